@@ -1,0 +1,218 @@
+"""A device as Apple's device assignment service describes it.
+
+Source: Apple, device assignment, ``Device``, protocol versions 2 to 10.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from typing import Any
+
+import attrs
+import msgspec
+
+from pyade.core.enums import OpenStrEnum
+
+
+class ProfileStatus(OpenStrEnum):
+    """Where a device stands with its enrollment profile, as Apple sees it."""
+
+    EMPTY = "empty"
+    ASSIGNED = "assigned"
+    PUSHED = "pushed"
+    REMOVED = "removed"
+
+
+class OpType(OpenStrEnum):
+    """What happened to a device since the cursor. A hint: assignments are decided from state."""
+
+    ADDED = "added"
+    MODIFIED = "modified"
+    DELETED = "deleted"
+
+
+class DeviceFamily(OpenStrEnum):
+    """Apple's product family."""
+
+    MAC = "Mac"
+    IPAD = "iPad"
+    IPHONE = "iPhone"
+    IPOD = "iPod"
+    APPLE_TV = "AppleTV"
+    VISION = "Vision"
+
+
+class DeviceResult(OpenStrEnum):
+    """What Apple did for one device of a request; the lower-case ones are pyade's own words.
+
+    Attributes:
+        SUCCESS: Done.
+        NOT_ACCESSIBLE: Not (any more) assigned to this MDM server.
+        FAILED: Not done; below protocol version 9 also "throttled".
+        THROTTLED: Too many changes to this device; wait before the next attempt.
+        MISSING: The answer did not mention the device.
+        REQUEST_FAILED: The request failed, so nothing is known; read it back.
+        NOT_SENT: An earlier chunk failed and this one was not sent.
+    """
+
+    SUCCESS = "SUCCESS"
+    NOT_ACCESSIBLE = "NOT_ACCESSIBLE"
+    FAILED = "FAILED"
+    THROTTLED = "THROTTLED"
+    MISSING = "missing"
+    REQUEST_FAILED = "request_failed"
+    NOT_SENT = "not_sent"
+
+
+@attrs.frozen(kw_only=True)
+class Device:
+    """One device record of Apple's service.
+
+    Only the serial number is certain: Apple leaves keys without a value out. What pyade does not know, or
+    could not read, is kept in ``extra`` and survives a round trip.
+
+    Attributes:
+        serial_number: The key for everything; kept and compared exactly as given.
+        model: Marketing name, such as ``MacBook Pro``.
+        description: Such as ``MBP 13.3 SPACE GRAY/2.0GHZ/8GB/256GB-USA``.
+        color: Upper case, such as ``SPACE GRAY``.
+        asset_tag: The organisation's own tag, usually absent.
+        device_family: Protocol version 2 and later.
+        os: ``OSX`` for Macs; protocol version 2 and later.
+        profile_status: Absent in some ``deleted`` records.
+        profile_uuid: Still present when the status is ``removed``.
+        profile_assign_time: When the profile was assigned, UTC.
+        profile_push_time: When the device fetched the profile, UTC; not a proof that it enrolled.
+        device_assigned_date: When the device was assigned to this MDM server, UTC.
+        device_assigned_by: Documented as an e-mail address; ``-1`` occurs.
+        op_type: Only in sync records.
+        op_date: When the operation happened, UTC, whole seconds; only in sync records.
+        response_status: Only in device details.
+        mdm_migration_deadline: Protocol version 8 and later.
+        bluetooth_mac_address: Protocol version 10 and later.
+        wifi_mac_address: Protocol version 10 and later.
+        ethernet_mac_address: Protocol version 10 and later.
+        eid: Protocol version 10 and later.
+        imei: Protocol version 10 and later.
+        meid: Protocol version 10 and later.
+        is_replacement_device: Protocol version 10 and later.
+        released_by_replacement: Protocol version 10 and later, only with ``deleted``.
+        extra: Keys that pyade does not know, or whose value it could not read, as they came.
+    """
+
+    serial_number: str
+    model: str | None = None
+    description: str | None = None
+    color: str | None = None
+    asset_tag: str | None = None
+    device_family: DeviceFamily | None = None
+    os: str | None = None
+    profile_status: ProfileStatus | None = None
+    profile_uuid: str | None = None
+    profile_assign_time: datetime | None = None
+    profile_push_time: datetime | None = None
+    device_assigned_date: datetime | None = None
+    device_assigned_by: str | None = None
+    op_type: OpType | None = None
+    op_date: datetime | None = None
+    response_status: DeviceResult | None = None
+    mdm_migration_deadline: datetime | None = None
+    bluetooth_mac_address: str | None = None
+    wifi_mac_address: str | None = None
+    ethernet_mac_address: str | None = None
+    eid: str | None = None
+    imei: tuple[str, ...] | None = None
+    meid: tuple[str, ...] | None = None
+    is_replacement_device: bool | None = None
+    released_by_replacement: bool | None = None
+    extra: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+
+    @property
+    def is_mac(self) -> bool:
+        """True if Apple says so by family or operating system; True too where Apple says neither."""
+        if self.device_family is not None:
+            return self.device_family == DeviceFamily.MAC
+        return self.os in (None, "OSX")
+
+    @classmethod
+    def from_apple(cls, record: Mapping[str, Any]) -> Device:
+        """Return the device of Apple's JSON object *record*.
+
+        A value that cannot be read (a date that is none, a number for a name) does not stop a sync: it is
+        kept in ``extra`` under its key.
+
+        Raises:
+            msgspec.ValidationError: The record has no serial number, or it is not a string.
+        """
+        if record.keys() <= _NAMES:
+            known, extra = record, {}
+        else:
+            known = {key: value for key, value in record.items() if key in _NAMES}
+            extra = {key: value for key, value in record.items() if key not in _NAMES}
+        try:
+            device = msgspec.convert(known, cls)
+        except msgspec.ValidationError:
+            good = {key: value for key, value in known.items() if key == "serial_number" or _readable(key, value)}
+            extra.update((key, value) for key, value in known.items() if key not in good)
+            device = msgspec.convert(good, cls)
+        times = {name: _utc(value) for name in _TIMES if (value := getattr(device, name)) is not None and value.tzinfo is not UTC}
+        return attrs.evolve(device, extra=extra, **times) if extra or times else device
+
+    def to_apple(self) -> dict[str, Any]:
+        """Return Apple's JSON object: keys without a value left out, times as ``YYYY-MM-DDThh:mm:ssZ``."""
+        record: dict[str, Any] = {}
+        for name in _FIELDS:
+            value = getattr(self, name)
+            if isinstance(value, datetime):
+                record[name] = format_time(value)
+            elif isinstance(value, tuple):
+                record[name] = list(value)
+            elif isinstance(value, OpenStrEnum):
+                record[name] = str(value)
+            elif value is not None:
+                record[name] = value
+        return {**record, **self.extra}
+
+
+def format_time(value: datetime) -> str:
+    """Return *value* in Apple's form: UTC, ``Z``, a fraction only if there is one."""
+    text = value.astimezone(UTC).isoformat()
+    return text.removesuffix("+00:00") + "Z"
+
+
+def parse_time(text: str) -> datetime:
+    """Return the time of *text* in UTC; fractions and offsets are read, no offset means UTC.
+
+    Raises:
+        msgspec.ValidationError: *text* is not an ISO 8601 date and time.
+    """
+    return _utc(msgspec.convert(text, datetime))
+
+
+def parse_date(text: str) -> date:
+    """Return the UTC day of *text*, ``YYYY-MM-DD``.
+
+    Raises:
+        msgspec.ValidationError: *text* is not a date.
+    """
+    return msgspec.convert(text, date)
+
+
+def _utc(value: datetime) -> datetime:
+    if value.tzinfo is UTC:
+        return value
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _readable(key: str, value: Any) -> bool:
+    try:
+        msgspec.convert({"serial_number": "-", key: value}, Device)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+_FIELDS = tuple(field.name for field in attrs.fields(Device) if field.name != "extra")
+_NAMES = frozenset(_FIELDS)
+_TIMES = tuple(name for name in _FIELDS if name.endswith(("_time", "_date", "_deadline")))

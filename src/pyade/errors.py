@@ -1,0 +1,306 @@
+"""Every error that pyade raises.
+
+::
+
+    PyadeError
+    ├── VersionError              a macOS version or build that cannot be read        (the caller acts)
+    ├── TokenError                a server token that cannot be used                  (the caller acts)
+    ├── ProfileError              an enrollment profile that breaks rules; ``problems`` lists all of them
+    ├── PolicyError               a request that a rule of Apple or Intune forbids; ``allowed_at`` says until when
+    ├── SigningError              a certificate or key that cannot sign or decrypt
+    ├── AppleError                Apple refused; ``code``, ``status`` and ``next_step`` say what and who must act
+    │   ├── OAuthRequestError     /session: the OAuth request was malformed
+    │   ├── TokenSupersededError  /session: somebody generated a newer token in the portal
+    │   ├── TokenRejectedError    /session: the token is unknown or was revoked
+    │   ├── TokenExpiredError     the token is past its expiry
+    │   ├── TokenOwnerError       /session: the portal user who downloaded the token lost the role
+    │   ├── ClockError            /session: the nonce or the timestamp was refused
+    │   ├── SessionError          a session was refused twice in a row
+    │   ├── TermsError            an administrator of that organisation must accept Apple's new terms
+    │   ├── AccessDeniedError     this token may not do that
+    │   ├── CursorError
+    │   │   ├── ExhaustedCursorError   everything for that cursor was delivered already
+    │   │   ├── ExpiredCursorError     older than 7 days: a full fetch is needed
+    │   │   └── InvalidCursorError     not recognised: a full fetch is needed
+    │   ├── NotFoundError         a profile, a discovery URL or a replacement record that Apple does not have
+    │   ├── InvalidRequestError   a value that Apple does not accept
+    │   ├── UserAgentError        the User-Agent is missing or on Apple's deny list
+    │   ├── RateLimitError        429; ``retry_after_s`` if Apple said so
+    │   ├── ServerError           5xx, also after the retries
+    │   └── ResponseError         a success whose body cannot be read
+    ├── TransportError            no answer came; ``effect_unknown`` says whether Apple may have acted
+    ├── BatchError                a later chunk of a batch failed; ``outcome`` holds what is known per serial
+    └── StoreError                the store cannot do that
+        ├── UnknownTokenError     no token of that name is stored
+        ├── DuplicateTokenError   a token of that name is stored already
+        ├── StoreConflictError    another worker changed the same sync state meanwhile
+        ├── StoreVersionError     the file was written by a newer pyade
+        └── StoreClosedError      the store was closed
+
+Every error can be pickled, so that workers can hand it on, and none holds a secret.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    from pyade.core.assignment import DeviceResults
+    from pyade.core.problems import Problem
+
+
+class PyadeError(Exception):
+    """Base of everything that pyade raises on purpose."""
+
+
+@attrs.define(eq=False)
+class VersionError(PyadeError):
+    """A macOS version or build that cannot be read.
+
+    Attributes:
+        value: What was given.
+        allowed: What can be read, in words.
+    """
+
+    value: str
+    allowed: str
+
+    def __str__(self) -> str:
+        return f"{self.value!r} cannot be read: {self.allowed}"
+
+
+@attrs.define(eq=False)
+class TokenError(PyadeError):
+    """A server token that cannot be used, and why.
+
+    Attributes:
+        reason: What is wrong, in words, without any part of the token.
+        next_step: What to do about it.
+    """
+
+    reason: str
+    next_step: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.next_step}" if self.next_step else self.reason
+
+
+@attrs.define(eq=False)
+class ProfileError(PyadeError):
+    """An enrollment profile, or a document made from one, that breaks rules.
+
+    Attributes:
+        problems: Every broken rule: setting, value, what is allowed, fix.
+    """
+
+    problems: tuple[Problem, ...]
+
+    def __str__(self) -> str:
+        return "; ".join(str(problem) for problem in self.problems)
+
+
+@attrs.define(eq=False)
+class PolicyError(PyadeError):
+    """A request that a rule of Apple or Intune forbids now, or for ever.
+
+    Attributes:
+        reason: The rule, in words.
+        allowed_at: When it will be allowed, UTC; None if waiting does not help.
+    """
+
+    reason: str
+    allowed_at: datetime | None = None
+
+    def __str__(self) -> str:
+        return f"{self.reason}; allowed from {self.allowed_at.isoformat()}" if self.allowed_at else self.reason
+
+
+@attrs.define(eq=False)
+class SigningError(PyadeError):
+    """A certificate or private key that cannot do what was asked of it.
+
+    Attributes:
+        reason: What is wrong, in words.
+    """
+
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+@attrs.define(eq=False)
+class AppleError(PyadeError):
+    """Apple's service refused a call.
+
+    Attributes:
+        operation: What was asked, such as "fetch devices".
+        status: HTTP status of the answer; 0 where no request was sent.
+        code: Apple's code (``T_C_NOT_SIGNED``), a known problem word of ``/session``
+            (``token_rejected``), or "" where the answer held none.
+        detail: What Apple sent instead of a known code, at most 1 KiB, or more about the refusal.
+        next_step: Who must do what.
+        retry_after_s: Seconds that Apple asked to wait, if it did.
+    """
+
+    operation: str
+    status: int
+    code: str = ""
+    detail: str = ""
+    next_step: str = ""
+    retry_after_s: float | None = None
+
+    def __str__(self) -> str:
+        answer = " ".join(filter(None, (str(self.status) if self.status else "not sent", self.code, self.detail)))
+        text = f"{self.operation}: {answer}"
+        return f"{text}; {self.next_step}" if self.next_step else text
+
+
+class OAuthRequestError(AppleError):
+    """Apple could not read the OAuth request: a configuration error, retrying does not help."""
+
+
+class TokenSupersededError(AppleError):
+    """The secrets do not match: usually a newer token was generated in the portal and not imported here."""
+
+
+class TokenRejectedError(AppleError):
+    """Apple does not know this token (any more): it was revoked or belongs to a deleted server."""
+
+
+class TokenExpiredError(AppleError):
+    """The token is past its expiry: renew it in the portal."""
+
+
+class TokenOwnerError(AppleError):
+    """The portal user who downloaded the token was deleted, lost the role or changed the password."""
+
+
+class ClockError(AppleError):
+    """Apple refused nonce or timestamp twice: the clock of this machine is off."""
+
+
+class SessionError(AppleError):
+    """A session that was made a moment ago was refused again."""
+
+
+class TermsError(AppleError):
+    """An administrator of this organisation must accept Apple's new terms; the token itself is good."""
+
+
+class AccessDeniedError(AppleError):
+    """This token has no right to the request."""
+
+
+class CursorError(AppleError):
+    """Apple does not accept the cursor."""
+
+
+class ExhaustedCursorError(CursorError):
+    """Everything for this cursor was delivered already: go on with sync."""
+
+
+class ExpiredCursorError(CursorError):
+    """The cursor is older than 7 days: a full fetch is needed."""
+
+
+class InvalidCursorError(CursorError):
+    """The cursor was not recognised: a full fetch is needed."""
+
+
+class NotFoundError(AppleError):
+    """Apple has no such profile, discovery URL or replacement record."""
+
+
+class InvalidRequestError(AppleError):
+    """A value in the request that Apple does not accept; ``code`` names the field."""
+
+
+class UserAgentError(AppleError):
+    """The User-Agent is missing or not acceptable: set ``user_agent=`` to a product of your own."""
+
+
+class RateLimitError(AppleError):
+    """Apple asked to slow down, and the deadline of the call ended before it may be repeated."""
+
+
+class ServerError(AppleError):
+    """Apple's service failed, also after the bounded retries."""
+
+
+class ResponseError(AppleError):
+    """Apple answered with success and a body that cannot be read."""
+
+
+@attrs.define(eq=False)
+class TransportError(PyadeError):
+    """No answer came: connection refused, reset, timed out or cut short.
+
+    Attributes:
+        operation: What was asked.
+        reason: What the transport reported, without headers or bodies.
+        effect_unknown: True if the request may have reached Apple, so that its effect must be read back.
+    """
+
+    operation: str
+    reason: str
+    effect_unknown: bool = True
+
+    def __str__(self) -> str:
+        known = "; Apple may have acted on it" if self.effect_unknown else ""
+        return f"{self.operation}: {self.reason}{known}"
+
+
+@attrs.define(eq=False)
+class BatchError(PyadeError):
+    """A later chunk of a batch failed; ``__cause__`` says why.
+
+    Attributes:
+        operation: What was asked.
+        reason: The text of the error that ended the batch.
+        outcome: What is known about every serial of the batch, the ones that were not sent included.
+    """
+
+    operation: str
+    reason: str
+    outcome: DeviceResults
+
+    def __str__(self) -> str:
+        return f"{self.operation}: {self.reason}; {self.outcome.summary()}"
+
+
+@attrs.define(eq=False)
+class StoreError(PyadeError):
+    """The store cannot do what was asked of it; nothing was half-written.
+
+    Attributes:
+        reason: What is wrong and what to do, in words.
+    """
+
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class UnknownTokenError(StoreError):
+    """No token of that name is stored."""
+
+
+class DuplicateTokenError(StoreError):
+    """A token of that name is stored already: renew it or choose another name."""
+
+
+class StoreConflictError(StoreError):
+    """Another worker moved this token's sync state on: read it again."""
+
+
+class StoreVersionError(StoreError):
+    """The data was written by a newer version of pyade."""
+
+
+class StoreClosedError(StoreError):
+    """The store was closed."""

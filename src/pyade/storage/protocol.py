@@ -1,0 +1,156 @@
+"""What pyade needs from a store.
+
+A store is synchronous and transactional: each call that writes does all of it or nothing. Times come in as
+arguments. Everything that belongs to a token is keyed by the token's name, and a call that names a token
+which is not stored raises ``UnknownTokenError``, unless its docstring says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+
+import attrs
+
+from pyade.core.device import Device
+from pyade.core.inventory import Attempt, ChangeCounts, DeviceRecord, Source, SyncState
+from pyade.core.profile import EnrollmentProfile
+from pyade.core.token import Token
+
+
+@attrs.frozen(kw_only=True)
+class DefinedProfile:
+    """A profile that was defined at Apple.
+
+    Attributes:
+        profile_uuid: Apple's id for exactly this content.
+        profile: The content, with what Apple's JSON cannot hold.
+        digest: ``builders.dep_profile.digest`` of what was sent, so that equal content is defined once.
+        defined_at: When, UTC.
+    """
+
+    profile_uuid: str
+    profile: EnrollmentProfile
+    digest: str
+    defined_at: datetime
+
+
+class Store(Protocol):
+    """Tokens, devices, sync state and profiles."""
+
+    def add_token(self, token: Token) -> None:
+        """Store a new token.
+
+        Raises:
+            DuplicateTokenError: A token of that name is stored already.
+        """
+        ...
+
+    def token(self, name: str) -> Token:
+        """Return the token called *name*."""
+        ...
+
+    def tokens(self) -> tuple[Token, ...]:
+        """Return all tokens, by name."""
+        ...
+
+    def replace_token(self, token: Token) -> None:
+        """Replace the token of the same name; its cursor, devices and profiles stay."""
+        ...
+
+    def remove_token(self, name: str) -> None:
+        """Remove a token and everything that belongs to it."""
+        ...
+
+    def sync_state(self, token_name: str) -> SyncState:
+        """Return where the token's sync stands: ``SyncState()`` before the first run."""
+        ...
+
+    def save_sync_state(self, token_name: str, state: SyncState) -> SyncState:
+        """Store *state* and return it with the next revision.
+
+        Raises:
+            StoreConflictError: The stored revision is not the one of *state*.
+        """
+        ...
+
+    def commit_page(
+        self, token_name: str, devices: Sequence[Device], *, source: Source, state: SyncState, now: datetime
+    ) -> tuple[SyncState, ChangeCounts]:
+        """Merge *devices* in their order (``core.inventory.merge``) and store *state*, all or nothing.
+
+        Returns:
+            The state with its next revision, and what the devices changed.
+
+        Raises:
+            StoreConflictError: The stored revision is not the one of *state*; nothing was written.
+        """
+        ...
+
+    def finish_full_sync(
+        self, token_name: str, *, state: SyncState, now: datetime
+    ) -> tuple[SyncState, ChangeCounts]:
+        """Release every device that the full list did not show (``is_unlisted``) and store *state* without
+        ``listing_since``, all or nothing. *state* still has it.
+
+        Raises:
+            StoreConflictError: As for ``commit_page``.
+        """
+        ...
+
+    def device(self, token_name: str, serial_number: str) -> DeviceRecord | None:
+        """Return the record of a device, released or not; None if the store never heard of it."""
+        ...
+
+    def devices(
+        self, token_name: str, *, serials: Sequence[str] | None = None, released: bool | None = False
+    ) -> Iterator[DeviceRecord]:
+        """Iterate lazily over the token's devices by serial number, each at most once.
+
+        The store may be written while an iteration is under way; a device that changes meanwhile is seen
+        either before or after the change.
+
+        Args:
+            token_name: The token.
+            serials: Only these; None for all.
+            released: False for those that Apple lists, True for released ones, None for both.
+        """
+        ...
+
+    def count_devices(self, token_name: str) -> Mapping[str, int]:
+        """Return the number of devices that Apple lists by profile status ("" where unknown), and of
+        the released ones under ``"released"``.
+        """
+        ...
+
+    def save_profile(self, token_name: str, profile: DefinedProfile) -> None:
+        """Remember a profile that was defined at Apple; the same ``profile_uuid`` replaces."""
+        ...
+
+    def profiles(self, token_name: str) -> tuple[DefinedProfile, ...]:
+        """Return the profiles that were defined through this token, oldest first."""
+        ...
+
+    def set_default_profile(self, token_name: str, profile: EnrollmentProfile | None) -> None:
+        """Set, or with None remove, the profile for devices without one of their own."""
+        ...
+
+    def default_profile(self, token_name: str) -> EnrollmentProfile | None:
+        """Return the token's default profile; None if there is none."""
+        ...
+
+    def record_attempts(
+        self, token_name: str, attempts: Mapping[str, Attempt], *, details: Sequence[Device] = (), now: datetime
+    ) -> None:
+        """Store the outcome of an assignment per serial number, and what the details endpoint said after it
+        (merged with ``Source.DETAILS`` before the attempts are set), all or nothing.
+
+        Serial numbers that the store does not know are ignored. ``NOT_ACCESSIBLE`` does not release a
+        device: only Apple's lists do.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release files and connections; every later call raises ``StoreClosedError``."""
+        ...
