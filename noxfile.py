@@ -1,0 +1,56 @@
+"""Checks, one session each; ``nox`` runs the ones that a change must pass."""
+
+import shutil
+
+import nox
+
+nox.options.default_venv_backend = "venv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["tests", "lint", "types", "docs"]
+
+PYTHONS = [version for version in ("3.11", "3.12", "3.13", "3.14") if shutil.which(f"python{version}")] or ["3"]
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run the whole suite with branch coverage."""
+    session.install("-e", ".[test]", "oauthlib")
+    session.run("pytest", "-n", "2", "--cov", "--cov-branch", "--cov-report=term-missing:skip-covered", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and formatting."""
+    session.install("ruff>=0.9")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types with mypy strict and pyright, and that every public name is typed."""
+    session.install("-e", ".[dev]")
+    session.run("mypy")
+    session.run("pyright")
+    session.run("pyright", "--verifytypes", "pyade", "--ignoreexternal")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation; a warning fails."""
+    session.install("-e", ".[docs,test]")
+    session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure what users wait for; prints figures, judges nothing."""
+    session.install("-e", ".[test]")
+    session.run("python", "benchmarks/run.py", *session.posargs)
+
+
+@nox.session
+def schemas(session: nox.Session) -> None:
+    """Compare the transcribed schema rules with Apple's files in the folder that PYADE_SCHEMAS names."""
+    session.install("-e", ".[test]", "pyyaml")
+    session.run("pytest", "tests", "-k", "apple_files", *session.posargs)

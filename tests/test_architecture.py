@@ -1,0 +1,70 @@
+"""The house: imports run one way, files stay small, public names are documented."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import pyade
+
+PACKAGE = Path(pyade.__file__).parent
+LAYERS = [{"errors"}, {"core"}, {"builders", "crypto"}, {"apple", "storage"}, {"sync", "enrollment"}, {"testing"}]
+RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
+DOORS = {("core/token.py", "crypto")}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def _runtime_nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """Walk *tree* without what stands under ``if TYPE_CHECKING``."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        yield node
+        yield from _runtime_nodes(node)
+
+
+def _rooms_imported(tree: ast.AST) -> Iterator[str]:
+    for node in _runtime_nodes(tree):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" if node.module == "pyade" else node.module for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        yield from (name.split(".")[1] for name in names if name.startswith("pyade."))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_run_one_way(path: Path) -> None:
+    relative = path.relative_to(PACKAGE)
+    if len(relative.parts) == 1:
+        return
+    room = relative.parts[0]
+    for target in _rooms_imported(ast.parse(path.read_text())):
+        if target == room or (str(relative), target) in DOORS:
+            continue
+        assert RANK[target] < RANK[room], f"{relative} imports pyade.{target}"
+
+
+def test_no_file_is_too_large_to_have_one_purpose() -> None:
+    sizes = {str(path.relative_to(PACKAGE)): len(path.read_text().splitlines()) for path in FILES}
+    assert not {path: lines for path, lines in sizes.items() if lines > 600}
+
+
+def test_no_function_is_too_long_to_read_at_once() -> None:
+    long = []
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                doc = (node.body[0].end_lineno or 0) - node.body[0].lineno + 1 if ast.get_docstring(node) else 0
+                if (node.end_lineno or 0) - node.lineno + 1 - doc > 60:
+                    long.append(f"{path.name}:{node.name}")
+    assert not long
+
+
+def test_nothing_in_core_and_sync_reads_a_clock_or_chance() -> None:
+    for room in ("core", "sync"):
+        for path in (PACKAGE / room).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Attribute) and ast.unparse(node) in {"time.time", "time.sleep", "random.random"}:
+                    pytest.fail(f"{path.name}:{node.lineno} reads a clock or chance")
