@@ -6,13 +6,22 @@ The rules of this file, all pure:
 2. A fetch lists what is assigned at the start of the fetch and carries no operation: it never overwrites a
    newer event and never changes the stored operation date.
 3. What Apple no longer lists is released, not deleted, and only after the last page of a full sync.
-4. A newer event from Apple supersedes what pyade believes about its own assignment.
+4. A newer event from Apple supersedes what pyade believes about its own assignment, but not a cooldown.
+5. A device's details are Apple's word at the time of reading, if Apple gave any: they win over what was stored
+   before the reading, never over what was stored after it.
+
+Stores load what they have, call ``merge_page``, ``release`` or ``after_attempt``, and write what comes back.
+
+Source: device assignment reference 8.4 (order and duplicates), 8.5 (what op_type means), 8.6 (commit order).
 """
 
 from __future__ import annotations
 
 import enum
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from datetime import datetime
+from typing import Any
 
 import attrs
 
@@ -34,7 +43,7 @@ class Attempt:
     Attributes:
         profile_uuid: The profile that was sent.
         result: What Apple did.
-        attempted_at: When, UTC.
+        attempted_at: When the request was about to be sent, UTC.
         not_before: No further attempt before this time, UTC; None if the next run may try.
     """
 
@@ -52,7 +61,7 @@ class DeviceRecord:
         token_name: The token through which the device is known.
         device: Apple's newest word.
         first_seen_at: When the store first heard of it, UTC.
-        updated_at: When the store last changed it, UTC.
+        updated_at: When Apple's word last changed it, UTC; an attempt does not.
         op_date: Time of the newest operation that was applied, Apple's clock; None before the first one.
         released_at: Since when Apple no longer lists it, UTC; None while it is assigned to this server.
         full_sync: Number of the newest full sync that listed it; 0 if only events did.
@@ -92,7 +101,7 @@ class Change(enum.StrEnum):
 
 @attrs.frozen(kw_only=True)
 class ChangeCounts:
-    """How many device records did what; ``UNCHANGED`` and ``STALE`` ones wrote nothing."""
+    """How many records from Apple did what to the store; a device that changed twice counts twice."""
 
     added: int = 0
     modified: int = 0
@@ -131,6 +140,7 @@ class SyncState:
         continues: The last run ended at its time limit: the next may start at once.
         succeeded_at: End of the last run that reached the end of Apple's list, UTC.
         last_error: Text of the error that ended the last run; "" if none did.
+        repeats: Runs in a row that Apple stopped by returning a cursor that it had been sent, with more to follow.
     """
 
     revision: int = 0
@@ -145,6 +155,7 @@ class SyncState:
     continues: bool = False
     succeeded_at: datetime | None = None
     last_error: str = ""
+    repeats: int = 0
 
 
 def merge(
@@ -169,30 +180,79 @@ def merge(
     Returns:
         The record to store and the change; the same record (or None) where nothing is to be stored.
     """
+    if source is Source.DETAILS and device.response_status not in (None, DeviceResult.SUCCESS):
+        return record, Change.UNCHANGED
     deleted = device.op_type == OpType.DELETED and source is not Source.DETAILS
-    event_at = {Source.FETCH: None, Source.SYNC: device.op_date, Source.DETAILS: device.profile_assign_time}[source]
+    event_at = _event_time(device, source)
     if record is None:
-        return _first_record(
-            device, deleted=deleted, event_at=event_at, token_name=token_name, source=source, state=state, now=now
+        # A deletion of an unknown serial is kept: an older "added" that comes later must not bring it back.
+        first = DeviceRecord(
+            token_name=token_name,
+            device=_after_deletion(device, device) if deleted else _without_operation(device),
+            first_seen_at=now,
+            updated_at=now,
+            op_date=event_at,
+            released_at=now if deleted else None,
+            full_sync=state.full_sync if source is Source.FETCH else 0,
         )
+        return first, Change.RELEASED if deleted else Change.ADDED
     listed = state.full_sync if source is Source.FETCH else record.full_sync
     if _is_older(record, event_at, source=source, state=state):
-        return (record if listed == record.full_sync else attrs.evolve(record, full_sync=listed)), Change.STALE
+        return _with(record, full_sync=listed), Change.STALE
     news = _after_deletion(record.device, device) if deleted else _without_operation(device)
-    if news == record.device and deleted == record.is_released and event_at in (None, record.op_date):
-        return (record if listed == record.full_sync else attrs.evolve(record, full_sync=listed)), Change.UNCHANGED
-    merged = attrs.evolve(
-        record,
+    op_date = _latest(record.op_date, event_at)
+    attempt = _attempt_after(record.attempt, deleted=deleted, source=source, state=state)
+    if op_date == record.op_date and deleted == record.is_released and news == record.device:
+        # The same event again says nothing new; a list that began after the attempt does, even in equal words.
+        kept = attempt if source is Source.FETCH else record.attempt
+        return _with(record, full_sync=listed, attempt=kept), Change.UNCHANGED
+    merged = DeviceRecord(
+        token_name=record.token_name,
         device=news,
-        op_date=max(filter(None, (record.op_date, event_at)), default=None),
+        first_seen_at=record.first_seen_at,
+        updated_at=now,
+        op_date=op_date,
         released_at=(record.released_at or now) if deleted else None,
         full_sync=listed,
-        attempt=_attempt_after(record.attempt, deleted=deleted, source=source, state=state),
-        updated_at=now,
+        attempt=attempt,
     )
     if merged.is_released != record.is_released:
         return merged, Change.RELEASED if deleted else Change.RETURNED
     return merged, Change.MODIFIED
+
+
+def merge_page(
+    records: Mapping[str, DeviceRecord],
+    devices: Iterable[Device],
+    *,
+    token_name: str,
+    source: Source,
+    state: SyncState,
+    now: datetime,
+) -> tuple[dict[str, DeviceRecord], ChangeCounts]:
+    """Return what *devices*, in their order, make of *records*.
+
+    Args:
+        records: What the store holds, by serial number; serials that it has never heard of are left out.
+        devices: What Apple sent; one serial may come several times.
+        token_name: As for ``merge``, like all that follow.
+        source: As above.
+        state: As above.
+        now: UTC.
+
+    Returns:
+        The records to write, by serial number, and the number of each change.
+    """
+    changed: dict[str, DeviceRecord] = {}
+    counts: Counter[str] = Counter()
+    for device in devices:
+        serial = device.serial_number
+        known = changed.get(serial) or records.get(serial)
+        record, change = merge(known, device, token_name=token_name, source=source, state=state, now=now)
+        counts[change.value] += 1
+        if record is not None and record is not known:
+            changed[serial] = record
+    return changed, ChangeCounts(**counts)
 
 
 def is_unlisted(record: DeviceRecord, state: SyncState) -> bool:
@@ -200,8 +260,56 @@ def is_unlisted(record: DeviceRecord, state: SyncState) -> bool:
 
     An event that is newer than the start of the list knows better than the list.
     """
-    newer = record.op_date is not None and state.listing_since is not None and record.op_date > state.listing_since
+    newer = (
+        record.op_date is not None
+        and state.listing_since is not None
+        and record.op_date > state.listing_since
+    )
     return not record.is_released and record.full_sync != state.full_sync and not newer
+
+
+def release(record: DeviceRecord, now: datetime) -> DeviceRecord:
+    """Return *record* as a complete full list without the device leaves it: as after a ``deleted`` event."""
+    gone = _after_deletion(record.device, Device(serial_number=record.serial_number))
+    return attrs.evolve(record, device=gone, released_at=now, updated_at=now, attempt=None)
+
+
+def after_attempt(
+    record: DeviceRecord | None,
+    attempt: Attempt | None,
+    details: Device | None,
+    *,
+    token_name: str,
+    state: SyncState,
+    now: datetime,
+) -> DeviceRecord | None:
+    """Return what an attempt to assign, and the details that were read after it, make of *record*.
+
+    If Apple's word on the device was stored after the attempt was made, it is newer than both: the details
+    are dropped, and of the attempt only a cooldown stays.
+
+    Args:
+        record: What the store holds; None if it has never heard of the serial.
+        attempt: The attempt; None if only details were read.
+        details: What the details endpoint said; None if it was not asked.
+        token_name: The token that was used.
+        state: The stored sync state.
+        now: UTC.
+
+    Returns:
+        The record to store; the same record (or None) where nothing is to be stored.
+    """
+    if record is not None and attempt is not None and record.updated_at > attempt.attempted_at:
+        return record if attempt.not_before is None else _with(record, attempt=attempt)
+    if details is not None:
+        record, _ = merge(record, details, token_name=token_name, source=Source.DETAILS, state=state, now=now)
+    return record if record is None or attempt is None else _with(record, attempt=attempt)
+
+
+def _event_time(device: Device, source: Source) -> datetime | None:
+    if source is Source.SYNC:
+        return device.op_date
+    return device.profile_assign_time if source is Source.DETAILS else None
 
 
 def _is_older(record: DeviceRecord, event_at: datetime | None, *, source: Source, state: SyncState) -> bool:
@@ -212,45 +320,32 @@ def _is_older(record: DeviceRecord, event_at: datetime | None, *, source: Source
     return event_at is not None and event_at < record.op_date
 
 
-def _first_record(
-    device: Device,
-    *,
-    deleted: bool,
-    event_at: datetime | None,
-    token_name: str,
-    source: Source,
-    state: SyncState,
-    now: datetime,
-) -> tuple[DeviceRecord, Change]:
-    # A deletion of an unknown serial is kept: an older "added" that comes later must not bring it back.
-    record = DeviceRecord(
-        token_name=token_name,
-        device=_without_operation(device),
-        first_seen_at=now,
-        updated_at=now,
-        op_date=event_at,
-        released_at=now if deleted else None,
-        full_sync=state.full_sync if source is Source.FETCH else 0,
-    )
-    return record, Change.RELEASED if deleted else Change.ADDED
+def _latest(one: datetime | None, other: datetime | None) -> datetime | None:
+    if one is None or other is None:
+        return one or other
+    return max(one, other)
+
+
+def _with(record: DeviceRecord, **changes: Any) -> DeviceRecord:
+    """Return the same object where nothing differs, so that nothing is written."""
+    if all(getattr(record, name) == value for name, value in changes.items()):
+        return record
+    return attrs.evolve(record, **changes)
 
 
 def _without_operation(device: Device) -> Device:
+    if device.op_type is None and device.op_date is None and device.response_status is None:
+        return device
     return attrs.evolve(device, op_type=None, op_date=None, response_status=None)
 
 
 def _after_deletion(known: Device, deleted: Device) -> Device:
     """Keep what describes the hardware; a deletion ends everything that concerned the profile."""
-    news = {
-        name: value for name in _DESCRIPTIVE if (value := getattr(deleted, name)) is not None
-    }
+    news = {name: value for name in _DESCRIPTIVE if (value := getattr(deleted, name)) is not None}
     return attrs.evolve(
         known,
         **news,
-        profile_status=None,
-        profile_uuid=None,
-        profile_assign_time=None,
-        profile_push_time=None,
+        **dict.fromkeys(_ENDED_BY_DELETION),
         extra={**known.extra, **deleted.extra},
     )
 
@@ -262,15 +357,25 @@ def _attempt_after(
         return None
     if source is Source.DETAILS:
         return attempt
-    if source is Source.FETCH and (state.listing_since is None or attempt.attempted_at >= state.listing_since):
+    if source is Source.FETCH and (
+        state.listing_since is None or attempt.attempted_at >= state.listing_since
+    ):
         return attempt
     # Apple's newer word decides, but a cooldown outlives it: trying earlier would extend it.
     return attempt if attempt.not_before is not None else None
 
 
-_PROFILE_KEYS = {"profile_status", "profile_uuid", "profile_assign_time", "profile_push_time"}
+_ENDED_BY_DELETION = (
+    "profile_status",
+    "profile_uuid",
+    "profile_assign_time",
+    "profile_push_time",
+    "op_type",
+    "op_date",
+    "response_status",
+)
 _DESCRIPTIVE = tuple(
     field.name
     for field in attrs.fields(Device)
-    if field.name not in {*_PROFILE_KEYS, "serial_number", "op_type", "op_date", "response_status", "extra"}
+    if field.name not in {*_ENDED_BY_DELETION, "serial_number", "extra"}
 )

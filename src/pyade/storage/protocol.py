@@ -28,12 +28,16 @@ class DefinedProfile:
         profile: The content, with what Apple's JSON cannot hold.
         digest: ``builders.dep_profile.digest`` of what was sent, so that equal content is defined once.
         defined_at: When, UTC.
+        individual: True if it was defined for devices that somebody chose by hand. Such devices are recognised by
+            this ``profile_uuid``, and the default profile leaves them alone; equal content may be defined once more
+            for the default.
     """
 
     profile_uuid: str
     profile: EnrollmentProfile
     digest: str
     defined_at: datetime
+    individual: bool = False
 
 
 class Store(Protocol):
