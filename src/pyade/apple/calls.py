@@ -1,0 +1,275 @@
+"""Every endpoint of Apple's device assignment service, each once, as data.
+
+A function here only describes a request and how its answer is read; ``Client.call`` and
+``AsyncClient.call`` send it.
+
+Source: Apple, device assignment, the endpoint pages; paths are absolute from the base URL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+import attrs
+import msgspec
+
+from pyade.apple import responses
+from pyade.core.assignment import DeviceResults
+from pyade.core.device import Device
+from pyade.errors import InvalidRequestError
+
+T = TypeVar("T")
+
+CHUNK = 1000
+"""Serial numbers in one request at most; Apple's recommendation for assign, a sane number for the rest."""
+
+
+@attrs.frozen(kw_only=True)
+class Call(Generic[T]):
+    """A request to Apple and how its answer is read.
+
+    Attributes:
+        operation: What is asked, for errors and logs.
+        method: HTTP method.
+        path: From the base URL, with a leading slash.
+        decode: Reads the body of a success.
+        json: The body; not part of ``repr``, since it may hold an escrow key.
+        params: The query; never holds a secret.
+        repeatable: True if sending it twice does no more than sending it once, so that a lost answer may be
+            followed by another try.
+        fallback_method: The method to use where Apple refuses ``method`` with 405.
+        paged: True if the client fills in ``limit`` and keeps it within Apple's maximum.
+        by_code: Answers for codes of Apple that are a result here and not an error.
+    """
+
+    operation: str
+    method: str
+    path: str
+    decode: Callable[[bytes], T] = attrs.field(eq=False, repr=False)
+    json: Mapping[str, Any] | None = attrs.field(default=None, repr=False, hash=False)
+    params: Mapping[str, str] = attrs.field(factory=dict, hash=False)
+    repeatable: bool
+    fallback_method: str | None = None
+    paged: bool = False
+    by_code: Mapping[str, T] = attrs.field(factory=dict, eq=False, repr=False)
+
+    @property
+    def content(self) -> bytes | None:
+        """The body as it is sent; None for a request without one."""
+        return None if self.json is None else msgspec.json.encode(self.json)
+
+
+def account() -> Call[responses.Account]:
+    """Return the call that reads the MDM server, its organisation and the page limits."""
+    return Call(
+        operation="read the account",
+        method="GET",
+        path="/account",
+        decode=responses.Account.decode,
+        repeatable=True,
+    )
+
+
+def fetch_devices(cursor: str | None = None, limit: int | None = None) -> Call[responses.DevicePage]:
+    """Return the call for one page of the full list.
+
+    Args:
+        cursor: Of the page before; None for the first one.
+        limit: Devices per page; None for what the client knows to be best.
+    """
+    return _page("fetch devices", "/server/devices", cursor, limit)
+
+
+def sync_devices(cursor: str, limit: int | None = None) -> Call[responses.DevicePage]:
+    """Return the call for one page of the changes since *cursor*.
+
+    Args:
+        cursor: Of the last page of a fetch, or of the sync before.
+        limit: Devices per page; None for what the client knows to be best.
+    """
+    return _page("sync devices", "/devices/sync", cursor, limit)
+
+
+def _page(operation: str, path: str, cursor: str | None, limit: int | None) -> Call[responses.DevicePage]:
+    if limit is not None and limit < 1:
+        raise InvalidRequestError(operation, 0, "", f"limit {limit}: 1 or more is allowed", "leave limit out")
+    # Left out and not null: no peer of Apple's sends null, so nobody knows what it does.
+    body = {key: value for key, value in (("cursor", cursor), ("limit", limit)) if value is not None}
+    return Call(
+        operation=operation,
+        method="POST",
+        path=path,
+        decode=responses.DevicePage.decode,
+        json=body,
+        repeatable=True,
+        paged=True,
+    )
+
+
+def device_details(serials: Sequence[str]) -> Call[dict[str, Device]]:
+    """Return the call that reads what Apple knows about *serials* now.
+
+    The answer has an entry for each of them; ``response_status`` says whether it carries data.
+    """
+    return Call(
+        operation="read device details",
+        method="POST",
+        path="/devices",
+        decode=partial(responses.decode_details, serials=tuple(serials)),
+        json={"devices": list(serials)},
+        repeatable=True,
+    )
+
+
+def disown_devices(serials: Sequence[str]) -> Call[DeviceResults]:
+    """Return the call that gives the devices up for ever: they leave the organisation, not only this server."""
+    return Call(
+        operation="disown devices",
+        method="POST",
+        path="/devices/disown",
+        decode=partial(responses.decode_results, serials=tuple(serials)),
+        json={"devices": list(serials)},
+        repeatable=False,
+    )
+
+
+def define_profile(body: Mapping[str, Any]) -> Call[responses.DefinedProfileAnswer]:
+    """Return the call that stores a new profile at Apple; nothing changes one that exists.
+
+    Args:
+        body: Apple's profile JSON, as ``builders.dep_profile.to_apple`` makes it. Name no ``devices`` in it for
+            a large fleet: assign them afterwards in chunks.
+    """
+    return Call(
+        operation="define a profile",
+        method="POST",
+        path="/profile",
+        decode=partial(responses.DefinedProfileAnswer.decode, serials=tuple(body.get("devices", ()))),
+        json=body,
+        repeatable=False,
+    )
+
+
+def profile(profile_uuid: str) -> Call[dict[str, Any]]:
+    """Return the call that reads a profile's JSON as Apple keeps it."""
+    return Call(
+        operation="read a profile",
+        method="GET",
+        path="/profile",
+        decode=responses.decode_profile,
+        params={"profile_uuid": profile_uuid},
+        repeatable=True,
+    )
+
+
+def assign_profile(profile_uuid: str, serials: Sequence[str]) -> Call[DeviceResults]:
+    """Return the call that assigns a profile to at most ``CHUNK`` devices."""
+    return Call(
+        operation="assign a profile",
+        method="POST",
+        path="/profile/devices",
+        decode=partial(responses.decode_results, serials=tuple(serials), profile_uuid=profile_uuid),
+        json={"profile_uuid": profile_uuid, "devices": list(serials)},
+        repeatable=False,
+        fallback_method="PUT",
+    )
+
+
+def remove_profile(serials: Sequence[str]) -> Call[DeviceResults]:
+    """Return the call that takes the assigned profile from at most ``CHUNK`` devices."""
+    return Call(
+        operation="remove a profile",
+        method="DELETE",
+        path="/profile/devices",
+        decode=partial(responses.decode_results, serials=tuple(serials)),
+        json={"devices": list(serials)},
+        repeatable=False,
+    )
+
+
+def activation_lock(
+    serial_number: str, escrow_key: str | None = None, lost_message: str | None = None
+) -> Call[responses.ActivationLockAnswer]:
+    """Return the call that locks one device.
+
+    Args:
+        serial_number: The device.
+        escrow_key: The hash of the bypass code, 64 hex digits; without it the lock is bound to the person who
+            made the MDM server in the portal.
+        lost_message: Text on the locked screen.
+    """
+    body = {"device": serial_number, "escrow_key": escrow_key, "lost_message": lost_message}
+    return Call(
+        operation="lock a device",
+        method="POST",
+        path="/device/activationlock",
+        decode=partial(responses.ActivationLockAnswer.decode, serial_number=serial_number),
+        json={key: value for key, value in body.items() if value},
+        repeatable=False,
+    )
+
+
+def replacement_details(serial_number: str) -> Call[responses.ReplacementDetails]:
+    """Return the call that tells which device *serial_number* replaces; protocol version 10."""
+    return Call(
+        operation="read replacement details",
+        method="GET",
+        path="/device/replacementDetails",
+        decode=partial(responses.ReplacementDetails.decode, serial_number=serial_number),
+        params={"device": serial_number},
+        repeatable=True,
+    )
+
+
+def beta_enrollment_tokens() -> Call[responses.BetaEnrollmentTokens]:
+    """Return the call that reads the tokens of Apple's beta programmes."""
+    return Call(
+        operation="read beta enrollment tokens",
+        method="GET",
+        path="/os-beta-enrollment/tokens",
+        decode=responses.BetaEnrollmentTokens.decode,
+        repeatable=True,
+        by_code={"APPLE_SEED_FOR_IT_TURNED_OFF": responses.BetaEnrollmentTokens(is_allowed=False)},
+    )
+
+
+def set_account_driven_enrollment_profile(mdm_service_discovery_url: str) -> Call[None]:
+    """Return the call that sets the address for account-driven enrollment, which must be ``https``."""
+    return Call(
+        operation="set the account-driven enrollment profile",
+        method="POST",
+        path="/account-driven-enrollment/profile",
+        decode=_nothing,
+        json={"mdm_service_discovery_url": mdm_service_discovery_url},
+        repeatable=False,
+    )
+
+
+def get_account_driven_enrollment_profile() -> Call[responses.AccountDrivenEnrollmentProfile]:
+    """Return the call that reads the address for account-driven enrollment."""
+    return Call(
+        operation="read the account-driven enrollment profile",
+        method="GET",
+        path="/account-driven-enrollment/profile",
+        decode=responses.AccountDrivenEnrollmentProfile.decode,
+        repeatable=True,
+    )
+
+
+def remove_account_driven_enrollment_profile() -> Call[None]:
+    """Return the call that removes the address for account-driven enrollment."""
+    return Call(
+        operation="remove the account-driven enrollment profile",
+        method="DELETE",
+        path="/account-driven-enrollment/profile",
+        decode=_nothing,
+        repeatable=False,
+    )
+
+
+def _nothing(content: bytes) -> None:
+    # Apple documents no body, so nothing is parsed; but a login page of some gateway is not a success.
+    if content.lstrip().startswith(b"<"):
+        raise msgspec.DecodeError("a page instead of an empty answer")

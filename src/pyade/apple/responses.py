@@ -1,0 +1,438 @@
+"""What Apple's device assignment service answers, read with tolerance.
+
+Each class has a ``decode`` that takes the body of a success. It keeps what it does not know, accepts every
+form that was seen in the field, and raises ``msgspec.ValidationError`` or ``msgspec.DecodeError`` where the
+answer lacks what nobody can do without.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, datetime
+from typing import Any, Self
+
+import attrs
+import msgspec
+
+from pyade.core.assignment import DeviceResults
+from pyade.core.device import Device, DeviceResult, parse_date, parse_time
+from pyade.core.enums import OpenStrEnum
+
+log = logging.getLogger(__name__)
+
+
+class OrganizationType(OpenStrEnum):
+    """What kind of organisation the portal belongs to."""
+
+    SCHOOL = "edu"
+    BUSINESS = "org"
+    TV_PROVIDER = "tvprovider"
+
+
+class ActivationLockResult(OpenStrEnum):
+    """What came of a request to lock one device."""
+
+    SUCCESS = "SUCCESS"
+    NOT_ACCESSIBLE = "NOT_ACCESSIBLE"
+    FAILED = "FAILED"
+    ORGANIZATION_NOT_SUPPORTED = "ORG_NOT_SUPPORTED"
+    DEVICE_NOT_SUPPORTED = "DEVICE_NOT_SUPPORTED"
+    DEVICE_ALREADY_LOCKED = "DEVICE_ALREADY_LOCKED"
+
+
+@attrs.frozen(kw_only=True)
+class ServiceUrl:
+    """One endpoint as ``/account`` advertises it.
+
+    Attributes:
+        uri: The path, such as ``/server/devices``.
+        http_methods: The methods that it takes.
+        default_limit: Records per page where the request names no limit.
+        maximum_limit: Records per page at most.
+    """
+
+    uri: str
+    http_methods: tuple[str, ...] = ()
+    default_limit: int | None = None
+    maximum_limit: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Account:
+    """The MDM server and the organisation that a token belongs to.
+
+    Attributes:
+        server_name: The name of this server in the portal.
+        server_uuid: Identity of the MDM server.
+        admin_id: The person who generated the tokens that are now in use.
+        facilitator_id: Deprecated by Apple in favour of ``admin_id``.
+        org_name: Name of the organisation.
+        org_email: Its e-mail address.
+        org_phone: Its telephone number.
+        org_address: Its address; may hold line breaks.
+        org_id: Its identity; protocol version 3 and later.
+        org_id_hash: The same, as other services of Apple show it; protocol version 3 and later.
+        org_type: School or business; protocol version 3 and later.
+        org_version: ``v1`` or ``v2``; protocol version 3 and later.
+        urls: The endpoints with their page limits; protocol version 3 and later.
+        extra: Keys that pyade does not know, or whose value it could not read, as they came.
+
+    Source: Apple, device assignment, ``AccountDetail``.
+    """
+
+    server_name: str | None = None
+    server_uuid: str | None = None
+    admin_id: str | None = None
+    facilitator_id: str | None = None
+    org_name: str | None = None
+    org_email: str | None = None
+    org_phone: str | None = None
+    org_address: str | None = None
+    org_id: str | None = None
+    org_id_hash: str | None = None
+    org_type: OrganizationType | None = None
+    org_version: str | None = None
+    urls: tuple[ServiceUrl, ...] = ()
+    extra: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+
+    def url(self, path: str) -> ServiceUrl | None:
+        """Return what the account says about the endpoint *path*; None if it does not mention it."""
+        return next((url for url in self.urls if url.uri == path), None)
+
+    @classmethod
+    def decode(cls, content: bytes) -> Self:
+        """Return the account of a body."""
+        record = _object(content)
+        values: dict[str, Any] = {}
+        extra: dict[str, Any] = {}
+        for key, value in record.items():
+            if key == "urls" and isinstance(value, list):
+                values["urls"] = tuple(_service_urls(value))
+            elif key in _ACCOUNT_TEXTS and (text := _text(value)) is not None:
+                values[key] = OrganizationType(text) if key == "org_type" else text
+            elif value is not None:
+                extra[key] = value
+        return cls(**values, extra=extra)
+
+
+@attrs.frozen(kw_only=True)
+class DevicePage:
+    """One page of a fetch or of a sync.
+
+    Attributes:
+        devices: In the order of Apple's answer, which is chronological; a serial number may occur twice.
+        cursor: Opaque position for the next call; store it together with the devices, never before them.
+        more_to_follow: True if the next call is due at once.
+        fetched_until: How far the page goes, UTC; for information only.
+        unreadable: Number of records without a serial number, which were left out.
+
+    Source: Apple, device assignment, ``FetchDeviceResponse``.
+    """
+
+    devices: tuple[Device, ...]
+    cursor: str
+    more_to_follow: bool
+    fetched_until: datetime | None = None
+    unreadable: int = 0
+
+    @classmethod
+    def decode(cls, content: bytes) -> Self:
+        """Return the page of a body; without a cursor or ``more_to_follow`` it cannot be read."""
+        wire = msgspec.json.decode(content, type=_WirePage)
+        records = wire.devices or []
+        devices = tuple(_devices(records))
+        unreadable = len(records) - len(devices)
+        if unreadable:
+            log.warning("%d device records without a serial number were left out of a page", unreadable)
+        return cls(
+            devices=devices,
+            cursor=wire.cursor,
+            more_to_follow=wire.more_to_follow,
+            fetched_until=_time(wire.fetched_until),
+            unreadable=unreadable,
+        )
+
+
+@attrs.frozen(kw_only=True)
+class DefinedProfileAnswer:
+    """The answer to defining a profile.
+
+    Attributes:
+        profile_uuid: Apple's id of the new profile; send it back exactly like this.
+        results: What became of the devices that were named with it.
+    """
+
+    profile_uuid: str
+    results: DeviceResults
+
+    @classmethod
+    def decode(cls, content: bytes, serials: Sequence[str] = ()) -> Self:
+        """Return the answer of a body to a request that named *serials*."""
+        uuid = msgspec.convert(_object(content), _WireProfile).profile_uuid
+        return cls(profile_uuid=uuid, results=decode_results(content, serials))
+
+
+@attrs.frozen(kw_only=True)
+class ActivationLockAnswer:
+    """The answer to a request to lock one device.
+
+    Attributes:
+        serial_number: The device.
+        result: What Apple did.
+    """
+
+    serial_number: str
+    result: ActivationLockResult
+
+    @classmethod
+    def decode(cls, content: bytes, serial_number: str) -> Self:
+        """Return the answer of a body to a request about *serial_number*."""
+        wire = msgspec.json.decode(content, type=_WireLock)
+        return cls(
+            serial_number=wire.serial_number or serial_number,
+            result=ActivationLockResult(wire.response_status),
+        )
+
+
+@attrs.frozen(kw_only=True)
+class ReplacementDetails:
+    """Which device another one replaces.
+
+    Attributes:
+        serial_number: The new device.
+        original_device_serial_number: The device that it replaces.
+        replacement_date: UTC day; None if it is absent or cannot be read.
+    """
+
+    serial_number: str
+    original_device_serial_number: str
+    replacement_date: date | None = None
+
+    @classmethod
+    def decode(cls, content: bytes, serial_number: str) -> Self:
+        """Return the details of a body to a request about *serial_number*."""
+        wire = msgspec.json.decode(content, type=_WireReplacement)
+        day = None
+        if isinstance(wire.replacement_date, str):
+            try:
+                day = parse_date(wire.replacement_date)
+            except msgspec.ValidationError:
+                log.warning("the replacement date of %s cannot be read", serial_number)
+        return cls(
+            serial_number=wire.serial_number or serial_number,
+            original_device_serial_number=wire.original_device_serial_number,
+            replacement_date=day,
+        )
+
+
+@attrs.frozen(kw_only=True)
+class BetaEnrollmentToken:
+    """A token with which devices enroll in a beta programme.
+
+    Attributes:
+        os: Such as ``OSX`` or ``iOS``.
+        title: Name of the programme.
+        token: Secret; what a device needs.
+    """
+
+    os: str
+    title: str
+    token: str = attrs.field(repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class BetaEnrollmentTokens:
+    """The beta tokens of an organisation.
+
+    Attributes:
+        tokens: Without duplicates.
+        is_allowed: False if the organisation turned beta access off in the portal.
+    """
+
+    tokens: tuple[BetaEnrollmentToken, ...] = ()
+    is_allowed: bool = True
+
+    @classmethod
+    def decode(cls, content: bytes) -> Self:
+        """Return the tokens of a body: of the documented key, else of the one that was also seen."""
+        wire = msgspec.json.decode(content, type=_WireSeeds)
+        found = {
+            entry.token: BetaEnrollmentToken(os=entry.os, title=entry.title, token=entry.token)
+            for entry in wire.betaEnrollmentTokens or wire.seedBuildTokens or []
+        }
+        return cls(tokens=tuple(found.values()))
+
+
+@attrs.frozen(kw_only=True)
+class AccountDrivenEnrollmentProfile:
+    """The service discovery address that Apple hands to account-driven enrollment.
+
+    Attributes:
+        mdm_service_discovery_url: An ``https`` address.
+        last_updated_timestamp: When it was set, UTC; None if it is absent or cannot be read.
+    """
+
+    mdm_service_discovery_url: str
+    last_updated_timestamp: datetime | None = None
+
+    @classmethod
+    def decode(cls, content: bytes) -> Self:
+        """Return the address of a body."""
+        wire = msgspec.json.decode(content, type=_WireDiscovery)
+        return cls(
+            mdm_service_discovery_url=wire.mdm_service_discovery_url,
+            last_updated_timestamp=_time(wire.last_updated_timestamp),
+        )
+
+
+def decode_profile(content: bytes) -> dict[str, Any]:
+    """Return the profile of a body exactly as Apple keeps it, ``profile_uuid`` included."""
+    record = _object(content)
+    msgspec.convert(record, _WireProfile)
+    return record
+
+
+def decode_details(content: bytes, serials: Sequence[str]) -> dict[str, Device]:
+    """Return the devices of a body, one for each of *serials*.
+
+    ``response_status`` of a device that the answer left out is ``DeviceResult.MISSING``; one that is not
+    ``SUCCESS`` carries no other data that counts.
+    """
+    found: dict[str, Device] = {}
+    for serial, entry in _entries(_object(content).get("devices")):
+        record = entry if isinstance(entry, dict) else {"response_status": entry}
+        found[serial] = Device.from_apple({**record, "serial_number": serial})
+    for serial in serials:
+        if serial not in found:
+            found[serial] = Device(serial_number=serial, response_status=DeviceResult.MISSING)
+    return {serial: found.pop(serial) for serial in serials} | found
+
+
+def decode_results(content: bytes, serials: Sequence[str], profile_uuid: str | None = None) -> DeviceResults:
+    """Return what Apple did for each of *serials*, in their order.
+
+    Args:
+        content: A body whose ``devices`` is a map, or a list of maps with one key each.
+        serials: The devices that were named; one that is not mentioned is ``DeviceResult.MISSING``.
+        profile_uuid: The profile that was sent, if the answer does not repeat it.
+    """
+    record = _object(content)
+    found = {serial: _result(value) for serial, value in _entries(record.get("devices"))}
+    results = {serial: found.pop(serial, DeviceResult.MISSING) for serial in serials}
+    uuid = record.get("profile_uuid")
+    return DeviceResults(
+        results=results | found,
+        profile_uuid=uuid if isinstance(uuid, str) and uuid else profile_uuid,
+        retry_after_s=_seconds(record.get("retry_after_seconds")),
+    )
+
+
+class _WirePage(msgspec.Struct):
+    cursor: str
+    more_to_follow: bool
+    devices: list[Any] | None = None
+    fetched_until: Any = None
+
+    def __post_init__(self) -> None:
+        if not self.cursor:
+            raise ValueError("the cursor is empty")
+
+
+class _WireProfile(msgspec.Struct):
+    profile_uuid: str
+
+
+class _WireLock(msgspec.Struct):
+    response_status: str
+    serial_number: str | None = None
+
+
+class _WireReplacement(msgspec.Struct):
+    original_device_serial_number: str
+    serial_number: str | None = None
+    replacement_date: Any = None
+
+
+class _WireSeed(msgspec.Struct):
+    token: str
+    os: str = ""
+    title: str = ""
+
+
+class _WireSeeds(msgspec.Struct):
+    betaEnrollmentTokens: list[_WireSeed] | None = None  # noqa: N815 - Apple's name
+    seedBuildTokens: list[_WireSeed] | None = None  # noqa: N815 - Apple's name
+
+
+class _WireDiscovery(msgspec.Struct):
+    mdm_service_discovery_url: str
+    last_updated_timestamp: Any = None
+
+
+_ACCOUNT_TEXTS = frozenset(field.name for field in attrs.fields(Account)) - {"urls", "extra"}
+
+
+def _object(content: bytes) -> dict[str, Any]:
+    return msgspec.json.decode(content, type=dict[str, Any])
+
+
+def _devices(records: Sequence[Any]) -> Iterator[Device]:
+    for record in records:
+        if isinstance(record, dict) and isinstance(record.get("serial_number"), str):
+            yield Device.from_apple(record)
+
+
+def _entries(devices: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(devices, dict):
+        yield from devices.items()
+    elif isinstance(devices, list):
+        for entry in devices:
+            yield from entry.items() if isinstance(entry, dict) else ()
+    elif devices is not None:
+        raise msgspec.ValidationError("Expected an object or a list - at `$.devices`")
+
+
+def _result(value: Any) -> DeviceResult:
+    return DeviceResult(value if isinstance(value, str) else msgspec.json.encode(value).decode()[:100])
+
+
+def _service_urls(values: Sequence[Any]) -> Iterator[ServiceUrl]:
+    for value in values:
+        if not isinstance(value, dict) or not isinstance(uri := value.get("uri"), str):
+            continue
+        methods, limit = value.get("http_method"), value.get("limit")
+        texts = methods if isinstance(methods, list) else [methods]
+        limits = limit if isinstance(limit, dict) else {}
+        yield ServiceUrl(
+            uri=uri,
+            http_methods=tuple(text for text in texts if isinstance(text, str)),
+            default_limit=_count(limits.get("default")),
+            maximum_limit=_count(limits.get("maximum")),
+        )
+
+
+def _count(value: Any) -> int | None:
+    seconds = _seconds(value)
+    return int(seconds) if seconds is not None and seconds >= 1 else None
+
+
+def _seconds(value: Any) -> float | None:
+    if isinstance(value, str) and value.strip().isdecimal():
+        return float(value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0:
+        return float(value)
+    return None
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value if isinstance(value, str) else None
+
+
+def _time(value: Any) -> datetime | None:
+    try:
+        return parse_time(value) if isinstance(value, str) else None
+    except msgspec.ValidationError:
+        return None
