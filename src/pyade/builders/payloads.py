@@ -1,0 +1,325 @@
+"""What goes into an enrollment profile: the caller's facts, and one function per payload.
+
+Nothing is checked here; ``builders.checks`` checks the finished document, so that each rule is written once.
+
+Source: Apple, profile payloads ``TopLevel``, ``com.apple.mdm``, ``com.apple.security.acme``,
+``com.apple.security.scep``, ``com.apple.security.root`` and ``com.apple.security.pkcs1``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from typing import Any
+
+import attrs
+from cryptography import x509
+
+from pyade.core.identity import ChipClass, IdentityChoice, KeyType, classify_product
+from pyade.core.versions import MacOSVersion
+
+PER_USER_CONNECTIONS = "com.apple.mdm.per-user-connections"
+"""The server speaks with each user of a Mac, too; Macs need it."""
+
+
+def _version(value: MacOSVersion | str | None) -> MacOSVersion | None:
+    return None if value is None else MacOSVersion.of(value)
+
+
+@attrs.frozen(kw_only=True)
+class TargetMac:
+    """The Mac that a profile is made for, as its MachineInfo describes it.
+
+    Attributes:
+        serial_number: Serial number.
+        product: Model identifier, such as ``Mac14,2``.
+        version: Version of macOS; None where it could not be read.
+    """
+
+    serial_number: str
+    product: str
+    version: MacOSVersion | None = attrs.field(converter=_version)
+
+    @property
+    def chip(self) -> ChipClass:
+        """What the model says about the keys that this Mac can hold."""
+        return classify_product(self.product)
+
+
+@attrs.frozen(kw_only=True)
+class MdmService:
+    """The device management service that Macs enroll with: the same for every Mac.
+
+    Attributes:
+        identifier: Reverse DNS name of the profile. It must stay the same for the life of an enrollment:
+            macOS replaces a profile of the same identifier and adds one of another.
+        organization: Name that the user sees.
+        server_url: Where Macs ask for commands, https. It can never change for an enrolled Mac.
+        check_in_url: Where Macs check in, https; "" for *server_url*. It can never change, either.
+        topic: Topic of the push certificate, ``com.apple.mgmt.…``. It can never change, either.
+        access_rights: Sum of Apple's rights, 1 to 8191 (all); an update can only take rights away.
+        sign_message: True if Macs sign each request with ``Mdm-Signature``. False needs a server that sees
+            the TLS client certificate.
+        capabilities: ``ServerCapabilities``; name only what the server really answers.
+        check_out_when_removed: True if Macs should try to tell the server that they were unenrolled.
+        development_push: True for the development push service; false with certificates of Apple's portal.
+        certificates: Certificates (DER) that Macs must trust for this service, roots and intermediates. The
+            anchors of the enrollment profile are added to them.
+        pinned_certificates: Certificates (DER) that the two URLs are pinned to; none for no pinning.
+        pinning_needs_revocation_check: True if a pinned connection fails without a positive revocation check.
+        display_name: Name of the profile; "" for one made from *organization*.
+        description: What the profile does, for the user.
+    """
+
+    identifier: str
+    organization: str
+    server_url: str
+    check_in_url: str = ""
+    topic: str
+    access_rights: int = 8191
+    sign_message: bool = True
+    capabilities: tuple[str, ...] = attrs.field(default=(PER_USER_CONNECTIONS,), converter=tuple)
+    check_out_when_removed: bool = True
+    development_push: bool = False
+    certificates: tuple[bytes, ...] = attrs.field(default=(), converter=tuple)
+    pinned_certificates: tuple[bytes, ...] = attrs.field(default=(), converter=tuple)
+    pinning_needs_revocation_check: bool = False
+    display_name: str = ""
+    description: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class AcmeIssuer:
+    """An ACME server that issues device certificates.
+
+    Attributes:
+        directory_url: Its directory, https.
+        client_identifier: Secret that lets one Mac order one certificate; best made anew for each profile.
+        subject: Attribute and value pairs, such as ``("CN", "…")``, outermost first; none for the
+            organisation and the serial number.
+        accepts_unattested: True if it issues certificates for hardware-bound keys without an attestation.
+    """
+
+    directory_url: str
+    client_identifier: str = attrs.field(repr=False)
+    subject: tuple[tuple[str, str], ...] = attrs.field(default=(), converter=tuple)
+    accepts_unattested: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class ScepIssuer:
+    """A SCEP server that issues device certificates.
+
+    Attributes:
+        url: Its address; http is possible, https is better.
+        challenge: Secret that lets one Mac ask for one certificate; best made anew for each profile. "" for a
+            server that recognises Macs in another way.
+        name: Which of its authorities, if it has several.
+        ca_fingerprint: SHA-1 or SHA-256 fingerprint of the authority's certificate; b"" for none.
+        key_size: Bits of the RSA key, 2048 or 4096.
+        key_usage: 1 for signing, 4 for encryption, 5 for both; some authorities refuse both at once.
+        subject: As for ``AcmeIssuer``.
+        retries: How often a Mac asks again after PENDING; None for Apple's 3.
+        retry_delay_s: Seconds between these; None for Apple's 10.
+    """
+
+    url: str
+    challenge: str = attrs.field(repr=False)
+    name: str = ""
+    ca_fingerprint: bytes = b""
+    key_size: int = 2048
+    key_usage: int = 5
+    subject: tuple[tuple[str, str], ...] = attrs.field(default=(), converter=tuple)
+    retries: int | None = None
+    retry_delay_s: int | None = None
+
+
+def payload_uuid(identifier: str, serial_number: str, slot: str) -> str:
+    """Return the UUID of a payload: always the same for the same organisation, Mac and slot.
+
+    macOS replaces a payload of the same identifier and UUID and adds one of another, so nothing that
+    changes from one copy of a profile to the next, a challenge least of all, has a part in it.
+
+    Args:
+        identifier: Identifier of the profile.
+        serial_number: Serial number of the Mac.
+        slot: Place in the profile, such as "mdm".
+    """
+    return str(uuid.uuid5(_NAMESPACE, f"{identifier}\0{serial_number}\0{slot}")).upper()
+
+
+def top_level(
+    service: MdmService, mac: TargetMac, *, locked: bool, payloads: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Return the profile around *payloads*; *locked* forbids its removal.
+
+    Source: Apple, profile payload ``TopLevel``.
+    """
+    profile = {
+        "PayloadType": "Configuration",
+        "PayloadVersion": 1,
+        "PayloadIdentifier": service.identifier,
+        "PayloadUUID": payload_uuid(service.identifier, mac.serial_number, "profile"),
+        "PayloadDisplayName": service.display_name or f"Device management by {service.organization}",
+        "PayloadOrganization": service.organization,
+        "PayloadScope": "System",
+        "PayloadRemovalDisallowed": locked,
+        "TargetDeviceType": 5,
+        "PayloadContent": payloads,
+    }
+    if service.description:
+        profile["PayloadDescription"] = service.description
+    return _known_to(mac.version, profile)
+
+
+def mdm_payload(service: MdmService, mac: TargetMac, *, identity_uuid: str) -> dict[str, Any]:
+    """Return the ``com.apple.mdm`` payload, which uses the identity of the payload *identity_uuid*.
+
+    Source: Apple, profile payload ``com.apple.mdm``.
+    """
+    payload = {
+        **_common(service, mac, "com.apple.mdm", slot="mdm", name="Device management"),
+        "IdentityCertificateUUID": identity_uuid,
+        "Topic": service.topic,
+        "ServerURL": service.server_url,
+        "AccessRights": service.access_rights,
+        "SignMessage": service.sign_message,
+        "ServerCapabilities": list(service.capabilities),
+        "CheckOutWhenRemoved": service.check_out_when_removed,
+        "UseDevelopmentAPNS": service.development_push,
+    }
+    if service.check_in_url:
+        payload["CheckInURL"] = service.check_in_url
+    if service.pinned_certificates:
+        pins = [
+            payload_uuid(service.identifier, mac.serial_number, certificate_slot(der))
+            for der in service.pinned_certificates
+        ]
+        payload["ServerURLPinningCertificateUUIDs"] = pins
+        payload["CheckInURLPinningCertificateUUIDs"] = list(pins)
+        payload["PinningRevocationCheckRequired"] = service.pinning_needs_revocation_check
+    return _known_to(mac.version, payload)
+
+
+def acme_payload(
+    service: MdmService, mac: TargetMac, issuer: AcmeIssuer, choice: IdentityChoice
+) -> dict[str, Any]:
+    """Return the ``com.apple.security.acme`` payload.
+
+    ``Attest`` and ``HardwareBound`` are always there: macOS below 14 wants both, with the value false.
+
+    Source: Apple, profile payload ``com.apple.security.acme``.
+    """
+    return {
+        **_common(service, mac, "com.apple.security.acme", slot="acme", name="Device identity"),
+        "DirectoryURL": issuer.directory_url,
+        "ClientIdentifier": issuer.client_identifier,
+        "KeyType": str(choice.key_type),
+        "KeySize": choice.key_size,
+        "HardwareBound": choice.hardware_bound,
+        "Attest": choice.attest,
+        "Subject": _subject(service, mac, issuer.subject),
+        # A key on a curve only signs.
+        "UsageFlags": 1 if choice.key_type is KeyType.EC else 5,
+        "ExtendedKeyUsage": [_CLIENT_AUTHENTICATION],
+        "KeyIsExtractable": False,
+        "AllowAllAppsAccess": False,
+    }
+
+
+def scep_payload(service: MdmService, mac: TargetMac, issuer: ScepIssuer) -> dict[str, Any]:
+    """Return the ``com.apple.security.scep`` payload; two of Apple's key names contain a space.
+
+    Source: Apple, profile payload ``com.apple.security.scep``.
+    """
+    content: dict[str, Any] = {
+        "URL": issuer.url,
+        "Subject": _subject(service, mac, issuer.subject),
+        "Keysize": issuer.key_size,
+        "Key Type": "RSA",
+        "Key Usage": issuer.key_usage,
+        "KeyIsExtractable": False,
+        "AllowAllAppsAccess": False,
+    }
+    optional = {
+        "Challenge": issuer.challenge or None,
+        "Name": issuer.name or None,
+        "CAFingerprint": issuer.ca_fingerprint or None,
+        "Retries": issuer.retries,
+        "RetryDelay": issuer.retry_delay_s,
+    }
+    content.update({key: value for key, value in optional.items() if value is not None})
+    return {
+        **_common(service, mac, "com.apple.security.scep", slot="scep", name="Device identity"),
+        "PayloadContent": _known_to(mac.version, content),
+    }
+
+
+def certificate_payload(service: MdmService, mac: TargetMac, der: bytes) -> dict[str, Any]:
+    """Return the payload that makes a Mac know the certificate *der*, as a root if it signed itself.
+
+    Source: Apple, profile payloads ``com.apple.security.root`` and ``com.apple.security.pkcs1``.
+    """
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+        is_root = certificate.subject == certificate.issuer
+    except ValueError:
+        is_root = False
+    kind = "root" if is_root else "pkcs1"
+    return {
+        **_common(
+            service,
+            mac,
+            f"com.apple.security.{kind}",
+            slot=certificate_slot(der),
+            name="Root certificate" if is_root else "Certificate",
+        ),
+        "PayloadContent": der,
+    }
+
+
+def certificate_slot(der: bytes) -> str:
+    """Return the slot of a certificate: the same wherever it stands in the list."""
+    return f"certificate.{hashlib.sha256(der).hexdigest()[:32]}"
+
+
+def _common(
+    service: MdmService, mac: TargetMac, payload_type: str, *, slot: str, name: str
+) -> dict[str, Any]:
+    return {
+        "PayloadType": payload_type,
+        "PayloadVersion": 1,
+        "PayloadIdentifier": f"{service.identifier}.{slot}",
+        "PayloadUUID": payload_uuid(service.identifier, mac.serial_number, slot),
+        "PayloadDisplayName": name,
+        "PayloadOrganization": service.organization,
+    }
+
+
+def _subject(
+    service: MdmService, mac: TargetMac, subject: tuple[tuple[str, str], ...]
+) -> list[list[list[str]]]:
+    pairs = subject or (("O", service.organization), ("CN", mac.serial_number))
+    return [[list(pair)] for pair in pairs]
+
+
+def _known_to(version: MacOSVersion | None, values: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what that version of macOS does not know yet; keep all where the version is unknown."""
+    if version is None:
+        return values
+    return {key: value for key, value in values.items() if key not in _SINCE or version >= _SINCE[key]}
+
+
+_NAMESPACE = uuid.UUID("7c0d1f1e-3f55-5d0b-9b5d-6f2f0f8a6a11")
+_CLIENT_AUTHENTICATION = "1.3.6.1.5.5.7.3.2"
+_SINCE = {
+    "Retries": MacOSVersion.of("10.10"),
+    "RetryDelay": MacOSVersion.of("10.10"),
+    "AllowAllAppsAccess": MacOSVersion.of("10.10"),
+    "Key Usage": MacOSVersion.of("10.11"),
+    "ServerURLPinningCertificateUUIDs": MacOSVersion.of("10.13"),
+    "CheckInURLPinningCertificateUUIDs": MacOSVersion.of("10.13"),
+    "PinningRevocationCheckRequired": MacOSVersion.of("10.13"),
+    "KeyIsExtractable": MacOSVersion.of("10.13.4"),
+    "TargetDeviceType": MacOSVersion.of("10.15"),
+}
