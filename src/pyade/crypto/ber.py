@@ -1,0 +1,134 @@
+"""Bounds for BER before a parser sees it.
+
+A parser of nested data recurses; what comes from outside is walked here first, without recursion: the end of
+every element is inside its parent, the nesting is shallow and the number of elements is limited.
+
+Source: ITU-T X.690, clause 8.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import attrs
+
+MAX_DEPTH: Final = 24
+MAX_ELEMENTS: Final = 20_000
+_END_OF_CONTENTS: Final = 0x00
+_CONSTRUCTED: Final = 0x20
+_OCTET_STRING: Final = 0x04
+
+
+class MalformedError(ValueError):
+    """The bytes are no BER, or exceed the bounds."""
+
+
+class TruncatedError(MalformedError):
+    """The bytes end before the element does."""
+
+
+@attrs.frozen
+class Leaf:
+    """A primitive element.
+
+    Attributes:
+        tag: The identifier octet.
+        start: Where its contents begin.
+        end: Where they end.
+    """
+
+    tag: int
+    start: int
+    end: int
+
+
+def leaves(data: bytes) -> Iterator[Leaf]:
+    """Yield the primitive elements of the first BER element of *data*, in their order.
+
+    Raises:
+        TruncatedError: *data* ends too early.
+        MalformedError: *data* is no BER, or is nested deeper than 24 levels or has over 20,000 elements.
+    """
+    position = 0
+    ends: list[
+        tuple[int, bool]
+    ] = []  # of the open elements: limit of their contents, is the length indefinite
+    for _ in range(MAX_ELEMENTS):
+        limit = ends[-1][0] if ends else len(data)
+        tag, length, position = _header(data, position, limit)
+        if tag == _END_OF_CONTENTS and length == 0 and ends and ends[-1][1]:
+            ends.pop()
+        elif tag & _CONSTRUCTED:
+            ends.append((limit, True) if length is None else (position + length, False))
+            if len(ends) > MAX_DEPTH:
+                raise MalformedError(f"nested deeper than {MAX_DEPTH} levels")
+        elif length is None or tag == _END_OF_CONTENTS:
+            raise MalformedError("an end or an indefinite length where none is allowed")
+        else:
+            yield Leaf(tag, position, position + length)
+            position += length
+        while ends and not ends[-1][1] and position == ends[-1][0]:
+            ends.pop()
+        if not ends:
+            return
+    raise MalformedError(f"more than {MAX_ELEMENTS} elements")
+
+
+def check(data: bytes) -> None:
+    """Check the first BER element of *data*; what follows it is not looked at.
+
+    Raises:
+        TruncatedError: *data* ends too early.
+        MalformedError: *data* is no BER or exceeds the bounds.
+    """
+    for _ in leaves(data):
+        pass
+
+
+def octets(element: bytes) -> bytes:
+    """Return the value of an OCTET STRING, in one piece or in several, also with a tag of its own.
+
+    Raises:
+        MalformedError: It is no such string.
+
+    Source: ITU-T X.690, clause 8.7.
+    """
+    parts = list(leaves(element))
+    if element[0] & _CONSTRUCTED and any(part.tag != _OCTET_STRING for part in parts):
+        raise MalformedError("a string with a part that is no OCTET STRING")
+    return b"".join(element[part.start : part.end] for part in parts)
+
+
+def _header(data: bytes, position: int, limit: int) -> tuple[int, int | None, int]:
+    """Return tag, length (None: indefinite) and where the contents begin."""
+
+    def byte(at: int) -> int:
+        if at < limit:
+            return data[at]
+        raise _too_short(data, limit)
+
+    tag, first = byte(position), byte(position + 1)
+    position += 2
+    if tag & 0x1F == 0x1F:
+        raise MalformedError("a tag number above 30")
+    if first == 0x80:
+        return tag, None, position
+    if first < 0x80:
+        length = first
+    else:
+        size = first & 0x7F
+        if size > 8:
+            raise MalformedError("a length of more than 8 bytes")
+        byte(position + size - 1)
+        length = int.from_bytes(data[position : position + size], "big")
+        position += size
+    if length > limit - position:
+        raise _too_short(data, limit)
+    return tag, length, position
+
+
+def _too_short(data: bytes, limit: int) -> MalformedError:
+    return (
+        TruncatedError("cut short") if limit == len(data) else MalformedError("an element exceeds its parent")
+    )

@@ -1,0 +1,174 @@
+"""Private keys and certificates: read together from PEM, compared, and made self-signed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.x509.oid import NameOID
+
+from pyade.errors import SigningError
+
+MAX_PEM_BYTES: Final = 256 * 1024
+MAX_DAYS: Final = 36_500
+_CLOCK_TOLERANCE: Final = timedelta(hours=1)
+
+
+def read_pem(
+    data: bytes, passphrase: str | bytes | None = None
+) -> tuple[PrivateKeyTypes, tuple[x509.Certificate, ...]]:
+    """Return the one private key and the certificates of *data*, in their order.
+
+    Args:
+        data: PEM blocks in any order, at most 256 KiB; text between them is ignored.
+        passphrase: For an encrypted key; None for one that is not.
+
+    Raises:
+        SigningError: A part is missing, cut short or unreadable, or the passphrase is wrong.
+
+    Source: RFC 7468.
+    """
+    if len(data) > MAX_PEM_BYTES:
+        raise SigningError(f"the PEM file has {len(data)} bytes, at most {MAX_PEM_BYTES} are allowed")
+    keys: list[bytes] = []
+    certificates: list[x509.Certificate] = []
+    for block in data.split(b"-----BEGIN ")[1:]:
+        label, _, rest = block.partition(b"-----")
+        end = b"-----END " + label + b"-----"
+        body, found, _ = rest.partition(end)
+        if not found:
+            raise SigningError("the PEM file is cut short: a block has no END line")
+        pem = b"-----BEGIN " + label + b"-----" + body + end + b"\n"
+        if label.endswith(b"PRIVATE KEY"):
+            keys.append(pem)
+        elif label == b"CERTIFICATE":
+            certificates.append(_read_certificate(pem))
+    if len(keys) != 1:
+        raise SigningError(f"the PEM file holds {len(keys)} private keys, exactly one is needed")
+    if not certificates:
+        raise SigningError("the PEM file holds no certificate: put it into one file with its private key")
+    return _read_key(keys[0], passphrase), tuple(certificates)
+
+
+def split_chain(
+    key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, certificates: tuple[x509.Certificate, ...]
+) -> tuple[x509.Certificate, tuple[x509.Certificate, ...]]:
+    """Return the certificate that belongs to *key*, and the others.
+
+    Raises:
+        SigningError: None of them belongs to the key.
+    """
+    for index, certificate in enumerate(certificates):
+        if is_pair(certificate, key):
+            return certificate, certificates[:index] + certificates[index + 1 :]
+    raise SigningError(
+        "the private key does not belong to the certificate: use the key with which the certificate was made"
+    )
+
+
+def is_pair(certificate: x509.Certificate, key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> bool:
+    """Return True if *certificate* was made for *key*."""
+    try:
+        return certificate.public_key() == key.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        return False
+
+
+def self_signed(
+    common_name: str,
+    key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey,
+    *,
+    days: int,
+    now: datetime | None,
+    key_encipherment: bool,
+) -> x509.Certificate:
+    """Return a self-signed end-entity certificate with a random serial number and SHA-256.
+
+    Args:
+        common_name: The whole subject, 1 to 64 characters.
+        key: The key pair it is for.
+        days: Validity in days, 1 to 36500.
+        now: Start of the validity, UTC (one hour earlier is written, for clocks that are behind); None
+            reads the clock.
+        key_encipherment: True if others will encrypt keys for it.
+
+    Raises:
+        SigningError: A value is out of range.
+
+    Source: RFC 5280, 4.1 and 4.2.1.3; upper bound of a common name: Appendix A.1.
+    """
+    if not common_name.strip() or len(common_name) > 64:
+        raise SigningError(
+            f"common_name {common_name[:80]!r}: 1 to 64 characters are allowed, and not only spaces"
+        )
+    if not 1 <= days <= MAX_DAYS:
+        raise SigningError(f"days {days}: 1 to {MAX_DAYS} are allowed")
+    start = (now or datetime.now(UTC)).replace(microsecond=0)
+    if start.tzinfo is None:
+        raise SigningError(f"now {start.isoformat()} has no time zone: use UTC")
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+    usage = x509.KeyUsage(
+        digital_signature=True,
+        key_encipherment=key_encipherment,
+        content_commitment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=False,
+        crl_sign=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+    builder = (
+        x509.CertificateBuilder(subject_name=name, issuer_name=name, public_key=key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(start - _CLOCK_TOLERANCE)
+        .not_valid_after(start + timedelta(days=days))
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(usage, critical=True)
+    )
+    return builder.sign(key, hashes.SHA256())
+
+
+def as_bytes(passphrase: str | bytes | None) -> bytes | None:
+    """Return *passphrase* as the bytes that encrypt a key.
+
+    Raises:
+        SigningError: It is empty.
+    """
+    if passphrase is None:
+        return None
+    encoded = passphrase.encode() if isinstance(passphrase, str) else passphrase
+    if not encoded:
+        raise SigningError("the passphrase is empty: use None for a key that is not encrypted")
+    return encoded
+
+
+def _read_certificate(pem: bytes) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificate(pem)
+    except ValueError as exc:
+        raise SigningError("the PEM file holds a certificate that cannot be read") from exc
+
+
+def _read_key(pem: bytes, passphrase: str | bytes | None) -> PrivateKeyTypes:
+    secret = as_bytes(passphrase)
+    is_encrypted = pem.startswith(b"-----BEGIN ENCRYPTED") or b"Proc-Type: 4,ENCRYPTED" in pem
+    if is_encrypted and secret is None:
+        raise SigningError("the private key is encrypted: a passphrase is needed")
+    if secret is not None and not is_encrypted:
+        raise SigningError("a passphrase was given, but the private key is not encrypted")
+    try:
+        return serialization.load_pem_private_key(pem, secret)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        # The cause is dropped: what a parser says about a private key is not for logs.
+        problem = (
+            "the passphrase is wrong, or the private key is damaged"
+            if secret
+            else "the private key cannot be read"
+        )
+        raise SigningError(problem) from None

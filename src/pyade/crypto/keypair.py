@@ -1,0 +1,110 @@
+"""The key pair for which Apple's portal encrypts the server token.
+
+Source: Apple, device assignment, "Authenticating for Automated Device Enrollment"; specification, "Create
+enrollment program token", step 1.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Self
+
+import attrs
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from pyade.crypto.certificates import as_bytes, is_pair, read_pem, self_signed, split_chain
+from pyade.errors import SigningError
+
+
+def _require_rsa(key: object) -> rsa.RSAPrivateKey:
+    if isinstance(key, rsa.RSAPrivateKey):
+        return key
+    kind = "an EC key" if isinstance(key, ec.EllipticCurvePrivateKey) else "a key of this kind"
+    raise SigningError(f"{kind} cannot decrypt a server token: an RSA key is needed")
+
+
+def _check_key(_instance: object, _attribute: attrs.Attribute[Any], value: object) -> None:
+    _require_rsa(value)
+
+
+def _check_pair(instance: TokenKeypair, _attribute: attrs.Attribute[Any], value: x509.Certificate) -> None:
+    if not is_pair(value, instance.private_key):
+        raise SigningError("the private key does not belong to the certificate")
+
+
+@attrs.frozen
+class TokenKeypair:
+    """An RSA key and the certificate to upload in Apple Business Manager or Apple School Manager.
+
+    Keep it as long as the token: the next token is encrypted for the same certificate unless another one is
+    uploaded, and Managed Apple Account tokens are signed with it. Two are equal if their certificates are.
+
+    Attributes:
+        private_key: Secret.
+        certificate: Self-signed, or issued by a certificate authority; Apple takes both (observed).
+    """
+
+    private_key: rsa.RSAPrivateKey = attrs.field(repr=False, eq=False, validator=_check_key)
+    certificate: x509.Certificate = attrs.field(validator=_check_pair)
+
+    @classmethod
+    def generate(cls, common_name: str, *, days: int = 3650, now: datetime | None = None) -> Self:
+        """Return a new key pair: RSA 2048, self-signed, with a random serial number.
+
+        Ten years by default, because renewing a token downloads it for the certificate that the portal
+        already has: a certificate that expires sooner would make somebody upload a new one first. It opens
+        no door by itself; Apple does not tie the life of the token to it (observed).
+
+        Args:
+            common_name: The whole subject, 1 to 64 characters, such as ``Contoso MDM``.
+            days: Validity of the certificate in days, 1 to 36500.
+            now: Start of the validity, UTC; None reads the clock.
+
+        Raises:
+            SigningError: A value is out of range.
+        """
+        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        return cls(key, self_signed(common_name, key, days=days, now=now, key_encipherment=True))
+
+    @classmethod
+    def from_pem(cls, data: bytes, passphrase: str | bytes | None = None) -> Self:
+        """Return the key pair of one PEM file that holds the key and its certificate, in any order.
+
+        Args:
+            data: At most 256 KiB; certificates that belong to other keys, such as a chain, are ignored.
+            passphrase: For an encrypted key; None for one that is not.
+
+        Raises:
+            SigningError: The passphrase is wrong, a part is missing or unreadable, the key is not RSA, or no
+                certificate belongs to it.
+        """
+        key, certificates = read_pem(data, passphrase)
+        rsa_key = _require_rsa(key)
+        return cls(rsa_key, split_chain(rsa_key, certificates)[0])
+
+    @property
+    def certificate_pem(self) -> bytes:
+        """The certificate alone, as PEM: the file to upload in the portal."""
+        return self.certificate.public_bytes(serialization.Encoding.PEM)
+
+    def to_pem(self, passphrase: str | bytes | None = None) -> bytes:
+        """Return private key (PKCS #8) and certificate as one PEM file.
+
+        Args:
+            passphrase: Encrypts the private key; None writes it in clear.
+
+        Raises:
+            SigningError: The passphrase is empty or longer than 1023 bytes.
+        """
+        secret = as_bytes(passphrase)
+        encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
+        if secret is not None:
+            if len(secret) > 1023:
+                raise SigningError(f"the passphrase has {len(secret)} bytes, at most 1023 are allowed")
+            encryption = serialization.BestAvailableEncryption(secret)
+        key = self.private_key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption
+        )
+        return key + self.certificate_pem

@@ -1,0 +1,126 @@
+"""CMS signing: a document inside the signed message, with the certificates needed to check it.
+
+Source: RFC 5652, 5; Apple, "Creating and deploying a profile": a signed profile
+is DER with the content in it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Self
+
+import attrs
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, pkcs12
+from cryptography.hazmat.primitives.serialization.pkcs7 import PKCS7Options, PKCS7SignatureBuilder
+
+from pyade.crypto.certificates import as_bytes, is_pair, read_pem, self_signed, split_chain
+from pyade.errors import SigningError
+
+
+def _require_signing_key(key: object) -> rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey:
+    if isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
+        return key
+    raise SigningError("a key of this kind cannot sign profiles: an RSA or EC key is needed")
+
+
+def _check_key(_instance: object, _attribute: attrs.Attribute[Any], value: object) -> None:
+    _require_signing_key(value)
+
+
+def _check_pair(instance: Signer, _attribute: attrs.Attribute[Any], value: x509.Certificate) -> None:
+    if not is_pair(value, instance.private_key):
+        raise SigningError("the private key does not belong to the certificate")
+
+
+@attrs.frozen(kw_only=True)
+class Signer:
+    """A certificate that signs documents, with its private key.
+
+    Attributes:
+        private_key: Secret; RSA or EC.
+        certificate: Belongs to the key.
+        intermediates: Certificates between it and a root that Macs trust; they are put into each message.
+    """
+
+    private_key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey = attrs.field(
+        repr=False, eq=False, validator=_check_key
+    )
+    certificate: x509.Certificate = attrs.field(validator=_check_pair)
+    intermediates: tuple[x509.Certificate, ...] = ()
+
+    @classmethod
+    def from_pem(cls, data: bytes, passphrase: str | bytes | None = None) -> Self:
+        """Return the signer of PEM text that holds key, certificate and intermediates, in any order.
+
+        Args:
+            data: Several files may be joined; at most 256 KiB. Certificates that do not belong to the key
+                are intermediates.
+            passphrase: For an encrypted key; None for one that is not.
+
+        Raises:
+            SigningError: The passphrase is wrong, a part is missing or unreadable, or no certificate belongs
+                to the key.
+        """
+        key, certificates = read_pem(data, passphrase)
+        return cls._from_parts(key, certificates)
+
+    @classmethod
+    def from_pkcs12(cls, data: bytes, passphrase: str | bytes | None = None) -> Self:
+        """Return the signer of a PKCS #12 file (``.p12``, ``.pfx``).
+
+        Raises:
+            SigningError: The passphrase is wrong, or key or certificate are missing or unreadable.
+        """
+        try:
+            key, certificate, others = pkcs12.load_key_and_certificates(data, as_bytes(passphrase))
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            raise SigningError("the passphrase is wrong, or the PKCS #12 file cannot be read") from None
+        if key is None or certificate is None:
+            raise SigningError("the PKCS #12 file holds no private key with its certificate")
+        return cls._from_parts(key, (certificate, *others))
+
+    @classmethod
+    def self_signed(
+        cls,
+        common_name: str,
+        *,
+        days: int = 365,
+        now: datetime | None = None,
+        private_key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | None = None,
+    ) -> Self:
+        """Return a signer with a certificate of its own, for tests and first steps; no Mac trusts it.
+
+        Args:
+            common_name: The whole subject, 1 to 64 characters.
+            days: Validity in days, 1 to 36500.
+            now: Start of the validity, UTC; None reads the clock.
+            private_key: None makes a new RSA key of 2048 bits.
+
+        Raises:
+            SigningError: A value is out of range.
+        """
+        key = private_key or rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        certificate = self_signed(common_name, key, days=days, now=now, key_encipherment=False)
+        return cls(private_key=key, certificate=certificate)
+
+    @classmethod
+    def _from_parts(cls, key: object, certificates: tuple[x509.Certificate, ...]) -> Self:
+        signing_key = _require_signing_key(key)
+        certificate, others = split_chain(signing_key, certificates)
+        return cls(private_key=signing_key, certificate=certificate, intermediates=others)
+
+    def sign(self, data: bytes) -> bytes:
+        """Return *data* as a signed CMS message: DER, the content in it byte for byte, SHA-256.
+
+        The signing time in it is read from the clock of the machine.
+        """
+        builder = PKCS7SignatureBuilder().set_data(data)
+        builder = builder.add_signer(self.certificate, self.private_key, hashes.SHA256())
+        for certificate in self.intermediates:
+            builder = builder.add_certificate(certificate)
+        # Without Binary, line feeds in the content become CR LF.
+        return builder.sign(Encoding.DER, [PKCS7Options.Binary])
