@@ -1,0 +1,142 @@
+"""The enrollment profile: what a Mac does in Setup Assistant when it enrolls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import attrs
+
+from pyade.core.accounts import AdministratorAccount, PrimaryAccount
+from pyade.core.affinity import AffinityConsequences, AffinityKind, UserAffinity
+from pyade.core.plan import ProfilePlan, make_plan
+from pyade.core.problems import Problem, Severity
+from pyade.core.profile_diff import ProfileDiff, compare
+from pyade.core.profile_rules import check, host_of
+from pyade.core.skip_keys import SkipKeys
+from pyade.core.versions import MacOSVersion
+from pyade.errors import ProfileError
+
+__all__ = [
+    "AdministratorAccount",
+    "AffinityConsequences",
+    "AffinityKind",
+    "EnrollmentProfile",
+    "PrimaryAccount",
+    "UserAffinity",
+]
+
+_KEY_OF_VALUE = {key.value: key for key in SkipKeys}
+
+
+def _skip_keys(values: Iterable[SkipKeys | str]) -> frozenset[SkipKeys | str]:
+    # A single key is taken as such: its letters are never what was meant.
+    keys: Iterable[SkipKeys | str] = [values] if isinstance(values, str) else values
+    return frozenset(_KEY_OF_VALUE.get(key, key) for key in keys)
+
+
+def _certificates(values: Iterable[bytes]) -> tuple[bytes, ...]:
+    return tuple(values)
+
+
+def _extra(values: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(values)
+
+
+def _organization(profile: EnrollmentProfile) -> str:
+    return host_of(profile.url)
+
+
+@attrs.frozen(kw_only=True)
+class EnrollmentProfile:
+    """Everything a Mac is told when it enrolls; every rule is checked when it is made.
+
+    Primary account settings switch ``await_final_configuration`` on, whatever was given: the account is
+    made while the Mac waits.
+
+    Attributes:
+        name: Shown to administrators; 1 to 125 characters. Group rules use it.
+        url: Where the Mac gets its enrollment profile: https, at most 2000 characters, percent-encoded.
+        description: Kept by the server; no Mac or user sees it.
+        user_affinity: Whether the Mac belongs to a user, and how that user signs in.
+        await_final_configuration: True holds the user in Setup Assistant until the server releases the Mac.
+        locked: True if the user cannot remove the management profile; needs ``supervised``.
+        primary_account: The user's account; None leaves it to the user. Needs user affinity.
+        administrator: One more administrator account; needs ``await_final_configuration``.
+        department: Shown under About Configuration; at most 125 characters, "" for none.
+        support_phone_number: Shown under Need Help; at most 50 characters, "" for none.
+        support_email_address: At most 250 characters, "" for none.
+        skip: The Setup Assistant screens to hide; all others show. Keys that pyade does not know are kept.
+        anchor_certificates: DER certificates that the Mac trusts when it connects to the server.
+        language: For auto advance: ISO 639-1, else 639-2, lower case; "" for none.
+        region: For auto advance: ISO 3166-1, two capitals; "" for none.
+        auto_advance: True if Setup Assistant goes on by itself; macOS 11 and later, wired network.
+        org_magic: The same text for all services of one organization, 1 to 256 characters; the host of
+            ``url`` if not given.
+        supervised: True if the Mac is to be supervised.
+        mandatory: True if the user may not skip the enrollment.
+        extra: Apple's keys that pyade does not model, sent as they are.
+        apple_keys: The keys of the JSON that Apple sent, if this profile was read from it; else None.
+
+    Raises:
+        ProfileError: At least one rule is broken; ``problems`` holds every one.
+
+    Source: Intune, "Create an Apple enrollment profile"; Apple, device assignment, ``Profile``.
+    """
+
+    name: str
+    url: str
+    description: str = ""
+    user_affinity: UserAffinity = attrs.field(factory=UserAffinity.none)
+    await_final_configuration: bool = True
+    locked: bool = False
+    primary_account: PrimaryAccount | None = None
+    administrator: AdministratorAccount | None = None
+    department: str = ""
+    support_phone_number: str = ""
+    support_email_address: str = ""
+    skip: frozenset[SkipKeys | str] = attrs.field(default=frozenset(), converter=_skip_keys)
+    anchor_certificates: tuple[bytes, ...] = attrs.field(default=(), converter=_certificates)
+    language: str = ""
+    region: str = ""
+    auto_advance: bool = False
+    org_magic: str = attrs.field(default=attrs.Factory(_organization, takes_self=True))
+    supervised: bool = True
+    mandatory: bool = True
+    extra: Mapping[str, Any] = attrs.field(factory=dict, converter=_extra, hash=False)
+    apple_keys: frozenset[str] | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if self.primary_account is not None and self.await_final_configuration is False:
+            # The specification switches it on in the background rather than refusing the profile.
+            object.__setattr__(self, "await_final_configuration", True)
+        errors = tuple(problem for problem in check(self) if problem.severity is Severity.ERROR)
+        if errors:
+            raise ProfileError(errors)
+
+    @property
+    def findings(self) -> tuple[Problem, ...]:
+        """What is allowed but doubtful, each with what to do about it; never an error."""
+        return tuple(check(self))
+
+    def plan(self, version: MacOSVersion | str) -> ProfilePlan:
+        """Return what each setting does on that version of macOS, and why; it prints as a table.
+
+        Raises:
+            VersionError: The text is not a version.
+        """
+        return make_plan(self, MacOSVersion.of(version))
+
+    def diff(self, other: EnrollmentProfile) -> ProfileDiff:
+        """Return what changes if *other* takes the place of this profile, and which Macs it reaches."""
+        return compare(self, other)
+
+    def dynamic_membership_rule(self) -> str:
+        """Return the rule of a Microsoft Entra group that holds the Macs enrolled with this profile's name.
+
+        A double quote in the name is escaped with a backtick.
+
+        Source: Intune, "Create an Apple enrollment profile", Basics; Microsoft Entra, rules for devices.
+        """
+        name = self.name.replace("`", "``").replace('"', '`"')
+        return f'(device.enrollmentProfileName -eq "{name}")'

@@ -1,0 +1,177 @@
+"""What changes between two profiles, and which Macs the change reaches."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from pyade.core.problems import Problem, Severity
+from pyade.core.skip_keys import SkipKeys
+
+if TYPE_CHECKING:
+    from pyade.core.profile import EnrollmentProfile
+
+
+class Reach(enum.StrEnum):
+    """Which Macs a change reaches.
+
+    Attributes:
+        SERVER: It takes effect on the server at once; no Mac sees it.
+        REENROLLMENT: Enrolled Macs receive it only if they enroll again; a wipe is not needed.
+        WIPE: Enrolled Macs receive it only in a new Setup Assistant, after they were wiped.
+    """
+
+    SERVER = "server"
+    REENROLLMENT = "re-enrollment"
+    WIPE = "wipe"
+
+
+@attrs.frozen(kw_only=True)
+class Change:
+    """One setting that differs.
+
+    Attributes:
+        setting: Its name, such as ``locked`` or ``skip.Siri``.
+        before: The old value as text; never a secret.
+        after: The new value as text; never a secret.
+        reach: Which Macs the change reaches.
+        why: The reason for that.
+    """
+
+    setting: str
+    before: str
+    after: str
+    reach: Reach
+    why: str
+
+
+@attrs.frozen(kw_only=True)
+class ProfileDiff:
+    """What changes from one profile to another; false if nothing does. It prints as a list.
+
+    Attributes:
+        changes: Every setting that differs, in the order of the profile's settings.
+        warnings: What else the change breaks.
+    """
+
+    changes: tuple[Change, ...]
+    warnings: tuple[Problem, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.changes)
+
+    @property
+    def never_received(self) -> tuple[Change, ...]:
+        """The changes that Macs enrolled already do not receive while they stay enrolled."""
+        return tuple(change for change in self.changes if change.reach is not Reach.SERVER)
+
+    def __str__(self) -> str:
+        if not self.changes:
+            return "no changes"
+        width = max(len(change.setting) for change in self.changes)
+        lines = [f"{change.setting:<{width}}  {change.before} -> {change.after}" for change in self.changes]
+        for reach, heading in _HEADINGS.items():
+            if names := [change.setting for change in self.changes if change.reach is reach]:
+                lines.append(f"{heading}: {', '.join(names)}")
+        return "\n".join([*lines, *(f"warning: {warning}" for warning in self.warnings)])
+
+
+_HEADINGS: Final = {
+    Reach.SERVER: "on the server only",
+    Reach.REENROLLMENT: "enrolled Macs never receive, unless they enroll again",
+    Reach.WIPE: "enrolled Macs never receive, unless they are wiped and set up again",
+}
+
+_ON_SERVER = "kept by the server; no Mac sees it"
+_AT_ENROLLMENT = "a Mac reads it each time it enrolls, not while it is enrolled"
+_IN_SETUP = "it concerns Setup Assistant, which an enrolled Mac has behind it"
+_REACH: Final[dict[str, tuple[Reach, str]]] = {
+    "name": (Reach.SERVER, "no Mac sees it; group rules compare it"),
+    "description": (Reach.SERVER, _ON_SERVER),
+    "url": (Reach.REENROLLMENT, _AT_ENROLLMENT),
+    "user_affinity": (Reach.REENROLLMENT, "the user signs in when the Mac enrolls, not while it is enrolled"),
+    "org_magic": (Reach.REENROLLMENT, _AT_ENROLLMENT),
+    "anchor_certificates": (Reach.REENROLLMENT, _AT_ENROLLMENT),
+    "supervised": (Reach.REENROLLMENT, _AT_ENROLLMENT),
+    "mandatory": (Reach.REENROLLMENT, _AT_ENROLLMENT),
+    "extra": (Reach.REENROLLMENT, _AT_ENROLLMENT),
+    "locked": (Reach.WIPE, "it cannot be changed after enrollment without wiping the Mac"),
+    "await_final_configuration": (Reach.WIPE, "it is applied once, in Setup Assistant"),
+    "primary_account": (Reach.WIPE, "accounts are made once, while the Mac waits in Setup Assistant"),
+    "administrator": (Reach.WIPE, "accounts are made once, while the Mac waits in Setup Assistant"),
+}
+_SETTINGS: Final = (
+    "name", "description", "url", "user_affinity", "await_final_configuration", "locked", "supervised",
+    "mandatory", "primary_account", "administrator", "department", "support_phone_number",
+    "support_email_address", "language", "region", "auto_advance", "anchor_certificates", "org_magic",
+)  # fmt: skip
+
+
+def compare(before: EnrollmentProfile, after: EnrollmentProfile) -> ProfileDiff:
+    """Return what changes if *after* takes the place of *before*."""
+    changes = tuple(_changes(before, after))
+    warnings: tuple[Problem, ...] = ()
+    if before.name != after.name:
+        renamed = Problem(
+            "name",
+            before.name,
+            "group rules on the old name no longer match Macs that enroll from now on",
+            f"change them to {after.dynamic_membership_rule()}",
+            Severity.WARNING,
+        )
+        warnings = (renamed,)
+    return ProfileDiff(changes=changes, warnings=warnings)
+
+
+def _changes(before: EnrollmentProfile, after: EnrollmentProfile) -> Iterator[Change]:
+    for setting in _SETTINGS:
+        yield from _compare(setting, getattr(before, setting), getattr(after, setting))
+    for key in sorted(before.skip ^ after.skip, key=_order):
+        text = {True: "hide", False: "show"}
+        yield _change(f"skip.{key}", text[key in before.skip], text[key in after.skip])
+    for name in sorted({*before.extra, *after.extra}):
+        old, new = (
+            _text(extra[name]) if name in extra else "not set" for extra in (before.extra, after.extra)
+        )
+        if old != new:
+            yield _change(f"extra.{name}", old, new)
+
+
+def _order(key: SkipKeys | str) -> tuple[bool, str]:
+    return not isinstance(key, SkipKeys), key
+
+
+def _compare(setting: str, old: Any, new: Any) -> Iterator[Change]:
+    if old == new:
+        return
+    if not attrs.has(type(old)) and not attrs.has(type(new)):
+        yield _change(setting, _text(old), _text(new))
+        return
+    if old is None or new is None:
+        yield _change(setting, *("not set" if value is None else "set" for value in (old, new)))
+    for field in attrs.fields(type(old if new is None else new)):
+        values = [None if value is None else getattr(value, field.name) for value in (old, new)]
+        if values[0] != values[1]:
+            # A field without repr holds a secret.
+            texts = [_text(value) if field.repr else _secret(value) for value in values]
+            yield _change(f"{setting}.{field.name}", *texts)
+
+
+def _change(setting: str, before: str, after: str) -> Change:
+    reach, why = _REACH.get(setting.partition(".")[0], (Reach.WIPE, _IN_SETUP))
+    return Change(setting=setting, before=before, after=after, reach=reach, why=why)
+
+
+def _secret(value: Any) -> str:
+    return "a secret" if value else "not set"
+
+
+def _text(value: Any) -> str:
+    if value is None or value == "":
+        return "not set"
+    if isinstance(value, tuple):
+        return f"{len(value)} certificates"
+    return str(value) if not isinstance(value, str) else value

@@ -1,0 +1,412 @@
+"""The rules of an enrollment profile: each function reports what one group of settings breaks.
+
+Errors stop the profile from being made. Warnings are for what is only doubtful, so that a profile that
+works at Apple can always be read and written back.
+"""
+
+from __future__ import annotations
+
+import plistlib
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+from urllib.parse import SplitResult, urlsplit
+
+from pyade.core.accounts import (
+    ACCOUNT_NAME_VARIABLE,
+    FULL_NAME_VARIABLE,
+    AdministratorAccount,
+    PrimaryAccount,
+)
+from pyade.core.affinity import AffinityKind, UserAffinity
+from pyade.core.problems import Problem, Severity
+from pyade.core.skip_keys import NOT_ON_MACOS, SkipKeys
+
+if TYPE_CHECKING:
+    from pyade.core.profile import EnrollmentProfile
+
+APPLE_KEYS: Final[frozenset[str]] = frozenset(
+    {
+        "anchor_certs",
+        "auto_advance_setup",
+        "await_device_configured",
+        "configuration_web_url",
+        "department",
+        "is_mandatory",
+        "is_mdm_removable",
+        "is_supervised",
+        "language",
+        "org_magic",
+        "profile_name",
+        "region",
+        "skip_setup_items",
+        "support_email_address",
+        "support_phone_number",
+        "url",
+    }
+)
+"""Apple's keys that a profile has settings for, and that ``extra`` therefore may not hold."""
+
+# Apple, define a profile: error codes PROFILE_NAME_INVALID, DEPARTMENT_INVALID, ... name these limits.
+_LENGTHS: Final = {
+    "name": 125,
+    "department": 125,
+    "support_phone_number": 50,
+    "support_email_address": 250,
+    "org_magic": 256,
+}
+_URL_LENGTH: Final = 2000
+_REQUIRED: Final = ("name", "org_magic")
+_TEXTS: Final = ("url", "description", "language", "region", *_LENGTHS)
+_SWITCHES: Final = ("await_final_configuration", "locked", "auto_advance", "supervised", "mandatory")
+_PARTS: Final[tuple[tuple[str, type, dict[str, type]], ...]] = (
+    ("user_affinity", UserAffinity, {"kind": AffinityKind, "web_url": str}),
+    ("primary_account", PrimaryAccount, {"account_name": str, "full_name": str, "restrict_editing": bool}),
+    (
+        "administrator",
+        AdministratorAccount,
+        {"short_name": str, "full_name": str, "hidden": bool, "password_hash": bytes},
+    ),
+)
+_KIND_NAMES: Final[dict[type, str]] = {str: "text", bool: "True or False"}
+_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+_RESERVED_ACCOUNTS: Final = ("root", "daemon", "nobody")
+_SHOWN: Final = 80
+
+
+def check(profile: EnrollmentProfile) -> Iterator[Problem]:
+    """Yield every broken rule and every finding of *profile*; only wrong types if there are any."""
+    wrong_types = list(_types(profile))
+    yield from wrong_types
+    if wrong_types:
+        return
+    yield from _texts(profile)
+    yield from _urls(profile)
+    yield from _flags(profile)
+    yield from _locale(profile)
+    yield from _affinity(profile)
+    yield from _primary_account(profile)
+    yield from _administrator(profile)
+    yield from _screens(profile)
+    yield from _certificates(profile)
+    yield from _auto_advance(profile)
+    yield from _extra(profile)
+
+
+def host_of(url: object) -> str:
+    """Return the host of *url* in lower case; "" if it has none or is no text."""
+    parts = _split(url) if isinstance(url, str) else None
+    return (parts.hostname or "").rstrip(".") if parts else ""
+
+
+def _shown(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+
+
+def _warning(setting: str, value: str, allowed: str, fix: str) -> Problem:
+    return Problem(setting, value, allowed, fix, Severity.WARNING)
+
+
+def _types(profile: EnrollmentProfile) -> Iterator[Problem]:
+    """Callers without a type checker may pass anything; a converter cannot report all of it at once."""
+    for setting, value, kind in _typed_values(profile):
+        if not isinstance(value, kind):
+            allowed = f"{_KIND_NAMES.get(kind, kind.__name__)}, not {type(value).__name__}"
+            yield Problem(setting, "", allowed, "pass a value of that kind")
+        elif isinstance(value, str) and re.search("[\ud800-\udfff]", value):
+            yield Problem(setting, "", "text that can be written as UTF-8", "remove the unpaired surrogates")
+
+
+def _typed_values(profile: EnrollmentProfile) -> Iterator[tuple[str, object, type]]:
+    yield from ((setting, getattr(profile, setting), str) for setting in _TEXTS)
+    yield from ((setting, getattr(profile, setting), bool) for setting in _SWITCHES)
+    for setting, kind, parts in _PARTS:
+        part = getattr(profile, setting)
+        if part is not None or setting == "user_affinity":
+            yield setting, part, kind
+        if isinstance(part, kind):
+            yield from ((f"{setting}.{name}", getattr(part, name), of) for name, of in parts.items())
+    yield from (("skip", key, str) for key in profile.skip)
+    yield from (("anchor_certificates", certificate, bytes) for certificate in profile.anchor_certificates)
+    yield from (("extra", key, str) for key in profile.extra)
+
+
+def _texts(profile: EnrollmentProfile) -> Iterator[Problem]:
+    """Apple counts UTF-8 characters and does not say whether bytes or code points are meant."""
+    for setting, limit in _LENGTHS.items():
+        value: str = getattr(profile, setting)
+        if not value.strip() and (value or setting in _REQUIRED):
+            if setting == "org_magic" and not host_of(profile.url):
+                continue  # Derived from a url that is reported itself.
+            fix = "give it a text" if setting in _REQUIRED else 'use "" to leave it out'
+            yield Problem(setting, _shown(value), f"1 to {limit} characters, not only space", fix)
+        elif len(value) > limit:
+            yield Problem(
+                setting, _shown(value), f"at most {limit} characters, not {len(value)}", "shorten it"
+            )
+        elif (size := len(value.encode())) > limit:
+            yield _warning(
+                setting,
+                _shown(value),
+                f"at most {limit} characters; these are {size} bytes of UTF-8, and Apple may count bytes",
+                "shorten it to be safe",
+            )
+        if re.search(r"[\x00-\x1f\x7f]", value):
+            yield Problem(
+                setting, _shown(value), "text on one line, without control characters", "remove them"
+            )
+    if (phone := profile.support_phone_number.strip()) and not re.search(r"\d", phone):
+        yield _warning("support_phone_number", _shown(phone), "a phone number", "users will see it as it is")
+    email = profile.support_email_address.strip()
+    if email and not re.fullmatch(r"[^@\s]+@[^@\s]+", email):
+        yield _warning(
+            "support_email_address", _shown(email), "an e-mail address", "users will see it as it is"
+        )
+
+
+def _split(url: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return None
+    return parts if parts.hostname else None
+
+
+def _url(setting: str, url: str) -> Iterator[Problem]:
+    parts = _split(url)
+    # A query or a user may hold a secret, so that only the rest is shown.
+    shown = _shown(f"{parts.scheme}://{host_of(url)}{parts.path}") if parts else ""
+    if not re.fullmatch(r"[!-~]+", url) or re.search(r'["<>\\^`{|}]', url):
+        yield Problem(
+            setting, shown, "a percent-encoded https URL in ASCII", "encode space and other characters"
+        )
+    elif parts is None or parts.scheme not in ("https", "http"):
+        yield Problem(setting, shown, "an https URL with a host", "write https://host/path")
+    elif parts.username is not None or parts.password is not None:
+        yield Problem(
+            setting, shown, "a URL without user and password", "remove them, devices would show them"
+        )
+    elif parts.scheme == "http" and host_of(url) not in _LOOPBACK:
+        yield Problem(setting, shown, "an https URL: a Mac refuses http", "serve it over https")
+    elif parts.scheme == "http":
+        yield _warning(
+            setting, shown, "http on this machine is for tests only", "serve it over https for Macs"
+        )
+    if len(url) > _URL_LENGTH:
+        yield Problem(setting, shown, f"at most {_URL_LENGTH} characters, not {len(url)}", "shorten it")
+
+
+def _urls(profile: EnrollmentProfile) -> Iterator[Problem]:
+    yield from _url("url", profile.url)
+    if profile.user_affinity.kind is AffinityKind.MODERN and (web_url := profile.user_affinity.web_url):
+        yield from _url("user_affinity.web_url", web_url)
+        hosts = host_of(profile.url), host_of(web_url)
+        if all(hosts) and hosts[0] != hosts[1]:
+            yield Problem(
+                "user_affinity.web_url",
+                _shown(hosts[1]),
+                f"a page on the host of url, {hosts[0]}: a Mac takes the profile from the same host only",
+                "serve both on one host",
+            )
+
+
+def _flags(profile: EnrollmentProfile) -> Iterator[Problem]:
+    if profile.locked and not profile.supervised:
+        yield Problem(
+            "locked", "True", "locked enrollment needs supervised=True", "set supervised=True or locked=False"
+        )
+
+
+def _locale(profile: EnrollmentProfile) -> Iterator[Problem]:
+    if profile.language and not re.fullmatch("[a-z]{2,3}", profile.language):
+        yield Problem(
+            "language",
+            _shown(profile.language),
+            'two or three lower-case letters, ISO 639: "en", "haw"',
+            "put the country into region",
+        )
+    if profile.region and not re.fullmatch("[A-Z]{2}", profile.region):
+        yield Problem(
+            "region", _shown(profile.region), 'two capitals, ISO 3166-1: "US", "GB"', "use that code"
+        )
+
+
+def _affinity(profile: EnrollmentProfile) -> Iterator[Problem]:
+    affinity = profile.user_affinity
+    if affinity.kind is AffinityKind.MODERN and not affinity.web_url:
+        yield Problem(
+            "user_affinity.web_url",
+            "",
+            "modern authentication needs the page on which the user signs in",
+            'use UserAffinity.modern("https://...")',
+        )
+    if affinity.kind is not AffinityKind.MODERN and affinity.web_url:
+        yield Problem(
+            "user_affinity.web_url",
+            _shown(host_of(affinity.web_url)),
+            f"no page with the kind {affinity.kind}: a Mac would open it all the same",
+            "use UserAffinity.modern(...) or leave it out",
+        )
+
+
+def _primary_account(profile: EnrollmentProfile) -> Iterator[Problem]:
+    account = profile.primary_account
+    if account is None:
+        return
+    if profile.user_affinity.kind is AffinityKind.NONE:
+        yield Problem(
+            "primary_account",
+            "",
+            "primary account settings need user affinity with modern or legacy authentication",
+            "set user_affinity, or leave primary_account out",
+        )
+    name, full_name = account.account_name, account.full_name
+    yield from _variables("primary_account.account_name", name, ACCOUNT_NAME_VARIABLE)
+    yield from _variables("primary_account.full_name", full_name, FULL_NAME_VARIABLE)
+    if name:
+        rest = re.sub(r"\{\{.*?\}\}", "a", name)
+        yield from _account_name("primary_account.account_name", name, rest)
+    yield from _full_name("primary_account.full_name", full_name)
+    if account.restrict_editing and not (name or full_name):
+        yield Problem(
+            "primary_account.restrict_editing",
+            "True",
+            "locks the prefilled names, and none is prefilled",
+            "nothing, or prefill account_name and full_name",
+            Severity.INFO,
+        )
+
+
+def _variables(setting: str, value: str, allowed: str) -> Iterator[Problem]:
+    rest = value.replace(allowed, "")
+    if "{{" in rest or "}}" in rest:
+        yield Problem(
+            setting,
+            _shown(value),
+            f"{allowed} is the only variable here",
+            f"{ACCOUNT_NAME_VARIABLE} belongs in the account name and {FULL_NAME_VARIABLE} in the full name",
+        )
+
+
+def _account_name(setting: str, value: str, rest: str) -> Iterator[Problem]:
+    """An account name is a Unix one; *rest* is the value without its variables."""
+    if re.search(r"[\s:/\x00-\x1f\x7f]", rest) or rest in _RESERVED_ACCOUNTS:
+        yield Problem(
+            setting,
+            _shown(value),
+            "an account name without space, colon and slash that macOS does not use itself",
+            'use a name such as "localadmin"',
+        )
+    elif not re.fullmatch(r"[a-z_][a-z0-9_.-]*", rest):
+        yield _warning(
+            setting,
+            _shown(value),
+            "usually lower-case ASCII letters, digits, _, . and -, beginning with a letter",
+            "macOS may change or refuse it",
+        )
+
+
+def _full_name(setting: str, value: str) -> Iterator[Problem]:
+    if re.search(r"[:\x00-\x1f\x7f]", value) or (value and not value.strip()):
+        yield Problem(setting, _shown(value), "a name without colon and control characters", 'or "" for none')
+
+
+def _administrator(profile: EnrollmentProfile) -> Iterator[Problem]:
+    admin = profile.administrator
+    if admin is None:
+        return
+    if not profile.await_final_configuration:
+        yield Problem(
+            "await_final_configuration",
+            "False",
+            "an administrator account is only made while the Mac waits",
+            "set await_final_configuration=True, or leave administrator out",
+        )
+    if not admin.short_name:
+        yield Problem("administrator.short_name", "", "an account name", 'use a name such as "localadmin"')
+    else:
+        yield from _account_name("administrator.short_name", admin.short_name, admin.short_name)
+    yield from _full_name("administrator.full_name", admin.full_name)
+    account = profile.primary_account
+    if account and account.account_name and account.account_name.lower() == admin.short_name.lower():
+        yield Problem(
+            "primary_account.account_name",
+            _shown(account.account_name),
+            "another name than the administrator's short_name",
+            "rename one of them",
+        )
+    if not admin.password_hash:
+        yield _warning(
+            "administrator.password_hash", "", "without it nobody can log in as administrator", "give one"
+        )
+    elif not _is_password_hash(admin.password_hash):
+        yield _warning(
+            "administrator.password_hash",
+            "",
+            "a property list with the only key SALTED-SHA512-PBKDF2: entropy, iterations and salt",
+            "make it anew, macOS will not accept the password",
+        )
+
+
+def _is_password_hash(data: bytes) -> bool:
+    """Return True if *data* has the form that macOS reads; never say what is in it."""
+    try:
+        content = plistlib.loads(data)
+    except (ValueError, plistlib.InvalidFileException, SyntaxError, OverflowError):
+        return False
+    inner = content.get("SALTED-SHA512-PBKDF2") if isinstance(content, dict) and len(content) == 1 else None
+    return isinstance(inner, dict) and (
+        isinstance(inner.get("entropy"), bytes)
+        and isinstance(inner.get("salt"), bytes)
+        and isinstance(inner.get("iterations"), int)
+    )
+
+
+def _screens(profile: EnrollmentProfile) -> Iterator[Problem]:
+    by_folded = {key.value.lower(): key for key in SkipKeys}
+    for key in sorted(str(key) for key in profile.skip if not isinstance(key, SkipKeys)):
+        if not key.strip():
+            yield Problem("skip", repr(key), "the key of a Setup Assistant screen", "remove it")
+        elif key in NOT_ON_MACOS:
+            yield _warning("skip", key, "a screen that Macs do not have", "remove it, Macs ignore it")
+        elif known := by_folded.get(key.lower()):
+            yield _warning("skip", _shown(key), "keys are case-sensitive", f"write {known.value!r}")
+        else:
+            yield _warning(
+                "skip", _shown(key), "not a key that pyade knows", "check its spelling; it is sent as it is"
+            )
+
+
+def _certificates(profile: EnrollmentProfile) -> Iterator[Problem]:
+    for index, certificate in enumerate(profile.anchor_certificates):
+        setting = f"anchor_certificates[{index}]"
+        if certificate.lstrip().startswith(b"-----BEGIN"):
+            yield Problem(setting, "", "DER, not PEM", "decode the base64 between the BEGIN and END lines")
+        elif not certificate.startswith(b"0"):  # The tag of an ASN.1 SEQUENCE.
+            yield Problem(setting, "", "a DER certificate", "pass the bytes of the certificate itself")
+
+
+def _auto_advance(profile: EnrollmentProfile) -> Iterator[Problem]:
+    if not profile.auto_advance:
+        return
+    if profile.user_affinity.kind is not AffinityKind.NONE:
+        yield _warning(
+            "auto_advance", "True", "the setup stops until the user has signed in", "use no user affinity"
+        )
+    missing = " and ".join(name for name in ("language", "region") if not getattr(profile, name))
+    if missing:
+        yield _warning(
+            "auto_advance", "True", f"the setup stops where {missing} must be chosen", f"set {missing}"
+        )
+    if profile.administrator is None:
+        yield _warning("auto_advance", "True", "no account is made by itself", "add an administrator")
+
+
+def _extra(profile: EnrollmentProfile) -> Iterator[Problem]:
+    for key in sorted(profile.extra):
+        if key in APPLE_KEYS:
+            yield Problem(
+                "extra", _shown(key), "keys that the profile has no setting for", "use the setting instead"
+            )
