@@ -1,0 +1,242 @@
+"""When a token may be synced, and how: the limits of Apple and Intune as one pure decision.
+
+The rules of this file:
+
+1. The cooldown counts from the start of the last run that sent Apple a request, whoever asked for it and
+   however it ended. Automatic runs keep the longer automatic interval from that same start.
+2. A run that reached its time limit is continued: its continuation waits for neither. After a run that never
+   came to an end (the process died or was interrupted) only the cooldown counts, also automatically.
+3. The first run is a full one. After that a full list is a *full sync* once in the full interval, when
+   somebody asks for it or an automatic run finds it due. Going on with one that was cut short is the same.
+4. Without a usable cursor changes cannot be followed. Then a *recovery* fetch is allowed before the full
+   interval has passed, once in the recovery interval, counted apart from the full syncs.
+5. One run at a time. A run older than the time limit is presumed dead: a live one ends at its next page.
+6. Clocks are moved back: a stored time that lies ahead counts as now, so that it blocks no longer.
+
+Source: specification, "Sync restrictions".
+"""
+
+from __future__ import annotations
+
+import enum
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import attrs
+
+from pyade.core.inventory import SyncPhase, SyncState
+from pyade.errors import PolicyError
+
+CLOCK_TOLERANCE = timedelta(minutes=5)
+"""How far the clocks of two machines that share a store may be apart."""
+
+
+class Trigger(enum.StrEnum):
+    """Why a sync is considered: somebody asked for it, or its time has come."""
+
+    REQUESTED = "requested"
+    AUTOMATIC = "automatic"
+
+
+class SyncAction(enum.StrEnum):
+    """What a run may do.
+
+    Attributes:
+        FULL: Fetch Apple's full list, which counts toward the full interval.
+        RESUME_FULL: Go on with a full list that was cut short.
+        DELTA: Ask for the changes since the cursor.
+        RECOVERY: Fetch the full list because the cursor was lost; counted apart.
+        WAIT: Nothing yet.
+        RUNNING: Nothing, because a run is under way.
+    """
+
+    FULL = "full"
+    RESUME_FULL = "resume_full"
+    DELTA = "delta"
+    RECOVERY = "recovery"
+    WAIT = "wait"
+    RUNNING = "running"
+
+    @property
+    def sends_requests(self) -> bool:
+        """True if a run with this action asks Apple for something."""
+        return self not in (SyncAction.WAIT, SyncAction.RUNNING)
+
+
+@attrs.frozen(kw_only=True)
+class Decision:
+    """What a run may do, and why.
+
+    Attributes:
+        action: What to do.
+        reason: Why, in words.
+        allowed_at: For ``WAIT`` when it will be allowed, for ``RUNNING`` when the other run is presumed dead
+            at the latest, UTC; None where it is allowed now.
+        running_since: For ``RUNNING`` when the run under way began, UTC.
+    """
+
+    action: SyncAction
+    reason: str
+    allowed_at: datetime | None = None
+    running_since: datetime | None = None
+
+
+def _positive(_instance: object, attribute: attrs.Attribute[timedelta], value: timedelta) -> None:
+    if value <= timedelta(0):
+        raise PolicyError(f"{attribute.name} is {value}: it must be longer than zero")
+
+
+def _at_least_one(_instance: object, attribute: attrs.Attribute[int], value: int) -> None:
+    if value < 1:
+        raise PolicyError(f"{attribute.name} is {value}: it must be 1 or more")
+
+
+@attrs.frozen(kw_only=True)
+class SyncPolicy:
+    """The limits of a sync; the defaults are the ones that Intune keeps to.
+
+    Attributes:
+        full_interval: A full sync at most once in this time.
+        automatic_interval: An automatic run at most once in this time.
+        request_cooldown: Any run at most once in this time.
+        time_limit: A run ends at the first page boundary after this time, and the next one continues.
+        recovery_interval: A full list because the cursor was lost, at most once in this time.
+        max_pages_per_run: Pages after which a run ends, whatever Apple promises to follow.
+        max_repeats: After so many runs in a row that Apple ended by repeating a cursor, it counts as lost.
+
+    Source: specification, "Sync restrictions": 7 days, 24 hours, 15 minutes, 15 minutes. The other three are
+    pyade's own bounds; the lessons behind them are a server that repeats its cursor and one that forgets it.
+    """
+
+    full_interval: timedelta = attrs.field(default=timedelta(days=7), validator=_positive)
+    automatic_interval: timedelta = attrs.field(default=timedelta(hours=24), validator=_positive)
+    request_cooldown: timedelta = attrs.field(default=timedelta(minutes=15), validator=_positive)
+    time_limit: timedelta = attrs.field(default=timedelta(minutes=15), validator=_positive)
+    recovery_interval: timedelta = attrs.field(default=timedelta(hours=24), validator=_positive)
+    max_pages_per_run: int = attrs.field(default=2_000, validator=_at_least_one)
+    max_repeats: int = attrs.field(default=3, validator=_at_least_one)
+
+    def decide(
+        self, state: SyncState, now: datetime, *, trigger: Trigger = Trigger.REQUESTED, full: bool = False
+    ) -> Decision:
+        """Return what a run may do at *now*.
+
+        Args:
+            state: Where the token's sync stands.
+            now: UTC.
+            trigger: Whether somebody asked for it or its time has come.
+            full: Apple's full list is wanted, not only the changes.
+
+        Returns:
+            The action; for ``WAIT`` with the time at which the same question gets another answer.
+        """
+        state = corrected(state, now, tolerance=timedelta(0))
+        if (since := state.running_since) is not None and now < since + self.time_limit:
+            text = f"a run is under way since {since.isoformat(timespec='seconds')}"
+            return Decision(
+                action=SyncAction.RUNNING,
+                reason=text,
+                allowed_at=since + self.time_limit,
+                running_since=since,
+            )
+        action, reason, due_at = self._wanted(state, now, trigger=trigger, full=full)
+        if state.continues and action in (SyncAction.RESUME_FULL, SyncAction.DELTA):
+            return Decision(action=action, reason="continues the run that reached its time limit")
+        pace_at, pace = self._pace(state, trigger)
+        if now < pace_at:
+            return Decision(action=SyncAction.WAIT, reason=pace, allowed_at=max(pace_at, due_at))
+        if now < due_at:
+            return Decision(action=SyncAction.WAIT, reason=reason, allowed_at=due_at)
+        return Decision(action=action, reason=reason)
+
+    def decide_list(self, state: SyncState, now: datetime) -> Decision:
+        """Return whether Apple's full list may be fetched within a run whose cursor turned out to be lost.
+
+        Args:
+            state: Where the token's sync stands.
+            now: UTC.
+
+        Returns:
+            ``FULL``, ``RECOVERY``, or ``WAIT`` with the time at which one of them will be allowed.
+        """
+        action, reason, due_at = self._list_without_cursor(corrected(state, now, tolerance=timedelta(0)), now)
+        if now < due_at:
+            return Decision(action=SyncAction.WAIT, reason=reason, allowed_at=due_at)
+        return Decision(action=action, reason=reason)
+
+    def next_times(self, state: SyncState, now: datetime) -> tuple[datetime, datetime]:
+        """Return when a request and an automatic run will be allowed; *now* where it is allowed already."""
+        requested, automatic = (self.decide(state, now, trigger=trigger).allowed_at for trigger in Trigger)
+        return requested or now, automatic or now
+
+    def _wanted(
+        self, state: SyncState, now: datetime, *, trigger: Trigger, full: bool
+    ) -> tuple[SyncAction, str, datetime]:
+        """Return the action that fits the state, why, and from when its own limit allows it."""
+        has_cursor = state.cursor is not None and state.phase is SyncPhase.SYNC
+        is_listing = state.listing_since is not None
+        if state.repeats >= self.max_repeats:
+            action, reason, due_at = self._list_without_cursor(state, now)
+            if due_at <= now:
+                return action, f"Apple repeated its cursor in {state.repeats} runs; {reason}", due_at
+        if is_listing:
+            return SyncAction.RESUME_FULL, "a full list was cut short", now
+        if not has_cursor:
+            return self._list_without_cursor(state, now)
+        due_at = state.full_sync_at + self.full_interval if state.full_sync_at is not None else now
+        if full:
+            return SyncAction.FULL, f"a full sync is allowed once in {_text(self.full_interval)}", due_at
+        if trigger is Trigger.AUTOMATIC and due_at <= now and not state.continues:
+            return SyncAction.FULL, f"the last full sync is {_text(self.full_interval)} old or older", due_at
+        return SyncAction.DELTA, "changes since the cursor", now
+
+    def _list_without_cursor(self, state: SyncState, now: datetime) -> tuple[SyncAction, str, datetime]:
+        if state.full_sync_at is None:
+            return SyncAction.FULL, "the first sync is a full one", now
+        full_at = state.full_sync_at + self.full_interval
+        if full_at <= now:
+            return SyncAction.FULL, "there is no usable cursor, and a full sync is due", full_at
+        recovery_at = now if state.recovery_at is None else state.recovery_at + self.recovery_interval
+        interval = _text(self.recovery_interval)
+        reason = f"there is no usable cursor, and a full list for that is allowed once in {interval}"
+        return SyncAction.RECOVERY, reason, min(full_at, recovery_at)
+
+    def _pace(self, state: SyncState, trigger: Trigger) -> tuple[datetime, str]:
+        """Return from when the distance to the last run is enough, and the rule."""
+        if state.run_at is None:
+            return datetime.min.replace(tzinfo=UTC), ""
+        came_to_an_end = state.last_error or (
+            state.succeeded_at is not None and state.succeeded_at >= state.run_at
+        )
+        if trigger is Trigger.AUTOMATIC and came_to_an_end:
+            interval = max(self.automatic_interval, self.request_cooldown)
+            return state.run_at + interval, f"an automatic sync runs once in {_text(interval)}"
+        return state.run_at + self.request_cooldown, f"a sync runs once in {_text(self.request_cooldown)}"
+
+
+def corrected(state: SyncState, now: datetime, *, tolerance: timedelta = CLOCK_TOLERANCE) -> SyncState:
+    """Return *state* with every time that lies more than *tolerance* ahead set to *now*.
+
+    A clock was moved back, or ran ahead on another machine. Left alone, such a time would block for as long
+    as it lies ahead; stored as corrected it blocks for its own interval.
+    """
+    ahead: dict[str, Any] = {
+        name: now
+        for name in _TIMES
+        if (value := getattr(state, name)) is not None and value > now + tolerance
+    }
+    return attrs.evolve(state, **ahead) if ahead else state
+
+
+def _text(value: timedelta) -> str:
+    for unit, name in (
+        (timedelta(days=1), "day"),
+        (timedelta(hours=1), "hour"),
+        (timedelta(minutes=1), "minute"),
+    ):
+        if value % unit == timedelta(0) and value > unit:
+            return f"{value // unit} {name}s"
+    return str(value)
+
+
+_TIMES = ("full_sync_at", "recovery_at", "listing_since", "run_at", "running_since", "succeeded_at")

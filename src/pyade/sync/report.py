@@ -1,0 +1,98 @@
+"""What a sync returns."""
+
+from __future__ import annotations
+
+import enum
+from datetime import datetime
+
+import attrs
+
+from pyade.core.inventory import ChangeCounts
+from pyade.core.policy import SyncAction
+
+
+class Ending(enum.StrEnum):
+    """Why a run ended.
+
+    Attributes:
+        CAUGHT_UP: Apple has nothing more.
+        TIME_LIMIT: The time was up; the next run may continue at once.
+        PAGE_LIMIT: The bound on pages was reached; the next run goes on.
+        REPEATED_CURSOR: Apple returned a cursor that it had been sent, with more to follow.
+        NO_CURSOR: The cursor is lost, and a full list is not allowed yet.
+        OVERTAKEN: Another worker moved the state on.
+        NOT_STARTED: The policy, or another worker, said no.
+    """
+
+    CAUGHT_UP = "caught up with Apple"
+    TIME_LIMIT = "the time was up: run again at once to continue"
+    PAGE_LIMIT = "the bound on pages was reached"
+    REPEATED_CURSOR = "Apple returned a cursor that it had been sent, with more to follow"
+    NO_CURSOR = "Apple does not accept the cursor any more, and a full list is not allowed yet"
+    OVERTAKEN = "another worker took over"
+    NOT_STARTED = "nothing was sent"
+
+
+@attrs.frozen(kw_only=True)
+class SyncReport:
+    """What one run did; ``print`` shows it in a few lines.
+
+    Attributes:
+        token_name: The token that was synced.
+        action: What the run did; ``WAIT`` and ``RUNNING`` mean that nothing was sent to Apple. A run that
+            lost its cursor and fetched the full list for that is ``RECOVERY``, or ``FULL`` if one was due.
+        reason: Why that action.
+        ending: Why the run ended.
+        pages: Pages of Apple that were stored.
+        devices: Device records in them; one device may come several times.
+        changes: What they changed in the store.
+        started_at: UTC.
+        finished_at: UTC.
+        next_allowed_at: From when a request is allowed, UTC.
+        next_automatic_at: From when an automatic run is due, UTC.
+        running_since: For ``RUNNING`` the start of the run under way, UTC.
+        notes: What else happened, in words.
+    """
+
+    token_name: str
+    action: SyncAction
+    reason: str
+    ending: Ending
+    pages: int = 0
+    devices: int = 0
+    changes: ChangeCounts = attrs.field(factory=ChangeCounts)
+    started_at: datetime
+    finished_at: datetime
+    next_allowed_at: datetime
+    next_automatic_at: datetime
+    running_since: datetime | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def continues(self) -> bool:
+        """True if the run ended at its time limit, so that the next may start at once."""
+        return self.ending is Ending.TIME_LIMIT
+
+    @property
+    def is_complete(self) -> bool:
+        """True if the store holds all that Apple had to say."""
+        return self.ending is Ending.CAUGHT_UP
+
+    def __str__(self) -> str:
+        lines = [f"{self.token_name}: {self.action} sync ({self.reason})"]
+        if self.action.sends_requests:
+            seconds = (self.finished_at - self.started_at).total_seconds()
+            changed = [f"{count:,} {name}" for name, count in attrs.asdict(self.changes).items() if count]
+            done = f"{self.pages} pages with {self.devices:,} records in {seconds:.1f} s"
+            lines.append(f"  {done}: {', '.join(changed) or 'nothing new'}")
+        else:
+            lines = [f"{self.token_name}: not synced ({self.reason})"]
+        lines.append(f"  {self.ending}")
+        lines.extend(f"  note: {note}" for note in self.notes)
+        allowed, automatic = _time(self.next_allowed_at), _time(self.next_automatic_at)
+        lines.append(f"  next: on request from {allowed}, automatically from {automatic}")
+        return "\n".join(lines)
+
+
+def _time(value: datetime) -> str:
+    return value.isoformat(sep=" ", timespec="seconds").replace("+00:00", " UTC")

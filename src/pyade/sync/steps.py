@@ -1,0 +1,69 @@
+"""What the flows of this room want done, beside ``apple.flows.SendCall``.
+
+``drivers.py`` performs these steps, synchronously and asynchronously.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from datetime import datetime
+from typing import Generic, TypeVar
+
+import attrs
+
+from pyade.core.flow import Step
+from pyade.storage.protocol import Store
+
+T = TypeVar("T")
+
+
+class Phase(enum.StrEnum):
+    """What a long piece of work is busy with."""
+
+    FETCH = "fetch"
+    SYNC = "sync"
+    ASSIGN = "assign"
+    REMOVE = "remove"
+
+
+@attrs.frozen(kw_only=True)
+class Progress:
+    """How far a sync or an assignment has come; handed to the ``progress`` callback after each commit.
+
+    Attributes:
+        token_name: The token in question.
+        phase: Fetching the full list, following changes, assigning or removing a profile.
+        pages: Pages, or chunks of an assignment, that are stored so far.
+        devices: Device records, or assigned serial numbers, that are stored so far.
+        total: How many there will be; None where only Apple knows.
+    """
+
+    token_name: str
+    phase: Phase
+    pages: int
+    devices: int
+    total: int | None = None
+
+    def __str__(self) -> str:
+        total = "" if self.total is None else f" of {self.total:,}"
+        return f"{self.token_name}: {self.phase}, {self.pages} pages, {self.devices:,}{total} devices"
+
+
+@attrs.frozen
+class Now(Step[datetime]):
+    """Answer with the time, UTC."""
+
+
+@attrs.frozen
+class InStore(Step[T], Generic[T]):
+    """Answer with what *work* returns for the store: one transaction of its own per call of the store."""
+
+    work: Callable[[Store], T]
+
+
+@attrs.frozen
+class Tell(Step[None]):
+    """Hand *progress* to whoever wants to know."""
+
+    progress: Progress
