@@ -153,10 +153,16 @@ class Device:
         try:
             device = msgspec.convert(known, cls)
         except msgspec.ValidationError:
-            good = {key: value for key, value in known.items() if key == "serial_number" or _readable(key, value)}
+            good = {
+                key: value for key, value in known.items() if key == "serial_number" or _readable(key, value)
+            }
             extra.update((key, value) for key, value in known.items() if key not in good)
             device = msgspec.convert(good, cls)
-        times = {name: _utc(value) for name in _TIMES if (value := getattr(device, name)) is not None and value.tzinfo is not UTC}
+        times = {
+            name: _utc(value)
+            for name in _TIMES
+            if (value := getattr(device, name)) is not None and value.tzinfo is not UTC
+        }
         return attrs.evolve(device, extra=extra, **times) if extra or times else device
 
     def to_apple(self) -> dict[str, Any]:

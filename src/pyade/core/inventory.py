@@ -7,12 +7,13 @@ The rules of this file, all pure:
    newer event and never changes the stored operation date.
 3. What Apple no longer lists is released, not deleted, and only after the last page of a full sync.
 4. A newer event from Apple supersedes what pyade believes about its own assignment, but not a cooldown.
-5. A device's details are Apple's word at the time of reading, if Apple gave any: they win over what was stored
-   before the reading, never over what was stored after it.
+5. A device's details are Apple's word at the time of reading, if Apple gave any: they win over what was
+   stored before the reading, never over what was stored after it.
 
-Stores load what they have, call ``merge_page``, ``release`` or ``after_attempt``, and write what comes back.
+Stores load what they have, call ``merge_page``, ``release`` or ``merge_attempts``, and write what comes back.
 
-Source: device assignment reference 8.4 (order and duplicates), 8.5 (what op_type means), 8.6 (commit order).
+Source: Apple, device assignment, "Sync the list of devices" and "Get a list of devices"; that duplicates and
+late events cross pages and runs, and that a tie within a second happens, is observed.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import Any
 import attrs
 
 from pyade.core.device import Device, DeviceResult, OpType
+from pyade.errors import StoreConflictError, StoreError
 
 
 class Source(enum.StrEnum):
@@ -140,7 +142,7 @@ class SyncState:
         continues: The last run ended at its time limit: the next may start at once.
         succeeded_at: End of the last run that reached the end of Apple's list, UTC.
         last_error: Text of the error that ended the last run; "" if none did.
-        repeats: Runs in a row that Apple stopped by returning a cursor that it had been sent, with more to follow.
+        repeats: Runs in a row that Apple stopped by returning the cursor that was sent, with more to follow.
     """
 
     revision: int = 0
@@ -203,7 +205,7 @@ def merge(
     op_date = _latest(record.op_date, event_at)
     attempt = _attempt_after(record.attempt, deleted=deleted, source=source, state=state)
     if op_date == record.op_date and deleted == record.is_released and news == record.device:
-        # The same event again says nothing new; a list that began after the attempt does, even in equal words.
+        # The same event again says nothing new; a list that began after an attempt does, even in equal words.
         kept = attempt if source is Source.FETCH else record.attempt
         return _with(record, full_sync=listed, attempt=kept), Change.UNCHANGED
     merged = DeviceRecord(
@@ -274,36 +276,80 @@ def release(record: DeviceRecord, now: datetime) -> DeviceRecord:
     return attrs.evolve(record, device=gone, released_at=now, updated_at=now, attempt=None)
 
 
-def after_attempt(
-    record: DeviceRecord | None,
-    attempt: Attempt | None,
-    details: Device | None,
+def merge_attempts(
+    records: Mapping[str, DeviceRecord],
+    attempts: Mapping[str, Attempt],
+    details: Iterable[Device],
     *,
     token_name: str,
     state: SyncState,
     now: datetime,
-) -> DeviceRecord | None:
-    """Return what an attempt to assign, and the details that were read after it, make of *record*.
+) -> dict[str, DeviceRecord]:
+    """Return what attempts to assign, and the details that were read after them, make of *records*.
 
-    If Apple's word on the device was stored after the attempt was made, it is newer than both: the details
+    Where Apple's word on a device was stored after the attempt was made, it is newer than both: the details
     are dropped, and of the attempt only a cooldown stays.
 
     Args:
-        record: What the store holds; None if it has never heard of the serial.
-        attempt: The attempt; None if only details were read.
-        details: What the details endpoint said; None if it was not asked.
+        records: What the store holds, by serial number; serials that it has never heard of are left out.
+        attempts: The attempts by serial number; those of unknown serials are ignored.
+        details: What the details endpoint said after them; a serial that only it knows becomes known.
         token_name: The token that was used.
         state: The stored sync state.
         now: UTC.
 
     Returns:
-        The record to store; the same record (or None) where nothing is to be stored.
+        The records to write, by serial number.
     """
-    if record is not None and attempt is not None and record.updated_at > attempt.attempted_at:
-        return record if attempt.not_before is None else _with(record, attempt=attempt)
-    if details is not None:
-        record, _ = merge(record, details, token_name=token_name, source=Source.DETAILS, state=state, now=now)
-    return record if record is None or attempt is None else _with(record, attempt=attempt)
+    changed = dict(records)
+    superseded = set()
+    for serial, attempt in attempts.items():
+        record = records.get(serial)
+        if record is not None and record.updated_at > attempt.attempted_at:
+            superseded.add(serial)
+    for device in details:
+        serial = device.serial_number
+        if serial not in superseded:
+            record, _ = merge(
+                changed.get(serial),
+                device,
+                token_name=token_name,
+                source=Source.DETAILS,
+                state=state,
+                now=now,
+            )
+            if record is not None:
+                changed[serial] = record
+    for serial, attempt in attempts.items():
+        if serial in changed and (serial not in superseded or attempt.not_before is not None):
+            changed[serial] = _with(changed[serial], attempt=attempt)
+    return {serial: record for serial, record in changed.items() if record is not records.get(serial)}
+
+
+def next_state(token_name: str, stored_revision: int, state: SyncState) -> SyncState:
+    """Return *state* with the revision that follows the stored one.
+
+    Raises:
+        StoreConflictError: *state* was read before somebody else wrote.
+    """
+    if state.revision != stored_revision:
+        raise StoreConflictError(
+            f"the sync state of {token_name!r} has revision {stored_revision}, not {state.revision}: "
+            "another worker moved it on, read it again"
+        )
+    return attrs.evolve(state, revision=stored_revision + 1)
+
+
+def finished_state(token_name: str, stored_revision: int, state: SyncState) -> SyncState:
+    """Return the state that follows *state* when its full list is complete.
+
+    Raises:
+        StoreConflictError: As for ``next_state``.
+        StoreError: *state* has no list under way, so that nothing is known to be missing from it.
+    """
+    if state.listing_since is None:
+        raise StoreError(f"no full list of {token_name!r} is under way: listing_since is None")
+    return attrs.evolve(next_state(token_name, stored_revision, state), listing_since=None)
 
 
 def _event_time(device: Device, source: Source) -> datetime | None:
@@ -341,13 +387,9 @@ def _without_operation(device: Device) -> Device:
 
 def _after_deletion(known: Device, deleted: Device) -> Device:
     """Keep what describes the hardware; a deletion ends everything that concerned the profile."""
-    news = {name: value for name in _DESCRIPTIVE if (value := getattr(deleted, name)) is not None}
-    return attrs.evolve(
-        known,
-        **news,
-        **dict.fromkeys(_ENDED_BY_DELETION),
-        extra={**known.extra, **deleted.extra},
-    )
+    news: dict[str, Any] = dict.fromkeys(_ENDED_BY_DELETION)
+    news.update((name, value) for name in _DESCRIPTIVE if (value := getattr(deleted, name)) is not None)
+    return attrs.evolve(known, **news, extra={**known.extra, **deleted.extra})
 
 
 def _attempt_after(

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
 import attrs
 
@@ -28,9 +29,9 @@ class DefinedProfile:
         profile: The content, with what Apple's JSON cannot hold.
         digest: ``builders.dep_profile.digest`` of what was sent, so that equal content is defined once.
         defined_at: When, UTC.
-        individual: True if it was defined for devices that somebody chose by hand. Such devices are recognised by
-            this ``profile_uuid``, and the default profile leaves them alone; equal content may be defined once more
-            for the default.
+        individual: True if it was defined for devices that somebody chose by hand. Such devices are
+            recognised by this ``profile_uuid``, and the default profile leaves them alone; equal content may
+            be defined once more for the default.
     """
 
     profile_uuid: str
@@ -95,11 +96,13 @@ class Store(Protocol):
     def finish_full_sync(
         self, token_name: str, *, state: SyncState, now: datetime
     ) -> tuple[SyncState, ChangeCounts]:
-        """Release every device that the full list did not show (``is_unlisted``) and store *state* without
-        ``listing_since``, all or nothing. *state* still has it.
+        """Release every device that the full list did not show and store *state*, all or nothing.
+
+        ``core.inventory.is_unlisted`` decides. *state* still has ``listing_since``; what is stored has not.
 
         Raises:
             StoreConflictError: As for ``commit_page``.
+            StoreError: *state* has no list under way.
         """
         ...
 
@@ -123,8 +126,10 @@ class Store(Protocol):
         ...
 
     def count_devices(self, token_name: str) -> Mapping[str, int]:
-        """Return the number of devices that Apple lists by profile status ("" where unknown), and of
-        the released ones under ``"released"``.
+        """Return how many devices Apple lists by profile status, and how many are released.
+
+        The key is "" where the status is unknown, and ``"released"`` for the released ones, which is always
+        there; statuses without a device are not.
         """
         ...
 
@@ -145,16 +150,30 @@ class Store(Protocol):
         ...
 
     def record_attempts(
-        self, token_name: str, attempts: Mapping[str, Attempt], *, details: Sequence[Device] = (), now: datetime
+        self,
+        token_name: str,
+        attempts: Mapping[str, Attempt],
+        *,
+        details: Sequence[Device] = (),
+        now: datetime,
     ) -> None:
-        """Store the outcome of an assignment per serial number, and what the details endpoint said after it
-        (merged with ``Source.DETAILS`` before the attempts are set), all or nothing.
+        """Store the outcome of an assignment per serial, and the details read after it, all or nothing.
 
-        Serial numbers that the store does not know are ignored. ``NOT_ACCESSIBLE`` does not release a
-        device: only Apple's lists do.
+        ``core.inventory.merge_attempts`` has the rules. Serial numbers that neither the store nor the
+        details know are ignored. ``NOT_ACCESSIBLE`` does not release a device: only Apple's lists do.
         """
         ...
 
     def close(self) -> None:
         """Release files and connections; every later call raises ``StoreClosedError``."""
+        ...
+
+    def __enter__(self) -> Self:
+        """Return the store itself; ``with store:`` closes it at the end."""
+        ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the store."""
         ...

@@ -1,0 +1,105 @@
+"""Plain JSON forms of what stores keep, shared by every store that writes to a database.
+
+A document leaves out what has no value, so that a store written by an older pyade reads as if the newer
+fields had their defaults.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import attrs
+import msgspec
+
+from pyade.builders.document import profile_from_document, profile_to_document
+from pyade.core.device import Device
+from pyade.core.inventory import Attempt, SyncState
+from pyade.core.profile import EnrollmentProfile
+from pyade.core.token import Token
+from pyade.errors import StoreError
+
+T = TypeVar("T")
+
+TOKEN_SECRETS = ("consumer_secret", "access_token", "access_secret")
+"""The fields of a token that are kept apart from the rest, so that they alone need encryption."""
+
+_DEVICE_FIELDS = tuple(field.name for field in attrs.fields(Device) if field.name != "extra")
+_encode = msgspec.json.Encoder().encode
+_device_decoder = msgspec.json.Decoder(Device)
+_attempt_decoder = msgspec.json.Decoder(Attempt)
+
+
+def encode_device(device: Device) -> str:
+    """Return the document of *device*, unknown values and extra keys included."""
+    document = {name: value for name in _DEVICE_FIELDS if (value := getattr(device, name)) is not None}
+    if device.extra:
+        document["extra"] = device.extra
+    return _to_text(document)
+
+
+def decode_device(text: str) -> Device:
+    """Return the device of a document made by ``encode_device``."""
+    return _from_text(text, _device_decoder)
+
+
+def encode_attempt(attempt: Attempt | None) -> str | None:
+    """Return the document of *attempt*; None for None."""
+    return None if attempt is None else _to_text(attempt)
+
+
+def decode_attempt(text: str | None) -> Attempt | None:
+    """Return the attempt of a document made by ``encode_attempt``."""
+    return None if text is None else _from_text(text, _attempt_decoder)
+
+
+def encode_state(state: SyncState) -> str:
+    """Return the document of *state*."""
+    return _to_text(state)
+
+
+def decode_state(text: str) -> SyncState:
+    """Return the state of a document made by ``encode_state``."""
+    return _from_text(text, msgspec.json.Decoder(SyncState))
+
+
+def encode_token(token: Token) -> tuple[str, str]:
+    """Return two documents: what anybody may see of *token*, and its secrets."""
+    document: dict[str, Any] = {field.name: getattr(token, field.name) for field in attrs.fields(Token)}
+    secrets = {name: document.pop(name) for name in TOKEN_SECRETS}
+    return _to_text(document), _to_text(secrets)
+
+
+def decode_token(text: str, secrets: str) -> Token:
+    """Return the token of two documents made by ``encode_token``."""
+    parts = {
+        **_from_text(text, msgspec.json.Decoder(dict)),
+        **_from_text(secrets, msgspec.json.Decoder(dict)),
+    }
+    try:
+        return msgspec.convert(parts, Token)
+    except msgspec.ValidationError as exc:
+        raise StoreError(f"a stored token cannot be read: {exc}") from exc
+
+
+def encode_profile(profile: EnrollmentProfile) -> str:
+    """Return the document of *profile*."""
+    return _to_text(profile_to_document(profile))
+
+
+def decode_profile(text: str) -> EnrollmentProfile:
+    """Return the profile of a document made by ``encode_profile``."""
+    return profile_from_document(_from_text(text, msgspec.json.Decoder(dict)))
+
+
+def _to_text(value: Any) -> str:
+    try:
+        return _encode(value).decode()
+    except (TypeError, UnicodeEncodeError) as exc:
+        raise StoreError(f"a value has no JSON form: {type(exc).__name__}") from None
+
+
+def _from_text(text: str, decoder: msgspec.json.Decoder[T]) -> T:
+    try:
+        return decoder.decode(text)
+    except msgspec.DecodeError as exc:
+        raise StoreError(f"a stored document cannot be read: {exc}") from exc

@@ -1,0 +1,218 @@
+"""A store in memory: for tests, and for programs that read everything from Apple anew at each start."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Self
+
+import attrs
+
+from pyade.core.device import Device
+from pyade.core.inventory import (
+    Attempt,
+    ChangeCounts,
+    DeviceRecord,
+    Source,
+    SyncState,
+    finished_state,
+    is_unlisted,
+    merge_attempts,
+    merge_page,
+    next_state,
+    release,
+)
+from pyade.core.profile import EnrollmentProfile
+from pyade.core.token import Token
+from pyade.errors import DuplicateTokenError, StoreClosedError, UnknownTokenError
+from pyade.storage.protocol import DefinedProfile
+
+
+@attrs.define
+class _Shelf:
+    """Everything that belongs to one token."""
+
+    token: Token
+    state: SyncState = attrs.Factory(SyncState)
+    devices: dict[str, DeviceRecord] = attrs.Factory(dict)
+    profiles: dict[str, DefinedProfile] = attrs.Factory(dict)
+    default_profile: EnrollmentProfile | None = None
+
+
+class MemoryStore:
+    """A ``Store`` that forgets everything when it is closed; safe for several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._shelves: dict[str, _Shelf] = {}
+        self._closed = False
+
+    def add_token(self, token: Token) -> None:
+        """Store a new token."""
+        with self._lock:
+            if token.name in self._open_shelves():
+                raise DuplicateTokenError(
+                    f"a token {token.name!r} is stored already: renew it or choose another name"
+                )
+            self._shelves[token.name] = _Shelf(token)
+
+    def token(self, name: str) -> Token:
+        """Return the token called *name*."""
+        with self._lock:
+            return self._shelf(name).token
+
+    def tokens(self) -> tuple[Token, ...]:
+        """Return all tokens, by name."""
+        with self._lock:
+            return tuple(shelf.token for _, shelf in sorted(self._open_shelves().items()))
+
+    def replace_token(self, token: Token) -> None:
+        """Replace the token of the same name; its cursor, devices and profiles stay."""
+        with self._lock:
+            self._shelf(token.name).token = token
+
+    def remove_token(self, name: str) -> None:
+        """Remove a token and everything that belongs to it."""
+        with self._lock:
+            self._shelf(name).devices.clear()  # ends iterations that are under way
+            del self._shelves[name]
+
+    def sync_state(self, token_name: str) -> SyncState:
+        """Return where the token's sync stands."""
+        with self._lock:
+            return self._shelf(token_name).state
+
+    def save_sync_state(self, token_name: str, state: SyncState) -> SyncState:
+        """Store *state* and return it with the next revision."""
+        with self._lock:
+            shelf = self._shelf(token_name)
+            shelf.state = next_state(token_name, shelf.state.revision, state)
+            return shelf.state
+
+    def commit_page(
+        self, token_name: str, devices: Sequence[Device], *, source: Source, state: SyncState, now: datetime
+    ) -> tuple[SyncState, ChangeCounts]:
+        """Merge *devices* in their order and store *state*, all or nothing."""
+        with self._lock:
+            shelf = self._shelf(token_name)
+            following = next_state(token_name, shelf.state.revision, state)
+            changed, counts = merge_page(
+                shelf.devices, devices, token_name=token_name, source=source, state=state, now=now
+            )
+            shelf.devices.update(changed)
+            shelf.state = following
+            return following, counts
+
+    def finish_full_sync(
+        self, token_name: str, *, state: SyncState, now: datetime
+    ) -> tuple[SyncState, ChangeCounts]:
+        """Release every device that the full list did not show and store *state*, all or nothing."""
+        with self._lock:
+            shelf = self._shelf(token_name)
+            following = finished_state(token_name, shelf.state.revision, state)
+            gone = {
+                serial: release(record, now)
+                for serial, record in shelf.devices.items()
+                if is_unlisted(record, state)
+            }
+            shelf.devices.update(gone)
+            shelf.state = following
+            return following, ChangeCounts(released=len(gone))
+
+    def device(self, token_name: str, serial_number: str) -> DeviceRecord | None:
+        """Return the record of a device, released or not; None if the store never heard of it."""
+        with self._lock:
+            return self._shelf(token_name).devices.get(serial_number)
+
+    def devices(
+        self, token_name: str, *, serials: Sequence[str] | None = None, released: bool | None = False
+    ) -> Iterator[DeviceRecord]:
+        """Iterate lazily over the token's devices by serial number, each at most once."""
+        with self._lock:
+            known = self._shelf(token_name).devices
+            wanted = sorted(known if serials is None else known.keys() & set(serials))
+        return self._iterate(known, wanted, released)
+
+    def _iterate(
+        self, known: Mapping[str, DeviceRecord], wanted: Sequence[str], released: bool | None
+    ) -> Iterator[DeviceRecord]:
+        for serial in wanted:
+            self._open_shelves()
+            record = known.get(serial)
+            if record is not None and (released is None or record.is_released == released):
+                yield record
+
+    def count_devices(self, token_name: str) -> Mapping[str, int]:
+        """Return the number of listed devices by profile status, and of the released ones."""
+        with self._lock:
+            counts = Counter({"released": 0})
+            for record in self._shelf(token_name).devices.values():
+                counts["released" if record.is_released else str(record.device.profile_status or "")] += 1
+            return dict(counts)
+
+    def save_profile(self, token_name: str, profile: DefinedProfile) -> None:
+        """Remember a profile that was defined at Apple; the same ``profile_uuid`` replaces."""
+        with self._lock:
+            self._shelf(token_name).profiles[profile.profile_uuid] = profile
+
+    def profiles(self, token_name: str) -> tuple[DefinedProfile, ...]:
+        """Return the profiles that were defined through this token, oldest first."""
+        with self._lock:
+            profiles = self._shelf(token_name).profiles.values()
+            return tuple(sorted(profiles, key=lambda profile: (profile.defined_at, profile.profile_uuid)))
+
+    def set_default_profile(self, token_name: str, profile: EnrollmentProfile | None) -> None:
+        """Set, or with None remove, the profile for devices without one of their own."""
+        with self._lock:
+            self._shelf(token_name).default_profile = profile
+
+    def default_profile(self, token_name: str) -> EnrollmentProfile | None:
+        """Return the token's default profile; None if there is none."""
+        with self._lock:
+            return self._shelf(token_name).default_profile
+
+    def record_attempts(
+        self,
+        token_name: str,
+        attempts: Mapping[str, Attempt],
+        *,
+        details: Sequence[Device] = (),
+        now: datetime,
+    ) -> None:
+        """Store the outcome of an assignment per serial number, and the details read after it."""
+        with self._lock:
+            shelf = self._shelf(token_name)
+            serials = {*attempts, *(device.serial_number for device in details)}
+            known = {serial: shelf.devices[serial] for serial in serials & shelf.devices.keys()}
+            changed = merge_attempts(
+                known, attempts, details, token_name=token_name, state=shelf.state, now=now
+            )
+            shelf.devices.update(changed)
+
+    def close(self) -> None:
+        """Forget everything; every later call raises ``StoreClosedError``."""
+        with self._lock:
+            self._closed = True
+            self._shelves = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open_shelves(self) -> dict[str, _Shelf]:
+        if self._closed:
+            raise StoreClosedError("the store was closed")
+        return self._shelves
+
+    def _shelf(self, name: str) -> _Shelf:
+        try:
+            return self._open_shelves()[name]
+        except KeyError:
+            raise UnknownTokenError(f"no token {name!r} is stored: add it first") from None

@@ -1,0 +1,403 @@
+"""The default store: one SQLite file.
+
+How it stays safe:
+
+* Every write is one transaction that takes the write lock at its start, so that two processes never
+  interleave; readers go on meanwhile.
+* Threads take turns, for milliseconds.
+* Nothing stays open between two batches of an iteration, so that it neither blocks writers nor grows the WAL.
+* A commit is on disk before the call returns.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self
+
+from pyade.core.device import Device
+from pyade.core.inventory import (
+    Attempt,
+    ChangeCounts,
+    DeviceRecord,
+    Source,
+    SyncState,
+    finished_state,
+    is_unlisted,
+    merge_attempts,
+    merge_page,
+    next_state,
+    release,
+)
+from pyade.core.profile import EnrollmentProfile
+from pyade.core.token import Token
+from pyade.errors import DuplicateTokenError, UnknownTokenError
+from pyade.storage import documents
+from pyade.storage.connections import Connections
+from pyade.storage.protocol import DefinedProfile
+
+_BATCH = 500
+"""Rows per SELECT: enough to be fast, few enough to keep memory flat."""
+
+
+class SQLiteStore:
+    """A ``Store`` in one SQLite file; safe for several threads and several processes.
+
+    A new file can be read by its owner only (mode 0600), since it holds secrets. Each process opens a store
+    of its own: one that was opened before a fork refuses to work in the child.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, busy_timeout_s: float = 30.0) -> None:
+        """Open the store, create the file if there is none, and migrate an older one.
+
+        Args:
+            path: The file, or ``":memory:"`` for a store that ends with this object.
+            busy_timeout_s: Seconds to wait while another process writes.
+
+        Raises:
+            StoreVersionError: The file was written by a newer pyade.
+            StoreError: The file cannot be opened, or belongs to another program.
+        """
+        self._connections = Connections(os.fspath(path), busy_timeout_s=busy_timeout_s)
+
+    def add_token(self, token: Token) -> None:
+        """Store a new token."""
+        document, secrets = documents.encode_token(token)
+        with self._connections.writing() as db:
+            if db.execute("SELECT 1 FROM token WHERE name = ?", (token.name,)).fetchone():
+                raise DuplicateTokenError(
+                    f"a token {token.name!r} is stored already: renew it or choose another name"
+                )
+            db.execute(
+                "INSERT INTO token (name, document, secrets) VALUES (?, ?, ?)",
+                (token.name, document, secrets),
+            )
+
+    def token(self, name: str) -> Token:
+        """Return the token called *name*."""
+        with self._connections.reading() as db:
+            row = db.execute("SELECT document, secrets FROM token WHERE name = ?", (name,)).fetchone()
+        if row is None:
+            raise _unknown(name)
+        return documents.decode_token(*row)
+
+    def tokens(self) -> tuple[Token, ...]:
+        """Return all tokens, by name."""
+        with self._connections.reading() as db:
+            rows = db.execute("SELECT document, secrets FROM token ORDER BY name").fetchall()
+        return tuple(documents.decode_token(*row) for row in rows)
+
+    def replace_token(self, token: Token) -> None:
+        """Replace the token of the same name; its cursor, devices and profiles stay."""
+        document, secrets = documents.encode_token(token)
+        with self._connections.writing() as db:
+            token_id = _token_id(db, token.name)
+            db.execute(
+                "UPDATE token SET document = ?, secrets = ? WHERE id = ?", (document, secrets, token_id)
+            )
+
+    def remove_token(self, name: str) -> None:
+        """Remove a token and everything that belongs to it."""
+        with self._connections.writing() as db:
+            db.execute("DELETE FROM token WHERE id = ?", (_token_id(db, name),))
+
+    def sync_state(self, token_name: str) -> SyncState:
+        """Return where the token's sync stands."""
+        with self._connections.reading() as db:
+            return _load_state(db, _token_id(db, token_name))
+
+    def save_sync_state(self, token_name: str, state: SyncState) -> SyncState:
+        """Store *state* and return it with the next revision."""
+        with self._connections.writing() as db:
+            token_id = _token_id(db, token_name)
+            following = next_state(token_name, _revision(db, token_id), state)
+            _save_state(db, token_id, following)
+        return following
+
+    def commit_page(
+        self, token_name: str, devices: Sequence[Device], *, source: Source, state: SyncState, now: datetime
+    ) -> tuple[SyncState, ChangeCounts]:
+        """Merge *devices* in their order and store *state*, all or nothing."""
+        with self._connections.writing() as db:
+            token_id = _token_id(db, token_name)
+            following = next_state(token_name, _revision(db, token_id), state)
+            known = _load_devices(db, token_id, token_name, {device.serial_number for device in devices})
+            changed, counts = merge_page(
+                known, devices, token_name=token_name, source=source, state=state, now=now
+            )
+            _save_devices(db, token_id, changed.values())
+            _save_state(db, token_id, following)
+        return following, counts
+
+    def finish_full_sync(
+        self, token_name: str, *, state: SyncState, now: datetime
+    ) -> tuple[SyncState, ChangeCounts]:
+        """Release every device that the full list did not show and store *state*, all or nothing."""
+        released = 0
+        with self._connections.writing() as db:
+            token_id = _token_id(db, token_name)
+            following = finished_state(token_name, _revision(db, token_id), state)
+            start = ""
+            while rows := db.execute(_SELECT_UNLISTED, (token_id, start, state.full_sync, _BATCH)).fetchall():
+                start = _after(rows)
+                records = (_record(token_name, row) for row in rows)
+                gone = [release(record, now) for record in records if is_unlisted(record, state)]
+                _save_devices(db, token_id, gone)
+                released += len(gone)
+            _save_state(db, token_id, following)
+        return following, ChangeCounts(released=released)
+
+    def device(self, token_name: str, serial_number: str) -> DeviceRecord | None:
+        """Return the record of a device, released or not; None if the store never heard of it."""
+        with self._connections.reading() as db:
+            known = _load_devices(db, _token_id(db, token_name), token_name, (serial_number,))
+        return known.get(serial_number)
+
+    def devices(
+        self, token_name: str, *, serials: Sequence[str] | None = None, released: bool | None = False
+    ) -> Iterator[DeviceRecord]:
+        """Iterate lazily over the token's devices by serial number, each at most once."""
+        with self._connections.reading() as db:
+            token_id = _token_id(db, token_name)
+        if serials is None:
+            return self._iterate_all(token_id, token_name, released)
+        return self._iterate_some(token_id, token_name, sorted(set(serials)), released)
+
+    def _iterate_all(self, token_id: int, token_name: str, released: bool | None) -> Iterator[DeviceRecord]:
+        start = ""
+        while True:
+            with self._connections.reading() as db:
+                rows = db.execute(_SELECT_PAGE, (token_id, start, released, released, _BATCH)).fetchall()
+            for row in rows:
+                yield _record(token_name, row)
+            if len(rows) < _BATCH:
+                return
+            start = _after(rows)
+
+    def _iterate_some(
+        self, token_id: int, token_name: str, serials: Sequence[str], released: bool | None
+    ) -> Iterator[DeviceRecord]:
+        for batch in _batches(serials):
+            with self._connections.reading() as db:
+                known = _load_devices(db, token_id, token_name, batch)
+            for serial in batch:
+                record = known.get(serial)
+                if record is not None and (released is None or record.is_released == released):
+                    yield record
+
+    def count_devices(self, token_name: str) -> Mapping[str, int]:
+        """Return the number of listed devices by profile status, and of the released ones."""
+        with self._connections.reading() as db:
+            rows = db.execute(_COUNT, (_token_id(db, token_name),)).fetchall()
+        counts = {"released": 0}
+        for status, count in rows:
+            counts[status] = counts.get(status, 0) + count
+        return counts
+
+    def save_profile(self, token_name: str, profile: DefinedProfile) -> None:
+        """Remember a profile that was defined at Apple; the same ``profile_uuid`` replaces."""
+        row = (
+            profile.profile_uuid,
+            profile.digest,
+            _time_text(profile.defined_at),
+            profile.individual,
+            documents.encode_profile(profile.profile),
+        )
+        with self._connections.writing() as db:
+            db.execute(_SAVE_PROFILE, (_token_id(db, token_name), *row))
+
+    def profiles(self, token_name: str) -> tuple[DefinedProfile, ...]:
+        """Return the profiles that were defined through this token, oldest first."""
+        with self._connections.reading() as db:
+            rows = db.execute(_SELECT_PROFILES, (_token_id(db, token_name),)).fetchall()
+        return tuple(
+            DefinedProfile(
+                profile_uuid=profile_uuid,
+                profile=documents.decode_profile(document),
+                digest=digest,
+                defined_at=datetime.fromisoformat(defined_at),
+                individual=bool(individual),
+            )
+            for profile_uuid, digest, defined_at, individual, document in rows
+        )
+
+    def set_default_profile(self, token_name: str, profile: EnrollmentProfile | None) -> None:
+        """Set, or with None remove, the profile for devices without one of their own."""
+        document = None if profile is None else documents.encode_profile(profile)
+        with self._connections.writing() as db:
+            token_id = _token_id(db, token_name)
+            db.execute("UPDATE token SET default_profile = ? WHERE id = ?", (document, token_id))
+
+    def default_profile(self, token_name: str) -> EnrollmentProfile | None:
+        """Return the token's default profile; None if there is none."""
+        with self._connections.reading() as db:
+            row = db.execute("SELECT default_profile FROM token WHERE name = ?", (token_name,)).fetchone()
+        if row is None:
+            raise _unknown(token_name)
+        return None if row[0] is None else documents.decode_profile(row[0])
+
+    def record_attempts(
+        self,
+        token_name: str,
+        attempts: Mapping[str, Attempt],
+        *,
+        details: Sequence[Device] = (),
+        now: datetime,
+    ) -> None:
+        """Store the outcome of an assignment per serial number, and the details read after it."""
+        serials = {*attempts, *(device.serial_number for device in details)}
+        with self._connections.writing() as db:
+            token_id = _token_id(db, token_name)
+            known = _load_devices(db, token_id, token_name, serials)
+            state = _load_state(db, token_id)
+            changed = merge_attempts(known, attempts, details, token_name=token_name, state=state, now=now)
+            _save_devices(db, token_id, changed.values())
+
+    def close(self) -> None:
+        """Close the file; every later call raises ``StoreClosedError``."""
+        self._connections.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"SQLiteStore({self._connections.path!r})"
+
+
+def _unknown(name: str) -> UnknownTokenError:
+    return UnknownTokenError(f"no token {name!r} is stored: add it first")
+
+
+def _token_id(db: sqlite3.Connection, name: str) -> int:
+    row = db.execute("SELECT id FROM token WHERE name = ?", (name,)).fetchone()
+    if row is None:
+        raise _unknown(name)
+    return int(row[0])
+
+
+def _revision(db: sqlite3.Connection, token_id: int) -> int:
+    row = db.execute("SELECT revision FROM sync_state WHERE token_id = ?", (token_id,)).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _load_state(db: sqlite3.Connection, token_id: int) -> SyncState:
+    row = db.execute("SELECT document FROM sync_state WHERE token_id = ?", (token_id,)).fetchone()
+    return documents.decode_state(row[0]) if row else SyncState()
+
+
+def _save_state(db: sqlite3.Connection, token_id: int, state: SyncState) -> None:
+    db.execute(_SAVE_STATE, (token_id, state.revision, documents.encode_state(state)))
+
+
+def _load_devices(
+    db: sqlite3.Connection, token_id: int, token_name: str, serials: Iterable[str]
+) -> dict[str, DeviceRecord]:
+    found: dict[str, DeviceRecord] = {}
+    for batch in _batches(tuple(serials)):
+        # Placeholders, not json_each: SQLite's JSON functions cut texts at a NUL.
+        query = _SELECT_SOME.format(",".join("?" * len(batch)))
+        for row in db.execute(query, (token_id, *batch)):
+            found[row[0]] = _record(token_name, row)
+    return found
+
+
+def _save_devices(db: sqlite3.Connection, token_id: int, records: Iterable[DeviceRecord]) -> None:
+    db.executemany(_SAVE_DEVICE, (_row(token_id, record) for record in records))
+
+
+def _after(rows: Sequence[tuple[Any, ...]]) -> str:
+    """Return the smallest text that sorts after the serial number of the last row."""
+    return f"{rows[-1][0]}\0"
+
+
+def _batches(serials: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(serials), _BATCH):
+        yield serials[start : start + _BATCH]
+
+
+def _row(token_id: int, record: DeviceRecord) -> tuple[Any, ...]:
+    device = record.device
+    return (
+        token_id,
+        device.serial_number,
+        device.profile_status,
+        device.profile_uuid,
+        _time_text(record.op_date),
+        _time_text(record.first_seen_at),
+        _time_text(record.updated_at),
+        _time_text(record.released_at),
+        record.full_sync,
+        documents.encode_attempt(record.attempt),
+        documents.encode_device(device),
+    )
+
+
+def _record(token_name: str, row: tuple[Any, ...]) -> DeviceRecord:
+    _, op_date, first_seen_at, updated_at, released_at, full_sync, attempt, document = row
+    return DeviceRecord(
+        token_name=token_name,
+        device=documents.decode_device(document),
+        first_seen_at=datetime.fromisoformat(first_seen_at),
+        updated_at=datetime.fromisoformat(updated_at),
+        op_date=None if op_date is None else datetime.fromisoformat(op_date),
+        released_at=None if released_at is None else datetime.fromisoformat(released_at),
+        full_sync=full_sync,
+        attempt=documents.decode_attempt(attempt),
+    )
+
+
+def _time_text(value: datetime | None) -> str | None:
+    return None if value is None else value.astimezone(UTC).isoformat()
+
+
+_COLUMNS = "serial_number, op_date, first_seen_at, updated_at, released_at, full_sync, attempt, document"
+# The only text put into these queries is the constant above, and placeholders.
+_SELECT_SOME = f"SELECT {_COLUMNS} FROM device WHERE token_id = ? AND serial_number IN ({{}})"  # noqa: S608
+_SELECT_PAGE = f"""
+    SELECT {_COLUMNS} FROM device
+    WHERE token_id = ? AND serial_number >= ? AND (? IS NULL OR (released_at IS NOT NULL) = ?)
+    ORDER BY serial_number LIMIT ?
+"""  # noqa: S608
+_SELECT_UNLISTED = f"""
+    SELECT {_COLUMNS} FROM device
+    WHERE token_id = ? AND serial_number >= ? AND released_at IS NULL AND full_sync <> ?
+    ORDER BY serial_number LIMIT ?
+"""  # noqa: S608
+_SAVE_DEVICE = """
+    INSERT INTO device (
+        token_id, serial_number, profile_status, profile_uuid, op_date, first_seen_at, updated_at,
+        released_at, full_sync, attempt, document
+    ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (token_id, serial_number) DO UPDATE SET
+        profile_status = excluded.profile_status, profile_uuid = excluded.profile_uuid,
+        op_date = excluded.op_date, first_seen_at = excluded.first_seen_at, updated_at = excluded.updated_at,
+        released_at = excluded.released_at, full_sync = excluded.full_sync, attempt = excluded.attempt,
+        document = excluded.document
+"""
+_COUNT = """
+    SELECT CASE WHEN released_at IS NULL THEN coalesce(profile_status, '') ELSE 'released' END, count(*)
+    FROM device WHERE token_id = ? GROUP BY 1
+"""
+_SAVE_STATE = """
+    INSERT INTO sync_state (token_id, revision, document) VALUES (?, ?, ?)
+    ON CONFLICT (token_id) DO UPDATE SET revision = excluded.revision, document = excluded.document
+"""
+_SAVE_PROFILE = """
+    INSERT INTO profile (token_id, profile_uuid, digest, defined_at, individual, document)
+    VALUES (?, ?, ?, ?, ?, ?)
+    ON CONFLICT (token_id, profile_uuid) DO UPDATE SET
+        digest = excluded.digest, defined_at = excluded.defined_at, individual = excluded.individual,
+        document = excluded.document
+"""
+_SELECT_PROFILES = """
+    SELECT profile_uuid, digest, defined_at, individual, document FROM profile
+    WHERE token_id = ? ORDER BY defined_at, profile_uuid
+"""
