@@ -77,6 +77,8 @@ class EnrollmentProfile:
         mandatory: True if the user may not skip the enrollment.
         extra: Apple's keys that pyade does not model, sent as they are.
         apple_keys: The keys of the JSON that Apple sent, if this profile was read from it; else None.
+        apple_spelling: Values of that JSON which say the same in another way than pyade would, such as
+            another order of screens; written back as long as the setting is not changed.
 
     Raises:
         ProfileError: At least one rule is broken; ``problems`` holds every one.
@@ -105,6 +107,7 @@ class EnrollmentProfile:
     mandatory: bool = True
     extra: Mapping[str, Any] = attrs.field(factory=dict, converter=_extra, hash=False)
     apple_keys: frozenset[str] | None = None
+    apple_spelling: Mapping[str, Any] = attrs.field(factory=dict, converter=_extra, hash=False)
 
     def __attrs_post_init__(self) -> None:
         if self.primary_account is not None and self.await_final_configuration is False:
