@@ -124,7 +124,7 @@ def device_details(serials: Sequence[str]) -> Call[dict[str, Device]]:
 
 
 def disown_devices(serials: Sequence[str]) -> Call[DeviceResults]:
-    """Return the call that gives the devices up for ever: they leave the organisation, not only this server."""
+    """Return the call that gives the devices up for ever: they leave the whole organisation."""
     return Call(
         operation="disown devices",
         method="POST",
@@ -139,8 +139,8 @@ def define_profile(body: Mapping[str, Any]) -> Call[responses.DefinedProfileAnsw
     """Return the call that stores a new profile at Apple; nothing changes one that exists.
 
     Args:
-        body: Apple's profile JSON, as ``builders.dep_profile.to_apple`` makes it. Name no ``devices`` in it for
-            a large fleet: assign them afterwards in chunks.
+        body: Apple's profile JSON, as ``builders.dep_profile.to_apple`` makes it. Name no ``devices`` in it
+            for a large fleet: assign them afterwards in chunks.
     """
     return Call(
         operation="define a profile",

@@ -31,6 +31,9 @@ T = TypeVar("T")
 OPEN_SESSION = "open a session"
 """The operation of errors that came before the call itself was sent."""
 
+NOT_CONFIRMED = ("disown devices", 0, "", "confirm is not True", "disowning is for ever: pass confirm=True")
+"""What ``InvalidRequestError`` says where nobody confirmed."""
+
 
 @attrs.frozen
 class SendCall(Step[T], Generic[T]):
@@ -92,11 +95,7 @@ def disown_flow(serials: Iterable[str]) -> Flow[DeviceResults]:
     Raises:
         BatchError: As for ``assign_flow``; so are the others.
     """
-
-    def settled(device: Device) -> DeviceResult | None:
-        return None
-
-    return (yield from _batch(calls.disown_devices, serials, settled))
+    return (yield from _batch(calls.disown_devices, serials, lambda _device: None))
 
 
 def _batch(
@@ -195,13 +194,14 @@ def _chunks(serials: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
         yield serials[start : start + CHUNK]
 
 
-def perform_only_calls(step: Step[Any]) -> Call[Any]:
-    """Return the call of *step*.
-
-    Raises:
-        TypeError: The step is something else than a ``SendCall``, which a client cannot perform.
-    """
+def call_of(step: Step[Any]) -> Call[Any]:
+    """Return the call of *step*, the only kind of step that a client performs for others."""
     if not isinstance(step, SendCall):
-        raise TypeError(f"a client performs SendCall, not {type(step).__name__}")
+        raise unknown_step(step)
     call: Call[Any] = step.call
     return call
+
+
+def unknown_step(step: Step[Any]) -> TypeError:
+    """Return the error for a step that a client cannot perform."""
+    return TypeError(f"a client performs SendCall, not {type(step).__name__}")

@@ -370,6 +370,8 @@ class _WireDiscovery(msgspec.Struct):
     last_updated_timestamp: Any = None
 
 
+# A year: what is meant to be added to a time must not overflow it.
+_MAX_SECONDS = 365 * 86_400.0
 _ACCOUNT_TEXTS = frozenset(field.name for field in attrs.fields(Account)) - {"urls", "extra"}
 
 
@@ -419,9 +421,9 @@ def _count(value: Any) -> int | None:
 
 def _seconds(value: Any) -> float | None:
     if isinstance(value, str) and value.strip().isdecimal():
-        return float(value)
+        return min(float(value), _MAX_SECONDS)
     if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0:
-        return float(value)
+        return float(min(value, _MAX_SECONDS))
     return None
 
 

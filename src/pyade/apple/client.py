@@ -1,0 +1,517 @@
+"""The two clients of Apple's device assignment service.
+
+A method here says what is sent and nothing else: ``calls`` describes the endpoints, ``auth`` keeps the
+session, ``retries`` repeats, ``flows`` splits batches.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import anyio
+import httpx
+
+from pyade.apple import calls, flows
+from pyade.apple.auth import SessionCache, TokenProvider
+from pyade.apple.calls import Call
+from pyade.apple.connection import (
+    BASE_URL,
+    PROTOCOL_VERSION,
+    TIMEOUT,
+    Settings,
+    jitter,
+    next_cursor,
+    utc_now,
+)
+from pyade.apple.responses import (
+    Account,
+    AccountDrivenEnrollmentProfile,
+    ActivationLockAnswer,
+    BetaEnrollmentTokens,
+    DefinedProfileAnswer,
+    DevicePage,
+    ReplacementDetails,
+)
+from pyade.apple.retries import Attempt, Now, Wait, call_flow
+from pyade.builders.dep_profile import to_apple
+from pyade.core.assignment import DeviceResults
+from pyade.core.device import Device
+from pyade.core.flow import Flow, Step, drive, drive_async
+from pyade.core.profile import EnrollmentProfile
+from pyade.core.token import Token
+from pyade.errors import ExhaustedCursorError, InvalidRequestError
+
+T = TypeVar("T")
+
+
+class Client:
+    """Apple's device assignment service, for one server token.
+
+    Safe for several threads. Use it as a context manager, or call ``close``.
+
+    Args:
+        token: The token, or a callable that returns it; asked at each new session, so that a renewed token
+            reaches a running client.
+        base_url: Of the service, of a proxy for it (with its path prefix), or of a fake.
+        transport: Any httpx transport; None for the network.
+        sessions: Shared between clients; None for a cache of its own.
+        protocol_version: ``X-Server-Protocol-Version``, 1 to 10; lower ones hide what Apple added later.
+        user_agent: Product and version; None for ``pyade/<version>``. Apple refuses names of HTTP libraries.
+        timeout: Seconds, or httpx's own object.
+        retries: Tries after the first one, for calls that are safe to repeat.
+        deadline_s: Seconds from the start of a call within which its last try begins; a longer wait that
+            Apple asks for ends the call with ``RateLimitError`` or ``ServerError``.
+        clock: Returns the time, UTC.
+        sleep: Waits a number of seconds.
+        random: Returns a number from 0 to below 1, for the jitter between tries.
+
+    Raises:
+        UserAgentError: ``user_agent`` is empty or not printable.
+        InvalidRequestError: ``base_url`` or ``protocol_version`` cannot be used.
+
+    Every method raises ``AppleError`` where Apple refuses and ``TransportError`` where no answer comes. No
+    secret is in either; but httpcore's own debug log prints response headers, so keep it off.
+    """
+
+    def __init__(
+        self,
+        token: Token | TokenProvider,
+        *,
+        base_url: str = BASE_URL,
+        transport: httpx.BaseTransport | None = None,
+        sessions: SessionCache | None = None,
+        protocol_version: int = PROTOCOL_VERSION,
+        user_agent: str | None = None,
+        timeout: httpx.Timeout | float = TIMEOUT,
+        retries: int = 3,
+        deadline_s: float = 60.0,
+        clock: Callable[[], datetime] = utc_now,
+        sleep: Callable[[float], object] = time.sleep,
+        random: Callable[[], float] = jitter,
+    ) -> None:
+        self._settings = Settings.checked(
+            token,
+            base_url=base_url,
+            sessions=sessions,
+            protocol_version=protocol_version,
+            user_agent=user_agent,
+            retries=retries,
+            deadline_s=deadline_s,
+            clock=clock,
+            random=random,
+        )
+        self._sleep = sleep
+        self._http = httpx.Client(
+            base_url=self._settings.base_url,
+            headers=self._settings.headers,
+            auth=self._settings.auth,
+            transport=transport,
+            timeout=timeout,
+            follow_redirects=False,
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(base_url={str(self._settings.base_url)!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    @property
+    def token_name(self) -> str:
+        """The name of the token in use."""
+        return self._settings.auth.token.name
+
+    def call(self, call: Call[T]) -> T:
+        """Send *call*, with a session and with retries, and return its answer."""
+        return drive(call_flow(call, self._settings.policy, self._settings.memory), self._perform)
+
+    def drive(self, flow: Flow[T]) -> T:
+        """Run a flow that yields ``SendCall`` and return its result."""
+        return drive(flow, self._send)
+
+    def _send(self, step: Step[Any]) -> Any:
+        return self.call(flows.call_of(step))
+
+    def _perform(self, step: Step[Any]) -> Any:
+        match step:
+            case Now():
+                return self._settings.clock()
+            case Wait(seconds=seconds):
+                return self._sleep(seconds)
+            case Attempt(call=call):
+                return self._attempt(call)
+        raise flows.unknown_step(step)
+
+    def _attempt(self, call: Call[Any]) -> bytes:
+        request = self._http.build_request(call.method, call.path, content=call.content, params=call.params)
+        try:
+            response = self._http.send(request)
+        except httpx.RequestError as error:
+            raise self._settings.no_answer(call, request, error) from error
+        return self._settings.body(call, response)
+
+    def account(self) -> Account:
+        """Return the MDM server, its organisation and the page limits, which are used from then on."""
+        return self.call(calls.account())
+
+    def fetch_devices(self, cursor: str | None = None, limit: int | None = None) -> DevicePage:
+        """Return one page of the full list.
+
+        Args:
+            cursor: Of the page before; None for the first one.
+            limit: Devices per page; None for what ``account`` advertised, else 1000. Never above the maximum.
+
+        Raises:
+            CursorError: Apple does not accept the cursor.
+        """
+        return self.call(calls.fetch_devices(cursor, limit))
+
+    def sync_devices(self, cursor: str, limit: int | None = None) -> DevicePage:
+        """Return one page of the changes since *cursor*.
+
+        Args:
+            cursor: Of the last page of a fetch, or of the sync before.
+            limit: As for ``fetch_devices``.
+
+        Raises:
+            CursorError: Apple does not accept the cursor.
+        """
+        return self.call(calls.sync_devices(cursor, limit))
+
+    def iter_devices(self, limit: int | None = None) -> Iterator[Device]:
+        """Iterate over the full list, a page in memory at a time.
+
+        Raises:
+            ResponseError: Apple repeated a cursor: the list is incomplete.
+        """
+        cursor: str | None = None
+        while True:
+            try:
+                page = self.fetch_devices(cursor, limit)
+            except ExhaustedCursorError:
+                return
+            yield from page.devices
+            cursor = next_cursor(cursor, page, "fetch devices")
+            if cursor is None:
+                return
+
+    def iter_changes(self, cursor: str, limit: int | None = None) -> Iterator[DevicePage]:
+        """Iterate over the pages of changes since *cursor*; store each page with its own cursor.
+
+        Raises:
+            CursorError: Expired or invalid: a full fetch is needed.
+            ResponseError: Apple repeated a cursor: every page that it sent was handed out before.
+        """
+        following: str | None = cursor
+        while following is not None:
+            try:
+                page = self.sync_devices(following, limit)
+            except ExhaustedCursorError:
+                return
+            yield page
+            following = next_cursor(following, page, "sync devices")
+
+    def device_details(self, serials: Iterable[str]) -> dict[str, Device]:
+        """Return what Apple knows now about each of *serials*, in their order.
+
+        A device whose ``response_status`` is not ``SUCCESS`` carries no other data that counts.
+        """
+        return self.drive(flows.details_flow(serials))
+
+    def define_profile(self, profile: EnrollmentProfile | Mapping[str, Any]) -> DefinedProfileAnswer:
+        """Store a new profile at Apple, which never changes; give it to devices with ``assign_profile``.
+
+        Args:
+            profile: A profile, or Apple's JSON for one.
+
+        Raises:
+            InvalidRequestError: Apple does not accept a setting; ``code`` says which.
+            TransportError: No answer came: perhaps a profile exists now that nothing uses, which is harmless.
+        """
+        body = to_apple(profile) if isinstance(profile, EnrollmentProfile) else profile
+        return self.call(calls.define_profile(body))
+
+    def profile(self, profile_uuid: str) -> dict[str, Any]:
+        """Return a profile's JSON as Apple keeps it; ``builders.dep_profile.from_apple`` reads it.
+
+        Raises:
+            NotFoundError: Apple has no such profile for this token.
+        """
+        return self.call(calls.profile(profile_uuid))
+
+    def assign_profile(self, profile_uuid: str, serials: Iterable[str]) -> DeviceResults:
+        """Assign a profile to any number of devices and return what Apple did for each.
+
+        Assigning what a device has already counts toward Apple's throttling: compare first. A lost answer is
+        read back, and only the difference is sent again.
+
+        Raises:
+            NotFoundError: Apple has no such profile for this token.
+            BatchError: A later chunk of 1000 failed; ``outcome`` holds what is known about every device.
+        """
+        return self.drive(flows.assign_flow(profile_uuid, serials))
+
+    def remove_profile(self, serials: Iterable[str]) -> DeviceResults:
+        """Take the assigned profile from any number of devices and return what Apple did for each.
+
+        A device that has fetched its profile keeps it until it is erased.
+
+        Raises:
+            BatchError: A later chunk of 1000 failed; ``outcome`` holds what is known about every device.
+        """
+        return self.drive(flows.remove_flow(serials))
+
+    def disown_devices(self, serials: Iterable[str], *, confirm: bool) -> DeviceResults:
+        """Give devices up for ever: they leave the organisation, not only this server.
+
+        Only devices that were added with Apple Configurator can come back.
+
+        Args:
+            serials: The devices.
+            confirm: Must be True.
+
+        Raises:
+            InvalidRequestError: ``confirm`` is not True; nothing was sent.
+            BatchError: A later chunk of 1000 failed; ``outcome`` holds what is known about every device.
+        """
+        if confirm is not True:
+            raise InvalidRequestError(*flows.NOT_CONFIRMED)
+        return self.drive(flows.disown_flow(serials))
+
+    def activation_lock(
+        self, serial_number: str, *, escrow_key: str | None = None, lost_message: str | None = None
+    ) -> ActivationLockAnswer:
+        """Lock one device; look at the answer's ``result``.
+
+        Args:
+            serial_number: The device.
+            escrow_key: The hash of the bypass code, 64 hex digits; without it the lock is bound to the person
+                who made the MDM server in the portal.
+            lost_message: Text on the locked screen.
+        """
+        return self.call(calls.activation_lock(serial_number, escrow_key, lost_message))
+
+    def replacement_details(self, serial_number: str) -> ReplacementDetails:
+        """Return which device *serial_number* replaces; ask only where ``is_replacement_device`` is true.
+
+        Raises:
+            NotFoundError: No replacement is on record, or the protocol version is below 10.
+        """
+        return self.call(calls.replacement_details(serial_number))
+
+    def beta_enrollment_tokens(self) -> BetaEnrollmentTokens:
+        """Return the tokens of Apple's beta programmes; ``is_allowed`` is False where they are turned off."""
+        return self.call(calls.beta_enrollment_tokens())
+
+    def set_account_driven_enrollment_profile(self, mdm_service_discovery_url: str) -> None:
+        """Set the address for account-driven enrollment, which must be ``https``."""
+        self.call(calls.set_account_driven_enrollment_profile(mdm_service_discovery_url))
+
+    def get_account_driven_enrollment_profile(self) -> AccountDrivenEnrollmentProfile:
+        """Return the address for account-driven enrollment.
+
+        Raises:
+            NotFoundError: None is set.
+        """
+        return self.call(calls.get_account_driven_enrollment_profile())
+
+    def remove_account_driven_enrollment_profile(self) -> None:
+        """Remove the address for account-driven enrollment."""
+        self.call(calls.remove_account_driven_enrollment_profile())
+
+
+class AsyncClient:
+    """Apple's device assignment service, for one server token.
+
+    Arguments and methods are those of ``Client``; ``sleep`` is awaited. A client is for one event loop,
+    asyncio's or trio's. A token provider stays an ordinary callable and is asked in a thread.
+    """
+
+    def __init__(
+        self,
+        token: Token | TokenProvider,
+        *,
+        base_url: str = BASE_URL,
+        transport: httpx.AsyncBaseTransport | None = None,
+        sessions: SessionCache | None = None,
+        protocol_version: int = PROTOCOL_VERSION,
+        user_agent: str | None = None,
+        timeout: httpx.Timeout | float = TIMEOUT,
+        retries: int = 3,
+        deadline_s: float = 60.0,
+        clock: Callable[[], datetime] = utc_now,
+        sleep: Callable[[float], Awaitable[object]] = anyio.sleep,
+        random: Callable[[], float] = jitter,
+    ) -> None:
+        self._settings = Settings.checked(
+            token,
+            base_url=base_url,
+            sessions=sessions,
+            protocol_version=protocol_version,
+            user_agent=user_agent,
+            retries=retries,
+            deadline_s=deadline_s,
+            clock=clock,
+            random=random,
+        )
+        self._sleep = sleep
+        self._http = httpx.AsyncClient(
+            base_url=self._settings.base_url,
+            headers=self._settings.headers,
+            auth=self._settings.auth,
+            transport=transport,
+            timeout=timeout,
+            follow_redirects=False,
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(base_url={str(self._settings.base_url)!r})"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    @property
+    def token_name(self) -> str:
+        """The name of the token in use."""
+        return self._settings.auth.token.name
+
+    async def call(self, call: Call[T]) -> T:
+        """Send *call*, with a session and with retries, and return its answer."""
+        return await drive_async(call_flow(call, self._settings.policy, self._settings.memory), self._perform)
+
+    async def drive(self, flow: Flow[T]) -> T:
+        """Run a flow that yields ``SendCall`` and return its result."""
+        return await drive_async(flow, self._send)
+
+    async def _send(self, step: Step[Any]) -> Any:
+        return await self.call(flows.call_of(step))
+
+    async def _perform(self, step: Step[Any]) -> Any:
+        match step:
+            case Now():
+                return self._settings.clock()
+            case Wait(seconds=seconds):
+                return await self._sleep(seconds)
+            case Attempt(call=call):
+                return await self._attempt(call)
+        raise flows.unknown_step(step)
+
+    async def _attempt(self, call: Call[Any]) -> bytes:
+        request = self._http.build_request(call.method, call.path, content=call.content, params=call.params)
+        try:
+            response = await self._http.send(request)
+        except httpx.RequestError as error:
+            raise self._settings.no_answer(call, request, error) from error
+        return self._settings.body(call, response)
+
+    async def account(self) -> Account:
+        """Return the MDM server, its organisation and the page limits, which are used from then on."""
+        return await self.call(calls.account())
+
+    async def fetch_devices(self, cursor: str | None = None, limit: int | None = None) -> DevicePage:
+        """Return one page of the full list."""
+        return await self.call(calls.fetch_devices(cursor, limit))
+
+    async def sync_devices(self, cursor: str, limit: int | None = None) -> DevicePage:
+        """Return one page of the changes since *cursor*."""
+        return await self.call(calls.sync_devices(cursor, limit))
+
+    async def iter_devices(self, limit: int | None = None) -> AsyncIterator[Device]:
+        """Iterate over the full list, a page in memory at a time."""
+        cursor: str | None = None
+        while True:
+            try:
+                page = await self.fetch_devices(cursor, limit)
+            except ExhaustedCursorError:
+                return
+            for device in page.devices:
+                yield device
+            cursor = next_cursor(cursor, page, "fetch devices")
+            if cursor is None:
+                return
+
+    async def iter_changes(self, cursor: str, limit: int | None = None) -> AsyncIterator[DevicePage]:
+        """Iterate over the pages of changes since *cursor*; store each page with its own cursor."""
+        following: str | None = cursor
+        while following is not None:
+            try:
+                page = await self.sync_devices(following, limit)
+            except ExhaustedCursorError:
+                return
+            yield page
+            following = next_cursor(following, page, "sync devices")
+
+    async def device_details(self, serials: Iterable[str]) -> dict[str, Device]:
+        """Return what Apple knows now about each of *serials*, in their order."""
+        return await self.drive(flows.details_flow(serials))
+
+    async def define_profile(self, profile: EnrollmentProfile | Mapping[str, Any]) -> DefinedProfileAnswer:
+        """Store a new profile at Apple, which never changes; give it to devices with ``assign_profile``."""
+        body = to_apple(profile) if isinstance(profile, EnrollmentProfile) else profile
+        return await self.call(calls.define_profile(body))
+
+    async def profile(self, profile_uuid: str) -> dict[str, Any]:
+        """Return a profile's JSON as Apple keeps it; ``builders.dep_profile.from_apple`` reads it."""
+        return await self.call(calls.profile(profile_uuid))
+
+    async def assign_profile(self, profile_uuid: str, serials: Iterable[str]) -> DeviceResults:
+        """Assign a profile to any number of devices and return what Apple did for each."""
+        return await self.drive(flows.assign_flow(profile_uuid, serials))
+
+    async def remove_profile(self, serials: Iterable[str]) -> DeviceResults:
+        """Take the assigned profile from any number of devices and return what Apple did for each."""
+        return await self.drive(flows.remove_flow(serials))
+
+    async def disown_devices(self, serials: Iterable[str], *, confirm: bool) -> DeviceResults:
+        """Give devices up for ever: they leave the organisation, not only this server."""
+        if confirm is not True:
+            raise InvalidRequestError(*flows.NOT_CONFIRMED)
+        return await self.drive(flows.disown_flow(serials))
+
+    async def activation_lock(
+        self, serial_number: str, *, escrow_key: str | None = None, lost_message: str | None = None
+    ) -> ActivationLockAnswer:
+        """Lock one device; look at the answer's ``result``."""
+        return await self.call(calls.activation_lock(serial_number, escrow_key, lost_message))
+
+    async def replacement_details(self, serial_number: str) -> ReplacementDetails:
+        """Return which device *serial_number* replaces; ask only where ``is_replacement_device`` is true."""
+        return await self.call(calls.replacement_details(serial_number))
+
+    async def beta_enrollment_tokens(self) -> BetaEnrollmentTokens:
+        """Return the tokens of Apple's beta programmes; ``is_allowed`` is False where they are turned off."""
+        return await self.call(calls.beta_enrollment_tokens())
+
+    async def set_account_driven_enrollment_profile(self, mdm_service_discovery_url: str) -> None:
+        """Set the address for account-driven enrollment, which must be ``https``."""
+        await self.call(calls.set_account_driven_enrollment_profile(mdm_service_discovery_url))
+
+    async def get_account_driven_enrollment_profile(self) -> AccountDrivenEnrollmentProfile:
+        """Return the address for account-driven enrollment."""
+        return await self.call(calls.get_account_driven_enrollment_profile())
+
+    async def remove_account_driven_enrollment_profile(self) -> None:
+        """Remove the address for account-driven enrollment."""
+        await self.call(calls.remove_account_driven_enrollment_profile())

@@ -1,0 +1,173 @@
+"""What the synchronous and the asynchronous client have in common: requests out, answers in."""
+
+from __future__ import annotations
+
+import random as random_module
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import Any
+
+import attrs
+import httpx
+
+from pyade.apple.auth import SessionAuth, SessionCache, TokenProvider
+from pyade.apple.calls import Call
+from pyade.apple.flows import OPEN_SESSION
+from pyade.apple.refusals import refusal, retry_after
+from pyade.apple.responses import DevicePage
+from pyade.apple.retries import Memory, RetryPolicy
+from pyade.core.token import Token
+from pyade.errors import InvalidRequestError, ResponseError, TransportError, UserAgentError
+
+BASE_URL = "https://mdmenrollment.apple.com"
+PROTOCOL_VERSION = 10
+TIMEOUT = httpx.Timeout(60.0, connect=10.0)
+MEDIA_TYPE = "application/json;charset=UTF8"
+"""Written exactly like this: Apple takes it, and a simulator takes nothing else."""
+
+_CONFIGURE = "configure the client"
+_NEVER_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+)
+
+
+def utc_now() -> datetime:
+    """Return the time, UTC."""
+    return datetime.now(UTC)
+
+
+def default_user_agent() -> str:
+    """Return ``pyade/<version>``."""
+    try:
+        return f"pyade/{metadata.version('pyade-apple')}"
+    except metadata.PackageNotFoundError:
+        return "pyade/0"
+
+
+jitter: Callable[[], float] = random_module.SystemRandom().random
+"""Returns a number from 0 to below 1."""
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """What both clients are made of, checked.
+
+    Attributes:
+        base_url: With a trailing slash, so that a path prefix survives.
+        headers: Sent with every request.
+        auth: Sessions.
+        policy: Retries.
+        memory: What was learned about the service.
+        clock: Returns the time, UTC.
+    """
+
+    base_url: httpx.URL
+    headers: Mapping[str, str]
+    auth: SessionAuth
+    policy: RetryPolicy
+    memory: Memory
+    clock: Callable[[], datetime]
+
+    @classmethod
+    def checked(
+        cls,
+        token: Token | TokenProvider,
+        *,
+        base_url: str,
+        sessions: SessionCache | None,
+        protocol_version: int,
+        user_agent: str | None,
+        retries: int,
+        deadline_s: float,
+        clock: Callable[[], datetime],
+        random: Callable[[], float],
+    ) -> Settings:
+        """Return the settings of a client; the arguments are those of ``Client``."""
+        agent = default_user_agent() if user_agent is None else user_agent.strip()
+        if not re.fullmatch(r"[\x20-\x7e]+", agent):
+            detail = f"user_agent {user_agent!r}: printable ASCII is allowed, not empty"
+            raise UserAgentError(_CONFIGURE, 0, "", detail, "name your product, such as contoso-mdm/2.1")
+        if protocol_version < 1:
+            detail = f"protocol_version {protocol_version}: 1 to {PROTOCOL_VERSION} is known"
+            raise InvalidRequestError(_CONFIGURE, 0, "", detail, f"leave it out for {PROTOCOL_VERSION}")
+        url = _checked_url(base_url)
+        headers = {
+            "User-Agent": agent,
+            "Accept": MEDIA_TYPE,
+            "Content-Type": MEDIA_TYPE,
+            "X-Server-Protocol-Version": str(protocol_version),
+        }
+        cache, memory = sessions or SessionCache(), Memory()
+        return cls(
+            base_url=url,
+            headers=headers,
+            auth=SessionAuth(token, base_url=url, headers=headers, cache=cache, memory=memory, clock=clock),
+            policy=RetryPolicy(retries=retries, deadline_s=deadline_s, random=random),
+            memory=memory,
+            clock=clock,
+        )
+
+    def body(self, call: Call[Any], response: httpx.Response) -> bytes:
+        """Return the body of a success.
+
+        Raises:
+            AppleError: The response is a refusal.
+        """
+        if response.is_success:
+            return response.content
+        raise refusal(
+            call.operation,
+            response.status_code,
+            response.content,
+            retry_after_s=retry_after(response.headers.get("Retry-After"), self.clock()),
+            token=self.auth.token,
+            account=self.memory.account,
+            secrets=self.auth.secrets(),
+        )
+
+    def no_answer(self, call: Call[Any], request: httpx.Request, error: httpx.RequestError) -> TransportError:
+        """Return the error for a request that got no answer."""
+        is_own = error.request is request
+        # The words of a local protocol error quote the header that broke it.
+        words = "" if isinstance(error, httpx.LocalProtocolError) else str(error)
+        kind = type(error).__name__
+        return TransportError(
+            call.operation if is_own else OPEN_SESSION,
+            f"{kind}: {words}" if words else kind,
+            is_own and not isinstance(error, _NEVER_SENT),
+        )
+
+
+def next_cursor(sent: str | None, page: DevicePage, operation: str) -> str | None:
+    """Return the cursor of the page that follows *page*; None if it was the last one.
+
+    Raises:
+        ResponseError: Apple promised more and sent the cursor back that it was sent: asking again would
+            never end.
+    """
+    if not page.more_to_follow:
+        return None
+    if page.cursor == sent:
+        detail = "Apple promised more devices with the cursor that it was sent"
+        step = "keep what came and go on later; if it stays so, discard the cursor and fetch the full list"
+        raise ResponseError(operation, 200, "", detail, step)
+    return page.cursor
+
+
+def _checked_url(base_url: str) -> httpx.URL:
+    try:
+        url = httpx.URL(base_url)
+    except httpx.InvalidURL:
+        url = httpx.URL("")
+    # Not shown if it may hold a password.
+    if url.scheme not in ("http", "https") or not url.host or url.userinfo or url.query or url.fragment:
+        shown = repr(base_url) if "@" not in base_url else "(not shown)"
+        detail = f"base_url {shown}: http or https, a host and perhaps a path is allowed"
+        raise InvalidRequestError(_CONFIGURE, 0, "", detail, f"leave it out for {BASE_URL}")
+    return url if url.path.endswith("/") else url.copy_with(path=url.path + "/")
