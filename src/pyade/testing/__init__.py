@@ -1,1 +1,37 @@
-"""."""
+"""Fakes to test with, shipped and supported; none of them needs pytest.
+
+``FakeApple`` is Apple's side of device assignment, ``FrozenClock`` a clock that moves only when told to. The
+contract that every store passes is in ``pyade.testing.contract``, which imports pytest and is not imported here.
+"""
+
+from pyade.testing.apple import (
+    AppleSettings,
+    Credentials,
+    FakeApple,
+    FakeTransport,
+    Fault,
+    Faults,
+    LoopbackServer,
+    Organization,
+    PortalError,
+    RequestRecord,
+    Server,
+    TokenFileForm,
+)
+from pyade.testing.clock import FrozenClock
+
+__all__ = [
+    "AppleSettings",
+    "Credentials",
+    "FakeApple",
+    "FakeTransport",
+    "Fault",
+    "Faults",
+    "FrozenClock",
+    "LoopbackServer",
+    "Organization",
+    "PortalError",
+    "RequestRecord",
+    "Server",
+    "TokenFileForm",
+]

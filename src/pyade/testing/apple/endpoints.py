@@ -1,0 +1,189 @@
+"""The endpoints of the fake: which exist, and what each does with a request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, TypeAlias
+
+import attrs
+import msgspec
+
+from pyade.testing.apple.paging import Pager
+from pyade.testing.apple.portal import Server
+from pyade.testing.apple.profiles import Profiles, device_list
+from pyade.testing.apple.settings import AppleSettings
+from pyade.testing.apple.visibility import visible_account, visible_device
+from pyade.testing.apple.wire import RefusedError, WireRequest
+
+
+@attrs.frozen(kw_only=True)
+class Call:
+    """A request with an accepted session.
+
+    Attributes:
+        server: The server that the session belongs to.
+        version: The protocol version of the request.
+        now: UTC.
+        body: The parsed JSON object; empty for GET.
+        query: The decoded query.
+        repeat_cursor: True if the page must carry the cursor of the request.
+    """
+
+    server: Server
+    version: int
+    now: datetime
+    body: dict[str, Any]
+    query: Mapping[str, str]
+    repeat_cursor: bool = False
+
+
+Handler: TypeAlias = Callable[[Call], dict[str, Any]]
+
+_WITHOUT_BODY = ("GET", "HEAD")
+_ANY_AGENT = ("/session", "/account")
+
+
+class Endpoints:
+    """Routes calls to what answers them."""
+
+    def __init__(self, settings: AppleSettings, pager: Pager, profiles: Profiles) -> None:
+        self._settings = settings
+        self._pager = pager
+        self._profiles = profiles
+        self._handlers: dict[str, dict[str, Handler]] = {
+            "/account": {"GET": self._account},
+            "/server/devices": {"POST": self._fetch},
+            "/devices/sync": {"POST": self._sync},
+            "/devices": {"POST": self._details},
+            "/profile": {"GET": self._read_profile, "POST": self._define},
+            "/profile/devices": {"DELETE": self._remove, "POST": self._assign, "PUT": self._assign},
+            "/device/replacementDetails": {"GET": self._replacement},
+        }
+
+    def methods(self, path: str) -> tuple[str, ...]:
+        """Return the methods of *path*, none if the fake does not have it."""
+        if path == "/session":
+            return ("GET",)
+        methods = tuple(self._handlers.get(path, {}))
+        if path == "/profile/devices" and self._settings.simulator:
+            return tuple(method for method in methods if method != "POST")
+        return methods
+
+    def check_agent(self, request: WireRequest) -> None:
+        """Look at the ``User-Agent`` where Apple does.
+
+        Raises:
+            RefusedError: It is missing or on the deny list.
+        """
+        if request.path in _ANY_AGENT:
+            return
+        agent = request.headers.get("user-agent", "").strip()
+        if not agent:
+            raise RefusedError(400, "USER_AGENT_MISSING")
+        for denied, since in self._settings.denied_user_agents.items():
+            if agent.lower().startswith(denied.lower()) and request.protocol_version >= since:
+                raise RefusedError(400, "USER_AGENT_INVALID")
+
+    def perform(
+        self, request: WireRequest, server: Server, now: datetime, *, repeat_cursor: bool
+    ) -> dict[str, Any]:
+        """Carry out *request* for *server* and return the JSON of its success.
+
+        Raises:
+            RefusedError: Something in the request is not acceptable.
+        """
+        call = Call(
+            server=server,
+            version=request.protocol_version,
+            now=now,
+            body={} if request.method in _WITHOUT_BODY else _json_object(request.body),
+            query=dict(request.query),
+            repeat_cursor=repeat_cursor,
+        )
+        return self._handlers[request.path][request.method](call)
+
+    def _account(self, call: Call) -> dict[str, Any]:
+        organization = call.server.organization
+        account: dict[str, Any] = {
+            "server_name": call.server.name,
+            "server_uuid": call.server.server_uuid,
+            "admin_id": call.server.admin_id,
+            "org_name": organization.name,
+            "org_email": organization.email,
+            "org_phone": organization.phone,
+            "org_address": organization.address,
+            "org_id": organization.org_id,
+            "org_id_hash": organization.org_id_hash,
+            "org_type": organization.org_type,
+            "org_version": organization.org_version,
+            "urls": self._urls(),
+        }
+        if self._settings.facilitator_id:
+            account["facilitator_id"] = call.server.admin_id
+        return visible_account(account, call.version)
+
+    def _urls(self) -> list[dict[str, Any]]:
+        urls: list[dict[str, Any]] = []
+        for path in self._handlers:
+            url: dict[str, Any] = {"uri": path, "http_method": sorted(self.methods(path))}
+            if path in ("/server/devices", "/devices/sync") and self._settings.page_default is not None:
+                url["limit"] = {
+                    "default": self._settings.page_default,
+                    "maximum": self._settings.page_maximum,
+                }
+            urls.append(url)
+        return urls
+
+    def _fetch(self, call: Call) -> dict[str, Any]:
+        return self._pager.fetch(
+            call.server, call.body, call.version, call.now, repeat_cursor=call.repeat_cursor
+        )
+
+    def _sync(self, call: Call) -> dict[str, Any]:
+        return self._pager.sync(
+            call.server, call.body, call.version, call.now, repeat_cursor=call.repeat_cursor
+        )
+
+    def _details(self, call: Call) -> dict[str, Any]:
+        details: dict[str, Any] = {}
+        for serial in device_list(call.body):
+            device = call.server.devices.get(serial)
+            if device is None:
+                details[serial] = {"response_status": "NOT_ACCESSIBLE"}
+            else:
+                details[serial] = {
+                    **visible_device(device.record, call.version),
+                    "response_status": "SUCCESS",
+                }
+        return {"devices": details}
+
+    def _define(self, call: Call) -> dict[str, Any]:
+        return self._profiles.define(call.server, call.body, call.version, call.now)
+
+    def _read_profile(self, call: Call) -> dict[str, Any]:
+        return self._profiles.read(call.server, call.query.get("profile_uuid", ""), call.version)
+
+    def _assign(self, call: Call) -> dict[str, Any]:
+        return self._profiles.assign(call.server, call.body, call.version, call.now)
+
+    def _remove(self, call: Call) -> dict[str, Any]:
+        return self._profiles.remove(call.server, call.body, call.now)
+
+    def _replacement(self, call: Call) -> dict[str, Any]:
+        """Refuse below version 10; from there on, no device of this fake replaces another."""
+        if call.version < 10:
+            raise RefusedError(404, "NOT_FOUND")
+        if not call.query.get("device"):
+            raise RefusedError(400, "DEVICE_ID_REQUIRED")
+        raise RefusedError(404, "DEVICE_NOT_FOUND")
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise RefusedError(400, "MALFORMED_REQUEST_BODY")
+    return value

@@ -1,0 +1,199 @@
+"""The fake over real HTTP on loopback, for clients in any language."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import socket
+import threading
+from collections.abc import Callable
+from http import HTTPStatus
+from types import TracebackType
+from typing import Any, Self
+
+from pyade.testing.apple.wire import Answer, Outcome, WireRequest, join_headers
+from pyade.testing.clock import FrozenClock
+
+_LARGEST_BODY = 16 * 1024 * 1024
+
+
+class LoopbackServer:
+    """An HTTP/1.1 server on 127.0.0.1 and a free port, with keep-alive and a thread per connection.
+
+    Args:
+        handle: What answers requests.
+        clock: The clock of the fake.
+        real_delays: True if a slow answer really comes late.
+    """
+
+    def __init__(
+        self, handle: Callable[[WireRequest], Outcome], clock: Callable[[], object], *, real_delays: bool
+    ) -> None:
+        self._handle = handle
+        self._clock = clock
+        self._real_delays = real_delays
+        self._stopping = threading.Event()
+        self._server: _Server | None = None
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        self._stopping.clear()
+        self._server = _Server(("127.0.0.1", 0), self._outcome)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.01,), name="FakeApple", daemon=True
+        )
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop, and close every connection."""
+        server, thread = self._server, self._thread
+        self._server = self._thread = None
+        self._stopping.set()
+        if server is not None and thread is not None:
+            server.shutdown()
+            thread.join()
+            server.close_connections()
+            server.server_close()
+
+    @property
+    def base_url(self) -> str:
+        """Such as ``http://127.0.0.1:49152``, without a slash at the end.
+
+        Raises:
+            RuntimeError: The server is not running.
+        """
+        if self._server is None:
+            msg = "the server is not running: use it in a with statement"
+            raise RuntimeError(msg)
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def _outcome(self, request: WireRequest) -> Answer | None:
+        outcome = self._handle(request)
+        if outcome.delay_seconds:
+            if self._real_delays:
+                self._stopping.wait(outcome.delay_seconds)
+            elif isinstance(self._clock, FrozenClock):
+                self._clock.advance(outcome.delay_seconds)
+        return outcome.answer
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = False
+    request_queue_size = 128
+
+    def __init__(self, address: tuple[str, int], answer: Callable[[WireRequest], Answer | None]) -> None:
+        self.answer = answer
+        self._connections: set[socket.socket] = set()
+        self._connections_lock = threading.Lock()
+        super().__init__(address, _Handler)
+
+    def server_bind(self) -> None:
+        # The base class looks its own name up in DNS, which may take seconds.
+        super(http.server.HTTPServer, self).server_bind()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._connections_lock:
+            self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._connections_lock:
+            self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: a client that hangs up is ordinary here."""
+
+    def close_connections(self) -> None:
+        with self._connections_lock:
+            for connection in self._connections:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: _Server
+
+    def __getattr__(self, name: str) -> Callable[[], None]:
+        # The base class looks for a method do_GET and so on; the fake itself decides about methods.
+        if name.startswith("do_"):
+            return self._answer
+        raise AttributeError(name)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the base class
+        """Say nothing: the fake has its own log."""
+
+    def _answer(self) -> None:
+        try:
+            body = self._body()
+        except ValueError:
+            self._send(Answer(status=400, body=b"Bad Request"), keep=False)
+            return
+        host, port = self.server.server_address[:2]
+        answer = self.server.answer(
+            WireRequest(
+                method=self.command,
+                scheme="http",
+                host=self.headers.get("Host") or f"{host!s}:{port}",
+                target=self.path,
+                headers=join_headers(self.headers.items()),
+                body=body,
+            )
+        )
+        if answer is None:
+            self.close_connection = True
+            return
+        self._send(answer, keep=not self.close_connection)
+
+    def _body(self) -> bytes:
+        """Return the body of the request.
+
+        Raises:
+            ValueError: Its length is not given properly, or too large.
+        """
+        if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
+            return self._chunks()
+        return self._read(int(self.headers.get("Content-Length") or 0))
+
+    def _chunks(self) -> bytes:
+        body = b""
+        while size := int(self.rfile.readline(64).split(b";")[0], 16):
+            body += self._read(size)
+            self.rfile.readline(8)
+            if len(body) > _LARGEST_BODY:
+                raise ValueError(len(body))
+        while self.rfile.readline(1024).strip():
+            pass
+        return body
+
+    def _read(self, size: int) -> bytes:
+        if not 0 <= size <= _LARGEST_BODY:
+            raise ValueError(size)
+        data = self.rfile.read(size)
+        if len(data) != size:
+            raise ValueError(size)
+        return data
+
+    def _send(self, answer: Answer, *, keep: bool) -> None:
+        """Send *answer* in one write: head and body in two would wait for each other's acknowledgement."""
+        try:
+            phrase = HTTPStatus(answer.status).phrase
+        except ValueError:
+            phrase = ""
+        headers = {**answer.headers, "Content-Length": str(len(answer.body))}
+        if not keep:
+            self.close_connection = True
+            headers["Connection"] = "close"
+        head = f"HTTP/1.1 {answer.status} {phrase}\r\n" + "".join(
+            f"{name}: {value}\r\n" for name, value in headers.items()
+        )
+        body = b"" if self.command == "HEAD" else answer.body
+        self.wfile.write(head.encode("latin-1") + b"\r\n" + body)

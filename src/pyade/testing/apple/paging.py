@@ -1,0 +1,204 @@
+"""Fetch and sync: pages, cursors and what makes them go stale.
+
+Source: Apple, device assignment, "Get a list of devices" and "Sync the list of devices"; what the
+pages do not say was observed or, where nobody observed it, chosen.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import attrs
+
+from pyade.testing.apple.identifiers import Identifiers
+from pyade.testing.apple.portal import Operation, Record, Server, timestamp
+from pyade.testing.apple.settings import AppleSettings
+from pyade.testing.apple.visibility import visible_device
+from pyade.testing.apple.wire import RefusedError
+
+_DOCUMENTED_DEFAULT = 100
+
+
+@attrs.frozen(kw_only=True)
+class Cursor:
+    """What a cursor value stands for.
+
+    Attributes:
+        server: Whose devices.
+        issued_at: UTC.
+        log_position: Where a sync goes on in the server's operations.
+        snapshot: The devices of the fetch that is under way; None after its last page and for a sync.
+        offset: Where that fetch goes on.
+    """
+
+    server: Server
+    issued_at: datetime
+    log_position: int
+    snapshot: tuple[Operation, ...] | None = attrs.field(default=None, repr=False)
+    offset: int = 0
+
+
+class Pager:
+    """Answers fetch and sync requests, and remembers every cursor that it gave out."""
+
+    def __init__(self, settings: AppleSettings, identifiers: Identifiers) -> None:
+        self._settings = settings
+        self._identifiers = identifiers
+        self._cursors: dict[str, Cursor] = {}
+
+    def forget(self, server: Server | None = None) -> None:
+        """Make every cursor of *server*, or all, unknown."""
+        self._cursors = {
+            value: cursor for value, cursor in self._cursors.items() if server not in (None, cursor.server)
+        }
+
+    def expire(self, server: Server | None = None) -> None:
+        """Make every cursor of *server*, or all, older than Apple accepts."""
+        for value, cursor in self._cursors.items():
+            if server in (None, cursor.server):
+                self._cursors[value] = attrs.evolve(
+                    cursor, issued_at=datetime.min.replace(tzinfo=cursor.issued_at.tzinfo)
+                )
+
+    def fetch(
+        self,
+        server: Server,
+        body: dict[str, Any],
+        version: int,
+        now: datetime,
+        *,
+        repeat_cursor: bool = False,
+    ) -> dict[str, Any]:
+        """Return one page of the devices that were assigned to *server* when the fetch began.
+
+        Raises:
+            RefusedError: The cursor or the limit is not acceptable.
+        """
+        value = _cursor_value(body)
+        limit = self._limit(body)
+        if value:
+            start = self._find(value, server, now)
+            if start.snapshot is None:
+                raise RefusedError(400, "EXHAUSTED_CURSOR")
+        else:
+            start = Cursor(
+                server=server, issued_at=now, log_position=len(server.operations), snapshot=server.snapshot()
+            )
+        snapshot = start.snapshot or ()
+        end = min(start.offset + limit, len(snapshot))
+        page = snapshot[start.offset : end]
+        more = end < len(snapshot)
+        following = attrs.evolve(
+            start, issued_at=now, snapshot=snapshot if more else None, offset=end if more else 0
+        )
+        with_operations = self._settings.operations_in_fetch
+        return self._page(
+            [
+                _with_operation(operation, version)
+                if with_operations
+                else visible_device(operation.record, version)
+                for operation in page
+            ],
+            cursor=value if value and repeat_cursor else self._remember(following, end),
+            more=more or bool(value and repeat_cursor),
+            fetched_until=page[-1].op_date if more else timestamp(now),
+        )
+
+    def sync(
+        self,
+        server: Server,
+        body: dict[str, Any],
+        version: int,
+        now: datetime,
+        *,
+        repeat_cursor: bool = False,
+    ) -> dict[str, Any]:
+        """Return one page of what happened to the devices of *server* since the cursor.
+
+        Raises:
+            RefusedError: The cursor or the limit is not acceptable.
+        """
+        value = _cursor_value(body)
+        if not value:
+            raise RefusedError(400, "CURSOR_REQUIRED")
+        start = self._find(value, server, now)
+        limit = self._limit(body)
+        page, end = _operations(server, start.log_position, limit)
+        more = end < len(server.operations)
+        following = Cursor(server=server, issued_at=now, log_position=end)
+        answer = self._page(
+            [_with_operation(operation, version) for operation in page],
+            cursor=value if repeat_cursor else self._remember(following, end),
+            more=more or repeat_cursor,
+            fetched_until=page[-1].op_date if page else timestamp(now),
+        )
+        if self._settings.simulator:
+            answer.pop("fetched_until", None)
+        return answer
+
+    def _page(self, devices: list[Record], *, cursor: str, more: bool, fetched_until: str) -> dict[str, Any]:
+        answer: dict[str, Any] = {
+            "devices": devices,
+            "fetched_until": fetched_until,
+            "cursor": cursor,
+            "more_to_follow": more,
+        }
+        if not self._settings.fetched_until:
+            del answer["fetched_until"]
+        return answer
+
+    def _find(self, value: str, server: Server, now: datetime) -> Cursor:
+        cursor = self._cursors.get(value)
+        if cursor is None or cursor.server is not server:
+            raise RefusedError(400, "INVALID_CURSOR")
+        if now - cursor.issued_at > timedelta(days=self._settings.cursor_days):
+            raise RefusedError(400, "EXPIRED_CURSOR")
+        return cursor
+
+    def _remember(self, cursor: Cursor, position: int) -> str:
+        value = self._identifiers.cursor(cursor.issued_at, position, length=self._settings.cursor_length)
+        self._cursors[value] = cursor
+        return value
+
+    def _limit(self, body: dict[str, Any]) -> int:
+        limit = body.get("limit")
+        if limit is None:
+            default = self._settings.page_default
+            return _DOCUMENTED_DEFAULT if default is None else default
+        if not isinstance(limit, int) or isinstance(limit, bool):
+            raise RefusedError(400, "MALFORMED_REQUEST_BODY")
+        limit = max(1, limit)
+        return min(limit, self._settings.page_maximum) if self._settings.clamp_limit else limit
+
+
+def _cursor_value(body: dict[str, Any]) -> str:
+    value = body.get("cursor")
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise RefusedError(400, "MALFORMED_REQUEST_BODY")
+    return value
+
+
+def _operations(server: Server, start: int, limit: int) -> tuple[list[Operation], int]:
+    """Return up to *limit* operations from *start* that sync shows, and where the next page begins."""
+    if not server.hidden_from_sync:
+        page = server.operations[start : start + limit]
+        return page, start + len(page)
+    page = []
+    for position in range(start, len(server.operations)):
+        if server.operations[position].serial_number in server.hidden_from_sync:
+            continue
+        if len(page) == limit:
+            return page, position
+        page.append(server.operations[position])
+    return page, len(server.operations)
+
+
+def _with_operation(operation: Operation, version: int) -> Record:
+    return {
+        **visible_device(operation.record, version),
+        "op_type": operation.op_type,
+        "op_date": operation.op_date,
+    }

@@ -1,0 +1,576 @@
+"""The organisations, servers and devices that the fake knows, and what an administrator does in the portal."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import attrs
+
+from pyade.errors import PyadeError
+from pyade.testing.apple.catalogue import CATALOGUE, Family
+from pyade.testing.apple.identifiers import Identifiers
+from pyade.testing.apple.settings import AppleSettings
+
+Record: TypeAlias = dict[str, Any]
+"""A device as Apple's newest protocol version shows it; never changed, only replaced."""
+
+_PROFILE_KEYS = ("profile_status", "profile_uuid", "profile_assign_time", "profile_push_time")
+_SERVER_KEYS = ("device_assigned_date", "device_assigned_by")
+
+
+@attrs.define(eq=False)
+class PortalError(PyadeError):
+    """A request to the fake portal that makes no sense; the text says what exists.
+
+    Attributes:
+        reason: What is wrong.
+    """
+
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class Operation(NamedTuple):
+    """Something that happened to a device, with the device as it was right after."""
+
+    serial_number: str
+    op_type: str
+    op_date: str
+    record: Record
+
+
+@attrs.define(eq=False, kw_only=True)
+class Organization:
+    """An organisation in Apple Business Manager or Apple School Manager.
+
+    Attributes:
+        name: Unique in the fake.
+        org_id: Digits.
+        org_id_hash: Opaque.
+        org_type: ``org`` or ``edu``.
+        org_version: ``v1`` or ``v2``.
+        email: Contact of the organisation.
+        phone: Contact of the organisation.
+        address: Contact of the organisation.
+    """
+
+    name: str
+    org_id: str
+    org_id_hash: str
+    org_type: Literal["org", "edu"] = "org"
+    org_version: Literal["v1", "v2"] = "v2"
+    email: str = ""
+    phone: str = ""
+    address: str = ""
+    terms_block_session: bool = attrs.field(default=False, repr=False)
+    terms_block_calls: bool = attrs.field(default=False, repr=False)
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Credentials:
+    """The content of one server token file.
+
+    Attributes:
+        server: The server it belongs to.
+        consumer_key: Starts with ``CK_``.
+        consumer_secret: Starts with ``CS_``.
+        access_token: Starts with ``AT_``.
+        access_secret: Starts with ``AS_``.
+        expires_at: One year after issue, UTC.
+    """
+
+    server: Server
+    consumer_key: str
+    consumer_secret: str = attrs.field(repr=False)
+    access_token: str = attrs.field(repr=False)
+    access_secret: str = attrs.field(repr=False)
+    expires_at: datetime
+
+
+@attrs.define(eq=False, kw_only=True)
+class Server:
+    """An MDM server in the portal: what one server token gives access to.
+
+    Attributes:
+        name: Unique in the fake.
+        server_uuid: Its identity, stable over token renewals.
+        organization: Where it belongs.
+        admin_id: Who generated the token in use.
+    """
+
+    name: str
+    server_uuid: str
+    organization: Organization
+    admin_id: str
+    devices: dict[str, OwnedDevice] = attrs.field(factory=dict, repr=False)
+    operations: list[Operation] = attrs.field(factory=list, repr=False)
+    profiles: dict[str, dict[str, Any]] = attrs.field(factory=dict, repr=False)
+    credentials: Credentials | None = attrs.field(default=None, repr=False)
+    session_refusal: str | None = attrs.field(default=None, repr=False)
+    hidden_from_sync: set[str] = attrs.field(factory=set, repr=False)
+    _last_operation: datetime = attrs.field(default=datetime.min.replace(tzinfo=UTC), repr=False)
+    _revision: int = attrs.field(default=0, repr=False)
+    _snapshot: tuple[int, tuple[Operation, ...]] | None = attrs.field(default=None, repr=False)
+
+    def snapshot(self) -> tuple[Operation, ...]:
+        """Return the devices as of now, by the time of their last operation; shared until one changes."""
+        if self._snapshot is None or self._snapshot[0] != self._revision:
+            self._snapshot = (self._revision, tuple(device.operation for device in self.devices.values()))
+        return self._snapshot[1]
+
+    def changed(self) -> None:
+        """Forget the snapshot: a device is not what it was."""
+        self._revision += 1
+
+    def operation_time(self, wanted: datetime) -> datetime:
+        """Return *wanted*, or the time of the last operation if that is later: operations never go back."""
+        self._last_operation = max(wanted, self._last_operation)
+        return self._last_operation
+
+
+@attrs.define(eq=False)
+class OwnedDevice:
+    """A device that an organisation owns, assigned to one of its servers or to none."""
+
+    organization: Organization
+    record: Record
+    server: Server | None = None
+    last_operation: Operation | None = None
+    changes: list[datetime] = attrs.field(factory=list)
+    throttled_until: datetime | None = None
+
+    @property
+    def operation(self) -> Operation:
+        """The last operation of a device that is assigned to a server."""
+        if self.last_operation is None:
+            msg = f"{self.record['serial_number']} was never assigned to a server"
+            raise PortalError(msg)
+        return self.last_operation
+
+
+class Portal:
+    """What an administrator can do in the portal; ``FakeApple`` adds the web service.
+
+    Safe for several threads. Wherever a server is taken, its name or ``server_uuid`` is, too; where it may be
+    left out, the only server is meant.
+    """
+
+    def __init__(
+        self, clock: Callable[[], datetime], identifiers: Identifiers, settings: AppleSettings
+    ) -> None:
+        self.clock = clock
+        self.settings = settings
+        self.lock = threading.RLock()
+        self.identifiers = identifiers
+        self.organizations: dict[str, Organization] = {}
+        self.servers: dict[str, Server] = {}
+        self.devices: dict[str, OwnedDevice] = {}
+
+    # Organisations and servers
+
+    def add_organization(
+        self,
+        name: str = "Contoso",
+        *,
+        org_type: Literal["org", "edu"] = "org",
+        org_version: Literal["v1", "v2"] = "v2",
+        email: str = "it@contoso.example",
+        phone: str = "+1 555 0100",
+        address: str = "1 Infinite Example, Cupertino, CA 95014",
+    ) -> Organization:
+        """Return a new organisation.
+
+        Raises:
+            PortalError: There is one of that name.
+        """
+        with self.lock:
+            if name in self.organizations:
+                msg = f"there is an organisation {name!r} already"
+                raise PortalError(msg)
+            number = int.from_bytes(self.identifiers.octets("organization", 5), "big") % 10**9
+            self.organizations[name] = Organization(
+                name=name,
+                org_id=f"{number:09d}",
+                org_id_hash=self.identifiers.hexadecimal("organization hash", 64),
+                org_type=org_type,
+                org_version=org_version,
+                email=email,
+                phone=phone,
+                address=address,
+            )
+            return self.organizations[name]
+
+    def add_server(
+        self,
+        name: str = "Main",
+        *,
+        organization: Organization | str | None = None,
+        admin_id: str = "admin@contoso.example",
+    ) -> Server:
+        """Return a new MDM server.
+
+        Args:
+            name: Unique in the fake.
+            organization: Where it belongs; left out, the first organisation, which is made if there is none.
+            admin_id: Who generates its tokens.
+
+        Raises:
+            PortalError: There is a server of that name, or no such organisation.
+        """
+        with self.lock:
+            if name in self.servers:
+                msg = f"there is a server {name!r} already"
+                raise PortalError(msg)
+            self.servers[name] = Server(
+                name=name,
+                server_uuid=self.identifiers.server_uuid(),
+                organization=self.organization(organization),
+                admin_id=admin_id,
+            )
+            return self.servers[name]
+
+    def organization(self, organization: Organization | str | None = None) -> Organization:
+        """Return the organisation that is meant; None is the first one, made if there is none.
+
+        Raises:
+            PortalError: There is no such organisation.
+        """
+        with self.lock:
+            if organization is None:
+                return next(iter(self.organizations.values()), None) or self.add_organization()
+            name = organization if isinstance(organization, str) else organization.name
+            if name not in self.organizations:
+                msg = f"no organisation {name!r}; there are {_names(self.organizations)}"
+                raise PortalError(msg)
+            return self.organizations[name]
+
+    def server(self, server: Server | str | None = None) -> Server:
+        """Return the server that is meant; None is the only one.
+
+        Raises:
+            PortalError: There is no such server, or None was given and there are several.
+        """
+        with self.lock:
+            if server is None and len(self.servers) == 1:
+                return next(iter(self.servers.values()))
+            if server is None:
+                msg = f"say which server is meant; there are {_names(self.servers)}"
+                raise PortalError(msg)
+            wanted = server if isinstance(server, str) else server.name
+            for candidate in self.servers.values():
+                if wanted in (candidate.name, candidate.server_uuid):
+                    return candidate
+            msg = f"no server {wanted!r}; there are {_names(self.servers)}"
+            raise PortalError(msg)
+
+    # Tokens
+
+    def generate_token(
+        self, server: Server | str | None = None, *, change_consumer_key: bool = False
+    ) -> Credentials:
+        """Return new secrets for *server*; the ones before answer ``signature_invalid`` from now on.
+
+        Args:
+            server: Which server.
+            change_consumer_key: True as if another portal user generated it; usually the key stays.
+        """
+        with self.lock:
+            found = self.server(server)
+            now = self.clock()
+            number = int.from_bytes(self.identifiers.octets("access token number", 4), "big")
+            token = (
+                f"O{number}O{self.identifiers.hexadecimal('access token', 40)}O{int(now.timestamp() * 1000)}"
+            )
+            before = found.credentials
+            keep = before is not None and not change_consumer_key
+            found.credentials = Credentials(
+                server=found,
+                consumer_key=before.consumer_key
+                if before and keep
+                else "CK_" + self.identifiers.hexadecimal("consumer key", 96),
+                consumer_secret="CS_" + self.identifiers.hexadecimal("consumer secret", 40),
+                access_token="AT_" + token,
+                access_secret="AS_" + self.identifiers.hexadecimal("access secret", 40),
+                expires_at=_one_year_after(now).replace(microsecond=0),
+            )
+            self.credentials_issued(found.credentials)
+            return found.credentials
+
+    def credentials_issued(self, credentials: Credentials) -> None:
+        """Take note of new *credentials*; overridden by whoever verifies them."""
+
+    # Devices
+
+    def add_devices(
+        self,
+        count: int = 1,
+        *,
+        server: Server | str | None = None,
+        organization: Organization | str | None = None,
+        family: Family = "Mac",
+        serials: Iterable[str] | None = None,
+        **keys: Any,
+    ) -> tuple[str, ...]:
+        """Return the serial numbers of new devices, as bought by an organisation.
+
+        Args:
+            count: How many; ignored if *serials* is given.
+            server: Assign them to this server at once; left out, they wait in the organisation.
+            organization: Who buys them; left out, the server's organisation or the first one.
+            family: Apple's product family; the models of its catalogue take turns.
+            serials: Serial numbers of your own.
+            keys: Apple's keys with the value that every device gets, such as ``asset_tag="A-1"``.
+
+        Raises:
+            PortalError: A serial number exists already, or there is no such server or organisation.
+        """
+        with self.lock:
+            target = None if server is None else self.server(server)
+            owner = (
+                target.organization if target and organization is None else self.organization(organization)
+            )
+            numbers = (
+                tuple(serials)
+                if serials is not None
+                else tuple(self.identifiers.serial_number() for _ in range(count))
+            )
+            for number in numbers:
+                if number in self.devices:
+                    msg = f"there is a device {number!r} already"
+                    raise PortalError(msg)
+            models = CATALOGUE[family]
+            for index, number in enumerate(numbers):
+                record = {"serial_number": number, **models[index % len(models)], **keys}
+                self.devices[number] = OwnedDevice(owner, record)
+            if target is not None:
+                self.assign(target, numbers)
+            return numbers
+
+    def assign(self, server: Server | str | None, devices: Iterable[str] | int) -> tuple[str, ...]:
+        """Assign *devices* to *server* and return their serial numbers.
+
+        A device of another server moves, see ``move``. Assigning to the same server again takes the
+        profile away, although ``profile_uuid`` stays: that is what Apple does.
+
+        Args:
+            server: Which server.
+            devices: Serial numbers, or how many of the organisation's devices without a server.
+
+        Raises:
+            PortalError: There is no such device, or there are too few.
+        """
+        with self.lock:
+            target = self.server(server)
+            if isinstance(devices, int):
+                waiting = self._waiting(target.organization)
+                if len(waiting) < devices:
+                    msg = f"{target.organization.name!r} has {len(waiting)} devices without a server, not {devices}"
+                    raise PortalError(msg)
+                serials = waiting[:devices]
+            else:
+                serials = tuple(devices)
+            for device in self._devices(serials):
+                if device.server is target:
+                    self._lose_profile(device)
+                elif device.server is not None:
+                    self.move([device.record["serial_number"]], target)
+                else:
+                    self._arrive(device, target)
+            return serials
+
+    def unassign(self, devices: Iterable[str], *, announce: bool = True) -> None:
+        """Take *devices* from their server; they stay in the organisation.
+
+        Args:
+            devices: Serial numbers.
+            announce: False if the server's sync keeps silent about it, which was observed.
+
+        Raises:
+            PortalError: There is no such device, or it has no server.
+        """
+        with self.lock:
+            for device in self._devices(devices):
+                self._leave(device, announce=announce)
+
+    def move(
+        self,
+        devices: Iterable[str],
+        server: Server | str,
+        *,
+        arrive_as: Literal["added", "modified"] = "added",
+        announce: bool = True,
+    ) -> None:
+        """Move *devices* to another server, also to one of another organisation.
+
+        Args:
+            devices: Serial numbers.
+            server: Where they go.
+            arrive_as: What the gaining server sees: ``added`` without a profile, or only ``modified`` with the
+                status ``removed`` and the profile id of the losing server; Apple does both.
+            announce: False if the losing server's sync keeps silent about it, which was observed.
+
+        Raises:
+            PortalError: There is no such device or server.
+        """
+        with self.lock:
+            target = self.server(server)
+            for device in self._devices(devices):
+                before = device.record
+                if device.server is not None:
+                    self._leave(device, announce=announce)
+                device.organization = target.organization
+                if arrive_as == "added":
+                    self._arrive(device, target)
+                    continue
+                device.record = {**before, **self._assignment(self.clock())}
+                if "profile_uuid" in before:
+                    device.record["profile_status"] = "removed"
+                device.server = target
+                self.operate(device, "modified", device.record)
+
+    def edit_device(self, serial_number: str, *, announce: bool = True, **keys: Any) -> None:
+        """Set Apple's *keys* of a device: new keys, unknown values; None takes a key away.
+
+        Args:
+            serial_number: Which device.
+            announce: True if its server's sync shows it as ``modified``.
+            keys: Key and value, such as ``mdm_migration_deadline="2026-01-01T00:00:00Z"``.
+
+        Raises:
+            PortalError: There is no such device.
+        """
+        with self.lock:
+            (device,) = self._devices([serial_number])
+            record = {key: value for key, value in {**device.record, **keys}.items() if value is not None}
+            if device.server is None:
+                device.record = record
+            elif announce:
+                self.operate(device, "modified", record)
+            else:
+                device.record = record
+                device.last_operation = device.operation._replace(record=record)
+                device.server.changed()
+
+    def announce(
+        self,
+        serial_number: str,
+        *,
+        server: Server | str | None = None,
+        op_type: str,
+        op_date: datetime,
+        **keys: Any,
+    ) -> None:
+        """Let a server's sync report an operation that changes nothing: duplicates, late news, equal times.
+
+        Args:
+            serial_number: Any serial number, also one that the fake does not know.
+            server: Whose sync reports it; left out, the only server.
+            op_type: Such as ``modified``, or a value that does not exist yet.
+            op_date: When it is said to have happened.
+            keys: Further keys of the record; they win over those of the device.
+        """
+        with self.lock:
+            device = self.devices.get(serial_number)
+            record = {**(device.record if device else {"serial_number": serial_number}), **keys}
+            self.server(server).operations.append(
+                Operation(serial_number, op_type, timestamp(op_date), record)
+            )
+
+    def device(self, serial_number: str) -> Mapping[str, Any]:
+        """Return what Apple knows about a device, by Apple's keys.
+
+        Raises:
+            PortalError: There is no such device.
+        """
+        with self.lock:
+            (device,) = self._devices([serial_number])
+            return dict(device.record)
+
+    def operate(self, device: OwnedDevice, op_type: str, record: Record, *, lag_seconds: int = 0) -> None:
+        """Give *device* a new *record* and report it in its server's sync."""
+        server = device.server
+        if server is None:
+            msg = f"{record['serial_number']} has no server"
+            raise PortalError(msg)
+        when = server.operation_time(self.clock() + timedelta(seconds=lag_seconds))
+        serial = record["serial_number"]
+        device.record = record
+        device.last_operation = Operation(serial, op_type, timestamp(when), record)
+        # The order of the dictionary is the order of the last operations, so a device moves to its end.
+        server.devices.pop(serial, None)
+        server.devices[serial] = device
+        server.operations.append(device.last_operation)
+        server.changed()
+
+    def _devices(self, serials: Iterable[str]) -> list[OwnedDevice]:
+        numbers = [serials] if isinstance(serials, str) else list(serials)
+        unknown = [number for number in numbers if number not in self.devices]
+        if unknown:
+            msg = f"no device {_names(unknown)}; there are {_names(self.devices)}"
+            raise PortalError(msg)
+        return [self.devices[number] for number in numbers]
+
+    def _waiting(self, organization: Organization) -> tuple[str, ...]:
+        return tuple(
+            serial
+            for serial, device in self.devices.items()
+            if device.server is None and device.organization is organization
+        )
+
+    def _assignment(self, now: datetime) -> Record:
+        return {
+            "device_assigned_date": timestamp(now),
+            "device_assigned_by": self.settings.device_assigned_by,
+        }
+
+    def _arrive(self, device: OwnedDevice, server: Server) -> None:
+        device.server = server
+        record = {key: value for key, value in device.record.items() if key not in _PROFILE_KEYS}
+        record |= {"profile_status": "empty", **self._assignment(self.clock())}
+        self.operate(device, "added", record, lag_seconds=self.settings.added_lag_seconds)
+
+    def _leave(self, device: OwnedDevice, *, announce: bool) -> None:
+        server, serial = device.server, device.record["serial_number"]
+        if server is None:
+            msg = f"{serial} has no server"
+            raise PortalError(msg)
+        without_profile = {key: value for key, value in device.record.items() if key not in _PROFILE_KEYS}
+        if announce:
+            when = timestamp(server.operation_time(self.clock()))
+            server.operations.append(Operation(serial, "deleted", when, without_profile))
+        device.record = {key: value for key, value in without_profile.items() if key not in _SERVER_KEYS}
+        device.server = device.last_operation = None
+        del server.devices[serial]
+        server.changed()
+
+    def _lose_profile(self, device: OwnedDevice) -> None:
+        record = {**device.record, **self._assignment(self.clock())}
+        if "profile_uuid" in record:
+            record["profile_status"] = "removed"
+        self.operate(device, "modified", record)
+
+
+@lru_cache(maxsize=16)
+def timestamp(when: datetime) -> str:
+    """Return *when* in Apple's form: UTC, whole seconds, ``Z``."""
+    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _one_year_after(when: datetime) -> datetime:
+    try:
+        return when.replace(year=when.year + 1)
+    except ValueError:  # 29 February
+        return when.replace(year=when.year + 1, month=3, day=1)
+
+
+def _names(names: Iterable[str]) -> str:
+    """Return up to ten of *names* for an error message."""
+    listed = list(names)
+    shown = ", ".join(repr(name) for name in listed[:10])
+    return (f"{shown} and {len(listed) - 10} more" if len(listed) > 10 else shown) or "none"

@@ -1,0 +1,245 @@
+"""``GET /session`` and the tokens that it hands out.
+
+The OAuth signature is verified here with a few lines of its own, so that a mistake of a client is not hidden by
+sharing the client's code.
+
+Source: RFC 5849, sections 3.2 and 3.4; Apple, "Authenticating for Automated Device Enrollment" and
+"Interpreting Automated Device Enrollment error codes". The bodies were observed.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from base64 import b64encode
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Literal
+from urllib.parse import quote, unquote
+
+import attrs
+
+from pyade.testing.apple.identifiers import Identifiers
+from pyade.testing.apple.portal import Credentials, Server
+from pyade.testing.apple.settings import AppleSettings
+from pyade.testing.apple.wire import JSON_TYPE, Answer, RefusedError, WireRequest, json_answer
+
+SESSION_HEADER = "x-adm-auth-session"
+_REQUIRED = {
+    "oauth_consumer_key",
+    "oauth_token",
+    "oauth_signature_method",
+    "oauth_timestamp",
+    "oauth_nonce",
+    "oauth_signature",
+}
+_ALLOWED = _REQUIRED | {"oauth_version", "realm"}
+_PARAMETER = re.compile(r'\s*([A-Za-z_]+)\s*=\s*"([^"]*)"\s*')
+
+
+@attrs.define(eq=False, kw_only=True)
+class Session:
+    """One value of ``X-ADM-Auth-Session``.
+
+    Attributes:
+        number: 1 for the first value of this fake, and so on.
+        credentials: The server token it was opened with.
+        issued_at: UTC.
+        ends_at: When it expires, UTC.
+        uses_left: How many more requests it is good for; None for no such limit.
+    """
+
+    number: int
+    credentials: Credentials
+    issued_at: datetime
+    ends_at: datetime
+    uses_left: int | None = None
+
+
+@attrs.define(eq=False)
+class _Issued:
+    credentials: Credentials
+    state: Literal["current", "superseded", "revoked"] = "current"
+
+
+class Sessions:
+    """Verifies server tokens and keeps the sessions opened with them."""
+
+    def __init__(self, settings: AppleSettings, identifiers: Identifiers) -> None:
+        self._settings = settings
+        self._identifiers = identifiers
+        self._issued: list[_Issued] = []
+        self._nonces: dict[tuple[str, str, str], datetime] = {}
+        self._sessions: dict[str, Session] = {}
+        self._count = 0
+
+    def know(self, credentials: Credentials) -> None:
+        """Accept *credentials* from now on, and no older ones of the same server."""
+        for issued in self._issued:
+            if issued.credentials.server is credentials.server and issued.state == "current":
+                issued.state = "superseded"
+        self._issued.append(_Issued(credentials))
+
+    def revoke(self, server: Server) -> None:
+        """Reject every token of *server* that was issued so far."""
+        for issued in self._issued:
+            if issued.credentials.server is server:
+                issued.state = "revoked"
+        self.forget(server)
+
+    def forget(self, server: Server | None = None) -> None:
+        """Drop the sessions of *server*, or all, as if they had never been issued."""
+        for value in self._of(server):
+            del self._sessions[value]
+
+    def expire(self, server: Server | None = None) -> None:
+        """End the sessions of *server*, or all, as if their time was over."""
+        for value in self._of(server):
+            self._sessions[value].ends_at = self._sessions[value].issued_at
+
+    def open(self, request: WireRequest, now: datetime) -> Answer:
+        """Answer ``GET /session``.
+
+        Raises:
+            RefusedError: The OAuth request, the token or the organisation's terms do not allow it.
+        """
+        if self._settings.simulator and request.headers.get("content-type") != JSON_TYPE:
+            raise RefusedError(400, "")
+        credentials = self._verify(request, now)
+        server = credentials.server
+        if server.session_refusal is not None:
+            raise RefusedError(403, server.session_refusal)
+        if server.organization.terms_block_session:
+            raise RefusedError(403, "T_C_NOT_SIGNED")
+        if self._settings.single_session:
+            self.forget(server)
+        return json_answer({"auth_session_token": self._issue(credentials, now)})
+
+    def check(self, request: WireRequest, now: datetime) -> Session:
+        """Return the session of an ordinary *request*, which uses it once.
+
+        Raises:
+            RefusedError: It has none, or one that is not good (any more).
+        """
+        value = request.headers.get(SESSION_HEADER, "")
+        if not value:
+            raise RefusedError(401, "UNAUTHORIZED")
+        session = self._sessions.get(value)
+        if session is None or session.credentials is not session.credentials.server.credentials:
+            refused = self._settings.unknown_session_status
+            raise RefusedError(refused, "UNAUTHORIZED" if refused == 401 else "FORBIDDEN")
+        if now >= session.ends_at or session.uses_left == 0:
+            raise RefusedError(401, "UNAUTHORIZED")
+        if session.uses_left is not None:
+            session.uses_left -= 1
+        return session
+
+    def number(self, request: WireRequest) -> int | None:
+        """Return the number of the session that *request* carries, good or not; None if it was never issued."""
+        session = self._sessions.get(request.headers.get(SESSION_HEADER, ""))
+        return session.number if session else None
+
+    def rotate(self, session: Session, now: datetime, grace_seconds: float | None) -> str:
+        """Return a new value in place of *session*.
+
+        Args:
+            session: The value that the request carried.
+            now: UTC.
+            grace_seconds: How long the old value stays good; None lets it be used once more.
+        """
+        if grace_seconds is None:
+            session.uses_left = 1
+        else:
+            session.ends_at = min(session.ends_at, now + timedelta(seconds=grace_seconds))
+        return self._issue(session.credentials, now)
+
+    def _of(self, server: Server | None) -> list[str]:
+        return [
+            value for value, session in self._sessions.items() if server in (None, session.credentials.server)
+        ]
+
+    def _issue(self, credentials: Credentials, now: datetime) -> str:
+        self._count += 1
+        value = self._identifiers.session()
+        ends_at = now + timedelta(seconds=self._settings.session_seconds)
+        self._sessions[value] = Session(
+            number=self._count, credentials=credentials, issued_at=now, ends_at=ends_at
+        )
+        return value
+
+    def _verify(self, request: WireRequest, now: datetime) -> Credentials:
+        parameters = _oauth_parameters(request.headers.get("authorization", ""))
+        issued = self._find(parameters["oauth_consumer_key"], parameters["oauth_token"])
+        if issued is None or issued.state == "revoked":
+            raise RefusedError(401, "token_rejectedUnauthorized")
+        credentials = issued.credentials
+        expected = _signature(request, parameters, credentials)
+        if issued.state == "superseded" or not hmac.compare_digest(
+            expected, parameters["oauth_signature"].encode()
+        ):
+            raise RefusedError(401, "signature_invalidUnauthorized")
+        if now >= credentials.expires_at:
+            raise RefusedError(401, "token_expiredUnauthorized")
+        if abs(int(parameters["oauth_timestamp"]) - now.timestamp()) > self._settings.clock_skew_seconds:
+            raise RefusedError(401, "timestamp_refusedUnauthorized")
+        nonce = (credentials.consumer_key, parameters["oauth_timestamp"], parameters["oauth_nonce"])
+        if nonce in self._nonces:
+            raise RefusedError(401, "nonce_usedUnauthorized")
+        self._nonces[nonce] = now
+        return credentials
+
+    def _find(self, consumer_key: str, access_token: str) -> _Issued | None:
+        for issued in reversed(self._issued):
+            if (issued.credentials.consumer_key, issued.credentials.access_token) == (
+                consumer_key,
+                access_token,
+            ):
+                return issued
+        return None
+
+
+def _oauth_parameters(header: str) -> dict[str, str]:
+    """Return the decoded parameters of an ``Authorization`` *header*, ``realm`` left out."""
+    malformed = RefusedError(400, "oauth_problem_adviceBad Request")
+    scheme, _, rest = header.partition(" ")
+    if scheme.lower() != "oauth":
+        raise malformed
+    parameters: dict[str, str] = {}
+    for part in rest.split(","):
+        match = _PARAMETER.fullmatch(part)
+        if match is None or match[1] not in _ALLOWED or match[1] in parameters:
+            raise malformed
+        parameters[match[1]] = unquote(match[2])
+    parameters.pop("realm", None)
+    if not all(parameters.get(name) for name in _REQUIRED):
+        raise malformed
+    if parameters["oauth_signature_method"] != "HMAC-SHA1" or parameters.get("oauth_version", "1.0") != "1.0":
+        raise malformed
+    if not re.fullmatch(r"[0-9]{1,15}", parameters["oauth_timestamp"]):
+        raise malformed
+    return parameters
+
+
+def _signature(request: WireRequest, parameters: dict[str, str], credentials: Credentials) -> bytes:
+    signed = [(name, value) for name, value in parameters.items() if name != "oauth_signature"]
+    base = "&".join(
+        (request.method, _escape(_base_url(request)), _escape(_normalise([*signed, *request.query])))
+    )
+    key = f"{_escape(credentials.consumer_secret)}&{_escape(credentials.access_secret)}"
+    return b64encode(hmac.digest(key.encode(), base.encode(), "sha1"))
+
+
+def _base_url(request: WireRequest) -> str:
+    host = request.host.lower().removesuffix(":443" if request.scheme == "https" else ":80")
+    return f"{request.scheme}://{host}{request.path}"
+
+
+def _normalise(parameters: Iterable[tuple[str, str]]) -> str:
+    return "&".join(
+        f"{name}={value}"
+        for name, value in sorted((_escape(name), _escape(value)) for name, value in parameters)
+    )
+
+
+def _escape(text: str) -> str:
+    return quote(text, safe="-._~")
