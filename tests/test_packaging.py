@@ -1,0 +1,48 @@
+"""What the distribution promises."""
+
+import re
+from importlib import metadata, resources
+from pathlib import Path
+
+import pytest
+
+import pyade
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_public_names_are_exactly_what_the_package_binds() -> None:
+    submodules = {"apple", "builders", "core", "crypto", "errors", "storage", "sync", "testing"}
+    bound = {name for name in vars(pyade) if not name.startswith("_")} - submodules
+    assert set(pyade.__all__) == bound
+    assert pyade.__all__ == sorted(pyade.__all__)
+    assert len(pyade.__all__) <= 40
+
+
+def test_the_version_is_read_from_the_distribution() -> None:
+    assert pyade.__version__ == metadata.version("pyade-apple")
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = pyade.no_such_name
+
+
+def test_types_are_shipped() -> None:
+    assert resources.files("pyade").joinpath("py.typed").is_file()
+
+
+def test_the_run_time_dependencies_stay_few() -> None:
+    required = {
+        re.split(r"[^A-Za-z0-9_-]", requirement)[0]
+        for requirement in metadata.requires("pyade-apple") or []
+        if "extra ==" not in requirement
+    }
+    assert required == {"anyio", "asn1crypto", "attrs", "cryptography", "httpx", "msgspec"}
+
+
+def test_the_package_stands_alone() -> None:
+    for folder in ("src", "tests", "examples", "docs", "benchmarks"):
+        for path in (ROOT / folder).rglob("*"):
+            if path.suffix in {".py", ".md"} and "_build" not in path.parts and path != Path(__file__):
+                assert "../shared" not in path.read_text(), path
