@@ -9,7 +9,8 @@ import attrs
 
 from pyade.core.accounts import AdministratorAccount, PrimaryAccount
 from pyade.core.affinity import AffinityConsequences, AffinityKind, UserAffinity
-from pyade.core.plan import ProfilePlan, make_plan
+from pyade.core.plan import ProfilePlan
+from pyade.core.plan_rows import make_plan
 from pyade.core.problems import Problem, Severity
 from pyade.core.profile_diff import ProfileDiff, compare
 from pyade.core.profile_rules import check, host_of

@@ -154,13 +154,14 @@ def _compare(setting: str, old: Any, new: Any) -> Iterator[Change]:
         yield _change(setting, *("not set" if value is None else "set" for value in (old, new)))
     for field in attrs.fields(type(old if new is None else new)):
         values = [None if value is None else getattr(value, field.name) for value in (old, new)]
-        if values[0] != values[1]:
-            # A field without repr holds a secret.
-            texts = [_text(value) if field.repr else _secret(value) for value in values]
+        # A field without repr holds a secret.
+        texts = [_text(value) if field.repr else _secret(value) for value in values]
+        if values[0] != values[1] and (None not in values or texts[0] != texts[1]):
             yield _change(f"{setting}.{field.name}", *texts)
 
 
 def _change(setting: str, before: str, after: str) -> Change:
+    after = f"{after} (changed)" if before == after else after
     reach, why = _REACH.get(setting.partition(".")[0], (Reach.WIPE, _IN_SETUP))
     return Change(setting=setting, before=before, after=after, reach=reach, why=why)
 
@@ -173,5 +174,5 @@ def _text(value: Any) -> str:
     if value is None or value == "":
         return "not set"
     if isinstance(value, tuple):
-        return f"{len(value)} certificates"
-    return str(value) if not isinstance(value, str) else value
+        return f"{len(value)} certificates" if value else "not set"
+    return str(value)

@@ -32,6 +32,7 @@ class _Pane:
     apple_introduced: str | None = "same"
     apple_removed: str | None = None
     always_skippable: bool = True
+    seen_on_macs: bool = True
     shown: str
     hidden: str
     conditions: str = ""
@@ -52,6 +53,7 @@ class SkipKeys(enum.StrEnum):
         apple_introduced: Apple's own first version; None if Apple's schema does not have the key.
         apple_removed: Apple's own first version without the pane.
         always_skippable: False if the pane may appear although it is hidden.
+        seen_on_macs: False if Apple's list has the key for Macs but no Mac is known to show the pane.
         when_visible: What the user meets if the screen is shown.
         when_hidden: What it means if the screen is hidden.
         conditions: On which devices, languages or occasions that holds; "" if on all.
@@ -68,6 +70,7 @@ class SkipKeys(enum.StrEnum):
     apple_introduced: MacOSVersion | None
     apple_removed: MacOSVersion | None
     always_skippable: bool
+    seen_on_macs: bool
     when_visible: str
     when_hidden: str
     conditions: str
@@ -86,6 +89,7 @@ class SkipKeys(enum.StrEnum):
         member.apple_introduced = _version(own)
         member.apple_removed = _version(pane.apple_removed)
         member.always_skippable = pane.always_skippable
+        member.seen_on_macs = pane.seen_on_macs
         member.when_visible = pane.shown
         member.when_hidden = pane.hidden
         member.conditions = pane.conditions
@@ -377,8 +381,10 @@ class SkipKeys(enum.StrEnum):
         _Pane(
             label="Passcode",
             introduced="10.9",
-            shown="nothing: no Mac is known to have this pane",
-            hidden="nothing: no Mac is known to have this pane",
+            seen_on_macs=False,
+            shown="the user is asked for a passcode",
+            hidden="the user is not asked for a passcode",
+            conditions="no Mac is known to show it",
             note="Apple's list does not exclude macOS; the key does no harm",
         ),
     )

@@ -1,0 +1,58 @@
+"""The rows of a plan about Setup Assistant screens.
+
+Source: Intune, "Setup Assistant screen reference"; Apple, ``SkipKeys``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pyade.core.plan import Effect, PlanRow
+from pyade.core.skip_keys import NOT_ON_MACOS, SkipKeys
+from pyade.core.versions import MacOSVersion
+
+if TYPE_CHECKING:
+    from pyade.core.profile import EnrollmentProfile
+
+
+def screens(profile: EnrollmentProfile, version: MacOSVersion) -> Iterator[PlanRow]:
+    """Yield one row for each screen, for each hidden key that is none, and for what no key hides."""
+    for key in SkipKeys:
+        yield _screen(key, hide=key in profile.skip, version=version)
+    for other in sorted(str(key) for key in profile.skip if not isinstance(key, SkipKeys)):
+        if other in NOT_ON_MACOS:
+            effect, why = Effect.NOT_THERE, "no Mac has this screen; the key is ignored"
+        else:
+            effect, why = (
+                Effect.SENT_AS_IS,
+                "pyade does not know this key; a Mac that does not know it ignores it",
+            )
+        yield PlanRow(f"skip.{other}", "hide", effect, why, label=other)
+    yield PlanRow(
+        "(always)",
+        "",
+        Effect.SHOWN,
+        "no key hides them; auto advance can answer language and region",
+        label="Language, region, network, Remote Management",
+    )
+
+
+def _screen(key: SkipKeys, *, hide: bool, version: MacOSVersion) -> PlanRow:
+    if not key.seen_on_macs:
+        effect, why = Effect.NOT_THERE, [key.conditions]
+    elif not key.exists_on(version):
+        effect, why = (
+            Effect.NOT_THERE,
+            [f"from {key.introduced} on" if version < key.introduced else f"until {key.removed}"],
+        )
+    elif not hide:
+        effect, why = Effect.SHOWN, [key.when_visible, key.conditions]
+    else:
+        effect = Effect.HIDDEN if key.always_skippable else Effect.MAY_SHOW
+        why = [key.when_hidden, key.conditions]
+    in_doubt = effect is not Effect.NOT_THERE and (key.note_from is None or version >= key.note_from)
+    if in_doubt and (hide or not key.apple_agrees_on(version)):
+        why.append(key.note)
+    text = "; ".join(filter(None, why))
+    return PlanRow(f"skip.{key}", "hide" if hide else "show", effect, text, label=key.label)

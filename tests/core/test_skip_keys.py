@@ -1,0 +1,169 @@
+"""The Setup Assistant panes: every one there, with the gates of both sources."""
+
+import pickle
+
+import msgspec
+import pytest
+
+from pyade.core.skip_keys import NOT_ON_MACOS, SkipKeys
+from pyade.core.versions import MacOSVersion
+from pyade.errors import VersionError
+
+# Intune, "Setup Assistant screen reference": label, Apple's key, first macOS.
+SPECIFICATION = [
+    ("Location Services", "Location", "10.11"),
+    ("Restore", "Restore", "10.9"),
+    ("Apple ID", "AppleID", "10.9"),
+    ("Terms and conditions", "TOS", "10.9"),
+    ("Touch ID and Face ID", "Biometric", "10.12.4"),
+    ("Apple Pay", "Payment", "10.12.4"),
+    ("Siri", "Siri", "10.12"),
+    ("Diagnostics Data", "Diagnostics", "10.9"),
+    ("Display Tone", "DisplayTone", "10.13.6"),
+    ("FileVault", "FileVault", "10.10"),
+    ("iCloud Diagnostics", "iCloudDiagnostics", "10.12.4"),
+    ("Registration", "Registration", "10.9"),
+    ("iCloud Storage", "iCloudStorage", "10.13.4"),
+    ("Appearance", "Appearance", "10.14"),
+    ("Screen Time", "ScreenTime", "10.15"),
+    ("Privacy", "Privacy", "10.13.4"),
+    ("Accessibility", "Accessibility", "11.0"),
+    ("Auto unlock with Apple Watch", "UnlockWithWatch", "12.0"),
+    ("Terms of Address", "TermsOfAddress", "13.0"),
+    ("Wallpaper", "Wallpaper", "14.1"),
+    ("Lockdown mode", "EnableLockdownMode", "14.0"),
+    ("Intelligence", "Intelligence", "15.0"),
+]
+
+# Apple, SkipKeys (other/skipkeys.yaml), macOS: introduced, deprecated, removed, always skippable.
+APPLE = {
+    "Accessibility": ("11.0", None, None, False),
+    "Appearance": ("10.14", None, None, True),
+    "AppleID": ("10.9", None, None, True),
+    "AppStore": ("11.1", None, None, True),
+    "Biometric": ("10.12.4", None, None, True),
+    "Diagnostics": ("10.9", None, None, True),
+    "DisplayTone": ("10.13.6", "12.0", None, True),
+    "EnableLockdownMode": ("14.0", None, None, True),
+    "FileVault": ("10.10", None, None, True),
+    "iCloudDiagnostics": ("10.12.4", None, None, True),
+    "iCloudStorage": ("10.13.4", None, None, True),
+    "Intelligence": ("15.0", None, None, True),
+    "LiquidGlass": ("27.0", None, None, True),
+    "Location": ("10.11", None, None, True),
+    "OSShowcase": ("26.1", None, None, True),
+    "Passcode": ("10.9", None, None, True),
+    "Payment": ("10.12.4", None, None, True),
+    "Privacy": ("10.13.4", None, None, True),
+    "Restore": ("10.9", None, None, True),
+    "ScreenTime": ("10.15", None, None, True),
+    "Siri": ("10.12", None, None, True),
+    "SoftwareUpdate": ("15.4", None, None, True),
+    "TermsOfAddress": ("13.0", None, None, False),
+    "TOS": ("10.9", None, None, True),
+    "UnlockWithWatch": ("15.0", None, None, True),
+    "UpdateCompleted": ("26.1", None, None, True),
+    "Wallpaper": ("14.1", None, "26.0", True),
+    "Welcome": ("15.0", None, None, True),
+}
+
+
+def _text(version: MacOSVersion | None) -> str | None:
+    return None if version is None else str(version)
+
+
+@pytest.mark.parametrize(("label", "value", "introduced"), SPECIFICATION)
+def test_every_screen_of_the_specification_is_there_with_its_gate_in_force(
+    label: str, value: str, introduced: str
+) -> None:
+    key = SkipKeys(value)
+    assert (key.label, str(key.introduced), key.removed) == (label, introduced, None)
+
+
+def test_every_mac_pane_of_apple_is_there_with_apples_own_gate() -> None:
+    found = {
+        str(key): (_text(key.apple_introduced), _text(key.deprecated), _text(key.apple_removed), key.always_skippable)
+        for key in SkipKeys
+        if key.apple_introduced is not None
+    }
+    assert found == APPLE
+
+
+def test_no_pane_is_there_that_no_source_names() -> None:
+    assert {str(key) for key in SkipKeys} == APPLE.keys() | {value for _, value, _ in SPECIFICATION}
+    assert not NOT_ON_MACOS & {str(key) for key in SkipKeys}
+
+
+def test_panes_that_only_apple_names_have_apples_gate() -> None:
+    for value in APPLE.keys() - {value for _, value, _ in SPECIFICATION}:
+        assert SkipKeys(value).introduced == SkipKeys(value).apple_introduced
+
+
+@pytest.mark.parametrize("key", SkipKeys)
+def test_every_pane_says_what_showing_and_hiding_it_means(key: SkipKeys) -> None:
+    assert key.when_visible
+    assert key.when_hidden
+    assert key.note or key.apple_introduced == key.introduced
+
+
+def test_facts_that_depend_on_the_mac_are_conditions() -> None:
+    assert "Voice Over" in SkipKeys.ACCESSIBILITY.when_hidden
+    assert "macOS 11" in SkipKeys.ACCESSIBILITY.conditions
+    assert "languages" in SkipKeys.TERMS_OF_ADDRESS.conditions
+    assert "Apple Account" in SkipKeys.ENABLE_LOCKDOWN_MODE.conditions
+    assert "default wallpaper" in SkipKeys.WALLPAPER.when_hidden
+    assert "upgrade" in SkipKeys.WALLPAPER.conditions
+
+
+@pytest.mark.parametrize(
+    ("version", "there", "missing"),
+    [
+        ("10.9", {SkipKeys.APPLE_ID, SkipKeys.TOS, SkipKeys.REGISTRATION}, {SkipKeys.FILE_VAULT}),
+        ("10.12.3", {SkipKeys.SIRI}, {SkipKeys.PAYMENT, SkipKeys.BIOMETRIC}),
+        ("10.12.4", {SkipKeys.PAYMENT, SkipKeys.BIOMETRIC}, {SkipKeys.PRIVACY}),
+        ("14.0", {SkipKeys.UNLOCK_WITH_WATCH, SkipKeys.ENABLE_LOCKDOWN_MODE}, {SkipKeys.WALLPAPER}),
+        ("14.1", {SkipKeys.WALLPAPER, SkipKeys.DISPLAY_TONE}, {SkipKeys.INTELLIGENCE, SkipKeys.WELCOME}),
+        ("26.0", {SkipKeys.WALLPAPER, SkipKeys.RESTORE}, {SkipKeys.OS_SHOWCASE}),
+        ("27", set(SkipKeys), set()),
+    ],
+)
+def test_available_is_the_set_of_panes_of_that_version(
+    version: str, there: set[SkipKeys], missing: set[SkipKeys]
+) -> None:
+    available = SkipKeys.available(version)
+    assert there <= available
+    assert not missing & available
+    assert available == SkipKeys.available(MacOSVersion.parse(version))
+
+
+def test_show_only_these_is_set_arithmetic() -> None:
+    hidden = SkipKeys.available("14.1") - {SkipKeys.FILE_VAULT, SkipKeys.LOCATION}
+    assert SkipKeys.SIRI in hidden
+    assert SkipKeys.FILE_VAULT not in hidden
+
+
+def test_available_refuses_what_is_no_version() -> None:
+    with pytest.raises(VersionError):
+        SkipKeys.available("Sonoma")
+
+
+@pytest.mark.parametrize(
+    ("key", "version", "agrees"),
+    [
+        (SkipKeys.UNLOCK_WITH_WATCH, "11.0", True),
+        (SkipKeys.UNLOCK_WITH_WATCH, "14.1", False),
+        (SkipKeys.UNLOCK_WITH_WATCH, "15.0", True),
+        (SkipKeys.WALLPAPER, "15.0", True),
+        (SkipKeys.WALLPAPER, "26.0", False),
+        (SkipKeys.REGISTRATION, "10.9", False),
+    ],
+)
+def test_it_is_known_where_apple_disagrees(key: SkipKeys, version: str, agrees: bool) -> None:
+    assert key.apple_agrees_on(version) is agrees
+
+
+@pytest.mark.parametrize("key", SkipKeys)
+def test_a_key_is_the_string_that_apple_expects(key: SkipKeys) -> None:
+    assert key == key.value == str(key)
+    assert pickle.loads(pickle.dumps(key)) is key
+    assert msgspec.json.decode(msgspec.json.encode(key), type=SkipKeys) is key
