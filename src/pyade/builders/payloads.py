@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
 from cryptography import x509
 
 from pyade.core.identity import ChipClass, IdentityChoice, KeyType, classify_product
+from pyade.core.problems import Problem
 from pyade.core.versions import MacOSVersion
+from pyade.errors import ProfileError
 
 PER_USER_CONNECTIONS = "com.apple.mdm.per-user-connections"
 """The server speaks with each user of a Mac, too; Macs need it."""
@@ -24,6 +27,29 @@ PER_USER_CONNECTIONS = "com.apple.mdm.per-user-connections"
 
 def _version(value: MacOSVersion | str | None) -> MacOSVersion | None:
     return None if value is None else MacOSVersion.of(value)
+
+
+def _texts(values: Iterable[str]) -> tuple[str, ...]:
+    # A single text is taken as such: its letters are never what was meant.
+    return (values,) if isinstance(values, str) else tuple(values)
+
+
+def _certificates(values: Iterable[bytes]) -> tuple[bytes, ...]:
+    certificates: tuple[object, ...] = (values,) if isinstance(values, bytes) else tuple(values)
+    problems = tuple(
+        Problem(
+            f"certificates[{index}]", "", f"bytes, not {type(der).__name__}", "pass the certificate in DER"
+        )
+        for index, der in enumerate(certificates)
+        if not isinstance(der, bytes)
+    )
+    if problems:
+        raise ProfileError(problems)
+    return tuple(der for der in certificates if isinstance(der, bytes))
+
+
+def _pairs(values: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    return tuple(values)
 
 
 @attrs.frozen(kw_only=True)
@@ -78,11 +104,11 @@ class MdmService:
     topic: str
     access_rights: int = 8191
     sign_message: bool = True
-    capabilities: tuple[str, ...] = attrs.field(default=(PER_USER_CONNECTIONS,), converter=tuple)
+    capabilities: tuple[str, ...] = attrs.field(default=(PER_USER_CONNECTIONS,), converter=_texts)
     check_out_when_removed: bool = True
     development_push: bool = False
-    certificates: tuple[bytes, ...] = attrs.field(default=(), converter=tuple)
-    pinned_certificates: tuple[bytes, ...] = attrs.field(default=(), converter=tuple)
+    certificates: tuple[bytes, ...] = attrs.field(default=(), converter=_certificates)
+    pinned_certificates: tuple[bytes, ...] = attrs.field(default=(), converter=_certificates)
     pinning_needs_revocation_check: bool = False
     display_name: str = ""
     description: str = ""
@@ -102,7 +128,7 @@ class AcmeIssuer:
 
     directory_url: str
     client_identifier: str = attrs.field(repr=False)
-    subject: tuple[tuple[str, str], ...] = attrs.field(default=(), converter=tuple)
+    subject: tuple[tuple[str, str], ...] = attrs.field(default=(), converter=_pairs)
     accepts_unattested: bool = False
 
 
@@ -129,7 +155,7 @@ class ScepIssuer:
     ca_fingerprint: bytes = b""
     key_size: int = 2048
     key_usage: int = 5
-    subject: tuple[tuple[str, str], ...] = attrs.field(default=(), converter=tuple)
+    subject: tuple[tuple[str, str], ...] = attrs.field(default=(), converter=_pairs)
     retries: int | None = None
     retry_delay_s: int | None = None
 
