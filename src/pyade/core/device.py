@@ -143,11 +143,12 @@ class Device:
         kept in ``extra`` under its key.
 
         Raises:
-            msgspec.ValidationError: The record has no serial number, or it is not a string.
+            msgspec.ValidationError: It is no object, has no serial number, or one that is not a string.
         """
-        if record.keys() <= _NAMES:
-            known, extra = record, {}
-        else:
+        if not isinstance(record, Mapping):
+            raise msgspec.ValidationError(f"Expected `object`, got `{type(record).__name__}`")
+        known, extra = record, {}
+        if not record.keys() <= _NAMES:
             known = {key: value for key, value in record.items() if key in _NAMES}
             extra = {key: value for key, value in record.items() if key not in _NAMES}
         try:
@@ -158,12 +159,18 @@ class Device:
             }
             extra.update((key, value) for key, value in known.items() if key not in good)
             device = msgspec.convert(good, cls)
-        times = {
-            name: _utc(value)
-            for name in _TIMES
-            if (value := getattr(device, name)) is not None and value.tzinfo is not UTC
-        }
-        return attrs.evolve(device, extra=extra, **times) if extra or times else device
+        changes: dict[str, Any] = {}
+        for name in _TIMES:
+            value = getattr(device, name)
+            if value is not None and value.tzinfo is not UTC:
+                try:
+                    changes[name] = _utc(value)
+                except OverflowError:  # year 1 east of Greenwich has no UTC time
+                    changes[name] = None
+                    extra[name] = record[name]
+        if extra:
+            changes["extra"] = extra
+        return attrs.evolve(device, **changes) if changes else device
 
     def to_apple(self) -> dict[str, Any]:
         """Return Apple's JSON object: keys without a value left out, times as ``YYYY-MM-DDThh:mm:ssZ``."""

@@ -26,7 +26,7 @@ Flow: TypeAlias = Generator[Step[Any], Any, R]
 
 
 def ask(step: Step[T]) -> Flow[T]:
-    """Yield *step* and return its answer with its type: ``page = yield from ask(FetchPage(cursor))``."""
+    """Yield *step* and return its answer with its type, as in ``page = yield from ask(FetchPage(cursor))``."""
     answer: T = yield step
     return answer
 

@@ -13,7 +13,7 @@ import msgspec
 
 from pyade.builders.document import profile_from_document, profile_to_document
 from pyade.core.device import Device
-from pyade.core.inventory import Attempt, SyncState
+from pyade.core.inventory import DeviceRecord, SyncState
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.token import Token
 from pyade.errors import StoreError
@@ -24,32 +24,26 @@ TOKEN_SECRETS = ("consumer_secret", "access_token", "access_secret")
 """The fields of a token that are kept apart from the rest, so that they alone need encryption."""
 
 _DEVICE_FIELDS = tuple(field.name for field in attrs.fields(Device) if field.name != "extra")
+_RECORD_FIELDS = tuple(field.name for field in attrs.fields(DeviceRecord) if field.name != "device")
 _encode = msgspec.json.Encoder().encode
-_device_decoder = msgspec.json.Decoder(Device)
-_attempt_decoder = msgspec.json.Decoder(Attempt)
+_record_decoder = msgspec.json.Decoder(DeviceRecord)
+_state_decoder = msgspec.json.Decoder(SyncState)
+_object_decoder = msgspec.json.Decoder(dict[str, Any])
 
 
-def encode_device(device: Device) -> str:
-    """Return the document of *device*, unknown values and extra keys included."""
-    document = {name: value for name in _DEVICE_FIELDS if (value := getattr(device, name)) is not None}
-    if device.extra:
-        document["extra"] = device.extra
+def encode_record(record: DeviceRecord) -> str:
+    """Return the document of *record*, unknown values and extra keys included."""
+    device = {name: value for name in _DEVICE_FIELDS if (value := getattr(record.device, name)) is not None}
+    if record.device.extra:
+        device["extra"] = record.device.extra
+    document = {name: value for name in _RECORD_FIELDS if (value := getattr(record, name)) is not None}
+    document["device"] = device
     return _to_text(document)
 
 
-def decode_device(text: str) -> Device:
-    """Return the device of a document made by ``encode_device``."""
-    return _from_text(text, _device_decoder)
-
-
-def encode_attempt(attempt: Attempt | None) -> str | None:
-    """Return the document of *attempt*; None for None."""
-    return None if attempt is None else _to_text(attempt)
-
-
-def decode_attempt(text: str | None) -> Attempt | None:
-    """Return the attempt of a document made by ``encode_attempt``."""
-    return None if text is None else _from_text(text, _attempt_decoder)
+def decode_record(text: str) -> DeviceRecord:
+    """Return the record of a document made by ``encode_record``."""
+    return _from_text(text, _record_decoder)
 
 
 def encode_state(state: SyncState) -> str:
@@ -59,7 +53,7 @@ def encode_state(state: SyncState) -> str:
 
 def decode_state(text: str) -> SyncState:
     """Return the state of a document made by ``encode_state``."""
-    return _from_text(text, msgspec.json.Decoder(SyncState))
+    return _from_text(text, _state_decoder)
 
 
 def encode_token(token: Token) -> tuple[str, str]:
@@ -71,10 +65,7 @@ def encode_token(token: Token) -> tuple[str, str]:
 
 def decode_token(text: str, secrets: str) -> Token:
     """Return the token of two documents made by ``encode_token``."""
-    parts = {
-        **_from_text(text, msgspec.json.Decoder(dict)),
-        **_from_text(secrets, msgspec.json.Decoder(dict)),
-    }
+    parts = _object(text) | _object(secrets)
     try:
         return msgspec.convert(parts, Token)
     except msgspec.ValidationError as exc:
@@ -88,7 +79,11 @@ def encode_profile(profile: EnrollmentProfile) -> str:
 
 def decode_profile(text: str) -> EnrollmentProfile:
     """Return the profile of a document made by ``encode_profile``."""
-    return profile_from_document(_from_text(text, msgspec.json.Decoder(dict)))
+    return profile_from_document(_object(text))
+
+
+def _object(text: str) -> dict[str, Any]:
+    return _from_text(text, _object_decoder)
 
 
 def _to_text(value: Any) -> str:

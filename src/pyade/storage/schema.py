@@ -4,8 +4,8 @@
 ``PRAGMA user_version``. A published migration is never changed: a new one is added. All that are missing run
 in one transaction together with the new number, so that a crash leaves the old version or the new one.
 
-Columns are what is searched or compared; the rest of a row is one JSON document (``storage.documents``).
-Times are ISO 8601 texts in UTC, which sort as they should.
+What is kept of a device is one JSON document (``storage.documents``); the columns beside it are copies to
+search by. Times are ISO 8601 texts in UTC, which sort as they should.
 """
 
 from __future__ import annotations
@@ -43,12 +43,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             serial_number TEXT NOT NULL,
             profile_status TEXT,
             profile_uuid TEXT,
-            op_date TEXT,
-            first_seen_at TEXT NOT NULL,
-            updated_at TEXT NOT NULL,
             released_at TEXT,
             full_sync INTEGER NOT NULL,
-            attempt TEXT,
             document TEXT NOT NULL,
             UNIQUE (token_id, serial_number)
         )

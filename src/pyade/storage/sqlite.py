@@ -124,7 +124,7 @@ class SQLiteStore:
         with self._connections.writing() as db:
             token_id = _token_id(db, token_name)
             following = next_state(token_name, _revision(db, token_id), state)
-            known = _load_devices(db, token_id, token_name, {device.serial_number for device in devices})
+            known = _load_devices(db, token_id, {device.serial_number for device in devices})
             changed, counts = merge_page(
                 known, devices, token_name=token_name, source=source, state=state, now=now
             )
@@ -143,7 +143,7 @@ class SQLiteStore:
             start = ""
             while rows := db.execute(_SELECT_UNLISTED, (token_id, start, state.full_sync, _BATCH)).fetchall():
                 start = _after(rows)
-                records = (_record(token_name, row) for row in rows)
+                records = (documents.decode_record(row[1]) for row in rows)
                 gone = [release(record, now) for record in records if is_unlisted(record, state)]
                 _save_devices(db, token_id, gone)
                 released += len(gone)
@@ -153,7 +153,7 @@ class SQLiteStore:
     def device(self, token_name: str, serial_number: str) -> DeviceRecord | None:
         """Return the record of a device, released or not; None if the store never heard of it."""
         with self._connections.reading() as db:
-            known = _load_devices(db, _token_id(db, token_name), token_name, (serial_number,))
+            known = _load_devices(db, _token_id(db, token_name), (serial_number,))
         return known.get(serial_number)
 
     def devices(
@@ -163,26 +163,26 @@ class SQLiteStore:
         with self._connections.reading() as db:
             token_id = _token_id(db, token_name)
         if serials is None:
-            return self._iterate_all(token_id, token_name, released)
-        return self._iterate_some(token_id, token_name, sorted(set(serials)), released)
+            return self._iterate_all(token_id, released)
+        return self._iterate_some(token_id, sorted(set(serials)), released)
 
-    def _iterate_all(self, token_id: int, token_name: str, released: bool | None) -> Iterator[DeviceRecord]:
+    def _iterate_all(self, token_id: int, released: bool | None) -> Iterator[DeviceRecord]:
         start = ""
         while True:
             with self._connections.reading() as db:
                 rows = db.execute(_SELECT_PAGE, (token_id, start, released, released, _BATCH)).fetchall()
             for row in rows:
-                yield _record(token_name, row)
+                yield documents.decode_record(row[1])
             if len(rows) < _BATCH:
                 return
             start = _after(rows)
 
     def _iterate_some(
-        self, token_id: int, token_name: str, serials: Sequence[str], released: bool | None
+        self, token_id: int, serials: Sequence[str], released: bool | None
     ) -> Iterator[DeviceRecord]:
         for batch in _batches(serials):
             with self._connections.reading() as db:
-                known = _load_devices(db, token_id, token_name, batch)
+                known = _load_devices(db, token_id, batch)
             for serial in batch:
                 record = known.get(serial)
                 if record is not None and (released is None or record.is_released == released):
@@ -251,7 +251,7 @@ class SQLiteStore:
         serials = {*attempts, *(device.serial_number for device in details)}
         with self._connections.writing() as db:
             token_id = _token_id(db, token_name)
-            known = _load_devices(db, token_id, token_name, serials)
+            known = _load_devices(db, token_id, serials)
             state = _load_state(db, token_id)
             changed = merge_attempts(known, attempts, details, token_name=token_name, state=state, now=now)
             _save_devices(db, token_id, changed.values())
@@ -297,15 +297,13 @@ def _save_state(db: sqlite3.Connection, token_id: int, state: SyncState) -> None
     db.execute(_SAVE_STATE, (token_id, state.revision, documents.encode_state(state)))
 
 
-def _load_devices(
-    db: sqlite3.Connection, token_id: int, token_name: str, serials: Iterable[str]
-) -> dict[str, DeviceRecord]:
+def _load_devices(db: sqlite3.Connection, token_id: int, serials: Iterable[str]) -> dict[str, DeviceRecord]:
     found: dict[str, DeviceRecord] = {}
     for batch in _batches(tuple(serials)):
         # Placeholders, not json_each: SQLite's JSON functions cut texts at a NUL.
         query = _SELECT_SOME.format(",".join("?" * len(batch)))
         for row in db.execute(query, (token_id, *batch)):
-            found[row[0]] = _record(token_name, row)
+            found[row[0]] = documents.decode_record(row[1])
     return found
 
 
@@ -330,57 +328,34 @@ def _row(token_id: int, record: DeviceRecord) -> tuple[Any, ...]:
         device.serial_number,
         device.profile_status,
         device.profile_uuid,
-        _time_text(record.op_date),
-        _time_text(record.first_seen_at),
-        _time_text(record.updated_at),
-        _time_text(record.released_at),
+        None if record.released_at is None else _time_text(record.released_at),
         record.full_sync,
-        documents.encode_attempt(record.attempt),
-        documents.encode_device(device),
+        documents.encode_record(record),
     )
 
 
-def _record(token_name: str, row: tuple[Any, ...]) -> DeviceRecord:
-    _, op_date, first_seen_at, updated_at, released_at, full_sync, attempt, document = row
-    return DeviceRecord(
-        token_name=token_name,
-        device=documents.decode_device(document),
-        first_seen_at=datetime.fromisoformat(first_seen_at),
-        updated_at=datetime.fromisoformat(updated_at),
-        op_date=None if op_date is None else datetime.fromisoformat(op_date),
-        released_at=None if released_at is None else datetime.fromisoformat(released_at),
-        full_sync=full_sync,
-        attempt=documents.decode_attempt(attempt),
-    )
+def _time_text(value: datetime) -> str:
+    return value.astimezone(UTC).isoformat()
 
 
-def _time_text(value: datetime | None) -> str | None:
-    return None if value is None else value.astimezone(UTC).isoformat()
-
-
-_COLUMNS = "serial_number, op_date, first_seen_at, updated_at, released_at, full_sync, attempt, document"
-# The only text put into these queries is the constant above, and placeholders.
-_SELECT_SOME = f"SELECT {_COLUMNS} FROM device WHERE token_id = ? AND serial_number IN ({{}})"  # noqa: S608
-_SELECT_PAGE = f"""
-    SELECT {_COLUMNS} FROM device
+_SELECT_SOME = "SELECT serial_number, document FROM device WHERE token_id = ? AND serial_number IN ({})"
+_SELECT_PAGE = """
+    SELECT serial_number, document FROM device
     WHERE token_id = ? AND serial_number >= ? AND (? IS NULL OR (released_at IS NOT NULL) = ?)
     ORDER BY serial_number LIMIT ?
-"""  # noqa: S608
-_SELECT_UNLISTED = f"""
-    SELECT {_COLUMNS} FROM device
+"""
+_SELECT_UNLISTED = """
+    SELECT serial_number, document FROM device
     WHERE token_id = ? AND serial_number >= ? AND released_at IS NULL AND full_sync <> ?
     ORDER BY serial_number LIMIT ?
-"""  # noqa: S608
+"""
 _SAVE_DEVICE = """
     INSERT INTO device (
-        token_id, serial_number, profile_status, profile_uuid, op_date, first_seen_at, updated_at,
-        released_at, full_sync, attempt, document
-    ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        token_id, serial_number, profile_status, profile_uuid, released_at, full_sync, document
+    ) VALUES (?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (token_id, serial_number) DO UPDATE SET
         profile_status = excluded.profile_status, profile_uuid = excluded.profile_uuid,
-        op_date = excluded.op_date, first_seen_at = excluded.first_seen_at, updated_at = excluded.updated_at,
-        released_at = excluded.released_at, full_sync = excluded.full_sync, attempt = excluded.attempt,
-        document = excluded.document
+        released_at = excluded.released_at, full_sync = excluded.full_sync, document = excluded.document
 """
 _COUNT = """
     SELECT CASE WHEN released_at IS NULL THEN coalesce(profile_status, '') ELSE 'released' END, count(*)
