@@ -10,7 +10,6 @@ Source: Apple, device assignment, ``Profile``.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
 from collections.abc import Mapping
@@ -159,7 +158,7 @@ def _read_certificates(raw: list[str]) -> list[str] | None:
     texts = ["".join(text.split()).replace("-", "+").replace("_", "/") for text in raw]
     try:
         return [base64.b64encode(base64.b64decode(text, validate=True)).decode("ascii") for text in texts]
-    except binascii.Error:
+    except ValueError:
         return None
 
 

@@ -34,7 +34,7 @@ def _texts(values: Iterable[str]) -> tuple[str, ...]:
     return (values,) if isinstance(values, str) else tuple(values)
 
 
-def _certificates(values: Iterable[bytes]) -> tuple[bytes, ...]:
+def _certificates(values: Iterable[bytes] | bytes) -> tuple[bytes, ...]:
     certificates: tuple[object, ...] = (values,) if isinstance(values, bytes) else tuple(values)
     problems = tuple(
         Problem(
