@@ -1,1 +1,22 @@
-"""."""
+"""Keep a store in step with Apple, and give Macs their profiles: flows with two drivers."""
+
+from pyade.sync.assign_report import AssignReport
+from pyade.sync.assigner import Assigner, AsyncAssigner, devices_at_risk
+from pyade.sync.plan import Plan
+from pyade.sync.report import Ending, SyncReport
+from pyade.sync.steps import Phase, Progress
+from pyade.sync.syncer import AsyncSyncer, Syncer
+
+__all__ = [
+    "AssignReport",
+    "Assigner",
+    "AsyncAssigner",
+    "AsyncSyncer",
+    "Ending",
+    "Phase",
+    "Plan",
+    "Progress",
+    "SyncReport",
+    "Syncer",
+    "devices_at_risk",
+]

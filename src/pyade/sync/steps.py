@@ -47,7 +47,7 @@ class Progress:
 
     def __str__(self) -> str:
         total = "" if self.total is None else f" of {self.total:,}"
-        return f"{self.token_name}: {self.phase}, {self.pages} pages, {self.devices:,}{total} devices"
+        return f"{self.token_name}: {self.phase}, {self.devices:,}{total} devices in {self.pages} requests"
 
 
 @attrs.frozen

@@ -1,0 +1,82 @@
+"""What an assigner returns."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime
+
+import attrs
+
+from pyade.core.device import DeviceResult
+from pyade.sync.plan import Plan
+
+
+@attrs.frozen(kw_only=True)
+class AssignReport:
+    """What became of every device; the parts always add up to ``total``. ``print`` shows it in a few lines.
+
+    Attributes:
+        token_name: The token that was used.
+        plan: What was to be sent and why, and how many devices went where instead.
+        results: What Apple did for each device that was sent.
+        defined: Ids of the profiles that were defined at Apple for this.
+        started_at: UTC.
+        finished_at: UTC.
+        next_due_at: When the first device that waits, or whose outcome is unknown, may be tried again, UTC;
+            None if there is none.
+        notes: What else happened, in words.
+    """
+
+    token_name: str
+    plan: Plan
+    results: Mapping[str, DeviceResult] = attrs.field(repr=False, hash=False)
+    defined: tuple[str, ...] = ()
+    started_at: datetime
+    finished_at: datetime
+    next_due_at: datetime | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def total(self) -> int:
+        """How many devices were looked at: all that Apple lists, or the distinct ones that were named."""
+        plan = self.plan
+        kept = plan.satisfied + plan.waiting + plan.unreachable + plan.without_profile
+        return len(self.results) + kept + plan.not_macs + plan.released
+
+    @property
+    def counts(self) -> Mapping[DeviceResult, int]:
+        """How often Apple gave which result."""
+        return Counter(self.results.values())
+
+    @property
+    def is_complete(self) -> bool:
+        """True if every device that was looked at, and for which a profile is wanted, has it."""
+        return (
+            not self.plan.waiting
+            and not self.plan.unreachable
+            and all(result == DeviceResult.SUCCESS for result in self.results.values())
+        )
+
+    def __str__(self) -> str:
+        plan = self.plan
+        sent = [f"{count:,} {result}" for result, count in self.counts.items()]
+        reasons = [f"{count:,} {reason}" for reason, count in plan.reasons.items()]
+        kept = {
+            "have it already": plan.satisfied,
+            "wait": plan.waiting,
+            "are not accessible": plan.unreachable,
+            "have no profile to get": plan.without_profile,
+            "are no Macs": plan.not_macs,
+            "are released": plan.released,
+        }
+        head = f"{self.token_name}: {self.total:,} devices, {len(self.results):,} sent"
+        lines = [f"{head}: {', '.join(sent)}" if sent else head]
+        if reasons:
+            lines.append(f"  because of: {', '.join(reasons)}")
+        lines.extend(f"  {count:,} {text}" for text, count in kept.items() if count)
+        lines.extend(f"  defined at Apple: {uuid}" for uuid in self.defined)
+        lines.extend(f"  note: {note}" for note in self.notes)
+        if self.next_due_at is not None:
+            lines.append(f"  next: from {self.next_due_at.isoformat(sep=' ', timespec='seconds')}")
+        return "\n".join(lines)

@@ -1,0 +1,172 @@
+"""Give Macs their enrollment profiles: what differs is sent, nothing that is wanted is forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from datetime import datetime
+from itertools import islice
+
+import anyio.to_thread
+
+from pyade.core.assignment import is_at_risk
+from pyade.core.flow import drive, drive_async
+from pyade.core.inventory import DeviceRecord
+from pyade.core.profile import EnrollmentProfile
+from pyade.storage.protocol import Store
+from pyade.sync.assign_report import AssignReport
+from pyade.sync.assignment_flow import Assignment
+from pyade.sync.drivers import AsyncCaller, AsyncPerformer, Caller, Performer, utc_now
+from pyade.sync.steps import Progress
+
+_SLICE = 500
+
+
+def devices_at_risk(store: Store, token_name: str) -> Iterator[DeviceRecord]:
+    """Iterate lazily over the Macs whose enrollment will fail: no profile at Apple and no default.
+
+    Args:
+        store: Where the devices are.
+        token_name: The token.
+
+    Source: specification, "Create an Apple enrollment profile": a device without a policy fails to enroll.
+    """
+    if store.default_profile(token_name) is None:
+        yield from filter(is_at_risk, store.devices(token_name))
+
+
+class Assigner:
+    """Gives the Macs of a token their profiles, decided from stored state: safe to repeat at any time.
+
+    Sync first: the store must know the devices. A profile that was given with ``assign`` stays with its
+    devices when ``run`` hands out the default, also when it was removed in the portal and is given again.
+
+    Args:
+        apple: A ``Client``; its ``token_name`` is the token.
+        store: Where the token was added and its devices are.
+        clock: Returns the time, UTC.
+        progress: Called after each stored chunk.
+    """
+
+    def __init__(
+        self,
+        apple: Caller,
+        store: Store,
+        *,
+        clock: Callable[[], datetime] = utc_now,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> None:
+        self._token_name = apple.token_name
+        self._store = store
+        self._perform = Performer(apple, store, clock, progress)
+
+    def run(self, default: EnrollmentProfile | None = None) -> AssignReport:
+        """Send what differs: every Mac gets the profile that was picked for it, else the default.
+
+        A device that failed or was throttled waits for its time, at least 24 hours unless Apple said when. A
+        default whose content changed is defined anew, and the devices that follow the default move to it.
+
+        Args:
+            default: Becomes the token's default profile; None for the one that is stored.
+
+        Returns:
+            What became of every device that Apple lists.
+
+        Raises:
+            AppleError: Apple refused; what was settled before is stored, the rest is due again.
+            TransportError: No answer came; likewise.
+            StoreError: The store failed.
+
+        Source: specification, "Assign an enrollment profile to devices".
+        """
+        return drive(Assignment(self._token_name).run(default), self._perform)
+
+    def assign(self, profile: EnrollmentProfile, serials: Iterable[str]) -> AssignReport:
+        """Give *profile* to these devices, and keep it for them when the default is handed out.
+
+        Args:
+            profile: Defined at Apple if it is not yet.
+            serials: Serial numbers; ones that the store does not know are sent, too, and only remembered by
+                Apple's next answer about them.
+
+        Returns:
+            What became of every device that was named.
+
+        Raises:
+            AppleError: As for ``run``, like the others; the next ``run`` goes on with what is left.
+            InvalidRequestError: *serials* is one text and not a list.
+        """
+        return drive(Assignment(self._token_name).assign(profile, serials), self._perform)
+
+    def unassign(self, serials: Iterable[str]) -> AssignReport:
+        """Take the profile from these devices; the next ``run`` gives them the default, if there is one.
+
+        A Mac that has fetched its profile keeps it until it is erased.
+
+        Args:
+            serials: Serial numbers.
+
+        Returns:
+            What became of every device that was named.
+
+        Raises:
+            AppleError: As for ``assign``.
+        """
+        return drive(Assignment(self._token_name).unassign(serials), self._perform)
+
+    def devices_at_risk(self) -> Iterator[DeviceRecord]:
+        """Iterate lazily over the Macs whose enrollment will fail; see ``devices_at_risk``."""
+        return devices_at_risk(self._store, self._token_name)
+
+    def count_devices_at_risk(self) -> int:
+        """Return how many Macs have no profile at Apple while the token has no default."""
+        return sum(1 for _ in self.devices_at_risk())
+
+
+class AsyncAssigner:
+    """Does what ``Assigner`` does with an ``AsyncClient``; the store works in worker threads.
+
+    Args:
+        apple: An ``AsyncClient``; its ``token_name`` is the token.
+        store: Where the token was added and its devices are.
+        clock: Returns the time, UTC.
+        progress: Called after each stored chunk, in the event loop.
+    """
+
+    def __init__(
+        self,
+        apple: AsyncCaller,
+        store: Store,
+        *,
+        clock: Callable[[], datetime] = utc_now,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> None:
+        self._token_name = apple.token_name
+        self._store = store
+        self._perform = AsyncPerformer(apple, store, clock, progress)
+
+    async def run(self, default: EnrollmentProfile | None = None) -> AssignReport:
+        """Send what differs; see ``Assigner.run``."""
+        return await drive_async(Assignment(self._token_name).run(default), self._perform)
+
+    async def assign(self, profile: EnrollmentProfile, serials: Iterable[str]) -> AssignReport:
+        """Give *profile* to these devices; see ``Assigner.assign``."""
+        return await drive_async(Assignment(self._token_name).assign(profile, serials), self._perform)
+
+    async def unassign(self, serials: Iterable[str]) -> AssignReport:
+        """Take the profile from these devices; see ``Assigner.unassign``."""
+        return await drive_async(Assignment(self._token_name).unassign(serials), self._perform)
+
+    async def devices_at_risk(self) -> AsyncIterator[DeviceRecord]:
+        """Iterate lazily over the Macs whose enrollment will fail; see ``devices_at_risk``."""
+        records = devices_at_risk(self._store, self._token_name)
+        while batch := await anyio.to_thread.run_sync(lambda: list(islice(records, _SLICE))):
+            for record in batch:
+                yield record
+
+    async def count_devices_at_risk(self) -> int:
+        """Return how many Macs have no profile at Apple while the token has no default."""
+
+        def count() -> int:
+            return sum(1 for _ in devices_at_risk(self._store, self._token_name))
+
+        return await anyio.to_thread.run_sync(count)

@@ -1,0 +1,228 @@
+"""Assigning profiles as flows of steps.
+
+The rules of this file:
+
+1. What is sent is decided from the stored state, and only what differs is sent.
+2. A profile's id is stored as soon as Apple gave it, before anything is assigned with it.
+3. What somebody asks for by hand is stored before the first request, so that nothing gets lost on the way.
+4. The outcome of each chunk is stored before the next one is sent, with what Apple then says of its devices.
+5. An error ends the work and comes back to the caller; devices that it left unknown or unsent are due again.
+
+Source: specification, "Assign an enrollment profile to devices"; device assignment reference 9.3 and 9.4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+import attrs
+
+from pyade.apple import calls
+from pyade.apple.calls import CHUNK
+from pyade.apple.flows import SendCall, assign_flow, remove_flow
+from pyade.builders.dep_profile import definition, digest
+from pyade.core.assignment import NO_PROFILE, DeviceResults, outcome
+from pyade.core.device import Device, DeviceResult
+from pyade.core.flow import Flow, ask
+from pyade.core.inventory import Attempt
+from pyade.core.profile import EnrollmentProfile
+from pyade.errors import AppleError, BatchError, InvalidRequestError, NotFoundError, TransportError
+from pyade.storage.protocol import DefinedProfile, Store
+from pyade.sync.assign_report import AssignReport
+from pyade.sync.plan import UNDEFINED, Definitions, Plan, earliest, plan_all, plan_by_hand
+from pyade.sync.steps import InStore, Now, Phase, Progress, Tell
+
+
+class Assignment:
+    """One piece of work of an assigner: call one of ``run``, ``assign`` and ``unassign``, once."""
+
+    def __init__(self, token_name: str) -> None:
+        self._token_name = token_name
+        self._results: dict[str, DeviceResult] = {}
+        self._defined: list[str] = []
+        self._notes: list[str] = []
+        self._chunks = 0
+        self._total = 0
+        self._next_due_at: datetime | None = None
+
+    def run(self, default: EnrollmentProfile | None) -> Flow[AssignReport]:
+        """Give every Mac its own profile, else the default."""
+        started_at = yield from ask(Now())
+        default = yield from ask(InStore(lambda store: _default(store, self._token_name, default)))
+        known = yield from self._default_definition(default)
+        wanted = None if default is None else known.profile_uuid if known is not None else UNDEFINED
+        plan = yield from ask(InStore(lambda store: plan_all(store, self._token_name, wanted, started_at)))
+        if default is not None and known is None and plan.groups.get(UNDEFINED):
+            known = yield from self._define(default, individual=False)
+        self._total = plan.due
+        for uuid, serials in plan.groups.items():
+            yield from self._send(known.profile_uuid if known and uuid == UNDEFINED else uuid, serials)
+        return (yield from self._report(plan, started_at))
+
+    def assign(self, profile: EnrollmentProfile, serials: Iterable[str]) -> Flow[AssignReport]:
+        """Give *profile* to hand-picked devices."""
+        started_at = yield from ask(Now())
+        distinct = _distinct(serials)
+        definitions = yield from ask(InStore(lambda store: Definitions(store.profiles(self._token_name))))
+        defined = definitions.individual(profile)
+        if defined is None and distinct:
+            defined = yield from self._define(profile, individual=True)
+        if defined is None:
+            return (yield from self._report(Plan(groups={}), started_at))
+        return (yield from self._by_hand(defined.profile_uuid, distinct, started_at))
+
+    def unassign(self, serials: Iterable[str]) -> Flow[AssignReport]:
+        """Take the profile from devices, which follow the default again from then on."""
+        started_at = yield from ask(Now())
+        return (yield from self._by_hand(NO_PROFILE, _distinct(serials), started_at))
+
+    # -- profiles -------------------------------------------------------------------------------------------
+
+    def _definitions(self) -> Flow[Definitions]:
+        return (yield from ask(InStore(lambda store: Definitions(store.profiles(self._token_name)))))
+
+    def _default_definition(self, default: EnrollmentProfile | None) -> Flow[DefinedProfile | None]:
+        if default is None:
+            return None
+        definitions = yield from ask(InStore(lambda store: Definitions(store.profiles(self._token_name))))
+        known = definitions.default(default)
+        if known is not None and known.profile != default:
+            # What differs is not part of Apple's JSON, so the id stays.
+            known = attrs.evolve(known, profile=default)
+            yield from self._remember(known)
+        return known
+
+    def _define(self, profile: EnrollmentProfile, *, individual: bool) -> Flow[DefinedProfile]:
+        answer = yield from ask(SendCall(calls.define_profile(definition(profile))))
+        now = yield from ask(Now())
+        defined = DefinedProfile(
+            profile_uuid=answer.profile_uuid,
+            profile=profile,
+            digest=digest(profile),
+            defined_at=now,
+            individual=individual,
+        )
+        yield from self._remember(defined)
+        self._defined.append(defined.profile_uuid)
+        return defined
+
+    def _remember(self, defined: DefinedProfile) -> Flow[None]:
+        yield from ask(InStore(lambda store: store.save_profile(self._token_name, defined)))
+
+    # -- devices --------------------------------------------------------------------------------------------
+
+    def _by_hand(self, uuid: str, serials: Sequence[str], started_at: datetime) -> Flow[AssignReport]:
+        plan = yield from ask(
+            InStore(lambda store: plan_by_hand(store, self._token_name, uuid, serials, started_at))
+        )
+        self._total = plan.due
+        yield from self._send(uuid, plan.groups.get(uuid, ()))
+        return (yield from self._report(plan, started_at))
+
+    def _send(self, uuid: str, serials: Sequence[str]) -> Flow[None]:
+        """Assign a profile, or remove it for ``NO_PROFILE``, chunk by chunk."""
+        for start in range(0, len(serials), CHUNK):
+            chunk = serials[start : start + CHUNK]
+            try:
+                yield from self._send_chunk(uuid, chunk)
+            except NotFoundError:
+                lost = (yield from self._definitions()).by_uuid(uuid)
+                if lost is None or uuid in self._defined:
+                    raise
+                self._notes.append(f"Apple did not know profile {uuid}: defined again")
+                uuid = (yield from self._define(lost.profile, individual=lost.individual)).profile_uuid
+                yield from self._send_chunk(uuid, chunk)
+
+    def _send_chunk(self, uuid: str, chunk: Sequence[str]) -> Flow[None]:
+        attempted_at = yield from ask(Now())
+        failure: BaseException | None = None
+        try:
+            if uuid == NO_PROFILE:
+                results = yield from remove_flow(chunk)
+            else:
+                results = yield from assign_flow(uuid, chunk)
+        except BatchError as error:
+            results, failure = error.outcome, error.__cause__ or error
+        except (AppleError, TransportError) as error:
+            results, failure = DeviceResults(results=dict.fromkeys(chunk, DeviceResult.REQUEST_FAILED)), error
+        answered_at = yield from ask(Now())
+        attempts = {
+            serial: outcome(
+                results.results.get(serial, DeviceResult.MISSING),
+                profile_uuid=uuid,
+                attempted_at=attempted_at,
+                answered_at=answered_at,
+                retry_after_s=results.retry_after_s,
+            )
+            for serial in chunk
+        }
+        details = () if failure is not None else (yield from self._read_back(chunk))
+        now = yield from ask(Now())
+        yield from ask(
+            InStore(lambda store: store.record_attempts(self._token_name, attempts, details=details, now=now))
+        )
+        if failure is not None:
+            failure.add_note(
+                f"{self._token_name}: {len(self._results)} of {self._total} devices were settled before"
+            )
+            raise failure
+        yield from self._count(uuid, attempts)
+
+    def _read_back(self, chunk: Sequence[str]) -> Flow[Sequence[Device]]:
+        """Return what Apple says about *chunk* now; nothing if it does not answer, since a sync will tell."""
+        try:
+            details = yield from ask(SendCall(calls.device_details(chunk)))
+        except (AppleError, TransportError) as error:
+            self._notes.append(f"the outcome could not be read back: {error}")
+            return ()
+        return [details[serial] for serial in chunk if serial in details]
+
+    def _count(self, uuid: str, attempts: Mapping[str, Attempt]) -> Flow[None]:
+        self._chunks += 1
+        for serial, attempt in attempts.items():
+            self._results[serial] = attempt.result
+            if attempt.result not in (DeviceResult.SUCCESS, DeviceResult.NOT_ACCESSIBLE):
+                self._next_due_at = earliest(self._next_due_at, attempt.not_before)
+        progress = Progress(
+            token_name=self._token_name,
+            phase=Phase.REMOVE if uuid == NO_PROFILE else Phase.ASSIGN,
+            pages=self._chunks,
+            devices=len(self._results),
+            total=self._total,
+        )
+        yield from ask(Tell(progress))
+
+    def _report(self, plan: Plan, started_at: datetime) -> Flow[AssignReport]:
+        finished_at = yield from ask(Now())
+        return AssignReport(
+            token_name=self._token_name,
+            plan=plan,
+            results=self._results,
+            defined=tuple(self._defined),
+            started_at=started_at,
+            finished_at=finished_at,
+            next_due_at=earliest(plan.next_due_at, self._next_due_at),
+            notes=tuple(self._notes),
+        )
+
+
+def _default(store: Store, token_name: str, default: EnrollmentProfile | None) -> EnrollmentProfile | None:
+    """Return the token's default, after *default* was made it."""
+    stored = store.default_profile(token_name)
+    if default is None or default == stored:
+        return stored
+    store.set_default_profile(token_name, default)
+    return default
+
+
+def _distinct(serials: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(serials, str):
+        raise InvalidRequestError(
+            "assign a profile",
+            0,
+            "",
+            f"serials {serials!r}: a list of serial numbers is allowed",
+            f"pass [{serials!r}]",
+        )
+    return tuple(dict.fromkeys(serials))
