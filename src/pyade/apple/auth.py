@@ -308,14 +308,10 @@ class SessionAuth(httpx.Auth):
         return session
 
     def _use(self, token: Token) -> tuple[Token, _Slot]:
-        if self._is_expired(token) and token.access_token_expiry is not None:
-            raise TokenExpiredError(
-                OPEN_SESSION,
-                0,
-                "",
-                f"the token expired at {token.access_token_expiry.isoformat()}, for {whose(token, self._memory.account)}",
-                "download a new server token in the portal and import it",
-            )
+        if self._is_expired(token) and (expiry := token.access_token_expiry):
+            detail = f"the token expired at {expiry.isoformat()}, for {whose(token, self._memory.account)}"
+            next_step = "download a new server token in the portal and import it"
+            raise TokenExpiredError(OPEN_SESSION, 0, "", detail, next_step)
         slot = self._cache.slot(str(self._base_url), token)
         self._token, self._slot = token, slot
         return token, slot

@@ -170,4 +170,5 @@ def _checked_url(base_url: str) -> httpx.URL:
         shown = repr(base_url) if "@" not in base_url else "(not shown)"
         detail = f"base_url {shown}: http or https, a host and perhaps a path is allowed"
         raise InvalidRequestError(_CONFIGURE, 0, "", detail, f"leave it out for {BASE_URL}")
-    return url if url.path.endswith("/") else url.copy_with(path=url.path + "/")
+    # Built anew in each case: "https://host" and "https://host/" must be the same key of a session cache.
+    return url.copy_with(raw_path=url.raw_path.rstrip(b"/") + b"/")
