@@ -26,7 +26,10 @@ Flow: TypeAlias = Generator[Step[Any], Any, R]
 
 
 def ask(step: Step[T]) -> Flow[T]:
-    """Yield *step* and return its answer with its type, as in ``page = yield from ask(FetchPage(cursor))``."""
+    """Yield *step* and return its answer with its type.
+
+    ``page = yield from ask(FetchPage(cursor))`` makes ``page`` a ``Page``.
+    """
     answer: T = yield step
     return answer
 

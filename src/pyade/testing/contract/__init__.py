@@ -1,0 +1,319 @@
+"""The promises of a ``Store`` as a pytest suite that every backend passes.
+
+::
+
+    class TestRedisStore(StoreContract):
+        @pytest.fixture
+        def make_store(self, tmp_path):
+            return lambda: RedisStore(...)
+
+Put ``pytest.register_assert_rewrite("pyade.testing.contract")`` into your ``conftest.py``, so that a failed
+``assert`` shows its values. Nothing here sleeps, reads a clock or uses a network.
+"""
+# ruff: noqa: S101, S106 - a test suite; its secrets are made up
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import attrs
+import pytest
+
+from pyade.core.device import Device, DeviceResult, OpType
+from pyade.core.inventory import Source, SyncPhase, SyncState
+from pyade.errors import (
+    DuplicateTokenError,
+    StoreClosedError,
+    StoreConflictError,
+    UnknownTokenError,
+)
+from pyade.storage.protocol import Store
+from pyade.testing.contract.devices import AttemptPromises, FullSyncPromises, PagePromises, ReadingPromises
+from pyade.testing.contract.examples import (
+    CALLS,
+    NOW,
+    attempt_with,
+    commit,
+    defined_profile,
+    event,
+    example_device,
+    example_profile,
+    example_token,
+    fleet_of,
+    record_of,
+    serials_of,
+)
+
+__all__ = ["StoreContract"]
+
+
+class StoreContract(PagePromises, FullSyncPromises, ReadingPromises, AttemptPromises):
+    """Subclass it, override the fixture ``make_store``, and name the subclass ``Test...``.
+
+    Attributes:
+        durable: A store that is closed and made again still holds everything.
+        shared: Two stores that are open at the same time see each other's writes.
+    """
+
+    durable: bool = True
+    shared: bool = True
+
+    @pytest.fixture
+    def make_store(self) -> Callable[[], Store]:
+        """Return a function that opens a store: an empty one at first, then the same data again."""
+        raise NotImplementedError("override the fixture make_store")
+
+    @pytest.fixture
+    def store(self, make_store: Callable[[], Store]) -> Iterator[Store]:
+        """Open a store that holds the token ``hq``."""
+        with make_store() as store:
+            store.add_token(example_token())
+            yield store
+
+    # Tokens
+
+    def test_new_store_is_empty(self, make_store: Callable[[], Store]) -> None:
+        """A new store holds no tokens."""
+        with make_store() as store:
+            assert store.tokens() == ()
+
+    def test_token_round_trip(self, store: Store) -> None:
+        """A token comes back with every field."""
+        assert store.token("hq") == example_token()
+
+    def test_token_round_trip_without_optional_values(self, store: Store) -> None:
+        """A value that is absent stays absent."""
+        token = attrs.evolve(
+            example_token("bare"),
+            access_token_expiry=None,
+            server_uuid=None,
+            org_id=None,
+            org_name=None,
+            scope_tags=(),
+        )
+        store.add_token(token)
+        assert store.token("bare") == token
+
+    def test_tokens_are_sorted_by_name(self, store: Store) -> None:
+        """``tokens`` returns all, by name."""
+        for name in ("zürich", "aachen", "Zoo"):
+            store.add_token(example_token(name))
+        assert [token.name for token in store.tokens()] == ["Zoo", "aachen", "hq", "zürich"]
+
+    def test_token_name_is_taken_once(self, store: Store) -> None:
+        """A second token of the same name is refused and changes nothing, and the error holds no secret."""
+        other = attrs.evolve(example_token(), access_secret="other-secret")
+        with pytest.raises(DuplicateTokenError) as caught:
+            store.add_token(other)
+        assert "-secret" not in str(caught.value)
+        assert store.token("hq") == example_token()
+
+    def test_replaced_token_keeps_what_belongs_to_it(self, store: Store) -> None:
+        """Cursor, devices and profiles survive a renewal."""
+        commit(store, example_device(), cursor="kept")
+        store.save_profile("hq", defined_profile("A"))
+        store.set_default_profile("hq", example_profile())
+        renewed = attrs.evolve(example_token(), access_token="new-token", scope_tags=())
+        store.replace_token(renewed)
+        assert store.token("hq") == renewed
+        assert store.sync_state("hq").cursor == "kept"
+        assert serials_of(store) == ["C02FULL00001"]
+        assert store.profiles("hq") == (defined_profile("A"),)
+        assert store.default_profile("hq") == example_profile()
+
+    def test_removed_token_takes_everything_along(self, store: Store) -> None:
+        """A token of the same name starts anew, and other tokens keep what is theirs."""
+        store.add_token(example_token("other"))
+        for name in ("hq", "other"):
+            commit(store, example_device(), name=name, cursor=f"cursor of {name}")
+            store.save_profile(name, defined_profile("A"))
+            store.set_default_profile(name, example_profile())
+        store.remove_token("hq")
+        store.add_token(example_token())
+        assert store.sync_state("hq") == SyncState()
+        assert store.device("hq", "C02FULL00001") is None
+        assert serials_of(store, released=None) == []
+        assert store.profiles("hq") == ()
+        assert store.default_profile("hq") is None
+        assert store.sync_state("other").cursor == "cursor of other"
+        assert serials_of(store, "other") == ["C02FULL00001"]
+        assert store.profiles("other") == (defined_profile("A"),)
+        assert store.default_profile("other") == example_profile()
+
+    def test_secrets_are_not_shown(self, store: Store) -> None:
+        """A store does not show secrets."""
+        assert "access-secret" not in repr(store)
+
+    @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
+    def test_unknown_token_is_an_error(self, store: Store, call: Callable[[Store, str], object]) -> None:
+        """Each call that names a token which is not stored raises ``UnknownTokenError``."""
+        with pytest.raises(UnknownTokenError, match="nobody"):
+            call(store, "nobody")
+
+    # Sync state
+
+    def test_sync_state_before_the_first_run(self, store: Store) -> None:
+        """Without a run there is ``SyncState()``."""
+        assert store.sync_state("hq") == SyncState()
+
+    @pytest.mark.parametrize(
+        "cursor", ["x" * 1000, "ö" * 5000, "", "quote'\"\\\n"], ids=["1000", "5000", "empty", "odd"]
+    )
+    def test_sync_state_round_trip(self, store: Store, cursor: str) -> None:
+        """A state comes back with every field and the next revision, however long the cursor is."""
+        times = iter(NOW + timedelta(hours=hours) for hours in range(10))
+        state = SyncState(
+            phase=SyncPhase.SYNC,
+            cursor=cursor,
+            full_sync=7,
+            full_sync_at=next(times),
+            recovery_at=next(times),
+            listing_since=next(times),
+            run_at=next(times),
+            running_since=next(times),
+            continues=True,
+            succeeded_at=next(times),
+            last_error="Übertragung abgebrochen",
+        )
+        stored = store.save_sync_state("hq", state)
+        assert stored == attrs.evolve(state, revision=1)
+        assert store.sync_state("hq") == stored
+
+    def test_older_revision_is_refused(self, store: Store) -> None:
+        """A writer who read before somebody else wrote gets ``StoreConflictError``, whatever it writes."""
+        commit(store, *fleet_of(1), cursor="first", full_sync=1, listing_since=NOW)
+        old = SyncState(cursor="late", full_sync=2, listing_since=NOW)
+        late = event("LATE", OpType.ADDED, 0)
+        with pytest.raises(StoreConflictError):
+            store.save_sync_state("hq", old)
+        with pytest.raises(StoreConflictError):
+            store.commit_page("hq", [late], source=Source.SYNC, state=old, now=NOW)
+        with pytest.raises(StoreConflictError):
+            store.finish_full_sync("hq", state=old, now=NOW)
+        assert store.sync_state("hq").cursor == "first"
+        assert serials_of(store, released=None) == ["C02000000"]
+
+    # Profiles
+
+    def test_profiles_round_trip_oldest_first(self, store: Store) -> None:
+        """Profiles come back with every field, by the time at which they were defined."""
+        profiles = (
+            defined_profile("B", days=-1, individual=True),
+            defined_profile("C"),
+            defined_profile("A", days=0.5),
+        )
+        for profile in reversed(profiles):
+            store.save_profile("hq", profile)
+        assert store.profiles("hq") == profiles
+
+    def test_same_profile_uuid_replaces(self, store: Store) -> None:
+        """A profile that is saved again is not there twice."""
+        store.save_profile("hq", defined_profile("A"))
+        store.save_profile("hq", defined_profile("A", days=1, individual=True))
+        assert store.profiles("hq") == (defined_profile("A", days=1, individual=True),)
+
+    def test_default_profile(self, store: Store) -> None:
+        """There is no default profile until one is set, and none after it was removed."""
+        assert store.default_profile("hq") is None
+        store.set_default_profile("hq", example_profile())
+        assert store.default_profile("hq") == example_profile()
+        store.set_default_profile("hq", None)
+        assert store.default_profile("hq") is None
+
+    def test_profiles_belong_to_their_token(self, store: Store) -> None:
+        """Another token has profiles of its own."""
+        store.add_token(example_token("other"))
+        store.save_profile("hq", defined_profile("A"))
+        store.set_default_profile("hq", example_profile())
+        assert store.profiles("other") == ()
+        assert store.default_profile("other") is None
+
+    # Lifetime
+
+    def test_closed_store_says_so(self, store: Store) -> None:
+        """Every call after ``close`` raises ``StoreClosedError``; closing again does no harm."""
+        commit(store, *fleet_of(1))
+        iteration = store.devices("hq")
+        store.close()
+        store.close()
+        for call in CALLS.values():
+            with pytest.raises(StoreClosedError):
+                call(store, "hq")
+        with pytest.raises(StoreClosedError):
+            store.tokens()
+        with pytest.raises(StoreClosedError):
+            store.add_token(example_token("late"))
+        with pytest.raises(StoreClosedError):
+            next(iteration)
+
+    def test_reopened_store_holds_everything(self, make_store: Callable[[], Store]) -> None:
+        """What was stored is there when the store is opened again."""
+        if not self.durable:
+            pytest.skip("this store is not durable")
+        with make_store() as store:
+            store.add_token(example_token())
+            commit(store, example_device(), cursor="x" * 1000, full_sync=2)
+            store.record_attempts("hq", {"C02FULL00001": attempt_with(DeviceResult.FAILED)}, now=NOW)
+            store.save_profile("hq", defined_profile("A"))
+            store.set_default_profile("hq", example_profile())
+            state, record = store.sync_state("hq"), record_of(store, "C02FULL00001")
+        with make_store() as store:
+            assert store.tokens() == (example_token(),)
+            assert store.sync_state("hq") == state
+            assert list(store.devices("hq")) == [record]
+            assert store.profiles("hq") == (defined_profile("A"),)
+            assert store.default_profile("hq") == example_profile()
+
+    def test_two_stores_share_their_data(self, make_store: Callable[[], Store]) -> None:
+        """Each sees what the other wrote, and the one that is late is refused."""
+        if not self.shared:
+            pytest.skip("this store is not shared")
+        with make_store() as one, make_store() as other:
+            one.add_token(example_token())
+            state = other.sync_state("hq")
+            commit(one, *fleet_of(1), cursor="one")
+            with pytest.raises(StoreConflictError):
+                other.commit_page("hq", fleet_of(2), source=Source.FETCH, state=state, now=NOW)
+            assert serials_of(other) == ["C02000000"]
+            commit(other, *fleet_of(3), cursor="other")
+            assert one.sync_state("hq").cursor == "other"
+            assert len(serials_of(one)) == 3
+
+    def test_other_threads_may_use_the_store(self, store: Store) -> None:
+        """A store that was made in one thread works in another."""
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(commit, store, *fleet_of(600)).result()
+            assert pool.submit(serials_of, store).result() == serials_of(store)
+
+    def test_threads_do_not_lose_pages(self, store: Store) -> None:
+        """Writers who read again after a conflict lose nothing, and readers see whole pages."""
+        writers, pages, size = 4, 5, 20
+        start = threading.Barrier(writers + 1)
+
+        def write(writer: int) -> None:
+            start.wait()
+            for page in range(pages):
+                devices = [Device(serial_number=f"W{writer}-{page}-{number}") for number in range(size)]
+                _commit_until_it_succeeds(store, devices)
+
+        with ThreadPoolExecutor(writers) as pool:
+            done = [pool.submit(write, writer) for writer in range(writers)]
+            start.wait()
+            while not all(future.done() for future in done):
+                assert sum(store.count_devices("hq").values()) % size == 0
+            for future in done:
+                future.result()
+        assert store.sync_state("hq").revision == writers * pages
+        assert len(serials_of(store)) == writers * pages * size
+
+
+def _commit_until_it_succeeds(store: Store, devices: Sequence[Device]) -> None:
+    while True:
+        try:
+            store.commit_page("hq", devices, source=Source.SYNC, state=store.sync_state("hq"), now=NOW)
+        except StoreConflictError:
+            continue
+        return

@@ -1,0 +1,328 @@
+"""The promises of a store about devices: pages, full syncs, reading and attempts."""
+# ruff: noqa: S101, S105, S106 - a test suite; it has no secrets
+
+from __future__ import annotations
+
+import itertools
+from datetime import timedelta
+
+import attrs
+import pytest
+
+from pyade.core.device import Device, DeviceResult, OpType, ProfileStatus
+from pyade.core.inventory import ChangeCounts, DeviceRecord, Source, SyncState
+from pyade.errors import (
+    StoreError,
+)
+from pyade.storage.protocol import Store
+from pyade.testing.contract.examples import (
+    NOW,
+    BreakingDevices,
+    BreakingState,
+    InjectedError,
+    attempt_with,
+    commit,
+    event,
+    example_device,
+    example_token,
+    fleet_of,
+    record_of,
+    serials_of,
+)
+
+
+class PagePromises:
+    """A page and the state that follows it are one write, and the newest word wins."""
+
+    def test_device_round_trip(self, store: Store) -> None:
+        """A device comes back with every field, unknown values, extra keys and microseconds."""
+        commit(store, example_device(), source=Source.FETCH, full_sync=3, listing_since=NOW)
+        assert store.device("hq", "C02FULL00001") == DeviceRecord(
+            token_name="hq", device=example_device(), first_seen_at=NOW, updated_at=NOW, full_sync=3
+        )
+
+    def test_device_round_trip_of_a_bare_serial(self, store: Store) -> None:
+        """A device of which Apple says nothing but the serial number stays bare."""
+        commit(store, Device(serial_number="c02 é"))
+        assert record_of(store, "c02 é").device == Device(serial_number="c02 é")
+        assert store.device("hq", "C02 É") is None
+
+    def test_page_and_state_are_committed_together(self, store: Store) -> None:
+        """One call stores the devices and the cursor that follows them."""
+        state, counts = store.commit_page(
+            "hq", fleet_of(3), source=Source.FETCH, state=SyncState(cursor="next"), now=NOW
+        )
+        assert counts == ChangeCounts(added=3)
+        assert state == SyncState(cursor="next", revision=1)
+        assert store.sync_state("hq") == state
+        assert len(serials_of(store)) == 3
+
+    def test_page_that_breaks_leaves_no_cursor(self, store: Store) -> None:
+        """If the devices cannot be stored, neither is the state."""
+        commit(store, *fleet_of(1), cursor="before")
+        devices = BreakingDevices(*fleet_of(5))
+        with pytest.raises((InjectedError, StoreError)):
+            store.commit_page(
+                "hq", devices, source=Source.FETCH, state=SyncState(cursor="after", revision=1), now=NOW
+            )
+        assert store.sync_state("hq") == SyncState(cursor="before", revision=1)
+        assert serials_of(store) == ["C02000000"]
+
+    def test_state_that_breaks_leaves_no_page(self, store: Store) -> None:
+        """If the state cannot be stored, neither are the devices."""
+        commit(store, *fleet_of(1), cursor="before")
+        with pytest.raises((InjectedError, StoreError)):
+            store.commit_page(
+                "hq", fleet_of(5), source=Source.FETCH, state=BreakingState(revision=1), now=NOW
+            )
+        assert store.sync_state("hq") == SyncState(cursor="before", revision=1)
+        assert serials_of(store) == ["C02000000"]
+
+    def test_store_works_after_a_failure(self, store: Store) -> None:
+        """A failed write leaves nothing behind that stands in the way of the next."""
+        with pytest.raises((InjectedError, StoreError)):
+            store.commit_page("hq", BreakingDevices(), source=Source.FETCH, state=SyncState(), now=NOW)
+        assert commit(store, *fleet_of(2)) == ChangeCounts(added=2)
+
+    def test_empty_page_stores_the_state(self, store: Store) -> None:
+        """A page without devices moves the cursor on."""
+        assert commit(store, cursor="moved") == ChangeCounts()
+        assert store.sync_state("hq").cursor == "moved"
+
+    def test_replay_changes_nothing(self, store: Store) -> None:
+        """A page that arrives twice leaves what it left the first time."""
+        page = [
+            event("A", OpType.ADDED, 1, asset_tag="one"),
+            event("B", OpType.DELETED, 2),
+            event("C", OpType.MODIFIED, 3, profile_status=ProfileStatus.REMOVED),
+        ]
+        commit(store, *page)
+        before = list(store.devices("hq", released=None))
+        assert commit(store, *page, seconds=60) == ChangeCounts(unchanged=3)
+        assert list(store.devices("hq", released=None)) == before
+
+    def test_newest_operation_wins_across_pages(self, store: Store) -> None:
+        """An older event that arrives later is dropped; of one second, the later in arrival order wins."""
+        commit(store, event("A", OpType.MODIFIED, 10, asset_tag="new"))
+        assert commit(store, event("A", OpType.DELETED, 9)) == ChangeCounts(stale=1)
+        assert record_of(store, "A").device.asset_tag == "new"
+        commit(store, event("A", OpType.MODIFIED, 10, asset_tag="tie"))
+        assert record_of(store, "A").device.asset_tag == "tie"
+
+    def test_one_serial_may_come_several_times_in_a_page(self, store: Store) -> None:
+        """Records of one page count in their order."""
+        page = [event("A", OpType.DELETED, 1), event("A", OpType.ADDED, 2), event("A", OpType.MODIFIED, 0)]
+        assert commit(store, *page) == ChangeCounts(released=1, returned=1, stale=1)
+        assert not record_of(store, "A").is_released
+
+    def test_list_does_not_overwrite_newer_events(self, store: Store) -> None:
+        """An event after the start of a full list knows better than the list."""
+        commit(store, event("A", OpType.DELETED, 10), event("B", OpType.MODIFIED, -10, asset_tag="old"))
+        listed = [Device(serial_number="A"), Device(serial_number="B", asset_tag="listed")]
+        commit(store, *listed, source=Source.FETCH, full_sync=1, listing_since=NOW)
+        assert record_of(store, "A").is_released
+        assert record_of(store, "B").device.asset_tag == "listed"
+        assert record_of(store, "B").op_date == event("B", OpType.MODIFIED, -10).op_date
+
+    def test_serial_numbers_belong_to_their_token(self, store: Store) -> None:
+        """Two tokens may know the same serial number, each in its own way."""
+        store.add_token(example_token("other"))
+        commit(store, event("A", OpType.ADDED, 1))
+        commit(store, event("A", OpType.DELETED, 1), name="other")
+        assert not record_of(store, "A").is_released
+        assert record_of(store, "A", "other").is_released
+        assert record_of(store, "A", "other").token_name == "other"
+
+    def test_page_may_be_large(self, store: Store) -> None:
+        """Nothing limits the size of a page to Apple's 1000."""
+        assert commit(store, *fleet_of(2500)) == ChangeCounts(added=2500)
+        assert commit(store, *fleet_of(2500)) == ChangeCounts(unchanged=2500)
+
+
+class FullSyncPromises:
+    """A complete full list releases what it did not show."""
+
+    def test_finished_list_releases_what_it_did_not_show(self, store: Store) -> None:
+        """Unlisted devices are released and kept, except those that a newer event brought."""
+        commit(store, *fleet_of(3), source=Source.FETCH, full_sync=1, listing_since=NOW - timedelta(days=7))
+        commit(store, event("NEW", OpType.ADDED, 10))
+        commit(store, *fleet_of(1), source=Source.FETCH, full_sync=2, listing_since=NOW, cursor="end")
+        state, counts = store.finish_full_sync("hq", state=store.sync_state("hq"), now=NOW)
+        assert counts == ChangeCounts(released=2)
+        assert state.listing_since is None
+        assert state.cursor == "end"
+        assert store.sync_state("hq") == state
+        assert serials_of(store) == ["C02000000", "NEW"]
+        assert serials_of(store, released=True) == ["C02000001", "C02000002"]
+        assert record_of(store, "C02000001").released_at == NOW
+
+    def test_many_devices_are_released_at_once(self, store: Store) -> None:
+        """A list that shows nothing releases everything."""
+        commit(store, *fleet_of(1200), source=Source.FETCH, full_sync=1, listing_since=NOW)
+        _, counts = store.finish_full_sync("hq", state=_next_list(store), now=NOW)
+        assert counts == ChangeCounts(released=1200)
+        assert serials_of(store) == []
+
+    def test_finish_that_breaks_releases_nothing(self, store: Store) -> None:
+        """If the state cannot be stored, no device is released."""
+        commit(store, *fleet_of(2), source=Source.FETCH, full_sync=1, listing_since=NOW)
+        state = BreakingState(revision=1, full_sync=2, listing_since=NOW)
+        with pytest.raises((InjectedError, StoreError)):
+            store.finish_full_sync("hq", state=state, now=NOW)
+        assert len(serials_of(store)) == 2
+        assert store.sync_state("hq").full_sync == 1
+
+    def test_list_that_was_not_begun_cannot_finish(self, store: Store) -> None:
+        """Without a list under way nothing is known to be missing, so nothing is released."""
+        commit(store, *fleet_of(2), source=Source.FETCH, full_sync=1)
+        with pytest.raises(StoreError, match="full list"):
+            store.finish_full_sync("hq", state=attrs.evolve(store.sync_state("hq"), full_sync=2), now=NOW)
+        assert len(serials_of(store)) == 2
+
+    def test_released_device_returns(self, store: Store) -> None:
+        """A released device that Apple lists again is the same record."""
+        commit(store, example_device(), source=Source.FETCH, full_sync=1, listing_since=NOW)
+        store.finish_full_sync("hq", state=_next_list(store), now=NOW)
+        assert commit(store, event("C02FULL00001", OpType.ADDED, 5), seconds=9) == ChangeCounts(returned=1)
+        record = record_of(store, "C02FULL00001")
+        assert not record.is_released
+        assert record.first_seen_at == NOW
+
+
+class ReadingPromises:
+    """Devices are read lazily, in order, while others write."""
+
+    def test_unknown_device_is_none(self, store: Store) -> None:
+        """``device`` returns None for a serial that the store never heard of."""
+        assert store.device("hq", "C02") is None
+
+    def test_devices_come_by_serial_number_each_once(self, store: Store) -> None:
+        """Iteration is sorted by serial number, over more devices than a batch holds."""
+        fleet = [
+            *fleet_of(1201),
+            Device(serial_number="c02"),
+            Device(serial_number="é"),
+            Device(serial_number=""),
+        ]
+        commit(store, *reversed(fleet))
+        assert serials_of(store) == sorted(device.serial_number for device in fleet)
+
+    @pytest.mark.parametrize(
+        ("released", "expected"), [(False, ["A", "C"]), (True, ["B", "D"]), (None, ["A", "B", "C", "D"])]
+    )
+    def test_devices_by_release(self, store: Store, released: bool | None, expected: list[str]) -> None:
+        """``released`` chooses listed or released devices or both, with ``serials`` as without."""
+        for serial, kind in zip("ABCD", itertools.cycle((OpType.ADDED, OpType.DELETED))):
+            commit(store, event(serial, kind, 1))
+        assert serials_of(store, released=released) == expected
+        assert serials_of(store, released=released, serials="DCBAX") == expected
+
+    def test_devices_of_serials(self, store: Store) -> None:
+        """``serials`` chooses devices, sorted and each once; unknown ones are left out."""
+        commit(store, *fleet_of(1500))
+        wanted = [device.serial_number for device in fleet_of(1400)]
+        assert serials_of(store, serials=[*reversed(wanted), *wanted, "unknown"]) == wanted
+        assert serials_of(store, serials=[]) == []
+
+    def test_store_may_be_written_during_an_iteration(self, store: Store) -> None:
+        """An iteration sees each device that was there at its start once, before or after the change."""
+        commit(store, *fleet_of(1200))
+        seen = []
+        for number, record in enumerate(store.devices("hq", released=None)):
+            seen.append(record.serial_number)
+            if number % 400 == 0:
+                commit(
+                    store, event("C02000001", OpType.MODIFIED, number), event(f"D{number}", OpType.ADDED, 0)
+                )
+                commit(store, event("C02001199", OpType.DELETED, number))
+        assert len(set(seen)) == len(seen)
+        assert set(seen) >= {device.serial_number for device in fleet_of(1200)}
+
+    def test_iteration_ends_with_its_token(self, store: Store) -> None:
+        """When the token is removed meanwhile, the rest of its devices is gone."""
+        commit(store, *fleet_of(3000))
+        iteration = store.devices("hq")
+        assert next(iteration).serial_number == "C02000000"
+        store.remove_token("hq")
+        assert len(list(iteration)) < 2999
+
+    def test_counts(self, store: Store) -> None:
+        """Listed devices are counted by profile status, "" where unknown, and released ones apart."""
+        assert store.count_devices("hq") == {"released": 0}
+        for serial, status in zip("ABC", ("empty", "empty", "levitating"), strict=True):
+            commit(store, Device(serial_number=serial, profile_status=ProfileStatus(status)))
+        commit(store, Device(serial_number="D"))
+        commit(store, event("E", OpType.DELETED, 0))
+        assert store.count_devices("hq") == {"empty": 2, "levitating": 1, "": 1, "released": 1}
+
+
+class AttemptPromises:
+    """The outcome of each attempt to assign is kept until Apple's word supersedes it."""
+
+    def test_attempts_round_trip(self, store: Store) -> None:
+        """The outcome of each attempt is stored, and that of an unknown serial number ignored."""
+        commit(store, *fleet_of(3))
+        known = {
+            "C02000000": attempt_with(DeviceResult.THROTTLED, hours_to_wait=24),
+            "C02000001": attempt_with(DeviceResult("NEW_RESULT")),
+        }
+        store.record_attempts("hq", {**known, "X": attempt_with(DeviceResult.FAILED)}, now=NOW)
+        for serial, attempt in known.items():
+            assert record_of(store, serial).attempt == attempt
+        assert record_of(store, "C02000002").attempt is None
+        assert store.device("hq", "X") is None
+
+    def test_attempt_does_not_release(self, store: Store) -> None:
+        """Only Apple's lists release a device, not ``NOT_ACCESSIBLE``."""
+        commit(store, *fleet_of(1))
+        store.record_attempts("hq", {"C02000000": attempt_with(DeviceResult.NOT_ACCESSIBLE)}, now=NOW)
+        assert not record_of(store, "C02000000").is_released
+
+    def test_details_are_merged_before_the_attempt(self, store: Store) -> None:
+        """What the details endpoint said after an assignment is stored with the outcome."""
+        commit(store, *fleet_of(1))
+        read = Device(
+            serial_number="C02000000",
+            profile_status=ProfileStatus.ASSIGNED,
+            profile_uuid="P1",
+            profile_assign_time=NOW,
+            response_status=DeviceResult.SUCCESS,
+        )
+        attempt = attempt_with(DeviceResult.SUCCESS)
+        store.record_attempts("hq", {"C02000000": attempt}, details=[read], now=NOW)
+        record = record_of(store, "C02000000")
+        assert record.attempt == attempt
+        assert record.device == attrs.evolve(read, response_status=None)
+        assert record.op_date == NOW
+
+    def test_attempts_that_break_leave_nothing(self, store: Store) -> None:
+        """If the details cannot be stored, neither are the outcomes."""
+        commit(store, *fleet_of(1))
+        before = record_of(store, "C02000000")
+        details = BreakingDevices(attrs.evolve(before.device, asset_tag="new"))
+        with pytest.raises((InjectedError, StoreError)):
+            store.record_attempts(
+                "hq", {"C02000000": attempt_with(DeviceResult.SUCCESS)}, details=details, now=NOW
+            )
+        assert record_of(store, "C02000000") == before
+
+    def test_newer_event_supersedes_an_attempt_but_not_a_cooldown(self, store: Store) -> None:
+        """After Apple's newer word the device is judged afresh, yet not tried before its time."""
+        commit(store, *fleet_of(2))
+        store.record_attempts(
+            "hq",
+            {
+                "C02000000": attempt_with(DeviceResult.SUCCESS),
+                "C02000001": attempt_with(DeviceResult.THROTTLED, hours_to_wait=1),
+            },
+            now=NOW,
+        )
+        commit(store, *(event(device.serial_number, OpType.MODIFIED, 5) for device in fleet_of(2)))
+        assert record_of(store, "C02000000").attempt is None
+        assert record_of(store, "C02000001").attempt == attempt_with(DeviceResult.THROTTLED, hours_to_wait=1)
+
+
+def _next_list(store: Store) -> SyncState:
+    """Return the state of a full list that began an hour later and showed nothing."""
+    state = store.sync_state("hq")
+    return attrs.evolve(state, full_sync=state.full_sync + 1, listing_since=NOW + timedelta(hours=1))
