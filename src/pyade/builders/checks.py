@@ -114,8 +114,10 @@ def _clean(
         else:
             clean[name] = value
     for name, key in keys.items():
-        if key.required and name not in values:
+        if name not in values and key.required:
             problems.append(_error(f"{prefix}{name}", "", "required", "add it"))
+        elif name not in values and key.wanted:
+            problems.append(_warning(f"{prefix}{name}", "", key.wanted, "add it"))
     return clean
 
 
@@ -166,10 +168,8 @@ def _mdm_payload(payload: Payload, mac: TargetMac | None) -> Iterator[Problem]:
 
 def _access_rights(payload: Payload) -> Iterator[Problem]:
     setting = f"{_MDM}.AccessRights"
-    rights = payload.get("AccessRights")
-    if rights is None:
-        yield _warning(setting, "", "present: without it the server has no rights", "use 8191 for all")
-    elif not 1 <= rights <= 8191:
+    rights = payload.get("AccessRights", 8191)
+    if not 1 <= rights <= 8191:
         yield _error(setting, rights, "1 to 8191", "add up the rights that you need; 8191 is all of them")
     elif rights & 2 and not rights & 1:
         yield _error(setting, rights, "2 (install profiles) only with 1 (inspect profiles)", "add 1")
@@ -208,8 +208,6 @@ def _acme_payload(payload: Payload, mac: TargetMac | None) -> Iterator[Problem]:
             yield _error(
                 f"{_ACME}.ExtendedKeyUsage", usage, "object identifiers in dots", "use 1.3.6.1.5.5.7.3.2"
             )
-    if "Attest" not in payload:
-        yield _warning(f"{_ACME}.Attest", "", "present: macOS below 14 wants it, with false", "add it")
     if not bound:
         yield from _key_protection(_ACME, payload)
     if mac is not None:
@@ -296,14 +294,14 @@ def _scep_payload(payload: Payload, _mac: TargetMac | None) -> Iterator[Problem]
         yield _warning(
             f"{where}.CAFingerprint", "16 bytes", "SHA-1 or SHA-256: MD5 proves nothing", "use SHA-256"
         )
-    if "Challenge" not in content:
-        yield _warning(f"{where}.Challenge", "", "present, unless the server knows Macs otherwise", "add one")
     yield from _key_protection(where, content)
 
 
 def _certificate_payload(payload: Payload, _mac: TargetMac | None) -> Iterator[Problem]:
     setting = f"{payload['PayloadType']}.PayloadContent"
-    content: bytes = payload.get("PayloadContent", b"")
+    content: bytes | None = payload.get("PayloadContent")
+    if content is None:
+        return
     try:
         if payload["PayloadType"] != "com.apple.security.pem":
             x509.load_der_x509_certificate(content)

@@ -23,6 +23,7 @@ class Key:
         pattern: Regular expression for the whole text; "" for any.
         form: *pattern* in words.
         secret: True if the value must not be shown.
+        wanted: Why it should be there although it is not required; "" if it need not.
     """
 
     type: type
@@ -31,6 +32,7 @@ class Key:
     pattern: str = ""
     form: str = ""
     secret: bool = False
+    wanted: str = ""
 
 
 _TEXT = Key(str)
@@ -79,7 +81,7 @@ SCEP: Mapping[str, Key] = {
     "URL": Key(str, True),
     "Name": _TEXT,
     "Subject": Key(list),
-    "Challenge": Key(str, secret=True),
+    "Challenge": Key(str, secret=True, wanted="present, unless the server recognises Macs in another way"),
     "Keysize": Key(int, allowed=(1024, 2048, 4096)),
     "Key Type": Key(str, allowed=("RSA",)),
     "Key Usage": Key(int, allowed=(0, 1, 4, 5)),
@@ -103,7 +105,7 @@ BY_TYPE: Mapping[str, Mapping[str, Key]] = {
         "ServerURL": Key(str, True),
         "CheckInURL": _TEXT,
         "SignMessage": _FLAG,
-        "AccessRights": Key(int),
+        "AccessRights": Key(int, wanted="present: without it the server has no rights; 8191 is all of them"),
         "UseDevelopmentAPNS": _FLAG,
         "ServerCapabilities": Key(list),
         "CheckOutWhenRemoved": _FLAG,
@@ -126,7 +128,7 @@ BY_TYPE: Mapping[str, Mapping[str, Key]] = {
         "SubjectAltName": Key(dict),
         "UsageFlags": Key(int),
         "ExtendedKeyUsage": Key(list),
-        "Attest": _FLAG,
+        "Attest": Key(bool, wanted="present: macOS below 14 wants it, with the value false"),
         "KeyIsExtractable": _FLAG,
         "AllowAllAppsAccess": _FLAG,
     },
