@@ -326,7 +326,7 @@ class Token:
                 Problem(
                     "access_token_expiry",
                     f"{new_expiry:%Y-%m-%dT%H:%M:%SZ}",
-                    f"is before {expiry:%Y-%m-%dT%H:%M:%SZ}, that of the token so far: this is the older file",
+                    f"is before that of the token so far, {expiry:%Y-%m-%dT%H:%M:%SZ}: an older file",
                     "use the file that was downloaded last",
                 )
             )

@@ -8,7 +8,6 @@ Source: ITU-T X.690, clause 8.1.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final
 
 import attrs
@@ -43,13 +42,16 @@ class Leaf:
     end: int
 
 
-def leaves(data: bytes) -> Iterator[Leaf]:
-    """Yield the primitive elements of the first BER element of *data*, in their order.
+def walk(data: bytes) -> tuple[list[Leaf], int]:
+    """Return the primitive elements in the first BER element of *data*, and where that element ends.
+
+    What follows it is not looked at.
 
     Raises:
         TruncatedError: *data* ends too early.
         MalformedError: *data* is no BER, or is nested deeper than 24 levels or has over 20,000 elements.
     """
+    leaves: list[Leaf] = []
     position = 0
     ends: list[
         tuple[int, bool]
@@ -66,24 +68,29 @@ def leaves(data: bytes) -> Iterator[Leaf]:
         elif length is None or tag == _END_OF_CONTENTS:
             raise MalformedError("an end or an indefinite length where none is allowed")
         else:
-            yield Leaf(tag, position, position + length)
+            leaves.append(Leaf(tag, position, position + length))
             position += length
         while ends and not ends[-1][1] and position == ends[-1][0]:
             ends.pop()
         if not ends:
-            return
+            return leaves, position
     raise MalformedError(f"more than {MAX_ELEMENTS} elements")
 
 
-def check(data: bytes) -> None:
-    """Check the first BER element of *data*; what follows it is not looked at.
+def children(element: bytes) -> list[bytes]:
+    """Return the elements in a constructed element.
 
     Raises:
-        TruncatedError: *data* ends too early.
-        MalformedError: *data* is no BER or exceeds the bounds.
+        MalformedError: *element* is no BER or exceeds the bounds.
     """
-    for _ in leaves(data):
-        pass
+    _, length, position = _header(element, 0, len(element))
+    end = walk(element)[1] - (2 if length is None else 0)
+    found: list[bytes] = []
+    while position < end:
+        size = walk(element[position:end])[1]
+        found.append(element[position : position + size])
+        position += size
+    return found
 
 
 def octets(element: bytes) -> bytes:
@@ -94,10 +101,10 @@ def octets(element: bytes) -> bytes:
 
     Source: ITU-T X.690, clause 8.7.
     """
-    parts = list(leaves(element))
-    if element[0] & _CONSTRUCTED and any(part.tag != _OCTET_STRING for part in parts):
+    leaves, _ = walk(element)
+    if element[0] & _CONSTRUCTED and any(leaf.tag != _OCTET_STRING for leaf in leaves):
         raise MalformedError("a string with a part that is no OCTET STRING")
-    return b"".join(element[part.start : part.end] for part in parts)
+    return b"".join(element[leaf.start : leaf.end] for leaf in leaves)
 
 
 def _header(data: bytes, position: int, limit: int) -> tuple[int, int | None, int]:

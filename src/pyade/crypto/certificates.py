@@ -63,9 +63,9 @@ def split_chain(
     Raises:
         SigningError: None of them belongs to the key.
     """
-    for index, certificate in enumerate(certificates):
+    for certificate in certificates:
         if is_pair(certificate, key):
-            return certificate, certificates[:index] + certificates[index + 1 :]
+            return certificate, tuple(other for other in certificates if other != certificate)
     raise SigningError(
         "the private key does not belong to the certificate: use the key with which the certificate was made"
     )

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import attrs
-from asn1crypto import cms
-from asn1crypto import x509 as asn1_x509
+from asn1crypto import algos, cms
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
@@ -61,14 +61,12 @@ class Recipient:
     """Somebody who can open the envelope with an RSA key.
 
     Attributes:
-        issuer: Issuer of the certificate; None if it is named by ``key_identifier``.
-        serial_number: Serial number of the certificate; None as above.
-        key_identifier: Subject key identifier of the certificate; None if it is named by issuer and serial.
+        serial_number: Serial number of the certificate; None if it is named by ``key_identifier``.
+        key_identifier: Subject key identifier of the certificate; None if it is named by its number.
         padding: How the content key was encrypted; None where it is not supported.
         encrypted_key: The content key, encrypted for the recipient.
     """
 
-    issuer: asn1_x509.Name | None
     serial_number: int | None
     key_identifier: bytes | None
     padding: padding.AsymmetricPadding | None
@@ -77,9 +75,12 @@ class Recipient:
     def is_named(self, certificate: x509.Certificate) -> bool:
         """Return True if the envelope names *certificate*; its key may still be another one."""
         if self.key_identifier is not None:
-            return self.key_identifier in _key_identifiers(certificate)
-        own_issuer = asn1_x509.Name.load(certificate.issuer.public_bytes())
-        return self.serial_number == certificate.serial_number and bool(self.issuer == own_issuer)
+            # RFC 5280, 4.2.1.2 (1), the usual way to make one. Another way only costs the order of the tries.
+            return (
+                self.key_identifier
+                == x509.SubjectKeyIdentifier.from_public_key(certificate.public_key()).digest
+            )
+        return self.serial_number == certificate.serial_number
 
 
 @attrs.frozen(kw_only=True)
@@ -109,9 +110,10 @@ class Envelope:
                 continue
             try:
                 key = keypair.private_key.decrypt(recipient.encrypted_key, recipient.padding)
-                yield self._decrypted(key)
-            except ValueError:
+                plaintext = self._decrypted(key)
+            except (ValueError, UnsupportedAlgorithm):
                 continue
+            yield plaintext
 
     def _decrypted(self, key: bytes) -> bytes:
         algorithm, size, block = _CIPHERS[self.cipher]
@@ -130,12 +132,13 @@ def read_envelope(message: bytes) -> Envelope:
         TokenError: The message is cut short, damaged, of another kind, or uses an unsupported cipher.
     """
     try:
-        ber.check(message)
-        return _read(cms.ContentInfo.load(message))
+        ber.walk(message)
     except ber.TruncatedError:
         raise TokenError("the token file is cut short", _DOWNLOAD) from None
     except ber.MalformedError as exc:
         raise TokenError(f"the token file is damaged: {exc}", _DOWNLOAD) from exc
+    try:
+        return _read(cms.ContentInfo.load(message))
     except _PARSE_ERRORS as exc:
         raise TokenError(
             "the token file is damaged: it holds no CMS message that can be read", _DOWNLOAD
@@ -150,11 +153,12 @@ def _read(info: Any) -> Envelope:
             _DOWNLOAD,
         )
     data = info["content"]
-    content = data["encrypted_content_info"]
-    cipher, vector = _cipher(content["content_encryption_algorithm"])
-    if not content["encrypted_content"].dump():
+    # asn1crypto joins a string in several parts only where its length is indefinite, so it is joined here.
+    content = ber.children(data["encrypted_content_info"].dump())
+    cipher, vector = _cipher(algos.EncryptionAlgorithm.load(content[1]))
+    if len(content) < 3:
         raise TokenError("the token file is damaged: it has no content", _DOWNLOAD)
-    ciphertext = ber.octets(content["encrypted_content"].dump())
+    ciphertext = ber.octets(content[2])
     if not ciphertext or len(ciphertext) % len(vector):
         raise TokenError("the token file is damaged: its content is not made of whole blocks", _DOWNLOAD)
     infos = data["recipient_infos"]
@@ -186,7 +190,6 @@ def _recipient(info: Any) -> Recipient:
     identifier = info["rid"]
     by_issuer = identifier.name == "issuer_and_serial_number"
     return Recipient(
-        issuer=identifier.chosen["issuer"] if by_issuer else None,
         serial_number=identifier.chosen["serial_number"].native if by_issuer else None,
         key_identifier=None if by_issuer else ber.octets(identifier.chosen.dump()),
         padding=_padding(info["key_encryption_algorithm"]),
@@ -208,15 +211,3 @@ def _padding(algorithm: Any) -> padding.AsymmetricPadding | None:
         return None
     label = source["parameters"].native or None
     return padding.OAEP(padding.MGF1(mask_digest()), digest(), label)
-
-
-def _key_identifiers(certificate: x509.Certificate) -> tuple[bytes, ...]:
-    # The extension decides; without one, RFC 5280 4.2.1.2 (1) is what a sender would compute.
-    computed = x509.SubjectKeyIdentifier.from_public_key(certificate.public_key()).digest
-    try:
-        return (
-            certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest,
-            computed,
-        )
-    except x509.ExtensionNotFound:
-        return (computed,)

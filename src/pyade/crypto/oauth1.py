@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from pyade.core.token import Token
@@ -24,14 +24,14 @@ def percent_encode(text: str) -> str:
     return quote(text, safe="~")
 
 
-def base_string(method: str, url: str, parameters: Mapping[str, str] | Iterable[tuple[str, str]]) -> str:
+def base_string(method: str, url: str, parameters: Mapping[str, str]) -> str:
     """Return the text that is signed.
 
     Args:
         method: HTTP method, in any letter case.
         url: Absolute; its query is signed too, its fragment is not.
-        parameters: Decoded ``oauth_*`` (and form) parameters, repeated ones as pairs, without ``realm``;
-            ``oauth_signature`` is left out of what is signed.
+        parameters: The ``oauth_*`` parameters, decoded and without ``realm``; ``oauth_signature`` may be
+            in it and is left out of what is signed.
 
     Source: RFC 5849, 3.4.1.
     """
@@ -41,8 +41,7 @@ def base_string(method: str, url: str, parameters: Mapping[str, str] | Iterable[
         host = f"[{host}]"
     if parts.port is not None and parts.port != _DEFAULT_PORTS.get(scheme):
         host = f"{host}:{parts.port}"
-    pairs: list[tuple[str, str]] = list(parameters.items() if isinstance(parameters, Mapping) else parameters)
-    pairs += parse_qsl(parts.query, keep_blank_values=True)
+    pairs = [*parameters.items(), *parse_qsl(parts.query, keep_blank_values=True)]
     encoded = sorted(
         (percent_encode(key), percent_encode(value)) for key, value in pairs if key != "oauth_signature"
     )
@@ -54,7 +53,7 @@ def base_string(method: str, url: str, parameters: Mapping[str, str] | Iterable[
 def signature(
     method: str,
     url: str,
-    parameters: Mapping[str, str] | Iterable[tuple[str, str]],
+    parameters: Mapping[str, str],
     consumer_secret: str,
     token_secret: str,
 ) -> str:

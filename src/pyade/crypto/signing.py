@@ -79,9 +79,9 @@ class Signer:
             key, certificate, others = pkcs12.load_key_and_certificates(data, as_bytes(passphrase))
         except (ValueError, TypeError, UnsupportedAlgorithm):
             raise SigningError("the passphrase is wrong, or the PKCS #12 file cannot be read") from None
-        if key is None or certificate is None:
-            raise SigningError("the PKCS #12 file holds no private key with its certificate")
-        return cls._from_parts(key, (certificate, *others))
+        if key is None:
+            raise SigningError("the PKCS #12 file holds no private key")
+        return cls._from_parts(key, (*([certificate] if certificate else []), *others))
 
     @classmethod
     def self_signed(

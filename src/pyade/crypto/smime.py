@@ -70,6 +70,8 @@ def cms_message(data: bytes) -> bytes:
 
 def _refuse_other_files(text: bytes) -> None:
     head = text[:64].lower()
+    if b'"consumer_key"' in text:
+        raise TokenError("the file is not a server token: it is JSON that is not encrypted", _DOWNLOAD)
     if head.startswith(b"<"):
         kind = "it is a property list" if b"<plist" in text[:512].lower() else "it is an HTML or XML page"
         raise TokenError(f"the file is not a server token: {kind}", _DOWNLOAD)

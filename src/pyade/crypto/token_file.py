@@ -16,6 +16,7 @@ from pyade.crypto.smime import cms_message
 from pyade.errors import TokenError
 
 _SECRETS: Final = ("consumer_key", "consumer_secret", "access_token", "access_secret")
+_MAX_SERIAL_BITS: Final = 160  # RFC 5280, 4.1.2.2
 
 
 @attrs.frozen(kw_only=True)
@@ -94,12 +95,13 @@ def _secrets(document: dict[str, Any]) -> TokenSecrets:
 
 def _not_opened(envelope: Envelope, keypair: TokenKeypair) -> TokenError:
     """Return one error for a wrong key, a wrong padding and unreadable content: they cannot be told apart."""
+    own = keypair.certificate.serial_number
+    named = next((one.serial_number for one in envelope.recipients if one.serial_number is not None), None)
+    reason = "the token file was encrypted for another certificate"
     if any(recipient.is_named(keypair.certificate) for recipient in envelope.recipients):
-        reason = (
-            "the token file was encrypted for another certificate of the same name and number, or is damaged"
-        )
-    else:
-        reason = "the token file was encrypted for another certificate"
+        reason += " of the same number, or it is damaged"
+    elif named is not None and named.bit_length() <= _MAX_SERIAL_BITS:
+        reason += f": serial number {named:X}, that of this key pair is {own:X}"
     return TokenError(
         reason,
         "use the key pair whose certificate is in the portal, or upload this key pair's certificate"

@@ -1,0 +1,83 @@
+"""Bounds of BER, checked without recursion."""
+
+from __future__ import annotations
+
+import pytest
+from asn1crypto import core
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyade.crypto import ber
+
+
+def encode(value: object, *, indefinite: bool) -> bytes:
+    """Bytes are OCTET STRINGs, lists are SEQUENCEs."""
+    if isinstance(value, bytes):
+        return bytes(core.OctetString(value).dump())
+    assert isinstance(value, list)
+    body = b"".join(encode(part, indefinite=indefinite) for part in value)
+    if indefinite:
+        return b"0\x80" + body + b"\0\0"
+    return bytes(core.Sequence(contents=body).dump(force=True))
+
+
+def flat(value: object) -> list[bytes]:
+    return [value] if isinstance(value, bytes) else [leaf for part in value for leaf in flat(part)]  # type: ignore[attr-defined]
+
+
+TREES = st.recursive(st.binary(max_size=300), lambda inner: st.lists(inner, max_size=4), max_leaves=20)
+
+
+@given(TREES, st.booleans(), st.binary(max_size=5))
+def test_leaves_come_in_order_and_what_follows_is_ignored(
+    tree: object, indefinite: bool, tail: bytes
+) -> None:
+    data = encode(tree, indefinite=indefinite) + tail
+    leaves, end = ber.walk(data)
+    assert [data[leaf.start : leaf.end] for leaf in leaves] == flat(tree)
+    assert end == len(data) - len(tail)
+
+
+@given(TREES, st.booleans(), st.data())
+def test_a_prefix_is_truncated(tree: object, indefinite: bool, data: st.DataObject) -> None:
+    encoded = encode(tree, indefinite=indefinite)
+    with pytest.raises(ber.TruncatedError):
+        ber.walk(encoded[: data.draw(st.integers(0, len(encoded) - 1))])
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        ("1f8100", "tag number above 30"),
+        ("0480", "indefinite length"),
+        ("0000", "an end"),
+        ("30020000", "an end"),
+        ("048900", "more than 8 bytes"),
+        ("04ff", "more than 8 bytes"),
+        ("30020402" + "00" * 9, "exceeds its parent"),
+        ("300104" + "00" * 9, "exceeds its parent"),
+        ("3080" * 25, "deeper than 24 levels"),
+        ("3082ffff" + "0500" * 32767 + "00", "more than 20000 elements"),
+    ],
+)
+def test_what_is_malformed_is_named(data: str, reason: str) -> None:
+    with pytest.raises(ber.MalformedError, match=reason):
+        ber.walk(bytes.fromhex(data))
+
+
+def test_lengths_with_leading_zeros_are_read() -> None:
+    ber.walk(bytes.fromhex("04880000000000000001ff"))
+
+
+def test_octets_of_one_part_and_of_nested_parts() -> None:
+    assert ber.octets(bytes.fromhex("8002abcd")) == b"\xab\xcd"
+    assert ber.octets(bytes.fromhex("a0800401ab24030401cd0000")) == b"\xab\xcd"
+    assert ber.octets(bytes.fromhex("a000")) == b""
+    with pytest.raises(ber.MalformedError, match="no OCTET STRING"):
+        ber.octets(bytes.fromhex("a0030201ab"))
+
+
+@given(st.lists(TREES, max_size=5), st.booleans())
+def test_children_are_cut_out_whole(trees: list[object], indefinite: bool) -> None:
+    data = encode(trees, indefinite=indefinite)
+    assert ber.children(data) == [encode(tree, indefinite=indefinite) for tree in trees]
