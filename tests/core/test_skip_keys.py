@@ -82,7 +82,12 @@ def test_every_screen_of_the_specification_is_there_with_its_gate_in_force(
 
 def test_every_mac_pane_of_apple_is_there_with_apples_own_gate() -> None:
     found = {
-        str(key): (_text(key.apple_introduced), _text(key.deprecated), _text(key.apple_removed), key.always_skippable)
+        str(key): (
+            _text(key.apple_introduced),
+            _text(key.deprecated),
+            _text(key.apple_removed),
+            key.always_skippable,
+        )
         for key in SkipKeys
         if key.apple_introduced is not None
     }

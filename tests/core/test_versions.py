@@ -19,13 +19,14 @@ VERSIONS = st.builds(
 
 # Public builds and the release that each belongs to.
 BUILDS = {
-    "13A603": "10.9", "14F27": "10.10.5", "15G31": "10.11.6", "16G29": "10.12.6",
-    "17A365": "10.13", "17G65": "10.13.6", "18A391": "10.14", "18G84": "10.14.6", "19A583": "10.15", "19H2": "10.15.7",
-    "20A2411": "11.0", "20B29": "11.0.1", "20B50": "11.0.1", "20C69": "11.1", "20G71": "11.5", "20G165": "11.6",
-    "20G817": "11.7", "21A559": "12.0", "21C52": "12.1", "21G72": "12.5", "21G115": "12.6", "21G816": "12.7",
-    "21H1320": "12.7", "22A380": "13.0", "22A400": "13.0.1", "22C65": "13.1", "22D49": "13.2", "22E252": "13.3",
-    "22F66": "13.4", "22G74": "13.5", "22G120": "13.6", "22H123": "13.7", "23A344": "14.0", "23B74": "14.1",
-    "23H124": "14.7", "23J21": "14.8", "24A335": "15.0", "24G84": "15.6", "24G222": "15.7", "25A354": "26.0",
+    "13A603": "10.9", "14F27": "10.10.5", "15G31": "10.11.6", "16G29": "10.12.6", "17A365": "10.13",
+    "17G65": "10.13.6", "18A391": "10.14", "18G84": "10.14.6", "19A583": "10.15", "19H2": "10.15.7",
+    "20A2411": "11.0", "20B29": "11.0.1", "20B50": "11.0.1", "20C69": "11.1", "20G71": "11.5",
+    "20G165": "11.6", "20G817": "11.7", "21A559": "12.0", "21C52": "12.1", "21G72": "12.5",
+    "21G115": "12.6", "21G816": "12.7", "21H1320": "12.7", "22A380": "13.0", "22A400": "13.0.1",
+    "22C65": "13.1", "22D49": "13.2", "22E252": "13.3", "22F66": "13.4", "22G74": "13.5",
+    "22G120": "13.6", "22H123": "13.7", "23A344": "14.0", "23B74": "14.1", "23H124": "14.7",
+    "23J21": "14.8", "24A335": "15.0", "24G84": "15.6", "24G222": "15.7", "25A354": "26.0",
     "25B78": "26.1", "26A1": "27.0",
 }  # fmt: skip
 
@@ -50,7 +51,21 @@ def test_a_version_is_read_from_its_text(text: str, version: MacOSVersion, shown
 
 @pytest.mark.parametrize(
     "text",
-    ["", "macOS 14", "14.", "14.1.2.3", "14.1b", "14.1 (ab)", "14.1 (A)", "-14", "9.3.2", "10.8.5", "١٤", "14,1", "1" * 99],
+    [
+        "",
+        "macOS 14",
+        "14.",
+        "14.1.2.3",
+        "14.1b",
+        "14.1 (ab)",
+        "14.1 (A)",
+        "-14",
+        "9.3.2",
+        "10.8.5",
+        "١٤",
+        "14,1",
+        "1" * 99,
+    ],
 )
 def test_what_is_no_version_is_refused_with_what_can_be_read(text: str) -> None:
     with pytest.raises(VersionError) as caught:
@@ -75,7 +90,20 @@ def test_parts_that_no_version_has_are_refused(parts: tuple[int, int]) -> None:
 
 
 def test_versions_order_by_number_and_not_by_text() -> None:
-    texts = ["10.9", "10.10", "10.15.7", "11", "12.6.1", "13.4", "13.4.1", "13.4.1 (a)", "13.4.1 (c)", "13.4.2", "26", "27"]
+    texts = [
+        "10.9",
+        "10.10",
+        "10.15.7",
+        "11",
+        "12.6.1",
+        "13.4",
+        "13.4.1",
+        "13.4.1 (a)",
+        "13.4.1 (c)",
+        "13.4.2",
+        "26",
+        "27",
+    ]
     assert [str(version) for version in sorted(map(MacOSVersion.parse, reversed(texts)))] == [
         str(MacOSVersion.parse(text)) for text in texts
     ]
@@ -109,7 +137,13 @@ def test_a_build_tells_its_version(build: str, version: str) -> None:
 
 @pytest.mark.parametrize(
     ("build", "version"),
-    [("22E5219e", "13.3"), ("22G5027e", "13.5"), ("23A5257q", "14.0"), ("24G5054d", "15.6"), ("22F770820b", "13.4")],
+    [
+        ("22E5219e", "13.3"),
+        ("22G5027e", "13.5"),
+        ("23A5257q", "14.0"),
+        ("24G5054d", "15.6"),
+        ("22F770820b", "13.4"),
+    ],
 )
 def test_the_high_number_of_a_beta_or_security_response_says_nothing(build: str, version: str) -> None:
     assert MacOSVersion.from_build(build) == MacOSVersion.parse(version)
@@ -117,7 +151,22 @@ def test_the_high_number_of_a_beta_or_security_response_says_nothing(build: str,
 
 @pytest.mark.parametrize(
     "build",
-    ["", "22", "22C", "22c65", "12F45", "27A1", "18H1", "20H1", "21B1", "22B1", "23I1", "22C65xx", "X22C65", "22C1234567"],
+    [
+        "",
+        "22",
+        "22C",
+        "22c65",
+        "12F45",
+        "27A1",
+        "18H1",
+        "20H1",
+        "21B1",
+        "22B1",
+        "23I1",
+        "22C65xx",
+        "X22C65",
+        "22C1234567",
+    ],
 )
 def test_a_build_of_no_known_train_or_letter_is_refused(build: str) -> None:
     with pytest.raises(VersionError):

@@ -192,7 +192,7 @@ def _auto_advance(profile: EnrollmentProfile, version: MacOSVersion) -> Iterator
             setting, value, Effect.NO_EFFECT, "it needs macOS 11: the user goes through Setup Assistant"
         )
     else:
-        stops = ["without a wired network"]
+        stops = ["without a wired network", "where the user's account is made"]
         if profile.user_affinity.kind is not AffinityKind.NONE:
             stops.append("where the user signs in")
         stops += [

@@ -51,8 +51,13 @@ def _screen(key: SkipKeys, *, hide: bool, version: MacOSVersion) -> PlanRow:
     else:
         effect = Effect.HIDDEN if key.always_skippable else Effect.MAY_SHOW
         why = [key.when_hidden, key.conditions]
-    in_doubt = effect is not Effect.NOT_THERE and (key.note_from is None or version >= key.note_from)
-    if in_doubt and (hide or not key.apple_agrees_on(version)):
+    if effect is not Effect.NOT_THERE and _note_matters(key, version, hide=hide):
         why.append(key.note)
     text = "; ".join(filter(None, why))
     return PlanRow(f"skip.{key}", "hide" if hide else "show", effect, text, label=key.label)
+
+
+def _note_matters(key: SkipKeys, version: MacOSVersion, *, hide: bool) -> bool:
+    if (key.apple_introduced, key.apple_removed) != (key.introduced, key.removed):
+        return not key.apple_agrees_on(version)
+    return hide and (key.note_from is None or version >= key.note_from)

@@ -133,11 +133,9 @@ def _changes(before: EnrollmentProfile, after: EnrollmentProfile) -> Iterator[Ch
         text = {True: "hide", False: "show"}
         yield _change(f"skip.{key}", text[key in before.skip], text[key in after.skip])
     for name in sorted({*before.extra, *after.extra}):
-        old, new = (
-            _text(extra[name]) if name in extra else "not set" for extra in (before.extra, after.extra)
-        )
-        if old != new:
-            yield _change(f"extra.{name}", old, new)
+        values = [(name in extra, extra.get(name)) for extra in (before.extra, after.extra)]
+        if values[0] != values[1]:
+            yield _change(f"extra.{name}", *(_text(value) if there else "not set" for there, value in values))
 
 
 def _order(key: SkipKeys | str) -> tuple[bool, str]:
@@ -174,5 +172,7 @@ def _text(value: Any) -> str:
     if value is None or value == "":
         return "not set"
     if isinstance(value, tuple):
-        return f"{len(value)} certificates" if value else "not set"
+        return f"{len(value)} certificate{'' if len(value) == 1 else 's'}" if value else "not set"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return str(value)

@@ -1,0 +1,269 @@
+"""What is known of each Setup Assistant pane of a Mac, by Apple's key; ``SkipKeys`` is the door to it.
+
+Where sources disagree, the specification's gate is the one in force and Apple's own is recorded beside it.
+
+Source: Intune, "Setup Assistant screen reference"; Apple, ``SkipKeys`` (other/skipkeys.yaml).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+
+from pyade.core.versions import MacOSVersion
+
+
+def _gate(value: str) -> MacOSVersion:
+    return MacOSVersion.parse(value)
+
+
+def _version(value: str | None) -> MacOSVersion | None:
+    return None if value is None else _gate(value)
+
+
+def _same(pane: Pane) -> MacOSVersion:
+    return pane.introduced
+
+
+@attrs.frozen(kw_only=True)
+class Pane:
+    """The facts of one pane.
+
+    Attributes:
+        label: The name of the screen, the specification's where it has one.
+        introduced: The first macOS with the pane.
+        deprecated: The macOS from which Apple discourages the key; the pane is still taken as there.
+        removed: The first macOS without the pane.
+        apple_introduced: Apple's own first version; None if Apple's list does not have the key.
+        apple_removed: Apple's own first version without the pane.
+        always_skippable: False if the pane may appear although it is hidden.
+        seen_on_macs: False if Apple's list has the key for Macs but no Mac is known to show the pane.
+        when_visible: What the user meets if the screen is shown.
+        when_hidden: What it means if the screen is hidden.
+        conditions: On which devices, languages or occasions that holds; "" if on all.
+        note: Where sources disagree, or what else to know; "" if nothing.
+        note_from: The first macOS that the note matters for; None if it holds for all.
+    """
+
+    label: str
+    introduced: MacOSVersion = attrs.field(converter=_gate)
+    deprecated: MacOSVersion | None = attrs.field(default=None, converter=_version)
+    removed: MacOSVersion | None = attrs.field(default=None, converter=_version)
+    apple_introduced: MacOSVersion | None = attrs.Factory(_same, takes_self=True)
+    apple_removed: MacOSVersion | None = attrs.field(default=None, converter=_version)
+    always_skippable: bool = True
+    seen_on_macs: bool = True
+    when_visible: str
+    when_hidden: str
+    conditions: str = ""
+    note: str = ""
+    note_from: MacOSVersion | None = attrs.field(default=None, converter=_version)
+
+
+PANES: Final[dict[str, Pane]] = {
+    "Location": Pane(
+        label="Location Services",
+        introduced="10.11",
+        when_visible="the user is asked whether apps may use the location of the Mac",
+        when_hidden="location services stay off until the user turns them on",
+    ),
+    "Restore": Pane(
+        label="Restore",
+        introduced="10.9",
+        when_visible="the user can bring apps and data over from a backup or another computer",
+        when_hidden="the Mac starts empty; Migration Assistant can still be opened later",
+        note="later sources say that it always shows from 15.4, and that macOS 15 can offer a data "
+        "transfer before enrollment",
+        note_from="15.0",
+    ),
+    "AppleID": Pane(
+        label="Apple ID",
+        introduced="10.9",
+        when_visible="the user can sign in with an Apple Account and use iCloud",
+        when_hidden="no Apple Account is asked for; the user can sign in later",
+    ),
+    "TOS": Pane(
+        label="Terms and conditions",
+        introduced="10.9",
+        when_visible="the user must accept Apple's terms to go on",
+        when_hidden="the user is not asked to accept Apple's terms",
+    ),
+    "Biometric": Pane(
+        label="Touch ID and Face ID",
+        introduced="10.12.4",
+        when_visible="the user can enroll a fingerprint",
+        when_hidden="no fingerprint is enrolled; the user can add one later",
+        conditions="only on a Mac or keyboard with Touch ID",
+    ),
+    "Payment": Pane(
+        label="Apple Pay",
+        introduced="10.12.4",
+        when_visible="the user can add cards to Apple Pay",
+        when_hidden="no card is added; the user can add one later",
+    ),
+    "Siri": Pane(
+        label="Siri",
+        introduced="10.12",
+        when_visible="the user can turn Siri on",
+        when_hidden="Siri stays off until the user turns it on",
+    ),
+    "Diagnostics": Pane(
+        label="Diagnostics Data",
+        introduced="10.9",
+        when_visible="the user can agree to send diagnostic data to Apple",
+        when_hidden="the user is not asked for diagnostic data",
+    ),
+    "DisplayTone": Pane(
+        label="Display Tone",
+        introduced="10.13.6",
+        deprecated="12.0",
+        when_visible="the user can turn True Tone on",
+        when_hidden="True Tone keeps its default",
+        conditions="only on displays with True Tone",
+        note="Apple deprecates the key from 12.0; the specification names no end",
+        note_from="12.0",
+    ),
+    "FileVault": Pane(
+        label="FileVault",
+        introduced="10.10",
+        when_visible="the user can encrypt the disk",
+        when_hidden="the user is not offered encryption; a policy or the user can turn it on later",
+    ),
+    "iCloudDiagnostics": Pane(
+        label="iCloud Diagnostics",
+        introduced="10.12.4",
+        when_visible="the user can agree to the analysis of iCloud data",
+        when_hidden="the user is not asked for iCloud data",
+    ),
+    "Registration": Pane(
+        label="Registration",
+        introduced="10.9",
+        apple_introduced=None,
+        when_visible="the user can register the Mac with Apple",
+        when_hidden="the Mac is not registered with Apple",
+        note="a pane of old macOS: Apple's current list of keys lacks it, the specification offers it",
+    ),
+    "iCloudStorage": Pane(
+        label="iCloud Storage",
+        introduced="10.13.4",
+        when_visible="the user can keep the Desktop and Documents folders in iCloud",
+        when_hidden="both folders stay on the Mac; the user can change that later",
+    ),
+    "Appearance": Pane(
+        label="Appearance",
+        introduced="10.14",
+        when_visible="the user chooses a light, dark or automatic look",
+        when_hidden="the Mac keeps its default look; the user can change it later",
+    ),
+    "ScreenTime": Pane(
+        label="Screen Time",
+        introduced="10.15",
+        when_visible="the user can turn on reports about the use of the screen, apps and websites",
+        when_hidden="Screen Time stays off until the user turns it on",
+    ),
+    "Privacy": Pane(
+        label="Privacy",
+        introduced="10.13.4",
+        when_visible="the user reads how Apple handles data",
+        when_hidden="the user does not see the information",
+    ),
+    "Accessibility": Pane(
+        label="Accessibility",
+        introduced="11.0",
+        always_skippable=False,
+        when_visible="the user can turn on aids for seeing, hearing and moving, Voice Over among them",
+        when_hidden="Voice Over cannot be used in Setup Assistant",
+        conditions="Voice Over needs macOS 11, a wired network and a serial number in Apple "
+        "Business Manager or Apple School Manager",
+        note="Apple: the key hides the pane only for users added later, not in the first setup",
+    ),
+    "UnlockWithWatch": Pane(
+        label="Auto unlock with Apple Watch",
+        introduced="12.0",
+        apple_introduced=MacOSVersion(15),
+        when_visible="the user can let an Apple Watch unlock the Mac",
+        when_hidden="the watch does not unlock the Mac until the user turns it on",
+        note="the pane exists from 12.0; Apple lists this key from 15.0 only",
+    ),
+    "TermsOfAddress": Pane(
+        label="Terms of Address",
+        introduced="13.0",
+        always_skippable=False,
+        when_visible="the user chooses a feminine, masculine or neutral form of address",
+        when_hidden="the Mac keeps its form of address; the user can change it later",
+        conditions="only in languages that tell the forms apart",
+        note="it can show before the Mac has fetched the profile",
+    ),
+    "Wallpaper": Pane(
+        label="Wallpaper",
+        introduced="14.1",
+        apple_removed="26.0",
+        when_visible="the user chooses a wallpaper",
+        when_hidden="the Mac gets the default wallpaper",
+        conditions="only after a software upgrade",
+        note="Apple removes the key in 26.0; the specification names no end",
+        note_from="26.0",
+    ),
+    "EnableLockdownMode": Pane(
+        label="Lockdown mode",
+        introduced="14.0",
+        when_visible="the user can turn on Lockdown Mode",
+        when_hidden="Lockdown Mode stays off until the user turns it on",
+        conditions="only for users who set up an Apple Account",
+    ),
+    "Intelligence": Pane(
+        label="Intelligence",
+        introduced="15.0",
+        when_visible="the user can set up Apple Intelligence",
+        when_hidden="Apple Intelligence is not set up; the user can do it later",
+    ),
+    "AppStore": Pane(
+        label="App Store",
+        introduced="11.1",
+        when_visible="the user reads about the App Store",
+        when_hidden="the user does not see the information",
+    ),
+    "SoftwareUpdate": Pane(
+        label="Software Update",
+        introduced="15.4",
+        when_visible="the user chooses whether updates install by themselves",
+        when_hidden="automatic updates keep their default or follow a policy",
+    ),
+    "Welcome": Pane(
+        label="Get Started",
+        introduced="15.0",
+        when_visible="the user is greeted at the start of the setup",
+        when_hidden="the setup starts without a greeting",
+    ),
+    "OSShowcase": Pane(
+        label="OS Showcase",
+        introduced="26.1",
+        when_visible="the user is shown what is new",
+        when_hidden="the user is not shown what is new",
+        note="other sources name 26.0",
+    ),
+    "UpdateCompleted": Pane(
+        label="Update Completed",
+        introduced="26.1",
+        when_visible="the user is told that a software update is complete",
+        when_hidden="the user is not told",
+        conditions="only after a software update",
+        note="other sources name 26.0",
+    ),
+    "LiquidGlass": Pane(
+        label="Liquid Glass",
+        introduced="27.0",
+        when_visible="the user chooses the look of Liquid Glass",
+        when_hidden="Liquid Glass keeps its default; the user can change it later",
+    ),
+    "Passcode": Pane(
+        label="Passcode",
+        introduced="10.9",
+        seen_on_macs=False,
+        when_visible="the user is asked for a passcode",
+        when_hidden="the user is not asked for a passcode",
+        conditions="no Mac is known to show it",
+        note="Apple's list does not exclude macOS; the key does no harm",
+    ),
+}

@@ -1,0 +1,270 @@
+"""What a profile does on one version of macOS.
+
+The environment variable PYADE_REWRITE_GOLDEN=1 rewrites the golden tables; read the difference then.
+"""
+
+import os
+import plistlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyade.core.plan import Effect, PlanRow
+from pyade.core.profile import AdministratorAccount, EnrollmentProfile, PrimaryAccount, UserAffinity
+from pyade.core.skip_keys import SkipKeys
+from pyade.core.versions import MacOSVersion
+from pyade.errors import VersionError
+
+GOLDEN = Path(__file__).parent / "golden"
+VERSIONS = ["10.9", "10.10", "10.14", "10.15", "13.0", "14.1", "26"]
+AFFINITIES = {
+    "none": UserAffinity.none(),
+    "modern": UserAffinity.modern("https://mdm.contoso.com/signin"),
+    "legacy": UserAffinity.legacy(),
+}
+HASH = plistlib.dumps(
+    {"SALTED-SHA512-PBKDF2": {"entropy": b"e" * 128, "salt": b"s" * 32, "iterations": 39999}}
+)
+OPEN = PrimaryAccount("a", "A", restrict_editing=False)
+NAMES = PrimaryAccount("{{partialupn}}", "{{username}}")
+
+
+def make(affinity: str = "modern", **settings: Any) -> EnrollmentProfile:
+    return EnrollmentProfile(
+        **{
+            "name": "Standard Mac",
+            "url": "https://mdm.contoso.com/enroll",
+            "user_affinity": AFFINITIES[affinity],
+            **settings,
+        }
+    )
+
+
+def golden_profile(affinity: str) -> EnrollmentProfile:
+    """Return a profile in which every setting has a value, as far as its rules let it."""
+    return make(
+        affinity,
+        description="For everybody at headquarters",
+        locked=True,
+        primary_account=None if affinity == "none" else NAMES,
+        administrator=AdministratorAccount("localadmin", hidden=True, password_hash=HASH),
+        department="IT",
+        support_phone_number="+1 555 0100",
+        support_email_address="it@contoso.com",
+        skip={
+            SkipKeys.SIRI, SkipKeys.PAYMENT, SkipKeys.RESTORE, SkipKeys.ACCESSIBILITY, SkipKeys.WALLPAPER,
+            SkipKeys.TERMS_OF_ADDRESS, SkipKeys.UNLOCK_WITH_WATCH, SkipKeys.DISPLAY_TONE, "HolographicSetup",
+            "Android",
+        },
+        anchor_certificates=[b"0\x00", b"0\x01"],
+        language="en",
+        region="US",
+        auto_advance=affinity == "none",
+        extra={"allow_pairing": True},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("affinity", AFFINITIES)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_table_is_the_golden_one(affinity: str, version: str) -> None:
+    path = GOLDEN / f"plan-{version}-{affinity}.txt"
+    table = f"{golden_profile(affinity).plan(version)}\n"
+    if os.environ.get("PYADE_REWRITE_GOLDEN"):
+        path.write_text(table, encoding="utf-8")
+    assert table == path.read_text(encoding="utf-8")
+
+
+def test_there_is_no_golden_table_too_many() -> None:
+    assert {path.name for path in GOLDEN.iterdir()} == {
+        f"plan-{version}-{affinity}.txt" for version in VERSIONS for affinity in AFFINITIES
+    }
+
+
+@pytest.mark.parametrize("affinity", AFFINITIES)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_table_is_110_columns_wide_and_says_why_everywhere(affinity: str, version: str) -> None:
+    plan = golden_profile(affinity).plan(version)
+    assert max(map(len, str(plan).splitlines())) <= 110
+    assert all(row.why for row in plan.rows)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_setting_and_every_screen_has_its_row(version: str) -> None:
+    plan = make().plan(version)
+    settings = {
+        "name", "description", "url", "user_affinity", "await_final_configuration", "locked", "supervised",
+        "primary_account", "administrator", "department", "support_phone_number", "support_email_address",
+        "anchor_certificates", "language", "region", "auto_advance", "org_magic", "mandatory",
+    }  # fmt: skip
+    assert settings <= {row.setting for row in plan.settings}
+    assert {f"skip.{key}" for key in SkipKeys} <= {row.setting for row in plan.screens}
+    assert len({row.setting for row in plan.rows}) == len(plan.rows)
+
+
+def test_a_plan_takes_a_version_and_its_text() -> None:
+    assert make().plan("14.1") == make().plan(MacOSVersion(14, 1))
+    with pytest.raises(VersionError):
+        make().plan("Sonoma")
+    with pytest.raises(KeyError, match="colour"):
+        make().plan("14.1").row("colour")
+
+
+def effect(setting: str, version: str, affinity: str = "modern", **settings: Any) -> Effect:
+    return make(affinity, **settings).plan(version).row(setting).effect
+
+
+def why(setting: str, version: str, affinity: str = "modern", **settings: Any) -> str:
+    return make(affinity, **settings).plan(version).row(setting).why
+
+
+def test_modern_authentication_falls_back_below_10_15() -> None:
+    assert effect("user_affinity", "10.14") is Effect.FALLS_BACK
+    assert effect("user_affinity.web_url", "10.14") is Effect.NOT_USED
+    assert effect("url", "10.14") is Effect.APPLIES
+    assert why("user_affinity.mfa", "10.14") == UserAffinity.legacy().consequences.mfa
+    assert effect("user_affinity", "10.15") is Effect.APPLIES
+    assert effect("user_affinity.web_url", "10.15") is Effect.APPLIES
+    assert effect("url", "10.15") is Effect.NOT_USED
+
+
+@pytest.mark.parametrize("affinity", AFFINITIES)
+def test_await_final_configuration_needs_10_11_with_every_affinity(affinity: str) -> None:
+    assert effect("await_final_configuration", "10.10.5", affinity) is Effect.NO_EFFECT
+    assert effect("await_final_configuration", "10.11", affinity) is Effect.APPLIES
+    off: dict[str, Any] = {"await_final_configuration": False}
+    assert "may still be missing" in why("await_final_configuration", "10.11", affinity, **off)
+
+
+def test_account_settings_need_10_11_and_their_prefill_10_15() -> None:
+    account: dict[str, Any] = {"primary_account": NAMES}
+    assert effect("primary_account", "10.10", **account) is Effect.NO_EFFECT
+    assert effect("primary_account", "10.11", **account) is Effect.APPLIES
+    for name in ("account_name", "full_name", "restrict_editing"):
+        assert effect(f"primary_account.{name}", "10.14", **account) is Effect.NO_EFFECT
+        assert effect(f"primary_account.{name}", "10.15", **account) is Effect.APPLIES
+    assert (
+        effect("primary_account.full_name", "14.1", primary_account=PrimaryAccount("ada")) is Effect.NOT_SET
+    )
+    assert "variable" not in why(
+        "primary_account.account_name", "14.1", primary_account=PrimaryAccount("ada")
+    )
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("account", [None, NAMES])
+def test_the_primary_account_is_an_administrator(version: str, account: PrimaryAccount | None) -> None:
+    assert "administrator" in why("primary_account", version, primary_account=account)
+
+
+@pytest.mark.parametrize(
+    ("affinity", "version", "account", "outcome"),
+    [
+        ("legacy", "10.14", NAMES, "the user types names and password"),
+        ("modern", "10.14", NAMES, "the user types names and password"),
+        ("legacy", "10.15", NAMES, "never shows"),
+        ("legacy", "10.15", OPEN, "password from the sign-in; all can be edited"),
+        ("modern", "10.15", NAMES, "the user chooses a password"),
+        ("modern", "10.15", OPEN, "of the user's choice; all can be edited"),
+        ("legacy", "26", PrimaryAccount(), "nothing is prefilled"),
+        ("legacy", "26", PrimaryAccount(restrict_editing=False), "nothing is prefilled"),
+        ("legacy", "26", PrimaryAccount("a"), "the user types the other"),
+    ],
+)  # fmt: skip
+def test_what_restricting_the_editing_comes_to(
+    affinity: str, version: str, account: PrimaryAccount, outcome: str
+) -> None:
+    assert outcome in why("primary_account.restrict_editing", version, affinity, primary_account=account)
+
+
+def test_restricting_nothing_has_no_effect() -> None:
+    assert (
+        effect("primary_account.restrict_editing", "26", primary_account=PrimaryAccount()) is Effect.NO_EFFECT
+    )
+
+
+def test_an_administrator_needs_10_11_and_its_password_is_not_shown() -> None:
+    admin: dict[str, Any] = {
+        "administrator": AdministratorAccount("localadmin", "Local Administrator", password_hash=HASH)
+    }
+    assert effect("administrator", "10.10", **admin) is Effect.NO_EFFECT
+    assert effect("administrator", "10.11", **admin) is Effect.APPLIES
+    assert make(**admin).plan("14.1").row("administrator.password_hash").value == "a secret"
+    lone: dict[str, Any] = {"administrator": AdministratorAccount("localadmin")}
+    assert effect("administrator.password_hash", "14.1", **lone) is Effect.NOT_SET
+
+
+def test_it_says_where_department_and_phone_appear() -> None:
+    assert "About Configuration" in why("department", "14.1", department="IT")
+    assert "Need Help" in why("support_phone_number", "14.1", support_phone_number="1")
+    assert effect("department", "14.1") is Effect.NOT_SET
+
+
+def test_locked_says_who_cannot_remove_what() -> None:
+    assert "administrators included" in why("locked", "10.14", locked=True)
+    assert "wipe" in why("locked", "14.1", locked=True)
+    assert "can remove the management profile" in why("locked", "14.1", locked=False)
+    assert "never be removed by users" in why("locked", "10.15", locked=False)
+
+
+def test_supervised_and_mandatory_depend_on_the_version() -> None:
+    assert effect("supervised", "10.15", supervised=False) is Effect.APPLIES
+    assert effect("supervised", "11.0", supervised=False) is Effect.NO_EFFECT
+    assert "asks again" in why("mandatory", "14.0", mandatory=False)
+    assert why("mandatory", "13.7", mandatory=False) == "the user can skip the enrollment"
+
+
+def test_auto_advance_needs_11_and_says_where_it_stops() -> None:
+    assert effect("auto_advance", "10.15", auto_advance=True) is Effect.NO_EFFECT
+    assert effect("language", "10.15", language="en") is Effect.NO_EFFECT
+    assert effect("language", "11", language="en") is Effect.APPLIES
+    assert "signs in" in why("auto_advance", "11", auto_advance=True)
+    assert "language" in why("auto_advance", "11", auto_advance=True)
+    complete = why("auto_advance", "11", "none", auto_advance=True, language="en", region="US")
+    assert complete.endswith("it stops without a wired network, where the user's account is made")
+
+
+@pytest.mark.parametrize(("version", "kind"), [("13.0", "SCEP"), ("13.1", "ACME"), ("14.0", "ACME")])
+def test_the_identity_is_acme_from_13_1(version: str, kind: str) -> None:
+    assert make().plan(version).row("(identity)").value == kind
+
+
+@pytest.mark.parametrize(("version", "way"), [("10.12.6", "wipe"), ("10.13", "profiles renew")])
+def test_macs_in_use_can_enroll_from_10_13(version: str, way: str) -> None:
+    assert make().plan(version).row("(Macs in use)").value == way
+
+
+def screen(key: str, version: str, *, hide: bool) -> PlanRow:
+    return make(skip={key} if hide else set()).plan(version).row(f"skip.{key}")
+
+
+@pytest.mark.parametrize("key", SkipKeys)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_screen_says_what_hide_or_show_means_there(key: SkipKeys, version: str) -> None:
+    hidden, shown = screen(key, version, hide=True), screen(key, version, hide=False)
+    if key in SkipKeys.available(version) and key.seen_on_macs:
+        assert hidden.effect is (Effect.HIDDEN if key.always_skippable else Effect.MAY_SHOW)
+        assert shown.effect is Effect.SHOWN
+        assert hidden.why.startswith(key.when_hidden)
+        assert shown.why.startswith(key.when_visible)
+        assert key.conditions in hidden.why
+    else:
+        assert hidden.effect is shown.effect is Effect.NOT_THERE
+
+
+def test_the_note_is_there_where_sources_disagree() -> None:
+    assert "15.0 only" in screen("UnlockWithWatch", "14.1", hide=False).why
+    assert "names no end" in screen("Wallpaper", "26", hide=False).why
+    assert "names no end" not in screen("Wallpaper", "14.1", hide=True).why
+    assert "15.4" in screen("Restore", "15.4", hide=True).why
+    assert "15.4" not in screen("Restore", "14.1", hide=True).why
+
+
+def test_keys_that_are_no_screen_of_a_mac_have_rows() -> None:
+    assert screen("Android", "14.1", hide=True).effect is Effect.NOT_THERE
+    assert screen("HolographicSetup", "14.1", hide=True).effect is Effect.SENT_AS_IS
+
+
+def test_a_screen_that_was_removed_is_not_there() -> None:
+    row = screen("LiquidGlass", "26", hide=True)
+    assert (row.effect, row.why) == (Effect.NOT_THERE, "from 27.0 on")
