@@ -185,7 +185,8 @@ class SessionAuth(httpx.Auth):
                 seen = slot.failures
                 # A with statement, since Ctrl-C between acquire() and try would leave the lock held.
                 with slot.lock:
-                    answer = slot, (yield from self._open(request, token, slot, step.refused, seen))
+                    opening = self._open(request, token, slot, step.refused, seen)
+                    answer = slot, (yield from _with_bodies(opening))
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """Send *request* with a session, as ``sync_auth_flow`` does, without blocking the event loop."""
@@ -318,6 +319,18 @@ class SessionAuth(httpx.Auth):
 
     def _is_expired(self, token: Token) -> bool:
         return token.access_token_expiry is not None and token.access_token_expiry <= self._clock()
+
+
+def _with_bodies(opening: _Opening) -> Generator[httpx.Request, httpx.Response, str]:
+    """Run *opening* with responses whose body was read: httpx itself reads only the first of an exchange."""
+    response: Any = None
+    while True:
+        try:
+            needed = opening.send(response)
+        except StopIteration as stop:
+            return str(stop.value)
+        response = yield needed
+        response.read()
 
 
 class _WireSession(msgspec.Struct):

@@ -1,0 +1,263 @@
+"""The main job, end to end: from the server token to signed enrollment profiles.
+
+Without arguments it plays through everything against a fake of Apple's service, served over real HTTP on
+loopback, with 2,500 Macs. With ``--token`` and ``--key`` it talks to Apple's real service instead, and only
+reads unless ``--assign`` is given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+
+from pyade import (
+    AcmeIssuer,
+    Assigner,
+    Client,
+    EnrollmentProfile,
+    MdmService,
+    PrimaryAccount,
+    PyadeError,
+    ScepIssuer,
+    Signer,
+    SkipKeys,
+    Syncer,
+    TargetMac,
+    Token,
+    TokenKeypair,
+    UserAffinity,
+    build_enrollment_profile,
+)
+from pyade.apple.connection import BASE_URL
+from pyade.builders import dep_profile
+from pyade.storage import SQLiteStore
+from pyade.sync.steps import Progress
+from pyade.testing import FakeApple
+
+PROFILE = EnrollmentProfile(
+    name="Standard Mac",
+    description="Every Mac of the head office",
+    url="https://mdm.contoso.com/enroll",
+    user_affinity=UserAffinity.modern("https://mdm.contoso.com/signin"),
+    locked=True,
+    primary_account=PrimaryAccount(account_name="{{partialupn}}", full_name="{{username}}"),
+    department="IT",
+    support_phone_number="+1 555 0100",
+    skip={SkipKeys.SIRI, SkipKeys.PAYMENT, SkipKeys.SCREEN_TIME},
+)
+SERVICE = MdmService(
+    identifier="com.contoso.mdm",
+    organization="Contoso",
+    server_url="https://mdm.contoso.com/command",
+    check_in_url="https://mdm.contoso.com/checkin",
+    topic="com.apple.mgmt.External.0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0",
+)
+
+
+ACME = AcmeIssuer(
+    directory_url="https://ca.contoso.com/acme/directory",
+    client_identifier="one-time-code-of-this-enrollment",
+)
+SCEP = ScepIssuer(url="https://ca.contoso.com/scep", challenge="one-time-challenge-of-this-enrollment")
+SEVERAL_HOURS_LATER = 6
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the main job; return 0, or 1 after an error that was explained."""
+    options = parse(arguments)
+    try:
+        options.output.mkdir(parents=True, exist_ok=True)
+        if options.token:
+            with_apple(options)
+        else:
+            with_fake(options)
+    except (PyadeError, OSError) as error:
+        print(f"\nquickstart: {type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def with_fake(options: argparse.Namespace) -> None:
+    """Play both sides: the person in Apple's portal, and the service that uses pyade."""
+    clock = Clock()
+    fake = FakeApple(clock=clock)
+    server = fake.add_server("Contoso MDM")
+    fake.add_devices(options.devices, server=server)
+
+    step("1", "Server token")
+    keypair = TokenKeypair.generate("Contoso MDM")
+    write(options.output / "contoso.pem", keypair.certificate_pem, "certificate for Apple's portal")
+    token_file = write(
+        options.output / "contoso.p7m",
+        fake.issue_token(server, keypair.certificate_pem),
+        "server token from the fake portal",
+    )
+    token = Token.from_p7m(
+        token_file.read_bytes(), keypair, name="hq", apple_id="it@contoso.com", consented_at=clock()
+    )
+    say(str(token.health(clock())))
+
+    database = options.output / "fake.db"
+    for path in (database, *options.output.glob("fake.db-*")):
+        path.unlink(missing_ok=True)
+    with fake.serve() as apple, SQLiteStore(database) as store:
+        store.add_token(token)
+        say(f"Apple's service is played by {apple.base_url}")
+        with Client(token, base_url=apple.base_url, clock=clock) as client:
+            show_account(client)
+            syncer = Syncer(client, store, clock=clock, progress=show_progress)
+            assigner = Assigner(client, store, clock=clock, progress=show_progress)
+
+            step("2", "First sync: the whole fleet")
+            say(str(syncer.sync()))
+            say(f"devices whose enrollment would fail: {assigner.count_devices_at_risk():,}")
+
+            step("3", "Enrollment profile: defined at Apple and assigned to every Mac")
+            say(str(assigner.run(default=PROFILE)))
+
+            step("4", f"{SEVERAL_HOURS_LATER} hours later the fleet has changed")
+            clock.ahead = timedelta(hours=SEVERAL_HOURS_LATER)
+            serials = [record.serial_number for record in islice(store.devices("hq"), 5)]
+            fake.unassign(serials)
+            fake.add_devices(20, server=server)
+            say("in the portal: 5 Macs unassigned, 20 new ones assigned")
+            say(str(syncer.sync()))
+            say(str(assigner.run()))
+            say(f"devices by state: {show_counts(store)}")
+
+    step("5", "Documents")
+    write_documents(options.output)
+
+
+def with_apple(options: argparse.Namespace) -> None:
+    """Do the same with Apple's service; nothing is changed there unless ``--assign`` was given."""
+    step("1", "Server token")
+    passphrase = os.environ.get("PYADE_KEY_PASSPHRASE")
+    keypair = TokenKeypair.from_pem(options.key.read_bytes(), passphrase)
+    token = Token.from_p7m(
+        options.token.read_bytes(),
+        keypair,
+        name="quickstart",
+        apple_id=options.apple_id,
+        consented_at=datetime.now(UTC),
+    )
+    say(str(token.health(datetime.now(UTC))))
+    for finding in token.findings:
+        say(f"finding: {finding}")
+    with SQLiteStore(options.output / "ade.db") as store:
+        if token.name in {stored.name for stored in store.tokens()}:
+            store.replace_token(store.token(token.name).renew(token))
+        else:
+            store.add_token(token)
+        with Client(lambda: store.token(token.name), base_url=options.base_url) as client:
+            show_account(client)
+            assigner = Assigner(client, store, progress=show_progress)
+
+            step("2", "Sync")
+            say(str(Syncer(client, store, progress=show_progress).sync()))
+            say(f"devices by state: {show_counts(store, token.name)}")
+            say(f"devices whose enrollment would fail: {assigner.count_devices_at_risk():,}")
+
+            step("3", "Enrollment profile")
+            if options.assign:
+                say(str(assigner.run(default=PROFILE)))
+            else:
+                say("nothing was defined or assigned: give --assign to change Apple's side")
+
+    step("4", "Documents")
+    write_documents(options.output)
+
+
+class Clock:
+    """Real time, moved ahead on request: a sync may be asked for only every 15 minutes."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta(0)
+
+    def __call__(self) -> datetime:
+        """Return the time, UTC."""
+        return datetime.now(UTC) + self.ahead
+
+
+def write_documents(folder: Path) -> None:
+    """Write what Apple's service and two Macs would get."""
+    document = json.dumps(dep_profile.definition(PROFILE), indent=2)
+    write(folder / "dep-profile.json", document.encode(), "Apple's profile JSON")
+    signer = Signer.self_signed("Contoso MDM profiles")
+    for version, kind in (("13.0", "SCEP"), ("15.4", "ACME")):
+        mac = TargetMac(serial_number="C02EXAMPLE01", product="Mac14,2", version=version)
+        plist = build_enrollment_profile(PROFILE, SERVICE, mac, acme=ACME, scep=SCEP)
+        write(folder / f"enroll-{version}.mobileconfig", signer.sign(plist), f"signed, {kind} identity")
+    plan = PROFILE.plan("15.4")
+    write(folder / "plan-15.4.txt", f"{plan}\n".encode(), "what each setting does on macOS 15.4, and why")
+
+
+def show_account(client: Client) -> None:
+    """Print whose token this is."""
+    account = client.account()
+    say(f"organisation {account.org_name!r}, MDM server {account.server_name!r} ({account.server_uuid})")
+
+
+def show_counts(store: SQLiteStore, token_name: str = "hq") -> str:
+    """Return the number of devices by profile status, as text."""
+    counts = store.count_devices(token_name)
+    return ", ".join(f"{count:,} {status or 'unknown'}" for status, count in counts.items() if count)
+
+
+def show_progress(progress: Progress) -> None:
+    """Keep one line up to date on a terminal; print a line each where there is none."""
+    if sys.stdout.isatty():
+        print(f"   … {progress}".ljust(78), end="\r", flush=True)
+    else:
+        print(f"   … {progress}")
+
+
+def step(number: str, title: str) -> None:
+    """Print a heading."""
+    print(f"\n{number}. {title}")
+
+
+def say(text: str) -> None:
+    """Print *text*, indented."""
+    # Wide enough to cover a line of progress.
+    pad = 78 if sys.stdout.isatty() else 0
+    print("\n".join(f"   {line}".ljust(pad) for line in text.splitlines()))
+
+
+def write(path: Path, content: bytes, what: str) -> Path:
+    """Write a file and say so."""
+    path.write_bytes(content)
+    say(f"{path}  ({what})")
+    return path
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Return the options."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--output", type=Path, default=Path("quickstart-output"), help="folder for the results"
+    )
+    parser.add_argument("--devices", type=int, default=2_500, help="Macs in the fake fleet")
+    real = parser.add_argument_group("with Apple's real service (reads only, unless --assign is given)")
+    real.add_argument("--token", type=Path, help="the .p7m file from the portal")
+    real.add_argument(
+        "--key", type=Path, help="PEM file of TokenKeypair.to_pem (passphrase: PYADE_KEY_PASSPHRASE)"
+    )
+    real.add_argument("--apple-id", help="the Apple ID that downloaded the token")
+    real.add_argument("--base-url", default=BASE_URL, help="of Apple's service or a stand-in")
+    real.add_argument("--assign", action="store_true", help="define the profile at Apple and assign it")
+    options = parser.parse_args(arguments)
+    if options.token and not (options.key and options.apple_id):
+        parser.error("--token needs --key and --apple-id")
+    if not options.token and (options.key or options.assign or options.base_url != BASE_URL):
+        parser.error("--key, --base-url and --assign need --token")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())
