@@ -145,6 +145,15 @@ def test_the_mdm_payload_says_what_the_service_is(
     }
 
 
+def test_check_in_goes_to_the_server_url_unless_another_is_given(
+    profile: EnrollmentProfile, service: MdmService, acme: AcmeIssuer
+) -> None:
+    """Apple's default, so the key is left out."""
+    service = attrs.evolve(service, check_in_url="")
+    plist = plistlib.loads(build_enrollment_profile(profile, service, mac(), acme=acme))
+    assert "CheckInURL" not in payload(plist, "com.apple.mdm")
+
+
 @pytest.mark.parametrize("locked", [False, True])
 def test_a_locked_profile_cannot_be_removed(
     locked: bool, profile: EnrollmentProfile, service: MdmService, acme: AcmeIssuer

@@ -332,9 +332,9 @@ def _across(top: Payload, payloads: list[Payload]) -> Iterator[Problem]:
             if count > 1:
                 yield _error(key, value, "used once in the profile", "give each payload its own")
     identities = [str(part.get("PayloadUUID")) for part in payloads if part.get("PayloadType") in _IDENTITIES]
-    certificates = {
+    certificates = [
         str(part.get("PayloadUUID")) for part in payloads if part.get("PayloadType") in _CERTIFICATES
-    }
+    ]
     if len(identities) > 1:
         fix = "choose before the profile is made: it cannot hold a second choice"
         yield _error("PayloadContent", len(identities), "one identity payload", fix)
@@ -343,7 +343,7 @@ def _across(top: Payload, payloads: list[Payload]) -> Iterator[Problem]:
             yield from _references(payload, identities, certificates)
 
 
-def _references(payload: Payload, identities: list[str], certificates: set[str]) -> Iterator[Problem]:
+def _references(payload: Payload, identities: list[str], certificates: list[str]) -> Iterator[Problem]:
     reference = payload.get("IdentityCertificateUUID")
     if reference is not None and identities.count(reference) != 1:
         allowed = "the PayloadUUID of the ACME, SCEP or PKCS #12 payload in this profile"
