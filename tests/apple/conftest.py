@@ -52,7 +52,10 @@ class ScriptedApple:
             answer = self.script.pop(0)
         if isinstance(answer, Exception):
             raise answer
-        return answer if isinstance(answer, httpx.Response) else answer(request)
+        if isinstance(answer, httpx.Response):
+            # Anew each time: a response that one client has read is of no use to another.
+            return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
+        return answer(request)
 
     def transport(self) -> httpx.MockTransport:
         return httpx.MockTransport(self)

@@ -166,7 +166,8 @@ def _checked_url(base_url: str) -> httpx.URL:
     except httpx.InvalidURL:
         url = httpx.URL("")
     # Not shown if it may hold a password.
-    if url.scheme not in ("http", "https") or not url.host or url.userinfo or url.query or url.fragment:
+    is_service = url.scheme in ("http", "https") and url.host and (url.port or 0) < 65536
+    if not is_service or url.userinfo or url.query or url.fragment:
         shown = repr(base_url) if "@" not in base_url else "(not shown)"
         detail = f"base_url {shown}: http or https, a host and perhaps a path is allowed"
         raise InvalidRequestError(_CONFIGURE, 0, "", detail, f"leave it out for {BASE_URL}")
