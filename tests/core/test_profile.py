@@ -215,7 +215,16 @@ def test_an_odd_account_name_is_found() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"secret-bytes", plistlib.dumps(["x"]), plistlib.dumps({"SALTED-SHA512-PBKDF2": {"entropy": b""}})],
+    [
+        b"",
+        b"secret-bytes",
+        b"<?xml version='1.0'?><plist><dict>",
+        b"<plist><date>x</date></plist>",
+        b"<plist><key>x</key></plist>",
+        b"bplist00\xff\xff",
+        plistlib.dumps(["x"]),
+        plistlib.dumps({"SALTED-SHA512-PBKDF2": {"entropy": b""}}),
+    ],
 )
 def test_a_password_hash_that_no_mac_takes_is_found_and_not_shown(data: bytes) -> None:
     profile = make(administrator=AdministratorAccount("localadmin", password_hash=data))

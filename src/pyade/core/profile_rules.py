@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, urlsplit
+from xml.parsers.expat import ExpatError
 
 from pyade.core.accounts import (
     ACCOUNT_NAME_VARIABLE,
@@ -69,6 +70,16 @@ _PARTS: Final[tuple[tuple[str, type, dict[str, type]], ...]] = (
     ),
 )
 _KIND_NAMES: Final[dict[type, str]] = {str: "text", bool: "True or False"}
+# What plistlib lets through of the errors of the parsers and of its own on content that is no property list.
+_UNREADABLE: Final = (
+    ValueError,
+    ExpatError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    RecursionError,
+)
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 _RESERVED_ACCOUNTS: Final = ("root", "daemon", "nobody")
 _SHOWN: Final = 80
@@ -354,7 +365,7 @@ def _is_password_hash(data: bytes) -> bool:
     """Return True if *data* has the form that macOS reads; never say what is in it."""
     try:
         content = plistlib.loads(data)
-    except (ValueError, plistlib.InvalidFileException, SyntaxError, OverflowError):
+    except _UNREADABLE:
         return False
     inner = content.get("SALTED-SHA512-PBKDF2") if isinstance(content, dict) and len(content) == 1 else None
     return isinstance(inner, dict) and (
