@@ -136,13 +136,11 @@ def _why(record: DeviceRecord, wanted_uuid: str) -> Reason:
     attempt, status = record.attempt, record.device.profile_status
     if attempt is not None and _is_same(attempt.profile_uuid, wanted_uuid):
         return Reason.RETRY
+    if profile_of(record) != NO_PROFILE:
+        return Reason.OTHER_PROFILE
     if status == ProfileStatus.REMOVED:
         return Reason.REMOVED
-    if status not in (ProfileStatus.ASSIGNED, ProfileStatus.PUSHED):
-        return Reason.NO_PROFILE
-    return (
-        Reason.REASSIGNED if _is_same(record.device.profile_uuid or "", wanted_uuid) else Reason.OTHER_PROFILE
-    )
+    return Reason.REASSIGNED if _is_reassigned(record) else Reason.NO_PROFILE
 
 
 def has_profile(record: DeviceRecord, wanted_uuid: str) -> bool:

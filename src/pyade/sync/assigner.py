@@ -8,6 +8,7 @@ from itertools import islice
 
 import anyio.to_thread
 
+from pyade.apple.connection import utc_now
 from pyade.core.assignment import is_at_risk
 from pyade.core.flow import drive, drive_async
 from pyade.core.inventory import DeviceRecord
@@ -15,7 +16,7 @@ from pyade.core.profile import EnrollmentProfile
 from pyade.storage.protocol import Store
 from pyade.sync.assign_report import AssignReport
 from pyade.sync.assignment_flow import Assignment
-from pyade.sync.drivers import AsyncCaller, AsyncPerformer, Caller, Performer, utc_now
+from pyade.sync.drivers import AsyncCaller, AsyncPerformer, Caller, Performer
 from pyade.sync.steps import Progress
 
 _SLICE = 500

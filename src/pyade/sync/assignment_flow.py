@@ -77,7 +77,7 @@ class Assignment:
         started_at = yield from ask(Now())
         return (yield from self._by_hand(NO_PROFILE, _distinct(serials), started_at))
 
-    # -- profiles -------------------------------------------------------------------------------------------
+    # Profiles
 
     def _definitions(self) -> Flow[Definitions]:
         return (yield from ask(InStore(lambda store: Definitions(store.profiles(self._token_name)))))
@@ -110,7 +110,7 @@ class Assignment:
     def _remember(self, defined: DefinedProfile) -> Flow[None]:
         yield from ask(InStore(lambda store: store.save_profile(self._token_name, defined)))
 
-    # -- devices --------------------------------------------------------------------------------------------
+    # Devices
 
     def _by_hand(self, uuid: str, serials: Sequence[str], started_at: datetime) -> Flow[AssignReport]:
         plan = yield from ask(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 import anyio.to_thread
@@ -41,11 +41,6 @@ class AsyncCaller(Protocol):
     async def call(self, call: Call[T]) -> T:
         """Send *call* and return what it decodes to."""
         ...
-
-
-def utc_now() -> datetime:
-    """Return the time of this machine, UTC."""
-    return datetime.now(UTC)
 
 
 def ignore(progress: Progress) -> None:

@@ -115,7 +115,7 @@ class SyncRun:
             if state.running_since == self._started_at:
                 yield from self._save(attrs.evolve(state, running_since=None))
 
-    # -- start ----------------------------------------------------------------------------------------------
+    # Start
 
     def _begun(self, decision: Decision, now: datetime) -> SyncState:
         state = attrs.evolve(self._state, run_at=now, running_since=now, continues=False, last_error="")
@@ -141,7 +141,7 @@ class SyncRun:
             return attrs.evolve(state, listing_since=now)
         return state
 
-    # -- pages ----------------------------------------------------------------------------------------------
+    # Pages
 
     def _pages_to_the_end(self, started_at: datetime) -> Flow[Ending]:
         if self._state.phase is SyncPhase.SYNC and self._state.listing_since is not None:
@@ -221,7 +221,7 @@ class SyncRun:
         # The last cursor of a list is the first one of the changes: sending it again is no repetition.
         self._sent.clear()
 
-    # -- cursors that Apple refuses -------------------------------------------------------------------------
+    # Cursors that Apple refuses
 
     def _exhausted(self) -> Flow[Ending | None]:
         """Go on to the changes with the same cursor; for them it means that there is nothing new."""
@@ -248,7 +248,7 @@ class SyncRun:
         yield from self._save(self._with_action(lost, decision, now))
         return None
 
-    # -- end ------------------------------------------------------------------------------------------------
+    # End
 
     def _finish(self, ending: Ending) -> Flow[SyncReport]:
         now = yield from ask(Now())

@@ -8,10 +8,11 @@ from datetime import datetime
 
 import anyio
 
+from pyade.apple.connection import utc_now
 from pyade.core.flow import drive, drive_async
 from pyade.core.policy import SyncPolicy, Trigger
 from pyade.storage.protocol import Store
-from pyade.sync.drivers import AsyncCaller, AsyncPerformer, Caller, Performer, utc_now
+from pyade.sync.drivers import AsyncCaller, AsyncPerformer, Caller, Performer
 from pyade.sync.flow import SyncRun
 from pyade.sync.report import SyncReport
 from pyade.sync.steps import Progress

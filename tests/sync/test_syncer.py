@@ -1,0 +1,336 @@
+"""Whole syncs against the fake service, through every driver."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+
+from pyade.core.inventory import SyncPhase
+from pyade.core.policy import SyncAction, SyncPolicy
+from pyade.errors import ExpiredCursorError, ServerError, TermsError, TransportError, UnknownTokenError
+from pyade.sync import Ending, Phase
+from pyade.testing import Fault
+
+if TYPE_CHECKING:
+    from tests.sync.conftest import World
+
+FETCH, SYNC = "POST /server/devices", "POST /devices/sync"
+
+
+def test_the_first_sync_brings_the_whole_fleet(world: World) -> None:
+    """2,500 Macs in three pages, then the changes, in one run."""
+    world.apple.add_devices(2_500, server="hq")
+    report = world.sync()
+    assert (report.action, report.ending) == (SyncAction.FULL, Ending.CAUGHT_UP)
+    assert report.is_complete
+    assert not report.continues
+    assert (report.pages, report.devices, report.changes.added) == (4, 2_500, 2_500)
+    assert world.listed() == world.at_apple()
+    assert (world.requests(FETCH), world.requests(SYNC)) == (3, 1)
+    assert [(p.phase, p.pages, p.devices) for p in world.seen] == [
+        (Phase.FETCH, 1, 1_000),
+        (Phase.FETCH, 2, 2_000),
+        (Phase.FETCH, 3, 2_500),
+        (Phase.SYNC, 4, 2_500),
+    ]
+    assert str(world.seen[0]) == "hq: fetch, 1,000 devices in 1 requests"
+    state = world.state
+    assert (state.phase, state.listing_since, state.running_since) == (SyncPhase.SYNC, None, None)
+    assert (state.last_error, state.succeeded_at) == ("", world.clock())
+
+
+def test_an_empty_server_is_in_step_after_one_run(world: World) -> None:
+    report = world.sync()
+    assert report.is_complete
+    assert report.changes.added == 0
+
+
+def test_the_changes_follow_later(world: World) -> None:
+    first, second, third = world.apple.add_devices(3, server="hq")
+    world.sync()
+    world.later(minutes=20)
+    world.apple.unassign([first])
+    world.apple.edit_device(second, asset_tag="A-1")
+    world.apple.add_devices(1, server="hq", serials=["NEW"])
+    report = world.sync()
+    assert report.action is SyncAction.DELTA
+    changes = report.changes
+    assert (changes.added, changes.modified, changes.released) == (1, 1, 1)
+    assert world.listed() == world.at_apple()
+    assert world.listed().keys() == {second, third, "NEW"}
+    assert world.record(first).is_released
+    assert world.record(second).device.asset_tag == "A-1"
+    assert world.requests(FETCH) == 1
+
+
+def test_too_early_is_a_report_and_no_request(world: World) -> None:
+    world.sync()
+    started = world.clock()
+    world.apple.clear_requests()
+    world.later(minutes=5)
+    report = world.sync()
+    assert report.action is SyncAction.WAIT
+    assert report.ending is Ending.NOT_STARTED
+    assert report.next_allowed_at == started + timedelta(minutes=15)
+    assert report.next_automatic_at == started + timedelta(hours=24)
+    assert not report.is_complete
+    assert world.apple.requests == ()
+    assert world.sync(full=True).next_allowed_at == started + timedelta(days=7)
+    assert world.sync(automatic=True).action is SyncAction.WAIT
+    assert world.state.run_at == started
+
+
+def test_a_run_under_way_is_reported_with_its_start(world: World) -> None:
+    since = world.clock()
+    world.store.save_sync_state("hq", attrs.evolve(world.state, running_since=since, run_at=since))
+    report = world.later(minutes=14).sync()
+    assert (report.action, report.running_since) == (SyncAction.RUNNING, since)
+    assert world.apple.requests == ()
+    assert world.later(minutes=1).sync().is_complete
+
+
+def test_a_full_sync_releases_what_apple_no_longer_lists(world: World) -> None:
+    """Changes that Apple's sync never mentioned are found, and reported as such."""
+    kept, gone = world.apple.add_devices(2, server="hq")
+    world.sync()
+    world.later(days=7)
+    world.apple.faults.hide_from_sync(["SILENT"], "hq")
+    world.apple.add_devices(server="hq", serials=["SILENT"])
+    world.apple.unassign([gone], announce=False)
+    report = world.sync(automatic=True)
+    assert report.action is SyncAction.FULL
+    assert (report.changes.added, report.changes.released) == (1, 1)
+    assert report.notes == ("1 devices came only with the full list",)
+    assert world.listed().keys() == {kept, "SILENT"}
+    assert world.record(gone).is_released
+
+
+@pytest.mark.parametrize(
+    ("fault", "word"), [("expire_cursors", "expired"), ("forget_cursors", "not recognised")]
+)
+def test_a_lost_cursor_leads_to_a_recovery(world: World, fault: str, word: str) -> None:
+    """The full list is fetched in the same run, flagged, and does not count as the weekly one."""
+    kept, gone = world.apple.add_devices(2, server="hq")
+    world.sync()
+    full_sync_at = world.state.full_sync_at
+    world.later(days=2)
+    world.apple.unassign([gone])
+    getattr(world.apple.faults, fault)("hq")
+    report = world.sync()
+    assert (report.action, report.ending) == (SyncAction.RECOVERY, Ending.CAUGHT_UP)
+    assert report.notes == (f"cursor {word}: full list fetched",)
+    assert world.listed().keys() == {kept}
+    assert world.state.full_sync_at == full_sync_at
+    assert world.state.recovery_at == world.clock()
+    assert (
+        world.sync(full=True).next_allowed_at == full_sync_at + timedelta(days=7) if full_sync_at else False
+    )
+
+
+def test_a_second_recovery_waits_a_day(world: World) -> None:
+    """The run ends without an error, says when it goes on, and sends nothing before."""
+    world.apple.add_devices(2, server="hq")
+    world.sync()
+    world.later(hours=1)
+    world.apple.faults.expire_cursors("hq")
+    recovered_at = world.clock()
+    assert world.sync().action is SyncAction.RECOVERY
+    world.later(hours=1)
+    world.apple.faults.expire_cursors("hq")
+    report = world.sync()
+    assert (report.ending, report.notes) == (Ending.NO_CURSOR, ("cursor expired",))
+    assert report.next_allowed_at == recovered_at + timedelta(hours=24)
+    assert "not allowed yet" in world.state.last_error
+    world.later(hours=1)
+    waiting = world.sync()
+    assert (waiting.action, waiting.next_allowed_at) == (SyncAction.WAIT, recovered_at + timedelta(hours=24))
+    world.later(hours=22)
+    assert world.sync().action is SyncAction.RECOVERY
+
+
+def test_a_cursor_that_is_lost_for_ever_ends_the_run(world: World) -> None:
+    """One full list per run, even if Apple refuses its cursors, too."""
+    world.apple.add_devices(2, server="hq")
+    world.sync()
+    world.later(hours=1)
+    world.apple.script(SYNC, Fault.refused("EXPIRED_CURSOR"), forever=True)
+    with pytest.raises(ExpiredCursorError):
+        world.sync()
+    assert (world.requests(FETCH), world.requests(SYNC)) == (2, 3)
+    assert world.state.running_since is None
+
+
+def test_a_repeated_cursor_stops_the_run_and_keeps_the_data(world: World) -> None:
+    """Apple is asked once more in the next run, not in a loop."""
+    world.apple.add_devices(1_500, server="hq")
+    world.apple.script(FETCH, None, Fault.repeated_cursor())
+    report = world.sync()
+    assert report.ending is Ending.REPEATED_CURSOR
+    assert (report.pages, report.changes.added) == (2, 1_500)
+    assert not report.continues
+    assert report.next_allowed_at == report.started_at + timedelta(minutes=15)
+    assert report.next_automatic_at == report.started_at + timedelta(hours=24)
+    assert world.requests(FETCH) == 2
+    assert len(world.listed()) == 1_500
+    later = world.later(minutes=15).sync()
+    assert (later.action, later.ending) == (SyncAction.RESUME_FULL, Ending.CAUGHT_UP)
+    assert world.listed() == world.at_apple()
+
+
+def test_a_cursor_that_is_repeated_in_every_run_counts_as_lost(world: World) -> None:
+    world.apple.add_devices(1, server="hq")
+    world.sync()
+    world.apple.script(SYNC, *[Fault.repeated_cursor()] * 3)
+    endings = [world.later(minutes=15).sync().ending for _ in range(3)]
+    assert endings == [Ending.REPEATED_CURSOR] * 3
+    assert world.state.repeats == 3
+    report = world.later(minutes=15).sync()
+    assert (report.action, report.is_complete) == (SyncAction.RECOVERY, True)
+    assert "repeated its cursor in 3 runs" in report.reason
+    assert world.state.repeats == 0
+
+
+def test_a_fetch_cursor_that_is_exhausted_leads_to_the_changes(world: World) -> None:
+    """Nothing is released, since the last page was never seen."""
+    world.apple.add_devices(1_500, server="hq")
+    world.sync()
+    (gone,) = list(world.listed())[:1]
+    world.later(days=7)
+    world.apple.unassign([gone], announce=False)
+    world.apple.script(FETCH, None, Fault.refused("EXHAUSTED_CURSOR"))
+    report = world.sync(full=True)
+    assert report.is_complete
+    assert report.changes.released == 0
+    assert report.notes == ("Apple ended the full list without a last page: nothing was released",)
+    assert (world.state.phase, world.state.listing_since) == (SyncPhase.SYNC, None)
+
+
+def test_an_exhausted_sync_cursor_means_nothing_new(world: World) -> None:
+    world.sync()
+    cursor = world.state.cursor
+    world.apple.script(SYNC, Fault.refused("EXHAUSTED_CURSOR"))
+    report = world.later(minutes=15).sync()
+    assert (report.ending, report.pages) == (Ending.CAUGHT_UP, 0)
+    assert world.state.cursor == cursor
+    assert "nothing new" in str(report)
+
+
+def test_an_error_on_page_three_keeps_two_pages_and_the_next_run_goes_on(world: World) -> None:
+    world.apple.add_devices(4_500, server="hq")
+    world.apple.script(FETCH, None, None, *[Fault.server_error()] * 4)
+    with pytest.raises(ServerError) as failure:
+        world.sync()
+    assert failure.value.__notes__ == ["hq: 2 pages were committed before"]
+    state = world.state
+    assert len(world.listed()) == 2_000
+    assert (state.running_since, state.phase) == (None, SyncPhase.FETCH)
+    assert state.last_error.startswith("ServerError: fetch devices")
+    assert world.sync().action is SyncAction.WAIT
+    full_sync_at = state.full_sync_at
+    report = world.later(minutes=15).sync()
+    assert (report.action, report.pages, report.changes.added) == (SyncAction.RESUME_FULL, 4, 2_500)
+    assert world.listed() == world.at_apple()
+    assert world.state.full_sync_at == full_sync_at
+    assert world.state.last_error == ""
+
+
+def test_a_list_without_a_first_page_begins_when_it_is_asked_again(world: World) -> None:
+    """What was assigned and removed in between must not be taken for older than the list."""
+    world.apple.script(FETCH, *[Fault.dropped(effect=False)] * 4)
+    with pytest.raises(TransportError):
+        world.sync()
+    failed = world.state
+    world.apple.add_devices(3, server="hq")
+    report = world.later(hours=1).sync()
+    assert (report.action, report.is_complete) == (SyncAction.RESUME_FULL, True)
+    assert world.state.full_sync_at == failed.full_sync_at
+    assert world.listed() == world.at_apple()
+
+
+def test_terms_that_were_not_accepted_come_back_as_their_own_error(world: World) -> None:
+    world.apple.faults.change_terms()
+    with pytest.raises(TermsError):
+        world.sync()
+    assert world.state.last_error.startswith("TermsError")
+    world.apple.faults.accept_terms()
+    assert world.later(minutes=15).sync().is_complete
+
+
+def test_a_run_ends_at_the_first_page_boundary_after_its_time(world: World) -> None:
+    """The next run continues at once, without a cooldown and as the same full sync."""
+    world.apple.add_devices(3_500, server="hq")
+    world.on_page = lambda: world.clock.advance(minutes=7.5)
+    report = world.sync()
+    world.on_page = lambda: None
+    assert report.ending is Ending.TIME_LIMIT
+    assert report.continues
+    assert report.pages == 2
+    assert report.next_allowed_at == report.next_automatic_at == report.finished_at
+    assert len(world.listed()) == 2_000
+    full_sync_at = world.state.full_sync_at
+    rest = world.sync(automatic=True)
+    assert (rest.action, rest.pages, rest.is_complete) == (SyncAction.RESUME_FULL, 3, True)
+    assert world.state.full_sync_at == full_sync_at
+    assert world.sync().action is SyncAction.WAIT
+    assert world.listed() == world.at_apple()
+
+
+def test_pages_per_run_are_bounded(world: World) -> None:
+    world.policy = SyncPolicy(max_pages_per_run=2)
+    world.apple.add_devices(2_500, server="hq")
+    report = world.sync()
+    assert (report.ending, report.pages, report.continues) == (Ending.PAGE_LIMIT, 2, False)
+    assert world.sync().action is SyncAction.WAIT
+    assert world.later(minutes=15).sync().pages == 2
+    assert world.listed() == world.at_apple()
+
+
+def test_the_same_page_twice_changes_nothing(world: World) -> None:
+    first, second = world.apple.add_devices(2, server="hq")
+    world.sync()
+    world.later(minutes=20)
+    world.apple.unassign([first])
+    world.sync()
+    world.apple.faults.repeat_records([first], "hq")
+    report = world.later(minutes=20).sync()
+    assert (report.devices, report.changes.released, report.changes.unchanged) == (1, 0, 1)
+    assert world.listed().keys() == {second}
+
+
+def test_a_clock_that_was_moved_back_is_repaired(world: World) -> None:
+    world.later(days=300).sync()
+    world.clock.advance(days=-300)
+    assert world.sync().action is SyncAction.WAIT
+    assert world.state.run_at == world.clock()
+    assert world.later(minutes=15).sync().is_complete
+
+
+def test_records_without_a_serial_number_are_reported(world: World) -> None:
+    page = {"devices": [{"model": "?"}], "cursor": "x", "more_to_follow": False}
+    world.apple.script(FETCH, Fault.answered(json=page))
+    world.apple.script(SYNC, Fault.answered(json={**page, "devices": []}))
+    assert world.sync().notes == ("1 records without a serial number were left out",)
+
+
+def test_a_token_must_be_in_the_store(world: World) -> None:
+    world.store.remove_token("hq")
+    with pytest.raises(UnknownTokenError):
+        world.sync()
+
+
+def test_a_report_reads_like_one(world: World) -> None:
+    world.apple.add_devices(1_200, server="hq")
+    assert str(world.sync()).splitlines() == [
+        "hq: full sync (the first sync is a full one)",
+        "  3 pages with 1,200 records in 0.0 s: 1,200 added",
+        "  caught up with Apple",
+        "  next: on request from 2025-01-01 00:15:00 UTC, automatically from 2025-01-02 00:00:00 UTC",
+    ]
+    assert str(world.sync()).splitlines() == [
+        "hq: not synced (a sync runs once in 15 minutes)",
+        "  nothing was sent",
+        "  next: on request from 2025-01-01 00:15:00 UTC, automatically from 2025-01-02 00:00:00 UTC",
+    ]
