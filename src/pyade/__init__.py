@@ -2,7 +2,8 @@
 
 The names that most programs need are here. The rest is one room away: ``pyade.errors`` (every error),
 ``pyade.storage`` (where tokens and devices are kept), ``pyade.builders`` (Apple's documents),
-``pyade.crypto`` (keys and signatures), ``pyade.apple`` (each call of Apple's service), ``pyade.testing`` (fakes).
+``pyade.crypto`` (keys and signatures), ``pyade.apple`` (each call of Apple's service) and
+``pyade.testing`` (fakes).
 """
 
 from pyade.apple.auth import SessionCache
