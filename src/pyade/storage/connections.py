@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -98,8 +99,18 @@ class Connections:
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")  # what was committed survives a power failure too
+        deadline = time.monotonic() + self._busy_timeout_s
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as exc:
+                # Here alone SQLite does not wait by itself while another process opens the same new file.
+                if not _is_busy(exc) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.005)
+            else:
+                return
 
     def _check_usable(self) -> None:
         if self._closed:
@@ -115,18 +126,28 @@ class Connections:
             yield
         except sqlite3.Error as exc:
             raise StoreError(f"{self.path}: {self._explanation(exc)}") from exc
+        except UnicodeEncodeError:
+            raise StoreError(f"{self.path}: a text to store is not valid Unicode") from None
         except OSError as exc:
             raise StoreError(
                 f"{self.path}: {exc.strerror}: choose a path in a folder that exists and is writable"
             ) from exc
 
     def _explanation(self, exc: sqlite3.Error) -> str:
-        code = getattr(exc, "sqlite_errorcode", 0) & 0xFF  # the rest is the extended code
-        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        if _is_busy(exc):
             return f"another process was writing for more than {self._busy_timeout_s:g} seconds: try again"
-        if code == sqlite3.SQLITE_NOTADB:
+        if _primary_code(exc) == sqlite3.SQLITE_NOTADB:
             return "not a SQLite file: choose another path"
         return f"{getattr(exc, 'sqlite_errorname', type(exc).__name__)}: {exc}"
+
+
+def _is_busy(exc: sqlite3.Error) -> bool:
+    return _primary_code(exc) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _primary_code(exc: sqlite3.Error) -> int:
+    code: int = getattr(exc, "sqlite_errorcode", 0)  # absent where Python, not SQLite, found the fault
+    return code & 0xFF
 
 
 def _create_private(path: str) -> None:

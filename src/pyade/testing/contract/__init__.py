@@ -177,6 +177,7 @@ class StoreContract(PagePromises, FullSyncPromises, ReadingPromises, AttemptProm
             continues=True,
             succeeded_at=next(times),
             last_error="Übertragung abgebrochen",
+            repeats=3,
         )
         stored = store.save_sync_state("hq", state)
         assert stored == attrs.evolve(state, revision=1)

@@ -1,0 +1,116 @@
+"""Stores that break a promise fail the contract suite, each at the test of that promise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import attrs
+import pytest
+
+from pyade.core.device import Device
+from pyade.core.inventory import ChangeCounts, Source, SyncState
+from pyade.storage import MemoryStore, Store
+
+SUITE = """
+import pytest
+from pyade.testing.contract import StoreContract
+
+class TestBroken(StoreContract):
+    shared = False
+
+    @pytest.fixture
+    def make_store(self, broken):
+        return broken
+"""
+
+
+class CursorFirst(MemoryStore):
+    def commit_page(
+        self, token_name: str, devices: Sequence[Device], *, source: Source, state: SyncState, now: datetime
+    ) -> tuple[SyncState, ChangeCounts]:
+        saved = self.save_sync_state(token_name, state)
+        return super().commit_page(token_name, devices, source=source, state=saved, now=now)
+
+
+class PageFirst(MemoryStore):
+    def commit_page(
+        self, token_name: str, devices: Sequence[Device], *, source: Source, state: SyncState, now: datetime
+    ) -> tuple[SyncState, ChangeCounts]:
+        stored = self.sync_state(token_name)
+        _, counts = super().commit_page(token_name, devices, source=source, state=stored, now=now)
+        return self.save_sync_state(token_name, attrs.evolve(state, revision=stored.revision + 1)), counts
+
+
+class LastWriterWins(MemoryStore):
+    def commit_page(
+        self, token_name: str, devices: Sequence[Device], *, source: Source, state: SyncState, now: datetime
+    ) -> tuple[SyncState, ChangeCounts]:
+        latest = attrs.evolve(state, revision=self.sync_state(token_name).revision)
+        return super().commit_page(token_name, devices, source=source, state=latest, now=now)
+
+
+class LastArrivalWins(MemoryStore):
+    def commit_page(
+        self, token_name: str, devices: Sequence[Device], *, source: Source, state: SyncState, now: datetime
+    ) -> tuple[SyncState, ChangeCounts]:
+        undated = [attrs.evolve(device, op_date=None) for device in devices]
+        return super().commit_page(token_name, undated, source=source, state=state, now=now)
+
+
+class Forgetful(MemoryStore):
+    """Sound, but not durable, which it claims to be."""
+
+
+class Recorder:
+    """A pytest plugin that hands the broken store to the suite and notes what failed."""
+
+    def __init__(self, make_store: Callable[[], Store]) -> None:
+        self.make_store = make_store
+        self.failed: set[str] = set()
+        self.passed = 0
+
+    @pytest.fixture
+    def broken(self) -> Callable[[], Store]:
+        return self.make_store
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.failed.add(report.nodeid.partition("::TestBroken::")[2].partition("[")[0])
+        elif report.when == "call":
+            self.passed += report.passed
+
+
+@pytest.mark.parametrize(
+    ("broken", "expected"),
+    [
+        (
+            CursorFirst,
+            {"test_page_that_breaks_leaves_no_cursor", "test_page_and_state_are_committed_together"},
+        ),
+        (PageFirst, {"test_state_that_breaks_leaves_no_page"}),
+        (LastWriterWins, {"test_older_revision_is_refused"}),
+        (
+            LastArrivalWins,
+            {"test_newest_operation_wins_across_pages", "test_list_does_not_overwrite_newer_events"},
+        ),
+        (Forgetful, {"test_reopened_store_holds_everything"}),
+    ],
+)
+def test_broken_store_is_found_out(broken: type[MemoryStore], expected: set[str], tmp_path: Path) -> None:
+    module = tmp_path / "test_suite.py"
+    module.write_text(SUITE)
+    recorder = Recorder(broken)
+    options = [
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        "--import-mode=importlib",
+        f"--rootdir={tmp_path}",
+    ]
+    assert pytest.main([*options, str(module)], plugins=[recorder]) == pytest.ExitCode.TESTS_FAILED
+    assert recorder.failed >= expected
+    assert recorder.passed > 40, "the suite tells promises apart"

@@ -1,0 +1,388 @@
+"""What the SQLite store promises beyond the contract: its file, its locks, its schema."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pyade.core.device import Device
+from pyade.core.inventory import DeviceRecord, Source, SyncState
+from pyade.errors import StoreClosedError, StoreError, StoreVersionError
+from pyade.storage import SQLiteStore, documents
+from pyade.storage.schema import APPLICATION_ID, MIGRATIONS, migrate
+from pyade.testing.contract.examples import (
+    NOW,
+    commit,
+    example_device,
+    example_token,
+    fleet_of,
+    serials_of,
+)
+
+TWO_VERSIONS = (*MIGRATIONS, ("CREATE TABLE first (x)", "CREATE TABLE second (x)"))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ade.db"
+
+
+def raw(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, isolation_level=None)
+
+
+def run_python(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+# The file
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX file modes")
+def test_new_file_is_for_its_owner_only(path: Path) -> None:
+    before = os.umask(0)
+    try:
+        with SQLiteStore(path) as store:
+            store.add_token(example_token())
+            modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+    finally:
+        os.umask(before)
+    assert modes == {"ade.db": 0o600, "ade.db-wal": 0o600, "ade.db-shm": 0o600}
+
+
+def test_existing_file_keeps_its_mode(path: Path) -> None:
+    SQLiteStore(path).close()
+    path.chmod(0o640)
+    SQLiteStore(path).close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_path_may_be_text(path: Path) -> None:
+    with SQLiteStore(str(path)) as store:
+        assert repr(store) == f"SQLiteStore({str(path)!r})"
+    assert path.exists()
+
+
+def test_folder_that_is_missing_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"missing.ade\.db.*folder that exists"):
+        SQLiteStore(tmp_path / "missing" / "ade.db")
+
+
+def test_folder_as_file_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="SQLITE_CANTOPEN"):
+        SQLiteStore(tmp_path)
+
+
+def test_other_kind_of_file_is_refused_and_left_alone(path: Path) -> None:
+    path.write_text("not a database " * 100)
+    with pytest.raises(StoreError, match="not a SQLite file"):
+        SQLiteStore(path)
+    assert path.read_text() == "not a database " * 100
+
+
+def test_database_of_another_program_is_refused_and_left_alone(path: Path) -> None:
+    with raw(path) as connection:
+        connection.execute("CREATE TABLE theirs (x)")
+    connection.close()
+    with pytest.raises(StoreError, match="another program"):
+        SQLiteStore(path)
+    connection = raw(path)
+    assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("theirs",)]
+    connection.close()
+
+
+def test_store_uses_wal_and_survives_power_failures(path: Path) -> None:
+    with SQLiteStore(path) as store:
+        with store._connections.writing() as connection:
+            settings = {
+                name: connection.execute(f"PRAGMA {name}").fetchone()[0]
+                for name in ("journal_mode", "synchronous", "foreign_keys")
+            }
+        assert settings == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+    assert [file.name for file in path.parent.iterdir()] == ["ade.db"], "closing leaves one file"
+
+
+def test_stores_in_memory_are_apart() -> None:
+    with SQLiteStore(":memory:") as one, SQLiteStore(":memory:") as other:
+        one.add_token(example_token())
+        assert other.tokens() == ()
+
+
+def test_document_that_was_damaged_is_explained_without_its_content(path: Path) -> None:
+    with SQLiteStore(path) as store:
+        store.add_token(example_token())
+        commit(store, *fleet_of(1))
+        connection = raw(path)
+        connection.execute("UPDATE device SET document = '{\"token_name\": 5}'")
+        connection.execute('UPDATE token SET secrets = \'{"access_secret": ["hush"]}\'')
+        connection.close()
+        with pytest.raises(StoreError, match="cannot be read"):
+            store.device("hq", "C02000000")
+        with pytest.raises(StoreError, match="cannot be read") as caught:
+            store.token("hq")
+        assert "hush" not in str(caught.value)
+
+
+def test_value_without_json_form_is_explained_and_nothing_is_written(path: Path) -> None:
+    with SQLiteStore(path) as store:
+        store.add_token(example_token())
+        devices = [Device(serial_number="A"), Device(serial_number="B", extra={"x": object()})]
+        with pytest.raises(StoreError, match=r"no JSON form|not valid Unicode"):
+            store.commit_page("hq", devices, source=Source.FETCH, state=SyncState(), now=NOW)
+        with pytest.raises(StoreError, match=r"no JSON form|not valid Unicode"):
+            store.commit_page(
+                "hq", [Device(serial_number="\ud800")], source=Source.FETCH, state=SyncState(), now=NOW
+            )
+        assert serials_of(store) == []
+        assert store.sync_state("hq") == SyncState()
+
+
+def test_serial_numbers_with_odd_characters_are_kept_apart(path: Path) -> None:
+    odd = ["a", "a\0", "a\0b", "a'b", "a%", "A", "é", "e\u0301", " a"]
+    with SQLiteStore(path) as store:
+        store.add_token(example_token())
+        commit(store, *(Device(serial_number=serial) for serial in odd))
+        assert serials_of(store) == sorted(odd)
+        assert serials_of(store, serials=odd) == sorted(odd)
+
+
+# The schema
+
+
+def objects_of(path: Path) -> set[str]:
+    connection = raw(path)
+    try:
+        return {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    finally:
+        connection.close()
+
+
+def version_of(path: Path) -> tuple[int, int]:
+    connection = raw(path)
+    try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+    finally:
+        connection.close()
+    return version, application
+
+
+def test_new_file_has_the_newest_version(path: Path) -> None:
+    SQLiteStore(path).close()
+    assert version_of(path) == (len(MIGRATIONS), APPLICATION_ID)
+
+
+def test_newer_file_is_refused_and_left_alone(path: Path) -> None:
+    SQLiteStore(path).close()
+    connection = raw(path)
+    connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(StoreVersionError, match="upgrade pyade"):
+        SQLiteStore(path)
+    assert path.read_bytes() == before
+
+
+def test_older_file_migrates_and_keeps_its_content(path: Path) -> None:
+    with SQLiteStore(path) as store:
+        store.add_token(example_token())
+        commit(store, example_device())
+    connection = raw(path)
+    migrate(connection, TWO_VERSIONS)
+    migrate(connection, TWO_VERSIONS)
+    connection.close()
+    assert version_of(path)[0] == len(TWO_VERSIONS)
+    assert {"first", "second", "device", "token"} <= objects_of(path)
+    connection = raw(path)
+    assert connection.execute("SELECT serial_number FROM device").fetchall() == [("C02FULL00001",)]
+    connection.close()
+
+
+def test_failed_migration_leaves_the_old_version_usable(path: Path) -> None:
+    with SQLiteStore(path) as store:
+        store.add_token(example_token())
+    connection = raw(path)
+    with pytest.raises(sqlite3.OperationalError):
+        migrate(connection, (*MIGRATIONS, ("CREATE TABLE first (x)", "NO SUCH STATEMENT")))
+    assert not connection.in_transaction
+    connection.close()
+    assert version_of(path)[0] == len(MIGRATIONS)
+    assert "first" not in objects_of(path)
+    with SQLiteStore(path) as store:
+        assert store.tokens() == (example_token(),)
+
+
+CRASH_IN_MIGRATION = """
+import os, sqlite3, sys
+from pyade.storage.schema import MIGRATIONS, migrate
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.create_function("crash", 0, lambda: os._exit(9))
+migrate(connection, (*MIGRATIONS, ("CREATE TABLE first (x)", "DELETE FROM token", "SELECT crash()")))
+"""
+
+
+def test_crash_in_a_migration_leaves_the_old_version_usable(path: Path) -> None:
+    with SQLiteStore(path) as store:
+        store.add_token(example_token())
+    assert run_python(CRASH_IN_MIGRATION, path).returncode == 9
+    with SQLiteStore(path) as store:
+        assert store.tokens() == (example_token(),)
+    assert "first" not in objects_of(path)
+    connection = raw(path)
+    migrate(connection, TWO_VERSIONS)
+    connection.close()
+    assert {"first", "second"} <= objects_of(path)
+
+
+def test_crash_while_the_file_is_made_does_not_stop_the_next_start(path: Path) -> None:
+    code = CRASH_IN_MIGRATION.replace("DELETE FROM token", "SELECT 1")
+    assert run_python(code, path).returncode == 9
+    with SQLiteStore(path) as store:
+        store.add_token(example_token())
+        assert len(store.tokens()) == 1
+
+
+# Locks
+
+
+def test_reading_goes_on_while_another_process_writes(path: Path) -> None:
+    with SQLiteStore(path, busy_timeout_s=0.01) as store:
+        store.add_token(example_token())
+        commit(store, *fleet_of(2))
+        connection = raw(path)
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("DELETE FROM device")
+        assert serials_of(store) == ["C02000000", "C02000001"]
+        with pytest.raises(StoreError, match=r"another process was writing for more than 0\.01 seconds"):
+            commit(store, *fleet_of(3))
+        connection.execute("ROLLBACK")
+        connection.close()
+        commit(store, *fleet_of(3))
+        assert len(serials_of(store)) == 3
+
+
+@pytest.fixture
+def reader_of_unconverted_file(path: Path) -> Iterator[sqlite3.Connection]:
+    """Somebody reads a file that is not in WAL mode yet, so that nobody can convert it."""
+    SQLiteStore(path).close()
+    connection = raw(path)
+    connection.execute("PRAGMA journal_mode = DELETE")
+    connection.execute("BEGIN")
+    connection.execute("SELECT count(*) FROM token").fetchone()
+    yield connection
+    connection.close()
+
+
+def test_opening_waits_for_others_who_open(
+    path: Path, reader_of_unconverted_file: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: reader_of_unconverted_file.close())
+    with SQLiteStore(path) as store:
+        assert store.tokens() == ()
+
+
+def test_opening_does_not_wait_for_ever(path: Path, reader_of_unconverted_file: sqlite3.Connection) -> None:
+    with pytest.raises(StoreError, match="another process"):
+        SQLiteStore(path, busy_timeout_s=0)
+
+
+def test_iteration_holds_no_lock_and_no_snapshot(path: Path) -> None:
+    with SQLiteStore(path) as store:
+        store.add_token(example_token())
+        commit(store, *fleet_of(1200))
+        iteration = store.devices("hq")
+        next(iteration)
+        connection = raw(path)
+        busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        connection.close()
+        assert busy == 0, "a checkpoint needs that nobody reads"
+        assert sum(1 for _ in iteration) == 1199
+
+
+def test_store_refuses_to_work_in_a_forked_child(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with SQLiteStore(path) as store:
+        store.add_token(example_token())
+        monkeypatch.setattr("os.getpid", lambda: -1)
+        with pytest.raises(StoreError, match="each process"):
+            store.tokens()
+        with pytest.raises(StoreError, match="each process"):
+            store.remove_token("hq")
+        monkeypatch.undo()
+        assert store.tokens() == (example_token(),)
+
+
+def test_interrupted_write_is_rolled_back(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(record: DeviceRecord) -> str:
+        if record.serial_number == "C02000001":
+            raise KeyboardInterrupt
+        return encode(record)
+
+    encode = documents.encode_record
+    with SQLiteStore(path) as store:
+        store.add_token(example_token())
+        monkeypatch.setattr(documents, "encode_record", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            commit(store, *fleet_of(2), cursor="next")
+        monkeypatch.undo()
+        assert store.sync_state("hq") == SyncState()
+        assert serials_of(store) == []
+        commit(store, *fleet_of(2))
+
+
+def test_failed_opening_leaves_nothing_open(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    SQLiteStore(path).close()
+
+    def fail(connection: sqlite3.Connection) -> None:
+        raise StoreClosedError("injected")
+
+    monkeypatch.setattr("pyade.storage.connections.migrate", fail)
+    with pytest.raises(StoreClosedError, match="injected"):
+        SQLiteStore(path)
+    assert [file.name for file in path.parent.iterdir()] == ["ade.db"]
+
+
+# Memory
+
+MEASURE = """
+import resource, sys
+import attrs
+from pyade.core.device import Device
+from pyade.core.inventory import Source, SyncState
+from pyade.storage import SQLiteStore
+from pyade.testing.contract.examples import NOW, example_device, example_token
+
+with SQLiteStore(sys.argv[1]) as store:
+    store.add_token(example_token())
+    state = SyncState()
+    full = example_device()
+    for start in range(0, int(sys.argv[2]), 1000):
+        page = [attrs.evolve(full, serial_number=f"C{number:09}") for number in range(start, start + 1000)]
+        state, _ = store.commit_page("hq", page, source=Source.FETCH, state=state, now=NOW)
+    assert sum(1 for _ in store.devices("hq")) == int(sys.argv[2])
+    state = attrs.evolve(state, full_sync=1, listing_since=NOW)
+    assert store.finish_full_sync("hq", state=state, now=NOW)[1].released == int(sys.argv[2])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.fixture
+def peak_mib(tmp_path: Path) -> Callable[[int], float]:
+    def measure(devices: int) -> float:
+        done = run_python(MEASURE, tmp_path / f"{devices}.db", devices)
+        assert done.returncode == 0, done.stderr
+        return int(done.stdout) / 1024
+
+    return measure
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak memory in Linux' unit")
+def test_memory_does_not_grow_with_the_fleet(peak_mib: Callable[[int], float]) -> None:
+    assert peak_mib(15_000) - peak_mib(3_000) < 4
