@@ -1,7 +1,8 @@
 """Fakes to test with, shipped and supported; none of them needs pytest.
 
-``FakeApple`` is Apple's side of device assignment, ``FrozenClock`` a clock that moves only when told to. The
-contract that every store passes is in ``pyade.testing.contract``, which imports pytest and is not imported here.
+``FakeApple`` is Apple's side of device assignment, ``FrozenClock`` a clock that moves only when told to.
+The contract that every store passes is in ``pyade.testing.contract``, which imports pytest and is not
+imported here.
 """
 
 from pyade.testing.apple import (

@@ -20,7 +20,7 @@ class FrozenClock:
 
     def __init__(self, start: datetime = datetime(2025, 1, 1, tzinfo=UTC)) -> None:
         if start.tzinfo is None:
-            msg = f"start {start.isoformat()}: a timezone-aware time is needed, such as datetime(2025, 1, 1, tzinfo=UTC)"
+            msg = f"start {start.isoformat()}: a time with a time zone is needed, such as tzinfo=UTC"
             raise ValueError(msg)
         self._lock = threading.Lock()
         self._now = start.astimezone(UTC)

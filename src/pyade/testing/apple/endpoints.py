@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 import attrs
 import msgspec
 
+from pyade.testing.apple.model import Server
 from pyade.testing.apple.paging import Pager
-from pyade.testing.apple.portal import Server
 from pyade.testing.apple.profiles import Profiles, device_list
 from pyade.testing.apple.settings import AppleSettings
 from pyade.testing.apple.visibility import visible_account, visible_device

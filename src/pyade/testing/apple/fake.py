@@ -16,12 +16,13 @@ from pyade.testing.apple.faults import DeviceFaults, Fault, Faults, Script
 from pyade.testing.apple.http_server import LoopbackServer
 from pyade.testing.apple.identifiers import Identifiers
 from pyade.testing.apple.log import RequestRecord, request_record
+from pyade.testing.apple.model import Credentials, Server
 from pyade.testing.apple.paging import Pager
-from pyade.testing.apple.portal import Credentials, Portal, Server
+from pyade.testing.apple.portal import Portal
 from pyade.testing.apple.profiles import Profiles
 from pyade.testing.apple.sessions import Session, Sessions
 from pyade.testing.apple.settings import AppleSettings
-from pyade.testing.apple.token_file import TokenFileForm, build_token_file, rsa_certificate
+from pyade.testing.apple.token_file import TokenFileForm, accept_certificate, build_token_file
 from pyade.testing.apple.transport import FakeTransport
 from pyade.testing.apple.wire import (
     Answer,
@@ -52,9 +53,9 @@ class _Handling:
 class FakeApple(Portal):
     """Apple's device assignment service with its portal, in memory, for tests and demonstrations.
 
-    It keeps organisations, servers, devices, profiles, sessions and cursors, enforces Apple's limits and answers
-    as Apple does, through ``transport()`` in the same process or through ``serve()`` over real HTTP. A path that
-    it does not have is answered with 404 and shows in ``requests``.
+    It keeps organisations, servers, devices, profiles, sessions and cursors, enforces Apple's limits and
+    answers as Apple does, through ``transport()`` in the same process or through ``serve()`` over real HTTP.
+    A path that it does not have is answered with 404 and shows in ``requests``.
 
     Example::
 
@@ -65,7 +66,7 @@ class FakeApple(Portal):
             client.fetch_devices()
 
     Args:
-        clock: Returns the time, UTC; a ``FrozenClock`` makes every value reproducible. Left out, the real time.
+        clock: Returns the time, UTC; a ``FrozenClock`` makes every value reproducible. Left out, real time.
         seed: Other ids, secrets and cursors for each seed, the same ones for the same seed and clock.
         simulator: Behave like Apple's simulator instead of the production service.
 
@@ -138,9 +139,9 @@ class FakeApple(Portal):
             PortalError: The portal does not accept the certificate.
         """
         with self.lock:
-            certificate = rsa_certificate(certificate_pem)
+            upload = accept_certificate(certificate_pem)
             credentials = self.generate_token(server, change_consumer_key=change_consumer_key)
-            return build_token_file(credentials, certificate, self.identifiers, **form)
+            return build_token_file(credentials, upload, self.identifiers, **form)
 
     def credentials_issued(self, credentials: Credentials) -> None:
         """Accept *credentials* in ``/session`` from now on."""
@@ -149,7 +150,7 @@ class FakeApple(Portal):
     # The web service
 
     def transport(self) -> FakeTransport:
-        """Return an httpx transport, for synchronous and asynchronous clients alike, that leads to this fake."""
+        """Return an httpx transport that leads to this fake, for synchronous and asynchronous clients."""
         return FakeTransport(self.handle, self.clock)
 
     def serve(self, *, real_delays: bool = False) -> LoopbackServer:
@@ -165,7 +166,7 @@ class FakeApple(Portal):
 
         Args:
             endpoint: Method and path, such as ``POST /devices/sync``, or ``*`` for any request.
-            faults: One per request, in order; None lets a request through. Without any, what waits is forgotten.
+            faults: One per request, in order; None lets a request through. Without any, none wait any more.
             forever: True if the last one holds for all requests after it.
 
         Raises:

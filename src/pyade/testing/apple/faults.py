@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import msgspec
 
-from pyade.testing.apple.portal import Organization, PortalError, Server
+from pyade.testing.apple.model import Organization, PortalError, Server
 from pyade.testing.apple.wire import JSON_TYPE, TEXT_TYPE, Answer, code_answer, reason
 
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ class Faults:
     def rotate_session(self, times: int | None = 1, *, grace_seconds: float | None = None) -> None:
         """Let the next *times* answers of ordinary calls carry a new session, None for every answer.
 
-        The old value is good for one more request or, with *grace_seconds*, for that long. 0 *times* stops it.
+        The old value is good for one more request or, with *grace_seconds*, for that long. 0 *times* stops.
         """
         with self._apple.lock:
             self._apple.rotation.left, self._apple.rotation.grace_seconds = times, grace_seconds
@@ -293,19 +293,20 @@ class Faults:
         """Let the next sync deliver the last operation of each of *serials* once more, with its old date.
 
         Raises:
-            PortalError: Nothing ever happened to one of them on that server.
+            PortalError: Nothing ever happened to one of them.
         """
         with self._apple.lock:
+            missing = set(wanted := list(serials))
             for found in self._servers(server):
                 last = {operation.serial_number: operation for operation in found.operations}
-                for serial in serials:
-                    if serial not in last:
-                        msg = f"nothing ever happened to {serial!r} on the server {found.name!r}"
-                        raise PortalError(msg)
-                    found.operations.append(last[serial])
+                found.operations.extend(last[serial] for serial in wanted if serial in last)
+                missing -= last.keys()
+            if missing:
+                msg = f"nothing ever happened to {', '.join(sorted(missing))} on these servers"
+                raise PortalError(msg)
 
     def hide_from_sync(self, serials: Iterable[str], server: Server | str | None = None) -> None:
-        """Leave *serials* out of sync, while fetch and device details show them; replaces an earlier choice."""
+        """Leave *serials* out of sync, while fetch and details show them; replaces an earlier choice."""
         with self._apple.lock:
             hidden = set(serials)
             for found in self._servers(server):
@@ -318,7 +319,7 @@ class Faults:
 
         Args:
             serials: Which devices.
-            result: Such as ``FAILED`` or a word that does not exist yet; None leaves the device out of the answer.
+            result: Such as ``FAILED`` or a word that does not exist yet; None leaves the device out.
             times: In how many requests each; None for always, 0 stops it.
         """
         with self._apple.lock:

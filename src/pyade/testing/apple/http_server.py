@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.server
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from http import HTTPStatus
@@ -77,7 +79,8 @@ class LoopbackServer:
         outcome = self._handle(request)
         if outcome.delay_seconds:
             if self._real_delays:
-                self._stopping.wait(outcome.delay_seconds)
+                if self._stopping.wait(outcome.delay_seconds):
+                    return None
             elif isinstance(self._clock, FrozenClock):
                 self._clock.advance(outcome.delay_seconds)
         return outcome.answer
@@ -88,10 +91,9 @@ class _Server(http.server.ThreadingHTTPServer):
     request_queue_size = 128
 
     def __init__(self, address: tuple[str, int], answer: Callable[[WireRequest], Answer | None]) -> None:
-        self.answer = answer
         self._connections: set[socket.socket] = set()
         self._connections_lock = threading.Lock()
-        super().__init__(address, _Handler)
+        super().__init__(address, functools.partial(_Handler, answer))
 
     def server_bind(self) -> None:
         # The base class looks its own name up in DNS, which may take seconds.
@@ -108,7 +110,9 @@ class _Server(http.server.ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: a client that hangs up is ordinary here."""
+        """Say nothing about a client that hangs up, which is ordinary here; show any other error."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
 
     def close_connections(self) -> None:
         with self._connections_lock:
@@ -120,29 +124,31 @@ class _Server(http.server.ThreadingHTTPServer):
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    server: _Server
+
+    def __init__(self, answer: Callable[[WireRequest], Answer | None], *connection: Any) -> None:
+        self._answer = answer
+        super().__init__(*connection)
 
     def __getattr__(self, name: str) -> Callable[[], None]:
         # The base class looks for a method do_GET and so on; the fake itself decides about methods.
         if name.startswith("do_"):
-            return self._answer
+            return self._serve
         raise AttributeError(name)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the base class
         """Say nothing: the fake has its own log."""
 
-    def _answer(self) -> None:
+    def _serve(self) -> None:
         try:
             body = self._body()
         except ValueError:
             self._send(Answer(status=400, body=b"Bad Request"), keep=False)
             return
-        host, port = self.server.server_address[:2]
-        answer = self.server.answer(
+        answer = self._answer(
             WireRequest(
                 method=self.command,
                 scheme="http",
-                host=self.headers.get("Host") or f"{host!s}:{port}",
+                host=self.headers.get("Host", ""),
                 target=self.path,
                 headers=join_headers(self.headers.items()),
                 body=body,

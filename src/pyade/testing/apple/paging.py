@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from pyade.testing.apple.identifiers import Identifiers
-from pyade.testing.apple.portal import Operation, Record, Server, timestamp
+from pyade.testing.apple.model import Operation, Record, Server, timestamp
 from pyade.testing.apple.settings import AppleSettings
 from pyade.testing.apple.visibility import visible_device
 from pyade.testing.apple.wire import RefusedError
@@ -102,7 +102,7 @@ class Pager:
             ],
             cursor=value if value and repeat_cursor else self._remember(following, end),
             more=more or bool(value and repeat_cursor),
-            fetched_until=page[-1].op_date if more else timestamp(now),
+            fetched_until=snapshot[end - 1].op_date if more else timestamp(now),
         )
 
     def sync(

@@ -14,7 +14,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pyade.testing.apple.faults import DeviceFaults
-from pyade.testing.apple.portal import OwnedDevice, Portal, Server, timestamp
+from pyade.testing.apple.model import OwnedDevice, Server, timestamp
+from pyade.testing.apple.portal import Portal
 from pyade.testing.apple.visibility import visible_profile
 from pyade.testing.apple.wire import RefusedError
 
@@ -80,7 +81,7 @@ class Profiles:
         """Assign a profile to devices and return what happened to each.
 
         Raises:
-            RefusedError: No id, an unknown one, no devices, or more than the setting ``assign_maximum`` allows.
+            RefusedError: No id, an unknown one, no devices, or more than ``assign_maximum``.
         """
         wanted = body.get("profile_uuid")
         if wanted is not None and not isinstance(wanted, str):
@@ -101,7 +102,9 @@ class Profiles:
         return answer
 
     def remove(self, server: Server, body: dict[str, Any], now: datetime) -> dict[str, Any]:
-        """Take the assigned profile from devices; its id stays, and a ``profile_uuid`` in the request means nothing.
+        """Take the assigned profile from devices; its id stays.
+
+        A ``profile_uuid`` in the request means nothing.
 
         Raises:
             RefusedError: No devices.
@@ -237,7 +240,7 @@ def _is_text_list(value: Any) -> bool:
 
 
 def _is_uri(text: str) -> bool:
-    """Tell whether *text* is an absolute URI with a host, in the characters of RFC 2396 and 2732, of at most 2000."""
+    """Tell whether *text* is an absolute URI with a host, of at most 2000 characters of RFC 2396 and 2732."""
     if not 1 <= len(text) <= 2000 or not _URI.fullmatch(text):
         return False
     try:

@@ -1,7 +1,7 @@
 """``GET /session`` and the tokens that it hands out.
 
-The OAuth signature is verified here with a few lines of its own, so that a mistake of a client is not hidden by
-sharing the client's code.
+The OAuth signature is verified here with a few lines of its own, so that a mistake of a client is not hidden
+by sharing the client's code.
 
 Source: RFC 5849, sections 3.2 and 3.4; Apple, "Authenticating for Automated Device Enrollment" and
 "Interpreting Automated Device Enrollment error codes". The bodies were observed.
@@ -20,7 +20,7 @@ from urllib.parse import quote, unquote
 import attrs
 
 from pyade.testing.apple.identifiers import Identifiers
-from pyade.testing.apple.portal import Credentials, Server
+from pyade.testing.apple.model import Credentials, Server
 from pyade.testing.apple.settings import AppleSettings
 from pyade.testing.apple.wire import JSON_TYPE, Answer, RefusedError, WireRequest, json_answer
 
@@ -135,7 +135,7 @@ class Sessions:
         return session
 
     def number(self, request: WireRequest) -> int | None:
-        """Return the number of the session that *request* carries, good or not; None if it was never issued."""
+        """Return the number of the session that *request* carries, good or not; None for an unknown one."""
         session = self._sessions.get(request.headers.get(SESSION_HEADER, ""))
         return session.number if session else None
 

@@ -1,7 +1,7 @@
 """The server token file as the portal offers it for download: S/MIME around CMS EnvelopedData around JSON.
 
-Written by hand, with no code of ``pyade.crypto``, so that the reader there has a second opinion. The values are
-derived from the seed: a file is reproducible, and useless as a secret.
+Written by hand, with no code of ``pyade.crypto``, so that the reader there has a second opinion. The values
+are derived from the seed: a file is reproducible, and useless as a secret.
 
 Source: Apple, "Examining server tokens"; RFC 5652, section 6; RFC 8017, section 7.2; X.690, section 8.1.
 """
@@ -12,6 +12,7 @@ import textwrap
 from base64 import encodebytes
 from typing import Literal, TypedDict
 
+import attrs
 import msgspec
 from cryptography import x509
 from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
@@ -23,7 +24,7 @@ from cryptography.hazmat.primitives.ciphers.modes import CBC
 from cryptography.hazmat.primitives.padding import PKCS7
 
 from pyade.testing.apple.identifiers import Identifiers
-from pyade.testing.apple.portal import Credentials, PortalError, timestamp
+from pyade.testing.apple.model import Credentials, PortalError, timestamp
 
 _SEQUENCE, _SET, _OCTETS, _OID, _CONTEXT_0 = 0x30, 0x31, 0x04, 0x06, 0xA0
 _VERSION_0, _NULL = b"\x02\x01\x00", b"\x05\x00"
@@ -75,7 +76,15 @@ class TokenFileForm(TypedDict, total=False):
     wrap_json_at: int | None
 
 
-def rsa_certificate(certificate_pem: bytes) -> x509.Certificate:
+@attrs.frozen
+class Upload:
+    """A certificate that the portal accepted, with its key."""
+
+    certificate: x509.Certificate
+    public_key: rsa.RSAPublicKey
+
+
+def accept_certificate(certificate_pem: bytes) -> Upload:
     """Return the certificate that was uploaded.
 
     Raises:
@@ -86,15 +95,16 @@ def rsa_certificate(certificate_pem: bytes) -> x509.Certificate:
     except ValueError as exc:
         msg = "the portal takes one certificate in PEM form (-----BEGIN CERTIFICATE-----)"
         raise PortalError(msg) from exc
-    if not isinstance(certificate.public_key(), rsa.RSAPublicKey):
+    public_key = certificate.public_key()
+    if not isinstance(public_key, rsa.RSAPublicKey):
         msg = "the portal takes certificates with an RSA key only"
         raise PortalError(msg)
-    return certificate
+    return Upload(certificate, public_key)
 
 
 def build_token_file(
     credentials: Credentials,
-    certificate: x509.Certificate,
+    upload: Upload,
     identifiers: Identifiers,
     *,
     cipher: Literal["aes128", "aes192", "aes256", "3des"] = "aes128",
@@ -106,7 +116,7 @@ def build_token_file(
     markers: bool = True,
     wrap_json_at: int | None = None,
 ) -> bytes:
-    """Return the file for *credentials*, encrypted for *certificate*; ``TokenFileForm`` explains the rest."""
+    """Return the file for *credentials*, encrypted for *upload*; ``TokenFileForm`` explains the rest."""
     lines = (
         ["Content-Type: text/plain;charset=UTF-8", "Content-Transfer-Encoding: 7bit", ""]
         if inner_headers
@@ -121,7 +131,7 @@ def build_token_file(
     lines += ["-----BEGIN MESSAGE-----", *wrapped, "-----END MESSAGE-----"] if markers else wrapped
     plain = "".join(line + line_ending for line in lines).encode()
     cms = _enveloped_data(
-        plain, certificate, identifiers, cipher=cipher, key_transport=key_transport, is_ber=encoding == "ber"
+        plain, upload, identifiers, cipher=cipher, key_transport=key_transport, is_ber=encoding == "ber"
     )
     return _armored(cms, armor, line_ending)
 
@@ -152,7 +162,7 @@ def _armored(cms: bytes, armor: str, line_ending: str) -> bytes:
 
 def _enveloped_data(
     plain: bytes,
-    certificate: x509.Certificate,
+    upload: Upload,
     identifiers: Identifiers,
     *,
     cipher: str,
@@ -167,12 +177,12 @@ def _enveloped_data(
     encryptor = Cipher(algorithm(key), CBC(vector)).encryptor()
     ciphertext = encryptor.update(padder.update(plain) + padder.finalize()) + encryptor.finalize()
 
-    transport_oid, encrypted_key = _transported(key, certificate, identifiers, key_transport)
+    transport_oid, encrypted_key = _transported(key, upload.public_key, identifiers, key_transport)
     transport_algorithm = _definite(
         _SEQUENCE, _definite(_OID, transport_oid), b"\x30\x00" if key_transport == "oaep" else _NULL
     )
     recipient_id = _definite(
-        _SEQUENCE, certificate.issuer.public_bytes(), _integer(certificate.serial_number)
+        _SEQUENCE, upload.certificate.issuer.public_bytes(), _integer(upload.certificate.serial_number)
     )
     recipient = _definite(
         _SEQUENCE, _VERSION_0, recipient_id, transport_algorithm, _definite(_OCTETS, encrypted_key)
@@ -190,15 +200,12 @@ def _enveloped_data(
 
 
 def _transported(
-    key: bytes, certificate: x509.Certificate, identifiers: Identifiers, key_transport: str
+    key: bytes, public_key: rsa.RSAPublicKey, identifiers: Identifiers, key_transport: str
 ) -> tuple[bytes, bytes]:
     """Return the object identifier of the key transport, and *key* encrypted with it."""
-    public_key = certificate.public_key()
-    if not isinstance(public_key, rsa.RSAPublicKey):
-        msg = "the portal takes certificates with an RSA key only"
-        raise PortalError(msg)
     if key_transport == "oaep":
-        oaep = padding.OAEP(mgf=padding.MGF1(hashes.SHA1()), algorithm=hashes.SHA1(), label=None)  # noqa: S303 - RFC 8017's default
+        sha1 = hashes.SHA1()  # noqa: S303 - the default of RFC 8017
+        oaep = padding.OAEP(mgf=padding.MGF1(sha1), algorithm=sha1, label=None)
         return _RSAES_OAEP, public_key.encrypt(key, oaep)
     # By hand, because a library takes the padding from the system's randomness.
     length = public_key.key_size // 8

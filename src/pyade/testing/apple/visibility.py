@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pyade.testing.apple.portal import Record
+from pyade.testing.apple.model import Record
 
 _DEVICE_KEYS_SINCE: Mapping[str, int] = {
     "device_family": 2,

@@ -121,7 +121,7 @@ def json_answer(value: Any) -> Answer:
 
 
 def code_answer(status: int, code: str, *, quoted: bool, headers: Mapping[str, str] | None = None) -> Answer:
-    """Return an error whose body is *code*: bare as in production, or quoted with a line break as in the simulator."""
+    """Return an error with *code*: bare as in production, or quoted with a line break as in the simulator."""
     if quoted:
         body, content_type = msgspec.json.encode(code) + b"\n", JSON_TYPE
     else:
