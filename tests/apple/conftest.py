@@ -23,6 +23,10 @@ Answer: TypeAlias = httpx.Response | Exception | Callable[[httpx.Request], httpx
 SECRETS = ("CS-top-secret", "AT-top-secret", "AS-top-secret", "SESSION-top-secret")
 
 
+def session_answer(session: str) -> httpx.Response:
+    return httpx.Response(200, json={"auth_session_token": session})
+
+
 class ScriptedApple:
     """Answers from a script; ``/session`` has one of its own and gives out numbered sessions after it."""
 
@@ -45,17 +49,18 @@ class ScriptedApple:
         if request.url.path.endswith("/session"):
             if not self.session_script:
                 number = next(self._numbers)
-                return httpx.Response(200, json={"auth_session_token": f"SESSION-top-secret-{number}"})
+                self.session_script = [session_answer(f"SESSION-top-secret-{number}")]
             answer = self.session_script.pop(0)
         else:
             assert self.script, f"nothing is scripted for {request.method} {request.url.path}"
             answer = self.script.pop(0)
         if isinstance(answer, Exception):
             raise answer
-        if isinstance(answer, httpx.Response):
-            # Anew each time: a response that one client has read is of no use to another.
-            return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
-        return answer(request)
+        if not isinstance(answer, httpx.Response):
+            answer = answer(request)
+        # Anew each time, and unread as from a real connection, which httpx's own mock is not.
+        stream = httpx.ByteStream(answer.read())
+        return httpx.Response(answer.status_code, headers=answer.headers, stream=stream)
 
     def transport(self) -> httpx.MockTransport:
         return httpx.MockTransport(self)
