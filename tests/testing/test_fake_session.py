@@ -21,7 +21,7 @@ Send = Callable[..., httpx.Response]
     [
         {},
         {"realm": None},
-        {"realm": "anything"},
+        {"realm": "anything, with = and commas"},
         {"oauth_version": None},
         {"reverse": True},
         {"realm": None, "oauth_version": None, "reverse": True},

@@ -35,6 +35,7 @@ _REQUIRED = {
 }
 _ALLOWED = _REQUIRED | {"oauth_version", "realm"}
 _PARAMETER = re.compile(r'\s*([A-Za-z_]+)\s*=\s*"([^"]*)"\s*')
+_PARAMETERS = re.compile(rf"{_PARAMETER.pattern}(?:,{_PARAMETER.pattern})*")
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -202,14 +203,13 @@ def _oauth_parameters(header: str) -> dict[str, str]:
     """Return the decoded parameters of an ``Authorization`` *header*, ``realm`` left out."""
     malformed = RefusedError(400, "oauth_problem_adviceBad Request")
     scheme, _, rest = header.partition(" ")
-    if scheme.lower() != "oauth":
+    if scheme.lower() != "oauth" or not _PARAMETERS.fullmatch(rest):
         raise malformed
     parameters: dict[str, str] = {}
-    for part in rest.split(","):
-        match = _PARAMETER.fullmatch(part)
-        if match is None or match[1] not in _ALLOWED or match[1] in parameters:
+    for name, value in _PARAMETER.findall(rest):
+        if name not in _ALLOWED or name in parameters:
             raise malformed
-        parameters[match[1]] = unquote(match[2])
+        parameters[name] = unquote(value)
     parameters.pop("realm", None)
     if not all(parameters.get(name) for name in _REQUIRED):
         raise malformed
