@@ -305,19 +305,25 @@ def rejected() -> httpx.Response:
     return httpx.Response(401, text="token_rejectedUnauthorized")
 
 
+def unreachable() -> httpx.Response:
+    raise httpx.ConnectTimeout("slow")
+
+
 class TestSingleFlight:
-    @pytest.mark.parametrize(("answer", "good"), [(session, 20), (rejected, 0)])
+    @pytest.mark.parametrize(("answer", "good"), [(session, 20), (rejected, 0), (unreachable, 0)])
     def test_twenty_threads_make_one_session_request(
         self, token: Token, clock: FrozenClock, answer: Callable[[], httpx.Response], good: int
     ) -> None:
         barrier = threading.Barrier(20)
         transport = SlowTransport(answer, barrier)
-        with Client(token, transport=transport, clock=clock) as client:
+        with Client(token, transport=transport, clock=clock, retries=0) as client:
 
             def work(_number: int) -> bool:
                 barrier.wait()
                 try:
                     client.account()
+                except errors.TransportError as error:
+                    return error.effect_unknown
                 except errors.TokenRejectedError:
                     return False
                 return True
@@ -328,7 +334,7 @@ class TestSingleFlight:
         assert transport.sessions == 1
 
     @pytest.mark.parametrize("backend_name", ["asyncio", "trio"])
-    @pytest.mark.parametrize(("answer", "good"), [(session, 20), (rejected, 0)])
+    @pytest.mark.parametrize(("answer", "good"), [(session, 20), (rejected, 0), (unreachable, 0)])
     def test_twenty_tasks_make_one_session_request(
         self,
         token: Token,
@@ -343,13 +349,13 @@ class TestSingleFlight:
         async def work(client: AsyncClient) -> None:
             try:
                 await client.account()
-            except errors.TokenRejectedError:
+            except (errors.TokenRejectedError, errors.TransportError):
                 results.append(False)
             else:
                 results.append(True)
 
         async def main() -> None:
-            client = AsyncClient(token, transport=transport, clock=clock)
+            client = AsyncClient(token, transport=transport, clock=clock, retries=0)
             async with client, anyio.create_task_group() as group:
                 for _ in range(20):
                     group.start_soon(work, client)
@@ -426,6 +432,36 @@ class TestInterruption:
             with pytest.raises(KeyboardInterrupt):
                 client.account()
             assert client.account().server_name == "dev"
+
+    def test_a_cancelled_call_does_not_take_the_waiting_ones_with_it(
+        self, token: Token, clock: FrozenClock
+    ) -> None:
+        asked = 0
+
+        async def answer(request: httpx.Request) -> httpx.Response:
+            nonlocal asked
+            if request.url.path.endswith("/session"):
+                asked += 1
+                if asked == 1:
+                    await anyio.sleep_forever()
+                return session()
+            return ok()
+
+        async def main() -> None:
+            transport = httpx.MockTransport(answer)
+            async with AsyncClient(
+                token, transport=transport, clock=clock, sleep=clock.sleep_async
+            ) as client:
+                first = asyncio.create_task(client.account())
+                await asyncio.sleep(0)
+                second = asyncio.create_task(client.account())
+                await asyncio.sleep(0.01)
+                first.cancel()
+                async with asyncio.timeout(5):
+                    assert (await second).server_name == "dev"
+
+        asyncio.run(main())
+        assert asked == 2
 
     @pytest.mark.parametrize("backend_name", ["asyncio", "trio"])
     def test_cancellation_leaves_no_lock_held(

@@ -3,7 +3,7 @@
 Rules of this file:
 
 1. One session per base URL, consumer key and access token. It is made under a lock: whoever waited for the
-   lock uses what the holder made, and shares the holder's refusal.
+   lock uses what the holder made, and shares the holder's failure.
 2. The newest session that Apple sent, on any response, is used from then on.
 3. A refused session is renewed once and the call replayed once; then it is an error. Nothing loops.
 4. The lock is held only while ``/session`` is asked, and is released however that ends.
@@ -32,7 +32,7 @@ from pyade.apple.refusals import bare_code, is_session_lost, refusal, retry_afte
 from pyade.apple.retries import Memory
 from pyade.core.token import Token
 from pyade.crypto.oauth1 import authorization_header
-from pyade.errors import AppleError, ClockError, ResponseError, TokenExpiredError
+from pyade.errors import AppleError, ClockError, ResponseError, TokenExpiredError, TransportError
 
 TokenProvider: TypeAlias = Callable[[], Token]
 """Returns the token to use now; asked at each new session, so that a renewed one reaches a running client."""
@@ -52,8 +52,8 @@ class _Slot:
         lock: Held by whoever asks ``/session``.
         session: The newest one; None if there is none.
         epoch: Counts what ``/session`` gave out, so that a late answer does not bring an older session back.
-        failures: Counts the refusals of ``/session``.
-        failure: The newest of them.
+        failures: Counts how often ``/session`` gave no session.
+        failure: Why, the last time.
     """
 
     __slots__ = ("_state", "epoch", "failure", "failures", "lock", "session")
@@ -64,7 +64,12 @@ class _Slot:
         self.session: str | None = None
         self.epoch = 0
         self.failures = 0
-        self.failure: AppleError | None = None
+        self.failure: AppleError | TransportError | None = None
+
+    def fail(self, failure: AppleError | TransportError) -> None:
+        """Let those who wait for the lock share *failure*, so that each need not find out for itself."""
+        self.failure = failure
+        self.failures += 1
 
     def replace(self, session: str) -> None:
         """Use what ``/session`` gave out."""
@@ -184,8 +189,8 @@ class SessionAuth(httpx.Auth):
                 token, slot = self._use(self._provider())
                 seen = slot.failures
                 # A with statement, since Ctrl-C between acquire() and try would leave the lock held.
-                with slot.lock:
-                    opening = self._open(request, token, slot, step.refused, seen)
+                opening = self._open(request, token, slot, step.refused, seen)
+                with slot.lock, contextlib.closing(opening):
                     answer = slot, (yield from _with_bodies(opening))
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
@@ -204,11 +209,10 @@ class SessionAuth(httpx.Auth):
                 # A provider may read a store; with a plain token there is nothing to wait for.
                 token = await anyio.to_thread.run_sync(self._provider) if self._asks else self._provider()
                 token, slot = self._use(token)
-                seen, response = slot.failures, None
-                async with self._held(slot):
-                    opening: Generator[httpx.Request, Any, str] = self._open(
-                        request, token, slot, step.refused, seen
-                    )
+                seen = slot.failures
+                opening = self._open(request, token, slot, step.refused, seen)
+                response: Any = None
+                async with self._held(slot, opening):
                     while True:
                         try:
                             needed = opening.send(response)
@@ -219,7 +223,7 @@ class SessionAuth(httpx.Auth):
                         await response.aread()
 
     @contextlib.asynccontextmanager
-    async def _held(self, slot: _Slot) -> AsyncIterator[None]:
+    async def _held(self, slot: _Slot, opening: _Opening) -> AsyncIterator[None]:
         # One task of this client tries for the lock, the others wait for that task.
         self._turn = self._turn or anyio.Lock()
         async with self._turn:
@@ -228,6 +232,7 @@ class SessionAuth(httpx.Auth):
             try:
                 yield
             finally:
+                opening.close()
                 slot.lock.release()
 
     def _exchange(self, request: httpx.Request) -> _Exchange:
@@ -271,8 +276,11 @@ class SessionAuth(httpx.Auth):
                 session = yield from self._ask(request, token)
         except AppleError as error:
             # A copy, since the error itself drags its frames along.
-            slot.failure = attrs.evolve(error)
-            slot.failures += 1
+            slot.fail(attrs.evolve(error))
+            raise
+        except GeneratorExit:
+            # Closed by httpx, which got no answer, or by whoever cancelled the call.
+            slot.fail(TransportError(OPEN_SESSION, "another call asked for it and got no answer", False))
             raise
         slot.replace(session)
         return session
