@@ -56,6 +56,7 @@ def test_a_prefix_is_truncated(tree: object, indefinite: bool, data: st.DataObje
         ("04ff", "more than 8 bytes"),
         ("30020402" + "00" * 9, "exceeds its parent"),
         ("300104" + "00" * 9, "exceeds its parent"),
+        ("0641" + "81" * 64 + "01", "object identifier of more than 64 bytes"),
         ("3080" * 25, "deeper than 24 levels"),
         ("3082ffff" + "0500" * 32767 + "00", "more than 20000 elements"),
     ],

@@ -1,7 +1,8 @@
 """Bounds for BER before a parser sees it.
 
 A parser of nested data recurses; what comes from outside is walked here first, without recursion: the end of
-every element is inside its parent, the nesting is shallow and the number of elements is limited.
+every element is inside its parent, the nesting is shallow, the number of elements is limited, and object
+identifiers are short (a parser needs quadratic time for them: minutes for one of 1 MiB).
 
 Source: ITU-T X.690, clause 8.1.
 """
@@ -14,9 +15,11 @@ import attrs
 
 MAX_DEPTH: Final = 24
 MAX_ELEMENTS: Final = 20_000
+MAX_IDENTIFIER_BYTES: Final = 64
 _END_OF_CONTENTS: Final = 0x00
 _CONSTRUCTED: Final = 0x20
 _OCTET_STRING: Final = 0x04
+_OBJECT_IDENTIFIER: Final = 0x06
 
 
 class MalformedError(ValueError):
@@ -49,7 +52,7 @@ def walk(data: bytes) -> tuple[list[Leaf], int]:
 
     Raises:
         TruncatedError: *data* ends too early.
-        MalformedError: *data* is no BER, or is nested deeper than 24 levels or has over 20,000 elements.
+        MalformedError: *data* is no BER, or exceeds the bounds.
     """
     leaves: list[Leaf] = []
     position = 0
@@ -67,6 +70,8 @@ def walk(data: bytes) -> tuple[list[Leaf], int]:
                 raise MalformedError(f"nested deeper than {MAX_DEPTH} levels")
         elif length is None or tag == _END_OF_CONTENTS:
             raise MalformedError("an end or an indefinite length where none is allowed")
+        elif tag == _OBJECT_IDENTIFIER and length > MAX_IDENTIFIER_BYTES:
+            raise MalformedError(f"an object identifier of more than {MAX_IDENTIFIER_BYTES} bytes")
         else:
             leaves.append(Leaf(tag, position, position + length))
             position += length
