@@ -8,14 +8,24 @@ nox.options.default_venv_backend = "venv"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.sessions = ["tests", "lint", "types", "docs"]
 
-PYTHONS = [version for version in ("3.11", "3.12", "3.13", "3.14") if shutil.which(f"python{version}")] or ["3"]
+PYTHONS = [version for version in ("3.11", "3.12", "3.13", "3.14") if shutil.which(f"python{version}")] or [
+    "3"
+]
 
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """Run the whole suite with branch coverage."""
     session.install("-e", ".[test]", "oauthlib")
-    session.run("pytest", "-n", "2", "--cov", "--cov-branch", "--cov-report=term-missing:skip-covered", *session.posargs)
+    session.run(
+        "pytest",
+        "-n",
+        "2",
+        "--cov",
+        "--cov-branch",
+        "--cov-report=term-missing:skip-covered",
+        *session.posargs,
+    )
 
 
 @nox.session

@@ -9,7 +9,14 @@ import pytest
 import pyade
 
 PACKAGE = Path(pyade.__file__).parent
-LAYERS = [{"errors"}, {"core"}, {"builders", "crypto"}, {"apple", "storage"}, {"sync", "enrollment"}, {"testing"}]
+LAYERS = [
+    {"errors"},
+    {"core"},
+    {"builders", "crypto"},
+    {"apple", "storage"},
+    {"sync", "enrollment"},
+    {"testing"},
+]
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 DOORS = {("core/token.py", "crypto")}
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -28,7 +35,10 @@ def _rooms_imported(tree: ast.AST) -> Iterator[str]:
     for node in _runtime_nodes(tree):
         names = []
         if isinstance(node, ast.ImportFrom) and node.module:
-            names = [f"{node.module}.{alias.name}" if node.module == "pyade" else node.module for alias in node.names]
+            names = [
+                f"{node.module}.{alias.name}" if node.module == "pyade" else node.module
+                for alias in node.names
+            ]
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         yield from (name.split(".")[1] for name in names if name.startswith("pyade."))
@@ -56,7 +66,9 @@ def test_no_function_is_too_long_to_read_at_once() -> None:
     for path in FILES:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                doc = (node.body[0].end_lineno or 0) - node.body[0].lineno + 1 if ast.get_docstring(node) else 0
+                doc = (
+                    (node.body[0].end_lineno or 0) - node.body[0].lineno + 1 if ast.get_docstring(node) else 0
+                )
                 if (node.end_lineno or 0) - node.lineno + 1 - doc > 60:
                     long.append(f"{path.name}:{node.name}")
     assert not long
@@ -66,5 +78,9 @@ def test_nothing_in_core_and_sync_reads_a_clock_or_chance() -> None:
     for room in ("core", "sync"):
         for path in (PACKAGE / room).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
-                if isinstance(node, ast.Attribute) and ast.unparse(node) in {"time.time", "time.sleep", "random.random"}:
+                if isinstance(node, ast.Attribute) and ast.unparse(node) in {
+                    "time.time",
+                    "time.sleep",
+                    "random.random",
+                }:
                     pytest.fail(f"{path.name}:{node.lineno} reads a clock or chance")

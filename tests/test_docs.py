@@ -1,0 +1,104 @@
+"""The documentation keeps its word: its Python runs, and it names what there is."""
+
+import functools
+import inspect
+import re
+import textwrap
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+import pyade
+from pyade import errors
+from pyade.storage import MemoryStore
+from pyade.testing import FakeApple
+
+ROOT = Path(__file__).parents[1]
+PAGES = [
+    "README.md",
+    "docs/index.md",
+    "docs/quickstart.md",
+    "docs/guide.md",
+    "docs/testing.md",
+    "docs/errors.md",
+]
+
+
+@attrs.define
+class _Clock:
+    """Moves on by an hour whenever a page starts another client, so that no limit is in the way."""
+
+    now: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_python_block_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    clock = _Clock()
+    fake = FakeApple(clock=clock)
+    server = fake.add_server("Contoso MDM")
+    fake.add_devices(3, server=server)
+    keypair = pyade.TokenKeypair.generate("Contoso MDM")
+    (tmp_path / "contoso-key.pem").write_bytes(keypair.to_pem())
+    (tmp_path / "contoso.p7m").write_bytes(fake.issue_token(server, keypair.certificate_pem))
+    transport = fake.transport()
+    offline: dict[str, Any] = {} if page == "docs/testing.md" else {"transport": transport, "clock": clock}
+    monkeypatch.setattr(pyade, "Client", functools.partial(pyade.Client, **offline))
+    token = attrs.evolve(fake.token(name="hq"), apple_id="it@contoso.com")
+    store = MemoryStore()
+    store.add_token(token)
+    names: dict[str, Any] = {
+        "apple": pyade.Client(token, transport=transport, clock=clock),
+        "clock": clock,
+        "new_token": token,
+        "profile": pyade.EnrollmentProfile(name="Standard Mac", url="https://mdm.contoso.com/enroll"),
+        "store": store,
+        "token": token,
+        "transport": transport,
+    }
+    blocks = re.findall(r"^ *```python\n(.*?)^ *```", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)
+    assert blocks
+    for block in blocks:
+        clock.now += timedelta(hours=1)
+        exec(compile(textwrap.dedent(block), page, "exec"), names)
+
+
+def test_the_troubleshooting_page_names_every_error() -> None:
+    text = (ROOT / "docs" / "errors.md").read_text()
+    classes = [
+        value
+        for value in vars(errors).values()
+        if inspect.isclass(value) and value.__module__ == "pyade.errors"
+    ]
+    missing = {cls.__name__ for cls in classes if f"`{cls.__name__}`" not in text}
+    assert missing <= {"AppleError", "CursorError"}
+
+
+def test_the_tree_in_the_error_module_is_complete_and_true() -> None:
+    drawn = {}
+    stack: list[str] = []
+    for line in (errors.__doc__ or "").splitlines():
+        if match := re.match(r"    ((?:[│ ]   )*)(?:[├└]── )?(\w+Error)\b", line):
+            depth = len(match[1]) // 4 + ("── " in line)
+            stack[depth:] = [match[2]]
+            drawn[match[2]] = stack[depth - 1] if depth else "Exception"
+    classes = {
+        name: value.__mro__[1].__name__
+        for name, value in vars(errors).items()
+        if inspect.isclass(value) and value.__module__ == "pyade.errors"
+    }
+    assert drawn == classes
+
+
+def test_the_readme_names_two_lines_that_the_checks_run() -> None:
+    text = (ROOT / "README.md").read_text()
+    for marker in ("main job", "tests"):
+        block = re.search(rf"<!-- {marker} -->\n```sh\n(.+)\n```\n<!-- end -->", text)
+        assert block is not None
+        assert "\n" not in block[1]
