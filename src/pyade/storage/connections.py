@@ -73,9 +73,9 @@ class Connections:
         """
         with self._explained(), self._write_lock:
             self._check_usable()
-            # Takes the write lock at once: one that reads first and writes later could fail half-way.
-            self._writer.execute("BEGIN IMMEDIATE")
             try:
+                # Takes the write lock at once: one that reads first and writes later could fail half-way.
+                self._writer.execute("BEGIN IMMEDIATE")
                 yield self._writer
                 self._writer.execute("COMMIT")
             except BaseException:
@@ -128,10 +128,6 @@ class Connections:
             raise StoreError(f"{self.path}: {self._explanation(exc)}") from exc
         except UnicodeEncodeError:
             raise StoreError(f"{self.path}: a text to store is not valid Unicode") from None
-        except OSError as exc:
-            raise StoreError(
-                f"{self.path}: {exc.strerror}: choose a path in a folder that exists and is writable"
-            ) from exc
 
     def _explanation(self, exc: sqlite3.Error) -> str:
         if _is_busy(exc):
@@ -157,3 +153,7 @@ def _create_private(path: str) -> None:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         except FileExistsError:
             return
+        except OSError as exc:
+            raise StoreError(
+                f"{path}: {exc.strerror}: choose a path in a folder that exists and is writable"
+            ) from exc
