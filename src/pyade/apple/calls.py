@@ -139,7 +139,7 @@ def define_profile(body: Mapping[str, Any]) -> Call[responses.DefinedProfileAnsw
     """Return the call that stores a new profile at Apple; nothing changes one that exists.
 
     Args:
-        body: Apple's profile JSON, as ``builders.dep_profile.to_apple`` makes it. Name no ``devices`` in it
+        body: Apple's profile JSON, as ``builders.dep_profile.definition`` makes it. Name no ``devices`` in it
             for a large fleet: assign them afterwards in chunks.
     """
     return Call(

@@ -37,7 +37,7 @@ from pyade.apple.responses import (
     ReplacementDetails,
 )
 from pyade.apple.retries import Attempt, Now, Wait, call_flow
-from pyade.builders.dep_profile import to_apple
+from pyade.builders.dep_profile import definition
 from pyade.core.assignment import DeviceResults
 from pyade.core.device import Device
 from pyade.core.flow import Flow, Step, drive, drive_async
@@ -241,7 +241,7 @@ class Client:
             InvalidRequestError: Apple does not accept a setting; ``code`` says which.
             TransportError: No answer came: perhaps a profile exists now that nothing uses, which is harmless.
         """
-        body = to_apple(profile) if isinstance(profile, EnrollmentProfile) else profile
+        body = definition(profile) if isinstance(profile, EnrollmentProfile) else profile
         return self.call(calls.define_profile(body))
 
     def profile(self, profile_uuid: str) -> dict[str, Any]:
@@ -469,7 +469,7 @@ class AsyncClient:
 
     async def define_profile(self, profile: EnrollmentProfile | Mapping[str, Any]) -> DefinedProfileAnswer:
         """Store a new profile at Apple, which never changes; give it to devices with ``assign_profile``."""
-        body = to_apple(profile) if isinstance(profile, EnrollmentProfile) else profile
+        body = definition(profile) if isinstance(profile, EnrollmentProfile) else profile
         return await self.call(calls.define_profile(body))
 
     async def profile(self, profile_uuid: str) -> dict[str, Any]:
