@@ -10,6 +10,7 @@ import attrs
 
 from pyade.core.device import DeviceResult
 from pyade.sync.plan import Plan
+from pyade.sync.report import shown
 
 
 @attrs.frozen(kw_only=True)
@@ -78,5 +79,5 @@ class AssignReport:
         lines.extend(f"  defined at Apple: {uuid}" for uuid in self.defined)
         lines.extend(f"  note: {note}" for note in self.notes)
         if self.next_due_at is not None:
-            lines.append(f"  next: from {self.next_due_at.isoformat(sep=' ', timespec='seconds')}")
+            lines.append(f"  next: from {shown(self.next_due_at)}")
         return "\n".join(lines)

@@ -89,10 +89,11 @@ class SyncReport:
             lines = [f"{self.token_name}: not synced ({self.reason})"]
         lines.append(f"  {self.ending}")
         lines.extend(f"  note: {note}" for note in self.notes)
-        allowed, automatic = _time(self.next_allowed_at), _time(self.next_automatic_at)
+        allowed, automatic = shown(self.next_allowed_at), shown(self.next_automatic_at)
         lines.append(f"  next: on request from {allowed}, automatically from {automatic}")
         return "\n".join(lines)
 
 
-def _time(value: datetime) -> str:
+def shown(value: datetime) -> str:
+    """Return *value*, which is UTC, as people read it."""
     return value.isoformat(sep=" ", timespec="seconds").replace("+00:00", " UTC")
