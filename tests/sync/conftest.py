@@ -159,8 +159,8 @@ def make_world(kind: str, store: Store) -> World:
 
 @pytest.fixture(params=["sync", "asyncio", "trio"])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    """A world with an empty server ``hq``: synchronous with SQLite, asynchronous with a store in memory."""
-    with SQLiteStore(tmp_path / "ade.db") if request.param == "sync" else MemoryStore() as store:
+    """A world with an empty server ``hq``: on trio with a store in memory, else with SQLite."""
+    with MemoryStore() if request.param == "trio" else SQLiteStore(tmp_path / "ade.db") as store:
         yield make_world(request.param, store)
 
 

@@ -11,7 +11,7 @@ import pytest
 from pyade.core.assignment import Reason
 from pyade.core.device import DeviceResult
 from pyade.core.profile import EnrollmentProfile
-from pyade.errors import InvalidRequestError, NotFoundError, ServerError, TermsError
+from pyade.errors import AccessDeniedError, InvalidRequestError, NotFoundError, ServerError, TermsError
 from pyade.sync import AssignReport, Phase
 from pyade.testing import Fault
 
@@ -282,6 +282,29 @@ def test_a_lost_answer_is_read_back(world: World, profile: EnrollmentProfile) ->
     assert report.is_complete
     assert world.requests(ASSIGN) == 1
     assert world.listed() == world.at_apple()
+
+
+def test_what_a_lost_answer_left_undone_is_known_per_device(world: World, profile: EnrollmentProfile) -> None:
+    """One Mac was assigned before the answer was lost, the other was not, and the second try failed."""
+    good, bad = fleet(world, 2)
+    world.apple.faults.device_result([bad], "FAILED")
+    world.apple.script(ASSIGN, Fault.dropped(effect=True), Fault.refused("ACCESS_DENIED"))
+    with pytest.raises(AccessDeniedError):
+        world.run(profile)
+    assert [world.record(serial).attempt for serial in (good, bad)] != [None, None]
+    report = world.run()
+    assert (report.plan.satisfied, report.results) == (1, {bad: DeviceResult.SUCCESS})
+
+
+def test_the_earliest_of_several_waits_is_reported(world: World, profile: EnrollmentProfile) -> None:
+    first, second = fleet(world, 2)
+    for serial in (first, second):
+        world.later(hours=1)
+        world.apple.faults.device_result([serial], "FAILED")
+        assert world.assign(profile, [serial]).counts == {DeviceResult.FAILED: 1}
+    waiting = world.run()
+    assert waiting.plan.waiting == 2
+    assert waiting.next_due_at == world.clock() + timedelta(hours=23)
 
 
 def test_an_outcome_that_cannot_be_read_back_is_not_sent_again(

@@ -10,7 +10,14 @@ import pytest
 
 from pyade.core.inventory import SyncPhase
 from pyade.core.policy import SyncAction, SyncPolicy
-from pyade.errors import ExpiredCursorError, ServerError, TermsError, TransportError, UnknownTokenError
+from pyade.errors import (
+    ExhaustedCursorError,
+    ExpiredCursorError,
+    ServerError,
+    TermsError,
+    TransportError,
+    UnknownTokenError,
+)
 from pyade.sync import Ending, Phase
 from pyade.testing import Fault
 
@@ -206,6 +213,13 @@ def test_a_fetch_cursor_that_is_exhausted_leads_to_the_changes(world: World) -> 
     assert report.changes.released == 0
     assert report.notes == ("Apple ended the full list without a last page: nothing was released",)
     assert (world.state.phase, world.state.listing_since) == (SyncPhase.SYNC, None)
+
+
+def test_a_list_that_is_exhausted_before_it_began_is_an_error(world: World) -> None:
+    world.apple.script(FETCH, Fault.refused("EXHAUSTED_CURSOR"))
+    with pytest.raises(ExhaustedCursorError):
+        world.sync()
+    assert world.requests(FETCH) == 1
 
 
 def test_an_exhausted_sync_cursor_means_nothing_new(world: World) -> None:
