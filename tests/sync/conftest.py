@@ -77,6 +77,10 @@ class World:
         self.clock.advance(**amount)
         return self
 
+    def page_size(self, devices: int) -> None:
+        """Let Apple give so many devices per page at most."""
+        self.apple.settings.page_maximum = self.apple.settings.page_default = devices
+
     @property
     def state(self) -> SyncState:
         return self.store.sync_state("hq")

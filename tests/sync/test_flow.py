@@ -63,7 +63,7 @@ def test_a_kill_at_any_step_loses_nothing(new_world: Callable[[], World], after_
     while killed:
         number += 1
         world = new_world()
-        world.apple.settings.page_maximum = world.apple.settings.page_default = 2
+        world.page_size(2)
         first, *_ = world.apple.add_devices(5, server="hq")
         world.sync()
         world.later(days=7)
@@ -81,7 +81,7 @@ def test_a_kill_at_any_step_loses_nothing(new_world: Callable[[], World], after_
 def test_the_cursor_is_never_stored_before_its_page(new_world: Callable[[], World]) -> None:
     """At every step the stored cursor is one whose devices are all stored."""
     world = new_world()
-    world.apple.settings.page_maximum = world.apple.settings.page_default = 2
+    world.page_size(2)
     world.apple.add_devices(7, server="hq")
     pages: list[int] = []
     world.on_page = lambda: pages.append(len(world.listed()))
@@ -103,7 +103,8 @@ def test_the_cursor_is_never_stored_before_its_page(new_world: Callable[[], Worl
 
 
 def test_a_worker_that_was_overtaken_stops_and_touches_nothing(world: World) -> None:
-    world.apple.add_devices(2_500, server="hq")
+    world.page_size(10)
+    world.apple.add_devices(25, server="hq")
 
     def other_worker() -> None:
         world.on_page = lambda: None
@@ -116,7 +117,7 @@ def test_a_worker_that_was_overtaken_stops_and_touches_nothing(world: World) -> 
     assert not report.is_complete
     assert world.state.cursor == "theirs"
     assert world.state.running_since is not None
-    assert len(world.listed()) == 1_000
+    assert len(world.listed()) == 10
 
 
 def test_of_two_workers_that_start_together_one_runs(new_world: Callable[[], World]) -> None:
@@ -164,10 +165,11 @@ def interrupted(world: World) -> None:
 
 def test_an_interrupted_run_is_over_at_once(world: World) -> None:
     """The next run need not wait until it is presumed dead; the cooldown still holds."""
-    world.apple.add_devices(2_500, server="hq")
+    world.page_size(10)
+    world.apple.add_devices(25, server="hq")
     interrupted(world)
     assert world.state.running_since is None
-    assert len(world.listed()) == 1_000
+    assert len(world.listed()) == 10
     assert world.sync().action is SyncAction.WAIT
     report = world.later(minutes=15).sync(automatic=True)
     assert (report.action, report.is_complete) == (SyncAction.RESUME_FULL, True)

@@ -172,16 +172,17 @@ def test_a_cursor_that_is_lost_for_ever_ends_the_run(world: World) -> None:
 
 def test_a_repeated_cursor_stops_the_run_and_keeps_the_data(world: World) -> None:
     """Apple is asked once more in the next run, not in a loop."""
-    world.apple.add_devices(1_500, server="hq")
+    world.page_size(10)
+    world.apple.add_devices(15, server="hq")
     world.apple.script(FETCH, None, Fault.repeated_cursor())
     report = world.sync()
     assert report.ending is Ending.REPEATED_CURSOR
-    assert (report.pages, report.changes.added) == (2, 1_500)
+    assert (report.pages, report.changes.added) == (2, 15)
     assert not report.continues
     assert report.next_allowed_at == report.started_at + timedelta(minutes=15)
     assert report.next_automatic_at == report.started_at + timedelta(hours=24)
     assert world.requests(FETCH) == 2
-    assert len(world.listed()) == 1_500
+    assert len(world.listed()) == 15
     later = world.later(minutes=15).sync()
     assert (later.action, later.ending) == (SyncAction.RESUME_FULL, Ending.CAUGHT_UP)
     assert world.listed() == world.at_apple()
@@ -202,7 +203,8 @@ def test_a_cursor_that_is_repeated_in_every_run_counts_as_lost(world: World) -> 
 
 def test_a_fetch_cursor_that_is_exhausted_leads_to_the_changes(world: World) -> None:
     """Nothing is released, since the last page was never seen."""
-    world.apple.add_devices(1_500, server="hq")
+    world.page_size(10)
+    world.apple.add_devices(15, server="hq")
     world.sync()
     (gone,) = list(world.listed())[:1]
     world.later(days=7)
@@ -233,19 +235,20 @@ def test_an_exhausted_sync_cursor_means_nothing_new(world: World) -> None:
 
 
 def test_an_error_on_page_three_keeps_two_pages_and_the_next_run_goes_on(world: World) -> None:
-    world.apple.add_devices(4_500, server="hq")
+    world.page_size(10)
+    world.apple.add_devices(45, server="hq")
     world.apple.script(FETCH, None, None, *[Fault.server_error()] * 4)
     with pytest.raises(ServerError) as failure:
         world.sync()
     assert failure.value.__notes__ == ["hq: 2 pages were committed before"]
     state = world.state
-    assert len(world.listed()) == 2_000
+    assert len(world.listed()) == 20
     assert (state.running_since, state.phase) == (None, SyncPhase.FETCH)
     assert state.last_error.startswith("ServerError: fetch devices")
     assert world.sync().action is SyncAction.WAIT
     full_sync_at = state.full_sync_at
     report = world.later(minutes=15).sync()
-    assert (report.action, report.pages, report.changes.added) == (SyncAction.RESUME_FULL, 4, 2_500)
+    assert (report.action, report.pages, report.changes.added) == (SyncAction.RESUME_FULL, 4, 25)
     assert world.listed() == world.at_apple()
     assert world.state.full_sync_at == full_sync_at
     assert world.state.last_error == ""
@@ -275,7 +278,8 @@ def test_terms_that_were_not_accepted_come_back_as_their_own_error(world: World)
 
 def test_a_run_ends_at_the_first_page_boundary_after_its_time(world: World) -> None:
     """The next run continues at once, without a cooldown and as the same full sync."""
-    world.apple.add_devices(3_500, server="hq")
+    world.page_size(10)
+    world.apple.add_devices(35, server="hq")
     world.on_page = lambda: world.clock.advance(minutes=7.5)
     report = world.sync()
     world.on_page = lambda: None
@@ -283,7 +287,7 @@ def test_a_run_ends_at_the_first_page_boundary_after_its_time(world: World) -> N
     assert report.continues
     assert report.pages == 2
     assert report.next_allowed_at == report.next_automatic_at == report.finished_at
-    assert len(world.listed()) == 2_000
+    assert len(world.listed()) == 20
     full_sync_at = world.state.full_sync_at
     rest = world.sync(automatic=True)
     assert (rest.action, rest.pages, rest.is_complete) == (SyncAction.RESUME_FULL, 3, True)
@@ -294,7 +298,8 @@ def test_a_run_ends_at_the_first_page_boundary_after_its_time(world: World) -> N
 
 def test_pages_per_run_are_bounded(world: World) -> None:
     world.policy = SyncPolicy(max_pages_per_run=2)
-    world.apple.add_devices(2_500, server="hq")
+    world.page_size(10)
+    world.apple.add_devices(25, server="hq")
     report = world.sync()
     assert (report.ending, report.pages, report.continues) == (Ending.PAGE_LIMIT, 2, False)
     assert world.sync().action is SyncAction.WAIT
