@@ -1,6 +1,7 @@
 """Checks, one session each; ``nox`` runs the ones that a change must pass."""
 
 import shutil
+import subprocess
 
 import nox
 
@@ -8,9 +9,17 @@ nox.options.default_venv_backend = "venv"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.sessions = ["tests", "lint", "types", "docs"]
 
-PYTHONS = [version for version in ("3.11", "3.12", "3.13", "3.14") if shutil.which(f"python{version}")] or [
-    "3"
-]
+
+def _runs(version: str) -> bool:
+    """Return True if that Python is installed; a name on the PATH may be an empty promise."""
+    path = shutil.which(f"python{version}")
+    return (
+        path is not None
+        and subprocess.run([path, "--version"], capture_output=True, check=False).returncode == 0
+    )
+
+
+PYTHONS = [version for version in ("3.11", "3.12", "3.13", "3.14") if _runs(version)] or ["3"]
 
 
 @nox.session(python=PYTHONS)
