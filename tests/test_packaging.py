@@ -1,7 +1,7 @@
 """What the distribution promises."""
 
 import re
-from importlib import metadata, resources
+from importlib import import_module, metadata, resources
 from pathlib import Path
 
 import pytest
@@ -9,14 +9,27 @@ import pytest
 import pyade
 
 ROOT = Path(__file__).parent.parent
+SUBMODULES = {"apple", "builders", "core", "crypto", "errors", "storage", "sync", "testing"}
 
 
 def test_the_public_names_are_exactly_what_the_package_binds() -> None:
-    submodules = {"apple", "builders", "core", "crypto", "errors", "storage", "sync", "testing"}
-    bound = {name for name in vars(pyade) if not name.startswith("_")} - submodules
+    bound = {name for name in vars(pyade) if not name.startswith("_")} - SUBMODULES
     assert set(pyade.__all__) == bound
     assert pyade.__all__ == sorted(pyade.__all__)
     assert len(pyade.__all__) <= 40
+
+
+@pytest.mark.parametrize("room", sorted(SUBMODULES - {"errors"}))
+def test_every_room_has_a_door(room: str) -> None:
+    module = import_module(f"pyade.{room}")
+    assert set(module.__all__) <= vars(module).keys()
+    assert len(module.__all__) == len(set(module.__all__)) > 0
+
+
+def test_what_the_package_exports_of_a_room_is_at_the_door_of_that_room() -> None:
+    for name in pyade.__all__:
+        room = getattr(pyade, name).__module__.split(".")[1]
+        assert hasattr(import_module(f"pyade.{room}"), name), f"pyade.{room} lacks {name}"
 
 
 def test_the_version_is_read_from_the_distribution() -> None:

@@ -1,9 +1,9 @@
 """pyade: Apple Automated Device Enrollment of Macs, as a library.
 
 The names that most programs need are here. The rest is one room away: ``pyade.errors`` (every error),
-``pyade.storage`` (where tokens and devices are kept), ``pyade.builders`` (Apple's documents),
-``pyade.crypto`` (keys and signatures), ``pyade.apple`` (each call of Apple's service) and
-``pyade.testing`` (fakes).
+``pyade.core`` (everything that is handed around), ``pyade.storage`` (where tokens and devices are kept),
+``pyade.sync`` (progress and reports), ``pyade.builders`` (Apple's documents), ``pyade.crypto`` (keys and
+signatures), ``pyade.apple`` (each call of Apple's service) and ``pyade.testing`` (fakes).
 """
 
 from pyade.apple.auth import SessionCache
@@ -31,6 +31,7 @@ from pyade.errors import (
     TransportError,
     VersionError,
 )
+from pyade.sync.assign_report import AssignReport
 from pyade.sync.assigner import Assigner, AsyncAssigner
 from pyade.sync.report import SyncReport
 from pyade.sync.syncer import AsyncSyncer, Syncer
@@ -39,6 +40,7 @@ __all__ = [
     "AcmeIssuer",
     "AdministratorAccount",
     "AppleError",
+    "AssignReport",
     "Assigner",
     "AsyncAssigner",
     "AsyncClient",

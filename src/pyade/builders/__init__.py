@@ -1,5 +1,25 @@
 """From the domain to documents, and back.
 
-``dep_profile`` is the JSON of Apple's service, ``mobileconfig`` the enrollment profile that a Mac installs
-(made of ``payloads``, held to ``checks``), ``document`` the form that stores keep.
+``dep_profile`` is the JSON of Apple's service: ``definition``, ``to_apple`` and ``from_apple``.
+``mobileconfig`` is the enrollment profile that a Mac installs, made of ``payloads`` and held to ``checks``.
+``document`` is the form that stores keep.
 """
+
+from pyade.builders import dep_profile
+from pyade.builders.checks import check_enrollment_profile, check_update
+from pyade.builders.document import profile_from_document, profile_to_document
+from pyade.builders.mobileconfig import build_enrollment_profile
+from pyade.builders.payloads import AcmeIssuer, MdmService, ScepIssuer, TargetMac
+
+__all__ = [
+    "AcmeIssuer",
+    "MdmService",
+    "ScepIssuer",
+    "TargetMac",
+    "build_enrollment_profile",
+    "check_enrollment_profile",
+    "check_update",
+    "dep_profile",
+    "profile_from_document",
+    "profile_to_document",
+]

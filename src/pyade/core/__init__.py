@@ -1,1 +1,72 @@
-"""The pure domain: frozen classes, enums and decisions, without I/O, clock, HTTP or cryptography."""
+"""The pure domain: frozen classes, enums and decisions, without I/O, clock, HTTP or cryptography.
+
+What a program holds in its hands is here: token, profile and its plan, devices and what the store knows of
+them, the limits of a sync. The rules behind them are in the modules of the same names.
+"""
+
+from pyade.core.accounts import AdministratorAccount, PrimaryAccount
+from pyade.core.affinity import AffinityConsequences, AffinityKind, UserAffinity
+from pyade.core.assignment import NO_PROFILE, DeviceResults, Reason
+from pyade.core.device import Device, DeviceFamily, DeviceResult, OpType, ProfileStatus
+from pyade.core.identity import (
+    ChipClass,
+    IdentityChoice,
+    IdentityKind,
+    KeyType,
+    choose_identity,
+    classify_product,
+)
+from pyade.core.inventory import Attempt, ChangeCounts, DeviceRecord, SyncPhase, SyncState
+from pyade.core.plan import Effect, PlanRow, ProfilePlan
+from pyade.core.policy import Decision, SyncAction, SyncPolicy, Trigger
+from pyade.core.problems import Problem, Severity
+from pyade.core.profile import EnrollmentProfile
+from pyade.core.profile_diff import ProfileDiff, Reach
+from pyade.core.skip_keys import SkipKeys
+from pyade.core.token import Portal, Token, TokenHealth, TokenStatus
+from pyade.core.versions import MacOSVersion
+
+__all__ = [
+    "NO_PROFILE",
+    "AdministratorAccount",
+    "AffinityConsequences",
+    "AffinityKind",
+    "Attempt",
+    "ChangeCounts",
+    "ChipClass",
+    "Decision",
+    "Device",
+    "DeviceFamily",
+    "DeviceRecord",
+    "DeviceResult",
+    "DeviceResults",
+    "Effect",
+    "EnrollmentProfile",
+    "IdentityChoice",
+    "IdentityKind",
+    "KeyType",
+    "MacOSVersion",
+    "OpType",
+    "PlanRow",
+    "Portal",
+    "PrimaryAccount",
+    "Problem",
+    "ProfileDiff",
+    "ProfilePlan",
+    "ProfileStatus",
+    "Reach",
+    "Reason",
+    "Severity",
+    "SkipKeys",
+    "SyncAction",
+    "SyncPhase",
+    "SyncPolicy",
+    "SyncState",
+    "Token",
+    "TokenHealth",
+    "TokenStatus",
+    "Trigger",
+    "UserAffinity",
+    "choose_identity",
+    "classify_product",
+]

@@ -1,1 +1,17 @@
-"""Cryptography: the token key pair and file, CMS, signing, OAuth 1.0a."""
+"""Keys and signatures: the token key pair, the token file, CMS signing, OAuth 1.0a.
+
+``Token.from_p7m`` is the usual door to ``read_token_file``.
+"""
+
+from pyade.crypto.keypair import TokenKeypair
+from pyade.crypto.oauth1 import authorization_header
+from pyade.crypto.signing import Signer
+from pyade.crypto.token_file import TokenSecrets, read_token_file
+
+__all__ = [
+    "Signer",
+    "TokenKeypair",
+    "TokenSecrets",
+    "authorization_header",
+    "read_token_file",
+]
