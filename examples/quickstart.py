@@ -33,10 +33,10 @@ from pyade import (
     UserAffinity,
     build_enrollment_profile,
 )
-from pyade.apple.connection import BASE_URL
+from pyade.apple import BASE_URL
 from pyade.builders import dep_profile
 from pyade.storage import SQLiteStore
-from pyade.sync.steps import Progress
+from pyade.sync import Progress
 from pyade.testing import FakeApple
 
 PROFILE = EnrollmentProfile(
@@ -57,8 +57,6 @@ SERVICE = MdmService(
     check_in_url="https://mdm.contoso.com/checkin",
     topic="com.apple.mgmt.External.0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0",
 )
-
-
 ACME = AcmeIssuer(
     directory_url="https://ca.contoso.com/acme/directory",
     client_identifier="one-time-code-of-this-enrollment",
@@ -68,7 +66,7 @@ SEVERAL_HOURS_LATER = 6
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the main job; return 0, or 1 after an error that was explained."""
+    """Run the main job; return 0, 1 after an error that was explained, or 130 after Ctrl-C."""
     options = parse(arguments)
     try:
         options.output.mkdir(parents=True, exist_ok=True)
@@ -79,6 +77,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (PyadeError, OSError) as error:
         print(f"\nquickstart: {type(error).__name__}: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\nquickstart: interrupted; every page that was stored stays", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -125,7 +126,7 @@ def with_fake(options: argparse.Namespace) -> None:
             serials = [record.serial_number for record in islice(store.devices("hq"), 5)]
             fake.unassign(serials)
             fake.add_devices(20, server=server)
-            say("in the portal: 5 Macs unassigned, 20 new ones assigned")
+            say(f"in the portal: {len(serials)} Macs unassigned, 20 new ones assigned")
             say(str(syncer.sync()))
             say(str(assigner.run()))
             say(f"devices by state: {show_counts(store)}")

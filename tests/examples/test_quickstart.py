@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from types import FunctionType
 
 import pytest
 
@@ -117,3 +118,18 @@ def test_a_file_that_is_no_token_is_explained_in_one_line(
     (tmp_path / "token.p7m").write_bytes(b"<!DOCTYPE html><title>Sign in</title>")
     assert main(arguments) == 1
     assert "TokenError" in capsys.readouterr().err
+
+
+def test_says_so_in_one_line_when_a_person_stops_it(
+    main: Callable[[list[str]], int],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stop(progress: object) -> None:
+        raise KeyboardInterrupt
+
+    assert isinstance(main, FunctionType)
+    monkeypatch.setitem(main.__globals__, "show_progress", stop)
+    assert main(["--output", str(tmp_path), "--devices", "10"]) == 130
+    assert "interrupted" in capsys.readouterr().err
