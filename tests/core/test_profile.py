@@ -323,7 +323,8 @@ def test_other_regions_are_refused(region: str) -> None:
     "url",
     [
         "", "mdm.contoso.com/enroll", "https://", "ftp://mdm.contoso.com/", "http://mdm.contoso.com/enroll",
-        "https://mdm.contoso.com/é", "https://mdm.contoso.com/a b", "https://mdm.contoso.com:99999/",
+        "https://mdm.contoso.com/é", "https://mdm.contoso.com/100%", "https://mdm.contoso.com/%zz",
+        "https://mdm.contoso.com/a b", "https://mdm.contoso.com:99999/",
         "https://[::1/",
         "https://mdm.contoso.com/{id}", "https://user:s3cret@mdm.contoso.com/",
         "https://mdm.contoso.com/" + "a" * 2000,
@@ -403,8 +404,25 @@ def test_wrong_types_are_reported_all_at_once() -> None:
     ]  # fmt: skip
 
 
-def test_one_certificate_given_as_a_sequence_of_bytes_is_refused() -> None:
-    assert set(errors(anchor_certificates=b"0\x00")) == {"anchor_certificates"}
+def test_collections_of_the_wrong_kind_are_reported_like_everything_else() -> None:
+    found = problems(name="", skip=None, anchor_certificates=5, extra="x")
+    assert [problem.setting for problem in found] == ["skip", "anchor_certificates", "extra"]
+    assert [problem.allowed for problem in found] == [
+        "a set of SkipKeys or texts, not NoneType",
+        "a sequence of certificates, not int",
+        "a mapping from Apple's keys to JSON values, not str",
+    ]
+    assert errors(skip=[["Siri"]]) == ["skip"]
+
+
+def test_one_certificate_is_taken_as_such() -> None:
+    assert make(anchor_certificates=b"0\x00").anchor_certificates == (b"0\x00",)
+
+
+@pytest.mark.parametrize("value", [b"0\x00", object(), float("nan"), {1, 2}, {"a": [b""]}, "\ud800"])
+def test_extra_holds_only_what_json_can_hold(value: Any) -> None:
+    """Else the profile is made and fails much later, when it is sent or stored."""
+    assert errors(extra={"supervising_host_certs": value}) == ["extra.supervising_host_certs"]
 
 
 @given(

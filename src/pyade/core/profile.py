@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import attrs
 
@@ -30,18 +30,31 @@ __all__ = [
 _KEY_OF_VALUE = {key.value: key for key in SkipKeys}
 
 
+# What a converter cannot convert passes on to the rules, which report it together with everything else.
+
+
 def _skip_keys(values: Iterable[SkipKeys | str]) -> frozenset[SkipKeys | str]:
     # A single key is taken as such: its letters are never what was meant.
     keys: Iterable[SkipKeys | str] = [values] if isinstance(values, str) else values
-    return frozenset(_KEY_OF_VALUE.get(key, key) for key in keys)
+    try:
+        return frozenset(_KEY_OF_VALUE.get(key, key) for key in keys)
+    except TypeError:
+        return cast("frozenset[SkipKeys | str]", values)
 
 
-def _certificates(values: Iterable[bytes]) -> tuple[bytes, ...]:
-    return tuple(values)
+def _certificates(values: Iterable[bytes] | bytes) -> tuple[bytes, ...]:
+    # So is a single certificate.
+    try:
+        return (values,) if isinstance(values, bytes) else tuple(values)
+    except TypeError:
+        return cast("tuple[bytes, ...]", values)
 
 
 def _extra(values: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(values)
+    try:
+        return dict(values)
+    except (TypeError, ValueError):
+        return cast("dict[str, Any]", values)
 
 
 def _organization(profile: EnrollmentProfile) -> str:

@@ -6,6 +6,7 @@ works at Apple can always be read and written back.
 
 from __future__ import annotations
 
+import json
 import plistlib
 import re
 from collections.abc import Iterator
@@ -69,7 +70,18 @@ _PARTS: Final[tuple[tuple[str, type, dict[str, type]], ...]] = (
         {"short_name": str, "full_name": str, "hidden": bool, "password_hash": bytes},
     ),
 )
-_KIND_NAMES: Final[dict[type, str]] = {str: "text", bool: "True or False"}
+_COLLECTIONS: Final[tuple[tuple[str, type, type], ...]] = (
+    ("skip", frozenset, str),
+    ("anchor_certificates", tuple, bytes),
+    ("extra", dict, str),
+)
+_KIND_NAMES: Final[dict[type, str]] = {
+    str: "text",
+    bool: "True or False",
+    frozenset: "a set of SkipKeys or texts",
+    tuple: "a sequence of certificates",
+    dict: "a mapping from Apple's keys to JSON values",
+}
 # What plistlib lets through of the errors of the parsers and of its own on content that is no property list.
 _UNREADABLE: Final = (
     ValueError,
@@ -138,9 +150,11 @@ def _typed_values(profile: EnrollmentProfile) -> Iterator[tuple[str, object, typ
             yield setting, part, kind
         if isinstance(part, kind):
             yield from ((f"{setting}.{name}", getattr(part, name), of) for name, of in parts.items())
-    yield from (("skip", key, str) for key in profile.skip)
-    yield from (("anchor_certificates", certificate, bytes) for certificate in profile.anchor_certificates)
-    yield from (("extra", key, str) for key in profile.extra)
+    for setting, kind, item_kind in _COLLECTIONS:
+        values = getattr(profile, setting)
+        yield setting, values, kind
+        items = values if isinstance(values, frozenset | tuple | dict) else ()
+        yield from ((setting, item, item_kind) for item in items)
 
 
 def _texts(profile: EnrollmentProfile) -> Iterator[Problem]:
@@ -189,7 +203,7 @@ def _url(setting: str, url: str) -> Iterator[Problem]:
     parts = _split(url)
     # A query or a user may hold a secret, so that only the rest is shown.
     shown = _shown(f"{parts.scheme}://{host_of(url)}{parts.path}") if parts else ""
-    if not re.fullmatch(r"[!-~]+", url) or re.search(r'["<>\\^`{|}]', url):
+    if not re.fullmatch(r"[!-~]+", url) or re.search(r'["<>\\^`{|}]|%(?![0-9A-Fa-f]{2})', url):
         yield Problem(
             setting, shown, "a percent-encoded https URL in ASCII", "encode space and other characters"
         )
@@ -416,8 +430,23 @@ def _auto_advance(profile: EnrollmentProfile) -> Iterator[Problem]:
 
 
 def _extra(profile: EnrollmentProfile) -> Iterator[Problem]:
-    for key in sorted(profile.extra):
+    for key, value in sorted(profile.extra.items()):
+        if not _is_json(value):
+            yield Problem(
+                f"extra.{_shown(key)}",
+                "",
+                "a value that JSON can hold",
+                "use texts, numbers, lists and dictionaries; write certificates as base64 text",
+            )
         if key in APPLE_KEYS:
             yield Problem(
                 "extra", _shown(key), "keys that the profile has no setting for", "use the setting instead"
             )
+
+
+def _is_json(value: object) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
