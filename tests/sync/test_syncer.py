@@ -10,7 +10,9 @@ import pytest
 
 from pyade.core.inventory import SyncPhase
 from pyade.core.policy import SyncAction, SyncPolicy
+from pyade.core.profile import EnrollmentProfile
 from pyade.errors import (
+    AccessDeniedError,
     ExhaustedCursorError,
     ExpiredCursorError,
     ServerError,
@@ -158,6 +160,31 @@ def test_a_second_recovery_waits_a_day(world: World) -> None:
     assert world.sync().action is SyncAction.RECOVERY
 
 
+def test_a_recovery_that_loses_its_cursor_waits_for_the_next_one(world: World) -> None:
+    """Half a list is not resumed without its cursor, and a new one is not begun before its time."""
+    world.page_size(10)
+    world.apple.add_devices(25, server="hq")
+    world.sync()
+    recovered_at = world.later(hours=1).clock()
+    world.apple.faults.expire_cursors("hq")
+    world.apple.script(FETCH, None, Fault.refused("ACCESS_DENIED"))
+    with pytest.raises(AccessDeniedError):
+        world.sync()
+    world.apple.faults.expire_cursors("hq")
+    assert world.later(hours=1).sync().ending is Ending.NO_CURSOR
+    waiting = world.later(hours=1).sync()
+    assert (waiting.action, waiting.next_allowed_at) == (SyncAction.WAIT, recovered_at + timedelta(hours=24))
+
+
+def test_a_new_list_may_go_through_the_cursors_of_the_lost_changes(world: World) -> None:
+    world.apple.add_devices(1, server="hq")
+    world.sync()
+    page: dict[str, object] = {"devices": [], "cursor": world.state.cursor, "more_to_follow": True}
+    world.apple.script(SYNC, Fault.answered(json={**page, "cursor": "next"}), Fault.refused("EXPIRED_CURSOR"))
+    world.apple.script(FETCH, Fault.answered(json=page))
+    assert world.later(hours=1).sync().ending is Ending.CAUGHT_UP
+
+
 def test_a_cursor_that_is_lost_for_ever_ends_the_run(world: World) -> None:
     """One full list per run, even if Apple refuses its cursors, too."""
     world.apple.add_devices(2, server="hq")
@@ -227,10 +254,11 @@ def test_a_list_that_is_exhausted_before_it_began_is_an_error(world: World) -> N
 def test_an_exhausted_sync_cursor_means_nothing_new(world: World) -> None:
     world.sync()
     cursor = world.state.cursor
+    world.store.save_sync_state("hq", attrs.evolve(world.state, repeats=2))
     world.apple.script(SYNC, Fault.refused("EXHAUSTED_CURSOR"))
     report = world.later(minutes=15).sync()
     assert (report.ending, report.pages) == (Ending.CAUGHT_UP, 0)
-    assert world.state.cursor == cursor
+    assert (world.state.cursor, world.state.repeats) == (cursor, 0)
     assert "nothing new" in str(report)
 
 
@@ -267,6 +295,22 @@ def test_a_list_without_a_first_page_begins_when_it_is_asked_again(world: World)
     assert world.listed() == world.at_apple()
 
 
+def test_a_list_is_as_old_as_the_request_that_began_it(world: World, profile: EnrollmentProfile) -> None:
+    """A list that could not begin for an hour shows what happened meanwhile, also after our assignment."""
+    (serial,) = world.apple.add_devices(1, server="hq")
+    world.sync()
+    world.later(days=7)
+    world.apple.script(FETCH, Fault.refused("ACCESS_DENIED"))
+    with pytest.raises(AccessDeniedError):
+        world.sync(full=True)
+    world.later(minutes=20).run(profile)
+    world.later(minutes=20)
+    world.apple.assign("hq", [serial])
+    world.later(minutes=20).sync()
+    assert world.listed() == world.at_apple()
+    assert world.listed()[serial][0] == "removed"
+
+
 def test_terms_that_were_not_accepted_come_back_as_their_own_error(world: World) -> None:
     world.apple.faults.change_terms()
     with pytest.raises(TermsError):
@@ -286,6 +330,7 @@ def test_a_run_ends_at_the_first_page_boundary_after_its_time(world: World) -> N
     assert report.ending is Ending.TIME_LIMIT
     assert report.continues
     assert report.pages == 2
+    assert world.state.succeeded_at is None
     assert report.next_allowed_at == report.next_automatic_at == report.finished_at
     assert len(world.listed()) == 20
     full_sync_at = world.state.full_sync_at
@@ -296,14 +341,30 @@ def test_a_run_ends_at_the_first_page_boundary_after_its_time(world: World) -> N
     assert world.listed() == world.at_apple()
 
 
-def test_pages_per_run_are_bounded(world: World) -> None:
-    world.policy = SyncPolicy(max_pages_per_run=2)
+def test_a_continuation_that_fails_is_continued_after_the_cooldown(world: World) -> None:
     world.page_size(10)
+    world.apple.add_devices(35, server="hq")
+    world.on_page = lambda: world.clock.advance(minutes=20)
+    assert world.sync().continues
+    world.apple.script(FETCH, Fault.refused("ACCESS_DENIED"))
+    with pytest.raises(AccessDeniedError):
+        world.sync()
+    assert world.sync().action is SyncAction.WAIT
+
+
+def test_pages_per_run_are_bounded(world: World) -> None:
+    """A page that leads on also ends a row of repeated cursors."""
+    world.page_size(10)
+    world.policy = SyncPolicy(max_pages_per_run=1)
     world.apple.add_devices(25, server="hq")
     report = world.sync()
-    assert (report.ending, report.pages, report.continues) == (Ending.PAGE_LIMIT, 2, False)
+    assert (report.ending, report.pages, report.continues) == (Ending.PAGE_LIMIT, 1, False)
     assert world.sync().action is SyncAction.WAIT
-    assert world.later(minutes=15).sync().pages == 2
+    world.store.save_sync_state("hq", attrs.evolve(world.state, repeats=2))
+    assert world.later(minutes=15).sync().ending is Ending.PAGE_LIMIT
+    assert world.state.repeats == 0
+    world.policy = SyncPolicy(max_pages_per_run=2)
+    assert world.later(minutes=15).sync().is_complete
     assert world.listed() == world.at_apple()
 
 

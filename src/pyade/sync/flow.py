@@ -218,8 +218,6 @@ class SyncRun:
             InStore(lambda store: store.finish_full_sync(self._token_name, state=state, now=now))
         )
         self._changes += changes
-        # The last cursor of a list is the first one of the changes: sending it again is no repetition.
-        self._sent.clear()
 
     # Cursors that Apple refuses
 
@@ -229,12 +227,12 @@ class SyncRun:
             return Ending.CAUGHT_UP
         self._notes.append("Apple ended the full list without a last page: nothing was released")
         yield from self._save(attrs.evolve(self._state, phase=SyncPhase.SYNC, listing_since=None))
-        self._sent.clear()
         return None
 
     def _cursor_lost(self, error: CursorError) -> Flow[Ending | None]:
         """Forget the cursor and begin a full list, if the policy allows one now."""
         self._has_lost_cursor = True
+        # A list that begins anew may well go through the same cursors.
         self._sent.clear()
         word = "expired" if isinstance(error, ExpiredCursorError) else "not recognised"
         now = yield from ask(Now())
