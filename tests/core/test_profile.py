@@ -200,7 +200,7 @@ def test_both_accounts_need_names_of_their_own() -> None:
     assert broken == ["primary_account.account_name"]
 
 
-@pytest.mark.parametrize("name", ["", "local admin", "a/b", "daemon"])
+@pytest.mark.parametrize("name", ["", "local admin", "a/b", "root", "daemon", "nobody"])
 def test_an_administrator_needs_a_name_that_macos_takes(name: str) -> None:
     assert errors(administrator=AdministratorAccount(name, password_hash=HASH)) == [
         "administrator.short_name"
@@ -327,7 +327,7 @@ def test_other_regions_are_refused(region: str) -> None:
         "https://mdm.contoso.com/a b", "https://mdm.contoso.com:99999/",
         "https://[::1/",
         "https://mdm.contoso.com/{id}", "https://user:s3cret@mdm.contoso.com/",
-        "https://mdm.contoso.com/" + "a" * 2000,
+        "https://mdm.contoso.com/".ljust(2001, "a"),
     ],
 )  # fmt: skip
 def test_urls_that_no_mac_or_apple_takes_are_refused(url: str) -> None:

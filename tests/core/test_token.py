@@ -94,6 +94,9 @@ def test_a_portal_is_one_of_two() -> None:
 def test_scope_tags_are_a_set() -> None:
     assert make(scope_tags=["emea", "hq", "emea"]).scope_tags == {"emea", "hq"}
     assert "scope_tags 'emea' is one text" in refusal(scope_tags="emea")
+    assert "() for none" in refusal(scope_tags=None)
+    for tags in ([5], [""], [" "]):
+        assert "something else than texts" in refusal(scope_tags=tags)
 
 
 def test_secrets_do_not_show() -> None:
@@ -220,6 +223,7 @@ def test_the_same_file_again_is_no_problem() -> None:
 
 def test_an_apple_id_is_compared_without_case() -> None:
     assert OLD.renew(make(**RENEWED, apple_id="IT@Contoso.com")).apple_id == "IT@Contoso.com"
+    assert make(apple_id="IT@Contoso.com").renew(make(**RENEWED)).apple_id == OLD.apple_id
 
 
 @pytest.mark.parametrize(

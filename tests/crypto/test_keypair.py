@@ -171,7 +171,7 @@ def test_other_kinds_of_keys(keypair: TokenKeypair) -> None:
         assert reason in refusal(pem + keypair.certificate_pem)
 
 
-@pytest.mark.parametrize("common_name", ["", "  ", "x" * 65])
+@pytest.mark.parametrize("common_name", ["", "  ", "x" * 65, "a\x00b", "a\nb", "\ud800"])
 def test_common_names_out_of_range(common_name: str) -> None:
     with pytest.raises(SigningError, match="1 to 64 characters"):
         TokenKeypair.generate(common_name)
@@ -181,6 +181,18 @@ def test_common_names_out_of_range(common_name: str) -> None:
 def test_days_out_of_range(keypair: TokenKeypair, days: int) -> None:
     with pytest.raises(SigningError, match="1 to 36500 are allowed"):
         certificate_for(keypair, days=days)
+
+
+@pytest.mark.parametrize("year", [1, 1950, 9999])
+def test_a_clock_that_is_far_off(keypair: TokenKeypair, year: int) -> None:
+    """RFC 5280 has no form for the first, and the validity would end after the last day."""
+    with pytest.raises(SigningError, match="check the clock"):
+        certificate_for(keypair, now=NOW.replace(year=year))
+
+
+def test_a_file_that_was_read_as_text(keypair: TokenKeypair) -> None:
+    with pytest.raises(SigningError, match="bytes are needed"):
+        TokenKeypair.from_pem(keypair.to_pem().decode())  # type: ignore[arg-type]
 
 
 def test_a_time_without_zone(keypair: TokenKeypair) -> None:

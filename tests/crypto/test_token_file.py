@@ -279,6 +279,11 @@ def test_the_uploaded_certificate_is_not_the_token(keypair: TokenKeypair) -> Non
     assert "it is a certificate" in failure(keypair.certificate_pem, keypair)
 
 
+def test_a_file_that_was_read_as_text(keypair: TokenKeypair) -> None:
+    with pytest.raises(TokenError, match="str, bytes are needed: read it in binary mode"):
+        read_token_file("MIME", keypair)  # type: ignore[arg-type]
+
+
 def test_a_file_that_is_cut_anywhere_is_never_read(
     seal: Seal, keypair: TokenKeypair, plaintext: bytes
 ) -> None:

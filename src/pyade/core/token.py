@@ -124,7 +124,9 @@ def _expiry(_instance: object, _attribute: attrs.Attribute[Any], value: object) 
 
 def _portal(_instance: object, _attribute: attrs.Attribute[Any], value: object) -> None:
     if not isinstance(value, Portal):
-        raise TokenError(f"portal {str(value)[:80]!r} is none", "use Portal.BUSINESS or Portal.SCHOOL")
+        raise TokenError(
+            f"portal {str(value)[:80]!r} is none of Apple's", "use Portal.BUSINESS or Portal.SCHOOL"
+        )
 
 
 def _utc(value: datetime) -> datetime:
@@ -139,7 +141,13 @@ def _utc_or_none(value: datetime | None) -> datetime | None:
 def _tags(value: Iterable[str]) -> frozenset[str]:
     if isinstance(value, str):
         raise TokenError(f"scope_tags {value[:80]!r} is one text", "give a set of texts")
-    return frozenset(value)
+    try:
+        tags: frozenset[Any] = frozenset(value)
+    except TypeError:
+        raise TokenError("scope_tags is no set of texts", "give a set of texts, () for none") from None
+    if not all(isinstance(tag, str) and tag.strip() for tag in tags):
+        raise TokenError("scope_tags holds something else than texts, or an empty one", "give a set of texts")
+    return tags
 
 
 @attrs.frozen(kw_only=True)

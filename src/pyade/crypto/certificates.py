@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -17,6 +18,8 @@ from pyade.errors import SigningError
 MAX_PEM_BYTES: Final = 256 * 1024
 MAX_DAYS: Final = 36_500
 _CLOCK_TOLERANCE: Final = timedelta(hours=1)
+_UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+_FIRST_YEAR, _LAST_YEAR = 1950, 9999 - MAX_DAYS // 365  # RFC 5280, 4.1.2.5
 
 
 def read_pem(
@@ -33,6 +36,8 @@ def read_pem(
 
     Source: RFC 7468.
     """
+    if not isinstance(data, bytes):
+        raise SigningError(f"the PEM file is {type(data).__name__}, bytes are needed: read it in binary mode")
     if len(data) > MAX_PEM_BYTES:
         raise SigningError(f"the PEM file has {len(data)} bytes, at most {MAX_PEM_BYTES} are allowed")
     keys: list[bytes] = []
@@ -102,15 +107,18 @@ def self_signed(
 
     Source: RFC 5280, 4.1 and 4.2.1.3; upper bound of a common name: Appendix A.1.
     """
-    if not common_name.strip() or len(common_name) > 64:
+    if not common_name.strip() or len(common_name) > 64 or _UNPRINTABLE.search(common_name):
         raise SigningError(
-            f"common_name {common_name[:80]!r}: 1 to 64 characters are allowed, and not only spaces"
+            f"common_name {common_name[:80]!r}: 1 to 64 characters are allowed, not only spaces and without"
+            " control characters"
         )
     if not 1 <= days <= MAX_DAYS:
         raise SigningError(f"days {days}: 1 to {MAX_DAYS} are allowed")
     start = (now or datetime.now(UTC)).replace(microsecond=0)
     if start.tzinfo is None:
         raise SigningError(f"now {start.isoformat()} has no time zone: use UTC")
+    if not _FIRST_YEAR < start.year < _LAST_YEAR:
+        raise SigningError(f"now {start.isoformat()} is no time for a certificate: check the clock")
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
     usage = x509.KeyUsage(
         digital_signature=True,

@@ -44,6 +44,10 @@ def cms_message(data: bytes) -> bytes:
     Raises:
         TokenError: The file is empty, too large, of another kind, or has no message in it.
     """
+    if not isinstance(data, bytes | bytearray):
+        raise TokenError(
+            f"the token file is {type(data).__name__}, bytes are needed", "read it in binary mode"
+        )
     if len(data) > MAX_TOKEN_FILE_BYTES:
         raise TokenError(
             f"the token file has {len(data)} bytes, at most {MAX_TOKEN_FILE_BYTES} are allowed", _DOWNLOAD
