@@ -24,7 +24,7 @@ class PrimaryAccount:
         full_name: The full name to prefill, ``{{username}}`` allowed; "" lets the user type it.
         restrict_editing: True if the user may not change what is prefilled.
 
-    Source: Intune, "Create an Apple enrollment profile", Account Settings.
+    Source: specification, "Create an Apple enrollment profile", Account Settings.
     """
 
     account_name: str = ""

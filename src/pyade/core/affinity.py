@@ -39,7 +39,7 @@ class AffinityConsequences:
         conditional_access: When the Mac reaches resources protected by conditional access.
         license: Which license is needed.
 
-    Source: Intune, "Create an Apple enrollment profile", User Affinity; "Distribute devices".
+    Source: specification, "Create an Apple enrollment profile", User Affinity; "Distribute devices".
     """
 
     sign_in: str

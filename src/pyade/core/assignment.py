@@ -10,7 +10,8 @@ The rules of this file, all pure:
    make it longer. One that this server cannot reach is left alone until Apple lists it again.
 4. What is not known to have happened is due again at once.
 
-Source: Apple, device assignment, "Assign a profile"; device assignment reference 8.5 and 9.3.
+Source: Apple, device assignment, "Assign a profile". Rules 2 and 3 are observed: other MDM servers lost
+profiles and kept devices throttled without them.
 """
 
 from __future__ import annotations
@@ -123,7 +124,8 @@ def needs_profile(record: DeviceRecord, wanted_uuid: str, now: datetime) -> Reas
         wanted_uuid: The profile that it should have; ``NO_PROFILE`` for none.
         now: UTC.
 
-    Source: device assignment reference 8.5: assign from state, not from ``op_type``.
+    ``op_type`` does not count: a Mac that was assigned to the same server again arrives as ``modified``
+    (observed).
     """
     if record.is_released or has_profile(record, wanted_uuid) or not is_reachable(record):
         return None
@@ -188,7 +190,7 @@ def outcome(
         answered_at: When the answer had come, UTC; waits count from here.
         retry_after_s: The least time that Apple asked to wait for throttled devices, seconds.
 
-    Source: device assignment reference 9.3.
+    Source: Apple, device assignment, "Assign a profile"; the wait after ``FAILED`` is observed.
     """
     # A time that has passed already means "due at once", and keeps the attempt when newer events come in:
     # nobody else knows what was wanted for the device.

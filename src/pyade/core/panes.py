@@ -2,7 +2,7 @@
 
 Where sources disagree, the specification's gate is the one in force and Apple's own is recorded beside it.
 
-Source: Intune, "Setup Assistant screen reference"; Apple, ``SkipKeys`` (other/skipkeys.yaml).
+Source: specification, "Setup Assistant screen reference"; Apple, ``SkipKeys`` (other/skipkeys.yaml).
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The rows of a plan about local accounts.
 
-Source: Intune, "Create an Apple enrollment profile", Account Settings; Apple, ``AccountConfiguration``.
+Source: specification, "Create an Apple enrollment profile", Account Settings; Apple,
+``AccountConfiguration``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The rows of a plan: what each setting does on one version of macOS, and why.
 
-Source: Intune, "Create an Apple enrollment profile"; Apple, ``Profile``, ``AccountConfiguration`` and
+Source: specification, "Create an Apple enrollment profile"; Apple, ``Profile``, ``AccountConfiguration`` and
 ``SkipKeys`` for what the specification does not say.
 """
 

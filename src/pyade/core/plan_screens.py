@@ -1,6 +1,6 @@
 """The rows of a plan about Setup Assistant screens.
 
-Source: Intune, "Setup Assistant screen reference"; Apple, ``SkipKeys``.
+Source: specification, "Setup Assistant screen reference"; Apple, ``SkipKeys``.
 """
 
 from __future__ import annotations

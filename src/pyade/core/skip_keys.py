@@ -4,7 +4,7 @@ Where sources disagree, the specification's gate is the one in force and Apple's
 (``apple_introduced``, ``apple_removed``). A gate never forbids anything: a Mac ignores a key that it does
 not know.
 
-Source: Intune, "Setup Assistant screen reference"; Apple, ``SkipKeys`` (other/skipkeys.yaml).
+Source: specification, "Setup Assistant screen reference"; Apple, ``SkipKeys`` (other/skipkeys.yaml).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class SkipKeys(enum.StrEnum):
 
     Keys that Apple adds later are plain strings wherever a SkipKeys is taken.
 
-    Source: Intune, "Setup Assistant screen reference"; Apple, ``SkipKeys``.
+    Source: specification, "Setup Assistant screen reference"; Apple, ``SkipKeys``.
     """
 
     LOCATION = "Location"
