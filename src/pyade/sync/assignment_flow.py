@@ -8,7 +8,8 @@ The rules of this file:
 4. The outcome of each chunk is stored before the next one is sent, with what Apple then says of its devices.
 5. An error ends the work and comes back to the caller; devices that it left unknown or unsent are due again.
 
-Source: specification, "Assign an enrollment profile to devices"; Apple, device assignment, "Assign a profile".
+Source: specification, "Assign an enrollment profile to devices"; Apple, device assignment, "Assign a
+profile".
 """
 
 from __future__ import annotations
