@@ -6,9 +6,9 @@
     ├── VersionError              a macOS version or build that cannot be read        (the caller acts)
     ├── TokenError                a server token that cannot be used                  (the caller acts)
     ├── ProfileError              an enrollment profile that breaks rules; ``problems`` lists all of them
-    ├── PolicyError               a request that a rule of Apple or Intune forbids; ``allowed_at`` says until when
+    ├── PolicyError               a limit of Apple's or Intune's; ``allowed_at`` says from when it is allowed
     ├── SigningError              a certificate or key that cannot sign or decrypt
-    ├── AppleError                Apple refused; ``code``, ``status`` and ``next_step`` say what and who must act
+    ├── AppleError                Apple refused; ``code``, ``status`` and ``next_step`` say who must act
     │   ├── OAuthRequestError     /session: the OAuth request was malformed
     │   ├── TokenSupersededError  /session: somebody generated a newer token in the portal
     │   ├── TokenRejectedError    /session: the token is unknown or was revoked
@@ -99,7 +99,9 @@ class ProfileError(PyadeError):
     problems: tuple[Problem, ...]
 
     def __str__(self) -> str:
-        return "; ".join(str(problem) for problem in self.problems)
+        if len(self.problems) == 1:
+            return str(self.problems[0])
+        return "\n  ".join((f"{len(self.problems)} rules are broken", *map(str, self.problems)))
 
 
 @attrs.define(eq=False)
@@ -115,7 +117,9 @@ class PolicyError(PyadeError):
     allowed_at: datetime | None = None
 
     def __str__(self) -> str:
-        return f"{self.reason}; allowed from {self.allowed_at.isoformat()}" if self.allowed_at else self.reason
+        return (
+            f"{self.reason}; allowed from {self.allowed_at.isoformat()}" if self.allowed_at else self.reason
+        )
 
 
 @attrs.define(eq=False)
@@ -154,8 +158,8 @@ class AppleError(PyadeError):
     retry_after_s: float | None = None
 
     def __str__(self) -> str:
-        answer = " ".join(filter(None, (str(self.status) if self.status else "not sent", self.code, self.detail)))
-        text = f"{self.operation}: {answer}"
+        came = str(self.status) if self.status else "not sent:"
+        text = f"{self.operation}: {' '.join(filter(None, (came, self.code, self.detail)))}"
         return f"{text}; {self.next_step}" if self.next_step else text
 
 

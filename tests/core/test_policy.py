@@ -210,6 +210,13 @@ def test_impossible_limits_are_refused(name: str, value: object, allowed: str) -
         SyncPolicy(**{name: value})  # type: ignore[arg-type]
 
 
+def test_of_two_limits_the_one_that_holds_longer_is_the_reason() -> None:
+    decision = POLICY.decide(IDLE, T0 + SECOND, full=True)
+    assert decision.allowed_at == T0 + WEEK
+    assert "7 days" in decision.reason
+    assert "15 minutes" in POLICY.decide(IDLE, T0 + SECOND).reason
+
+
 @pytest.mark.parametrize(
     ("interval", "text"),
     [

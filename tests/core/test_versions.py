@@ -77,7 +77,7 @@ def test_what_is_no_version_is_refused_with_what_can_be_read(text: str) -> None:
 
 @pytest.mark.parametrize("value", [None, 14, 14.1, b"14.1"])
 def test_what_is_no_text_is_refused_with_a_typed_error(value: object) -> None:
-    with pytest.raises(VersionError):
+    with pytest.raises(VersionError, match=f"{type(value).__name__}, not text"):
         MacOSVersion.of(value)  # type: ignore[arg-type]
     with pytest.raises(VersionError):
         MacOSVersion.from_build(value)  # type: ignore[arg-type]

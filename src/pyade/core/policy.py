@@ -143,10 +143,11 @@ class SyncPolicy:
         if state.continues and action in (SyncAction.RESUME_FULL, SyncAction.DELTA):
             return Decision(action=action, reason="continues the run that reached its time limit")
         pace_at, pace = self._pace(state, trigger)
-        if now < pace_at:
-            return Decision(action=SyncAction.WAIT, reason=pace, allowed_at=max(pace_at, due_at))
-        if now < due_at:
-            return Decision(action=SyncAction.WAIT, reason=reason, allowed_at=due_at)
+        if now < (allowed_at := max(pace_at, due_at)):
+            # Of two limits the one that holds longer is the reason: it explains the time.
+            return Decision(
+                action=SyncAction.WAIT, reason=reason if due_at > pace_at else pace, allowed_at=allowed_at
+            )
         return Decision(action=action, reason=reason)
 
     def decide_list(self, state: SyncState, now: datetime) -> Decision:

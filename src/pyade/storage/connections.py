@@ -134,6 +134,8 @@ class Connections:
             return f"another process was writing for more than {self._busy_timeout_s:g} seconds: try again"
         if _primary_code(exc) == sqlite3.SQLITE_NOTADB:
             return "not a SQLite file: choose another path"
+        if _primary_code(exc) in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+            return f"{exc}: choose a file and folder that this process may write"
         return f"{getattr(exc, 'sqlite_errorname', type(exc).__name__)}: {exc}"
 
 

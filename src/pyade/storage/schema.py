@@ -93,12 +93,13 @@ def migrate(connection: sqlite3.Connection, migrations: Sequence[Sequence[str]] 
 
 
 def _checked_version(connection: sqlite3.Connection, *, newest: int) -> int:
+    path = connection.execute("PRAGMA database_list").fetchone()[2]
     if not _is_ours(connection):
-        raise StoreError("this SQLite file belongs to another program: choose another path")
+        raise StoreError(f"{path}: this SQLite file belongs to another program: choose another path")
     found = _version(connection)
     if found > newest:
         raise StoreVersionError(
-            f"the store has version {found}, this pyade knows versions up to {newest}: upgrade pyade"
+            f"{path}: the store has version {found}, this pyade knows versions up to {newest}: upgrade pyade"
         )
     return found
 
