@@ -127,6 +127,7 @@ UUID = "00000000-0000-4000-8000-000000000000"
         (put(MDM, ServerURL="http://mdm.contoso.com/"), error(f"{MDM}.ServerURL")),
         (put(MDM, ServerURL="mdm.contoso.com"), error(f"{MDM}.ServerURL")),
         (put(MDM, ServerURL="https:///server"), error(f"{MDM}.ServerURL")),
+        (put(MDM, Topic="com.apple.mgmt.a\x00"), error(f"{MDM}.Topic")),
         (put(MDM, ServerURL="https://mdm.contoso.com/ x"), error(f"{MDM}.ServerURL")),
         (put(MDM, ServerURL="https://mdm.contoso.com/#x"), error(f"{MDM}.ServerURL")),
         (put(MDM, ServerURL="https://a:b@mdm.contoso.com/"), error(f"{MDM}.ServerURL")),
@@ -170,7 +171,7 @@ UUID = "00000000-0000-4000-8000-000000000000"
         (put(ACME, KeySize=256), []),
         (put(ACME, KeyType="RSA", KeySize=2048), error(f"{ACME}.HardwareBound")),
         (put(ACME, HardwareBound=False), error(f"{ACME}.Attest")),
-        (put(ACME, HardwareBound=False, Attest=False, KeySize=521), []),
+        *[(put(ACME, HardwareBound=False, Attest=False, KeySize=size), []) for size in (192, 256, 384, 521)],
         (put(ACME, Attest=...), warning(f"{ACME}.Attest")),
         (put(ACME, HardwareBound=...), error(f"{ACME}.Attest", f"{ACME}.HardwareBound")),
         (put(ACME, KeyType="rsa"), error(f"{ACME}.HardwareBound", f"{ACME}.KeyType")),
@@ -369,10 +370,17 @@ def test_payloads_of_other_kinds_are_left_alone(plist: Plist) -> None:
 def test_problems_show_no_secret_and_no_endless_value(plist: Plist) -> None:
     """A password in an address is one, too."""
     put(MDM, ServerURL="https://a:hunter2@mdm.contoso.com/", Topic="x" * 5000)(plist)
-    put(ACME, ClientIdentifier=["hunter2"])(plist)
+    put(ACME, ClientIdentifier=["hunter2"], DirectoryURL="http://acme.contoso.com/hunter2/dir")(plist)
     text = "\n".join(map(str, check_enrollment_profile(plist)))
     assert "hunter2" not in text
-    assert len(text) < 1000
+    assert "'http://acme.contoso.com'" in text
+    assert len(text) < 1200
+
+
+@pytest.mark.parametrize("plist", [[], None, b"", "text"])
+def test_a_file_without_a_dictionary_is_no_profile(plist: Any) -> None:
+    """A property list may be one of those, too."""
+    assert found(check_enrollment_profile(plist)) == error("profile")
 
 
 @pytest.mark.parametrize(
@@ -407,6 +415,8 @@ def test_an_update_may_not_add_rights(plist: Plist) -> None:
     old = copy.deepcopy(plist)
     put(MDM, AccessRights=3)(old)
     put(MDM, AccessRights=17)(plist)
+    assert found(check_update(old, plist)) == error(f"{MDM}.AccessRights")
+    put(MDM, AccessRights=...)(old)
     assert found(check_update(old, plist)) == error(f"{MDM}.AccessRights")
 
 

@@ -102,9 +102,11 @@ def test_a_profile_read_from_apple_is_still_written_back_identically() -> None:
 
 
 def test_settings_that_an_older_document_lacks_have_their_defaults() -> None:
-    """And keys that this version does not know are ignored."""
+    """Awaiting final configuration is off for existing profiles; unknown keys are ignored."""
     document = {"version": 1, "name": "x", "url": "https://x.example", "later": True}
-    assert profile_from_document(document) == EnrollmentProfile(name="x", url="https://x.example")
+    assert profile_from_document(document) == EnrollmentProfile(
+        name="x", url="https://x.example", await_final_configuration=False
+    )
 
 
 def test_a_newer_document_is_refused() -> None:

@@ -145,6 +145,52 @@ def test_the_mdm_payload_says_what_the_service_is(
     }
 
 
+def test_what_a_service_turns_on_or_off_is_turned(
+    profile: EnrollmentProfile, service: MdmService, scep: ScepIssuer
+) -> None:
+    """The other value of each switch than in the test above."""
+    service = attrs.evolve(
+        service, sign_message=False, check_out_when_removed=False, development_push=True, access_rights=3
+    )
+    plist = plistlib.loads(build_enrollment_profile(profile, service, mac(version="12.0"), scep=scep))
+    found = payload(plist, "com.apple.mdm")
+    switches = ("SignMessage", "CheckOutWhenRemoved", "UseDevelopmentAPNS", "AccessRights")
+    assert [found[key] for key in switches] == [False, False, True, 3]
+
+
+@pytest.mark.parametrize(
+    ("key", "before", "first"),
+    [
+        ("Retries", "10.9.5", "10.10"),
+        ("RetryDelay", "10.9.5", "10.10"),
+        ("AllowAllAppsAccess", "10.9.5", "10.10"),
+        ("Key Usage", "10.10.5", "10.11"),
+        ("ServerURLPinningCertificateUUIDs", "10.12.6", "10.13"),
+        ("CheckInURLPinningCertificateUUIDs", "10.12.6", "10.13"),
+        ("PinningRevocationCheckRequired", "10.12.6", "10.13"),
+        ("KeyIsExtractable", "10.13.3", "10.13.4"),
+        ("TargetDeviceType", "10.14.6", "10.15"),
+    ],
+)
+def test_a_key_is_there_from_its_first_macos_on(
+    key: str,
+    before: str,
+    first: str,
+    profile: EnrollmentProfile,
+    service: MdmService,
+    scep: ScepIssuer,
+    root_der: bytes,
+) -> None:
+    """Neither sooner nor later than Apple's schema says, and pyade's own linter finds nothing in either."""
+    service = attrs.evolve(service, pinned_certificates=[root_der])
+    scep = attrs.evolve(scep, retries=3, retry_delay_s=20)
+    for version, wanted in ((before, False), (first, True)):
+        target = mac(INTEL, version)
+        data = build_enrollment_profile(profile, service, target, scep=scep)
+        assert (f"<key>{key}</key>".encode() in data) is wanted
+        assert check_enrollment_profile(plistlib.loads(data), mac=target) == ()
+
+
 def test_check_in_goes_to_the_server_url_unless_another_is_given(
     profile: EnrollmentProfile, service: MdmService, acme: AcmeIssuer
 ) -> None:
@@ -282,7 +328,7 @@ def test_a_missing_issuer_is_no_silent_downgrade(
     """A Mac that should get ACME does not get SCEP because nobody configured ACME."""
     with pytest.raises(ProfileError, match=r"acme: an issuer for ACME with attested .*give acme="):
         build_enrollment_profile(profile, service, mac(), scep=scep)
-    with pytest.raises(ProfileError, match=r"scep: an issuer for SCEP .*13\.1"):
+    with pytest.raises(ProfileError, match=r"scep: an issuer for SCEP: .*13\.1"):
         build_enrollment_profile(profile, service, mac(version="13.0"), acme=acme)
 
 
@@ -328,6 +374,9 @@ def test_all_problems_come_at_once(profile: EnrollmentProfile, acme: AcmeIssuer)
         ({"url": "ftp://scep.contoso.com"}, "URL"),
         ({"subject": [("X", "y")]}, "Subject"),
         ({"subject": [("CN", "")]}, "Subject"),
+        ({"subject": [("CN", "a\x00b")]}, "Subject"),
+        ({"challenge": "s3cret\x07"}, "Challenge"),
+        ({"challenge": "s3cret\ud800"}, "Challenge"),
     ],
 )
 def test_a_scep_value_that_is_not_allowed_is_refused(
@@ -338,6 +387,7 @@ def test_a_scep_value_that_is_not_allowed_is_refused(
         build_enrollment_profile(profile, service, mac(version="13.0"), scep=attrs.evolve(scep, **change))
     [problem] = caught.value.problems
     assert problem.setting == f"com.apple.security.scep.PayloadContent.{setting}"
+    assert "s3cret" not in str(problem)
 
 
 def test_secrets_are_not_shown(acme: AcmeIssuer, scep: ScepIssuer) -> None:

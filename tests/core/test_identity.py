@@ -123,6 +123,7 @@ def test_a_choice_reads_as_a_sentence() -> None:
         "ACME with attested hardware-bound key P-384: "
         "Apple silicon can attest a key of its Secure Enclave from macOS 14"
     )
-    assert str(choose_identity("13.0", ChipClass.T2)).startswith(
-        "SCEP with software key RSA-2048: macOS 13.0 has no"
+    assert str(choose_identity("13.4", ChipClass.T2)).startswith(
+        "ACME with software key RSA-2048: macOS 13.4"
     )
+    assert str(choose_identity("13.0", ChipClass.T2)).startswith("SCEP: macOS 13.0 has no")

@@ -37,6 +37,9 @@ def check_enrollment_profile(plist: Payload, *, mac: TargetMac | None = None) ->
     Returns:
         All problems, errors and warnings; empty if the profile is in order.
     """
+    if not isinstance(plist, Mapping):
+        form = type(plist).__name__
+        return (_error("profile", form, "a dictionary", "give what plistlib reads from the file"),)
     problems: list[Problem] = []
     top = _clean("", plist, {**payload_keys.COMMON, **payload_keys.TOP_LEVEL}, problems)
     problems += _top_level(top)
@@ -80,7 +83,8 @@ def check_update(old: Payload, new: Payload) -> tuple[Problem, ...]:
     if _has_user_channel(before) != _has_user_channel(after):
         allowed = f"{PER_USER_CONNECTIONS} neither added nor removed by an update"
         problems.append(_error(f"{_MDM}.ServerCapabilities", "", allowed, "keep what the Mac enrolled with"))
-    rights_before, rights_after = before.get("AccessRights"), after.get("AccessRights")
+    # Without the key the server had no rights.
+    rights_before, rights_after = before.get("AccessRights", 0), after.get("AccessRights")
     if isinstance(rights_before, int) and isinstance(rights_after, int) and rights_after & ~rights_before:
         allowed = f"no right that {rights_before} does not hold"
         problems.append(
@@ -103,22 +107,29 @@ def _clean(
                 warning = _warning(f"{prefix}{name}", "", "a key that Apple documents", "remove it")
                 problems.append(warning)
             continue
-        shown = "" if key.secret else value
-        if not _has_type(value, key.type):
-            problems.append(_error(f"{prefix}{name}", shown, f"type {key.type.__name__}", "correct it"))
-        elif key.allowed and value not in key.allowed:
-            allowed = f"one of {', '.join(map(str, key.allowed))}"
-            problems.append(_error(f"{prefix}{name}", shown, allowed, "correct it"))
-        elif key.pattern and re.fullmatch(key.pattern, value) is None:
-            problems.append(_error(f"{prefix}{name}", shown, key.form, "correct it"))
-        else:
+        if (objection := _objection(key, value)) is None:
             clean[name] = value
+        else:
+            problems.append(_error(f"{prefix}{name}", "" if key.secret else value, *objection))
     for name, key in keys.items():
         if name not in values and key.required:
             problems.append(_error(f"{prefix}{name}", "", "required", "add it"))
         elif name not in values and key.wanted:
             problems.append(_warning(f"{prefix}{name}", "", key.wanted, "add it"))
     return clean
+
+
+def _objection(key: Key, value: Any) -> tuple[str, str] | None:
+    """Return what is allowed instead of *value* and what to do; None if it has the right form."""
+    if not _has_type(value, key.type):
+        return f"type {key.type.__name__}", "correct it"
+    if key.allowed and value not in key.allowed:
+        return f"one of {', '.join(map(str, key.allowed))}", "correct it"
+    if key.pattern and re.fullmatch(key.pattern, value) is None:
+        return key.form, "correct it"
+    if isinstance(value, str) and _UNWRITABLE.search(value):
+        return _WRITABLE
+    return None
 
 
 def _has_type(value: Any, wanted: type) -> bool:
@@ -209,7 +220,7 @@ def _acme_payload(payload: Payload, mac: TargetMac | None) -> Iterator[Problem]:
                 f"{_ACME}.ExtendedKeyUsage", usage, "object identifiers in dots", "use 1.3.6.1.5.5.7.3.2"
             )
     if not bound:
-        yield from _key_protection(_ACME, payload)
+        yield from _key_protection(_ACME, payload, mac)
     if mac is not None:
         yield from _acme_on(mac, bound=bound, attest=attest)
 
@@ -260,7 +271,7 @@ def _acme_on(mac: TargetMac, *, bound: bool, attest: bool) -> Iterator[Problem]:
         yield _error(f"{_ACME}.Attest", True, f"false: {mac.product} ({mac.chip}) cannot attest", "use false")
 
 
-def _scep_payload(payload: Payload, _mac: TargetMac | None) -> Iterator[Problem]:
+def _scep_payload(payload: Payload, mac: TargetMac | None) -> Iterator[Problem]:
     if "PayloadContent" not in payload:
         return
     problems: list[Problem] = []
@@ -294,7 +305,7 @@ def _scep_payload(payload: Payload, _mac: TargetMac | None) -> Iterator[Problem]
         yield _warning(
             f"{where}.CAFingerprint", "16 bytes", "SHA-1 or SHA-256: MD5 proves nothing", "use SHA-256"
         )
-    yield from _key_protection(where, content)
+    yield from _key_protection(where, content, mac)
 
 
 def _certificate_payload(payload: Payload, _mac: TargetMac | None) -> Iterator[Problem]:
@@ -364,7 +375,14 @@ def _url(setting: str, url: str, schemes: tuple[str, ...] = ("https",)) -> Itera
     except ValueError:
         good, secret = False, "@" in url
     if not good or secret or re.search(r"[\s\x00-\x1f]", url):
-        yield _error(setting, "" if secret else url, allowed, "correct it")
+        yield _error(setting, _origin(url), allowed, "correct it")
+
+
+def _origin(url: str) -> str:
+    """Return scheme and host; user, path and query may hold secrets."""
+    scheme, mark, rest = url.rpartition("://")
+    host = re.split(r"[/?#\s]", rest, maxsplit=1)[0]
+    return "" if "@" in host else f"{scheme}{mark}{host}"
 
 
 def _host(url: str) -> str:
@@ -390,16 +408,21 @@ def _subject(where: str, payload: Payload) -> Iterator[Problem]:
             if not is_pair or not pair[1] or (pair[0] not in _SHORT_NAMES and not _DOTTED.fullmatch(pair[0])):
                 allowed = "arrays of pairs: C, L, ST, O, OU, CN or an object identifier in dots, and a text"
                 yield _error(f"{where}.Subject", pair, allowed, "correct it")
+            elif _UNWRITABLE.search(pair[1]):
+                yield _error(f"{where}.Subject", pair[0], *_WRITABLE)
 
 
 def _strings(setting: str, values: Iterable[Any]) -> Iterator[Problem]:
     for value in values:
         if not isinstance(value, str):
             yield _error(setting, value, "texts only", "correct it")
+        elif _UNWRITABLE.search(value):
+            yield _error(setting, value, *_WRITABLE)
 
 
-def _key_protection(where: str, values: Payload) -> Iterator[Problem]:
-    if values.get("KeyIsExtractable", True):
+def _key_protection(where: str, values: Payload, mac: TargetMac | None) -> Iterator[Problem]:
+    is_old = mac is not None and mac.version is not None and mac.version < _EXTRACTABLE_FROM
+    if values.get("KeyIsExtractable", not is_old):
         yield _warning(f"{where}.KeyIsExtractable", "", "false: a copied key is a copied Mac", "use false")
     if values.get("AllowAllAppsAccess", False):
         yield _warning(f"{where}.AllowAllAppsAccess", "", "false: only macOS needs the key", "use false")
@@ -452,4 +475,7 @@ _UNWANTED = {
 }
 _SHORT_NAMES = frozenset({"C", "L", "ST", "O", "OU", "CN"})
 _DOTTED = re.compile(r"[0-9]+(\.[0-9]+)+")
-_ACME_FROM, _HARDWARE_FROM, _PINNING_FROM = map(MacOSVersion.of, ("13.1", "14", "10.13"))
+_UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+_WRITABLE = ("text that XML can hold, without control characters", "remove them")
+_ACME_FROM, _HARDWARE_FROM = MacOSVersion.of("13.1"), MacOSVersion.of("14")
+_PINNING_FROM, _EXTRACTABLE_FROM = MacOSVersion.of("10.13"), MacOSVersion.of("10.13.4")

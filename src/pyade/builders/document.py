@@ -52,7 +52,8 @@ def profile_from_document(document: Mapping[str, Any]) -> EnrollmentProfile:
 
     Args:
         document: The document, after a way through JSON or not. Settings that it lacks have the defaults of
-            a new profile; keys that this version does not know are ignored.
+            a new profile, but for ``await_final_configuration``, which is then off as for any existing
+            profile; keys that this version does not know are ignored.
 
     Raises:
         StoreVersionError: A newer pyade wrote it.
@@ -68,7 +69,10 @@ def profile_from_document(document: Mapping[str, Any]) -> EnrollmentProfile:
         raise StoreVersionError(
             f"the profile was written as version {version}, this pyade reads {VERSION}: update it"
         )
-    settings: dict[str, Any] = {name: document[name] for name in _PLAIN if name in document}
+    settings: dict[str, Any] = {
+        "await_final_configuration": False,
+        **{name: document[name] for name in _PLAIN if name in document},
+    }
     for name, read in _READERS.items():
         if name not in document:
             continue

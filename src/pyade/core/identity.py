@@ -50,8 +50,8 @@ class IdentityChoice:
 
     Attributes:
         kind: ACME or SCEP.
-        key_type: RSA, or a NIST curve; SCEP knows only RSA.
-        key_size: Bits, or the size of the curve.
+        key_type: RSA, or a NIST curve; of the ACME key, since SCEP knows only RSA.
+        key_size: Bits, or the size of the curve, of the ACME key; a SCEP issuer has a size of its own.
         hardware_bound: True if the Secure Enclave makes the key and keeps it.
         attest: True if Apple attests key and device to the ACME server.
         reason: Why, in words.
@@ -65,6 +65,8 @@ class IdentityChoice:
     reason: str
 
     def __str__(self) -> str:
+        if self.kind is IdentityKind.SCEP:
+            return f"{self.kind}: {self.reason}"
         key = f"{'RSA' if self.key_type is KeyType.RSA else 'P'}-{self.key_size}"
         place = "hardware-bound" if self.hardware_bound else "software"
         attested = "attested " if self.attest else ""
