@@ -188,7 +188,11 @@ def test_an_administrator_needs_10_11_and_its_password_is_not_shown() -> None:
         "administrator": AdministratorAccount("localadmin", "Local Administrator", password_hash=HASH)
     }
     assert effect("administrator", "10.10", **admin) is Effect.NO_EFFECT
-    assert effect("administrator", "10.11", **admin) is Effect.APPLIES
+    parts = ("", ".full_name", ".hidden", ".password_hash")
+    assert {why(f"administrator{part}", "10.10", **admin) for part in parts} == {
+        "account settings need 10.11"
+    }
+    assert {effect(f"administrator{part}", "10.11", **admin) for part in parts} == {Effect.APPLIES}
     assert make(**admin).plan("14.1").row("administrator.password_hash").value == "a secret"
     lone: dict[str, Any] = {"administrator": AdministratorAccount("localadmin")}
     assert effect("administrator.password_hash", "14.1", **lone) is Effect.NOT_SET

@@ -121,7 +121,7 @@ PANES: Final[dict[str, Pane]] = {
         when_visible="the user can turn True Tone on",
         when_hidden="True Tone keeps its default",
         conditions="only on displays with True Tone",
-        note="Apple deprecates the key from 12.0; the specification names no end",
+        note="Apple deprecates the key from 12.0; Intune names no end",
         note_from="12.0",
     ),
     "FileVault": Pane(
@@ -142,7 +142,7 @@ PANES: Final[dict[str, Pane]] = {
         apple_introduced=None,
         when_visible="the user can register the Mac with Apple",
         when_hidden="the Mac is not registered with Apple",
-        note="a pane of old macOS: Apple's current list of keys lacks it, the specification offers it",
+        note="a pane of old macOS: Apple's current list of keys lacks it, Intune offers it",
     ),
     "iCloudStorage": Pane(
         label="iCloud Storage",
@@ -202,7 +202,7 @@ PANES: Final[dict[str, Pane]] = {
         when_visible="the user chooses a wallpaper",
         when_hidden="the Mac gets the default wallpaper",
         conditions="only after a software upgrade",
-        note="Apple removes the key in 26.0; the specification names no end",
+        note="Apple removes the key in 26.0; Intune names no end",
         note_from="26.0",
     ),
     "EnableLockdownMode": Pane(

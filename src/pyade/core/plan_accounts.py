@@ -7,7 +7,7 @@ Source: specification, "Create an Apple enrollment profile", Account Settings; A
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pyade.core.accounts import ACCOUNTS_FROM, PREFILL_FROM, AdministratorAccount, PrimaryAccount
 from pyade.core.affinity import AffinityKind
@@ -84,20 +84,21 @@ def administrator(admin: AdministratorAccount | None, version: MacOSVersion) -> 
         yield PlanRow("administrator", "", Effect.NOT_SET, "no account beside the user's")
         return
     works = version >= ACCOUNTS_FROM
-    effect = Effect.APPLIES if works else Effect.NO_EFFECT
-    why = "made while the Mac waits, beside the user's account" if works else "account settings need 10.11"
-    yield PlanRow("administrator", admin.short_name, effect, why)
-    why = "shown at login" if admin.full_name else "the short name is used"
-    yield PlanRow(
-        "administrator.full_name", admin.full_name, effect if admin.full_name else Effect.NOT_SET, why
+    rows = (
+        ("", admin.short_name, "made while the Mac waits, beside the user's account"),
+        (".full_name", admin.full_name, "shown at login"),
+        (".hidden", yes(admin.hidden), _HIDDEN if admin.hidden else "shown at login and in the settings"),
+        (".password_hash", "a secret" if admin.password_hash else "", "the password to log in with"),
     )
-    why = (
-        "the login window and the settings do not show it"
-        if admin.hidden
-        else "shown at login and in the settings"
-    )
-    yield PlanRow("administrator.hidden", yes(admin.hidden), effect, why)
-    if admin.password_hash:
-        yield PlanRow("administrator.password_hash", "a secret", effect, "the password to log in with")
-    else:
-        yield PlanRow("administrator.password_hash", "", Effect.NOT_SET, "nobody can log in as administrator")
+    unset = {".full_name": "the short name is used", ".password_hash": "nobody can log in as administrator"}
+    for part, value, why in rows:
+        if not value:
+            row = PlanRow(f"administrator{part}", "", Effect.NOT_SET, unset[part])
+        elif works:
+            row = PlanRow(f"administrator{part}", value, Effect.APPLIES, why)
+        else:
+            row = PlanRow(f"administrator{part}", value, Effect.NO_EFFECT, "account settings need 10.11")
+        yield row
+
+
+_HIDDEN: Final = "the login window and the settings do not show it"
