@@ -1,6 +1,7 @@
 """macOS versions: text, builds and their order."""
 
 import pickle
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -87,6 +88,12 @@ def test_what_is_no_text_is_refused_with_a_typed_error(value: object) -> None:
 def test_parts_that_no_version_has_are_refused(parts: tuple[int, int]) -> None:
     with pytest.raises(VersionError):
         MacOSVersion(*parts)
+
+
+@pytest.mark.parametrize("major", ["14.1", "14", 14.1, True, None])
+def test_a_text_given_as_a_part_is_refused_with_the_way_to_read_it(major: Any) -> None:
+    with pytest.raises(VersionError, match=r"parse\(\) reads a text"):
+        MacOSVersion(major)
 
 
 def test_versions_order_by_number_and_not_by_text() -> None:

@@ -41,7 +41,9 @@ class MacOSVersion:
 
     def __attrs_post_init__(self) -> None:
         numbers = (self.major, self.minor, self.patch)
-        if not all(type(number) is int and number >= 0 for number in numbers) or numbers < (10, 9):
+        if not all(type(number) is int for number in numbers):
+            raise VersionError(", ".join(map(repr, numbers))[:80], "whole numbers; parse() reads a text")
+        if min(numbers) < 0 or numbers < (10, 9):
             raise VersionError(".".join(map(str, numbers)), ALLOWED)
         if _match("[a-z]?", self.supplement) is None:
             raise VersionError(_shown(self.supplement), "a supplemental letter, a to z without parentheses")

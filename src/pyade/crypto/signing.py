@@ -1,7 +1,6 @@
 """CMS signing: a document inside the signed message, with the certificates needed to check it.
 
-Source: RFC 5652, 5; Apple, "Creating and deploying a profile": a signed profile
-is DER with the content in it.
+Source: RFC 5652, 5. That Macs take a profile signed as DER with the content in it is observed.
 """
 
 from __future__ import annotations
