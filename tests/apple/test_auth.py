@@ -229,6 +229,18 @@ class TestToken:
             make_client(token=provider).account()
         assert not apple.requests
 
+    def test_a_connection_error_of_the_provider_says_that_nothing_happened(
+        self, make_client: Callable[..., Driver], apple: ScriptedApple
+    ) -> None:
+        def provider() -> Token:
+            raise httpx.ConnectError("the vault is down")
+
+        with pytest.raises(errors.TransportError, match="the vault is down") as caught:
+            make_client(token=provider, retries=0).define_profile({})
+        assert caught.value.operation == "open a session"
+        assert not caught.value.effect_unknown
+        assert not apple.requests
+
 
 class TestSharing:
     def test_clients_with_one_cache_use_one_session(

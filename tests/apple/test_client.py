@@ -114,6 +114,9 @@ class TestSettings:
             {"base_url": "https://x#a"},
             {"base_url": "https://x:99999"},
             {"base_url": "https://x\x00y"},
+            {"base_url": "https://xn--a"},
+            {"base_url": "https://x..y"},
+            {"base_url": "https://" + "a" * 64},
             {"base_url": "https://user:top-secret@x"},
         ],
     )

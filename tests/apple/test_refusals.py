@@ -102,6 +102,7 @@ CATALOGUE_ROWS = [
         ("device_details", (["A"],), 400, "DEVICE_ID_REQUIRED", errors.InvalidRequestError, 1),
         ("assign_profile", ("P", ["A"]), 400, "DEVICE_ID_REQUIRED", errors.InvalidRequestError, 1),
         ("remove_profile", (["A"],), 400, "DEVICE_ID_REQUIRED", errors.InvalidRequestError, 1),
+        ("disown_devices", (["A"],), 400, "DEVICE_ID_REQUIRED", errors.InvalidRequestError, 1),
         ("replacement_details", ("",), 400, "DEVICE_ID_REQUIRED", errors.InvalidRequestError, 1),
         ("profile", ("",), 400, "PROFILE_UUID_REQUIRED", errors.InvalidRequestError, 1),
         ("assign_profile", ("", ["A"]), 400, "PROFILE_UUID_REQUIRED", errors.InvalidRequestError, 1),
@@ -133,14 +134,13 @@ CATALOGUE_ROWS = [
             for code in ("MDM_SERVICE_DISCOVERY_URL_REQUIRED", "MDM_SERVICE_DISCOVERY_URL_NOT_VALID")
         ],
         ("get_account_driven_enrollment_profile", (), 400, "ORG_NOT_SUPPORTED", errors.AccessDeniedError, 1),
-        (
-            "remove_account_driven_enrollment_profile",
-            (),
-            400,
-            "ORG_NOT_SUPPORTED",
-            errors.AccessDeniedError,
-            1,
-        ),
+        *[
+            (method, args, 400, "ORG_NOT_SUPPORTED", errors.AccessDeniedError, 1)
+            for method, args in (
+                ("set_account_driven_enrollment_profile", ("https://x",)),
+                ("remove_account_driven_enrollment_profile", ()),
+            )
+        ],
         ("account", (), 403, "APPLE_SEED_FOR_IT_TURNED_OFF", errors.AccessDeniedError, 1),
         ("define_profile", (PROFILE,), 429, "TOO_MANY_REQUESTS", errors.RateLimitError, 4),
     ]
@@ -175,8 +175,9 @@ def test_each_refusal_is_its_own_error(
 ) -> None:
     script = apple.session_script if row.is_session else apple.script
     script += [httpx.Response(row.status, text=row.body)] * 10
+    options = {"confirm": True} if row.method == "disown_devices" else {}
     with pytest.raises(AppleError) as caught:
-        getattr(client, row.method)(*row.args)
+        getattr(client, row.method)(*row.args, **options)
     error = caught.value
     assert type(error) is row.error
     assert (error.code, error.status) == (row.code, row.status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -154,7 +155,8 @@ def test_a_local_protocol_error_does_not_quote_the_header(
     apple.script = [httpx.LocalProtocolError("Illegal header value b'SESSION-top-secret'")]
     with pytest.raises(errors.TransportError) as caught:
         make_client(retries=0).account()
-    assert caught.value.reason == "LocalProtocolError"
+    assert caught.value.reason == "LocalProtocolError: Illegal header value"
+    assert "top-secret" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_a_body_that_breaks_off_is_a_transport_error(

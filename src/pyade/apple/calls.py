@@ -146,7 +146,7 @@ def define_profile(body: Mapping[str, Any]) -> Call[responses.DefinedProfileAnsw
         operation="define a profile",
         method="POST",
         path="/profile",
-        decode=partial(responses.DefinedProfileAnswer.decode, serials=tuple(body.get("devices", ()))),
+        decode=partial(responses.DefinedProfileAnswer.decode, serials=tuple(body.get("devices") or ())),
         json=body,
         repeatable=False,
     )

@@ -156,11 +156,12 @@ class Client:
         raise flows.unknown_step(step)
 
     def _attempt(self, call: Call[Any]) -> bytes:
-        request = self._http.build_request(call.method, call.path, content=call.content, params=call.params)
+        request = self._settings.request(self._http.build_request, call)
         try:
             response = self._http.send(request)
         except httpx.RequestError as error:
-            raise self._settings.no_answer(call, request, error) from error
+            failure, cause = self._settings.no_answer(call, request, error)
+            raise failure from cause
         return self._settings.body(call, response)
 
     def account(self) -> Account:
@@ -419,11 +420,12 @@ class AsyncClient:
         raise flows.unknown_step(step)
 
     async def _attempt(self, call: Call[Any]) -> bytes:
-        request = self._http.build_request(call.method, call.path, content=call.content, params=call.params)
+        request = self._settings.request(self._http.build_request, call)
         try:
             response = await self._http.send(request)
         except httpx.RequestError as error:
-            raise self._settings.no_answer(call, request, error) from error
+            failure, cause = self._settings.no_answer(call, request, error)
+            raise failure from cause
         return self._settings.body(call, response)
 
     async def account(self) -> Account:

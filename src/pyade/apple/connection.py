@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import httpx
 
-from pyade.apple.auth import SessionAuth, SessionCache, TokenProvider
+from pyade.apple.auth import SESSION_HEADER, SessionAuth, SessionCache, TokenProvider
 from pyade.apple.calls import Call
 from pyade.apple.flows import OPEN_SESSION
 from pyade.apple.refusals import refusal, retry_after
@@ -28,6 +28,8 @@ MEDIA_TYPE = "application/json;charset=UTF8"
 """Written exactly like this: Apple takes it, and a simulator takes nothing else."""
 
 _CONFIGURE = "configure the client"
+# The words of a protocol error quote the line that broke it, which may be the header with the session.
+_QUOTED_BYTES = re.compile(r":? *(?:bytearray\()?b['\"].*", re.DOTALL)
 _NEVER_SENT = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
@@ -113,6 +115,19 @@ class Settings:
             clock=clock,
         )
 
+    def request(self, build: Callable[..., httpx.Request], call: Call[Any]) -> httpx.Request:
+        """Return the request of *call*, made with *build* of an httpx client.
+
+        Raises:
+            InvalidRequestError: A value cannot be sent at all.
+        """
+        try:
+            return build(call.method, call.path, content=call.content, params=call.params)
+        except (httpx.InvalidURL, TypeError, UnicodeEncodeError) as error:
+            detail = f"a value cannot be sent: {error}"
+        step = "check for values that are no text, are too long, or hold half a character"
+        raise InvalidRequestError(call.operation, 0, "", detail, step)
+
     def body(self, call: Call[Any], response: httpx.Response) -> bytes:
         """Return the body of a success.
 
@@ -128,20 +143,26 @@ class Settings:
             retry_after_s=retry_after(response.headers.get("Retry-After"), self.clock()),
             token=self.auth.token,
             account=self.memory.account,
-            secrets=self.auth.secrets(),
+            # The session of the request may be another one than the newest: it was refused, or replaced.
+            secrets=(*self.auth.secrets(), response.request.headers.get(SESSION_HEADER, "")),
         )
 
-    def no_answer(self, call: Call[Any], request: httpx.Request, error: httpx.RequestError) -> TransportError:
-        """Return the error for a request that got no answer."""
-        is_own = error.request is request
-        # The words of a local protocol error quote the header that broke it.
-        words = "" if isinstance(error, httpx.LocalProtocolError) else str(error)
+    def no_answer(
+        self, call: Call[Any], request: httpx.Request, error: httpx.RequestError
+    ) -> tuple[TransportError, httpx.RequestError | None]:
+        """Return the error for a request that got no answer, and its cause if that may be shown."""
+        try:
+            is_own = error.request is request
+        except RuntimeError:  # A token provider raised it without one.
+            is_own = False
+        words = _QUOTED_BYTES.sub("", str(error))
         kind = type(error).__name__
-        return TransportError(
+        failure = TransportError(
             call.operation if is_own else OPEN_SESSION,
             f"{kind}: {words}" if words else kind,
             is_own and not isinstance(error, _NEVER_SENT),
         )
+        return failure, error if words == str(error) else None
 
 
 def next_cursor(sent: str | None, page: DevicePage, operation: str) -> str | None:
@@ -163,7 +184,10 @@ def next_cursor(sent: str | None, page: DevicePage, operation: str) -> str | Non
 def _checked_url(base_url: str) -> httpx.URL:
     try:
         url = httpx.URL(base_url)
-    except httpx.InvalidURL:
+        # Labels that are empty, too long or no IDNA are found here and not when it is resolved.
+        url.raw_host.decode("ascii").encode("idna")
+        _ = url.host
+    except (httpx.InvalidURL, UnicodeError):
         url = httpx.URL("")
     # Not shown if it may hold a password.
     is_service = url.scheme in ("http", "https") and url.host and (url.port or 0) < 65536
