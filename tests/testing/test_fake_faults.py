@@ -21,6 +21,8 @@ Send = Callable[..., httpx.Response]
     [
         (Fault.rate_limited(), 429, "TOO_MANY_REQUESTS", None),
         (Fault.rate_limited(30), 429, "TOO_MANY_REQUESTS", "30"),
+        (Fault.rate_limited(2_592_000), 429, "TOO_MANY_REQUESTS", "2592000"),
+        (Fault.rate_limited(1.5), 429, "TOO_MANY_REQUESTS", "1.5"),
         (
             Fault.rate_limited(datetime(2025, 1, 1, 0, 5, tzinfo=UTC)),
             429,

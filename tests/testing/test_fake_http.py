@@ -196,6 +196,25 @@ def test_odd_requests_are_answered(web: LoopbackServer, request_bytes: bytes, st
     assert not request_bytes.startswith(b"HEAD") or body == b""
 
 
+@pytest.mark.parametrize(
+    ("version", "asked", "answered"),
+    [("1.0", "keep-alive", "keep-alive"), ("1.0", "", "close"), ("1.1", "", ""), ("1.1", "close", "close")],
+)
+def test_both_sides_agree_whether_the_connection_stays(
+    web: LoopbackServer, version: str, asked: str, answered: str
+) -> None:
+    field = f"connection: {asked}\r\n" if asked else ""
+    head = raw(web, f"GET /account HTTP/{version}\r\nhost: x\r\n{field}\r\n".encode()).decode().lower()
+    assert ("connection: " + answered in head) if answered else ("connection:" not in head)
+
+
+def test_pipelined_requests_are_answered_in_order(web: LoopbackServer) -> None:
+    request = b"POST /account HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}"
+    requests = b"GET /account HTTP/1.1\r\nhost: x\r\n\r\n" + request + b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+    statuses = [part[:3] for part in raw(web, requests).split(b"HTTP/1.1 ")[1:]]
+    assert statuses == [b"401", b"405", b"404"]
+
+
 def test_a_client_that_hangs_up_does_no_harm(web: LoopbackServer) -> None:
     for _ in range(3):
         with socket.create_connection(("127.0.0.1", int(web.base_url.rpartition(":")[2]))) as connection:

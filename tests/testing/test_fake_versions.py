@@ -20,6 +20,7 @@ NEW_KEYS: dict[str, Any] = {
     "imei": ["1"],
     "meid": ["2"],
     "is_replacement_device": True,
+    "released_by_replacement": True,
 }
 SINCE = {"device_family": 2, "os": 2, **dict.fromkeys(NEW_KEYS, 10), "mdm_migration_deadline": 8}
 
@@ -59,9 +60,16 @@ def test_item_21_the_account_shows_more_from_version_3(server: Server, call: Sen
 def test_item_21_profile_keys_appear_with_version_2(
     server: Server, call: Send, define: Callable[..., str], version: int, shown: bool
 ) -> None:
-    uuid = define(await_device_configured=True, support_email_address="it@contoso.example")
+    keys = {
+        "auto_advance_setup": False,
+        "await_device_configured": True,
+        "is_multi_user": False,
+        "support_email_address": "it@contoso.example",
+    }
+    uuid = define(department="IT", **keys)
     profile = call("GET", "/profile", params={"profile_uuid": uuid}, version=version).json()
-    assert ("await_device_configured" in profile, "support_email_address" in profile) == (shown, shown)
+    assert {key: profile[key] for key in keys if key in profile} == (keys if shown else {})
+    assert profile["department"] == "IT"
 
 
 @pytest.mark.parametrize(

@@ -347,4 +347,4 @@ class Faults:
 def _retry_after(value: float | datetime) -> str:
     if isinstance(value, datetime):
         return format_datetime(value.astimezone(UTC), usegmt=True)
-    return f"{value:g}"
+    return str(int(value)) if value == int(value) else str(value)

@@ -198,6 +198,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if not keep:
             self.close_connection = True
             headers["Connection"] = "close"
+        elif self.request_version == "HTTP/1.0":
+            # Without this, a client of that version waits for the end of the connection.
+            headers["Connection"] = "keep-alive"
         head = f"HTTP/1.1 {answer.status} {phrase}\r\n" + "".join(
             f"{name}: {value}\r\n" for name, value in headers.items()
         )
