@@ -103,7 +103,16 @@ class Change(enum.StrEnum):
 
 @attrs.frozen(kw_only=True)
 class ChangeCounts:
-    """How many records from Apple did what to the store; a device that changed twice counts twice."""
+    """How many records from Apple did what to the store; a device that changed twice counts twice.
+
+    Attributes:
+        added: The store had never heard of the device.
+        modified: Something about it differs.
+        released: Apple no longer lists it for this server.
+        returned: It had been released and is listed again.
+        unchanged: The record said nothing new.
+        stale: The record was older than what the store knew, and was left out.
+    """
 
     added: int = 0
     modified: int = 0

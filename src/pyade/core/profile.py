@@ -97,7 +97,7 @@ class EnrollmentProfile:
     Raises:
         ProfileError: At least one rule is broken; ``problems`` holds every one.
 
-    Source: Intune, "Create an Apple enrollment profile"; Apple, device assignment, ``Profile``.
+    Source: specification, "Create an Apple enrollment profile"; Apple, device assignment, ``Profile``.
     """
 
     name: str
@@ -153,7 +153,8 @@ class EnrollmentProfile:
 
         A double quote in the name is escaped with a backtick.
 
-        Source: Intune, "Create an Apple enrollment profile", Basics; Microsoft Entra, rules for devices.
+        Source: specification, "Create an Apple enrollment profile", Basics; Microsoft Entra, rules for
+        devices.
         """
         name = self.name.replace("`", "``").replace('"', '`"')
         return f'(device.enrollmentProfileName -eq "{name}")'
