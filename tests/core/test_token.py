@@ -148,7 +148,7 @@ def test_a_company_domain_is_none(domain: str) -> None:
     [
         (timedelta(days=365), TokenStatus.VALID, "valid until 2027-01-14 21:27 UTC (365 days left)"),
         (timedelta(days=30, seconds=1), TokenStatus.VALID, "(30 days left)"),
-        (timedelta(days=30), TokenStatus.EXPIRING, "expiring until 2027-01-14 21:27 UTC (30 days left): "),
+        (timedelta(days=30), TokenStatus.EXPIRING, "expires on 2027-01-14 21:27 UTC (30 days left): "),
         (timedelta(days=1, hours=23), TokenStatus.EXPIRING, "(1 day left)"),
         (timedelta(seconds=1), TokenStatus.EXPIRING, "(less than a day left)"),
         (timedelta(), TokenStatus.EXPIRED, "expired on 2027-01-14 21:27 UTC (less than a day ago): "),

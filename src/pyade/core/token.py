@@ -76,7 +76,7 @@ class TokenHealth:
             days = abs(self.remaining) // timedelta(days=1)
             count = "less than a day" if days == 0 else "1 day" if days == 1 else f"{days} days"
             is_over = self.status is TokenStatus.EXPIRED
-            until = "expired on" if is_over else f"{self.status} until"
+            until = "expired on" if is_over else "expires on" if self.next_step else "valid until"
             when = f"{until} {self.expires_at:%Y-%m-%d %H:%M} UTC ({count} {'ago' if is_over else 'left'})"
         return f"{when}: {self.next_step}" if self.next_step else when
 
