@@ -6,9 +6,11 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 import anyio
+import anyio.lowlevel
 import attrs
 import httpx
 import pytest
@@ -428,21 +430,83 @@ class TestSingleFlight:
                 list(pool.map(work, range(20)))
         assert sessions == 2
 
+    @pytest.mark.parametrize("backend_name", ["asyncio", "trio"])
+    def test_two_hundred_refused_tasks_renew_the_session_once(
+        self, token: Token, clock: FrozenClock, backend_name: str
+    ) -> None:
+        valid = "S0"
+        sessions = 0
+
+        async def answer(request: httpx.Request) -> httpx.Response:
+            nonlocal valid, sessions
+            await anyio.lowlevel.checkpoint()
+            if request.url.path.endswith("/session"):
+                sessions += 1
+                valid = f"S{sessions}"
+                return httpx.Response(200, json={"auth_session_token": valid})
+            return ok() if request.headers["X-ADM-Auth-Session"] == valid else refused()
+
+        async def main() -> None:
+            nonlocal valid
+            async with AsyncClient(token, transport=httpx.MockTransport(answer), clock=clock) as client:
+                await client.account()
+                valid = "nobody has it"
+                async with anyio.create_task_group() as group:
+                    for _ in range(200):
+                        group.start_soon(client.account)
+
+        anyio.run(main, backend=backend_name)
+        assert sessions == 2
+
 
 class TestInterruption:
-    def test_ctrl_c_leaves_no_lock_held(self, token: Token, clock: FrozenClock) -> None:
-        script: list[Any] = [KeyboardInterrupt(), session(), ok()]
+    @pytest.mark.parametrize("phase", [1, 2, 3, 4])
+    def test_ctrl_c_leaves_no_lock_held(self, token: Token, clock: FrozenClock, phase: int) -> None:
+        """While the first session is asked, the call, the second session and the replay are under way."""
+        seen = 0
 
         def answer(request: httpx.Request) -> httpx.Response:
-            step = script.pop(0)
-            if isinstance(step, BaseException):
-                raise step
-            assert isinstance(step, httpx.Response)
-            return step
+            nonlocal seen
+            seen += 1
+            if seen == phase:
+                raise KeyboardInterrupt
+            if request.url.path.endswith("/session"):
+                return session()
+            return refused() if seen == 2 else ok()
 
         with Client(token, transport=httpx.MockTransport(answer), clock=clock) as client:
             with pytest.raises(KeyboardInterrupt):
                 client.account()
+            with ThreadPoolExecutor(1) as pool:
+                assert pool.submit(client.account).result(timeout=5).server_name == "dev"
+
+    def test_ctrl_c_in_the_provider_or_the_clock_leaves_no_lock_held(
+        self, apple: ScriptedApple, token: Token, clock: FrozenClock
+    ) -> None:
+        strikes: list[str] = []
+
+        def strike(name: str) -> None:
+            if strikes and strikes[0] == name:
+                raise KeyboardInterrupt(strikes.pop())
+
+        def provider() -> Token:
+            strike("provider")
+            return token
+
+        def time() -> datetime:
+            if apple_waits.locked():
+                strike("clock")
+            return clock()
+
+        cache = SessionCache()
+        apple_waits = cache.slot("https://mdmenrollment.apple.com/", token).lock
+        with Client(provider, transport=apple.transport(), sessions=cache, clock=time) as client:
+            for name in ("provider", "clock"):
+                strikes.append(name)
+                with pytest.raises(KeyboardInterrupt, match=name):
+                    client.account()
+                assert not apple_waits.locked()
+            apple.script = [ok()]
             assert client.account().server_name == "dev"
 
     def test_a_cancelled_call_does_not_take_the_waiting_ones_with_it(

@@ -61,7 +61,7 @@ class Client:
         sessions: Shared between clients; None for a cache of its own.
         protocol_version: ``X-Server-Protocol-Version``, 1 to 10; lower ones hide what Apple added later.
         user_agent: Product and version; None for ``pyade/<version>``. Apple refuses names of HTTP libraries.
-        timeout: Seconds, or httpx's own object.
+        timeout: Seconds without a connection or a byte of the answer; or httpx's own object.
         retries: Tries after the first one, for calls that are safe to repeat.
         deadline_s: Seconds from the start of a call within which its last try begins; a longer wait that
             Apple asks for ends the call with ``RateLimitError`` or ``ServerError``.
