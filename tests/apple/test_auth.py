@@ -88,6 +88,15 @@ class TestSession:
         assert apple.used_sessions == ["SESSION-top-secret-1", "NEW"]
         assert apple.sessions == 1
 
+    def test_the_last_one_of_a_response_with_several_is_used(
+        self, client: Driver, apple: ScriptedApple
+    ) -> None:
+        fields = [("X-ADM-Auth-Session", "NEW"), ("x-adm-auth-session", "NEWEST")]
+        apple.script = [httpx.Response(200, json=OK, headers=fields), ok()]
+        client.account()
+        client.account()
+        assert apple.used_sessions == ["SESSION-top-secret-1", "NEWEST"]
+
     @pytest.mark.parametrize("unusable", ["", "two words", "x" * 9000])
     def test_an_unusable_one_in_a_header_is_ignored(
         self, client: Driver, apple: ScriptedApple, unusable: str
@@ -192,6 +201,19 @@ class TestToken:
             client.account()
         assert asked == tokens
         assert 'oauth_token="AT-new"' in apple.requests[-2].headers["Authorization"]
+
+    def test_a_provider_does_not_hold_up_an_event_loop(
+        self, make_client: Callable[..., Driver], apple: ScriptedApple, token: Token, backend: str
+    ) -> None:
+        threads: list[int] = []
+
+        def provider() -> Token:
+            threads.append(threading.get_ident())
+            return token
+
+        apple.script = [ok()]
+        make_client(token=provider).account()
+        assert (threads == [threading.get_ident()]) == (backend == "sync")
 
     def test_an_expired_one_is_replaced_by_the_provider(
         self, make_client: Callable[..., Driver], apple: ScriptedApple, token: Token, clock: FrozenClock

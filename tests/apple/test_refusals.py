@@ -204,6 +204,7 @@ def test_every_known_code_is_in_the_table() -> None:
         (b"EXPIRED_CURSOR", "EXPIRED_CURSOR"),
         (b'"EXPIRED_CURSOR"', "EXPIRED_CURSOR"),
         (b'"EXPIRED_CURSOR"\n', "EXPIRED_CURSOR"),
+        (b"\xef\xbb\xbfEXPIRED_CURSOR", "EXPIRED_CURSOR"),
         (b'{"code": "T_C_NOT_SIGNED"}', "T_C_NOT_SIGNED"),
         (b'{"code": "not a code"}', ""),
         (b'{"code": ', ""),
