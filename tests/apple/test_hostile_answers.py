@@ -75,6 +75,7 @@ REFUSED = {
     "a status that nobody knows": answer(status=999),
     "a refusal that quotes the session": answer(b"unknown session " + SESSION, status=401),
     "one that replaces what it quotes": answer(b"bad " + SESSION, b"X-ADM-Auth-Session: NEW", status=400),
+    "one that quotes the token": answer(b"for AT-top-secret", status=400),
     "one of a gateway": answer(b"<html>" + SESSION + b"</html>", status=403),
 }
 

@@ -83,6 +83,8 @@ def test_a_write_that_may_have_happened_is_not_repeated(
         httpx.ConnectError("refused"),
         httpx.ConnectTimeout("slow"),
         httpx.PoolTimeout("full"),
+        httpx.ProxyError("refused"),
+        httpx.UnsupportedProtocol("what"),
         busy(429),
         busy(429, "0"),
     ],

@@ -108,6 +108,21 @@ def test_item_02_so_do_other_headers_and_duplicates(
     assert (answer.status_code, answer.text) == (400, "oauth_problem_adviceBad Request")
 
 
+def test_item_02_one_duplicate_in_a_good_header_is_enough(
+    apple: FakeApple, server: Server, http: httpx.Client, sign: Callable[..., str]
+) -> None:
+    twice = {"Authorization": sign(apple.token(server)) + ', oauth_version="1.0"'}
+    assert http.get("/session", headers=twice).text == "oauth_problem_adviceBad Request"
+
+
+def test_item_01_a_query_is_signed_too(
+    apple: FakeApple, server: Server, http: httpx.Client, sign: Callable[..., str]
+) -> None:
+    fields = {"Authorization": sign(apple.token(server), x="a b").replace(', x="a%20b"', "")}
+    assert http.get("/session", headers=fields, params={"x": "a c"}).text == "signature_invalidUnauthorized"
+    assert http.get("/session", headers=fields, params={"x": "a b"}).status_code == 200
+
+
 @pytest.mark.parametrize("change", [{"oauth_consumer_key": "CK_other"}, {"oauth_token": "AT_other"}])
 def test_item_03_unknown_keys_are_rejected(
     apple: FakeApple, server: Server, get_session: Send, change: dict[str, str]
