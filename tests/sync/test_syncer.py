@@ -228,6 +228,39 @@ def test_a_cursor_that_is_repeated_in_every_run_counts_as_lost(world: World) -> 
     assert world.state.repeats == 0
 
 
+def test_cursors_that_alternate_in_every_run_count_as_lost(world: World) -> None:
+    """A page with another cursor in between is no way out: the run ended without catching up all the same."""
+    world.apple.add_devices(1, server="hq")
+    world.sync()
+    endings = []
+    for cursors in ("aba", "ba", "ba"):
+        pages = [{"devices": [], "cursor": cursor, "more_to_follow": True} for cursor in cursors]
+        world.apple.script(SYNC, *(Fault.answered(json=page) for page in pages))
+        endings.append(world.later(minutes=15).sync().ending)
+    assert endings == [Ending.REPEATED_CURSOR] * 3
+    report = world.later(minutes=15).sync()
+    assert (report.action, report.is_complete) == (SyncAction.RECOVERY, True)
+    assert "repeated its cursor in 3 runs" in report.reason
+
+
+def test_only_repetitions_in_a_row_count(world: World) -> None:
+    """A run that ended otherwise begins the count anew, and so does the end of a full list."""
+    world.policy = SyncPolicy(max_pages_per_run=1)
+    world.sync()
+    world.store.save_sync_state("hq", attrs.evolve(world.state, repeats=2))
+    page = {"devices": [], "cursor": "a", "more_to_follow": True}
+    world.apple.script(SYNC, Fault.answered(json=page))
+    assert world.later(minutes=15).sync().ending is Ending.PAGE_LIMIT
+    assert world.state.repeats == 0
+    world.policy = SyncPolicy()
+    assert world.later(days=7).sync(full=True).is_complete
+    state = attrs.evolve(world.state, phase=SyncPhase.FETCH, cursor=None, repeats=2)
+    world.store.save_sync_state("hq", attrs.evolve(state, listing_since=world.clock()))
+    world.apple.script(SYNC, Fault.repeated_cursor())
+    assert world.later(minutes=15).sync().ending is Ending.REPEATED_CURSOR
+    assert world.state.repeats == 1
+
+
 def test_a_fetch_cursor_that_is_exhausted_leads_to_the_changes(world: World) -> None:
     """Nothing is released, since the last page was never seen."""
     world.page_size(10)

@@ -184,7 +184,7 @@ class SyncRun:
             before,
             cursor=page.cursor,
             phase=SyncPhase.SYNC if is_last_of_list else before.phase,
-            repeats=before.repeats + 1 if is_repeated else 0,
+            repeats=0 if is_last_of_list else before.repeats + int(is_repeated),
         )
         source = Source.FETCH if before.phase is SyncPhase.FETCH else Source.SYNC
         now = yield from ask(Now())
@@ -258,7 +258,7 @@ class SyncRun:
                 running_since=None,
                 continues=is_continued,
                 succeeded_at=now if is_caught_up else self._state.succeeded_at,
-                repeats=0 if is_caught_up else self._state.repeats,
+                repeats=self._state.repeats if ending is Ending.REPEATED_CURSOR else 0,
                 last_error="" if is_caught_up or is_continued else ending.value,
             )
         )
