@@ -27,7 +27,8 @@ from pyade.core.inventory import (
 from pyade.errors import StoreConflictError, StoreError
 
 NOW = datetime(2025, 6, 1, 12, tzinfo=UTC)
-LATER = NOW + timedelta(hours=1)
+LATER_MINUTES = 60
+LATER = NOW + timedelta(minutes=LATER_MINUTES)
 LISTING = SyncState(full_sync=2, listing_since=NOW)
 
 
@@ -269,6 +270,15 @@ def test_list_supersedes_attempts_from_before_its_start(minutes: float, kept: bo
     assert (new.attempt is not None) is kept
 
 
+@pytest.mark.parametrize(("minutes", "kept"), [(LATER_MINUTES + 5, True), (LATER_MINUTES + 6, False)])
+def test_list_supersedes_an_attempt_from_before_a_clock_was_moved_back(minutes: float, kept: bool) -> None:
+    """Else a profile that Apple took away would count as assigned until the wrong time is reached."""
+    known = record(attempt=attempt(minutes=minutes))
+    new, _ = told(known, attrs.evolve(known.device, profile_status=ProfileStatus.REMOVED), Source.FETCH)
+    assert new is not None
+    assert (new.attempt is not None) is kept
+
+
 # Details
 
 
@@ -347,6 +357,15 @@ def test_word_that_was_stored_after_the_attempt_is_newer_than_its_details() -> N
     assert attempted([gone], {"A": attempt(minutes=3)}, read) == {}
     throttled = attempt(DeviceResult.THROTTLED, minutes=3, wait=60)
     assert attempted([gone], {"A": throttled}, read) == {"A": attrs.evolve(gone, attempt=throttled)}
+
+
+@pytest.mark.parametrize(("minutes", "is_newer"), [(LATER_MINUTES + 5, True), (LATER_MINUTES + 6, False)])
+def test_word_from_before_a_clock_was_moved_back_is_not_newer(minutes: float, is_newer: bool) -> None:
+    """Else no outcome would be remembered until the wrong time is reached, and each run sent all again."""
+    known = record(updated_at=at(minutes))
+    read = Device(serial_number="A", asset_tag="new")
+    changed = attempted([known], {"A": attempt()}, read)
+    assert (changed == {}) is is_newer
 
 
 # States and counts

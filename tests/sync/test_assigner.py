@@ -336,6 +336,30 @@ def test_a_profile_that_apple_lost_is_defined_once_more(world: World, profile: E
     assert world.listed()[first] == ("assigned", again)
 
 
+def test_a_profile_that_was_defined_again_is_the_newest_whatever_the_clock_says(
+    world: World, profile: EnrollmentProfile
+) -> None:
+    """Else the next run would go back to the profile that is gone, and move the fleet every time."""
+    fleet(world, 1)
+    world.run(profile)
+    world.apple.server("hq").profiles.clear()
+    fleet(world, 1)
+    world.clock.advance(days=-2)
+    (again,) = world.run().defined
+    report = world.run()
+    assert (report.defined, report.notes) == ((), ())
+    assert {uuid for _, uuid in world.listed().values()} == {again}
+    assert world.run().plan.satisfied == 2
+
+
+def test_nothing_is_sent_twice_after_a_clock_was_moved_back(world: World, profile: EnrollmentProfile) -> None:
+    fleet(world, 3)
+    world.clock.advance(days=-2)
+    assert world.run(profile).counts == {DeviceResult.SUCCESS: 3}
+    assert world.run().plan.satisfied == 3
+    assert chunks(world) == [3]
+
+
 def test_a_picked_profile_that_apple_lost_stays_the_picked_one(world: World) -> None:
     first, second = fleet(world, 2)
     (lost,) = world.assign(KIOSK, [first]).defined

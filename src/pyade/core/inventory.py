@@ -21,13 +21,19 @@ from __future__ import annotations
 import enum
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import attrs
 
 from pyade.core.device import Device, DeviceResult, OpType
 from pyade.errors import StoreConflictError, StoreError
+
+CLOCK_TOLERANCE = timedelta(minutes=5)
+"""How far the clocks of two machines that share a store may be apart.
+
+A stored time that lies further ahead comes from before a clock was moved back.
+"""
 
 
 class Source(enum.StrEnum):
@@ -212,7 +218,7 @@ def merge(
         return _with(record, full_sync=listed), Change.STALE
     news = _after_deletion(record.device, device) if deleted else _without_operation(device)
     op_date = _latest(record.op_date, event_at)
-    attempt = _attempt_after(record.attempt, deleted=deleted, source=source, state=state)
+    attempt = _attempt_after(record.attempt, deleted=deleted, source=source, state=state, now=now)
     if op_date == record.op_date and deleted == record.is_released and news == record.device:
         # The same event again says nothing new; a list that began after an attempt does, even in equal words.
         kept = attempt if source is Source.FETCH else record.attempt
@@ -314,7 +320,8 @@ def merge_attempts(
     superseded = set()
     for serial, attempt in attempts.items():
         record = records.get(serial)
-        if record is not None and record.updated_at > attempt.attempted_at:
+        # What was stored before a clock was moved back lies ahead, and yet is not newer.
+        if record is not None and attempt.attempted_at < record.updated_at <= now + CLOCK_TOLERANCE:
             superseded.add(serial)
     for device in details:
         serial = device.serial_number
@@ -402,14 +409,15 @@ def _after_deletion(known: Device, deleted: Device) -> Device:
 
 
 def _attempt_after(
-    attempt: Attempt | None, *, deleted: bool, source: Source, state: SyncState
+    attempt: Attempt | None, *, deleted: bool, source: Source, state: SyncState, now: datetime
 ) -> Attempt | None:
     if attempt is None or deleted:
         return None
     if source is Source.DETAILS:
         return attempt
+    # An attempt from before a clock was moved back lies ahead, and yet is older than the list.
     if source is Source.FETCH and (
-        state.listing_since is None or attempt.attempted_at >= state.listing_since
+        state.listing_since is None or state.listing_since <= attempt.attempted_at <= now + CLOCK_TOLERANCE
     ):
         return attempt
     # Apple's newer word decides, but a cooldown outlives it: trying earlier would extend it.

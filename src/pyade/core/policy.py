@@ -24,11 +24,8 @@ from typing import Any
 
 import attrs
 
-from pyade.core.inventory import SyncPhase, SyncState
+from pyade.core.inventory import CLOCK_TOLERANCE, SyncPhase, SyncState
 from pyade.errors import PolicyError
-
-CLOCK_TOLERANCE = timedelta(minutes=5)
-"""How far the clocks of two machines that share a store may be apart."""
 
 
 class Trigger(enum.StrEnum):

@@ -65,8 +65,7 @@ class Assignment:
         """Give *profile* to hand-picked devices."""
         started_at = yield from ask(Now())
         distinct = _distinct(serials)
-        definitions = yield from ask(InStore(lambda store: Definitions(store.profiles(self._token_name))))
-        defined = definitions.individual(profile)
+        defined = (yield from self._definitions()).individual(profile)
         if defined is None and distinct:
             defined = yield from self._define(profile, individual=True)
         if defined is None:
@@ -86,8 +85,7 @@ class Assignment:
     def _default_definition(self, default: EnrollmentProfile | None) -> Flow[DefinedProfile | None]:
         if default is None:
             return None
-        definitions = yield from ask(InStore(lambda store: Definitions(store.profiles(self._token_name))))
-        known = definitions.default(default)
+        known = (yield from self._definitions()).default(default)
         if known is not None and known.profile != default:
             # What differs is not part of Apple's JSON, so the id stays.
             known = attrs.evolve(known, profile=default)
@@ -97,11 +95,12 @@ class Assignment:
     def _define(self, profile: EnrollmentProfile, *, individual: bool) -> Flow[DefinedProfile]:
         answer = yield from ask(SendCall(calls.define_profile(definition(profile))))
         now = yield from ask(Now())
+        definitions = yield from self._definitions()
         defined = DefinedProfile(
             profile_uuid=answer.profile_uuid,
             profile=profile,
             digest=digest(profile),
-            defined_at=now,
+            defined_at=definitions.following(now),
             individual=individual,
         )
         yield from self._remember(defined)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import attrs
 
@@ -111,6 +111,13 @@ class Definitions:
     def __init__(self, defined: Iterable[DefinedProfile]) -> None:
         self._newest_first = tuple(defined)[::-1]
         self._by_uuid = {one.profile_uuid.casefold(): one for one in self._newest_first}
+        self._newest_uuids: dict[str, str] = {}
+
+    def following(self, now: datetime) -> datetime:
+        """Return *now*, or where a clock was moved back a later time: a new definition is the newest."""
+        if not self._newest_first:
+            return now
+        return max(now, self._newest_first[0].defined_at + timedelta.resolution)
 
     def default(self, profile: EnrollmentProfile) -> DefinedProfile | None:
         """Return the newest definition with what Macs would get from *profile* as the default."""
@@ -139,8 +146,14 @@ class Definitions:
         chosen = chosen or self.by_uuid(record.device.profile_uuid)
         if chosen is None or not chosen.individual:
             return default_uuid
-        newest = self.individual(chosen.profile)
-        return newest.profile_uuid if newest is not None else None
+        return self._newest_uuid(chosen)
+
+    def _newest_uuid(self, chosen: DefinedProfile) -> str:
+        """Return the id of the newest definition with the content of *chosen*, looked up once for each id."""
+        uuid = chosen.profile_uuid
+        if uuid not in self._newest_uuids:
+            self._newest_uuids[uuid] = (self.individual(chosen.profile) or chosen).profile_uuid
+        return self._newest_uuids[uuid]
 
 
 def plan_all(store: Store, token_name: str, default_uuid: str | None, now: datetime) -> Plan:
