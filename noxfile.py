@@ -25,7 +25,7 @@ PYTHONS = [version for version in ("3.11", "3.12", "3.13", "3.14") if _runs(vers
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """Run the whole suite with branch coverage."""
-    session.install("-e", ".[test]", "oauthlib")
+    session.install("-e", ".[test]")
     session.run(
         "pytest",
         "-n",

@@ -98,7 +98,11 @@ class Recorder:
         (Forgetful, {"test_reopened_store_holds_everything"}),
     ],
 )
-def test_broken_store_is_found_out(broken: type[MemoryStore], expected: set[str], tmp_path: Path) -> None:
+def test_broken_store_is_found_out(
+    broken: type[MemoryStore], expected: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Options for this run, such as coverage, are not meant for the run inside it.
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
     module = tmp_path / "test_suite.py"
     module.write_text(SUITE)
     recorder = Recorder(broken)
