@@ -7,7 +7,7 @@ import pytest
 
 from pyade.core.problems import Severity
 from pyade.core.profile import AdministratorAccount, EnrollmentProfile, PrimaryAccount, UserAffinity
-from pyade.core.profile_diff import Change, Reach
+from pyade.core.profile_diff import Reach, SettingChange
 from pyade.core.skip_keys import SkipKeys
 
 BEFORE = EnrollmentProfile(
@@ -41,7 +41,7 @@ OTHER_VALUES: dict[str, Any] = {
 }
 
 
-def changes(**settings: Any) -> tuple[Change, ...]:
+def changes(**settings: Any) -> tuple[SettingChange, ...]:
     if "administrator" in settings:
         settings["await_final_configuration"] = True
     return BEFORE.diff(attrs.evolve(BEFORE, **settings)).changes

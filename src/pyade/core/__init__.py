@@ -21,7 +21,7 @@ from pyade.core.plan import Effect, PlanRow, ProfilePlan
 from pyade.core.policy import Decision, SyncAction, SyncPolicy, Trigger
 from pyade.core.problems import Problem, Severity
 from pyade.core.profile import EnrollmentProfile
-from pyade.core.profile_diff import ProfileDiff, Reach
+from pyade.core.profile_diff import ProfileDiff, Reach, SettingChange
 from pyade.core.skip_keys import SkipKeys
 from pyade.core.token import Portal, Token, TokenHealth, TokenStatus
 from pyade.core.versions import MacOSVersion
@@ -56,6 +56,7 @@ __all__ = [
     "ProfileStatus",
     "Reach",
     "Reason",
+    "SettingChange",
     "Severity",
     "SkipKeys",
     "SyncAction",

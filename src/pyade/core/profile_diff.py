@@ -30,7 +30,7 @@ class Reach(enum.StrEnum):
 
 
 @attrs.frozen(kw_only=True)
-class Change:
+class SettingChange:
     """One setting that differs.
 
     Attributes:
@@ -57,14 +57,14 @@ class ProfileDiff:
         warnings: What else the change breaks.
     """
 
-    changes: tuple[Change, ...]
+    changes: tuple[SettingChange, ...]
     warnings: tuple[Problem, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.changes)
 
     @property
-    def never_received(self) -> tuple[Change, ...]:
+    def never_received(self) -> tuple[SettingChange, ...]:
         """The changes that Macs enrolled already do not receive while they stay enrolled."""
         return tuple(change for change in self.changes if change.reach is not Reach.SERVER)
 
@@ -126,7 +126,7 @@ def compare(before: EnrollmentProfile, after: EnrollmentProfile) -> ProfileDiff:
     return ProfileDiff(changes=changes, warnings=warnings)
 
 
-def _changes(before: EnrollmentProfile, after: EnrollmentProfile) -> Iterator[Change]:
+def _changes(before: EnrollmentProfile, after: EnrollmentProfile) -> Iterator[SettingChange]:
     for setting in _SETTINGS:
         yield from _compare(setting, getattr(before, setting), getattr(after, setting))
     for key in sorted(before.skip ^ after.skip, key=_order):
@@ -142,7 +142,7 @@ def _order(key: SkipKeys | str) -> tuple[bool, str]:
     return not isinstance(key, SkipKeys), key
 
 
-def _compare(setting: str, old: Any, new: Any) -> Iterator[Change]:
+def _compare(setting: str, old: Any, new: Any) -> Iterator[SettingChange]:
     if old == new:
         return
     if not attrs.has(type(old)) and not attrs.has(type(new)):
@@ -158,10 +158,10 @@ def _compare(setting: str, old: Any, new: Any) -> Iterator[Change]:
             yield _change(f"{setting}.{field.name}", *texts)
 
 
-def _change(setting: str, before: str, after: str) -> Change:
+def _change(setting: str, before: str, after: str) -> SettingChange:
     after = f"{after} (changed)" if before == after else after
     reach, why = _REACH.get(setting.partition(".")[0], (Reach.WIPE, _IN_SETUP))
-    return Change(setting=setting, before=before, after=after, reach=reach, why=why)
+    return SettingChange(setting=setting, before=before, after=after, reach=reach, why=why)
 
 
 def _secret(value: Any) -> str:
