@@ -211,6 +211,13 @@ def test_item_68_the_log_holds_no_secret_and_cannot_be_changed(
         apple.requests[0].status = 500  # type: ignore[misc]
 
 
+def test_item_68_header_fields_of_one_name_are_joined(
+    apple: FakeApple, server: Server, http: httpx.Client
+) -> None:
+    http.get("/account", headers=[("X-Note", "a"), ("x-note", "b")])
+    assert apple.requests[-1].headers["x-note"] == "a, b"
+
+
 def test_the_log_can_be_cleared(apple: FakeApple, server: Server, call: Send) -> None:
     call("GET", "/account")
     apple.clear_requests()

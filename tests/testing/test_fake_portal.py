@@ -44,6 +44,7 @@ def test_item_43_an_unassigned_device_is_deleted_without_profile_keys(
     assert [record["op_type"] for record in records] == (["deleted"] if announced else [])
     assert not any(key.startswith("profile_") for record in records for key in record)
     assert pages()[0]["devices"] == []
+    assert not any(key.startswith("device_assigned") for key in apple.device(serials[0]))
     assert apple.assign(server, serials) == serials
     assert apple.device(serials[0])["profile_status"] == "empty"
     assert "profile_uuid" not in apple.device(serials[0])

@@ -135,7 +135,8 @@ def test_item_53_a_profile_is_read_as_it_was_given(server: Server, call: Send) -
         "department": None,
         "x_unknown": {"a": 1},
     }
-    uuid = call("POST", "/profile", {**given, "devices": []}).json()["profile_uuid"]
+    sent = {**given, "devices": [], "profile_uuid": "of my own"}
+    uuid = call("POST", "/profile", sent).json()["profile_uuid"]
     stored = call("GET", "/profile", params={"profile_uuid": uuid}).json()
     assert stored == {
         **{key: value for key, value in given.items() if value is not None},
@@ -218,9 +219,13 @@ def test_item_55_an_assignment_changes_the_device_and_shows_in_sync(
         "profile_assign_time": "2025-01-01T00:00:30Z",
     }
     assert expected.items() <= record.items()
+    apple.edit_device(
+        serial, announce=False, profile_status="pushed", profile_push_time="2025-01-01T00:00:31Z"
+    )
     (again,) = pages("/devices/sync", cursor)
-    assert assign(uuid, [serial])["devices"] == {serial: "SUCCESS"}
-    assert len(pages("/devices/sync", again["cursor"])[0]["devices"]) == 1
+    assert assign(uuid, [serial, serial])["devices"] == {serial: "SUCCESS"}
+    (once,) = pages("/devices/sync", again["cursor"])[0]["devices"]
+    assert (once["profile_status"], "profile_push_time" in once) == ("assigned", False)
 
 
 def test_item_56_a_foreign_serial_does_not_stop_the_others(
