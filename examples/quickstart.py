@@ -110,7 +110,7 @@ def with_fake(options: argparse.Namespace) -> None:
         store.add_token(token)
         say(f"Apple's service is played by {apple.base_url}")
         with Client(token, base_url=apple.base_url, clock=clock) as client:
-            show_account(client)
+            identify(client, store, token)
             syncer = Syncer(client, store, clock=clock, progress=show_progress)
             assigner = Assigner(client, store, clock=clock, progress=show_progress)
 
@@ -156,7 +156,7 @@ def with_apple(options: argparse.Namespace) -> None:
         else:
             store.add_token(token)
         with Client(lambda: store.token(token.name), base_url=options.base_url) as client:
-            show_account(client)
+            identify(client, store, token)
             assigner = Assigner(client, store, progress=show_progress)
 
             step("2", "Sync")
@@ -198,9 +198,10 @@ def write_documents(folder: Path) -> None:
     write(folder / "plan-15.4.txt", f"{plan}\n".encode(), "what each setting does on macOS 15.4, and why")
 
 
-def show_account(client: Client) -> None:
-    """Print whose token this is."""
+def identify(client: Client, store: SQLiteStore, token: Token) -> None:
+    """Learn from Apple whose token this is, and keep it with the token."""
     account = client.account()
+    store.replace_token(account.identify(token))
     say(f"organisation {account.org_name!r}, MDM server {account.server_name!r} ({account.server_uuid})")
 
 

@@ -33,6 +33,7 @@ from pyade.apple.responses import (
 )
 from pyade.core.device import Device, DeviceResult, OpType
 from pyade.core.profile import EnrollmentProfile
+from pyade.core.token import Token
 
 if TYPE_CHECKING:
     from tests.apple.conftest import Driver, ScriptedApple
@@ -442,3 +443,10 @@ class TestOtherAnswers:
             client.fetch_devices()
         assert "secret" not in str(caught.value)
         assert caught.value.__cause__ is None
+
+
+def test_an_account_tells_a_token_whose_it_is(token: Token) -> None:
+    account = Account.decode(b'{"server_uuid": "U", "org_id": "42", "org_name": "Contoso"}')
+    identified = account.identify(token)
+    assert (identified.server_uuid, identified.org_id, identified.org_name) == ("U", "42", "Contoso")
+    assert Account.decode(b"{}").identify(identified) == identified

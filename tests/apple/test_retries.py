@@ -157,7 +157,7 @@ def test_a_local_protocol_error_does_not_quote_the_header(
     apple.script = [httpx.LocalProtocolError("Illegal header value b'SESSION-top-secret'")]
     with pytest.raises(errors.TransportError) as caught:
         make_client(retries=0).account()
-    assert caught.value.reason == "LocalProtocolError: Illegal header value"
+    assert caught.value.reason == "mdmenrollment.apple.com: LocalProtocolError: Illegal header value"
     assert "top-secret" not in "".join(traceback.format_exception(caught.value))
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from pyade.apple.client import AsyncClient
 from pyade.apple.flows import SendCall
-from pyade.core.flow import Step
+from pyade.core.flow import Now, Step
 from pyade.sync import Assigner, AsyncAssigner, AsyncSyncer, Syncer, steps
 from pyade.sync.drivers import AsyncPerformer, Performer, ignore
 
@@ -25,7 +25,7 @@ def test_every_step_of_this_room_is_known_to_both_drivers(new_world: Callable[[]
         for value in vars(steps).values()
         if inspect.isclass(value) and issubclass(value, Step) and value is not Step
     }
-    known = {SendCall, *own}
+    known = {Now, SendCall, *own}
     assert len(known) == 4
     with world.client() as client:
         assert Performer(client, world.store, world.clock, ignore).table.keys() == known

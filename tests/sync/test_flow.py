@@ -9,13 +9,13 @@ import anyio
 import attrs
 import pytest
 
-from pyade.core.flow import Step, drive
+from pyade.core.flow import Now, Step, drive
 from pyade.core.policy import SyncAction, SyncPolicy, Trigger
 from pyade.errors import StoreClosedError
 from pyade.sync import AsyncSyncer, Ending, Syncer
 from pyade.sync.drivers import Performer
 from pyade.sync.flow import SyncRun
-from pyade.sync.steps import InStore, Now
+from pyade.sync.steps import InStore
 from pyade.testing import Fault
 
 if TYPE_CHECKING:

@@ -36,11 +36,11 @@ from pyade.apple.responses import (
     DevicePage,
     ReplacementDetails,
 )
-from pyade.apple.retries import Attempt, Now, Wait, call_flow
+from pyade.apple.retries import Send, Wait, call_flow
 from pyade.builders.dep_profile import definition
 from pyade.core.assignment import DeviceResults
 from pyade.core.device import Device
-from pyade.core.flow import Flow, Step, drive, drive_async
+from pyade.core.flow import Flow, Now, Step, drive, drive_async
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.token import Token
 from pyade.errors import ExhaustedCursorError, InvalidRequestError
@@ -151,7 +151,7 @@ class Client:
                 return self._settings.clock()
             case Wait(seconds=seconds):
                 return self._sleep(seconds)
-            case Attempt(call=call):
+            case Send(call=call):
                 return self._attempt(call)
         raise flows.unknown_step(step)
 
@@ -415,7 +415,7 @@ class AsyncClient:
                 return self._settings.clock()
             case Wait(seconds=seconds):
                 return await self._sleep(seconds)
-            case Attempt(call=call):
+            case Send(call=call):
                 return await self._attempt(call)
         raise flows.unknown_step(step)
 

@@ -159,7 +159,7 @@ class Settings:
         kind = type(error).__name__
         failure = TransportError(
             call.operation if is_own else OPEN_SESSION,
-            f"{kind}: {words}" if words else kind,
+            f"{self.base_url.host}: {kind}: {words}" if words else f"{self.base_url.host}: {kind}",
             is_own and not isinstance(error, _NEVER_SENT),
         )
         return failure, error if words == str(error) else None

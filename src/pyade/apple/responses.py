@@ -18,6 +18,7 @@ import msgspec
 from pyade.core.assignment import DeviceResults
 from pyade.core.device import Device, DeviceResult, parse_date, parse_time
 from pyade.core.enums import OpenStrEnum
+from pyade.core.token import Token
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +100,19 @@ class Account:
     def url(self, path: str) -> ServiceUrl | None:
         """Return what the account says about the endpoint *path*; None if it does not mention it."""
         return next((url for url in self.urls if url.uri == path), None)
+
+    def identify(self, token: Token) -> Token:
+        """Return *token* with the server and the organisation that this account names.
+
+        Store it: errors then say whose terms must be signed, and a renewal with a token of another server is
+        refused.
+        """
+        return attrs.evolve(
+            token,
+            server_uuid=self.server_uuid or token.server_uuid,
+            org_id=self.org_id or token.org_id,
+            org_name=self.org_name or token.org_name,
+        )
 
     @classmethod
     def decode(cls, content: bytes) -> Self:

@@ -24,7 +24,7 @@ from pyade.apple.calls import Call
 from pyade.apple.flows import OPEN_SESSION
 from pyade.apple.refusals import bare_code, refusal
 from pyade.apple.responses import Account
-from pyade.core.flow import Flow, Step, ask
+from pyade.core.flow import Flow, Now, Step, ask
 from pyade.errors import AppleError, RateLimitError, ResponseError, ServerError, TransportError
 
 T = TypeVar("T")
@@ -36,7 +36,7 @@ _MAX_BACKOFF_S = 30.0
 
 
 @attrs.frozen
-class Attempt(Step[bytes]):
+class Send(Step[bytes]):
     """Send *call* once; answer with the body of a success, or raise what Apple or the transport said."""
 
     call: Call[Any]
@@ -47,11 +47,6 @@ class Wait(Step[None]):
     """Wait for *seconds*."""
 
     seconds: float
-
-
-@attrs.frozen
-class Now(Step[datetime]):
-    """Answer with the time, UTC."""
 
 
 @attrs.frozen(kw_only=True)
@@ -94,7 +89,7 @@ def call_flow(call: Call[T], policy: RetryPolicy, memory: Memory) -> Flow[T]:
     tries, is_fallback = 0, False
     while True:
         try:
-            content = yield from ask(Attempt(call))
+            content = yield from ask(Send(call))
             break
         except (AppleError, TransportError) as error:
             if isinstance(error, AppleError) and error.code in call.by_code:

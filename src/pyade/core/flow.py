@@ -9,7 +9,10 @@ alone decides whether to go on.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator
+from datetime import datetime
 from typing import Any, Generic, TypeAlias, TypeVar
+
+import attrs
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -19,6 +22,11 @@ class Step(Generic[T]):
     """Something that a flow wants done; ``T`` is what it gets back."""
 
     __slots__ = ()
+
+
+@attrs.frozen
+class Now(Step[datetime]):
+    """Answer with the time, UTC."""
 
 
 Flow: TypeAlias = Generator[Step[Any], Any, R]

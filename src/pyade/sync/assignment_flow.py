@@ -25,14 +25,14 @@ from pyade.apple.flows import SendCall, assign_flow, remove_flow
 from pyade.builders.dep_profile import definition, digest
 from pyade.core.assignment import NO_PROFILE, DeviceResults, outcome
 from pyade.core.device import Device, DeviceResult
-from pyade.core.flow import Flow, ask
+from pyade.core.flow import Flow, Now, ask
 from pyade.core.inventory import Attempt
 from pyade.core.profile import EnrollmentProfile
 from pyade.errors import AppleError, BatchError, InvalidRequestError, NotFoundError, TransportError
 from pyade.storage.protocol import DefinedProfile, Store
 from pyade.sync.assign_report import AssignReport
 from pyade.sync.plan import UNDEFINED, Definitions, Plan, earliest, plan_all, plan_by_hand
-from pyade.sync.steps import InStore, Now, Phase, Progress, Tell
+from pyade.sync.steps import InStore, Phase, Progress, Tell
 
 
 class Assignment:

@@ -10,9 +10,9 @@ import anyio.to_thread
 
 from pyade.apple.calls import Call
 from pyade.apple.flows import SendCall
-from pyade.core.flow import Step
+from pyade.core.flow import Now, Step
 from pyade.storage.protocol import Store
-from pyade.sync.steps import InStore, Now, Progress, Tell
+from pyade.sync.steps import InStore, Progress, Tell
 
 T = TypeVar("T")
 

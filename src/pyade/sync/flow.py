@@ -34,7 +34,7 @@ import attrs
 from pyade.apple import calls
 from pyade.apple.flows import SendCall
 from pyade.apple.responses import DevicePage
-from pyade.core.flow import Flow, ask
+from pyade.core.flow import Flow, Now, ask
 from pyade.core.inventory import ChangeCounts, Source, SyncPhase, SyncState
 from pyade.core.policy import Decision, SyncAction, SyncPolicy, Trigger, corrected
 from pyade.errors import (
@@ -47,7 +47,7 @@ from pyade.errors import (
     StoreError,
 )
 from pyade.sync.report import Ending, SyncReport
-from pyade.sync.steps import InStore, Now, Phase, Progress, Tell
+from pyade.sync.steps import InStore, Phase, Progress, Tell
 
 _LONGEST_ERROR = 1_000
 

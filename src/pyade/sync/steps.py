@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from datetime import datetime
 from typing import Generic, TypeVar
 
 import attrs
@@ -48,11 +47,6 @@ class Progress:
     def __str__(self) -> str:
         total = "" if self.total is None else f" of {self.total:,}"
         return f"{self.token_name}: {self.phase}, {self.devices:,}{total} devices in {self.pages} requests"
-
-
-@attrs.frozen
-class Now(Step[datetime]):
-    """Answer with the time, UTC."""
 
 
 @attrs.frozen

@@ -18,7 +18,7 @@ from pyade.testing.apple.identifiers import Identifiers
 from pyade.testing.apple.log import RequestRecord, request_record
 from pyade.testing.apple.model import Credentials, Server
 from pyade.testing.apple.paging import Pager
-from pyade.testing.apple.portal import Portal
+from pyade.testing.apple.portal import FakePortal
 from pyade.testing.apple.profiles import Profiles
 from pyade.testing.apple.sessions import Session, Sessions
 from pyade.testing.apple.settings import AppleSettings
@@ -50,7 +50,7 @@ class _Handling:
     session: Session | None = None
 
 
-class FakeApple(Portal):
+class FakeApple(FakePortal):
     """Apple's device assignment service with its portal, in memory, for tests and demonstrations.
 
     It keeps organisations, servers, devices, profiles, sessions and cursors, enforces Apple's limits and

@@ -175,7 +175,7 @@ class Script:
 
 
 @attrs.frozen
-class DeviceResult:
+class ScriptedResult:
     """A scripted result of one device; None leaves the device out of the answer."""
 
     result: str | None
@@ -190,14 +190,14 @@ class DeviceFaults:
     """Results of single devices that are decided before anything happens to them."""
 
     def __init__(self) -> None:
-        self._results: dict[str, tuple[DeviceResult, int | None]] = {}
+        self._results: dict[str, tuple[ScriptedResult, int | None]] = {}
 
     def set(self, serials: Iterable[str], result: str | None, times: int | None) -> None:
         """Answer *result* for each of *serials*, *times* times or, with None, always; 0 stops that."""
         for serial in serials:
-            self._results[serial] = (DeviceResult(result), times)
+            self._results[serial] = (ScriptedResult(result), times)
 
-    def take(self, serial: str) -> DeviceResult | None:
+    def take(self, serial: str) -> ScriptedResult | None:
         """Return the result for this request, None if none was decided."""
         result, left = self._results.get(serial, (None, 0))
         if left is not None:

@@ -25,7 +25,7 @@ _PROFILE_KEYS = ("profile_status", "profile_uuid", "profile_assign_time", "profi
 _SERVER_KEYS = ("device_assigned_date", "device_assigned_by")
 
 
-class Portal:
+class FakePortal:
     """What an administrator can do in the portal; ``FakeApple`` adds the web service.
 
     Safe for several threads. Wherever a server is taken, its name or ``server_uuid`` is, too; where it may be

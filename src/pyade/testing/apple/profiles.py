@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from pyade.testing.apple.faults import DeviceFaults
 from pyade.testing.apple.model import OwnedDevice, Server, timestamp
-from pyade.testing.apple.portal import Portal
+from pyade.testing.apple.portal import FakePortal
 from pyade.testing.apple.visibility import visible_profile
 from pyade.testing.apple.wire import RefusedError
 
@@ -43,7 +43,7 @@ _URI = re.compile(r"(?:[A-Za-z0-9\-_.!~*'();/?:@&=+$,\[\]#]|%[0-9A-Fa-f]{2})+")
 class Profiles:
     """Answers the profile endpoints for the servers of *portal*."""
 
-    def __init__(self, portal: Portal, device_faults: DeviceFaults) -> None:
+    def __init__(self, portal: FakePortal, device_faults: DeviceFaults) -> None:
         self._portal = portal
         self._faults = device_faults
 
@@ -191,7 +191,7 @@ def device_list(body: dict[str, Any], *, required: bool = True) -> list[str]:
     return serials
 
 
-def _check_profile(body: dict[str, Any], portal: Portal) -> None:
+def _check_profile(body: dict[str, Any], portal: FakePortal) -> None:
     _check_types(body)
     name, url = body.get("profile_name"), body.get("url")
     if name is None:
