@@ -229,6 +229,12 @@ def test_reasons_name_the_interval_in_words(interval: timedelta, text: str) -> N
     assert text in SyncPolicy(request_cooldown=interval).decide(IDLE, T0).reason
 
 
+def test_an_automatic_run_keeps_a_cooldown_that_is_longer_than_its_interval() -> None:
+    policy = SyncPolicy(automatic_interval=timedelta(minutes=5))
+    decision = policy.decide(IDLE, T0 + timedelta(minutes=5), trigger=Trigger.AUTOMATIC)
+    assert decision.allowed_at == T0 + MINUTES_15
+
+
 # Any sequence of runs
 
 

@@ -12,7 +12,7 @@ from pyade.core.assignment import Reason
 from pyade.core.device import DeviceResult
 from pyade.core.profile import EnrollmentProfile
 from pyade.errors import AccessDeniedError, InvalidRequestError, NotFoundError, ServerError, TermsError
-from pyade.sync import AssignReport, Phase
+from pyade.sync import AssignReport, ProgressPhase
 from pyade.testing import Fault
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ def test_the_default_goes_to_every_mac_once(world: World, profile: EnrollmentPro
     listed = world.listed()
     assert listed == world.at_apple()
     assert {listed[serial] for serial in macs} == {("assigned", uuid)}
-    progress = [(p.phase, p.devices, p.total) for p in world.seen if p.phase is Phase.ASSIGN]
-    assert progress == [(Phase.ASSIGN, done, 2_500) for done in (1_000, 2_000, 2_500)]
+    progress = [(p.phase, p.devices, p.total) for p in world.seen if p.phase is ProgressPhase.ASSIGN]
+    assert progress == [(ProgressPhase.ASSIGN, done, 2_500) for done in (1_000, 2_000, 2_500)]
     world.apple.clear_requests()
     again = world.run()
     assert (again.plan.satisfied, again.results, again.defined) == (2_500, {}, ())
@@ -270,9 +270,32 @@ def test_a_choice_during_a_cooldown_waits_for_its_end(world: World, profile: Enr
     report = world.assign(KIOSK, [serial])
     assert (report.plan.waiting, report.results) == (1, {})
     assert report.next_due_at == world.clock() + timedelta(hours=24)
+    assert world.later(hours=23).run().plan.waiting == 1
     assert world.requests(ASSIGN) == 0
-    world.later(hours=24).run()
+    world.later(hours=1).run()
     assert world.listed()[serial] == ("assigned", *report.defined)
+
+
+def test_the_newest_choice_counts_while_apple_still_shows_another(world: World) -> None:
+    (serial,) = fleet(world, 1)
+    world.assign(KIOSK, [serial])
+    other = attrs.evolve(KIOSK, name="Lobby")
+    world.apple.script(ASSIGN, Fault.refused("ACCESS_DENIED"))
+    with pytest.raises(AccessDeniedError):
+        world.later(minutes=1).assign(other, [serial])
+    world.later(minutes=15).sync()
+    assert world.run().results == {serial: DeviceResult.SUCCESS}
+    (lobby,) = [one.profile_uuid for one in world.store.profiles("hq") if one.profile == other]
+    assert world.listed()[serial] == ("assigned", lobby)
+
+
+def test_a_wait_begins_when_the_answer_has_come(world: World, profile: EnrollmentProfile) -> None:
+    """Apple counts from its answer, and a request can take minutes."""
+    (serial,) = fleet(world, 1)
+    world.apple.faults.device_result([serial], "FAILED")
+    world.apple.script(ASSIGN, Fault.slow(20))
+    began_at = world.clock()
+    assert world.run(profile).next_due_at == began_at + timedelta(hours=24, seconds=20)
 
 
 def test_a_lost_answer_is_read_back(world: World, profile: EnrollmentProfile) -> None:
@@ -388,7 +411,7 @@ def test_unassigned_devices_follow_the_default_again(world: World, profile: Enro
     assert adds_up(report, 2)
     assert world.listed()[picked][0] == "removed"
     assert world.requests(REMOVE) == 1
-    assert [p.phase for p in world.seen][-1] is Phase.REMOVE
+    assert [p.phase for p in world.seen][-1] is ProgressPhase.REMOVE
     world.later(minutes=15).sync()
     assert world.run().plan.without_profile == 2
     (uuid,) = world.run(profile).defined
@@ -473,7 +496,7 @@ def test_a_report_reads_like_one(world: World, profile: EnrollmentProfile) -> No
     due = world.clock() + timedelta(hours=24)
     assert str(report).splitlines() == [
         "hq: 3 devices, 2 sent: 1 SUCCESS, 1 FAILED",
-        "  because of: 2 no profile",
+        "  because 2 had no profile",
         "  1 are no Macs",
         f"  defined at Apple: {report.defined[0]}",
         f"  next: from {due:%Y-%m-%d %H:%M:%S} UTC",

@@ -20,7 +20,7 @@ from pyade.errors import (
     TransportError,
     UnknownTokenError,
 )
-from pyade.sync import Ending, Phase
+from pyade.sync import Ending, ProgressPhase
 from pyade.testing import Fault
 
 if TYPE_CHECKING:
@@ -40,12 +40,12 @@ def test_the_first_sync_brings_the_whole_fleet(world: World) -> None:
     assert world.listed() == world.at_apple()
     assert (world.requests(FETCH), world.requests(SYNC)) == (3, 1)
     assert [(p.phase, p.pages, p.devices) for p in world.seen] == [
-        (Phase.FETCH, 1, 1_000),
-        (Phase.FETCH, 2, 2_000),
-        (Phase.FETCH, 3, 2_500),
-        (Phase.SYNC, 4, 2_500),
+        (ProgressPhase.FETCH, 1, 1_000),
+        (ProgressPhase.FETCH, 2, 2_000),
+        (ProgressPhase.FETCH, 3, 2_500),
+        (ProgressPhase.SYNC, 4, 2_500),
     ]
-    assert str(world.seen[0]) == "hq: fetch, 1,000 devices in 1 requests"
+    assert str(world.seen[0]) == "hq: fetch, 1,000 devices in 1 request"
     state = world.state
     assert (state.phase, state.listing_since, state.running_since) == (SyncPhase.SYNC, None, None)
     assert (state.last_error, state.succeeded_at) == ("", world.clock())
@@ -87,8 +87,13 @@ def test_too_early_is_a_report_and_no_request(world: World) -> None:
     assert report.next_automatic_at == started + timedelta(hours=24)
     assert not report.is_complete
     assert world.apple.requests == ()
-    assert world.sync(full=True).next_allowed_at == started + timedelta(days=7)
-    assert world.sync(automatic=True).action is SyncAction.WAIT
+    assert world.sync(full=True).allowed_at == started + timedelta(days=7)
+    automatic = world.sync(automatic=True)
+    assert automatic.action is SyncAction.WAIT
+    assert (automatic.allowed_at, automatic.next_allowed_at) == (
+        started + timedelta(hours=24),
+        started + timedelta(minutes=15),
+    )
     assert world.state.run_at == started
 
 
@@ -134,9 +139,7 @@ def test_a_lost_cursor_leads_to_a_recovery(world: World, fault: str, word: str) 
     assert world.listed().keys() == {kept}
     assert world.state.full_sync_at == full_sync_at
     assert world.state.recovery_at == world.clock()
-    assert (
-        world.sync(full=True).next_allowed_at == full_sync_at + timedelta(days=7) if full_sync_at else False
-    )
+    assert world.sync(full=True).allowed_at == full_sync_at + timedelta(days=7) if full_sync_at else False
 
 
 def test_a_second_recovery_waits_a_day(world: World) -> None:
@@ -155,7 +158,7 @@ def test_a_second_recovery_waits_a_day(world: World) -> None:
     assert "not allowed yet" in world.state.last_error
     world.later(hours=1)
     waiting = world.sync()
-    assert (waiting.action, waiting.next_allowed_at) == (SyncAction.WAIT, recovered_at + timedelta(hours=24))
+    assert (waiting.action, waiting.allowed_at) == (SyncAction.WAIT, recovered_at + timedelta(hours=24))
     world.later(hours=22)
     assert world.sync().action is SyncAction.RECOVERY
 
@@ -173,7 +176,7 @@ def test_a_recovery_that_loses_its_cursor_waits_for_the_next_one(world: World) -
     world.apple.faults.expire_cursors("hq")
     assert world.later(hours=1).sync().ending is Ending.NO_CURSOR
     waiting = world.later(hours=1).sync()
-    assert (waiting.action, waiting.next_allowed_at) == (SyncAction.WAIT, recovered_at + timedelta(hours=24))
+    assert (waiting.action, waiting.allowed_at) == (SyncAction.WAIT, recovered_at + timedelta(hours=24))
 
 
 def test_a_new_list_may_go_through_the_cursors_of_the_lost_changes(world: World) -> None:
@@ -399,6 +402,19 @@ def test_pages_per_run_are_bounded(world: World) -> None:
     world.policy = SyncPolicy(max_pages_per_run=2)
     assert world.later(minutes=15).sync().is_complete
     assert world.listed() == world.at_apple()
+
+
+def test_an_empty_page_is_not_the_last_one(world: World) -> None:
+    """Only ``more_to_follow`` says where a list ends: nothing is released in the middle of it."""
+    world.page_size(10)
+    world.apple.add_devices(15, server="hq")
+    world.sync()
+    page = {"devices": [], "cursor": "a", "more_to_follow": True}
+    world.apple.script(FETCH, Fault.answered(json=page), Fault.unreachable(), forever=True)
+    with pytest.raises(TransportError):
+        world.later(days=7).sync(full=True)
+    assert (world.state.phase, world.state.cursor) == (SyncPhase.FETCH, "a")
+    assert len(world.listed()) == 15
 
 
 def test_the_same_page_twice_changes_nothing(world: World) -> None:

@@ -96,12 +96,12 @@ class Reason(enum.StrEnum):
         UNWANTED: It has a profile and should have none.
     """
 
-    NO_PROFILE = "no profile"
-    REMOVED = "profile removed"
-    OTHER_PROFILE = "another profile"
-    REASSIGNED = "assigned to the server again"
-    RETRY = "last attempt did not succeed"
-    UNWANTED = "should have no profile"
+    NO_PROFILE = "had no profile"
+    REMOVED = "had lost the profile"
+    OTHER_PROFILE = "had another profile"
+    REASSIGNED = "were assigned to the server again"
+    RETRY = "are tried again"
+    UNWANTED = "should have none"
 
 
 def profile_of(record: DeviceRecord) -> str:

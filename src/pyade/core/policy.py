@@ -55,6 +55,12 @@ class SyncAction(enum.StrEnum):
     RUNNING = "running"
 
     @property
+    def label(self) -> str:
+        """The action in words."""
+        words = {"RESUME_FULL": "full sync, continued", "RECOVERY": "full list, as the cursor was lost"}
+        return words.get(self.name, f"{self.value} sync")
+
+    @property
     def sends_requests(self) -> bool:
         """True if a run with this action asks Apple for something."""
         return self not in (SyncAction.WAIT, SyncAction.RUNNING)

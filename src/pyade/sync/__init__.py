@@ -2,20 +2,20 @@
 
 from pyade.sync.assign_report import AssignReport
 from pyade.sync.assigner import Assigner, AsyncAssigner, devices_at_risk
-from pyade.sync.plan import Plan
+from pyade.sync.plan import AssignmentPlan
 from pyade.sync.report import Ending, SyncReport
-from pyade.sync.steps import Phase, Progress
+from pyade.sync.steps import Progress, ProgressPhase
 from pyade.sync.syncer import AsyncSyncer, Syncer
 
 __all__ = [
     "AssignReport",
     "Assigner",
+    "AssignmentPlan",
     "AsyncAssigner",
     "AsyncSyncer",
     "Ending",
-    "Phase",
-    "Plan",
     "Progress",
+    "ProgressPhase",
     "SyncReport",
     "Syncer",
     "devices_at_risk",

@@ -9,7 +9,7 @@ from datetime import datetime
 import attrs
 
 from pyade.core.device import DeviceResult
-from pyade.sync.plan import Plan
+from pyade.sync.plan import AssignmentPlan
 from pyade.sync.report import shown
 
 
@@ -30,7 +30,7 @@ class AssignReport:
     """
 
     token_name: str
-    plan: Plan
+    plan: AssignmentPlan
     results: Mapping[str, DeviceResult] = attrs.field(repr=False, hash=False)
     defined: tuple[str, ...] = ()
     started_at: datetime
@@ -74,7 +74,7 @@ class AssignReport:
         head = f"{self.token_name}: {self.total:,} devices, {len(self.results):,} sent"
         lines = [f"{head}: {', '.join(sent)}" if sent else head]
         if reasons:
-            lines.append(f"  because of: {', '.join(reasons)}")
+            lines.append(f"  because {', '.join(reasons)}")
         lines.extend(f"  {count:,} {text}" for text, count in kept.items() if count)
         lines.extend(f"  defined at Apple: {uuid}" for uuid in self.defined)
         lines.extend(f"  note: {note}" for note in self.notes)

@@ -31,8 +31,8 @@ from pyade.core.profile import EnrollmentProfile
 from pyade.errors import AppleError, BatchError, InvalidRequestError, NotFoundError, TransportError
 from pyade.storage.protocol import DefinedProfile, Store
 from pyade.sync.assign_report import AssignReport
-from pyade.sync.plan import UNDEFINED, Definitions, Plan, earliest, plan_all, plan_by_hand
-from pyade.sync.steps import InStore, Phase, Progress, Tell
+from pyade.sync.plan import UNDEFINED, AssignmentPlan, Definitions, earliest, plan_all, plan_by_hand
+from pyade.sync.steps import InStore, Progress, ProgressPhase, Tell
 
 
 class Assignment:
@@ -69,7 +69,7 @@ class Assignment:
         if defined is None and distinct:
             defined = yield from self._define(profile, individual=True)
         if defined is None:
-            return (yield from self._report(Plan(groups={}), started_at))
+            return (yield from self._report(AssignmentPlan(groups={}), started_at))
         return (yield from self._by_hand(defined.profile_uuid, distinct, started_at))
 
     def unassign(self, serials: Iterable[str]) -> Flow[AssignReport]:
@@ -186,14 +186,14 @@ class Assignment:
                 self._next_due_at = earliest(self._next_due_at, attempt.not_before)
         progress = Progress(
             token_name=self._token_name,
-            phase=Phase.REMOVE if uuid == NO_PROFILE else Phase.ASSIGN,
+            phase=ProgressPhase.REMOVE if uuid == NO_PROFILE else ProgressPhase.ASSIGN,
             pages=self._chunks,
             devices=len(self._results),
             total=self._total,
         )
         yield from ask(Tell(progress))
 
-    def _report(self, plan: Plan, started_at: datetime) -> Flow[AssignReport]:
+    def _report(self, plan: AssignmentPlan, started_at: datetime) -> Flow[AssignReport]:
         finished_at = yield from ask(Now())
         return AssignReport(
             token_name=self._token_name,

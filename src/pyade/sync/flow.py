@@ -47,7 +47,7 @@ from pyade.errors import (
     StoreError,
 )
 from pyade.sync.report import Ending, SyncReport
-from pyade.sync.steps import InStore, Phase, Progress, Tell
+from pyade.sync.steps import InStore, Progress, ProgressPhase, Tell
 
 _LONGEST_ERROR = 1_000
 
@@ -201,7 +201,7 @@ class SyncRun:
         self._unreadable += page.unreadable
         if source is Source.FETCH and before.full_sync > 1:
             self._only_listed += changes.added + changes.returned
-        phase = Phase.FETCH if source is Source.FETCH else Phase.SYNC
+        phase = ProgressPhase.FETCH if source is Source.FETCH else ProgressPhase.SYNC
         yield from ask(
             Tell(Progress(token_name=self._token_name, phase=phase, pages=self._pages, devices=self._devices))
         )
@@ -279,8 +279,7 @@ class SyncRun:
     def _idle(self, decision: Decision, now: datetime) -> SyncReport:
         self._action, self._reason = decision.action, decision.reason
         report = self._report(Ending.NOT_STARTED, now)
-        allowed_at = decision.allowed_at or now
-        return attrs.evolve(report, next_allowed_at=allowed_at, running_since=decision.running_since)
+        return attrs.evolve(report, allowed_at=decision.allowed_at, running_since=decision.running_since)
 
     def _overtaken_at_start(self, now: datetime) -> Flow[SyncReport]:
         self._state = yield from ask(InStore(lambda store: store.sync_state(self._token_name)))

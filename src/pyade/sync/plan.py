@@ -35,7 +35,7 @@ UNDEFINED = "(not defined at Apple yet)"
 
 
 @attrs.frozen(kw_only=True)
-class Plan:
+class AssignmentPlan:
     """What is to be sent, and where every other device of the whole went.
 
     Attributes:
@@ -100,9 +100,11 @@ class Planner:
             return True
         return False
 
-    def plan(self) -> Plan:
+    def plan(self) -> AssignmentPlan:
         """Return what was sorted so far."""
-        return Plan(groups=self._groups, reasons=self._reasons, next_due_at=self._next_due_at, **self._counts)
+        return AssignmentPlan(
+            groups=self._groups, reasons=self._reasons, next_due_at=self._next_due_at, **self._counts
+        )
 
 
 class Definitions:
@@ -156,7 +158,7 @@ class Definitions:
         return self._newest_uuids[uuid]
 
 
-def plan_all(store: Store, token_name: str, default_uuid: str | None, now: datetime) -> Plan:
+def plan_all(store: Store, token_name: str, default_uuid: str | None, now: datetime) -> AssignmentPlan:
     """Return what to send so that every Mac has its own profile, else the default."""
     definitions = Definitions(store.profiles(token_name))
     planner = Planner(now)
@@ -167,7 +169,7 @@ def plan_all(store: Store, token_name: str, default_uuid: str | None, now: datet
 
 def plan_by_hand(
     store: Store, token_name: str, wanted_uuid: str, serials: Sequence[str], now: datetime
-) -> Plan:
+) -> AssignmentPlan:
     """Return what to send so that hand-picked devices have the wanted profile, or none for ``NO_PROFILE``.
 
     What is wanted is stored first, so that the next run goes on where this one may be cut short.

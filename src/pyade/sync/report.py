@@ -48,6 +48,8 @@ class SyncReport:
         changes: What they changed in the store.
         started_at: UTC.
         finished_at: UTC.
+        allowed_at: For ``WAIT`` from when the same call is allowed, for ``RUNNING`` when the other run is
+            presumed dead, UTC; None where something was sent.
         next_allowed_at: From when a request is allowed, UTC.
         next_automatic_at: From when an automatic run is due, UTC.
         running_since: For ``RUNNING`` the start of the run under way, UTC.
@@ -63,6 +65,7 @@ class SyncReport:
     changes: ChangeCounts = attrs.field(factory=ChangeCounts)
     started_at: datetime
     finished_at: datetime
+    allowed_at: datetime | None = None
     next_allowed_at: datetime
     next_automatic_at: datetime
     running_since: datetime | None = None
@@ -79,14 +82,16 @@ class SyncReport:
         return self.ending is Ending.CAUGHT_UP
 
     def __str__(self) -> str:
-        lines = [f"{self.token_name}: {self.action} sync ({self.reason})"]
+        lines = [f"{self.token_name}: {self.action.label} ({self.reason})"]
         if self.action.sends_requests:
             seconds = (self.finished_at - self.started_at).total_seconds()
             changed = [f"{count:,} {name}" for name, count in attrs.asdict(self.changes).items() if count]
-            done = f"{self.pages} pages with {self.devices:,} records in {seconds:.1f} s"
+            done = f"{counted(self.pages, 'page')} with {counted(self.devices, 'record')} in {seconds:.1f} s"
             lines.append(f"  {done}: {', '.join(changed) or 'nothing new'}")
         else:
             lines = [f"{self.token_name}: not synced ({self.reason})"]
+            if self.allowed_at is not None and self.allowed_at != self.next_allowed_at:
+                lines.append(f"  allowed from {shown(self.allowed_at)}")
         lines.append(f"  {self.ending}")
         lines.extend(f"  note: {note}" for note in self.notes)
         allowed, automatic = shown(self.next_allowed_at), shown(self.next_automatic_at)
@@ -97,3 +102,8 @@ class SyncReport:
 def shown(value: datetime) -> str:
     """Return *value*, which is UTC, as people read it."""
     return value.isoformat(sep=" ", timespec="seconds").replace("+00:00", " UTC")
+
+
+def counted(number: int, noun: str) -> str:
+    """Return *number* with its noun: ``1 page``, ``2,500 pages``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

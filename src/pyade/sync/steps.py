@@ -17,7 +17,7 @@ from pyade.storage.protocol import Store
 T = TypeVar("T")
 
 
-class Phase(enum.StrEnum):
+class ProgressPhase(enum.StrEnum):
     """What a long piece of work is busy with."""
 
     FETCH = "fetch"
@@ -39,14 +39,15 @@ class Progress:
     """
 
     token_name: str
-    phase: Phase
+    phase: ProgressPhase
     pages: int
     devices: int
     total: int | None = None
 
     def __str__(self) -> str:
         total = "" if self.total is None else f" of {self.total:,}"
-        return f"{self.token_name}: {self.phase}, {self.devices:,}{total} devices in {self.pages} requests"
+        requests = "1 request" if self.pages == 1 else f"{self.pages:,} requests"
+        return f"{self.token_name}: {self.phase}, {self.devices:,}{total} devices in {requests}"
 
 
 @attrs.frozen

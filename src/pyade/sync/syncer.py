@@ -49,7 +49,7 @@ class Syncer:
         """Run once, as far as the policy allows, and return what happened.
 
         Where the policy says that it is too early, or that a run is under way, nothing is sent and nothing is
-        raised: the report's ``action`` is ``WAIT`` or ``RUNNING``, with the reason and ``next_allowed_at``.
+        raised: the report's ``action`` is ``WAIT`` or ``RUNNING``, with the reason and ``allowed_at``.
 
         Args:
             full: Ask for Apple's full list, which finds what the changes did not mention.
