@@ -202,7 +202,7 @@ def identify(client: Client, store: SQLiteStore, token: Token) -> None:
     """Learn from Apple whose token this is, and keep it with the token."""
     account = client.account()
     store.replace_token(account.identify(token))
-    say(f"organisation {account.org_name!r}, MDM server {account.server_name!r} ({account.server_uuid})")
+    say(f"organization {account.org_name!r}, MDM server {account.server_name!r} ({account.server_uuid})")
 
 
 def show_counts(store: SQLiteStore, token_name: str = "hq") -> str:

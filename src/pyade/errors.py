@@ -16,7 +16,7 @@
     │   ├── TokenOwnerError       /session: the portal user who downloaded the token lost the role
     │   ├── ClockError            /session: the nonce or the timestamp was refused
     │   ├── SessionError          a session was refused twice in a row
-    │   ├── TermsError            an administrator of that organisation must accept Apple's new terms
+    │   ├── TermsError            an administrator of that organization must accept Apple's new terms
     │   ├── AccessDeniedError     this token may not do that
     │   ├── CursorError
     │   │   ├── ExhaustedCursorError   everything for that cursor was delivered already
@@ -192,7 +192,7 @@ class SessionError(AppleError):
 
 
 class TermsError(AppleError):
-    """An administrator of this organisation must accept Apple's new terms; the token itself is good."""
+    """An administrator of this organization must accept Apple's new terms; the token itself is good."""
 
 
 class AccessDeniedError(AppleError):

@@ -239,7 +239,7 @@ class TestAccount:
         assert account.url("/devices/sync") == ServiceUrl(uri="/devices/sync", http_methods=("POST",))
         assert account.url("/nowhere") is None
 
-    def test_an_unknown_kind_of_organisation_is_kept(self) -> None:
+    def test_an_unknown_kind_of_organization_is_kept(self) -> None:
         account = Account.decode(b'{"org_type": "club", "urls": "none"}')
         assert account.org_type == "club"
         assert account.org_type is not None

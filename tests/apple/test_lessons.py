@@ -48,7 +48,7 @@ def test_l33_what_a_person_must_settle_is_not_replayed(
 
 
 @pytest.mark.parametrize("at_session", [True, False])
-def test_l34_terms_name_the_organisation_and_the_portal_user(
+def test_l34_terms_name_the_organization_and_the_portal_user(
     client: Driver, apple: ScriptedApple, at_session: bool
 ) -> None:
     (apple.session_script if at_session else apple.script).append(refused(403, "T_C_NOT_SIGNED"))
@@ -58,7 +58,7 @@ def test_l34_terms_name_the_organisation_and_the_portal_user(
         assert part in str(caught.value)
 
 
-def test_l34_terms_name_the_organisation_of_the_account_that_was_read(
+def test_l34_terms_name_the_organization_of_the_account_that_was_read(
     make_client: Callable[..., Driver], apple: ScriptedApple
 ) -> None:
     client = make_client()
@@ -93,7 +93,7 @@ def test_l35_the_next_call_after_acceptance_works_with_the_same_session(
     assert apple.used_sessions == ["SESSION-top-secret-1"] * 4
 
 
-def test_l36_one_organisations_terms_do_not_stop_another(
+def test_l36_one_organizations_terms_do_not_stop_another(
     make_client: Callable[..., Driver], clock: FrozenClock
 ) -> None:
     fake = FakeApple(clock=clock)

@@ -238,14 +238,14 @@ def test_an_echoed_secret_is_removed() -> None:
     assert "[removed]" in str(error)
 
 
-def test_terms_name_the_organisation_and_the_people(token: Token) -> None:
+def test_terms_name_the_organization_and_the_people(token: Token) -> None:
     error = refusal("ask", 403, b"T_C_NOT_SIGNED", token=token)
     assert "Contoso (server token 'hq', portal user it@contoso.com)" in str(error)
     account = Account(org_name="Contoso Ltd", admin_id="admin@contoso.com")
     error = refusal("ask", 403, b"T_C_NOT_SIGNED", token=token, account=account)
     assert "Contoso Ltd (server token 'hq', portal user it@contoso.com, now admin@contoso.com)" in str(error)
     nameless = attrs.evolve(token, org_name=None, org_id="123")
-    assert "organisation 123 (" in str(refusal("ask", 403, b"T_C_NOT_SIGNED", token=nameless))
+    assert "organization 123 (" in str(refusal("ask", 403, b"T_C_NOT_SIGNED", token=nameless))
     unknown = attrs.evolve(token, org_name=None)
     assert "for server token 'hq'" in str(refusal("ask", 403, b"T_C_NOT_SIGNED", token=unknown))
 

@@ -286,7 +286,7 @@ def test_a_renewed_profile_replaces_the_old_one(
     assert check_update(plistlib.loads(old), plistlib.loads(new)) == ()
 
 
-def test_two_macs_and_two_organisations_share_no_uuid(
+def test_two_macs_and_two_organizations_share_no_uuid(
     profile: EnrollmentProfile, service: MdmService, acme: AcmeIssuer
 ) -> None:
     """A UUID is globally unique."""

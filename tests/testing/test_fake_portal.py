@@ -150,7 +150,7 @@ def test_item_69_the_same_seed_and_clock_give_the_same_values() -> None:
     assert all(ours != others for ours, others in zip(story(1)[:2], story(2)[:2], strict=True))
 
 
-def test_item_70_organisations_and_servers_live_side_by_side(
+def test_item_70_organizations_and_servers_live_side_by_side(
     apple: FakeApple, pages: Pages, call: Send
 ) -> None:
     contoso, school = apple.add_organization("Contoso"), apple.add_organization("School", org_type="edu")
@@ -187,10 +187,10 @@ def test_devices_of_your_own_and_of_every_family(apple: FakeApple, server: Serve
         (lambda apple: apple.token(), "say which server is meant; there are 'branch', 'hq'"),
         (
             lambda apple: apple.add_server("x", organization="Nope"),
-            "no organisation 'Nope'; there are 'Contoso'",
+            "no organization 'Nope'; there are 'Contoso'",
         ),
         (lambda apple: apple.add_server("hq"), "there is a server 'hq' already"),
-        (lambda apple: apple.add_organization(), "there is an organisation 'Contoso' already"),
+        (lambda apple: apple.add_organization(), "there is an organization 'Contoso' already"),
         (lambda apple: apple.add_devices(serials=["ONE"]), "there is a device 'ONE' already"),
         (lambda apple: apple.assign("hq", 3), "'Contoso' has 1 devices without a server, not 3"),
         (lambda apple: apple.unassign(["TWO"]), "TWO has no server"),

@@ -207,7 +207,7 @@ def test_item_07_terms_are_looked_at_after_the_token(
     assert get_session(apple.token(server)).status_code == 200
 
 
-def test_item_07_terms_concern_one_organisation(apple: FakeApple, get_session: Send) -> None:
+def test_item_07_terms_concern_one_organization(apple: FakeApple, get_session: Send) -> None:
     for name in ("Contoso", "Fabrikam"):
         apple.add_server(f"{name} server", organization=apple.add_organization(name))
     apple.faults.change_terms("Fabrikam")

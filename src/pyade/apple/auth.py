@@ -132,7 +132,7 @@ class SessionAuth(httpx.Auth):
         base_url: Of the service, with a trailing slash.
         headers: What every request of the client carries; ``/session`` must carry it, too.
         cache: Where sessions are shared.
-        memory: Whose account names the organisation in errors.
+        memory: Whose account names the organization in errors.
         clock: Returns the time, UTC: for the OAuth timestamp and the expiry of the token.
     """
 

@@ -62,7 +62,7 @@ class Call(Generic[T]):
 
 
 def account() -> Call[responses.Account]:
-    """Return the call that reads the MDM server, its organisation and the page limits."""
+    """Return the call that reads the MDM server, its organization and the page limits."""
     return Call(
         operation="read the account",
         method="GET",
@@ -124,7 +124,7 @@ def device_details(serials: Sequence[str]) -> Call[dict[str, Device]]:
 
 
 def disown_devices(serials: Sequence[str]) -> Call[DeviceResults]:
-    """Return the call that gives the devices up for ever: they leave the whole organisation."""
+    """Return the call that gives the devices up for ever: they leave the whole organization."""
     return Call(
         operation="disown devices",
         method="POST",

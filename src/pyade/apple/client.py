@@ -165,7 +165,7 @@ class Client:
         return self._settings.body(call, response)
 
     def account(self) -> Account:
-        """Return the MDM server, its organisation and the page limits, which are used from then on."""
+        """Return the MDM server, its organization and the page limits, which are used from then on."""
         return self.call(calls.account())
 
     def fetch_devices(self, cursor: str | None = None, limit: int | None = None) -> DevicePage:
@@ -276,7 +276,7 @@ class Client:
         return self.drive(flows.remove_flow(serials))
 
     def disown_devices(self, serials: Iterable[str], *, confirm: bool) -> DeviceResults:
-        """Give devices up for ever: they leave the organisation, not only this server.
+        """Give devices up for ever: they leave the organization, not only this server.
 
         Only devices that were added with Apple Configurator can come back.
 
@@ -429,7 +429,7 @@ class AsyncClient:
         return self._settings.body(call, response)
 
     async def account(self) -> Account:
-        """Return the MDM server, its organisation and the page limits, which are used from then on."""
+        """Return the MDM server, its organization and the page limits, which are used from then on."""
         return await self.call(calls.account())
 
     async def fetch_devices(self, cursor: str | None = None, limit: int | None = None) -> DevicePage:
@@ -487,7 +487,7 @@ class AsyncClient:
         return await self.drive(flows.remove_flow(serials))
 
     async def disown_devices(self, serials: Iterable[str], *, confirm: bool) -> DeviceResults:
-        """Give devices up for ever: they leave the organisation, not only this server."""
+        """Give devices up for ever: they leave the organization, not only this server."""
         if confirm is not True:
             raise InvalidRequestError(*flows.NOT_CONFIRMED)
         return await self.drive(flows.disown_flow(serials))

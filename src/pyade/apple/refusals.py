@@ -134,11 +134,11 @@ CODES: Mapping[str, Refusal] = {
         errors.InvalidRequestError, "the discovery URL must be well formed and https", "correct the URL"
     ),
     "ORG_NOT_SUPPORTED": Refusal(
-        errors.AccessDeniedError, "this kind of organisation may not use that", "no retry helps; ask Apple"
+        errors.AccessDeniedError, "this kind of organization may not use that", "no retry helps; ask Apple"
     ),
     "APPLE_SEED_FOR_IT_TURNED_OFF": Refusal(
         errors.AccessDeniedError,
-        "the organisation turned beta access off",
+        "the organization turned beta access off",
         "an administrator turns it on in the portal",
     ),
     "TOO_MANY_REQUESTS": Refusal(errors.RateLimitError, "too many requests", _LATER),
@@ -152,7 +152,7 @@ CODES: Mapping[str, Refusal] = {
     "T_C_NOT_SIGNED": Refusal(
         errors.TermsError,
         "Apple's new terms are not accepted yet; the token is good",
-        "an administrator of that organisation accepts them in the portal; calls work up to an hour later",
+        "an administrator of that organization accepts them in the portal; calls work up to an hour later",
     ),
 }
 """Every code of Apple that is known, wherever it comes from except ``/session``."""
@@ -287,7 +287,7 @@ def refusal(
         content: The body.
         session: True for an answer of ``/session``.
         retry_after_s: Seconds that Apple asked to wait.
-        token: Names organisation and person where one of them must act.
+        token: Names organization and person where one of them must act.
         account: Names them more exactly, if it was read.
         secrets: Strings that must not show, should somebody have echoed them.
     """
@@ -304,9 +304,9 @@ def refusal(
 
 
 def whose(token: Token, account: Account | None = None) -> str:
-    """Return in words which organisation and which people *token* belongs to."""
+    """Return in words which organization and which people *token* belongs to."""
     organization = (account and account.org_name) or token.org_name
-    organization = organization or (f"organisation {token.org_id}" if token.org_id else "")
+    organization = organization or (f"organization {token.org_id}" if token.org_id else "")
     about = f"server token {token.name!r}, portal user {token.apple_id}"
     if account and account.admin_id and account.admin_id != token.apple_id:
         about += f", now {account.admin_id}"

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class OrganizationType(OpenStrEnum):
-    """What kind of organisation the portal belongs to."""
+    """What kind of organization the portal belongs to."""
 
     SCHOOL = "edu"
     BUSINESS = "org"
@@ -61,14 +61,14 @@ class ServiceUrl:
 
 @attrs.frozen(kw_only=True)
 class Account:
-    """The MDM server and the organisation that a token belongs to.
+    """The MDM server and the organization that a token belongs to.
 
     Attributes:
         server_name: The name of this server in the portal.
         server_uuid: Identity of the MDM server.
         admin_id: The person who generated the tokens that are now in use.
         facilitator_id: Deprecated by Apple in favour of ``admin_id``.
-        org_name: Name of the organisation.
+        org_name: Name of the organization.
         org_email: Its e-mail address.
         org_phone: Its telephone number.
         org_address: Its address; may hold line breaks.
@@ -102,7 +102,7 @@ class Account:
         return next((url for url in self.urls if url.uri == path), None)
 
     def identify(self, token: Token) -> Token:
-        """Return *token* with the server and the organisation that this account names.
+        """Return *token* with the server and the organization that this account names.
 
         Store it: errors then say whose terms must be signed, and a renewal with a token of another server is
         refused.
@@ -257,11 +257,11 @@ class BetaEnrollmentToken:
 
 @attrs.frozen(kw_only=True)
 class BetaEnrollmentTokens:
-    """The beta tokens of an organisation.
+    """The beta tokens of an organization.
 
     Attributes:
         tokens: Without duplicates.
-        is_allowed: False if the organisation turned beta access off in the portal.
+        is_allowed: False if the organization turned beta access off in the portal.
     """
 
     tokens: tuple[BetaEnrollmentToken, ...] = ()

@@ -122,7 +122,7 @@ class AcmeIssuer:
         directory_url: Its directory, https.
         client_identifier: Secret that lets one Mac order one certificate; best made anew for each profile.
         subject: Attribute and value pairs, such as ``("CN", "…")``, outermost first; none for the
-            organisation and the serial number.
+            organization and the serial number.
         accepts_unattested: True if it issues certificates for hardware-bound keys without an attestation.
     """
 
@@ -161,7 +161,7 @@ class ScepIssuer:
 
 
 def payload_uuid(identifier: str, serial_number: str, slot: str) -> str:
-    """Return the UUID of a payload: always the same for the same organisation, Mac and slot.
+    """Return the UUID of a payload: always the same for the same organization, Mac and slot.
 
     macOS replaces a payload of the same identifier and UUID and adds one of another, so nothing that
     changes from one copy of a profile to the next, a challenge least of all, has a part in it.

@@ -77,7 +77,7 @@ class Device:
         model: Marketing name, such as ``MacBook Pro``.
         description: Such as ``MBP 13.3 SPACE GRAY/2.0GHZ/8GB/256GB-USA``.
         color: Upper case, such as ``SPACE GRAY``.
-        asset_tag: The organisation's own tag, usually absent.
+        asset_tag: The organization's own tag, usually absent.
         device_family: Protocol version 2 and later.
         os: ``OSX`` for Macs; protocol version 2 and later.
         profile_status: Absent in some ``deleted`` records.

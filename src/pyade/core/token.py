@@ -168,8 +168,8 @@ class Token:
         portal: Business or School.
         scope_tags: Who may see and manage it, in the caller's own terms.
         server_uuid: Identity of the MDM server, once ``/account`` told it.
-        org_id: Identity of the organisation, once ``/account`` told it.
-        org_name: Name of the organisation, once ``/account`` told it.
+        org_id: Identity of the organization, once ``/account`` told it.
+        org_name: Name of the organization, once ``/account`` told it.
     """
 
     name: str = attrs.field(validator=_text)
@@ -241,7 +241,7 @@ class Token:
         """What is worth a look although the token works.
 
         Source: specification, "Create enrollment program token", step 2: the Apple ID belongs to the
-        organisation, not to a person.
+        organization, not to a person.
         """
         domain = self.apple_id.rpartition("@")[2].lower()
         if domain not in _CONSUMER_DOMAINS and not _CONSUMER_BRANDS.fullmatch(domain):
@@ -250,7 +250,7 @@ class Token:
             Problem(
                 "apple_id",
                 self.apple_id,
-                "one of the organisation is expected: whoever holds it renews and manages the token",
+                "one of the organization is expected: whoever holds it renews and manages the token",
                 f"download the token in {self.portal} with a company Apple ID",
                 Severity.WARNING,
             ),
@@ -303,7 +303,7 @@ class Token:
                 f"is {old} so far, a renewal is for the same {thing}",
                 "add it as a token of its own",
             )
-            for field, thing in (("server_uuid", "MDM server"), ("org_id", "organisation"))
+            for field, thing in (("server_uuid", "MDM server"), ("org_id", "organization"))
             if (old := getattr(self, field)) and (new := getattr(new_token, field)) and old != new
         ]
         if self.apple_id.casefold() != new_token.apple_id.casefold():
@@ -346,14 +346,14 @@ class Token:
         """Return the renewed token, for ``store.replace_token``: cursor, devices and profiles survive.
 
         It has the secrets, expiry, Apple ID and consent of *new_token*, and name, portal, server and
-        organisation of this one. Read ``renewal_problems`` for warnings that do not stop a renewal.
+        organization of this one. Read ``renewal_problems`` for warnings that do not stop a renewal.
 
         Args:
             new_token: Made by ``Token.from_p7m`` from the file that was downloaded to renew; its name does
                 not matter.
             scope_tags: None keeps those of this token.
-            force: Renew although the new token seems to be for another server, organisation or Apple ID, or
-                to be an older file; server and organisation are then those of *new_token*, where it has them.
+            force: Renew although the new token seems to be for another server, organization or Apple ID, or
+                to be an older file; server and organization are then those of *new_token*, where it has them.
 
         Raises:
             TokenError: One of the problems of ``renewal_problems`` is an error, and *force* is false.

@@ -53,7 +53,7 @@ class _Handling:
 class FakeApple(FakePortal):
     """Apple's device assignment service with its portal, in memory, for tests and demonstrations.
 
-    It keeps organisations, servers, devices, profiles, sessions and cursors, enforces Apple's limits and
+    It keeps organizations, servers, devices, profiles, sessions and cursors, enforces Apple's limits and
     answers as Apple does, through ``transport()`` in the same process or through ``serve()`` over real HTTP.
     A path that it does not have is answered with 404 and shows in ``requests``.
 

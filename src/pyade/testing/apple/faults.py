@@ -211,7 +211,7 @@ class DeviceFaults:
 class Faults:
     """The switches of a ``FakeApple``: states that go wrong and stay so until they are put right.
 
-    Servers and organisations are given as objects or by name; left out, all of them are meant.
+    Servers and organizations are given as objects or by name; left out, all of them are meant.
     """
 
     def __init__(self, apple: FakeApple) -> None:
@@ -263,7 +263,7 @@ class Faults:
         """Let Apple ask for new terms: 403 ``T_C_NOT_SIGNED``, until ``accept_terms``.
 
         Args:
-            organization: Which organisation; left out, all.
+            organization: Which organization; left out, all.
             session: True if ``/session`` refuses.
             calls: True if the other calls refuse, also those with a live session.
         """

@@ -1,4 +1,4 @@
-"""What the fake portal consists of: organisations, servers, devices, and what happened to them."""
+"""What the fake portal consists of: organizations, servers, devices, and what happened to them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Operation(NamedTuple):
 
 @attrs.define(eq=False, kw_only=True)
 class Organization:
-    """An organisation in Apple Business Manager or Apple School Manager.
+    """An organization in Apple Business Manager or Apple School Manager.
 
     Attributes:
         name: Unique in the fake.
@@ -47,9 +47,9 @@ class Organization:
         org_id_hash: Opaque.
         org_type: ``org`` or ``edu``.
         org_version: ``v1`` or ``v2``.
-        email: Contact of the organisation.
-        phone: Contact of the organisation.
-        address: Contact of the organisation.
+        email: Contact of the organization.
+        phone: Contact of the organization.
+        address: Contact of the organization.
     """
 
     name: str
@@ -128,7 +128,7 @@ class Server:
 
 @attrs.define(eq=False)
 class OwnedDevice:
-    """A device that an organisation owns, assigned to one of its servers or to none."""
+    """A device that an organization owns, assigned to one of its servers or to none."""
 
     organization: Organization
     record: Record

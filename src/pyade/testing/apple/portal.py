@@ -43,7 +43,7 @@ class FakePortal:
         self.servers: dict[str, Server] = {}
         self.devices: dict[str, OwnedDevice] = {}
 
-    # Organisations and servers
+    # Organizations and servers
 
     def add_organization(
         self,
@@ -55,14 +55,14 @@ class FakePortal:
         phone: str = "+1 555 0100",
         address: str = "1 Infinite Example, Cupertino, CA 95014",
     ) -> Organization:
-        """Return a new organisation.
+        """Return a new organization.
 
         Raises:
             PortalError: There is one of that name.
         """
         with self.lock:
             if name in self.organizations:
-                msg = f"there is an organisation {name!r} already"
+                msg = f"there is an organization {name!r} already"
                 raise PortalError(msg)
             number = int.from_bytes(self.identifiers.octets("organization", 5), "big") % 10**9
             self.organizations[name] = Organization(
@@ -88,11 +88,11 @@ class FakePortal:
 
         Args:
             name: Unique in the fake.
-            organization: Where it belongs; left out, the first organisation, which is made if there is none.
+            organization: Where it belongs; left out, the first organization, which is made if there is none.
             admin_id: Who generates its tokens.
 
         Raises:
-            PortalError: There is a server of that name, or no such organisation.
+            PortalError: There is a server of that name, or no such organization.
         """
         with self.lock:
             if name in self.servers:
@@ -107,17 +107,17 @@ class FakePortal:
             return self.servers[name]
 
     def organization(self, organization: Organization | str | None = None) -> Organization:
-        """Return the organisation that is meant; None is the first one, made if there is none.
+        """Return the organization that is meant; None is the first one, made if there is none.
 
         Raises:
-            PortalError: There is no such organisation.
+            PortalError: There is no such organization.
         """
         with self.lock:
             if organization is None:
                 return next(iter(self.organizations.values()), None) or self.add_organization()
             name = organization if isinstance(organization, str) else organization.name
             if name not in self.organizations:
-                msg = f"no organisation {name!r}; there are {_names(self.organizations)}"
+                msg = f"no organization {name!r}; there are {_names(self.organizations)}"
                 raise PortalError(msg)
             return self.organizations[name]
 
@@ -188,18 +188,18 @@ class FakePortal:
         serials: Iterable[str] | None = None,
         **keys: Any,
     ) -> tuple[str, ...]:
-        """Return the serial numbers of new devices, as bought by an organisation.
+        """Return the serial numbers of new devices, as bought by an organization.
 
         Args:
             count: How many; ignored if *serials* is given.
-            server: Assign them to this server at once; left out, they wait in the organisation.
-            organization: Who buys them; left out, the server's organisation or the first one.
+            server: Assign them to this server at once; left out, they wait in the organization.
+            organization: Who buys them; left out, the server's organization or the first one.
             family: Apple's product family; the models of its catalogue take turns.
             serials: Serial numbers of your own.
             keys: Apple's keys with the value that every device gets, such as ``asset_tag="A-1"``.
 
         Raises:
-            PortalError: A serial number exists already, or there is no such server or organisation.
+            PortalError: A serial number exists already, or there is no such server or organization.
         """
         with self.lock:
             target = None if server is None else self.server(server)
@@ -231,7 +231,7 @@ class FakePortal:
 
         Args:
             server: Which server.
-            devices: Serial numbers, or how many of the organisation's devices without a server.
+            devices: Serial numbers, or how many of the organization's devices without a server.
 
         Raises:
             PortalError: There is no such device, or there are too few.
@@ -257,7 +257,7 @@ class FakePortal:
             return serials
 
     def unassign(self, devices: Iterable[str], *, announce: bool = True) -> None:
-        """Take *devices* from their server; they stay in the organisation.
+        """Take *devices* from their server; they stay in the organization.
 
         Args:
             devices: Serial numbers.
@@ -278,7 +278,7 @@ class FakePortal:
         arrive_as: Literal["added", "modified"] = "added",
         announce: bool = True,
     ) -> None:
-        """Move *devices* to another server, also to one of another organisation.
+        """Move *devices* to another server, also to one of another organization.
 
         Args:
             devices: Serial numbers.

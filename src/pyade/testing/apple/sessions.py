@@ -102,7 +102,7 @@ class Sessions:
         """Answer ``GET /session``.
 
         Raises:
-            RefusedError: The OAuth request, the token or the organisation's terms do not allow it.
+            RefusedError: The OAuth request, the token or the organization's terms do not allow it.
         """
         if self._settings.simulator and request.headers.get("content-type") != JSON_TYPE:
             raise RefusedError(400, "")
