@@ -9,6 +9,7 @@ The rules of this file, all pure:
 4. A newer event from Apple supersedes what pyade believes about its own assignment, but not a cooldown.
 5. A device's details are Apple's word at the time of reading, if Apple gave any: they win over what was
    stored before the reading, never over what was stored after it.
+6. Clocks are moved back: a stored time of ours that lies ahead makes nothing newer.
 
 Stores load what they have, call ``merge_page``, ``release`` or ``merge_attempts``, and write what comes back.
 
@@ -157,7 +158,7 @@ class SyncState:
         continues: The last run ended at its time limit: the next may start at once.
         succeeded_at: End of the last run that reached the end of Apple's list, UTC.
         last_error: Text of the error that ended the last run; "" if none did.
-        repeats: Runs in a row that Apple stopped by returning the cursor that was sent, with more to follow.
+        repeats: Runs in a row that Apple stopped by returning a cursor that was sent, with more to follow.
     """
 
     revision: int = 0

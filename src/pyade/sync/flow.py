@@ -21,8 +21,8 @@ The rules of this file:
            +-+ +------------- exhausted ------------+ +-+
           more                (releases nothing)      more
 
-Source: specification, "Sync managed devices" and "Sync restrictions"; Apple, device assignment, "Fetch
-devices" and "Sync devices".
+Source: specification, "Sync managed devices" and "Sync restrictions"; Apple, device assignment, "Get a
+list of devices" and "Sync the list of devices".
 """
 
 from __future__ import annotations
