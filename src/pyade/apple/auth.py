@@ -59,11 +59,11 @@ class _Slot:
     __slots__ = ("_state", "epoch", "failure", "failures", "lock", "session")
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock: threading.Lock = threading.Lock()
         self._state = threading.Lock()
         self.session: str | None = None
-        self.epoch = 0
-        self.failures = 0
+        self.epoch: int = 0
+        self.failures: int = 0
         self.failure: AppleError | TransportError | None = None
 
     def fail(self, failure: AppleError | TransportError) -> None:

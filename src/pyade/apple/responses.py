@@ -20,7 +20,7 @@ from pyade.core.device import Device, DeviceResult, parse_date, parse_time
 from pyade.core.enums import OpenStrEnum
 from pyade.core.token import Token
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 
 class OrganizationType(OpenStrEnum):

@@ -28,7 +28,7 @@ from pyade.core.flow import Flow, Now, Step, ask
 from pyade.errors import AppleError, RateLimitError, ResponseError, ServerError, TransportError
 
 T = TypeVar("T")
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 DEFAULT_LIMIT = 1000
 _FIRST_BACKOFF_S = 1.0

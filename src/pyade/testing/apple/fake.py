@@ -80,11 +80,11 @@ class FakeApple(FakePortal):
     ) -> None:
         settings = AppleSettings(simulator=simulator)
         super().__init__(clock or _real_time, Identifiers(seed, simulator=simulator), settings)
-        self.sessions = Sessions(settings, self.identifiers)
-        self.pager = Pager(settings, self.identifiers)
-        self.device_faults = DeviceFaults()
-        self.rotation = Rotation()
-        self.faults = Faults(self)
+        self.sessions: Sessions = Sessions(settings, self.identifiers)
+        self.pager: Pager = Pager(settings, self.identifiers)
+        self.device_faults: DeviceFaults = DeviceFaults()
+        self.rotation: Rotation = Rotation()
+        self.faults: Faults = Faults(self)
         self._endpoints = Endpoints(settings, self.pager, Profiles(self, self.device_faults))
         self._script = Script()
         self._records: list[RequestRecord] = []

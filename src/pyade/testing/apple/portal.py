@@ -37,7 +37,7 @@ class FakePortal:
     ) -> None:
         self.clock = clock
         self.settings = settings
-        self.lock = threading.RLock()
+        self.lock: threading.RLock = threading.RLock()
         self.identifiers = identifiers
         self.organizations: dict[str, Organization] = {}
         self.servers: dict[str, Server] = {}

@@ -112,7 +112,7 @@ class RefusedError(Exception):
         super().__init__(status, text)
         self.status = status
         self.text = text
-        self.headers = headers or {}
+        self.headers: Mapping[str, str] = headers or {}
 
 
 def json_answer(value: Any) -> Answer:
