@@ -159,6 +159,8 @@ class SyncState:
         succeeded_at: End of the last run that reached the end of Apple's list, UTC.
         last_error: Text of the error that ended the last run; "" if none did.
         repeats: Runs in a row that Apple stopped by returning a cursor that was sent, with more to follow.
+        ties: Serial numbers with different operations in one and the same second, which only the device's
+            details settle; True where one of the operations was a deletion.
     """
 
     revision: int = 0
@@ -174,6 +176,7 @@ class SyncState:
     succeeded_at: datetime | None = None
     last_error: str = ""
     repeats: int = 0
+    ties: Mapping[str, bool] = attrs.field(factory=dict, hash=False)
 
 
 def merge(
