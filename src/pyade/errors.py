@@ -34,6 +34,8 @@
         ├── UnknownTokenError     no token of that name is stored
         ├── DuplicateTokenError   a token of that name is stored already
         ├── StoreConflictError    another worker changed the same sync state meanwhile
+        ├── LeaseHeldError        another worker works on the token until ``expires_at``; ``owner`` says who
+        ├── LeaseLostError        this worker's lease ended, so that it may not write any more
         ├── StoreVersionError     the file was written by a newer pyade
         └── StoreClosedError      the store was closed
 
@@ -300,6 +302,26 @@ class DuplicateTokenError(StoreError):
 
 class StoreConflictError(StoreError):
     """Another worker moved this token's sync state on: read it again."""
+
+
+@attrs.define(eq=False)
+class LeaseHeldError(StoreError):
+    """Another worker works on this token: try again when it is done, at the latest after ``expires_at``.
+
+    Attributes:
+        owner: Who.
+        expires_at: When its lease ends unless it renews it, by the store's clock, UTC.
+    """
+
+    owner: str
+    expires_at: datetime
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class LeaseLostError(StoreError):
+    """The lease of this worker ended or was taken over: nothing was written, stop working on the token."""
 
 
 class StoreVersionError(StoreError):

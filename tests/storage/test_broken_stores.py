@@ -11,6 +11,7 @@ import pytest
 
 from pyade.core.device import Device
 from pyade.core.inventory import ChangeCounts, Source, SyncState
+from pyade.core.lease import Lease
 from pyade.storage import MemoryStore, Store
 
 SUITE = """
@@ -28,35 +29,65 @@ class TestBroken(StoreContract):
 
 class CursorFirst(MemoryStore):
     def commit_page(
-        self, token_name: str, devices: Sequence[Device], *, source: Source, state: SyncState, now: datetime
+        self,
+        token_name: str,
+        devices: Sequence[Device],
+        *,
+        source: Source,
+        state: SyncState,
+        now: datetime,
+        lease: Lease | None = None,
     ) -> tuple[SyncState, ChangeCounts]:
         saved = self.save_sync_state(token_name, state)
-        return super().commit_page(token_name, devices, source=source, state=saved, now=now)
+        return super().commit_page(token_name, devices, source=source, state=saved, now=now, lease=lease)
 
 
 class PageFirst(MemoryStore):
     def commit_page(
-        self, token_name: str, devices: Sequence[Device], *, source: Source, state: SyncState, now: datetime
+        self,
+        token_name: str,
+        devices: Sequence[Device],
+        *,
+        source: Source,
+        state: SyncState,
+        now: datetime,
+        lease: Lease | None = None,
     ) -> tuple[SyncState, ChangeCounts]:
         stored = self.sync_state(token_name)
-        _, counts = super().commit_page(token_name, devices, source=source, state=stored, now=now)
+        _, counts = super().commit_page(
+            token_name, devices, source=source, state=stored, now=now, lease=lease
+        )
         return self.save_sync_state(token_name, attrs.evolve(state, revision=stored.revision + 1)), counts
 
 
 class LastWriterWins(MemoryStore):
     def commit_page(
-        self, token_name: str, devices: Sequence[Device], *, source: Source, state: SyncState, now: datetime
+        self,
+        token_name: str,
+        devices: Sequence[Device],
+        *,
+        source: Source,
+        state: SyncState,
+        now: datetime,
+        lease: Lease | None = None,
     ) -> tuple[SyncState, ChangeCounts]:
         latest = attrs.evolve(state, revision=self.sync_state(token_name).revision)
-        return super().commit_page(token_name, devices, source=source, state=latest, now=now)
+        return super().commit_page(token_name, devices, source=source, state=latest, now=now, lease=lease)
 
 
 class LastArrivalWins(MemoryStore):
     def commit_page(
-        self, token_name: str, devices: Sequence[Device], *, source: Source, state: SyncState, now: datetime
+        self,
+        token_name: str,
+        devices: Sequence[Device],
+        *,
+        source: Source,
+        state: SyncState,
+        now: datetime,
+        lease: Lease | None = None,
     ) -> tuple[SyncState, ChangeCounts]:
         undated = [attrs.evolve(device, op_date=None) for device in devices]
-        return super().commit_page(token_name, undated, source=source, state=state, now=now)
+        return super().commit_page(token_name, undated, source=source, state=state, now=now, lease=lease)
 
 
 class Forgetful(MemoryStore):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Self
@@ -25,9 +26,11 @@ from pyade.core.inventory import (
     next_state,
     release,
 )
+from pyade.core.lease import LEASE_SECONDS, Lease, check_free, check_held, expiry
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.token import Token
 from pyade.errors import DuplicateTokenError, StoreClosedError, UnknownTokenError
+from pyade.storage.clock import utc_now
 from pyade.storage.protocol import DefinedProfile
 
 
@@ -40,12 +43,20 @@ class _Shelf:
     devices: dict[str, DeviceRecord] = attrs.Factory(dict)
     profiles: dict[str, DefinedProfile] = attrs.Factory(dict)
     default_profile: EnrollmentProfile | None = None
+    lease: Lease | None = None
 
 
 class MemoryStore:
     """A ``Store`` that forgets everything when it is closed; safe for several threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, clock: Callable[[], datetime] = utc_now) -> None:
+        """Make an empty store.
+
+        Args:
+            clock: Times the leases.
+        """
+        self._clock = clock
+        self._fences = itertools.count(1)
         self._lock = threading.RLock()
         self._shelves: dict[str, _Shelf] = {}
         self._closed = False
@@ -85,19 +96,50 @@ class MemoryStore:
         with self._lock:
             return self._shelf(token_name).state
 
-    def save_sync_state(self, token_name: str, state: SyncState) -> SyncState:
+    def save_sync_state(self, token_name: str, state: SyncState, *, lease: Lease | None = None) -> SyncState:
         """Store *state* and return it with the next revision."""
         with self._lock:
-            shelf = self._shelf(token_name)
+            shelf = self._shelf_to_write(token_name, lease)
             shelf.state = next_state(token_name, shelf.state.revision, state)
             return shelf.state
 
+    def acquire_lease(self, token_name: str, owner: str, *, seconds: float = LEASE_SECONDS) -> Lease:
+        """Take the lease of a token, for one worker at a time."""
+        with self._lock:
+            shelf, now = self._shelf(token_name), self._clock()
+            ends = expiry(seconds, now=now)
+            check_free(shelf.lease, owner, now=now)
+            shelf.lease = Lease(token_name=token_name, owner=owner, fence=next(self._fences), expires_at=ends)
+            return shelf.lease
+
+    def renew_lease(self, lease: Lease, *, seconds: float = LEASE_SECONDS) -> Lease:
+        """Let *lease* last *seconds* from now, and return it so."""
+        with self._lock:
+            ends = expiry(seconds, now=self._clock())
+            shelf = self._shelf_to_write(lease.token_name, lease)
+            shelf.lease = attrs.evolve(lease, expires_at=ends)
+            return shelf.lease
+
+    def release_lease(self, lease: Lease) -> None:
+        """Let the next worker in at once; harmless if *lease* was lost or its token removed."""
+        with self._lock:
+            shelf = self._open_shelves().get(lease.token_name)
+            if shelf is not None and shelf.lease is not None and shelf.lease.fence == lease.fence:
+                shelf.lease = None
+
     def commit_page(
-        self, token_name: str, devices: Sequence[Device], *, source: Source, state: SyncState, now: datetime
+        self,
+        token_name: str,
+        devices: Sequence[Device],
+        *,
+        source: Source,
+        state: SyncState,
+        now: datetime,
+        lease: Lease | None = None,
     ) -> tuple[SyncState, ChangeCounts]:
         """Merge *devices* in their order and store *state*, all or nothing."""
         with self._lock:
-            shelf = self._shelf(token_name)
+            shelf = self._shelf_to_write(token_name, lease)
             following = next_state(token_name, shelf.state.revision, state)
             changed, counts = merge_page(
                 shelf.devices, devices, token_name=token_name, source=source, state=state, now=now
@@ -107,11 +149,11 @@ class MemoryStore:
             return following, counts
 
     def finish_full_sync(
-        self, token_name: str, *, state: SyncState, now: datetime
+        self, token_name: str, *, state: SyncState, now: datetime, lease: Lease | None = None
     ) -> tuple[SyncState, ChangeCounts]:
         """Release every device that the full list did not show and store *state*, all or nothing."""
         with self._lock:
-            shelf = self._shelf(token_name)
+            shelf = self._shelf_to_write(token_name, lease)
             following = finished_state(token_name, shelf.state.revision, state)
             gone = {
                 serial: release(record, now)
@@ -153,10 +195,10 @@ class MemoryStore:
                 counts["released" if record.is_released else str(record.device.profile_status or "")] += 1
             return dict(counts)
 
-    def save_profile(self, token_name: str, profile: DefinedProfile) -> None:
+    def save_profile(self, token_name: str, profile: DefinedProfile, *, lease: Lease | None = None) -> None:
         """Remember a profile that was defined at Apple; the same ``profile_uuid`` replaces."""
         with self._lock:
-            self._shelf(token_name).profiles[profile.profile_uuid] = profile
+            self._shelf_to_write(token_name, lease).profiles[profile.profile_uuid] = profile
 
     def profiles(self, token_name: str) -> tuple[DefinedProfile, ...]:
         """Return the profiles that were defined through this token, oldest first."""
@@ -181,10 +223,11 @@ class MemoryStore:
         *,
         details: Sequence[Device] = (),
         now: datetime,
+        lease: Lease | None = None,
     ) -> None:
         """Store the outcome of an assignment per serial number, and the details read after it."""
         with self._lock:
-            shelf = self._shelf(token_name)
+            shelf = self._shelf_to_write(token_name, lease)
             serials = {*attempts, *(device.serial_number for device in details)}
             known = {serial: shelf.devices[serial] for serial in serials & shelf.devices.keys()}
             changed = merge_attempts(
@@ -216,3 +259,9 @@ class MemoryStore:
             return self._open_shelves()[name]
         except KeyError:
             raise UnknownTokenError(f"no token {name!r} is stored: add it first") from None
+
+    def _shelf_to_write(self, name: str, lease: Lease | None) -> _Shelf:
+        shelf = self._shelf(name)
+        if lease is not None:
+            check_held(shelf.lease, lease, now=self._clock())
+        return shelf

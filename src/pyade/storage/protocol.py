@@ -3,6 +3,11 @@
 A store is synchronous and transactional: each call that writes does all of it or nothing. Times come in as
 arguments. Everything that belongs to a token is keyed by the token's name, and a call that names a token
 which is not stored raises ``UnknownTokenError``, unless its docstring says otherwise.
+
+A store has one clock, for leases only: that of its server, or of its machine where it has none. Where a
+write is given a ``lease``, its transaction first checks that the lease still counts
+(``core.lease.check_held``), and keeps others from taking it until the commit; else it raises
+``LeaseLostError`` and writes nothing.
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ import attrs
 
 from pyade.core.device import Device
 from pyade.core.inventory import Attempt, ChangeCounts, DeviceRecord, Source, SyncState
+from pyade.core.lease import LEASE_SECONDS, Lease
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.token import Token
 
@@ -72,16 +78,49 @@ class Store(Protocol):
         """Return where the token's sync stands: ``SyncState()`` before the first run."""
         ...
 
-    def save_sync_state(self, token_name: str, state: SyncState) -> SyncState:
+    def save_sync_state(self, token_name: str, state: SyncState, *, lease: Lease | None = None) -> SyncState:
         """Store *state* and return it with the next revision.
 
         Raises:
             StoreConflictError: The stored revision is not the one of *state*.
+            LeaseLostError: *lease* no longer counts.
         """
         ...
 
+    def acquire_lease(self, token_name: str, owner: str, *, seconds: float = LEASE_SECONDS) -> Lease:
+        """Take the lease of a token, for one worker at a time.
+
+        Args:
+            token_name: The token.
+            owner: Names this worker and no other; its own older lease is replaced.
+            seconds: How long it lasts unless it is renewed; up to 600.
+
+        Raises:
+            LeaseHeldError: Another owner's is current.
+        """
+        ...
+
+    def renew_lease(self, lease: Lease, *, seconds: float = LEASE_SECONDS) -> Lease:
+        """Let *lease* last *seconds* from now, and return it so.
+
+        Raises:
+            LeaseLostError: It ended, or somebody took another one since.
+        """
+        ...
+
+    def release_lease(self, lease: Lease) -> None:
+        """Let the next worker in at once; harmless if *lease* was lost or its token removed."""
+        ...
+
     def commit_page(
-        self, token_name: str, devices: Sequence[Device], *, source: Source, state: SyncState, now: datetime
+        self,
+        token_name: str,
+        devices: Sequence[Device],
+        *,
+        source: Source,
+        state: SyncState,
+        now: datetime,
+        lease: Lease | None = None,
     ) -> tuple[SyncState, ChangeCounts]:
         """Merge *devices* in their order (``core.inventory.merge``) and store *state*, all or nothing.
 
@@ -90,11 +129,12 @@ class Store(Protocol):
 
         Raises:
             StoreConflictError: The stored revision is not the one of *state*; nothing was written.
+            LeaseLostError: *lease* no longer counts; nothing was written.
         """
         ...
 
     def finish_full_sync(
-        self, token_name: str, *, state: SyncState, now: datetime
+        self, token_name: str, *, state: SyncState, now: datetime, lease: Lease | None = None
     ) -> tuple[SyncState, ChangeCounts]:
         """Release every device that the full list did not show and store *state*, all or nothing.
 
@@ -102,6 +142,7 @@ class Store(Protocol):
 
         Raises:
             StoreConflictError: As for ``commit_page``.
+            LeaseLostError: As for ``commit_page``.
             StoreError: *state* has no list under way.
         """
         ...
@@ -133,7 +174,7 @@ class Store(Protocol):
         """
         ...
 
-    def save_profile(self, token_name: str, profile: DefinedProfile) -> None:
+    def save_profile(self, token_name: str, profile: DefinedProfile, *, lease: Lease | None = None) -> None:
         """Remember a profile that was defined at Apple; the same ``profile_uuid`` replaces."""
         ...
 
@@ -156,6 +197,7 @@ class Store(Protocol):
         *,
         details: Sequence[Device] = (),
         now: datetime,
+        lease: Lease | None = None,
     ) -> None:
         """Store the outcome of an assignment per serial, and the details read after it, all or nothing.
 

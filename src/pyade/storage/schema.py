@@ -61,6 +61,19 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )
         """,
     ),
+    (
+        # AUTOINCREMENT: no fence is given twice, also not after its row is gone.
+        """
+        CREATE TABLE lease (
+            fence INTEGER PRIMARY KEY AUTOINCREMENT,
+            token_id INTEGER NOT NULL UNIQUE REFERENCES token (id) ON DELETE CASCADE,
+            owner TEXT NOT NULL,
+            expires_at TEXT NOT NULL
+        )
+        """,
+        "ALTER TABLE device ADD COLUMN deleted_at TEXT",
+        "CREATE INDEX device_serial_number ON device (serial_number)",
+    ),
 )
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
@@ -32,10 +32,12 @@ from pyade.core.inventory import (
     next_state,
     release,
 )
+from pyade.core.lease import LEASE_SECONDS, Lease
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.token import Token
 from pyade.errors import DuplicateTokenError, UnknownTokenError
-from pyade.storage import documents
+from pyade.storage import documents, sqlite_leases
+from pyade.storage.clock import utc_now
 from pyade.storage.connections import Connections
 from pyade.storage.protocol import DefinedProfile
 
@@ -50,17 +52,25 @@ class SQLiteStore:
     of its own: one that was opened before a fork refuses to work in the child.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, busy_timeout_s: float = 30.0) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        busy_timeout_s: float = 30.0,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
         """Open the store, create the file if there is none, and migrate an older one.
 
         Args:
             path: The file, or ``":memory:"`` for a store that ends with this object.
             busy_timeout_s: Seconds to wait while another process writes.
+            clock: Times the leases; all processes that share the file have the same.
 
         Raises:
             StoreVersionError: The file was written by a newer pyade.
             StoreError: The file cannot be opened, or belongs to another program.
         """
+        self._clock = clock
         self._connections = Connections(os.fspath(path), busy_timeout_s=busy_timeout_s)
 
     def add_token(self, token: Token) -> None:
@@ -109,20 +119,44 @@ class SQLiteStore:
         with self._connections.reading() as db:
             return _load_state(db, _token_id(db, token_name))
 
-    def save_sync_state(self, token_name: str, state: SyncState) -> SyncState:
+    def save_sync_state(self, token_name: str, state: SyncState, *, lease: Lease | None = None) -> SyncState:
         """Store *state* and return it with the next revision."""
         with self._connections.writing() as db:
-            token_id = _token_id(db, token_name)
+            token_id = self._id_to_write(db, token_name, lease)
             following = next_state(token_name, _revision(db, token_id), state)
             _save_state(db, token_id, following)
         return following
 
+    def acquire_lease(self, token_name: str, owner: str, *, seconds: float = LEASE_SECONDS) -> Lease:
+        """Take the lease of a token, for one worker at a time."""
+        with self._connections.writing() as db:
+            token_id = _token_id(db, token_name)
+            return sqlite_leases.acquire(db, token_id, token_name, owner, seconds=seconds, now=self._clock())
+
+    def renew_lease(self, lease: Lease, *, seconds: float = LEASE_SECONDS) -> Lease:
+        """Let *lease* last *seconds* from now, and return it so."""
+        with self._connections.writing() as db:
+            token_id = _token_id(db, lease.token_name)
+            return sqlite_leases.renew(db, token_id, lease, seconds=seconds, now=self._clock())
+
+    def release_lease(self, lease: Lease) -> None:
+        """Let the next worker in at once; harmless if *lease* was lost or its token removed."""
+        with self._connections.writing() as db:
+            sqlite_leases.release(db, lease)
+
     def commit_page(
-        self, token_name: str, devices: Sequence[Device], *, source: Source, state: SyncState, now: datetime
+        self,
+        token_name: str,
+        devices: Sequence[Device],
+        *,
+        source: Source,
+        state: SyncState,
+        now: datetime,
+        lease: Lease | None = None,
     ) -> tuple[SyncState, ChangeCounts]:
         """Merge *devices* in their order and store *state*, all or nothing."""
         with self._connections.writing() as db:
-            token_id = _token_id(db, token_name)
+            token_id = self._id_to_write(db, token_name, lease)
             following = next_state(token_name, _revision(db, token_id), state)
             known = _load_devices(db, token_id, {device.serial_number for device in devices})
             changed, counts = merge_page(
@@ -133,12 +167,12 @@ class SQLiteStore:
         return following, counts
 
     def finish_full_sync(
-        self, token_name: str, *, state: SyncState, now: datetime
+        self, token_name: str, *, state: SyncState, now: datetime, lease: Lease | None = None
     ) -> tuple[SyncState, ChangeCounts]:
         """Release every device that the full list did not show and store *state*, all or nothing."""
         released = 0
         with self._connections.writing() as db:
-            token_id = _token_id(db, token_name)
+            token_id = self._id_to_write(db, token_name, lease)
             following = finished_state(token_name, _revision(db, token_id), state)
             start = ""
             while rows := db.execute(_SELECT_UNLISTED, (token_id, start, state.full_sync, _BATCH)).fetchall():
@@ -197,7 +231,7 @@ class SQLiteStore:
             counts[status] = counts.get(status, 0) + count
         return counts
 
-    def save_profile(self, token_name: str, profile: DefinedProfile) -> None:
+    def save_profile(self, token_name: str, profile: DefinedProfile, *, lease: Lease | None = None) -> None:
         """Remember a profile that was defined at Apple; the same ``profile_uuid`` replaces."""
         row = (
             profile.profile_uuid,
@@ -207,7 +241,7 @@ class SQLiteStore:
             documents.encode_profile(profile.profile),
         )
         with self._connections.writing() as db:
-            db.execute(_SAVE_PROFILE, (_token_id(db, token_name), *row))
+            db.execute(_SAVE_PROFILE, (self._id_to_write(db, token_name, lease), *row))
 
     def profiles(self, token_name: str) -> tuple[DefinedProfile, ...]:
         """Return the profiles that were defined through this token, oldest first."""
@@ -246,11 +280,12 @@ class SQLiteStore:
         *,
         details: Sequence[Device] = (),
         now: datetime,
+        lease: Lease | None = None,
     ) -> None:
         """Store the outcome of an assignment per serial number, and the details read after it."""
         serials = {*attempts, *(device.serial_number for device in details)}
         with self._connections.writing() as db:
-            token_id = _token_id(db, token_name)
+            token_id = self._id_to_write(db, token_name, lease)
             known = _load_devices(db, token_id, serials)
             state = _load_state(db, token_id)
             changed = merge_attempts(known, attempts, details, token_name=token_name, state=state, now=now)
@@ -270,6 +305,12 @@ class SQLiteStore:
 
     def __repr__(self) -> str:
         return f"SQLiteStore({self._connections.path!r})"
+
+    def _id_to_write(self, db: sqlite3.Connection, token_name: str, lease: Lease | None) -> int:
+        token_id = _token_id(db, token_name)
+        if lease is not None:
+            sqlite_leases.check(db, token_id, lease, now=self._clock())
+        return token_id
 
 
 def _unknown(name: str) -> UnknownTokenError:
