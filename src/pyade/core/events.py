@@ -1,0 +1,231 @@
+"""What happened, as events that commit together with the change itself.
+
+A store keeps an *outbox*: one compact row per transaction, an ``EventBatch``, which names each kind once and
+the serial numbers under it. Readers see one ``Event`` per device.
+
+Subscribers get every committed event at least once and in the order of the commits; ``Event.id`` tells a
+second delivery from a second event.
+"""
+
+# ruff: noqa: S105 - kinds of events about tokens are no passwords
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+import attrs
+import msgspec
+
+from pyade.core.assignment import NO_PROFILE
+from pyade.core.device import DeviceResult
+from pyade.core.enums import OpenStrEnum
+from pyade.core.inventory import Attempt, Change, DeviceRecord
+from pyade.errors import StoreError
+
+
+class EventKind(OpenStrEnum):
+    """What happened; a kind that a newer pyade wrote is kept as it is.
+
+    Attributes:
+        ADDED: The store heard of a device for the first time.
+        MODIFIED: Something about a device differs.
+        RELEASED: Apple no longer lists a device for this server.
+        RETURNED: A released device is listed again.
+        DELETED: Somebody deleted a device here.
+        RESTORED: A device that was deleted here is back.
+        PURGED: A device that was released long ago was removed from the store.
+        ASSIGNED: Apple took a profile for a device; ``profile_uuid`` says which.
+        UNASSIGNED: Apple took the profile away from a device, as we asked.
+        ASSIGNMENT_FAILED: Apple did not do it; ``result`` says why.
+        THROTTLED: Apple wants no change of this device before ``not_before``.
+        TOKEN_EXPIRING: A server token is about to expire.
+        TOKEN_PARKED: A token needs a person; ``reason`` says what for.
+        TOKEN_RESUMED: A parked token works again.
+    """
+
+    ADDED = "added"
+    MODIFIED = "modified"
+    RELEASED = "released"
+    RETURNED = "returned"
+    DELETED = "deleted"
+    RESTORED = "restored"
+    PURGED = "purged"
+    ASSIGNED = "assigned"
+    UNASSIGNED = "unassigned"
+    ASSIGNMENT_FAILED = "assignment_failed"
+    THROTTLED = "throttled"
+    TOKEN_EXPIRING = "token_expiring"
+    TOKEN_PARKED = "token_parked"
+    TOKEN_RESUMED = "token_resumed"
+
+
+@attrs.frozen(kw_only=True)
+class Event:
+    """One thing that happened and was committed.
+
+    Attributes:
+        id: Unique in the store, the same at each delivery, and the position after which reading goes on.
+            Its form is the store's own.
+        kind: What happened.
+        token_name: The token it belongs to.
+        serial_number: The device; None if it concerns the token as a whole.
+        at: When, UTC, by the clock of the program that wrote it.
+        details: More about it, plain JSON values; times are ISO 8601 texts.
+    """
+
+    id: str
+    kind: EventKind
+    token_name: str
+    serial_number: str | None = None
+    at: datetime
+    details: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+
+
+@attrs.frozen
+class EventGroup:
+    """Events of one transaction that differ in nothing but the device.
+
+    Attributes:
+        kind: What happened.
+        serials: To which devices, in order; ``(None,)`` for the token as a whole.
+        details: As in ``Event``.
+    """
+
+    kind: EventKind
+    serials: tuple[str | None, ...] = (None,)
+    details: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+
+
+@attrs.frozen
+class EventBatch:
+    """What one transaction writes to the outbox: one row.
+
+    Attributes:
+        token_name: The token.
+        at: When, UTC.
+        groups: What happened, in order.
+    """
+
+    token_name: str
+    at: datetime
+    groups: tuple[EventGroup, ...]
+
+    def expand(self, row_id: str, *, after: int = -1) -> Iterator[Event]:
+        """Yield the events.
+
+        Args:
+            row_id: What the store calls the row; it becomes the first part of every id.
+            after: Leave out the events up to this index.
+        """
+        index = 0
+        for group in self.groups:
+            skipped = min(max(after + 1 - index, 0), len(group.serials))
+            for position in range(skipped, len(group.serials)):
+                yield Event(
+                    id=f"{row_id}.{index + position}",
+                    kind=group.kind,
+                    token_name=self.token_name,
+                    serial_number=group.serials[position],
+                    at=self.at,
+                    details=group.details,
+                )
+            index += len(group.serials)
+
+
+def split_id(event_id: str) -> tuple[str, int]:
+    """Return the row and the index of an event's id.
+
+    Raises:
+        StoreError: This is no id of an event.
+    """
+    row_id, dot, index = event_id.rpartition(".")
+    if not (row_id and dot and index.isascii() and index.isdigit()):
+        raise StoreError(f"{event_id[:80]!r} is no id of an event: give one that events() returned")
+    return row_id, int(index)
+
+
+def encode_groups(groups: Iterable[EventGroup]) -> str:
+    """Return the text that a database keeps for *groups*."""
+    try:
+        return _encode([(group.kind.value, group.serials, group.details) for group in groups]).decode()
+    except (TypeError, UnicodeEncodeError) as exc:
+        raise StoreError(f"the details of an event have no JSON form: {type(exc).__name__}") from None
+
+
+def decode_groups(text: str) -> tuple[EventGroup, ...]:
+    """Return the groups of a text made by ``encode_groups``."""
+    try:
+        return tuple(
+            EventGroup(EventKind(kind), serials, details) for kind, serials, details in _decoder.decode(text)
+        )
+    except msgspec.DecodeError as exc:
+        raise StoreError(f"a stored event cannot be read: {exc}") from exc
+
+
+def change_groups(changes: Iterable[tuple[str, str]]) -> tuple[EventGroup, ...]:
+    """Return the events of changes in their order, neighbours of one kind together.
+
+    Args:
+        changes: Pairs of change (``Change``, or an ``EventKind``) and serial number. What changed nothing
+            makes no event.
+    """
+    runs: list[tuple[str, list[str]]] = []
+    for change, serial in changes:
+        if change in (Change.UNCHANGED, Change.STALE):
+            continue
+        if not runs or runs[-1][0] != change:
+            runs.append((change, []))
+        runs[-1][1].append(serial)
+    return tuple(EventGroup(EventKind(change), tuple(serials)) for change, serials in runs)
+
+
+def attempt_groups(
+    before: Mapping[str, DeviceRecord],
+    after: Mapping[str, DeviceRecord],
+    attempts: Mapping[str, Attempt],
+) -> tuple[EventGroup, ...]:
+    """Return the events of attempts to assign that were stored, and of the details read after them.
+
+    Args:
+        before: The records as they were, by serial number.
+        after: The records that are written (``core.inventory.merge_attempts``).
+        attempts: The attempts by serial number; those that were not stored make no event.
+    """
+    outcomes: dict[tuple[EventKind, str, str, str | None], list[str]] = {}
+    for serial, attempt in attempts.items():
+        if serial in after and after[serial].attempt == attempt:
+            wait = attempt.not_before.isoformat() if attempt.not_before else None
+            key = (_kind_of(attempt), attempt.profile_uuid, attempt.result.value, wait)
+            outcomes.setdefault(key, []).append(serial)
+    groups = list(change_groups(_details_changes(before, after, attempts)))
+    for (kind, profile_uuid, result, wait), serials in outcomes.items():
+        details = {"profile_uuid": profile_uuid, "result": result}
+        groups.append(EventGroup(kind, tuple(serials), details | ({"not_before": wait} if wait else {})))
+    return tuple(groups)
+
+
+def _details_changes(
+    before: Mapping[str, DeviceRecord], after: Mapping[str, DeviceRecord], attempts: Mapping[str, Attempt]
+) -> Iterator[tuple[str, str]]:
+    for serial, record in after.items():
+        known = before.get(serial)
+        if known is None:
+            yield Change.ADDED, serial
+        elif known.is_released and not record.is_released:
+            yield Change.RETURNED, serial
+        elif serial not in attempts and known.device != record.device:
+            # That an assignment shows in the details is no news beside the assignment itself.
+            yield Change.MODIFIED, serial
+
+
+def _kind_of(attempt: Attempt) -> EventKind:
+    if attempt.result == DeviceResult.SUCCESS:
+        return EventKind.UNASSIGNED if attempt.profile_uuid == NO_PROFILE else EventKind.ASSIGNED
+    throttled = attempt.result == DeviceResult.THROTTLED
+    return EventKind.THROTTLED if throttled else EventKind.ASSIGNMENT_FAILED
+
+
+_encode = msgspec.json.Encoder().encode
+_decoder = msgspec.json.Decoder(list[tuple[str, tuple[str | None, ...], dict[str, Any]]])
