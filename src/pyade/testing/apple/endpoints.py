@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import attrs
 import msgspec
 
+from pyade.testing.apple.life import Replacement
 from pyade.testing.apple.model import Server
 from pyade.testing.apple.paging import Pager
 from pyade.testing.apple.profiles import Profiles, device_list
@@ -47,10 +48,17 @@ _ANY_AGENT = ("/session", "/account")
 class Endpoints:
     """Routes calls to what answers them."""
 
-    def __init__(self, settings: AppleSettings, pager: Pager, profiles: Profiles) -> None:
+    def __init__(
+        self,
+        settings: AppleSettings,
+        pager: Pager,
+        profiles: Profiles,
+        replacements: Mapping[str, Replacement],
+    ) -> None:
         self._settings = settings
         self._pager = pager
         self._profiles = profiles
+        self._replacements = replacements
         self._handlers: dict[str, dict[str, Handler]] = {
             "/account": {"GET": self._account},
             "/server/devices": {"POST": self._fetch},
@@ -171,12 +179,20 @@ class Endpoints:
         return self._profiles.remove(call.server, call.body, call.now)
 
     def _replacement(self, call: Call) -> dict[str, Any]:
-        """Refuse below version 10; from there on, no device of this fake replaces another."""
+        """Tell which device another one replaces; refuse below version 10."""
         if call.version < 10:
             raise RefusedError(404, "NOT_FOUND")
-        if not call.query.get("device"):
+        serial = call.query.get("device")
+        if not serial:
             raise RefusedError(400, "DEVICE_ID_REQUIRED")
-        raise RefusedError(404, "DEVICE_NOT_FOUND")
+        known = self._replacements.get(serial)
+        if known is None or serial not in call.server.devices:
+            raise RefusedError(404, "DEVICE_NOT_FOUND")
+        return {
+            "serial_number": serial,
+            "original_device_serial_number": known.original_serial_number,
+            "replacement_date": known.day,
+        }
 
 
 def _json_object(body: bytes) -> dict[str, Any]:

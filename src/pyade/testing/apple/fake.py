@@ -15,10 +15,10 @@ from pyade.testing.apple.endpoints import Endpoints
 from pyade.testing.apple.faults import DeviceFaults, Fault, Faults, Script
 from pyade.testing.apple.http_server import LoopbackServer
 from pyade.testing.apple.identifiers import Identifiers
+from pyade.testing.apple.life import DeviceLife
 from pyade.testing.apple.log import RequestRecord, request_record
 from pyade.testing.apple.model import Credentials, Server
 from pyade.testing.apple.paging import Pager
-from pyade.testing.apple.portal import FakePortal
 from pyade.testing.apple.profiles import Profiles
 from pyade.testing.apple.sessions import Session, Sessions
 from pyade.testing.apple.settings import AppleSettings
@@ -50,7 +50,7 @@ class _Handling:
     session: Session | None = None
 
 
-class FakeApple(FakePortal):
+class FakeApple(DeviceLife):
     """Apple's device assignment service with its portal, in memory, for tests and demonstrations.
 
     It keeps organizations, servers, devices, profiles, sessions and cursors, enforces Apple's limits and
@@ -85,7 +85,8 @@ class FakeApple(FakePortal):
         self.device_faults: DeviceFaults = DeviceFaults()
         self.rotation: Rotation = Rotation()
         self.faults: Faults = Faults(self)
-        self._endpoints = Endpoints(settings, self.pager, Profiles(self, self.device_faults))
+        profiles = Profiles(self, self.device_faults)
+        self._endpoints = Endpoints(settings, self.pager, profiles, self.replacements)
         self._script = Script()
         self._records: list[RequestRecord] = []
         self._counts: Counter[str] = Counter()

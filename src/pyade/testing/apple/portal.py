@@ -407,7 +407,7 @@ class FakePortal:
         record |= {"profile_status": "empty", **self._assignment(self.clock())}
         self.operate(device, "added", record, lag_seconds=self.settings.added_lag_seconds)
 
-    def _leave(self, device: OwnedDevice, *, announce: bool) -> None:
+    def _leave(self, device: OwnedDevice, *, announce: bool, **keys: Any) -> None:
         server, serial = device.server, device.record["serial_number"]
         if server is None:
             msg = f"{serial} has no server"
@@ -415,7 +415,7 @@ class FakePortal:
         without_profile = {key: value for key, value in device.record.items() if key not in _PROFILE_KEYS}
         if announce:
             when = timestamp(server.operation_time(self.clock()))
-            server.operations.append(Operation(serial, "deleted", when, without_profile))
+            server.operations.append(Operation(serial, "deleted", when, {**without_profile, **keys}))
         device.record = {key: value for key, value in without_profile.items() if key not in _SERVER_KEYS}
         device.server = device.last_operation = None
         del server.devices[serial]
