@@ -250,6 +250,7 @@ def merge_page(
     source: Source,
     state: SyncState,
     now: datetime,
+    changes: list[tuple[str, str]] | None = None,
 ) -> tuple[dict[str, DeviceRecord], ChangeCounts]:
     """Return what *devices*, in their order, make of *records*.
 
@@ -260,6 +261,7 @@ def merge_page(
         source: As above.
         state: As above.
         now: UTC.
+        changes: Takes each change and its serial number, for ``core.events.change_groups``.
 
     Returns:
         The records to write, by serial number, and the number of each change.
@@ -271,6 +273,8 @@ def merge_page(
         known = changed.get(serial) or records.get(serial)
         record, change = merge(known, device, token_name=token_name, source=source, state=state, now=now)
         counts[change.value] += 1
+        if changes is not None:
+            changes.append((change, serial))
         if record is not None and record is not known:
             changed[serial] = record
     return changed, ChangeCounts(**counts)
