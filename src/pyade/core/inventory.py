@@ -10,11 +10,17 @@ The rules of this file, all pure:
 5. A device's details are Apple's word at the time of reading, if Apple gave any: they win over what was
    stored before the reading, never over what was stored after it.
 6. Clocks are moved back: a stored time of ours that lies ahead makes nothing newer.
+7. What was deleted here while Apple lists it is hidden, not forgotten, so that the next ``modified`` does not
+   bring it back. A new ``added`` does, and so does a full list that began after the deletion.
+8. Two tokens may know one device: it belongs to the one with the newest assignment, in whatever order they
+   were synced.
 
 Stores load what they have, call ``merge_page``, ``release`` or ``merge_attempts``, and write what comes back.
 
 Source: Apple, device assignment, "Sync the list of devices" and "Get a list of devices"; that duplicates and
-late events cross pages and runs, and that a tie within a second happens, is observed.
+late events cross pages and runs, and that a tie within a second happens, is observed. Microsoft Intune, "Sync
+managed devices", for deletion: a deleted device comes back with the full sync, a released one is removed
+after 30 days.
 """
 
 from __future__ import annotations
@@ -22,7 +28,7 @@ from __future__ import annotations
 import enum
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import attrs
@@ -36,9 +42,15 @@ CLOCK_TOLERANCE = timedelta(minutes=5)
 A stored time that lies further ahead comes from before a clock was moved back.
 """
 
+PURGE_AFTER = timedelta(days=30)
+"""How long a released device is kept."""
+
 
 class Source(enum.StrEnum):
-    """Where a device record came from; it decides what the record may change."""
+    """Where a device record came from; it decides what the record may change.
+
+    ``DETAILS`` brings back a device that was deleted here: this is how one is restored.
+    """
 
     FETCH = "fetch"
     SYNC = "sync"
@@ -75,6 +87,7 @@ class DeviceRecord:
         released_at: Since when Apple no longer lists it, UTC; None while it is assigned to this server.
         full_sync: Number of the newest full sync that listed it; 0 if only events did.
         attempt: The newest attempt to assign a profile, until a newer event supersedes it.
+        deleted_at: When it was deleted here although Apple still listed it, UTC; hidden since then.
     """
 
     token_name: str
@@ -85,6 +98,7 @@ class DeviceRecord:
     released_at: datetime | None = None
     full_sync: int = 0
     attempt: Attempt | None = None
+    deleted_at: datetime | None = None
 
     @property
     def serial_number(self) -> str:
@@ -95,6 +109,11 @@ class DeviceRecord:
     def is_released(self) -> bool:
         """True if Apple no longer lists the device for this server."""
         return self.released_at is not None
+
+    @property
+    def is_hidden(self) -> bool:
+        """True if the device was deleted here and nothing has brought it back."""
+        return self.deleted_at is not None
 
 
 class Change(enum.StrEnum):
@@ -116,8 +135,8 @@ class ChangeCounts:
         added: The store had never heard of the device.
         modified: Something about it differs.
         released: Apple no longer lists it for this server.
-        returned: It had been released and is listed again.
-        unchanged: The record said nothing new.
+        returned: It had been released, or deleted here, and is listed again.
+        unchanged: The record said nothing new, or concerned a device that stays deleted here.
         stale: The record was older than what the store knew, and was left out.
     """
 
@@ -203,6 +222,24 @@ def merge(
     """
     if source is Source.DETAILS and device.response_status not in (None, DeviceResult.SUCCESS):
         return record, Change.UNCHANGED
+    merged, change = _merge(record, device, token_name=token_name, source=source, state=state, now=now)
+    if record is None or not record.is_hidden:
+        return merged, change
+    if not merged.is_released and _brings_back(record, device, source=source, state=state, now=now):
+        return attrs.evolve(merged, deleted_at=None, updated_at=now), Change.RETURNED
+    return merged, Change.STALE if change is Change.STALE else Change.UNCHANGED
+
+
+def _merge(
+    record: DeviceRecord | None,
+    device: Device,
+    *,
+    token_name: str,
+    source: Source,
+    state: SyncState,
+    now: datetime,
+) -> tuple[DeviceRecord, Change]:
+    """Merge as if deletions here did not exist."""
     deleted = device.op_type == OpType.DELETED and source is not Source.DETAILS
     event_at = _event_time(device, source)
     if record is None:
@@ -236,6 +273,7 @@ def merge(
         released_at=(record.released_at or now) if deleted else None,
         full_sync=listed,
         attempt=attempt,
+        deleted_at=record.deleted_at,
     )
     if merged.is_released != record.is_released:
         return merged, Change.RELEASED if deleted else Change.RETURNED
@@ -299,6 +337,49 @@ def release(record: DeviceRecord, now: datetime) -> DeviceRecord:
     return attrs.evolve(record, device=gone, released_at=now, updated_at=now, attempt=None)
 
 
+def delete(record: DeviceRecord, now: datetime) -> DeviceRecord | None:
+    """Return what is left of *record* when somebody deletes it here: None if it is to be removed at once."""
+    if record.is_released:
+        return None
+    return record if record.is_hidden else attrs.evolve(record, deleted_at=now)
+
+
+def is_due_for_purge(record: DeviceRecord, now: datetime) -> bool:
+    """Return True if *record* was released so long ago that it is removed."""
+    return record.released_at is not None and record.released_at <= now - PURGE_AFTER
+
+
+def is_shown(record: DeviceRecord, released: bool | None) -> bool:
+    """Return True if *record* is not hidden, and released or not as asked; None asks for both."""
+    return not record.is_hidden and (released is None or record.is_released == released)
+
+
+def owner_of(records: Iterable[DeviceRecord]) -> DeviceRecord | None:
+    """Return the record of the token to which a device belongs now, whichever was synced first.
+
+    The newest assignment to a server decides, then the newest operation. A device that was moved is listed by
+    its new server at once, and stays in the old server's inventory until that one is synced. Deleting a
+    device here does not move it.
+
+    Args:
+        records: What the tokens know about one serial number.
+
+    Returns:
+        None if all have released it, or there are none.
+    """
+    return max((record for record in records if not record.is_released), key=_newest_claim, default=None)
+
+
+def _newest_claim(record: DeviceRecord) -> tuple[datetime, datetime, datetime, str]:
+    never = datetime.min.replace(tzinfo=UTC)
+    return (
+        record.device.device_assigned_date or never,
+        record.op_date or never,
+        record.first_seen_at,
+        record.token_name,
+    )
+
+
 def merge_attempts(
     records: Mapping[str, DeviceRecord],
     attempts: Mapping[str, Attempt],
@@ -334,16 +415,13 @@ def merge_attempts(
     for device in details:
         serial = device.serial_number
         if serial not in superseded:
+            known = changed.get(serial)
             record, _ = merge(
-                changed.get(serial),
-                device,
-                token_name=token_name,
-                source=Source.DETAILS,
-                state=state,
-                now=now,
+                known, device, token_name=token_name, source=Source.DETAILS, state=state, now=now
             )
             if record is not None:
-                changed[serial] = record
+                # Only somebody who asks for it restores what was deleted meanwhile.
+                changed[serial] = _with(record, deleted_at=known.deleted_at if known else None)
     for serial, attempt in attempts.items():
         if serial in changed and (serial not in superseded or attempt.not_before is not None):
             changed[serial] = _with(changed[serial], attempt=attempt)
@@ -388,6 +466,25 @@ def _is_older(record: DeviceRecord, event_at: datetime | None, *, source: Source
     if source is Source.FETCH:
         return state.listing_since is not None and record.op_date > state.listing_since
     return event_at is not None and event_at < record.op_date
+
+
+def _brings_back(
+    record: DeviceRecord, device: Device, *, source: Source, state: SyncState, now: datetime
+) -> bool:
+    if source is Source.DETAILS:
+        return True
+    deleted_at = record.deleted_at
+    if source is Source.FETCH:
+        return (
+            deleted_at is not None
+            and state.listing_since is not None
+            and (state.listing_since > deleted_at or deleted_at > now + CLOCK_TOLERANCE)
+        )
+    if device.op_type != OpType.ADDED:
+        return False
+    # The event that the store knew before the deletion may come again: it says nothing new.
+    known_at, event_at = record.op_date, device.op_date
+    return record.is_released or known_at is None or event_at is None or event_at > known_at
 
 
 def _latest(one: datetime | None, other: datetime | None) -> datetime | None:

@@ -19,7 +19,10 @@ from pyade.core.inventory import (
     DeviceRecord,
     Source,
     SyncState,
+    delete,
     finished_state,
+    is_due_for_purge,
+    is_shown,
     is_unlisted,
     merge_attempts,
     merge_page,
@@ -162,17 +165,48 @@ class MemoryStore:
             }
             shelf.devices.update(gone)
             shelf.state = following
-            return following, ChangeCounts(released=len(gone))
+            return following, ChangeCounts(released=sum(not record.is_hidden for record in gone.values()))
 
     def device(self, token_name: str, serial_number: str) -> DeviceRecord | None:
-        """Return the record of a device, released or not; None if the store never heard of it."""
+        """Return the record of a device, released or hidden ones too; None if the store does not know it."""
         with self._lock:
             return self._shelf(token_name).devices.get(serial_number)
+
+    def records_of(self, serials: Sequence[str]) -> Iterator[DeviceRecord]:
+        """Iterate lazily over what all tokens know about *serials*, by serial number and token name."""
+        with self._lock:
+            self._open_shelves()
+        return self._iterate_records(sorted(set(serials)))
+
+    def _iterate_records(self, serials: Sequence[str]) -> Iterator[DeviceRecord]:
+        for serial in serials:
+            with self._lock:
+                shelves = [shelf for _, shelf in sorted(self._open_shelves().items())]
+                known = [shelf.devices[serial] for shelf in shelves if serial in shelf.devices]
+            yield from known
+
+    def delete_device(self, token_name: str, serial_number: str, *, now: datetime) -> None:
+        """Delete a device here: a released one is removed, one that Apple lists is hidden."""
+        with self._lock:
+            devices = self._shelf(token_name).devices
+            record = devices.pop(serial_number, None)
+            left = None if record is None else delete(record, now)
+            if left is not None:
+                devices[serial_number] = left
+
+    def purge_released(self, token_name: str, *, now: datetime) -> int:
+        """Remove what was released 30 days before *now* or earlier, and return how many records that were."""
+        with self._lock:
+            devices = self._shelf(token_name).devices
+            due = [serial for serial, record in devices.items() if is_due_for_purge(record, now)]
+            for serial in due:
+                del devices[serial]
+            return len(due)
 
     def devices(
         self, token_name: str, *, serials: Sequence[str] | None = None, released: bool | None = False
     ) -> Iterator[DeviceRecord]:
-        """Iterate lazily over the token's devices by serial number, each at most once."""
+        """Iterate lazily over the token's devices by serial number, without hidden ones."""
         with self._lock:
             known = self._shelf(token_name).devices
             wanted = sorted(known if serials is None else known.keys() & set(serials))
@@ -184,7 +218,7 @@ class MemoryStore:
         for serial in wanted:
             self._open_shelves()
             record = known.get(serial)
-            if record is not None and (released is None or record.is_released == released):
+            if record is not None and is_shown(record, released):
                 yield record
 
     def count_devices(self, token_name: str) -> Mapping[str, int]:
@@ -192,8 +226,15 @@ class MemoryStore:
         with self._lock:
             counts = Counter({"released": 0})
             for record in self._shelf(token_name).devices.values():
-                counts["released" if record.is_released else str(record.device.profile_status or "")] += 1
+                if not record.is_hidden:
+                    counts["released" if record.is_released else str(record.device.profile_status or "")] += 1
             return dict(counts)
+
+    def count_unlisted(self, token_name: str, state: SyncState) -> int:
+        """Return how many devices ``finish_full_sync`` with *state* would release."""
+        with self._lock:
+            records = self._shelf(token_name).devices.values()
+            return sum(is_unlisted(record, state) and not record.is_hidden for record in records)
 
     def save_profile(self, token_name: str, profile: DefinedProfile, *, lease: Lease | None = None) -> None:
         """Remember a profile that was defined at Apple; the same ``profile_uuid`` replaces."""

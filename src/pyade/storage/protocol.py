@@ -138,7 +138,8 @@ class Store(Protocol):
     ) -> tuple[SyncState, ChangeCounts]:
         """Release every device that the full list did not show and store *state*, all or nothing.
 
-        ``core.inventory.is_unlisted`` decides. *state* still has ``listing_since``; what is stored has not.
+        ``core.inventory.is_unlisted`` decides; hidden devices are released too, but not counted. *state*
+        still has ``listing_since``; what is stored has not.
 
         Raises:
             StoreConflictError: As for ``commit_page``.
@@ -148,16 +149,36 @@ class Store(Protocol):
         ...
 
     def device(self, token_name: str, serial_number: str) -> DeviceRecord | None:
-        """Return the record of a device, released or not; None if the store never heard of it."""
+        """Return the record of a device, released or hidden ones too; None if the store does not know it."""
+        ...
+
+    def records_of(self, serials: Sequence[str]) -> Iterator[DeviceRecord]:
+        """Iterate lazily over what all tokens know about *serials*: released and hidden records too.
+
+        Sorted by serial number, then by the token's name. ``core.inventory.owner_of`` says to which token
+        each device belongs.
+        """
+        ...
+
+    def delete_device(self, token_name: str, serial_number: str, *, now: datetime) -> None:
+        """Delete a device here; nothing changes at Apple.
+
+        A released one is removed at once. One that Apple still lists is hidden (``core.inventory``, rule 7):
+        a page with ``Source.DETAILS`` restores it. Harmless if the store does not know it.
+        """
+        ...
+
+    def purge_released(self, token_name: str, *, now: datetime) -> int:
+        """Remove what was released 30 days before *now* or earlier, and return how many records that were."""
         ...
 
     def devices(
         self, token_name: str, *, serials: Sequence[str] | None = None, released: bool | None = False
     ) -> Iterator[DeviceRecord]:
-        """Iterate lazily over the token's devices by serial number, each at most once.
+        """Iterate lazily over the token's devices by serial number, without hidden ones.
 
-        The store may be written while an iteration is under way; a device that changes meanwhile is seen
-        either before or after the change.
+        Each comes at most once. The store may be written while an iteration is under way; a device that
+        changes meanwhile is seen either before or after the change.
 
         Args:
             token_name: The token.
@@ -170,8 +191,12 @@ class Store(Protocol):
         """Return how many devices Apple lists by profile status, and how many are released.
 
         The key is "" where the status is unknown, and ``"released"`` for the released ones, which is always
-        there; statuses without a device are not.
+        there; statuses without a device are not. Hidden devices count nowhere.
         """
+        ...
+
+    def count_unlisted(self, token_name: str, state: SyncState) -> int:
+        """Return how many devices ``finish_full_sync`` with *state* would release, without hidden ones."""
         ...
 
     def save_profile(self, token_name: str, profile: DefinedProfile, *, lease: Lease | None = None) -> None:

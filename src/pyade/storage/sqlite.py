@@ -20,12 +20,15 @@ from typing import Any, Self
 
 from pyade.core.device import Device
 from pyade.core.inventory import (
+    PURGE_AFTER,
     Attempt,
     ChangeCounts,
     DeviceRecord,
     Source,
     SyncState,
+    delete,
     finished_state,
+    is_shown,
     is_unlisted,
     merge_attempts,
     merge_page,
@@ -180,20 +183,50 @@ class SQLiteStore:
                 records = (documents.decode_record(row[1]) for row in rows)
                 gone = [release(record, now) for record in records if is_unlisted(record, state)]
                 _save_devices(db, token_id, gone)
-                released += len(gone)
+                released += sum(not record.is_hidden for record in gone)
             _save_state(db, token_id, following)
         return following, ChangeCounts(released=released)
 
     def device(self, token_name: str, serial_number: str) -> DeviceRecord | None:
-        """Return the record of a device, released or not; None if the store never heard of it."""
+        """Return the record of a device, released or hidden ones too; None if the store does not know it."""
         with self._connections.reading() as db:
             known = _load_devices(db, _token_id(db, token_name), (serial_number,))
         return known.get(serial_number)
 
+    def records_of(self, serials: Sequence[str]) -> Iterator[DeviceRecord]:
+        """Iterate lazily over what all tokens know about *serials*, by serial number and token name."""
+        with self._connections.reading():
+            return self._iterate_records(sorted(set(serials)))
+
+    def _iterate_records(self, serials: Sequence[str]) -> Iterator[DeviceRecord]:
+        for batch in _batches(serials):
+            query = _SELECT_RECORDS.format(",".join("?" * len(batch)))
+            with self._connections.reading() as db:
+                rows = db.execute(query, batch).fetchall()
+            for row in rows:
+                yield documents.decode_record(row[0])
+
+    def delete_device(self, token_name: str, serial_number: str, *, now: datetime) -> None:
+        """Delete a device here: a released one is removed, one that Apple lists is hidden."""
+        with self._connections.writing() as db:
+            token_id = _token_id(db, token_name)
+            record = _load_devices(db, token_id, (serial_number,)).get(serial_number)
+            left = None if record is None else delete(record, now)
+            if left is not None:
+                _save_devices(db, token_id, (left,))
+            else:
+                db.execute(_DELETE_DEVICE, (token_id, serial_number))
+
+    def purge_released(self, token_name: str, *, now: datetime) -> int:
+        """Remove what was released 30 days before *now* or earlier, and return how many records that were."""
+        with self._connections.writing() as db:
+            due = (_token_id(db, token_name), _time_text(now - PURGE_AFTER))
+            return db.execute(_PURGE, due).rowcount
+
     def devices(
         self, token_name: str, *, serials: Sequence[str] | None = None, released: bool | None = False
     ) -> Iterator[DeviceRecord]:
-        """Iterate lazily over the token's devices by serial number, each at most once."""
+        """Iterate lazily over the token's devices by serial number, without hidden ones."""
         with self._connections.reading() as db:
             token_id = _token_id(db, token_name)
         if serials is None:
@@ -219,7 +252,7 @@ class SQLiteStore:
                 known = _load_devices(db, token_id, batch)
             for serial in batch:
                 record = known.get(serial)
-                if record is not None and (released is None or record.is_released == released):
+                if record is not None and is_shown(record, released):
                     yield record
 
     def count_devices(self, token_name: str) -> Mapping[str, int]:
@@ -230,6 +263,20 @@ class SQLiteStore:
         for status, count in rows:
             counts[status] = counts.get(status, 0) + count
         return counts
+
+    def count_unlisted(self, token_name: str, state: SyncState) -> int:
+        """Return how many devices ``finish_full_sync`` with *state* would release."""
+        with self._connections.reading() as db:
+            token_id = _token_id(db, token_name)
+        count, start = 0, ""
+        while True:
+            with self._connections.reading() as db:
+                rows = db.execute(_SELECT_UNLISTED, (token_id, start, state.full_sync, _BATCH)).fetchall()
+            records = (documents.decode_record(row[1]) for row in rows)
+            count += sum(is_unlisted(record, state) and not record.is_hidden for record in records)
+            if len(rows) < _BATCH:
+                return count
+            start = _after(rows)
 
     def save_profile(self, token_name: str, profile: DefinedProfile, *, lease: Lease | None = None) -> None:
         """Remember a profile that was defined at Apple; the same ``profile_uuid`` replaces."""
@@ -370,6 +417,7 @@ def _row(token_id: int, record: DeviceRecord) -> tuple[Any, ...]:
         device.profile_status,
         device.profile_uuid,
         None if record.released_at is None else _time_text(record.released_at),
+        None if record.deleted_at is None else _time_text(record.deleted_at),
         record.full_sync,
         documents.encode_record(record),
     )
@@ -380,9 +428,14 @@ def _time_text(value: datetime) -> str:
 
 
 _SELECT_SOME = "SELECT serial_number, document FROM device WHERE token_id = ? AND serial_number IN ({})"
+_SELECT_RECORDS = """
+    SELECT device.document FROM device JOIN token ON token.id = device.token_id
+    WHERE serial_number IN ({}) ORDER BY serial_number, token.name
+"""
 _SELECT_PAGE = """
     SELECT serial_number, document FROM device
-    WHERE token_id = ? AND serial_number >= ? AND (? IS NULL OR (released_at IS NOT NULL) = ?)
+    WHERE token_id = ? AND serial_number >= ? AND deleted_at IS NULL
+        AND (? IS NULL OR (released_at IS NOT NULL) = ?)
     ORDER BY serial_number LIMIT ?
 """
 _SELECT_UNLISTED = """
@@ -392,15 +445,18 @@ _SELECT_UNLISTED = """
 """
 _SAVE_DEVICE = """
     INSERT INTO device (
-        token_id, serial_number, profile_status, profile_uuid, released_at, full_sync, document
-    ) VALUES (?, ?, ?, ?, ?, ?, ?)
+        token_id, serial_number, profile_status, profile_uuid, released_at, deleted_at, full_sync, document
+    ) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (token_id, serial_number) DO UPDATE SET
         profile_status = excluded.profile_status, profile_uuid = excluded.profile_uuid,
-        released_at = excluded.released_at, full_sync = excluded.full_sync, document = excluded.document
+        released_at = excluded.released_at, deleted_at = excluded.deleted_at, full_sync = excluded.full_sync,
+        document = excluded.document
 """
+_DELETE_DEVICE = "DELETE FROM device WHERE token_id = ? AND serial_number = ?"
+_PURGE = "DELETE FROM device WHERE token_id = ? AND released_at <= ?"
 _COUNT = """
     SELECT CASE WHEN released_at IS NULL THEN coalesce(profile_status, '') ELSE 'released' END, count(*)
-    FROM device WHERE token_id = ? GROUP BY 1
+    FROM device WHERE token_id = ? AND deleted_at IS NULL GROUP BY 1
 """
 _SAVE_STATE = """
     INSERT INTO sync_state (token_id, revision, document) VALUES (?, ?, ?)
