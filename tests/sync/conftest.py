@@ -26,10 +26,15 @@ T = TypeVar("T")
 
 @attrs.define(kw_only=True)
 class World:
-    """Apple, a store and a clock; ``kind`` says which driver does the work."""
+    """Apple, a store and a clock; ``kind`` says which driver does the work.
+
+    The store has a clock of its own, which moves only between calls: while a run lasts its lease holds, as if
+    it were renewed.
+    """
 
     kind: str
     clock: FrozenClock
+    store_clock: FrozenClock
     apple: FakeApple
     store: Store
     token: Token
@@ -37,16 +42,25 @@ class World:
     seen: list[Progress] = attrs.Factory(list)
     on_page: Callable[[], object] = lambda: None
 
-    def sync(self, *, full: bool = False, automatic: bool = False) -> SyncReport:
+    def sync(self, *, full: bool = False, automatic: bool = False, force: bool = False) -> SyncReport:
         def work(client: Client) -> SyncReport:
             syncer = Syncer(client, self.store, policy=self.policy, clock=self.clock, progress=self._progress)
-            return syncer.sync(full=full, automatic=automatic)
+            return syncer.sync(full=full, automatic=automatic, force=force)
 
         async def async_work(client: AsyncClient) -> SyncReport:
             syncer = AsyncSyncer(
                 client, self.store, policy=self.policy, clock=self.clock, progress=self._progress
             )
-            return await syncer.sync(full=full, automatic=automatic)
+            return await syncer.sync(full=full, automatic=automatic, force=force)
+
+        return self.do(work, async_work)
+
+    def restore(self, serial: str) -> DeviceRecord | None:
+        def work(client: Client) -> DeviceRecord | None:
+            return Syncer(client, self.store, clock=self.clock).restore(serial)
+
+        async def async_work(client: AsyncClient) -> DeviceRecord | None:
+            return await AsyncSyncer(client, self.store, clock=self.clock).restore(serial)
 
         return self.do(work, async_work)
 
@@ -75,6 +89,7 @@ class World:
 
     def later(self, **amount: float) -> World:
         self.clock.advance(**amount)
+        self.store_clock.advance(**amount)
         return self
 
     def page_size(self, devices: int) -> None:
@@ -151,27 +166,35 @@ def _profile(device: Device) -> tuple[str | None, str | None]:
     return device.profile_status, device.profile_uuid
 
 
-def make_world(kind: str, store: Store) -> World:
-    clock = FrozenClock()
+def make_world(kind: str, open_store: Callable[[FrozenClock], Store]) -> World:
+    clock, store_clock = FrozenClock(), FrozenClock()
+    store = open_store(store_clock)
     apple = FakeApple(clock=clock)
     apple.settings.throttle_changes = None
     apple.add_server("hq")
     token = apple.token("hq", name="hq")
     store.add_token(token)
-    return World(kind=kind, clock=clock, apple=apple, store=store, token=token)
+    return World(kind=kind, clock=clock, store_clock=store_clock, apple=apple, store=store, token=token)
 
 
 @pytest.fixture(params=["sync", "asyncio", "trio"])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     """A world with an empty server ``hq``: on trio with a store in memory, else with SQLite."""
-    with MemoryStore() if request.param == "trio" else SQLiteStore(tmp_path / "ade.db") as store:
-        yield make_world(request.param, store)
+
+    def open_store(clock: FrozenClock) -> Store:
+        if request.param == "trio":
+            return MemoryStore(clock=clock)
+        return SQLiteStore(tmp_path / "ade.db", clock=clock)
+
+    world = make_world(request.param, open_store)
+    with world.store:
+        yield world
 
 
 @pytest.fixture
 def new_world() -> Callable[[], World]:
     """Make another synchronous world, in memory."""
-    return lambda: make_world("sync", MemoryStore())
+    return lambda: make_world("sync", lambda clock: MemoryStore(clock=clock))
 
 
 @pytest.fixture

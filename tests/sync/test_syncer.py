@@ -97,13 +97,17 @@ def test_too_early_is_a_report_and_no_request(world: World) -> None:
     assert world.state.run_at == started
 
 
-def test_a_run_under_way_is_reported_with_its_start(world: World) -> None:
+def test_a_run_under_way_is_reported_with_its_worker(world: World) -> None:
     since = world.clock()
-    world.store.save_sync_state("hq", attrs.evolve(world.state, running_since=since, run_at=since))
-    report = world.later(minutes=14).sync()
-    assert (report.action, report.running_since) == (SyncAction.RUNNING, since)
+    lease = world.store.acquire_lease("hq", "another worker")
+    world.store.save_sync_state(
+        "hq", attrs.evolve(world.state, running_since=since, run_at=since), lease=lease
+    )
+    report = world.later(seconds=59).sync()
+    assert (report.action, report.holder) == (SyncAction.RUNNING, "another worker")
+    assert (report.running_since, report.allowed_at) == (since, lease.expires_at)
+    assert str(report).startswith("hq: not synced (another worker holds the token)")
     assert world.apple.requests == ()
-    assert world.later(minutes=1).sync().is_complete
 
 
 def test_a_full_sync_releases_what_apple_no_longer_lists(world: World) -> None:

@@ -10,8 +10,12 @@ The rules of this file:
    somebody asks for it or an automatic run finds it due. Going on with one that was cut short is the same.
 4. Without a usable cursor changes cannot be followed. Then a *recovery* fetch is allowed before the full
    interval has passed, once in the recovery interval, counted apart from the full syncs.
-5. One run at a time. A run older than the time limit is presumed dead: a live one ends at its next page.
+5. One run at a time. Whoever holds the lease of the token knows that a run which is marked as under way has
+   died, and continues it as the same run: with its start and its time limit, without a cooldown. Without a
+   lease a run is presumed dead when it is older than the time limit: a live one ends at its next page.
 6. Clocks are moved back: a stored time that lies ahead counts as now, so that it blocks no longer.
+7. A complete list that would release a large part of the fleet is not believed without a person: it waits,
+   with its place kept, until the release is forced or a new full list is due.
 
 Source: specification, "Sync restrictions".
 """
@@ -75,7 +79,8 @@ class Decision:
         reason: Why, in words.
         allowed_at: For ``WAIT`` when it will be allowed, for ``RUNNING`` when the other run is presumed dead
             at the latest, UTC; None where it is allowed now.
-        running_since: For ``RUNNING`` when the run under way began, UTC.
+        running_since: For ``RUNNING`` when the run under way began, UTC; for a run that continues one that
+            died when that one began.
     """
 
     action: SyncAction
@@ -87,6 +92,11 @@ class Decision:
 def _positive(_instance: object, attribute: attrs.Attribute[timedelta], value: timedelta) -> None:
     if value <= timedelta(0):
         raise PolicyError(f"{attribute.name} is {value}: it must be longer than zero")
+
+
+def _share(_instance: object, attribute: attrs.Attribute[float], value: float) -> None:
+    if not 0 <= value <= 1:
+        raise PolicyError(f"{attribute.name} is {value}: it must be from 0 to 1, such as 0.1 for 10 %")
 
 
 def _at_least_one(_instance: object, attribute: attrs.Attribute[int], value: int) -> None:
@@ -106,9 +116,12 @@ class SyncPolicy:
         recovery_interval: A full list because the cursor was lost, at most once in this time.
         max_pages_per_run: Pages after which a run ends, whatever Apple promises to follow.
         max_repeats: After so many runs in a row that Apple ended by repeating a cursor, it counts as lost.
+        max_release_share: A full list may release this share of the devices, 0 to 1, without being forced.
+        min_release_count: A release of fewer devices is never held back, whatever their share.
 
-    Source: specification, "Sync restrictions": 7 days, 24 hours, 15 minutes, 15 minutes. The other three are
-    pyade's own bounds; the lessons behind them are a server that repeats its cursor and one that forgets it.
+    Source: specification, "Sync restrictions": 7 days, 24 hours, 15 minutes, 15 minutes. The others are
+    pyade's own bounds; the lessons behind them are a server that repeats its cursor, one that forgets it, and
+    one whose list was short.
     """
 
     full_interval: timedelta = attrs.field(default=timedelta(days=7), validator=_positive)
@@ -118,9 +131,17 @@ class SyncPolicy:
     recovery_interval: timedelta = attrs.field(default=timedelta(hours=24), validator=_positive)
     max_pages_per_run: int = attrs.field(default=2_000, validator=_at_least_one)
     max_repeats: int = attrs.field(default=3, validator=_at_least_one)
+    max_release_share: float = attrs.field(default=0.1, validator=_share)
+    min_release_count: int = attrs.field(default=20, validator=_at_least_one)
 
     def decide(
-        self, state: SyncState, now: datetime, *, trigger: Trigger = Trigger.REQUESTED, full: bool = False
+        self,
+        state: SyncState,
+        now: datetime,
+        *,
+        trigger: Trigger = Trigger.REQUESTED,
+        full: bool = False,
+        has_lease: bool = False,
     ) -> Decision:
         """Return what a run may do at *now*.
 
@@ -129,12 +150,16 @@ class SyncPolicy:
             now: UTC.
             trigger: Whether somebody asked for it or its time has come.
             full: Apple's full list is wanted, not only the changes.
+            has_lease: The caller holds the lease of the token, so that no other run is alive.
 
         Returns:
             The action; for ``WAIT`` with the time at which the same question gets another answer.
         """
         state = corrected(state, now, tolerance=timedelta(0))
-        if (since := state.running_since) is not None and now < since + self.time_limit:
+        since = state.running_since
+        if since is not None and now >= since + self.time_limit:
+            since = None
+        if since is not None and not has_lease:
             text = f"a run is under way since {since.isoformat(timespec='seconds')}"
             return Decision(
                 action=SyncAction.RUNNING,
@@ -142,9 +167,16 @@ class SyncPolicy:
                 allowed_at=since + self.time_limit,
                 running_since=since,
             )
+        if since is not None:
+            state = attrs.evolve(state, continues=True)
         action, reason, due_at = self._wanted(state, now, trigger=trigger, full=full)
         if state.continues and action in (SyncAction.RESUME_FULL, SyncAction.DELTA):
-            return Decision(action=action, reason="continues the run that reached its time limit")
+            text = (
+                "continues the run that reached its time limit"
+                if since is None
+                else "takes over a run that died"
+            )
+            return Decision(action=action, reason=text, running_since=since)
         pace_at, pace = self._pace(state, trigger)
         if now < (allowed_at := max(pace_at, due_at)):
             # Of two limits the one that holds longer is the reason: it explains the time.
@@ -168,6 +200,10 @@ class SyncPolicy:
             return Decision(action=SyncAction.WAIT, reason=reason, allowed_at=due_at)
         return Decision(action=action, reason=reason)
 
+    def may_release(self, unlisted: int, fleet: int) -> bool:
+        """Return whether a complete list may release *unlisted* of *fleet* devices without being forced."""
+        return unlisted < self.min_release_count or unlisted <= fleet * self.max_release_share
+
     def next_times(self, state: SyncState, now: datetime) -> tuple[datetime, datetime]:
         """Return when a request and an automatic run will be allowed; *now* where it is allowed already."""
         requested, automatic = (self.decide(state, now, trigger=trigger).allowed_at for trigger in Trigger)
@@ -183,11 +219,13 @@ class SyncPolicy:
             action, reason, due_at = self._list_without_cursor(state, now)
             if due_at <= now:
                 return action, f"Apple repeated its cursor in {state.repeats} runs; {reason}", due_at
+        due_at = state.full_sync_at + self.full_interval if state.full_sync_at is not None else now
         if is_listing:
-            return SyncAction.RESUME_FULL, "a full list was cut short", now
+            # A complete list that could not be believed for so long is asked for again.
+            action = SyncAction.FULL if has_cursor and due_at <= now else SyncAction.RESUME_FULL
+            return action, "a full list was cut short", now
         if not has_cursor:
             return self._list_without_cursor(state, now)
-        due_at = state.full_sync_at + self.full_interval if state.full_sync_at is not None else now
         if full:
             return SyncAction.FULL, f"a full sync is allowed once in {_text(self.full_interval)}", due_at
         if trigger is Trigger.AUTOMATIC and due_at <= now and not state.continues:

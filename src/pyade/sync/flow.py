@@ -9,17 +9,21 @@ The rules of this file:
 3. Every way out of the loop is an ``Ending``. Nothing repeats without bound: a cursor that comes back ends
    the run, a lost cursor leads to one full list per run, and pages and time are limited.
 4. An error ends the run and comes back to the caller, after it was stored and the run was marked as over.
-5. A conflict in the store means that another worker is at it: this run stops and touches nothing more.
+5. A conflict in the store, or a lost lease, means that another worker is at it: this run stops and touches
+   nothing more.
+6. Two different operations of one second are noted in the commit of their page, and settled at the end.
 
 ::
 
               cursor lost (once per run, if the policy allows)
             +--------------------------------------------------+
             v                                                  |
-          FETCH --last page--> release the rest --> SYNC --no more--> caught up
-           | ^ |                                    ^ | ^
-           +-+ +------------- exhausted ------------+ +-+
-          more                (releases nothing)      more
+          FETCH --last page--> release the rest --> SYNC --no more--> settle ties --> caught up
+           | ^ |                  |                 ^ | ^
+           +-+ |                too many: held back | +-+
+          more |                                    | more
+               +------------- exhausted ------------+
+                              (releases nothing)
 
 Source: specification, "Sync managed devices" and "Sync restrictions"; Apple, device assignment, "Get a
 list of devices" and "Sync the list of devices".
@@ -27,41 +31,59 @@ list of devices" and "Sync the list of devices".
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
+from itertools import islice
 
 import attrs
 
 from pyade.apple import calls
 from pyade.apple.flows import SendCall
 from pyade.apple.responses import DevicePage
+from pyade.core.device import Device
 from pyade.core.flow import Flow, Now, ask
-from pyade.core.inventory import ChangeCounts, Source, SyncPhase, SyncState
+from pyade.core.inventory import ChangeCounts, DeviceRecord, Source, SyncPhase, SyncState
+from pyade.core.lease import Lease
 from pyade.core.policy import Decision, SyncAction, SyncPolicy, Trigger, corrected
 from pyade.errors import (
     CursorError,
     ExhaustedCursorError,
     ExpiredCursorError,
     InvalidCursorError,
+    LeaseHeldError,
+    LeaseLostError,
     PyadeError,
     StoreConflictError,
     StoreError,
 )
-from pyade.sync.report import Ending, SyncReport
+from pyade.storage.protocol import Store
+from pyade.sync.details import read_ties, settled
+from pyade.sync.report import Ending, SyncReport, counted
 from pyade.sync.steps import InStore, Progress, ProgressPhase, Tell
 
 _LONGEST_ERROR = 1_000
+_MOST_TIES = 10_000
+
+_log = logging.getLogger("pyade.sync")
 
 
 class SyncRun:
     """One run of one token: ``steps()`` once, and ``abandon()`` if the driver was interrupted meanwhile."""
 
-    def __init__(self, token_name: str, policy: SyncPolicy, *, trigger: Trigger, full: bool) -> None:
+    def __init__(
+        self, token_name: str, policy: SyncPolicy, *, trigger: Trigger, full: bool, force: bool = False
+    ) -> None:
         self._token_name = token_name
         self._policy = policy
         self._trigger = trigger
         self._full = full
+        self._force = force
+        self._lease: Lease | None = None
         self._state = SyncState()
         self._started_at: datetime | None = None
+        self._running_since: datetime | None = None
         self._action = SyncAction.WAIT
         self._reason = ""
         self._pages = 0
@@ -70,35 +92,51 @@ class SyncRun:
         self._notes: list[str] = []
         self._only_listed = 0
         self._unreadable = 0
+        self._held_back = 0
+        self._purged = 0
         self._sent: set[str] = set()
         self._has_lost_cursor = False
 
-    def steps(self) -> Flow[SyncReport]:
+    def steps(self, lease: Lease | None = None) -> Flow[SyncReport]:
         """Return the report of a run from the decision to the end.
+
+        Args:
+            lease: The right to write, carried by every write of the run; None if the caller sees to it
+                otherwise that no other run is under way.
 
         Raises:
             AppleError: Apple refused; what was committed before stays.
             TransportError: No answer came; likewise.
             StoreError: The store failed.
         """
+        self._lease = lease
         now = yield from ask(Now())
         stored = yield from ask(InStore(lambda store: store.sync_state(self._token_name)))
         self._state = stored
         try:
             if (state := corrected(stored, now)) is not stored:
                 yield from self._save(state)
-            decision = self._policy.decide(self._state, now, trigger=self._trigger, full=self._full)
+            decision = self._policy.decide(
+                self._state, now, trigger=self._trigger, full=self._full, has_lease=self._lease is not None
+            )
             if not decision.action.sends_requests:
                 return self._idle(decision, now)
             # Set before the commit: whoever is interrupted in the middle of it must recognise the run as his.
             self._started_at = now
-            yield from self._save(self._begun(decision, now))
-        except StoreConflictError:
+            self._running_since = since = decision.running_since or now
+            yield from self._save(self._begun(decision, now, since))
+            _log.info("%s: %s begins: %s", self._token_name, self._action.label, self._reason)
+        except (StoreConflictError, LeaseLostError):
             return (yield from self._overtaken_at_start(now))
         try:
-            ending = yield from self._pages_to_the_end(now)
+            self._purged = yield from ask(
+                InStore(lambda store: store.purge_released(self._token_name, now=now))
+            )
+            ending = yield from self._pages_to_the_end(since, now)
+            if self._state.ties and ending is not Ending.TIME_LIMIT:
+                yield from self._settle_ties()
             return (yield from self._finish(ending))
-        except StoreConflictError:
+        except (StoreConflictError, LeaseLostError):
             return (yield from self._overtaken())
         except Exception as error:
             yield from self._fail(error)
@@ -110,15 +148,29 @@ class SyncRun:
         For a driver that was interrupted in the middle of a step: the state is read again, since the step may
         have been committed.
         """
-        if self._started_at is not None:
+        if self._running_since is not None:
             state = yield from ask(InStore(lambda store: store.sync_state(self._token_name)))
-            if state.running_since == self._started_at:
+            if state.running_since == self._running_since:
                 yield from self._save(attrs.evolve(state, running_since=None))
+
+    def refused(self, held: LeaseHeldError) -> Flow[SyncReport]:
+        """Return the report of a run that did not begin, since another worker holds the token."""
+        now = yield from ask(Now())
+        self._state = yield from ask(InStore(lambda store: store.sync_state(self._token_name)))
+        reason = "another worker holds the token"
+        decision = Decision(
+            action=SyncAction.RUNNING,
+            reason=reason,
+            allowed_at=held.expires_at,
+            running_since=self._state.running_since,
+        )
+        return attrs.evolve(self._idle(decision, now), holder=held.owner)
 
     # Start
 
-    def _begun(self, decision: Decision, now: datetime) -> SyncState:
-        state = attrs.evolve(self._state, run_at=now, running_since=now, continues=False, last_error="")
+    def _begun(self, decision: Decision, now: datetime, since: datetime) -> SyncState:
+        """Return the state of a run under way; one that takes over began when the one that died did."""
+        state = attrs.evolve(self._state, run_at=since, running_since=since, continues=False, last_error="")
         return self._with_action(state, decision, now)
 
     def _with_action(self, state: SyncState, decision: Decision, now: datetime) -> SyncState:
@@ -143,9 +195,11 @@ class SyncRun:
 
     # Pages
 
-    def _pages_to_the_end(self, started_at: datetime) -> Flow[Ending]:
+    def _pages_to_the_end(self, since: datetime, now: datetime) -> Flow[Ending]:
         if self._state.phase is SyncPhase.SYNC and self._state.listing_since is not None:
-            yield from self._release_the_rest(started_at)
+            ending = yield from self._release_the_rest(now)
+            if ending is not None:
+                return ending
         while True:
             ending = yield from self._one_page()
             if ending is not None:
@@ -153,7 +207,7 @@ class SyncRun:
             if self._pages >= self._policy.max_pages_per_run:
                 return Ending.PAGE_LIMIT
             now = yield from ask(Now())
-            if now - started_at >= self._policy.time_limit:
+            if now - since >= self._policy.time_limit:
                 return Ending.TIME_LIMIT
 
     def _one_page(self) -> Flow[Ending | None]:
@@ -188,10 +242,12 @@ class SyncRun:
         )
         source = Source.FETCH if before.phase is SyncPhase.FETCH else Source.SYNC
         now = yield from ask(Now())
+        if source is Source.SYNC:
+            after = yield from self._with_ties(after, page, now)
         self._state, changes = yield from ask(
             InStore(
                 lambda store: store.commit_page(
-                    self._token_name, page.devices, source=source, state=after, now=now
+                    self._token_name, page.devices, source=source, state=after, now=now, lease=self._lease
                 )
             )
         )
@@ -202,20 +258,77 @@ class SyncRun:
         if source is Source.FETCH and before.full_sync > 1:
             self._only_listed += changes.added + changes.returned
         phase = ProgressPhase.FETCH if source is Source.FETCH else ProgressPhase.SYNC
-        yield from ask(
-            Tell(Progress(token_name=self._token_name, phase=phase, pages=self._pages, devices=self._devices))
-        )
+        told = Progress(token_name=self._token_name, phase=phase, pages=self._pages, devices=self._devices)
+        yield from ask(Tell(told))
+        _log.info("%s", told)
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug("%s: %s", self._token_name, " ".join(device.serial_number for device in page.devices))
         if is_last_of_list:
-            yield from self._release_the_rest(now)
-            return None
+            return (yield from self._release_the_rest(now))
         if is_repeated:
             return Ending.REPEATED_CURSOR
         return None if page.more_to_follow else Ending.CAUGHT_UP
 
-    def _release_the_rest(self, now: datetime) -> Flow[None]:
+    def _release_the_rest(self, now: datetime) -> Flow[Ending | None]:
+        """Release what the complete list did not show, unless that is too much to be believed."""
         state = self._state
+        if not self._force:
+            unlisted, fleet = yield from ask(
+                InStore(lambda store: _count_unlisted(store, self._token_name, state))
+            )
+            if not self._policy.may_release(unlisted, fleet):
+                self._held_back = unlisted
+                self._notes.append(
+                    f"{unlisted:,} of {fleet:,} devices are not in Apple's list: none was released"
+                )
+                return Ending.RELEASE_HELD
         self._state, changes = yield from ask(
-            InStore(lambda store: store.finish_full_sync(self._token_name, state=state, now=now))
+            InStore(
+                lambda store: store.finish_full_sync(
+                    self._token_name, state=state, now=now, lease=self._lease
+                )
+            )
+        )
+        self._changes += changes
+        return None
+
+    # Operations of one second
+
+    def _with_ties(self, after: SyncState, page: DevicePage, now: datetime) -> Flow[SyncState]:
+        found = yield from ask(
+            InStore(lambda store: read_ties(store, self._token_name, page.devices, after, now))
+        )
+        if not found:
+            return after
+        ties = dict(after.ties)
+        for serial, has_deletion in islice(found.items(), max(0, _MOST_TIES - len(ties))):
+            ties[serial] = ties.get(serial, False) or has_deletion
+        return attrs.evolve(after, ties=ties)
+
+    def _settle_ties(self) -> Flow[None]:
+        """Ask for the details of what changed twice in one second, and store what they say."""
+        ties = dict(self._state.ties)
+        self._notes.append(f"{counted(len(ties), 'device')} changed twice in one second: details were read")
+        while ties:
+            chunk = dict(islice(ties.items(), calls.CHUNK))
+            details = yield from ask(SendCall(calls.device_details(tuple(chunk))))
+            records = yield from ask(
+                InStore(partial(_records, token_name=self._token_name, serials=tuple(chunk)))
+            )
+            present, gone = settled(details, chunk, records)
+            if gone:
+                yield from self._commit_settled(gone, Source.SYNC, self._state)
+            ties = {serial: flag for serial, flag in ties.items() if serial not in chunk}
+            yield from self._commit_settled(present, Source.DETAILS, attrs.evolve(self._state, ties=ties))
+
+    def _commit_settled(self, devices: list[Device], source: Source, state: SyncState) -> Flow[None]:
+        now = yield from ask(Now())
+        self._state, changes = yield from ask(
+            InStore(
+                lambda store: store.commit_page(
+                    self._token_name, devices, source=source, state=state, now=now, lease=self._lease
+                )
+            )
         )
         self._changes += changes
 
@@ -262,11 +375,15 @@ class SyncRun:
                 last_error="" if is_caught_up or is_continued else ending.value,
             )
         )
+        level = logging.WARNING if ending is Ending.RELEASE_HELD else logging.INFO
+        pages, devices = counted(self._pages, "page"), counted(self._devices, "record")
+        _log.log(level, "%s: %s with %s: %s", self._token_name, pages, devices, ending)
         return self._report(ending, now)
 
     def _fail(self, error: Exception) -> Flow[None]:
         """Store that the run is over and why; the error itself matters more than whether that works."""
         error.add_note(f"{self._token_name}: {self._pages} pages were committed before")
+        _log.info("%s: %s after %s", self._token_name, type(error).__name__, counted(self._pages, "page"))
         # The text of an error that is not ours may hold anything.
         text = f"{type(error).__name__}: {error}" if isinstance(error, PyadeError) else type(error).__name__
         try:
@@ -311,8 +428,24 @@ class SyncRun:
             finished_at=now,
             next_allowed_at=next_allowed_at,
             next_automatic_at=next_automatic_at,
+            held_back=self._held_back,
+            purged=self._purged,
             notes=tuple(notes),
         )
 
     def _save(self, state: SyncState) -> Flow[None]:
-        self._state = yield from ask(InStore(lambda store: store.save_sync_state(self._token_name, state)))
+        self._state = yield from ask(
+            InStore(lambda store: store.save_sync_state(self._token_name, state, lease=self._lease))
+        )
+
+
+def _count_unlisted(store: Store, token_name: str, state: SyncState) -> tuple[int, int]:
+    """Return how many devices the complete list would release, and how many the store lists."""
+    unlisted = store.count_unlisted(token_name, state)
+    counts = store.count_devices(token_name)
+    return unlisted, sum(counts.values()) - counts["released"]
+
+
+def _records(store: Store, token_name: str, serials: Sequence[str]) -> dict[str, DeviceRecord]:
+    records = store.devices(token_name, serials=serials, released=None)
+    return {record.serial_number: record for record in records}

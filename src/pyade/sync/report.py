@@ -20,7 +20,9 @@ class Ending(enum.StrEnum):
         PAGE_LIMIT: The bound on pages was reached; the next run goes on.
         REPEATED_CURSOR: Apple returned a cursor that it had been sent, with more to follow.
         NO_CURSOR: The cursor is lost, and a full list is not allowed yet.
-        OVERTAKEN: Another worker moved the state on.
+        RELEASE_HELD: The complete list would release more devices than the policy allows: nothing was
+            released, and ``sync(force=True)`` finishes it.
+        OVERTAKEN: Another worker moved the state on, or holds the token by now.
         NOT_STARTED: The policy, or another worker, said no.
     """
 
@@ -29,6 +31,7 @@ class Ending(enum.StrEnum):
     PAGE_LIMIT = "the bound on pages was reached"
     REPEATED_CURSOR = "Apple returned a cursor that it had been sent, with more to follow"
     NO_CURSOR = "Apple does not accept the cursor any more, and a full list is not allowed yet"
+    RELEASE_HELD = "Apple's list would release too many devices: run with force=True if it is right"
     OVERTAKEN = "another worker took over"
     NOT_STARTED = "nothing was sent"
 
@@ -48,11 +51,14 @@ class SyncReport:
         changes: What they changed in the store.
         started_at: UTC.
         finished_at: UTC.
-        allowed_at: For ``WAIT`` from when the same call is allowed, for ``RUNNING`` when the other run is
-            presumed dead, UTC; None where something was sent.
+        allowed_at: For ``WAIT`` from when the same call is allowed, for ``RUNNING`` when the other worker's
+            lease ends unless it is renewed, UTC; None where something was sent.
         next_allowed_at: From when a request is allowed, UTC.
         next_automatic_at: From when an automatic run is due, UTC.
         running_since: For ``RUNNING`` the start of the run under way, UTC.
+        holder: For ``RUNNING`` which worker holds the token; "" if the store does not say.
+        held_back: For ``RELEASE_HELD`` how many devices the list did not show and would release.
+        purged: Records of devices that Apple released 30 days ago or earlier, removed from the store.
         notes: What else happened, in words.
     """
 
@@ -69,6 +75,9 @@ class SyncReport:
     next_allowed_at: datetime
     next_automatic_at: datetime
     running_since: datetime | None = None
+    holder: str = ""
+    held_back: int = 0
+    purged: int = 0
     notes: tuple[str, ...] = ()
 
     @property
@@ -92,6 +101,8 @@ class SyncReport:
             lines = [f"{self.token_name}: not synced ({self.reason})"]
             if self.allowed_at is not None and self.allowed_at != self.next_allowed_at:
                 lines.append(f"  allowed from {shown(self.allowed_at)}")
+        if self.purged:
+            lines.append(f"  {counted(self.purged, 'device')} released 30 days ago or earlier: forgotten")
         lines.append(f"  {self.ending}")
         lines.extend(f"  note: {note}" for note in self.notes)
         allowed, automatic = shown(self.next_allowed_at), shown(self.next_automatic_at)

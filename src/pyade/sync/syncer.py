@@ -7,13 +7,19 @@ from collections.abc import Callable
 from datetime import datetime
 
 import anyio
+import anyio.to_thread
 
 from pyade.apple.connection import utc_now
 from pyade.core.flow import drive, drive_async
+from pyade.core.inventory import DeviceRecord
+from pyade.core.lease import Lease
 from pyade.core.policy import SyncPolicy, Trigger
+from pyade.errors import LeaseHeldError
 from pyade.storage.protocol import Store
+from pyade.sync.details import restore_flow
 from pyade.sync.drivers import AsyncCaller, AsyncPerformer, Caller, Performer
 from pyade.sync.flow import SyncRun
+from pyade.sync.leases import keeping, keeping_async, worker_name
 from pyade.sync.report import SyncReport
 from pyade.sync.steps import Progress
 
@@ -21,8 +27,9 @@ from pyade.sync.steps import Progress
 class Syncer:
     """Brings what Apple knows about a token's devices into a store.
 
-    Several syncers, threads and processes may share a store: one run per token goes on at a time, and the
-    limits are read from the store.
+    Several syncers, threads, processes and machines may share a store: a lease in it lets one run per token
+    go on at a time, and the limits are read from the store. A run that died is continued by the next one as
+    soon as its lease ended.
 
     Args:
         apple: A ``Client``; its ``token_name`` is the token to sync.
@@ -42,19 +49,23 @@ class Syncer:
         progress: Callable[[Progress], None] | None = None,
     ) -> None:
         self._token_name = apple.token_name
+        self._store = store
         self._policy = policy
         self._perform = Performer(apple, store, clock, progress)
 
-    def sync(self, *, full: bool = False, automatic: bool = False) -> SyncReport:
+    def sync(self, *, full: bool = False, automatic: bool = False, force: bool = False) -> SyncReport:
         """Run once, as far as the policy allows, and return what happened.
 
         Where the policy says that it is too early, or that a run is under way, nothing is sent and nothing is
-        raised: the report's ``action`` is ``WAIT`` or ``RUNNING``, with the reason and ``allowed_at``.
+        raised: the report's ``action`` is ``WAIT`` or ``RUNNING``, with the reason and ``allowed_at``, and
+        for ``RUNNING`` with the worker who holds the token.
 
         Args:
             full: Ask for Apple's full list, which finds what the changes did not mention.
             automatic: The run was not asked for by a person: it keeps the longer interval, and becomes a full
                 one when that is due.
+            force: Release what the full list does not show, however many devices that are. A run that was
+                held back for their number is finished so; every other limit holds.
 
         Raises:
             AppleError: Apple refused. Pages that were committed before stay, the next run goes on after them.
@@ -64,16 +75,42 @@ class Syncer:
 
         Source: specification, "Sync managed devices" and "Sync restrictions".
         """
-        run = SyncRun(self._token_name, self._policy, trigger=_trigger(automatic), full=full)
+        run = SyncRun(self._token_name, self._policy, trigger=_trigger(automatic), full=full, force=force)
         try:
-            return drive(run.steps(), self._perform)
-        except Exception:
-            raise
-        except BaseException:
-            # Ctrl-C. If this fails, too, the run is presumed dead after the time limit.
-            with contextlib.suppress(Exception):
-                drive(run.abandon(), self._perform)
-            raise
+            lease = self._store.acquire_lease(self._token_name, worker_name())
+        except LeaseHeldError as held:
+            return drive(run.refused(held), self._perform)
+        with keeping(self._store, lease):
+            try:
+                return drive(run.steps(lease), self._perform)
+            except Exception:
+                raise
+            except BaseException:
+                # Ctrl-C. If this fails, too, the next run takes this one for one that died.
+                with contextlib.suppress(Exception):
+                    drive(run.abandon(), self._perform)
+                raise
+
+    def restore(self, serial_number: str) -> DeviceRecord | None:
+        """Bring back one device, as Apple's details show it now, and return its record.
+
+        For a device that was deleted here, or that a sync has not mentioned. It needs no sync.
+
+        Args:
+            serial_number: Apple's serial number.
+
+        Returns:
+            The stored record; None if Apple does not show the device to this token: nothing is stored then.
+
+        Raises:
+            AppleError: Apple refused.
+            TransportError: No answer came.
+            LeaseHeldError: Another worker is busy with the token.
+            StoreError: The store failed.
+        """
+        lease = self._store.acquire_lease(self._token_name, worker_name())
+        with keeping(self._store, lease):
+            return drive(restore_flow(self._token_name, serial_number, lease), self._perform)
 
 
 class AsyncSyncer:
@@ -97,21 +134,36 @@ class AsyncSyncer:
         progress: Callable[[Progress], None] | None = None,
     ) -> None:
         self._token_name = apple.token_name
+        self._store = store
         self._policy = policy
         self._perform = AsyncPerformer(apple, store, clock, progress)
 
-    async def sync(self, *, full: bool = False, automatic: bool = False) -> SyncReport:
+    async def sync(self, *, full: bool = False, automatic: bool = False, force: bool = False) -> SyncReport:
         """Run once, as far as the policy allows, and return what happened; see ``Syncer.sync``."""
-        run = SyncRun(self._token_name, self._policy, trigger=_trigger(automatic), full=full)
+        run = SyncRun(self._token_name, self._policy, trigger=_trigger(automatic), full=full, force=force)
         try:
-            return await drive_async(run.steps(), self._perform)
-        except Exception:
-            raise
-        except BaseException:
-            # Cancelled. If this fails, too, the run is presumed dead after the time limit.
-            with anyio.CancelScope(shield=True), contextlib.suppress(Exception):
-                await drive_async(run.abandon(), self._perform)
-            raise
+            lease = await self._acquire()
+        except LeaseHeldError as held:
+            return await drive_async(run.refused(held), self._perform)
+        async with keeping_async(self._store, lease):
+            try:
+                return await drive_async(run.steps(lease), self._perform)
+            except Exception:
+                raise
+            except BaseException:
+                # Cancelled. If this fails, too, the next run takes this one for one that died.
+                with anyio.CancelScope(shield=True), contextlib.suppress(Exception):
+                    await drive_async(run.abandon(), self._perform)
+                raise
+
+    async def restore(self, serial_number: str) -> DeviceRecord | None:
+        """Bring back one device, as Apple's details show it now; see ``Syncer.restore``."""
+        lease = await self._acquire()
+        async with keeping_async(self._store, lease):
+            return await drive_async(restore_flow(self._token_name, serial_number, lease), self._perform)
+
+    async def _acquire(self) -> Lease:
+        return await anyio.to_thread.run_sync(self._store.acquire_lease, self._token_name, worker_name())
 
 
 def _trigger(automatic: bool) -> Trigger:
