@@ -213,6 +213,8 @@ def _details_changes(
         known = before.get(serial)
         if known is None:
             yield Change.ADDED, serial
+        elif record.is_hidden:
+            continue  # deleted here: no news until it is restored
         elif known.is_released and not record.is_released:
             yield Change.RETURNED, serial
         elif serial not in attempts and known.device != record.device:

@@ -312,7 +312,8 @@ def merge_page(
         record, change = merge(known, device, token_name=token_name, source=source, state=state, now=now)
         counts[change.value] += 1
         if changes is not None:
-            changes.append((change, serial))
+            restored = change is Change.RETURNED and known is not None and known.is_hidden
+            changes.append(("restored" if restored else change, serial))
         if record is not None and record is not known:
             changed[serial] = record
     return changed, ChangeCounts(**counts)

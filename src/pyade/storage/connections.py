@@ -83,6 +83,20 @@ class Connections:
                     self._writer.execute("ROLLBACK")
                 raise
 
+    def rewrite(self) -> None:
+        """Write the file anew, so that nothing of what was overwritten or deleted is left in it.
+
+        While another process reads, its share of the WAL stays until a later checkpoint.
+
+        Raises:
+            StoreClosedError: The store was closed.
+            StoreError: SQLite failed, or another process wrote for too long.
+        """
+        with self._explained(), self._write_lock:
+            self._check_usable()
+            self._writer.execute("VACUUM")
+            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
     def close(self) -> None:
         """Close both connections; harmless when they are closed."""
         with self._write_lock:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -13,6 +12,7 @@ from typing import Self
 import attrs
 
 from pyade.core.device import Device
+from pyade.core.events import EventKind, attempt_groups, change_groups
 from pyade.core.inventory import (
     Attempt,
     ChangeCounts,
@@ -32,8 +32,9 @@ from pyade.core.inventory import (
 from pyade.core.lease import LEASE_SECONDS, Lease, check_free, check_held, expiry
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.token import Token
-from pyade.errors import DuplicateTokenError, StoreClosedError, UnknownTokenError
+from pyade.errors import DuplicateTokenError, UnknownTokenError
 from pyade.storage.clock import utc_now
+from pyade.storage.memory_outbox import MemoryOutbox
 from pyade.storage.protocol import DefinedProfile
 
 
@@ -49,7 +50,7 @@ class _Shelf:
     lease: Lease | None = None
 
 
-class MemoryStore:
+class MemoryStore(MemoryOutbox):
     """A ``Store`` that forgets everything when it is closed; safe for several threads."""
 
     def __init__(self, *, clock: Callable[[], datetime] = utc_now) -> None:
@@ -58,11 +59,10 @@ class MemoryStore:
         Args:
             clock: Times the leases.
         """
+        super().__init__()
         self._clock = clock
         self._fences = itertools.count(1)
-        self._lock = threading.RLock()
         self._shelves: dict[str, _Shelf] = {}
-        self._closed = False
 
     def add_token(self, token: Token) -> None:
         """Store a new token."""
@@ -144,11 +144,19 @@ class MemoryStore:
         with self._lock:
             shelf = self._shelf_to_write(token_name, lease)
             following = next_state(token_name, shelf.state.revision, state)
+            changes: list[tuple[str, str]] = []
             changed, counts = merge_page(
-                shelf.devices, devices, token_name=token_name, source=source, state=state, now=now
+                shelf.devices,
+                devices,
+                token_name=token_name,
+                source=source,
+                state=state,
+                now=now,
+                changes=changes,
             )
             shelf.devices.update(changed)
             shelf.state = following
+            self._emit(token_name, now, change_groups(changes))
             return following, counts
 
     def finish_full_sync(
@@ -165,7 +173,9 @@ class MemoryStore:
             }
             shelf.devices.update(gone)
             shelf.state = following
-            return following, ChangeCounts(released=sum(not record.is_hidden for record in gone.values()))
+            shown = [serial for serial, record in gone.items() if not record.is_hidden]
+            self._emit(token_name, now, change_groups((EventKind.RELEASED, serial) for serial in shown))
+            return following, ChangeCounts(released=len(shown))
 
     def device(self, token_name: str, serial_number: str) -> DeviceRecord | None:
         """Return the record of a device, released or hidden ones too; None if the store does not know it."""
@@ -193,14 +203,18 @@ class MemoryStore:
             left = None if record is None else delete(record, now)
             if left is not None:
                 devices[serial_number] = left
+            if record is not None and not record.is_hidden:
+                self._emit(token_name, now, change_groups([(EventKind.DELETED, serial_number)]))
 
     def purge_released(self, token_name: str, *, now: datetime) -> int:
         """Remove what was released 30 days before *now* or earlier, and return how many records that were."""
         with self._lock:
             devices = self._shelf(token_name).devices
             due = [serial for serial, record in devices.items() if is_due_for_purge(record, now)]
+            shown = [serial for serial in due if not devices[serial].is_hidden]
             for serial in due:
                 del devices[serial]
+            self._emit(token_name, now, change_groups((EventKind.PURGED, serial) for serial in shown))
             return len(due)
 
     def devices(
@@ -275,6 +289,7 @@ class MemoryStore:
                 known, attempts, details, token_name=token_name, state=shelf.state, now=now
             )
             shelf.devices.update(changed)
+            self._emit(token_name, now, attempt_groups(known, changed, attempts))
 
     def close(self) -> None:
         """Forget everything; every later call raises ``StoreClosedError``."""
@@ -291,9 +306,11 @@ class MemoryStore:
         self.close()
 
     def _open_shelves(self) -> dict[str, _Shelf]:
-        if self._closed:
-            raise StoreClosedError("the store was closed")
+        self._check_open()
         return self._shelves
+
+    def _has_token(self, token_name: str) -> bool:
+        return token_name in self._shelves
 
     def _shelf(self, name: str) -> _Shelf:
         try:

@@ -15,11 +15,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import attrs
 
 from pyade.core.device import Device
+from pyade.core.events import Event, EventKind
 from pyade.core.inventory import Attempt, ChangeCounts, DeviceRecord, Source, SyncState
 from pyade.core.lease import LEASE_SECONDS, Lease
 from pyade.core.profile import EnrollmentProfile
@@ -229,6 +230,60 @@ class Store(Protocol):
         ``core.inventory.merge_attempts`` has the rules. Serial numbers that neither the store nor the
         details know are ignored. ``NOT_ACCESSIBLE`` does not release a device: only Apple's lists do.
         """
+        ...
+
+    def events(self, after: str | None = None, *, limit: int = 1000) -> Sequence[Event]:
+        """Return committed events of all tokens in the order of the commits.
+
+        Each call above that changes devices writes its events in the same transaction, as one compact row
+        (``core.events``). A change whose order is not settled yet, because an older transaction is still
+        open, is held back until it is.
+
+        Args:
+            after: The id of the last event that was read; None or "" for the oldest one kept.
+            limit: How many at most; at least 1.
+
+        Raises:
+            StoreError: *after* is no id of an event, or *limit* is less than 1.
+        """
+        ...
+
+    def add_event(
+        self, token_name: str, kind: EventKind, *, now: datetime, details: Mapping[str, Any] | None = None
+    ) -> None:
+        """Add an event that concerns a token as a whole; *details* are plain JSON values without secrets."""
+        ...
+
+    def position(self, subscriber: str) -> str | None:
+        """Return how far *subscriber* has come; None if the store does not know it."""
+        ...
+
+    def save_position(self, subscriber: str, after: str | None) -> None:
+        """Remember the id of the last event that *subscriber* has seen, "" for none; None forgets it.
+
+        Raises:
+            StoreError: *after* is no id of an event.
+        """
+        ...
+
+    def prune_events(self, before: datetime) -> None:
+        """Remove events from before that time, except those that a known subscriber has not seen."""
+        ...
+
+    def load_session(self, key: str) -> str | None:
+        """Return the session with Apple kept under *key*; None if there is none."""
+        ...
+
+    def save_session(self, key: str, session: str) -> None:
+        """Keep *session* under *key*, so that other nodes use it too."""
+        ...
+
+    def secret(self, name: str) -> str | None:
+        """Return the secret kept under *name*; None if there is none."""
+        ...
+
+    def save_secret(self, name: str, secret: str | None) -> None:
+        """Keep *secret* under *name*, such as the PEM of a key pair; None removes it."""
         ...
 
     def close(self) -> None:

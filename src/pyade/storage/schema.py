@@ -74,6 +74,28 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE device ADD COLUMN deleted_at TEXT",
         "CREATE INDEX device_serial_number ON device (serial_number)",
     ),
+    (
+        # AUTOINCREMENT: the id of an event that was pruned is never given again. The name of the token
+        # stands here itself: events outlive their token.
+        """
+        CREATE TABLE event (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            at TEXT NOT NULL,
+            token_name TEXT NOT NULL,
+            document TEXT NOT NULL
+        )
+        """,
+        "CREATE TABLE subscriber (name TEXT PRIMARY KEY, position TEXT NOT NULL)",
+        """
+        CREATE TABLE secret (
+            id INTEGER PRIMARY KEY,
+            kind TEXT NOT NULL,
+            name TEXT NOT NULL,
+            value TEXT NOT NULL,
+            UNIQUE (kind, name)
+        )
+        """,
+    ),
 )
 
 

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from pyade.core.device import Device
+from pyade.core.events import EventKind, attempt_groups, change_groups
 from pyade.core.inventory import (
     PURGE_AFTER,
     Attempt,
@@ -43,12 +44,14 @@ from pyade.storage import documents, sqlite_leases
 from pyade.storage.clock import utc_now
 from pyade.storage.connections import Connections
 from pyade.storage.protocol import DefinedProfile
+from pyade.storage.secrets import SecretBox
+from pyade.storage.sqlite_outbox import SQLiteOutbox, emit
 
 _BATCH = 500
 """Rows per SELECT: enough to be fast, few enough to keep memory flat."""
 
 
-class SQLiteStore:
+class SQLiteStore(SQLiteOutbox):
     """A ``Store`` in one SQLite file; safe for several threads and several processes.
 
     A new file can be read by its owner only (mode 0600), since it holds secrets. Each process opens a store
@@ -59,6 +62,7 @@ class SQLiteStore:
         self,
         path: str | os.PathLike[str],
         *,
+        keys: Sequence[str | bytes] | None = None,
         busy_timeout_s: float = 30.0,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
@@ -66,19 +70,22 @@ class SQLiteStore:
 
         Args:
             path: The file, or ``":memory:"`` for a store that ends with this object.
+            keys: Encrypt secrets with the first of them, and decrypt with any; see ``storage.secrets``.
             busy_timeout_s: Seconds to wait while another process writes.
             clock: Times the leases; all processes that share the file have the same.
 
         Raises:
             StoreVersionError: The file was written by a newer pyade.
-            StoreError: The file cannot be opened, or belongs to another program.
+            StoreError: The file cannot be opened, belongs to another program, or holds secrets that were
+                encrypted with another key.
         """
+        box = SecretBox(keys or ())
+        super().__init__(Connections(os.fspath(path), busy_timeout_s=busy_timeout_s), box)
         self._clock = clock
-        self._connections = Connections(os.fspath(path), busy_timeout_s=busy_timeout_s)
 
     def add_token(self, token: Token) -> None:
         """Store a new token."""
-        document, secrets = documents.encode_token(token)
+        document, secrets = self._sealed(token)
         with self._connections.writing() as db:
             if db.execute("SELECT 1 FROM token WHERE name = ?", (token.name,)).fetchone():
                 raise DuplicateTokenError(
@@ -95,17 +102,17 @@ class SQLiteStore:
             row = db.execute("SELECT document, secrets FROM token WHERE name = ?", (name,)).fetchone()
         if row is None:
             raise _unknown(name)
-        return documents.decode_token(*row)
+        return documents.decode_token(row[0], self._box.open(row[1]))
 
     def tokens(self) -> tuple[Token, ...]:
         """Return all tokens, by name."""
         with self._connections.reading() as db:
             rows = db.execute("SELECT document, secrets FROM token ORDER BY name").fetchall()
-        return tuple(documents.decode_token(*row) for row in rows)
+        return tuple(documents.decode_token(row[0], self._box.open(row[1])) for row in rows)
 
     def replace_token(self, token: Token) -> None:
         """Replace the token of the same name; its cursor, devices and profiles stay."""
-        document, secrets = documents.encode_token(token)
+        document, secrets = self._sealed(token)
         with self._connections.writing() as db:
             token_id = _token_id(db, token.name)
             db.execute(
@@ -162,11 +169,19 @@ class SQLiteStore:
             token_id = self._id_to_write(db, token_name, lease)
             following = next_state(token_name, _revision(db, token_id), state)
             known = _load_devices(db, token_id, {device.serial_number for device in devices})
+            changes: list[tuple[str, str]] = []
             changed, counts = merge_page(
-                known, devices, token_name=token_name, source=source, state=state, now=now
+                known,
+                devices,
+                token_name=token_name,
+                source=source,
+                state=state,
+                now=now,
+                changes=changes,
             )
             _save_devices(db, token_id, changed.values())
             _save_state(db, token_id, following)
+            emit(db, token_name, now, change_groups(changes))
         return following, counts
 
     def finish_full_sync(
@@ -183,7 +198,11 @@ class SQLiteStore:
                 records = (documents.decode_record(row[1]) for row in rows)
                 gone = [release(record, now) for record in records if is_unlisted(record, state)]
                 _save_devices(db, token_id, gone)
-                released += sum(not record.is_hidden for record in gone)
+                shown = [
+                    (EventKind.RELEASED, record.serial_number) for record in gone if not record.is_hidden
+                ]
+                emit(db, token_name, now, change_groups(shown))
+                released += len(shown)
             _save_state(db, token_id, following)
         return following, ChangeCounts(released=released)
 
@@ -216,12 +235,17 @@ class SQLiteStore:
                 _save_devices(db, token_id, (left,))
             else:
                 db.execute(_DELETE_DEVICE, (token_id, serial_number))
+            if record is not None and not record.is_hidden:
+                emit(db, token_name, now, change_groups([(EventKind.DELETED, serial_number)]))
 
     def purge_released(self, token_name: str, *, now: datetime) -> int:
         """Remove what was released 30 days before *now* or earlier, and return how many records that were."""
         with self._connections.writing() as db:
             due = (_token_id(db, token_name), _time_text(now - PURGE_AFTER))
-            return db.execute(_PURGE, due).rowcount
+            rows = sorted(db.execute(_PURGE, due).fetchall())
+            shown = ((EventKind.PURGED, serial) for serial, hidden in rows if not hidden)
+            emit(db, token_name, now, change_groups(shown))
+        return len(rows)
 
     def devices(
         self, token_name: str, *, serials: Sequence[str] | None = None, released: bool | None = False
@@ -337,6 +361,7 @@ class SQLiteStore:
             state = _load_state(db, token_id)
             changed = merge_attempts(known, attempts, details, token_name=token_name, state=state, now=now)
             _save_devices(db, token_id, changed.values())
+            emit(db, token_name, now, attempt_groups(known, changed, attempts))
 
     def close(self) -> None:
         """Close the file; every later call raises ``StoreClosedError``."""
@@ -352,6 +377,10 @@ class SQLiteStore:
 
     def __repr__(self) -> str:
         return f"SQLiteStore({self._connections.path!r})"
+
+    def _sealed(self, token: Token) -> tuple[str, str]:
+        document, secrets = documents.encode_token(token)
+        return document, self._box.seal(secrets)
 
     def _id_to_write(self, db: sqlite3.Connection, token_name: str, lease: Lease | None) -> int:
         token_id = _token_id(db, token_name)
@@ -453,7 +482,10 @@ _SAVE_DEVICE = """
         document = excluded.document
 """
 _DELETE_DEVICE = "DELETE FROM device WHERE token_id = ? AND serial_number = ?"
-_PURGE = "DELETE FROM device WHERE token_id = ? AND released_at <= ?"
+_PURGE = """
+    DELETE FROM device WHERE token_id = ? AND released_at <= ?
+    RETURNING serial_number, deleted_at IS NOT NULL
+"""
 _COUNT = """
     SELECT CASE WHEN released_at IS NULL THEN coalesce(profile_status, '') ELSE 'released' END, count(*)
     FROM device WHERE token_id = ? AND deleted_at IS NULL GROUP BY 1
