@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pyade.storage import MemoryStore, SQLiteStore, Store
+from pyade.testing import FrozenClock
 from pyade.testing.contract import StoreContract
+
+if TYPE_CHECKING:
+    from tests.conftest import PostgresPlace
 
 
 class TestMemoryStore(StoreContract):
@@ -16,14 +21,14 @@ class TestMemoryStore(StoreContract):
     shared = False
 
     @pytest.fixture
-    def make_store(self) -> Callable[[], Store]:
-        return MemoryStore
+    def make_store(self, clock: FrozenClock) -> Callable[[], Store]:
+        return lambda: MemoryStore(clock=clock)
 
 
 class TestSQLiteStoreInAFile(StoreContract):
     @pytest.fixture
-    def make_store(self, tmp_path: Path) -> Callable[[], Store]:
-        return lambda: SQLiteStore(tmp_path / "ade.db")
+    def make_store(self, tmp_path: Path, clock: FrozenClock) -> Callable[[], Store]:
+        return lambda: SQLiteStore(tmp_path / "ade.db", clock=clock)
 
 
 class TestSQLiteStoreInMemory(StoreContract):
@@ -31,5 +36,13 @@ class TestSQLiteStoreInMemory(StoreContract):
     shared = False
 
     @pytest.fixture
-    def make_store(self) -> Callable[[], Store]:
-        return lambda: SQLiteStore(":memory:")
+    def make_store(self, clock: FrozenClock) -> Callable[[], Store]:
+        return lambda: SQLiteStore(":memory:", clock=clock)
+
+
+class TestPostgresStore(StoreContract):
+    @pytest.fixture
+    def make_store(self, postgres: PostgresPlace) -> Callable[[], Store]:
+        from pyade.storage import PostgresStore
+
+        return lambda: PostgresStore(postgres.dsn, schema=postgres.schema)

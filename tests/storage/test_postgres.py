@@ -1,0 +1,361 @@
+"""What only the PostgreSQL store does: schemas, migrations, locks, and errors without secrets."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+
+from pyade.core.device import Device
+from pyade.core.inventory import Source, SyncState
+from pyade.errors import (
+    DuplicateTokenError,
+    LeaseHeldError,
+    LeaseLostError,
+    StoreConflictError,
+    StoreError,
+    StoreVersionError,
+)
+from pyade.testing.contract.examples import NOW, commit, example_token, fleet_of, record_of, serials_of
+
+psycopg = pytest.importorskip("psycopg")
+
+from pyade.storage.postgres import PostgresStore  # noqa: E402 - it needs psycopg
+from pyade.storage.postgres_connections import Session  # noqa: E402
+from pyade.storage.postgres_schema import MIGRATIONS, migrate  # noqa: E402
+
+if TYPE_CHECKING:
+    from tests.conftest import PostgresPlace
+
+UNREACHABLE = "host=127.0.0.1 port=1 user=somebody password=pass-word dbname=ade"
+
+
+@pytest.fixture
+def make_store(postgres: PostgresPlace) -> Callable[..., PostgresStore]:
+    def make(**options: Any) -> PostgresStore:
+        return PostgresStore(postgres.dsn, **{"schema": postgres.schema, **options})
+
+    return make
+
+
+@pytest.fixture
+def store(make_store: Callable[..., PostgresStore]) -> Iterator[PostgresStore]:
+    with make_store() as store:
+        store.add_token(example_token())
+        yield store
+
+
+@contextmanager
+def raw_session(place: PostgresPlace) -> Iterator[Session]:
+    with psycopg.connect(place.dsn) as connection:
+        yield Session(connection, place.schema)
+
+
+# Schemas and migrations
+
+
+def test_stores_of_two_schemas_share_nothing(postgres: PostgresPlace, store: PostgresStore) -> None:
+    schema = f"{postgres.schema}_\"2' "
+    try:
+        with PostgresStore(postgres.dsn, schema=schema) as other:
+            assert other.tokens() == ()
+            other.add_token(example_token("other"))
+            other.acquire_lease("other", "a worker")
+        assert [token.name for token in store.tokens()] == ["hq"]
+    finally:
+        with raw_session(attrs.evolve(postgres, schema=schema)) as session:
+            session.execute("DROP SCHEMA {schema} CASCADE")
+
+
+def test_nodes_that_start_at_once_migrate_once(make_store: Callable[..., PostgresStore]) -> None:
+    start = threading.Barrier(8)
+
+    def open_store(_: int) -> PostgresStore:
+        start.wait()
+        return make_store()
+
+    with ThreadPoolExecutor(8) as pool, ExitStack() as stack:
+        stores = [stack.enter_context(store) for store in pool.map(open_store, range(8))]
+        stores[0].add_token(example_token())
+        assert [store.token("hq").name for store in stores] == ["hq"] * 8
+
+
+def test_schema_of_a_newer_pyade_is_refused(
+    postgres: PostgresPlace, store: PostgresStore, make_store: Callable[..., PostgresStore]
+) -> None:
+    with raw_session(postgres) as session:
+        session.execute("UPDATE {schema}.pyade_version SET version = 999")
+    with pytest.raises(StoreVersionError, match="999"):
+        make_store()
+
+
+def test_older_schema_is_migrated_and_a_broken_migration_changes_nothing(
+    postgres: PostgresPlace, store: PostgresStore
+) -> None:
+    newer = (*MIGRATIONS, ("CREATE TABLE {schema}.first (id bigint)", "CREATE TABLE {schema}.second (id no)"))
+    with pytest.raises(psycopg.Error), raw_session(postgres) as session:
+        migrate(session, newer)
+    with raw_session(postgres) as session:
+        migrate(session, (*MIGRATIONS, newer[-1][:1]))
+    with raw_session(postgres) as session:
+        assert session.execute("SELECT * FROM {schema}.first").fetchall() == []
+        assert session.one("SELECT version FROM {schema}.pyade_version") == (len(MIGRATIONS) + 1,)
+    assert store.token("hq") == example_token()
+
+
+def test_schema_may_exist_beforehand(
+    postgres: PostgresPlace, make_store: Callable[..., PostgresStore]
+) -> None:
+    with raw_session(postgres) as session:
+        session.execute("CREATE SCHEMA {schema}")
+    with make_store() as store:
+        assert store.tokens() == ()
+
+
+def test_tables_of_another_program_are_not_taken_over(
+    postgres: PostgresPlace, make_store: Callable[..., PostgresStore]
+) -> None:
+    with raw_session(postgres) as session:
+        session.execute("CREATE SCHEMA {schema}")
+        session.execute("CREATE TABLE {schema}.device (id bigint)")
+    with pytest.raises(StoreError, match="device"):
+        make_store()
+    with raw_session(postgres) as session:
+        assert session.execute("SELECT to_regclass('pyade_version')").fetchone() == (None,)
+
+
+@pytest.mark.parametrize("schema", ["", "nul\0", "x" * 64], ids=["empty", "nul", "long"])
+def test_impossible_schema_is_refused(postgres: PostgresPlace, schema: str) -> None:
+    with pytest.raises(StoreError, match="schema"):
+        PostgresStore(postgres.dsn, schema=schema)
+
+
+# Texts
+
+
+def test_nul_characters_are_kept(make_store: Callable[..., PostgresStore]) -> None:
+    token = attrs.evolve(example_token("nul\0name"), org_name="a\0b")
+    device = Device(serial_number="C\0", asset_tag="\0", extra={"k\0": "\0"})
+    with make_store() as store:
+        store.add_token(token)
+        commit(store, device, Device(serial_number="C"), name=token.name, cursor="c\0")
+        assert store.tokens() == (token,)
+        assert record_of(store, "C\0", token.name).device == device
+        assert serials_of(store, token.name) == ["C", "C\0"]
+        assert store.sync_state(token.name).cursor == "c\0"
+
+
+def test_text_that_is_no_unicode_is_refused(store: PostgresStore) -> None:
+    with pytest.raises(StoreError, match="Unicode"):
+        store.device("hq", "\ud800")
+    with pytest.raises(StoreError):
+        commit(store, Device(serial_number="A", asset_tag="\ud800"))
+    assert serials_of(store, released=None) == []
+
+
+# Locks and leases
+
+
+def test_writers_of_one_token_wait_for_each_other_and_not_for_other_tokens(
+    postgres: PostgresPlace, make_store: Callable[..., PostgresStore]
+) -> None:
+    with make_store(timeout_s=0.2) as store, raw_session(postgres) as session:
+        store.add_token(example_token())
+        store.add_token(example_token("other"))
+        session.execute("SELECT 1 FROM {schema}.token WHERE name = %s FOR UPDATE", (b"hq",))
+        commit(store, *fleet_of(2), name="other")
+        assert store.sync_state("hq") == SyncState()
+        with pytest.raises(StoreError, match="another worker was writing"):
+            commit(store, *fleet_of(2))
+        session.connection.rollback()
+        commit(store, *fleet_of(2))
+
+
+def test_writer_that_waited_sees_what_the_other_wrote(postgres: PostgresPlace, store: PostgresStore) -> None:
+    old = store.sync_state("hq")
+    with ThreadPoolExecutor(1) as pool, raw_session(postgres) as session:
+        session.execute("UPDATE {schema}.token SET revision = revision + 1")
+        late = pool.submit(store.save_sync_state, "hq", old)
+        while not _somebody_waits(session):
+            pass
+        session.connection.commit()
+        with pytest.raises(StoreConflictError):
+            late.result()
+
+
+def test_worker_that_stands_still_loses_its_transaction(
+    make_store: Callable[..., PostgresStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with make_store(timeout_s=2) as other, make_store(timeout_s=0.2) as store:
+        store.add_token(example_token())
+
+        class Sleeper(SyncState):
+            def __getattribute__(self, name: str) -> Any:
+                if name == "cursor":
+                    commit(other, *fleet_of(1), cursor="other")  # waits until the server ends the sleeper's
+                return super().__getattribute__(name)
+
+        with pytest.raises(StoreError):
+            store.commit_page("hq", fleet_of(3), source=Source.SYNC, state=Sleeper(), now=NOW)
+        assert store.sync_state("hq").cursor == "other"
+        assert len(serials_of(store)) == 1
+
+
+def test_server_times_the_leases(store: PostgresStore) -> None:
+    before = _server_time(store)
+    lease = store.acquire_lease("hq", "one", seconds=60)
+    assert before <= lease.expires_at - timedelta(seconds=60) <= _server_time(store)
+    with pytest.raises(LeaseHeldError, match="one"):
+        store.acquire_lease("hq", "two")
+    assert store.renew_lease(lease, seconds=120).expires_at > lease.expires_at
+    store.release_lease(lease)
+    assert store.acquire_lease("hq", "two").fence > lease.fence
+    with pytest.raises(LeaseLostError):
+        commit_with(store, lease)
+    assert serials_of(store) == []
+
+
+def test_given_clock_times_the_leases(make_store: Callable[..., PostgresStore]) -> None:
+    times = [NOW]
+    with make_store(clock=lambda: times[0]) as store:
+        store.add_token(example_token())
+        lease = store.acquire_lease("hq", "one")
+        assert lease.expires_at == NOW + timedelta(seconds=60)
+        times[0] += timedelta(seconds=60)
+        with pytest.raises(LeaseLostError, match="ended"):
+            commit_with(store, lease)
+        assert store.acquire_lease("hq", "two").fence > lease.fence
+
+
+def commit_with(store: PostgresStore, lease: Any) -> None:
+    state = store.sync_state("hq")
+    store.commit_page("hq", fleet_of(1), source=Source.SYNC, state=state, now=NOW, lease=lease)
+
+
+def _server_time(store: PostgresStore) -> Any:
+    with store._pool.reading() as session:
+        return session.one("SELECT clock_timestamp()")[0]
+
+
+def _somebody_waits(session: Session) -> bool:
+    (count,) = session.one(
+        "SELECT count(*) FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid))",
+        (session.connection.info.backend_pid,),
+    )
+    return bool(count)
+
+
+# Connections and errors
+
+
+def test_connection_that_the_server_dropped_is_replaced(
+    postgres: PostgresPlace, store: PostgresStore
+) -> None:
+    with store._pool.reading() as session:
+        pid = session.connection.info.backend_pid
+    with raw_session(postgres) as session:
+        session.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
+    assert store.token("hq") == example_token()
+
+
+def test_connection_that_dies_inside_a_write_leaves_nothing(
+    postgres: PostgresPlace, store: PostgresStore
+) -> None:
+    class Killer(SyncState):
+        def __getattribute__(self, name: str) -> Any:
+            if name == "cursor":
+                with raw_session(postgres) as session:
+                    session.execute(
+                        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                        " WHERE state = 'idle in transaction' AND pid <> pg_backend_pid()"
+                        " AND query LIKE '%%' || %s || '%%'",
+                        (postgres.schema,),
+                    )
+            return super().__getattribute__(name)
+
+    with pytest.raises(StoreError):
+        store.commit_page("hq", fleet_of(3), source=Source.SYNC, state=Killer(), now=NOW)
+    assert serials_of(store, released=None) == []
+    assert store.sync_state("hq") == SyncState()
+    commit(store, *fleet_of(3))
+
+
+def test_store_that_was_opened_before_a_fork_refuses(store: PostgresStore) -> None:
+    store._pool._process = os.getpid() + 1
+    try:
+        with pytest.raises(StoreError, match="each process"):
+            store.tokens()
+        store.close()
+    finally:
+        store._pool._process = os.getpid()
+    assert store.tokens() == (example_token(),)
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        UNREACHABLE,
+        "postgresql://somebody:pass-word@127.0.0.1:1/ade",
+        "postgresql://somebody:x@pass-word@127.0.0.1:1/ade",
+        "postgresql://somebody:pass-word",
+        "postgresql://somebody:1/pass-word@host/ade",
+        "pass-word",
+        "host=h password=pass-word port=pass-word",
+        "host=\ud800 password=pass-word",
+    ],
+)
+def test_server_that_cannot_be_reached_is_told_without_the_password(dsn: str) -> None:
+    with pytest.raises(StoreError) as caught:
+        PostgresStore(dsn)
+    shown = f"{caught.value} {caught.value.__cause__}"
+    assert "pass-word" not in shown
+    assert "127.0.0.1" in shown or "DSN" in shown
+
+
+def test_failing_row_is_not_quoted(postgres: PostgresPlace, store: PostgresStore) -> None:
+    with raw_session(postgres) as session:
+        session.execute("ALTER TABLE {schema}.token ADD CHECK (name = 'hq')")
+    with pytest.raises(StoreError) as caught:
+        store.add_token(example_token("other"))
+    assert "CK_other" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    with pytest.raises(DuplicateTokenError):
+        store.add_token(example_token())
+
+
+def test_representation_names_database_and_schema(postgres: PostgresPlace, store: PostgresStore) -> None:
+    assert postgres.schema in repr(store)
+    assert "password" not in repr(store)
+
+
+def test_store_without_its_extra_says_what_to_install() -> None:
+    program = """
+import sys
+sys.modules["psycopg"] = None
+import pyade.storage
+try:
+    pyade.storage.PostgresStore
+except ImportError as exc:
+    print(exc)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert "pyade-apple[postgres]" in done.stdout
+
+
+def test_storage_has_no_other_lazy_names() -> None:
+    import pyade.storage
+
+    assert pyade.storage.PostgresStore is PostgresStore
+    with pytest.raises(AttributeError, match="OracleStore"):
+        getattr(pyade.storage, "OracleStore")  # noqa: B009 - a type checker would refuse the attribute
