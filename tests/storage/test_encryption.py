@@ -1,0 +1,56 @@
+"""Secrets in the file of a SQLite store: encrypted with the caller's keys, which rotate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pyade.errors import StoreError
+from pyade.storage import SQLiteStore
+from pyade.storage.secrets import SecretBox
+from pyade.testing.contract.encryption import EncryptionContract, OpenStore
+from pyade.testing.contract.examples import example_token
+
+
+class TestSQLiteStore(EncryptionContract):
+    @pytest.fixture
+    def open_store(self, tmp_path: Path) -> OpenStore:
+        return lambda keys: SQLiteStore(tmp_path / "ade.db", keys=keys)
+
+    @pytest.fixture
+    def raw(self, tmp_path: Path) -> Callable[[], bytes]:
+        return lambda: b"".join(path.read_bytes() for path in tmp_path.iterdir())
+
+
+def test_the_error_names_the_file_and_not_the_key(tmp_path: Path) -> None:
+    key = SecretBox.generate_key()
+    with SQLiteStore(tmp_path / "ade.db", keys=[key]) as store:
+        store.add_token(example_token())
+        assert key not in repr(store)
+    with pytest.raises(StoreError, match=r"ade\.db: the secrets in this store are encrypted"):
+        SQLiteStore(tmp_path / "ade.db")
+
+
+def test_a_key_that_is_none_is_refused_before_a_file_is_made(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="key 1 of 1"):
+        SQLiteStore(tmp_path / "ade.db", keys=["secret"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_with_the_old_key_is_told_after_a_rotation(tmp_path: Path) -> None:
+    old, new = SecretBox.generate_key(), SecretBox.generate_key()
+    with SQLiteStore(tmp_path / "ade.db", keys=[old]) as late:
+        late.add_token(example_token())
+        with SQLiteStore(tmp_path / "ade.db", keys=[new, old]) as store:
+            store.rotate_keys()
+        with pytest.raises(StoreError, match="none of the keys"):
+            late.token("hq")
+
+
+def test_a_store_in_memory_rotates_too() -> None:
+    with SQLiteStore(":memory:", keys=[SecretBox.generate_key()]) as store:
+        store.add_token(example_token())
+        store.rotate_keys()
+        assert store.token("hq") == example_token()
