@@ -22,8 +22,8 @@ class TestBroken(StoreContract):
     shared = False
 
     @pytest.fixture
-    def make_store(self, broken):
-        return broken
+    def make_store(self, broken, clock):
+        return lambda: broken(clock=clock)
 """
 
 
@@ -90,6 +90,25 @@ class LastArrivalWins(MemoryStore):
         return super().commit_page(token_name, undated, source=source, state=state, now=now, lease=lease)
 
 
+class IgnoresTheLease(MemoryStore):
+    def commit_page(
+        self,
+        token_name: str,
+        devices: Sequence[Device],
+        *,
+        source: Source,
+        state: SyncState,
+        now: datetime,
+        lease: Lease | None = None,
+    ) -> tuple[SyncState, ChangeCounts]:
+        return super().commit_page(token_name, devices, source=source, state=state, now=now)
+
+
+class ForgetsDeletions(MemoryStore):
+    def delete_device(self, token_name: str, serial_number: str, *, now: datetime) -> None:
+        self._shelf(token_name).devices.pop(serial_number, None)
+
+
 class Forgetful(MemoryStore):
     """Sound, but not durable, which it claims to be."""
 
@@ -97,13 +116,13 @@ class Forgetful(MemoryStore):
 class Recorder:
     """A pytest plugin that hands the broken store to the suite and notes what failed."""
 
-    def __init__(self, make_store: Callable[[], Store]) -> None:
+    def __init__(self, make_store: Callable[..., Store]) -> None:
         self.make_store = make_store
         self.failed: set[str] = set()
         self.passed = 0
 
     @pytest.fixture
-    def broken(self) -> Callable[[], Store]:
+    def broken(self) -> Callable[..., Store]:
         return self.make_store
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -125,6 +144,20 @@ class Recorder:
         (
             LastArrivalWins,
             {"test_newest_operation_wins_across_pages", "test_list_does_not_overwrite_newer_events"},
+        ),
+        (
+            IgnoresTheLease,
+            {
+                "test_write_with_a_lost_lease_writes_nothing",
+                "test_threads_that_lost_their_lease_write_nothing",
+            },
+        ),
+        (
+            ForgetsDeletions,
+            {
+                "test_modified_does_not_bring_it_back_but_added_does",
+                "test_full_list_brings_it_back_if_it_began_later",
+            },
         ),
         (Forgetful, {"test_reopened_store_holds_everything"}),
     ],

@@ -4,11 +4,13 @@
 
     class TestRedisStore(StoreContract):
         @pytest.fixture
-        def make_store(self, tmp_path):
-            return lambda: RedisStore(...)
+        def make_store(self, tmp_path, clock):
+            return lambda: RedisStore(..., clock=clock)
+
+``clock`` is a ``FrozenClock`` that the suite moves; a store times its leases by it.
 
 Put ``pytest.register_assert_rewrite("pyade.testing.contract")`` into your ``conftest.py``, so that a failed
-``assert`` shows its values. Nothing here sleeps, reads a clock or uses a network.
+``assert`` shows its values. Nothing here sleeps, reads a real clock or uses a network.
 """
 # ruff: noqa: S101, S106 - a test suite; its secrets are made up
 
@@ -31,6 +33,8 @@ from pyade.errors import (
     UnknownTokenError,
 )
 from pyade.storage.protocol import Store
+from pyade.testing.clock import FrozenClock
+from pyade.testing.contract.deletions import DeletionPromises, OwnershipPromises
 from pyade.testing.contract.devices import AttemptPromises, FullSyncPromises, PagePromises, ReadingPromises
 from pyade.testing.contract.examples import (
     CALLS,
@@ -46,11 +50,20 @@ from pyade.testing.contract.examples import (
     record_of,
     serials_of,
 )
+from pyade.testing.contract.leases import THREADS, LeasePromises
 
 __all__ = ["StoreContract"]
 
 
-class StoreContract(PagePromises, FullSyncPromises, ReadingPromises, AttemptPromises):
+class StoreContract(
+    PagePromises,
+    FullSyncPromises,
+    ReadingPromises,
+    AttemptPromises,
+    DeletionPromises,
+    OwnershipPromises,
+    LeasePromises,
+):
     """Subclass it, override the fixture ``make_store``, and name the subclass ``Test...``.
 
     Attributes:
@@ -62,8 +75,16 @@ class StoreContract(PagePromises, FullSyncPromises, ReadingPromises, AttemptProm
     shared: bool = True
 
     @pytest.fixture
+    def clock(self) -> FrozenClock:
+        """Return the clock for the leases of every store of the test; it shows ``NOW`` at first."""
+        return FrozenClock(NOW)
+
+    @pytest.fixture
     def make_store(self) -> Callable[[], Store]:
-        """Return a function that opens a store: an empty one at first, then the same data again."""
+        """Return a function that opens a store: an empty one at first, then the same data again.
+
+        Request ``clock`` as well, and hand it to the store.
+        """
         raise NotImplementedError("override the fixture make_store")
 
     @pytest.fixture
@@ -291,7 +312,7 @@ class StoreContract(PagePromises, FullSyncPromises, ReadingPromises, AttemptProm
 
     def test_threads_do_not_lose_pages(self, store: Store) -> None:
         """Writers who read again after a conflict lose nothing, and readers see whole pages."""
-        writers, pages, size = 4, 5, 20
+        writers, pages, size = THREADS, 4, 20
         start = threading.Barrier(writers + 1)
 
         def write(writer: int) -> None:

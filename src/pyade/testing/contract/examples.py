@@ -11,6 +11,7 @@ import attrs
 
 from pyade.core.device import Device, DeviceFamily, DeviceResult, OpType, ProfileStatus
 from pyade.core.inventory import Attempt, ChangeCounts, DeviceRecord, Source, SyncState
+from pyade.core.lease import Lease
 from pyade.core.profile import EnrollmentProfile, PrimaryAccount, UserAffinity
 from pyade.core.token import Portal, Token
 from pyade.storage.protocol import DefinedProfile, Store
@@ -146,6 +147,29 @@ CALLS: dict[str, Callable[[Store, str], object]] = {
     "set_default_profile": lambda store, name: store.set_default_profile(name, example_profile()),
     "default_profile": lambda store, name: store.default_profile(name),
     "record_attempts": lambda store, name: store.record_attempts(name, {}, now=NOW),
+    "acquire_lease": lambda store, name: store.acquire_lease(name, "worker"),
+    "renew_lease": lambda store, name: store.renew_lease(
+        Lease(token_name=name, owner="worker", fence=1, expires_at=NOW)
+    ),
+    "delete_device": lambda store, name: store.delete_device(name, "C02", now=NOW),
+    "purge_released": lambda store, name: store.purge_released(name, now=NOW),
+    "count_unlisted": lambda store, name: store.count_unlisted(name, SyncState()),
+}
+
+LEASED_WRITES: dict[str, Callable[[Store, Lease], object]] = {
+    "save_sync_state": lambda store, lease: store.save_sync_state(
+        "hq", attrs.evolve(store.sync_state("hq"), cursor="leased"), lease=lease
+    ),
+    "commit_page": lambda store, lease: store.commit_page(
+        "hq", [example_device()], source=Source.FETCH, state=store.sync_state("hq"), now=NOW, lease=lease
+    ),
+    "finish_full_sync": lambda store, lease: store.finish_full_sync(
+        "hq", state=attrs.evolve(store.sync_state("hq"), full_sync=2), now=NOW, lease=lease
+    ),
+    "save_profile": lambda store, lease: store.save_profile("hq", defined_profile("A"), lease=lease),
+    "record_attempts": lambda store, lease: store.record_attempts(
+        "hq", {"C02000000": attempt_with(DeviceResult.SUCCESS)}, now=NOW, lease=lease
+    ),
 }
 
 

@@ -1,0 +1,276 @@
+"""The promises of a store about leases: one worker at a time writes for a token."""
+# ruff: noqa: S101, S106 - a test suite; it has no secrets
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import attrs
+import pytest
+
+from pyade.core.device import Device, DeviceResult, OpType
+from pyade.core.inventory import Source, SyncState
+from pyade.core.lease import Lease
+from pyade.errors import LeaseHeldError, LeaseLostError, StoreError, UnknownTokenError
+from pyade.storage.protocol import Store
+from pyade.testing.clock import FrozenClock
+from pyade.testing.contract.examples import (
+    LEASED_WRITES,
+    NOW,
+    attempt_with,
+    commit,
+    event,
+    example_token,
+    fleet_of,
+    serials_of,
+)
+
+THREADS = 8
+
+
+class LeasePromises:
+    """A lease keeps other workers out while it lasts, ends by itself, and never counts again."""
+
+    shared: bool
+    durable: bool
+
+    def test_one_worker_at_a_time(self, store: Store) -> None:
+        """A second worker is told who holds the lease and until when, and gets it after the release."""
+        first = store.acquire_lease("hq", "worker-1", seconds=60)
+        assert first == Lease(
+            token_name="hq", owner="worker-1", fence=first.fence, expires_at=NOW + timedelta(seconds=60)
+        )
+        with pytest.raises(LeaseHeldError) as caught:
+            store.acquire_lease("hq", "worker-2")
+        assert (caught.value.owner, caught.value.expires_at) == ("worker-1", first.expires_at)
+        store.release_lease(first)
+        assert store.acquire_lease("hq", "worker-2").fence > first.fence
+
+    def test_tokens_have_leases_of_their_own(self, store: Store) -> None:
+        """A lease on one token keeps nobody away from another, and is no right to write for it."""
+        store.add_token(example_token("other"))
+        mine = store.acquire_lease("hq", "worker-1")
+        theirs = store.acquire_lease("other", "worker-2")
+        assert mine.fence != theirs.fence
+        with pytest.raises(LeaseLostError):
+            store.save_sync_state("other", SyncState(), lease=mine)
+        store.save_sync_state("other", SyncState(), lease=theirs)
+
+    def test_lease_ends_by_itself(self, store: Store, clock: FrozenClock) -> None:
+        """When the time is over the next worker gets in, and the former cannot harm it."""
+        lost = store.acquire_lease("hq", "worker-1", seconds=60)
+        clock.advance(59.999)
+        with pytest.raises(LeaseHeldError):
+            store.acquire_lease("hq", "worker-2")
+        clock.advance(0.001)
+        current = store.acquire_lease("hq", "worker-2")
+        assert current.fence > lost.fence
+        with pytest.raises(LeaseLostError):
+            store.renew_lease(lost)
+        store.release_lease(lost)
+        with pytest.raises(LeaseHeldError):
+            store.acquire_lease("hq", "worker-1")
+        store.save_sync_state("hq", SyncState(), lease=current)
+
+    def test_lease_that_ended_is_lost_even_if_nobody_took_it(self, store: Store, clock: FrozenClock) -> None:
+        """Time alone decides: a lease that ended can neither be renewed nor used."""
+        lease = store.acquire_lease("hq", "worker-1", seconds=60)
+        clock.advance(60)
+        with pytest.raises(LeaseLostError):
+            store.renew_lease(lease)
+        with pytest.raises(LeaseLostError):
+            store.save_sync_state("hq", SyncState(), lease=lease)
+        assert store.acquire_lease("hq", "worker-1").fence > lease.fence
+
+    def test_renewal_prolongs_the_lease(self, store: Store, clock: FrozenClock) -> None:
+        """A renewal counts from now, keeps the fence, and the older object goes on counting."""
+        lease = store.acquire_lease("hq", "worker-1", seconds=60)
+        clock.advance(40)
+        renewed = store.renew_lease(lease, seconds=30)
+        assert renewed == attrs.evolve(lease, expires_at=NOW + timedelta(seconds=70))
+        clock.advance(29)
+        store.save_sync_state("hq", SyncState(), lease=lease)
+        clock.advance(1)
+        with pytest.raises(LeaseLostError):
+            store.renew_lease(renewed)
+
+    def test_same_owner_replaces_its_lease(self, store: Store) -> None:
+        """A worker that was started again need not wait for itself, and its former self is out."""
+        former = store.acquire_lease("hq", "worker-1")
+        current = store.acquire_lease("hq", "worker-1")
+        assert current.fence > former.fence
+        with pytest.raises(LeaseLostError):
+            store.save_sync_state("hq", SyncState(), lease=former)
+        store.save_sync_state("hq", SyncState(), lease=current)
+
+    @pytest.mark.parametrize("write", LEASED_WRITES.values(), ids=LEASED_WRITES.keys())
+    def test_write_with_a_lost_lease_writes_nothing(
+        self, store: Store, clock: FrozenClock, write: Callable[[Store, Lease], object]
+    ) -> None:
+        """Each write of a run checks its lease, before anything else, in its own transaction."""
+        commit(store, *fleet_of(2), source=Source.FETCH, full_sync=1, listing_since=NOW)
+        lost = store.acquire_lease("hq", "worker-1", seconds=60)
+        clock.advance(60)
+        store.acquire_lease("hq", "worker-2", seconds=60)
+        before = _everything(store)
+        with pytest.raises(LeaseLostError):
+            write(store, lost)
+        assert _everything(store) == before
+
+    @pytest.mark.parametrize("write", LEASED_WRITES.values(), ids=LEASED_WRITES.keys())
+    def test_write_with_a_good_lease_is_made(
+        self, store: Store, write: Callable[[Store, Lease], object]
+    ) -> None:
+        """The holder writes as if there were no leases."""
+        commit(store, *fleet_of(2), source=Source.FETCH, full_sync=1, listing_since=NOW)
+        lease = store.acquire_lease("hq", "worker-1")
+        before = _everything(store)
+        write(store, lease)
+        assert _everything(store) != before
+
+    def test_lost_lease_is_told_before_a_conflict(self, store: Store) -> None:
+        """Who lost the lease must stop, not read again and go on."""
+        lease = store.acquire_lease("hq", "worker-1")
+        store.release_lease(lease)
+        commit(store, *fleet_of(1))
+        with pytest.raises(LeaseLostError):
+            store.commit_page("hq", fleet_of(2), source=Source.SYNC, state=SyncState(), now=NOW, lease=lease)
+
+    @pytest.mark.parametrize("seconds", [0, -1, 601, float("nan"), float("inf")])
+    def test_duration_has_limits(self, store: Store, seconds: float) -> None:
+        """A lease lasts more than 0 and at most 600 seconds."""
+        with pytest.raises(StoreError, match="600"):
+            store.acquire_lease("hq", "worker-1", seconds=seconds)
+        lease = store.acquire_lease("hq", "worker-1", seconds=600)
+        with pytest.raises(StoreError, match="600"):
+            store.renew_lease(lease, seconds=seconds)
+
+    def test_clock_that_was_moved_back_blocks_nobody(self, store: Store, clock: FrozenClock) -> None:
+        """A lease that ends later than any could was made before the clock was moved back."""
+        lost = store.acquire_lease("hq", "worker-1", seconds=60)
+        clock.advance(days=-1)
+        current = store.acquire_lease("hq", "worker-2")
+        with pytest.raises(LeaseLostError):
+            store.renew_lease(lost)
+        store.save_sync_state("hq", SyncState(), lease=current)
+
+    def test_lease_ends_with_its_token(self, store: Store) -> None:
+        """A token of the same name that is added later has nothing to do with it, and fences go on."""
+        lost = store.acquire_lease("hq", "worker-1")
+        store.remove_token("hq")
+        store.release_lease(lost)
+        with pytest.raises(UnknownTokenError):
+            store.renew_lease(lost)
+        store.add_token(example_token())
+        with pytest.raises(LeaseLostError):
+            store.save_sync_state("hq", SyncState(), lease=lost)
+        assert store.acquire_lease("hq", "worker-2").fence > lost.fence
+
+    def test_replaced_token_keeps_its_lease(self, store: Store) -> None:
+        """Renewing a token does not let a second worker in."""
+        lease = store.acquire_lease("hq", "worker-1")
+        store.replace_token(example_token())
+        store.save_sync_state("hq", SyncState(), lease=lease)
+
+    def test_lease_counts_in_every_store_of_the_same_data(self, make_store: Callable[[], Store]) -> None:
+        """Two stores that share data have one lease per token, also after one was closed."""
+        if not self.shared:
+            pytest.skip("this store is not shared")
+        with make_store() as one:
+            one.add_token(example_token())
+            with make_store() as other:
+                lease = other.acquire_lease("hq", "worker-1")
+                with pytest.raises(LeaseHeldError):
+                    one.acquire_lease("hq", "worker-2")
+            with pytest.raises(LeaseHeldError):
+                one.acquire_lease("hq", "worker-2")
+            one.save_sync_state("hq", SyncState(), lease=lease)
+
+    def test_fences_go_on_after_a_restart(self, make_store: Callable[[], Store]) -> None:
+        """A store that was closed never gives a fence again, also when the lease was released."""
+        if not self.durable:
+            pytest.skip("this store is not durable")
+        with make_store() as store:
+            store.add_token(example_token())
+            lost = store.acquire_lease("hq", "worker-1")
+            store.release_lease(lost)
+        with make_store() as store:
+            assert store.acquire_lease("hq", "worker-1").fence > lost.fence
+            with pytest.raises(LeaseLostError):
+                store.save_sync_state("hq", SyncState(), lease=lost)
+
+    def test_threads_share_a_lease_one_after_the_other(self, store: Store) -> None:
+        """Of eight threads that want the same token one works at a time, and all get their turn."""
+        start, working, rounds = threading.Barrier(THREADS), threading.Lock(), 3
+        fences: list[int] = []
+
+        def work(number: int) -> None:
+            start.wait()
+            for turn in range(rounds):
+                lease = acquire_until_it_succeeds(store, f"worker-{number}")
+                assert working.acquire(blocking=False), "two workers hold the lease"
+                fences.append(lease.fence)
+                state = store.sync_state("hq")
+                page = [Device(serial_number=f"{number}-{turn}")]
+                store.commit_page("hq", page, source=Source.SYNC, state=state, now=NOW, lease=lease)
+                working.release()
+                store.release_lease(lease)
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            for done in [pool.submit(work, number) for number in range(THREADS)]:
+                done.result()
+        assert fences == sorted(set(fences))
+        assert len(serials_of(store)) == store.sync_state("hq").revision == THREADS * rounds
+
+    def test_threads_that_lost_their_lease_write_nothing(self, store: Store, clock: FrozenClock) -> None:
+        """Seven threads with leases from earlier write nothing while the holder of the last one does."""
+        lost = []
+        for number in range(THREADS - 1):
+            lost.append(store.acquire_lease("hq", f"worker-{number}", seconds=1))
+            clock.advance(1)
+        held = store.acquire_lease("hq", "holder")
+        start = threading.Barrier(THREADS)
+
+        def write(lease: Lease) -> int:
+            start.wait()
+            written = 0
+            for number in range(5):
+                page = [event(f"{lease.owner}-{number}", OpType.ADDED, number)]
+                try:
+                    state = store.sync_state("hq")
+                    store.commit_page("hq", page, source=Source.SYNC, state=state, now=NOW, lease=lease)
+                except LeaseLostError:
+                    continue
+                written += 1
+            return written
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            assert list(pool.map(write, [*lost, held])) == [0] * (THREADS - 1) + [5]
+        assert serials_of(store) == [f"holder-{number}" for number in range(5)]
+
+    def test_attempts_and_profiles_of_the_holder_are_kept(self, store: Store) -> None:
+        """What the holder writes under its lease stays when the lease ends."""
+        commit(store, *fleet_of(1))
+        lease = store.acquire_lease("hq", "worker-1")
+        attempt = attempt_with(DeviceResult.SUCCESS)
+        store.record_attempts("hq", {"C02000000": attempt}, now=NOW, lease=lease)
+        store.release_lease(lease)
+        record = store.device("hq", "C02000000")
+        assert record is not None
+        assert record.attempt == attempt
+
+
+def acquire_until_it_succeeds(store: Store, owner: str) -> Lease:
+    """Return the lease of ``hq`` as soon as it is free."""
+    while True:
+        try:
+            return store.acquire_lease("hq", owner)
+        except LeaseHeldError:
+            continue
+
+
+def _everything(store: Store) -> tuple[object, ...]:
+    return store.sync_state("hq"), list(store.devices("hq", released=None)), store.profiles("hq")
