@@ -22,6 +22,7 @@ from pyade.core.policy import Decision, SyncAction, SyncPolicy, Trigger
 from pyade.core.problems import Problem, Severity
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.profile_diff import ProfileDiff, Reach, SettingChange
+from pyade.core.rules import AssignmentPolicy, Rule
 from pyade.core.skip_keys import SkipKeys
 from pyade.core.token import Portal, Token, TokenHealth, TokenStatus
 from pyade.core.versions import MacOSVersion
@@ -31,6 +32,7 @@ __all__ = [
     "AdministratorAccount",
     "AffinityConsequences",
     "AffinityKind",
+    "AssignmentPolicy",
     "Attempt",
     "ChangeCounts",
     "ChipClass",
@@ -56,6 +58,7 @@ __all__ = [
     "ProfileStatus",
     "Reach",
     "Reason",
+    "Rule",
     "SettingChange",
     "Severity",
     "SkipKeys",

@@ -2,7 +2,8 @@
 
 from pyade.sync.assign_report import AssignReport
 from pyade.sync.assigner import Assigner, AsyncAssigner, devices_at_risk
-from pyade.sync.plan import AssignmentPlan
+from pyade.sync.choices import Choice
+from pyade.sync.plan import AssignmentPlan, PlannedDevice, PlannedGroup
 from pyade.sync.report import Ending, SyncReport
 from pyade.sync.steps import Progress, ProgressPhase
 from pyade.sync.syncer import AsyncSyncer, Syncer
@@ -13,7 +14,10 @@ __all__ = [
     "AssignmentPlan",
     "AsyncAssigner",
     "AsyncSyncer",
+    "Choice",
     "Ending",
+    "PlannedDevice",
+    "PlannedGroup",
     "Progress",
     "ProgressPhase",
     "SyncReport",

@@ -9,6 +9,7 @@ from datetime import datetime
 import attrs
 
 from pyade.core.device import DeviceResult
+from pyade.core.problems import Problem
 from pyade.sync.plan import AssignmentPlan
 from pyade.sync.report import shown
 
@@ -41,14 +42,17 @@ class AssignReport:
     @property
     def total(self) -> int:
         """How many devices were looked at: all that Apple lists, or the distinct ones that were named."""
-        plan = self.plan
-        kept = plan.satisfied + plan.waiting + plan.unreachable + plan.without_profile
-        return len(self.results) + kept + plan.not_macs + plan.released
+        return len(self.results) + self.plan.kept
 
     @property
     def counts(self) -> Mapping[DeviceResult, int]:
         """How often Apple gave which result."""
         return Counter(self.results.values())
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        """What the change does not do, such as reach Macs that enrolled with a locked profile."""
+        return self.plan.warnings
 
     @property
     def is_complete(self) -> bool:
@@ -63,19 +67,11 @@ class AssignReport:
         plan = self.plan
         sent = [f"{count:,} {result}" for result, count in self.counts.items()]
         reasons = [f"{count:,} {reason}" for reason, count in plan.reasons.items()]
-        kept = {
-            "have it already": plan.satisfied,
-            "wait": plan.waiting,
-            "are not accessible": plan.unreachable,
-            "have no profile to get": plan.without_profile,
-            "are no Macs": plan.not_macs,
-            "are released": plan.released,
-        }
         head = f"{self.token_name}: {self.total:,} devices, {len(self.results):,} sent"
         lines = [f"{head}: {', '.join(sent)}" if sent else head]
         if reasons:
             lines.append(f"  because {', '.join(reasons)}")
-        lines.extend(f"  {count:,} {text}" for text, count in kept.items() if count)
+        lines.extend(f"  {line}" for line in plan.lines())
         lines.extend(f"  defined at Apple: {uuid}" for uuid in self.defined)
         lines.extend(f"  note: {note}" for note in self.notes)
         if self.next_due_at is not None:

@@ -13,37 +13,46 @@ from pyade.core.assignment import is_at_risk
 from pyade.core.flow import drive, drive_async
 from pyade.core.inventory import DeviceRecord
 from pyade.core.profile import EnrollmentProfile
+from pyade.core.rules import AssignmentPolicy
 from pyade.storage.protocol import Store
 from pyade.sync.assign_report import AssignReport
 from pyade.sync.assignment_flow import Assignment
 from pyade.sync.drivers import AsyncCaller, AsyncPerformer, Caller, Performer
+from pyade.sync.plan import AssignmentPlan
 from pyade.sync.steps import Progress
 
 _SLICE = 500
+_NO_RULES = AssignmentPolicy()
 
 
-def devices_at_risk(store: Store, token_name: str) -> Iterator[DeviceRecord]:
-    """Iterate lazily over the Macs whose enrollment will fail: no profile at Apple and no default.
+def devices_at_risk(
+    store: Store, token_name: str, policy: AssignmentPolicy = _NO_RULES
+) -> Iterator[DeviceRecord]:
+    """Iterate lazily over the Macs whose enrollment will fail: no profile at Apple, no rule and no default.
 
     Args:
         store: Where the devices are.
         token_name: The token.
+        policy: The rules, if there are any.
 
     Source: specification, "Create an Apple enrollment profile": a device without a policy fails to enroll.
     """
     if store.default_profile(token_name) is None:
-        yield from filter(is_at_risk, store.devices(token_name))
+        at_risk = filter(is_at_risk, store.devices(token_name))
+        yield from (record for record in at_risk if policy.choose(record.device) is None)
 
 
 class Assigner:
     """Gives the Macs of a token their profiles, decided from stored state: safe to repeat at any time.
 
     Sync first: the store must know the devices. A profile that was given with ``assign`` stays with its
-    devices when ``run`` hands out the default, also when it was removed in the portal and is given again.
+    devices, whatever the rules and the default say, also when it was removed in the portal and is given
+    again. All other Macs get the profile of the first rule that matches, else the token's default.
 
     Args:
         apple: A ``Client``; its ``token_name`` is the token.
         store: Where the token was added and its devices are.
+        policy: The rules; left out, every Mac follows the default.
         clock: Returns the time, UTC.
         progress: Called after each stored chunk.
     """
@@ -53,18 +62,21 @@ class Assigner:
         apple: Caller,
         store: Store,
         *,
+        policy: AssignmentPolicy = _NO_RULES,
         clock: Callable[[], datetime] = utc_now,
         progress: Callable[[Progress], None] | None = None,
     ) -> None:
         self._token_name = apple.token_name
         self._store = store
+        self._policy = policy
         self._perform = Performer(apple, store, clock, progress)
 
     def run(self, default: EnrollmentProfile | None = None) -> AssignReport:
-        """Send what differs: every Mac gets the profile that was picked for it, else the default.
+        """Send what differs: every Mac gets what was picked for it, else what a rule says, else the default.
 
         A device that failed or was throttled waits for its time, at least 24 hours unless Apple said when. A
-        default whose content changed is defined anew, and the devices that follow the default move to it.
+        profile whose content changed is defined anew, and the devices that follow it move; the report warns
+        where a locked profile changed, since Macs that enrolled with it keep it until they are wiped.
 
         Args:
             default: Becomes the token's default profile; None for the one that is stored.
@@ -79,7 +91,20 @@ class Assigner:
 
         Source: specification, "Assign an enrollment profile to devices".
         """
-        return drive(Assignment(self._token_name).run(default), self._perform)
+        return drive(Assignment(self._token_name, self._policy).run(default), self._perform)
+
+    def preview(self, default: EnrollmentProfile | None = None) -> AssignmentPlan:
+        """Return what ``run`` would send now, and why, per device and in counts.
+
+        Nothing is sent and nothing is stored, also not *default*.
+
+        Args:
+            default: As for ``run``.
+
+        Raises:
+            StoreError: The store failed.
+        """
+        return drive(Assignment(self._token_name, self._policy).preview(default), self._perform)
 
     def assign(self, profile: EnrollmentProfile, serials: Iterable[str]) -> AssignReport:
         """Give *profile* to these devices, and keep it for them when the default is handed out.
@@ -96,7 +121,7 @@ class Assigner:
             AppleError: As for ``run``, like the others; the next ``run`` goes on with what is left.
             InvalidRequestError: *serials* is one text and not a list.
         """
-        return drive(Assignment(self._token_name).assign(profile, serials), self._perform)
+        return drive(Assignment(self._token_name, self._policy).assign(profile, serials), self._perform)
 
     def unassign(self, serials: Iterable[str]) -> AssignReport:
         """Take the profile from these devices; the next ``run`` gives them the default, if there is one.
@@ -112,14 +137,14 @@ class Assigner:
         Raises:
             AppleError: As for ``assign``.
         """
-        return drive(Assignment(self._token_name).unassign(serials), self._perform)
+        return drive(Assignment(self._token_name, self._policy).unassign(serials), self._perform)
 
     def devices_at_risk(self) -> Iterator[DeviceRecord]:
         """Iterate lazily over the Macs whose enrollment will fail; see ``devices_at_risk``."""
-        return devices_at_risk(self._store, self._token_name)
+        return devices_at_risk(self._store, self._token_name, self._policy)
 
     def count_devices_at_risk(self) -> int:
-        """Return how many Macs have no profile at Apple while the token has no default."""
+        """Return how many Macs have no profile at Apple, no rule and no default to get one from."""
         return sum(1 for _ in self.devices_at_risk())
 
 
@@ -129,6 +154,7 @@ class AsyncAssigner:
     Args:
         apple: An ``AsyncClient``; its ``token_name`` is the token.
         store: Where the token was added and its devices are.
+        policy: The rules; left out, every Mac follows the default.
         clock: Returns the time, UTC.
         progress: Called after each stored chunk, in the event loop.
     """
@@ -138,36 +164,44 @@ class AsyncAssigner:
         apple: AsyncCaller,
         store: Store,
         *,
+        policy: AssignmentPolicy = _NO_RULES,
         clock: Callable[[], datetime] = utc_now,
         progress: Callable[[Progress], None] | None = None,
     ) -> None:
         self._token_name = apple.token_name
         self._store = store
+        self._policy = policy
         self._perform = AsyncPerformer(apple, store, clock, progress)
 
     async def run(self, default: EnrollmentProfile | None = None) -> AssignReport:
         """Send what differs; see ``Assigner.run``."""
-        return await drive_async(Assignment(self._token_name).run(default), self._perform)
+        return await drive_async(Assignment(self._token_name, self._policy).run(default), self._perform)
+
+    async def preview(self, default: EnrollmentProfile | None = None) -> AssignmentPlan:
+        """Return what ``run`` would send now, and why; see ``Assigner.preview``."""
+        return await drive_async(Assignment(self._token_name, self._policy).preview(default), self._perform)
 
     async def assign(self, profile: EnrollmentProfile, serials: Iterable[str]) -> AssignReport:
         """Give *profile* to these devices; see ``Assigner.assign``."""
-        return await drive_async(Assignment(self._token_name).assign(profile, serials), self._perform)
+        return await drive_async(
+            Assignment(self._token_name, self._policy).assign(profile, serials), self._perform
+        )
 
     async def unassign(self, serials: Iterable[str]) -> AssignReport:
         """Take the profile from these devices; see ``Assigner.unassign``."""
-        return await drive_async(Assignment(self._token_name).unassign(serials), self._perform)
+        return await drive_async(Assignment(self._token_name, self._policy).unassign(serials), self._perform)
 
     async def devices_at_risk(self) -> AsyncIterator[DeviceRecord]:
         """Iterate lazily over the Macs whose enrollment will fail; see ``devices_at_risk``."""
-        records = devices_at_risk(self._store, self._token_name)
+        records = devices_at_risk(self._store, self._token_name, self._policy)
         while batch := await anyio.to_thread.run_sync(lambda: list(islice(records, _SLICE))):
             for record in batch:
                 yield record
 
     async def count_devices_at_risk(self) -> int:
-        """Return how many Macs have no profile at Apple while the token has no default."""
+        """Return how many Macs have no profile at Apple, no rule and no default to get one from."""
 
         def count() -> int:
-            return sum(1 for _ in devices_at_risk(self._store, self._token_name))
+            return sum(1 for _ in devices_at_risk(self._store, self._token_name, self._policy))
 
         return await anyio.to_thread.run_sync(count)

@@ -28,18 +28,21 @@ from pyade.core.device import Device, DeviceResult
 from pyade.core.flow import Flow, Now, ask
 from pyade.core.inventory import Attempt
 from pyade.core.profile import EnrollmentProfile
+from pyade.core.rules import AssignmentPolicy
 from pyade.errors import AppleError, BatchError, InvalidRequestError, NotFoundError, TransportError
 from pyade.storage.protocol import DefinedProfile, Store
 from pyade.sync.assign_report import AssignReport
-from pyade.sync.plan import UNDEFINED, AssignmentPlan, Definitions, earliest, plan_all, plan_by_hand
+from pyade.sync.choices import REMOVAL, Choice, Chooser, Definitions, by_hand
+from pyade.sync.plan import AssignmentPlan, earliest, plan_all, plan_by_hand
 from pyade.sync.steps import InStore, Progress, ProgressPhase, Tell
 
 
 class Assignment:
-    """One piece of work of an assigner: call one of ``run``, ``assign`` and ``unassign``, once."""
+    """One piece of work of an assigner: call one of its public methods, once."""
 
-    def __init__(self, token_name: str) -> None:
+    def __init__(self, token_name: str, policy: AssignmentPolicy) -> None:
         self._token_name = token_name
+        self._policy = policy
         self._results: dict[str, DeviceResult] = {}
         self._defined: list[str] = []
         self._notes: list[str] = []
@@ -48,18 +51,25 @@ class Assignment:
         self._next_due_at: datetime | None = None
 
     def run(self, default: EnrollmentProfile | None) -> Flow[AssignReport]:
-        """Give every Mac its own profile, else the default."""
+        """Give every Mac what was picked for it, else what the rules say, else the default."""
         started_at = yield from ask(Now())
         default = yield from ask(InStore(lambda store: _default(store, self._token_name, default)))
-        known = yield from self._default_definition(default)
-        wanted = None if default is None else known.profile_uuid if known is not None else UNDEFINED
-        plan = yield from ask(InStore(lambda store: plan_all(store, self._token_name, wanted, started_at)))
-        if default is not None and known is None and plan.groups.get(UNDEFINED):
-            known = yield from self._define(default, individual=False)
+        yield from self._keep_what_apple_does_not_see(default)
+        plan = yield from self._plan(default, started_at)
         self._total = plan.due
-        for uuid, serials in plan.groups.items():
-            yield from self._send(known.profile_uuid if known and uuid == UNDEFINED else uuid, serials)
+        for choice, serials in plan.batches():
+            uuid = choice.profile_uuid
+            if choice.profile is not None and not choice.is_defined:
+                uuid = (yield from self._define(choice.profile, individual=False)).profile_uuid
+            yield from self._send(uuid, serials)
         return (yield from self._report(plan, started_at))
+
+    def preview(self, default: EnrollmentProfile | None) -> Flow[AssignmentPlan]:
+        """Return what ``run`` would send now; nothing is sent and nothing is stored."""
+        now = yield from ask(Now())
+        if default is None:
+            default = yield from ask(InStore(lambda store: store.default_profile(self._token_name)))
+        return (yield from self._plan(default, now))
 
     def assign(self, profile: EnrollmentProfile, serials: Iterable[str]) -> Flow[AssignReport]:
         """Give *profile* to hand-picked devices."""
@@ -69,28 +79,33 @@ class Assignment:
         if defined is None and distinct:
             defined = yield from self._define(profile, individual=True)
         if defined is None:
-            return (yield from self._report(AssignmentPlan(groups={}), started_at))
-        return (yield from self._by_hand(defined.profile_uuid, distinct, started_at))
+            return (yield from self._report(AssignmentPlan(), started_at))
+        return (yield from self._by_hand(by_hand(defined), distinct, started_at))
 
     def unassign(self, serials: Iterable[str]) -> Flow[AssignReport]:
         """Take the profile from devices, which follow the default again from then on."""
         started_at = yield from ask(Now())
-        return (yield from self._by_hand(NO_PROFILE, _distinct(serials), started_at))
+        return (yield from self._by_hand(REMOVAL, _distinct(serials), started_at))
 
     # Profiles
 
     def _definitions(self) -> Flow[Definitions]:
         return (yield from ask(InStore(lambda store: Definitions(store.profiles(self._token_name)))))
 
-    def _default_definition(self, default: EnrollmentProfile | None) -> Flow[DefinedProfile | None]:
-        if default is None:
-            return None
-        known = (yield from self._definitions()).default(default)
-        if known is not None and known.profile != default:
-            # What differs is not part of Apple's JSON, so the id stays.
-            known = attrs.evolve(known, profile=default)
-            yield from self._remember(known)
-        return known
+    def _plan(self, default: EnrollmentProfile | None, now: datetime) -> Flow[AssignmentPlan]:
+        chooser = Chooser((yield from self._definitions()), self._policy, default)
+        return (yield from ask(InStore(lambda store: plan_all(store, self._token_name, chooser, now))))
+
+    def _keep_what_apple_does_not_see(self, default: EnrollmentProfile | None) -> Flow[None]:
+        """Store profiles that differ from what is stored only in what is no part of Apple's JSON."""
+        definitions = yield from self._definitions()
+        profiles = [rule.profile for rule in self._policy.rules]
+        seen = set()
+        for profile in profiles if default is None else [*profiles, default]:
+            known = definitions.shared(profile)
+            if known is not None and known.profile_uuid not in seen and known.profile != profile:
+                yield from self._remember(attrs.evolve(known, profile=profile))
+            seen.add(known and known.profile_uuid)
 
     def _define(self, profile: EnrollmentProfile, *, individual: bool) -> Flow[DefinedProfile]:
         answer = yield from ask(SendCall(calls.define_profile(definition(profile))))
@@ -112,12 +127,13 @@ class Assignment:
 
     # Devices
 
-    def _by_hand(self, uuid: str, serials: Sequence[str], started_at: datetime) -> Flow[AssignReport]:
+    def _by_hand(self, choice: Choice, serials: Sequence[str], started_at: datetime) -> Flow[AssignReport]:
         plan = yield from ask(
-            InStore(lambda store: plan_by_hand(store, self._token_name, uuid, serials, started_at))
+            InStore(lambda store: plan_by_hand(store, self._token_name, choice, serials, started_at))
         )
         self._total = plan.due
-        yield from self._send(uuid, plan.groups.get(uuid, ()))
+        for _, due in plan.batches():
+            yield from self._send(choice.profile_uuid, due)
         return (yield from self._report(plan, started_at))
 
     def _send(self, uuid: str, serials: Sequence[str]) -> Flow[None]:

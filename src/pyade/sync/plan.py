@@ -1,19 +1,13 @@
-"""Which device gets which profile, and what is to be sent for that: read from the store, nothing sent.
-
-Who chose a profile for a device is told by the ``profile_uuid`` alone: profiles for hand-picked devices are
-defined apart (``DefinedProfile.individual``). So the choice survives as long as Apple shows the id, and until
-then as long as the attempt is remembered.
-"""
+"""What is to be sent so that each device has what it should, and why: read from the store, nothing sent."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 
 import attrs
 
-from pyade.builders.dep_profile import digest
 from pyade.core.assignment import (
     NO_PROFILE,
     Reason,
@@ -21,81 +15,181 @@ from pyade.core.assignment import (
     is_reachable,
     needs_profile,
     outcome,
+    profile_of,
     waits_until,
 )
-from pyade.core.device import DeviceResult
+from pyade.core.device import DeviceResult, ProfileStatus
 from pyade.core.inventory import Attempt, DeviceRecord
+from pyade.core.problems import Problem, Severity
 from pyade.core.profile import EnrollmentProfile
-from pyade.storage.protocol import DefinedProfile, Store
+from pyade.storage.protocol import Store
+from pyade.sync.choices import Choice, Chooser, Definitions
+from pyade.sync.report import shown
 
 _SLICE = 1_000
 
-UNDEFINED = "(not defined at Apple yet)"
-"""In the place of the default's ``profile_uuid`` until it has one; equal to no id of Apple's."""
+
+@attrs.frozen(kw_only=True)
+class PlannedGroup:
+    """Devices that are to be sent for the same reason.
+
+    Attributes:
+        choice: What they should have, and who says so.
+        reason: Why that needs a request.
+        serials: Their serial numbers.
+    """
+
+    choice: Choice
+    reason: Reason
+    serials: Sequence[str] = attrs.field(repr=False, hash=False)
+
+    def __str__(self) -> str:
+        profile = self.choice.profile
+        what = "lose their profile" if profile is None else f"get {profile.name!r}"
+        return f"{len(self.serials):,} {what} ({self.choice.chosen_by}): they {self.reason}"
+
+
+@attrs.frozen(kw_only=True)
+class PlannedDevice:
+    """One device that is to be sent.
+
+    Attributes:
+        serial_number: Which one.
+        choice: What it should have, and who says so.
+        reason: Why that needs a request.
+    """
+
+    serial_number: str
+    choice: Choice
+    reason: Reason
 
 
 @attrs.frozen(kw_only=True)
 class AssignmentPlan:
-    """What is to be sent, and where every other device of the whole went.
+    """What is to be sent, and where every other device of the whole went; ``print`` shows the counts.
 
     Attributes:
-        groups: Serial numbers to send, by the ``profile_uuid`` to assign; ``NO_PROFILE`` for a removal.
-        reasons: How many of them for which reason.
+        groups: What is to be sent and why.
         satisfied: Devices that have what they should have.
         waiting: Devices that must be left alone until their time has come.
         unreachable: Devices that this server cannot reach, until Apple lists them again.
-        without_profile: Macs for which no profile is wanted: there is no default, and none was picked.
+        owned_elsewhere: Devices that were assigned to the server of another stored token since.
+        without_profile: Macs for which no profile is wanted: no rule matches, there is no default, and none
+            was picked.
         not_macs: Devices that are no Macs.
         released: Devices that Apple no longer lists, if they were named.
         next_due_at: When the first of the waiting ones may be tried, UTC.
+        warnings: What the change does not do.
     """
 
-    groups: Mapping[str, Sequence[str]]
-    reasons: Mapping[Reason, int] = attrs.field(factory=dict)
+    groups: tuple[PlannedGroup, ...] = ()
     satisfied: int = 0
     waiting: int = 0
     unreachable: int = 0
+    owned_elsewhere: int = 0
     without_profile: int = 0
     not_macs: int = 0
     released: int = 0
     next_due_at: datetime | None = None
+    warnings: tuple[Problem, ...] = ()
 
     @property
     def due(self) -> int:
         """How many devices are to be sent."""
-        return sum(map(len, self.groups.values()))
+        return sum(len(group.serials) for group in self.groups)
+
+    @property
+    def kept(self) -> int:
+        """How many devices are left as they are."""
+        return sum(count for count, _ in self._kept())
+
+    @property
+    def total(self) -> int:
+        """How many devices were looked at: what is to be sent and what is left as it is add up to it."""
+        return self.due + self.kept
+
+    @property
+    def reasons(self) -> Mapping[Reason, int]:
+        """How many devices are to be sent for which reason."""
+        reasons: Counter[Reason] = Counter()
+        for group in self.groups:
+            reasons[group.reason] += len(group.serials)
+        return reasons
+
+    def devices(self) -> Iterator[PlannedDevice]:
+        """Iterate over the devices that are to be sent, each with its reason."""
+        for group in self.groups:
+            for serial in group.serials:
+                yield PlannedDevice(serial_number=serial, choice=group.choice, reason=group.reason)
+
+    def batches(self) -> Iterator[tuple[Choice, Sequence[str]]]:
+        """Iterate over the profiles to assign, each once with all serial numbers; defined ones come first."""
+        batches: dict[str, tuple[Choice, list[str]]] = {}
+        for group in sorted(self.groups, key=lambda group: not group.choice.is_defined):
+            batches.setdefault(group.choice.profile_uuid, (group.choice, []))[1].extend(group.serials)
+        yield from batches.values()
+
+    def lines(self) -> Iterator[str]:
+        """Iterate over what is left as it is, in words, and the warnings."""
+        yield from (f"{count:,} {text}" for count, text in self._kept() if count)
+        yield from (f"warning: {warning}" for warning in self.warnings)
+
+    def _kept(self) -> tuple[tuple[int, str], ...]:
+        return (
+            (self.satisfied, "have it already"),
+            (self.waiting, "wait"),
+            (self.unreachable, "are not accessible"),
+            (self.owned_elsewhere, "were assigned to the server of another token since"),
+            (self.without_profile, "have no profile to get"),
+            (self.not_macs, "are no Macs"),
+            (self.released, "are released"),
+        )
+
+    def __str__(self) -> str:
+        lines = [f"{self.total:,} devices, {self.due:,} to send"]
+        lines.extend(f"  {line}" for line in (*map(str, self.groups), *self.lines()))
+        if self.next_due_at is not None:
+            lines.append(f"  next: from {shown(self.next_due_at)}")
+        return "\n".join(lines)
 
 
 class Planner:
     """Sorts records, one by one, into what is to be sent and what is not."""
 
-    def __init__(self, now: datetime) -> None:
+    def __init__(self, definitions: Definitions, now: datetime) -> None:
+        self._definitions = definitions
         self._now = now
-        self._groups: dict[str, list[str]] = {}
-        self._reasons: Counter[Reason] = Counter()
+        self._groups: dict[tuple[str, str, Reason], tuple[Choice, list[str]]] = {}
         self._counts: Counter[str] = Counter()
+        self._replaced: dict[tuple[str, str], tuple[Choice, Counter[bool]]] = {}
         self._next_due_at: datetime | None = None
 
-    def send(self, serial_number: str, wanted_uuid: str, reason: Reason) -> None:
-        """Put a device into the group of *wanted_uuid*."""
-        self._groups.setdefault(wanted_uuid, []).append(serial_number)
-        self._reasons[reason] += 1
+    def send(self, serial_number: str, choice: Choice, reason: Reason) -> None:
+        """Put a device among those to send."""
+        # Not by the choice itself: hashing a whole profile for each device takes seconds for a fleet.
+        key = (choice.profile_uuid, choice.chosen_by, reason)
+        self._groups.setdefault(key, (choice, []))[1].append(serial_number)
 
-    def sort(self, record: DeviceRecord, wanted_uuid: str | None) -> bool:
+    def leave(self, kind: str) -> None:
+        """Count a device that is left as it is, by the plan's attribute."""
+        self._counts[kind] += 1
+
+    def sort(self, record: DeviceRecord, choice: Choice | None) -> bool:
         """Put *record* where it belongs; True if it is due, or will be when its time has come."""
         if record.is_released or not record.device.is_mac:
-            self._counts["released" if record.is_released else "not_macs"] += 1
-        elif wanted_uuid is None:
-            self._counts["without_profile"] += 1
-        elif has_profile(record, wanted_uuid):
-            self._counts["satisfied"] += 1
+            self.leave("released" if record.is_released else "not_macs")
+        elif choice is None:
+            self.leave("without_profile")
+        elif has_profile(record, choice.profile_uuid):
+            self.leave("satisfied")
         elif not is_reachable(record):
-            self._counts["unreachable"] += 1
-        elif (reason := needs_profile(record, wanted_uuid, self._now)) is not None:
-            self.send(record.serial_number, wanted_uuid, reason)
+            self.leave("unreachable")
+        elif (reason := needs_profile(record, choice.profile_uuid, self._now)) is not None:
+            self.send(record.serial_number, choice, reason)
+            self._note_replaced(record, choice)
             return True
         else:
-            self._counts["waiting"] += 1
+            self.leave("waiting")
             self._next_due_at = earliest(self._next_due_at, waits_until(record, self._now))
             return True
         return False
@@ -103,90 +197,82 @@ class Planner:
     def plan(self) -> AssignmentPlan:
         """Return what was sorted so far."""
         return AssignmentPlan(
-            groups=self._groups, reasons=self._reasons, next_due_at=self._next_due_at, **self._counts
+            groups=tuple(
+                PlannedGroup(choice=choice, reason=reason, serials=serials)
+                for (_, _, reason), (choice, serials) in self._groups.items()
+            ),
+            next_due_at=self._next_due_at,
+            warnings=tuple(self._warnings()),
+            **self._counts,
+        )
+
+    def _note_replaced(self, record: DeviceRecord, choice: Choice) -> None:
+        before = profile_of(record)
+        if before != NO_PROFILE and choice.profile is not None:
+            fetched = record.device.profile_status == ProfileStatus.PUSHED
+            key = (before, choice.profile_uuid)
+            self._replaced.setdefault(key, (choice, Counter()))[1][fetched] += 1
+
+    def _warnings(self) -> Iterator[Problem]:
+        for (uuid, _), (choice, counts) in self._replaced.items():
+            before = self._definitions.by_uuid(uuid)
+            if before is not None and choice.profile is not None:
+                yield from _locked_change(before.profile, choice.profile, fetched=counts[True])
+
+
+def _locked_change(before: EnrollmentProfile, after: EnrollmentProfile, *, fetched: int) -> Iterator[Problem]:
+    """Tell what a change does not do to Macs that enrolled with a locked profile.
+
+    Source: specification, "Create an Apple enrollment profile", Locked enrollment: after a device enrolled,
+    it cannot be changed without wiping the device.
+    """
+    if not (before.locked or after.locked):
+        return
+    if settings := ", ".join(change.setting for change in before.diff(after).never_received):
+        one = fetched == 1
+        yield Problem(
+            "locked",
+            before.name,
+            f"Macs that enrolled with it keep it until they are wiped, so these changes of {after.name!r} do "
+            f"not reach them: {settings}; {fetched:,} of them {'has' if one else 'have'} fetched it",
+            "wipe the Macs that must have the change",
+            Severity.WARNING,
         )
 
 
-class Definitions:
-    """The profiles that were defined at Apple through one token."""
-
-    def __init__(self, defined: Iterable[DefinedProfile]) -> None:
-        self._newest_first = tuple(defined)[::-1]
-        self._by_uuid = {one.profile_uuid.casefold(): one for one in self._newest_first}
-        self._newest_uuids: dict[str, str] = {}
-
-    def following(self, now: datetime) -> datetime:
-        """Return *now*, or where a clock was moved back a later time: a new definition is the newest."""
-        if not self._newest_first:
-            return now
-        return max(now, self._newest_first[0].defined_at + timedelta.resolution)
-
-    def default(self, profile: EnrollmentProfile) -> DefinedProfile | None:
-        """Return the newest definition with what Macs would get from *profile* as the default."""
-        wanted = digest(profile)
-        return next((one for one in self._newest_first if not one.individual and one.digest == wanted), None)
-
-    def individual(self, profile: EnrollmentProfile) -> DefinedProfile | None:
-        """Return the newest definition of exactly *profile* for hand-picked devices."""
-        return next((one for one in self._newest_first if one.individual and one.profile == profile), None)
-
-    def by_uuid(self, profile_uuid: str | None) -> DefinedProfile | None:
-        """Return the definition with that id; None if it is none of ours."""
-        return self._by_uuid.get((profile_uuid or "").casefold())
-
-    def wanted(self, record: DeviceRecord, default_uuid: str | None) -> str | None:
-        """Return which profile *record* should have; None if nobody wants one for it.
-
-        The newest word counts: our last attempt, else what Apple shows, also for a profile that was removed
-        there.
-        """
-        attempt = record.attempt
-        if attempt is not None and attempt.profile_uuid == NO_PROFILE:
-            is_done = attempt.result == DeviceResult.SUCCESS
-            return default_uuid or (None if is_done else NO_PROFILE)
-        chosen = self.by_uuid(attempt.profile_uuid) if attempt is not None else None
-        chosen = chosen or self.by_uuid(record.device.profile_uuid)
-        if chosen is None or not chosen.individual:
-            return default_uuid
-        return self._newest_uuid(chosen)
-
-    def _newest_uuid(self, chosen: DefinedProfile) -> str:
-        """Return the id of the newest definition with the content of *chosen*, looked up once for each id."""
-        uuid = chosen.profile_uuid
-        if uuid not in self._newest_uuids:
-            self._newest_uuids[uuid] = (self.individual(chosen.profile) or chosen).profile_uuid
-        return self._newest_uuids[uuid]
-
-
-def plan_all(store: Store, token_name: str, default_uuid: str | None, now: datetime) -> AssignmentPlan:
-    """Return what to send so that every Mac has its own profile, else the default."""
-    definitions = Definitions(store.profiles(token_name))
-    planner = Planner(now)
+def plan_all(store: Store, token_name: str, chooser: Chooser, now: datetime) -> AssignmentPlan:
+    """Return what to send so that every Mac has what it should have."""
+    planner = Planner(chooser.definitions, now)
     for record in store.devices(token_name):
-        planner.sort(record, definitions.wanted(record, default_uuid))
+        planner.sort(record, chooser.choose(record) if record.device.is_mac else None)
     return planner.plan()
 
 
 def plan_by_hand(
-    store: Store, token_name: str, wanted_uuid: str, serials: Sequence[str], now: datetime
+    store: Store,
+    token_name: str,
+    choice: Choice,
+    serials: Sequence[str],
+    now: datetime,
 ) -> AssignmentPlan:
-    """Return what to send so that hand-picked devices have the wanted profile, or none for ``NO_PROFILE``.
+    """Return what to send so that hand-picked devices have what was chosen for them.
 
     What is wanted is stored first, so that the next run goes on where this one may be cut short.
     """
-    planner = Planner(now)
+    planner = Planner(Definitions(store.profiles(token_name)), now)
+    uuid = choice.profile_uuid
     intents: dict[str, Attempt] = {}
     unknown = dict.fromkeys(serials)
     for start in range(0, len(serials), _SLICE):
         for record in store.devices(token_name, serials=serials[start : start + _SLICE], released=None):
             del unknown[record.serial_number]
-            is_due = planner.sort(record, wanted_uuid)
+            is_due = planner.sort(record, choice)
             # Also a device without a profile may have one coming; that ends here.
-            has_one_coming = wanted_uuid == NO_PROFILE and bool(record.attempt or record.device.profile_uuid)
+            has_one_coming = uuid == NO_PROFILE and bool(record.attempt or record.device.profile_uuid)
             if is_due or (has_one_coming and not record.is_released and record.device.is_mac):
-                intents[record.serial_number] = _intent(record.attempt, wanted_uuid, now, is_due=is_due)
+                intents[record.serial_number] = _intent(record.attempt, uuid, now, is_due=is_due)
     for serial in unknown:
-        planner.send(serial, wanted_uuid, Reason.UNWANTED if wanted_uuid == NO_PROFILE else Reason.NO_PROFILE)
+        planner.send(serial, choice, Reason.UNWANTED if uuid == NO_PROFILE else Reason.NO_PROFILE)
     if intents:
         store.record_attempts(token_name, intents, now=now)
     return planner.plan()

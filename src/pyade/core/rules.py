@@ -1,0 +1,186 @@
+"""Which profile a Mac should get by what it is: ordered rules, then the token's default.
+
+The rules of this file, all pure:
+
+1. The first rule that matches decides; what no rule matches follows the token's default.
+2. All conditions of a rule must hold. Of the patterns of one condition any may match.
+3. A pattern is compared with the whole text, letter case does not count; ``*`` stands for any characters,
+   ``?`` for one. What Apple does not say about a Mac matches no pattern.
+4. A profile that was picked for a Mac by hand stands above the rules: they are not asked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+import attrs
+
+from pyade.core.device import Device
+from pyade.core.profile import EnrollmentProfile
+from pyade.errors import PolicyError
+
+_EXPECTED: Final = "a text or several are allowed, such as 'MacBook Air*'"
+
+
+def _patterns(value: str | Iterable[str]) -> tuple[str, ...]:
+    """Return the patterns of a condition; a single text is one."""
+    given: Any = (value,) if isinstance(value, str) else value
+    if not isinstance(given, Iterable):
+        raise PolicyError(f"pattern {given!r}: {_EXPECTED}")
+    patterns = tuple(given)
+    for pattern in patterns:
+        if not isinstance(pattern, str) or not pattern.strip():
+            raise PolicyError(f"pattern {pattern!r}: {_EXPECTED}")
+    return patterns
+
+
+@attrs.frozen(kw_only=True)
+class Rule:
+    """Conditions that a Mac must meet to get a profile; every condition that is given must hold.
+
+    Attributes:
+        profile: What a Mac gets that meets them.
+        name: Shown where the rule decided; "" shows the conditions instead.
+        model: Patterns for ``Device.model``, such as ``MacBook*``.
+        family: Patterns for Apple's product family. A Mac is ``Mac``, or unknown.
+        asset_tag: Patterns for the organization's own tag.
+        description: Patterns for ``Device.description``, such as ``*16GB*``.
+        order: Patterns for the number of the order with which the Mac was bought, see ``order_numbers`` of
+            ``AssignmentPolicy``.
+        predicate: True for the devices that the rule may match, besides the other conditions. It is called
+            often: it should depend on the device alone, and be fast.
+
+    Raises:
+        PolicyError: There is no condition, a pattern is no text, or no Mac can match.
+
+    Source: specification, "Assign an enrollment profile to devices"; which conditions there are is this
+    project's choice, Intune has a default profile and picking by hand.
+    """
+
+    profile: EnrollmentProfile
+    name: str = ""
+    model: tuple[str, ...] = attrs.field(default=(), converter=_patterns)
+    family: tuple[str, ...] = attrs.field(default=(), converter=_patterns)
+    asset_tag: tuple[str, ...] = attrs.field(default=(), converter=_patterns)
+    description: tuple[str, ...] = attrs.field(default=(), converter=_patterns)
+    order: tuple[str, ...] = attrs.field(default=(), converter=_patterns)
+    predicate: Callable[[Device], object] | None = None
+    _checks: tuple[tuple[str, re.Pattern[str]], ...] = attrs.field(init=False, eq=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        if not isinstance(self.profile, EnrollmentProfile):
+            raise PolicyError(
+                f"profile of {self.label!r} is {self.profile!r}: an EnrollmentProfile is allowed"
+            )
+        if self.predicate is not None and not callable(self.predicate):
+            raise PolicyError(f"predicate {self.predicate!r}: a function of a device is allowed")
+        if not self.conditions and self.predicate is None:
+            raise PolicyError(
+                f"the rule for profile {self.profile.name!r} has no condition and would match every Mac: "
+                "give one, or make the profile the token's default"
+            )
+        checks = tuple((name, _expression(patterns)) for name, patterns in self.conditions.items())
+        object.__setattr__(self, "_checks", checks)
+        if not all(pattern.fullmatch("Mac") for name, pattern in checks if name == "family"):
+            raise PolicyError(f"family {', '.join(self.family)}: no Mac can match, 'Mac' does")
+
+    @property
+    def conditions(self) -> Mapping[str, tuple[str, ...]]:
+        """The patterns by condition, without the conditions that were not given."""
+        found = {name: getattr(self, name) for name in _CONDITIONS}
+        return {name: patterns for name, patterns in found.items() if patterns}
+
+    @property
+    def label(self) -> str:
+        """The name, or the conditions in words where there is none."""
+        if self.name:
+            return self.name
+        words = [
+            f"{name.replace('_', ' ')} {' or '.join(patterns)}" for name, patterns in self.conditions.items()
+        ]
+        if self.predicate is not None:
+            words.append(getattr(self.predicate, "__name__", "own predicate"))
+        return " and ".join(words)
+
+    def matches(self, device: Device, *, order_number: str | None = None) -> bool:
+        """Return True if *device* meets every condition.
+
+        Args:
+            device: What Apple says about it.
+            order_number: With which order it was bought; None if nobody knows.
+        """
+        for name, pattern in self._checks:
+            value = order_number if name == "order" else getattr(device, _FIELDS.get(name, name))
+            if value is None or not pattern.fullmatch(value):
+                return False
+        return self.predicate is None or bool(self.predicate(device))
+
+    def __str__(self) -> str:
+        return f"{self.label}: {self.profile.name}"
+
+
+def _rules(value: Iterable[Rule]) -> tuple[Rule, ...]:
+    if isinstance(value, Rule) or not isinstance(value, Iterable):
+        raise PolicyError(f"rules {value!r}: a list of rules is allowed, in the order in which they count")
+    return tuple(value)
+
+
+@attrs.frozen
+class AssignmentPolicy:
+    """Ordered rules for the profile of a Mac; ``print`` shows them. Without rules, all follow the default.
+
+    Attributes:
+        rules: The first one that matches decides.
+        order_numbers: Serial number to order number, for rules with ``order``. Apple's device assignment
+            service does not tell it; Apple's Business API does, as ``orderNumber`` of a device.
+
+    Raises:
+        PolicyError: Something is no rule, a rule can never be reached because an earlier one has the same
+            conditions, two have the same name, or one asks for orders and ``order_numbers`` was not given.
+    """
+
+    rules: tuple[Rule, ...] = attrs.field(default=(), converter=_rules)
+    order_numbers: Mapping[str, str] | None = attrs.field(default=None, kw_only=True, repr=False, hash=False)
+
+    def __attrs_post_init__(self) -> None:
+        names: set[str] = set()
+        seen: dict[tuple[Any, ...], Rule] = {}
+        for rule in self.rules:
+            if not isinstance(rule, Rule):
+                raise PolicyError(f"rule {rule!r}: a Rule is allowed")
+            if rule.name and rule.name in names:
+                raise PolicyError(f"rule {rule.name!r} is there twice: give each a name of its own")
+            names.add(rule.name)
+            same = seen.setdefault((*map(_set, map(rule.conditions.get, _CONDITIONS)), rule.predicate), rule)
+            if same is not rule:
+                raise PolicyError(
+                    f"rule {str(rule)!r} is never reached: {str(same)!r} has the same conditions"
+                )
+            if rule.order and self.order_numbers is None:
+                raise PolicyError(f"rule {str(rule)!r} asks for orders: give order_numbers, by serial number")
+
+    def choose(self, device: Device) -> Rule | None:
+        """Return the rule that decides for *device*; None if it follows the token's default."""
+        order_number = (self.order_numbers or {}).get(device.serial_number)
+        return next((rule for rule in self.rules if rule.matches(device, order_number=order_number)), None)
+
+    def __str__(self) -> str:
+        lines = [f"{number}. {rule}" for number, rule in enumerate(self.rules, start=1)]
+        return "\n".join([*lines, "else: the token's default"])
+
+
+_CONDITIONS: Final = ("model", "family", "asset_tag", "description", "order")
+_FIELDS: Final = {"family": "device_family"}
+
+
+def _expression(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    """Return one expression for all *patterns*."""
+    words = {"*": ".*", "?": "."}
+    joined = "|".join("".join(words.get(c) or re.escape(c) for c in pattern) for pattern in patterns)
+    return re.compile(joined, re.IGNORECASE | re.DOTALL)
+
+
+def _set(patterns: tuple[str, ...] | None) -> frozenset[str]:
+    return frozenset(pattern.casefold() for pattern in patterns or ())

@@ -1,0 +1,147 @@
+"""Rules: the first one that matches decides, and one that can never decide is refused."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyade.core.device import Device, DeviceFamily
+from pyade.core.profile import EnrollmentProfile
+from pyade.core.rules import AssignmentPolicy, Rule
+from pyade.errors import PolicyError
+
+URL = "https://mdm.contoso.example/enroll"
+KIOSK = EnrollmentProfile(name="Kiosk", url=URL)
+LAB = EnrollmentProfile(name="Lab", url=URL)
+AIR = Device(
+    serial_number="S1",
+    model="MacBook Air",
+    description="MBA 13.6 MIDNIGHT/8C CPU/16GB",
+    asset_tag="LAB-017",
+    device_family=DeviceFamily.MAC,
+)
+BARE = Device(serial_number="S2")
+
+
+def is_midnight(device: Device) -> bool:
+    return "MIDNIGHT" in (device.description or "")
+
+
+MATCHES: dict[str, tuple[dict[str, Any], bool]] = {
+    "the whole text": ({"model": "MacBook Air"}, True),
+    "in any letter case": ({"model": "macbook AIR"}, True),
+    "not a part of it": ({"model": "MacBook"}, False),
+    "any characters": ({"model": "*air"}, True),
+    "one character": ({"asset_tag": "LAB-01?"}, True),
+    "one character, not two": ({"asset_tag": "LAB-0?"}, False),
+    "what means something elsewhere means itself": ({"description": "MBA 13.6 [A-Z]*"}, False),
+    "a dot is a dot": ({"description": "MBA 13?6*"}, True),
+    "any of several patterns": ({"model": ["iMac*", "MacBook*"]}, True),
+    "all conditions": ({"model": "MacBook*", "asset_tag": "LAB-*"}, True),
+    "one condition that fails": ({"model": "MacBook*", "asset_tag": "HQ-*"}, False),
+    "the family": ({"family": "Mac"}, True),
+    "the order": ({"order": "PO-7*"}, True),
+    "another order": ({"order": "PO-8*"}, False),
+    "an own predicate": ({"predicate": is_midnight}, True),
+    "an own predicate besides": ({"model": "iMac", "predicate": is_midnight}, False),
+    "an own predicate that says no": ({"predicate": lambda device: False}, False),
+}
+
+
+@pytest.mark.parametrize(("conditions", "expected"), MATCHES.values(), ids=MATCHES)
+def test_a_rule_matches_by_all_its_conditions(conditions: dict[str, Any], expected: bool) -> None:
+    assert Rule(profile=KIOSK, **conditions).matches(AIR, order_number="PO-77") is expected
+
+
+@pytest.mark.parametrize("condition", ["model", "family", "asset_tag", "description", "order"])
+def test_what_nobody_knows_matches_nothing(condition: str) -> None:
+    """Also where any text would do: a tag that is not there is no tag."""
+    conditions: dict[str, Any] = {condition: "*"}
+    assert not Rule(profile=KIOSK, **conditions).matches(BARE)
+
+
+def test_the_first_rule_that_matches_decides() -> None:
+    first, second = Rule(profile=LAB, asset_tag="LAB-*"), Rule(profile=KIOSK, model="MacBook*")
+    assert AssignmentPolicy([first, second]).choose(AIR) is first
+    assert AssignmentPolicy([second, first]).choose(AIR) is second
+    assert AssignmentPolicy([second, first]).choose(BARE) is None
+    assert AssignmentPolicy().choose(AIR) is None
+
+
+def test_orders_are_known_by_serial_number() -> None:
+    rule = Rule(profile=LAB, order="PO-77")
+    policy = AssignmentPolicy([rule], order_numbers={"S1": "po-77"})
+    assert (policy.choose(AIR), policy.choose(BARE)) == (rule, None)
+
+
+@given(st.text(max_size=20), st.integers(0, 20))
+def test_a_text_matches_itself_and_whatever_the_star_hides(text: str, at: int) -> None:
+    """Whatever characters Apple or an administrator puts there."""
+    device = Device(serial_number="S", asset_tag=f"x{text}")
+    literal = f"x{text}".replace("*", "?")
+    assert Rule(profile=KIOSK, asset_tag=literal).matches(device)
+    assert Rule(profile=KIOSK, asset_tag=literal[:at] + "*").matches(device)
+    assert not Rule(profile=KIOSK, asset_tag=literal + "?").matches(device)
+
+
+LAB_RULE = Rule(profile=LAB, asset_tag="LAB-*")
+MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
+    "no condition": (lambda: Rule(profile=KIOSK), "'Kiosk' has no condition"),
+    "an empty pattern": (lambda: Rule(profile=KIOSK, model=" "), "pattern ' '"),
+    "no text": (lambda: Rule(profile=KIOSK, model=7), "pattern 7"),  # type: ignore[arg-type]
+    "no text in a list": (lambda: Rule(profile=KIOSK, model=["a", 7]), "pattern 7"),  # type: ignore[list-item]
+    "no Mac": (lambda: Rule(profile=KIOSK, family=["iPad", "iPhone"]), "iPad, iPhone: no Mac can match"),
+    "no profile": (lambda: Rule(profile="Kiosk", model="*"), "'Kiosk': an EnrollmentProfile"),  # type: ignore[arg-type]
+    "no function": (lambda: Rule(profile=KIOSK, predicate="x"), "predicate 'x'"),  # type: ignore[arg-type]
+    "one rule": (lambda: AssignmentPolicy(LAB_RULE), "a list of rules"),  # type: ignore[arg-type]
+    "no rule": (lambda: AssignmentPolicy([KIOSK]), "a Rule is allowed"),  # type: ignore[list-item]
+    "never reached": (
+        lambda: AssignmentPolicy([Rule(profile=LAB, model="A"), Rule(profile=KIOSK, model="a")]),
+        "'model a: Kiosk' is never reached: 'model A: Lab'",
+    ),
+    "one name twice": (
+        lambda: AssignmentPolicy([Rule(profile=LAB, model=tag, name="Lab Macs") for tag in "AB"]),
+        "'Lab Macs' is there twice",
+    ),
+    "orders of nobody": (lambda: AssignmentPolicy([Rule(profile=LAB, order="1")]), "give order_numbers"),
+}
+
+
+@pytest.mark.parametrize(("make", "words"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_told_when_the_rule_is_made(make: Callable[[], object], words: str) -> None:
+    with pytest.raises(PolicyError) as mistake:
+        make()
+    assert words in str(mistake.value)
+
+
+def test_rules_with_predicates_differ_by_them() -> None:
+    rules = [Rule(profile=KIOSK, model="A", predicate=is_midnight), Rule(profile=LAB, model="A")]
+    assert len(AssignmentPolicy(rules).rules) == 2
+
+
+def test_a_policy_reads_like_a_list() -> None:
+    policy = AssignmentPolicy(
+        [
+            Rule(profile=LAB, asset_tag=["LAB-*", "L-*"], model="MacBook*"),
+            Rule(profile=KIOSK, name="Lobby", description="*24GB*"),
+            Rule(profile=KIOSK, predicate=is_midnight),
+        ]
+    )
+    assert str(policy).splitlines() == [
+        "1. model MacBook* and asset tag LAB-* or L-*: Lab",
+        "2. Lobby: Kiosk",
+        "3. is_midnight: Kiosk",
+        "else: the token's default",
+    ]
+
+
+def test_a_policy_survives_pickling() -> None:
+    policy = AssignmentPolicy([Rule(profile=LAB, model="MacBook*", predicate=is_midnight)])
+    again = pickle.loads(pickle.dumps(policy))
+    assert again == policy
+    assert again.choose(AIR) == policy.rules[0]
