@@ -3,8 +3,10 @@
 from pyade.sync.assign_report import AssignReport
 from pyade.sync.assigner import Assigner, AsyncAssigner, devices_at_risk
 from pyade.sync.choices import Choice
+from pyade.sync.board import Stage, TokenStanding
 from pyade.sync.plan import AssignmentPlan, PlannedDevice, PlannedGroup
 from pyade.sync.report import Ending, SyncReport
+from pyade.sync.scheduler import AsyncScheduler, Scheduler
 from pyade.sync.steps import Progress, ProgressPhase
 from pyade.sync.syncer import AsyncSyncer, Syncer
 
@@ -13,6 +15,7 @@ __all__ = [
     "Assigner",
     "AssignmentPlan",
     "AsyncAssigner",
+    "AsyncScheduler",
     "AsyncSyncer",
     "Choice",
     "Ending",
@@ -20,7 +23,10 @@ __all__ = [
     "PlannedGroup",
     "Progress",
     "ProgressPhase",
+    "Scheduler",
+    "Stage",
     "SyncReport",
     "Syncer",
+    "TokenStanding",
     "devices_at_risk",
 ]

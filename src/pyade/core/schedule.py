@@ -1,0 +1,190 @@
+"""What is due for a token, and when: pure, from the stored sync state and what a scheduler remembers.
+
+The rules of this file:
+
+1. The store decides. ``SyncPolicy`` says from when an automatic run is allowed; a scheduler only ever comes
+   later than that: by its jitter, by a back-off, or because the token is parked.
+2. What was never synced, and what a run left unfinished at its time limit, is due at once, without jitter.
+3. A token that needs a person is parked: it is tried again at the normal interval, with a sync, and not
+   sooner until it is another one in the store. Then a person has acted, and the distance of a request counts.
+4. After any other failure the token is left alone for a back-off that doubles up to a bound.
+5. Clocks are moved back: nothing that is remembered keeps a token waiting for longer than the longest wait.
+
+Source: specification, "Sync restrictions"; the limits themselves are in ``core.policy``.
+"""
+
+from __future__ import annotations
+
+import enum
+from datetime import datetime, timedelta
+
+import attrs
+
+from pyade.core.inventory import SyncState
+from pyade.core.policy import SyncPolicy, Trigger
+from pyade.errors import (
+    PolicyError,
+    TermsError,
+    TokenExpiredError,
+    TokenOwnerError,
+    TokenRejectedError,
+    TokenSupersededError,
+)
+
+PARKING_ERRORS = (TermsError, TokenExpiredError, TokenSupersededError, TokenRejectedError, TokenOwnerError)
+"""Errors after which only a person can help."""
+
+
+class Work(enum.StrEnum):
+    """What a scheduler does for a token: a sync, which an assignment follows, or an assignment alone."""
+
+    SYNC = "sync"
+    ASSIGN = "assign"
+
+
+def _not_negative(_instance: object, attribute: attrs.Attribute[timedelta], value: timedelta) -> None:
+    if value < timedelta(0):
+        raise PolicyError(f"{attribute.name} is {value}: zero or longer is allowed")
+
+
+def _positive(_instance: object, attribute: attrs.Attribute[timedelta], value: timedelta) -> None:
+    if value <= timedelta(0):
+        raise PolicyError(f"{attribute.name} is {value}: it must be longer than zero")
+
+
+@attrs.frozen(kw_only=True)
+class Pace:
+    """How a scheduler spreads and repeats its work.
+
+    Attributes:
+        jitter: Each interval is longer by a random part of this, so that tokens do not run together.
+        first_backoff: How long a token is left alone after a failure; doubled with each further one.
+        longest_backoff: The bound of that.
+        look_every: How often the store is looked at for tokens that are new, renewed or gone.
+    """
+
+    jitter: timedelta = attrs.field(default=timedelta(minutes=15), validator=_not_negative)
+    first_backoff: timedelta = attrs.field(default=timedelta(minutes=15), validator=_positive)
+    longest_backoff: timedelta = attrs.field(default=timedelta(hours=24), validator=_positive)
+    look_every: timedelta = attrs.field(default=timedelta(minutes=1), validator=_positive)
+
+    def backoff(self, failures: int) -> timedelta:
+        """Return how long to wait after so many failures in a row, 1 or more."""
+        # More than 20 doublings of a second are more than a day, and many more would overflow.
+        doubled: timedelta = self.first_backoff * (1 << min(failures - 1, 20))
+        return min(doubled, self.longest_backoff)
+
+
+@attrs.frozen(kw_only=True)
+class Standing:
+    """What a scheduler remembers of a token; lost with the process, which breaks no limit.
+
+    Attributes:
+        jitter: The part of ``Pace.jitter`` that is added this time, 0 to 1.
+        failures: Failures in a row.
+        not_before: Nothing for this token before then, UTC.
+        parked: Why the token needs a person; "" if it does not.
+        renewed: The token was changed in the store, and no run has used it yet.
+        assign_at: When an assignment is due, UTC; None if the next sync brings one.
+    """
+
+    jitter: float = 0.0
+    failures: int = 0
+    not_before: datetime | None = None
+    parked: str = ""
+    renewed: bool = False
+    assign_at: datetime | None = None
+
+    def succeeded(self, *, synced: bool, jitter: float, assign_at: datetime | None) -> Standing:
+        """Return the standing after work that ended without an error; an assignment leaves the rest due."""
+        if not synced:
+            return Standing(jitter=self.jitter, renewed=self.renewed, assign_at=assign_at)
+        return Standing(jitter=jitter, assign_at=assign_at)
+
+    def failed(self, error: Exception, work: Work, now: datetime, policy: SyncPolicy, pace: Pace) -> Standing:
+        """Return the standing after *error* in *work*: parked if a person must act, else with a back-off.
+
+        A failed assignment does not put off the next sync, and an assignment that was due, or was to follow
+        the sync, is due when the wait is over.
+        """
+        is_parked = isinstance(error, PARKING_ERRORS)
+        failures = 0 if is_parked else self.failures + 1
+        again_at = now + (policy.automatic_interval if is_parked else pace.backoff(failures))
+        return attrs.evolve(
+            self,
+            failures=failures,
+            not_before=again_at if work is Work.SYNC else self.not_before,
+            parked=reason_of(error) if is_parked else "",
+            renewed=self.renewed and not is_parked,
+            assign_at=again_at,
+        )
+
+    def replaced(self, *, assigns: bool, now: datetime) -> Standing:
+        """Return the standing of a token that was renewed in the store: as of a new one, for a request."""
+        return Standing(jitter=self.jitter, renewed=True, assign_at=now if assigns else None)
+
+
+@attrs.frozen(kw_only=True)
+class Due:
+    """What comes next for a token.
+
+    Attributes:
+        work: What.
+        at: From when, UTC; not before now.
+        automatic: False where a person's act is behind it, so that the distance of a request counts.
+    """
+
+    work: Work
+    at: datetime
+    automatic: bool = True
+
+
+def next_due(state: SyncState, standing: Standing, policy: SyncPolicy, pace: Pace, now: datetime) -> Due:
+    """Return what is due next for a token, and when.
+
+    Args:
+        state: Where the token's sync stands, from the store.
+        standing: What the scheduler remembers.
+        policy: The limits.
+        pace: How the scheduler spreads its work.
+        now: UTC.
+    """
+    trigger = Trigger.REQUESTED if standing.renewed else Trigger.AUTOMATIC
+    delay = timedelta(0) if standing.renewed else pace.jitter * standing.jitter
+    # Asking the policy about an earlier time makes every interval longer by the delay. What the state says
+    # must not lie ahead of that time, or it would count as written by a clock that was moved back.
+    moment = now - delay
+    if state.run_at is not None and moment < state.run_at <= now:
+        moment = state.run_at
+    allowed_at = policy.decide(state, moment, trigger=trigger).allowed_at
+    sync_at = now if allowed_at is None else max(allowed_at + delay, now)
+    blocked_until = _blocked_until(standing, policy, pace, now)
+    is_parked = bool(parked_reason(state, standing))
+    if standing.assign_at is not None and not is_parked:
+        assign_at = max(standing.assign_at, blocked_until)
+        if assign_at < sync_at:
+            return Due(work=Work.ASSIGN, at=assign_at, automatic=not standing.renewed)
+    return Due(work=Work.SYNC, at=max(sync_at, blocked_until), automatic=not standing.renewed)
+
+
+def parked_reason(state: SyncState, standing: Standing) -> str:
+    """Return why a token needs a person, also where another process found out; "" if it does not."""
+    if standing.parked or standing.renewed:
+        return standing.parked
+    name = state.last_error.partition(":")[0]
+    return state.last_error if name in _PARKING_NAMES else ""
+
+
+def reason_of(error: Exception) -> str:
+    """Return class and text of *error*, as the sync state keeps them."""
+    return f"{type(error).__name__}: {error}"
+
+
+def _blocked_until(standing: Standing, policy: SyncPolicy, pace: Pace, now: datetime) -> datetime:
+    if standing.not_before is None:
+        return now
+    longest = max(policy.automatic_interval, pace.longest_backoff)
+    return max(now, min(standing.not_before, now + longest))
+
+
+_PARKING_NAMES = frozenset(error.__name__ for error in PARKING_ERRORS)

@@ -1,0 +1,238 @@
+"""What a scheduler knows of its tokens: the part that both kinds of scheduler share."""
+
+from __future__ import annotations
+
+import enum
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import TypeAlias
+
+import attrs
+
+from pyade.core.inventory import SyncState
+from pyade.core.policy import SyncPolicy
+from pyade.core.schedule import Due, Pace, Standing, Work, next_due, parked_reason
+from pyade.core.token import Token
+from pyade.errors import PyadeError, StoreError, UnknownTokenError
+from pyade.storage.protocol import Store
+from pyade.sync.assign_report import AssignReport
+from pyade.sync.report import SyncReport
+
+log: logging.Logger = logging.getLogger(__name__)
+
+Report: TypeAlias = SyncReport | AssignReport
+"""What a piece of work returned."""
+
+
+class StopWorkError(BaseException):
+    """Raised in the progress callback to end a run after the page or chunk that was just committed."""
+
+
+class Stage(enum.StrEnum):
+    """Where a token stands: it waits for its time, is worked on, or needs a person."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    PARKED = "parked"
+
+
+@attrs.frozen(kw_only=True)
+class TokenStanding:
+    """One token of a scheduler; ``print`` shows it in a line.
+
+    Attributes:
+        token_name: The token.
+        stage: Where it stands.
+        work: What comes next, or is under way.
+        next_at: From when, UTC; the past while it waits for a free place.
+        reason: Why it is parked, or the error that ended the last run; "" if all is well.
+    """
+
+    token_name: str
+    stage: Stage
+    work: Work
+    next_at: datetime
+    reason: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.token_name}: {self.stage}, {self.work} from {self.next_at:%Y-%m-%d %H:%M:%S} UTC"
+        return f"{text} ({self.reason})" if self.reason else text
+
+
+@attrs.frozen(kw_only=True)
+class Job:
+    """A piece of work whose time has come."""
+
+    token: Token
+    due: Due
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """What became of a job.
+
+    Attributes:
+        reports: Of the sync, of the assignment, or both.
+        error: What ended it.
+        stopped: It was ended by the stop of the scheduler.
+    """
+
+    reports: tuple[Report, ...] = ()
+    error: Exception | None = None
+    stopped: bool = False
+
+
+@attrs.define
+class _Entry:
+    token: Token
+    standing: Standing
+    running: Due | None = None
+
+
+class Board:
+    """Reads what is due from the store, and remembers what came of it. Safe for several threads."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        policy: SyncPolicy,
+        pace: Pace,
+        clock: Callable[[], datetime],
+        random: Callable[[], float],
+        assigns: bool,
+    ) -> None:
+        self._store = store
+        self._policy = policy
+        self._pace = pace
+        self._clock = clock
+        self._random = random
+        self._assigns = assigns
+        self._lock = threading.Lock()
+        self._entries: dict[str, _Entry] = {}
+
+    def take(self, places: int) -> tuple[list[Job], float]:
+        """Return at most *places* jobs that are due, the longest waiting first, and mark them as running.
+
+        Returns:
+            The jobs, and the seconds after which to look again if nothing ends before.
+        """
+        now = self._clock()
+        try:
+            states = self._read(now)
+        except StoreError as error:
+            log.warning("the store cannot be read: %s", error)
+            return [], self._pace.look_every.total_seconds()
+        with self._lock:
+            idle = [
+                (self._next(name, state, now), self._entries[name])
+                for name, state in states.items()
+                if name in self._entries and self._entries[name].running is None
+            ]
+            idle.sort(key=lambda pair: (pair[0].at, pair[1].token.name))
+            due = [(work, entry) for work, entry in idle if work.at <= now][:places]
+            for work, entry in due:
+                entry.running = work
+            waiting = (work.at - now for work, _ in idle[len(due) :] if work.at > now)
+            pause = min((*waiting, self._pace.look_every))
+        return [Job(token=entry.token, due=work) for work, entry in due], pause.total_seconds()
+
+    def finish(self, job: Job, outcome: Outcome) -> None:
+        """Take note of what became of *job*."""
+        now = self._clock()
+        name, error = job.token.name, outcome.error
+        if error is not None and not isinstance(error, UnknownTokenError):
+            # The text of an error that is not ours may hold anything.
+            text = str(error) if isinstance(error, PyadeError) else ""
+            log.warning("%s: %s failed: %s %s", name, job.due.work, type(error).__name__, text)
+        with self._lock:
+            entry = self._entries.get(name)
+            if entry is None:
+                return
+            entry.running = None
+            is_outdated = secrets_of(job.token) != secrets_of(entry.token)
+            if outcome.stopped or is_outdated:
+                return
+            before = entry.standing
+            if outcome.reports or error is None:
+                entry.standing = self._after(before, outcome.reports, now)
+            if error is not None:
+                work = Work.ASSIGN if outcome.reports else job.due.work
+                entry.standing = entry.standing.failed(error, work, now, self._policy, self._pace)
+            if not self._assigns:
+                entry.standing = attrs.evolve(entry.standing, assign_at=None)
+            if entry.standing.parked and not before.parked:
+                log.warning("%s: parked, a person must act: %s", name, entry.standing.parked)
+            elif before.parked and not entry.standing.parked:
+                log.info("%s: no longer parked", name)
+
+    def status(self) -> tuple[TokenStanding, ...]:
+        """Return where each token of the store stands, by name."""
+        now = self._clock()
+        states = self._read(now)
+        with self._lock:
+            return tuple(
+                self._standing(name, state, now) for name, state in states.items() if name in self._entries
+            )
+
+    def _standing(self, name: str, state: SyncState, now: datetime) -> TokenStanding:
+        entry = self._entries[name]
+        due = entry.running or self._next(name, state, now)
+        parked = parked_reason(state, entry.standing)
+        stage = Stage.RUNNING if entry.running else Stage.PARKED if parked else Stage.WAITING
+        reason = parked or state.last_error
+        return TokenStanding(token_name=name, stage=stage, work=due.work, next_at=due.at, reason=reason)
+
+    def _next(self, name: str, state: SyncState, now: datetime) -> Due:
+        return next_due(state, self._entries[name].standing, self._policy, self._pace, now)
+
+    def _after(self, before: Standing, reports: tuple[Report, ...], now: datetime) -> Standing:
+        """Return the standing after work without an error, which may be that another worker has the token."""
+        assign_at = before.assign_at
+        synced = False
+        for report in reports:
+            if isinstance(report, AssignReport):
+                assign_at = _later(report.next_due_at, now, self._pace)
+            elif not report.action.sends_requests:
+                # Whatever the store said when it was asked: not again in the same breath.
+                again_at = max(report.allowed_at or now, now + self._pace.look_every)
+                return attrs.evolve(before, not_before=again_at)
+            else:
+                synced = True
+        return before.succeeded(synced=synced, jitter=self._random(), assign_at=assign_at)
+
+    def _read(self, now: datetime) -> Mapping[str, SyncState]:
+        """Return the sync states of the tokens in the store, and take note of new, renewed and lost ones."""
+        tokens = self._store.tokens()
+        with self._lock:
+            for name in self._entries.keys() - {token.name for token in tokens}:
+                if self._entries[name].running is None:
+                    del self._entries[name]
+            for token in tokens:
+                entry = self._entries.get(token.name)
+                if entry is None:
+                    standing = Standing(jitter=self._random(), assign_at=now if self._assigns else None)
+                    self._entries[token.name] = _Entry(token, standing)
+                elif entry.token != token:
+                    if secrets_of(entry.token) != secrets_of(token):
+                        entry.standing = entry.standing.replaced(assigns=self._assigns, now=now)
+                    entry.token = token
+        states: dict[str, SyncState] = {}
+        for token in tokens:
+            try:
+                states[token.name] = self._store.sync_state(token.name)
+            except UnknownTokenError:
+                log.debug("%s: removed meanwhile", token.name)
+        return states
+
+
+def secrets_of(token: Token) -> tuple[str, ...]:
+    """Return what changes when a token is renewed."""
+    return token.consumer_key, token.consumer_secret, token.access_token, token.access_secret
+
+
+def _later(at: datetime | None, now: datetime, pace: Pace) -> datetime | None:
+    # What is due again at once, such as an outcome that is not known, is not tried in the same breath.
+    return None if at is None else max(at, now + pace.first_backoff)
