@@ -317,3 +317,55 @@ def test_automatic_runs_that_come_to_an_end_are_a_day_apart(steps: list[tuple[in
         world.ask(Trigger.AUTOMATIC, False, "done" if succeeds else "error")
     times = [at for at, *_ in world.starts]
     assert all(b - a >= DAY for a, b in pairwise(times))
+
+
+DIED = attrs.evolve(IDLE, running_since=T0 + WEEK, run_at=T0 + WEEK, succeeded_at=T0)
+
+
+@pytest.mark.parametrize("trigger", list(Trigger))
+def test_whoever_holds_the_lease_continues_a_run_that_died(trigger: Trigger) -> None:
+    """At once, as the same run, and not as the full sync that is due meanwhile."""
+    now = T0 + WEEK + SECOND
+    without = POLICY.decide(DIED, now, trigger=trigger)
+    assert (without.action, without.allowed_at) == (SyncAction.RUNNING, T0 + WEEK + MINUTES_15)
+    decision = POLICY.decide(DIED, now, trigger=trigger, has_lease=True)
+    assert (decision.action, decision.running_since) == (SyncAction.DELTA, T0 + WEEK)
+    listing = attrs.evolve(LISTING, running_since=T0)
+    assert POLICY.decide(listing, T0 + SECOND, has_lease=True).action is SyncAction.RESUME_FULL
+
+
+def test_a_run_that_died_longer_ago_than_the_time_limit_is_not_continued() -> None:
+    decision = POLICY.decide(DIED, T0 + WEEK + MINUTES_15, has_lease=True)
+    assert (decision.action, decision.running_since) == (SyncAction.DELTA, None)
+    automatic = POLICY.decide(
+        DIED, T0 + WEEK + MINUTES_15, trigger=Trigger.AUTOMATIC, full=True, has_lease=True
+    )
+    assert automatic.action is SyncAction.FULL
+
+
+def test_a_lease_shortens_no_other_wait() -> None:
+    assert POLICY.decide(IDLE, T0 + SECOND, has_lease=True).action is SyncAction.WAIT
+    lost = attrs.evolve(LOST, running_since=T0, recovery_at=T0)
+    assert POLICY.decide(lost, T0 + SECOND, has_lease=True).action is SyncAction.WAIT
+    died_listing = attrs.evolve(IDLE, running_since=T0)
+    assert POLICY.decide(died_listing, T0 + SECOND, full=True, has_lease=True).action is SyncAction.WAIT
+
+
+def test_a_complete_list_that_released_nothing_is_resumed_until_a_full_sync_is_due() -> None:
+    held = attrs.evolve(IDLE, listing_since=T0)
+    assert POLICY.decide(held, T0 + WEEK - SECOND).action is SyncAction.RESUME_FULL
+    assert POLICY.decide(held, T0 + WEEK).action is SyncAction.FULL
+
+
+@pytest.mark.parametrize(
+    ("unlisted", "fleet", "allowed"),
+    [(0, 0, True), (19, 19, True), (20, 20, False), (20, 200, True), (21, 200, False), (100, 1_000, True)],
+)
+def test_a_release_is_believed_up_to_a_share_or_a_few(unlisted: int, fleet: int, allowed: bool) -> None:
+    assert POLICY.may_release(unlisted, fleet) is allowed
+
+
+@pytest.mark.parametrize("share", [-0.1, 10])
+def test_a_share_is_a_part_of_one(share: float) -> None:
+    with pytest.raises(PolicyError, match="max_release_share"):
+        SyncPolicy(max_release_share=share)

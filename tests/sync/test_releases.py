@@ -1,0 +1,113 @@
+"""A list that is too short to be believed, and what was released long ago."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pyade.core.policy import SyncAction, SyncPolicy
+from pyade.sync import Ending
+
+if TYPE_CHECKING:
+    from tests.sync.conftest import World
+
+FETCH, SYNC = "POST /server/devices", "POST /devices/sync"
+
+
+def shrink(world: World, fleet: int, gone: int) -> list[str]:
+    """Bring *fleet* devices in, and let Apple silently list *gone* fewer a week later."""
+    serials = list(world.apple.add_devices(fleet, server="hq"))
+    assert world.sync().is_complete
+    world.later(days=7)
+    world.apple.unassign(serials[:gone], announce=False)
+    return serials[:gone]
+
+
+@pytest.mark.parametrize(("fleet", "gone", "held"), [(200, 20, False), (190, 20, True), (19, 19, False)])
+def test_a_release_is_held_back_above_both_bounds_only(
+    world: World, fleet: int, gone: int, held: bool
+) -> None:
+    """More than 10 % of the fleet, and at least 20 devices."""
+    shrink(world, fleet, gone)
+    report = world.sync(full=True)
+    assert (report.ending is Ending.RELEASE_HELD) is held
+    assert report.changes.released == (0 if held else gone)
+
+
+def test_a_release_that_is_held_back_keeps_its_place_until_it_is_forced(world: World) -> None:
+    gone = shrink(world, 100, 40)
+    world.apple.clear_requests()
+    report = world.sync(full=True)
+    assert (report.action, report.ending) == (SyncAction.FULL, Ending.RELEASE_HELD)
+    assert (report.held_back, report.is_complete, report.continues) == (40, False, False)
+    assert "40 of 100 devices are not in Apple's list: none was released" in str(report)
+    assert "force=True" in str(report)
+    assert "force=True" in world.state.last_error
+    assert len(world.listed()) == 100
+    assert world.requests(SYNC) == 0
+    again = world.later(minutes=15).sync(automatic=False)
+    assert (again.action, again.ending, again.held_back) == (SyncAction.RESUME_FULL, Ending.RELEASE_HELD, 40)
+    assert world.sync(force=True).action is SyncAction.WAIT
+    forced = world.later(minutes=15).sync(force=True)
+    assert (forced.action, forced.changes.released, forced.is_complete) == (SyncAction.RESUME_FULL, 40, True)
+    assert world.requests(FETCH) == 1
+    assert world.record(gone[0]).is_released
+    assert world.listed() == world.at_apple()
+
+
+def test_a_list_that_nobody_forced_is_asked_for_again_when_a_full_sync_is_due(world: World) -> None:
+    """A short answer of Apple's heals by itself."""
+    gone = shrink(world, 100, 40)
+    full_sync_at = world.clock()
+    assert world.sync(full=True).ending is Ending.RELEASE_HELD
+    world.apple.assign("hq", gone)
+    report = world.later(days=6).sync(automatic=True)
+    assert report.ending is Ending.RELEASE_HELD
+    assert world.state.full_sync_at == full_sync_at
+    report = world.later(days=1).sync(automatic=True)
+    assert (report.action, report.is_complete, report.changes.released) == (SyncAction.FULL, True, 0)
+    assert world.listed() == world.at_apple()
+
+
+def test_what_came_back_after_the_list_survives_a_forced_release(world: World) -> None:
+    gone = shrink(world, 100, 40)
+    assert world.sync(full=True).ending is Ending.RELEASE_HELD
+    world.later(minutes=15)
+    world.apple.assign("hq", gone[:10])
+    report = world.sync(force=True)
+    assert (report.changes.released, report.changes.returned) == (40, 10)
+    assert world.listed() == world.at_apple()
+
+
+def test_force_skips_no_other_limit(world: World) -> None:
+    world.sync()
+    assert world.sync(force=True).action is SyncAction.WAIT
+    assert world.later(days=1).sync(full=True, force=True).action is SyncAction.WAIT
+
+
+def test_the_bounds_belong_to_the_policy(world: World) -> None:
+    world.policy = SyncPolicy(max_release_share=0.5, min_release_count=1)
+    shrink(world, 4, 2)
+    assert world.sync(full=True).changes.released == 2
+    world.policy = SyncPolicy(max_release_share=0, min_release_count=1)
+    world.later(days=7)
+    world.apple.unassign(list(world.at_apple())[:1], announce=False)
+    assert world.sync(full=True).held_back == 1
+
+
+def test_released_devices_are_forgotten_after_thirty_days(world: World) -> None:
+    kept, gone = world.apple.add_devices(2, server="hq")
+    world.sync()
+    world.apple.unassign([gone])
+    world.later(hours=1).sync()
+    released_at = world.record(gone).released_at
+    assert released_at is not None
+    assert world.later(days=29).sync().purged == 0
+    assert world.record(gone).is_released
+    report = world.later(days=1).sync()
+    assert (world.clock() - released_at, report.purged) == (timedelta(days=30), 1)
+    assert "1 device released 30 days ago or earlier: forgotten" in str(report)
+    assert world.store.device("hq", gone) is None
+    assert world.listed().keys() == {kept}
