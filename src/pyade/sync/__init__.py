@@ -2,8 +2,8 @@
 
 from pyade.sync.assign_report import AssignReport
 from pyade.sync.assigner import Assigner, AsyncAssigner, devices_at_risk
-from pyade.sync.choices import Choice
 from pyade.sync.board import Stage, TokenStanding
+from pyade.sync.choices import Choice
 from pyade.sync.plan import AssignmentPlan, PlannedDevice, PlannedGroup
 from pyade.sync.report import Ending, SyncReport
 from pyade.sync.scheduler import AsyncScheduler, Scheduler
