@@ -42,7 +42,7 @@ class TestSQLiteStoreInMemory(StoreContract):
 
 class TestPostgresStore(StoreContract):
     @pytest.fixture
-    def make_store(self, postgres: PostgresPlace) -> Callable[[], Store]:
+    def make_store(self, postgres: PostgresPlace, clock: FrozenClock) -> Callable[[], Store]:
         from pyade.storage import PostgresStore
 
-        return lambda: PostgresStore(postgres.dsn, schema=postgres.schema)
+        return lambda: PostgresStore(postgres.dsn, schema=postgres.schema, clock=clock)
