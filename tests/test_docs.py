@@ -22,6 +22,7 @@ PAGES = [
     "docs/index.md",
     "docs/quickstart.md",
     "docs/guide.md",
+    "docs/sync.md",
     "docs/testing.md",
     "docs/errors.md",
 ]
