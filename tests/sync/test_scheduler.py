@@ -17,6 +17,7 @@ import attrs
 import pytest
 
 from pyade.apple.client import AsyncClient, Client
+from pyade.core.events import Event, EventKind
 from pyade.core.policy import SyncAction, SyncPolicy
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.schedule import Pace, Work
@@ -152,6 +153,9 @@ class House:
         ]
         return pages[:1] + [b for a, b in pairwise(pages) if b - a > timedelta(minutes=5)]
 
+    def token_events(self) -> list[Event]:
+        return [event for event in self.store.events(limit=10_000) if event.serial_number is None]
+
     def standing(self, name: str) -> TokenStanding:
         return next(one for one in self.look if one.token_name == name)
 
@@ -217,6 +221,9 @@ def test_a_token_that_needs_a_person_is_parked_and_does_not_disturb_others(
     parked = house.standing("a")
     assert parked.stage is Stage.PARKED
     assert error in parked.reason
+    (event,) = house.token_events()
+    assert (event.kind, event.token_name) == (EventKind.TOKEN_PARKED, "a")
+    assert error in event.details["reason"]
     assert error in str(parked)
     sessions = [r.at for r in house.apple.requests if r.status in (401, 403)]
     days = {at.date() for at in sessions}
@@ -241,6 +248,8 @@ def test_an_expired_token_is_parked_and_a_renewed_one_goes_on_within_minutes(hou
     assert len(house.syncs("a")) == before + 1
     assert house.starts("a")[-1] - renewed_at <= PACE.look_every
     assert house.standing("a").stage is Stage.WAITING
+    kinds = [event.kind for event in house.token_events()]
+    assert kinds == [EventKind.TOKEN_PARKED, EventKind.TOKEN_RESUMED]
 
 
 def test_tokens_may_come_and_go_while_it_works(house: House) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import enum
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TypeAlias
 
 import attrs
 
+from pyade.core.events import EventKind
 from pyade.core.inventory import SyncState
 from pyade.core.policy import SyncPolicy
 from pyade.core.schedule import Due, Pace, Standing, Work, next_due, parked_reason
@@ -89,6 +90,8 @@ class _Entry:
     token: Token
     standing: Standing
     running: Due | None = None
+    # As the last event said; it outlasts failures of another kind.
+    parked: str = ""
 
 
 class Board:
@@ -135,6 +138,8 @@ class Board:
             due = [(work, entry) for work, entry in idle if work.at <= now][:places]
             for work, entry in due:
                 entry.running = work
+                stale = attrs.evolve(entry.standing, renewed=False)
+                entry.parked = parked_reason(states[entry.token.name], stale) or entry.parked
             waiting = (work.at - now for work, _ in idle[len(due) :] if work.at > now)
             pause = min((*waiting, self._pace.look_every))
         return [Job(token=entry.token, due=work) for work, entry in due], pause.total_seconds()
@@ -163,10 +168,12 @@ class Board:
                 entry.standing = entry.standing.failed(error, work, now, self._policy, self._pace)
             if not self._assigns:
                 entry.standing = attrs.evolve(entry.standing, assign_at=None)
-            if entry.standing.parked and not before.parked:
-                log.warning("%s: parked, a person must act: %s", name, entry.standing.parked)
-            elif before.parked and not entry.standing.parked:
-                log.info("%s: no longer parked", name)
+            was, entry.parked = entry.parked, entry.standing.parked or entry.parked
+            if is_resumed := bool(was) and error is None and goes_on(outcome.reports):
+                entry.parked = ""
+            is_changed = is_resumed or bool(was) != bool(entry.parked)
+        if is_changed:
+            self._announce(name, entry.parked, now)
 
     def status(self) -> tuple[TokenStanding, ...]:
         """Return where each token of the store stands, by name."""
@@ -176,6 +183,18 @@ class Board:
             return tuple(
                 self._standing(name, state, now) for name, state in states.items() if name in self._entries
             )
+
+    def _announce(self, name: str, parked: str, now: datetime) -> None:
+        if parked:
+            log.warning("%s: parked, a person must act: %s", name, parked)
+            kind, details = EventKind.TOKEN_PARKED, {"reason": parked}
+        else:
+            log.info("%s: no longer parked", name)
+            kind, details = EventKind.TOKEN_RESUMED, {}
+        try:
+            self._store.add_event(name, kind, now=now, details=details)
+        except StoreError as error:
+            log.warning("%s: %s could not be stored: %s", name, kind, error)
 
     def _standing(self, name: str, state: SyncState, now: datetime) -> TokenStanding:
         entry = self._entries[name]
@@ -226,6 +245,11 @@ class Board:
             except UnknownTokenError:
                 log.debug("%s: removed meanwhile", token.name)
         return states
+
+
+def goes_on(reports: Sequence[Report]) -> bool:
+    """Return True unless another worker, or the policy, kept the sync away."""
+    return all(isinstance(report, AssignReport) or report.action.sends_requests for report in reports)
 
 
 def secrets_of(token: Token) -> tuple[str, ...]:

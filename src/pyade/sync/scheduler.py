@@ -33,7 +33,7 @@ from pyade.errors import PolicyError
 from pyade.storage.protocol import Store
 from pyade.sync.assign_report import AssignReport
 from pyade.sync.assigner import Assigner, AsyncAssigner
-from pyade.sync.board import Board, Job, Outcome, Report, StopWorkError, TokenStanding
+from pyade.sync.board import Board, Job, Outcome, Report, StopWorkError, TokenStanding, goes_on
 from pyade.sync.steps import Progress
 from pyade.sync.syncer import AsyncSyncer, Syncer
 
@@ -245,7 +245,8 @@ class AsyncScheduler:
         try:
             outcome = await self._work(job, stop)
         finally:
-            self._board.finish(job, outcome)
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(self._board.finish, job, outcome)
             self._running -= 1
             self._ended.set()
 
@@ -282,11 +283,6 @@ class AsyncScheduler:
         if callable(self._assign):
             return self._assign(client, tell)
         return AsyncAssigner(client, self._store, clock=self._clock, progress=tell)
-
-
-def goes_on(reports: list[Report]) -> bool:
-    """Return True if an assignment follows: not where another worker, or the policy, kept the sync away."""
-    return all(isinstance(report, AssignReport) or report.action.sends_requests for report in reports)
 
 
 def _checked(max_concurrent: int) -> int:
