@@ -1,9 +1,10 @@
-"""Secrets in the file of a SQLite store: encrypted with the caller's keys, which rotate."""
+"""Secrets in SQLite and PostgreSQL: encrypted with the keys of the caller, which rotate."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,6 +13,9 @@ from pyade.storage import SQLiteStore
 from pyade.storage.secrets import SecretBox
 from pyade.testing.contract.encryption import EncryptionContract, OpenStore
 from pyade.testing.contract.examples import example_token
+
+if TYPE_CHECKING:
+    from tests.conftest import PostgresPlace
 
 
 class TestSQLiteStore(EncryptionContract):
@@ -54,3 +58,29 @@ def test_a_store_in_memory_rotates_too() -> None:
         store.add_token(example_token())
         store.rotate_keys()
         assert store.token("hq") == example_token()
+
+
+class TestPostgresStore(EncryptionContract):
+    @pytest.fixture
+    def open_store(self, postgres: PostgresPlace) -> OpenStore:
+        from pyade.storage import PostgresStore
+
+        return lambda keys: PostgresStore(postgres.dsn, schema=postgres.schema, keys=keys)
+
+    @pytest.fixture
+    def raw(self, postgres: PostgresPlace) -> Callable[[], bytes]:
+        import psycopg
+        from psycopg import sql
+
+        def read() -> bytes:
+            with psycopg.connect(postgres.dsn) as connection:
+                tables = [
+                    sql.SQL("SELECT * FROM {}.{}").format(
+                        sql.Identifier(postgres.schema), sql.Identifier(name)
+                    )
+                    for name in ("token", "secret")
+                ]
+                rows = [row for table in tables for row in connection.execute(table, binary=True)]
+            return b"".join(value for row in rows for value in row if isinstance(value, bytes))
+
+        return read

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import chain, islice
+from typing import TypeVar
 
 from pyade.core.events import Event, EventBatch, split_id
 from pyade.errors import StoreError
+
+RowId = TypeVar("RowId", int, str)
 
 
 def position_number(after: str | None) -> tuple[int, int]:
@@ -27,12 +30,12 @@ def position_number(after: str | None) -> tuple[int, int]:
     return int(row_id), index
 
 
-def read(rows: Iterable[tuple[int, EventBatch]], after: tuple[int, int], limit: int) -> tuple[Event, ...]:
+def read(rows: Iterable[tuple[RowId, EventBatch]], after: tuple[RowId, int], limit: int) -> tuple[Event, ...]:
     """Return at most *limit* events of *rows* that come after a position.
 
     Args:
-        rows: In their order, from the row of the position on.
-        after: As ``position_number`` returns it.
+        rows: What the store calls each row, in their order from the row of the position on.
+        after: The row and the index in it that were read last, as ``position_number`` returns them.
         limit: At least 1.
 
     Raises:

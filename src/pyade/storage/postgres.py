@@ -17,9 +17,8 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, LiteralString, Self
 
-import attrs
-
 from pyade.core.device import Device
+from pyade.core.events import EventKind, attempt_groups, change_groups
 from pyade.core.inventory import (
     PURGE_AFTER,
     Attempt,
@@ -39,31 +38,20 @@ from pyade.core.inventory import (
 from pyade.core.lease import LEASE_SECONDS, Lease
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.token import Token
-from pyade.errors import DuplicateTokenError, UnknownTokenError
+from pyade.errors import DuplicateTokenError
 from pyade.storage import documents, postgres_leases
 from pyade.storage.postgres_connections import Pool, Session
+from pyade.storage.postgres_outbox import PostgresOutbox, emit
 from pyade.storage.postgres_schema import migrate
+from pyade.storage.postgres_tokens import TokenRow, decode_state, id_of, lock, unknown
 from pyade.storage.protocol import DefinedProfile
+from pyade.storage.secrets import SecretBox
 
 _BATCH = 1000
 """Rows per SELECT: enough to be fast, few enough to keep memory flat."""
 
 
-@attrs.frozen
-class _TokenRow:
-    """What is locked while a token is written, and the connection that holds the lock."""
-
-    session: Session
-    id: int
-    revision: int
-    document: bytes | None
-
-    def state(self) -> SyncState:
-        """Return the sync state."""
-        return _state(self.document)
-
-
-class PostgresStore:
+class PostgresStore(PostgresOutbox):
     """A ``Store`` in one schema of a PostgreSQL database; safe for threads, processes and nodes.
 
     Needs the extra ``postgres`` and PostgreSQL 15 or later. Each process opens a store of its own: one that
@@ -74,6 +62,7 @@ class PostgresStore:
         self,
         dsn: str,
         *,
+        keys: Sequence[str | bytes] | None = None,
         clock: Callable[[], datetime] | None = None,
         schema: str = "pyade",
         max_connections: int = 8,
@@ -83,6 +72,7 @@ class PostgresStore:
 
         Args:
             dsn: A connection string or URL of PostgreSQL, such as ``postgresql://user:password@host/database``.
+            keys: Encrypt secrets with the first of them, and decrypt with any; see ``storage.secrets``.
             clock: Times the leases; None for the server's own, which is the same for all nodes.
             schema: Where the tables are; stores with different schemas share nothing.
             max_connections: Connections of this store at most; threads beyond wait for one.
@@ -91,23 +81,25 @@ class PostgresStore:
 
         Raises:
             StoreVersionError: The schema was written by a newer pyade.
-            StoreError: The server cannot be reached or refuses.
+            StoreError: The server cannot be reached or refuses, or secrets were encrypted with another key.
         """
+        box = SecretBox(keys or ())
+        super().__init__(Pool(dsn, schema=schema, max_connections=max_connections, timeout_s=timeout_s), box)
         self._clock = clock
-        self._pool = Pool(dsn, schema=schema, max_connections=max_connections, timeout_s=timeout_s)
         self._pool.open()
         try:
             with self._pool.writing() as session:
                 migrate(session)
+                self._check_keys(session)
         except BaseException:
             self._pool.close()
             raise
 
     def add_token(self, token: Token) -> None:
         """Store a new token."""
-        document, secrets = documents.encode_token(token)
+        document, secrets = self._sealed(token)
         with self._pool.writing() as session:
-            added = session.execute(_ADD, (token.name.encode(), document.encode(), secrets.encode()))
+            added = session.execute(_ADD, (token.name.encode(), document, secrets))
             if added.rowcount == 0:
                 raise DuplicateTokenError(
                     f"a token {token.name!r} is stored already: renew it or choose another name"
@@ -116,21 +108,19 @@ class PostgresStore:
     def token(self, name: str) -> Token:
         """Return the token called *name*."""
         document, secrets = self._read_token(_SELECT_ONE, name)
-        return documents.decode_token(document.decode(), secrets.decode())
+        return self._opened(document, secrets)
 
     def tokens(self) -> tuple[Token, ...]:
         """Return all tokens, by name."""
         with self._pool.reading() as session:
             rows = session.execute(_SELECT_ALL).fetchall()
-        return tuple(
-            documents.decode_token(document.decode(), secrets.decode()) for document, secrets in rows
-        )
+        return tuple(self._opened(document, secrets) for document, secrets in rows)
 
     def replace_token(self, token: Token) -> None:
         """Replace the token of the same name; its cursor, devices and profiles stay."""
-        document, secrets = documents.encode_token(token)
+        document, secrets = self._sealed(token)
         with self._writing(token.name) as row:
-            row.session.execute(_REPLACE, (document.encode(), secrets.encode(), row.id))
+            row.session.execute(_REPLACE, (document, secrets, row.id))
 
     def remove_token(self, name: str) -> None:
         """Remove a token and everything that belongs to it."""
@@ -139,13 +129,13 @@ class PostgresStore:
 
     def sync_state(self, token_name: str) -> SyncState:
         """Return where the token's sync stands."""
-        return _state(self._read_token(_SELECT_STATE, token_name)[0])
+        return decode_state(self._read_token(_SELECT_STATE, token_name)[0])
 
     def save_sync_state(self, token_name: str, state: SyncState, *, lease: Lease | None = None) -> SyncState:
         """Store *state* and return it with the next revision."""
         with self._writing(token_name, lease) as row:
             following = next_state(token_name, row.revision, state)
-            _save_state(row, following)
+            row.save_state(following)
         return following
 
     def acquire_lease(self, token_name: str, owner: str, *, seconds: float = LEASE_SECONDS) -> Lease:
@@ -179,11 +169,19 @@ class PostgresStore:
         with self._writing(token_name, lease) as row:
             following = next_state(token_name, row.revision, state)
             known = _load_devices(row.session, row.id, {device.serial_number for device in devices})
+            changes: list[tuple[str, str]] = []
             changed, counts = merge_page(
-                known, devices, token_name=token_name, source=source, state=state, now=now
+                known,
+                devices,
+                token_name=token_name,
+                source=source,
+                state=state,
+                now=now,
+                changes=changes,
             )
             _save_devices(row, changed.values())
-            _save_state(row, following)
+            emit(row.session, token_name, now, change_groups(changes))
+            row.save_state(following)
         return following, counts
 
     def finish_full_sync(
@@ -201,14 +199,18 @@ class PostgresStore:
                 records = (documents.decode_record(document.decode()) for _, document in rows)
                 gone = [release(record, now) for record in records if is_unlisted(record, state)]
                 _save_devices(row, gone)
-                released += sum(not record.is_hidden for record in gone)
-            _save_state(row, following)
+                shown = [
+                    (EventKind.RELEASED, record.serial_number) for record in gone if not record.is_hidden
+                ]
+                emit(row.session, token_name, now, change_groups(shown))
+                released += len(shown)
+            row.save_state(following)
         return following, ChangeCounts(released=released)
 
     def device(self, token_name: str, serial_number: str) -> DeviceRecord | None:
         """Return the record of a device, released or hidden ones too; None if the store does not know it."""
         with self._pool.reading() as session:
-            known = _load_devices(session, _token_id(session, token_name), (serial_number,))
+            known = _load_devices(session, id_of(session, token_name), (serial_number,))
         return known.get(serial_number)
 
     def records_of(self, serials: Sequence[str]) -> Iterator[DeviceRecord]:
@@ -232,18 +234,23 @@ class PostgresStore:
                 _save_devices(row, (left,))
             else:
                 row.session.execute(_DELETE_DEVICE, (row.id, serial_number.encode()))
+            if record is not None and not record.is_hidden:
+                emit(row.session, token_name, now, change_groups([(EventKind.DELETED, serial_number)]))
 
     def purge_released(self, token_name: str, *, now: datetime) -> int:
         """Remove what was released 30 days before *now* or earlier, and return how many records that were."""
         with self._writing(token_name) as row:
-            return row.session.execute(_PURGE, (row.id, now - PURGE_AFTER)).rowcount
+            gone = sorted(row.session.execute(_PURGE, (row.id, now - PURGE_AFTER)).fetchall())
+            shown = ((EventKind.PURGED, serial.decode()) for serial, hidden in gone if not hidden)
+            emit(row.session, token_name, now, change_groups(shown))
+        return len(gone)
 
     def devices(
         self, token_name: str, *, serials: Sequence[str] | None = None, released: bool | None = False
     ) -> Iterator[DeviceRecord]:
         """Iterate lazily over the token's devices by serial number, each once, without hidden ones."""
         with self._pool.reading() as session:
-            token_id = _token_id(session, token_name)
+            token_id = id_of(session, token_name)
         if serials is None:
             return self._iterate_all(token_id, released)
         return self._iterate_some(token_id, sorted(set(serials)), released)
@@ -274,7 +281,7 @@ class PostgresStore:
         """Return the number of listed devices by profile status, and of the released ones."""
         counts = {"released": 0}
         with self._pool.reading() as session:
-            rows = session.execute(_COUNT, (_token_id(session, token_name),)).fetchall()
+            rows = session.execute(_COUNT, (id_of(session, token_name),)).fetchall()
         for is_released, status, count in rows:
             name = "released" if is_released else status.decode()
             counts[name] = counts.get(name, 0) + count
@@ -283,7 +290,7 @@ class PostgresStore:
     def count_unlisted(self, token_name: str, state: SyncState) -> int:
         """Return how many devices ``finish_full_sync`` with *state* would release."""
         with self._pool.reading() as session:
-            token_id = _token_id(session, token_name)
+            token_id = id_of(session, token_name)
         count, start = 0, b""
         while True:
             with self._pool.reading() as session:
@@ -311,7 +318,7 @@ class PostgresStore:
     def profiles(self, token_name: str) -> tuple[DefinedProfile, ...]:
         """Return the profiles that were defined through this token, oldest first."""
         with self._pool.reading() as session:
-            rows = session.execute(_SELECT_PROFILES, (_token_id(session, token_name),)).fetchall()
+            rows = session.execute(_SELECT_PROFILES, (id_of(session, token_name),)).fetchall()
         return tuple(
             DefinedProfile(
                 profile_uuid=profile_uuid.decode(),
@@ -353,6 +360,7 @@ class PostgresStore:
                 known, attempts, details, token_name=token_name, state=row.state(), now=now
             )
             _save_devices(row, changed.values())
+            emit(row.session, token_name, now, attempt_groups(known, changed, attempts))
 
     def close(self) -> None:
         """Close all connections; every later call raises ``StoreClosedError``."""
@@ -369,42 +377,27 @@ class PostgresStore:
     def __repr__(self) -> str:
         return f"PostgresStore({self._pool.where!r}, schema={self._pool.schema!r})"
 
+    def _sealed(self, token: Token) -> tuple[bytes, bytes]:
+        document, secrets = documents.encode_token(token)
+        return document.encode(), self._box.seal(secrets).encode()
+
+    def _opened(self, document: bytes, secrets: bytes) -> Token:
+        return documents.decode_token(document.decode(), self._box.open(secrets.decode()))
+
     @contextmanager
-    def _writing(self, token_name: str, lease: Lease | None = None) -> Iterator[_TokenRow]:
+    def _writing(self, token_name: str, lease: Lease | None = None) -> Iterator[TokenRow]:
         with self._pool.writing() as session:
-            row = session.execute(_LOCK, (token_name.encode(),)).fetchone()
-            if row is None:
-                raise _unknown(token_name)
-            locked = _TokenRow(session, *row)
+            row = lock(session, token_name)
             if lease is not None:
-                postgres_leases.check(session, locked.id, lease, self._clock)
-            yield locked
+                postgres_leases.check(session, row.id, lease, self._clock)
+            yield row
 
     def _read_token(self, query: LiteralString, name: str) -> tuple[Any, ...]:
         with self._pool.reading() as session:
             row = session.execute(query, (name.encode(),)).fetchone()
         if row is None:
-            raise _unknown(name)
+            raise unknown(name)
         return row
-
-
-def _unknown(name: str) -> UnknownTokenError:
-    return UnknownTokenError(f"no token {name!r} is stored: add it first")
-
-
-def _token_id(session: Session, name: str) -> int:
-    row = session.execute("SELECT id FROM {schema}.token WHERE name = %s", (name.encode(),)).fetchone()
-    if row is None:
-        raise _unknown(name)
-    return int(row[0])
-
-
-def _state(document: bytes | None) -> SyncState:
-    return SyncState() if document is None else documents.decode_state(document.decode())
-
-
-def _save_state(row: _TokenRow, state: SyncState) -> None:
-    row.session.execute(_SAVE_STATE, (state.revision, documents.encode_state(state).encode(), row.id))
 
 
 def _load_devices(session: Session, token_id: int, serials: Iterable[str]) -> dict[str, DeviceRecord]:
@@ -421,7 +414,7 @@ def _batches(serials: Sequence[str]) -> Iterator[Sequence[str]]:
         yield serials[start : start + _BATCH]
 
 
-def _save_devices(row: _TokenRow, records: Iterable[DeviceRecord]) -> None:
+def _save_devices(row: TokenRow, records: Iterable[DeviceRecord]) -> None:
     if columns := tuple(zip(*map(_values, records), strict=True)):
         row.session.execute(_SAVE_DEVICES, (row.id, *map(list, columns)))
 
@@ -450,9 +443,7 @@ _SELECT_ONE: LiteralString = "SELECT document, secrets FROM {schema}.token WHERE
 _SELECT_ALL: LiteralString = "SELECT document, secrets FROM {schema}.token ORDER BY name"
 _SELECT_STATE: LiteralString = "SELECT state FROM {schema}.token WHERE name = %s"
 _SELECT_DEFAULT: LiteralString = "SELECT default_profile FROM {schema}.token WHERE name = %s"
-_LOCK: LiteralString = "SELECT id, revision, state FROM {schema}.token WHERE name = %s FOR UPDATE"
 _REPLACE: LiteralString = "UPDATE {schema}.token SET document = %s, secrets = %s WHERE id = %s"
-_SAVE_STATE: LiteralString = "UPDATE {schema}.token SET revision = %s, state = %s WHERE id = %s"
 _SELECT_SOME: LiteralString = """
     SELECT serial_number, document FROM {schema}.device
     WHERE token_id = %s AND serial_number = ANY(%s::bytea[])
@@ -486,7 +477,10 @@ _SAVE_DEVICES: LiteralString = """
 _DELETE_DEVICE: LiteralString = """
     DELETE FROM {schema}.device WHERE token_id = %s AND serial_number = %s
 """
-_PURGE: LiteralString = "DELETE FROM {schema}.device WHERE token_id = %s AND released_at <= %s"
+_PURGE: LiteralString = """
+    DELETE FROM {schema}.device WHERE token_id = %s AND released_at <= %s
+    RETURNING serial_number, deleted_at IS NOT NULL
+"""
 _COUNT: LiteralString = """
     SELECT released_at IS NOT NULL, coalesce(profile_status, ''), count(*)
     FROM {schema}.device WHERE token_id = %s AND deleted_at IS NULL GROUP BY 1, 2

@@ -67,6 +67,27 @@ MIGRATIONS: tuple[tuple[LiteralString, ...], ...] = (
             expires_at timestamptz NOT NULL
         )
         """,
+        # The name of the token stands here itself: events outlive their token.
+        """
+        CREATE TABLE {schema}.event (
+            xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+            seq bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+            at timestamptz NOT NULL,
+            token_name bytea NOT NULL,
+            document bytea NOT NULL,
+            PRIMARY KEY (xid, seq)
+        )
+        """,
+        "CREATE TABLE {schema}.subscriber (name bytea PRIMARY KEY, position text NOT NULL)",
+        """
+        CREATE TABLE {schema}.secret (
+            id bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+            kind text NOT NULL,
+            name bytea NOT NULL,
+            value bytea NOT NULL,
+            UNIQUE (kind, name)
+        )
+        """,
     ),
 )
 
