@@ -4,7 +4,7 @@
 """
 
 from pyade.apple import calls
-from pyade.apple.auth import SessionCache, TokenProvider
+from pyade.apple.auth import SessionCache, SessionStorage, TokenProvider
 from pyade.apple.calls import Call
 from pyade.apple.client import AsyncClient, Client
 from pyade.apple.connection import BASE_URL, PROTOCOL_VERSION
@@ -42,6 +42,7 @@ __all__ = [
     "SendCall",
     "ServiceUrl",
     "SessionCache",
+    "SessionStorage",
     "TokenProvider",
     "calls",
 ]

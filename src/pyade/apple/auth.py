@@ -7,6 +7,10 @@ Rules of this file:
 2. The newest session that Apple sent, on any response, is used from then on.
 3. A refused session is renewed once and the call replayed once; then it is an error. Nothing loops.
 4. The lock is held only while ``/session`` is asked, and is released however that ends.
+5. With a ``SessionStorage`` nodes share a session: each takes what another one stored before it asks for a
+   new one, since a new one may end the older ones at Apple. Two nodes that ask at the same time can cross
+   each other, so a call may then be replayed a few times more, still bounded.
+6. A storage that fails costs a session, never an answer of Apple's.
 
 Source: Apple, "Authenticating for Automated Device Enrollment".
 """
@@ -14,12 +18,14 @@ Source: Apple, "Authenticating for Automated Device Enrollment".
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import logging
 import re
 import secrets
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import anyio
 import anyio.to_thread
@@ -32,7 +38,7 @@ from pyade.apple.refusals import bare_code, is_session_lost, refusal, retry_afte
 from pyade.apple.retries import Memory
 from pyade.core.token import Token
 from pyade.crypto.oauth1 import authorization_header
-from pyade.errors import AppleError, ClockError, ResponseError, TokenExpiredError, TransportError
+from pyade.errors import AppleError, ClockError, ResponseError, StoreError, TokenExpiredError, TransportError
 
 TokenProvider: TypeAlias = Callable[[], Token]
 """Returns the token to use now; asked at each new session, so that a renewed one reaches a running client."""
@@ -44,6 +50,24 @@ SESSION_HEADER = "X-ADM-Auth-Session"
 _POLL_SECONDS = 0.02
 _USABLE = re.compile(r"[\x21-\x7e]{1,8192}")
 
+# How often a call is sent again where other nodes may have ended its session: enough for a stale one from the
+# storage and nodes that cross each other, few enough to end soon.
+_SHARED_REPLAYS = 6
+
+_log = logging.getLogger(__name__)
+
+
+class SessionStorage(Protocol):
+    """Where nodes share sessions; every ``pyade.storage.Store`` is one."""
+
+    def load_session(self, key: str) -> str | None:
+        """Return the session kept under *key*; None if there is none."""
+        ...
+
+    def save_session(self, key: str, session: str) -> None:
+        """Keep *session* under *key*."""
+        ...
+
 
 class _Slot:
     """The session of one token at one service.
@@ -54,11 +78,27 @@ class _Slot:
         epoch: Counts what ``/session`` gave out, so that a late answer does not bring an older session back.
         failures: Counts how often ``/session`` gave no session.
         failure: Why, the last time.
+        is_shared: True if other nodes use the same session.
     """
 
-    __slots__ = ("_state", "epoch", "failure", "failures", "lock", "session")
+    __slots__ = (
+        "_key",
+        "_state",
+        "_storage",
+        "_stored",
+        "epoch",
+        "failure",
+        "failures",
+        "is_shared",
+        "lock",
+        "session",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, storage: SessionStorage | None = None, key: str = "") -> None:
+        self._storage = storage
+        self._key = key
+        self._stored: str | None = None
+        self.is_shared: bool = storage is not None
         self.lock: threading.Lock = threading.Lock()
         self._state = threading.Lock()
         self.session: str | None = None
@@ -85,6 +125,34 @@ class _Slot:
                 if self.epoch == epoch:
                     self.session = newest[0]
 
+    def load(self) -> str | None:
+        """Return the session that some node stored last; None if there is none. May block."""
+        if self._storage is None:
+            return None
+        try:
+            stored = self._storage.load_session(self._key)
+        except StoreError as error:
+            _log.warning("no session could be read from the storage: %s", error)
+            return None
+        self._stored = stored if stored and _USABLE.fullmatch(stored) else None
+        return self._stored
+
+    @property
+    def is_unsaved(self) -> bool:
+        """True if other nodes do not know the newest session."""
+        return self.is_shared and self.session is not None and self.session != self._stored
+
+    def save(self) -> None:
+        """Let other nodes know the newest session. May block."""
+        session = self.session
+        if self._storage is None or session is None:
+            return
+        self._stored = session  # also if it fails: the next new one is the next attempt
+        try:
+            self._storage.save_session(self._key, session)
+        except StoreError as error:
+            _log.warning("a session could not be stored for other nodes: %s", error)
+
     def forget(self, session: str) -> None:
         """Never use *session* again."""
         with self._state:
@@ -98,9 +166,14 @@ class SessionCache:
     Two clients of the same token that share a cache use one session with Apple. Do not use a synchronous
     client on the thread of an event loop whose asynchronous client shares the cache: each would wait for the
     other.
+
+    Args:
+        storage: Shares the sessions with other nodes, too, such as a store with ``keys``. Its calls run in
+            worker threads where the client is asynchronous.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, storage: SessionStorage | None = None) -> None:
+        self._storage = storage
         self._lock = threading.Lock()
         self._slots: dict[tuple[str, str, str], _Slot] = {}
 
@@ -109,8 +182,13 @@ class SessionCache:
 
     def slot(self, base_url: str, token: Token) -> _Slot:
         """Return where the session of *token* at *base_url* is kept."""
+        parts = (base_url, token.consumer_key, token.access_token)
         with self._lock:
-            return self._slots.setdefault((base_url, token.consumer_key, token.access_token), _Slot())
+            if parts not in self._slots:
+                # The access token is secret, and the key is not: it may stand in a table as it is.
+                key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
+                self._slots[parts] = _Slot(self._storage, key)
+            return self._slots[parts]
 
 
 @attrs.frozen
@@ -120,8 +198,15 @@ class _NeedSession:
     refused: str | None
 
 
-_Exchange: TypeAlias = Generator[httpx.Request | _NeedSession, Any, None]
-_Opening: TypeAlias = Generator[httpx.Request, httpx.Response, str]
+@attrs.frozen
+class _InStorage:
+    """A call that may block: an asynchronous driver makes it in a worker thread."""
+
+    work: Callable[[], str | None]
+
+
+_Exchange: TypeAlias = Generator[httpx.Request | _NeedSession | _InStorage, Any, None]
+_Opening: TypeAlias = Generator[httpx.Request | _InStorage, Any, str]
 
 
 class SessionAuth(httpx.Auth):
@@ -186,6 +271,9 @@ class SessionAuth(httpx.Auth):
                     answer = yield step
                     answer.read()
                     continue
+                if isinstance(step, _InStorage):
+                    answer = step.work()
+                    continue
                 token, slot = self._use(self._provider())
                 seen = slot.failures
                 # A with statement, since Ctrl-C between acquire() and try would leave the lock held.
@@ -206,6 +294,9 @@ class SessionAuth(httpx.Auth):
                     answer = yield step
                     await answer.aread()
                     continue
+                if isinstance(step, _InStorage):
+                    answer = await anyio.to_thread.run_sync(step.work)
+                    continue
                 # A provider may read a store; with a plain token there is nothing to wait for.
                 token = await anyio.to_thread.run_sync(self._provider) if self._asks else self._provider()
                 token, slot = self._use(token)
@@ -219,6 +310,9 @@ class SessionAuth(httpx.Auth):
                         except StopIteration as stop:
                             answer = slot, stop.value
                             break
+                        if isinstance(needed, _InStorage):
+                            response = await anyio.to_thread.run_sync(needed.work)
+                            continue
                         response = yield needed
                         await response.aread()
 
@@ -236,21 +330,26 @@ class SessionAuth(httpx.Auth):
                 slot.lock.release()
 
     def _exchange(self, request: httpx.Request) -> _Exchange:
-        """Send *request*, and after a refused session send it once more with another one."""
+        """Send *request*, and after a refused session send it again with another one."""
         slot = self._slot
         session = slot.session if slot and self._token and not self._is_expired(self._token) else None
         if slot is None or session is None:
             slot, session = yield _NeedSession(None)
-        for is_replay in (False, True):
+        replays_left = _SHARED_REPLAYS if slot.is_shared else 1
+        while True:
             epoch = slot.epoch
             request.headers[SESSION_HEADER] = session
             response: httpx.Response = yield request
             slot.adopt(response.headers, epoch)
+            if slot.is_unsaved:
+                yield _InStorage(slot.save)
             if not is_session_lost(response.status_code, response.content):
                 return
-            if not is_replay:
-                slot, session = yield _NeedSession(session)
-        slot.forget(session)
+            if not replays_left:
+                slot.forget(session)
+                return
+            replays_left -= 1
+            slot, session = yield _NeedSession(session)
 
     def _open(
         self, request: httpx.Request, token: Token, slot: _Slot, refused: str | None, seen: int
@@ -268,6 +367,11 @@ class SessionAuth(httpx.Auth):
             return slot.session
         if slot.failure is not None and slot.failures != seen:
             raise attrs.evolve(slot.failure)
+        if slot.is_shared:
+            stored: str | None = yield _InStorage(slot.load)
+            if stored is not None and stored != refused:
+                slot.replace(stored)
+                return stored
         try:
             try:
                 session = yield from self._ask(request, token)
@@ -283,6 +387,8 @@ class SessionAuth(httpx.Auth):
             slot.fail(TransportError(OPEN_SESSION, "another call asked for it and got no answer", False))
             raise
         slot.replace(session)
+        if slot.is_shared:
+            yield _InStorage(slot.save)
         return session
 
     def _ask(self, request: httpx.Request, token: Token) -> _Opening:
@@ -337,6 +443,9 @@ def _with_bodies(opening: _Opening) -> Generator[httpx.Request, httpx.Response, 
             needed = opening.send(response)
         except StopIteration as stop:
             return str(stop.value)
+        if isinstance(needed, _InStorage):
+            response = needed.work()
+            continue
         response = yield needed
         response.read()
 
