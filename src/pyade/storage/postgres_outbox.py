@@ -171,7 +171,7 @@ def _position(after: str | None) -> tuple[str, int]:
 
 _INSERT: LiteralString = "INSERT INTO {schema}.event (at, token_name, document) VALUES (%s, %s, %s)"
 _SELECT: LiteralString = """
-    SELECT xid::text, seq, at, token_name, document FROM {schema}.event
+    SELECT xid::text AS number, seq, at, token_name, document FROM {schema}.event
     WHERE (xid, seq) >= (%s::xid8, %s) AND xid < pg_snapshot_xmin(pg_current_snapshot())
     ORDER BY xid, seq LIMIT %s
 """
