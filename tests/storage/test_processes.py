@@ -1,27 +1,45 @@
-"""Several processes write one SQLite file at once, and one is killed."""
+"""Several processes write one SQLite file or PostgreSQL schema at once, and one is killed."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
 
 from pyade.core.inventory import SyncState
-from pyade.storage import SQLiteStore
+from pyade.storage import SQLiteStore, Store
 from pyade.testing.contract.examples import commit, example_token, fleet_of, serials_of
 
-# Each process makes the file if it is the first, and writes its pages whatever the others do.
-WRITER = """
+if TYPE_CHECKING:
+    from tests.conftest import PostgresPlace
+
+PREAMBLE = """
 import sys
+
+def open_store():
+    place, schema = sys.argv[1:3]
+    if schema:
+        from pyade.storage import PostgresStore
+        return PostgresStore(place, schema=schema)
+    from pyade.storage import SQLiteStore
+    return SQLiteStore(place)
+"""
+
+# Each process makes the tables if it is the first, and writes its pages whatever the others do.
+WRITER = """
 from pyade.core.device import Device
 from pyade.core.inventory import Source
 from pyade.errors import DuplicateTokenError, StoreConflictError
-from pyade.storage import SQLiteStore
 from pyade.testing.contract.examples import NOW, example_token
 
-path, writer = sys.argv[1:]
+writer = sys.argv[3]
 sys.stdin.readline()
-with SQLiteStore(path) as store:
+with open_store() as store:
     try:
         store.add_token(example_token())
     except DuplicateTokenError:
@@ -38,20 +56,38 @@ with SQLiteStore(path) as store:
 """
 
 KILLED = """
-import os, sys
-from pyade.storage import SQLiteStore, documents
+import os
+from pyade.storage import documents
 from pyade.testing.contract.examples import commit, fleet_of
 
 documents.encode_state = lambda state: os._exit(9)
-commit(SQLiteStore(sys.argv[1]), *fleet_of(900), cursor="after")
+commit(open_store(), *fleet_of(900), cursor="after")
 """
 
 
-def test_processes_lose_no_page(tmp_path: Path) -> None:
-    path = tmp_path / "ade.db"
+@attrs.frozen
+class Place:
+    """Where the store is, as arguments of a process, and how to open it here."""
+
+    arguments: tuple[str, str]
+    open: Callable[[], Store]
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    if request.param == "sqlite":
+        path = tmp_path / "ade.db"
+        return Place((str(path), ""), lambda: SQLiteStore(path))
+    server: PostgresPlace = request.getfixturevalue("postgres")
+    from pyade.storage import PostgresStore
+
+    return Place((server.dsn, server.schema), lambda: PostgresStore(server.dsn, schema=server.schema))
+
+
+def test_processes_lose_no_page(place: Place) -> None:
     writers = [
         subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(path), str(number)],
+            [sys.executable, "-c", PREAMBLE + WRITER, *place.arguments, str(number)],
             stdin=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -64,20 +100,21 @@ def test_processes_lose_no_page(tmp_path: Path) -> None:
         writer.stdin.flush()
     errors = [writer.communicate(timeout=60)[1] for writer in writers]
     assert errors == [""] * 4
-    with SQLiteStore(path) as store:
+    with place.open() as store:
         assert store.sync_state("hq").revision == 4 * 5
         assert len(serials_of(store)) == 4 * 5 * 30
 
 
-def test_process_that_dies_in_a_commit_leaves_neither_page_nor_cursor(tmp_path: Path) -> None:
-    path = tmp_path / "ade.db"
-    with SQLiteStore(path) as store:
+def test_process_that_dies_in_a_commit_leaves_neither_page_nor_cursor(place: Place) -> None:
+    with place.open() as store:
         store.add_token(example_token())
         commit(store, *fleet_of(1), cursor="before")
-        done = subprocess.run([sys.executable, "-c", KILLED, str(path)], timeout=60, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", PREAMBLE + KILLED, *place.arguments], timeout=60, check=False
+        )
         assert done.returncode == 9
         assert store.sync_state("hq") == SyncState(cursor="before", revision=1)
         assert serials_of(store) == ["C02000000"]
         commit(store, *fleet_of(3), cursor="goes on")
-    with SQLiteStore(path) as store:
+    with place.open() as store:
         assert len(serials_of(store)) == 3
