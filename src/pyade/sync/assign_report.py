@@ -26,7 +26,8 @@ class AssignReport:
         started_at: UTC.
         finished_at: UTC.
         next_due_at: When the first device that waits, or whose outcome is unknown, may be tried again, UTC;
-            None if there is none.
+            None if there is none. Where another worker holds the token, when its lease ends unless renewed.
+        holder: Which other worker holds the token, so that nothing was done; "" if none does.
         notes: What else happened, in words.
     """
 
@@ -37,6 +38,7 @@ class AssignReport:
     started_at: datetime
     finished_at: datetime
     next_due_at: datetime | None = None
+    holder: str = ""
     notes: tuple[str, ...] = ()
 
     @property
@@ -58,12 +60,16 @@ class AssignReport:
     def is_complete(self) -> bool:
         """True if every device that was looked at, and for which a profile is wanted, has it."""
         return (
-            not self.plan.waiting
+            not self.holder
+            and not self.plan.waiting
             and not self.plan.unreachable
             and all(result == DeviceResult.SUCCESS for result in self.results.values())
         )
 
     def __str__(self) -> str:
+        if self.holder and self.next_due_at is not None:
+            until = shown(self.next_due_at)
+            return f"{self.token_name}: nothing was done, {self.holder} works on it, at least until {until}"
         plan = self.plan
         sent = [f"{count:,} {result}" for result, count in self.counts.items()]
         reasons = [f"{count:,} {reason}" for reason, count in plan.reasons.items()]

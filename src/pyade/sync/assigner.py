@@ -12,13 +12,16 @@ from pyade.apple.connection import utc_now
 from pyade.core.assignment import is_at_risk
 from pyade.core.flow import drive, drive_async
 from pyade.core.inventory import DeviceRecord
+from pyade.core.lease import Lease
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.rules import AssignmentPolicy
+from pyade.errors import LeaseHeldError
 from pyade.storage.protocol import Store
 from pyade.sync.assign_report import AssignReport
-from pyade.sync.assignment_flow import Assignment
+from pyade.sync.assignment_flow import Assignment, preview_flow, refused_flow
 from pyade.sync.drivers import AsyncCaller, AsyncPerformer, Caller, Performer
-from pyade.sync.plan import AssignmentPlan
+from pyade.sync.leases import keeping, keeping_async, worker_name
+from pyade.sync.plan import AssignmentPlan, with_owner
 from pyade.sync.steps import Progress
 
 _SLICE = 500
@@ -38,12 +41,16 @@ def devices_at_risk(
     Source: specification, "Create an Apple enrollment profile": a device without a policy fails to enroll.
     """
     if store.default_profile(token_name) is None:
-        at_risk = filter(is_at_risk, store.devices(token_name))
-        yield from (record for record in at_risk if policy.choose(record.device) is None)
+        for record, is_ours in with_owner(store, filter(is_at_risk, store.devices(token_name))):
+            if is_ours and policy.choose(record.device) is None:
+                yield record
 
 
 class Assigner:
     """Gives the Macs of a token their profiles, decided from stored state: safe to repeat at any time.
+
+    Several assigners, on one machine or many, may share a store: a lease in it lets one work on a token at a
+    time. A device that moved to the server of another stored token is left to that one.
 
     Sync first: the store must know the devices. A profile that was given with ``assign`` stays with its
     devices, whatever the rules and the default say, also when it was removed in the portal and is given
@@ -76,7 +83,8 @@ class Assigner:
 
         A device that failed or was throttled waits for its time, at least 24 hours unless Apple said when. A
         profile whose content changed is defined anew, and the devices that follow it move; the report warns
-        where a locked profile changed, since Macs that enrolled with it keep it until they are wiped.
+        where a locked profile changed, since Macs that enrolled with it keep it until they are wiped. Where
+        another worker holds the token nothing is done, and the report says who.
 
         Args:
             default: Becomes the token's default profile; None for the one that is stored.
@@ -87,11 +95,17 @@ class Assigner:
         Raises:
             AppleError: Apple refused; what was settled before is stored, the rest is due again.
             TransportError: No answer came; likewise.
+            LeaseLostError: Another worker took over; of the chunk that was sent last nothing was stored.
             StoreError: The store failed.
 
         Source: specification, "Assign an enrollment profile to devices".
         """
-        return drive(Assignment(self._token_name, self._policy).run(default), self._perform)
+        try:
+            lease = self._store.acquire_lease(self._token_name, worker_name())
+        except LeaseHeldError as held:
+            return drive(refused_flow(self._token_name, held), self._perform)
+        with keeping(self._store, lease):
+            return drive(Assignment(self._policy, lease).run(default), self._perform)
 
     def preview(self, default: EnrollmentProfile | None = None) -> AssignmentPlan:
         """Return what ``run`` would send now, and why, per device and in counts.
@@ -104,7 +118,7 @@ class Assigner:
         Raises:
             StoreError: The store failed.
         """
-        return drive(Assignment(self._token_name, self._policy).preview(default), self._perform)
+        return drive(preview_flow(self._token_name, self._policy, default), self._perform)
 
     def assign(self, profile: EnrollmentProfile, serials: Iterable[str]) -> AssignReport:
         """Give *profile* to these devices, and keep it for them when the default is handed out.
@@ -120,8 +134,11 @@ class Assigner:
         Raises:
             AppleError: As for ``run``, like the others; the next ``run`` goes on with what is left.
             InvalidRequestError: *serials* is one text and not a list.
+            LeaseHeldError: Another worker holds the token; nothing was stored, ask again.
         """
-        return drive(Assignment(self._token_name, self._policy).assign(profile, serials), self._perform)
+        lease = self._store.acquire_lease(self._token_name, worker_name())
+        with keeping(self._store, lease):
+            return drive(Assignment(self._policy, lease).assign(profile, serials), self._perform)
 
     def unassign(self, serials: Iterable[str]) -> AssignReport:
         """Take the profile from these devices; the next ``run`` gives them the default, if there is one.
@@ -135,9 +152,11 @@ class Assigner:
             What became of every device that was named.
 
         Raises:
-            AppleError: As for ``assign``.
+            AppleError: As for ``assign``, like the others.
         """
-        return drive(Assignment(self._token_name, self._policy).unassign(serials), self._perform)
+        lease = self._store.acquire_lease(self._token_name, worker_name())
+        with keeping(self._store, lease):
+            return drive(Assignment(self._policy, lease).unassign(serials), self._perform)
 
     def devices_at_risk(self) -> Iterator[DeviceRecord]:
         """Iterate lazily over the Macs whose enrollment will fail; see ``devices_at_risk``."""
@@ -175,21 +194,28 @@ class AsyncAssigner:
 
     async def run(self, default: EnrollmentProfile | None = None) -> AssignReport:
         """Send what differs; see ``Assigner.run``."""
-        return await drive_async(Assignment(self._token_name, self._policy).run(default), self._perform)
+        try:
+            lease = await self._acquire()
+        except LeaseHeldError as held:
+            return await drive_async(refused_flow(self._token_name, held), self._perform)
+        async with keeping_async(self._store, lease):
+            return await drive_async(Assignment(self._policy, lease).run(default), self._perform)
 
     async def preview(self, default: EnrollmentProfile | None = None) -> AssignmentPlan:
         """Return what ``run`` would send now, and why; see ``Assigner.preview``."""
-        return await drive_async(Assignment(self._token_name, self._policy).preview(default), self._perform)
+        return await drive_async(preview_flow(self._token_name, self._policy, default), self._perform)
 
     async def assign(self, profile: EnrollmentProfile, serials: Iterable[str]) -> AssignReport:
         """Give *profile* to these devices; see ``Assigner.assign``."""
-        return await drive_async(
-            Assignment(self._token_name, self._policy).assign(profile, serials), self._perform
-        )
+        lease = await self._acquire()
+        async with keeping_async(self._store, lease):
+            return await drive_async(Assignment(self._policy, lease).assign(profile, serials), self._perform)
 
     async def unassign(self, serials: Iterable[str]) -> AssignReport:
         """Take the profile from these devices; see ``Assigner.unassign``."""
-        return await drive_async(Assignment(self._token_name, self._policy).unassign(serials), self._perform)
+        lease = await self._acquire()
+        async with keeping_async(self._store, lease):
+            return await drive_async(Assignment(self._policy, lease).unassign(serials), self._perform)
 
     async def devices_at_risk(self) -> AsyncIterator[DeviceRecord]:
         """Iterate lazily over the Macs whose enrollment will fail; see ``devices_at_risk``."""
@@ -205,3 +231,6 @@ class AsyncAssigner:
             return sum(1 for _ in devices_at_risk(self._store, self._token_name, self._policy))
 
         return await anyio.to_thread.run_sync(count)
+
+    async def _acquire(self) -> Lease:
+        return await anyio.to_thread.run_sync(self._store.acquire_lease, self._token_name, worker_name())

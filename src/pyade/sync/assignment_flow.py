@@ -6,7 +6,8 @@ The rules of this file:
 2. A profile's id is stored as soon as Apple gave it, before anything is assigned with it.
 3. What somebody asks for by hand is stored before the first request, so that nothing gets lost on the way.
 4. The outcome of each chunk is stored before the next one is sent, with what Apple then says of its devices.
-5. An error ends the work and comes back to the caller; devices that it left unknown or unsent are due again.
+5. Every write carries the lease of the token: who lost it stops at the next chunk.
+6. An error ends the work and comes back to the caller; devices that it left unknown or unsent are due again.
 
 Source: specification, "Assign an enrollment profile to devices"; Apple, device assignment, "Assign a
 profile".
@@ -27,9 +28,17 @@ from pyade.core.assignment import NO_PROFILE, DeviceResults, outcome
 from pyade.core.device import Device, DeviceResult
 from pyade.core.flow import Flow, Now, ask
 from pyade.core.inventory import Attempt
+from pyade.core.lease import Lease
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.rules import AssignmentPolicy
-from pyade.errors import AppleError, BatchError, InvalidRequestError, NotFoundError, TransportError
+from pyade.errors import (
+    AppleError,
+    BatchError,
+    InvalidRequestError,
+    LeaseHeldError,
+    NotFoundError,
+    TransportError,
+)
 from pyade.storage.protocol import DefinedProfile, Store
 from pyade.sync.assign_report import AssignReport
 from pyade.sync.choices import REMOVAL, Choice, Chooser, Definitions, by_hand
@@ -40,9 +49,10 @@ from pyade.sync.steps import InStore, Progress, ProgressPhase, Tell
 class Assignment:
     """One piece of work of an assigner: call one of its public methods, once."""
 
-    def __init__(self, token_name: str, policy: AssignmentPolicy) -> None:
-        self._token_name = token_name
+    def __init__(self, policy: AssignmentPolicy, lease: Lease) -> None:
+        self._token_name = lease.token_name
         self._policy = policy
+        self._lease = lease
         self._results: dict[str, DeviceResult] = {}
         self._defined: list[str] = []
         self._notes: list[str] = []
@@ -55,7 +65,7 @@ class Assignment:
         started_at = yield from ask(Now())
         default = yield from ask(InStore(lambda store: _default(store, self._token_name, default)))
         yield from self._keep_what_apple_does_not_see(default)
-        plan = yield from self._plan(default, started_at)
+        plan = yield from plan_flow(self._token_name, self._policy, default, started_at)
         self._total = plan.due
         for choice, serials in plan.batches():
             uuid = choice.profile_uuid
@@ -63,13 +73,6 @@ class Assignment:
                 uuid = (yield from self._define(choice.profile, individual=False)).profile_uuid
             yield from self._send(uuid, serials)
         return (yield from self._report(plan, started_at))
-
-    def preview(self, default: EnrollmentProfile | None) -> Flow[AssignmentPlan]:
-        """Return what ``run`` would send now; nothing is sent and nothing is stored."""
-        now = yield from ask(Now())
-        if default is None:
-            default = yield from ask(InStore(lambda store: store.default_profile(self._token_name)))
-        return (yield from self._plan(default, now))
 
     def assign(self, profile: EnrollmentProfile, serials: Iterable[str]) -> Flow[AssignReport]:
         """Give *profile* to hand-picked devices."""
@@ -91,10 +94,6 @@ class Assignment:
 
     def _definitions(self) -> Flow[Definitions]:
         return (yield from ask(InStore(lambda store: Definitions(store.profiles(self._token_name)))))
-
-    def _plan(self, default: EnrollmentProfile | None, now: datetime) -> Flow[AssignmentPlan]:
-        chooser = Chooser((yield from self._definitions()), self._policy, default)
-        return (yield from ask(InStore(lambda store: plan_all(store, self._token_name, chooser, now))))
 
     def _keep_what_apple_does_not_see(self, default: EnrollmentProfile | None) -> Flow[None]:
         """Store profiles that differ from what is stored only in what is no part of Apple's JSON."""
@@ -123,13 +122,15 @@ class Assignment:
         return defined
 
     def _remember(self, defined: DefinedProfile) -> Flow[None]:
-        yield from ask(InStore(lambda store: store.save_profile(self._token_name, defined)))
+        yield from ask(
+            InStore(lambda store: store.save_profile(self._token_name, defined, lease=self._lease))
+        )
 
     # Devices
 
     def _by_hand(self, choice: Choice, serials: Sequence[str], started_at: datetime) -> Flow[AssignReport]:
         plan = yield from ask(
-            InStore(lambda store: plan_by_hand(store, self._token_name, choice, serials, started_at))
+            InStore(lambda store: plan_by_hand(store, choice, serials, started_at, self._lease))
         )
         self._total = plan.due
         for _, due in plan.batches():
@@ -176,7 +177,11 @@ class Assignment:
         details = () if failure is not None else (yield from self._read_back(chunk))
         now = yield from ask(Now())
         yield from ask(
-            InStore(lambda store: store.record_attempts(self._token_name, attempts, details=details, now=now))
+            InStore(
+                lambda store: store.record_attempts(
+                    self._token_name, attempts, details=details, now=now, lease=self._lease
+                )
+            )
         )
         if failure is not None:
             failure.add_note(
@@ -221,6 +226,42 @@ class Assignment:
             next_due_at=earliest(plan.next_due_at, self._next_due_at),
             notes=tuple(self._notes),
         )
+
+
+def preview_flow(
+    token_name: str, policy: AssignmentPolicy, default: EnrollmentProfile | None
+) -> Flow[AssignmentPlan]:
+    """Return what ``Assignment.run`` would send now; nothing is sent and nothing is stored."""
+    now = yield from ask(Now())
+    if default is None:
+        default = yield from ask(InStore(lambda store: store.default_profile(token_name)))
+    return (yield from plan_flow(token_name, policy, default, now))
+
+
+def plan_flow(
+    token_name: str, policy: AssignmentPolicy, default: EnrollmentProfile | None, now: datetime
+) -> Flow[AssignmentPlan]:
+    """Return what to send if *default* is the token's default profile; nothing is stored."""
+
+    def plan(store: Store) -> AssignmentPlan:
+        chooser = Chooser(Definitions(store.profiles(token_name)), policy, default)
+        return plan_all(store, token_name, chooser, now)
+
+    return (yield from ask(InStore(plan)))
+
+
+def refused_flow(token_name: str, held: LeaseHeldError) -> Flow[AssignReport]:
+    """Return the report of a run that did nothing, because another worker holds the token."""
+    now = yield from ask(Now())
+    return AssignReport(
+        token_name=token_name,
+        plan=AssignmentPlan(),
+        results={},
+        started_at=now,
+        finished_at=now,
+        next_due_at=held.expires_at,
+        holder=held.owner,
+    )
 
 
 def _default(store: Store, token_name: str, default: EnrollmentProfile | None) -> EnrollmentProfile | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import groupby, islice
 
 import attrs
 
@@ -19,7 +20,8 @@ from pyade.core.assignment import (
     waits_until,
 )
 from pyade.core.device import DeviceResult, ProfileStatus
-from pyade.core.inventory import Attempt, DeviceRecord
+from pyade.core.inventory import Attempt, DeviceRecord, owner_of
+from pyade.core.lease import Lease
 from pyade.core.problems import Problem, Severity
 from pyade.core.profile import EnrollmentProfile
 from pyade.storage.protocol import Store
@@ -174,10 +176,12 @@ class Planner:
         """Count a device that is left as it is, by the plan's attribute."""
         self._counts[kind] += 1
 
-    def sort(self, record: DeviceRecord, choice: Choice | None) -> bool:
+    def sort(self, record: DeviceRecord, choice: Choice | None, *, is_ours: bool) -> bool:
         """Put *record* where it belongs; True if it is due, or will be when its time has come."""
         if record.is_released or not record.device.is_mac:
             self.leave("released" if record.is_released else "not_macs")
+        elif not is_ours:
+            self.leave("owned_elsewhere")
         elif choice is None:
             self.leave("without_profile")
         elif has_profile(record, choice.profile_uuid):
@@ -243,38 +247,53 @@ def _locked_change(before: EnrollmentProfile, after: EnrollmentProfile, *, fetch
 def plan_all(store: Store, token_name: str, chooser: Chooser, now: datetime) -> AssignmentPlan:
     """Return what to send so that every Mac has what it should have."""
     planner = Planner(chooser.definitions, now)
-    for record in store.devices(token_name):
-        planner.sort(record, chooser.choose(record) if record.device.is_mac else None)
+    for record, is_ours in with_owner(store, store.devices(token_name)):
+        choice = chooser.choose(record) if is_ours and record.device.is_mac else None
+        planner.sort(record, choice, is_ours=is_ours)
     return planner.plan()
 
 
+def with_owner(store: Store, records: Iterable[DeviceRecord]) -> Iterator[tuple[DeviceRecord, bool]]:
+    """Iterate lazily over *records*, each with False if the device belongs to another stored token now."""
+    if len(store.tokens()) == 1:
+        yield from ((record, True) for record in records)
+        return
+    remaining = iter(records)
+    while batch := list(islice(remaining, _SLICE)):
+        claims = store.records_of([record.serial_number for record in batch])
+        owners = {
+            serial: owner_of(known) for serial, known in groupby(claims, key=lambda one: one.serial_number)
+        }
+        for record in batch:
+            owner = owners.get(record.serial_number)
+            yield record, owner is None or owner.token_name == record.token_name
+
+
 def plan_by_hand(
-    store: Store,
-    token_name: str,
-    choice: Choice,
-    serials: Sequence[str],
-    now: datetime,
+    store: Store, choice: Choice, serials: Sequence[str], now: datetime, lease: Lease
 ) -> AssignmentPlan:
     """Return what to send so that hand-picked devices have what was chosen for them.
 
     What is wanted is stored first, so that the next run goes on where this one may be cut short.
     """
+    token_name = lease.token_name
     planner = Planner(Definitions(store.profiles(token_name)), now)
     uuid = choice.profile_uuid
     intents: dict[str, Attempt] = {}
     unknown = dict.fromkeys(serials)
     for start in range(0, len(serials), _SLICE):
-        for record in store.devices(token_name, serials=serials[start : start + _SLICE], released=None):
+        named = store.devices(token_name, serials=serials[start : start + _SLICE], released=None)
+        for record, is_ours in with_owner(store, named):
             del unknown[record.serial_number]
-            is_due = planner.sort(record, choice)
+            is_due = planner.sort(record, choice, is_ours=is_ours)
             # Also a device without a profile may have one coming; that ends here.
             has_one_coming = uuid == NO_PROFILE and bool(record.attempt or record.device.profile_uuid)
-            if is_due or (has_one_coming and not record.is_released and record.device.is_mac):
+            if is_due or (has_one_coming and is_ours and not record.is_released and record.device.is_mac):
                 intents[record.serial_number] = _intent(record.attempt, uuid, now, is_due=is_due)
     for serial in unknown:
         planner.send(serial, choice, Reason.UNWANTED if uuid == NO_PROFILE else Reason.NO_PROFILE)
     if intents:
-        store.record_attempts(token_name, intents, now=now)
+        store.record_attempts(token_name, intents, now=now, lease=lease)
     return planner.plan()
 
 
