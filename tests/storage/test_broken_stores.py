@@ -10,6 +10,7 @@ import attrs
 import pytest
 
 from pyade.core.device import Device
+from pyade.core.events import Event, EventKind, change_groups
 from pyade.core.inventory import ChangeCounts, Source, SyncState
 from pyade.core.lease import Lease
 from pyade.storage import MemoryStore, Store
@@ -109,6 +110,35 @@ class ForgetsDeletions(MemoryStore):
         self._shelf(token_name).devices.pop(serial_number, None)
 
 
+class TellsBeforeItWrites(MemoryStore):
+    def commit_page(
+        self,
+        token_name: str,
+        devices: Sequence[Device],
+        *,
+        source: Source,
+        state: SyncState,
+        now: datetime,
+        lease: Lease | None = None,
+    ) -> tuple[SyncState, ChangeCounts]:
+        self._emit(token_name, now, change_groups((EventKind.ADDED, "A") for _ in range(len(devices))))
+        return super().commit_page(token_name, devices, source=source, state=state, now=now, lease=lease)
+
+
+class RemembersTooMuch(MemoryStore):
+    """Moves the position on when events are read, not when they were handled."""
+
+    def events(self, after: str | None = None, *, limit: int = 1000) -> Sequence[Event]:
+        found = super().events(after, limit=limit)
+        for subscriber in tuple(self._positions) if found else ():
+            self.save_position(subscriber, found[-1].id)
+        return found
+
+    def save_position(self, subscriber: str, after: str | None) -> None:
+        if after is None or after >= (self.position(subscriber) or ""):
+            super().save_position(subscriber, after)
+
+
 class Forgetful(MemoryStore):
     """Sound, but not durable, which it claims to be."""
 
@@ -159,7 +189,12 @@ class Recorder:
                 "test_full_list_brings_it_back_if_it_began_later",
             },
         ),
-        (Forgetful, {"test_reopened_store_holds_everything"}),
+        (TellsBeforeItWrites, {"test_refused_write_makes_no_event"}),
+        (RemembersTooMuch, {"test_subscriber_that_fails_or_crashes_loses_none"}),
+        (
+            Forgetful,
+            {"test_reopened_store_holds_everything", "test_reopened_store_holds_events_and_positions"},
+        ),
     ],
 )
 def test_broken_store_is_found_out(

@@ -9,6 +9,8 @@
 
 ``clock`` is a ``FrozenClock`` that the suite moves; a store times its leases by it.
 
+A store that encrypts secrets has a second suite, ``pyade.testing.contract.encryption.EncryptionContract``.
+
 Put ``pytest.register_assert_rewrite("pyade.testing.contract")`` into your ``conftest.py``, so that a failed
 ``assert`` shows its values. Nothing here sleeps, reads a real clock or uses a network.
 """
@@ -36,6 +38,7 @@ from pyade.storage.protocol import Store
 from pyade.testing.clock import FrozenClock
 from pyade.testing.contract.deletions import DeletionPromises, OwnershipPromises
 from pyade.testing.contract.devices import AttemptPromises, FullSyncPromises, PagePromises, ReadingPromises
+from pyade.testing.contract.events import EventPromises, SubscriberPromises
 from pyade.testing.contract.examples import (
     CALLS,
     NOW,
@@ -63,6 +66,8 @@ class StoreContract(
     DeletionPromises,
     OwnershipPromises,
     LeasePromises,
+    EventPromises,
+    SubscriberPromises,
 ):
     """Subclass it, override the fixture ``make_store``, and name the subclass ``Test...``.
 
