@@ -356,6 +356,10 @@ class _WirePage(msgspec.Struct):
 class _WireProfile(msgspec.Struct):
     profile_uuid: str
 
+    def __post_init__(self) -> None:
+        if not self.profile_uuid:
+            raise ValueError("the profile_uuid is empty")
+
 
 class _WireLock(msgspec.Struct):
     response_status: str

@@ -1,0 +1,238 @@
+"""Apple, a syncer, an assigner and an oracle are driven together, in any order, with faults and kills."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+from pyade.core.events import EventKind
+from pyade.core.policy import SyncAction
+from pyade.core.profile import EnrollmentProfile
+from pyade.errors import PyadeError
+from pyade.testing import Fault
+
+if TYPE_CHECKING:
+    from tests.sync.conftest import World
+
+ENDPOINTS = (
+    "POST /server/devices",
+    "POST /devices/sync",
+    "POST /profile/devices",
+    "POST /devices",
+    "POST /profile",
+    "DELETE /profile/devices",
+    "GET /session",
+)
+FAULTS = {
+    "good": None,
+    "lost before": Fault.dropped(effect=False),
+    "lost after": Fault.dropped(effect=True),
+    "slow": Fault.slow(400),
+    "500 after": Fault.server_error(effect=True),
+    "429": Fault.rate_limited(7_200),
+    "gateway": Fault.html(),
+    "cut short": Fault.answered(body=b'{"devices": [{"serial_number": "GHO'),
+    "wrong types": Fault.answered(json={"devices": 7, "cursor": [], "more_to_follow": "no"}),
+    "expired": Fault.refused("EXPIRED_CURSOR"),
+    "invalid": Fault.refused("INVALID_CURSOR"),
+    "terms": Fault.refused("T_C_NOT_SIGNED"),
+    "same cursor": Fault.repeated_cursor(),
+}
+DEFAULT, PICKED = (
+    EnrollmentProfile(name=name, url="https://mdm.contoso.example/enroll", department=name)
+    for name in ("Standard", "Sales")
+)
+PRESENT = {EventKind.ADDED, EventKind.RETURNED, EventKind.RESTORED}
+GONE = {EventKind.RELEASED, EventKind.DELETED, EventKind.PURGED}
+LIMITS = {
+    "full_sync_at": timedelta(days=7),
+    "recovery_at": timedelta(hours=24),
+    "run_at": timedelta(minutes=15),
+}
+NUMBERS = st.integers(0, 7)
+
+
+class _KilledError(BaseException):
+    """The process is killed, as far as the code that runs can tell."""
+
+
+class FleetMachine(RuleBasedStateMachine):
+    """The oracle is ``owned``: what was done in the portal, without pages, cursors and events.
+
+    ``unclear`` are devices of which a sync of changes cannot know: Apple kept silent about them, or they were
+    deleted here. A complete full list settles them.
+    """
+
+    def __init__(self, new_world: Callable[[], World]) -> None:
+        super().__init__()
+        self.world = new_world()
+        self.world.page_size(2)
+        apple = self.world.apple
+        self.serials = apple.add_devices(8, organization=apple.organization())
+        self.owned: set[str] = set()
+        self.unclear: set[str] = set()
+        self.picked: set[str] = set()
+        self.starts: dict[str, list[datetime]] = {name: [] for name in LIMITS}
+
+    # In the portal
+
+    @rule(numbers=st.sets(NUMBERS, min_size=1))
+    def assign_in_the_portal(self, numbers: set[int]) -> None:
+        serials = [self.serials[number] for number in sorted(numbers)]
+        self.world.apple.assign("hq", serials)
+        self.owned.update(serials)
+
+    @rule(number=NUMBERS, announce=st.booleans())
+    def unassign_in_the_portal(self, number: int, announce: bool) -> None:
+        serial = self.serials[number]
+        if serial in self.owned:
+            self.world.apple.unassign([serial], announce=announce)
+            self.owned.discard(serial)
+            self.picked.discard(serial)
+            self.unclear |= set() if announce else {serial}
+
+    @rule(number=NUMBERS)
+    def edit_in_the_portal(self, number: int) -> None:
+        self.world.apple.edit_device(self.serials[number], asset_tag=f"{self.world.clock()}")
+
+    @rule(endpoint=st.sampled_from(ENDPOINTS), names=st.lists(st.sampled_from(sorted(FAULTS)), max_size=5))
+    def something_will_fail(self, endpoint: str, names: list[str]) -> None:
+        self.world.apple.script(endpoint, *[FAULTS[name] for name in names])
+
+    @rule(number=NUMBERS, result=st.sampled_from(["FAILED", "THROTTLED", "NEW", None]))
+    def a_device_will_fail(self, number: int, result: str | None) -> None:
+        self.world.apple.faults.device_result([self.serials[number]], result)
+
+    @rule(hours=st.sampled_from([0.25, 1, 24, 168]))
+    def time_passes(self, hours: float) -> None:
+        self.world.later(hours=hours)
+
+    # Here
+
+    @rule(full=st.booleans(), automatic=st.booleans())
+    def sync(self, full: bool, automatic: bool) -> None:
+        try:
+            report = self.world.sync(full=full, automatic=automatic)
+        except PyadeError:
+            assert self.world.state.running_since is None
+            return
+        if not report.is_complete:
+            return
+        if report.action in (SyncAction.FULL, SyncAction.RECOVERY) and not any(
+            "without a last page" in note for note in report.notes
+        ):
+            self.unclear.clear()
+        listed = set(self.world.listed())
+        for serial in set(self.serials) - self.unclear:
+            assert (serial in listed) == (serial in self.owned), serial
+
+    @rule(after=st.integers(1, 3), full=st.booleans())
+    def a_sync_is_killed(self, after: int, full: bool) -> None:
+        pages = iter(range(1, 100))
+
+        def kill() -> None:
+            if next(pages) == after:
+                raise _KilledError
+
+        self.world.on_page = kill
+        try:
+            self.world.sync(full=full)
+        except (PyadeError, _KilledError):
+            assert self.world.state.running_since is None
+        finally:
+            self.world.on_page = lambda: None
+
+    @rule()
+    def run(self) -> None:
+        try:
+            report = self.world.run(DEFAULT)
+        except PyadeError:
+            return
+        assert report.total == len(self.world.listed())
+
+    @rule(number=NUMBERS)
+    def pick(self, number: int) -> None:
+        serial = self.serials[number]
+        is_known = serial in self.world.listed() and serial in self.owned
+        try:
+            self.world.assign(PICKED, [serial])
+        except PyadeError:
+            return
+        if is_known:
+            self.picked.add(serial)
+
+    @rule(number=NUMBERS)
+    def delete_here(self, number: int) -> None:
+        serial = self.serials[number]
+        if self.world.store.device("hq", serial) is not None:
+            self.world.store.delete_device("hq", serial, now=self.world.clock())
+            self.unclear.add(serial)
+            self.picked.discard(serial)
+
+    # What always holds
+
+    @invariant()
+    def limits_are_kept(self) -> None:
+        for name, distance in LIMITS.items():
+            starts, at = self.starts[name], getattr(self.world.state, name)
+            if at is not None and at not in starts:
+                starts.append(at)
+            assert all(b - a >= distance for a, b in pairwise(starts)), name
+
+    @invariant()
+    def the_events_tell_what_the_store_holds(self) -> None:
+        events = self.world.store.events(limit=100_000)
+        assert len({event.id for event in events}) == len(events)
+        present: set[str] = set()
+        for event in events:
+            if event.serial_number is not None and event.kind in PRESENT:
+                present.add(event.serial_number)
+            elif event.serial_number is not None and event.kind in GONE:
+                present.discard(event.serial_number)
+        assert present == set(self.world.listed())
+
+    @invariant()
+    def no_two_things_happen_in_one_second(self) -> None:
+        """What happens in one instant has no order that anybody could know."""
+        self.world.later(seconds=1)
+
+    def teardown(self) -> None:
+        """Without faults everything comes right: both sides equal, every Mac with its profile."""
+        for endpoint in ENDPOINTS:
+            self.world.apple.script(endpoint)
+        self.world.apple.faults.device_result(self.serials, None, times=0)
+        self.in_step()
+        for _ in range(3):
+            self.world.later(hours=25).run(DEFAULT)
+            self.in_step()
+        listed = self.world.listed()
+        assert set(listed) == self.owned
+        assert all(status == "assigned" for status, _ in listed.values())
+        individual = {one.profile_uuid for one in self.world.store.profiles("hq") if one.individual}
+        assert all(listed[serial][1] in individual for serial in self.picked)
+        self.the_events_tell_what_the_store_holds()
+
+    def in_step(self) -> None:
+        for _ in range(2):
+            for _ in range(4):
+                if self.world.later(days=7).sync(full=True).is_complete:
+                    break
+        assert self.world.listed() == self.world.at_apple()
+
+
+def test_any_order_of_anything_ends_well(new_world: Callable[[], World]) -> None:
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        lambda: FleetMachine(new_world),
+        settings=settings(
+            max_examples=30,
+            stateful_step_count=25,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+        ),
+    )
