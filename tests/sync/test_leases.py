@@ -154,6 +154,7 @@ def test_a_worker_that_lost_its_lease_writes_nothing_more(world: World, is_taken
     world.on_page = sleep
     report = world.sync()
     assert (report.ending, report.pages, report.is_complete) == (Ending.OVERTAKEN, 1, False)
+    assert "nothing was written" in report.notes[0]
     assert len(world.listed()) == 10
     assert world.state.running_since == report.started_at
     world.on_page = lambda: None

@@ -136,8 +136,8 @@ class SyncRun:
             if self._state.ties and ending is not Ending.TIME_LIMIT:
                 yield from self._settle_ties()
             return (yield from self._finish(ending))
-        except (StoreConflictError, LeaseLostError):
-            return (yield from self._overtaken())
+        except (StoreConflictError, LeaseLostError) as lost:
+            return (yield from self._overtaken(lost))
         except Exception as error:
             yield from self._fail(error)
             raise
@@ -395,6 +395,7 @@ class SyncRun:
 
     def _idle(self, decision: Decision, now: datetime) -> SyncReport:
         self._action, self._reason = decision.action, decision.reason
+        _log.debug("%s: not synced: %s", self._token_name, self._reason)
         report = self._report(Ending.NOT_STARTED, now)
         return attrs.evolve(report, allowed_at=decision.allowed_at, running_since=decision.running_since)
 
@@ -404,7 +405,9 @@ class SyncRun:
         report = self._report(Ending.NOT_STARTED, now)
         return attrs.evolve(report, running_since=self._state.running_since)
 
-    def _overtaken(self) -> Flow[SyncReport]:
+    def _overtaken(self, lost: StoreError) -> Flow[SyncReport]:
+        self._notes.append(lost.reason)
+        _log.info("%s: overtaken after %s", self._token_name, counted(self._pages, "page"))
         self._state = yield from ask(InStore(lambda store: store.sync_state(self._token_name)))
         now = yield from ask(Now())
         return self._report(Ending.OVERTAKEN, now)
