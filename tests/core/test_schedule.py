@@ -53,9 +53,13 @@ CASES: dict[str, tuple[SyncState, Standing, timedelta, Work, timedelta]] = {
         attrs.evolve(IDLE, succeeded_at=None, continues=True),
         Standing(jitter=1.0), 15 * MINUTE, Work.SYNC, 15 * MINUTE,
     ),
-    "a run that died is repeated when it is presumed dead": (
+    "a run under way may have died, so that its lease is tried": (
         attrs.evolve(IDLE, succeeded_at=None, running_since=T0),
-        Standing(), MINUTE, Work.SYNC, 15 * MINUTE,
+        Standing(), MINUTE, Work.SYNC, MINUTE,
+    ),
+    "but not before the lease that was held ends": (
+        attrs.evolve(IDLE, succeeded_at=None, running_since=T0),
+        Standing(not_before=T0 + 2 * MINUTE), MINUTE, Work.SYNC, 2 * MINUTE,
     ),
     "after a failure a back-off holds, but the policy holds longer": (
         FAILED, Standing(failures=1, not_before=T0 + 15 * MINUTE), MINUTE, Work.SYNC, DAY,

@@ -156,7 +156,8 @@ def next_due(state: SyncState, standing: Standing, policy: SyncPolicy, pace: Pac
     moment = now - delay
     if state.run_at is not None and moment < state.run_at <= now:
         moment = state.run_at
-    allowed_at = policy.decide(state, moment, trigger=trigger).allowed_at
+    # A run that is marked as under way may have died: whether its lease is free only trying can tell.
+    allowed_at = policy.decide(state, moment, trigger=trigger, has_lease=True).allowed_at
     sync_at = now if allowed_at is None else max(allowed_at + delay, now)
     blocked_until = _blocked_until(standing, policy, pace, now)
     is_parked = bool(parked_reason(state, standing))
