@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from pyade.storage.memory import MemoryStore
 from pyade.storage.protocol import DefinedProfile, Store
+from pyade.storage.secrets import SecretBox
 from pyade.storage.sqlite import SQLiteStore
 
 if TYPE_CHECKING:
     from pyade.storage.postgres import PostgresStore as PostgresStore
 
-__all__ = ["DefinedProfile", "MemoryStore", "SQLiteStore", "Store"]
+__all__ = ["DefinedProfile", "MemoryStore", "SQLiteStore", "SecretBox", "Store"]
 
 
 def __getattr__(name: str) -> object:

@@ -8,6 +8,7 @@ from pyade.sync.plan import AssignmentPlan, PlannedDevice, PlannedGroup
 from pyade.sync.report import Ending, SyncReport
 from pyade.sync.scheduler import AsyncScheduler, Scheduler
 from pyade.sync.steps import Progress, ProgressPhase
+from pyade.sync.subscription import Subscription
 from pyade.sync.syncer import AsyncSyncer, Syncer
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "ProgressPhase",
     "Scheduler",
     "Stage",
+    "Subscription",
     "SyncReport",
     "Syncer",
     "TokenStanding",
