@@ -34,6 +34,7 @@ from pyade.errors import (
 from pyade.sync.assign_report import AssignReport
 from pyade.sync.assigner import Assigner, AsyncAssigner
 from pyade.sync.report import SyncReport
+from pyade.sync.scheduler import AsyncScheduler, Scheduler
 from pyade.sync.syncer import AsyncSyncer, Syncer
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "Assigner",
     "AsyncAssigner",
     "AsyncClient",
+    "AsyncScheduler",
     "AsyncSyncer",
     "Client",
     "Device",
@@ -57,6 +59,7 @@ __all__ = [
     "ProfileError",
     "PyadeError",
     "ScepIssuer",
+    "Scheduler",
     "SessionCache",
     "Severity",
     "Signer",

@@ -227,10 +227,14 @@ class FleetMachine(RuleBasedStateMachine):
 
 
 def test_any_order_of_anything_ends_well(new_world: Callable[[], World]) -> None:
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
-        lambda: FleetMachine(new_world),
+    class Machine(FleetMachine):
+        def __init__(self) -> None:
+            super().__init__(new_world)
+
+    run_state_machine_as_test(
+        Machine,
         settings=settings(
-            max_examples=30,
+            max_examples=40,
             stateful_step_count=25,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

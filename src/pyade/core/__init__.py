@@ -23,6 +23,7 @@ from pyade.core.problems import Problem, Severity
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.profile_diff import ProfileDiff, Reach, SettingChange
 from pyade.core.rules import AssignmentPolicy, Rule
+from pyade.core.schedule import Pace, Work
 from pyade.core.skip_keys import SkipKeys
 from pyade.core.token import Portal, Token, TokenHealth, TokenStatus
 from pyade.core.versions import MacOSVersion
@@ -49,6 +50,7 @@ __all__ = [
     "KeyType",
     "MacOSVersion",
     "OpType",
+    "Pace",
     "PlanRow",
     "Portal",
     "PrimaryAccount",
@@ -71,6 +73,7 @@ __all__ = [
     "TokenStatus",
     "Trigger",
     "UserAffinity",
+    "Work",
     "choose_identity",
     "classify_product",
 ]
