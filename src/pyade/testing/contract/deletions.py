@@ -123,6 +123,16 @@ class DeletionPromises:
         assert record_of(store, "C02000000").device.asset_tag == "newer"
         assert serials_of(store) == ["C02000000"]
 
+    def test_full_list_does_not_bring_back_what_was_released_since(self, store: Store) -> None:
+        """A list that began before Apple released the device shows what was so before that."""
+        commit(store, *fleet_of(1))
+        _delete(store, "C02000000")
+        commit(store, event("C02000000", OpType.DELETED, 60))
+        listing: dict[str, Any] = {"full_sync": 1, "listing_since": NOW + timedelta(seconds=30)}
+        assert commit(store, *fleet_of(1), source=Source.FETCH, **listing) == ChangeCounts(stale=1)
+        assert serials_of(store, released=None) == []
+        assert record_of(store, "C02000000").is_released
+
     def test_details_restore_it(self, store: Store) -> None:
         """Its details show it again, unless Apple gave none."""
         commit(store, event("A", OpType.ADDED, 0))
