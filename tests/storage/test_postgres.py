@@ -168,7 +168,8 @@ def test_text_that_is_no_unicode_is_refused(store: PostgresStore) -> None:
 def test_writers_of_one_token_wait_for_each_other_and_not_for_other_tokens(
     postgres: PostgresPlace, make_store: Callable[..., PostgresStore]
 ) -> None:
-    with make_store(timeout_s=0.2) as store, raw_session(postgres) as session:
+    with make_store() as store, raw_session(postgres) as session:
+        store._pool._timeout_s = 0.2  # from here on, so that a slow machine has time to connect
         store.add_token(example_token())
         store.add_token(example_token("other"))
         session.execute("SELECT 1 FROM {schema}.token WHERE name = %s FOR UPDATE", (b"hq",))
@@ -193,9 +194,10 @@ def test_writer_that_waited_sees_what_the_other_wrote(postgres: PostgresPlace, s
 
 
 def test_worker_that_stands_still_loses_its_transaction(
-    make_store: Callable[..., PostgresStore], monkeypatch: pytest.MonkeyPatch
+    make_store: Callable[..., PostgresStore],
 ) -> None:
-    with make_store(timeout_s=2) as other, make_store(timeout_s=0.2) as store:
+    with make_store() as other, make_store() as store:
+        store._pool._timeout_s = 0.2
         store.add_token(example_token())
 
         class Sleeper(SyncState):
@@ -319,6 +321,35 @@ def test_server_that_cannot_be_reached_is_told_without_the_password(dsn: str) ->
     shown = f"{caught.value} {caught.value.__cause__}"
     assert "pass-word" not in shown
     assert "127.0.0.1" in shown or "DSN" in shown
+
+
+def test_caller_that_gets_no_connection_is_told(make_store: Callable[..., PostgresStore]) -> None:
+    with make_store(max_connections=1) as store:
+        store._pool._pool.timeout = 0.05
+        with store._pool.reading(), pytest.raises(StoreError, match="no connection within"):
+            store.tokens()
+
+
+def test_user_without_rights_is_told_what_is_missing(postgres: PostgresPlace) -> None:
+    role = f"{postgres.schema}_role"
+    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+        try:
+            connection.execute(f"CREATE ROLE {role}")
+        except psycopg.errors.InsufficientPrivilege:
+            pytest.skip("the user of this server may not create roles")
+        try:
+            with pytest.raises(StoreError, match="permission denied for database"):
+                PostgresStore(
+                    psycopg.conninfo.make_conninfo(postgres.dsn, options=f"-c role={role}"),
+                    schema=postgres.schema,
+                )
+        finally:
+            connection.execute(f"DROP ROLE {role}")
+
+
+def test_tables_that_somebody_else_empties_are_noticed(store: PostgresStore) -> None:
+    with pytest.raises(StoreError, match="somebody else"), store._pool.reading() as session:
+        session.one("SELECT 1 WHERE false")
 
 
 def test_failing_row_is_not_quoted(postgres: PostgresPlace, store: PostgresStore) -> None:

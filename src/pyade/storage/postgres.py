@@ -394,7 +394,7 @@ class PostgresStore(PostgresOutbox):
 
     def _read_token(self, query: LiteralString, name: str) -> tuple[Any, ...]:
         with self._pool.reading() as session:
-            row = session.execute(query, (name.encode(),)).fetchone()
+            row: tuple[Any, ...] | None = session.execute(query, (name.encode(),)).fetchone()
         if row is None:
             raise unknown(name)
         return row

@@ -1,5 +1,8 @@
 """Connections to one PostgreSQL schema that several threads, processes and nodes share safely."""
 
+# pyright: reportMissingImports=false
+# psycopg is an optional dependency; types are checked with it and without it.
+
 from __future__ import annotations
 
 import os
@@ -42,11 +45,12 @@ class Session:
         """Run a statement; every name of a table in it starts with ``{schema}.``."""
         # Not by search_path: behind a pooler such as PgBouncer a setting of the session would be lost.
         statement = sql.SQL(query).format(schema=sql.Identifier(self.schema))
-        return self.connection.execute(statement, parameters, binary=True)
+        cursor: psycopg.Cursor[tuple[Any, ...]] = self.connection.execute(statement, parameters, binary=True)
+        return cursor
 
     def one(self, query: LiteralString, parameters: Sequence[object] = ()) -> tuple[Any, ...]:
         """Run a statement that returns one row, and return it."""
-        row = self.execute(query, parameters).fetchone()
+        row: tuple[Any, ...] | None = self.execute(query, parameters).fetchone()
         if row is None:
             raise StoreError("a row that was there a moment ago is gone: somebody else writes these tables")
         return row
