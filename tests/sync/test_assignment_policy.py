@@ -257,6 +257,36 @@ def test_a_profile_that_was_picked_and_is_locked_warns_when_another_is_picked(wo
     assert "0 of them have fetched it" in str(warning)
 
 
+def test_a_change_of_a_picked_profile_reaches_all_for_whom_it_was_picked(
+    world: World, profile: EnrollmentProfile
+) -> None:
+    """Also one whose turn has not come yet; and nobody else, whatever the default looks like."""
+    first, waiting, other, follower = fleet(world, 4)
+    world.assign(LAB, [first])
+    world.apple.faults.device_result([waiting], "FAILED")
+    world.assign(LAB, [waiting])
+    world.assign(KIOSK, [other])
+    run(world, LAB, AssignmentPolicy())
+    after = attrs.evolve(LAB, name="New lab", locked=True)
+
+    def replace(before: EnrollmentProfile) -> AssignReport:
+        def work(client: Client) -> AssignReport:
+            return Assigner(client, world.store, clock=world.clock).replace(before, after)
+
+        async def async_work(client: AsyncClient) -> AssignReport:
+            return await AsyncAssigner(client, world.store, clock=world.clock).replace(before, after)
+
+        return world.do(work, async_work)
+
+    report = replace(LAB)
+    assert (report.results, report.plan.waiting) == ({first: DeviceResult.SUCCESS}, 1)
+    assert len(report.warnings) == 1
+    world.later(days=1)
+    run(world, policy=AssignmentPolicy())
+    assert names(world) == {first: "New lab", waiting: "New lab", other: "Kiosk", follower: "Lab"}
+    assert replace(profile).total == 0
+
+
 def test_a_rule_that_fails_in_the_middle_leaves_the_rest_due(
     world: World, profile: EnrollmentProfile
 ) -> None:

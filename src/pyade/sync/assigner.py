@@ -140,6 +140,25 @@ class Assigner:
         with keeping(self._store, lease):
             return drive(Assignment(self._policy, lease).assign(profile, serials), self._perform)
 
+    def replace(self, before: EnrollmentProfile, after: EnrollmentProfile) -> AssignReport:
+        """Give *after* to all devices for which *before* was picked by hand, as when its content changed.
+
+        A profile that rules or the default hand out needs no such call: the next ``run`` sees its change.
+
+        Args:
+            before: Exactly the profile that was given to ``assign``.
+            after: What takes its place.
+
+        Returns:
+            What became of every device for which *before* was picked; none if nobody picked it.
+
+        Raises:
+            AppleError: As for ``assign``, like the others.
+        """
+        lease = self._store.acquire_lease(self._token_name, worker_name())
+        with keeping(self._store, lease):
+            return drive(Assignment(self._policy, lease).replace(before, after), self._perform)
+
     def unassign(self, serials: Iterable[str]) -> AssignReport:
         """Take the profile from these devices; the next ``run`` gives them the default, if there is one.
 
@@ -210,6 +229,12 @@ class AsyncAssigner:
         lease = await self._acquire()
         async with keeping_async(self._store, lease):
             return await drive_async(Assignment(self._policy, lease).assign(profile, serials), self._perform)
+
+    async def replace(self, before: EnrollmentProfile, after: EnrollmentProfile) -> AssignReport:
+        """Give *after* to all devices for which *before* was picked; see ``Assigner.replace``."""
+        lease = await self._acquire()
+        async with keeping_async(self._store, lease):
+            return await drive_async(Assignment(self._policy, lease).replace(before, after), self._perform)
 
     async def unassign(self, serials: Iterable[str]) -> AssignReport:
         """Take the profile from these devices; see ``Assigner.unassign``."""

@@ -42,7 +42,7 @@ from pyade.errors import (
 from pyade.storage.protocol import DefinedProfile, Store
 from pyade.sync.assign_report import AssignReport
 from pyade.sync.choices import REMOVAL, Choice, Chooser, Definitions, by_hand
-from pyade.sync.plan import AssignmentPlan, earliest, plan_all, plan_by_hand
+from pyade.sync.plan import AssignmentPlan, earliest, picked_for, plan_all, plan_by_hand
 from pyade.sync.steps import InStore, Progress, ProgressPhase, Tell
 
 
@@ -84,6 +84,11 @@ class Assignment:
         if defined is None:
             return (yield from self._report(AssignmentPlan(), started_at))
         return (yield from self._by_hand(by_hand(defined), distinct, started_at))
+
+    def replace(self, before: EnrollmentProfile, after: EnrollmentProfile) -> Flow[AssignReport]:
+        """Give *after* to the devices for which *before* was picked by hand."""
+        serials = yield from ask(InStore(lambda store: picked_for(store, self._token_name, before)))
+        return (yield from self.assign(after, serials))
 
     def unassign(self, serials: Iterable[str]) -> Flow[AssignReport]:
         """Take the profile from devices, which follow the default again from then on."""

@@ -24,6 +24,7 @@ from pyade.core.inventory import Attempt, DeviceRecord, owner_of
 from pyade.core.lease import Lease
 from pyade.core.problems import Problem, Severity
 from pyade.core.profile import EnrollmentProfile
+from pyade.core.rules import AssignmentPolicy
 from pyade.storage.protocol import Store
 from pyade.sync.choices import Choice, Chooser, Definitions
 from pyade.sync.report import shown
@@ -267,6 +268,19 @@ def with_owner(store: Store, records: Iterable[DeviceRecord]) -> Iterator[tuple[
         for record in batch:
             owner = owners.get(record.serial_number)
             yield record, owner is None or owner.token_name == record.token_name
+
+
+def picked_for(store: Store, token_name: str, profile: EnrollmentProfile) -> tuple[str, ...]:
+    """Return the serial numbers of the devices for which somebody picked exactly *profile*."""
+    definitions = Definitions(store.profiles(token_name))
+    wanted = definitions.individual(profile)
+    if wanted is None:
+        return ()
+    chooser = Chooser(definitions, AssignmentPolicy(), None)
+    choices = ((record.serial_number, chooser.choose(record)) for record in store.devices(token_name))
+    return tuple(
+        serial for serial, choice in choices if choice and choice.profile_uuid == wanted.profile_uuid
+    )
 
 
 def plan_by_hand(
