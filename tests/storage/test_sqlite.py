@@ -206,6 +206,28 @@ def test_older_file_migrates_and_keeps_its_content(path: Path) -> None:
     connection.close()
 
 
+def test_file_of_the_first_version_learns_leases_and_deletions(path: Path) -> None:
+    connection = raw(path)
+    migrate(connection, MIGRATIONS[:1])
+    connection.execute(
+        "INSERT INTO token (id, name, document, secrets) VALUES (1, 'hq', ?, ?)",
+        documents.encode_token(example_token()),
+    )
+    old = DeviceRecord(token_name="hq", device=example_device(), first_seen_at=NOW, updated_at=NOW)
+    connection.execute(
+        "INSERT INTO device (token_id, serial_number, full_sync, document) VALUES (1, 'C02FULL00001', 0, ?)",
+        (documents.encode_record(old),),
+    )
+    connection.close()
+    with SQLiteStore(path) as store:
+        assert list(store.devices("hq")) == list(store.records_of(["C02FULL00001"])) == [old]
+        lease = store.acquire_lease("hq", "worker")
+        store.save_sync_state("hq", SyncState(), lease=lease)
+        store.delete_device("hq", "C02FULL00001", now=NOW)
+        assert serials_of(store, released=None) == []
+        assert store.tokens() == (example_token(),)
+
+
 def test_failed_migration_leaves_the_old_version_usable(path: Path) -> None:
     with SQLiteStore(path) as store:
         store.add_token(example_token())
