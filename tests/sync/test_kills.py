@@ -19,7 +19,7 @@ from pyade.storage.protocol import Store
 from pyade.sync import Ending
 from pyade.testing import FakeApple, FrozenClock
 
-DEVICES, PAGE = 20_000, 100
+DEVICES, PAGE = 20_000, 250
 KILLS = int(os.environ.get("PYADE_TEST_KILLS", "3"))
 
 # A line per page; the last line is the outcome. All clocks of one process stand still.
@@ -82,7 +82,7 @@ def test_kills_lose_nothing_and_cost_a_page_each(place: tuple[str, str]) -> None
             if store.sync_state("hq").succeeded_at is not None:
                 clock.advance(hours=24)
         with worker() as last:
-            output, _ = last.communicate(timeout=120)
+            output, _ = last.communicate(timeout=300)
         assert output.split()[-1] == Ending.CAUGHT_UP.name
     with open_store(place, clock) as store:
         records = {record.serial_number: record.device for record in store.devices("hq")}
