@@ -8,6 +8,7 @@ from pyade.core.accounts import AdministratorAccount, PrimaryAccount
 from pyade.core.affinity import AffinityConsequences, AffinityKind, UserAffinity
 from pyade.core.assignment import NO_PROFILE, DeviceResults, Reason
 from pyade.core.device import Device, DeviceFamily, DeviceResult, OpType, ProfileStatus
+from pyade.core.events import Event, EventKind
 from pyade.core.identity import (
     ChipClass,
     IdentityChoice,
@@ -45,6 +46,8 @@ __all__ = [
     "DeviceResults",
     "Effect",
     "EnrollmentProfile",
+    "Event",
+    "EventKind",
     "IdentityChoice",
     "IdentityKind",
     "KeyType",
