@@ -10,6 +10,7 @@ from pyade.sync.scheduler import AsyncScheduler, Scheduler
 from pyade.sync.steps import Progress, ProgressPhase
 from pyade.sync.subscription import Subscription
 from pyade.sync.syncer import AsyncSyncer, Syncer
+from pyade.sync.workers import assign_token, due_tokens, register, sync_token
 
 __all__ = [
     "AssignReport",
@@ -30,5 +31,9 @@ __all__ = [
     "SyncReport",
     "Syncer",
     "TokenStanding",
+    "assign_token",
     "devices_at_risk",
+    "due_tokens",
+    "register",
+    "sync_token",
 ]

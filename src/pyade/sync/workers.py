@@ -1,0 +1,202 @@
+"""Many nodes on an existing engine: what a task queue needs to keep tokens in step.
+
+``sync_token`` and ``assign_token`` are all that any engine calls, Celery or cron included: each does its work
+if it is due, never raises for what a later call can put right, and returns when to call it again.
+``register`` puts them on the caller's Procrastinate app (the extra ``workers``).
+
+Nothing rests on the engine being right. Tasks may run twice, late, on several nodes, or beside a
+``Scheduler``: the lease and the limits are in the store.
+
+Source: specification, "Sync restrictions".
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from pyade.apple.client import Client
+from pyade.apple.connection import utc_now
+from pyade.core.policy import SyncPolicy
+from pyade.core.schedule import Pace, Standing, Work, next_due, parked_reason
+from pyade.core.token import Token
+from pyade.errors import LeaseHeldError, PyadeError, UnknownTokenError
+from pyade.storage.protocol import Store
+from pyade.sync.assigner import Assigner
+from pyade.sync.scheduler import AssignerFactory
+from pyade.sync.steps import Progress
+from pyade.sync.syncer import Syncer
+
+if TYPE_CHECKING:
+    from procrastinate import App
+    from procrastinate.tasks import Task
+
+log: logging.Logger = logging.getLogger(__name__)
+
+_PACE = Pace()
+
+
+def due_tokens(store: Store, *, policy: SyncPolicy = SyncPolicy(), now: datetime) -> tuple[str, ...]:  # noqa: B008
+    """Return the names of the tokens that are due for a sync, for a periodic tick.
+
+    Args:
+        store: Where the tokens are.
+        policy: The limits.
+        now: UTC.
+    """
+    names = (token.name for token in store.tokens())
+    return tuple(
+        name for name in names if next_due(store.sync_state(name), Standing(), policy, _PACE, now).at <= now
+    )
+
+
+def sync_token(
+    store: Store,
+    client_for: Callable[[Token], Client],
+    token_name: str,
+    *,
+    policy: SyncPolicy = SyncPolicy(),  # noqa: B008 - frozen
+    clock: Callable[[], datetime] = utc_now,
+) -> datetime | None:
+    """Sync a token if an automatic run is due, and return when to call again, UTC; None if it is gone.
+
+    Args:
+        store: Where the token is.
+        client_for: Returns a new client for a token; it is closed at the end.
+        token_name: Which token.
+        policy: The limits.
+        clock: Returns the time, UTC.
+
+    Raises:
+        StoreError: The store cannot be read.
+    """
+    standing = Standing()
+    try:
+        with client_for(store.token(token_name)) as client:
+            report = Syncer(client, store, policy=policy, clock=clock).sync(automatic=True)
+    except UnknownTokenError:
+        return None
+    except Exception as error:  # noqa: BLE001 - whatever it was, a later call may put it right
+        _log(token_name, Work.SYNC, error)
+        standing = Standing().failed(error, Work.SYNC, clock(), policy, _PACE)
+        standing = attrs.evolve(standing, assign_at=None)
+    else:
+        log.info("%s", report)
+        if not report.action.sends_requests:
+            return max(report.allowed_at or report.next_automatic_at, clock() + _PACE.look_every)
+    try:
+        state = store.sync_state(token_name)
+    except UnknownTokenError:
+        return None
+    return next_due(state, standing, policy, _PACE, clock()).at
+
+
+def assign_token(
+    store: Store,
+    client_for: Callable[[Token], Client],
+    token_name: str,
+    *,
+    assigner: AssignerFactory | None = None,
+    clock: Callable[[], datetime] = utc_now,
+) -> datetime | None:
+    """Hand out profiles, and return when to call again, UTC; None if the next sync brings more work.
+
+    Args:
+        store: Where the token and its devices are.
+        client_for: As for ``sync_token``.
+        token_name: Which token.
+        assigner: Returns an assigner of your own; None for one without rules.
+        clock: Returns the time, UTC.
+
+    Raises:
+        StoreError: The store cannot be read.
+    """
+    try:
+        if parked_reason(store.sync_state(token_name), Standing()):
+            return None
+        with client_for(store.token(token_name)) as client:
+            made = assigner(client, _ignore) if assigner else Assigner(client, store, clock=clock)
+            report = made.run()
+    except UnknownTokenError:
+        return None
+    except LeaseHeldError as held:
+        return max(held.expires_at, clock() + _PACE.look_every)
+    except Exception as error:  # noqa: BLE001 - as above
+        _log(token_name, Work.ASSIGN, error)
+        standing = Standing().failed(error, Work.ASSIGN, clock(), SyncPolicy(), _PACE)
+        return None if standing.parked else standing.assign_at
+    log.info("%s", report)
+    return None if report.next_due_at is None else max(report.next_due_at, clock() + _PACE.first_backoff)
+
+
+def register(
+    app: App,
+    store: Store,
+    client_for: Callable[[Token], Client],
+    *,
+    policy: SyncPolicy = SyncPolicy(),  # noqa: B008 - frozen
+    assign: bool | AssignerFactory = True,
+    clock: Callable[[], datetime] = utc_now,
+    cron: str = "* * * * *",
+) -> tuple[Task[Any, Any, Any], ...]:
+    """Register a periodic tick, a sync task and an assignment task on a Procrastinate app; return them.
+
+    The tick defers a sync for each token that is due. Sync and assignment defer themselves to the time at
+    which they are to be called again; the locks per token keep one of each waiting and one at work.
+
+    Args:
+        app: The caller's app; tasks are called ``pyade.tick``, ``pyade.sync`` and ``pyade.assign``.
+        store: A store that all nodes share.
+        client_for: As for ``sync_token``.
+        policy: The limits.
+        assign: As for ``Scheduler``.
+        clock: Returns the time, UTC.
+        cron: When the tick comes.
+    """
+    from procrastinate.exceptions import AlreadyEnqueued  # noqa: PLC0415 - an extra
+
+    def defer(task: Task[Any, Any, Any], token_name: str, at: datetime | None = None) -> None:
+        lock = f"{task.name}:{token_name}"
+        try:
+            task.configure(lock=lock, queueing_lock=lock, schedule_at=at).defer(token_name=token_name)
+        except AlreadyEnqueued:
+            log.debug("%s: %s waits already", token_name, task.name)
+
+    @app.task(name="pyade.assign")
+    def assign_task(token_name: str) -> None:
+        assigner = assign if callable(assign) else None
+        again_at = assign_token(store, client_for, token_name, assigner=assigner, clock=clock)
+        if again_at is not None:
+            defer(assign_task, token_name, again_at)
+
+    @app.task(name="pyade.sync")
+    def sync_task(token_name: str) -> None:
+        again_at = sync_token(store, client_for, token_name, policy=policy, clock=clock)
+        if again_at is None:
+            return
+        defer(sync_task, token_name, again_at)
+        if assign is not False:
+            defer(assign_task, token_name)
+
+    @app.periodic(cron=cron)
+    @app.task(name="pyade.tick", queueing_lock="pyade.tick")
+    def tick_task(timestamp: int) -> None:
+        log.debug("tick of %s", timestamp)
+        for token_name in due_tokens(store, policy=policy, now=clock()):
+            defer(sync_task, token_name)
+
+    return tick_task, sync_task, assign_task
+
+
+def _ignore(progress: Progress) -> None:
+    """Do nothing with *progress*."""
+
+
+def _log(token_name: str, work: Work, error: Exception) -> None:
+    # The text of an error that is not ours may hold anything.
+    text = str(error) if isinstance(error, PyadeError) else ""
+    log.warning("%s: %s failed: %s %s", token_name, work, type(error).__name__, text)
