@@ -17,6 +17,8 @@ import pytest
 SERVER_VARIABLE = "PYADE_TEST_POSTGRES"
 """Environment variable with the DSN of a database to test on; without it the tests start a server."""
 
+TEST_LOCK = 0x54455354
+
 
 @attrs.frozen
 class PostgresPlace:
@@ -62,6 +64,8 @@ def _server(folder: Path) -> Iterator[str]:
         with psycopg.connect(dsn, autocommit=True) as connection:
             # What a test wrote need not survive a power failure.
             connection.execute("ALTER SYSTEM SET fsync = off")
+            # A transaction of somebody else's holds back events, however short it is.
+            connection.execute("ALTER SYSTEM SET autovacuum = off")
             connection.execute("SELECT pg_reload_conf()")
         yield dsn
     finally:
@@ -75,6 +79,8 @@ def postgres(postgres_dsn: str) -> Iterator[PostgresPlace]:
     from psycopg import sql
 
     schema = f"pyade_test_{uuid4().hex}"
-    yield PostgresPlace(postgres_dsn, schema)
     with psycopg.connect(postgres_dsn, autocommit=True) as connection:
+        # One test at a time, should several processes use one server: see above.
+        connection.execute("SELECT pg_advisory_lock(%s)", (TEST_LOCK,))
+        yield PostgresPlace(postgres_dsn, schema)
         connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema)))
