@@ -7,6 +7,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import anyio
 import attrs
 import pytest
 
@@ -184,3 +185,39 @@ def test_an_app_may_leave_assignments_to_others(shop: Shop) -> None:
     waiting = {job["args"].get("token_name") for job in connector.jobs.values() if job["status"] == "todo"}
     assert "a" in waiting
     assert "gone" not in waiting
+
+
+def test_a_real_worker_over_postgresql_keeps_every_token_in_step(
+    shop: Shop, postgres: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    procrastinate = pytest.importorskip("procrastinate", reason="the extra workers is not installed")
+    storage = pytest.importorskip("pyade.storage.postgres")
+    caplog.set_level(logging.CRITICAL)
+    with storage.PostgresStore(postgres.dsn, schema=postgres.schema) as store:
+        for token in shop.store.tokens():
+            store.add_token(token)
+            store.set_default_profile(token.name, PROFILE)
+        options = {"options": f"-c search_path={postgres.schema}"}
+        connector = procrastinate.PsycopgConnector(conninfo=postgres.dsn, kwargs=options)
+        app = procrastinate.App(connector=connector)
+        tick, *_ = register(app, store, shop.client_for, clock=shop.clock)
+
+        async def work() -> None:
+            async with app.open_async():
+                await app.schema_manager.apply_schema_async()
+                for timestamp in (0, 60):
+                    await tick.defer_async(timestamp=timestamp)
+                    await app.run_worker_async(
+                        wait=False, install_signal_handlers=False, listen_notify=False, concurrency=2
+                    )
+                jobs = list(await app.job_manager.list_jobs_async())
+            done = [job.task_name for job in jobs if job.status == "succeeded"]
+            assert [done.count(f"pyade.{name}") for name in ("sync", "assign")] == [2, 2]
+            waiting = [job for job in jobs if job.status == "todo" and job.task_name == "pyade.sync"]
+            assert [job.scheduled_at for job in waiting] == [shop.clock() + DAY] * 2
+
+        anyio.run(work)
+        for name in "ab":
+            statuses = [record.device.profile_status for record in store.devices(name)]
+            assert statuses == ["assigned", "assigned"]
+    assert shop.apple.counts["POST /server/devices"] == 2
