@@ -12,7 +12,7 @@ from pyade.builders.mobileconfig import build_enrollment_profile
 from pyade.builders.payloads import AcmeIssuer, MdmService, ScepIssuer, TargetMac
 from pyade.core.device import Device
 from pyade.core.policy import SyncPolicy
-from pyade.core.problems import Problem, Severity
+from pyade.core.problems import Problem
 from pyade.core.profile import AdministratorAccount, EnrollmentProfile, PrimaryAccount, UserAffinity
 from pyade.core.skip_keys import SkipKeys
 from pyade.core.token import Portal, Token, TokenHealth
@@ -61,7 +61,6 @@ __all__ = [
     "ScepIssuer",
     "Scheduler",
     "SessionCache",
-    "Severity",
     "Signer",
     "SigningError",
     "SkipKeys",
