@@ -88,7 +88,7 @@ class TestSettings:
     def test_the_user_agent_has_a_version_even_if_nothing_is_installed(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from importlib import metadata  # noqa: PLC0415
+        from importlib import metadata
 
         def missing(_name: str) -> str:
             raise metadata.PackageNotFoundError
