@@ -18,10 +18,10 @@ try:
     import psycopg
     import psycopg_pool
     from psycopg import conninfo, errors, sql
-except ImportError as exc:
+except ImportError as _missing:
     raise ImportError(
         "PostgresStore needs the extra 'postgres': install 'pyade-apple[postgres]'", name="psycopg"
-    ) from exc
+    ) from _missing
 
 _MAX_IDENTIFIER = 63
 """Bytes that PostgreSQL keeps of a name; it would cut off the rest."""
@@ -65,9 +65,11 @@ class Pool:
         Raises:
             StoreError: *dsn* or *schema* cannot be one.
         """
-        self.schema = _checked_schema(schema)
+        self.schema: str = _checked_schema(schema)
         parts = _parts(dsn)
-        self.where = f"{parts.get('host', 'the default host')}/{parts.get('dbname', 'the default database')}"
+        self.where: str = (
+            f"{parts.get('host', 'the default host')}/{parts.get('dbname', 'the default database')}"
+        )
         self._password = str(parts.get("password") or "")
         self._dsn = dsn
         self._timeout_s = timeout_s
