@@ -313,14 +313,16 @@ class SlowSession:
 
 
 class SlowTransport(SlowSession, httpx.BaseTransport):
-    def __init__(self, answer: Callable[[], httpx.Response], callers: threading.Barrier) -> None:
+    def __init__(self, answer: Callable[[], httpx.Response], asked: threading.Semaphore) -> None:
         super().__init__(answer)
-        self.callers = callers
+        self.asked = asked
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         if not self.count(request):
             return ok()
-        # The others are past the barrier too, and wait for the lock or are about to.
+        # Whoever asked for the token waits for the lock or is about to.
+        for _ in range(20):
+            self.asked.acquire(timeout=10)
         threading.Event().wait(0.05)
         return self.answer()
 
@@ -350,12 +352,16 @@ class TestSingleFlight:
     def test_twenty_threads_make_one_session_request(
         self, token: Token, clock: FrozenClock, answer: Callable[[], httpx.Response], good: int
     ) -> None:
-        barrier = threading.Barrier(20)
-        transport = SlowTransport(answer, barrier)
-        with Client(token, transport=transport, clock=clock, retries=0) as client:
+        asked = threading.Semaphore(0)
+        transport = SlowTransport(answer, asked)
+
+        def provider() -> Token:
+            asked.release()
+            return token
+
+        with Client(provider, transport=transport, clock=clock, retries=0) as client:
 
             def work(_number: int) -> bool:
-                barrier.wait()
                 try:
                     client.account()
                 except errors.TransportError as error:
