@@ -410,7 +410,7 @@ class TestSingleFlight:
     def test_threads_and_loops_share_one_session_request(self, token: Token, clock: FrozenClock) -> None:
         cache = SessionCache()
         barrier = threading.Barrier(4)
-        blocking, waiting = SlowTransport(session, barrier), SlowAsyncTransport(session)
+        blocking, waiting = SlowTransport(session, threading.Semaphore(20)), SlowAsyncTransport(session)
 
         def by_thread() -> None:
             with Client(token, transport=blocking, sessions=cache, clock=clock) as client:
