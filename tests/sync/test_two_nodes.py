@@ -138,7 +138,7 @@ class SimulatedClock:
         self._alarms: list[Alarm] = []
         self._lock = threading.RLock()
         self._listener = Listener(("127.0.0.1", 0), backlog=64)
-        self.port: int = self._listener.address[1]
+        self.port = int(self._listener.address[1])
         threading.Thread(target=self._serve, daemon=True).start()
 
     def __call__(self) -> datetime:
