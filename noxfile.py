@@ -39,7 +39,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def slow(session: nox.Session) -> None:
-    """Run what takes too long for every change: ten days of two nodes, fifty kills, a thousand fault scripts."""
+    """Run what takes too long for every change: two nodes, fifty kills, a thousand fault scripts."""
     session.install("-e", ".[test]")
     much = {"PYADE_NODES_TOKENS": "20", "PYADE_TEST_KILLS": "50", "PYADE_FAULT_SCRIPTS": "1000"}
     files = [f"tests/sync/test_{name}.py" for name in ("two_nodes", "kills", "fault_scripts")]
