@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from pyade import errors
 from pyade.core.inventory import SyncPhase, SyncState
+from pyade.core.parking import PARKING_ERRORS, park
 from pyade.core.policy import SyncAction, SyncPolicy, Trigger
-from pyade.core.schedule import PARKING_ERRORS, Pace, Standing, Work, next_due, parked_reason, reason_of
+from pyade.core.schedule import Due, Pace, Standing, Work, next_due
+from pyade.core.token import Token
 
 T0 = datetime(2025, 3, 1, 12, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -23,8 +25,18 @@ IDLE = SyncState(
     phase=SyncPhase.SYNC, cursor="c", full_sync=1, full_sync_at=T0, run_at=T0, succeeded_at=T0 + MINUTE
 )
 TERMS = errors.TermsError("sync devices", 403, "T_C_NOT_SIGNED")
-FAILED = attrs.evolve(IDLE, succeeded_at=None, last_error="ServerError: 500")
-PARKED = attrs.evolve(FAILED, last_error=reason_of(TERMS))
+TOKEN = Token(
+    name="hq",
+    consumer_key="ck",
+    consumer_secret="cs",
+    access_token="at",
+    access_secret="as",
+    access_token_expiry=None,
+    apple_id="it@contoso.com",
+    consented_at=T0,
+)
+FAILED = attrs.evolve(IDLE, succeeded_at=None, last_error="ServerError: 500", failures=1)
+PARKED, _ = park(FAILED, TOKEN, TERMS)
 RESET = errors.TransportError("sync devices", "connection reset")
 
 CASES: dict[str, tuple[SyncState, Standing, timedelta, Work, timedelta]] = {
@@ -61,8 +73,23 @@ CASES: dict[str, tuple[SyncState, Standing, timedelta, Work, timedelta]] = {
         attrs.evolve(IDLE, succeeded_at=None, running_since=T0),
         Standing(not_before=T0 + 2 * MINUTE), MINUTE, Work.SYNC, 2 * MINUTE,
     ),
-    "after a failure a back-off holds, but the policy holds longer": (
-        FAILED, Standing(failures=1, not_before=T0 + 15 * MINUTE), MINUTE, Work.SYNC, DAY,
+    "after a failure the run is repeated after the distance of a request": (
+        FAILED, Standing(), MINUTE, Work.SYNC, 15 * MINUTE,
+    ),
+    "which doubles with each further failure": (
+        attrs.evolve(FAILED, failures=4), Standing(), MINUTE, Work.SYNC, 2 * HOUR,
+    ),
+    "up to the automatic interval": (
+        attrs.evolve(FAILED, failures=400), Standing(), MINUTE, Work.SYNC, DAY,
+    ),
+    "when Apple asked to be left alone, that holds": (
+        attrs.evolve(FAILED, not_before=T0 + 7 * HOUR), Standing(), MINUTE, Work.SYNC, 7 * HOUR,
+    ),
+    "but not for longer than a day": (
+        attrs.evolve(FAILED, not_before=T0 + 7 * DAY), Standing(), MINUTE, Work.SYNC, DAY,
+    ),
+    "of two back-offs the longer one holds": (
+        FAILED, Standing(failures=2, not_before=T0 + 30 * MINUTE), MINUTE, Work.SYNC, 30 * MINUTE,
     ),
     "a back-off that is longer than the policy's time holds": (
         SyncState(), Standing(failures=3, not_before=T0 + HOUR), MINUTE, Work.SYNC, HOUR,
@@ -80,10 +107,13 @@ CASES: dict[str, tuple[SyncState, Standing, timedelta, Work, timedelta]] = {
         IDLE, Standing(assign_at=T0 + 25 * HOUR), HOUR, Work.SYNC, DAY,
     ),
     "a parked token is tried again after a day": (
-        PARKED, Standing(parked="terms", not_before=T0 + DAY), HOUR, Work.SYNC, DAY,
+        PARKED, Standing(), HOUR, Work.SYNC, DAY,
     ),
-    "also if another process parked it, and never with an assignment alone": (
+    "and never with an assignment alone": (
         PARKED, Standing(assign_at=T0), HOUR, Work.SYNC, DAY,
+    ),
+    "unless it was renewed, whoever found out that it needed a person": (
+        attrs.evolve(PARKED, parked_with="others"), Standing(jitter=1.0), MINUTE, Work.SYNC, 15 * MINUTE,
     ),
     "a renewed token keeps the distance of a request only": (
         PARKED, Standing(renewed=True, jitter=1.0), MINUTE, Work.SYNC, 15 * MINUTE,
@@ -94,52 +124,47 @@ CASES: dict[str, tuple[SyncState, Standing, timedelta, Work, timedelta]] = {
 @pytest.mark.parametrize("case", CASES)
 def test_what_is_due_and_when(case: str) -> None:
     state, standing, asked_after, work, due_after = CASES[case]
-    due = next_due(state, standing, POLICY, PACE, T0 + asked_after)
+    due = _due(state, standing, T0 + asked_after)
     assert (due.work, due.at - T0) == (work, due_after)
-    assert due.automatic is not standing.renewed
+    assert due.automatic is not (standing.renewed or state.parked_with == "others")
+
+
+def _due(state: SyncState, standing: Standing, now: datetime) -> Due:
+    return next_due(TOKEN, state, standing, policy=POLICY, pace=PACE, now=now)
 
 
 @pytest.mark.parametrize("error", PARKING_ERRORS)
-def test_a_token_that_needs_a_person_is_parked_for_the_normal_interval(error: type) -> None:
-    standing = Standing(failures=4).failed(error("sync", 403), Work.SYNC, T0, POLICY, PACE)
-    assert standing.parked.startswith(f"{error.__name__}: ")
-    assert (standing.failures, standing.not_before) == (0, T0 + DAY)
-    assert parked_reason(IDLE, standing) == standing.parked
-
-
-def test_the_reason_is_read_from_the_store_where_another_process_parked_the_token() -> None:
-    assert "TermsError" in parked_reason(PARKED, Standing())
-    assert parked_reason(FAILED, Standing()) == ""
-    assert parked_reason(PARKED, Standing(renewed=True)) == ""
+def test_a_token_that_needs_a_person_is_tried_at_the_normal_interval(error: type) -> None:
+    state, _ = park(FAILED, TOKEN, error("sync", 403))
+    standing = Standing(renewed=True).failed(error("sync", 403), Work.SYNC, T0, PACE)
+    assert _due(state, standing, T0 + MINUTE) == Due(work=Work.SYNC, at=T0 + DAY)
 
 
 def test_a_back_off_doubles_up_to_its_bound() -> None:
     standing, waits = Standing(), []
     for _ in range(100):
-        standing = standing.failed(RESET, Work.SYNC, T0, POLICY, PACE)
+        standing = standing.failed(RESET, Work.SYNC, T0, PACE)
         assert standing.not_before is not None
         waits.append(standing.not_before - T0)
     assert waits[:4] == [15 * MINUTE, 30 * MINUTE, HOUR, 2 * HOUR]
     assert set(waits[7:]) == {DAY}
-    assert standing.parked == ""
 
 
 def test_a_failed_assignment_does_not_put_off_the_next_sync() -> None:
-    standing = Standing(failures=6).failed(RESET, Work.ASSIGN, T0 + 20 * HOUR, POLICY, PACE)
-    due = next_due(IDLE, standing, POLICY, PACE, T0 + 20 * HOUR)
+    standing = Standing(failures=6).failed(RESET, Work.ASSIGN, T0 + 20 * HOUR, PACE)
+    due = _due(IDLE, standing, T0 + 20 * HOUR)
     assert (due.work, due.at) == (Work.SYNC, T0 + DAY)
     assert standing.assign_at == T0 + 36 * HOUR
 
 
-def test_a_success_ends_the_back_off_and_a_renewal_ends_parking() -> None:
-    failed = Standing(jitter=0.1, renewed=True).failed(RESET, Work.SYNC, T0, POLICY, PACE)
+def test_a_success_ends_the_back_off_and_so_does_a_renewal() -> None:
+    failed = Standing(jitter=0.1, renewed=True).failed(RESET, Work.SYNC, T0, PACE)
     assert failed.renewed
     assigned = failed.succeeded(synced=False, jitter=0.9, assign_at=None)
     assert assigned == Standing(jitter=0.1, renewed=True)
     assert assigned.succeeded(synced=True, jitter=0.9, assign_at=T0) == Standing(jitter=0.9, assign_at=T0)
-    parked = Standing(jitter=0.1).failed(TERMS, Work.SYNC, T0, POLICY, PACE)
-    assert parked.replaced(assigns=False, now=T0) == Standing(jitter=0.1, renewed=True)
-    assert parked.replaced(assigns=True, now=T0).assign_at == T0
+    assert failed.replaced(assigns=False, now=T0) == Standing(jitter=0.1, renewed=True)
+    assert failed.replaced(assigns=True, now=T0).assign_at == T0
 
 
 @pytest.mark.parametrize(
@@ -159,7 +184,7 @@ class _Days:
         self.fulls: list[datetime] = []
 
     def step(self, ending: str, jitter: float) -> None:
-        due = next_due(self.state, self.standing, POLICY, PACE, self.now)
+        due = _due(self.state, self.standing, self.now)
         assert due.at >= self.now
         self.now = due.at
         if due.work is Work.SYNC:
@@ -169,7 +194,8 @@ class _Days:
             self._run(decision.action, ending)
         if ending in ("reset", "terms"):
             error = TERMS if ending == "terms" else RESET
-            self.standing = self.standing.failed(error, due.work, self.now, POLICY, PACE)
+            self.standing = self.standing.failed(error, due.work, self.now, PACE)
+            self.state, _ = park(self.state, TOKEN, error)
         else:
             at = self.now + HOUR if ending == "assign later" else None
             self.standing = self.standing.succeeded(synced=due.work is Work.SYNC, jitter=jitter, assign_at=at)
@@ -186,9 +212,10 @@ class _Days:
         if ending == "time limit":
             ended["continues"] = True
         elif ending in ("reset", "terms"):
-            ended["last_error"] = reason_of(TERMS if ending == "terms" else RESET)
+            ended |= {"last_error": "failed", "failures": self.state.failures + 1}
         elif ending != "killed":
             ended |= {"succeeded_at": self.now, "listing_since": None, "phase": SyncPhase.SYNC}
+            ended |= {"failures": 0, "parked": ""}
         self.state = attrs.evolve(self.state, **{**began, **ended})
 
 

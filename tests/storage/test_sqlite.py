@@ -337,7 +337,7 @@ def test_store_refuses_to_work_in_a_forked_child(path: Path, monkeypatch: pytest
         with pytest.raises(StoreError, match="each process"):
             store.tokens()
         with pytest.raises(StoreError, match="each process"):
-            store.remove_token("hq")
+            store.remove_token("hq", now=NOW)
         monkeypatch.undo()
         assert store.tokens() == (example_token(),)
 

@@ -20,6 +20,7 @@ from pyade.apple.client import AsyncClient, Client
 from pyade.core.events import Event, EventKind
 from pyade.core.policy import SyncAction, SyncPolicy
 from pyade.core.profile import EnrollmentProfile
+from pyade.core.rules import AssignmentPolicy, Rule
 from pyade.core.schedule import Pace, Work
 from pyade.core.token import Token
 from pyade.errors import PolicyError, StoreError
@@ -249,13 +250,52 @@ def test_an_expired_token_is_parked_and_a_renewed_one_goes_on_within_minutes(hou
     assert house.starts("a")[-1] - renewed_at <= PACE.look_every
     assert house.standing("a").stage is Stage.WAITING
     kinds = [event.kind for event in house.token_events()]
+    assert kinds == [EventKind.TOKEN_EXPIRING, EventKind.TOKEN_PARKED, EventKind.TOKEN_RESUMED]
+
+
+def test_a_person_is_reminded_of_the_renewal_of_each_token_in_time(house: House) -> None:
+    house.add("a", "b")
+    soon = attrs.evolve(house.store.token("a"), access_token_expiry=house.clock() + 15.5 * DAY)
+    house.store.replace_token(soon)
+    house.run(days=16)
+    told = [event for event in house.token_events() if event.kind is EventKind.TOKEN_EXPIRING]
+    assert [(event.token_name, event.details["days"]) for event in told] == [
+        ("a", 30), ("a", 14), ("a", 7), ("a", 1),
+    ]  # fmt: skip
+    assert all(event.details["apple_id"] == soon.apple_id for event in told)
+    left = [soon.access_token_expiry - event.at for event in told[1:] if soon.access_token_expiry]
+    late = [days * DAY - remaining for days, remaining in zip((14, 7, 1), left, strict=True)]
+    assert all(timedelta(0) <= one <= PACE.look_every for one in late)
+
+
+def test_another_process_goes_on_with_what_one_found_out(house: House) -> None:
+    """Parked, told and resumed once, although each scheduler knows only its own runs."""
+    house.add("a")
+    house.apple.faults.change_terms()
+    for _ in range(3):
+        house.run(days=1.1)
+    house.apple.faults.accept_terms()
+    for _ in range(3):
+        house.run(days=1.1)
+    kinds = [event.kind for event in house.token_events()]
     assert kinds == [EventKind.TOKEN_PARKED, EventKind.TOKEN_RESUMED]
+    assert house.listed("a") == house.at_apple("a")
+
+
+def test_a_token_renewed_while_nothing_ran_is_tried_at_once(house: House) -> None:
+    house.add("a")
+    house.apple.generate_token("a")
+    house.run(days=0.1)
+    assert house.standing("a").stage is Stage.PARKED
+    house.store.replace_token(house.apple.token("a", name="a"))
+    house.run(days=0.1)
+    assert [report.action for report in house.syncs("a")] == [SyncAction.RESUME_FULL]
 
 
 def test_tokens_may_come_and_go_while_it_works(house: House) -> None:
     house.add("a")
     house.after(timedelta(hours=5), lambda: house.add("b"))
-    house.after(timedelta(hours=30), lambda: house.store.remove_token("a"))
+    house.after(timedelta(hours=30), lambda: house.store.remove_token("a", now=house.clock()))
     house.run(days=3)
     assert house.starts("b")[0] - house.reports[0].started_at <= timedelta(hours=5) + PACE.look_every
     assert len(house.starts("a")) == 2
@@ -266,13 +306,31 @@ def test_a_failing_server_delays_its_token_only_and_within_the_limits(house: Hou
     house.add("a", "b")
     house.after(
         timedelta(hours=1),
-        lambda: house.apple.script("POST /devices/sync", *[Fault.server_error(503)] * 8),
+        lambda: house.apple.script("POST /devices/sync", *[Fault.server_error(503)] * 24),
     )
     house.run(days=4)
     assert [house.store.sync_state(name).last_error for name in "ab"] == ["", ""]
     for name in "ab":
         assert house.listed(name) == house.at_apple(name)
-        assert all(b - a >= DAY for a, b in pairwise(house.starts(name)))
+        starts = house.starts(name)
+        assert len(starts) == 4, "what failed is made up for on the same day"
+        assert starts[1] - starts[0] <= DAY + timedelta(hours=3)
+    failed = [request.at for request in house.apple.requests if request.status == 503]
+    runs = [a for a, b in pairwise([*failed, house.until]) if b - a > timedelta(minutes=5)]
+    assert len(runs) == 6
+    # Of each token the second run comes 15 minutes after the first, and the third 30 after that.
+    assert timedelta(minutes=45) <= runs[-1] - runs[0] <= timedelta(minutes=90)
+
+
+def test_when_apple_asks_to_be_left_alone_nobody_asks_it(house: House) -> None:
+    house.add("a")
+    house.run(days=0.1)
+    house.apple.script("POST /devices/sync", *[Fault.rate_limited(7 * 3600)] * 2)
+    house.run(days=2)
+    refused = next(request.at for request in house.apple.requests if request.status == 429)
+    later = [request.at for request in house.apple.requests if request.at > refused]
+    assert later[0] - refused >= timedelta(hours=7)
+    assert house.store.sync_state("a").not_before is None
 
 
 def test_a_client_that_cannot_be_made_backs_off_up_to_a_bound(
@@ -330,6 +388,18 @@ def test_an_assigner_of_ones_own_does_the_work(house: House) -> None:
 
     house.run(days=0.1, assign=factory)
     assert made == ["a"]
+
+
+def test_rules_choose_the_profile(house: House) -> None:
+    house.add("a")
+    house.store.set_default_profile("a", PROFILE)
+    (tower,) = house.apple.add_devices(1, server="a", model="Mac Pro")
+    heavy = attrs.evolve(PROFILE, name="Heavy Mac")
+    house.run(days=0.1, assign=AssignmentPolicy([Rule(profile=heavy, model="Mac Pro")]))
+    defined = {one.profile_uuid: one.profile.name for one in house.store.profiles("a")}
+    given = {r.serial_number: defined[r.device.profile_uuid or ""] for r in house.store.devices("a")}
+    assert given.pop(tower) == "Heavy Mac"
+    assert set(given.values()) == {"Standard Mac"}
 
 
 def test_a_stop_ends_within_a_page_and_the_next_start_goes_on_there(house: House) -> None:

@@ -449,7 +449,7 @@ def test_records_without_a_serial_number_are_reported(world: World) -> None:
 
 
 def test_a_token_must_be_in_the_store(world: World) -> None:
-    world.store.remove_token("hq")
+    world.store.remove_token("hq", now=world.clock())
     with pytest.raises(UnknownTokenError):
         world.sync()
 

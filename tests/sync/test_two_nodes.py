@@ -434,7 +434,10 @@ def starts_of(story: Story, times: list[datetime]) -> list[datetime]:
 def check_runs(story: Story, name: str) -> None:
     starts = starts_of(story, [request.at for request in story.requests(name, *PAGES)])
     assert all(b - a >= timedelta(minutes=15) for a, b in pairwise(starts)), (name, starts, story.killed)
-    assert len(starts) <= DAYS + 1 + story.renewals[name] + len(story.killed), name
+    refused = sum(
+        request.status != 200 for request in story.requests(name, *PAGES, "GET /session", "POST /devices")
+    )
+    assert len(starts) <= DAYS + 1 + story.renewals[name] + len(story.killed) + refused, name
 
 
 def check_lists(story: Story, name: str) -> None:
@@ -495,6 +498,22 @@ def check_events(story: Story, events: list[Event]) -> None:
     assert {key for key, is_present in present.items() if is_present} == listed
 
 
+def check_token_events(story: Story, events: list[Event]) -> None:
+    """A token is parked once for each reason, resumed once, and stands in the store as it was told last."""
+    reasons = dict.fromkeys(story.names, "")
+    for event in events:
+        if event.kind is EventKind.TOKEN_PARKED:
+            reason = event.details["reason"].partition(":")[0]
+            assert reason != reasons[event.token_name], event
+            reasons[event.token_name] = reason
+        elif event.kind is EventKind.TOKEN_RESUMED:
+            assert reasons[event.token_name], event
+            reasons[event.token_name] = ""
+    assert any(event.kind is EventKind.TOKEN_RESUMED for event in events)
+    assert set(reasons.values()) == {""}
+    assert not [name for name, state in story.store.sync_states().items() if state.parked]
+
+
 @pytest.mark.skipif(
     "PYADE_NODES_TOKENS" not in os.environ,
     reason="takes half a minute or more: PYADE_NODES_TOKENS=20 runs it, as nox -s slow does",
@@ -520,5 +539,6 @@ def test_two_nodes_lose_nothing_and_break_no_limit(story: Story) -> None:
             assert device.profile_status == "assigned", (name, serial)
     assert seen == list(story.store.events(limit=1_000_000))
     check_events(story, seen)
+    check_token_events(story, seen)
     assert {r.headers["user-agent"].partition("/")[2] for r in story.apple.requests} >= {"1", "2"}
     assert story.killed

@@ -88,9 +88,12 @@ def test_a_failure_is_a_later_call(shop: Shop, caplog: pytest.LogCaptureFixture)
     assert shop.assign() == shop.clock() + MINUTES_15
     assert "12345" not in caplog.text
     shop.broken = False
-    shop.apple.script("*", Fault.refused("ACCESS_DENIED"))
+    shop.apple.script("*", *[Fault.refused("ACCESS_DENIED")] * 3)
     start = shop.clock()
-    assert shop.sync() == start + DAY
+    for failures in range(3):
+        assert shop.sync() == shop.clock() + MINUTES_15 * 2**failures
+        shop.clock.advance(hours=1)
+    assert shop.clock() - start == timedelta(hours=3)
 
 
 def test_a_parked_token_costs_one_call_a_day(shop: Shop) -> None:
@@ -117,7 +120,7 @@ def test_a_token_that_another_worker_holds_is_looked_at_again(shop: Shop) -> Non
 
 
 def test_a_token_that_is_gone_ends_its_tasks(shop: Shop) -> None:
-    shop.store.remove_token("a")
+    shop.store.remove_token("a", now=shop.clock())
     assert shop.sync() is None
     assert shop.assign() is None
 

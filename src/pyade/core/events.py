@@ -43,6 +43,7 @@ class EventKind(OpenStrEnum):
         TOKEN_EXPIRING: A server token is about to expire.
         TOKEN_PARKED: A token needs a person; ``reason`` says what for.
         TOKEN_RESUMED: A parked token works again.
+        TOKEN_REMOVED: A token was removed from the store, and its devices with it.
     """
 
     ADDED = "added"
@@ -59,6 +60,7 @@ class EventKind(OpenStrEnum):
     TOKEN_EXPIRING = "token_expiring"
     TOKEN_PARKED = "token_parked"
     TOKEN_RESUMED = "token_resumed"
+    TOKEN_REMOVED = "token_removed"
 
 
 @attrs.frozen(kw_only=True)

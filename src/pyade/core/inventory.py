@@ -177,6 +177,12 @@ class SyncState:
         continues: The last run ended at its time limit: the next may start at once.
         succeeded_at: End of the last run that reached the end of Apple's list, UTC.
         last_error: Text of the error that ended the last run; "" if none did.
+        failures: Runs in a row that an error ended.
+        not_before: Until when Apple asked to be left alone, UTC; None if it did not.
+        parked: Why the token needs a person; "" if it does not.
+        parked_with: ``Token.fingerprint`` of the token that needed one, which tells a renewed token.
+        reminded_of: The expiry of which a person was last reminded, UTC.
+        reminded_days: How many days before it that was due.
         repeats: Runs in a row that Apple stopped by returning a cursor that was sent, with more to follow.
         ties: Serial numbers with different operations in one and the same second, which only the device's
             details settle; True where one of the operations was a deletion.
@@ -194,6 +200,12 @@ class SyncState:
     continues: bool = False
     succeeded_at: datetime | None = None
     last_error: str = ""
+    failures: int = 0
+    not_before: datetime | None = None
+    parked: str = ""
+    parked_with: str = ""
+    reminded_of: datetime | None = None
+    reminded_days: int = 0
     repeats: int = 0
     ties: Mapping[str, bool] = attrs.field(factory=dict, hash=False)
 

@@ -5,7 +5,9 @@ The rules of this file:
 1. The cooldown counts from the start of the last run that sent Apple a request, whoever asked for it and
    however it ended. Automatic runs keep the longer automatic interval from that same start.
 2. A run that reached its time limit is continued: its continuation waits for neither. After a run that never
-   came to an end (the process died or was interrupted) only the cooldown counts, also automatically.
+   came to an end (the process died or was interrupted) only the cooldown counts, also automatically. After
+   one that an error ended the cooldown doubles with each further error, up to the automatic interval; if only
+   a person can help, it is the whole interval at once.
 3. The first run is a full one. After that a full list is a *full sync* once in the full interval, when
    somebody asks for it or an automatic run finds it due. Going on with one that was cut short is the same.
 4. Without a usable cursor changes cannot be followed. Then a *recovery* fetch is allowed before the full
@@ -16,6 +18,7 @@ The rules of this file:
 6. Clocks are moved back: a stored time that lies ahead counts as now, so that it blocks no longer.
 7. A complete list that would release a large part of the fleet is not believed without a person: it waits,
    with its place kept, until the release is forced or a new full list is due.
+8. When Apple asked to be left alone, nobody asks it before, whoever wants to.
 
 Source: specification, "Sync restrictions".
 """
@@ -30,6 +33,9 @@ import attrs
 
 from pyade.core.inventory import CLOCK_TOLERANCE, SyncPhase, SyncState
 from pyade.errors import PolicyError
+
+LONGEST_ANSWER = timedelta(hours=24)
+"""Apple is not left alone for longer than this, whatever it asked for."""
 
 
 class Trigger(enum.StrEnum):
@@ -247,13 +253,23 @@ class SyncPolicy:
         """Return from when the distance to the last run is enough, and the rule."""
         if state.run_at is None:
             return datetime.min.replace(tzinfo=UTC), ""
-        came_to_an_end = state.last_error or (
-            state.succeeded_at is not None and state.succeeded_at >= state.run_at
-        )
+        pace_at, reason = self._pace_of_runs(state, state.run_at, trigger)
+        if state.not_before is not None and state.not_before > pace_at:
+            # A clock that was moved back must not make this longer than it can have been.
+            return min(state.not_before, state.run_at + LONGEST_ANSWER), "Apple asked to be left alone"
+        return pace_at, reason
+
+    def _pace_of_runs(self, state: SyncState, run_at: datetime, trigger: Trigger) -> tuple[datetime, str]:
+        came_to_an_end = state.last_error or (state.succeeded_at is not None and state.succeeded_at >= run_at)
         if trigger is Trigger.AUTOMATIC and came_to_an_end:
             interval = max(self.automatic_interval, self.request_cooldown)
-            return state.run_at + interval, f"an automatic sync runs once in {_text(interval)}"
-        return state.run_at + self.request_cooldown, f"a sync runs once in {_text(self.request_cooldown)}"
+            if state.failures and not state.parked:
+                # More than 20 doublings of a second are more than a day, and many more would overflow.
+                doubled: timedelta = self.request_cooldown * (1 << min(state.failures - 1, 20))
+                wait = min(doubled, interval)
+                return run_at + wait, f"a sync that failed is repeated after {_text(wait)}"
+            return run_at + interval, f"an automatic sync runs once in {_text(interval)}"
+        return run_at + self.request_cooldown, f"a sync runs once in {_text(self.request_cooldown)}"
 
 
 def corrected(state: SyncState, now: datetime, *, tolerance: timedelta = CLOCK_TOLERANCE) -> SyncState:

@@ -2,12 +2,14 @@
 
 The rules of this file:
 
-1. The store decides. ``SyncPolicy`` says from when an automatic run is allowed; a scheduler only ever comes
-   later than that: by its jitter, by a back-off, or because the token is parked.
+1. The store decides. ``SyncPolicy`` says from when an automatic run is allowed, also after failures; a
+   scheduler only ever comes later than that, by its jitter or by a back-off of its own.
 2. What was never synced, and what a run left unfinished at its time limit, is due at once, without jitter.
-3. A token that needs a person is parked: it is tried again at the normal interval, with a sync, and not
-   sooner until it is another one in the store. Then a person has acted, and the distance of a request counts.
-4. After any other failure the token is left alone for a back-off that doubles up to a bound.
+3. A token that needs a person is parked, in the store: it is tried again at the normal interval, with a
+   sync, and not sooner until it is another one there. Then a person has acted, and the distance of a request
+   counts.
+4. After a failure that the store does not know of, the token is left alone for a back-off that doubles up to
+   a bound.
 5. Clocks are moved back: nothing that is remembered keeps a token waiting for longer than the longest wait.
 
 Source: specification, "Sync restrictions"; the limits themselves are in ``core.policy``.
@@ -21,18 +23,10 @@ from datetime import datetime, timedelta
 import attrs
 
 from pyade.core.inventory import SyncState
+from pyade.core.parking import PARKING_ERRORS, parked_reason, was_renewed
 from pyade.core.policy import SyncPolicy, Trigger
-from pyade.errors import (
-    PolicyError,
-    TermsError,
-    TokenExpiredError,
-    TokenOwnerError,
-    TokenRejectedError,
-    TokenSupersededError,
-)
-
-PARKING_ERRORS = (TermsError, TokenExpiredError, TokenSupersededError, TokenRejectedError, TokenOwnerError)
-"""Errors after which only a person can help."""
+from pyade.core.token import Token
+from pyade.errors import PolicyError
 
 
 class Work(enum.StrEnum):
@@ -83,7 +77,6 @@ class Standing:
         jitter: The part of ``Pace.jitter`` that is added this time, 0 to 1.
         failures: Failures in a row.
         not_before: Nothing for this token before then, UTC.
-        parked: Why the token needs a person; "" if it does not.
         renewed: The token was changed in the store, and no run has used it yet.
         assign_at: When an assignment is due, UTC; None if the next sync brings one.
     """
@@ -91,7 +84,6 @@ class Standing:
     jitter: float = 0.0
     failures: int = 0
     not_before: datetime | None = None
-    parked: str = ""
     renewed: bool = False
     assign_at: datetime | None = None
 
@@ -101,21 +93,19 @@ class Standing:
             return Standing(jitter=self.jitter, renewed=self.renewed, assign_at=assign_at)
         return Standing(jitter=jitter, assign_at=assign_at)
 
-    def failed(self, error: Exception, work: Work, now: datetime, policy: SyncPolicy, pace: Pace) -> Standing:
-        """Return the standing after *error* in *work*: parked if a person must act, else with a back-off.
+    def failed(self, error: Exception, work: Work, now: datetime, pace: Pace) -> Standing:
+        """Return the standing after *error* in *work*, with a back-off.
 
         A failed assignment does not put off the next sync, and an assignment that was due, or was to follow
         the sync, is due when the wait is over.
         """
-        is_parked = isinstance(error, PARKING_ERRORS)
-        failures = 0 if is_parked else self.failures + 1
-        again_at = now + (policy.automatic_interval if is_parked else pace.backoff(failures))
+        failures = self.failures + 1
+        again_at = now + pace.backoff(failures)
         return attrs.evolve(
             self,
             failures=failures,
             not_before=again_at if work is Work.SYNC else self.not_before,
-            parked=reason_of(error) if is_parked else "",
-            renewed=self.renewed and not is_parked,
+            renewed=self.renewed and not isinstance(error, PARKING_ERRORS),
             assign_at=again_at,
         )
 
@@ -139,18 +129,22 @@ class Due:
     automatic: bool = True
 
 
-def next_due(state: SyncState, standing: Standing, policy: SyncPolicy, pace: Pace, now: datetime) -> Due:
+def next_due(
+    token: Token, state: SyncState, standing: Standing, *, policy: SyncPolicy, pace: Pace, now: datetime
+) -> Due:
     """Return what is due next for a token, and when.
 
     Args:
+        token: As it is in the store now.
         state: Where the token's sync stands, from the store.
         standing: What the scheduler remembers.
         policy: The limits.
         pace: How the scheduler spreads its work.
         now: UTC.
     """
-    trigger = Trigger.REQUESTED if standing.renewed else Trigger.AUTOMATIC
-    delay = timedelta(0) if standing.renewed else pace.jitter * standing.jitter
+    is_renewed = standing.renewed or was_renewed(token, state)
+    trigger = Trigger.REQUESTED if is_renewed else Trigger.AUTOMATIC
+    delay = timedelta(0) if is_renewed else pace.jitter * standing.jitter
     # Asking the policy about an earlier time makes every interval longer by the delay. What the state says
     # must not lie ahead of that time, or it would count as written by a clock that was moved back.
     moment = now - delay
@@ -160,25 +154,11 @@ def next_due(state: SyncState, standing: Standing, policy: SyncPolicy, pace: Pac
     allowed_at = policy.decide(state, moment, trigger=trigger, has_lease=True).allowed_at
     sync_at = now if allowed_at is None else max(allowed_at + delay, now)
     blocked_until = _blocked_until(standing, policy, pace, now)
-    is_parked = bool(parked_reason(state, standing))
-    if standing.assign_at is not None and not is_parked:
+    if standing.assign_at is not None and not parked_reason(token, state):
         assign_at = max(standing.assign_at, blocked_until)
         if assign_at < sync_at:
-            return Due(work=Work.ASSIGN, at=assign_at, automatic=not standing.renewed)
-    return Due(work=Work.SYNC, at=max(sync_at, blocked_until), automatic=not standing.renewed)
-
-
-def parked_reason(state: SyncState, standing: Standing) -> str:
-    """Return why a token needs a person, also where another process found out; "" if it does not."""
-    if standing.parked or standing.renewed:
-        return standing.parked
-    name = state.last_error.partition(":")[0]
-    return state.last_error if name in _PARKING_NAMES else ""
-
-
-def reason_of(error: Exception) -> str:
-    """Return class and text of *error*, as the sync state keeps them."""
-    return f"{type(error).__name__}: {error}"
+            return Due(work=Work.ASSIGN, at=assign_at, automatic=not is_renewed)
+    return Due(work=Work.SYNC, at=max(sync_at, blocked_until), automatic=not is_renewed)
 
 
 def _blocked_until(standing: Standing, policy: SyncPolicy, pace: Pace, now: datetime) -> datetime:
@@ -186,6 +166,3 @@ def _blocked_until(standing: Standing, policy: SyncPolicy, pace: Pace, now: date
         return now
     longest = max(policy.automatic_interval, pace.longest_backoff)
     return max(now, min(standing.not_before, now + longest))
-
-
-_PARKING_NAMES = frozenset(error.__name__ for error in PARKING_ERRORS)

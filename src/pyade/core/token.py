@@ -6,6 +6,7 @@ Source: specification, "Create enrollment program token" and "Renew enrollment p
 from __future__ import annotations
 
 import enum
+import hashlib
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 EXPIRING_WITHIN: Final = timedelta(days=30)
 """How long before its end a token counts as expiring."""
+
+REMINDER_DAYS: Final = (1, 7, 14, 30)
+"""How many days before its end somebody is reminded to renew a token."""
 
 _ADDRESS: Final = re.compile(r"[^@\s]+@[^@\s.]+(?:\.[^@\s.]+)+")
 _CONSUMER_DOMAINS: Final = frozenset(
@@ -255,6 +259,23 @@ class Token:
                 Severity.WARNING,
             ),
         )
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells these secrets from those of a renewed token, and reveals nothing about them."""
+        secrets = (self.consumer_key, self.consumer_secret, self.access_token, self.access_secret)
+        return hashlib.sha256("\0".join(secrets).encode()).hexdigest()[:32]
+
+    def reminder(self, now: datetime) -> int | None:
+        """Return which of ``REMINDER_DAYS`` has come; None before the first, or after the end.
+
+        Args:
+            now: UTC.
+        """
+        if self.access_token_expiry is None or now >= self.access_token_expiry:
+            return None
+        remaining = self.access_token_expiry - now
+        return next((days for days in REMINDER_DAYS if remaining <= timedelta(days=days)), None)
 
     def health(self, now: datetime) -> TokenHealth:
         """Return whether the token is valid, expires within 30 days, or is expired.

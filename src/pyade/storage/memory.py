@@ -12,7 +12,7 @@ from typing import Self
 import attrs
 
 from pyade.core.device import Device
-from pyade.core.events import EventKind, attempt_groups, change_groups
+from pyade.core.events import EventBatch, EventGroup, EventKind, attempt_groups, change_groups
 from pyade.core.inventory import (
     Attempt,
     ChangeCounts,
@@ -88,22 +88,37 @@ class MemoryStore(MemoryOutbox):
         with self._lock:
             self._shelf(token.name).token = token
 
-    def remove_token(self, name: str) -> None:
-        """Remove a token and everything that belongs to it."""
+    def remove_token(self, name: str, *, now: datetime) -> None:
+        """Remove a token and everything that belongs to it; its events stay, and one says that it is gone."""
         with self._lock:
             self._shelf(name).devices.clear()  # ends iterations that are under way
             del self._shelves[name]
+            self._emit(name, now, (EventGroup(EventKind.TOKEN_REMOVED),))
 
     def sync_state(self, token_name: str) -> SyncState:
         """Return where the token's sync stands."""
         with self._lock:
             return self._shelf(token_name).state
 
-    def save_sync_state(self, token_name: str, state: SyncState, *, lease: Lease | None = None) -> SyncState:
-        """Store *state* and return it with the next revision."""
+    def sync_states(self) -> Mapping[str, SyncState]:
+        """Return where the sync of every stored token stands, by the token's name, in one read."""
+        with self._lock:
+            return {name: shelf.state for name, shelf in sorted(self._open_shelves().items())}
+
+    def save_sync_state(
+        self,
+        token_name: str,
+        state: SyncState,
+        *,
+        events: EventBatch | None = None,
+        lease: Lease | None = None,
+    ) -> SyncState:
+        """Store *state*, and *events* that say what it changes, and return it with the next revision."""
         with self._lock:
             shelf = self._shelf_to_write(token_name, lease)
             shelf.state = next_state(token_name, shelf.state.revision, state)
+            if events is not None:
+                self._emit(token_name, events.at, events.groups)
             return shelf.state
 
     def acquire_lease(self, token_name: str, owner: str, *, seconds: float = LEASE_SECONDS) -> Lease:

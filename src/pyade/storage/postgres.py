@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, LiteralString, Self
 
 from pyade.core.device import Device
-from pyade.core.events import EventKind, attempt_groups, change_groups
+from pyade.core.events import EventBatch, EventGroup, EventKind, attempt_groups, change_groups
 from pyade.core.inventory import (
     PURGE_AFTER,
     Attempt,
@@ -122,20 +122,36 @@ class PostgresStore(PostgresOutbox):
         with self._writing(token.name) as row:
             row.session.execute(_REPLACE, (document, secrets, row.id))
 
-    def remove_token(self, name: str) -> None:
-        """Remove a token and everything that belongs to it."""
+    def remove_token(self, name: str, *, now: datetime) -> None:
+        """Remove a token and everything that belongs to it; its events stay, and one says that it is gone."""
         with self._writing(name) as row:
             row.session.execute("DELETE FROM {schema}.token WHERE id = %s", (row.id,))
+            emit(row.session, name, now, (EventGroup(EventKind.TOKEN_REMOVED),))
 
     def sync_state(self, token_name: str) -> SyncState:
         """Return where the token's sync stands."""
         return decode_state(self._read_token(_SELECT_STATE, token_name)[0])
 
-    def save_sync_state(self, token_name: str, state: SyncState, *, lease: Lease | None = None) -> SyncState:
-        """Store *state* and return it with the next revision."""
+    def sync_states(self) -> Mapping[str, SyncState]:
+        """Return where the sync of every stored token stands, by the token's name, in one read."""
+        with self._pool.reading() as session:
+            rows = session.execute("SELECT name, state FROM {schema}.token ORDER BY name").fetchall()
+        return {name.decode(): decode_state(document) for name, document in rows}
+
+    def save_sync_state(
+        self,
+        token_name: str,
+        state: SyncState,
+        *,
+        events: EventBatch | None = None,
+        lease: Lease | None = None,
+    ) -> SyncState:
+        """Store *state*, and *events* that say what it changes, and return it with the next revision."""
         with self._writing(token_name, lease) as row:
             following = next_state(token_name, row.revision, state)
             row.save_state(following)
+            if events is not None:
+                emit(row.session, token_name, events.at, events.groups)
         return following
 
     def acquire_lease(self, token_name: str, owner: str, *, seconds: float = LEASE_SECONDS) -> Lease:

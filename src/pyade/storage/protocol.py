@@ -20,7 +20,7 @@ from typing import Any, Protocol, Self
 import attrs
 
 from pyade.core.device import Device
-from pyade.core.events import Event, EventKind
+from pyade.core.events import Event, EventBatch, EventKind
 from pyade.core.inventory import Attempt, ChangeCounts, DeviceRecord, Source, SyncState
 from pyade.core.lease import LEASE_SECONDS, Lease
 from pyade.core.profile import EnrollmentProfile
@@ -71,16 +71,27 @@ class Store(Protocol):
         """Replace the token of the same name; its cursor, devices and profiles stay."""
         ...
 
-    def remove_token(self, name: str) -> None:
-        """Remove a token and everything that belongs to it."""
+    def remove_token(self, name: str, *, now: datetime) -> None:
+        """Remove a token and everything that belongs to it; its events stay, and one says that it is gone."""
         ...
 
     def sync_state(self, token_name: str) -> SyncState:
         """Return where the token's sync stands: ``SyncState()`` before the first run."""
         ...
 
-    def save_sync_state(self, token_name: str, state: SyncState, *, lease: Lease | None = None) -> SyncState:
-        """Store *state* and return it with the next revision.
+    def sync_states(self) -> Mapping[str, SyncState]:
+        """Return where the sync of every stored token stands, by the token's name, in one read."""
+        ...
+
+    def save_sync_state(
+        self,
+        token_name: str,
+        state: SyncState,
+        *,
+        events: EventBatch | None = None,
+        lease: Lease | None = None,
+    ) -> SyncState:
+        """Store *state*, and *events* that say what it changes, and return it with the next revision.
 
         Raises:
             StoreConflictError: The stored revision is not the one of *state*.
@@ -235,9 +246,9 @@ class Store(Protocol):
     def events(self, after: str | None = None, *, limit: int = 1000) -> Sequence[Event]:
         """Return committed events of all tokens in the order of the commits.
 
-        Each call above that changes devices writes its events in the same transaction, as one compact row
-        (``core.events``). A change whose order is not settled yet, because an older transaction is still
-        open, is held back until it is.
+        Each call above that changes devices, and the removal of a token, writes its events in the same
+        transaction, as one compact row (``core.events``). A change whose order is not settled yet, because an
+        older transaction is still open, is held back until it is.
 
         Args:
             after: The id of the last event that was read; None or "" for the oldest one kept.

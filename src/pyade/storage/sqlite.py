@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from pyade.core.device import Device
-from pyade.core.events import EventKind, attempt_groups, change_groups
+from pyade.core.events import EventBatch, EventGroup, EventKind, attempt_groups, change_groups
 from pyade.core.inventory import (
     PURGE_AFTER,
     Attempt,
@@ -119,22 +119,38 @@ class SQLiteStore(SQLiteOutbox):
                 "UPDATE token SET document = ?, secrets = ? WHERE id = ?", (document, secrets, token_id)
             )
 
-    def remove_token(self, name: str) -> None:
-        """Remove a token and everything that belongs to it."""
+    def remove_token(self, name: str, *, now: datetime) -> None:
+        """Remove a token and everything that belongs to it; its events stay, and one says that it is gone."""
         with self._connections.writing() as db:
             db.execute("DELETE FROM token WHERE id = ?", (_token_id(db, name),))
+            emit(db, name, now, (EventGroup(EventKind.TOKEN_REMOVED),))
 
     def sync_state(self, token_name: str) -> SyncState:
         """Return where the token's sync stands."""
         with self._connections.reading() as db:
             return _load_state(db, _token_id(db, token_name))
 
-    def save_sync_state(self, token_name: str, state: SyncState, *, lease: Lease | None = None) -> SyncState:
-        """Store *state* and return it with the next revision."""
+    def sync_states(self) -> Mapping[str, SyncState]:
+        """Return where the sync of every stored token stands, by the token's name, in one read."""
+        with self._connections.reading() as db:
+            rows = db.execute(_SELECT_STATES).fetchall()
+        return {name: documents.decode_state(text) if text else SyncState() for name, text in rows}
+
+    def save_sync_state(
+        self,
+        token_name: str,
+        state: SyncState,
+        *,
+        events: EventBatch | None = None,
+        lease: Lease | None = None,
+    ) -> SyncState:
+        """Store *state*, and *events* that say what it changes, and return it with the next revision."""
         with self._connections.writing() as db:
             token_id = self._id_to_write(db, token_name, lease)
             following = next_state(token_name, _revision(db, token_id), state)
             _save_state(db, token_id, following)
+            if events is not None:
+                emit(db, token_name, events.at, events.groups)
         return following
 
     def acquire_lease(self, token_name: str, owner: str, *, seconds: float = LEASE_SECONDS) -> Lease:
@@ -489,6 +505,10 @@ _PURGE = """
 _COUNT = """
     SELECT CASE WHEN released_at IS NULL THEN coalesce(profile_status, '') ELSE 'released' END, count(*)
     FROM device WHERE token_id = ? AND deleted_at IS NULL GROUP BY 1
+"""
+_SELECT_STATES = """
+    SELECT token.name, sync_state.document FROM token LEFT JOIN sync_state ON sync_state.token_id = token.id
+    ORDER BY token.name
 """
 _SAVE_STATE = """
     INSERT INTO sync_state (token_id, revision, document) VALUES (?, ?, ?)

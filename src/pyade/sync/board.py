@@ -11,14 +11,15 @@ from typing import TypeAlias
 
 import attrs
 
-from pyade.core.events import EventKind
 from pyade.core.inventory import SyncState
+from pyade.core.parking import parked_reason
 from pyade.core.policy import SyncPolicy
-from pyade.core.schedule import Due, Pace, Standing, Work, next_due, parked_reason
+from pyade.core.schedule import Due, Pace, Standing, Work, next_due
 from pyade.core.token import Token
 from pyade.errors import PyadeError, StoreError, UnknownTokenError
 from pyade.storage.protocol import Store
 from pyade.sync.assign_report import AssignReport
+from pyade.sync.parking import send_reminders
 from pyade.sync.report import SyncReport
 
 log: logging.Logger = logging.getLogger(__name__)
@@ -90,8 +91,6 @@ class _Entry:
     token: Token
     standing: Standing
     running: Due | None = None
-    # As the last event said; it outlasts failures of another kind.
-    parked: str = ""
 
 
 class Board:
@@ -125,6 +124,9 @@ class Board:
         now = self._clock()
         try:
             states = self._read(now)
+            with self._lock:
+                tokens = {name: entry.token for name, entry in self._entries.items()}
+            send_reminders(self._store, tokens, states, now)
         except StoreError as error:
             log.warning("the store cannot be read: %s", error)
             return [], self._pace.look_every.total_seconds()
@@ -138,8 +140,6 @@ class Board:
             due = [(work, entry) for work, entry in idle if work.at <= now][:places]
             for work, entry in due:
                 entry.running = work
-                stale = attrs.evolve(entry.standing, renewed=False)
-                entry.parked = parked_reason(states[entry.token.name], stale) or entry.parked
             waiting = (work.at - now for work, _ in idle[len(due) :] if work.at > now)
             pause = min((*waiting, self._pace.look_every))
         return [Job(token=entry.token, due=work) for work, entry in due], pause.total_seconds()
@@ -157,7 +157,7 @@ class Board:
             if entry is None:
                 return
             entry.running = None
-            is_outdated = secrets_of(job.token) != secrets_of(entry.token)
+            is_outdated = job.token.fingerprint != entry.token.fingerprint
             if outcome.stopped or is_outdated:
                 return
             before = entry.standing
@@ -165,15 +165,9 @@ class Board:
                 entry.standing = self._after(before, outcome.reports, now)
             if error is not None:
                 work = Work.ASSIGN if outcome.reports else job.due.work
-                entry.standing = entry.standing.failed(error, work, now, self._policy, self._pace)
+                entry.standing = entry.standing.failed(error, work, now, self._pace)
             if not self._assigns:
                 entry.standing = attrs.evolve(entry.standing, assign_at=None)
-            was, entry.parked = entry.parked, entry.standing.parked or entry.parked
-            if is_resumed := bool(was) and error is None and goes_on(outcome.reports):
-                entry.parked = ""
-            is_changed = is_resumed or bool(was) != bool(entry.parked)
-        if is_changed:
-            self._announce(name, entry.parked, now)
 
     def status(self) -> tuple[TokenStanding, ...]:
         """Return where each token of the store stands, by name."""
@@ -184,28 +178,17 @@ class Board:
                 self._standing(name, state, now) for name, state in states.items() if name in self._entries
             )
 
-    def _announce(self, name: str, parked: str, now: datetime) -> None:
-        if parked:
-            log.warning("%s: parked, a person must act: %s", name, parked)
-            kind, details = EventKind.TOKEN_PARKED, {"reason": parked}
-        else:
-            log.info("%s: no longer parked", name)
-            kind, details = EventKind.TOKEN_RESUMED, {}
-        try:
-            self._store.add_event(name, kind, now=now, details=details)
-        except StoreError as error:
-            log.warning("%s: %s could not be stored: %s", name, kind, error)
-
     def _standing(self, name: str, state: SyncState, now: datetime) -> TokenStanding:
         entry = self._entries[name]
         due = entry.running or self._next(name, state, now)
-        parked = parked_reason(state, entry.standing)
+        parked = parked_reason(entry.token, state)
         stage = Stage.RUNNING if entry.running else Stage.PARKED if parked else Stage.WAITING
         reason = parked or state.last_error
         return TokenStanding(token_name=name, stage=stage, work=due.work, next_at=due.at, reason=reason)
 
     def _next(self, name: str, state: SyncState, now: datetime) -> Due:
-        return next_due(state, self._entries[name].standing, self._policy, self._pace, now)
+        entry = self._entries[name]
+        return next_due(entry.token, state, entry.standing, policy=self._policy, pace=self._pace, now=now)
 
     def _after(self, before: Standing, reports: tuple[Report, ...], now: datetime) -> Standing:
         """Return the standing after work without an error, which may be that another worker has the token."""
@@ -235,26 +218,15 @@ class Board:
                     standing = Standing(jitter=self._random(), assign_at=now if self._assigns else None)
                     self._entries[token.name] = _Entry(token, standing)
                 elif entry.token != token:
-                    if secrets_of(entry.token) != secrets_of(token):
+                    if entry.token.fingerprint != token.fingerprint:
                         entry.standing = entry.standing.replaced(assigns=self._assigns, now=now)
                     entry.token = token
-        states: dict[str, SyncState] = {}
-        for token in tokens:
-            try:
-                states[token.name] = self._store.sync_state(token.name)
-            except UnknownTokenError:
-                log.debug("%s: removed meanwhile", token.name)
-        return states
+        return self._store.sync_states()
 
 
 def goes_on(reports: Sequence[Report]) -> bool:
     """Return True unless another worker, or the policy, kept the sync away."""
     return all(isinstance(report, AssignReport) or report.action.sends_requests for report in reports)
-
-
-def secrets_of(token: Token) -> tuple[str, ...]:
-    """Return what changes when a token is renewed."""
-    return token.consumer_key, token.consumer_secret, token.access_token, token.access_secret
 
 
 def _later(at: datetime | None, now: datetime, pace: Pace) -> datetime | None:

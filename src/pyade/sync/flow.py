@@ -12,6 +12,7 @@ The rules of this file:
 5. A conflict in the store, or a lost lease, means that another worker is at it: this run stops and touches
    nothing more.
 6. Two different operations of one second are noted in the commit of their page, and settled at the end.
+7. That a token needs a person, or works again, is part of the state that ends a run, with its event.
 
 ::
 
@@ -33,7 +34,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
 
@@ -43,11 +44,15 @@ from pyade.apple import calls
 from pyade.apple.flows import SendCall
 from pyade.apple.responses import DevicePage
 from pyade.core.device import Device
+from pyade.core.events import EventBatch, EventGroup
 from pyade.core.flow import Flow, Now, ask
 from pyade.core.inventory import ChangeCounts, DeviceRecord, Source, SyncPhase, SyncState
 from pyade.core.lease import Lease
-from pyade.core.policy import Decision, SyncAction, SyncPolicy, Trigger, corrected
+from pyade.core.parking import park, resume
+from pyade.core.policy import LONGEST_ANSWER, Decision, SyncAction, SyncPolicy, Trigger, corrected
+from pyade.core.token import Token
 from pyade.errors import (
+    AppleError,
     CursorError,
     ExhaustedCursorError,
     ExpiredCursorError,
@@ -128,7 +133,10 @@ class SyncRun:
             _log.info("%s: %s begins: %s", self._token_name, self._action.label, self._reason)
         except (StoreConflictError, LeaseLostError):
             return (yield from self._overtaken_at_start(now))
+        token = None
         try:
+            # As it is now: if somebody renews it meanwhile, that counts as done after what this run meets.
+            token = yield from ask(InStore(lambda store: store.token(self._token_name)))
             self._purged = yield from ask(
                 InStore(lambda store: store.purge_released(self._token_name, now=now))
             )
@@ -139,7 +147,7 @@ class SyncRun:
         except (StoreConflictError, LeaseLostError) as lost:
             return (yield from self._overtaken(lost))
         except Exception as error:
-            yield from self._fail(error)
+            yield from self._fail(error, token)
             raise
 
     def abandon(self) -> Flow[None]:
@@ -170,7 +178,9 @@ class SyncRun:
 
     def _begun(self, decision: Decision, now: datetime, since: datetime) -> SyncState:
         """Return the state of a run under way; one that takes over began when the one that died did."""
-        state = attrs.evolve(self._state, run_at=since, running_since=since, continues=False, last_error="")
+        state = attrs.evolve(
+            self._state, run_at=since, running_since=since, continues=False, last_error="", not_before=None
+        )
         return self._with_action(state, decision, now)
 
     def _with_action(self, state: SyncState, decision: Decision, now: datetime) -> SyncState:
@@ -365,31 +375,46 @@ class SyncRun:
         now = yield from ask(Now())
         is_caught_up = ending is Ending.CAUGHT_UP
         is_continued = ending is Ending.TIME_LIMIT
-        yield from self._save(
-            attrs.evolve(
-                self._state,
-                running_since=None,
-                continues=is_continued,
-                succeeded_at=now if is_caught_up else self._state.succeeded_at,
-                repeats=self._state.repeats if ending is Ending.REPEATED_CURSOR else 0,
-                last_error="" if is_caught_up or is_continued else ending.value,
-            )
+        state = attrs.evolve(
+            self._state,
+            running_since=None,
+            continues=is_continued,
+            succeeded_at=now if is_caught_up else self._state.succeeded_at,
+            repeats=self._state.repeats if ending is Ending.REPEATED_CURSOR else 0,
+            last_error="" if is_caught_up or is_continued else ending.value,
+            failures=0,
         )
+        # A run that releases nothing may have ended without asking Apple for anything.
+        state, groups = resume(state) if self._pages or ending is not Ending.RELEASE_HELD else (state, ())
+        yield from self._save(state, groups)
+        if groups:
+            _log.info("%s: no longer parked", self._token_name)
         level = logging.WARNING if ending is Ending.RELEASE_HELD else logging.INFO
         pages, devices = counted(self._pages, "page"), counted(self._devices, "record")
         _log.log(level, "%s: %s with %s: %s", self._token_name, pages, devices, ending)
         return self._report(ending, now)
 
-    def _fail(self, error: Exception) -> Flow[None]:
+    def _fail(self, error: Exception, token: Token | None) -> Flow[None]:
         """Store that the run is over and why; the error itself matters more than whether that works."""
         error.add_note(f"{self._token_name}: {self._pages} pages were committed before")
         _log.info("%s: %s after %s", self._token_name, type(error).__name__, counted(self._pages, "page"))
         # The text of an error that is not ours may hold anything.
         text = f"{type(error).__name__}: {error}" if isinstance(error, PyadeError) else type(error).__name__
+        state = attrs.evolve(
+            self._state,
+            running_since=None,
+            last_error=text[:_LONGEST_ERROR],
+            failures=self._state.failures + 1,
+        )
+        now = yield from ask(Now())
+        if isinstance(error, AppleError) and error.retry_after_s is not None:
+            wait = min(timedelta(seconds=error.retry_after_s), LONGEST_ANSWER)
+            state = attrs.evolve(state, not_before=now + wait)
+        state, groups = (state, ()) if token is None else park(state, token, error)
+        if groups:
+            _log.warning("%s: parked, a person must act: %s", self._token_name, state.parked)
         try:
-            yield from self._save(
-                attrs.evolve(self._state, running_since=None, last_error=text[:_LONGEST_ERROR])
-            )
+            yield from self._save(state, groups)
         except StoreError as another:
             error.add_note(f"the end of the run could not be stored: {another}")
 
@@ -436,9 +461,12 @@ class SyncRun:
             notes=tuple(notes),
         )
 
-    def _save(self, state: SyncState) -> Flow[None]:
+    def _save(self, state: SyncState, groups: tuple[EventGroup, ...] = ()) -> Flow[None]:
+        events = EventBatch(self._token_name, (yield from ask(Now())), groups) if groups else None
         self._state = yield from ask(
-            InStore(lambda store: store.save_sync_state(self._token_name, state, lease=self._lease))
+            InStore(
+                lambda store: store.save_sync_state(self._token_name, state, events=events, lease=self._lease)
+            )
         )
 
 

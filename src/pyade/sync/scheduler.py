@@ -27,6 +27,7 @@ import anyio.to_thread
 from pyade.apple.client import AsyncClient, Client
 from pyade.apple.connection import jitter, utc_now
 from pyade.core.policy import SyncPolicy
+from pyade.core.rules import AssignmentPolicy
 from pyade.core.schedule import Pace, Work
 from pyade.core.token import Token
 from pyade.errors import PolicyError
@@ -76,8 +77,8 @@ class Scheduler:
             the clients to keep sessions between jobs.
         policy: The limits.
         pace: Jitter, back-off, and how often the store is looked at.
-        assign: True to hand out profiles after each sync and when a waiting device's time has come; a factory
-            for an assigner of your own; False to leave that to others.
+        assign: True to hand out profiles after each sync and when a waiting device's time has come; the rules
+            to hand them out by, or a factory for an assigner of your own; False to leave that to others.
         clock: Returns the time, UTC.
         wait: Waits a number of seconds while nothing is due; left out, until then or the stop.
         random: Returns a number from 0 to below 1, for the jitter.
@@ -96,7 +97,7 @@ class Scheduler:
         *,
         policy: SyncPolicy = SyncPolicy(),  # noqa: B008 - frozen
         pace: Pace = Pace(),  # noqa: B008 - frozen
-        assign: bool | AssignerFactory = True,
+        assign: bool | AssignmentPolicy | AssignerFactory = True,
         clock: Callable[[], datetime] = utc_now,
         wait: Callable[[float], object] | None = None,
         random: Callable[[], float] = jitter,
@@ -178,7 +179,8 @@ class Scheduler:
     def _assigner(self, client: Client, tell: Tell) -> Runner:
         if callable(self._assign):
             return self._assign(client, tell)
-        return Assigner(client, self._store, clock=self._clock, progress=tell)
+        rules = rules_of(self._assign)
+        return Assigner(client, self._store, policy=rules, clock=self._clock, progress=tell)
 
 
 class AsyncScheduler:
@@ -195,7 +197,7 @@ class AsyncScheduler:
         *,
         policy: SyncPolicy = SyncPolicy(),  # noqa: B008 - frozen
         pace: Pace = Pace(),  # noqa: B008 - frozen
-        assign: bool | AsyncAssignerFactory = True,
+        assign: bool | AssignmentPolicy | AsyncAssignerFactory = True,
         clock: Callable[[], datetime] = utc_now,
         wait: Callable[[float], Awaitable[object]] | None = None,
         random: Callable[[], float] = jitter,
@@ -282,7 +284,14 @@ class AsyncScheduler:
     def _assigner(self, client: AsyncClient, tell: Tell) -> AsyncRunner:
         if callable(self._assign):
             return self._assign(client, tell)
-        return AsyncAssigner(client, self._store, clock=self._clock, progress=tell)
+        return AsyncAssigner(
+            client, self._store, policy=rules_of(self._assign), clock=self._clock, progress=tell
+        )
+
+
+def rules_of(assign: object) -> AssignmentPolicy:
+    """Return the rules that were given as ``assign``, none if it is something else."""
+    return assign if isinstance(assign, AssignmentPolicy) else AssignmentPolicy()
 
 
 def _checked(max_concurrent: int) -> int:

@@ -21,13 +21,15 @@ import attrs
 
 from pyade.apple.client import Client
 from pyade.apple.connection import utc_now
+from pyade.core.parking import PARKING_ERRORS, parked_reason, was_renewed
 from pyade.core.policy import SyncPolicy
-from pyade.core.schedule import Pace, Standing, Work, next_due, parked_reason
+from pyade.core.rules import AssignmentPolicy
+from pyade.core.schedule import Pace, Standing, Work, next_due
 from pyade.core.token import Token
 from pyade.errors import LeaseHeldError, PyadeError, UnknownTokenError
 from pyade.storage.protocol import Store
 from pyade.sync.assigner import Assigner
-from pyade.sync.scheduler import AssignerFactory
+from pyade.sync.scheduler import AssignerFactory, rules_of
 from pyade.sync.steps import Progress
 from pyade.sync.syncer import Syncer
 
@@ -48,9 +50,13 @@ def due_tokens(store: Store, *, policy: SyncPolicy = SyncPolicy(), now: datetime
         policy: The limits.
         now: UTC.
     """
-    names = (token.name for token in store.tokens())
+    tokens = {token.name: token for token in store.tokens()}
+    states = store.sync_states()
     return tuple(
-        name for name in names if next_due(store.sync_state(name), Standing(), policy, _PACE, now).at <= now
+        name
+        for name, token in tokens.items()
+        if name in states
+        and next_due(token, states[name], Standing(), policy=policy, pace=_PACE, now=now).at <= now
     )
 
 
@@ -76,23 +82,25 @@ def sync_token(
     """
     standing = Standing()
     try:
-        with client_for(store.token(token_name)) as client:
-            report = Syncer(client, store, policy=policy, clock=clock).sync(automatic=True)
+        token = store.token(token_name)
+        is_renewed = was_renewed(token, store.sync_state(token_name))
+        with client_for(token) as client:
+            report = Syncer(client, store, policy=policy, clock=clock).sync(automatic=not is_renewed)
     except UnknownTokenError:
         return None
     except Exception as error:  # noqa: BLE001 - whatever it was, a later call may put it right
         _log(token_name, Work.SYNC, error)
-        standing = Standing().failed(error, Work.SYNC, clock(), policy, _PACE)
+        standing = Standing().failed(error, Work.SYNC, clock(), _PACE)
         standing = attrs.evolve(standing, assign_at=None)
     else:
         log.info("%s", report)
         if not report.action.sends_requests:
             return max(report.allowed_at or report.next_automatic_at, clock() + _PACE.look_every)
     try:
-        state = store.sync_state(token_name)
+        token, state = store.token(token_name), store.sync_state(token_name)
     except UnknownTokenError:
         return None
-    return next_due(state, standing, policy, _PACE, clock()).at
+    return next_due(token, state, standing, policy=policy, pace=_PACE, now=clock()).at
 
 
 def assign_token(
@@ -100,7 +108,7 @@ def assign_token(
     client_for: Callable[[Token], Client],
     token_name: str,
     *,
-    assigner: AssignerFactory | None = None,
+    assigner: AssignmentPolicy | AssignerFactory | None = None,
     clock: Callable[[], datetime] = utc_now,
 ) -> datetime | None:
     """Hand out profiles, and return when to call again, UTC; None if the next sync brings more work.
@@ -109,26 +117,30 @@ def assign_token(
         store: Where the token and its devices are.
         client_for: As for ``sync_token``.
         token_name: Which token.
-        assigner: Returns an assigner of your own; None for one without rules.
+        assigner: The rules, or what returns an assigner of your own; None for one without rules.
         clock: Returns the time, UTC.
 
     Raises:
         StoreError: The store cannot be read.
     """
     try:
-        if parked_reason(store.sync_state(token_name), Standing()):
+        token = store.token(token_name)
+        if parked_reason(token, store.sync_state(token_name)):
             return None
-        with client_for(store.token(token_name)) as client:
-            made = assigner(client, _ignore) if assigner else Assigner(client, store, clock=clock)
-            report = made.run()
+        with client_for(token) as client:
+            if callable(assigner):
+                report = assigner(client, _ignore).run()
+            else:
+                report = Assigner(client, store, policy=rules_of(assigner), clock=clock).run()
     except UnknownTokenError:
         return None
     except LeaseHeldError as held:
         return max(held.expires_at, clock() + _PACE.look_every)
     except Exception as error:  # noqa: BLE001 - as above
         _log(token_name, Work.ASSIGN, error)
-        standing = Standing().failed(error, Work.ASSIGN, clock(), SyncPolicy(), _PACE)
-        return None if standing.parked else standing.assign_at
+        if isinstance(error, PARKING_ERRORS):
+            return None
+        return Standing().failed(error, Work.ASSIGN, clock(), _PACE).assign_at
     log.info("%s", report)
     return None if report.next_due_at is None else max(report.next_due_at, clock() + _PACE.first_backoff)
 
@@ -139,7 +151,7 @@ def register(
     client_for: Callable[[Token], Client],
     *,
     policy: SyncPolicy = SyncPolicy(),  # noqa: B008 - frozen
-    assign: bool | AssignerFactory = True,
+    assign: bool | AssignmentPolicy | AssignerFactory = True,
     clock: Callable[[], datetime] = utc_now,
     cron: str = "* * * * *",
 ) -> tuple[Task[Any, Any, Any], ...]:
@@ -168,7 +180,7 @@ def register(
 
     @app.task(name="pyade.assign")
     def assign_task(token_name: str) -> None:
-        assigner = assign if callable(assign) else None
+        assigner = None if isinstance(assign, bool) else assign
         again_at = assign_token(store, client_for, token_name, assigner=assigner, clock=clock)
         if again_at is not None:
             defer(assign_task, token_name, again_at)

@@ -157,7 +157,7 @@ class StoreContract(
             commit(store, example_device(), name=name, cursor=f"cursor of {name}")
             store.save_profile(name, defined_profile("A"))
             store.set_default_profile(name, example_profile())
-        store.remove_token("hq")
+        store.remove_token("hq", now=NOW)
         store.add_token(example_token())
         assert store.sync_state("hq") == SyncState()
         assert store.device("hq", "C02FULL00001") is None
@@ -180,6 +180,12 @@ class StoreContract(
             call(store, "nobody")
 
     # Sync state
+
+    def test_sync_states_of_all_tokens(self, store: Store) -> None:
+        """One read has the state of every token, also of one that was never synced."""
+        store.add_token(example_token("another"))
+        saved = store.save_sync_state("hq", SyncState(cursor="c"))
+        assert list(store.sync_states().items()) == [("another", SyncState()), ("hq", saved)]
 
     def test_sync_state_before_the_first_run(self, store: Store) -> None:
         """Without a run there is ``SyncState()``."""

@@ -243,7 +243,7 @@ class ReadingPromises:
         commit(store, *fleet_of(3000))
         iteration = store.devices("hq")
         assert next(iteration).serial_number == "C02000000"
-        store.remove_token("hq")
+        store.remove_token("hq", now=NOW)
         assert len(list(iteration)) < 2999
 
     def test_counts(self, store: Store) -> None:

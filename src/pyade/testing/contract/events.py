@@ -13,8 +13,8 @@ import attrs
 import pytest
 
 from pyade.core.device import Device, DeviceResult, OpType
-from pyade.core.events import Event, EventKind
-from pyade.core.inventory import Source
+from pyade.core.events import Event, EventBatch, EventGroup, EventKind
+from pyade.core.inventory import Source, SyncState
 from pyade.errors import LeaseLostError, StoreClosedError, StoreConflictError, StoreError, UnknownTokenError
 from pyade.storage.protocol import Store
 from pyade.sync.subscription import Subscription
@@ -203,9 +203,25 @@ class EventPromises:
         for number in range(4):
             name = "hq" if number % 2 else "other"
             commit(store, Device(serial_number=f"S{number}"), name=name, seconds=-number)
-        store.remove_token("other")
+        store.remove_token("other", now=NOW)
         found = [(happened.token_name, happened.serial_number) for happened in store.events()]
-        assert found == [("other", "S0"), ("hq", "S1"), ("other", "S2"), ("hq", "S3")]
+        assert found == [("other", "S0"), ("hq", "S1"), ("other", "S2"), ("hq", "S3"), ("other", None)]
+        assert store.events()[-1].kind is EventKind.TOKEN_REMOVED
+
+    def test_event_of_a_sync_state(self, store: Store) -> None:
+        """What a state changes is told in its commit: with a state that is refused nothing is."""
+        parked = EventBatch("hq", NOW, (EventGroup(EventKind.TOKEN_PARKED, details={"reason": "terms"}),))
+        state = store.save_sync_state("hq", SyncState(parked="terms"), events=parked)
+        assert state.parked == "terms"
+        with pytest.raises(StoreConflictError):
+            store.save_sync_state("hq", SyncState(), events=parked)
+        lease = store.acquire_lease("hq", "worker")
+        store.release_lease(lease)
+        with pytest.raises(LeaseLostError):
+            store.save_sync_state("hq", state, events=parked, lease=lease)
+        (happened,) = store.events()
+        assert (happened.kind, happened.serial_number, happened.at) == (EventKind.TOKEN_PARKED, None, NOW)
+        assert happened.details == {"reason": "terms"}
 
     def test_event_about_a_token(self, store: Store) -> None:
         """A caller's own event comes back with its details and without a device."""

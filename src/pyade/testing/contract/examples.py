@@ -129,7 +129,7 @@ class BreakingState(SyncState):
 CALLS: dict[str, Callable[[Store, str], object]] = {
     "token": lambda store, name: store.token(name),
     "replace_token": lambda store, name: store.replace_token(example_token(name)),
-    "remove_token": lambda store, name: store.remove_token(name),
+    "remove_token": lambda store, name: store.remove_token(name, now=NOW),
     "sync_state": lambda store, name: store.sync_state(name),
     "save_sync_state": lambda store, name: store.save_sync_state(name, SyncState()),
     "commit_page": lambda store, name: store.commit_page(

@@ -160,7 +160,7 @@ class LeasePromises:
     def test_lease_ends_with_its_token(self, store: Store) -> None:
         """A token of the same name that is added later has nothing to do with it, and fences go on."""
         lost = store.acquire_lease("hq", "worker-1")
-        store.remove_token("hq")
+        store.remove_token("hq", now=NOW)
         store.release_lease(lost)
         with pytest.raises(UnknownTokenError):
             store.renew_lease(lost)
