@@ -25,6 +25,7 @@ PAGES = [
     "docs/sync.md",
     "docs/events.md",
     "docs/scheduler.md",
+    "docs/workers.md",
     "docs/testing.md",
     "docs/errors.md",
 ]

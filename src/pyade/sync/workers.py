@@ -157,8 +157,12 @@ def register(
 ) -> tuple[Task[Any, Any, Any], ...]:
     """Register a periodic tick, a sync task and an assignment task on a Procrastinate app; return them.
 
-    The tick defers a sync for each token that is due. Sync and assignment defer themselves to the time at
-    which they are to be called again; the locks per token keep one of each waiting and one at work.
+    The tick defers a sync for each token that is due, and replaces the jobs of workers that died. Sync and
+    assignment defer themselves to the time at which they are to be called again; the locks per token keep one
+    of each waiting and one at work.
+
+    A worker counts as dead after the ``stalled_worker_timeout`` of the app's ``worker_defaults``, 30 seconds
+    if they name none, and a job of it is replaced once the token's lease is free.
 
     Args:
         app: The caller's app; tasks are called ``pyade.tick``, ``pyade.sync`` and ``pyade.assign``.
@@ -169,37 +173,34 @@ def register(
         clock: Returns the time, UTC.
         cron: When the tick comes.
     """
-    from procrastinate.exceptions import AlreadyEnqueued  # noqa: PLC0415 - an extra
+    from pyade.sync.queue import Queue  # noqa: PLC0415 - an extra
 
-    def defer(task: Task[Any, Any, Any], token_name: str, at: datetime | None = None) -> None:
-        lock = f"{task.name}:{token_name}"
-        try:
-            task.configure(lock=lock, queueing_lock=lock, schedule_at=at).defer(token_name=token_name)
-        except AlreadyEnqueued:
-            log.debug("%s: %s waits already", token_name, task.name)
+    queue = Queue(app, store, clock)
 
     @app.task(name="pyade.assign")
     def assign_task(token_name: str) -> None:
         assigner = None if isinstance(assign, bool) else assign
         again_at = assign_token(store, client_for, token_name, assigner=assigner, clock=clock)
         if again_at is not None:
-            defer(assign_task, token_name, again_at)
+            queue.defer(assign_task, token_name, again_at)
 
     @app.task(name="pyade.sync")
     def sync_task(token_name: str) -> None:
         again_at = sync_token(store, client_for, token_name, policy=policy, clock=clock)
         if again_at is None:
             return
-        defer(sync_task, token_name, again_at)
+        # First, since a tick would make up for a sync, and nothing for an assignment.
         if assign is not False:
-            defer(assign_task, token_name)
+            queue.defer(assign_task, token_name)
+        queue.defer(sync_task, token_name, again_at)
 
     @app.periodic(cron=cron)
     @app.task(name="pyade.tick", queueing_lock="pyade.tick")
     def tick_task(timestamp: int) -> None:
         log.debug("tick of %s", timestamp)
         for token_name in due_tokens(store, policy=policy, now=clock()):
-            defer(sync_task, token_name)
+            queue.defer(sync_task, token_name)
+        queue.rescue((tick_task, sync_task, assign_task))
 
     return tick_task, sync_task, assign_task
 
