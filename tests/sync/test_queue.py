@@ -139,7 +139,7 @@ def test_a_job_of_a_token_that_is_gone_and_a_tick_are_ended(shop: Shop) -> None:
         await shop.die(shop.sync)
         await shop.tick.defer_async(timestamp=0)
         await shop.die(shop.tick)
-        shop.store.remove_token("hq")
+        shop.store.remove_token("hq", now=shop.clock())
         await shop.work()
         assert len(await shop.jobs(shop.sync, status="failed")) == 1
         assert len(await shop.jobs(shop.tick, status="failed")) == 1

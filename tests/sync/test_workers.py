@@ -12,11 +12,13 @@ import attrs
 import pytest
 
 from pyade.apple.client import Client
+from pyade.core.events import EventKind
 from pyade.core.policy import SyncPolicy
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.token import Token
 from pyade.storage import MemoryStore
 from pyade.sync import Assigner
+from pyade.sync.parking import send_reminders
 from pyade.sync.workers import assign_token, due_tokens, register, sync_token
 from pyade.testing import FakeApple, Fault, FrozenClock
 
@@ -224,3 +226,18 @@ def test_a_real_worker_over_postgresql_keeps_every_token_in_step(
             statuses = [record.device.profile_status for record in store.devices(name)]
             assert statuses == ["assigned", "assigned"]
     assert shop.apple.counts["POST /server/devices"] == 2
+
+
+def test_every_engine_can_remind_of_a_renewal_once(shop: Shop) -> None:
+    soon = attrs.evolve(shop.store.token("a"), access_token_expiry=shop.clock() + 6 * DAY)
+    shop.store.replace_token(soon)
+    lease = shop.store.acquire_lease("a", "another")
+    send_reminders(shop.store, now=shop.clock())
+    assert not shop.store.events()
+    shop.store.release_lease(lease)
+    for _ in range(2):
+        send_reminders(shop.store, now=shop.clock())
+    (event,) = shop.store.events()
+    assert (event.kind, event.token_name, event.details["days"]) == (EventKind.TOKEN_EXPIRING, "a", 7)
+    shop.sync()
+    assert shop.store.sync_state("a").reminded_days == 7

@@ -4,6 +4,7 @@ from pyade.sync.assign_report import AssignReport
 from pyade.sync.assigner import Assigner, AsyncAssigner, devices_at_risk
 from pyade.sync.board import Stage, TokenStanding
 from pyade.sync.choices import Choice
+from pyade.sync.parking import send_reminders
 from pyade.sync.plan import AssignmentPlan, PlannedDevice, PlannedGroup
 from pyade.sync.report import Ending, SyncReport
 from pyade.sync.scheduler import AsyncScheduler, Scheduler
@@ -35,5 +36,6 @@ __all__ = [
     "devices_at_risk",
     "due_tokens",
     "register",
+    "send_reminders",
     "sync_token",
 ]

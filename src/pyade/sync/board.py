@@ -19,7 +19,7 @@ from pyade.core.token import Token
 from pyade.errors import PyadeError, StoreError, UnknownTokenError
 from pyade.storage.protocol import Store
 from pyade.sync.assign_report import AssignReport
-from pyade.sync.parking import send_reminders
+from pyade.sync.parking import remind_of
 from pyade.sync.report import SyncReport
 
 log: logging.Logger = logging.getLogger(__name__)
@@ -126,7 +126,7 @@ class Board:
             states = self._read(now)
             with self._lock:
                 tokens = {name: entry.token for name, entry in self._entries.items()}
-            send_reminders(self._store, tokens, states, now)
+            remind_of(self._store, tokens, states, now)
         except StoreError as error:
             log.warning("the store cannot be read: %s", error)
             return [], self._pace.look_every.total_seconds()

@@ -42,22 +42,28 @@ def parking(flow: Flow[R], lease: Lease) -> Flow[R]:
         raise
 
 
-def send_reminders(
-    store: Store, tokens: Mapping[str, Token], states: Mapping[str, SyncState], now: datetime
-) -> None:
+def send_reminders(store: Store, *, now: datetime) -> None:
     """Write an event for each token that must be renewed soon, once per day of ``REMINDER_DAYS``.
 
-    A token that somebody works on is left for the next call.
+    A scheduler and the tick of the workers do that by themselves. A token that somebody works on is left for
+    the next call.
 
     Args:
         store: Where the tokens are.
-        tokens: The stored tokens by name.
-        states: Their sync states, as ``Store.sync_states`` returned them.
         now: UTC.
 
     Raises:
         StoreError: The store failed.
+
+    Source: specification, "Renew enrollment program token".
     """
+    remind_of(store, {token.name: token for token in store.tokens()}, store.sync_states(), now)
+
+
+def remind_of(
+    store: Store, tokens: Mapping[str, Token], states: Mapping[str, SyncState], now: datetime
+) -> None:
+    """Do the work of ``send_reminders`` for *tokens* and their *states*, which were read before."""
     for name, token in tokens.items():
         if name in states and remind(states[name], token, now)[1]:
             with contextlib.suppress(LeaseHeldError, LeaseLostError, StoreConflictError, UnknownTokenError):

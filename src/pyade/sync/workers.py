@@ -29,6 +29,7 @@ from pyade.core.token import Token
 from pyade.errors import LeaseHeldError, PyadeError, UnknownTokenError
 from pyade.storage.protocol import Store
 from pyade.sync.assigner import Assigner
+from pyade.sync.parking import send_reminders
 from pyade.sync.scheduler import AssignerFactory, rules_of
 from pyade.sync.steps import Progress
 from pyade.sync.syncer import Syncer
@@ -157,9 +158,9 @@ def register(
 ) -> tuple[Task[Any, Any, Any], ...]:
     """Register a periodic tick, a sync task and an assignment task on a Procrastinate app; return them.
 
-    The tick defers a sync for each token that is due, and replaces the jobs of workers that died. Sync and
-    assignment defer themselves to the time at which they are to be called again; the locks per token keep one
-    of each waiting and one at work.
+    The tick defers a sync for each token that is due, reminds of tokens that expire soon, and replaces the
+    jobs of workers that died. Sync and assignment defer themselves to the time at which they are to be called
+    again; the locks per token keep one of each waiting and one at work.
 
     A worker counts as dead after the ``stalled_worker_timeout`` of the app's ``worker_defaults``, 30 seconds
     if they name none, and a job of it is replaced once the token's lease is free.
@@ -200,6 +201,7 @@ def register(
         log.debug("tick of %s", timestamp)
         for token_name in due_tokens(store, policy=policy, now=clock()):
             queue.defer(sync_task, token_name)
+        send_reminders(store, now=clock())
         queue.rescue((tick_task, sync_task, assign_task))
 
     return tick_task, sync_task, assign_task
