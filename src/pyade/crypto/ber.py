@@ -85,16 +85,19 @@ def walk(data: bytes) -> tuple[list[Leaf], int]:
 def children(element: bytes) -> list[bytes]:
     """Return the elements in a constructed element.
 
+    Those of a definite length are cut out without a look into them: ``walk`` must have accepted *element*.
+
     Raises:
         MalformedError: *element* is no BER or exceeds the bounds.
     """
     _, length, position = _header(element, 0, len(element))
-    end = walk(element)[1] - (2 if length is None else 0)
+    end = position + length if length is not None else walk(element)[1] - 2
     found: list[bytes] = []
     while position < end:
-        size = walk(element[position:end])[1]
-        found.append(element[position : position + size])
-        position += size
+        _, length, start = _header(element, position, end)
+        stop = start + length if length is not None else position + walk(element[position:end])[1]
+        found.append(element[position:stop])
+        position = stop
     return found
 
 
@@ -110,6 +113,29 @@ def octets(element: bytes) -> bytes:
     if element[0] & _CONSTRUCTED and any(leaf.tag != _OCTET_STRING for leaf in leaves):
         raise MalformedError("a string with a part that is no OCTET STRING")
     return b"".join(element[leaf.start : leaf.end] for leaf in leaves)
+
+
+def identifier(element: bytes) -> str:
+    """Return an OBJECT IDENTIFIER with dots, such as ``1.2.840.113549``.
+
+    Raises:
+        MalformedError: It is none.
+
+    Source: ITU-T X.690, clause 8.19.
+    """
+    leaves, _ = walk(element)
+    contents = (
+        element[leaves[0].start : leaves[0].end] if leaves and leaves[0].tag == _OBJECT_IDENTIFIER else b""
+    )
+    if not contents or contents[-1] & 0x80:
+        raise MalformedError("no object identifier, or one that is cut short")
+    numbers = [0]
+    for byte in contents:
+        numbers[-1] = numbers[-1] << 7 | byte & 0x7F
+        if not byte & 0x80:
+            numbers.append(0)
+    first = min(numbers[0] // 40, 2)
+    return ".".join(map(str, (first, numbers[0] - 40 * first, *numbers[1:-1])))
 
 
 def _header(data: bytes, position: int, limit: int) -> tuple[int, int | None, int]:
