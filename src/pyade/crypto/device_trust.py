@@ -129,7 +129,8 @@ class DeviceTrust:
         """Return the trust in devices that Apple made, virtual Macs on Apple's hardware included.
 
         Args:
-            leaf_clock: As above.
+            leaf_clock: Returns the time, UTC, and refuses device certificates outside their dates; None only
+                reports the dates.
         """
         return cls((apple_device_ca(),), leaf_clock=leaf_clock)
 
