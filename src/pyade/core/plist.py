@@ -59,15 +59,17 @@ def _check_outline(data: bytes) -> None:
         if encoding is not None and encoding.upper() != "UTF-8":
             raise malformed("the property list is not in UTF-8")
 
-    def entity(*_declaration: object) -> None:
-        raise malformed("the property list declares an entity")
+    def entity(*_arguments: object) -> None:
+        raise malformed("the property list declares an entity, or names one that XML does not have")
 
-    # Told the encoding as the library's reader tells it not at all: both must see the same text.
+    if b"\0" in data or data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise malformed("the property list is not in UTF-8")
     parser = expat.ParserCreate()
     parser.StartElementHandler = start
     parser.EndElementHandler = end
     parser.XmlDeclHandler = declaration
     parser.EntityDeclHandler = entity
+    parser.SkippedEntityHandler = entity
     parser.Parse(data, True)
 
 

@@ -32,7 +32,6 @@ from pyade.crypto.signed_data import (
     ID_DATA,
     CertificateParts,
     SignedData,
-    algorithm_identifier,
     read_certificate,
     read_signed_data,
 )
@@ -172,9 +171,9 @@ class DeviceTrust:
         )
 
     def _check_issuer(self, parts: CertificateParts, leaf: x509.Certificate) -> None:
-        if parts.inner_algorithm != parts.outer_algorithm:
+        if not parts.is_consistent:
             raise TrustError("the signer's certificate names two different signature algorithms")
-        kind, digest = _SIGNATURES.get(algorithm_identifier(parts.outer_algorithm), (None, None))
+        kind, digest = _SIGNATURES.get(parts.algorithm, (None, None))
         for authority, key in self._authorities:
             if parts.public_key == authority.public_key:
                 raise TrustError("the signer's certificate has the key of the authority itself")

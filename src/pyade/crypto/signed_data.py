@@ -22,8 +22,10 @@ _CONTENT_TYPE: Final = "1.2.840.113549.1.9.3"
 _MESSAGE_DIGEST: Final = "1.2.840.113549.1.9.4"
 _KEY_IDENTIFIER: Final = "2.5.29.14"
 _OCTETS: Final = "04/24"
+_OCTET_STRING: Final = 0x04
 _SEQUENCE: Final = 0x30
 _SET: Final = b"\x31"
+_ABSENT: Final = ber.Element(b"", 0, 0, 0, 0)
 
 
 @attrs.frozen(kw_only=True)
@@ -51,8 +53,8 @@ class CertificateParts:
         subject: DER of the name.
         serial_number: As its issuer gave it.
         public_key: DER of the SubjectPublicKeyInfo.
-        inner_algorithm: DER of the signature's algorithm, in the signed part.
-        outer_algorithm: The same beside the signature.
+        algorithm: Of the issuer's signature, with dots.
+        is_consistent: False if the part that is signed names another algorithm.
         key_identifier: Subject key identifier; None if it has none.
     """
 
@@ -61,8 +63,8 @@ class CertificateParts:
     subject: bytes
     serial_number: int
     public_key: bytes
-    inner_algorithm: bytes
-    outer_algorithm: bytes
+    algorithm: str
+    is_consistent: bool
     key_identifier: bytes | None
 
 
@@ -114,141 +116,139 @@ def read_signed_data(message: bytes) -> SignedData:
         TrustError: It is a CMS message of another kind, or one with no content, with no signer or several.
         MalformedError: It is no CMS message.
     """
-    if ber.walk(message)[1] != len(message):
+    whole = ber.parse(message)
+    if whole.last != len(message):
         raise malformed("something follows the signed message")
-    kind, wrapped = _parts(message, "30", "06 a0?")
-    if ber.identifier(kind) != _SIGNED_DATA:
-        raise malformed(f"a CMS message of type {ber.identifier(kind)}, signed data is {_SIGNED_DATA}")
+    kind, wrapped = _parts(whole, "30", "06 a0?")
+    if kind.identifier() != _SIGNED_DATA:
+        raise malformed(f"a CMS message of type {kind.identifier()}, signed data is {_SIGNED_DATA}")
     (data,) = _parts(wrapped, "a0", "30")
     _, _, encapsulated, bag, _, signers = _parts(data, "30", "02 31 30 a0? a1? 31")
     kind, wrapped = _parts(encapsulated, "30", "06 a0?")
-    if ber.identifier(kind) != ID_DATA:
-        raise malformed(f"a signed message with content of type {ber.identifier(kind)}, data is {ID_DATA}")
-    if not wrapped:
+    if kind.identifier() != ID_DATA:
+        raise malformed(f"a signed message with content of type {kind.identifier()}, data is {ID_DATA}")
+    if wrapped is _ABSENT:
         raise malformed("the signed message has no content in it")
     (content,) = _parts(wrapped, "a0", _OCTETS)
-    infos = ber.children(signers)
-    if len(infos) != 1:
-        raise malformed(f"the message has {len(infos)} signers, exactly one is needed")
+    if len(signers.children) != 1:
+        raise malformed(f"the message has {len(signers.children)} signers, exactly one is needed")
     _, signer, digest, attributes, algorithm, signature, _ = _parts(
-        infos[0], "30", f"02 30/80/a0 30 a0? 30 {_OCTETS} a1?"
+        signers.children[0], "30", f"02 30/80/a0 30 a0? 30 {_OCTETS} a1?"
     )
-    issuer, number = _parts(signer, "30", "30 02") if signer[0] == _SEQUENCE else (None, None)
+    issuer, number = _parts(signer, "30", "30 02") if signer.tag == _SEQUENCE else (None, None)
     return SignedData(
-        content=ber.octets(content),
+        content=content.octets(),
         certificates=_certificates(bag),
-        signer_issuer=issuer,
+        signer_issuer=None if issuer is None else issuer.encoded,
         signer_serial_number=None if number is None else _integer(number),
-        signer_key_identifier=ber.octets(signer) if issuer is None else None,
-        digest_algorithm=algorithm_identifier(digest),
-        signature_algorithm=algorithm_identifier(algorithm),
-        signature=ber.octets(signature),
-        attributes=_attributes(attributes) if attributes else None,
+        signer_key_identifier=signer.octets() if issuer is None else None,
+        digest_algorithm=_algorithm(digest),
+        signature_algorithm=_algorithm(algorithm),
+        signature=signature.octets(),
+        attributes=None if attributes is _ABSENT else _attributes(attributes),
     )
 
 
 def read_certificate(der: bytes) -> CertificateParts:
-    """Return the parts of a certificate that ``ber.walk`` accepted.
+    """Return the parts of a certificate.
 
     Raises:
         MalformedError: It is none.
     """
-    tbs, outer, _ = _parts(der, "30", "30 30 03")
+    return _certificate(ber.parse(der))
+
+
+def _certificate(element: ber.Element) -> CertificateParts:
+    tbs, outer, _ = _parts(element, "30", "30 30 03")
     _, number, inner, issuer, _, subject, public_key, _, _, extensions = _parts(
         tbs, "30", "a0? 02 30 30 30 30 30 81? 82? a3?"
     )
     return CertificateParts(
-        der=der,
-        issuer=issuer,
-        subject=subject,
+        der=element.encoded,
+        issuer=issuer.encoded,
+        subject=subject.encoded,
         serial_number=_integer(number),
-        public_key=public_key,
-        inner_algorithm=inner,
-        outer_algorithm=outer,
-        key_identifier=_key_identifier(extensions) if extensions else None,
+        public_key=public_key.encoded,
+        algorithm=_algorithm(outer),
+        is_consistent=inner.encoded == outer.encoded,
+        key_identifier=None if extensions is _ABSENT else _key_identifier(extensions),
     )
 
 
-def _certificates(bag: bytes) -> tuple[CertificateParts, ...]:
+def _certificates(bag: ber.Element) -> tuple[CertificateParts, ...]:
     found: dict[bytes, CertificateParts] = {}
-    for element in ber.children(bag) if bag else ():
-        if element[0] != _SEQUENCE:  # attribute certificates and other formats
-            continue
+    for element in bag.children:
         try:
-            found[element] = read_certificate(element)
-        except ber.MalformedError:
+            found[element.encoded] = _certificate(element)
+        except ber.MalformedError:  # attribute certificates, other formats, and what is none at all
             continue
     return tuple(found.values())
 
 
-def _key_identifier(extensions: bytes) -> bytes | None:
+def _key_identifier(extensions: ber.Element) -> bytes | None:
     (listed,) = _parts(extensions, "a3", "30")
-    for extension in ber.children(listed):
+    for extension in listed.children:
         name, _, value = _parts(extension, "30", "06 01? 04")
-        if ber.identifier(name) == _KEY_IDENTIFIER:
-            return ber.octets(ber.octets(value))
+        if name.identifier() == _KEY_IDENTIFIER:
+            return ber.parse(value.contents).octets()
     return None
 
 
-def _attributes(element: bytes) -> SignedAttributes:
-    if element[1] == 0x80:
+def _attributes(element: ber.Element) -> SignedAttributes:
+    if element.is_indefinite:
         raise malformed("the signed attributes are not in DER")
-    values: dict[str, list[bytes]] = {_CONTENT_TYPE: [], _MESSAGE_DIGEST: []}
-    for attribute in ber.children(element):
+    values: dict[str, list[ber.Element]] = {_CONTENT_TYPE: [], _MESSAGE_DIGEST: []}
+    for attribute in element.children:
         name, value = _parts(attribute, "30", "06 31")
-        if (key := ber.identifier(name)) in values:
-            # One without a value, or with several, must count as well.
-            values[key] += ber.children(value) or [b"", b""]
+        if (kind := name.identifier()) in values:
+            # One without a value counts as well.
+            values[kind] += value.children or [_ABSENT, _ABSENT]
     if any(len(found) != 1 for found in values.values()):
         raise malformed("the signed attributes need contentType and messageDigest, each exactly once")
     (content_type,), (digest,) = values[_CONTENT_TYPE], values[_MESSAGE_DIGEST]
-    if digest[0] != 0x04:
+    if digest.tag != _OCTET_STRING:
         raise malformed("messageDigest is no string of octets")
     # The tag of a SET in the place of [0]; the bytes stay, for a new encoding might sort them.
     return SignedAttributes(
-        signed=_SET + element[1:],
-        content_type=ber.identifier(content_type),
-        message_digest=ber.octets(digest),
+        signed=_SET + element.encoded[1:],
+        content_type=content_type.identifier(),
+        message_digest=digest.octets(),
     )
 
 
-def _parts(element: bytes, tag: str, form: str) -> list[bytes]:
+def _parts(element: ber.Element, tag: str, form: str) -> list[ber.Element]:
     """Return the elements in *element*.
 
     Args:
         element: Must have the *tag*.
         tag: Hexadecimal.
         form: The tags of the elements in it, in order: ``04/24`` is one or the other, ``a0?`` may be missing
-            and is then b"" in the result.
+            and is then ``_ABSENT`` in the result.
 
     Raises:
         MalformedError: It is made in another way.
     """
-    if element[:1].hex() != tag:
+    if f"{element.tag:02x}" != tag:
         raise ber.MalformedError(f"no element {tag}")
-    found: list[bytes] = []
-    rest = ber.children(element)
+    found: list[ber.Element] = []
+    position = 0
     for wanted in form.split():
-        if rest and f"{rest[0][0]:02x}" in wanted:
-            found.append(rest.pop(0))
+        rest = element.children[position : position + 1]
+        if rest and f"{rest[0].tag:02x}" in wanted:
+            found += rest
+            position += 1
         elif wanted.endswith("?"):
-            found.append(b"")
+            found.append(_ABSENT)
         else:
             raise ber.MalformedError(f"no element {wanted} in one that is made of {form}")
-    if rest:
+    if position < len(element.children):
         raise ber.MalformedError(f"more elements than {form}")
     return found
 
 
-def algorithm_identifier(element: bytes) -> str:
-    """Return the name of an AlgorithmIdentifier, with dots.
-
-    Raises:
-        MalformedError: It is none.
-    """
-    return ber.identifier(_parts(element, "30", "06 05/30?")[0])
+def _algorithm(element: ber.Element) -> str:
+    return _parts(element, "30", "06 05/30?")[0].identifier()
 
 
-def _integer(element: bytes) -> int:
-    leaves, _ = ber.walk(element)
-    return int.from_bytes(element[leaves[0].start : leaves[0].end], "big", signed=True)
+def _integer(element: ber.Element) -> int:
+    return int.from_bytes(element.contents, "big", signed=True)
