@@ -8,6 +8,7 @@
     ├── ProfileError              an enrollment profile that breaks rules; ``problems`` lists all of them
     ├── PolicyError               a limit of Apple's or Intune's; ``allowed_at`` says from when it is allowed
     ├── SigningError              a certificate or key that cannot sign or decrypt
+    ├── TrustError                what a device sent cannot be read or trusted; ``is_malformed`` tells which
     ├── AppleError                Apple refused; ``code``, ``status`` and ``next_step`` say who must act
     │   ├── OAuthRequestError     /session: the OAuth request was malformed
     │   ├── TokenSupersededError  /session: somebody generated a newer token in the portal
@@ -133,6 +134,26 @@ class SigningError(PyadeError):
     """
 
     reason: str
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+@attrs.define(eq=False)
+class TrustError(PyadeError):
+    """What somebody sent as a device cannot be read, or was not signed by a device.
+
+    The text is for the operator's log, not for the sender. It holds nothing of what was sent but short parts
+    in Python's escapes.
+
+    Attributes:
+        reason: What is wrong, in words.
+        is_malformed: True if it cannot be read (HTTP 400); False if it can be read and is not to be trusted
+            (HTTP 403).
+    """
+
+    reason: str
+    is_malformed: bool = False
 
     def __str__(self) -> str:
         return self.reason

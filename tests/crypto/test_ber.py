@@ -33,16 +33,17 @@ def test_leaves_come_in_order_and_what_follows_is_ignored(
     tree: object, indefinite: bool, tail: bytes
 ) -> None:
     data = encode(tree, indefinite=indefinite) + tail
-    leaves, end = ber.walk(data)
-    assert [data[leaf.start : leaf.end] for leaf in leaves] == flat(tree)
-    assert end == len(data) - len(tail)
+    element = ber.parse(data)
+    assert [leaf.contents for leaf in element.leaves()] == flat(tree)
+    assert element.encoded + tail == data
+    assert element.last == len(data) - len(tail)
 
 
 @given(TREES, st.booleans(), st.data())
 def test_a_prefix_is_truncated(tree: object, indefinite: bool, data: st.DataObject) -> None:
     encoded = encode(tree, indefinite=indefinite)
     with pytest.raises(ber.TruncatedError):
-        ber.walk(encoded[: data.draw(st.integers(0, len(encoded) - 1))])
+        ber.parse(encoded[: data.draw(st.integers(0, len(encoded) - 1))])
 
 
 @pytest.mark.parametrize(
@@ -63,22 +64,39 @@ def test_a_prefix_is_truncated(tree: object, indefinite: bool, data: st.DataObje
 )
 def test_what_is_malformed_is_named(data: str, reason: str) -> None:
     with pytest.raises(ber.MalformedError, match=reason):
-        ber.walk(bytes.fromhex(data))
+        ber.parse(bytes.fromhex(data))
 
 
 def test_lengths_with_leading_zeros_are_read() -> None:
-    ber.walk(bytes.fromhex("04880000000000000001ff"))
+    ber.parse(bytes.fromhex("04880000000000000001ff"))
 
 
 def test_octets_of_one_part_and_of_nested_parts() -> None:
-    assert ber.octets(bytes.fromhex("8002abcd")) == b"\xab\xcd"
-    assert ber.octets(bytes.fromhex("a0800401ab24030401cd0000")) == b"\xab\xcd"
-    assert ber.octets(bytes.fromhex("a000")) == b""
+    assert ber.parse(bytes.fromhex("8002abcd")).octets() == b"\xab\xcd"
+    assert ber.parse(bytes.fromhex("a0800401ab24030401cd0000")).octets() == b"\xab\xcd"
+    assert ber.parse(bytes.fromhex("a000")).octets() == b""
     with pytest.raises(ber.MalformedError, match="no OCTET STRING"):
-        ber.octets(bytes.fromhex("a0030201ab"))
+        ber.parse(bytes.fromhex("a0030201ab")).octets()
 
 
 @given(st.lists(TREES, max_size=5), st.booleans())
 def test_children_are_cut_out_whole(trees: list[object], indefinite: bool) -> None:
-    data = encode(trees, indefinite=indefinite)
-    assert ber.children(data) == [encode(tree, indefinite=indefinite) for tree in trees]
+    element = ber.parse(encode(trees, indefinite=indefinite))
+    assert [child.encoded for child in element.children] == [
+        encode(tree, indefinite=indefinite) for tree in trees
+    ]
+
+
+@given(
+    st.tuples(st.integers(0, 1), st.integers(0, 39)) | st.tuples(st.just(2), st.integers(0, 2**40)),
+    st.lists(st.integers(0, 2**40), max_size=5),
+)
+def test_identifiers_are_read_as_asn1crypto_writes_them(first: tuple[int, int], rest: list[int]) -> None:
+    dotted = ".".join(map(str, (*first, *rest)))
+    assert ber.parse(core.ObjectIdentifier(dotted).dump()).identifier() == dotted
+
+
+@pytest.mark.parametrize("data", ["0600", "060181", "06032a8680", "04012a", "30030601" + "2a"])
+def test_what_is_no_identifier(data: str) -> None:
+    with pytest.raises(ber.MalformedError, match="no object identifier"):
+        ber.parse(bytes.fromhex(data)).identifier()

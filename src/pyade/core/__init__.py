@@ -18,6 +18,7 @@ from pyade.core.identity import (
     classify_product,
 )
 from pyade.core.inventory import Attempt, ChangeCounts, DeviceRecord, SyncPhase, SyncState
+from pyade.core.machine_info import DeviceSignature, MachineInfo
 from pyade.core.plan import Effect, PlanRow, ProfilePlan
 from pyade.core.policy import Decision, SyncAction, SyncPolicy, Trigger
 from pyade.core.problems import Problem, Severity
@@ -44,6 +45,7 @@ __all__ = [
     "DeviceRecord",
     "DeviceResult",
     "DeviceResults",
+    "DeviceSignature",
     "Effect",
     "EnrollmentProfile",
     "Event",
@@ -52,6 +54,7 @@ __all__ = [
     "IdentityKind",
     "KeyType",
     "MacOSVersion",
+    "MachineInfo",
     "OpType",
     "Pace",
     "PlanRow",

@@ -223,7 +223,7 @@ class Token:
 
         Source: specification, "Create enrollment program token", steps 1, 2, 4 and 5.
         """
-        # The one import against the direction of the house, for an API that reads as a sentence.
+        # An import against the direction of the house, for an API that reads as a sentence.
         from pyade.crypto.token_file import read_token_file  # noqa: PLC0415
 
         secrets = read_token_file(data, keypair)

@@ -1,14 +1,17 @@
-"""Keys and signatures: the token key pair, the token file, CMS signing, OAuth 1.0a.
+"""Keys and signatures: the token key pair, the token file, CMS signing, who signed as a device, OAuth 1.0a.
 
-``Token.from_p7m`` is the usual door to ``read_token_file``.
+``Token.from_p7m`` is the usual door to ``read_token_file``, ``MachineInfo.from_cms`` to ``DeviceTrust``.
 """
 
+from pyade.crypto.device_trust import DeviceTrust, SignedContent
 from pyade.crypto.keypair import TokenKeypair
 from pyade.crypto.oauth1 import authorization_header
 from pyade.crypto.signing import Signer
 from pyade.crypto.token_file import TokenSecrets, read_token_file
 
 __all__ = [
+    "DeviceTrust",
+    "SignedContent",
     "Signer",
     "TokenKeypair",
     "TokenSecrets",

@@ -9,6 +9,7 @@ Source: ITU-T X.690, clause 8.1.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 import attrs
@@ -30,97 +31,135 @@ class TruncatedError(MalformedError):
     """The bytes end before the element does."""
 
 
-@attrs.frozen
-class Leaf:
-    """A primitive element.
+@attrs.define(eq=False, repr=False)
+class Element:
+    """An element, as it stands in the bytes that were parsed.
 
     Attributes:
+        data: All of those bytes.
         tag: The identifier octet.
+        first: Where the element begins.
         start: Where its contents begin.
         end: Where they end.
+        is_indefinite: True if its end is marked, False if its length is given.
+        children: The elements in a constructed one.
     """
 
+    data: bytes
     tag: int
+    first: int
     start: int
     end: int
+    is_indefinite: bool = False
+    children: list[Element] = attrs.field(factory=list)
+
+    @property
+    def last(self) -> int:
+        """Where the element ends, the mark of its end included."""
+        return self.end + 2 if self.is_indefinite else self.end
+
+    @property
+    def encoded(self) -> bytes:
+        """All of the element."""
+        return self.data[self.first : self.last]
+
+    @property
+    def contents(self) -> bytes:
+        """The element without tag, length and mark."""
+        return self.data[self.start : self.end]
+
+    def leaves(self) -> Iterator[Element]:
+        """Yield the primitive elements, in their order."""
+        waiting: list[Element] = [self]
+        while waiting:
+            element = waiting.pop()
+            if element.tag & _CONSTRUCTED:
+                waiting += reversed(element.children)
+            else:
+                yield element
+
+    def octets(self) -> bytes:
+        """Return the value of an OCTET STRING, in one piece or in several, also with a tag of its own.
+
+        Raises:
+            MalformedError: It is no such string.
+
+        Source: ITU-T X.690, clause 8.7.
+        """
+        leaves = list(self.leaves())
+        if self.tag & _CONSTRUCTED and any(leaf.tag != _OCTET_STRING for leaf in leaves):
+            raise MalformedError("a string with a part that is no OCTET STRING")
+        return b"".join(leaf.contents for leaf in leaves)
+
+    def identifier(self) -> str:
+        """Return an OBJECT IDENTIFIER with dots, such as ``1.2.840.113549``.
+
+        Raises:
+            MalformedError: It is none.
+
+        Source: ITU-T X.690, clause 8.19.
+        """
+        contents = self.contents
+        if self.tag != _OBJECT_IDENTIFIER or not contents or contents[-1] & 0x80:
+            raise MalformedError("no object identifier, or one that is cut short")
+        numbers = [0]
+        for byte in contents:
+            numbers[-1] = numbers[-1] << 7 | byte & 0x7F
+            if not byte & 0x80:
+                numbers.append(0)
+        first = min(numbers[0] // 40, 2)
+        return ".".join(map(str, (first, numbers[0] - 40 * first, *numbers[1:-1])))
 
 
-def walk(data: bytes) -> tuple[list[Leaf], int]:
-    """Return the primitive elements in the first BER element of *data*, and where that element ends.
-
-    What follows it is not looked at.
+def parse(data: bytes) -> Element:
+    """Return the first BER element of *data*; what follows it is not looked at.
 
     Raises:
         TruncatedError: *data* ends too early.
         MalformedError: *data* is no BER, or exceeds the bounds.
     """
-    leaves: list[Leaf] = []
     position = 0
-    ends: list[
-        tuple[int, bool]
-    ] = []  # of the open elements: limit of their contents, is the length indefinite
+    around: list[Element] = []
     for _ in range(MAX_ELEMENTS):
-        limit = ends[-1][0] if ends else len(data)
-        tag, length, position = _header(data, position, limit)
-        if tag == _END_OF_CONTENTS and length == 0 and ends and ends[-1][1]:
-            ends.pop()
-        elif tag & _CONSTRUCTED:
-            ends.append((limit, True) if length is None else (position + length, False))
-            if len(ends) > MAX_DEPTH:
-                raise MalformedError(f"nested deeper than {MAX_DEPTH} levels")
-        elif length is None or tag == _END_OF_CONTENTS:
-            raise MalformedError("an end or an indefinite length where none is allowed")
-        elif tag == _OBJECT_IDENTIFIER and length > MAX_IDENTIFIER_BYTES:
-            raise MalformedError(f"an object identifier of more than {MAX_IDENTIFIER_BYTES} bytes")
+        limit = around[-1].end if around else len(data)
+        tag, length, start = _header(data, position, limit)
+        element = Element(
+            data, tag, position, start, limit if length is None else start + length, length is None
+        )
+        if tag == _END_OF_CONTENTS and length == 0 and around and around[-1].is_indefinite:
+            element = around.pop()
+            element.end = position
+            position = start
         else:
-            leaves.append(Leaf(tag, position, position + length))
-            position += length
-        while ends and not ends[-1][1] and position == ends[-1][0]:
-            ends.pop()
-        if not ends:
-            return leaves, position
+            if around:
+                around[-1].children.append(element)
+            if tag & _CONSTRUCTED:
+                around.append(element)
+                position = start
+                if len(around) > MAX_DEPTH:
+                    raise MalformedError(f"nested deeper than {MAX_DEPTH} levels")
+            else:
+                _check_primitive(tag, length)
+                position = element.end
+        while around and not around[-1].is_indefinite and position == around[-1].end:
+            element = around.pop()
+        if not around:
+            return element
     raise MalformedError(f"more than {MAX_ELEMENTS} elements")
 
 
-def children(element: bytes) -> list[bytes]:
-    """Return the elements in a constructed element.
-
-    Raises:
-        MalformedError: *element* is no BER or exceeds the bounds.
-    """
-    _, length, position = _header(element, 0, len(element))
-    end = walk(element)[1] - (2 if length is None else 0)
-    found: list[bytes] = []
-    while position < end:
-        size = walk(element[position:end])[1]
-        found.append(element[position : position + size])
-        position += size
-    return found
-
-
-def octets(element: bytes) -> bytes:
-    """Return the value of an OCTET STRING, in one piece or in several, also with a tag of its own.
-
-    Raises:
-        MalformedError: It is no such string.
-
-    Source: ITU-T X.690, clause 8.7.
-    """
-    leaves, _ = walk(element)
-    if element[0] & _CONSTRUCTED and any(leaf.tag != _OCTET_STRING for leaf in leaves):
-        raise MalformedError("a string with a part that is no OCTET STRING")
-    return b"".join(element[leaf.start : leaf.end] for leaf in leaves)
+def _check_primitive(tag: int, length: int | None) -> None:
+    if length is None or tag == _END_OF_CONTENTS:
+        raise MalformedError("an end or an indefinite length where none is allowed")
+    if tag == _OBJECT_IDENTIFIER and length > MAX_IDENTIFIER_BYTES:
+        raise MalformedError(f"an object identifier of more than {MAX_IDENTIFIER_BYTES} bytes")
 
 
 def _header(data: bytes, position: int, limit: int) -> tuple[int, int | None, int]:
     """Return tag, length (None: indefinite) and where the contents begin."""
-
-    def byte(at: int) -> int:
-        if at < limit:
-            return data[at]
+    if position + 2 > limit:
         raise _too_short(data, limit)
-
-    tag, first = byte(position), byte(position + 1)
+    tag, first = data[position], data[position + 1]
     position += 2
     if tag & 0x1F == 0x1F:
         raise MalformedError("a tag number above 30")
@@ -132,7 +171,8 @@ def _header(data: bytes, position: int, limit: int) -> tuple[int, int | None, in
         size = first & 0x7F
         if size > 8:
             raise MalformedError("a length of more than 8 bytes")
-        byte(position + size - 1)
+        if position + size > limit:
+            raise _too_short(data, limit)
         length = int.from_bytes(data[position : position + size], "big")
         position += size
     if length > limit - position:

@@ -132,7 +132,7 @@ def read_envelope(message: bytes) -> Envelope:
         TokenError: The message is cut short, damaged, of another kind, or uses an unsupported cipher.
     """
     try:
-        ber.walk(message)
+        ber.parse(message)
     except ber.TruncatedError:
         raise TokenError("the token file is cut short", _DOWNLOAD) from None
     except ber.MalformedError as exc:
@@ -154,11 +154,11 @@ def _read(info: Any) -> Envelope:
         )
     data = info["content"]
     # asn1crypto joins a string in several parts only where its length is indefinite, so it is joined here.
-    content = ber.children(data["encrypted_content_info"].dump())
-    cipher, vector = _cipher(algos.EncryptionAlgorithm.load(content[1]))
+    content = ber.parse(data["encrypted_content_info"].dump()).children
+    cipher, vector = _cipher(algos.EncryptionAlgorithm.load(content[1].encoded))
     if len(content) < 3:
         raise TokenError("the token file is damaged: it has no content", _DOWNLOAD)
-    ciphertext = ber.octets(content[2])
+    ciphertext = content[2].octets()
     if not ciphertext or len(ciphertext) % len(vector):
         raise TokenError("the token file is damaged: its content is not made of whole blocks", _DOWNLOAD)
     infos = data["recipient_infos"]
@@ -180,7 +180,7 @@ def _cipher(algorithm: Any) -> tuple[str, bytes]:
     name = algorithm["algorithm"].native
     if name not in _CIPHERS:
         raise TokenError(f"the token file is encrypted with {name[:64]!r}: {_CIPHERS_IN_WORDS}", _DOWNLOAD)
-    vector = ber.octets(algorithm["parameters"].dump())
+    vector = ber.parse(algorithm["parameters"].dump()).octets()
     if len(vector) != _CIPHERS[name][2]:
         raise TokenError("the token file is damaged: its initialization vector is not one block", _DOWNLOAD)
     return name, vector
@@ -191,9 +191,9 @@ def _recipient(info: Any) -> Recipient:
     by_issuer = identifier.name == "issuer_and_serial_number"
     return Recipient(
         serial_number=identifier.chosen["serial_number"].native if by_issuer else None,
-        key_identifier=None if by_issuer else ber.octets(identifier.chosen.dump()),
+        key_identifier=None if by_issuer else ber.parse(identifier.chosen.dump()).octets(),
         padding=_padding(info["key_encryption_algorithm"]),
-        encrypted_key=ber.octets(info["encrypted_key"].dump()),
+        encrypted_key=ber.parse(info["encrypted_key"].dump()).octets(),
     )
 
 

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.padding import PKCS7
 
 from pyade.testing.apple.identifiers import Identifiers
 from pyade.testing.apple.model import Credentials, PortalError, timestamp
+from pyade.testing.der import definite, indefinite
 
 _SEQUENCE, _SET, _OCTETS, _OID, _CONTEXT_0 = 0x30, 0x31, 0x04, 0x06, 0xA0
 _VERSION_0, _NULL = b"\x02\x01\x00", b"\x05\x00"
@@ -178,25 +179,23 @@ def _enveloped_data(
     ciphertext = encryptor.update(padder.update(plain) + padder.finalize()) + encryptor.finalize()
 
     transport_oid, encrypted_key = _transported(key, upload.public_key, identifiers, key_transport)
-    transport_algorithm = _definite(
-        _SEQUENCE, _definite(_OID, transport_oid), b"\x30\x00" if key_transport == "oaep" else _NULL
+    transport_algorithm = definite(
+        _SEQUENCE, definite(_OID, transport_oid), b"\x30\x00" if key_transport == "oaep" else _NULL
     )
-    recipient_id = _definite(
+    recipient_id = definite(
         _SEQUENCE, upload.certificate.issuer.public_bytes(), _integer(upload.certificate.serial_number)
     )
-    recipient = _definite(
-        _SEQUENCE, _VERSION_0, recipient_id, transport_algorithm, _definite(_OCTETS, encrypted_key)
+    recipient = definite(
+        _SEQUENCE, _VERSION_0, recipient_id, transport_algorithm, definite(_OCTETS, encrypted_key)
     )
-    cipher_algorithm = _definite(_SEQUENCE, _definite(_OID, cipher_oid), _definite(_OCTETS, vector))
+    cipher_algorithm = definite(_SEQUENCE, definite(_OID, cipher_oid), definite(_OCTETS, vector))
 
-    outer = _indefinite if is_ber else _definite
+    outer = indefinite if is_ber else definite
     # In BER the ciphertext is a constructed string with one part; in DER it is a primitive one.
-    content = (
-        _indefinite(_CONTEXT_0, _definite(_OCTETS, ciphertext)) if is_ber else _definite(0x80, ciphertext)
-    )
-    encrypted = outer(_SEQUENCE, _definite(_OID, _DATA), cipher_algorithm, content)
-    enveloped = outer(_SEQUENCE, _VERSION_0, _definite(_SET, recipient), encrypted)
-    return outer(_SEQUENCE, _definite(_OID, _ENVELOPED_DATA), outer(_CONTEXT_0, enveloped))
+    content = indefinite(_CONTEXT_0, definite(_OCTETS, ciphertext)) if is_ber else definite(0x80, ciphertext)
+    encrypted = outer(_SEQUENCE, definite(_OID, _DATA), cipher_algorithm, content)
+    enveloped = outer(_SEQUENCE, _VERSION_0, definite(_SET, recipient), encrypted)
+    return outer(_SEQUENCE, definite(_OID, _ENVELOPED_DATA), outer(_CONTEXT_0, enveloped))
 
 
 def _transported(
@@ -215,17 +214,5 @@ def _transported(
     return _RSA_ENCRYPTION, pow(block, numbers.e, numbers.n).to_bytes(length, "big")
 
 
-def _definite(tag: int, *parts: bytes) -> bytes:
-    content = b"".join(parts)
-    if len(content) < 0x80:
-        return bytes((tag, len(content))) + content
-    length = len(content).to_bytes((len(content).bit_length() + 7) // 8, "big")
-    return bytes((tag, 0x80 | len(length))) + length + content
-
-
-def _indefinite(tag: int, *parts: bytes) -> bytes:
-    return bytes((tag, 0x80)) + b"".join(parts) + b"\x00\x00"
-
-
 def _integer(number: int) -> bytes:
-    return _definite(0x02, number.to_bytes(number.bit_length() // 8 + 1, "big"))
+    return definite(0x02, number.to_bytes(number.bit_length() // 8 + 1, "big"))

@@ -1,0 +1,204 @@
+"""What a Mac says about itself when it asks for its enrollment profile.
+
+A good signature proves that some Apple device signed these words at some time. It does not prove the serial
+number: no device certificate holds one, and the message has neither a recipient nor a nonce.
+
+Source: Apple, ``MachineInfo``; "Authenticating through web views".
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import attrs
+
+from pyade.core.identity import ChipClass, classify_product
+from pyade.core.plist import read_plist
+from pyade.core.untrusted import MAX_BYTES, malformed, reading
+from pyade.core.versions import MacOSVersion
+from pyade.errors import VersionError
+
+if TYPE_CHECKING:
+    from pyade.crypto.device_trust import DeviceTrust
+
+HEADER: Final = "x-apple-aspen-deviceinfo"
+"""The header of the first request of a web view."""
+
+_MAX_HEADER: Final = 2 * MAX_BYTES
+_URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
+
+
+@attrs.frozen(kw_only=True)
+class DeviceSignature:
+    """What was learned from a signature that was verified.
+
+    Attributes:
+        leaf_sha256: SHA-256 of the device's certificate, 64 lower-case hexadecimal digits.
+        leaf_not_before: When the certificate became valid, UTC.
+        leaf_expires_at: When it ends, UTC. Devices go on with an expired one (observed).
+        digest: Of the signature: ``sha1``, ``sha256``, ``sha384`` or ``sha512``.
+    """
+
+    leaf_sha256: str
+    leaf_not_before: datetime
+    leaf_expires_at: datetime
+    digest: str
+
+
+@attrs.frozen(kw_only=True)
+class MachineInfo:
+    """A Mac's description of itself.
+
+    Attributes:
+        udid: Hardware UUID. Not the one in attestation certificates.
+        serial_number: Compared exactly as given.
+        product: Model identifier, such as ``Mac14,2``.
+        build: Build of macOS, such as ``22A380``; Apple calls it ``VERSION``.
+        os_version: Such as ``14.1``; None before macOS 14.
+        supplemental_build: Of an installed rapid security response.
+        supplemental_version_extra: Its letter with parentheses, such as ``(a)``.
+        language: Selected language, such as ``en``.
+        can_request_software_update: True if the Mac can be told to update first.
+        software_update_device_id: Names the Mac in Apple's catalogue of updates, such as ``J413AP``.
+        can_request_psso_config: True if the Mac can be told to set up Platform SSO first.
+        mandatory_software_update_required: True if the Mac will update in any case.
+        extra: Keys that pyade does not know or use, as they came.
+        signature: What was learned from the signature; None if ``from_plist`` read the words alone.
+    """
+
+    udid: str
+    serial_number: str
+    product: str
+    build: str
+    os_version: str | None = None
+    supplemental_build: str | None = None
+    supplemental_version_extra: str | None = None
+    language: str | None = None
+    can_request_software_update: bool = False
+    software_update_device_id: str | None = None
+    can_request_psso_config: bool = False
+    mandatory_software_update_required: bool = False
+    extra: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+    signature: DeviceSignature | None = None
+
+    @classmethod
+    def from_cms(cls, data: bytes, *, trust: DeviceTrust | None = None) -> Self:
+        """Return what a Mac posted, once its signature is verified.
+
+        Args:
+            data: The body of the request: CMS in DER or BER, at most 64 KiB.
+            trust: Whose devices are trusted; None for Apple's.
+
+        Raises:
+            TrustError: It cannot be read, or no trusted device signed it.
+
+        Source: Apple, "Authenticating through web views"; RFC 5652, 5.
+        """
+        # An import against the direction of the house, for an API that reads as a sentence.
+        from pyade.crypto.device_trust import DeviceTrust  # noqa: PLC0415
+
+        signed = (DeviceTrust.apple() if trust is None else trust).verify(data)
+        return attrs.evolve(cls.from_plist(signed.content), signature=signed.signature)
+
+    @classmethod
+    def from_header(cls, value: str | bytes | None, *, trust: DeviceTrust | None = None) -> Self:
+        """Return what the first request of a Mac's web view holds, once its signature is verified.
+
+        Args:
+            value: The header ``x-apple-aspen-deviceinfo``: base64 in the standard or the URL-safe alphabet,
+                padded, white space in it is ignored. None, where there is no such header, is refused.
+            trust: Whose devices are trusted; None for Apple's.
+
+        Raises:
+            TrustError: It is missing, cannot be read, or no trusted device signed it.
+
+        Source: Apple, "Authenticating through web views".
+        """
+        if not isinstance(value, str | bytes):
+            raise malformed(f"the header {HEADER} is missing")
+        if len(value) > _MAX_HEADER:
+            raise malformed(
+                f"the header {HEADER} has {len(value)} characters, at most {_MAX_HEADER} are allowed"
+            )
+        with reading(f"the base64 of the header {HEADER}"):
+            text = value.encode("ascii") if isinstance(value, str) else value
+            data = base64.b64decode(b"".join(text.split()).translate(_URL_SAFE), validate=True)
+        return cls.from_cms(data, trust=trust)
+
+    @classmethod
+    def from_plist(cls, data: bytes) -> Self:
+        """Return what a property list says; its signature must have been verified before.
+
+        Args:
+            data: XML, at most 64 KiB.
+
+        Raises:
+            TrustError: It is no such property list, a key is missing, or a value has the wrong type.
+
+        Source: Apple, ``MachineInfo``.
+        """
+        document = read_plist(data)
+        for key, kind in _KINDS.items():
+            if key in document and type(document[key]) is not kind:
+                raise malformed(f"{key} is {type(document[key]).__name__}, {kind.__name__} is needed")
+        for key in _REQUIRED:
+            if not document.get(key, "").strip():
+                raise malformed(f"{key} is {'empty' if key in document else 'missing'}")
+        known = {name: document[key] for key, name in _NAMES.items() if key in document}
+        return cls(**known, extra={key: document[key] for key in document.keys() - _NAMES.keys()})
+
+    @property
+    def version(self) -> MacOSVersion | None:
+        """The version of macOS as the Mac names it, else as far as its build tells; None if neither does."""
+        extra = self.supplemental_version_extra or ""
+        texts = () if self.os_version is None else (self.os_version + extra, self.os_version)
+        for read, text in (
+            *((MacOSVersion.parse, text) for text in texts),
+            (MacOSVersion.from_build, self.build),
+        ):
+            try:
+                return read(text)
+            except VersionError:
+                continue
+        return None
+
+    @property
+    def chip(self) -> ChipClass:
+        """What decides which keys the Mac can hold, by its model."""
+        return classify_product(self.product)
+
+    @property
+    def is_mac(self) -> bool:
+        """False for the families of Apple's other devices; a model that nobody knows yet may be a Mac."""
+        return not self.product.startswith(_OTHER_FAMILIES)
+
+
+_OTHER_FAMILIES: Final = ("iPhone", "iPad", "iPod", "AppleTV", "Watch", "RealityDevice", "AudioAccessory")
+_REQUIRED: Final = ("UDID", "SERIAL", "PRODUCT", "VERSION")
+_NAMES: Final = {
+    "UDID": "udid",
+    "SERIAL": "serial_number",
+    "PRODUCT": "product",
+    "VERSION": "build",
+    "OS_VERSION": "os_version",
+    "SUPPLEMENTAL_BUILD_VERSION": "supplemental_build",
+    "SUPPLEMENTAL_OS_VERSION_EXTRA": "supplemental_version_extra",
+    "LANGUAGE": "language",
+    "MDM_CAN_REQUEST_SOFTWARE_UPDATE": "can_request_software_update",
+    "SOFTWARE_UPDATE_DEVICE_ID": "software_update_device_id",
+    "MDM_CAN_REQUEST_PSSO_CONFIG": "can_request_psso_config",
+    "MANDATORY_SOFTWARE_UPDATE_REQUIRED": "mandatory_software_update_required",
+}
+_BOOLEANS: Final = frozenset(
+    {"MDM_CAN_REQUEST_SOFTWARE_UPDATE", "MDM_CAN_REQUEST_PSSO_CONFIG", "MANDATORY_SOFTWARE_UPDATE_REQUIRED"}
+)
+# Macs do not use the last three, but Apple gives them a type.
+_KINDS: Final[dict[str, type]] = {
+    **{key: bool if key in _BOOLEANS else str for key in _NAMES},
+    "IMEI": str,
+    "MEID": str,
+    "PAIRING_TOKEN": bytes,
+}

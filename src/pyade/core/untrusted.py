@@ -1,0 +1,54 @@
+"""What strangers send: how much of it is read, how it is shown, and what becomes of what cannot be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from pyade.errors import TrustError
+
+MAX_BYTES: Final = 64 * 1024
+"""A real signed MachineInfo has 3 to 5 KiB."""
+
+_SHOWN: Final = 80
+
+
+def shown(value: str | bytes) -> str:
+    """Return *value* in Python's escapes, cut, so that it cannot forge or flood a log."""
+    return repr(value[:_SHOWN])[:_SHOWN]
+
+
+def malformed(reason: str) -> TrustError:
+    """Return the error for what cannot be read."""
+    return TrustError(reason, is_malformed=True)
+
+
+def check_size(data: object, what: str) -> None:
+    """Accept bytes, neither none nor too many.
+
+    Raises:
+        TrustError: *data* is something else.
+    """
+    if not isinstance(data, bytes):
+        raise malformed(f"{what}: {type(data).__name__} was given, bytes are needed")
+    if not data:
+        raise malformed(f"{what} is empty")
+    if len(data) > MAX_BYTES:
+        raise malformed(f"{what} has {len(data)} bytes, at most {MAX_BYTES} are allowed")
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Turn everything that a parser raises into one error.
+
+    Raises:
+        TrustError: *what* cannot be read.
+    """
+    try:
+        yield
+    except TrustError:
+        raise
+    except Exception as exc:  # noqa: BLE001 - parsers of foreign bytes raise far more than they document
+        # The cause is dropped: its text quotes what was sent, at any length.
+        raise malformed(f"{what} cannot be read ({type(exc).__name__})") from None

@@ -1,0 +1,242 @@
+"""Who signed a message: a device of Apple's, or anybody else.
+
+The rules, in their order: the signer's certificate is in the message; a pinned authority issued it, by key
+and name; it is no authority itself; its dates are reported, and refused only where a clock is given; digest
+and signature fit together; the signature is over the content, or over attributes that hold the digest of the
+content. Certificates of the message but the signer's are never used: whoever sent it chose them.
+
+``x509.verification`` is not used: Apple's authority has ended, and devices have RSA keys of 1024 bits under
+SHA-1.
+
+Source: RFC 5652, 5.4 and 5.6; Apple, "Authenticating through web views"; how Macs sign: observed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from typing import Final, Self
+
+import attrs
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from pyade.core.machine_info import DeviceSignature
+from pyade.core.untrusted import check_size, reading
+from pyade.crypto.apple_ca import apple_device_ca
+from pyade.crypto.signed_data import (
+    ID_DATA,
+    CertificateParts,
+    SignedData,
+    read_certificate,
+    read_signed_data,
+)
+from pyade.errors import SigningError, TrustError
+
+CLOCK_TOLERANCE: Final = timedelta(hours=1)
+"""How far the clocks of a server and of Apple may be apart."""
+
+_SHA1: Final = hashes.SHA1()  # noqa: S303 - what Macs sign with
+_SHA256: Final = hashes.SHA256()
+_SHA384: Final = hashes.SHA384()
+_SHA512: Final = hashes.SHA512()
+_DIGESTS: Final[dict[str, hashes.HashAlgorithm]] = {
+    "1.3.14.3.2.26": _SHA1,
+    "2.16.840.1.101.3.4.2.1": _SHA256,
+    "2.16.840.1.101.3.4.2.2": _SHA384,
+    "2.16.840.1.101.3.4.2.3": _SHA512,
+}
+# The first one leaves the digest to another field, and is no algorithm for certificates.
+_SIGNATURES: Final[dict[str, tuple[type[object], hashes.HashAlgorithm | None]]] = {
+    "1.2.840.113549.1.1.1": (rsa.RSAPublicKey, None),
+    "1.2.840.113549.1.1.5": (rsa.RSAPublicKey, _SHA1),
+    "1.2.840.113549.1.1.11": (rsa.RSAPublicKey, _SHA256),
+    "1.2.840.113549.1.1.12": (rsa.RSAPublicKey, _SHA384),
+    "1.2.840.113549.1.1.13": (rsa.RSAPublicKey, _SHA512),
+    "1.2.840.10045.4.1": (ec.EllipticCurvePublicKey, _SHA1),
+    "1.2.840.10045.4.3.2": (ec.EllipticCurvePublicKey, _SHA256),
+    "1.2.840.10045.4.3.3": (ec.EllipticCurvePublicKey, _SHA384),
+    "1.2.840.10045.4.3.4": (ec.EllipticCurvePublicKey, _SHA512),
+}
+
+
+@attrs.frozen(kw_only=True)
+class SignedContent:
+    """What a trusted device signed.
+
+    Attributes:
+        content: Byte for byte.
+        signature: What was learned from the signature.
+    """
+
+    content: bytes = attrs.field(repr=False)
+    signature: DeviceSignature
+
+
+def _anchors(value: Iterable[x509.Certificate]) -> tuple[x509.Certificate, ...]:
+    anchors = tuple(value)
+    if not anchors:
+        raise SigningError("anchors is empty: give certificates of authorities, or use DeviceTrust.apple()")
+    for anchor in anchors:
+        if not isinstance(anchor, x509.Certificate):
+            raise SigningError(f"anchors holds {type(anchor).__name__}, certificates are needed")
+        try:
+            is_usable = _is_authority(anchor) and isinstance(
+                anchor.public_key(), rsa.RSAPublicKey | ec.EllipticCurvePublicKey
+            )
+        except (ValueError, UnsupportedAlgorithm) as exc:
+            raise SigningError("anchors holds a certificate that cannot be read") from exc
+        if not is_usable:
+            raise SigningError(
+                "anchors holds a certificate that is not of an authority with an RSA or EC key"
+            )
+    return anchors
+
+
+def _read_authorities(anchors: tuple[x509.Certificate, ...]) -> tuple[tuple[CertificateParts, object], ...]:
+    return tuple(
+        (read_certificate(anchor.public_bytes(Encoding.DER)), anchor.public_key()) for anchor in anchors
+    )
+
+
+@attrs.frozen
+class DeviceTrust:
+    """Whose devices are believed.
+
+    Attributes:
+        anchors: Certificates of the authorities that issue identities to devices, for tests and simulators;
+            ``apple()`` has Apple's. Their own dates and issuers do not matter.
+        leaf_clock: Returns the time, UTC; a device certificate outside its dates is then refused. None
+            reports the dates only, since Apple does not say that devices renew in time.
+    """
+
+    anchors: tuple[x509.Certificate, ...] = attrs.field(converter=_anchors)
+    leaf_clock: Callable[[], datetime] | None = attrs.field(default=None, kw_only=True)
+    _authorities: tuple[tuple[CertificateParts, object], ...] = attrs.field(
+        default=attrs.Factory(lambda self: _read_authorities(self.anchors), takes_self=True),
+        init=False,
+        repr=False,
+        eq=False,
+    )
+
+    @classmethod
+    def apple(cls, *, leaf_clock: Callable[[], datetime] | None = None) -> Self:
+        """Return the trust in devices that Apple made, virtual Macs on Apple's hardware included.
+
+        Args:
+            leaf_clock: Returns the time, UTC, and refuses device certificates outside their dates; None only
+                reports the dates.
+        """
+        return cls((apple_device_ca(),), leaf_clock=leaf_clock)
+
+    def verify(self, message: bytes) -> SignedContent:
+        """Return what is signed in a CMS message.
+
+        Args:
+            message: DER or BER, at most 64 KiB.
+
+        Raises:
+            TrustError: It cannot be read, or no trusted device signed it.
+        """
+        check_size(message, "the signed message")
+        with reading("the signed message"):
+            signed = read_signed_data(message)
+        parts = signed.signer_certificate()
+        if parts is None:
+            raise TrustError(
+                "the signer's certificate is not in the message, or is not the only one of its name"
+            )
+        with reading("the signer's certificate"):
+            leaf = x509.load_der_x509_certificate(parts.der)
+            key = leaf.public_key()
+            is_authority = _is_authority(leaf)
+            starts, ends = leaf.not_valid_before_utc, leaf.not_valid_after_utc
+        self._check_issuer(parts, leaf)
+        if is_authority or parts.issuer == parts.subject:
+            raise TrustError("the signer's certificate is that of an authority, not of a device")
+        self._check_dates(starts, ends)
+        digest = _check_signature(signed, key)
+        return SignedContent(
+            content=signed.content,
+            signature=DeviceSignature(
+                leaf_sha256=hashlib.sha256(parts.der).hexdigest(),
+                leaf_not_before=starts,
+                leaf_expires_at=ends,
+                digest=digest.name,
+            ),
+        )
+
+    def _check_issuer(self, parts: CertificateParts, leaf: x509.Certificate) -> None:
+        if not parts.is_consistent:
+            raise TrustError("the signer's certificate names two different signature algorithms")
+        kind, digest = _SIGNATURES.get(parts.algorithm, (None, None))
+        for authority, key in self._authorities:
+            if parts.public_key == authority.public_key:
+                raise TrustError("the signer's certificate has the key of the authority itself")
+            if (
+                parts.issuer == authority.subject
+                and kind is not None
+                and digest is not None
+                and isinstance(key, kind)
+                and _is_signed(key, digest, leaf.signature, leaf.tbs_certificate_bytes)
+            ):
+                return
+        raise TrustError("the signer's certificate was not issued by a trusted authority")
+
+    def _check_dates(self, starts: datetime, ends: datetime) -> None:
+        if self.leaf_clock is None:
+            return
+        now = self.leaf_clock()
+        if not starts - CLOCK_TOLERANCE <= now <= ends + CLOCK_TOLERANCE:
+            raise TrustError(
+                f"the signer's certificate is valid from {starts:%Y-%m-%d} to {ends:%Y-%m-%d},"
+                f" today is {now:%Y-%m-%d}"
+            )
+
+
+def _check_signature(signed: SignedData, key: object) -> hashes.HashAlgorithm:
+    """Return the digest of a signature that is good."""
+    digest = _DIGESTS.get(signed.digest_algorithm)
+    if digest is None:
+        raise TrustError(f"the digest algorithm {signed.digest_algorithm} is not accepted")
+    if signed.signature_algorithm not in _SIGNATURES:
+        raise TrustError(f"the signature algorithm {signed.signature_algorithm} is not accepted")
+    kind, named = _SIGNATURES[signed.signature_algorithm]
+    if named not in (None, digest):
+        raise TrustError("digest and signature algorithm do not fit together")
+    attributes = signed.attributes
+    if attributes is not None:
+        if attributes.content_type != ID_DATA:
+            raise TrustError("the signed attributes name another type of content")
+        hasher = hashes.Hash(digest)
+        hasher.update(signed.content)
+        if hasher.finalize() != attributes.message_digest:
+            raise TrustError("the signed attributes are about another content")
+    data = signed.content if attributes is None else attributes.signed
+    if not isinstance(key, kind) or not _is_signed(key, digest, signed.signature, data):
+        raise TrustError("the signature is not by the key of the signer's certificate")
+    return digest
+
+
+def _is_signed(key: object, digest: hashes.HashAlgorithm, signature: bytes, data: bytes) -> bool:
+    try:
+        if isinstance(key, rsa.RSAPublicKey):
+            key.verify(signature, data, padding.PKCS1v15(), digest)
+        elif isinstance(key, ec.EllipticCurvePublicKey):
+            key.verify(signature, data, ec.ECDSA(digest))
+        else:
+            return False
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _is_authority(certificate: x509.Certificate) -> bool:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False

@@ -1,0 +1,254 @@
+"""CMS SignedData: its parts as the bytes that they are.
+
+Read by hand, because a signature is over bytes: what a parser takes apart and puts together again may be
+others. Every form that OpenSSL and Apple write: DER and BER with indefinite lengths, strings in one or
+several parts, with and without signed attributes. Nothing is verified here.
+
+Source: RFC 5652, 5, 10.2 and 11; RFC 5280, 4.1.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+
+from pyade.core.untrusted import malformed
+from pyade.crypto import ber
+
+ID_DATA: Final = "1.2.840.113549.1.7.1"
+_SIGNED_DATA: Final = "1.2.840.113549.1.7.2"
+_CONTENT_TYPE: Final = "1.2.840.113549.1.9.3"
+_MESSAGE_DIGEST: Final = "1.2.840.113549.1.9.4"
+_KEY_IDENTIFIER: Final = "2.5.29.14"
+_OCTETS: Final = "04/24"
+_OCTET_STRING: Final = 0x04
+_SEQUENCE: Final = 0x30
+_SET: Final = b"\x31"
+_ABSENT: Final = ber.Element(b"", 0, 0, 0, 0)
+
+
+@attrs.frozen(kw_only=True)
+class SignedAttributes:
+    """What was signed instead of the content.
+
+    Attributes:
+        signed: The bytes under the signature.
+        content_type: Of the content, with dots.
+        message_digest: Of the content.
+    """
+
+    signed: bytes
+    content_type: str
+    message_digest: bytes
+
+
+@attrs.frozen(kw_only=True)
+class CertificateParts:
+    """An X.509 certificate, not verified.
+
+    Attributes:
+        der: All of it.
+        issuer: DER of the name.
+        subject: DER of the name.
+        serial_number: As its issuer gave it.
+        public_key: DER of the SubjectPublicKeyInfo.
+        algorithm: Of the issuer's signature, with dots.
+        is_consistent: False if the part that is signed names another algorithm.
+        key_identifier: Subject key identifier; None if it has none.
+    """
+
+    der: bytes = attrs.field(repr=False)
+    issuer: bytes
+    subject: bytes
+    serial_number: int
+    public_key: bytes
+    algorithm: str
+    is_consistent: bool
+    key_identifier: bytes | None
+
+
+@attrs.frozen(kw_only=True)
+class SignedData:
+    """A signed message with exactly one signer.
+
+    Attributes:
+        content: What it is about.
+        certificates: Those of the message that could be read, each once; nothing vouches for them.
+        signer_issuer: DER of the name of whoever issued the signer's certificate; None if it is named by
+            ``signer_key_identifier``.
+        signer_serial_number: Of that certificate.
+        signer_key_identifier: Of that certificate.
+        digest_algorithm: With dots.
+        signature_algorithm: With dots.
+        signature: Of the signer.
+        attributes: None if the signature is over the content itself.
+    """
+
+    content: bytes = attrs.field(repr=False)
+    certificates: tuple[CertificateParts, ...]
+    signer_issuer: bytes | None
+    signer_serial_number: int | None
+    signer_key_identifier: bytes | None
+    digest_algorithm: str
+    signature_algorithm: str
+    signature: bytes
+    attributes: SignedAttributes | None
+
+    def signer_certificate(self) -> CertificateParts | None:
+        """Return the certificate that the signer names; None if there is none, or if there are several."""
+        found = [
+            one
+            for one in self.certificates
+            if (
+                one.key_identifier == self.signer_key_identifier
+                if self.signer_issuer is None
+                else (one.issuer, one.serial_number) == (self.signer_issuer, self.signer_serial_number)
+            )
+        ]
+        return found[0] if len(found) == 1 else None
+
+
+def read_signed_data(message: bytes) -> SignedData:
+    """Return the parts of a CMS message.
+
+    Raises:
+        TrustError: It is a CMS message of another kind, or one with no content, with no signer or several.
+        MalformedError: It is no CMS message.
+    """
+    whole = ber.parse(message)
+    if whole.last != len(message):
+        raise malformed("something follows the signed message")
+    kind, wrapped = _parts(whole, "30", "06 a0?")
+    if kind.identifier() != _SIGNED_DATA:
+        raise malformed(f"a CMS message of type {kind.identifier()}, signed data is {_SIGNED_DATA}")
+    (data,) = _parts(wrapped, "a0", "30")
+    _, _, encapsulated, bag, _, signers = _parts(data, "30", "02 31 30 a0? a1? 31")
+    kind, wrapped = _parts(encapsulated, "30", "06 a0?")
+    if kind.identifier() != ID_DATA:
+        raise malformed(f"a signed message with content of type {kind.identifier()}, data is {ID_DATA}")
+    if wrapped is _ABSENT:
+        raise malformed("the signed message has no content in it")
+    (content,) = _parts(wrapped, "a0", _OCTETS)
+    if len(signers.children) != 1:
+        raise malformed(f"the message has {len(signers.children)} signers, exactly one is needed")
+    _, signer, digest, attributes, algorithm, signature, _ = _parts(
+        signers.children[0], "30", f"02 30/80/a0 30 a0? 30 {_OCTETS} a1?"
+    )
+    issuer, number = _parts(signer, "30", "30 02") if signer.tag == _SEQUENCE else (None, None)
+    return SignedData(
+        content=content.octets(),
+        certificates=_certificates(bag),
+        signer_issuer=None if issuer is None else issuer.encoded,
+        signer_serial_number=None if number is None else _integer(number),
+        signer_key_identifier=signer.octets() if issuer is None else None,
+        digest_algorithm=_algorithm(digest),
+        signature_algorithm=_algorithm(algorithm),
+        signature=signature.octets(),
+        attributes=None if attributes is _ABSENT else _attributes(attributes),
+    )
+
+
+def read_certificate(der: bytes) -> CertificateParts:
+    """Return the parts of a certificate.
+
+    Raises:
+        MalformedError: It is none.
+    """
+    return _certificate(ber.parse(der))
+
+
+def _certificate(element: ber.Element) -> CertificateParts:
+    tbs, outer, _ = _parts(element, "30", "30 30 03")
+    _, number, inner, issuer, _, subject, public_key, _, _, extensions = _parts(
+        tbs, "30", "a0? 02 30 30 30 30 30 81? 82? a3?"
+    )
+    return CertificateParts(
+        der=element.encoded,
+        issuer=issuer.encoded,
+        subject=subject.encoded,
+        serial_number=_integer(number),
+        public_key=public_key.encoded,
+        algorithm=_algorithm(outer),
+        is_consistent=inner.encoded == outer.encoded,
+        key_identifier=None if extensions is _ABSENT else _key_identifier(extensions),
+    )
+
+
+def _certificates(bag: ber.Element) -> tuple[CertificateParts, ...]:
+    found: dict[bytes, CertificateParts] = {}
+    for element in bag.children:
+        try:
+            found[element.encoded] = _certificate(element)
+        except ber.MalformedError:  # attribute certificates, other formats, and what is none at all
+            continue
+    return tuple(found.values())
+
+
+def _key_identifier(extensions: ber.Element) -> bytes | None:
+    (listed,) = _parts(extensions, "a3", "30")
+    for extension in listed.children:
+        name, _, value = _parts(extension, "30", "06 01? 04")
+        if name.identifier() == _KEY_IDENTIFIER:
+            return ber.parse(value.contents).octets()
+    return None
+
+
+def _attributes(element: ber.Element) -> SignedAttributes:
+    if element.is_indefinite:
+        raise malformed("the signed attributes are not in DER")
+    values: dict[str, list[ber.Element]] = {_CONTENT_TYPE: [], _MESSAGE_DIGEST: []}
+    for attribute in element.children:
+        name, value = _parts(attribute, "30", "06 31")
+        if (kind := name.identifier()) in values:
+            # One without a value counts as well.
+            values[kind] += value.children or [_ABSENT, _ABSENT]
+    if any(len(found) != 1 for found in values.values()):
+        raise malformed("the signed attributes need contentType and messageDigest, each exactly once")
+    (content_type,), (digest,) = values[_CONTENT_TYPE], values[_MESSAGE_DIGEST]
+    if digest.tag != _OCTET_STRING:
+        raise malformed("messageDigest is no string of octets")
+    # The tag of a SET in the place of [0]; the bytes stay, for a new encoding might sort them.
+    return SignedAttributes(
+        signed=_SET + element.encoded[1:],
+        content_type=content_type.identifier(),
+        message_digest=digest.octets(),
+    )
+
+
+def _parts(element: ber.Element, tag: str, form: str) -> list[ber.Element]:
+    """Return the elements in *element*.
+
+    Args:
+        element: Must have the *tag*.
+        tag: Hexadecimal.
+        form: The tags of the elements in it, in order: ``04/24`` is one or the other, ``a0?`` may be missing
+            and is then ``_ABSENT`` in the result.
+
+    Raises:
+        MalformedError: It is made in another way.
+    """
+    if f"{element.tag:02x}" != tag:
+        raise ber.MalformedError(f"no element {tag}")
+    found: list[ber.Element] = []
+    position = 0
+    for wanted in form.split():
+        rest = element.children[position : position + 1]
+        if rest and f"{rest[0].tag:02x}" in wanted:
+            found += rest
+            position += 1
+        elif wanted.endswith("?"):
+            found.append(_ABSENT)
+        else:
+            raise ber.MalformedError(f"no element {wanted} in one that is made of {form}")
+    if position < len(element.children):
+        raise ber.MalformedError(f"more elements than {form}")
+    return found
+
+
+def _algorithm(element: ber.Element) -> str:
+    return _parts(element, "30", "06 05/30?")[0].identifier()
+
+
+def _integer(element: ber.Element) -> int:
+    return int.from_bytes(element.contents, "big", signed=True)

@@ -1,0 +1,118 @@
+"""How devices sign: CMS SignedData in the forms that were observed, and in the others that are allowed.
+
+Written with no code of ``pyade.crypto``, so that the reader there has a second opinion.
+
+Source: RFC 5652, 5 and 11; how Macs and iPads sign: observed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import ClassVar, Final, Literal
+
+import attrs
+from asn1crypto import algos, cms
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from pyade.testing.der import definite, indefinite
+from pyade.testing.mac.keys import Digest, PrivateKey, sign, signature_algorithm
+
+_SEQUENCE, _SET, _OCTETS, _CONTEXT_0 = 0x30, 0x31, 0x04, 0xA0
+_CONSTRUCTED_OCTETS: Final = 0x24
+
+
+@attrs.frozen(kw_only=True)
+class CmsForm:
+    """How a message is written; what is left out is as a Mac does it.
+
+    Attributes:
+        encoding: ``ber`` with indefinite lengths and the content in parts, or ``der``.
+        digest: Of the content and of the signature.
+        has_attributes: True signs attributes that hold the digest of the content, as iPads do; False signs
+            the content.
+        has_chain: False puts the device's certificate alone into the message.
+        signer: How the signer is named: by ``issuer`` and serial number, or by the subject
+            ``key-identifier``.
+        APPLE: What a Mac sends.
+        IPAD: What an iPad sends: as a Mac, with signed attributes.
+        MODERN: DER, SHA-256, signed attributes: what most other programs write.
+    """
+
+    APPLE: ClassVar[CmsForm]
+    IPAD: ClassVar[CmsForm]
+    MODERN: ClassVar[CmsForm]
+
+    encoding: Literal["ber", "der"] = "ber"
+    digest: Digest = "sha1"
+    has_attributes: bool = False
+    has_chain: bool = True
+    signer: Literal["issuer", "key-identifier"] = "issuer"
+
+
+CmsForm.APPLE = CmsForm()
+CmsForm.IPAD = CmsForm(has_attributes=True)
+CmsForm.MODERN = CmsForm(encoding="der", digest="sha256", has_attributes=True)
+
+
+def sign_message(
+    content: bytes,
+    key: PrivateKey,
+    certificate: x509.Certificate,
+    chain: Sequence[x509.Certificate],
+    form: CmsForm,
+) -> bytes:
+    """Return *content* in a signed message."""
+    bag = [certificate, *(chain if form.has_chain else ())]
+    signed = _signer_info(content, key, certificate, form)
+    by_issuer = form.signer == "issuer"
+    outer, octets = (indefinite, _in_parts) if form.encoding == "ber" else (definite, _in_one)
+    data = outer(
+        _SEQUENCE,
+        b"\x02\x01\x01" if by_issuer else b"\x02\x01\x03",
+        definite(_SET, algos.DigestAlgorithm({"algorithm": form.digest}).dump()),
+        outer(_SEQUENCE, cms.ContentType("data").dump(), outer(_CONTEXT_0, octets(content))),
+        outer(_CONTEXT_0, *(one.public_bytes(Encoding.DER) for one in bag)),
+        definite(_SET, signed),
+    )
+    return outer(_SEQUENCE, cms.ContentType("signed_data").dump(), outer(_CONTEXT_0, data))
+
+
+def _in_parts(content: bytes) -> bytes:
+    return indefinite(_CONSTRUCTED_OCTETS, definite(_OCTETS, content))
+
+
+def _in_one(content: bytes) -> bytes:
+    return definite(_OCTETS, content)
+
+
+def _signer_info(content: bytes, key: PrivateKey, certificate: x509.Certificate, form: CmsForm) -> bytes:
+    attributes = None
+    to_sign = content
+    if form.has_attributes:
+        digest = hashlib.new(form.digest, content).digest()
+        attributes = cms.CMSAttributes(
+            [{"type": "content_type", "values": ["data"]}, {"type": "message_digest", "values": [digest]}]
+        )
+        to_sign = attributes.dump()
+    info = {
+        "version": "v1" if form.signer == "issuer" else "v3",
+        "sid": _identifier(certificate, form),
+        "digest_algorithm": {"algorithm": form.digest},
+        "signed_attrs": attributes,
+        "signature_algorithm": {"algorithm": signature_algorithm(key, form.digest)},
+        "signature": sign(key, to_sign, form.digest),
+    }
+    encoded: bytes = cms.SignerInfo({name: value for name, value in info.items() if value is not None}).dump()
+    return encoded
+
+
+def _identifier(certificate: x509.Certificate, form: CmsForm) -> cms.SignerIdentifier:
+    if form.signer == "key-identifier":
+        identifier = x509.SubjectKeyIdentifier.from_public_key(certificate.public_key()).digest
+        return cms.SignerIdentifier("subject_key_identifier", identifier)
+    issuer = cms.Certificate.load(certificate.public_bytes(Encoding.DER)).issuer
+    return cms.SignerIdentifier(
+        "issuer_and_serial_number", {"issuer": issuer, "serial_number": certificate.serial_number}
+    )
