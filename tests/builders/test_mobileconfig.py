@@ -318,7 +318,7 @@ def test_every_decision_makes_a_profile_that_the_schema_allows(
         if isinstance(decision, IdentityRefusal):
             assert "scep" not in issuers
             continue
-        data = build_enrollment_profile(profile, service, target, choice=decision, **issuers)  # type: ignore[arg-type]
+        data = build_enrollment_profile(profile, service, target, choice=decision, **issuers)
         plist = plistlib.loads(data)
         assert violations(plist, target.version) == []
         assert identity(plist)["PayloadType"] == f"com.apple.security.{decision.kind.lower()}"
