@@ -7,18 +7,30 @@ them, the limits of a sync. The rules behind them are in the modules of the same
 from pyade.core.accounts import AdministratorAccount, PrimaryAccount
 from pyade.core.affinity import AffinityConsequences, AffinityKind, UserAffinity
 from pyade.core.assignment import NO_PROFILE, DeviceResults, Reason
+from pyade.core.await_configuration import (
+    AwaitConfigurationFlow,
+    AwaitPhase,
+    AwaitProgress,
+    CommandStatus,
+    SetupAction,
+    SetupCommand,
+)
 from pyade.core.device import Device, DeviceFamily, DeviceResult, OpType, ProfileStatus
 from pyade.core.events import Event, EventKind
 from pyade.core.identity import (
     ChipClass,
     IdentityChoice,
     IdentityKind,
+    IdentityPolicy,
+    IdentityRefusal,
     KeyType,
     choose_identity,
     classify_product,
+    decide_identity,
 )
 from pyade.core.inventory import Attempt, ChangeCounts, DeviceRecord, SyncPhase, SyncState
 from pyade.core.machine_info import DeviceSignature, MachineInfo
+from pyade.core.model_claim import check_model_claim
 from pyade.core.plan import Effect, PlanRow, ProfilePlan
 from pyade.core.policy import Decision, SyncAction, SyncPolicy, Trigger
 from pyade.core.problems import Problem, Severity
@@ -28,6 +40,7 @@ from pyade.core.rules import AssignmentPolicy, Rule
 from pyade.core.schedule import Pace, Work
 from pyade.core.skip_keys import SkipKeys
 from pyade.core.token import Portal, Token, TokenHealth, TokenStatus
+from pyade.core.user import NameVariables, User
 from pyade.core.versions import MacOSVersion
 
 __all__ = [
@@ -37,8 +50,12 @@ __all__ = [
     "AffinityKind",
     "AssignmentPolicy",
     "Attempt",
+    "AwaitConfigurationFlow",
+    "AwaitPhase",
+    "AwaitProgress",
     "ChangeCounts",
     "ChipClass",
+    "CommandStatus",
     "Decision",
     "Device",
     "DeviceFamily",
@@ -52,9 +69,12 @@ __all__ = [
     "EventKind",
     "IdentityChoice",
     "IdentityKind",
+    "IdentityPolicy",
+    "IdentityRefusal",
     "KeyType",
     "MacOSVersion",
     "MachineInfo",
+    "NameVariables",
     "OpType",
     "Pace",
     "PlanRow",
@@ -68,6 +88,8 @@ __all__ = [
     "Reason",
     "Rule",
     "SettingChange",
+    "SetupAction",
+    "SetupCommand",
     "Severity",
     "SkipKeys",
     "SyncAction",
@@ -78,8 +100,11 @@ __all__ = [
     "TokenHealth",
     "TokenStatus",
     "Trigger",
+    "User",
     "UserAffinity",
     "Work",
+    "check_model_claim",
     "choose_identity",
     "classify_product",
+    "decide_identity",
 ]

@@ -1,4 +1,4 @@
-"""Keys and signatures: the token key pair, the token file, CMS signing, who signed as a device, OAuth 1.0a.
+"""Keys and signatures: token key pair and file, CMS signing, who signed as a device, OAuth 1.0a, passwords.
 
 ``Token.from_p7m`` is the usual door to ``read_token_file``, ``MachineInfo.from_cms`` to ``DeviceTrust``.
 """
@@ -6,6 +6,7 @@
 from pyade.crypto.device_trust import DeviceTrust, SignedContent
 from pyade.crypto.keypair import TokenKeypair
 from pyade.crypto.oauth1 import authorization_header
+from pyade.crypto.password_hash import hash_password
 from pyade.crypto.signing import Signer
 from pyade.crypto.token_file import TokenSecrets, read_token_file
 
@@ -16,5 +17,6 @@ __all__ = [
     "TokenKeypair",
     "TokenSecrets",
     "authorization_header",
+    "hash_password",
     "read_token_file",
 ]
