@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pyade.storage import MemoryStore, SQLiteStore, Store
+from pyade.storage import EnrollmentStore, MemoryStore, SQLiteStore, Store
 from pyade.testing import FrozenClock
 from pyade.testing.contract import StoreContract
+from pyade.testing.contract.enrollments import EnrollmentContract
 
 if TYPE_CHECKING:
     from tests.conftest import PostgresPlace
@@ -46,3 +47,25 @@ class TestPostgresStore(StoreContract):
         from pyade.storage import PostgresStore
 
         return lambda: PostgresStore(postgres.dsn, schema=postgres.schema, clock=clock)
+
+
+class TestMemoryEnrollments(EnrollmentContract):
+    durable = False
+
+    @pytest.fixture
+    def make_store(self) -> Callable[[], EnrollmentStore]:
+        return MemoryStore
+
+
+class TestSQLiteEnrollments(EnrollmentContract):
+    @pytest.fixture
+    def make_store(self, tmp_path: Path) -> Callable[[], EnrollmentStore]:
+        return lambda: SQLiteStore(tmp_path / "ade.db")
+
+
+class TestPostgresEnrollments(EnrollmentContract):
+    @pytest.fixture
+    def make_store(self, postgres: PostgresPlace) -> Callable[[], EnrollmentStore]:
+        from pyade.storage import PostgresStore
+
+        return lambda: PostgresStore(postgres.dsn, schema=postgres.schema)

@@ -44,6 +44,10 @@ class EventKind(OpenStrEnum):
         TOKEN_PARKED: A token needs a person; ``reason`` says what for.
         TOKEN_RESUMED: A parked token works again.
         TOKEN_REMOVED: A token was removed from the store, and its devices with it.
+        ENROLLMENT_DECIDED: A Mac asked for its enrollment profile; ``verdict`` and ``reason`` say what it
+            got.
+        REGISTRATION_COMPLETED: The user of a Mac finished its registration.
+        SETUP_RELEASED: A Mac that awaited its final configuration was let go.
     """
 
     ADDED = "added"
@@ -61,6 +65,9 @@ class EventKind(OpenStrEnum):
     TOKEN_PARKED = "token_parked"
     TOKEN_RESUMED = "token_resumed"
     TOKEN_REMOVED = "token_removed"
+    ENROLLMENT_DECIDED = "enrollment_decided"
+    REGISTRATION_COMPLETED = "registration_completed"
+    SETUP_RELEASED = "setup_released"
 
 
 @attrs.frozen(kw_only=True)

@@ -7,6 +7,7 @@ in a database that many nodes share. Another backend is any class that follows `
 
 from typing import TYPE_CHECKING
 
+from pyade.storage.enrollments import EnrollmentStore
 from pyade.storage.memory import MemoryStore
 from pyade.storage.protocol import DefinedProfile, Store
 from pyade.storage.secrets import SecretBox
@@ -15,7 +16,7 @@ from pyade.storage.sqlite import SQLiteStore
 if TYPE_CHECKING:
     from pyade.storage.postgres import PostgresStore as PostgresStore
 
-__all__ = ["DefinedProfile", "MemoryStore", "SQLiteStore", "SecretBox", "Store"]
+__all__ = ["DefinedProfile", "EnrollmentStore", "MemoryStore", "SQLiteStore", "SecretBox", "Store"]
 
 
 def __getattr__(name: str) -> object:

@@ -6,6 +6,7 @@ fields had their defaults.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import attrs
@@ -13,6 +14,7 @@ import msgspec
 
 from pyade.builders.document import profile_from_document, profile_to_document
 from pyade.core.device import Device
+from pyade.core.enrollment import Enrollment
 from pyade.core.inventory import DeviceRecord, SyncState
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.token import Token
@@ -28,6 +30,7 @@ _RECORD_FIELDS = tuple(field.name for field in attrs.fields(DeviceRecord) if fie
 _encode = msgspec.json.Encoder().encode
 _record_decoder = msgspec.json.Decoder(DeviceRecord)
 _state_decoder = msgspec.json.Decoder(SyncState)
+_enrollment_decoder = msgspec.json.Decoder(Enrollment)
 _object_decoder = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -65,7 +68,7 @@ def encode_token(token: Token) -> tuple[str, str]:
 
 def decode_token(text: str, secrets: str) -> Token:
     """Return the token of two documents made by ``encode_token``."""
-    parts = _object(text) | _object(secrets)
+    parts = decode_object(text) | decode_object(secrets)
     try:
         return msgspec.convert(parts, Token)
     except msgspec.ValidationError as exc:
@@ -79,10 +82,26 @@ def encode_profile(profile: EnrollmentProfile) -> str:
 
 def decode_profile(text: str) -> EnrollmentProfile:
     """Return the profile of a document made by ``encode_profile``."""
-    return profile_from_document(_object(text))
+    return profile_from_document(decode_object(text))
 
 
-def _object(text: str) -> dict[str, Any]:
+def encode_enrollment(enrollment: Enrollment) -> str:
+    """Return the document of *enrollment*."""
+    return _to_text(enrollment)
+
+
+def decode_enrollment(text: str) -> Enrollment:
+    """Return the enrollment of a document made by ``encode_enrollment``."""
+    return _from_text(text, _enrollment_decoder)
+
+
+def encode_object(value: Mapping[str, Any]) -> str:
+    """Return the document of plain JSON values."""
+    return _to_text(value)
+
+
+def decode_object(text: str) -> dict[str, Any]:
+    """Return what ``encode_object`` wrote."""
     return _from_text(text, _object_decoder)
 
 

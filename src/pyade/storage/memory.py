@@ -34,7 +34,7 @@ from pyade.core.profile import EnrollmentProfile
 from pyade.core.token import Token
 from pyade.errors import DuplicateTokenError, UnknownTokenError
 from pyade.storage.clock import utc_now
-from pyade.storage.memory_outbox import MemoryOutbox
+from pyade.storage.memory_enrollments import MemoryEnrollments
 from pyade.storage.protocol import DefinedProfile
 
 
@@ -50,7 +50,7 @@ class _Shelf:
     lease: Lease | None = None
 
 
-class MemoryStore(MemoryOutbox):
+class MemoryStore(MemoryEnrollments):
     """A ``Store`` that forgets everything when it is closed; safe for several threads."""
 
     def __init__(self, *, clock: Callable[[], datetime] = utc_now) -> None:

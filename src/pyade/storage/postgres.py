@@ -41,7 +41,8 @@ from pyade.core.token import Token
 from pyade.errors import DuplicateTokenError
 from pyade.storage import documents, postgres_leases
 from pyade.storage.postgres_connections import Pool, Session
-from pyade.storage.postgres_outbox import PostgresOutbox, emit
+from pyade.storage.postgres_enrollments import PostgresEnrollments
+from pyade.storage.postgres_outbox import emit
 from pyade.storage.postgres_schema import migrate
 from pyade.storage.postgres_tokens import TokenRow, decode_state, id_of, lock, unknown
 from pyade.storage.protocol import DefinedProfile
@@ -51,7 +52,7 @@ _BATCH = 1000
 """Rows per SELECT: enough to be fast, few enough to keep memory flat."""
 
 
-class PostgresStore(PostgresOutbox):
+class PostgresStore(PostgresEnrollments):
     """A ``Store`` in one schema of a PostgreSQL database; safe for threads, processes and nodes.
 
     Needs the extra ``postgres`` and PostgreSQL 15 or later. Each process opens a store of its own: one that

@@ -89,6 +89,29 @@ MIGRATIONS: tuple[tuple[LiteralString, ...], ...] = (
         )
         """,
     ),
+    (
+        # Both outlive the token and the device: they say what a Mac was given.
+        """
+        CREATE TABLE {schema}.enrollment (
+            serial_number bytea PRIMARY KEY,
+            revision bigint NOT NULL,
+            registration text NOT NULL,
+            document bytea NOT NULL
+        )
+        """,
+        """
+        CREATE TABLE {schema}.one_time (
+            kind text NOT NULL,
+            digest bytea NOT NULL,
+            serial_number bytea NOT NULL,
+            expires_at timestamptz NOT NULL,
+            value bytea NOT NULL,
+            PRIMARY KEY (kind, digest)
+        )
+        """,
+        "CREATE INDEX one_time_serial_number ON {schema}.one_time (serial_number)",
+        "CREATE INDEX one_time_expires_at ON {schema}.one_time (expires_at)",
+    ),
 )
 
 

@@ -96,6 +96,30 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )
         """,
     ),
+    (
+        # Both outlive the token and the device: they say what a Mac was given.
+        """
+        CREATE TABLE enrollment (
+            serial_number TEXT PRIMARY KEY,
+            revision INTEGER NOT NULL,
+            registration TEXT NOT NULL,
+            document TEXT NOT NULL
+        )
+        """,
+        """
+        CREATE TABLE one_time (
+            id INTEGER PRIMARY KEY,
+            kind TEXT NOT NULL,
+            digest TEXT NOT NULL,
+            serial_number TEXT NOT NULL,
+            expires_at TEXT NOT NULL,
+            value TEXT NOT NULL,
+            UNIQUE (kind, digest)
+        )
+        """,
+        "CREATE INDEX one_time_serial_number ON one_time (serial_number)",
+        "CREATE INDEX one_time_expires_at ON one_time (expires_at)",
+    ),
 )
 
 

@@ -45,13 +45,14 @@ from pyade.storage.clock import utc_now
 from pyade.storage.connections import Connections
 from pyade.storage.protocol import DefinedProfile
 from pyade.storage.secrets import SecretBox
-from pyade.storage.sqlite_outbox import SQLiteOutbox, emit
+from pyade.storage.sqlite_enrollments import SQLiteEnrollments
+from pyade.storage.sqlite_outbox import emit
 
 _BATCH = 500
 """Rows per SELECT: enough to be fast, few enough to keep memory flat."""
 
 
-class SQLiteStore(SQLiteOutbox):
+class SQLiteStore(SQLiteEnrollments):
     """A ``Store`` in one SQLite file; safe for several threads and several processes.
 
     A new file can be read by its owner only (mode 0600), since it holds secrets. Each process opens a store

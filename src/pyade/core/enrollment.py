@@ -1,0 +1,150 @@
+"""What is kept of a Mac that was given an enrollment profile, and of what may be used once.
+
+Source: specification, "Certificates" and "Distribute devices".
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Self
+
+import attrs
+
+from pyade.core.identity import IdentityKind
+from pyade.core.user import User
+from pyade.errors import StoreConflictError
+
+
+class OneTimeKind(enum.StrEnum):
+    """What may be used once.
+
+    Attributes:
+        WEB_VIEW: The state of a sign-in on a web page, until the profile is released.
+        SCEP_CHALLENGE: The challenge in a profile, for one certificate.
+        ACME_CLIENT_IDENTIFIER: The client identifier in a profile, for one certificate.
+    """
+
+    WEB_VIEW = "web_view"
+    SCEP_CHALLENGE = "scep_challenge"
+    ACME_CLIENT_IDENTIFIER = "acme_client_identifier"
+
+
+CREDENTIALS = (OneTimeKind.SCEP_CHALLENGE, OneTimeKind.ACME_CLIENT_IDENTIFIER)
+"""What lets a Mac order its certificate: of one Mac only the newest can be used."""
+
+
+@attrs.frozen(kw_only=True)
+class OneTime:
+    """A secret that may be used once, as a store keeps it: without the secret itself.
+
+    Attributes:
+        kind: What it is for.
+        digest: Of the secret, by which it is found.
+        serial_number: The Mac that it was made for.
+        expires_at: From when it counts no longer, UTC.
+        value: What comes with it, plain JSON values.
+    """
+
+    kind: OneTimeKind
+    digest: str
+    serial_number: str
+    expires_at: datetime
+    value: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+
+    @classmethod
+    def of(
+        cls,
+        kind: OneTimeKind,
+        secret: str,
+        *,
+        serial_number: str,
+        expires_at: datetime,
+        value: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Return what is kept of *secret*; see the attributes."""
+        return cls(
+            kind=kind,
+            digest=digest_of(secret),
+            serial_number=serial_number,
+            expires_at=expires_at,
+            value=value or {},
+        )
+
+
+def digest_of(secret: str) -> str:
+    """Return by what a one-time secret is found; whoever reads the store learns no secret from it."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+class Registration(enum.StrEnum):
+    """Whether a Mac with a user is registered with the identity provider.
+
+    Attributes:
+        NOT_NEEDED: Without user affinity there is nobody to register it for.
+        PENDING: The user has still to sign in to Company Portal.
+        COMPLETE: The caller reported that it is done.
+
+    Source: specification, "Distribute devices".
+    """
+
+    NOT_NEEDED = "not needed"
+    PENDING = "pending"
+    COMPLETE = "complete"
+
+
+@attrs.frozen(kw_only=True)
+class Enrollment:
+    """A Mac and the newest enrollment profile that it was given.
+
+    Attributes:
+        serial_number: Apple's serial number, by which it is kept.
+        token_name: The token to which the Mac belonged.
+        udid: What the Mac said of itself, like all that follow.
+        product: Model identifier.
+        build: Build of macOS.
+        version: Version of macOS, as text; "" if it could not be read.
+        profile_name: Name of the profile that it enrolled with.
+        profile_uuid: Apple's id of it; None if the Mac follows the default that Apple does not know yet.
+        identity: How the Mac gets its certificate. It keeps this kind until it enrolls again.
+        user: Who signed in; None without user affinity.
+        registration: Whether registration is still to come.
+        registered_at: When its completion was reported, UTC.
+        issued_at: When the newest profile was given, UTC.
+        recent_issues: When profiles were given lately, UTC, for the limit per Mac.
+        awaiting: ``AwaitConfigurationFlow.to_json()``; None if the profile does not hold the Mac back.
+        revision: Counts the writes; a write of an older revision is refused.
+    """
+
+    serial_number: str
+    token_name: str
+    udid: str
+    product: str
+    build: str
+    version: str = ""
+    profile_name: str
+    profile_uuid: str | None = None
+    identity: IdentityKind
+    user: User | None = None
+    registration: Registration = Registration.NOT_NEEDED
+    registered_at: datetime | None = None
+    issued_at: datetime
+    recent_issues: tuple[datetime, ...] = ()
+    awaiting: Mapping[str, Any] | None = attrs.field(default=None, hash=False)
+    revision: int = 0
+
+
+def next_enrollment(stored_revision: int, enrollment: Enrollment) -> Enrollment:
+    """Return *enrollment* with the revision that follows the stored one, 0 if none is stored.
+
+    Raises:
+        StoreConflictError: *enrollment* was read before somebody else wrote.
+    """
+    if enrollment.revision != stored_revision:
+        raise StoreConflictError(
+            f"the enrollment of {enrollment.serial_number[:80]!r} has revision {stored_revision}, "
+            f"not {enrollment.revision}: somebody else changed it, read it again"
+        )
+    return attrs.evolve(enrollment, revision=stored_revision + 1)

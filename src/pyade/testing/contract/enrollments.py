@@ -1,0 +1,263 @@
+"""The promises of a store that the device-facing side uses, as a suite of its own.
+
+::
+
+    class TestRedisEnrollments(EnrollmentContract):
+        @pytest.fixture
+        def make_store(self, tmp_path):
+            return lambda: RedisStore(...)
+"""
+# ruff: noqa: S101 - a test suite; its secrets are made up
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from typing import Any
+
+import attrs
+import pytest
+
+from pyade.core.enrollment import Enrollment, OneTime, OneTimeKind, Registration, digest_of
+from pyade.core.events import EventBatch, EventGroup, EventKind
+from pyade.core.identity import IdentityKind
+from pyade.core.user import User
+from pyade.errors import StoreClosedError, StoreConflictError, StoreError, UnknownTokenError
+from pyade.storage.enrollments import EnrollmentStore
+from pyade.testing.contract.examples import NOW, example_token
+
+SERIAL = "C02ENROLL001"
+HOUR = timedelta(hours=1)
+THREADS = 8
+
+
+def example_enrollment(serial_number: str = SERIAL, **changes: Any) -> Enrollment:
+    """Return an enrollment with every value set."""
+    values: dict[str, Any] = {
+        "serial_number": serial_number,
+        "token_name": "hq",
+        "udid": "564D6C7A-1111-2222-3333-444455556666",
+        "product": "Mac14,2",
+        "build": "23B74",
+        "version": "14.1",
+        "profile_name": "Standard Mac",
+        "profile_uuid": "P1",
+        "identity": IdentityKind.ACME,
+        "user": User(upn="ada@contoso.example", full_name="Ada"),
+        "registration": Registration.PENDING,
+        "registered_at": NOW,
+        "issued_at": NOW,
+        "recent_issues": (NOW - HOUR, NOW),
+        "awaiting": {"phase": "awaiting", "outstanding": ["Wi-Fi"]},
+    }
+    return Enrollment(**{**values, **changes})
+
+
+def one_time(
+    secret: str,
+    *,
+    kind: OneTimeKind = OneTimeKind.SCEP_CHALLENGE,
+    serial_number: str = SERIAL,
+    expires_at: datetime = NOW + HOUR,
+) -> OneTime:
+    """Return what is kept of *secret*."""
+    return OneTime.of(
+        kind, secret, serial_number=serial_number, expires_at=expires_at, value={"subject": ["O", "Contoso"]}
+    )
+
+
+def decided(token_name: str = "hq", serial_number: str = SERIAL) -> EventBatch:
+    """Return the event of a decision."""
+    group = EventGroup(EventKind.ENROLLMENT_DECIDED, (serial_number,), {"verdict": "enroll"})
+    return EventBatch(token_name, NOW, (group,))
+
+
+class EnrollmentContract:
+    """Subclass it, override the fixture ``make_store``, and name the subclass ``Test...``.
+
+    Attributes:
+        durable: A store that is closed and made again still holds everything.
+    """
+
+    durable: bool = True
+
+    @pytest.fixture
+    def make_store(self) -> Callable[[], EnrollmentStore]:
+        """Return a function that opens a store: an empty one at first, then the same data again."""
+        raise NotImplementedError("override the fixture make_store")
+
+    @pytest.fixture
+    def store(self, make_store: Callable[[], EnrollmentStore]) -> Iterator[EnrollmentStore]:
+        """Open a store that holds the token ``hq``."""
+        with make_store() as store:
+            store.add_token(example_token())
+            yield store
+
+    # Enrollments
+
+    def test_enrollment_round_trip(self, store: EnrollmentStore) -> None:
+        """An enrollment comes back with every value, and with its revision."""
+        assert store.enrollment(SERIAL) is None
+        saved = store.save_enrollment(example_enrollment())
+        assert saved == attrs.evolve(example_enrollment(), revision=1)
+        assert store.enrollment(SERIAL) == saved
+
+    def test_enrollment_round_trip_without_optional_values(self, store: EnrollmentStore) -> None:
+        """A value that is absent stays absent."""
+        bare = example_enrollment(
+            version="", profile_uuid=None, user=None, registered_at=None, recent_issues=(), awaiting=None
+        )
+        assert store.save_enrollment(bare) == attrs.evolve(bare, revision=1)
+        assert store.enrollment(SERIAL) == attrs.evolve(bare, revision=1)
+
+    def test_of_two_writers_the_second_is_told(self, store: EnrollmentStore) -> None:
+        """What was read before somebody else wrote changes nothing, nor does what came with it."""
+        first = store.save_enrollment(example_enrollment(), credential=one_time("kept"), is_new=True)
+        second = store.save_enrollment(attrs.evolve(first, profile_name="Second"))
+        for old in (first, example_enrollment()):
+            with pytest.raises(StoreConflictError, match="revision"):
+                store.save_enrollment(old, credential=one_time("lost"), is_new=True, events=decided())
+        assert store.enrollment(SERIAL) == second
+        assert [one.digest for one in store.one_times(SERIAL)] == [digest_of("kept")]
+        assert not store.events()
+
+    def test_enrollments_come_by_serial_number_and_registration(self, store: EnrollmentStore) -> None:
+        """All, or those whose registration is pending; deleted ones no more."""
+        for number in range(1_200):
+            pending = Registration.PENDING if number % 3 == 0 else Registration.COMPLETE
+            store.save_enrollment(example_enrollment(f"S{number:04}", registration=pending))
+        found = [one.serial_number for one in store.enrollments()]
+        assert found == [f"S{number:04}" for number in range(1_200)]
+        waiting = [one.serial_number for one in store.enrollments(registration=Registration.PENDING)]
+        assert waiting == found[::3]
+        for serial in waiting[1:]:
+            store.delete_enrollment(serial)
+        assert [one.serial_number for one in store.enrollments(registration=Registration.PENDING)] == [
+            "S0000"
+        ]
+        store.delete_enrollment("nobody")
+
+    def test_an_event_commits_with_its_enrollment(self, store: EnrollmentStore) -> None:
+        """It is there with the change, and neither is without the token."""
+        store.save_enrollment(example_enrollment(), events=decided())
+        (happened,) = store.events()
+        assert (happened.kind, happened.serial_number, happened.token_name) == (
+            EventKind.ENROLLMENT_DECIDED, SERIAL, "hq",
+        )  # fmt: skip
+        with pytest.raises(UnknownTokenError):
+            store.save_enrollment(example_enrollment("S2"), credential=one_time("x"), events=decided("gone"))
+        assert store.enrollment("S2") is None
+        assert not store.one_times(SERIAL)
+
+    def test_audit_of_a_stranger(self, store: EnrollmentStore) -> None:
+        """Who belongs to no token is written down all the same; a token must be one of ours."""
+        store.add_audit(decided("", "STRANGER"))
+        store.add_audit(decided())
+        with pytest.raises(UnknownTokenError):
+            store.add_audit(decided("gone"))
+        with pytest.raises(StoreError, match="JSON"):
+            store.add_audit(
+                EventBatch("", NOW, (EventGroup(EventKind.ENROLLMENT_DECIDED, (None,), {"x": object()}),))
+            )
+        assert [(event.token_name, event.serial_number) for event in store.events()] == [
+            ("", "STRANGER"), ("hq", SERIAL),
+        ]  # fmt: skip
+
+    # Used once
+
+    def test_what_is_taken_is_gone(self, store: EnrollmentStore) -> None:
+        """It comes back whole, once, under its kind and digest only."""
+        kept = one_time("secret")
+        store.save_one_time(kept, now=NOW, keep=3)
+        assert store.take_one_time(OneTimeKind.WEB_VIEW, kept.digest, now=NOW) is None
+        assert store.take_one_time(kept.kind, digest_of("another"), now=NOW) is None
+        assert store.take_one_time(kept.kind, kept.digest, now=NOW) == kept
+        assert store.take_one_time(kept.kind, kept.digest, now=NOW) is None
+
+    def test_what_has_expired_cannot_be_taken(self, store: EnrollmentStore) -> None:
+        """At its expiry it counts no longer, also where a clock is moved back afterwards."""
+        kept = one_time("secret")
+        store.save_one_time(kept, now=NOW, keep=3)
+        assert store.take_one_time(kept.kind, kept.digest, now=NOW + HOUR) is None
+        assert store.take_one_time(kept.kind, kept.digest, now=NOW) is None
+
+    def test_a_mac_keeps_only_its_newest(self, store: EnrollmentStore) -> None:
+        """Of each kind; other Macs' are left alone, and what has expired is removed with them."""
+        store.save_one_time(one_time("old", serial_number="OTHER", expires_at=NOW + HOUR), now=NOW, keep=1)
+        store.save_one_time(one_time("web", kind=OneTimeKind.WEB_VIEW), now=NOW, keep=1)
+        for number in range(5):
+            later = NOW + HOUR + timedelta(microseconds=number)
+            store.save_one_time(one_time(f"secret {number}", expires_at=later), now=NOW, keep=3)
+        left = [one.digest for one in store.one_times(SERIAL)]
+        assert left == [digest_of(name) for name in ("web", "secret 2", "secret 3", "secret 4")]
+        assert len(store.one_times("OTHER")) == 1
+        store.save_one_time(one_time("new", expires_at=NOW + 3 * HOUR), now=NOW + 2 * HOUR, keep=3)
+        assert [one.digest for one in store.one_times(SERIAL)] == [digest_of("new")]
+        assert not store.one_times("OTHER")
+
+    def test_a_new_profile_revokes_the_credentials_of_the_one_before(self, store: EnrollmentStore) -> None:
+        """Of both kinds and of this Mac only; a sign-in that is under way goes on."""
+        other = store.save_enrollment(example_enrollment("OTHER"), is_new=True)
+        assert other.revision == 1
+        theirs = one_time("theirs", serial_number="OTHER")
+        store.save_one_time(theirs, now=NOW, keep=1)
+        store.save_one_time(one_time("web", kind=OneTimeKind.WEB_VIEW), now=NOW, keep=1)
+        saved = store.save_enrollment(example_enrollment(), credential=one_time("first"), is_new=True)
+        newer = one_time("newer", kind=OneTimeKind.ACME_CLIENT_IDENTIFIER)
+        saved = store.save_enrollment(saved, credential=newer, is_new=True)
+        assert {one.digest for one in store.one_times(SERIAL)} == {digest_of("web"), newer.digest}
+        saved = store.save_enrollment(saved)
+        assert len(store.one_times(SERIAL)) == 2
+        store.save_enrollment(saved, is_new=True)
+        assert {one.digest for one in store.one_times(SERIAL)} == {digest_of("web")}
+        assert store.one_times("OTHER") == (theirs,)
+        store.delete_enrollment(SERIAL)
+        assert not store.one_times(SERIAL)
+
+    def test_of_many_takers_one_gets_it(self, store: EnrollmentStore) -> None:
+        """Threads that take the same secret at the same time."""
+        for number in range(10):
+            kept = one_time(f"secret {number}")
+            store.save_one_time(kept, now=NOW, keep=20)
+            with ThreadPoolExecutor(THREADS) as pool:
+                jobs = [
+                    pool.submit(store.take_one_time, kept.kind, kept.digest, now=NOW) for _ in range(THREADS)
+                ]
+                assert sum(job.result() is not None for job in jobs) == 1
+
+    def test_of_many_first_writers_one_wins(self, store: EnrollmentStore) -> None:
+        """Threads that store the first profile of one Mac: one is stored, with its credential alone."""
+
+        def save(number: int) -> bool:
+            try:
+                store.save_enrollment(
+                    example_enrollment(profile_name=f"Profile {number}"),
+                    credential=one_time(f"secret {number}"),
+                    is_new=True,
+                    events=decided(),
+                )
+            except StoreConflictError:
+                return False
+            return True
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            winners = [number for number, won in enumerate(pool.map(save, range(THREADS))) if won]
+        (winner,) = winners
+        stored = store.enrollment(SERIAL)
+        assert stored is not None
+        assert stored.profile_name == f"Profile {winner}"
+        assert [one.digest for one in store.one_times(SERIAL)] == [digest_of(f"secret {winner}")]
+        assert len(store.events()) == 1
+
+    def test_enrollments_outlive_the_store(self, make_store: Callable[[], EnrollmentStore]) -> None:
+        """What was stored is there after the store was closed and opened again; a closed one says so."""
+        if not self.durable:
+            pytest.skip("this store is not durable")
+        with make_store() as store:
+            store.save_enrollment(example_enrollment(), credential=one_time("kept"), is_new=True)
+        with pytest.raises(StoreClosedError):
+            store.enrollment(SERIAL)
+        with make_store() as store:
+            assert store.enrollment(SERIAL) == attrs.evolve(example_enrollment(), revision=1)
+            assert store.take_one_time(OneTimeKind.SCEP_CHALLENGE, digest_of("kept"), now=NOW) is not None
