@@ -39,6 +39,16 @@ from pyade.core.profile_diff import ProfileDiff, Reach, SettingChange
 from pyade.core.rules import AssignmentPolicy, Rule
 from pyade.core.schedule import Pace, Work
 from pyade.core.skip_keys import SkipKeys
+from pyade.core.software_update import (
+    BetaProgram,
+    Latest,
+    SoftwareUpdatePolicy,
+    Update,
+    UpdateCatalogue,
+    UpdateDecision,
+    UpdateVerdict,
+    decide_update,
+)
 from pyade.core.token import Portal, Token, TokenHealth, TokenStatus
 from pyade.core.user import NameVariables, User
 from pyade.core.versions import MacOSVersion
@@ -53,6 +63,7 @@ __all__ = [
     "AwaitConfigurationFlow",
     "AwaitPhase",
     "AwaitProgress",
+    "BetaProgram",
     "ChangeCounts",
     "ChipClass",
     "CommandStatus",
@@ -72,6 +83,7 @@ __all__ = [
     "IdentityPolicy",
     "IdentityRefusal",
     "KeyType",
+    "Latest",
     "MacOSVersion",
     "MachineInfo",
     "NameVariables",
@@ -92,6 +104,7 @@ __all__ = [
     "SetupCommand",
     "Severity",
     "SkipKeys",
+    "SoftwareUpdatePolicy",
     "SyncAction",
     "SyncPhase",
     "SyncPolicy",
@@ -100,6 +113,10 @@ __all__ = [
     "TokenHealth",
     "TokenStatus",
     "Trigger",
+    "Update",
+    "UpdateCatalogue",
+    "UpdateDecision",
+    "UpdateVerdict",
     "User",
     "UserAffinity",
     "Work",
@@ -107,4 +124,5 @@ __all__ = [
     "choose_identity",
     "classify_product",
     "decide_identity",
+    "decide_update",
 ]
