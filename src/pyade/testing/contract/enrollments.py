@@ -7,7 +7,7 @@
         def make_store(self, tmp_path):
             return lambda: RedisStore(...)
 """
-# ruff: noqa: S101 - a test suite; its secrets are made up
+# ruff: noqa: S101, S107 - a test suite; a name of a token is no password
 
 from __future__ import annotations
 
