@@ -121,14 +121,15 @@ class AcmeIssuer:
 
     Attributes:
         directory_url: Its directory, https.
-        client_identifier: Secret that lets one Mac order one certificate; best made anew for each profile.
+        client_identifier: Secret that lets one Mac order one certificate; best made anew for each profile, as
+            ``EnrollmentService`` does.
         subject: Attribute and value pairs, such as ``("CN", "…")``, outermost first; none for the
             organization and the serial number.
         accepts_unattested: True if it issues certificates for hardware-bound keys without an attestation.
     """
 
     directory_url: str
-    client_identifier: str = attrs.field(repr=False)
+    client_identifier: str = attrs.field(default="", repr=False)
     subject: tuple[tuple[str, str], ...] = attrs.field(default=(), converter=_pairs)
     accepts_unattested: bool = False
 
@@ -139,8 +140,8 @@ class ScepIssuer:
 
     Attributes:
         url: Its address; http is possible, https is better.
-        challenge: Secret that lets one Mac ask for one certificate; best made anew for each profile. "" for a
-            server that recognises Macs in another way.
+        challenge: Secret that lets one Mac ask for one certificate; best made anew for each profile, as
+            ``EnrollmentService`` does. "" for a server that recognises Macs in another way.
         name: Which of its authorities, if it has several.
         ca_fingerprint: SHA-1 or SHA-256 fingerprint of the authority's certificate; b"" for none.
         key_size: Bits of the RSA key, 2048 or 4096.
@@ -151,7 +152,7 @@ class ScepIssuer:
     """
 
     url: str
-    challenge: str = attrs.field(repr=False)
+    challenge: str = attrs.field(default="", repr=False)
     name: str = ""
     ca_fingerprint: bytes = b""
     key_size: int = 2048
@@ -323,11 +324,17 @@ def _common(
     }
 
 
+def subject_pairs(
+    service: MdmService, mac: TargetMac, subject: tuple[tuple[str, str], ...]
+) -> tuple[tuple[str, str], ...]:
+    """Return the subject of a Mac's certificate: the issuer's, else organization and serial number."""
+    return subject or (("O", service.organization), ("CN", mac.serial_number))
+
+
 def _subject(
     service: MdmService, mac: TargetMac, subject: tuple[tuple[str, str], ...]
 ) -> list[list[list[str]]]:
-    pairs = subject or (("O", service.organization), ("CN", mac.serial_number))
-    return [[list(pair)] for pair in pairs]
+    return [[list(pair)] for pair in subject_pairs(service, mac, subject)]
 
 
 _NAMESPACE = uuid.UUID("7c0d1f1e-3f55-5d0b-9b5d-6f2f0f8a6a11")

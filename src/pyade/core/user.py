@@ -34,11 +34,13 @@ class User:
         full_name: Display name; "" if it is not known.
         on_premises_account_name: Account name in the local directory (``sAMAccountName``); "" if there is
             none.
+        is_enrollment_manager: True for a device enrollment manager, whose account enrolls no Mac by itself.
     """
 
     upn: str
     full_name: str = ""
     on_premises_account_name: str = ""
+    is_enrollment_manager: bool = False
 
 
 @attrs.frozen(kw_only=True)

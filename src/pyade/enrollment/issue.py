@@ -1,0 +1,202 @@
+"""Make the profile of one Mac, and store what belongs to it.
+
+Source: specification, "Certificates"; Apple, "Authenticating through web views".
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+from typing import Final
+
+import attrs
+
+from pyade.builders.mobileconfig import build_enrollment_profile
+from pyade.builders.payloads import TargetMac, subject_pairs
+from pyade.core.affinity import AffinityKind
+from pyade.core.await_configuration import AwaitConfigurationFlow
+from pyade.core.enrollment import Enrollment, OneTime, OneTimeKind, Registration
+from pyade.core.flow import Flow, ask
+from pyade.core.identity import IdentityChoice, IdentityKind, IdentityRefusal, decide_identity
+from pyade.core.machine_info import MachineInfo
+from pyade.core.model_claim import check_model_claim
+from pyade.core.problems import Problem
+from pyade.core.user import User
+from pyade.enrollment.credentials import Credential, CredentialRequest, subject_of
+from pyade.enrollment.decision import PROFILE_TYPE, EnrollmentDecision, EnrollmentResponse, Verdict
+from pyade.enrollment.gates import Place, with_issue
+from pyade.enrollment.settings import Settings
+from pyade.enrollment.steps import AskCaller, Compute, InStore
+
+_log = logging.getLogger("pyade.enrollment")
+
+_KINDS: Final = {
+    IdentityKind.SCEP: OneTimeKind.SCEP_CHALLENGE,
+    IdentityKind.ACME: OneTimeKind.ACME_CLIENT_IDENTIFIER,
+}
+
+
+class Issue:
+    """One profile for one Mac.
+
+    Attributes:
+        choice: The identity in it; None if there is none that the policy allows.
+        refusal: Why there is none, in words; "" if there is one.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        place: Place,
+        machine: MachineInfo,
+        user: User | None,
+        *,
+        only: IdentityKind | None = None,
+    ) -> None:
+        """Decide the identity; *only* keeps it to one kind, as a renewal does."""
+        self._settings = settings
+        self._place = place
+        self._machine = machine
+        self._user = user
+        decided = decide_identity(
+            machine.version,
+            machine.chip,
+            acme=settings.acme is not None and only in (None, IdentityKind.ACME),
+            scep=settings.scep is not None and only in (None, IdentityKind.SCEP),
+            accepts_unattested=settings.acme is not None and settings.acme.accepts_unattested,
+            policy=settings.identity,
+        )
+        self.choice: IdentityChoice | None = decided if isinstance(decided, IdentityChoice) else None
+        self.refusal: str = decided.reason if isinstance(decided, IdentityRefusal) else ""
+
+    def steps(self, verdict: Verdict, now: datetime) -> Flow[EnrollmentResponse]:
+        """Return the answer that holds the profile, after everything was stored."""
+        choice, place = self.choice, self._place
+        if choice is None or place.record is None or place.profile is None:
+            raise AssertionError  # pragma: no cover - whoever calls this has asked for refusal
+        credential = yield from self._credential(choice)
+        body = yield from ask(Compute(lambda: self._build(choice, credential)))
+        enrollment = self._enrollment(verdict, choice, now)
+        decision = self._decision(verdict, choice, enrollment, now)
+        kept = self._kept(choice, credential, now)
+        yield from ask(
+            InStore(
+                lambda store: store.save_enrollment(
+                    enrollment, credential=kept, is_new=True, events=decision.events()
+                )
+            )
+        )
+        _log.info("%s", decision)
+        headers = {
+            "Content-Type": PROFILE_TYPE,
+            "Content-Disposition": 'attachment; filename="enrollment.mobileconfig"',
+            "Cache-Control": "no-store",
+        }
+        return EnrollmentResponse(status=200, headers=headers, body=body, decision=decision)
+
+    def _credential(self, choice: IdentityChoice) -> Flow[Credential]:
+        is_acme = choice.kind is IdentityKind.ACME
+        source = self._settings.acme_credential if is_acme else self._settings.scep_credential
+        request = CredentialRequest(kind=choice.kind, machine=self._machine, user=self._user)
+        return (yield from ask(AskCaller(source, (request,))))
+
+    def _build(self, choice: IdentityChoice, credential: Credential) -> bytes:
+        settings, profile = self._settings, self._place.profile
+        if profile is None:
+            raise AssertionError  # pragma: no cover - see steps
+        acme, scep = settings.acme, settings.scep
+        document = build_enrollment_profile(
+            profile,
+            settings.mdm,
+            self._target,
+            acme=acme and attrs.evolve(acme, client_identifier=credential.secret),
+            scep=scep and attrs.evolve(scep, challenge=credential.secret),
+            choice=choice,
+        )
+        return document if settings.signer is None else settings.signer.sign(document)
+
+    def _kept(self, choice: IdentityChoice, credential: Credential, now: datetime) -> OneTime | None:
+        if credential.lifetime is None:
+            return None
+        scep, acme = self._settings.scep, self._settings.acme
+        issuer = acme if choice.kind is IdentityKind.ACME else scep
+        pairs = subject_pairs(self._settings.mdm, self._target, issuer.subject if issuer else ())
+        size = scep.key_size if scep and choice.kind is IdentityKind.SCEP else choice.key_size
+        return OneTime.of(
+            _KINDS[choice.kind],
+            credential.secret,
+            serial_number=self._machine.serial_number,
+            expires_at=now + credential.lifetime,
+            value={"subject": subject_of(pairs), "key_size": size, "attest": choice.attest},
+        )
+
+    def _enrollment(self, verdict: Verdict, choice: IdentityChoice, now: datetime) -> Enrollment:
+        place, machine = self._place, self._machine
+        before, profile, record = place.enrollment, place.profile, place.record
+        if profile is None or record is None:
+            raise AssertionError  # pragma: no cover - see steps
+        issues = with_issue(before, self._settings.limits, now)
+        if verdict is Verdict.RENEW and before is not None:
+            return attrs.evolve(before, issued_at=now, recent_issues=issues)
+        return Enrollment(
+            serial_number=machine.serial_number,
+            token_name=record.token_name,
+            udid=machine.udid,
+            product=machine.product,
+            build=machine.build,
+            version="" if machine.version is None else str(machine.version),
+            profile_name=profile.name,
+            profile_uuid=place.profile_uuid,
+            identity=choice.kind,
+            user=self._user,
+            registration=self._registration,
+            issued_at=now,
+            recent_issues=issues,
+            awaiting=self._awaiting,
+            revision=before.revision if before else 0,
+        )
+
+    def _decision(
+        self, verdict: Verdict, choice: IdentityChoice, enrollment: Enrollment, now: datetime
+    ) -> EnrollmentDecision:
+        findings: tuple[Problem, ...] = choice.findings
+        if self._place.record is not None:
+            findings += check_model_claim(self._machine.product, self._place.record.device)
+        return EnrollmentDecision(
+            at=now,
+            verdict=verdict,
+            reason=choice.reason,
+            serial_number=enrollment.serial_number,
+            token_name=enrollment.token_name,
+            product=enrollment.product,
+            build=enrollment.build,
+            version=enrollment.version,
+            profile_name=enrollment.profile_name,
+            user="" if self._user is None else self._user.upn,
+            identity=str(choice),
+            registration=enrollment.registration.value,
+            findings=findings,
+        )
+
+    @property
+    def _target(self) -> TargetMac:
+        machine = self._machine
+        return TargetMac(
+            serial_number=machine.serial_number, product=machine.product, version=machine.version
+        )
+
+    @property
+    def _registration(self) -> Registration:
+        profile = self._place.profile
+        has_user = profile is not None and profile.user_affinity.kind is not AffinityKind.NONE
+        return Registration.PENDING if has_user else Registration.NOT_NEEDED
+
+    @property
+    def _awaiting(self) -> dict[str, object] | None:
+        profile = self._place.profile
+        if profile is None or not profile.await_final_configuration:
+            return None
+        has_accounts = profile.primary_account is not None or profile.administrator is not None
+        return AwaitConfigurationFlow(
+            has_accounts=has_accounts, release_after=self._settings.release_after
+        ).to_json()

@@ -1,0 +1,74 @@
+"""What follows an enrollment: a new certificate, and the registration of the user's Mac."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final
+
+import attrs
+
+from pyade.core.enrollment import Enrollment, Registration
+from pyade.core.events import EventBatch, EventGroup, EventKind
+from pyade.core.flow import Flow, Now, ask
+from pyade.core.machine_info import MachineInfo
+from pyade.enrollment.decision import EnrollmentResponse, Verdict
+from pyade.enrollment.gates import find_place
+from pyade.enrollment.issue import Issue
+from pyade.enrollment.settings import Settings
+from pyade.enrollment.steps import InStore
+from pyade.errors import PolicyError, StoreConflictError
+from pyade.storage.enrollments import EnrollmentStore
+
+_ATTEMPTS: Final = 8
+
+
+def renewal_flow(settings: Settings, serial_number: str, version: str | None) -> Flow[EnrollmentResponse]:
+    """Return a new copy of an enrolled Mac's profile; see ``EnrollmentService.renew``."""
+    now = yield from ask(Now())
+    place = yield from ask(InStore(lambda store: find_place(store, serial_number)))
+    if place.refusal:
+        raise PolicyError(f"{serial_number[:80]!r} cannot renew its profile: {place.refusal}")
+    enrollment = _enrolled(place.enrollment, serial_number)
+    machine = MachineInfo(
+        udid=enrollment.udid,
+        serial_number=serial_number,
+        product=enrollment.product,
+        build=enrollment.build,
+        os_version=version or enrollment.version or None,
+    )
+    issue = Issue(settings, place, machine, enrollment.user, only=enrollment.identity)
+    if issue.choice is None or issue.choice.kind is not enrollment.identity:
+        why = issue.refusal or f"only {issue.choice} would be left"
+        raise PolicyError(f"{serial_number[:80]!r} enrolled with {enrollment.identity} and keeps it: {why}")
+    return (yield from issue.steps(Verdict.RENEW, now))
+
+
+def registered_flow(serial_number: str) -> Flow[None]:
+    """Note that a Mac is registered; see ``EnrollmentService.registration_completed``."""
+    for attempt in range(1, _ATTEMPTS + 1):
+        now = yield from ask(Now())
+        stored = yield from ask(InStore(lambda store: store.enrollment(serial_number)))
+        enrollment = _enrolled(stored, serial_number)
+        if enrollment.registration is not Registration.PENDING:
+            return
+        done = attrs.evolve(enrollment, registration=Registration.COMPLETE, registered_at=now)
+        user = {"user": enrollment.user.upn} if enrollment.user else {}
+        group = EventGroup(EventKind.REGISTRATION_COMPLETED, (serial_number,), user)
+        batch = EventBatch(enrollment.token_name, now, (group,))
+        try:
+            yield from ask(InStore(partial(_save, enrollment=done, events=batch)))
+        except StoreConflictError:
+            if attempt == _ATTEMPTS:
+                raise
+        else:
+            return
+
+
+def _enrolled(enrollment: Enrollment | None, serial_number: str) -> Enrollment:
+    if enrollment is None:
+        raise PolicyError(f"{serial_number[:80]!r} is not enrolled: it was never given a profile")
+    return enrollment
+
+
+def _save(store: EnrollmentStore, enrollment: Enrollment, events: EventBatch) -> Enrollment:
+    return store.save_enrollment(enrollment, events=events)

@@ -1,0 +1,207 @@
+"""The device-facing side: verify a Mac, decide, answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from pyade.apple.connection import utc_now
+from pyade.builders.payloads import AcmeIssuer, MdmService, ScepIssuer
+from pyade.core.flow import drive, drive_async
+from pyade.core.identity import IdentityPolicy
+from pyade.core.software_update import SoftwareUpdatePolicy, UpdateCatalogue
+from pyade.core.user import User
+from pyade.crypto.device_trust import DeviceTrust
+from pyade.crypto.signing import Signer
+from pyade.enrollment.credentials import CredentialSource, one_time
+from pyade.enrollment.decision import EnrollmentResponse
+from pyade.enrollment.flow import Reception
+from pyade.enrollment.records import registered_flow, renewal_flow
+from pyade.enrollment.settings import EnrollmentLimits, PlatformSso, Settings, SignIn
+from pyade.enrollment.steps import AsyncPerformer, Hook, Performer
+from pyade.storage.enrollments import EnrollmentStore
+
+
+class _Service:
+    """What both services are made from.
+
+    Args:
+        store: Where tokens and devices are; it also keeps what is issued. All workers share one.
+        mdm: The device management service that Macs enroll with.
+        identity: Which identity a Mac gets.
+        acme: The ACME server; its ``client_identifier`` is replaced for each profile.
+        scep: The SCEP server; its ``challenge`` is replaced for each profile.
+        acme_credential: Makes the client identifiers; see ``enrollment.credentials``.
+        scep_credential: Makes the challenges; likewise.
+        signer: Signs the profiles; None leaves them unsigned, which a Mac accepts over TLS.
+        trust: Whose devices are believed; None for Apple's.
+        updates: Which macOS a Mac must have; None for any.
+        catalogue: Returns what Apple offers now, for *updates*.
+        platform_sso: Platform SSO before the enrollment; None for none.
+        sign_in: The identity provider, for modern authentication.
+        authenticate: Called with name and password, for legacy authentication; returns the user, or None if
+            they are wrong.
+        is_licensed: Called with an ``EnrollmentRequest``: whether the user has a license, or without a user
+            the device. None takes it for granted.
+        check: Called with an ``EnrollmentRequest``; returns why the Mac may not enroll, "" if it may.
+        release_after: When a Mac that awaits its final configuration is let go whatever is outstanding; None
+            for never.
+        limits: Bounds on what one Mac can ask for.
+        clock: Returns the time, UTC.
+
+    Raises:
+        PolicyError: Neither *acme* nor *scep* is given.
+    """
+
+    def __init__(
+        self,
+        store: EnrollmentStore,
+        *,
+        mdm: MdmService,
+        identity: IdentityPolicy = IdentityPolicy(),  # noqa: B008 - frozen
+        acme: AcmeIssuer | None = None,
+        scep: ScepIssuer | None = None,
+        acme_credential: CredentialSource = one_time(),  # noqa: B008 - keeps nothing
+        scep_credential: CredentialSource = one_time(),  # noqa: B008 - keeps nothing
+        signer: Signer | None = None,
+        trust: DeviceTrust | None = None,
+        updates: SoftwareUpdatePolicy | None = None,
+        catalogue: Hook[UpdateCatalogue | None] | None = None,
+        platform_sso: PlatformSso | None = None,
+        sign_in: SignIn | None = None,
+        authenticate: Hook[User | None] | None = None,
+        is_licensed: Hook[bool] | None = None,
+        check: Hook[str] | None = None,
+        release_after: timedelta | None = None,
+        limits: EnrollmentLimits = EnrollmentLimits(),  # noqa: B008 - frozen
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._settings = Settings(
+            mdm=mdm,
+            identity=identity,
+            acme=acme,
+            scep=scep,
+            acme_credential=acme_credential,
+            scep_credential=scep_credential,
+            signer=signer,
+            trust=DeviceTrust.apple() if trust is None else trust,
+            updates=updates,
+            catalogue=catalogue,
+            platform_sso=platform_sso,
+            sign_in=sign_in,
+            authenticate=authenticate,
+            is_licensed=is_licensed,
+            check=check,
+            release_after=release_after,
+            limits=limits,
+        )
+
+
+class EnrollmentService(_Service):
+    """Answers Macs in Setup Assistant; safe for several threads, and for workers that share the store."""
+
+    def enroll(self, body: bytes, *, authorization: str | None = None) -> EnrollmentResponse:
+        """Answer a ``POST`` to the ``url`` of a profile.
+
+        Args:
+            body: As it came; at most 64 KiB are read.
+            authorization: The header of that name, for legacy authentication and Platform SSO.
+
+        Returns:
+            The profile, an order to update or to sign in first, or a refusal that says nothing about why.
+
+        Raises:
+            ProfileError: The profile cannot be made from what the service was told; the Mac may try again.
+            StoreError: The store failed; the Mac may try again.
+
+        Source: Apple, "Authenticating through web views"; specification, "Distribute devices".
+        """
+        return drive(Reception(self._settings).plain(body, authorization), self._perform)
+
+    def open_web_view(self, header: str | None, *, host: str) -> EnrollmentResponse:
+        """Answer the first ``GET`` of a web view, at the ``configuration_web_url`` of a profile.
+
+        Args:
+            header: ``x-apple-aspen-deviceinfo``, which only that request carries; None if there is none.
+            host: The ``Host`` header.
+
+        Returns:
+            A redirection to the identity provider, and everything that ``enroll`` may answer.
+
+        Raises:
+            StoreError: As for ``enroll``, as ``ProfileError``.
+        """
+        return drive(Reception(self._settings).web_view(header, host), self._perform)
+
+    def close_web_view(self, state: str, user: User, *, host: str) -> EnrollmentResponse:
+        """Answer the web view with the profile, once the user has signed in.
+
+        Args:
+            state: As ``SignIn.begin`` was given it; it works once.
+            user: Who signed in. Verify that with the identity provider before.
+            host: The ``Host`` header: the same as at the beginning.
+
+        Raises:
+            StoreError: As for ``enroll``, as ``ProfileError``.
+        """
+        return drive(Reception(self._settings).signed_in(state, user, host), self._perform)
+
+    def renew(self, serial_number: str, *, version: str | None = None) -> EnrollmentResponse:
+        """Return a new copy of an enrolled Mac's profile, for ``InstallProfile``, with a new certificate.
+
+        The Mac keeps the kind of identity that it enrolled with.
+
+        Args:
+            serial_number: The Mac.
+            version: Its version of macOS by now; None for the one at its enrollment.
+
+        Raises:
+            PolicyError: The Mac is not enrolled, or its issuer is no longer configured.
+            ProfileError: As for ``enroll``, as ``StoreError``.
+
+        Source: specification, "Certificates": what is enrolled changes its certificate only by enrolling
+        again.
+        """
+        return drive(renewal_flow(self._settings, serial_number, version), self._perform)
+
+    def registration_completed(self, serial_number: str) -> None:
+        """Note that the user of a Mac has registered it, as in Company Portal; harmless if that is known.
+
+        Raises:
+            PolicyError: The Mac is not enrolled.
+        """
+        drive(registered_flow(serial_number), self._perform)
+
+    @property
+    def _perform(self) -> Performer:
+        return Performer(self._store, self._clock)
+
+
+class AsyncEnrollmentService(_Service):
+    """Does what ``EnrollmentService`` does; hooks may be coroutine functions, store and keys use threads."""
+
+    async def enroll(self, body: bytes, *, authorization: str | None = None) -> EnrollmentResponse:
+        """Answer a ``POST`` to the ``url`` of a profile; see ``EnrollmentService.enroll``."""
+        return await drive_async(Reception(self._settings).plain(body, authorization), self._perform)
+
+    async def open_web_view(self, header: str | None, *, host: str) -> EnrollmentResponse:
+        """Answer the first ``GET`` of a web view; see ``EnrollmentService.open_web_view``."""
+        return await drive_async(Reception(self._settings).web_view(header, host), self._perform)
+
+    async def close_web_view(self, state: str, user: User, *, host: str) -> EnrollmentResponse:
+        """Answer the web view with the profile; see ``EnrollmentService.close_web_view``."""
+        return await drive_async(Reception(self._settings).signed_in(state, user, host), self._perform)
+
+    async def renew(self, serial_number: str, *, version: str | None = None) -> EnrollmentResponse:
+        """Return a new copy of the profile of an enrolled Mac; see ``EnrollmentService.renew``."""
+        return await drive_async(renewal_flow(self._settings, serial_number, version), self._perform)
+
+    async def registration_completed(self, serial_number: str) -> None:
+        """Note that the user of a Mac has registered it; see ``EnrollmentService.registration_completed``."""
+        await drive_async(registered_flow(serial_number), self._perform)
+
+    @property
+    def _perform(self) -> AsyncPerformer:
+        return AsyncPerformer(self._store, self._clock)

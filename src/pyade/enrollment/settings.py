@@ -1,0 +1,126 @@
+"""How an organization enrolls its Macs: what both kinds of service are told once."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Protocol
+
+import attrs
+
+from pyade.builders.payloads import AcmeIssuer, MdmService, ScepIssuer
+from pyade.core.identity import IdentityPolicy
+from pyade.core.inventory import DeviceRecord
+from pyade.core.machine_info import MachineInfo
+from pyade.core.profile import EnrollmentProfile
+from pyade.core.software_update import SoftwareUpdatePolicy, UpdateCatalogue
+from pyade.core.user import User
+from pyade.crypto.device_trust import DeviceTrust
+from pyade.crypto.signing import Signer
+from pyade.enrollment.credentials import CredentialSource
+from pyade.enrollment.steps import Hook
+from pyade.errors import PolicyError
+
+
+@attrs.frozen(kw_only=True)
+class EnrollmentRequest:
+    """What the caller's hooks are told about a Mac that wants to enroll.
+
+    Attributes:
+        machine: What the Mac says about itself, signed by a device of Apple's.
+        record: What Apple says about its serial number.
+        profile: The profile that it would get.
+        user: Who signed in; None without user affinity.
+    """
+
+    machine: MachineInfo
+    record: DeviceRecord
+    profile: EnrollmentProfile
+    user: User | None
+
+
+@attrs.frozen(kw_only=True)
+class PlatformSso:
+    """Platform SSO during enrollment, macOS 26 and later.
+
+    Attributes:
+        profile_url: https; a profile with Platform SSO.
+        manifest_url: https; the manifest of the app that holds the SSO extension.
+        auth_url: https; the page where the user signs in, which ends with the Mac's access token.
+        verify: Called with that token when the Mac comes back; returns the user, None if it is not good.
+        pinned_certificates: Certificates (DER) that the manifest and the app are pinned to.
+
+    Source: Apple, "Implementing Platform SSO during device enrollment".
+    """
+
+    profile_url: str
+    manifest_url: str
+    auth_url: str
+    verify: Hook[User | None]
+    pinned_certificates: tuple[bytes, ...] = ()
+
+
+class SignIn(Protocol):
+    """The caller's identity provider, as the web view needs it."""
+
+    def begin(self, state: str, machine: MachineInfo) -> str:
+        """Return the https address to which the web view goes to sign in.
+
+        *state* must come back unchanged, such as in the ``state`` of OpenID Connect or the ``RelayState`` of
+        SAML. It is a secret of this Mac, and works once. Cookies may get lost on the way.
+        """
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class EnrollmentLimits:
+    """Bounds on what one Mac can ask for.
+
+    Attributes:
+        profiles: How many profiles a serial number gets in the *window*.
+        window: The time in question.
+        sign_ins: How many sign-ins a serial number may have under way; the oldest is ended for a new one.
+        sign_in_lifetime: How long a user may take to sign in.
+
+    Raises:
+        PolicyError: A number is less than 1, or a time not longer than zero.
+    """
+
+    profiles: int = 10
+    window: timedelta = timedelta(hours=1)
+    sign_ins: int = 10
+    sign_in_lifetime: timedelta = timedelta(minutes=30)
+
+    def __attrs_post_init__(self) -> None:
+        for name in ("profiles", "sign_ins"):
+            if getattr(self, name) < 1:
+                raise PolicyError(f"{name} is {getattr(self, name)}: 1 or more is allowed")
+        for name in ("window", "sign_in_lifetime"):
+            if getattr(self, name) <= timedelta(0):
+                raise PolicyError(f"{name} is {getattr(self, name)}: it must be longer than zero")
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """What the services were told; see ``EnrollmentService`` for each."""
+
+    mdm: MdmService
+    identity: IdentityPolicy
+    acme: AcmeIssuer | None
+    scep: ScepIssuer | None
+    acme_credential: CredentialSource
+    scep_credential: CredentialSource
+    signer: Signer | None
+    trust: DeviceTrust
+    updates: SoftwareUpdatePolicy | None
+    catalogue: Hook[UpdateCatalogue | None] | None
+    platform_sso: PlatformSso | None
+    sign_in: SignIn | None
+    authenticate: Hook[User | None] | None
+    is_licensed: Hook[bool] | None
+    check: Hook[str] | None
+    release_after: timedelta | None
+    limits: EnrollmentLimits
+
+    def __attrs_post_init__(self) -> None:
+        if self.acme is None and self.scep is None:
+            raise PolicyError("no issuer of certificates is given: give acme=, scep=, or both")
