@@ -78,6 +78,16 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Feed what strangers can send with inputs that a fuzzer makes up; 20 seconds and 512 MB by default.
+
+    ``nox -s fuzz -- --seconds 600 --memory-mb 512 cms`` is a longer run of one entry point.
+    """
+    session.install("-e", ".[fuzz]")
+    session.run("python", "fuzz/run.py", *session.posargs)
+
+
+@nox.session
 def schemas(session: nox.Session) -> None:
     """Compare the transcribed schema rules with Apple's files in the folder that PYADE_SCHEMAS names."""
     session.install("-e", ".[test]", "pyyaml")

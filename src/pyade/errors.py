@@ -143,8 +143,8 @@ class SigningError(PyadeError):
 class TrustError(PyadeError):
     """What somebody sent as a device cannot be read, or was not signed by a device.
 
-    The text is for the operator's log, not for the sender. It holds nothing of what was sent but short parts
-    in Python's escapes.
+    The text is for the operator's log, not for the sender. It holds nothing of what was sent but numbers of
+    algorithms and types.
 
     Attributes:
         reason: What is wrong, in words.

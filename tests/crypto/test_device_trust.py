@@ -66,6 +66,11 @@ def extra_certificates(world: World) -> bytes:
     return world.sign(world.mac, "-noattr", "-certfile", world.pki.file_of(*others))
 
 
+def of_another_issuer(world: World) -> bytes:
+    tbs = world.mac.certificate.tbs_certificate_bytes.replace(b"iPhone Device CA", b"iPhone Device CB")
+    return tlv(0x30, tbs, SHA1_RSA, tlv(0x03, b"\0", bytes(128)))
+
+
 def with_a_device(world: World, digest: str = "sha1", **changes: Any) -> bytes:
     return world.sign(world.pki.issue(world.ca, **changes), "-noattr", digest=digest)
 
@@ -91,6 +96,9 @@ ACCEPTED: dict[str, Callable[[World], bytes]] = {
     "bag: any order": lambda w: w.with_bag(w.der(w.ca), w.der(w.stranger), w.der(w.mac)),
     "bag: any other order": lambda w: w.with_bag(w.der(w.stranger), w.der(w.mac), w.der(w.ca)),
     "bag: the leaf twice": lambda w: w.with_bag(w.der(w.mac), w.der(w.mac)),
+    "bag: the serial number of the leaf under another issuer": lambda w: w.with_bag(
+        of_another_issuer(w), w.der(w.mac)
+    ),
     "bag: attribute certificates and other formats": lambda w: w.with_bag(
         tlv(0xA1, tlv(0x30)), w.der(w.mac), tlv(0xA3, CONTENT_TYPE)
     ),
@@ -99,6 +107,9 @@ ACCEPTED: dict[str, Callable[[World], bytes]] = {
     "SHA-256 leaf signature": lambda w: with_a_device(w, digest="sha256"),
     "RSA-2048 leaf key": lambda w: with_a_device(w, key="rsa:2048"),
     "leaf without extensions": lambda w: with_a_device(w, extensions=""),
+    "leaf without a key identifier": lambda w: with_a_device(
+        w, extensions=f"{NOT_A_CA}subjectKeyIdentifier=none\n"
+    ),
     "ECDSA leaf key, SHA-1": lambda w: with_a_device(w, key="ec:P-256"),
     "ECDSA leaf key, SHA-256": lambda w: with_a_device(w, key="ec:P-384", digest="sha256"),
     "SHA-384": lambda w: w.sign(w.mac, "-noattr", digest="sha384"),
@@ -239,6 +250,17 @@ def wrong_key_info(world: World) -> bytes:
     return world.with_bag(tlv(0x30, tbs, SHA1_RSA, tlv(0x03, b"\0", sha1_rsa(world.ca, tbs))))
 
 
+def negative_number(world: World) -> bytes:
+    """The leaf and the signer agree on a serial number below zero."""
+    serial = world.mac.certificate.serial_number
+    number = tlv(0x02, serial.to_bytes(serial.bit_length() // 8 + 1, "big"))
+    negative = number[:2] + bytes([number[2] | 0x80]) + number[3:]
+    tbs = world.mac.certificate.tbs_certificate_bytes.replace(number, negative)
+    leaf = tlv(0x30, tbs, SHA1_RSA, tlv(0x03, b"\0", sha1_rsa(world.ca, tbs)))
+    named = world.plain.with_signer(identifier=world.plain.signer.identifier.replace(number, negative))
+    return attrs.evolve(named, certificates=(leaf,)).write()
+
+
 def md5_leaf(world: World) -> bytes:
     return world.sign(world.pki.issue(world.ca, digest="md5"), "-noattr")
 
@@ -363,7 +385,12 @@ UNREADABLE: dict[str, tuple[Callable[[World], bytes], str]] = {
         lambda w: w.pki.openssl("cms", "-digest_create", "-outform", "DER", given=CONTENT),
         "type 1.2.840.113549.1.7.5",
     ),
+    "an element more than there should be": (
+        lambda w: w.plain.with_signer(unsigned=tlv(0xA1) + tlv(0x04)).write(),
+        "cannot be read",
+    ),
     "a certificate": (lambda w: w.der(w.mac), "cannot be read"),
+    "the leaf has a serial number below zero": (negative_number, "is not positive"),
     "the leaf has a public key that is none": (wrong_key_info, "certificate cannot be read"),
 }
 
@@ -597,6 +624,11 @@ class TestAnchors:
     def test_something_else_than_a_certificate(self, device_ca: Issued) -> None:
         with pytest.raises(SigningError, match="holds bytes, certificates are needed"):
             DeviceTrust([device_ca.pem.read_bytes()])  # type: ignore[list-item]
+
+    def test_an_extension_that_cannot_be_read(self, pki: DevicePki) -> None:
+        authority = pki.issue(extensions="basicConstraints=DER:0500\n")
+        with pytest.raises(SigningError, match="cannot be read"):
+            DeviceTrust([authority.certificate])
 
     def test_a_key_of_another_kind(self, pki: DevicePki) -> None:
         authority = pki.issue(extensions=CA, key="ed25519", digest="null")

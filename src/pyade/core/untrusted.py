@@ -1,4 +1,4 @@
-"""What strangers send: how much of it is read, how it is shown, and what becomes of what cannot be read."""
+"""What strangers send: how much of it is read, and what becomes of what cannot be read."""
 
 from __future__ import annotations
 
@@ -10,13 +10,6 @@ from pyade.errors import TrustError
 
 MAX_BYTES: Final = 64 * 1024
 """A real signed MachineInfo has 3 to 5 KiB."""
-
-_SHOWN: Final = 80
-
-
-def shown(value: str | bytes) -> str:
-    """Return *value* in Python's escapes, cut, so that it cannot forge or flood a log."""
-    return repr(value[:_SHOWN])[:_SHOWN]
 
 
 def malformed(reason: str) -> TrustError:

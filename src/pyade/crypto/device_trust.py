@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from pyade.core.machine_info import DeviceSignature
-from pyade.core.untrusted import check_size, reading
+from pyade.core.untrusted import check_size, malformed, reading
 from pyade.crypto.apple_ca import apple_device_ca
 from pyade.crypto.signed_data import (
     ID_DATA,
@@ -150,6 +150,8 @@ class DeviceTrust:
             raise TrustError(
                 "the signer's certificate is not in the message, or is not the only one of its name"
             )
+        if parts.serial_number <= 0:  # RFC 5280, 4.1.2.2; cryptography warns and is going to refuse it
+            raise malformed("the serial number of the signer's certificate is not positive")
         with reading("the signer's certificate"):
             leaf = x509.load_der_x509_certificate(parts.der)
             key = leaf.public_key()
