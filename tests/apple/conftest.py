@@ -115,7 +115,7 @@ def _no_warning_about_httpx() -> Iterator[None]:
     Trio warns about each that is collected during its run, so it depends on chance whether it does.
     """
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Async generator 'httpx", ResourceWarning)
+        warnings.filterwarnings("ignore", "Async generator '(httpx|httpcore)", ResourceWarning)
         yield
 
 

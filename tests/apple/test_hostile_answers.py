@@ -63,12 +63,26 @@ LOST = {
     "a change of the protocol": b"HTTP/1.1 101 X\r\nUpgrade: x\r\n\r\n",
     "two lengths": answer(PAGE, b"Content-Length: 5"),
     "a redirect to nowhere": answer(b"", b"Location: http://[::1", status=302),
+    "gzip that is none": answer(PAGE, b"Content-Encoding: gzip"),
 }
 UNREADABLE = {
     "a page": answer(b"<html>sign in</html>", b"Content-Type: text/html"),
     "gzip without its end": answer(gzip.compress(PAGE)[:-40], b"Content-Encoding: gzip"),
+    "gzip inside gzip": answer(gzip.compress(gzip.compress(PAGE)), b"Content-Encoding: gzip, gzip"),
     "another charset": answer(PAGE.decode().encode("utf-16")),
     "an empty body": answer(),
+}
+BOUND = 1024**2
+BLANKS = b" " * BOUND
+ENDLESS = {
+    "plain": answer(PAGE + BLANKS),
+    "in chunks": chunked((b"%x\r\n" % 2**16 + b" " * 2**16 + b"\r\n") * 17 + b"0\r\n\r\n"),
+    "packed": answer(gzip.compress(PAGE + BLANKS), b"Content-Encoding: GZIP"),
+    "a refusal": answer(BLANKS + b" ", status=500),
+}
+LONG = {
+    "plain": answer(PAGE + BLANKS[len(PAGE) :]),
+    "packed": answer(gzip.compress(PAGE + BLANKS[len(PAGE) :]), b"Content-Encoding: gzip"),
 }
 REFUSED = {
     "a redirect": answer(b"", b"Location: http://elsewhere.example/", status=302),
@@ -152,6 +166,12 @@ def fetch(
     return blocking if request.param == "sync" else looping
 
 
+@pytest.fixture
+def low_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lower the bound for answers, so that fewer bytes have to be sent."""
+    monkeypatch.setattr("pyade.apple.bodies.LARGEST_BODY", BOUND)
+
+
 @pytest.fixture(autouse=True)
 def log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     caplog.set_level(logging.INFO)
@@ -187,9 +207,33 @@ def test_a_success_that_cannot_be_read_is_said_so(name: str, fetch: Callable[[by
     assert isinstance(failure(fetch, UNREADABLE[name]), errors.ResponseError)
 
 
+@pytest.mark.parametrize("name", ENDLESS)
+def test_an_answer_is_read_up_to_a_bound(name: str, low_bound: None, fetch: Callable[[bytes], Any]) -> None:
+    error = failure(fetch, ENDLESS[name])
+    assert isinstance(error, errors.ResponseError)
+    assert (error.status, error.operation) == (500 if name == "a refusal" else 200, "fetch devices")
+    assert "the answer is longer than 1 MiB" in str(error)
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_an_answer_may_be_as_long_as_the_bound(
+    name: str, low_bound: None, fetch: Callable[[bytes], Any]
+) -> None:
+    assert fetch(LONG[name]).cursor == "c"
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_refusal_shows_no_session_that_it_quotes(name: str, fetch: Callable[[bytes], Any]) -> None:
     assert isinstance(failure(fetch, REFUSED[name]), errors.AppleError)
+
+
+def test_a_session_is_read_up_to_a_bound(low_bound: None, client: Driver, apple: ScriptedApple) -> None:
+    """The next call asks anew."""
+    apple.session_script = [httpx.Response(200, content=BLANKS + b" ")]
+    with pytest.raises(errors.ResponseError, match=r"open a session.*longer than 1 MiB"):
+        client.account()
+    apple.script = [httpx.Response(200, json={"server_name": "dev"})]
+    assert client.account().server_name == "dev"
 
 
 class TestValues:

@@ -12,6 +12,7 @@ from itertools import pairwise
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 
 from pyade.core.inventory import DeviceRecord, SyncState
@@ -63,6 +64,9 @@ BODIES: tuple[bytes, ...] = (
     b'{"profile_uuid": ""}',
     b'{"auth_session_token": 7}',
     b'{"auth_session_token": ""}',
+    b'{"devices": [], "devices": 7, "cursor": "a", "cursor": [], "more_to_follow": false}',
+    b'{"profile_uuid": "P", "profile_uuid": "", "devices": {}, "devices": []}',
+    b'{"auth_session_token": "A", "auth_session_token": ""}',
 )
 """Bodies of a success that nobody can use."""
 CODES = (
@@ -95,7 +99,10 @@ def _faults(chance: Random) -> Iterator[Fault | None]:
         lambda: Fault.server_error(503, retry_after=chance.choice([0, 10, 86_400])),
         lambda: Fault.html(chance.choice([200, 403, 502]), effect=chance.random() < 0.5),
         lambda: Fault.empty(chance.choice([200, 204]), effect=chance.random() < 0.5),
-        lambda: Fault.answered(chance.choice([200, 200, 201]), body=chance.choice(BODIES)),
+        lambda: attrs.evolve(
+            Fault.answered(chance.choice([200, 200, 201]), body=chance.choice(BODIES)),
+            effect=chance.random() < 0.5,
+        ),
         lambda: Fault.refused(chance.choice(CODES)),
         Fault.repeated_cursor,
     )
@@ -125,10 +132,8 @@ class Script:
 
     def play(self) -> None:
         for _ in range(self.chance.randint(3, 14)):
-            act = self.chance.choice(
-                [self.fault, self.fault, self.portal, self.later, self.sync, self.sync, self.run, self.pick]
-            )
-            act()
+            acts = [self.fault, self.fault, self.huge_page, self.portal, self.later]
+            self.chance.choice([*acts, self.sync, self.sync, self.run, self.pick])()
             self.note()
             self.world.later(seconds=1)
 
@@ -149,6 +154,19 @@ class Script:
             self.chance.choice(
                 [self.world.apple.faults.forget_sessions, self.world.apple.faults.forget_cursors]
             )()
+
+    def huge_page(self) -> None:
+        """Apple ignores the limit, and tells what it has again and again, with keys that come twice."""
+        if not (serials := list(self.world.at_apple())):
+            return
+        devices = ",".join(
+            f'{{"serial_number": "{serial}", "device_family": "iPad", "device_family": "Mac"}}'
+            for serial in self.chance.choices(serials, k=2_000)
+        )
+        more = self.chance.choice(["true", "false"])
+        body = f'{{"devices": [], "devices": [{devices}], "cursor": "huge", "more_to_follow": {more}}}'
+        endpoint = self.chance.choice(["POST /server/devices", "POST /devices/sync"])
+        self.world.apple.script(endpoint, Fault.answered(body=body.encode()))
 
     def portal(self) -> None:
         if not self.serials:

@@ -65,8 +65,8 @@ class _KilledError(BaseException):
 class FleetMachine(RuleBasedStateMachine):
     """The oracle is ``owned``: what was done in the portal, without pages, cursors and events.
 
-    ``unclear`` are devices of which a sync of changes cannot know: Apple kept silent about them, or they were
-    deleted here. A complete full list settles them.
+    ``unclear`` are devices of which a sync of changes cannot know: Apple kept silent about them, leaves them
+    out (``hidden``), or they were deleted here. A complete full list settles them.
     """
 
     def __init__(self, new_world: Callable[[], World]) -> None:
@@ -77,6 +77,7 @@ class FleetMachine(RuleBasedStateMachine):
         self.serials = apple.add_devices(8, organization=apple.organization())
         self.owned: set[str] = set()
         self.unclear: set[str] = set()
+        self.hidden: set[str] = set()
         self.picked: set[str] = set()
         self.starts: dict[str, list[datetime]] = {name: [] for name in LIMITS}
 
@@ -100,6 +101,20 @@ class FleetMachine(RuleBasedStateMachine):
     @rule(number=NUMBERS)
     def edit_in_the_portal(self, number: int) -> None:
         self.world.apple.edit_device(self.serials[number], asset_tag=f"{self.world.clock()}")
+
+    @rule(number=NUMBERS)
+    def a_record_comes_again(self, number: int) -> None:
+        serial = self.serials[number]
+        if any(operation.serial_number == serial for operation in self.world.apple.server("hq").operations):
+            self.world.apple.faults.repeat_records([serial], "hq")
+
+    @rule(numbers=st.sets(NUMBERS, max_size=3))
+    def the_changes_leave_devices_out(self, numbers: set[int]) -> None:
+        hidden = {self.serials[number] for number in numbers}
+        self.world.apple.faults.hide_from_sync(hidden, "hq")
+        # What was passed over may be missed for ever, also by who comes back to be shown.
+        self.unclear |= self.hidden | hidden
+        self.hidden = hidden
 
     @rule(endpoint=st.sampled_from(ENDPOINTS), names=st.lists(st.sampled_from(sorted(FAULTS)), max_size=5))
     def something_will_fail(self, endpoint: str, names: list[str]) -> None:
@@ -127,7 +142,7 @@ class FleetMachine(RuleBasedStateMachine):
         if report.action in (SyncAction.FULL, SyncAction.RECOVERY) and not any(
             "without a last page" in note for note in report.notes
         ):
-            self.unclear.clear()
+            self.unclear = set(self.hidden)
         listed = set(self.world.listed())
         for serial in set(self.serials) - self.unclear:
             assert (serial in listed) == (serial in self.owned), serial
@@ -207,6 +222,7 @@ class FleetMachine(RuleBasedStateMachine):
         for endpoint in ENDPOINTS:
             self.world.apple.script(endpoint)
         self.world.apple.faults.device_result(self.serials, None, times=0)
+        self.world.apple.faults.hide_from_sync([], "hq")
         self.in_step()
         for _ in range(3):
             self.world.later(hours=25).run(DEFAULT)

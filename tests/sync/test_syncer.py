@@ -351,6 +351,25 @@ def test_a_list_is_as_old_as_the_request_that_began_it(world: World, profile: En
     assert world.listed()[serial][0] == "removed"
 
 
+def test_a_list_that_goes_on_does_not_undo_what_came_after_its_start(
+    world: World, profile: EnrollmentProfile
+) -> None:
+    """Its later pages show devices as they were when it began."""
+    world.page_size(1)
+    world.apple.add_devices(3, server="hq")
+    world.sync()
+    world.apple.script(FETCH, None, Fault.refused("ACCESS_DENIED"))
+    with pytest.raises(AccessDeniedError):
+        world.later(days=7).sync(full=True)
+    world.later(minutes=1).run(profile)
+    assigned = world.listed()
+    seen = []
+    world.on_page = lambda: seen.append(world.listed())
+    assert world.later(minutes=15).sync().action is SyncAction.RESUME_FULL
+    assert seen == [assigned] * len(seen)
+    assert {status for status, _ in assigned.values()} == {"assigned"}
+
+
 def test_terms_that_were_not_accepted_come_back_as_their_own_error(world: World) -> None:
     world.apple.faults.change_terms()
     with pytest.raises(TermsError):

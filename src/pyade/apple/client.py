@@ -17,6 +17,7 @@ import httpx
 
 from pyade.apple import calls, flows
 from pyade.apple.auth import SessionCache, TokenProvider
+from pyade.apple.bodies import bound, bound_async
 from pyade.apple.calls import Call
 from pyade.apple.connection import (
     BASE_URL,
@@ -73,8 +74,9 @@ class Client:
         UserAgentError: ``user_agent`` is empty or not printable.
         InvalidRequestError: ``base_url`` or ``protocol_version`` cannot be used.
 
-    Every method raises ``AppleError`` where Apple refuses and ``TransportError`` where no answer comes. No
-    secret is in either; but httpcore's own debug log prints response headers, so keep it off.
+    Every method raises ``AppleError`` where Apple refuses and ``TransportError`` where no answer comes; an
+    answer that goes on after 64 MiB is a ``ResponseError``. No secret is in any of them; but httpcore's own
+    debug log prints response headers, so keep it off.
     """
 
     def __init__(
@@ -111,6 +113,7 @@ class Client:
             auth=self._settings.auth,
             transport=transport,
             timeout=timeout,
+            event_hooks={"response": [bound]},
             follow_redirects=False,
         )
 
@@ -375,6 +378,7 @@ class AsyncClient:
             auth=self._settings.auth,
             transport=transport,
             timeout=timeout,
+            event_hooks={"response": [bound_async]},
             follow_redirects=False,
         )
 

@@ -13,6 +13,7 @@ import attrs
 import httpx
 
 from pyade.apple.auth import SESSION_HEADER, SessionAuth, SessionCache, TokenProvider
+from pyade.apple.bodies import ACCEPT_ENCODING, TooLargeError
 from pyade.apple.calls import Call
 from pyade.apple.flows import OPEN_SESSION
 from pyade.apple.refusals import refusal, retry_after
@@ -102,6 +103,7 @@ class Settings:
         headers = {
             "User-Agent": agent,
             "Accept": MEDIA_TYPE,
+            "Accept-Encoding": ACCEPT_ENCODING,
             "Content-Type": MEDIA_TYPE,
             "X-Server-Protocol-Version": str(protocol_version),
         }
@@ -149,16 +151,19 @@ class Settings:
 
     def no_answer(
         self, call: Call[Any], request: httpx.Request, error: httpx.RequestError
-    ) -> tuple[TransportError, httpx.RequestError | None]:
-        """Return the error for a request that got no answer, and its cause if that may be shown."""
+    ) -> tuple[TransportError | ResponseError, httpx.RequestError | None]:
+        """Return the error for a request that got no whole answer, and its cause if that may be shown."""
         try:
             is_own = error.request is request
         except RuntimeError:  # A token provider raised it without one.
             is_own = False
+        operation = call.operation if is_own else OPEN_SESSION
+        if isinstance(error, TooLargeError):
+            return ResponseError(operation, error.status, "", str(error), "check base_url"), None
         words = _QUOTED_BYTES.sub("", str(error))
         kind = type(error).__name__
         failure = TransportError(
-            call.operation if is_own else OPEN_SESSION,
+            operation,
             f"{self.base_url.host}: {kind}: {words}" if words else f"{self.base_url.host}: {kind}",
             is_own and not isinstance(error, _NEVER_SENT),
         )

@@ -1,0 +1,374 @@
+"""Lessons L1 to L32 from the field: each test would have caught a way in which other products lost devices.
+
+Some are named after what they test and stand with their neighbours; ``ELSEWHERE`` says where.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pyade.core.assignment import Reason
+from pyade.core.device import DeviceResult
+from pyade.core.policy import SyncAction
+from pyade.core.profile import EnrollmentProfile
+from pyade.errors import ServerError, StoreError
+from pyade.storage import SQLiteStore
+from pyade.sync import Ending
+from pyade.testing import Fault
+
+if TYPE_CHECKING:
+    from tests.sync.conftest import World
+
+FETCH, SYNC, DETAILS = "POST /server/devices", "POST /devices/sync", "POST /devices"
+DEFINE, ASSIGN, REMOVE = "POST /profile", "POST /profile/devices", "DELETE /profile/devices"
+HERE = Path(__file__).parent
+MOVED = (
+    "test_assignment_workers.py::test_a_moved_device_belongs_to_the_newest_assignment_whichever_syncs_first"
+)
+ADDS_UP = "test_assignment_policy.py::test_whatever_happens_the_parts_add_up_and_every_mac_ends_with_its_own"
+ELSEWHERE = {
+    1: (
+        "test_syncer.py::test_a_repeated_cursor_stops_the_run_and_keeps_the_data",
+        "test_syncer.py::test_a_cursor_that_is_repeated_in_every_run_counts_as_lost",
+        "test_syncer.py::test_pages_per_run_are_bounded",
+    ),
+    2: ("test_syncer.py::test_the_first_sync_brings_the_whole_fleet",),
+    3: ("test_flow.py::test_the_cursor_is_never_stored_before_its_page",),
+    5: ("test_syncer.py::test_a_full_sync_releases_what_apple_no_longer_lists",),
+    8: (
+        "test_syncer.py::test_a_lost_cursor_leads_to_a_recovery",
+        "test_syncer.py::test_a_cursor_that_is_lost_for_ever_ends_the_run",
+    ),
+    9: ("test_scheduler.py::test_a_failing_server_delays_its_token_only_and_within_the_limits",),
+    10: ("test_syncer.py::test_the_same_page_twice_changes_nothing",),
+    12: (
+        "test_leases.py::test_a_second_worker_is_told_who_holds_the_token",
+        "test_assignment_workers.py::test_a_device_that_came_back_is_ours_again",
+    ),
+    16: ("test_assigner.py::test_a_profile_that_was_removed_in_the_portal_is_given_again",),
+    17: ("test_assigner.py::test_a_device_that_left_and_came_back_starts_afresh",),
+    21: ("test_assigner.py::test_a_device_that_is_not_accessible_is_not_tried_again",),
+    22: (MOVED,),
+    25: ("test_assigner.py::test_an_error_in_the_middle_leaves_the_rest_due",),
+    26: ("test_assigner.py::test_a_device_that_failed_is_tried_again_when_its_time_has_come",),
+    29: (ADDS_UP,),
+    30: ("test_assigner.py::test_a_device_that_failed_is_tried_again_when_its_time_has_come",),
+}
+
+
+def test_every_lesson_has_its_test() -> None:
+    here = {int(name[6:8]) for name in globals() if name.startswith("test_l") and name[6:8].isdigit()}
+    assert here | ELSEWHERE.keys() == set(range(1, 33))
+    for file, _, test in (place.partition("::") for places in ELSEWHERE.values() for place in places):
+        tree = ast.parse((HERE / file).read_text(encoding="utf-8"))
+        assert test in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, file
+
+
+def cursors(world: World, endpoint: str) -> list[str | None]:
+    """Return the cursors that were sent, in order."""
+    return [record.body.get("cursor") for record in world.apple.requests if record.endpoint == endpoint]
+
+
+def test_l03_a_page_that_could_not_be_stored_is_asked_for_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.page_size(2)
+    world.apple.add_devices(5, server="hq")
+    commit = world.store.commit_page
+    calls = iter(range(10))
+
+    def fail_once(*arguments: Any, **options: Any) -> Any:
+        if next(calls) == 1:
+            raise StoreError("the disk is full")
+        return commit(*arguments, **options)
+
+    monkeypatch.setattr(world.store, "commit_page", fail_once)
+    with pytest.raises(StoreError, match="disk is full"):
+        world.sync()
+    _, unstored = cursors(world, FETCH)
+    assert (world.state.cursor, len(world.listed())) == (unstored, 2)
+    world.apple.clear_requests()
+    assert world.later(minutes=15).sync().is_complete
+    assert cursors(world, FETCH)[0] == unstored
+    assert world.listed() == world.at_apple()
+
+
+def test_l04_who_reads_the_changes_alone_decides_how_far_it_came(new_world: Callable[[], World]) -> None:
+    """Each page comes with its own cursor: a reader that failed at one goes on with the one before."""
+    world = new_world()
+    world.page_size(2)
+    world.sync()
+    serials = world.apple.add_devices(6, server="hq")
+    kept = world.state.cursor or ""
+    seen: list[str] = []
+    with world.client() as client:
+        for number, page in enumerate(client.iter_changes(kept)):
+            if number == 1:
+                break
+            seen += [device.serial_number for device in page.devices]
+            kept = page.cursor
+        for page in client.iter_changes(kept):
+            seen += [device.serial_number for device in page.devices]
+    assert sorted(seen) == sorted(serials)
+
+
+def test_l06_a_device_that_the_changes_do_not_mention_stays(world: World, profile: EnrollmentProfile) -> None:
+    """Throttled devices vanish from them for a day: no release, no second assignment, no loss of a choice."""
+    hidden, shown = world.apple.add_devices(2, server="hq")
+    world.sync()
+    world.run(profile)
+    world.apple.faults.hide_from_sync([hidden], "hq")
+    world.apple.clear_requests()
+    for tag in ("1", "2"):
+        for serial in (hidden, shown):
+            world.apple.edit_device(serial, asset_tag=tag)
+        report = world.later(hours=12).sync()
+        assert (report.changes.modified, report.changes.released) == (1, 0)
+        assert world.run(profile).plan.satisfied == 2
+    assert world.requests(ASSIGN) == 0
+    world.apple.faults.hide_from_sync([], "hq")
+    assert world.later(days=7).sync(full=True).is_complete
+    assert world.record(hidden).device.asset_tag == "2"
+
+
+def test_l07_what_was_deleted_here_comes_back_by_an_addition_or_a_full_list(world: World) -> None:
+    """A mere modification says nothing new about who owns it."""
+    added, full, edited = world.apple.add_devices(3, server="hq")
+    world.sync()
+    for serial in (added, full, edited):
+        world.store.delete_device("hq", serial, now=world.later(seconds=1).clock())
+    world.later(minutes=15)
+    for serial in (added, full, edited):
+        world.apple.edit_device(serial, asset_tag="NEW")
+    report = world.sync()
+    assert (report.devices, report.changes.unchanged, world.listed()) == (3, 3, {})
+    world.later(minutes=15)
+    world.apple.unassign([added])
+    world.apple.assign("hq", [added])
+    assert world.sync().changes.returned == 1
+    assert world.listed().keys() == {added}
+    report = world.later(days=7).sync(full=True)
+    assert (report.changes.returned, report.notes) == (2, ("2 devices came only with the full list",))
+    assert world.listed() == world.at_apple()
+
+
+def test_l11_devices_that_came_with_a_recovery_get_their_profile(
+    world: World, profile: EnrollmentProfile
+) -> None:
+    """A full list has no operations: who waits for ``added`` would assign nothing."""
+    world.sync()
+    serials = world.apple.add_devices(3, server="hq")
+    world.apple.faults.expire_cursors("hq")
+    assert world.later(hours=1).sync().action is SyncAction.RECOVERY
+    assert [record.op_date for record in world.store.devices("hq")] == [None] * 3
+    assert world.run(profile).results == dict.fromkeys(sorted(serials), DeviceResult.SUCCESS)
+
+
+@pytest.mark.parametrize("length", [67, 1_000, 4_000])
+def test_l13_a_cursor_may_have_any_length(world: World, length: int) -> None:
+    world.apple.settings.cursor_length = length
+    world.page_size(2)
+    world.apple.add_devices(5, server="hq")
+    assert world.sync().is_complete
+    world.apple.add_devices(3, server="hq")
+    assert world.later(minutes=15).sync().is_complete
+    assert world.listed() == world.at_apple()
+    sent = [cursor for cursor in (*cursors(world, FETCH), *cursors(world, SYNC)) if cursor]
+    assert {len(cursor) for cursor in sent} == {length}
+    assert len(set(sent)) == len(sent)
+
+
+def test_l14_a_full_list_that_breaks_off_releases_nothing(world: World) -> None:
+    """What it showed until then is no reason; when it goes on to its end, it is."""
+    world.page_size(10)
+    serials = list(world.apple.add_devices(45, server="hq"))
+    world.sync()
+    world.later(days=7)
+    world.apple.unassign(serials[:1], announce=False)
+    world.apple.script(FETCH, None, None, *[Fault.server_error()] * 4)
+    with pytest.raises(ServerError):
+        world.sync(full=True)
+    assert sorted(world.listed()) == sorted(serials)
+    report = world.later(minutes=15).sync()
+    assert (report.action, report.changes.released) == (SyncAction.RESUME_FULL, 1)
+    assert world.listed() == world.at_apple()
+
+
+def test_l14_an_empty_list_empties_no_inventory(world: World) -> None:
+    world.apple.add_devices(25, server="hq")
+    world.sync()
+    world.apple.script(FETCH, Fault.answered(json={"devices": [], "cursor": "x", "more_to_follow": False}))
+    report = world.later(days=7).sync(full=True)
+    assert (report.ending, report.held_back, len(world.listed())) == (Ending.RELEASE_HELD, 25, 25)
+
+
+def test_l15_a_device_that_arrives_as_modified_is_a_new_one(world: World, profile: EnrollmentProfile) -> None:
+    """So do devices that come from another server."""
+    world.apple.add_server("branch")
+    (serial,) = world.apple.add_devices(1, server="branch")
+    world.sync()
+    world.apple.move([serial], "hq", arrive_as="modified")
+    report = world.later(minutes=15).sync()
+    assert (report.changes.added, report.changes.modified) == (1, 0)
+    assert world.run(profile).results == {serial: DeviceResult.SUCCESS}
+
+
+@pytest.mark.parametrize("size", [1, 7, 1_000])
+def test_l18_a_device_that_is_added_and_modified_at_once_gets_its_profile(
+    world: World, profile: EnrollmentProfile, size: int
+) -> None:
+    world.sync()
+    world.page_size(size)
+    serials = world.apple.add_devices(20, server="hq")
+    for seconds, serial in enumerate(serials, start=1):
+        world.clock.advance(seconds)
+        world.apple.edit_device(serial, asset_tag="A")
+    report = world.later(minutes=15).sync()
+    assert (report.devices, report.changes.added, report.changes.modified) == (40, 20, 20)
+    assert world.run(profile).counts == {DeviceResult.SUCCESS: 20}
+    assert {status for status, _ in world.at_apple().values()} == {"assigned"}
+
+
+@pytest.mark.parametrize("size", [1, 1_000])
+@pytest.mark.parametrize("runs", [1, 2])
+def test_l19_the_newest_of_a_deletion_and_an_addition_counts_wherever_they_are(
+    world: World, size: int, runs: int
+) -> None:
+    """On one page or two, in one run or two, and if the older one is told again last."""
+    stays, goes = world.apple.add_devices(2, server="hq")
+    world.sync()
+    world.page_size(size)
+    old = world.later(minutes=20).clock()
+    world.apple.unassign([stays])
+    world.apple.edit_device(goes, asset_tag="A")
+    if runs == 2:
+        world.sync()
+    world.later(minutes=20)
+    world.apple.assign("hq", [stays])
+    world.apple.unassign([goes])
+    world.apple.announce(stays, op_type="deleted", op_date=old)
+    world.apple.announce(goes, op_type="added", op_date=old, server="hq")
+    assert world.sync().changes.stale == 2
+    assert world.listed().keys() == {stays}
+    assert world.record(goes).is_released
+
+
+def test_l20_a_profile_that_another_program_removed_is_noticed(
+    world: World, profile: EnrollmentProfile
+) -> None:
+    """What was assigned once says nothing about today; the id that Apple keeps says nothing either."""
+    (serial,) = world.apple.add_devices(1, server="hq")
+    world.sync()
+    (uuid,) = world.run(profile).defined
+    with world.later(minutes=5).client() as other:
+        other.remove_profile([serial])
+    world.later(minutes=15).sync()
+    assert world.listed()[serial] == ("removed", uuid)
+    assert world.run().plan.reasons == {Reason.REMOVED: 1}
+    assert world.at_apple()[serial] == ("assigned", uuid)
+
+
+def test_l23_odd_values_stop_neither_the_sync_nor_the_assignment(
+    world: World, profile: EnrollmentProfile
+) -> None:
+    """Observed: nobody has assigned a device, and times of the year 1."""
+    world.apple.settings.device_assigned_by = "-1"
+    (serial,) = world.apple.add_devices(1, server="hq")
+    never = "0001-01-01T00:00:00Z"
+    world.apple.edit_device(serial, device_assigned_date=never, profile_push_time=never)
+    assert world.sync().is_complete
+    assert world.record(serial).device.device_assigned_by == "-1"
+    assert world.run(profile).results == {serial: DeviceResult.SUCCESS}
+    assert world.later(minutes=15).sync().is_complete
+    assert world.run().plan.satisfied == 1
+
+
+@pytest.mark.parametrize("absent", [{}, dict.fromkeys(("description", "color", "os", "model", "asset_tag"))])
+def test_l24_a_record_needs_nothing_but_a_serial_number(
+    world: World, profile: EnrollmentProfile, absent: dict[str, None]
+) -> None:
+    world.apple.add_devices(server="hq", serials=["BARE"])
+    page = {"devices": [{"serial_number": "BARE", **absent}], "cursor": "x", "more_to_follow": False}
+    world.apple.script(FETCH, Fault.answered(json=page))
+    world.apple.script(SYNC, Fault.refused("EXHAUSTED_CURSOR"))
+    assert world.sync().changes.added == 1
+    assert world.run(profile).results == {"BARE": DeviceResult.SUCCESS}
+
+
+def test_l27_a_wait_survives_a_restart_and_nothing_is_sent_before_its_end(
+    new_world: Callable[[], World], profile: EnrollmentProfile, tmp_path: Path
+) -> None:
+    """The newest version is asked for, so that throttling can be told from other failures."""
+    world = new_world()
+    path = tmp_path / "ade.db"
+    (serial,) = world.apple.add_devices(1, server="hq")
+    world.apple.faults.throttle([serial], world.clock() + timedelta(hours=24))
+    with SQLiteStore(path) as world.store:
+        world.store.add_token(world.token)
+        world.sync()
+        assert world.run(profile).counts == {DeviceResult.THROTTLED: 1}
+    assert {record.headers["x-server-protocol-version"] for record in world.apple.requests} == {"10"}
+    world.apple.clear_requests()
+    with SQLiteStore(path) as world.store:
+        for _ in range(23):
+            report = world.later(hours=1).run()
+            assert (report.plan.waiting, report.results) == (1, {})
+        assert world.requests(ASSIGN) == 0
+        assert world.later(hours=1).run().results == {serial: DeviceResult.SUCCESS}
+
+
+def test_l28_no_path_sends_more_than_a_thousand_devices_at_once(
+    world: World, profile: EnrollmentProfile
+) -> None:
+    """First assignment, retries, hand-picked ones, removals, and what is read back after each."""
+    serials = world.apple.add_devices(1_900, server="hq")
+    world.sync()
+    world.apple.faults.device_result(serials, "FAILED")
+    world.run(profile)
+    assert world.later(hours=24).run().counts == {DeviceResult.SUCCESS: 1_900}
+    world.assign(EnrollmentProfile(name="Kiosk", url="https://mdm.contoso.example/kiosk"), serials)
+    world.unassign(serials)
+    sizes: dict[str, list[int]] = {}
+    for record in world.apple.requests:
+        if record.endpoint in (ASSIGN, REMOVE, DETAILS):
+            sizes.setdefault(record.endpoint, []).append(len(record.body["devices"]))
+    assert sizes == {ASSIGN: [1_000, 900] * 3, REMOVE: [1_000, 900], DETAILS: [1_000, 900] * 4}
+
+
+def test_l31_a_profile_is_defined_without_devices(world: World, profile: EnrollmentProfile) -> None:
+    """So that no request takes longer the more devices there are."""
+    world.apple.add_devices(30, server="hq")
+    world.sync()
+    world.run(profile)
+    (define,) = [record for record in world.apple.requests if record.endpoint == DEFINE]
+    assert not define.body.get("devices")
+    assert world.requests(ASSIGN) == 1
+
+
+def test_l32_what_an_assignment_did_is_read_and_not_believed(
+    world: World, profile: EnrollmentProfile
+) -> None:
+    """Apple's success is followed by what Apple shows, also where that is something else."""
+    (serial,) = world.apple.add_devices(1, server="hq")
+    world.sync()
+    shown = {
+        "response_status": "SUCCESS",
+        "device_family": "Mac",
+        "profile_status": "pushed",
+        "profile_uuid": "ANOTHER",
+        "profile_assign_time": "2025-01-01T00:00:09Z",
+    }
+    world.apple.script(
+        DETAILS, Fault.answered(json={"devices": {serial: {"serial_number": serial, **shown}}})
+    )
+    world.run(profile)
+    assert world.listed()[serial] == ("pushed", "ANOTHER")
+    assigned_at = world.record(serial).device.profile_assign_time
+    assert assigned_at is not None
+    assert assigned_at.second == 9
