@@ -9,9 +9,11 @@ from pyade.apple.connection import utc_now
 from pyade.builders.payloads import AcmeIssuer, MdmService, ScepIssuer
 from pyade.core.flow import drive, drive_async
 from pyade.core.identity import IdentityPolicy
+from pyade.core.problems import Problem
 from pyade.core.software_update import SoftwareUpdatePolicy, UpdateCatalogue
 from pyade.core.user import User
 from pyade.crypto.device_trust import DeviceTrust
+from pyade.crypto.push_certificate import PushCertificate
 from pyade.crypto.signing import Signer
 from pyade.enrollment.credentials import CredentialSource, one_time
 from pyade.enrollment.decision import EnrollmentResponse
@@ -19,6 +21,7 @@ from pyade.enrollment.flow import Reception
 from pyade.enrollment.records import registered_flow, renewal_flow
 from pyade.enrollment.settings import EnrollmentLimits, PlatformSso, Settings, SignIn
 from pyade.enrollment.steps import AsyncPerformer, Hook, Performer
+from pyade.errors import ProfileError
 from pyade.storage.enrollments import EnrollmentStore
 
 
@@ -33,6 +36,7 @@ class _Service:
         scep: The SCEP server; its ``challenge`` is replaced for each profile.
         acme_credential: Makes the client identifiers; see ``enrollment.credentials``.
         scep_credential: Makes the challenges; likewise.
+        push: The push certificate, whose topic must be that of *mdm*; None leaves that unchecked.
         signer: Signs the profiles; None leaves them unsigned, which a Mac accepts over TLS.
         trust: Whose devices are believed; None for Apple's.
         updates: Which macOS a Mac must have; None for any.
@@ -51,6 +55,7 @@ class _Service:
 
     Raises:
         PolicyError: Neither *acme* nor *scep* is given.
+        ProfileError: The topic of *mdm* is not that of *push*.
     """
 
     def __init__(
@@ -63,6 +68,7 @@ class _Service:
         scep: ScepIssuer | None = None,
         acme_credential: CredentialSource = one_time(),  # noqa: B008 - keeps nothing
         scep_credential: CredentialSource = one_time(),  # noqa: B008 - keeps nothing
+        push: PushCertificate | None = None,
         signer: Signer | None = None,
         trust: DeviceTrust | None = None,
         updates: SoftwareUpdatePolicy | None = None,
@@ -78,6 +84,7 @@ class _Service:
     ) -> None:
         self._store = store
         self._clock = clock
+        self._push = push
         self._settings = Settings(
             mdm=mdm,
             identity=identity,
@@ -97,6 +104,16 @@ class _Service:
             release_after=release_after,
             limits=limits,
         )
+        wrong = [problem for problem in self.findings() if problem.setting in ("topic", "development_push")]
+        if wrong:
+            raise ProfileError(tuple(wrong))
+
+    def findings(self) -> tuple[Problem, ...]:
+        """Return what should be looked at soon, such as a push certificate that ends within 30 days."""
+        if self._push is None:
+            return ()
+        mdm = self._settings.mdm
+        return self._push.check(now=self._clock(), topic=mdm.topic, development_push=mdm.development_push)
 
 
 class EnrollmentService(_Service):
