@@ -15,7 +15,13 @@ import pytest
 from pyade.builders.checks import check_enrollment_profile, check_update
 from pyade.builders.mobileconfig import build_enrollment_profile
 from pyade.builders.payloads import AcmeIssuer, MdmService, ScepIssuer, TargetMac
-from pyade.core.identity import IdentityChoice, IdentityKind
+from pyade.core.identity import (
+    IdentityChoice,
+    IdentityKind,
+    IdentityPolicy,
+    IdentityRefusal,
+    decide_identity,
+)
 from pyade.core.problems import Severity
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.versions import MacOSVersion
@@ -284,6 +290,38 @@ def test_a_renewed_profile_replaces_the_old_one(
     assert uuids(old) == uuids(new)
     assert all(str(UUID(value)).upper() == value for value in uuids(old).values())
     assert check_update(plistlib.loads(old), plistlib.loads(new)) == ()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("product", PRODUCTS)
+@pytest.mark.parametrize(
+    "policy",
+    [IdentityPolicy(curve_size=256, rsa_key_size=4096), IdentityPolicy(scep_only=True)],
+    ids=["sizes", "scep"],
+)
+def test_every_decision_makes_a_profile_that_the_schema_allows(
+    policy: IdentityPolicy,
+    product: str,
+    version: str | None,
+    profile: EnrollmentProfile,
+    service: MdmService,
+    acme: AcmeIssuer,
+    scep: ScepIssuer,
+    violations: Any,
+) -> None:
+    """With both issuers and with each alone; exactly one identity is in it."""
+    target = mac(product, version)
+    for issuers in ({"acme": acme, "scep": scep}, {"acme": acme}, {"scep": scep}):
+        decision = decide_identity(
+            target.version, target.chip, acme="acme" in issuers, scep="scep" in issuers, policy=policy
+        )
+        if isinstance(decision, IdentityRefusal):
+            assert "scep" not in issuers
+            continue
+        data = build_enrollment_profile(profile, service, target, choice=decision, **issuers)
+        plist = plistlib.loads(data)
+        assert violations(plist, target.version) == []
+        assert identity(plist)["PayloadType"] == f"com.apple.security.{decision.kind.lower()}"
 
 
 def test_two_macs_and_two_organizations_share_no_uuid(

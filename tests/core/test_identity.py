@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
-import pytest
+import itertools
+import re
 
-from pyade.core.identity import ChipClass, IdentityKind, KeyType, choose_identity, classify_product
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyade.core.device import Device, DeviceFamily
+from pyade.core.identity import (
+    ChipClass,
+    IdentityChoice,
+    IdentityKind,
+    IdentityPolicy,
+    IdentityRefusal,
+    KeyType,
+    choose_identity,
+    classify_product,
+    decide_identity,
+)
+from pyade.core.model_claim import check_model_claim
 from pyade.core.versions import MacOSVersion
+from pyade.errors import PolicyError
 
 
 @pytest.mark.parametrize(
@@ -127,3 +145,223 @@ def test_a_choice_reads_as_a_sentence() -> None:
         "ACME with software key RSA-2048: macOS 13.4"
     )
     assert str(choose_identity("13.0", ChipClass.T2)).startswith("SCEP: macOS 13.0 has no")
+
+
+VERSIONS = (None, "10.13", "12.7", "13.0.1", "13.1", "13.7", "14.0", "15.4", "26.1", "27")
+EVERY_MAC = list(itertools.product(VERSIONS, ChipClass))
+EVERY_SET_OF_ISSUERS = list(itertools.product((False, True), repeat=3))
+
+
+def decided(
+    version: str | None,
+    chip: ChipClass,
+    *,
+    acme: bool = True,
+    scep: bool = True,
+    accepts_unattested: bool = False,
+    policy: IdentityPolicy | None = None,
+) -> IdentityChoice | IdentityRefusal:
+    return decide_identity(
+        version, chip, acme=acme, scep=scep, accepts_unattested=accepts_unattested, policy=policy
+    )
+
+
+def allowed_by_apple(choice: IdentityChoice, version: str | None, chip: ChipClass) -> bool:
+    """Apple's gates for an ACME payload, written from the schema's prose; SCEP has none."""
+    if choice.kind is IdentityKind.SCEP:
+        return not choice.hardware_bound and not choice.attest
+    release = MacOSVersion.parse(version or "10.9")
+    may_bind = release >= MacOSVersion(14) and chip in (ChipClass.APPLE_SILICON, ChipClass.T2)
+    may_attest = release >= MacOSVersion(14) and chip is ChipClass.APPLE_SILICON
+    sizes = {256, 384} if choice.hardware_bound else set(range(2048, 4097, 8))
+    return (
+        release >= MacOSVersion(13, 1)
+        and (may_bind or not choice.hardware_bound)
+        and (may_attest or not choice.attest)
+        and (choice.hardware_bound or not choice.attest)
+        and choice.key_type is (KeyType.EC if choice.hardware_bound else KeyType.RSA)
+        and choice.key_size in sizes
+    )
+
+
+@pytest.mark.parametrize(("version", "chip"), EVERY_MAC)
+def test_the_whole_table_is_valid_and_uses_only_what_is_configured(
+    version: str | None, chip: ChipClass
+) -> None:
+    """Every macOS, chip and set of issuers: a choice that Apple allows, or a refusal where there is none."""
+    for accepts_unattested, acme, scep in EVERY_SET_OF_ISSUERS:
+        issuers = {kind for kind, there in ((IdentityKind.ACME, acme), (IdentityKind.SCEP, scep)) if there}
+        can_acme = version is not None and MacOSVersion.parse(version) >= MacOSVersion(13, 1)
+        decision = decided(version, chip, acme=acme, scep=scep, accepts_unattested=accepts_unattested)
+        if isinstance(decision, IdentityRefusal):
+            assert not scep
+            assert not (acme and can_acme)
+        else:
+            assert decision.kind in issuers
+            assert allowed_by_apple(decision, version, chip)
+        best = choose_identity(version, chip, accepts_unattested=accepts_unattested)
+        if best.kind in issuers:
+            assert decision == best
+        assert len(str(decision)) > 20
+
+
+@pytest.mark.parametrize(("version", "chip"), EVERY_MAC)
+def test_required_attestation_lets_only_attested_keys_through(version: str | None, chip: ChipClass) -> None:
+    """It refuses instead of downgrading, an unknown model included."""
+    for accepts_unattested, acme, scep in EVERY_SET_OF_ISSUERS:
+        policy = IdentityPolicy(require_attestation=True)
+        decision = decided(
+            version, chip, acme=acme, scep=scep, accepts_unattested=accepts_unattested, policy=policy
+        )
+        can_attest = version in ("14.0", "15.4", "26.1", "27") and chip is ChipClass.APPLE_SILICON
+        if can_attest and acme:
+            assert isinstance(decision, IdentityChoice)
+            assert decision.attest
+        else:
+            assert isinstance(decision, IdentityRefusal)
+            assert "the policy requires an attested key" in decision.reason
+            assert can_attest is ("no ACME issuer" in decision.reason)
+
+
+@pytest.mark.parametrize(("version", "chip"), EVERY_MAC)
+def test_scep_only_is_scep_or_nothing(version: str | None, chip: ChipClass) -> None:
+    """Whatever the Mac could do."""
+    for accepts_unattested, acme, scep in EVERY_SET_OF_ISSUERS:
+        policy = IdentityPolicy(scep_only=True)
+        decision = decided(
+            version, chip, acme=acme, scep=scep, accepts_unattested=accepts_unattested, policy=policy
+        )
+        if scep:
+            assert isinstance(decision, IdentityChoice)
+            assert decision.kind is IdentityKind.SCEP
+        else:
+            assert isinstance(decision, IdentityRefusal)
+
+
+@pytest.mark.parametrize(
+    ("version", "chip", "setting"),
+    [
+        ("15.4", ChipClass.UNKNOWN, "product"),
+        ("15.4", ChipClass.APPLE_SILICON, None),
+        (None, ChipClass.APPLE_SILICON, "version"),
+        ("Sonoma", ChipClass.T2, "version"),
+        ("13.0", ChipClass.UNKNOWN, None),
+    ],
+)
+@pytest.mark.parametrize("policy", [IdentityPolicy(), IdentityPolicy(scep_only=True)])
+@pytest.mark.parametrize("scep", [False, True])
+def test_what_could_not_be_read_is_reported(
+    version: str | None, chip: ChipClass, setting: str | None, policy: IdentityPolicy, scep: bool
+) -> None:
+    """Whatever comes of it, so that a new model does not stay unseen."""
+    findings = decided(version, chip, policy=policy, scep=scep).findings
+    assert [finding.setting for finding in findings] == ([setting] if setting else [])
+    assert all(finding.fix for finding in findings)
+
+
+def test_with_acme_alone_an_unknown_model_gets_a_software_key() -> None:
+    """Which every chip can make; nothing is bound that may not be."""
+    decision = decided("15.4", ChipClass.UNKNOWN, scep=False, policy=IdentityPolicy(rsa_key_size=4096))
+    assert isinstance(decision, IdentityChoice)
+    assert (decision.kind, decision.hardware_bound, decision.key_size) == (IdentityKind.ACME, False, 4096)
+    assert "no SCEP issuer" in decision.reason
+
+
+def test_a_missing_acme_issuer_is_said_in_the_reason() -> None:
+    """SCEP is valid on this Mac, but nobody should think that it was the best."""
+    decision = decided("15.4", ChipClass.APPLE_SILICON, acme=False)
+    assert isinstance(decision, IdentityChoice)
+    assert decision.kind is IdentityKind.SCEP
+    assert decision.reason.startswith("no ACME issuer is configured")
+
+
+def test_the_sizes_of_the_policy_go_to_the_keys_that_they_are_for() -> None:
+    """A curve for hardware, RSA for software; SCEP has its own."""
+    policy = IdentityPolicy(curve_size=256, rsa_key_size=3072)
+    sizes = [
+        decision.key_size
+        for version, chip in (
+            ("14", ChipClass.APPLE_SILICON),
+            ("14", ChipClass.INTEL),
+            ("13.4", ChipClass.APPLE_SILICON),
+            ("13.0", ChipClass.APPLE_SILICON),
+        )
+        if isinstance(decision := decided(version, chip, policy=policy), IdentityChoice)
+    ]
+    assert sizes == [256, 3072, 3072, 2048]
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"scep_only": True, "require_attestation": True}, "SCEP attests nothing"),
+        ({"curve_size": 521}, "curve_size 521: 256 or 384"),
+        ({"rsa_key_size": 1024}, "rsa_key_size 1024: a multiple of 8"),
+        ({"rsa_key_size": 2049}, "rsa_key_size 2049: a multiple of 8"),
+        ({"rsa_key_size": "2048"}, "rsa_key_size '2048': a multiple of 8"),
+    ],
+)
+def test_a_policy_that_cannot_work_is_refused(settings: dict[str, int], reason: str) -> None:
+    """When it is made, not when the first Mac comes."""
+    with pytest.raises(PolicyError, match=re.escape(reason)):
+        IdentityPolicy(**settings)  # type: ignore[arg-type]
+
+
+@given(
+    product=st.text(max_size=30),
+    model=st.none() | st.text(max_size=30),
+    family=st.none() | st.sampled_from(DeviceFamily) | st.text(max_size=9).map(DeviceFamily),
+)
+def test_any_claim_against_any_record_only_warns(
+    product: str, model: str | None, family: DeviceFamily | None
+) -> None:
+    """The product is a stranger's text."""
+    record = Device(serial_number="C02ABC123", model=model, device_family=family)
+    assert all(problem.setting == "product" for problem in check_model_claim(product, record))
+
+
+@pytest.mark.parametrize(
+    ("product", "model"),
+    [
+        ("Mac14,2", "MacBook Air"),
+        ("Mac14,2", "MacBook Air (13-inch, M2, 2022)"),
+        ("MacBookAir7,2", "MacBook Air"),
+        ("iMacPro1,1", "iMac Pro"),
+        ("iMac19,1", "iMac"),
+        ("Macmini8,1", "mac  mini"),
+        ("Mac17,5", "MacBook Neo"),
+        ("Mac99,1", "MacBook Air"),
+        ("Toaster1,1", "MacBook Air"),
+        ("Mac14,2", None),
+        ("Mac14,2", "Macintosh"),
+    ],
+)
+def test_a_claim_that_fits_or_that_nobody_can_judge_passes(product: str, model: str | None) -> None:
+    """New models must enroll before pyade knows them."""
+    record = Device(serial_number="C02ABC123", model=model, device_family=DeviceFamily.MAC)
+    assert check_model_claim(product, record) == ()
+
+
+@pytest.mark.parametrize(
+    ("product", "model", "allowed"),
+    [
+        ("iMac19,1", "MacBook Air", "MacBook Air, as in Apple's record, not iMac"),
+        ("Mac14,2", "Mac mini", "Mac mini, as in Apple's record, not MacBook Air"),
+        ("iMacPro1,1", "iMac", "iMac, as in Apple's record, not iMac Pro"),
+        ("MacBookPro14,1", "Mac Studio", "Mac Studio, as in Apple's record, not MacBook Pro"),
+        ("MacBook10,1", "MacBook Neo", "MacBook Neo, as in Apple's record, not MacBook"),
+        ("VirtualMac2,1", "MacBook Pro", "MacBook Pro, as in Apple's record, and no virtual machine"),
+    ],
+)
+def test_a_claim_that_contradicts_apple_is_reported(product: str, model: str, allowed: str) -> None:
+    """An old model in the claim is how a stranger would ask for an identity without hardware."""
+    record = Device(serial_number="C02ABC123", model=model, device_family=DeviceFamily.MAC)
+    [problem] = check_model_claim(product, record)
+    assert (problem.value, problem.allowed) == (product, allowed)
+
+
+def test_a_mac_with_the_serial_number_of_an_ipad_is_reported() -> None:
+    """Apple's record of that serial number is of something else."""
+    record = Device(serial_number="DMP", model="iPad Air", device_family=DeviceFamily.IPAD)
+    [problem] = check_model_claim("Mac14,2", record)
+    assert "family is iPad" in problem.allowed

@@ -13,11 +13,15 @@ from pyade.core.identity import (
     ChipClass,
     IdentityChoice,
     IdentityKind,
+    IdentityPolicy,
+    IdentityRefusal,
     KeyType,
     choose_identity,
     classify_product,
+    decide_identity,
 )
 from pyade.core.inventory import Attempt, ChangeCounts, DeviceRecord, SyncPhase, SyncState
+from pyade.core.model_claim import check_model_claim
 from pyade.core.plan import Effect, PlanRow, ProfilePlan
 from pyade.core.policy import Decision, SyncAction, SyncPolicy, Trigger
 from pyade.core.problems import Problem, Severity
@@ -50,6 +54,8 @@ __all__ = [
     "EventKind",
     "IdentityChoice",
     "IdentityKind",
+    "IdentityPolicy",
+    "IdentityRefusal",
     "KeyType",
     "MacOSVersion",
     "OpType",
@@ -77,6 +83,8 @@ __all__ = [
     "Trigger",
     "UserAffinity",
     "Work",
+    "check_model_claim",
     "choose_identity",
     "classify_product",
+    "decide_identity",
 ]

@@ -15,8 +15,9 @@ import re
 
 import attrs
 
+from pyade.core.problems import Problem, Severity
 from pyade.core.versions import MacOSVersion
-from pyade.errors import VersionError
+from pyade.errors import PolicyError, VersionError
 
 
 class ChipClass(enum.StrEnum):
@@ -55,6 +56,7 @@ class IdentityChoice:
         hardware_bound: True if the Secure Enclave makes the key and keeps it.
         attest: True if Apple attests key and device to the ACME server.
         reason: Why, in words.
+        findings: What somebody should look at: a model that pyade does not know, an unreadable version.
     """
 
     kind: IdentityKind
@@ -63,6 +65,7 @@ class IdentityChoice:
     hardware_bound: bool = False
     attest: bool = False
     reason: str
+    findings: tuple[Problem, ...] = ()
 
     def __str__(self) -> str:
         if self.kind is IdentityKind.SCEP:
@@ -71,6 +74,58 @@ class IdentityChoice:
         place = "hardware-bound" if self.hardware_bound else "software"
         attested = "attested " if self.attest else ""
         return f"{self.kind} with {attested}{place} key {key}: {self.reason}"
+
+
+@attrs.frozen(kw_only=True)
+class IdentityRefusal:
+    """No identity: the policy and the issuers leave none that this Mac could use.
+
+    Attributes:
+        reason: Why, in words.
+        findings: As for ``IdentityChoice``.
+    """
+
+    reason: str
+    findings: tuple[Problem, ...] = ()
+
+    def __str__(self) -> str:
+        return f"no identity: {self.reason}"
+
+
+@attrs.frozen(kw_only=True)
+class IdentityPolicy:
+    """What an organization wants of device certificates, within what each Mac can hold.
+
+    Attributes:
+        scep_only: True if every Mac gets its certificate with SCEP, whatever it could do.
+        require_attestation: True if only Macs may enroll whose key Apple attests: Apple silicon with macOS 14
+            or later. All others are refused; none is downgraded.
+        curve_size: Size of the curve of hardware-bound ACME keys, 256 or 384.
+        rsa_key_size: Bits of ACME software keys: a multiple of 8 from 2048 to 4096. A SCEP issuer has a size
+            of its own.
+
+    Raises:
+        PolicyError: A size is not allowed, or attestation is required over SCEP, which has none.
+
+    Source: Apple, ``com.apple.security.acme``, ``KeySize`` and ``HardwareBound``.
+    """
+
+    scep_only: bool = False
+    require_attestation: bool = False
+    curve_size: int = 384
+    rsa_key_size: int = 2048
+
+    def __attrs_post_init__(self) -> None:
+        if self.scep_only and self.require_attestation:
+            raise PolicyError("scep_only and require_attestation: SCEP attests nothing, choose one of them")
+        if self.curve_size not in (256, 384):
+            raise PolicyError(
+                f"curve_size {self.curve_size!r}: 256 or 384 is allowed for hardware-bound keys"
+            )
+        if type(self.rsa_key_size) is not int or self.rsa_key_size not in range(2048, 4097, 8):
+            raise PolicyError(
+                f"rsa_key_size {self.rsa_key_size!r}: a multiple of 8 from 2048 to 4096 is allowed"
+            )
 
 
 def classify_product(product: str) -> ChipClass:
@@ -115,22 +170,110 @@ def choose_identity(
 
     Source: specification, "Certificates" (ACME from macOS 13.1); Apple, ``com.apple.security.acme``.
     """
-    try:
-        release = None if version is None else MacOSVersion.of(version)
-    except VersionError:
-        release = None
+    release = _read(version)
     if release is None:
-        return IdentityChoice(kind=IdentityKind.SCEP, reason="the macOS version could not be read")
+        finding = _finding(
+            "version", version, "a version or build of macOS that pyade can read", "check what the Mac sent"
+        )
+        reason = "the macOS version could not be read"
+        return IdentityChoice(kind=IdentityKind.SCEP, reason=reason, findings=(finding,))
     if release < _ACME_FROM:
         return IdentityChoice(
             kind=IdentityKind.SCEP, reason=f"macOS {release} has no ACME, which came with 13.1"
         )
     if chip is ChipClass.UNKNOWN:
-        return IdentityChoice(kind=IdentityKind.SCEP, reason="the model is unknown, and so are its keys")
+        finding = _finding("product", None, "a model of a Mac that pyade knows", "look at it; update pyade")
+        reason = "the model is unknown, and so are its keys"
+        return IdentityChoice(kind=IdentityKind.SCEP, reason=reason, findings=(finding,))
     if release < _HARDWARE_FROM:
         reason = f"macOS {release} knows ACME, but hardware-bound keys only from 14"
         return IdentityChoice(kind=IdentityKind.ACME, reason=reason)
     return _acme_from_14(chip, accepts_unattested=accepts_unattested)
+
+
+def decide_identity(
+    version: MacOSVersion | str | None,
+    chip: ChipClass,
+    *,
+    acme: bool,
+    scep: bool,
+    accepts_unattested: bool = False,
+    policy: IdentityPolicy | None = None,
+) -> IdentityChoice | IdentityRefusal:
+    """Return the identity for a Mac from the issuers that there are, or why there is none.
+
+    Without a policy in the way it is what ``choose_identity`` says. Where its issuer is not configured the
+    other one is used if its identity is valid on the Mac; the reason says so. The choice is made before the
+    profile is: a profile holds one identity, never a second one to fall back on.
+
+    Args:
+        version: Version of macOS; None where it could not be read from what the Mac sent.
+        chip: From ``classify_product``.
+        acme: True if an ACME issuer is configured.
+        scep: True if a SCEP issuer is configured.
+        accepts_unattested: As for ``choose_identity``.
+        policy: None for the default one.
+
+    Source: specification, "Certificates"; Apple, ``com.apple.security.acme``.
+    """
+    policy = policy or IdentityPolicy()
+    best = choose_identity(version, chip, accepts_unattested=accepts_unattested)
+    size = policy.curve_size if best.hardware_bound else policy.rsa_key_size
+    best = attrs.evolve(best, key_size=size if best.kind is IdentityKind.ACME else best.key_size)
+    if policy.require_attestation and not best.attest:
+        reason = f"the policy requires an attested key, and this Mac cannot have one: {best.reason}"
+        return IdentityRefusal(reason=reason, findings=best.findings)
+    if policy.require_attestation:
+        reason = "the policy requires an attested key, and no ACME issuer is configured"
+        return best if acme else IdentityRefusal(reason=reason)
+    if policy.scep_only:
+        if not scep:
+            reason = "the policy wants SCEP, and no SCEP issuer is configured"
+            return IdentityRefusal(reason=reason, findings=best.findings)
+        return IdentityChoice(
+            kind=IdentityKind.SCEP, reason="the policy wants SCEP for every Mac", findings=best.findings
+        )
+    if acme if best.kind is IdentityKind.ACME else scep:
+        return best
+    return _second_best(best, version, acme=acme, scep=scep, policy=policy)
+
+
+def _second_best(
+    best: IdentityChoice,
+    version: MacOSVersion | str | None,
+    *,
+    acme: bool,
+    scep: bool,
+    policy: IdentityPolicy,
+) -> IdentityChoice | IdentityRefusal:
+    """Return what the other issuer can give, or why it cannot."""
+    if not acme and not scep:
+        return IdentityRefusal(
+            reason="neither an ACME nor a SCEP issuer is configured", findings=best.findings
+        )
+    if scep:
+        reason = f"no ACME issuer is configured; without one, SCEP works on every Mac ({best.reason})"
+        return IdentityChoice(kind=IdentityKind.SCEP, reason=reason, findings=best.findings)
+    release = _read(version)
+    if release is None or release < _ACME_FROM:
+        reason = f"no SCEP issuer is configured, and ACME cannot be used: {best.reason}"
+        return IdentityRefusal(reason=reason, findings=best.findings)
+    # Only an unknown model comes here, and a software key is allowed on every chip.
+    reason = f"no SCEP issuer is configured, and a software key works on every model ({best.reason})"
+    return IdentityChoice(
+        kind=IdentityKind.ACME, key_size=policy.rsa_key_size, reason=reason, findings=best.findings
+    )
+
+
+def _read(version: MacOSVersion | str | None) -> MacOSVersion | None:
+    try:
+        return None if version is None else MacOSVersion.of(version)
+    except VersionError:
+        return None
+
+
+def _finding(setting: str, value: object, allowed: str, fix: str) -> Problem:
+    return Problem(setting, "" if value is None else str(value)[:80], allowed, fix, Severity.WARNING)
 
 
 def _acme_from_14(chip: ChipClass, *, accepts_unattested: bool) -> IdentityChoice:
