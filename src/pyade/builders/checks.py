@@ -11,17 +11,25 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 from cryptography import x509
 
 from pyade.builders import payload_keys
-from pyade.builders.payload_keys import Key
+from pyade.builders.key_checks import (
+    UNWRITABLE,
+    WRITABLE,
+    check_texts,
+    check_url,
+    error,
+    good_values,
+    warning,
+)
 from pyade.builders.payloads import PER_USER_CONNECTIONS, TargetMac
 from pyade.core.identity import ChipClass, KeyType
-from pyade.core.problems import Problem, Severity
+from pyade.core.problems import Problem
 from pyade.core.versions import MacOSVersion
 
 Payload = Mapping[str, Any]
@@ -39,18 +47,18 @@ def check_enrollment_profile(plist: Payload, *, mac: TargetMac | None = None) ->
     """
     if not isinstance(plist, Mapping):
         form = type(plist).__name__
-        return (_error("profile", form, "a dictionary", "give what plistlib reads from the file"),)
+        return (error("profile", form, "a dictionary", "give what plistlib reads from the file"),)
     problems: list[Problem] = []
-    top = _clean("", plist, {**payload_keys.COMMON, **payload_keys.TOP_LEVEL}, problems)
+    top = good_values("", plist, {**payload_keys.COMMON, **payload_keys.TOP_LEVEL}, problems)
     problems += _top_level(top)
     payloads: list[Payload] = []
     for payload in top.get("PayloadContent", ()):
         if not isinstance(payload, Mapping):
-            problems.append(_error("PayloadContent", payload, "an array of dictionaries", "remove it"))
+            problems.append(error("PayloadContent", payload, "an array of dictionaries", "remove it"))
             continue
         payload_type = str(payload.get("PayloadType", ""))
         keys = payload_keys.BY_TYPE.get(payload_type)
-        cleaned = _clean(
+        cleaned = good_values(
             payload_type, payload, {**payload_keys.COMMON, **(keys or {})}, problems, known=keys is not None
         )
         payloads.append(cleaned)
@@ -73,96 +81,49 @@ def check_update(old: Payload, new: Payload) -> tuple[Problem, ...]:
     before, after = _mdm(old), _mdm(new)
     if old.get("PayloadIdentifier") != new.get("PayloadIdentifier"):
         fix = "keep the identifier: macOS would add a second profile instead of replacing the first"
-        problems.append(_error("PayloadIdentifier", new.get("PayloadIdentifier"), "the same as before", fix))
+        problems.append(error("PayloadIdentifier", new.get("PayloadIdentifier"), "the same as before", fix))
     for key in ("Topic", "ServerURL", "CheckInURL", "EnrollmentMode", "AssignedManagedAppleID"):
         if before.get(key) != after.get(key):
             fix = f"keep {before[key]!r}" if before.get(key) else "leave it out, as before"
             if key.endswith("URL") and before.get(key):
                 fix = "keep the address"
-            problems.append(_error(f"{_MDM}.{key}", after.get(key), "the same as before", fix))
+            problems.append(error(f"{_MDM}.{key}", after.get(key), "the same as before", fix))
     if _has_user_channel(before) != _has_user_channel(after):
         allowed = f"{PER_USER_CONNECTIONS} neither added nor removed by an update"
-        problems.append(_error(f"{_MDM}.ServerCapabilities", "", allowed, "keep what the Mac enrolled with"))
+        problems.append(error(f"{_MDM}.ServerCapabilities", "", allowed, "keep what the Mac enrolled with"))
     # Without the key the server had no rights.
     rights_before, rights_after = before.get("AccessRights", 0), after.get("AccessRights")
     if isinstance(rights_before, int) and isinstance(rights_after, int) and rights_after & ~rights_before:
         allowed = f"no right that {rights_before} does not hold"
         problems.append(
-            _error(f"{_MDM}.AccessRights", rights_after, allowed, "only a new enrollment adds rights")
+            error(f"{_MDM}.AccessRights", rights_after, allowed, "only a new enrollment adds rights")
         )
     return tuple(problems)
 
 
-def _clean(
-    where: str, values: Payload, keys: Mapping[str, Key], problems: list[Problem], *, known: bool = True
-) -> dict[str, Any]:
-    """Return the *values* whose form is right, so that later rules can rely on it; report the others."""
-    clean: dict[str, Any] = {}
-    prefix = f"{where}." if where else ""
-    for name, value in values.items():
-        key = keys.get(name)
-        if key is None:
-            clean[name] = value
-            if known:
-                warning = _warning(f"{prefix}{name}", "", "a key that Apple documents", "remove it")
-                problems.append(warning)
-            continue
-        if (objection := _objection(key, value)) is None:
-            clean[name] = value
-        else:
-            problems.append(_error(f"{prefix}{name}", "" if key.secret else value, *objection))
-    for name, key in keys.items():
-        if name not in values and key.required:
-            problems.append(_error(f"{prefix}{name}", "", "required", "add it"))
-        elif name not in values and key.wanted:
-            problems.append(_warning(f"{prefix}{name}", "", key.wanted, "add it"))
-    return clean
-
-
-def _objection(key: Key, value: Any) -> tuple[str, str] | None:
-    """Return what is allowed instead of *value* and what to do; None if it has the right form."""
-    if not _has_type(value, key.type):
-        return f"type {key.type.__name__}", "correct it"
-    if key.allowed and value not in key.allowed:
-        return f"one of {', '.join(map(str, key.allowed))}", "correct it"
-    if key.pattern and re.fullmatch(key.pattern, value) is None:
-        return key.form, "correct it"
-    if isinstance(value, str) and _UNWRITABLE.search(value):
-        return _WRITABLE
-    return None
-
-
-def _has_type(value: Any, wanted: type) -> bool:
-    if wanted is bool or isinstance(value, bool):
-        return isinstance(value, bool) and wanted is bool
-    if wanted is float:
-        return isinstance(value, int | float)
-    return isinstance(value, wanted)
-
-
 def _top_level(top: Payload) -> Iterator[Problem]:
     if top.get("IsEncrypted"):
-        yield _error(
+        yield error(
             "IsEncrypted", True, "false: a new Mac has no key for it", "send the profile in clear over TLS"
         )
     if top.get("TargetDeviceType", 5) not in (0, 5):
-        yield _error("TargetDeviceType", top["TargetDeviceType"], "5 (Mac) or 0 (any)", "use 5")
+        yield error("TargetDeviceType", top["TargetDeviceType"], "5 (Mac) or 0 (any)", "use 5")
     if top.get("PayloadScope", "System") != "System":
-        yield _warning(
+        yield warning(
             "PayloadScope", top["PayloadScope"], "System: the enrollment is the device's", "use System"
         )
     for key, fix in _UNWANTED.items():
         if top.get(key):
-            yield _warning(key, "", "absent in Automated Device Enrollment", fix)
+            yield warning(key, "", "absent in Automated Device Enrollment", fix)
 
 
 def _mdm_payload(payload: Payload, mac: TargetMac | None) -> Iterator[Problem]:
     for key in ("ServerURL", "CheckInURL"):
         if key in payload:
-            yield from _url(f"{_MDM}.{key}", payload[key])
+            yield from check_url(f"{_MDM}.{key}", payload[key])
     if not _same_domain(payload.get("ServerURL", ""), payload.get("CheckInURL", "")):
         allowed = "a host of the same domain as ServerURL"
-        yield _warning(
+        yield warning(
             f"{_MDM}.CheckInURL", _host(payload["CheckInURL"]), allowed, "make sure that both are yours"
         )
     yield from _access_rights(payload)
@@ -170,22 +131,22 @@ def _mdm_payload(payload: Payload, mac: TargetMac | None) -> Iterator[Problem]:
     for key in ("EnrollmentMode", "AssignedManagedAppleID", "ManagedAppleID", "RequiredAppIDForMDM"):
         if key in payload:
             allowed = "absent: it belongs to enrollments that are driven by an account"
-            yield _error(f"{_MDM}.{key}", payload[key], allowed, "remove it")
+            yield error(f"{_MDM}.{key}", payload[key], allowed, "remove it")
     if mac is not None and mac.version is not None and mac.version < _PINNING_FROM:
         for key in payload:
             if key.endswith("PinningCertificateUUIDs"):
-                yield _warning(f"{_MDM}.{key}", "", f"macOS 10.13; {mac.version} ignores it", "remove it")
+                yield warning(f"{_MDM}.{key}", "", f"macOS 10.13; {mac.version} ignores it", "remove it")
 
 
 def _access_rights(payload: Payload) -> Iterator[Problem]:
     setting = f"{_MDM}.AccessRights"
     rights = payload.get("AccessRights", 8191)
     if not 1 <= rights <= 8191:
-        yield _error(setting, rights, "1 to 8191", "add up the rights that you need; 8191 is all of them")
+        yield error(setting, rights, "1 to 8191", "add up the rights that you need; 8191 is all of them")
     elif rights & 2 and not rights & 1:
-        yield _error(setting, rights, "2 (install profiles) only with 1 (inspect profiles)", "add 1")
+        yield error(setting, rights, "2 (install profiles) only with 1 (inspect profiles)", "add 1")
     elif rights & 128 and not rights & 64:
-        yield _error(
+        yield error(
             setting, rights, "128 (install provisioning profiles) only with 64 (inspect them)", "add 64"
         )
 
@@ -193,30 +154,28 @@ def _access_rights(payload: Payload) -> Iterator[Problem]:
 def _capabilities(payload: Payload) -> Iterator[Problem]:
     setting = f"{_MDM}.ServerCapabilities"
     capabilities = payload.get("ServerCapabilities", [])
-    yield from _strings(setting, capabilities)
+    yield from check_texts(setting, capabilities)
     if not _has_user_channel(payload):
-        yield _error(
-            setting, "", f"{PER_USER_CONNECTIONS} among them", "add it: Macs need it to manage users"
-        )
+        yield error(setting, "", f"{PER_USER_CONNECTIONS} among them", "add it: Macs need it to manage users")
     for capability, count in Counter(map(str, capabilities)).items():
         if count > 1:
-            yield _error(setting, capability, "each capability once", "remove the others")
+            yield error(setting, capability, "each capability once", "remove the others")
         if capability not in payload_keys.CAPABILITIES:
-            yield _warning(
+            yield warning(
                 setting, capability, "a capability that Apple documents for Macs", "check the spelling"
             )
 
 
 def _acme_payload(payload: Payload, mac: TargetMac | None) -> Iterator[Problem]:
-    yield from _url(f"{_ACME}.DirectoryURL", payload.get("DirectoryURL", "https://-"))
+    yield from check_url(f"{_ACME}.DirectoryURL", payload.get("DirectoryURL", "https://-"))
     yield from _subject(_ACME, payload)
     bound, attest = payload.get("HardwareBound", False), payload.get("Attest", False)
     yield from _acme_key(payload, bound=bound, attest=attest)
     usages = payload.get("ExtendedKeyUsage", [])
-    yield from _strings(f"{_ACME}.ExtendedKeyUsage", usages)
+    yield from check_texts(f"{_ACME}.ExtendedKeyUsage", usages)
     for usage in usages:
         if isinstance(usage, str) and _DOTTED.fullmatch(usage) is None:
-            yield _error(
+            yield error(
                 f"{_ACME}.ExtendedKeyUsage", usage, "object identifiers in dots", "use 1.3.6.1.5.5.7.3.2"
             )
     if not bound:
@@ -229,46 +188,44 @@ def _acme_key(payload: Payload, *, bound: bool, attest: bool) -> Iterator[Proble
     is_curve, usage = payload.get("KeyType") == KeyType.EC, payload.get("UsageFlags", 1)
     size = payload.get("KeySize", 384 if is_curve else 2048)
     if is_curve and size not in (192, 256, 384, 521):
-        yield _error(f"{_ACME}.KeySize", size, "192, 256, 384 or 521 for a curve", "use 384")
+        yield error(f"{_ACME}.KeySize", size, "192, 256, 384 or 521 for a curve", "use 384")
     if payload.get("KeyType") == KeyType.RSA and (size % 8 or not 2048 <= size <= 4096):
         allowed = "a multiple of 8 from 2048 to 4096 for RSA; Apple takes 1024, too, but that is not safe"
-        yield _error(f"{_ACME}.KeySize", size, allowed, "use 2048")
+        yield error(f"{_ACME}.KeySize", size, allowed, "use 2048")
     if bound and not (is_curve and size in (256, 384)):
         fix = f"use KeyType {KeyType.EC} and KeySize 384"
-        yield _error(f"{_ACME}.HardwareBound", True, "only for curves of 256 or 384", fix)
+        yield error(f"{_ACME}.HardwareBound", True, "only for curves of 256 or 384", fix)
     if attest and not bound:
-        yield _error(f"{_ACME}.Attest", True, "only with HardwareBound true", "set both or neither")
+        yield error(f"{_ACME}.Attest", True, "only with HardwareBound true", "set both or neither")
     if is_curve and usage != 1:
-        yield _error(f"{_ACME}.UsageFlags", usage, "1 for a curve, which only signs", "use 1")
+        yield error(f"{_ACME}.UsageFlags", usage, "1 for a curve, which only signs", "use 1")
     elif usage & ~0x15:  # 0x10, key agreement, was in Apple's schema of 2022
-        yield _error(f"{_ACME}.UsageFlags", usage, "1 (signing), 4 (encryption) or 5", "use 5")
+        yield error(f"{_ACME}.UsageFlags", usage, "1 (signing), 4 (encryption) or 5", "use 5")
 
 
 def _acme_on(mac: TargetMac, *, bound: bool, attest: bool) -> Iterator[Problem]:
     if mac.version is None:
-        yield _warning(_ACME, "", "a Mac whose macOS version is known: ACME needs 13.1", "use SCEP")
+        yield warning(_ACME, "", "a Mac whose macOS version is known: ACME needs 13.1", "use SCEP")
         return
     if mac.version < _ACME_FROM:
-        yield _error(_ACME, mac.version, "macOS 13.1 and later", "use SCEP")
+        yield error(_ACME, mac.version, "macOS 13.1 and later", "use SCEP")
     if mac.version < _HARDWARE_FROM:
         for key, value in (("HardwareBound", bound), ("Attest", attest)):
             if value:
-                yield _error(
+                yield error(
                     f"{_ACME}.{key}", True, f"false on macOS {mac.version}, true only from 14", "use false"
                 )
         return
     if mac.chip is ChipClass.UNKNOWN:
-        yield _warning(_ACME, mac.product, "a known model, whose keys are known", "use SCEP")
+        yield warning(_ACME, mac.product, "a known model, whose keys are known", "use SCEP")
         return
     if bound and mac.chip not in (ChipClass.APPLE_SILICON, ChipClass.T2):
         allowed = f"false: {mac.product} ({mac.chip}) has no Secure Enclave for it"
-        yield _error(f"{_ACME}.HardwareBound", True, allowed, "use false")
+        yield error(f"{_ACME}.HardwareBound", True, allowed, "use false")
     if attest and mac.chip is ChipClass.T2:
-        yield _warning(
-            f"{_ACME}.Attest", True, "false: a T2 ignores it and sends no attestation", "use false"
-        )
+        yield warning(f"{_ACME}.Attest", True, "false: a T2 ignores it and sends no attestation", "use false")
     elif attest and mac.chip is not ChipClass.APPLE_SILICON:
-        yield _error(f"{_ACME}.Attest", True, f"false: {mac.product} ({mac.chip}) cannot attest", "use false")
+        yield error(f"{_ACME}.Attest", True, f"false: {mac.product} ({mac.chip}) cannot attest", "use false")
 
 
 def _scep_payload(payload: Payload, mac: TargetMac | None) -> Iterator[Problem]:
@@ -276,33 +233,33 @@ def _scep_payload(payload: Payload, mac: TargetMac | None) -> Iterator[Problem]:
         return
     problems: list[Problem] = []
     where = f"{_SCEP}.PayloadContent"
-    content = _clean(where, payload["PayloadContent"], payload_keys.SCEP, problems)
+    content = good_values(where, payload["PayloadContent"], payload_keys.SCEP, problems)
     yield from problems
-    yield from _url(f"{where}.URL", content.get("URL", "https://-"), schemes=("https", "http"))
+    yield from check_url(f"{where}.URL", content.get("URL", "https://-"), schemes=("https", "http"))
     if content.get("URL", "").lower().startswith("http:"):
-        yield _warning(
+        yield warning(
             f"{where}.URL", "", "https: over http the profile's challenge is all that protects", "use https"
         )
     yield from _subject(where, content)
     if "Keysize" not in payload["PayloadContent"]:
-        yield _error(
+        yield error(
             f"{where}.Keysize", "", "present: Apple's default of 1024 bits is not safe", "use 2048 or 4096"
         )
     elif content.get("Keysize") == 1024:
-        yield _error(
+        yield error(
             f"{where}.Keysize", 1024, "2048 or 4096; Apple takes 1024, but that is not safe", "use 2048"
         )
     for key in ("Retries", "RetryDelay"):
         if content.get(key, 0) < 0:
-            yield _error(f"{where}.{key}", content[key], "0 or more", "correct it")
+            yield error(f"{where}.{key}", content[key], "0 or more", "correct it")
     length = len(content.get("CAFingerprint", bytes(32)))
     if length not in (16, 20, 32):
         allowed = "20 (SHA-1) or 32 (SHA-256) bytes"
-        yield _error(
+        yield error(
             f"{where}.CAFingerprint", f"{length} bytes", allowed, "use the digest as bytes, not as text"
         )
     if length == 16:
-        yield _warning(
+        yield warning(
             f"{where}.CAFingerprint", "16 bytes", "SHA-1 or SHA-256: MD5 proves nothing", "use SHA-256"
         )
     yield from _key_protection(where, content, mac)
@@ -317,38 +274,38 @@ def _certificate_payload(payload: Payload, _mac: TargetMac | None) -> Iterator[P
         if payload["PayloadType"] != "com.apple.security.pem":
             x509.load_der_x509_certificate(content)
         elif b"PRIVATE KEY" in content:
-            yield _error(
+            yield error(
                 setting, "", "certificates only", "remove the private key, and replace it: it was exposed"
             )
         else:
             x509.load_pem_x509_certificates(content)
     except ValueError:
         form = "PEM" if payload["PayloadType"].endswith("pem") else "DER"
-        yield _error(setting, f"{len(content)} bytes", f"a certificate in {form}", f"convert it to {form}")
+        yield error(setting, f"{len(content)} bytes", f"a certificate in {form}", f"convert it to {form}")
 
 
 def _pkcs12_payload(payload: Payload, _mac: TargetMac | None) -> Iterator[Problem]:
     if not payload.get("PayloadContent", b"-"):
-        yield _error(f"{_PKCS12}.PayloadContent", "", "an identity", "add it")
-    yield _warning(_PKCS12, "", "an identity whose private key is made on the Mac", "use ACME or SCEP")
+        yield error(f"{_PKCS12}.PayloadContent", "", "an identity", "add it")
+    yield warning(_PKCS12, "", "an identity whose private key is made on the Mac", "use ACME or SCEP")
 
 
 def _across(top: Payload, payloads: list[Payload]) -> Iterator[Problem]:
     types = Counter(str(payload.get("PayloadType", "")) for payload in payloads)
     if types[_MDM] != 1:
-        yield _error("PayloadContent", types[_MDM], f"exactly one {_MDM} payload", "remove or add one")
+        yield error("PayloadContent", types[_MDM], f"exactly one {_MDM} payload", "remove or add one")
     for key in ("PayloadUUID", "PayloadIdentifier"):
         seen = Counter(str(part[key]) for part in (top, *payloads) if key in part)
         for value, count in seen.items():
             if count > 1:
-                yield _error(key, value, "used once in the profile", "give each payload its own")
+                yield error(key, value, "used once in the profile", "give each payload its own")
     identities = [str(part.get("PayloadUUID")) for part in payloads if part.get("PayloadType") in _IDENTITIES]
     certificates = [
         str(part.get("PayloadUUID")) for part in payloads if part.get("PayloadType") in _CERTIFICATES
     ]
     if len(identities) > 1:
         fix = "choose before the profile is made: it cannot hold a second choice"
-        yield _error("PayloadContent", len(identities), "one identity payload", fix)
+        yield error("PayloadContent", len(identities), "one identity payload", fix)
     for payload in payloads:
         if payload.get("PayloadType") == _MDM:
             yield from _references(payload, identities, certificates)
@@ -358,31 +315,12 @@ def _references(payload: Payload, identities: list[str], certificates: list[str]
     reference = payload.get("IdentityCertificateUUID")
     if reference is not None and identities.count(reference) != 1:
         allowed = "the PayloadUUID of the ACME, SCEP or PKCS #12 payload in this profile"
-        yield _error(f"{_MDM}.IdentityCertificateUUID", reference, allowed, "use that UUID")
+        yield error(f"{_MDM}.IdentityCertificateUUID", reference, allowed, "use that UUID")
     for key in ("ServerURLPinningCertificateUUIDs", "CheckInURLPinningCertificateUUIDs"):
         for pin in payload.get(key, ()):
             if pin not in certificates:
                 allowed = "the PayloadUUID of a certificate payload in this profile"
-                yield _error(f"{_MDM}.{key}", pin, allowed, "add the certificate, or remove the pin")
-
-
-def _url(setting: str, url: str, schemes: tuple[str, ...] = ("https",)) -> Iterator[Problem]:
-    allowed = f"an absolute {' or '.join(schemes)} URL without user name, password or fragment"
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in schemes and bool(parts.hostname) and not parts.fragment and parts.port != 0
-        secret = "@" in parts.netloc
-    except ValueError:
-        good, secret = False, "@" in url
-    if not good or secret or re.search(r"[\s\x00-\x1f]", url):
-        yield _error(setting, _origin(url), allowed, "correct it")
-
-
-def _origin(url: str) -> str:
-    """Return scheme and host; user, path and query may hold secrets."""
-    scheme, mark, rest = url.rpartition("://")
-    host = re.split(r"[/?#\s]", rest, maxsplit=1)[0]
-    return "" if "@" in host else f"{scheme}{mark}{host}"
+                yield error(f"{_MDM}.{key}", pin, allowed, "add the certificate, or remove the pin")
 
 
 def _host(url: str) -> str:
@@ -407,25 +345,17 @@ def _subject(where: str, payload: Payload) -> Iterator[Problem]:
             )
             if not is_pair or not pair[1] or (pair[0] not in _SHORT_NAMES and not _DOTTED.fullmatch(pair[0])):
                 allowed = "arrays of pairs: C, L, ST, O, OU, CN or an object identifier in dots, and a text"
-                yield _error(f"{where}.Subject", pair, allowed, "correct it")
-            elif _UNWRITABLE.search(pair[1]):
-                yield _error(f"{where}.Subject", pair[0], *_WRITABLE)
-
-
-def _strings(setting: str, values: Iterable[Any]) -> Iterator[Problem]:
-    for value in values:
-        if not isinstance(value, str):
-            yield _error(setting, value, "texts only", "correct it")
-        elif _UNWRITABLE.search(value):
-            yield _error(setting, value, *_WRITABLE)
+                yield error(f"{where}.Subject", pair, allowed, "correct it")
+            elif UNWRITABLE.search(pair[1]):
+                yield error(f"{where}.Subject", pair[0], *WRITABLE)
 
 
 def _key_protection(where: str, values: Payload, mac: TargetMac | None) -> Iterator[Problem]:
     is_old = mac is not None and mac.version is not None and mac.version < _EXTRACTABLE_FROM
     if values.get("KeyIsExtractable", not is_old):
-        yield _warning(f"{where}.KeyIsExtractable", "", "false: a copied key is a copied Mac", "use false")
+        yield warning(f"{where}.KeyIsExtractable", "", "false: a copied key is a copied Mac", "use false")
     if values.get("AllowAllAppsAccess", False):
-        yield _warning(f"{where}.AllowAllAppsAccess", "", "false: only macOS needs the key", "use false")
+        yield warning(f"{where}.AllowAllAppsAccess", "", "false: only macOS needs the key", "use false")
 
 
 def _mdm(plist: Payload) -> Payload:
@@ -439,21 +369,6 @@ def _mdm(plist: Payload) -> Payload:
 def _has_user_channel(payload: Payload) -> bool:
     capabilities = payload.get("ServerCapabilities")
     return isinstance(capabilities, list) and PER_USER_CONNECTIONS in capabilities
-
-
-def _error(setting: str, value: object, allowed: str, fix: str) -> Problem:
-    return Problem(setting, _shown(value), allowed, fix)
-
-
-def _warning(setting: str, value: object, allowed: str, fix: str) -> Problem:
-    return Problem(setting, _shown(value), allowed, fix, Severity.WARNING)
-
-
-def _shown(value: object) -> str:
-    if value is None or isinstance(value, bytes):
-        return ""
-    text = str(value)
-    return text if len(text) <= 100 else f"{text[:99]}…"
 
 
 _MDM, _ACME, _SCEP = "com.apple.mdm", "com.apple.security.acme", "com.apple.security.scep"
@@ -475,7 +390,5 @@ _UNWANTED = {
 }
 _SHORT_NAMES = frozenset({"C", "L", "ST", "O", "OU", "CN"})
 _DOTTED = re.compile(r"[0-9]+(\.[0-9]+)+")
-_UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
-_WRITABLE = ("text that XML can hold, without control characters", "remove them")
 _ACME_FROM, _HARDWARE_FROM = MacOSVersion.of("13.1"), MacOSVersion.of("14")
 _PINNING_FROM, _EXTRACTABLE_FROM = MacOSVersion.of("10.13"), MacOSVersion.of("10.13.4")
