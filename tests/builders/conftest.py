@@ -22,6 +22,7 @@ from pyade.core.versions import MacOSVersion
 
 Rules = dict[str, Any]
 Violations = Callable[[Mapping[str, Any], MacOSVersion | None], list[str]]
+DocumentViolations = Callable[[str, Mapping[str, Any], MacOSVersion | None], list[str]]
 
 TYPES: Mapping[str, tuple[type, ...]] = {
     "string": (str,),
@@ -59,6 +60,28 @@ def violations(schema_rules: Rules) -> Violations:
                 found.append(f"{where}: more than once")
             keys = {**schema_rules["CommonPayloadKeys"]["keys"], **rules["keys"]}
             found += _in_dictionary(where, payload, keys, version)
+        return found
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def document_rules() -> Rules:
+    """Apple's rules for commands, refusals and other documents, by the name of Apple's file."""
+    text = (Path(__file__).parent / "apple_schema_rules.json").read_text("utf-8")
+    rules: Rules = json.loads(text)["documents"]
+    return rules
+
+
+@pytest.fixture(scope="session")
+def document_violations(document_rules: Rules) -> DocumentViolations:
+    """Return what Apple's schema of that name objects to in a document for that version of macOS."""
+
+    def check(name: str, document: Mapping[str, Any], version: MacOSVersion | None) -> list[str]:
+        rules = document_rules[name]
+        found = list(_in_dictionary(name, document, rules["keys"], version))
+        if version is not None and version < MacOSVersion.of(rules["introduced"]):
+            found.append(f"{name}: not on {version}")
         return found
 
     return check

@@ -1,7 +1,7 @@
 """The transcribed facts against Apple's own files, where somebody has them.
 
 PYADE_SCHEMAS names a folder that is laid out like Apple's repository "device-management":
-mdm/profiles/*.yaml and other/skipkeys.yaml.
+mdm/profiles, mdm/commands, mdm/errors and other.
 """
 
 from __future__ import annotations
@@ -72,6 +72,29 @@ def test_the_transcription_is_what_apple_publishes(payload: str, schema_rules: d
 def test_every_payload_that_was_transcribed_is_compared(schema_rules: dict[str, Any]) -> None:
     """So that a new one is not forgotten here."""
     assert set(PAYLOADS) == set(schema_rules)
+
+
+DOCUMENTS = (
+    *("mdm/commands/account.configuration", "mdm/commands/device.configured"),
+    *("mdm/errors/softwareupdate.required", "other/passwordhash"),
+)
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_the_transcribed_documents_are_what_apple_publishes(
+    name: str, document_rules: dict[str, Any]
+) -> None:
+    """Commands, refusals and the password hash, key by key."""
+    schema = apple_file(f"{name}.yaml")
+    assert document_rules[name] == {
+        "introduced": str(schema["payload"]["supportedOS"]["macOS"]["introduced"]),
+        "keys": {key["key"]: rule(key) for key in schema.get("payloadkeys", ())},
+    }
+
+
+def test_every_document_that_was_transcribed_is_compared(document_rules: dict[str, Any]) -> None:
+    """So that a new one is not forgotten here."""
+    assert set(DOCUMENTS) == set(document_rules)
 
 
 def test_the_screens_are_those_that_apple_publishes() -> None:

@@ -2,11 +2,17 @@
 
 ``dep_profile`` is the JSON of Apple's service: ``definition``, ``to_apple`` and ``from_apple``.
 ``mobileconfig`` is the enrollment profile that a Mac installs, made of ``payloads`` and held to ``checks``.
+``commands`` ends Setup Assistant: local accounts, and the release of a Mac that waits.
 ``document`` is the form that stores keep.
 """
 
 from pyade.builders import dep_profile
 from pyade.builders.checks import check_enrollment_profile, check_update
+from pyade.builders.commands import (
+    build_account_configuration,
+    build_device_configured,
+    check_account_configuration,
+)
 from pyade.builders.document import profile_from_document, profile_to_document
 from pyade.builders.mobileconfig import build_enrollment_profile
 from pyade.builders.payloads import AcmeIssuer, MdmService, ScepIssuer, TargetMac
@@ -16,7 +22,10 @@ __all__ = [
     "MdmService",
     "ScepIssuer",
     "TargetMac",
+    "build_account_configuration",
+    "build_device_configured",
     "build_enrollment_profile",
+    "check_account_configuration",
     "check_enrollment_profile",
     "check_update",
     "dep_profile",

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from pyade.builders.payload_keys import Key
 from pyade.core.problems import Problem, Severity
+from pyade.core.versions import MacOSVersion
 
 UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 """What no XML property list can hold."""
@@ -56,6 +57,17 @@ def good_values(
         elif name not in values and key.wanted:
             problems.append(warning(f"{prefix}{name}", "", key.wanted, "add it"))
     return good
+
+
+def known_to(
+    version: MacOSVersion | None, values: Mapping[str, Any], since: Mapping[str, MacOSVersion]
+) -> dict[str, Any]:
+    """Return *values* without the keys that came after *version*; all of them where that is not known."""
+    return {
+        key: value
+        for key, value in values.items()
+        if version is None or key not in since or version >= since[key]
+    }
 
 
 def check_texts(setting: str, values: Iterable[Any]) -> Iterator[Problem]:

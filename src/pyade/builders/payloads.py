@@ -16,6 +16,7 @@ from typing import Any
 import attrs
 from cryptography import x509
 
+from pyade.builders.key_checks import known_to
 from pyade.core.identity import ChipClass, IdentityChoice, KeyType, classify_product
 from pyade.core.problems import Problem
 from pyade.core.versions import MacOSVersion
@@ -195,7 +196,7 @@ def top_level(
     }
     if service.description:
         profile["PayloadDescription"] = service.description
-    return _known_to(mac.version, profile)
+    return known_to(mac.version, profile, _SINCE)
 
 
 def mdm_payload(service: MdmService, mac: TargetMac, *, identity_uuid: str) -> dict[str, Any]:
@@ -224,7 +225,7 @@ def mdm_payload(service: MdmService, mac: TargetMac, *, identity_uuid: str) -> d
         payload["ServerURLPinningCertificateUUIDs"] = pins
         payload["CheckInURLPinningCertificateUUIDs"] = list(pins)
         payload["PinningRevocationCheckRequired"] = service.pinning_needs_revocation_check
-    return _known_to(mac.version, payload)
+    return known_to(mac.version, payload, _SINCE)
 
 
 def acme_payload(
@@ -277,7 +278,7 @@ def scep_payload(service: MdmService, mac: TargetMac, issuer: ScepIssuer) -> dic
     content.update({key: value for key, value in optional.items() if value is not None})
     return {
         **_common(service, mac, "com.apple.security.scep", slot="scep", name="Device identity"),
-        "PayloadContent": _known_to(mac.version, content),
+        "PayloadContent": known_to(mac.version, content, _SINCE),
     }
 
 
@@ -327,13 +328,6 @@ def _subject(
 ) -> list[list[list[str]]]:
     pairs = subject or (("O", service.organization), ("CN", mac.serial_number))
     return [[list(pair)] for pair in pairs]
-
-
-def _known_to(version: MacOSVersion | None, values: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what that version of macOS does not know yet; keep all where the version is unknown."""
-    if version is None:
-        return values
-    return {key: value for key, value in values.items() if key not in _SINCE or version >= _SINCE[key]}
 
 
 _NAMESPACE = uuid.UUID("7c0d1f1e-3f55-5d0b-9b5d-6f2f0f8a6a11")

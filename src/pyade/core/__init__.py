@@ -31,6 +31,7 @@ from pyade.core.rules import AssignmentPolicy, Rule
 from pyade.core.schedule import Pace, Work
 from pyade.core.skip_keys import SkipKeys
 from pyade.core.token import Portal, Token, TokenHealth, TokenStatus
+from pyade.core.user import NameVariables, User
 from pyade.core.versions import MacOSVersion
 
 __all__ = [
@@ -58,6 +59,7 @@ __all__ = [
     "IdentityRefusal",
     "KeyType",
     "MacOSVersion",
+    "NameVariables",
     "OpType",
     "Pace",
     "PlanRow",
@@ -81,6 +83,7 @@ __all__ = [
     "TokenHealth",
     "TokenStatus",
     "Trigger",
+    "User",
     "UserAffinity",
     "Work",
     "check_model_claim",

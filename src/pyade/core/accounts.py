@@ -1,15 +1,24 @@
-"""Local accounts that a profile sets up on a Mac; their rules are checked with the profile."""
+"""Local accounts that a profile sets up on a Mac, and the rules of their names.
+
+The rules are checked with the profile, and again when the variables in a name have their values.
+"""
 
 from __future__ import annotations
 
+import plistlib
+import re
+from collections.abc import Iterator
 from typing import Final
+from xml.parsers.expat import ExpatError
 
 import attrs
 
+from pyade.core.problems import Problem, Severity
 from pyade.core.versions import MacOSVersion
 
 ACCOUNTS_FROM: Final = MacOSVersion(10, 11)
 PREFILL_FROM: Final = MacOSVersion(10, 15)
+MANAGED_USER_FROM: Final = MacOSVersion(11)
 
 ACCOUNT_NAME_VARIABLE: Final = "{{partialupn}}"
 FULL_NAME_VARIABLE: Final = "{{username}}"
@@ -49,3 +58,66 @@ class AdministratorAccount:
     full_name: str = ""
     hidden: bool = False
     password_hash: bytes = attrs.field(default=b"", repr=False)
+
+
+def check_account_name(setting: str, value: str, rest: str) -> Iterator[Problem]:
+    """Yield what is wrong with an account name, which is a Unix one.
+
+    Args:
+        setting: Where it is set.
+        value: The name as it was given.
+        rest: The name without its variables.
+    """
+    if re.search(r"[\s:/\\\x00-\x1f\x7f]", rest) or rest in _RESERVED:
+        yield Problem(
+            setting,
+            value[:_SHOWN],
+            "an account name without space, colon and slash that macOS does not use itself",
+            'use a name such as "localadmin"',
+        )
+    elif not re.fullmatch(r"[a-z_][a-z0-9_.-]*", rest):
+        yield Problem(
+            setting,
+            value[:_SHOWN],
+            "usually lower-case ASCII letters, digits, _, . and -, beginning with a letter",
+            "macOS may change or refuse it",
+            Severity.WARNING,
+        )
+
+
+def check_full_name(setting: str, value: str) -> Iterator[Problem]:
+    """Yield what is wrong with a full name; an empty one is none."""
+    if re.search(r"[:\x00-\x1f\x7f]", value) or (value and not value.strip()):
+        allowed = "a name without colon and control characters"
+        yield Problem(setting, value[:_SHOWN], allowed, 'or "" for none')
+
+
+def is_password_hash(data: bytes) -> bool:
+    """Return True if *data* has the form that macOS reads; never say what is in it.
+
+    Source: Apple, ``passwordHash``.
+    """
+    try:
+        content = plistlib.loads(data)
+    except _UNREADABLE:
+        return False
+    inner = content.get("SALTED-SHA512-PBKDF2") if isinstance(content, dict) and len(content) == 1 else None
+    return isinstance(inner, dict) and (
+        isinstance(inner.get("entropy"), bytes)
+        and isinstance(inner.get("salt"), bytes)
+        and isinstance(inner.get("iterations"), int)
+    )
+
+
+_RESERVED: Final = ("root", "daemon", "nobody")
+_SHOWN: Final = 80
+# What plistlib lets through of the errors of the parsers and of its own on content that is no property list.
+_UNREADABLE: Final = (
+    ValueError,
+    ExpatError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    RecursionError,
+)

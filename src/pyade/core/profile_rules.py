@@ -7,18 +7,19 @@ works at Apple can always be read and written back.
 from __future__ import annotations
 
 import json
-import plistlib
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, urlsplit
-from xml.parsers.expat import ExpatError
 
 from pyade.core.accounts import (
     ACCOUNT_NAME_VARIABLE,
     FULL_NAME_VARIABLE,
     AdministratorAccount,
     PrimaryAccount,
+    check_account_name,
+    check_full_name,
+    is_password_hash,
 )
 from pyade.core.affinity import AffinityKind, UserAffinity
 from pyade.core.problems import Problem, Severity
@@ -82,18 +83,7 @@ _KIND_NAMES: Final[dict[type, str]] = {
     tuple: "a sequence of certificates",
     dict: "a mapping from Apple's keys to JSON values",
 }
-# What plistlib lets through of the errors of the parsers and of its own on content that is no property list.
-_UNREADABLE: Final = (
-    ValueError,
-    ExpatError,
-    AttributeError,
-    LookupError,
-    TypeError,
-    ArithmeticError,
-    RecursionError,
-)
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
-_RESERVED_ACCOUNTS: Final = ("root", "daemon", "nobody")
 _SHOWN: Final = 80
 
 
@@ -292,8 +282,8 @@ def _primary_account(profile: EnrollmentProfile) -> Iterator[Problem]:
     yield from _variables("primary_account.full_name", full_name, FULL_NAME_VARIABLE)
     if name:
         rest = re.sub(r"\{\{.*?\}\}", "a", name)
-        yield from _account_name("primary_account.account_name", name, rest)
-    yield from _full_name("primary_account.full_name", full_name)
+        yield from check_account_name("primary_account.account_name", name, rest)
+    yield from check_full_name("primary_account.full_name", full_name)
     if account.restrict_editing and not (name or full_name):
         yield Problem(
             "primary_account.restrict_editing",
@@ -315,29 +305,6 @@ def _variables(setting: str, value: str, allowed: str) -> Iterator[Problem]:
         )
 
 
-def _account_name(setting: str, value: str, rest: str) -> Iterator[Problem]:
-    """An account name is a Unix one; *rest* is the value without its variables."""
-    if re.search(r"[\s:/\x00-\x1f\x7f]", rest) or rest in _RESERVED_ACCOUNTS:
-        yield Problem(
-            setting,
-            _shown(value),
-            "an account name without space, colon and slash that macOS does not use itself",
-            'use a name such as "localadmin"',
-        )
-    elif not re.fullmatch(r"[a-z_][a-z0-9_.-]*", rest):
-        yield _warning(
-            setting,
-            _shown(value),
-            "usually lower-case ASCII letters, digits, _, . and -, beginning with a letter",
-            "macOS may change or refuse it",
-        )
-
-
-def _full_name(setting: str, value: str) -> Iterator[Problem]:
-    if re.search(r"[:\x00-\x1f\x7f]", value) or (value and not value.strip()):
-        yield Problem(setting, _shown(value), "a name without colon and control characters", 'or "" for none')
-
-
 def _administrator(profile: EnrollmentProfile) -> Iterator[Problem]:
     admin = profile.administrator
     if admin is None:
@@ -352,8 +319,9 @@ def _administrator(profile: EnrollmentProfile) -> Iterator[Problem]:
     if not admin.short_name:
         yield Problem("administrator.short_name", "", "an account name", 'use a name such as "localadmin"')
     else:
-        yield from _account_name("administrator.short_name", admin.short_name, admin.short_name)
-    yield from _full_name("administrator.full_name", admin.full_name)
+        rest = re.sub(r"\{\{.*?\}\}", "a", admin.short_name)
+        yield from check_account_name("administrator.short_name", admin.short_name, rest)
+    yield from check_full_name("administrator.full_name", admin.full_name)
     account = profile.primary_account
     if account and account.account_name and account.account_name.lower() == admin.short_name.lower():
         yield Problem(
@@ -366,27 +334,13 @@ def _administrator(profile: EnrollmentProfile) -> Iterator[Problem]:
         yield _warning(
             "administrator.password_hash", "", "without it nobody can log in as administrator", "give one"
         )
-    elif not _is_password_hash(admin.password_hash):
+    elif not is_password_hash(admin.password_hash):
         yield _warning(
             "administrator.password_hash",
             "",
             "a property list with the only key SALTED-SHA512-PBKDF2: entropy, iterations and salt",
             "make it anew, macOS will not accept the password",
         )
-
-
-def _is_password_hash(data: bytes) -> bool:
-    """Return True if *data* has the form that macOS reads; never say what is in it."""
-    try:
-        content = plistlib.loads(data)
-    except _UNREADABLE:
-        return False
-    inner = content.get("SALTED-SHA512-PBKDF2") if isinstance(content, dict) and len(content) == 1 else None
-    return isinstance(inner, dict) and (
-        isinstance(inner.get("entropy"), bytes)
-        and isinstance(inner.get("salt"), bytes)
-        and isinstance(inner.get("iterations"), int)
-    )
 
 
 def _screens(profile: EnrollmentProfile) -> Iterator[Problem]:

@@ -1,0 +1,307 @@
+"""The two commands that end Setup Assistant: local accounts, and the release of a Mac that waits.
+
+``AccountConfiguration`` only works while the Mac awaits its configuration, and once per enrollment;
+``DeviceConfigured`` is the last of all commands there. ``core.await_configuration`` decides when.
+
+Source: Apple, commands ``AccountConfiguration`` and ``DeviceConfigured``.
+"""
+
+from __future__ import annotations
+
+import plistlib
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from pyade.builders.key_checks import check_texts, error, good_values, known_to, warning
+from pyade.builders.payload_keys import Key
+from pyade.core.accounts import (
+    ACCOUNTS_FROM,
+    MANAGED_USER_FROM,
+    PREFILL_FROM,
+    AdministratorAccount,
+    PrimaryAccount,
+    check_account_name,
+    check_full_name,
+    is_password_hash,
+)
+from pyade.core.identity import ChipClass
+from pyade.core.problems import Problem, Severity
+from pyade.core.profile import EnrollmentProfile
+from pyade.core.user import NameVariables
+from pyade.core.versions import MacOSVersion
+from pyade.errors import ProfileError
+
+
+def build_account_configuration(
+    profile: EnrollmentProfile,
+    *,
+    command_uuid: str | uuid.UUID,
+    version: MacOSVersion | str | None = None,
+    names: NameVariables | None = None,
+    skip_primary_account: bool = False,
+    standard_user: bool = False,
+    managed_user: str = "",
+) -> bytes | None:
+    """Return the command that makes the accounts of *profile*, as an XML property list.
+
+    What the Mac's version does not know is left out.
+
+    Args:
+        profile: Its primary account and its administrator. Give each Mac an administrator with a password of
+            its own: ``attrs.evolve`` the profile.
+        command_uuid: Comes back in the Mac's answer; a new one for each command.
+        version: Version of macOS; None leaves nothing out.
+        names: What variables in the names stand for; None if there are none.
+        skip_primary_account: True if nobody makes an account in Setup Assistant, which leaves the
+            administrator as the only one; for Macs that set themselves up.
+        standard_user: True if the user's account is no administrator; needs an administrator in the profile.
+        managed_user: Account name of the user that is managed, on macOS 11 and later; "" for the one that
+            Setup Assistant makes.
+
+    Returns:
+        None where there is nothing to send: no account settings, or none that this version knows.
+
+    Raises:
+        ProfileError: A variable has no value, or the settings break a rule of Apple's; ``problems`` lists
+            all of them.
+        VersionError: The text is not a version.
+
+    Source: Apple, ``AccountConfiguration``; specification, "Create an Apple enrollment profile", Account
+    Settings.
+    """
+    release = None if version is None else MacOSVersion.of(version)
+    if release is not None and release < ACCOUNTS_FROM:
+        return None
+    names = names or NameVariables()
+    settings: dict[str, Any] = {}
+    if profile.primary_account is not None:
+        settings.update(_primary(profile.primary_account, names, known=_prefills(release)))
+    if profile.administrator is not None:
+        settings["AutoSetupAdminAccounts"] = [_administrator(profile.administrator, names)]
+    if skip_primary_account:
+        settings["SkipPrimarySetupAccountCreation"] = True
+    if standard_user:
+        settings["SetPrimarySetupAccountAsRegularUser"] = True
+    if managed_user:
+        settings["ManagedLocalUserShortName"] = managed_user
+    settings = known_to(release, settings, _SINCE)
+    if not settings:
+        return None
+    command = {"RequestType": _ACCOUNTS, **settings}
+    return _document(command, command_uuid, check_account_configuration(command, version=release))
+
+
+def build_device_configured(*, command_uuid: str | uuid.UUID) -> bytes:
+    """Return the command that releases a Mac from Setup Assistant, as an XML property list.
+
+    Args:
+        command_uuid: Comes back in the Mac's answer; a new one for each command.
+
+    Raises:
+        ProfileError: *command_uuid* is empty, or no text that XML can hold.
+
+    Source: Apple, ``DeviceConfigured``.
+    """
+    return _document({"RequestType": "DeviceConfigured"}, command_uuid, ())
+
+
+def check_account_configuration(
+    command: Mapping[str, Any],
+    *,
+    version: MacOSVersion | None = None,
+    chip: ChipClass = ChipClass.UNKNOWN,
+) -> tuple[Problem, ...]:
+    """Return everything that is wrong with an ``AccountConfiguration`` command, errors and warnings.
+
+    Args:
+        command: The dictionary ``Command`` as ``plistlib`` reads it.
+        version: Version of macOS, for what it does not know; None for any.
+        chip: For what only concerns Apple silicon.
+
+    Source: Apple, ``AccountConfiguration``.
+    """
+    problems: list[Problem] = []
+    if version is not None and version < ACCOUNTS_FROM:
+        problems.append(error(_ACCOUNTS, version, "macOS 10.11 and later", "do not send it"))
+    good = good_values(_ACCOUNTS, command, _KEYS, problems)
+    admins = good.get("AutoSetupAdminAccounts", [])
+    if len(admins) > 1:
+        fix = "keep the first: macOS ignores the others"
+        problems.append(error(f"{_ACCOUNTS}.AutoSetupAdminAccounts", len(admins), "one account", fix))
+    admin: dict[str, Any] = {}
+    where = f"{_ACCOUNTS}.AutoSetupAdminAccounts"
+    if admins and not isinstance(admins[0], Mapping):
+        problems.append(error(where, admins[0], "an array of dictionaries", "correct it"))
+    elif admins:
+        admin = good_values(where, admins[0], _ADMIN_KEYS, problems)
+        problems += _password(admin)
+    problems += _names(good, admin)
+    problems += _skipping(good, admin, chip)
+    problems += _prefilling(good)
+    problems += _managed_user(good, admin)
+    for key, since in _SINCE.items():
+        if key in good and version is not None and version < since:
+            allowed = f"macOS {since}; {version} ignores it"
+            problems.append(warning(f"{_ACCOUNTS}.{key}", "", allowed, "leave it out"))
+    return tuple(problems)
+
+
+def _prefills(version: MacOSVersion | None) -> bool:
+    return version is None or version >= PREFILL_FROM
+
+
+def _primary(account: PrimaryAccount, names: NameVariables, *, known: bool) -> dict[str, Any]:
+    """Return the keys of the user's account; none where the version does not *know* them.
+
+    The values of variables that would not be sent are not asked for.
+    """
+    if not known:
+        return {}
+    if not (account.account_name or account.full_name):
+        return {"DontAutoPopulatePrimaryAccountInfo": True}
+    settings = {
+        "PrimaryAccountUserName": names.account_name(
+            account.account_name, setting="primary_account.account_name"
+        ),
+        "PrimaryAccountFullName": names.full_name(account.full_name, setting="primary_account.full_name"),
+    }
+    return {
+        **{key: value for key, value in settings.items() if value},
+        "DontAutoPopulatePrimaryAccountInfo": False,
+        "LockPrimaryAccountInfo": account.restrict_editing,
+    }
+
+
+def _administrator(account: AdministratorAccount, names: NameVariables) -> dict[str, Any]:
+    short_name = names.account_name(account.short_name, setting="administrator.short_name")
+    settings: dict[str, Any] = {"shortName": short_name, "hidden": account.hidden}
+    if account.full_name:
+        settings["fullName"] = names.full_name(account.full_name, setting="administrator.full_name")
+    if account.password_hash:
+        settings["passwordHash"] = account.password_hash
+    return settings
+
+
+def _document(command: dict[str, Any], command_uuid: str | uuid.UUID, found: tuple[Problem, ...]) -> bytes:
+    name = str(command_uuid).upper() if isinstance(command_uuid, uuid.UUID) else command_uuid
+    problems = list(check_texts("command_uuid", [name]))
+    if not problems and not name.strip():
+        allowed = "a text that no other command of this Mac has"
+        problems.append(error("command_uuid", "", allowed, "use a UUID"))
+    problems += (problem for problem in found if problem.severity is Severity.ERROR)
+    if problems:
+        raise ProfileError(tuple(problems))
+    return plistlib.dumps({"Command": command, "CommandUUID": name}, sort_keys=True)
+
+
+def _names(command: Mapping[str, Any], admin: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield what is wrong with each name, and with both accounts having the same one."""
+    user_name, short_name = command.get("PrimaryAccountUserName", ""), admin.get("shortName", "")
+    account_names = {
+        "PrimaryAccountUserName": user_name,
+        "ManagedLocalUserShortName": command.get("ManagedLocalUserShortName", ""),
+        "AutoSetupAdminAccounts.shortName": short_name,
+    }
+    full_names = {
+        "PrimaryAccountFullName": command.get("PrimaryAccountFullName", ""),
+        "AutoSetupAdminAccounts.fullName": admin.get("fullName", ""),
+    }
+    for key, name in {**account_names, **full_names}.items():
+        if "{{" in name:
+            fix = "put in what the variable stands for"
+            yield error(f"{_ACCOUNTS}.{key}", name, "a name without variables: the Mac would use it so", fix)
+        elif name and key in account_names:
+            yield from check_account_name(f"{_ACCOUNTS}.{key}", name, name)
+        else:
+            yield from check_full_name(f"{_ACCOUNTS}.{key}", name)
+    if user_name and user_name.lower() == short_name.lower():
+        fix = "rename one of them"
+        yield error(
+            f"{_ACCOUNTS}.PrimaryAccountUserName", user_name, "another name than the administrator's", fix
+        )
+
+
+def _skipping(command: Mapping[str, Any], admin: Mapping[str, Any], chip: ChipClass) -> Iterator[Problem]:
+    """Yield what is wrong where nobody makes an account, or where that account is no administrator."""
+    skip, regular = (f"{_ACCOUNTS}.{key}" for key in (_SKIP, _REGULAR))
+    for key in (_SKIP, _REGULAR):
+        if command.get(key) and not command.get("AutoSetupAdminAccounts"):
+            fix = "add an administrator: a Mac needs at least one"
+            yield error(f"{_ACCOUNTS}.{key}", True, "true only with AutoSetupAdminAccounts", fix)
+    if not command.get(_SKIP):
+        return
+    for key in ("PrimaryAccountFullName", "PrimaryAccountUserName", "LockPrimaryAccountInfo"):
+        if command.get(key):
+            allowed = "absent where nobody makes an account in Setup Assistant"
+            yield error(f"{_ACCOUNTS}.{key}", "", allowed, f"leave it out, or {_SKIP}")
+    if command.get(_REGULAR):
+        yield warning(regular, True, "no effect where nobody makes an account", "leave it out")
+    if admin.get("hidden"):
+        allowed = "an administrator who is shown: nobody else can log in, unless a directory lets them"
+        yield warning(f"{_ACCOUNTS}.AutoSetupAdminAccounts.hidden", True, allowed, "use false")
+    if chip is ChipClass.APPLE_SILICON:
+        allowed = "known limits: FileVault and updates of macOS need the bootstrap token for lack of an owner"
+        yield warning(skip, True, allowed, "escrow the bootstrap token")
+
+
+def _prefilling(command: Mapping[str, Any]) -> Iterator[Problem]:
+    given = [key for key in ("PrimaryAccountFullName", "PrimaryAccountUserName") if command.get(key)]
+    lock, manual = command.get(_LOCK), command.get(_MANUAL)
+    if lock and manual:
+        yield error(f"{_ACCOUNTS}.{_LOCK}", True, f"true only without {_MANUAL}", "choose one of them")
+    elif lock and not given:
+        yield warning(f"{_ACCOUNTS}.{_LOCK}", True, "no effect without a name to lock", "leave it out")
+    if manual:
+        for key in given:
+            yield warning(f"{_ACCOUNTS}.{key}", "", f"ignored with {_MANUAL}", "leave one of them out")
+
+
+def _managed_user(command: Mapping[str, Any], admin: Mapping[str, Any]) -> Iterator[Problem]:
+    name = command.get("ManagedLocalUserShortName", "")
+    known = [command.get("PrimaryAccountUserName"), admin.get("shortName")]
+    if name and any(known) and name not in known:
+        allowed = "the name of the administrator or of the user's account"
+        fix = "make sure that this account will exist"
+        yield warning(f"{_ACCOUNTS}.ManagedLocalUserShortName", name, allowed, fix)
+
+
+def _password(admin: Mapping[str, Any]) -> Iterator[Problem]:
+    where = f"{_ACCOUNTS}.AutoSetupAdminAccounts.passwordHash"
+    if not admin.get("passwordHash"):
+        yield warning(where, "", "present: without it nobody can log in as administrator", "give one")
+    elif not is_password_hash(admin["passwordHash"]):
+        allowed = "a property list with the only key SALTED-SHA512-PBKDF2: entropy, iterations and salt"
+        yield error(where, "", allowed, "make it anew, macOS will not accept the password")
+
+
+_ACCOUNTS: Final = "AccountConfiguration"
+_SKIP: Final = "SkipPrimarySetupAccountCreation"
+_REGULAR: Final = "SetPrimarySetupAccountAsRegularUser"
+_LOCK: Final = "LockPrimaryAccountInfo"
+_MANUAL: Final = "DontAutoPopulatePrimaryAccountInfo"
+
+_KEYS: Final[Mapping[str, Key]] = {
+    "RequestType": Key(str, True, allowed=(_ACCOUNTS,)),
+    _SKIP: Key(bool),
+    _REGULAR: Key(bool),
+    "PrimaryAccountFullName": Key(str),
+    "PrimaryAccountUserName": Key(str),
+    _MANUAL: Key(bool),
+    _LOCK: Key(bool),
+    "AutoSetupAdminAccounts": Key(list),
+    "ManagedLocalUserShortName": Key(str),
+}
+_ADMIN_KEYS: Final[Mapping[str, Key]] = {
+    "shortName": Key(str, True, pattern=r"(?s).*\S.*", form="a text that is not empty"),
+    "fullName": Key(str),
+    "passwordHash": Key(bytes, secret=True),
+    "hidden": Key(bool),
+}
+_SINCE: Final[Mapping[str, MacOSVersion]] = {
+    "PrimaryAccountFullName": PREFILL_FROM,
+    "PrimaryAccountUserName": PREFILL_FROM,
+    _MANUAL: PREFILL_FROM,
+    _LOCK: PREFILL_FROM,
+    "ManagedLocalUserShortName": MANAGED_USER_FROM,
+}

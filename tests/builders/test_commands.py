@@ -1,0 +1,306 @@
+"""The commands at the end of Setup Assistant: what they hold on each macOS, and what is refused."""
+
+from __future__ import annotations
+
+import plistlib
+import shutil
+import subprocess
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyade.builders.commands import (
+    build_account_configuration,
+    build_device_configured,
+    check_account_configuration,
+)
+from pyade.core.accounts import AdministratorAccount, PrimaryAccount
+from pyade.core.affinity import UserAffinity
+from pyade.core.identity import ChipClass
+from pyade.core.problems import Severity
+from pyade.core.profile import EnrollmentProfile
+from pyade.core.user import NameVariables, User
+from pyade.core.versions import MacOSVersion
+from pyade.errors import ProfileError
+
+if TYPE_CHECKING:
+    from tests.builders.conftest import DocumentViolations
+
+VERSIONS = ("10.11", "10.14.6", "10.15", "11.0", "12.7", "13.1", "14.0", "15.4", "26.0", "27.0", None)
+HASH = plistlib.dumps(
+    {"SALTED-SHA512-PBKDF2": {"entropy": bytes(128), "iterations": 30_000, "salt": bytes(32)}}
+)
+ADMIN = AdministratorAccount("localadmin", "Local Admin", hidden=True, password_hash=HASH)
+PREFILLED = PrimaryAccount("{{partialupn}}", "{{username}}")
+NAMES = NameVariables(user=User(upn="ada@contoso.com", full_name="Ada Lovelace"))
+ADMINS = [{"shortName": "localadmin", "hidden": False, "passwordHash": HASH}]
+
+
+def profile_with(
+    primary: PrimaryAccount | None = None, admin: AdministratorAccount | None = None
+) -> EnrollmentProfile:
+    return EnrollmentProfile(
+        name="Standard Mac",
+        url="https://mdm.contoso.com/enroll",
+        user_affinity=UserAffinity.modern("https://mdm.contoso.com/signin"),
+        primary_account=primary,
+        administrator=admin,
+    )
+
+
+def command_for(profile: EnrollmentProfile, **settings: Any) -> dict[str, Any] | None:
+    given: dict[str, Any] = {"command_uuid": "C-1", "names": NAMES, **settings}
+    data = build_account_configuration(profile, **given)
+    if data is None:
+        return None
+    plist = plistlib.loads(data, fmt=plistlib.FMT_XML)
+    assert plist.keys() == {"Command", "CommandUUID"}
+    command: dict[str, Any] = plist["Command"]
+    assert command.pop("RequestType") == "AccountConfiguration"
+    return command
+
+
+def findings(command: dict[str, Any], **about: Any) -> dict[str, Severity]:
+    """Return the settings in question, with how much each matters."""
+    problems = check_account_configuration({"RequestType": "AccountConfiguration", **command}, **about)
+    return {problem.setting.removeprefix("AccountConfiguration."): problem.severity for problem in problems}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("admin", [None, ADMIN, attrs.evolve(ADMIN, full_name="", password_hash=b"")])
+@pytest.mark.parametrize(
+    "primary",
+    [
+        None,
+        PREFILLED,
+        attrs.evolve(PREFILLED, restrict_editing=False),
+        PrimaryAccount("{{partialupn}}"),
+        PrimaryAccount("", "{{username}}"),
+        PrimaryAccount(),
+    ],
+)
+def test_every_profile_makes_what_the_schema_allows(
+    primary: PrimaryAccount | None,
+    admin: AdministratorAccount | None,
+    version: str | None,
+    document_violations: DocumentViolations,
+) -> None:
+    """On each macOS, with and without an administrator; nothing a version does not know is sent."""
+    profile = profile_with(primary, admin)
+    release = MacOSVersion.parse(version) if version else None
+    knows_prefill = release is None or release >= MacOSVersion(10, 15)
+    variants: list[dict[str, Any]] = [{}, {"managed_user": "ada"}]
+    if admin is not None:
+        variants.append({"standard_user": True})
+    if admin is not None and primary is None:
+        variants.append({"skip_primary_account": True})
+    for variant in variants:
+        command = command_for(profile, version=version, **variant)
+        if command is None:
+            managed = "managed_user" in variant and (release is None or release >= MacOSVersion(11))
+            assert admin is None
+            assert not managed
+            assert primary is None or not knows_prefill
+            continue
+        assert document_violations("mdm/commands/account.configuration", command, release) == []
+        checked = check_account_configuration(
+            {"RequestType": "AccountConfiguration", **command}, version=release
+        )
+        assert [problem for problem in checked if problem.severity is Severity.ERROR] == []
+
+
+def test_a_prefilled_and_locked_account() -> None:
+    """The variables are replaced; both fields are read-only."""
+    assert command_for(profile_with(PREFILLED), version="14.1") == {
+        "PrimaryAccountUserName": "ada",
+        "PrimaryAccountFullName": "Ada Lovelace",
+        "DontAutoPopulatePrimaryAccountInfo": False,
+        "LockPrimaryAccountInfo": True,
+    }
+
+
+def test_an_account_that_the_user_types() -> None:
+    """Nothing is prefilled, so nothing can be locked."""
+    assert command_for(profile_with(PrimaryAccount())) == {"DontAutoPopulatePrimaryAccountInfo": True}
+
+
+def test_an_administrator_with_its_hash() -> None:
+    """The hash goes in as data, byte for byte."""
+    assert command_for(profile_with(admin=ADMIN), standard_user=True) == {
+        "AutoSetupAdminAccounts": [
+            {"shortName": "localadmin", "fullName": "Local Admin", "hidden": True, "passwordHash": HASH}
+        ],
+        "SetPrimarySetupAccountAsRegularUser": True,
+    }
+
+
+def test_before_10_15_no_name_is_sent_or_asked_for() -> None:
+    """A missing user must not stop a Mac that would not get the name anyway."""
+    profile = profile_with(PREFILLED, ADMIN)
+    command = command_for(profile, version="10.14", names=None)
+    assert command is not None
+    assert command.keys() == {"AutoSetupAdminAccounts"}
+    assert command_for(profile_with(PREFILLED), version="10.14", names=None) is None
+
+
+def test_before_10_11_there_is_nothing_to_send() -> None:
+    """Neither do such Macs await anything."""
+    assert command_for(profile_with(PREFILLED, ADMIN), version="10.10") is None
+
+
+def test_a_profile_without_account_settings_sends_nothing() -> None:
+    """Setup Assistant then makes the account as on any Mac."""
+    assert command_for(profile_with()) is None
+
+
+def test_a_missing_user_is_named() -> None:
+    """Not an account that is called {{partialupn}}."""
+    with pytest.raises(ProfileError, match=r"primary_account.account_name .*the user's upn"):
+        command_for(profile_with(PREFILLED), names=None)
+
+
+def test_a_user_with_the_administrators_name_is_refused() -> None:
+    """Only known once the variable has its value."""
+    names = NameVariables(user=User(upn="LocalAdmin@contoso.com", full_name="A"))
+    with pytest.raises(ProfileError, match="another name than the administrator's"):
+        command_for(profile_with(PREFILLED, ADMIN), names=names)
+
+
+def test_a_profile_cannot_skip_the_account_and_prefill_it() -> None:
+    """The screen would never show."""
+    with pytest.raises(ProfileError) as caught:
+        command_for(profile_with(PREFILLED, ADMIN), skip_primary_account=True)
+    assert len(caught.value.problems) == 3
+
+
+def test_a_broken_hash_is_refused_and_not_shown() -> None:
+    """With it macOS would make an account that nobody can use."""
+    admin = attrs.evolve(ADMIN, password_hash=b"hunter2")
+    with pytest.raises(ProfileError) as caught:
+        command_for(profile_with(admin=admin))
+    assert "hunter2" not in str(caught.value)
+    assert "SALTED-SHA512-PBKDF2" in str(caught.value)
+
+
+@pytest.mark.parametrize("build", [build_device_configured, build_account_configuration])
+@pytest.mark.parametrize("command_uuid", ["", " ", "a\x00b", "\ud800"])
+def test_a_command_needs_a_name(build: Any, command_uuid: str) -> None:
+    """The Mac's answer comes back under it."""
+    profile = [profile_with(admin=ADMIN)] if build is build_account_configuration else []
+    with pytest.raises(ProfileError) as caught:
+        build(*profile, command_uuid=command_uuid)
+    assert {problem.setting for problem in caught.value.problems} == {"command_uuid"}
+
+
+@pytest.mark.parametrize("version", VERSIONS[:-1])
+def test_device_configured_holds_its_name_only(version: str, document_violations: DocumentViolations) -> None:
+    """Apple defines no other key."""
+    name = uuid.UUID("0c1d2e3f-4a5b-6c7d-8e9f-0a1b2c3d4e5f")
+    plist = plistlib.loads(build_device_configured(command_uuid=name))
+    assert plist == {
+        "CommandUUID": "0C1D2E3F-4A5B-6C7D-8E9F-0A1B2C3D4E5F",
+        "Command": {"RequestType": "DeviceConfigured"},
+    }
+    command = {key: value for key, value in plist["Command"].items() if key != "RequestType"}
+    assert document_violations("mdm/commands/device.configured", command, MacOSVersion.parse(version)) == []
+
+
+ERROR, WARNING = Severity.ERROR, Severity.WARNING
+SKIP = "SkipPrimarySetupAccountCreation"
+REGULAR = "SetPrimarySetupAccountAsRegularUser"
+LOCK = "LockPrimaryAccountInfo"
+MANUAL = "DontAutoPopulatePrimaryAccountInfo"
+USER, FULL = "PrimaryAccountUserName", "PrimaryAccountFullName"
+HASH_KEY = "AutoSetupAdminAccounts.passwordHash"
+
+
+@pytest.mark.parametrize(
+    ("command", "found"),
+    [
+        ({}, {}),
+        ({"AutoSetupAdminAccounts": ADMINS}, {}),
+        ({SKIP: True}, {SKIP: ERROR}),
+        ({SKIP: True, "AutoSetupAdminAccounts": []}, {SKIP: ERROR}),
+        ({REGULAR: True}, {REGULAR: ERROR}),
+        ({SKIP: False, REGULAR: False}, {}),
+        ({SKIP: True, USER: "ada", "AutoSetupAdminAccounts": ADMINS}, {USER: ERROR}),
+        ({SKIP: True, FULL: "Ada", "AutoSetupAdminAccounts": ADMINS}, {FULL: ERROR}),
+        ({SKIP: True, LOCK: True, "AutoSetupAdminAccounts": ADMINS}, {LOCK: WARNING}),
+        ({SKIP: True, REGULAR: True, "AutoSetupAdminAccounts": ADMINS}, {REGULAR: WARNING}),
+        ({LOCK: True, MANUAL: True, FULL: "Ada"}, {LOCK: ERROR, FULL: WARNING}),
+        ({LOCK: True}, {LOCK: WARNING}),
+        ({LOCK: True, USER: "ada"}, {}),
+        ({MANUAL: True, USER: "ada", FULL: "Ada"}, {USER: WARNING, FULL: WARNING}),
+        ({"AutoSetupAdminAccounts": [*ADMINS, *ADMINS]}, {"AutoSetupAdminAccounts": ERROR}),
+        ({"AutoSetupAdminAccounts": ["localadmin"]}, {"AutoSetupAdminAccounts": ERROR}),
+        (
+            {"AutoSetupAdminAccounts": [{"hidden": False}]},
+            {"AutoSetupAdminAccounts.shortName": ERROR, HASH_KEY: WARNING},
+        ),
+        ({"AutoSetupAdminAccounts": [{**ADMINS[0], "passwordHash": "text"}]}, {HASH_KEY: WARNING}),
+        ({"AutoSetupAdminAccounts": [{**ADMINS[0], "passwordHash": b"<plist/>"}]}, {HASH_KEY: ERROR}),
+        (
+            {SKIP: True, "AutoSetupAdminAccounts": [{**ADMINS[0], "hidden": True}]},
+            {"AutoSetupAdminAccounts.hidden": WARNING},
+        ),
+        ({"ManagedLocalUserShortName": "ada", USER: "ada"}, {}),
+        ({"ManagedLocalUserShortName": "localadmin", "AutoSetupAdminAccounts": ADMINS}, {}),
+        ({"ManagedLocalUserShortName": "ada"}, {}),
+        (
+            {"ManagedLocalUserShortName": "ada", "AutoSetupAdminAccounts": ADMINS},
+            {"ManagedLocalUserShortName": WARNING},
+        ),
+        ({USER: "LocalAdmin", "AutoSetupAdminAccounts": ADMINS}, {USER: ERROR}),
+        ({USER: "{{partialupn}}"}, {USER: ERROR}),
+        ({USER: "a b"}, {USER: ERROR}),
+        ({FULL: "a:b"}, {FULL: ERROR}),
+        ({FULL: 7}, {FULL: ERROR}),
+        ({FULL: "a\x0bb"}, {FULL: ERROR}),
+        ({"Unknown": True}, {"Unknown": WARNING}),
+    ],
+)
+def test_every_rule_about_combinations(command: dict[str, Any], found: dict[str, Severity]) -> None:
+    """What macOS refuses or ignores, one rule at a time."""
+    assert findings(command) == found
+
+
+def test_what_only_some_macs_object_to() -> None:
+    """Keys that came later, and a Mac with Apple silicon that gets no user."""
+    command = {USER: "ada", LOCK: True, "ManagedLocalUserShortName": "ada"}
+    old = {USER: WARNING, LOCK: WARNING, "ManagedLocalUserShortName": WARNING}
+    assert findings(command, version=MacOSVersion(10, 14)) == old
+    assert findings(command, version=MacOSVersion(10, 15)) == {"ManagedLocalUserShortName": WARNING}
+    assert findings(command, version=MacOSVersion(11)) == {}
+    assert findings({}, version=MacOSVersion(10, 10)) == {"AccountConfiguration": ERROR}
+    skipping = {SKIP: True, "AutoSetupAdminAccounts": ADMINS}
+    assert findings(skipping, chip=ChipClass.T2) == {}
+    assert findings(skipping, chip=ChipClass.APPLE_SILICON) == {SKIP: WARNING}
+
+
+@given(upn=st.text(min_size=1, max_size=30), full_name=st.text(max_size=30))
+def test_any_user_makes_a_command_that_reads_back_or_a_typed_error(upn: str, full_name: str) -> None:
+    """No name of a person breaks the property list."""
+    names = NameVariables(user=User(upn=upn, full_name=full_name))
+    try:
+        command = command_for(profile_with(PREFILLED, ADMIN), names=names)
+    except ProfileError:
+        return
+    assert command is not None
+    assert command[USER] == upn.partition("@")[0]
+    assert command[FULL] == full_name
+
+
+@pytest.mark.skipif(shutil.which("plistutil") is None, reason="plistutil (libplist) is not installed")
+def test_plistutil_reads_it(tmp_path: Path) -> None:
+    """A reader that is not Python's."""
+    data = build_account_configuration(profile_with(PREFILLED, ADMIN), command_uuid="C-1", names=NAMES)
+    assert data is not None
+    source, target = tmp_path / "command.plist", tmp_path / "command.bin"
+    source.write_bytes(data)
+    subprocess.run(["plistutil", "-i", source, "-f", "bin", "-o", target], check=True, capture_output=True)
+    assert plistlib.loads(target.read_bytes()) == plistlib.loads(data)
