@@ -26,15 +26,14 @@ from pyade.core.problems import Severity
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.user import NameVariables, User
 from pyade.core.versions import MacOSVersion
+from pyade.crypto.password_hash import hash_password
 from pyade.errors import ProfileError
 
 if TYPE_CHECKING:
     from tests.builders.conftest import DocumentViolations
 
 VERSIONS = ("10.11", "10.14.6", "10.15", "11.0", "12.7", "13.1", "14.0", "15.4", "26.0", "27.0", None)
-HASH = plistlib.dumps(
-    {"SALTED-SHA512-PBKDF2": {"entropy": bytes(128), "iterations": 30_000, "salt": bytes(32)}}
-)
+HASH = hash_password("correct horse", salt=bytes(32), iterations=20_000)
 ADMIN = AdministratorAccount("localadmin", "Local Admin", hidden=True, password_hash=HASH)
 PREFILLED = PrimaryAccount("{{partialupn}}", "{{username}}")
 NAMES = NameVariables(user=User(upn="ada@contoso.com", full_name="Ada Lovelace"))
@@ -162,6 +161,11 @@ def test_a_missing_user_is_named() -> None:
     """Not an account that is called {{partialupn}}."""
     with pytest.raises(ProfileError, match=r"primary_account.account_name .*the user's upn"):
         command_for(profile_with(PREFILLED), names=None)
+
+
+def test_the_hash_itself_is_what_the_schema_allows(document_violations: DocumentViolations) -> None:
+    """Its bytes are a property list of their own."""
+    assert document_violations("other/passwordhash", plistlib.loads(HASH), MacOSVersion(10, 11)) == []
 
 
 def test_a_user_with_the_administrators_name_is_refused() -> None:

@@ -1,10 +1,11 @@
-"""Keys and signatures: the token key pair, the token file, CMS signing, OAuth 1.0a.
+"""Keys and signatures: the token key pair, the token file, CMS signing, OAuth 1.0a, password hashes.
 
 ``Token.from_p7m`` is the usual door to ``read_token_file``.
 """
 
 from pyade.crypto.keypair import TokenKeypair
 from pyade.crypto.oauth1 import authorization_header
+from pyade.crypto.password_hash import hash_password
 from pyade.crypto.signing import Signer
 from pyade.crypto.token_file import TokenSecrets, read_token_file
 
@@ -13,5 +14,6 @@ __all__ = [
     "TokenKeypair",
     "TokenSecrets",
     "authorization_header",
+    "hash_password",
     "read_token_file",
 ]
