@@ -7,6 +7,14 @@ them, the limits of a sync. The rules behind them are in the modules of the same
 from pyade.core.accounts import AdministratorAccount, PrimaryAccount
 from pyade.core.affinity import AffinityConsequences, AffinityKind, UserAffinity
 from pyade.core.assignment import NO_PROFILE, DeviceResults, Reason
+from pyade.core.await_configuration import (
+    AwaitConfigurationFlow,
+    AwaitPhase,
+    AwaitProgress,
+    CommandStatus,
+    SetupAction,
+    SetupCommand,
+)
 from pyade.core.device import Device, DeviceFamily, DeviceResult, OpType, ProfileStatus
 from pyade.core.events import Event, EventKind
 from pyade.core.identity import (
@@ -41,8 +49,12 @@ __all__ = [
     "AffinityKind",
     "AssignmentPolicy",
     "Attempt",
+    "AwaitConfigurationFlow",
+    "AwaitPhase",
+    "AwaitProgress",
     "ChangeCounts",
     "ChipClass",
+    "CommandStatus",
     "Decision",
     "Device",
     "DeviceFamily",
@@ -73,6 +85,8 @@ __all__ = [
     "Reason",
     "Rule",
     "SettingChange",
+    "SetupAction",
+    "SetupCommand",
     "Severity",
     "SkipKeys",
     "SyncAction",
