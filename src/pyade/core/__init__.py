@@ -38,6 +38,16 @@ from pyade.core.profile_diff import ProfileDiff, Reach, SettingChange
 from pyade.core.rules import AssignmentPolicy, Rule
 from pyade.core.schedule import Pace, Work
 from pyade.core.skip_keys import SkipKeys
+from pyade.core.software_update import (
+    BetaProgram,
+    Latest,
+    SoftwareUpdatePolicy,
+    Update,
+    UpdateCatalogue,
+    UpdateDecision,
+    UpdateVerdict,
+    decide_update,
+)
 from pyade.core.token import Portal, Token, TokenHealth, TokenStatus
 from pyade.core.user import NameVariables, User
 from pyade.core.versions import MacOSVersion
@@ -52,6 +62,7 @@ __all__ = [
     "AwaitConfigurationFlow",
     "AwaitPhase",
     "AwaitProgress",
+    "BetaProgram",
     "ChangeCounts",
     "ChipClass",
     "CommandStatus",
@@ -70,6 +81,7 @@ __all__ = [
     "IdentityPolicy",
     "IdentityRefusal",
     "KeyType",
+    "Latest",
     "MacOSVersion",
     "NameVariables",
     "OpType",
@@ -89,6 +101,7 @@ __all__ = [
     "SetupCommand",
     "Severity",
     "SkipKeys",
+    "SoftwareUpdatePolicy",
     "SyncAction",
     "SyncPhase",
     "SyncPolicy",
@@ -97,6 +110,10 @@ __all__ = [
     "TokenHealth",
     "TokenStatus",
     "Trigger",
+    "Update",
+    "UpdateCatalogue",
+    "UpdateDecision",
+    "UpdateVerdict",
     "User",
     "UserAffinity",
     "Work",
@@ -104,4 +121,5 @@ __all__ = [
     "choose_identity",
     "classify_product",
     "decide_identity",
+    "decide_update",
 ]
