@@ -3,6 +3,7 @@
 ``dep_profile`` is the JSON of Apple's service: ``definition``, ``to_apple`` and ``from_apple``.
 ``mobileconfig`` is the enrollment profile that a Mac installs, made of ``payloads`` and held to ``checks``.
 ``commands`` ends Setup Assistant: local accounts, and the release of a Mac that waits.
+``error_bodies`` sends a Mac away to update or to set up Platform SSO first.
 ``document`` is the form that stores keep.
 """
 
@@ -14,19 +15,29 @@ from pyade.builders.commands import (
     check_account_configuration,
 )
 from pyade.builders.document import profile_from_document, profile_to_document
+from pyade.builders.error_bodies import (
+    ErrorBody,
+    build_platform_sso_required,
+    build_update_required,
+    check_error_body,
+)
 from pyade.builders.mobileconfig import build_enrollment_profile
 from pyade.builders.payloads import AcmeIssuer, MdmService, ScepIssuer, TargetMac
 
 __all__ = [
     "AcmeIssuer",
+    "ErrorBody",
     "MdmService",
     "ScepIssuer",
     "TargetMac",
     "build_account_configuration",
     "build_device_configured",
     "build_enrollment_profile",
+    "build_platform_sso_required",
+    "build_update_required",
     "check_account_configuration",
     "check_enrollment_profile",
+    "check_error_body",
     "check_update",
     "dep_profile",
     "profile_from_document",

@@ -121,6 +121,9 @@ def check_account_configuration(
 
     Source: Apple, ``AccountConfiguration``.
     """
+    if not isinstance(command, Mapping):
+        fix = "give what plistlib reads under Command"
+        return (error(_ACCOUNTS, type(command).__name__, "a dictionary", fix),)
     problems: list[Problem] = []
     if version is not None and version < ACCOUNTS_FROM:
         problems.append(error(_ACCOUNTS, version, "macOS 10.11 and later", "do not send it"))

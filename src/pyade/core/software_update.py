@@ -243,6 +243,9 @@ def decide_update(
             takes the version that it is told.
         catalogue: What Apple offers; None where nobody could fetch it.
 
+    Raises:
+        PolicyError: *now* has no time zone.
+
     Source: Apple, ``com.apple.softwareupdate.required``; ``MachineInfo``.
     """
     if now.tzinfo is None:
