@@ -36,6 +36,30 @@ def read_pem(
 
     Source: RFC 7468.
     """
+    keys, certificates = _read_blocks(data)
+    if len(keys) != 1:
+        raise SigningError(f"the PEM file holds {len(keys)} private keys, exactly one is needed")
+    if not certificates:
+        raise SigningError("the PEM file holds no certificate: put it into one file with its private key")
+    return _read_key(keys[0], passphrase), certificates
+
+
+def read_certificate_pem(
+    data: bytes, passphrase: str | bytes | None = None
+) -> tuple[PrivateKeyTypes | None, tuple[x509.Certificate, ...]]:
+    """Return the certificates of *data* and their private key, None without one; else as ``read_pem``."""
+    keys, certificates = _read_blocks(data)
+    if len(keys) > 1:
+        raise SigningError(f"the PEM file holds {len(keys)} private keys, at most one is needed")
+    if not certificates:
+        raise SigningError("the PEM file holds no certificate")
+    if passphrase is not None and not keys:
+        raise SigningError("a passphrase was given, but the PEM file holds no private key")
+    return _read_key(keys[0], passphrase) if keys else None, certificates
+
+
+def _read_blocks(data: bytes) -> tuple[list[bytes], tuple[x509.Certificate, ...]]:
+    """Return the private keys, unread, and the certificates."""
     if not isinstance(data, bytes):
         raise SigningError(f"the PEM file is {type(data).__name__}, bytes are needed: read it in binary mode")
     if len(data) > MAX_PEM_BYTES:
@@ -53,11 +77,7 @@ def read_pem(
             keys.append(pem)
         elif label == b"CERTIFICATE":
             certificates.append(_read_certificate(pem))
-    if len(keys) != 1:
-        raise SigningError(f"the PEM file holds {len(keys)} private keys, exactly one is needed")
-    if not certificates:
-        raise SigningError("the PEM file holds no certificate: put it into one file with its private key")
-    return _read_key(keys[0], passphrase), tuple(certificates)
+    return keys, tuple(certificates)
 
 
 def split_chain(

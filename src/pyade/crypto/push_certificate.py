@@ -1,0 +1,167 @@
+"""The Apple MDM push certificate: whose topic Macs listen to, and for how long.
+
+The topic is fixed when a Mac enrolls. A renewed certificate keeps it, a new one has another: every Mac would
+have to enroll again.
+
+Source: Apple, ``com.apple.mdm``, ``Topic``; specification, "Prerequisites".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any, Final, Self
+
+import attrs
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import NameOID
+
+from pyade.core.problems import Problem, Severity
+from pyade.crypto.certificates import is_pair, read_certificate_pem, split_chain
+from pyade.errors import SigningError
+
+TOPIC_PREFIX: Final = "com.apple.mgmt."
+WARN_WITHIN: Final = timedelta(days=30)
+MAX_DER_BYTES: Final = 64 * 1024
+
+
+def _check_pair(instance: PushCertificate, _attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is None:
+        return
+    if not isinstance(value, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
+        raise SigningError("a key of this kind belongs to no push certificate: an RSA or EC key is needed")
+    if not is_pair(instance.certificate, value):
+        raise SigningError("the private key does not belong to the certificate")
+
+
+def _check_topic(
+    _instance: PushCertificate, _attribute: attrs.Attribute[Any], value: x509.Certificate
+) -> None:
+    if not _topic_of(value):
+        raise SigningError(
+            f"the certificate has no topic {TOPIC_PREFIX}… in its subject: use the Apple MDM push certificate"
+            " of identity.apple.com/pushcert, not one for an app"
+        )
+
+
+@attrs.frozen(kw_only=True)
+class PushCertificate:
+    """An Apple MDM push certificate, with its private key where the caller sends pushes himself.
+
+    Attributes:
+        certificate: From Apple's push certificates portal.
+        private_key: Secret; None if it is kept elsewhere.
+
+    Raises:
+        SigningError: It is no MDM push certificate, or the key belongs to another one.
+    """
+
+    certificate: x509.Certificate = attrs.field(validator=_check_topic)
+    private_key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | None = attrs.field(
+        default=None, repr=False, eq=False, validator=_check_pair
+    )
+
+    @classmethod
+    def load(cls, data: bytes, passphrase: str | bytes | None = None) -> Self:
+        """Return the push certificate of a file.
+
+        Args:
+            data: PEM with the certificate and perhaps its key, in any order, at most 256 KiB; or the
+                certificate alone as DER.
+            passphrase: For an encrypted key; None for one that is not.
+
+        Raises:
+            SigningError: The file cannot be read, the passphrase is wrong, or it holds no MDM push
+                certificate, or none that belongs to its key.
+        """
+        if data[:1] == b"\x30":  # the tag of a SEQUENCE
+            return cls(certificate=_read_der(data))
+        key, certificates = read_certificate_pem(data, passphrase)
+        if key is None:
+            fitting = (certificate for certificate in certificates if _topic_of(certificate))
+            return cls(certificate=next(fitting, certificates[0]))
+        if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
+            raise SigningError(
+                "a key of this kind belongs to no push certificate: an RSA or EC key is needed"
+            )
+        return cls(certificate=split_chain(key, certificates)[0], private_key=key)
+
+    @property
+    def topic(self) -> str:
+        """What ``MdmService.topic`` must be, ``com.apple.mgmt.…``."""
+        return _topic_of(self.certificate)
+
+    @property
+    def expires_at(self) -> datetime:
+        """When Apple stops taking it, UTC."""
+        return self.certificate.not_valid_after_utc
+
+    def check(
+        self, *, now: datetime, topic: str | None = None, development_push: bool = False
+    ) -> tuple[Problem, ...]:
+        """Return what is wrong with it, or will be within 30 days, each with the next step.
+
+        Args:
+            now: The time, UTC.
+            topic: ``MdmService.topic``, which Macs enroll with; None to leave that out.
+            development_push: ``MdmService.development_push``.
+
+        Raises:
+            SigningError: *now* has no time zone.
+
+        Source: Apple, ``com.apple.mdm``, ``Topic`` and ``UseDevelopmentAPNS``.
+        """
+        if now.tzinfo is None:
+            raise SigningError(f"now {now.isoformat()} has no time zone: use UTC")
+        problems = list(self._validity(now))
+        if topic is not None and topic != self.topic:
+            fix = "use the certificate that was renewed, not a new one: enrolled Macs never change the topic"
+            problems.append(Problem("topic", topic[:80], f"{self.topic}, as in the push certificate", fix))
+        if development_push:
+            allowed = "false with certificates of identity.apple.com/pushcert"
+            problems.append(Problem("development_push", "True", allowed, "use false"))
+        return tuple(problems)
+
+    def _validity(self, now: datetime) -> Iterator[Problem]:
+        shown = f"{self.expires_at:%Y-%m-%d %H:%M} UTC"
+        if now >= self.expires_at:
+            allowed = "a push certificate that is still valid: no Mac hears from this server any more"
+            yield Problem("push_certificate", shown, allowed, _RENEW)
+        elif now >= self.expires_at - WARN_WITHIN:
+            days = (self.expires_at - now) // timedelta(days=1)
+            allowed = f"more than 30 days of validity; {days} are left"
+            yield Problem("push_certificate", shown, allowed, _RENEW, Severity.WARNING)
+        start = self.certificate.not_valid_before_utc
+        if now < start:
+            shown = f"{start:%Y-%m-%d %H:%M} UTC"
+            allowed = "a push certificate that is valid already"
+            yield Problem("push_certificate", shown, allowed, "check the clock of this machine")
+
+
+def _read_der(data: bytes) -> x509.Certificate:
+    if len(data) > MAX_DER_BYTES:
+        raise SigningError(f"the certificate has {len(data)} bytes, at most {MAX_DER_BYTES} are allowed")
+    try:
+        return x509.load_der_x509_certificate(data)
+    except ValueError as exc:
+        raise SigningError(
+            "the file is no certificate in DER: convert a PKCS #12 file (.p12) to PEM"
+        ) from exc
+
+
+def _topic_of(certificate: x509.Certificate) -> str:
+    """Return the only topic in the subject; "" if there is none, or several."""
+    try:
+        found = certificate.subject.get_attributes_for_oid(NameOID.USER_ID)
+    except ValueError:
+        return ""
+    topics = [str(attribute.value) for attribute in found]
+    is_topic = len(topics) == 1 and topics[0].startswith(TOPIC_PREFIX) and topics[0] != TOPIC_PREFIX
+    return topics[0] if is_topic else ""
+
+
+_RENEW: Final = (
+    "renew this certificate (do not make a new one, whose topic would differ) at identity.apple.com/pushcert"
+    " with the Apple ID that made it"
+)
