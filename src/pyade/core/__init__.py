@@ -17,6 +17,7 @@ from pyade.core.await_configuration import (
 )
 from pyade.core.device import Device, DeviceFamily, DeviceResult, OpType, ProfileStatus
 from pyade.core.events import Event, EventKind
+from pyade.core.existing_macs import ExistingMac, check_existing_mac, renew_instructions
 from pyade.core.identity import (
     ChipClass,
     IdentityChoice,
@@ -76,6 +77,7 @@ __all__ = [
     "EnrollmentProfile",
     "Event",
     "EventKind",
+    "ExistingMac",
     "IdentityChoice",
     "IdentityKind",
     "IdentityPolicy",
@@ -117,9 +119,11 @@ __all__ = [
     "User",
     "UserAffinity",
     "Work",
+    "check_existing_mac",
     "check_model_claim",
     "choose_identity",
     "classify_product",
     "decide_identity",
     "decide_update",
+    "renew_instructions",
 ]
