@@ -75,7 +75,7 @@ class PushCertificate:
             SigningError: The file cannot be read, the passphrase is wrong, or it holds no MDM push
                 certificate, or none that belongs to its key.
         """
-        if data[:1] == b"\x30":  # the tag of a SEQUENCE
+        if _is_der(data):
             return cls(certificate=_read_der(data))
         key, certificates = read_certificate_pem(data, passphrase)
         if key is None:
@@ -137,6 +137,11 @@ class PushCertificate:
             shown = f"{start:%Y-%m-%d %H:%M} UTC"
             allowed = "a push certificate that is valid already"
             yield Problem("push_certificate", shown, allowed, "check the clock of this machine")
+
+
+def _is_der(data: object) -> bool:
+    """Return True if *data* begins with the tag of a SEQUENCE; what is no bytes is left to ``read_pem``."""
+    return isinstance(data, bytes) and data[:1] == b"\x30"
 
 
 def _read_der(data: bytes) -> x509.Certificate:
