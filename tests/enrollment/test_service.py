@@ -28,7 +28,8 @@ from tests.enrollment.conftest import (
 from pyade.core.device import Device, DeviceFamily, OpType
 from pyade.core.enrollment import OneTimeKind, Registration, digest_of
 from pyade.core.identity import IdentityKind, IdentityPolicy
-from pyade.core.software_update import BetaProgram, Latest, SoftwareUpdatePolicy, UpdateCatalogue
+from pyade.core.software_update import BetaProgram, Latest, SoftwareUpdatePolicy
+from pyade.core.update_catalogue import UpdateCatalogue
 from pyade.core.user import User
 from pyade.enrollment import EnrollmentLimits, EnrollmentRequest, EnrollmentResponse, PlatformSso, Verdict
 from pyade.enrollment.credentials import Credential, serial_number, static
