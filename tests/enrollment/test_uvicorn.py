@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -247,7 +248,7 @@ def test_nobody_swaps_the_serial_number(fleet: Fleet) -> None:
     assert not fleet.store.one_times(mine)
 
 
-def test_a_body_without_end_is_answered_and_the_connection_closed(fleet: Fleet) -> None:
+def test_a_body_without_end_is_cut_off(fleet: Fleet) -> None:
     sent = 0
 
     def endless() -> Iterator[bytes]:
@@ -257,10 +258,7 @@ def test_a_body_without_end_is_answered_and_the_connection_closed(fleet: Fleet) 
             yield bytes(1 << 16)
 
     with server.thread(fleet.organization, fleet.store) as port, fleet.client(port) as http:
-        try:
-            answer = http.post(f"https://{HOST}/enroll", content=endless())
-            assert answer.status_code == 400
-        except (httpx.WriteError, httpx.ReadError):
-            pass  # the server closed while the client still wrote
+        with contextlib.suppress(httpx.TransportError):  # closed while the client still wrote
+            assert http.post(f"https://{HOST}/enroll", content=endless()).status_code == 400
         assert http.get(f"https://{HOST}/health").text == "ok\n"
     assert sent < 1 << 27
