@@ -28,6 +28,7 @@ from pyade.core.inventory import Source
 from pyade.core.versions import MacOSVersion
 from pyade.crypto.signing import Signer
 from pyade.enrollment import EnrollmentService, redeem_client_identifier
+from pyade.errors import TrustError
 from pyade.storage import MemoryStore
 from pyade.testing import DeviceAuthority, DeviceIdentity, FakeEnrollment, FakeMac, FrozenClock
 from pyade.testing.contract.examples import NOW, example_token
@@ -201,6 +202,12 @@ def test_the_rules_here_object_to_what_is_wrong(changes: dict[str, Any], make: A
     payload = {**payload_of(make().enroll("Mac16,1", "13.1")), **changes}
     payload = {key: value for key, value in payload.items() if value is not None}
     assert objections(payload, MacOSVersion(13, 1), ChipClass.APPLE_SILICON)
+
+
+def test_an_identifier_that_is_no_text_is_refused_like_any_other(make: Any) -> None:
+    # JSON can hold half a character, and an ACME order comes as JSON.
+    with pytest.raises(TrustError, match="is unknown"):
+        redeem_client_identifier(make().store, json.loads('"\\ud800"'), now=NOW)
 
 
 @pytest.fixture

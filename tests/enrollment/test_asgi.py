@@ -304,6 +304,11 @@ def test_a_sign_in_that_fails_is_answered_and_may_be_tried_again(
     assert call(place, "GET", "/signed-in", query=query).status == 200
 
 
+def test_a_state_that_is_no_text_is_refused_like_any_other(place: Desk) -> None:
+    answer = call(place, "GET", "/signed-in", end_sign_in=lambda returned: ("\ud800", ADA))
+    assert (answer.status, answer.body) == (403, REFUSED)
+
+
 @pytest.mark.parametrize("query", [b"state=a&state=b", b"&".join(b"x%d=1" % n for n in range(101))])
 def test_a_form_that_can_be_read_in_two_ways_has_no_fields(query: bytes) -> None:
     assert SignInReturn(method="GET", query=query.decode()).fields == {}
