@@ -11,15 +11,19 @@ from pyade.sync.scheduler import AsyncScheduler, Scheduler
 from pyade.sync.steps import Progress, ProgressPhase
 from pyade.sync.subscription import Subscription
 from pyade.sync.syncer import AsyncSyncer, Syncer
+from pyade.sync.token_flows import AcceptedToken, StagedToken, TokenRemoval
+from pyade.sync.token_service import AsyncTokenService, TokenService
 from pyade.sync.workers import assign_token, due_tokens, register, sync_token
 
 __all__ = [
+    "AcceptedToken",
     "AssignReport",
     "Assigner",
     "AssignmentPlan",
     "AsyncAssigner",
     "AsyncScheduler",
     "AsyncSyncer",
+    "AsyncTokenService",
     "Choice",
     "Ending",
     "PlannedDevice",
@@ -28,9 +32,12 @@ __all__ = [
     "ProgressPhase",
     "Scheduler",
     "Stage",
+    "StagedToken",
     "Subscription",
     "SyncReport",
     "Syncer",
+    "TokenRemoval",
+    "TokenService",
     "TokenStanding",
     "assign_token",
     "devices_at_risk",
