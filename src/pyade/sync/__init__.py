@@ -3,7 +3,10 @@
 from pyade.sync.assign_report import AssignReport
 from pyade.sync.assigner import Assigner, AsyncAssigner, devices_at_risk
 from pyade.sync.board import Stage, TokenStanding
+from pyade.sync.checkup import Diagnosis
 from pyade.sync.choices import Choice
+from pyade.sync.doctor import async_doctor, doctor
+from pyade.sync.overview import TokenOverview, overview, overview_html
 from pyade.sync.parking import send_reminders
 from pyade.sync.plan import AssignmentPlan, PlannedDevice, PlannedGroup
 from pyade.sync.report import Ending, SyncReport
@@ -25,6 +28,7 @@ __all__ = [
     "AsyncSyncer",
     "AsyncTokenService",
     "Choice",
+    "Diagnosis",
     "Ending",
     "PlannedDevice",
     "PlannedGroup",
@@ -36,12 +40,17 @@ __all__ = [
     "Subscription",
     "SyncReport",
     "Syncer",
+    "TokenOverview",
     "TokenRemoval",
     "TokenService",
     "TokenStanding",
     "assign_token",
+    "async_doctor",
     "devices_at_risk",
+    "doctor",
     "due_tokens",
+    "overview",
+    "overview_html",
     "register",
     "send_reminders",
     "sync_token",
