@@ -8,6 +8,7 @@
     ├── ProfileError              an enrollment profile that breaks rules; ``problems`` lists all of them
     ├── PolicyError               a limit of Apple's or Intune's; ``allowed_at`` says from when it is allowed
     ├── SigningError              a certificate or key that cannot sign or decrypt
+    ├── BypassCodeError           a text that is no bypass code of an activation lock (the caller acts)
     ├── TrustError                what a device sent cannot be read or trusted; ``is_malformed`` tells which
     ├── AppleError                Apple refused; ``code``, ``status`` and ``next_step`` say who must act
     │   ├── OAuthRequestError     /session: the OAuth request was malformed
@@ -128,6 +129,20 @@ class PolicyError(PyadeError):
 @attrs.define(eq=False)
 class SigningError(PyadeError):
     """A certificate or private key that cannot do what was asked of it.
+
+    Attributes:
+        reason: What is wrong, in words.
+    """
+
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+@attrs.define(eq=False)
+class BypassCodeError(PyadeError):
+    """A text or value that is no bypass code; nothing of it is in the error.
 
     Attributes:
         reason: What is wrong, in words.
