@@ -26,7 +26,7 @@ ACCOUNT_NAME_VARIABLES: Final = (
     "managedDeviceName",
     "onPremisesSamAccountName",
 )
-"""The variables of account names. Source: specification, Account Settings; Microsoft Intune, local accounts."""
+"""The variables of account names. Source: specification, Account Settings; Microsoft Intune."""
 
 FULL_NAME_VARIABLES: Final = ("username", "serialNumber", "onPremisesSamAccountName")
 """The variables of full names."""
