@@ -6,6 +6,7 @@
     ├── VersionError              a macOS version or build that cannot be read        (the caller acts)
     ├── TokenError                a server token that cannot be used                  (the caller acts)
     ├── ProfileError              an enrollment profile that breaks rules; ``problems`` lists all of them
+    │   └── IntuneError           Intune's JSON cannot be read or written; each problem has its path
     ├── PolicyError               a limit of Apple's or Intune's; ``allowed_at`` says from when it is allowed
     ├── SigningError              a certificate or key that cannot sign or decrypt
     ├── BypassCodeError           a text that is no bypass code of an activation lock (the caller acts)
@@ -106,6 +107,13 @@ class ProfileError(PyadeError):
         if len(self.problems) == 1:
             return str(self.problems[0])
         return "\n  ".join((f"{len(self.problems)} rules are broken", *map(str, self.problems)))
+
+
+class IntuneError(ProfileError):
+    """Intune's JSON that cannot be read, or something that cannot be written as Intune's JSON.
+
+    The settings of its problems are paths, such as ``$.value[3].displayName``.
+    """
 
 
 @attrs.define(eq=False)
