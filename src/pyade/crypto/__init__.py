@@ -1,8 +1,9 @@
-"""Keys and signatures: token key pair and file, CMS signing, who signed as a device, OAuth 1.0a, passwords.
+"""Keys and signatures: token key pair and file, CMS signing, who signed as a device, OAuth, passwords.
 
 ``Token.from_p7m`` is the usual door to ``read_token_file``, ``MachineInfo.from_cms`` to ``DeviceTrust``.
 """
 
+from pyade.crypto.client_assertion import client_assertion, read_assertion_key
 from pyade.crypto.device_trust import DeviceTrust, SignedContent
 from pyade.crypto.keypair import TokenKeypair
 from pyade.crypto.oauth1 import authorization_header
@@ -17,6 +18,8 @@ __all__ = [
     "TokenKeypair",
     "TokenSecrets",
     "authorization_header",
+    "client_assertion",
     "hash_password",
+    "read_assertion_key",
     "read_token_file",
 ]
