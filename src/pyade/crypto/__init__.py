@@ -4,6 +4,7 @@
 """
 
 from pyade.crypto.bypass_code import BypassCode
+from pyade.crypto.client_assertion import client_assertion, read_assertion_key
 from pyade.crypto.device_trust import DeviceTrust, SignedContent
 from pyade.crypto.jwt import managed_apple_account_jwt
 from pyade.crypto.keypair import TokenKeypair
@@ -22,7 +23,9 @@ __all__ = [
     "TokenKeypair",
     "TokenSecrets",
     "authorization_header",
+    "client_assertion",
     "hash_password",
     "managed_apple_account_jwt",
+    "read_assertion_key",
     "read_token_file",
 ]
