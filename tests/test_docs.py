@@ -23,6 +23,7 @@ PAGES = [
     "docs/quickstart.md",
     "docs/guide.md",
     "docs/sync.md",
+    "docs/tokens.md",
     "docs/events.md",
     "docs/scheduler.md",
     "docs/workers.md",
