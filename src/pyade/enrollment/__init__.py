@@ -1,8 +1,9 @@
 """The device-facing side: verify a Mac in Setup Assistant, decide, answer.
 
-``EnrollmentService`` knows no web framework; ``pyade.enrollment.asgi`` is a small application around it.
+``EnrollmentService`` knows no web framework; ``EnrollmentApp`` is a small ASGI application around it.
 """
 
+from pyade.enrollment.asgi import EnrollmentApp, SignInReturn
 from pyade.enrollment.credentials import (
     Credential,
     CredentialRequest,
@@ -17,6 +18,7 @@ __all__ = [
     "AsyncEnrollmentService",
     "Credential",
     "CredentialRequest",
+    "EnrollmentApp",
     "EnrollmentDecision",
     "EnrollmentLimits",
     "EnrollmentRequest",
@@ -24,6 +26,7 @@ __all__ = [
     "EnrollmentService",
     "PlatformSso",
     "SignIn",
+    "SignInReturn",
     "Verdict",
     "redeem_client_identifier",
     "redeem_scep_request",
