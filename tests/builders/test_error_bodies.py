@@ -24,11 +24,11 @@ from pyade.core.software_update import (
     BetaProgram,
     Latest,
     SoftwareUpdatePolicy,
-    UpdateCatalogue,
     UpdateDecision,
     UpdateVerdict,
     decide_update,
 )
+from pyade.core.update_catalogue import UpdateCatalogue
 from pyade.core.versions import MacOSVersion
 from pyade.errors import ProfileError
 

@@ -44,13 +44,12 @@ from pyade.core.software_update import (
     BetaProgram,
     Latest,
     SoftwareUpdatePolicy,
-    Update,
-    UpdateCatalogue,
     UpdateDecision,
     UpdateVerdict,
     decide_update,
 )
 from pyade.core.token import Portal, Token, TokenHealth, TokenStatus
+from pyade.core.update_catalogue import Update, UpdateCatalogue
 from pyade.core.user import NameVariables, User
 from pyade.core.versions import MacOSVersion
 

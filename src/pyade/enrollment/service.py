@@ -10,7 +10,8 @@ from pyade.builders.payloads import AcmeIssuer, MdmService, ScepIssuer
 from pyade.core.flow import drive, drive_async
 from pyade.core.identity import IdentityPolicy
 from pyade.core.problems import Problem
-from pyade.core.software_update import SoftwareUpdatePolicy, UpdateCatalogue
+from pyade.core.software_update import SoftwareUpdatePolicy
+from pyade.core.update_catalogue import UpdateCatalogue
 from pyade.core.user import User
 from pyade.crypto.device_trust import DeviceTrust
 from pyade.crypto.push_certificate import PushCertificate

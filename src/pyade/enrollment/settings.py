@@ -12,7 +12,8 @@ from pyade.core.identity import IdentityPolicy
 from pyade.core.inventory import DeviceRecord
 from pyade.core.machine_info import MachineInfo
 from pyade.core.profile import EnrollmentProfile
-from pyade.core.software_update import SoftwareUpdatePolicy, UpdateCatalogue
+from pyade.core.software_update import SoftwareUpdatePolicy
+from pyade.core.update_catalogue import UpdateCatalogue
 from pyade.core.user import User
 from pyade.crypto.device_trust import DeviceTrust
 from pyade.crypto.signing import Signer

@@ -3,7 +3,10 @@
 from pyade.sync.assign_report import AssignReport
 from pyade.sync.assigner import Assigner, AsyncAssigner, devices_at_risk
 from pyade.sync.board import Stage, TokenStanding
+from pyade.sync.checkup import Diagnosis
 from pyade.sync.choices import Choice
+from pyade.sync.doctor import async_doctor, doctor
+from pyade.sync.overview import TokenOverview, overview, overview_html
 from pyade.sync.parking import send_reminders
 from pyade.sync.plan import AssignmentPlan, PlannedDevice, PlannedGroup
 from pyade.sync.report import Ending, SyncReport
@@ -11,16 +14,21 @@ from pyade.sync.scheduler import AsyncScheduler, Scheduler
 from pyade.sync.steps import Progress, ProgressPhase
 from pyade.sync.subscription import Subscription
 from pyade.sync.syncer import AsyncSyncer, Syncer
+from pyade.sync.token_flows import AcceptedToken, StagedToken, TokenRemoval
+from pyade.sync.token_service import AsyncTokenService, TokenService
 from pyade.sync.workers import assign_token, due_tokens, register, sync_token
 
 __all__ = [
+    "AcceptedToken",
     "AssignReport",
     "Assigner",
     "AssignmentPlan",
     "AsyncAssigner",
     "AsyncScheduler",
     "AsyncSyncer",
+    "AsyncTokenService",
     "Choice",
+    "Diagnosis",
     "Ending",
     "PlannedDevice",
     "PlannedGroup",
@@ -28,13 +36,21 @@ __all__ = [
     "ProgressPhase",
     "Scheduler",
     "Stage",
+    "StagedToken",
     "Subscription",
     "SyncReport",
     "Syncer",
+    "TokenOverview",
+    "TokenRemoval",
+    "TokenService",
     "TokenStanding",
     "assign_token",
+    "async_doctor",
     "devices_at_risk",
+    "doctor",
     "due_tokens",
+    "overview",
+    "overview_html",
     "register",
     "send_reminders",
     "sync_token",

@@ -1,7 +1,7 @@
 """Fakes to test with, shipped and supported; none of them needs pytest.
 
 ``FakeApple`` is Apple's side of device assignment, ``FrozenClock`` a clock that moves only when told to,
-``DeviceAuthority`` a stand-in for the authority under which devices sign.
+``FakeMac`` a Mac that enrolls, ``DeviceAuthority`` a stand-in for the authority under which devices sign.
 The contract that every store passes is in ``pyade.testing.contract``, which imports pytest and is not
 imported here.
 """
@@ -21,7 +21,7 @@ from pyade.testing.apple import (
     TokenFileForm,
 )
 from pyade.testing.clock import FrozenClock
-from pyade.testing.mac import CmsForm, DeviceAuthority, DeviceIdentity
+from pyade.testing.mac import CmsForm, DeviceAuthority, DeviceIdentity, FakeEnrollment, FakeMac, MacError
 
 __all__ = [
     "AppleSettings",
@@ -30,11 +30,14 @@ __all__ = [
     "DeviceAuthority",
     "DeviceIdentity",
     "FakeApple",
+    "FakeEnrollment",
+    "FakeMac",
     "FakeTransport",
     "Fault",
     "Faults",
     "FrozenClock",
     "LoopbackServer",
+    "MacError",
     "Organization",
     "PortalError",
     "RequestRecord",

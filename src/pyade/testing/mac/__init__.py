@@ -1,6 +1,20 @@
-"""What a Mac brings along: a device identity under a stand-in for Apple's authority, and how it signs."""
+"""What a Mac brings along: a device identity under a stand-in for Apple's authority, and how it signs.
+
+``FakeMac`` puts it together: a Mac that walks the way to its enrollment profile over HTTP.
+"""
 
 from pyade.testing.mac.authority import DeviceAuthority, DeviceIdentity
 from pyade.testing.mac.cms import CmsForm
+from pyade.testing.mac.enrollment import FakeEnrollment, read_enrollment
+from pyade.testing.mac.errors import MacError
+from pyade.testing.mac.fake_mac import FakeMac
 
-__all__ = ["CmsForm", "DeviceAuthority", "DeviceIdentity"]
+__all__ = [
+    "CmsForm",
+    "DeviceAuthority",
+    "DeviceIdentity",
+    "FakeEnrollment",
+    "FakeMac",
+    "MacError",
+    "read_enrollment",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias
 
 from cryptography.hazmat.primitives import hashes
@@ -11,7 +12,7 @@ PrivateKey: TypeAlias = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 KeyKind: TypeAlias = Literal["rsa1024", "rsa2048", "p256", "p384"]
 Digest: TypeAlias = Literal["sha1", "sha256", "sha384", "sha512"]
 
-_DIGESTS: Final[dict[Digest, hashes.HashAlgorithm]] = {
+DIGESTS: Final[Mapping[str, hashes.HashAlgorithm]] = {
     "sha1": hashes.SHA1(),  # noqa: S303 - what Macs sign with
     "sha256": hashes.SHA256(),
     "sha384": hashes.SHA384(),
@@ -35,8 +36,8 @@ def new_key(kind: KeyKind) -> PrivateKey:
 def sign(key: PrivateKey, data: bytes, digest: Digest) -> bytes:
     """Return a signature over *data*: RSA PKCS #1 v1.5, or ECDSA."""
     if isinstance(key, rsa.RSAPrivateKey):
-        return key.sign(data, padding.PKCS1v15(), _DIGESTS[digest])
-    return key.sign(data, ec.ECDSA(_DIGESTS[digest]))
+        return key.sign(data, padding.PKCS1v15(), DIGESTS[digest])
+    return key.sign(data, ec.ECDSA(DIGESTS[digest]))
 
 
 def signature_algorithm(key: PrivateKey, digest: Digest) -> str:

@@ -1,0 +1,236 @@
+"""What a Mac makes of the profile that it got: it checks it as macOS does, and says how it would enroll.
+
+Written with no code of ``pyade.builders``, so that what it makes has a second reader.
+
+Source: Apple, profile payloads ``TopLevel``, ``com.apple.mdm``, ``com.apple.security.acme`` and
+``com.apple.security.scep``.
+"""
+
+from __future__ import annotations
+
+import plistlib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, Literal
+from xml.parsers.expat import ExpatError
+
+import attrs
+from cryptography import x509
+
+from pyade.core.identity import ChipClass
+from pyade.core.versions import MacOSVersion
+from pyade.testing.mac.errors import MacError
+from pyade.testing.mac.signature import read_signed
+
+
+@attrs.frozen(kw_only=True)
+class FakeEnrollment:
+    """How a Mac would enroll: what stands in the profile that it got.
+
+    Attributes:
+        profile: The whole profile; holds secrets.
+        signer: Certificate that signed it, which nobody vouches for; None if the profile came unsigned.
+        topic: Of the push certificate.
+        server_url: Where the Mac would ask for commands.
+        check_in_url: Where it would check in.
+        identity: How it would get its certificate: ``acme``, ``scep`` or ``pkcs12``.
+        issuer_url: The directory of the ACME server, or the address of the SCEP server; "" for PKCS #12.
+        subject: Of the certificate that it would ask for, as pairs such as ``("CN", "C02...")``.
+        key_type: ``RSA`` or ``ECSECPrimeRandom``; "" for PKCS #12.
+        key_size: Bits, or the size of the curve; 0 for PKCS #12.
+        hardware_bound: True if the key would be made in the Secure Enclave.
+        attest: True if Apple would attest it.
+        credential: Secret. The client identifier of ACME, the challenge of SCEP; "" if there is none.
+    """
+
+    profile: Mapping[str, Any] = attrs.field(repr=False, hash=False)
+    signer: x509.Certificate | None
+    topic: str
+    server_url: str
+    check_in_url: str
+    identity: Literal["acme", "scep", "pkcs12"]
+    issuer_url: str = ""
+    subject: tuple[tuple[str, str], ...] = ()
+    key_type: str = ""
+    key_size: int = 0
+    hardware_bound: bool = False
+    attest: bool = False
+    credential: str = attrs.field(default="", repr=False)
+
+
+def read_enrollment(data: bytes, *, version: MacOSVersion, chip: ChipClass) -> FakeEnrollment:
+    """Return what a Mac of that version and chip would enroll with.
+
+    Args:
+        data: The profile, signed or not.
+        version: Version of macOS.
+        chip: What decides which keys the Mac can hold.
+
+    Raises:
+        MacError: The signature is wrong, or macOS would not install the profile.
+    """
+    content, signer = (data, None) if data.lstrip().startswith(b"<?xml") else read_signed(data)
+    try:
+        profile = plistlib.loads(content, fmt=plistlib.FMT_XML)
+        facts = _read(profile, version, chip)
+    except (AttributeError, ExpatError, TypeError, ValueError) as error:
+        raise MacError(f"the profile cannot be read: {error}") from error
+    return FakeEnrollment(profile=profile, signer=signer, **facts)
+
+
+def _read(profile: Any, version: MacOSVersion, chip: ChipClass) -> dict[str, Any]:
+    payloads = _payloads(profile)
+    services = [payload for payload in payloads if payload["PayloadType"] == "com.apple.mdm"]
+    _need(len(services) == 1, f"{len(services)} payloads com.apple.mdm, exactly one is needed")
+    mdm = services[0]
+    _check_mdm(mdm, [payload["PayloadUUID"] for payload in payloads if payload["PayloadType"] in _TRUST])
+    identities = [payload for payload in payloads if payload["PayloadType"] in _IDENTITIES]
+    named = [payload for payload in identities if payload["PayloadUUID"] == mdm["IdentityCertificateUUID"]]
+    _need(len(identities) == len(named) == 1, "IdentityCertificateUUID names no identity, or one of several")
+    return {
+        "topic": mdm["Topic"],
+        "server_url": mdm["ServerURL"],
+        "check_in_url": mdm.get("CheckInURL", mdm["ServerURL"]),
+        **_IDENTITIES[named[0]["PayloadType"]](named[0], version, chip),
+    }
+
+
+def _payloads(profile: Any) -> list[dict[str, Any]]:
+    _need(isinstance(profile, dict), "the profile is no dictionary")
+    _keys("the profile", profile, _COMMON)
+    _need(profile["PayloadType"] == "Configuration", "PayloadType is not Configuration")
+    _need(profile.get("TargetDeviceType", 0) in (0, 5), "TargetDeviceType is not for Macs")
+    payloads = profile.get("PayloadContent")
+    _need(
+        isinstance(payloads, list) and all(isinstance(payload, dict) for payload in payloads),
+        "PayloadContent is no array of dictionaries",
+    )
+    for payload in payloads:
+        _keys("a payload", payload, _COMMON)
+        if payload["PayloadType"] in _TRUST:
+            _keys(payload["PayloadType"], payload, {"PayloadContent": bytes})
+            x509.load_der_x509_certificate(payload["PayloadContent"])
+    for key in ("PayloadUUID", "PayloadIdentifier"):
+        values = [part[key] for part in (profile, *payloads)]
+        _need(len(set(values)) == len(values), f"{key} is not unique")
+    return list(payloads)
+
+
+def _check_mdm(mdm: dict[str, Any], trusted: list[str]) -> None:
+    _keys("com.apple.mdm", mdm, {"IdentityCertificateUUID": str, "Topic": str, "ServerURL": str})
+    _need(_UUID.fullmatch(mdm["IdentityCertificateUUID"]), "IdentityCertificateUUID is no UUID")
+    _need(mdm["Topic"].startswith("com.apple.mgmt."), "Topic does not begin with com.apple.mgmt.")
+    for key in ("ServerURL", "CheckInURL"):
+        _need(mdm.get(key, "https://").startswith("https://"), f"{key} is not https")
+    rights = mdm.get("AccessRights", 0)
+    _need(type(rights) is int and 1 <= rights <= 8191, "AccessRights is not from 1 to 8191")
+    _need(not rights & 2 or rights & 1, "AccessRights has 2 without 1")
+    _need(not rights & 128 or rights & 64, "AccessRights has 128 without 64")
+    _need("com.apple.mdm.per-user-connections" in mdm.get("ServerCapabilities", ()), "no user channel")
+    for key in _FORBIDDEN:
+        _need(key not in mdm, f"{key} is not for Automated Device Enrollment")
+    for key in ("ServerURLPinningCertificateUUIDs", "CheckInURLPinningCertificateUUIDs"):
+        _need(set(mdm.get(key, ())) <= set(trusted), f"{key} names no certificate of the profile")
+
+
+def _acme(payload: dict[str, Any], version: MacOSVersion, chip: ChipClass) -> dict[str, Any]:
+    _keys("com.apple.security.acme", payload, _ACME)
+    kind, size, is_bound = payload["KeyType"], payload["KeySize"], payload["HardwareBound"]
+    attest = payload.get("Attest", False)
+    _need(version >= MacOSVersion(13, 1), f"macOS {version} has no ACME")
+    _need(payload["DirectoryURL"].startswith("https://"), "DirectoryURL is not https")
+    _need(
+        (kind == "RSA" and 1024 <= size <= 4096 and size % 8 == 0)
+        or (kind == "ECSECPrimeRandom" and size in (192, 256, 384, 521)),
+        f"{kind} has no keys of size {size}",
+    )
+    _need(not is_bound or (kind != "RSA" and size in (256, 384)), "the Secure Enclave has no such key")
+    has_enclave = chip in (ChipClass.APPLE_SILICON, ChipClass.T2) and version >= MacOSVersion(14)
+    _need(has_enclave or not is_bound, f"{chip} with macOS {version} binds no key to its hardware")
+    _need(has_enclave or not attest, f"{chip} with macOS {version} attests no key")
+    _need(is_bound or not attest, "Attest is true without HardwareBound")
+    _need(version >= MacOSVersion(14) or "Attest" in payload, "macOS before 14 needs Attest, and false")
+    return {
+        "identity": "acme",
+        "issuer_url": payload["DirectoryURL"],
+        "subject": _subject(payload["Subject"]),
+        "key_type": kind,
+        "key_size": size,
+        "hardware_bound": is_bound,
+        "attest": attest and chip is ChipClass.APPLE_SILICON,
+        "credential": payload["ClientIdentifier"],
+    }
+
+
+def _scep(payload: dict[str, Any], _version: MacOSVersion, _chip: ChipClass) -> dict[str, Any]:
+    _keys("com.apple.security.scep", payload, {"PayloadContent": dict})
+    content = payload["PayloadContent"]
+    _keys("com.apple.security.scep", content, {"URL": str})
+    size = content.get("Keysize", 1024)
+    _need(re.match("https?://", content["URL"]), "URL is neither http nor https")
+    _need(size in (1024, 2048, 4096), f"Keysize {size} is none of 1024, 2048 and 4096")
+    _need(content.get("Key Type", "RSA") == "RSA", "Key Type is not RSA")
+    _need(isinstance(content.get("Challenge", ""), str), "Challenge is no text")
+    return {
+        "identity": "scep",
+        "issuer_url": content["URL"],
+        "subject": _subject(content.get("Subject", [])),
+        "key_type": "RSA",
+        "key_size": size,
+        "credential": content.get("Challenge", ""),
+    }
+
+
+def _pkcs12(payload: dict[str, Any], _version: MacOSVersion, _chip: ChipClass) -> dict[str, Any]:
+    _keys("com.apple.security.pkcs12", payload, {"PayloadContent": bytes})
+    return {"identity": "pkcs12"}
+
+
+def _subject(names: Any) -> tuple[tuple[str, str], ...]:
+    return tuple(_pairs(names))
+
+
+def _pairs(names: Any) -> Iterator[tuple[str, str]]:
+    _need(isinstance(names, list), "Subject is no array")
+    for name in names:
+        _need(isinstance(name, list), "Subject is no array of arrays")
+        for pair in name:
+            _need(
+                isinstance(pair, list) and len(pair) == 2 and all(isinstance(text, str) for text in pair),
+                "Subject holds something else than pairs",
+            )
+            _need(
+                pair[0] in ("C", "L", "ST", "O", "OU", "CN") or re.fullmatch(r"\d+(\.\d+)+", pair[0]),
+                f"Subject has the attribute {pair[0]!r}",
+            )
+            yield pair[0], pair[1]
+
+
+def _keys(where: str, values: Mapping[str, Any], kinds: Mapping[str, type]) -> None:
+    for key, kind in kinds.items():
+        _need(type(values.get(key)) is kind, f"{key} of {where} is missing, or no {kind.__name__}")
+        _need(kind is not str or values[key].strip(), f"{key} of {where} is empty")
+
+
+def _need(fact: object, otherwise: str) -> None:
+    if not fact:
+        raise MacError(f"macOS would not install the profile: {otherwise}")
+
+
+_COMMON: Final = {"PayloadType": str, "PayloadVersion": int, "PayloadIdentifier": str, "PayloadUUID": str}
+_ACME: Final = {
+    "DirectoryURL": str,
+    "ClientIdentifier": str,
+    "KeyType": str,
+    "KeySize": int,
+    "HardwareBound": bool,
+    "Subject": list,
+}
+_IDENTITIES: Final = {
+    "com.apple.security.acme": _acme,
+    "com.apple.security.scep": _scep,
+    "com.apple.security.pkcs12": _pkcs12,
+}
+_TRUST: Final = ("com.apple.security.root", "com.apple.security.pkcs1")
+_FORBIDDEN: Final = ("EnrollmentMode", "AssignedManagedAppleID", "ManagedAppleID", "RequiredAppIDForMDM")
+_UUID: Final = re.compile(r"[0-9A-Za-z]{8}(-[0-9A-Za-z]{4}){3}-[0-9A-Za-z]{12}")

@@ -1,0 +1,23 @@
+"""What makes a Mac stop."""
+
+from __future__ import annotations
+
+import attrs
+
+from pyade.errors import PyadeError
+
+
+@attrs.define(eq=False)
+class MacError(PyadeError):
+    """A Mac that does not enroll: it was refused, or what it got is nothing that it could use.
+
+    Attributes:
+        reason: Why, in words.
+        status: The HTTP status that was the end; 0 where the answer was a success that the Mac cannot use.
+    """
+
+    reason: str
+    status: int = 0
+
+    def __str__(self) -> str:
+        return self.reason

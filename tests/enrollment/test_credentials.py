@@ -1,0 +1,128 @@
+"""What an authority may redeem: once, for the Mac and the request that the profile asked for."""
+
+from __future__ import annotations
+
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from tests.enrollment.conftest import MACHINE, SCEP, Desk, identity_of
+
+from pyade.enrollment import redeem_client_identifier, redeem_scep_request
+from pyade.enrollment.credentials import one_time
+from pyade.errors import PolicyError, TrustError
+
+SERIAL = MACHINE["SERIAL"]
+SUBJECT = f"/O=Contoso/CN={SERIAL}"
+
+
+def request_for(
+    folder: Path, challenge: str | None, *, subject: str = SUBJECT, key: str = "rsa:2048"
+) -> bytes:
+    """Return a certificate request that openssl made."""
+    names = [part.split("=") for part in subject.strip("/").split("/")]
+    config = folder / "request.cnf"
+    # With -subj openssl would leave the attributes out.
+    lines = ["[req]", "prompt = no", "distinguished_name = name", "attributes = attributes"]
+    lines += ["[name]", *(f"{number}.{name} = {value}" for number, (name, value) in enumerate(names))]
+    lines += ["[attributes]", *([] if challenge is None else [f"challengePassword = {challenge}"])]
+    config.write_text("\n".join(lines) + "\n")
+    kind = key if key.startswith("rsa") else "ec"
+    command = ["openssl", "req", "-new", "-nodes", "-newkey", kind, "-keyout", str(folder / "key.pem")]
+    command += [] if kind != "ec" else ["-pkeyopt", f"ec_paramgen_curve:{key}"]
+    made = subprocess.run(
+        [*command, "-outform", "DER", "-config", str(config)], check=True, capture_output=True
+    )
+    return made.stdout
+
+
+@pytest.fixture
+def challenge(desk: Desk) -> str:
+    return identity_of(desk.enroll(acme=None, scep=SCEP))[1]
+
+
+def test_the_request_of_the_profile_is_redeemed_once(desk: Desk, challenge: str, tmp_path: Path) -> None:
+    request = request_for(tmp_path, challenge)
+    assert redeem_scep_request(desk.store, request, now=desk.clock()) == SERIAL
+    with pytest.raises(TrustError, match="unknown, has expired, or was used"):
+        redeem_scep_request(desk.store, request, now=desk.clock())
+
+
+def test_the_order_of_the_names_does_not_matter(desk: Desk, challenge: str, tmp_path: Path) -> None:
+    request = request_for(tmp_path, challenge, subject=f"/CN={SERIAL}/O=Contoso")
+    assert redeem_scep_request(desk.store, request, now=desk.clock()) == SERIAL
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"subject": "/O=Contoso/CN=C02OTHER0001"}, "the subject is"),
+        ({"subject": f"{SUBJECT}/OU=Admins"}, "the subject is"),
+        ({"key": "rsa:3072"}, "no RSA key of 2048 bits"),
+        ({"key": "prime256v1"}, "no RSA key of 2048 bits"),
+    ],
+)
+def test_a_request_for_something_else_is_refused_and_uses_the_challenge_up(
+    desk: Desk, challenge: str, tmp_path: Path, changes: dict[str, str], reason: str
+) -> None:
+    with pytest.raises(TrustError, match=reason):
+        redeem_scep_request(desk.store, request_for(tmp_path, challenge, **changes), now=desk.clock())
+    with pytest.raises(TrustError, match="unknown"):
+        redeem_scep_request(desk.store, request_for(tmp_path, challenge), now=desk.clock())
+
+
+def test_a_request_that_its_key_did_not_sign_is_refused(desk: Desk, challenge: str, tmp_path: Path) -> None:
+    request = bytearray(request_for(tmp_path, challenge))
+    request[-1] ^= 1
+    with pytest.raises(TrustError, match="not signed with its own key"):
+        redeem_scep_request(desk.store, bytes(request), now=desk.clock())
+
+
+def test_a_challenge_expires(desk: Desk, challenge: str, tmp_path: Path) -> None:
+    desk.later(hours=1)
+    with pytest.raises(TrustError, match="expired"):
+        redeem_scep_request(desk.store, request_for(tmp_path, challenge), now=desk.clock())
+
+
+def test_a_challenge_that_was_never_given_is_refused(desk: Desk, tmp_path: Path) -> None:
+    with pytest.raises(TrustError, match="unknown") as refused:
+        redeem_scep_request(desk.store, request_for(tmp_path, "guessed"), now=desk.clock())
+    assert "guessed" not in str(refused.value)
+
+
+@pytest.mark.parametrize("request_of", ["nothing", "noise", "large", "without a challenge"])
+def test_what_is_no_request_is_malformed(desk: Desk, tmp_path: Path, request_of: str) -> None:
+    given = {
+        "nothing": b"",
+        "noise": b"0\x82\x01\x00nonsense",
+        "large": bytes(100_000),
+        "without a challenge": request_for(tmp_path, None),
+    }
+    with pytest.raises(TrustError) as refused:
+        redeem_scep_request(desk.store, given[request_of], now=desk.clock())
+    assert refused.value.is_malformed
+
+
+def test_a_client_identifier_is_redeemed_once_by_many(desk: Desk) -> None:
+    _, identifier = identity_of(desk.enroll())
+
+    def redeem(_: int) -> str:
+        try:
+            return redeem_client_identifier(desk.store, identifier, now=desk.clock()).serial_number
+        except TrustError:
+            return ""
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(redeem, range(8))) == [""] * 7 + [SERIAL]
+
+
+def test_a_challenge_is_no_client_identifier(desk: Desk, challenge: str) -> None:
+    with pytest.raises(TrustError):
+        redeem_client_identifier(desk.store, challenge, now=desk.clock())
+
+
+def test_a_lifetime_is_longer_than_zero() -> None:
+    with pytest.raises(PolicyError, match="lifetime"):
+        one_time(timedelta(0))
