@@ -9,7 +9,7 @@ import pytest
 import pyade
 
 ROOT = Path(__file__).parent.parent
-SUBMODULES = {"apple", "builders", "core", "crypto", "errors", "storage", "sync", "testing"}
+SUBMODULES = {"apple", "builders", "core", "crypto", "enrollment", "errors", "storage", "sync", "testing"}
 
 
 def test_the_public_names_are_exactly_what_the_package_binds() -> None:

@@ -1,8 +1,9 @@
 """The device-facing side: verify a Mac in Setup Assistant, decide, answer.
 
-``EnrollmentService`` knows no web framework; ``pyade.enrollment.asgi`` is a small application around it.
+``EnrollmentService`` knows no web framework; ``EnrollmentApp`` is a small ASGI application around it.
 """
 
+from pyade.enrollment.asgi import EnrollmentApp, SignInReturn
 from pyade.enrollment.credentials import (
     Credential,
     CredentialRequest,
@@ -23,6 +24,7 @@ __all__ = [
     "Credential",
     "CredentialRequest",
     "DeviceMessage",
+    "EnrollmentApp",
     "EnrollmentDecision",
     "EnrollmentLimits",
     "EnrollmentRequest",
@@ -31,6 +33,7 @@ __all__ = [
     "FinalConfiguration",
     "PlatformSso",
     "SignIn",
+    "SignInReturn",
     "Verdict",
     "WaitingMac",
     "read_message",

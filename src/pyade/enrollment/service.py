@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Final
 
 from pyade.apple.connection import utc_now
 from pyade.builders.payloads import AcmeIssuer, MdmService, ScepIssuer
-from pyade.core.flow import drive, drive_async
+from pyade.core.enrollment import Enrollment
+from pyade.core.flow import ask, drive, drive_async
 from pyade.core.identity import IdentityPolicy
 from pyade.core.problems import Problem
 from pyade.core.software_update import SoftwareUpdatePolicy
@@ -21,9 +23,12 @@ from pyade.enrollment.decision import EnrollmentResponse
 from pyade.enrollment.flow import Reception
 from pyade.enrollment.records import registered_flow, renewal_flow
 from pyade.enrollment.settings import EnrollmentLimits, PlatformSso, Settings, SignIn
-from pyade.enrollment.steps import AsyncPerformer, Hook, Performer
+from pyade.enrollment.steps import AsyncPerformer, Hook, InStore, Performer
 from pyade.errors import ProfileError
 from pyade.storage.enrollments import EnrollmentStore
+
+# No Mac has this serial number: what counts is that the store answers.
+_READ: Final = InStore[Enrollment | None](lambda store: store.enrollment(""))
 
 
 class _Service:
@@ -193,6 +198,14 @@ class EnrollmentService(_Service):
         """
         drive(registered_flow(serial_number), self._perform)
 
+    def check_store(self) -> None:
+        """Return if the store answers, for a health check; nothing is written.
+
+        Raises:
+            StoreError: It does not.
+        """
+        drive(ask(_READ), self._perform)
+
     @property
     def _perform(self) -> Performer:
         return Performer(self._store, self._clock)
@@ -220,6 +233,10 @@ class AsyncEnrollmentService(_Service):
     async def registration_completed(self, serial_number: str) -> None:
         """Note that the user of a Mac has registered it; see ``EnrollmentService.registration_completed``."""
         await drive_async(registered_flow(serial_number), self._perform)
+
+    async def check_store(self) -> None:
+        """Return if the store answers; see ``EnrollmentService.check_store``."""
+        await drive_async(ask(_READ), self._perform)
 
     @property
     def _perform(self) -> AsyncPerformer:

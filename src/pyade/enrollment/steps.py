@@ -72,11 +72,18 @@ class AsyncPerformer:
         if isinstance(step, Compute):
             return await anyio.to_thread.run_sync(step.work)
         if isinstance(step, AskCaller):
-            if inspect.iscoroutinefunction(step.hook):
-                return await step.hook(*step.arguments)
-            answer = await anyio.to_thread.run_sync(step.hook, *step.arguments)
-            return await answer if inspect.isawaitable(answer) else answer
+            return await ask_caller(step.hook, *step.arguments)
         return self._clock()
+
+
+async def ask_caller(hook: Hook[T], *arguments: Any) -> T:
+    """Return what *hook* returns: awaited if it is a coroutine function, else called in a worker thread."""
+    if inspect.iscoroutinefunction(hook):
+        awaited: T = await hook(*arguments)
+        return awaited
+    returned: Any = await anyio.to_thread.run_sync(hook, *arguments)
+    answer: T = await returned if inspect.isawaitable(returned) else returned
+    return answer
 
 
 def _ask(step: AskCaller[Any]) -> Any:
