@@ -76,7 +76,8 @@ class OneTime:
 
 def digest_of(secret: str) -> str:
     """Return by what a one-time secret is found; whoever reads the store learns no secret from it."""
-    return hashlib.sha256(secret.encode()).hexdigest()
+    # What a stranger sends may hold anything that a text can hold.
+    return hashlib.sha256(secret.encode(errors="surrogatepass")).hexdigest()
 
 
 class Registration(enum.StrEnum):

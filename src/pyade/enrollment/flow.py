@@ -151,6 +151,8 @@ class Reception:
         affinity = affinity_of(profile, self._known.version) if profile else AffinityKind.NONE
         if affinity is AffinityKind.MODERN and self._user is None:
             return (yield from self._refuse("the user must sign in on the web page first", now))
+        if affinity is AffinityKind.LEGACY and self._user is None and self._settings.authenticate is None:
+            return (yield from self._refuse("nobody checks name and password: give authenticate=", now))
         if affinity is AffinityKind.LEGACY and self._user is None:
             self._user = yield from self._authenticated(kind, value)
             if self._user is None:
