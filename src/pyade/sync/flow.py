@@ -46,9 +46,9 @@ from pyade.apple.flows import SendCall
 from pyade.apple.responses import DevicePage
 from pyade.core.device import Device
 from pyade.core.events import EventBatch, EventGroup
-from pyade.core.flow import Flow, Now, ask
-from pyade.core.inventory import CLOCK_TOLERANCE, ChangeCounts, DeviceRecord, Source, SyncPhase, SyncState
-from pyade.core.lease import LEASE_SECONDS, Lease
+from pyade.core.flow import Flow, ask
+from pyade.core.inventory import ChangeCounts, DeviceRecord, Source, SyncPhase, SyncState
+from pyade.core.lease import Lease
 from pyade.core.parking import park, resume
 from pyade.core.policy import LONGEST_ANSWER, Decision, SyncAction, SyncPolicy, Trigger, corrected
 from pyade.core.token import Token
@@ -66,6 +66,7 @@ from pyade.errors import (
 )
 from pyade.storage.protocol import Store
 from pyade.sync.details import read_ties, settled
+from pyade.sync.leases import StoreTime
 from pyade.sync.report import Ending, SyncReport, counted
 from pyade.sync.steps import InStore, Progress, ProgressPhase, Tell
 
@@ -102,7 +103,7 @@ class SyncRun:
         self._purged = 0
         self._sent: set[str] = set()
         self._has_lost_cursor = False
-        self._offset = timedelta(0)
+        self._time = StoreTime()
 
     def steps(self, lease: Lease | None = None) -> Flow[SyncReport]:
         """Return the report of a run from the decision to the end.
@@ -117,9 +118,8 @@ class SyncRun:
             StoreError: The store failed.
         """
         self._lease = lease
-        asked_at = yield from ask(Now())
-        self._offset = _offset(lease, asked_at)
-        now = asked_at + self._offset
+        self._time = StoreTime(lease)
+        now = yield from self._time.now()
         stored = yield from ask(InStore(lambda store: store.sync_state(self._token_name)))
         self._state = stored
         try:
@@ -167,7 +167,7 @@ class SyncRun:
 
     def refused(self, held: LeaseHeldError) -> Flow[SyncReport]:
         """Return the report of a run that did not begin, since another worker holds the token."""
-        now = yield from self._now()
+        now = yield from self._time.now()
         self._state = yield from ask(InStore(lambda store: store.sync_state(self._token_name)))
         reason = "another worker holds the token"
         decision = Decision(
@@ -220,7 +220,7 @@ class SyncRun:
                 return ending
             if self._pages >= self._policy.max_pages_per_run:
                 return Ending.PAGE_LIMIT
-            now = yield from self._now()
+            now = yield from self._time.now()
             if now - since >= self._policy.time_limit:
                 return Ending.TIME_LIMIT
 
@@ -255,7 +255,7 @@ class SyncRun:
             repeats=0 if is_last_of_list else before.repeats + int(is_repeated),
         )
         source = Source.FETCH if before.phase is SyncPhase.FETCH else Source.SYNC
-        now = yield from self._now()
+        now = yield from self._time.now()
         if source is Source.SYNC:
             after = yield from self._with_ties(after, page, now)
         self._state, changes = yield from ask(
@@ -336,7 +336,7 @@ class SyncRun:
             yield from self._commit_settled(present, Source.DETAILS, attrs.evolve(self._state, ties=ties))
 
     def _commit_settled(self, devices: list[Device], source: Source, state: SyncState) -> Flow[None]:
-        now = yield from self._now()
+        now = yield from self._time.now()
         self._state, changes = yield from ask(
             InStore(
                 lambda store: store.commit_page(
@@ -362,7 +362,7 @@ class SyncRun:
         # A list that begins anew may well go through the same cursors.
         self._sent.clear()
         word = "expired" if isinstance(error, ExpiredCursorError) else "not recognised"
-        now = yield from self._now()
+        now = yield from self._time.now()
         lost = attrs.evolve(self._state, phase=SyncPhase.FETCH, cursor=None, listing_since=None, repeats=0)
         decision = self._policy.decide_list(lost, now)
         if not decision.action.sends_requests:
@@ -376,7 +376,7 @@ class SyncRun:
     # End
 
     def _finish(self, ending: Ending) -> Flow[SyncReport]:
-        now = yield from self._now()
+        now = yield from self._time.now()
         is_caught_up = ending is Ending.CAUGHT_UP
         is_continued = ending is Ending.TIME_LIMIT
         state = attrs.evolve(
@@ -410,7 +410,7 @@ class SyncRun:
             last_error=text[:_LONGEST_ERROR],
             failures=self._state.failures + 1,
         )
-        now = yield from self._now()
+        now = yield from self._time.now()
         if isinstance(error, AppleError) and error.retry_after_s is not None:
             wait = min(timedelta(seconds=error.retry_after_s), LONGEST_ANSWER)
             state = attrs.evolve(state, not_before=now + wait)
@@ -438,7 +438,7 @@ class SyncRun:
         self._notes.append(lost.reason)
         _log.info("%s: overtaken after %s", self._token_name, counted(self._pages, "page"))
         self._state = yield from ask(InStore(lambda store: store.sync_state(self._token_name)))
-        now = yield from self._now()
+        now = yield from self._time.now()
         return self._report(Ending.OVERTAKEN, now)
 
     def _report(self, ending: Ending, now: datetime) -> SyncReport:
@@ -465,28 +465,13 @@ class SyncRun:
             notes=tuple(notes),
         )
 
-    def _now(self) -> Flow[datetime]:
-        return (yield from ask(Now())) + self._offset
-
     def _save(self, state: SyncState, groups: tuple[EventGroup, ...] = ()) -> Flow[None]:
-        events = EventBatch(self._token_name, (yield from self._now()), groups) if groups else None
+        events = EventBatch(self._token_name, (yield from self._time.now()), groups) if groups else None
         self._state = yield from ask(
             InStore(
                 lambda store: store.save_sync_state(self._token_name, state, events=events, lease=self._lease)
             )
         )
-
-
-def _offset(lease: Lease | None, now: datetime) -> timedelta:
-    """Return how far the store's clock is ahead of the caller's, by which the run goes then.
-
-    Workers whose clocks are a little apart keep the limits together so. What is further apart is no such
-    clock, but a simulated one, or one that is wrong.
-    """
-    if lease is None:
-        return timedelta(0)
-    offset = lease.expires_at - timedelta(seconds=LEASE_SECONDS) - now
-    return offset if abs(offset) <= CLOCK_TOLERANCE else timedelta(0)
 
 
 def _count_unlisted(store: Store, token_name: str, state: SyncState) -> tuple[int, int]:
