@@ -1,11 +1,15 @@
-"""Keep a store in step with Apple, and give Macs their profiles: flows with two drivers."""
+"""Keep a store in step with Apple, give Macs their profiles, lock devices: flows with two drivers."""
 
+from pyade.sync.actions import AsyncDeviceActions, DeviceActions
+from pyade.sync.activation_lock import bypass_code, bypass_code_name, forget_bypass_code
 from pyade.sync.assign_report import AssignReport
 from pyade.sync.assigner import Assigner, AsyncAssigner, devices_at_risk
 from pyade.sync.board import Stage, TokenStanding
 from pyade.sync.choices import Choice
+from pyade.sync.migration import migration_deadlines
 from pyade.sync.parking import send_reminders
 from pyade.sync.plan import AssignmentPlan, PlannedDevice, PlannedGroup
+from pyade.sync.refresh import RefreshReport
 from pyade.sync.report import Ending, SyncReport
 from pyade.sync.scheduler import AsyncScheduler, Scheduler
 from pyade.sync.steps import Progress, ProgressPhase
@@ -18,14 +22,17 @@ __all__ = [
     "Assigner",
     "AssignmentPlan",
     "AsyncAssigner",
+    "AsyncDeviceActions",
     "AsyncScheduler",
     "AsyncSyncer",
     "Choice",
+    "DeviceActions",
     "Ending",
     "PlannedDevice",
     "PlannedGroup",
     "Progress",
     "ProgressPhase",
+    "RefreshReport",
     "Scheduler",
     "Stage",
     "Subscription",
@@ -33,8 +40,12 @@ __all__ = [
     "Syncer",
     "TokenStanding",
     "assign_token",
+    "bypass_code",
+    "bypass_code_name",
     "devices_at_risk",
     "due_tokens",
+    "forget_bypass_code",
+    "migration_deadlines",
     "register",
     "send_reminders",
     "sync_token",
