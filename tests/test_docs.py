@@ -27,6 +27,7 @@ PAGES = [
     "docs/events.md",
     "docs/scheduler.md",
     "docs/workers.md",
+    "docs/actions.md",
     "docs/testing.md",
     "docs/errors.md",
 ]
