@@ -24,6 +24,7 @@ PAGES = [
     "docs/guide.md",
     "docs/enrollment.md",
     "docs/sync.md",
+    "docs/tokens.md",
     "docs/events.md",
     "docs/scheduler.md",
     "docs/workers.md",
