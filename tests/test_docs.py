@@ -22,6 +22,7 @@ PAGES = [
     "docs/index.md",
     "docs/quickstart.md",
     "docs/guide.md",
+    "docs/enrollment.md",
     "docs/sync.md",
     "docs/tokens.md",
     "docs/events.md",

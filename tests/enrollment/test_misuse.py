@@ -13,9 +13,15 @@ from pyade.builders import AcmeIssuer, MdmService
 from pyade.core import Device, DeviceFamily, EnrollmentProfile, User, UserAffinity
 from pyade.core.inventory import Source
 from pyade.core.token import Token
-from pyade.enrollment import EnrollmentService, FinalConfiguration, Verdict, redeem_client_identifier
+from pyade.enrollment import (
+    EnrollmentService,
+    FinalConfiguration,
+    PlatformSso,
+    Verdict,
+    redeem_client_identifier,
+)
 from pyade.enrollment.credentials import Credential
-from pyade.errors import StoreError, TrustError, VersionError
+from pyade.errors import ProfileError, StoreError, TrustError, VersionError
 from pyade.storage import MemoryStore
 from pyade.testing import DeviceAuthority, DeviceIdentity, FrozenClock
 
@@ -140,3 +146,14 @@ def test_a_renewal_keeps_the_version_that_it_was_made_for(serve: Serve, identity
     stored = store.enrollment(SERIAL)
     assert stored is not None
     assert stored.version == "15.4"
+
+
+def test_platform_sso_that_no_mac_could_use_is_refused_when_it_is_configured() -> None:
+    """Not when the first Mac comes."""
+    with pytest.raises(ProfileError, match="ProfileURL"):
+        PlatformSso(
+            profile_url="http://mdm.example.com/sso.mobileconfig",
+            manifest_url="https://mdm.example.com/sso.plist",
+            auth_url="https://login.example.com/",
+            verify=lambda _: None,
+        )

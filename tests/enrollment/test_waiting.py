@@ -569,6 +569,37 @@ def test_a_mac_is_released_after_its_token_was_removed(store: EnrollmentStore, c
     assert [event.token_name for event in released_events(store)] == [""]
 
 
+def test_a_mac_begins_anew_although_its_profile_is_gone(store: EnrollmentStore, clock: FrozenClock) -> None:
+    """With the settings that it had."""
+    give_profile(store, WITH_ACCOUNTS, release_after=timedelta(hours=1))
+    store.remove_token("hq", now=NOW)
+    final = FinalConfiguration(store, clock=clock)
+    begin(final)
+    final.authenticated(SERIAL)
+    assert final.progress(SERIAL).phase is AwaitPhase.NOT_AWAITING
+    final.token_updated(SERIAL, awaiting=True)
+    assert final.progress(SERIAL).outstanding[1:] == (ACCOUNTS, RELEASE)
+    clock.advance(hours=1)
+    assert len(list(final.waiting(due=True))) == 1
+
+
+def test_a_mac_is_let_go_once(store: EnrollmentStore, clock: FrozenClock) -> None:
+    """A late answer about its accounts is noted, and is no second event."""
+    give_profile(store, WITH_ACCOUNTS)
+    final = FinalConfiguration(store, clock=clock)
+    begin(final)
+    accounts = final.next_command(SERIAL)
+    clock.advance(minutes=5)
+    released = final.next_command(SERIAL)
+    assert accounts is not None
+    assert released is not None
+    final.answered(SERIAL, released.command_uuid, "Acknowledged")
+    assert [finding.value for finding in final.progress(SERIAL).findings] == ["no answer"]
+    final.answered(SERIAL, accounts.command_uuid, "Acknowledged")
+    assert final.progress(SERIAL).findings == ()
+    assert [event.details["accounts"] for event in released_events(store)] == ["no answer"]
+
+
 def test_a_state_that_cannot_be_read_does_not_hide_the_others(
     store: EnrollmentStore, clock: FrozenClock, caplog: pytest.LogCaptureFixture
 ) -> None:
