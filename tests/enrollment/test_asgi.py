@@ -222,6 +222,14 @@ def test_reads_no_more_than_it_needs_whatever_the_length_says(place: Desk) -> No
     assert (answer.status, answer.received) == (400, 5)
     (event,) = place.events()
     assert "65537 bytes" in event.details["reason"]
+    assert answer.headers["connection"] == "close"
+
+
+def test_only_a_connection_on_which_more_may_follow_is_closed(place: Desk) -> None:
+    assert "connection" not in call(place, "POST", "/enroll", b"short").headers
+    assert call(place, "POST", "/nowhere", b"short").headers["connection"] == "close"
+    # HTTP/2 has streams for that, and no such header.
+    assert "connection" not in call(place, "POST", "/nowhere", b"short", http_version="2").headers
 
 
 def test_the_largest_body_is_still_read_whole(place: Desk) -> None:
@@ -294,6 +302,11 @@ def test_a_sign_in_that_fails_is_answered_and_may_be_tried_again(
     assert "\n" not in caplog.messages[-1]
     query = urlencode({"state": place.identity.states[0]}).encode()
     assert call(place, "GET", "/signed-in", query=query).status == 200
+
+
+def test_a_state_that_is_no_text_is_refused_like_any_other(place: Desk) -> None:
+    answer = call(place, "GET", "/signed-in", end_sign_in=lambda returned: ("\ud800", ADA))
+    assert (answer.status, answer.body) == (403, REFUSED)
 
 
 @pytest.mark.parametrize("query", [b"state=a&state=b", b"&".join(b"x%d=1" % n for n in range(101))])

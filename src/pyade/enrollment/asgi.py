@@ -3,7 +3,7 @@
 The rules of this file:
 
 1. Of a body at most 64 KiB and a byte are kept, whatever ``Content-Length`` says; the service refuses what is
-   longer.
+   longer. A connection on which more may follow is closed: some servers read it to its end.
 2. What goes wrong inside is an answer without detail, and a line in the log that holds no text of a foreign
    exception: nobody knows what it quotes.
 3. ``Host`` is taken as the server gives it. Behind a proxy, let the proxy or the server set it right.
@@ -154,24 +154,21 @@ class EnrollmentApp:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = _path_of(scope)
         methods = self._routes.get(path, {})
-        if not methods:
-            return await _send(send, _words(404, b"Not found.\n"))
         action = methods.get(scope["method"])
         if action is None:
-            return await _send(send, _words(405, b"Not allowed.\n", Allow=", ".join(sorted(methods))))
+            found = _words(405, b"Not allowed.\n", Allow=", ".join(sorted(methods)))
+            return await _send(scope, send, found if methods else _words(404, b"Not found.\n"), is_read=False)
         body = await _body_of(receive)
         if body is None:
             return None
+        is_read = len(body) <= MAX_BYTES
         try:
             answer = await action(scope, body)
-            start = _start(answer)
+            _check_headers(answer)
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody outside may learn of it
             _log.error("%s %s failed: %s", scope["method"], path, _describe(error))
-            return await _send(send, _words(500, b"Something went wrong. Try again later.\n"))
-        await send(start)
-        is_bare = scope["method"] == "HEAD"
-        await send({"type": "http.response.body", "body": b"" if is_bare else answer.body})
-        return None
+            answer = _words(500, b"Something went wrong. Try again later.\n")
+        return await _send(scope, send, answer, is_read=is_read)
 
     async def _enroll(self, scope: Scope, body: bytes) -> _Answer:
         authorization = _only(scope, b"authorization")
@@ -247,21 +244,20 @@ def _words(status: int, body: bytes, **headers: str) -> _Answer:
     return _Answer(status=status, headers=fields, body=body)
 
 
-def _start(answer: _Answer) -> Message:
-    fields = {**answer.headers, "Content-Length": str(len(answer.body))}
-    for name, value in fields.items():
+def _check_headers(answer: _Answer) -> None:
+    for name, value in answer.headers.items():
         if not value.isascii() or not value.isprintable():
             raise PolicyError(f"the header {name} of the answer holds what no header can")
-    return {
-        "type": "http.response.start",
-        "status": answer.status,
-        "headers": [(name.lower().encode(), value.encode()) for name, value in fields.items()],
-    }
 
 
-async def _send(send: Send, answer: _Answer) -> None:
-    await send(_start(answer))
-    await send({"type": "http.response.body", "body": answer.body})
+async def _send(scope: Scope, send: Send, answer: _Answer, *, is_read: bool) -> None:
+    fields = {**answer.headers, "Content-Length": str(len(answer.body))}
+    if not is_read and str(scope.get("http_version", "1.1")).startswith("1"):
+        fields["Connection"] = "close"
+    headers = [(name.lower().encode(), value.encode()) for name, value in fields.items()]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    body = b"" if scope["method"] == "HEAD" else answer.body
+    await send({"type": "http.response.body", "body": body})
 
 
 def _describe(error: BaseException) -> str:

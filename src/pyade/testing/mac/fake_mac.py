@@ -7,11 +7,13 @@ Source: Apple, "Authenticating through web views", ``MachineInfo``, ``com.apple.
 from __future__ import annotations
 
 import base64
+import functools
 import plistlib
 import ssl
 import string
 import uuid
 from collections.abc import Callable, Mapping
+from itertools import product
 from typing import Any, Final, Self
 
 import attrs
@@ -29,6 +31,26 @@ from pyade.testing.mac.cms import CmsForm
 from pyade.testing.mac.enrollment import FakeEnrollment
 from pyade.testing.mac.errors import MacError
 from pyade.testing.mac.walk import Send, Walk
+
+
+@functools.cache
+def build_of(version: MacOSVersion) -> str:
+    """Return a build that belongs to *version*; its last number is made up.
+
+    Raises:
+        VersionError: No build of that version is known.
+    """
+    # The minor version is in the letter, of the last ones of a train also in the number.
+    for train, letter, number in product(range(13, 27), string.ascii_uppercase, (101, 300, 900)):
+        build = f"{train}{letter}{number}"
+        try:
+            found = MacOSVersion.from_build(build)
+        except VersionError:
+            continue
+        parts = 3 if version.major == 10 else 2
+        if attrs.astuple(found)[:parts] == attrs.astuple(version)[:parts]:
+            return build
+    raise VersionError(str(version), "a version whose builds are known, or give the build")
 
 
 def _version(value: MacOSVersion | str) -> MacOSVersion:
@@ -221,26 +243,6 @@ class FakeMac:
         address = str(response.request.url.copy_with(query=None))
         self.history.append(f"{response.request.method} {address}: {response.status_code}")
         return response
-
-
-def build_of(version: MacOSVersion) -> str:
-    """Return a build that belongs to *version*; its last number is made up.
-
-    Raises:
-        VersionError: No build of that version is known.
-    """
-    for train in range(13, 27):
-        for letter in string.ascii_uppercase:
-            for number in (101, 300, 900):
-                build = f"{train}{letter}{number}"
-                try:
-                    found = MacOSVersion.from_build(build)
-                except VersionError:
-                    continue
-                parts = 3 if version.major == 10 else 2
-                if attrs.astuple(found)[:parts] == attrs.astuple(version)[:parts]:
-                    return build
-    raise VersionError(str(version), "a version whose builds are known, or give the build")
 
 
 def _request(step: Step[Any]) -> httpx.Request:

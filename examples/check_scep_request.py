@@ -1,0 +1,42 @@
+"""Tells a SCEP server whether it may issue a certificate: 0 for yes, 1 for no.
+
+The server hands over the certificate request that it decrypted, DER on the standard input, such as::
+
+    PYADE_STORE=/var/lib/mdm/ade.db scepserver -depot depot -csrverifierexec check_scep_request.py
+
+The store is the one of the enrollment service, which put the challenge into the profile of one Mac. Whatever
+the answer, that challenge is used up.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import UTC, datetime
+
+from pyade import PyadeError
+from pyade.enrollment import redeem_scep_request
+from pyade.storage import SQLiteStore
+
+MAX_BYTES = 64 * 1024
+
+
+def main() -> int:
+    """Check the request on the standard input."""
+    # One byte more than is allowed, so that a longer request is seen to be longer.
+    request = sys.stdin.buffer.read(MAX_BYTES + 1)
+    try:
+        with SQLiteStore(os.environ["PYADE_STORE"]) as store:
+            serial_number = redeem_scep_request(store, request, now=datetime.now(UTC))
+    except KeyError:
+        print("set PYADE_STORE to the file of the store", file=sys.stderr)
+        return 1
+    except PyadeError as error:
+        print(f"refused: {error}", file=sys.stderr)
+        return 1
+    print(f"a certificate for {serial_number!a}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,224 @@
+"""A real SCEP server and client, which know nothing of pyade, work with what the signed profile carries."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+from tests.enrollment.conftest import MDM, PROFILE
+
+from pyade.builders.payloads import ScepIssuer
+from pyade.core.device import Device, DeviceFamily
+from pyade.core.inventory import Source
+from pyade.crypto.signing import Signer
+from pyade.enrollment import EnrollmentService
+from pyade.storage import SQLiteStore
+from pyade.testing import DeviceAuthority, DeviceIdentity, FakeEnrollment, FakeMac
+from pyade.testing.contract.examples import NOW, example_token
+from pyade.testing.mac import read_enrollment
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("scepserver") is None or shutil.which("scepclient") is None,
+    reason="needs the commands scepserver and scepclient: apt-get install scep",
+)
+EXAMPLE = Path(__file__).parents[2] / "examples" / "check_scep_request.py"
+FLAGS = {
+    "CN": "-cn",
+    "O": "-organization",
+    "OU": "-ou",
+    "C": "-country",
+    "L": "-locality",
+    "ST": "-province",
+}
+SUBJECT = (
+    ("C", "DE"),
+    ("ST", "Berlin"),
+    ("L", "Mitte"),
+    ("O", "Contoso"),
+    ("OU", "Macs"),
+    ("CN", "C02SCEP0001"),
+)
+
+
+def run(*command: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(part) for part in command], cwd=cwd, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@attrs.frozen
+class Authority:
+    """A SCEP server that asks pyade's store about each request."""
+
+    folder: Path
+    url: str
+    store: SQLiteStore
+
+    @property
+    def certificate(self) -> x509.Certificate:
+        return x509.load_pem_x509_certificate((self.folder / "depot" / "ca.pem").read_bytes())
+
+    def asked(self) -> list[str]:
+        """Return what the store answered so far."""
+        return (self.folder / "answers").read_text().splitlines()
+
+
+@pytest.fixture(scope="module")
+def scep_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Authority]:
+    folder = tmp_path_factory.mktemp("scep")
+    assert run("scepserver", "ca", "-init", "-organization", "Contoso", cwd=folder).returncode == 0
+    # The server keeps what the program says to itself.
+    check = folder / "check"
+    path = os.pathsep.join(part for part in sys.path if part)
+    check.write_text(
+        f"#!/bin/sh\nexport PYTHONPATH='{path}' PYADE_STORE='{folder}/ade.db'\n"
+        f"exec '{sys.executable}' '{EXAMPLE}' 2>> '{folder}/answers'\n"
+    )
+    check.chmod(0o700)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    # A Mac that enrolls again wants the same names again, which the server refuses by default.
+    command = ["scepserver", "-depot", "depot", "-port", str(port), "-allowrenew", "0"]
+    with (
+        SQLiteStore(folder / "ade.db") as store,
+        subprocess.Popen(
+            [*command, "-csrverifierexec", str(check)],
+            cwd=folder,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+        ) as process,
+    ):
+        try:
+            assert process.stderr is not None
+            assert any("listening" in line for line in process.stderr)
+            store.add_token(example_token())
+            store.set_default_profile("hq", PROFILE)
+            yield Authority(folder, f"http://127.0.0.1:{port}/scep", store)
+        finally:
+            process.terminate()
+
+
+@attrs.frozen
+class Desk:
+    """Enrolls Macs with SCEP, and has them ask for their certificates."""
+
+    server: Authority
+    service: EnrollmentService
+    identity: DeviceIdentity
+    folder: Path
+
+    def enroll(self, serial: str) -> FakeEnrollment:
+        state = self.server.store.sync_state("hq")
+        device = Device(serial_number=serial, device_family=DeviceFamily.MAC)
+        self.server.store.commit_page("hq", [device], source=Source.SYNC, state=state, now=NOW)
+        mac = FakeMac(serial_number=serial, identity=self.identity, version="13.0")
+        answer = self.service.enroll(mac.signed())
+        return read_enrollment(answer.body, version=mac.version, chip=mac.chip)
+
+    def ask(self, enrollment: FakeEnrollment, **changes: str) -> x509.Certificate | None:
+        """Return the certificate that the client gets with what the profile says; None if it gets none."""
+        folder = self.folder / f"client-{len(list(self.folder.iterdir()))}"
+        folder.mkdir()
+        names = {**dict.fromkeys(FLAGS, ""), **dict(enrollment.subject), **changes}
+        credential = names.pop("challenge", enrollment.credential)
+        flags = [part for name, flag in FLAGS.items() for part in (flag, names[name])]
+        command = ["scepclient", "-server-url", enrollment.issuer_url, "-challenge", credential, *flags]
+        command += [
+            "-keySize",
+            str(enrollment.key_size),
+            "-private-key",
+            "key.pem",
+            "-certificate",
+            "own.pem",
+        ]
+        done = run(*command, cwd=folder)
+        issued = folder / "own.pem"
+        assert issued.exists() is (done.returncode == 0), done.stderr
+        return x509.load_pem_x509_certificate(issued.read_bytes()) if issued.exists() else None
+
+
+@pytest.fixture
+def make(
+    scep_server: Authority,
+    authority: DeviceAuthority,
+    mac: DeviceIdentity,
+    signer: Signer,
+    tmp_path: Path,
+) -> Any:
+    def desk(**issuer: Any) -> Desk:
+        service = EnrollmentService(
+            scep_server.store,
+            mdm=MDM,
+            scep=ScepIssuer(url=scep_server.url, **issuer),
+            signer=signer,
+            trust=authority.trust,
+        )
+        return Desk(scep_server, service, mac, tmp_path)
+
+    return desk
+
+
+def pairs(certificate: x509.Certificate) -> list[tuple[str, str]]:
+    return [(part.rfc4514_attribute_name, str(part.value)) for part in certificate.subject]
+
+
+def test_a_certificate_is_issued_from_what_the_profile_carries(make: Any, scep_server: Authority) -> None:
+    desk: Desk = make()
+    enrollment = desk.enroll("C02SCEP00000")
+    assert (enrollment.identity, enrollment.issuer_url) == ("scep", scep_server.url)
+    assert scep_server.store.one_times("C02SCEP00000")
+    certificate = desk.ask(enrollment)
+    assert certificate is not None
+    assert sorted(pairs(certificate)) == sorted(enrollment.subject)
+    key = certificate.public_key()
+    assert isinstance(key, rsa.RSAPublicKey)
+    assert key.key_size == enrollment.key_size == 2048
+    certificate.verify_directly_issued_by(scep_server.certificate)
+    assert not scep_server.store.one_times("C02SCEP00000")
+    assert scep_server.asked()[-1] == "a certificate for 'C02SCEP00000'"
+
+
+def test_every_attribute_that_the_client_knows_gets_through(make: Any) -> None:
+    desk: Desk = make(subject=SUBJECT)
+    certificate = desk.ask(desk.enroll("C02SCEP0001"))
+    assert certificate is not None
+    assert sorted(pairs(certificate)) == sorted(SUBJECT)
+
+
+def test_wrong_revoked_and_used_challenges_are_refused_and_a_new_profile_helps(
+    make: Any, scep_server: Authority
+) -> None:
+    desk: Desk = make()
+    revoked, current = desk.enroll("C02WRONG0001"), desk.enroll("C02WRONG0001")
+    for wrong in (desk.ask(revoked), desk.ask(current, challenge="guessed")):
+        assert wrong is None
+    assert desk.ask(current) is not None
+    assert desk.ask(current) is None
+    assert scep_server.asked()[-1].endswith("is unknown, has expired, or was used before")
+    assert desk.ask(desk.enroll("C02WRONG0001")) is not None
+
+
+def test_another_subject_is_refused_and_uses_the_challenge_up(make: Any, scep_server: Authority) -> None:
+    desk: Desk = make()
+    assert desk.ask(desk.enroll("C02SWAP00001"), CN="C02OTHER0001") is None
+    assert "refused: the subject is" in scep_server.asked()[-1]
+    assert not scep_server.store.one_times("C02SWAP00001")
+
+
+def test_another_key_size_is_refused(make: Any, scep_server: Authority) -> None:
+    desk: Desk = make(key_size=4096)
+    enrollment = attrs.evolve(desk.enroll("C02SIZE00001"), key_size=2048)
+    assert desk.ask(enrollment) is None
+    assert "RSA key of 4096 bits" in scep_server.asked()[-1]

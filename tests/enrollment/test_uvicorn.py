@@ -1,0 +1,264 @@
+"""Many Macs at once at real servers, over TLS, on one SQLite file."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+
+import anyio
+import attrs
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import AttributeOID, NameOID
+from tests.enrollment import server
+from tests.enrollment.server import HOST, AsyncTransport, Organization, Transport
+
+from pyade import Assigner, Client, EnrollmentProfile, Syncer, UserAffinity
+from pyade.core.enrollment import Registration, digest_of
+from pyade.core.events import EventKind
+from pyade.enrollment import redeem_scep_request
+from pyade.errors import TrustError
+from pyade.storage import SQLiteStore
+from pyade.testing import DeviceIdentity, FakeApple, FakeEnrollment, FakeMac, FrozenClock, MacError
+
+T = TypeVar("T")
+MACS = 200
+VERSIONS = ("15.4", "13.0", "26.0", "13.6", "14.1")
+OIDS = {"O": NameOID.ORGANIZATION_NAME, "CN": NameOID.COMMON_NAME}
+
+
+@attrs.frozen
+class Fleet:
+    """Macs that Apple sold to an organization, and everything between."""
+
+    organization: Organization
+    store: SQLiteStore
+    apple: FakeApple
+    serials: tuple[str, ...]
+    identities: tuple[DeviceIdentity, ...]
+
+    def mac(self, number: int, **changes: Any) -> FakeMac:
+        return FakeMac.from_apple(
+            self.apple,
+            self.serials[number],
+            self.organization.authority,
+            identity=self.identities[number % len(self.identities)],
+            **{"version": VERSIONS[number % len(VERSIONS)], **changes},
+        )
+
+    def client(self, *ports: int, first: int = 0) -> httpx.Client:
+        context = self.mac(0).tls_context()
+        return httpx.Client(transport=Transport(ports, first=first, verify=context), timeout=60)
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """A fleet whose users sign in, in step with Apple; its Macs trust the test CA alone, as Apple says."""
+    organization = Organization.make(tmp_path_factory.mktemp("organization"))
+    clock = FrozenClock()
+    apple = FakeApple(clock=clock)
+    serials = apple.add_devices(MACS, server=apple.add_server("hq"))
+    profile = EnrollmentProfile(
+        name="Standard Mac",
+        url=f"https://{HOST}/enroll",
+        user_affinity=UserAffinity.modern(f"https://{HOST}/signin"),
+        anchor_certificates=[organization.ca],
+    )
+    with SQLiteStore(organization.database) as store:
+        store.add_token(apple.token())
+        with Client(apple.token(), transport=apple.transport(), clock=clock, sleep=clock.sleep) as client:
+            Syncer(client, store, clock=clock).sync()
+            assert Assigner(client, store, clock=clock).run(default=profile).is_complete
+        identities = tuple(organization.authority.issue() for _ in range(4))
+        yield Fleet(organization, store, apple, serials, identities)
+
+
+def at_once(works: list[Callable[[], T]]) -> list[T]:
+    """Return what every work returned, all of them started at the same moment."""
+    barrier = threading.Barrier(len(works))
+
+    def run(work: Callable[[], T]) -> T:
+        barrier.wait(60)
+        return work()
+
+    with ThreadPoolExecutor(len(works)) as pool:
+        return list(pool.map(run, works))
+
+
+def request_of(enrollment: FakeEnrollment, **changes: str) -> bytes:
+    """Return the certificate request that a Mac makes of its SCEP payload; *changes* are of the subject."""
+    names = [x509.NameAttribute(OIDS[name], changes.get(name, value)) for name, value in enrollment.subject]
+    key = rsa.generate_private_key(65537, enrollment.key_size)
+    builder = x509.CertificateSigningRequestBuilder(x509.Name(names))
+    builder = builder.add_attribute(AttributeOID.CHALLENGE_PASSWORD, enrollment.credential.encode())
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+def decisions(fleet: Fleet, serial: str) -> Counter[str]:
+    return Counter(
+        event.details["verdict"]
+        for event in fleet.store.events()
+        if event.kind is EventKind.ENROLLMENT_DECIDED and event.serial_number == serial
+    )
+
+
+def test_two_hundred_macs_at_once_get_one_live_credential_each(fleet: Fleet) -> None:
+    macs = [fleet.mac(number) for number in range(MACS)]
+
+    async def enroll(port: int, mac: FakeMac, found: dict[str, FakeEnrollment]) -> None:
+        transport = AsyncTransport([port], verify=mac.tls_context())
+        async with httpx.AsyncClient(transport=transport, timeout=60) as http:
+            found[mac.serial_number] = await mac.enroll_async(http)
+
+    async def everybody(port: int) -> dict[str, FakeEnrollment]:
+        found: dict[str, FakeEnrollment] = {}
+        async with anyio.create_task_group() as group:
+            for mac in macs:
+                group.start_soon(enroll, port, mac, found)
+        return found
+
+    with server.thread(fleet.organization, fleet.store) as port:
+        found = anyio.run(everybody, port)
+
+    assert set(found) == set(fleet.serials)
+    assert {tuple(line.rpartition(" ")[2] for line in mac.history) for mac in macs} == {("302", "303", "200")}
+    assert len({one.credential for one in found.values()}) == MACS
+    for number, serial in enumerate(fleet.serials):
+        (live,) = fleet.store.one_times(serial)
+        assert live.digest == digest_of(found[serial].credential)
+        assert found[serial].identity == ("scep" if VERSIONS[number % 5] == "13.0" else "acme")
+        assert dict(found[serial].subject)["CN"] == serial
+    pending = list(fleet.store.enrollments(registration=Registration.PENDING))
+    assert {one.serial_number for one in pending} == set(fleet.serials)
+    verdicts = Counter(
+        event.details["verdict"]
+        for event in fleet.store.events()
+        if event.kind is EventKind.ENROLLMENT_DECIDED
+    )
+    assert verdicts == {"sign_in": MACS, "enroll": MACS}
+
+
+def test_a_mac_that_does_not_have_the_anchor_does_not_connect(fleet: Fleet) -> None:
+    mac = fleet.mac(1)
+    mac.anchors = ()
+    with (
+        server.thread(fleet.organization, fleet.store) as port,
+        httpx.Client(transport=Transport([port], verify=mac.tls_context())) as http,
+        pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"),
+    ):
+        mac.enroll(http)
+
+
+def state_of(fleet: Fleet, number: int, http: httpx.Client) -> str:
+    """Return the state of a sign-in that has begun."""
+    mac = fleet.mac(number)
+    opened = http.get(mac.web_url, headers={"x-apple-aspen-deviceinfo": mac.header()})
+    assert opened.status_code == 302
+    return opened.headers["Location"].partition("state=")[2]
+
+
+def returned(http: httpx.Client, state: str) -> int:
+    query = {"state": state, "user": "ada@contoso.example", "proof": server._proof(state)}
+    return http.get(f"https://{HOST}/signed-in?{urlencode(query)}").status_code
+
+
+def test_across_two_processes_a_state_and_a_challenge_work_once(fleet: Fleet) -> None:
+    with server.processes(fleet.organization, 2) as ports, fleet.client(*ports) as http:
+        state = state_of(fleet, 2, http)
+        clients = [fleet.client(*ports, first=first % 2) for first in range(12)]
+        try:
+            statuses = at_once([lambda one=one: returned(one, state) for one in clients])  # type: ignore[misc]
+            assert Counter(statuses) == {200: 1, 403: 11}
+            assert len(fleet.store.one_times(fleet.serials[2])) == 1
+
+            # The same Mac signs in at both processes at once: the last profile holds the only credential.
+            states = [state_of(fleet, 3, one) for one in clients[:4]]
+            pairs = list(zip(clients, states, strict=False))
+            statuses = at_once([lambda pair=pair: returned(*pair) for pair in pairs])  # type: ignore[misc]
+            assert statuses == [200] * 4
+            assert len(fleet.store.one_times(fleet.serials[3])) == 1
+
+            request = request_of(fleet.mac(6, version="13.0").enroll(clients[0]))
+            address = f"https://{HOST}/scep-check"
+            checks = [lambda one=one: one.post(address, content=request) for one in clients]
+            answers: list[httpx.Response] = at_once(checks)  # type: ignore[arg-type]
+            assert Counter(answer.status_code for answer in answers) == {200: 1, 403: 11}
+            assert {answer.text for answer in answers if answer.status_code == 200} == {fleet.serials[6]}
+        finally:
+            for one in clients:
+                one.close()
+
+
+def test_in_threads_a_state_and_a_challenge_work_once(fleet: Fleet) -> None:
+    with server.thread(fleet.organization, fleet.store) as port, fleet.client(port) as http:
+        state = state_of(fleet, 7, http)
+        statuses = at_once([lambda: returned(http, state)] * 12)
+        assert Counter(statuses) == {200: 1, 403: 11}
+        request = request_of(fleet.mac(8, version="13.0").enroll(http))
+
+    def redeem() -> str:
+        try:
+            return redeem_scep_request(fleet.store, request, now=datetime.now(UTC))
+        except TrustError as error:
+            return str(error)
+
+    counted = Counter(at_once([redeem] * 12))
+    assert counted.pop(fleet.serials[8]) == 1
+    assert counted == {"this scep challenge is unknown, has expired, or was used before": 11}
+
+
+def test_nobody_swaps_the_serial_number(fleet: Fleet) -> None:
+    mine, other = fleet.serials[9], fleet.serials[10]
+    with server.thread(fleet.organization, fleet.store) as port, fleet.client(port) as http:
+        mac = fleet.mac(9, version="13.0")
+        # In the signed words: the signature is over others.
+        forged = mac.signed().replace(mine.encode(), other.encode())
+        assert http.post(mac.url, content=forged).status_code == 403
+        # In the sign-in: it belongs to the Mac that began it, whoever ends it.
+        kept = fleet.store.one_times(other)
+        state = state_of(fleet, 9, http)
+        stranger = {"x-apple-aspen-deviceinfo": fleet.mac(10).header()}
+        query = {"state": state, "user": "ada@contoso.example", "proof": server._proof(state)}
+        ended = http.get(f"https://{HOST}/signed-in?{urlencode(query)}", headers=stranger)
+        assert mine.encode() in ended.content
+        assert other.encode() not in ended.content
+        assert fleet.store.one_times(other) == kept
+        # A serial number that is none of ours.
+        mac.extra = {"SERIAL": "C02STRANGER1"}
+        with pytest.raises(MacError) as refused:
+            mac.enroll(http)
+        assert refused.value.status == 403
+        # In the certificate request: the profile names the subject.
+        mac.extra = {}
+        enrollment = mac.enroll(http)
+        answer = http.post(f"https://{HOST}/scep-check", content=request_of(enrollment, CN=other))
+        assert (answer.status_code, "the subject is" in answer.text) == (403, True)
+        again = http.post(f"https://{HOST}/scep-check", content=request_of(enrollment))
+        assert (again.status_code, "used before" in again.text) == (403, True)
+    assert not fleet.store.one_times(mine)
+
+
+def test_a_body_without_end_is_cut_off(fleet: Fleet) -> None:
+    sent = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal sent
+        while sent < 1 << 30:
+            sent += 1 << 16
+            yield bytes(1 << 16)
+
+    with server.thread(fleet.organization, fleet.store) as port, fleet.client(port) as http:
+        with contextlib.suppress(httpx.TransportError):  # closed while the client still wrote
+            assert http.post(f"https://{HOST}/enroll", content=endless()).status_code == 400
+        assert http.get(f"https://{HOST}/health").text == "ok\n"
+    assert sent < 1 << 27
