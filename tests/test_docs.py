@@ -22,10 +22,13 @@ PAGES = [
     "docs/index.md",
     "docs/quickstart.md",
     "docs/guide.md",
+    "docs/enrollment.md",
     "docs/sync.md",
+    "docs/tokens.md",
     "docs/events.md",
     "docs/scheduler.md",
     "docs/workers.md",
+    "docs/actions.md",
     "docs/testing.md",
     "docs/errors.md",
 ]

@@ -2,8 +2,9 @@
 
 The names that most programs need are here. The rest is one room away: ``pyade.errors`` (every error),
 ``pyade.core`` (everything that is handed around), ``pyade.storage`` (where tokens and devices are kept),
-``pyade.sync`` (progress and reports), ``pyade.builders`` (Apple's documents), ``pyade.crypto`` (keys and
-signatures), ``pyade.apple`` (each call of Apple's service) and ``pyade.testing`` (fakes).
+``pyade.sync`` (progress and reports), ``pyade.enrollment`` (what a Mac is answered), ``pyade.builders``
+(Apple's documents), ``pyade.crypto`` (keys and signatures), ``pyade.apple`` (each call of Apple's service)
+and ``pyade.testing`` (fakes).
 """
 
 from pyade.apple.auth import SessionCache
@@ -11,6 +12,7 @@ from pyade.apple.client import AsyncClient, Client
 from pyade.builders.mobileconfig import build_enrollment_profile
 from pyade.builders.payloads import AcmeIssuer, MdmService, ScepIssuer, TargetMac
 from pyade.core.device import Device
+from pyade.core.identity import IdentityPolicy
 from pyade.core.policy import SyncPolicy
 from pyade.core.problems import Problem
 from pyade.core.profile import AdministratorAccount, EnrollmentProfile, PrimaryAccount, UserAffinity
@@ -19,6 +21,7 @@ from pyade.core.token import Portal, Token, TokenHealth
 from pyade.core.versions import MacOSVersion
 from pyade.crypto.keypair import TokenKeypair
 from pyade.crypto.signing import Signer
+from pyade.enrollment.service import AsyncEnrollmentService, EnrollmentService
 from pyade.errors import (
     AppleError,
     PolicyError,
@@ -33,9 +36,11 @@ from pyade.errors import (
 )
 from pyade.sync.assign_report import AssignReport
 from pyade.sync.assigner import Assigner, AsyncAssigner
+from pyade.sync.doctor import doctor
 from pyade.sync.report import SyncReport
 from pyade.sync.scheduler import AsyncScheduler, Scheduler
 from pyade.sync.syncer import AsyncSyncer, Syncer
+from pyade.sync.token_service import TokenService
 
 __all__ = [
     "AcmeIssuer",
@@ -45,11 +50,14 @@ __all__ = [
     "Assigner",
     "AsyncAssigner",
     "AsyncClient",
+    "AsyncEnrollmentService",
     "AsyncScheduler",
     "AsyncSyncer",
     "Client",
     "Device",
     "EnrollmentProfile",
+    "EnrollmentService",
+    "IdentityPolicy",
     "MacOSVersion",
     "MdmService",
     "PolicyError",
@@ -74,10 +82,12 @@ __all__ = [
     "TokenError",
     "TokenHealth",
     "TokenKeypair",
+    "TokenService",
     "TransportError",
     "UserAffinity",
     "VersionError",
     "build_enrollment_profile",
+    "doctor",
 ]
 
 

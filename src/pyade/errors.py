@@ -6,8 +6,10 @@
     ├── VersionError              a macOS version or build that cannot be read        (the caller acts)
     ├── TokenError                a server token that cannot be used                  (the caller acts)
     ├── ProfileError              an enrollment profile that breaks rules; ``problems`` lists all of them
+    │   └── IntuneError           Intune's JSON cannot be read or written; each problem has its path
     ├── PolicyError               a limit of Apple's or Intune's; ``allowed_at`` says from when it is allowed
     ├── SigningError              a certificate or key that cannot sign or decrypt
+    ├── BypassCodeError           a text that is no bypass code of an activation lock (the caller acts)
     ├── TrustError                what a device sent cannot be read or trusted; ``is_malformed`` tells which
     ├── AppleError                Apple refused; ``code``, ``status`` and ``next_step`` say who must act
     │   ├── OAuthRequestError     /session: the OAuth request was malformed
@@ -107,6 +109,13 @@ class ProfileError(PyadeError):
         return "\n  ".join((f"{len(self.problems)} rules are broken", *map(str, self.problems)))
 
 
+class IntuneError(ProfileError):
+    """Intune's JSON that cannot be read, or something that cannot be written as Intune's JSON.
+
+    The settings of its problems are paths, such as ``$.value[3].displayName``.
+    """
+
+
 @attrs.define(eq=False)
 class PolicyError(PyadeError):
     """A request that a rule of Apple or Intune forbids now, or for ever.
@@ -128,6 +137,20 @@ class PolicyError(PyadeError):
 @attrs.define(eq=False)
 class SigningError(PyadeError):
     """A certificate or private key that cannot do what was asked of it.
+
+    Attributes:
+        reason: What is wrong, in words.
+    """
+
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+@attrs.define(eq=False)
+class BypassCodeError(PyadeError):
+    """A text or value that is no bypass code; nothing of it is in the error.
 
     Attributes:
         reason: What is wrong, in words.

@@ -96,9 +96,9 @@ ENDPOINTS = [
         "activation_lock",
         ("A",),
         "POST /device/activationlock",
-        {"device": "A", "escrow_key": "ff", "lost_message": "call"},
+        {"device": "A", "escrow_key": "ff" * 32, "lost_message": "call"},
         {"response_status": "SUCCESS"},
-        options={"escrow_key": "ff", "lost_message": "call"},
+        options={"escrow_key": "ff" * 32, "lost_message": "call"},
     ),
     Endpoint(
         "replacement_details",

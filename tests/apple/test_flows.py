@@ -48,6 +48,7 @@ def details(**records: Any) -> httpx.Response:
 
 LOST = [httpx.ReadTimeout("slow"), httpx.Response(502), httpx.Response(200, text="<html>")]
 GONE = {"response_status": "NOT_ACCESSIBLE"}
+TWICE = pytest.mark.parametrize("method", ["assign_profile", "remove_profile"])
 
 
 @pytest.mark.parametrize("method", WRITES)
@@ -108,6 +109,22 @@ class TestEveryBatch:
         results = getattr(client, method)(*args, ["A", "B", "C"], **options)
         assert dict(results.results) == {"A": "SUCCESS", "B": DeviceResult.MISSING, "C": "NEW_RESULT"}
 
+    def test_does_not_read_back_what_was_never_sent(
+        self, method: str, make_client: Callable[..., Driver], apple: ScriptedApple
+    ) -> None:
+        args, options = WRITES[method]
+        client = make_client(retries=0)
+        apple.session_script = [httpx.Response(500)]
+        with pytest.raises(errors.ServerError):
+            getattr(client, method)(*args, ["A"], **options)
+        apple.script = [httpx.ConnectError("refused")]
+        with pytest.raises(errors.TransportError):
+            getattr(client, method)(*args, ["A"], **options)
+        assert len(apple.calls) == 1
+
+
+@TWICE
+class TestEveryBatchThatMayBeSentTwice:
     @pytest.mark.parametrize("lost", LOST)
     def test_reads_back_after_a_lost_answer_before_anything_is_sent_again(
         self, method: str, client: Driver, apple: ScriptedApple, lost: Any
@@ -153,18 +170,52 @@ class TestEveryBatch:
         with pytest.raises(errors.ServerError):
             getattr(client, method)(*args, ["A"], **options)
 
-    def test_does_not_read_back_what_was_never_sent(
-        self, method: str, make_client: Callable[..., Driver], apple: ScriptedApple
+
+class TestDisowning:
+    """It is for ever, so nothing is ever sent twice."""
+
+    @pytest.mark.parametrize("lost", LOST)
+    def test_reads_back_after_a_lost_answer_and_leaves_the_rest_to_a_person(
+        self, client: Driver, apple: ScriptedApple, lost: Any
     ) -> None:
-        args, options = WRITES[method]
-        client = make_client(retries=0)
-        apple.session_script = [httpx.Response(500)]
-        with pytest.raises(errors.ServerError):
-            getattr(client, method)(*args, ["A"], **options)
-        apple.script = [httpx.ConnectError("refused")]
-        with pytest.raises(errors.TransportError):
-            getattr(client, method)(*args, ["A"], **options)
-        assert len(apple.calls) == 1
+        apple.script = [lost, details(A=GONE, B={"profile_status": "assigned"})]
+        with pytest.raises(
+            errors.BatchError, match=f"knows about B, {MANY[0]}.*: read device_details"
+        ) as caught:
+            client.disown_devices(["A", "B", *MANY], confirm=True)
+        assert apple.sent == ["POST /devices/disown", "POST /devices"]
+        outcome = caught.value.outcome
+        assert outcome.serials(DeviceResult.NOT_ACCESSIBLE) == ("A",)
+        assert outcome.results["B"] == DeviceResult.REQUEST_FAILED
+        assert outcome.serials(DeviceResult.NOT_SENT) == tuple(MANY[998:])
+
+    @pytest.mark.parametrize("lost", LOST)
+    def test_names_every_device_if_it_cannot_be_read_back(
+        self, make_client: Callable[..., Driver], apple: ScriptedApple, lost: Any
+    ) -> None:
+        apple.script = [lost, httpx.ConnectError("down")]
+        with pytest.raises(errors.BatchError) as caught:
+            make_client(retries=0).disown_devices(MANY[:12], confirm=True)
+        assert dict(caught.value.outcome.results) == dict.fromkeys(MANY[:12], DeviceResult.REQUEST_FAILED)
+        assert f"{MANY[9]} and 2 more:" in str(caught.value)
+        assert isinstance(caught.value.__cause__, errors.PyadeError)
+        assert len(apple.calls) == 2
+
+    def test_goes_on_where_everything_of_a_lost_answer_is_gone(
+        self, client: Driver, apple: ScriptedApple
+    ) -> None:
+        apple.script = [httpx.Response(500), details(**dict.fromkeys(MANY[:1000], GONE)), all_done]
+        results = client.disown_devices(MANY[:1001], confirm=True)
+        assert results.serials(DeviceResult.NOT_ACCESSIBLE) == tuple(MANY[:1000])
+        assert results.succeeded == (MANY[1000],)
+
+    def test_a_later_chunk_that_was_refused_is_not_called_unknown(
+        self, client: Driver, apple: ScriptedApple
+    ) -> None:
+        apple.script = [all_done, httpx.Response(403, text="ACCESS_DENIED")]
+        with pytest.raises(errors.BatchError) as caught:
+            client.disown_devices(MANY, confirm=True)
+        assert "nobody knows" not in str(caught.value)
 
 
 class TestReadingBack:
@@ -219,6 +270,16 @@ def test_details_go_in_chunks_and_keep_their_order(client: Driver, apple: Script
 def test_disowning_needs_a_confirmation(client: Driver, apple: ScriptedApple, confirm: Any) -> None:
     with pytest.raises(errors.InvalidRequestError, match="confirm=True"):
         client.disown_devices(["A"], confirm=confirm)
+    assert not apple.requests
+
+
+@pytest.mark.parametrize("escrow_key", ["ff", "3UM43-PUYVY-QYD1-UVCC-HEHJ-FKA4", "g" * 64, "f" * 65])
+def test_a_lock_is_not_sent_with_something_else_than_a_hash(
+    client: Driver, apple: ScriptedApple, escrow_key: str
+) -> None:
+    with pytest.raises(errors.InvalidRequestError, match=r"BypassCode\.escrow_key") as caught:
+        client.activation_lock("A", escrow_key=escrow_key)
+    assert escrow_key not in str(caught.value)
     assert not apple.requests
 
 

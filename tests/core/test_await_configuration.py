@@ -60,7 +60,7 @@ def test_the_usual_way() -> None:
         "DeviceConfigured",
     )
     flow = send(flow.work_left(()), ACCOUNTS)
-    assert idle_until(flow, NOW) == NOW + 5 * MINUTE
+    assert idle_until(flow, NOW) == NOW + MINUTE
     flow = flow.answered("AccountConfiguration-1", "Acknowledged", now=NOW)
     flow = send(flow, RELEASE)
     assert idle_until(flow, NOW) == NOW + 5 * MINUTE
@@ -101,10 +101,26 @@ def test_an_account_error_does_not_hold_the_release(status: str) -> None:
 def test_a_mac_that_never_answers_about_accounts_is_released() -> None:
     """As in a migration, where the command is of no use."""
     flow = send(awaiting().work_left(()), ACCOUNTS)
+    flow = send(send(flow, ACCOUNTS, NOW + MINUTE), ACCOUNTS, NOW + 3 * MINUTE)
     assert idle_until(flow, NOW + 4 * MINUTE) == NOW + 5 * MINUTE
+    assert flow.progress(NOW + 4 * MINUTE).findings == ()
     flow = send(flow, RELEASE, NOW + 5 * MINUTE)
-    late = flow.answered("AccountConfiguration-1", "Error", now=NOW + 9 * MINUTE)
+    [finding] = flow.progress(NOW + 5 * MINUTE).findings
+    assert (finding.setting, finding.value) == ("AccountConfiguration", "no answer")
+    late = flow.answered("AccountConfiguration-3", "Error", now=NOW + 9 * MINUTE)
     assert late.next_action(NOW + 6 * MINUTE).send is None
+
+
+def test_a_command_without_an_answer_is_repeated_under_its_uuid() -> None:
+    """It may have been lost before it left; whoever queued it twice still has one command."""
+    flow = awaiting().work_left(())
+    assert flow.uuid_to_repeat(ACCOUNTS) is None
+    for now in (NOW, NOW + MINUTE):
+        assert flow.next_action(now).send is ACCOUNTS
+        flow = flow.sent(ACCOUNTS, command_uuid=flow.uuid_to_repeat(ACCOUNTS) or "one", now=now)
+    assert (flow.accounts.attempts, flow.accounts.command_uuids) == (2, ("one",))
+    flow = flow.answered("one", "NotNow", now=NOW + MINUTE)
+    assert flow.uuid_to_repeat(ACCOUNTS) is None
 
 
 def test_accounts_that_cannot_be_made_do_not_hold_the_release() -> None:
@@ -112,6 +128,10 @@ def test_accounts_that_cannot_be_made_do_not_hold_the_release() -> None:
     flow = awaiting().without_accounts().work_left(())
     assert [finding.value for finding in flow.progress(NOW).findings] == ["not made"]
     send(flow, RELEASE)
+    flow = flow.without_accounts("{{username}} has no value" * 99)
+    [finding] = flow.progress(NOW).findings
+    assert finding.value.startswith("not made: {{username}} has no value")
+    assert len(finding.value) == 200
 
 
 def test_not_now_is_tried_again_and_not_for_ever() -> None:
@@ -182,7 +202,8 @@ def test_accounts_never_follow_the_release() -> None:
 def test_release_after_cuts_the_wait_for_an_answer_short() -> None:
     """The deadline is asked for, not the end of the patience."""
     flow = send(awaiting(release_after=2 * MINUTE).work_left(()), ACCOUNTS)
-    assert idle_until(flow, NOW) == NOW + 2 * MINUTE
+    flow = send(flow, ACCOUNTS, NOW + MINUTE)
+    assert idle_until(flow, NOW + MINUTE) == NOW + 2 * MINUTE
     assert flow.next_action(NOW + 2 * MINUTE).reason == "all is there"
 
 
@@ -333,11 +354,11 @@ class Driver:
         commands = [name for name, _ in self.sent]
         if command is ACCOUNTS:
             assert RELEASE not in commands
-            assert all(given == "NotNow" for name, given in self.sent if name is ACCOUNTS)
+            assert all(given in ("NotNow", "no answer") for name, given in self.sent if name is ACCOUNTS)
             assert self.flow.has_accounts
         self.number += 1
         self.sent.append((command, answer))
-        uuid = f"C-{self.number}"
+        uuid = self.flow.uuid_to_repeat(command) or f"C-{self.number}"
         self.keep(self.flow.sent(command, command_uuid=uuid, now=self.now))
         if answer != "no answer":
             self.answers.append((uuid, answer))

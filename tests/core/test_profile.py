@@ -173,7 +173,14 @@ def test_the_page_belongs_to_modern_and_to_no_other_kind() -> None:
         ("ada", "Ada Lovelace", []),
         ("{{username}}", "", ["primary_account.account_name"]),
         ("", "{{partialupn}}", ["primary_account.full_name"]),
-        ("{{PartialUPN}}", "{{serialnumber}}", ["primary_account.account_name", "primary_account.full_name"]),
+        ("{{PartialUPN}}", "{{serialnumber}}", []),
+        ("{{serialNumber}}.{{managedDeviceName}}", "{{onPremisesSamAccountName}}", []),
+        ("{{OnPremisesSamAccountName}}", "{{username}} {{serialNumber}}", []),
+        (
+            "{{serial}}",
+            "{{managedDeviceName}}",
+            ["primary_account.account_name", "primary_account.full_name"],
+        ),
         ("{{partialupn", "username}}", ["primary_account.account_name", "primary_account.full_name"]),
         ("a b", "", ["primary_account.account_name"]),
         ("a:b", "A:B", ["primary_account.account_name", "primary_account.full_name"]),
@@ -181,7 +188,7 @@ def test_the_page_belongs_to_modern_and_to_no_other_kind() -> None:
         ("ada", " ", ["primary_account.full_name"]),
     ],
 )
-def test_each_account_name_allows_its_own_variable_only(
+def test_each_account_name_allows_its_own_variables_only(
     account_name: str, full_name: str, broken: list[str]
 ) -> None:
     account = PrimaryAccount(account_name, full_name)
@@ -189,6 +196,33 @@ def test_each_account_name_allows_its_own_variable_only(
         assert errors(user_affinity=LEGACY, primary_account=account) == broken
     else:
         assert make(user_affinity=LEGACY, primary_account=account).findings == ()
+
+
+@pytest.mark.parametrize(
+    ("short_name", "full_name", "broken"),
+    [
+        ("admin-{{serialNumber}}", "Admin of {{serialNumber}}", []),
+        ("{{partialupn}}", "", ["administrator.short_name"]),
+        ("{{managedDeviceName}}", "{{username}}", ["administrator.full_name"]),
+        ("{{onPremisesSamAccountName}}", "{{OnPremisesSamAccountName}}", None),
+        ("{{nobody}}", "{{partialupn}}", None),
+    ],
+)
+def test_the_variables_of_an_administrator_need_no_user_that_is_not_there(
+    short_name: str, full_name: str, broken: list[str] | None
+) -> None:
+    """None stands for both names."""
+    admin = AdministratorAccount(short_name, full_name, password_hash=HASH)
+    expected = ["administrator.short_name", "administrator.full_name"] if broken is None else broken
+    if expected:
+        assert errors(administrator=admin) == expected
+    else:
+        assert make(administrator=admin).findings == ()
+
+
+def test_an_administrator_may_be_named_after_a_user_who_is_there() -> None:
+    admin = AdministratorAccount("{{partialupn}}-admin", "{{username}}", password_hash=HASH)
+    assert make(user_affinity=LEGACY, administrator=admin).findings == ()
 
 
 def test_both_accounts_need_names_of_their_own() -> None:

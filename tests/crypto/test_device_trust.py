@@ -580,6 +580,11 @@ class TestDates:
         assert "valid from 2025-01-01 to 2035-01-01" in error.reason
         assert not error.is_malformed
 
+    def test_a_certificate_without_end(self, world: World) -> None:
+        trust = DeviceTrust([world.ca.certificate], leaf_clock=lambda: datetime(2026, 1, 1, tzinfo=UTC))
+        leaf = world.pki.issue(world.ca, dates=("20250101000000Z", "99991231235959Z"))
+        assert trust.verify(world.sign(leaf, "-noattr")).content == CONTENT
+
     def test_without_a_clock_an_ended_certificate_is_reported(self, world: World, trust: DeviceTrust) -> None:
         leaf = world.pki.issue(world.ca, dates=("20180101000000Z", "20190101000000Z"))
         signature = trust.verify(world.sign(leaf, "-noattr")).signature
@@ -624,6 +629,8 @@ class TestAnchors:
     def test_something_else_than_a_certificate(self, device_ca: Issued) -> None:
         with pytest.raises(SigningError, match="holds bytes, certificates are needed"):
             DeviceTrust([device_ca.pem.read_bytes()])  # type: ignore[list-item]
+        with pytest.raises(SigningError, match="put a single one into a list"):
+            DeviceTrust(device_ca.certificate)  # type: ignore[arg-type]
 
     def test_an_extension_that_cannot_be_read(self, pki: DevicePki) -> None:
         authority = pki.issue(extensions="basicConstraints=DER:0500\n")

@@ -15,7 +15,7 @@ from pyade.core.policy import SyncAction
 from pyade.core.token import Token
 from pyade.errors import LeaseHeldError, StoreClosedError, StoreError
 from pyade.storage import MemoryStore
-from pyade.sync import Ending
+from pyade.sync import Ending, Syncer
 from pyade.sync.leases import keeping, keeping_async, worker_name
 from pyade.testing import FrozenClock
 
@@ -170,6 +170,7 @@ def died(world: World) -> None:
     world.apple.add_devices(35, server="hq")
     world.on_page = lambda: world.store_clock.advance(seconds=60)
     assert world.sync().ending is Ending.OVERTAKEN
+    world.clock.advance(seconds=60)
     world.on_page = lambda: None
 
 
@@ -187,7 +188,7 @@ def test_a_run_that_died_is_continued_as_the_same_run(world: World) -> None:
 def test_a_run_that_was_taken_over_keeps_its_time_limit(world: World) -> None:
     died(world)
     world.on_page = lambda: world.clock.advance(minutes=1)
-    report = world.later(minutes=14).sync()
+    report = world.later(minutes=13).sync()
     assert (report.ending, report.pages) == (Ending.TIME_LIMIT, 1)
     assert world.sync().is_complete
 
@@ -204,3 +205,30 @@ def test_a_closed_store_is_reported_before_anything_is_sent(world: World) -> Non
     with pytest.raises(StoreClosedError):
         world.sync()
     assert world.apple.requests == ()
+
+
+@pytest.mark.parametrize("minutes", [-5, -1, 1, 5])
+def test_workers_whose_clocks_are_five_minutes_apart_keep_the_limits_together(
+    new_world: Callable[[], World], minutes: int
+) -> None:
+    """Leases and limits go by the store's clock."""
+    world = new_world()
+    world.apple.add_devices(3, server="hq")
+    other = FrozenClock(world.clock() + timedelta(minutes=minutes))
+    lease = world.store.acquire_lease("hq", "one")
+    with world.client() as client:
+        syncer = Syncer(client, world.store, clock=other)
+        report = syncer.sync()
+        assert (report.action, report.holder) == (SyncAction.RUNNING, "one")
+        world.store.release_lease(lease)
+        began = world.clock()
+        assert world.sync().action is SyncAction.FULL
+        for passed, expected in ((10, SyncAction.WAIT), (4.9, SyncAction.WAIT), (0.1, SyncAction.DELTA)):
+            other.advance(minutes=passed)
+            world.later(minutes=passed)
+            report = syncer.sync()
+            assert (report.action, report.next_allowed_at - began) == (
+                expected, timedelta(minutes=15 if expected is SyncAction.WAIT else 30),
+            )  # fmt: skip
+    assert world.state.run_at == world.clock()
+    assert world.listed() == world.at_apple()

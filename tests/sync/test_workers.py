@@ -198,7 +198,7 @@ def test_a_real_worker_over_postgresql_keeps_every_token_in_step(
     procrastinate = pytest.importorskip("procrastinate", reason="the extra workers is not installed")
     storage = pytest.importorskip("pyade.storage.postgres")
     caplog.set_level(logging.CRITICAL)
-    with storage.PostgresStore(postgres.dsn, schema=postgres.schema) as store:
+    with storage.PostgresStore(postgres.dsn, schema=postgres.schema, clock=shop.clock) as store:
         for token in shop.store.tokens():
             store.add_token(token)
             store.set_default_profile(token.name, PROFILE)

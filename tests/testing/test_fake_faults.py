@@ -152,9 +152,9 @@ def test_a_script_for_any_request_comes_after_the_one_of_the_endpoint(
 
 
 def test_endpoints_that_the_fake_lacks_can_be_scripted(apple: FakeApple, server: Server, call: Send) -> None:
-    apple.script("GET /os-beta-enrollment/tokens", Fault.answered(json={"betaEnrollmentTokens": []}))
-    assert call("GET", "/os-beta-enrollment/tokens").json() == {"betaEnrollmentTokens": []}
-    assert call("GET", "/os-beta-enrollment/tokens").status_code == 404
+    apple.script("GET /profile/tvprovider", Fault.answered(json={"name": "TV"}))
+    assert call("GET", "/profile/tvprovider").json() == {"name": "TV"}
+    assert call("GET", "/profile/tvprovider").status_code == 404
 
 
 @pytest.mark.parametrize(

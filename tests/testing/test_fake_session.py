@@ -418,7 +418,7 @@ def test_item_17_a_success_has_the_literal_content_type(server: Server, call: Se
         ("HEAD", "/account", 405),
         ("GET", "/", 404),
         ("GET", "/sessions", 404),
-        ("POST", "/devices/disown", 404),
+        ("POST", "/devices/disowned", 404),
     ],
 )
 def test_item_18_wrong_methods_and_unknown_paths(

@@ -8,6 +8,7 @@ Source: Apple, device assignment, the endpoint pages; paths are absolute from th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -196,13 +197,21 @@ def activation_lock(
 
     Args:
         serial_number: The device.
-        escrow_key: The hash of the bypass code, 64 hex digits; without it the lock is bound to the person who
+        escrow_key: ``BypassCode.escrow_key``, 64 hex digits; without it the lock is bound to the person who
             made the MDM server in the portal.
         lost_message: Text on the locked screen.
+
+    Raises:
+        InvalidRequestError: ``escrow_key`` is no such hash; it is not shown.
     """
+    operation = "lock a device"
+    # The code itself in its place would lock the device with a hash that nobody has the code of.
+    if escrow_key and not re.fullmatch(r"[0-9A-Fa-f]{64}", escrow_key):
+        detail = "escrow_key: the hash of a bypass code is allowed, 64 hex digits"
+        raise InvalidRequestError(operation, 0, "", detail, "pass BypassCode.escrow_key, not its text")
     body = {"device": serial_number, "escrow_key": escrow_key, "lost_message": lost_message}
     return Call(
-        operation="lock a device",
+        operation=operation,
         method="POST",
         path="/device/activationlock",
         decode=partial(responses.ActivationLockAnswer.decode, serial_number=serial_number),

@@ -281,7 +281,8 @@ class Client:
     def disown_devices(self, serials: Iterable[str], *, confirm: bool) -> DeviceResults:
         """Give devices up for ever: they leave the organization, not only this server.
 
-        Only devices that were added with Apple Configurator can come back.
+        Only devices that were added with Apple Configurator can come back. No device is sent twice: after a
+        lost answer the details are read, and those that Apple shows no longer are ``NOT_ACCESSIBLE``.
 
         Args:
             serials: The devices.
@@ -289,7 +290,8 @@ class Client:
 
         Raises:
             InvalidRequestError: ``confirm`` is not True; nothing was sent.
-            BatchError: A later chunk of 1000 failed; ``outcome`` holds what is known about every device.
+            BatchError: An answer was lost, or a later chunk of 1000 failed; ``outcome`` holds what is known
+                about every device, and ``REQUEST_FAILED`` in it means that nothing is.
         """
         if confirm is not True:
             raise InvalidRequestError(*flows.NOT_CONFIRMED)
@@ -302,9 +304,15 @@ class Client:
 
         Args:
             serial_number: The device.
-            escrow_key: The hash of the bypass code, 64 hex digits; without it the lock is bound to the person
+            escrow_key: ``BypassCode.escrow_key``, 64 hex digits; without it the lock is bound to the person
                 who made the MDM server in the portal.
             lost_message: Text on the locked screen.
+
+        Store the bypass code first, as ``DeviceActions.lock`` does: after a lost answer it is the only way to
+        unlock the device.
+
+        Raises:
+            InvalidRequestError: ``escrow_key`` is no such hash; nothing was sent.
         """
         return self.call(calls.activation_lock(serial_number, escrow_key, lost_message))
 

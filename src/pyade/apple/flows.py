@@ -8,7 +8,7 @@ Source: Apple, device assignment, "Assign a profile" (1000 devices per request).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import attrs
 
@@ -34,6 +34,11 @@ OPEN_SESSION = "open a session"
 NOT_CONFIRMED = ("disown devices", 0, "", "confirm is not True", "disowning is for ever: pass confirm=True")
 """What ``InvalidRequestError`` says where nobody confirmed."""
 
+_SHOWN = 10
+
+Sent: TypeAlias = tuple[DeviceResults, AppleError | TransportError | None]
+"""What is known about each device of a chunk, and the error that left some of them unknown."""
+
 
 @attrs.frozen
 class SendCall(Step[T], Generic[T]):
@@ -45,7 +50,7 @@ class SendCall(Step[T], Generic[T]):
 def details_flow(serials: Iterable[str]) -> Flow[dict[str, Device]]:
     """Return what Apple knows about each of *serials* now, in their order."""
     found: dict[str, Device] = {}
-    for chunk in _chunks(_distinct("read device details", serials)):
+    for chunk in chunks(distinct("read device details", serials)):
         found |= yield from ask(SendCall(calls.device_details(chunk)))
     return found
 
@@ -68,7 +73,7 @@ def assign_flow(profile_uuid: str, serials: Iterable[str]) -> Flow[DeviceResults
     def make(chunk: tuple[str, ...]) -> Call[DeviceResults]:
         return calls.assign_profile(profile_uuid, chunk)
 
-    results = yield from _batch(make, serials, settled)
+    results = yield from _batch(make, serials, lambda chunk: _send_chunk(make, chunk, settled))
     return attrs.evolve(results, profile_uuid=results.profile_uuid or profile_uuid)
 
 
@@ -83,32 +88,44 @@ def remove_flow(serials: Iterable[str]) -> Flow[DeviceResults]:
         has_none = device.profile_status in (ProfileStatus.REMOVED, ProfileStatus.EMPTY)
         return DeviceResult.SUCCESS if has_none else None
 
-    return (yield from _batch(calls.remove_profile, serials, settled))
+    make = calls.remove_profile
+    return (yield from _batch(make, serials, lambda chunk: _send_chunk(make, chunk, settled)))
 
 
 def disown_flow(serials: Iterable[str]) -> Flow[DeviceResults]:
     """Give any number of devices up for ever and return what Apple did for each.
 
-    After a lost answer the devices that Apple no longer shows are ``NOT_ACCESSIBLE``: they are gone, or never
-    were this server's.
+    No device is sent twice. After a lost answer the details are read: a device that Apple no longer shows is
+    ``NOT_ACCESSIBLE``, as it is gone or never was this server's; one that it still shows is
+    ``REQUEST_FAILED``, and a person decides.
 
     Raises:
-        BatchError: As for ``assign_flow``; so are the others.
+        BatchError: An answer was lost and left devices unknown, or a later chunk failed; its outcome holds
+            what is known about every serial.
+        AppleError: The first chunk was refused; nothing was disowned.
+        TransportError: The first chunk did not reach Apple; nothing was disowned.
     """
-    return (yield from _batch(calls.disown_devices, serials, lambda _device: None))
+    try:
+        return (yield from _batch(calls.disown_devices, serials, _disown_chunk))
+    except BatchError as error:
+        cause = error.__cause__
+        if not isinstance(cause, AppleError | TransportError) or not may_have_acted(cause):
+            raise
+        unknown = error.outcome.serials(DeviceResult.REQUEST_FAILED)
+        raise BatchError(error.operation, error.reason + _how_to_look(unknown), error.outcome) from cause
 
 
 def _batch(
     make: Callable[[tuple[str, ...]], Call[DeviceResults]],
     serials: Iterable[str],
-    settled: Callable[[Device], DeviceResult | None],
+    send: Callable[[tuple[str, ...]], Flow[Sent]],
 ) -> Flow[DeviceResults]:
     operation = make(()).operation
-    wanted = _distinct(operation, serials)
+    wanted = distinct(operation, serials)
     done: list[DeviceResults] = []
-    for chunk in _chunks(wanted):
+    for chunk in chunks(wanted):
         try:
-            results, failure = yield from _send_chunk(make, chunk, settled)
+            results, failure = yield from send(chunk)
         except (AppleError, TransportError) as error:
             if not done:
                 raise
@@ -126,16 +143,18 @@ def _send_chunk(
     make: Callable[[tuple[str, ...]], Call[DeviceResults]],
     chunk: tuple[str, ...],
     settled: Callable[[Device], DeviceResult | None],
-) -> Flow[tuple[DeviceResults, AppleError | TransportError | None]]:
+) -> Flow[Sent]:
     """Send one chunk; after a lost answer read back and send the difference, once.
 
-    Returns:
-        The results, and the error that left some of them unknown.
+    Args:
+        make: Returns the call for a chunk.
+        chunk: The devices.
+        settled: Returns the result that a device's details prove, None if they prove none.
     """
     try:
         return (yield from ask(SendCall(make(chunk)))), None
     except (AppleError, TransportError) as error:
-        if not _may_have_acted(error):
+        if not may_have_acted(error):
             raise
         lost = error
     try:
@@ -162,10 +181,39 @@ def _send_chunk(
     return _ordered(chunk, DeviceResults.joined([DeviceResults(results=results), second])), None
 
 
-def _may_have_acted(error: AppleError | TransportError) -> bool:
+def _disown_chunk(chunk: tuple[str, ...]) -> Flow[Sent]:
+    """Send one chunk, once; after a lost answer read back which devices are gone."""
+    try:
+        return (yield from ask(SendCall(calls.disown_devices(chunk)))), None
+    except (AppleError, TransportError) as error:
+        if not may_have_acted(error):
+            raise
+        lost = error
+    try:
+        details = yield from ask(SendCall(calls.device_details(chunk)))
+    except (AppleError, TransportError):
+        return _all(chunk, DeviceResult.REQUEST_FAILED), lost
+    is_gone = {serial: details[serial].response_status == DeviceResult.NOT_ACCESSIBLE for serial in chunk}
+    results = {
+        serial: DeviceResult.NOT_ACCESSIBLE if gone else DeviceResult.REQUEST_FAILED
+        for serial, gone in is_gone.items()
+    }
+    return DeviceResults(results=results), None if all(is_gone.values()) else lost
+
+
+def may_have_acted(error: AppleError | TransportError) -> bool:
+    """Return True if Apple may have carried out the request that ended in *error*."""
     if isinstance(error, TransportError):
         return error.effect_unknown
     return isinstance(error, (ServerError, ResponseError)) and error.operation != OPEN_SESSION
+
+
+def _how_to_look(serials: tuple[str, ...]) -> str:
+    shown = ", ".join(serials[:_SHOWN]) + (f" and {len(serials) - _SHOWN} more" if serials[_SHOWN:] else "")
+    return (
+        f"; nobody knows about {shown}: read device_details of outcome.serials(DeviceResult.REQUEST_FAILED),"
+        " NOT_ACCESSIBLE there means gone"
+    )
 
 
 def _all(serials: Iterable[str], result: DeviceResult) -> DeviceResults:
@@ -177,7 +225,12 @@ def _ordered(chunk: tuple[str, ...], results: DeviceResults) -> DeviceResults:
     return attrs.evolve(results, results=ordered | dict(results.results))
 
 
-def _distinct(operation: str, serials: Iterable[str]) -> tuple[str, ...]:
+def distinct(operation: str, serials: Iterable[str]) -> tuple[str, ...]:
+    """Return each of *serials* once, in their order.
+
+    Raises:
+        InvalidRequestError: It is one text and no list.
+    """
     if isinstance(serials, str):
         raise InvalidRequestError(
             operation,
@@ -189,7 +242,8 @@ def _distinct(operation: str, serials: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(serials))
 
 
-def _chunks(serials: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+def chunks(serials: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Yield *serials* in parts that fit into one request."""
     for start in range(0, len(serials), CHUNK):
         yield serials[start : start + CHUNK]
 

@@ -16,6 +16,7 @@ from pyade.core.await_configuration import (
     SetupCommand,
 )
 from pyade.core.device import Device, DeviceFamily, DeviceResult, OpType, ProfileStatus
+from pyade.core.enrollment import Enrollment, Registration
 from pyade.core.events import Event, EventKind
 from pyade.core.existing_macs import ExistingMac, check_existing_mac, renew_instructions
 from pyade.core.identity import (
@@ -75,6 +76,7 @@ __all__ = [
     "DeviceResults",
     "DeviceSignature",
     "Effect",
+    "Enrollment",
     "EnrollmentProfile",
     "Event",
     "EventKind",
@@ -99,6 +101,7 @@ __all__ = [
     "ProfileStatus",
     "Reach",
     "Reason",
+    "Registration",
     "Rule",
     "SettingChange",
     "SetupAction",

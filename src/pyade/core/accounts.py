@@ -20,8 +20,22 @@ ACCOUNTS_FROM: Final = MacOSVersion(10, 11)
 PREFILL_FROM: Final = MacOSVersion(10, 15)
 MANAGED_USER_FROM: Final = MacOSVersion(11)
 
-ACCOUNT_NAME_VARIABLE: Final = "{{partialupn}}"
-FULL_NAME_VARIABLE: Final = "{{username}}"
+ACCOUNT_NAME_VARIABLES: Final = (
+    "partialupn",
+    "serialNumber",
+    "managedDeviceName",
+    "onPremisesSamAccountName",
+)
+"""The variables of account names. Source: specification, Account Settings; Microsoft Intune."""
+
+FULL_NAME_VARIABLES: Final = ("username", "serialNumber", "onPremisesSamAccountName")
+"""The variables of full names."""
+
+USER_VARIABLES: Final = frozenset({"partialupn", "username", "onpremisessamaccountname"})
+"""Those that only a Mac with a user has a value for, in lower case."""
+
+VARIABLE: Final = re.compile(r"\{\{([A-Za-z]+)\}\}")
+"""How a variable is written; letter case does not count."""
 
 
 @attrs.frozen
@@ -29,8 +43,10 @@ class PrimaryAccount:
     """The account that the user gets in Setup Assistant; it is an administrator.
 
     Attributes:
-        account_name: The account name to prefill, ``{{partialupn}}`` allowed; "" lets the user type it.
-        full_name: The full name to prefill, ``{{username}}`` allowed; "" lets the user type it.
+        account_name: The account name to prefill, with variables such as ``{{partialupn}}``; "" lets the
+            user type it.
+        full_name: The full name to prefill, with variables such as ``{{username}}``; "" lets the user type
+            it.
         restrict_editing: True if the user may not change what is prefilled.
 
     Source: specification, "Create an Apple enrollment profile", Account Settings.
@@ -46,8 +62,9 @@ class AdministratorAccount:
     """An administrator that the Mac gets beside the user's account.
 
     Attributes:
-        short_name: The account name.
-        full_name: The full name; "" means the short name.
+        short_name: The account name; variables as in a primary account, those of a user only with user
+            affinity.
+        full_name: The full name, with variables; "" means the short name.
         hidden: True if the login window and the settings do not show it.
         password_hash: Secret. The property list with the key ``SALTED-SHA512-PBKDF2``.
 
@@ -58,6 +75,31 @@ class AdministratorAccount:
     full_name: str = ""
     hidden: bool = False
     password_hash: bytes = attrs.field(default=b"", repr=False)
+
+
+def check_variables(
+    setting: str, text: str, allowed: tuple[str, ...], *, has_user: bool = True
+) -> Iterator[Problem]:
+    """Yield what is wrong with the variables in a name: their text must never become an account.
+
+    Args:
+        setting: Where the name is set.
+        text: The name.
+        allowed: The variables that it may hold.
+        has_user: False if there is no user affinity, so that a user's variables have no value.
+    """
+    spellings = {name.lower(): name for name in allowed}
+    names = ", ".join(f"{{{{{name}}}}}" for name in allowed)
+    for match in VARIABLE.finditer(text):
+        name = match[1].lower()
+        if name not in spellings:
+            yield Problem(setting, match[0][:_SHOWN], f"one of {names}", "use one of these")
+        elif name in USER_VARIABLES and not has_user:
+            fix = "set user_affinity, or use {{serialNumber}} or a fixed name"
+            yield Problem(setting, match[0], "no variable of a user where there is none", fix)
+    rest = VARIABLE.sub("", text)
+    if "{{" in rest or "}}" in rest:
+        yield Problem(setting, text[:_SHOWN], f"variables, which are {names}", "correct it")
 
 
 def check_account_name(setting: str, value: str, rest: str) -> Iterator[Problem]:

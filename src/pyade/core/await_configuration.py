@@ -5,7 +5,7 @@ The rules of this file, all pure:
 1. Nothing is sent unless the Mac itself said, in a ``TokenUpdate`` of its device channel, that it awaits its
    configuration.
 2. ``AccountConfiguration`` comes after the caller's work and once per enrollment; again only if the Mac
-   answered ``NotNow``.
+   answered ``NotNow``, or asks once more without an answer, as if the command was lost on its way.
 3. ``DeviceConfigured`` is the last command. It waits for the work, and for an answer about the accounts, but
    for that not longer than ``patience``: an error there, or a Mac that never answers, holds nobody up.
 4. ``DeviceConfigured`` is repeated until the Mac acknowledges it or no longer awaits.
@@ -201,9 +201,14 @@ class AwaitConfigurationFlow:
         given = (names,) if isinstance(names, str) else tuple(names)
         return attrs.evolve(self, outstanding=given)
 
-    def without_accounts(self) -> Self:
-        """Return the state when the caller found that it cannot make ``AccountConfiguration``."""
-        return attrs.evolve(self, accounts=attrs.evolve(self.accounts, status=_NOT_MADE))
+    def without_accounts(self, reason: str = "") -> Self:
+        """Return the state when the caller found that it cannot make ``AccountConfiguration``.
+
+        Args:
+            reason: Why, for the finding; without secrets.
+        """
+        status = f"{_NOT_MADE}: {reason}"[:_KEPT_REASON] if reason else _NOT_MADE
+        return attrs.evolve(self, accounts=attrs.evolve(self.accounts, status=status))
 
     def released_now(self) -> Self:
         """Return the state when somebody decided not to wait for the work any longer."""
@@ -214,7 +219,8 @@ class AwaitConfigurationFlow:
 
         Args:
             command: What ``next_action`` said to send.
-            command_uuid: Its ``CommandUUID``, by which the answer is known; a new one for each attempt.
+            command_uuid: Its ``CommandUUID``, by which the answer is known: ``uuid_to_repeat``, else a new
+                one.
             now: The time, UTC.
         """
         _require_zone(now)
@@ -223,7 +229,9 @@ class AwaitConfigurationFlow:
             first_sent_at=record.first_sent_at or now,
             sent_at=now,
             attempts=record.attempts + 1,
-            command_uuids=(*record.command_uuids, command_uuid)[-_KEPT_UUIDS:],
+            command_uuids=(*(one for one in record.command_uuids if one != command_uuid), command_uuid)[
+                -_KEPT_UUIDS:
+            ],
         )
         return self._with(command, record)
 
@@ -250,6 +258,11 @@ class AwaitConfigurationFlow:
                 return attrs.evolve(state, phase=AwaitPhase.RELEASED)
             return state
         return self
+
+    def uuid_to_repeat(self, command: SetupCommand) -> str | None:
+        """Return the ``CommandUUID`` of the last attempt if it has no answer, for the next one; else None."""
+        record = self._record(command)
+        return record.command_uuids[-1] if record.attempts and record.status == "" else None
 
     def next_action(self, now: datetime) -> SetupAction:
         """Return what to send to the Mac now, or what is waited for; asking changes nothing.
@@ -347,13 +360,13 @@ class AwaitConfigurationFlow:
             return None
         limits = [give_up_at, *([deadline] if deadline else [])]
         if record.status == "":
+            retry_at = (record.sent_at or now) + _retry_delay(record.attempts)
             reason = "waits for the answer to AccountConfiguration"
-            return SetupAction(send=None, reason=reason, ask_again_at=min(limits))
-        retry_at = (record.answered_at or now) + _retry_delay(1)
+        else:
+            retry_at = (record.answered_at or now) + _retry_delay(1)
+            reason = "the Mac answered NotNow to AccountConfiguration"
         if now >= retry_at:
-            reason = "the Mac answered NotNow: once more"
-            return SetupAction(send=SetupCommand.ACCOUNT_CONFIGURATION, reason=reason)
-        reason = "the Mac answered NotNow to AccountConfiguration"
+            return SetupAction(send=SetupCommand.ACCOUNT_CONFIGURATION, reason=f"{reason}: once more")
         return SetupAction(send=None, reason=reason, ask_again_at=min([retry_at, *limits]))
 
     def _release_action(self, now: datetime, *, is_due: bool) -> SetupAction:
@@ -378,6 +391,12 @@ class AwaitConfigurationFlow:
             allowed = "acknowledged by the Mac, or its user must make the account"
             fix = "look at the Mac's error; the release does not wait for it"
             yield _finding(SetupCommand.ACCOUNT_CONFIGURATION, self.accounts.status, allowed, fix)
+        elif self._waits_for_accounts() and self.release.attempts:
+            allowed = "an answer before the release, or its user must make the account"
+            fix = "see whether the account is there; the release does not wait for it"
+            yield _finding(
+                SetupCommand.ACCOUNT_CONFIGURATION, self.accounts.status or "no answer", allowed, fix
+            )
         if self.phase is not AwaitPhase.AWAITING or self.awaiting_since is None:
             return
         if self.release.has_failed:
@@ -402,9 +421,10 @@ def _retry_delay(attempts: int) -> timedelta:
 
 
 def _finding(setting: str, value: str, allowed: str, fix: str) -> Problem:
-    return Problem(str(setting), value[:80], allowed, fix, Severity.WARNING)
+    return Problem(str(setting), value, allowed, fix, Severity.WARNING)
 
 
 _VERSION: Final = 1
 _KEPT_UUIDS: Final = 20
+_KEPT_REASON: Final = 200
 _NOT_MADE: Final = "not made"

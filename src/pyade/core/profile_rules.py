@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, urlsplit
 
 from pyade.core.accounts import (
-    ACCOUNT_NAME_VARIABLE,
-    FULL_NAME_VARIABLE,
+    ACCOUNT_NAME_VARIABLES,
+    FULL_NAME_VARIABLES,
     AdministratorAccount,
     PrimaryAccount,
     check_account_name,
     check_full_name,
+    check_variables,
     is_password_hash,
 )
 from pyade.core.affinity import AffinityKind, UserAffinity
@@ -278,8 +279,8 @@ def _primary_account(profile: EnrollmentProfile) -> Iterator[Problem]:
             "set user_affinity, or leave primary_account out",
         )
     name, full_name = account.account_name, account.full_name
-    yield from _variables("primary_account.account_name", name, ACCOUNT_NAME_VARIABLE)
-    yield from _variables("primary_account.full_name", full_name, FULL_NAME_VARIABLE)
+    yield from check_variables("primary_account.account_name", name, ACCOUNT_NAME_VARIABLES)
+    yield from check_variables("primary_account.full_name", full_name, FULL_NAME_VARIABLES)
     if name:
         rest = re.sub(r"\{\{.*?\}\}", "a", name)
         yield from check_account_name("primary_account.account_name", name, rest)
@@ -294,17 +295,6 @@ def _primary_account(profile: EnrollmentProfile) -> Iterator[Problem]:
         )
 
 
-def _variables(setting: str, value: str, allowed: str) -> Iterator[Problem]:
-    rest = value.replace(allowed, "")
-    if "{{" in rest or "}}" in rest:
-        yield Problem(
-            setting,
-            _shown(value),
-            f"{allowed} is the only variable here",
-            f"{ACCOUNT_NAME_VARIABLE} belongs in the account name and {FULL_NAME_VARIABLE} in the full name",
-        )
-
-
 def _administrator(profile: EnrollmentProfile) -> Iterator[Problem]:
     admin = profile.administrator
     if admin is None:
@@ -316,6 +306,12 @@ def _administrator(profile: EnrollmentProfile) -> Iterator[Problem]:
             "an administrator account is only made while the Mac waits",
             "set await_final_configuration=True, or leave administrator out",
         )
+    has_user = profile.user_affinity.kind is not AffinityKind.NONE
+    for setting, text, allowed in (
+        ("administrator.short_name", admin.short_name, ACCOUNT_NAME_VARIABLES),
+        ("administrator.full_name", admin.full_name, FULL_NAME_VARIABLES),
+    ):
+        yield from check_variables(setting, text, allowed, has_user=has_user)
     if not admin.short_name:
         yield Problem("administrator.short_name", "", "an account name", 'use a name such as "localadmin"')
     else:

@@ -57,6 +57,16 @@ class TokenStatus(enum.StrEnum):
     UNKNOWN = "unknown"
 
 
+def status_at(expires_at: datetime | None, now: datetime) -> TokenStatus:
+    """Return whether a token with that expiry is still good at *now*, both with their time zone."""
+    if expires_at is None:
+        return TokenStatus.UNKNOWN
+    remaining = expires_at - now
+    if remaining <= timedelta():
+        return TokenStatus.EXPIRED
+    return TokenStatus.EXPIRING if remaining <= EXPIRING_WITHIN else TokenStatus.VALID
+
+
 @attrs.frozen(kw_only=True)
 class TokenHealth:
     """How long a token is still good, and what to do about it.
@@ -301,11 +311,7 @@ class Token:
                 next_step=f"a token is good for one year from its download; before that, {download}",
             )
         remaining = expires_at - now
-        status = TokenStatus.VALID
-        if remaining <= timedelta():
-            status = TokenStatus.EXPIRED
-        elif remaining <= EXPIRING_WITHIN:
-            status = TokenStatus.EXPIRING
+        status = status_at(expires_at, now)
         next_step = "" if status is TokenStatus.VALID else download
         return TokenHealth(status=status, expires_at=expires_at, remaining=remaining, next_step=next_step)
 

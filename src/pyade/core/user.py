@@ -14,13 +14,18 @@ for local accounts of macOS.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from typing import Final
 
 import attrs
 
-from pyade.core.accounts import check_account_name, check_full_name
+from pyade.core.accounts import (
+    ACCOUNT_NAME_VARIABLES,
+    FULL_NAME_VARIABLES,
+    VARIABLE,
+    check_account_name,
+    check_full_name,
+    check_variables,
+)
 from pyade.core.problems import Problem, Severity
 from pyade.errors import ProfileError
 
@@ -68,7 +73,7 @@ class NameVariables:
         Raises:
             ProfileError: A variable cannot be replaced, or macOS could not use the result.
         """
-        name = self._replaced(text, setting, _ACCOUNT_NAME_VARIABLES)
+        name = self._replaced(text, setting, ACCOUNT_NAME_VARIABLES)
         problems = check_account_name(setting, name, name) if name else ()
         return _if_good(name, *problems)
 
@@ -83,32 +88,22 @@ class NameVariables:
         Raises:
             ProfileError: A variable cannot be replaced, or macOS could not use the result.
         """
-        name = self._replaced(text, setting, _FULL_NAME_VARIABLES)
+        name = self._replaced(text, setting, FULL_NAME_VARIABLES)
         return _if_good(name, *check_full_name(setting, name))
 
-    def _replaced(self, text: str, setting: str, allowed: Mapping[str, str]) -> str:
+    def _replaced(self, text: str, setting: str, allowed: tuple[str, ...]) -> str:
         """Return *text* with each variable replaced, or raise for all that cannot be."""
         values = self._values()
-        problems: list[Problem] = []
-
-        def value(match: re.Match[str]) -> str:
+        problems = list(check_variables(setting, text, allowed))
+        known = {name.lower() for name in allowed}
+        for match in VARIABLE.finditer(text):
             name = match[1].lower()
-            if name not in allowed:
-                names = ", ".join(f"{{{{{spelling}}}}}" for spelling in allowed.values())
-                problems.append(Problem(setting, match[0][:80], f"one of {names}", "use one of these"))
-            elif not values[name].strip():
+            if name in known and not values[name].strip():
                 source = _SOURCES[name]
                 fix = f"give {source}, or take the variable out of the profile"
                 problems.append(Problem(setting, match[0], f"a variable whose value is known: {source}", fix))
-            else:
-                return values[name]
-            return ""
-
-        name = _VARIABLE.sub(value, text)
-        rest = _VARIABLE.sub("", text)
-        if "{{" in rest or "}}" in rest:
-            problems.append(Problem(setting, text[:80], "variables such as {{partialupn}}", "correct it"))
-        return _if_good(name, *problems)
+        _if_good("", *problems)
+        return VARIABLE.sub(lambda match: values[match[1].lower()], text)
 
     def _values(self) -> dict[str, str]:
         user = self.user or User(upn="")
@@ -128,14 +123,6 @@ def _if_good(name: str, *problems: Problem) -> str:
     return name
 
 
-_VARIABLE: Final = re.compile(r"\{\{([A-Za-z]+)\}\}")
-_ACCOUNT_NAME_VARIABLES: Final = {
-    name.lower(): name
-    for name in ("partialupn", "serialNumber", "managedDeviceName", "onPremisesSamAccountName")
-}
-_FULL_NAME_VARIABLES: Final = {
-    name.lower(): name for name in ("username", "serialNumber", "onPremisesSamAccountName")
-}
 _SOURCES: Final = {
     "partialupn": "the user's upn",
     "username": "the user's full_name",

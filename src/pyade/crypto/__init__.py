@@ -1,9 +1,12 @@
-"""Keys, certificates and signatures: of tokens, of devices, for CMS, pushes and OAuth 1.0a; password hashes.
+"""Keys, certificates and signatures, of tokens and of devices; password hashes and bypass codes.
 
 ``Token.from_p7m`` is the usual door to ``read_token_file``, ``MachineInfo.from_cms`` to ``DeviceTrust``.
 """
 
+from pyade.crypto.bypass_code import BypassCode
+from pyade.crypto.client_assertion import client_assertion, read_assertion_key
 from pyade.crypto.device_trust import DeviceTrust, SignedContent
+from pyade.crypto.jwt import managed_apple_account_jwt
 from pyade.crypto.keypair import TokenKeypair
 from pyade.crypto.oauth1 import authorization_header
 from pyade.crypto.password_hash import hash_password
@@ -12,6 +15,7 @@ from pyade.crypto.signing import Signer
 from pyade.crypto.token_file import TokenSecrets, read_token_file
 
 __all__ = [
+    "BypassCode",
     "DeviceTrust",
     "PushCertificate",
     "SignedContent",
@@ -19,6 +23,9 @@ __all__ = [
     "TokenKeypair",
     "TokenSecrets",
     "authorization_header",
+    "client_assertion",
     "hash_password",
+    "managed_apple_account_jwt",
+    "read_assertion_key",
     "read_token_file",
 ]

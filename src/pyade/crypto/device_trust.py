@@ -78,7 +78,10 @@ class SignedContent:
 
 
 def _anchors(value: Iterable[x509.Certificate]) -> tuple[x509.Certificate, ...]:
-    anchors = tuple(value)
+    try:
+        anchors = tuple(value)
+    except TypeError:
+        raise SigningError("anchors is no collection of certificates: put a single one into a list") from None
     if not anchors:
         raise SigningError("anchors is empty: give certificates of authorities, or use DeviceTrust.apple()")
     for anchor in anchors:
@@ -193,7 +196,8 @@ class DeviceTrust:
         if self.leaf_clock is None:
             return
         now = self.leaf_clock()
-        if not starts - CLOCK_TOLERANCE <= now <= ends + CLOCK_TOLERANCE:
+        # The tolerance is added to now, for a certificate may end with the calendar.
+        if now + CLOCK_TOLERANCE < starts or now - CLOCK_TOLERANCE > ends:
             raise TrustError(
                 f"the signer's certificate is valid from {starts:%Y-%m-%d} to {ends:%Y-%m-%d},"
                 f" today is {now:%Y-%m-%d}"

@@ -11,23 +11,32 @@ from pyade.enrollment.credentials import (
     redeem_scep_request,
 )
 from pyade.enrollment.decision import EnrollmentDecision, EnrollmentResponse, Verdict
+from pyade.enrollment.messages import DeviceMessage, read_message
 from pyade.enrollment.service import AsyncEnrollmentService, EnrollmentService
 from pyade.enrollment.settings import EnrollmentLimits, EnrollmentRequest, PlatformSso, SignIn
+from pyade.enrollment.waiting import AsyncFinalConfiguration, FinalConfiguration
+from pyade.enrollment.waiting_flow import Command, WaitingMac
 
 __all__ = [
     "AsyncEnrollmentService",
+    "AsyncFinalConfiguration",
+    "Command",
     "Credential",
     "CredentialRequest",
+    "DeviceMessage",
     "EnrollmentApp",
     "EnrollmentDecision",
     "EnrollmentLimits",
     "EnrollmentRequest",
     "EnrollmentResponse",
     "EnrollmentService",
+    "FinalConfiguration",
     "PlatformSso",
     "SignIn",
     "SignInReturn",
     "Verdict",
+    "WaitingMac",
+    "read_message",
     "redeem_client_identifier",
     "redeem_scep_request",
 ]

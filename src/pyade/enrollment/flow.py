@@ -21,7 +21,7 @@ The rules of this file:
                                                                                      |
          sign in <-------------------------------------------------------------------+ no
             |                                                                        | yes
-            +--> state taken --> (the same gates) --> license --> check --> identity --> profile
+            +--> state taken --> known? --> limit --> license --> check --> identity --> profile
 
 Source: specification, "Certificates", "Limitations", "Create an Apple enrollment profile" and "Distribute
 devices"; Apple, "Authenticating through web views".
@@ -41,7 +41,7 @@ from typing import Any, Final
 import attrs
 import msgspec
 
-from pyade.builders.error_bodies import ErrorBody, build_platform_sso_required, build_update_required
+from pyade.builders.error_bodies import ErrorBody, build_update_required
 from pyade.core.affinity import AffinityKind
 from pyade.core.enrollment import OneTime, OneTimeKind, digest_of
 from pyade.core.flow import Flow, Now, ask
@@ -151,6 +151,8 @@ class Reception:
         affinity = affinity_of(profile, self._known.version) if profile else AffinityKind.NONE
         if affinity is AffinityKind.MODERN and self._user is None:
             return (yield from self._refuse("the user must sign in on the web page first", now))
+        if affinity is AffinityKind.LEGACY and self._user is None and self._settings.authenticate is None:
+            return (yield from self._refuse("nobody checks name and password: give authenticate=", now))
         if affinity is AffinityKind.LEGACY and self._user is None:
             self._user = yield from self._authenticated(kind, value)
             if self._user is None:
@@ -203,12 +205,7 @@ class Reception:
         machine, settings = self._known, self._settings
         sso = settings.platform_sso
         if sso is not None and machine.can_request_psso_config and self._user is None:
-            body = build_platform_sso_required(
-                profile_url=sso.profile_url,
-                manifest_url=sso.manifest_url,
-                auth_url=sso.auth_url,
-                pinned_certificates=sso.pinned_certificates,
-            )
+            body = sso.error_body()
             reason = "Platform SSO comes first"
             return (yield from self._answer(Verdict.PLATFORM_SSO, reason, now, document=body))
         catalogue = None

@@ -11,11 +11,14 @@ from datetime import datetime, timedelta
 import attrs
 
 from pyade.core.affinity import AffinityKind
+from pyade.core.assignment import profile_of
+from pyade.core.device import DeviceResult, ProfileStatus
 from pyade.core.enrollment import Enrollment
 from pyade.core.inventory import DeviceRecord, owner_of
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.versions import MacOSVersion
 from pyade.enrollment.settings import EnrollmentLimits
+from pyade.errors import PolicyError
 from pyade.storage.enrollments import EnrollmentStore
 
 
@@ -59,15 +62,35 @@ def find_place(store: EnrollmentStore, serial_number: str) -> Place:
     place = Place(record=record, enrollment=enrollment)
     if record.is_hidden:
         return attrs.evolve(place, refusal="the device was deleted here: restore it to let it enroll")
-    uuid = record.device.profile_uuid
-    defined = {one.profile_uuid: one.profile for one in store.profiles(record.token_name)}
-    if uuid in defined:
-        return attrs.evolve(place, profile=defined[uuid], profile_uuid=uuid)
+    uuid = _assigned_to(record)
+    defined = {one.profile_uuid.casefold(): one for one in store.profiles(record.token_name)}
+    found = defined.get(uuid.casefold())
+    if found is not None:
+        return attrs.evolve(place, profile=found.profile, profile_uuid=found.profile_uuid)
     default = store.default_profile(record.token_name)
     if default is None:
         why = "the device has a profile that was not defined here" if uuid else "the device has no profile"
         return attrs.evolve(place, refusal=f"{why}, and its token has no default: assign one")
     return attrs.evolve(place, profile=default)
+
+
+def _assigned_to(record: DeviceRecord) -> str:
+    """Return the ``profile_uuid`` that a Mac may come with; "" if it has none, or has lost it.
+
+    A profile that was assigned before the Mac came to this server counts: here it is, so it could fetch it.
+    """
+    device, attempt = record.device, record.attempt
+    is_taken_away = device.profile_status in (ProfileStatus.EMPTY, ProfileStatus.REMOVED) or (
+        attempt is not None and attempt.result == DeviceResult.SUCCESS
+    )
+    return profile_of(record) or ("" if is_taken_away else device.profile_uuid or "")
+
+
+def require_enrolled(enrollment: Enrollment | None, serial_number: str) -> Enrollment:
+    """Return *enrollment*, or raise a ``PolicyError`` where there is none."""
+    if enrollment is None:
+        raise PolicyError(f"{serial_number[:80]!r} is not enrolled: it was never given a profile")
+    return enrollment
 
 
 def affinity_of(profile: EnrollmentProfile, version: MacOSVersion | None) -> AffinityKind:
@@ -79,8 +102,7 @@ def wait_of(enrollment: Enrollment | None, limits: EnrollmentLimits, now: dateti
     """Return how long a Mac must wait for its next profile; None if it may have one now."""
     if enrollment is None:
         return None
-    # What lies ahead was stored before a clock was moved back.
-    recent = sorted(at for at in enrollment.recent_issues if now - limits.window < at <= now)
+    recent = sorted(_counted(enrollment, limits, now))
     if len(recent) < limits.profiles:
         return None
     return recent[-limits.profiles] + limits.window - now
@@ -90,5 +112,13 @@ def with_issue(
     enrollment: Enrollment | None, limits: EnrollmentLimits, now: datetime
 ) -> tuple[datetime, ...]:
     """Return when the Mac was given profiles lately, with this one."""
-    known = enrollment.recent_issues if enrollment else ()
-    return (*(at for at in known if now - limits.window < at <= now), now)[-limits.profiles :]
+    known = _counted(enrollment, limits, now) if enrollment else ()
+    return tuple(sorted((*known, now)))[-limits.profiles :]
+
+
+def _counted(enrollment: Enrollment, limits: EnrollmentLimits, now: datetime) -> tuple[datetime, ...]:
+    """Return the issues that count: also those ahead, as clocks of nodes differ and requests overlap.
+
+    What lies further ahead than the window was stored before a clock was moved back.
+    """
+    return tuple(at for at in enrollment.recent_issues if abs(at - now) < limits.window)

@@ -14,7 +14,6 @@ import attrs
 from pyade.builders.mobileconfig import build_enrollment_profile
 from pyade.builders.payloads import TargetMac, subject_pairs
 from pyade.core.affinity import AffinityKind
-from pyade.core.await_configuration import AwaitConfigurationFlow
 from pyade.core.enrollment import Enrollment, OneTime, OneTimeKind, Registration
 from pyade.core.flow import Flow, ask
 from pyade.core.identity import IdentityChoice, IdentityKind, IdentityRefusal, decide_identity
@@ -27,6 +26,7 @@ from pyade.enrollment.decision import PROFILE_TYPE, EnrollmentDecision, Enrollme
 from pyade.enrollment.gates import Place, with_issue
 from pyade.enrollment.settings import Settings
 from pyade.enrollment.steps import AskCaller, Compute, InStore
+from pyade.enrollment.waiting_flow import waiting_state
 
 _log = logging.getLogger("pyade.enrollment")
 
@@ -136,15 +136,16 @@ class Issue:
         if profile is None or record is None:
             raise AssertionError  # pragma: no cover - see steps
         issues = with_issue(before, self._settings.limits, now)
+        version = "" if machine.version is None else str(machine.version)
         if verdict is Verdict.RENEW and before is not None:
-            return attrs.evolve(before, issued_at=now, recent_issues=issues)
+            return attrs.evolve(before, version=version, issued_at=now, recent_issues=issues)
         return Enrollment(
             serial_number=machine.serial_number,
             token_name=record.token_name,
             udid=machine.udid,
             product=machine.product,
             build=machine.build,
-            version="" if machine.version is None else str(machine.version),
+            version=version,
             profile_name=profile.name,
             profile_uuid=place.profile_uuid,
             identity=choice.kind,
@@ -152,7 +153,7 @@ class Issue:
             registration=self._registration,
             issued_at=now,
             recent_issues=issues,
-            awaiting=self._awaiting,
+            awaiting=waiting_state(profile, release_after=self._settings.release_after, before=before),
             revision=before.revision if before else 0,
         )
 
@@ -190,13 +191,3 @@ class Issue:
         profile = self._place.profile
         has_user = profile is not None and profile.user_affinity.kind is not AffinityKind.NONE
         return Registration.PENDING if has_user else Registration.NOT_NEEDED
-
-    @property
-    def _awaiting(self) -> dict[str, object] | None:
-        profile = self._place.profile
-        if profile is None or not profile.await_final_configuration:
-            return None
-        has_accounts = profile.primary_account is not None or profile.administrator is not None
-        return AwaitConfigurationFlow(
-            has_accounts=has_accounts, release_after=self._settings.release_after
-        ).to_json()

@@ -11,8 +11,9 @@ from pyade.core.enrollment import Enrollment, Registration
 from pyade.core.events import EventBatch, EventGroup, EventKind
 from pyade.core.flow import Flow, Now, ask
 from pyade.core.machine_info import MachineInfo
+from pyade.core.versions import MacOSVersion
 from pyade.enrollment.decision import EnrollmentResponse, Verdict
-from pyade.enrollment.gates import find_place
+from pyade.enrollment.gates import find_place, require_enrolled
 from pyade.enrollment.issue import Issue
 from pyade.enrollment.settings import Settings
 from pyade.enrollment.steps import InStore
@@ -28,13 +29,13 @@ def renewal_flow(settings: Settings, serial_number: str, version: str | None) ->
     place = yield from ask(InStore(lambda store: find_place(store, serial_number)))
     if place.refusal:
         raise PolicyError(f"{serial_number[:80]!r} cannot renew its profile: {place.refusal}")
-    enrollment = _enrolled(place.enrollment, serial_number)
+    enrollment = require_enrolled(place.enrollment, serial_number)
     machine = MachineInfo(
         udid=enrollment.udid,
         serial_number=serial_number,
         product=enrollment.product,
         build=enrollment.build,
-        os_version=version or enrollment.version or None,
+        os_version=enrollment.version or None if version is None else str(MacOSVersion.of(version)),
     )
     issue = Issue(settings, place, machine, enrollment.user, only=enrollment.identity)
     if issue.choice is None or issue.choice.kind is not enrollment.identity:
@@ -48,7 +49,7 @@ def registered_flow(serial_number: str) -> Flow[None]:
     for attempt in range(1, _ATTEMPTS + 1):
         now = yield from ask(Now())
         stored = yield from ask(InStore(lambda store: store.enrollment(serial_number)))
-        enrollment = _enrolled(stored, serial_number)
+        enrollment = require_enrolled(stored, serial_number)
         if enrollment.registration is not Registration.PENDING:
             return
         done = attrs.evolve(enrollment, registration=Registration.COMPLETE, registered_at=now)
@@ -62,12 +63,6 @@ def registered_flow(serial_number: str) -> Flow[None]:
                 raise
         else:
             return
-
-
-def _enrolled(enrollment: Enrollment | None, serial_number: str) -> Enrollment:
-    if enrollment is None:
-        raise PolicyError(f"{serial_number[:80]!r} is not enrolled: it was never given a profile")
-    return enrollment
 
 
 def _save(store: EnrollmentStore, enrollment: Enrollment, events: EventBatch) -> Enrollment:

@@ -182,6 +182,7 @@ class EnrollmentService(_Service):
 
         Raises:
             PolicyError: The Mac is not enrolled, or its issuer is no longer configured.
+            VersionError: *version* is not one.
             ProfileError: As for ``enroll``, as ``StoreError``.
 
         Source: specification, "Certificates": what is enrolled changes its certificate only by enrolling

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import attrs
 
+from pyade.builders.error_bodies import ErrorBody, build_platform_sso_required
 from pyade.builders.payloads import AcmeIssuer, MdmService, ScepIssuer
 from pyade.core.identity import IdentityPolicy
 from pyade.core.inventory import DeviceRecord
@@ -50,6 +51,9 @@ class PlatformSso:
         verify: Called with that token when the Mac comes back; returns the user, None if it is not good.
         pinned_certificates: Certificates (DER) that the manifest and the app are pinned to.
 
+    Raises:
+        ProfileError: An address is not https, or a certificate is none.
+
     Source: Apple, "Implementing Platform SSO during device enrollment".
     """
 
@@ -58,6 +62,18 @@ class PlatformSso:
     auth_url: str
     verify: Hook[User | None]
     pinned_certificates: tuple[bytes, ...] = ()
+
+    def __attrs_post_init__(self) -> None:
+        self.error_body()
+
+    def error_body(self) -> ErrorBody:
+        """Return what sends a Mac to set it up."""
+        return build_platform_sso_required(
+            profile_url=self.profile_url,
+            manifest_url=self.manifest_url,
+            auth_url=self.auth_url,
+            pinned_certificates=self.pinned_certificates,
+        )
 
 
 class SignIn(Protocol):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from typing import TypeAlias
 
 from pyade.core.enrollment import CREDENTIALS, Enrollment, OneTime, OneTimeKind, Registration, next_enrollment
 from pyade.core.events import EventBatch, encode_groups
-from pyade.errors import UnknownTokenError
+from pyade.errors import StoreError, UnknownTokenError
 from pyade.storage.memory_outbox import MemoryOutbox
+
+_OneTimes: TypeAlias = dict[tuple[OneTimeKind, str], OneTime]
 
 
 class MemoryEnrollments(MemoryOutbox):
@@ -17,7 +20,7 @@ class MemoryEnrollments(MemoryOutbox):
     def __init__(self) -> None:
         super().__init__()
         self._enrollments: dict[str, Enrollment] = {}
-        self._one_times: dict[tuple[OneTimeKind, str], OneTime] = {}
+        self._one_times: _OneTimes = {}
 
     def enrollment(self, serial_number: str) -> Enrollment | None:
         """Return what is kept of a Mac's enrollment."""
@@ -54,12 +57,12 @@ class MemoryEnrollments(MemoryOutbox):
             self._check_open()
             stored = self._enrollments.get(serial)
             following = next_enrollment(stored.revision if stored else 0, enrollment)
+            kept = self._kept_by_others(serial, CREDENTIALS) if is_new else self._one_times
+            if credential is not None:
+                kept = _with(kept, credential)
             if events is not None:
                 self.add_audit(events)
-            if is_new:
-                self._revoke(serial, CREDENTIALS)
-            if credential is not None:
-                self._one_times[credential.kind, credential.digest] = credential
+            self._one_times = kept
             self._enrollments[serial] = following
             return following
 
@@ -68,17 +71,18 @@ class MemoryEnrollments(MemoryOutbox):
         with self._lock:
             self._check_open()
             self._enrollments.pop(serial_number, None)
-            self._revoke(serial_number, tuple(OneTimeKind))
+            self._one_times = self._kept_by_others(serial_number, tuple(OneTimeKind))
 
     def save_one_time(self, one_time: OneTime, *, now: datetime, keep: int) -> None:
         """Keep *one_time*, remove what has expired, and of this Mac and kind all but the *keep* newest."""
         with self._lock:
             self._check_open()
-            self._one_times = {key: one for key, one in self._one_times.items() if one.expires_at > now}
-            others = [one for one in self.one_times(one_time.serial_number) if one.kind is one_time.kind]
+            kept = {key: one for key, one in self._one_times.items() if one.expires_at > now}
+            mine = [one for one in kept.values() if one.serial_number == one_time.serial_number]
+            others = _by_expiry(one for one in mine if one.kind is one_time.kind)
             for one in others[: len(others) - keep + 1]:
-                del self._one_times[one.kind, one.digest]
-            self._one_times[one_time.kind, one_time.digest] = one_time
+                del kept[one.kind, one.digest]
+            self._one_times = _with(kept, one_time)
 
     def take_one_time(self, kind: OneTimeKind, digest: str, *, now: datetime) -> OneTime | None:
         """Return what is kept under *digest* and forget it."""
@@ -91,8 +95,7 @@ class MemoryEnrollments(MemoryOutbox):
         """Return what a Mac may still use, expired or not, by expiry."""
         with self._lock:
             self._check_open()
-            found = [one for one in self._one_times.values() if one.serial_number == serial_number]
-            return tuple(sorted(found, key=lambda one: (one.expires_at, one.digest)))
+            return _by_expiry(one for one in self._one_times.values() if one.serial_number == serial_number)
 
     def add_audit(self, events: EventBatch) -> None:
         """Write *events*; ``token_name`` may be "" for what concerns no token of ours."""
@@ -103,9 +106,19 @@ class MemoryEnrollments(MemoryOutbox):
                 raise UnknownTokenError(f"no token {events.token_name!r} is stored: add it first")
             self._emit(events.token_name, events.at, events.groups)
 
-    def _revoke(self, serial: str, kinds: Sequence[OneTimeKind]) -> None:
-        self._one_times = {
+    def _kept_by_others(self, serial: str, kinds: Sequence[OneTimeKind]) -> _OneTimes:
+        return {
             key: one
             for key, one in self._one_times.items()
             if one.serial_number != serial or one.kind not in kinds
         }
+
+
+def _with(kept: _OneTimes, one_time: OneTime) -> _OneTimes:
+    if (one_time.kind, one_time.digest) in kept:
+        raise StoreError("a secret that may be used once was given twice: make a new one each time")
+    return {**kept, (one_time.kind, one_time.digest): one_time}
+
+
+def _by_expiry(found: Iterable[OneTime]) -> tuple[OneTime, ...]:
+    return tuple(sorted(found, key=lambda one: (one.expires_at, one.digest)))

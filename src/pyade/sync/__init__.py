@@ -1,40 +1,67 @@
-"""Keep a store in step with Apple, and give Macs their profiles: flows with two drivers."""
+"""Keep a store in step with Apple, give Macs their profiles, lock devices: flows with two drivers."""
 
+from pyade.sync.actions import AsyncDeviceActions, DeviceActions
+from pyade.sync.activation_lock import bypass_code, bypass_code_name, forget_bypass_code
 from pyade.sync.assign_report import AssignReport
 from pyade.sync.assigner import Assigner, AsyncAssigner, devices_at_risk
 from pyade.sync.board import Stage, TokenStanding
+from pyade.sync.checkup import Diagnosis
 from pyade.sync.choices import Choice
+from pyade.sync.doctor import async_doctor, doctor
+from pyade.sync.migration import migration_deadlines
+from pyade.sync.overview import TokenOverview, overview, overview_html
 from pyade.sync.parking import send_reminders
 from pyade.sync.plan import AssignmentPlan, PlannedDevice, PlannedGroup
+from pyade.sync.refresh import RefreshReport
 from pyade.sync.report import Ending, SyncReport
 from pyade.sync.scheduler import AsyncScheduler, Scheduler
 from pyade.sync.steps import Progress, ProgressPhase
 from pyade.sync.subscription import Subscription
 from pyade.sync.syncer import AsyncSyncer, Syncer
+from pyade.sync.token_flows import AcceptedToken, StagedToken, TokenRemoval
+from pyade.sync.token_service import AsyncTokenService, TokenService
 from pyade.sync.workers import assign_token, due_tokens, register, sync_token
 
 __all__ = [
+    "AcceptedToken",
     "AssignReport",
     "Assigner",
     "AssignmentPlan",
     "AsyncAssigner",
+    "AsyncDeviceActions",
     "AsyncScheduler",
     "AsyncSyncer",
+    "AsyncTokenService",
     "Choice",
+    "DeviceActions",
+    "Diagnosis",
     "Ending",
     "PlannedDevice",
     "PlannedGroup",
     "Progress",
     "ProgressPhase",
+    "RefreshReport",
     "Scheduler",
     "Stage",
+    "StagedToken",
     "Subscription",
     "SyncReport",
     "Syncer",
+    "TokenOverview",
+    "TokenRemoval",
+    "TokenService",
     "TokenStanding",
     "assign_token",
+    "async_doctor",
+    "bypass_code",
+    "bypass_code_name",
     "devices_at_risk",
+    "doctor",
     "due_tokens",
+    "forget_bypass_code",
+    "migration_deadlines",
+    "overview",
+    "overview_html",
     "register",
     "send_reminders",
     "sync_token",

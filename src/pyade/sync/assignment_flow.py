@@ -42,6 +42,7 @@ from pyade.errors import (
 from pyade.storage.protocol import DefinedProfile, Store
 from pyade.sync.assign_report import AssignReport
 from pyade.sync.choices import REMOVAL, Choice, Chooser, Definitions, by_hand
+from pyade.sync.leases import StoreTime
 from pyade.sync.plan import AssignmentPlan, earliest, picked_for, plan_all, plan_by_hand
 from pyade.sync.steps import InStore, Progress, ProgressPhase, Tell
 
@@ -53,6 +54,7 @@ class Assignment:
         self._token_name = lease.token_name
         self._policy = policy
         self._lease = lease
+        self._time = StoreTime(lease)
         self._results: dict[str, DeviceResult] = {}
         self._defined: list[str] = []
         self._notes: list[str] = []
@@ -62,7 +64,7 @@ class Assignment:
 
     def run(self, default: EnrollmentProfile | None) -> Flow[AssignReport]:
         """Give every Mac what was picked for it, else what the rules say, else the default."""
-        started_at = yield from ask(Now())
+        started_at = yield from self._time.now()
         default = yield from ask(InStore(lambda store: _default(store, self._token_name, default)))
         yield from self._keep_what_apple_does_not_see(default)
         plan = yield from plan_flow(self._token_name, self._policy, default, started_at)
@@ -76,7 +78,7 @@ class Assignment:
 
     def assign(self, profile: EnrollmentProfile, serials: Iterable[str]) -> Flow[AssignReport]:
         """Give *profile* to hand-picked devices."""
-        started_at = yield from ask(Now())
+        started_at = yield from self._time.now()
         distinct = _distinct(serials)
         defined = (yield from self._definitions()).individual(profile)
         if defined is None and distinct:
@@ -92,7 +94,7 @@ class Assignment:
 
     def unassign(self, serials: Iterable[str]) -> Flow[AssignReport]:
         """Take the profile from devices, which follow the default again from then on."""
-        started_at = yield from ask(Now())
+        started_at = yield from self._time.now()
         return (yield from self._by_hand(REMOVAL, _distinct(serials), started_at))
 
     # Profiles
@@ -113,7 +115,7 @@ class Assignment:
 
     def _define(self, profile: EnrollmentProfile, *, individual: bool) -> Flow[DefinedProfile]:
         answer = yield from ask(SendCall(calls.define_profile(definition(profile))))
-        now = yield from ask(Now())
+        now = yield from self._time.now()
         definitions = yield from self._definitions()
         defined = DefinedProfile(
             profile_uuid=answer.profile_uuid,
@@ -157,7 +159,7 @@ class Assignment:
                 yield from self._send_chunk(uuid, chunk)
 
     def _send_chunk(self, uuid: str, chunk: Sequence[str]) -> Flow[None]:
-        attempted_at = yield from ask(Now())
+        attempted_at = yield from self._time.now()
         failure: BaseException | None = None
         try:
             if uuid == NO_PROFILE:
@@ -168,7 +170,7 @@ class Assignment:
             results, failure = error.outcome, error.__cause__ or error
         except (AppleError, TransportError) as error:
             results, failure = DeviceResults(results=dict.fromkeys(chunk, DeviceResult.REQUEST_FAILED)), error
-        answered_at = yield from ask(Now())
+        answered_at = yield from self._time.now()
         attempts = {
             serial: outcome(
                 results.results.get(serial, DeviceResult.MISSING),
@@ -180,7 +182,7 @@ class Assignment:
             for serial in chunk
         }
         details = () if failure is not None else (yield from self._read_back(chunk))
-        now = yield from ask(Now())
+        now = yield from self._time.now()
         yield from ask(
             InStore(
                 lambda store: store.record_attempts(
@@ -220,7 +222,7 @@ class Assignment:
         yield from ask(Tell(progress))
 
     def _report(self, plan: AssignmentPlan, started_at: datetime) -> Flow[AssignReport]:
-        finished_at = yield from ask(Now())
+        finished_at = yield from self._time.now()
         return AssignReport(
             token_name=self._token_name,
             plan=plan,

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from pyade.apple import calls
-from pyade.apple.flows import SendCall
 from pyade.core.device import Device, DeviceResult, OpType
-from pyade.core.flow import Flow, Now, ask
+from pyade.core.flow import Flow, ask
 from pyade.core.inventory import Change, DeviceRecord, Source, SyncState, merge
 from pyade.core.lease import Lease
 from pyade.storage.protocol import Store
+from pyade.sync.refresh import refresh_flow, result_of
 from pyade.sync.steps import InStore
 
 _DIFFERENT = (Change.MODIFIED, Change.RELEASED, Change.RETURNED)
@@ -73,7 +72,11 @@ def settled(
     A device that the details do not show is believed to be gone only where a deletion is one of the two
     operations. What is not in *records* was deleted here, and stays so.
     """
-    present = [details[serial] for serial in ties if serial in records and _is_success(details[serial])]
+    present = [
+        details[serial]
+        for serial in ties
+        if serial in records and result_of(details[serial]) == DeviceResult.SUCCESS
+    ]
     gone = [
         Device(serial_number=serial, op_type=OpType.DELETED, op_date=records[serial].op_date)
         for serial, has_deletion in ties.items()
@@ -87,21 +90,7 @@ def settled(
 
 def restore_flow(token_name: str, serial_number: str, lease: Lease) -> Flow[DeviceRecord | None]:
     """Return the device as Apple's details show it, stored; None if Apple does not show it to this token."""
-    details = yield from ask(SendCall(calls.device_details([serial_number])))
-    device = details[serial_number]
-    if not _is_success(device):
+    report = yield from refresh_flow(token_name, [serial_number], lease)
+    if not report.is_complete:
         return None
-    now = yield from ask(Now())
-    state = yield from ask(InStore(lambda store: store.sync_state(token_name)))
-    yield from ask(
-        InStore(
-            lambda store: store.commit_page(
-                token_name, [device], source=Source.DETAILS, state=state, now=now, lease=lease
-            )
-        )
-    )
     return (yield from ask(InStore(lambda store: store.device(token_name, serial_number))))
-
-
-def _is_success(device: Device) -> bool:
-    return device.response_status in (None, DeviceResult.SUCCESS)

@@ -13,6 +13,7 @@ The rules of this file:
    nothing more.
 6. Two different operations of one second are noted in the commit of their page, and settled at the end.
 7. That a token needs a person, or works again, is part of the state that ends a run, with its event.
+8. A run goes by the store's clock, which all workers share, as long as their own is close to it.
 
 ::
 
@@ -45,7 +46,7 @@ from pyade.apple.flows import SendCall
 from pyade.apple.responses import DevicePage
 from pyade.core.device import Device
 from pyade.core.events import EventBatch, EventGroup
-from pyade.core.flow import Flow, Now, ask
+from pyade.core.flow import Flow, ask
 from pyade.core.inventory import ChangeCounts, DeviceRecord, Source, SyncPhase, SyncState
 from pyade.core.lease import Lease
 from pyade.core.parking import park, resume
@@ -65,6 +66,7 @@ from pyade.errors import (
 )
 from pyade.storage.protocol import Store
 from pyade.sync.details import read_ties, settled
+from pyade.sync.leases import StoreTime
 from pyade.sync.report import Ending, SyncReport, counted
 from pyade.sync.steps import InStore, Progress, ProgressPhase, Tell
 
@@ -101,6 +103,7 @@ class SyncRun:
         self._purged = 0
         self._sent: set[str] = set()
         self._has_lost_cursor = False
+        self._time = StoreTime()
 
     def steps(self, lease: Lease | None = None) -> Flow[SyncReport]:
         """Return the report of a run from the decision to the end.
@@ -115,7 +118,8 @@ class SyncRun:
             StoreError: The store failed.
         """
         self._lease = lease
-        now = yield from ask(Now())
+        self._time = StoreTime(lease)
+        now = yield from self._time.now()
         stored = yield from ask(InStore(lambda store: store.sync_state(self._token_name)))
         self._state = stored
         try:
@@ -163,7 +167,7 @@ class SyncRun:
 
     def refused(self, held: LeaseHeldError) -> Flow[SyncReport]:
         """Return the report of a run that did not begin, since another worker holds the token."""
-        now = yield from ask(Now())
+        now = yield from self._time.now()
         self._state = yield from ask(InStore(lambda store: store.sync_state(self._token_name)))
         reason = "another worker holds the token"
         decision = Decision(
@@ -216,7 +220,7 @@ class SyncRun:
                 return ending
             if self._pages >= self._policy.max_pages_per_run:
                 return Ending.PAGE_LIMIT
-            now = yield from ask(Now())
+            now = yield from self._time.now()
             if now - since >= self._policy.time_limit:
                 return Ending.TIME_LIMIT
 
@@ -251,7 +255,7 @@ class SyncRun:
             repeats=0 if is_last_of_list else before.repeats + int(is_repeated),
         )
         source = Source.FETCH if before.phase is SyncPhase.FETCH else Source.SYNC
-        now = yield from ask(Now())
+        now = yield from self._time.now()
         if source is Source.SYNC:
             after = yield from self._with_ties(after, page, now)
         self._state, changes = yield from ask(
@@ -332,7 +336,7 @@ class SyncRun:
             yield from self._commit_settled(present, Source.DETAILS, attrs.evolve(self._state, ties=ties))
 
     def _commit_settled(self, devices: list[Device], source: Source, state: SyncState) -> Flow[None]:
-        now = yield from ask(Now())
+        now = yield from self._time.now()
         self._state, changes = yield from ask(
             InStore(
                 lambda store: store.commit_page(
@@ -358,7 +362,7 @@ class SyncRun:
         # A list that begins anew may well go through the same cursors.
         self._sent.clear()
         word = "expired" if isinstance(error, ExpiredCursorError) else "not recognised"
-        now = yield from ask(Now())
+        now = yield from self._time.now()
         lost = attrs.evolve(self._state, phase=SyncPhase.FETCH, cursor=None, listing_since=None, repeats=0)
         decision = self._policy.decide_list(lost, now)
         if not decision.action.sends_requests:
@@ -372,7 +376,7 @@ class SyncRun:
     # End
 
     def _finish(self, ending: Ending) -> Flow[SyncReport]:
-        now = yield from ask(Now())
+        now = yield from self._time.now()
         is_caught_up = ending is Ending.CAUGHT_UP
         is_continued = ending is Ending.TIME_LIMIT
         state = attrs.evolve(
@@ -406,7 +410,7 @@ class SyncRun:
             last_error=text[:_LONGEST_ERROR],
             failures=self._state.failures + 1,
         )
-        now = yield from ask(Now())
+        now = yield from self._time.now()
         if isinstance(error, AppleError) and error.retry_after_s is not None:
             wait = min(timedelta(seconds=error.retry_after_s), LONGEST_ANSWER)
             state = attrs.evolve(state, not_before=now + wait)
@@ -434,7 +438,7 @@ class SyncRun:
         self._notes.append(lost.reason)
         _log.info("%s: overtaken after %s", self._token_name, counted(self._pages, "page"))
         self._state = yield from ask(InStore(lambda store: store.sync_state(self._token_name)))
-        now = yield from ask(Now())
+        now = yield from self._time.now()
         return self._report(Ending.OVERTAKEN, now)
 
     def _report(self, ending: Ending, now: datetime) -> SyncReport:
@@ -462,7 +466,7 @@ class SyncRun:
         )
 
     def _save(self, state: SyncState, groups: tuple[EventGroup, ...] = ()) -> Flow[None]:
-        events = EventBatch(self._token_name, (yield from ask(Now())), groups) if groups else None
+        events = EventBatch(self._token_name, (yield from self._time.now()), groups) if groups else None
         self._state = yield from ask(
             InStore(
                 lambda store: store.save_sync_state(self._token_name, state, events=events, lease=self._lease)

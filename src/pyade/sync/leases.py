@@ -9,10 +9,13 @@ import secrets
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
+from datetime import datetime, timedelta
 
 import anyio
 import anyio.to_thread
 
+from pyade.core.flow import Flow, Now, ask
+from pyade.core.inventory import CLOCK_TOLERANCE
 from pyade.core.lease import LEASE_SECONDS, Lease
 from pyade.errors import LeaseLostError, StoreError
 from pyade.storage.protocol import Store
@@ -21,6 +24,32 @@ INTERVAL_SECONDS = LEASE_SECONDS / 3
 """A lease is renewed so often that it outlives two renewals that fail."""
 
 _log = logging.getLogger("pyade.sync")
+
+
+class StoreTime:
+    """The time of a piece of work: the store's, which all workers share, if the caller's is close to it.
+
+    Workers whose clocks are a little apart keep the limits together so. What is further apart is a simulated
+    clock, or one that is wrong, and is left alone.
+    """
+
+    def __init__(self, lease: Lease | None = None) -> None:
+        """Go by the clock that timed *lease*, which was taken a moment ago; None for the caller's."""
+        self._lease = lease
+        self._offset: timedelta | None = None
+
+    def now(self) -> Flow[datetime]:
+        """Return the time, UTC."""
+        asked_at = yield from ask(Now())
+        if self._offset is None:
+            self._offset = self._ahead_of(asked_at)
+        return asked_at + self._offset
+
+    def _ahead_of(self, asked_at: datetime) -> timedelta:
+        if self._lease is None:
+            return timedelta(0)
+        offset = self._lease.expires_at - timedelta(seconds=LEASE_SECONDS) - asked_at
+        return offset if abs(offset) <= CLOCK_TOLERANCE else timedelta(0)
 
 
 def worker_name() -> str:

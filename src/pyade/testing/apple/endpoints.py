@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import attrs
 import msgspec
 
+from pyade.testing.apple.actions import DeviceActions
 from pyade.testing.apple.life import Replacement
 from pyade.testing.apple.model import Server
 from pyade.testing.apple.paging import Pager
@@ -39,9 +40,9 @@ class Call:
     repeat_cursor: bool = False
 
 
-Handler: TypeAlias = Callable[[Call], dict[str, Any]]
+Handler: TypeAlias = Callable[[Call], dict[str, Any] | None]
 
-_WITHOUT_BODY = ("GET", "HEAD")
+_WITH_BODY = ("POST", "PUT")
 _ANY_AGENT = ("/session", "/account")
 
 
@@ -53,6 +54,7 @@ class Endpoints:
         settings: AppleSettings,
         pager: Pager,
         profiles: Profiles,
+        actions: DeviceActions,
         replacements: Mapping[str, Replacement],
     ) -> None:
         self._settings = settings
@@ -66,7 +68,15 @@ class Endpoints:
             "/devices": {"POST": self._details},
             "/profile": {"GET": self._read_profile, "POST": self._define},
             "/profile/devices": {"DELETE": self._remove, "POST": self._assign, "PUT": self._assign},
+            "/devices/disown": {"POST": lambda call: actions.disown(call.server, call.body)},
+            "/device/activationlock": {"POST": lambda call: actions.lock(call.server, call.body)},
             "/device/replacementDetails": {"GET": self._replacement},
+            "/os-beta-enrollment/tokens": {"GET": lambda call: actions.beta_tokens(call.server)},
+            "/account-driven-enrollment/profile": {
+                "DELETE": lambda call: actions.remove_discovery(call.server),
+                "GET": lambda call: actions.read_discovery(call.server),
+                "POST": lambda call: actions.set_discovery(call.server, call.body, call.now),
+            },
         }
 
     def methods(self, path: str) -> tuple[str, ...]:
@@ -95,8 +105,8 @@ class Endpoints:
 
     def perform(
         self, request: WireRequest, server: Server, now: datetime, *, repeat_cursor: bool
-    ) -> dict[str, Any]:
-        """Carry out *request* for *server* and return the JSON of its success.
+    ) -> dict[str, Any] | None:
+        """Carry out *request* for *server* and return the JSON of its success; None for an empty body.
 
         Raises:
             RefusedError: Something in the request is not acceptable.
@@ -105,7 +115,7 @@ class Endpoints:
             server=server,
             version=request.protocol_version,
             now=now,
-            body={} if request.method in _WITHOUT_BODY else _json_object(request.body),
+            body=_json_object(request.body) if _has_body(request) else {},
             query=dict(request.query),
             repeat_cursor=repeat_cursor,
         )
@@ -193,6 +203,10 @@ class Endpoints:
             "original_device_serial_number": known.original_serial_number,
             "replacement_date": known.day,
         }
+
+
+def _has_body(request: WireRequest) -> bool:
+    return request.method in _WITH_BODY or request.endpoint == "DELETE /profile/devices"
 
 
 def _json_object(body: bytes) -> dict[str, Any]:

@@ -11,13 +11,15 @@ from typing import Unpack
 import attrs
 
 from pyade.core.token import Token
+from pyade.testing.apple.actions import DeviceActions
 from pyade.testing.apple.endpoints import Endpoints
 from pyade.testing.apple.faults import DeviceFaults, Fault, Faults, Script
 from pyade.testing.apple.http_server import LoopbackServer
 from pyade.testing.apple.identifiers import Identifiers
+from pyade.testing.apple.jwt import verify_jwt
 from pyade.testing.apple.life import DeviceLife
 from pyade.testing.apple.log import RequestRecord, request_record
-from pyade.testing.apple.model import Credentials, Server
+from pyade.testing.apple.model import Credentials, PortalError, Server
 from pyade.testing.apple.paging import Pager
 from pyade.testing.apple.profiles import Profiles
 from pyade.testing.apple.sessions import Session, Sessions
@@ -30,6 +32,7 @@ from pyade.testing.apple.wire import (
     RefusedError,
     WireRequest,
     code_answer,
+    empty_answer,
     json_answer,
     reason,
 )
@@ -86,7 +89,9 @@ class FakeApple(DeviceLife):
         self.rotation: Rotation = Rotation()
         self.faults: Faults = Faults(self)
         profiles = Profiles(self, self.device_faults)
-        self._endpoints = Endpoints(settings, self.pager, profiles, self.replacements)
+        actions = DeviceActions(self, self.device_faults)
+        self._endpoints = Endpoints(settings, self.pager, profiles, actions, self.replacements)
+        self._used_jwts: set[str] = set()
         self._script = Script()
         self._records: list[RequestRecord] = []
         self._counts: Counter[str] = Counter()
@@ -141,12 +146,36 @@ class FakeApple(DeviceLife):
         """
         with self.lock:
             upload = accept_certificate(certificate_pem)
+            self.server(server).token_key = upload.public_key
             credentials = self.generate_token(server, change_consumer_key=change_consumer_key)
             return build_token_file(credentials, upload, self.identifiers, **form)
 
     def credentials_issued(self, credentials: Credentials) -> None:
         """Accept *credentials* in ``/session`` from now on."""
         self.sessions.know(credentials)
+
+    def redeem_jwt(self, jwt: str) -> Server:
+        """Use up a JWT for ``com.apple.maid``, as a device does that signs in to a Managed Apple Account.
+
+        Args:
+            jwt: What the MDM server answered ``GetToken`` with.
+
+        Returns:
+            The server that made it.
+
+        Raises:
+            PortalError: Apple would not accept it: not RS256 with the key of the certificate that was
+                uploaded last, another issuer, too old, or used before. The JWT is not shown.
+        """
+        with self.lock:
+            found, jti = verify_jwt(
+                jwt, self.servers.values(), now=self.clock(), seconds=self.settings.jwt_seconds
+            )
+            if jti in self._used_jwts:
+                msg = "the JWT was used before: make one per request"
+                raise PortalError(msg)
+            self._used_jwts.add(jti)
+            return found
 
     # The web service
 
@@ -241,7 +270,8 @@ class FakeApple(DeviceLife):
         if server.organization.terms_block_calls:
             raise RefusedError(403, "T_C_NOT_SIGNED")
         self._endpoints.check_agent(request)
-        return json_answer(self._endpoints.perform(request, server, now, repeat_cursor=repeat_cursor))
+        result = self._endpoints.perform(request, server, now, repeat_cursor=repeat_cursor)
+        return empty_answer() if result is None else json_answer(result)
 
     def _finish(self, answer: Answer, handling: _Handling, now: datetime) -> Answer:
         headers = {

@@ -315,7 +315,9 @@ class Faults:
     # Device results
 
     def device_result(self, serials: Iterable[str], result: str | None, *, times: int | None = 1) -> None:
-        """Decide the results of *serials* in define, assign and remove requests; nothing happens to them.
+        """Decide the results of *serials* wherever there is one per device; nothing happens to them.
+
+        That is in requests that define, assign or remove a profile, disown or lock.
 
         Args:
             serials: Which devices.

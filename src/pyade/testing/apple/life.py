@@ -1,4 +1,4 @@
-"""What happens to a device outside the portal: it is set up, or Apple replaces it.
+"""What happens to a device outside the portal: it is set up, unlocked or disowned, or Apple replaces it.
 
 Source: Apple, device assignment, "Sync the list of devices", the page Device and "Get replacement details".
 What Apple does when a device is set up whose profile it does not have is chosen: the device gets none.
@@ -6,6 +6,7 @@ What Apple does when a device is set up whose profile it does not have is chosen
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -32,7 +33,7 @@ class Replacement:
 
 
 class DeviceLife(FakePortal):
-    """A portal whose devices live: they are set up by people and replaced by Apple."""
+    """A portal whose devices live: people set them up and unlock them, Apple replaces them."""
 
     def __init__(
         self, clock: Callable[[], datetime], identifiers: Identifiers, settings: AppleSettings
@@ -65,6 +66,42 @@ class DeviceLife(FakePortal):
             pushed = {**record, "profile_status": "pushed", "profile_push_time": pushed_at}
             self.operate(device, "modified", pushed)
             return {**server.profiles[profile_uuid], "profile_uuid": profile_uuid}
+
+    def disown(self, serial_number: str) -> None:
+        """Let a device leave its organization for ever, which its server's sync shows as ``deleted``.
+
+        Args:
+            serial_number: Which device.
+
+        Raises:
+            PortalError: There is no such device.
+        """
+        with self.lock:
+            (device,) = self._devices([serial_number])
+            if device.server is not None:
+                self._leave(device, announce=True)
+            del self.devices[serial_number]
+            self.disowned.add(serial_number)
+
+    def unlock(self, serial_number: str, bypass_code: str) -> bool:
+        """Type a bypass code at a locked device, and return True if that unlocks it.
+
+        Args:
+            serial_number: Which device.
+            bypass_code: The text of the code, with or without dashes, as a person types it.
+
+        Raises:
+            PortalError: There is no such device, or it is not locked.
+        """
+        with self.lock:
+            (device,) = self._devices([serial_number])
+            if device.activation_lock is None:
+                msg = f"{serial_number!r} is not locked"
+                raise PortalError(msg)
+            is_right = escrow_key_of(bypass_code) == (device.activation_lock.escrow_key or "")
+            if is_right:
+                device.activation_lock = None
+            return is_right
 
     def replace_device(
         self, serial_number: str, replacement: str | None = None, *, announce: bool = True
@@ -106,4 +143,15 @@ class DeviceLife(FakePortal):
             return new
 
 
+def escrow_key_of(bypass_code: str) -> str | None:
+    """Return the hash of a bypass code as it is typed; None if it is none."""
+    bits = "".join(f"{_SYMBOLS.index(symbol):05b}" for symbol in bypass_code if symbol in _SYMBOLS)
+    # The last symbol stands for three bits only.
+    if len(bits) != 26 * 5 or bits[125:127] != "00":
+        return None
+    raw = int(bits[:125] + bits[127:], 2).to_bytes(16, "big")
+    return hashlib.pbkdf2_hmac("sha256", raw, bytes(4), 50_000).hex()
+
+
+_SYMBOLS = "0123456789ACDEFGHJKLMNPQRTUVWXYZ"
 _SAME = ("model", "description", "color", "device_family", "os")

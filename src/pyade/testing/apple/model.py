@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import attrs
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from pyade.errors import PyadeError
 
@@ -50,6 +51,9 @@ class Organization:
         email: Contact of the organization.
         phone: Contact of the organization.
         address: Contact of the organization.
+        allows_activation_lock: False if Apple says ``ORG_NOT_SUPPORTED`` to a lock.
+        allows_account_driven_enrollment: False if Apple says ``ORG_NOT_SUPPORTED`` there.
+        allows_beta_access: False if somebody turned beta access off in the portal.
     """
 
     name: str
@@ -60,6 +64,9 @@ class Organization:
     email: str = ""
     phone: str = ""
     address: str = ""
+    allows_activation_lock: bool = True
+    allows_account_driven_enrollment: bool = True
+    allows_beta_access: bool = True
     terms_block_session: bool = attrs.field(default=False, repr=False)
     terms_block_calls: bool = attrs.field(default=False, repr=False)
 
@@ -94,12 +101,17 @@ class Server:
         server_uuid: Its identity, stable over token renewals.
         organization: Where it belongs.
         admin_id: Who generated the token in use.
+        may_disown: False if the portal does not let this server release devices.
+        discovery: The account-driven enrollment profile, by Apple's keys; empty if none is set.
     """
 
     name: str
     server_uuid: str
     organization: Organization
     admin_id: str
+    may_disown: bool = True
+    discovery: dict[str, str] = attrs.field(factory=dict, repr=False)
+    token_key: rsa.RSAPublicKey | None = attrs.field(default=None, repr=False)
     devices: dict[str, OwnedDevice] = attrs.field(factory=dict, repr=False)
     operations: list[Operation] = attrs.field(factory=list, repr=False)
     profiles: dict[str, dict[str, Any]] = attrs.field(factory=dict, repr=False)
@@ -126,6 +138,21 @@ class Server:
         return self._last_operation
 
 
+@attrs.frozen(kw_only=True)
+class ActivationLock:
+    """A lock that an MDM server set.
+
+    Attributes:
+        escrow_key: Hash of the bypass code, lower case; None if only *person* can unlock the device.
+        person: To whom the lock is bound without a bypass code.
+        message: Text on the locked screen.
+    """
+
+    escrow_key: str | None = attrs.field(repr=False)
+    person: str
+    message: str = ""
+
+
 @attrs.define(eq=False)
 class OwnedDevice:
     """A device that an organization owns, assigned to one of its servers or to none."""
@@ -136,6 +163,7 @@ class OwnedDevice:
     last_operation: Operation | None = None
     changes: list[datetime] = attrs.field(factory=list)
     throttled_until: datetime | None = None
+    activation_lock: ActivationLock | None = None
 
     @property
     def operation(self) -> Operation:

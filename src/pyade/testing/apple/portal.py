@@ -42,6 +42,7 @@ class FakePortal:
         self.organizations: dict[str, Organization] = {}
         self.servers: dict[str, Server] = {}
         self.devices: dict[str, OwnedDevice] = {}
+        self.disowned: set[str] = set()
 
     # Organizations and servers
 
@@ -199,7 +200,8 @@ class FakePortal:
             keys: Apple's keys with the value that every device gets, such as ``asset_tag="A-1"``.
 
         Raises:
-            PortalError: A serial number exists already, or there is no such server or organization.
+            PortalError: A serial number exists already or was disowned, or there is no such server or
+                organization.
         """
         with self.lock:
             target = None if server is None else self.server(server)
@@ -214,6 +216,9 @@ class FakePortal:
             for number in numbers:
                 if number in self.devices:
                     msg = f"there is a device {number!r} already"
+                    raise PortalError(msg)
+                if number in self.disowned:
+                    msg = f"{number!r} was disowned, which is for ever"
                     raise PortalError(msg)
             models = CATALOGUE[family]
             for index, number in enumerate(numbers):

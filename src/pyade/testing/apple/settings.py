@@ -45,6 +45,10 @@ class AppleSettings:
         throttle_window_seconds: Length of that window (not published).
         throttle_cooldown_seconds: How long a throttled device stays so.
         throttle_extends: True if an attempt during the cooldown starts it again.
+        disown_refusal: What a server gets that may not disown: a result per device, or a refusal (not
+            published).
+        beta_tokens_key: Under which key the beta enrollment tokens are sent; both were seen.
+        jwt_seconds: How old a JWT for Managed Apple Accounts may be, and how far ahead (not published).
     """
 
     simulator: bool = False
@@ -70,3 +74,6 @@ class AppleSettings:
     throttle_window_seconds: float = 3600
     throttle_cooldown_seconds: float = 86400
     throttle_extends: bool = True
+    disown_refusal: Literal["FAILED", "ACCESS_DENIED"] = "FAILED"
+    beta_tokens_key: Literal["betaEnrollmentTokens", "seedBuildTokens"] = "betaEnrollmentTokens"
+    jwt_seconds: float = 300

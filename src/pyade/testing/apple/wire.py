@@ -120,6 +120,11 @@ def json_answer(value: Any) -> Answer:
     return Answer(status=200, body=msgspec.json.encode(value), headers={"Content-Type": JSON_TYPE})
 
 
+def empty_answer() -> Answer:
+    """Return a success without a body."""
+    return Answer(status=200, headers={"Content-Type": JSON_TYPE})
+
+
 def code_answer(status: int, code: str, *, quoted: bool, headers: Mapping[str, str] | None = None) -> Answer:
     """Return an error with *code*: bare as in production, or quoted with a line break as in the simulator."""
     if quoted:

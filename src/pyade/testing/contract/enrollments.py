@@ -111,6 +111,17 @@ class EnrollmentContract:
         assert store.save_enrollment(bare) == attrs.evolve(bare, revision=1)
         assert store.enrollment(SERIAL) == attrs.evolve(bare, revision=1)
 
+    def test_a_secret_is_given_once(self, store: EnrollmentStore) -> None:
+        """A source that gives two Macs the same one is told, and the first keeps what it has."""
+        store.save_enrollment(example_enrollment(), credential=one_time("same"), is_new=True)
+        other = example_enrollment("C02ENROLL002")
+        twin = one_time("same", serial_number="C02ENROLL002")
+        with pytest.raises(StoreError):
+            store.save_enrollment(other, credential=twin, is_new=True, events=decided())
+        assert store.enrollment("C02ENROLL002") is None
+        assert store.events() == ()
+        assert len(store.one_times(SERIAL)) == 1
+
     def test_of_two_writers_the_second_is_told(self, store: EnrollmentStore) -> None:
         """What was read before somebody else wrote changes nothing, nor does what came with it."""
         first = store.save_enrollment(example_enrollment(), credential=one_time("kept"), is_new=True)

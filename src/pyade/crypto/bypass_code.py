@@ -1,0 +1,91 @@
+"""Bypass codes: what unlocks a device whose activation lock was set by the MDM server.
+
+Apple gets the hash when the device is locked, and a person types the code to unlock it. Whoever loses the
+code of a locked device has nothing else to unlock it with, so keep it before the lock is asked for.
+
+Source: Apple, "Creating and using bypass codes"; the form of the text is observed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from typing import Any, Final, Self
+
+import attrs
+
+from pyade.errors import BypassCodeError
+
+RAW_BYTES: Final = 16
+SYMBOLS: Final = "0123456789ACDEFGHJKLMNPQRTUVWXYZ"
+"""Five bits each; B, I, O and S are left out, as they read like digits."""
+
+_LENGTH: Final = 26
+_GROUPS: Final = (5, 5, 4, 4, 4, 4)
+_VALUES: Final = {symbol: value for value, symbol in enumerate(SYMBOLS)}
+_SALT: Final = bytes(4)
+_ITERATIONS: Final = 50_000
+
+
+def _check_raw(_instance: object, _attribute: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, bytes) or len(value) != RAW_BYTES:
+        raise BypassCodeError(
+            f"the raw value of a bypass code is {RAW_BYTES} bytes: generate one, or parse a text"
+        )
+
+
+@attrs.frozen
+class BypassCode:
+    """One bypass code. It never shows by itself: ask for ``text`` where a person needs it.
+
+    Attributes:
+        raw: Secret. 16 random bytes.
+    """
+
+    raw: bytes = attrs.field(repr=False, validator=_check_raw)
+
+    @classmethod
+    def generate(cls) -> Self:
+        """Return a new random code."""
+        return cls(secrets.token_bytes(RAW_BYTES))
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the code that a person typed or a device reported.
+
+        Args:
+            text: 26 symbols; letter case, dashes and blanks do not matter.
+
+        Raises:
+            BypassCodeError: It is no bypass code; nothing of it is in the error.
+        """
+        if not isinstance(text, str):
+            raise BypassCodeError(f"a bypass code is a text, not {type(text).__name__}")
+        symbols = [character for character in text.upper() if character.isalnum()]
+        if any(symbol not in _VALUES for symbol in symbols):
+            raise BypassCodeError(
+                "a bypass code has digits and letters without B, I, O and S: read 8, 1, 0 and 5 there"
+            )
+        if len(symbols) != _LENGTH:
+            raise BypassCodeError(f"a bypass code has {_LENGTH} symbols, not {len(symbols)}")
+        *values, last = (_VALUES[symbol] for symbol in symbols)
+        if last > 7:
+            raise BypassCodeError("the last symbol of a bypass code is 0 to 7: read it again")
+        number = 0
+        for value in values:
+            number = number << 5 | value
+        return cls((number << 3 | last).to_bytes(RAW_BYTES, "big"))
+
+    @property
+    def text(self) -> str:
+        """Secret. The code as a person types it, such as ``00000-00000-0000-0000-0000-0000``."""
+        number = int.from_bytes(self.raw, "big")
+        # The last symbol holds the three bits that are left over, and is not filled up as in Base32.
+        values = [number >> shift & 31 for shift in range(123, 2, -5)] + [number & 7]
+        symbols = iter("".join(SYMBOLS[value] for value in values))
+        return "-".join("".join(next(symbols) for _ in range(size)) for size in _GROUPS)
+
+    @property
+    def escrow_key(self) -> str:
+        """The hash that Apple gets: 64 hex digits, PBKDF2 of the raw bytes; takes some milliseconds."""
+        return hashlib.pbkdf2_hmac("sha256", self.raw, _SALT, _ITERATIONS, 32).hex()

@@ -1,0 +1,247 @@
+"""Macs that await their final configuration: what to send to each, and when to let it go.
+
+::
+
+    body of a check-in or a result --> received --> state of the Mac, in the store
+                                                        |
+    the Mac asks for a command -----> next_command <----+---- work_left, release
+                                          |
+                    AccountConfiguration, then DeviceConfigured
+
+Source: specification, "Create an Apple enrollment profile", Await final configuration.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from datetime import datetime
+from functools import partial
+from itertools import islice
+from typing import Final, TypeVar
+
+import anyio.to_thread
+
+from pyade.apple.connection import utc_now
+from pyade.core.await_configuration import AwaitProgress
+from pyade.core.enrollment import Enrollment
+from pyade.core.flow import Flow, drive, drive_async
+from pyade.enrollment.messages import DeviceMessage, read_message
+from pyade.enrollment.steps import AsyncPerformer, Performer
+from pyade.enrollment.waiting_flow import (
+    AdministratorHook,
+    Command,
+    WaitingMac,
+    answered_flow,
+    authenticated_flow,
+    next_command_flow,
+    progress_flow,
+    release_flow,
+    token_updated_flow,
+    waiting_mac,
+    work_left_flow,
+)
+from pyade.errors import PolicyError
+from pyade.storage.enrollments import EnrollmentStore
+
+T = TypeVar("T")
+
+_PAGE: Final = 500
+
+
+class _FinalConfiguration:
+    """What both classes are made from.
+
+    Args:
+        store: Where the enrollment service keeps what it issued.
+        administrator: Called with the ``Enrollment`` of a Mac whose profile has an administrator; returns
+            that account with a password of this Mac's own, None for the one of the profile. It may be called
+            again for the same Mac, also by two workers at once: return what was escrowed for it first.
+        clock: Returns the time, UTC.
+    """
+
+    def __init__(
+        self,
+        store: EnrollmentStore,
+        *,
+        administrator: AdministratorHook = None,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._administrator = administrator
+
+
+class FinalConfiguration(_FinalConfiguration):
+    """Leads Macs through the end of Setup Assistant; safe for several threads, and for workers on one store.
+
+    Each method raises ``PolicyError`` for a Mac that was never given a profile, and ``StoreError`` if the
+    store failed: the Mac asks again.
+
+    Raises:
+        PolicyError: *administrator* is a coroutine function: use ``AsyncFinalConfiguration``.
+    """
+
+    def __init__(
+        self,
+        store: EnrollmentStore,
+        *,
+        administrator: AdministratorHook = None,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        super().__init__(store, administrator=administrator, clock=clock)
+        if inspect.iscoroutinefunction(administrator):
+            raise PolicyError("administrator is asynchronous: use AsyncFinalConfiguration, or a function")
+
+    def received(self, serial_number: str, body: bytes) -> DeviceMessage:
+        """Read a check-in message or the result of a command, and note what it says about the wait.
+
+        Args:
+            serial_number: The Mac, as its verified certificate tells.
+            body: As it came; at most 64 KiB are read, which is enough for every message that matters here.
+
+        Raises:
+            TrustError: It cannot be read; nothing was noted.
+        """
+        message = read_message(body)
+        flow = _noting(serial_number, message)
+        if flow is not None:
+            self._run(flow)
+        return message
+
+    def authenticated(self, serial_number: str) -> None:
+        """Note ``Authenticate``, with which each enrollment begins."""
+        self._run(authenticated_flow(serial_number))
+
+    def token_updated(self, serial_number: str, *, awaiting: bool) -> None:
+        """Note a ``TokenUpdate`` of the device channel; those of users say nothing here.
+
+        Args:
+            serial_number: The Mac.
+            awaiting: ``AwaitingConfiguration``; False where the key is absent.
+        """
+        self._run(token_updated_flow(serial_number, awaiting=awaiting))
+
+    def answered(self, serial_number: str, command_uuid: str, status: str) -> None:
+        """Note the result of a command; those of others change nothing.
+
+        Args:
+            serial_number: The Mac.
+            command_uuid: ``CommandUUID``.
+            status: ``Status``.
+        """
+        self._run(answered_flow(serial_number, command_uuid, status))
+
+    def work_left(self, serial_number: str, names: Iterable[str]) -> None:
+        """Note what is still to be installed; the Mac waits until that was said to be nothing.
+
+        ``Authenticate`` forgets it: say it after the first ``TokenUpdate``.
+
+        Args:
+            serial_number: The Mac.
+            names: As shown to people; none if all of it is there.
+        """
+        self._run(work_left_flow(serial_number, names))
+
+    def release(self, serial_number: str) -> None:
+        """Let a Mac go without waiting for the work any longer; accounts are still made."""
+        self._run(release_flow(serial_number))
+
+    def next_command(self, serial_number: str) -> Command | None:
+        """Return what to send to a Mac that asks for its next command, after everything else.
+
+        That it is sent is stored before it is returned. Call this only when the Mac itself asks, on its
+        device channel: a command without an answer is repeated, after a minute and later.
+
+        Returns:
+            None if there is nothing to send now.
+        """
+        return self._run(next_command_flow(serial_number, self._administrator))
+
+    def progress(self, serial_number: str) -> AwaitProgress:
+        """Return what a Mac waits for, with findings where it takes too long or went wrong."""
+        return self._run(progress_flow(serial_number))
+
+    def waiting(self, *, due: bool = False) -> Iterator[WaitingMac]:
+        """Iterate lazily over the Macs that wait, by serial number.
+
+        Args:
+            due: True for those only to which something can be sent now, such as a release whose time has
+                come: a push makes the Mac ask for it.
+        """
+        for enrollment in self._store.enrollments():
+            mac = waiting_mac(enrollment, self._clock(), due=due)
+            if mac is not None:
+                yield mac
+
+    def _run(self, flow: Flow[T]) -> T:
+        return drive(flow, Performer(self._store, self._clock))
+
+
+class AsyncFinalConfiguration(_FinalConfiguration):
+    """Does what ``FinalConfiguration`` does; the hook may be a coroutine function, the store uses threads."""
+
+    async def received(self, serial_number: str, body: bytes) -> DeviceMessage:
+        """Read a message of a Mac and note what it says; see ``FinalConfiguration.received``."""
+        message = read_message(body)
+        flow = _noting(serial_number, message)
+        if flow is not None:
+            await self._run(flow)
+        return message
+
+    async def authenticated(self, serial_number: str) -> None:
+        """Note ``Authenticate``; see ``FinalConfiguration.authenticated``."""
+        await self._run(authenticated_flow(serial_number))
+
+    async def token_updated(self, serial_number: str, *, awaiting: bool) -> None:
+        """Note a ``TokenUpdate`` of the device channel; see ``FinalConfiguration.token_updated``."""
+        await self._run(token_updated_flow(serial_number, awaiting=awaiting))
+
+    async def answered(self, serial_number: str, command_uuid: str, status: str) -> None:
+        """Note the result of a command; see ``FinalConfiguration.answered``."""
+        await self._run(answered_flow(serial_number, command_uuid, status))
+
+    async def work_left(self, serial_number: str, names: Iterable[str]) -> None:
+        """Note what is still to be installed; see ``FinalConfiguration.work_left``."""
+        await self._run(work_left_flow(serial_number, names))
+
+    async def release(self, serial_number: str) -> None:
+        """Let a Mac go without waiting for the work; see ``FinalConfiguration.release``."""
+        await self._run(release_flow(serial_number))
+
+    async def next_command(self, serial_number: str) -> Command | None:
+        """Return what to send to a Mac that asks; see ``FinalConfiguration.next_command``."""
+        return await self._run(next_command_flow(serial_number, self._administrator))
+
+    async def progress(self, serial_number: str) -> AwaitProgress:
+        """Return what a Mac waits for; see ``FinalConfiguration.progress``."""
+        return await self._run(progress_flow(serial_number))
+
+    async def waiting(self, *, due: bool = False) -> AsyncIterator[WaitingMac]:
+        """Iterate lazily over the Macs that wait; see ``FinalConfiguration.waiting``."""
+        enrollments = self._store.enrollments()
+        while page := await anyio.to_thread.run_sync(partial(_page, enrollments)):
+            for enrollment in page:
+                mac = waiting_mac(enrollment, self._clock(), due=due)
+                if mac is not None:
+                    yield mac
+
+    async def _run(self, flow: Flow[T]) -> T:
+        return await drive_async(flow, AsyncPerformer(self._store, self._clock))
+
+
+def _page(enrollments: Iterator[Enrollment]) -> list[Enrollment]:
+    return list(islice(enrollments, _PAGE))
+
+
+def _noting(serial_number: str, message: DeviceMessage) -> Flow[None] | None:
+    """Return what notes *message*; None if it says nothing about the wait."""
+    if message.is_user_channel:
+        return None
+    if message.message_type in ("Authenticate", "CheckOut"):
+        return authenticated_flow(serial_number)
+    if message.message_type == "TokenUpdate":
+        return token_updated_flow(serial_number, awaiting=message.awaiting)
+    if message.command_uuid:
+        return answered_flow(serial_number, message.command_uuid, message.status)
+    return None

@@ -1,0 +1,343 @@
+"""Macs that await their final configuration: how what happens to one of them changes what is stored.
+
+The rules of this file:
+
+1. What is sent is stored before it is handed out, in one commit. If the program dies in between, the Mac gets
+   the command again, under the same UUID, when it asks later.
+2. Of workers that ask at the same time, one gets the command, the others nothing.
+3. Accounts that cannot be made hold nobody up. Where the profile is the reason, the Mac goes on at once
+   without them; where the caller's hook failed, it is asked again until the patience of the state ends.
+4. A Mac that says that it awaits is let go, whatever its profile says: without account settings, and at once,
+   if the profile would not have held it.
+5. ``Authenticate`` begins anew, with the settings of the profile that the Mac was given last.
+
+Source: specification, "Create an Apple enrollment profile", Await final configuration.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, Final, Generic, TypeAlias, TypeVar
+
+import attrs
+
+from pyade.builders.commands import build_account_configuration, build_device_configured
+from pyade.core.await_configuration import (
+    AwaitConfigurationFlow,
+    AwaitPhase,
+    AwaitProgress,
+    CommandStatus,
+    SetupAction,
+    SetupCommand,
+)
+from pyade.core.enrollment import Enrollment
+from pyade.core.events import EventBatch, EventGroup, EventKind
+from pyade.core.flow import Flow, Now, ask
+from pyade.core.problems import Problem
+from pyade.core.profile import AdministratorAccount, EnrollmentProfile
+from pyade.core.user import NameVariables
+from pyade.enrollment.gates import require_enrolled
+from pyade.enrollment.steps import AskCaller, Hook, InStore
+from pyade.errors import ProfileError, StoreConflictError, StoreError, UnknownTokenError
+from pyade.storage.enrollments import EnrollmentStore
+
+T = TypeVar("T")
+State: TypeAlias = AwaitConfigurationFlow | None
+AdministratorHook: TypeAlias = Hook[AdministratorAccount | None] | None
+
+_ATTEMPTS: Final = 8
+
+_log = logging.getLogger("pyade.enrollment")
+
+
+@attrs.frozen(kw_only=True)
+class Command:
+    """What to send to a Mac that asks for its next command.
+
+    Attributes:
+        command_uuid: Comes back in the Mac's answer; the same again if the Mac did not answer the last one.
+        name: Which it is.
+        body: Secret. The XML property list, for the body of the answer.
+    """
+
+    command_uuid: str
+    name: SetupCommand
+    body: bytes = attrs.field(repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class WaitingMac:
+    """A Mac that awaits its final configuration.
+
+    Attributes:
+        enrollment: What is known of it.
+        progress: What it waits for, with findings.
+        action: What can be sent now; where there is something, a push makes the Mac ask for it.
+    """
+
+    enrollment: Enrollment
+    progress: AwaitProgress
+    action: SetupAction
+
+
+@attrs.frozen(kw_only=True)
+class _Outcome(Generic[T]):
+    """What an event comes to: the next state, the answer for the caller, and what to log."""
+
+    state: State
+    answer: T
+    warning: str = ""
+
+
+_Change: TypeAlias = Callable[[Enrollment, State, datetime], Flow[_Outcome[T]]]
+
+
+def waiting_state(
+    profile: EnrollmentProfile, *, release_after: timedelta | None, before: Enrollment | None = None
+) -> Mapping[str, Any] | None:
+    """Return what is kept in ``Enrollment.awaiting`` when a profile is given to a Mac.
+
+    A Mac that waits at the moment keeps its state until its next ``Authenticate``: whoever sends its words
+    once more, which anybody can who saw them, must not make anybody forget that it waits.
+    """
+    kept = None if before is None else before.awaiting
+    if kept is not None and kept.get("phase") == AwaitPhase.AWAITING:
+        return kept
+    state = _fresh(profile, release_after)
+    return None if state is None else state.to_json()
+
+
+def authenticated_flow(serial_number: str) -> Flow[None]:
+    """Note ``Authenticate``, or ``CheckOut``: nothing is known of the Mac's enrollment any more."""
+
+    def change(enrollment: Enrollment, state: State, _: datetime) -> Flow[_Outcome[None]]:
+        profile = yield from ask(InStore(lambda store: _profile_of(store, enrollment)))
+        release_after = None if state is None else state.release_after
+        if profile is not None:
+            return _Outcome(state=_fresh(profile, release_after), answer=None)
+        return _Outcome(state=None if state is None else state.authenticated(), answer=None)
+
+    return _changing(serial_number, change)
+
+
+def token_updated_flow(serial_number: str, *, awaiting: bool) -> Flow[None]:
+    """Note a ``TokenUpdate`` of the device channel."""
+
+    def change(_: Enrollment, state: State, now: datetime) -> Flow[_Outcome[None]]:
+        yield from ()
+        if state is not None:
+            return _Outcome(state=state.token_updated(awaiting=awaiting, now=now), answer=None)
+        if not awaiting:
+            return _Outcome(state=None, answer=None)
+        state = AwaitConfigurationFlow(has_accounts=False).token_updated(awaiting=True, now=now)
+        warning = "it awaits its configuration although its profile does not ask for that: it is let go"
+        return _Outcome(state=state.work_left(()), answer=None, warning=warning)
+
+    return _changing(serial_number, change)
+
+
+def answered_flow(serial_number: str, command_uuid: str, status: str) -> Flow[None]:
+    """Note the result of a command."""
+    return _evolving(
+        serial_number, lambda state, now: state.answered(command_uuid, CommandStatus(status), now=now)
+    )
+
+
+def work_left_flow(serial_number: str, names: Iterable[str]) -> Flow[None]:
+    """Note what the caller has still to install."""
+    given = (names,) if isinstance(names, str) else tuple(names)
+    return _evolving(serial_number, lambda state, _: state.work_left(given))
+
+
+def release_flow(serial_number: str) -> Flow[None]:
+    """Note that somebody decided not to wait for the work any longer."""
+    return _evolving(serial_number, lambda state, _: state.released_now())
+
+
+def next_command_flow(serial_number: str, administrator: AdministratorHook) -> Flow[Command | None]:
+    """Return what to send now, once it is stored."""
+
+    def change(enrollment: Enrollment, state: State, now: datetime) -> Flow[_Outcome[Command | None]]:
+        if state is None:
+            return _Outcome(state=None, answer=None)
+        warning = ""
+        action = state.next_action(now)
+        if action.send is SetupCommand.ACCOUNT_CONFIGURATION:
+            profile = yield from ask(InStore(lambda store: _profile_of(store, enrollment)))
+            command_uuid = _uuid(state, action.send)
+            try:
+                body = yield from _accounts(enrollment, profile, administrator, command_uuid)
+            except ProfileError as error:
+                reason = "; ".join(str(problem) for problem in error.problems)
+                state = state.without_accounts(reason)
+                warning = f"AccountConfiguration cannot be made, and is left out: {reason}"
+            except Exception as error:  # noqa: BLE001 - a hook of the caller's must not hold a Mac for ever
+                # As if the Mac had answered so: asked again soon, and given up when the patience ends.
+                state = state.sent(action.send, command_uuid=command_uuid, now=now)
+                state = state.answered(command_uuid, CommandStatus.NOT_NOW, now=now)
+                warning = f"AccountConfiguration cannot be made now: {type(error).__name__} in a hook"
+            else:
+                if body is not None:
+                    return _sending(state, action.send, command_uuid, body, now)
+                # Nothing in the settings that its version of macOS knows.
+                state = attrs.evolve(state, has_accounts=False)
+            action = state.next_action(now)
+        if action.send is SetupCommand.DEVICE_CONFIGURED:
+            command_uuid = _uuid(state, action.send)
+            body = build_device_configured(command_uuid=command_uuid)
+            return attrs.evolve(_sending(state, action.send, command_uuid, body, now), warning=warning)
+        return _Outcome(state=state, answer=None, warning=warning)
+
+    return _changing(serial_number, change)
+
+
+def progress_flow(serial_number: str) -> Flow[AwaitProgress]:
+    """Return what a Mac waits for."""
+    now = yield from ask(Now())
+    stored = yield from ask(InStore(lambda store: store.enrollment(serial_number)))
+    state = _state_of(require_enrolled(stored, serial_number))
+    if state is not None:
+        return state.progress(now)
+    return AwaitProgress(phase=AwaitPhase.NOT_AWAITING, awaiting_since=None, outstanding=(), findings=())
+
+
+def waiting_mac(enrollment: Enrollment, now: datetime, *, due: bool) -> WaitingMac | None:
+    """Return how a Mac stands that awaits, and with *due* has something to be sent; None for all others."""
+    try:
+        state = _state_of(enrollment)
+    except StoreError as error:
+        # One that cannot be read must not hide the others that wait.
+        _log.warning("%s: %s", ascii(enrollment.serial_number[:40]), error)
+        return None
+    if state is None or state.phase is not AwaitPhase.AWAITING:
+        return None
+    action = state.next_action(now)
+    if due and action.send is None:
+        return None
+    return WaitingMac(enrollment=enrollment, progress=state.progress(now), action=action)
+
+
+def _evolving(
+    serial_number: str, event: Callable[[AwaitConfigurationFlow, datetime], AwaitConfigurationFlow]
+) -> Flow[None]:
+    def change(_: Enrollment, state: State, now: datetime) -> Flow[_Outcome[None]]:
+        yield from ()
+        return _Outcome(state=None if state is None else event(state, now), answer=None)
+
+    return _changing(serial_number, change)
+
+
+def _changing(serial_number: str, change: _Change[T]) -> Flow[T]:
+    """Store what *change* makes of a Mac's state; again if somebody else changed it before the commit."""
+    attempt = 0
+    while True:
+        attempt += 1
+        now = yield from ask(Now())
+        stored = yield from ask(InStore(lambda store: store.enrollment(serial_number)))
+        enrollment = require_enrolled(stored, serial_number)
+        before = _state_of(enrollment)
+        outcome = yield from change(enrollment, before, now)
+        try:
+            if outcome.state != before:
+                document = None if outcome.state is None else outcome.state.to_json()
+                changed = attrs.evolve(enrollment, awaiting=document)
+                events = _released(changed, before, outcome.state, now)
+                yield from ask(InStore(partial(_save, enrollment=changed, events=events)))
+        except StoreConflictError:
+            if attempt == _ATTEMPTS:
+                raise
+            continue
+        if outcome.warning:
+            _log.warning("%s: %s", ascii(serial_number[:40]), outcome.warning)
+        return outcome.answer
+
+
+def _sending(
+    state: AwaitConfigurationFlow, name: SetupCommand, command_uuid: str, body: bytes, now: datetime
+) -> _Outcome[Command | None]:
+    return _Outcome(
+        state=state.sent(name, command_uuid=command_uuid, now=now),
+        answer=Command(command_uuid=command_uuid, name=name, body=body),
+    )
+
+
+def _accounts(
+    enrollment: Enrollment,
+    profile: EnrollmentProfile | None,
+    administrator: AdministratorHook,
+    command_uuid: str,
+) -> Flow[bytes | None]:
+    if profile is None:
+        problem = Problem(
+            "profile_uuid",
+            enrollment.profile_uuid or "",
+            "a profile that is stored",
+            "let its user make the account",
+        )
+        raise ProfileError((problem,))
+    if administrator is not None and profile.administrator is not None:
+        own = yield from ask(AskCaller(administrator, (enrollment,)))
+        profile = attrs.evolve(profile, administrator=own or profile.administrator)
+    return build_account_configuration(
+        profile,
+        command_uuid=command_uuid,
+        version=enrollment.version or None,
+        names=NameVariables(user=enrollment.user, serial_number=enrollment.serial_number),
+    )
+
+
+def _profile_of(store: EnrollmentStore, enrollment: Enrollment) -> EnrollmentProfile | None:
+    """Return the profile that a Mac was given last; None if it is not stored any more."""
+    try:
+        if enrollment.profile_uuid is None:
+            return store.default_profile(enrollment.token_name)
+        defined = store.profiles(enrollment.token_name)
+    except UnknownTokenError:
+        return None
+    return next((one.profile for one in defined if one.profile_uuid == enrollment.profile_uuid), None)
+
+
+def _fresh(profile: EnrollmentProfile, release_after: timedelta | None) -> State:
+    if not profile.await_final_configuration:
+        return None
+    has_accounts = profile.primary_account is not None or profile.administrator is not None
+    return AwaitConfigurationFlow(has_accounts=has_accounts, release_after=release_after)
+
+
+def _state_of(enrollment: Enrollment) -> State:
+    return None if enrollment.awaiting is None else AwaitConfigurationFlow.from_json(enrollment.awaiting)
+
+
+def _uuid(state: AwaitConfigurationFlow, name: SetupCommand) -> str:
+    return state.uuid_to_repeat(name) or str(uuid.uuid4()).upper()
+
+
+def _released(enrollment: Enrollment, before: State, state: State, now: datetime) -> EventBatch | None:
+    """Return the event of the Mac that is let go by that change; None if it is not."""
+    if state is None or state.phase is not AwaitPhase.RELEASED:
+        return None
+    if before is not None and before.phase is AwaitPhase.RELEASED:
+        return None
+    details: dict[str, Any] = {}
+    if state.awaiting_since is not None:
+        details["awaiting_since"] = state.awaiting_since.isoformat()
+    if state.has_accounts:
+        details["accounts"] = state.accounts.status or "no answer"
+    if state.outstanding:
+        details["outstanding"] = list(state.outstanding)
+    group = EventGroup(EventKind.SETUP_RELEASED, (enrollment.serial_number,), details)
+    return EventBatch(enrollment.token_name, now, (group,))
+
+
+def _save(store: EnrollmentStore, enrollment: Enrollment, events: EventBatch | None) -> None:
+    try:
+        store.save_enrollment(enrollment, events=events)
+    except UnknownTokenError:
+        if events is None:
+            raise
+        # The token was removed meanwhile: the Mac is let go all the same.
+        store.save_enrollment(enrollment, events=attrs.evolve(events, token_name=""))

@@ -1,0 +1,151 @@
+"""What an administrator does with single devices, where a store has a part in it.
+
+What needs no store is one call of ``Client``: disown, beta enrollment tokens, the account-driven enrollment
+profile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+
+import anyio.to_thread
+
+from pyade.apple import calls
+from pyade.apple.connection import utc_now
+from pyade.apple.flows import SendCall
+from pyade.apple.responses import ActivationLockAnswer, ReplacementDetails
+from pyade.core.flow import Flow, ask, drive, drive_async
+from pyade.crypto.bypass_code import BypassCode
+from pyade.errors import NotFoundError
+from pyade.storage.protocol import Store
+from pyade.sync.activation_lock import lock_flow
+from pyade.sync.drivers import AsyncCaller, AsyncPerformer, Caller, Performer
+from pyade.sync.leases import keeping, keeping_async, worker_name
+from pyade.sync.refresh import RefreshReport, refresh_flow
+from pyade.sync.steps import InStore
+
+
+class DeviceActions:
+    """Refreshes, locks and explains single devices of a token.
+
+    Args:
+        apple: A ``Client``; its ``token_name`` is the token.
+        store: Where the token was added.
+        clock: Returns the time, UTC.
+    """
+
+    def __init__(self, apple: Caller, store: Store, *, clock: Callable[[], datetime] = utc_now) -> None:
+        self._token_name = apple.token_name
+        self._store = store
+        self._perform = Performer(apple, store, clock, None)
+
+    def refresh(self, serials: Iterable[str]) -> RefreshReport:
+        """Read what Apple knows about these devices now, and store it; needs no sync.
+
+        A device that was deleted here comes back. What was stored before an error stays.
+
+        Args:
+            serials: Serial numbers; also ones that the store does not know.
+
+        Returns:
+            What became of each device.
+
+        Raises:
+            AppleError: Apple refused.
+            TransportError: No answer came.
+            InvalidRequestError: *serials* is one text and not a list.
+            LeaseHeldError: Another worker is busy with the token.
+            StoreError: The store failed.
+
+        Source: Apple, device assignment, "Get device details".
+        """
+        lease = self._store.acquire_lease(self._token_name, worker_name())
+        with keeping(self._store, lease):
+            return drive(refresh_flow(self._token_name, serials, lease), self._perform)
+
+    def lock(self, serial_number: str, *, lost_message: str | None = None) -> ActivationLockAnswer:
+        """Lock one device with a bypass code that is kept first; look at the answer's ``result``.
+
+        ``bypass_code(store, serial_number)`` returns the code. After a lost answer ask again: the same code
+        is used, and ``DEVICE_ALREADY_LOCKED`` may then mean that the first request worked.
+
+        Args:
+            serial_number: The device.
+            lost_message: Text on the locked screen.
+
+        Raises:
+            AppleError: Apple refused; a code is kept all the same.
+            TransportError: No answer came; Apple may have locked the device with the code that is kept.
+            LeaseHeldError: There is no code yet, and another worker is busy with the token: ask again.
+            BypassCodeError: What is kept as the code is none.
+            StoreError: The store failed; nothing was sent.
+
+        Source: Apple, device assignment, "Activation lock devices".
+        """
+        flow = lock_flow(self._token_name, serial_number, lost_message, BypassCode.generate())
+        return drive(flow, self._perform)
+
+    def replacements(self) -> tuple[ReplacementDetails, ...]:
+        """Return which device each replacement among the token's devices took the place of.
+
+        One request per replacement that the store lists; those without a record at Apple are left out.
+
+        Raises:
+            AppleError: Apple refused.
+            TransportError: No answer came.
+            StoreError: The store failed.
+
+        Source: Apple, device assignment, "Get replacement details"; protocol version 10.
+        """
+        return drive(replacements_flow(self._token_name), self._perform)
+
+
+class AsyncDeviceActions:
+    """Does what ``DeviceActions`` does with an ``AsyncClient``; the store works in worker threads.
+
+    Args:
+        apple: An ``AsyncClient``; its ``token_name`` is the token.
+        store: Where the token was added.
+        clock: Returns the time, UTC.
+    """
+
+    def __init__(self, apple: AsyncCaller, store: Store, *, clock: Callable[[], datetime] = utc_now) -> None:
+        self._token_name = apple.token_name
+        self._store = store
+        self._perform = AsyncPerformer(apple, store, clock, None)
+
+    async def refresh(self, serials: Iterable[str]) -> RefreshReport:
+        """Read what Apple knows about these devices now, and store it; see ``DeviceActions.refresh``."""
+        lease = await anyio.to_thread.run_sync(self._store.acquire_lease, self._token_name, worker_name())
+        async with keeping_async(self._store, lease):
+            return await drive_async(refresh_flow(self._token_name, serials, lease), self._perform)
+
+    async def lock(self, serial_number: str, *, lost_message: str | None = None) -> ActivationLockAnswer:
+        """Lock one device with a bypass code that is kept first; see ``DeviceActions.lock``."""
+        flow = lock_flow(self._token_name, serial_number, lost_message, BypassCode.generate())
+        return await drive_async(flow, self._perform)
+
+    async def replacements(self) -> tuple[ReplacementDetails, ...]:
+        """Return which device each replacement took the place of; see ``DeviceActions.replacements``."""
+        return await drive_async(replacements_flow(self._token_name), self._perform)
+
+
+def replacements_flow(token_name: str) -> Flow[tuple[ReplacementDetails, ...]]:
+    """Ask Apple about each device of the store that is a replacement."""
+    serials = yield from ask(
+        InStore(
+            lambda store: [
+                record.serial_number
+                for record in store.devices(token_name)
+                if record.device.is_replacement_device
+            ]
+        )
+    )
+    found: list[ReplacementDetails] = []
+    for serial in serials:
+        try:
+            found.append((yield from ask(SendCall(calls.replacement_details(serial)))))
+        except NotFoundError:
+            continue
+    return tuple(found)

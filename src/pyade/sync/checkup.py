@@ -1,0 +1,261 @@
+"""What ``doctor`` checks, as a flow of steps.
+
+Source: specification, "Prerequisites", "Renew enrollment program token", "Create an Apple enrollment
+profile" and "Distribute devices".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, Final, TypeAlias
+
+import attrs
+from cryptography import x509
+
+from pyade.core.affinity import AffinityKind
+from pyade.core.flow import Flow, Now, Step, ask
+from pyade.core.inventory import SyncState, owner_of
+from pyade.core.parking import parked_reason
+from pyade.core.problems import Problem, Severity
+from pyade.core.profile import EnrollmentProfile
+from pyade.core.token import Token
+from pyade.crypto.push_certificate import PushCertificate
+from pyade.errors import ClockError, PyadeError, TermsError
+from pyade.storage.protocol import Store
+from pyade.sync.assigner import devices_at_risk
+from pyade.sync.report import counted, shown
+from pyade.sync.steps import InStore
+from pyade.sync.token_flows import AskAccount
+
+OUT_OF_STEP_AFTER: Final = timedelta(days=2)
+"""Without a good sync for so long a token is out of step: automatic syncs come every 24 hours."""
+
+ANCHOR_WITHIN: Final = timedelta(days=30)
+"""How long before its end an anchor certificate is worth a look."""
+
+_SHOWN_SERIALS: Final = 10
+
+Ask: TypeAlias = Callable[..., Any | Awaitable[Any]]
+
+
+@attrs.frozen(kw_only=True)
+class Diagnosis:
+    """What was found; ``print`` shows it.
+
+    Attributes:
+        findings: The worst first.
+        checked_at: When, UTC.
+    """
+
+    findings: tuple[Problem, ...]
+    checked_at: datetime
+
+    @property
+    def is_healthy(self) -> bool:
+        """True if nothing is wrong; what is only worth a look does not count."""
+        return all(finding.severity is not Severity.ERROR for finding in self.findings)
+
+    def __str__(self) -> str:
+        lines = [f"{finding.severity.value:<8} {finding}" for finding in self.findings]
+        head = f"Checked at {shown(self.checked_at)}: {counted(len(lines), 'finding')}"
+        return "\n".join([head, *lines])
+
+
+@attrs.frozen(kw_only=True)
+class Questions:
+    """What is to be checked; see ``doctor``."""
+
+    asks_apple: bool
+    push: PushCertificate | None
+    topic: str | None
+    expected_serials: tuple[str, ...]
+    find_in_program: Ask | None
+    check_ws_trust: Ask | None
+
+
+@attrs.frozen
+class AskHook(Step[Any]):
+    """Answer with what the caller's *hook* returns for *arguments*."""
+
+    hook: Ask
+    arguments: tuple[Any, ...]
+
+
+def diagnosis_flow(questions: Questions) -> Flow[Diagnosis]:
+    """Return what was found."""
+    now = yield from ask(Now())
+    findings: list[Problem] = []
+    if questions.push is not None:
+        findings += questions.push.check(now=now, topic=questions.topic)
+    tokens = yield from ask(InStore(lambda store: store.tokens()))
+    if not tokens:
+        findings.append(
+            _error("tokens", "", "a server token is needed", "make one, as TokenService.create begins to")
+        )
+    states = yield from ask(InStore(lambda store: store.sync_states()))
+    profiles: list[EnrollmentProfile] = []
+    for token in tokens:
+        findings += _of_token(token, states.get(token.name, SyncState()), now)
+        if questions.asks_apple:
+            findings += yield from _of_account(token)
+        used = yield from ask(InStore(partial(_profiles, token_name=token.name)))
+        profiles += used
+        findings += yield from ask(InStore(partial(_of_devices, token=token)))
+    findings += (problem for profile in _distinct(profiles) for problem in _of_anchors(profile, now))
+    if any(profile.user_affinity.kind is AffinityKind.LEGACY for profile in profiles):
+        findings += yield from _of_legacy(questions.check_ws_trust)
+    if questions.expected_serials:
+        findings += yield from _of_purchase(questions)
+    findings.sort(key=lambda finding: _ORDER[finding.severity])
+    return Diagnosis(findings=tuple(findings), checked_at=now)
+
+
+def _of_token(token: Token, state: SyncState, now: datetime) -> Iterator[Problem]:
+    where = f"token {token.name}"
+    yield from (attrs.evolve(finding, setting=f"{where}.{finding.setting}") for finding in token.findings)
+    health = token.health(now)
+    if health.next_step:
+        is_over = health.remaining is not None and health.remaining <= timedelta(0)
+        severity = Severity.ERROR if is_over else Severity.WARNING
+        text = str(health).removesuffix(f": {health.next_step}")
+        yield Problem(where, "", text, health.next_step, severity)
+    parked = parked_reason(token, state)
+    if parked:
+        yield _error(where, "", parked, "it is tried again once a day, and at once when it was renewed")
+    elif state.last_error:
+        fix = "the next sync may put it right; the documentation has a table of errors"
+        yield _warning(where, "", f"the last sync ended with: {state.last_error}", fix)
+    last = state.succeeded_at
+    if last is None:
+        yield _warning(where, "", "it was never synced to the end", "run a Scheduler, or Syncer.sync()")
+    elif now - last > OUT_OF_STEP_AFTER:
+        yield _warning(where, "", f"not in step with Apple since {shown(last)}", "see that a Scheduler runs")
+
+
+def _of_account(token: Token) -> Flow[list[Problem]]:
+    where = f"token {token.name}"
+    try:
+        account = yield from ask(AskAccount(token))
+    except ClockError as error:
+        return [_error("clock", "", str(error), "let this machine keep its clock by NTP")]
+    except TermsError as error:
+        return [_error(where, "", str(error), error.next_step)]
+    except PyadeError as error:
+        return [_error(where, "", f"Apple could not be asked: {error}", getattr(error, "next_step", ""))]
+    if token.server_uuid and account.server_uuid and token.server_uuid != account.server_uuid:
+        fix = "upload the token of the right MDM server"
+        return [_error(where, account.server_uuid, f"the MDM server {token.server_uuid} is expected", fix)]
+    return []
+
+
+def _of_devices(store: Store, token: Token) -> list[Problem]:
+    where = f"token {token.name}"
+    findings: list[Problem] = []
+    if store.default_profile(token.name) is None:
+        fix = "set one with Assigner.run(default=) as soon as possible"
+        findings.append(
+            _warning(where, "", "it has no default profile, so that new Macs fail to enroll", fix)
+        )
+    serials = [record.serial_number for record in devices_at_risk(store, token.name)]
+    if serials:
+        text = f"{counted(len(serials), 'device')} without a profile would fail to enroll"
+        findings.append(_error(where, _some(serials), text, _ASSIGN))
+    return findings
+
+
+def _of_anchors(profile: EnrollmentProfile, now: datetime) -> Iterator[Problem]:
+    for number, der in enumerate(profile.anchor_certificates):
+        where = f"profile {profile.name}.anchor_certificates[{number}]"
+        try:
+            ends = x509.load_der_x509_certificate(der).not_valid_after_utc
+        except ValueError:
+            yield _error(where, "", "a certificate in DER", "replace it")
+            continue
+        if now >= ends:
+            fix = "replace it: Macs do not connect to the server with it"
+            yield _error(where, shown(ends), "an anchor that is still valid", fix)
+        elif now >= ends - ANCHOR_WITHIN:
+            yield _warning(where, shown(ends), "it ends within 30 days", "add the one that follows")
+
+
+def _of_legacy(check: Ask | None) -> Flow[list[Problem]]:
+    where = "legacy authentication"
+    if check is None:
+        text = "Active Directory Federation Services need a WS-Trust 1.3 Username/Mixed endpoint"
+        fix = "see that it is enabled (Get-ADfsEndpoint), or pass check_ws_trust="
+        return [Problem(where, "", text, fix, Severity.INFO)]
+    wrong = yield from ask(AskHook(check, ()))
+    return [_error(where, "", f"the WS-Trust 1.3 endpoint: {wrong}", "enable it")] if wrong else []
+
+
+def _of_purchase(questions: Questions) -> Flow[list[Problem]]:
+    expected = questions.expected_serials
+    ours, at_risk = yield from ask(InStore(lambda store: _ours(store, expected)))
+    missing = [serial for serial in expected if serial not in ours]
+    findings = []
+    if questions.find_in_program is not None and missing:
+        found = set((yield from ask(AskHook(questions.find_in_program, (tuple(missing),)))))
+        outside = [serial for serial in missing if serial not in found]
+        missing = [serial for serial in missing if serial in found]
+        if outside:
+            text = f"{counted(len(outside), 'device')} of the purchase not yet in Apple's program"
+            fix = "ask the reseller to add the order, with the organization's number"
+            findings.append(_error("expected_serials", _some(outside), text, fix))
+    if missing:
+        text = f"{counted(len(missing), 'device')} of the purchase in no MDM server of ours"
+        fix = "assign them to the MDM server in the portal, then sync"
+        if questions.find_in_program is None:
+            fix += "; they may not be in the program yet"
+        findings.append(_error("expected_serials", _some(missing), text, fix))
+    if at_risk:
+        text = f"{counted(len(at_risk), 'device')} of the purchase without a profile"
+        findings.append(_error("expected_serials", _some(at_risk), text, _ASSIGN))
+    return findings
+
+
+def _ours(store: Store, serials: Sequence[str]) -> tuple[set[str], list[str]]:
+    """Return which of *serials* belong to tokens of ours, and which of these would fail to enroll."""
+    records: dict[str, list[Any]] = {}
+    for record in store.records_of(serials):
+        records.setdefault(record.serial_number, []).append(record)
+    owners = {serial: owner for serial, found in records.items() if (owner := owner_of(found)) is not None}
+    risks: dict[str, set[str]] = {}
+    for name in {owner.token_name for owner in owners.values()}:
+        risks[name] = {record.serial_number for record in devices_at_risk(store, name)}
+    at_risk = [serial for serial, owner in owners.items() if serial in risks[owner.token_name]]
+    return set(owners), at_risk
+
+
+def _profiles(store: Store, token_name: str) -> list[EnrollmentProfile]:
+    """Return the profiles that devices of a token enroll with: those that are assigned, and the default."""
+    default = store.default_profile(token_name)
+    used = {record.device.profile_uuid for record in store.devices(token_name)}
+    assigned = [one.profile for one in store.profiles(token_name) if one.profile_uuid in used]
+    return assigned if default is None else [*assigned, default]
+
+
+def _distinct(profiles: Iterable[EnrollmentProfile]) -> list[EnrollmentProfile]:
+    found: list[EnrollmentProfile] = []
+    for profile in profiles:
+        if profile not in found:
+            found.append(profile)
+    return found
+
+
+def _some(serials: Sequence[str]) -> str:
+    shown_ones = ", ".join(serials[:_SHOWN_SERIALS])
+    return f"{shown_ones}, …" if len(serials) > _SHOWN_SERIALS else shown_ones
+
+
+def _error(setting: str, value: str, allowed: str, fix: str) -> Problem:
+    return Problem(setting, value, allowed, fix)
+
+
+def _warning(setting: str, value: str, allowed: str, fix: str) -> Problem:
+    return Problem(setting, value, allowed, fix, Severity.WARNING)
+
+
+_ASSIGN: Final = "assign a profile, or set a default"
+_ORDER: Final = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}

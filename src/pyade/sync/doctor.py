@@ -1,0 +1,110 @@
+"""Is everything there that Macs need to enroll? One list of findings, each with the next step.
+
+Source: specification, "Prerequisites", "Renew enrollment program token", "Create an Apple enrollment
+profile" and "Distribute devices".
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import anyio.to_thread
+
+from pyade.apple.client import AsyncClient, Client
+from pyade.apple.connection import utc_now
+from pyade.core.flow import Step, drive, drive_async
+from pyade.core.token import Token
+from pyade.crypto.push_certificate import PushCertificate
+from pyade.storage.protocol import Store
+from pyade.sync.checkup import Ask, AskHook, Diagnosis, Questions, diagnosis_flow
+from pyade.sync.steps import InStore
+from pyade.sync.token_flows import AskAccount
+
+
+def doctor(
+    store: Store,
+    client_for: Callable[[Token], Client] | None = None,
+    *,
+    push: PushCertificate | None = None,
+    topic: str | None = None,
+    expected_serials: Iterable[str] = (),
+    find_in_program: Callable[[Sequence[str]], Collection[str]] | None = None,
+    check_ws_trust: Callable[[], str] | None = None,
+    clock: Callable[[], datetime] = utc_now,
+) -> Diagnosis:
+    """Check everything that Macs need to enroll, and return what was found; nothing is changed.
+
+    Args:
+        store: Where tokens and devices are.
+        client_for: Returns a client for a token, with which Apple is asked whether it works and whether the
+            terms are signed; None asks nobody.
+        push: The MDM push certificate; None where that is checked elsewhere.
+        topic: The topic that Macs enroll with, held against *push*.
+        expected_serials: The serial numbers of the purchase.
+        find_in_program: Returns those of the given serial numbers that the organization has in Apple's
+            program, such as by the Apple Business API; None where nobody can tell.
+        check_ws_trust: Checks the WS-Trust 1.3 endpoint and returns what is wrong, "" for nothing. Called if
+            a profile signs users in with legacy authentication; None leaves a reminder.
+        clock: Returns the time, UTC.
+
+    Raises:
+        StoreError: The store failed.
+    """
+    questions = Questions(
+        asks_apple=client_for is not None,
+        push=push,
+        topic=topic,
+        expected_serials=tuple(dict.fromkeys(expected_serials)),
+        find_in_program=find_in_program,
+        check_ws_trust=check_ws_trust,
+    )
+
+    def perform(step: Step[Any]) -> Any:
+        if isinstance(step, InStore):
+            return step.work(store)
+        if isinstance(step, AskAccount) and client_for is not None:
+            with client_for(step.token) as client:
+                return client.account()
+        if isinstance(step, AskHook):
+            return step.hook(*step.arguments)
+        return clock()
+
+    return drive(diagnosis_flow(questions), perform)
+
+
+async def async_doctor(
+    store: Store,
+    client_for: Callable[[Token], AsyncClient] | None = None,
+    *,
+    push: PushCertificate | None = None,
+    topic: str | None = None,
+    expected_serials: Iterable[str] = (),
+    find_in_program: Ask | None = None,
+    check_ws_trust: Ask | None = None,
+    clock: Callable[[], datetime] = utc_now,
+) -> Diagnosis:
+    """Do what ``doctor`` does with ``AsyncClient``; the hooks may be coroutine functions."""
+    questions = Questions(
+        asks_apple=client_for is not None,
+        push=push,
+        topic=topic,
+        expected_serials=tuple(dict.fromkeys(expected_serials)),
+        find_in_program=find_in_program,
+        check_ws_trust=check_ws_trust,
+    )
+
+    async def perform(step: Step[Any]) -> Any:
+        if isinstance(step, InStore):
+            return await anyio.to_thread.run_sync(step.work, store)
+        if isinstance(step, AskAccount) and client_for is not None:
+            async with client_for(step.token) as client:
+                return await client.account()
+        if isinstance(step, AskHook):
+            answer = step.hook(*step.arguments)
+            return await answer if inspect.isawaitable(answer) else answer
+        return clock()
+
+    return await drive_async(diagnosis_flow(questions), perform)

@@ -1,0 +1,77 @@
+"""Read what Apple knows about named devices now, and store it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import attrs
+
+from pyade.apple import calls
+from pyade.apple.flows import SendCall, chunks, distinct
+from pyade.core.assignment import DeviceResults
+from pyade.core.device import Device, DeviceResult
+from pyade.core.flow import Flow, Now, ask
+from pyade.core.inventory import ChangeCounts, Source
+from pyade.core.lease import Lease
+from pyade.sync.steps import InStore
+
+
+@attrs.frozen(kw_only=True)
+class RefreshReport:
+    """What came of refreshing devices.
+
+    Attributes:
+        token_name: The token.
+        results: Per device. ``SUCCESS`` is stored as Apple shows it now. ``NOT_ACCESSIBLE`` is not, or no
+            longer, of this server; its record stays as it was, since only Apple's lists release a device.
+        changes: What that changed in the store.
+    """
+
+    token_name: str
+    results: DeviceResults
+    changes: ChangeCounts
+
+    @property
+    def is_complete(self) -> bool:
+        """True if Apple showed every device."""
+        return self.results.is_complete
+
+    def __str__(self) -> str:
+        counts = attrs.asdict(self.changes)
+        changed = [f"{counts[word]:,} {word}" for word in ("added", "modified", "returned") if counts[word]]
+        return f"{self.token_name}: {self.results.summary()}; {', '.join(changed) or 'nothing changed'}"
+
+
+def refresh_flow(token_name: str, serials: Iterable[str], lease: Lease) -> Flow[RefreshReport]:
+    """Store the details of each of *serials*, a request and a commit at a time.
+
+    A device that was deleted here comes back, and one that the store never knew becomes known.
+    """
+    results: dict[str, DeviceResult] = {}
+    changes = ChangeCounts()
+    for chunk in chunks(distinct("read device details", serials)):
+        details = yield from ask(SendCall(calls.device_details(chunk)))
+        found = [details[serial] for serial in chunk]
+        results.update((device.serial_number, result_of(device)) for device in found)
+        shown = [device for device in found if result_of(device) == DeviceResult.SUCCESS]
+        if shown:
+            changes += yield from _commit(token_name, shown, lease)
+    return RefreshReport(token_name=token_name, results=DeviceResults(results=results), changes=changes)
+
+
+def result_of(device: Device) -> DeviceResult:
+    """Return what Apple said to the request for the details of *device*: no word means success."""
+    return DeviceResult.SUCCESS if device.response_status is None else device.response_status
+
+
+def _commit(token_name: str, devices: list[Device], lease: Lease) -> Flow[ChangeCounts]:
+    now = yield from ask(Now())
+    state = yield from ask(InStore(lambda store: store.sync_state(token_name)))
+    _, changes = yield from ask(
+        InStore(
+            lambda store: store.commit_page(
+                token_name, devices, source=Source.DETAILS, state=state, now=now, lease=lease
+            )
+        )
+    )
+    return changes

@@ -1,0 +1,157 @@
+"""Device actions: disown, activation lock, beta tokens and the account-driven enrollment profile.
+
+Source: Apple, device assignment, "Disown devices", "Activation lock devices", "Get beta enrollment tokens"
+and the pages of the account-driven enrollment profile. The order of the checks is not published, nor what a
+server gets that may not disown, nor what is said to an ``escrow_key`` that is no hash.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from pyade.testing.apple.faults import DeviceFaults
+from pyade.testing.apple.life import DeviceLife
+from pyade.testing.apple.model import ActivationLock, OwnedDevice, Server, timestamp
+from pyade.testing.apple.profiles import device_list
+from pyade.testing.apple.wire import RefusedError
+
+_WITH_LOCK = ("Mac", "iPad", "iPhone", "iPod", "Vision")
+_PROGRAMMES = (("OSX", "macOS 26 AppleSeed Beta"), ("iOS", "iOS 26 AppleSeed Beta"))
+
+
+class DeviceActions:
+    """Answers the endpoints of device actions for the servers of *life*."""
+
+    def __init__(self, life: DeviceLife, device_faults: DeviceFaults) -> None:
+        self._life = life
+        self._faults = device_faults
+
+    def disown(self, server: Server, body: dict[str, Any]) -> dict[str, Any]:
+        """Let devices leave the organization for ever, and return what happened to each.
+
+        Raises:
+            RefusedError: No devices, or the server may not disown.
+        """
+        refusal = self._life.settings.disown_refusal
+        serials = device_list(body)
+        if not server.may_disown and refusal == "ACCESS_DENIED":
+            raise RefusedError(403, "ACCESS_DENIED")
+        results: dict[str, str] = {}
+        for serial in dict.fromkeys(serials):
+            is_ours = serial in server.devices
+            scripted = self._faults.take(serial) if is_ours else None
+            if scripted is not None:
+                scripted.put(results, serial)
+            elif not is_ours:
+                results[serial] = "NOT_ACCESSIBLE"
+            elif not server.may_disown:
+                results[serial] = "FAILED"
+            else:
+                self._life.disown(serial)
+                results[serial] = "SUCCESS"
+        return {"devices": results}
+
+    def lock(self, server: Server, body: dict[str, Any]) -> dict[str, Any]:
+        """Lock one device and return what happened.
+
+        Raises:
+            RefusedError: No device, or a value that is not what it should be.
+        """
+        serial, escrow_key, message = (_text(body, key) for key in ("device", "escrow_key", "lost_message"))
+        if not serial:
+            raise RefusedError(400, "DEVICE_ID_REQUIRED")
+        if escrow_key is not None and not re.fullmatch(r"[0-9A-Fa-f]{64}", escrow_key):
+            raise RefusedError(400, "MALFORMED_REQUEST_BODY")
+        device = server.devices.get(serial)
+        scripted = self._faults.take(serial) if device else None
+        results: dict[str, str] = {}
+        if scripted is not None:
+            scripted.put(results, "response_status")
+        else:
+            results["response_status"] = self._locked(server, device, escrow_key, message or "")
+        return {"serial_number": serial, **results}
+
+    def _locked(
+        self, server: Server, device: OwnedDevice | None, escrow_key: str | None, message: str
+    ) -> str:
+        if not server.organization.allows_activation_lock:
+            return "ORG_NOT_SUPPORTED"
+        if device is None:
+            return "NOT_ACCESSIBLE"
+        if device.record.get("device_family") not in _WITH_LOCK:
+            return "DEVICE_NOT_SUPPORTED"
+        if device.activation_lock is not None:
+            return "DEVICE_ALREADY_LOCKED"
+        device.activation_lock = ActivationLock(
+            escrow_key=escrow_key.lower() if escrow_key else None, person=server.admin_id, message=message
+        )
+        return "SUCCESS"
+
+    def beta_tokens(self, server: Server) -> dict[str, Any]:
+        """Return the beta tokens of the organization, the same ones at each call.
+
+        Raises:
+            RefusedError: Somebody turned beta access off.
+        """
+        organization = server.organization
+        if not organization.allows_beta_access:
+            raise RefusedError(403, "APPLE_SEED_FOR_IT_TURNED_OFF")
+        tokens = [
+            {"os": os, "title": title, "token": f"{os}-{organization.org_id_hash[:32]}"}
+            for os, title in _PROGRAMMES
+        ]
+        return {self._life.settings.beta_tokens_key: tokens}
+
+    def set_discovery(self, server: Server, body: dict[str, Any], now: datetime) -> None:
+        """Keep the service discovery URL.
+
+        Raises:
+            RefusedError: It is missing or not ``https``, or the organization may not have one.
+        """
+        _require_eligible(server)
+        url = _text(body, "mdm_service_discovery_url")
+        if url is None:
+            raise RefusedError(400, "MDM_SERVICE_DISCOVERY_URL_REQUIRED")
+        try:
+            parts = urlsplit(url)
+            is_good = parts.scheme == "https" and bool(parts.hostname)
+        except ValueError:
+            is_good = False
+        if not is_good:
+            raise RefusedError(400, "MDM_SERVICE_DISCOVERY_URL_NOT_VALID")
+        server.discovery = {"mdm_service_discovery_url": url, "last_updated_timestamp": timestamp(now)}
+
+    def read_discovery(self, server: Server) -> dict[str, Any]:
+        """Return the service discovery URL, and since when it is set.
+
+        Raises:
+            RefusedError: None is set, or the organization may not have one.
+        """
+        _require_eligible(server)
+        if not server.discovery:
+            raise RefusedError(404, "NOT_FOUND")
+        return dict(server.discovery)
+
+    def remove_discovery(self, server: Server) -> None:
+        """Forget the service discovery URL, also if none is set.
+
+        Raises:
+            RefusedError: The organization may not have one.
+        """
+        _require_eligible(server)
+        server.discovery = {}
+
+
+def _require_eligible(server: Server) -> None:
+    if not server.organization.allows_account_driven_enrollment:
+        raise RefusedError(400, "ORG_NOT_SUPPORTED")
+
+
+def _text(body: dict[str, Any], key: str) -> str | None:
+    value = body.get(key)
+    if value is not None and not isinstance(value, str):
+        raise RefusedError(400, "MALFORMED_REQUEST_BODY")
+    return value

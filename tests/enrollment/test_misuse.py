@@ -1,0 +1,159 @@
+"""What strangers and careless callers do, with the service itself."""
+
+from __future__ import annotations
+
+import plistlib
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from pyade.builders import AcmeIssuer, MdmService
+from pyade.core import Device, DeviceFamily, EnrollmentProfile, User, UserAffinity
+from pyade.core.inventory import Source
+from pyade.core.token import Token
+from pyade.enrollment import (
+    EnrollmentService,
+    FinalConfiguration,
+    PlatformSso,
+    Verdict,
+    redeem_client_identifier,
+)
+from pyade.enrollment.credentials import Credential
+from pyade.errors import ProfileError, StoreError, TrustError, VersionError
+from pyade.storage import MemoryStore
+from pyade.testing import DeviceAuthority, DeviceIdentity, FrozenClock
+
+NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
+SERIAL, OTHER = "C02EXAMPLE01", "C02EXAMPLE02"
+URL = "https://mdm.example.com/enroll"
+PROFILE = EnrollmentProfile(name="Standard Mac", url=URL)
+MDM = MdmService(
+    identifier="com.example.mdm",
+    organization="Example",
+    server_url="https://mdm.example.com/mdm",
+    topic="com.apple.mgmt.External.0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0",
+)
+
+
+@pytest.fixture(scope="module")
+def authority() -> DeviceAuthority:
+    """Return a stand-in for Apple's."""
+    return DeviceAuthority.generate()
+
+
+@pytest.fixture(scope="module")
+def identity(authority: DeviceAuthority) -> DeviceIdentity:
+    """Return the identity of a device."""
+    return authority.issue()
+
+
+Serve = Callable[..., tuple[EnrollmentService, MemoryStore]]
+
+
+@pytest.fixture
+def serve(authority: DeviceAuthority) -> Serve:
+    """Return what makes a service with a store of its own."""
+
+    def make(profile: EnrollmentProfile = PROFILE, **settings: Any) -> tuple[EnrollmentService, MemoryStore]:
+        store = MemoryStore()
+        store.add_token(
+            Token(
+                name="hq",
+                consumer_key="CK",
+                consumer_secret="CS",
+                access_token="AT",
+                access_secret="AS",
+                access_token_expiry=NOW + timedelta(days=300),
+                apple_id="it@contoso.example",
+                consented_at=NOW,
+            )
+        )
+        devices = [Device(serial_number=serial, device_family=DeviceFamily.MAC) for serial in (SERIAL, OTHER)]
+        store.commit_page("hq", devices, source=Source.FETCH, state=store.sync_state("hq"), now=NOW)
+        store.set_default_profile("hq", profile)
+        service = EnrollmentService(
+            store,
+            mdm=MDM,
+            acme=AcmeIssuer(directory_url="https://ca.example.com/acme/directory"),
+            trust=authority.trust,
+            clock=FrozenClock(NOW),
+            **settings,
+        )
+        return service, store
+
+    return make
+
+
+def words(serial: str = SERIAL) -> bytes:
+    keys = {"UDID": "U", "SERIAL": serial, "PRODUCT": "Mac14,2", "VERSION": "22G74", "OS_VERSION": "13.5"}
+    return plistlib.dumps(keys)
+
+
+def test_words_sent_once_more_do_not_keep_a_mac_waiting(serve: Serve, identity: DeviceIdentity) -> None:
+    """They have no nonce: whoever saw them gets a profile, but the Mac that waits is not forgotten."""
+    service, store = serve()
+    assert service.enroll(identity.sign(words())).status == 200
+    final = FinalConfiguration(store, clock=FrozenClock(NOW))
+    final.authenticated(SERIAL)
+    final.token_updated(SERIAL, awaiting=True)
+    assert service.enroll(identity.sign(words())).status == 200
+    final.work_left(SERIAL, ())
+    command = final.next_command(SERIAL)
+    assert command is not None
+    assert command.name == "DeviceConfigured"
+
+
+def test_text_that_has_no_bytes_is_as_unknown_as_any_other(serve: Serve) -> None:
+    """As ``surrogateescape`` makes it of the bytes in an address."""
+    service, store = serve()
+    response = service.close_web_view("\udc80", User(upn="ada@contoso.example"), host="mdm.example.com")
+    assert (response.status, response.decision.verdict) == (403, Verdict.REFUSE)
+    with pytest.raises(TrustError, match="unknown"):
+        redeem_client_identifier(store, "\udc80", now=NOW)
+
+
+def test_legacy_sign_in_without_a_verifier_is_said_to_be_unconfigured(
+    serve: Serve, identity: DeviceIdentity
+) -> None:
+    """Asking for a password again and again would not help."""
+    service, _ = serve(EnrollmentProfile(name="Legacy", url=URL, user_affinity=UserAffinity.legacy()))
+    response = service.enroll(identity.sign(words()))
+    assert response.status == 403
+    assert "authenticate=" in response.decision.reason
+
+
+def test_a_source_that_repeats_itself_is_an_error(serve: Serve, identity: DeviceIdentity) -> None:
+    """The second Mac gets nothing, and the first keeps what it has."""
+    service, store = serve(acme_credential=lambda _: Credential(secret="same", lifetime=timedelta(hours=1)))
+    assert service.enroll(identity.sign(words())).status == 200
+    with pytest.raises(StoreError):
+        service.enroll(identity.sign(words(OTHER)))
+    assert store.enrollment(OTHER) is None
+    assert redeem_client_identifier(store, "same", now=NOW).serial_number == SERIAL
+
+
+def test_a_renewal_keeps_the_version_that_it_was_made_for(serve: Serve, identity: DeviceIdentity) -> None:
+    """One that cannot be read is an error, not the version of the enrollment."""
+    service, store = serve()
+    service.enroll(identity.sign(words()))
+    with pytest.raises(VersionError):
+        service.renew(SERIAL, version="Sequoia")
+    response = service.renew(SERIAL, version="15.4")
+    assert "attested" in response.decision.identity
+    assert response.decision.version == "15.4"
+    stored = store.enrollment(SERIAL)
+    assert stored is not None
+    assert stored.version == "15.4"
+
+
+def test_platform_sso_that_no_mac_could_use_is_refused_when_it_is_configured() -> None:
+    """Not when the first Mac comes."""
+    with pytest.raises(ProfileError, match="ProfileURL"):
+        PlatformSso(
+            profile_url="http://mdm.example.com/sso.mobileconfig",
+            manifest_url="https://mdm.example.com/sso.plist",
+            auth_url="https://login.example.com/",
+            verify=lambda _: None,
+        )
