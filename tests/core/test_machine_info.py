@@ -122,6 +122,11 @@ class TestPlist:
         assert f"{key} is empty" in refused(xml(**{key: ""})).reason
         assert f"{key} is empty" in refused(xml(**{key: " \n"})).reason
 
+    @pytest.mark.parametrize("key", ["SERIAL", "PRODUCT", "VERSION", "OS_VERSION", "LANGUAGE"])
+    def test_a_text_is_no_longer_than_a_record_should_hold(self, key: str) -> None:
+        assert f"{key} has 256 characters" in refused(xml(**{key: "x" * 256})).reason
+        MachineInfo.from_plist(xml(**{key: "x" * 255}))
+
     @pytest.mark.parametrize(
         ("key", "value", "needed"),
         [
@@ -333,7 +338,7 @@ class TestHeader:
     def test_every_dialect_of_base64(
         self, encode: Any, form: CmsForm, authority: DeviceAuthority, identity: DeviceIdentity
     ) -> None:
-        message = identity.sign(xml(LANGUAGE="\u00fe\u00ff~~~???" * 50), form=form)
+        message = identity.sign(xml(NEW_IN_27="\u00fe\u00ff~~~???" * 50), form=form)
         value = encode(message)
         expected = MachineInfo.from_cms(message, trust=authority.trust)
         assert MachineInfo.from_header(value, trust=authority.trust) == expected

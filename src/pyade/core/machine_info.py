@@ -28,6 +28,7 @@ HEADER: Final = "x-apple-aspen-deviceinfo"
 """The header of the first request of a web view."""
 
 _MAX_HEADER: Final = 2 * MAX_BYTES
+_MAX_TEXT: Final = 255  # a Mac sends 36 at most, and all of it is kept in the record
 _URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
 
 
@@ -144,6 +145,8 @@ class MachineInfo:
         for key, kind in _KINDS.items():
             if key in document and type(document[key]) is not kind:
                 raise malformed(f"{key} is {type(document[key]).__name__}, {kind.__name__} is needed")
+            if kind is str and len(document.get(key, "")) > _MAX_TEXT:
+                raise malformed(f"{key} has {len(document[key])} characters, at most {_MAX_TEXT} are allowed")
         for key in _REQUIRED:
             if not document.get(key, "").strip():
                 raise malformed(f"{key} is {'empty' if key in document else 'missing'}")
