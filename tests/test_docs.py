@@ -26,6 +26,7 @@ PAGES = [
     "docs/events.md",
     "docs/scheduler.md",
     "docs/workers.md",
+    "docs/intune.md",
     "docs/testing.md",
     "docs/errors.md",
 ]

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import attrs
+import msgspec
 
 from pyade.builders.intune import names
 from pyade.builders.intune.extras import read_extra
@@ -72,10 +73,12 @@ class IntuneExport:
             IntuneError: It holds what JSON cannot.
         """
         try:
-            return (json.dumps(self.body, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+            text = json.dumps(self.body, ensure_ascii=False, allow_nan=False).encode()
         except (TypeError, ValueError, RecursionError) as exc:
             problem = Problem("$", "", f"values of JSON ({type(exc).__name__})", "correct the body")
             raise IntuneError((problem,)) from None
+        # json alone indents without its C code, which takes four times as long.
+        return msgspec.json.format(text, indent=2) + b"\n"
 
 
 def plain_mapping(value: Mapping[str, Any]) -> dict[str, Any]:

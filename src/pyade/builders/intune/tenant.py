@@ -156,7 +156,7 @@ class _Reader:
                 self._unknown.update(device.extra.keys())
                 self._devices.append(device)
             else:
-                allowed = f"no {kind or 'object of a known type'}: pyade reads Macs, devices and tokens"
+                allowed = f"a profile for Macs, a token or a device, not {kind[:80] or 'an unknown object'}"
                 self._keep(found, warning(found.path, allowed, "kept as it came"))
         except IntuneError as exc:
             self._keep(found, *exc.problems)

@@ -225,15 +225,18 @@ def token_to_intune(token: IntuneToken) -> IntuneExport:
 def _doubtful(members: Members, token: IntuneToken) -> Iterable[Problem]:
     if token.sync_error_code == TERMS_NOT_ACCEPTED:
         fix = "an administrator of the organization accepts them in Apple's portal"
-        yield warning(members.at("lastSyncErrorCode"), "0: Apple's new terms wait for acceptance", fix, "3")
+        yield warning(members.at("lastSyncErrorCode"), "Apple's new terms wait for acceptance", fix, "3")
     elif token.sync_error_code:
         fix = "sync the token with pyade, which says why it fails"
         yield warning(
-            members.at("lastSyncErrorCode"), "0: the last sync failed", fix, str(token.sync_error_code)
+            members.at("lastSyncErrorCode"),
+            "the last sync failed, and nobody outside knows the code",
+            fix,
+            str(token.sync_error_code),
         )
     if not token.shares_data:
         fix = "ask for it: a Token needs the time of the consent"
-        yield warning(members.at("dataSharingConsentGranted"), "true: nobody agreed to share data", fix)
+        yield warning(members.at("dataSharingConsentGranted"), "nobody agreed to share data with Apple", fix)
 
 
 def _left_out(token: Token, failure: str, code: int | None) -> Iterable[Problem]:
