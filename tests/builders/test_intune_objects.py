@@ -192,6 +192,13 @@ def test_unknown_kinds_of_token_and_members_survive() -> None:
     assert token_from_intune({"tokenName": "hq"}).token_type is TokenType.NONE
 
 
+@pytest.mark.parametrize("value", ["3", True, 3.0, [3]])
+def test_a_number_of_the_wrong_kind_is_refused(value: Any) -> None:
+    with pytest.raises(IntuneError) as caught:
+        token_from_intune({"tokenName": "hq", "lastSyncErrorCode": value, "syncedDeviceCount": value})
+    assert [one.setting for one in caught.value.problems] == ["$.lastSyncErrorCode", "$.syncedDeviceCount"]
+
+
 def test_lists_inside_a_token_are_not_lost_unseen() -> None:
     token = token_from_intune(
         {"tokenName": "hq", "dataSharingConsentGranted": True, "enrollmentProfiles": [{}]}

@@ -211,6 +211,9 @@ class TestScreens:
         assert imported.other_screens == {"Zoom", "Android"}
         body = profile_to_intune(imported).body
         assert (body["enabledSkipKeys"], body["zoomDisabled"]) == (["Android", "Zoom"], True)
+        assert settings(read(zoomDisabled=False, enabledSkipKeys=["Zoom"]).findings) == [
+            *("$.zoomDisabled", "$.enabledSkipKeys"),
+        ]
 
     def test_the_older_type_has_booleans_of_its_own(self) -> None:
         body = {

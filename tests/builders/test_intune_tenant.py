@@ -303,6 +303,18 @@ def test_a_token_that_cannot_be_read_stops_nothing(inside: dict[str, Any]) -> No
     assert settings(tenant, Severity.ERROR) == {f"$[0].{name}"}
 
 
+def test_the_result_of_an_import_is_read_as_a_device() -> None:
+    """Its status is nothing that nobody knows."""
+    result = {
+        "@odata.type": "#microsoft.graph.importedAppleDeviceIdentityResult",
+        "serialNumber": "C02",
+        "status": True,
+    }
+    tenant = read_intune({"value": [result, {**result, "new": 1}]}, OWN)
+    assert [one.serial_number for one in tenant.devices] == ["C02", "C02"]
+    assert settings(tenant) == {"devices.new"}
+
+
 def test_a_type_that_is_no_text_stops_nothing() -> None:
     """The object is one of no known type."""
     tenant = read_intune([{"@odata.type": 7, "x": 1}, PROFILE], OWN)
