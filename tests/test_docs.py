@@ -29,6 +29,7 @@ PAGES = [
     "docs/scheduler.md",
     "docs/workers.md",
     "docs/actions.md",
+    "docs/intune.md",
     "docs/testing.md",
     "docs/errors.md",
 ]
