@@ -45,7 +45,7 @@ class SendCall(Step[T], Generic[T]):
 def details_flow(serials: Iterable[str]) -> Flow[dict[str, Device]]:
     """Return what Apple knows about each of *serials* now, in their order."""
     found: dict[str, Device] = {}
-    for chunk in _chunks(_distinct("read device details", serials)):
+    for chunk in chunks(distinct("read device details", serials)):
         found |= yield from ask(SendCall(calls.device_details(chunk)))
     return found
 
@@ -104,9 +104,9 @@ def _batch(
     settled: Callable[[Device], DeviceResult | None],
 ) -> Flow[DeviceResults]:
     operation = make(()).operation
-    wanted = _distinct(operation, serials)
+    wanted = distinct(operation, serials)
     done: list[DeviceResults] = []
-    for chunk in _chunks(wanted):
+    for chunk in chunks(wanted):
         try:
             results, failure = yield from _send_chunk(make, chunk, settled)
         except (AppleError, TransportError) as error:
@@ -135,7 +135,7 @@ def _send_chunk(
     try:
         return (yield from ask(SendCall(make(chunk)))), None
     except (AppleError, TransportError) as error:
-        if not _may_have_acted(error):
+        if not may_have_acted(error):
             raise
         lost = error
     try:
@@ -162,7 +162,8 @@ def _send_chunk(
     return _ordered(chunk, DeviceResults.joined([DeviceResults(results=results), second])), None
 
 
-def _may_have_acted(error: AppleError | TransportError) -> bool:
+def may_have_acted(error: AppleError | TransportError) -> bool:
+    """Return True if Apple may have carried out the request that ended in *error*."""
     if isinstance(error, TransportError):
         return error.effect_unknown
     return isinstance(error, (ServerError, ResponseError)) and error.operation != OPEN_SESSION
@@ -177,7 +178,12 @@ def _ordered(chunk: tuple[str, ...], results: DeviceResults) -> DeviceResults:
     return attrs.evolve(results, results=ordered | dict(results.results))
 
 
-def _distinct(operation: str, serials: Iterable[str]) -> tuple[str, ...]:
+def distinct(operation: str, serials: Iterable[str]) -> tuple[str, ...]:
+    """Return each of *serials* once, in their order.
+
+    Raises:
+        InvalidRequestError: It is one text and no list.
+    """
     if isinstance(serials, str):
         raise InvalidRequestError(
             operation,
@@ -189,7 +195,8 @@ def _distinct(operation: str, serials: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(serials))
 
 
-def _chunks(serials: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+def chunks(serials: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Yield *serials* in parts that fit into one request."""
     for start in range(0, len(serials), CHUNK):
         yield serials[start : start + CHUNK]
 
