@@ -46,6 +46,9 @@ SETTLE = timedelta(seconds=60)
 LOG_WAIT = timedelta(seconds=30)
 """How long the log may be missing after the end of an activity (observed: some seconds)."""
 
+DEADLINE_S = 600.0
+"""Seconds within which an activity must end, unless the caller says otherwise; small ones take ten."""
+
 POLL_S = 5.0
 MAX_POLL_S = 30.0
 

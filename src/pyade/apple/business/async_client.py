@@ -19,6 +19,7 @@ import httpx
 from pyade.apple.business import activity_flows, calls, looking
 from pyade.apple.business.access import AskAccount, Exclusive
 from pyade.apple.business.account import AUDIENCE, TOKEN_URL, AccountProvider, ApiAccount
+from pyade.apple.business.activity_flows import DEADLINE_S
 from pyade.apple.business.brain import Brain
 from pyade.apple.business.paging import Page, Walk
 from pyade.apple.business.resources import (
@@ -264,13 +265,13 @@ class AsyncBusinessClient:
     # Activities
 
     async def assign_devices(
-        self, service_id: str, serials: Iterable[str], *, deadline_s: float = 600.0
+        self, service_id: str, serials: Iterable[str], *, deadline_s: float = DEADLINE_S
     ) -> ActivityOutcome:
         """Assign any number of devices to a service and return what became of each."""
         return await self._start(ActivityType.ASSIGN_DEVICES, serials, deadline_s, service_id=service_id)
 
     async def unassign_devices(
-        self, service_id: str, serials: Iterable[str], *, deadline_s: float = 600.0
+        self, service_id: str, serials: Iterable[str], *, deadline_s: float = DEADLINE_S
     ) -> ActivityOutcome:
         """Take any number of devices from the service that they are on, and return what became of each."""
         return await self._start(ActivityType.UNASSIGN_DEVICES, serials, deadline_s, service_id=service_id)
@@ -281,7 +282,7 @@ class AsyncBusinessClient:
         serials: Iterable[str],
         mdm_migration_deadline: datetime,
         *,
-        deadline_s: float = 600.0,
+        deadline_s: float = DEADLINE_S,
     ) -> ActivityOutcome:
         """Assign devices to another service, to which they move without being erased; return the outcome."""
         kind = ActivityType.ASSIGN_DEVICES_WITH_MDM_MIGRATION_DEADLINE
@@ -294,24 +295,26 @@ class AsyncBusinessClient:
         )
 
     async def update_migration_deadline(
-        self, serials: Iterable[str], mdm_migration_deadline: datetime, *, deadline_s: float = 600.0
+        self, serials: Iterable[str], mdm_migration_deadline: datetime, *, deadline_s: float = DEADLINE_S
     ) -> ActivityOutcome:
         """Change until when the migration of devices may be postponed, and return what became of each."""
         kind = ActivityType.UPDATE_MDM_MIGRATION_DEADLINE
         return await self._start(kind, serials, deadline_s, mdm_migration_deadline=mdm_migration_deadline)
 
-    async def cancel_migration(self, serials: Iterable[str], *, deadline_s: float = 600.0) -> ActivityOutcome:
+    async def cancel_migration(
+        self, serials: Iterable[str], *, deadline_s: float = DEADLINE_S
+    ) -> ActivityOutcome:
         """Cancel the migration of devices, and return what became of each."""
         return await self._start(ActivityType.CANCEL_MDM_MIGRATION, serials, deadline_s)
 
     async def release_devices(
-        self, serials: Iterable[str], *, confirm: bool, deadline_s: float = 600.0
+        self, serials: Iterable[str], *, confirm: bool, deadline_s: float = DEADLINE_S
     ) -> ActivityOutcome:
         """Release devices from the organization for ever, and return what became of each; Business only."""
         return await self._start(ActivityType.RELEASE_DEVICES, serials, deadline_s, confirm=confirm)
 
     async def resume_activity(
-        self, outcome: ActivityOutcome, *, deadline_s: float = 600.0
+        self, outcome: ActivityOutcome, *, deadline_s: float = DEADLINE_S
     ) -> ActivityOutcome:
         """Go on with what had not ended, and return what became of each device; nothing is sent again."""
         return await self.drive(activity_flows.resume_flow(outcome, deadline_s=deadline_s))

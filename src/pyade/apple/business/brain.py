@@ -22,7 +22,7 @@ from pyade.apple.connection import checked_url, checked_user_agent, transport_fa
 from pyade.apple.flows import SendCall
 from pyade.apple.retries import Memory, RetryPolicy, Send, call_flow
 from pyade.core.flow import Flow, Now, Step, ask
-from pyade.errors import ResponseError, TransportError
+from pyade.errors import InvalidRequestError, ResponseError, TransportError
 
 T = TypeVar("T")
 
@@ -121,6 +121,11 @@ class Brain:
         return (yield from self._body(call.operation, reply, (access,)))
 
     def _request(self, call: Call[Any], access: str) -> Transmit:
+        if not call.path.startswith("/"):
+            detail = f"path {call.path!r}: a path with a leading slash is allowed"
+            raise InvalidRequestError(
+                call.operation, 0, "", detail, "name no host: it would get the access token"
+            )
         content = None if call.json is None else msgspec.json.encode(call.json)
         headers = {"Authorization": f"Bearer {access}"}
         return Transmit(

@@ -19,6 +19,7 @@ import httpx
 from pyade.apple.business import activity_flows, calls, looking
 from pyade.apple.business.access import AskAccount, Exclusive
 from pyade.apple.business.account import AUDIENCE, TOKEN_URL, AccountProvider, ApiAccount
+from pyade.apple.business.activity_flows import DEADLINE_S
 from pyade.apple.business.brain import Brain
 from pyade.apple.business.paging import Page, Walk
 from pyade.apple.business.resources import (
@@ -348,7 +349,7 @@ class BusinessClient:
     # Activities
 
     def assign_devices(
-        self, service_id: str, serials: Iterable[str], *, deadline_s: float = 600.0
+        self, service_id: str, serials: Iterable[str], *, deadline_s: float = DEADLINE_S
     ) -> ActivityOutcome:
         """Assign any number of devices to a service and return what became of each.
 
@@ -366,7 +367,7 @@ class BusinessClient:
         return self._start(ActivityType.ASSIGN_DEVICES, serials, deadline_s, service_id=service_id)
 
     def unassign_devices(
-        self, service_id: str, serials: Iterable[str], *, deadline_s: float = 600.0
+        self, service_id: str, serials: Iterable[str], *, deadline_s: float = DEADLINE_S
     ) -> ActivityOutcome:
         """Take any number of devices from the service that they are on, and return what became of each.
 
@@ -386,7 +387,7 @@ class BusinessClient:
         serials: Iterable[str],
         mdm_migration_deadline: datetime,
         *,
-        deadline_s: float = 600.0,
+        deadline_s: float = DEADLINE_S,
     ) -> ActivityOutcome:
         """Assign devices to another service, to which they move without being erased; return the outcome.
 
@@ -410,7 +411,7 @@ class BusinessClient:
         )
 
     def update_migration_deadline(
-        self, serials: Iterable[str], mdm_migration_deadline: datetime, *, deadline_s: float = 600.0
+        self, serials: Iterable[str], mdm_migration_deadline: datetime, *, deadline_s: float = DEADLINE_S
     ) -> ActivityOutcome:
         """Change until when the migration of devices may be postponed, and return what became of each.
 
@@ -426,7 +427,7 @@ class BusinessClient:
         kind = ActivityType.UPDATE_MDM_MIGRATION_DEADLINE
         return self._start(kind, serials, deadline_s, mdm_migration_deadline=mdm_migration_deadline)
 
-    def cancel_migration(self, serials: Iterable[str], *, deadline_s: float = 600.0) -> ActivityOutcome:
+    def cancel_migration(self, serials: Iterable[str], *, deadline_s: float = DEADLINE_S) -> ActivityOutcome:
         """Cancel the migration of devices, and return what became of each.
 
         Raises:
@@ -435,7 +436,7 @@ class BusinessClient:
         return self._start(ActivityType.CANCEL_MDM_MIGRATION, serials, deadline_s)
 
     def release_devices(
-        self, serials: Iterable[str], *, confirm: bool, deadline_s: float = 600.0
+        self, serials: Iterable[str], *, confirm: bool, deadline_s: float = DEADLINE_S
     ) -> ActivityOutcome:
         """Release devices from the organization for ever, and return what became of each; Business only.
 
@@ -453,7 +454,7 @@ class BusinessClient:
         """
         return self._start(ActivityType.RELEASE_DEVICES, serials, deadline_s, confirm=confirm)
 
-    def resume_activity(self, outcome: ActivityOutcome, *, deadline_s: float = 600.0) -> ActivityOutcome:
+    def resume_activity(self, outcome: ActivityOutcome, *, deadline_s: float = DEADLINE_S) -> ActivityOutcome:
         """Go on with what had not ended, and return what became of each device; nothing is sent again.
 
         Args:

@@ -159,20 +159,23 @@ def _error(entry: dict[str, Any]) -> ErrorObject:
     def text(value: Any) -> str:
         return _printable(value)[:MAX_DETAIL] if isinstance(value, (str, int)) else ""
 
-    source = entry.get("source")
-    # Seen nested once more, by the name of the kind of source.
-    while isinstance(source, dict) and not source.keys() & {"pointer", "parameter"}:
-        source = next((value for value in source.values() if isinstance(value, dict)), None)
-    place = source if isinstance(source, dict) else {}
     return ErrorObject(
         status=text(entry.get("status")),
         code=text(entry.get("code")),
         title=text(entry.get("title")),
         detail=text(entry.get("detail")),
-        pointer=text(place.get("pointer")),
-        parameter=text(place.get("parameter")),
+        pointer=text(_place(entry.get("source"), "pointer")),
+        parameter=text(_place(entry.get("source"), "parameter")),
         id=text(entry.get("id")),
     )
+
+
+def _place(source: Any, name: str) -> Any:
+    """Return what *source* says under *name*, also where it is nested once more (observed)."""
+    if not isinstance(source, dict):
+        return None
+    holders = (holder for holder in (source, *source.values()) if isinstance(holder, dict))
+    return next((holder[name] for holder in holders if isinstance(holder.get(name), str)), None)
 
 
 def _in_words(error: ErrorObject) -> str:
