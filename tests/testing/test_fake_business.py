@@ -297,6 +297,38 @@ class TestApi:
         apple.assign(server, [serial])
         assert web.get(url, headers=bearer).json()["data"]["id"] == server.server_uuid
 
+    @pytest.mark.parametrize(
+        ("attributes", "pointer"),
+        [
+            ({"serverName": "lab"}, "/data/attributes/serverCertificate"),
+            ({"serverCertificate": {"name": "c", "data": "AA=="}}, "/data/attributes/serverName"),
+            (
+                {"serverName": "hq", "serverCertificate": {"name": "c", "data": "AA=="}},
+                "/data/attributes/serverName",
+            ),
+        ],
+    )
+    def test_a_bad_service_is_refused(
+        self,
+        web: httpx.Client,
+        bearer: dict[str, str],
+        server: Server,
+        attributes: dict[str, Any],
+        pointer: str,
+    ) -> None:
+        body = {"data": {"type": "mdmServers", "attributes": attributes}}
+        answer = web.post(f"{API}/v1/mdmServers", json=body, headers=bearer)
+        assert answer.status_code == 409
+        assert answer.json()["errors"][0]["source"] == {"pointer": pointer}
+        assert web.post(f"{API}/v1/mdmServers", json={}, headers=bearer).status_code == 400
+
+    def test_a_family_that_does_not_exist_is_refused(
+        self, web: httpx.Client, bearer: dict[str, str], server: Server
+    ) -> None:
+        body = {"data": {"type": "mdmServers", "attributes": {"defaultProductFamilies": ["TOASTER"]}}}
+        url = f"{API}/v1/mdmServers/{server.server_uuid}"
+        assert web.patch(url, json=body, headers=bearer).status_code == 409
+
     def test_scripts_and_limits_are_those_of_the_other_fake(
         self, web: httpx.Client, bearer: dict[str, str], business: FakeBusiness
     ) -> None:

@@ -145,6 +145,47 @@ class TestReuse:
         assert business.counts[TOKEN] == 2
 
 
+class TestInterruption:
+    def test_ctrl_c_while_a_token_is_asked_for_leaves_no_lock_held(
+        self, business: FakeBusiness, account: ApiAccount, clock: FrozenClock
+    ) -> None:
+        attempts: list[str] = []
+
+        class Interrupted(httpx.BaseTransport):
+            def handle_request(self, request: httpx.Request) -> httpx.Response:
+                attempts.append(request.url.path)
+                if len(attempts) == 1:
+                    raise KeyboardInterrupt
+                return business.transport().handle_request(request)
+
+        with BusinessClient(account, transport=Interrupted(), clock=clock) as client:
+            with pytest.raises(KeyboardInterrupt):
+                client.list_devices()
+            assert client.list_devices().items == ()
+
+    @pytest.mark.parametrize("loop", ["asyncio", "trio"])
+    def test_a_cancelled_task_leaves_no_lock_held(
+        self, business: FakeBusiness, account: ApiAccount, clock: FrozenClock, loop: str
+    ) -> None:
+        async def run() -> None:
+            with anyio.CancelScope() as scope:
+
+                class Cancelling(httpx.AsyncBaseTransport):
+                    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+                        if not scope.cancel_called:
+                            scope.cancel()
+                            await anyio.sleep_forever()
+                        return await business.transport().handle_async_request(request)
+
+                client = AsyncBusinessClient(account, transport=Cancelling(), clock=clock)
+                await client.list_devices()
+            assert scope.cancelled_caught
+            assert (await client.list_devices()).items == ()
+            await client.aclose()
+
+        anyio.run(run, backend=loop)
+
+
 class TestRotation:
     def test_a_new_key_reaches_a_running_client(
         self, make_client: Callable[..., Driver], business: FakeBusiness, account: ApiAccount

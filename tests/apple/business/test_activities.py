@@ -248,6 +248,28 @@ class TestWithoutLog:
         business.script("*", None, None, Fault.answered(403, body=b"<Error>AccessDenied</Error>"))
         assert client.assign_devices(server.server_uuid, [serial]).devices[serial].status == ISSUE
 
+    def test_looking_that_fails_leaves_it_unknown_or_an_issue(
+        self, client: Driver, apple: FakeApple, server: Server, business: FakeBusiness
+    ) -> None:
+        (serial,) = apple.add_devices(1)
+        look = f"GET /v1/orgDevices/{serial}/relationships/assignedServer"
+        business.script(look, Fault.refused("FORBIDDEN_ERROR", 403), forever=True)
+        business.device_issue([serial])
+        assert statuses(client.assign_devices(server.server_uuid, [serial])) == ["ISSUE"]
+        business.settings.writes_log = False
+        outcome = client.assign_devices(server.server_uuid, [serial])
+        assert statuses(outcome) == ["unknown"]
+        assert outcome.activity_ids == (business.activities[1].id,)
+
+    def test_an_activity_that_cannot_be_read_again_has_no_log(
+        self, client: Driver, apple: FakeApple, server: Server, business: FakeBusiness
+    ) -> None:
+        (serial,) = apple.add_devices(1)
+        business.settings.activity_seconds = 0
+        business.settings.log_lag_seconds = 20
+        business.script("*", None, None, Fault.refused("NOT_FOUND", 404))
+        assert client.assign_devices(server.server_uuid, [serial]).is_complete
+
     @pytest.mark.parametrize("body", [b"<html>sign in</html>", b"", b"\0" * 50, b"serial_number\nC1\n"])
     def test_a_file_that_is_no_log_is_not_believed(
         self, client: Driver, apple: FakeApple, server: Server, business: FakeBusiness, body: bytes
@@ -294,7 +316,7 @@ class TestDownload:
         assert log.query["response-content-disposition"].startswith("attachment;filename=")
 
     @pytest.mark.parametrize(
-        "address", ["http://activity-logs.example/x", "file:///etc/passwd", "https://", "x"]
+        "address", ["http://activity-logs.example/x", "file:///etc/passwd", "https://", "https://a\0b", "x"]
     )
     def test_an_address_that_is_not_https_is_not_asked(
         self, client: Driver, apple: FakeApple, server: Server, business: FakeBusiness, address: str

@@ -98,6 +98,14 @@ def test_a_proxy_may_pass_apples_own_address_on(
     assert business.requests[-1].headers["host"] == "proxy.contoso.example:8080"
 
 
+def test_the_usual_port_does_not_make_a_host_foreign(
+    client: Driver, apple: FakeApple, business: FakeBusiness
+) -> None:
+    apple.add_devices(3)
+    business.settings.next_link_origin = "https://API-business.apple.com:443"
+    assert len(client.iter_devices(limit=2)) == 3
+
+
 def test_a_proxy_with_a_path_keeps_it(make_client: Callable[..., Driver]) -> None:
     seen: list[str] = []
 

@@ -17,6 +17,7 @@ from pyade import errors
 from pyade.apple.business import transmission
 from pyade.apple.business.refusals import api_refusal, token_refusal
 from pyade.apple.calls import Call
+from pyade.core.flow import Step, ask
 from pyade.core.problems import ErrorObject
 from pyade.testing import FakeBusiness, Fault
 
@@ -102,6 +103,20 @@ def test_a_call_of_ones_own_cannot_name_a_host(client: Driver, business: FakeBus
         client.call(call)
     hosts = {record.headers["host"] for record in business.requests}
     assert hosts == {"account.apple.com", "api-business.apple.com"}
+
+
+def test_a_step_that_is_nobodys_is_refused(client: Driver) -> None:
+    class Odd(Step[None]):
+        pass
+
+    with pytest.raises(TypeError, match="not Odd"):
+        client.drive(ask(Odd()))
+
+
+def test_what_cannot_be_sent_at_all_is_not(client: Driver, business: FakeBusiness) -> None:
+    with pytest.raises(errors.InvalidRequestError, match="cannot be sent"):
+        client.list_devices(fields=["half a character \ud800"])
+    assert not [record for record in business.requests if record.path.startswith("/v1/")]
 
 
 class TestSizes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import attrs
 import httpx
@@ -14,7 +13,7 @@ import msgspec
 from pyade.apple.business.access import AccessTokens, AuthorizationServer, access_flow
 from pyade.apple.business.account import BUSINESS_URL, TOKEN_URL, AccountProvider, ApiAccount
 from pyade.apple.business.activity_flows import Download
-from pyade.apple.business.paging import Page, check_next_page
+from pyade.apple.business.paging import Page, check_next_page, origin_of
 from pyade.apple.business.refusals import api_refusal
 from pyade.apple.business.transmission import Reply, Transmit
 from pyade.apple.calls import Call
@@ -99,8 +98,7 @@ class Brain:
         """Send *call* with an access token and with retries, and return its answer."""
         answer = yield from call_flow(call, self.policy, self._memory)
         if isinstance(answer, Page):
-            parts = urlsplit(self.base_url)
-            check_next_page(call.operation, answer, f"{parts.scheme}://{parts.netloc}")
+            check_next_page(call.operation, answer, origin_of(httpx.URL(self.base_url)))
         return answer
 
     def no_answer(
@@ -140,9 +138,12 @@ class Brain:
     def _download(self, address: str) -> Flow[bytes]:
         """Fetch the log at *address*, which Apple signed beforehand: without an access token."""
         operation = "download the log of an activity"
-        parts = _parts(address)
-        # Plain HTTP only from where everything is: a fake or a proxy on this machine.
-        if not parts or parts.scheme not in {"https", urlsplit(self.base_url).scheme}:
+        try:
+            url = httpx.URL(address)
+        except httpx.InvalidURL:
+            url = httpx.URL("")
+        # Plain HTTP only where everything is: a fake or a proxy on this machine.
+        if not url.host or url.scheme not in {"https", httpx.URL(self.base_url).scheme}:
             raise ResponseError(
                 operation, 200, "", "the address of the log is not one of https", "look again"
             )
@@ -154,11 +155,3 @@ class Brain:
             return reply.content
         now: datetime = yield from ask(Now())
         raise api_refusal(operation, reply.status, reply.content, reply.headers, now=now, secrets=secrets)
-
-
-def _parts(address: str) -> Any:
-    try:
-        parts = urlsplit(address)
-    except ValueError:
-        return None
-    return parts if parts.hostname else None

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
-from urllib.parse import parse_qs, urlsplit
 
 import attrs
+import httpx
 import msgspec
 
 from pyade.apple.business.account import BUSINESS_URL, SCHOOL_URL
@@ -56,11 +56,11 @@ def read_page(content: bytes, read: Callable[[Any], T]) -> Page[T]:
     cursor, origin = None, ""
     if address:
         try:
-            parts = urlsplit(address)
-        except ValueError as error:
+            url = httpx.URL(address)
+        except httpx.InvalidURL as error:
             raise msgspec.ValidationError("the address of the next page is none") from error
-        origin = f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
-        cursor = next(iter(parse_qs(parts.query).get("cursor", ())), None)
+        origin = origin_of(url)
+        cursor = url.params.get("cursor")
         if cursor is None:
             raise msgspec.ValidationError("the address of the next page has no cursor")
     paging = wire.meta.paging if wire.meta else None
@@ -70,6 +70,11 @@ def read_page(content: bytes, read: Callable[[Any], T]) -> Page[T]:
         total=paging.total if paging else None,
         next_origin=origin,
     )
+
+
+def origin_of(url: httpx.URL) -> str:
+    """Return scheme and host of *url*, without a port that is the usual one; "" if it names no host."""
+    return f"{url.scheme}://{url.netloc.decode()}" if url.host else ""
 
 
 class Walk(Generic[T]):
