@@ -5,7 +5,7 @@ serves this application over TLS on loopback, the Mac opens the web view, its us
 signed profile.
 
 ``make_app`` is what you would keep. Replace the identity provider by yours, with the checks of its protocol,
-such as the ``nonce`` and the signature of an OpenID Connect token, and run it as ``uvicorn --factory yours:make``.
+such as the ``nonce`` and the signature of an OpenID Connect token. Run it with ``uvicorn --factory``.
 """
 
 from __future__ import annotations
