@@ -14,6 +14,9 @@ from uuid import uuid4
 import attrs
 import pytest
 
+# Before anything imports it, so that a failed assert in the contract shows its values.
+pytest.register_assert_rewrite("pyade.testing.contract")
+
 SERVER_VARIABLE = "PYADE_TEST_POSTGRES"
 """Environment variable with the DSN of a database to test on; without it the tests start a server."""
 

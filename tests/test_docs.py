@@ -12,9 +12,10 @@ import attrs
 import pytest
 
 import pyade
+import pyade.apple
 from pyade import errors
 from pyade.storage import MemoryStore
-from pyade.testing import FakeApple
+from pyade.testing import FakeApple, FakeBusiness
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -29,6 +30,8 @@ PAGES = [
     "docs/scheduler.md",
     "docs/workers.md",
     "docs/actions.md",
+    "docs/intune.md",
+    "docs/business.md",
     "docs/testing.md",
     "docs/errors.md",
 ]
@@ -44,6 +47,12 @@ class _Clock:
     def __call__(self) -> datetime:
         return self.now
 
+    def sleep(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    async def sleep_async(self, seconds: float) -> None:
+        self.sleep(seconds)
+
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_python_block_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,6 +67,7 @@ def test_every_python_block_runs(page: str, tmp_path: Path, monkeypatch: pytest.
     transport = fake.transport()
     offline: dict[str, Any] = {} if page == "docs/testing.md" else {"transport": transport, "clock": clock}
     monkeypatch.setattr(pyade, "Client", functools.partial(pyade.Client, **offline))
+    business = _portal_api(fake, clock, offline, tmp_path, monkeypatch)
     token = attrs.evolve(fake.token(name="hq"), apple_id="it@contoso.com")
     store = MemoryStore()
     store.add_token(token)
@@ -65,7 +75,9 @@ def test_every_python_block_runs(page: str, tmp_path: Path, monkeypatch: pytest.
         "apple": pyade.Client(token, transport=transport, clock=clock),
         "clock": clock,
         "new_token": token,
+        "account": business.add_account(),
         "profile": pyade.EnrollmentProfile(name="Standard Mac", url="https://mdm.contoso.com/enroll"),
+        "serials": fake.add_devices(2),
         "store": store,
         "token": token,
         "transport": transport,
@@ -78,6 +90,25 @@ def test_every_python_block_runs(page: str, tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("page", [*PAGES, *EXAMPLES])
+def _portal_api(
+    fake: FakeApple, clock: _Clock, offline: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> FakeBusiness:
+    """Return the API over *fake*, with a key file, ids in the environment and clients that lead to it."""
+    business = FakeBusiness(fake)
+    account = business.add_account()
+    (tmp_path / "api-key.pem").write_bytes(business.key_file(account))
+    monkeypatch.setenv("APPLE_CLIENT_ID", account.client_id)
+    monkeypatch.setenv("APPLE_KEY_ID", account.key_id)
+    ways = {"BusinessClient": clock.sleep, "AsyncBusinessClient": clock.sleep_async} if offline else {}
+    for name, sleep in ways.items():
+        made = functools.partial(
+            getattr(pyade.apple, name), transport=business.transport(), clock=clock, sleep=sleep
+        )
+        monkeypatch.setattr(pyade.apple, name, made)
+    return business
+
+
+@pytest.mark.parametrize("page", [*PAGES, "examples/quickstart.py"])
 def test_nothing_that_a_reader_copies_is_imported_from_behind_a_room_door(page: str) -> None:
     deep = re.findall(r"^ *from pyade\.\w+\.[\w.]+ import .*", (ROOT / page).read_text(), re.MULTILINE)
     assert not [line for line in deep if "pyade.testing.contract" not in line]

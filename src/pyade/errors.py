@@ -18,20 +18,23 @@
     │   ├── TokenExpiredError     the token is past its expiry
     │   ├── TokenOwnerError       /session: the portal user who downloaded the token lost the role
     │   ├── ClockError            /session: the nonce or the timestamp was refused
-    │   ├── SessionError          a session was refused twice in a row
+    │   ├── SessionError          a session or an access token was refused twice in a row
     │   ├── TermsError            an administrator of that organization must accept Apple's new terms
     │   ├── AccessDeniedError     this token may not do that
     │   ├── CursorError
     │   │   ├── ExhaustedCursorError   everything for that cursor was delivered already
     │   │   ├── ExpiredCursorError     older than 7 days: a full fetch is needed
     │   │   └── InvalidCursorError     not recognised: a full fetch is needed
-    │   ├── NotFoundError         a profile, a discovery URL or a replacement record that Apple does not have
+    │   ├── CredentialError       Apple does not accept the API account: key revoked or account gone
+    │   ├── ConflictError         409: the state at Apple forbids it, or a value in the request does not exist
+    │   ├── NotFoundError         a profile, a discovery URL or another record that Apple does not have
     │   ├── InvalidRequestError   a value that Apple does not accept
     │   ├── UserAgentError        the User-Agent is missing or on Apple's deny list
     │   ├── RateLimitError        429; ``retry_after_s`` if Apple said so
     │   ├── ServerError           5xx, also after the retries
     │   └── ResponseError         a success whose body cannot be read
     ├── TransportError            no answer came; ``effect_unknown`` says whether Apple may have acted
+    ├── ActivityError             an activity did not end in time or was lost; ``outcome`` can be resumed
     ├── BatchError                a later chunk of a batch failed; ``outcome`` holds what is known per serial
     └── StoreError                the store cannot do that
         ├── UnknownTokenError     no token of that name is stored
@@ -53,8 +56,9 @@ from typing import TYPE_CHECKING
 import attrs
 
 if TYPE_CHECKING:
+    from pyade.core.activity import ActivityOutcome
     from pyade.core.assignment import DeviceResults
-    from pyade.core.problems import Problem
+    from pyade.core.problems import ErrorObject, Problem
 
 
 class PyadeError(Exception):
@@ -194,6 +198,8 @@ class AppleError(PyadeError):
         detail: What Apple sent instead of a known code, at most 1 KiB, or more about the refusal.
         next_step: Who must do what.
         retry_after_s: Seconds that Apple asked to wait, if it did.
+        errors: Every error that the Apple School Manager and Apple Business API listed.
+        request_id: What to quote to Apple's support, if Apple sent it.
     """
 
     operation: str
@@ -202,6 +208,8 @@ class AppleError(PyadeError):
     detail: str = ""
     next_step: str = ""
     retry_after_s: float | None = None
+    errors: tuple[ErrorObject, ...] = ()
+    request_id: str = ""
 
     def __str__(self) -> str:
         came = str(self.status) if self.status else "not sent:"
@@ -234,7 +242,7 @@ class ClockError(AppleError):
 
 
 class SessionError(AppleError):
-    """A session that was made a moment ago was refused again."""
+    """A session or an access token that was made a moment ago was refused again."""
 
 
 class TermsError(AppleError):
@@ -261,8 +269,16 @@ class InvalidCursorError(CursorError):
     """The cursor was not recognised: a full fetch is needed."""
 
 
+class CredentialError(AppleError):
+    """Apple does not accept the API account or its key: make a new key in the portal."""
+
+
+class ConflictError(AppleError):
+    """The state at Apple forbids the request, or it names a service or a serial number that Apple lacks."""
+
+
 class NotFoundError(AppleError):
-    """Apple has no such profile, discovery URL or replacement record."""
+    """Apple has no such profile, discovery URL or other record."""
 
 
 class InvalidRequestError(AppleError):
@@ -302,6 +318,24 @@ class TransportError(PyadeError):
     def __str__(self) -> str:
         known = "; Apple may have acted on it" if self.effect_unknown else ""
         return f"{self.operation}: {self.reason}{known}"
+
+
+@attrs.define(eq=False)
+class ActivityError(PyadeError):
+    """A change of many devices did not come to its end; ``__cause__`` says why, unless time ran out.
+
+    Attributes:
+        operation: What was asked.
+        reason: What ended it, in words.
+        outcome: What is known about every serial number; ``resume_activity`` goes on with it.
+    """
+
+    operation: str
+    reason: str
+    outcome: ActivityOutcome
+
+    def __str__(self) -> str:
+        return f"{self.operation}: {self.reason}; {self.outcome.summary()}"
 
 
 @attrs.define(eq=False)

@@ -31,7 +31,14 @@ from pyade.core.identity import IdentityKind, IdentityPolicy
 from pyade.core.software_update import BetaProgram, Latest, SoftwareUpdatePolicy
 from pyade.core.update_catalogue import UpdateCatalogue
 from pyade.core.user import User
-from pyade.enrollment import EnrollmentLimits, EnrollmentRequest, EnrollmentResponse, PlatformSso, Verdict
+from pyade.enrollment import (
+    EnrollmentLimits,
+    EnrollmentRequest,
+    EnrollmentResponse,
+    FinalConfiguration,
+    PlatformSso,
+    Verdict,
+)
 from pyade.enrollment.credentials import Credential, serial_number, static
 from pyade.errors import PolicyError, ProfileError
 from pyade.storage.protocol import DefinedProfile
@@ -521,6 +528,23 @@ def test_a_renewal_keeps_the_kind_of_identity(desk: Desk) -> None:
         desk.run(lambda service: service.renew("NEW"))
     with pytest.raises(PolicyError, match="no token of ours"):
         desk.run(lambda service: service.renew("STRANGER"))
+
+
+def test_a_forged_request_does_not_change_what_an_enrolled_mac_renews_with(desk: Desk) -> None:
+    desk.enroll()
+    FinalConfiguration(desk.store, clock=desk.clock).authenticated(SERIAL)
+    forged = desk.signed(PRODUCT="iMac14,1", VERSION="21G115", OS_VERSION="12.6", UDID="another")
+    assert identity_of(desk.enroll(forged))[0] == "scep"
+    renewed = payloads_of(desk.run(lambda service: service.renew(SERIAL)))["com.apple.security.acme"]
+    assert (renewed["HardwareBound"], renewed["Attest"]) == (True, True)
+
+
+def test_renewals_do_not_count_against_the_limit_of_the_mac(desk: Desk) -> None:
+    limits = EnrollmentLimits(profiles=2)
+    desk.enroll(limits=limits)
+    for _ in range(3):
+        assert desk.run(lambda service: service.renew(SERIAL), limits=limits).status == 200
+    assert desk.enroll(limits=limits).status == 200
 
 
 def test_registration_is_pending_until_it_is_reported(desk: Desk) -> None:

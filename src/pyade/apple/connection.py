@@ -92,14 +92,11 @@ class Settings:
         random: Callable[[], float],
     ) -> Settings:
         """Return the settings of a client; the arguments are those of ``Client``."""
-        agent = default_user_agent() if user_agent is None else user_agent.strip()
-        if not re.fullmatch(r"[\x20-\x7e]+", agent):
-            detail = f"user_agent {user_agent!r}: printable ASCII is allowed, not empty"
-            raise UserAgentError(_CONFIGURE, 0, "", detail, "name your product, such as contoso-mdm/2.1")
+        agent = checked_user_agent(user_agent)
         if protocol_version < 1:
             detail = f"protocol_version {protocol_version}: 1 to {PROTOCOL_VERSION} is known"
             raise InvalidRequestError(_CONFIGURE, 0, "", detail, f"leave it out for {PROTOCOL_VERSION}")
-        url = _checked_url(base_url)
+        url = checked_url(base_url)
         headers = {
             "User-Agent": agent,
             "Accept": MEDIA_TYPE,
@@ -160,14 +157,28 @@ class Settings:
         operation = call.operation if is_own else OPEN_SESSION
         if isinstance(error, TooLargeError):
             return ResponseError(operation, error.status, "", str(error), "check base_url"), None
-        words = _QUOTED_BYTES.sub("", str(error))
-        kind = type(error).__name__
-        failure = TransportError(
-            operation,
-            f"{self.base_url.host}: {kind}: {words}" if words else f"{self.base_url.host}: {kind}",
-            is_own and not isinstance(error, _NEVER_SENT),
-        )
-        return failure, error if words == str(error) else None
+        return transport_failure(operation, self.base_url.host, error, may_have_acted=is_own)
+
+
+def transport_failure(
+    operation: str, host: str, error: httpx.RequestError, *, may_have_acted: bool
+) -> tuple[TransportError, httpx.RequestError | None]:
+    """Return the error for a request that got no answer, and its cause if that may be shown.
+
+    Args:
+        operation: What was asked.
+        host: Who was asked.
+        error: What httpx said.
+        may_have_acted: False if it does no harm to ask again.
+    """
+    words = _QUOTED_BYTES.sub("", str(error))
+    kind = type(error).__name__
+    failure = TransportError(
+        operation,
+        f"{host}: {kind}: {words}" if words else f"{host}: {kind}",
+        may_have_acted and not isinstance(error, _NEVER_SENT),
+    )
+    return failure, error if words == str(error) else None
 
 
 def next_cursor(sent: str | None, page: DevicePage, operation: str) -> str | None:
@@ -186,9 +197,32 @@ def next_cursor(sent: str | None, page: DevicePage, operation: str) -> str | Non
     return page.cursor
 
 
-def _checked_url(base_url: str) -> httpx.URL:
+def checked_user_agent(user_agent: str | None) -> str:
+    """Return the ``User-Agent`` to send; None is ``pyade/<version>``.
+
+    Raises:
+        UserAgentError: It is empty or not printable.
+    """
+    agent = default_user_agent() if user_agent is None else user_agent.strip()
+    if not re.fullmatch(r"[\x20-\x7e]+", agent):
+        detail = f"user_agent {user_agent!r}: printable ASCII is allowed, not empty"
+        raise UserAgentError(_CONFIGURE, 0, "", detail, "name your product, such as contoso-mdm/2.1")
+    return agent
+
+
+def checked_url(address: str, name: str = "base_url", default: str = BASE_URL) -> httpx.URL:
+    """Return *address* with a trailing slash, so that a path prefix survives.
+
+    Args:
+        address: Such as ``https://mdmenrollment.apple.com``.
+        name: Of the argument, for the error.
+        default: What is used where the caller names none, for the error.
+
+    Raises:
+        InvalidRequestError: It is no address of a service.
+    """
     try:
-        url = httpx.URL(base_url)
+        url = httpx.URL(address)
         # Labels that are empty, too long or no IDNA are found here and not when it is resolved.
         url.raw_host.decode("ascii").encode("idna")
         _ = url.host
@@ -197,8 +231,8 @@ def _checked_url(base_url: str) -> httpx.URL:
     # Not shown if it may hold a password.
     is_service = url.scheme in ("http", "https") and url.host and (url.port or 0) < 65536
     if not is_service or url.userinfo or url.query or url.fragment:
-        shown = repr(base_url) if "@" not in base_url else "(not shown)"
-        detail = f"base_url {shown}: http or https, a host and perhaps a path is allowed"
-        raise InvalidRequestError(_CONFIGURE, 0, "", detail, f"leave it out for {BASE_URL}")
+        shown = repr(address) if "@" not in address else "(not shown)"
+        detail = f"{name} {shown}: http or https, a host and perhaps a path is allowed"
+        raise InvalidRequestError(_CONFIGURE, 0, "", detail, f"leave it out for {default}")
     # Built anew in each case: "https://host" and "https://host/" must be the same key of a session cache.
     return url.copy_with(raw_path=url.raw_path.rstrip(b"/") + b"/")

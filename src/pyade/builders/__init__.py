@@ -5,9 +5,10 @@
 ``commands`` ends Setup Assistant: local accounts, and the release of a Mac that waits.
 ``error_bodies`` sends a Mac away to update or to set up Platform SSO first.
 ``document`` is the form that stores keep.
+``intune`` reads and writes Intune's own JSON: ``read_intune``, ``write_intune`` and one function per object.
 """
 
-from pyade.builders import dep_profile
+from pyade.builders import dep_profile, intune
 from pyade.builders.checks import check_enrollment_profile, check_update
 from pyade.builders.commands import (
     build_account_configuration,
@@ -21,13 +22,31 @@ from pyade.builders.error_bodies import (
     build_update_required,
     check_error_body,
 )
+from pyade.builders.intune import (
+    IntuneDevice,
+    IntuneExport,
+    IntuneProfile,
+    IntuneTenant,
+    IntuneToken,
+    OwnSettings,
+    profile_from_intune,
+    profile_to_intune,
+    read_intune,
+    write_intune,
+)
 from pyade.builders.mobileconfig import build_enrollment_profile
 from pyade.builders.payloads import AcmeIssuer, MdmService, ScepIssuer, TargetMac
 
 __all__ = [
     "AcmeIssuer",
     "ErrorBody",
+    "IntuneDevice",
+    "IntuneExport",
+    "IntuneProfile",
+    "IntuneTenant",
+    "IntuneToken",
     "MdmService",
+    "OwnSettings",
     "ScepIssuer",
     "TargetMac",
     "build_account_configuration",
@@ -40,6 +59,11 @@ __all__ = [
     "check_error_body",
     "check_update",
     "dep_profile",
+    "intune",
     "profile_from_document",
+    "profile_from_intune",
     "profile_to_document",
+    "profile_to_intune",
+    "read_intune",
+    "write_intune",
 ]

@@ -5,6 +5,15 @@ them, the limits of a sync. The rules behind them are in the modules of the same
 """
 
 from pyade.core.accounts import AdministratorAccount, PrimaryAccount
+from pyade.core.activity import (
+    ActivityOutcome,
+    ActivityRequest,
+    ActivityStatus,
+    ActivitySubStatus,
+    ActivityType,
+    DeviceOutcome,
+    OperationStatus,
+)
 from pyade.core.affinity import AffinityConsequences, AffinityKind, UserAffinity
 from pyade.core.assignment import NO_PROFILE, DeviceResults, Reason
 from pyade.core.await_configuration import (
@@ -35,7 +44,7 @@ from pyade.core.machine_info import DeviceSignature, MachineInfo
 from pyade.core.model_claim import check_model_claim
 from pyade.core.plan import Effect, PlanRow, ProfilePlan
 from pyade.core.policy import Decision, SyncAction, SyncPolicy, Trigger
-from pyade.core.problems import Problem, Severity
+from pyade.core.problems import ErrorObject, Problem, Severity
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.profile_diff import ProfileDiff, Reach, SettingChange
 from pyade.core.rules import AssignmentPolicy, Rule
@@ -56,6 +65,11 @@ from pyade.core.versions import MacOSVersion
 
 __all__ = [
     "NO_PROFILE",
+    "ActivityOutcome",
+    "ActivityRequest",
+    "ActivityStatus",
+    "ActivitySubStatus",
+    "ActivityType",
     "AdministratorAccount",
     "AffinityConsequences",
     "AffinityKind",
@@ -71,6 +85,7 @@ __all__ = [
     "Decision",
     "Device",
     "DeviceFamily",
+    "DeviceOutcome",
     "DeviceRecord",
     "DeviceResult",
     "DeviceResults",
@@ -78,6 +93,7 @@ __all__ = [
     "Effect",
     "Enrollment",
     "EnrollmentProfile",
+    "ErrorObject",
     "Event",
     "EventKind",
     "ExistingMac",
@@ -91,6 +107,7 @@ __all__ = [
     "MachineInfo",
     "NameVariables",
     "OpType",
+    "OperationStatus",
     "Pace",
     "PlanRow",
     "Portal",

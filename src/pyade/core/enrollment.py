@@ -78,8 +78,6 @@ def digest_of(secret: str) -> str:
     """Return by what a one-time secret is found; whoever reads the store learns no secret from it."""
     # What a stranger sends may hold anything that a text can hold.
     return hashlib.sha256(secret.encode(errors="surrogatepass")).hexdigest()
-    # What a stranger presents may be half a character, as JSON can hold one: it is found nowhere.
-    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class Registration(enum.StrEnum):
@@ -99,6 +97,27 @@ class Registration(enum.StrEnum):
 
 
 @attrs.frozen(kw_only=True)
+class Installed:
+    """With what a Mac enrolled, as it was when it authenticated with it.
+
+    Attributes:
+        identity: The kind of its certificate, which it keeps until it enrolls again.
+        product: Model identifier.
+        udid: What the Mac said of itself, as the rest.
+        build: Build of macOS.
+        version: Version of macOS, as text; of the newest renewal. "" if it could not be read.
+        user: Who signed in; None without user affinity.
+    """
+
+    identity: IdentityKind
+    product: str
+    udid: str
+    build: str
+    version: str = ""
+    user: User | None = None
+
+
+@attrs.frozen(kw_only=True)
 class Enrollment:
     """A Mac and the newest enrollment profile that it was given.
 
@@ -111,13 +130,15 @@ class Enrollment:
         version: Version of macOS, as text; "" if it could not be read.
         profile_name: Name of the profile that it enrolled with.
         profile_uuid: Apple's id of it; None if the Mac follows the default that Apple does not know yet.
-        identity: How the Mac gets its certificate. It keeps this kind until it enrolls again.
+        identity: How the Mac gets its certificate with that profile.
         user: Who signed in; None without user affinity.
         registration: Whether registration is still to come.
         registered_at: When its completion was reported, UTC.
         issued_at: When the newest profile was given, UTC.
         recent_issues: When profiles were given lately, UTC, for the limit per Mac.
         awaiting: ``AwaitConfigurationFlow.to_json()``; None if the profile does not hold the Mac back.
+        installed: With what it enrolled; None before anybody reported its ``Authenticate``. A profile that
+            was only given, which anybody can ask for in the name of this Mac, changes nothing of it.
         revision: Counts the writes; a write of an older revision is refused.
     """
 
@@ -136,7 +157,20 @@ class Enrollment:
     issued_at: datetime
     recent_issues: tuple[datetime, ...] = ()
     awaiting: Mapping[str, Any] | None = attrs.field(default=None, hash=False)
+    installed: Installed | None = None
     revision: int = 0
+
+    @property
+    def newest(self) -> Installed:
+        """With what the Mac enrolls if it installs the newest profile."""
+        return Installed(
+            identity=self.identity,
+            product=self.product,
+            udid=self.udid,
+            build=self.build,
+            version=self.version,
+            user=self.user,
+        )
 
 
 def next_enrollment(stored_revision: int, enrollment: Enrollment) -> Enrollment:

@@ -37,3 +37,30 @@ class Problem:
         shown = f" {self.value!r}" if self.value else ""
         fix = f" ({self.fix})" if self.fix else ""
         return f"{self.setting}{shown}: {self.allowed}{fix}"
+
+
+@attrs.frozen(kw_only=True)
+class ErrorObject:
+    """One of the errors that Apple School Manager or Apple Business lists in a refusal.
+
+    Attributes:
+        status: HTTP status of this error, as text; may differ from the status of the answer.
+        code: Words separated by periods, from general to special, such as ``ENTITY_ERROR.ATTRIBUTE.INVALID``.
+        title: For people.
+        detail: For people.
+        pointer: Place in the request body, RFC 6901; "" if Apple named none.
+        parameter: Name of a query parameter; "" if Apple named none.
+        id: What to quote to Apple's support.
+    """
+
+    status: str = ""
+    code: str = ""
+    title: str = ""
+    detail: str = ""
+    pointer: str = ""
+    parameter: str = ""
+    id: str = ""
+
+    def is_a(self, code: str) -> bool:
+        """Return True if the code of this error is *code* or a special case of it."""
+        return self.code == code or self.code.startswith(f"{code}.")

@@ -96,7 +96,10 @@ class Reception:
         )
         if taken is None:
             return (yield from self._refuse("this sign-in is unknown, has expired, or was used before", now))
-        self._machine = msgspec.convert(taken.value["machine"], MachineInfo)
+        try:
+            self._machine = msgspec.convert(taken.value["machine"], MachineInfo)
+        except msgspec.ValidationError:
+            return (yield from self._refuse("this sign-in was begun by a newer version of pyade", now))
         self._user = user
         if taken.value["host"] != _host(host):
             reason = f"the sign-in began at {taken.value['host']!r} and ended at {_host(host)[:80]!r}"

@@ -63,8 +63,10 @@ def find_place(store: EnrollmentStore, serial_number: str) -> Place:
     if record.is_hidden:
         return attrs.evolve(place, refusal="the device was deleted here: restore it to let it enroll")
     uuid = _assigned_to(record)
-    defined = {one.profile_uuid.casefold(): one for one in store.profiles(record.token_name)}
-    found = defined.get(uuid.casefold())
+    # Apple may write the same id in another case.
+    spellings = dict.fromkeys((uuid, uuid.upper(), uuid.lower())) if uuid else {}
+    lookups = (store.defined_profile(record.token_name, spelling) for spelling in spellings)
+    found = next((one for one in lookups if one is not None), None)
     if found is not None:
         return attrs.evolve(place, profile=found.profile, profile_uuid=found.profile_uuid)
     default = store.default_profile(record.token_name)

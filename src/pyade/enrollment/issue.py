@@ -135,10 +135,12 @@ class Issue:
         before, profile, record = place.enrollment, place.profile, place.record
         if profile is None or record is None:
             raise AssertionError  # pragma: no cover - see steps
-        issues = with_issue(before, self._settings.limits, now)
         version = "" if machine.version is None else str(machine.version)
         if verdict is Verdict.RENEW and before is not None:
-            return attrs.evolve(before, version=version, issued_at=now, recent_issues=issues)
+            installed = before.installed and attrs.evolve(before.installed, version=version)
+            if installed is None:
+                return attrs.evolve(before, version=version, issued_at=now)
+            return attrs.evolve(before, installed=installed, issued_at=now)
         return Enrollment(
             serial_number=machine.serial_number,
             token_name=record.token_name,
@@ -152,8 +154,9 @@ class Issue:
             user=self._user,
             registration=self._registration,
             issued_at=now,
-            recent_issues=issues,
+            recent_issues=with_issue(before, self._settings.limits, now),
             awaiting=waiting_state(profile, release_after=self._settings.release_after, before=before),
+            installed=before.installed if before else None,
             revision=before.revision if before else 0,
         )
 

@@ -30,17 +30,19 @@ def renewal_flow(settings: Settings, serial_number: str, version: str | None) ->
     if place.refusal:
         raise PolicyError(f"{serial_number[:80]!r} cannot renew its profile: {place.refusal}")
     enrollment = require_enrolled(place.enrollment, serial_number)
+    installed = enrollment.installed or enrollment.newest
     machine = MachineInfo(
-        udid=enrollment.udid,
+        udid=installed.udid,
         serial_number=serial_number,
-        product=enrollment.product,
-        build=enrollment.build,
-        os_version=enrollment.version or None if version is None else str(MacOSVersion.of(version)),
+        product=installed.product,
+        build=installed.build,
+        os_version=installed.version or None if version is None else str(MacOSVersion.of(version)),
     )
-    issue = Issue(settings, place, machine, enrollment.user, only=enrollment.identity)
-    if issue.choice is None or issue.choice.kind is not enrollment.identity:
+    kind = installed.identity
+    issue = Issue(settings, place, machine, installed.user, only=kind)
+    if issue.choice is None or issue.choice.kind is not kind:
         why = issue.refusal or f"only {issue.choice} would be left"
-        raise PolicyError(f"{serial_number[:80]!r} enrolled with {enrollment.identity} and keeps it: {why}")
+        raise PolicyError(f"{serial_number[:80]!r} enrolled with {kind} and keeps it: {why}")
     return (yield from issue.steps(Verdict.RENEW, now))
 
 

@@ -174,7 +174,8 @@ class EnrollmentService(_Service):
     def renew(self, serial_number: str, *, version: str | None = None) -> EnrollmentResponse:
         """Return a new copy of an enrolled Mac's profile, for ``InstallProfile``, with a new certificate.
 
-        The Mac keeps the kind of identity that it enrolled with.
+        The Mac keeps the identity that it enrolled with: as of its last ``Authenticate``, if
+        ``FinalConfiguration.authenticated`` was told of it, else that of the newest profile it was given.
 
         Args:
             serial_number: The Mac.

@@ -91,6 +91,7 @@ class _Outcome(Generic[T]):
     state: State
     answer: T
     warning: str = ""
+    installs: bool = False
 
 
 _Change: TypeAlias = Callable[[Enrollment, State, datetime], Flow[_Outcome[T]]]
@@ -112,14 +113,15 @@ def waiting_state(
 
 
 def authenticated_flow(serial_number: str) -> Flow[None]:
-    """Note ``Authenticate``, or ``CheckOut``: nothing is known of the Mac's enrollment any more."""
+    """Note ``Authenticate``, or ``CheckOut``: the Mac begins anew, with the newest profile it was given."""
 
     def change(enrollment: Enrollment, state: State, _: datetime) -> Flow[_Outcome[None]]:
         profile = yield from ask(InStore(lambda store: _profile_of(store, enrollment)))
         release_after = None if state is None else state.release_after
         if profile is not None:
-            return _Outcome(state=_fresh(profile, release_after), answer=None)
-        return _Outcome(state=None if state is None else state.authenticated(), answer=None)
+            return _Outcome(state=_fresh(profile, release_after), answer=None, installs=True)
+        state = None if state is None else state.authenticated()
+        return _Outcome(state=state, answer=None, installs=True)
 
     return _changing(serial_number, change)
 
@@ -242,9 +244,10 @@ def _changing(serial_number: str, change: _Change[T]) -> Flow[T]:
         before = _state_of(enrollment)
         outcome = yield from change(enrollment, before, now)
         try:
-            if outcome.state != before:
+            installed = enrollment.newest if outcome.installs else enrollment.installed
+            if outcome.state != before or installed != enrollment.installed:
                 document = None if outcome.state is None else outcome.state.to_json()
-                changed = attrs.evolve(enrollment, awaiting=document)
+                changed = attrs.evolve(enrollment, awaiting=document, installed=installed)
                 events = _released(changed, before, outcome.state, now)
                 yield from ask(InStore(partial(_save, enrollment=changed, events=events)))
         except StoreConflictError:
@@ -295,10 +298,10 @@ def _profile_of(store: EnrollmentStore, enrollment: Enrollment) -> EnrollmentPro
     try:
         if enrollment.profile_uuid is None:
             return store.default_profile(enrollment.token_name)
-        defined = store.profiles(enrollment.token_name)
+        defined = store.defined_profile(enrollment.token_name, enrollment.profile_uuid)
     except UnknownTokenError:
         return None
-    return next((one.profile for one in defined if one.profile_uuid == enrollment.profile_uuid), None)
+    return None if defined is None else defined.profile
 
 
 def _fresh(profile: EnrollmentProfile, release_after: timedelta | None) -> State:

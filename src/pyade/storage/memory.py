@@ -276,6 +276,11 @@ class MemoryStore(MemoryEnrollments):
             profiles = self._shelf(token_name).profiles.values()
             return tuple(sorted(profiles, key=lambda profile: (profile.defined_at, profile.profile_uuid)))
 
+    def defined_profile(self, token_name: str, profile_uuid: str) -> DefinedProfile | None:
+        """Return the profile of exactly that id; None if none was defined through this token."""
+        with self._lock:
+            return self._shelf(token_name).profiles.get(profile_uuid)
+
     def set_default_profile(self, token_name: str, profile: EnrollmentProfile | None) -> None:
         """Set, or with None remove, the profile for devices without one of their own."""
         with self._lock:

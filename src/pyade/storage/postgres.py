@@ -336,16 +336,14 @@ class PostgresStore(PostgresEnrollments):
         """Return the profiles that were defined through this token, oldest first."""
         with self._pool.reading() as session:
             rows = session.execute(_SELECT_PROFILES, (id_of(session, token_name),)).fetchall()
-        return tuple(
-            DefinedProfile(
-                profile_uuid=profile_uuid.decode(),
-                profile=documents.decode_profile(document.decode()),
-                digest=digest.decode(),
-                defined_at=defined_at.astimezone(UTC),
-                individual=individual,
-            )
-            for profile_uuid, digest, defined_at, individual, document in rows
-        )
+        return tuple(_defined(row) for row in rows)
+
+    def defined_profile(self, token_name: str, profile_uuid: str) -> DefinedProfile | None:
+        """Return the profile of exactly that id; None if none was defined through this token."""
+        with self._pool.reading() as session:
+            place = (id_of(session, token_name), profile_uuid.encode())
+            row = session.execute(_SELECT_PROFILE, place).fetchone()
+        return None if row is None else _defined(row)
 
     def set_default_profile(self, token_name: str, profile: EnrollmentProfile | None) -> None:
         """Set, or with None remove, the profile for devices without one of their own."""
@@ -415,6 +413,17 @@ class PostgresStore(PostgresEnrollments):
         if row is None:
             raise unknown(name)
         return row
+
+
+def _defined(row: Sequence[Any]) -> DefinedProfile:
+    profile_uuid, digest, defined_at, individual, document = row
+    return DefinedProfile(
+        profile_uuid=profile_uuid.decode(),
+        profile=documents.decode_profile(document.decode()),
+        digest=digest.decode(),
+        defined_at=defined_at.astimezone(UTC),
+        individual=individual,
+    )
 
 
 def _load_devices(session: Session, token_id: int, serials: Iterable[str]) -> dict[str, DeviceRecord]:
@@ -508,6 +517,10 @@ _SAVE_PROFILE: LiteralString = """
     ON CONFLICT (token_id, profile_uuid) DO UPDATE SET
         digest = excluded.digest, defined_at = excluded.defined_at, individual = excluded.individual,
         document = excluded.document
+"""
+_SELECT_PROFILE: LiteralString = """
+    SELECT profile_uuid, digest, defined_at, individual, document FROM {schema}.profile
+    WHERE token_id = %s AND profile_uuid = %s
 """
 _SELECT_PROFILES: LiteralString = """
     SELECT profile_uuid, digest, defined_at, individual, document FROM {schema}.profile

@@ -219,6 +219,10 @@ class Store(Protocol):
         """Return the profiles that were defined through this token, oldest first."""
         ...
 
+    def defined_profile(self, token_name: str, profile_uuid: str) -> DefinedProfile | None:
+        """Return the profile of exactly that id; None if none was defined through this token."""
+        ...
+
     def set_default_profile(self, token_name: str, profile: EnrollmentProfile | None) -> None:
         """Set, or with None remove, the profile for devices without one of their own."""
         ...

@@ -335,16 +335,13 @@ class SQLiteStore(SQLiteEnrollments):
         """Return the profiles that were defined through this token, oldest first."""
         with self._connections.reading() as db:
             rows = db.execute(_SELECT_PROFILES, (_token_id(db, token_name),)).fetchall()
-        return tuple(
-            DefinedProfile(
-                profile_uuid=profile_uuid,
-                profile=documents.decode_profile(document),
-                digest=digest,
-                defined_at=datetime.fromisoformat(defined_at),
-                individual=bool(individual),
-            )
-            for profile_uuid, digest, defined_at, individual, document in rows
-        )
+        return tuple(_defined(row) for row in rows)
+
+    def defined_profile(self, token_name: str, profile_uuid: str) -> DefinedProfile | None:
+        """Return the profile of exactly that id; None if none was defined through this token."""
+        with self._connections.reading() as db:
+            row = db.execute(_SELECT_PROFILE, (_token_id(db, token_name), profile_uuid)).fetchone()
+        return None if row is None else _defined(row)
 
     def set_default_profile(self, token_name: str, profile: EnrollmentProfile | None) -> None:
         """Set, or with None remove, the profile for devices without one of their own."""
@@ -404,6 +401,17 @@ class SQLiteStore(SQLiteEnrollments):
         if lease is not None:
             sqlite_leases.check(db, token_id, lease, now=self._clock())
         return token_id
+
+
+def _defined(row: tuple[Any, ...]) -> DefinedProfile:
+    profile_uuid, digest, defined_at, individual, document = row
+    return DefinedProfile(
+        profile_uuid=profile_uuid,
+        profile=documents.decode_profile(document),
+        digest=digest,
+        defined_at=datetime.fromisoformat(defined_at),
+        individual=bool(individual),
+    )
 
 
 def _unknown(name: str) -> UnknownTokenError:
@@ -521,6 +529,10 @@ _SAVE_PROFILE = """
     ON CONFLICT (token_id, profile_uuid) DO UPDATE SET
         digest = excluded.digest, defined_at = excluded.defined_at, individual = excluded.individual,
         document = excluded.document
+"""
+_SELECT_PROFILE = """
+    SELECT profile_uuid, digest, defined_at, individual, document FROM profile
+    WHERE token_id = ? AND profile_uuid = ?
 """
 _SELECT_PROFILES = """
     SELECT profile_uuid, digest, defined_at, individual, document FROM profile

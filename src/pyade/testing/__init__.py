@@ -1,7 +1,8 @@
 """Fakes to test with, shipped and supported; none of them needs pytest.
 
-``FakeApple`` is Apple's side of device assignment, ``FrozenClock`` a clock that moves only when told to,
-``FakeMac`` a Mac that enrolls, ``DeviceAuthority`` a stand-in for the authority under which devices sign.
+``FakeApple`` is Apple's side of device assignment, ``FakeBusiness`` the Apple School Manager and Apple
+Business API over the same fleet, ``FrozenClock`` a clock that moves only when told to, ``FakeMac`` a Mac that
+enrolls, ``DeviceAuthority`` a stand-in for the authority under which devices sign.
 The contract that every store passes is in ``pyade.testing.contract``, which imports pytest and is not
 imported here.
 """
@@ -20,16 +21,19 @@ from pyade.testing.apple import (
     Server,
     TokenFileForm,
 )
+from pyade.testing.business import BusinessSettings, FakeBusiness
 from pyade.testing.clock import FrozenClock
 from pyade.testing.mac import CmsForm, DeviceAuthority, DeviceIdentity, FakeEnrollment, FakeMac, MacError
 
 __all__ = [
     "AppleSettings",
+    "BusinessSettings",
     "CmsForm",
     "Credentials",
     "DeviceAuthority",
     "DeviceIdentity",
     "FakeApple",
+    "FakeBusiness",
     "FakeEnrollment",
     "FakeMac",
     "FakeTransport",

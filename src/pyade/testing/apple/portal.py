@@ -311,6 +311,22 @@ class FakePortal:
                 device.server = target
                 self.operate(device, "modified", device.record)
 
+    def release(self, devices: Iterable[str], *, announce: bool = True) -> None:
+        """Release *devices* from their organization for good; the fake forgets them.
+
+        Args:
+            devices: Serial numbers.
+            announce: False if the server's sync keeps silent about it.
+
+        Raises:
+            PortalError: There is no such device.
+        """
+        with self.lock:
+            for device in self._devices(devices):
+                if device.server is not None:
+                    self._leave(device, announce=announce)
+                del self.devices[device.record["serial_number"]]
+
     def edit_device(self, serial_number: str, *, announce: bool = True, **keys: Any) -> None:
         """Set Apple's *keys* of a device: new keys, unknown values; None takes a key away.
 

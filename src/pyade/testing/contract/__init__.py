@@ -241,6 +241,8 @@ class StoreContract(
         for profile in reversed(profiles):
             store.save_profile("hq", profile)
         assert store.profiles("hq") == profiles
+        assert [store.defined_profile("hq", one.profile_uuid) for one in profiles] == list(profiles)
+        assert store.defined_profile("hq", profiles[0].profile_uuid.lower()) is None
 
     def test_same_profile_uuid_replaces(self, store: Store) -> None:
         """A profile that is saved again is not there twice."""

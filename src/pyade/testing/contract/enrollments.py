@@ -19,7 +19,7 @@ from typing import Any
 import attrs
 import pytest
 
-from pyade.core.enrollment import Enrollment, OneTime, OneTimeKind, Registration, digest_of
+from pyade.core.enrollment import Enrollment, Installed, OneTime, OneTimeKind, Registration, digest_of
 from pyade.core.events import EventBatch, EventGroup, EventKind
 from pyade.core.identity import IdentityKind
 from pyade.core.user import User
@@ -44,6 +44,9 @@ def example_enrollment(serial_number: str = SERIAL, **changes: Any) -> Enrollmen
         "profile_name": "Standard Mac",
         "profile_uuid": "P1",
         "identity": IdentityKind.ACME,
+        "installed": Installed(
+            identity=IdentityKind.SCEP, product="Mac13,1", udid="X", build="21G115", version="12.6"
+        ),
         "user": User(upn="ada@contoso.example", full_name="Ada"),
         "registration": Registration.PENDING,
         "registered_at": NOW,
@@ -106,7 +109,13 @@ class EnrollmentContract:
     def test_enrollment_round_trip_without_optional_values(self, store: EnrollmentStore) -> None:
         """A value that is absent stays absent."""
         bare = example_enrollment(
-            version="", profile_uuid=None, user=None, registered_at=None, recent_issues=(), awaiting=None
+            version="",
+            profile_uuid=None,
+            user=None,
+            registered_at=None,
+            recent_issues=(),
+            awaiting=None,
+            installed=None,
         )
         assert store.save_enrollment(bare) == attrs.evolve(bare, revision=1)
         assert store.enrollment(SERIAL) == attrs.evolve(bare, revision=1)

@@ -144,6 +144,7 @@ CALLS: dict[str, Callable[[Store, str], object]] = {
     "count_devices": lambda store, name: store.count_devices(name),
     "save_profile": lambda store, name: store.save_profile(name, defined_profile("A")),
     "profiles": lambda store, name: store.profiles(name),
+    "defined_profile": lambda store, name: store.defined_profile(name, "A"),
     "set_default_profile": lambda store, name: store.set_default_profile(name, example_profile()),
     "default_profile": lambda store, name: store.default_profile(name),
     "record_attempts": lambda store, name: store.record_attempts(name, {}, now=NOW),

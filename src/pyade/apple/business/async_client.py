@@ -1,0 +1,341 @@
+"""The asynchronous client of the Apple School Manager and Apple Business API.
+
+A method here says what is sent and nothing else: ``calls`` describes the endpoints, ``brain`` and the flows
+think.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import anyio
+import anyio.to_thread
+import httpx
+
+from pyade.apple.business import activity_flows, calls, looking
+from pyade.apple.business.access import AskAccount, Exclusive
+from pyade.apple.business.account import AUDIENCE, TOKEN_URL, AccountProvider, ApiAccount
+from pyade.apple.business.activity_flows import DEADLINE_S
+from pyade.apple.business.brain import Brain
+from pyade.apple.business.paging import Page, Walk
+from pyade.apple.business.resources import (
+    ActivationLockStatus,
+    Activity,
+    AppleCareCoverage,
+    ManagementService,
+    OrgDevice,
+    Resource,
+)
+from pyade.apple.business.transmission import Collector, Reply, Transmit
+from pyade.apple.calls import Call
+from pyade.apple.connection import TIMEOUT, jitter, utc_now
+from pyade.apple.flows import unknown_step
+from pyade.apple.retries import Wait
+from pyade.core.activity import ActivityOutcome, ActivityRequest, ActivityType, DeviceOutcome
+from pyade.core.flow import Flow, Now, Step, drive_async
+
+T = TypeVar("T")
+
+
+class AsyncBusinessClient:
+    """Apple School Manager or Apple Business: which devices there are, and which service manages them.
+
+    Arguments and methods are those of ``BusinessClient``; ``sleep`` is awaited. A client is for one event
+    loop, asyncio's or trio's. An account provider stays an ordinary callable and is asked in a thread.
+    """
+
+    def __init__(
+        self,
+        account: ApiAccount | AccountProvider,
+        *,
+        base_url: str | None = None,
+        token_url: str = TOKEN_URL,
+        audience: str = AUDIENCE,
+        scope: str | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+        user_agent: str | None = None,
+        timeout: httpx.Timeout | float = TIMEOUT,
+        retries: int = 3,
+        deadline_s: float = 120.0,
+        clock: Callable[[], datetime] = utc_now,
+        sleep: Callable[[float], Awaitable[object]] = anyio.sleep,
+        random: Callable[[], float] = jitter,
+    ) -> None:
+        self._brain = Brain.checked(
+            account,
+            base_url=base_url,
+            token_url=token_url,
+            audience=audience,
+            scope=scope,
+            user_agent=user_agent,
+            retries=retries,
+            deadline_s=deadline_s,
+            random=random,
+        )
+        self._clock = clock
+        self._sleep = sleep
+        self._lock: anyio.Lock | None = None
+        self._http = httpx.AsyncClient(
+            headers=self._brain.headers, transport=transport, timeout=timeout, follow_redirects=False
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(base_url={self._brain.base_url!r})"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def call(self, call: Call[T]) -> T:
+        """Send *call*, with an access token and with retries, and return its answer."""
+        return await self.drive(self._brain.call_flow(call))
+
+    async def drive(self, flow: Flow[T]) -> T:
+        """Run a flow that yields ``SendCall``, ``Now``, ``Wait`` and ``Download``, and return its result."""
+        return await drive_async(flow, self._perform)
+
+    async def _perform(self, step: Step[Any]) -> Any:
+        match step:
+            case Now():
+                return self._clock()
+            case Wait(seconds=seconds):
+                return await self._sleep(seconds)
+            case Transmit():
+                return await self._transmit(step)
+            case AskAccount():
+                # A provider may read a store; with a plain account there is nothing to wait for.
+                ask = self._brain.provider
+                return await anyio.to_thread.run_sync(ask) if self._brain.asks else ask()
+            case Exclusive(flow=inner):
+                self._lock = self._lock or anyio.Lock()
+                async with self._lock:
+                    return await self.drive(inner)
+        flow = self._brain.flow_of(step)
+        if flow is None:
+            raise unknown_step(step)
+        return await self.drive(flow)
+
+    async def _transmit(self, step: Transmit) -> Reply:
+        request = step.request(self._http.build_request, self._brain.base_url)
+        try:
+            async with contextlib.aclosing(await self._http.send(request, stream=True)) as response:
+                collector = Collector(step, response)
+                async for chunk in response.aiter_bytes():
+                    if not collector.add(chunk):
+                        break
+                return collector.reply
+        except httpx.RequestError as error:
+            failure, cause = self._brain.no_answer(step, request, error)
+        raise failure from cause
+
+    async def _walk(self, call: Call[Page[T]]) -> AsyncIterator[T]:
+        walk = Walk(call)
+        while walk.call is not None:
+            for item in walk.take(await self.call(walk.call)):
+                yield item
+
+    # Devices
+
+    async def list_devices(
+        self, cursor: str | None = None, limit: int | None = None, fields: Iterable[str] = ()
+    ) -> Page[OrgDevice]:
+        """Return one page of the organization's devices."""
+        return await self.call(calls.list_devices(cursor, limit, fields))
+
+    def iter_devices(self, limit: int | None = None, fields: Iterable[str] = ()) -> AsyncIterator[OrgDevice]:
+        """Iterate over the organization's devices, a page in memory at a time."""
+        return self._walk(calls.list_devices(None, limit, fields))
+
+    async def device(self, serial_number: str) -> OrgDevice:
+        """Return one device."""
+        return await self.call(calls.device(serial_number))
+
+    async def assigned_service_id(self, serial_number: str) -> str | None:
+        """Return the id of the service that a device is assigned to; None if to none."""
+        return await self.drive(looking.service_flow(calls.assigned_service_id(serial_number), serial_number))
+
+    async def assigned_service(self, serial_number: str) -> ManagementService | None:
+        """Return the service that a device is assigned to; None if to none."""
+        return await self.drive(looking.service_flow(calls.assigned_service(serial_number), serial_number))
+
+    async def apple_care(self, serial_number: str) -> tuple[AppleCareCoverage, ...]:
+        """Return warranty and plans of one device; Apple offers no call for several."""
+        return (await self.call(calls.apple_care(serial_number))).items
+
+    async def activation_lock_status(self, serial_number: str) -> ActivationLockStatus:
+        """Return whether one device is locked."""
+        return await self.call(calls.activation_lock_status(serial_number))
+
+    # Device management services
+
+    async def list_services(
+        self, cursor: str | None = None, limit: int | None = None, fields: Iterable[str] = ()
+    ) -> Page[ManagementService]:
+        """Return one page of the device management services; arguments as for ``list_devices``."""
+        return await self.call(calls.list_services(cursor, limit, fields))
+
+    def iter_services(
+        self, limit: int | None = None, fields: Iterable[str] = ()
+    ) -> AsyncIterator[ManagementService]:
+        """Iterate over the device management services."""
+        return self._walk(calls.list_services(None, limit, fields))
+
+    async def find_service(self, name: str) -> ManagementService:
+        """Return the service with that name, in any letter case."""
+        return await self.drive(looking.find_service_flow(name))
+
+    async def service(self, service_id: str) -> ManagementService:
+        """Return one service; Business only."""
+        return await self.call(calls.service(service_id))
+
+    async def create_service(
+        self,
+        server_name: str,
+        certificate_pem: bytes,
+        *,
+        certificate_name: str = "certificate.pem",
+        enable_mdm_disown_flag: bool | None = None,
+    ) -> ManagementService:
+        """Make a service, and return it; Business only."""
+        return await self.call(
+            calls.create_service(
+                server_name,
+                certificate_pem,
+                certificate_name=certificate_name,
+                enable_mdm_disown_flag=enable_mdm_disown_flag,
+            )
+        )
+
+    async def update_service(
+        self,
+        service_id: str,
+        *,
+        server_name: str | None = None,
+        certificate_pem: bytes | None = None,
+        certificate_name: str = "certificate.pem",
+        enable_mdm_disown_flag: bool | None = None,
+        default_product_families: Iterable[str] | None = None,
+    ) -> ManagementService:
+        """Change a service, and return it; Business only. None leaves a value as it is."""
+        return await self.call(
+            calls.update_service(
+                service_id,
+                server_name=server_name,
+                certificate_pem=certificate_pem,
+                certificate_name=certificate_name,
+                enable_mdm_disown_flag=enable_mdm_disown_flag,
+                default_product_families=default_product_families,
+            )
+        )
+
+    async def delete_service(self, service_id: str, *, confirm: bool) -> None:
+        """Delete a service, and its server token with it; Business only."""
+        await self.call(calls.delete_service(service_id, confirm=confirm))
+
+    async def list_service_serials(
+        self, service_id: str, cursor: str | None = None, limit: int | None = None
+    ) -> Page[str]:
+        """Return one page of the serial numbers that are assigned to a service."""
+        return await self.call(calls.list_service_serials(service_id, cursor, limit))
+
+    def iter_service_serials(self, service_id: str, limit: int | None = None) -> AsyncIterator[str]:
+        """Iterate over the serial numbers that are assigned to a service."""
+        return self._walk(calls.list_service_serials(service_id, None, limit))
+
+    def iter_builtin_devices(self, limit: int | None = None) -> AsyncIterator[Resource]:
+        """Iterate over the devices in Apple's built-in management; Business only."""
+        return self._walk(calls.list_builtin_devices(None, limit))
+
+    async def builtin_device_details(self, device_id: str) -> Resource:
+        """Return details of a device in Apple's built-in management; Business only."""
+        return await self.call(calls.builtin_device_details(device_id))
+
+    # Activities
+
+    async def assign_devices(
+        self, service_id: str, serials: Iterable[str], *, deadline_s: float = DEADLINE_S
+    ) -> ActivityOutcome:
+        """Assign any number of devices to a service and return what became of each."""
+        return await self._start(ActivityType.ASSIGN_DEVICES, serials, deadline_s, service_id=service_id)
+
+    async def unassign_devices(
+        self, service_id: str, serials: Iterable[str], *, deadline_s: float = DEADLINE_S
+    ) -> ActivityOutcome:
+        """Take any number of devices from the service that they are on, and return what became of each."""
+        return await self._start(ActivityType.UNASSIGN_DEVICES, serials, deadline_s, service_id=service_id)
+
+    async def migrate_devices(
+        self,
+        service_id: str,
+        serials: Iterable[str],
+        mdm_migration_deadline: datetime,
+        *,
+        deadline_s: float = DEADLINE_S,
+    ) -> ActivityOutcome:
+        """Assign devices to another service, to which they move without being erased; return the outcome."""
+        kind = ActivityType.ASSIGN_DEVICES_WITH_MDM_MIGRATION_DEADLINE
+        return await self._start(
+            kind,
+            serials,
+            deadline_s,
+            service_id=service_id,
+            mdm_migration_deadline=mdm_migration_deadline,
+        )
+
+    async def update_migration_deadline(
+        self, serials: Iterable[str], mdm_migration_deadline: datetime, *, deadline_s: float = DEADLINE_S
+    ) -> ActivityOutcome:
+        """Change until when the migration of devices may be postponed, and return what became of each."""
+        kind = ActivityType.UPDATE_MDM_MIGRATION_DEADLINE
+        return await self._start(kind, serials, deadline_s, mdm_migration_deadline=mdm_migration_deadline)
+
+    async def cancel_migration(
+        self, serials: Iterable[str], *, deadline_s: float = DEADLINE_S
+    ) -> ActivityOutcome:
+        """Cancel the migration of devices, and return what became of each."""
+        return await self._start(ActivityType.CANCEL_MDM_MIGRATION, serials, deadline_s)
+
+    async def release_devices(
+        self, serials: Iterable[str], *, confirm: bool, deadline_s: float = DEADLINE_S
+    ) -> ActivityOutcome:
+        """Release devices from the organization for ever, and return what became of each; Business only."""
+        return await self._start(ActivityType.RELEASE_DEVICES, serials, deadline_s, confirm=confirm)
+
+    async def resume_activity(
+        self, outcome: ActivityOutcome, *, deadline_s: float = DEADLINE_S
+    ) -> ActivityOutcome:
+        """Go on with what had not ended, and return what became of each device; nothing is sent again."""
+        return await self.drive(activity_flows.resume_flow(outcome, deadline_s=deadline_s))
+
+    async def activity(self, activity_id: str) -> Activity:
+        """Return how far an activity is; Apple keeps it for 30 days."""
+        return await self.call(calls.activity(activity_id))
+
+    async def activity_log(self, activity: Activity) -> Mapping[str, DeviceOutcome]:
+        """Return what the log of an ended activity says about each device; empty if it has none."""
+        return await self.drive(activity_flows.log_flow(activity))
+
+    async def _start(
+        self,
+        activity_type: ActivityType,
+        serials: Iterable[str],
+        deadline_s: float,
+        *,
+        confirm: bool = False,
+        **what: Any,
+    ) -> ActivityOutcome:
+        request = ActivityRequest(activity_type=activity_type, **what)
+        flow = activity_flows.activity_flow(request, serials, deadline_s=deadline_s, confirm=confirm)
+        return await self.drive(flow)

@@ -1,0 +1,492 @@
+"""The synchronous client of the Apple School Manager and Apple Business API.
+
+A method here says what is sent and nothing else: ``calls`` describes the endpoints, ``brain`` and the flows
+think.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+
+from pyade.apple.business import activity_flows, calls, looking
+from pyade.apple.business.access import AskAccount, Exclusive
+from pyade.apple.business.account import AUDIENCE, TOKEN_URL, AccountProvider, ApiAccount
+from pyade.apple.business.activity_flows import DEADLINE_S
+from pyade.apple.business.brain import Brain
+from pyade.apple.business.paging import Page, Walk
+from pyade.apple.business.resources import (
+    ActivationLockStatus,
+    Activity,
+    AppleCareCoverage,
+    ManagementService,
+    OrgDevice,
+    Resource,
+)
+from pyade.apple.business.transmission import Collector, Reply, Transmit
+from pyade.apple.calls import Call
+from pyade.apple.connection import TIMEOUT, jitter, utc_now
+from pyade.apple.flows import unknown_step
+from pyade.apple.retries import Wait
+from pyade.core.activity import ActivityOutcome, ActivityRequest, ActivityType, DeviceOutcome
+from pyade.core.flow import Flow, Now, Step, drive
+
+T = TypeVar("T")
+
+
+class BusinessClient:
+    """Apple School Manager or Apple Business: which devices there are, and which service manages them.
+
+    Safe for several threads, which share one access token. Use it as a context manager, or call ``close``.
+
+    Args:
+        account: The API account, or a callable that returns it; asked for each access token, so that a new
+            key reaches a running client.
+        base_url: Of the service, of a proxy for it, or of a fake; None for that of the account.
+        token_url: What is asked for access tokens.
+        audience: What client assertions name as their reader, whatever ``token_url`` is.
+        scope: ``business.api`` or ``school.api``; None for that of the account.
+        transport: Any httpx transport; None for the network.
+        user_agent: Product and version; None for ``pyade/<version>``.
+        timeout: Seconds without a connection or a byte of the answer; or httpx's own object.
+        retries: Tries after the first one, for calls that are safe to repeat.
+        deadline_s: Seconds from the start of a call within which its last try begins.
+        clock: Returns the time, UTC.
+        sleep: Waits a number of seconds.
+        random: Returns a number from 0 to below 1, for the jitter between tries.
+
+    Raises:
+        UserAgentError: ``user_agent`` is empty or not printable.
+        InvalidRequestError: An address cannot be used.
+
+    Every method raises ``AppleError`` where Apple refuses and ``TransportError`` where no answer comes.
+    """
+
+    def __init__(
+        self,
+        account: ApiAccount | AccountProvider,
+        *,
+        base_url: str | None = None,
+        token_url: str = TOKEN_URL,
+        audience: str = AUDIENCE,
+        scope: str | None = None,
+        transport: httpx.BaseTransport | None = None,
+        user_agent: str | None = None,
+        timeout: httpx.Timeout | float = TIMEOUT,
+        retries: int = 3,
+        deadline_s: float = 120.0,
+        clock: Callable[[], datetime] = utc_now,
+        sleep: Callable[[float], object] = time.sleep,
+        random: Callable[[], float] = jitter,
+    ) -> None:
+        self._brain = Brain.checked(
+            account,
+            base_url=base_url,
+            token_url=token_url,
+            audience=audience,
+            scope=scope,
+            user_agent=user_agent,
+            retries=retries,
+            deadline_s=deadline_s,
+            random=random,
+        )
+        self._clock = clock
+        self._sleep = sleep
+        self._lock = threading.Lock()
+        self._http = httpx.Client(
+            headers=self._brain.headers, transport=transport, timeout=timeout, follow_redirects=False
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(base_url={self._brain.base_url!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def call(self, call: Call[T]) -> T:
+        """Send *call*, with an access token and with retries, and return its answer."""
+        return self.drive(self._brain.call_flow(call))
+
+    def drive(self, flow: Flow[T]) -> T:
+        """Run a flow that yields ``SendCall``, ``Now``, ``Wait`` and ``Download``, and return its result."""
+        return drive(flow, self._perform)
+
+    def _perform(self, step: Step[Any]) -> Any:
+        match step:
+            case Now():
+                return self._clock()
+            case Wait(seconds=seconds):
+                return self._sleep(seconds)
+            case Transmit():
+                return self._transmit(step)
+            case AskAccount():
+                return self._brain.provider()
+            case Exclusive(flow=inner):
+                with self._lock:
+                    return self.drive(inner)
+        flow = self._brain.flow_of(step)
+        if flow is None:
+            raise unknown_step(step)
+        return self.drive(flow)
+
+    def _transmit(self, step: Transmit) -> Reply:
+        request = step.request(self._http.build_request, self._brain.base_url)
+        try:
+            with contextlib.closing(self._http.send(request, stream=True)) as response:
+                collector = Collector(step, response)
+                for chunk in response.iter_bytes():
+                    if not collector.add(chunk):
+                        break
+                return collector.reply
+        except httpx.RequestError as error:
+            failure, cause = self._brain.no_answer(step, request, error)
+        raise failure from cause
+
+    def _walk(self, call: Call[Page[T]]) -> Iterator[T]:
+        walk = Walk(call)
+        while walk.call is not None:
+            yield from walk.take(self.call(walk.call))
+
+    # Devices
+
+    def list_devices(
+        self, cursor: str | None = None, limit: int | None = None, fields: Iterable[str] = ()
+    ) -> Page[OrgDevice]:
+        """Return one page of the organization's devices.
+
+        Args:
+            cursor: Of the page before; None for the first one.
+            limit: Devices per page, 1 to 1000; None for 1000.
+            fields: Apple's names of the attributes wanted; empty for all, which alone shows migrations.
+        """
+        return self.call(calls.list_devices(cursor, limit, fields))
+
+    def iter_devices(self, limit: int | None = None, fields: Iterable[str] = ()) -> Iterator[OrgDevice]:
+        """Iterate over the organization's devices, a page in memory at a time.
+
+        Raises:
+            ResponseError: Apple repeated a cursor: the list is incomplete.
+        """
+        return self._walk(calls.list_devices(None, limit, fields))
+
+    def device(self, serial_number: str) -> OrgDevice:
+        """Return one device.
+
+        Raises:
+            NotFoundError: It is not in the organization (yet).
+        """
+        return self.call(calls.device(serial_number))
+
+    def assigned_service_id(self, serial_number: str) -> str | None:
+        """Return the id of the service that a device is assigned to; None if to none.
+
+        Late by some seconds after an activity (observed).
+
+        Raises:
+            NotFoundError: The device is not in the organization.
+        """
+        return self.drive(looking.service_flow(calls.assigned_service_id(serial_number), serial_number))
+
+    def assigned_service(self, serial_number: str) -> ManagementService | None:
+        """Return the service that a device is assigned to; None if to none.
+
+        Raises:
+            NotFoundError: The device is not in the organization.
+        """
+        return self.drive(looking.service_flow(calls.assigned_service(serial_number), serial_number))
+
+    def apple_care(self, serial_number: str) -> tuple[AppleCareCoverage, ...]:
+        """Return warranty and plans of one device; Apple offers no call for several."""
+        return self.call(calls.apple_care(serial_number)).items
+
+    def activation_lock_status(self, serial_number: str) -> ActivationLockStatus:
+        """Return whether one device is locked."""
+        return self.call(calls.activation_lock_status(serial_number))
+
+    # Device management services
+
+    def list_services(
+        self, cursor: str | None = None, limit: int | None = None, fields: Iterable[str] = ()
+    ) -> Page[ManagementService]:
+        """Return one page of the device management services; arguments as for ``list_devices``."""
+        return self.call(calls.list_services(cursor, limit, fields))
+
+    def iter_services(
+        self, limit: int | None = None, fields: Iterable[str] = ()
+    ) -> Iterator[ManagementService]:
+        """Iterate over the device management services."""
+        return self._walk(calls.list_services(None, limit, fields))
+
+    def find_service(self, name: str) -> ManagementService:
+        """Return the service with that name, in any letter case.
+
+        Raises:
+            NotFoundError: There is none; the error lists those that are there.
+            ConflictError: There are several.
+        """
+        return self.drive(looking.find_service_flow(name))
+
+    def service(self, service_id: str) -> ManagementService:
+        """Return one service; Business only.
+
+        Raises:
+            NotFoundError: There is none of that id.
+            AccessDeniedError: Apple School Manager does not offer it.
+        """
+        return self.call(calls.service(service_id))
+
+    def create_service(
+        self,
+        server_name: str,
+        certificate_pem: bytes,
+        *,
+        certificate_name: str = "certificate.pem",
+        enable_mdm_disown_flag: bool | None = None,
+    ) -> ManagementService:
+        """Make a service, and return it; Business only.
+
+        Its server token still has to be downloaded in the portal, for there is no call for it.
+
+        Args:
+            server_name: For the portal.
+            certificate_pem: Of the key pair that will decrypt the server token.
+            certificate_name: A file name for the portal.
+            enable_mdm_disown_flag: True if it may release devices for ever; None for Apple's default.
+
+        Raises:
+            TransportError: No answer came: look for it with ``find_service`` before trying again.
+        """
+        return self.call(
+            calls.create_service(
+                server_name,
+                certificate_pem,
+                certificate_name=certificate_name,
+                enable_mdm_disown_flag=enable_mdm_disown_flag,
+            )
+        )
+
+    def update_service(
+        self,
+        service_id: str,
+        *,
+        server_name: str | None = None,
+        certificate_pem: bytes | None = None,
+        certificate_name: str = "certificate.pem",
+        enable_mdm_disown_flag: bool | None = None,
+        default_product_families: Iterable[str] | None = None,
+    ) -> ManagementService:
+        """Change a service, and return it; Business only. None leaves a value as it is.
+
+        Args:
+            service_id: Which one.
+            server_name: For the portal.
+            certificate_pem: A new certificate; the next server token is encrypted for it.
+            certificate_name: A file name for the portal.
+            enable_mdm_disown_flag: True if it may release devices for ever.
+            default_product_families: Families whose new devices go here, such as ``MAC``; empty for none.
+
+        Raises:
+            ConflictError: Another service is the default of a product family: take it from there first.
+        """
+        return self.call(
+            calls.update_service(
+                service_id,
+                server_name=server_name,
+                certificate_pem=certificate_pem,
+                certificate_name=certificate_name,
+                enable_mdm_disown_flag=enable_mdm_disown_flag,
+                default_product_families=default_product_families,
+            )
+        )
+
+    def delete_service(self, service_id: str, *, confirm: bool) -> None:
+        """Delete a service, and its server token with it; Business only.
+
+        Args:
+            service_id: Which one.
+            confirm: Must be True.
+
+        Raises:
+            InvalidRequestError: ``confirm`` is not True; nothing was sent.
+            ConflictError: It has devices.
+        """
+        self.call(calls.delete_service(service_id, confirm=confirm))
+
+    def list_service_serials(
+        self, service_id: str, cursor: str | None = None, limit: int | None = None
+    ) -> Page[str]:
+        """Return one page of the serial numbers that are assigned to a service."""
+        return self.call(calls.list_service_serials(service_id, cursor, limit))
+
+    def iter_service_serials(self, service_id: str, limit: int | None = None) -> Iterator[str]:
+        """Iterate over the serial numbers that are assigned to a service."""
+        return self._walk(calls.list_service_serials(service_id, None, limit))
+
+    def iter_builtin_devices(self, limit: int | None = None) -> Iterator[Resource]:
+        """Iterate over the devices in Apple's built-in management; Business only."""
+        return self._walk(calls.list_builtin_devices(None, limit))
+
+    def builtin_device_details(self, device_id: str) -> Resource:
+        """Return details of a device in Apple's built-in management; Business only."""
+        return self.call(calls.builtin_device_details(device_id))
+
+    # Activities
+
+    def assign_devices(
+        self, service_id: str, serials: Iterable[str], *, deadline_s: float = DEADLINE_S
+    ) -> ActivityOutcome:
+        """Assign any number of devices to a service and return what became of each.
+
+        Look at ``failed``: an activity that ended may have done nothing.
+
+        Args:
+            service_id: Where they go.
+            serials: The devices.
+            deadline_s: Seconds within which it must end.
+
+        Raises:
+            ConflictError: Apple lacks the service or a serial number; nothing was done.
+            ActivityError: It did not end in time, or was lost; ``resume_activity`` goes on.
+        """
+        return self._start(ActivityType.ASSIGN_DEVICES, serials, deadline_s, service_id=service_id)
+
+    def unassign_devices(
+        self, service_id: str, serials: Iterable[str], *, deadline_s: float = DEADLINE_S
+    ) -> ActivityOutcome:
+        """Take any number of devices from the service that they are on, and return what became of each.
+
+        Args:
+            service_id: Where they are.
+            serials: The devices; they stay in the organization.
+            deadline_s: Seconds within which it must end.
+
+        Raises:
+            ConflictError: As for ``assign_devices``; so are the others.
+        """
+        return self._start(ActivityType.UNASSIGN_DEVICES, serials, deadline_s, service_id=service_id)
+
+    def migrate_devices(
+        self,
+        service_id: str,
+        serials: Iterable[str],
+        mdm_migration_deadline: datetime,
+        *,
+        deadline_s: float = DEADLINE_S,
+    ) -> ActivityOutcome:
+        """Assign devices to another service, to which they move without being erased; return the outcome.
+
+        Args:
+            service_id: Where they go.
+            serials: The devices.
+            mdm_migration_deadline: Until when people may postpone it, at most 90 days ahead, UTC.
+            deadline_s: Seconds within which the assignment must end.
+
+        Raises:
+            InvalidRequestError: The deadline has no time zone or is too far ahead; nothing was sent.
+            ConflictError: As for ``assign_devices``; so are the others.
+        """
+        kind = ActivityType.ASSIGN_DEVICES_WITH_MDM_MIGRATION_DEADLINE
+        return self._start(
+            kind,
+            serials,
+            deadline_s,
+            service_id=service_id,
+            mdm_migration_deadline=mdm_migration_deadline,
+        )
+
+    def update_migration_deadline(
+        self, serials: Iterable[str], mdm_migration_deadline: datetime, *, deadline_s: float = DEADLINE_S
+    ) -> ActivityOutcome:
+        """Change until when the migration of devices may be postponed, and return what became of each.
+
+        Args:
+            serials: The devices.
+            mdm_migration_deadline: At most 90 days ahead, UTC. A time that has passed starts the migration at
+                once, and takes the right to postpone it away.
+            deadline_s: Seconds within which it must end.
+
+        Raises:
+            InvalidRequestError: As for ``migrate_devices``; so are the others.
+        """
+        kind = ActivityType.UPDATE_MDM_MIGRATION_DEADLINE
+        return self._start(kind, serials, deadline_s, mdm_migration_deadline=mdm_migration_deadline)
+
+    def cancel_migration(self, serials: Iterable[str], *, deadline_s: float = DEADLINE_S) -> ActivityOutcome:
+        """Cancel the migration of devices, and return what became of each.
+
+        Raises:
+            ConflictError: As for ``assign_devices``; so are the others.
+        """
+        return self._start(ActivityType.CANCEL_MDM_MIGRATION, serials, deadline_s)
+
+    def release_devices(
+        self, serials: Iterable[str], *, confirm: bool, deadline_s: float = DEADLINE_S
+    ) -> ActivityOutcome:
+        """Release devices from the organization for ever, and return what became of each; Business only.
+
+        Never sent twice, whatever happens.
+
+        Args:
+            serials: The devices.
+            confirm: Must be True.
+            deadline_s: Seconds within which it must end.
+
+        Raises:
+            InvalidRequestError: ``confirm`` is not True; nothing was sent.
+            AccessDeniedError: Apple School Manager does not offer it.
+            ActivityError: As for ``assign_devices``.
+        """
+        return self._start(ActivityType.RELEASE_DEVICES, serials, deadline_s, confirm=confirm)
+
+    def resume_activity(self, outcome: ActivityOutcome, *, deadline_s: float = DEADLINE_S) -> ActivityOutcome:
+        """Go on with what had not ended, and return what became of each device; nothing is sent again.
+
+        Args:
+            outcome: Of an ``ActivityError``.
+            deadline_s: Seconds within which it must end.
+
+        Raises:
+            ActivityError: It has still not ended.
+        """
+        return self.drive(activity_flows.resume_flow(outcome, deadline_s=deadline_s))
+
+    def activity(self, activity_id: str) -> Activity:
+        """Return how far an activity is; Apple keeps it for 30 days.
+
+        Raises:
+            NotFoundError: Apple does not know it (any more).
+        """
+        return self.call(calls.activity(activity_id))
+
+    def activity_log(self, activity: Activity) -> Mapping[str, DeviceOutcome]:
+        """Return what the log of an ended activity says about each device; empty if it has none."""
+        return self.drive(activity_flows.log_flow(activity))
+
+    def _start(
+        self,
+        activity_type: ActivityType,
+        serials: Iterable[str],
+        deadline_s: float,
+        *,
+        confirm: bool = False,
+        **what: Any,
+    ) -> ActivityOutcome:
+        request = ActivityRequest(activity_type=activity_type, **what)
+        flow = activity_flows.activity_flow(request, serials, deadline_s=deadline_s, confirm=confirm)
+        return self.drive(flow)

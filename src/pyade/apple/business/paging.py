@@ -1,0 +1,146 @@
+"""Lists of the API, a page at a time.
+
+Rules of this file:
+
+1. The address of the next page is not followed: only its cursor is taken, and sent with the same limit and
+   fields, which Apple leaves out of it. So no address of an answer is ever asked with an access token.
+2. An address at a foreign host is refused all the same: whoever wrote it is not Apple.
+3. A cursor that was there before ends the walk with an error, since it would never end otherwise.
+4. A list is no snapshot: what moved to a later page meanwhile is handed out once.
+
+Source: Apple, Apple Business API, ``PagedDocumentLinks`` and ``PagingInformation``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeVar
+
+import attrs
+import httpx
+import msgspec
+
+from pyade.apple.business.account import BUSINESS_URL, SCHOOL_URL
+from pyade.apple.calls import Call
+from pyade.errors import ResponseError
+
+T = TypeVar("T")
+
+
+@attrs.frozen(kw_only=True)
+class Page(Generic[T]):
+    """A part of a list.
+
+    Attributes:
+        items: In Apple's order.
+        next_cursor: Asks for the next page, also later; None on the last one.
+        total: How many there are in all, if Apple said so.
+        next_origin: Scheme and host of the address that Apple gave for the next page, "" if it gave none.
+    """
+
+    items: tuple[T, ...]
+    next_cursor: str | None = None
+    total: int | None = None
+    next_origin: str = attrs.field(default="", repr=False)
+
+
+def read_page(content: bytes, read: Callable[[Any], T]) -> Page[T]:
+    """Return the page of a body, with each of its resources read by *read*.
+
+    Raises:
+        msgspec.ValidationError: It is no collection, or an entry has no id.
+        msgspec.DecodeError: It is no JSON.
+    """
+    wire = msgspec.json.decode(content, type=_WireCollection)
+    address = wire.links.next if wire.links else None
+    cursor, origin = None, ""
+    if address:
+        try:
+            url = httpx.URL(address)
+        except httpx.InvalidURL as error:
+            raise msgspec.ValidationError("the address of the next page is none") from error
+        origin = origin_of(url)
+        cursor = url.params.get("cursor")
+        if cursor is None:
+            raise msgspec.ValidationError("the address of the next page has no cursor")
+    paging = wire.meta.paging if wire.meta else None
+    return Page(
+        items=tuple(read(record) for record in wire.data),
+        next_cursor=(paging.nextCursor if paging else None) or cursor,
+        total=paging.total if paging else None,
+        next_origin=origin,
+    )
+
+
+def origin_of(url: httpx.URL) -> str:
+    """Return scheme and host of *url*, without a port that is the usual one; "" if it names no host."""
+    return f"{url.scheme}://{url.netloc.decode()}" if url.host else ""
+
+
+class Walk(Generic[T]):
+    """The way through all pages of a list; whoever walks sends ``call`` until it is None.
+
+    Args:
+        call: For the first page.
+    """
+
+    def __init__(self, call: Call[Page[T]]) -> None:
+        self.call: Call[Page[T]] | None = call
+        self._cursors: set[str] = set()
+        self._seen: set[str] = set()
+
+    def take(self, page: Page[T]) -> Iterator[T]:
+        """Yield what is new on *page*, then be ready for the next one.
+
+        Raises:
+            ResponseError: The cursor of the next page was there before.
+        """
+        call, self.call = self.call, None
+        for item in page.items:
+            key = item if isinstance(item, str) else getattr(item, "id", "")
+            if key not in self._seen:
+                self._seen.add(key)
+                yield item
+        if call is None or page.next_cursor is None:
+            return
+        if page.next_cursor in self._cursors:
+            detail = "Apple promised more with a cursor that it had sent before"
+            raise ResponseError(call.operation, 200, "", detail, "start the list again")
+        self._cursors.add(page.next_cursor)
+        self.call = attrs.evolve(call, params={**call.params, "cursor": page.next_cursor})
+
+
+def check_next_page(operation: str, page: Page[Any], origin: str) -> None:
+    """Refuse a page whose next one is said to be at a host that was not asked.
+
+    Args:
+        operation: What was asked.
+        page: The answer.
+        origin: Scheme and host that were asked.
+
+    Raises:
+        ResponseError: The next page is elsewhere.
+    """
+    # A proxy may pass Apple's own address on.
+    if page.next_origin and page.next_origin not in (origin, BUSINESS_URL, SCHOOL_URL):
+        detail = f"the next page is said to be at {page.next_origin[:200]!r}, which was not asked"
+        raise ResponseError(operation, 200, "", detail, "check what stands between pyade and Apple")
+
+
+class _WireLinks(msgspec.Struct):
+    next: str | None = None
+
+
+class _WirePaging(msgspec.Struct):
+    nextCursor: str | None = None  # noqa: N815 - Apple's name
+    total: int | None = None
+
+
+class _WireMeta(msgspec.Struct):
+    paging: _WirePaging | None = None
+
+
+class _WireCollection(msgspec.Struct):
+    data: list[Any]
+    links: _WireLinks | None = None
+    meta: _WireMeta | None = None

@@ -1,0 +1,321 @@
+"""What the Apple School Manager and Apple Business API answers, read with tolerance.
+
+Fields have Apple's names in Python's letter case: ``addedToOrgDateTime`` is ``added_to_org_date_time``. A
+value that cannot be read does not stop a listing: it is kept in ``extra`` under Apple's name, as are
+attributes that pyade does not know.
+
+Source: Apple, Apple Business API, ``OrgDevice``, ``MdmServer``, ``OrgDeviceActivity``, ``AppleCareCoverage``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, TypeVar
+
+import attrs
+import msgspec
+
+from pyade.core.activity import ActivityStatus, ActivitySubStatus
+from pyade.core.device import parse_time
+from pyade.core.enums import OpenStrEnum
+
+R = TypeVar("R", bound="Resource")
+
+
+class AssignmentStatus(OpenStrEnum):
+    """Whether a device belongs to a device management service."""
+
+    ASSIGNED = "ASSIGNED"
+    UNASSIGNED = "UNASSIGNED"
+
+
+class ProductFamily(OpenStrEnum):
+    """Apple's product family."""
+
+    IPHONE = "iPhone"
+    IPAD = "iPad"
+    MAC = "Mac"
+    APPLE_TV = "AppleTV"
+    WATCH = "Watch"
+    VISION = "Vision"
+
+
+class MigrationStatus(OpenStrEnum):
+    """Where the move of a device to another service stands."""
+
+    REQUESTED = "REQUESTED"
+    STARTED = "STARTED"
+    SUCCESS = "SUCCESS"
+    FAILED = "FAILED"
+
+
+class ServiceType(OpenStrEnum):
+    """What kind of device management service it is."""
+
+    MDM = "MDM"
+    APPLE_CONFIGURATOR = "APPLE_CONFIGURATOR"
+    APPLE_MDM = "APPLE_MDM"
+
+
+class ServiceStatus(OpenStrEnum):
+    """Whether a device management service is in use."""
+
+    ACTIVE = "ACTIVE"
+    INACTIVE = "INACTIVE"
+    DELETED = "DELETED"
+
+
+@attrs.frozen(kw_only=True)
+class Resource:
+    """Anything that the API has an id for.
+
+    Attributes:
+        id: Opaque; compared exactly. That of a device is its serial number.
+        extra: Attributes that pyade does not know, or whose value it could not read, as they came.
+    """
+
+    id: str
+    extra: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+
+
+@attrs.frozen(kw_only=True)
+class OrgDevice(Resource):
+    """A device of the organization, whichever service it is assigned to.
+
+    Attributes:
+        serial_number: The same as the id.
+        added_to_org_date_time: When the organization got it, UTC.
+        released_from_org_date_time: When it left, UTC; only in the answer for a single device.
+        updated_date_time: When the record changed last, UTC.
+        device_model: Marketing name.
+        product_family: Such as ``Mac``.
+        product_type: Such as ``MacBookPro14,2``.
+        device_capacity: With its unit.
+        color: May be empty.
+        part_number: Apple's.
+        order_number: Of the purchase.
+        order_date_time: Of the purchase, UTC.
+        purchase_source_type: ``APPLE``, ``RESELLER`` or ``MANUALLY_ADDED``.
+        purchase_source_id: Customer number or reseller number.
+        status: Whether it belongs to a service.
+        imei: All of them.
+        meid: All of them.
+        eid: Of the eSIM.
+        wifi_mac_address: As Apple writes it.
+        bluetooth_mac_address: As Apple writes it.
+        ethernet_mac_address: Built-in Ethernet only.
+        is_mdm_migration_capable: True if it can move to another service without being erased.
+        mdm_migration_status: None if no migration was asked for.
+        mdm_migration_deadline_date_time: When a migration is forced, UTC.
+        releaser_entity_type: Who released it, such as ``API`` (observed).
+        releaser_id: Who released it (observed).
+    """
+
+    serial_number: str = ""
+    added_to_org_date_time: datetime | None = None
+    released_from_org_date_time: datetime | None = None
+    updated_date_time: datetime | None = None
+    device_model: str | None = None
+    product_family: ProductFamily | None = None
+    product_type: str | None = None
+    device_capacity: str | None = None
+    color: str | None = None
+    part_number: str | None = None
+    order_number: str | None = None
+    order_date_time: datetime | None = None
+    purchase_source_type: str | None = None
+    purchase_source_id: str | None = None
+    status: AssignmentStatus | None = None
+    imei: tuple[str, ...] = ()
+    meid: tuple[str, ...] = ()
+    eid: str | None = None
+    wifi_mac_address: str | None = None
+    bluetooth_mac_address: str | None = None
+    ethernet_mac_address: tuple[str, ...] = ()
+    is_mdm_migration_capable: bool | None = None
+    mdm_migration_status: MigrationStatus | None = None
+    mdm_migration_deadline_date_time: datetime | None = None
+    releaser_entity_type: str | None = None
+    releaser_id: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class ManagementService(Resource):
+    """A device management service: what the portal and its older documents call an MDM server.
+
+    Attributes:
+        server_name: As in the portal.
+        server_type: Every organization also has one of type ``APPLE_CONFIGURATOR``.
+        status: None where Apple says nothing.
+        device_count: Often None although there are devices (observed); count ``iter_service_serials``.
+        enable_mdm_disown_flag: True if the service itself may release devices for ever.
+        default_product_families: New devices of these families go here; only for a single service.
+        last_connected_date_time: When the service asked Apple last, UTC.
+        last_connected_ip: From where.
+        created_date_time: UTC.
+        updated_date_time: UTC.
+    """
+
+    server_name: str | None = None
+    server_type: ServiceType | None = None
+    status: ServiceStatus | None = None
+    device_count: int | None = None
+    enable_mdm_disown_flag: bool | None = None
+    default_product_families: tuple[str, ...] | None = None
+    last_connected_date_time: datetime | None = None
+    last_connected_ip: str | None = None
+    created_date_time: datetime | None = None
+    updated_date_time: datetime | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Activity(Resource):
+    """A change of many devices that Apple carries out; Apple forgets it after 30 days.
+
+    Attributes:
+        status: ``COMPLETED`` is not success.
+        sub_status: Says whether all devices were done.
+        created_date_time: UTC.
+        completed_date_time: UTC; None while it is in progress.
+        download_url: Address of the log, good for a short time and for anybody who has it.
+    """
+
+    status: ActivityStatus | None = None
+    sub_status: ActivitySubStatus | None = None
+    created_date_time: datetime | None = None
+    completed_date_time: datetime | None = None
+    download_url: str | None = attrs.field(default=None, repr=False)
+
+    @property
+    def is_in_progress(self) -> bool:
+        """True while Apple works on it; an unknown status is an end, so that nothing loops."""
+        return self.status == ActivityStatus.IN_PROGRESS
+
+
+@attrs.frozen(kw_only=True)
+class AppleCareCoverage(Resource):
+    """A warranty or a plan of one device; a device has several, and the id is not unique per device.
+
+    Attributes:
+        status: ``ACTIVE`` or ``INACTIVE``.
+        payment_type: Such as ``PAID_UP_FRONT`` or ``NONE``.
+        description: Such as "Limited Warranty".
+        start_date_time: UTC.
+        end_date_time: UTC; None for a subscription that goes on.
+        is_renewable: True for a plan that can go on.
+        is_canceled: True for a plan that was canceled.
+        contract_cancel_date_time: UTC.
+        agreement_number: Of the plan.
+    """
+
+    status: str | None = None
+    payment_type: str | None = None
+    description: str | None = None
+    start_date_time: datetime | None = None
+    end_date_time: datetime | None = None
+    is_renewable: bool | None = None
+    is_canceled: bool | None = None
+    contract_cancel_date_time: datetime | None = None
+    agreement_number: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class ActivationLockStatus(Resource):
+    """Whether one device is locked to an account or an organization.
+
+    Attributes:
+        is_locked: None where Apple does not say.
+        lock_type: Such as ``MDM``; other values are not documented.
+    """
+
+    is_locked: bool | None = None
+    lock_type: str | None = None
+
+
+def read_resource(record: Any, cls: type[R]) -> R:
+    """Return the resource of a JSON:API resource object.
+
+    Raises:
+        msgspec.ValidationError: It is no object with an id.
+    """
+    wire = msgspec.convert(record, _WireResource)
+    readers = _READERS[cls]
+    fields: dict[str, Any] = {}
+    extra: dict[str, Any] = {}
+    for key, value in (wire.attributes or {}).items():
+        reader = readers.get(key)
+        if reader is None:
+            extra[key] = value
+        elif value is not None:
+            try:
+                fields[reader.field] = reader.read(value)
+            except (msgspec.ValidationError, OverflowError):
+                extra[key] = value
+    if cls is OrgDevice:
+        fields.setdefault("serial_number", wire.id)
+    return cls(id=wire.id, extra=extra, **fields)
+
+
+def read_identifier(record: Any) -> str:
+    """Return the id of a JSON:API resource identifier.
+
+    Raises:
+        msgspec.ValidationError: It is no object with an id.
+    """
+    return msgspec.convert(record, _WireResource).id
+
+
+class _WireResource(msgspec.Struct):
+    id: str
+    attributes: dict[str, Any] | None = None
+
+
+@attrs.frozen
+class _Reader:
+    """How the value of one attribute is read."""
+
+    field: str
+    hint: Any
+    is_time: bool
+    is_list: bool
+
+    def read(self, value: Any) -> Any:
+        """Return *value* as the field holds it.
+
+        Raises:
+            msgspec.ValidationError: It is of another kind.
+            OverflowError: A time before the year 1 in UTC.
+        """
+        if self.is_time:
+            return parse_time(msgspec.convert(value, str))
+        if self.is_list and isinstance(value, str):
+            # Up to version 1.1 of the API one text stood where a list stands now.
+            return (value,) if value else ()
+        return msgspec.convert(value, self.hint)
+
+
+def _readers_of(cls: type[Resource]) -> Mapping[str, _Reader]:
+    """Return a reader for each attribute, by Apple's name."""
+    attrs.resolve_types(cls)
+    return {
+        re.sub("_(.)", lambda found: found[1].upper(), field.name): _Reader(
+            field.name, field.type, field.type == datetime | None, "tuple" in str(field.type)
+        )
+        for field in attrs.fields(cls)
+        if field.name not in ("id", "extra")
+    }
+
+
+_READERS: Mapping[type[Resource], Mapping[str, _Reader]] = {
+    cls: _readers_of(cls)
+    for cls in (
+        Resource,
+        OrgDevice,
+        ManagementService,
+        Activity,
+        AppleCareCoverage,
+        ActivationLockStatus,
+    )
+}

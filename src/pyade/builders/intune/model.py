@@ -1,0 +1,164 @@
+"""What comes of reading Intune's profiles, and what goes into writing them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import attrs
+import msgspec
+
+from pyade.builders.intune import names
+from pyade.builders.intune.extras import read_extra
+from pyade.builders.intune.reading import Members
+from pyade.core.problems import Problem
+from pyade.core.profile import EnrollmentProfile
+from pyade.errors import IntuneError
+
+
+@attrs.frozen(kw_only=True)
+class OwnSettings:
+    """What a profile needs and Intune's JSON has no place for, the same for all profiles of an import.
+
+    Attributes:
+        url: Where a Mac gets its enrollment profile from your server.
+        web_url: The page on which a user signs in, on the same host; needed if a profile uses modern
+            authentication.
+        anchor_certificates: DER certificates that the Mac trusts when it connects to the server.
+        support_email_address: "" for none.
+        org_magic: "" for the host of ``url``.
+        language: For auto advance; "" for none.
+        region: For auto advance; "" for none.
+    """
+
+    url: str
+    web_url: str = ""
+    anchor_certificates: tuple[bytes, ...] = ()
+    support_email_address: str = ""
+    org_magic: str = ""
+    language: str = ""
+    region: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class PasswordRotation:
+    """When Intune changes the password of the local administrator.
+
+    Attributes:
+        period_days: 1 to 180; 0 for never.
+        hours_after_viewing: 1 to 24 after somebody looked at it; None if that changes nothing.
+    """
+
+    period_days: int
+    hours_after_viewing: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class IntuneExport:
+    """An object in Intune's form, and what could not go with it.
+
+    Attributes:
+        body: JSON types, in a fixed order.
+        findings: What has no place there.
+    """
+
+    body: dict[str, Any]
+    findings: tuple[Problem, ...] = ()
+
+    def to_json(self) -> bytes:
+        """Return the body as JSON in UTF-8; equal objects give equal bytes.
+
+        Raises:
+            IntuneError: It holds what JSON cannot.
+        """
+        try:
+            text = json.dumps(self.body, ensure_ascii=False, allow_nan=False).encode()
+        except (TypeError, ValueError, RecursionError) as exc:
+            problem = Problem("$", "", f"values of JSON ({type(exc).__name__})", "correct the body")
+            raise IntuneError((problem,)) from None
+        # json alone indents without its C code, which takes four times as long.
+        return msgspec.json.format(text, indent=2) + b"\n"
+
+
+def plain_mapping(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of what JSON can hold, without annotations.
+
+    Raises:
+        IntuneError: JSON cannot hold all of it.
+    """
+    members = Members(value, "extra")
+    members.check()
+    return members.rest()
+
+
+@attrs.frozen(kw_only=True)
+class IntuneProfile:
+    """An enrollment profile with what else Intune's JSON says.
+
+    Attributes:
+        profile: What pyade and Apple understand of it.
+        id: Intune's, ``{token id}_{profile id}``; "" if it has none yet.
+        is_default: What the object said of itself. It has been seen false for a profile that was the default:
+            rely on ``IntuneToken.default_profile_id``.
+        skip_primary_account: True if nobody makes an account in Setup Assistant; for
+            ``build_account_configuration``.
+        standard_user: True if the user's account is no administrator; for ``build_account_configuration``.
+        other_screens: Keys of screens that no Mac has; kept for Intune, not sent to Apple.
+        extra: Members that pyade has no setting for or does not know, as they came.
+        administrator_password: Secret. What a file held, to be moved to a store of secrets; never written.
+        findings: What has no equal or was taken for something else when it was read; not compared.
+
+    Raises:
+        IntuneError: The account settings contradict each other, or ``extra`` holds what has a setting.
+    """
+
+    profile: EnrollmentProfile
+    id: str = ""
+    is_default: bool = False
+    skip_primary_account: bool = False
+    standard_user: bool = False
+    other_screens: frozenset[str] = frozenset()
+    extra: Mapping[str, Any] = attrs.field(factory=dict, converter=plain_mapping, hash=False, repr=False)
+    administrator_password: str | None = attrs.field(default=None, repr=False, eq=False)
+    findings: tuple[Problem, ...] = attrs.field(default=(), eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        problems = tuple(_contradictions(self))
+        if problems:
+            raise IntuneError(problems)
+
+    @property
+    def token_id(self) -> str:
+        """Intune's id of the token that it belongs to; "" if it has no id yet."""
+        return self.id.removeprefix(names.POLICY_PREFIX).rpartition("_")[0]
+
+    @property
+    def is_policy_backed(self) -> bool:
+        """True if it is the read-only mirror of a newer enrollment policy."""
+        return self.id.startswith(names.POLICY_PREFIX)
+
+    @property
+    def password_rotation(self) -> PasswordRotation | None:
+        """When the administrator's password changes; None if it is not said, which is 180 days for Intune."""
+        setting = self.extra.get(names.ROTATION)
+        if setting is None:
+            return None
+        delay = setting.get(names.DELAY) or {}
+        hours = delay.get(names.ON_VIEW_HOURS) if delay.get(names.ON_VIEW) else None
+        return PasswordRotation(period_days=setting.get(names.PERIOD) or 0, hours_after_viewing=hours)
+
+
+def _contradictions(given: IntuneProfile) -> Iterator[Problem]:
+    if given.profile.administrator is None:
+        for setting in ("skip_primary_account", "standard_user"):
+            if getattr(given, setting):
+                yield Problem(setting, "True", "true only with an administrator", "add one to the profile")
+    if given.skip_primary_account and (given.profile.primary_account is not None or given.standard_user):
+        allowed = "true only without a primary account and without standard_user"
+        yield Problem("skip_primary_account", "True", allowed, "choose one of them")
+    members = Members(given.extra, "extra")
+    read_extra(members, [])
+    yield from members.problems
+    for name in sorted(names.SETTING_MEMBERS & given.extra.keys()):
+        yield Problem(f"extra.{name}", "", "members that have no setting", "use the setting instead")

@@ -1,0 +1,194 @@
+"""An enrollment profile as Intune's ``depMacOSEnrollmentProfile``, and back.
+
+The rules of this file:
+
+1. Intune's address (``configurationEndpointUrl``) is never taken for the profile's ``url``: Macs would enroll
+   into the old tenant. What has no place in Intune's JSON comes from ``OwnSettings``.
+2. What pyade has no setting for is kept in ``extra`` and written back; where it would have an effect, a
+   finding names it.
+3. A second export says the same as the first, byte for byte.
+4. The mirror of a newer enrollment policy (its id begins with ``ECV2_``) is read, and written only by force.
+
+Source: Microsoft Graph (beta), ``depMacOSEnrollmentProfile`` and its bases; how they relate to Apple's keys
+is observed, or inferred from the names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import attrs
+
+from pyade.builders.intune import names
+from pyade.builders.intune.accounts import read_accounts, write_accounts
+from pyade.builders.intune.extras import read_extra
+from pyade.builders.intune.kinds import PROFILE, check_kind
+from pyade.builders.intune.model import IntuneExport, IntuneProfile, OwnSettings
+from pyade.builders.intune.reading import TYPE, Members, warning
+from pyade.builders.intune.screens import read_screens, write_screens
+from pyade.core.problems import Problem
+from pyade.core.profile import AffinityKind, EnrollmentProfile, UserAffinity
+from pyade.core.profile_rules import host_of
+from pyade.errors import IntuneError, ProfileError
+
+
+def profile_from_intune(body: Mapping[str, Any], own: OwnSettings, *, path: str = "$") -> IntuneProfile:
+    """Return the profile of one object of Intune's.
+
+    Args:
+        body: A ``depMacOSEnrollmentProfile``, with its type or without, of any age.
+        own: What Intune's JSON has no place for.
+        path: Where the object is, for problems and findings.
+
+    Raises:
+        IntuneError: It is of another platform, a member has the wrong kind, or the profile breaks a rule.
+
+    Source: Microsoft Graph, ``depMacOSEnrollmentProfile``.
+    """
+    members = Members(body, path)
+    members.check()
+    check_kind(body, PROFILE, path)
+    findings: list[Problem] = []
+    values: dict[str, Any] = {setting: members.text(name) for name, setting in names.TEXTS.items()}
+    values |= {setting: bool(members.flag(name)) for name, setting in names.FLAGS.items()}
+    profile_id, is_default = members.text("id"), bool(members.flag("isDefault"))
+    skip, elsewhere = read_screens(members, findings)
+    affinity = _read_affinity(members, own)
+    has_user = affinity.kind is not AffinityKind.NONE
+    accounts = read_accounts(members, findings, has_user=has_user)
+    has_accounts = accounts.primary is not None or accounts.administrator is not None
+    awaits = [bool(members.flag(name)) for name in (names.AWAIT, names.OLD_AWAIT)]
+    if members.text(names.ENDPOINT):
+        fix = "the url is the one of your own settings"
+        findings.append(warning(members.at(names.ENDPOINT), "not used: it leads to the old tenant", fix))
+    if has_accounts and not any(awaits):
+        allowed = "true: accounts are only made while the Mac waits"
+        findings.append(warning(members.at(names.AWAIT), allowed, "it was switched on, as Intune does it"))
+    if values["mandatory"] != values["locked"]:
+        allowed = "the same as isMandatory: sources disagree which of them the portal's lock is"
+        findings.append(
+            warning(members.at("profileRemovalDisabled"), allowed, "check that it is as you want")
+        )
+    extra = read_extra(members, findings)
+    members.check()
+    try:
+        profile = EnrollmentProfile(
+            **values,
+            url=own.url,
+            user_affinity=affinity,
+            await_final_configuration=has_accounts or any(awaits),
+            primary_account=accounts.primary,
+            administrator=accounts.administrator,
+            skip=skip,
+            anchor_certificates=own.anchor_certificates,
+            support_email_address=own.support_email_address,
+            language=own.language,
+            region=own.region,
+            org_magic=own.org_magic or host_of(own.url),
+        )
+    except ProfileError as exc:
+        raise IntuneError(tuple(_at_path(problem, members) for problem in exc.problems)) from None
+    return IntuneProfile(
+        profile=profile,
+        id=profile_id,
+        is_default=is_default,
+        skip_primary_account=accounts.skip_primary,
+        standard_user=accounts.standard_user,
+        other_screens=elsewhere,
+        extra=extra,
+        administrator_password=accounts.password,
+        findings=tuple(findings),
+    )
+
+
+def profile_to_intune(
+    profile: EnrollmentProfile | IntuneProfile, *, writable_only: bool = False, force: bool = False
+) -> IntuneExport:
+    """Return *profile* as a ``depMacOSEnrollmentProfile``.
+
+    The administrator's password is null, Intune's own address is empty, and what has no place in it is in
+    ``findings``: Apple's ``url`` and sign-in page, which Intune has its own of, are not counted.
+
+    Args:
+        profile: The profile; what was imported keeps its id and what pyade has no setting for.
+        writable_only: True leaves out what Graph does not take: the body of a POST or PATCH.
+        force: Write the mirror of an enrollment policy, too.
+
+    Raises:
+        IntuneError: It is such a mirror, or says what Intune refuses.
+
+    Source: Microsoft Graph, ``depMacOSEnrollmentProfile``.
+    """
+    given = profile if isinstance(profile, IntuneProfile) else IntuneProfile(profile=profile)
+    settings, kind = given.profile, given.profile.user_affinity.kind
+    problems = tuple(_refusals(given, force=force))
+    if problems:
+        raise IntuneError(problems)
+    body: dict[str, Any] = {
+        TYPE: f"#microsoft.graph.{PROFILE}",
+        "id": given.id,
+        "isDefault": given.is_default,
+        names.ENDPOINT: "",
+        **{
+            name: getattr(settings, setting) for name, setting in (*names.TEXTS.items(), *names.FLAGS.items())
+        },
+        names.USER: kind is not AffinityKind.NONE,
+        names.WEB: kind is AffinityKind.MODERN,
+        names.AWAIT: settings.await_final_configuration,
+        **write_screens((*settings.skip, *given.other_screens)),
+        **write_accounts(
+            settings.primary_account,
+            settings.administrator,
+            has_user=kind is not AffinityKind.NONE,
+            skip_primary=given.skip_primary_account,
+            standard_user=given.standard_user,
+        ),
+        **{name: default for name, (default, _) in names.NO_EQUAL.items()},
+        **dict(sorted(given.extra.items())),
+    }
+    if writable_only:
+        body = {name: value for name, value in body.items() if name not in names.READ_ONLY}
+    return IntuneExport(body=body, findings=tuple(_left_out(settings)))
+
+
+def _read_affinity(members: Members, own: OwnSettings) -> UserAffinity:
+    has_user, has_page = bool(members.flag(names.USER)), bool(members.flag(names.WEB))
+    if has_page and not has_user:
+        members.wrong(names.WEB, f"false without {names.USER}: there is nobody to sign in")
+    if has_page and members.peek(names.SSO) is True:
+        members.wrong(names.SSO, f"false with {names.WEB}: Intune refuses both together")
+    if has_page and not own.web_url:
+        members.wrong(names.WEB, "true only where own.web_url names the page on which users sign in")
+    if not has_user:
+        return UserAffinity.none()
+    return UserAffinity.modern(own.web_url) if has_page else UserAffinity.legacy()
+
+
+def _at_path(problem: Problem, members: Members) -> Problem:
+    """Return a broken rule with the member that breaks it, or the own setting."""
+    name = names.MEMBER_OF.get(problem.setting)
+    own = problem.setting.removeprefix("user_affinity.")
+    return attrs.evolve(problem, setting=members.at(name) if name else f"own.{own}")
+
+
+def _refusals(given: IntuneProfile, *, force: bool) -> Iterator[Problem]:
+    if given.is_policy_backed and not force:
+        fix = "change the enrollment policy in Intune, or use force=True for a copy"
+        yield Problem("id", given.id, "no mirror of an enrollment policy: it is read-only", fix)
+    if given.extra.get(names.SSO) and given.profile.user_affinity.kind is AffinityKind.MODERN:
+        fix = f"remove {names.SSO} from extra, or use another user affinity"
+        yield Problem(names.SSO, "True", f"false with {names.WEB}: Intune refuses both together", fix)
+
+
+def _left_out(profile: EnrollmentProfile) -> Iterator[Problem]:
+    for setting in ("anchor_certificates", "support_email_address", "language", "region"):
+        if getattr(profile, setting):
+            yield warning(setting, "no place in Intune's JSON", "give it again when you import")
+    if profile.org_magic != host_of(profile.url):
+        yield warning("org_magic", "no place in Intune's JSON", "give it again when you import")
+    if profile.administrator is not None and profile.administrator.password_hash:
+        fix = "Intune makes a password of its own"
+        yield warning("administrator.password_hash", "no place in Intune's JSON", fix)
+    for key in sorted(profile.extra):
+        yield warning(f"extra.{key[:80]}", "no place in Intune's JSON", "it is only known to Apple")

@@ -1,0 +1,162 @@
+"""API accounts of the fake, and the authorization server that gives out access tokens."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qsl
+
+import attrs
+import msgspec
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from pyade.apple.business import AUDIENCE, ApiAccount
+from pyade.testing.apple.identifiers import Identifiers
+from pyade.testing.apple.wire import Answer, WireRequest
+from pyade.testing.business.answers import document
+from pyade.testing.business.settings import BusinessSettings
+
+TOKEN_PATHS = ("/auth/oauth2/token", "/auth/oauth2/v2/token")
+
+_LONGEST = timedelta(days=180)
+_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+_P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+
+
+class Accounts:
+    """Who may ask, with which keys, and the access tokens that they got."""
+
+    def __init__(self, settings: BusinessSettings, identifiers: Identifiers, *, is_school: bool) -> None:
+        self._settings = settings
+        self._identifiers = identifiers
+        self._prefix = "SCHOOLAPI." if is_school else "BUSINESSAPI."
+        self._scope = "school.api" if is_school else "business.api"
+        self._keys: dict[str, dict[str, ec.EllipticCurvePublicKey]] = {}
+        self._used: set[str] = set()
+        self._access: dict[str, tuple[str, datetime]] = {}
+
+    def add(self) -> ApiAccount:
+        """Return a new account with its first key."""
+        return self.add_key(self._prefix + self._uuid("client"))
+
+    def add_key(self, client_id: str) -> ApiAccount:
+        """Return the account with one more key."""
+        secret = int.from_bytes(self._identifiers.octets("api key", 32), "big") % (_P256_ORDER - 1) + 1
+        account = ApiAccount(client_id, self._uuid("key"), ec.derive_private_key(secret, ec.SECP256R1()))
+        self._keys.setdefault(client_id, {})[account.key_id] = account.private_key.public_key()
+        return account
+
+    def revoke(self, account: ApiAccount) -> None:
+        """Do not accept the key of *account* any more, nor access tokens of the account."""
+        self._keys.get(account.client_id, {}).pop(account.key_id, None)
+        self.end_access(account.client_id)
+
+    def end_access(self, client_id: str | None = None) -> None:
+        """Refuse the access tokens that were given out, of one account or of all."""
+        self._access = {
+            access: (owner, until)
+            for access, (owner, until) in self._access.items()
+            if client_id is not None and owner != client_id
+        }
+
+    def owner(self, request: WireRequest, now: datetime) -> str | None:
+        """Return the client id whose access token *request* carries; None if it is not good."""
+        kind, _, access = request.headers.get("authorization", "").partition(" ")
+        owner, until = self._access.get(access, (None, now))
+        return owner if kind == "Bearer" and now < until else None
+
+    def give_access(self, request: WireRequest, now: datetime) -> Answer:
+        """Answer a request for an access token."""
+        fields = form(request)
+        error = self._error(request, fields, now)
+        if error is not None:
+            return document({"error": error}, status=400)
+        access = self._identifiers.hexadecimal("access", 64)
+        seconds = self._settings.access_seconds
+        self._access[access] = (fields["client_id"], now + timedelta(seconds=seconds))
+        answer = {
+            "access_token": access,
+            "token_type": "Bearer",
+            "expires_in": seconds,
+            "scope": self._scope,
+        }
+        return document(answer)
+
+    def _error(self, request: WireRequest, fields: Mapping[str, str], now: datetime) -> str | None:
+        media = request.headers.get("content-type", "").partition(";")[0].strip()
+        if request.method != "POST" or media != "application/x-www-form-urlencoded":
+            return "invalid_request"
+        if fields.get("grant_type") != "client_credentials":
+            return "unsupported_grant_type"
+        if fields.get("client_assertion_type") != _TYPE:
+            return "invalid_request"
+        if fields.get("scope") != self._scope:
+            return "invalid_scope"
+        client_id, assertion = fields.get("client_id", ""), fields.get("client_assertion", "")
+        return None if self._accepts(client_id, assertion, now) else "invalid_client"
+
+    def _accepts(self, client_id: str, assertion: str, now: datetime) -> bool:
+        try:
+            header, claims, signature = assertion.split(".")
+            head, said, raw = _json(header), msgspec.convert(_json(claims), _Claims), _bytes(signature)
+        except (ValueError, msgspec.MsgspecError):
+            return False
+        key = self._keys.get(client_id, {}).get(head.get("kid", ""))
+        if key is None or head.get("alg") != "ES256" or len(raw) != 64:
+            return False
+        r, s = int.from_bytes(raw[:32], "big"), int.from_bytes(raw[32:], "big")
+        try:
+            key.verify(encode_dss_signature(r, s), f"{header}.{claims}".encode(), ec.ECDSA(hashes.SHA256()))
+        except InvalidSignature:
+            return False
+        at = now.timestamp()
+        is_good = (
+            said.aud == AUDIENCE
+            and said.sub == client_id
+            and said.iss in (None, client_id)
+            and said.iat <= at + self._settings.clock_skew_seconds
+            and at < said.exp < said.iat + _LONGEST.total_seconds()
+            and said.jti not in self._used
+        )
+        self._used.add(said.jti)
+        return is_good
+
+    def _uuid(self, purpose: str) -> str:
+        digits = self._identifiers.hexadecimal(purpose, 32)
+        return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
+
+def key_file(account: ApiAccount) -> bytes:
+    """Return the key as Apple's portal offers it: PKCS #8 under a label that says something else."""
+    body = account.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return body.replace(b" PRIVATE KEY-----", b" EC PRIVATE KEY-----")
+
+
+def form(request: WireRequest) -> dict[str, str]:
+    """Return the fields of a form, from the body or from the query."""
+    text = request.body.decode(errors="replace")
+    return dict([*request.query, *parse_qsl(text, keep_blank_values=True)])
+
+
+def _bytes(part: str) -> bytes:
+    return base64.b64decode(part + "=" * (-len(part) % 4), altchars=b"-_", validate=True)
+
+
+def _json(part: str) -> dict[str, Any]:
+    return msgspec.json.decode(_bytes(part), type=dict[str, Any])
+
+
+@attrs.frozen
+class _Claims:
+    sub: str
+    aud: str
+    iat: int
+    exp: int
+    jti: str
+    iss: str | None = None

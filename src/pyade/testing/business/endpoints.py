@@ -1,0 +1,300 @@
+"""The endpoints of the fake: which exist, and what each does with a request."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, TypeAlias
+
+import attrs
+
+from pyade.testing.apple.fake import FakeApple
+from pyade.testing.apple.model import Organization, OwnedDevice, Server, timestamp
+from pyade.testing.apple.wire import Answer, WireRequest
+from pyade.testing.business import activities, views
+from pyade.testing.business.answers import ApiRefusedError, document, not_found
+from pyade.testing.business.services import Services
+from pyade.testing.business.settings import BusinessSettings
+
+
+@attrs.frozen
+class Ask:
+    """A request with a good access token.
+
+    Attributes:
+        request: As it arrived.
+        now: UTC.
+        identity: The id in its path; "" if it has none.
+    """
+
+    request: WireRequest
+    now: datetime
+    identity: str
+
+
+Handler: TypeAlias = Callable[[Ask], Answer]
+
+CONFIGURATOR_ID = "00000000000000000000000000000001"
+LOG_HOST = "activity-logs.example"
+"""Where logs are, unless the fake is asked over loopback: not the host of the API."""
+
+_LOCAL = ("127.0.0.1", "localhost")
+_BUSINESS_ONLY = ("service", "create_service", "update_service", "delete_service", "builtin")
+
+
+class Endpoints:
+    """Routes requests that carry a good access token to what answers them."""
+
+    def __init__(self, apple: FakeApple, organization: Organization, settings: BusinessSettings) -> None:
+        self.fleet = activities.Fleet()
+        self.activities: dict[str, activities.FakeActivity] = {}
+        self.coverage: dict[str, list[dict[str, Any]]] = {}
+        self.locks: dict[str, dict[str, Any]] = {}
+        self.builtin: dict[str, dict[str, Any]] = {}
+        self._apple = apple
+        self._organization = organization
+        self._settings = settings
+        self._services = Services(apple, organization)
+        self._opened_at = apple.clock()
+        self._routes: list[tuple[str, re.Pattern[str], str, Handler]] = [
+            (method, re.compile("/v1" + path.replace("{}", "([^/]+)")), name, handler)
+            for method, path, name, handler in (
+                ("GET", "/orgDevices", "", self._devices),
+                ("GET", "/orgDevices/{}", "", self._device),
+                ("GET", "/orgDevices/{}/relationships/assignedServer", "", self._linkage),
+                ("GET", "/orgDevices/{}/assignedServer", "", self._assigned),
+                ("GET", "/orgDevices/{}/appleCareCoverage", "", self._coverage),
+                ("GET", "/orgDevices/{}/activationLockStatus", "", self._lock),
+                ("GET", "/mdmServers", "", self._list_services),
+                ("POST", "/mdmServers", "create_service", self._create_service),
+                ("GET", "/mdmServers/{}", "service", self._service),
+                ("PATCH", "/mdmServers/{}", "update_service", self._update_service),
+                ("DELETE", "/mdmServers/{}", "delete_service", self._delete_service),
+                ("GET", "/mdmServers/{}/relationships/devices", "", self._serials),
+                ("POST", "/orgDeviceActivities", "", self._start),
+                ("GET", "/orgDeviceActivities/{}", "", self._activity),
+                ("GET", "/mdmDevices", "builtin", self._list_builtin),
+                ("GET", "/mdmDevices/{}/details", "builtin", self._builtin),
+            )
+        ]
+
+    def perform(self, request: WireRequest, now: datetime) -> Answer:
+        """Carry out *request* and return its answer.
+
+        Raises:
+            ApiRefusedError: Something in it is not acceptable.
+        """
+        for method, path, name, handler in self._routes:
+            found = path.fullmatch(request.path)
+            if found and method == request.method:
+                if name in _BUSINESS_ONLY and self._is_school:
+                    raise ApiRefusedError(403, "FORBIDDEN_ERROR", "The operation is not offered")
+                return handler(Ask(request, now, found[1] if path.groups else ""))
+        if any(path.fullmatch(request.path) for _, path, _, _ in self._routes):
+            raise ApiRefusedError(403, "FORBIDDEN_ERROR", "The operation is not offered")
+        raise not_found("path", request.path)
+
+    def log(self, request: WireRequest, now: datetime) -> Answer:
+        """Answer a request for a log: whoever brings an access token is refused, as by a blob store."""
+        found = re.fullmatch(r"/logs/([0-9a-f-]+)\.csv", request.path)
+        activity = self.activities.get(found[1]) if found else None
+        until = dict(request.query).get("expires", "0")
+        if "authorization" in request.headers or request.method != "GET":
+            return Answer(status=400, body=b"<Error><Code>InvalidArgument</Code></Error>")
+        if activity is None or not until.isdecimal() or now.timestamp() > int(until):
+            return Answer(status=403, body=b"<Error><Code>AccessDenied</Code></Error>")
+        return Answer(status=200, body=activities.write_log(activity), headers={"Content-Type": "text/csv"})
+
+    @property
+    def _is_school(self) -> bool:
+        return self._organization.org_type == "edu"
+
+    # Devices
+
+    def _owned(self, serial: str) -> OwnedDevice:
+        device = self._apple.devices.get(serial)
+        if device is None or device.organization is not self._organization:
+            raise not_found("orgDevices", serial)
+        return device
+
+    def _show_device(self, fields: frozenset[str], device: OwnedDevice) -> dict[str, Any]:
+        serial = device.record["serial_number"]
+        _, released_at = self.fleet.released.get(serial, (None, None))
+        shown = views.device_attributes(
+            device,
+            self._opened_at,
+            released_at=released_at,
+            migration=self.fleet.migrations.get(serial),
+        )
+        return views.resource("orgDevices", serial, shown, fields)
+
+    def _devices(self, ask: Ask) -> Answer:
+        fields = views.wanted_fields(ask.request, "orgDevices", views.DEVICE_FIELDS)
+        owned = [
+            device for device in self._apple.devices.values() if device.organization is self._organization
+        ]
+        return document(views.page(ask.request, owned, self._settings, partial(self._show_device, fields)))
+
+    def _device(self, ask: Ask) -> Answer:
+        fields = views.wanted_fields(ask.request, "orgDevices", views.DEVICE_FIELDS)
+        released = self.fleet.released.get(ask.identity)
+        device = (
+            released[0] if released and ask.identity not in self._apple.devices else self._owned(ask.identity)
+        )
+        return _single(self._show_device(fields, device))
+
+    def _server_of(self, serial: str, now: datetime) -> Server | None:
+        """Return the service that ``assignedServer`` shows, which may lag behind.
+
+        Raises:
+            ApiRefusedError: 404 for a device without one, if that is how the fake is set.
+        """
+        server = self._owned(serial).server
+        before, changed_at = self.fleet.moved.get(serial, (None, None))
+        lag = timedelta(seconds=self._settings.assigned_server_lag_seconds)
+        if changed_at is not None and now < changed_at + lag:
+            server = self._services.find(before) if before else None
+        if server is None and self._settings.unassigned_answer == "missing":
+            raise not_found("mdmServers", "null")
+        return server
+
+    def _linkage(self, ask: Ask) -> Answer:
+        server = self._server_of(ask.identity, ask.now)
+        empty = {"type": "mdmServers", "id": ""} if self._settings.unassigned_answer == "empty" else None
+        return _single({"type": "mdmServers", "id": server.server_uuid} if server else empty)
+
+    def _assigned(self, ask: Ask) -> Answer:
+        server = self._server_of(ask.identity, ask.now)
+        return _single(self._show_service(frozenset(), server, is_single=False) if server else None)
+
+    def _coverage(self, ask: Ask) -> Answer:
+        self._owned(ask.identity)
+        warranty = {
+            "status": "ACTIVE",
+            "paymentType": "NONE",
+            "description": "Limited Warranty",
+            "startDateTime": timestamp(self._opened_at),
+            "endDateTime": timestamp(self._opened_at + timedelta(days=365)),
+            "isRenewable": False,
+            "isCanceled": False,
+            "contractCancelDateTime": None,
+            "agreementNumber": None,
+        }
+        plans = [warranty, *self.coverage.get(ask.identity, [])]
+
+        def show(plan: Mapping[str, Any]) -> dict[str, Any]:
+            identity = plan.get("agreementNumber") or ask.identity
+            return views.resource("appleCareCoverage", identity, plan, frozenset())
+
+        return document(views.page(ask.request, plans, self._settings, show))
+
+    def _lock(self, ask: Ask) -> Answer:
+        self._owned(ask.identity)
+        lock = self.locks.get(ask.identity, {"isLocked": False})
+        return _single(views.resource("activationLockStatus", ask.identity, lock, frozenset()))
+
+    # Services
+
+    def _show_service(self, fields: frozenset[str], server: Server, *, is_single: bool) -> dict[str, Any]:
+        shown = views.service_attributes(server, self._services.more(server), is_single=is_single)
+        return views.resource("mdmServers", server.server_uuid, shown, fields)
+
+    def _list_services(self, ask: Ask) -> Answer:
+        fields = views.wanted_fields(ask.request, "mdmServers", views.SERVICE_FIELDS)
+        configurator = {"serverName": "Apple Configurator", "serverType": "APPLE_CONFIGURATOR"}
+        shown = [self._show_service(fields, server, is_single=False) for server in self._services.all]
+        shown.append(views.resource("mdmServers", CONFIGURATOR_ID, configurator, fields))
+        return document(views.page(ask.request, shown, self._settings, dict))
+
+    def _known(self, service_id: str) -> Server:
+        server = self._services.find(service_id)
+        if server is None:
+            raise not_found("mdmServers", service_id)
+        return server
+
+    def _service(self, ask: Ask) -> Answer:
+        fields = views.wanted_fields(ask.request, "mdmServers", views.SERVICE_FIELDS)
+        return _single(self._show_service(fields, self._known(ask.identity), is_single=True))
+
+    def _create_service(self, ask: Ask) -> Answer:
+        server = self._services.create(ask.request.body)
+        return _single(self._show_service(frozenset(), server, is_single=True), status=201)
+
+    def _update_service(self, ask: Ask) -> Answer:
+        server = self._services.update(self._known(ask.identity), ask.request.body)
+        return _single(self._show_service(frozenset(), server, is_single=True))
+
+    def _delete_service(self, ask: Ask) -> Answer:
+        self._services.delete(self._known(ask.identity))
+        return Answer(status=204)
+
+    def _serials(self, ask: Ask) -> Answer:
+        devices = [] if ask.identity == CONFIGURATOR_ID else list(self._known(ask.identity).devices)
+
+        def show(serial: str) -> dict[str, Any]:
+            return {"type": "orgDevices", "id": serial}
+
+        return document(views.page(ask.request, devices, self._settings, show))
+
+    # Activities
+
+    def _start(self, ask: Ask) -> Answer:
+        order = activities.read_order(
+            ask.request.body, self._services.find, ask.now, is_school=self._is_school
+        )
+        unknown = [
+            serial
+            for serial in order.serials
+            if getattr(self._apple.devices.get(serial), "organization", None) is not self._organization
+        ]
+        if unknown and self._settings.unknown_serials == "refused":
+            pointer = f"/data/relationships/devices/data/{order.serials.index(unknown[0])}/id"
+            detail = f"'{unknown[0]}' is not a valid serial number"
+            raise ApiRefusedError(409, "ENTITY_ERROR.RELATIONSHIP.INVALID", detail, pointer=pointer)
+        rows = activities.carry_out(order, self._apple, self._organization, self.fleet, ask.now)
+        if self._settings.unknown_serials == "silent":
+            rows = tuple(row for row in rows if row.serial not in unknown)
+        digits = self._apple.identifiers.hexadecimal("activity", 32)
+        identity = "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+        self.activities[identity] = activities.FakeActivity(
+            id=identity, kind=order.kind, started_at=ask.now, rows=rows
+        )
+        return _single(self._show_activity(self.activities[identity], ask.request, ask.now), status=201)
+
+    def _activity(self, ask: Ask) -> Answer:
+        activity = self.activities.get(ask.identity)
+        if activity is None or ask.now > activity.started_at + timedelta(days=30):
+            raise not_found("orgDeviceActivities", ask.identity)
+        return _single(self._show_activity(activity, ask.request, ask.now))
+
+    def _show_activity(
+        self, activity: activities.FakeActivity, request: WireRequest, now: datetime
+    ) -> dict[str, Any]:
+        is_local = request.host.partition(":")[0] in _LOCAL
+        origin = f"{request.scheme}://{request.host if is_local else LOG_HOST}"
+        name = f"attachment%3Bfilename%3D{activity.id}.csv"
+        expires = int(now.timestamp() + self._settings.log_seconds)
+        address = f"{origin}/logs/{activity.id}.csv?expires={expires}&response-content-disposition={name}"
+        shown = activities.attributes(activity, now, self._settings, address)
+        return views.resource("orgDeviceActivities", activity.id, shown, frozenset())
+
+    # Apple's built-in management
+
+    def _list_builtin(self, ask: Ask) -> Answer:
+        def show(identity: str) -> dict[str, Any]:
+            return views.resource("mdmDevices", identity, self.builtin[identity], frozenset())
+
+        return document(views.page(ask.request, self.builtin, self._settings, show))
+
+    def _builtin(self, ask: Ask) -> Answer:
+        if ask.identity not in self.builtin:
+            raise not_found("mdmDevices", ask.identity)
+        return _single(
+            views.resource("mdmDeviceDetails", ask.identity, self.builtin[ask.identity], frozenset())
+        )
+
+
+def _single(data: Any, *, status: int = 200) -> Answer:
+    return document({"data": data, "links": {"self": ""}}, status=status)

@@ -1,0 +1,141 @@
+"""Device management services of the fake: made, changed and deleted through the API.
+
+Source: Apple, Apple Business API, "Create", "Modify" and "Delete an MDM Server"; that a family must be taken
+from its old service first is observed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from pyade.testing.apple.fake import FakeApple
+from pyade.testing.apple.model import Organization, Server, timestamp
+from pyade.testing.business.answers import ApiRefusedError
+
+_FAMILIES = ("APPLE_TV", "IPAD", "IPHONE", "IPOD", "MAC", "VISION", "WATCH")
+
+
+class Services:
+    """The services of one organization, which are the servers of the ``FakeApple``."""
+
+    def __init__(self, apple: FakeApple, organization: Organization) -> None:
+        self._apple = apple
+        self._organization = organization
+        self._more: dict[str, dict[str, Any]] = {}
+
+    @property
+    def all(self) -> list[Server]:
+        """Every service that a device can be assigned to."""
+        return [
+            server for server in self._apple.servers.values() if server.organization is self._organization
+        ]
+
+    def find(self, service_id: str) -> Server | None:
+        """Return the service with that id; ids are compared exactly."""
+        return next((server for server in self.all if server.server_uuid == service_id), None)
+
+    def more(self, server: Server) -> dict[str, Any]:
+        """Return the attributes that only the API knows."""
+        return self._more.setdefault(
+            server.server_uuid, {"enableMdmDisownFlag": False, "defaultProductFamilies": []}
+        )
+
+    def create(self, body: bytes) -> Server:
+        """Make a service.
+
+        Raises:
+            ApiRefusedError: The body is not acceptable, or the name is taken.
+        """
+        attributes = _attributes(body)
+        if not attributes.serverName or attributes.serverCertificate is None:
+            pointer = (
+                "/data/attributes/serverCertificate"
+                if attributes.serverName
+                else "/data/attributes/serverName"
+            )
+            raise ApiRefusedError(
+                409, "ENTITY_ERROR.ATTRIBUTE.REQUIRED", "a value is missing", pointer=pointer
+            )
+        self._check_name(attributes.serverName)
+        server = self._apple.add_server(attributes.serverName, organization=self._organization)
+        self._change(server, attributes)
+        self.more(server)["createdDateTime"] = timestamp(self._apple.clock())
+        return server
+
+    def update(self, server: Server, body: bytes) -> Server:
+        """Change a service.
+
+        Raises:
+            ApiRefusedError: The body is not acceptable.
+        """
+        attributes = _attributes(body)
+        if attributes.serverName and attributes.serverName != server.name:
+            self._check_name(attributes.serverName)
+            del self._apple.servers[server.name]
+            server.name = attributes.serverName
+            self._apple.servers[server.name] = server
+        self._change(server, attributes)
+        return server
+
+    def delete(self, server: Server) -> None:
+        """Delete a service.
+
+        Raises:
+            ApiRefusedError: It has devices.
+        """
+        if server.devices:
+            raise ApiRefusedError(409, "STATE_ERROR", "The service has devices")
+        del self._apple.servers[server.name]
+
+    def _change(self, server: Server, attributes: _WireAttributes) -> None:
+        families = attributes.defaultProductFamilies
+        for family in families or ():
+            pointer = "/data/attributes/defaultProductFamilies"
+            if family not in _FAMILIES:
+                raise ApiRefusedError(409, "ENTITY_ERROR.ATTRIBUTE.INVALID", f"'{family}'", pointer=pointer)
+            owners = [other for other in self.all if family in self.more(other)["defaultProductFamilies"]]
+            if owners not in ([], [server]):
+                detail = f"'{family}' is of another service"
+                raise ApiRefusedError(409, "STATE_ERROR", detail, pointer=pointer)
+        more = self.more(server)
+        if families is not None:
+            more["defaultProductFamilies"] = families
+        if attributes.enableMdmDisownFlag is not None:
+            more["enableMdmDisownFlag"] = attributes.enableMdmDisownFlag
+        more["updatedDateTime"] = timestamp(self._apple.clock())
+
+    def _check_name(self, name: str) -> None:
+        if name in self._apple.servers:
+            pointer = "/data/attributes/serverName"
+            raise ApiRefusedError(409, "ENTITY_ERROR.ATTRIBUTE.INVALID", "the name is taken", pointer=pointer)
+
+
+def _attributes(body: bytes) -> _WireAttributes:
+    try:
+        return msgspec.json.decode(body, type=_WireRequest).data.attributes
+    except msgspec.MsgspecError as error:
+        raise ApiRefusedError(400, "PARAMETER_ERROR.INVALID", str(error)) from error
+
+
+class _WireCertificate(msgspec.Struct):
+    name: str
+    data: bytes
+
+
+class _WireAttributes(msgspec.Struct):
+    serverName: str | None = None  # noqa: N815 - Apple's name
+    enableMdmDisownFlag: bool | None = None  # noqa: N815 - Apple's name
+    defaultProductFamilies: list[str] | None = None  # noqa: N815 - Apple's name
+    serverCertificate: _WireCertificate | None = None  # noqa: N815 - Apple's name
+
+
+class _WireData(msgspec.Struct):
+    type: str
+    attributes: _WireAttributes
+    id: str | None = None
+
+
+class _WireRequest(msgspec.Struct):
+    data: _WireData
