@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from pyade.apple.business import AUDIENCE, ApiAccount
+from pyade.apple.business import ApiAccount
 from pyade.testing.apple.identifiers import Identifiers
 from pyade.testing.apple.wire import Answer, WireRequest
 from pyade.testing.business.answers import document
@@ -24,6 +24,7 @@ from pyade.testing.business.settings import BusinessSettings
 
 TOKEN_PATHS = ("/auth/oauth2/token", "/auth/oauth2/v2/token")
 
+_AUDIENCE = "https://account.apple.com/auth/oauth2/v2/token"
 _LONGEST = timedelta(days=180)
 _TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -117,7 +118,7 @@ class Accounts:
             return False
         at = now.timestamp()
         is_good = (
-            said.aud == AUDIENCE
+            said.aud == _AUDIENCE
             and said.sub == client_id
             and said.iss in (None, client_id)
             and said.iat <= at + self._settings.clock_skew_seconds
