@@ -9,15 +9,15 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from typing import Any, Final
+from typing import Final
 
-import msgspec
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 
+from pyade.crypto.jws import compact
 from pyade.errors import SigningError
 
 MAX_KEY_BYTES: Final = 64 * 1024
@@ -104,8 +104,7 @@ def client_assertion(
         "exp": issued_at + lifetime_s,
         "jti": jti,
     }
-    signed = f"{_part(header)}.{_part(claims)}"
-    return f"{signed}.{_base64url(es256(key, signed.encode()))}"
+    return compact(header, claims, lambda signed: es256(key, signed))
 
 
 def es256(key: ec.EllipticCurvePrivateKey, message: bytes) -> bytes:
@@ -115,11 +114,3 @@ def es256(key: ec.EllipticCurvePrivateKey, message: bytes) -> bytes:
     """
     r, s = decode_dss_signature(key.sign(message, ec.ECDSA(hashes.SHA256())))
     return r.to_bytes(_HALF, "big") + s.to_bytes(_HALF, "big")
-
-
-def _part(value: dict[str, Any]) -> str:
-    return _base64url(msgspec.json.encode(value))
-
-
-def _base64url(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

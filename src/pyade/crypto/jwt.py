@@ -9,15 +9,14 @@ Source: Apple, "Get Token"; RFC 7515 and 7518, 3.3; ``typ`` is observed.
 
 from __future__ import annotations
 
-import base64
 import uuid
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
-import msgspec
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 
+from pyade.crypto.jws import compact
 from pyade.crypto.keypair import TokenKeypair
 from pyade.errors import TokenError
 
@@ -52,14 +51,8 @@ def managed_apple_account_jwt(
         "jti": jti or str(uuid.uuid4()),
         "service_type": MANAGED_APPLE_ACCOUNT,
     }
-    signed = f"{_part({'alg': 'RS256', 'typ': 'JWT'})}.{_part(claims)}"
-    signature = keypair.private_key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256())
-    return f"{signed}.{_base64url(signature)}"
-
-
-def _part(value: dict[str, Any]) -> str:
-    return _base64url(msgspec.json.encode(value))
-
-
-def _base64url(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+    return compact(
+        {"alg": "RS256", "typ": "JWT"},
+        claims,
+        lambda signed: keypair.private_key.sign(signed, padding.PKCS1v15(), hashes.SHA256()),
+    )
