@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import plistlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import attrs
 import pytest
 
 from pyade.builders import AcmeIssuer, MdmService
-from pyade.core import Device, DeviceFamily, EnrollmentProfile, User, UserAffinity
+from pyade.core import Device, DeviceFamily, EnrollmentProfile, MachineInfo, User, UserAffinity
 from pyade.core.inventory import Source
 from pyade.core.token import Token
 from pyade.enrollment import (
@@ -21,7 +23,7 @@ from pyade.enrollment import (
     redeem_client_identifier,
 )
 from pyade.enrollment.credentials import Credential
-from pyade.errors import ProfileError, StoreError, TrustError, VersionError
+from pyade.errors import PolicyError, ProfileError, StoreError, TrustError, VersionError
 from pyade.storage import MemoryStore
 from pyade.testing import DeviceAuthority, DeviceIdentity, FrozenClock
 
@@ -49,6 +51,12 @@ def identity(authority: DeviceAuthority) -> DeviceIdentity:
     return authority.issue()
 
 
+SSO = PlatformSso(
+    profile_url="https://mdm.example.com/sso.mobileconfig",
+    manifest_url="https://mdm.example.com/sso.plist",
+    auth_url="https://login.example.com/",
+    verify=lambda _: None,
+)
 Serve = Callable[..., tuple[EnrollmentService, MemoryStore]]
 
 
@@ -157,3 +165,97 @@ def test_platform_sso_that_no_mac_could_use_is_refused_when_it_is_configured() -
             auth_url="https://login.example.com/",
             verify=lambda _: None,
         )
+
+
+class Provider:
+    """An identity provider that sends the web view to *address*."""
+
+    def __init__(self, address: Any = "https://login.example.com/") -> None:
+        self.address = address
+        self.state = ""
+
+    def begin(self, state: str, machine: MachineInfo) -> Any:
+        self.state = state
+        return self.address
+
+
+MODERN = EnrollmentProfile(
+    name="Modern", url=URL, user_affinity=UserAffinity.modern("https://mdm.example.com/signin")
+)
+LEGACY = EnrollmentProfile(name="Legacy", url=URL, user_affinity=UserAffinity.legacy())
+ADA = User(upn="ada@contoso.example")
+NOBODIES = [
+    None,
+    True,
+    "ada",
+    User(upn=""),
+    User(upn=" "),
+    User(upn="\ud800"),
+    User(upn="a\0"),
+    User(upn="a" * 256),
+]
+
+
+@pytest.mark.parametrize("nobody", NOBODIES)
+def test_a_sign_in_that_names_nobody_enrolls_nothing_and_may_be_ended_again(
+    nobody: Any, serve: Serve, identity: DeviceIdentity
+) -> None:
+    """Such as one in which a claim of the identity provider is missing."""
+    provider = Provider()
+    service, store = serve(MODERN, sign_in=provider)
+    header = base64.b64encode(identity.sign(words()))
+    assert service.open_web_view(header.decode(), host="mdm.example.com").status == 302
+    with pytest.raises(PolicyError, match="close_web_view gave"):
+        service.close_web_view(provider.state, nobody, host="mdm.example.com")
+    assert store.enrollment(SERIAL) is None
+    assert service.close_web_view(provider.state, ADA, host="mdm.example.com").status == 200
+
+
+@pytest.mark.parametrize("nobody", NOBODIES[1:])
+def test_a_hook_that_names_nobody_enrolls_nothing(
+    nobody: Any, serve: Serve, identity: DeviceIdentity
+) -> None:
+    basic = "Basic " + base64.b64encode(b"ada:secret").decode()
+    service, store = serve(LEGACY, authenticate=lambda name, password: nobody)
+    with pytest.raises(PolicyError, match="authenticate gave"):
+        service.enroll(identity.sign(words()), authorization=basic)
+    service, store = serve(MODERN, platform_sso=attrs.evolve(SSO, verify=lambda token: nobody))
+    with pytest.raises(PolicyError, match="verify gave"):
+        service.enroll(identity.sign(words()), authorization="Bearer token")
+    assert store.enrollment(SERIAL) is None
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *(None, "", b"https://login.example.com/", "/authorize", "http://login.example.com/", "https:///a"),
+        *("javascript:alert(1)", "https://login.example.com/\r\nSet-Cookie: a=b", "https://login.\xe9/"),
+    ],
+)
+def test_a_web_view_is_sent_to_https_addresses_only(
+    address: Any, serve: Serve, identity: DeviceIdentity
+) -> None:
+    """The error does not show the address, as it holds the state."""
+    service, store = serve(MODERN, sign_in=Provider(address))
+    header = base64.b64encode(identity.sign(words()))
+    with pytest.raises(
+        PolicyError, match=r"begin gave no https address: one in ASCII with a host is needed$"
+    ):
+        service.open_web_view(header.decode(), host="mdm.example.com")
+    assert not store.one_times(SERIAL)
+
+
+@pytest.mark.parametrize("credential", [None, "secret"])
+def test_what_is_no_credential_is_said_to_be_none(
+    credential: Any, serve: Serve, identity: DeviceIdentity
+) -> None:
+    service, store = serve(acme_credential=lambda request: credential)
+    with pytest.raises(PolicyError, match="acme_credential gave"):
+        service.enroll(identity.sign(words()))
+    assert store.enrollment(SERIAL) is None
+
+
+@pytest.mark.parametrize("wrong", [{"secret": ""}, {"secret": "a", "lifetime": timedelta(0)}])
+def test_a_credential_that_nobody_could_use_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(PolicyError):
+        Credential(**wrong)
