@@ -128,7 +128,9 @@ class Reception:
     ) -> Flow[EnrollmentResponse]:
         """Go on with what is stored of the Mac; again if somebody else changed that before the commit."""
         serial = self._known.serial_number
-        for attempt in range(1, _ATTEMPTS + 1):
+        # Who loses saw somebody else win, and only so many can before the limit answers all the others.
+        attempts = self._settings.limits.profiles + _ATTEMPTS
+        for attempt in range(1, attempts + 1):
             self._place = yield from ask(InStore(lambda store: find_place(store, serial)))
             if self._place.refusal:
                 return (yield from self._refuse(self._place.refusal, now))
@@ -138,7 +140,7 @@ class Reception:
             try:
                 return (yield from go_on())
             except StoreConflictError:
-                if attempt == _ATTEMPTS:
+                if attempt == attempts:
                     raise
         raise AssertionError  # pragma: no cover - the last attempt returns or raises
 
