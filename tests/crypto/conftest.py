@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import plistlib
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -183,7 +184,8 @@ policy = any
 [any]
 commonName = optional
 """
-CONTENT = b"<plist><string>" + b"MachineInfo" * 1000 + b"</string></plist>\r\n"
+WORDS = {"UDID": "564D6C7A", "SERIAL": "C02TEST00001", "PRODUCT": "Mac14,2", "VERSION": "23B74"}
+CONTENT = plistlib.dumps({**WORDS, "NEW": "MachineInfo" * 1000}) + b"\r\n"
 SIGNED_DATA = bytes.fromhex("06092a864886f70d010702")
 CA = "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign\nsubjectKeyIdentifier=hash\n"
 DEVICE = (
