@@ -23,6 +23,7 @@ from pyade.core import (
 )
 from pyade.core.enrollment import Enrollment
 from pyade.core.inventory import Source
+from pyade.core.software_update import SoftwareUpdatePolicy
 from pyade.core.token import Token
 from pyade.enrollment import (
     EnrollmentService,
@@ -344,3 +345,22 @@ def test_a_token_of_platform_sso_is_asked_about_once(
     store.others, store.turns = (lambda: faster.enroll(body, authorization="Bearer other")), 1
     assert service.enroll(body, authorization="Bearer token").status == 200
     assert asked == ["token"]
+
+
+def test_an_order_to_update_does_not_use_a_token_of_platform_sso_up(
+    serve: Serve, identity: DeviceIdentity
+) -> None:
+    asked: list[str] = []
+
+    def verify(token: str) -> User:
+        asked.append(token)
+        return ADA
+
+    service, _ = serve(
+        MODERN,
+        platform_sso=attrs.evolve(SSO, verify=verify),
+        updates=SoftwareUpdatePolicy(minimum="15.0"),
+    )
+    document = plistlib.loads(words()) | {"MDM_CAN_REQUEST_SOFTWARE_UPDATE": True}
+    response = service.enroll(identity.sign(plistlib.dumps(document)), authorization="Bearer token")
+    assert (response.decision.verdict, asked) == (Verdict.UPDATE, [])

@@ -147,14 +147,15 @@ class Reception:
     def _plain(self, authorization: str | None, now: datetime) -> Flow[EnrollmentResponse]:
         kind, value = _scheme(authorization)
         sso = self._settings.platform_sso
-        if sso is not None and kind == _BEARER and self._user is None:
+        has_token = sso is not None and kind == _BEARER
+        early = yield from self._before_the_user(now, has_token=has_token)
+        if early is not None:
+            return early
+        if sso is not None and has_token and self._user is None:
             answer = yield from ask(AskCaller(sso.verify, (value,)))
             if answer is None:
                 return (yield from self._refuse("the token of Platform SSO is not good", now))
             self._user = check_user(answer, "platform_sso.verify")
-        early = yield from self._before_the_user(now)
-        if early is not None:
-            return early
         profile = self._place.profile
         affinity = affinity_of(profile, self._known.version) if profile else AffinityKind.NONE
         if affinity is AffinityKind.MODERN and self._user is None:
@@ -209,10 +210,10 @@ class Reception:
 
     # Gates
 
-    def _before_the_user(self, now: datetime) -> Flow[EnrollmentResponse | None]:
+    def _before_the_user(self, now: datetime, *, has_token: bool = False) -> Flow[EnrollmentResponse | None]:
         machine, settings = self._known, self._settings
         sso = settings.platform_sso
-        if sso is not None and machine.can_request_psso_config and self._user is None:
+        if sso is not None and machine.can_request_psso_config and not has_token:
             body = sso.error_body()
             reason = "Platform SSO comes first"
             return (yield from self._answer(Verdict.PLATFORM_SSO, reason, now, document=body))
