@@ -57,10 +57,19 @@ class Credential:
     Attributes:
         secret: Secret. What the profile holds.
         lifetime: How long it can be redeemed here; None if somebody else checks it, such as the authority.
+
+    Raises:
+        PolicyError: *secret* is empty, or *lifetime* not longer than zero.
     """
 
     secret: str = attrs.field(repr=False)
     lifetime: timedelta | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if not self.secret:
+            raise PolicyError("the secret of the credential is empty: give one that nobody can guess")
+        if self.lifetime is not None:
+            _check_lifetime(self.lifetime)
 
 
 CredentialSource: TypeAlias = Hook[Credential]
@@ -76,8 +85,7 @@ def one_time(lifetime: timedelta = timedelta(hours=1)) -> Callable[[CredentialRe
     Raises:
         PolicyError: *lifetime* is not longer than zero.
     """
-    if lifetime <= timedelta(0):
-        raise PolicyError(f"lifetime {lifetime}: it must be longer than zero")
+    _check_lifetime(lifetime)
 
     def source(_: CredentialRequest) -> Credential:
         return Credential(secret=secrets.token_urlsafe(32), lifetime=lifetime)
@@ -92,12 +100,12 @@ def static(secret: str) -> Callable[[CredentialRequest], Credential]:
 
     Args:
         secret: Secret.
+
+    Raises:
+        PolicyError: *secret* is empty.
     """
-
-    def source(_: CredentialRequest) -> Credential:
-        return Credential(secret=secret)
-
-    return source
+    credential = Credential(secret=secret)
+    return lambda _: credential
 
 
 def serial_number(request: CredentialRequest) -> Credential:
@@ -172,6 +180,11 @@ def redeem_client_identifier(store: EnrollmentStore, identifier: str, *, now: da
 def subject_of(pairs: tuple[tuple[str, str], ...]) -> list[list[str]]:
     """Return *pairs* of a profile's ``Subject`` as they are kept: dotted object identifier and value."""
     return [[_OIDS.get(name, name), value] for name, value in pairs]
+
+
+def _check_lifetime(lifetime: timedelta) -> None:
+    if lifetime <= timedelta(0):
+        raise PolicyError(f"lifetime {lifetime}: it must be longer than zero")
 
 
 def _redeem(store: EnrollmentStore, kind: OneTimeKind, secret: str, now: datetime) -> OneTime:
