@@ -21,11 +21,6 @@ from pyade.storage.protocol import Store
 from pyade.sync.steps import InStore
 from pyade.sync.syncer import AsyncSyncer, Syncer
 from pyade.sync.token_flows import (
-    AcceptedToken,
-    AskAccount,
-    RunSync,
-    StagedToken,
-    TokenRemoval,
     accept_flow,
     certificate_flow,
     create_flow,
@@ -34,6 +29,7 @@ from pyade.sync.token_flows import (
     setup_flow,
     stage_flow,
 )
+from pyade.sync.token_steps import AcceptedToken, AskAccount, RunSync, StagedToken, TokenRemoval
 
 
 class TokenService:
@@ -137,8 +133,9 @@ class TokenService:
 
         Raises:
             TokenError: One of its problems is an error; nothing was stored.
-            DuplicateTokenError: Somebody stored a token of that name meanwhile.
-            StoreError: The store failed.
+            DuplicateTokenError: Somebody stored another token of that name meanwhile.
+            UnknownTokenError: Somebody deleted the token that it renews meanwhile.
+            StoreError: The store failed; accept it again.
         """
         tags = None if scope_tags is None else frozenset(scope_tags)
         return drive(accept_flow(staged, tags, force=force), self._perform)
@@ -151,6 +148,7 @@ class TokenService:
         """Make a new key pair for a stored token, and return the certificate to upload in the portal.
 
         The old one is kept, and still reads files, until a token came that was encrypted for the new one.
+        Until then the same certificate is returned again.
 
         Raises:
             UnknownTokenError: No token of that name is stored.
@@ -161,13 +159,15 @@ class TokenService:
     def delete(self, name: str, *, cascade: bool = False) -> TokenRemoval:
         """Delete a token here; its MDM server and the assignments stay in the portal.
 
+        Also takes back a token that was begun and never uploaded.
+
         Args:
             name: The token.
             cascade: Delete its devices and profiles with it.
 
         Raises:
             PolicyError: It has devices or profiles, and *cascade* is False; nothing was deleted.
-            UnknownTokenError: No token of that name is stored.
+            UnknownTokenError: No token of that name is stored, and none was begun.
             StoreError: The store failed.
         """
         return drive(delete_flow(name, cascade=cascade), self._perform)
