@@ -56,12 +56,19 @@ def certificate_flow(name: str) -> Flow[bytes]:
     """Return the certificate to upload; see ``TokenService.certificate``."""
     now = yield from ask(Now())
     setup = yield from setup_flow(name)
-    pem = (yield from _secret(_NEXT_KEYPAIR, name)) or (yield from _secret(_KEYPAIR, name))
-    if pem is None:
-        raise UnknownTokenError(f"the key pair of {name!r} is not kept here: make one with replace_keypair()")
+    waiting = yield from _secret(_NEXT_KEYPAIR, name)
+    keypair = (yield from keypair_flow(name)) if waiting is None else TokenKeypair.from_pem(waiting.encode())
     if setup.certificate_taken_at is None and not setup.is_renewal:
         yield from _keep_setup(attrs.evolve(setup, certificate_taken_at=now))
-    return TokenKeypair.from_pem(pem.encode()).certificate_pem
+    return keypair.certificate_pem
+
+
+def keypair_flow(name: str) -> Flow[TokenKeypair]:
+    """Return the key pair in use; see ``TokenService.keypair``."""
+    pem = yield from _secret(_KEYPAIR, name)
+    if pem is None:
+        raise UnknownTokenError(f"the key pair of {name!r} is not kept here: make one with replace_keypair()")
+    return TokenKeypair.from_pem(pem.encode())
 
 
 def stage_flow(name: str, p7m: bytes, apple_id: str) -> Flow[StagedToken]:

@@ -17,6 +17,7 @@ from pyade.core.flow import Step, drive, drive_async
 from pyade.core.policy import SyncPolicy
 from pyade.core.portal_steps import PortalStep, TokenSetup
 from pyade.core.token import Portal, Token
+from pyade.crypto.keypair import TokenKeypair
 from pyade.storage.protocol import Store
 from pyade.sync.steps import InStore
 from pyade.sync.syncer import AsyncSyncer, Syncer
@@ -25,6 +26,7 @@ from pyade.sync.token_flows import (
     certificate_flow,
     create_flow,
     delete_flow,
+    keypair_flow,
     replace_keypair_flow,
     setup_flow,
     stage_flow,
@@ -92,6 +94,15 @@ class TokenService:
             StoreError: The store failed.
         """
         return drive(certificate_flow(name), self._perform)
+
+    def keypair(self, name: str) -> TokenKeypair:
+        """Return the key pair with which the stored token was read; ``managed_apple_account_jwt`` wants it.
+
+        Raises:
+            UnknownTokenError: It is not kept here.
+            StoreError: The store failed.
+        """
+        return drive(keypair_flow(name), self._perform)
 
     def next_step(self, name: str) -> PortalStep:
         """Return what the person does next, for a token that is being made or for a stored one's renewal.
@@ -218,6 +229,10 @@ class AsyncTokenService:
     async def certificate(self, name: str) -> bytes:
         """Return the certificate to upload in the portal; see ``TokenService.certificate``."""
         return await drive_async(certificate_flow(name), self._perform)
+
+    async def keypair(self, name: str) -> TokenKeypair:
+        """Return the key pair with which the stored token was read; see ``TokenService.keypair``."""
+        return await drive_async(keypair_flow(name), self._perform)
 
     async def next_step(self, name: str) -> PortalStep:
         """Return what the person does next; see ``TokenService.next_step``."""
