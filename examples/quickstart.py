@@ -1,4 +1,4 @@
-"""The main job, end to end: from the server token to signed enrollment profiles.
+"""The main job, end to end: from the server token to a Mac that enrolls.
 
 Without arguments it plays through everything against a fake of Apple's service, served over real HTTP on
 loopback, with 2,500 Macs. With ``--token`` and ``--key`` it talks to Apple's real service instead, and only
@@ -20,6 +20,7 @@ from pyade import (
     Assigner,
     Client,
     EnrollmentProfile,
+    EnrollmentService,
     MdmService,
     PrimaryAccount,
     PyadeError,
@@ -35,9 +36,10 @@ from pyade import (
 )
 from pyade.apple import BASE_URL
 from pyade.builders import dep_profile
+from pyade.core import MachineInfo, User
 from pyade.storage import SQLiteStore
 from pyade.sync import Progress
-from pyade.testing import FakeApple
+from pyade.testing import DeviceAuthority, FakeApple, FakeMac
 
 PROFILE = EnrollmentProfile(
     name="Standard Mac",
@@ -62,7 +64,9 @@ ACME = AcmeIssuer(
     client_identifier="one-time-code-of-this-enrollment",
 )
 SCEP = ScepIssuer(url="https://ca.contoso.com/scep", challenge="one-time-challenge-of-this-enrollment")
+HOST = "mdm.contoso.com"
 SEVERAL_HOURS_LATER = 6
+AUTHORITY = DeviceAuthority.generate()  # plays the authority under which Apple's devices sign
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -131,8 +135,44 @@ def with_fake(options: argparse.Namespace) -> None:
             say(str(assigner.run()))
             say(f"devices by state: {show_counts(store)}")
 
-    step("5", "Documents")
+        step("5", "A Mac is turned on, and its user signs in")
+        serial = next(store.devices("hq")).serial_number
+        enroll(FakeMac.from_apple(fake, serial, AUTHORITY, version="15.4"), store, clock, options.output)
+
+    step("6", "Documents")
     write_documents(options.output)
+
+
+def enroll(mac: FakeMac, store: SQLiteStore, clock: Clock, folder: Path) -> None:
+    """Answer a Mac in Setup Assistant: the sign-in of its user, then its profile."""
+    provider = IdentityProvider()
+    service = EnrollmentService(
+        store,
+        mdm=SERVICE,
+        acme=ACME,
+        scep=SCEP,
+        signer=Signer.self_signed("Contoso MDM profiles"),
+        trust=AUTHORITY.trust,  # a service for real Macs leaves this out
+        sign_in=provider,
+        clock=clock,
+    )
+    opened = service.open_web_view(mac.header(), host=HOST)
+    say(f"{opened.status}: {opened.decision.reason}")
+    ada = User(upn="ada@contoso.com", full_name="Ada Lovelace")
+    answer = service.close_web_view(provider.state, ada, host=HOST)
+    say(f"{answer.status}: {answer.decision.identity}")
+    write(folder / "mac.mobileconfig", answer.body, f"what {mac.serial_number} got for {ada.upn}")
+
+
+class IdentityProvider:
+    """Plays the page on which users sign in."""
+
+    state = ""
+
+    def begin(self, state: str, machine: MachineInfo) -> str:
+        """Return where the web view goes; *state* comes back when the user has signed in."""
+        self.state = state
+        return f"https://login.contoso.com/?state={state}&device={machine.serial_number}"
 
 
 def with_apple(options: argparse.Namespace) -> None:

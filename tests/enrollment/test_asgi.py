@@ -309,6 +309,14 @@ def test_a_state_that_is_no_text_is_refused_like_any_other(place: Desk) -> None:
     assert (answer.status, answer.body) == (403, REFUSED)
 
 
+@pytest.mark.parametrize("found", [None, ADA, ("state",), ("state", ADA, ADA), (ADA, "state"), (None, ADA)])
+def test_a_sign_in_that_ends_in_something_else_is_an_error_of_the_caller(
+    found: Any, place: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert call(place, "GET", "/signed-in", end_sign_in=lambda returned: found).status == 500
+    assert "end_sign_in gave neither" in caplog.text
+
+
 @pytest.mark.parametrize("query", [b"state=a&state=b", b"&".join(b"x%d=1" % n for n in range(101))])
 def test_a_form_that_can_be_read_in_two_ways_has_no_fields(query: bytes) -> None:
     assert SignInReturn(method="GET", query=query.decode()).fields == {}

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests.enrollment.conftest import MACHINE, SCEP, Desk, identity_of
 
+from pyade.core.events import Event, EventKind
 from pyade.enrollment import redeem_client_identifier, redeem_scep_request
 from pyade.enrollment.credentials import one_time
 from pyade.errors import PolicyError, TrustError
@@ -47,6 +48,10 @@ def request_for(
     return made.stdout
 
 
+def redemptions(desk: Desk) -> list[Event]:
+    return [event for event in desk.store.events() if event.kind is EventKind.CREDENTIAL_REDEEMED]
+
+
 @pytest.fixture
 def challenge(desk: Desk) -> str:
     return identity_of(desk.enroll(acme=None, scep=SCEP))[1]
@@ -57,6 +62,9 @@ def test_the_request_of_the_profile_is_redeemed_once(desk: Desk, challenge: str,
     assert redeem_scep_request(desk.store, request, now=desk.clock()) == SERIAL
     with pytest.raises(TrustError, match="unknown, has expired, or was used"):
         redeem_scep_request(desk.store, request, now=desk.clock())
+    (event,) = redemptions(desk)
+    assert (event.token_name, event.serial_number) == ("hq", SERIAL)
+    assert event.details == {"verdict": "issue", "kind": "scep_challenge"}
 
 
 def test_the_order_of_the_names_does_not_matter(desk: Desk, challenge: str, tmp_path: Path) -> None:
@@ -80,6 +88,16 @@ def test_a_request_for_something_else_is_refused_and_uses_the_challenge_up(
         redeem_scep_request(desk.store, request_for(tmp_path, challenge, **changes), now=desk.clock())
     with pytest.raises(TrustError, match="unknown"):
         redeem_scep_request(desk.store, request_for(tmp_path, challenge), now=desk.clock())
+    (event,) = redemptions(desk)
+    assert event.details["verdict"] == "refuse"
+    assert reason in event.details["reason"]
+
+
+def test_a_redemption_after_the_token_is_gone_is_written_down_too(desk: Desk) -> None:
+    _, identifier = identity_of(desk.enroll())
+    desk.store.remove_token("hq", now=desk.clock())
+    assert redeem_client_identifier(desk.store, identifier, now=desk.clock()).serial_number == SERIAL
+    assert [event.token_name for event in redemptions(desk)] == [""]
 
 
 def test_a_request_that_its_key_did_not_sign_is_refused(desk: Desk, challenge: str, tmp_path: Path) -> None:

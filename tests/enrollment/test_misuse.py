@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import base64
 import plistlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import attrs
 import pytest
 
 from pyade.builders import AcmeIssuer, MdmService
-from pyade.core import Device, DeviceFamily, EnrollmentProfile, User, UserAffinity
+from pyade.core import (
+    Device,
+    DeviceFamily,
+    EnrollmentProfile,
+    MachineInfo,
+    PrimaryAccount,
+    User,
+    UserAffinity,
+)
+from pyade.core.enrollment import Enrollment
 from pyade.core.inventory import Source
 from pyade.core.token import Token
 from pyade.enrollment import (
@@ -21,7 +32,7 @@ from pyade.enrollment import (
     redeem_client_identifier,
 )
 from pyade.enrollment.credentials import Credential
-from pyade.errors import ProfileError, StoreError, TrustError, VersionError
+from pyade.errors import PolicyError, ProfileError, StoreError, TrustError, VersionError
 from pyade.storage import MemoryStore
 from pyade.testing import DeviceAuthority, DeviceIdentity, FrozenClock
 
@@ -49,6 +60,13 @@ def identity(authority: DeviceAuthority) -> DeviceIdentity:
     return authority.issue()
 
 
+ACME = AcmeIssuer(directory_url="https://ca.example.com/acme/directory")
+SSO = PlatformSso(
+    profile_url="https://mdm.example.com/sso.mobileconfig",
+    manifest_url="https://mdm.example.com/sso.plist",
+    auth_url="https://login.example.com/",
+    verify=lambda _: None,
+)
 Serve = Callable[..., tuple[EnrollmentService, MemoryStore]]
 
 
@@ -56,8 +74,10 @@ Serve = Callable[..., tuple[EnrollmentService, MemoryStore]]
 def serve(authority: DeviceAuthority) -> Serve:
     """Return what makes a service with a store of its own."""
 
-    def make(profile: EnrollmentProfile = PROFILE, **settings: Any) -> tuple[EnrollmentService, MemoryStore]:
-        store = MemoryStore()
+    def make(
+        profile: EnrollmentProfile = PROFILE, store: MemoryStore | None = None, **settings: Any
+    ) -> tuple[EnrollmentService, MemoryStore]:
+        store = MemoryStore() if store is None else store
         store.add_token(
             Token(
                 name="hq",
@@ -76,7 +96,7 @@ def serve(authority: DeviceAuthority) -> Serve:
         service = EnrollmentService(
             store,
             mdm=MDM,
-            acme=AcmeIssuer(directory_url="https://ca.example.com/acme/directory"),
+            acme=ACME,
             trust=authority.trust,
             clock=FrozenClock(NOW),
             **settings,
@@ -157,3 +177,170 @@ def test_platform_sso_that_no_mac_could_use_is_refused_when_it_is_configured() -
             auth_url="https://login.example.com/",
             verify=lambda _: None,
         )
+
+
+class Provider:
+    """An identity provider that sends the web view to *address*."""
+
+    def __init__(self, address: Any = "https://login.example.com/") -> None:
+        self.address = address
+        self.state = ""
+
+    def begin(self, state: str, machine: MachineInfo) -> Any:
+        self.state = state
+        return self.address
+
+
+MODERN = EnrollmentProfile(
+    name="Modern", url=URL, user_affinity=UserAffinity.modern("https://mdm.example.com/signin")
+)
+LEGACY = EnrollmentProfile(name="Legacy", url=URL, user_affinity=UserAffinity.legacy())
+ADA = User(upn="ada@contoso.example")
+NOBODIES = [
+    None,
+    True,
+    "ada",
+    User(upn=""),
+    User(upn=" "),
+    User(upn="\ud800"),
+    User(upn="a\0"),
+    User(upn="a" * 256),
+]
+
+
+@pytest.mark.parametrize("nobody", NOBODIES)
+def test_a_sign_in_that_names_nobody_enrolls_nothing_and_may_be_ended_again(
+    nobody: Any, serve: Serve, identity: DeviceIdentity
+) -> None:
+    """Such as one in which a claim of the identity provider is missing."""
+    provider = Provider()
+    service, store = serve(MODERN, sign_in=provider)
+    header = base64.b64encode(identity.sign(words()))
+    assert service.open_web_view(header.decode(), host="mdm.example.com").status == 302
+    with pytest.raises(PolicyError, match="close_web_view gave"):
+        service.close_web_view(provider.state, nobody, host="mdm.example.com")
+    assert store.enrollment(SERIAL) is None
+    assert service.close_web_view(provider.state, ADA, host="mdm.example.com").status == 200
+
+
+@pytest.mark.parametrize("nobody", NOBODIES[1:])
+def test_a_hook_that_names_nobody_enrolls_nothing(
+    nobody: Any, serve: Serve, identity: DeviceIdentity
+) -> None:
+    basic = "Basic " + base64.b64encode(b"ada:secret").decode()
+    service, store = serve(LEGACY, authenticate=lambda name, password: nobody)
+    with pytest.raises(PolicyError, match="authenticate gave"):
+        service.enroll(identity.sign(words()), authorization=basic)
+    service, store = serve(MODERN, platform_sso=attrs.evolve(SSO, verify=lambda token: nobody))
+    with pytest.raises(PolicyError, match="verify gave"):
+        service.enroll(identity.sign(words()), authorization="Bearer token")
+    assert store.enrollment(SERIAL) is None
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *(None, "", b"https://login.example.com/", "/authorize", "http://login.example.com/", "https:///a"),
+        *("javascript:alert(1)", "https://login.example.com/\r\nSet-Cookie: a=b", "https://login.\xe9/"),
+    ],
+)
+def test_a_web_view_is_sent_to_https_addresses_only(
+    address: Any, serve: Serve, identity: DeviceIdentity
+) -> None:
+    """The error does not show the address, as it holds the state."""
+    service, store = serve(MODERN, sign_in=Provider(address))
+    header = base64.b64encode(identity.sign(words()))
+    with pytest.raises(
+        PolicyError, match=r"begin gave no https address: one in ASCII with a host is needed$"
+    ):
+        service.open_web_view(header.decode(), host="mdm.example.com")
+    assert not store.one_times(SERIAL)
+
+
+@pytest.mark.parametrize("credential", [None, "secret"])
+def test_what_is_no_credential_is_said_to_be_none(
+    credential: Any, serve: Serve, identity: DeviceIdentity
+) -> None:
+    service, store = serve(acme_credential=lambda request: credential)
+    with pytest.raises(PolicyError, match="acme_credential gave"):
+        service.enroll(identity.sign(words()))
+    assert store.enrollment(SERIAL) is None
+
+
+@pytest.mark.parametrize("wrong", [{"secret": ""}, {"secret": "a", "lifetime": timedelta(0)}])
+def test_a_credential_that_nobody_could_use_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(PolicyError):
+        Credential(**wrong)
+
+
+def test_another_sign_in_does_not_name_the_account_of_a_mac_that_waits(
+    serve: Serve, identity: DeviceIdentity
+) -> None:
+    """Bob has some device of Apple's, and writes the serial number of Ada's Mac into its words."""
+    provider = Provider()
+    account = PrimaryAccount(account_name="{{partialupn}}", full_name="{{username}}")
+    service, store = serve(attrs.evolve(MODERN, primary_account=account), sign_in=provider)
+    final = FinalConfiguration(store, clock=FrozenClock(NOW))
+
+    def sign_in(user: User) -> None:
+        service.open_web_view(base64.b64encode(identity.sign(words())).decode(), host="mdm.example.com")
+        assert service.close_web_view(provider.state, user, host="mdm.example.com").status == 200
+
+    sign_in(attrs.evolve(ADA, full_name="Ada"))
+    final.authenticated(SERIAL)
+    final.token_updated(SERIAL, awaiting=True)
+    sign_in(User(upn="bob@contoso.example", full_name="Bob"))
+    final.work_left(SERIAL, ())
+    command = final.next_command(SERIAL)
+    assert command is not None
+    accounts = plistlib.loads(command.body)["Command"]
+    assert (accounts["PrimaryAccountUserName"], accounts["PrimaryAccountFullName"]) == ("ada", "Ada")
+
+
+class Crowd(MemoryStore):
+    """A store in which *others* write a Mac's enrollment before each write of ours."""
+
+    others: Callable[[], object] | None = None
+    turns = 0
+
+    def save_enrollment(self, enrollment: Enrollment, **facts: Any) -> Enrollment:
+        others, self.others = self.others, None
+        if others is not None and self.turns:
+            self.turns -= 1
+            others()
+            self.others = others
+        return super().save_enrollment(enrollment, **facts)
+
+
+def test_in_a_crowd_of_requests_none_fails(serve: Serve, identity: DeviceIdentity) -> None:
+    """Each is answered with a profile or, after the limit, with the request to come later."""
+    store = Crowd()
+    service, _ = serve(store=store)
+    body = identity.sign(words())
+    store.others, store.turns = (lambda: service.enroll(body)), 9
+    assert service.enroll(body).status == 200
+    store.delete_enrollment(SERIAL)
+    store.others, store.turns = (lambda: service.enroll(body)), 100
+    assert service.enroll(body).status == 429
+    assert len(store.one_times(SERIAL)) == 1
+
+
+def test_a_token_of_platform_sso_is_asked_about_once(
+    serve: Serve, identity: DeviceIdentity, authority: DeviceAuthority
+) -> None:
+    """Also by a request that must be made anew, as the token may work once."""
+    store, asked = Crowd(), list[str]()
+
+    def verify(token: str) -> User | None:
+        asked.append(token)
+        return ADA if len(asked) == 1 else None
+
+    service, _ = serve(MODERN, store=store, platform_sso=attrs.evolve(SSO, verify=verify))
+    other = attrs.evolve(SSO, verify=lambda token: ADA)
+    faster = EnrollmentService(
+        store, mdm=MDM, acme=ACME, platform_sso=other, trust=authority.trust, clock=FrozenClock(NOW)
+    )
+    body = identity.sign(words())
+    store.others, store.turns = (lambda: faster.enroll(body, authorization="Bearer other")), 1
+    assert service.enroll(body, authorization="Bearer token").status == 200
+    assert asked == ["token"]

@@ -51,6 +51,8 @@ def test_plays_the_main_job_through_and_writes_the_documents(
     assert "1,200 SUCCESS" in printed
     assert "5 released" in printed
     assert "20 SUCCESS" in printed
+    assert "302: the user signs in" in printed
+    assert "200: ACME with attested hardware-bound key" in printed
     assert json.loads((tmp_path / "dep-profile.json").read_text())["profile_name"] == "Standard Mac"
 
 

@@ -253,8 +253,8 @@ def test_a_worker_goes_on_where_another_was_killed(story: Story) -> None:
         pages = story.requests(name, *PAGES)
         asked = Counter((request.path, request.body.get("cursor")) for request in pages)
         assert sum(asked.values()) - len(asked) <= (name in left), name
-        # All that time belongs to one run: one full list, and no second start within the 15 minutes. Its first
-        # page is asked for again where the kill came before it was stored.
+        # All that time belongs to one run: one full list, and no second start within the 15 minutes. Its
+        # first page is asked for again where the kill came before it was stored.
         assert sum("cursor" not in request.body for request in pages) in (1, 1 + (name in left)), name
         sent = Counter(
             serial

@@ -46,6 +46,8 @@ class EventKind(OpenStrEnum):
         TOKEN_REMOVED: A token was removed from the store, and its devices with it.
         ENROLLMENT_DECIDED: A Mac asked for its enrollment profile; ``verdict`` and ``reason`` say what it
             got.
+        CREDENTIAL_REDEEMED: Somebody used up the credential of a profile to order a certificate; ``verdict``
+            and ``reason`` say whether the order was what the profile asked for.
         REGISTRATION_COMPLETED: The user of a Mac finished its registration.
         SETUP_RELEASED: A Mac that awaited its final configuration was let go.
     """
@@ -66,6 +68,7 @@ class EventKind(OpenStrEnum):
     TOKEN_RESUMED = "token_resumed"
     TOKEN_REMOVED = "token_removed"
     ENROLLMENT_DECIDED = "enrollment_decided"
+    CREDENTIAL_REDEEMED = "credential_redeemed"
     REGISTRATION_COMPLETED = "registration_completed"
     SETUP_RELEASED = "setup_released"
 

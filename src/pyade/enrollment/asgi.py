@@ -189,11 +189,15 @@ class EnrollmentApp:
             body=body,
             headers={name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
         )
-        found: tuple[str, User] | str = await ask_caller(self._end_sign_in, returned)
+        found: object = await ask_caller(self._end_sign_in, returned)
         if isinstance(found, str):
             # In Python's escapes, what a stranger put into it stays in its line.
             _log.info("nobody signed in: %s", ascii(found[:200]))
             return _words(403, b"You are not signed in. Start again, or contact your organization.\n")
+        if not isinstance(found, tuple) or [isinstance(part, str) for part in found] != [True, False]:
+            raise PolicyError(
+                "end_sign_in gave neither the state with a user, nor in words why nobody signed in"
+            )
         state, user = found
         return _Answer.of(await self._service.close_web_view(state, user, host=_host_of(scope)))
 

@@ -10,6 +10,7 @@ Source: Apple, ``com.apple.security.scep`` and ``com.apple.security.acme``; RFC 
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -22,13 +23,16 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import AttributeOID, NameOID
 
 from pyade.core.enrollment import OneTime, OneTimeKind, digest_of
+from pyade.core.events import EventBatch, EventGroup, EventKind
 from pyade.core.identity import IdentityKind
 from pyade.core.machine_info import MachineInfo
 from pyade.core.untrusted import check_size, malformed, reading
 from pyade.core.user import User
 from pyade.enrollment.steps import Hook
-from pyade.errors import PolicyError, TrustError
+from pyade.errors import PolicyError, TrustError, UnknownTokenError
 from pyade.storage.enrollments import EnrollmentStore
+
+_log = logging.getLogger("pyade.enrollment")
 
 
 @attrs.frozen(kw_only=True)
@@ -53,10 +57,19 @@ class Credential:
     Attributes:
         secret: Secret. What the profile holds.
         lifetime: How long it can be redeemed here; None if somebody else checks it, such as the authority.
+
+    Raises:
+        PolicyError: *secret* is empty, or *lifetime* not longer than zero.
     """
 
     secret: str = attrs.field(repr=False)
     lifetime: timedelta | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if not self.secret:
+            raise PolicyError("the secret of the credential is empty: give one that nobody can guess")
+        if self.lifetime is not None:
+            _check_lifetime(self.lifetime)
 
 
 CredentialSource: TypeAlias = Hook[Credential]
@@ -72,8 +85,7 @@ def one_time(lifetime: timedelta = timedelta(hours=1)) -> Callable[[CredentialRe
     Raises:
         PolicyError: *lifetime* is not longer than zero.
     """
-    if lifetime <= timedelta(0):
-        raise PolicyError(f"lifetime {lifetime}: it must be longer than zero")
+    _check_lifetime(lifetime)
 
     def source(_: CredentialRequest) -> Credential:
         return Credential(secret=secrets.token_urlsafe(32), lifetime=lifetime)
@@ -88,12 +100,12 @@ def static(secret: str) -> Callable[[CredentialRequest], Credential]:
 
     Args:
         secret: Secret.
+
+    Raises:
+        PolicyError: *secret* is empty.
     """
-
-    def source(_: CredentialRequest) -> Credential:
-        return Credential(secret=secret)
-
-    return source
+    credential = Credential(secret=secret)
+    return lambda _: credential
 
 
 def serial_number(request: CredentialRequest) -> Credential:
@@ -135,15 +147,11 @@ def redeem_scep_request(store: EnrollmentStore, request: bytes, *, now: datetime
     except (x509.AttributeNotFound, UnicodeDecodeError, ValueError):
         raise malformed("the certificate request has no challenge that can be read") from None
     issued = _redeem(store, OneTimeKind.SCEP_CHALLENGE, challenge, now)
-    if not is_signed:
-        raise TrustError("the certificate request is not signed with its own key")
-    wanted = [(str(name), str(value)) for name, value in issued.value.get("subject", ())]
-    # In any order: some clients sort the attributes.
-    if sorted(names) != sorted(wanted):
-        raise TrustError(f"the subject is {str(names)[:80]!a}, the profile asked for {wanted}")
-    bits = issued.value.get("key_size")
-    if not isinstance(public_key, rsa.RSAPublicKey) or public_key.key_size != bits:
-        raise TrustError(f"the key is no RSA key of {bits} bits, as the profile asked for")
+    reason = "" if is_signed else "the certificate request is not signed with its own key"
+    reason = reason or _difference(issued, names, public_key)
+    _note(store, issued, now, reason)
+    if reason:
+        raise TrustError(reason)
     return issued.serial_number
 
 
@@ -164,7 +172,9 @@ def redeem_client_identifier(store: EnrollmentStore, identifier: str, *, now: da
 
     Source: Apple, ``com.apple.security.acme``, ``ClientIdentifier``.
     """
-    return _redeem(store, OneTimeKind.ACME_CLIENT_IDENTIFIER, identifier, now)
+    issued = _redeem(store, OneTimeKind.ACME_CLIENT_IDENTIFIER, identifier, now)
+    _note(store, issued, now, "")
+    return issued
 
 
 def subject_of(pairs: tuple[tuple[str, str], ...]) -> list[list[str]]:
@@ -172,11 +182,44 @@ def subject_of(pairs: tuple[tuple[str, str], ...]) -> list[list[str]]:
     return [[_OIDS.get(name, name), value] for name, value in pairs]
 
 
+def _check_lifetime(lifetime: timedelta) -> None:
+    if lifetime <= timedelta(0):
+        raise PolicyError(f"lifetime {lifetime}: it must be longer than zero")
+
+
 def _redeem(store: EnrollmentStore, kind: OneTimeKind, secret: str, now: datetime) -> OneTime:
     found = store.take_one_time(kind, digest_of(secret), now=now)
     if found is None:
         raise TrustError(f"this {kind.value.replace('_', ' ')} is unknown, has expired, or was used before")
     return found
+
+
+def _difference(issued: OneTime, names: list[tuple[str, str]], public_key: object) -> str:
+    """Return in what a certificate request differs from what the profile asked for; "" for nothing."""
+    wanted = [(str(name), str(value)) for name, value in issued.value.get("subject", ())]
+    # In any order: some clients sort the attributes.
+    if sorted(names) != sorted(wanted):
+        return f"the subject is {str(names)[:80]!a}, the profile asked for {wanted}"
+    bits = issued.value.get("key_size")
+    if not isinstance(public_key, rsa.RSAPublicKey) or public_key.key_size != bits:
+        return f"the key is no RSA key of {bits} bits, as the profile asked for"
+    return ""
+
+
+def _note(store: EnrollmentStore, issued: OneTime, now: datetime, refusal: str) -> None:
+    """Write the record of a credential that was used up; a guess at one is not worth a row."""
+    verdict = "refuse" if refusal else "issue"
+    _log.info(
+        "%a: %s: %s: %s", issued.serial_number[:40], issued.kind, verdict, refusal or "as the profile asked"
+    )
+    details = {"verdict": verdict, "kind": issued.kind.value, **({"reason": refusal} if refusal else {})}
+    group = EventGroup(EventKind.CREDENTIAL_REDEEMED, (issued.serial_number,), details)
+    enrollment = store.enrollment(issued.serial_number)
+    events = EventBatch(enrollment.token_name if enrollment else "", now, (group,))
+    try:
+        store.add_audit(events)
+    except UnknownTokenError:
+        store.add_audit(attrs.evolve(events, token_name=""))  # it was removed meanwhile
 
 
 def _pairs(name: x509.Name) -> list[tuple[str, str]]:

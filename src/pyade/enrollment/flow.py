@@ -49,6 +49,7 @@ from pyade.core.machine_info import MachineInfo
 from pyade.core.profile_rules import host_of
 from pyade.core.software_update import UpdateVerdict, decide_update
 from pyade.core.user import User
+from pyade.enrollment.answers import check_address, check_user
 from pyade.enrollment.decision import EnrollmentDecision, EnrollmentResponse, Verdict
 from pyade.enrollment.gates import Place, affinity_of, find_place, wait_of
 from pyade.enrollment.issue import Issue
@@ -90,6 +91,7 @@ class Reception:
     def signed_in(self, state: str, user: User, host: str) -> Flow[EnrollmentResponse]:
         """Answer the request that comes when the user has signed in."""
         now = yield from ask(Now())
+        user = check_user(user, "close_web_view")
         digest = digest_of(state)
         taken = yield from ask(
             InStore(lambda store: store.take_one_time(OneTimeKind.WEB_VIEW, digest, now=now))
@@ -126,7 +128,9 @@ class Reception:
     ) -> Flow[EnrollmentResponse]:
         """Go on with what is stored of the Mac; again if somebody else changed that before the commit."""
         serial = self._known.serial_number
-        for attempt in range(1, _ATTEMPTS + 1):
+        # Who loses saw somebody else win, and only so many can before the limit answers all the others.
+        attempts = self._settings.limits.profiles + _ATTEMPTS
+        for attempt in range(1, attempts + 1):
             self._place = yield from ask(InStore(lambda store: find_place(store, serial)))
             if self._place.refusal:
                 return (yield from self._refuse(self._place.refusal, now))
@@ -136,17 +140,18 @@ class Reception:
             try:
                 return (yield from go_on())
             except StoreConflictError:
-                if attempt == _ATTEMPTS:
+                if attempt == attempts:
                     raise
         raise AssertionError  # pragma: no cover - the last attempt returns or raises
 
     def _plain(self, authorization: str | None, now: datetime) -> Flow[EnrollmentResponse]:
         kind, value = _scheme(authorization)
         sso = self._settings.platform_sso
-        if sso is not None and kind == _BEARER:
-            self._user = yield from ask(AskCaller(sso.verify, (value,)))
-            if self._user is None:
+        if sso is not None and kind == _BEARER and self._user is None:
+            answer = yield from ask(AskCaller(sso.verify, (value,)))
+            if answer is None:
                 return (yield from self._refuse("the token of Platform SSO is not good", now))
+            self._user = check_user(answer, "platform_sso.verify")
         early = yield from self._before_the_user(now)
         if early is not None:
             return early
@@ -187,7 +192,7 @@ class Reception:
             expires_at=now + limits.sign_in_lifetime,
             value={"machine": _plain_machine(machine), "host": _host(host)},
         )
-        address = yield from ask(AskCaller(sign_in.begin, (state, machine)))
+        address = check_address((yield from ask(AskCaller(sign_in.begin, (state, machine)))), "sign_in.begin")
         yield from ask(InStore(lambda store: store.save_one_time(kept, now=now, keep=limits.sign_ins)))
         headers = {"Location": address}
         reason = "the user signs in with the identity provider"
@@ -236,7 +241,8 @@ class Reception:
         name, password = _basic(value) if kind == _BASIC else ("", "")
         if verify is None or not name:
             return None
-        return (yield from ask(AskCaller(verify, (name, password))))
+        answer = yield from ask(AskCaller(verify, (name, password)))
+        return None if answer is None else check_user(answer, "authenticate")
 
     def _issue(self, now: datetime) -> Flow[EnrollmentResponse]:
         """Make the profile, if license, the caller and the Mac's hardware allow it."""

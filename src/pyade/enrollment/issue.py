@@ -21,6 +21,7 @@ from pyade.core.machine_info import MachineInfo
 from pyade.core.model_claim import check_model_claim
 from pyade.core.problems import Problem
 from pyade.core.user import User
+from pyade.enrollment.answers import check_credential
 from pyade.enrollment.credentials import Credential, CredentialRequest, subject_of
 from pyade.enrollment.decision import PROFILE_TYPE, EnrollmentDecision, EnrollmentResponse, Verdict
 from pyade.enrollment.gates import Place, with_issue
@@ -98,7 +99,8 @@ class Issue:
         is_acme = choice.kind is IdentityKind.ACME
         source = self._settings.acme_credential if is_acme else self._settings.scep_credential
         request = CredentialRequest(kind=choice.kind, machine=self._machine, user=self._user)
-        return (yield from ask(AskCaller(source, (request,))))
+        answer = yield from ask(AskCaller(source, (request,)))
+        return check_credential(answer, "acme_credential" if is_acme else "scep_credential")
 
     def _build(self, choice: IdentityChoice, credential: Credential) -> bytes:
         settings, profile = self._settings, self._place.profile

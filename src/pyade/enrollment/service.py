@@ -136,8 +136,9 @@ class EnrollmentService(_Service):
             The profile, an order to update or to sign in first, or a refusal that says nothing about why.
 
         Raises:
-            ProfileError: The profile cannot be made from what the service was told; the Mac may try again.
-            StoreError: The store failed; the Mac may try again.
+            PolicyError: A hook answered with something else than it should; the Mac may try again.
+            ProfileError: The profile cannot be made from what the service was told; likewise.
+            StoreError: The store failed; likewise.
 
         Source: Apple, "Authenticating through web views"; specification, "Distribute devices".
         """
@@ -154,6 +155,7 @@ class EnrollmentService(_Service):
             A redirection to the identity provider, and everything that ``enroll`` may answer.
 
         Raises:
+            PolicyError: ``SignIn.begin`` gave no https address, and as for ``enroll``.
             StoreError: As for ``enroll``, as ``ProfileError``.
         """
         return drive(Reception(self._settings).web_view(header, host), self._perform)
@@ -167,6 +169,8 @@ class EnrollmentService(_Service):
             host: The ``Host`` header: the same as at the beginning.
 
         Raises:
+            PolicyError: *user* is none, or has no user principal name; *state* can still be used. And as for
+                ``enroll``.
             StoreError: As for ``enroll``, as ``ProfileError``.
         """
         return drive(Reception(self._settings).signed_in(state, user, host), self._perform)

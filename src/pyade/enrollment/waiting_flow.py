@@ -9,7 +9,8 @@ The rules of this file:
    without them; where the caller's hook failed, it is asked again until the patience of the state ends.
 4. A Mac that says that it awaits is let go, whatever its profile says: without account settings, and at once,
    if the profile would not have held it.
-5. ``Authenticate`` begins anew, with the settings of the profile that the Mac was given last.
+5. ``Authenticate`` begins anew, with the settings of the profile that the Mac was given last. Who signs in
+   for a profile that is given later changes nothing of the Mac's accounts.
 
 Source: specification, "Create an Apple enrollment profile", Await final configuration.
 """
@@ -282,6 +283,10 @@ def _accounts(
             "let its user make the account",
         )
         raise ProfileError((problem,))
+    mac = enrollment.installed
+    if mac is not None:
+        # Whoever asks for one more profile in the name of a Mac that waits must not name its account.
+        enrollment = attrs.evolve(enrollment, user=mac.user, version=mac.version)
     if administrator is not None and profile.administrator is not None:
         own = yield from ask(AskCaller(administrator, (enrollment,)))
         profile = attrs.evolve(profile, administrator=own or profile.administrator)

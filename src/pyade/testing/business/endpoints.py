@@ -48,7 +48,7 @@ class Endpoints:
     """Routes requests that carry a good access token to what answers them."""
 
     def __init__(self, apple: FakeApple, organization: Organization, settings: BusinessSettings) -> None:
-        self.fleet = activities.Fleet()
+        self.fleet: activities.Fleet = activities.Fleet()
         self.activities: dict[str, activities.FakeActivity] = {}
         self.coverage: dict[str, list[dict[str, Any]]] = {}
         self.locks: dict[str, dict[str, Any]] = {}
