@@ -63,7 +63,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _shared_bytecode(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Let processes that tests start share what they compiled, where it may not be written beside the sources."""
+    """Let processes that tests start share compiled code, where none may be written beside the sources."""
     if not sys.dont_write_bytecode:
         yield
         return
