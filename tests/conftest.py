@@ -1,4 +1,4 @@
-"""What the whole test run shares: its files, a real PostgreSQL server, and what is left to the slow run."""
+"""What all tests share: where their files are, a real PostgreSQL server, and what is left to the slow run."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _shared_bytecode(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Let the processes that tests start compile everything once, also where sources are not written to."""
+    """Let processes that tests start share compiled code, where none may be written beside the sources."""
     if not sys.dont_write_bytecode:
         yield
         return

@@ -22,7 +22,7 @@ SUBJECT = f"/O=Contoso/CN={SERIAL}"
 
 @functools.cache
 def key_of(kind: str) -> str:
-    """Return a private key (PEM) that openssl made; it takes long, and any will do."""
+    """Return a private key (PEM) that openssl made, the same each time: an RSA key takes long to make."""
     algorithm, _, size = kind.partition(":")
     option = f"rsa_keygen_bits:{size}" if size else f"ec_paramgen_curve:{kind}"
     command = ["openssl", "genpkey", "-algorithm", algorithm if size else "ec", "-pkeyopt", option]

@@ -64,7 +64,7 @@ class Fleet:
 
 @contextlib.contextmanager
 def fleet_of(count: int, folder: Path) -> Iterator[Fleet]:
-    """Make a fleet whose users sign in, in step with Apple; its Macs trust the test CA alone."""
+    """A fleet whose users sign in, in step with Apple; its Macs trust the test CA alone, as Apple says."""
     organization = Organization.make(folder)
     clock = FrozenClock()
     apple = FakeApple(clock=clock)
