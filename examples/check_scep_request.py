@@ -1,8 +1,10 @@
+#!/usr/bin/env python3
 """Tells a SCEP server whether it may issue a certificate: 0 for yes, 1 for no.
 
 The server hands over the certificate request that it decrypted, DER on the standard input, such as::
 
-    PYADE_STORE=/var/lib/mdm/ade.db scepserver -depot depot -csrverifierexec check_scep_request.py
+    export PYADE_STORE=/var/lib/mdm/ade.db
+    scepserver -depot depot -allowrenew 0 -csrverifierexec ./check_scep_request.py
 
 The store is the one of the enrollment service, which put the challenge into the profile of one Mac. Whatever
 the answer, that challenge is used up.

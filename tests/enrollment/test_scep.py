@@ -86,7 +86,8 @@ def scep_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Authority]
     path = os.pathsep.join(part for part in sys.path if part)
     check.write_text(
         f"#!/bin/sh\nexport PYTHONPATH='{path}' PYADE_STORE='{folder}/ade.db'\n"
-        f"exec '{sys.executable}' '{EXAMPLE}' 2>> '{folder}/answers'\n"
+        f"export PATH='{Path(sys.executable).parent}':$PATH\n"
+        f"exec '{EXAMPLE}' 2>> '{folder}/answers'\n"
     )
     check.chmod(0o700)
     with socket.socket() as free:
