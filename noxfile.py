@@ -24,7 +24,7 @@ PYTHONS = [version for version in ("3.11", "3.12", "3.13", "3.14") if _runs(vers
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Run the whole suite with branch coverage."""
+    """Run the suite with branch coverage, without what ``slow`` runs."""
     session.install("-e", ".[test]")
     session.run(
         "pytest",
@@ -39,11 +39,12 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def slow(session: nox.Session) -> None:
-    """Run what takes too long for every change: two nodes, fifty kills, a thousand fault scripts."""
+    """Run what takes too long for every change; then two nodes, fifty kills, a thousand fault scripts."""
     session.install("-e", ".[test]")
+    session.run("pytest", "-m", "slow", "-n", "auto", *session.posargs)
     much = {"PYADE_NODES_TOKENS": "20", "PYADE_TEST_KILLS": "50", "PYADE_FAULT_SCRIPTS": "1000"}
     files = [f"tests/sync/test_{name}.py" for name in ("two_nodes", "kills", "fault_scripts")]
-    session.run("pytest", "-q", *files, *session.posargs, env=much)
+    session.run("pytest", "-q", "-m", "", *files, *session.posargs, env=much)
 
 
 @nox.session

@@ -27,6 +27,8 @@ napoleon_use_ivar = True
 
 html_theme = "furo"
 html_title = f"pyade {release}"
+html_static_path = ["_static"]
+html_css_files = ["wide.css"]
 
 
 def _show_enum_members(*event):

@@ -89,7 +89,6 @@ def test_every_python_block_runs(page: str, tmp_path: Path, monkeypatch: pytest.
         exec(compile(textwrap.dedent(block), page, "exec"), names)
 
 
-@pytest.mark.parametrize("page", [*PAGES, *EXAMPLES])
 def _portal_api(
     fake: FakeApple, clock: _Clock, offline: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> FakeBusiness:
@@ -108,7 +107,7 @@ def _portal_api(
     return business
 
 
-@pytest.mark.parametrize("page", [*PAGES, "examples/quickstart.py"])
+@pytest.mark.parametrize("page", [*PAGES, *EXAMPLES])
 def test_nothing_that_a_reader_copies_is_imported_from_behind_a_room_door(page: str) -> None:
     deep = re.findall(r"^ *from pyade\.\w+\.[\w.]+ import .*", (ROOT / page).read_text(), re.MULTILINE)
     assert not [line for line in deep if "pyade.testing.contract" not in line]

@@ -303,6 +303,37 @@ def test_a_token_that_cannot_be_read_stops_nothing(inside: dict[str, Any]) -> No
     assert settings(tenant, Severity.ERROR) == {f"$[0].{name}"}
 
 
+def test_what_is_inside_a_token_that_cannot_be_read_is_read_all_the_same() -> None:
+    """Once, and its password is in nothing that is written."""
+    profile = {**PROFILE, "id": "t_1", "adminAccountUserName": "a", "adminAccountPassword": "t0p-secret"}
+    token = {"tokenName": 5, "enrollmentProfiles": [profile], "defaultMacOsEnrollmentProfile": profile}
+    tenant = read_intune(token, OWN)
+    assert [one.administrator_password for one in tenant.profiles] == ["t0p-secret"]
+    assert tenant.others == ({"tokenName": 5, "defaultMacOsEnrollmentProfile": {"id": "t_1"}},)
+    assert settings(tenant, Severity.ERROR) == {"$.tokenName"}
+
+
+def test_no_password_stays_in_what_is_kept_as_it_came() -> None:
+    """However deep it is, and however deep the rest."""
+    deep: Any = {}
+    for _ in range(900):
+        deep = [deep]
+    document = [{"x": [{"adminAccountPassword": "t0p-secret"}, {"adminAccountPassword": ""}], "deep": deep}]
+    tenant = read_intune(document, OWN)
+    assert tenant.others == (
+        {"x": [{"adminAccountPassword": None}, {"adminAccountPassword": ""}], "deep": deep},
+    )
+    assert "$[0].x[0].adminAccountPassword" in settings(tenant)
+    assert "t0p-secret" in str(document), "the caller's own is as it was"
+
+
+def test_names_that_are_no_texts_stop_nothing() -> None:
+    """JSON has none, a mapping of Python's may."""
+    tenant = read_intune([{"tokenName": "hq", 5: 1}, PROFILE], OWN)
+    assert len(tenant.profiles) == 1
+    assert settings(tenant, Severity.ERROR) == {"$[0]"}
+
+
 def test_the_result_of_an_import_is_read_as_a_device() -> None:
     """Its status is nothing that nobody knows."""
     result = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -19,6 +20,15 @@ SERIAL = MACHINE["SERIAL"]
 SUBJECT = f"/O=Contoso/CN={SERIAL}"
 
 
+@functools.cache
+def key_of(kind: str) -> str:
+    """Return a private key (PEM) that openssl made, the same each time: an RSA key takes long to make."""
+    algorithm, _, size = kind.partition(":")
+    option = f"rsa_keygen_bits:{size}" if size else f"ec_paramgen_curve:{kind}"
+    command = ["openssl", "genpkey", "-algorithm", algorithm if size else "ec", "-pkeyopt", option]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
 def request_for(
     folder: Path, challenge: str | None, *, subject: str = SUBJECT, key: str = "rsa:2048"
 ) -> bytes:
@@ -30,9 +40,8 @@ def request_for(
     lines += ["[name]", *(f"{number}.{name} = {value}" for number, (name, value) in enumerate(names))]
     lines += ["[attributes]", *([] if challenge is None else [f"challengePassword = {challenge}"])]
     config.write_text("\n".join(lines) + "\n")
-    kind = key if key.startswith("rsa") else "ec"
-    command = ["openssl", "req", "-new", "-nodes", "-newkey", kind, "-keyout", str(folder / "key.pem")]
-    command += [] if kind != "ec" else ["-pkeyopt", f"ec_paramgen_curve:{key}"]
+    (folder / "key.pem").write_text(key_of(key))
+    command = ["openssl", "req", "-new", "-key", str(folder / "key.pem")]
     made = subprocess.run(
         [*command, "-outform", "DER", "-config", str(config)], check=True, capture_output=True
     )

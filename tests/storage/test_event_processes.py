@@ -92,7 +92,7 @@ def command(program: str, place: Place, *arguments: str) -> list[str]:
 
 
 def test_a_reader_beside_racing_processes_sees_every_commit_once_and_in_order(place: Place) -> None:
-    names = [f"token-{number}" for number in range(4)]
+    names = [f"token-{number}" for number in range(3)]
     with place.open() as store:
         for name in names:
             store.add_token(example_token(name))
@@ -141,7 +141,7 @@ def test_a_subscriber_that_dies_again_and_again_loses_no_event(place: Place) -> 
             commit(store, *fleet_of(300)[start : start + 60])
         expected = [happened.id for happened in store.events()]
     arrived: list[str] = []
-    for deadline in ("70", "130", "101", "0"):
+    for deadline in ("110", "150", "0"):
         child = subprocess.run(
             command(SUBSCRIBER, place, deadline), check=False, capture_output=True, text=True
         )

@@ -1,6 +1,6 @@
-"""A process that syncs 20,000 devices over HTTP is killed at random points; its successor loses nothing.
+"""A process that syncs a fleet over HTTP is killed at random points; its successor loses nothing.
 
-``PYADE_TEST_KILLS`` says how often, three times if it says nothing.
+``PYADE_TEST_KILLS`` says how often the slow run kills, three times if it says nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pyade.storage.protocol import Store
 from pyade.sync import Ending
 from pyade.testing import FakeApple, FrozenClock
 
-DEVICES, PAGE = 20_000, 250
+PAGE = 250
 KILLS = int(os.environ.get("PYADE_TEST_KILLS", "3"))
 
 # A line per page; the last line is the outcome. All clocks of one process stand still.
@@ -57,12 +57,21 @@ def open_store(place: tuple[str, str], clock: FrozenClock) -> Store:
     return PostgresStore(where, schema=schema, clock=clock) if schema else SQLiteStore(where, clock=clock)
 
 
-def test_kills_lose_nothing_and_cost_a_page_each(place: tuple[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("devices", "kills", "pages"),
+    [
+        (6_000, 1, 6),  # of 24 pages, so that the only kill comes before the end
+        pytest.param(20_000, KILLS, 2 * 20_000 // PAGE // (KILLS + 1), marks=pytest.mark.slow),
+    ],
+)
+def test_kills_lose_nothing_and_cost_a_page_each(
+    place: tuple[str, str], devices: int, kills: int, pages: int
+) -> None:
     clock = FrozenClock()
     apple = FakeApple(clock=clock)
     apple.settings.page_maximum = apple.settings.page_default = PAGE
     server = apple.add_server("hq")
-    serials = apple.add_devices(DEVICES, server="hq")
+    serials = apple.add_devices(devices, server="hq")
     with open_store(place, clock) as store:
         store.add_token(apple.token("hq", name="hq"))
     chance, killed = random.Random(), 0
@@ -72,9 +81,9 @@ def test_kills_lose_nothing_and_cost_a_page_each(place: tuple[str, str]) -> None
             command = [sys.executable, "-c", WORKER, web.base_url, *place, clock().isoformat()]
             return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
-        for number in range(KILLS):
-            killed += kill(worker(), chance, pages=2 * DEVICES // PAGE // (KILLS + 1))
-            if number == KILLS // 2:
+        for number in range(kills):
+            killed += kill(worker(), chance, pages=pages)
+            if number == kills // 2:
                 apple.unassign(serials[:5])
             # Not the 15 minutes of a limit: the lease of a process that was killed lasts a minute.
             clock.advance(seconds=60)

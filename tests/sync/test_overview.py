@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 
 import attrs
@@ -61,6 +61,34 @@ def test_what_is_wrong_is_shown(world: World) -> None:
     assert "Needs a person" in str(look(world))
 
 
+def test_migrations_are_counted_and_the_next_deadline_is_named(world: World) -> None:
+    world.apple.add_devices(2, server="hq")
+    for days in (3, 40, -2):
+        deadline = world.clock() + timedelta(days=days)
+        world.apple.add_devices(1, server="hq", mdm_migration_deadline=deadline.isoformat())
+    world.sync()
+    one = look(world)
+    assert (one.migrations, one.next_deadline) == (3, world.clock() + timedelta(days=3))
+    assert "3 devices with a deadline, next 2025-01-04" in str(one)
+    world.later(days=50)
+    assert look(world).next_deadline is None
+    assert "3 devices with a deadline, all have passed" in str(look(world))
+
+
+def test_statuses_are_told_in_words(world: World) -> None:
+    world.apple.add_devices(2, server="hq")
+    world.sync()
+    assert "2 devices (2 without a profile)" in str(look(world))
+    assert "1 of an unknown status" in str(attrs.evolve(look(world), devices={"": 1}))
+    assert "1 weird" in str(attrs.evolve(look(world), devices={"weird": 1}))
+
+
+def test_without_a_time_the_clock_is_read(world: World) -> None:
+    before = datetime.now(UTC)
+    (one,) = overview(world.store)
+    assert before <= one.seen_at <= datetime.now(UTC)
+
+
 class Reader(HTMLParser):
     """Collects the cells of a page, and what it would load."""
 
@@ -79,7 +107,7 @@ class Reader(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] in ("td", "h2"):
+        if self.open and self.open[-1] in ("td", "h2", "p"):
             self.cells.append(data)
 
 
@@ -93,4 +121,12 @@ def test_the_page_shows_the_same_and_loads_nothing(world: World) -> None:
     assert reader.cells.count("<b>hq</b>") == 2
     assert "R&D <script>" in reader.cells
     assert {text for _, text in one.rows()} <= set(reader.cells)
+    assert f"Seen at {world.clock():%Y-%m-%d %H:%M:%S} UTC" in reader.cells
     assert "No token" in overview_html([])
+
+
+def test_a_token_that_must_be_renewed_is_marked(world: World) -> None:
+    marked = '<tr class="look"><th scope="row">Token</th>'
+    assert marked not in overview_html([look(world)])
+    world.later(days=350)
+    assert marked in overview_html([look(world)])

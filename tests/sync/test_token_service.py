@@ -226,7 +226,9 @@ def test_the_older_key_pair_reads_files_until_the_newer_one_is_used(office: Offi
     assert new != old
     office.upload(office.download(old))
     assert office.store.secret("next key pair of hq") is not None
+    assert office.do(lambda service: service.keypair("hq")).certificate_pem == old
     office.upload(office.download(new))
+    assert office.do(lambda service: service.keypair("hq")).certificate_pem == new
     assert office.store.secret("next key pair of hq") is None
     with pytest.raises(TokenError):
         office.upload(office.download(old))
@@ -244,6 +246,8 @@ def test_a_token_whose_key_pair_is_kept_elsewhere_says_what_to_do(office: Office
         office.upload(p7m)
     with pytest.raises(UnknownTokenError, match="replace_keypair"):
         office.do(lambda service: service.certificate("hq"))
+    with pytest.raises(UnknownTokenError, match="replace_keypair"):
+        office.do(lambda service: service.keypair("hq"))
     new = office.do(lambda service: service.replace_keypair("hq"))
     assert office.upload(office.download(new)).error == ""
 

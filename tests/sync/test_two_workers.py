@@ -216,6 +216,7 @@ def story(postgres: PostgresPlace, tmp_path: Path) -> Iterator[Story]:
         yield Story(postgres, tmp_path, stack)
 
 
+@pytest.mark.slow
 def test_a_worker_goes_on_where_another_was_killed(story: Story) -> None:
     with story.apple.serve() as web:
         story.start(web.base_url)

@@ -46,7 +46,7 @@ class TokenSetup:
         scope_tags: Who may see and manage the token.
         is_renewal: True if a token of that name is stored already.
         certificate_is_new: True if the certificate must be uploaded in the portal first.
-        certificate_taken_at: When the certificate was handed out, UTC; None before.
+        certificate_taken_at: When the certificate of a new token was handed out, UTC; None before.
     """
 
     name: str
@@ -70,8 +70,9 @@ class TokenSetup:
     @property
     def next_step(self) -> PortalStep:
         """What comes next: the certificate, as long as it was not handed out, then the portal."""
-        is_at_the_portal = self.certificate_taken_at is not None or not self.certificate_is_new
-        return self.steps[1 if is_at_the_portal and self.certificate_is_new else 0]
+        # A new certificate for a stored token is handed out as soon as it is made.
+        is_handed_out = self.is_renewal or self.certificate_taken_at is not None
+        return self.steps[1 if is_handed_out and self.certificate_is_new else 0]
 
     def _creation(self) -> list[tuple[str, tuple[str, ...]]]:
         return [

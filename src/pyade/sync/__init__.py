@@ -18,8 +18,8 @@ from pyade.sync.scheduler import AsyncScheduler, Scheduler
 from pyade.sync.steps import Progress, ProgressPhase
 from pyade.sync.subscription import Subscription
 from pyade.sync.syncer import AsyncSyncer, Syncer
-from pyade.sync.token_flows import AcceptedToken, StagedToken, TokenRemoval
 from pyade.sync.token_service import AsyncTokenService, TokenService
+from pyade.sync.token_steps import AcceptedToken, StagedToken, TokenRemoval
 from pyade.sync.workers import assign_token, due_tokens, register, sync_token
 
 __all__ = [

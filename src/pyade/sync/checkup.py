@@ -27,7 +27,7 @@ from pyade.storage.protocol import Store
 from pyade.sync.assigner import devices_at_risk
 from pyade.sync.report import counted, shown
 from pyade.sync.steps import InStore
-from pyade.sync.token_flows import AskAccount
+from pyade.sync.token_steps import AskAccount
 
 OUT_OF_STEP_AFTER: Final = timedelta(days=2)
 """Without a good sync for so long a token is out of step: automatic syncs come every 24 hours."""

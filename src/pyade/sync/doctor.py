@@ -21,7 +21,7 @@ from pyade.crypto.push_certificate import PushCertificate
 from pyade.storage.protocol import Store
 from pyade.sync.checkup import Ask, AskHook, Diagnosis, Questions, diagnosis_flow
 from pyade.sync.steps import InStore
-from pyade.sync.token_flows import AskAccount
+from pyade.sync.token_steps import AskAccount
 
 
 def doctor(

@@ -12,6 +12,7 @@ from typing import Final
 
 import attrs
 
+from pyade.apple.connection import utc_now
 from pyade.core.parking import parked_reason
 from pyade.core.policy import SyncPolicy
 from pyade.core.token import Portal, TokenHealth
@@ -39,6 +40,9 @@ class TokenOverview:
         devices: How many devices Apple lists, by profile status; "" where that is unknown.
         released: How many were released, and not forgotten yet.
         at_risk: How many would fail to enroll: without a profile, and without a default.
+        migrations: How many have a migration deadline, also one that has passed.
+        next_deadline: The next of them that has not passed, UTC; None if there is none.
+        seen_at: When all this was so, UTC.
     """
 
     name: str
@@ -55,6 +59,9 @@ class TokenOverview:
     devices: Mapping[str, int] = attrs.field(hash=False)
     released: int
     at_risk: int
+    migrations: int = 0
+    next_deadline: datetime | None = None
+    seen_at: datetime
 
     @property
     def total(self) -> int:
@@ -64,7 +71,7 @@ class TokenOverview:
     def rows(self) -> tuple[tuple[str, str], ...]:
         """Return label and text of everything, for a table."""
         statuses = ", ".join(
-            f"{count:,} {status or 'unknown'}" for status, count in sorted(self.devices.items())
+            f"{count:,} {_IN_WORDS.get(status, status)}" for status, count in sorted(self.devices.items())
         )
         devices = f"{counted(self.total, 'device')}{f' ({statuses})' if statuses else ''}"
         released = f", {self.released:,} released" if self.released else ""
@@ -79,6 +86,9 @@ class TokenOverview:
             ("Default profile", self.default_profile or "none"),
             ("Devices", f"{devices}{released}"),
         ]
+        if self.migrations:
+            ends = "all have passed" if self.next_deadline is None else f"next {shown(self.next_deadline)}"
+            rows.append(("Migrations", f"{counted(self.migrations, 'device')} with a deadline, {ends}"))
         if self.at_risk:
             rows.append(("At risk", f"{counted(self.at_risk, 'device')} would fail to enroll: no profile"))
         if self.parked:
@@ -95,21 +105,22 @@ class TokenOverview:
 def overview(
     store: Store,
     *,
-    now: datetime,
+    now: datetime | None = None,
     policy: SyncPolicy = SyncPolicy(),  # noqa: B008 - frozen
 ) -> tuple[TokenOverview, ...]:
-    """Return where every token of *store* stands, by name.
+    """Return where every token of *store* stands, by name; reads each of their devices.
 
     Devices that rules of the caller's would give a profile count as at risk here: only the default is known.
 
     Args:
         store: Where the tokens are.
-        now: UTC.
+        now: UTC; None reads the clock.
         policy: The limits.
 
     Raises:
         StoreError: The store failed.
     """
+    now = now or utc_now()
     states = store.sync_states()
     found = []
     for token in store.tokens():
@@ -119,6 +130,11 @@ def overview(
         counts = dict(store.count_devices(token.name))
         default = store.default_profile(token.name)
         requested, automatic = policy.next_times(state, now)
+        deadlines = [
+            deadline
+            for record in store.devices(token.name)
+            if (deadline := record.device.mdm_migration_deadline) is not None
+        ]
         found.append(
             TokenOverview(
                 name=token.name,
@@ -135,6 +151,9 @@ def overview(
                 released=counts.pop("released"),
                 devices=counts,
                 at_risk=sum(1 for _ in devices_at_risk(store, token.name)),
+                migrations=len(deadlines),
+                next_deadline=min((one for one in deadlines if one > now), default=None),
+                seen_at=now,
             )
         )
     return tuple(found)
@@ -142,34 +161,53 @@ def overview(
 
 def overview_html(overviews: Iterable[TokenOverview]) -> str:
     """Return one HTML page with a table for each of *overviews*; it loads nothing from elsewhere."""
-    sections = [_section(one) for one in overviews]
-    body = "\n".join(sections) or "<p>No token is stored.</p>"
-    return _PAGE.format(style=_STYLE, body=body)
+    shown_ones = tuple(overviews)
+    if not shown_ones:
+        return _PAGE.format(style=_STYLE, body="<p>No token is stored.</p>")
+    seen = f"<p>Seen at {shown(max(one.seen_at for one in shown_ones))}</p>"
+    return _PAGE.format(style=_STYLE, body="\n".join([seen, *map(_section, shown_ones)]))
 
 
 def _section(one: TokenOverview) -> str:
-    rows = "\n".join(
-        f'<tr{_kind(label)}><th scope="row">{escape(label)}</th><td>{escape(text)}</td></tr>'
-        for label, text in one.rows()
-    )
+    marked = {*_WORTH_A_LOOK, "Token"} if one.health.next_step else _WORTH_A_LOOK
+    rows = "\n".join(_row(label, text, _LOOK if label in marked else "") for label, text in one.rows())
     return f"<section>\n<h2>{escape(one.name)}</h2>\n<table>\n{rows}\n</table>\n</section>"
 
 
-def _kind(label: str) -> str:
-    return ' class="look"' if label in _WORTH_A_LOOK else ""
+def _row(label: str, text: str, look: str) -> str:
+    return f'<tr{look}><th scope="row">{escape(label)}</th><td>{escape(text)}</td></tr>'
 
 
-_WORTH_A_LOOK: Final = ("At risk", "Needs a person", "Last error")
+_IN_WORDS: Final = {
+    "": "of an unknown status",
+    "empty": "without a profile",
+    "removed": "with a removed profile",
+}
+_WORTH_A_LOOK: Final = frozenset({"At risk", "Needs a person", "Last error"})
+_LOOK: Final = ' class="look"'
 _STYLE: Final = """
-body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem; }
+:root { color-scheme: light dark; --back: #f5f5f7; --card: #fff; --text: #1d1d1f; --line: #e3e3e6;
+  --dim: #63636a; --look: #fdf0d5; }
+body { background: var(--back); color: var(--text); font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto;
+  max-width: 60rem; padding: 0 1rem; }
+h1 { font-size: 1.7rem; margin: 0; }
+h1 + p { color: var(--dim); margin: 0.2rem 0 1.5rem; }
+section { background: var(--card); border: 1px solid var(--line); border-radius: 10px; margin: 0 0 1.2rem;
+  overflow: hidden; }
+h2 { font-size: 1.15rem; margin: 0; padding: 0.7rem 1rem; }
 table { border-collapse: collapse; width: 100%; }
-th, td { border-bottom: 1px solid #ccc; padding: 0.3rem 0.6rem; text-align: left; vertical-align: top; }
-th { font-weight: 600; white-space: nowrap; width: 10rem; }
-.look td, .look th { background: #fdf0d5; }
+th, td { border-top: 1px solid var(--line); padding: 0.35rem 1rem; text-align: left; vertical-align: top; }
+td { overflow-wrap: anywhere; }
+th { color: var(--dim); font-weight: 500; width: 11rem; }
+.look td, .look th { background: var(--look); color: inherit; }
+.look th { font-weight: 600; }
 @media (prefers-color-scheme: dark) {
-  body { background: #1b1b1d; color: #e6e6e6; }
-  th, td { border-color: #444; }
-  .look td, .look th { background: #4a3a12; }
+  :root { --back: #1b1b1d; --card: #252528; --text: #e6e6e6; --line: #3a3a3e;
+    --dim: #a0a0a8; --look: #4a3a12; }
+}
+@media (max-width: 40rem) {
+  th, td { display: block; width: auto; }
+  td { border-top: 0; padding-top: 0; }
 }
 """
 _PAGE: Final = """<!doctype html>

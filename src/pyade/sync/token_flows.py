@@ -7,6 +7,8 @@ The rules of this file:
 2. A private key is stored before its certificate leaves, and an older one is kept until a token came that was
    encrypted for the newer one.
 3. What belongs to a token survives its renewal, and is deleted only by who says so.
+4. Work may end between any two calls of the store, and somebody else may work at the same time: what is
+   stored decides, not what was read before, and doing it again puts right what was left.
 
 Source: specification, "Create enrollment program token" and "Renew enrollment program token".
 """
@@ -18,93 +20,20 @@ from typing import Final
 import attrs
 import msgspec
 
-from pyade.apple.responses import Account
-from pyade.core.flow import Flow, Now, Step, ask
+from pyade.core.flow import Flow, Now, ask
 from pyade.core.portal_steps import TokenSetup
 from pyade.core.problems import Problem, Severity
 from pyade.core.token import Portal, Token
 from pyade.crypto.keypair import TokenKeypair
 from pyade.errors import DuplicateTokenError, PolicyError, PyadeError, TokenError, UnknownTokenError
-from pyade.sync.report import SyncReport, counted
+from pyade.sync.report import counted
 from pyade.sync.steps import InStore
+from pyade.sync.token_steps import AcceptedToken, AskAccount, RunSync, StagedToken, TokenRemoval
 
 _KEYPAIR: Final = "key pair of {}"
 _NEXT_KEYPAIR: Final = "next key pair of {}"
 _SETUP: Final = "setup of {}"
-
-
-@attrs.frozen(kw_only=True)
-class StagedToken:
-    """A token that Apple accepts and that was not stored yet.
-
-    Attributes:
-        token: With the server and the organization that Apple named.
-        account: What Apple said about them.
-        renews: The token whose place it takes; None for a new one.
-        problems: What speaks against it; an error stops ``accept`` unless it is forced.
-        keypair: Secret. For which its file was encrypted.
-    """
-
-    token: Token
-    account: Account
-    renews: Token | None
-    problems: tuple[Problem, ...]
-    keypair: TokenKeypair = attrs.field(repr=False)
-
-
-@attrs.frozen(kw_only=True)
-class AcceptedToken:
-    """A token that was stored, and the sync that followed at once.
-
-    Attributes:
-        token: As it is stored.
-        sync: The report; None if the sync failed.
-        error: Why it failed, in words; "" if it did not. The token is stored all the same.
-    """
-
-    token: Token
-    sync: SyncReport | None
-    error: str = ""
-
-
-@attrs.frozen(kw_only=True)
-class TokenRemoval:
-    """What went with a token; ``print`` shows it.
-
-    Attributes:
-        name: The token.
-        apple_id: Whose it was: who can delete the server in the portal.
-        devices: How many devices the store forgot.
-        profiles: How many profiles.
-        portal: Where the MDM server still is.
-    """
-
-    name: str
-    apple_id: str
-    devices: int
-    profiles: int
-    portal: Portal
-
-    def __str__(self) -> str:
-        went = f"{counted(self.devices, 'device')} and {counted(self.profiles, 'profile')}"
-        return (
-            f"{self.name}: deleted, with {went}. Its MDM server and its assignments stay in {self.portal}: "
-            f"sign in as {self.apple_id} to delete them"
-        )
-
-
-@attrs.frozen
-class AskAccount(Step[Account]):
-    """Answer with what Apple says about the server of *token*, asked with this token itself."""
-
-    token: Token
-
-
-@attrs.frozen
-class RunSync(Step[SyncReport]):
-    """Answer with the report of a sync of *token*, which is stored."""
-
-    token: Token
+_KINDS: Final = (_KEYPAIR, _NEXT_KEYPAIR, _SETUP)
 
 
 def create_flow(name: str, *, consent: bool, portal: Portal, scope_tags: frozenset[str]) -> Flow[TokenSetup]:
@@ -118,10 +47,7 @@ def create_flow(name: str, *, consent: bool, portal: Portal, scope_tags: frozens
     if (yield from _stored(name)) is not None:
         raise DuplicateTokenError(f"a token {name!r} is stored already: renew it or choose another name")
     setup = TokenSetup(name=name, portal=portal, consented_at=now, scope_tags=scope_tags)
-    pem = yield from _secret(_KEYPAIR, name)
-    if pem is None:
-        keypair = TokenKeypair.generate(name[:64], now=now)
-        yield from _keep(_KEYPAIR, name, keypair.to_pem().decode())
+    yield from _keypair(_KEYPAIR, name)
     yield from _keep_setup(setup)
     return setup
 
@@ -130,12 +56,19 @@ def certificate_flow(name: str) -> Flow[bytes]:
     """Return the certificate to upload; see ``TokenService.certificate``."""
     now = yield from ask(Now())
     setup = yield from setup_flow(name)
-    pem = (yield from _secret(_NEXT_KEYPAIR, name)) or (yield from _secret(_KEYPAIR, name))
+    waiting = yield from _secret(_NEXT_KEYPAIR, name)
+    keypair = (yield from keypair_flow(name)) if waiting is None else TokenKeypair.from_pem(waiting.encode())
+    if setup.certificate_taken_at is None and not setup.is_renewal:
+        yield from _keep_setup(attrs.evolve(setup, certificate_taken_at=now))
+    return keypair.certificate_pem
+
+
+def keypair_flow(name: str) -> Flow[TokenKeypair]:
+    """Return the key pair in use; see ``TokenService.keypair``."""
+    pem = yield from _secret(_KEYPAIR, name)
     if pem is None:
         raise UnknownTokenError(f"the key pair of {name!r} is not kept here: make one with replace_keypair()")
-    if setup.certificate_taken_at is None and setup.certificate_is_new:
-        yield from _keep_setup(attrs.evolve(setup, certificate_taken_at=now))
-    return TokenKeypair.from_pem(pem.encode()).certificate_pem
+    return TokenKeypair.from_pem(pem.encode())
 
 
 def stage_flow(name: str, p7m: bytes, apple_id: str) -> Flow[StagedToken]:
@@ -194,18 +127,26 @@ def accept_flow(
     staged: StagedToken, scope_tags: frozenset[str] | None, *, force: bool
 ) -> Flow[AcceptedToken]:
     """Store a staged token and sync at once; see ``TokenService.accept``."""
-    token, before = staged.token, staged.renews
+    token = staged.token
     errors = [problem for problem in staged.problems if problem.severity is Severity.ERROR]
     if errors and not force:
         raise TokenError("; ".join(map(str, errors)), "or accept it with force=True if this is intended")
-    if before is None:
-        stored = token if scope_tags is None else attrs.evolve(token, scope_tags=scope_tags)
-        yield from ask(InStore(lambda store: store.add_token(stored)))
-    else:
+    before = yield from _stored(token.name)
+    is_again = before is not None and before.fingerprint == token.fingerprint
+    if before is not None and (staged.renews is not None or is_again):
+        # Not ``staged.renews``: somebody may have renewed it meanwhile, with a newer file.
         stored = before.renew(token, scope_tags, force=force)
         yield from ask(InStore(lambda store: store.replace_token(stored)))
-    yield from _keep(_KEYPAIR, token.name, staged.keypair.to_pem().decode())
-    yield from _forget_if_used(token.name, staged.keypair)
+    elif staged.renews is not None:
+        raise UnknownTokenError(f"the token {token.name!r} was deleted meanwhile: begin again with create()")
+    else:
+        stored = token if scope_tags is None else attrs.evolve(token, scope_tags=scope_tags)
+        yield from ask(InStore(lambda store: store.add_token(stored)))
+    pem = staged.keypair.to_pem().decode()
+    yield from _keep(_KEYPAIR, token.name, pem)
+    # A file for the older key pair leaves the newer one waiting.
+    if (yield from _secret(_NEXT_KEYPAIR, token.name)) == pem:
+        yield from _keep(_NEXT_KEYPAIR, token.name, None)
     yield from _keep(_SETUP, token.name, None)
     try:
         report = yield from ask(RunSync(stored))
@@ -214,29 +155,18 @@ def accept_flow(
     return AcceptedToken(token=stored, sync=report)
 
 
-def _forget_if_used(name: str, used: TokenKeypair) -> Flow[None]:
-    """Forget the newer key pair once it is the one in use; a file for the older one leaves it waiting."""
-    pem = yield from _secret(_NEXT_KEYPAIR, name)
-    if pem is not None and TokenKeypair.from_pem(pem.encode()) == used:
-        yield from _keep(_NEXT_KEYPAIR, name, None)
-
-
 def replace_keypair_flow(name: str) -> Flow[bytes]:
     """Make a new key pair for a stored token; see ``TokenService.replace_keypair``."""
-    now = yield from ask(Now())
-    token = yield from ask(InStore(lambda store: store.token(name)))
-    keypair = TokenKeypair.generate(name[:64], now=now)
-    yield from _keep(_NEXT_KEYPAIR, name, keypair.to_pem().decode())
-    yield from _keep_setup(
-        attrs.evolve(_renewal_of(token), certificate_is_new=True, certificate_taken_at=now)
-    )
-    return keypair.certificate_pem
+    yield from ask(InStore(lambda store: store.token(name)))
+    return (yield from _keypair(_NEXT_KEYPAIR, name)).certificate_pem
 
 
 def delete_flow(name: str, *, cascade: bool) -> Flow[TokenRemoval]:
     """Delete a token here; see ``TokenService.delete``."""
     now = yield from ask(Now())
-    token = yield from ask(InStore(lambda store: store.token(name)))
+    token = yield from _stored(name)
+    if token is None:
+        return (yield from _take_back(name))
     counts = yield from ask(InStore(lambda store: store.count_devices(name)))
     profiles = yield from ask(InStore(lambda store: len(store.profiles(name))))
     default = yield from ask(InStore(lambda store: store.default_profile(name)))
@@ -253,32 +183,59 @@ def delete_flow(name: str, *, cascade: bool) -> Flow[TokenRemoval]:
             "pass cascade=True to delete them with it"
         )
     yield from ask(InStore(lambda store: store.remove_token(name, now=now)))
-    for secret in (_KEYPAIR, _NEXT_KEYPAIR, _SETUP):
-        yield from _keep(secret, name, None)
+    yield from _forget(name)
     return removal
 
 
+def _take_back(name: str) -> Flow[TokenRemoval]:
+    """Forget a token that was begun and never stored, or what an interrupted deletion left."""
+    kept = yield from ask(InStore(lambda store: [store.secret(kind.format(name)) for kind in _KINDS]))
+    if not any(kept):
+        raise UnknownTokenError(f"no token {name!r} is stored or under way")
+    text = kept[-1]
+    portal = None if text is None else msgspec.json.decode(text, type=TokenSetup).portal
+    yield from _forget(name)
+    return TokenRemoval(name=name, apple_id="", devices=0, profiles=0, portal=portal)
+
+
+def _forget(name: str) -> Flow[None]:
+    for kind in _KINDS:
+        yield from _keep(kind, name, None)
+
+
 def setup_flow(name: str) -> Flow[TokenSetup]:
-    """Return what is under way for a token, else the renewal of the stored one."""
-    text = yield from _secret(_SETUP, name)
-    if text is not None:
-        return msgspec.json.decode(text, type=TokenSetup)
+    """Return the renewal of a stored token, else what is under way."""
     token = yield from _stored(name)
-    if token is None:
+    if token is not None:
+        waiting = yield from _secret(_NEXT_KEYPAIR, name)
+        is_new = waiting is not None and waiting != (yield from _secret(_KEYPAIR, name))
+        return TokenSetup(
+            name=name,
+            portal=token.portal,
+            consented_at=token.consented_at,
+            apple_id=token.apple_id,
+            scope_tags=token.scope_tags,
+            is_renewal=True,
+            certificate_is_new=is_new,
+        )
+    text = yield from _secret(_SETUP, name)
+    if text is None:
         raise UnknownTokenError(f"no token {name!r} is stored or under way: begin with create()")
-    return _renewal_of(token)
+    return msgspec.json.decode(text, type=TokenSetup)
 
 
-def _renewal_of(token: Token) -> TokenSetup:
-    return TokenSetup(
-        name=token.name,
-        portal=token.portal,
-        consented_at=token.consented_at,
-        apple_id=token.apple_id,
-        scope_tags=token.scope_tags,
-        is_renewal=True,
-        certificate_is_new=False,
-    )
+def _keypair(kind: str, name: str) -> Flow[TokenKeypair]:
+    """Return the key pair that is kept, else a new one: its certificate may be in the portal already."""
+    now = yield from ask(Now())
+    pem = yield from _secret(kind, name)
+    if pem is None:
+        made = TokenKeypair.generate(name[:64], now=now)
+        # That took its time: somebody else may have been faster.
+        pem = yield from _secret(kind, name)
+        if pem is None:
+            yield from _keep(kind, name, made.to_pem().decode())
+            return made
+    return TokenKeypair.from_pem(pem.encode())
 
 
 def _stored(name: str) -> Flow[Token | None]:

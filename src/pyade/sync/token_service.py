@@ -17,23 +17,21 @@ from pyade.core.flow import Step, drive, drive_async
 from pyade.core.policy import SyncPolicy
 from pyade.core.portal_steps import PortalStep, TokenSetup
 from pyade.core.token import Portal, Token
+from pyade.crypto.keypair import TokenKeypair
 from pyade.storage.protocol import Store
 from pyade.sync.steps import InStore
 from pyade.sync.syncer import AsyncSyncer, Syncer
 from pyade.sync.token_flows import (
-    AcceptedToken,
-    AskAccount,
-    RunSync,
-    StagedToken,
-    TokenRemoval,
     accept_flow,
     certificate_flow,
     create_flow,
     delete_flow,
+    keypair_flow,
     replace_keypair_flow,
     setup_flow,
     stage_flow,
 )
+from pyade.sync.token_steps import AcceptedToken, AskAccount, RunSync, StagedToken, TokenRemoval
 
 
 class TokenService:
@@ -97,6 +95,15 @@ class TokenService:
         """
         return drive(certificate_flow(name), self._perform)
 
+    def keypair(self, name: str) -> TokenKeypair:
+        """Return the key pair with which the stored token was read; ``managed_apple_account_jwt`` wants it.
+
+        Raises:
+            UnknownTokenError: It is not kept here.
+            StoreError: The store failed.
+        """
+        return drive(keypair_flow(name), self._perform)
+
     def next_step(self, name: str) -> PortalStep:
         """Return what the person does next, for a token that is being made or for a stored one's renewal.
 
@@ -137,8 +144,9 @@ class TokenService:
 
         Raises:
             TokenError: One of its problems is an error; nothing was stored.
-            DuplicateTokenError: Somebody stored a token of that name meanwhile.
-            StoreError: The store failed.
+            DuplicateTokenError: Somebody stored another token of that name meanwhile.
+            UnknownTokenError: Somebody deleted the token that it renews meanwhile.
+            StoreError: The store failed; accept it again.
         """
         tags = None if scope_tags is None else frozenset(scope_tags)
         return drive(accept_flow(staged, tags, force=force), self._perform)
@@ -151,6 +159,7 @@ class TokenService:
         """Make a new key pair for a stored token, and return the certificate to upload in the portal.
 
         The old one is kept, and still reads files, until a token came that was encrypted for the new one.
+        Until then the same certificate is returned again.
 
         Raises:
             UnknownTokenError: No token of that name is stored.
@@ -161,13 +170,15 @@ class TokenService:
     def delete(self, name: str, *, cascade: bool = False) -> TokenRemoval:
         """Delete a token here; its MDM server and the assignments stay in the portal.
 
+        Also takes back a token that was begun and never uploaded.
+
         Args:
             name: The token.
             cascade: Delete its devices and profiles with it.
 
         Raises:
             PolicyError: It has devices or profiles, and *cascade* is False; nothing was deleted.
-            UnknownTokenError: No token of that name is stored.
+            UnknownTokenError: No token of that name is stored, and none was begun.
             StoreError: The store failed.
         """
         return drive(delete_flow(name, cascade=cascade), self._perform)
@@ -218,6 +229,10 @@ class AsyncTokenService:
     async def certificate(self, name: str) -> bytes:
         """Return the certificate to upload in the portal; see ``TokenService.certificate``."""
         return await drive_async(certificate_flow(name), self._perform)
+
+    async def keypair(self, name: str) -> TokenKeypair:
+        """Return the key pair with which the stored token was read; see ``TokenService.keypair``."""
+        return await drive_async(keypair_flow(name), self._perform)
 
     async def next_step(self, name: str) -> PortalStep:
         """Return what the person does next; see ``TokenService.next_step``."""

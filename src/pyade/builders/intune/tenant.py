@@ -195,23 +195,47 @@ class _Reader:
                 by_place = {TYPE: kinds.DEVICE} if name == kinds.DEVICES else {}
                 inside.append(attrs.evolve(part, body={**by_place, **part.body}))
         for name, value in found.body.items():
-            if name.startswith("default") and name.endswith("EnrollmentProfile") and isinstance(value, dict):
+            if _is_default(name) and isinstance(value, dict):
                 body[name] = {"id": value["id"]} if value.get("id") else {}
                 if value.keys() - {"id"}:
                     typed = {TYPE: _DEFAULTS.get(name, ""), **value}
                     self._defaults.append(Found(path=member(found.path, name), body=typed))
-        self._tokens.append(token_from_intune(body, path=found.path))
+        try:
+            self._tokens.append(token_from_intune(body, path=found.path))
+        except IntuneError as exc:
+            # Without what is inside it, which is read all the same.
+            self._keep(attrs.evolve(found, body=body), *exc.problems)
         for part in inside:
             self.read(part)
 
     def _keep(self, found: Found, *findings: Problem) -> None:
-        body = found.body
-        if body.get(ADMIN_PASSWORD):
-            body = {**body, ADMIN_PASSWORD: None}
+        body, passwords = _without_passwords(found.body)
+        for path in passwords:
             allowed, fix = "no password in a file: it was left out", "find it in the file"
-            findings = (*findings, warning(member(found.path, ADMIN_PASSWORD), allowed, fix))
+            findings = (*findings, warning(f"{found.path}{path}", allowed, fix))
         self._others.append(body)
         self.findings += findings
+
+
+def _is_default(name: object) -> bool:
+    return isinstance(name, str) and name.startswith("default") and name.endswith("EnrollmentProfile")
+
+
+def _without_passwords(body: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return a copy without passwords, however deep they are, and the paths where there were any."""
+    copy, passwords = dict(body), []
+    parts: list[tuple[str, Any]] = [("", copy)]
+    while parts:
+        path, part = parts.pop()
+        for key, value in part.items() if isinstance(part, dict) else enumerate(part):
+            where = member(path, key) if isinstance(key, str) else f"{path}[{key}]"
+            if key == ADMIN_PASSWORD and value:
+                part[key] = None
+                passwords.append(where)
+            elif isinstance(value, dict | list):
+                part[key] = value.copy()
+                parts.append((where[:_LONGEST_PATH], part[key]))
+    return copy, passwords
 
 
 def _written(item: Writable, *, force: bool) -> IntuneExport:
@@ -249,6 +273,7 @@ def _beyond_limits(
             yield warning(what, f"at most {limit} for Intune", "split it before you go back", str(count))
 
 
+_LONGEST_PATH: Final = 500
 _DEFAULTS: Final = {
     MAC_DEFAULT: f"#microsoft.graph.{kinds.PROFILE}",
     "defaultIosEnrollmentProfile": "#microsoft.graph.depIOSEnrollmentProfile",

@@ -1,0 +1,89 @@
+"""What the flows of a token's life ask for and what they return, beside ``steps.InStore``."""
+
+from __future__ import annotations
+
+import attrs
+
+from pyade.apple.responses import Account
+from pyade.core.flow import Step
+from pyade.core.problems import Problem
+from pyade.core.token import Portal, Token
+from pyade.crypto.keypair import TokenKeypair
+from pyade.sync.report import SyncReport, counted
+
+
+@attrs.frozen(kw_only=True)
+class StagedToken:
+    """A token that Apple accepts and that was not stored yet.
+
+    Attributes:
+        token: With the server and the organization that Apple named.
+        account: What Apple said about them.
+        renews: The token whose place it takes; None for a new one.
+        problems: What speaks against it; an error stops ``accept`` unless it is forced.
+        keypair: Secret. For which its file was encrypted.
+    """
+
+    token: Token
+    account: Account
+    renews: Token | None
+    problems: tuple[Problem, ...]
+    keypair: TokenKeypair = attrs.field(repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class AcceptedToken:
+    """A token that was stored, and the sync that followed at once.
+
+    Attributes:
+        token: As it is stored.
+        sync: The report; None if the sync failed.
+        error: Why it failed, in words; "" if it did not. The token is stored all the same.
+    """
+
+    token: Token
+    sync: SyncReport | None
+    error: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class TokenRemoval:
+    """What went with a token; ``print`` shows it.
+
+    Attributes:
+        name: The token.
+        apple_id: Whose it was: who can delete the server in the portal; "" if no token was stored.
+        devices: How many devices the store forgot.
+        profiles: How many profiles.
+        portal: Where the MDM server still is; None if that is not known any more.
+    """
+
+    name: str
+    apple_id: str
+    devices: int
+    profiles: int
+    portal: Portal | None
+
+    def __str__(self) -> str:
+        if not self.apple_id:
+            where = self.portal or "Apple's portal"
+            return f"{self.name}: its key pair is deleted. An MDM server made for it stays in {where}"
+        went = f"{counted(self.devices, 'device')} and {counted(self.profiles, 'profile')}"
+        return (
+            f"{self.name}: deleted, with {went}. Its MDM server and its assignments stay in {self.portal}: "
+            f"sign in as {self.apple_id} to delete them"
+        )
+
+
+@attrs.frozen
+class AskAccount(Step[Account]):
+    """Answer with what Apple says about the server of *token*, asked with this token itself."""
+
+    token: Token
+
+
+@attrs.frozen
+class RunSync(Step[SyncReport]):
+    """Answer with the report of a sync of *token*, which is stored."""
+
+    token: Token
