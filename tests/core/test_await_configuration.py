@@ -277,6 +277,13 @@ def test_a_duration_is_more_than_zero(settings: dict[str, Any]) -> None:
         AwaitConfigurationFlow(has_accounts=True, **settings)
 
 
+@pytest.mark.parametrize("names", ["", [None], ["Wi-Fi", 5], ["Wi-Fi", " "], ["\ud800"]])
+def test_what_is_no_name_of_work_is_refused_before_it_is_kept(names: Any) -> None:
+    """A state that cannot be read back would hold the Mac for ever."""
+    with pytest.raises(PolicyError, match="work that is left"):
+        awaiting().work_left(names)
+
+
 def test_a_time_has_a_zone() -> None:
     """Or a comparison would fail much later."""
     naive = NOW.replace(tzinfo=None)

@@ -7,6 +7,7 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.enrollment.conftest import MACHINE, SCEP, Desk, identity_of
@@ -143,6 +144,19 @@ def test_a_client_identifier_is_redeemed_once_by_many(desk: Desk) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert sorted(pool.map(redeem, range(8))) == [""] * 7 + [SERIAL]
+
+
+@pytest.mark.parametrize("identifier", [None, 5, b"bytes"])
+def test_a_client_identifier_is_a_text(desk: Desk, identifier: Any) -> None:
+    with pytest.raises(TrustError, match="no text"):
+        redeem_client_identifier(desk.store, identifier, now=desk.clock())
+
+
+def test_a_time_has_a_zone_or_nothing_is_used_up(desk: Desk) -> None:
+    _, identifier = identity_of(desk.enroll())
+    with pytest.raises(PolicyError, match="time zone"):
+        redeem_client_identifier(desk.store, identifier, now=desk.clock().replace(tzinfo=None))
+    assert redeem_client_identifier(desk.store, identifier, now=desk.clock()).serial_number == SERIAL
 
 
 def test_a_challenge_is_no_client_identifier(desk: Desk, challenge: str) -> None:

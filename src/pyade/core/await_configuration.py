@@ -21,6 +21,7 @@ migrations, and that a Mac without ``DeviceConfigured`` waits for ever, is obser
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Self
@@ -197,8 +198,14 @@ class AwaitConfigurationFlow:
         Args:
             names: Profiles, apps and whatever else the Mac should have first, as shown to people; none if
                 all of it is there.
+
+        Raises:
+            PolicyError: A name is no text that a store can keep, or an empty one.
         """
         given = (names,) if isinstance(names, str) else tuple(names)
+        wrong = [name for name in given if not _is_name(name)]
+        if wrong:
+            raise PolicyError(f"work that is left: {repr(wrong[0])[:80]} is no name: give texts, or none")
         return attrs.evolve(self, outstanding=given)
 
     def without_accounts(self, reason: str = "") -> Self:
@@ -408,6 +415,11 @@ class AwaitConfigurationFlow:
             allowed = f"about 15 minutes; still to come: {', '.join(outstanding)}"
             fix = "see why these take so long, or release the Mac with released_now"
             yield _finding("await_final_configuration", f"{minutes} minutes", allowed, fix)
+
+
+def _is_name(value: object) -> bool:
+    # Half of a surrogate pair has no bytes, so that no store could keep it.
+    return isinstance(value, str) and bool(value.strip()) and not re.search("[\ud800-\udfff]", value)
 
 
 def _require_zone(now: datetime) -> None:

@@ -131,6 +131,7 @@ def redeem_scep_request(store: EnrollmentStore, request: bytes, *, now: datetime
         The serial number of the Mac that the certificate is for.
 
     Raises:
+        PolicyError: *now* has no time zone.
         TrustError: It cannot be read; or its challenge is unknown, expired or used, or subject, key or
             signature are not what the profile asked for.
 
@@ -168,10 +169,13 @@ def redeem_client_identifier(store: EnrollmentStore, identifier: str, *, now: da
         ``value`` whether one was asked for (``attest``).
 
     Raises:
+        PolicyError: *now* has no time zone.
         TrustError: It is unknown, expired, or was used.
 
     Source: Apple, ``com.apple.security.acme``, ``ClientIdentifier``.
     """
+    if not isinstance(identifier, str):
+        raise malformed("the client identifier is no text")
     issued = _redeem(store, OneTimeKind.ACME_CLIENT_IDENTIFIER, identifier, now)
     _note(store, issued, now, "")
     return issued
@@ -188,6 +192,8 @@ def _check_lifetime(lifetime: timedelta) -> None:
 
 
 def _redeem(store: EnrollmentStore, kind: OneTimeKind, secret: str, now: datetime) -> OneTime:
+    if now.tzinfo is None:
+        raise PolicyError(f"now {now.isoformat()} has no time zone: use UTC")
     found = store.take_one_time(kind, digest_of(secret), now=now)
     if found is None:
         raise TrustError(f"this {kind.value.replace('_', ' ')} is unknown, has expired, or was used before")

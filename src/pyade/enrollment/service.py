@@ -60,7 +60,7 @@ class _Service:
         clock: Returns the time, UTC.
 
     Raises:
-        PolicyError: Neither *acme* nor *scep* is given.
+        PolicyError: Neither *acme* nor *scep* is given, or *release_after* is not longer than zero.
         ProfileError: The topic of *mdm* is not that of *push*.
     """
 

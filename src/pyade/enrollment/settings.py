@@ -141,3 +141,5 @@ class Settings:
     def __attrs_post_init__(self) -> None:
         if self.acme is None and self.scep is None:
             raise PolicyError("no issuer of certificates is given: give acme=, scep=, or both")
+        if self.release_after is not None and self.release_after <= timedelta(0):
+            raise PolicyError(f"release_after is {self.release_after}: it must be longer than zero")

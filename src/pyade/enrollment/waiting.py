@@ -140,6 +140,9 @@ class FinalConfiguration(_FinalConfiguration):
         Args:
             serial_number: The Mac.
             names: As shown to people; none if all of it is there.
+
+        Raises:
+            PolicyError: A name is no text, or an empty one.
         """
         self._run(work_left_flow(serial_number, names))
 
