@@ -244,6 +244,18 @@ def test_nothing_that_a_stranger_sent_breaks_out_of_its_line_of_the_log(
     assert all(line.isprintable() for line in told)
 
 
+@pytest.mark.parametrize(("age", "count"), [(364, 0), (366, 1)])
+def test_a_device_certificate_that_has_ended_is_reported(
+    desk: Desk, authority: DeviceAuthority, age: int, count: int
+) -> None:
+    """It is not refused: Apple does not say that devices renew in time."""
+    device = authority.issue(now=NOW - timedelta(days=age))
+    answer = desk.enroll(device.sign(desk.machine()))
+    assert answer.status == 200
+    assert [problem.setting for problem in answer.decision.findings] == ["device_certificate"] * count
+    assert len(desk.events()[-1].details.get("findings", ())) == count
+
+
 # The same Mac again
 
 
@@ -581,6 +593,11 @@ def test_a_profile_that_holds_the_mac_begins_to_await(desk: Desk) -> None:
 def test_some_issuer_is_needed(desk: Desk) -> None:
     with pytest.raises(PolicyError, match="acme=, scep="):
         desk.service(acme=None, scep=None)
+
+
+def test_a_release_that_no_mac_could_wait_for_is_refused_at_once(desk: Desk) -> None:
+    with pytest.raises(PolicyError, match="release_after"):
+        desk.service(release_after=timedelta(0))
 
 
 def test_a_profile_that_cannot_be_made_stores_nothing(desk: Desk) -> None:

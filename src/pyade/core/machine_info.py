@@ -17,6 +17,7 @@ import attrs
 
 from pyade.core.identity import ChipClass, classify_product
 from pyade.core.plist import read_plist
+from pyade.core.problems import Problem, Severity
 from pyade.core.untrusted import MAX_BYTES, malformed, reading
 from pyade.core.versions import MacOSVersion
 from pyade.errors import VersionError
@@ -47,6 +48,18 @@ class DeviceSignature:
     leaf_not_before: datetime
     leaf_expires_at: datetime
     digest: str
+
+    def check(self, *, now: datetime) -> tuple[Problem, ...]:
+        """Return a warning if the device's certificate has ended.
+
+        Args:
+            now: The time, UTC.
+        """
+        if now <= self.leaf_expires_at:
+            return ()
+        fix = "nothing if the Mac was switched off for long; DeviceTrust.apple(leaf_clock=...) refuses it"
+        ended = f"{self.leaf_expires_at:%Y-%m-%d}"
+        return (Problem("device_certificate", ended, "one that has not ended", fix, Severity.WARNING),)
 
 
 @attrs.frozen(kw_only=True)

@@ -166,6 +166,8 @@ class Issue:
         self, verdict: Verdict, choice: IdentityChoice, enrollment: Enrollment, now: datetime
     ) -> EnrollmentDecision:
         findings: tuple[Problem, ...] = choice.findings
+        if self._machine.signature is not None:
+            findings += self._machine.signature.check(now=now)
         if self._place.record is not None:
             findings += check_model_claim(self._machine.product, self._place.record.device)
         return EnrollmentDecision(
