@@ -14,7 +14,7 @@ from tests.enrollment.test_service import dump
 
 from pyade.crypto import DeviceTrust, Signer
 from pyade.enrollment import EnrollmentResponse
-from pyade.testing import DeviceAuthority
+from pyade.testing import DeviceAuthority, DeviceIdentity
 from pyade.testing.contract.examples import NOW
 
 REFUSALS = {
@@ -29,16 +29,21 @@ def authority() -> DeviceAuthority:
 
 
 @pytest.fixture(scope="module")
+def device(authority: DeviceAuthority) -> DeviceIdentity:
+    return authority.issue()
+
+
+@pytest.fixture(scope="module")
 def signer() -> Signer:
     return Signer.self_signed("Contoso MDM", now=NOW)
 
 
 @pytest.fixture
-def desk(authority: DeviceAuthority, signer: Signer, trust: DeviceTrust) -> Iterator[Desk]:
+def desk(
+    authority: DeviceAuthority, device: DeviceIdentity, signer: Signer, trust: DeviceTrust
+) -> Iterator[Desk]:
     """An organization that knows the serial number in the messages."""
-    desk = Desk(
-        kind="sync", authority=authority, mac=authority.issue(), signer=signer, options={"trust": trust}
-    )
+    desk = Desk(kind="sync", authority=authority, mac=device, signer=signer, options={"trust": trust})
     yield desk
     desk.store.close()
 
