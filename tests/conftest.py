@@ -15,9 +15,14 @@ from uuid import uuid4
 
 import attrs
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Before anything imports it, so that a failed assert in the contract shows its values.
 pytest.register_assert_rewrite("pyade.testing.contract")
+
+# No test judges by the clock: how long an example takes says how busy the machine is.
+settings.register_profile("pyade", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("pyade")
 
 SERVER_VARIABLE = "PYADE_TEST_POSTGRES"
 """Environment variable with the DSN of a database to test on; without it the tests start a server."""
