@@ -15,11 +15,11 @@ from pyade.core.device import DeviceResult
 from pyade.core.enrollment import Enrollment
 from pyade.core.identity import IdentityKind
 from pyade.core.inventory import Source
-from pyade.core.token import Token
 from pyade.enrollment.gates import find_place, wait_of, with_issue
 from pyade.enrollment.settings import EnrollmentLimits
 from pyade.storage import MemoryStore
 from pyade.storage.protocol import DefinedProfile
+from pyade.testing.contract.examples import example_token
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 SERIAL = "C02EXAMPLE01"
@@ -31,18 +31,7 @@ HOUR = timedelta(hours=1)
 def store() -> Iterator[MemoryStore]:
     """Open a store that knows a token and the profile ``P1``."""
     with MemoryStore() as made:
-        made.add_token(
-            Token(
-                name="hq",
-                consumer_key="CK",
-                consumer_secret="CS",
-                access_token="AT",
-                access_secret="AS",
-                access_token_expiry=NOW + timedelta(days=300),
-                apple_id="it@contoso.example",
-                consented_at=NOW,
-            )
-        )
+        made.add_token(example_token())
         made.save_profile(
             "hq", DefinedProfile(profile_uuid="P1", profile=PROFILE, digest="d", defined_at=NOW)
         )

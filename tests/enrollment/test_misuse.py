@@ -24,7 +24,6 @@ from pyade.core import (
 from pyade.core.enrollment import Enrollment
 from pyade.core.inventory import Source
 from pyade.core.software_update import SoftwareUpdatePolicy
-from pyade.core.token import Token
 from pyade.enrollment import (
     EnrollmentService,
     FinalConfiguration,
@@ -36,6 +35,7 @@ from pyade.enrollment.credentials import Credential
 from pyade.errors import PolicyError, ProfileError, StoreError, TrustError, VersionError
 from pyade.storage import MemoryStore
 from pyade.testing import DeviceAuthority, DeviceIdentity, FrozenClock
+from pyade.testing.contract.examples import example_token
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 SERIAL, OTHER = "C02EXAMPLE01", "C02EXAMPLE02"
@@ -47,20 +47,6 @@ MDM = MdmService(
     server_url="https://mdm.example.com/mdm",
     topic="com.apple.mgmt.External.0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0",
 )
-
-
-@pytest.fixture(scope="module")
-def authority() -> DeviceAuthority:
-    """Return a stand-in for Apple's."""
-    return DeviceAuthority.generate()
-
-
-@pytest.fixture(scope="module")
-def identity(authority: DeviceAuthority) -> DeviceIdentity:
-    """Return the identity of a device."""
-    return authority.issue()
-
-
 ACME = AcmeIssuer(directory_url="https://ca.example.com/acme/directory")
 SSO = PlatformSso(
     profile_url="https://mdm.example.com/sso.mobileconfig",
@@ -79,18 +65,7 @@ def serve(authority: DeviceAuthority) -> Serve:
         profile: EnrollmentProfile = PROFILE, store: MemoryStore | None = None, **settings: Any
     ) -> tuple[EnrollmentService, MemoryStore]:
         store = MemoryStore() if store is None else store
-        store.add_token(
-            Token(
-                name="hq",
-                consumer_key="CK",
-                consumer_secret="CS",
-                access_token="AT",
-                access_secret="AS",
-                access_token_expiry=NOW + timedelta(days=300),
-                apple_id="it@contoso.example",
-                consented_at=NOW,
-            )
-        )
+        store.add_token(example_token())
         devices = [Device(serial_number=serial, device_family=DeviceFamily.MAC) for serial in (SERIAL, OTHER)]
         store.commit_page("hq", devices, source=Source.FETCH, state=store.sync_state("hq"), now=NOW)
         store.set_default_profile("hq", profile)
@@ -112,14 +87,14 @@ def words(serial: str = SERIAL) -> bytes:
     return plistlib.dumps(keys)
 
 
-def test_words_sent_once_more_do_not_keep_a_mac_waiting(serve: Serve, identity: DeviceIdentity) -> None:
+def test_words_sent_once_more_do_not_keep_a_mac_waiting(serve: Serve, mac: DeviceIdentity) -> None:
     """They have no nonce: whoever saw them gets a profile, but the Mac that waits is not forgotten."""
     service, store = serve()
-    assert service.enroll(identity.sign(words())).status == 200
+    assert service.enroll(mac.sign(words())).status == 200
     final = FinalConfiguration(store, clock=FrozenClock(NOW))
     final.authenticated(SERIAL)
     final.token_updated(SERIAL, awaiting=True)
-    assert service.enroll(identity.sign(words())).status == 200
+    assert service.enroll(mac.sign(words())).status == 200
     final.work_left(SERIAL, ())
     command = final.next_command(SERIAL)
     assert command is not None
@@ -136,29 +111,29 @@ def test_text_that_has_no_bytes_is_as_unknown_as_any_other(serve: Serve) -> None
 
 
 def test_legacy_sign_in_without_a_verifier_is_said_to_be_unconfigured(
-    serve: Serve, identity: DeviceIdentity
+    serve: Serve, mac: DeviceIdentity
 ) -> None:
     """Asking for a password again and again would not help."""
     service, _ = serve(EnrollmentProfile(name="Legacy", url=URL, user_affinity=UserAffinity.legacy()))
-    response = service.enroll(identity.sign(words()))
+    response = service.enroll(mac.sign(words()))
     assert response.status == 403
     assert "authenticate=" in response.decision.reason
 
 
-def test_a_source_that_repeats_itself_is_an_error(serve: Serve, identity: DeviceIdentity) -> None:
+def test_a_source_that_repeats_itself_is_an_error(serve: Serve, mac: DeviceIdentity) -> None:
     """The second Mac gets nothing, and the first keeps what it has."""
     service, store = serve(acme_credential=lambda _: Credential(secret="same", lifetime=timedelta(hours=1)))
-    assert service.enroll(identity.sign(words())).status == 200
+    assert service.enroll(mac.sign(words())).status == 200
     with pytest.raises(StoreError):
-        service.enroll(identity.sign(words(OTHER)))
+        service.enroll(mac.sign(words(OTHER)))
     assert store.enrollment(OTHER) is None
     assert redeem_client_identifier(store, "same", now=NOW).serial_number == SERIAL
 
 
-def test_a_renewal_keeps_the_version_that_it_was_made_for(serve: Serve, identity: DeviceIdentity) -> None:
+def test_a_renewal_keeps_the_version_that_it_was_made_for(serve: Serve, mac: DeviceIdentity) -> None:
     """One that cannot be read is an error, not the version of the enrollment."""
     service, store = serve()
-    service.enroll(identity.sign(words()))
+    service.enroll(mac.sign(words()))
     with pytest.raises(VersionError):
         service.renew(SERIAL, version="Sequoia")
     response = service.renew(SERIAL, version="15.4")
@@ -211,12 +186,12 @@ NOBODIES = [
 
 @pytest.mark.parametrize("nobody", NOBODIES)
 def test_a_sign_in_that_names_nobody_enrolls_nothing_and_may_be_ended_again(
-    nobody: Any, serve: Serve, identity: DeviceIdentity
+    nobody: Any, serve: Serve, mac: DeviceIdentity
 ) -> None:
     """Such as one in which a claim of the identity provider is missing."""
     provider = Provider()
     service, store = serve(MODERN, sign_in=provider)
-    header = base64.b64encode(identity.sign(words()))
+    header = base64.b64encode(mac.sign(words()))
     assert service.open_web_view(header.decode(), host="mdm.example.com").status == 302
     with pytest.raises(PolicyError, match="close_web_view gave"):
         service.close_web_view(provider.state, nobody, host="mdm.example.com")
@@ -225,16 +200,14 @@ def test_a_sign_in_that_names_nobody_enrolls_nothing_and_may_be_ended_again(
 
 
 @pytest.mark.parametrize("nobody", NOBODIES[1:])
-def test_a_hook_that_names_nobody_enrolls_nothing(
-    nobody: Any, serve: Serve, identity: DeviceIdentity
-) -> None:
+def test_a_hook_that_names_nobody_enrolls_nothing(nobody: Any, serve: Serve, mac: DeviceIdentity) -> None:
     basic = "Basic " + base64.b64encode(b"ada:secret").decode()
     service, store = serve(LEGACY, authenticate=lambda name, password: nobody)
     with pytest.raises(PolicyError, match="authenticate gave"):
-        service.enroll(identity.sign(words()), authorization=basic)
+        service.enroll(mac.sign(words()), authorization=basic)
     service, store = serve(MODERN, platform_sso=attrs.evolve(SSO, verify=lambda token: nobody))
     with pytest.raises(PolicyError, match="verify gave"):
-        service.enroll(identity.sign(words()), authorization="Bearer token")
+        service.enroll(mac.sign(words()), authorization="Bearer token")
     assert store.enrollment(SERIAL) is None
 
 
@@ -245,12 +218,10 @@ def test_a_hook_that_names_nobody_enrolls_nothing(
         *("javascript:alert(1)", "https://login.example.com/\r\nSet-Cookie: a=b", "https://login.\xe9/"),
     ],
 )
-def test_a_web_view_is_sent_to_https_addresses_only(
-    address: Any, serve: Serve, identity: DeviceIdentity
-) -> None:
+def test_a_web_view_is_sent_to_https_addresses_only(address: Any, serve: Serve, mac: DeviceIdentity) -> None:
     """The error does not show the address, as it holds the state."""
     service, store = serve(MODERN, sign_in=Provider(address))
-    header = base64.b64encode(identity.sign(words()))
+    header = base64.b64encode(mac.sign(words()))
     with pytest.raises(
         PolicyError, match=r"begin gave no https address: one in ASCII with a host is needed$"
     ):
@@ -259,12 +230,10 @@ def test_a_web_view_is_sent_to_https_addresses_only(
 
 
 @pytest.mark.parametrize("credential", [None, "secret"])
-def test_what_is_no_credential_is_said_to_be_none(
-    credential: Any, serve: Serve, identity: DeviceIdentity
-) -> None:
+def test_what_is_no_credential_is_said_to_be_none(credential: Any, serve: Serve, mac: DeviceIdentity) -> None:
     service, store = serve(acme_credential=lambda request: credential)
     with pytest.raises(PolicyError, match="acme_credential gave"):
-        service.enroll(identity.sign(words()))
+        service.enroll(mac.sign(words()))
     assert store.enrollment(SERIAL) is None
 
 
@@ -275,7 +244,7 @@ def test_a_credential_that_nobody_could_use_is_refused(wrong: dict[str, Any]) ->
 
 
 def test_another_sign_in_does_not_name_the_account_of_a_mac_that_waits(
-    serve: Serve, identity: DeviceIdentity
+    serve: Serve, mac: DeviceIdentity
 ) -> None:
     """Bob has some device of Apple's, and writes the serial number of Ada's Mac into its words."""
     provider = Provider()
@@ -284,7 +253,7 @@ def test_another_sign_in_does_not_name_the_account_of_a_mac_that_waits(
     final = FinalConfiguration(store, clock=FrozenClock(NOW))
 
     def sign_in(user: User) -> None:
-        service.open_web_view(base64.b64encode(identity.sign(words())).decode(), host="mdm.example.com")
+        service.open_web_view(base64.b64encode(mac.sign(words())).decode(), host="mdm.example.com")
         assert service.close_web_view(provider.state, user, host="mdm.example.com").status == 200
 
     sign_in(attrs.evolve(ADA, full_name="Ada"))
@@ -313,11 +282,11 @@ class Crowd(MemoryStore):
         return super().save_enrollment(enrollment, **facts)
 
 
-def test_in_a_crowd_of_requests_none_fails(serve: Serve, identity: DeviceIdentity) -> None:
+def test_in_a_crowd_of_requests_none_fails(serve: Serve, mac: DeviceIdentity) -> None:
     """Each is answered with a profile or, after the limit, with the request to come later."""
     store = Crowd()
     service, _ = serve(store=store)
-    body = identity.sign(words())
+    body = mac.sign(words())
     store.others, store.turns = (lambda: service.enroll(body)), 9
     assert service.enroll(body).status == 200
     store.delete_enrollment(SERIAL)
@@ -327,7 +296,7 @@ def test_in_a_crowd_of_requests_none_fails(serve: Serve, identity: DeviceIdentit
 
 
 def test_a_token_of_platform_sso_is_asked_about_once(
-    serve: Serve, identity: DeviceIdentity, authority: DeviceAuthority
+    serve: Serve, mac: DeviceIdentity, authority: DeviceAuthority
 ) -> None:
     """Also by a request that must be made anew, as the token may work once."""
     store, asked = Crowd(), list[str]()
@@ -341,14 +310,14 @@ def test_a_token_of_platform_sso_is_asked_about_once(
     faster = EnrollmentService(
         store, mdm=MDM, acme=ACME, platform_sso=other, trust=authority.trust, clock=FrozenClock(NOW)
     )
-    body = identity.sign(words())
+    body = mac.sign(words())
     store.others, store.turns = (lambda: faster.enroll(body, authorization="Bearer other")), 1
     assert service.enroll(body, authorization="Bearer token").status == 200
     assert asked == ["token"]
 
 
 def test_an_order_to_update_does_not_use_a_token_of_platform_sso_up(
-    serve: Serve, identity: DeviceIdentity
+    serve: Serve, mac: DeviceIdentity
 ) -> None:
     asked: list[str] = []
 
@@ -362,5 +331,5 @@ def test_an_order_to_update_does_not_use_a_token_of_platform_sso_up(
         updates=SoftwareUpdatePolicy(minimum="15.0"),
     )
     document = plistlib.loads(words()) | {"MDM_CAN_REQUEST_SOFTWARE_UPDATE": True}
-    response = service.enroll(identity.sign(plistlib.dumps(document)), authorization="Bearer token")
+    response = service.enroll(mac.sign(plistlib.dumps(document)), authorization="Bearer token")
     assert (response.decision.verdict, asked) == (Verdict.UPDATE, [])

@@ -22,7 +22,6 @@ from pyade.core import AdministratorAccount, AwaitPhase, EnrollmentProfile, Prim
 from pyade.core.enrollment import Enrollment
 from pyade.core.events import Event, EventKind
 from pyade.core.identity import IdentityKind
-from pyade.core.token import Token
 from pyade.crypto import hash_password
 from pyade.enrollment import AsyncFinalConfiguration, Command, FinalConfiguration, read_message
 from pyade.enrollment.waiting_flow import waiting_state
@@ -31,6 +30,7 @@ from pyade.storage import MemoryStore, SQLiteStore
 from pyade.storage.enrollments import EnrollmentStore
 from pyade.storage.protocol import DefinedProfile
 from pyade.testing import FrozenClock
+from pyade.testing.contract.examples import example_token
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 SERIAL = "C02EXAMPLE01"
@@ -48,19 +48,6 @@ WITH_ACCOUNTS = EnrollmentProfile(
 BARE = EnrollmentProfile(name="Bare", url=URL)
 FREE = EnrollmentProfile(name="Free", url=URL, await_final_configuration=False)
 ACCOUNTS, RELEASE = "AccountConfiguration", "DeviceConfigured"
-
-
-def example_token() -> Token:
-    return Token(
-        name="hq",
-        consumer_key="CK",
-        consumer_secret="CS",
-        access_token="AT",
-        access_secret="AS",
-        access_token_expiry=NOW + timedelta(days=300),
-        apple_id="it@contoso.example",
-        consented_at=NOW,
-    )
 
 
 def give_profile(
