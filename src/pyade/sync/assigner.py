@@ -21,7 +21,6 @@ from pyade.sync.assign_report import AssignReport
 from pyade.sync.assignment_flow import Assignment, preview_flow, refused_flow
 from pyade.sync.drivers import AsyncCaller, AsyncPerformer, Caller, Performer
 from pyade.sync.leases import keeping, keeping_async, worker_name
-from pyade.sync.parking import parking
 from pyade.sync.plan import AssignmentPlan, with_owner
 from pyade.sync.steps import Progress
 
@@ -106,7 +105,7 @@ class Assigner:
         except LeaseHeldError as held:
             return drive(refused_flow(self._token_name, held), self._perform)
         with keeping(self._store, lease):
-            return drive(parking(Assignment(self._policy, lease).run(default), lease), self._perform)
+            return drive(Assignment(self._policy, lease).run(default), self._perform)
 
     def preview(self, default: EnrollmentProfile | None = None) -> AssignmentPlan:
         """Return what ``run`` would send now, and why, per device and in counts.
@@ -139,9 +138,7 @@ class Assigner:
         """
         lease = self._store.acquire_lease(self._token_name, worker_name())
         with keeping(self._store, lease):
-            return drive(
-                parking(Assignment(self._policy, lease).assign(profile, serials), lease), self._perform
-            )
+            return drive(Assignment(self._policy, lease).assign(profile, serials), self._perform)
 
     def replace(self, before: EnrollmentProfile, after: EnrollmentProfile) -> AssignReport:
         """Give *after* to all devices for which *before* was picked by hand, as when its content changed.
@@ -160,9 +157,7 @@ class Assigner:
         """
         lease = self._store.acquire_lease(self._token_name, worker_name())
         with keeping(self._store, lease):
-            return drive(
-                parking(Assignment(self._policy, lease).replace(before, after), lease), self._perform
-            )
+            return drive(Assignment(self._policy, lease).replace(before, after), self._perform)
 
     def unassign(self, serials: Iterable[str]) -> AssignReport:
         """Take the profile from these devices; the next ``run`` gives them the default, if there is one.
@@ -180,7 +175,7 @@ class Assigner:
         """
         lease = self._store.acquire_lease(self._token_name, worker_name())
         with keeping(self._store, lease):
-            return drive(parking(Assignment(self._policy, lease).unassign(serials), lease), self._perform)
+            return drive(Assignment(self._policy, lease).unassign(serials), self._perform)
 
     def devices_at_risk(self) -> Iterator[DeviceRecord]:
         """Iterate lazily over the Macs whose enrollment will fail; see ``devices_at_risk``."""
@@ -223,9 +218,7 @@ class AsyncAssigner:
         except LeaseHeldError as held:
             return await drive_async(refused_flow(self._token_name, held), self._perform)
         async with keeping_async(self._store, lease):
-            return await drive_async(
-                parking(Assignment(self._policy, lease).run(default), lease), self._perform
-            )
+            return await drive_async(Assignment(self._policy, lease).run(default), self._perform)
 
     async def preview(self, default: EnrollmentProfile | None = None) -> AssignmentPlan:
         """Return what ``run`` would send now, and why; see ``Assigner.preview``."""
@@ -235,25 +228,19 @@ class AsyncAssigner:
         """Give *profile* to these devices; see ``Assigner.assign``."""
         lease = await self._acquire()
         async with keeping_async(self._store, lease):
-            return await drive_async(
-                parking(Assignment(self._policy, lease).assign(profile, serials), lease), self._perform
-            )
+            return await drive_async(Assignment(self._policy, lease).assign(profile, serials), self._perform)
 
     async def replace(self, before: EnrollmentProfile, after: EnrollmentProfile) -> AssignReport:
         """Give *after* to all devices for which *before* was picked; see ``Assigner.replace``."""
         lease = await self._acquire()
         async with keeping_async(self._store, lease):
-            return await drive_async(
-                parking(Assignment(self._policy, lease).replace(before, after), lease), self._perform
-            )
+            return await drive_async(Assignment(self._policy, lease).replace(before, after), self._perform)
 
     async def unassign(self, serials: Iterable[str]) -> AssignReport:
         """Take the profile from these devices; see ``Assigner.unassign``."""
         lease = await self._acquire()
         async with keeping_async(self._store, lease):
-            return await drive_async(
-                parking(Assignment(self._policy, lease).unassign(serials), lease), self._perform
-            )
+            return await drive_async(Assignment(self._policy, lease).unassign(serials), self._perform)
 
     async def devices_at_risk(self) -> AsyncIterator[DeviceRecord]:
         """Iterate lazily over the Macs whose enrollment will fail; see ``devices_at_risk``."""

@@ -8,6 +8,7 @@ The rules of this file:
 4. The outcome of each chunk is stored before the next one is sent, with what Apple then says of its devices.
 5. Every write carries the lease of the token: who lost it stops at the next chunk.
 6. An error ends the work and comes back to the caller; devices that it left unknown or unsent are due again.
+7. An error that needs a person parks the token.
 
 Source: specification, "Assign an enrollment profile to devices"; Apple, device assignment, "Assign a
 profile".
@@ -43,6 +44,7 @@ from pyade.storage.protocol import DefinedProfile, Store
 from pyade.sync.assign_report import AssignReport
 from pyade.sync.choices import REMOVAL, Choice, Chooser, Definitions, by_hand
 from pyade.sync.leases import StoreTime
+from pyade.sync.parking import parking
 from pyade.sync.plan import AssignmentPlan, earliest, picked_for, plan_all, plan_by_hand
 from pyade.sync.steps import InStore, Progress, ProgressPhase, Tell
 
@@ -64,6 +66,9 @@ class Assignment:
 
     def run(self, default: EnrollmentProfile | None) -> Flow[AssignReport]:
         """Give every Mac what was picked for it, else what the rules say, else the default."""
+        return parking(self._run(default), self._lease)
+
+    def _run(self, default: EnrollmentProfile | None) -> Flow[AssignReport]:
         started_at = yield from self._time.now()
         default = yield from ask(InStore(lambda store: _default(store, self._token_name, default)))
         yield from self._keep_what_apple_does_not_see(default)
@@ -78,6 +83,9 @@ class Assignment:
 
     def assign(self, profile: EnrollmentProfile, serials: Iterable[str]) -> Flow[AssignReport]:
         """Give *profile* to hand-picked devices."""
+        return parking(self._assign(profile, serials), self._lease)
+
+    def _assign(self, profile: EnrollmentProfile, serials: Iterable[str]) -> Flow[AssignReport]:
         started_at = yield from self._time.now()
         distinct = _distinct(serials)
         defined = (yield from self._definitions()).individual(profile)
@@ -94,6 +102,9 @@ class Assignment:
 
     def unassign(self, serials: Iterable[str]) -> Flow[AssignReport]:
         """Take the profile from devices, which follow the default again from then on."""
+        return parking(self._unassign(serials), self._lease)
+
+    def _unassign(self, serials: Iterable[str]) -> Flow[AssignReport]:
         started_at = yield from self._time.now()
         return (yield from self._by_hand(REMOVAL, _distinct(serials), started_at))
 
