@@ -18,6 +18,7 @@ from pyade.core.policy import SyncPolicy
 from pyade.core.token import Portal, TokenHealth
 from pyade.storage.protocol import Store
 from pyade.sync.assigner import devices_at_risk
+from pyade.sync.migration import migration_deadlines
 from pyade.sync.report import counted, shown
 
 
@@ -130,11 +131,8 @@ def overview(
         counts = dict(store.count_devices(token.name))
         default = store.default_profile(token.name)
         requested, automatic = policy.next_times(state, now)
-        deadlines = [
-            deadline
-            for record in store.devices(token.name)
-            if (deadline := record.device.mdm_migration_deadline) is not None
-        ]
+        moving = [record.device for record in migration_deadlines(store, token.name)]
+        deadlines = (device.mdm_migration_deadline for device in moving)
         found.append(
             TokenOverview(
                 name=token.name,
@@ -151,8 +149,8 @@ def overview(
                 released=counts.pop("released"),
                 devices=counts,
                 at_risk=sum(1 for _ in devices_at_risk(store, token.name)),
-                migrations=len(deadlines),
-                next_deadline=min((one for one in deadlines if one > now), default=None),
+                migrations=len(moving),
+                next_deadline=next((one for one in deadlines if one is not None and one > now), None),
                 seen_at=now,
             )
         )
