@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 from pyade.apple.business import calls
-from pyade.apple.business.paging import Walk
+from pyade.apple.business.paging import Page, Walk
 from pyade.apple.business.resources import (
     AssignmentStatus,
     ManagementService,
@@ -38,11 +38,8 @@ def shown(request: ActivityRequest, serials: Iterable[str]) -> Flow[frozenset[st
     """Return which of *serials* are as *request* wants them, as far as Apple shows it yet."""
     asked = tuple(serials)
     if request.activity_type in _ASSIGNING and request.service_id is not None and len(asked) > FEW:
-        listed: set[str] = set()
-        walk = Walk(calls.list_service_serials(request.service_id))
-        while walk.call is not None:
-            listed |= set(walk.take((yield from ask(SendCall(walk.call)))))
-        return frozenset(asked) & listed
+        listed = yield from _whole_list(calls.list_service_serials(request.service_id))
+        return frozenset(asked).intersection(listed)
     found: set[str] = set()
     for serial in asked:
         if (yield from _is_as_wanted(request, serial)):
@@ -71,10 +68,7 @@ def find_service_flow(name: str) -> Flow[ManagementService]:
         NotFoundError: There is none; the error lists those that are there.
         ConflictError: There are several.
     """
-    services: list[ManagementService] = []
-    walk = Walk(calls.list_services())
-    while walk.call is not None:
-        services.extend(walk.take((yield from ask(SendCall(walk.call)))))
+    services = yield from _whole_list(calls.list_services())
     found = [service for service in services if (service.server_name or "").casefold() == name.casefold()]
     if len(found) == 1:
         return found[0]
@@ -85,6 +79,14 @@ def find_service_flow(name: str) -> Flow[ManagementService]:
         )
     ids = ", ".join(service.id for service in found)
     raise ConflictError("find a service", 0, "", f"{len(found)} services {name!r}: {ids}", "use the id")
+
+
+def _whole_list(call: Call[Page[T]]) -> Flow[list[T]]:
+    found: list[T] = []
+    walk = Walk(call)
+    while walk.call is not None:
+        found.extend(walk.take((yield from ask(SendCall(walk.call)))))
+    return found
 
 
 def _is_as_wanted(request: ActivityRequest, serial: str) -> Flow[bool]:
