@@ -54,10 +54,9 @@ from pyade.enrollment.decision import EnrollmentDecision, EnrollmentResponse, Ve
 from pyade.enrollment.gates import Place, affinity_of, find_place, wait_of
 from pyade.enrollment.issue import Issue
 from pyade.enrollment.settings import EnrollmentRequest, Settings
-from pyade.enrollment.steps import AskCaller, Compute, InStore
-from pyade.errors import StoreConflictError, TrustError
+from pyade.enrollment.steps import ATTEMPTS, AskCaller, Compute, InStore, retried
+from pyade.errors import TrustError
 
-_ATTEMPTS: Final = 8
 _STATE_BYTES: Final = 32
 _BEARER: Final = "bearer "
 _BASIC: Final = "basic "
@@ -128,21 +127,18 @@ class Reception:
     ) -> Flow[EnrollmentResponse]:
         """Go on with what is stored of the Mac; again if somebody else changed that before the commit."""
         serial = self._known.serial_number
-        # Who loses saw somebody else win, and only so many can before the limit answers all the others.
-        attempts = self._settings.limits.profiles + _ATTEMPTS
-        for attempt in range(1, attempts + 1):
+
+        def attempt() -> Flow[EnrollmentResponse]:
             self._place = yield from ask(InStore(lambda store: find_place(store, serial)))
             if self._place.refusal:
                 return (yield from self._refuse(self._place.refusal, now))
             wait = wait_of(self._place.enrollment, self._settings.limits, now)
             if wait is not None:
                 return (yield from self._limited(wait.total_seconds(), now))
-            try:
-                return (yield from go_on())
-            except StoreConflictError:
-                if attempt == attempts:
-                    raise
-        raise AssertionError  # pragma: no cover - the last attempt returns or raises
+            return (yield from go_on())
+
+        # Who loses saw somebody else win, and only so many can before the limit answers all the others.
+        return retried(attempt, self._settings.limits.profiles + ATTEMPTS)
 
     def _plain(self, authorization: str | None, now: datetime) -> Flow[EnrollmentResponse]:
         kind, value = _scheme(authorization)

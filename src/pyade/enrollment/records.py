@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Final
-
 import attrs
 
-from pyade.core.enrollment import Enrollment, Registration
+from pyade.core.enrollment import Registration
 from pyade.core.events import EventBatch, EventGroup, EventKind
 from pyade.core.flow import Flow, Now, ask
 from pyade.core.machine_info import MachineInfo
@@ -16,11 +13,8 @@ from pyade.enrollment.decision import EnrollmentResponse, Verdict
 from pyade.enrollment.gates import find_place, require_enrolled
 from pyade.enrollment.issue import Issue
 from pyade.enrollment.settings import Settings
-from pyade.enrollment.steps import InStore
-from pyade.errors import PolicyError, StoreConflictError
-from pyade.storage.enrollments import EnrollmentStore
-
-_ATTEMPTS: Final = 8
+from pyade.enrollment.steps import InStore, retried
+from pyade.errors import PolicyError
 
 
 def renewal_flow(settings: Settings, serial_number: str, version: str | None) -> Flow[EnrollmentResponse]:
@@ -48,24 +42,17 @@ def renewal_flow(settings: Settings, serial_number: str, version: str | None) ->
 
 def registered_flow(serial_number: str) -> Flow[None]:
     """Note that a Mac is registered; see ``EnrollmentService.registration_completed``."""
-    for attempt in range(1, _ATTEMPTS + 1):
-        now = yield from ask(Now())
-        stored = yield from ask(InStore(lambda store: store.enrollment(serial_number)))
-        enrollment = require_enrolled(stored, serial_number)
-        if enrollment.registration is not Registration.PENDING:
-            return
-        done = attrs.evolve(enrollment, registration=Registration.COMPLETE, registered_at=now)
-        user = {"user": enrollment.user.upn} if enrollment.user else {}
-        group = EventGroup(EventKind.REGISTRATION_COMPLETED, (serial_number,), user)
-        batch = EventBatch(enrollment.token_name, now, (group,))
-        try:
-            yield from ask(InStore(partial(_save, enrollment=done, events=batch)))
-        except StoreConflictError:
-            if attempt == _ATTEMPTS:
-                raise
-        else:
-            return
+    return retried(lambda: _registered(serial_number))
 
 
-def _save(store: EnrollmentStore, enrollment: Enrollment, events: EventBatch) -> Enrollment:
-    return store.save_enrollment(enrollment, events=events)
+def _registered(serial_number: str) -> Flow[None]:
+    now = yield from ask(Now())
+    stored = yield from ask(InStore(lambda store: store.enrollment(serial_number)))
+    enrollment = require_enrolled(stored, serial_number)
+    if enrollment.registration is not Registration.PENDING:
+        return
+    done = attrs.evolve(enrollment, registration=Registration.COMPLETE, registered_at=now)
+    user = {"user": enrollment.user.upn} if enrollment.user else {}
+    group = EventGroup(EventKind.REGISTRATION_COMPLETED, (serial_number,), user)
+    batch = EventBatch(enrollment.token_name, now, (group,))
+    yield from ask(InStore(lambda store: store.save_enrollment(done, events=batch)))

@@ -10,11 +10,14 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import anyio.to_thread
 import attrs
 
-from pyade.core.flow import Now, Step
-from pyade.errors import PolicyError
+from pyade.core.flow import Flow, Now, Step
+from pyade.errors import PolicyError, StoreConflictError
 from pyade.storage.enrollments import EnrollmentStore
 
 T = TypeVar("T")
+
+ATTEMPTS = 8
+"""How often a change of what is stored of a Mac is made before a conflict comes back to the caller."""
 
 Hook: TypeAlias = Callable[..., T | Awaitable[T]]
 """What a caller hands in: a function, or for the asynchronous service also a coroutine function."""
@@ -40,6 +43,20 @@ class AskCaller(Step[T], Generic[T]):
 
     hook: Hook[T]
     arguments: tuple[Any, ...]
+
+
+def retried(attempt: Callable[[], Flow[T]], attempts: int = ATTEMPTS) -> Flow[T]:
+    """Run *attempt*; again, from its first step, if somebody else changed what it read before its commit.
+
+    Raises:
+        StoreConflictError: That happened to all of the *attempts*.
+    """
+    for _ in range(attempts - 1):
+        try:
+            return (yield from attempt())
+        except StoreConflictError:
+            continue
+    return (yield from attempt())
 
 
 class Performer:

@@ -22,7 +22,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Final, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import attrs
 
@@ -42,15 +42,13 @@ from pyade.core.problems import Problem
 from pyade.core.profile import AdministratorAccount, EnrollmentProfile
 from pyade.core.user import NameVariables
 from pyade.enrollment.gates import require_enrolled
-from pyade.enrollment.steps import AskCaller, Hook, InStore
-from pyade.errors import ProfileError, StoreConflictError, StoreError, UnknownTokenError
+from pyade.enrollment.steps import AskCaller, Hook, InStore, retried
+from pyade.errors import ProfileError, StoreError, UnknownTokenError
 from pyade.storage.enrollments import EnrollmentStore
 
 T = TypeVar("T")
 State: TypeAlias = AwaitConfigurationFlow | None
 AdministratorHook: TypeAlias = Hook[AdministratorAccount | None] | None
-
-_ATTEMPTS: Final = 8
 
 _log = logging.getLogger("pyade.enrollment")
 
@@ -236,28 +234,24 @@ def _evolving(
 
 def _changing(serial_number: str, change: _Change[T]) -> Flow[T]:
     """Store what *change* makes of a Mac's state; again if somebody else changed it before the commit."""
-    attempt = 0
-    while True:
-        attempt += 1
-        now = yield from ask(Now())
-        stored = yield from ask(InStore(lambda store: store.enrollment(serial_number)))
-        enrollment = require_enrolled(stored, serial_number)
-        before = _state_of(enrollment)
-        outcome = yield from change(enrollment, before, now)
-        try:
-            installed = enrollment.newest if outcome.installs else enrollment.installed
-            if outcome.state != before or installed != enrollment.installed:
-                document = None if outcome.state is None else outcome.state.to_json()
-                changed = attrs.evolve(enrollment, awaiting=document, installed=installed)
-                events = _released(changed, before, outcome.state, now)
-                yield from ask(InStore(partial(_save, enrollment=changed, events=events)))
-        except StoreConflictError:
-            if attempt == _ATTEMPTS:
-                raise
-            continue
-        if outcome.warning:
-            _log.warning("%s: %s", ascii(serial_number[:40]), outcome.warning)
-        return outcome.answer
+    return retried(lambda: _changed(serial_number, change))
+
+
+def _changed(serial_number: str, change: _Change[T]) -> Flow[T]:
+    now = yield from ask(Now())
+    stored = yield from ask(InStore(lambda store: store.enrollment(serial_number)))
+    enrollment = require_enrolled(stored, serial_number)
+    before = _state_of(enrollment)
+    outcome = yield from change(enrollment, before, now)
+    installed = enrollment.newest if outcome.installs else enrollment.installed
+    if outcome.state != before or installed != enrollment.installed:
+        document = None if outcome.state is None else outcome.state.to_json()
+        changed = attrs.evolve(enrollment, awaiting=document, installed=installed)
+        events = _released(changed, before, outcome.state, now)
+        yield from ask(InStore(partial(_save, enrollment=changed, events=events)))
+    if outcome.warning:
+        _log.warning("%s: %s", ascii(serial_number[:40]), outcome.warning)
+    return outcome.answer
 
 
 def _sending(
