@@ -42,6 +42,7 @@
         ├── StoreConflictError    another worker changed the same sync state meanwhile
         ├── LeaseHeldError        another worker works on the token until ``expires_at``; ``owner`` says who
         ├── LeaseLostError        this worker's lease ended, so that it may not write any more
+        ├── DamagedRecordError    something stored cannot be read; ``token_name`` says whose it is
         ├── StoreVersionError     the file was written by a newer pyade
         └── StoreClosedError      the store was closed
 
@@ -400,6 +401,20 @@ class LeaseHeldError(StoreError):
 
 class LeaseLostError(StoreError):
     """The lease of this worker ended or was taken over: nothing was written, stop working on the token."""
+
+
+@attrs.define(eq=False)
+class DamagedRecordError(StoreError):
+    """Something that is stored cannot be read: restore a backup, or store it anew.
+
+    Attributes:
+        token_name: Whose it is; "" if it belongs to no token, or to a store that does not know which.
+    """
+
+    token_name: str = ""
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 class StoreVersionError(StoreError):

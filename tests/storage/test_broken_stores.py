@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -10,10 +11,13 @@ import attrs
 import pytest
 
 from pyade.core.device import Device
-from pyade.core.events import Event, EventKind, change_groups
+from pyade.core.events import Event, EventBatch, EventKind, change_groups
 from pyade.core.inventory import ChangeCounts, Source, SyncState
 from pyade.core.lease import Lease
-from pyade.storage import MemoryStore, Store
+from pyade.storage import MemoryStore, Session, SQLStore, Store, Table, Value
+from pyade.storage.sqlite_database import SQLiteDatabase
+
+pytestmark = pytest.mark.slow
 
 SUITE = """
 import pytest
@@ -105,9 +109,20 @@ class IgnoresTheLease(MemoryStore):
         return super().commit_page(token_name, devices, source=source, state=state, now=now)
 
 
-class ForgetsDeletions(MemoryStore):
+class OverADatabase(SQLStore):
+    """A store whose database the broken ones below reach."""
+
+    make_database: type[SQLiteDatabase] = SQLiteDatabase
+
+    def __init__(self, *, clock: Callable[[], datetime]) -> None:
+        self.database = self.make_database(":memory:", busy_timeout_s=0, clock=clock)
+        super().__init__(self.database)
+
+
+class ForgetsDeletions(OverADatabase):
     def delete_device(self, token_name: str, serial_number: str, *, now: datetime) -> None:
-        self._shelf(token_name).devices.pop(serial_number, None)
+        with self.database.writing() as session:
+            session.rows("DELETE FROM {}device WHERE serial_number = ?", (serial_number,))
 
 
 class TellsBeforeItWrites(MemoryStore):
@@ -121,16 +136,19 @@ class TellsBeforeItWrites(MemoryStore):
         now: datetime,
         lease: Lease | None = None,
     ) -> tuple[SyncState, ChangeCounts]:
-        self._emit(token_name, now, change_groups((EventKind.ADDED, "A") for _ in range(len(devices))))
+        groups = change_groups((EventKind.ADDED, "A") for _ in range(len(devices)))
+        self.add_audit(EventBatch(token_name, now, groups))
         return super().commit_page(token_name, devices, source=source, state=state, now=now, lease=lease)
 
 
-class RemembersTooMuch(MemoryStore):
+class RemembersTooMuch(OverADatabase):
     """Moves the position on when events are read, not when they were handled."""
 
     def events(self, after: str | None = None, *, limit: int = 1000) -> Sequence[Event]:
         found = super().events(after, limit=limit)
-        for subscriber in tuple(self._positions) if found else ():
+        with self.database.reading() as session:
+            subscribers = [name for (name,) in session.rows("SELECT name FROM {}subscriber")]
+        for subscriber in subscribers if found else ():
             self.save_position(subscriber, found[-1].id)
         return found
 
@@ -141,6 +159,59 @@ class RemembersTooMuch(MemoryStore):
 
 class Forgetful(MemoryStore):
     """Sound, but not durable, which it claims to be."""
+
+
+class CommitsWhatFailed(SQLiteDatabase):
+    """A backend that breaks rule 1 of ``storage.database``."""
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        failure = None
+        with super().writing() as session:
+            try:
+                yield session
+            except Exception as error:  # noqa: BLE001 - raised again after the commit
+                failure = error
+        if failure is not None:
+            raise failure
+
+
+class LosesMicroseconds(SQLiteDatabase):
+    """A backend whose type of times is too coarse."""
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        with super().writing() as session:
+            yield Rounding(session)
+
+
+@attrs.frozen
+class Rounding:
+    session: Session
+
+    def rows(self, statement: str, values: Sequence[Value] = ()) -> list[tuple[object, ...]]:
+        return self.session.rows(statement, [_rounded(value) for value in values])
+
+    def upsert(self, table: Table, rows: Sequence[Sequence[Value]]) -> None:
+        self.session.upsert(table, [[_rounded(value) for value in row] for row in rows])
+
+    def has_table(self, name: str) -> bool:
+        return self.session.has_table(name)
+
+    def now(self) -> datetime:
+        return self.session.now()
+
+
+def _rounded(value: Value) -> Value:
+    return value.replace(microsecond=0) if isinstance(value, datetime) else value
+
+
+class OverCommitsWhatFailed(OverADatabase):
+    make_database = CommitsWhatFailed
+
+
+class OverLosesMicroseconds(OverADatabase):
+    make_database = LosesMicroseconds
 
 
 class Recorder:
@@ -195,10 +266,12 @@ class Recorder:
             Forgetful,
             {"test_reopened_store_holds_everything", "test_reopened_store_holds_events_and_positions"},
         ),
+        (OverCommitsWhatFailed, {"test_text_that_breaks_leaves_no_page"}),
+        (OverLosesMicroseconds, {"test_profiles_round_trip_oldest_first"}),
     ],
 )
 def test_broken_store_is_found_out(
-    broken: type[MemoryStore], expected: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    broken: Callable[..., Store], expected: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Options for this run, such as coverage, are not meant for the run inside it.
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class TestSQLiteStore(EncryptionContract):
     @pytest.fixture
     def open_store(self, tmp_path: Path) -> OpenStore:
-        return lambda keys: SQLiteStore(tmp_path / "ade.db", keys=keys)
+        return lambda keys, **options: SQLiteStore(tmp_path / "ade.db", keys=keys, **options)
 
     @pytest.fixture
     def raw(self, tmp_path: Path) -> Callable[[], bytes]:
@@ -65,22 +65,29 @@ class TestPostgresStore(EncryptionContract):
     def open_store(self, postgres: PostgresPlace) -> OpenStore:
         from pyade.storage import PostgresStore
 
-        return lambda keys: PostgresStore(postgres.dsn, schema=postgres.schema, keys=keys)
+        return lambda keys, **options: PostgresStore(
+            postgres.dsn, schema=postgres.schema, keys=keys, **options
+        )
 
     @pytest.fixture
     def raw(self, postgres: PostgresPlace) -> Callable[[], bytes]:
         import psycopg
-        from psycopg import sql
 
         def read() -> bytes:
-            with psycopg.connect(postgres.dsn) as connection:
-                tables = [
-                    sql.SQL("SELECT * FROM {}.{}").format(
-                        sql.Identifier(postgres.schema), sql.Identifier(name)
+            # The files of the tables themselves, rows that were overwritten and long values included.
+            with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+                connection.execute("CHECKPOINT")
+                tables = connection.execute(
+                    "SELECT oid, reltoastrelid FROM pg_class"
+                    " WHERE relnamespace = %s::regnamespace AND relkind IN ('r', 'i')",
+                    (postgres.schema,),
+                ).fetchall()
+                return b"".join(
+                    bytes(content)
+                    for table in {oid for row in tables for oid in row if oid}
+                    for (content,) in connection.execute(
+                        "SELECT pg_read_binary_file(pg_relation_filepath(%s::oid::regclass))", (table,)
                     )
-                    for name in ("token", "secret")
-                ]
-                rows = [row for table in tables for row in connection.execute(table, binary=True)]
-            return b"".join(value for row in rows for value in row if isinstance(value, bytes))
+                )
 
         return read

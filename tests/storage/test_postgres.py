@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import socket
 import subprocess
 import sys
 import threading
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, LiteralString
 
 import attrs
 import pytest
@@ -18,20 +18,19 @@ import pytest
 from pyade.core.device import Device
 from pyade.core.inventory import Source, SyncState
 from pyade.errors import (
-    DuplicateTokenError,
     LeaseHeldError,
     LeaseLostError,
     StoreConflictError,
     StoreError,
-    StoreVersionError,
 )
-from pyade.testing.contract.examples import NOW, commit, example_token, fleet_of, record_of, serials_of
+from pyade.testing.contract.examples import NOW, commit, example_token, fleet_of, serials_of
 
 psycopg = pytest.importorskip("psycopg")
 
+from psycopg import sql  # noqa: E402
+
 from pyade.storage.postgres import PostgresStore  # noqa: E402 - it needs psycopg
-from pyade.storage.postgres_connections import Session  # noqa: E402
-from pyade.storage.postgres_schema import MIGRATIONS, migrate  # noqa: E402
+from pyade.storage.postgres_database import PostgresDatabase  # noqa: E402
 
 if TYPE_CHECKING:
     from tests.conftest import PostgresPlace
@@ -54,13 +53,32 @@ def store(make_store: Callable[..., PostgresStore]) -> Iterator[PostgresStore]:
         yield store
 
 
+@attrs.frozen
+class Raw:
+    """A connection beside the store."""
+
+    connection: Any
+    schema: str
+
+    def execute(self, statement: LiteralString, *values: object) -> list[tuple[Any, ...]]:
+        query = sql.SQL(statement).format(schema=sql.Identifier(self.schema))
+        cursor = self.connection.execute(query, values)
+        return cursor.fetchall() if cursor.description else []
+
+
 @contextmanager
-def raw_session(place: PostgresPlace) -> Iterator[Session]:
+def raw_session(place: PostgresPlace) -> Iterator[Raw]:
     with psycopg.connect(place.dsn) as connection:
-        yield Session(connection, place.schema)
+        yield Raw(connection, place.schema)
 
 
-# Schemas and migrations
+@pytest.fixture
+def free_port() -> Callable[[], socket.socket]:
+    """Return a function that makes a server which takes connections and says nothing."""
+    return lambda: socket.create_server(("127.0.0.1", 0))
+
+
+# Schemas
 
 
 def test_stores_of_two_schemas_share_nothing(postgres: PostgresPlace, store: PostgresStore) -> None:
@@ -89,29 +107,6 @@ def test_nodes_that_start_at_once_migrate_once(make_store: Callable[..., Postgre
         assert [store.token("hq").name for store in stores] == ["hq"] * 8
 
 
-def test_schema_of_a_newer_pyade_is_refused(
-    postgres: PostgresPlace, store: PostgresStore, make_store: Callable[..., PostgresStore]
-) -> None:
-    with raw_session(postgres) as session:
-        session.execute("UPDATE {schema}.pyade_version SET version = 999")
-    with pytest.raises(StoreVersionError, match="999"):
-        make_store()
-
-
-def test_older_schema_is_migrated_and_a_broken_migration_changes_nothing(
-    postgres: PostgresPlace, store: PostgresStore
-) -> None:
-    newer = (*MIGRATIONS, ("CREATE TABLE {schema}.first (id bigint)", "CREATE TABLE {schema}.second (id no)"))
-    with pytest.raises(psycopg.Error), raw_session(postgres) as session:
-        migrate(session, newer)
-    with raw_session(postgres) as session:
-        migrate(session, (*MIGRATIONS, newer[-1][:1]))
-    with raw_session(postgres) as session:
-        assert session.execute("SELECT * FROM {schema}.first").fetchall() == []
-        assert session.one("SELECT version FROM {schema}.pyade_version") == (len(MIGRATIONS) + 1,)
-    assert store.token("hq") == example_token()
-
-
 def test_schema_may_exist_beforehand(
     postgres: PostgresPlace, make_store: Callable[..., PostgresStore]
 ) -> None:
@@ -130,7 +125,7 @@ def test_tables_of_another_program_are_not_taken_over(
     with pytest.raises(StoreError, match="device"):
         make_store()
     with raw_session(postgres) as session:
-        assert session.execute("SELECT to_regclass('pyade_version')").fetchone() == (None,)
+        assert session.execute("SELECT to_regclass('pyade_store')") == [(None,)]
 
 
 @pytest.mark.parametrize("schema", ["", "nul\0", "x" * 64], ids=["empty", "nul", "long"])
@@ -142,16 +137,25 @@ def test_impossible_schema_is_refused(postgres: PostgresPlace, schema: str) -> N
 # Texts
 
 
-def test_nul_characters_are_kept(make_store: Callable[..., PostgresStore]) -> None:
-    token = attrs.evolve(example_token("nul\0name"), org_name="a\0b")
-    device = Device(serial_number="C\0", asset_tag="\0", extra={"k\0": "\0"})
-    with make_store() as store:
-        store.add_token(token)
-        commit(store, device, Device(serial_number="C"), name=token.name, cursor="c\0")
-        assert store.tokens() == (token,)
-        assert record_of(store, "C\0", token.name).device == device
-        assert serials_of(store, token.name) == ["C", "C\0"]
-        assert store.sync_state(token.name).cursor == "c\0"
+def test_a_person_can_read_the_tables(postgres: PostgresPlace, store: PostgresStore) -> None:
+    commit(store, Device(serial_number="Ö1", model="MacBook Air", profile_uuid="ABC"))
+    with raw_session(postgres) as session:
+        ((serial, model, name, document),) = session.execute(
+            "SELECT serial_number, model, token.name, device.document->'device'->>'model'"
+            " FROM {schema}.device JOIN {schema}.token ON token.id = token_id"
+        )
+    assert (serial, model, name, document) == ("Ö1", "MacBook Air", "hq", "MacBook Air")
+
+
+def test_database_with_another_encoding_is_refused(postgres: PostgresPlace) -> None:
+    name = f"{postgres.schema}_latin1"
+    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} ENCODING LATIN1 LOCALE 'C' TEMPLATE template0")
+        try:
+            with pytest.raises(StoreError, match="LATIN1: create one with UTF8"):
+                PostgresStore(psycopg.conninfo.make_conninfo(postgres.dsn, dbname=name))
+        finally:
+            connection.execute(f"DROP DATABASE {name}")
 
 
 def test_text_that_is_no_unicode_is_refused(store: PostgresStore) -> None:
@@ -168,11 +172,10 @@ def test_text_that_is_no_unicode_is_refused(store: PostgresStore) -> None:
 def test_writers_of_one_token_wait_for_each_other_and_not_for_other_tokens(
     postgres: PostgresPlace, make_store: Callable[..., PostgresStore]
 ) -> None:
-    with make_store() as store, raw_session(postgres) as session:
-        store._pool._timeout_s = 0.2  # from here on, so that a slow machine has time to connect
+    with make_store(timeout_s=1) as store, raw_session(postgres) as session:
         store.add_token(example_token())
         store.add_token(example_token("other"))
-        session.execute("SELECT 1 FROM {schema}.token WHERE name = %s FOR UPDATE", (b"hq",))
+        session.execute("SELECT 1 FROM {schema}.token WHERE name = %s FOR UPDATE", "hq")
         commit(store, *fleet_of(2), name="other")
         assert store.sync_state("hq") == SyncState()
         with pytest.raises(StoreError, match="another worker was writing"):
@@ -196,8 +199,7 @@ def test_writer_that_waited_sees_what_the_other_wrote(postgres: PostgresPlace, s
 def test_worker_that_stands_still_loses_its_transaction(
     make_store: Callable[..., PostgresStore],
 ) -> None:
-    with make_store() as other, make_store() as store:
-        store._pool._timeout_s = 0.2
+    with make_store() as other, make_store(timeout_s=1) as store:
         store.add_token(example_token())
 
         class Sleeper(SyncState):
@@ -212,10 +214,10 @@ def test_worker_that_stands_still_loses_its_transaction(
         assert len(serials_of(store)) == 1
 
 
-def test_server_times_the_leases(store: PostgresStore) -> None:
-    before = _server_time(store)
+def test_server_times_the_leases(postgres: PostgresPlace, store: PostgresStore) -> None:
+    before = _server_time(postgres)
     lease = store.acquire_lease("hq", "one", seconds=60)
-    assert before <= lease.expires_at - timedelta(seconds=60) <= _server_time(store)
+    assert before <= lease.expires_at - timedelta(seconds=60) <= _server_time(postgres)
     with pytest.raises(LeaseHeldError, match="one"):
         store.acquire_lease("hq", "two")
     assert store.renew_lease(lease, seconds=120).expires_at > lease.expires_at
@@ -243,15 +245,15 @@ def commit_with(store: PostgresStore, lease: Any) -> None:
     store.commit_page("hq", fleet_of(1), source=Source.SYNC, state=state, now=NOW, lease=lease)
 
 
-def _server_time(store: PostgresStore) -> Any:
-    with store._pool.reading() as session:
-        return session.one("SELECT clock_timestamp()")[0]
+def _server_time(place: PostgresPlace) -> Any:
+    with raw_session(place) as session:
+        return session.execute("SELECT clock_timestamp()")[0][0]
 
 
-def _somebody_waits(session: Session) -> bool:
-    (count,) = session.one(
+def _somebody_waits(session: Raw) -> bool:
+    ((count,),) = session.execute(
         "SELECT count(*) FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid))",
-        (session.connection.info.backend_pid,),
+        session.connection.info.backend_pid,
     )
     return bool(count)
 
@@ -262,11 +264,55 @@ def _somebody_waits(session: Session) -> bool:
 def test_connection_that_the_server_dropped_is_replaced(
     postgres: PostgresPlace, store: PostgresStore
 ) -> None:
-    with store._pool.reading() as session:
-        pid = session.connection.info.backend_pid
-    with raw_session(postgres) as session:
-        session.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
+    terminate(postgres)
     assert store.token("hq") == example_token()
+
+
+def test_warm_pool_works_at_once_after_a_restart_of_the_server(
+    postgres: PostgresPlace, make_store: Callable[..., PostgresStore]
+) -> None:
+    with make_store(max_connections=8, timeout_s=3) as store:
+        store.add_token(example_token())
+        everybody = threading.Barrier(8)
+        database = database_of(postgres, max_connections=8, timeout_s=3)
+
+        def hold(_: int) -> None:
+            with database.reading() as session:
+                everybody.wait()
+                session.rows("SELECT 1")
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(hold, range(8)))
+        assert terminate(postgres) >= 8
+        for _ in range(20):
+            with database.reading() as session:
+                assert session.rows("SELECT 1") == [(1,)]
+        assert store.token("hq") == example_token()
+        database.close()
+
+
+def terminate(place: PostgresPlace) -> int:
+    """End the connections of all stores, as a restart of the server does, and return how many there were."""
+    with psycopg.connect(place.dsn, autocommit=True) as connection:
+        ended = connection.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE backend_type = 'client backend' AND datname = current_database()"
+            " AND pid <> pg_backend_pid()"
+            " AND pid NOT IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory')"  # of the fixture
+        )
+        return int(ended.rowcount)
+
+
+def database_of(place: PostgresPlace, **options: Any) -> PostgresDatabase:
+    options = {"schema": place.schema, "max_connections": 2, "timeout_s": 30, "clock": None, **options}
+    return PostgresDatabase(place.dsn, **options)
+
+
+def test_server_that_does_not_answer_is_given_up_in_time(free_port: Callable[[], socket.socket]) -> None:
+    with free_port() as silent:
+        host, port = silent.getsockname()
+        with pytest.raises(StoreError, match="timeout"):
+            PostgresStore(f"host={host} port={port} user=u dbname=d", timeout_s=1)
 
 
 def test_connection_that_dies_inside_a_write_leaves_nothing(
@@ -280,7 +326,7 @@ def test_connection_that_dies_inside_a_write_leaves_nothing(
                         "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
                         " WHERE state = 'idle in transaction' AND pid <> pg_backend_pid()"
                         " AND query LIKE '%%' || %s || '%%'",
-                        (postgres.schema,),
+                        postgres.schema,
                     )
             return super().__getattribute__(name)
 
@@ -289,17 +335,6 @@ def test_connection_that_dies_inside_a_write_leaves_nothing(
     assert serials_of(store, released=None) == []
     assert store.sync_state("hq") == SyncState()
     commit(store, *fleet_of(3))
-
-
-def test_store_that_was_opened_before_a_fork_refuses(store: PostgresStore) -> None:
-    store._pool._process = os.getpid() + 1
-    try:
-        with pytest.raises(StoreError, match="each process"):
-            store.tokens()
-        store.close()
-    finally:
-        store._pool._process = os.getpid()
-    assert store.tokens() == (example_token(),)
 
 
 @pytest.mark.parametrize(
@@ -323,11 +358,11 @@ def test_server_that_cannot_be_reached_is_told_without_the_password(dsn: str) ->
     assert "127.0.0.1" in shown or "DSN" in shown
 
 
-def test_caller_that_gets_no_connection_is_told(make_store: Callable[..., PostgresStore]) -> None:
-    with make_store(max_connections=1) as store:
-        store._pool._pool.timeout = 0.05
-        with store._pool.reading(), pytest.raises(StoreError, match="no connection within"):
-            store.tokens()
+def test_caller_that_gets_no_connection_is_told(postgres: PostgresPlace) -> None:
+    database = database_of(postgres, max_connections=1, timeout_s=1)
+    with database.reading(), pytest.raises(StoreError, match="no connection within 1 seconds"):
+        database.reading().__enter__()
+    database.close()
 
 
 def test_user_without_rights_is_told_what_is_missing(postgres: PostgresPlace) -> None:
@@ -347,20 +382,30 @@ def test_user_without_rights_is_told_what_is_missing(postgres: PostgresPlace) ->
             connection.execute(f"DROP ROLE {role}")
 
 
-def test_tables_that_somebody_else_empties_are_noticed(store: PostgresStore) -> None:
-    with pytest.raises(StoreError, match="somebody else"), store._pool.reading() as session:
-        session.one("SELECT 1 WHERE false")
-
-
-def test_failing_row_is_not_quoted(postgres: PostgresPlace, store: PostgresStore) -> None:
-    with raw_session(postgres) as session:
-        session.execute("ALTER TABLE {schema}.token ADD CHECK (name = 'hq')")
-    with pytest.raises(StoreError) as caught:
-        store.add_token(example_token("other"))
-    assert "CK_other" not in str(caught.value)
-    assert caught.value.__cause__ is None
-    with pytest.raises(DuplicateTokenError):
-        store.add_token(example_token())
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ALTER TABLE {schema}.token ADD CHECK (name = 'hq')",
+        "ALTER TABLE {schema}.token ALTER secrets TYPE varchar(10)",
+        "ALTER TABLE {schema}.token ALTER secrets TYPE integer USING 0",
+        """
+        CREATE FUNCTION {schema}.refuse() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE 'no %%', NEW.secrets; END $$;
+        CREATE TRIGGER refuse BEFORE INSERT ON {schema}.token EXECUTE FUNCTION {schema}.refuse()
+        """,
+    ],
+)
+def test_no_error_quotes_a_row(
+    postgres: PostgresPlace, make_store: Callable[..., PostgresStore], statement: LiteralString
+) -> None:
+    with make_store() as store:
+        with raw_session(postgres) as session:
+            session.execute(statement.replace("EXECUTE", "FOR EACH ROW EXECUTE"))
+        with pytest.raises(StoreError) as caught:
+            store.add_token(example_token("other"))
+        assert not [word for word in ("CK_other", "consumer-secret", "access-") if word in str(caught.value)]
+        assert caught.value.__cause__ is None
+        assert caught.value.__context__ is None
 
 
 def test_representation_names_database_and_schema(postgres: PostgresPlace, store: PostgresStore) -> None:

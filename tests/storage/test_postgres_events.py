@@ -6,20 +6,21 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, LiteralString
 
+import attrs
 import pytest
 
 from pyade.core.device import Device
-from pyade.core.events import Event, EventGroup, EventKind
+from pyade.core.events import Event, EventGroup, EventKind, encode_groups
 from pyade.errors import StoreError
 from pyade.testing.contract.examples import NOW, commit, example_token, fleet_of
 
 psycopg = pytest.importorskip("psycopg")
 
+from psycopg import sql  # noqa: E402
+
 from pyade.storage.postgres import PostgresStore  # noqa: E402 - it needs psycopg
-from pyade.storage.postgres_connections import Session  # noqa: E402
-from pyade.storage.postgres_outbox import emit  # noqa: E402
 
 if TYPE_CHECKING:
     from tests.conftest import PostgresPlace
@@ -37,13 +38,29 @@ def store(make_store: Callable[[], PostgresStore]) -> Iterator[PostgresStore]:
         yield store
 
 
+@attrs.frozen
+class Writer:
+    """A transaction of another worker's."""
+
+    connection: Any
+    schema: str
+
+    def emit(self, token_name: str) -> None:
+        statement = "INSERT INTO {}.event (at, token_name, document) VALUES (%s, %s, %s)"
+        groups = encode_groups((EventGroup(EventKind.TOKEN_PARKED),))
+        self.execute(statement, NOW, token_name, groups)
+
+    def execute(self, statement: LiteralString, *values: object) -> None:
+        self.connection.execute(sql.SQL(statement).format(sql.Identifier(self.schema)), values)
+
+
 @pytest.fixture
-def slow_writer(postgres: PostgresPlace, store: PostgresStore) -> Iterator[Session]:
+def slow_writer(postgres: PostgresPlace, store: PostgresStore) -> Iterator[Writer]:
     """Return a transaction that has written an event, so that it has its number, and has not ended."""
     with psycopg.connect(postgres.dsn) as connection:
-        session = Session(connection, postgres.schema)
-        emit(session, "slow", NOW, (EventGroup(EventKind.TOKEN_PARKED),))
-        yield session
+        writer = Writer(connection, postgres.schema)
+        writer.emit("slow")
+        yield writer
 
 
 def names(events: object) -> list[str]:
@@ -58,7 +75,7 @@ def read_on(store: PostgresStore, after: str | None, *, limit: int = 1000) -> li
     return found
 
 
-def test_event_that_commits_late_is_not_lost(store: PostgresStore, slow_writer: Session) -> None:
+def test_event_that_commits_late_is_not_lost(store: PostgresStore, slow_writer: Writer) -> None:
     commit(store, *fleet_of(2))
     assert store.events() == ()  # the slow one has the smaller number and may still commit
     slow_writer.connection.commit()
@@ -66,11 +83,11 @@ def test_event_that_commits_late_is_not_lost(store: PostgresStore, slow_writer: 
 
 
 def test_reader_that_comes_between_loses_nothing(
-    postgres: PostgresPlace, store: PostgresStore, slow_writer: Session
+    postgres: PostgresPlace, store: PostgresStore, slow_writer: Writer
 ) -> None:
     slow_writer.connection.commit()
     (first,) = store.events()
-    emit(slow_writer, "slower", NOW, (EventGroup(EventKind.TOKEN_PARKED),))
+    slow_writer.emit("slower")
     commit(store, *fleet_of(1))
     assert store.events(first.id) == ()
     slow_writer.connection.commit()
@@ -78,13 +95,13 @@ def test_reader_that_comes_between_loses_nothing(
     assert names(store.events(first.id)) == ["slower", "C02000000", "C02000001"]
 
 
-def test_change_that_was_rolled_back_holds_up_nothing(store: PostgresStore, slow_writer: Session) -> None:
+def test_change_that_was_rolled_back_holds_up_nothing(store: PostgresStore, slow_writer: Writer) -> None:
     commit(store, *fleet_of(1))
     slow_writer.connection.rollback()
     assert names(store.events()) == ["C02000000"]
 
 
-def test_pruning_leaves_what_is_not_settled(store: PostgresStore, slow_writer: Session) -> None:
+def test_pruning_leaves_what_is_not_settled(store: PostgresStore, slow_writer: Writer) -> None:
     commit(store, *fleet_of(1))
     store.save_position("subscriber", "")
     store.prune_events(NOW + timedelta(days=1))
@@ -107,11 +124,11 @@ def test_long_outbox_is_read_in_parts(store: PostgresStore, limit: int) -> None:
 
 def test_order_is_that_of_numbers_not_of_digits(postgres: PostgresPlace, store: PostgresStore) -> None:
     with psycopg.connect(postgres.dsn) as connection:
-        session = Session(connection, postgres.schema)
+        writer = Writer(connection, postgres.schema)
         for number in (20, 3, 100):
-            emit(session, str(number), NOW, (EventGroup(EventKind.TOKEN_PARKED),))
-            session.execute(
-                "UPDATE {schema}.event SET xid = %s::xid8 WHERE xid = pg_current_xact_id()", (str(number),)
+            writer.emit(str(number))
+            writer.execute(
+                "UPDATE {}.event SET transaction_number = %s WHERE token_name = %s", number, str(number)
             )
     assert names(store.events()) == ["3", "20", "100"]
     assert names(store.events("20-1.0")) == ["100"]

@@ -470,10 +470,10 @@ def test_a_store_that_fails_for_a_while_ends_nothing(house: House, caplog: pytes
     works = house.store.tokens
     broken = iter([True] * 3)
 
-    def tokens() -> tuple[Token, ...]:
+    def tokens(**options: Any) -> tuple[Token, ...]:
         if next(broken, False):
             raise StoreError("the disk is full")
-        return works()
+        return works(**options)
 
     house.store.tokens = tokens  # type: ignore[method-assign]
     house.run(days=0.1)

@@ -1,22 +1,54 @@
 """Where pyade keeps tokens, devices, sync state and profiles.
 
 ``MemoryStore`` forgets, ``SQLiteStore`` keeps everything in one file, ``PostgresStore`` (extra ``postgres``)
-in a database that many nodes share. Another backend is any class that follows ``Store`` and passes
-``pyade.testing.contract.StoreContract``.
+in a database that many nodes share. All three are ``SQLStore``, which holds the rules, over a ``Database``;
+another backend is another ``Database``, and passes ``pyade.testing.contract.StoreContract``.
 """
 
 from typing import TYPE_CHECKING
 
+from pyade.core.enrollment import OneTime, OneTimeKind
+from pyade.core.events import Event, EventBatch, EventGroup, EventKind
+from pyade.core.inventory import Attempt, ChangeCounts, DeviceRecord, Source, SyncState
+from pyade.core.lease import Lease
+from pyade.storage.database import Database, Session, Table, Value, Words, check_texts, translated
 from pyade.storage.enrollments import EnrollmentStore
-from pyade.storage.memory import MemoryStore
 from pyade.storage.protocol import DefinedProfile, Store
 from pyade.storage.secrets import SecretBox
-from pyade.storage.sqlite import SQLiteStore
+from pyade.storage.sql import SQLStore
+from pyade.storage.sqlite import MemoryStore, SQLiteStore
 
 if TYPE_CHECKING:
     from pyade.storage.postgres import PostgresStore as PostgresStore
 
-__all__ = ["DefinedProfile", "EnrollmentStore", "MemoryStore", "SQLiteStore", "SecretBox", "Store"]
+__all__ = [
+    "Attempt",
+    "ChangeCounts",
+    "Database",
+    "DefinedProfile",
+    "DeviceRecord",
+    "EnrollmentStore",
+    "Event",
+    "EventBatch",
+    "EventGroup",
+    "EventKind",
+    "Lease",
+    "MemoryStore",
+    "OneTime",
+    "OneTimeKind",
+    "SQLStore",
+    "SQLiteStore",
+    "SecretBox",
+    "Session",
+    "Source",
+    "Store",
+    "SyncState",
+    "Table",
+    "Value",
+    "Words",
+    "check_texts",
+    "translated",
+]
 
 
 def __getattr__(name: str) -> object:

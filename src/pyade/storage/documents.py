@@ -1,12 +1,18 @@
-"""Plain JSON forms of what stores keep, shared by every store that writes to a database.
+"""Plain JSON forms of what stores keep, and the rows around them.
 
 A document leaves out what has no value, so that a store written by an older pyade reads as if the newer
-fields had their defaults.
+fields had their defaults. Secrets stand apart from their document, so that they alone need encryption.
+
+Whatever is wrong with a row becomes ``DamagedRecordError``, which names the token and the place and quotes
+nothing: the row may hold a secret.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import base64
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import attrs
@@ -14,11 +20,14 @@ import msgspec
 
 from pyade.builders.document import profile_from_document, profile_to_document
 from pyade.core.device import Device
-from pyade.core.enrollment import Enrollment
+from pyade.core.enrollment import Enrollment, OneTime, OneTimeKind
+from pyade.core.events import EventBatch, decode_groups
 from pyade.core.inventory import DeviceRecord, SyncState
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.token import Token
-from pyade.errors import StoreError
+from pyade.errors import DamagedRecordError, ProfileError, StoreError, StoreVersionError
+from pyade.storage.database import Value
+from pyade.storage.protocol import DefinedProfile
 
 T = TypeVar("T")
 
@@ -32,21 +41,33 @@ _record_decoder = msgspec.json.Decoder(DeviceRecord)
 _state_decoder = msgspec.json.Decoder(SyncState)
 _enrollment_decoder = msgspec.json.Decoder(Enrollment)
 _object_decoder = msgspec.json.Decoder(dict[str, Any])
+_PLACE = re.compile(r" - at `([^`]*)`$")
 
 
-def encode_record(record: DeviceRecord) -> str:
-    """Return the document of *record*, unknown values and extra keys included."""
-    device = {name: value for name in _DEVICE_FIELDS if (value := getattr(record.device, name)) is not None}
-    if record.device.extra:
-        device["extra"] = record.device.extra
+def record_row(token_id: int, record: DeviceRecord) -> tuple[Value, ...]:
+    """Return the row of *record*, in the order of ``schema.DEVICES``, with unknown values and extra keys."""
+    source = record.device
+    device = {name: value for name in _DEVICE_FIELDS if (value := getattr(source, name)) is not None}
+    if source.extra:
+        device["extra"] = source.extra
     document = {name: value for name in _RECORD_FIELDS if (value := getattr(record, name)) is not None}
     document["device"] = device
-    return _to_text(document)
+    return (
+        token_id,
+        source.serial_number,
+        source.model,
+        None if source.profile_status is None else str(source.profile_status),
+        source.profile_uuid,
+        record.released_at,
+        record.deleted_at,
+        record.full_sync,
+        _to_text(document),
+    )
 
 
-def decode_record(text: str) -> DeviceRecord:
-    """Return the record of a document made by ``encode_record``."""
-    return _from_text(text, _record_decoder)
+def decode_record(text: str, token_name: str = "") -> DeviceRecord:
+    """Return the record of a document in a row that ``record_row`` made."""
+    return _read("the record of a device", token_name, _record_decoder.decode, text)
 
 
 def encode_state(state: SyncState) -> str:
@@ -54,9 +75,11 @@ def encode_state(state: SyncState) -> str:
     return _to_text(state)
 
 
-def decode_state(text: str) -> SyncState:
-    """Return the state of a document made by ``encode_state``."""
-    return _from_text(text, _state_decoder)
+def decode_state(text: str | None, token_name: str) -> SyncState:
+    """Return the state of a document made by ``encode_state``; ``SyncState()`` where there is none."""
+    if text is None:
+        return SyncState()
+    return _read("the sync state", token_name, _state_decoder.decode, text)
 
 
 def encode_token(token: Token) -> tuple[str, str]:
@@ -66,23 +89,37 @@ def encode_token(token: Token) -> tuple[str, str]:
     return _to_text(document), _to_text(secrets)
 
 
-def decode_token(text: str, secrets: str) -> Token:
+def decode_token(name: str, text: str, secrets: str) -> Token:
     """Return the token of two documents made by ``encode_token``."""
-    parts = decode_object(text) | decode_object(secrets)
-    try:
-        return msgspec.convert(parts, Token)
-    except msgspec.ValidationError as exc:
-        raise StoreError(f"a stored token cannot be read: {exc}") from exc
+    return _read("the token", name, _token, text, secrets)
 
 
-def encode_profile(profile: EnrollmentProfile) -> str:
-    """Return the document of *profile*."""
-    return _to_text(profile_to_document(profile))
+def encode_profile(profile: EnrollmentProfile) -> tuple[str, str | None]:
+    """Return two texts: the document of *profile*, and its secret, the hash of a password, if it has one."""
+    document = profile_to_document(profile)
+    administrator = profile.administrator
+    if administrator is None or not administrator.password_hash:
+        return _to_text(document), None
+    secret = document["administrator"]["password_hash"]
+    document["administrator"]["password_hash"] = ""
+    return _to_text(document), secret
 
 
-def decode_profile(text: str) -> EnrollmentProfile:
-    """Return the profile of a document made by ``encode_profile``."""
-    return profile_from_document(decode_object(text))
+def decode_profile(token_name: str, text: str, secret: str | None) -> EnrollmentProfile:
+    """Return the profile of two texts made by ``encode_profile``."""
+    return _read("a profile", token_name, _profile, text, secret)
+
+
+def defined_profile(token_name: str, row: Sequence[Any], open_: Callable[[str], str]) -> DefinedProfile:
+    """Return the profile of a row of profile_uuid, digest, defined_at, individual, document and secrets."""
+    profile_uuid, digest, defined_at, individual, document, secret = row
+    return DefinedProfile(
+        profile_uuid=profile_uuid,
+        profile=decode_profile(token_name, document, None if secret is None else open_(secret)),
+        digest=digest,
+        defined_at=_read("a profile", token_name, as_time, defined_at),
+        individual=bool(individual),
+    )
 
 
 def encode_enrollment(enrollment: Enrollment) -> str:
@@ -92,28 +129,77 @@ def encode_enrollment(enrollment: Enrollment) -> str:
 
 def decode_enrollment(text: str) -> Enrollment:
     """Return the enrollment of a document made by ``encode_enrollment``."""
-    return _from_text(text, _enrollment_decoder)
+    return _read("an enrollment", "", _enrollment_decoder.decode, text)
 
 
-def encode_object(value: Mapping[str, Any]) -> str:
-    """Return the document of plain JSON values."""
-    return _to_text(value)
+def one_time_row(one_time: OneTime) -> tuple[Value, ...]:
+    """Return the row of *one_time*: kind, digest, serial_number, expires_at and value."""
+    value = _to_text(one_time.value)
+    return one_time.kind.value, one_time.digest, one_time.serial_number, one_time.expires_at, value
 
 
-def decode_object(text: str) -> dict[str, Any]:
-    """Return what ``encode_object`` wrote."""
-    return _from_text(text, _object_decoder)
+def decode_one_time(row: Sequence[Any]) -> OneTime:
+    """Return what a row that ``one_time_row`` made says."""
+    return _read("what may be used once", "", _one_time, *row)
+
+
+def decode_batch(row: Sequence[Any]) -> EventBatch:
+    """Return the events of a row of token_name, at and document."""
+    token_name, at, document = row
+    return _read("an event", token_name, _batch, token_name, at, document)
+
+
+def as_time(value: datetime | str) -> datetime:
+    """Return a time as a database gives it back, UTC."""
+    found = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+    return found.astimezone(UTC)
+
+
+def _token(text: str, secrets: str) -> Token:
+    return msgspec.convert(_object_decoder.decode(text) | _object_decoder.decode(secrets), Token)
+
+
+def _profile(text: str, secret: str | None) -> EnrollmentProfile:
+    document = _object_decoder.decode(text)
+    if secret is not None:
+        base64.b64decode(secret, validate=True)
+        document["administrator"]["password_hash"] = secret
+    return profile_from_document(document)
+
+
+def _one_time(kind: str, digest: str, serial_number: str, expires_at: datetime | str, value: str) -> OneTime:
+    return OneTime(
+        kind=OneTimeKind(kind),
+        digest=digest,
+        serial_number=serial_number,
+        expires_at=as_time(expires_at),
+        value=_object_decoder.decode(value),
+    )
+
+
+def _batch(token_name: str, at: datetime | str, document: str) -> EventBatch:
+    return EventBatch(token_name, as_time(at), decode_groups(document))
 
 
 def _to_text(value: Any) -> str:
     try:
         return _encode(value).decode()
     except (TypeError, UnicodeEncodeError) as exc:
-        raise StoreError(f"a value has no JSON form: {type(exc).__name__}") from None
+        kind = type(exc).__name__
+    raise StoreError(f"a value has no JSON form: {kind}")
 
 
-def _from_text(text: str, decoder: msgspec.json.Decoder[T]) -> T:
+def _read(what: str, token_name: str, decode: Callable[..., T], *values: Any) -> T:
     try:
-        return decoder.decode(text)
-    except msgspec.DecodeError as exc:
-        raise StoreError(f"a stored document cannot be read: {exc}") from exc
+        return decode(*values)
+    except StoreVersionError:
+        raise
+    except (msgspec.MsgspecError, ProfileError, StoreError, ValueError, TypeError, LookupError) as exc:
+        place = _PLACE.search(str(exc))
+    # Outside the block above: what the decoder says may quote the row, and would hang on this error.
+    whose = f" of token {token_name!r}" if token_name else ""
+    where = f" at {place[1]}" if place else ""
+    raise DamagedRecordError(
+        f"{what}{whose} is stored, but cannot be read{where}: restore a backup, or store it anew",
+        token_name=token_name,
+    )

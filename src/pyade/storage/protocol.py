@@ -8,11 +8,14 @@ A store has one clock, for leases only: that of its server, or of its machine wh
 write is given a ``lease``, its transaction first checks that the lease still counts
 (``core.lease.check_held``), and keeps others from taking it until the commit; else it raises
 ``LeaseLostError`` and writes nothing.
+
+What is stored and cannot be read raises ``DamagedRecordError``, which names the token; other tokens go on.
+Texts with a NUL character, or that are no Unicode, are refused with ``StoreError``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -25,6 +28,7 @@ from pyade.core.inventory import Attempt, ChangeCounts, DeviceRecord, Source, Sy
 from pyade.core.lease import LEASE_SECONDS, Lease
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.token import Token
+from pyade.errors import DamagedRecordError
 
 
 @attrs.frozen(kw_only=True)
@@ -63,8 +67,15 @@ class Store(Protocol):
         """Return the token called *name*."""
         ...
 
-    def tokens(self) -> tuple[Token, ...]:
-        """Return all tokens, by name."""
+    def tokens(self, *, damaged: Callable[[DamagedRecordError], None] | None = None) -> tuple[Token, ...]:
+        """Return all tokens, by name.
+
+        Args:
+            damaged: Called for each token that cannot be read, which is then left out.
+
+        Raises:
+            DamagedRecordError: One cannot be read, and *damaged* is None.
+        """
         ...
 
     def replace_token(self, token: Token) -> None:
@@ -79,8 +90,13 @@ class Store(Protocol):
         """Return where the token's sync stands: ``SyncState()`` before the first run."""
         ...
 
-    def sync_states(self) -> Mapping[str, SyncState]:
-        """Return where the sync of every stored token stands, by the token's name, in one read."""
+    def sync_states(
+        self, *, damaged: Callable[[DamagedRecordError], None] | None = None
+    ) -> Mapping[str, SyncState]:
+        """Return where the sync of every stored token stands, by the token's name, in one read.
+
+        *damaged* and errors are those of ``tokens``.
+        """
         ...
 
     def save_sync_state(

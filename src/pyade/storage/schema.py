@@ -1,175 +1,190 @@
-"""Tables of the SQLite store and how an older file becomes a newer one.
+"""Tables of every store, and how older ones become newer ones.
 
-``MIGRATIONS[n]`` makes version ``n + 1`` of version ``n``; the number of the last one applied stands in
-``PRAGMA user_version``. A published migration is never changed: a new one is added. All that are missing run
-in one transaction together with the new number, so that a crash leaves the old version or the new one.
+``MIGRATIONS[n]`` makes version ``n + 1`` of version ``n``; the number of the last one applied stands in the
+table ``pyade_store``. A published migration is never changed: a new one is added. All that are missing run in
+one transaction together with the new number, and one process at a time runs them, so that a crash leaves the
+old version or the new one.
 
 What is kept of a device is one JSON document (``storage.documents``); the columns beside it are copies to
-search by. Times are ISO 8601 texts in UTC, which sort as they should.
+search by, and for people who query the view ``pyade_devices``.
 """
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
+from uuid import uuid4
 
-from pyade.errors import StoreError, StoreVersionError
-
-APPLICATION_ID = 0x50414445
-"""``PADE``: tells a store of pyade from any other SQLite file."""
+from pyade.errors import StoreVersionError
+from pyade.storage.database import Database, Session, Table
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
+        # The state stands in the row that every writer of the token locks first.
         """
-        CREATE TABLE token (
-            id INTEGER PRIMARY KEY,
-            name TEXT NOT NULL UNIQUE,
-            document TEXT NOT NULL,
-            secrets TEXT NOT NULL,
-            default_profile TEXT
+        CREATE TABLE {}token (
+            id {id},
+            name {text} NOT NULL UNIQUE,
+            document {json} NOT NULL,
+            secrets {text} NOT NULL,
+            default_profile {json},
+            default_profile_secrets {text},
+            revision {integer} NOT NULL DEFAULT 0,
+            state {json}
         )
         """,
         """
-        CREATE TABLE sync_state (
-            token_id INTEGER PRIMARY KEY REFERENCES token (id) ON DELETE CASCADE,
-            revision INTEGER NOT NULL,
-            document TEXT NOT NULL
+        CREATE TABLE {}device (
+            token_id {integer} NOT NULL REFERENCES {}token (id) ON DELETE CASCADE,
+            serial_number {text} NOT NULL,
+            model {text},
+            profile_status {text},
+            profile_uuid {text},
+            released_at {time},
+            deleted_at {time},
+            full_sync {integer} NOT NULL,
+            document {json} NOT NULL,
+            PRIMARY KEY (token_id, serial_number)
         )
         """,
+        "CREATE INDEX device_serial_number ON {}device (serial_number)",
         """
-        CREATE TABLE device (
-            id INTEGER PRIMARY KEY,
-            token_id INTEGER NOT NULL REFERENCES token (id) ON DELETE CASCADE,
-            serial_number TEXT NOT NULL,
-            profile_status TEXT,
-            profile_uuid TEXT,
-            released_at TEXT,
-            full_sync INTEGER NOT NULL,
-            document TEXT NOT NULL,
-            UNIQUE (token_id, serial_number)
-        )
-        """,
-        """
-        CREATE TABLE profile (
-            token_id INTEGER NOT NULL REFERENCES token (id) ON DELETE CASCADE,
-            profile_uuid TEXT NOT NULL,
-            digest TEXT NOT NULL,
-            defined_at TEXT NOT NULL,
-            individual INTEGER NOT NULL,
-            document TEXT NOT NULL,
+        CREATE TABLE {}profile (
+            token_id {integer} NOT NULL REFERENCES {}token (id) ON DELETE CASCADE,
+            profile_uuid {text} NOT NULL,
+            name {text} NOT NULL,
+            digest {text} NOT NULL,
+            defined_at {time} NOT NULL,
+            individual {flag} NOT NULL,
+            document {json} NOT NULL,
+            secrets {text},
             PRIMARY KEY (token_id, profile_uuid)
         )
         """,
-    ),
-    (
-        # AUTOINCREMENT: no fence is given twice, also not after its row is gone.
         """
-        CREATE TABLE lease (
-            fence INTEGER PRIMARY KEY AUTOINCREMENT,
-            token_id INTEGER NOT NULL UNIQUE REFERENCES token (id) ON DELETE CASCADE,
-            owner TEXT NOT NULL,
-            expires_at TEXT NOT NULL
+        CREATE VIEW {}pyade_devices AS
+            SELECT device.serial_number AS serial, device.model, token.name AS token,
+                device.profile_status AS status, coalesce(profile.name, device.profile_uuid) AS profile,
+                device.released_at AS released
+            FROM {}device AS device JOIN {}token AS token ON token.id = device.token_id
+            LEFT JOIN {}profile AS profile
+                ON profile.token_id = device.token_id AND profile.profile_uuid = device.profile_uuid
+            WHERE device.deleted_at IS NULL
+        """,
+        """
+        CREATE TABLE {}lease (
+            fence {id},
+            token_id {integer} NOT NULL UNIQUE REFERENCES {}token (id) ON DELETE CASCADE,
+            owner {text} NOT NULL,
+            expires_at {time} NOT NULL
         )
         """,
-        "ALTER TABLE device ADD COLUMN deleted_at TEXT",
-        "CREATE INDEX device_serial_number ON device (serial_number)",
-    ),
-    (
-        # AUTOINCREMENT: the id of an event that was pruned is never given again. The name of the token
-        # stands here itself: events outlive their token.
+        # The name of the token stands here itself: events outlive their token.
         """
-        CREATE TABLE event (
-            id INTEGER PRIMARY KEY AUTOINCREMENT,
-            at TEXT NOT NULL,
-            token_name TEXT NOT NULL,
-            document TEXT NOT NULL
+        CREATE TABLE {}event (
+            id {id},
+            transaction_number {integer} NOT NULL DEFAULT {transaction},
+            at {time} NOT NULL,
+            token_name {text} NOT NULL,
+            document {json} NOT NULL
         )
         """,
-        "CREATE TABLE subscriber (name TEXT PRIMARY KEY, position TEXT NOT NULL)",
+        "CREATE INDEX event_order ON {}event (transaction_number, id)",
+        "CREATE TABLE {}subscriber (name {text} PRIMARY KEY, position {text} NOT NULL)",
         """
-        CREATE TABLE secret (
-            id INTEGER PRIMARY KEY,
-            kind TEXT NOT NULL,
-            name TEXT NOT NULL,
-            value TEXT NOT NULL,
-            UNIQUE (kind, name)
+        CREATE TABLE {}secret (
+            kind {text} NOT NULL,
+            name {text} NOT NULL,
+            value {text} NOT NULL,
+            PRIMARY KEY (kind, name)
         )
         """,
-    ),
-    (
         # Both outlive the token and the device: they say what a Mac was given.
         """
-        CREATE TABLE enrollment (
-            serial_number TEXT PRIMARY KEY,
-            revision INTEGER NOT NULL,
-            registration TEXT NOT NULL,
-            document TEXT NOT NULL
+        CREATE TABLE {}enrollment (
+            serial_number {text} PRIMARY KEY,
+            revision {integer} NOT NULL,
+            registration {text} NOT NULL,
+            document {json} NOT NULL
         )
         """,
         """
-        CREATE TABLE one_time (
-            id INTEGER PRIMARY KEY,
-            kind TEXT NOT NULL,
-            digest TEXT NOT NULL,
-            serial_number TEXT NOT NULL,
-            expires_at TEXT NOT NULL,
-            value TEXT NOT NULL,
-            UNIQUE (kind, digest)
+        CREATE TABLE {}one_time (
+            kind {text} NOT NULL,
+            digest {text} NOT NULL,
+            serial_number {text} NOT NULL,
+            expires_at {time} NOT NULL,
+            value {json} NOT NULL,
+            PRIMARY KEY (kind, digest)
         )
         """,
-        "CREATE INDEX one_time_serial_number ON one_time (serial_number)",
-        "CREATE INDEX one_time_expires_at ON one_time (expires_at)",
+        "CREATE INDEX one_time_serial_number ON {}one_time (serial_number)",
+        "CREATE INDEX one_time_expires_at ON {}one_time (expires_at)",
     ),
 )
 
+DEVICES = Table(
+    name="device",
+    key=("token_id", "serial_number"),
+    columns={
+        "token_id": "integer",
+        "serial_number": "text",
+        "model": "text",
+        "profile_status": "text",
+        "profile_uuid": "text",
+        "released_at": "time",
+        "deleted_at": "time",
+        "full_sync": "integer",
+        "document": "json",
+    },
+)
 
-def migrate(connection: sqlite3.Connection, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> None:
-    """Bring the file of *connection* to the newest version, in one transaction.
+VERSION_TABLE = "pyade_store"
+"""One row: the version of the tables, and an id that tells this store from every other."""
+
+
+def migrate(database: Database, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> None:
+    """Bring the tables of *database* to the newest version, and create them if there are none.
 
     Args:
-        connection: In autocommit mode, outside a transaction.
+        database: Open.
         migrations: All versions, oldest first; statements without parameters.
 
     Raises:
-        StoreVersionError: The file was written by a newer pyade.
-        StoreError: The file belongs to another program.
+        StoreVersionError: A newer pyade wrote the tables.
+        StoreError: The database failed.
     """
-    if _version(connection) == len(migrations) and _is_ours(connection):
-        return
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        # Read again inside the transaction: another process may have been faster.
-        for statements in migrations[_checked_version(connection, newest=len(migrations)) :]:
+    with database.reading() as session:
+        if _version(session) == len(migrations):
+            return
+    with database.writing() as session:
+        database.take_turns(session)
+        found = _version(session)  # again: another process may have been faster
+        if found > len(migrations):
+            raise StoreVersionError(
+                f"{database.where}: the store has version {found}, "
+                f"this pyade knows versions up to {len(migrations)}: upgrade pyade"
+            )
+        if found == 0:
+            session.rows(_CREATE_VERSION_TABLE)
+            session.rows("INSERT INTO {}pyade_store (version, store_id) VALUES (0, ?)", (uuid4().hex,))
+        for statements in migrations[found:]:
             for statement in statements:
-                connection.execute(statement)
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {len(migrations)}")
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
+                session.rows(statement)
+        session.rows("UPDATE {}pyade_store SET version = ?", (len(migrations),))
 
 
-def _checked_version(connection: sqlite3.Connection, *, newest: int) -> int:
-    path = connection.execute("PRAGMA database_list").fetchone()[2]
-    if not _is_ours(connection):
-        raise StoreError(f"{path}: this SQLite file belongs to another program: choose another path")
-    found = _version(connection)
-    if found > newest:
-        raise StoreVersionError(
-            f"{path}: the store has version {found}, this pyade knows versions up to {newest}: upgrade pyade"
-        )
-    return found
+def _version(session: Session) -> int:
+    if not session.has_table(VERSION_TABLE):
+        return 0
+    rows = session.rows("SELECT version FROM {}pyade_store")
+    return int(rows[0][0]) if rows else 0
 
 
-def _version(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("PRAGMA user_version").fetchone()[0])
-
-
-def _is_ours(connection: sqlite3.Connection) -> bool:
-    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-    if application_id == APPLICATION_ID:
-        return True
-    (objects,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    return bool(application_id == 0 and objects == 0)
+_CREATE_VERSION_TABLE = """
+    CREATE TABLE {}pyade_store (
+        version {integer} NOT NULL,
+        store_id {text} NOT NULL,
+        changes {integer} NOT NULL DEFAULT 0,
+        checkpointed {integer} NOT NULL DEFAULT 0
+    )
+"""

@@ -10,6 +10,7 @@ import attrs
 import pytest
 
 from pyade.core.device import Device, DeviceResult, OpType, ProfileStatus
+from pyade.core.events import EventBatch, EventGroup, EventKind
 from pyade.core.inventory import ChangeCounts, DeviceRecord, Source, SyncState
 from pyade.errors import (
     StoreError,
@@ -77,6 +78,34 @@ class PagePromises:
             )
         assert store.sync_state("hq") == SyncState(cursor="before", revision=1)
         assert serials_of(store) == ["C02000000"]
+
+    def test_text_that_breaks_leaves_no_page(self, store: Store) -> None:
+        """If the last thing of a write cannot be stored, nothing that came before it in the write is."""
+        commit(store, *fleet_of(1), cursor="before")
+        state = SyncState(cursor="after", last_error="\ud800", revision=1)
+        with pytest.raises(StoreError, match="Unicode"):
+            store.commit_page("hq", fleet_of(5), source=Source.FETCH, state=state, now=NOW)
+        group = EventGroup(EventKind.TOKEN_EXPIRING, details={"reason": object()})
+        with pytest.raises(StoreError, match="JSON"):
+            store.save_sync_state(
+                "hq", SyncState(cursor="after", revision=1), events=EventBatch("hq", NOW, (group,))
+            )
+        assert store.sync_state("hq") == SyncState(cursor="before", revision=1)
+        assert serials_of(store) == ["C02000000"]
+
+    def test_text_with_a_nul_character_is_refused(self, store: Store) -> None:
+        """Not every database keeps one, so that none does: also not as what is looked for."""
+        device = Device(serial_number="C\0")
+        with pytest.raises(StoreError, match="NUL"):
+            store.commit_page("hq", [device], source=Source.FETCH, state=SyncState(), now=NOW)
+        with pytest.raises(StoreError, match="NUL"):
+            store.device("hq", "C\0")
+        with pytest.raises(StoreError, match="NUL"):
+            store.add_token(example_token("nul\0"))
+        assert serials_of(store) == []
+        inside = Device(serial_number="C", asset_tag="\0", extra={"k\0": "\0"})
+        commit(store, inside)
+        assert record_of(store, "C").device == inside
 
     def test_store_works_after_a_failure(self, store: Store) -> None:
         """A failed write leaves nothing behind that stands in the way of the next."""

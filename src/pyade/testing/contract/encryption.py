@@ -1,29 +1,52 @@
 """The promises of a store that encrypts secrets, as a pytest suite beside ``StoreContract``."""
-# ruff: noqa: S101, S106 - a test suite; its secrets are made up
+# ruff: noqa: S101, S105, S106 - a test suite; its secrets are made up
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 import attrs
 import pytest
 
-from pyade.errors import StoreError
-from pyade.storage.protocol import Store
+from pyade.core.accounts import AdministratorAccount
+from pyade.errors import DamagedRecordError, StoreError
+from pyade.storage.enrollments import EnrollmentStore
 from pyade.storage.secrets import SecretBox
-from pyade.testing.contract.examples import example_token
+from pyade.testing.contract.enrollments import example_enrollment, one_time
+from pyade.testing.contract.examples import (
+    NOW,
+    commit,
+    defined_profile,
+    example_profile,
+    example_token,
+    fleet_of,
+    serials_of,
+)
 
 
-class EncryptedStore(Store, Protocol):
+class EncryptedStore(EnrollmentStore, Protocol):
     """A store with ``rotate_keys``."""
 
     def rotate_keys(self) -> None:
         """Encrypt every secret with the first key, plain ones too."""
         ...
 
+    def unreadable_secrets(self) -> tuple[str, ...]:
+        """Return the names of the secrets that none of the keys opens."""
+        ...
 
-OpenStore: TypeAlias = Callable[[Sequence[str | bytes] | None], EncryptedStore]
+
+class OpenStore(Protocol):
+    """A function that opens the same store with the keys it is given."""
+
+    def __call__(
+        self, keys: Sequence[str | bytes] | None, *, allow_unreadable_secrets: bool = False
+    ) -> EncryptedStore:
+        """Open it."""
+        ...
+
 
 OLD, NEW = SecretBox.generate_key(), SecretBox.generate_key()
 TOKEN = attrs.evolve(
@@ -33,19 +56,49 @@ TOKEN = attrs.evolve(
     access_secret="plain-access-secret",
 )
 
+HASH = b"plain-hash-of-the-administrator's-password"
+PROFILE = attrs.evolve(
+    example_profile(),
+    administrator=AdministratorAccount("localadmin", password_hash=HASH),
+)
+DEFINED = attrs.evolve(defined_profile("A"), profile=PROFILE)
+WORDS = (
+    *(TOKEN.consumer_secret, TOKEN.access_token, TOKEN.access_secret),
+    *("plain-session", "plain-private-key", "plain-challenge"),
+    HASH.decode(),
+)
+"""Every secret that ``fill`` stores."""
 
-def fill(store: Store) -> None:
+
+def fill(store: EnrollmentStore) -> None:
     """Store a secret of each sort."""
     store.add_token(TOKEN)
     store.save_session("key", "plain-session")
     store.save_secret("key pair", "plain-private-key")
+    store.save_profile("hq", DEFINED)
+    store.set_default_profile("hq", PROFILE)
+    store.save_enrollment(example_enrollment(), credential=one_time("plain-challenge"), is_new=True)
 
 
-def check(store: Store) -> None:
+def check(store: EnrollmentStore) -> None:
     """Check that every secret comes back."""
     assert store.tokens() == (store.token("hq"),) == (TOKEN,)
     assert store.load_session("key") == "plain-session"
     assert store.secret("key pair") == "plain-private-key"
+    assert store.profiles("hq") == (store.defined_profile("hq", DEFINED.profile_uuid),) == (DEFINED,)
+    assert store.default_profile("hq") == PROFILE
+
+
+def found(raw: bytes) -> list[str]:
+    """Return the secrets that *raw* shows: as they are, in Base64 at any offset, or in Base64 of Base64."""
+    return [word for word in WORDS if any(form in raw for form in _forms(word.encode()))]
+
+
+def _forms(word: bytes, depth: int = 2) -> list[bytes]:
+    # The first and last characters depend on the neighbours.
+    encoded = [base64.b64encode(b"\0" * offset + word)[4:-4] for offset in range(3)]
+    deeper = [form for one in encoded for form in _forms(one, depth - 1)] if depth else []
+    return [word, *deeper]
 
 
 class EncryptionContract:
@@ -69,18 +122,27 @@ class EncryptionContract:
             fill(store)
             check(store)
             assert b"it@contoso.com" in raw()
-            assert b"plain-" not in raw()
+            assert found(raw()) == []
+        assert found(raw()) == []
         with open_store([OLD]) as store:
             check(store)
+
+    def test_what_is_searched_for_would_be_found(
+        self, open_store: OpenStore, raw: Callable[[], bytes]
+    ) -> None:
+        """Without keys each secret shows, but for what is kept as a hash alone."""
+        with open_store(None) as store:
+            fill(store)
+            assert found(raw()) == [word for word in WORDS if word != "plain-challenge"]
 
     def test_replaced_token_is_encrypted(self, open_store: OpenStore, raw: Callable[[], bytes]) -> None:
         """A renewal is no way round."""
         with open_store([OLD]) as store:
             store.add_token(TOKEN)
-            renewed = attrs.evolve(TOKEN, access_secret="plain-renewed")
+            renewed = attrs.evolve(TOKEN, scope_tags=())
             store.replace_token(renewed)
             assert store.token("hq") == renewed
-            assert b"plain-" not in raw()
+            assert found(raw()) == []
 
     @pytest.mark.parametrize("store_secret", [0, 1, 2], ids=["token", "session", "secret"])
     @pytest.mark.parametrize("keys", [None, (), (NEW,)], ids=["none", "empty", "wrong"])
@@ -119,13 +181,66 @@ class EncryptionContract:
         """A plain store is read with keys, and its secrets are gone from the raw data after rotation."""
         with open_store(None) as store:
             fill(store)
-            assert b"plain-" in raw()
+            assert found(raw())
         with open_store([NEW]) as store:
             check(store)
             store.rotate_keys()
             check(store)
-            assert b"plain-" not in raw()
-        assert b"plain-" not in raw()
+            assert found(raw()) == []
+        assert found(raw()) == []
+
+    def test_secret_that_a_late_process_wrote_with_the_old_key_is_named(self, open_store: OpenStore) -> None:
+        """It does not lock the store for the new key: all others go on, and it can be set anew."""
+        with open_store([OLD]) as late:
+            fill(late)
+            late.add_token(attrs.evolve(TOKEN, name="other"))
+            with open_store([NEW, OLD]) as store:
+                store.rotate_keys()
+            late.replace_token(attrs.evolve(TOKEN, access_secret="plain-late"))
+            late.save_session("key", "plain-late")
+            late.save_secret("key pair", "plain-late")
+        with open_store([NEW]) as store:
+            assert store.unreadable_secrets() == ("the secrets of token 'hq'", "secret 'key pair'")
+            assert store.load_session("key") is None, "another one is asked for"
+            assert store.token("other").access_secret == TOKEN.access_secret
+            with pytest.raises(DamagedRecordError, match="'hq'") as caught:
+                store.token("hq")
+            assert caught.value.token_name == "hq"
+            with pytest.raises(DamagedRecordError, match="key pair"):
+                store.secret("key pair")
+            with pytest.raises(StoreError, match=r"'hq'.*key pair"):
+                store.rotate_keys()
+            store.replace_token(TOKEN)
+            store.save_secret("key pair", "plain-private-key")
+            store.rotate_keys()
+            assert store.unreadable_secrets() == ()
+            store.save_session("key", "plain-session")
+            store.remove_token("other", now=NOW)
+            check(store)
+
+    def test_inventory_outlives_a_lost_key(self, open_store: OpenStore) -> None:
+        """Without the key the store opens on demand; tokens are set anew, and nothing else was lost."""
+        with open_store([OLD]) as store:
+            fill(store)
+            commit(store, *fleet_of(3), cursor="kept")
+        with pytest.raises(StoreError, match="keys="):
+            open_store([NEW])
+        with open_store([NEW], allow_unreadable_secrets=True) as store:
+            assert serials_of(store) == [device.serial_number for device in fleet_of(3)]
+            assert store.sync_state("hq").cursor == "kept"
+            with pytest.raises(DamagedRecordError):
+                store.tokens()
+            damaged: list[DamagedRecordError] = []
+            assert store.tokens(damaged=damaged.append) == ()
+            assert [error.token_name for error in damaged] == ["hq"]
+            store.replace_token(TOKEN)
+            store.save_session("key", "plain-session")
+            store.save_secret("key pair", "plain-private-key")
+            store.save_profile("hq", DEFINED)
+            store.set_default_profile("hq", PROFILE)
+        with open_store([NEW]) as store:
+            check(store)
+            assert serials_of(store) == [device.serial_number for device in fleet_of(3)]
 
     def test_rotation_without_keys_is_refused(self, open_store: OpenStore) -> None:
         """Nothing would be encrypted."""

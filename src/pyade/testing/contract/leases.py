@@ -211,13 +211,15 @@ class LeasePromises:
             start.wait()
             for turn in range(rounds):
                 lease = acquire_until_it_succeeds(store, f"worker-{number}")
-                assert working.acquire(blocking=False), "two workers hold the lease"
-                fences.append(lease.fence)
-                state = store.sync_state("hq")
-                page = [Device(serial_number=f"{number}-{turn}")]
-                store.commit_page("hq", page, source=Source.SYNC, state=state, now=NOW, lease=lease)
-                working.release()
-                store.release_lease(lease)
+                try:
+                    assert working.acquire(blocking=False), "two workers hold the lease"
+                    fences.append(lease.fence)
+                    state = store.sync_state("hq")
+                    page = [Device(serial_number=f"{number}-{turn}")]
+                    store.commit_page("hq", page, source=Source.SYNC, state=state, now=NOW, lease=lease)
+                    working.release()
+                finally:  # else the others would wait for ever, as the clock stands still
+                    store.release_lease(lease)
 
         with ThreadPoolExecutor(THREADS) as pool:
             for done in [pool.submit(work, number) for number in range(THREADS)]:

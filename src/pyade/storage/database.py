@@ -1,0 +1,199 @@
+"""What a backend is: a few calls on a database that speaks SQL.
+
+``SQLStore`` writes every statement once, in what SQLite and PostgreSQL have in common (``ON CONFLICT``,
+``RETURNING``, row values). Values stand as ``?``. Words in braces are the backend's own, and ``Words`` lists
+them; ``{}`` stands before each name of a table.
+
+Rules that every backend keeps:
+
+1. ``writing`` is one transaction that takes its turn before it reads: what a block reads stays true until its
+   commit, at least for the row that a statement with ``{for_update}`` selected. An error rolls back.
+2. A commit survives a crash, and all later readers see it.
+3. Errors of the driver become ``StoreError`` without any text of the driver's about values (``translated``).
+4. A text with a NUL character, or with one that is no Unicode, is refused with ``StoreError``: not every
+   database can keep it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
+from functools import cache
+from typing import Any, Protocol, TypeAlias
+
+import attrs
+
+from pyade.errors import StoreError
+
+Value: TypeAlias = str | int | bool | datetime | None
+"""What a statement takes. Times are aware and UTC; a backend may return them as ISO 8601 texts, and a bool as
+an int."""
+
+
+@attrs.frozen(kw_only=True)
+class Words:
+    """What stands for each word in braces.
+
+    Attributes:
+        prefix: For ``{}``: what stands before the name of a table, such as a schema and a dot.
+        id: A whole number that the database gives to each row, never twice; the primary key.
+        integer: Type of whole numbers of 64 bits.
+        text: Type of texts that compare and sort by code point.
+        json: Type of JSON documents that come back byte for byte.
+        time: Type of times with microseconds that compare and sort as they should.
+        flag: Type of true and false.
+        for_update: What a SELECT ends with to keep a row from other writers until the commit; "" where
+            ``writing`` keeps out all of them.
+        transaction: A number of the transaction in whose order its events are read: what an event has
+            committed before it, no later reader finds after it. ``0`` where writers take turns.
+        settled: A condition that is true for an event before which none can turn up any more.
+    """
+
+    prefix: str
+    id: str
+    integer: str
+    text: str
+    json: str
+    time: str
+    flag: str
+    for_update: str
+    transaction: str
+    settled: str
+
+    def translate(self, statement: str, placeholder: str = "?") -> str:
+        """Return *statement* in the words of the backend, with *placeholder* for each value."""
+        return _translated(self, statement, placeholder)
+
+
+@cache
+def _translated(words: Words, statement: str, placeholder: str) -> str:
+    names = attrs.asdict(words)
+    prefix = names.pop("prefix")
+    statement = statement.replace("?", placeholder)
+    for name, text in names.items():
+        statement = statement.replace(f"{{{name}}}", text)
+    return statement.replace("{}", prefix)  # last: the name of a schema may hold anything
+
+
+@attrs.frozen(kw_only=True)
+class Table:
+    """A table into which many rows are written at a time.
+
+    Attributes:
+        name: Its name, which needs ``{}`` before it.
+        key: The columns of its primary key.
+        columns: The columns that are written, each with its type: the name of a field of ``Words``.
+    """
+
+    name: str
+    key: tuple[str, ...]
+    columns: Mapping[str, str] = attrs.field(hash=False)
+
+    def upsert(self, source: str) -> str:
+        """Return a statement that inserts *source*, and replaces the rows whose key is there.
+
+        Args:
+            source: ``VALUES (...)`` or a SELECT of all columns in their order.
+        """
+        replaced = (f"{name} = excluded.{name}" for name in self.columns if name not in self.key)
+        return (
+            f"INSERT INTO {{}}{self.name} ({', '.join(self.columns)}) {source} "
+            f"ON CONFLICT ({', '.join(self.key)}) DO UPDATE SET {', '.join(replaced)}"
+        )
+
+    def upsert_one(self) -> str:
+        """Return a statement that does ``upsert`` with one row of placeholders."""
+        return self.upsert(f"VALUES ({', '.join('?' * len(self.columns))})")
+
+
+class Session(Protocol):
+    """A connection on loan: inside a transaction in ``Database.writing``, else each statement for itself."""
+
+    def rows(self, statement: str, values: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
+        """Run *statement* and return its rows, none where it has no result."""
+        ...
+
+    def upsert(self, table: Table, rows: Sequence[Sequence[Value]]) -> None:
+        """Insert *rows*, or replace those whose key is there; the order is that of ``table.columns``."""
+        ...
+
+    def has_table(self, name: str) -> bool:
+        """Return True if the store has a table of that name."""
+        ...
+
+    def now(self) -> datetime:
+        """Return the time for leases, UTC, which all who share the database see."""
+        ...
+
+
+class Database(Protocol):
+    """A backend of ``SQLStore``, which closes it."""
+
+    @property
+    def where(self) -> str:
+        """What errors call it, such as the path of a file; holds no secret."""
+        ...
+
+    def reading(self) -> AbstractContextManager[Session]:
+        """Lend a connection for reading.
+
+        Raises:
+            StoreClosedError: The database was closed.
+            StoreError: The database failed.
+        """
+        ...
+
+    def writing(self) -> AbstractContextManager[Session]:
+        """Lend a connection inside a transaction, which an error rolls back; raises as ``reading`` does."""
+        ...
+
+    def take_turns(self, session: Session) -> None:
+        """Let nobody else create or migrate tables until the transaction of *session* ends."""
+        ...
+
+    def compact(self, tables: Sequence[str]) -> None:
+        """Leave nothing of what was overwritten or deleted in *tables* where it can be read."""
+        ...
+
+    def close(self) -> None:
+        """Close all connections; does nothing when they are closed."""
+        ...
+
+
+@contextmanager
+def translated(explain: Callable[[Exception], StoreError | None]) -> Iterator[None]:
+    """Turn errors of a driver into ``StoreError``, and keep nothing of them: they may quote stored values.
+
+    Args:
+        explain: Returns what to raise in place of an error; None to leave it as it is.
+    """
+    try:
+        yield
+    except Exception as exc:
+        error = _unicode_error(exc) or explain(exc)
+        if error is None:
+            raise
+        try:
+            raise error from None
+        finally:
+            error.__context__ = None  # "from None" only hides it: loggers and debuggers find it
+
+
+def check_texts(values: Sequence[Value]) -> None:
+    """Check that none of *values* is a text with a NUL character (rule 4).
+
+    Raises:
+        StoreError: One is.
+    """
+    for value in values:
+        if isinstance(value, str) and "\0" in value:
+            raise StoreError(
+                "a text to store or to look up has a NUL character, which no store keeps: remove it"
+            )
+
+
+def _unicode_error(exc: Exception) -> StoreError | None:
+    if isinstance(exc, UnicodeEncodeError):
+        return StoreError("a text to store or to look up is not valid Unicode: remove unpaired surrogates")
+    return None

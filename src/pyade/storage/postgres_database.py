@@ -1,0 +1,267 @@
+"""The database of the PostgreSQL store.
+
+Rules of this file:
+
+1. A write begins with the lock of its token's row (``FOR UPDATE``): workers of one token take turns, workers
+   of different tokens do not wait for each other, readers never wait.
+2. Many rows go in one statement, as arrays.
+3. Transactions get their numbers in one order and commit in another. So an event is read only once every
+   transaction with a smaller number has ended, and events are read in the order of those numbers: nothing can
+   turn up later before what was read.
+4. Of what the server says, errors repeat only what cannot hold a stored value.
+"""
+
+# pyright: reportMissingImports=false
+# psycopg is an optional dependency; types are checked with it and without it.
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import attrs
+
+from pyade.errors import StoreClosedError, StoreError
+from pyade.storage.database import Session, Table, Value, Words, check_texts, translated
+
+try:
+    import psycopg
+    import psycopg_pool
+    from psycopg import conninfo, errors, sql
+    from psycopg.types.string import TextBinaryLoader
+except ImportError as _missing:
+    raise ImportError(
+        "PostgresStore needs the extra 'postgres': install 'pyade-apple[postgres]'", name="psycopg"
+    ) from _missing
+
+WORDS = Words(
+    prefix="",  # the schema, see PostgresDatabase
+    id="bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY",
+    integer="bigint",
+    text='text COLLATE "C"',
+    json="json",
+    time="timestamptz",
+    flag="boolean",
+    for_update="FOR UPDATE",
+    transaction="(pg_current_xact_id()::text::bigint)",
+    settled="transaction_number < pg_snapshot_xmin(pg_current_snapshot())::text::bigint",
+)
+_ARRAYS = {
+    "integer": "bigint[]",
+    "text": "text[]",
+    "json": "json[]",
+    "time": "timestamptz[]",
+    "flag": "boolean[]",
+}
+
+_LOCK = 0x50414445
+"""``PADE``: the advisory lock of a node that migrates."""
+
+_MAX_IDENTIFIER = 63
+"""Bytes that PostgreSQL keeps of a name; it would cut off the rest."""
+
+_SAFE_CLASSES = ("08", "25", "28", "3D", "40", "42", "53", "54", "55", "57", "58")
+"""Classes of SQLSTATE whose message names objects, roles and limits, never a value (rule 4)."""
+
+
+@attrs.frozen
+class _Session:
+    connection: psycopg.Connection[Any]
+    words: Words
+    schema: str
+    clock: Callable[[], datetime] | None
+
+    def rows(self, statement: str, values: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
+        check_texts(values)
+        cursor = self._execute(self.words.translate(statement, "%s"), values)
+        return cursor.fetchall() if cursor.description is not None else []
+
+    def upsert(self, table: Table, rows: Sequence[Sequence[Value]]) -> None:
+        if not rows:
+            return
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        for column in columns:
+            check_texts(column)
+        arrays = ", ".join(f"%s::{_ARRAYS[kind]}" for kind in table.columns.values())
+        source = f"SELECT * FROM unnest({arrays})"  # noqa: S608 - rule 2; all of it is ours
+        self._execute(self.words.translate(table.upsert(source)), columns)
+
+    def has_table(self, name: str) -> bool:
+        query = "SELECT 1 FROM pg_catalog.pg_tables WHERE schemaname = %s AND tablename = %s"
+        return bool(self._execute(query, (self.schema, name)).fetchall())
+
+    def now(self) -> datetime:
+        if self.clock is not None:
+            return self.clock()
+        found: datetime = self._execute("SELECT clock_timestamp()").fetchall()[0][0]
+        return found.astimezone(UTC)
+
+    def _execute(self, statement: str, values: Sequence[Any] = ()) -> psycopg.Cursor[tuple[Any, ...]]:
+        # psycopg wants literals, so that nobody puts values into statements; these are all made here.
+        query: Any = statement
+        cursor: psycopg.Cursor[tuple[Any, ...]] = self.connection.execute(query, values, binary=True)
+        return cursor
+
+
+class PostgresDatabase:
+    """A few connections to one schema, opened when needed and replaced when the server dropped them."""
+
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        schema: str,
+        max_connections: int,
+        timeout_s: float,
+        clock: Callable[[], datetime] | None,
+    ) -> None:
+        """Connect once, so that a wrong DSN is told here and now.
+
+        Raises:
+            StoreError: *dsn* or *schema* cannot be one, or the server cannot be reached or refuses.
+        """
+        self.schema = _checked_schema(schema)
+        parts = _parts(dsn)
+        self.where = f"{parts.get('host', 'the default host')}/{parts.get('dbname', 'the default database')}"
+        # Not by search_path: behind a pooler such as PgBouncer a setting of the session would be lost.
+        self._words = attrs.evolve(
+            WORDS, prefix=f"{sql.Identifier(schema).as_string(None)}.".replace("%", "%%")
+        )
+        self._password = str(parts.get("password") or "")
+        self._timeout_s = timeout_s
+        self._clock = clock
+        self._process = os.getpid()
+        options: dict[str, Any] = {
+            "autocommit": True,
+            "prepare_threshold": None,  # prepared statements would be lost behind a pooler, too
+            "connect_timeout": max(2, math.ceil(timeout_s)),
+        }
+        self._pool = psycopg_pool.ConnectionPool(
+            dsn,
+            kwargs=options,
+            min_size=0,
+            max_size=max_connections,
+            timeout=timeout_s,
+            check=self._check,
+            configure=_configure,
+            open=False,
+        )
+        with translated(self._explained):
+            with psycopg.connect(dsn, **options) as connection:
+                encoding = connection.info.parameter_status("server_encoding")
+            if encoding != "UTF8":
+                raise StoreError(
+                    f"{self.where}: the database has the encoding {encoding}: create one with UTF8"
+                )
+            self._pool.open()
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """Lend a connection for reading, each statement on its own."""
+        self._check_process()
+        with translated(self._explained), self._pool.connection() as connection:
+            yield _Session(connection, self._words, self.schema, self._clock)
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """Lend a connection inside a transaction, which an error rolls back."""
+        self._check_process()
+        with translated(self._explained), self._pool.connection() as connection, connection.transaction():
+            # A worker that stands still half-way loses its transaction before those who wait for it give up.
+            connection.execute(
+                "SELECT set_config('lock_timeout', %s, true),"
+                " set_config('idle_in_transaction_session_timeout', %s, true)",
+                (f"{self._timeout_s * 1000:.0f}ms", f"{self._timeout_s * 500:.0f}ms"),
+            )
+            yield _Session(connection, self._words, self.schema, self._clock)
+
+    def take_turns(self, session: Session) -> None:
+        """Lock out other nodes that migrate, and create the schema if there is none."""
+        # Not "IF NOT EXISTS": PostgreSQL wants the right to create even where that has nothing to do.
+        session.rows("SELECT pg_advisory_xact_lock(?)", (_LOCK,))
+        if not session.rows("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = ?", (self.schema,)):
+            session.rows(f"CREATE SCHEMA {sql.Identifier(self.schema).as_string(None).replace('%', '%%')}")
+
+    def compact(self, tables: Sequence[str]) -> None:
+        """Write *tables* anew; the server's write-ahead log and its backups keep what was in them."""
+        with self.reading() as session:
+            for table in tables:
+                session.rows(f"VACUUM FULL {{}}{table}")
+
+    def close(self) -> None:
+        """Close all connections; does nothing where they are closed, or belong to the parent process."""
+        if self._process == os.getpid():
+            self._pool.close()
+
+    def _check(self, connection: psycopg.Connection[Any]) -> None:
+        try:
+            psycopg_pool.ConnectionPool.check_connection(connection)
+        except psycopg.Error:
+            # After a restart of the server all of them are dead: waiting for one after the other takes long.
+            self._pool.drain()
+            raise
+
+    def _check_process(self) -> None:
+        if self._process != os.getpid():
+            raise StoreError(
+                "the store was opened before this process was forked: open one store in each process"
+            )
+
+    def _explained(self, exc: Exception) -> StoreError | None:
+        if isinstance(exc, psycopg_pool.PoolClosed):
+            return StoreClosedError("the store was closed")
+        if not isinstance(exc, psycopg.Error):
+            return None
+        return StoreError(f"{self.where}: {self._explanation(exc)}")
+
+    def _explanation(self, exc: psycopg.Error) -> str:
+        if isinstance(exc, errors.LockNotAvailable):
+            return f"another worker was writing for more than {self._timeout_s:g} seconds: try again"
+        if isinstance(exc, psycopg_pool.PoolTimeout):
+            return (
+                f"no connection within {self._timeout_s:g} seconds: the server is down, or all connections "
+                "of this store are in use"
+            )
+        message = exc.diag.message_primary or ""
+        if isinstance(exc, errors.InsufficientPrivilege):
+            return f"{message}: grant it, or choose a schema of this user's own"
+        if exc.sqlstate is None and isinstance(exc, psycopg.OperationalError):
+            message = str(exc).strip().partition("\n")[0]  # libpq's own words about a connection
+        elif (exc.sqlstate or "")[:2] not in _SAFE_CLASSES:
+            names = (exc.diag.table_name, exc.diag.column_name, exc.diag.constraint_name)
+            message = f"PostgreSQL refused the write ({', '.join(filter(None, names)) or 'no details'})"
+        if self._password:
+            message = message.replace(self._password, "***")
+        return f"{exc.sqlstate or type(exc).__name__}: {message}"
+
+
+def _configure(connection: psycopg.Connection[Any]) -> None:
+    # What the row lock waited for must be seen afterwards, whatever the database's default says.
+    connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+    connection.adapters.register_loader("json", TextBinaryLoader)  # documents are decoded elsewhere
+
+
+def _checked_schema(schema: str) -> str:
+    if not schema or "\0" in schema or len(schema.encode(errors="replace")) > _MAX_IDENTIFIER:
+        raise StoreError(f"schema {schema!r}: a name of 1 to {_MAX_IDENTIFIER} bytes without NUL is allowed")
+    return schema
+
+
+def _parts(dsn: str) -> dict[str, Any]:
+    # Neither what was given nor what libpq says about it is repeated: a password may be part of both.
+    hint = "postgresql://user:password@host/database; percent-encode special characters of the password"
+    try:
+        parts = dict(conninfo.conninfo_to_dict(dsn))
+    except (psycopg.Error, UnicodeEncodeError):
+        parts = None
+    if parts is None:
+        raise StoreError(f"the DSN cannot be read: give one such as {hint}")
+    if any("@" in str(parts.get(name, "")) for name in ("host", "dbname")):
+        raise StoreError(f"the DSN has an @ in its host or database: give one such as {hint}")
+    if not str(parts.get("port", "0")).replace(",", "").isdecimal():
+        raise StoreError(f"the DSN has a port that is no number: give one such as {hint}")
+    return parts

@@ -1,0 +1,192 @@
+"""Rows as the transactions of ``SQLStore`` read and write them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Any, TypeAlias
+
+import attrs
+
+from pyade.core.events import EventBatch, EventGroup, encode_groups, split_id
+from pyade.core.inventory import DeviceRecord, SyncState, is_shown
+from pyade.core.lease import Lease
+from pyade.errors import DamagedRecordError, StoreError, UnknownTokenError
+from pyade.storage import documents
+from pyade.storage import statements as sql
+from pyade.storage.database import Session, Value
+from pyade.storage.schema import DEVICES
+
+BATCH = 500
+"""Rows of devices per SELECT: enough to be fast, few enough to keep memory flat."""
+
+EVENT_BATCH = 50
+"""Rows of events per SELECT; each holds up to a page of devices."""
+
+_ROW_ID = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")
+
+Read: TypeAlias = Callable[[str, Sequence[Value]], list[tuple[Any, ...]]]
+"""Runs a statement, as ``Session.rows`` does."""
+
+
+@attrs.frozen
+class LockedToken:
+    """The row of a token that is locked until the end of the transaction.
+
+    Attributes:
+        session: Of the transaction.
+        name: Of the token.
+        id: Its primary key.
+        revision: Of its sync state.
+        document: Of its sync state; None before the first run.
+    """
+
+    session: Session
+    name: str
+    id: int
+    revision: int
+    document: str | None
+
+    def state(self) -> SyncState:
+        """Return the sync state."""
+        return documents.decode_state(self.document, self.name)
+
+    def save_state(self, state: SyncState) -> None:
+        """Store the sync state."""
+        self.session.rows(sql.SAVE_STATE, (state.revision, documents.encode_state(state), self.id))
+
+    def lease(self) -> Lease | None:
+        """Return the lease, whether it still counts or not; None if nobody took one."""
+        rows = self.session.rows(sql.SELECT_LEASE, (self.id,))
+        if not rows:
+            return None
+        fence, owner, ends = rows[0]
+        return Lease(token_name=self.name, owner=owner, fence=fence, expires_at=documents.as_time(ends))
+
+    def devices(self, serials: Iterable[str]) -> dict[str, DeviceRecord]:
+        """Return the records of those *serials* that are stored."""
+        return load_devices(self.session.rows, self.id, self.name, tuple(serials))
+
+    def save_devices(self, records: Iterable[DeviceRecord]) -> None:
+        """Store *records*."""
+        self.session.upsert(DEVICES, [documents.record_row(self.id, record) for record in records])
+
+    def emit(self, at: datetime, groups: tuple[EventGroup, ...]) -> None:
+        """Write the events of this transaction."""
+        emit(self.session, self.name, at, groups)
+
+
+def lock(session: Session, token_name: str) -> LockedToken:
+    """Wait until nobody else writes for the token, and return its row as it is then.
+
+    Raises:
+        UnknownTokenError: No token of that name is stored.
+    """
+    rows = session.rows(sql.LOCK_TOKEN, (token_name,))
+    if not rows:
+        raise unknown_token(token_name)
+    return LockedToken(session, token_name, *rows[0])
+
+
+def emit(session: Session, token_name: str, at: datetime, groups: tuple[EventGroup, ...]) -> None:
+    """Write *groups* as one row of the outbox, if there are any."""
+    if groups:
+        session.rows(sql.ADD_EVENT, (at, token_name, encode_groups(groups)))
+
+
+def audit(session: Session, events: EventBatch) -> None:
+    """Write *events*; their token, if they have one, must be stored."""
+    if events.token_name:
+        lock(session, events.token_name)
+    emit(session, events.token_name, events.at, events.groups)
+
+
+def unknown_token(name: str) -> UnknownTokenError:
+    """Return the error for a token that is not stored."""
+    return UnknownTokenError(f"no token {name!r} is stored: add it first")
+
+
+def load_devices(
+    read: Read, token_id: int, token_name: str, serials: Sequence[str]
+) -> dict[str, DeviceRecord]:
+    """Return the records of those *serials* that are stored."""
+    return {
+        serial: documents.decode_record(text, token_name)
+        for batch in batches(serials)
+        for serial, text in read(sql.SELECT_SOME.format(sql.marks(len(batch))), (token_id, *batch))
+    }
+
+
+def pages_of(read: Read, select: str, values: Sequence[Value]) -> Iterator[list[tuple[Any, ...]]]:
+    """Yield the rows that *select* finds, a page at a time, by their first column."""
+    after: tuple[str, ...] = ()
+    while True:
+        rows = read(sql.following(select, is_first=not after), (*values, *after, BATCH))
+        yield rows
+        if len(rows) < BATCH:
+            return
+        after = (rows[-1][0],)
+
+
+def some_devices(
+    read: Read, token_id: int, token_name: str, serials: Sequence[str], released: bool | None
+) -> Iterator[DeviceRecord]:
+    """Yield the records of *serials*, without hidden ones; *released* as in ``Store.devices``."""
+    for batch in batches(serials):
+        known = load_devices(read, token_id, token_name, batch)
+        found = (known[serial] for serial in batch if serial in known)
+        yield from (record for record in found if is_shown(record, released))
+
+
+def records_of(read: Read, serials: Sequence[str]) -> Iterator[DeviceRecord]:
+    """Yield what all tokens know about *serials*."""
+    for batch in batches(serials):
+        for token_name, text in read(sql.SELECT_RECORDS.format(sql.marks(len(batch))), batch):
+            yield documents.decode_record(text, token_name)
+
+
+def event_rows(read: Read, number: int, row: int) -> Iterator[tuple[str, EventBatch]]:
+    """Yield the rows of the outbox from a position on, each with what the store calls it."""
+    while True:
+        rows = read(sql.SELECT_EVENTS, (number, row, EVENT_BATCH))
+        for transaction, row_id, *values in rows:
+            yield f"{transaction}-{row_id}", documents.decode_batch(values)
+        if len(rows) < EVENT_BATCH:
+            return
+        number, row = rows[-1][0], rows[-1][1] + 1
+
+
+def batches(serials: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Yield *serials* in parts that a statement takes."""
+    for start in range(0, len(serials), BATCH):
+        yield serials[start : start + BATCH]
+
+
+def readable(
+    rows: Iterable[tuple[Any, ...]],
+    decode: Callable[[tuple[Any, ...]], Any],
+    damaged: Callable[[DamagedRecordError], None] | None,
+) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Yield each row with what it decodes to; hand errors to *damaged*, if it is given."""
+    for row in rows:
+        try:
+            found = decode(row)
+        except DamagedRecordError as error:
+            if damaged is None:
+                raise
+            damaged(error)
+        else:
+            yield row, found
+
+
+def position_of(after: str | None) -> tuple[int, int]:
+    """Return the transaction and the row that the id of an event names; (0, 0) for the start."""
+    if not after:
+        return 0, 0
+    parts = _ROW_ID.fullmatch(split_id(after)[0])
+    if parts is None:
+        raise StoreError(
+            f"{after[:80]!r} is no id of an event of this store: give one that events() returned"
+        )
+    return int(parts[1]), int(parts[2])

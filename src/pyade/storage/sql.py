@@ -1,0 +1,598 @@
+"""The rules of a store, written once over any database that ``storage.database`` describes.
+
+How it stays safe:
+
+1. Every write is one transaction that first locks the row of its token, so that two workers of one token take
+   turns; the sync state stands in that row.
+2. A write that carries a lease checks it inside that transaction, so that nobody takes the lease between the
+   check and the commit.
+3. A change of a device and its event are written in one transaction.
+4. Nothing stays open between two pages of an iteration, so that it holds up neither writers nor clean-ups.
+5. What cannot be read is named, and stops nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from itertools import chain, islice
+from types import TracebackType
+from typing import Any, Self, TypeAlias
+
+import attrs
+
+from pyade.core.device import Device
+from pyade.core.enrollment import CREDENTIALS, Enrollment, OneTime, OneTimeKind, Registration, next_enrollment
+from pyade.core.events import (
+    Event,
+    EventBatch,
+    EventGroup,
+    EventKind,
+    attempt_groups,
+    change_groups,
+    split_id,
+)
+from pyade.core.inventory import (
+    PURGE_AFTER,
+    Attempt,
+    ChangeCounts,
+    DeviceRecord,
+    Source,
+    SyncState,
+    delete,
+    finished_state,
+    is_unlisted,
+    merge_attempts,
+    merge_page,
+    next_state,
+    release,
+)
+from pyade.core.lease import LEASE_SECONDS, Lease, check_free, check_held, expiry
+from pyade.core.profile import EnrollmentProfile
+from pyade.core.token import Token
+from pyade.errors import DamagedRecordError, DuplicateTokenError, StoreError
+from pyade.storage import documents, sealing
+from pyade.storage import statements as sql
+from pyade.storage.database import Database, Value
+from pyade.storage.protocol import DefinedProfile
+from pyade.storage.rows import (
+    LockedToken,
+    audit,
+    event_rows,
+    load_devices,
+    lock,
+    pages_of,
+    position_of,
+    readable,
+    records_of,
+    some_devices,
+    unknown_token,
+)
+from pyade.storage.schema import migrate
+from pyade.storage.secrets import SecretBox
+
+Damaged: TypeAlias = Callable[[DamagedRecordError], None]
+
+
+class SQLStore:
+    """A ``Store`` and ``EnrollmentStore`` over a database; safe for all who share the database."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        keys: Iterable[str | bytes] | SecretBox | None = None,
+        allow_unreadable_secrets: bool = False,
+    ) -> None:
+        """Create the tables if there are none, migrate older ones, and check the keys.
+
+        Args:
+            database: Open; the store closes it, also if this fails.
+            keys: Encrypt secrets with the first of them, and decrypt with any; see ``storage.secrets``. None
+                stores them as plain text.
+            allow_unreadable_secrets: Open the store although none of the keys opens its secrets: to read the
+                inventory and to set tokens anew where a key is lost.
+
+        Raises:
+            StoreVersionError: A newer pyade wrote the tables.
+            StoreError: The database failed, or *keys* are not those of this store.
+        """
+        self._database = database
+        try:
+            self._box = keys if isinstance(keys, SecretBox) else SecretBox(keys)
+            migrate(database)
+            if not allow_unreadable_secrets:
+                self._check_keys()
+        except BaseException:
+            database.close()
+            raise
+
+    # Tokens
+
+    def add_token(self, token: Token) -> None:
+        """Store a new token."""
+        document, secrets = documents.encode_token(token)
+        with self._database.writing() as session:
+            if not session.rows(sql.ADD_TOKEN, (token.name, document, self._box.seal(secrets))):
+                raise DuplicateTokenError(
+                    f"a token {token.name!r} is stored already: renew it or choose another name"
+                )
+
+    def token(self, name: str) -> Token:
+        """Return the token called *name*."""
+        rows = self._read(sql.READ_TOKEN, (name,))
+        if not rows:
+            raise unknown_token(name)
+        return self._token(*rows[0])
+
+    def tokens(self, *, damaged: Damaged | None = None) -> tuple[Token, ...]:
+        """Return all tokens, by name."""
+        rows = self._read(sql.READ_TOKENS)
+        return tuple(token for _, token in readable(rows, lambda row: self._token(*row), damaged))
+
+    def replace_token(self, token: Token) -> None:
+        """Replace the token of the same name; its cursor, devices and profiles stay."""
+        document, secrets = documents.encode_token(token)
+        with self._writing(token.name) as locked:
+            locked.session.rows(sql.REPLACE_TOKEN, (document, self._box.seal(secrets), locked.id))
+
+    def remove_token(self, name: str, *, now: datetime) -> None:
+        """Remove a token and everything that belongs to it; its events stay, and one says that it is gone."""
+        with self._writing(name) as locked:
+            locked.session.rows(sql.DELETE_TOKEN, (locked.id,))
+            locked.emit(now, (EventGroup(EventKind.TOKEN_REMOVED),))
+
+    def _token(self, name: str, document: str, secrets: str) -> Token:
+        return documents.decode_token(name, document, self._open(secrets, name))
+
+    # Sync state and leases
+
+    def sync_state(self, token_name: str) -> SyncState:
+        """Return where the token's sync stands."""
+        return documents.decode_state(self._id_and_state(token_name)[1], token_name)
+
+    def sync_states(self, *, damaged: Damaged | None = None) -> Mapping[str, SyncState]:
+        """Return where the sync of every stored token stands, by the token's name, in one read."""
+        rows = self._read(sql.SELECT_STATES)
+        return {
+            name: state
+            for (name, _), state in readable(
+                rows, lambda row: documents.decode_state(row[1], row[0]), damaged
+            )
+        }
+
+    def save_sync_state(
+        self,
+        token_name: str,
+        state: SyncState,
+        *,
+        events: EventBatch | None = None,
+        lease: Lease | None = None,
+    ) -> SyncState:
+        """Store *state*, and *events* that say what it changes, and return it with the next revision."""
+        with self._writing(token_name, lease) as locked:
+            following = next_state(token_name, locked.revision, state)
+            locked.save_state(following)
+            if events is not None:
+                locked.emit(events.at, events.groups)
+        return following
+
+    def acquire_lease(self, token_name: str, owner: str, *, seconds: float = LEASE_SECONDS) -> Lease:
+        """Take the lease of a token, for one worker at a time."""
+        with self._writing(token_name) as locked:
+            now = locked.session.now()
+            ends = expiry(seconds, now=now)
+            check_free(locked.lease(), owner, now=now)
+            locked.session.rows(sql.DELETE_LEASE, (locked.id,))
+            ((fence,),) = locked.session.rows(sql.INSERT_LEASE, (locked.id, owner, ends))
+        return Lease(token_name=token_name, owner=owner, fence=fence, expires_at=ends)
+
+    def renew_lease(self, lease: Lease, *, seconds: float = LEASE_SECONDS) -> Lease:
+        """Let *lease* last *seconds* from now, and return it so."""
+        with self._writing(lease.token_name) as locked:
+            now = locked.session.now()
+            ends = expiry(seconds, now=now)
+            check_held(locked.lease(), lease, now=now)
+            locked.session.rows(sql.RENEW_LEASE, (ends, lease.fence))
+        return attrs.evolve(lease, expires_at=ends)
+
+    def release_lease(self, lease: Lease) -> None:
+        """Release *lease* now; does nothing if it was lost or its token was removed."""
+        with self._database.writing() as session:
+            session.rows(sql.RELEASE_LEASE, (lease.fence,))
+
+    # Devices
+
+    def commit_page(
+        self,
+        token_name: str,
+        devices: Sequence[Device],
+        *,
+        source: Source,
+        state: SyncState,
+        now: datetime,
+        lease: Lease | None = None,
+    ) -> tuple[SyncState, ChangeCounts]:
+        """Merge *devices* in their order and store *state*, all or nothing."""
+        with self._writing(token_name, lease) as locked:
+            following = next_state(token_name, locked.revision, state)
+            changes: list[tuple[str, str]] = []
+            changed, counts = merge_page(
+                locked.devices({device.serial_number for device in devices}),
+                devices,
+                token_name=token_name,
+                source=source,
+                state=state,
+                now=now,
+                changes=changes,
+            )
+            locked.save_devices(changed.values())
+            locked.save_state(following)
+            locked.emit(now, change_groups(changes))
+        return following, counts
+
+    def finish_full_sync(
+        self, token_name: str, *, state: SyncState, now: datetime, lease: Lease | None = None
+    ) -> tuple[SyncState, ChangeCounts]:
+        """Release every device that the full list did not show and store *state*, all or nothing."""
+        released = 0
+        with self._writing(token_name, lease) as locked:
+            following = finished_state(token_name, locked.revision, state)
+            for rows in pages_of(locked.session.rows, sql.SELECT_UNLISTED, (locked.id, state.full_sync)):
+                records = (documents.decode_record(text, token_name) for _, text in rows)
+                gone = [release(record, now) for record in records if is_unlisted(record, state)]
+                locked.save_devices(gone)
+                shown = [
+                    (EventKind.RELEASED, record.serial_number) for record in gone if not record.is_hidden
+                ]
+                locked.emit(now, change_groups(shown))
+                released += len(shown)
+            locked.save_state(following)
+        return following, ChangeCounts(released=released)
+
+    def record_attempts(
+        self,
+        token_name: str,
+        attempts: Mapping[str, Attempt],
+        *,
+        details: Sequence[Device] = (),
+        now: datetime,
+        lease: Lease | None = None,
+    ) -> None:
+        """Store the outcome of an assignment per serial number, and the details read after it."""
+        serials = {*attempts, *(device.serial_number for device in details)}
+        with self._writing(token_name, lease) as locked:
+            known = locked.devices(serials)
+            changed = merge_attempts(
+                known, attempts, details, token_name=token_name, state=locked.state(), now=now
+            )
+            locked.save_devices(changed.values())
+            locked.emit(now, attempt_groups(known, changed, attempts))
+
+    def delete_device(self, token_name: str, serial_number: str, *, now: datetime) -> None:
+        """Delete a device here: a released one is removed, one that Apple lists is hidden."""
+        with self._writing(token_name) as locked:
+            record = locked.devices((serial_number,)).get(serial_number)
+            left = None if record is None else delete(record, now)
+            if left is not None:
+                locked.save_devices((left,))
+            else:
+                locked.session.rows(sql.DELETE_DEVICE, (locked.id, serial_number))
+            if record is not None and not record.is_hidden:
+                locked.emit(now, change_groups([(EventKind.DELETED, serial_number)]))
+
+    def purge_released(self, token_name: str, *, now: datetime) -> int:
+        """Remove what was released 30 days before *now* or earlier, and return how many records that were."""
+        with self._writing(token_name) as locked:
+            gone = sorted(
+                (serial, deleted_at is not None)
+                for serial, deleted_at in locked.session.rows(sql.PURGE, (locked.id, now - PURGE_AFTER))
+            )
+            shown = ((EventKind.PURGED, serial) for serial, is_hidden in gone if not is_hidden)
+            locked.emit(now, change_groups(shown))
+        return len(gone)
+
+    def device(self, token_name: str, serial_number: str) -> DeviceRecord | None:
+        """Return the record of a device, released or hidden ones too; None if the store does not know it."""
+        token_id = self._id_and_state(token_name)[0]
+        return load_devices(self._read, token_id, token_name, (serial_number,)).get(serial_number)
+
+    def records_of(self, serials: Sequence[str]) -> Iterator[DeviceRecord]:
+        """Iterate lazily over what all tokens know about *serials*, by serial number and token name."""
+        with self._database.reading():  # a closed store says so here
+            return records_of(self._read, sorted(set(serials)))
+
+    def devices(
+        self, token_name: str, *, serials: Sequence[str] | None = None, released: bool | None = False
+    ) -> Iterator[DeviceRecord]:
+        """Iterate lazily over the token's devices by serial number, each once, without hidden ones."""
+        token_id = self._id_and_state(token_name)[0]
+        if serials is None:
+            pages = pages_of(self._read, sql.PAGES[released], (token_id,))
+            return (documents.decode_record(text, token_name) for rows in pages for _, text in rows)
+        return some_devices(self._read, token_id, token_name, sorted(set(serials)), released)
+
+    def count_devices(self, token_name: str) -> Mapping[str, int]:
+        """Return the number of listed devices by profile status, and of the released ones."""
+        counts = {"released": 0}
+        for is_released, status, count in self._read(sql.COUNT, (self._id_and_state(token_name)[0],)):
+            name = "released" if is_released else status
+            counts[name] = counts.get(name, 0) + count
+        return counts
+
+    def count_unlisted(self, token_name: str, state: SyncState) -> int:
+        """Return how many devices ``finish_full_sync`` with *state* would release."""
+        token_id = self._id_and_state(token_name)[0]
+        pages = pages_of(self._read, sql.SELECT_UNLISTED, (token_id, state.full_sync))
+        records = (documents.decode_record(text, token_name) for rows in pages for _, text in rows)
+        return sum(is_unlisted(record, state) and not record.is_hidden for record in records)
+
+    # Profiles
+
+    def save_profile(self, token_name: str, profile: DefinedProfile, *, lease: Lease | None = None) -> None:
+        """Remember a profile that was defined at Apple; the same ``profile_uuid`` replaces."""
+        document, secret = self._sealed_profile(profile.profile)
+        row = (
+            profile.profile_uuid,
+            profile.profile.name,
+            profile.digest,
+            profile.defined_at,
+            profile.individual,
+            document,
+            secret,
+        )
+        with self._writing(token_name, lease) as locked:
+            locked.session.rows(sql.SAVE_PROFILE, (locked.id, *row))
+
+    def profiles(self, token_name: str) -> tuple[DefinedProfile, ...]:
+        """Return the profiles that were defined through this token, oldest first."""
+        rows = self._read(sql.SELECT_PROFILES, (self._id_and_state(token_name)[0],))
+        return tuple(documents.defined_profile(token_name, row, self._opener(token_name)) for row in rows)
+
+    def defined_profile(self, token_name: str, profile_uuid: str) -> DefinedProfile | None:
+        """Return the profile of exactly that id; None if none was defined through this token."""
+        rows = self._read(sql.SELECT_PROFILE, (self._id_and_state(token_name)[0], profile_uuid))
+        return documents.defined_profile(token_name, rows[0], self._opener(token_name)) if rows else None
+
+    def set_default_profile(self, token_name: str, profile: EnrollmentProfile | None) -> None:
+        """Set, or with None remove, the profile for devices without one of their own."""
+        document, secret = (None, None) if profile is None else self._sealed_profile(profile)
+        with self._writing(token_name) as locked:
+            locked.session.rows(sql.SET_DEFAULT, (document, secret, locked.id))
+
+    def default_profile(self, token_name: str) -> EnrollmentProfile | None:
+        """Return the token's default profile; None if there is none."""
+        rows = self._read(sql.SELECT_DEFAULT, (token_name,))
+        if not rows:
+            raise unknown_token(token_name)
+        document, secret = rows[0]
+        if document is None:
+            return None
+        opened = None if secret is None else self._open(secret, token_name)
+        return documents.decode_profile(token_name, document, opened)
+
+    def _sealed_profile(self, profile: EnrollmentProfile) -> tuple[str, str | None]:
+        document, secret = documents.encode_profile(profile)
+        return document, None if secret is None else self._box.seal(secret)
+
+    # Events
+
+    def events(self, after: str | None = None, *, limit: int = 1000) -> Sequence[Event]:
+        """Return committed events in the order of the commits."""
+        number, row = position_of(after)
+        if limit < 1:
+            raise StoreError(f"limit {limit} is less than 1: give how many events to return at most")
+        last_row, index = split_id(after) if after else ("", -1)
+        expanded = (
+            batch.expand(row_id, after=index if row_id == last_row else -1)
+            for row_id, batch in event_rows(self._read, number, row)
+        )
+        return tuple(islice(chain.from_iterable(expanded), limit))
+
+    def add_event(
+        self, token_name: str, kind: EventKind, *, now: datetime, details: Mapping[str, Any] | None = None
+    ) -> None:
+        """Add an event that concerns a token as a whole."""
+        with self._writing(token_name) as locked:
+            locked.emit(now, (EventGroup(kind, details=dict(details or {})),))
+
+    def add_audit(self, events: EventBatch) -> None:
+        """Write *events*; ``token_name`` may be "" for what concerns no token of ours."""
+        with self._database.writing() as session:
+            audit(session, events)
+
+    def position(self, subscriber: str) -> str | None:
+        """Return how far *subscriber* has come."""
+        rows = self._read(sql.SELECT_POSITION, (subscriber,))
+        return str(rows[0][0]) if rows else None
+
+    def save_position(self, subscriber: str, after: str | None) -> None:
+        """Remember how far *subscriber* has come; None forgets it."""
+        position_of(after)
+        with self._database.writing() as session:
+            if after is None:
+                session.rows(sql.DELETE_POSITION, (subscriber,))
+            else:
+                session.rows(sql.SAVE_POSITION, (subscriber, after))
+
+    def prune_events(self, before: datetime) -> None:
+        """Remove events from before that time that every subscriber has seen."""
+        with self._database.writing() as session:
+            positions = [position_of(after) for (after,) in session.rows(sql.SELECT_POSITIONS)]
+            if positions:
+                session.rows(sql.PRUNE_SEEN_EVENTS, (before, *min(positions)))
+            else:
+                session.rows(sql.PRUNE_EVENTS, (before,))
+
+    # Secrets
+
+    def load_session(self, key: str) -> str | None:
+        """Return the session kept under *key*."""
+        rows = self._read(sql.SELECT_SECRET, (sealing.SESSION, key))
+        try:
+            return self._box.open(rows[0][0]) if rows else None
+        except StoreError:
+            return None  # the client asks for another one
+
+    def save_session(self, key: str, session: str) -> None:
+        """Keep *session* under *key*."""
+        self._save_secret(sealing.SESSION, key, session)
+
+    def secret(self, name: str) -> str | None:
+        """Return the secret kept under *name*."""
+        rows = self._read(sql.SELECT_SECRET, (sealing.SECRET, name))
+        try:
+            return self._box.open(rows[0][0]) if rows else None
+        except StoreError as error:
+            raise DamagedRecordError(f"secret {name!r}: {error}") from None
+
+    def save_secret(self, name: str, secret: str | None) -> None:
+        """Keep *secret* under *name*; None removes it."""
+        self._save_secret(sealing.SECRET, name, secret)
+
+    def unreadable_secrets(self) -> tuple[str, ...]:
+        """Return names for what none of the keys opens, such as what a process with an old key wrote."""
+        with self._database.reading() as session:
+            return sealing.unreadable(session, self._box)
+
+    def rotate_keys(self) -> None:
+        """Encrypt every secret with the first key, plain ones too, and leave no older form in the tables.
+
+        The tables with secrets are written anew, which takes as much free space as they are large, and during
+        which writers wait. Copies of the database, such as a log of the server, keep what was in them.
+
+        Raises:
+            StoreError: The store has no keys, or secrets cannot be decrypted; nothing was changed.
+        """
+        if not self._box.has_keys:
+            raise StoreError("there is no key to encrypt with: open the store with keys=")
+        with self._database.writing() as session:
+            sealing.rotate(session, self._box)
+        self._database.compact(sealing.TABLES)
+
+    def _save_secret(self, kind: str, name: str, value: str | None) -> None:
+        with self._database.writing() as session:
+            if value is None:
+                session.rows(sql.DELETE_SECRET, (kind, name))
+            else:
+                session.rows(sql.SAVE_SECRET, (kind, name, self._box.seal(value)))
+
+    def _open(self, sealed: str, token_name: str) -> str:
+        try:
+            return self._box.open(sealed)
+        except StoreError as error:
+            reason = f"token {token_name!r}: {error}"
+        raise DamagedRecordError(reason, token_name=token_name)  # rule 5
+
+    def _opener(self, token_name: str) -> Callable[[str], str]:
+        return lambda sealed: self._open(sealed, token_name)
+
+    def _check_keys(self) -> None:
+        with self._database.reading() as session:
+            try:
+                sealing.check_keys(session, self._box)
+            except StoreError as error:
+                raise StoreError(f"{self._database.where}: {error}") from None
+
+    # Enrollments
+
+    def enrollment(self, serial_number: str) -> Enrollment | None:
+        """Return what is kept of a Mac's enrollment."""
+        rows = self._read(sql.SELECT_ENROLLMENT, (serial_number,))
+        return documents.decode_enrollment(rows[0][0]) if rows else None
+
+    def enrollments(self, *, registration: Registration | None = None) -> Iterator[Enrollment]:
+        """Iterate lazily over the enrollments by serial number."""
+        with self._database.reading():  # a closed store says so here
+            if registration is None:
+                pages = pages_of(self._read, sql.SELECT_ENROLLMENTS, ())
+            else:
+                pages = pages_of(self._read, sql.SELECT_REGISTERED, (registration.value,))
+            return (documents.decode_enrollment(text) for rows in pages for _, text in rows)
+
+    def save_enrollment(
+        self,
+        enrollment: Enrollment,
+        *,
+        credential: OneTime | None = None,
+        is_new: bool = False,
+        events: EventBatch | None = None,
+    ) -> Enrollment:
+        """Store *enrollment* with what belongs to it, and return it with the next revision."""
+        serial = enrollment.serial_number
+        with self._database.writing() as session:
+            if events is not None:
+                audit(session, events)
+            rows = session.rows(sql.SELECT_ENROLLMENT_REVISION, (serial,))
+            revision = rows[0][0] if rows else 0
+            following = next_enrollment(revision, enrollment)
+            row = (serial, following.revision, following.registration.value)
+            document = documents.encode_enrollment(following)
+            if not session.rows(sql.SAVE_ENROLLMENT, (*row, document, revision)):
+                next_enrollment(following.revision, enrollment)  # raises: another writer was faster
+            for kind in CREDENTIALS if is_new else ():
+                session.rows(sql.REVOKE_KIND, (serial, kind.value))
+            if credential is not None:
+                session.rows(sql.KEEP_ONE_TIME, documents.one_time_row(credential))
+        return following
+
+    def delete_enrollment(self, serial_number: str) -> None:
+        """Remove a Mac's enrollment and revoke what it may still use."""
+        with self._database.writing() as session:
+            session.rows(sql.DELETE_ENROLLMENT, (serial_number,))
+            session.rows(sql.REVOKE_ALL, (serial_number,))
+
+    def save_one_time(self, one_time: OneTime, *, now: datetime, keep: int) -> None:
+        """Keep *one_time*, remove what has expired, and of this Mac and kind all but the *keep* newest."""
+        with self._database.writing() as session:
+            session.rows(sql.DELETE_EXPIRED, (now,))
+            session.rows(sql.MAKE_ROOM, (one_time.serial_number, one_time.kind.value, keep - 1))
+            session.rows(sql.KEEP_ONE_TIME, documents.one_time_row(one_time))
+
+    def take_one_time(self, kind: OneTimeKind, digest: str, *, now: datetime) -> OneTime | None:
+        """Return what is kept under *digest* and remove it."""
+        with self._database.writing() as session:
+            rows = session.rows(sql.TAKE_ONE_TIME, (kind.value, digest))
+        found = documents.decode_one_time(rows[0]) if rows else None
+        return found if found is not None and found.expires_at > now else None
+
+    def one_times(self, serial_number: str) -> Sequence[OneTime]:
+        """Return what a Mac may still use, expired or not, by expiry."""
+        return tuple(map(documents.decode_one_time, self._read(sql.SELECT_ONE_TIMES, (serial_number,))))
+
+    # Lifetime
+
+    def close(self) -> None:
+        """Close the database; every later call raises ``StoreClosedError``."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._database.where!r})"
+
+    def _read(self, statement: str, values: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
+        with self._database.reading() as session:
+            return session.rows(statement, values)
+
+    def _id_and_state(self, token_name: str) -> tuple[int, str | None]:
+        rows = self._read(sql.SELECT_TOKEN, (token_name,))
+        if not rows:
+            raise unknown_token(token_name)
+        token_id, _, state = rows[0]
+        return token_id, state
+
+    @contextmanager
+    def _writing(self, token_name: str, lease: Lease | None = None) -> Iterator[LockedToken]:
+        with self._database.writing() as session:
+            locked = lock(session, token_name)  # rule 1
+            if lease is not None:
+                check_held(locked.lease(), lease, now=session.now())  # rule 2
+            yield locked

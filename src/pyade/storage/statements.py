@@ -1,0 +1,160 @@
+"""The statements of ``SQLStore``, in what SQLite and PostgreSQL have in common.
+
+``storage.database`` says what stands in braces. A truth value of a column is computed in Python, never in a
+RETURNING clause: SQLite 3.40 returns true for ``NULL IS NOT NULL`` there. ``{after}`` is where ``following``
+puts the condition of every page but the first.
+"""
+
+# ruff: noqa: S105 - statements about secrets are no passwords
+
+from __future__ import annotations
+
+# Tokens
+
+SELECT_TOKEN = "SELECT id, revision, state FROM {}token WHERE name = ?"
+LOCK_TOKEN = f"{SELECT_TOKEN} {{for_update}}"
+ADD_TOKEN = """
+    INSERT INTO {}token (name, document, secrets) VALUES (?, ?, ?)
+    ON CONFLICT (name) DO NOTHING RETURNING id
+"""
+READ_TOKEN = "SELECT name, document, secrets FROM {}token WHERE name = ?"
+READ_TOKENS = "SELECT name, document, secrets FROM {}token ORDER BY name"
+TOKEN_NAMES = "SELECT name FROM {}token ORDER BY name"
+REPLACE_TOKEN = "UPDATE {}token SET document = ?, secrets = ? WHERE id = ?"
+DELETE_TOKEN = "DELETE FROM {}token WHERE id = ?"
+SAVE_STATE = "UPDATE {}token SET revision = ?, state = ? WHERE id = ?"
+SELECT_STATES = "SELECT name, state FROM {}token ORDER BY name"
+SELECT_DEFAULT = "SELECT default_profile, default_profile_secrets FROM {}token WHERE name = ?"
+SET_DEFAULT = "UPDATE {}token SET default_profile = ?, default_profile_secrets = ? WHERE id = ?"
+
+# Leases
+
+SELECT_LEASE = "SELECT fence, owner, expires_at FROM {}lease WHERE token_id = ?"
+DELETE_LEASE = "DELETE FROM {}lease WHERE token_id = ?"
+INSERT_LEASE = "INSERT INTO {}lease (token_id, owner, expires_at) VALUES (?, ?, ?) RETURNING fence"
+RENEW_LEASE = "UPDATE {}lease SET expires_at = ? WHERE fence = ?"
+RELEASE_LEASE = "DELETE FROM {}lease WHERE fence = ?"
+
+# Devices
+
+SELECT_RECORDS = """
+    SELECT token.name, device.document FROM {{}}device AS device
+    JOIN {{}}token AS token ON token.id = device.token_id
+    WHERE device.serial_number IN ({}) ORDER BY device.serial_number, token.name
+"""
+SELECT_SOME = "SELECT serial_number, document FROM {{}}device WHERE token_id = ? AND serial_number IN ({})"
+SELECT_DEVICES = """
+    SELECT serial_number, document FROM {}device
+    WHERE token_id = ? AND deleted_at IS NULL {after} ORDER BY serial_number LIMIT ?
+"""
+PAGES = {
+    None: SELECT_DEVICES,
+    False: SELECT_DEVICES.replace("{after}", "AND released_at IS NULL {after}"),
+    True: SELECT_DEVICES.replace("{after}", "AND released_at IS NOT NULL {after}"),
+}
+"""By whether released devices are wanted; None for both."""
+SELECT_UNLISTED = """
+    SELECT serial_number, document FROM {}device
+    WHERE token_id = ? AND released_at IS NULL AND full_sync <> ? {after} ORDER BY serial_number LIMIT ?
+"""
+DELETE_DEVICE = "DELETE FROM {}device WHERE token_id = ? AND serial_number = ?"
+PURGE = """
+    DELETE FROM {}device WHERE token_id = ? AND released_at <= ? RETURNING serial_number, deleted_at
+"""
+COUNT = """
+    SELECT released_at IS NOT NULL, coalesce(profile_status, ''), count(*)
+    FROM {}device WHERE token_id = ? AND deleted_at IS NULL GROUP BY 1, 2
+"""
+
+# Profiles
+
+SAVE_PROFILE = """
+    INSERT INTO {}profile (
+        token_id, profile_uuid, name, digest, defined_at, individual, document, secrets
+    ) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (token_id, profile_uuid) DO UPDATE SET
+        name = excluded.name, digest = excluded.digest, defined_at = excluded.defined_at,
+        individual = excluded.individual, document = excluded.document, secrets = excluded.secrets
+"""
+SELECT_PROFILES = """
+    SELECT profile_uuid, digest, defined_at, individual, document, secrets FROM {}profile
+    WHERE token_id = ? ORDER BY defined_at, profile_uuid
+"""
+SELECT_PROFILE = SELECT_PROFILES.replace("ORDER BY defined_at, profile_uuid", "AND profile_uuid = ?")
+
+# Events
+
+ADD_EVENT = "INSERT INTO {}event (at, token_name, document) VALUES (?, ?, ?)"
+SELECT_EVENTS = """
+    SELECT transaction_number, id, token_name, at, document FROM {}event
+    WHERE (transaction_number, id) >= (?, ?) AND {settled}
+    ORDER BY transaction_number, id LIMIT ?
+"""
+SELECT_POSITION = "SELECT position FROM {}subscriber WHERE name = ?"
+SELECT_POSITIONS = "SELECT position FROM {}subscriber"
+SAVE_POSITION = """
+    INSERT INTO {}subscriber (name, position) VALUES (?, ?)
+    ON CONFLICT (name) DO UPDATE SET position = excluded.position
+"""
+DELETE_POSITION = "DELETE FROM {}subscriber WHERE name = ?"
+PRUNE_EVENTS = "DELETE FROM {}event WHERE at < ?"
+PRUNE_SEEN_EVENTS = f"{PRUNE_EVENTS} AND (transaction_number, id) < (?, ?)"
+
+# Secrets
+
+SELECT_SECRET = "SELECT value FROM {}secret WHERE kind = ? AND name = ?"
+SAVE_SECRET = """
+    INSERT INTO {}secret (kind, name, value) VALUES (?, ?, ?)
+    ON CONFLICT (kind, name) DO UPDATE SET value = excluded.value
+"""
+DELETE_SECRET = "DELETE FROM {}secret WHERE kind = ? AND name = ?"
+
+# Enrollments
+
+SELECT_ENROLLMENT = "SELECT document FROM {}enrollment WHERE serial_number = ?"
+SELECT_ENROLLMENT_REVISION = "SELECT revision FROM {}enrollment WHERE serial_number = ? {for_update}"
+SELECT_ENROLLMENTS = """
+    SELECT serial_number, document FROM {}enrollment WHERE TRUE {after} ORDER BY serial_number LIMIT ?
+"""
+SELECT_REGISTERED = SELECT_ENROLLMENTS.replace("TRUE", "registration = ?")
+# Two that store the first profile of a Mac have no row yet to take turns by: the condition tells them apart.
+SAVE_ENROLLMENT = """
+    INSERT INTO {}enrollment (serial_number, revision, registration, document) VALUES (?, ?, ?, ?)
+    ON CONFLICT (serial_number) DO UPDATE SET
+        revision = excluded.revision, registration = excluded.registration, document = excluded.document
+    WHERE enrollment.revision = ? RETURNING revision
+"""
+DELETE_ENROLLMENT = "DELETE FROM {}enrollment WHERE serial_number = ?"
+
+# What may be used once
+
+KEEP_ONE_TIME = (
+    "INSERT INTO {}one_time (kind, digest, serial_number, expires_at, value) VALUES (?, ?, ?, ?, ?)"
+)
+DELETE_EXPIRED = "DELETE FROM {}one_time WHERE expires_at <= ?"
+MAKE_ROOM = """
+    DELETE FROM {}one_time WHERE (kind, digest) IN (
+        SELECT kind, digest FROM {}one_time WHERE serial_number = ? AND kind = ?
+        ORDER BY expires_at DESC, digest DESC LIMIT 1000000 OFFSET ?
+    )
+"""
+TAKE_ONE_TIME = """
+    DELETE FROM {}one_time WHERE kind = ? AND digest = ?
+    RETURNING kind, digest, serial_number, expires_at, value
+"""
+SELECT_ONE_TIMES = """
+    SELECT kind, digest, serial_number, expires_at, value FROM {}one_time WHERE serial_number = ?
+    ORDER BY expires_at, digest
+"""
+REVOKE_ALL = "DELETE FROM {}one_time WHERE serial_number = ?"
+REVOKE_KIND = "DELETE FROM {}one_time WHERE serial_number = ? AND kind = ?"
+
+
+def following(select: str, *, is_first: bool) -> str:
+    """Return a statement that selects the next page by serial number, or the first one."""
+    return select.replace("{after}", "" if is_first else "AND serial_number > ?")
+
+
+def marks(count: int) -> str:
+    """Return *count* placeholders for a list of values."""
+    return ", ".join("?" * count)

@@ -1,0 +1,135 @@
+"""Older tables become newer ones: all of it or nothing, once, and never backwards."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pyade.errors import StoreError, StoreVersionError
+from pyade.storage import Database, SQLiteStore, SQLStore
+from pyade.storage.schema import MIGRATIONS, migrate
+from pyade.storage.sqlite_database import SQLiteDatabase
+from pyade.testing.contract.examples import NOW, commit, example_device, example_token, serials_of
+
+if TYPE_CHECKING:
+    from tests.conftest import PostgresPlace
+
+ONE_MORE = (*MIGRATIONS, ("CREATE TABLE {}first (id {id})", "CREATE TABLE {}second (id {id})"))
+A_BROKEN_ONE_MORE = (*MIGRATIONS, ("CREATE TABLE {}first (id {id})", "NO SUCH STATEMENT"))
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def open_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Database]]:
+    """Return a function that opens the same database again."""
+    opened: list[Database] = []
+
+    def make() -> Database:
+        opened.append(make_database())
+        return opened[-1]
+
+    if request.param == "sqlite":
+
+        def make_database() -> Database:
+            return SQLiteDatabase(str(tmp_path / "ade.db"), busy_timeout_s=30, clock=lambda: NOW)
+
+    else:
+        place: PostgresPlace = request.getfixturevalue("postgres")
+        from pyade.storage.postgres_database import PostgresDatabase
+
+        def make_database() -> Database:
+            return PostgresDatabase(
+                place.dsn, schema=place.schema, max_connections=2, timeout_s=30, clock=lambda: NOW
+            )
+
+    yield make
+    for database in opened:
+        database.close()
+
+
+def has_tables(database: Database, *names: str) -> list[bool]:
+    with database.reading() as session:
+        return [session.has_table(name) for name in names]
+
+
+def version_of(database: Database) -> int:
+    with database.reading() as session:
+        return int(session.rows("SELECT version FROM {}pyade_store")[0][0])
+
+
+def test_new_store_has_the_newest_version(open_database: Callable[[], Database]) -> None:
+    SQLStore(open_database()).close()
+    assert version_of(open_database()) == len(MIGRATIONS)
+
+
+def test_newer_tables_are_refused_and_left_alone(open_database: Callable[[], Database]) -> None:
+    with SQLStore(open_database()) as store:
+        store.add_token(example_token())
+    migrate(open_database(), ONE_MORE)
+    with pytest.raises(StoreVersionError, match=r"version 2, .*upgrade pyade"):
+        SQLStore(open_database())
+    assert version_of(open_database()) == len(ONE_MORE)
+
+
+def test_older_tables_migrate_once_and_keep_their_content(open_database: Callable[[], Database]) -> None:
+    with SQLStore(open_database()) as store:
+        store.add_token(example_token())
+        commit(store, example_device())
+    database = open_database()
+    migrate(database, ONE_MORE)
+    migrate(database, ONE_MORE)
+    assert version_of(database) == len(ONE_MORE)
+    assert has_tables(database, "first", "second", "device", "third") == [True, True, True, False]
+    with database.reading() as session:
+        assert session.rows("SELECT serial_number FROM {}device") == [("C02FULL00001",)]
+
+
+def test_failed_migration_leaves_the_old_version_usable(open_database: Callable[[], Database]) -> None:
+    with SQLStore(open_database()) as store:
+        store.add_token(example_token())
+    with pytest.raises(StoreError):
+        migrate(open_database(), A_BROKEN_ONE_MORE)
+    assert has_tables(open_database(), "first") == [False]
+    with SQLStore(open_database()) as store:
+        assert store.tokens() == (example_token(),)
+
+
+CRASH_IN_MIGRATION = """
+import os, sys
+from datetime import UTC, datetime
+from pyade.storage.schema import MIGRATIONS, migrate
+from pyade.storage.sqlite_database import SQLiteDatabase
+
+class Crashing(tuple):
+    def __iter__(self):
+        yield "CREATE TABLE {}first (id {id})"
+        yield "DELETE FROM {}token"
+        os._exit(9)
+
+database = SQLiteDatabase(sys.argv[1], busy_timeout_s=30, clock=lambda: datetime.now(UTC))
+migrate(database, (*MIGRATIONS, Crashing()))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_new", [False, True], ids=["an older file", "a new file"])
+def test_crash_in_a_migration_stops_no_later_start(tmp_path: Path, is_new: bool) -> None:
+    path = tmp_path / "ade.db"
+    if not is_new:
+        with SQLiteStore(path) as store:
+            store.add_token(example_token())
+            commit(store, example_device())
+    command = [sys.executable, "-c", CRASH_IN_MIGRATION, str(path)]
+    assert subprocess.run(command, timeout=60, check=False).returncode == 9
+    with SQLiteStore(path) as store:
+        if is_new:
+            store.add_token(example_token())
+            commit(store, example_device())
+        assert serials_of(store) == ["C02FULL00001"]
+    database = SQLiteDatabase(str(path), busy_timeout_s=30, clock=lambda: NOW)
+    assert has_tables(database, "first") == [False]
+    database.close()
