@@ -11,6 +11,7 @@ import pyade
 PACKAGE = Path(pyade.__file__).parent
 LAYERS = [
     {"errors"},
+    {"flow"},
     {"core"},
     {"builders", "crypto"},
     {"apple", "storage"},

@@ -14,6 +14,7 @@ from pyade.core.lease import Lease
 from pyade.core.policy import SyncAction
 from pyade.core.token import Token
 from pyade.errors import LeaseHeldError, StoreClosedError, StoreError
+from pyade.flow import Runner
 from pyade.storage import MemoryStore
 from pyade.sync import Ending, Syncer
 from pyade.sync.leases import keeping, keeping_async, worker_name
@@ -114,7 +115,8 @@ def test_the_asynchronous_kind_does_the_same(
 
 
 def test_every_piece_of_work_has_a_name_of_its_own() -> None:
-    assert worker_name() != worker_name()
+    runner = Runner()
+    assert runner.run(worker_name()) != runner.run(worker_name())
 
 
 def test_a_second_worker_is_told_who_holds_the_token(world: World) -> None:

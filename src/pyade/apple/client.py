@@ -37,14 +37,14 @@ from pyade.apple.responses import (
     DevicePage,
     ReplacementDetails,
 )
-from pyade.apple.retries import Send, Wait, call_flow
+from pyade.apple.retries import SendOnce, call_flow
 from pyade.builders.dep_profile import definition
 from pyade.core.assignment import DeviceResults
 from pyade.core.device import Device
-from pyade.core.flow import Flow, Now, Step, drive, drive_async
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.token import Token
 from pyade.errors import ExhaustedCursorError, InvalidRequestError
+from pyade.flow import AsyncRunner, Flow, Handlers, Runner
 
 T = TypeVar("T")
 
@@ -139,24 +139,19 @@ class Client:
 
     def call(self, call: Call[T]) -> T:
         """Send *call*, with a session and with retries, and return its answer."""
-        return drive(call_flow(call, self._settings.policy, self._settings.memory), self._perform)
+        return self.drive(call_flow(call, self._settings.policy, self._settings.memory))
 
     def drive(self, flow: Flow[T]) -> T:
-        """Run a flow that yields ``SendCall`` and return its result."""
-        return drive(flow, self._send)
+        """Run a flow that yields ``SendCall`` and common steps, and return its result."""
+        return self._runner.run(flow)
 
-    def _send(self, step: Step[Any]) -> Any:
-        return self.call(flows.call_of(step))
-
-    def _perform(self, step: Step[Any]) -> Any:
-        match step:
-            case Now():
-                return self._settings.clock()
-            case Wait(seconds=seconds):
-                return self._sleep(seconds)
-            case Send(call=call):
-                return self._attempt(call)
-        raise flows.unknown_step(step)
+    @property
+    def _runner(self) -> Runner:
+        handlers: Handlers = {
+            flows.SendCall: lambda step: self.call(step.call),
+            SendOnce: lambda step: self._attempt(step.call),
+        }
+        return Runner(handlers, clock=self._settings.clock, sleep=self._sleep)
 
     def _attempt(self, call: Call[Any]) -> bytes:
         request = self._settings.request(self._http.build_request, call)
@@ -412,24 +407,19 @@ class AsyncClient:
 
     async def call(self, call: Call[T]) -> T:
         """Send *call*, with a session and with retries, and return its answer."""
-        return await drive_async(call_flow(call, self._settings.policy, self._settings.memory), self._perform)
+        return await self.drive(call_flow(call, self._settings.policy, self._settings.memory))
 
     async def drive(self, flow: Flow[T]) -> T:
-        """Run a flow that yields ``SendCall`` and return its result."""
-        return await drive_async(flow, self._send)
+        """Run a flow that yields ``SendCall`` and common steps, and return its result."""
+        return await self._runner.run(flow)
 
-    async def _send(self, step: Step[Any]) -> Any:
-        return await self.call(flows.call_of(step))
-
-    async def _perform(self, step: Step[Any]) -> Any:
-        match step:
-            case Now():
-                return self._settings.clock()
-            case Wait(seconds=seconds):
-                return await self._sleep(seconds)
-            case Send(call=call):
-                return await self._attempt(call)
-        raise flows.unknown_step(step)
+    @property
+    def _runner(self) -> AsyncRunner:
+        handlers: Handlers = {
+            flows.SendCall: lambda step: self.call(step.call),
+            SendOnce: lambda step: self._attempt(step.call),
+        }
+        return AsyncRunner(handlers, clock=self._settings.clock, sleep=self._sleep)
 
     async def _attempt(self, call: Call[Any]) -> bytes:
         request = self._settings.request(self._http.build_request, call)

@@ -24,8 +24,8 @@ from pyade.apple.calls import Call
 from pyade.apple.flows import OPEN_SESSION
 from pyade.apple.refusals import bare_code, refusal
 from pyade.apple.responses import Account
-from pyade.core.flow import Flow, Now, Step, ask
 from pyade.errors import AppleError, RateLimitError, ResponseError, ServerError, TransportError
+from pyade.flow import Flow, Now, Step, Wait, ask
 
 T = TypeVar("T")
 log: logging.Logger = logging.getLogger(__name__)
@@ -36,17 +36,10 @@ _MAX_BACKOFF_S = 30.0
 
 
 @attrs.frozen
-class Send(Step[bytes]):
+class SendOnce(Step[bytes]):
     """Send *call* once; answer with the body of a success, or raise what Apple or the transport said."""
 
     call: Call[Any]
-
-
-@attrs.frozen
-class Wait(Step[None]):
-    """Wait for *seconds*."""
-
-    seconds: float
 
 
 @attrs.frozen(kw_only=True)
@@ -89,7 +82,7 @@ def call_flow(call: Call[T], policy: RetryPolicy, memory: Memory) -> Flow[T]:
     tries, is_fallback = 0, False
     while True:
         try:
-            content = yield from ask(Send(call))
+            content = yield from ask(SendOnce(call))
             break
         except (AppleError, TransportError) as error:
             if isinstance(error, AppleError) and error.code in call.by_code:

@@ -15,7 +15,6 @@ import attrs
 from cryptography import x509
 
 from pyade.core.affinity import AffinityKind
-from pyade.core.flow import Flow, Now, Step, ask
 from pyade.core.inventory import SyncState, owner_of
 from pyade.core.parking import parked_reason
 from pyade.core.problems import Problem, Severity
@@ -23,11 +22,12 @@ from pyade.core.profile import EnrollmentProfile
 from pyade.core.token import Token
 from pyade.crypto.push_certificate import PushCertificate
 from pyade.errors import ClockError, PyadeError, TermsError
+from pyade.flow import CallHook, Flow, Now, ask
 from pyade.storage.protocol import Store
 from pyade.sync.assigner import devices_at_risk
 from pyade.sync.report import counted, shown
-from pyade.sync.steps import InStore
-from pyade.sync.token_steps import AskAccount
+from pyade.sync.steps import in_store
+from pyade.sync.token_steps import ReadAccount
 
 OUT_OF_STEP_AFTER: Final = timedelta(days=2)
 """Without a good sync for so long a token is out of step: automatic syncs come every 24 hours."""
@@ -75,34 +75,26 @@ class Questions:
     check_ws_trust: Ask | None
 
 
-@attrs.frozen
-class AskHook(Step[Any]):
-    """Answer with what the caller's *hook* returns for *arguments*."""
-
-    hook: Ask
-    arguments: tuple[Any, ...]
-
-
 def diagnosis_flow(questions: Questions) -> Flow[Diagnosis]:
     """Return what was found."""
     now = yield from ask(Now())
     findings: list[Problem] = []
     if questions.push is not None:
         findings += questions.push.check(now=now, topic=questions.topic)
-    tokens = yield from ask(InStore(lambda store: store.tokens()))
+    tokens = yield from in_store(lambda store: store.tokens())
     if not tokens:
         findings.append(
             _error("tokens", "", "a server token is needed", "make one, as TokenService.create begins to")
         )
-    states = yield from ask(InStore(lambda store: store.sync_states()))
+    states = yield from in_store(lambda store: store.sync_states())
     profiles: list[EnrollmentProfile] = []
     for token in tokens:
         findings += _of_token(token, states.get(token.name, SyncState()), now)
         if questions.asks_apple:
             findings += yield from _of_account(token)
-        used = yield from ask(InStore(partial(_profiles, token_name=token.name)))
+        used = yield from in_store(partial(_profiles, token_name=token.name))
         profiles += used
-        findings += yield from ask(InStore(partial(_of_devices, token=token)))
+        findings += yield from in_store(partial(_of_devices, token=token))
     findings += (problem for profile in _distinct(profiles) for problem in _of_anchors(profile, now))
     if any(profile.user_affinity.kind is AffinityKind.LEGACY for profile in profiles):
         findings += yield from _of_legacy(questions.check_ws_trust)
@@ -137,7 +129,7 @@ def _of_token(token: Token, state: SyncState, now: datetime) -> Iterator[Problem
 def _of_account(token: Token) -> Flow[list[Problem]]:
     where = f"token {token.name}"
     try:
-        account = yield from ask(AskAccount(token))
+        account = yield from ask(ReadAccount(token))
     except ClockError as error:
         return [_error("clock", "", str(error), "let this machine keep its clock by NTP")]
     except TermsError as error:
@@ -186,17 +178,17 @@ def _of_legacy(check: Ask | None) -> Flow[list[Problem]]:
         text = "Active Directory Federation Services need a WS-Trust 1.3 Username/Mixed endpoint"
         fix = "see that it is enabled (Get-ADfsEndpoint), or pass check_ws_trust="
         return [Problem(where, "", text, fix, Severity.INFO)]
-    wrong = yield from ask(AskHook(check, ()))
+    wrong = yield from ask(CallHook(check))
     return [_error(where, "", f"the WS-Trust 1.3 endpoint: {wrong}", "enable it")] if wrong else []
 
 
 def _of_purchase(questions: Questions) -> Flow[list[Problem]]:
     expected = questions.expected_serials
-    ours, at_risk = yield from ask(InStore(lambda store: _ours(store, expected)))
+    ours, at_risk = yield from in_store(lambda store: _ours(store, expected))
     missing = [serial for serial in expected if serial not in ours]
     findings = []
     if questions.find_in_program is not None and missing:
-        found = set((yield from ask(AskHook(questions.find_in_program, (tuple(missing),)))))
+        found = set((yield from ask(CallHook(questions.find_in_program, (tuple(missing),)))))
         outside = [serial for serial in missing if serial not in found]
         missing = [serial for serial in missing if serial in found]
         if outside:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import secrets
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -14,10 +13,10 @@ from datetime import datetime, timedelta
 import anyio
 import anyio.to_thread
 
-from pyade.core.flow import Flow, Now, ask
 from pyade.core.inventory import CLOCK_TOLERANCE
 from pyade.core.lease import LEASE_SECONDS, Lease
 from pyade.errors import LeaseLostError, StoreError
+from pyade.flow import AsyncRunner, Flow, Now, RandomBytes, Runner, ask
 from pyade.storage.protocol import Store
 
 INTERVAL_SECONDS = LEASE_SECONDS / 3
@@ -52,9 +51,32 @@ class StoreTime:
         return offset if abs(offset) <= CLOCK_TOLERANCE else timedelta(0)
 
 
-def worker_name() -> str:
+def worker_name() -> Flow[str]:
     """Return a name for one piece of work: host and process for people, and what makes it unique."""
-    return f"{socket.gethostname()} process {os.getpid()} {secrets.token_hex(4)}"
+    unique = yield from ask(RandomBytes(4))
+    return f"{socket.gethostname()} process {os.getpid()} {unique.hex()}"
+
+
+@contextlib.contextmanager
+def holding(runner: Runner, store: Store, token_name: str) -> Iterator[Lease]:
+    """Acquire the lease of a token, and keep it while the block runs; see ``keeping``.
+
+    Raises:
+        LeaseHeldError: Another worker is busy with the token.
+        StoreError: The store failed.
+    """
+    owner = runner.run(worker_name())
+    with keeping(store, store.acquire_lease(token_name, owner)) as lease:
+        yield lease
+
+
+@contextlib.asynccontextmanager
+async def holding_async(runner: AsyncRunner, store: Store, token_name: str) -> AsyncIterator[Lease]:
+    """Do what ``holding`` does, without holding up the event loop."""
+    owner = await runner.run(worker_name())
+    lease = await anyio.to_thread.run_sync(store.acquire_lease, token_name, owner)
+    async with keeping_async(store, lease):
+        yield lease
 
 
 @contextlib.contextmanager
@@ -70,7 +92,7 @@ def keeping(store: Store, lease: Lease, *, interval: float = INTERVAL_SECONDS) -
         interval: Seconds between renewals.
     """
     ended = threading.Event()
-    # A thread in both drivers: neither a slow callback nor a blocked event loop keeps it from renewing.
+    # A thread in both kinds: neither a slow callback nor a blocked event loop keeps it from renewing.
     thread = threading.Thread(
         target=_renew, args=(store, lease, ended, interval), name=f"lease of {lease.token_name}", daemon=True
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -17,7 +18,7 @@ import anyio.to_thread
 import httpx
 
 from pyade.apple.business import activity_flows, calls, looking
-from pyade.apple.business.access import AskAccount, Exclusive
+from pyade.apple.business.access import AskApiAccount, Exclusive
 from pyade.apple.business.account import AUDIENCE, TOKEN_URL, AccountProvider, ApiAccount
 from pyade.apple.business.activity_flows import DEADLINE_S
 from pyade.apple.business.brain import Brain
@@ -30,13 +31,11 @@ from pyade.apple.business.resources import (
     OrgDevice,
     Resource,
 )
-from pyade.apple.business.transmission import Collector, Reply, Transmit
+from pyade.apple.business.transmission import Collector, request_of
 from pyade.apple.calls import Call
 from pyade.apple.connection import TIMEOUT, jitter, utc_now
-from pyade.apple.flows import unknown_step
-from pyade.apple.retries import Wait
 from pyade.core.activity import ActivityOutcome, ActivityRequest, ActivityType, DeviceOutcome
-from pyade.core.flow import Flow, Now, Step, drive_async
+from pyade.flow import AsyncRunner, Flow, HttpCall, HttpReply, Step
 
 T = TypeVar("T")
 
@@ -104,31 +103,34 @@ class AsyncBusinessClient:
 
     async def drive(self, flow: Flow[T]) -> T:
         """Run a flow that yields ``SendCall``, ``Now``, ``Wait`` and ``Download``, and return its result."""
-        return await drive_async(flow, self._perform)
+        return await self._runner.run(flow)
 
-    async def _perform(self, step: Step[Any]) -> Any:
-        match step:
-            case Now():
-                return self._clock()
-            case Wait(seconds=seconds):
-                return await self._sleep(seconds)
-            case Transmit():
-                return await self._transmit(step)
-            case AskAccount():
-                # A provider may read a store; with a plain account there is nothing to wait for.
-                ask = self._brain.provider
-                return await anyio.to_thread.run_sync(ask) if self._brain.asks else ask()
-            case Exclusive(flow=inner):
-                self._lock = self._lock or anyio.Lock()
-                async with self._lock:
-                    return await self.drive(inner)
-        flow = self._brain.flow_of(step)
-        if flow is None:
-            raise unknown_step(step)
-        return await self.drive(flow)
+    @property
+    def _runner(self) -> AsyncRunner:
+        handlers: dict[type[Step[Any]], Callable[[Any], Any]] = {
+            HttpCall: self._transmit,
+            AskApiAccount: self._account,
+            Exclusive: self._alone,
+        }
+        for kind, flow_of in self._brain.flows.items():
+            handlers[kind] = partial(self._run_flow, flow_of)
+        return AsyncRunner(handlers, clock=self._clock, sleep=self._sleep)
 
-    async def _transmit(self, step: Transmit) -> Reply:
-        request = step.request(self._http.build_request, self._brain.base_url)
+    async def _run_flow(self, flow_of: Callable[[Any], Flow[Any]], step: Step[Any]) -> Any:
+        return await self.drive(flow_of(step))
+
+    async def _alone(self, step: Exclusive) -> str:
+        self._lock = self._lock or anyio.Lock()
+        async with self._lock:
+            return await self.drive(step.flow)
+
+    async def _account(self, _: AskApiAccount) -> ApiAccount:
+        # A provider may read a store; with a plain account there is nothing to wait for.
+        ask = self._brain.provider
+        return await anyio.to_thread.run_sync(ask) if self._brain.asks else ask()
+
+    async def _transmit(self, step: HttpCall) -> HttpReply:
+        request = request_of(step, self._http.build_request, self._brain.base_url)
         try:
             async with contextlib.aclosing(await self._http.send(request, stream=True)) as response:
                 collector = Collector(step, response)

@@ -11,13 +11,14 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import httpx
 
 from pyade.apple.business import activity_flows, calls, looking
-from pyade.apple.business.access import AskAccount, Exclusive
+from pyade.apple.business.access import AskApiAccount, Exclusive
 from pyade.apple.business.account import AUDIENCE, TOKEN_URL, AccountProvider, ApiAccount
 from pyade.apple.business.activity_flows import DEADLINE_S
 from pyade.apple.business.brain import Brain
@@ -30,13 +31,11 @@ from pyade.apple.business.resources import (
     OrgDevice,
     Resource,
 )
-from pyade.apple.business.transmission import Collector, Reply, Transmit
+from pyade.apple.business.transmission import Collector, request_of
 from pyade.apple.calls import Call
 from pyade.apple.connection import TIMEOUT, jitter, utc_now
-from pyade.apple.flows import unknown_step
-from pyade.apple.retries import Wait
 from pyade.core.activity import ActivityOutcome, ActivityRequest, ActivityType, DeviceOutcome
-from pyade.core.flow import Flow, Now, Step, drive
+from pyade.flow import Flow, HttpCall, HttpReply, Runner, Step
 
 T = TypeVar("T")
 
@@ -125,28 +124,28 @@ class BusinessClient:
 
     def drive(self, flow: Flow[T]) -> T:
         """Run a flow that yields ``SendCall``, ``Now``, ``Wait`` and ``Download``, and return its result."""
-        return drive(flow, self._perform)
+        return self._runner.run(flow)
 
-    def _perform(self, step: Step[Any]) -> Any:
-        match step:
-            case Now():
-                return self._clock()
-            case Wait(seconds=seconds):
-                return self._sleep(seconds)
-            case Transmit():
-                return self._transmit(step)
-            case AskAccount():
-                return self._brain.provider()
-            case Exclusive(flow=inner):
-                with self._lock:
-                    return self.drive(inner)
-        flow = self._brain.flow_of(step)
-        if flow is None:
-            raise unknown_step(step)
-        return self.drive(flow)
+    @property
+    def _runner(self) -> Runner:
+        handlers: dict[type[Step[Any]], Callable[[Any], Any]] = {
+            HttpCall: self._transmit,
+            AskApiAccount: lambda _: self._brain.provider(),
+            Exclusive: self._alone,
+        }
+        for kind, flow_of in self._brain.flows.items():
+            handlers[kind] = partial(self._run_flow, flow_of)
+        return Runner(handlers, clock=self._clock, sleep=self._sleep)
 
-    def _transmit(self, step: Transmit) -> Reply:
-        request = step.request(self._http.build_request, self._brain.base_url)
+    def _run_flow(self, flow_of: Callable[[Any], Flow[Any]], step: Step[Any]) -> Any:
+        return self.drive(flow_of(step))
+
+    def _alone(self, step: Exclusive) -> str:
+        with self._lock:
+            return self.drive(step.flow)
+
+    def _transmit(self, step: HttpCall) -> HttpReply:
+        request = request_of(step, self._http.build_request, self._brain.base_url)
         try:
             with contextlib.closing(self._http.send(request, stream=True)) as response:
                 collector = Collector(step, response)

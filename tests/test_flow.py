@@ -9,7 +9,7 @@ import anyio
 import attrs
 import pytest
 
-from pyade.core.flow import Flow, Step, ask, drive, drive_async
+from pyade.flow import Flow, Step, ask, drive, drive_async
 
 
 @attrs.frozen
