@@ -123,6 +123,11 @@ class RandomText(Step[str]):
     size: int
 
 
+@attrs.frozen
+class RandomNumber(Step[float]):
+    """Answer with a random number from 0 to below 1."""
+
+
 @attrs.frozen(kw_only=True)
 class HttpReply:
     """What came back over HTTP.
@@ -227,7 +232,7 @@ class _Table:
             clock: Answers ``Now``; None where no flow asks for the time.
             sleep: Performs ``Wait``, awaited by ``AsyncRunner``; None where no flow waits.
             progress: Called for ``ReportProgress``; None tells nobody.
-            chance: Returns so many random bytes, for ``NewId``, ``RandomBytes`` and ``RandomText``.
+            chance: Returns so many random bytes, for ``NewId`` and the steps with random answers.
             asynchronous: What takes coroutine functions, for the error of ``Runner`` about one.
         """
         self._asynchronous = asynchronous
@@ -237,6 +242,7 @@ class _Table:
             ReportProgress: lambda step: None if progress is None else progress(step.progress),
             NewId: lambda _: str(uuid.UUID(bytes=chance(16), version=4)),
             RandomBytes: lambda step: chance(step.size),
+            RandomNumber: lambda _: int.from_bytes(chance(6), "big") / 2**48,
             RandomText: lambda step: base64.urlsafe_b64encode(chance(step.size)).rstrip(b"=").decode(),
         }
         if store is not None:

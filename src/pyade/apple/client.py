@@ -44,7 +44,7 @@ from pyade.core.device import Device
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.token import Token
 from pyade.errors import ExhaustedCursorError, InvalidRequestError
-from pyade.flow import AsyncRunner, Flow, Handlers, Runner
+from pyade.flow import AsyncRunner, Flow, Handlers, RandomNumber, Runner
 
 T = TypeVar("T")
 
@@ -104,9 +104,9 @@ class Client:
             retries=retries,
             deadline_s=deadline_s,
             clock=clock,
-            random=random,
         )
         self._sleep = sleep
+        self._random = random
         self._http = httpx.Client(
             base_url=self._settings.base_url,
             headers=self._settings.headers,
@@ -150,6 +150,7 @@ class Client:
         handlers: Handlers = {
             flows.SendCall: lambda step: self.call(step.call),
             SendOnce: lambda step: self._attempt(step.call),
+            RandomNumber: lambda _: self._random(),
         }
         return Runner(handlers, clock=self._settings.clock, sleep=self._sleep)
 
@@ -372,9 +373,9 @@ class AsyncClient:
             retries=retries,
             deadline_s=deadline_s,
             clock=clock,
-            random=random,
         )
         self._sleep = sleep
+        self._random = random
         self._http = httpx.AsyncClient(
             base_url=self._settings.base_url,
             headers=self._settings.headers,
@@ -418,6 +419,7 @@ class AsyncClient:
         handlers: Handlers = {
             flows.SendCall: lambda step: self.call(step.call),
             SendOnce: lambda step: self._attempt(step.call),
+            RandomNumber: lambda _: self._random(),
         }
         return AsyncRunner(handlers, clock=self._settings.clock, sleep=self._sleep)
 

@@ -13,7 +13,6 @@ Rules of this file:
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -25,7 +24,7 @@ from pyade.apple.flows import OPEN_SESSION
 from pyade.apple.refusals import bare_code, refusal
 from pyade.apple.responses import Account
 from pyade.errors import AppleError, RateLimitError, ResponseError, ServerError, TransportError
-from pyade.flow import Flow, Now, Step, Wait, ask
+from pyade.flow import Flow, Now, RandomNumber, Step, Wait, ask
 
 T = TypeVar("T")
 log: logging.Logger = logging.getLogger(__name__)
@@ -49,12 +48,10 @@ class RetryPolicy:
     Attributes:
         retries: Tries after the first one.
         deadline_s: Seconds from the start of the call within which the last try begins.
-        random: Returns a number from 0 to below 1, for the jitter.
     """
 
     retries: int
     deadline_s: float
-    random: Callable[[], float] = attrs.field(repr=False)
 
 
 @attrs.define
@@ -110,7 +107,7 @@ def _pause(
     if isinstance(failure, AppleError) and failure.retry_after_s is not None:
         seconds = failure.retry_after_s
     else:
-        seconds = policy.random() * min(_MAX_BACKOFF_S, _FIRST_BACKOFF_S * 2.0**tries)
+        seconds = (yield from ask(RandomNumber())) * min(_MAX_BACKOFF_S, _FIRST_BACKOFF_S * 2.0**tries)
     now = yield from ask(Now())
     if (now - started).total_seconds() + seconds > policy.deadline_s:
         raise failure

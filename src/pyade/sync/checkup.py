@@ -63,6 +63,10 @@ class Diagnosis:
         return "\n".join([head, *lines])
 
 
+def _distinct_serials(serials: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(serials))
+
+
 @attrs.frozen(kw_only=True)
 class Questions:
     """What is to be checked; see ``doctor``."""
@@ -70,7 +74,7 @@ class Questions:
     asks_apple: bool
     push: PushCertificate | None
     topic: str | None
-    expected_serials: tuple[str, ...]
+    expected_serials: tuple[str, ...] = attrs.field(converter=_distinct_serials)
     find_in_program: Ask | None
     check_ws_trust: Ask | None
 

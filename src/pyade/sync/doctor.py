@@ -52,7 +52,7 @@ def doctor(
         asks_apple=client_for is not None,
         push=push,
         topic=topic,
-        expected_serials=tuple(dict.fromkeys(expected_serials)),
+        expected_serials=expected_serials,
         find_in_program=find_in_program,
         check_ws_trust=check_ws_trust,
     )
@@ -78,7 +78,7 @@ async def async_doctor(
         asks_apple=client_for is not None,
         push=push,
         topic=topic,
-        expected_serials=tuple(dict.fromkeys(expected_serials)),
+        expected_serials=expected_serials,
         find_in_program=find_in_program,
         check_ws_trust=check_ws_trust,
     )

@@ -35,7 +35,7 @@ from pyade.apple.business.transmission import Collector, request_of
 from pyade.apple.calls import Call
 from pyade.apple.connection import TIMEOUT, jitter, utc_now
 from pyade.core.activity import ActivityOutcome, ActivityRequest, ActivityType, DeviceOutcome
-from pyade.flow import AsyncRunner, Flow, HttpCall, HttpReply, Step
+from pyade.flow import AsyncRunner, Flow, HttpCall, HttpReply, RandomNumber, Step
 
 T = TypeVar("T")
 
@@ -73,10 +73,10 @@ class AsyncBusinessClient:
             user_agent=user_agent,
             retries=retries,
             deadline_s=deadline_s,
-            random=random,
         )
         self._clock = clock
         self._sleep = sleep
+        self._random = random
         self._lock: anyio.Lock | None = None
         self._http = httpx.AsyncClient(
             headers=self._brain.headers, transport=transport, timeout=timeout, follow_redirects=False
@@ -111,6 +111,7 @@ class AsyncBusinessClient:
             HttpCall: self._transmit,
             AskApiAccount: self._account,
             Exclusive: self._alone,
+            RandomNumber: lambda _: self._random(),
         }
         for kind, flow_of in self._brain.flows.items():
             handlers[kind] = partial(self._run_flow, flow_of)

@@ -62,7 +62,6 @@ class Brain:
         user_agent: str | None,
         retries: int,
         deadline_s: float,
-        random: Callable[[], float],
     ) -> Brain:
         """Return the brain of a client; the arguments are those of ``BusinessClient``."""
         url = None if base_url is None else str(checked_url(base_url, default=BUSINESS_URL))
@@ -72,7 +71,7 @@ class Brain:
             asks=not isinstance(account, ApiAccount),
             headers={"User-Agent": checked_user_agent(user_agent), "Accept": MEDIA_TYPE},
             server=AuthorizationServer(url=token_url, audience=audience, scope=scope),
-            policy=RetryPolicy(retries=retries, deadline_s=deadline_s, random=random),
+            policy=RetryPolicy(retries=retries, deadline_s=deadline_s),
             base_url=url,
         )
 

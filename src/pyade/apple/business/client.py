@@ -35,7 +35,7 @@ from pyade.apple.business.transmission import Collector, request_of
 from pyade.apple.calls import Call
 from pyade.apple.connection import TIMEOUT, jitter, utc_now
 from pyade.core.activity import ActivityOutcome, ActivityRequest, ActivityType, DeviceOutcome
-from pyade.flow import Flow, HttpCall, HttpReply, Runner, Step
+from pyade.flow import Flow, HttpCall, HttpReply, RandomNumber, Runner, Step
 
 T = TypeVar("T")
 
@@ -94,10 +94,10 @@ class BusinessClient:
             user_agent=user_agent,
             retries=retries,
             deadline_s=deadline_s,
-            random=random,
         )
         self._clock = clock
         self._sleep = sleep
+        self._random = random
         self._lock = threading.Lock()
         self._http = httpx.Client(
             headers=self._brain.headers, transport=transport, timeout=timeout, follow_redirects=False
@@ -132,6 +132,7 @@ class BusinessClient:
             HttpCall: self._transmit,
             AskApiAccount: lambda _: self._brain.provider(),
             Exclusive: self._alone,
+            RandomNumber: lambda _: self._random(),
         }
         for kind, flow_of in self._brain.flows.items():
             handlers[kind] = partial(self._run_flow, flow_of)

@@ -163,16 +163,11 @@ class FakeMac:
             MacError: The server refuses the Mac, or the Mac refuses what it gets.
             httpx.TransportError: The server cannot be reached.
         """
-        runner = Runner({SendRequest: lambda step: self._note(http.send(step.request))})
-        return runner.run(Walk(self).steps())
+        return self._runner(http).run(Walk(self).steps())
 
     async def enroll_async(self, http: httpx.AsyncClient) -> FakeEnrollment:
         """Do what ``enroll`` does with an asynchronous client."""
-
-        async def send(step: SendRequest) -> httpx.Response:
-            return self._note(await http.send(step.request))
-
-        return await AsyncRunner({SendRequest: send}).run(Walk(self).steps())
+        return await self._async_runner(http).run(Walk(self).steps())
 
     @property
     def chip(self) -> ChipClass:
@@ -238,6 +233,15 @@ class FakeMac:
             cadata="".join(certificate.public_bytes(Encoding.PEM).decode() for certificate in certificates)
         )
         return context
+
+    def _runner(self, http: httpx.Client) -> Runner:
+        return Runner({SendRequest: lambda step: self._note(http.send(step.request))})
+
+    def _async_runner(self, http: httpx.AsyncClient) -> AsyncRunner:
+        async def send(step: SendRequest) -> httpx.Response:
+            return self._note(await http.send(step.request))
+
+        return AsyncRunner({SendRequest: send})
 
     def _note(self, response: httpx.Response) -> httpx.Response:
         # The query may hold a secret.
