@@ -306,6 +306,8 @@ def test_the_synchronous_runner_refuses_a_hook_that_must_be_awaited() -> None:
 @pytest.mark.parametrize(
     ("one", "other"),
     [
+        (Client, AsyncClient),
+        (BusinessClient, AsyncBusinessClient),
         (Syncer, AsyncSyncer),
         (Assigner, AsyncAssigner),
         (DeviceActions, AsyncDeviceActions),

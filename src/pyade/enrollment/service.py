@@ -52,7 +52,7 @@ class _Service:
         limits: EnrollmentLimits = EnrollmentLimits(),  # noqa: B008 - frozen
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        """Make one.
+        """Take what the synchronous and the asynchronous class have in common.
 
         Args:
             store: Where tokens and devices are; it also keeps what is issued. All workers share one.

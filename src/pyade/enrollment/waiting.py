@@ -58,7 +58,7 @@ class _FinalConfiguration:
         administrator: AdministratorHook = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        """Make one.
+        """Take what the synchronous and the asynchronous class have in common.
 
         Args:
             store: Where the enrollment service keeps what it issued.

@@ -23,12 +23,12 @@ from pyade.sync.refresh import RefreshReport, refresh_flow
 from pyade.sync.runners import AsyncCaller, Caller, async_runner_of, runner_of
 from pyade.sync.steps import in_store
 
-C = TypeVar("C", bound=Caller | AsyncCaller)
+CallerT = TypeVar("CallerT", bound=Caller | AsyncCaller)
 
 
-class _Acting(Generic[C]):
-    def __init__(self, apple: C, store: Store, *, clock: Callable[[], datetime] = utc_now) -> None:
-        """Make one.
+class _Acting(Generic[CallerT]):
+    def __init__(self, apple: CallerT, store: Store, *, clock: Callable[[], datetime] = utc_now) -> None:
+        """Take what the synchronous and the asynchronous class have in common.
 
         Args:
             apple: A ``Client``, or for the asynchronous class an ``AsyncClient``; its ``token_name`` is the
@@ -36,7 +36,7 @@ class _Acting(Generic[C]):
             store: Where the token was added.
             clock: Returns the time, UTC.
         """
-        self._apple: C = apple
+        self._apple: CallerT = apple
         self._token_name = apple.token_name
         self._store = store
         self._clock = clock

@@ -47,20 +47,20 @@ def devices_at_risk(
                 yield record
 
 
-C = TypeVar("C", bound=Caller | AsyncCaller)
+CallerT = TypeVar("CallerT", bound=Caller | AsyncCaller)
 
 
-class _Assigning(Generic[C]):
+class _Assigning(Generic[CallerT]):
     def __init__(
         self,
-        apple: C,
+        apple: CallerT,
         store: Store,
         *,
         policy: AssignmentPolicy = _NO_RULES,
         clock: Callable[[], datetime] = utc_now,
         progress: Callable[[Progress], None] | None = None,
     ) -> None:
-        """Make one.
+        """Take what the synchronous and the asynchronous class have in common.
 
         Args:
             apple: A ``Client``, or for the asynchronous class an ``AsyncClient``; its ``token_name`` is the
@@ -70,7 +70,7 @@ class _Assigning(Generic[C]):
             clock: Returns the time, UTC.
             progress: Called after each stored chunk; by the asynchronous class in the event loop.
         """
-        self._apple: C = apple
+        self._apple: CallerT = apple
         self._token_name = apple.token_name
         self._store = store
         self._policy = policy

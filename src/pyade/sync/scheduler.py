@@ -64,28 +64,28 @@ AsyncAssignerFactory: TypeAlias = Callable[[AsyncClient, ProgressHook], AsyncRun
 """The same for ``AsyncScheduler``."""
 
 
-C = TypeVar("C", bound=Client | AsyncClient)
-F = TypeVar("F", bound=AssignerFactory | AsyncAssignerFactory)
-W = TypeVar("W")
+ClientT = TypeVar("ClientT", bound=Client | AsyncClient)
+FactoryT = TypeVar("FactoryT", bound=AssignerFactory | AsyncAssignerFactory)
+WaitT = TypeVar("WaitT")
 
 
-class _Scheduling(Generic[C, F, W]):
+class _Scheduling(Generic[ClientT, FactoryT, WaitT]):
     def __init__(
         self,
         store: Store,
-        client_for: Callable[[Token], C],
+        client_for: Callable[[Token], ClientT],
         *,
         policy: SyncPolicy = SyncPolicy(),  # noqa: B008 - frozen
         pace: Pace = Pace(),  # noqa: B008 - frozen
-        assign: bool | AssignmentPolicy | F = True,
+        assign: bool | AssignmentPolicy | FactoryT = True,
         clock: Callable[[], datetime] = utc_now,
-        wait: Callable[[float], W] | None = None,
+        wait: Callable[[float], WaitT] | None = None,
         random: Callable[[], float] = jitter,
         max_concurrent: int = 4,
         progress: ProgressHook | None = None,
         on_report: Callable[[Report], object] | None = None,
     ) -> None:
-        """Make one.
+        """Take what the synchronous and the asynchronous class have in common.
 
         Args:
             store: Where the tokens are; read again every minute.
@@ -109,11 +109,11 @@ class _Scheduling(Generic[C, F, W]):
             PolicyError: ``max_concurrent`` is less than 1.
         """
         self._store = store
-        self._client_for: Callable[[Token], C] = client_for
+        self._client_for: Callable[[Token], ClientT] = client_for
         self._policy = policy
-        self._assign: bool | AssignmentPolicy | F = assign
+        self._assign: bool | AssignmentPolicy | FactoryT = assign
         self._clock = clock
-        self._wait: Callable[[float], W] | None = wait
+        self._wait: Callable[[float], WaitT] | None = wait
         self._places = _checked(max_concurrent)
         self._progress = progress
         self._on_report = on_report

@@ -22,20 +22,20 @@ from pyade.sync.report import SyncReport
 from pyade.sync.runners import AsyncCaller, Caller, async_runner_of, runner_of
 from pyade.sync.steps import Progress
 
-C = TypeVar("C", bound=Caller | AsyncCaller)
+CallerT = TypeVar("CallerT", bound=Caller | AsyncCaller)
 
 
-class _Syncing(Generic[C]):
+class _Syncing(Generic[CallerT]):
     def __init__(
         self,
-        apple: C,
+        apple: CallerT,
         store: Store,
         *,
         policy: SyncPolicy = SyncPolicy(),  # noqa: B008 - frozen
         clock: Callable[[], datetime] = utc_now,
         progress: Callable[[Progress], None] | None = None,
     ) -> None:
-        """Make one.
+        """Take what the synchronous and the asynchronous class have in common.
 
         Args:
             apple: A ``Client``, or for the asynchronous class an ``AsyncClient``; its ``token_name`` is the
@@ -45,7 +45,7 @@ class _Syncing(Generic[C]):
             clock: Returns the time, UTC.
             progress: Called after each committed page; by the asynchronous class in the event loop.
         """
-        self._apple: C = apple
+        self._apple: CallerT = apple
         self._token_name = apple.token_name
         self._store = store
         self._policy = policy

@@ -32,19 +32,19 @@ from pyade.sync.token_flows import (
 )
 from pyade.sync.token_steps import AcceptedToken, RunSync, StagedToken, TokenRemoval
 
-C = TypeVar("C", bound=Client | AsyncClient)
+ClientT = TypeVar("ClientT", bound=Client | AsyncClient)
 
 
-class _Tokens(Generic[C]):
+class _Tokens(Generic[ClientT]):
     def __init__(
         self,
         store: Store,
-        client_for: Callable[[Token], C],
+        client_for: Callable[[Token], ClientT],
         *,
         policy: SyncPolicy = SyncPolicy(),  # noqa: B008 - frozen
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        """Make one.
+        """Take what the synchronous and the asynchronous class have in common.
 
         Args:
             store: Where the tokens are.
@@ -54,7 +54,7 @@ class _Tokens(Generic[C]):
             clock: Returns the time, UTC.
         """
         self._store = store
-        self._client_for: Callable[[Token], C] = client_for
+        self._client_for: Callable[[Token], ClientT] = client_for
         self._policy = policy
         self._clock = clock
 

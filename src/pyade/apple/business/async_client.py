@@ -19,9 +19,9 @@ import httpx
 
 from pyade.apple.business import activity_flows, calls, looking
 from pyade.apple.business.access import AskApiAccount, Exclusive
-from pyade.apple.business.account import AUDIENCE, TOKEN_URL, AccountProvider, ApiAccount
+from pyade.apple.business.account import ApiAccount
 from pyade.apple.business.activity_flows import DEADLINE_S
-from pyade.apple.business.brain import Brain
+from pyade.apple.business.connection import BusinessConnection
 from pyade.apple.business.paging import Page, Walk
 from pyade.apple.business.resources import (
     ActivationLockStatus,
@@ -33,57 +33,24 @@ from pyade.apple.business.resources import (
 )
 from pyade.apple.business.transmission import Collector, request_of
 from pyade.apple.calls import Call
-from pyade.apple.connection import TIMEOUT, jitter, utc_now
 from pyade.core.activity import ActivityOutcome, ActivityRequest, ActivityType, DeviceOutcome
 from pyade.flow import AsyncRunner, Flow, HttpCall, HttpReply, RandomNumber, Step
 
 T = TypeVar("T")
 
 
-class AsyncBusinessClient:
+class AsyncBusinessClient(BusinessConnection[httpx.AsyncBaseTransport, Awaitable[object]]):
     """Apple School Manager or Apple Business: which devices there are, and which service manages them.
 
-    Arguments and methods are those of ``BusinessClient``; ``sleep`` is awaited. A client is for one event
-    loop, asyncio's or trio's. An account provider stays an ordinary callable and is asked in a thread.
+    Arguments and methods are those of ``BusinessClient``. A client is for one event loop,
+    asyncio's or trio's.
     """
 
-    def __init__(
-        self,
-        account: ApiAccount | AccountProvider,
-        *,
-        base_url: str | None = None,
-        token_url: str = TOKEN_URL,
-        audience: str = AUDIENCE,
-        scope: str | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
-        user_agent: str | None = None,
-        timeout: httpx.Timeout | float = TIMEOUT,
-        retries: int = 3,
-        deadline_s: float = 120.0,
-        clock: Callable[[], datetime] = utc_now,
-        sleep: Callable[[float], Awaitable[object]] = anyio.sleep,
-        random: Callable[[], float] = jitter,
-    ) -> None:
-        self._brain = Brain.checked(
-            account,
-            base_url=base_url,
-            token_url=token_url,
-            audience=audience,
-            scope=scope,
-            user_agent=user_agent,
-            retries=retries,
-            deadline_s=deadline_s,
-        )
-        self._clock = clock
-        self._sleep = sleep
-        self._random = random
+    def _open(self, transport: httpx.AsyncBaseTransport | None, timeout: httpx.Timeout | float) -> None:
         self._lock: anyio.Lock | None = None
         self._http = httpx.AsyncClient(
             headers=self._brain.headers, transport=transport, timeout=timeout, follow_redirects=False
         )
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(base_url={self._brain.base_url!r})"
 
     async def __aenter__(self) -> Self:
         return self
@@ -115,7 +82,7 @@ class AsyncBusinessClient:
         }
         for kind, flow_of in self._brain.flows.items():
             handlers[kind] = partial(self._run_flow, flow_of)
-        return AsyncRunner(handlers, clock=self._clock, sleep=self._sleep)
+        return AsyncRunner(handlers, clock=self._clock, sleep=self._sleep or anyio.sleep)
 
     async def _run_flow(self, flow_of: Callable[[Any], Flow[Any]], step: Step[Any]) -> Any:
         return await self.drive(flow_of(step))
