@@ -1,4 +1,4 @@
-"""A flow runs the same way under both drivers, and decides about errors itself."""
+"""A flow runs the same way synchronously and asynchronously, and decides about errors itself."""
 
 from __future__ import annotations
 

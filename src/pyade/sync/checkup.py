@@ -6,10 +6,10 @@ profile" and "Distribute devices".
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import attrs
 from cryptography import x509
@@ -22,7 +22,7 @@ from pyade.core.profile import EnrollmentProfile
 from pyade.core.token import Token
 from pyade.crypto.push_certificate import PushCertificate
 from pyade.errors import ClockError, PyadeError, TermsError
-from pyade.flow import CallHook, Flow, Now, ask
+from pyade.flow import CallHook, Flow, Hook, Now, ask
 from pyade.storage.protocol import Store
 from pyade.sync.assigner import devices_at_risk
 from pyade.sync.report import counted, shown
@@ -36,8 +36,6 @@ ANCHOR_WITHIN: Final = timedelta(days=30)
 """How long before its end an anchor certificate is worth a look."""
 
 _SHOWN_SERIALS: Final = 10
-
-Ask: TypeAlias = Callable[..., Any | Awaitable[Any]]
 
 
 @attrs.frozen(kw_only=True)
@@ -75,8 +73,8 @@ class Questions:
     push: PushCertificate | None
     topic: str | None
     expected_serials: tuple[str, ...] = attrs.field(converter=_distinct_serials)
-    find_in_program: Ask | None
-    check_ws_trust: Ask | None
+    find_in_program: Hook[Collection[str]] | None
+    check_ws_trust: Hook[str] | None
 
 
 def diagnosis_flow(questions: Questions) -> Flow[Diagnosis]:
@@ -176,7 +174,7 @@ def _of_anchors(profile: EnrollmentProfile, now: datetime) -> Iterator[Problem]:
             yield _warning(where, shown(ends), "it ends within 30 days", "add the one that follows")
 
 
-def _of_legacy(check: Ask | None) -> Flow[list[Problem]]:
+def _of_legacy(check: Hook[str] | None) -> Flow[list[Problem]]:
     where = "legacy authentication"
     if check is None:
         text = "Active Directory Federation Services need a WS-Trust 1.3 Username/Mixed endpoint"

@@ -13,9 +13,9 @@ from pyade.apple.client import AsyncClient, Client
 from pyade.apple.connection import utc_now
 from pyade.core.token import Token
 from pyade.crypto.push_certificate import PushCertificate
-from pyade.flow import AsyncRunner, Runner
+from pyade.flow import AsyncRunner, Hook, Runner
 from pyade.storage.protocol import Store
-from pyade.sync.checkup import Ask, Diagnosis, Questions, diagnosis_flow
+from pyade.sync.checkup import Diagnosis, Questions, diagnosis_flow
 from pyade.sync.runners import account_handlers, async_account_handlers
 
 
@@ -69,8 +69,8 @@ async def async_doctor(
     push: PushCertificate | None = None,
     topic: str | None = None,
     expected_serials: Iterable[str] = (),
-    find_in_program: Ask | None = None,
-    check_ws_trust: Ask | None = None,
+    find_in_program: Hook[Collection[str]] | None = None,
+    check_ws_trust: Hook[str] | None = None,
     clock: Callable[[], datetime] = utc_now,
 ) -> Diagnosis:
     """Do what ``doctor`` does with ``AsyncClient``; the hooks may be coroutine functions."""
