@@ -17,7 +17,7 @@ from pyade.apple import calls, flows
 from pyade.apple.calls import Call
 from pyade.core.assignment import DeviceResults
 from pyade.core.device import DeviceResult
-from pyade.core.flow import Step, drive
+from pyade.flow import Step, drive
 
 if TYPE_CHECKING:
     from tests.apple.conftest import Driver, ScriptedApple
@@ -48,6 +48,13 @@ def details(**records: Any) -> httpx.Response:
 
 LOST = [httpx.ReadTimeout("slow"), httpx.Response(502), httpx.Response(200, text="<html>")]
 GONE = {"response_status": "NOT_ACCESSIBLE"}
+
+
+def call_of(step: Step[Any]) -> Call[Any]:
+    assert isinstance(step, flows.SendCall)
+    return step.call
+
+
 TWICE = pytest.mark.parametrize("method", ["assign_profile", "remove_profile"])
 
 
@@ -293,7 +300,7 @@ def test_a_client_performs_nothing_but_calls(client: Driver, apple: ScriptedAppl
     with pytest.raises(TypeError, match="not Other"):
         client.drive(flow())
     with pytest.raises(TypeError, match="not Other"):
-        client._perform(Other())
+        client._runner(Other())
 
 
 @given(
@@ -310,7 +317,7 @@ def test_whatever_is_lost_every_serial_has_one_outcome_and_ends_assigned(
     pending = [lost]
 
     def perform(step: Step[Any]) -> Any:
-        call: Call[Any] = flows.call_of(step)
+        call: Call[Any] = call_of(step)
         named = list((call.json or {})["devices"])
         if call.path == "/devices":
             state = {"profile_uuid": "P", "profile_status": "assigned"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,6 +20,7 @@ from pyade.core.problems import Problem, Severity
 from pyade.core.profile import EnrollmentProfile, UserAffinity
 from pyade.core.token import Token
 from pyade.crypto.push_certificate import PushCertificate
+from pyade.errors import PolicyError
 from pyade.storage import MemoryStore
 from pyade.sync import Diagnosis, Syncer, async_doctor, doctor
 from pyade.testing import FakeApple, FrozenClock
@@ -216,16 +216,17 @@ def test_the_devices_of_a_purchase(ward: Ward) -> None:
     assert elsewhere in the(diagnosis, "1 device of the purchase in no MDM server").value
 
 
-def test_hooks_may_be_coroutine_functions(ward: Ward) -> None:
-    if ward.kind == "sync":
-        return
+def test_hooks_may_be_coroutine_functions_for_the_asynchronous_kind(ward: Ward) -> None:
     ward.default(user_affinity=UserAffinity.legacy())
 
     async def check() -> str:
         return "closed"
 
-    assert inspect.iscoroutinefunction(check)
-    assert the(ward.look(check_ws_trust=check), "closed").severity is Severity.ERROR
+    if ward.kind == "sync":
+        with pytest.raises(PolicyError, match="check is asynchronous: use async_doctor"):
+            ward.look(check_ws_trust=check)
+    else:
+        assert the(ward.look(check_ws_trust=check), "closed").severity is Severity.ERROR
 
 
 def test_nothing_secret_and_no_endless_list_is_shown(ward: Ward) -> None:

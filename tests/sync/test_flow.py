@@ -9,13 +9,12 @@ import anyio
 import attrs
 import pytest
 
-from pyade.core.flow import Now, Step, drive
 from pyade.core.policy import SyncAction, SyncPolicy, Trigger
 from pyade.errors import StoreClosedError
+from pyade.flow import Now, Step, StoreCall, drive
 from pyade.sync import AsyncSyncer, Ending, Syncer
-from pyade.sync.drivers import Performer
 from pyade.sync.flow import SyncRun
-from pyade.sync.steps import InStore
+from pyade.sync.runners import runner_of
 from pyade.testing import Fault
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ def kill_at(world: World, number: int, *, after_effect: bool, full: bool) -> boo
     steps = 0
     lease = world.store.acquire_lease("hq", "killed")
     with world.client() as client:
-        perform = Performer(client, world.store, world.clock, None)
+        perform = runner_of(client, world.store, world.clock, None)
 
         def until(step: Step[Any]) -> Any:
             nonlocal steps
@@ -90,13 +89,13 @@ def test_the_cursor_is_never_stored_before_its_page(new_world: Callable[[], Worl
     pages: list[int] = []
     world.on_page = lambda: pages.append(len(world.listed()))
     with world.client() as client:
-        perform = Performer(client, world.store, world.clock, world._progress)
+        perform = runner_of(client, world.store, world.clock, world._progress)
 
         def watched(step: Step[Any]) -> Any:
             before = world.state.cursor, len(world.listed())
             answer = perform(step)
             after = world.state.cursor, len(world.listed())
-            if isinstance(step, InStore) and after[0] != before[0]:
+            if isinstance(step, StoreCall) and after[0] != before[0]:
                 assert after[1] > before[1] or after[1] == 7
             else:
                 assert after == before
@@ -130,16 +129,16 @@ def test_of_two_workers_that_start_together_one_runs(new_world: Callable[[], Wor
     flow = run_of(world).steps()
     assert isinstance(next(flow), Now)
     read = flow.send(world.clock())
-    assert isinstance(read, InStore)
+    assert isinstance(read, StoreCall)
     write = flow.send(read.work(world.store))
-    assert isinstance(write, InStore)
+    assert isinstance(write, StoreCall)
     started_at = world.clock()
     state = attrs.evolve(world.state, running_since=started_at, run_at=started_at)
     world.store.save_sync_state("hq", state)
     with pytest.raises(Exception, match="another worker") as conflict:
         write.work(world.store)
     read_again = flow.throw(conflict.value)
-    assert isinstance(read_again, InStore)
+    assert isinstance(read_again, StoreCall)
     with pytest.raises(StopIteration) as stop:
         flow.send(read_again.work(world.store))
     report: SyncReport = stop.value.value
@@ -184,7 +183,7 @@ def test_an_interruption_leaves_the_run_of_another_worker_alone(new_world: Calla
     world = new_world()
     run = run_of(world)
     with world.client() as client:
-        perform = Performer(client, world.store, world.clock, None)
+        perform = runner_of(client, world.store, world.clock, None)
         drive(run.abandon(), perform)
         assert world.state.revision == 0
         assert drive(run.steps(), perform).is_complete

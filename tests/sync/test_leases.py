@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
 
+from pyade.apple import AsyncClient
 from pyade.core.lease import Lease
 from pyade.core.policy import SyncAction
 from pyade.core.token import Token
 from pyade.errors import LeaseHeldError, StoreClosedError, StoreError
+from pyade.flow import AsyncRunner, Runner
 from pyade.storage import MemoryStore
-from pyade.sync import Ending, Syncer
-from pyade.sync.leases import keeping, keeping_async, worker_name
+from pyade.sync import AsyncAssigner, AsyncDeviceActions, AsyncSyncer, Ending, Syncer
+from pyade.sync.leases import holding_async, keeping, keeping_async, worker_name
 from pyade.testing import FrozenClock
 
 if TYPE_CHECKING:
@@ -113,8 +119,231 @@ def test_the_asynchronous_kind_does_the_same(
     anyio.run(main, backend=backend)
 
 
+def renewing() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "lease of hq"]
+
+
+def all_end(threads: list[threading.Thread]) -> bool:
+    for thread in threads:
+        # One that was interrupted in its start may still be about to run.
+        assert threading.Event.wait(thread._started, 10)  # type: ignore[attr-defined]
+        thread.join(10)
+    return not any(thread.is_alive() for thread in threads)
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("runs", [False, True])
+def test_ctrl_c_while_the_renewals_start_ends_them(
+    new_world: Callable[[], World],
+    clock: FrozenClock,
+    monkeypatch: pytest.MonkeyPatch,
+    runs: bool,
+    is_async: bool,
+) -> None:
+    """It comes while ``start`` waits for the thread, before or after that runs."""
+    store = Watched(clock, new_world().token)
+    lease = store.acquire_lease("hq", "one")
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        if thread.name != "lease of hq":
+            start(thread)
+            return
+        if not runs:
+            thread._started.wait = lambda: None  # type: ignore[attr-defined]
+        start(thread)
+        raise KeyboardInterrupt
+
+    def work() -> None:
+        with keeping(store, lease, interval=0.001):
+            raise AssertionError
+
+    async def async_work() -> None:
+        async with keeping_async(store, lease, interval=0.001):
+            raise AssertionError
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        anyio.run(async_work) if is_async else work()
+    assert all_end(renewing())
+    assert store.acquire_lease("hq", "two").fence > lease.fence
+
+
+def test_a_thread_that_cannot_start_gives_the_lease_back(
+    new_world: Callable[[], World], clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Watched(clock, new_world().token)
+
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    with pytest.raises(RuntimeError, match="new thread"), keeping(store, store.acquire_lease("hq", "one")):
+        raise AssertionError
+    store.acquire_lease("hq", "two")
+
+
+def test_ctrl_c_between_any_two_lines_leaves_no_renewals_behind(
+    new_world: Callable[[], World], clock: FrozenClock
+) -> None:
+    """The n-th line of ``leases.py`` that the main thread runs is interrupted, for each n."""
+    store = Watched(clock, new_world().token)
+    places: set[int] = set()
+    for number in itertools.count(1):
+        lines = 0
+
+        def trace(frame: FrameType, event: str, _: object, number: int = number) -> Any:
+            nonlocal lines
+            if not frame.f_code.co_filename.endswith("sync/leases.py"):
+                return None
+            if event == "line":
+                lines += 1
+                if lines == number:
+                    places.add(frame.f_lineno)
+                    raise KeyboardInterrupt
+            return trace
+
+        lease = store.acquire_lease("hq", f"worker {number}")
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            with keeping(store, lease, interval=0.001):
+                pass
+        except KeyboardInterrupt:
+            pass
+        else:
+            break
+        finally:
+            sys.settrace(before)
+        assert all_end(renewing()), f"line {max(places)}"
+        clock.advance(seconds=61)
+    assert len(places) > 10
+
+
+class Slow(MemoryStore):
+    """Hands out a lease only when it is told to, and says when it did and when it got it back."""
+
+    def __init__(self, clock: FrozenClock, token: Token) -> None:
+        super().__init__(clock=clock)
+        self.add_token(token)
+        self.is_asked, self.go_on, self.is_given, self.is_back = (threading.Event() for _ in range(4))
+
+    def acquire_lease(self, token_name: str, owner: str, *, seconds: float = 60) -> Lease:
+        self.is_asked.set()
+        assert self.go_on.wait(10)
+        lease = super().acquire_lease(token_name, owner, seconds=seconds)
+        self.is_given.set()
+        return lease
+
+    def release_lease(self, lease: Lease) -> None:
+        super().release_lease(lease)
+        self.is_back.set()
+
+
+WORK: dict[str, Callable[[AsyncClient, Slow], Coroutine[Any, Any, object]]] = {
+    "sync": lambda client, store: AsyncSyncer(client, store).sync(),
+    "assign": lambda client, store: AsyncAssigner(client, store).run(),
+    "refresh": lambda client, store: AsyncDeviceActions(client, store).refresh(["X"]),
+}
+
+
+@pytest.mark.parametrize("work", WORK)
+def test_what_a_cancelled_task_acquires_after_all_is_given_back(
+    new_world: Callable[[], World], clock: FrozenClock, work: str
+) -> None:
+    """``task.cancel`` of asyncio ends the waiting at once, the store's thread goes on."""
+    world = new_world()
+    store = Slow(clock, world.token)
+
+    async def main() -> None:
+        async with AsyncClient(world.token, transport=world.apple.transport(), clock=clock) as client:
+            task = asyncio.create_task(WORK[work](client, store))
+            await anyio.to_thread.run_sync(store.is_asked.wait, 10)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        store.go_on.set()
+        assert await anyio.to_thread.run_sync(store.is_back.wait, 10)
+
+    asyncio.run(main())
+    store.acquire_lease("hq", "another")
+    assert world.apple.requests == ()
+
+
+@pytest.mark.parametrize("way", ["timeout", "late"])
+def test_what_was_acquired_when_the_cancellation_came_is_given_back(
+    new_world: Callable[[], World], clock: FrozenClock, way: str
+) -> None:
+    """The time runs out while the thread waits, or when it has the lease and the task does not know yet."""
+    store = Slow(clock, new_world().token)
+
+    async def work() -> None:
+        async with holding_async(AsyncRunner(), store, "hq"):
+            raise AssertionError
+
+    async def timeout() -> None:
+        async with asyncio.timeout(None) as limit:
+            task = asyncio.current_task()
+            assert task is not None
+
+            async def run_out() -> None:
+                await anyio.to_thread.run_sync(store.is_asked.wait, 10)
+                limit.reschedule(0)
+
+            running_out = asyncio.create_task(run_out())
+            try:
+                await work()
+            finally:
+                store.go_on.set()
+                await running_out
+
+    async def late() -> None:
+        task = asyncio.create_task(work())
+        await anyio.to_thread.run_sync(store.is_asked.wait, 10)
+        store.go_on.set()
+        # The event loop stands still meanwhile, so that the task learns of neither before the other.
+        assert store.is_given.wait(10)
+        task.cancel()
+        await task
+
+    async def main() -> None:
+        with pytest.raises((asyncio.CancelledError, TimeoutError)):
+            await (timeout() if way == "timeout" else late())
+        assert await anyio.to_thread.run_sync(store.is_back.wait, 10)
+
+    asyncio.run(main())
+    store.acquire_lease("hq", "another")
+
+
+def test_a_task_that_is_cancelled_twice_ends_its_renewals(
+    new_world: Callable[[], World], clock: FrozenClock
+) -> None:
+    """The second one comes while the first one is worked off."""
+    store = Watched(clock, new_world().token)
+
+    async def work(is_held: asyncio.Event) -> None:
+        async with keeping_async(store, store.acquire_lease("hq", "one"), interval=0.001):
+            is_held.set()
+            await asyncio.Event().wait()
+
+    async def main() -> None:
+        is_held = asyncio.Event()
+        task = asyncio.create_task(work(is_held))
+        await is_held.wait()
+        task.cancel()
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    assert all_end(renewing())
+    store.acquire_lease("hq", "two")
+
+
 def test_every_piece_of_work_has_a_name_of_its_own() -> None:
-    assert worker_name() != worker_name()
+    runner = Runner()
+    assert runner.run(worker_name()) != runner.run(worker_name())
 
 
 def test_a_second_worker_is_told_who_holds_the_token(world: World) -> None:

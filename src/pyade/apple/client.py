@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import anyio
 import httpx
@@ -37,54 +37,27 @@ from pyade.apple.responses import (
     DevicePage,
     ReplacementDetails,
 )
-from pyade.apple.retries import Send, Wait, call_flow
+from pyade.apple.retries import SendOnce, call_flow
 from pyade.builders.dep_profile import definition
 from pyade.core.assignment import DeviceResults
 from pyade.core.device import Device
-from pyade.core.flow import Flow, Now, Step, drive, drive_async
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.token import Token
 from pyade.errors import ExhaustedCursorError, InvalidRequestError
+from pyade.flow import AsyncRunner, Flow, Handlers, RandomNumber, Runner
 
 T = TypeVar("T")
+TransportT = TypeVar("TransportT")
+WaitT = TypeVar("WaitT")
 
 
-class Client:
-    """Apple's device assignment service, for one server token.
-
-    Safe for several threads. Use it as a context manager, or call ``close``.
-
-    Args:
-        token: The token, or a callable that returns it; asked at each new session, so that a renewed token
-            reaches a running client.
-        base_url: Of the service, of a proxy for it (with its path prefix), or of a fake.
-        transport: Any httpx transport; None for the network.
-        sessions: Shared between clients; None for a cache of its own.
-        protocol_version: ``X-Server-Protocol-Version``, 1 to 10; lower ones hide what Apple added later.
-        user_agent: Product and version; None for ``pyade/<version>``. Apple refuses names of HTTP libraries.
-        timeout: Seconds without a connection or a byte of the answer; or httpx's own object.
-        retries: Tries after the first one, for calls that are safe to repeat.
-        deadline_s: Seconds from the start of a call within which its last try begins; a longer wait that
-            Apple asks for ends the call with ``RateLimitError`` or ``ServerError``.
-        clock: Returns the time, UTC.
-        sleep: Waits a number of seconds.
-        random: Returns a number from 0 to below 1, for the jitter between tries.
-
-    Raises:
-        UserAgentError: ``user_agent`` is empty or not printable.
-        InvalidRequestError: ``base_url`` or ``protocol_version`` cannot be used.
-
-    Every method raises ``AppleError`` where Apple refuses and ``TransportError`` where no answer comes; an
-    answer that goes on after 64 MiB is a ``ResponseError``. No secret is in any of them; but httpcore's own
-    debug log prints response headers, so keep it off.
-    """
-
+class _Connecting(Generic[TransportT, WaitT]):
     def __init__(
         self,
         token: Token | TokenProvider,
         *,
         base_url: str = BASE_URL,
-        transport: httpx.BaseTransport | None = None,
+        transport: TransportT | None = None,
         sessions: SessionCache | None = None,
         protocol_version: int = PROTOCOL_VERSION,
         user_agent: str | None = None,
@@ -92,9 +65,34 @@ class Client:
         retries: int = 3,
         deadline_s: float = 60.0,
         clock: Callable[[], datetime] = utc_now,
-        sleep: Callable[[float], object] = time.sleep,
+        sleep: Callable[[float], WaitT] | None = None,
         random: Callable[[], float] = jitter,
     ) -> None:
+        """Take what the synchronous and the asynchronous class have in common.
+
+        Args:
+            token: The token, or a callable that returns it; asked at each new session, so that a renewed
+                token reaches a running client. For the asynchronous class, too, it is an ordinary callable,
+                and is asked in a thread.
+            base_url: Of the service, of a proxy for it (with its path prefix), or of a fake.
+            transport: Any httpx transport; None for the network.
+            sessions: Shared between clients; None for a cache of its own.
+            protocol_version: ``X-Server-Protocol-Version``, 1 to 10; lower ones hide what Apple added later.
+            user_agent: Product and version; None for ``pyade/<version>``. Apple refuses names of HTTP
+                libraries.
+            timeout: Seconds without a connection or a byte of the answer; or httpx's own object.
+            retries: Tries after the first one, for calls that are safe to repeat.
+            deadline_s: Seconds from the start of a call within which its last try begins; a longer wait that
+                Apple asks for ends the call with ``RateLimitError`` or ``ServerError``.
+            clock: Returns the time, UTC.
+            sleep: Waits a number of seconds, awaited by the asynchronous class; None waits on this
+                machine's clock.
+            random: Returns a number from 0 to below 1, for the jitter between tries.
+
+        Raises:
+            UserAgentError: ``user_agent`` is empty or not printable.
+            InvalidRequestError: ``base_url`` or ``protocol_version`` cannot be used.
+        """
         self._settings = Settings.checked(
             token,
             base_url=base_url,
@@ -104,21 +102,46 @@ class Client:
             retries=retries,
             deadline_s=deadline_s,
             clock=clock,
-            random=random,
         )
-        self._sleep = sleep
-        self._http = httpx.Client(
-            base_url=self._settings.base_url,
-            headers=self._settings.headers,
-            auth=self._settings.auth,
-            transport=transport,
-            timeout=timeout,
-            event_hooks={"response": [bound]},
-            follow_redirects=False,
-        )
+        self._sleep: Callable[[float], WaitT] | None = sleep
+        self._random = random
+        self._open(transport, timeout)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(base_url={str(self._settings.base_url)!r})"
+
+    @property
+    def token_name(self) -> str:
+        """The name of the token in use."""
+        return self._settings.auth.token.name
+
+    def _open(self, transport: TransportT | None, timeout: httpx.Timeout | float) -> None:
+        raise NotImplementedError
+
+    def _options(self, timeout: httpx.Timeout | float) -> dict[str, Any]:
+        """Return what the HTTP clients of both kinds are made with."""
+        return {
+            "base_url": self._settings.base_url,
+            "headers": self._settings.headers,
+            "auth": self._settings.auth,
+            "timeout": timeout,
+            "follow_redirects": False,
+        }
+
+
+class Client(_Connecting[httpx.BaseTransport, object]):
+    """Apple's device assignment service, for one server token.
+
+    Safe for several threads. Use it as a context manager, or call ``close``.
+
+    Every method raises ``AppleError`` where Apple refuses and ``TransportError`` where no answer comes; an
+    answer that goes on after 64 MiB is a ``ResponseError``. No secret is in any of them; but httpcore's own
+    debug log prints response headers, so keep it off.
+    """
+
+    def _open(self, transport: httpx.BaseTransport | None, timeout: httpx.Timeout | float) -> None:
+        hooks = {"response": [bound]}
+        self._http = httpx.Client(transport=transport, event_hooks=hooks, **self._options(timeout))
 
     def __enter__(self) -> Self:
         return self
@@ -132,31 +155,22 @@ class Client:
         """Close the connections."""
         self._http.close()
 
-    @property
-    def token_name(self) -> str:
-        """The name of the token in use."""
-        return self._settings.auth.token.name
-
     def call(self, call: Call[T]) -> T:
         """Send *call*, with a session and with retries, and return its answer."""
-        return drive(call_flow(call, self._settings.policy, self._settings.memory), self._perform)
+        return self.drive(call_flow(call, self._settings.policy, self._settings.memory))
 
     def drive(self, flow: Flow[T]) -> T:
-        """Run a flow that yields ``SendCall`` and return its result."""
-        return drive(flow, self._send)
+        """Run a flow that yields ``SendCall`` and common steps, and return its result."""
+        return self._runner.run(flow)
 
-    def _send(self, step: Step[Any]) -> Any:
-        return self.call(flows.call_of(step))
-
-    def _perform(self, step: Step[Any]) -> Any:
-        match step:
-            case Now():
-                return self._settings.clock()
-            case Wait(seconds=seconds):
-                return self._sleep(seconds)
-            case Send(call=call):
-                return self._attempt(call)
-        raise flows.unknown_step(step)
+    @property
+    def _runner(self) -> Runner:
+        handlers: Handlers = {
+            flows.SendCall: lambda step: self.call(step.call),
+            SendOnce: lambda step: self._attempt(step.call),
+            RandomNumber: lambda _: self._random(),
+        }
+        return Runner(handlers, clock=self._settings.clock, sleep=self._sleep or time.sleep)
 
     def _attempt(self, call: Call[Any]) -> bytes:
         request = self._settings.request(self._http.build_request, call)
@@ -345,53 +359,15 @@ class Client:
         self.call(calls.remove_account_driven_enrollment_profile())
 
 
-class AsyncClient:
+class AsyncClient(_Connecting[httpx.AsyncBaseTransport, Awaitable[object]]):
     """Apple's device assignment service, for one server token.
 
-    Arguments and methods are those of ``Client``; ``sleep`` is awaited. A client is for one event loop,
-    asyncio's or trio's. A token provider stays an ordinary callable and is asked in a thread.
+    Arguments and methods are those of ``Client``. A client is for one event loop, asyncio's or trio's.
     """
 
-    def __init__(
-        self,
-        token: Token | TokenProvider,
-        *,
-        base_url: str = BASE_URL,
-        transport: httpx.AsyncBaseTransport | None = None,
-        sessions: SessionCache | None = None,
-        protocol_version: int = PROTOCOL_VERSION,
-        user_agent: str | None = None,
-        timeout: httpx.Timeout | float = TIMEOUT,
-        retries: int = 3,
-        deadline_s: float = 60.0,
-        clock: Callable[[], datetime] = utc_now,
-        sleep: Callable[[float], Awaitable[object]] = anyio.sleep,
-        random: Callable[[], float] = jitter,
-    ) -> None:
-        self._settings = Settings.checked(
-            token,
-            base_url=base_url,
-            sessions=sessions,
-            protocol_version=protocol_version,
-            user_agent=user_agent,
-            retries=retries,
-            deadline_s=deadline_s,
-            clock=clock,
-            random=random,
-        )
-        self._sleep = sleep
-        self._http = httpx.AsyncClient(
-            base_url=self._settings.base_url,
-            headers=self._settings.headers,
-            auth=self._settings.auth,
-            transport=transport,
-            timeout=timeout,
-            event_hooks={"response": [bound_async]},
-            follow_redirects=False,
-        )
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(base_url={str(self._settings.base_url)!r})"
+    def _open(self, transport: httpx.AsyncBaseTransport | None, timeout: httpx.Timeout | float) -> None:
+        hooks = {"response": [bound_async]}
+        self._http = httpx.AsyncClient(transport=transport, event_hooks=hooks, **self._options(timeout))
 
     async def __aenter__(self) -> Self:
         return self
@@ -405,31 +381,22 @@ class AsyncClient:
         """Close the connections."""
         await self._http.aclose()
 
-    @property
-    def token_name(self) -> str:
-        """The name of the token in use."""
-        return self._settings.auth.token.name
-
     async def call(self, call: Call[T]) -> T:
         """Send *call*, with a session and with retries, and return its answer."""
-        return await drive_async(call_flow(call, self._settings.policy, self._settings.memory), self._perform)
+        return await self.drive(call_flow(call, self._settings.policy, self._settings.memory))
 
     async def drive(self, flow: Flow[T]) -> T:
-        """Run a flow that yields ``SendCall`` and return its result."""
-        return await drive_async(flow, self._send)
+        """Run a flow that yields ``SendCall`` and common steps, and return its result."""
+        return await self._runner.run(flow)
 
-    async def _send(self, step: Step[Any]) -> Any:
-        return await self.call(flows.call_of(step))
-
-    async def _perform(self, step: Step[Any]) -> Any:
-        match step:
-            case Now():
-                return self._settings.clock()
-            case Wait(seconds=seconds):
-                return await self._sleep(seconds)
-            case Send(call=call):
-                return await self._attempt(call)
-        raise flows.unknown_step(step)
+    @property
+    def _runner(self) -> AsyncRunner:
+        handlers: Handlers = {
+            flows.SendCall: lambda step: self.call(step.call),
+            SendOnce: lambda step: self._attempt(step.call),
+            RandomNumber: lambda _: self._random(),
+        }
+        return AsyncRunner(handlers, clock=self._settings.clock, sleep=self._sleep or anyio.sleep)
 
     async def _attempt(self, call: Call[Any]) -> bytes:
         request = self._settings.request(self._http.build_request, call)

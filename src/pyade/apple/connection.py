@@ -89,7 +89,6 @@ class Settings:
         retries: int,
         deadline_s: float,
         clock: Callable[[], datetime],
-        random: Callable[[], float],
     ) -> Settings:
         """Return the settings of a client; the arguments are those of ``Client``."""
         agent = checked_user_agent(user_agent)
@@ -109,7 +108,7 @@ class Settings:
             base_url=url,
             headers=headers,
             auth=SessionAuth(token, base_url=url, headers=headers, cache=cache, memory=memory, clock=clock),
-            policy=RetryPolicy(retries=retries, deadline_s=deadline_s, random=random),
+            policy=RetryPolicy(retries=retries, deadline_s=deadline_s),
             memory=memory,
             clock=clock,
         )

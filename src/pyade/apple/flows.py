@@ -8,7 +8,7 @@ Source: Apple, device assignment, "Assign a profile" (1000 devices per request).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 import attrs
 
@@ -16,7 +16,6 @@ from pyade.apple import calls
 from pyade.apple.calls import CHUNK, Call
 from pyade.core.assignment import DeviceResults
 from pyade.core.device import Device, DeviceResult, ProfileStatus
-from pyade.core.flow import Flow, Step, ask
 from pyade.errors import (
     AppleError,
     BatchError,
@@ -25,6 +24,7 @@ from pyade.errors import (
     ServerError,
     TransportError,
 )
+from pyade.flow import Flow, Step, ask
 
 T = TypeVar("T")
 
@@ -246,16 +246,3 @@ def chunks(serials: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     """Yield *serials* in parts that fit into one request."""
     for start in range(0, len(serials), CHUNK):
         yield serials[start : start + CHUNK]
-
-
-def call_of(step: Step[Any]) -> Call[Any]:
-    """Return the call of *step*, the only kind of step that a client performs for others."""
-    if not isinstance(step, SendCall):
-        raise unknown_step(step)
-    call: Call[Any] = step.call
-    return call
-
-
-def unknown_step(step: Step[Any]) -> TypeError:
-    """Return the error for a step that a client cannot perform."""
-    return TypeError(f"a client performs SendCall, not {type(step).__name__}")

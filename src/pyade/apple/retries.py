@@ -13,7 +13,6 @@ Rules of this file:
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -24,8 +23,8 @@ from pyade.apple.calls import Call
 from pyade.apple.flows import OPEN_SESSION
 from pyade.apple.refusals import bare_code, refusal
 from pyade.apple.responses import Account
-from pyade.core.flow import Flow, Now, Step, ask
 from pyade.errors import AppleError, RateLimitError, ResponseError, ServerError, TransportError
+from pyade.flow import Flow, Now, RandomNumber, Step, Wait, ask
 
 T = TypeVar("T")
 log: logging.Logger = logging.getLogger(__name__)
@@ -36,17 +35,10 @@ _MAX_BACKOFF_S = 30.0
 
 
 @attrs.frozen
-class Send(Step[bytes]):
+class SendOnce(Step[bytes]):
     """Send *call* once; answer with the body of a success, or raise what Apple or the transport said."""
 
     call: Call[Any]
-
-
-@attrs.frozen
-class Wait(Step[None]):
-    """Wait for *seconds*."""
-
-    seconds: float
 
 
 @attrs.frozen(kw_only=True)
@@ -56,12 +48,10 @@ class RetryPolicy:
     Attributes:
         retries: Tries after the first one.
         deadline_s: Seconds from the start of the call within which the last try begins.
-        random: Returns a number from 0 to below 1, for the jitter.
     """
 
     retries: int
     deadline_s: float
-    random: Callable[[], float] = attrs.field(repr=False)
 
 
 @attrs.define
@@ -89,7 +79,7 @@ def call_flow(call: Call[T], policy: RetryPolicy, memory: Memory) -> Flow[T]:
     tries, is_fallback = 0, False
     while True:
         try:
-            content = yield from ask(Send(call))
+            content = yield from ask(SendOnce(call))
             break
         except (AppleError, TransportError) as error:
             if isinstance(error, AppleError) and error.code in call.by_code:
@@ -117,7 +107,7 @@ def _pause(
     if isinstance(failure, AppleError) and failure.retry_after_s is not None:
         seconds = failure.retry_after_s
     else:
-        seconds = policy.random() * min(_MAX_BACKOFF_S, _FIRST_BACKOFF_S * 2.0**tries)
+        seconds = (yield from ask(RandomNumber())) * min(_MAX_BACKOFF_S, _FIRST_BACKOFF_S * 2.0**tries)
     now = yield from ask(Now())
     if (now - started).total_seconds() + seconds > policy.deadline_s:
         raise failure

@@ -27,8 +27,8 @@ from pyade.core.untrusted import MAX_BYTES
 from pyade.core.user import User
 from pyade.enrollment.decision import EnrollmentResponse
 from pyade.enrollment.service import AsyncEnrollmentService
-from pyade.enrollment.steps import Hook, ask_caller
 from pyade.errors import PolicyError, PyadeError
+from pyade.flow import Hook, call_hook
 
 Message: TypeAlias = MutableMapping[str, Any]
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -189,7 +189,7 @@ class EnrollmentApp:
             body=body,
             headers={name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
         )
-        found: object = await ask_caller(self._end_sign_in, returned)
+        found: object = await call_hook(self._end_sign_in, returned)
         if isinstance(found, str):
             # In Python's escapes, what a stranger put into it stays in its line.
             _log.info("nobody signed in: %s", ascii(found[:200]))

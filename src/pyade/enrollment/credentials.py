@@ -28,8 +28,8 @@ from pyade.core.identity import IdentityKind
 from pyade.core.machine_info import MachineInfo
 from pyade.core.untrusted import check_size, malformed, reading
 from pyade.core.user import User
-from pyade.enrollment.steps import Hook
 from pyade.errors import PolicyError, TrustError, UnknownTokenError
+from pyade.flow import Hook
 from pyade.storage.enrollments import EnrollmentStore
 
 _log = logging.getLogger("pyade.enrollment")

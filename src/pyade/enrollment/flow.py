@@ -33,7 +33,6 @@ import base64
 import binascii
 import logging
 import math
-import secrets
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
@@ -44,7 +43,6 @@ import msgspec
 from pyade.builders.error_bodies import ErrorBody, build_update_required
 from pyade.core.affinity import AffinityKind
 from pyade.core.enrollment import OneTime, OneTimeKind, digest_of
-from pyade.core.flow import Flow, Now, ask
 from pyade.core.machine_info import MachineInfo
 from pyade.core.profile_rules import host_of
 from pyade.core.software_update import UpdateVerdict, decide_update
@@ -54,8 +52,9 @@ from pyade.enrollment.decision import EnrollmentDecision, EnrollmentResponse, Ve
 from pyade.enrollment.gates import Place, affinity_of, find_place, wait_of
 from pyade.enrollment.issue import Issue
 from pyade.enrollment.settings import EnrollmentRequest, Settings
-from pyade.enrollment.steps import ATTEMPTS, AskCaller, Compute, InStore, retried
+from pyade.enrollment.steps import ATTEMPTS, in_store, retried
 from pyade.errors import TrustError
+from pyade.flow import CallHook, Compute, Flow, Now, RandomText, ask
 
 _STATE_BYTES: Final = 32
 _BEARER: Final = "bearer "
@@ -92,9 +91,7 @@ class Reception:
         now = yield from ask(Now())
         user = check_user(user, "close_web_view")
         digest = digest_of(state)
-        taken = yield from ask(
-            InStore(lambda store: store.take_one_time(OneTimeKind.WEB_VIEW, digest, now=now))
-        )
+        taken = yield from in_store(lambda store: store.take_one_time(OneTimeKind.WEB_VIEW, digest, now=now))
         if taken is None:
             return (yield from self._refuse("this sign-in is unknown, has expired, or was used before", now))
         try:
@@ -129,7 +126,7 @@ class Reception:
         serial = self._known.serial_number
 
         def attempt() -> Flow[EnrollmentResponse]:
-            self._place = yield from ask(InStore(lambda store: find_place(store, serial)))
+            self._place = yield from in_store(lambda store: find_place(store, serial))
             if self._place.refusal:
                 return (yield from self._refuse(self._place.refusal, now))
             wait = wait_of(self._place.enrollment, self._settings.limits, now)
@@ -148,7 +145,7 @@ class Reception:
         if early is not None:
             return early
         if sso is not None and has_token and self._user is None:
-            answer = yield from ask(AskCaller(sso.verify, (value,)))
+            answer = yield from ask(CallHook(sso.verify, (value,)))
             if answer is None:
                 return (yield from self._refuse("the token of Platform SSO is not good", now))
             self._user = check_user(answer, "platform_sso.verify")
@@ -180,7 +177,7 @@ class Reception:
         wrong = self._wrong_host(host)
         if wrong:
             return (yield from self._refuse(wrong, now))
-        state = secrets.token_urlsafe(_STATE_BYTES)
+        state = yield from ask(RandomText(_STATE_BYTES))
         limits = self._settings.limits
         kept = OneTime.of(
             OneTimeKind.WEB_VIEW,
@@ -189,8 +186,8 @@ class Reception:
             expires_at=now + limits.sign_in_lifetime,
             value={"machine": _plain_machine(machine), "host": _host(host)},
         )
-        address = check_address((yield from ask(AskCaller(sign_in.begin, (state, machine)))), "sign_in.begin")
-        yield from ask(InStore(lambda store: store.save_one_time(kept, now=now, keep=limits.sign_ins)))
+        address = check_address((yield from ask(CallHook(sign_in.begin, (state, machine)))), "sign_in.begin")
+        yield from in_store(lambda store: store.save_one_time(kept, now=now, keep=limits.sign_ins))
         headers = {"Location": address}
         reason = "the user signs in with the identity provider"
         return (yield from self._answer(Verdict.SIGN_IN, reason, now, headers=headers, status=302))
@@ -215,7 +212,7 @@ class Reception:
             return (yield from self._answer(Verdict.PLATFORM_SSO, reason, now, document=body))
         catalogue = None
         if settings.catalogue is not None and settings.updates is not None:
-            catalogue = yield from ask(AskCaller(settings.catalogue, ()))
+            catalogue = yield from ask(CallHook(settings.catalogue, ()))
         decision = decide_update(
             settings.updates,
             version=machine.version,
@@ -238,7 +235,7 @@ class Reception:
         name, password = _basic(value) if kind == _BASIC else ("", "")
         if verify is None or not name:
             return None
-        answer = yield from ask(AskCaller(verify, (name, password)))
+        answer = yield from ask(CallHook(verify, (name, password)))
         return None if answer is None else check_user(answer, "authenticate")
 
     def _issue(self, now: datetime) -> Flow[EnrollmentResponse]:
@@ -250,12 +247,12 @@ class Reception:
             return (yield from self._refuse("device enrollment managers enroll no Macs this way", now))
         request = EnrollmentRequest(machine=self._known, record=record, profile=profile, user=self._user)
         if settings.is_licensed is not None:
-            is_licensed = yield from ask(AskCaller(settings.is_licensed, (request,)))
+            is_licensed = yield from ask(CallHook(settings.is_licensed, (request,)))
             if not is_licensed:
                 whose = "the user" if self._user else "the device"
                 return (yield from self._refuse(f"{whose} has no license", now))
         if settings.check is not None:
-            objection = yield from ask(AskCaller(settings.check, (request,)))
+            objection = yield from ask(CallHook(settings.check, (request,)))
             if objection:
                 return (yield from self._refuse(f"refused by the organization: {objection}", now))
         issue = Issue(settings, self._place, self._known, self._user)
@@ -289,7 +286,7 @@ class Reception:
             verdict, reason, now, machine=self._machine, place=self._place, user=self._user, **(facts or {})
         )
         _log.info("%s", decision)
-        yield from ask(InStore(lambda store: store.add_audit(decision.events())))
+        yield from in_store(lambda store: store.add_audit(decision.events()))
         if status is None:
             status = 400 if verdict is Verdict.MALFORMED else 403
         if document is not None:

@@ -15,7 +15,6 @@ from pyade.builders.mobileconfig import build_enrollment_profile
 from pyade.builders.payloads import TargetMac, subject_pairs
 from pyade.core.affinity import AffinityKind
 from pyade.core.enrollment import Enrollment, OneTime, OneTimeKind, Registration
-from pyade.core.flow import Flow, ask
 from pyade.core.identity import IdentityChoice, IdentityKind, IdentityRefusal, decide_identity
 from pyade.core.machine_info import MachineInfo
 from pyade.core.model_claim import check_model_claim
@@ -26,8 +25,9 @@ from pyade.enrollment.credentials import Credential, CredentialRequest, subject_
 from pyade.enrollment.decision import PROFILE_TYPE, EnrollmentDecision, EnrollmentResponse, Verdict
 from pyade.enrollment.gates import Place, with_issue
 from pyade.enrollment.settings import Settings
-from pyade.enrollment.steps import AskCaller, Compute, InStore
+from pyade.enrollment.steps import in_store
 from pyade.enrollment.waiting_flow import waiting_state
+from pyade.flow import CallHook, Compute, Flow, ask
 
 _log = logging.getLogger("pyade.enrollment")
 
@@ -80,11 +80,9 @@ class Issue:
         enrollment = self._enrollment(verdict, choice, now)
         decision = self._decision(verdict, choice, enrollment, now)
         kept = self._kept(choice, credential, now)
-        yield from ask(
-            InStore(
-                lambda store: store.save_enrollment(
-                    enrollment, credential=kept, is_new=True, events=decision.events()
-                )
+        yield from in_store(
+            lambda store: store.save_enrollment(
+                enrollment, credential=kept, is_new=True, events=decision.events()
             )
         )
         _log.info("%s", decision)
@@ -99,7 +97,7 @@ class Issue:
         is_acme = choice.kind is IdentityKind.ACME
         source = self._settings.acme_credential if is_acme else self._settings.scep_credential
         request = CredentialRequest(kind=choice.kind, machine=self._machine, user=self._user)
-        answer = yield from ask(AskCaller(source, (request,)))
+        answer = yield from ask(CallHook(source, (request,)))
         return check_credential(answer, "acme_credential" if is_acme else "scep_credential")
 
     def _build(self, choice: IdentityChoice, credential: Credential) -> bytes:

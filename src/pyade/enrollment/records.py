@@ -6,21 +6,21 @@ import attrs
 
 from pyade.core.enrollment import Registration
 from pyade.core.events import EventBatch, EventGroup, EventKind
-from pyade.core.flow import Flow, Now, ask
 from pyade.core.machine_info import MachineInfo
 from pyade.core.versions import MacOSVersion
 from pyade.enrollment.decision import EnrollmentResponse, Verdict
 from pyade.enrollment.gates import find_place, require_enrolled
 from pyade.enrollment.issue import Issue
 from pyade.enrollment.settings import Settings
-from pyade.enrollment.steps import InStore, retried
+from pyade.enrollment.steps import in_store, retried
 from pyade.errors import PolicyError
+from pyade.flow import Flow, Now, ask
 
 
 def renewal_flow(settings: Settings, serial_number: str, version: str | None) -> Flow[EnrollmentResponse]:
     """Return a new copy of an enrolled Mac's profile; see ``EnrollmentService.renew``."""
     now = yield from ask(Now())
-    place = yield from ask(InStore(lambda store: find_place(store, serial_number)))
+    place = yield from in_store(lambda store: find_place(store, serial_number))
     if place.refusal:
         raise PolicyError(f"{serial_number[:80]!r} cannot renew its profile: {place.refusal}")
     enrollment = require_enrolled(place.enrollment, serial_number)
@@ -47,7 +47,7 @@ def registered_flow(serial_number: str) -> Flow[None]:
 
 def _registered(serial_number: str) -> Flow[None]:
     now = yield from ask(Now())
-    stored = yield from ask(InStore(lambda store: store.enrollment(serial_number)))
+    stored = yield from in_store(lambda store: store.enrollment(serial_number))
     enrollment = require_enrolled(stored, serial_number)
     if enrollment.registration is not Registration.PENDING:
         return
@@ -55,4 +55,4 @@ def _registered(serial_number: str) -> Flow[None]:
     user = {"user": enrollment.user.upn} if enrollment.user else {}
     group = EventGroup(EventKind.REGISTRATION_COMPLETED, (serial_number,), user)
     batch = EventBatch(enrollment.token_name, now, (group,))
-    yield from ask(InStore(lambda store: store.save_enrollment(done, events=batch)))
+    yield from in_store(lambda store: store.save_enrollment(done, events=batch))

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Final
 
 from pyade.apple.connection import utc_now
 from pyade.builders.payloads import AcmeIssuer, MdmService, ScepIssuer
 from pyade.core.enrollment import Enrollment
-from pyade.core.flow import ask, drive, drive_async
 from pyade.core.identity import IdentityPolicy
 from pyade.core.problems import Problem
 from pyade.core.software_update import SoftwareUpdatePolicy
@@ -23,47 +21,13 @@ from pyade.enrollment.decision import EnrollmentResponse
 from pyade.enrollment.flow import Reception
 from pyade.enrollment.records import registered_flow, renewal_flow
 from pyade.enrollment.settings import EnrollmentLimits, PlatformSso, Settings, SignIn
-from pyade.enrollment.steps import AsyncPerformer, Hook, InStore, Performer
+from pyade.enrollment.steps import in_store
 from pyade.errors import ProfileError
+from pyade.flow import AsyncRunner, Flow, Hook, Runner
 from pyade.storage.enrollments import EnrollmentStore
-
-# No Mac has this serial number: what counts is that the store answers.
-_READ: Final = InStore[Enrollment | None](lambda store: store.enrollment(""))
 
 
 class _Service:
-    """What both services are made from.
-
-    Args:
-        store: Where tokens and devices are; it also keeps what is issued. All workers share one.
-        mdm: The device management service that Macs enroll with.
-        identity: Which identity a Mac gets.
-        acme: The ACME server; its ``client_identifier`` is replaced for each profile.
-        scep: The SCEP server; its ``challenge`` is replaced for each profile.
-        acme_credential: Makes the client identifiers; see ``enrollment.credentials``.
-        scep_credential: Makes the challenges; likewise.
-        push: The push certificate, whose topic must be that of *mdm*; None leaves that unchecked.
-        signer: Signs the profiles; None leaves them unsigned, which a Mac accepts over TLS.
-        trust: Whose devices are believed; None for Apple's.
-        updates: Which macOS a Mac must have; None for any.
-        catalogue: Returns what Apple offers now, for *updates*.
-        platform_sso: Platform SSO before the enrollment; None for none.
-        sign_in: The identity provider, for modern authentication.
-        authenticate: Called with name and password, for legacy authentication; returns the user, or None if
-            they are wrong.
-        is_licensed: Called with an ``EnrollmentRequest``: whether the user has a license, or without a user
-            the device. None takes it for granted.
-        check: Called with an ``EnrollmentRequest``; returns why the Mac may not enroll, "" if it may.
-        release_after: When a Mac that awaits its final configuration is let go whatever is outstanding; None
-            for never.
-        limits: Bounds on what one Mac can ask for.
-        clock: Returns the time, UTC.
-
-    Raises:
-        PolicyError: Neither *acme* nor *scep* is given, or *release_after* is not longer than zero.
-        ProfileError: The topic of *mdm* is not that of *push*.
-    """
-
     def __init__(
         self,
         store: EnrollmentStore,
@@ -88,6 +52,37 @@ class _Service:
         limits: EnrollmentLimits = EnrollmentLimits(),  # noqa: B008 - frozen
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
+        """Take what the synchronous and the asynchronous class have in common.
+
+        Args:
+            store: Where tokens and devices are; it also keeps what is issued. All workers share one.
+            mdm: The device management service that Macs enroll with.
+            identity: Which identity a Mac gets.
+            acme: The ACME server; its ``client_identifier`` is replaced for each profile.
+            scep: The SCEP server; its ``challenge`` is replaced for each profile.
+            acme_credential: Makes the client identifiers; see ``enrollment.credentials``.
+            scep_credential: Makes the challenges; likewise.
+            push: The push certificate, whose topic must be that of *mdm*; None leaves that unchecked.
+            signer: Signs the profiles; None leaves them unsigned, which a Mac accepts over TLS.
+            trust: Whose devices are believed; None for Apple's.
+            updates: Which macOS a Mac must have; None for any.
+            catalogue: Returns what Apple offers now, for *updates*.
+            platform_sso: Platform SSO before the enrollment; None for none.
+            sign_in: The identity provider, for modern authentication.
+            authenticate: Called with name and password, for legacy authentication; returns the user, or None
+                if they are wrong.
+            is_licensed: Called with an ``EnrollmentRequest``: whether the user has a license, or without a
+                user the device. None takes it for granted.
+            check: Called with an ``EnrollmentRequest``; returns why the Mac may not enroll, "" if it may.
+            release_after: When a Mac that awaits its final configuration is let go whatever is outstanding;
+                None for never.
+            limits: Bounds on what one Mac can ask for.
+            clock: Returns the time, UTC.
+
+        Raises:
+            PolicyError: Neither *acme* nor *scep* is given, or *release_after* is not longer than zero.
+            ProfileError: The topic of *mdm* is not that of *push*.
+        """
         self._store = store
         self._clock = clock
         self._push = push
@@ -142,7 +137,7 @@ class EnrollmentService(_Service):
 
         Source: Apple, "Authenticating through web views"; specification, "Distribute devices".
         """
-        return drive(Reception(self._settings).plain(body, authorization), self._perform)
+        return self._runner.run(Reception(self._settings).plain(body, authorization))
 
     def open_web_view(self, header: str | None, *, host: str) -> EnrollmentResponse:
         """Answer the first ``GET`` of a web view, at the ``configuration_web_url`` of a profile.
@@ -158,7 +153,7 @@ class EnrollmentService(_Service):
             PolicyError: ``SignIn.begin`` gave no https address, and as for ``enroll``.
             StoreError: As for ``enroll``, as ``ProfileError``.
         """
-        return drive(Reception(self._settings).web_view(header, host), self._perform)
+        return self._runner.run(Reception(self._settings).web_view(header, host))
 
     def close_web_view(self, state: str, user: User, *, host: str) -> EnrollmentResponse:
         """Answer the web view with the profile, once the user has signed in.
@@ -173,7 +168,7 @@ class EnrollmentService(_Service):
                 ``enroll``.
             StoreError: As for ``enroll``, as ``ProfileError``.
         """
-        return drive(Reception(self._settings).signed_in(state, user, host), self._perform)
+        return self._runner.run(Reception(self._settings).signed_in(state, user, host))
 
     def renew(self, serial_number: str, *, version: str | None = None) -> EnrollmentResponse:
         """Return a new copy of an enrolled Mac's profile, for ``InstallProfile``, with a new certificate.
@@ -193,7 +188,7 @@ class EnrollmentService(_Service):
         Source: specification, "Certificates": what is enrolled changes its certificate only by enrolling
         again.
         """
-        return drive(renewal_flow(self._settings, serial_number, version), self._perform)
+        return self._runner.run(renewal_flow(self._settings, serial_number, version))
 
     def registration_completed(self, serial_number: str) -> None:
         """Note that the user of a Mac has registered it, as in Company Portal; harmless if that is known.
@@ -201,7 +196,7 @@ class EnrollmentService(_Service):
         Raises:
             PolicyError: The Mac is not enrolled.
         """
-        drive(registered_flow(serial_number), self._perform)
+        self._runner.run(registered_flow(serial_number))
 
     def check_store(self) -> None:
         """Return if the store answers, for a health check; nothing is written.
@@ -209,11 +204,11 @@ class EnrollmentService(_Service):
         Raises:
             StoreError: It does not.
         """
-        drive(ask(_READ), self._perform)
+        self._runner.run(_look())
 
     @property
-    def _perform(self) -> Performer:
-        return Performer(self._store, self._clock)
+    def _runner(self) -> Runner:
+        return Runner(store=self._store, clock=self._clock, asynchronous="AsyncEnrollmentService")
 
 
 class AsyncEnrollmentService(_Service):
@@ -221,28 +216,33 @@ class AsyncEnrollmentService(_Service):
 
     async def enroll(self, body: bytes, *, authorization: str | None = None) -> EnrollmentResponse:
         """Answer a ``POST`` to the ``url`` of a profile; see ``EnrollmentService.enroll``."""
-        return await drive_async(Reception(self._settings).plain(body, authorization), self._perform)
+        return await self._runner.run(Reception(self._settings).plain(body, authorization))
 
     async def open_web_view(self, header: str | None, *, host: str) -> EnrollmentResponse:
         """Answer the first ``GET`` of a web view; see ``EnrollmentService.open_web_view``."""
-        return await drive_async(Reception(self._settings).web_view(header, host), self._perform)
+        return await self._runner.run(Reception(self._settings).web_view(header, host))
 
     async def close_web_view(self, state: str, user: User, *, host: str) -> EnrollmentResponse:
         """Answer the web view with the profile; see ``EnrollmentService.close_web_view``."""
-        return await drive_async(Reception(self._settings).signed_in(state, user, host), self._perform)
+        return await self._runner.run(Reception(self._settings).signed_in(state, user, host))
 
     async def renew(self, serial_number: str, *, version: str | None = None) -> EnrollmentResponse:
         """Return a new copy of the profile of an enrolled Mac; see ``EnrollmentService.renew``."""
-        return await drive_async(renewal_flow(self._settings, serial_number, version), self._perform)
+        return await self._runner.run(renewal_flow(self._settings, serial_number, version))
 
     async def registration_completed(self, serial_number: str) -> None:
         """Note that the user of a Mac has registered it; see ``EnrollmentService.registration_completed``."""
-        await drive_async(registered_flow(serial_number), self._perform)
+        await self._runner.run(registered_flow(serial_number))
 
     async def check_store(self) -> None:
         """Return if the store answers; see ``EnrollmentService.check_store``."""
-        await drive_async(ask(_READ), self._perform)
+        await self._runner.run(_look())
 
     @property
-    def _perform(self) -> AsyncPerformer:
-        return AsyncPerformer(self._store, self._clock)
+    def _runner(self) -> AsyncRunner:
+        return AsyncRunner(store=self._store, clock=self._clock)
+
+
+def _look() -> Flow[Enrollment | None]:
+    """Ask the store for a Mac that there cannot be: what counts is that it answers."""
+    return in_store(lambda store: store.enrollment(""))

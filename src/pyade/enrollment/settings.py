@@ -19,8 +19,8 @@ from pyade.core.user import User
 from pyade.crypto.device_trust import DeviceTrust
 from pyade.crypto.signing import Signer
 from pyade.enrollment.credentials import CredentialSource
-from pyade.enrollment.steps import Hook
 from pyade.errors import PolicyError
+from pyade.flow import Hook
 
 
 @attrs.frozen(kw_only=True)

@@ -18,16 +18,14 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from datetime import datetime
 from functools import partial
 from itertools import islice
-from typing import Final, TypeVar
+from typing import ClassVar, Final, TypeVar
 
 import anyio.to_thread
 
 from pyade.apple.connection import utc_now
 from pyade.core.await_configuration import AwaitProgress
 from pyade.core.enrollment import Enrollment
-from pyade.core.flow import Flow, drive, drive_async
 from pyade.enrollment.messages import DeviceMessage, read_message
-from pyade.enrollment.steps import AsyncPerformer, Performer
 from pyade.enrollment.waiting_flow import (
     AdministratorHook,
     Command,
@@ -42,6 +40,7 @@ from pyade.enrollment.waiting_flow import (
     work_left_flow,
 )
 from pyade.errors import PolicyError
+from pyade.flow import AsyncRunner, Flow, Runner
 from pyade.storage.enrollments import EnrollmentStore
 
 T = TypeVar("T")
@@ -50,15 +49,7 @@ _PAGE: Final = 500
 
 
 class _FinalConfiguration:
-    """What both classes are made from.
-
-    Args:
-        store: Where the enrollment service keeps what it issued.
-        administrator: Called with the ``Enrollment`` of a Mac whose profile has an administrator; returns
-            that account with a password of this Mac's own, None for the one of the profile. It may be called
-            again for the same Mac, also by two workers at once: return what was escrowed for it first.
-        clock: Returns the time, UTC.
-    """
+    _takes_coroutines: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -67,9 +58,24 @@ class _FinalConfiguration:
         administrator: AdministratorHook = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
+        """Take what the synchronous and the asynchronous class have in common.
+
+        Args:
+            store: Where the enrollment service keeps what it issued.
+            administrator: Called with the ``Enrollment`` of a Mac whose profile has an administrator; returns
+                that account with a password of this Mac's own, None for the one of the profile. It may be
+                called again for the same Mac, also by two workers at once: return what was escrowed for it
+                first.
+            clock: Returns the time, UTC.
+
+        Raises:
+            PolicyError: *administrator* is a coroutine function and the class is not the asynchronous one.
+        """
         self._store = store
         self._clock = clock
         self._administrator = administrator
+        if not self._takes_coroutines and inspect.iscoroutinefunction(administrator):
+            raise PolicyError("administrator is asynchronous: use AsyncFinalConfiguration, or a function")
 
 
 class FinalConfiguration(_FinalConfiguration):
@@ -77,21 +83,7 @@ class FinalConfiguration(_FinalConfiguration):
 
     Each method raises ``PolicyError`` for a Mac that was never given a profile, and ``StoreError`` if the
     store failed: the Mac asks again.
-
-    Raises:
-        PolicyError: *administrator* is a coroutine function: use ``AsyncFinalConfiguration``.
     """
-
-    def __init__(
-        self,
-        store: EnrollmentStore,
-        *,
-        administrator: AdministratorHook = None,
-        clock: Callable[[], datetime] = utc_now,
-    ) -> None:
-        super().__init__(store, administrator=administrator, clock=clock)
-        if inspect.iscoroutinefunction(administrator):
-            raise PolicyError("administrator is asynchronous: use AsyncFinalConfiguration, or a function")
 
     def received(self, serial_number: str, body: bytes) -> DeviceMessage:
         """Read a check-in message or the result of a command, and note what it says about the wait.
@@ -178,11 +170,17 @@ class FinalConfiguration(_FinalConfiguration):
                 yield mac
 
     def _run(self, flow: Flow[T]) -> T:
-        return drive(flow, Performer(self._store, self._clock))
+        return self._runner.run(flow)
+
+    @property
+    def _runner(self) -> Runner:
+        return Runner(store=self._store, clock=self._clock, asynchronous="AsyncFinalConfiguration")
 
 
 class AsyncFinalConfiguration(_FinalConfiguration):
     """Does what ``FinalConfiguration`` does; the hook may be a coroutine function, the store uses threads."""
+
+    _takes_coroutines: ClassVar[bool] = True
 
     async def received(self, serial_number: str, body: bytes) -> DeviceMessage:
         """Read a message of a Mac and note what it says; see ``FinalConfiguration.received``."""
@@ -230,7 +228,11 @@ class AsyncFinalConfiguration(_FinalConfiguration):
                     yield mac
 
     async def _run(self, flow: Flow[T]) -> T:
-        return await drive_async(flow, AsyncPerformer(self._store, self._clock))
+        return await self._runner.run(flow)
+
+    @property
+    def _runner(self) -> AsyncRunner:
+        return AsyncRunner(store=self._store, clock=self._clock)
 
 
 def _page(enrollments: Iterator[Enrollment]) -> list[Enrollment]:

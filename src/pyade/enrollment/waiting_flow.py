@@ -18,7 +18,6 @@ Source: specification, "Create an Apple enrollment profile", Await final configu
 from __future__ import annotations
 
 import logging
-import uuid
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
@@ -37,13 +36,13 @@ from pyade.core.await_configuration import (
 )
 from pyade.core.enrollment import Enrollment
 from pyade.core.events import EventBatch, EventGroup, EventKind
-from pyade.core.flow import Flow, Now, ask
 from pyade.core.problems import Problem
 from pyade.core.profile import AdministratorAccount, EnrollmentProfile
 from pyade.core.user import NameVariables
 from pyade.enrollment.gates import require_enrolled
-from pyade.enrollment.steps import AskCaller, Hook, InStore, retried
+from pyade.enrollment.steps import in_store, retried
 from pyade.errors import ProfileError, StoreError, UnknownTokenError
+from pyade.flow import CallHook, Flow, Hook, NewId, Now, ask
 from pyade.storage.enrollments import EnrollmentStore
 
 T = TypeVar("T")
@@ -115,7 +114,7 @@ def authenticated_flow(serial_number: str) -> Flow[None]:
     """Note ``Authenticate``, or ``CheckOut``: the Mac begins anew, with the newest profile it was given."""
 
     def change(enrollment: Enrollment, state: State, _: datetime) -> Flow[_Outcome[None]]:
-        profile = yield from ask(InStore(lambda store: _profile_of(store, enrollment)))
+        profile = yield from in_store(lambda store: _profile_of(store, enrollment))
         release_after = None if state is None else state.release_after
         if profile is not None:
             return _Outcome(state=_fresh(profile, release_after), answer=None, installs=True)
@@ -168,8 +167,8 @@ def next_command_flow(serial_number: str, administrator: AdministratorHook) -> F
         warning = ""
         action = state.next_action(now)
         if action.send is SetupCommand.ACCOUNT_CONFIGURATION:
-            profile = yield from ask(InStore(lambda store: _profile_of(store, enrollment)))
-            command_uuid = _uuid(state, action.send)
+            profile = yield from in_store(lambda store: _profile_of(store, enrollment))
+            command_uuid = yield from _uuid(state, action.send)
             try:
                 body = yield from _accounts(enrollment, profile, administrator, command_uuid)
             except ProfileError as error:
@@ -188,7 +187,7 @@ def next_command_flow(serial_number: str, administrator: AdministratorHook) -> F
                 state = attrs.evolve(state, has_accounts=False)
             action = state.next_action(now)
         if action.send is SetupCommand.DEVICE_CONFIGURED:
-            command_uuid = _uuid(state, action.send)
+            command_uuid = yield from _uuid(state, action.send)
             body = build_device_configured(command_uuid=command_uuid)
             return attrs.evolve(_sending(state, action.send, command_uuid, body, now), warning=warning)
         return _Outcome(state=state, answer=None, warning=warning)
@@ -199,7 +198,7 @@ def next_command_flow(serial_number: str, administrator: AdministratorHook) -> F
 def progress_flow(serial_number: str) -> Flow[AwaitProgress]:
     """Return what a Mac waits for."""
     now = yield from ask(Now())
-    stored = yield from ask(InStore(lambda store: store.enrollment(serial_number)))
+    stored = yield from in_store(lambda store: store.enrollment(serial_number))
     state = _state_of(require_enrolled(stored, serial_number))
     if state is not None:
         return state.progress(now)
@@ -239,7 +238,7 @@ def _changing(serial_number: str, change: _Change[T]) -> Flow[T]:
 
 def _changed(serial_number: str, change: _Change[T]) -> Flow[T]:
     now = yield from ask(Now())
-    stored = yield from ask(InStore(lambda store: store.enrollment(serial_number)))
+    stored = yield from in_store(lambda store: store.enrollment(serial_number))
     enrollment = require_enrolled(stored, serial_number)
     before = _state_of(enrollment)
     outcome = yield from change(enrollment, before, now)
@@ -248,7 +247,7 @@ def _changed(serial_number: str, change: _Change[T]) -> Flow[T]:
         document = None if outcome.state is None else outcome.state.to_json()
         changed = attrs.evolve(enrollment, awaiting=document, installed=installed)
         events = _released(changed, before, outcome.state, now)
-        yield from ask(InStore(partial(_save, enrollment=changed, events=events)))
+        yield from in_store(partial(_save, enrollment=changed, events=events))
     if outcome.warning:
         _log.warning("%s: %s", ascii(serial_number[:40]), outcome.warning)
     return outcome.answer
@@ -282,7 +281,7 @@ def _accounts(
         # Whoever asks for one more profile in the name of a Mac that waits must not name its account.
         enrollment = attrs.evolve(enrollment, user=mac.user, version=mac.version)
     if administrator is not None and profile.administrator is not None:
-        own = yield from ask(AskCaller(administrator, (enrollment,)))
+        own = yield from ask(CallHook(administrator, (enrollment,)))
         profile = attrs.evolve(profile, administrator=own or profile.administrator)
     return build_account_configuration(
         profile,
@@ -314,8 +313,9 @@ def _state_of(enrollment: Enrollment) -> State:
     return None if enrollment.awaiting is None else AwaitConfigurationFlow.from_json(enrollment.awaiting)
 
 
-def _uuid(state: AwaitConfigurationFlow, name: SetupCommand) -> str:
-    return state.uuid_to_repeat(name) or str(uuid.uuid4()).upper()
+def _uuid(state: AwaitConfigurationFlow, name: SetupCommand) -> Flow[str]:
+    repeated = state.uuid_to_repeat(name)
+    return repeated or (yield from ask(NewId())).upper()
 
 
 def _released(enrollment: Enrollment, before: State, state: State, now: datetime) -> EventBatch | None:

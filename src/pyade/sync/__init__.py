@@ -1,4 +1,4 @@
-"""Keep a store in step with Apple, give Macs their profiles, lock devices: flows with two drivers."""
+"""Keep a store in step with Apple, give Macs their profiles, lock devices: flows with two runners."""
 
 from pyade.sync.actions import AsyncDeviceActions, DeviceActions
 from pyade.sync.activation_lock import bypass_code, bypass_code_name, forget_bypass_code

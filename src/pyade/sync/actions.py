@@ -8,37 +8,42 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
-
-import anyio.to_thread
+from typing import Generic, TypeVar
 
 from pyade.apple import calls
 from pyade.apple.connection import utc_now
 from pyade.apple.flows import SendCall
 from pyade.apple.responses import ActivationLockAnswer, ReplacementDetails
-from pyade.core.flow import Flow, ask, drive, drive_async
-from pyade.crypto.bypass_code import BypassCode
 from pyade.errors import NotFoundError
+from pyade.flow import AsyncRunner, Flow, Runner, ask
 from pyade.storage.protocol import Store
 from pyade.sync.activation_lock import lock_flow
-from pyade.sync.drivers import AsyncCaller, AsyncPerformer, Caller, Performer
-from pyade.sync.leases import keeping, keeping_async, worker_name
+from pyade.sync.leases import holding, holding_async
 from pyade.sync.refresh import RefreshReport, refresh_flow
-from pyade.sync.steps import InStore
+from pyade.sync.runners import AsyncCaller, Caller, async_runner_of, runner_of
+from pyade.sync.steps import in_store
+
+CallerT = TypeVar("CallerT", bound=Caller | AsyncCaller)
 
 
-class DeviceActions:
-    """Refreshes, locks and explains single devices of a token.
+class _Acting(Generic[CallerT]):
+    def __init__(self, apple: CallerT, store: Store, *, clock: Callable[[], datetime] = utc_now) -> None:
+        """Take what the synchronous and the asynchronous class have in common.
 
-    Args:
-        apple: A ``Client``; its ``token_name`` is the token.
-        store: Where the token was added.
-        clock: Returns the time, UTC.
-    """
-
-    def __init__(self, apple: Caller, store: Store, *, clock: Callable[[], datetime] = utc_now) -> None:
+        Args:
+            apple: A ``Client``, or for the asynchronous class an ``AsyncClient``; its ``token_name`` is the
+                token.
+            store: Where the token was added.
+            clock: Returns the time, UTC.
+        """
+        self._apple: CallerT = apple
         self._token_name = apple.token_name
         self._store = store
-        self._perform = Performer(apple, store, clock, None)
+        self._clock = clock
+
+
+class DeviceActions(_Acting[Caller]):
+    """Refreshes, locks and explains single devices of a token."""
 
     def refresh(self, serials: Iterable[str]) -> RefreshReport:
         """Read what Apple knows about these devices now, and store it; needs no sync.
@@ -60,9 +65,8 @@ class DeviceActions:
 
         Source: Apple, device assignment, "Get device details".
         """
-        lease = self._store.acquire_lease(self._token_name, worker_name())
-        with keeping(self._store, lease):
-            return drive(refresh_flow(self._token_name, serials, lease), self._perform)
+        with holding(self._runner, self._store, self._token_name) as lease:
+            return self._runner.run(refresh_flow(self._token_name, serials, lease))
 
     def lock(self, serial_number: str, *, lost_message: str | None = None) -> ActivationLockAnswer:
         """Lock one device with a bypass code that is kept first; look at the answer's ``result``.
@@ -83,8 +87,8 @@ class DeviceActions:
 
         Source: Apple, device assignment, "Activation lock devices".
         """
-        flow = lock_flow(self._token_name, serial_number, lost_message, BypassCode.generate())
-        return drive(flow, self._perform)
+        flow = lock_flow(self._token_name, serial_number, lost_message)
+        return self._runner.run(flow)
 
     def replacements(self) -> tuple[ReplacementDetails, ...]:
         """Return which device each replacement among the token's devices took the place of.
@@ -98,49 +102,43 @@ class DeviceActions:
 
         Source: Apple, device assignment, "Get replacement details"; protocol version 10.
         """
-        return drive(replacements_flow(self._token_name), self._perform)
+        return self._runner.run(replacements_flow(self._token_name))
+
+    @property
+    def _runner(self) -> Runner:
+        return runner_of(self._apple, self._store, self._clock)
 
 
-class AsyncDeviceActions:
-    """Does what ``DeviceActions`` does with an ``AsyncClient``; the store works in worker threads.
-
-    Args:
-        apple: An ``AsyncClient``; its ``token_name`` is the token.
-        store: Where the token was added.
-        clock: Returns the time, UTC.
-    """
-
-    def __init__(self, apple: AsyncCaller, store: Store, *, clock: Callable[[], datetime] = utc_now) -> None:
-        self._token_name = apple.token_name
-        self._store = store
-        self._perform = AsyncPerformer(apple, store, clock, None)
+class AsyncDeviceActions(_Acting[AsyncCaller]):
+    """Does what ``DeviceActions`` does with an ``AsyncClient``; the store works in worker threads."""
 
     async def refresh(self, serials: Iterable[str]) -> RefreshReport:
         """Read what Apple knows about these devices now, and store it; see ``DeviceActions.refresh``."""
-        lease = await anyio.to_thread.run_sync(self._store.acquire_lease, self._token_name, worker_name())
-        async with keeping_async(self._store, lease):
-            return await drive_async(refresh_flow(self._token_name, serials, lease), self._perform)
+        async with holding_async(self._runner, self._store, self._token_name) as lease:
+            return await self._runner.run(refresh_flow(self._token_name, serials, lease))
 
     async def lock(self, serial_number: str, *, lost_message: str | None = None) -> ActivationLockAnswer:
         """Lock one device with a bypass code that is kept first; see ``DeviceActions.lock``."""
-        flow = lock_flow(self._token_name, serial_number, lost_message, BypassCode.generate())
-        return await drive_async(flow, self._perform)
+        flow = lock_flow(self._token_name, serial_number, lost_message)
+        return await self._runner.run(flow)
 
     async def replacements(self) -> tuple[ReplacementDetails, ...]:
         """Return which device each replacement took the place of; see ``DeviceActions.replacements``."""
-        return await drive_async(replacements_flow(self._token_name), self._perform)
+        return await self._runner.run(replacements_flow(self._token_name))
+
+    @property
+    def _runner(self) -> AsyncRunner:
+        return async_runner_of(self._apple, self._store, self._clock)
 
 
 def replacements_flow(token_name: str) -> Flow[tuple[ReplacementDetails, ...]]:
     """Ask Apple about each device of the store that is a replacement."""
-    serials = yield from ask(
-        InStore(
-            lambda store: [
-                record.serial_number
-                for record in store.devices(token_name)
-                if record.device.is_replacement_device
-            ]
-        )
+    serials = yield from in_store(
+        lambda store: [
+            record.serial_number
+            for record in store.devices(token_name)
+            if record.device.is_replacement_device
+        ]
     )
     found: list[ReplacementDetails] = []
     for serial in serials:

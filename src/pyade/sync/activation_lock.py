@@ -12,11 +12,11 @@ from __future__ import annotations
 from pyade.apple import calls
 from pyade.apple.flows import SendCall
 from pyade.apple.responses import ActivationLockAnswer
-from pyade.core.flow import Flow, ask
-from pyade.crypto.bypass_code import BypassCode
+from pyade.crypto.bypass_code import RAW_BYTES, BypassCode
+from pyade.flow import Flow, RandomBytes, ask
 from pyade.storage.protocol import Store
 from pyade.sync.leases import worker_name
-from pyade.sync.steps import InStore
+from pyade.sync.steps import in_store
 
 
 def bypass_code_name(serial_number: str) -> str:
@@ -50,21 +50,21 @@ def forget_bypass_code(store: Store, serial_number: str) -> None:
     store.save_secret(bypass_code_name(serial_number), None)
 
 
-def lock_flow(
-    token_name: str, serial_number: str, lost_message: str | None, new_code: BypassCode
-) -> Flow[ActivationLockAnswer]:
-    """Keep a code, *new_code* if there is none yet, then ask Apple for the lock."""
-    code = yield from ask(InStore(lambda store: _kept(store, token_name, serial_number, new_code)))
+def lock_flow(token_name: str, serial_number: str, lost_message: str | None) -> Flow[ActivationLockAnswer]:
+    """Keep a code, a new one if there is none yet, then ask Apple for the lock."""
+    new_code = BypassCode((yield from ask(RandomBytes(RAW_BYTES))))
+    owner = yield from worker_name()
+    code = yield from in_store(lambda store: _kept(store, token_name, serial_number, new_code, owner))
     call = calls.activation_lock(serial_number, code.escrow_key, lost_message)
     return (yield from ask(SendCall(call)))
 
 
-def _kept(store: Store, token_name: str, serial_number: str, new_code: BypassCode) -> BypassCode:
+def _kept(store: Store, token_name: str, serial_number: str, new_code: BypassCode, owner: str) -> BypassCode:
     code = bypass_code(store, serial_number)
     if code is not None:
         return code
     # Two workers that lock one device must not overwrite each other's code.
-    lease = store.acquire_lease(token_name, worker_name())
+    lease = store.acquire_lease(token_name, owner)
     try:
         code = bypass_code(store, serial_number)
         if code is None:

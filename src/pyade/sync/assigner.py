@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from datetime import datetime
 from itertools import islice
+from typing import Generic, TypeVar
 
 import anyio.to_thread
 
 from pyade.apple.connection import utc_now
 from pyade.core.assignment import is_at_risk
-from pyade.core.flow import drive, drive_async
 from pyade.core.inventory import DeviceRecord
-from pyade.core.lease import Lease
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.rules import AssignmentPolicy
 from pyade.errors import LeaseHeldError
+from pyade.flow import AsyncRunner, Runner
 from pyade.storage.protocol import Store
 from pyade.sync.assign_report import AssignReport
 from pyade.sync.assignment_flow import Assignment, preview_flow, refused_flow
-from pyade.sync.drivers import AsyncCaller, AsyncPerformer, Caller, Performer
-from pyade.sync.leases import keeping, keeping_async, worker_name
+from pyade.sync.leases import holding, holding_async
 from pyade.sync.plan import AssignmentPlan, with_owner
+from pyade.sync.runners import AsyncCaller, Caller, async_runner_of, runner_of
 from pyade.sync.steps import Progress
 
 _SLICE = 500
@@ -46,7 +47,38 @@ def devices_at_risk(
                 yield record
 
 
-class Assigner:
+CallerT = TypeVar("CallerT", bound=Caller | AsyncCaller)
+
+
+class _Assigning(Generic[CallerT]):
+    def __init__(
+        self,
+        apple: CallerT,
+        store: Store,
+        *,
+        policy: AssignmentPolicy = _NO_RULES,
+        clock: Callable[[], datetime] = utc_now,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> None:
+        """Take what the synchronous and the asynchronous class have in common.
+
+        Args:
+            apple: A ``Client``, or for the asynchronous class an ``AsyncClient``; its ``token_name`` is the
+                token.
+            store: Where the token was added and its devices are.
+            policy: The rules; left out, every Mac follows the default.
+            clock: Returns the time, UTC.
+            progress: Called after each stored chunk; by the asynchronous class in the event loop.
+        """
+        self._apple: CallerT = apple
+        self._token_name = apple.token_name
+        self._store = store
+        self._policy = policy
+        self._clock = clock
+        self._progress = progress
+
+
+class Assigner(_Assigning[Caller]):
     """Gives the Macs of a token their profiles, decided from stored state: safe to repeat at any time.
 
     Several assigners, on one machine or many, may share a store: a lease in it lets one work on a token at a
@@ -55,28 +87,7 @@ class Assigner:
     Sync first: the store must know the devices. A profile that was given with ``assign`` stays with its
     devices, whatever the rules and the default say, also when it was removed in the portal and is given
     again. All other Macs get the profile of the first rule that matches, else the token's default.
-
-    Args:
-        apple: A ``Client``; its ``token_name`` is the token.
-        store: Where the token was added and its devices are.
-        policy: The rules; left out, every Mac follows the default.
-        clock: Returns the time, UTC.
-        progress: Called after each stored chunk.
     """
-
-    def __init__(
-        self,
-        apple: Caller,
-        store: Store,
-        *,
-        policy: AssignmentPolicy = _NO_RULES,
-        clock: Callable[[], datetime] = utc_now,
-        progress: Callable[[Progress], None] | None = None,
-    ) -> None:
-        self._token_name = apple.token_name
-        self._store = store
-        self._policy = policy
-        self._perform = Performer(apple, store, clock, progress)
 
     def run(self, default: EnrollmentProfile | None = None) -> AssignReport:
         """Send what differs: every Mac gets what was picked for it, else what a rule says, else the default.
@@ -100,12 +111,12 @@ class Assigner:
 
         Source: specification, "Assign an enrollment profile to devices".
         """
-        try:
-            lease = self._store.acquire_lease(self._token_name, worker_name())
-        except LeaseHeldError as held:
-            return drive(refused_flow(self._token_name, held), self._perform)
-        with keeping(self._store, lease):
-            return drive(Assignment(self._policy, lease).run(default), self._perform)
+        with contextlib.ExitStack() as stack:
+            try:
+                lease = stack.enter_context(holding(self._runner, self._store, self._token_name))
+            except LeaseHeldError as held:
+                return self._runner.run(refused_flow(self._token_name, held))
+            return self._runner.run(Assignment(self._policy, lease).run(default))
 
     def preview(self, default: EnrollmentProfile | None = None) -> AssignmentPlan:
         """Return what ``run`` would send now, and why, per device and in counts.
@@ -118,7 +129,7 @@ class Assigner:
         Raises:
             StoreError: The store failed.
         """
-        return drive(preview_flow(self._token_name, self._policy, default), self._perform)
+        return self._runner.run(preview_flow(self._token_name, self._policy, default))
 
     def assign(self, profile: EnrollmentProfile, serials: Iterable[str]) -> AssignReport:
         """Give *profile* to these devices, and keep it for them when the default is handed out.
@@ -136,9 +147,8 @@ class Assigner:
             InvalidRequestError: *serials* is one text and not a list.
             LeaseHeldError: Another worker holds the token; nothing was stored, ask again.
         """
-        lease = self._store.acquire_lease(self._token_name, worker_name())
-        with keeping(self._store, lease):
-            return drive(Assignment(self._policy, lease).assign(profile, serials), self._perform)
+        with holding(self._runner, self._store, self._token_name) as lease:
+            return self._runner.run(Assignment(self._policy, lease).assign(profile, serials))
 
     def replace(self, before: EnrollmentProfile, after: EnrollmentProfile) -> AssignReport:
         """Give *after* to all devices for which *before* was picked by hand, as when its content changed.
@@ -155,9 +165,8 @@ class Assigner:
         Raises:
             AppleError: As for ``assign``, like the others.
         """
-        lease = self._store.acquire_lease(self._token_name, worker_name())
-        with keeping(self._store, lease):
-            return drive(Assignment(self._policy, lease).replace(before, after), self._perform)
+        with holding(self._runner, self._store, self._token_name) as lease:
+            return self._runner.run(Assignment(self._policy, lease).replace(before, after))
 
     def unassign(self, serials: Iterable[str]) -> AssignReport:
         """Take the profile from these devices; the next ``run`` gives them the default, if there is one.
@@ -173,9 +182,8 @@ class Assigner:
         Raises:
             AppleError: As for ``assign``, like the others.
         """
-        lease = self._store.acquire_lease(self._token_name, worker_name())
-        with keeping(self._store, lease):
-            return drive(Assignment(self._policy, lease).unassign(serials), self._perform)
+        with holding(self._runner, self._store, self._token_name) as lease:
+            return self._runner.run(Assignment(self._policy, lease).unassign(serials))
 
     def devices_at_risk(self) -> Iterator[DeviceRecord]:
         """Iterate lazily over the Macs whose enrollment will fail; see ``devices_at_risk``."""
@@ -185,62 +193,43 @@ class Assigner:
         """Return how many Macs have no profile at Apple, no rule and no default to get one from."""
         return sum(1 for _ in self.devices_at_risk())
 
+    @property
+    def _runner(self) -> Runner:
+        return runner_of(self._apple, self._store, self._clock, self._progress)
 
-class AsyncAssigner:
-    """Does what ``Assigner`` does with an ``AsyncClient``; the store works in worker threads.
 
-    Args:
-        apple: An ``AsyncClient``; its ``token_name`` is the token.
-        store: Where the token was added and its devices are.
-        policy: The rules; left out, every Mac follows the default.
-        clock: Returns the time, UTC.
-        progress: Called after each stored chunk, in the event loop.
-    """
-
-    def __init__(
-        self,
-        apple: AsyncCaller,
-        store: Store,
-        *,
-        policy: AssignmentPolicy = _NO_RULES,
-        clock: Callable[[], datetime] = utc_now,
-        progress: Callable[[Progress], None] | None = None,
-    ) -> None:
-        self._token_name = apple.token_name
-        self._store = store
-        self._policy = policy
-        self._perform = AsyncPerformer(apple, store, clock, progress)
+class AsyncAssigner(_Assigning[AsyncCaller]):
+    """Does what ``Assigner`` does with an ``AsyncClient``; the store works in worker threads."""
 
     async def run(self, default: EnrollmentProfile | None = None) -> AssignReport:
         """Send what differs; see ``Assigner.run``."""
-        try:
-            lease = await self._acquire()
-        except LeaseHeldError as held:
-            return await drive_async(refused_flow(self._token_name, held), self._perform)
-        async with keeping_async(self._store, lease):
-            return await drive_async(Assignment(self._policy, lease).run(default), self._perform)
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                lease = await stack.enter_async_context(
+                    holding_async(self._runner, self._store, self._token_name)
+                )
+            except LeaseHeldError as held:
+                return await self._runner.run(refused_flow(self._token_name, held))
+            return await self._runner.run(Assignment(self._policy, lease).run(default))
 
     async def preview(self, default: EnrollmentProfile | None = None) -> AssignmentPlan:
         """Return what ``run`` would send now, and why; see ``Assigner.preview``."""
-        return await drive_async(preview_flow(self._token_name, self._policy, default), self._perform)
+        return await self._runner.run(preview_flow(self._token_name, self._policy, default))
 
     async def assign(self, profile: EnrollmentProfile, serials: Iterable[str]) -> AssignReport:
         """Give *profile* to these devices; see ``Assigner.assign``."""
-        lease = await self._acquire()
-        async with keeping_async(self._store, lease):
-            return await drive_async(Assignment(self._policy, lease).assign(profile, serials), self._perform)
+        async with holding_async(self._runner, self._store, self._token_name) as lease:
+            return await self._runner.run(Assignment(self._policy, lease).assign(profile, serials))
 
     async def replace(self, before: EnrollmentProfile, after: EnrollmentProfile) -> AssignReport:
         """Give *after* to all devices for which *before* was picked; see ``Assigner.replace``."""
-        lease = await self._acquire()
-        async with keeping_async(self._store, lease):
-            return await drive_async(Assignment(self._policy, lease).replace(before, after), self._perform)
+        async with holding_async(self._runner, self._store, self._token_name) as lease:
+            return await self._runner.run(Assignment(self._policy, lease).replace(before, after))
 
     async def unassign(self, serials: Iterable[str]) -> AssignReport:
         """Take the profile from these devices; see ``Assigner.unassign``."""
-        lease = await self._acquire()
-        async with keeping_async(self._store, lease):
-            return await drive_async(Assignment(self._policy, lease).unassign(serials), self._perform)
+        async with holding_async(self._runner, self._store, self._token_name) as lease:
+            return await self._runner.run(Assignment(self._policy, lease).unassign(serials))
 
     async def devices_at_risk(self) -> AsyncIterator[DeviceRecord]:
         """Iterate lazily over the Macs whose enrollment will fail; see ``devices_at_risk``."""
@@ -257,5 +246,6 @@ class AsyncAssigner:
 
         return await anyio.to_thread.run_sync(count)
 
-    async def _acquire(self) -> Lease:
-        return await anyio.to_thread.run_sync(self._store.acquire_lease, self._token_name, worker_name())
+    @property
+    def _runner(self) -> AsyncRunner:
+        return async_runner_of(self._apple, self._store, self._clock, self._progress)

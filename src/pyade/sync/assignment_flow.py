@@ -27,7 +27,6 @@ from pyade.apple.flows import SendCall, assign_flow, remove_flow
 from pyade.builders.dep_profile import definition, digest
 from pyade.core.assignment import NO_PROFILE, DeviceResults, outcome
 from pyade.core.device import Device, DeviceResult
-from pyade.core.flow import Flow, Now, ask
 from pyade.core.inventory import Attempt
 from pyade.core.lease import Lease
 from pyade.core.profile import EnrollmentProfile
@@ -40,13 +39,14 @@ from pyade.errors import (
     NotFoundError,
     TransportError,
 )
+from pyade.flow import Flow, Now, ReportProgress, ask
 from pyade.storage.protocol import DefinedProfile, Store
 from pyade.sync.assign_report import AssignReport
 from pyade.sync.choices import REMOVAL, Choice, Chooser, Definitions, by_hand
 from pyade.sync.leases import StoreTime
 from pyade.sync.parking import parking
 from pyade.sync.plan import AssignmentPlan, earliest, picked_for, plan_all, plan_by_hand
-from pyade.sync.steps import InStore, Progress, ProgressPhase, Tell
+from pyade.sync.steps import Progress, ProgressPhase, in_store
 
 
 class Assignment:
@@ -70,7 +70,7 @@ class Assignment:
 
     def _run(self, default: EnrollmentProfile | None) -> Flow[AssignReport]:
         started_at = yield from self._time.now()
-        default = yield from ask(InStore(lambda store: _default(store, self._token_name, default)))
+        default = yield from in_store(lambda store: _default(store, self._token_name, default))
         yield from self._keep_what_apple_does_not_see(default)
         plan = yield from plan_flow(self._token_name, self._policy, default, started_at)
         self._total = plan.due
@@ -97,7 +97,7 @@ class Assignment:
 
     def replace(self, before: EnrollmentProfile, after: EnrollmentProfile) -> Flow[AssignReport]:
         """Give *after* to the devices for which *before* was picked by hand."""
-        serials = yield from ask(InStore(lambda store: picked_for(store, self._token_name, before)))
+        serials = yield from in_store(lambda store: picked_for(store, self._token_name, before))
         return (yield from self.assign(after, serials))
 
     def unassign(self, serials: Iterable[str]) -> Flow[AssignReport]:
@@ -111,7 +111,7 @@ class Assignment:
     # Profiles
 
     def _definitions(self) -> Flow[Definitions]:
-        return (yield from ask(InStore(lambda store: Definitions(store.profiles(self._token_name)))))
+        return (yield from in_store(lambda store: Definitions(store.profiles(self._token_name))))
 
     def _keep_what_apple_does_not_see(self, default: EnrollmentProfile | None) -> Flow[None]:
         """Store profiles that differ from what is stored only in what is no part of Apple's JSON."""
@@ -140,15 +140,13 @@ class Assignment:
         return defined
 
     def _remember(self, defined: DefinedProfile) -> Flow[None]:
-        yield from ask(
-            InStore(lambda store: store.save_profile(self._token_name, defined, lease=self._lease))
-        )
+        yield from in_store(lambda store: store.save_profile(self._token_name, defined, lease=self._lease))
 
     # Devices
 
     def _by_hand(self, choice: Choice, serials: Sequence[str], started_at: datetime) -> Flow[AssignReport]:
-        plan = yield from ask(
-            InStore(lambda store: plan_by_hand(store, choice, serials, started_at, self._lease))
+        plan = yield from in_store(
+            lambda store: plan_by_hand(store, choice, serials, started_at, self._lease)
         )
         self._total = plan.due
         for _, due in plan.batches():
@@ -194,11 +192,9 @@ class Assignment:
         }
         details = () if failure is not None else (yield from self._read_back(chunk))
         now = yield from self._time.now()
-        yield from ask(
-            InStore(
-                lambda store: store.record_attempts(
-                    self._token_name, attempts, details=details, now=now, lease=self._lease
-                )
+        yield from in_store(
+            lambda store: store.record_attempts(
+                self._token_name, attempts, details=details, now=now, lease=self._lease
             )
         )
         if failure is not None:
@@ -230,7 +226,7 @@ class Assignment:
             devices=len(self._results),
             total=self._total,
         )
-        yield from ask(Tell(progress))
+        yield from ask(ReportProgress(progress))
 
     def _report(self, plan: AssignmentPlan, started_at: datetime) -> Flow[AssignReport]:
         finished_at = yield from self._time.now()
@@ -252,7 +248,7 @@ def preview_flow(
     """Return what ``Assignment.run`` would send now; nothing is sent and nothing is stored."""
     now = yield from ask(Now())
     if default is None:
-        default = yield from ask(InStore(lambda store: store.default_profile(token_name)))
+        default = yield from in_store(lambda store: store.default_profile(token_name))
     return (yield from plan_flow(token_name, policy, default, now))
 
 
@@ -265,7 +261,7 @@ def plan_flow(
         chooser = Chooser(Definitions(store.profiles(token_name)), policy, default)
         return plan_all(store, token_name, chooser, now)
 
-    return (yield from ask(InStore(plan)))
+    return (yield from in_store(plan))
 
 
 def refused_flow(token_name: str, held: LeaseHeldError) -> Flow[AssignReport]:

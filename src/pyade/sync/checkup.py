@@ -6,16 +6,15 @@ profile" and "Distribute devices".
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import attrs
 from cryptography import x509
 
 from pyade.core.affinity import AffinityKind
-from pyade.core.flow import Flow, Now, Step, ask
 from pyade.core.inventory import SyncState, owner_of
 from pyade.core.parking import parked_reason
 from pyade.core.problems import Problem, Severity
@@ -23,11 +22,12 @@ from pyade.core.profile import EnrollmentProfile
 from pyade.core.token import Token
 from pyade.crypto.push_certificate import PushCertificate
 from pyade.errors import ClockError, PyadeError, TermsError
+from pyade.flow import CallHook, Flow, Hook, Now, ask
 from pyade.storage.protocol import Store
 from pyade.sync.assigner import devices_at_risk
 from pyade.sync.report import counted, shown
-from pyade.sync.steps import InStore
-from pyade.sync.token_steps import AskAccount
+from pyade.sync.steps import in_store
+from pyade.sync.token_steps import ReadAccount
 
 OUT_OF_STEP_AFTER: Final = timedelta(days=2)
 """Without a good sync for so long a token is out of step: automatic syncs come every 24 hours."""
@@ -36,8 +36,6 @@ ANCHOR_WITHIN: Final = timedelta(days=30)
 """How long before its end an anchor certificate is worth a look."""
 
 _SHOWN_SERIALS: Final = 10
-
-Ask: TypeAlias = Callable[..., Any | Awaitable[Any]]
 
 
 @attrs.frozen(kw_only=True)
@@ -63,6 +61,10 @@ class Diagnosis:
         return "\n".join([head, *lines])
 
 
+def _distinct_serials(serials: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(serials))
+
+
 @attrs.frozen(kw_only=True)
 class Questions:
     """What is to be checked; see ``doctor``."""
@@ -70,17 +72,9 @@ class Questions:
     asks_apple: bool
     push: PushCertificate | None
     topic: str | None
-    expected_serials: tuple[str, ...]
-    find_in_program: Ask | None
-    check_ws_trust: Ask | None
-
-
-@attrs.frozen
-class AskHook(Step[Any]):
-    """Answer with what the caller's *hook* returns for *arguments*."""
-
-    hook: Ask
-    arguments: tuple[Any, ...]
+    expected_serials: tuple[str, ...] = attrs.field(converter=_distinct_serials)
+    find_in_program: Hook[Collection[str]] | None
+    check_ws_trust: Hook[str] | None
 
 
 def diagnosis_flow(questions: Questions) -> Flow[Diagnosis]:
@@ -89,20 +83,20 @@ def diagnosis_flow(questions: Questions) -> Flow[Diagnosis]:
     findings: list[Problem] = []
     if questions.push is not None:
         findings += questions.push.check(now=now, topic=questions.topic)
-    tokens = yield from ask(InStore(lambda store: store.tokens()))
+    tokens = yield from in_store(lambda store: store.tokens())
     if not tokens:
         findings.append(
             _error("tokens", "", "a server token is needed", "make one, as TokenService.create begins to")
         )
-    states = yield from ask(InStore(lambda store: store.sync_states()))
+    states = yield from in_store(lambda store: store.sync_states())
     profiles: list[EnrollmentProfile] = []
     for token in tokens:
         findings += _of_token(token, states.get(token.name, SyncState()), now)
         if questions.asks_apple:
             findings += yield from _of_account(token)
-        used = yield from ask(InStore(partial(_profiles, token_name=token.name)))
+        used = yield from in_store(partial(_profiles, token_name=token.name))
         profiles += used
-        findings += yield from ask(InStore(partial(_of_devices, token=token)))
+        findings += yield from in_store(partial(_of_devices, token=token))
     findings += (problem for profile in _distinct(profiles) for problem in _of_anchors(profile, now))
     if any(profile.user_affinity.kind is AffinityKind.LEGACY for profile in profiles):
         findings += yield from _of_legacy(questions.check_ws_trust)
@@ -137,7 +131,7 @@ def _of_token(token: Token, state: SyncState, now: datetime) -> Iterator[Problem
 def _of_account(token: Token) -> Flow[list[Problem]]:
     where = f"token {token.name}"
     try:
-        account = yield from ask(AskAccount(token))
+        account = yield from ask(ReadAccount(token))
     except ClockError as error:
         return [_error("clock", "", str(error), "let this machine keep its clock by NTP")]
     except TermsError as error:
@@ -180,23 +174,23 @@ def _of_anchors(profile: EnrollmentProfile, now: datetime) -> Iterator[Problem]:
             yield _warning(where, shown(ends), "it ends within 30 days", "add the one that follows")
 
 
-def _of_legacy(check: Ask | None) -> Flow[list[Problem]]:
+def _of_legacy(check: Hook[str] | None) -> Flow[list[Problem]]:
     where = "legacy authentication"
     if check is None:
         text = "Active Directory Federation Services need a WS-Trust 1.3 Username/Mixed endpoint"
         fix = "see that it is enabled (Get-ADfsEndpoint), or pass check_ws_trust="
         return [Problem(where, "", text, fix, Severity.INFO)]
-    wrong = yield from ask(AskHook(check, ()))
+    wrong = yield from ask(CallHook(check))
     return [_error(where, "", f"the WS-Trust 1.3 endpoint: {wrong}", "enable it")] if wrong else []
 
 
 def _of_purchase(questions: Questions) -> Flow[list[Problem]]:
     expected = questions.expected_serials
-    ours, at_risk = yield from ask(InStore(lambda store: _ours(store, expected)))
+    ours, at_risk = yield from in_store(lambda store: _ours(store, expected))
     missing = [serial for serial in expected if serial not in ours]
     findings = []
     if questions.find_in_program is not None and missing:
-        found = set((yield from ask(AskHook(questions.find_in_program, (tuple(missing),)))))
+        found = set((yield from ask(CallHook(questions.find_in_program, (tuple(missing),)))))
         outside = [serial for serial in missing if serial not in found]
         missing = [serial for serial in missing if serial in found]
         if outside:

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from pyade.core.device import Device, DeviceResult, OpType
-from pyade.core.flow import Flow, ask
 from pyade.core.inventory import Change, DeviceRecord, Source, SyncState, merge
 from pyade.core.lease import Lease
+from pyade.flow import Flow
 from pyade.storage.protocol import Store
 from pyade.sync.refresh import refresh_flow, result_of
-from pyade.sync.steps import InStore
+from pyade.sync.steps import in_store
 
 _DIFFERENT = (Change.MODIFIED, Change.RELEASED, Change.RETURNED)
 
@@ -93,4 +93,4 @@ def restore_flow(token_name: str, serial_number: str, lease: Lease) -> Flow[Devi
     report = yield from refresh_flow(token_name, [serial_number], lease)
     if not report.is_complete:
         return None
-    return (yield from ask(InStore(lambda store: store.device(token_name, serial_number))))
+    return (yield from in_store(lambda store: store.device(token_name, serial_number)))

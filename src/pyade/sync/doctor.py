@@ -6,22 +6,17 @@ profile" and "Distribute devices".
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
-from typing import Any
-
-import anyio.to_thread
 
 from pyade.apple.client import AsyncClient, Client
 from pyade.apple.connection import utc_now
-from pyade.core.flow import Step, drive, drive_async
 from pyade.core.token import Token
 from pyade.crypto.push_certificate import PushCertificate
+from pyade.flow import AsyncRunner, Hook, Runner
 from pyade.storage.protocol import Store
-from pyade.sync.checkup import Ask, AskHook, Diagnosis, Questions, diagnosis_flow
-from pyade.sync.steps import InStore
-from pyade.sync.token_steps import AskAccount
+from pyade.sync.checkup import Diagnosis, Questions, diagnosis_flow
+from pyade.sync.runners import account_handlers, async_account_handlers
 
 
 def doctor(
@@ -57,22 +52,14 @@ def doctor(
         asks_apple=client_for is not None,
         push=push,
         topic=topic,
-        expected_serials=tuple(dict.fromkeys(expected_serials)),
+        expected_serials=expected_serials,
         find_in_program=find_in_program,
         check_ws_trust=check_ws_trust,
     )
 
-    def perform(step: Step[Any]) -> Any:
-        if isinstance(step, InStore):
-            return step.work(store)
-        if isinstance(step, AskAccount) and client_for is not None:
-            with client_for(step.token) as client:
-                return client.account()
-        if isinstance(step, AskHook):
-            return step.hook(*step.arguments)
-        return clock()
-
-    return drive(diagnosis_flow(questions), perform)
+    handlers = {} if client_for is None else account_handlers(client_for)
+    runner = Runner(handlers, store=store, clock=clock, asynchronous="async_doctor")
+    return runner.run(diagnosis_flow(questions))
 
 
 async def async_doctor(
@@ -82,8 +69,8 @@ async def async_doctor(
     push: PushCertificate | None = None,
     topic: str | None = None,
     expected_serials: Iterable[str] = (),
-    find_in_program: Ask | None = None,
-    check_ws_trust: Ask | None = None,
+    find_in_program: Hook[Collection[str]] | None = None,
+    check_ws_trust: Hook[str] | None = None,
     clock: Callable[[], datetime] = utc_now,
 ) -> Diagnosis:
     """Do what ``doctor`` does with ``AsyncClient``; the hooks may be coroutine functions."""
@@ -91,20 +78,11 @@ async def async_doctor(
         asks_apple=client_for is not None,
         push=push,
         topic=topic,
-        expected_serials=tuple(dict.fromkeys(expected_serials)),
+        expected_serials=expected_serials,
         find_in_program=find_in_program,
         check_ws_trust=check_ws_trust,
     )
 
-    async def perform(step: Step[Any]) -> Any:
-        if isinstance(step, InStore):
-            return await anyio.to_thread.run_sync(step.work, store)
-        if isinstance(step, AskAccount) and client_for is not None:
-            async with client_for(step.token) as client:
-                return await client.account()
-        if isinstance(step, AskHook):
-            answer = step.hook(*step.arguments)
-            return await answer if inspect.isawaitable(answer) else answer
-        return clock()
-
-    return await drive_async(diagnosis_flow(questions), perform)
+    handlers = {} if client_for is None else async_account_handlers(client_for)
+    runner = AsyncRunner(handlers, store=store, clock=clock)
+    return await runner.run(diagnosis_flow(questions))

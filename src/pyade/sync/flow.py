@@ -46,7 +46,6 @@ from pyade.apple.flows import SendCall
 from pyade.apple.responses import DevicePage
 from pyade.core.device import Device
 from pyade.core.events import EventBatch, EventGroup
-from pyade.core.flow import Flow, ask
 from pyade.core.inventory import ChangeCounts, DeviceRecord, Source, SyncPhase, SyncState
 from pyade.core.lease import Lease
 from pyade.core.parking import park, resume
@@ -64,11 +63,12 @@ from pyade.errors import (
     StoreConflictError,
     StoreError,
 )
+from pyade.flow import Flow, ReportProgress, ask
 from pyade.storage.protocol import Store
 from pyade.sync.details import read_ties, settled
 from pyade.sync.leases import StoreTime
 from pyade.sync.report import Ending, SyncReport, counted
-from pyade.sync.steps import InStore, Progress, ProgressPhase, Tell
+from pyade.sync.steps import Progress, ProgressPhase, in_store
 
 _LONGEST_ERROR = 1_000
 _MOST_TIES = 10_000
@@ -77,7 +77,7 @@ _log = logging.getLogger("pyade.sync")
 
 
 class SyncRun:
-    """One run of one token: ``steps()`` once, and ``abandon()`` if the driver was interrupted meanwhile."""
+    """One run of one token: ``steps()`` once, and ``abandon()`` if the runner was interrupted meanwhile."""
 
     def __init__(
         self, token_name: str, policy: SyncPolicy, *, trigger: Trigger, full: bool, force: bool = False
@@ -120,7 +120,7 @@ class SyncRun:
         self._lease = lease
         self._time = StoreTime(lease)
         now = yield from self._time.now()
-        stored = yield from ask(InStore(lambda store: store.sync_state(self._token_name)))
+        stored = yield from in_store(lambda store: store.sync_state(self._token_name))
         self._state = stored
         try:
             if (state := corrected(stored, now)) is not stored:
@@ -140,10 +140,8 @@ class SyncRun:
         token = None
         try:
             # As it is now: if somebody renews it meanwhile, that counts as done after what this run meets.
-            token = yield from ask(InStore(lambda store: store.token(self._token_name)))
-            self._purged = yield from ask(
-                InStore(lambda store: store.purge_released(self._token_name, now=now))
-            )
+            token = yield from in_store(lambda store: store.token(self._token_name))
+            self._purged = yield from in_store(lambda store: store.purge_released(self._token_name, now=now))
             ending = yield from self._pages_to_the_end(since, now)
             if self._state.ties and ending is not Ending.TIME_LIMIT:
                 yield from self._settle_ties()
@@ -157,18 +155,18 @@ class SyncRun:
     def abandon(self) -> Flow[None]:
         """Mark the run as over, if it is still the one under way, so that the next need not wait for it.
 
-        For a driver that was interrupted in the middle of a step: the state is read again, since the step may
+        For a runner that was interrupted in the middle of a step: the state is read again, since the step may
         have been committed.
         """
         if self._running_since is not None:
-            state = yield from ask(InStore(lambda store: store.sync_state(self._token_name)))
+            state = yield from in_store(lambda store: store.sync_state(self._token_name))
             if state.running_since == self._running_since:
                 yield from self._save(attrs.evolve(state, running_since=None))
 
     def refused(self, held: LeaseHeldError) -> Flow[SyncReport]:
         """Return the report of a run that did not begin, since another worker holds the token."""
         now = yield from self._time.now()
-        self._state = yield from ask(InStore(lambda store: store.sync_state(self._token_name)))
+        self._state = yield from in_store(lambda store: store.sync_state(self._token_name))
         reason = "another worker holds the token"
         decision = Decision(
             action=SyncAction.RUNNING,
@@ -258,11 +256,9 @@ class SyncRun:
         now = yield from self._time.now()
         if source is Source.SYNC:
             after = yield from self._with_ties(after, page, now)
-        self._state, changes = yield from ask(
-            InStore(
-                lambda store: store.commit_page(
-                    self._token_name, page.devices, source=source, state=after, now=now, lease=self._lease
-                )
+        self._state, changes = yield from in_store(
+            lambda store: store.commit_page(
+                self._token_name, page.devices, source=source, state=after, now=now, lease=self._lease
             )
         )
         self._pages += 1
@@ -273,7 +269,7 @@ class SyncRun:
             self._only_listed += changes.added + changes.returned
         phase = ProgressPhase.FETCH if source is Source.FETCH else ProgressPhase.SYNC
         told = Progress(token_name=self._token_name, phase=phase, pages=self._pages, devices=self._devices)
-        yield from ask(Tell(told))
+        yield from ask(ReportProgress(told))
         _log.info("%s", told)
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("%s: %s", self._token_name, " ".join(device.serial_number for device in page.devices))
@@ -287,8 +283,8 @@ class SyncRun:
         """Release what the complete list did not show, unless that is too much to be believed."""
         state = self._state
         if not self._force:
-            unlisted, fleet = yield from ask(
-                InStore(lambda store: _count_unlisted(store, self._token_name, state))
+            unlisted, fleet = yield from in_store(
+                lambda store: _count_unlisted(store, self._token_name, state)
             )
             if not self._policy.may_release(unlisted, fleet):
                 self._held_back = unlisted
@@ -296,12 +292,8 @@ class SyncRun:
                     f"{unlisted:,} of {fleet:,} devices are not in Apple's list: none was released"
                 )
                 return Ending.RELEASE_HELD
-        self._state, changes = yield from ask(
-            InStore(
-                lambda store: store.finish_full_sync(
-                    self._token_name, state=state, now=now, lease=self._lease
-                )
-            )
+        self._state, changes = yield from in_store(
+            lambda store: store.finish_full_sync(self._token_name, state=state, now=now, lease=self._lease)
         )
         self._changes += changes
         return None
@@ -309,8 +301,8 @@ class SyncRun:
     # Operations of one second
 
     def _with_ties(self, after: SyncState, page: DevicePage, now: datetime) -> Flow[SyncState]:
-        found = yield from ask(
-            InStore(lambda store: read_ties(store, self._token_name, page.devices, after, now))
+        found = yield from in_store(
+            lambda store: read_ties(store, self._token_name, page.devices, after, now)
         )
         if not found:
             return after
@@ -326,8 +318,8 @@ class SyncRun:
         while ties:
             chunk = dict(islice(ties.items(), calls.CHUNK))
             details = yield from ask(SendCall(calls.device_details(tuple(chunk))))
-            records = yield from ask(
-                InStore(partial(_records, token_name=self._token_name, serials=tuple(chunk)))
+            records = yield from in_store(
+                partial(_records, token_name=self._token_name, serials=tuple(chunk))
             )
             present, gone = settled(details, chunk, records)
             if gone:
@@ -337,11 +329,9 @@ class SyncRun:
 
     def _commit_settled(self, devices: list[Device], source: Source, state: SyncState) -> Flow[None]:
         now = yield from self._time.now()
-        self._state, changes = yield from ask(
-            InStore(
-                lambda store: store.commit_page(
-                    self._token_name, devices, source=source, state=state, now=now, lease=self._lease
-                )
+        self._state, changes = yield from in_store(
+            lambda store: store.commit_page(
+                self._token_name, devices, source=source, state=state, now=now, lease=self._lease
             )
         )
         self._changes += changes
@@ -429,7 +419,7 @@ class SyncRun:
         return attrs.evolve(report, allowed_at=decision.allowed_at, running_since=decision.running_since)
 
     def _overtaken_at_start(self, now: datetime) -> Flow[SyncReport]:
-        self._state = yield from ask(InStore(lambda store: store.sync_state(self._token_name)))
+        self._state = yield from in_store(lambda store: store.sync_state(self._token_name))
         self._action, self._reason = SyncAction.RUNNING, "another worker started at the same time"
         report = self._report(Ending.NOT_STARTED, now)
         return attrs.evolve(report, running_since=self._state.running_since)
@@ -437,7 +427,7 @@ class SyncRun:
     def _overtaken(self, lost: StoreError) -> Flow[SyncReport]:
         self._notes.append(lost.reason)
         _log.info("%s: overtaken after %s", self._token_name, counted(self._pages, "page"))
-        self._state = yield from ask(InStore(lambda store: store.sync_state(self._token_name)))
+        self._state = yield from in_store(lambda store: store.sync_state(self._token_name))
         now = yield from self._time.now()
         return self._report(Ending.OVERTAKEN, now)
 
@@ -467,10 +457,8 @@ class SyncRun:
 
     def _save(self, state: SyncState, groups: tuple[EventGroup, ...] = ()) -> Flow[None]:
         events = EventBatch(self._token_name, (yield from self._time.now()), groups) if groups else None
-        self._state = yield from ask(
-            InStore(
-                lambda store: store.save_sync_state(self._token_name, state, events=events, lease=self._lease)
-            )
+        self._state = yield from in_store(
+            lambda store: store.save_sync_state(self._token_name, state, events=events, lease=self._lease)
         )
 
 

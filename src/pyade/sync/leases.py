@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import secrets
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -14,10 +13,10 @@ from datetime import datetime, timedelta
 import anyio
 import anyio.to_thread
 
-from pyade.core.flow import Flow, Now, ask
 from pyade.core.inventory import CLOCK_TOLERANCE
 from pyade.core.lease import LEASE_SECONDS, Lease
 from pyade.errors import LeaseLostError, StoreError
+from pyade.flow import AsyncRunner, Flow, Now, RandomBytes, Runner, ask
 from pyade.storage.protocol import Store
 
 INTERVAL_SECONDS = LEASE_SECONDS / 3
@@ -52,9 +51,31 @@ class StoreTime:
         return offset if abs(offset) <= CLOCK_TOLERANCE else timedelta(0)
 
 
-def worker_name() -> str:
+def worker_name() -> Flow[str]:
     """Return a name for one piece of work: host and process for people, and what makes it unique."""
-    return f"{socket.gethostname()} process {os.getpid()} {secrets.token_hex(4)}"
+    unique = yield from ask(RandomBytes(4))
+    return f"{socket.gethostname()} process {os.getpid()} {unique.hex()}"
+
+
+@contextlib.contextmanager
+def holding(runner: Runner, store: Store, token_name: str) -> Iterator[Lease]:
+    """Acquire the lease of a token, and keep it while the block runs; see ``keeping``.
+
+    Raises:
+        LeaseHeldError: Another worker is busy with the token.
+        StoreError: The store failed.
+    """
+    owner = runner.run(worker_name())
+    with keeping(store, store.acquire_lease(token_name, owner)) as lease:
+        yield lease
+
+
+@contextlib.asynccontextmanager
+async def holding_async(runner: AsyncRunner, store: Store, token_name: str) -> AsyncIterator[Lease]:
+    """Do what ``holding`` does, without holding up the event loop."""
+    owner = await runner.run(worker_name())
+    async with keeping_async(store, await _Acquisition(store, token_name, owner).result()) as lease:
+        yield lease
 
 
 @contextlib.contextmanager
@@ -69,20 +90,17 @@ def keeping(store: Store, lease: Lease, *, interval: float = INTERVAL_SECONDS) -
         lease: What ``acquire_lease`` returned.
         interval: Seconds between renewals.
     """
-    ended = threading.Event()
-    # A thread in both drivers: neither a slow callback nor a blocked event loop keeps it from renewing.
-    thread = threading.Thread(
-        target=_renew, args=(store, lease, ended, interval), name=f"lease of {lease.token_name}", daemon=True
-    )
-    thread.start()
+    keeper = _Keeper(store, lease, interval)
     try:
-        yield lease
+        try:
+            keeper.start()
+            yield lease
+        finally:
+            keeper.end()
     finally:
-        ended.set()
-        thread.join()
-        # Whatever fails here, the lease ends by itself; the outcome of the work matters more.
-        with contextlib.suppress(StoreError):
-            store.release_lease(lease)
+        # Once more: Ctrl-C may have come before the line above had its effect.
+        keeper.end()
+        keeper.join()
 
 
 @contextlib.asynccontextmanager
@@ -90,21 +108,104 @@ async def keeping_async(
     store: Store, lease: Lease, *, interval: float = INTERVAL_SECONDS
 ) -> AsyncIterator[Lease]:
     """Do what ``keeping`` does, without holding up the event loop at the end."""
-    keeper = keeping(store, lease, interval=interval)
-    keeper.__enter__()
+    keeper = _Keeper(store, lease, interval)
     try:
-        yield lease
-    finally:
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(keeper.__exit__, None, None, None)
-
-
-def _renew(store: Store, lease: Lease, ended: threading.Event, interval: float) -> None:
-    while not ended.wait(interval):
         try:
-            store.renew_lease(lease)
-        except LeaseLostError:
-            _log.warning("%s: the lease was lost", lease.token_name)
-            return
-        except StoreError as error:
-            _log.warning("%s: the lease was not renewed: %s", lease.token_name, type(error).__name__)
+            keeper.start()
+            yield lease
+        finally:
+            keeper.end()
+    finally:
+        keeper.end()
+        # Cancelled once more it waits no longer; the thread goes on and gives the lease back all the same.
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(keeper.join)
+
+
+class _Keeper:
+    """The thread that renews a lease and, once it was told to end, gives it back.
+
+    A thread in both kinds: neither a slow callback nor a blocked event loop keeps it from renewing. The
+    thread itself gives the lease back, also where what started it was interrupted or cancelled meanwhile.
+    """
+
+    def __init__(self, store: Store, lease: Lease, interval: float) -> None:
+        self._store = store
+        self._lease = lease
+        self._interval = interval
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._work, name=f"lease of {lease.token_name}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def end(self) -> None:
+        self._ended.set()
+
+    def join(self) -> None:
+        """Wait until the lease was given back."""
+        try:
+            self._thread.join()
+        except RuntimeError:
+            # It did not start, or Ctrl-C came while it did: giving back twice does no harm.
+            _give_back(self._store, self._lease)
+
+    def _work(self) -> None:
+        try:
+            self._renew()
+        finally:
+            _give_back(self._store, self._lease)
+
+    def _renew(self) -> None:
+        name = self._lease.token_name
+        while not self._ended.wait(self._interval):
+            try:
+                self._store.renew_lease(self._lease)
+            except LeaseLostError:
+                _log.warning("%s: the lease was lost", name)
+                return
+            except StoreError as error:
+                _log.warning("%s: the lease was not renewed: %s", name, type(error).__name__)
+
+
+class _Acquisition:
+    """Acquires a lease in a worker thread, and gives back what comes after nobody waits for it any more.
+
+    ``task.cancel`` of asyncio, on which ``timeout`` and ``wait_for`` are built, ends the waiting and not the
+    thread.
+    """
+
+    def __init__(self, store: Store, token_name: str, owner: str) -> None:
+        self._store = store
+        self._token_name = token_name
+        self._owner = owner
+        self._lock = threading.Lock()
+        self._lease: Lease | None = None
+        self._is_wanted = True
+
+    async def result(self) -> Lease:
+        try:
+            return await anyio.to_thread.run_sync(self._acquire)
+        except BaseException:
+            with self._lock:
+                self._is_wanted = False
+                lease = self._lease
+            if lease is not None:
+                with anyio.CancelScope(shield=True):
+                    await anyio.to_thread.run_sync(_give_back, self._store, lease)
+            raise
+
+    def _acquire(self) -> Lease:
+        lease = self._store.acquire_lease(self._token_name, self._owner)
+        with self._lock:
+            self._lease = lease
+            is_wanted = self._is_wanted
+        if not is_wanted:
+            _give_back(self._store, lease)
+        return lease
+
+
+def _give_back(store: Store, lease: Lease) -> None:
+    # Whatever fails here, the lease ends by itself; the outcome of the work matters more.
+    with contextlib.suppress(StoreError):
+        store.release_lease(lease)

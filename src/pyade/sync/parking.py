@@ -9,16 +9,16 @@ from datetime import datetime
 from typing import TypeVar
 
 from pyade.core.events import EventBatch
-from pyade.core.flow import Flow, Now, ask
 from pyade.core.inventory import SyncState
 from pyade.core.lease import Lease
 from pyade.core.parking import PARKING_ERRORS, park, remind
 from pyade.core.token import Token
 from pyade.errors import LeaseHeldError, LeaseLostError, StoreConflictError, StoreError, UnknownTokenError
+from pyade.flow import Flow, Now, Runner, ask
 from pyade.storage.protocol import Store
 from pyade.sync.leases import worker_name
 from pyade.sync.report import counted
-from pyade.sync.steps import InStore
+from pyade.sync.steps import in_store
 
 R = TypeVar("R")
 
@@ -36,7 +36,7 @@ def parking(flow: Flow[R], lease: Lease) -> Flow[R]:
         now = yield from ask(Now())
         failure = error  # the name of the clause ends with it
         try:
-            yield from ask(InStore(lambda store: _park(store, failure, now, lease)))
+            yield from in_store(lambda store: _park(store, failure, now, lease))
         except StoreError as another:
             error.add_note(f"that the token needs a person could not be stored: {another}")
         raise
@@ -67,7 +67,7 @@ def remind_of(
     for name, token in tokens.items():
         if name in states and remind(states[name], token, now)[1]:
             with contextlib.suppress(LeaseHeldError, LeaseLostError, StoreConflictError, UnknownTokenError):
-                lease = store.acquire_lease(name, worker_name())
+                lease = store.acquire_lease(name, Runner().run(worker_name()))
                 try:
                     _remind(store, token, now, lease)
                 finally:

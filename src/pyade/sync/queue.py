@@ -33,6 +33,7 @@ from procrastinate.jobs import Job, Status
 from procrastinate.tasks import Task
 
 from pyade.errors import LeaseHeldError, UnknownTokenError
+from pyade.flow import Runner
 from pyade.storage.protocol import Store
 from pyade.sync.leases import worker_name
 
@@ -107,7 +108,7 @@ class Queue:
     def _is_free(self, token_name: str) -> bool:
         """Return True if nobody holds the lease of a token, also if the token is gone."""
         try:
-            lease = self._store.acquire_lease(token_name, worker_name())
+            lease = self._store.acquire_lease(token_name, Runner().run(worker_name()))
         except LeaseHeldError:
             return False
         except UnknownTokenError:

@@ -10,10 +10,10 @@ from pyade.apple import calls
 from pyade.apple.flows import SendCall, chunks, distinct
 from pyade.core.assignment import DeviceResults
 from pyade.core.device import Device, DeviceResult
-from pyade.core.flow import Flow, Now, ask
 from pyade.core.inventory import ChangeCounts, Source
 from pyade.core.lease import Lease
-from pyade.sync.steps import InStore
+from pyade.flow import Flow, Now, ask
+from pyade.sync.steps import in_store
 
 
 @attrs.frozen(kw_only=True)
@@ -66,12 +66,10 @@ def result_of(device: Device) -> DeviceResult:
 
 def _commit(token_name: str, devices: list[Device], lease: Lease) -> Flow[ChangeCounts]:
     now = yield from ask(Now())
-    state = yield from ask(InStore(lambda store: store.sync_state(token_name)))
-    _, changes = yield from ask(
-        InStore(
-            lambda store: store.commit_page(
-                token_name, devices, source=Source.DETAILS, state=state, now=now, lease=lease
-            )
+    state = yield from in_store(lambda store: store.sync_state(token_name))
+    _, changes = yield from in_store(
+        lambda store: store.commit_page(
+            token_name, devices, source=Source.DETAILS, state=state, now=now, lease=lease
         )
     )
     return changes

@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from datetime import datetime
-from typing import Protocol, TypeAlias
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 import anyio
 import anyio.abc
@@ -38,10 +38,10 @@ from pyade.sync.board import Board, Job, Outcome, Report, StopWorkError, TokenSt
 from pyade.sync.steps import Progress
 from pyade.sync.syncer import AsyncSyncer, Syncer
 
-Tell: TypeAlias = Callable[[Progress], None]
+ProgressHook: TypeAlias = Callable[[Progress], None]
 
 
-class Runner(Protocol):
+class RunsAssignments(Protocol):
     """The part of ``Assigner`` that is used here."""
 
     def run(self) -> AssignReport:
@@ -49,7 +49,7 @@ class Runner(Protocol):
         ...
 
 
-class AsyncRunner(Protocol):
+class AsyncRunsAssignments(Protocol):
     """The part of ``AsyncAssigner`` that is used here."""
 
     async def run(self) -> AssignReport:
@@ -57,66 +57,78 @@ class AsyncRunner(Protocol):
         ...
 
 
-AssignerFactory: TypeAlias = Callable[[Client, Tell], Runner]
+AssignerFactory: TypeAlias = Callable[[Client, ProgressHook], RunsAssignments]
 """Returns the assigner for a client; it reports its progress to the callback, so that it can be stopped."""
 
-AsyncAssignerFactory: TypeAlias = Callable[[AsyncClient, Tell], AsyncRunner]
+AsyncAssignerFactory: TypeAlias = Callable[[AsyncClient, ProgressHook], AsyncRunsAssignments]
 """The same for ``AsyncScheduler``."""
 
 
-class Scheduler:
-    """Syncs every token of a store when it is due, and gives its Macs their profiles, until it is stopped.
+ClientT = TypeVar("ClientT", bound=Client | AsyncClient)
+FactoryT = TypeVar("FactoryT", bound=AssignerFactory | AsyncAssignerFactory)
+WaitT = TypeVar("WaitT")
 
-    Each token is synced every 24 hours and a jitter, within the limits of the policy, which are read from the
-    store: after a restart it goes on where it was. A token that needs a person is parked with its reason,
-    tried again at the same interval, and sooner when it was renewed in the store.
 
-    Args:
-        store: Where the tokens are; read again every minute.
-        client_for: Returns a new client for a token; it is closed when the job is over. Pass ``sessions=`` to
-            the clients to keep sessions between jobs.
-        policy: The limits.
-        pace: Jitter, back-off, and how often the store is looked at.
-        assign: True to hand out profiles after each sync and when a waiting device's time has come; the rules
-            to hand them out by, or a factory for an assigner of your own; False to leave that to others.
-        clock: Returns the time, UTC.
-        wait: Waits a number of seconds while nothing is due; left out, until then or the stop.
-        random: Returns a number from 0 to below 1, for the jitter.
-        max_concurrent: How many tokens are worked on at a time, 1 or more.
-        progress: Called after each committed page or chunk, in a worker thread.
-        on_report: Called with each ``SyncReport`` and ``AssignReport``, in a worker thread.
-
-    Raises:
-        PolicyError: ``max_concurrent`` is less than 1.
-    """
-
+class _Scheduling(Generic[ClientT, FactoryT, WaitT]):
     def __init__(
         self,
         store: Store,
-        client_for: Callable[[Token], Client],
+        client_for: Callable[[Token], ClientT],
         *,
         policy: SyncPolicy = SyncPolicy(),  # noqa: B008 - frozen
         pace: Pace = Pace(),  # noqa: B008 - frozen
-        assign: bool | AssignmentPolicy | AssignerFactory = True,
+        assign: bool | AssignmentPolicy | FactoryT = True,
         clock: Callable[[], datetime] = utc_now,
-        wait: Callable[[float], object] | None = None,
+        wait: Callable[[float], WaitT] | None = None,
         random: Callable[[], float] = jitter,
         max_concurrent: int = 4,
-        progress: Tell | None = None,
+        progress: ProgressHook | None = None,
         on_report: Callable[[Report], object] | None = None,
     ) -> None:
+        """Take what the synchronous and the asynchronous class have in common.
+
+        Args:
+            store: Where the tokens are; read again every minute.
+            client_for: Returns a new client for a token, for the asynchronous class an ``AsyncClient``; it is
+                closed when the job is over. Pass ``sessions=`` to the clients to keep sessions between jobs.
+            policy: The limits.
+            pace: Jitter, back-off, and how often the store is looked at.
+            assign: True to hand out profiles after each sync and when a waiting device's time has come; the
+                rules to hand them out by, or a factory for an assigner of your own; False to leave that to
+                others.
+            clock: Returns the time, UTC.
+            wait: Waits a number of seconds while nothing is due, awaited by the asynchronous class; left out,
+                until then or the stop.
+            random: Returns a number from 0 to below 1, for the jitter.
+            max_concurrent: How many tokens are worked on at a time, 1 or more.
+            progress: Called after each committed page or chunk, in a worker thread; by the asynchronous class
+                in the event loop.
+            on_report: Called with each ``SyncReport`` and ``AssignReport``, likewise.
+
+        Raises:
+            PolicyError: ``max_concurrent`` is less than 1.
+        """
         self._store = store
-        self._client_for = client_for
+        self._client_for: Callable[[Token], ClientT] = client_for
         self._policy = policy
-        self._assign = assign
+        self._assign: bool | AssignmentPolicy | FactoryT = assign
         self._clock = clock
-        self._wait = wait
+        self._wait: Callable[[float], WaitT] | None = wait
         self._places = _checked(max_concurrent)
         self._progress = progress
         self._on_report = on_report
         self._board = Board(
             store, policy=policy, pace=pace, clock=clock, random=random, assigns=assign is not False
         )
+
+
+class Scheduler(_Scheduling[Client, AssignerFactory, object]):
+    """Syncs every token of a store when it is due, and gives its Macs their profiles, until it is stopped.
+
+    Each token is synced every 24 hours and a jitter, within the limits of the policy, which are read from the
+    store: after a restart it goes on where it was. A token that needs a person is parked with its reason,
+    tried again at the same interval, and sooner when it was renewed in the store.
+    """
 
     def run(self, stop: threading.Event) -> None:
         """Work until *stop* is set; returns when the jobs under way have ended, each within one page."""
@@ -176,49 +188,18 @@ class Scheduler:
             return Outcome(reports=tuple(reports), error=error)
         return Outcome(reports=tuple(reports))
 
-    def _assigner(self, client: Client, tell: Tell) -> Runner:
+    def _assigner(self, client: Client, tell: ProgressHook) -> RunsAssignments:
         if callable(self._assign):
             return self._assign(client, tell)
         rules = rules_of(self._assign)
         return Assigner(client, self._store, policy=rules, clock=self._clock, progress=tell)
 
 
-class AsyncScheduler:
-    """Does what ``Scheduler`` does with ``AsyncClient``, on asyncio and trio; the store works in threads.
+class AsyncScheduler(_Scheduling[AsyncClient, AsyncAssignerFactory, Awaitable[object]]):
+    """Does what ``Scheduler`` does with ``AsyncClient``, on asyncio and trio; the store works in threads."""
 
-    Arguments are those of ``Scheduler``; ``client_for`` returns an ``AsyncClient``, ``wait`` is awaited, and
-    the callbacks are called in the event loop.
-    """
-
-    def __init__(
-        self,
-        store: Store,
-        client_for: Callable[[Token], AsyncClient],
-        *,
-        policy: SyncPolicy = SyncPolicy(),  # noqa: B008 - frozen
-        pace: Pace = Pace(),  # noqa: B008 - frozen
-        assign: bool | AssignmentPolicy | AsyncAssignerFactory = True,
-        clock: Callable[[], datetime] = utc_now,
-        wait: Callable[[float], Awaitable[object]] | None = None,
-        random: Callable[[], float] = jitter,
-        max_concurrent: int = 4,
-        progress: Tell | None = None,
-        on_report: Callable[[Report], object] | None = None,
-    ) -> None:
-        self._store = store
-        self._client_for = client_for
-        self._policy = policy
-        self._assign = assign
-        self._clock = clock
-        self._wait = wait
-        self._places = _checked(max_concurrent)
-        self._progress = progress
-        self._on_report = on_report
-        self._board = Board(
-            store, policy=policy, pace=pace, clock=clock, random=random, assigns=assign is not False
-        )
-        self._running = 0
-        self._ended = anyio.Event()
+    _running: int = 0
+    _ended: anyio.Event
 
     async def run(self, stop: anyio.Event) -> None:
         """Work until *stop* is set; see ``Scheduler.run``. Cancelling ends the jobs where they are."""
@@ -281,7 +262,7 @@ class AsyncScheduler:
             return Outcome(reports=tuple(reports), error=error)
         return Outcome(reports=tuple(reports))
 
-    def _assigner(self, client: AsyncClient, tell: Tell) -> AsyncRunner:
+    def _assigner(self, client: AsyncClient, tell: ProgressHook) -> AsyncRunsAssignments:
         if callable(self._assign):
             return self._assign(client, tell)
         return AsyncAssigner(

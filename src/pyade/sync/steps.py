@@ -1,17 +1,14 @@
-"""What the flows of this room want done, beside ``apple.flows.SendCall``.
-
-``drivers.py`` performs these steps, synchronously and asynchronously.
-"""
+"""What the flows of this room share: their access to the store, and how progress is told."""
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 import attrs
 
-from pyade.core.flow import Step
+from pyade.flow import Flow, StoreCall, ask
 from pyade.storage.protocol import Store
 
 T = TypeVar("T")
@@ -50,15 +47,6 @@ class Progress:
         return f"{self.token_name}: {self.phase}, {self.devices:,}{total} devices in {requests}"
 
 
-@attrs.frozen
-class InStore(Step[T], Generic[T]):
-    """Answer with what *work* returns for the store: one transaction of its own per call of the store."""
-
-    work: Callable[[Store], T]
-
-
-@attrs.frozen
-class Tell(Step[None]):
-    """Hand *progress* to whoever wants to know."""
-
-    progress: Progress
+def in_store(work: Callable[[Store], T]) -> Flow[T]:
+    """Return what *work* returns for the store: one transaction of its own per call of the store."""
+    return ask(StoreCall(work))

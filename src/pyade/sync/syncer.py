@@ -5,53 +5,61 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from datetime import datetime
+from typing import Generic, TypeVar
 
 import anyio
-import anyio.to_thread
 
 from pyade.apple.connection import utc_now
-from pyade.core.flow import drive, drive_async
 from pyade.core.inventory import DeviceRecord
-from pyade.core.lease import Lease
 from pyade.core.policy import SyncPolicy, Trigger
 from pyade.errors import LeaseHeldError
+from pyade.flow import AsyncRunner, Runner
 from pyade.storage.protocol import Store
 from pyade.sync.details import restore_flow
-from pyade.sync.drivers import AsyncCaller, AsyncPerformer, Caller, Performer
 from pyade.sync.flow import SyncRun
-from pyade.sync.leases import keeping, keeping_async, worker_name
+from pyade.sync.leases import holding, holding_async
 from pyade.sync.report import SyncReport
+from pyade.sync.runners import AsyncCaller, Caller, async_runner_of, runner_of
 from pyade.sync.steps import Progress
 
+CallerT = TypeVar("CallerT", bound=Caller | AsyncCaller)
 
-class Syncer:
-    """Brings what Apple knows about a token's devices into a store.
 
-    Several syncers, threads, processes and machines may share a store: a lease in it lets one run per token
-    go on at a time, and the limits are read from the store. A run that died is continued by the next one as
-    soon as its lease ended.
-
-    Args:
-        apple: A ``Client``; its ``token_name`` is the token to sync.
-        store: Where the token was added.
-        policy: The limits.
-        clock: Returns the time, UTC.
-        progress: Called after each committed page.
-    """
-
+class _Syncing(Generic[CallerT]):
     def __init__(
         self,
-        apple: Caller,
+        apple: CallerT,
         store: Store,
         *,
         policy: SyncPolicy = SyncPolicy(),  # noqa: B008 - frozen
         clock: Callable[[], datetime] = utc_now,
         progress: Callable[[Progress], None] | None = None,
     ) -> None:
+        """Take what the synchronous and the asynchronous class have in common.
+
+        Args:
+            apple: A ``Client``, or for the asynchronous class an ``AsyncClient``; its ``token_name`` is the
+                token to sync.
+            store: Where the token was added.
+            policy: The limits.
+            clock: Returns the time, UTC.
+            progress: Called after each committed page; by the asynchronous class in the event loop.
+        """
+        self._apple: CallerT = apple
         self._token_name = apple.token_name
         self._store = store
         self._policy = policy
-        self._perform = Performer(apple, store, clock, progress)
+        self._clock = clock
+        self._progress = progress
+
+
+class Syncer(_Syncing[Caller]):
+    """Brings what Apple knows about a token's devices into a store.
+
+    Several syncers, threads, processes and machines may share a store: a lease in it lets one run per token
+    go on at a time, and the limits are read from the store. A run that died is continued by the next one as
+    soon as its lease ended.
+    """
 
     def sync(self, *, full: bool = False, automatic: bool = False, force: bool = False) -> SyncReport:
         """Run once, as far as the policy allows, and return what happened.
@@ -76,19 +84,19 @@ class Syncer:
         Source: specification, "Sync managed devices" and "Sync restrictions".
         """
         run = SyncRun(self._token_name, self._policy, trigger=_trigger(automatic), full=full, force=force)
-        try:
-            lease = self._store.acquire_lease(self._token_name, worker_name())
-        except LeaseHeldError as held:
-            return drive(run.refused(held), self._perform)
-        with keeping(self._store, lease):
+        with contextlib.ExitStack() as stack:
             try:
-                return drive(run.steps(lease), self._perform)
+                lease = stack.enter_context(holding(self._runner, self._store, self._token_name))
+            except LeaseHeldError as held:
+                return self._runner.run(run.refused(held))
+            try:
+                return self._runner.run(run.steps(lease))
             except Exception:
                 raise
             except BaseException:
                 # Ctrl-C. If this fails, too, the next run takes this one for one that died.
                 with contextlib.suppress(Exception):
-                    drive(run.abandon(), self._perform)
+                    self._runner.run(run.abandon())
                 raise
 
     def restore(self, serial_number: str) -> DeviceRecord | None:
@@ -108,62 +116,45 @@ class Syncer:
             LeaseHeldError: Another worker is busy with the token.
             StoreError: The store failed.
         """
-        lease = self._store.acquire_lease(self._token_name, worker_name())
-        with keeping(self._store, lease):
-            return drive(restore_flow(self._token_name, serial_number, lease), self._perform)
+        with holding(self._runner, self._store, self._token_name) as lease:
+            return self._runner.run(restore_flow(self._token_name, serial_number, lease))
+
+    @property
+    def _runner(self) -> Runner:
+        return runner_of(self._apple, self._store, self._clock, self._progress)
 
 
-class AsyncSyncer:
-    """Does what ``Syncer`` does with an ``AsyncClient``; the store works in worker threads.
-
-    Args:
-        apple: An ``AsyncClient``; its ``token_name`` is the token to sync.
-        store: Where the token was added.
-        policy: The limits.
-        clock: Returns the time, UTC.
-        progress: Called after each committed page, in the event loop.
-    """
-
-    def __init__(
-        self,
-        apple: AsyncCaller,
-        store: Store,
-        *,
-        policy: SyncPolicy = SyncPolicy(),  # noqa: B008 - frozen
-        clock: Callable[[], datetime] = utc_now,
-        progress: Callable[[Progress], None] | None = None,
-    ) -> None:
-        self._token_name = apple.token_name
-        self._store = store
-        self._policy = policy
-        self._perform = AsyncPerformer(apple, store, clock, progress)
+class AsyncSyncer(_Syncing[AsyncCaller]):
+    """Does what ``Syncer`` does with an ``AsyncClient``; the store works in worker threads."""
 
     async def sync(self, *, full: bool = False, automatic: bool = False, force: bool = False) -> SyncReport:
         """Run once, as far as the policy allows, and return what happened; see ``Syncer.sync``."""
         run = SyncRun(self._token_name, self._policy, trigger=_trigger(automatic), full=full, force=force)
-        try:
-            lease = await self._acquire()
-        except LeaseHeldError as held:
-            return await drive_async(run.refused(held), self._perform)
-        async with keeping_async(self._store, lease):
+        async with contextlib.AsyncExitStack() as stack:
             try:
-                return await drive_async(run.steps(lease), self._perform)
+                lease = await stack.enter_async_context(
+                    holding_async(self._runner, self._store, self._token_name)
+                )
+            except LeaseHeldError as held:
+                return await self._runner.run(run.refused(held))
+            try:
+                return await self._runner.run(run.steps(lease))
             except Exception:
                 raise
             except BaseException:
                 # Cancelled. If this fails, too, the next run takes this one for one that died.
                 with anyio.CancelScope(shield=True), contextlib.suppress(Exception):
-                    await drive_async(run.abandon(), self._perform)
+                    await self._runner.run(run.abandon())
                 raise
 
     async def restore(self, serial_number: str) -> DeviceRecord | None:
         """Bring back one device, as Apple's details show it now; see ``Syncer.restore``."""
-        lease = await self._acquire()
-        async with keeping_async(self._store, lease):
-            return await drive_async(restore_flow(self._token_name, serial_number, lease), self._perform)
+        async with holding_async(self._runner, self._store, self._token_name) as lease:
+            return await self._runner.run(restore_flow(self._token_name, serial_number, lease))
 
-    async def _acquire(self) -> Lease:
-        return await anyio.to_thread.run_sync(self._store.acquire_lease, self._token_name, worker_name())
+    @property
+    def _runner(self) -> AsyncRunner:
+        return async_runner_of(self._apple, self._store, self._clock, self._progress)
 
 
 def _trigger(automatic: bool) -> Trigger:

@@ -20,15 +20,15 @@ from typing import Final
 import attrs
 import msgspec
 
-from pyade.core.flow import Flow, Now, ask
 from pyade.core.portal_steps import TokenSetup
 from pyade.core.problems import Problem, Severity
 from pyade.core.token import Portal, Token
 from pyade.crypto.keypair import TokenKeypair
 from pyade.errors import DuplicateTokenError, PolicyError, PyadeError, TokenError, UnknownTokenError
+from pyade.flow import Compute, Flow, Now, ask
 from pyade.sync.report import counted
-from pyade.sync.steps import InStore
-from pyade.sync.token_steps import AcceptedToken, AskAccount, RunSync, StagedToken, TokenRemoval
+from pyade.sync.steps import in_store
+from pyade.sync.token_steps import AcceptedToken, ReadAccount, RunSync, StagedToken, TokenRemoval
 
 _KEYPAIR: Final = "key pair of {}"
 _NEXT_KEYPAIR: Final = "next key pair of {}"
@@ -76,14 +76,14 @@ def stage_flow(name: str, p7m: bytes, apple_id: str) -> Flow[StagedToken]:
     setup = yield from setup_flow(name)
     before = yield from _stored(name)
     keypair, token = yield from _read(setup, p7m, apple_id)
-    account = yield from ask(AskAccount(token))
+    account = yield from ask(ReadAccount(token))
     token = attrs.evolve(
         token, server_uuid=account.server_uuid, org_id=account.org_id, org_name=account.org_name
     )
     problems = list(token.findings)
     if before is not None:
         problems += before.renewal_problems(token)
-    others = yield from ask(InStore(lambda store: store.tokens()))
+    others = yield from in_store(lambda store: store.tokens())
     for other in others:
         if other.name != name and other.server_uuid and other.server_uuid == token.server_uuid:
             allowed = (
@@ -136,12 +136,12 @@ def accept_flow(
     if before is not None and (staged.renews is not None or is_again):
         # Not ``staged.renews``: somebody may have renewed it meanwhile, with a newer file.
         stored = before.renew(token, scope_tags, force=force)
-        yield from ask(InStore(lambda store: store.replace_token(stored)))
+        yield from in_store(lambda store: store.replace_token(stored))
     elif staged.renews is not None:
         raise UnknownTokenError(f"the token {token.name!r} was deleted meanwhile: begin again with create()")
     else:
         stored = token if scope_tags is None else attrs.evolve(token, scope_tags=scope_tags)
-        yield from ask(InStore(lambda store: store.add_token(stored)))
+        yield from in_store(lambda store: store.add_token(stored))
     pem = staged.keypair.to_pem().decode()
     yield from _keep(_KEYPAIR, token.name, pem)
     # A file for the older key pair leaves the newer one waiting.
@@ -157,7 +157,7 @@ def accept_flow(
 
 def replace_keypair_flow(name: str) -> Flow[bytes]:
     """Make a new key pair for a stored token; see ``TokenService.replace_keypair``."""
-    yield from ask(InStore(lambda store: store.token(name)))
+    yield from in_store(lambda store: store.token(name))
     return (yield from _keypair(_NEXT_KEYPAIR, name)).certificate_pem
 
 
@@ -167,9 +167,9 @@ def delete_flow(name: str, *, cascade: bool) -> Flow[TokenRemoval]:
     token = yield from _stored(name)
     if token is None:
         return (yield from _take_back(name))
-    counts = yield from ask(InStore(lambda store: store.count_devices(name)))
-    profiles = yield from ask(InStore(lambda store: len(store.profiles(name))))
-    default = yield from ask(InStore(lambda store: store.default_profile(name)))
+    counts = yield from in_store(lambda store: store.count_devices(name))
+    profiles = yield from in_store(lambda store: len(store.profiles(name)))
+    default = yield from in_store(lambda store: store.default_profile(name))
     removal = TokenRemoval(
         name=name,
         apple_id=token.apple_id,
@@ -182,14 +182,14 @@ def delete_flow(name: str, *, cascade: bool) -> Flow[TokenRemoval]:
             f"{name!r} has {counted(removal.devices, 'device')} and {counted(removal.profiles, 'profile')}: "
             "pass cascade=True to delete them with it"
         )
-    yield from ask(InStore(lambda store: store.remove_token(name, now=now)))
+    yield from in_store(lambda store: store.remove_token(name, now=now))
     yield from _forget(name)
     return removal
 
 
 def _take_back(name: str) -> Flow[TokenRemoval]:
     """Forget a token that was begun and never stored, or what an interrupted deletion left."""
-    kept = yield from ask(InStore(lambda store: [store.secret(kind.format(name)) for kind in _KINDS]))
+    kept = yield from in_store(lambda store: [store.secret(kind.format(name)) for kind in _KINDS])
     if not any(kept):
         raise UnknownTokenError(f"no token {name!r} is stored or under way")
     text = kept[-1]
@@ -229,7 +229,7 @@ def _keypair(kind: str, name: str) -> Flow[TokenKeypair]:
     now = yield from ask(Now())
     pem = yield from _secret(kind, name)
     if pem is None:
-        made = TokenKeypair.generate(name[:64], now=now)
+        made = yield from ask(Compute(lambda: TokenKeypair.generate(name[:64], now=now)))
         # That took its time: somebody else may have been faster.
         pem = yield from _secret(kind, name)
         if pem is None:
@@ -240,17 +240,17 @@ def _keypair(kind: str, name: str) -> Flow[TokenKeypair]:
 
 def _stored(name: str) -> Flow[Token | None]:
     try:
-        return (yield from ask(InStore(lambda store: store.token(name))))
+        return (yield from in_store(lambda store: store.token(name)))
     except UnknownTokenError:
         return None
 
 
 def _secret(kind: str, name: str) -> Flow[str | None]:
-    return (yield from ask(InStore(lambda store: store.secret(kind.format(name)))))
+    return (yield from in_store(lambda store: store.secret(kind.format(name))))
 
 
 def _keep(kind: str, name: str, secret: str | None) -> Flow[None]:
-    yield from ask(InStore(lambda store: store.save_secret(kind.format(name), secret)))
+    yield from in_store(lambda store: store.save_secret(kind.format(name), secret))
 
 
 def _keep_setup(setup: TokenSetup) -> Flow[None]:

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any
-
-import anyio.to_thread
+from typing import Generic, TypeVar
 
 from pyade.apple.client import AsyncClient, Client
 from pyade.apple.connection import utc_now
-from pyade.core.flow import Step, drive, drive_async
 from pyade.core.policy import SyncPolicy
 from pyade.core.portal_steps import PortalStep, TokenSetup
 from pyade.core.token import Portal, Token
 from pyade.crypto.keypair import TokenKeypair
+from pyade.flow import AsyncRunner, Runner
 from pyade.storage.protocol import Store
-from pyade.sync.steps import InStore
+from pyade.sync.report import SyncReport
+from pyade.sync.runners import account_handlers, async_account_handlers
 from pyade.sync.syncer import AsyncSyncer, Syncer
 from pyade.sync.token_flows import (
     accept_flow,
@@ -31,34 +30,41 @@ from pyade.sync.token_flows import (
     setup_flow,
     stage_flow,
 )
-from pyade.sync.token_steps import AcceptedToken, AskAccount, RunSync, StagedToken, TokenRemoval
+from pyade.sync.token_steps import AcceptedToken, RunSync, StagedToken, TokenRemoval
+
+ClientT = TypeVar("ClientT", bound=Client | AsyncClient)
 
 
-class TokenService:
-    """Makes, renews and deletes server tokens.
-
-    Key pairs and what is under way are kept in the store, encrypted if it has keys, so that another process
-    can go on.
-
-    Args:
-        store: Where the tokens are.
-        client_for: Returns a client for the token that it is given, which may not be stored yet.
-        policy: The limits of the first sync.
-        clock: Returns the time, UTC.
-    """
-
+class _Tokens(Generic[ClientT]):
     def __init__(
         self,
         store: Store,
-        client_for: Callable[[Token], Client],
+        client_for: Callable[[Token], ClientT],
         *,
         policy: SyncPolicy = SyncPolicy(),  # noqa: B008 - frozen
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
+        """Take what the synchronous and the asynchronous class have in common.
+
+        Args:
+            store: Where the tokens are.
+            client_for: Returns a client for the token that it is given, which may not be stored yet; for the
+                asynchronous class an ``AsyncClient``.
+            policy: The limits of the first sync.
+            clock: Returns the time, UTC.
+        """
         self._store = store
-        self._client_for = client_for
+        self._client_for: Callable[[Token], ClientT] = client_for
         self._policy = policy
         self._clock = clock
+
+
+class TokenService(_Tokens[Client]):
+    """Makes, renews and deletes server tokens.
+
+    Key pairs and what is under way are kept in the store, encrypted if it has keys, so that another process
+    can go on.
+    """
 
     def create(
         self,
@@ -84,7 +90,7 @@ class TokenService:
         Source: specification, "Create enrollment program token", step 1.
         """
         flow = create_flow(name, consent=consent, portal=portal, scope_tags=frozenset(scope_tags))
-        return drive(flow, self._perform)
+        return self._runner.run(flow)
 
     def certificate(self, name: str) -> bytes:
         """Return the certificate to upload in the portal, as PEM; the same one each time.
@@ -93,7 +99,7 @@ class TokenService:
             UnknownTokenError: Nothing of that name was begun.
             StoreError: The store failed.
         """
-        return drive(certificate_flow(name), self._perform)
+        return self._runner.run(certificate_flow(name))
 
     def keypair(self, name: str) -> TokenKeypair:
         """Return the key pair with which the stored token was read; ``managed_apple_account_jwt`` wants it.
@@ -102,7 +108,7 @@ class TokenService:
             UnknownTokenError: It is not kept here.
             StoreError: The store failed.
         """
-        return drive(keypair_flow(name), self._perform)
+        return self._runner.run(keypair_flow(name))
 
     def next_step(self, name: str) -> PortalStep:
         """Return what the person does next, for a token that is being made or for a stored one's renewal.
@@ -111,7 +117,7 @@ class TokenService:
             UnknownTokenError: No token of that name is stored, and none was begun.
             StoreError: The store failed.
         """
-        return drive(setup_flow(name), self._perform).next_step
+        return self._runner.run(setup_flow(name)).next_step
 
     def stage(self, name: str, p7m: bytes, *, apple_id: str) -> StagedToken:
         """Read the file of a new or renewed token and ask Apple about it; nothing is stored.
@@ -130,7 +136,7 @@ class TokenService:
         Source: specification, "Create enrollment program token", steps 4 and 5; "Renew enrollment program
         token".
         """
-        return drive(stage_flow(name, p7m, apple_id), self._perform)
+        return self._runner.run(stage_flow(name, p7m, apple_id))
 
     def accept(
         self, staged: StagedToken, *, scope_tags: Iterable[str] | None = None, force: bool = False
@@ -149,7 +155,7 @@ class TokenService:
             StoreError: The store failed; accept it again.
         """
         tags = None if scope_tags is None else frozenset(scope_tags)
-        return drive(accept_flow(staged, tags, force=force), self._perform)
+        return self._runner.run(accept_flow(staged, tags, force=force))
 
     def upload(self, name: str, p7m: bytes, *, apple_id: str) -> AcceptedToken:
         """Do ``stage`` and ``accept`` in one; see there."""
@@ -165,7 +171,7 @@ class TokenService:
             UnknownTokenError: No token of that name is stored.
             StoreError: The store failed.
         """
-        return drive(replace_keypair_flow(name), self._perform)
+        return self._runner.run(replace_keypair_flow(name))
 
     def delete(self, name: str, *, cascade: bool = False) -> TokenRemoval:
         """Delete a token here; its MDM server and the assignments stay in the portal.
@@ -181,38 +187,20 @@ class TokenService:
             UnknownTokenError: No token of that name is stored, and none was begun.
             StoreError: The store failed.
         """
-        return drive(delete_flow(name, cascade=cascade), self._perform)
+        return self._runner.run(delete_flow(name, cascade=cascade))
 
-    def _perform(self, step: Step[Any]) -> Any:
-        if isinstance(step, InStore):
-            return step.work(self._store)
-        if isinstance(step, AskAccount):
-            with self._client_for(step.token) as client:
-                return client.account()
-        if isinstance(step, RunSync):
-            with self._client_for(step.token) as client:
-                return Syncer(client, self._store, policy=self._policy, clock=self._clock).sync()
-        return self._clock()
+    @property
+    def _runner(self) -> Runner:
+        handlers = {**account_handlers(self._client_for), RunSync: self._sync}
+        return Runner(handlers, store=self._store, clock=self._clock)
+
+    def _sync(self, step: RunSync) -> SyncReport:
+        with self._client_for(step.token) as client:
+            return Syncer(client, self._store, policy=self._policy, clock=self._clock).sync()
 
 
-class AsyncTokenService:
-    """Does what ``TokenService`` does with ``AsyncClient``; the store works in worker threads.
-
-    Arguments are those of ``TokenService``; ``client_for`` returns an ``AsyncClient``.
-    """
-
-    def __init__(
-        self,
-        store: Store,
-        client_for: Callable[[Token], AsyncClient],
-        *,
-        policy: SyncPolicy = SyncPolicy(),  # noqa: B008 - frozen
-        clock: Callable[[], datetime] = utc_now,
-    ) -> None:
-        self._store = store
-        self._client_for = client_for
-        self._policy = policy
-        self._clock = clock
+class AsyncTokenService(_Tokens[AsyncClient]):
+    """Does what ``TokenService`` does with ``AsyncClient``; the store works in worker threads."""
 
     async def create(
         self,
@@ -224,30 +212,30 @@ class AsyncTokenService:
     ) -> TokenSetup:
         """Begin a new token; see ``TokenService.create``."""
         flow = create_flow(name, consent=consent, portal=portal, scope_tags=frozenset(scope_tags))
-        return await drive_async(flow, self._perform)
+        return await self._runner.run(flow)
 
     async def certificate(self, name: str) -> bytes:
         """Return the certificate to upload in the portal; see ``TokenService.certificate``."""
-        return await drive_async(certificate_flow(name), self._perform)
+        return await self._runner.run(certificate_flow(name))
 
     async def keypair(self, name: str) -> TokenKeypair:
         """Return the key pair with which the stored token was read; see ``TokenService.keypair``."""
-        return await drive_async(keypair_flow(name), self._perform)
+        return await self._runner.run(keypair_flow(name))
 
     async def next_step(self, name: str) -> PortalStep:
         """Return what the person does next; see ``TokenService.next_step``."""
-        return (await drive_async(setup_flow(name), self._perform)).next_step
+        return (await self._runner.run(setup_flow(name))).next_step
 
     async def stage(self, name: str, p7m: bytes, *, apple_id: str) -> StagedToken:
         """Read the file of a token and ask Apple about it; see ``TokenService.stage``."""
-        return await drive_async(stage_flow(name, p7m, apple_id), self._perform)
+        return await self._runner.run(stage_flow(name, p7m, apple_id))
 
     async def accept(
         self, staged: StagedToken, *, scope_tags: Iterable[str] | None = None, force: bool = False
     ) -> AcceptedToken:
         """Store a staged token and sync at once; see ``TokenService.accept``."""
         tags = None if scope_tags is None else frozenset(scope_tags)
-        return await drive_async(accept_flow(staged, tags, force=force), self._perform)
+        return await self._runner.run(accept_flow(staged, tags, force=force))
 
     async def upload(self, name: str, p7m: bytes, *, apple_id: str) -> AcceptedToken:
         """Do ``stage`` and ``accept`` in one; see there."""
@@ -255,19 +243,17 @@ class AsyncTokenService:
 
     async def replace_keypair(self, name: str) -> bytes:
         """Make a new key pair for a stored token; see ``TokenService.replace_keypair``."""
-        return await drive_async(replace_keypair_flow(name), self._perform)
+        return await self._runner.run(replace_keypair_flow(name))
 
     async def delete(self, name: str, *, cascade: bool = False) -> TokenRemoval:
         """Delete a token here; see ``TokenService.delete``."""
-        return await drive_async(delete_flow(name, cascade=cascade), self._perform)
+        return await self._runner.run(delete_flow(name, cascade=cascade))
 
-    async def _perform(self, step: Step[Any]) -> Any:
-        if isinstance(step, InStore):
-            return await anyio.to_thread.run_sync(step.work, self._store)
-        if isinstance(step, AskAccount):
-            async with self._client_for(step.token) as client:
-                return await client.account()
-        if isinstance(step, RunSync):
-            async with self._client_for(step.token) as client:
-                return await AsyncSyncer(client, self._store, policy=self._policy, clock=self._clock).sync()
-        return self._clock()
+    @property
+    def _runner(self) -> AsyncRunner:
+        handlers = {**async_account_handlers(self._client_for), RunSync: self._sync}
+        return AsyncRunner(handlers, store=self._store, clock=self._clock)
+
+    async def _sync(self, step: RunSync) -> SyncReport:
+        async with self._client_for(step.token) as client:
+            return await AsyncSyncer(client, self._store, policy=self._policy, clock=self._clock).sync()

@@ -1,14 +1,14 @@
-"""What the flows of a token's life ask for and what they return, beside ``steps.InStore``."""
+"""What the flows of a token's life ask for and what they return, beside the store."""
 
 from __future__ import annotations
 
 import attrs
 
 from pyade.apple.responses import Account
-from pyade.core.flow import Step
 from pyade.core.problems import Problem
 from pyade.core.token import Portal, Token
 from pyade.crypto.keypair import TokenKeypair
+from pyade.flow import Step
 from pyade.sync.report import SyncReport, counted
 
 
@@ -76,7 +76,7 @@ class TokenRemoval:
 
 
 @attrs.frozen
-class AskAccount(Step[Account]):
+class ReadAccount(Step[Account]):
     """Answer with what Apple says about the server of *token*, asked with this token itself."""
 
     token: Token

@@ -17,8 +17,8 @@ from pyade import errors
 from pyade.apple.business import transmission
 from pyade.apple.business.refusals import api_refusal, token_refusal
 from pyade.apple.calls import Call
-from pyade.core.flow import Step, ask
 from pyade.core.problems import ErrorObject
+from pyade.flow import Step, ask
 from pyade.testing import FakeBusiness, Fault
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ Source: Apple, "Implementing OAuth for the Apple School Manager and Apple Busine
 
 from __future__ import annotations
 
-import uuid
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -24,11 +23,10 @@ import msgspec
 
 from pyade.apple.business.account import ApiAccount
 from pyade.apple.business.refusals import token_refusal
-from pyade.apple.business.transmission import Transmit
 from pyade.apple.flows import OPEN_SESSION
-from pyade.core.flow import Flow, Now, Step, ask
 from pyade.crypto.client_assertion import client_assertion
 from pyade.errors import AppleError, ResponseError, TransportError
+from pyade.flow import Flow, HttpCall, NewId, Now, Step, ask
 
 ASSERTION_S = 300
 """Seconds for which a client assertion is good."""
@@ -39,7 +37,7 @@ _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
 @attrs.frozen
-class AskAccount(Step[ApiAccount]):
+class AskApiAccount(Step[ApiAccount]):
     """Answer with the API account to use now; may block."""
 
 
@@ -132,7 +130,7 @@ def _renew(server: AuthorizationServer, tokens: AccessTokens, refused: str | Non
         return made
     if tokens.failure is not None and tokens.failures != seen:
         raise attrs.evolve(tokens.failure)
-    account = yield from ask(AskAccount())
+    account = yield from ask(AskApiAccount())
     try:
         answer = yield from _ask(server, account, now)
     except (AppleError, TransportError) as error:
@@ -145,6 +143,7 @@ def _renew(server: AuthorizationServer, tokens: AccessTokens, refused: str | Non
 
 
 def _ask(server: AuthorizationServer, account: ApiAccount, now: datetime) -> Flow[_WireAccess]:
+    jti = yield from ask(NewId())
     assertion = client_assertion(
         account.private_key,
         client_id=account.client_id,
@@ -152,7 +151,7 @@ def _ask(server: AuthorizationServer, account: ApiAccount, now: datetime) -> Flo
         audience=server.audience,
         issued_at=int(now.timestamp()),
         lifetime_s=ASSERTION_S,
-        jti=str(uuid.uuid4()),
+        jti=jti,
     )
     form = {
         "grant_type": "client_credentials",
@@ -163,7 +162,7 @@ def _ask(server: AuthorizationServer, account: ApiAccount, now: datetime) -> Flo
     }
     # In the body and not in the query, which access logs keep.
     reply = yield from ask(
-        Transmit(
+        HttpCall(
             operation=OPEN_SESSION,
             method="POST",
             url=server.url,

@@ -27,7 +27,6 @@ from pyade.apple.business.log import read_log
 from pyade.apple.business.looking import shown
 from pyade.apple.business.resources import Activity
 from pyade.apple.flows import SendCall, chunks, distinct, may_have_acted
-from pyade.apple.retries import Wait
 from pyade.core.activity import (
     ActivityOutcome,
     ActivityRequest,
@@ -37,8 +36,8 @@ from pyade.core.activity import (
     DeviceOutcome,
     OperationStatus,
 )
-from pyade.core.flow import Flow, Now, Step, ask
 from pyade.errors import ActivityError, AppleError, InvalidRequestError, TransportError
+from pyade.flow import Flow, Now, Step, Wait, ask
 
 SETTLE = timedelta(seconds=60)
 """How long devices are watched for a change that should show."""

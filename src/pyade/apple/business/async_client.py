@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -17,10 +18,10 @@ import anyio.to_thread
 import httpx
 
 from pyade.apple.business import activity_flows, calls, looking
-from pyade.apple.business.access import AskAccount, Exclusive
-from pyade.apple.business.account import AUDIENCE, TOKEN_URL, AccountProvider, ApiAccount
+from pyade.apple.business.access import AskApiAccount, Exclusive
+from pyade.apple.business.account import ApiAccount
 from pyade.apple.business.activity_flows import DEADLINE_S
-from pyade.apple.business.brain import Brain
+from pyade.apple.business.connection import BusinessConnection
 from pyade.apple.business.paging import Page, Walk
 from pyade.apple.business.resources import (
     ActivationLockStatus,
@@ -30,61 +31,26 @@ from pyade.apple.business.resources import (
     OrgDevice,
     Resource,
 )
-from pyade.apple.business.transmission import Collector, Reply, Transmit
+from pyade.apple.business.transmission import Collector, request_of
 from pyade.apple.calls import Call
-from pyade.apple.connection import TIMEOUT, jitter, utc_now
-from pyade.apple.flows import unknown_step
-from pyade.apple.retries import Wait
 from pyade.core.activity import ActivityOutcome, ActivityRequest, ActivityType, DeviceOutcome
-from pyade.core.flow import Flow, Now, Step, drive_async
+from pyade.flow import AsyncRunner, Flow, HttpCall, HttpReply, RandomNumber, Step
 
 T = TypeVar("T")
 
 
-class AsyncBusinessClient:
+class AsyncBusinessClient(BusinessConnection[httpx.AsyncBaseTransport, Awaitable[object]]):
     """Apple School Manager or Apple Business: which devices there are, and which service manages them.
 
-    Arguments and methods are those of ``BusinessClient``; ``sleep`` is awaited. A client is for one event
-    loop, asyncio's or trio's. An account provider stays an ordinary callable and is asked in a thread.
+    Arguments and methods are those of ``BusinessClient``. A client is for one event loop,
+    asyncio's or trio's.
     """
 
-    def __init__(
-        self,
-        account: ApiAccount | AccountProvider,
-        *,
-        base_url: str | None = None,
-        token_url: str = TOKEN_URL,
-        audience: str = AUDIENCE,
-        scope: str | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
-        user_agent: str | None = None,
-        timeout: httpx.Timeout | float = TIMEOUT,
-        retries: int = 3,
-        deadline_s: float = 120.0,
-        clock: Callable[[], datetime] = utc_now,
-        sleep: Callable[[float], Awaitable[object]] = anyio.sleep,
-        random: Callable[[], float] = jitter,
-    ) -> None:
-        self._brain = Brain.checked(
-            account,
-            base_url=base_url,
-            token_url=token_url,
-            audience=audience,
-            scope=scope,
-            user_agent=user_agent,
-            retries=retries,
-            deadline_s=deadline_s,
-            random=random,
-        )
-        self._clock = clock
-        self._sleep = sleep
+    def _open(self, transport: httpx.AsyncBaseTransport | None, timeout: httpx.Timeout | float) -> None:
         self._lock: anyio.Lock | None = None
         self._http = httpx.AsyncClient(
             headers=self._brain.headers, transport=transport, timeout=timeout, follow_redirects=False
         )
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(base_url={self._brain.base_url!r})"
 
     async def __aenter__(self) -> Self:
         return self
@@ -104,31 +70,35 @@ class AsyncBusinessClient:
 
     async def drive(self, flow: Flow[T]) -> T:
         """Run a flow that yields ``SendCall``, ``Now``, ``Wait`` and ``Download``, and return its result."""
-        return await drive_async(flow, self._perform)
+        return await self._runner.run(flow)
 
-    async def _perform(self, step: Step[Any]) -> Any:
-        match step:
-            case Now():
-                return self._clock()
-            case Wait(seconds=seconds):
-                return await self._sleep(seconds)
-            case Transmit():
-                return await self._transmit(step)
-            case AskAccount():
-                # A provider may read a store; with a plain account there is nothing to wait for.
-                ask = self._brain.provider
-                return await anyio.to_thread.run_sync(ask) if self._brain.asks else ask()
-            case Exclusive(flow=inner):
-                self._lock = self._lock or anyio.Lock()
-                async with self._lock:
-                    return await self.drive(inner)
-        flow = self._brain.flow_of(step)
-        if flow is None:
-            raise unknown_step(step)
-        return await self.drive(flow)
+    @property
+    def _runner(self) -> AsyncRunner:
+        handlers: dict[type[Step[Any]], Callable[[Any], Any]] = {
+            HttpCall: self._transmit,
+            AskApiAccount: self._account,
+            Exclusive: self._alone,
+            RandomNumber: lambda _: self._random(),
+        }
+        for kind, flow_of in self._brain.flows.items():
+            handlers[kind] = partial(self._run_flow, flow_of)
+        return AsyncRunner(handlers, clock=self._clock, sleep=self._sleep or anyio.sleep)
 
-    async def _transmit(self, step: Transmit) -> Reply:
-        request = step.request(self._http.build_request, self._brain.base_url)
+    async def _run_flow(self, flow_of: Callable[[Any], Flow[Any]], step: Step[Any]) -> Any:
+        return await self.drive(flow_of(step))
+
+    async def _alone(self, step: Exclusive) -> str:
+        self._lock = self._lock or anyio.Lock()
+        async with self._lock:
+            return await self.drive(step.flow)
+
+    async def _account(self, _: AskApiAccount) -> ApiAccount:
+        # A provider may read a store; with a plain account there is nothing to wait for.
+        ask = self._brain.provider
+        return await anyio.to_thread.run_sync(ask) if self._brain.asks else ask()
+
+    async def _transmit(self, step: HttpCall) -> HttpReply:
+        request = request_of(step, self._http.build_request, self._brain.base_url)
         try:
             async with contextlib.aclosing(await self._http.send(request, stream=True)) as response:
                 collector = Collector(step, response)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -15,13 +15,12 @@ from pyade.apple.business.account import BUSINESS_URL, TOKEN_URL, AccountProvide
 from pyade.apple.business.activity_flows import Download
 from pyade.apple.business.paging import Page, check_next_page, origin_of
 from pyade.apple.business.refusals import api_refusal
-from pyade.apple.business.transmission import Reply, Transmit
 from pyade.apple.calls import Call
 from pyade.apple.connection import checked_url, checked_user_agent, transport_failure
 from pyade.apple.flows import SendCall
-from pyade.apple.retries import Memory, RetryPolicy, Send, call_flow
-from pyade.core.flow import Flow, Now, Step, ask
+from pyade.apple.retries import Memory, RetryPolicy, SendOnce, call_flow
 from pyade.errors import InvalidRequestError, ResponseError, TransportError
+from pyade.flow import Flow, HttpCall, HttpReply, Now, Step, ask
 
 T = TypeVar("T")
 
@@ -63,7 +62,6 @@ class Brain:
         user_agent: str | None,
         retries: int,
         deadline_s: float,
-        random: Callable[[], float],
     ) -> Brain:
         """Return the brain of a client; the arguments are those of ``BusinessClient``."""
         url = None if base_url is None else str(checked_url(base_url, default=BUSINESS_URL))
@@ -73,7 +71,7 @@ class Brain:
             asks=not isinstance(account, ApiAccount),
             headers={"User-Agent": checked_user_agent(user_agent), "Accept": MEDIA_TYPE},
             server=AuthorizationServer(url=token_url, audience=audience, scope=scope),
-            policy=RetryPolicy(retries=retries, deadline_s=deadline_s, random=random),
+            policy=RetryPolicy(retries=retries, deadline_s=deadline_s),
             base_url=url,
         )
 
@@ -83,16 +81,14 @@ class Brain:
         account = self.tokens.account
         return (self._base_url or (account.base_url if account else BUSINESS_URL)).rstrip("/")
 
-    def flow_of(self, step: Step[Any]) -> Flow[Any] | None:
-        """Return the flow that *step* stands for; None for one that the client itself performs."""
-        match step:
-            case SendCall(call=call):
-                return self.call_flow(call)
-            case Send(call=call):
-                return self._exchange(call)
-            case Download(address=address):
-                return self._download(address)
-        return None
+    @property
+    def flows(self) -> Mapping[type[Step[Any]], Callable[[Any], Flow[Any]]]:
+        """For each step that stands for a flow of other steps, what returns that flow."""
+        return {
+            SendCall: lambda step: self.call_flow(step.call),
+            SendOnce: lambda step: self._exchange(step.call),
+            Download: lambda step: self._download(step.address),
+        }
 
     def call_flow(self, call: Call[T]) -> Flow[T]:
         """Send *call* with an access token and with retries, and return its answer."""
@@ -102,7 +98,7 @@ class Brain:
         return answer
 
     def no_answer(
-        self, step: Transmit, request: httpx.Request, error: httpx.RequestError
+        self, step: HttpCall, request: httpx.Request, error: httpx.RequestError
     ) -> tuple[TransportError, httpx.RequestError | None]:
         """Return the error for a request that got no answer, and its cause if that may be shown."""
         return transport_failure(step.operation, request.url.host, error, may_have_acted=step.may_act)
@@ -118,7 +114,7 @@ class Brain:
                 self.tokens.forget(access)
         return (yield from self._body(call.operation, reply, (access,)))
 
-    def _request(self, call: Call[Any], access: str) -> Transmit:
+    def _request(self, call: Call[Any], access: str) -> HttpCall:
         if not call.path.startswith("/"):
             detail = f"path {call.path!r}: a path with a leading slash is allowed"
             raise InvalidRequestError(
@@ -126,7 +122,7 @@ class Brain:
             )
         content = None if call.json is None else msgspec.json.encode(call.json)
         headers = {"Authorization": f"Bearer {access}"}
-        return Transmit(
+        return HttpCall(
             operation=call.operation,
             method=call.method,
             url=call.path,
@@ -147,10 +143,10 @@ class Brain:
             raise ResponseError(
                 operation, 200, "", "the address of the log is not one of https", "look again"
             )
-        reply = yield from ask(Transmit(operation=operation, method="GET", url=address))
+        reply = yield from ask(HttpCall(operation=operation, method="GET", url=address))
         return (yield from self._body(operation, reply, ()))
 
-    def _body(self, operation: str, reply: Reply, secrets: tuple[str, ...]) -> Flow[bytes]:
+    def _body(self, operation: str, reply: HttpReply, secrets: tuple[str, ...]) -> Flow[bytes]:
         if reply.is_success:
             return reply.content
         now: datetime = yield from ask(Now())

@@ -11,16 +11,16 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import httpx
 
 from pyade.apple.business import activity_flows, calls, looking
-from pyade.apple.business.access import AskAccount, Exclusive
-from pyade.apple.business.account import AUDIENCE, TOKEN_URL, AccountProvider, ApiAccount
+from pyade.apple.business.access import AskApiAccount, Exclusive
 from pyade.apple.business.activity_flows import DEADLINE_S
-from pyade.apple.business.brain import Brain
+from pyade.apple.business.connection import BusinessConnection
 from pyade.apple.business.paging import Page, Walk
 from pyade.apple.business.resources import (
     ActivationLockStatus,
@@ -30,82 +30,27 @@ from pyade.apple.business.resources import (
     OrgDevice,
     Resource,
 )
-from pyade.apple.business.transmission import Collector, Reply, Transmit
+from pyade.apple.business.transmission import Collector, request_of
 from pyade.apple.calls import Call
-from pyade.apple.connection import TIMEOUT, jitter, utc_now
-from pyade.apple.flows import unknown_step
-from pyade.apple.retries import Wait
 from pyade.core.activity import ActivityOutcome, ActivityRequest, ActivityType, DeviceOutcome
-from pyade.core.flow import Flow, Now, Step, drive
+from pyade.flow import Flow, HttpCall, HttpReply, RandomNumber, Runner, Step
 
 T = TypeVar("T")
 
 
-class BusinessClient:
+class BusinessClient(BusinessConnection[httpx.BaseTransport, object]):
     """Apple School Manager or Apple Business: which devices there are, and which service manages them.
 
     Safe for several threads, which share one access token. Use it as a context manager, or call ``close``.
 
-    Args:
-        account: The API account, or a callable that returns it; asked for each access token, so that a new
-            key reaches a running client.
-        base_url: Of the service, of a proxy for it, or of a fake; None for that of the account.
-        token_url: What is asked for access tokens.
-        audience: What client assertions name as their reader, whatever ``token_url`` is.
-        scope: ``business.api`` or ``school.api``; None for that of the account.
-        transport: Any httpx transport; None for the network.
-        user_agent: Product and version; None for ``pyade/<version>``.
-        timeout: Seconds without a connection or a byte of the answer; or httpx's own object.
-        retries: Tries after the first one, for calls that are safe to repeat.
-        deadline_s: Seconds from the start of a call within which its last try begins.
-        clock: Returns the time, UTC.
-        sleep: Waits a number of seconds.
-        random: Returns a number from 0 to below 1, for the jitter between tries.
-
-    Raises:
-        UserAgentError: ``user_agent`` is empty or not printable.
-        InvalidRequestError: An address cannot be used.
-
     Every method raises ``AppleError`` where Apple refuses and ``TransportError`` where no answer comes.
     """
 
-    def __init__(
-        self,
-        account: ApiAccount | AccountProvider,
-        *,
-        base_url: str | None = None,
-        token_url: str = TOKEN_URL,
-        audience: str = AUDIENCE,
-        scope: str | None = None,
-        transport: httpx.BaseTransport | None = None,
-        user_agent: str | None = None,
-        timeout: httpx.Timeout | float = TIMEOUT,
-        retries: int = 3,
-        deadline_s: float = 120.0,
-        clock: Callable[[], datetime] = utc_now,
-        sleep: Callable[[float], object] = time.sleep,
-        random: Callable[[], float] = jitter,
-    ) -> None:
-        self._brain = Brain.checked(
-            account,
-            base_url=base_url,
-            token_url=token_url,
-            audience=audience,
-            scope=scope,
-            user_agent=user_agent,
-            retries=retries,
-            deadline_s=deadline_s,
-            random=random,
-        )
-        self._clock = clock
-        self._sleep = sleep
+    def _open(self, transport: httpx.BaseTransport | None, timeout: httpx.Timeout | float) -> None:
         self._lock = threading.Lock()
         self._http = httpx.Client(
             headers=self._brain.headers, transport=transport, timeout=timeout, follow_redirects=False
         )
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(base_url={self._brain.base_url!r})"
 
     def __enter__(self) -> Self:
         return self
@@ -125,28 +70,29 @@ class BusinessClient:
 
     def drive(self, flow: Flow[T]) -> T:
         """Run a flow that yields ``SendCall``, ``Now``, ``Wait`` and ``Download``, and return its result."""
-        return drive(flow, self._perform)
+        return self._runner.run(flow)
 
-    def _perform(self, step: Step[Any]) -> Any:
-        match step:
-            case Now():
-                return self._clock()
-            case Wait(seconds=seconds):
-                return self._sleep(seconds)
-            case Transmit():
-                return self._transmit(step)
-            case AskAccount():
-                return self._brain.provider()
-            case Exclusive(flow=inner):
-                with self._lock:
-                    return self.drive(inner)
-        flow = self._brain.flow_of(step)
-        if flow is None:
-            raise unknown_step(step)
-        return self.drive(flow)
+    @property
+    def _runner(self) -> Runner:
+        handlers: dict[type[Step[Any]], Callable[[Any], Any]] = {
+            HttpCall: self._transmit,
+            AskApiAccount: lambda _: self._brain.provider(),
+            Exclusive: self._alone,
+            RandomNumber: lambda _: self._random(),
+        }
+        for kind, flow_of in self._brain.flows.items():
+            handlers[kind] = partial(self._run_flow, flow_of)
+        return Runner(handlers, clock=self._clock, sleep=self._sleep or time.sleep)
 
-    def _transmit(self, step: Transmit) -> Reply:
-        request = step.request(self._http.build_request, self._brain.base_url)
+    def _run_flow(self, flow_of: Callable[[Any], Flow[Any]], step: Step[Any]) -> Any:
+        return self.drive(flow_of(step))
+
+    def _alone(self, step: Exclusive) -> str:
+        with self._lock:
+            return self.drive(step.flow)
+
+    def _transmit(self, step: HttpCall) -> HttpReply:
+        request = request_of(step, self._http.build_request, self._brain.base_url)
         try:
             with contextlib.closing(self._http.send(request, stream=True)) as response:
                 collector = Collector(step, response)

@@ -20,8 +20,8 @@ from pyade.apple.business.resources import (
 from pyade.apple.calls import Call
 from pyade.apple.flows import SendCall
 from pyade.core.activity import ActivityRequest, ActivityType
-from pyade.core.flow import Flow, ask
 from pyade.errors import ConflictError, NotFoundError
+from pyade.flow import Flow, ask
 
 T = TypeVar("T")
 

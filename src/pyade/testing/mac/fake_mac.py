@@ -21,16 +21,16 @@ import httpx
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from pyade.core.flow import Step, drive, drive_async
 from pyade.core.identity import ChipClass, classify_product
 from pyade.core.versions import MacOSVersion
 from pyade.errors import VersionError
+from pyade.flow import AsyncRunner, Runner
 from pyade.testing.apple.fake import FakeApple
 from pyade.testing.mac.authority import DeviceAuthority, DeviceIdentity
 from pyade.testing.mac.cms import CmsForm
 from pyade.testing.mac.enrollment import FakeEnrollment
 from pyade.testing.mac.errors import MacError
-from pyade.testing.mac.walk import Send, Walk
+from pyade.testing.mac.walk import SendRequest, Walk
 
 
 @functools.cache
@@ -163,15 +163,11 @@ class FakeMac:
             MacError: The server refuses the Mac, or the Mac refuses what it gets.
             httpx.TransportError: The server cannot be reached.
         """
-        return drive(Walk(self).steps(), lambda step: self._note(http.send(_request(step))))
+        return self._runner(http).run(Walk(self).steps())
 
     async def enroll_async(self, http: httpx.AsyncClient) -> FakeEnrollment:
         """Do what ``enroll`` does with an asynchronous client."""
-
-        async def perform(step: Step[Any]) -> httpx.Response:
-            return self._note(await http.send(_request(step)))
-
-        return await drive_async(Walk(self).steps(), perform)
+        return await self._async_runner(http).run(Walk(self).steps())
 
     @property
     def chip(self) -> ChipClass:
@@ -238,17 +234,20 @@ class FakeMac:
         )
         return context
 
+    def _runner(self, http: httpx.Client) -> Runner:
+        return Runner({SendRequest: lambda step: self._note(http.send(step.request))})
+
+    def _async_runner(self, http: httpx.AsyncClient) -> AsyncRunner:
+        async def send(step: SendRequest) -> httpx.Response:
+            return self._note(await http.send(step.request))
+
+        return AsyncRunner({SendRequest: send})
+
     def _note(self, response: httpx.Response) -> httpx.Response:
         # The query may hold a secret.
         address = str(response.request.url.copy_with(query=None))
         self.history.append(f"{response.request.method} {address}: {response.status_code}")
         return response
-
-
-def _request(step: Step[Any]) -> httpx.Request:
-    if not isinstance(step, Send):
-        raise AssertionError  # noqa: TRY004  # pragma: no cover - a walk does nothing else
-    return step.request
 
 
 _SSO_FROM: Final = MacOSVersion(26)

@@ -25,9 +25,9 @@ from xml.parsers.expat import ExpatError
 import attrs
 import httpx
 
-from pyade.core.flow import Flow, Step, ask
 from pyade.core.versions import MacOSVersion
 from pyade.errors import VersionError
+from pyade.flow import Flow, Step, ask
 from pyade.testing.mac.enrollment import FakeEnrollment, read_enrollment
 from pyade.testing.mac.errors import MacError
 
@@ -46,7 +46,7 @@ _BROWSER: Final = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/6
 
 
 @attrs.frozen
-class Send(Step[httpx.Response]):
+class SendRequest(Step[httpx.Response]):
     """Answer with what the server says to *request*."""
 
     request: httpx.Request
@@ -90,12 +90,14 @@ class Walk:
             headers["Authorization"] = f"Bearer {self._token}"
             changes["MDM_CAN_REQUEST_PSSO_CONFIG"] = None
         body = mac.signed(**changes)
-        response = yield from ask(Send(httpx.Request("POST", mac.url, headers=headers, content=body)))
+        response = yield from ask(SendRequest(httpx.Request("POST", mac.url, headers=headers, content=body)))
         asks = response.headers.get("WWW-Authenticate", "").lower().startswith("basic")
         if response.status_code == 401 and asks and mac.name and not self._token:
             pair = base64.b64encode(f"{mac.name}:{mac.password}".encode()).decode()
             headers["Authorization"] = f"Basic {pair}"
-            response = yield from ask(Send(httpx.Request("POST", mac.url, headers=headers, content=body)))
+            response = yield from ask(
+                SendRequest(httpx.Request("POST", mac.url, headers=headers, content=body))
+            )
         return response
 
     def _web_view(self) -> Flow[httpx.Response]:
@@ -111,7 +113,7 @@ class Walk:
         for _ in range(_REDIRECTS):
             if self._mac.keeps_cookies:
                 self._cookies.set_cookie_header(request)
-            response = yield from ask(Send(request))
+            response = yield from ask(SendRequest(request))
             self._cookies.extract_cookies(response)
             following = self._following(response)
             if following is None:
@@ -189,7 +191,9 @@ class Walk:
                 raise MacError(f"{_SSO} needs three https addresses, one is {address!r}", 403)
         profile, page, manifest = map(str, addresses)
         for what, address in (("profile", profile), ("manifest", manifest)):
-            response = yield from ask(Send(httpx.Request("GET", address, headers={"User-Agent": _AGENT})))
+            response = yield from ask(
+                SendRequest(httpx.Request("GET", address, headers={"User-Agent": _AGENT}))
+            )
             if response.status_code != 200:
                 raise MacError(f"the {what} of Platform SSO cannot be had", response.status_code)
         response = yield from self._browse(self._browser_request(page, {}))

@@ -1,4 +1,4 @@
-"""A flow runs the same way under both drivers, and decides about errors itself."""
+"""A flow runs the same way synchronously and asynchronously, and decides about errors itself."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import anyio
 import attrs
 import pytest
 
-from pyade.core.flow import Flow, Step, ask, drive, drive_async
+from pyade.flow import Flow, Step, ask, drive, drive_async
 
 
 @attrs.frozen

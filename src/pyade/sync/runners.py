@@ -1,0 +1,87 @@
+"""What performs the steps of this room: the common runners, with a client of Apple's service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Protocol, TypeVar
+
+from pyade.apple.calls import Call
+from pyade.apple.client import AsyncClient, Client
+from pyade.apple.flows import SendCall
+from pyade.apple.responses import Account
+from pyade.core.token import Token
+from pyade.flow import AsyncRunner, Handlers, Runner
+from pyade.storage.protocol import Store
+from pyade.sync.steps import Progress
+from pyade.sync.token_steps import ReadAccount
+
+T = TypeVar("T")
+
+
+class Caller(Protocol):
+    """The part of ``Client`` that is used here."""
+
+    @property
+    def token_name(self) -> str:
+        """The name of the client's token."""
+        ...
+
+    def call(self, call: Call[T]) -> T:
+        """Send *call* and return what it decodes to."""
+        ...
+
+
+class AsyncCaller(Protocol):
+    """The part of ``AsyncClient`` that is used here."""
+
+    @property
+    def token_name(self) -> str:
+        """The name of the client's token."""
+        ...
+
+    async def call(self, call: Call[T]) -> T:
+        """Send *call* and return what it decodes to."""
+        ...
+
+
+def runner_of(
+    apple: Caller,
+    store: Store,
+    clock: Callable[[], datetime],
+    progress: Callable[[Progress], None] | None = None,
+) -> Runner:
+    """Return the runner of one token's work."""
+    handlers: Handlers = {SendCall: lambda step: apple.call(step.call)}
+    return Runner(handlers, store=store, clock=clock, progress=progress)
+
+
+def async_runner_of(
+    apple: AsyncCaller,
+    store: Store,
+    clock: Callable[[], datetime],
+    progress: Callable[[Progress], None] | None = None,
+) -> AsyncRunner:
+    """Return the runner of one token's work, with the store in worker threads."""
+    handlers: Handlers = {SendCall: lambda step: apple.call(step.call)}
+    return AsyncRunner(handlers, store=store, clock=clock, progress=progress)
+
+
+def account_handlers(client_for: Callable[[Token], Client]) -> Handlers:
+    """Return what performs ``ReadAccount``, with a client for each token."""
+
+    def read(step: ReadAccount) -> Account:
+        with client_for(step.token) as client:
+            return client.account()
+
+    return {ReadAccount: read}
+
+
+def async_account_handlers(client_for: Callable[[Token], AsyncClient]) -> Handlers:
+    """Return what performs ``ReadAccount``, with an asynchronous client for each token."""
+
+    async def read(step: ReadAccount) -> Account:
+        async with client_for(step.token) as client:
+            return await client.account()
+
+    return {ReadAccount: read}
