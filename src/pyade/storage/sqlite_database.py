@@ -26,10 +26,13 @@ import attrs
 from pyade.errors import StoreClosedError, StoreError
 from pyade.storage import sqlite_forks
 from pyade.storage.database import Session, Table, Value, Words, check_texts, translated
-from pyade.storage.sqlite_file import Watch, close_unwritten, create_private
+from pyade.storage.sqlite_file import UnexplainedError, Watch, close_unwritten, create_private
 from pyade.storage.sqlite_forks import Turn
 
 IN_MEMORY = ":memory:"
+
+_PATIENCE_S = 1.0
+"""How long another worker may take to note its checkpoint; it takes less than a thousandth of that."""
 
 APPLICATION_ID = 0x50414445
 """``PADE``: tells a store of pyade from any other SQLite file."""
@@ -94,6 +97,7 @@ class SQLiteDatabase:
         self._path = create_private(path) if self._is_file else path
         self._process = os.getpid()
         self._refusal: StoreError | None = None
+        self._is_damaged = False
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
         self._make_locks()
@@ -119,28 +123,30 @@ class SQLiteDatabase:
             self._watch.check_place()
             if self._reader is None:
                 self._reader = self._connect()
-            yield self._session(self._reader)
+            try:
+                yield self._session(self._reader)
+            except sqlite3.DatabaseError as exc:
+                # It may have been overwritten: then closing must not write into it.
+                self._is_damaged |= _code(exc) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+                raise
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """Lend the connection for writing inside a transaction, which an error rolls back."""
         self._check_process()
         with translated(self._explained), self._writes.taken(self._check_usable):
-            if self._writer is None:
-                self._writer = self._connect()
-            writer = self._writer
+            writer = self._open_writer()
             try:
-                # Takes the write lock at once: one that reads first and writes later could fail half-way.
-                writer.execute("BEGIN IMMEDIATE")
-                changes = self._count(writer) if self._is_file else None
+                changes = self._begin(writer)
                 yield self._session(writer)
                 writer.execute("COMMIT")
             except BaseException:
                 if self._writer is writer and writer.in_transaction:  # else it was closed
                     writer.execute("ROLLBACK")
                 raise
-            if changes is not None and self._watch.committed(changes):
-                writer.execute("PRAGMA wal_checkpoint").fetchall()
+            if changes is not None:
+                with contextlib.suppress(sqlite3.OperationalError, StoreError):  # committed, whatever follows
+                    self._watch.committed(writer, changes)
 
     def take_turns(self, session: Session) -> None:
         """Do nothing: a write transaction has the file for itself."""
@@ -149,10 +155,11 @@ class SQLiteDatabase:
         """Write the file anew; while another process reads, its share of the WAL stays until later."""
         self._check_process()
         with translated(self._explained), self._writes.taken(self._check_usable):
-            if self._writer is None:
-                self._writer = self._connect()
-            self._writer.execute("VACUUM")
-            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            writer = self._open_writer()
+            writer.execute("VACUUM")
+            writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            if self._is_file:
+                self._watch.reopened()
 
     def backup(self, path: str) -> None:
         """Copy everything to a new file at *path*."""
@@ -171,7 +178,7 @@ class SQLiteDatabase:
         if self._process != os.getpid():
             return  # not ours to close: the parent uses the file
         with self._writes.taken(), self._reads.taken():
-            self._close_connections(sqlite3.Connection.close)
+            self._close_connections(close_unwritten if self._is_damaged else sqlite3.Connection.close)
 
     # Forks
 
@@ -207,20 +214,40 @@ class SQLiteDatabase:
         if self._refusal is not None:
             raise self._refusal
 
-    def _count(self, writer: sqlite3.Connection) -> int | None:
-        try:
-            return self._watch.count(writer)
-        except StoreError as error:
-            self._refusal = error
+    def _begin(self, writer: sqlite3.Connection) -> int | None:
+        """Begin a write (rule 1); if the file is not ours any more, close without a checkpoint, stay refused."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                writer.execute("BEGIN IMMEDIATE")
+                return self._watch.count(writer) if self._is_file else None
+            except sqlite3.DatabaseError as exc:
+                if not self._is_file or _code(exc) not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                    raise
+                self._refusal = self._watch.overwritten()
+            except UnexplainedError as error:
+                if time.monotonic() < deadline:
+                    writer.execute("ROLLBACK")
+                    time.sleep(0.005)
+                    continue
+                self._refusal = error
+            except StoreError as error:
+                self._refusal = error
             with self._reads.taken():
                 self._close_connections(close_unwritten)
-            raise
+            raise self._refusal
 
     def _close_connections(self, close: Callable[[sqlite3.Connection], None]) -> None:
         for connection in (self._writer, self._reader):
             if connection is not None:
                 close(connection)
         self._writer = self._reader = None
+
+    def _open_writer(self) -> sqlite3.Connection:
+        if self._writer is None:
+            self._watch.reopened()
+            self._writer = self._connect()
+        return self._writer
 
     def _session(self, connection: sqlite3.Connection | None) -> Session:
         assert connection is not None  # noqa: S101 - for the type checker
@@ -276,6 +303,8 @@ class SQLiteDatabase:
             reason = "not a SQLite file: choose another path"
         elif _code(exc) in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
             reason = f"{exc}: choose a file and folder that this process may write"
+        elif _code(exc) == sqlite3.SQLITE_CORRUPT:
+            reason = "the file is damaged, or was overwritten while the store was open: restore a backup"
         elif _code(exc) == sqlite3.SQLITE_FULL:
             reason = "the disk is full: make room and try again"
         else:

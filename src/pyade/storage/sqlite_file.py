@@ -6,8 +6,8 @@ counts the changes of a store (``changes``), and each change notes how many of t
 then (``checkpointed``); the rest stands in the WAL. From that follows:
 
 1. Each write looks whether the path still names the file that was opened.
-2. If the file changed since the last look, it must hold this store, with no fewer changes than before and no
-   more than were committed.
+2. If the file changed since the last look, a checkpoint must have done it: the file holds this store, with as
+   many changes as were noted, or with all that were committed. A worker notes its checkpoint right after it.
 3. A WAL that is found at the start belongs to the file only if the file holds at least the changes that the
    WAL builds on.
 4. After a mismatch nothing is written, also not by SQLite's checkpoint when it closes.
@@ -28,8 +28,12 @@ from pyade.errors import StoreError
 _creation = Lock()
 
 _READ = "SELECT store_id, changes, checkpointed FROM pyade_store"
-_COUNT = "UPDATE pyade_store SET changes = changes + 1, checkpointed = ? RETURNING store_id, changes"
-_CHECKPOINTED = "UPDATE pyade_store SET checkpointed = ?"
+_COUNT = "UPDATE pyade_store SET changes = changes + 1 RETURNING store_id, changes, checkpointed"
+_NOTE = "UPDATE pyade_store SET checkpointed = ?"
+
+
+class UnexplainedError(StoreError):
+    """The file holds a number of changes that nobody noted: ask again, since another worker may be about to."""
 
 
 @attrs.frozen
@@ -63,8 +67,8 @@ class Watch:
         """Device and inode of the file."""
         return self._file
 
-    def check_place(self) -> os.stat_result:
-        """Check that the path still names the file that was opened (rule 1).
+    def check_place(self) -> tuple[int, int]:
+        """Check that the path still names the file that was opened (rule 1), and return when it changed.
 
         Raises:
             StoreError: It does not.
@@ -79,7 +83,7 @@ class Watch:
                 f"{self._path}: the file {what} while the store was open: nothing more is written, "
                 "open the store again"
             )
-        return found
+        return found.st_mtime_ns, found.st_size
 
     def count(self, connection: sqlite3.Connection) -> int | None:
         """Count a change inside the write transaction of *connection*; None while there are no tables yet.
@@ -89,29 +93,48 @@ class Watch:
 
         Raises:
             StoreError: The file is not what it was at the last change (rules 1 and 2).
+            UnexplainedError: Perhaps.
         """
-        found = self.check_place()
+        looked = self.check_place()
         try:
-            ((store_id, changes),) = connection.execute(_COUNT, (self._held,)).fetchall()
+            ((store_id, changes, noted),) = connection.execute(_COUNT).fetchall()
         except sqlite3.OperationalError:
-            return None
-        looked = (found.st_mtime_ns, found.st_size)
+            if self._store_id is None:
+                return None
+            raise self.overwritten() from None
+        self._held = max(self._held, noted)
         if looked != self._looked and (contents := _contents(self._path)) is not None:
-            if contents.store_id != store_id or not self._held <= contents.changes < changes:
-                raise self._overwritten()
+            if contents.store_id != store_id or contents.changes < self._held:
+                raise self.overwritten()
+            if self._looked is not None and contents.changes not in (self._held, changes - 1):
+                raise UnexplainedError(self.overwritten().reason)
+            connection.execute(_NOTE, (contents.changes,))
             self._held, self._looked = contents.changes, looked
-            connection.execute(_CHECKPOINTED, (self._held,))
         if self._store_id not in (None, store_id) or changes <= self._changes:
-            raise self._overwritten()
+            raise self.overwritten()
         self._store_id = store_id
         return int(changes)
 
-    def committed(self, changes: int) -> bool:
-        """Remember what ``count`` returned, now that it is committed; True if the file holds no table yet."""
+    def committed(self, connection: sqlite3.Connection, changes: int) -> None:
+        """Remember what ``count`` returned, now that it is committed, and note a checkpoint that followed."""
         self._changes = changes
-        return self._looked is None
+        looked = self.check_place()
+        if looked == self._looked:
+            return
+        if self._looked is None:  # a new file: let it hold the tables, so that rule 2 has what to compare
+            connection.execute("PRAGMA wal_checkpoint").fetchall()
+        contents = _contents(self._path)
+        if contents is not None and contents.store_id == self._store_id and contents.changes > self._held:
+            connection.execute(_NOTE, (contents.changes,))  # in the WAL at once, for rules 2 and 3
+            self._held, self._looked = contents.changes, self.check_place()
 
-    def _overwritten(self) -> StoreError:
+    def reopened(self) -> None:
+        """Look anew: SQLite wrote a checkpoint when the last connection was closed."""
+        self._looked = None
+        self._check_wal()
+
+    def overwritten(self) -> StoreError:
+        """Return the error for a file that is not what it was."""
         return StoreError(
             f"{self._path}: the file was overwritten while the store was open, as by a backup: nothing more "
             f"is written; close all stores, remove {self._path}-wal and {self._path}-shm, restore it again"
@@ -123,9 +146,9 @@ class Watch:
             return
         both = _contents(self._path, "mode=ro")  # cannot write a checkpoint when it closes (rule 4)
         file = _contents(self._path)
-        if both is None or file is None:
-            return
-        if both.store_id != file.store_id or file.changes < both.checkpointed:
+        if file is None:
+            return  # a new store, whose tables are in the WAL alone
+        if both is None or both.store_id != file.store_id or file.changes < both.checkpointed:
             raise StoreError(
                 f"{self._path}: {wal.name} belongs to a newer state of this store, or to another one, as "
                 f"after a backup was put in place: remove {wal} and {self._path}-shm to use the file as it is"
