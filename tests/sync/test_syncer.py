@@ -467,6 +467,14 @@ def test_records_without_a_serial_number_are_reported(world: World) -> None:
     assert world.sync().notes == ("1 records without a serial number were left out",)
 
 
+def test_nul_characters_are_replaced_and_reported(world: World) -> None:
+    page = {"devices": [{"serial_number": "C\0", "asset_tag": "\0"}], "cursor": "x", "more_to_follow": False}
+    world.apple.script(FETCH, Fault.answered(json=page))
+    world.apple.script(SYNC, Fault.answered(json={**page, "devices": []}))
+    assert world.sync().notes == ("2 NUL characters were replaced by U+FFFD",)
+    assert list(world.listed()) == ["C\ufffd"]
+
+
 def test_a_token_must_be_in_the_store(world: World) -> None:
     world.store.remove_token("hq", now=world.clock())
     with pytest.raises(UnknownTokenError):

@@ -15,6 +15,7 @@ from typing import Any, Self
 import attrs
 import msgspec
 
+from pyade.apple.json_bodies import decode_json, replace_nul
 from pyade.core.assignment import DeviceResults
 from pyade.core.device import Device, DeviceResult, parse_date, parse_time
 from pyade.core.enums import OpenStrEnum
@@ -140,6 +141,7 @@ class DevicePage:
         more_to_follow: True if the next call is due at once.
         fetched_until: How far the page goes, UTC; for information only.
         unreadable: Number of records without a serial number, which were left out.
+        replaced: Number of NUL characters, each of which became U+FFFD.
 
     Source: Apple, device assignment, ``FetchDeviceResponse``.
     """
@@ -149,10 +151,12 @@ class DevicePage:
     more_to_follow: bool
     fetched_until: datetime | None = None
     unreadable: int = 0
+    replaced: int = 0
 
     @classmethod
     def decode(cls, content: bytes) -> Self:
         """Return the page of a body; without a cursor or ``more_to_follow`` it cannot be read."""
+        content, replaced = replace_nul(content)
         wire = msgspec.json.decode(content, type=_WirePage)
         records = wire.devices or []
         devices = tuple(_devices(records))
@@ -165,6 +169,7 @@ class DevicePage:
             more_to_follow=wire.more_to_follow,
             fetched_until=_time(wire.fetched_until),
             unreadable=unreadable,
+            replaced=replaced,
         )
 
 
@@ -202,7 +207,7 @@ class ActivationLockAnswer:
     @classmethod
     def decode(cls, content: bytes, serial_number: str) -> Self:
         """Return the answer of a body to a request about *serial_number*."""
-        wire = msgspec.json.decode(content, type=_WireLock)
+        wire = decode_json(content, _WireLock)
         return cls(
             serial_number=wire.serial_number or serial_number,
             result=ActivationLockResult(wire.response_status),
@@ -226,7 +231,7 @@ class ReplacementDetails:
     @classmethod
     def decode(cls, content: bytes, serial_number: str) -> Self:
         """Return the details of a body to a request about *serial_number*."""
-        wire = msgspec.json.decode(content, type=_WireReplacement)
+        wire = decode_json(content, _WireReplacement)
         day = None
         if isinstance(wire.replacement_date, str):
             try:
@@ -270,7 +275,7 @@ class BetaEnrollmentTokens:
     @classmethod
     def decode(cls, content: bytes) -> Self:
         """Return the tokens of a body: of the documented key, else of the one that was also seen."""
-        wire = msgspec.json.decode(content, type=_WireSeeds)
+        wire = decode_json(content, _WireSeeds)
         found = {
             entry.token: BetaEnrollmentToken(os=entry.os, title=entry.title, token=entry.token)
             for entry in wire.betaEnrollmentTokens or wire.seedBuildTokens or []
@@ -293,7 +298,7 @@ class AccountDrivenEnrollmentProfile:
     @classmethod
     def decode(cls, content: bytes) -> Self:
         """Return the address of a body."""
-        wire = msgspec.json.decode(content, type=_WireDiscovery)
+        wire = decode_json(content, _WireDiscovery)
         return cls(
             mdm_service_discovery_url=wire.mdm_service_discovery_url,
             last_updated_timestamp=_time(wire.last_updated_timestamp),
@@ -394,7 +399,7 @@ _ACCOUNT_TEXTS = frozenset(field.name for field in attrs.fields(Account)) - {"ur
 
 
 def _object(content: bytes) -> dict[str, Any]:
-    return msgspec.json.decode(content, type=dict[str, Any])
+    return decode_json(content, dict[str, Any])
 
 
 def _devices(records: Sequence[Any]) -> Iterator[Device]:

@@ -215,7 +215,7 @@ class SQLiteDatabase:
             raise self._refusal
 
     def _begin(self, writer: sqlite3.Connection) -> int | None:
-        """Begin a write (rule 1); if the file is not ours any more, close without a checkpoint, stay refused."""
+        """Begin a write (rule 1); a file that is not ours any more is closed without a checkpoint."""
         deadline = time.monotonic() + _PATIENCE_S
         while True:
             try:

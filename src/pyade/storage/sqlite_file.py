@@ -33,7 +33,7 @@ _NOTE = "UPDATE pyade_store SET checkpointed = ?"
 
 
 class UnexplainedError(StoreError):
-    """The file holds a number of changes that nobody noted: ask again, since another worker may be about to."""
+    """The file holds a number of changes that nobody noted yet: ask again."""
 
 
 @attrs.frozen

@@ -99,6 +99,7 @@ class SyncRun:
         self._notes: list[str] = []
         self._only_listed = 0
         self._unreadable = 0
+        self._replaced = 0
         self._held_back = 0
         self._purged = 0
         self._sent: set[str] = set()
@@ -265,6 +266,7 @@ class SyncRun:
         self._devices += len(page.devices)
         self._changes += changes
         self._unreadable += page.unreadable
+        self._replaced += page.replaced
         if source is Source.FETCH and before.full_sync > 1:
             self._only_listed += changes.added + changes.returned
         phase = ProgressPhase.FETCH if source is Source.FETCH else ProgressPhase.SYNC
@@ -438,6 +440,8 @@ class SyncRun:
             notes.append(f"{self._only_listed:,} devices came only with the full list")
         if self._unreadable:
             notes.append(f"{self._unreadable:,} records without a serial number were left out")
+        if self._replaced:
+            notes.append(f"{self._replaced:,} NUL characters were replaced by U+FFFD")
         return SyncReport(
             token_name=self._token_name,
             action=self._action,

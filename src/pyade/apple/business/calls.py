@@ -28,6 +28,7 @@ from pyade.apple.business.resources import (
     read_resource,
 )
 from pyade.apple.calls import Call
+from pyade.apple.json_bodies import decode_json
 from pyade.core.activity import ActivityRequest
 from pyade.errors import InvalidRequestError
 
@@ -218,17 +219,17 @@ def _list(operation: str, path: str, params: Mapping[str, str], read: Any) -> Ca
 
 
 def _reader(cls: type[R]) -> Any:
-    return lambda content: read_resource(msgspec.json.decode(content, type=_WireDocument).data, cls)
+    return lambda content: read_resource(decode_json(content, _WireDocument).data, cls)
 
 
 def _read_linkage(content: bytes) -> str | None:
     # Seen for a device without a service: null, and an identifier whose id is empty or null.
-    data = msgspec.json.decode(content, type=_WireDocument).data
+    data = decode_json(content, _WireDocument).data
     return read_identifier(data) if data and data.get("id") else None
 
 
 def _read_related(content: bytes) -> ManagementService | None:
-    data = msgspec.json.decode(content, type=_WireDocument).data
+    data = decode_json(content, _WireDocument).data
     return read_resource(data, ManagementService) if data and data.get("id") else None
 
 

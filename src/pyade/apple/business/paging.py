@@ -22,6 +22,7 @@ import msgspec
 
 from pyade.apple.business.account import BUSINESS_URL, SCHOOL_URL
 from pyade.apple.calls import Call
+from pyade.apple.json_bodies import decode_json
 from pyade.errors import ResponseError
 
 T = TypeVar("T")
@@ -51,7 +52,7 @@ def read_page(content: bytes, read: Callable[[Any], T]) -> Page[T]:
         msgspec.ValidationError: It is no collection, or an entry has no id.
         msgspec.DecodeError: It is no JSON.
     """
-    wire = msgspec.json.decode(content, type=_WireCollection)
+    wire = decode_json(content, _WireCollection)
     address = wire.links.next if wire.links else None
     cursor, origin = None, ""
     if address:
