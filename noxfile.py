@@ -99,6 +99,16 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def mutants(session: nox.Session) -> None:
+    """Put 100 faults into a copy of the package, drawn by a seed, and list those that no test notices.
+
+    ``nox -s mutants -- --seed 10 --count 9 --rooms core`` draws the same again, or fewer, or from one room.
+    """
+    session.install("-e", ".[test]")
+    session.run("python", "benchmarks/mutants.py", *session.posargs)
+
+
+@nox.session
 def schemas(session: nox.Session) -> None:
     """Compare the transcribed schema rules with Apple's files in the folder that PYADE_SCHEMAS names."""
     session.install("-e", ".[test]", "pyyaml")
