@@ -47,6 +47,16 @@ def slow(session: nox.Session) -> None:
     session.run("pytest", "-q", "-m", "", *files, *session.posargs, env=much)
 
 
+@nox.session(python="3.11")
+def lowest(session: nox.Session) -> None:
+    """Run the suite on the lowest versions that pyproject.toml allows; the test tools are the newest."""
+    project = nox.project.load_toml("pyproject.toml")["project"]
+    extras = project["optional-dependencies"]
+    needed = [*project["dependencies"], *extras["postgres"], *extras["workers"]]
+    session.install("-e", ".[test]", *(need.replace(">=", "==") for need in needed))
+    session.run("pytest", "-n", "2", *session.posargs)
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style and formatting."""
@@ -86,6 +96,16 @@ def fuzz(session: nox.Session) -> None:
     """
     session.install("-e", ".[fuzz]")
     session.run("python", "fuzz/run.py", *session.posargs)
+
+
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """Put 100 faults into a copy of the package, drawn by a seed, and list those that no test notices.
+
+    ``nox -s mutants -- --seed 10 --count 9 --rooms core`` draws the same again, or fewer, or from one room.
+    """
+    session.install("-e", ".[test]")
+    session.run("python", "benchmarks/mutants.py", *session.posargs)
 
 
 @nox.session
