@@ -86,7 +86,7 @@ class _Session:
         columns = [list(column) for column in zip(*rows, strict=True)]
         for column in columns:
             check_texts(column)
-        arrays = ", ".join(f"%s::{_ARRAYS[kind]}" for kind in table.columns.values())
+        arrays = ", ".join(f"%b::{_ARRAYS[kind]}" for kind in table.columns.values())
         source = f"SELECT * FROM unnest({arrays})"  # noqa: S608 - rule 2; all of it is ours
         self._execute(self.words.translate(table.upsert(source)), columns)
 
