@@ -16,8 +16,8 @@ import pytest
 from pyade import errors
 from pyade.apple import AsyncClient, Client, SessionCache
 from pyade.core.token import Token
+from pyade.crypto.secret_box import SecretBox
 from pyade.storage import MemoryStore, SQLiteStore
-from pyade.storage.secrets import SecretBox
 from pyade.testing import FakeApple
 from pyade.testing.clock import FrozenClock
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from pyade.crypto.secret_box import SecretBox
 from pyade.errors import StoreError
 from pyade.storage import SQLiteStore
-from pyade.storage.secrets import SecretBox
 from pyade.testing.contract.encryption import EncryptionContract, OpenStore
 from pyade.testing.contract.examples import example_token
 
@@ -37,9 +37,12 @@ def test_the_error_names_the_file_and_not_the_key(tmp_path: Path) -> None:
         SQLiteStore(tmp_path / "ade.db")
 
 
-def test_a_key_that_is_none_is_refused_before_a_file_is_made(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="key 1 of 1"):
-        SQLiteStore(tmp_path / "ade.db", keys=["secret"])
+@pytest.mark.parametrize("keys", [["secret"], "", b"", []])
+def test_a_key_that_is_none_is_refused_before_a_file_is_made(
+    tmp_path: Path, keys: Sequence[str | bytes]
+) -> None:
+    with pytest.raises(StoreError, match="key"):
+        SQLiteStore(tmp_path / "ade.db", keys=keys)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -16,7 +16,8 @@ from pyade.core.device import Device
 from pyade.core.inventory import DeviceRecord, Source, SyncState
 from pyade.errors import StoreError
 from pyade.storage import SQLiteStore, documents
-from pyade.storage.sqlite_database import APPLICATION_ID, SQLiteDatabase
+from pyade.storage.sqlite_database import SQLiteDatabase
+from pyade.storage.sqlite_file import APPLICATION_ID
 from pyade.testing.contract.examples import (
     NOW,
     commit,

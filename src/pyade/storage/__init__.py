@@ -11,10 +11,10 @@ from pyade.core.enrollment import OneTime, OneTimeKind
 from pyade.core.events import Event, EventBatch, EventGroup, EventKind
 from pyade.core.inventory import Attempt, ChangeCounts, DeviceRecord, Source, SyncState
 from pyade.core.lease import Lease
+from pyade.crypto.secret_box import SecretBox
 from pyade.storage.database import Database, Session, Table, Value, Words, check_texts, translated
 from pyade.storage.enrollments import EnrollmentStore
 from pyade.storage.protocol import DefinedProfile, Store
-from pyade.storage.secrets import SecretBox
 from pyade.storage.sql import SQLStore
 from pyade.storage.sqlite import MemoryStore, SQLiteStore
 

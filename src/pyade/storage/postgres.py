@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
+from pyade.crypto.secret_box import SecretBox
 from pyade.storage.postgres_database import PostgresDatabase
-from pyade.storage.secrets import SecretBox
 from pyade.storage.sql import SQLStore
 
 
@@ -34,7 +34,7 @@ class PostgresStore(SQLStore):
 
         Args:
             dsn: A connection string or URL of PostgreSQL, such as ``postgresql://user:password@host/database``.
-            keys: Encrypt secrets with the first of them, and decrypt with any; see ``storage.secrets``.
+            keys: Encrypt secrets with the first of them, and decrypt with any; see ``crypto.secret_box``.
             clock: Times the leases; None for the server's own, which is the same for all nodes.
             schema: Where the tables are; stores with different schemas share nothing.
             max_connections: Connections of this store at most; threads beyond wait for one.

@@ -22,27 +22,16 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # The state stands in the row that every writer of the token locks first.
         """
         CREATE TABLE {}token (
-            id {id},
-            name {text} NOT NULL UNIQUE,
-            document {json} NOT NULL,
-            secrets {text} NOT NULL,
-            default_profile {json},
-            default_profile_secrets {text},
-            revision {integer} NOT NULL DEFAULT 0,
-            state {json}
+            id {id}, name {text} NOT NULL UNIQUE, document {json} NOT NULL, secrets {text} NOT NULL,
+            default_profile {json}, default_profile_secrets {text},
+            revision {integer} NOT NULL DEFAULT 0, state {json}
         )
         """,
         """
         CREATE TABLE {}device (
             token_id {integer} NOT NULL REFERENCES {}token (id) ON DELETE CASCADE,
-            serial_number {text} NOT NULL,
-            model {text},
-            profile_status {text},
-            profile_uuid {text},
-            released_at {time},
-            deleted_at {time},
-            full_sync {integer} NOT NULL,
-            document {json} NOT NULL,
+            serial_number {text} NOT NULL, model {text}, profile_status {text}, profile_uuid {text},
+            released_at {time}, deleted_at {time}, full_sync {integer} NOT NULL, document {json} NOT NULL,
             PRIMARY KEY (token_id, serial_number)
         )
         """,
@@ -50,13 +39,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """
         CREATE TABLE {}profile (
             token_id {integer} NOT NULL REFERENCES {}token (id) ON DELETE CASCADE,
-            profile_uuid {text} NOT NULL,
-            name {text} NOT NULL,
-            digest {text} NOT NULL,
-            defined_at {time} NOT NULL,
-            individual {flag} NOT NULL,
-            document {json} NOT NULL,
-            secrets {text},
+            profile_uuid {text} NOT NULL, name {text} NOT NULL, digest {text} NOT NULL,
+            defined_at {time} NOT NULL, individual {flag} NOT NULL, document {json} NOT NULL, secrets {text},
             PRIMARY KEY (token_id, profile_uuid)
         )
         """,
@@ -72,49 +56,35 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         """
         CREATE TABLE {}lease (
-            fence {id},
-            token_id {integer} NOT NULL UNIQUE REFERENCES {}token (id) ON DELETE CASCADE,
-            owner {text} NOT NULL,
-            expires_at {time} NOT NULL
+            fence {id}, token_id {integer} NOT NULL UNIQUE REFERENCES {}token (id) ON DELETE CASCADE,
+            owner {text} NOT NULL, expires_at {time} NOT NULL
         )
         """,
         # The name of the token stands here itself: events outlive their token.
         """
         CREATE TABLE {}event (
-            id {id},
-            transaction_number {integer} NOT NULL DEFAULT {transaction},
-            at {time} NOT NULL,
-            token_name {text} NOT NULL,
-            document {json} NOT NULL
+            id {id}, transaction_number {integer} NOT NULL DEFAULT {transaction},
+            at {time} NOT NULL, token_name {text} NOT NULL, document {json} NOT NULL
         )
         """,
         "CREATE INDEX event_order ON {}event (transaction_number, id)",
         "CREATE TABLE {}subscriber (name {text} PRIMARY KEY, position {text} NOT NULL)",
         """
         CREATE TABLE {}secret (
-            kind {text} NOT NULL,
-            name {text} NOT NULL,
-            value {text} NOT NULL,
-            PRIMARY KEY (kind, name)
+            kind {text} NOT NULL, name {text} NOT NULL, value {text} NOT NULL, PRIMARY KEY (kind, name)
         )
         """,
         # Both outlive the token and the device: they say what a Mac was given.
         """
         CREATE TABLE {}enrollment (
-            serial_number {text} PRIMARY KEY,
-            revision {integer} NOT NULL,
-            registration {text} NOT NULL,
+            serial_number {text} PRIMARY KEY, revision {integer} NOT NULL, registration {text} NOT NULL,
             document {json} NOT NULL
         )
         """,
         """
         CREATE TABLE {}one_time (
-            kind {text} NOT NULL,
-            digest {text} NOT NULL,
-            serial_number {text} NOT NULL,
-            expires_at {time} NOT NULL,
-            value {json} NOT NULL,
-            PRIMARY KEY (kind, digest)
+            kind {text} NOT NULL, digest {text} NOT NULL, serial_number {text} NOT NULL,
+            expires_at {time} NOT NULL, value {json} NOT NULL, PRIMARY KEY (kind, digest)
         )
         """,
         "CREATE INDEX one_time_serial_number ON {}one_time (serial_number)",
@@ -182,9 +152,7 @@ def _version(session: Session) -> int:
 
 _CREATE_VERSION_TABLE = """
     CREATE TABLE {}pyade_store (
-        version {integer} NOT NULL,
-        store_id {text} NOT NULL,
-        changes {integer} NOT NULL DEFAULT 0,
-        checkpointed {integer} NOT NULL DEFAULT 0
+        version {integer} NOT NULL, store_id {text} NOT NULL,
+        changes {integer} NOT NULL DEFAULT 0, checkpointed {integer} NOT NULL DEFAULT 0
     )
 """

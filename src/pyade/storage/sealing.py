@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import attrs
 
+from pyade.crypto.secret_box import SecretBox
 from pyade.errors import StoreError
 from pyade.storage.database import Session
-from pyade.storage.secrets import SecretBox
 
 SESSION, SECRET = "session", "secret"
 """Kinds of rows of the table ``secret``; a session that cannot be opened goes: there is always another."""

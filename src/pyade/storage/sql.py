@@ -51,10 +51,12 @@ from pyade.core.inventory import (
 from pyade.core.lease import LEASE_SECONDS, Lease, check_free, check_held, expiry
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.token import Token
+from pyade.crypto.secret_box import SecretBox
 from pyade.errors import DamagedRecordError, DuplicateTokenError, StoreError
 from pyade.storage import documents, sealing
 from pyade.storage import statements as sql
 from pyade.storage.database import Database, Value
+from pyade.storage.enrollments import EnrollmentStore
 from pyade.storage.protocol import DefinedProfile
 from pyade.storage.rows import (
     LockedToken,
@@ -70,13 +72,12 @@ from pyade.storage.rows import (
     unknown_token,
 )
 from pyade.storage.schema import migrate
-from pyade.storage.secrets import SecretBox
 
 Damaged: TypeAlias = Callable[[DamagedRecordError], None]
 
 
-class SQLStore:
-    """A ``Store`` and ``EnrollmentStore`` over a database; safe for all who share the database."""
+class SQLStore(EnrollmentStore):
+    """An ``EnrollmentStore`` over a database; the protocols document its methods."""
 
     def __init__(
         self,
@@ -89,8 +90,8 @@ class SQLStore:
 
         Args:
             database: Open; the store closes it, also if this fails.
-            keys: Encrypt secrets with the first of them, and decrypt with any; see ``storage.secrets``. None
-                stores them as plain text.
+            keys: Encrypt secrets with the first of them, and decrypt with any; see
+                ``crypto.secret_box``. None stores them as plain text.
             allow_unreadable_secrets: Open the store although none of the keys opens its secrets: to read the
                 inventory and to set tokens anew where a key is lost.
 
@@ -111,7 +112,6 @@ class SQLStore:
     # Tokens
 
     def add_token(self, token: Token) -> None:
-        """Store a new token."""
         document, secrets = documents.encode_token(token)
         with self._database.writing() as session:
             if not session.rows(sql.ADD_TOKEN, (token.name, document, self._box.seal(secrets))):
@@ -120,25 +120,21 @@ class SQLStore:
                 )
 
     def token(self, name: str) -> Token:
-        """Return the token called *name*."""
         rows = self._read(sql.READ_TOKEN, (name,))
         if not rows:
             raise unknown_token(name)
         return self._token(*rows[0])
 
     def tokens(self, *, damaged: Damaged | None = None) -> tuple[Token, ...]:
-        """Return all tokens, by name."""
         rows = self._read(sql.READ_TOKENS)
         return tuple(token for _, token in readable(rows, lambda row: self._token(*row), damaged))
 
     def replace_token(self, token: Token) -> None:
-        """Replace the token of the same name; its cursor, devices and profiles stay."""
         document, secrets = documents.encode_token(token)
         with self._writing(token.name) as locked:
             locked.session.rows(sql.REPLACE_TOKEN, (document, self._box.seal(secrets), locked.id))
 
     def remove_token(self, name: str, *, now: datetime) -> None:
-        """Remove a token and everything that belongs to it; its events stay, and one says that it is gone."""
         with self._writing(name) as locked:
             locked.session.rows(sql.DELETE_TOKEN, (locked.id,))
             locked.emit(now, (EventGroup(EventKind.TOKEN_REMOVED),))
@@ -149,11 +145,9 @@ class SQLStore:
     # Sync state and leases
 
     def sync_state(self, token_name: str) -> SyncState:
-        """Return where the token's sync stands."""
         return documents.decode_state(self._id_and_state(token_name)[1], token_name)
 
     def sync_states(self, *, damaged: Damaged | None = None) -> Mapping[str, SyncState]:
-        """Return where the sync of every stored token stands, by the token's name, in one read."""
         rows = self._read(sql.SELECT_STATES)
         return {
             name: state
@@ -170,7 +164,6 @@ class SQLStore:
         events: EventBatch | None = None,
         lease: Lease | None = None,
     ) -> SyncState:
-        """Store *state*, and *events* that say what it changes, and return it with the next revision."""
         with self._writing(token_name, lease) as locked:
             following = next_state(token_name, locked.revision, state)
             locked.save_state(following)
@@ -179,7 +172,6 @@ class SQLStore:
         return following
 
     def acquire_lease(self, token_name: str, owner: str, *, seconds: float = LEASE_SECONDS) -> Lease:
-        """Take the lease of a token, for one worker at a time."""
         with self._writing(token_name) as locked:
             now = locked.session.now()
             ends = expiry(seconds, now=now)
@@ -189,7 +181,6 @@ class SQLStore:
         return Lease(token_name=token_name, owner=owner, fence=fence, expires_at=ends)
 
     def renew_lease(self, lease: Lease, *, seconds: float = LEASE_SECONDS) -> Lease:
-        """Let *lease* last *seconds* from now, and return it so."""
         with self._writing(lease.token_name) as locked:
             now = locked.session.now()
             ends = expiry(seconds, now=now)
@@ -198,7 +189,6 @@ class SQLStore:
         return attrs.evolve(lease, expires_at=ends)
 
     def release_lease(self, lease: Lease) -> None:
-        """Release *lease* now; does nothing if it was lost or its token was removed."""
         with self._database.writing() as session:
             session.rows(sql.RELEASE_LEASE, (lease.fence,))
 
@@ -214,7 +204,6 @@ class SQLStore:
         now: datetime,
         lease: Lease | None = None,
     ) -> tuple[SyncState, ChangeCounts]:
-        """Merge *devices* in their order and store *state*, all or nothing."""
         with self._writing(token_name, lease) as locked:
             following = next_state(token_name, locked.revision, state)
             changes: list[tuple[str, str]] = []
@@ -235,7 +224,6 @@ class SQLStore:
     def finish_full_sync(
         self, token_name: str, *, state: SyncState, now: datetime, lease: Lease | None = None
     ) -> tuple[SyncState, ChangeCounts]:
-        """Release every device that the full list did not show and store *state*, all or nothing."""
         released = 0
         with self._writing(token_name, lease) as locked:
             following = finished_state(token_name, locked.revision, state)
@@ -260,7 +248,6 @@ class SQLStore:
         now: datetime,
         lease: Lease | None = None,
     ) -> None:
-        """Store the outcome of an assignment per serial number, and the details read after it."""
         serials = {*attempts, *(device.serial_number for device in details)}
         with self._writing(token_name, lease) as locked:
             known = locked.devices(serials)
@@ -271,7 +258,6 @@ class SQLStore:
             locked.emit(now, attempt_groups(known, changed, attempts))
 
     def delete_device(self, token_name: str, serial_number: str, *, now: datetime) -> None:
-        """Delete a device here: a released one is removed, one that Apple lists is hidden."""
         with self._writing(token_name) as locked:
             record = locked.devices((serial_number,)).get(serial_number)
             left = None if record is None else delete(record, now)
@@ -283,7 +269,6 @@ class SQLStore:
                 locked.emit(now, change_groups([(EventKind.DELETED, serial_number)]))
 
     def purge_released(self, token_name: str, *, now: datetime) -> int:
-        """Remove what was released 30 days before *now* or earlier, and return how many records that were."""
         with self._writing(token_name) as locked:
             gone = sorted(
                 (serial, deleted_at is not None)
@@ -294,19 +279,16 @@ class SQLStore:
         return len(gone)
 
     def device(self, token_name: str, serial_number: str) -> DeviceRecord | None:
-        """Return the record of a device, released or hidden ones too; None if the store does not know it."""
         token_id = self._id_and_state(token_name)[0]
         return load_devices(self._read, token_id, token_name, (serial_number,)).get(serial_number)
 
     def records_of(self, serials: Sequence[str]) -> Iterator[DeviceRecord]:
-        """Iterate lazily over what all tokens know about *serials*, by serial number and token name."""
         with self._database.reading():  # a closed store says so here
             return records_of(self._read, sorted(set(serials)))
 
     def devices(
         self, token_name: str, *, serials: Sequence[str] | None = None, released: bool | None = False
     ) -> Iterator[DeviceRecord]:
-        """Iterate lazily over the token's devices by serial number, each once, without hidden ones."""
         token_id = self._id_and_state(token_name)[0]
         if serials is None:
             pages = pages_of(self._read, sql.PAGES[released], (token_id,))
@@ -314,7 +296,6 @@ class SQLStore:
         return some_devices(self._read, token_id, token_name, sorted(set(serials)), released)
 
     def count_devices(self, token_name: str) -> Mapping[str, int]:
-        """Return the number of listed devices by profile status, and of the released ones."""
         counts = {"released": 0}
         for is_released, status, count in self._read(sql.COUNT, (self._id_and_state(token_name)[0],)):
             name = "released" if is_released else status
@@ -322,7 +303,6 @@ class SQLStore:
         return counts
 
     def count_unlisted(self, token_name: str, state: SyncState) -> int:
-        """Return how many devices ``finish_full_sync`` with *state* would release."""
         token_id = self._id_and_state(token_name)[0]
         pages = pages_of(self._read, sql.SELECT_UNLISTED, (token_id, state.full_sync))
         records = (documents.decode_record(text, token_name) for rows in pages for _, text in rows)
@@ -331,7 +311,6 @@ class SQLStore:
     # Profiles
 
     def save_profile(self, token_name: str, profile: DefinedProfile, *, lease: Lease | None = None) -> None:
-        """Remember a profile that was defined at Apple; the same ``profile_uuid`` replaces."""
         document, secret = self._sealed_profile(profile.profile)
         row = (
             profile.profile_uuid,
@@ -346,23 +325,19 @@ class SQLStore:
             locked.session.rows(sql.SAVE_PROFILE, (locked.id, *row))
 
     def profiles(self, token_name: str) -> tuple[DefinedProfile, ...]:
-        """Return the profiles that were defined through this token, oldest first."""
         rows = self._read(sql.SELECT_PROFILES, (self._id_and_state(token_name)[0],))
         return tuple(documents.defined_profile(token_name, row, self._opener(token_name)) for row in rows)
 
     def defined_profile(self, token_name: str, profile_uuid: str) -> DefinedProfile | None:
-        """Return the profile of exactly that id; None if none was defined through this token."""
         rows = self._read(sql.SELECT_PROFILE, (self._id_and_state(token_name)[0], profile_uuid))
         return documents.defined_profile(token_name, rows[0], self._opener(token_name)) if rows else None
 
     def set_default_profile(self, token_name: str, profile: EnrollmentProfile | None) -> None:
-        """Set, or with None remove, the profile for devices without one of their own."""
         document, secret = (None, None) if profile is None else self._sealed_profile(profile)
         with self._writing(token_name) as locked:
             locked.session.rows(sql.SET_DEFAULT, (document, secret, locked.id))
 
     def default_profile(self, token_name: str) -> EnrollmentProfile | None:
-        """Return the token's default profile; None if there is none."""
         rows = self._read(sql.SELECT_DEFAULT, (token_name,))
         if not rows:
             raise unknown_token(token_name)
@@ -379,7 +354,6 @@ class SQLStore:
     # Events
 
     def events(self, after: str | None = None, *, limit: int = 1000) -> Sequence[Event]:
-        """Return committed events in the order of the commits."""
         number, row = position_of(after)
         if limit < 1:
             raise StoreError(f"limit {limit} is less than 1: give how many events to return at most")
@@ -393,22 +367,18 @@ class SQLStore:
     def add_event(
         self, token_name: str, kind: EventKind, *, now: datetime, details: Mapping[str, Any] | None = None
     ) -> None:
-        """Add an event that concerns a token as a whole."""
         with self._writing(token_name) as locked:
             locked.emit(now, (EventGroup(kind, details=dict(details or {})),))
 
     def add_audit(self, events: EventBatch) -> None:
-        """Write *events*; ``token_name`` may be "" for what concerns no token of ours."""
         with self._database.writing() as session:
             audit(session, events)
 
     def position(self, subscriber: str) -> str | None:
-        """Return how far *subscriber* has come."""
         rows = self._read(sql.SELECT_POSITION, (subscriber,))
         return str(rows[0][0]) if rows else None
 
     def save_position(self, subscriber: str, after: str | None) -> None:
-        """Remember how far *subscriber* has come; None forgets it."""
         position_of(after)
         with self._database.writing() as session:
             if after is None:
@@ -417,7 +387,6 @@ class SQLStore:
                 session.rows(sql.SAVE_POSITION, (subscriber, after))
 
     def prune_events(self, before: datetime) -> None:
-        """Remove events from before that time that every subscriber has seen."""
         with self._database.writing() as session:
             positions = [position_of(after) for (after,) in session.rows(sql.SELECT_POSITIONS)]
             if positions:
@@ -428,7 +397,6 @@ class SQLStore:
     # Secrets
 
     def load_session(self, key: str) -> str | None:
-        """Return the session kept under *key*."""
         rows = self._read(sql.SELECT_SECRET, (sealing.SESSION, key))
         try:
             return self._box.open(rows[0][0]) if rows else None
@@ -436,11 +404,9 @@ class SQLStore:
             return None  # the client asks for another one
 
     def save_session(self, key: str, session: str) -> None:
-        """Keep *session* under *key*."""
         self._save_secret(sealing.SESSION, key, session)
 
     def secret(self, name: str) -> str | None:
-        """Return the secret kept under *name*."""
         rows = self._read(sql.SELECT_SECRET, (sealing.SECRET, name))
         try:
             return self._box.open(rows[0][0]) if rows else None
@@ -448,7 +414,6 @@ class SQLStore:
             raise DamagedRecordError(f"secret {name!r}: {error}") from None
 
     def save_secret(self, name: str, secret: str | None) -> None:
-        """Keep *secret* under *name*; None removes it."""
         self._save_secret(sealing.SECRET, name, secret)
 
     def unreadable_secrets(self) -> tuple[str, ...]:
@@ -498,12 +463,10 @@ class SQLStore:
     # Enrollments
 
     def enrollment(self, serial_number: str) -> Enrollment | None:
-        """Return what is kept of a Mac's enrollment."""
         rows = self._read(sql.SELECT_ENROLLMENT, (serial_number,))
         return documents.decode_enrollment(rows[0][0]) if rows else None
 
     def enrollments(self, *, registration: Registration | None = None) -> Iterator[Enrollment]:
-        """Iterate lazily over the enrollments by serial number."""
         with self._database.reading():  # a closed store says so here
             if registration is None:
                 pages = pages_of(self._read, sql.SELECT_ENROLLMENTS, ())
@@ -519,7 +482,6 @@ class SQLStore:
         is_new: bool = False,
         events: EventBatch | None = None,
     ) -> Enrollment:
-        """Store *enrollment* with what belongs to it, and return it with the next revision."""
         serial = enrollment.serial_number
         with self._database.writing() as session:
             if events is not None:
@@ -538,33 +500,28 @@ class SQLStore:
         return following
 
     def delete_enrollment(self, serial_number: str) -> None:
-        """Remove a Mac's enrollment and revoke what it may still use."""
         with self._database.writing() as session:
             session.rows(sql.DELETE_ENROLLMENT, (serial_number,))
             session.rows(sql.REVOKE_ALL, (serial_number,))
 
     def save_one_time(self, one_time: OneTime, *, now: datetime, keep: int) -> None:
-        """Keep *one_time*, remove what has expired, and of this Mac and kind all but the *keep* newest."""
         with self._database.writing() as session:
             session.rows(sql.DELETE_EXPIRED, (now,))
             session.rows(sql.MAKE_ROOM, (one_time.serial_number, one_time.kind.value, keep - 1))
             session.rows(sql.KEEP_ONE_TIME, documents.one_time_row(one_time))
 
     def take_one_time(self, kind: OneTimeKind, digest: str, *, now: datetime) -> OneTime | None:
-        """Return what is kept under *digest* and remove it."""
         with self._database.writing() as session:
             rows = session.rows(sql.TAKE_ONE_TIME, (kind.value, digest))
         found = documents.decode_one_time(rows[0]) if rows else None
         return found if found is not None and found.expires_at > now else None
 
     def one_times(self, serial_number: str) -> Sequence[OneTime]:
-        """Return what a Mac may still use, expired or not, by expiry."""
         return tuple(map(documents.decode_one_time, self._read(sql.SELECT_ONE_TIMES, (serial_number,))))
 
     # Lifetime
 
     def close(self) -> None:
-        """Close the database; every later call raises ``StoreClosedError``."""
         self._database.close()
 
     def __enter__(self) -> Self:

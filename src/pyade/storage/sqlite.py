@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
+from pyade.crypto.secret_box import SecretBox
 from pyade.storage.clock import utc_now
-from pyade.storage.secrets import SecretBox
 from pyade.storage.sql import SQLStore
 from pyade.storage.sqlite_database import IN_MEMORY, SQLiteDatabase
 
@@ -33,7 +33,7 @@ class SQLiteStore(SQLStore):
 
         Args:
             path: The file, or ``":memory:"`` for a store that ends with this object.
-            keys: Encrypt secrets with the first of them, and decrypt with any; see ``storage.secrets``.
+            keys: Encrypt secrets with the first of them, and decrypt with any; see ``crypto.secret_box``.
             busy_timeout_s: Seconds to wait while another process writes.
             clock: Times the leases; all processes that share the file have the same.
             allow_unreadable_secrets: Open the store although none of the keys opens its secrets.

@@ -5,8 +5,7 @@ Rules of this file:
 1. Every write takes the write lock of the file at its start, so that two processes never interleave; readers
    go on meanwhile (WAL).
 2. Threads take turns, for milliseconds: one connection writes and one reads, each behind a lock.
-3. A commit is on disk before the call returns.
-4. The process is looked at before a lock: after a fork a lock may be held by a thread that is not there.
+3. The process is looked at before a lock: after a fork a lock may be held by a thread that is not there.
 """
 
 from __future__ import annotations
@@ -24,18 +23,15 @@ from typing import Any
 import attrs
 
 from pyade.errors import StoreClosedError, StoreError
-from pyade.storage import sqlite_forks
+from pyade.storage import sqlite_file, sqlite_forks
 from pyade.storage.database import Session, Table, Value, Words, check_texts, translated
-from pyade.storage.sqlite_file import UnexplainedError, Watch, close_unwritten, create_private
+from pyade.storage.sqlite_file import UnexplainedError, Watch
 from pyade.storage.sqlite_forks import Turn
 
 IN_MEMORY = ":memory:"
 
 _PATIENCE_S = 1.0
 """How long another worker may take to note its checkpoint; it takes less than a thousandth of that."""
-
-APPLICATION_ID = 0x50414445
-"""``PADE``: tells a store of pyade from any other SQLite file."""
 
 WORDS = Words(
     prefix="",
@@ -94,22 +90,16 @@ class SQLiteDatabase:
         self._busy_timeout_s = busy_timeout_s
         self._clock = clock
         self._is_file = path != IN_MEMORY
-        self._path = create_private(path) if self._is_file else path
+        self._path = sqlite_file.create_private(path) if self._is_file else path
         self._process = os.getpid()
         self._refusal: StoreError | None = None
         self._is_damaged = False
-        self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
         self._make_locks()
         with translated(self._explained):
             if self._is_file:
                 self._watch = Watch(self._path)
-                sqlite_forks.check_not_inherited(path, self._watch.identity)
-            try:
-                self._writer = self._connect()
-            except BaseException:
-                self.close()
-                raise
+            self._writer: sqlite3.Connection | None = self._connect()
         sqlite_forks.register(self)
 
     @contextmanager
@@ -117,17 +107,11 @@ class SQLiteDatabase:
         """Lend the connection for reading, outside a transaction."""
         self._check_process()
         with translated(self._explained), self._reads.taken(self._check_usable):
-            if not self._is_file:
-                yield self._session(self._writer)
-                return
-            self._watch.check_place()
-            if self._reader is None:
-                self._reader = self._connect()
             try:
-                yield self._session(self._reader)
+                yield _Session(self._open_reader(), self._clock)
             except sqlite3.DatabaseError as exc:
                 # It may have been overwritten: then closing must not write into it.
-                self._is_damaged |= _code(exc) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+                self._is_damaged |= sqlite_file.is_damage(exc)
                 raise
 
     @contextmanager
@@ -138,7 +122,7 @@ class SQLiteDatabase:
             writer = self._open_writer()
             try:
                 changes = self._begin(writer)
-                yield self._session(writer)
+                yield _Session(writer, self._clock)
                 writer.execute("COMMIT")
             except BaseException:
                 if self._writer is writer and writer.in_transaction:  # else it was closed
@@ -163,12 +147,16 @@ class SQLiteDatabase:
 
     def backup(self, path: str) -> None:
         """Copy everything to a new file at *path*."""
+        self._check_process()
         if os.path.lexists(path):
             raise StoreError(f"{path}: there is a file already: choose another path for the backup")
-        partial = create_private(f"{path}.partial")
-        with self.reading() as session, contextlib.closing(sqlite3.connect(partial)) as target:
-            assert isinstance(session, _Session)  # noqa: S101 - for the type checker
-            session.connection.backup(target)
+        partial = sqlite_file.create_private(f"{path}.partial")
+        with (
+            translated(self._explained),
+            self._reads.taken(self._check_usable),
+            contextlib.closing(sqlite3.connect(partial)) as target,
+        ):
+            self._open_reader().backup(target)
         Path(partial).replace(path)
 
     def close(self) -> None:
@@ -178,24 +166,25 @@ class SQLiteDatabase:
         if self._process != os.getpid():
             return  # not ours to close: the parent uses the file
         with self._writes.taken(), self._reads.taken():
-            self._close_connections(close_unwritten if self._is_damaged else sqlite3.Connection.close)
+            self._close_connections(
+                sqlite_file.close_unwritten if self._is_damaged else sqlite3.Connection.close
+            )
 
     # Forks
 
     def before_fork(self) -> None:
         """Take the locks, and close the file unless the thread that forks is inside a block."""
-        self._writes.enter()
-        self._reads.enter()
-        if self._is_file and self._writes.depth == self._reads.depth == 1:
+        self._writes.lock.acquire()
+        self._reads.lock.acquire()
+        if self._is_file and not self._writes.depth and not self._reads.depth:
             self._close_connections(sqlite3.Connection.close)
 
-    def after_fork_in_parent(self) -> None:
-        """Give the locks back; the next call opens the file again."""
-        self._reads.leave()
-        self._writes.leave()
-
-    def after_fork_in_child(self) -> None:
-        """Go on with new locks if the file was closed; else stay refused (rule 4)."""
+    def after_fork(self, *, is_child: bool) -> None:
+        """Give the locks back, or make new ones; a child goes on only if the file was closed (rule 3)."""
+        if not is_child:
+            self._reads.lock.release()
+            self._writes.lock.release()
+            return
         self._make_locks()
         if self._writer is None and self._reader is None:
             self._process = os.getpid()
@@ -212,7 +201,7 @@ class SQLiteDatabase:
 
     def _check_usable(self) -> None:
         if self._refusal is not None:
-            raise self._refusal
+            raise type(self._refusal)(self._refusal.reason)
 
     def _begin(self, writer: sqlite3.Connection) -> int | None:
         """Begin a write (rule 1); a file that is not ours any more is closed without a checkpoint."""
@@ -222,7 +211,7 @@ class SQLiteDatabase:
                 writer.execute("BEGIN IMMEDIATE")
                 return self._watch.count(writer) if self._is_file else None
             except sqlite3.DatabaseError as exc:
-                if not self._is_file or _code(exc) not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                if not self._is_file or not sqlite_file.is_damage(exc):
                     raise
                 self._refusal = self._watch.overwritten()
             except UnexplainedError as error:
@@ -234,8 +223,8 @@ class SQLiteDatabase:
             except StoreError as error:
                 self._refusal = error
             with self._reads.taken():
-                self._close_connections(close_unwritten)
-            raise self._refusal
+                self._close_connections(sqlite_file.close_unwritten)
+            raise type(self._refusal)(self._refusal.reason)
 
     def _close_connections(self, close: Callable[[sqlite3.Connection], None]) -> None:
         for connection in (self._writer, self._reader):
@@ -249,37 +238,16 @@ class SQLiteDatabase:
             self._writer = self._connect()
         return self._writer
 
-    def _session(self, connection: sqlite3.Connection | None) -> Session:
-        assert connection is not None  # noqa: S101 - for the type checker
-        return _Session(connection, self._clock)
+    def _open_reader(self) -> sqlite3.Connection:
+        if not self._is_file:
+            return self._open_writer()
+        self._watch.check_place()
+        if self._reader is None:
+            self._reader = self._connect()
+        return self._reader
 
     def _connect(self) -> sqlite3.Connection:
-        # isolation_level None: this class alone begins and ends transactions.
-        connection = sqlite3.connect(
-            self._path, timeout=self._busy_timeout_s, isolation_level=None, check_same_thread=False
-        )
-        try:
-            _claim(connection, self.where)
-            connection.execute("PRAGMA foreign_keys = ON")
-            connection.execute("PRAGMA synchronous = FULL")  # rule 3: survives a power failure too
-            self._use_wal(connection)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    def _use_wal(self, connection: sqlite3.Connection) -> None:
-        deadline = time.monotonic() + self._busy_timeout_s
-        while True:
-            try:
-                connection.execute("PRAGMA journal_mode = WAL")
-            except sqlite3.OperationalError as exc:
-                # Here alone SQLite does not wait by itself while another process opens the same new file.
-                if not _is_busy(exc) or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.005)
-            else:
-                return
+        return sqlite_file.connect(self._path, self.where, timeout_s=self._busy_timeout_s)
 
     def _check_process(self) -> None:
         if self._process == os.getpid():
@@ -289,43 +257,12 @@ class SQLiteDatabase:
                 "the store in memory was made before this process was forked, and cannot be shared: "
                 "use a SQLiteStore in a file"
             )
-        raise StoreError(
-            f"{self.where}: the file was open when this process was forked, and could not be closed before: "
-            "close the store before forking, or start the process with the method 'spawn'"
-        )
+        raise StoreError(f"{self.where}: the file was open when this process was forked: {sqlite_forks.HINT}")
 
     def _explained(self, exc: Exception) -> StoreError | None:
         if not isinstance(exc, sqlite3.Error):
             return None
-        if _is_busy(exc):
-            reason = f"another process was writing for more than {self._busy_timeout_s:g} seconds: try again"
-        elif _code(exc) == sqlite3.SQLITE_NOTADB:
-            reason = "not a SQLite file: choose another path"
-        elif _code(exc) in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
-            reason = f"{exc}: choose a file and folder that this process may write"
-        elif _code(exc) == sqlite3.SQLITE_CORRUPT:
-            reason = "the file is damaged, or was overwritten while the store was open: restore a backup"
-        elif _code(exc) == sqlite3.SQLITE_FULL:
-            reason = "the disk is full: make room and try again"
-        else:
-            # Only the name: what SQLite says may quote a value.
-            reason = f"SQLite failed with {getattr(exc, 'sqlite_errorname', type(exc).__name__)}"
-        return StoreError(f"{self.where}: {reason}")
-
-
-def _claim(connection: sqlite3.Connection, path: str) -> None:
-    """Mark an empty file as a store of pyade.
-
-    Raises:
-        StoreError: It belongs to another program.
-    """
-    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-    if application_id == APPLICATION_ID:
-        return
-    (objects,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if application_id or objects:
-        raise StoreError(f"{path}: this SQLite file belongs to another program: choose another path")
-    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        return StoreError(f"{self.where}: {sqlite_file.explanation(exc, timeout_s=self._busy_timeout_s)}")
 
 
 def _plain(values: Sequence[Value]) -> Sequence[Value]:
@@ -338,12 +275,3 @@ def _plain(values: Sequence[Value]) -> Sequence[Value]:
 
 def _lenient(data: bytes) -> str:
     return data.decode(errors="surrogateescape")
-
-
-def _is_busy(exc: sqlite3.Error) -> bool:
-    return _code(exc) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-
-
-def _code(exc: sqlite3.Error) -> int:
-    code: int = getattr(exc, "sqlite_errorcode", 0)  # absent where Python, not SQLite, found the fault
-    return code & 0xFF

@@ -18,12 +18,17 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import time
 from pathlib import Path
 from threading import Lock
 
 import attrs
 
 from pyade.errors import StoreError
+from pyade.storage.sqlite_forks import check_not_inherited
+
+APPLICATION_ID = 0x50414445
+"""``PADE``: tells a store of pyade from any other SQLite file."""
 
 _creation = Lock()
 
@@ -52,10 +57,12 @@ class Watch:
         """Watch the file at *path*, which exists and is about to be opened.
 
         Raises:
-            StoreError: A ``-wal`` file lies beside it that belongs to other contents (rule 3).
+            StoreError: A ``-wal`` file beside it belongs to other contents (rule 3), or this process
+                inherited the file open.
         """
         self._path = path
         self._file = _identity(Path(path).stat())
+        check_not_inherited(path, self._file)
         self._looked: tuple[int, int] | None = None
         self._store_id: str | None = None
         self._held = 0  # changes that the file held at the last look
@@ -176,12 +183,84 @@ def create_private(path: str) -> str:
     return real
 
 
+def connect(path: str, where: str, *, timeout_s: float) -> sqlite3.Connection:
+    """Return a connection in autocommit mode, for any thread, whose commits survive a power failure.
+
+    Raises:
+        StoreError: The file belongs to another program.
+    """
+    connection = sqlite3.connect(path, timeout=timeout_s, isolation_level=None, check_same_thread=False)
+    try:
+        _claim(connection, where)
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA synchronous = FULL")
+        _use_wal(connection, timeout_s)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
 def close_unwritten(connection: sqlite3.Connection) -> None:
     """Close *connection* without the checkpoint that SQLite makes of a WAL when it closes (rule 4)."""
     if connection.in_transaction:
         connection.execute("ROLLBACK")
     connection.interrupt()
     connection.close()
+
+
+def is_damage(exc: sqlite3.Error) -> bool:
+    """Return True if SQLite does not find its own file."""
+    return _code(exc) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def explanation(exc: sqlite3.Error, *, timeout_s: float) -> str:
+    """Return what is wrong and what to do, without what SQLite says: it may quote a value."""
+    if _is_busy(exc):
+        return f"another process was writing for more than {timeout_s:g} seconds: try again"
+    known = {
+        sqlite3.SQLITE_NOTADB: "not a SQLite file: choose another path",
+        sqlite3.SQLITE_CANTOPEN: "unable to open it: choose a file and folder that this process may write",
+        sqlite3.SQLITE_READONLY: "it is read-only: choose a file and folder that this process may write",
+        sqlite3.SQLITE_CORRUPT: "it is damaged, or was overwritten while it was open: restore a backup",
+        sqlite3.SQLITE_FULL: "the disk is full: make room and try again",
+    }
+    return (
+        known.get(_code(exc)) or f"SQLite failed with {getattr(exc, 'sqlite_errorname', type(exc).__name__)}"
+    )
+
+
+def _claim(connection: sqlite3.Connection, where: str) -> None:
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    if application_id == APPLICATION_ID:
+        return
+    (objects,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if application_id or objects:
+        raise StoreError(f"{where}: this SQLite file belongs to another program: choose another path")
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+
+
+def _use_wal(connection: sqlite3.Connection, timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as exc:
+            # Here alone SQLite does not wait by itself while another process opens the same new file.
+            if not _is_busy(exc) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.005)
+        else:
+            return
+
+
+def _is_busy(exc: sqlite3.Error) -> bool:
+    return _code(exc) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _code(exc: sqlite3.Error) -> int:
+    code: int = getattr(exc, "sqlite_errorcode", 0)  # absent where Python, not SQLite, found the fault
+    return code & 0xFF
 
 
 def _identity(found: os.stat_result) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,59 +19,40 @@ from typing import Protocol
 
 from pyade.errors import StoreError
 
+HINT = "close the store before forking, or start the process with the method 'spawn'"
+
 
 class Turn:
-    """A lock that threads get in the order in which they ask, and that its owner may take again.
-
-    A plain lock goes back to a thread that releases it and asks at once, before any other wakes up: one busy
-    thread would keep all others out.
-    """
+    """A lock that its owner may take again, and that a busy thread does not keep from the others."""
 
     def __init__(self) -> None:
+        self.lock = threading.RLock()
         self.depth = 0
-        self._owner = 0
-        self._lock = threading.Lock()
-        self._gate = threading.Lock()
-
-    def enter(self) -> None:
-        """Take the lock, or take it once more."""
-        if self._owner != threading.get_ident():
-            with self._gate:
-                self._lock.acquire()
-            self._owner = threading.get_ident()
-        self.depth += 1
-
-    def leave(self) -> None:
-        """Release it as often as it was taken."""
-        self.depth -= 1
-        if not self.depth:
-            self._owner = 0
-            self._lock.release()
 
     @contextmanager
     def taken(self, check: Callable[[], None] = lambda: None) -> Iterator[None]:
         """Hold the lock during a block, if *check* raises nothing."""
-        self.enter()
         try:
-            check()
-            yield
+            with self.lock:
+                check()
+                self.depth += 1
+                try:
+                    yield
+                finally:
+                    self.depth -= 1
         finally:
-            self.leave()
+            time.sleep(0)  # a thread that asks again at once would get it before those who wait wake up
 
 
 class Forkable(Protocol):
-    """A database that takes part."""
+    """A database that takes part in forks."""
 
     def before_fork(self) -> None:
         """Take the locks, and close the file if no block is open."""
         ...
 
-    def after_fork_in_parent(self) -> None:
-        """Give the locks back."""
-        ...
-
-    def after_fork_in_child(self) -> None:
-        """Make new locks: those of the parent's threads are never given back here."""
+    def after_fork(self, *, is_child: bool) -> None:
+        """Give the locks back, or make new ones in the child."""
         ...
 
     def holds_open(self, identity: tuple[int, int]) -> bool:
@@ -94,10 +76,7 @@ def check_not_inherited(path: str, identity: tuple[int, int]) -> None:
         StoreError: It did, so that SQLite would lose what is committed here.
     """
     if any(database.holds_open(identity) for database in list(_known)):
-        raise StoreError(
-            f"{path}: the file was open when this process was forked, and could not be closed before: "
-            "close the store before forking, or start the process with the method 'spawn'"
-        )
+        raise StoreError(f"{path}: the file was open when this process was forked: {HINT}")
 
 
 def _before() -> None:
@@ -107,15 +86,14 @@ def _before() -> None:
         _locked.append(database)
 
 
-def _in_parent() -> None:
+def _after(*, is_child: bool) -> None:
     while _locked:
-        _locked.pop().after_fork_in_parent()
-
-
-def _in_child() -> None:
-    while _locked:
-        _locked.pop().after_fork_in_child()
+        _locked.pop().after_fork(is_child=is_child)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)
+    os.register_at_fork(
+        before=_before,
+        after_in_parent=lambda: _after(is_child=False),
+        after_in_child=lambda: _after(is_child=True),
+    )

@@ -11,9 +11,9 @@ import attrs
 import pytest
 
 from pyade.core.accounts import AdministratorAccount
+from pyade.crypto.secret_box import SecretBox
 from pyade.errors import DamagedRecordError, StoreError
 from pyade.storage.enrollments import EnrollmentStore
-from pyade.storage.secrets import SecretBox
 from pyade.testing.contract.enrollments import example_enrollment, one_time
 from pyade.testing.contract.examples import (
     NOW,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pyade.crypto.secret_box import SecretBox
 from pyade.errors import StoreError
-from pyade.storage.secrets import SecretBox
 
 OLD, NEW = SecretBox.generate_key(), SecretBox.generate_key()
 
@@ -63,13 +65,28 @@ def test_what_is_no_key_is_refused_without_showing_it(bad: str | bytes) -> None:
     with pytest.raises(StoreError, match="key 2 of 2") as caught:
         SecretBox([OLD, bad])
     assert not bad or str(bad) not in str(caught.value)
-    assert caught.value.__cause__ is None
+    assert caught.value.__cause__ is caught.value.__context__ is None
 
 
 def test_one_key_in_place_of_a_list_is_refused() -> None:
     with pytest.raises(StoreError, match="give a list") as caught:
         SecretBox(OLD)
     assert OLD not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "keys", ["", b"", [], (), iter(())], ids=["text", "bytes", "list", "tuple", "iterator"]
+)
+def test_a_setting_that_is_empty_does_not_mean_plain_text(keys: Iterable[str | bytes]) -> None:
+    with pytest.raises(StoreError, match="keys="):
+        SecretBox(keys)
+
+
+def test_what_is_damaged_is_no_other_error() -> None:
+    for stored in ("fernet:ü", "fernet:", "fernet:\ud800", "fernet:AAAA", "fernet:" + "A" * 100):
+        with pytest.raises(StoreError, match="none of the keys") as caught:
+            SecretBox([OLD]).open(stored)
+        assert caught.value.__context__ is None
 
 
 def test_a_box_does_not_show_its_keys() -> None:
