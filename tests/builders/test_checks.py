@@ -12,7 +12,7 @@ import attrs
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pyade.builders import payload_keys
@@ -509,7 +509,6 @@ payloads = st.builds(
 )
 
 
-@settings(deadline=None)  # machines differ
 @given(
     top=st.dictionaries(st.sampled_from(ALL_KEYS), junk, max_size=5),
     content=st.lists(junk | payloads, max_size=3),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pyade.builders.commands import (
@@ -286,7 +286,6 @@ def test_what_only_some_macs_object_to() -> None:
     assert findings(skipping, chip=ChipClass.APPLE_SILICON) == {SKIP: WARNING}
 
 
-@settings(deadline=None)  # machines differ
 @given(upn=st.text(min_size=1, max_size=30), full_name=st.text(max_size=30))
 def test_any_user_makes_a_command_that_reads_back_or_a_typed_error(upn: str, full_name: str) -> None:
     """No name of a person breaks the property list."""

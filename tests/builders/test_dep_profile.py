@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pyade.builders.dep_profile import definition, digest, from_apple, to_apple
@@ -315,7 +315,6 @@ apple_profiles = st.fixed_dictionaries(
 ).flatmap(lambda known: st.dictionaries(texts, json_values, max_size=3).map(lambda extra: {**extra, **known}))
 
 
-@settings(deadline=None)  # machines differ
 @given(apple_profiles)
 def test_apples_json_survives_the_way_through_a_profile(answer: dict[str, Any]) -> None:
     """Unknown keys, the order of lists, empty texts and nulls included."""
@@ -323,7 +322,6 @@ def test_apples_json_survives_the_way_through_a_profile(answer: dict[str, Any]) 
     assert json.dumps(to_apple(profile), sort_keys=True) == json.dumps(answer, sort_keys=True)
 
 
-@settings(deadline=None)  # machines differ
 @given(apple_profiles)
 def test_a_definition_read_back_is_the_same_definition(answer: dict[str, Any]) -> None:
     """What is sent says the same as what was read, and says it again when it comes back."""

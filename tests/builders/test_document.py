@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pyade.builders.dep_profile import from_apple, to_apple
@@ -161,7 +161,6 @@ def affinities(kind: AffinityKind) -> UserAffinity:
 texts = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S"]), max_size=20)
 
 
-@settings(deadline=None)  # machines differ
 @given(
     base=st.fixed_dictionaries(
         {"name": texts.filter(bool), "url": st.just("https://mdm.contoso.com/enroll")},

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pyade.core.await_configuration import (
@@ -395,7 +395,6 @@ class Driver:
         assert all(finding.fix for finding in self.flow.progress(self.now).findings)
 
 
-@settings(max_examples=300, deadline=None)
 @given(
     events=st.lists(EVENTS, max_size=40),
     has_accounts=st.booleans(),

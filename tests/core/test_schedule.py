@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pyade import errors
@@ -222,7 +222,6 @@ class _Days:
 ENDINGS = st.sampled_from(["good", "good", "good", "assign later", "reset", "terms", "time limit", "killed"])
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(ENDINGS, st.floats(0, 1)), min_size=40, max_size=40))
 def test_ten_days_of_any_endings_break_no_limit_and_forget_no_token(script: list[tuple[str, float]]) -> None:
     days = _Days()

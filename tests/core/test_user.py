@@ -6,7 +6,7 @@ import contextlib
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pyade.core.user import NameVariables, User
@@ -106,7 +106,6 @@ def test_a_value_with_a_variable_in_it_is_not_looked_at_again() -> None:
     assert names.full_name("{{username}}") == "{{serialNumber}}"
 
 
-@settings(deadline=None)  # machines differ
 @given(upn=st.text(max_size=40), full_name=st.text(max_size=40), device_name=st.text(max_size=40))
 def test_any_user_gives_a_usable_name_or_a_typed_error(upn: str, full_name: str, device_name: str) -> None:
     """Whatever the identity provider and the Mac call themselves."""

@@ -537,7 +537,7 @@ def test_every_prefix_is_refused(world: World, trust: DeviceTrust) -> None:
             assert refused(trust, message[:end]).is_malformed
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data(), st.booleans())
 def test_a_flipped_bit_is_refused_or_without_effect(
     world: World, trust: DeviceTrust, data: st.DataObject, has_attributes: bool
@@ -553,7 +553,7 @@ def test_a_flipped_bit_is_refused_or_without_effect(
     assert verified.content == CONTENT
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=200), st.sampled_from([b"", b"\x30\x80", b"\x30\x82", b"\x30"]))
 def test_garbage_is_refused(trust: DeviceTrust, garbage: bytes, head: bytes) -> None:
     assert refused(trust, head + garbage).is_malformed

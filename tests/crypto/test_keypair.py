@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
 )
+from tests.keys import really_generate
 
 from pyade.crypto.certificates import self_signed
 from pyade.crypto.keypair import TokenKeypair
@@ -36,7 +37,8 @@ def certificate_for(keypair: TokenKeypair, *, days: int = 10, now: datetime | No
     return self_signed("Contoso MDM", keypair.private_key, days=days, now=now, key_encipherment=True)
 
 
-def test_what_apple_needs(keypair: TokenKeypair) -> None:
+def test_what_apple_needs() -> None:
+    keypair = TokenKeypair.generate("Contoso MDM")
     certificate = keypair.certificate
     assert keypair.private_key.key_size == 2048
     assert certificate.subject.rfc4514_string() == certificate.issuer.rfc4514_string() == "CN=Contoso MDM"
@@ -46,6 +48,12 @@ def test_what_apple_needs(keypair: TokenKeypair) -> None:
     assert usage.key_encipherment
     assert usage.digital_signature
     assert not certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+
+
+def test_each_key_pair_is_a_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rsa, "generate_private_key", really_generate)
+    keys = {TokenKeypair.generate("Contoso MDM").private_key.private_numbers().p for _ in range(2)}
+    assert len(keys) == 2
 
 
 def test_serial_numbers_are_random(keypair: TokenKeypair) -> None:

@@ -52,7 +52,7 @@ def test_the_defaults_are_what_apple_names() -> None:
     assert 20_000 <= first["iterations"] <= 40_000
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)  # each costs 20,000 rounds and more
 @given(
     password=st.text(
         st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\x7f"), min_size=8, max_size=60

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.keys import RSA_KEYS
 
 from pyade.core.problems import Severity
 from pyade.crypto.push_certificate import PushCertificate
@@ -35,7 +36,7 @@ Issue = Callable[..., x509.Certificate]
 
 @pytest.fixture(scope="module")
 def key() -> rsa.RSAPrivateKey:
-    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return RSA_KEYS[0]
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pyade.core.token import Portal, Token, TokenStatus
@@ -152,7 +152,6 @@ def test_apples_own_form(seal: Seal, keypair: TokenKeypair, plaintext: bytes, fi
     expect_fields(read_token_file(smime(message), keypair), fields)
 
 
-@settings(deadline=None)
 @given(
     width=st.integers(2, 200),
     end=st.sampled_from([b"\n", b"\r\n", b"\r"]),
@@ -191,7 +190,6 @@ def test_any_wrapping_and_any_encoding(
     expect_fields(read_token_file(data + tail, keypair), fields)
 
 
-@settings(deadline=None)
 @given(cuts=st.sets(st.integers(0, 500)), end=st.sampled_from([b"\n", b"\r\n", b"\r"]), data=st.data())
 def test_json_wrapped_anywhere_also_inside_strings(
     seal: Seal,

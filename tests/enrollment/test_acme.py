@@ -240,6 +240,7 @@ def pebble(tmp_path: Path) -> Iterator[tuple[int, bytes]]:
             process.terminate()
 
 
+@pytest.mark.slow
 def test_the_directory_in_the_profile_is_that_of_an_acme_server(pebble: tuple[int, bytes], make: Any) -> None:
     port, anchor = pebble
     desk: Desk = make(

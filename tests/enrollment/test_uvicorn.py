@@ -32,6 +32,8 @@ from pyade.errors import TrustError
 from pyade.storage import SQLiteStore
 from pyade.testing import DeviceIdentity, FakeApple, FakeEnrollment, FakeMac, FrozenClock, MacError
 
+pytestmark = pytest.mark.slow
+
 T = TypeVar("T")
 MACS = 20
 VERSIONS = ("15.4", "13.0", "26.0", "13.6", "14.1")
@@ -119,7 +121,7 @@ def decisions(fleet: Fleet, serial: str) -> Counter[str]:
     )
 
 
-@pytest.mark.parametrize("count", [40, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [40, 200])
 def test_many_macs_at_once_get_one_live_credential_each(count: int, tmp_path: Path) -> None:
     with fleet_of(count, tmp_path) as fleet:
         _everybody_enrolls(fleet)

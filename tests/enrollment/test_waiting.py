@@ -15,7 +15,7 @@ import anyio
 import anyio.lowlevel
 import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pyade.core import AdministratorAccount, AwaitPhase, EnrollmentProfile, PrimaryAccount, User, UserAffinity
@@ -705,7 +705,6 @@ class Life:
         raise AssertionError("the Mac waits for ever")
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     events=st.lists(EVENTS, max_size=25),
     limit=st.none() | st.integers(1, 60),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
+from tests.keys import RSA_KEYS, keypair_of
 
 from pyade.crypto import TokenKeypair, managed_apple_account_jwt
 from pyade.testing import FakeApple, FrozenClock, PortalError, Server
@@ -24,7 +25,7 @@ def b64(data: bytes) -> str:
 
 @pytest.fixture(scope="module")
 def keypair() -> TokenKeypair:
-    return TokenKeypair.generate("Contoso MDM")
+    return keypair_of(RSA_KEYS[0])
 
 
 @pytest.fixture

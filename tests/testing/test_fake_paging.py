@@ -375,6 +375,7 @@ def test_item_41_who_assigned_a_device_may_be_minus_one(
     assert pages()[0]["devices"][0]["device_assigned_by"] == by
 
 
+@pytest.mark.slow
 def test_a_fleet_of_20000_pages_fast_and_starting_a_fetch_is_cheap(
     apple: FakeApple, server: Server, call: Send, open_session: Callable[..., str]
 ) -> None:
