@@ -22,10 +22,11 @@ from uuid import uuid4
 
 import attrs
 import pytest
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import HealthCheck, settings
+from tests import keys
 from tests.keeper import Keeper
-from tests.keys import generate_private_key
 
 if TYPE_CHECKING:
     import psycopg
@@ -128,7 +129,8 @@ def _shared_bytecode(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 @pytest.fixture(scope="session", autouse=True)
 def _ready_made_keys() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rsa, "generate_private_key", generate_private_key)
+        patch.setattr(rsa, "generate_private_key", keys.generate_private_key)
+        patch.setattr(serialization, "load_pem_private_key", keys.load_pem_private_key)
         yield
 
 
