@@ -15,7 +15,7 @@ Test: TypeAlias = Callable[..., None]
 def each(names: str | Sequence[str], cases: Iterable[Any]) -> Callable[[Test], Test]:
     """Run a test with each case, as ``pytest.mark.parametrize`` does, but as one test.
 
-    Every case is tried, and the failure names each one that failed. Fixtures are made once for all cases, so a
+    Every case is tried, and the failure names each that failed. Fixtures are made once for all cases, so a
     test that changes what its fixtures hold needs ``parametrize``.
 
     Args:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.cases import each
 
 import pyade
 
@@ -44,7 +45,7 @@ def _rooms_imported(tree: ast.AST) -> Iterator[str]:
         yield from (name.split(".")[1] for name in names if name.startswith("pyade."))
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+@each("path", FILES)
 def test_imports_run_one_way(path: Path) -> None:
     relative = path.relative_to(PACKAGE)
     if len(relative.parts) == 1:

@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.cases import each
 
 from pyade.builders import payload_keys
 from pyade.builders.checks import check_enrollment_profile, check_update
@@ -377,7 +378,7 @@ def test_problems_show_no_secret_and_no_endless_value(plist: Plist) -> None:
     assert len(text) < 1200
 
 
-@pytest.mark.parametrize("plist", [[], None, b"", "text"])
+@each("plist", [[], None, b"", "text"])
 def test_a_file_without_a_dictionary_is_no_profile(plist: Any) -> None:
     """A property list may be one of those, too."""
     assert found(check_enrollment_profile(plist)) == error("profile")

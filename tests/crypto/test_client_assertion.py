@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.cases import each
 from tests.crypto.conftest import OpenSSL
 from tests.keys import RSA_KEYS
 
@@ -103,7 +104,7 @@ def test_both_halves_are_32_bytes_whatever_their_size(message: bytes) -> None:
     assert len(es256(KEY, message)) == 64
 
 
-@pytest.mark.parametrize(
+@each(
     "data",
     [
         pem(KEY, PKCS8),
@@ -114,13 +115,12 @@ def test_both_halves_are_32_bytes_whatever_their_size(message: bytes) -> None:
         b"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n" + pem(KEY, SEC1),
         pem(KEY, PKCS8).strip(),
     ],
-    ids=["pkcs8", "sec1", "apple", "sec1 as pkcs8", "apple, bom, crlf", "parameters first", "no end of line"],
 )
 def test_a_key_file_is_read_by_its_body_and_not_by_its_label(data: bytes) -> None:
     assert read_assertion_key(data).private_numbers() == KEY.private_numbers()
 
 
-@pytest.mark.parametrize(
+@each(
     ("data", "says"),
     [
         (pem(RSA_KEYS[0], PKCS8), "an RSA key cannot sign"),

@@ -11,6 +11,7 @@ from typing import Any
 
 import attrs
 import pytest
+from tests.cases import each
 from tests.enrollment.conftest import (
     ACME,
     ADA,
@@ -608,7 +609,7 @@ def test_a_profile_that_cannot_be_made_stores_nothing(desk: Desk) -> None:
     assert not desk.store.one_times(SERIAL)
 
 
-@pytest.mark.parametrize("wrong", [{"profiles": 0}, {"sign_ins": 0}, {"window": timedelta(0)}])
+@each("wrong", [{"profiles": 0}, {"sign_ins": 0}, {"window": timedelta(0)}])
 def test_limits_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(PolicyError, match=next(iter(wrong))):
         EnrollmentLimits(**wrong)

@@ -17,6 +17,7 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.cases import each
 
 from pyade.core import AdministratorAccount, AwaitPhase, EnrollmentProfile, PrimaryAccount, User, UserAffinity
 from pyade.core.enrollment import Enrollment
@@ -619,7 +620,7 @@ def test_an_unknown_mac_is_a_typed_error(store: EnrollmentStore, call: str) -> N
         CALLS[call](FinalConfiguration(store))
 
 
-@pytest.mark.parametrize(
+@each(
     "body",
     [
         b"",

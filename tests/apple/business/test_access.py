@@ -17,6 +17,7 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from tests.apple.business.conftest import TOKEN, answering
+from tests.cases import each
 from tests.keys import RSA_KEYS
 
 from pyade import errors
@@ -43,7 +44,7 @@ class TestAccount:
         assert (account.base_url, account.scope) == ("https://api-business.apple.com", "business.api")
         assert (school.base_url, school.scope) == ("https://api-school.apple.com", "school.api")
 
-    @pytest.mark.parametrize("key", [RSA_KEYS[0], ec.generate_private_key(ec.SECP521R1()), b"pem"])
+    @each("key", [RSA_KEYS[0], ec.generate_private_key(ec.SECP521R1()), b"pem"])
     def test_another_kind_of_key_is_refused_before_any_network_use(self, key: Any) -> None:
         with pytest.raises(errors.SigningError, match="P-256 is needed"):
             ApiAccount("BUSINESSAPI.1", "k", key)
