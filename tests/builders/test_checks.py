@@ -100,7 +100,7 @@ def drop(payload_type: str) -> Change:
 UUID = "00000000-0000-4000-8000-000000000000"
 
 
-@pytest.mark.parametrize(
+@each(
     ("change", "expected"),
     [
         # 1 to 4: what refers to what
@@ -239,11 +239,12 @@ UUID = "00000000-0000-4000-8000-000000000000"
 )
 def test_what_is_wrong_is_found(change: Change, expected: list[tuple[str, str]], plist: Plist) -> None:
     """Exactly that, and nothing beside it; "PayloadContent" also stands for the list as a whole."""
+    plist = copy.deepcopy(plist)
     change(plist)
     assert [(severity, name) for severity, name in found(check_enrollment_profile(plist)) if name] == expected
 
 
-@pytest.mark.parametrize(
+@each(
     ("change", "expected"),
     [
         (put(SCEP, URL="http://scep.contoso.com/"), warning(f"{CONTENT}.URL")),
@@ -275,8 +276,9 @@ def test_what_is_wrong_with_scep_is_found(
     change: Change, expected: list[tuple[str, str]], scep_plist: Plist
 ) -> None:
     """The nested dictionary with its odd names; 11: http is possible, but worth a look."""
-    change(scep_plist)
-    problems = check_enrollment_profile(scep_plist)
+    plist = copy.deepcopy(scep_plist)
+    change(plist)
+    problems = check_enrollment_profile(plist)
     assert found(problems) == sorted(expected)
     assert "secret" not in str(problems)
 
@@ -289,7 +291,7 @@ SOFTWARE = {"HardwareBound": False, "Attest": False}
 UNATTESTED = {"HardwareBound": True, "Attest": False}
 
 
-@pytest.mark.parametrize(
+@each(
     ("mac", "values", "expected"),
     [
         (on("Mac14,2", "14.0"), {}, []),
@@ -311,6 +313,7 @@ def test_the_mac_must_be_able_to_do_it(
     mac: TargetMac, values: Plist, expected: list[tuple[str, str]], plist: Plist
 ) -> None:
     """The matrix of macOS versions and chips in Apple's ACME schema."""
+    plist = copy.deepcopy(plist)
     part(plist, ACME).update(values)
     assert found(check_enrollment_profile(plist, mac=mac)) == expected
 
