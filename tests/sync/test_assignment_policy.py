@@ -394,6 +394,7 @@ class History:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(script=st.lists(STEPS, max_size=25), rules=st.lists(st.sampled_from(RULES), unique=True))
 @example(script=[("result", n, word) for n, word in enumerate(WORDS)] + [("assign_all", 1, [])] * 2, rules=[])
+@pytest.mark.lesson(29)
 def test_whatever_happens_the_parts_add_up_and_every_mac_ends_with_its_own(
     new_world: Callable[[], World],
     profile: EnrollmentProfile,

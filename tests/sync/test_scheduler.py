@@ -302,6 +302,7 @@ def test_tokens_may_come_and_go_while_it_works(house: House) -> None:
     assert [one.token_name for one in house.look] == ["b"]
 
 
+@pytest.mark.lesson(9)
 def test_a_failing_server_delays_its_token_only_and_within_the_limits(house: House) -> None:
     house.add("a", "b")
     house.after(

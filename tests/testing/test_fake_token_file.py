@@ -1,4 +1,4 @@
-"""The server token file: item 65. Read here with OpenSSL and with asn1crypto, not with pyade.crypto."""
+"""The server token file, read here with OpenSSL and with asn1crypto, not with pyade.crypto."""
 
 from __future__ import annotations
 
