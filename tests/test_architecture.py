@@ -1,6 +1,7 @@
 """The house: imports run one way, files stay small, public names are documented."""
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,11 @@ LAYERS = [
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 DOORS = {("core/token.py", "crypto"), ("core/machine_info.py", "crypto")}
 FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+@functools.cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
 
 
 def _runtime_nodes(tree: ast.AST) -> Iterator[ast.AST]:
@@ -51,7 +57,7 @@ def test_imports_run_one_way(path: Path) -> None:
     if len(relative.parts) == 1:
         return
     room = relative.parts[0]
-    for target in _rooms_imported(ast.parse(path.read_text())):
+    for target in _rooms_imported(_tree(path)):
         if target == room or (str(relative), target) in DOORS:
             continue
         assert RANK[target] < RANK[room], f"{relative} imports pyade.{target}"
@@ -65,7 +71,7 @@ def test_no_file_is_too_large_to_have_one_purpose() -> None:
 def test_no_function_is_too_long_to_read_at_once() -> None:
     long = []
     for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(_tree(path)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 doc = (
                     (node.body[0].end_lineno or 0) - node.body[0].lineno + 1 if ast.get_docstring(node) else 0
@@ -78,7 +84,7 @@ def test_no_function_is_too_long_to_read_at_once() -> None:
 def test_nothing_in_core_and_sync_reads_a_clock_or_chance() -> None:
     for room in ("core", "sync"):
         for path in (PACKAGE / room).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text())):
+            for node in ast.walk(_tree(path)):
                 if isinstance(node, ast.Attribute) and ast.unparse(node) in {
                     "time.time",
                     "time.sleep",

@@ -149,7 +149,7 @@ def test_apples_own_form(seal: Seal, keypair: TokenKeypair, plaintext: bytes, fi
     message = seal.write(plaintext)
     assert message.startswith(bytes.fromhex("3080 0609 2a864886f70d010703 a080 3080 020100".replace(" ", "")))
     assert message.endswith(bytes(10))
-    assert smime(message).rstrip().endswith(b"AAAAAAAAAAAAA=" if len(message) % 3 == 2 else b"AAAAAAAAAA")
+    assert smime(message).replace(b"\n", b"").rstrip(b"=").endswith(b"A" * 13)
     expect_fields(read_token_file(smime(message), keypair), fields)
 
 
