@@ -33,7 +33,7 @@ TESTS = Path(__file__).parents[1]
 def test_every_lesson_has_its_test() -> None:
     """Those of the sync, 1 to 32, and those of the HTTP core, 33 to 46."""
     marks = (
-        [int(argument.value) for argument in decorator.args if isinstance(argument, ast.Constant)]
+        [ast.literal_eval(argument) for argument in decorator.args]
         for file in TESTS.rglob("test_*.py")
         if "pytest.mark.lesson" in (text := file.read_text("utf-8"))
         for function in ast.walk(ast.parse(text))
