@@ -1,6 +1,7 @@
 """What all tests share: where their files are, a real PostgreSQL server, and what is left to the slow run.
 
 1. A scenario for several drivers runs on one of them, chosen by its name; the slow run has the others.
+   One that is marked ``twins`` runs with and without an event loop.
 2. A property is tried with 25 examples, and with 200 in the slow run, which tries it again.
 3. An RSA key of the usual size is a ready-made one: see `tests.keys`.
 4. What a test run starts or writes is gone when the run is, even if it was killed: see `tests.keeper`.
@@ -110,8 +111,12 @@ def _on_other_drivers(items: list[pytest.Item]) -> Iterator[pytest.Item]:
     for scenario, found in scenarios.items():
         # Half of them without an event loop, if that is one of three ways.
         turns = sorted([*found, *(found.keys() & BLOCKING if len(found) > 2 else ())])
-        chosen = turns[zlib.crc32("-".join(scenario).encode()) % len(turns)]
-        yield from (item for driver, item in found.items() if driver != chosen)
+        number = zlib.crc32("-".join(scenario).encode())
+        chosen = {turns[number % len(turns)]}
+        if any(item.get_closest_marker("twins") for item in found.values()):
+            loops = sorted(found.keys() - BLOCKING)
+            chosen = {*(found.keys() & BLOCKING), *loops[number % max(len(loops), 1) :][:1]}
+        yield from (item for driver, item in found.items() if driver not in chosen)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -136,6 +136,7 @@ ENDPOINTS = [
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.method)
 @pytest.mark.parametrize("prefix", ["", "/proxy/dep"])
+@pytest.mark.twins
 def test_each_endpoint_is_sent_as_documented(
     endpoint: Endpoint, prefix: str, make_client: Callable[..., Driver], apple: ScriptedApple
 ) -> None:

@@ -486,6 +486,7 @@ def test_one_text_is_no_list_of_serial_numbers(world: World, work: str) -> None:
         getattr(world, work)(*arguments)
 
 
+@pytest.mark.twins
 def test_macs_without_a_profile_are_at_risk_while_there_is_no_default(
     world: World, profile: EnrollmentProfile
 ) -> None:

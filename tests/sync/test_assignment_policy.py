@@ -257,6 +257,7 @@ def test_a_profile_that_was_picked_and_is_locked_warns_when_another_is_picked(wo
     assert "0 of them have fetched it" in str(warning)
 
 
+@pytest.mark.twins
 def test_a_change_of_a_picked_profile_reaches_all_for_whom_it_was_picked(
     world: World, profile: EnrollmentProfile
 ) -> None:

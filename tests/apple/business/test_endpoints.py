@@ -26,6 +26,8 @@ from pyade.testing import FakeApple, FakeBusiness, Fault, FrozenClock, Server
 if TYPE_CHECKING:
     from tests.apple.conftest import Driver
 
+pytestmark = pytest.mark.twins
+
 
 @pytest.fixture(scope="module")
 def keypair() -> TokenKeypair:
