@@ -82,7 +82,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 @pytest.hookimpl(tryfirst=True)  # before the markers select
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark as slow what only the slow run does, or does more of."""
-    for item in _on_other_drivers(items):
+    for item in on_other_drivers(items):
         item.add_marker(pytest.mark.slow)
     if _is_thorough(config):
         for item in items:
@@ -94,7 +94,7 @@ def _function(item: pytest.Item) -> object:
     return getattr(item, "obj", None)
 
 
-def _on_other_drivers(items: list[pytest.Item]) -> Iterator[pytest.Item]:
+def on_other_drivers(items: list[pytest.Item]) -> Iterator[pytest.Item]:
     """Yield each scenario on all drivers but one, chosen by a checksum of its name.
 
     What decides is the same code on every driver; that each is driven right shows with its share of them.

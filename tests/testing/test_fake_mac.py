@@ -188,9 +188,7 @@ def test_says_what_it_would_enroll_with(
     assert found.credential not in repr(found)
 
 
-def test_takes_a_profile_that_is_signed_with_a_key_on_a_curve(
-    authority: DeviceAuthority, mac: FakeMac
-) -> None:
+def test_takes_a_profile_signed_with_a_key_on_a_curve(authority: DeviceAuthority, mac: FakeMac) -> None:
     signer = Signer.self_signed("Contoso MDM", private_key=ec.generate_private_key(ec.SECP256R1()))
     there = Organization(signer, authority, PLAIN, {})
     with there.store, there.client() as http:
