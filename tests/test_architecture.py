@@ -30,9 +30,11 @@ def _tree(path: Path) -> ast.Module:
 
 
 def _runtime_nodes(tree: ast.AST) -> Iterator[ast.AST]:
-    """Walk *tree* without what stands under ``if TYPE_CHECKING``."""
+    """Walk the statements of *tree* without what stands under ``if TYPE_CHECKING``."""
     for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+        if isinstance(node, ast.expr) or (
+            isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        ):
             continue
         yield node
         yield from _runtime_nodes(node)
