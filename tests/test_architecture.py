@@ -1,11 +1,12 @@
 """The house: imports run one way, files stay small, public names are documented."""
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
+from tests.cases import each
 
 import pyade
 
@@ -24,10 +25,17 @@ DOORS = {("core/token.py", "crypto"), ("core/machine_info.py", "crypto")}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
+@functools.cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def _runtime_nodes(tree: ast.AST) -> Iterator[ast.AST]:
-    """Walk *tree* without what stands under ``if TYPE_CHECKING``."""
+    """Walk the statements of *tree* without what stands under ``if TYPE_CHECKING``."""
     for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+        if isinstance(node, ast.expr) or (
+            isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        ):
             continue
         yield node
         yield from _runtime_nodes(node)
@@ -46,13 +54,13 @@ def _rooms_imported(tree: ast.AST) -> Iterator[str]:
         yield from (name.split(".")[1] for name in names if name.startswith("pyade."))
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+@each("path", FILES)
 def test_imports_run_one_way(path: Path) -> None:
     relative = path.relative_to(PACKAGE)
     if len(relative.parts) == 1:
         return
     room = relative.parts[0]
-    for target in _rooms_imported(ast.parse(path.read_text())):
+    for target in _rooms_imported(_tree(path)):
         if target == room or (str(relative), target) in DOORS:
             continue
         assert RANK[target] < RANK[room], f"{relative} imports pyade.{target}"
@@ -66,7 +74,7 @@ def test_no_file_is_too_large_to_have_one_purpose() -> None:
 def test_no_function_is_too_long_to_read_at_once() -> None:
     long = []
     for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(_tree(path)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 doc = (
                     (node.body[0].end_lineno or 0) - node.body[0].lineno + 1 if ast.get_docstring(node) else 0
@@ -89,7 +97,7 @@ def test_nothing_in_core_and_sync_and_no_flow_reads_a_clock_or_chance() -> None:
         calls = {"datetime.now", "datetime.utcnow", "date.today", "os.urandom", "jitter"}
         if path in flows:
             calls.add("utc_now")
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(_tree(path)):
             match node:
                 case ast.Import(names=names) if {alias.name for alias in names} & CHANCE:
                     reading.append(f"{path.name}:{node.lineno}")

@@ -10,6 +10,7 @@ from typing import Any
 
 import attrs
 import pytest
+from tests.cases import each
 
 import pyade
 import pyade.apple
@@ -107,7 +108,7 @@ def _portal_api(
     return business
 
 
-@pytest.mark.parametrize("page", [*PAGES, *EXAMPLES])
+@each("page", [*PAGES, *EXAMPLES])
 def test_nothing_that_a_reader_copies_is_imported_from_behind_a_room_door(page: str) -> None:
     deep = re.findall(r"^ *from pyade\.\w+\.[\w.]+ import .*", (ROOT / page).read_text(), re.MULTILINE)
     assert not [line for line in deep if "pyade.testing.contract" not in line]

@@ -46,10 +46,11 @@ def peak_of_a_first_sync(devices: int, folder: Path) -> float:
     return int(peak) / 1024
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not STATUS.exists(), reason="needs the peak memory of a process in /proc, as Linux has it"
 )
-@pytest.mark.parametrize("devices", [20_000, pytest.param(100_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("devices", [20_000, 100_000])
 def test_a_sync_of_many_devices_needs_no_more_memory_than_one_of_5_000(tmp_path: Path, devices: int) -> None:
     small = peak_of_a_first_sync(5_000, tmp_path)
     large = peak_of_a_first_sync(devices, tmp_path)

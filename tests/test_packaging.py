@@ -5,6 +5,7 @@ from importlib import import_module, metadata, resources
 from pathlib import Path
 
 import pytest
+from tests.cases import each
 
 import pyade
 
@@ -30,7 +31,7 @@ def test_the_public_names_are_exactly_what_the_package_binds() -> None:
     assert len(pyade.__all__) <= 45
 
 
-@pytest.mark.parametrize("room", sorted(SUBMODULES - {"errors", "flow"}))
+@each("room", sorted(SUBMODULES - {"errors", "flow"}))
 def test_every_room_has_a_door(room: str) -> None:
     module = import_module(f"pyade.{room}")
     assert set(module.__all__) <= vars(module).keys()

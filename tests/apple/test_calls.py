@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.cases import each
 
 from pyade import errors
 from pyade.apple import calls
@@ -135,6 +136,7 @@ ENDPOINTS = [
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.method)
 @pytest.mark.parametrize("prefix", ["", "/proxy/dep"])
+@pytest.mark.twins
 def test_each_endpoint_is_sent_as_documented(
     endpoint: Endpoint, prefix: str, make_client: Callable[..., Driver], apple: ScriptedApple
 ) -> None:
@@ -271,12 +273,12 @@ class TestPage:
         assert page.cursor == "x" * 1000
         assert page.fetched_until == datetime(2026, 3, 1, tzinfo=UTC)
 
-    @pytest.mark.parametrize("devices", [{}, {"devices": None}, {"devices": []}])
+    @each("devices", [{}, {"devices": None}, {"devices": []}])
     def test_no_devices_are_an_empty_page(self, devices: dict[str, Any]) -> None:
         page = DevicePage.decode(msgspec.json.encode({"cursor": "c", "more_to_follow": False, **devices}))
         assert page.devices == ()
 
-    @pytest.mark.parametrize("until", [None, "soon", 5])
+    @each("until", [None, "soon", 5])
     def test_fetched_until_is_only_informational(self, until: object) -> None:
         body = {"cursor": "c", "more_to_follow": False, "fetched_until": until}
         assert DevicePage.decode(msgspec.json.encode(body)).fetched_until is None
@@ -289,7 +291,7 @@ class TestPage:
         assert [device.serial_number for device in page.devices] == ["A"]
         assert page.unreadable == 3
 
-    @pytest.mark.parametrize(
+    @each(
         "body",
         [
             {"more_to_follow": False},
@@ -335,7 +337,7 @@ class TestResults:
         results = decode_results(msgspec.json.encode(body), ["A", "B"]).results
         assert (results["A"], results["B"]) == ("POSTPONED", '{"status":"odd"}')
 
-    @pytest.mark.parametrize(
+    @each(
         ("value", "seconds"),
         [
             (None, None),
@@ -357,7 +359,7 @@ class TestResults:
         )
         assert decode_results(content, []).retry_after_s == seconds
 
-    @pytest.mark.parametrize("body", [b"[]", b'{"devices": "all"}', b'{"devices": 5}'])
+    @each("body", [b"[]", b'{"devices": "all"}', b'{"devices": 5}'])
     def test_other_shapes_cannot_be_read(self, body: bytes) -> None:
         with pytest.raises(msgspec.ValidationError):
             decode_results(body, ["A"])
@@ -392,9 +394,7 @@ class TestOtherAnswers:
         unknown = ActivationLockAnswer.decode(b'{"response_status": "MAYBE"}', "A")
         assert (unknown.serial_number, unknown.result) == ("A", "MAYBE")
 
-    @pytest.mark.parametrize(
-        ("day", "read"), [("2026-02-28", date(2026, 2, 28)), ("yesterday", None), (5, None), (None, None)]
-    )
+    @each(("day", "read"), [("2026-02-28", date(2026, 2, 28)), ("yesterday", None), (5, None), (None, None)])
     def test_the_day_of_a_replacement_is_optional(self, day: object, read: date | None) -> None:
         body = {"original_device_serial_number": "B", "replacement_date": day}
         assert ReplacementDetails.decode(msgspec.json.encode(body), "A") == ReplacementDetails(

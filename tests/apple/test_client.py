@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 import anyio
 import httpx
 import pytest
+from tests.cases import each
 
 from pyade import errors
 from pyade.apple import AsyncClient, Client, SessionCache, calls, flows
@@ -33,9 +34,7 @@ class TestTwins:
 
         assert {TWINS.get(name, name) for name in names(Client)} == names(AsyncClient)
 
-    @pytest.mark.parametrize(
-        "name", [name for name in vars(Client) if inspect.isfunction(vars(Client)[name])]
-    )
+    @each("name", [name for name in vars(Client) if inspect.isfunction(vars(Client)[name])])
     def test_each_pair_has_the_same_signature(self, name: str) -> None:
         blocking, waiting = getattr(Client, name), getattr(AsyncClient, TWINS.get(name, name))
         ours, theirs = inspect.signature(blocking).parameters, inspect.signature(waiting).parameters

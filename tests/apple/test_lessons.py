@@ -28,9 +28,8 @@ def refused(status: int, text: str = "", **headers: str) -> httpx.Response:
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_l33_a_permanent_refusal_ends_after_one_replay(
-    client: Driver, apple: ScriptedApple, status: int
-) -> None:
+@pytest.mark.lesson(33)
+def test_a_permanent_refusal_ends_after_one_replay(client: Driver, apple: ScriptedApple, status: int) -> None:
     apple.script = [refused(status, "FORBIDDEN")] * 50
     with pytest.raises(errors.SessionError):
         client.account()
@@ -38,9 +37,8 @@ def test_l33_a_permanent_refusal_ends_after_one_replay(
 
 
 @pytest.mark.parametrize("code", ["ACCESS_DENIED", "T_C_NOT_SIGNED"])
-def test_l33_what_a_person_must_settle_is_not_replayed(
-    client: Driver, apple: ScriptedApple, code: str
-) -> None:
+@pytest.mark.lesson(33)
+def test_what_a_person_must_settle_is_not_replayed(client: Driver, apple: ScriptedApple, code: str) -> None:
     apple.script = [refused(403, code)] * 50
     with pytest.raises(errors.AppleError):
         client.account()
@@ -48,7 +46,8 @@ def test_l33_what_a_person_must_settle_is_not_replayed(
 
 
 @pytest.mark.parametrize("at_session", [True, False])
-def test_l34_terms_name_the_organization_and_the_portal_user(
+@pytest.mark.lesson(34)
+def test_terms_name_the_organization_and_the_portal_user(
     client: Driver, apple: ScriptedApple, at_session: bool
 ) -> None:
     (apple.session_script if at_session else apple.script).append(refused(403, "T_C_NOT_SIGNED"))
@@ -58,7 +57,8 @@ def test_l34_terms_name_the_organization_and_the_portal_user(
         assert part in str(caught.value)
 
 
-def test_l34_terms_name_the_organization_of_the_account_that_was_read(
+@pytest.mark.lesson(34)
+def test_terms_name_the_organization_of_the_account_that_was_read(
     make_client: Callable[..., Driver], apple: ScriptedApple
 ) -> None:
     client = make_client()
@@ -71,7 +71,8 @@ def test_l34_terms_name_the_organization_of_the_account_that_was_read(
         apple.session_script = [refused(403, "T_C_NOT_SIGNED")]
 
 
-def test_l34_expiry_is_not_mistaken_for_terms(
+@pytest.mark.lesson(34)
+def test_expiry_is_not_mistaken_for_terms(
     make_client: Callable[..., Driver], apple: ScriptedApple, expired_token: Token
 ) -> None:
     apple.session_script = [refused(401, "token_expiredUnauthorized")]
@@ -81,7 +82,8 @@ def test_l34_expiry_is_not_mistaken_for_terms(
         make_client(token=expired_token).account()
 
 
-def test_l35_the_next_call_after_acceptance_works_with_the_same_session(
+@pytest.mark.lesson(35)
+def test_the_next_call_after_acceptance_works_with_the_same_session(
     client: Driver, apple: ScriptedApple
 ) -> None:
     apple.script = [OK, refused(403, "T_C_NOT_SIGNED"), refused(403, "T_C_NOT_SIGNED"), OK]
@@ -93,7 +95,8 @@ def test_l35_the_next_call_after_acceptance_works_with_the_same_session(
     assert apple.used_sessions == ["SESSION-top-secret-1"] * 4
 
 
-def test_l36_one_organizations_terms_do_not_stop_another(
+@pytest.mark.lesson(36)
+def test_one_organizations_terms_do_not_stop_another(
     make_client: Callable[..., Driver], clock: FrozenClock
 ) -> None:
     fake = FakeApple(clock=clock)
@@ -110,7 +113,8 @@ def test_l36_one_organizations_terms_do_not_stop_another(
     assert second.account().server_name == "two"
 
 
-def test_l37_a_removed_portal_user_is_a_typed_error_and_the_token_stays_usable_offline(
+@pytest.mark.lesson(37)
+def test_a_removed_portal_user_is_a_typed_error_and_the_token_stays_usable_offline(
     client: Driver, apple: ScriptedApple
 ) -> None:
     apple.session_script = [refused(403, "FORBIDDEN")]
@@ -120,7 +124,8 @@ def test_l37_a_removed_portal_user_is_a_typed_error_and_the_token_stays_usable_o
     assert client.token_name == "hq"
 
 
-def test_l38_superseded_and_revoked_tokens_are_told_apart(client: Driver, apple: ScriptedApple) -> None:
+@pytest.mark.lesson(38)
+def test_superseded_and_revoked_tokens_are_told_apart(client: Driver, apple: ScriptedApple) -> None:
     apple.session_script = [
         refused(401, "signature_invalidUnauthorized"),
         refused(401, "token_rejectedUnauthorized"),
@@ -131,7 +136,8 @@ def test_l38_superseded_and_revoked_tokens_are_told_apart(client: Driver, apple:
         client.account()
 
 
-def test_l39_a_malformed_oauth_request_is_an_error_of_the_configuration(
+@pytest.mark.lesson(39)
+def test_a_malformed_oauth_request_is_an_error_of_the_configuration(
     client: Driver, apple: ScriptedApple
 ) -> None:
     apple.session_script = [refused(400, "oauth_problem_adviceBad Request")]
@@ -140,7 +146,8 @@ def test_l39_a_malformed_oauth_request_is_an_error_of_the_configuration(
     assert (caught.value.status, caught.value.code) == (400, "oauth_problem_advice")
 
 
-def test_l40_a_new_token_is_used_without_a_restart(
+@pytest.mark.lesson(40)
+def test_a_new_token_is_used_without_a_restart(
     make_client: Callable[..., Driver], clock: FrozenClock
 ) -> None:
     fake = FakeApple(clock=clock)
@@ -154,7 +161,8 @@ def test_l40_a_new_token_is_used_without_a_restart(
     assert client.account().server_name == "hq"
 
 
-def test_l41_concurrent_callers_do_not_race_for_sessions(clock: FrozenClock) -> None:
+@pytest.mark.lesson(41)
+def test_concurrent_callers_do_not_race_for_sessions(clock: FrozenClock) -> None:
     fake = FakeApple(clock=clock)
     fake.add_server("hq")
     fake.settings.single_session = True
@@ -167,9 +175,8 @@ def test_l41_concurrent_callers_do_not_race_for_sessions(clock: FrozenClock) -> 
     assert fake.counts["GET /session"] == 1
 
 
-def test_l42_a_refused_user_agent_says_what_to_do(
-    make_client: Callable[..., Driver], clock: FrozenClock
-) -> None:
+@pytest.mark.lesson(42)
+def test_a_refused_user_agent_says_what_to_do(make_client: Callable[..., Driver], clock: FrozenClock) -> None:
     fake = FakeApple(clock=clock)
     fake.add_devices(1, server=fake.add_server("hq"))
     bad = make_client(token=fake.token(), transport=fake.transport(), user_agent="python-httpx/0.28")
@@ -179,7 +186,8 @@ def test_l42_a_refused_user_agent_says_what_to_do(
     assert len(ours.fetch_devices().devices) == 1
 
 
-def test_l43_a_replay_sends_the_same_body(client: Driver, apple: ScriptedApple) -> None:
+@pytest.mark.lesson(43)
+def test_a_replay_sends_the_same_body(client: Driver, apple: ScriptedApple) -> None:
     done = {"devices": {"A": "SUCCESS"}}
     apple.script = [refused(401), httpx.Response(200, json=done)]
     client.assign_profile("P", ["A"])
@@ -189,7 +197,8 @@ def test_l43_a_replay_sends_the_same_body(client: Driver, apple: ScriptedApple) 
 
 
 @pytest.mark.parametrize("value", ["30", "Sun, 01 Mar 2026 12:00:30 GMT"])
-def test_l44_a_rate_limit_is_waited_for_raised_and_forgotten(
+@pytest.mark.lesson(44)
+def test_a_rate_limit_is_waited_for_raised_and_forgotten(
     make_client: Callable[..., Driver], apple: ScriptedApple, clock: FrozenClock, value: str
 ) -> None:
     limited = refused(429, "TOO_MANY_REQUESTS", **{"Retry-After": value})
@@ -205,7 +214,8 @@ def test_l44_a_rate_limit_is_waited_for_raised_and_forgotten(
 
 
 @pytest.mark.parametrize("form", [{}, {"wrap_json_at": 1}, {"wrap_json_at": 7}, {"markers": False}])
-def test_l45_markers_around_the_token_go_and_nothing_else(clock: FrozenClock, form: dict[str, Any]) -> None:
+@pytest.mark.lesson(45)
+def test_markers_around_the_token_go_and_nothing_else(clock: FrozenClock, form: dict[str, Any]) -> None:
     fake = FakeApple(clock=clock)
     fake.add_server("hq")
     keypair = TokenKeypair.generate("Contoso MDM", now=clock())
@@ -218,7 +228,8 @@ def test_l45_markers_around_the_token_go_and_nothing_else(clock: FrozenClock, fo
         assert client.account().server_name == "hq"
 
 
-def test_l46_an_expired_token_fails_locally_with_its_date(
+@pytest.mark.lesson(46)
+def test_an_expired_token_fails_locally_with_its_date(
     make_client: Callable[..., Driver], apple: ScriptedApple, expired_token: Token
 ) -> None:
     client = make_client(token=expired_token)
@@ -228,7 +239,8 @@ def test_l46_an_expired_token_fails_locally_with_its_date(
     assert not apple.requests
 
 
-def test_l46_expiry_counts_from_its_very_second(
+@pytest.mark.lesson(46)
+def test_a_token_expires_in_its_very_second(
     make_client: Callable[..., Driver], apple: ScriptedApple, clock: FrozenClock, token: Token
 ) -> None:
     assert token.access_token_expiry == datetime(2026, 12, 1, tzinfo=UTC)

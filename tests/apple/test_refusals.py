@@ -12,6 +12,7 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.cases import each
 
 from pyade import errors
 from pyade.apple.refusals import (
@@ -198,7 +199,7 @@ def test_every_known_code_is_in_the_table() -> None:
     )
 
 
-@pytest.mark.parametrize(
+@each(
     ("body", "code"),
     [
         (b"EXPIRED_CURSOR", "EXPIRED_CURSOR"),
@@ -250,7 +251,7 @@ def test_terms_name_the_organization_and_the_people(token: Token) -> None:
     assert "for server token 'hq'" in str(refusal("ask", 403, b"T_C_NOT_SIGNED", token=unknown))
 
 
-@pytest.mark.parametrize(
+@each(
     ("status", "body", "lost"),
     [
         (200, b"FORBIDDEN", False),
@@ -272,7 +273,7 @@ def test_only_some_refusals_mean_that_the_session_is_lost(status: int, body: byt
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
-@pytest.mark.parametrize(
+@each(
     ("value", "seconds"),
     [
         (None, None),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.cases import each
 
 from pyade.core.skip_keys import NOT_ON_MACOS, SkipKeys
 
@@ -57,7 +58,7 @@ def rule(key: dict[str, Any]) -> dict[str, Any]:
     return facts
 
 
-@pytest.mark.parametrize("payload", PAYLOADS)
+@each("payload", PAYLOADS)
 def test_the_transcription_is_what_apple_publishes(payload: str, schema_rules: dict[str, Any]) -> None:
     """Every key with its type, presence, range, format and macOS versions."""
     schema = apple_file(f"mdm/profiles/{payload}.yaml")

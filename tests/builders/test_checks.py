@@ -12,8 +12,9 @@ import attrs
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.cases import each
 
 from pyade.builders import payload_keys
 from pyade.builders.checks import check_enrollment_profile, check_update
@@ -99,7 +100,7 @@ def drop(payload_type: str) -> Change:
 UUID = "00000000-0000-4000-8000-000000000000"
 
 
-@pytest.mark.parametrize(
+@each(
     ("change", "expected"),
     [
         # 1 to 4: what refers to what
@@ -238,11 +239,12 @@ UUID = "00000000-0000-4000-8000-000000000000"
 )
 def test_what_is_wrong_is_found(change: Change, expected: list[tuple[str, str]], plist: Plist) -> None:
     """Exactly that, and nothing beside it; "PayloadContent" also stands for the list as a whole."""
+    plist = copy.deepcopy(plist)
     change(plist)
     assert [(severity, name) for severity, name in found(check_enrollment_profile(plist)) if name] == expected
 
 
-@pytest.mark.parametrize(
+@each(
     ("change", "expected"),
     [
         (put(SCEP, URL="http://scep.contoso.com/"), warning(f"{CONTENT}.URL")),
@@ -274,8 +276,9 @@ def test_what_is_wrong_with_scep_is_found(
     change: Change, expected: list[tuple[str, str]], scep_plist: Plist
 ) -> None:
     """The nested dictionary with its odd names; 11: http is possible, but worth a look."""
-    change(scep_plist)
-    problems = check_enrollment_profile(scep_plist)
+    plist = copy.deepcopy(scep_plist)
+    change(plist)
+    problems = check_enrollment_profile(plist)
     assert found(problems) == sorted(expected)
     assert "secret" not in str(problems)
 
@@ -288,7 +291,7 @@ SOFTWARE = {"HardwareBound": False, "Attest": False}
 UNATTESTED = {"HardwareBound": True, "Attest": False}
 
 
-@pytest.mark.parametrize(
+@each(
     ("mac", "values", "expected"),
     [
         (on("Mac14,2", "14.0"), {}, []),
@@ -310,6 +313,7 @@ def test_the_mac_must_be_able_to_do_it(
     mac: TargetMac, values: Plist, expected: list[tuple[str, str]], plist: Plist
 ) -> None:
     """The matrix of macOS versions and chips in Apple's ACME schema."""
+    plist = copy.deepcopy(plist)
     part(plist, ACME).update(values)
     assert found(check_enrollment_profile(plist, mac=mac)) == expected
 
@@ -377,7 +381,7 @@ def test_problems_show_no_secret_and_no_endless_value(plist: Plist) -> None:
     assert len(text) < 1200
 
 
-@pytest.mark.parametrize("plist", [[], None, b"", "text"])
+@each("plist", [[], None, b"", "text"])
 def test_a_file_without_a_dictionary_is_no_profile(plist: Any) -> None:
     """A property list may be one of those, too."""
     assert found(check_enrollment_profile(plist)) == error("profile")
@@ -509,7 +513,6 @@ payloads = st.builds(
 )
 
 
-@settings(deadline=None)  # machines differ
 @given(
     top=st.dictionaries(st.sampled_from(ALL_KEYS), junk, max_size=5),
     content=st.lists(junk | payloads, max_size=3),

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.cases import each
 
 from pyade.builders.commands import (
     build_account_configuration,
@@ -70,9 +71,9 @@ def findings(command: dict[str, Any], **about: Any) -> dict[str, Severity]:
     return {problem.setting.removeprefix("AccountConfiguration."): problem.severity for problem in problems}
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("admin", [None, ADMIN, attrs.evolve(ADMIN, full_name="", password_hash=b"")])
-@pytest.mark.parametrize(
+@each("version", VERSIONS)
+@each("admin", [None, ADMIN, attrs.evolve(ADMIN, full_name="", password_hash=b"")])
+@each(
     "primary",
     [
         None,
@@ -191,8 +192,8 @@ def test_a_broken_hash_is_refused_and_not_shown() -> None:
     assert "SALTED-SHA512-PBKDF2" in str(caught.value)
 
 
-@pytest.mark.parametrize("build", [build_device_configured, build_account_configuration])
-@pytest.mark.parametrize("command_uuid", ["", " ", "a\x00b", "\ud800"])
+@each("build", [build_device_configured, build_account_configuration])
+@each("command_uuid", ["", " ", "a\x00b", "\ud800"])
 def test_a_command_needs_a_name(build: Any, command_uuid: str) -> None:
     """The Mac's answer comes back under it."""
     profile = [profile_with(admin=ADMIN)] if build is build_account_configuration else []
@@ -201,7 +202,7 @@ def test_a_command_needs_a_name(build: Any, command_uuid: str) -> None:
     assert {problem.setting for problem in caught.value.problems} == {"command_uuid"}
 
 
-@pytest.mark.parametrize("version", VERSIONS[:-1])
+@each("version", VERSIONS[:-1])
 def test_device_configured_holds_its_name_only(version: str, document_violations: DocumentViolations) -> None:
     """Apple defines no other key."""
     name = uuid.UUID("0c1d2e3f-4a5b-6c7d-8e9f-0a1b2c3d4e5f")
@@ -223,7 +224,7 @@ USER, FULL = "PrimaryAccountUserName", "PrimaryAccountFullName"
 HASH_KEY = "AutoSetupAdminAccounts.passwordHash"
 
 
-@pytest.mark.parametrize(
+@each(
     ("command", "found"),
     [
         ({}, {}),
@@ -286,7 +287,6 @@ def test_what_only_some_macs_object_to() -> None:
     assert findings(skipping, chip=ChipClass.APPLE_SILICON) == {SKIP: WARNING}
 
 
-@settings(deadline=None)  # machines differ
 @given(upn=st.text(min_size=1, max_size=30), full_name=st.text(max_size=30))
 def test_any_user_makes_a_command_that_reads_back_or_a_typed_error(upn: str, full_name: str) -> None:
     """No name of a person breaks the property list."""

@@ -8,8 +8,9 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.cases import each
 
 from pyade.builders.dep_profile import definition, digest, from_apple, to_apple
 from pyade.core.profile import (
@@ -142,7 +143,7 @@ def test_the_remembered_sign_in_page_yields_to_apples() -> None:
     assert from_apple(newer, remembered=modern).user_affinity.web_url == "https://mdm.contoso.com/b"
 
 
-@pytest.mark.parametrize(
+@each(
     "key",
     [
         *("profile_name", "url", "org_magic", "department", "language", "is_supervised", "is_mdm_removable"),
@@ -163,7 +164,7 @@ def test_screens_must_be_a_list_of_texts(value: Any) -> None:
         from_apple({**MINIMAL, "skip_setup_items": value})
 
 
-@pytest.mark.parametrize("value", ["-----BEGIN CERTIFICATE-----", "MII", "€", "M"])
+@each("value", ["-----BEGIN CERTIFICATE-----", "MII", "€", "M"])
 def test_anchors_must_be_base64(value: str) -> None:
     """PEM armour is not."""
     with pytest.raises(ProfileError, match="anchor_certs"):
@@ -315,7 +316,6 @@ apple_profiles = st.fixed_dictionaries(
 ).flatmap(lambda known: st.dictionaries(texts, json_values, max_size=3).map(lambda extra: {**extra, **known}))
 
 
-@settings(deadline=None)  # machines differ
 @given(apple_profiles)
 def test_apples_json_survives_the_way_through_a_profile(answer: dict[str, Any]) -> None:
     """Unknown keys, the order of lists, empty texts and nulls included."""
@@ -323,7 +323,6 @@ def test_apples_json_survives_the_way_through_a_profile(answer: dict[str, Any]) 
     assert json.dumps(to_apple(profile), sort_keys=True) == json.dumps(answer, sort_keys=True)
 
 
-@settings(deadline=None)  # machines differ
 @given(apple_profiles)
 def test_a_definition_read_back_is_the_same_definition(answer: dict[str, Any]) -> None:
     """What is sent says the same as what was read, and says it again when it comes back."""

@@ -7,8 +7,9 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.cases import each
 
 from pyade.builders.dep_profile import from_apple, to_apple
 from pyade.builders.document import VERSION, profile_from_document, profile_to_document
@@ -115,14 +116,14 @@ def test_a_newer_document_is_refused() -> None:
         profile_from_document({**profile_to_document(FULL), "version": VERSION + 1})
 
 
-@pytest.mark.parametrize("version", [None, 0, "1", True, -1])
+@each("version", [None, 0, "1", True, -1])
 def test_what_is_no_document_is_refused(version: Any) -> None:
     """Anything else that was stored under that key."""
     with pytest.raises(ProfileError, match="version"):
         profile_from_document({"version": version, "name": "x", "url": "https://x.example"})
 
 
-@pytest.mark.parametrize(
+@each(
     ("name", "value"),
     [
         ("user_affinity", {"kind": "new"}),
@@ -161,7 +162,6 @@ def affinities(kind: AffinityKind) -> UserAffinity:
 texts = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S"]), max_size=20)
 
 
-@settings(deadline=None)  # machines differ
 @given(
     base=st.fixed_dictionaries(
         {"name": texts.filter(bool), "url": st.just("https://mdm.contoso.com/enroll")},

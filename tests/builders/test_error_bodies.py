@@ -11,6 +11,7 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.cases import each
 
 from pyade.builders.commands import check_account_configuration
 from pyade.builders.error_bodies import (
@@ -58,8 +59,8 @@ def document(answer: ErrorBody) -> dict[str, Any]:
     return content
 
 
-@pytest.mark.parametrize("version", ["14.0", "14.3", "14.4.1", "14.5", "15.4", "26.0", "27.0"])
-@pytest.mark.parametrize(
+@each("version", ["14.0", "14.3", "14.4.1", "14.5", "15.4", "26.0", "27.0"])
+@each(
     "policy",
     [
         SoftwareUpdatePolicy(minimum="27.1"),
@@ -165,7 +166,7 @@ def test_pinned_certificates_make_it_a_property_list(root_der: bytes) -> None:
         }
 
 
-@pytest.mark.parametrize(
+@each(
     ("change", "setting"),
     [
         ({"profile_url": "http://mdm.contoso.com/sso"}, "details.ProfileURL"),
@@ -187,7 +188,7 @@ def test_what_a_mac_would_not_take_is_refused(change: dict[str, Any], setting: s
     assert "hunter2" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
+@each(
     ("body", "settings"),
     [
         ({}, {"code", "details"}),

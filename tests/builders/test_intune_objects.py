@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 import pytest
+from tests.cases import each
 
 from pyade.builders.intune import (
     DiscoverySource,
@@ -55,7 +56,7 @@ ENROLLMENT = Enrollment(
 )
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "expected"),
     [
         ("2026-07-01T10:00:51.9351789Z", datetime(2026, 7, 1, 10, 0, 51, 935178, tzinfo=UTC)),
@@ -79,7 +80,7 @@ def test_every_form_of_a_time_is_read(text: str | None, expected: datetime | Non
         assert parse_time(text).tzinfo is UTC
 
 
-@pytest.mark.parametrize(
+@each(
     "value",
     [
         *("yesterday", "/Date(99999999999999999)/", "9999-12-31T23:59:59-23:00", "2026-02-30T00:00:00Z"),
@@ -92,7 +93,7 @@ def test_what_is_no_time_is_refused(value: Any) -> None:
     assert [one.setting for one in caught.value.problems] == ["$.value[1].tokenExpirationDateTime"]
 
 
-@pytest.mark.parametrize(
+@each(
     ("code", "synced", "words"),
     [
         (0, True, "succeeded"),
@@ -192,7 +193,7 @@ def test_unknown_kinds_of_token_and_members_survive() -> None:
     assert token_from_intune({"tokenName": "hq"}).token_type is TokenType.NONE
 
 
-@pytest.mark.parametrize("value", ["3", True, 3.0, [3]])
+@each("value", ["3", True, 3.0, [3]])
 def test_a_number_of_the_wrong_kind_is_refused(value: Any) -> None:
     with pytest.raises(IntuneError) as caught:
         token_from_intune({"tokenName": "hq", "lastSyncErrorCode": value, "syncedDeviceCount": value})
@@ -206,7 +207,7 @@ def test_lists_inside_a_token_are_not_lost_unseen() -> None:
     assert [one.setting for one in token.findings] == ["$.enrollmentProfiles"]
 
 
-@pytest.mark.parametrize(
+@each(
     ("device", "platform"),
     [
         ({"device_family": DeviceFamily.MAC}, "macOS"),
@@ -266,7 +267,7 @@ def test_a_device_of_the_store_is_written_and_the_rest_is_named() -> None:
     assert device_to_intune(again).to_json() == export.to_json()
 
 
-@pytest.mark.parametrize(
+@each(
     ("enrollment", "status", "uuid", "state"),
     [
         (None, "pushed", "P", EnrollmentState.NOT_CONTACTED),
@@ -309,7 +310,7 @@ def test_a_device_may_say_nothing_but_its_serial_number() -> None:
     assert (device.platform, device.discovery_source) == (IntunePlatform.UNKNOWN, DiscoverySource.UNKNOWN)
 
 
-@pytest.mark.parametrize("serial", [None, "", " ", 7])
+@each("serial", [None, "", " ", 7])
 def test_a_device_without_a_serial_number_is_refused(serial: Any) -> None:
     with pytest.raises(IntuneError, match="serialNumber"):
         device_from_intune({"serialNumber": serial})

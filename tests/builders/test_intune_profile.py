@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 import pytest
+from tests.cases import each
 
 from pyade.builders.commands import build_account_configuration
 from pyade.builders.dep_profile import to_apple
@@ -265,7 +266,7 @@ class TestAddresses:
 class TestAffinity:
     """Which members make a kind of sign-in."""
 
-    @pytest.mark.parametrize(
+    @each(
         ("members", "kind"),
         [
             ({}, AffinityKind.NONE),
@@ -461,7 +462,7 @@ class TestAccounts:
 class TestPasswordRotation:
     """When Intune changes the administrator's password."""
 
-    @pytest.mark.parametrize(
+    @each(
         ("value", "expected"),
         [
             (None, None),
@@ -496,7 +497,7 @@ class TestPasswordRotation:
         assert imported.password_rotation == expected
         assert settings(imported.findings) == ([] if value is None else [f"$.{ROTATION}"])
 
-    @pytest.mark.parametrize(
+    @each(
         ("value", "path"),
         [
             (181, ".autoRotationPeriodInDays"),
@@ -548,7 +549,7 @@ class TestForms:
         for kind in (TYPE, TYPE.removeprefix("#"), None):
             assert profile_from_intune({**MINIMAL, "@odata.type": kind}, OWN).profile.name == "Mac default"
 
-    @pytest.mark.parametrize(
+    @each(
         "body",
         [
             {"@odata.type": "#microsoft.graph.depIOSEnrollmentProfile", "displayName": "x"},
@@ -560,7 +561,7 @@ class TestForms:
         with pytest.raises(IntuneError, match="depMacOSEnrollmentProfile"):
             profile_from_intune(body, OWN)
 
-    @pytest.mark.parametrize("body", [None, [], "x", 7])
+    @each("body", [None, [], "x", 7])
     def test_what_is_no_object_is_refused(self, body: Any) -> None:
         with pytest.raises(IntuneError, match=r"^\$: an object, not"):
             profile_from_intune(body, OWN)
@@ -617,9 +618,7 @@ class TestForms:
         del wrong["new"]
         assert set(refused(**wrong)) == {f"$.{name}" for name in wrong}
 
-    @pytest.mark.parametrize(
-        "value", [{1: 2}, {"a": {"\ud800": 1}}, "\ud800", b"x", object(), float("inf"), {1, 2}]
-    )
+    @each("value", [{1: 2}, {"a": {"\ud800": 1}}, "\ud800", b"x", object(), float("inf"), {1, 2}])
     def test_what_json_cannot_hold_is_refused(self, value: Any) -> None:
         assert len(refused(new=value)) == 1
         with pytest.raises(IntuneError):

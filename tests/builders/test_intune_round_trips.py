@@ -7,6 +7,7 @@ import string
 from typing import Any
 
 import attrs
+import pytest
 from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
@@ -107,7 +108,6 @@ def written(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-@settings(deadline=None)  # machines differ
 @given(profiles())
 def test_a_profile_comes_back_and_what_does_not_was_reported(profile: EnrollmentProfile) -> None:
     export = profile_to_intune(profile)
@@ -130,7 +130,6 @@ def test_a_profile_comes_back_and_what_does_not_was_reported(profile: Enrollment
     assert profile_from_intune(second.body, own_of(profile)) == imported
 
 
-@settings(deadline=None)  # machines differ
 @given(profiles(), st.booleans(), st.booleans(), unknown_members)
 def test_an_imported_profile_comes_back_equal(
     profile: EnrollmentProfile, skip: bool, standard: bool, extra: dict[str, Any]
@@ -195,7 +194,6 @@ intune_profiles = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None)  # machines differ
 @given(intune_profiles, unknown_members)
 def test_any_profile_of_intunes_is_stable_after_the_first_way(
     body: dict[str, Any], extra: dict[str, Any]
@@ -225,7 +223,6 @@ def _check_stable(whole: dict[str, Any], imported: IntuneProfile) -> None:
     assert lost <= reported | {"enabledSkipKeys", "displayName"}
 
 
-@settings(deadline=None)  # machines differ
 @given(
     st.fixed_dictionaries(
         {"tokenName": texts},
@@ -252,7 +249,6 @@ def test_any_token_is_stable_after_the_first_way(body: dict[str, Any], extra: di
     }
 
 
-@settings(deadline=None)  # machines differ
 @given(
     st.fixed_dictionaries(
         {"serialNumber": texts},
@@ -275,11 +271,12 @@ def test_any_device_is_stable_after_the_first_way(body: dict[str, Any], extra: d
     assert device_to_intune(again).to_json() == export.to_json()
 
 
+@pytest.mark.slow
 def test_the_strategy_reaches_every_kind_of_sign_in() -> None:
     """And both accounts, so that the properties above say something."""
     seen: set[tuple[AffinityKind, bool, bool]] = set()
 
-    @settings(deadline=None, max_examples=300, database=None, derandomize=True)
+    @settings(max_examples=300, database=None, derandomize=True)
     @given(profiles())
     def look(profile: EnrollmentProfile) -> None:
         seen.add(

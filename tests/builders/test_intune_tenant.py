@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.cases import each
 
 from pyade.builders.intune import (
     EnrollmentState,
@@ -54,7 +55,7 @@ def settings(tenant: IntuneTenant, severity: Severity = Severity.WARNING) -> set
     return {problem.setting for problem in tenant.findings if problem.severity is severity}
 
 
-@pytest.mark.parametrize("name", ["old_profile.json", "new_profile.json", "tenant.json"])
+@each("name", ["old_profile.json", "new_profile.json", "tenant.json"])
 def test_an_export_comes_back_as_it_was_written(name: str) -> None:
     """Equal objects, and the second file equals the first byte for byte."""
     imported = read_intune(load(name), OWN)
@@ -188,7 +189,7 @@ def test_a_mirror_is_written_only_by_force() -> None:
     assert [problem.setting for problem in caught.value.problems] == ["$.value[2].id"]
 
 
-@pytest.mark.parametrize(
+@each(
     "wrap",
     [
         lambda one: one,
@@ -208,9 +209,7 @@ def test_an_object_may_come_bare_in_a_list_or_in_pages(wrap: Callable[[Any], Any
         assert tenant.findings == ()
 
 
-@pytest.mark.parametrize(
-    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le"]
-)
+@each("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le"])
 def test_every_encoding_of_json_is_read(encoding: str) -> None:
     """With a byte order mark or without."""
     data = json.dumps({**PROFILE, "displayName": "Büro"}, ensure_ascii=False).encode(encoding)
@@ -222,7 +221,7 @@ def test_a_byte_order_mark_may_be_left_in_text() -> None:
     assert len(read_intune("\ufeff" + json.dumps(PROFILE), OWN).profiles) == 1
 
 
-@pytest.mark.parametrize(
+@each(
     "source",
     [
         *(b"", b"{", b"\xff", b"\xff\xfe\x00", b'{"a": NaN}', b'["\\ud800"]', "[" * 100_000, b"\x00\x00\x00"),
@@ -361,7 +360,7 @@ def test_profiles_that_pyade_made_are_written_beside_imported_objects() -> None:
     assert export.body["value"][0] == {"x": 1}
 
 
-@pytest.mark.parametrize("value", [{1, 2}, float("nan"), "\ud800"])
+@each("value", [{1, 2}, float("nan"), "\ud800"])
 def test_what_json_cannot_hold_is_not_written(value: Any) -> None:
     """Objects that are written as they are may hold anything."""
     with pytest.raises(IntuneError, match="values of JSON"):

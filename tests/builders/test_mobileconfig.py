@@ -11,6 +11,7 @@ from uuid import UUID
 
 import attrs
 import pytest
+from tests.cases import each
 
 from pyade.builders.checks import check_enrollment_profile, check_update
 from pyade.builders.mobileconfig import build_enrollment_profile
@@ -56,9 +57,9 @@ def identity(plist: dict[str, Any]) -> dict[str, Any]:
     return payload(plist, "com.apple.security.acme", "com.apple.security.scep")
 
 
-@pytest.mark.parametrize("accepts_unattested", [False, True])
-@pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("product", PRODUCTS)
+@each("accepts_unattested", [False, True])
+@each("version", VERSIONS)
+@each("product", PRODUCTS)
 def test_every_mac_gets_what_the_schema_allows(
     product: str,
     version: str | None,
@@ -164,7 +165,7 @@ def test_what_a_service_turns_on_or_off_is_turned(
     assert [found[key] for key in switches] == [False, False, True, 3]
 
 
-@pytest.mark.parametrize(
+@each(
     ("key", "before", "first"),
     [
         ("Retries", "10.9.5", "10.10"),
@@ -292,12 +293,11 @@ def test_a_renewed_profile_replaces_the_old_one(
     assert check_update(plistlib.loads(old), plistlib.loads(new)) == ()
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("product", PRODUCTS)
-@pytest.mark.parametrize(
+@each("version", VERSIONS)
+@each("product", PRODUCTS)
+@each(
     "policy",
     [IdentityPolicy(curve_size=256, rsa_key_size=4096), IdentityPolicy(scep_only=True)],
-    ids=["sizes", "scep"],
 )
 def test_every_decision_makes_a_profile_that_the_schema_allows(
     policy: IdentityPolicy,
@@ -401,7 +401,7 @@ def test_all_problems_come_at_once(profile: EnrollmentProfile, acme: AcmeIssuer)
     assert "hunter2" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
+@each(
     ("change", "setting"),
     [
         ({"key_size": 1024}, "Keysize"),

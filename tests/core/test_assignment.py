@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import attrs
 import pytest
+from tests.cases import each
 
 from pyade.core.assignment import (
     COOLDOWN,
@@ -89,12 +90,12 @@ NEEDS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("record", "reason"), NEEDS.values(), ids=NEEDS)
+@each(("record", "reason"), NEEDS.values())
 def test_assign_from_state(record: DeviceRecord, reason: Reason | None) -> None:
     assert needs_profile(record, OURS, T0 + HOUR) is reason
 
 
-@pytest.mark.parametrize(
+@each(
     ("record", "reason"),
     [
         (record("assigned", OURS), Reason.UNWANTED),
@@ -121,7 +122,7 @@ RESULTS = {
 }
 
 
-@pytest.mark.parametrize("word", RESULTS)
+@each("word", RESULTS)
 def test_every_result_has_its_time(word: str) -> None:
     """Failed and throttled devices wait a day; what is unknown is due again at once, and is kept."""
     attempt = outcome(DeviceResult(word), profile_uuid=OURS, attempted_at=T0, answered_at=T0 + HOUR)
@@ -151,7 +152,7 @@ def test_a_wait_from_a_clock_that_ran_ahead_does_not_block_for_years() -> None:
     assert waits_until(record("empty", attempt=near), T0) == T0 + HOUR + COOLDOWN
 
 
-@pytest.mark.parametrize(
+@each(
     ("record", "uuid"),
     [
         (record("assigned", OTHER), OTHER),
@@ -169,7 +170,7 @@ def test_which_profile_a_device_would_get(record: DeviceRecord, uuid: str) -> No
     assert profile_of(record) == uuid
 
 
-@pytest.mark.parametrize(
+@each(
     ("record", "expected"),
     [
         (record("empty"), True),

@@ -8,8 +8,9 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.cases import each
 
 from pyade.core.await_configuration import (
     AwaitConfigurationFlow,
@@ -84,7 +85,7 @@ def test_a_mac_that_does_not_await_is_sent_nothing() -> None:
     assert flow.phase is AwaitPhase.NOT_AWAITING
 
 
-@pytest.mark.parametrize("status", ["Error", "CommandFormatError", "Unheard"])
+@each("status", ["Error", "CommandFormatError", "Unheard"])
 def test_an_account_error_does_not_hold_the_release(status: str) -> None:
     """Somebody hears of it, and the Mac goes on."""
     flow = send(awaiting().work_left(()), ACCOUNTS).answered("AccountConfiguration-1", status, now=NOW)
@@ -268,16 +269,14 @@ def test_a_late_success_counts() -> None:
     assert flow.answered("DeviceConfigured-1", "Acknowledged", now=NOW).phase is AwaitPhase.RELEASED
 
 
-@pytest.mark.parametrize(
-    "settings", [{"release_after": timedelta(0)}, {"patience": timedelta(0)}, {"patience": -MINUTE}]
-)
+@each("settings", [{"release_after": timedelta(0)}, {"patience": timedelta(0)}, {"patience": -MINUTE}])
 def test_a_duration_is_more_than_zero(settings: dict[str, Any]) -> None:
     """None is how to have no limit."""
     with pytest.raises(PolicyError, match="more than zero"):
         AwaitConfigurationFlow(has_accounts=True, **settings)
 
 
-@pytest.mark.parametrize("names", ["", [None], ["Wi-Fi", 5], ["Wi-Fi", " "], ["\ud800"]])
+@each("names", ["", [None], ["Wi-Fi", 5], ["Wi-Fi", " "], ["\ud800"]])
 def test_what_is_no_name_of_work_is_refused_before_it_is_kept(names: Any) -> None:
     """A state that cannot be read back would hold the Mac for ever."""
     with pytest.raises(PolicyError, match="work that is left"):
@@ -295,7 +294,7 @@ def test_a_time_has_a_zone() -> None:
         flow.token_updated(awaiting=True, now=naive)
 
 
-@pytest.mark.parametrize(
+@each(
     "change",
     [
         {"version": None},
@@ -395,7 +394,6 @@ class Driver:
         assert all(finding.fix for finding in self.flow.progress(self.now).findings)
 
 
-@settings(max_examples=300, deadline=None)
 @given(
     events=st.lists(EVENTS, max_size=40),
     has_accounts=st.booleans(),

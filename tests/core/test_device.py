@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.cases import each
 
 from pyade.core.device import (
     Device,
@@ -71,9 +72,7 @@ def test_only_the_serial_number_is_needed() -> None:
     assert device.to_apple() == {"serial_number": " c02é "}
 
 
-@pytest.mark.parametrize(
-    "record", [{}, {"model": "Mac"}, {"serial_number": None}, {"serial_number": 5}, [], "C02", None]
-)
+@each("record", [{}, {"model": "Mac"}, {"serial_number": None}, {"serial_number": 5}, [], "C02", None])
 def test_record_without_a_serial_number_is_refused(record: Any) -> None:
     with pytest.raises(msgspec.ValidationError):
         Device.from_apple(record)
@@ -94,7 +93,7 @@ def test_unknown_keys_and_values_survive() -> None:
     assert device.to_apple() == record
 
 
-@pytest.mark.parametrize(
+@each(
     ("key", "value"),
     [
         ("model", 17),
@@ -119,7 +118,7 @@ def test_value_that_cannot_be_read_is_kept_and_the_rest_is_read(key: str, value:
     assert device.to_apple() == record
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "seconds", "microseconds"),
     [
         ("2024-03-02T10:00:00Z", 0, 0),
@@ -157,7 +156,7 @@ def test_days_are_read() -> None:
         parse_date("2 March")
 
 
-@pytest.mark.parametrize(
+@each(
     ("record", "is_mac"),
     [
         ({"device_family": "Mac"}, True),

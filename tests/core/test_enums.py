@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.cases import each
 
 from pyade.core.device import DeviceFamily, DeviceResult, OpType, ProfileStatus
 from pyade.core.enums import OpenStrEnum
@@ -21,7 +22,7 @@ class Kind(OpenStrEnum):
     LARGE = "Large"
 
 
-@pytest.mark.parametrize("text", ["large", "LARGE", "Large"])
+@each("text", ["large", "LARGE", "Large"])
 def test_known_values_are_found_in_any_letter_case(text: str) -> None:
     assert Kind(text) is Kind.LARGE
     assert Kind(text).is_known
@@ -61,7 +62,7 @@ def test_unknown_value_survives_msgspec() -> None:
     assert msgspec.json.decode(encoded, type=list[Kind]) == [Kind("Medium"), Kind.SMALL]
 
 
-@pytest.mark.parametrize("value", [1, None, b"small", ["small"]])
+@each("value", [1, None, b"small", ["small"]])
 def test_other_types_are_refused(value: Any) -> None:
     with pytest.raises(ValueError, match="not a valid Kind"):
         Kind(value)

@@ -9,6 +9,7 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.cases import each
 
 from pyade.core.assignment import NO_PROFILE
 from pyade.core.device import Device, DeviceResult
@@ -67,7 +68,7 @@ def test_a_kind_of_a_newer_version_is_kept() -> None:
     assert decode_groups('[["teleported",["S1"],{}]]')[0].kind == "teleported"
 
 
-@pytest.mark.parametrize("text", ["", "{}", '[["added",[1],{}]]'])
+@each("text", ["", "{}", '[["added",[1],{}]]'])
 def test_a_row_that_cannot_be_read_is_an_error_of_the_store(text: str) -> None:
     with pytest.raises(StoreError, match="cannot be read"):
         decode_groups(text)
@@ -78,7 +79,7 @@ def test_details_without_a_json_form_are_refused() -> None:
         encode_groups([EventGroup(EventKind.TOKEN_PARKED, details={"reason": object()})])
 
 
-@pytest.mark.parametrize("text", ["", "7", "7.", ".7", "7.x", "7.-1", "7.²"])
+@each("text", ["", "7", "7.", ".7", "7.x", "7.-1", "7.²"])
 def test_what_is_no_id_is_refused(text: str) -> None:
     with pytest.raises(StoreError, match="no id of an event"):
         split_id(text)
@@ -100,7 +101,7 @@ def test_neighbours_of_one_kind_share_a_group_and_the_order_stays() -> None:
     ]
 
 
-@pytest.mark.parametrize(
+@each(
     ("made", "kind", "details"),
     [
         (attempt(), EventKind.ASSIGNED, {"profile_uuid": "P1", "result": "SUCCESS"}),

@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 import pytest
+from tests.cases import each
 
 from pyade.core.affinity import UserAffinity
 from pyade.core.device import Device, DeviceFamily, ProfileStatus
@@ -30,8 +31,8 @@ def with_device(**changes: Any) -> DeviceRecord:
     return attrs.evolve(RECORD, device=attrs.evolve(DEVICE, **changes))
 
 
-@pytest.mark.parametrize("version", [*VERSIONS, None])
-@pytest.mark.parametrize("status", [ProfileStatus.ASSIGNED, ProfileStatus.PUSHED])
+@each("version", [*VERSIONS, None])
+@each("status", [ProfileStatus.ASSIGNED, ProfileStatus.PUSHED])
 def test_a_mac_that_meets_every_condition_can_enroll(version: str | None, status: ProfileStatus) -> None:
     """10.13 and later, listed by Apple, with a profile."""
     check = check_existing_mac(with_device(profile_status=status), version=version)
@@ -41,7 +42,7 @@ def test_a_mac_that_meets_every_condition_can_enroll(version: str | None, status
     assert not any("deadline" in note for note in check.notes)
 
 
-@pytest.mark.parametrize(
+@each(
     ("record", "version", "settings"),
     [
         (None, "14.0", {"serial_number"}),
@@ -98,9 +99,9 @@ def test_macos_before_10_13_has_no_instructions() -> None:
         renew_instructions("10.12.6", UserAffinity.none())
 
 
-@pytest.mark.parametrize("is_enrolled", [False, True])
-@pytest.mark.parametrize("affinity", [UserAffinity.none(), UserAffinity.legacy(), MODERN])
-@pytest.mark.parametrize("version", VERSIONS)
+@each("is_enrolled", [False, True])
+@each("affinity", [UserAffinity.none(), UserAffinity.legacy(), MODERN])
+@each("version", VERSIONS)
 def test_the_steps_of_each_macos(version: str, affinity: UserAffinity, is_enrolled: bool) -> None:
     """Numbered without a gap; the command, the consent that this macOS asks for, and the sign-in last."""
     lines = renew_instructions(version, affinity, is_enrolled=is_enrolled).splitlines()

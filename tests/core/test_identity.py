@@ -8,6 +8,7 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.cases import each
 
 from pyade.core.device import Device, DeviceFamily
 from pyade.core.identity import (
@@ -26,7 +27,7 @@ from pyade.core.versions import MacOSVersion
 from pyade.errors import PolicyError
 
 
-@pytest.mark.parametrize(
+@each(
     ("chip", "products"),
     [
         (ChipClass.T1, "MacBookPro13,2 MacBookPro13,3 MacBookPro14,2 MacBookPro14,3"),
@@ -59,14 +60,14 @@ def test_a_product_is_classified_by_its_identifier(chip: ChipClass, products: st
     assert classified == dict.fromkeys(products.split(), chip)
 
 
-@pytest.mark.parametrize("product", ["", " ", "Mac14,2\n", " Mac14,2"])
+@each("product", ["", " ", "Mac14,2\n", " Mac14,2"])
 def test_an_empty_or_padded_product_is_unknown(product: str) -> None:
     """A Mac spells its model exactly so, or it is no Mac that we know."""
     assert classify_product(product) is ChipClass.UNKNOWN
 
 
-@pytest.mark.parametrize("chip", ChipClass)
-@pytest.mark.parametrize("version", ["10.9", "10.15.7", "12.7", "13.0", "13.0.1"])
+@each("chip", ChipClass)
+@each("version", ["10.9", "10.15.7", "12.7", "13.0", "13.0.1"])
 def test_every_mac_below_13_1_gets_scep(version: str, chip: ChipClass) -> None:
     """The specification: ACME is supported on devices running macOS 13.1 and later."""
     choice = choose_identity(version, chip, accepts_unattested=True)
@@ -75,16 +76,16 @@ def test_every_mac_below_13_1_gets_scep(version: str, chip: ChipClass) -> None:
     assert not choice.attest
 
 
-@pytest.mark.parametrize("chip", [chip for chip in ChipClass if chip is not ChipClass.UNKNOWN])
-@pytest.mark.parametrize("version", ["13.1", "13.4.1 (a)", "13.7"])
+@each("chip", [chip for chip in ChipClass if chip is not ChipClass.UNKNOWN])
+@each("version", ["13.1", "13.4.1 (a)", "13.7"])
 def test_13_1_to_13_x_gets_acme_with_a_software_key(version: str, chip: ChipClass) -> None:
     """Apple: HardwareBound and Attest must be false before macOS 14, whatever the chip."""
     choice = choose_identity(version, chip, accepts_unattested=True)
     assert (choice.kind, choice.hardware_bound, choice.attest) == (IdentityKind.ACME, False, False)
 
 
-@pytest.mark.parametrize("version", ["14.0", "15.4", "26.1", "27"])
-@pytest.mark.parametrize("accepts_unattested", [False, True])
+@each("version", ["14.0", "15.4", "26.1", "27"])
+@each("accepts_unattested", [False, True])
 def test_apple_silicon_from_14_gets_an_attested_hardware_key(version: str, accepts_unattested: bool) -> None:
     """The best that there is: P-384 in the Secure Enclave, attested by Apple."""
     choice = choose_identity(version, ChipClass.APPLE_SILICON, accepts_unattested=accepts_unattested)
@@ -111,14 +112,14 @@ def test_a_t2_gets_a_hardware_key_only_where_the_server_takes_it_unattested() ->
     )
 
 
-@pytest.mark.parametrize("chip", [ChipClass.T1, ChipClass.INTEL, ChipClass.VIRTUAL])
+@each("chip", [ChipClass.T1, ChipClass.INTEL, ChipClass.VIRTUAL])
 def test_chips_without_a_usable_enclave_get_a_software_key_from_14(chip: ChipClass) -> None:
     """Apple: HardwareBound must be false on them, and Attest, too."""
     choice = choose_identity("15.4", chip, accepts_unattested=True)
     assert (choice.kind, choice.hardware_bound, choice.attest) == (IdentityKind.ACME, False, False)
 
 
-@pytest.mark.parametrize("version", ["13.1", "14", "26"])
+@each("version", ["13.1", "14", "26"])
 def test_an_unknown_model_gets_scep_and_a_reason(version: str) -> None:
     """Nothing is known about its keys, and a wrong guess would keep it from enrolling."""
     choice = choose_identity(version, ChipClass.UNKNOWN)
@@ -126,7 +127,7 @@ def test_an_unknown_model_gets_scep_and_a_reason(version: str) -> None:
     assert "model" in choice.reason
 
 
-@pytest.mark.parametrize("version", [None, "", "Sonoma", "14.x"])
+@each("version", [None, "", "Sonoma", "14.x"])
 def test_an_unreadable_version_gets_scep_and_a_reason(version: str | None) -> None:
     """SCEP works on every macOS."""
     choice = choose_identity(version, ChipClass.APPLE_SILICON)
@@ -184,7 +185,7 @@ def allowed_by_apple(choice: IdentityChoice, version: str | None, chip: ChipClas
     )
 
 
-@pytest.mark.parametrize(("version", "chip"), EVERY_MAC)
+@each(("version", "chip"), EVERY_MAC)
 def test_the_whole_table_is_valid_and_uses_only_what_is_configured(
     version: str | None, chip: ChipClass
 ) -> None:
@@ -205,7 +206,7 @@ def test_the_whole_table_is_valid_and_uses_only_what_is_configured(
         assert len(str(decision)) > 20
 
 
-@pytest.mark.parametrize(("version", "chip"), EVERY_MAC)
+@each(("version", "chip"), EVERY_MAC)
 def test_required_attestation_lets_only_attested_keys_through(version: str | None, chip: ChipClass) -> None:
     """It refuses instead of downgrading, an unknown model included."""
     for accepts_unattested, acme, scep in EVERY_SET_OF_ISSUERS:
@@ -223,7 +224,7 @@ def test_required_attestation_lets_only_attested_keys_through(version: str | Non
             assert can_attest is ("no ACME issuer" in decision.reason)
 
 
-@pytest.mark.parametrize(("version", "chip"), EVERY_MAC)
+@each(("version", "chip"), EVERY_MAC)
 def test_scep_only_is_scep_or_nothing(version: str | None, chip: ChipClass) -> None:
     """Whatever the Mac could do."""
     for accepts_unattested, acme, scep in EVERY_SET_OF_ISSUERS:
@@ -238,7 +239,7 @@ def test_scep_only_is_scep_or_nothing(version: str | None, chip: ChipClass) -> N
             assert isinstance(decision, IdentityRefusal)
 
 
-@pytest.mark.parametrize(
+@each(
     ("version", "chip", "setting"),
     [
         ("15.4", ChipClass.UNKNOWN, "product"),
@@ -248,8 +249,8 @@ def test_scep_only_is_scep_or_nothing(version: str | None, chip: ChipClass) -> N
         ("13.0", ChipClass.UNKNOWN, None),
     ],
 )
-@pytest.mark.parametrize("policy", [IdentityPolicy(), IdentityPolicy(scep_only=True)])
-@pytest.mark.parametrize("scep", [False, True])
+@each("policy", [IdentityPolicy(), IdentityPolicy(scep_only=True)])
+@each("scep", [False, True])
 def test_what_could_not_be_read_is_reported(
     version: str | None, chip: ChipClass, setting: str | None, policy: IdentityPolicy, scep: bool
 ) -> None:
@@ -291,7 +292,7 @@ def test_the_sizes_of_the_policy_go_to_the_keys_that_they_are_for() -> None:
     assert sizes == [256, 3072, 3072, 2048]
 
 
-@pytest.mark.parametrize(
+@each(
     ("settings", "reason"),
     [
         ({"scep_only": True, "require_attestation": True}, "SCEP attests nothing"),
@@ -320,7 +321,7 @@ def test_any_claim_against_any_record_only_warns(
     assert all(problem.setting == "product" for problem in check_model_claim(product, record))
 
 
-@pytest.mark.parametrize(
+@each(
     ("product", "model"),
     [
         ("Mac14,2", "MacBook Air"),
@@ -342,7 +343,7 @@ def test_a_claim_that_fits_or_that_nobody_can_judge_passes(product: str, model: 
     assert check_model_claim(product, record) == ()
 
 
-@pytest.mark.parametrize(
+@each(
     ("product", "model", "allowed"),
     [
         ("iMac19,1", "MacBook Air", "MacBook Air, as in Apple's record, not iMac"),

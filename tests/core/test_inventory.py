@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 import pytest
+from tests.cases import each
 
 from pyade.core.device import Device, DeviceResult, OpType, ProfileStatus
 from pyade.core.inventory import (
@@ -80,7 +81,7 @@ def told(
 # First word
 
 
-@pytest.mark.parametrize("op_type", [OpType.ADDED, OpType.MODIFIED, OpType("teleported")])
+@each("op_type", [OpType.ADDED, OpType.MODIFIED, OpType("teleported")])
 def test_unknown_serial_is_added_whatever_the_operation(op_type: OpType) -> None:
     """Observed: a device that was moved here arrives as ``modified``."""
     new, change = told(None, event(op_type, 5, model="Mac"))
@@ -118,7 +119,7 @@ def test_serial_number_of_a_record() -> None:
 # Order
 
 
-@pytest.mark.parametrize(
+@each(
     ("minutes", "expected"),
     [(-1, Change.STALE), (0, Change.MODIFIED), (1, Change.MODIFIED), (None, Change.MODIFIED)],
 )
@@ -198,7 +199,7 @@ def test_deletion_within_a_list_counts() -> None:
     assert new.op_date is None
 
 
-@pytest.mark.parametrize(
+@each(
     ("changes", "unlisted"),
     [
         ({}, True),
@@ -260,8 +261,8 @@ def test_stale_event_leaves_the_attempt() -> None:
     assert told(known, event(OpType.MODIFIED, -5)) == (known, Change.STALE)
 
 
-@pytest.mark.parametrize(("minutes", "kept"), [(-5, False), (0, True), (5, True)])
-@pytest.mark.parametrize("tag", [None, "news"])
+@each(("minutes", "kept"), [(-5, False), (0, True), (5, True)])
+@each("tag", [None, "news"])
 def test_list_supersedes_attempts_from_before_its_start(minutes: float, kept: bool, tag: str | None) -> None:
     """A device that answered ``NOT_ACCESSIBLE`` is tried again once a list shows it, changed or not."""
     known = record(attempt=attempt(DeviceResult.NOT_ACCESSIBLE, minutes))

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.cases import each
 
 from pyade.core.lease import Lease, check_free, check_held, expiry
 from pyade.errors import LeaseHeldError, LeaseLostError, StoreError
@@ -19,14 +20,12 @@ def lease(owner: str = "worker-1", fence: int = 7, *, seconds: float = 60) -> Le
     return Lease(token_name="hq", owner=owner, fence=fence, expires_at=NOW + timedelta(seconds=seconds))
 
 
-@pytest.mark.parametrize(
-    ("seconds", "current"), [(-1, False), (0, False), (0.000001, True), (600, True), (600.000001, False)]
-)
+@each(("seconds", "current"), [(-1, False), (0, False), (0.000001, True), (600, True), (600.000001, False)])
 def test_lease_counts_until_it_ends_and_never_longer_than_one_may_last(seconds: float, current: bool) -> None:
     assert lease(seconds=seconds).is_current(NOW) is current
 
 
-@pytest.mark.parametrize("stored", [None, lease(seconds=0), lease("me"), lease(seconds=9999)])
+@each("stored", [None, lease(seconds=0), lease("me"), lease(seconds=9999)])
 def test_free_lease_may_be_taken(stored: Lease | None) -> None:
     check_free(stored, "me", now=NOW)
 
@@ -45,7 +44,7 @@ def test_renewal_of_a_lease_counts_for_the_older_object() -> None:
     check_held(lease(seconds=300), lease(seconds=-60), now=NOW)
 
 
-@pytest.mark.parametrize(
+@each(
     ("stored", "reason"),
     [
         (None, "released or taken over"),

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.cases import each
 
 from pyade.core import ChipClass, MachineInfo, MacOSVersion
 from pyade.core.plist import MAX_DEPTH
@@ -116,18 +117,18 @@ class TestPlist:
         declared = b'<?xml version="1.0" encoding="utf-8"?><plist><dict>' + body + b"</dict></plist>"
         assert MachineInfo.from_plist(declared) == expected
 
-    @pytest.mark.parametrize("key", ["UDID", "SERIAL", "PRODUCT", "VERSION"])
+    @each("key", ["UDID", "SERIAL", "PRODUCT", "VERSION"])
     def test_required_keys(self, key: str) -> None:
         assert f"{key} is missing" in refused(xml(**{key: None})).reason
         assert f"{key} is empty" in refused(xml(**{key: ""})).reason
         assert f"{key} is empty" in refused(xml(**{key: " \n"})).reason
 
-    @pytest.mark.parametrize("key", ["SERIAL", "PRODUCT", "VERSION", "OS_VERSION", "LANGUAGE"])
+    @each("key", ["SERIAL", "PRODUCT", "VERSION", "OS_VERSION", "LANGUAGE"])
     def test_a_text_is_no_longer_than_a_record_should_hold(self, key: str) -> None:
         assert f"{key} has 256 characters" in refused(xml(**{key: "x" * 256})).reason
         MachineInfo.from_plist(xml(**{key: "x" * 255}))
 
-    @pytest.mark.parametrize(
+    @each(
         ("key", "value", "needed"),
         [
             ("UDID", 1, "str"),
@@ -152,7 +153,7 @@ class TestPlist:
     def test_wrong_types(self, key: str, value: Any, needed: str) -> None:
         assert f"{key} is {type(value).__name__}, {needed} is needed" in refused(xml(**{key: value})).reason
 
-    @pytest.mark.parametrize(
+    @each(
         ("data", "reason"),
         [
             (b"", "is empty"),
@@ -245,7 +246,7 @@ class TestPlist:
 
 
 class TestVersion:
-    @pytest.mark.parametrize(
+    @each(
         ("keys", "expected"),
         [
             ({"OS_VERSION": "14.1", "VERSION": "23B74"}, "14.1"),
@@ -263,14 +264,14 @@ class TestVersion:
     ) -> None:
         assert MachineInfo.from_plist(xml(**keys)).version == MacOSVersion.parse(expected)
 
-    @pytest.mark.parametrize("build", ["99A1", "x", "22"])
+    @each("build", ["99A1", "x", "22"])
     def test_neither_can_be_read(self, build: str) -> None:
         assert MachineInfo.from_plist(xml(VERSION=build)).version is None
         assert MachineInfo.from_plist(xml(VERSION=build, OS_VERSION="?")).version is None
 
 
 class TestModel:
-    @pytest.mark.parametrize(
+    @each(
         ("product", "chip", "is_mac"),
         [
             ("Mac14,2", ChipClass.APPLE_SILICON, True),

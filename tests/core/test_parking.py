@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import attrs
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.cases import each
 
 from pyade import errors
 from pyade.core.events import EventKind
@@ -34,7 +34,7 @@ SUPERSEDED = errors.TokenSupersededError("open a session", 401)
 RESET = errors.TransportError("sync devices", "connection reset")
 
 
-@pytest.mark.parametrize("error", PARKING_ERRORS)
+@each("error", PARKING_ERRORS)
 def test_an_error_that_needs_a_person_parks_the_token_and_says_why(error: type) -> None:
     state, (event,) = park(SyncState(), TOKEN, error("sync devices", 403))
     assert state.parked.startswith(f"{error.__name__}: sync devices")

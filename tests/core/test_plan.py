@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.cases import each
 
 from pyade.core.plan import Effect, PlanRow
 from pyade.core.profile import AdministratorAccount, EnrollmentProfile, PrimaryAccount, UserAffinity
@@ -65,8 +66,8 @@ def golden_profile(affinity: str) -> EnrollmentProfile:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("affinity", AFFINITIES)
-@pytest.mark.parametrize("version", VERSIONS)
+@each("affinity", AFFINITIES)
+@each("version", VERSIONS)
 def test_the_table_is_the_golden_one(affinity: str, version: str) -> None:
     path = GOLDEN / f"plan-{version}-{affinity}.txt"
     table = f"{golden_profile(affinity).plan(version)}\n"
@@ -81,15 +82,15 @@ def test_there_is_no_golden_table_too_many() -> None:
     }
 
 
-@pytest.mark.parametrize("affinity", AFFINITIES)
-@pytest.mark.parametrize("version", VERSIONS)
+@each("affinity", AFFINITIES)
+@each("version", VERSIONS)
 def test_the_table_is_110_columns_wide_and_says_why_everywhere(affinity: str, version: str) -> None:
     plan = golden_profile(affinity).plan(version)
     assert max(map(len, str(plan).splitlines())) <= 110
     assert all(row.why for row in plan.rows)
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@each("version", VERSIONS)
 def test_every_setting_and_every_screen_has_its_row(version: str) -> None:
     plan = make().plan(version)
     settings = {
@@ -128,7 +129,7 @@ def test_modern_authentication_falls_back_below_10_15() -> None:
     assert effect("url", "10.15") is Effect.NOT_USED
 
 
-@pytest.mark.parametrize("affinity", AFFINITIES)
+@each("affinity", AFFINITIES)
 def test_await_final_configuration_needs_10_11_with_every_affinity(affinity: str) -> None:
     assert effect("await_final_configuration", "10.10.5", affinity) is Effect.NO_EFFECT
     assert effect("await_final_configuration", "10.11", affinity) is Effect.APPLIES
@@ -151,13 +152,13 @@ def test_account_settings_need_10_11_and_their_prefill_10_15() -> None:
     )
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("account", [None, NAMES])
+@each("version", VERSIONS)
+@each("account", [None, NAMES])
 def test_the_primary_account_is_an_administrator(version: str, account: PrimaryAccount | None) -> None:
     assert "administrator" in why("primary_account", version, primary_account=account)
 
 
-@pytest.mark.parametrize(
+@each(
     ("affinity", "version", "account", "outcome"),
     [
         ("legacy", "10.14", NAMES, "the user types names and password"),
@@ -228,7 +229,7 @@ def test_auto_advance_needs_11_and_says_where_it_stops() -> None:
     assert complete.endswith("it stops without a wired network, where the user's account is made")
 
 
-@pytest.mark.parametrize(("version", "kind"), [("13.0", "SCEP"), ("13.1", "ACME"), ("14.0", "ACME")])
+@each(("version", "kind"), [("13.0", "SCEP"), ("13.1", "ACME"), ("14.0", "ACME")])
 def test_the_identity_is_acme_from_13_1(version: str, kind: str) -> None:
     assert make().plan(version).row("(identity)").value == kind
 
@@ -242,8 +243,8 @@ def screen(key: str, version: str, *, hide: bool) -> PlanRow:
     return make(skip={key} if hide else set()).plan(version).row(f"skip.{key}")
 
 
-@pytest.mark.parametrize("key", SkipKeys)
-@pytest.mark.parametrize("version", VERSIONS)
+@each("key", SkipKeys)
+@each("version", VERSIONS)
 def test_a_screen_says_what_hide_or_show_means_there(key: SkipKeys, version: str) -> None:
     hidden, shown = screen(key, version, hide=True), screen(key, version, hide=False)
     if key in SkipKeys.available(version) and key.seen_on_macs:

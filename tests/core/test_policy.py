@@ -10,6 +10,7 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.cases import each
 
 from pyade.core.inventory import SyncPhase, SyncState
 from pyade.core.policy import SyncAction, SyncPolicy, Trigger, corrected
@@ -88,7 +89,7 @@ BOUNDARIES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("state", "asked", "wait", "action"), BOUNDARIES.values(), ids=BOUNDARIES)
+@each(("state", "asked", "wait", "action"), BOUNDARIES.values())
 def test_boundaries_hold_to_the_second(
     state: SyncState, asked: dict[str, object], wait: timedelta, action: SyncAction
 ) -> None:
@@ -110,7 +111,7 @@ def test_the_first_sync_is_a_full_one_at_once(trigger: Trigger) -> None:
     assert POLICY.decide(SyncState(), T0, trigger=trigger).action is SyncAction.FULL
 
 
-@pytest.mark.parametrize(
+@each(
     ("age", "trigger", "action"),
     [
         (WEEK - SECOND, Trigger.AUTOMATIC, SyncAction.DELTA),
@@ -135,8 +136,8 @@ def test_a_run_is_under_way_until_its_time_limit_and_dead_from_then_on() -> None
         assert POLICY.decide(state, T0 + MINUTES_15, trigger=trigger).action is SyncAction.DELTA
 
 
-@pytest.mark.parametrize("trigger", Trigger)
-@pytest.mark.parametrize(("state", "action"), [(IDLE, SyncAction.DELTA), (LISTING, SyncAction.RESUME_FULL)])
+@each("trigger", Trigger)
+@each(("state", "action"), [(IDLE, SyncAction.DELTA), (LISTING, SyncAction.RESUME_FULL)])
 def test_a_continuation_waits_for_nothing(state: SyncState, action: SyncAction, trigger: Trigger) -> None:
     continued = attrs.evolve(state, continues=True, succeeded_at=None, last_error="")
     assert POLICY.decide(continued, T0 + SECOND, trigger=trigger).action is action
@@ -156,7 +157,7 @@ def test_the_next_times_of_both_triggers() -> None:
     assert POLICY.next_times(IDLE, T0 + WEEK) == (T0 + WEEK, T0 + WEEK)
 
 
-@pytest.mark.parametrize(
+@each(
     ("state", "now", "action", "allowed_at"),
     [
         (LOST, T0, SyncAction.RECOVERY, None),
@@ -196,7 +197,7 @@ def test_a_small_skew_is_left_as_it_is() -> None:
     assert corrected(attrs.evolve(ahead, run_at=T0 + timedelta(minutes=5, seconds=1)), T0).run_at == T0
 
 
-@pytest.mark.parametrize(
+@each(
     ("name", "value", "allowed"),
     [
         ("full_interval", timedelta(0), "longer than zero"),
@@ -217,7 +218,7 @@ def test_of_two_limits_the_one_that_holds_longer_is_the_reason() -> None:
     assert "15 minutes" in POLICY.decide(IDLE, T0 + SECOND).reason
 
 
-@pytest.mark.parametrize(
+@each(
     ("interval", "text"),
     [
         (timedelta(minutes=20), "20 minutes"),
@@ -357,7 +358,7 @@ def test_a_complete_list_that_released_nothing_is_resumed_until_a_full_sync_is_d
     assert POLICY.decide(held, T0 + WEEK).action is SyncAction.FULL
 
 
-@pytest.mark.parametrize(
+@each(
     ("unlisted", "fleet", "allowed"),
     [(0, 0, True), (19, 19, True), (20, 20, False), (20, 200, True), (21, 200, False), (100, 1_000, True)],
 )

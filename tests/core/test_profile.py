@@ -8,6 +8,7 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.cases import each
 
 from pyade.core.problems import Problem, Severity
 from pyade.core.profile import (
@@ -99,7 +100,7 @@ def test_keys_become_members_where_they_are_known_and_stay_text_where_not() -> N
     assert make(skip="Siri").skip == {SkipKeys.SIRI}
 
 
-@pytest.mark.parametrize("key", ["HolographicSetup", "Android", "siri"])
+@each("key", ["HolographicSetup", "Android", "siri"])
 def test_a_doubtful_key_is_kept_and_found(key: str) -> None:
     profile = make(skip={key, SkipKeys.SIRI})
     assert key in profile.skip
@@ -124,8 +125,8 @@ def test_primary_account_settings_need_user_affinity() -> None:
     assert errors(primary_account=PrimaryAccount()) == ["primary_account"]
 
 
-@pytest.mark.parametrize("affinity", [MODERN, LEGACY])
-@pytest.mark.parametrize("wanted", [True, False])
+@each("affinity", [MODERN, LEGACY])
+@each("wanted", [True, False])
 def test_primary_account_settings_switch_await_on(affinity: UserAffinity, wanted: bool) -> None:
     profile = make(
         user_affinity=affinity, primary_account=PrimaryAccount("a", "A"), await_final_configuration=wanted
@@ -133,7 +134,7 @@ def test_primary_account_settings_switch_await_on(affinity: UserAffinity, wanted
     assert profile.await_final_configuration
 
 
-@pytest.mark.parametrize("affinity", [UserAffinity.none(), MODERN, LEGACY])
+@each("affinity", [UserAffinity.none(), MODERN, LEGACY])
 def test_await_can_be_off_with_every_kind_of_affinity(affinity: UserAffinity) -> None:
     assert not make(user_affinity=affinity, await_final_configuration=False).await_final_configuration
 
@@ -165,7 +166,7 @@ def test_the_page_belongs_to_modern_and_to_no_other_kind() -> None:
     assert errors(user_affinity=lone) == ["user_affinity.web_url"]
 
 
-@pytest.mark.parametrize(
+@each(
     ("account_name", "full_name", "broken"),
     [
         ("{{partialupn}}", "{{username}}", []),
@@ -198,7 +199,7 @@ def test_each_account_name_allows_its_own_variables_only(
         assert make(user_affinity=LEGACY, primary_account=account).findings == ()
 
 
-@pytest.mark.parametrize(
+@each(
     ("short_name", "full_name", "broken"),
     [
         ("admin-{{serialNumber}}", "Admin of {{serialNumber}}", []),
@@ -234,7 +235,7 @@ def test_both_accounts_need_names_of_their_own() -> None:
     assert broken == ["primary_account.account_name"]
 
 
-@pytest.mark.parametrize("name", ["", "local admin", "a/b", "root", "daemon", "nobody"])
+@each("name", ["", "local admin", "a/b", "root", "daemon", "nobody"])
 def test_an_administrator_needs_a_name_that_macos_takes(name: str) -> None:
     assert errors(administrator=AdministratorAccount(name, password_hash=HASH)) == [
         "administrator.short_name"
@@ -247,7 +248,7 @@ def test_an_odd_account_name_is_found() -> None:
     ]
 
 
-@pytest.mark.parametrize(
+@each(
     "data",
     [
         b"",
@@ -295,7 +296,7 @@ def test_auto_advance_that_stops_is_found() -> None:
 # --- Apple's limits
 
 
-@pytest.mark.parametrize(
+@each(
     ("setting", "limit"),
     [
         ("name", 125),
@@ -326,9 +327,7 @@ def test_what_apple_requires_cannot_be_empty(setting: str) -> None:
     assert errors(**{setting: ""}) == [setting]
 
 
-@pytest.mark.parametrize(
-    "setting", ["department", "support_phone_number", "support_email_address", "language", "region"]
-)
+@each("setting", ["department", "support_phone_number", "support_email_address", "language", "region"])
 def test_what_apple_does_not_require_can_be_empty(setting: str) -> None:
     assert make(**{setting: ""}).findings == ()
 
@@ -338,22 +337,22 @@ def test_contacts_that_nobody_can_use_are_found_but_allowed_as_apple_allows_them
     assert findings(support_email_address="(Optional) support@example.com") == ["support_email_address"]
 
 
-@pytest.mark.parametrize("language", ["en", "fr", "haw"])
+@each("language", ["en", "fr", "haw"])
 def test_languages_are_iso_639(language: str) -> None:
     assert make(language=language, region="GB").language == language
 
 
-@pytest.mark.parametrize("language", ["EN", "e", "en-GB", "engl", "é1"])
+@each("language", ["EN", "e", "en-GB", "engl", "é1"])
 def test_other_languages_are_refused(language: str) -> None:
     assert errors(language=language) == ["language"]
 
 
-@pytest.mark.parametrize("region", ["us", "USA", "U", "1A"])
+@each("region", ["us", "USA", "U", "1A"])
 def test_other_regions_are_refused(region: str) -> None:
     assert errors(region=region) == ["region"]
 
 
-@pytest.mark.parametrize(
+@each(
     "url",
     [
         "", "mdm.contoso.com/enroll", "https://", "ftp://mdm.contoso.com/", "http://mdm.contoso.com/enroll",
@@ -375,9 +374,7 @@ def test_a_url_of_2000_characters_is_allowed() -> None:
     assert make(url=url + "a" * (2000 - len(url))).findings == ()
 
 
-@pytest.mark.parametrize(
-    "url", ["http://127.0.0.1:8080/enroll", "http://localhost/enroll", "http://[::1]:1/enroll"]
-)
+@each("url", ["http://127.0.0.1:8080/enroll", "http://localhost/enroll", "http://[::1]:1/enroll"])
 def test_http_on_this_machine_is_for_tests(url: str) -> None:
     assert findings(url=url) == ["url"]
 
@@ -453,7 +450,7 @@ def test_one_certificate_is_taken_as_such() -> None:
     assert make(anchor_certificates=b"0\x00").anchor_certificates == (b"0\x00",)
 
 
-@pytest.mark.parametrize("value", [b"0\x00", object(), float("nan"), {1, 2}, {"a": [b""]}, "\ud800"])
+@each("value", [b"0\x00", object(), float("nan"), {1, 2}, {"a": [b""]}, "\ud800"])
 def test_extra_holds_only_what_json_can_hold(value: Any) -> None:
     """Else the profile is made and fails much later, when it is sent or stored."""
     assert errors(extra={"supervising_host_certs": value}) == ["extra.supervising_host_certs"]
@@ -481,7 +478,7 @@ def test_whatever_text_is_given_the_answer_is_a_profile_or_a_profile_error(setti
 # --- what follows from a profile
 
 
-@pytest.mark.parametrize(
+@each(
     ("name", "rule"),
     [
         ("Standard Mac", '(device.enrollmentProfileName -eq "Standard Mac")'),
@@ -508,7 +505,7 @@ def test_each_kind_of_affinity_says_what_follows_from_it() -> None:
     assert "WS-Trust 1.3" in legacy.sign_in
 
 
-@pytest.mark.parametrize(
+@each(
     ("affinity", "version", "kind"),
     [
         (MODERN, "10.14.6", AffinityKind.LEGACY),

@@ -3,7 +3,7 @@
 from typing import Any
 
 import attrs
-import pytest
+from tests.cases import each
 
 from pyade.core.problems import Severity
 from pyade.core.profile import AdministratorAccount, EnrollmentProfile, PrimaryAccount, UserAffinity
@@ -54,7 +54,7 @@ def test_a_profile_does_not_differ_from_itself_or_from_what_apple_sent_back() ->
     assert not same.warnings
 
 
-@pytest.mark.parametrize(("setting", "value"), OTHER_VALUES.items())
+@each(("setting", "value"), OTHER_VALUES.items())
 def test_every_setting_that_differs_is_a_change(setting: str, value: Any) -> None:
     assert setting in {change.setting.partition(".")[0] for change in changes(**{setting: value})}
 

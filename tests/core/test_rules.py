@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.cases import each
 
 from pyade.core.device import Device, DeviceFamily
 from pyade.core.profile import EnrollmentProfile
@@ -53,12 +54,12 @@ MATCHES: dict[str, tuple[dict[str, Any], bool]] = {
 }
 
 
-@pytest.mark.parametrize(("conditions", "expected"), MATCHES.values(), ids=MATCHES)
+@each(("conditions", "expected"), MATCHES.values())
 def test_a_rule_matches_by_all_its_conditions(conditions: dict[str, Any], expected: bool) -> None:
     assert Rule(profile=KIOSK, **conditions).matches(AIR, order_number="PO-77") is expected
 
 
-@pytest.mark.parametrize("condition", ["model", "family", "asset_tag", "description", "order"])
+@each("condition", ["model", "family", "asset_tag", "description", "order"])
 def test_what_nobody_knows_matches_nothing(condition: str) -> None:
     """Also where any text would do: a tag that is not there is no tag."""
     conditions: dict[str, Any] = {condition: "*"}
@@ -112,7 +113,7 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
 }
 
 
-@pytest.mark.parametrize(("make", "words"), MISTAKES.values(), ids=MISTAKES)
+@each(("make", "words"), MISTAKES.values())
 def test_a_mistake_is_told_when_the_rule_is_made(make: Callable[[], object], words: str) -> None:
     with pytest.raises(PolicyError) as mistake:
         make()

@@ -8,8 +8,9 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.cases import each
 
 from pyade import errors
 from pyade.core.inventory import SyncPhase, SyncState
@@ -121,7 +122,7 @@ CASES: dict[str, tuple[SyncState, Standing, timedelta, Work, timedelta]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", CASES)
+@each("case", CASES)
 def test_what_is_due_and_when(case: str) -> None:
     state, standing, asked_after, work, due_after = CASES[case]
     due = _due(state, standing, T0 + asked_after)
@@ -133,7 +134,7 @@ def _due(state: SyncState, standing: Standing, now: datetime) -> Due:
     return next_due(TOKEN, state, standing, policy=POLICY, pace=PACE, now=now)
 
 
-@pytest.mark.parametrize("error", PARKING_ERRORS)
+@each("error", PARKING_ERRORS)
 def test_a_token_that_needs_a_person_is_tried_at_the_normal_interval(error: type) -> None:
     state, _ = park(FAILED, TOKEN, error("sync", 403))
     standing = Standing(renewed=True).failed(error("sync", 403), Work.SYNC, T0, PACE)
@@ -167,9 +168,7 @@ def test_a_success_ends_the_back_off_and_so_does_a_renewal() -> None:
     assert failed.replaced(assigns=True, now=T0).assign_at == T0
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"jitter": -MINUTE}, {"first_backoff": timedelta(0)}, {"look_every": timedelta(0)}]
-)
+@each("wrong", [{"jitter": -MINUTE}, {"first_backoff": timedelta(0)}, {"look_every": timedelta(0)}])
 def test_a_pace_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(errors.PolicyError, match=next(iter(wrong))):
         Pace(**wrong)
@@ -222,7 +221,6 @@ class _Days:
 ENDINGS = st.sampled_from(["good", "good", "good", "assign later", "reset", "terms", "time limit", "killed"])
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(ENDINGS, st.floats(0, 1)), min_size=40, max_size=40))
 def test_ten_days_of_any_endings_break_no_limit_and_forget_no_token(script: list[tuple[str, float]]) -> None:
     days = _Days()

@@ -4,6 +4,7 @@ import pickle
 
 import msgspec
 import pytest
+from tests.cases import each
 
 from pyade.core.skip_keys import NOT_ON_MACOS, SkipKeys
 from pyade.core.versions import MacOSVersion
@@ -72,7 +73,7 @@ def _text(version: MacOSVersion | None) -> str | None:
     return None if version is None else str(version)
 
 
-@pytest.mark.parametrize(("label", "value", "introduced"), SPECIFICATION)
+@each(("label", "value", "introduced"), SPECIFICATION)
 def test_every_screen_of_the_specification_is_there_with_its_gate_in_force(
     label: str, value: str, introduced: str
 ) -> None:
@@ -104,7 +105,7 @@ def test_panes_that_only_apple_names_have_apples_gate() -> None:
         assert SkipKeys(value).introduced == SkipKeys(value).apple_introduced
 
 
-@pytest.mark.parametrize("key", SkipKeys)
+@each("key", SkipKeys)
 def test_every_pane_says_what_showing_and_hiding_it_means(key: SkipKeys) -> None:
     assert key.when_visible
     assert key.when_hidden
@@ -120,7 +121,7 @@ def test_facts_that_depend_on_the_mac_are_conditions() -> None:
     assert "upgrade" in SkipKeys.WALLPAPER.conditions
 
 
-@pytest.mark.parametrize(
+@each(
     ("version", "there", "missing"),
     [
         ("10.9", {SkipKeys.APPLE_ID, SkipKeys.TOS, SkipKeys.REGISTRATION}, {SkipKeys.FILE_VAULT}),
@@ -152,7 +153,7 @@ def test_available_refuses_what_is_no_version() -> None:
         SkipKeys.available("Sonoma")
 
 
-@pytest.mark.parametrize(
+@each(
     ("key", "version", "agrees"),
     [
         (SkipKeys.UNLOCK_WITH_WATCH, "11.0", True),
@@ -167,7 +168,7 @@ def test_it_is_known_where_apple_disagrees(key: SkipKeys, version: str, agrees: 
     assert key.apple_agrees_on(version) is agrees
 
 
-@pytest.mark.parametrize("key", SkipKeys)
+@each("key", SkipKeys)
 def test_a_key_is_the_string_that_apple_expects(key: SkipKeys) -> None:
     assert key == key.value == str(key)
     assert pickle.loads(pickle.dumps(key)) is key

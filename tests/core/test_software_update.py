@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.cases import each
 
 from pyade.core.software_update import (
     BetaProgram,
@@ -80,7 +81,7 @@ def at_least(version: str, **more: Any) -> SoftwareUpdatePolicy:
     return SoftwareUpdatePolicy(minimum=version, **more)
 
 
-@pytest.mark.parametrize(
+@each(
     ("minimum", "version", "build", "wanted"),
     [
         # What it has is enough, letters included; never compared as text.
@@ -109,7 +110,7 @@ def test_a_fixed_minimum(minimum: str, version: str, build: str, wanted: str) ->
     assert asked_for(decided(at_least(minimum), version, build)) == wanted
 
 
-@pytest.mark.parametrize(
+@each(
     ("latest", "version", "build", "device_id", "wanted"),
     [
         (Latest.ANY, "15.6", "24G84", AIR, "26.2"),
@@ -152,7 +153,7 @@ def test_only_a_mac_that_can_act_on_it_is_told(policy: SoftwareUpdatePolicy) -> 
     assert "does not say that it can update" in decision.reason
 
 
-@pytest.mark.parametrize(
+@each(
     "mac",
     [{"can_request": False}, {"device_id": "J999AP"}, {"catalogue": UpdateCatalogue(updates=())}],
 )
@@ -188,7 +189,7 @@ def test_a_required_build_is_asked_for_where_it_is_offered() -> None:
     assert asked_for(decided(at_least("15.7.3", build="24G999"), "15.6", "24G84")) == "enroll"
 
 
-@pytest.mark.parametrize(
+@each(
     ("build", "required", "wanted"),
     [
         ("25C5031i", "25C5045d", True),
@@ -246,7 +247,7 @@ def test_a_decision_reads_as_a_sentence() -> None:
     assert str(decided(at_least("15.7"), "26.0")) == "enroll: macOS 26.0 is 15.7 or later"
 
 
-@pytest.mark.parametrize(
+@each(
     ("settings", "reason"),
     [
         ({}, "exactly one of them"),
@@ -303,7 +304,7 @@ def test_the_catalogue_keeps_what_it_can_read() -> None:
     ]
 
 
-@pytest.mark.parametrize("document", [None, [], "{}", {}, {"error": "busy"}])
+@each("document", [None, [], "{}", {}, {"error": "busy"}])
 def test_what_is_no_catalogue_is_a_typed_error(document: Any) -> None:
     """An error page must not look like a catalogue in which nothing is offered."""
     with pytest.raises(PolicyError, match=r"gdmf\.apple\.com"):

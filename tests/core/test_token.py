@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 import pytest
+from tests.cases import each
 
 from pyade.core.problems import Severity
 from pyade.core.token import Portal, Token, TokenStatus
@@ -48,7 +49,7 @@ def test_no_token_without_consent() -> None:
     )
 
 
-@pytest.mark.parametrize(
+@each(
     "name",
     ["name", "consumer_key", "consumer_secret", "access_token", "access_secret", "server_uuid", "org_id"],
 )
@@ -57,7 +58,7 @@ def test_texts_are_texts_and_not_empty(name: str) -> None:
     assert refusal(**{name: b"AS_secret"}) == f"{name} is not text"
 
 
-@pytest.mark.parametrize(
+@each(
     "apple_id",
     ["it", "it@", "@contoso.com", "it@contoso", "a b@contoso.com", "a@b@c.com", "it@.com", "x" * 400],
 )
@@ -115,7 +116,7 @@ def test_tokens_compare_hash_and_pickle() -> None:
 # Findings
 
 
-@pytest.mark.parametrize(
+@each(
     "domain",
     [
         "gmail.com",
@@ -135,7 +136,7 @@ def test_a_consumer_mail_domain_is_a_warning(domain: str) -> None:
     assert "company Apple ID" in str(finding)
 
 
-@pytest.mark.parametrize("domain", ["contoso.com", "outlook.contoso.com", "live.contoso.de", "notgmail.com"])
+@each("domain", ["contoso.com", "outlook.contoso.com", "live.contoso.de", "notgmail.com"])
 def test_a_company_domain_is_none(domain: str) -> None:
     assert make(apple_id=f"it@{domain}").findings == ()
 
@@ -143,7 +144,7 @@ def test_a_company_domain_is_none(domain: str) -> None:
 # Health
 
 
-@pytest.mark.parametrize(
+@each(
     ("left", "status", "words"),
     [
         (timedelta(days=365), TokenStatus.VALID, "valid until 2027-01-14 21:27 UTC (365 days left)"),
@@ -226,7 +227,7 @@ def test_an_apple_id_is_compared_without_case() -> None:
     assert make(apple_id="IT@Contoso.com").renew(make(**RENEWED)).apple_id == OLD.apple_id
 
 
-@pytest.mark.parametrize(
+@each(
     ("changes", "setting"),
     [
         ({"apple_id": "jo@contoso.com"}, "apple_id"),

@@ -6,8 +6,9 @@ import contextlib
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.cases import each
 
 from pyade.core.user import NameVariables, User
 from pyade.errors import ProfileError
@@ -16,7 +17,7 @@ ADA = User(upn="ada@contoso.com", full_name="Ada Lovelace", on_premises_account_
 NAMES = NameVariables(user=ADA, serial_number="C02ABC123", device_name="contoso-ada")
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "name"),
     [
         ("{{partialupn}}", "ada"),
@@ -34,7 +35,7 @@ def test_account_names(text: str, name: str) -> None:
     assert NAMES.account_name(text) == name
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "name"),
     [
         ("{{username}}", "Ada Lovelace"),
@@ -49,7 +50,7 @@ def test_full_names(text: str, name: str) -> None:
     assert NAMES.full_name(text) == name
 
 
-@pytest.mark.parametrize("text", ["{{username}}", "{{mail}}", "{{ partialupn }}", "{{partialupn", "a}}"])
+@each("text", ["{{username}}", "{{mail}}", "{{ partialupn }}", "{{partialupn", "a}}"])
 def test_what_is_no_variable_of_an_account_name_is_refused(text: str) -> None:
     """The text itself must never become an account."""
     with pytest.raises(ProfileError) as caught:
@@ -66,7 +67,7 @@ def test_a_full_name_has_variables_of_its_own(text: str) -> None:
         NAMES.full_name(text)
 
 
-@pytest.mark.parametrize(
+@each(
     ("names", "text", "source"),
     [
         (NameVariables(), "{{partialupn}}", "the user's upn"),
@@ -91,9 +92,7 @@ def test_all_missing_values_are_named_at_once() -> None:
     assert len(caught.value.problems) == 2
 
 
-@pytest.mark.parametrize(
-    "value", ["contoso\\john", "Ada's Mac", "a/b", "a:b", "a\nb", "root", "a\x00", "MacBook\u00a0Pro"]
-)
+@each("value", ["contoso\\john", "Ada's Mac", "a/b", "a:b", "a\nb", "root", "a\x00", "MacBook\u00a0Pro"])
 def test_a_value_that_is_no_account_name_is_refused(value: str) -> None:
     """A device name may hold anything; a short name may not."""
     with pytest.raises(ProfileError, match="account name without space"):
@@ -106,7 +105,6 @@ def test_a_value_with_a_variable_in_it_is_not_looked_at_again() -> None:
     assert names.full_name("{{username}}") == "{{serialNumber}}"
 
 
-@settings(deadline=None)  # machines differ
 @given(upn=st.text(max_size=40), full_name=st.text(max_size=40), device_name=st.text(max_size=40))
 def test_any_user_gives_a_usable_name_or_a_typed_error(upn: str, full_name: str, device_name: str) -> None:
     """Whatever the identity provider and the Mac call themselves."""

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.cases import each
 
 from pyade.core.versions import MacOSVersion
 from pyade.errors import VersionError
@@ -32,7 +33,7 @@ BUILDS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "version", "shown"),
     [
         ("14", MacOSVersion(14), "14.0"),
@@ -50,7 +51,7 @@ def test_a_version_is_read_from_its_text(text: str, version: MacOSVersion, shown
     assert str(version) == shown
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         "",
@@ -76,7 +77,7 @@ def test_what_is_no_version_is_refused_with_what_can_be_read(text: str) -> None:
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
-@pytest.mark.parametrize("value", [None, 14, 14.1, b"14.1"])
+@each("value", [None, 14, 14.1, b"14.1"])
 def test_what_is_no_text_is_refused_with_a_typed_error(value: object) -> None:
     with pytest.raises(VersionError, match=f"{type(value).__name__}, not text"):
         MacOSVersion.of(value)  # type: ignore[arg-type]
@@ -84,13 +85,13 @@ def test_what_is_no_text_is_refused_with_a_typed_error(value: object) -> None:
         MacOSVersion.from_build(value)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("parts", [(10, 8), (14, -1), (14, True), (14, 1, 0, "ab"), (14, 1, 0, "A")])
+@each("parts", [(10, 8), (14, -1), (14, True), (14, 1, 0, "ab"), (14, 1, 0, "A")])
 def test_parts_that_no_version_has_are_refused(parts: tuple[int, int]) -> None:
     with pytest.raises(VersionError):
         MacOSVersion(*parts)
 
 
-@pytest.mark.parametrize("major", ["14.1", "14", 14.1, True, None])
+@each("major", ["14.1", "14", 14.1, True, None])
 def test_a_text_given_as_a_part_is_refused_with_the_way_to_read_it(major: Any) -> None:
     with pytest.raises(VersionError, match=r"parse\(\) reads a text"):
         MacOSVersion(major)
@@ -137,12 +138,12 @@ def test_a_supplemental_update_is_above_its_release_and_below_the_next(version: 
     assert version < MacOSVersion(version.major, version.minor, version.patch + 1)
 
 
-@pytest.mark.parametrize(("build", "version"), BUILDS.items())
+@each(("build", "version"), BUILDS.items())
 def test_a_build_tells_its_version(build: str, version: str) -> None:
     assert str(MacOSVersion.from_build(build)) == str(MacOSVersion.parse(version))
 
 
-@pytest.mark.parametrize(
+@each(
     ("build", "version"),
     [
         ("22E5219e", "13.3"),
@@ -156,7 +157,7 @@ def test_the_high_number_of_a_beta_or_security_response_says_nothing(build: str,
     assert MacOSVersion.from_build(build) == MacOSVersion.parse(version)
 
 
-@pytest.mark.parametrize(
+@each(
     "build",
     [
         "",

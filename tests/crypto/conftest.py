@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC
 from cryptography.hazmat.primitives.padding import PKCS7
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from tests.keys import RSA_KEYS, keypair_of
 
 from pyade.crypto import DeviceTrust
 from pyade.crypto.keypair import TokenKeypair
@@ -142,12 +143,12 @@ def openssl() -> OpenSSL:
 
 @pytest.fixture(scope="session")
 def keypair() -> TokenKeypair:
-    return TokenKeypair.generate("Contoso MDM")
+    return keypair_of(RSA_KEYS[0])
 
 
 @pytest.fixture(scope="session")
 def other_keypair() -> TokenKeypair:
-    return TokenKeypair.generate("Contoso MDM")
+    return keypair_of(RSA_KEYS[1])
 
 
 @pytest.fixture(scope="session")

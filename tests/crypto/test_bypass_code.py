@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.cases import each
 
 from pyade.crypto import BypassCode
 from pyade.errors import BypassCodeError
@@ -43,7 +44,7 @@ KNOWN = [
 ]
 
 
-@pytest.mark.parametrize(("raw", "text", "escrow_key"), KNOWN)
+@each(("raw", "text", "escrow_key"), KNOWN)
 def test_known_codes(raw: str, text: str, escrow_key: str) -> None:
     code = BypassCode(bytes.fromhex(raw))
     assert (code.text, code.escrow_key) == (text, escrow_key)
@@ -72,9 +73,7 @@ def test_every_code_is_read_as_it_is_written(raw: bytes) -> None:
     assert int(symbols[-1]) == "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567".index(base32[-1]) >> 2
 
 
-@pytest.mark.parametrize(
-    "change", [str.lower, lambda text: text.replace("-", ""), lambda text: f" {text} \n"]
-)
+@each("change", [str.lower, lambda text: text.replace("-", ""), lambda text: f" {text} \n"])
 def test_case_dashes_and_blanks_do_not_matter(change: Any) -> None:
     raw, text, _ = KNOWN[1]
     assert BypassCode.parse(change(text)).raw.hex() == raw
@@ -84,7 +83,7 @@ def test_two_codes_differ() -> None:
     assert BypassCode.generate() != BypassCode.generate()
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "reason"),
     [
         ("", "26 symbols, not 0"),
@@ -106,7 +105,7 @@ def test_what_is_no_code_is_refused_without_showing_it(text: Any, reason: str) -
     assert "UVCC" not in f"{caught.value}{caught.value!r}"
 
 
-@pytest.mark.parametrize("raw", [b"", bytes(15), bytes(17), "0" * 16, bytearray(16)])
+@each("raw", [b"", bytes(15), bytes(17), "0" * 16, bytearray(16)])
 def test_a_raw_value_has_sixteen_bytes(raw: Any) -> None:
     with pytest.raises(BypassCodeError, match="16 bytes"):
         BypassCode(raw)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -16,9 +16,11 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.cases import each
 from tests.crypto.conftest import OpenSSL
+from tests.keys import RSA_KEYS
 
 from pyade.crypto import client_assertion, read_assertion_key
 from pyade.crypto.client_assertion import es256
@@ -97,13 +99,12 @@ def test_header_and_claims_are_what_apple_documents() -> None:
     assert "=" not in assertion(jti="8f0")
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=200))
 def test_both_halves_are_32_bytes_whatever_their_size(message: bytes) -> None:
     assert len(es256(KEY, message)) == 64
 
 
-@pytest.mark.parametrize(
+@each(
     "data",
     [
         pem(KEY, PKCS8),
@@ -114,16 +115,15 @@ def test_both_halves_are_32_bytes_whatever_their_size(message: bytes) -> None:
         b"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n" + pem(KEY, SEC1),
         pem(KEY, PKCS8).strip(),
     ],
-    ids=["pkcs8", "sec1", "apple", "sec1 as pkcs8", "apple, bom, crlf", "parameters first", "no end of line"],
 )
 def test_a_key_file_is_read_by_its_body_and_not_by_its_label(data: bytes) -> None:
     assert read_assertion_key(data).private_numbers() == KEY.private_numbers()
 
 
-@pytest.mark.parametrize(
+@each(
     ("data", "says"),
     [
-        (pem(rsa.generate_private_key(65537, 2048), PKCS8), "an RSA key cannot sign"),
+        (pem(RSA_KEYS[0], PKCS8), "an RSA key cannot sign"),
         (pem(ec.generate_private_key(ec.SECP384R1()), PKCS8), "secp384r1"),
         (pem(ed25519.Ed25519PrivateKey.generate(), PKCS8), "a key of this kind"),
         (b"", "no private key"),

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.cases import each
 from tests.crypto.conftest import (
     CA,
     CONTENT,
@@ -122,7 +123,7 @@ ACCEPTED: dict[str, Callable[[World], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("case", ACCEPTED)
+@each("case", ACCEPTED)
 def test_accepted(case: str, world: World, trust: DeviceTrust) -> None:
     assert trust.verify(ACCEPTED[case](world)).content == CONTENT
 
@@ -506,7 +507,7 @@ def refused(trust: DeviceTrust, message: bytes) -> TrustError:
     return caught.value
 
 
-@pytest.mark.parametrize("case", UNREADABLE)
+@each("case", UNREADABLE)
 def test_unreadable(case: str, world: World, trust: DeviceTrust) -> None:
     make, reason = UNREADABLE[case]
     error = refused(trust, make(world))
@@ -514,7 +515,7 @@ def test_unreadable(case: str, world: World, trust: DeviceTrust) -> None:
     assert error.is_malformed
 
 
-@pytest.mark.parametrize("case", UNTRUSTED)
+@each("case", UNTRUSTED)
 def test_untrusted(case: str, world: World, trust: DeviceTrust) -> None:
     make, reason = UNTRUSTED[case]
     error = refused(trust, make(world))
@@ -537,7 +538,7 @@ def test_every_prefix_is_refused(world: World, trust: DeviceTrust) -> None:
             assert refused(trust, message[:end]).is_malformed
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data(), st.booleans())
 def test_a_flipped_bit_is_refused_or_without_effect(
     world: World, trust: DeviceTrust, data: st.DataObject, has_attributes: bool
@@ -553,7 +554,7 @@ def test_a_flipped_bit_is_refused_or_without_effect(
     assert verified.content == CONTENT
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=200), st.sampled_from([b"", b"\x30\x80", b"\x30\x82", b"\x30"]))
 def test_garbage_is_refused(trust: DeviceTrust, garbage: bytes, head: bytes) -> None:
     assert refused(trust, head + garbage).is_malformed

@@ -7,10 +7,12 @@ import plistlib
 from collections.abc import Iterator
 
 import pytest
+from tests.cases import each
 from tests.crypto.conftest import WORDS, World
 from tests.crypto.test_device_trust import ACCEPTED, UNREADABLE, UNTRUSTED
 from tests.enrollment.conftest import HOST, Desk
 from tests.enrollment.test_service import dump
+from tests.keys import RSA_KEYS
 
 from pyade.crypto import DeviceTrust, Signer
 from pyade.enrollment import EnrollmentResponse
@@ -35,7 +37,7 @@ def device(authority: DeviceAuthority) -> DeviceIdentity:
 
 @pytest.fixture(scope="module")
 def signer() -> Signer:
-    return Signer.self_signed("Contoso MDM", now=NOW)
+    return Signer.self_signed("Contoso MDM", private_key=RSA_KEYS[0], now=NOW)
 
 
 @pytest.fixture
@@ -54,24 +56,25 @@ def both(desk: Desk, message: bytes) -> tuple[EnrollmentResponse, EnrollmentResp
     return service.enroll(message), service.open_web_view(header, host=HOST)
 
 
-@pytest.mark.parametrize("case", ACCEPTED)
+@each("case", ACCEPTED)
 def test_what_is_believed_enrolls(case: str, desk: Desk, world: World) -> None:
+    desk.later(hours=1)  # a Mac may not ask too often
     for answer in both(desk, ACCEPTED[case](world)):
         assert (answer.status, answer.decision.serial_number) == (200, "C02TEST00001")
 
 
-@pytest.mark.parametrize("case", [*UNREADABLE, *UNTRUSTED])
+@each("case", [*UNREADABLE, *UNTRUSTED])
 def test_what_is_not_believed_changes_nothing_but_the_record(case: str, desk: Desk, world: World) -> None:
     status = 400 if case in UNREADABLE else 403
     make, reason = {**UNREADABLE, **UNTRUSTED}[case]
     message = make(world)
-    before = dump(desk)
+    before, told = dump(desk), len(desk.events())
     for answer in both(desk, message):
         assert (answer.status, answer.body) == (status, REFUSALS[status])
         assert reason in answer.decision.reason
         assert answer.decision.serial_number == "", "nothing that it said can be trusted"
     assert dump(desk) == before
-    assert [event.serial_number for event in desk.events()] == [None, None]
+    assert [event.serial_number for event in desk.events()[told:]] == [None, None]
 
 
 ENTITY = (
@@ -89,7 +92,7 @@ BAD_WORDS = {
 }
 
 
-@pytest.mark.parametrize("case", BAD_WORDS)
+@each("case", BAD_WORDS)
 def test_a_good_signature_does_not_help_bad_words(case: str, desk: Desk, world: World) -> None:
     before = dump(desk)
     for answer in both(desk, world.pki.sign(BAD_WORDS[case], world.mac, "-noattr")):
@@ -97,7 +100,7 @@ def test_a_good_signature_does_not_help_bad_words(case: str, desk: Desk, world: 
     assert dump(desk) == before
 
 
-@pytest.mark.parametrize("header", [None, "", "=", "not base64!", "\u00e9", "A" * 200_000])
+@each("header", [None, "", "=", "not base64!", "\u00e9", "A" * 200_000])
 def test_a_header_that_cannot_be_read_changes_nothing(header: str | None, desk: Desk) -> None:
     before = dump(desk)
     answer = desk.service().open_web_view(header, host=HOST)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 from cryptography import x509
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pyade.crypto.envelope import read_envelope
@@ -116,7 +116,6 @@ def test_recipients_named_by_key_identifier(
             read_token_file(message, other_keypair)
 
 
-@settings(deadline=None, max_examples=300)
 @given(data=st.data(), indefinite=st.booleans())
 def test_a_damaged_message_is_one_clear_error(
     seal: Seal, keypair: TokenKeypair, plaintext: bytes, *, data: st.DataObject, indefinite: bool
@@ -140,7 +139,6 @@ def test_a_damaged_message_is_one_clear_error(
     assert not re.search("CS_|AT_|AS_", said)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_random_bytes_are_one_clear_error(keypair: TokenKeypair, noise: bytes) -> None:
     for data in (noise, b"0\x80" + noise, b"Content-Type: x\n\nMI" + noise):

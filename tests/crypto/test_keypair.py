@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
 )
+from tests.cases import each
+from tests.keys import really_generate
 
 from pyade.crypto.certificates import self_signed
 from pyade.crypto.keypair import TokenKeypair
@@ -36,7 +38,8 @@ def certificate_for(keypair: TokenKeypair, *, days: int = 10, now: datetime | No
     return self_signed("Contoso MDM", keypair.private_key, days=days, now=now, key_encipherment=True)
 
 
-def test_what_apple_needs(keypair: TokenKeypair) -> None:
+def test_what_apple_needs() -> None:
+    keypair = TokenKeypair.generate("Contoso MDM")
     certificate = keypair.certificate
     assert keypair.private_key.key_size == 2048
     assert certificate.subject.rfc4514_string() == certificate.issuer.rfc4514_string() == "CN=Contoso MDM"
@@ -46,6 +49,12 @@ def test_what_apple_needs(keypair: TokenKeypair) -> None:
     assert usage.key_encipherment
     assert usage.digital_signature
     assert not certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+
+
+def test_each_key_pair_is_a_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rsa, "generate_private_key", really_generate)
+    keys = {TokenKeypair.generate("Contoso MDM").private_key.private_numbers().p for _ in range(2)}
+    assert len(keys) == 2
 
 
 def test_serial_numbers_are_random(keypair: TokenKeypair) -> None:
@@ -171,7 +180,7 @@ def test_other_kinds_of_keys(keypair: TokenKeypair) -> None:
         assert reason in refusal(pem + keypair.certificate_pem)
 
 
-@pytest.mark.parametrize("common_name", ["", "  ", "x" * 65, "a\x00b", "a\nb", "\ud800"])
+@each("common_name", ["", "  ", "x" * 65, "a\x00b", "a\nb", "\ud800"])
 def test_common_names_out_of_range(common_name: str) -> None:
     with pytest.raises(SigningError, match="1 to 64 characters"):
         TokenKeypair.generate(common_name)

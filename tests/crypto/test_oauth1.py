@@ -10,6 +10,7 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.cases import each
 
 from pyade.core.token import Token
 from pyade.crypto.oauth1 import authorization_header, base_string, percent_encode, signature
@@ -92,7 +93,7 @@ def test_the_example_of_the_standard() -> None:
     )
 
 
-@pytest.mark.parametrize(
+@each(
     ("url", "address"),
     [
         ("http://127.0.0.1:8080/session", "http://127.0.0.1:8080/session"),

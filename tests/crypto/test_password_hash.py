@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.cases import each
 
 from pyade.core.accounts import AdministratorAccount, is_password_hash
 from pyade.crypto.password_hash import hash_password
@@ -52,7 +53,7 @@ def test_the_defaults_are_what_apple_names() -> None:
     assert 20_000 <= first["iterations"] <= 40_000
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)  # each costs 20,000 rounds and more
 @given(
     password=st.text(
         st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\x7f"), min_size=8, max_size=60
@@ -67,7 +68,7 @@ def test_any_password_agrees_with_another_implementation(password: str, salt: by
     assert is_password_hash(data)
 
 
-@pytest.mark.parametrize(
+@each(
     "password", ["", "hunter2", "h" * 256, "hunter2\n!", "hunter2\x00!", "hunter2\ud800!", b"hunter2!", None]
 )
 def test_a_password_that_cannot_be_used_is_refused_without_showing_it(password: Any) -> None:
@@ -78,7 +79,7 @@ def test_a_password_that_cannot_be_used_is_refused_without_showing_it(password: 
     assert "hunter2" not in str(caught.value) + repr(caught.value)
 
 
-@pytest.mark.parametrize(
+@each(
     ("values", "setting"),
     [
         ({"salt": b""}, "salt"),

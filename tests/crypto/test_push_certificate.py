@@ -20,6 +20,8 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.cases import each
+from tests.keys import RSA_KEYS
 
 from pyade.core.problems import Severity
 from pyade.crypto.push_certificate import PushCertificate
@@ -35,7 +37,7 @@ Issue = Callable[..., x509.Certificate]
 
 @pytest.fixture(scope="module")
 def key() -> rsa.RSAPrivateKey:
-    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return RSA_KEYS[0]
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +137,7 @@ def test_what_does_not_fit_together_is_refused(
         PushCertificate(certificate=certificate, private_key="key")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("data", [b"", b"PEM", b"0", b"0\x80", b"0" * 70_000, "text", None])
+@each("data", [b"", b"PEM", b"0", b"0\x80", b"0" * 70_000, "text", None])
 def test_what_is_no_file_of_certificates_is_refused(data: Any) -> None:
     """With a typed error."""
     assert refusal(data)

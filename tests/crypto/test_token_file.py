@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.cases import each
 
 from pyade.core.token import Portal, Token, TokenStatus
 from pyade.crypto.keypair import TokenKeypair
@@ -134,8 +135,8 @@ def test_a_recipient_named_by_key_identifier_reads_it(
     expect_fields(read_token_file(data, keypair), fields)
 
 
-@pytest.mark.parametrize("head", HEADERS.values(), ids=HEADERS.keys())
-@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r", b"\r\r\n"], ids=["LF", "CRLF", "CR", "CRCRLF"])
+@each("head", HEADERS.values())
+@each("end", [b"\n", b"\r\n", b"\r", b"\r\r\n"])
 def test_headers_in_any_shape_and_any_line_ends(
     seal: Seal, keypair: TokenKeypair, plaintext: bytes, fields: dict[str, str], head: bytes, end: bytes
 ) -> None:
@@ -148,11 +149,10 @@ def test_apples_own_form(seal: Seal, keypair: TokenKeypair, plaintext: bytes, fi
     message = seal.write(plaintext)
     assert message.startswith(bytes.fromhex("3080 0609 2a864886f70d010703 a080 3080 020100".replace(" ", "")))
     assert message.endswith(bytes(10))
-    assert smime(message).rstrip().endswith(b"AAAAAAAAAAAAA=" if len(message) % 3 == 2 else b"AAAAAAAAAA")
+    assert smime(message).replace(b"\n", b"").rstrip(b"=").endswith(b"A" * 13)
     expect_fields(read_token_file(smime(message), keypair), fields)
 
 
-@settings(deadline=None)
 @given(
     width=st.integers(2, 200),
     end=st.sampled_from([b"\n", b"\r\n", b"\r"]),
@@ -191,7 +191,6 @@ def test_any_wrapping_and_any_encoding(
     expect_fields(read_token_file(data + tail, keypair), fields)
 
 
-@settings(deadline=None)
 @given(cuts=st.sets(st.integers(0, 500)), end=st.sampled_from([b"\n", b"\r\n", b"\r"]), data=st.data())
 def test_json_wrapped_anywhere_also_inside_strings(
     seal: Seal,
@@ -238,7 +237,7 @@ def test_secrets_do_not_show(seal: Seal, keypair: TokenKeypair, plaintext: bytes
 # What fails, and how it is called
 
 
-@pytest.mark.parametrize(
+@each(
     ("data", "reason"),
     [
         (b"", "the token file is empty"),
@@ -342,8 +341,8 @@ def test_padding_and_json_errors_read_the_same(seal: Seal, keypair: TokenKeypair
     assert "encrypted for another certificate" in reasons.pop()
 
 
-@pytest.mark.parametrize("missing", ["consumer_key", "consumer_secret", "access_token", "access_secret"])
-@pytest.mark.parametrize("empty", [None, "", "left out"])
+@each("missing", ["consumer_key", "consumer_secret", "access_token", "access_secret"])
+@each("empty", [None, "", "left out"])
 def test_missing_fields_are_named(
     seal: Seal, keypair: TokenKeypair, fields: dict[str, str], missing: str, empty: str | None
 ) -> None:
@@ -386,7 +385,7 @@ def test_a_token_from_its_file(seal: Seal, keypair: TokenKeypair, plaintext: byt
     assert token.access_secret.startswith("AS_")
 
 
-@pytest.mark.parametrize("expiry", [None, "soon", "2027-99-99T00:00:00Z", "9999-12-31T23:59:59-12:00"])
+@each("expiry", [None, "soon", "2027-99-99T00:00:00Z", "9999-12-31T23:59:59-12:00"])
 def test_an_expiry_that_cannot_be_read_is_unknown(
     seal: Seal, keypair: TokenKeypair, fields: dict[str, str], expiry: str | None
 ) -> None:

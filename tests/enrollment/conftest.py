@@ -13,6 +13,7 @@ import anyio
 import attrs
 import pytest
 from asn1crypto import cms
+from tests.keys import RSA_KEYS
 
 from pyade.builders.payloads import AcmeIssuer, MdmService, ScepIssuer
 from pyade.core.device import Device, DeviceFamily
@@ -183,7 +184,7 @@ def mac(authority: DeviceAuthority) -> DeviceIdentity:
 
 @pytest.fixture(scope="session")
 def signer() -> Signer:
-    return Signer.self_signed("Contoso MDM", now=NOW)
+    return Signer.self_signed("Contoso MDM", private_key=RSA_KEYS[0], now=NOW)
 
 
 @pytest.fixture(params=["sync", "asyncio", "trio"])

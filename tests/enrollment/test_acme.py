@@ -9,6 +9,7 @@ import socket
 import ssl
 import subprocess
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import httpx
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from tests.cases import each
 from tests.enrollment.conftest import ACME, MDM, PROFILE, SCEP
 from tests.enrollment.server import HOST, Organization, Transport
 
@@ -134,20 +136,21 @@ class Desk:
 
 @pytest.fixture
 def make(authority: DeviceAuthority, mac: DeviceIdentity, signer: Signer) -> Iterator[Any]:
-    store = MemoryStore()
-    store.add_token(example_token())
-    store.set_default_profile("hq", PROFILE)
-    device = Device(serial_number="C02ACME00001", device_family=DeviceFamily.MAC)
-    store.commit_page("hq", [device], source=Source.SYNC, state=store.sync_state("hq"), now=NOW)
+    stack = ExitStack()
 
     def desk(**options: Any) -> Desk:
+        store = stack.enter_context(MemoryStore())
+        store.add_token(example_token())
+        store.set_default_profile("hq", PROFILE)
+        device = Device(serial_number="C02ACME00001", device_family=DeviceFamily.MAC)
+        store.commit_page("hq", [device], source=Source.SYNC, state=store.sync_state("hq"), now=NOW)
         clock, trust = FrozenClock(NOW), authority.trust
         issuers = {"acme": ACME, "scep": SCEP, "mdm": MDM}
         service = EnrollmentService(store, signer=signer, trust=trust, clock=clock, **{**issuers, **options})
         return Desk(store, service, mac)
 
-    yield desk
-    store.close()
+    with stack:
+        yield desk
 
 
 def payload_of(enrollment: FakeEnrollment) -> dict[str, Any]:
@@ -159,9 +162,9 @@ def payload_of(enrollment: FakeEnrollment) -> dict[str, Any]:
     return dict(found)
 
 
-@pytest.mark.parametrize("accepts_unattested", [False, True])
-@pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("product", PRODUCTS)
+@each("accepts_unattested", [False, True])
+@each("version", VERSIONS)
+@each("product", PRODUCTS)
 def test_every_mac_gets_a_payload_that_apples_schema_allows(
     product: str, version: str, accepts_unattested: bool, make: Any
 ) -> None:
@@ -186,7 +189,7 @@ def test_every_mac_gets_a_payload_that_apples_schema_allows(
     assert (issued.serial_number, issued.value["attest"]) == ("C02ACME00001", payload["Attest"])
 
 
-@pytest.mark.parametrize(
+@each(
     "changes",
     [
         {"Attest": None, "HardwareBound": False},
@@ -240,6 +243,7 @@ def pebble(tmp_path: Path) -> Iterator[tuple[int, bytes]]:
             process.terminate()
 
 
+@pytest.mark.slow
 def test_the_directory_in_the_profile_is_that_of_an_acme_server(pebble: tuple[int, bytes], make: Any) -> None:
     port, anchor = pebble
     desk: Desk = make(

@@ -27,10 +27,13 @@ from pyade.testing import DeviceAuthority, DeviceIdentity, FakeEnrollment, FakeM
 from pyade.testing.contract.examples import NOW, example_token
 from pyade.testing.mac import read_enrollment
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("scepserver") is None or shutil.which("scepclient") is None,
-    reason="needs the commands scepserver and scepclient: apt-get install scep",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        shutil.which("scepserver") is None or shutil.which("scepclient") is None,
+        reason="needs the commands scepserver and scepclient: apt-get install scep",
+    ),
+]
 EXAMPLE = Path(__file__).parents[2] / "examples" / "check_scep_request.py"
 FLAGS = {
     "CN": "-cn",

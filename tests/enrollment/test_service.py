@@ -11,6 +11,7 @@ from typing import Any
 
 import attrs
 import pytest
+from tests.cases import each
 from tests.enrollment.conftest import (
     ACME,
     ADA,
@@ -335,6 +336,7 @@ def test_below_10_15_modern_falls_back_to_legacy(desk: Desk) -> None:
     assert desk.enroll(old, authorization=basic("ada", "pass:word"), authenticate=verifier).status == 200
 
 
+@pytest.mark.twins
 def test_hooks_may_be_coroutine_functions_for_the_asynchronous_service(desk: Desk) -> None:
     desk.store.set_default_profile("hq", LEGACY)
 
@@ -525,6 +527,7 @@ def test_platform_sso_comes_first_and_its_token_is_the_sign_in(desk: Desk) -> No
 # Afterwards
 
 
+@pytest.mark.twins
 def test_a_renewal_keeps_the_kind_of_identity(desk: Desk) -> None:
     desk.enroll(desk.signed(OS_VERSION="12.6", VERSION="21G115"))
     answer = desk.run(lambda service: service.renew(SERIAL, version="15.1"))
@@ -559,6 +562,7 @@ def test_renewals_do_not_count_against_the_limit_of_the_mac(desk: Desk) -> None:
     assert desk.enroll(limits=limits).status == 200
 
 
+@pytest.mark.twins
 def test_registration_is_pending_until_it_is_reported(desk: Desk) -> None:
     desk.store.set_default_profile("hq", MODERN)
     desk.open()
@@ -608,7 +612,7 @@ def test_a_profile_that_cannot_be_made_stores_nothing(desk: Desk) -> None:
     assert not desk.store.one_times(SERIAL)
 
 
-@pytest.mark.parametrize("wrong", [{"profiles": 0}, {"sign_ins": 0}, {"window": timedelta(0)}])
+@each("wrong", [{"profiles": 0}, {"sign_ins": 0}, {"window": timedelta(0)}])
 def test_limits_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(PolicyError, match=next(iter(wrong))):
         EnrollmentLimits(**wrong)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -27,10 +28,13 @@ from tests.enrollment.server import HOST, AsyncTransport, Organization, Transpor
 from pyade import Assigner, Client, EnrollmentProfile, Syncer, UserAffinity
 from pyade.core.enrollment import Registration, digest_of
 from pyade.core.events import EventKind
+from pyade.core.untrusted import MAX_BYTES
 from pyade.enrollment import redeem_scep_request
 from pyade.errors import TrustError
 from pyade.storage import SQLiteStore
 from pyade.testing import DeviceIdentity, FakeApple, FakeEnrollment, FakeMac, FrozenClock, MacError
+
+pytestmark = pytest.mark.slow
 
 T = TypeVar("T")
 MACS = 20
@@ -119,7 +123,7 @@ def decisions(fleet: Fleet, serial: str) -> Counter[str]:
     )
 
 
-@pytest.mark.parametrize("count", [40, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [40, 200])
 def test_many_macs_at_once_get_one_live_credential_each(count: int, tmp_path: Path) -> None:
     with fleet_of(count, tmp_path) as fleet:
         _everybody_enrolls(fleet)
@@ -261,17 +265,35 @@ def test_nobody_swaps_the_serial_number(fleet: Fleet) -> None:
     assert not fleet.store.one_times(mine)
 
 
-def test_a_body_without_end_is_cut_off(fleet: Fleet) -> None:
-    sent = 0
+def test_a_body_without_end_is_cut_off(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = taken = 0
+    make = server.make_app
 
     def endless() -> Iterator[bytes]:
         nonlocal sent
-        while sent < 1 << 30:
+        while sent < 1 << 28:
             sent += 1 << 16
             yield bytes(1 << 16)
 
+    def counting(*arguments: Any) -> Any:
+        app = make(*arguments)
+
+        async def run(scope: Any, receive: Any, send: Any) -> None:
+            async def count() -> Any:
+                nonlocal taken
+                message = await receive()
+                taken += len(message.get("body", b""))
+                return message
+
+            await app(scope, count, send)
+
+        return run
+
+    monkeypatch.setattr(server, "make_app", counting)
     with server.thread(fleet.organization, fleet.store) as port, fleet.client(port) as http:
         with contextlib.suppress(httpx.TransportError):  # closed while the client still wrote
             assert http.post(f"https://{HOST}/enroll", content=endless()).status_code == 400
         assert http.get(f"https://{HOST}/health").text == "ok\n"
-    assert sent < 1 << 27
+    assert 0 < taken <= MAX_BYTES + (1 << 18), "what came by then, in pieces of the server's size"
+    # uvloop ends TLS politely: for half a minute it throws away what the client still sends.
+    assert sent < 1 << 27 or importlib.util.find_spec("uvloop")

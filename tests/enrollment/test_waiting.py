@@ -15,8 +15,9 @@ import anyio
 import anyio.lowlevel
 import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.cases import each
 
 from pyade.core import AdministratorAccount, AwaitPhase, EnrollmentProfile, PrimaryAccount, User, UserAffinity
 from pyade.core.enrollment import Enrollment
@@ -619,7 +620,7 @@ def test_an_unknown_mac_is_a_typed_error(store: EnrollmentStore, call: str) -> N
         CALLS[call](FinalConfiguration(store))
 
 
-@pytest.mark.parametrize(
+@each(
     "body",
     [
         b"",
@@ -705,7 +706,6 @@ class Life:
         raise AssertionError("the Mac waits for ever")
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     events=st.lists(EVENTS, max_size=25),
     limit=st.none() | st.integers(1, 60),

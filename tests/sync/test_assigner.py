@@ -133,6 +133,7 @@ def test_the_default_picked_by_hand_is_a_choice_of_its_own(world: World, profile
     assert world.listed()[other] != ("assigned", uuid)
 
 
+@pytest.mark.lesson(16)
 def test_a_profile_that_was_removed_in_the_portal_is_given_again(
     world: World, profile: EnrollmentProfile
 ) -> None:
@@ -150,6 +151,7 @@ def test_a_profile_that_was_removed_in_the_portal_is_given_again(
     assert world.listed() == before
 
 
+@pytest.mark.lesson(17)
 def test_a_device_that_left_and_came_back_starts_afresh(world: World, profile: EnrollmentProfile) -> None:
     (serial,) = fleet(world, 1)
     world.assign(KIOSK, [serial])
@@ -173,6 +175,7 @@ WAIT = {
 
 
 @pytest.mark.parametrize("word", WAIT)
+@pytest.mark.lesson(26, 30)
 def test_a_device_that_failed_is_tried_again_when_its_time_has_come(
     world: World, profile: EnrollmentProfile, word: str
 ) -> None:
@@ -214,6 +217,7 @@ def test_a_throttled_device_follows_apples_wait(world: World, profile: Enrollmen
     assert world.later(hours=1).run().is_complete
 
 
+@pytest.mark.lesson(21)
 def test_a_device_that_is_not_accessible_is_not_tried_again(world: World, profile: EnrollmentProfile) -> None:
     """Its queue ends until Apple lists it again."""
     (serial,) = fleet(world, 1)
@@ -230,6 +234,7 @@ def test_a_device_that_is_not_accessible_is_not_tried_again(world: World, profil
     assert world.run().results == {serial: DeviceResult.SUCCESS}
 
 
+@pytest.mark.lesson(25)
 def test_an_error_in_the_middle_leaves_the_rest_due(world: World, profile: EnrollmentProfile) -> None:
     """The first chunk is kept, the second is unknown, the third was never sent: both come in the next run."""
     fleet(world, 2_500)
@@ -481,6 +486,7 @@ def test_one_text_is_no_list_of_serial_numbers(world: World, work: str) -> None:
         getattr(world, work)(*arguments)
 
 
+@pytest.mark.twins
 def test_macs_without_a_profile_are_at_risk_while_there_is_no_default(
     world: World, profile: EnrollmentProfile
 ) -> None:

@@ -257,6 +257,7 @@ def test_a_profile_that_was_picked_and_is_locked_warns_when_another_is_picked(wo
     assert "0 of them have fetched it" in str(warning)
 
 
+@pytest.mark.twins
 def test_a_change_of_a_picked_profile_reaches_all_for_whom_it_was_picked(
     world: World, profile: EnrollmentProfile
 ) -> None:
@@ -391,9 +392,10 @@ class History:
             assert attempt.result == result
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(script=st.lists(STEPS, max_size=25), rules=st.lists(st.sampled_from(RULES), unique=True))
 @example(script=[("result", n, word) for n, word in enumerate(WORDS)] + [("assign_all", 1, [])] * 2, rules=[])
+@pytest.mark.lesson(29)
 def test_whatever_happens_the_parts_add_up_and_every_mac_ends_with_its_own(
     new_world: Callable[[], World],
     profile: EnrollmentProfile,

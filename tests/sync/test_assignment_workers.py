@@ -71,6 +71,7 @@ def sent(world: World) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("first", ["hq", "branch"])
 @pytest.mark.parametrize("arrive_as", ["added", "modified"])
 @pytest.mark.parametrize("announce", [True, False])
+@pytest.mark.lesson(22)
 def test_a_moved_device_belongs_to_the_newest_assignment_whichever_syncs_first(
     offices: World, profile: EnrollmentProfile, first: str, arrive_as: Any, announce: bool
 ) -> None:
@@ -93,6 +94,7 @@ def test_a_moved_device_belongs_to_the_newest_assignment_whichever_syncs_first(
     assert ("assigned to the server of another token" in str(reports["hq"])) is not announce
 
 
+@pytest.mark.lesson(12)
 def test_a_device_that_came_back_is_ours_again(offices: World, profile: EnrollmentProfile) -> None:
     (serial,) = offices.apple.add_devices(1, server="hq")
     for server in ("branch", "hq"):

@@ -110,6 +110,7 @@ def test_a_tie_that_could_not_be_settled_is_settled_by_the_next_run(world: World
     assert world.record(serial).device.asset_tag == "NEW"
 
 
+@pytest.mark.twins
 def test_what_was_deleted_here_comes_back_when_it_is_restored(world: World) -> None:
     (serial,) = world.apple.add_devices(1, server="hq")
     world.sync()

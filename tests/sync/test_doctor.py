@@ -105,6 +105,7 @@ def the(diagnosis: Diagnosis, text: str) -> Problem:
     return found[0]
 
 
+@pytest.mark.twins
 def test_where_all_is_well_nothing_is_found(ward: Ward) -> None:
     diagnosis = ward.look(push=ward.push(200), topic=TOPIC, expected_serials=ward.serials)
     assert (diagnosis.findings, diagnosis.is_healthy, diagnosis.checked_at) == ((), True, ward.clock())
@@ -199,6 +200,7 @@ def test_legacy_authentication_needs_an_endpoint(ward: Ward) -> None:
     assert the(ward.look(check_ws_trust=lambda: "404"), "404").severity is Severity.ERROR
 
 
+@pytest.mark.twins
 def test_the_devices_of_a_purchase(ward: Ward) -> None:
     (elsewhere,) = ward.apple.add_devices(1)
     expected = [*ward.serials, elsewhere, "NOTBOUGHT", "NOTBOUGHT"]
@@ -216,6 +218,7 @@ def test_the_devices_of_a_purchase(ward: Ward) -> None:
     assert elsewhere in the(diagnosis, "1 device of the purchase in no MDM server").value
 
 
+@pytest.mark.twins
 def test_hooks_may_be_coroutine_functions_for_the_asynchronous_kind(ward: Ward) -> None:
     ward.default(user_affinity=UserAffinity.legacy())
 

@@ -121,7 +121,7 @@ class History:
         return {one.profile_uuid for one in self.world.store.profiles("hq") if one.individual}
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(ACTIONS, max_size=25))
 def test_any_history_ends_well(new_world: Callable[[], World], script: list[tuple[Any, ...]]) -> None:
     """Errors on the way are typed; when they stop, syncs and runs at allowed times settle everything."""

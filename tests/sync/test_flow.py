@@ -81,6 +81,7 @@ def test_a_kill_at_any_step_loses_nothing(new_world: Callable[[], World], after_
     assert number > 15
 
 
+@pytest.mark.lesson(3)
 def test_the_cursor_is_never_stored_before_its_page(new_world: Callable[[], World]) -> None:
     """At every step the stored cursor is one whose devices are all stored."""
     world = new_world()

@@ -1,6 +1,6 @@
 """A process that syncs a fleet over HTTP is killed at random points; its successor loses nothing.
 
-``PYADE_TEST_KILLS`` says how often the slow run kills, three times if it says nothing.
+``PYADE_TEST_KILLS`` says how often the large fleet is killed, three times if it says nothing.
 """
 
 from __future__ import annotations
@@ -57,11 +57,12 @@ def open_store(place: tuple[str, str], clock: FrozenClock) -> Store:
     return PostgresStore(where, schema=schema, clock=clock) if schema else SQLiteStore(where, clock=clock)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("devices", "kills", "pages"),
     [
         (6_000, 1, 6),  # of 24 pages, so that the only kill comes before the end
-        pytest.param(20_000, KILLS, 2 * 20_000 // PAGE // (KILLS + 1), marks=pytest.mark.slow),
+        (20_000, KILLS, 2 * 20_000 // PAGE // (KILLS + 1)),
     ],
 )
 def test_kills_lose_nothing_and_cost_a_page_each(

@@ -346,6 +346,7 @@ def test_every_piece_of_work_has_a_name_of_its_own() -> None:
     assert runner.run(worker_name()) != runner.run(worker_name())
 
 
+@pytest.mark.lesson(12)
 def test_a_second_worker_is_told_who_holds_the_token(world: World) -> None:
     lease = world.store.acquire_lease("hq", "worker 7")
     report = world.sync()

@@ -1,6 +1,6 @@
 """Lessons L1 to L32 from the field: each test would have caught a way in which other products lost devices.
 
-Some are named after what they test and stand with their neighbours; ``ELSEWHERE`` says where.
+Some stand with their neighbours in other files: ``pytest.mark.lesson`` says which lesson a test is of.
 """
 
 from __future__ import annotations
@@ -27,47 +27,21 @@ if TYPE_CHECKING:
 
 FETCH, SYNC, DETAILS = "POST /server/devices", "POST /devices/sync", "POST /devices"
 DEFINE, ASSIGN, REMOVE = "POST /profile", "POST /profile/devices", "DELETE /profile/devices"
-HERE = Path(__file__).parent
-MOVED = (
-    "test_assignment_workers.py::test_a_moved_device_belongs_to_the_newest_assignment_whichever_syncs_first"
-)
-ADDS_UP = "test_assignment_policy.py::test_whatever_happens_the_parts_add_up_and_every_mac_ends_with_its_own"
-ELSEWHERE = {
-    1: (
-        "test_syncer.py::test_a_repeated_cursor_stops_the_run_and_keeps_the_data",
-        "test_syncer.py::test_a_cursor_that_is_repeated_in_every_run_counts_as_lost",
-        "test_syncer.py::test_pages_per_run_are_bounded",
-    ),
-    2: ("test_syncer.py::test_the_first_sync_brings_the_whole_fleet",),
-    3: ("test_flow.py::test_the_cursor_is_never_stored_before_its_page",),
-    5: ("test_syncer.py::test_a_full_sync_releases_what_apple_no_longer_lists",),
-    8: (
-        "test_syncer.py::test_a_lost_cursor_leads_to_a_recovery",
-        "test_syncer.py::test_a_cursor_that_is_lost_for_ever_ends_the_run",
-    ),
-    9: ("test_scheduler.py::test_a_failing_server_delays_its_token_only_and_within_the_limits",),
-    10: ("test_syncer.py::test_the_same_page_twice_changes_nothing",),
-    12: (
-        "test_leases.py::test_a_second_worker_is_told_who_holds_the_token",
-        "test_assignment_workers.py::test_a_device_that_came_back_is_ours_again",
-    ),
-    16: ("test_assigner.py::test_a_profile_that_was_removed_in_the_portal_is_given_again",),
-    17: ("test_assigner.py::test_a_device_that_left_and_came_back_starts_afresh",),
-    21: ("test_assigner.py::test_a_device_that_is_not_accessible_is_not_tried_again",),
-    22: (MOVED,),
-    25: ("test_assigner.py::test_an_error_in_the_middle_leaves_the_rest_due",),
-    26: ("test_assigner.py::test_a_device_that_failed_is_tried_again_when_its_time_has_come",),
-    29: (ADDS_UP,),
-    30: ("test_assigner.py::test_a_device_that_failed_is_tried_again_when_its_time_has_come",),
-}
+TESTS = Path(__file__).parents[1]
 
 
 def test_every_lesson_has_its_test() -> None:
-    here = {int(name[6:8]) for name in globals() if name.startswith("test_l") and name[6:8].isdigit()}
-    assert here | ELSEWHERE.keys() == set(range(1, 33))
-    for file, _, test in (place.partition("::") for places in ELSEWHERE.values() for place in places):
-        tree = ast.parse((HERE / file).read_text(encoding="utf-8"))
-        assert test in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, file
+    """Those of the sync, 1 to 32, and those of the HTTP core, 33 to 46."""
+    marks = (
+        [ast.literal_eval(argument) for argument in decorator.args]
+        for file in TESTS.rglob("test_*.py")
+        if "pytest.mark.lesson" in (text := file.read_text("utf-8"))
+        for function in ast.walk(ast.parse(text))
+        if isinstance(function, ast.FunctionDef) and function.name.startswith("test_")
+        for decorator in function.decorator_list
+        if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "pytest.mark.lesson"
+    )
+    assert {lesson for lessons in marks for lesson in lessons} == set(range(1, 47))
 
 
 def cursors(world: World, endpoint: str) -> list[str | None]:
@@ -75,7 +49,8 @@ def cursors(world: World, endpoint: str) -> list[str | None]:
     return [record.body.get("cursor") for record in world.apple.requests if record.endpoint == endpoint]
 
 
-def test_l03_a_page_that_could_not_be_stored_is_asked_for_again(
+@pytest.mark.lesson(3)
+def test_a_page_that_could_not_be_stored_is_asked_for_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.page_size(2)
@@ -99,7 +74,8 @@ def test_l03_a_page_that_could_not_be_stored_is_asked_for_again(
     assert world.listed() == world.at_apple()
 
 
-def test_l04_who_reads_the_changes_alone_decides_how_far_it_came(new_world: Callable[[], World]) -> None:
+@pytest.mark.lesson(4)
+def test_who_reads_the_changes_alone_decides_how_far_it_came(new_world: Callable[[], World]) -> None:
     """Each page comes with its own cursor: a reader that failed at one goes on with the one before."""
     world = new_world()
     world.page_size(2)
@@ -118,7 +94,8 @@ def test_l04_who_reads_the_changes_alone_decides_how_far_it_came(new_world: Call
     assert sorted(seen) == sorted(serials)
 
 
-def test_l06_a_device_that_the_changes_do_not_mention_stays(world: World, profile: EnrollmentProfile) -> None:
+@pytest.mark.lesson(6)
+def test_a_device_that_the_changes_do_not_mention_stays(world: World, profile: EnrollmentProfile) -> None:
     """Throttled devices vanish from them for a day: no release, no second assignment, no loss of a choice."""
     hidden, shown = world.apple.add_devices(2, server="hq")
     world.sync()
@@ -137,7 +114,8 @@ def test_l06_a_device_that_the_changes_do_not_mention_stays(world: World, profil
     assert world.record(hidden).device.asset_tag == "2"
 
 
-def test_l07_what_was_deleted_here_comes_back_by_an_addition_or_a_full_list(world: World) -> None:
+@pytest.mark.lesson(7)
+def test_what_was_deleted_here_comes_back_by_an_addition_or_a_full_list(world: World) -> None:
     """A mere modification says nothing new about who owns it."""
     added, full, edited = world.apple.add_devices(3, server="hq")
     world.sync()
@@ -158,7 +136,8 @@ def test_l07_what_was_deleted_here_comes_back_by_an_addition_or_a_full_list(worl
     assert world.listed() == world.at_apple()
 
 
-def test_l11_devices_that_came_with_a_recovery_get_their_profile(
+@pytest.mark.lesson(11)
+def test_devices_that_came_with_a_recovery_get_their_profile(
     world: World, profile: EnrollmentProfile
 ) -> None:
     """A full list has no operations: who waits for ``added`` would assign nothing."""
@@ -171,7 +150,8 @@ def test_l11_devices_that_came_with_a_recovery_get_their_profile(
 
 
 @pytest.mark.parametrize("length", [67, 1_000, 4_000])
-def test_l13_a_cursor_may_have_any_length(world: World, length: int) -> None:
+@pytest.mark.lesson(13)
+def test_a_cursor_may_have_any_length(world: World, length: int) -> None:
     world.apple.settings.cursor_length = length
     world.page_size(2)
     world.apple.add_devices(5, server="hq")
@@ -184,7 +164,8 @@ def test_l13_a_cursor_may_have_any_length(world: World, length: int) -> None:
     assert len(set(sent)) == len(sent)
 
 
-def test_l14_a_full_list_that_breaks_off_releases_nothing(world: World) -> None:
+@pytest.mark.lesson(14)
+def test_a_full_list_that_breaks_off_releases_nothing(world: World) -> None:
     """What it showed until then is no reason; when it goes on to its end, it is."""
     world.page_size(10)
     serials = list(world.apple.add_devices(45, server="hq"))
@@ -200,7 +181,8 @@ def test_l14_a_full_list_that_breaks_off_releases_nothing(world: World) -> None:
     assert world.listed() == world.at_apple()
 
 
-def test_l14_an_empty_list_empties_no_inventory(world: World) -> None:
+@pytest.mark.lesson(14)
+def test_an_empty_list_empties_no_inventory(world: World) -> None:
     world.apple.add_devices(25, server="hq")
     world.sync()
     world.apple.script(FETCH, Fault.answered(json={"devices": [], "cursor": "x", "more_to_follow": False}))
@@ -208,7 +190,8 @@ def test_l14_an_empty_list_empties_no_inventory(world: World) -> None:
     assert (report.ending, report.held_back, len(world.listed())) == (Ending.RELEASE_HELD, 25, 25)
 
 
-def test_l15_a_device_that_arrives_as_modified_is_a_new_one(world: World, profile: EnrollmentProfile) -> None:
+@pytest.mark.lesson(15)
+def test_a_device_that_arrives_as_modified_is_a_new_one(world: World, profile: EnrollmentProfile) -> None:
     """So do devices that come from another server."""
     world.apple.add_server("branch")
     (serial,) = world.apple.add_devices(1, server="branch")
@@ -220,7 +203,8 @@ def test_l15_a_device_that_arrives_as_modified_is_a_new_one(world: World, profil
 
 
 @pytest.mark.parametrize("size", [1, 7, 1_000])
-def test_l18_a_device_that_is_added_and_modified_at_once_gets_its_profile(
+@pytest.mark.lesson(18)
+def test_a_device_that_is_added_and_modified_at_once_gets_its_profile(
     world: World, profile: EnrollmentProfile, size: int
 ) -> None:
     world.sync()
@@ -237,7 +221,8 @@ def test_l18_a_device_that_is_added_and_modified_at_once_gets_its_profile(
 
 @pytest.mark.parametrize("size", [1, 1_000])
 @pytest.mark.parametrize("runs", [1, 2])
-def test_l19_the_newest_of_a_deletion_and_an_addition_counts_wherever_they_are(
+@pytest.mark.lesson(19)
+def test_the_newest_of_a_deletion_and_an_addition_counts_wherever_they_are(
     world: World, size: int, runs: int
 ) -> None:
     """On one page or two, in one run or two, and if the older one is told again last."""
@@ -259,9 +244,8 @@ def test_l19_the_newest_of_a_deletion_and_an_addition_counts_wherever_they_are(
     assert world.record(goes).is_released
 
 
-def test_l20_a_profile_that_another_program_removed_is_noticed(
-    world: World, profile: EnrollmentProfile
-) -> None:
+@pytest.mark.lesson(20)
+def test_a_profile_that_another_program_removed_is_noticed(world: World, profile: EnrollmentProfile) -> None:
     """What was assigned once says nothing about today; the id that Apple keeps says nothing either."""
     (serial,) = world.apple.add_devices(1, server="hq")
     world.sync()
@@ -274,7 +258,8 @@ def test_l20_a_profile_that_another_program_removed_is_noticed(
     assert world.at_apple()[serial] == ("assigned", uuid)
 
 
-def test_l23_odd_values_stop_neither_the_sync_nor_the_assignment(
+@pytest.mark.lesson(23)
+def test_odd_values_stop_neither_the_sync_nor_the_assignment(
     world: World, profile: EnrollmentProfile
 ) -> None:
     """Observed: nobody has assigned a device, and times of the year 1."""
@@ -290,7 +275,8 @@ def test_l23_odd_values_stop_neither_the_sync_nor_the_assignment(
 
 
 @pytest.mark.parametrize("absent", [{}, dict.fromkeys(("description", "color", "os", "model", "asset_tag"))])
-def test_l24_a_record_needs_nothing_but_a_serial_number(
+@pytest.mark.lesson(24)
+def test_a_record_needs_nothing_but_a_serial_number(
     world: World, profile: EnrollmentProfile, absent: dict[str, None]
 ) -> None:
     world.apple.add_devices(server="hq", serials=["BARE"])
@@ -301,7 +287,8 @@ def test_l24_a_record_needs_nothing_but_a_serial_number(
     assert world.run(profile).results == {"BARE": DeviceResult.SUCCESS}
 
 
-def test_l27_a_wait_survives_a_restart_and_nothing_is_sent_before_its_end(
+@pytest.mark.lesson(27)
+def test_a_wait_survives_a_restart_and_nothing_is_sent_before_its_end(
     new_world: Callable[[], World], profile: EnrollmentProfile, tmp_path: Path
 ) -> None:
     """The newest version is asked for, so that throttling can be told from other failures."""
@@ -323,9 +310,8 @@ def test_l27_a_wait_survives_a_restart_and_nothing_is_sent_before_its_end(
         assert world.later(hours=1).run().results == {serial: DeviceResult.SUCCESS}
 
 
-def test_l28_no_path_sends_more_than_a_thousand_devices_at_once(
-    world: World, profile: EnrollmentProfile
-) -> None:
+@pytest.mark.lesson(28)
+def test_no_path_sends_more_than_a_thousand_devices_at_once(world: World, profile: EnrollmentProfile) -> None:
     """First assignment, retries, hand-picked ones, removals, and what is read back after each."""
     serials = world.apple.add_devices(1_900, server="hq")
     world.sync()
@@ -341,7 +327,8 @@ def test_l28_no_path_sends_more_than_a_thousand_devices_at_once(
     assert sizes == {ASSIGN: [1_000, 900] * 3, REMOVE: [1_000, 900], DETAILS: [1_000, 900] * 4}
 
 
-def test_l31_a_profile_is_defined_without_devices(world: World, profile: EnrollmentProfile) -> None:
+@pytest.mark.lesson(31)
+def test_a_profile_is_defined_without_devices(world: World, profile: EnrollmentProfile) -> None:
     """So that no request takes longer the more devices there are."""
     world.apple.add_devices(30, server="hq")
     world.sync()
@@ -351,9 +338,8 @@ def test_l31_a_profile_is_defined_without_devices(world: World, profile: Enrollm
     assert world.requests(ASSIGN) == 1
 
 
-def test_l32_what_an_assignment_did_is_read_and_not_believed(
-    world: World, profile: EnrollmentProfile
-) -> None:
+@pytest.mark.lesson(32)
+def test_what_an_assignment_did_is_read_and_not_believed(world: World, profile: EnrollmentProfile) -> None:
     """Apple's success is followed by what Apple shows, also where that is something else."""
     (serial,) = world.apple.add_devices(1, server="hq")
     world.sync()

@@ -292,6 +292,7 @@ def test_a_token_renewed_while_nothing_ran_is_tried_at_once(house: House) -> Non
     assert [report.action for report in house.syncs("a")] == [SyncAction.RESUME_FULL]
 
 
+@pytest.mark.twins
 def test_tokens_may_come_and_go_while_it_works(house: House) -> None:
     house.add("a")
     house.after(timedelta(hours=5), lambda: house.add("b"))
@@ -302,6 +303,7 @@ def test_tokens_may_come_and_go_while_it_works(house: House) -> None:
     assert [one.token_name for one in house.look] == ["b"]
 
 
+@pytest.mark.lesson(9)
 def test_a_failing_server_delays_its_token_only_and_within_the_limits(house: House) -> None:
     house.add("a", "b")
     house.after(
@@ -355,6 +357,7 @@ def test_a_client_that_cannot_be_made_backs_off_up_to_a_bound(
     assert "a: sync failed: RuntimeError" in caplog.text
 
 
+@pytest.mark.twins
 def test_throttled_devices_get_their_profile_when_their_time_has_come(house: House) -> None:
     house.add("a")
     house.store.set_default_profile("a", PROFILE)
@@ -377,6 +380,7 @@ def test_without_assignment_nothing_is_assigned(house: House) -> None:
     assert all(isinstance(report, SyncReport) for report in house.reports)
 
 
+@pytest.mark.twins
 def test_an_assigner_of_ones_own_does_the_work(house: House) -> None:
     house.add("a")
     made: list[str] = []
@@ -402,6 +406,7 @@ def test_rules_choose_the_profile(house: House) -> None:
     assert set(given.values()) == {"Standard Mac"}
 
 
+@pytest.mark.twins
 def test_a_stop_ends_within_a_page_and_the_next_start_goes_on_there(house: House) -> None:
     house.add("a", devices=20)
     house.apple.settings.page_maximum = house.apple.settings.page_default = 2
@@ -417,6 +422,7 @@ def test_a_stop_ends_within_a_page_and_the_next_start_goes_on_there(house: House
     assert [r.action for r in house.syncs("a")] == [SyncAction.RESUME_FULL]
 
 
+@pytest.mark.twins
 def test_what_reached_its_time_limit_goes_on_at_once(house: House) -> None:
     house.add("a", devices=12)
     house.apple.settings.page_maximum = house.apple.settings.page_default = 2
@@ -427,6 +433,7 @@ def test_what_reached_its_time_limit_goes_on_at_once(house: House) -> None:
     assert len(house.starts("a")) > 2
 
 
+@pytest.mark.twins
 def test_a_run_that_another_worker_has_under_way_is_left_alone(house: House) -> None:
     house.add("a")
     state = attrs.evolve(house.store.sync_state("a"), run_at=house.clock(), running_since=house.clock())
@@ -487,6 +494,7 @@ def test_at_least_one_place_is_needed() -> None:
             kind(MemoryStore(), None, max_concurrent=0)  # type: ignore[arg-type]
 
 
+@pytest.mark.twins
 def test_without_a_wait_of_ones_own_a_stop_ends_the_waiting(house: House) -> None:
     house.add("a")
     far = Pace(look_every=timedelta(days=9))

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
@@ -242,6 +243,7 @@ class FleetMachine(RuleBasedStateMachine):
         assert self.world.listed() == self.world.at_apple()
 
 
+@pytest.mark.hypothesis
 def test_any_order_of_anything_ends_well(new_world: Callable[[], World]) -> None:
     class Machine(FleetMachine):
         def __init__(self) -> None:
@@ -250,9 +252,7 @@ def test_any_order_of_anything_ends_well(new_world: Callable[[], World]) -> None
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=40,
             stateful_step_count=25,
-            deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
         ),
     )

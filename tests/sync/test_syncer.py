@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 FETCH, SYNC = "POST /server/devices", "POST /devices/sync"
 
 
+@pytest.mark.lesson(2)
 def test_the_first_sync_brings_the_whole_fleet(world: World) -> None:
     """2,500 Macs in three pages, then the changes, in one run."""
     world.apple.add_devices(2_500, server="hq")
@@ -110,6 +111,7 @@ def test_a_run_under_way_is_reported_with_its_worker(world: World) -> None:
     assert world.apple.requests == ()
 
 
+@pytest.mark.lesson(5)
 def test_a_full_sync_releases_what_apple_no_longer_lists(world: World) -> None:
     """Changes that Apple's sync never mentioned are found, and reported as such."""
     kept, gone = world.apple.add_devices(2, server="hq")
@@ -129,6 +131,7 @@ def test_a_full_sync_releases_what_apple_no_longer_lists(world: World) -> None:
 @pytest.mark.parametrize(
     ("fault", "word"), [("expire_cursors", "expired"), ("forget_cursors", "not recognised")]
 )
+@pytest.mark.lesson(8)
 def test_a_lost_cursor_leads_to_a_recovery(world: World, fault: str, word: str) -> None:
     """The full list is fetched in the same run, flagged, and does not count as the weekly one."""
     kept, gone = world.apple.add_devices(2, server="hq")
@@ -192,6 +195,7 @@ def test_a_new_list_may_go_through_the_cursors_of_the_lost_changes(world: World)
     assert world.later(hours=1).sync().ending is Ending.CAUGHT_UP
 
 
+@pytest.mark.lesson(8)
 def test_a_cursor_that_is_lost_for_ever_ends_the_run(world: World) -> None:
     """One full list per run, even if Apple refuses its cursors, too."""
     world.apple.add_devices(2, server="hq")
@@ -204,6 +208,7 @@ def test_a_cursor_that_is_lost_for_ever_ends_the_run(world: World) -> None:
     assert world.state.running_since is None
 
 
+@pytest.mark.lesson(1)
 def test_a_repeated_cursor_stops_the_run_and_keeps_the_data(world: World) -> None:
     """Apple is asked once more in the next run, not in a loop."""
     world.page_size(10)
@@ -222,6 +227,7 @@ def test_a_repeated_cursor_stops_the_run_and_keeps_the_data(world: World) -> Non
     assert world.listed() == world.at_apple()
 
 
+@pytest.mark.lesson(1)
 def test_a_cursor_that_is_repeated_in_every_run_counts_as_lost(world: World) -> None:
     world.apple.add_devices(1, server="hq")
     world.sync()
@@ -411,6 +417,7 @@ def test_a_continuation_that_fails_is_continued_after_the_cooldown(world: World)
     assert world.sync().action is SyncAction.WAIT
 
 
+@pytest.mark.lesson(1)
 def test_pages_per_run_are_bounded(world: World) -> None:
     """A page that leads on also ends a row of repeated cursors."""
     world.page_size(10)
@@ -440,6 +447,7 @@ def test_an_empty_page_is_not_the_last_one(world: World) -> None:
     assert len(world.listed()) == 15
 
 
+@pytest.mark.lesson(10)
 def test_the_same_page_twice_changes_nothing(world: World) -> None:
     first, second = world.apple.add_devices(2, server="hq")
     world.sync()

@@ -30,6 +30,9 @@ from pyade.storage import MemoryStore
 from pyade.sync import AsyncTokenService, TokenService
 from pyade.testing import FakeApple, Fault, FrozenClock
 
+pytestmark = pytest.mark.twins
+
+
 APPLE_ID = "it@contoso.example"
 PROFILE = EnrollmentProfile(name="Standard Mac", url="https://mdm.contoso.example/enroll")
 

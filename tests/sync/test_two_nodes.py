@@ -514,6 +514,7 @@ def check_token_events(story: Story, events: list[Event]) -> None:
     assert not [name for name, state in story.store.sync_states().items() if state.parked]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     "PYADE_NODES_TOKENS" not in os.environ,
     reason="takes half a minute or more: PYADE_NODES_TOKENS=20 runs it, as nox -s slow does",

@@ -10,11 +10,11 @@ from itertools import product
 from pathlib import Path
 from typing import Literal
 
-import attrs
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
+from tests.cases import each
 
 from pyade.testing import CmsForm, DeviceAuthority, DeviceIdentity
 from pyade.testing.mac.keys import Digest, KeyKind
@@ -61,15 +61,15 @@ def verified_by_openssl(message: bytes, authority: DeviceAuthority, folder: Path
     return openssl("cms", "-verify", "-binary", "-inform", "DER", "-CAfile", anchor, *lenient, given=message)
 
 
-@pytest.mark.parametrize("form", FORMS, ids=lambda form: "-".join(map(str, attrs.astuple(form))))
+@each("form", FORMS)
 def test_openssl_verifies_every_form(
     form: CmsForm, authority: DeviceAuthority, identity: DeviceIdentity, tmp_path: Path
 ) -> None:
     assert verified_by_openssl(identity.sign(CONTENT, form=form), authority, tmp_path) == CONTENT
 
 
-@pytest.mark.parametrize("authority_key", ["rsa1024", "rsa2048", "p256", "p384"])
-@pytest.mark.parametrize("digest", ["sha1", "sha256"])
+@each("authority_key", ["rsa1024", "rsa2048", "p256", "p384"])
+@each("digest", ["sha1", "sha256"])
 def test_openssl_verifies_every_kind_of_authority(
     authority_key: KeyKind, digest: Digest, tmp_path: Path
 ) -> None:
@@ -78,8 +78,8 @@ def test_openssl_verifies_every_kind_of_authority(
     assert verified_by_openssl(message, authority, tmp_path) == CONTENT
 
 
-@pytest.mark.parametrize("key", ["rsa1024", "rsa2048", "p256", "p384"])
-@pytest.mark.parametrize("form", [CmsForm.APPLE, CmsForm.IPAD, CmsForm.MODERN])
+@each("key", ["rsa1024", "rsa2048", "p256", "p384"])
+@each("form", [CmsForm.APPLE, CmsForm.IPAD, CmsForm.MODERN])
 def test_openssl_verifies_every_kind_of_device_key(
     key: KeyKind, form: CmsForm, authority: DeviceAuthority, tmp_path: Path
 ) -> None:

@@ -21,7 +21,7 @@ CODE = "3UM43-PUYVY-QYD1-UVCC-HEHJ-FKA4"
 ESCROW_KEY = "6ab40d5eabe7218ec04182f461005600c7e3426bddd82cdb405bde9a1e0014b5"
 
 
-class TestItem61Disown:
+class TestDisown:
     def test_a_disowned_device_leaves_the_organization_for_ever(
         self, apple: FakeApple, server: Server, call: Send
     ) -> None:
@@ -83,7 +83,7 @@ class TestItem61Disown:
         assert {silent, odd} <= apple.devices.keys()
 
 
-class TestItem62Lock:
+class TestLock:
     def test_the_code_of_the_hash_unlocks_and_no_other(
         self, apple: FakeApple, server: Server, call: Send
     ) -> None:
@@ -152,7 +152,7 @@ class TestItem62Lock:
         assert ESCROW_KEY not in repr((apple.devices[serial], apple.requests))
 
 
-class TestItem63BetaTokens:
+class TestBetaTokens:
     @pytest.mark.parametrize("key", ["betaEnrollmentTokens", "seedBuildTokens"])
     def test_the_tokens_of_an_organization_stay_the_same(
         self, apple: FakeApple, server: Server, call: Send, key: Any
@@ -171,7 +171,7 @@ class TestItem63BetaTokens:
         assert (answer.status_code, answer.text) == (403, "APPLE_SEED_FOR_IT_TURNED_OFF")
 
 
-class TestItem64AccountDrivenEnrollment:
+class TestAccountDrivenEnrollment:
     def test_it_is_set_read_and_removed(self, server: Server, call: Send, clock: FrozenClock) -> None:
         url = "https://mdm.example.com/discovery"
         assert (call("GET", DISCOVERY).status_code, call("GET", DISCOVERY).text) == (404, "NOT_FOUND")

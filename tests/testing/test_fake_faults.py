@@ -1,4 +1,4 @@
-"""Faults of single requests and the log: items 19 and 68."""
+"""Faults of single requests, and the log."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Send = Callable[..., httpx.Response]
         ),
     ],
 )
-def test_item_19_an_answer_can_be_replaced_for_one_request(
+def test_an_answer_can_be_replaced_for_one_request(
     apple: FakeApple,
     server: Server,
     call: Send,
@@ -63,7 +63,7 @@ def test_item_19_an_answer_can_be_replaced_for_one_request(
     assert call("POST", "/profile", profile).json()["profile_uuid"]
 
 
-def test_item_19_a_gateway_may_answer_with_a_page(apple: FakeApple, server: Server, call: Send) -> None:
+def test_a_gateway_may_answer_with_a_page(apple: FakeApple, server: Server, call: Send) -> None:
     apple.script("GET /account", Fault.html())
     answer = call("GET", "/account")
     assert (answer.status_code, answer.headers["Content-Type"]) == (502, "text/html")
@@ -82,7 +82,7 @@ def test_item_19_a_gateway_may_answer_with_a_page(apple: FakeApple, server: Serv
         (Fault.refused("FORBIDDEN", effect=True), True),
     ],
 )
-def test_item_19_the_effect_may_or_may_not_take_place(
+def test_the_effect_of_a_failed_request_may_or_may_not_take_place(
     apple: FakeApple, server: Server, call: Send, fault: Fault, happened: bool
 ) -> None:
     apple.script("POST /profile", fault)
@@ -97,7 +97,7 @@ def test_item_19_the_effect_may_or_may_not_take_place(
     assert not fault.drop or not fault.reach or apple.requests[-1].status is None
 
 
-def test_item_19_codes_are_quoted_by_the_simulator(clock: FrozenClock) -> None:
+def test_codes_are_quoted_by_the_simulator(clock: FrozenClock) -> None:
     apple = FakeApple(clock=clock, simulator=True)
     apple.script("*", Fault.refused("T_C_NOT_SIGNED"))
     with httpx.Client(transport=apple.transport()) as http:
@@ -165,7 +165,7 @@ def test_a_mistaken_endpoint_is_told(apple: FakeApple, endpoint: str) -> None:
         apple.script(endpoint, Fault.server_error())
 
 
-def test_item_68_every_request_is_recorded(
+def test_every_request_is_recorded(
     apple: FakeApple, server: Server, call: Send, open_session: Callable[..., str], clock: FrozenClock
 ) -> None:
     first, second = open_session(), open_session()
@@ -196,7 +196,7 @@ def test_item_68_every_request_is_recorded(
     assert apple.counts["DELETE /profile/devices"] == 0
 
 
-def test_item_68_the_log_holds_no_secret_and_cannot_be_changed(
+def test_the_log_holds_no_secret_and_cannot_be_changed(
     apple: FakeApple, server: Server, call: Send, open_session: Callable[..., str]
 ) -> None:
     session, token = open_session(), apple.token()
@@ -211,9 +211,7 @@ def test_item_68_the_log_holds_no_secret_and_cannot_be_changed(
         apple.requests[0].status = 500  # type: ignore[misc]
 
 
-def test_item_68_header_fields_of_one_name_are_joined(
-    apple: FakeApple, server: Server, http: httpx.Client
-) -> None:
+def test_header_fields_of_one_name_are_joined(apple: FakeApple, server: Server, http: httpx.Client) -> None:
     http.get("/account", headers=[("X-Note", "a"), ("x-note", "b")])
     assert apple.requests[-1].headers["x-note"] == "a, b"
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
+from tests.keys import RSA_KEYS, keypair_of
 
 from pyade.crypto import TokenKeypair, managed_apple_account_jwt
 from pyade.testing import FakeApple, FrozenClock, PortalError, Server
@@ -24,7 +25,7 @@ def b64(data: bytes) -> str:
 
 @pytest.fixture(scope="module")
 def keypair() -> TokenKeypair:
-    return TokenKeypair.generate("Contoso MDM")
+    return keypair_of(RSA_KEYS[0])
 
 
 @pytest.fixture
@@ -59,14 +60,14 @@ def make(uploaded: Server, keypair: TokenKeypair, clock: FrozenClock, tmp_path: 
     return one
 
 
-def test_item_67_a_good_jwt_is_accepted_once(apple: FakeApple, uploaded: Server, make: Make) -> None:
+def test_a_good_jwt_is_accepted_once(apple: FakeApple, uploaded: Server, make: Make) -> None:
     assert apple.redeem_jwt(make()) is uploaded
     with pytest.raises(PortalError, match="used before"):
         apple.redeem_jwt(make())
     assert apple.redeem_jwt(make(jti="2")) is uploaded
 
 
-def test_item_67_what_pyade_makes_is_accepted(
+def test_what_pyade_makes_is_accepted(
     apple: FakeApple, uploaded: Server, keypair: TokenKeypair, clock: FrozenClock
 ) -> None:
     for _ in range(2):
@@ -90,15 +91,13 @@ def test_item_67_what_pyade_makes_is_accepted(
         ({"jti": ""}, "no jti"),
     ],
 )
-def test_item_67_a_wrong_claim_is_told(
-    apple: FakeApple, make: Make, changes: dict[str, Any], reason: str
-) -> None:
+def test_a_wrong_claim_is_told(apple: FakeApple, make: Make, changes: dict[str, Any], reason: str) -> None:
     with pytest.raises(PortalError, match=reason):
         apple.redeem_jwt(make(**changes))
 
 
 @pytest.mark.parametrize("seconds", [-301, 301])
-def test_item_67_it_is_good_for_a_short_time(
+def test_a_jwt_is_good_for_a_short_time(
     apple: FakeApple, make: Make, clock: FrozenClock, seconds: int
 ) -> None:
     late = make(iat=int(clock().timestamp()) + seconds)
@@ -108,21 +107,21 @@ def test_item_67_it_is_good_for_a_short_time(
     apple.redeem_jwt(late)
 
 
-def test_item_67_the_newest_certificate_counts(apple: FakeApple, uploaded: Server, make: Make) -> None:
+def test_the_newest_certificate_counts(apple: FakeApple, uploaded: Server, make: Make) -> None:
     jwt = make()
     apple.issue_token(uploaded, TokenKeypair.generate("Contoso MDM").certificate_pem)
     with pytest.raises(PortalError, match="newest certificate"):
         apple.redeem_jwt(jwt)
 
 
-def test_item_67_without_a_certificate_nothing_is_accepted(
+def test_without_a_certificate_nothing_is_accepted(
     apple: FakeApple, server: Server, keypair: TokenKeypair, clock: FrozenClock
 ) -> None:
     with pytest.raises(PortalError, match="no certificate was uploaded"):
         apple.redeem_jwt(managed_apple_account_jwt(keypair, server.server_uuid, now=clock()))
 
 
-def test_item_67_every_other_signature_and_content_is_refused(
+def test_every_other_signature_and_content_is_refused(
     apple: FakeApple, make: Make, clock: FrozenClock
 ) -> None:
     head, claims, signature = make().split(".")

@@ -1,4 +1,4 @@
-"""Devices live: items 45 to 47, and the knobs of items 35 to 37 in every combination."""
+"""Devices are set up, erased and replaced; everything odd about a sync in every combination."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def given(apple: FakeApple, server: Server, define: Define, call: Send) -> Calla
     return give
 
 
-def test_item_45_assigning_to_the_same_server_again_takes_the_profile(
+def test_assigning_to_the_same_server_again_takes_the_profile(
     apple: FakeApple, server: Server, pages: Pages, given: Callable[[], tuple[str, str]]
 ) -> None:
     """The id stays, the profile is really gone: a Mac that is set up now gets none."""
@@ -48,7 +48,7 @@ def test_item_45_assigning_to_the_same_server_again_takes_the_profile(
     assert apple.activate(serial) is None
 
 
-def test_item_46_a_device_that_is_set_up_gets_its_profile(
+def test_a_device_that_is_set_up_gets_its_profile(
     apple: FakeApple, pages: Pages, clock: FrozenClock, given: Callable[[], tuple[str, str]]
 ) -> None:
     serial, uuid = given()
@@ -64,7 +64,7 @@ def test_item_46_a_device_that_is_set_up_gets_its_profile(
     assert record["profile_push_time"] == record["op_date"] == "2025-01-01T00:05:00Z"
 
 
-def test_item_46_an_erased_device_gets_the_newest_profile(
+def test_an_erased_device_gets_the_newest_profile(
     apple: FakeApple, call: Send, define: Define, clock: FrozenClock, given: Callable[[], tuple[str, str]]
 ) -> None:
     """Setting it up again is another push; an assignment in between decides which profile comes."""
@@ -79,7 +79,7 @@ def test_item_46_an_erased_device_gets_the_newest_profile(
     assert apple.device(serial)["profile_push_time"] == "2025-01-01T01:00:00Z"
 
 
-def test_item_46_a_device_without_a_profile_gets_none_and_says_nothing(
+def test_a_device_without_a_profile_gets_none_and_says_nothing(
     apple: FakeApple, server: Server, pages: Pages, call: Send, given: Callable[[], tuple[str, str]]
 ) -> None:
     """It is empty, was taken the profile, has no server, or its server lost the profile."""
@@ -96,7 +96,7 @@ def test_item_46_a_device_without_a_profile_gets_none_and_says_nothing(
 
 
 @pytest.mark.parametrize("version", [9, 10])
-def test_item_47_a_replaced_device_goes_and_another_comes(
+def test_a_replaced_device_goes_and_another_comes(
     apple: FakeApple, pages: Pages, call: Send, version: int, given: Callable[[], tuple[str, str]]
 ) -> None:
     """Both sides say so from protocol version 10 on, and the pair is known."""
@@ -124,7 +124,7 @@ def test_item_47_a_replaced_device_goes_and_another_comes(
         apple.device(old)
 
 
-def test_item_47_a_pair_is_known_where_the_new_device_is(
+def test_a_pair_is_known_where_the_new_device_is(
     apple: FakeApple, server: Server, call: Send, pages: Pages
 ) -> None:
     apple.add_server("branch")
@@ -144,7 +144,7 @@ def test_item_47_a_pair_is_known_where_the_new_device_is(
         apple.replace_device(other, "NEW")
 
 
-def test_item_47_the_old_device_may_go_silently(apple: FakeApple, server: Server, pages: Pages) -> None:
+def test_the_old_device_may_go_silently(apple: FakeApple, server: Server, pages: Pages) -> None:
     old = apple.add_devices(server=server)[0]
     cursor = pages()[-1]["cursor"]
     new = apple.replace_device(old, announce=False)
@@ -155,7 +155,7 @@ KNOBS = ("repeated", "several", "equal dates", "two pages", "same cursor", "hidd
 
 
 @pytest.mark.parametrize("on", list(product([False, True], repeat=len(KNOBS))))
-def test_items_35_to_37_in_every_combination(
+def test_everything_odd_about_a_sync_in_every_combination(
     apple: FakeApple, server: Server, pages: Pages, call: Send, clock: FrozenClock, on: tuple[bool, ...]
 ) -> None:
     """No knob takes another's effect: what comes is what was asked for, in order, and nothing is lost."""

@@ -12,6 +12,7 @@ import anyio
 import attrs
 import httpx
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from pyade.builders.payloads import AcmeIssuer, MdmService, ScepIssuer
@@ -185,6 +186,13 @@ def test_says_what_it_would_enroll_with(
     assert kept.digest
     assert len(found.credential) >= 32
     assert found.credential not in repr(found)
+
+
+def test_takes_a_profile_signed_with_a_key_on_a_curve(authority: DeviceAuthority, mac: FakeMac) -> None:
+    signer = Signer.self_signed("Contoso MDM", private_key=ec.generate_private_key(ec.SECP256R1()))
+    there = Organization(signer, authority, PLAIN, {})
+    with there.store, there.client() as http:
+        assert mac.enroll(http).signer == signer.certificate
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Fetch and sync: items 25 to 41."""
+"""Fetch and sync: pages, cursors and records."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def serials(pages: list[dict[str, Any]]) -> list[str]:
     ("default", "limit", "expected"),
     [(None, None, 100), (150, None, 150), (1000, 10, 10), (1000, 0, 1), (1000, -5, 1), (1000, 5000, 200)],
 )
-def test_item_25_pages_have_the_asked_or_the_default_size(
+def test_pages_have_the_asked_or_the_default_size(
     apple: FakeApple,
     server: Server,
     call: Send,
@@ -41,13 +41,13 @@ def test_item_25_pages_have_the_asked_or_the_default_size(
     assert tuple(device["serial_number"] for device in page["devices"]) == known[:expected]
 
 
-def test_item_25_the_maximum_need_not_hold(apple: FakeApple, server: Server, call: Send) -> None:
+def test_the_maximum_need_not_hold(apple: FakeApple, server: Server, call: Send) -> None:
     apple.settings.clamp_limit = False
     apple.add_devices(1200, server=server)
     assert len(call("POST", "/server/devices", {"limit": 1100}).json()["devices"]) == 1100
 
 
-def test_item_26_order_is_by_the_last_operation_in_whole_seconds(
+def test_order_is_by_the_last_operation_in_whole_seconds(
     apple: FakeApple, server: Server, pages: Pages, clock: FrozenClock
 ) -> None:
     first, second, third = apple.add_devices(3, server=server)
@@ -59,7 +59,7 @@ def test_item_26_order_is_by_the_last_operation_in_whole_seconds(
     assert dates == ["2025-01-01T00:00:00Z", "2025-01-01T00:00:00Z", "2025-01-01T00:00:01Z"]
 
 
-def test_item_26_operations_never_go_back_in_time(
+def test_operations_never_go_back_in_time(
     apple: FakeApple, server: Server, pages: Pages, clock: FrozenClock
 ) -> None:
     cursor = pages()[-1]["cursor"]
@@ -73,7 +73,7 @@ def test_item_26_operations_never_go_back_in_time(
 @pytest.mark.parametrize(
     ("count", "sizes"), [(0, [0]), (1, [1]), (10, [10]), (11, [10, 1]), (30, [10, 10, 10])]
 )
-def test_item_27_more_follows_exactly_while_records_remain(
+def test_more_follows_exactly_while_records_remain(
     apple: FakeApple, server: Server, pages: Pages, call: Send, count: int, sizes: list[int]
 ) -> None:
     apple.add_devices(count, server=server)
@@ -83,7 +83,9 @@ def test_item_27_more_follows_exactly_while_records_remain(
     assert call("POST", "/devices/sync", {"cursor": fetched[-1]["cursor"]}).json()["devices"] == []
 
 
-def test_item_27_so_it_does_in_a_sync(apple: FakeApple, server: Server, pages: Pages) -> None:
+def test_more_follows_in_a_sync_exactly_while_records_remain(
+    apple: FakeApple, server: Server, pages: Pages
+) -> None:
     cursor = pages()[-1]["cursor"]
     known = apple.add_devices(20, server=server)
     synced = pages("/devices/sync", cursor, limit=10)
@@ -91,7 +93,7 @@ def test_item_27_so_it_does_in_a_sync(apple: FakeApple, server: Server, pages: P
     assert tuple(serials(synced)) == known
 
 
-def test_item_28_a_fetch_is_a_snapshot_and_changes_follow_in_sync(
+def test_a_fetch_is_a_snapshot_and_changes_follow_in_sync(
     apple: FakeApple, server: Server, pages: Pages, call: Send
 ) -> None:
     known = apple.add_devices(4, server=server)
@@ -110,7 +112,7 @@ def test_item_28_a_fetch_is_a_snapshot_and_changes_follow_in_sync(
 
 
 @pytest.mark.parametrize("shown", [False, True])
-def test_item_29_fetched_records_have_no_operation(
+def test_fetched_records_have_no_operation(
     apple: FakeApple, server: Server, pages: Pages, shown: bool
 ) -> None:
     apple.settings.operations_in_fetch = shown
@@ -119,7 +121,7 @@ def test_item_29_fetched_records_have_no_operation(
     assert ("op_type" in record, "op_date" in record) == (shown, shown)
 
 
-def test_item_30_a_finished_fetch_cursor_is_exhausted(
+def test_a_finished_fetch_cursor_is_exhausted(
     apple: FakeApple, server: Server, pages: Pages, call: Send
 ) -> None:
     apple.add_devices(1, server=server)
@@ -139,7 +141,7 @@ def test_item_30_a_finished_fetch_cursor_is_exhausted(
         ({"cursor": "unknown"}, "INVALID_CURSOR"),
     ],
 )
-def test_item_31_a_sync_needs_a_cursor_of_this_service(
+def test_a_sync_needs_a_cursor_of_this_service(
     server: Server, call: Send, body: dict[str, Any], code: str
 ) -> None:
     answer = call("POST", "/devices/sync", body)
@@ -147,7 +149,7 @@ def test_item_31_a_sync_needs_a_cursor_of_this_service(
 
 
 @pytest.mark.parametrize("path", ["/devices/sync", "/server/devices"])
-def test_item_31_a_cursor_lives_for_seven_days(
+def test_a_cursor_lives_for_seven_days(
     apple: FakeApple, server: Server, pages: Pages, call: Send, clock: FrozenClock, path: str
 ) -> None:
     apple.add_devices(2, server=server)
@@ -163,7 +165,7 @@ def test_item_31_a_cursor_lives_for_seven_days(
     ("switch", "code"), [("forget_cursors", "INVALID_CURSOR"), ("expire_cursors", "EXPIRED_CURSOR")]
 )
 @pytest.mark.parametrize("named", [False, True])
-def test_item_31_cursors_can_be_lost_on_purpose(
+def test_cursors_can_be_lost_on_purpose(
     apple: FakeApple, server: Server, pages: Pages, call: Send, switch: str, code: str, named: bool
 ) -> None:
     cursor = pages()[-1]["cursor"]
@@ -172,7 +174,7 @@ def test_item_31_cursors_can_be_lost_on_purpose(
     assert call("POST", "/devices/sync", {"cursor": pages()[-1]["cursor"]}).status_code == 200
 
 
-def test_item_32_sync_returns_operations_after_the_cursor_and_always_a_new_cursor(
+def test_sync_returns_operations_after_the_cursor_and_always_a_new_cursor(
     apple: FakeApple, server: Server, pages: Pages, clock: FrozenClock
 ) -> None:
     apple.add_devices(1, server=server)
@@ -193,7 +195,7 @@ def test_item_32_sync_returns_operations_after_the_cursor_and_always_a_new_curso
     )
 
 
-def test_item_32_a_cursor_in_the_middle_of_a_fetch_is_good_for_sync(
+def test_a_cursor_in_the_middle_of_a_fetch_is_good_for_sync(
     apple: FakeApple, server: Server, pages: Pages, call: Send
 ) -> None:
     apple.add_devices(3, server=server)
@@ -202,7 +204,7 @@ def test_item_32_a_cursor_in_the_middle_of_a_fetch_is_good_for_sync(
     assert serials(pages("/devices/sync", cursor)) == [late]
 
 
-def test_item_33_a_cursor_belongs_to_one_server(apple: FakeApple, pages: Pages, call: Send) -> None:
+def test_a_cursor_belongs_to_one_server(apple: FakeApple, pages: Pages, call: Send) -> None:
     apple.add_server("hq")
     apple.add_server("branch")
     cursor = pages(server="hq")[-1]["cursor"]
@@ -210,7 +212,7 @@ def test_item_33_a_cursor_belongs_to_one_server(apple: FakeApple, pages: Pages, 
         assert call("POST", path, {"cursor": cursor}, server="branch").text == "INVALID_CURSOR"
 
 
-def test_item_34_the_same_cursor_gives_the_same_records_again(
+def test_the_same_cursor_gives_the_same_records_again(
     apple: FakeApple, server: Server, pages: Pages, call: Send
 ) -> None:
     apple.add_devices(5, server=server)
@@ -222,7 +224,7 @@ def test_item_34_the_same_cursor_gives_the_same_records_again(
     assert pages("/devices/sync", cursor)[0]["devices"] == pages("/devices/sync", cursor)[0]["devices"]
 
 
-def test_item_35_a_record_may_come_again_in_the_next_sync(
+def test_a_record_may_come_again_in_the_next_sync(
     apple: FakeApple, server: Server, pages: Pages, clock: FrozenClock
 ) -> None:
     cursor = pages()[-1]["cursor"]
@@ -234,7 +236,7 @@ def test_item_35_a_record_may_come_again_in_the_next_sync(
     assert after["devices"] == before["devices"][:1]
 
 
-def test_item_35_one_serial_may_occur_several_times_and_on_two_pages_with_equal_dates(
+def test_one_serial_may_occur_several_times_and_on_two_pages_with_equal_dates(
     apple: FakeApple, server: Server, pages: Pages
 ) -> None:
     cursor = pages()[-1]["cursor"]
@@ -248,7 +250,7 @@ def test_item_35_one_serial_may_occur_several_times_and_on_two_pages_with_equal_
     assert [serials([page]) for page in apart] == [[serial, serial], [serial]]
 
 
-def test_item_35_any_operation_can_be_announced(
+def test_any_operation_can_be_announced(
     apple: FakeApple, server: Server, pages: Pages, clock: FrozenClock
 ) -> None:
     cursor = pages()[-1]["cursor"]
@@ -266,7 +268,7 @@ def test_item_35_any_operation_can_be_announced(
 
 
 @pytest.mark.parametrize("path", ["/devices/sync", "/server/devices"])
-def test_item_36_a_page_may_repeat_the_cursor_of_its_request(
+def test_a_page_may_repeat_the_cursor_of_its_request(
     apple: FakeApple, server: Server, pages: Pages, call: Send, path: str
 ) -> None:
     apple.add_devices(3, server=server)
@@ -280,7 +282,7 @@ def test_item_36_a_page_may_repeat_the_cursor_of_its_request(
     assert {call("POST", path, {"cursor": cursor}).json()["cursor"] for _ in range(5)} == {cursor}
 
 
-def test_item_37_a_device_may_be_missing_from_sync_only(
+def test_a_device_may_be_missing_from_sync_only(
     apple: FakeApple, server: Server, pages: Pages, call: Send
 ) -> None:
     cursor = pages()[-1]["cursor"]
@@ -297,9 +299,7 @@ def test_item_37_a_device_may_be_missing_from_sync_only(
     assert serials(pages("/devices/sync", cursor)) == list(known)
 
 
-def test_item_37_more_does_not_follow_for_hidden_records_only(
-    apple: FakeApple, server: Server, pages: Pages
-) -> None:
+def test_more_does_not_follow_for_hidden_records_only(apple: FakeApple, server: Server, pages: Pages) -> None:
     cursor = pages()[-1]["cursor"]
     known = apple.add_devices(3, server=server)
     apple.faults.hide_from_sync(known[1:])
@@ -307,7 +307,7 @@ def test_item_37_more_does_not_follow_for_hidden_records_only(
     assert serials([page]) == [known[0]]
 
 
-def test_item_38_fetched_until_tells_the_progress(
+def test_fetched_until_tells_the_progress(
     apple: FakeApple, server: Server, pages: Pages, clock: FrozenClock
 ) -> None:
     apple.add_devices(1, server=server)
@@ -327,7 +327,7 @@ def test_item_38_fetched_until_tells_the_progress(
 
 
 @pytest.mark.parametrize("length", [None, 100, 1000])
-def test_item_39_cursors_are_opaque_and_differ(
+def test_cursors_are_opaque_and_differ(
     apple: FakeApple, server: Server, pages: Pages, length: int | None
 ) -> None:
     apple.settings.cursor_length = length
@@ -338,7 +338,7 @@ def test_item_39_cursors_are_opaque_and_differ(
     assert length is None or {len(cursor) for cursor in cursors} == {length}
 
 
-def test_item_40_keys_without_a_value_are_absent_and_unknown_ones_possible(
+def test_keys_without_a_value_are_absent_and_unknown_ones_possible(
     apple: FakeApple, server: Server, pages: Pages, call: Send
 ) -> None:
     (serial,) = apple.add_devices(1, server=server)
@@ -355,9 +355,7 @@ def test_item_40_keys_without_a_value_are_absent_and_unknown_ones_possible(
     assert "color" not in synced["devices"][0]
 
 
-def test_item_40_a_device_can_change_silently(
-    apple: FakeApple, server: Server, pages: Pages, call: Send
-) -> None:
+def test_a_device_can_change_silently(apple: FakeApple, server: Server, pages: Pages, call: Send) -> None:
     (serial,) = apple.add_devices(1, server=server)
     (before,) = pages()
     apple.edit_device(serial, announce=False, asset_tag="A-1")
@@ -367,7 +365,7 @@ def test_item_40_a_device_can_change_silently(
 
 
 @pytest.mark.parametrize("by", ["-1", "someone@contoso.example"])
-def test_item_41_who_assigned_a_device_may_be_minus_one(
+def test_who_assigned_a_device_may_be_minus_one(
     apple: FakeApple, server: Server, pages: Pages, by: str
 ) -> None:
     apple.settings.device_assigned_by = by
@@ -375,6 +373,7 @@ def test_item_41_who_assigned_a_device_may_be_minus_one(
     assert pages()[0]["devices"][0]["device_assigned_by"] == by
 
 
+@pytest.mark.slow
 def test_a_fleet_of_20000_pages_fast_and_starting_a_fetch_is_cheap(
     apple: FakeApple, server: Server, call: Send, open_session: Callable[..., str]
 ) -> None:

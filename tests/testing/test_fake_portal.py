@@ -1,4 +1,4 @@
-"""The portal: items 42 to 44 as far as they concern moves, 48, 66, 69 and 70."""
+"""The portal: servers, tokens, and devices that move between servers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def operations(pages: list[dict[str, Any]]) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("lag", "date"), [(0, "2025-01-01T00:00:00Z"), (1, "2025-01-01T00:00:01Z")])
-def test_item_42_an_assigned_device_is_added(
+def test_an_assigned_device_is_added(
     apple: FakeApple, server: Server, pages: Pages, lag: int, date: str
 ) -> None:
     apple.settings.added_lag_seconds = lag
@@ -33,7 +33,7 @@ def test_item_42_an_assigned_device_is_added(
 
 
 @pytest.mark.parametrize("announced", [True, False])
-def test_item_43_an_unassigned_device_is_deleted_without_profile_keys(
+def test_an_unassigned_device_is_deleted_without_profile_keys(
     apple: FakeApple, server: Server, pages: Pages, define: Callable[..., str], call: Send, announced: bool
 ) -> None:
     serials = apple.add_devices(1, server=server)
@@ -52,7 +52,7 @@ def test_item_43_an_unassigned_device_is_deleted_without_profile_keys(
 
 @pytest.mark.parametrize("arrive_as", ["added", "modified"])
 @pytest.mark.parametrize("announced", [True, False])
-def test_items_44_and_70_a_device_moves_between_servers(
+def test_a_device_moves_between_servers(
     apple: FakeApple, pages: Pages, define: Callable[..., str], call: Send, arrive_as: Any, announced: bool
 ) -> None:
     apple.add_server("hq")
@@ -101,7 +101,7 @@ def test_a_device_without_profile_arrives_as_modified_and_empty(apple: FakeApple
 
 
 @pytest.mark.parametrize("change", [False, True])
-def test_item_48_a_new_token_supersedes_the_old_one(
+def test_a_new_token_supersedes_the_old_one(
     apple: FakeApple, server: Server, get_session: Send, change: bool
 ) -> None:
     old = apple.token(server)
@@ -118,7 +118,7 @@ def test_item_48_a_new_token_supersedes_the_old_one(
     )
 
 
-def test_item_66_credentials_look_like_apples(apple: FakeApple, server: Server) -> None:
+def test_credentials_look_like_apples(apple: FakeApple, server: Server) -> None:
     credentials = apple.generate_token(server)
     assert credentials.consumer_key.startswith("CK_")
     assert credentials.consumer_secret.startswith("CS_")
@@ -131,13 +131,13 @@ def test_item_66_credentials_look_like_apples(apple: FakeApple, server: Server) 
     )
 
 
-def test_item_66_a_token_of_29_february_expires_on_1_march() -> None:
+def test_a_token_of_29_february_expires_on_1_march() -> None:
     apple = FakeApple(clock=FrozenClock(datetime(2024, 2, 29, 12, tzinfo=UTC)))
     apple.add_server()
     assert apple.token().access_token_expiry == datetime(2025, 3, 1, 12, tzinfo=UTC)
 
 
-def test_item_69_the_same_seed_and_clock_give_the_same_values() -> None:
+def test_the_same_seed_and_clock_give_the_same_values() -> None:
     def story(seed: int, *, simulator: bool = False) -> tuple[object, ...]:
         apple = FakeApple(clock=FrozenClock(), seed=seed, simulator=simulator)
         server = apple.add_server()
@@ -150,9 +150,7 @@ def test_item_69_the_same_seed_and_clock_give_the_same_values() -> None:
     assert all(ours != others for ours, others in zip(story(1)[:2], story(2)[:2], strict=True))
 
 
-def test_item_70_organizations_and_servers_live_side_by_side(
-    apple: FakeApple, pages: Pages, call: Send
-) -> None:
+def test_organizations_and_servers_live_side_by_side(apple: FakeApple, pages: Pages, call: Send) -> None:
     contoso, school = apple.add_organization("Contoso"), apple.add_organization("School", org_type="edu")
     for name, owner in (("a", contoso), ("b", contoso), ("c", school)):
         apple.add_server(name, organization=owner)

@@ -1,4 +1,4 @@
-"""Details, profiles and assignment: items 49 to 60."""
+"""Details, profiles and assignment."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def assign(call: Send) -> Callable[..., dict[str, Any]]:
     return send
 
 
-def test_item_49_details_are_a_map_by_distinct_serial(apple: FakeApple, call: Send) -> None:
+def test_details_are_a_map_by_distinct_serial(apple: FakeApple, call: Send) -> None:
     apple.add_server("hq")
     apple.add_server("branch")
     (ours,), (theirs,) = apple.add_devices(1, server="hq"), apple.add_devices(1, server="branch")
@@ -43,7 +43,7 @@ def test_item_49_details_are_a_map_by_distinct_serial(apple: FakeApple, call: Se
 
 
 @pytest.mark.parametrize("devices", [{}, {"devices": None}, {"devices": []}])
-def test_item_50_a_device_list_is_required_except_to_define(
+def test_a_device_list_is_required_except_to_define(
     server: Server, call: Send, define: Callable[..., str], devices: dict[str, Any]
 ) -> None:
     uuid = define(**devices)
@@ -86,7 +86,7 @@ def test_item_50_a_device_list_is_required_except_to_define(
         ({"region": "x", "is_mdm_removable": False}, "LOCALE_INVALID"),
     ],
 )
-def test_item_51_a_profile_that_breaks_a_rule_gets_one_code(
+def test_a_profile_that_breaks_a_rule_gets_one_code(
     apple: FakeApple, server: Server, call: Send, changes: dict[str, Any], code: str
 ) -> None:
     apple.settings.unsupported_locales = {("tlh", "AQ")}
@@ -109,15 +109,11 @@ def test_item_51_a_profile_that_breaks_a_rule_gets_one_code(
         {"skip_setup_items": ["Siri", "Android", "NotYetKnown"], "anchor_certs": ["AAAA"]},
     ],
 )
-def test_item_51_what_is_within_the_rules_is_stored(
-    server: Server, call: Send, changes: dict[str, Any]
-) -> None:
+def test_what_is_within_the_rules_is_stored(server: Server, call: Send, changes: dict[str, Any]) -> None:
     assert call("POST", "/profile", {**GOOD, **changes}).status_code == 200
 
 
-def test_item_52_each_definition_has_a_new_id_and_may_assign(
-    apple: FakeApple, server: Server, call: Send
-) -> None:
+def test_each_definition_has_a_new_id_and_may_assign(apple: FakeApple, server: Server, call: Send) -> None:
     (serial,) = apple.add_devices(1, server=server)
     answers = [call("POST", "/profile", {**GOOD, "devices": [serial, "UNKNOWN"]}).json() for _ in range(2)]
     assert answers[0]["profile_uuid"] != answers[1]["profile_uuid"]
@@ -127,7 +123,7 @@ def test_item_52_each_definition_has_a_new_id_and_may_assign(
     assert call("POST", "/profile", GOOD).json()["devices"] == {}
 
 
-def test_item_53_a_profile_is_read_as_it_was_given(server: Server, call: Send) -> None:
+def test_a_profile_is_read_as_it_was_given(server: Server, call: Send) -> None:
     given = {
         **GOOD,
         "skip_setup_items": ["Siri"],
@@ -152,7 +148,7 @@ def test_item_53_a_profile_is_read_as_it_was_given(server: Server, call: Send) -
         ({"profile_uuid": "0"}, "NOT_FOUND"),
     ],
 )
-def test_item_53_an_unknown_or_missing_id_gets_400(
+def test_an_unknown_or_missing_id_gets_400(
     server: Server, call: Send, params: dict[str, str], code: str
 ) -> None:
     answer = call("GET", "/profile", params=params)
@@ -167,7 +163,7 @@ def test_item_53_an_unknown_or_missing_id_gets_400(
         ("0" * 32, 404, "PROFILE_NOT_FOUND"),
     ],
 )
-def test_item_54_assign_needs_a_known_profile(
+def test_assign_needs_a_known_profile(
     apple: FakeApple, server: Server, call: Send, uuid: str | None, status: int, code: str
 ) -> None:
     serials = apple.add_devices(1, server=server)
@@ -176,9 +172,7 @@ def test_item_54_assign_needs_a_known_profile(
     assert (answer.status_code, answer.text) == (status, code)
 
 
-def test_item_54_a_profile_belongs_to_its_server(
-    apple: FakeApple, call: Send, define: Callable[..., str]
-) -> None:
+def test_a_profile_belongs_to_its_server(apple: FakeApple, call: Send, define: Callable[..., str]) -> None:
     apple.add_server("hq")
     apple.add_server("branch")
     serials = apple.add_devices(1, server="branch")
@@ -187,7 +181,7 @@ def test_item_54_a_profile_belongs_to_its_server(
 
 
 @pytest.mark.parametrize(("any_case", "status"), [(True, 200), (False, 404)])
-def test_item_54_the_letter_case_of_an_id_may_matter(
+def test_the_letter_case_of_an_id_may_matter(
     apple: FakeApple, server: Server, call: Send, define: Callable[..., str], any_case: bool, status: int
 ) -> None:
     apple.settings.profile_uuid_any_case = any_case
@@ -198,7 +192,7 @@ def test_item_54_the_letter_case_of_an_id_may_matter(
     assert any_case is False or answer.json()["profile_uuid"] == uuid
 
 
-def test_item_55_an_assignment_changes_the_device_and_shows_in_sync(
+def test_an_assignment_changes_the_device_and_shows_in_sync(
     apple: FakeApple,
     server: Server,
     pages: Pages,
@@ -228,7 +222,7 @@ def test_item_55_an_assignment_changes_the_device_and_shows_in_sync(
     assert (once["profile_status"], "profile_push_time" in once) == ("assigned", False)
 
 
-def test_item_56_a_foreign_serial_does_not_stop_the_others(
+def test_a_foreign_serial_does_not_stop_the_others(
     apple: FakeApple, define: Callable[..., str], assign: Callable[..., dict[str, Any]]
 ) -> None:
     apple.add_server("hq")
@@ -245,7 +239,7 @@ def test_item_56_a_foreign_serial_does_not_stop_the_others(
 
 
 @pytest.mark.parametrize("extends", [True, False])
-def test_item_57_a_device_that_changes_too_often_is_throttled(
+def test_a_device_that_changes_too_often_is_throttled(
     apple: FakeApple,
     server: Server,
     clock: FrozenClock,
@@ -272,7 +266,7 @@ def test_item_57_a_device_that_changes_too_often_is_throttled(
     assert assign(uuids[1], [busy])["devices"] == {busy: "THROTTLED" if extends else "SUCCESS"}
 
 
-def test_item_57_changes_outside_the_window_do_not_count(
+def test_changes_outside_the_window_do_not_count(
     apple: FakeApple,
     server: Server,
     clock: FrozenClock,
@@ -293,7 +287,7 @@ def test_item_57_changes_outside_the_window_do_not_count(
     assert assign(uuid, serials)["devices"] == {serials[0]: "SUCCESS"}
 
 
-def test_item_58_results_can_be_decided(
+def test_results_can_be_decided(
     apple: FakeApple,
     server: Server,
     define: Callable[..., str],
@@ -320,7 +314,7 @@ def test_item_58_results_can_be_decided(
 
 
 @pytest.mark.parametrize(("maximum", "status"), [(None, 200), (1000, 400)])
-def test_item_59_more_than_1000_devices_are_accepted_and_recorded(
+def test_more_than_1000_devices_are_accepted_and_recorded(
     apple: FakeApple, server: Server, call: Send, define: Callable[..., str], maximum: int | None, status: int
 ) -> None:
     apple.settings.assign_maximum = maximum
@@ -330,7 +324,7 @@ def test_item_59_more_than_1000_devices_are_accepted_and_recorded(
     assert len(apple.requests[-1].body["devices"]) == 1001
 
 
-def test_item_60_remove_keeps_the_id_and_shows_in_sync(
+def test_remove_keeps_the_id_and_shows_in_sync(
     apple: FakeApple,
     server: Server,
     pages: Pages,

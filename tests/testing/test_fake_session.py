@@ -1,4 +1,4 @@
-"""Sessions and headers: items 1 to 18 and 20 of the checklist for a faithful fake."""
+"""Sessions and headers, as Apple's service takes them."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ Send = Callable[..., httpx.Response]
         {"oauth_nonce": "odd ~ / + nonce"},
     ],
 )
-def test_item_01_a_signature_is_verified_whatever_the_order_and_the_optional_parts(
+def test_a_signature_is_verified_whatever_the_order_and_the_optional_parts(
     apple: FakeApple, server: Server, get_session: Send, habit: dict[str, object]
 ) -> None:
     assert get_session(apple.token(server), **habit).status_code == 200
 
 
-def test_item_01_the_signature_covers_scheme_host_and_path(
+def test_the_signature_covers_scheme_host_and_path(
     apple: FakeApple, server: Server, http: httpx.Client, sign: Callable[..., str]
 ) -> None:
     token = apple.token(server)
@@ -53,7 +53,7 @@ def test_item_01_the_signature_covers_scheme_host_and_path(
     assert http.get("https://mdm.example/session", headers=with_default_port).status_code == 200
 
 
-def test_item_01_the_published_test_vector_is_accepted() -> None:
+def test_the_published_test_vector_is_accepted() -> None:
     """The vector of RFC 5849 as two independent implementations computed it."""
     apple = FakeApple(clock=FrozenClock())
     credentials = Credentials(
@@ -91,7 +91,7 @@ def test_item_01_the_published_test_vector_is_accepted() -> None:
         {"oauth_callback": "oob"},
     ],
 )
-def test_item_02_a_malformed_oauth_request_gets_400(
+def test_a_malformed_oauth_request_gets_400(
     apple: FakeApple, server: Server, get_session: Send, change: dict[str, str | None]
 ) -> None:
     answer = get_session(apple.token(server), **change)
@@ -101,21 +101,21 @@ def test_item_02_a_malformed_oauth_request_gets_400(
 @pytest.mark.parametrize(
     "header", [None, "Basic YTpi", "OAuth", 'OAuth oauth_nonce="1", oauth_nonce="2"', "OAuth x=y"]
 )
-def test_item_02_so_do_other_headers_and_duplicates(
+def test_headers_of_another_form_and_duplicates_get_400(
     server: Server, http: httpx.Client, header: str | None
 ) -> None:
     answer = http.get("/session", headers={} if header is None else {"Authorization": header})
     assert (answer.status_code, answer.text) == (400, "oauth_problem_adviceBad Request")
 
 
-def test_item_02_one_duplicate_in_a_good_header_is_enough(
+def test_one_duplicate_in_a_good_header_gets_400(
     apple: FakeApple, server: Server, http: httpx.Client, sign: Callable[..., str]
 ) -> None:
     twice = {"Authorization": sign(apple.token(server)) + ', oauth_version="1.0"'}
     assert http.get("/session", headers=twice).text == "oauth_problem_adviceBad Request"
 
 
-def test_item_01_a_query_is_signed_too(
+def test_a_query_is_signed_too(
     apple: FakeApple, server: Server, http: httpx.Client, sign: Callable[..., str]
 ) -> None:
     fields = {"Authorization": sign(apple.token(server), x="a b").replace(', x="a%20b"', "")}
@@ -124,14 +124,14 @@ def test_item_01_a_query_is_signed_too(
 
 
 @pytest.mark.parametrize("change", [{"oauth_consumer_key": "CK_other"}, {"oauth_token": "AT_other"}])
-def test_item_03_unknown_keys_are_rejected(
+def test_unknown_keys_are_rejected(
     apple: FakeApple, server: Server, get_session: Send, change: dict[str, str]
 ) -> None:
     answer = get_session(apple.token(server), **change)
     assert (answer.status_code, answer.text) == (401, "token_rejectedUnauthorized")
 
 
-def test_item_03_a_revoked_token_is_rejected_and_its_sessions_end(
+def test_a_revoked_token_is_rejected_and_its_sessions_end(
     apple: FakeApple, server: Server, get_session: Send, call: Send, open_session: Callable[..., str]
 ) -> None:
     session = open_session()
@@ -145,14 +145,14 @@ def test_item_03_a_revoked_token_is_rejected_and_its_sessions_end(
 @pytest.mark.parametrize(
     "change", [{"consumer_secret": "CS_wrong"}, {"oauth_signature": "AAAA"}, {"oauth_signature": "é"}]
 )
-def test_item_04_a_wrong_signature_is_told_apart(
+def test_a_wrong_signature_is_told_apart(
     apple: FakeApple, server: Server, get_session: Send, change: dict[str, str]
 ) -> None:
     answer = get_session(apple.token(server), **change)
     assert (answer.status_code, answer.text) == (401, "signature_invalidUnauthorized")
 
 
-def test_item_05_a_token_expires_by_the_clock_of_the_fake(
+def test_a_token_expires_by_the_clock_of_the_fake(
     apple: FakeApple, server: Server, get_session: Send, clock: FrozenClock
 ) -> None:
     token = apple.token(server)
@@ -163,7 +163,7 @@ def test_item_05_a_token_expires_by_the_clock_of_the_fake(
     assert (answer.status_code, answer.text) == (401, "token_expiredUnauthorized")
 
 
-def test_item_06_a_nonce_is_good_once_per_timestamp(
+def test_a_nonce_is_good_once_per_timestamp(
     apple: FakeApple, server: Server, get_session: Send, clock: FrozenClock
 ) -> None:
     token = apple.token(server)
@@ -174,7 +174,7 @@ def test_item_06_a_nonce_is_good_once_per_timestamp(
 
 
 @pytest.mark.parametrize(("offset", "status"), [(-300, 200), (300, 200), (-301, 401), (301, 401)])
-def test_item_06_the_timestamp_must_be_near(
+def test_the_timestamp_must_be_near(
     apple: FakeApple, server: Server, get_session: Send, clock: FrozenClock, offset: int, status: int
 ) -> None:
     text = str(int(clock().timestamp()) + offset)
@@ -186,7 +186,7 @@ def test_item_06_the_timestamp_must_be_near(
 @pytest.mark.parametrize(
     ("switch", "code"), [("remove_token_owner", "FORBIDDEN"), ("deny_access", "ACCESS_DENIED")]
 )
-def test_item_07_the_token_may_lose_its_rights(
+def test_the_token_may_lose_its_rights(
     apple: FakeApple, server: Server, get_session: Send, switch: str, code: str
 ) -> None:
     getattr(apple.faults, switch)(server)
@@ -196,9 +196,7 @@ def test_item_07_the_token_may_lose_its_rights(
     assert get_session(apple.token(server)).status_code == 200
 
 
-def test_item_07_terms_are_looked_at_after_the_token(
-    apple: FakeApple, server: Server, get_session: Send
-) -> None:
+def test_terms_are_looked_at_after_the_token(apple: FakeApple, server: Server, get_session: Send) -> None:
     apple.faults.change_terms()
     assert get_session(apple.token(server), consumer_secret="wrong").text == "signature_invalidUnauthorized"
     answer = get_session(apple.token(server))
@@ -207,7 +205,7 @@ def test_item_07_terms_are_looked_at_after_the_token(
     assert get_session(apple.token(server)).status_code == 200
 
 
-def test_item_07_terms_concern_one_organization(apple: FakeApple, get_session: Send) -> None:
+def test_terms_concern_one_organization(apple: FakeApple, get_session: Send) -> None:
     for name in ("Contoso", "Fabrikam"):
         apple.add_server(f"{name} server", organization=apple.add_organization(name))
     apple.faults.change_terms("Fabrikam")
@@ -215,7 +213,7 @@ def test_item_07_terms_concern_one_organization(apple: FakeApple, get_session: S
     assert get_session(apple.token("Fabrikam server")).text == "T_C_NOT_SIGNED"
 
 
-def test_item_08_each_session_is_new_and_older_ones_live_on(
+def test_each_session_is_new_and_older_ones_live_on(
     apple: FakeApple, server: Server, open_session: Callable[..., str], call: Send
 ) -> None:
     first, second = open_session(), open_session()
@@ -231,12 +229,12 @@ def test_item_08_each_session_is_new_and_older_ones_live_on(
     ]
 
 
-def test_item_09_without_a_session_nothing_works(call: Send, server: Server) -> None:
+def test_without_a_session_nothing_works(call: Send, server: Server) -> None:
     answer = call("GET", "/account", session="")
     assert (answer.status_code, answer.text) == (401, "UNAUTHORIZED")
 
 
-def test_item_10_a_session_ends_and_an_unknown_one_is_forbidden(
+def test_a_session_ends_and_an_unknown_one_is_forbidden(
     apple: FakeApple, server: Server, call: Send, clock: FrozenClock, open_session: Callable[..., str]
 ) -> None:
     session = open_session()
@@ -253,7 +251,7 @@ def test_item_10_a_session_ends_and_an_unknown_one_is_forbidden(
 @pytest.mark.parametrize(
     ("switch", "code"), [("forget_sessions", "FORBIDDEN"), ("expire_sessions", "UNAUTHORIZED")]
 )
-def test_item_10_sessions_can_be_lost_on_purpose(
+def test_sessions_can_be_lost_on_purpose(
     apple: FakeApple, call: Send, open_session: Callable[..., str], switch: str, code: str
 ) -> None:
     apple.add_server("hq")
@@ -264,7 +262,7 @@ def test_item_10_sessions_can_be_lost_on_purpose(
     assert call("GET", "/account", session=kept).status_code == 200
 
 
-def test_item_11_a_session_of_another_token_is_forbidden(
+def test_a_session_of_another_token_is_forbidden(
     apple: FakeApple, server: Server, call: Send, open_session: Callable[..., str]
 ) -> None:
     session = open_session()
@@ -273,7 +271,7 @@ def test_item_11_a_session_of_another_token_is_forbidden(
     assert (answer.status_code, answer.text) == (403, "FORBIDDEN")
 
 
-def test_item_11_a_session_leads_to_its_own_server(
+def test_a_session_leads_to_its_own_server(
     apple: FakeApple, call: Send, open_session: Callable[..., str]
 ) -> None:
     apple.add_server("hq")
@@ -281,7 +279,7 @@ def test_item_11_a_session_leads_to_its_own_server(
     assert call("GET", "/account", session=open_session("branch")).json()["server_name"] == "branch"
 
 
-def test_item_12_a_success_may_carry_a_new_session(
+def test_a_success_may_carry_a_new_session(
     apple: FakeApple, server: Server, call: Send, open_session: Callable[..., str]
 ) -> None:
     old = open_session()
@@ -297,7 +295,7 @@ def test_item_12_a_success_may_carry_a_new_session(
     assert "X-ADM-Auth-Session" not in call("GET", "/account", session=new).headers
 
 
-def test_item_12_so_may_an_error_and_the_old_value_may_have_a_grace_time(
+def test_an_error_may_carry_a_new_session_and_the_old_one_may_have_a_grace_time(
     apple: FakeApple, server: Server, call: Send, open_session: Callable[..., str], clock: FrozenClock
 ) -> None:
     old = open_session()
@@ -313,7 +311,7 @@ def test_item_12_so_may_an_error_and_the_old_value_may_have_a_grace_time(
 
 
 @pytest.mark.parametrize(("session_blocked", "calls_blocked"), [(False, True), (True, False)])
-def test_item_13_terms_may_change_for_calls_or_for_new_sessions_only(
+def test_terms_may_change_for_calls_or_for_new_sessions_only(
     apple: FakeApple,
     server: Server,
     call: Send,
@@ -332,14 +330,14 @@ def test_item_13_terms_may_change_for_calls_or_for_new_sessions_only(
     assert "T_C_NOT_SIGNED" in (ordinary.text, new.text)
 
 
-def test_item_14_an_agent_is_required_on_device_calls(server: Server, call: Send) -> None:
+def test_an_agent_is_required_on_device_calls(server: Server, call: Send) -> None:
     for agent in ("", "  "):
         answer = call("POST", "/server/devices", {}, headers={"User-Agent": agent})
         assert (answer.status_code, answer.text) == (400, "USER_AGENT_MISSING")
         assert call("GET", "/account", headers={"User-Agent": agent}).status_code == 200
 
 
-def test_item_14_the_agents_of_http_libraries_are_refused_from_a_version_on(
+def test_the_agents_of_http_libraries_are_refused_from_a_version_on(
     apple: FakeApple, server: Server, call: Send
 ) -> None:
     agent = {"User-Agent": "python-HTTPX/0.28"}
@@ -350,7 +348,7 @@ def test_item_14_the_agents_of_http_libraries_are_refused_from_a_version_on(
     assert call("POST", "/server/devices", {}, version=None).text == "USER_AGENT_INVALID"
 
 
-def test_item_15_the_simulator_is_strict_where_it_differs(clock: FrozenClock) -> None:
+def test_the_simulator_is_strict_where_it_differs(clock: FrozenClock) -> None:
     apple = FakeApple(clock=clock, simulator=True)
     server = apple.add_server()
     (serial,) = apple.add_devices(1, server=server)
@@ -358,7 +356,7 @@ def test_item_15_the_simulator_is_strict_where_it_differs(clock: FrozenClock) ->
     assert re.fullmatch("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", server.server_uuid)
 
 
-def test_item_15_its_wire_is_that_of_the_simulator(
+def test_the_wire_of_the_simulator_is_the_simulators(
     clock: FrozenClock,
     request: pytest.FixtureRequest,
 ) -> None:
@@ -394,7 +392,7 @@ def test_item_15_its_wire_is_that_of_the_simulator(
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
-def test_item_16_production_has_bare_codes_and_assigns_with_both_methods(
+def test_production_has_bare_codes_and_assigns_with_both_methods(
     apple: FakeApple, server: Server, call: Send, define: Callable[..., str], method: str
 ) -> None:
     serials = apple.add_devices(1, server=server)
@@ -403,7 +401,7 @@ def test_item_16_production_has_bare_codes_and_assigns_with_both_methods(
     assert call("POST", "/devices/sync", {}).content == b"CURSOR_REQUIRED"
 
 
-def test_item_17_a_success_has_the_literal_content_type(server: Server, call: Send) -> None:
+def test_a_success_has_the_literal_content_type(server: Server, call: Send) -> None:
     answer = call("GET", "/account")
     assert answer.headers["Content-Type"] == "application/json;charset=UTF8"
     assert answer.headers["Date"] == "Wed, 01 Jan 2025 00:00:00 GMT"
@@ -421,7 +419,7 @@ def test_item_17_a_success_has_the_literal_content_type(server: Server, call: Se
         ("POST", "/devices/disowned", 404),
     ],
 )
-def test_item_18_wrong_methods_and_unknown_paths(
+def test_wrong_methods_and_unknown_paths_are_told_apart(
     apple: FakeApple, server: Server, call: Send, method: str, path: str, status: int
 ) -> None:
     assert call(method, path).status_code == status
@@ -429,7 +427,7 @@ def test_item_18_wrong_methods_and_unknown_paths(
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"text"', b"\xff", b"{'a': 1}", b"[" * 100_000])
-def test_item_20_a_body_that_is_no_json_object_is_malformed(server: Server, call: Send, body: bytes) -> None:
+def test_a_body_that_is_no_json_object_is_malformed(server: Server, call: Send, body: bytes) -> None:
     answer = call("POST", "/devices/sync", content=body)
     assert (answer.status_code, answer.text) == (400, "MALFORMED_REQUEST_BODY")
 
@@ -448,7 +446,7 @@ def test_item_20_a_body_that_is_no_json_object_is_malformed(server: Server, call
         ("/profile", {"profile_name": "x", "url": "https://x.example", "skip_setup_items": ["Siri", 1]}),
     ],
 )
-def test_item_20_so_is_a_value_of_the_wrong_type(
+def test_a_value_of_the_wrong_type_is_malformed(
     server: Server, call: Send, path: str, body: dict[str, object]
 ) -> None:
     assert call("POST", path, body).text == "MALFORMED_REQUEST_BODY"

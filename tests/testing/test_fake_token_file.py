@@ -1,4 +1,4 @@
-"""The server token file: item 65. Read here with OpenSSL and with asn1crypto, not with pyade.crypto."""
+"""The server token file, read here with OpenSSL and with asn1crypto, not with pyade.crypto."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
+from tests.keys import RSA_KEYS
 
 from pyade.testing import FakeApple, PortalError, Server
 from pyade.testing.clock import FrozenClock
@@ -44,7 +45,7 @@ def certificate(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, *, serial: 
 
 @pytest.fixture(scope="module")
 def key() -> rsa.RSAPrivateKey:
-    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return RSA_KEYS[0]
 
 
 @pytest.fixture

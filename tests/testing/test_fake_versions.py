@@ -1,4 +1,4 @@
-"""Protocol versions and the account: items 21 to 24."""
+"""Protocol versions and the account."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SINCE = {"device_family": 2, "os": 2, **dict.fromkeys(NEW_KEYS, 10), "mdm_migrat
 
 
 @pytest.mark.parametrize("version", [None, 1, 2, 3, 6, 7, 8, 9, 10, 11])
-def test_item_21_device_keys_appear_with_their_version(
+def test_device_keys_appear_with_their_version(
     apple: FakeApple, server: Server, call: Send, version: int | None
 ) -> None:
     (serial,) = apple.add_devices(1, server=server, **NEW_KEYS)
@@ -42,7 +42,7 @@ def test_item_21_device_keys_appear_with_their_version(
 
 
 @pytest.mark.parametrize(("version", "shown"), [(2, "iOS"), (6, "iOS"), (7, "iPadOS"), (10, "iPadOS")])
-def test_item_21_ipads_change_their_system(
+def test_ipads_change_their_system(
     apple: FakeApple, server: Server, call: Send, version: int, shown: str
 ) -> None:
     apple.add_devices(1, server=server, family="iPad")
@@ -50,14 +50,14 @@ def test_item_21_ipads_change_their_system(
 
 
 @pytest.mark.parametrize("version", [2, 3])
-def test_item_21_the_account_shows_more_from_version_3(server: Server, call: Send, version: int) -> None:
+def test_the_account_shows_more_from_version_3(server: Server, call: Send, version: int) -> None:
     account = call("GET", "/account", version=version).json()
     new = {"org_id", "org_id_hash", "org_type", "org_version", "urls"}
     assert (new & account.keys()) == (new if version == 3 else set())
 
 
 @pytest.mark.parametrize(("version", "shown"), [(1, False), (2, True)])
-def test_item_21_profile_keys_appear_with_version_2(
+def test_profile_keys_appear_with_version_2(
     server: Server, call: Send, define: Callable[..., str], version: int, shown: bool
 ) -> None:
     keys = {
@@ -76,7 +76,7 @@ def test_item_21_profile_keys_appear_with_version_2(
     ("version", "result", "has_wait"),
     [(8, "FAILED", False), (9, "THROTTLED", False), (10, "THROTTLED", True)],
 )
-def test_item_21_throttling_shows_with_version_9_and_10(
+def test_throttling_shows_with_version_9_and_10(
     apple: FakeApple,
     server: Server,
     call: Send,
@@ -104,7 +104,7 @@ def test_item_21_throttling_shows_with_version_9_and_10(
         (10, {"device": "X"}, 404, "DEVICE_NOT_FOUND"),
     ],
 )
-def test_item_22_replacement_details_need_version_10(
+def test_replacement_details_need_version_10(
     server: Server, call: Send, version: int, params: dict[str, str], status: int, code: str
 ) -> None:
     answer = call("GET", "/device/replacementDetails", version=version, params=params)
@@ -112,7 +112,7 @@ def test_item_22_replacement_details_need_version_10(
 
 
 @pytest.mark.parametrize(("default", "maximum"), [(1000, 1000), (1000, 5000), (None, 1000)])
-def test_item_23_limits_are_advertised_for_the_paged_endpoints_only(
+def test_limits_are_advertised_for_the_paged_endpoints_only(
     apple: FakeApple, server: Server, call: Send, default: int | None, maximum: int
 ) -> None:
     apple.settings.page_default, apple.settings.page_maximum = default, maximum
@@ -123,7 +123,7 @@ def test_item_23_limits_are_advertised_for_the_paged_endpoints_only(
     assert {"uri": "/profile/devices", "http_method": ["DELETE", "POST", "PUT"]} in urls
 
 
-def test_item_24_identities_are_stable_and_the_facilitator_may_be_missing(
+def test_identities_are_stable_and_the_facilitator_may_be_missing(
     apple: FakeApple, server: Server, call: Send
 ) -> None:
     before = call("GET", "/account").json()

@@ -15,8 +15,10 @@ import anyio
 import anyio.lowlevel
 import httpx
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec
 from tests.apple.business.conftest import TOKEN, answering
+from tests.cases import each
+from tests.keys import RSA_KEYS
 
 from pyade import errors
 from pyade.apple import ApiAccount, AsyncBusinessClient, BusinessClient
@@ -42,9 +44,7 @@ class TestAccount:
         assert (account.base_url, account.scope) == ("https://api-business.apple.com", "business.api")
         assert (school.base_url, school.scope) == ("https://api-school.apple.com", "school.api")
 
-    @pytest.mark.parametrize(
-        "key", [rsa.generate_private_key(65537, 1024), ec.generate_private_key(ec.SECP521R1()), b"pem"]
-    )
+    @each("key", [RSA_KEYS[0], ec.generate_private_key(ec.SECP521R1()), b"pem"])
     def test_another_kind_of_key_is_refused_before_any_network_use(self, key: Any) -> None:
         with pytest.raises(errors.SigningError, match="P-256 is needed"):
             ApiAccount("BUSINESSAPI.1", "k", key)

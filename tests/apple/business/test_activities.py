@@ -41,6 +41,7 @@ class TestKinds:
         assert not server.devices
         assert client.unassign_devices(server.server_uuid, serials).serials(UNCHANGED) == serials
 
+    @pytest.mark.twins
     def test_migrate_change_the_deadline_and_cancel(
         self, client: Driver, apple: FakeApple, server: Server
     ) -> None:
@@ -61,6 +62,7 @@ class TestKinds:
         assert outcome.devices[serial].status == ISSUE
         assert outcome.devices[serial].sub_status == "INVALID_INPUT"
 
+    @pytest.mark.twins
     def test_release(self, client: Driver, apple: FakeApple, server: Server) -> None:
         taken, free = apple.add_devices(1, server=server)[0], apple.add_devices(1)[0]
         outcome = client.release_devices([taken, free], confirm=True)
@@ -291,6 +293,7 @@ class TestWithoutLog:
         assert statuses(outcome) == ["unknown"]
         assert outcome.activity_ids == ("a",)
 
+    @pytest.mark.twins
     def test_the_log_of_an_activity_can_be_read_by_itself(
         self, client: Driver, apple: FakeApple, server: Server, business: FakeBusiness
     ) -> None:

@@ -10,6 +10,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import anyio
 import httpx
 import pytest
+from tests.cases import each
 
 from pyade import Client, Syncer
 from pyade.apple import ApiAccount, AsyncBusinessClient, BusinessClient
@@ -26,9 +27,7 @@ class TestTwins:
 
         assert {TWINS.get(name, name) for name in names(BusinessClient)} == names(AsyncBusinessClient)
 
-    @pytest.mark.parametrize(
-        "name", [name for name in vars(BusinessClient) if inspect.isfunction(vars(BusinessClient)[name])]
-    )
+    @each("name", [name for name in vars(BusinessClient) if inspect.isfunction(vars(BusinessClient)[name])])
     def test_each_pair_has_the_same_signature(self, name: str) -> None:
         blocking = getattr(BusinessClient, name)
         waiting = getattr(AsyncBusinessClient, TWINS.get(name, name))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 from tests.apple.business.conftest import NOW, answering
+from tests.keys import RSA_KEYS, keypair_of
 
 from pyade import errors
 from pyade.apple import ApiAccount
@@ -25,10 +26,12 @@ from pyade.testing import FakeApple, FakeBusiness, Fault, FrozenClock, Server
 if TYPE_CHECKING:
     from tests.apple.conftest import Driver
 
+pytestmark = pytest.mark.twins
+
 
 @pytest.fixture(scope="module")
 def keypair() -> TokenKeypair:
-    return TokenKeypair.generate("Contoso MDM")
+    return keypair_of(RSA_KEYS[0])
 
 
 class TestDevices:
