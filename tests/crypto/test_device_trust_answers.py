@@ -17,7 +17,7 @@ from tests.keys import RSA_KEYS
 from pyade.crypto import DeviceTrust, Signer
 from pyade.enrollment import EnrollmentResponse
 from pyade.testing import DeviceAuthority, DeviceIdentity
-from pyade.testing.contract.examples import NOW
+from pyade.testing.store_examples import NOW
 
 REFUSALS = {
     400: b"This page is for Macs in Setup Assistant.\n",

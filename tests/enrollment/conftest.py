@@ -26,8 +26,8 @@ from pyade.crypto.signing import Signer
 from pyade.enrollment import AsyncEnrollmentService, EnrollmentResponse, EnrollmentService
 from pyade.storage import EnrollmentStore, MemoryStore
 from pyade.testing import FrozenClock
-from pyade.testing.contract.examples import NOW, example_token
 from pyade.testing.mac import CmsForm, DeviceAuthority, DeviceIdentity
+from pyade.testing.store_examples import NOW, example_token
 
 HOST = "mdm.contoso.example"
 PROFILE = EnrollmentProfile(

@@ -33,8 +33,8 @@ from pyade.enrollment import EnrollmentService, redeem_client_identifier
 from pyade.errors import TrustError
 from pyade.storage import MemoryStore
 from pyade.testing import DeviceAuthority, DeviceIdentity, FakeEnrollment, FakeMac, FrozenClock
-from pyade.testing.contract.examples import NOW, example_token
 from pyade.testing.mac import read_enrollment
+from pyade.testing.store_examples import NOW, example_token
 
 PRODUCTS = {
     "Mac16,1": ChipClass.APPLE_SILICON,

@@ -29,7 +29,7 @@ from pyade.enrollment.asgi import SignInEnd
 from pyade.errors import PolicyError, StoreClosedError
 from pyade.storage import SQLiteStore
 from pyade.testing import DeviceAuthority, DeviceIdentity, FakeMac
-from pyade.testing.contract.examples import NOW
+from pyade.testing.store_examples import NOW
 
 REFUSED = b"This Mac cannot be enrolled. Contact your organization.\n"
 SECRET = "s3cret-of-the-provider"

@@ -19,7 +19,7 @@ from pyade.enrollment.gates import find_place, wait_of, with_issue
 from pyade.enrollment.settings import EnrollmentLimits
 from pyade.storage import MemoryStore
 from pyade.storage.protocol import DefinedProfile
-from pyade.testing.contract.examples import example_token
+from pyade.testing.store_examples import example_token
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 SERIAL = "C02EXAMPLE01"

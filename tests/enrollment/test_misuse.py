@@ -35,7 +35,7 @@ from pyade.enrollment.credentials import Credential
 from pyade.errors import PolicyError, ProfileError, StoreError, TrustError, VersionError
 from pyade.storage import MemoryStore
 from pyade.testing import DeviceAuthority, DeviceIdentity, FrozenClock
-from pyade.testing.contract.examples import example_token
+from pyade.testing.store_examples import example_token
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 SERIAL, OTHER = "C02EXAMPLE01", "C02EXAMPLE02"

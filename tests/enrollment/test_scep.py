@@ -24,8 +24,8 @@ from pyade.crypto.signing import Signer
 from pyade.enrollment import EnrollmentService
 from pyade.storage import SQLiteStore
 from pyade.testing import DeviceAuthority, DeviceIdentity, FakeEnrollment, FakeMac
-from pyade.testing.contract.examples import NOW, example_token
 from pyade.testing.mac import read_enrollment
+from pyade.testing.store_examples import NOW, example_token
 
 pytestmark = [
     pytest.mark.slow,

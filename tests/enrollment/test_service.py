@@ -44,8 +44,8 @@ from pyade.enrollment.credentials import Credential, serial_number, static
 from pyade.errors import PolicyError, ProfileError
 from pyade.storage.protocol import DefinedProfile
 from pyade.testing import FrozenClock
-from pyade.testing.contract.examples import NOW, example_token
 from pyade.testing.mac import CmsForm, DeviceAuthority
+from pyade.testing.store_examples import NOW, example_token
 
 SERIAL = MACHINE["SERIAL"]
 SSO = PlatformSso(

@@ -31,7 +31,7 @@ from pyade.storage import MemoryStore, SQLiteStore
 from pyade.storage.enrollments import EnrollmentStore
 from pyade.storage.protocol import DefinedProfile
 from pyade.testing import FrozenClock
-from pyade.testing.contract.examples import example_token
+from pyade.testing.store_examples import example_token
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 SERIAL = "C02EXAMPLE01"

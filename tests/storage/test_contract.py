@@ -32,21 +32,12 @@ class TestSQLiteStoreInAFile(StoreContract):
         return lambda: SQLiteStore(tmp_path / "ade.db", clock=clock)
 
 
-class TestSQLiteStoreInMemory(StoreContract):
-    durable = False
-    shared = False
-
-    @pytest.fixture
-    def make_store(self, clock: FrozenClock) -> Callable[[], Store]:
-        return lambda: SQLiteStore(":memory:", clock=clock)
-
-
 class TestPostgresStore(StoreContract):
     @pytest.fixture
-    def make_store(self, postgres: PostgresPlace, clock: FrozenClock) -> Callable[[], Store]:
+    def make_store(self, emptied_postgres: PostgresPlace, clock: FrozenClock) -> Callable[[], Store]:
         from pyade.storage import PostgresStore
 
-        return lambda: PostgresStore(postgres.dsn, schema=postgres.schema, clock=clock)
+        return lambda: PostgresStore(emptied_postgres.dsn, schema=emptied_postgres.schema, clock=clock)
 
 
 class TestMemoryEnrollments(EnrollmentContract):
@@ -65,7 +56,7 @@ class TestSQLiteEnrollments(EnrollmentContract):
 
 class TestPostgresEnrollments(EnrollmentContract):
     @pytest.fixture
-    def make_store(self, postgres: PostgresPlace) -> Callable[[], EnrollmentStore]:
+    def make_store(self, emptied_postgres: PostgresPlace) -> Callable[[], EnrollmentStore]:
         from pyade.storage import PostgresStore
 
-        return lambda: PostgresStore(postgres.dsn, schema=postgres.schema)
+        return lambda: PostgresStore(emptied_postgres.dsn, schema=emptied_postgres.schema)

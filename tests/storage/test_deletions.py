@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
 import attrs
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pyade.core.device import Device, DeviceResult, OpType
 from pyade.core.inventory import Source, owner_of
 from pyade.storage import MemoryStore, SQLiteStore, Store
-from pyade.testing.contract.examples import example_token
+from pyade.testing.store_examples import example_token
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
 TOKENS = ("hq", "lab")
@@ -179,7 +179,6 @@ def tell(store: Store, action: Action, today: int) -> None:
             store.purge_released(token, now=now + timedelta(days=in_days))
 
 
-@settings(deadline=None, max_examples=200)  # machines differ
 @given(story=st.lists(actions, min_size=5, max_size=40))
 def test_any_order_of_deletions_shows_what_the_model_shows(story: list[Action]) -> None:
     model = Model()

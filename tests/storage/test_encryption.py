@@ -12,7 +12,7 @@ from pyade.crypto.secret_box import SecretBox
 from pyade.errors import StoreError
 from pyade.storage import SQLiteStore
 from pyade.testing.contract.encryption import EncryptionContract, OpenStore
-from pyade.testing.contract.examples import example_token
+from pyade.testing.store_examples import example_token
 
 if TYPE_CHECKING:
     from tests.conftest import PostgresPlace

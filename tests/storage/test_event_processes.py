@@ -13,10 +13,12 @@ import pytest
 
 from pyade.core.events import Event
 from pyade.storage import SQLiteStore, Store
-from pyade.testing.contract.examples import commit, example_token, fleet_of
+from pyade.testing.store_examples import commit, example_token, fleet_of
 
 if TYPE_CHECKING:
     from tests.conftest import PostgresPlace
+
+pytestmark = pytest.mark.slow
 
 PREAMBLE = """
 import os
@@ -33,7 +35,7 @@ def open_store():
 
 WRITER = """
 from pyade.core.device import Device
-from pyade.testing.contract.examples import commit
+from pyade.testing.store_examples import commit
 
 writer = sys.argv[3]
 with open_store() as store:
@@ -45,7 +47,7 @@ with open_store() as store:
 
 KILLED_WRITER = """
 from pyade.storage import documents
-from pyade.testing.contract.examples import commit, fleet_of
+from pyade.testing.store_examples import commit, fleet_of
 
 documents.encode_state = lambda state: os._exit(9)
 commit(open_store(), *fleet_of(900), cursor="after")

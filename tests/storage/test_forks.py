@@ -13,7 +13,7 @@ import pytest
 
 from pyade.errors import StoreError
 from pyade.storage import SQLiteStore
-from pyade.testing.contract.examples import example_token
+from pyade.testing.store_examples import example_token
 
 if TYPE_CHECKING:
     from tests.conftest import PostgresPlace
@@ -27,7 +27,7 @@ from pyade.core.inventory import Source
 from pyade.errors import StoreConflictError, StoreError
 from pyade.storage import MemoryStore, SQLiteStore
 from pyade.testing.clock import FrozenClock
-from pyade.testing.contract.examples import NOW, commit, example_token, serials_of
+from pyade.testing.store_examples import NOW, commit, example_token, serials_of
 
 context = multiprocessing.get_context("fork")
 path = sys.argv[1]

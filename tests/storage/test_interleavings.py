@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pyade.core.device import Device, OpType, ProfileStatus
 from pyade.core.inventory import Source
 from pyade.storage import MemoryStore, SQLiteStore, Store
-from pyade.testing.contract.examples import example_token
+from pyade.testing.store_examples import example_token
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
 

@@ -21,7 +21,7 @@ import pytest
 from pyade.core.inventory import Source
 from pyade.errors import LeaseHeldError
 from pyade.storage import SQLiteStore, Store
-from pyade.testing.contract.examples import NOW, example_token, fleet_of, serials_of
+from pyade.testing.store_examples import NOW, example_token, fleet_of, serials_of
 
 if TYPE_CHECKING:
     from tests.conftest import PostgresPlace
@@ -36,7 +36,7 @@ from pyade.core.device import Device
 from pyade.core.inventory import Source
 from pyade.errors import LeaseHeldError, LeaseLostError
 from pyade.storage import PostgresStore, SQLiteStore, documents
-from pyade.testing.contract.examples import NOW, fleet_of
+from pyade.testing.store_examples import NOW, fleet_of
 
 folder, place, schema, worker = sys.argv[1:]
 

@@ -14,7 +14,7 @@ from pyade.errors import StoreError, StoreVersionError
 from pyade.storage import Database, SQLiteStore, SQLStore
 from pyade.storage.schema import MIGRATIONS, migrate
 from pyade.storage.sqlite_database import SQLiteDatabase
-from pyade.testing.contract.examples import NOW, commit, example_device, example_token, serials_of
+from pyade.testing.store_examples import NOW, commit, example_device, example_token, serials_of
 
 if TYPE_CHECKING:
     from tests.conftest import PostgresPlace

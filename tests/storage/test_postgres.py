@@ -23,7 +23,7 @@ from pyade.errors import (
     StoreConflictError,
     StoreError,
 )
-from pyade.testing.contract.examples import NOW, commit, example_token, fleet_of, serials_of
+from pyade.testing.store_examples import NOW, commit, example_token, fleet_of, serials_of
 
 psycopg = pytest.importorskip("psycopg")
 

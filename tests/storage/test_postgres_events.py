@@ -14,7 +14,7 @@ import pytest
 from pyade.core.device import Device
 from pyade.core.events import Event, EventGroup, EventKind, encode_groups
 from pyade.errors import StoreError
-from pyade.testing.contract.examples import NOW, commit, example_token, fleet_of
+from pyade.testing.store_examples import NOW, commit, example_token, fleet_of
 
 psycopg = pytest.importorskip("psycopg")
 

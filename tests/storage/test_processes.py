@@ -13,10 +13,12 @@ import pytest
 
 from pyade.core.inventory import SyncState
 from pyade.storage import SQLiteStore, Store
-from pyade.testing.contract.examples import commit, example_token, fleet_of, serials_of
+from pyade.testing.store_examples import commit, example_token, fleet_of, serials_of
 
 if TYPE_CHECKING:
     from tests.conftest import PostgresPlace
+
+pytestmark = pytest.mark.slow
 
 PREAMBLE = """
 import sys
@@ -35,7 +37,7 @@ WRITER = """
 from pyade.core.device import Device
 from pyade.core.inventory import Source
 from pyade.errors import DuplicateTokenError, StoreConflictError
-from pyade.testing.contract.examples import NOW, example_token
+from pyade.testing.store_examples import NOW, example_token
 
 writer = sys.argv[3]
 sys.stdin.readline()
@@ -58,7 +60,7 @@ with open_store() as store:
 KILLED = """
 import os
 from pyade.storage import documents
-from pyade.testing.contract.examples import commit, fleet_of
+from pyade.testing.store_examples import commit, fleet_of
 
 documents.encode_state = lambda state: os._exit(9)
 commit(open_store(), *fleet_of(900), cursor="after")

@@ -18,7 +18,7 @@ from pyade.errors import StoreError
 from pyade.storage import SQLiteStore, documents
 from pyade.storage.sqlite_database import SQLiteDatabase
 from pyade.storage.sqlite_file import APPLICATION_ID
-from pyade.testing.contract.examples import (
+from pyade.testing.store_examples import (
     NOW,
     commit,
     example_token,
@@ -258,7 +258,7 @@ import resource, sys
 import attrs
 from pyade.core.inventory import Source, SyncState
 from pyade.storage import SQLiteStore
-from pyade.testing.contract.examples import NOW, example_device, example_token
+from pyade.testing.store_examples import NOW, example_device, example_token
 
 def grow_to(count):
     state = store.sync_state("hq")
@@ -278,6 +278,7 @@ with SQLiteStore(sys.argv[1]) as store:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak memory in Linux' unit")
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_fleet(path: Path) -> None:
     done = run_python(MEASURE, path)
     assert done.returncode == 0, done.stderr

@@ -14,7 +14,7 @@ import pytest
 
 from pyade.errors import StoreClosedError, StoreError
 from pyade.storage import MemoryStore, SecretBox, SQLiteStore
-from pyade.testing.contract.examples import NOW, commit, example_token, fleet_of, serials_of
+from pyade.testing.store_examples import NOW, commit, example_token, fleet_of, serials_of
 
 
 @pytest.fixture

@@ -28,9 +28,9 @@ from pyade.enrollment import EnrollmentResponse, EnrollmentService, PlatformSso
 from pyade.errors import VersionError
 from pyade.storage import MemoryStore
 from pyade.testing import CmsForm, DeviceAuthority, FakeApple, FakeMac, FrozenClock, MacError, Server
-from pyade.testing.contract.examples import example_token
 from pyade.testing.mac import DeviceIdentity, read_enrollment
 from pyade.testing.mac.fake_mac import build_of
+from pyade.testing.store_examples import example_token
 
 HOST = "mdm.contoso.example"
 LOGIN = "https://login.contoso.example"

@@ -39,7 +39,8 @@ from pyade.testing.clock import FrozenClock
 from pyade.testing.contract.deletions import DeletionPromises, OwnershipPromises
 from pyade.testing.contract.devices import AttemptPromises, FullSyncPromises, PagePromises, ReadingPromises
 from pyade.testing.contract.events import EventPromises, SubscriberPromises
-from pyade.testing.contract.examples import (
+from pyade.testing.contract.leases import THREADS, LeasePromises
+from pyade.testing.store_examples import (
     CALLS,
     NOW,
     attempt_with,
@@ -53,7 +54,6 @@ from pyade.testing.contract.examples import (
     record_of,
     serials_of,
 )
-from pyade.testing.contract.leases import THREADS, LeasePromises
 
 __all__ = ["StoreContract"]
 

@@ -15,7 +15,7 @@ from pyade.core.device import Device, DeviceResult, OpType, ProfileStatus
 from pyade.core.inventory import ChangeCounts, Source, SyncState, owner_of
 from pyade.errors import StoreConflictError
 from pyade.storage.protocol import Store
-from pyade.testing.contract.examples import (
+from pyade.testing.store_examples import (
     NOW,
     attempt_with,
     commit,

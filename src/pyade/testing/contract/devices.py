@@ -16,7 +16,7 @@ from pyade.errors import (
     StoreError,
 )
 from pyade.storage.protocol import Store
-from pyade.testing.contract.examples import (
+from pyade.testing.store_examples import (
     NOW,
     BreakingDevices,
     BreakingState,

@@ -15,7 +15,7 @@ from pyade.crypto.secret_box import SecretBox
 from pyade.errors import DamagedRecordError, StoreError
 from pyade.storage.enrollments import EnrollmentStore
 from pyade.testing.contract.enrollments import example_enrollment, one_time
-from pyade.testing.contract.examples import (
+from pyade.testing.store_examples import (
     NOW,
     commit,
     defined_profile,

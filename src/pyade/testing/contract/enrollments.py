@@ -25,7 +25,7 @@ from pyade.core.identity import IdentityKind
 from pyade.core.user import User
 from pyade.errors import StoreClosedError, StoreConflictError, StoreError, UnknownTokenError
 from pyade.storage.enrollments import EnrollmentStore
-from pyade.testing.contract.examples import NOW, example_token
+from pyade.testing.store_examples import NOW, example_token
 
 SERIAL = "C02ENROLL001"
 HOUR = timedelta(hours=1)

@@ -18,7 +18,7 @@ from pyade.core.inventory import Source, SyncState
 from pyade.errors import LeaseLostError, StoreClosedError, StoreConflictError, StoreError, UnknownTokenError
 from pyade.storage.protocol import Store
 from pyade.sync.subscription import Subscription
-from pyade.testing.contract.examples import (
+from pyade.testing.store_examples import (
     NOW,
     BreakingDevices,
     BreakingState,

@@ -17,7 +17,7 @@ from pyade.core.lease import Lease
 from pyade.errors import LeaseHeldError, LeaseLostError, StoreError, UnknownTokenError
 from pyade.storage.protocol import Store
 from pyade.testing.clock import FrozenClock
-from pyade.testing.contract.examples import (
+from pyade.testing.store_examples import (
     LEASED_WRITES,
     NOW,
     attempt_with,
