@@ -26,7 +26,10 @@ from pyade.testing.store_examples import NOW, example_token, fleet_of, serials_o
 if TYPE_CHECKING:
     from tests.conftest import PostgresPlace
 
-pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="this system cannot stop a process")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="this system cannot stop a process"),
+]
 
 PREAMBLE = """
 import os, sys
