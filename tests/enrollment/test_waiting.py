@@ -28,8 +28,7 @@ from pyade.enrollment import AsyncFinalConfiguration, Command, FinalConfiguratio
 from pyade.enrollment.waiting_flow import waiting_state
 from pyade.errors import PolicyError, StoreConflictError, TrustError
 from pyade.storage import MemoryStore, SQLiteStore
-from pyade.storage.enrollments import EnrollmentStore
-from pyade.storage.protocol import DefinedProfile
+from pyade.storage.protocol import DefinedProfile, EnrollmentStore
 from pyade.testing import FrozenClock
 from pyade.testing.store_examples import example_token
 

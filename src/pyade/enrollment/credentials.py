@@ -30,7 +30,7 @@ from pyade.core.untrusted import check_size, malformed, reading
 from pyade.core.user import User
 from pyade.errors import PolicyError, TrustError, UnknownTokenError
 from pyade.flow import Hook
-from pyade.storage.enrollments import EnrollmentStore
+from pyade.storage.protocol import EnrollmentStore
 
 _log = logging.getLogger("pyade.enrollment")
 

@@ -19,7 +19,7 @@ from pyade.core.profile import EnrollmentProfile
 from pyade.core.versions import MacOSVersion
 from pyade.enrollment.settings import EnrollmentLimits
 from pyade.errors import PolicyError
-from pyade.storage.enrollments import EnrollmentStore
+from pyade.storage.protocol import EnrollmentStore
 
 
 @attrs.frozen(kw_only=True)

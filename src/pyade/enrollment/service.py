@@ -24,7 +24,7 @@ from pyade.enrollment.settings import EnrollmentLimits, PlatformSso, Settings, S
 from pyade.enrollment.steps import in_store
 from pyade.errors import ProfileError
 from pyade.flow import AsyncRunner, Flow, Hook, Runner
-from pyade.storage.enrollments import EnrollmentStore
+from pyade.storage.protocol import EnrollmentStore
 
 
 class _Service:

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from pyade.errors import StoreConflictError
 from pyade.flow import Flow, StoreCall, ask
-from pyade.storage.enrollments import EnrollmentStore
+from pyade.storage.protocol import EnrollmentStore
 
 T = TypeVar("T")
 

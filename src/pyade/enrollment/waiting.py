@@ -41,7 +41,7 @@ from pyade.enrollment.waiting_flow import (
 )
 from pyade.errors import PolicyError
 from pyade.flow import AsyncRunner, Flow, Runner
-from pyade.storage.enrollments import EnrollmentStore
+from pyade.storage.protocol import EnrollmentStore
 
 T = TypeVar("T")
 

@@ -43,7 +43,7 @@ from pyade.enrollment.gates import require_enrolled
 from pyade.enrollment.steps import in_store, retried
 from pyade.errors import ProfileError, StoreError, UnknownTokenError
 from pyade.flow import CallHook, Flow, Hook, NewId, Now, ask
-from pyade.storage.enrollments import EnrollmentStore
+from pyade.storage.protocol import EnrollmentStore
 
 T = TypeVar("T")
 State: TypeAlias = AwaitConfigurationFlow | None

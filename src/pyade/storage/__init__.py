@@ -13,8 +13,7 @@ from pyade.core.inventory import Attempt, ChangeCounts, DeviceRecord, Source, Sy
 from pyade.core.lease import Lease
 from pyade.crypto.secret_box import SecretBox
 from pyade.storage.database import Database, Session, Table, Value, Words, check_texts, translated
-from pyade.storage.enrollments import EnrollmentStore
-from pyade.storage.protocol import DefinedProfile, Store
+from pyade.storage.protocol import DefinedProfile, EnrollmentStore, Store
 from pyade.storage.sql import SQLStore
 from pyade.storage.sqlite import MemoryStore, SQLiteStore
 

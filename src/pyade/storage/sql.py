@@ -56,8 +56,7 @@ from pyade.errors import DamagedRecordError, DuplicateTokenError, StoreError
 from pyade.storage import documents, sealing
 from pyade.storage import statements as sql
 from pyade.storage.database import Database, Value
-from pyade.storage.enrollments import EnrollmentStore
-from pyade.storage.protocol import DefinedProfile
+from pyade.storage.protocol import DefinedProfile, EnrollmentStore
 from pyade.storage.rows import (
     LockedToken,
     audit,

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 
 from pyade.crypto.secret_box import SecretBox
-from pyade.storage.clock import utc_now
 from pyade.storage.sql import SQLStore
 from pyade.storage.sqlite_database import IN_MEMORY, SQLiteDatabase
+
+
+def utc_now() -> datetime:
+    """Return the time of this machine, UTC."""
+    return datetime.now(UTC)
 
 
 class SQLiteStore(SQLStore):

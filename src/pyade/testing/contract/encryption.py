@@ -13,7 +13,7 @@ import pytest
 from pyade.core.accounts import AdministratorAccount
 from pyade.crypto.secret_box import SecretBox
 from pyade.errors import DamagedRecordError, StoreError
-from pyade.storage.enrollments import EnrollmentStore
+from pyade.storage.protocol import EnrollmentStore
 from pyade.testing.contract.enrollments import example_enrollment, one_time
 from pyade.testing.store_examples import (
     NOW,

@@ -24,7 +24,7 @@ from pyade.core.events import EventBatch, EventGroup, EventKind
 from pyade.core.identity import IdentityKind
 from pyade.core.user import User
 from pyade.errors import StoreClosedError, StoreConflictError, StoreError, UnknownTokenError
-from pyade.storage.enrollments import EnrollmentStore
+from pyade.storage.protocol import EnrollmentStore
 from pyade.testing.store_examples import NOW, example_token
 
 SERIAL = "C02ENROLL001"
