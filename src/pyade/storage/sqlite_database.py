@@ -10,12 +10,11 @@ Rules of this file:
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from pyade.errors import StoreClosedError, StoreError
 from pyade.storage import sqlite_file, sqlite_forks
 from pyade.storage.database import Session, Table, Value, Words, check_texts, translated
 from pyade.storage.sqlite_file import UnexplainedError, Watch
-from pyade.storage.sqlite_forks import Turn
+from pyade.storage.sqlite_forks import Forkable, Turn
 
 IN_MEMORY = ":memory:"
 
@@ -60,7 +59,7 @@ class _Session:
             if hasattr(exc, "sqlite_errorcode") or not query.lstrip().startswith("SELECT"):
                 raise
         # Python, not SQLite, failed: a text is no UTF-8. Read on, so that only its own row cannot be decoded.
-        self.connection.text_factory = _lenient
+        self.connection.text_factory = lambda data: data.decode(errors="surrogateescape")
         try:
             return self.connection.execute(query, plain).fetchall()
         finally:
@@ -77,7 +76,7 @@ class _Session:
         return self.clock()
 
 
-class SQLiteDatabase:
+class SQLiteDatabase(Forkable):
     """The ``Database`` behind both stores."""
 
     def __init__(self, path: str, *, busy_timeout_s: float, clock: Callable[[], datetime]) -> None:
@@ -86,27 +85,23 @@ class SQLiteDatabase:
         Raises:
             StoreError: The file cannot be opened, or belongs to another program.
         """
-        self.where = path
+        super().__init__(path, is_file=path != IN_MEMORY)
         self._busy_timeout_s = busy_timeout_s
         self._clock = clock
-        self._is_file = path != IN_MEMORY
         self._path = sqlite_file.create_private(path) if self._is_file else path
-        self._process = os.getpid()
         self._refusal: StoreError | None = None
         self._is_damaged = False
-        self._reader: sqlite3.Connection | None = None
-        self._make_locks()
         with translated(self._explained):
             if self._is_file:
                 self._watch = Watch(self._path)
-            self._writer: sqlite3.Connection | None = self._connect()
+                self.identity = self._watch.identity
+            self._writer = self._connect()
         sqlite_forks.register(self)
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """Lend the connection for reading, outside a transaction."""
-        self._check_process()
-        with translated(self._explained), self._reads.taken(self._check_usable):
+        with self._taken(self._reads):
             try:
                 yield _Session(self._open_reader(), self._clock)
             except sqlite3.DatabaseError as exc:
@@ -117,8 +112,7 @@ class SQLiteDatabase:
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """Lend the connection for writing inside a transaction, which an error rolls back."""
-        self._check_process()
-        with translated(self._explained), self._writes.taken(self._check_usable):
+        with self._taken(self._writes):
             writer = self._open_writer()
             try:
                 changes = self._begin(writer)
@@ -129,7 +123,7 @@ class SQLiteDatabase:
                     writer.execute("ROLLBACK")
                 raise
             if changes is not None:
-                with contextlib.suppress(sqlite3.OperationalError, StoreError):  # committed, whatever follows
+                with suppress(sqlite3.OperationalError, StoreError):  # committed, whatever follows
                     self._watch.committed(writer, changes)
 
     def take_turns(self, session: Session) -> None:
@@ -137,8 +131,7 @@ class SQLiteDatabase:
 
     def compact(self, tables: Sequence[str]) -> None:  # noqa: ARG002 - VACUUM takes all of them
         """Write the file anew; while another process reads, its share of the WAL stays until later."""
-        self._check_process()
-        with translated(self._explained), self._writes.taken(self._check_usable):
+        with self._taken(self._writes):
             writer = self._open_writer()
             writer.execute("VACUUM")
             writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -151,11 +144,7 @@ class SQLiteDatabase:
         if os.path.lexists(path):
             raise StoreError(f"{path}: there is a file already: choose another path for the backup")
         partial = sqlite_file.create_private(f"{path}.partial")
-        with (
-            translated(self._explained),
-            self._reads.taken(self._check_usable),
-            contextlib.closing(sqlite3.connect(partial)) as target,
-        ):
+        with self._taken(self._reads), closing(sqlite3.connect(partial)) as target:
             self._open_reader().backup(target)
         Path(partial).replace(path)
 
@@ -166,38 +155,14 @@ class SQLiteDatabase:
         if self._process != os.getpid():
             return  # not ours to close: the parent uses the file
         with self._writes.taken(), self._reads.taken():
-            self._close_connections(
-                sqlite_file.close_unwritten if self._is_damaged else sqlite3.Connection.close
-            )
+            close = sqlite_file.close_unwritten if self._is_damaged else sqlite3.Connection.close
+            self._close_connections(close)
 
-    # Forks
-
-    def before_fork(self) -> None:
-        """Take the locks, and close the file unless the thread that forks is inside a block."""
-        self._writes.lock.acquire()
-        self._reads.lock.acquire()
-        if self._is_file and not self._writes.depth and not self._reads.depth:
-            self._close_connections(sqlite3.Connection.close)
-
-    def after_fork(self, *, is_child: bool) -> None:
-        """Give the locks back, or make new ones; a child goes on only if the file was closed (rule 3)."""
-        if not is_child:
-            self._reads.lock.release()
-            self._writes.lock.release()
-            return
-        self._make_locks()
-        if self._writer is None and self._reader is None:
-            self._process = os.getpid()
-
-    def holds_open(self, identity: tuple[int, int]) -> bool:
-        """Return True if this process inherited the file open."""
-        return self._is_file and self._process != os.getpid() and self._watch.identity == identity
-
-    # Connections
-
-    def _make_locks(self) -> None:
-        self._writes = Turn()
-        self._reads = Turn() if self._is_file else self._writes
+    @contextmanager
+    def _taken(self, turn: Turn) -> Iterator[None]:
+        self._check_process()  # rule 3
+        with translated(self._explained), turn.taken(self._check_usable):
+            yield
 
     def _check_usable(self) -> None:
         if self._refusal is not None:
@@ -214,23 +179,15 @@ class SQLiteDatabase:
                 if not self._is_file or not sqlite_file.is_damage(exc):
                     raise
                 self._refusal = self._watch.overwritten()
-            except UnexplainedError as error:
-                if time.monotonic() < deadline:
+            except StoreError as error:
+                if isinstance(error, UnexplainedError) and time.monotonic() < deadline:
                     writer.execute("ROLLBACK")
                     time.sleep(0.005)
                     continue
                 self._refusal = error
-            except StoreError as error:
-                self._refusal = error
             with self._reads.taken():
                 self._close_connections(sqlite_file.close_unwritten)
             raise type(self._refusal)(self._refusal.reason)
-
-    def _close_connections(self, close: Callable[[sqlite3.Connection], None]) -> None:
-        for connection in (self._writer, self._reader):
-            if connection is not None:
-                close(connection)
-        self._writer = self._reader = None
 
     def _open_writer(self) -> sqlite3.Connection:
         if self._writer is None:
@@ -249,16 +206,6 @@ class SQLiteDatabase:
     def _connect(self) -> sqlite3.Connection:
         return sqlite_file.connect(self._path, self.where, timeout_s=self._busy_timeout_s)
 
-    def _check_process(self) -> None:
-        if self._process == os.getpid():
-            return
-        if not self._is_file:
-            raise StoreError(
-                "the store in memory was made before this process was forked, and cannot be shared: "
-                "use a SQLiteStore in a file"
-            )
-        raise StoreError(f"{self.where}: the file was open when this process was forked: {sqlite_forks.HINT}")
-
     def _explained(self, exc: Exception) -> StoreError | None:
         if not isinstance(exc, sqlite3.Error):
             return None
@@ -271,7 +218,3 @@ def _plain(values: Sequence[Value]) -> Sequence[Value]:
         value.astimezone(UTC).isoformat(timespec="microseconds") if isinstance(value, datetime) else value
         for value in values
     ]
-
-
-def _lenient(data: bytes) -> str:
-    return data.decode(errors="surrogateescape")

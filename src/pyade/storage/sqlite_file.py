@@ -51,7 +51,11 @@ class _Contents:
 
 
 class Watch:
-    """Notices that the file of a store was removed, replaced or overwritten."""
+    """Notices that the file of a store was removed, replaced or overwritten.
+
+    Attributes:
+        identity: Device and inode of the file.
+    """
 
     def __init__(self, path: str) -> None:
         """Watch the file at *path*, which exists and is about to be opened.
@@ -61,18 +65,13 @@ class Watch:
                 inherited the file open.
         """
         self._path = path
-        self._file = _identity(Path(path).stat())
-        check_not_inherited(path, self._file)
+        self.identity = _identity(Path(path).stat())
+        check_not_inherited(path, self.identity)
         self._looked: tuple[int, int] | None = None
         self._store_id: str | None = None
         self._held = 0  # changes that the file held at the last look
         self._changes = 0
         self._check_wal()
-
-    @property
-    def identity(self) -> tuple[int, int]:
-        """Device and inode of the file."""
-        return self._file
 
     def check_place(self) -> tuple[int, int]:
         """Check that the path still names the file that was opened (rule 1), and return when it changed.
@@ -84,7 +83,7 @@ class Watch:
             found = Path(self._path).stat()
         except OSError:
             found = None
-        if found is None or _identity(found) != self._file:
+        if found is None or _identity(found) != self.identity:
             what = "is gone" if found is None else "was replaced by another file"
             raise StoreError(
                 f"{self._path}: the file {what} while the store was open: nothing more is written, "

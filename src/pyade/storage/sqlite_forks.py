@@ -10,16 +10,14 @@ so is what is in memory.
 from __future__ import annotations
 
 import os
+import sqlite3
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 from pyade.errors import StoreError
-
-HINT = "close the store before forking, or start the process with the method 'spawn'"
 
 
 class Turn:
@@ -44,20 +42,65 @@ class Turn:
             time.sleep(0)  # a thread that asks again at once would get it before those who wait wake up
 
 
-class Forkable(Protocol):
-    """A database that takes part in forks."""
+class Forkable:
+    """Two connections to one database, each behind a lock, which take part in forks.
+
+    Attributes:
+        where: What errors call the database.
+        identity: Device and inode of the file; None until it is known, and in memory.
+    """
+
+    identity: tuple[int, int] | None = None
+
+    def __init__(self, where: str, *, is_file: bool) -> None:
+        """Nothing is open yet; in memory one connection does both."""
+        self.where = where
+        self._is_file = is_file
+        self._process = os.getpid()
+        self._writer: sqlite3.Connection | None = None
+        self._reader: sqlite3.Connection | None = None
+        self._make_locks()
 
     def before_fork(self) -> None:
-        """Take the locks, and close the file if no block is open."""
-        ...
+        """Take the locks, and close the file unless the thread that forks is inside a block."""
+        self._writes.lock.acquire()
+        self._reads.lock.acquire()
+        if self._is_file and not self._writes.depth and not self._reads.depth:
+            self._close_connections(sqlite3.Connection.close)
 
     def after_fork(self, *, is_child: bool) -> None:
-        """Give the locks back, or make new ones in the child."""
-        ...
+        """Give the locks back, or make new ones; a child goes on only if the file was closed."""
+        if not is_child:
+            self._reads.lock.release()
+            self._writes.lock.release()
+            return
+        self._make_locks()
+        if self._writer is None and self._reader is None:
+            self._process = os.getpid()
 
     def holds_open(self, identity: tuple[int, int]) -> bool:
-        """Return True if this process inherited that file open, by device and inode."""
-        ...
+        """Return True if this process inherited that file open."""
+        return self._process != os.getpid() and self.identity == identity
+
+    def _make_locks(self) -> None:
+        self._writes = Turn()
+        self._reads = Turn() if self._is_file else self._writes
+
+    def _check_process(self) -> None:
+        if self._process == os.getpid():
+            return
+        if self._is_file:
+            raise _inherited(self.where)
+        raise StoreError(
+            "the store in memory was made before this process was forked, and cannot be shared: "
+            "use a SQLiteStore in a file"
+        )
+
+    def _close_connections(self, close: Callable[[sqlite3.Connection], None]) -> None:
+        for connection in (self._writer, self._reader):
+            if connection is not None:
+                close(connection)
+        self._writer = self._reader = None
 
 
 _known: weakref.WeakSet[Forkable] = weakref.WeakSet()
@@ -76,7 +119,14 @@ def check_not_inherited(path: str, identity: tuple[int, int]) -> None:
         StoreError: It did, so that SQLite would lose what is committed here.
     """
     if any(database.holds_open(identity) for database in list(_known)):
-        raise StoreError(f"{path}: the file was open when this process was forked: {HINT}")
+        raise _inherited(path)
+
+
+def _inherited(path: str) -> StoreError:
+    return StoreError(
+        f"{path}: the file was open when this process was forked: "
+        "close the store before forking, or start the process with the method 'spawn'"
+    )
 
 
 def _before() -> None:
