@@ -32,15 +32,14 @@ from pyade.storage.protocol import DefinedProfile
 T = TypeVar("T")
 
 TOKEN_SECRETS = ("consumer_secret", "access_token", "access_secret")
-"""The fields of a token that are kept apart from the rest, so that they alone need encryption."""
 
 _DEVICE_FIELDS = tuple(field.name for field in attrs.fields(Device) if field.name != "extra")
 _RECORD_FIELDS = tuple(field.name for field in attrs.fields(DeviceRecord) if field.name != "device")
 _encode = msgspec.json.Encoder().encode
-_record_decoder = msgspec.json.Decoder(DeviceRecord)
-_state_decoder = msgspec.json.Decoder(SyncState)
-_enrollment_decoder = msgspec.json.Decoder(Enrollment)
-_object_decoder = msgspec.json.Decoder(dict[str, Any])
+_record = msgspec.json.Decoder(DeviceRecord).decode
+_state = msgspec.json.Decoder(SyncState).decode
+_enrollment = msgspec.json.Decoder(Enrollment).decode
+_object = msgspec.json.Decoder(dict[str, Any]).decode
 _PLACE = re.compile(r" - at `([^`]*)`$")
 
 
@@ -67,7 +66,7 @@ def record_row(token_id: int, record: DeviceRecord) -> tuple[Value, ...]:
 
 def decode_record(text: str, token_name: str = "") -> DeviceRecord:
     """Return the record of a document in a row that ``record_row`` made."""
-    return _read("the record of a device", token_name, _record_decoder.decode, text)
+    return _read("the record of a device", token_name, lambda: _record(text))
 
 
 def encode_state(state: SyncState) -> str:
@@ -79,7 +78,7 @@ def decode_state(text: str | None, token_name: str) -> SyncState:
     """Return the state of a document made by ``encode_state``; ``SyncState()`` where there is none."""
     if text is None:
         return SyncState()
-    return _read("the sync state", token_name, _state_decoder.decode, text)
+    return _read("the sync state", token_name, lambda: _state(text))
 
 
 def encode_token(token: Token) -> tuple[str, str]:
@@ -91,7 +90,7 @@ def encode_token(token: Token) -> tuple[str, str]:
 
 def decode_token(name: str, text: str, secrets: str) -> Token:
     """Return the token of two documents made by ``encode_token``."""
-    return _read("the token", name, _token, text, secrets)
+    return _read("the token", name, lambda: msgspec.convert(_object(text) | _object(secrets), Token))
 
 
 def encode_profile(profile: EnrollmentProfile) -> tuple[str, str | None]:
@@ -107,17 +106,17 @@ def encode_profile(profile: EnrollmentProfile) -> tuple[str, str | None]:
 
 def decode_profile(token_name: str, text: str, secret: str | None) -> EnrollmentProfile:
     """Return the profile of two texts made by ``encode_profile``."""
-    return _read("a profile", token_name, _profile, text, secret)
+    return _read("a profile", token_name, lambda: _profile(text, secret))
 
 
-def defined_profile(token_name: str, row: Sequence[Any], open_: Callable[[str], str]) -> DefinedProfile:
-    """Return the profile of a row of profile_uuid, digest, defined_at, individual, document and secrets."""
-    profile_uuid, digest, defined_at, individual, document, secret = row
+def defined_profile(token_name: str, profile: EnrollmentProfile, *columns: Any) -> DefinedProfile:
+    """Return *profile* with its columns profile_uuid, digest, defined_at and individual."""
+    profile_uuid, digest, defined_at, individual = columns
     return DefinedProfile(
         profile_uuid=profile_uuid,
-        profile=decode_profile(token_name, document, None if secret is None else open_(secret)),
+        profile=profile,
         digest=digest,
-        defined_at=_read("a profile", token_name, as_time, defined_at),
+        defined_at=_read("a profile", token_name, lambda: as_time(defined_at)),
         individual=bool(individual),
     )
 
@@ -129,7 +128,7 @@ def encode_enrollment(enrollment: Enrollment) -> str:
 
 def decode_enrollment(text: str) -> Enrollment:
     """Return the enrollment of a document made by ``encode_enrollment``."""
-    return _read("an enrollment", "", _enrollment_decoder.decode, text)
+    return _read("an enrollment", "", lambda: _enrollment(text))
 
 
 def one_time_row(one_time: OneTime) -> tuple[Value, ...]:
@@ -140,13 +139,24 @@ def one_time_row(one_time: OneTime) -> tuple[Value, ...]:
 
 def decode_one_time(row: Sequence[Any]) -> OneTime:
     """Return what a row that ``one_time_row`` made says."""
-    return _read("what may be used once", "", _one_time, *row)
+    kind, digest, serial_number, expires_at, value = row
+    return _read(
+        "what may be used once",
+        "",
+        lambda: OneTime(
+            kind=OneTimeKind(kind),
+            digest=digest,
+            serial_number=serial_number,
+            expires_at=as_time(expires_at),
+            value=_object(value),
+        ),
+    )
 
 
 def decode_batch(row: Sequence[Any]) -> EventBatch:
     """Return the events of a row of token_name, at and document."""
     token_name, at, document = row
-    return _read("an event", token_name, _batch, token_name, at, document)
+    return _read("an event", token_name, lambda: EventBatch(token_name, as_time(at), decode_groups(document)))
 
 
 def as_time(value: datetime | str) -> datetime:
@@ -155,30 +165,12 @@ def as_time(value: datetime | str) -> datetime:
     return found.astimezone(UTC)
 
 
-def _token(text: str, secrets: str) -> Token:
-    return msgspec.convert(_object_decoder.decode(text) | _object_decoder.decode(secrets), Token)
-
-
 def _profile(text: str, secret: str | None) -> EnrollmentProfile:
-    document = _object_decoder.decode(text)
+    document = _object(text)
     if secret is not None:
         base64.b64decode(secret, validate=True)
         document["administrator"]["password_hash"] = secret
     return profile_from_document(document)
-
-
-def _one_time(kind: str, digest: str, serial_number: str, expires_at: datetime | str, value: str) -> OneTime:
-    return OneTime(
-        kind=OneTimeKind(kind),
-        digest=digest,
-        serial_number=serial_number,
-        expires_at=as_time(expires_at),
-        value=_object_decoder.decode(value),
-    )
-
-
-def _batch(token_name: str, at: datetime | str, document: str) -> EventBatch:
-    return EventBatch(token_name, as_time(at), decode_groups(document))
 
 
 def _to_text(value: Any) -> str:
@@ -189,9 +181,9 @@ def _to_text(value: Any) -> str:
     raise StoreError(f"a value has no JSON form: {kind}")
 
 
-def _read(what: str, token_name: str, decode: Callable[..., T], *values: Any) -> T:
+def _read(what: str, token_name: str, decode: Callable[[], T]) -> T:
     try:
-        return decode(*values)
+        return decode()
     except StoreVersionError:
         raise
     except (msgspec.MsgspecError, ProfileError, StoreError, ValueError, TypeError, LookupError) as exc:

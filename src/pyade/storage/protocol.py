@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeAlias
 
 import attrs
 
@@ -30,6 +30,9 @@ from pyade.core.lease import LEASE_SECONDS, Lease
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.token import Token
 from pyade.errors import DamagedRecordError
+
+Damaged: TypeAlias = Callable[[DamagedRecordError], None]
+"""Is told of what cannot be read."""
 
 
 @attrs.frozen(kw_only=True)
@@ -68,7 +71,7 @@ class Store(Protocol):
         """Return the token called *name*."""
         ...
 
-    def tokens(self, *, damaged: Callable[[DamagedRecordError], None] | None = None) -> tuple[Token, ...]:
+    def tokens(self, *, damaged: Damaged | None = None) -> tuple[Token, ...]:
         """Return all tokens, by name.
 
         Args:
@@ -91,9 +94,7 @@ class Store(Protocol):
         """Return where the token's sync stands: ``SyncState()`` before the first run."""
         ...
 
-    def sync_states(
-        self, *, damaged: Callable[[DamagedRecordError], None] | None = None
-    ) -> Mapping[str, SyncState]:
+    def sync_states(self, *, damaged: Damaged | None = None) -> Mapping[str, SyncState]:
         """Return where the sync of every stored token stands, by the token's name, in one read.
 
         *damaged* and errors are those of ``tokens``.
@@ -324,13 +325,13 @@ class Store(Protocol):
 
     def __enter__(self) -> Self:
         """Return the store itself; ``with store:`` closes it at the end."""
-        ...
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the store."""
-        ...
+        self.close()
 
 
 class EnrollmentStore(Store, Protocol):

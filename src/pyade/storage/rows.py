@@ -5,18 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import attrs
 
-from pyade.core.events import EventBatch, EventGroup, encode_groups, split_id
+from pyade.core.events import EventBatch, EventGroup, change_groups, encode_groups, split_id
 from pyade.core.inventory import DeviceRecord, SyncState, is_shown
 from pyade.core.lease import Lease
 from pyade.errors import DamagedRecordError, StoreError, UnknownTokenError
 from pyade.storage import documents
 from pyade.storage import statements as sql
 from pyade.storage.database import Session, Value
+from pyade.storage.protocol import Damaged
 from pyade.storage.schema import DEVICES
+
+T = TypeVar("T")
 
 BATCH = 500
 """Rows of devices per SELECT: enough to be fast, few enough to keep memory flat."""
@@ -26,23 +29,23 @@ EVENT_BATCH = 50
 
 _ROW_ID = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")
 
-Read: TypeAlias = Callable[[str, Sequence[Value]], list[tuple[Any, ...]]]
+Run: TypeAlias = Callable[[str, Sequence[Value]], list[tuple[Any, ...]]]
 """Runs a statement, as ``Session.rows`` does."""
 
 
 @attrs.frozen
-class LockedToken:
-    """The row of a token that is locked until the end of the transaction.
+class TokenRow:
+    """The row of a token.
 
     Attributes:
-        session: Of the transaction.
+        run: Runs a statement, as ``Session.rows`` does.
         name: Of the token.
         id: Its primary key.
         revision: Of its sync state.
         document: Of its sync state; None before the first run.
     """
 
-    session: Session
+    run: Run
     name: str
     id: int
     revision: int
@@ -52,21 +55,44 @@ class LockedToken:
         """Return the sync state."""
         return documents.decode_state(self.document, self.name)
 
+    def devices(self, serials: Iterable[str]) -> dict[str, DeviceRecord]:
+        """Return the records of those *serials* that are stored."""
+        return {
+            serial: documents.decode_record(text, self.name)
+            for batch in batches(tuple(serials))
+            for serial, text in self.run(sql.SELECT_SOME.format(sql.marks(len(batch))), (self.id, *batch))
+        }
+
+    def shown_devices(self, serials: Sequence[str], released: bool | None) -> Iterator[DeviceRecord]:
+        """Yield the records of *serials*, without hidden ones; *released* as in ``Store.devices``."""
+        for batch in batches(serials):
+            known = self.devices(batch)
+            found = (known[serial] for serial in batch if serial in known)
+            yield from (record for record in found if is_shown(record, released))
+
+    def all_devices(self, select: str, *values: Value) -> Iterator[DeviceRecord]:
+        """Yield the records that *select* finds."""
+        for page in pages_of(self.run, select, (self.id, *values)):
+            yield from (documents.decode_record(text, self.name) for _, text in page)
+
+
+@attrs.frozen
+class LockedToken(TokenRow):
+    """The row of a token that is locked until the end of the transaction of *session*."""
+
+    session: Session
+
     def save_state(self, state: SyncState) -> None:
         """Store the sync state."""
-        self.session.rows(sql.SAVE_STATE, (state.revision, documents.encode_state(state), self.id))
+        self.run(sql.SAVE_STATE, (state.revision, documents.encode_state(state), self.id))
 
     def lease(self) -> Lease | None:
         """Return the lease, whether it still counts or not; None if nobody took one."""
-        rows = self.session.rows(sql.SELECT_LEASE, (self.id,))
+        rows = self.run(sql.SELECT_LEASE, (self.id,))
         if not rows:
             return None
         fence, owner, ends = rows[0]
         return Lease(token_name=self.name, owner=owner, fence=fence, expires_at=documents.as_time(ends))
-
-    def devices(self, serials: Iterable[str]) -> dict[str, DeviceRecord]:
-        """Return the records of those *serials* that are stored."""
-        return load_devices(self.session.rows, self.id, self.name, tuple(serials))
 
     def save_devices(self, records: Iterable[DeviceRecord]) -> None:
         """Store *records*."""
@@ -76,17 +102,26 @@ class LockedToken:
         """Write the events of this transaction."""
         emit(self.session, self.name, at, groups)
 
+    def emit_changes(self, at: datetime, changes: Iterable[tuple[str, str]]) -> None:
+        """Write the events of changes of devices."""
+        self.emit(at, change_groups(changes))
 
-def lock(session: Session, token_name: str) -> LockedToken:
-    """Wait until nobody else writes for the token, and return its row as it is then.
+
+def only_row(rows: Sequence[tuple[Any, ...]], token_name: str) -> tuple[Any, ...]:
+    """Return the first of *rows*, which a token has if it is stored.
 
     Raises:
-        UnknownTokenError: No token of that name is stored.
+        UnknownTokenError: There is none.
     """
-    rows = session.rows(sql.LOCK_TOKEN, (token_name,))
     if not rows:
-        raise unknown_token(token_name)
-    return LockedToken(session, token_name, *rows[0])
+        raise UnknownTokenError(f"no token {token_name!r} is stored: add it first")
+    return rows[0]
+
+
+def lock(session: Session, token_name: str) -> LockedToken:
+    """Wait until nobody else writes for the token, and return its row as it is then."""
+    token_id, revision, document = only_row(session.rows(sql.LOCK_TOKEN, (token_name,)), token_name)
+    return LockedToken(session.rows, token_name, token_id, revision, document, session)
 
 
 def emit(session: Session, token_name: str, at: datetime, groups: tuple[EventGroup, ...]) -> None:
@@ -102,54 +137,28 @@ def audit(session: Session, events: EventBatch) -> None:
     emit(session, events.token_name, events.at, events.groups)
 
 
-def unknown_token(name: str) -> UnknownTokenError:
-    """Return the error for a token that is not stored."""
-    return UnknownTokenError(f"no token {name!r} is stored: add it first")
-
-
-def load_devices(
-    read: Read, token_id: int, token_name: str, serials: Sequence[str]
-) -> dict[str, DeviceRecord]:
-    """Return the records of those *serials* that are stored."""
-    return {
-        serial: documents.decode_record(text, token_name)
-        for batch in batches(serials)
-        for serial, text in read(sql.SELECT_SOME.format(sql.marks(len(batch))), (token_id, *batch))
-    }
-
-
-def pages_of(read: Read, select: str, values: Sequence[Value]) -> Iterator[list[tuple[Any, ...]]]:
+def pages_of(run: Run, select: str, values: Sequence[Value]) -> Iterator[list[tuple[Any, ...]]]:
     """Yield the rows that *select* finds, a page at a time, by their first column."""
     after: tuple[str, ...] = ()
     while True:
-        rows = read(sql.following(select, is_first=not after), (*values, *after, BATCH))
+        rows = run(sql.following(select, is_first=not after), (*values, *after, BATCH))
         yield rows
         if len(rows) < BATCH:
             return
         after = (rows[-1][0],)
 
 
-def some_devices(
-    read: Read, token_id: int, token_name: str, serials: Sequence[str], released: bool | None
-) -> Iterator[DeviceRecord]:
-    """Yield the records of *serials*, without hidden ones; *released* as in ``Store.devices``."""
-    for batch in batches(serials):
-        known = load_devices(read, token_id, token_name, batch)
-        found = (known[serial] for serial in batch if serial in known)
-        yield from (record for record in found if is_shown(record, released))
-
-
-def records_of(read: Read, serials: Sequence[str]) -> Iterator[DeviceRecord]:
+def records_of(run: Run, serials: Sequence[str]) -> Iterator[DeviceRecord]:
     """Yield what all tokens know about *serials*."""
     for batch in batches(serials):
-        for token_name, text in read(sql.SELECT_RECORDS.format(sql.marks(len(batch))), batch):
+        for token_name, text in run(sql.SELECT_RECORDS.format(sql.marks(len(batch))), batch):
             yield documents.decode_record(text, token_name)
 
 
-def event_rows(read: Read, number: int, row: int) -> Iterator[tuple[str, EventBatch]]:
+def event_rows(run: Run, number: int, row: int) -> Iterator[tuple[str, EventBatch]]:
     """Yield the rows of the outbox from a position on, each with what the store calls it."""
     while True:
-        rows = read(sql.SELECT_EVENTS, (number, row, EVENT_BATCH))
+        rows = run(sql.SELECT_EVENTS, (number, row, EVENT_BATCH))
         for transaction, row_id, *values in rows:
             yield f"{transaction}-{row_id}", documents.decode_batch(values)
         if len(rows) < EVENT_BATCH:
@@ -164,20 +173,18 @@ def batches(serials: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def readable(
-    rows: Iterable[tuple[Any, ...]],
-    decode: Callable[[tuple[Any, ...]], Any],
-    damaged: Callable[[DamagedRecordError], None] | None,
-) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    """Yield each row with what it decodes to; hand errors to *damaged*, if it is given."""
+    rows: Iterable[tuple[Any, ...]], decode: Callable[..., T], damaged: Damaged | None
+) -> Iterator[T]:
+    """Yield what each row decodes to; hand errors to *damaged*, if it is given."""
     for row in rows:
         try:
-            found = decode(row)
+            found = decode(*row)
         except DamagedRecordError as error:
             if damaged is None:
                 raise
             damaged(error)
         else:
-            yield row, found
+            yield found
 
 
 def position_of(after: str | None) -> tuple[int, int]:

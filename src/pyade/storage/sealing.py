@@ -60,7 +60,7 @@ def unreadable(session: Session, box: SecretBox) -> tuple[str, ...]:
     return tuple(name for name, key, _, error in _opened(session, box) if error and key[0] != SESSION)
 
 
-def check_keys(session: Session, box: SecretBox) -> None:
+def check_keys(session: Session, box: SecretBox, where: str) -> None:
     """Check that the keys of *box* belong to the store: that they open one of the encrypted secrets, if any.
 
     That some cannot be opened, such as one that a process with an older key wrote late, stops nobody: reading
@@ -76,7 +76,7 @@ def check_keys(session: Session, box: SecretBox) -> None:
                 return
             error = found
     if error is not None:
-        raise error
+        raise StoreError(f"{where}: {error}")
 
 
 def rotate(session: Session, box: SecretBox) -> None:

@@ -13,66 +13,30 @@ How it stays safe:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import chain, islice
-from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any
 
 import attrs
 
+from pyade.core import inventory
 from pyade.core.device import Device
 from pyade.core.enrollment import CREDENTIALS, Enrollment, OneTime, OneTimeKind, Registration, next_enrollment
-from pyade.core.events import (
-    Event,
-    EventBatch,
-    EventGroup,
-    EventKind,
-    attempt_groups,
-    change_groups,
-    split_id,
-)
-from pyade.core.inventory import (
-    PURGE_AFTER,
-    Attempt,
-    ChangeCounts,
-    DeviceRecord,
-    Source,
-    SyncState,
-    delete,
-    finished_state,
-    is_unlisted,
-    merge_attempts,
-    merge_page,
-    next_state,
-    release,
-)
+from pyade.core.events import Event, EventBatch, EventGroup, EventKind, attempt_groups, split_id
+from pyade.core.inventory import Attempt, ChangeCounts, DeviceRecord, Source, SyncState
 from pyade.core.lease import LEASE_SECONDS, Lease, check_free, check_held, expiry
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.token import Token
 from pyade.crypto.secret_box import SecretBox
 from pyade.errors import DamagedRecordError, DuplicateTokenError, StoreError
-from pyade.storage import documents, sealing
+from pyade.storage import documents, rows, sealing
 from pyade.storage import statements as sql
 from pyade.storage.database import Database, Value
-from pyade.storage.protocol import DefinedProfile, EnrollmentStore
-from pyade.storage.rows import (
-    LockedToken,
-    audit,
-    event_rows,
-    load_devices,
-    lock,
-    pages_of,
-    position_of,
-    readable,
-    records_of,
-    some_devices,
-    unknown_token,
-)
+from pyade.storage.protocol import Damaged, DefinedProfile, EnrollmentStore
+from pyade.storage.rows import LockedToken, TokenRow
 from pyade.storage.schema import migrate
-
-Damaged: TypeAlias = Callable[[DamagedRecordError], None]
 
 
 class SQLStore(EnrollmentStore):
@@ -103,7 +67,8 @@ class SQLStore(EnrollmentStore):
             self._box = keys if isinstance(keys, SecretBox) else SecretBox(keys)
             migrate(database)
             if not allow_unreadable_secrets:
-                self._check_keys()
+                with database.reading() as session:
+                    sealing.check_keys(session, self._box, database.where)
         except BaseException:
             database.close()
             raise
@@ -119,23 +84,19 @@ class SQLStore(EnrollmentStore):
                 )
 
     def token(self, name: str) -> Token:
-        rows = self._read(sql.READ_TOKEN, (name,))
-        if not rows:
-            raise unknown_token(name)
-        return self._token(*rows[0])
+        return self._token(*rows.only_row(self._read(sql.READ_TOKEN, (name,)), name))
 
     def tokens(self, *, damaged: Damaged | None = None) -> tuple[Token, ...]:
-        rows = self._read(sql.READ_TOKENS)
-        return tuple(token for _, token in readable(rows, lambda row: self._token(*row), damaged))
+        return tuple(rows.readable(self._read(sql.READ_TOKENS), self._token, damaged))
 
     def replace_token(self, token: Token) -> None:
         document, secrets = documents.encode_token(token)
         with self._writing(token.name) as locked:
-            locked.session.rows(sql.REPLACE_TOKEN, (document, self._box.seal(secrets), locked.id))
+            locked.run(sql.REPLACE_TOKEN, (document, self._box.seal(secrets), locked.id))
 
     def remove_token(self, name: str, *, now: datetime) -> None:
         with self._writing(name) as locked:
-            locked.session.rows(sql.DELETE_TOKEN, (locked.id,))
+            locked.run(sql.DELETE_TOKEN, (locked.id,))
             locked.emit(now, (EventGroup(EventKind.TOKEN_REMOVED),))
 
     def _token(self, name: str, document: str, secrets: str) -> Token:
@@ -144,16 +105,13 @@ class SQLStore(EnrollmentStore):
     # Sync state and leases
 
     def sync_state(self, token_name: str) -> SyncState:
-        return documents.decode_state(self._id_and_state(token_name)[1], token_name)
+        return self._token_row(token_name).state()
 
     def sync_states(self, *, damaged: Damaged | None = None) -> Mapping[str, SyncState]:
-        rows = self._read(sql.SELECT_STATES)
-        return {
-            name: state
-            for (name, _), state in readable(
-                rows, lambda row: documents.decode_state(row[1], row[0]), damaged
-            )
-        }
+        def named_state(name: str, document: str | None) -> tuple[str, SyncState]:
+            return name, documents.decode_state(document, name)
+
+        return dict(rows.readable(self._read(sql.SELECT_STATES), named_state, damaged))
 
     def save_sync_state(
         self,
@@ -164,7 +122,7 @@ class SQLStore(EnrollmentStore):
         lease: Lease | None = None,
     ) -> SyncState:
         with self._writing(token_name, lease) as locked:
-            following = next_state(token_name, locked.revision, state)
+            following = inventory.next_state(token_name, locked.revision, state)
             locked.save_state(following)
             if events is not None:
                 locked.emit(events.at, events.groups)
@@ -175,8 +133,8 @@ class SQLStore(EnrollmentStore):
             now = locked.session.now()
             ends = expiry(seconds, now=now)
             check_free(locked.lease(), owner, now=now)
-            locked.session.rows(sql.DELETE_LEASE, (locked.id,))
-            ((fence,),) = locked.session.rows(sql.INSERT_LEASE, (locked.id, owner, ends))
+            locked.run(sql.DELETE_LEASE, (locked.id,))
+            ((fence,),) = locked.run(sql.INSERT_LEASE, (locked.id, owner, ends))
         return Lease(token_name=token_name, owner=owner, fence=fence, expires_at=ends)
 
     def renew_lease(self, lease: Lease, *, seconds: float = LEASE_SECONDS) -> Lease:
@@ -184,7 +142,7 @@ class SQLStore(EnrollmentStore):
             now = locked.session.now()
             ends = expiry(seconds, now=now)
             check_held(locked.lease(), lease, now=now)
-            locked.session.rows(sql.RENEW_LEASE, (ends, lease.fence))
+            locked.run(sql.RENEW_LEASE, (ends, lease.fence))
         return attrs.evolve(lease, expires_at=ends)
 
     def release_lease(self, lease: Lease) -> None:
@@ -204,20 +162,15 @@ class SQLStore(EnrollmentStore):
         lease: Lease | None = None,
     ) -> tuple[SyncState, ChangeCounts]:
         with self._writing(token_name, lease) as locked:
-            following = next_state(token_name, locked.revision, state)
+            following = inventory.next_state(token_name, locked.revision, state)
+            known = locked.devices({device.serial_number for device in devices})
             changes: list[tuple[str, str]] = []
-            changed, counts = merge_page(
-                locked.devices({device.serial_number for device in devices}),
-                devices,
-                token_name=token_name,
-                source=source,
-                state=state,
-                now=now,
-                changes=changes,
+            changed, counts = inventory.merge_page(
+                known, devices, token_name=token_name, source=source, state=state, now=now, changes=changes
             )
             locked.save_devices(changed.values())
             locked.save_state(following)
-            locked.emit(now, change_groups(changes))
+            locked.emit_changes(now, changes)
         return following, counts
 
     def finish_full_sync(
@@ -225,15 +178,16 @@ class SQLStore(EnrollmentStore):
     ) -> tuple[SyncState, ChangeCounts]:
         released = 0
         with self._writing(token_name, lease) as locked:
-            following = finished_state(token_name, locked.revision, state)
-            for rows in pages_of(locked.session.rows, sql.SELECT_UNLISTED, (locked.id, state.full_sync)):
-                records = (documents.decode_record(text, token_name) for _, text in rows)
-                gone = [release(record, now) for record in records if is_unlisted(record, state)]
+            following = inventory.finished_state(token_name, locked.revision, state)
+            for page in rows.pages_of(locked.run, sql.SELECT_UNLISTED, (locked.id, state.full_sync)):
+                records = (documents.decode_record(text, token_name) for _, text in page)
+                unlisted = (record for record in records if inventory.is_unlisted(record, state))
+                gone = [inventory.release(record, now) for record in unlisted]
                 locked.save_devices(gone)
                 shown = [
                     (EventKind.RELEASED, record.serial_number) for record in gone if not record.is_hidden
                 ]
-                locked.emit(now, change_groups(shown))
+                locked.emit_changes(now, shown)
                 released += len(shown)
             locked.save_state(following)
         return following, ChangeCounts(released=released)
@@ -250,7 +204,7 @@ class SQLStore(EnrollmentStore):
         serials = {*attempts, *(device.serial_number for device in details)}
         with self._writing(token_name, lease) as locked:
             known = locked.devices(serials)
-            changed = merge_attempts(
+            changed = inventory.merge_attempts(
                 known, attempts, details, token_name=token_name, state=locked.state(), now=now
             )
             locked.save_devices(changed.values())
@@ -259,90 +213,78 @@ class SQLStore(EnrollmentStore):
     def delete_device(self, token_name: str, serial_number: str, *, now: datetime) -> None:
         with self._writing(token_name) as locked:
             record = locked.devices((serial_number,)).get(serial_number)
-            left = None if record is None else delete(record, now)
+            left = None if record is None else inventory.delete(record, now)
             if left is not None:
                 locked.save_devices((left,))
             else:
-                locked.session.rows(sql.DELETE_DEVICE, (locked.id, serial_number))
+                locked.run(sql.DELETE_DEVICE, (locked.id, serial_number))
             if record is not None and not record.is_hidden:
-                locked.emit(now, change_groups([(EventKind.DELETED, serial_number)]))
+                locked.emit_changes(now, [(EventKind.DELETED, serial_number)])
 
     def purge_released(self, token_name: str, *, now: datetime) -> int:
         with self._writing(token_name) as locked:
-            gone = sorted(
-                (serial, deleted_at is not None)
-                for serial, deleted_at in locked.session.rows(sql.PURGE, (locked.id, now - PURGE_AFTER))
-            )
-            shown = ((EventKind.PURGED, serial) for serial, is_hidden in gone if not is_hidden)
-            locked.emit(now, change_groups(shown))
+            gone = locked.run(sql.PURGE, (locked.id, now - inventory.PURGE_AFTER))
+            shown = sorted(serial for serial, deleted_at in gone if deleted_at is None)
+            locked.emit_changes(now, ((EventKind.PURGED, serial) for serial in shown))
         return len(gone)
 
     def device(self, token_name: str, serial_number: str) -> DeviceRecord | None:
-        token_id = self._id_and_state(token_name)[0]
-        return load_devices(self._read, token_id, token_name, (serial_number,)).get(serial_number)
+        return self._token_row(token_name).devices((serial_number,)).get(serial_number)
 
     def records_of(self, serials: Sequence[str]) -> Iterator[DeviceRecord]:
         with self._database.reading():  # a closed store says so here
-            return records_of(self._read, sorted(set(serials)))
+            return rows.records_of(self._read, sorted(set(serials)))
 
     def devices(
         self, token_name: str, *, serials: Sequence[str] | None = None, released: bool | None = False
     ) -> Iterator[DeviceRecord]:
-        token_id = self._id_and_state(token_name)[0]
+        token = self._token_row(token_name)
         if serials is None:
-            pages = pages_of(self._read, sql.PAGES[released], (token_id,))
-            return (documents.decode_record(text, token_name) for rows in pages for _, text in rows)
-        return some_devices(self._read, token_id, token_name, sorted(set(serials)), released)
+            return token.all_devices(sql.PAGES[released])
+        return token.shown_devices(sorted(set(serials)), released)
 
     def count_devices(self, token_name: str) -> Mapping[str, int]:
         counts = {"released": 0}
-        for is_released, status, count in self._read(sql.COUNT, (self._id_and_state(token_name)[0],)):
+        for is_released, status, count in self._read(sql.COUNT, (self._token_row(token_name).id,)):
             name = "released" if is_released else status
             counts[name] = counts.get(name, 0) + count
         return counts
 
     def count_unlisted(self, token_name: str, state: SyncState) -> int:
-        token_id = self._id_and_state(token_name)[0]
-        pages = pages_of(self._read, sql.SELECT_UNLISTED, (token_id, state.full_sync))
-        records = (documents.decode_record(text, token_name) for rows in pages for _, text in rows)
-        return sum(is_unlisted(record, state) and not record.is_hidden for record in records)
+        records = self._token_row(token_name).all_devices(sql.SELECT_UNLISTED, state.full_sync)
+        return sum(inventory.is_unlisted(record, state) and not record.is_hidden for record in records)
 
     # Profiles
 
     def save_profile(self, token_name: str, profile: DefinedProfile, *, lease: Lease | None = None) -> None:
-        document, secret = self._sealed_profile(profile.profile)
-        row = (
-            profile.profile_uuid,
-            profile.profile.name,
-            profile.digest,
-            profile.defined_at,
-            profile.individual,
-            document,
-            secret,
-        )
+        content = profile.profile
+        values = (profile.profile_uuid, content.name, profile.digest, profile.defined_at, profile.individual)
+        texts = self._sealed_profile(content)
         with self._writing(token_name, lease) as locked:
-            locked.session.rows(sql.SAVE_PROFILE, (locked.id, *row))
+            locked.run(sql.SAVE_PROFILE, (locked.id, *values, *texts))
 
     def profiles(self, token_name: str) -> tuple[DefinedProfile, ...]:
-        rows = self._read(sql.SELECT_PROFILES, (self._id_and_state(token_name)[0],))
-        return tuple(documents.defined_profile(token_name, row, self._opener(token_name)) for row in rows)
+        found = self._read(sql.SELECT_PROFILES, (self._token_row(token_name).id,))
+        return tuple(self._defined_profile(token_name, row) for row in found)
 
     def defined_profile(self, token_name: str, profile_uuid: str) -> DefinedProfile | None:
-        rows = self._read(sql.SELECT_PROFILE, (self._id_and_state(token_name)[0], profile_uuid))
-        return documents.defined_profile(token_name, rows[0], self._opener(token_name)) if rows else None
+        found = self._read(sql.SELECT_PROFILE, (self._token_row(token_name).id, profile_uuid))
+        return self._defined_profile(token_name, found[0]) if found else None
 
     def set_default_profile(self, token_name: str, profile: EnrollmentProfile | None) -> None:
         document, secret = (None, None) if profile is None else self._sealed_profile(profile)
         with self._writing(token_name) as locked:
-            locked.session.rows(sql.SET_DEFAULT, (document, secret, locked.id))
+            locked.run(sql.SET_DEFAULT, (document, secret, locked.id))
 
     def default_profile(self, token_name: str) -> EnrollmentProfile | None:
-        rows = self._read(sql.SELECT_DEFAULT, (token_name,))
-        if not rows:
-            raise unknown_token(token_name)
-        document, secret = rows[0]
-        if document is None:
-            return None
+        row = rows.only_row(self._read(sql.SELECT_DEFAULT, (token_name,)), token_name)
+        return None if row[0] is None else self._profile(token_name, *row)
+
+    def _defined_profile(self, token_name: str, row: tuple[Any, ...]) -> DefinedProfile:
+        *columns, document, secret = row
+        return documents.defined_profile(token_name, self._profile(token_name, document, secret), *columns)
+
+    def _profile(self, token_name: str, document: str, secret: str | None) -> EnrollmentProfile:
         opened = None if secret is None else self._open(secret, token_name)
         return documents.decode_profile(token_name, document, opened)
 
@@ -353,13 +295,13 @@ class SQLStore(EnrollmentStore):
     # Events
 
     def events(self, after: str | None = None, *, limit: int = 1000) -> Sequence[Event]:
-        number, row = position_of(after)
+        number, row = rows.position_of(after)
         if limit < 1:
             raise StoreError(f"limit {limit} is less than 1: give how many events to return at most")
         last_row, index = split_id(after) if after else ("", -1)
         expanded = (
             batch.expand(row_id, after=index if row_id == last_row else -1)
-            for row_id, batch in event_rows(self._read, number, row)
+            for row_id, batch in rows.event_rows(self._read, number, row)
         )
         return tuple(islice(chain.from_iterable(expanded), limit))
 
@@ -371,14 +313,14 @@ class SQLStore(EnrollmentStore):
 
     def add_audit(self, events: EventBatch) -> None:
         with self._database.writing() as session:
-            audit(session, events)
+            rows.audit(session, events)
 
     def position(self, subscriber: str) -> str | None:
-        rows = self._read(sql.SELECT_POSITION, (subscriber,))
-        return str(rows[0][0]) if rows else None
+        found = self._read(sql.SELECT_POSITION, (subscriber,))
+        return str(found[0][0]) if found else None
 
     def save_position(self, subscriber: str, after: str | None) -> None:
-        position_of(after)
+        rows.position_of(after)
         with self._database.writing() as session:
             if after is None:
                 session.rows(sql.DELETE_POSITION, (subscriber,))
@@ -387,7 +329,7 @@ class SQLStore(EnrollmentStore):
 
     def prune_events(self, before: datetime) -> None:
         with self._database.writing() as session:
-            positions = [position_of(after) for (after,) in session.rows(sql.SELECT_POSITIONS)]
+            positions = [rows.position_of(after) for (after,) in session.rows(sql.SELECT_POSITIONS)]
             if positions:
                 session.rows(sql.PRUNE_SEEN_EVENTS, (before, *min(positions)))
             else:
@@ -396,9 +338,9 @@ class SQLStore(EnrollmentStore):
     # Secrets
 
     def load_session(self, key: str) -> str | None:
-        rows = self._read(sql.SELECT_SECRET, (sealing.SESSION, key))
+        found = self._read(sql.SELECT_SECRET, (sealing.SESSION, key))
         try:
-            return self._box.open(rows[0][0]) if rows else None
+            return self._box.open(found[0][0]) if found else None
         except StoreError:
             return None  # the client asks for another one
 
@@ -406,9 +348,9 @@ class SQLStore(EnrollmentStore):
         self._save_secret(sealing.SESSION, key, session)
 
     def secret(self, name: str) -> str | None:
-        rows = self._read(sql.SELECT_SECRET, (sealing.SECRET, name))
+        found = self._read(sql.SELECT_SECRET, (sealing.SECRET, name))
         try:
-            return self._box.open(rows[0][0]) if rows else None
+            return self._box.open(found[0][0]) if found else None
         except StoreError as error:
             raise DamagedRecordError(f"secret {name!r}: {error}") from None
 
@@ -449,29 +391,19 @@ class SQLStore(EnrollmentStore):
             reason = f"token {token_name!r}: {error}"
         raise DamagedRecordError(reason, token_name=token_name)  # rule 5
 
-    def _opener(self, token_name: str) -> Callable[[str], str]:
-        return lambda sealed: self._open(sealed, token_name)
-
-    def _check_keys(self) -> None:
-        with self._database.reading() as session:
-            try:
-                sealing.check_keys(session, self._box)
-            except StoreError as error:
-                raise StoreError(f"{self._database.where}: {error}") from None
-
     # Enrollments
 
     def enrollment(self, serial_number: str) -> Enrollment | None:
-        rows = self._read(sql.SELECT_ENROLLMENT, (serial_number,))
-        return documents.decode_enrollment(rows[0][0]) if rows else None
+        found = self._read(sql.SELECT_ENROLLMENT, (serial_number,))
+        return documents.decode_enrollment(found[0][0]) if found else None
 
     def enrollments(self, *, registration: Registration | None = None) -> Iterator[Enrollment]:
         with self._database.reading():  # a closed store says so here
             if registration is None:
-                pages = pages_of(self._read, sql.SELECT_ENROLLMENTS, ())
+                pages = rows.pages_of(self._read, sql.SELECT_ENROLLMENTS, ())
             else:
-                pages = pages_of(self._read, sql.SELECT_REGISTERED, (registration.value,))
-            return (documents.decode_enrollment(text) for rows in pages for _, text in rows)
+                pages = rows.pages_of(self._read, sql.SELECT_REGISTERED, (registration.value,))
+            return (documents.decode_enrollment(text) for page in pages for _, text in page)
 
     def save_enrollment(
         self,
@@ -484,9 +416,9 @@ class SQLStore(EnrollmentStore):
         serial = enrollment.serial_number
         with self._database.writing() as session:
             if events is not None:
-                audit(session, events)
-            rows = session.rows(sql.SELECT_ENROLLMENT_REVISION, (serial,))
-            revision = rows[0][0] if rows else 0
+                rows.audit(session, events)
+            found = session.rows(sql.SELECT_ENROLLMENT_REVISION, (serial,))
+            revision = found[0][0] if found else 0
             following = next_enrollment(revision, enrollment)
             row = (serial, following.revision, following.registration.value)
             document = documents.encode_enrollment(following)
@@ -511,8 +443,8 @@ class SQLStore(EnrollmentStore):
 
     def take_one_time(self, kind: OneTimeKind, digest: str, *, now: datetime) -> OneTime | None:
         with self._database.writing() as session:
-            rows = session.rows(sql.TAKE_ONE_TIME, (kind.value, digest))
-        found = documents.decode_one_time(rows[0]) if rows else None
+            taken = session.rows(sql.TAKE_ONE_TIME, (kind.value, digest))
+        found = documents.decode_one_time(taken[0]) if taken else None
         return found if found is not None and found.expires_at > now else None
 
     def one_times(self, serial_number: str) -> Sequence[OneTime]:
@@ -523,14 +455,6 @@ class SQLStore(EnrollmentStore):
     def close(self) -> None:
         self._database.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._database.where!r})"
 
@@ -538,17 +462,14 @@ class SQLStore(EnrollmentStore):
         with self._database.reading() as session:
             return session.rows(statement, values)
 
-    def _id_and_state(self, token_name: str) -> tuple[int, str | None]:
-        rows = self._read(sql.SELECT_TOKEN, (token_name,))
-        if not rows:
-            raise unknown_token(token_name)
-        token_id, _, state = rows[0]
-        return token_id, state
+    def _token_row(self, token_name: str) -> TokenRow:
+        row = rows.only_row(self._read(sql.SELECT_TOKEN, (token_name,)), token_name)
+        return TokenRow(self._read, token_name, *row)
 
     @contextmanager
     def _writing(self, token_name: str, lease: Lease | None = None) -> Iterator[LockedToken]:
         with self._database.writing() as session:
-            locked = lock(session, token_name)  # rule 1
+            locked = rows.lock(session, token_name)  # rule 1
             if lease is not None:
                 check_held(locked.lease(), lease, now=session.now())  # rule 2
             yield locked
