@@ -30,6 +30,9 @@ Value: TypeAlias = str | int | bool | datetime | None
 """What a statement takes. Times are aware and UTC; a backend may return them as ISO 8601 texts, and a bool as
 an int."""
 
+Clock: TypeAlias = Callable[[], datetime]
+"""Returns the time, UTC."""
+
 
 @attrs.frozen(kw_only=True)
 class Words:

@@ -18,15 +18,15 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import attrs
 
 from pyade.errors import StoreClosedError, StoreError
-from pyade.storage.database import Session, Table, Value, Words, check_texts, translated
+from pyade.storage.database import Clock, Session, Table, Value, Words, check_texts, translated
 
 try:
     import psycopg
@@ -50,13 +50,7 @@ WORDS = Words(
     transaction="(pg_current_xact_id()::text::bigint)",
     settled="transaction_number < pg_snapshot_xmin(pg_current_snapshot())::text::bigint",
 )
-_ARRAYS = {
-    "integer": "bigint[]",
-    "text": "text[]",
-    "json": "json[]",
-    "time": "timestamptz[]",
-    "flag": "boolean[]",
-}
+_TYPES = attrs.asdict(attrs.evolve(WORDS, text="text"))  # the type of an array has no collation
 
 _LOCK = 0x50414445
 """``PADE``: the advisory lock of a node that migrates."""
@@ -73,7 +67,7 @@ class _Session:
     connection: psycopg.Connection[Any]
     words: Words
     schema: str
-    clock: Callable[[], datetime] | None
+    clock: Clock | None
 
     def rows(self, statement: str, values: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
         check_texts(values)
@@ -84,20 +78,19 @@ class _Session:
         if not rows:
             return
         columns = [list(column) for column in zip(*rows, strict=True)]
-        for column in columns:
-            check_texts(column)
-        arrays = ", ".join(f"%b::{_ARRAYS[kind]}" for kind in table.columns.values())
+        check_texts([value for column in columns for value in column])
+        arrays = ", ".join(f"%b::{_TYPES[kind]}[]" for kind in table.columns.values())
         source = f"SELECT * FROM unnest({arrays})"  # noqa: S608 - rule 2; all of it is ours
         self._execute(self.words.translate(table.upsert(source)), columns)
 
     def has_table(self, name: str) -> bool:
-        query = "SELECT 1 FROM pg_catalog.pg_tables WHERE schemaname = %s AND tablename = %s"
-        return bool(self._execute(query, (self.schema, name)).fetchall())
+        query = "SELECT 1 FROM pg_catalog.pg_tables WHERE schemaname = ? AND tablename = ?"
+        return bool(self.rows(query, (self.schema, name)))
 
     def now(self) -> datetime:
         if self.clock is not None:
             return self.clock()
-        found: datetime = self._execute("SELECT clock_timestamp()").fetchall()[0][0]
+        found: datetime = self.rows("SELECT clock_timestamp()")[0][0]
         return found.astimezone(UTC)
 
     def _execute(self, statement: str, values: Sequence[Any] = ()) -> psycopg.Cursor[tuple[Any, ...]]:
@@ -111,26 +104,23 @@ class PostgresDatabase:
     """A few connections to one schema, opened when needed and replaced when the server dropped them."""
 
     def __init__(
-        self,
-        dsn: str,
-        *,
-        schema: str,
-        max_connections: int,
-        timeout_s: float,
-        clock: Callable[[], datetime] | None,
+        self, dsn: str, *, schema: str, max_connections: int, timeout_s: float, clock: Clock | None
     ) -> None:
         """Connect once, so that a wrong DSN is told here and now.
 
         Raises:
             StoreError: *dsn* or *schema* cannot be one, or the server cannot be reached or refuses.
         """
-        self.schema = _checked_schema(schema)
+        if not schema or "\0" in schema or len(schema.encode(errors="replace")) > _MAX_IDENTIFIER:
+            raise StoreError(
+                f"schema {schema!r}: a name of 1 to {_MAX_IDENTIFIER} bytes without NUL is allowed"
+            )
+        self.schema = schema
+        self._quoted = sql.Identifier(schema).as_string(None).replace("%", "%%")
         parts = _parts(dsn)
         self.where = f"{parts.get('host', 'the default host')}/{parts.get('dbname', 'the default database')}"
         # Not by search_path: behind a pooler such as PgBouncer a setting of the session would be lost.
-        self._words = attrs.evolve(
-            WORDS, prefix=f"{sql.Identifier(schema).as_string(None)}.".replace("%", "%%")
-        )
+        self._words = attrs.evolve(WORDS, prefix=f"{self._quoted}.")
         self._password = str(parts.get("password") or "")
         self._timeout_s = timeout_s
         self._clock = clock
@@ -160,31 +150,33 @@ class PostgresDatabase:
             self._pool.open()
 
     @contextmanager
-    def reading(self) -> Iterator[Session]:
+    def reading(self) -> Iterator[_Session]:
         """Lend a connection for reading, each statement on its own."""
-        self._check_process()
+        if self._process != os.getpid():
+            raise StoreError(
+                "the store was opened before this process was forked: open one store in each process"
+            )
         with translated(self._explained), self._pool.connection() as connection:
             yield _Session(connection, self._words, self.schema, self._clock)
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """Lend a connection inside a transaction, which an error rolls back."""
-        self._check_process()
-        with translated(self._explained), self._pool.connection() as connection, connection.transaction():
+        with self.reading() as session, session.connection.transaction():
             # A worker that stands still half-way loses its transaction before those who wait for it give up.
-            connection.execute(
+            session.connection.execute(
                 "SELECT set_config('lock_timeout', %s, true),"
                 " set_config('idle_in_transaction_session_timeout', %s, true)",
                 (f"{self._timeout_s * 1000:.0f}ms", f"{self._timeout_s * 500:.0f}ms"),
             )
-            yield _Session(connection, self._words, self.schema, self._clock)
+            yield session
 
     def take_turns(self, session: Session) -> None:
         """Lock out other nodes that migrate, and create the schema if there is none."""
         # Not "IF NOT EXISTS": PostgreSQL wants the right to create even where that has nothing to do.
         session.rows("SELECT pg_advisory_xact_lock(?)", (_LOCK,))
         if not session.rows("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = ?", (self.schema,)):
-            session.rows(f"CREATE SCHEMA {sql.Identifier(self.schema).as_string(None).replace('%', '%%')}")
+            session.rows(f"CREATE SCHEMA {self._quoted}")
 
     def compact(self, tables: Sequence[str]) -> None:
         """Write *tables* anew; the server's write-ahead log and its backups keep what was in them."""
@@ -204,12 +196,6 @@ class PostgresDatabase:
             # After a restart of the server all of them are dead: waiting for one after the other takes long.
             self._pool.drain()
             raise
-
-    def _check_process(self) -> None:
-        if self._process != os.getpid():
-            raise StoreError(
-                "the store was opened before this process was forked: open one store in each process"
-            )
 
     def _explained(self, exc: Exception) -> StoreError | None:
         if isinstance(exc, psycopg_pool.PoolClosed):
@@ -245,23 +231,18 @@ def _configure(connection: psycopg.Connection[Any]) -> None:
     connection.adapters.register_loader("json", TextBinaryLoader)  # documents are decoded elsewhere
 
 
-def _checked_schema(schema: str) -> str:
-    if not schema or "\0" in schema or len(schema.encode(errors="replace")) > _MAX_IDENTIFIER:
-        raise StoreError(f"schema {schema!r}: a name of 1 to {_MAX_IDENTIFIER} bytes without NUL is allowed")
-    return schema
-
-
 def _parts(dsn: str) -> dict[str, Any]:
     # Neither what was given nor what libpq says about it is repeated: a password may be part of both.
-    hint = "postgresql://user:password@host/database; percent-encode special characters of the password"
-    try:
-        parts = dict(conninfo.conninfo_to_dict(dsn))
-    except (psycopg.Error, UnicodeEncodeError):
-        parts = None
-    if parts is None:
-        raise StoreError(f"the DSN cannot be read: give one such as {hint}")
-    if any("@" in str(parts.get(name, "")) for name in ("host", "dbname")):
-        raise StoreError(f"the DSN has an @ in its host or database: give one such as {hint}")
-    if not str(parts.get("port", "0")).replace(",", "").isdecimal():
-        raise StoreError(f"the DSN has a port that is no number: give one such as {hint}")
-    return parts
+    problem = "cannot be read"
+    with suppress(psycopg.Error, UnicodeEncodeError):
+        parts: dict[str, Any] = dict(conninfo.conninfo_to_dict(dsn))
+        if any("@" in str(parts.get(name, "")) for name in ("host", "dbname")):
+            problem = "has an @ in its host or database"
+        elif not str(parts.get("port", "0")).replace(",", "").isdecimal():
+            problem = "has a port that is no number"
+        else:
+            return parts
+    raise StoreError(
+        f"the DSN {problem}: give one such as "
+        "postgresql://user:password@host/database; percent-encode special characters of the password"
+    )

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +23,7 @@ import attrs
 
 from pyade.errors import StoreClosedError, StoreError
 from pyade.storage import sqlite_file, sqlite_forks
-from pyade.storage.database import Session, Table, Value, Words, check_texts, translated
+from pyade.storage.database import Clock, Session, Table, Value, Words, check_texts, translated
 from pyade.storage.sqlite_file import UnexplainedError, Watch
 from pyade.storage.sqlite_forks import Forkable, Turn
 
@@ -49,7 +49,7 @@ WORDS = Words(
 @attrs.frozen
 class _Session:
     connection: sqlite3.Connection
-    clock: Callable[[], datetime]
+    clock: Clock
 
     def rows(self, statement: str, values: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
         query, plain = WORDS.translate(statement), _plain(values)
@@ -79,7 +79,7 @@ class _Session:
 class SQLiteDatabase(Forkable):
     """The ``Database`` behind both stores."""
 
-    def __init__(self, path: str, *, busy_timeout_s: float, clock: Callable[[], datetime]) -> None:
+    def __init__(self, path: str, *, busy_timeout_s: float, clock: Clock) -> None:
         """Open *path*, or create it if there is no such file.
 
         Raises:
