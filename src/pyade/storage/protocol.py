@@ -1,8 +1,9 @@
 """What pyade needs from a store.
 
-A store is synchronous and transactional: each call that writes does all of it or nothing. Times come in as
-arguments. Everything that belongs to a token is keyed by the token's name, and a call that names a token
-which is not stored raises ``UnknownTokenError``, unless its docstring says otherwise.
+A store is synchronous and transactional: each call that writes does all of it or nothing, and nothing where
+it raises, for threads, processes and nodes. Times come in as arguments, UTC. Everything that belongs to a
+token is keyed by the token's name, and a call that names a token which is not stored raises
+``UnknownTokenError``, unless its docstring says otherwise.
 
 A store has one clock, for leases only: that of its server, or of its machine where it has none. Where a
 write is given a ``lease``, its transaction first checks that the lease still counts
@@ -113,7 +114,6 @@ class Store(Protocol):
 
         Raises:
             StoreConflictError: The stored revision is not the one of *state*.
-            LeaseLostError: *lease* no longer counts.
         """
         ...
 
@@ -152,28 +152,26 @@ class Store(Protocol):
         now: datetime,
         lease: Lease | None = None,
     ) -> tuple[SyncState, ChangeCounts]:
-        """Merge *devices* in their order (``core.inventory.merge``) and store *state*, all or nothing.
+        """Merge *devices* in their order (``core.inventory.merge``) and store *state*.
 
         Returns:
             The state with its next revision, and what the devices changed.
 
         Raises:
-            StoreConflictError: The stored revision is not the one of *state*; nothing was written.
-            LeaseLostError: *lease* no longer counts; nothing was written.
+            StoreConflictError: The stored revision is not the one of *state*.
         """
         ...
 
     def finish_full_sync(
         self, token_name: str, *, state: SyncState, now: datetime, lease: Lease | None = None
     ) -> tuple[SyncState, ChangeCounts]:
-        """Release every device that the full list did not show and store *state*, all or nothing.
+        """Release every device that the full list did not show and store *state*; returns as ``commit_page``.
 
         ``core.inventory.is_unlisted`` decides; hidden devices are released too, but not counted. *state*
         still has ``listing_since``; what is stored has not.
 
         Raises:
             StoreConflictError: As for ``commit_page``.
-            LeaseLostError: As for ``commit_page``.
             StoreError: *state* has no list under way.
         """
         ...
@@ -258,7 +256,7 @@ class Store(Protocol):
         now: datetime,
         lease: Lease | None = None,
     ) -> None:
-        """Store the outcome of an assignment per serial, and the details read after it, all or nothing.
+        """Store the outcome of an assignment per serial, and the details read after it.
 
         ``core.inventory.merge_attempts`` has the rules. Serial numbers that neither the store nor the
         details know are ignored. ``NOT_ACCESSIBLE`` does not release a device: only Apple's lists do.
@@ -335,10 +333,7 @@ class Store(Protocol):
 
 
 class EnrollmentStore(Store, Protocol):
-    """A ``Store`` that also keeps enrollments, and what may be used once.
-
-    Like all of a store's calls, each of these does all of it or nothing, for threads, processes and nodes.
-    """
+    """A ``Store`` that also keeps enrollments, and what may be used once, for the device-facing side."""
 
     def enrollment(self, serial_number: str) -> Enrollment | None:
         """Return what is kept of a Mac's enrollment; None if it was never given a profile."""
@@ -366,7 +361,7 @@ class EnrollmentStore(Store, Protocol):
             events: What happened.
 
         Raises:
-            StoreConflictError: Somebody else changed the enrollment; nothing was written.
+            StoreConflictError: Another writer changed the enrollment.
             UnknownTokenError: *events* belong to a token that is not stored.
         """
         ...
@@ -378,10 +373,7 @@ class EnrollmentStore(Store, Protocol):
     def save_one_time(self, one_time: OneTime, *, now: datetime, keep: int) -> None:
         """Keep *one_time*, remove what has expired, and of this Mac and kind all but the *keep* newest.
 
-        Args:
-            one_time: What may be used once.
-            now: UTC.
-            keep: How many, this one included; 1 or more.
+        *keep* counts this one too, and is 1 or more.
         """
         ...
 

@@ -108,9 +108,6 @@ DEVICES = Table(
     },
 )
 
-VERSION_TABLE = "pyade_store"
-"""One row: the version of the tables, and an id that tells this store from every other."""
-
 
 def migrate(database: Database, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> None:
     """Bring the tables of *database* to the newest version, and create them if there are none.
@@ -144,12 +141,13 @@ def migrate(database: Database, migrations: Sequence[Sequence[str]] = MIGRATIONS
 
 
 def _version(session: Session) -> int:
-    if not session.has_table(VERSION_TABLE):
+    if not session.has_table("pyade_store"):
         return 0
     rows = session.rows("SELECT version FROM {}pyade_store")
     return int(rows[0][0]) if rows else 0
 
 
+# One row: the version of the tables, and an id that tells this store from every other.
 _CREATE_VERSION_TABLE = """
     CREATE TABLE {}pyade_store (
         version {integer} NOT NULL, store_id {text} NOT NULL,
