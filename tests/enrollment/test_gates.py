@@ -15,10 +15,10 @@ from pyade.core.device import DeviceResult
 from pyade.core.enrollment import Enrollment
 from pyade.core.identity import IdentityKind
 from pyade.core.inventory import Source
+from pyade.core.profile import DefinedProfile
 from pyade.enrollment.gates import find_place, wait_of, with_issue
 from pyade.enrollment.settings import EnrollmentLimits
 from pyade.storage import MemoryStore
-from pyade.storage.protocol import DefinedProfile
 from pyade.testing.store_examples import example_token
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)

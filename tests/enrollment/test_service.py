@@ -29,6 +29,7 @@ from tests.enrollment.conftest import (
 from pyade.core.device import Device, DeviceFamily, OpType
 from pyade.core.enrollment import OneTimeKind, Registration, digest_of
 from pyade.core.identity import IdentityKind, IdentityPolicy
+from pyade.core.profile import DefinedProfile
 from pyade.core.software_update import BetaProgram, Latest, SoftwareUpdatePolicy
 from pyade.core.update_catalogue import UpdateCatalogue
 from pyade.core.user import User
@@ -42,7 +43,6 @@ from pyade.enrollment import (
 )
 from pyade.enrollment.credentials import Credential, serial_number, static
 from pyade.errors import PolicyError, ProfileError
-from pyade.storage.protocol import DefinedProfile
 from pyade.testing import FrozenClock
 from pyade.testing.mac import CmsForm, DeviceAuthority
 from pyade.testing.store_examples import NOW, example_token

@@ -23,12 +23,13 @@ from pyade.core import AdministratorAccount, AwaitPhase, EnrollmentProfile, Prim
 from pyade.core.enrollment import Enrollment
 from pyade.core.events import Event, EventKind
 from pyade.core.identity import IdentityKind
+from pyade.core.profile import DefinedProfile
 from pyade.crypto import hash_password
 from pyade.enrollment import AsyncFinalConfiguration, Command, FinalConfiguration, read_message
 from pyade.enrollment.waiting_flow import waiting_state
 from pyade.errors import PolicyError, StoreConflictError, TrustError
 from pyade.storage import MemoryStore, SQLiteStore
-from pyade.storage.protocol import DefinedProfile, EnrollmentStore
+from pyade.storage.protocol import EnrollmentStore
 from pyade.testing import FrozenClock
 from pyade.testing.store_examples import example_token
 

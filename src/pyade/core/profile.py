@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any, cast
 
 import attrs
@@ -22,6 +23,7 @@ __all__ = [
     "AdministratorAccount",
     "AffinityConsequences",
     "AffinityKind",
+    "DefinedProfile",
     "EnrollmentProfile",
     "PrimaryAccount",
     "UserAffinity",
@@ -158,3 +160,24 @@ class EnrollmentProfile:
         """
         name = self.name.replace("`", "``").replace('"', '`"')
         return f'(device.enrollmentProfileName -eq "{name}")'
+
+
+@attrs.frozen(kw_only=True)
+class DefinedProfile:
+    """A profile that was defined at Apple.
+
+    Attributes:
+        profile_uuid: Apple's id for exactly this content.
+        profile: The content, with what Apple's JSON cannot hold.
+        digest: ``builders.dep_profile.digest`` of what was sent, so that equal content is defined once.
+        defined_at: When, UTC.
+        individual: True if it was defined for devices that somebody chose by hand. Such devices are
+            recognised by this ``profile_uuid``, and the default profile leaves them alone; equal content may
+            be defined once more for the default.
+    """
+
+    profile_uuid: str
+    profile: EnrollmentProfile
+    digest: str
+    defined_at: datetime
+    individual: bool = False

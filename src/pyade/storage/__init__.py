@@ -11,9 +11,10 @@ from pyade.core.enrollment import OneTime, OneTimeKind
 from pyade.core.events import Event, EventBatch, EventGroup, EventKind
 from pyade.core.inventory import Attempt, ChangeCounts, DeviceRecord, Source, SyncState
 from pyade.core.lease import Lease
+from pyade.core.profile import DefinedProfile
 from pyade.crypto.secret_box import SecretBox
 from pyade.storage.database import Database, Session, Table, Value, Words, check_texts, translated
-from pyade.storage.protocol import DefinedProfile, EnrollmentStore, Store
+from pyade.storage.protocol import EnrollmentStore, Store
 from pyade.storage.sql import SQLStore
 from pyade.storage.sqlite import MemoryStore, SQLiteStore
 

@@ -23,11 +23,10 @@ from pyade.core.device import Device
 from pyade.core.enrollment import Enrollment, OneTime, OneTimeKind
 from pyade.core.events import EventBatch, decode_groups
 from pyade.core.inventory import DeviceRecord, SyncState
-from pyade.core.profile import EnrollmentProfile
+from pyade.core.profile import DefinedProfile, EnrollmentProfile
 from pyade.core.token import Token
 from pyade.errors import DamagedRecordError, ProfileError, StoreError, StoreVersionError
 from pyade.storage.database import Value
-from pyade.storage.protocol import DefinedProfile
 
 T = TypeVar("T")
 

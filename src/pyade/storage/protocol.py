@@ -21,40 +21,17 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeAlias
 
-import attrs
-
 from pyade.core.device import Device
 from pyade.core.enrollment import Enrollment, OneTime, OneTimeKind, Registration
 from pyade.core.events import Event, EventBatch, EventKind
 from pyade.core.inventory import Attempt, ChangeCounts, DeviceRecord, Source, SyncState
 from pyade.core.lease import LEASE_SECONDS, Lease
-from pyade.core.profile import EnrollmentProfile
+from pyade.core.profile import DefinedProfile, EnrollmentProfile
 from pyade.core.token import Token
 from pyade.errors import DamagedRecordError
 
 Damaged: TypeAlias = Callable[[DamagedRecordError], None]
 """Is told of what cannot be read."""
-
-
-@attrs.frozen(kw_only=True)
-class DefinedProfile:
-    """A profile that was defined at Apple.
-
-    Attributes:
-        profile_uuid: Apple's id for exactly this content.
-        profile: The content, with what Apple's JSON cannot hold.
-        digest: ``builders.dep_profile.digest`` of what was sent, so that equal content is defined once.
-        defined_at: When, UTC.
-        individual: True if it was defined for devices that somebody chose by hand. Such devices are
-            recognised by this ``profile_uuid``, and the default profile leaves them alone; equal content may
-            be defined once more for the default.
-    """
-
-    profile_uuid: str
-    profile: EnrollmentProfile
-    digest: str
-    defined_at: datetime
-    individual: bool = False
 
 
 class Store(Protocol):

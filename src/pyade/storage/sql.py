@@ -27,14 +27,14 @@ from pyade.core.enrollment import CREDENTIALS, Enrollment, OneTime, OneTimeKind,
 from pyade.core.events import Event, EventBatch, EventGroup, EventKind, attempt_groups, split_id
 from pyade.core.inventory import Attempt, ChangeCounts, DeviceRecord, Source, SyncState
 from pyade.core.lease import LEASE_SECONDS, Lease, check_free, check_held, expiry
-from pyade.core.profile import EnrollmentProfile
+from pyade.core.profile import DefinedProfile, EnrollmentProfile
 from pyade.core.token import Token
 from pyade.crypto.secret_box import SecretBox
 from pyade.errors import DamagedRecordError, DuplicateTokenError, StoreError
 from pyade.storage import documents, rows, sealing
 from pyade.storage import statements as sql
 from pyade.storage.database import Database, Value
-from pyade.storage.protocol import Damaged, DefinedProfile, EnrollmentStore
+from pyade.storage.protocol import Damaged, EnrollmentStore
 from pyade.storage.rows import LockedToken, TokenRow
 from pyade.storage.schema import migrate
 

@@ -29,7 +29,7 @@ from pyade.core.assignment import NO_PROFILE, DeviceResults, outcome
 from pyade.core.device import Device, DeviceResult
 from pyade.core.inventory import Attempt
 from pyade.core.lease import Lease
-from pyade.core.profile import EnrollmentProfile
+from pyade.core.profile import DefinedProfile, EnrollmentProfile
 from pyade.core.rules import AssignmentPolicy
 from pyade.errors import (
     AppleError,
@@ -40,7 +40,7 @@ from pyade.errors import (
     TransportError,
 )
 from pyade.flow import Flow, Now, ReportProgress, ask
-from pyade.storage.protocol import DefinedProfile, Store
+from pyade.storage.protocol import Store
 from pyade.sync.assign_report import AssignReport
 from pyade.sync.choices import REMOVAL, Choice, Chooser, Definitions, by_hand
 from pyade.sync.leases import StoreTime

@@ -16,9 +16,8 @@ from pyade.builders.dep_profile import digest
 from pyade.core.assignment import NO_PROFILE
 from pyade.core.device import DeviceResult
 from pyade.core.inventory import DeviceRecord
-from pyade.core.profile import EnrollmentProfile
+from pyade.core.profile import DefinedProfile, EnrollmentProfile
 from pyade.core.rules import AssignmentPolicy
-from pyade.storage.protocol import DefinedProfile
 
 UNDEFINED = "(not defined at Apple yet)"
 """In the place of a ``profile_uuid`` until there is one, with the digest after it; no id of Apple's."""

@@ -12,9 +12,9 @@ import attrs
 from pyade.core.device import Device, DeviceFamily, DeviceResult, OpType, ProfileStatus
 from pyade.core.inventory import Attempt, ChangeCounts, DeviceRecord, Source, SyncState
 from pyade.core.lease import Lease
-from pyade.core.profile import EnrollmentProfile, PrimaryAccount, UserAffinity
+from pyade.core.profile import DefinedProfile, EnrollmentProfile, PrimaryAccount, UserAffinity
 from pyade.core.token import Portal, Token
-from pyade.storage.protocol import DefinedProfile, Store
+from pyade.storage.protocol import Store
 
 NOW = datetime(2025, 6, 1, 12, 30, 15, 123456, tzinfo=UTC)
 """The time at which the suite's story begins."""
