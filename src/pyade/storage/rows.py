@@ -119,7 +119,7 @@ def only_row(rows: Sequence[tuple[Any, ...]], token_name: str) -> tuple[Any, ...
 
 
 def lock(session: Session, token_name: str) -> LockedToken:
-    """Wait until nobody else writes for the token, and return its row as it is then."""
+    """Wait until nobody else writes for the token, and return its row; raises as ``only_row``."""
     token_id, revision, document = only_row(session.rows(sql.LOCK_TOKEN, (token_name,)), token_name)
     return LockedToken(session.rows, token_name, token_id, revision, document, session)
 

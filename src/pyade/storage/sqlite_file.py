@@ -224,9 +224,8 @@ def explanation(exc: sqlite3.Error, *, timeout_s: float) -> str:
         sqlite3.SQLITE_CORRUPT: "it is damaged, or was overwritten while it was open: restore a backup",
         sqlite3.SQLITE_FULL: "the disk is full: make room and try again",
     }
-    return (
-        known.get(_code(exc)) or f"SQLite failed with {getattr(exc, 'sqlite_errorname', type(exc).__name__)}"
-    )
+    name = getattr(exc, "sqlite_errorname", type(exc).__name__)
+    return known.get(_code(exc), f"SQLite failed with {name}")
 
 
 def _claim(connection: sqlite3.Connection, where: str) -> None:

@@ -5,7 +5,7 @@ RETURNING clause: SQLite 3.40 returns true for ``NULL IS NOT NULL`` there. ``{af
 puts the condition of every page but the first.
 """
 
-# ruff: noqa: S105 - statements about secrets are no passwords
+# ruff: noqa: S105, S608 - statements about secrets are no passwords, and all that is put together is ours
 
 from __future__ import annotations
 
@@ -57,9 +57,7 @@ SELECT_UNLISTED = """
     WHERE token_id = ? AND released_at IS NULL AND full_sync <> ? {after} ORDER BY serial_number LIMIT ?
 """
 DELETE_DEVICE = "DELETE FROM {}device WHERE token_id = ? AND serial_number = ?"
-PURGE = """
-    DELETE FROM {}device WHERE token_id = ? AND released_at <= ? RETURNING serial_number, deleted_at
-"""
+PURGE = "DELETE FROM {}device WHERE token_id = ? AND released_at <= ? RETURNING serial_number, deleted_at"
 COUNT = """
     SELECT released_at IS NOT NULL, coalesce(profile_status, ''), count(*)
     FROM {}device WHERE token_id = ? AND deleted_at IS NULL GROUP BY 1, 2
@@ -127,9 +125,8 @@ DELETE_ENROLLMENT = "DELETE FROM {}enrollment WHERE serial_number = ?"
 
 # What may be used once
 
-KEEP_ONE_TIME = (
-    "INSERT INTO {}one_time (kind, digest, serial_number, expires_at, value) VALUES (?, ?, ?, ?, ?)"
-)
+_ONE_TIME = "kind, digest, serial_number, expires_at, value"
+KEEP_ONE_TIME = f"INSERT INTO {{}}one_time ({_ONE_TIME}) VALUES (?, ?, ?, ?, ?)"
 DELETE_EXPIRED = "DELETE FROM {}one_time WHERE expires_at <= ?"
 MAKE_ROOM = """
     DELETE FROM {}one_time WHERE (kind, digest) IN (
@@ -137,14 +134,8 @@ MAKE_ROOM = """
         ORDER BY expires_at DESC, digest DESC LIMIT 1000000 OFFSET ?
     )
 """
-TAKE_ONE_TIME = """
-    DELETE FROM {}one_time WHERE kind = ? AND digest = ?
-    RETURNING kind, digest, serial_number, expires_at, value
-"""
-SELECT_ONE_TIMES = """
-    SELECT kind, digest, serial_number, expires_at, value FROM {}one_time WHERE serial_number = ?
-    ORDER BY expires_at, digest
-"""
+TAKE_ONE_TIME = f"DELETE FROM {{}}one_time WHERE kind = ? AND digest = ? RETURNING {_ONE_TIME}"
+SELECT_ONE_TIMES = f"SELECT {_ONE_TIME} FROM {{}}one_time WHERE serial_number = ? ORDER BY expires_at, digest"
 REVOKE_ALL = "DELETE FROM {}one_time WHERE serial_number = ?"
 REVOKE_KIND = "DELETE FROM {}one_time WHERE serial_number = ? AND kind = ?"
 
