@@ -44,7 +44,8 @@ def parking(flow: Flow[R], lease: Lease) -> Flow[R]:
         now = yield from ask(Now())
         failure = error  # the name of the clause ends with it
         try:
-            yield from in_store(lambda store: _park(store, failure, now, lease))
+            parked = yield from in_store(lambda store: _park(store, failure, now, lease))
+            _log.warning("%s: parked, a person must act: %s", lease.token_name, parked)
         except StoreError as another:
             error.add_note(f"that the token needs a person could not be stored: {another}")
         raise
@@ -102,13 +103,14 @@ def _park_damaged(store: Store, now: datetime, lease: Lease) -> None:
         _park(store, error, now, lease)
 
 
-def _park(store: Store, error: Exception, now: datetime, lease: Lease) -> None:
+def _park(store: Store, error: Exception, now: datetime, lease: Lease) -> str:
+    """Park a token and return the reason."""
     name = lease.token_name
     before = store.sync_state(name)
     state, groups = park(before, _token(store, name), error)
     if state != before:
         store.save_sync_state(name, state, events=EventBatch(name, now, groups), lease=lease)
-    _log.warning("%s: parked, a person must act: %s", name, state.parked)
+    return state.parked
 
 
 def _token(store: Store, name: str) -> Token | None:
