@@ -10,7 +10,6 @@ from typing import Any
 import anyio
 import attrs
 import pytest
-from pyade.testing.contract.examples import example_token
 from tests.enrollment.test_waiting import (
     BARE,
     NOW,
@@ -26,6 +25,7 @@ from pyade.core import AwaitPhase
 from pyade.enrollment import AsyncFinalConfiguration, FinalConfiguration
 from pyade.storage import MemoryStore
 from pyade.testing import FrozenClock
+from pyade.testing.store_examples import example_token
 
 AWAITING, LEFT = AwaitPhase.AWAITING, AwaitPhase.NOT_AWAITING
 
