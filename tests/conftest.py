@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 # Before anything imports it, so that a failed assert in the contract shows its values.
 pytest.register_assert_rewrite("pyade.testing.contract")
 
-# No test judges by the clock: how long an example takes says how busy the machine is. Where changes are checked
-# the examples are those of the run before, so that no change fails by what another one broke; elsewhere new ones.
+# No test judges by the clock: how long an example takes says how busy the machine is. In a check of a change
+# the examples are the same each time: no change fails by what another one broke. Elsewhere they are new.
 settings.register_profile(
     "pyade",
     deadline=None,
