@@ -22,7 +22,7 @@ from tests.enrollment.test_waiting import (
 )
 
 from pyade.core import AwaitPhase
-from pyade.enrollment import AsyncFinalConfiguration, FinalConfiguration
+from pyade.enrollment import AsyncFinalConfiguration, FinalConfiguration, read_message
 from pyade.storage import MemoryStore
 from pyade.testing import FrozenClock
 from pyade.testing.store_examples import example_token
@@ -145,3 +145,12 @@ def test_the_received_result_of_the_release_ends_the_wait(worker: Worker) -> Non
     command = worker("next_command", SERIAL)
     worker("received", SERIAL, result("Acknowledged", command.command_uuid))
     assert worker.seen[0] is AwaitPhase.RELEASED
+
+
+def test_a_message_holds_what_the_mac_said_and_no_more() -> None:
+    nothing = dict.fromkeys(("message_type", "status", "command_uuid", "udid", "serial_number"), "")
+    silent = {**nothing, "awaiting": False, "is_user_channel": False}
+    checked_in = plistlib.dumps({"MessageType": "CheckOut"})
+    assert attrs.asdict(read_message(checked_in)) == {**silent, "message_type": "CheckOut"}
+    idle = plistlib.dumps({"Status": "Idle"})
+    assert attrs.asdict(read_message(idle)) == {**silent, "status": "Idle"}
