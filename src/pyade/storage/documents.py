@@ -23,6 +23,7 @@ from pyade.core.device import Device
 from pyade.core.enrollment import Enrollment, OneTime, OneTimeKind
 from pyade.core.events import EventBatch, decode_groups
 from pyade.core.inventory import DeviceRecord, SyncState
+from pyade.core.lease import Lease
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.token import Token
 from pyade.errors import DamagedRecordError, ProfileError, StoreError, StoreVersionError
@@ -127,9 +128,9 @@ def encode_enrollment(enrollment: Enrollment) -> str:
     return _to_text(enrollment)
 
 
-def decode_enrollment(text: str) -> Enrollment:
+def decode_enrollment(serial_number: str, text: str) -> Enrollment:
     """Return the enrollment of a document made by ``encode_enrollment``."""
-    return _read("an enrollment", "", _enrollment_decoder.decode, text)
+    return _read(f"the enrollment of {serial_number!r}", "", _enrollment_decoder.decode, text)
 
 
 def one_time_row(one_time: OneTime) -> tuple[Value, ...]:
@@ -140,13 +141,26 @@ def one_time_row(one_time: OneTime) -> tuple[Value, ...]:
 
 def decode_one_time(row: Sequence[Any]) -> OneTime:
     """Return what a row that ``one_time_row`` made says."""
-    return _read("what may be used once", "", _one_time, *row)
+    return _read(f"what {row[2]!r} may use once", "", _one_time, *row)
 
 
 def decode_batch(row: Sequence[Any]) -> EventBatch:
-    """Return the events of a row of token_name, at and document."""
-    token_name, at, document = row
-    return _read("an event", token_name, _batch, token_name, at, document)
+    """Return the events of a row of transaction_number, id, token_name, at and document."""
+    transaction, row_id, token_name, at, document = row
+    return _read(f"event {transaction}-{row_id}", token_name, _batch, token_name, at, document)
+
+
+def decode_revision(token_name: str, value: object) -> int:
+    """Return the revision of a sync state."""
+    found: int = _read("the sync state", token_name, msgspec.convert, value, int)
+    return found
+
+
+def decode_lease(token_name: str, row: Sequence[Any]) -> Lease:
+    """Return the lease of a row of fence, owner and expires_at."""
+    fence, owner, ends = row
+    expires_at = _read("the lease", token_name, as_time, ends)
+    return Lease(token_name=token_name, owner=owner, fence=fence, expires_at=expires_at)
 
 
 def as_time(value: datetime | str) -> datetime:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Protocol
 
 from pyade.core.enrollment import Enrollment, OneTime, OneTimeKind, Registration
 from pyade.core.events import EventBatch
+from pyade.errors import DamagedRecordError
 from pyade.storage.protocol import Store
 
 
@@ -21,8 +22,21 @@ class EnrollmentStore(Store, Protocol):
         """Return what is kept of a Mac's enrollment; None if it was never given a profile."""
         ...
 
-    def enrollments(self, *, registration: Registration | None = None) -> Iterator[Enrollment]:
-        """Iterate lazily over the enrollments by serial number; only those with *registration*, if given."""
+    def enrollments(
+        self,
+        *,
+        registration: Registration | None = None,
+        damaged: Callable[[DamagedRecordError], None] | None = None,
+    ) -> Iterator[Enrollment]:
+        """Iterate lazily over the enrollments by serial number.
+
+        Args:
+            registration: Only those with this one; None for all.
+            damaged: As for ``tokens``.
+
+        Raises:
+            DamagedRecordError: As for ``tokens``.
+        """
         ...
 
     def save_enrollment(

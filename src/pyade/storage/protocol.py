@@ -192,7 +192,8 @@ class Store(Protocol):
         """Delete a device here; nothing changes at Apple.
 
         A released one is removed at once. One that Apple still lists is hidden (``core.inventory``, rule 7):
-        a page with ``Source.DETAILS`` restores it. Harmless if the store does not know it.
+        a page with ``Source.DETAILS`` restores it. One whose record cannot be read is removed, until Apple
+        lists it again. Does nothing if the store does not know it.
         """
         ...
 
@@ -263,7 +264,13 @@ class Store(Protocol):
         """
         ...
 
-    def events(self, after: str | None = None, *, limit: int = 1000) -> Sequence[Event]:
+    def events(
+        self,
+        after: str | None = None,
+        *,
+        limit: int = 1000,
+        damaged: Callable[[DamagedRecordError], None] | None = None,
+    ) -> Sequence[Event]:
         """Return committed events of all tokens in the order of the commits.
 
         Each call above that changes devices, and the removal of a token, writes its events in the same
@@ -273,9 +280,11 @@ class Store(Protocol):
         Args:
             after: The id of the last event that was read; None or "" for the oldest one kept.
             limit: How many at most; at least 1.
+            damaged: As for ``tokens``; a row of events is left out whole.
 
         Raises:
             StoreError: *after* is no id of an event, or *limit* is less than 1.
+            DamagedRecordError: As for ``tokens``.
         """
         ...
 

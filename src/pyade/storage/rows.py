@@ -26,6 +26,9 @@ EVENT_BATCH = 50
 
 _ROW_ID = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")
 
+Damaged: TypeAlias = Callable[[DamagedRecordError], None]
+"""Is told of what cannot be read and is left out."""
+
 Read: TypeAlias = Callable[[str, Sequence[Value]], list[tuple[Any, ...]]]
 """Runs a statement, as ``Session.rows`` does."""
 
@@ -59,10 +62,7 @@ class LockedToken:
     def lease(self) -> Lease | None:
         """Return the lease, whether it still counts or not; None if nobody took one."""
         rows = self.session.rows(sql.SELECT_LEASE, (self.id,))
-        if not rows:
-            return None
-        fence, owner, ends = rows[0]
-        return Lease(token_name=self.name, owner=owner, fence=fence, expires_at=documents.as_time(ends))
+        return documents.decode_lease(self.name, rows[0]) if rows else None
 
     def devices(self, serials: Iterable[str]) -> dict[str, DeviceRecord]:
         """Return the records of those *serials* that are stored."""
@@ -86,7 +86,8 @@ def lock(session: Session, token_name: str) -> LockedToken:
     rows = session.rows(sql.LOCK_TOKEN, (token_name,))
     if not rows:
         raise unknown_token(token_name)
-    return LockedToken(session, token_name, *rows[0])
+    token_id, revision, state = rows[0]
+    return LockedToken(session, token_name, token_id, documents.decode_revision(token_name, revision), state)
 
 
 def emit(session: Session, token_name: str, at: datetime, groups: tuple[EventGroup, ...]) -> None:
@@ -146,12 +147,14 @@ def records_of(read: Read, serials: Sequence[str]) -> Iterator[DeviceRecord]:
             yield documents.decode_record(text, token_name)
 
 
-def event_rows(read: Read, number: int, row: int) -> Iterator[tuple[str, EventBatch]]:
+def event_rows(
+    read: Read, number: int, row: int, damaged: Damaged | None
+) -> Iterator[tuple[str, EventBatch]]:
     """Yield the rows of the outbox from a position on, each with what the store calls it."""
     while True:
         rows = read(sql.SELECT_EVENTS, (number, row, EVENT_BATCH))
-        for transaction, row_id, *values in rows:
-            yield f"{transaction}-{row_id}", documents.decode_batch(values)
+        for (transaction, row_id, *_), batch in readable(rows, documents.decode_batch, damaged):
+            yield f"{transaction}-{row_id}", batch
         if len(rows) < EVENT_BATCH:
             return
         number, row = rows[-1][0], rows[-1][1] + 1
@@ -166,7 +169,7 @@ def batches(serials: Sequence[str]) -> Iterator[Sequence[str]]:
 def readable(
     rows: Iterable[tuple[Any, ...]],
     decode: Callable[[tuple[Any, ...]], Any],
-    damaged: Callable[[DamagedRecordError], None] | None,
+    damaged: Damaged | None,
 ) -> Iterator[tuple[tuple[Any, ...], Any]]:
     """Yield each row with what it decodes to; hand errors to *damaged*, if it is given."""
     for row in rows:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from itertools import chain, islice
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, Self
 
 import attrs
 
@@ -59,6 +59,7 @@ from pyade.storage.database import Database, Value
 from pyade.storage.enrollments import EnrollmentStore
 from pyade.storage.protocol import DefinedProfile
 from pyade.storage.rows import (
+    Damaged,
     LockedToken,
     audit,
     event_rows,
@@ -72,8 +73,6 @@ from pyade.storage.rows import (
     unknown_token,
 )
 from pyade.storage.schema import migrate
-
-Damaged: TypeAlias = Callable[[DamagedRecordError], None]
 
 
 class SQLStore(EnrollmentStore):
@@ -259,7 +258,12 @@ class SQLStore(EnrollmentStore):
 
     def delete_device(self, token_name: str, serial_number: str, *, now: datetime) -> None:
         with self._writing(token_name) as locked:
-            record = locked.devices((serial_number,)).get(serial_number)
+            try:
+                record = locked.devices((serial_number,)).get(serial_number)
+            except DamagedRecordError:  # to delete it is the way to get it anew from Apple
+                locked.session.rows(sql.DELETE_DEVICE, (locked.id, serial_number))
+                locked.emit(now, change_groups([(EventKind.DELETED, serial_number)]))
+                return
             left = None if record is None else delete(record, now)
             if left is not None:
                 locked.save_devices((left,))
@@ -353,14 +357,16 @@ class SQLStore(EnrollmentStore):
 
     # Events
 
-    def events(self, after: str | None = None, *, limit: int = 1000) -> Sequence[Event]:
+    def events(
+        self, after: str | None = None, *, limit: int = 1000, damaged: Damaged | None = None
+    ) -> Sequence[Event]:
         number, row = position_of(after)
         if limit < 1:
             raise StoreError(f"limit {limit} is less than 1: give how many events to return at most")
         last_row, index = split_id(after) if after else ("", -1)
         expanded = (
             batch.expand(row_id, after=index if row_id == last_row else -1)
-            for row_id, batch in event_rows(self._read, number, row)
+            for row_id, batch in event_rows(self._read, number, row, damaged)
         )
         return tuple(islice(chain.from_iterable(expanded), limit))
 
@@ -411,7 +417,8 @@ class SQLStore(EnrollmentStore):
         try:
             return self._box.open(rows[0][0]) if rows else None
         except StoreError as error:
-            raise DamagedRecordError(f"secret {name!r}: {error}") from None
+            reason = f"secret {name!r}: {error}"
+        raise DamagedRecordError(reason)
 
     def save_secret(self, name: str, secret: str | None) -> None:
         self._save_secret(sealing.SECRET, name, secret)
@@ -464,15 +471,18 @@ class SQLStore(EnrollmentStore):
 
     def enrollment(self, serial_number: str) -> Enrollment | None:
         rows = self._read(sql.SELECT_ENROLLMENT, (serial_number,))
-        return documents.decode_enrollment(rows[0][0]) if rows else None
+        return documents.decode_enrollment(serial_number, rows[0][0]) if rows else None
 
-    def enrollments(self, *, registration: Registration | None = None) -> Iterator[Enrollment]:
+    def enrollments(
+        self, *, registration: Registration | None = None, damaged: Damaged | None = None
+    ) -> Iterator[Enrollment]:
         with self._database.reading():  # a closed store says so here
             if registration is None:
                 pages = pages_of(self._read, sql.SELECT_ENROLLMENTS, ())
             else:
                 pages = pages_of(self._read, sql.SELECT_REGISTERED, (registration.value,))
-            return (documents.decode_enrollment(text) for rows in pages for _, text in rows)
+            found = (readable(rows, lambda row: documents.decode_enrollment(*row), damaged) for rows in pages)
+            return (enrollment for page in found for _, enrollment in page)
 
     def save_enrollment(
         self,
