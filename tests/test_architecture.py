@@ -2,10 +2,13 @@
 
 import ast
 import functools
+import importlib
+import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import attrs
 from tests.cases import each
 
 import pyade
@@ -108,3 +111,22 @@ def test_nothing_in_core_and_sync_and_no_flow_reads_a_clock_or_chance() -> None:
                 case _:
                     pass
     assert not reading
+
+
+BY_POSITION = {
+    *("AdministratorAccount", "ApiAccount", "DeviceOutcome", "EventBatch", "EventGroup", "MacOSVersion"),
+    *("PlanRow", "PrimaryAccount", "Problem", "TokenKeypair"),
+}
+
+
+def test_public_classes_take_their_fields_by_name() -> None:
+    """So that a later version can add one anywhere; a few that are written often keep their order instead."""
+    found = set()
+    for path in PACKAGE.rglob("__init__.py"):
+        module = importlib.import_module(".".join(path.parent.relative_to(PACKAGE.parent).parts))
+        for name in getattr(module, "__all__", ()):
+            public = getattr(module, name)
+            if inspect.isclass(public) and attrs.has(public) and not issubclass(public, Exception):
+                fields = attrs.fields(public)
+                found |= {name} if sum(one.init and not one.kw_only for one in fields) > 1 else set()
+    assert found == BY_POSITION

@@ -1,9 +1,12 @@
 """The documentation keeps its word: its Python runs, and it names what there is."""
 
+import contextlib
 import functools
 import inspect
 import re
+import sqlite3
 import textwrap
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,8 +18,10 @@ from tests.cases import each
 import pyade
 import pyade.apple
 from pyade import errors
-from pyade.storage import MemoryStore
+from pyade.builders import dep_profile
+from pyade.storage import Database, MemoryStore, PostgresStore, Session, SQLiteStore, SQLStore, Words
 from pyade.testing import FakeApple, FakeBusiness
+from pyade.testing.store_examples import commit, example_device, example_token, fleet_of
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -30,6 +35,8 @@ PAGES = [
     "docs/events.md",
     "docs/scheduler.md",
     "docs/workers.md",
+    "docs/backup.md",
+    "docs/own-store.md",
     "docs/actions.md",
     "docs/intune.md",
     "docs/business.md",
@@ -83,11 +90,87 @@ def test_every_python_block_runs(page: str, tmp_path: Path, monkeypatch: pytest.
         "token": token,
         "transport": transport,
     }
-    blocks = re.findall(r"^ *```python\n(.*?)^ *```", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)
+    blocks = _blocks(page, "python")
     assert blocks
     for block in blocks:
         clock.now += timedelta(hours=1)
         exec(compile(textwrap.dedent(block), page, "exec"), names)
+
+
+def _blocks(page: str, language: str) -> list[str]:
+    text = (ROOT / page).read_text()
+    return re.findall(rf"^ *```{language}\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("store_kind", ["sqlite", "postgres"])
+def test_every_query_of_the_tables_page_runs(
+    store_kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    store, ask = _queried(store_kind, tmp_path, request)
+    with store:
+        store.add_token(example_token())
+        commit(store, example_device(), *fleet_of(3))
+        released, left = (ask(block) for block in _blocks("docs/tables.md", "sql"))
+        columns = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/tables.md").read_text(), re.MULTILINE)[:6]
+        rows = ask(f"SELECT {', '.join(columns)} FROM pyade_devices ORDER BY serial")
+    assert {status: count for _, status, count in released} == {None: 3, "levitating": 1}
+    assert left == []
+    assert [row[0] for row in rows] == ["C02000000", "C02000001", "C02000002", "C02FULL00001"]
+
+
+def _queried(
+    store_kind: str, folder: Path, request: pytest.FixtureRequest
+) -> tuple[SQLStore, Callable[[str], list[tuple[Any, ...]]]]:
+    """Return a store, and what asks its database without pyade."""
+    if store_kind == "sqlite":
+
+        def ask_file(query: str) -> list[tuple[Any, ...]]:
+            with contextlib.closing(sqlite3.connect(folder / "ade.db")) as connection:
+                return connection.execute(query).fetchall()
+
+        return SQLiteStore(folder / "ade.db"), ask_file
+    place = request.getfixturevalue("postgres")
+    import psycopg
+
+    def ask_server(query: str) -> list[tuple[Any, ...]]:
+        with psycopg.connect(place.dsn, options=f"-csearch_path={place.schema}") as connection:
+            rows: list[tuple[Any, ...]] = connection.execute(query).fetchall()
+            return rows
+
+    return PostgresStore(place.dsn, schema=place.schema), ask_server
+
+
+def test_a_restored_store_finds_the_profiles_that_devices_have() -> None:
+    clock = _Clock()
+    fake = FakeApple(clock=clock)
+    (serial,) = fake.add_devices(1, server=fake.add_server("Contoso MDM"))
+    token = fake.token(name="hq")
+    profile = pyade.EnrollmentProfile(name="Picked", url="https://mdm.contoso.com/enroll")
+    with pyade.Client(token, transport=fake.transport(), clock=clock) as apple, MemoryStore() as store:
+        response = apple.define_profile(profile)
+        apple.assign_profile(response.profile_uuid, [serial])
+        store.add_token(token)
+        pyade.Syncer(apple, store, clock=clock).sync()
+        (block,) = (block for block in _blocks("docs/backup.md", "python") if "def adopt_profiles" in block)
+        exec(block, {"apple": apple, "store": store, "clock": clock})
+        (found,) = store.profiles("hq")
+        default = attrs.evolve(profile, name="Default")
+        pyade.Assigner(apple, store, clock=clock).run(default=default)
+    assert (found.profile.name, found.profile_uuid) == ("Picked", response.profile_uuid)
+    assert found.digest == dep_profile.digest(profile)
+    assert fake.device(serial)["profile_uuid"] == response.profile_uuid, "the default leaves it alone"
+
+
+def test_the_page_about_own_stores_lists_every_call_and_every_word() -> None:
+    text = (ROOT / "docs" / "own-store.md").read_text()
+    calls = [
+        f"`{protocol.__name__}.{name}"
+        for protocol in (Database, Session)
+        for name in vars(protocol)
+        if not name.startswith("_")
+    ]
+    words = [f"`{{{field.name}}}`" for field in attrs.fields(Words) if field.name != "prefix"]
+    assert [found for found in (*calls, *words, "(`prefix`)") if found not in text] == []
 
 
 def _portal_api(

@@ -46,7 +46,7 @@
         ├── StoreVersionError     the file was written by a newer pyade
         └── StoreClosedError      the store was closed
 
-Every error can be pickled, so that workers can hand it on, and none holds a secret.
+Every error can be pickled with its notes, so that workers can hand it on, and none holds a secret.
 """
 
 from __future__ import annotations
@@ -62,11 +62,15 @@ if TYPE_CHECKING:
     from pyade.core.problems import ErrorObject, Problem
 
 
+# attrs gives a class with slots a __setstate__ of its own, which drops the notes of a pickled error: every
+# error class leaves that to Exception, and so must a new one.
+
+
 class PyadeError(Exception):
     """Base of everything that pyade raises on purpose."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, getstate_setstate=False)
 class VersionError(PyadeError):
     """A macOS version or build that cannot be read.
 
@@ -82,7 +86,7 @@ class VersionError(PyadeError):
         return f"{self.value!r} cannot be read: {self.allowed}"
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, getstate_setstate=False)
 class TokenError(PyadeError):
     """A server token that cannot be used, and why.
 
@@ -98,7 +102,7 @@ class TokenError(PyadeError):
         return f"{self.reason}: {self.next_step}" if self.next_step else self.reason
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, getstate_setstate=False)
 class ProfileError(PyadeError):
     """An enrollment profile, or a document made from one, that breaks rules.
 
@@ -121,7 +125,7 @@ class IntuneError(ProfileError):
     """
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, getstate_setstate=False)
 class PolicyError(PyadeError):
     """A request that a rule of Apple or Intune forbids now, or for ever.
 
@@ -139,7 +143,7 @@ class PolicyError(PyadeError):
         )
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, getstate_setstate=False)
 class SigningError(PyadeError):
     """A certificate or private key that cannot do what was asked of it.
 
@@ -153,7 +157,7 @@ class SigningError(PyadeError):
         return self.reason
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, getstate_setstate=False)
 class BypassCodeError(PyadeError):
     """A text or value that is no bypass code; nothing of it is in the error.
 
@@ -167,7 +171,7 @@ class BypassCodeError(PyadeError):
         return self.reason
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, getstate_setstate=False)
 class TrustError(PyadeError):
     """What somebody sent as a device cannot be read, or was not signed by a device.
 
@@ -187,7 +191,7 @@ class TrustError(PyadeError):
         return self.reason
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, getstate_setstate=False)
 class AppleError(PyadeError):
     """Apple's service refused a call.
 
@@ -302,7 +306,7 @@ class ResponseError(AppleError):
     """Apple answered with success and a body that cannot be read."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, getstate_setstate=False)
 class TransportError(PyadeError):
     """No answer came: connection refused, reset, timed out or cut short.
 
@@ -321,7 +325,7 @@ class TransportError(PyadeError):
         return f"{self.operation}: {self.reason}{known}"
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, getstate_setstate=False)
 class ActivityError(PyadeError):
     """A change of many devices did not come to its end; ``__cause__`` says why, unless time ran out.
 
@@ -339,7 +343,7 @@ class ActivityError(PyadeError):
         return f"{self.operation}: {self.reason}; {self.outcome.summary()}"
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, getstate_setstate=False)
 class BatchError(PyadeError):
     """A later chunk of a batch failed; ``__cause__`` says why.
 
@@ -357,7 +361,7 @@ class BatchError(PyadeError):
         return f"{self.operation}: {self.reason}; {self.outcome.summary()}"
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, getstate_setstate=False)
 class StoreError(PyadeError):
     """The store cannot do what was asked of it; nothing was half-written.
 
@@ -383,7 +387,7 @@ class StoreConflictError(StoreError):
     """Another worker moved this token's sync state on: read it again."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, getstate_setstate=False)
 class LeaseHeldError(StoreError):
     """Another worker works on this token: try again when it is done, at the latest after ``expires_at``.
 
@@ -403,7 +407,7 @@ class LeaseLostError(StoreError):
     """The lease of this worker ended or was taken over: nothing was written, stop working on the token."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, getstate_setstate=False)
 class DamagedRecordError(StoreError):
     """Something that is stored cannot be read: restore a backup, or store it anew.
 

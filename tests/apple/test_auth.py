@@ -156,6 +156,30 @@ class TestSession:
             first.account()
         assert apple.used_sessions[-1] == "SESSION-top-secret-2"
 
+    def test_a_late_refusal_of_an_older_one_keeps_the_newer(
+        self, apple: ScriptedApple, token: Token, clock: FrozenClock
+    ) -> None:
+        """The second refusal arrives after another call has renewed the session once more."""
+        cache = SessionCache()
+
+        def client() -> Client:
+            return Client(token, transport=apple.transport(), sessions=cache, clock=clock)
+
+        def late(request: httpx.Request) -> httpx.Response:
+            apple.script = [refused(), ok()]
+            with client() as other:
+                other.account()
+            return refused()
+
+        apple.script = [refused(), late]
+        with client() as first:
+            with pytest.raises(errors.SessionError):
+                first.account()
+            apple.script = [ok()]
+            assert first.account().server_name == "dev"
+        assert apple.used_sessions == [f"SESSION-top-secret-{number}" for number in (1, 2, 2, 3, 3)]
+        assert apple.sessions == 3
+
     def test_a_retry_of_the_session_request_has_a_fresh_nonce(
         self, client: Driver, apple: ScriptedApple
     ) -> None:
@@ -320,10 +344,11 @@ class SlowTransport(SlowSession, httpx.BaseTransport):
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         if not self.count(request):
             return ok()
-        # Whoever asked for the token waits for the lock or is about to.
-        for _ in range(20):
-            self.asked.acquire(timeout=10)
-        threading.Event().wait(0.05)
+        if self.sessions == 1:  # a further one is the failure of the test, and needs no waiting
+            # Whoever asked for the token waits for the lock or is about to.
+            for _ in range(20):
+                self.asked.acquire(timeout=10)
+            threading.Event().wait(0.05)
         return self.answer()
 
 

@@ -16,7 +16,9 @@ from pyade.apple.responses import Account, DevicePage
 
 TEXTS = st.lists(st.sampled_from(["\0", "\\", '"', "u0000", "a", "ü", "\n"]), max_size=8).map("".join)
 VALUES = st.recursive(
-    TEXTS | st.integers() | st.none(), lambda inner: st.lists(inner) | st.dictionaries(TEXTS, inner)
+    TEXTS | st.integers() | st.none(),
+    lambda inner: st.lists(inner) | st.dictionaries(TEXTS, inner),
+    max_leaves=8,
 )
 
 

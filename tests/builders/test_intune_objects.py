@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,6 +16,7 @@ from pyade.builders.intune import (
     EnrollmentState,
     IntuneDevice,
     IntunePlatform,
+    IntuneProfile,
     IntuneToken,
     TokenType,
     device_from_intune,
@@ -28,6 +30,7 @@ from pyade.core.enrollment import Enrollment
 from pyade.core.identity import IdentityKind
 from pyade.core.inventory import DeviceRecord, SyncState
 from pyade.core.parking import park
+from pyade.core.profile import EnrollmentProfile
 from pyade.core.token import Portal, Token, TokenStatus
 from pyade.errors import IntuneError, TermsError, TokenExpiredError
 
@@ -322,3 +325,20 @@ def test_another_object_is_refused(read: Any) -> None:
     for body in bodies:
         with pytest.raises(IntuneError):
             read(body)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda **extra: IntuneDevice(serial_number="C02", **extra),
+        lambda **extra: IntuneToken(name="hq", **extra),
+        lambda **extra: IntuneProfile(profile=EnrollmentProfile(name="x", url="https://x.example"), **extra),
+    ],
+    ids=["device", "token", "profile"],
+)
+def test_members_that_are_kept_as_they_came_do_not_show(make: Callable[..., object]) -> None:
+    """Nobody knows what is in them; and what holds them can be an element of a set."""
+    kept = make(extra={"contoso": {"note": ["only Intune knows"]}})
+    assert "only Intune knows" not in repr(kept)
+    assert len({kept, make(extra={"contoso": {"note": ["only Intune knows"]}})}) == 1
+    assert kept != make()

@@ -395,3 +395,10 @@ def test_an_expiry_that_cannot_be_read_is_unknown(
         seal.write(document), keypair, name="hq", apple_id="it@contoso.com", consented_at=CONSENT
     )
     assert token.health(CONSENT).status is TokenStatus.UNKNOWN
+
+
+def test_each_secret_is_given_by_name(fields: dict[str, str]) -> None:
+    """Five texts in a row would be mixed up sooner or later, and Apple would refuse the token."""
+    assert attrs.asdict(TokenSecrets(**fields)) == fields
+    with pytest.raises(TypeError, match="positional"):
+        TokenSecrets(*fields.values())  # type: ignore[call-arg]

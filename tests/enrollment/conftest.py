@@ -13,6 +13,10 @@ import anyio
 import attrs
 import pytest
 from asn1crypto import cms
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from tests.keys import RSA_KEYS
 
 from pyade.builders.payloads import AcmeIssuer, MdmService, ScepIssuer
@@ -22,6 +26,7 @@ from pyade.core.inventory import Source
 from pyade.core.machine_info import MachineInfo
 from pyade.core.profile import EnrollmentProfile, UserAffinity
 from pyade.core.user import User
+from pyade.crypto.push_certificate import PushCertificate
 from pyade.crypto.signing import Signer
 from pyade.enrollment import AsyncEnrollmentService, EnrollmentResponse, EnrollmentService
 from pyade.storage import EnrollmentStore, MemoryStore
@@ -194,3 +199,14 @@ def desk(
     desk = Desk(kind=request.param, authority=authority, mac=mac, signer=signer)
     yield desk
     desk.store.close()
+
+
+@pytest.fixture
+def push() -> PushCertificate:
+    """One that ends in ten days."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.USER_ID, MDM.topic)])
+    builder = x509.CertificateBuilder(subject_name=name, issuer_name=name, public_key=key.public_key())
+    builder = builder.serial_number(7).not_valid_before(NOW - timedelta(days=355))
+    certificate = builder.not_valid_after(NOW + timedelta(days=10)).sign(key, hashes.SHA256())
+    return PushCertificate(certificate=certificate)

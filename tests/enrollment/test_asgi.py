@@ -13,13 +13,9 @@ import anyio.lowlevel
 import attrs
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from starlette.applications import Starlette
 from starlette.routing import Mount
-from tests.enrollment.conftest import ADA, HOST, LEGACY, MDM, MODERN, Desk
+from tests.enrollment.conftest import ADA, HOST, LEGACY, MODERN, Desk
 
 from pyade.core.user import User
 from pyade.crypto.push_certificate import PushCertificate
@@ -48,17 +44,6 @@ def place(
     desk = Desk(kind=request.param, authority=authority, mac=mac, signer=signer)
     yield desk
     desk.store.close()
-
-
-@pytest.fixture
-def push() -> PushCertificate:
-    """One that ends in ten days."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.USER_ID, MDM.topic)])
-    builder = x509.CertificateBuilder(subject_name=name, issuer_name=name, public_key=key.public_key())
-    builder = builder.serial_number(7).not_valid_before(NOW - timedelta(days=355))
-    certificate = builder.not_valid_after(NOW + timedelta(days=10)).sign(key, hashes.SHA256())
-    return PushCertificate(certificate=certificate)
 
 
 @attrs.frozen

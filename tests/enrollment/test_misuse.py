@@ -10,6 +10,8 @@ from typing import Any
 
 import attrs
 import pytest
+from tests.enrollment.conftest import MDM as CONTOSO
+from tests.enrollment.conftest import Desk
 
 from pyade.builders import AcmeIssuer, MdmService
 from pyade.core import (
@@ -23,7 +25,9 @@ from pyade.core import (
 )
 from pyade.core.enrollment import Enrollment
 from pyade.core.inventory import Source
+from pyade.core.problems import Severity
 from pyade.core.software_update import SoftwareUpdatePolicy
+from pyade.crypto.push_certificate import PushCertificate
 from pyade.enrollment import (
     EnrollmentService,
     FinalConfiguration,
@@ -333,3 +337,25 @@ def test_an_order_to_update_does_not_use_a_token_of_platform_sso_up(
     document = plistlib.loads(words()) | {"MDM_CAN_REQUEST_SOFTWARE_UPDATE": True}
     response = service.enroll(mac.sign(plistlib.dumps(document)), authorization="Bearer token")
     assert (response.decision.verdict, asked) == (Verdict.UPDATE, [])
+
+
+@pytest.mark.parametrize(
+    ("changes", "settings"),
+    [
+        ({"topic": "com.apple.mgmt.External.of-another"}, ["topic"]),
+        ({"development_push": True}, ["development_push"]),
+        ({"topic": "com.apple.mgmt.External.of-another", "development_push": True}, None),
+    ],
+    ids=["topic", "development_push", "both"],
+)
+def test_no_mac_enrolls_where_it_could_not_be_pushed_to(
+    desk: Desk, push: PushCertificate, changes: dict[str, Any], settings: list[str] | None
+) -> None:
+    """The service is refused before it answers anybody; that the certificate ends soon is only a finding."""
+    with pytest.raises(ProfileError) as caught:
+        desk.service(push=push, mdm=attrs.evolve(CONTOSO, **changes))
+    expected = settings or ["topic", "development_push"]
+    assert [problem.setting for problem in caught.value.problems] == expected
+    service = desk.service(push=push)
+    assert [problem.severity for problem in service.findings()] == [Severity.WARNING]
+    assert desk.service(mdm=attrs.evolve(CONTOSO, **changes)).findings() == ()

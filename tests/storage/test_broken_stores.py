@@ -14,6 +14,7 @@ from pyade.core.device import Device
 from pyade.core.events import Event, EventBatch, EventKind, change_groups
 from pyade.core.inventory import ChangeCounts, Source, SyncState
 from pyade.core.lease import Lease
+from pyade.errors import DamagedRecordError
 from pyade.storage import MemoryStore, Session, SQLStore, Store, Table, Value
 from pyade.storage.sqlite_database import SQLiteDatabase
 
@@ -144,8 +145,14 @@ class TellsBeforeItWrites(MemoryStore):
 class RemembersTooMuch(OverADatabase):
     """Moves the position on when events are read, not when they were handled."""
 
-    def events(self, after: str | None = None, *, limit: int = 1000) -> Sequence[Event]:
-        found = super().events(after, limit=limit)
+    def events(
+        self,
+        after: str | None = None,
+        *,
+        limit: int = 1000,
+        damaged: Callable[[DamagedRecordError], None] | None = None,
+    ) -> Sequence[Event]:
+        found = super().events(after, limit=limit, damaged=damaged)
         with self.database.reading() as session:
             subscribers = [name for (name,) in session.rows("SELECT name FROM {}subscriber")]
         for subscriber in subscribers if found else ():

@@ -20,7 +20,7 @@ from pyade.core.problems import Problem, Severity
 from pyade.core.profile import EnrollmentProfile, UserAffinity
 from pyade.core.token import Token
 from pyade.crypto.push_certificate import PushCertificate
-from pyade.errors import PolicyError
+from pyade.errors import AccessDeniedError, PolicyError
 from pyade.storage import MemoryStore
 from pyade.sync import Diagnosis, Syncer, async_doctor, doctor
 from pyade.testing import FakeApple, FrozenClock
@@ -172,6 +172,30 @@ def test_a_token_that_is_parked_or_out_of_step(ward: Ward) -> None:
     assert the(ward.look(), "TermsError: sign them").severity is Severity.ERROR
     ward.store.add_token(attrs.evolve(token, name="new", server_uuid=None))
     assert "never synced" in str(the(ward.look(), "never synced"))
+
+
+def test_a_sync_that_failed_is_worth_a_look_until_one_ends_well(ward: Ward) -> None:
+    """Where the token needs a person, that alone is told."""
+    ward.clock.advance(hours=3)
+    ward.apple.faults.deny_access()
+    with pytest.raises(AccessDeniedError) as caught:
+        ward.sync()
+    ward.apple.faults.restore_access()
+    diagnosis = ward.look(asks=False)
+    finding = the(diagnosis, "the last sync ended with")
+    assert str(caught.value) in finding.allowed
+    assert (finding.setting, finding.value, finding.severity) == ("token hq", "", Severity.WARNING)
+    assert diagnosis.is_healthy
+    assert len(diagnosis.findings) == 1
+
+    state = ward.store.sync_state("hq")
+    token = ward.store.token("hq")
+    parked = attrs.evolve(state, parked="TermsError: sign them", parked_with=token.fingerprint)
+    ward.store.save_sync_state("hq", parked)
+    assert [one.allowed for one in ward.look(asks=False).findings] == ["TermsError: sign them"]
+    ward.clock.advance(days=1)
+    ward.sync()
+    assert ward.look().findings == ()
 
 
 def test_devices_without_a_profile(ward: Ward) -> None:

@@ -33,7 +33,9 @@ class Outbox:
                 )
             )
 
-    def events(self, after: str | None = None, *, limit: int = 1000) -> Sequence[Event]:
+    def events(
+        self, after: str | None = None, *, limit: int = 1000, damaged: object = None
+    ) -> Sequence[Event]:
         start = 0 if after is None else int(after.split(".")[1]) + 1
         return self.kept[start : start + limit]
 

@@ -5,6 +5,7 @@ The rules of this file:
 1. An error after which only a person can help parks a token. Other errors that follow neither end nor repeat
    that; another error of this kind is told anew. A sync that Apple answered ends it.
 2. Which secrets the token had then is noted, too: other secrets in the store mean that a person has acted.
+   Where they could not be read nothing is noted: that they can be read again means the same.
 3. A person is reminded to renew a token at each of ``REMINDER_DAYS`` once per expiry, and only at the nearest
    one where several have passed.
 
@@ -24,6 +25,7 @@ from pyade.core.events import EventGroup, EventKind
 from pyade.core.inventory import SyncState
 from pyade.core.token import Token
 from pyade.errors import (
+    DamagedRecordError,
     TermsError,
     TokenExpiredError,
     TokenOwnerError,
@@ -31,7 +33,14 @@ from pyade.errors import (
     TokenSupersededError,
 )
 
-PARKING_ERRORS = (TermsError, TokenExpiredError, TokenSupersededError, TokenRejectedError, TokenOwnerError)
+PARKING_ERRORS = (
+    TermsError,
+    TokenExpiredError,
+    TokenSupersededError,
+    TokenRejectedError,
+    TokenOwnerError,
+    DamagedRecordError,
+)
 """Errors after which only a person can help."""
 
 Noted: TypeAlias = tuple[SyncState, tuple[EventGroup, ...]]
@@ -40,12 +49,12 @@ Noted: TypeAlias = tuple[SyncState, tuple[EventGroup, ...]]
 _LONGEST_REASON = 1_000
 
 
-def park(state: SyncState, token: Token, error: Exception) -> Noted:
-    """Return what *error*, which ended work for *token*, makes of *state*."""
+def park(state: SyncState, token: Token | None, error: Exception) -> Noted:
+    """Return what *error*, which ended work for *token*, makes of *state*; None if it cannot be read."""
     if not isinstance(error, PARKING_ERRORS):
         return state, ()
     reason = f"{type(error).__name__}: {error}"[:_LONGEST_REASON]
-    parked = attrs.evolve(state, parked=reason, parked_with=token.fingerprint)
+    parked = attrs.evolve(state, parked=reason, parked_with="" if token is None else token.fingerprint)
     if _kind(state.parked) == _kind(reason):
         return parked, ()
     return parked, (EventGroup(EventKind.TOKEN_PARKED, details={"reason": reason}),)
@@ -78,6 +87,11 @@ def remind(state: SyncState, token: Token, now: datetime) -> Noted:
 def parked_reason(token: Token, state: SyncState) -> str:
     """Return why a token needs a person; "" if it does not, or was renewed since."""
     return "" if was_renewed(token, state) else state.parked
+
+
+def is_damaged(state: SyncState) -> bool:
+    """Return True if a token is parked because something of it could not be read."""
+    return _kind(state.parked) == DamagedRecordError.__name__
 
 
 def was_renewed(token: Token, state: SyncState) -> bool:

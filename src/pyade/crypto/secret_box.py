@@ -84,6 +84,8 @@ class SecretBox:
                 damaged.
         """
         if not self.is_sealed(stored):
+            if stored.encode(errors="replace").decode() != stored:
+                raise StoreError("a secret in this store is damaged: it is no Unicode, store it anew")
             return stored
         if self._box is None:
             raise StoreError("the secrets in this store are encrypted: open it with keys=")

@@ -6,6 +6,7 @@ Source: specification, "Limitations", "Create an Apple enrollment profile" and "
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 import attrs
@@ -18,7 +19,7 @@ from pyade.core.inventory import DeviceRecord, owner_of
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.versions import MacOSVersion
 from pyade.enrollment.settings import EnrollmentLimits
-from pyade.errors import PolicyError
+from pyade.errors import DamagedRecordError, PolicyError, UnknownTokenError
 from pyade.storage.protocol import EnrollmentStore
 
 
@@ -52,13 +53,13 @@ def find_place(store: EnrollmentStore, serial_number: str) -> Place:
     A Mac enrolls if Apple lists it for a token of ours, nobody deleted it here, and a profile is assigned to
     it or a default is set.
     """
-    records: Sequence[DeviceRecord] = tuple(store.records_of([serial_number]))
+    records = _records_of(store, serial_number)
     if not records:
         return Place(refusal="no token of ours knows this serial number")
     record = owner_of(records)
     if record is None:
         return Place(refusal="the device was released: Apple lists it for no server of ours")
-    enrollment = store.enrollment(serial_number)
+    enrollment = _enrollment_of(store, record)
     place = Place(record=record, enrollment=enrollment)
     if record.is_hidden:
         return attrs.evolve(place, refusal="the device was deleted here: restore it to let it enroll")
@@ -74,6 +75,36 @@ def find_place(store: EnrollmentStore, serial_number: str) -> Place:
         why = "the device has a profile that was not defined here" if uuid else "the device has no profile"
         return attrs.evolve(place, refusal=f"{why}, and its token has no default: assign one")
     return attrs.evolve(place, profile=default)
+
+
+def _records_of(store: EnrollmentStore, serial_number: str) -> Sequence[DeviceRecord]:
+    """Return what all tokens know about a Mac; what cannot be read counts only where nothing else is there.
+
+    Raises:
+        DamagedRecordError: No record of the Mac can be read.
+    """
+    try:
+        return tuple(store.records_of([serial_number]))
+    except DamagedRecordError as error:
+        damaged = error
+    names: list[str] = []
+    names += (token.name for token in store.tokens(damaged=lambda error: names.append(error.token_name)))
+    found = []
+    for name in sorted(names):
+        with suppress(DamagedRecordError, UnknownTokenError):
+            record = store.device(name, serial_number)
+            found += [] if record is None else [record]
+    if not found:
+        raise damaged
+    return found
+
+
+def _enrollment_of(store: EnrollmentStore, record: DeviceRecord) -> Enrollment | None:
+    try:
+        return store.enrollment(record.serial_number)
+    except DamagedRecordError as error:
+        reason = f"token {record.token_name!r}, {record.serial_number}: {error}"
+    raise DamagedRecordError(reason, token_name=record.token_name)
 
 
 def _assigned_to(record: DeviceRecord) -> str:

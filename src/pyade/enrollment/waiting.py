@@ -14,6 +14,7 @@ Source: specification, "Create an Apple enrollment profile", Await final configu
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from datetime import datetime
 from functools import partial
@@ -39,13 +40,15 @@ from pyade.enrollment.waiting_flow import (
     waiting_mac,
     work_left_flow,
 )
-from pyade.errors import PolicyError
+from pyade.errors import DamagedRecordError, PolicyError
 from pyade.flow import AsyncRunner, Flow, Runner
 from pyade.storage.protocol import EnrollmentStore
 
 T = TypeVar("T")
 
 _PAGE: Final = 500
+
+_log = logging.getLogger("pyade.enrollment")
 
 
 class _FinalConfiguration:
@@ -160,11 +163,13 @@ class FinalConfiguration(_FinalConfiguration):
     def waiting(self, *, due: bool = False) -> Iterator[WaitingMac]:
         """Iterate lazily over the Macs that wait, by serial number.
 
+        An enrollment that is stored and cannot be read is left out, with a warning in the log.
+
         Args:
             due: True for those only to which something can be sent now, such as a release whose time has
                 come: a push makes the Mac ask for it.
         """
-        for enrollment in self._store.enrollments():
+        for enrollment in self._store.enrollments(damaged=_left_out):
             mac = waiting_mac(enrollment, self._clock(), due=due)
             if mac is not None:
                 yield mac
@@ -220,7 +225,7 @@ class AsyncFinalConfiguration(_FinalConfiguration):
 
     async def waiting(self, *, due: bool = False) -> AsyncIterator[WaitingMac]:
         """Iterate lazily over the Macs that wait; see ``FinalConfiguration.waiting``."""
-        enrollments = self._store.enrollments()
+        enrollments = self._store.enrollments(damaged=_left_out)
         while page := await anyio.to_thread.run_sync(partial(_page, enrollments)):
             for enrollment in page:
                 mac = waiting_mac(enrollment, self._clock(), due=due)
@@ -233,6 +238,10 @@ class AsyncFinalConfiguration(_FinalConfiguration):
     @property
     def _runner(self) -> AsyncRunner:
         return AsyncRunner(store=self._store, clock=self._clock)
+
+
+def _left_out(error: DamagedRecordError) -> None:
+    _log.warning("left out of the Macs that wait: %s", error)
 
 
 def _page(enrollments: Iterator[Enrollment]) -> list[Enrollment]:

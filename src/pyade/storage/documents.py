@@ -23,6 +23,7 @@ from pyade.core.device import Device
 from pyade.core.enrollment import Enrollment, OneTime, OneTimeKind
 from pyade.core.events import EventBatch, decode_groups
 from pyade.core.inventory import DeviceRecord, SyncState
+from pyade.core.lease import Lease
 from pyade.core.profile import DefinedProfile, EnrollmentProfile
 from pyade.core.token import Token
 from pyade.errors import DamagedRecordError, ProfileError, StoreError, StoreVersionError
@@ -125,9 +126,9 @@ def encode_enrollment(enrollment: Enrollment) -> str:
     return _to_text(enrollment)
 
 
-def decode_enrollment(text: str) -> Enrollment:
+def decode_enrollment(serial_number: str, text: str) -> Enrollment:
     """Return the enrollment of a document made by ``encode_enrollment``."""
-    return _read("an enrollment", "", lambda: _enrollment(text))
+    return _read(f"the enrollment of {serial_number!r}", "", lambda: _enrollment(text))
 
 
 def one_time_row(one_time: OneTime) -> tuple[Value, ...]:
@@ -140,7 +141,7 @@ def decode_one_time(row: Sequence[Any]) -> OneTime:
     """Return what a row that ``one_time_row`` made says."""
     kind, digest, serial_number, expires_at, value = row
     return _read(
-        "what may be used once",
+        f"what {serial_number!r} may use once",
         "",
         lambda: OneTime(
             kind=OneTimeKind(kind),
@@ -152,10 +153,23 @@ def decode_one_time(row: Sequence[Any]) -> OneTime:
     )
 
 
-def decode_batch(row: Sequence[Any]) -> EventBatch:
-    """Return the events of a row of token_name, at and document."""
-    token_name, at, document = row
-    return _read("an event", token_name, lambda: EventBatch(token_name, as_time(at), decode_groups(document)))
+def decode_batch(row_id: str, token_name: str, at: datetime | str, document: str) -> EventBatch:
+    """Return the events of a row, which the store calls *row_id*."""
+    return _read(
+        f"event {row_id}", token_name, lambda: EventBatch(token_name, as_time(at), decode_groups(document))
+    )
+
+
+def decode_revision(token_name: str, value: object) -> int:
+    """Return the revision of a sync state."""
+    return _read("the sync state", token_name, lambda: msgspec.convert(value, int))
+
+
+def decode_lease(token_name: str, row: Sequence[Any]) -> Lease:
+    """Return the lease of a row of fence, owner and expires_at."""
+    fence, owner, ends = row
+    expires_at = _read("the lease", token_name, lambda: as_time(ends))
+    return Lease(token_name=token_name, owner=owner, fence=fence, expires_at=expires_at)
 
 
 def as_time(value: datetime | str) -> datetime:

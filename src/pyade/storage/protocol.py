@@ -31,7 +31,7 @@ from pyade.core.token import Token
 from pyade.errors import DamagedRecordError
 
 Damaged: TypeAlias = Callable[[DamagedRecordError], None]
-"""Is told of what cannot be read."""
+"""Is told of what cannot be read and is left out."""
 
 
 class Store(Protocol):
@@ -169,7 +169,8 @@ class Store(Protocol):
         """Delete a device here; nothing changes at Apple.
 
         A released one is removed at once. One that Apple still lists is hidden (``core.inventory``, rule 7):
-        a page with ``Source.DETAILS`` restores it. Harmless if the store does not know it.
+        a page with ``Source.DETAILS`` restores it. One whose record cannot be read is removed, until Apple
+        lists it again. Does nothing if the store does not know it.
         """
         ...
 
@@ -240,7 +241,9 @@ class Store(Protocol):
         """
         ...
 
-    def events(self, after: str | None = None, *, limit: int = 1000) -> Sequence[Event]:
+    def events(
+        self, after: str | None = None, *, limit: int = 1000, damaged: Damaged | None = None
+    ) -> Sequence[Event]:
         """Return committed events of all tokens in the order of the commits.
 
         Each call above that changes devices, and the removal of a token, writes its events in the same
@@ -250,9 +253,11 @@ class Store(Protocol):
         Args:
             after: The id of the last event that was read; None or "" for the oldest one kept.
             limit: How many at most; at least 1.
+            damaged: As for ``tokens``; a row of events is left out whole.
 
         Raises:
             StoreError: *after* is no id of an event, or *limit* is less than 1.
+            DamagedRecordError: As for ``tokens``.
         """
         ...
 
@@ -316,8 +321,18 @@ class EnrollmentStore(Store, Protocol):
         """Return what is kept of a Mac's enrollment; None if it was never given a profile."""
         ...
 
-    def enrollments(self, *, registration: Registration | None = None) -> Iterator[Enrollment]:
-        """Iterate lazily over the enrollments by serial number; only those with *registration*, if given."""
+    def enrollments(
+        self, *, registration: Registration | None = None, damaged: Damaged | None = None
+    ) -> Iterator[Enrollment]:
+        """Iterate lazily over the enrollments by serial number.
+
+        Args:
+            registration: Only those with this one; None for all.
+            damaged: As for ``tokens``.
+
+        Raises:
+            DamagedRecordError: As for ``tokens``.
+        """
         ...
 
     def save_enrollment(

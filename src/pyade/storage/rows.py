@@ -89,10 +89,7 @@ class LockedToken(TokenRow):
     def lease(self) -> Lease | None:
         """Return the lease, whether it still counts or not; None if nobody took one."""
         rows = self.run(sql.SELECT_LEASE, (self.id,))
-        if not rows:
-            return None
-        fence, owner, ends = rows[0]
-        return Lease(token_name=self.name, owner=owner, fence=fence, expires_at=documents.as_time(ends))
+        return documents.decode_lease(self.name, rows[0]) if rows else None
 
     def save_devices(self, records: Iterable[DeviceRecord]) -> None:
         """Store *records*."""
@@ -120,7 +117,8 @@ def only_row(rows: Sequence[tuple[Any, ...]], token_name: str) -> tuple[Any, ...
 
 def lock(session: Session, token_name: str) -> LockedToken:
     """Wait until nobody else writes for the token, and return its row; raises as ``only_row``."""
-    token_id, revision, document = only_row(session.rows(sql.LOCK_TOKEN, (token_name,)), token_name)
+    token_id, stored, document = only_row(session.rows(sql.LOCK_TOKEN, (token_name,)), token_name)
+    revision = documents.decode_revision(token_name, stored)
     return LockedToken(session.rows, token_name, token_id, revision, document, session)
 
 
@@ -155,15 +153,19 @@ def records_of(run: Run, serials: Sequence[str]) -> Iterator[DeviceRecord]:
             yield documents.decode_record(text, token_name)
 
 
-def event_rows(run: Run, number: int, row: int) -> Iterator[tuple[str, EventBatch]]:
+def event_rows(run: Run, number: int, row: int, damaged: Damaged | None) -> Iterator[tuple[str, EventBatch]]:
     """Yield the rows of the outbox from a position on, each with what the store calls it."""
     while True:
         rows = run(sql.SELECT_EVENTS, (number, row, EVENT_BATCH))
-        for transaction, row_id, *values in rows:
-            yield f"{transaction}-{row_id}", documents.decode_batch(values)
+        yield from readable(rows, _event_row, damaged)
         if len(rows) < EVENT_BATCH:
             return
         number, row = rows[-1][0], rows[-1][1] + 1
+
+
+def _event_row(transaction: int, row: int, *values: Any) -> tuple[str, EventBatch]:
+    row_id = f"{transaction}-{row}"
+    return row_id, documents.decode_batch(row_id, *values)
 
 
 def batches(serials: Sequence[str]) -> Iterator[Sequence[str]]:

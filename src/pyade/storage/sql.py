@@ -212,7 +212,12 @@ class SQLStore(EnrollmentStore):
 
     def delete_device(self, token_name: str, serial_number: str, *, now: datetime) -> None:
         with self._writing(token_name) as locked:
-            record = locked.devices((serial_number,)).get(serial_number)
+            try:
+                record = locked.devices((serial_number,)).get(serial_number)
+            except DamagedRecordError:  # to delete it is the way to get it anew from Apple
+                locked.run(sql.DELETE_DEVICE, (locked.id, serial_number))
+                locked.emit_changes(now, [(EventKind.DELETED, serial_number)])
+                return
             left = None if record is None else inventory.delete(record, now)
             if left is not None:
                 locked.save_devices((left,))
@@ -294,14 +299,16 @@ class SQLStore(EnrollmentStore):
 
     # Events
 
-    def events(self, after: str | None = None, *, limit: int = 1000) -> Sequence[Event]:
+    def events(
+        self, after: str | None = None, *, limit: int = 1000, damaged: Damaged | None = None
+    ) -> Sequence[Event]:
         number, row = rows.position_of(after)
         if limit < 1:
             raise StoreError(f"limit {limit} is less than 1: give how many events to return at most")
         last_row, index = split_id(after) if after else ("", -1)
         expanded = (
             batch.expand(row_id, after=index if row_id == last_row else -1)
-            for row_id, batch in rows.event_rows(self._read, number, row)
+            for row_id, batch in rows.event_rows(self._read, number, row, damaged)
         )
         return tuple(islice(chain.from_iterable(expanded), limit))
 
@@ -352,7 +359,8 @@ class SQLStore(EnrollmentStore):
         try:
             return self._box.open(found[0][0]) if found else None
         except StoreError as error:
-            raise DamagedRecordError(f"secret {name!r}: {error}") from None
+            reason = f"secret {name!r}: {error}"
+        raise DamagedRecordError(reason)
 
     def save_secret(self, name: str, secret: str | None) -> None:
         self._save_secret(sealing.SECRET, name, secret)
@@ -395,15 +403,18 @@ class SQLStore(EnrollmentStore):
 
     def enrollment(self, serial_number: str) -> Enrollment | None:
         found = self._read(sql.SELECT_ENROLLMENT, (serial_number,))
-        return documents.decode_enrollment(found[0][0]) if found else None
+        return documents.decode_enrollment(serial_number, found[0][0]) if found else None
 
-    def enrollments(self, *, registration: Registration | None = None) -> Iterator[Enrollment]:
+    def enrollments(
+        self, *, registration: Registration | None = None, damaged: Damaged | None = None
+    ) -> Iterator[Enrollment]:
         with self._database.reading():  # a closed store says so here
             if registration is None:
                 pages = rows.pages_of(self._read, sql.SELECT_ENROLLMENTS, ())
             else:
                 pages = rows.pages_of(self._read, sql.SELECT_REGISTERED, (registration.value,))
-            return (documents.decode_enrollment(text) for page in pages for _, text in page)
+            found = (rows.readable(page, documents.decode_enrollment, damaged) for page in pages)
+            return chain.from_iterable(found)
 
     def save_enrollment(
         self,

@@ -53,12 +53,13 @@ class _Session:
 
     def rows(self, statement: str, values: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
         query, plain = WORDS.translate(statement), _plain(values)
-        try:
-            return self.connection.execute(query, plain).fetchall()
-        except sqlite3.OperationalError as exc:
-            if hasattr(exc, "sqlite_errorcode") or not query.lstrip().startswith("SELECT"):
-                raise
-        # Python, not SQLite, failed: a text is no UTF-8. Read on, so that only its own row cannot be decoded.
+        if "RETURNING" not in query:  # what changes something runs once
+            try:
+                return self.connection.execute(query, plain).fetchall()
+            except sqlite3.OperationalError as exc:
+                if hasattr(exc, "sqlite_errorcode"):
+                    raise
+            # Python, not SQLite, failed: a text is no UTF-8, so that its own row alone cannot be decoded.
         self.connection.text_factory = lambda data: data.decode(errors="surrogateescape")
         try:
             return self.connection.execute(query, plain).fetchall()

@@ -15,6 +15,7 @@ from pyade.apple.responses import ActivationLockAnswer
 from pyade.crypto.bypass_code import RAW_BYTES, BypassCode
 from pyade.flow import Flow, RandomBytes, ask
 from pyade.storage.protocol import Store
+from pyade.sync.damage import belonging_to
 from pyade.sync.leases import worker_name
 from pyade.sync.steps import in_store
 
@@ -60,7 +61,8 @@ def lock_flow(token_name: str, serial_number: str, lost_message: str | None) -> 
 
 
 def _kept(store: Store, token_name: str, serial_number: str, new_code: BypassCode, owner: str) -> BypassCode:
-    code = bypass_code(store, serial_number)
+    with belonging_to(token_name):
+        code = bypass_code(store, serial_number)
     if code is not None:
         return code
     # Two workers that lock one device must not overwrite each other's code.

@@ -34,6 +34,7 @@ from pyade.core.rules import AssignmentPolicy
 from pyade.errors import (
     AppleError,
     BatchError,
+    DamagedRecordError,
     InvalidRequestError,
     LeaseHeldError,
     NotFoundError,
@@ -97,7 +98,8 @@ class Assignment:
 
     def replace(self, before: EnrollmentProfile, after: EnrollmentProfile) -> Flow[AssignReport]:
         """Give *after* to the devices for which *before* was picked by hand."""
-        serials = yield from in_store(lambda store: picked_for(store, self._token_name, before))
+        read = in_store(lambda store: picked_for(store, self._token_name, before))
+        serials = yield from parking(read, self._lease)
         return (yield from self.assign(after, serials))
 
     def unassign(self, serials: Iterable[str]) -> Flow[AssignReport]:
@@ -280,7 +282,12 @@ def refused_flow(token_name: str, held: LeaseHeldError) -> Flow[AssignReport]:
 
 def _default(store: Store, token_name: str, default: EnrollmentProfile | None) -> EnrollmentProfile | None:
     """Return the token's default, after *default* was made it."""
-    stored = store.default_profile(token_name)
+    try:
+        stored = store.default_profile(token_name)
+    except DamagedRecordError:
+        if default is None:
+            raise
+        stored = None  # the new one takes its place
     if default is None or default == stored:
         return stored
     store.set_default_profile(token_name, default)

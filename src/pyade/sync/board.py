@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import TypeAlias
 
@@ -16,9 +16,10 @@ from pyade.core.parking import parked_reason
 from pyade.core.policy import SyncPolicy
 from pyade.core.schedule import Due, Pace, Standing, Work, next_due
 from pyade.core.token import Token
-from pyade.errors import PyadeError, StoreError, UnknownTokenError
+from pyade.errors import DamagedRecordError, PyadeError, StoreError, UnknownTokenError
 from pyade.storage.protocol import Store
 from pyade.sync.assign_report import AssignReport
+from pyade.sync.damage import DamageLog, Fleet, read_fleet
 from pyade.sync.parking import remind_of
 from pyade.sync.report import SyncReport
 
@@ -91,6 +92,14 @@ class _Entry:
     token: Token
     standing: Standing
     running: Due | None = None
+    damage: str = ""
+    damaged_at: datetime | None = None
+
+    def damage_in(self, state: SyncState) -> str:
+        """Return why the last run could not read the store; "" if it could, or another one has since."""
+        synced_at = state.succeeded_at
+        is_over = synced_at is not None and self.damaged_at is not None and synced_at > self.damaged_at
+        return "" if is_over else self.damage
 
 
 class Board:
@@ -114,6 +123,7 @@ class Board:
         self._assigns = assigns
         self._lock = threading.Lock()
         self._entries: dict[str, _Entry] = {}
+        self._damage = DamageLog()
 
     def take(self, places: int) -> tuple[list[Job], float]:
         """Return at most *places* jobs that are due, the longest waiting first, and mark them as running.
@@ -123,18 +133,16 @@ class Board:
         """
         now = self._clock()
         try:
-            states = self._read(now)
-            with self._lock:
-                tokens = {name: entry.token for name, entry in self._entries.items()}
-            remind_of(self._store, tokens, states, now)
+            fleet = self._read(now)
+            remind_of(self._store, fleet, now, self._damage)
         except StoreError as error:
             log.warning("the store cannot be read: %s", error)
             return [], self._pace.look_every.total_seconds()
         with self._lock:
             idle = [
                 (self._next(name, state, now), self._entries[name])
-                for name, state in states.items()
-                if name in self._entries and self._entries[name].running is None
+                for name, state in fleet.states.items()
+                if name not in fleet.damaged and name in self._entries and self._entries[name].running is None
             ]
             idle.sort(key=lambda pair: (pair[0].at, pair[1].token.name))
             due = [(work, entry) for work, entry in idle if work.at <= now][:places]
@@ -161,27 +169,45 @@ class Board:
             if outcome.stopped or is_outdated:
                 return
             before = entry.standing
+            entry.damage = ""
             if outcome.reports or error is None:
                 entry.standing = self._after(before, outcome.reports, now)
             if error is not None:
                 work = Work.ASSIGN if outcome.reports else job.due.work
                 entry.standing = entry.standing.failed(error, work, now, self._pace)
+            if isinstance(error, DamagedRecordError):
+                # The store may be unable to hold that the token is parked.
+                entry.damage, entry.damaged_at = f"{type(error).__name__}: {error}", now
+                again_at = now + self._policy.automatic_interval
+                entry.standing = attrs.evolve(entry.standing, not_before=again_at)
             if not self._assigns:
                 entry.standing = attrs.evolve(entry.standing, assign_at=None)
 
     def status(self) -> tuple[TokenStanding, ...]:
         """Return where each token of the store stands, by name."""
         now = self._clock()
-        states = self._read(now)
+        fleet = self._read(now)
         with self._lock:
-            return tuple(
-                self._standing(name, state, now) for name, state in states.items() if name in self._entries
-            )
+            return tuple(self._standings(fleet, now))
+
+    def _standings(self, fleet: Fleet, now: datetime) -> Iterator[TokenStanding]:
+        for name in sorted({*fleet.states, *fleet.damaged}):
+            error = fleet.damaged.get(name)
+            if error is not None:
+                yield TokenStanding(
+                    token_name=name,
+                    stage=Stage.PARKED,
+                    work=Work.SYNC,
+                    next_at=now + self._pace.look_every,
+                    reason=f"{type(error).__name__}: {error}",
+                )
+            elif name in self._entries:
+                yield self._standing(name, fleet.states[name], now)
 
     def _standing(self, name: str, state: SyncState, now: datetime) -> TokenStanding:
         entry = self._entries[name]
         due = entry.running or self._next(name, state, now)
-        parked = parked_reason(entry.token, state)
+        parked = parked_reason(entry.token, state) or entry.damage_in(state)
         stage = Stage.RUNNING if entry.running else Stage.PARKED if parked else Stage.WAITING
         reason = parked or state.last_error
         return TokenStanding(token_name=name, stage=stage, work=due.work, next_at=due.at, reason=reason)
@@ -205,14 +231,15 @@ class Board:
                 synced = True
         return before.succeeded(synced=synced, jitter=self._random(), assign_at=assign_at)
 
-    def _read(self, now: datetime) -> Mapping[str, SyncState]:
-        """Return the sync states of the tokens in the store, and take note of new, renewed and lost ones."""
-        tokens = self._store.tokens()
+    def _read(self, now: datetime) -> Fleet:
+        """Return the tokens in the store, and take note of new, renewed, damaged and lost ones."""
+        fleet = read_fleet(self._store)
         with self._lock:
-            for name in self._entries.keys() - {token.name for token in tokens}:
+            self._damage.update(fleet.damaged)
+            for name in self._entries.keys() - fleet.tokens.keys():
                 if self._entries[name].running is None:
                     del self._entries[name]
-            for token in tokens:
+            for token in fleet.tokens.values():
                 entry = self._entries.get(token.name)
                 if entry is None:
                     standing = Standing(jitter=self._random(), assign_at=now if self._assigns else None)
@@ -220,8 +247,9 @@ class Board:
                 elif entry.token != token:
                     if entry.token.fingerprint != token.fingerprint:
                         entry.standing = entry.standing.replaced(assigns=self._assigns, now=now)
+                        entry.damage = ""
                     entry.token = token
-        return self._store.sync_states()
+        return fleet
 
 
 def goes_on(reports: Sequence[Report]) -> bool:

@@ -6,7 +6,7 @@ profile" and "Distribute devices".
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
@@ -21,10 +21,11 @@ from pyade.core.problems import Problem, Severity
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.token import Token
 from pyade.crypto.push_certificate import PushCertificate
-from pyade.errors import ClockError, PyadeError, TermsError
+from pyade.errors import ClockError, DamagedRecordError, PyadeError, TermsError
 from pyade.flow import CallHook, Flow, Hook, Now, ask
 from pyade.storage.protocol import Store
 from pyade.sync.assigner import devices_at_risk
+from pyade.sync.damage import Fleet, damage_of, read_fleet, readable_records, unreadable_secrets
 from pyade.sync.report import counted, shown
 from pyade.sync.steps import in_store
 from pyade.sync.token_steps import ReadAccount
@@ -83,20 +84,25 @@ def diagnosis_flow(questions: Questions) -> Flow[Diagnosis]:
     findings: list[Problem] = []
     if questions.push is not None:
         findings += questions.push.check(now=now, topic=questions.topic)
-    tokens = yield from in_store(lambda store: store.tokens())
-    if not tokens:
+    fleet = yield from in_store(read_fleet)
+    if not fleet.tokens and not fleet.damaged:
         findings.append(
             _error("tokens", "", "a server token is needed", "make one, as TokenService.create begins to")
         )
-    states = yield from in_store(lambda store: store.sync_states())
+    findings += _of_damage(fleet)
+    findings += _of_secrets((yield from in_store(unreadable_secrets)))
     profiles: list[EnrollmentProfile] = []
-    for token in tokens:
-        findings += _of_token(token, states.get(token.name, SyncState()), now)
+    for token in fleet.tokens.values():
+        if token.name not in fleet.damaged:
+            findings += _of_token(token, fleet.states.get(token.name, SyncState()), now)
         if questions.asks_apple:
             findings += yield from _of_account(token)
-        used = yield from in_store(partial(_profiles, token_name=token.name))
-        profiles += used
-        findings += yield from in_store(partial(_of_devices, token=token))
+        try:
+            used = yield from in_store(partial(_profiles, token_name=token.name))
+            profiles += used
+            findings += yield from in_store(partial(_of_devices, token=token))
+        except DamagedRecordError as error:
+            findings.append(_error(f"token {token.name}", "", damage_of(error), _RESTORE))
     findings += (problem for profile in _distinct(profiles) for problem in _of_anchors(profile, now))
     if any(profile.user_affinity.kind is AffinityKind.LEGACY for profile in profiles):
         findings += yield from _of_legacy(questions.check_ws_trust)
@@ -104,6 +110,18 @@ def diagnosis_flow(questions: Questions) -> Flow[Diagnosis]:
         findings += yield from _of_purchase(questions)
     findings.sort(key=lambda finding: _ORDER[finding.severity])
     return Diagnosis(findings=tuple(findings), checked_at=now)
+
+
+def _of_damage(fleet: Fleet) -> Iterator[Problem]:
+    for name, error in fleet.damaged.items():
+        yield _error(f"token {name}", "", damage_of(error), fleet.remedy(name))
+
+
+def _of_secrets(names: Sequence[str]) -> Iterator[Problem]:
+    if names:
+        text = f"none of the keys opens {', '.join(names)}"
+        fix = "open the store with the keys they were written with, among others in keys=, or store them anew"
+        yield _error("secrets", "", text, fix)
 
 
 def _of_token(token: Token, state: SyncState, now: datetime) -> Iterator[Problem]:
@@ -186,9 +204,10 @@ def _of_legacy(check: Hook[str] | None) -> Flow[list[Problem]]:
 
 def _of_purchase(questions: Questions) -> Flow[list[Problem]]:
     expected = questions.expected_serials
-    ours, at_risk = yield from in_store(lambda store: _ours(store, expected))
+    damaged: list[DamagedRecordError] = []
+    ours, at_risk = yield from in_store(lambda store: _ours(store, expected, damaged.append))
     missing = [serial for serial in expected if serial not in ours]
-    findings = []
+    findings = [_error("expected_serials", "", damage_of(error), _RESTORE) for error in damaged]
     if questions.find_in_program is not None and missing:
         found = set((yield from ask(CallHook(questions.find_in_program, (tuple(missing),)))))
         outside = [serial for serial in missing if serial not in found]
@@ -209,15 +228,24 @@ def _of_purchase(questions: Questions) -> Flow[list[Problem]]:
     return findings
 
 
-def _ours(store: Store, serials: Sequence[str]) -> tuple[set[str], list[str]]:
-    """Return which of *serials* belong to tokens of ours, and which of these would fail to enroll."""
+def _ours(
+    store: Store, serials: Sequence[str], damaged: Callable[[DamagedRecordError], None]
+) -> tuple[set[str], list[str]]:
+    """Return which of *serials* belong to tokens of ours, and which of these would fail to enroll.
+
+    *damaged* is called for what cannot be read, which counts as neither.
+    """
     records: dict[str, list[Any]] = {}
-    for record in store.records_of(serials):
+    for record in readable_records(store, serials, damaged):
         records.setdefault(record.serial_number, []).append(record)
     owners = {serial: owner for serial, found in records.items() if (owner := owner_of(found)) is not None}
     risks: dict[str, set[str]] = {}
     for name in {owner.token_name for owner in owners.values()}:
-        risks[name] = {record.serial_number for record in devices_at_risk(store, name)}
+        try:
+            risks[name] = {record.serial_number for record in devices_at_risk(store, name)}
+        except DamagedRecordError as error:
+            damaged(error)
+            risks[name] = set()
     at_risk = [serial for serial, owner in owners.items() if serial in risks[owner.token_name]]
     return set(owners), at_risk
 
@@ -251,5 +279,6 @@ def _warning(setting: str, value: str, allowed: str, fix: str) -> Problem:
     return Problem(setting, value, allowed, fix, Severity.WARNING)
 
 
+_RESTORE: Final = "restore a backup, or store it anew"
 _ASSIGN: Final = "assign a profile, or set a default"
 _ORDER: Final = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}

@@ -12,7 +12,8 @@ The rules of this file:
 5. A conflict in the store, or a lost lease, means that another worker is at it: this run stops and touches
    nothing more.
 6. Two different operations of one second are noted in the commit of their page, and settled at the end.
-7. That a token needs a person, or works again, is part of the state that ends a run, with its event.
+7. That a token needs a person, or works again, is part of the state that ends a run, with its event. Where
+   something stored could not be read, all that is stored of the token must be readable before it goes on.
 8. A run goes by the store's clock, which all workers share, as long as their own is close to it.
 
 ::
@@ -48,7 +49,7 @@ from pyade.core.device import Device
 from pyade.core.events import EventBatch, EventGroup
 from pyade.core.inventory import ChangeCounts, DeviceRecord, Source, SyncPhase, SyncState
 from pyade.core.lease import Lease
-from pyade.core.parking import park, resume
+from pyade.core.parking import is_damaged, park, resume
 from pyade.core.policy import LONGEST_ANSWER, Decision, SyncAction, SyncPolicy, Trigger, corrected
 from pyade.core.token import Token
 from pyade.errors import (
@@ -65,6 +66,7 @@ from pyade.errors import (
 )
 from pyade.flow import Flow, ReportProgress, ask
 from pyade.storage.protocol import Store
+from pyade.sync.damage import check_readable
 from pyade.sync.details import read_ties, settled
 from pyade.sync.leases import StoreTime
 from pyade.sync.report import Ending, SyncReport, counted
@@ -142,6 +144,8 @@ class SyncRun:
         try:
             # As it is now: if somebody renews it meanwhile, that counts as done after what this run meets.
             token = yield from in_store(lambda store: store.token(self._token_name))
+            if is_damaged(self._state):
+                yield from in_store(partial(check_readable, token_name=self._token_name))
             self._purged = yield from in_store(lambda store: store.purge_released(self._token_name, now=now))
             ending = yield from self._pages_to_the_end(since, now)
             if self._state.ties and ending is not Ending.TIME_LIMIT:
@@ -406,7 +410,7 @@ class SyncRun:
         if isinstance(error, AppleError) and error.retry_after_s is not None:
             wait = min(timedelta(seconds=error.retry_after_s), LONGEST_ANSWER)
             state = attrs.evolve(state, not_before=now + wait)
-        state, groups = (state, ()) if token is None else park(state, token, error)
+        state, groups = park(state, token, error)
         if groups:
             _log.warning("%s: parked, a person must act: %s", self._token_name, state.parked)
         try:

@@ -13,11 +13,14 @@ from typing import Final
 import attrs
 
 from pyade.apple.connection import utc_now
+from pyade.core.inventory import SyncState
 from pyade.core.parking import parked_reason
 from pyade.core.policy import SyncPolicy
-from pyade.core.token import Portal, TokenHealth
+from pyade.core.token import Portal, Token, TokenHealth, TokenStatus
+from pyade.errors import DamagedRecordError
 from pyade.storage.protocol import Store
 from pyade.sync.assigner import devices_at_risk
+from pyade.sync.damage import damage_of, read_fleet
 from pyade.sync.migration import migration_deadlines
 from pyade.sync.report import counted, shown
 
@@ -29,14 +32,16 @@ class TokenOverview:
     Attributes:
         name: The token.
         organization: Name of the organization; "" if Apple has not named it yet.
-        portal: Business or School.
-        apple_id: Who must renew it.
+        portal: Business or School; None if the token cannot be read.
+        apple_id: Who must renew it; "" likewise.
         health: Until when it is good.
         last_sync_at: When the store last had everything that Apple had to say, UTC; None before that.
         next_request_at: From when a sync may be asked for, UTC.
         next_automatic_at: From when an automatic one is due, UTC.
         last_error: What ended the last run, in words; "" if nothing did.
         parked: Why the token needs a person; "" if it does not.
+        damaged: What is stored of the token and cannot be read, and what to do; "" if all can be read. What
+            else is not known then has its default, such as None and 0.
         default_profile: Name of the default profile; "" if there is none.
         devices: How many devices Apple lists, by profile status; "" where that is unknown.
         released: How many were released, and not forgotten yet.
@@ -48,7 +53,7 @@ class TokenOverview:
 
     name: str
     organization: str
-    portal: Portal
+    portal: Portal | None
     apple_id: str
     health: TokenHealth
     last_sync_at: datetime | None
@@ -62,6 +67,7 @@ class TokenOverview:
     at_risk: int
     migrations: int = 0
     next_deadline: datetime | None = None
+    damaged: str = ""
     seen_at: datetime
 
     @property
@@ -71,6 +77,8 @@ class TokenOverview:
 
     def rows(self) -> tuple[tuple[str, str], ...]:
         """Return label and text of everything, for a table."""
+        if self.damaged:
+            return (("Cannot be read", self.damaged),)
         statuses = ", ".join(
             f"{count:,} {_IN_WORDS.get(status, status)}" for status, count in sorted(self.devices.items())
         )
@@ -122,39 +130,68 @@ def overview(
         StoreError: The store failed.
     """
     now = now or utc_now()
-    states = store.sync_states()
-    found = []
-    for token in store.tokens():
-        if token.name not in states:
-            continue  # added a moment ago: the next look has it
-        state = states[token.name]
-        counts = dict(store.count_devices(token.name))
-        default = store.default_profile(token.name)
-        requested, automatic = policy.next_times(state, now)
-        moving = [record.device for record in migration_deadlines(store, token.name)]
-        deadlines = (device.mdm_migration_deadline for device in moving)
-        found.append(
-            TokenOverview(
-                name=token.name,
-                organization=token.org_name or "",
-                portal=token.portal,
-                apple_id=token.apple_id,
-                health=token.health(now),
-                last_sync_at=state.succeeded_at,
-                next_request_at=requested,
-                next_automatic_at=automatic,
-                last_error=state.last_error,
-                parked=parked_reason(token, state),
-                default_profile="" if default is None else default.name,
-                released=counts.pop("released"),
-                devices=counts,
-                at_risk=sum(1 for _ in devices_at_risk(store, token.name)),
-                migrations=len(moving),
-                next_deadline=next((one for one in deadlines if one is not None and one > now), None),
-                seen_at=now,
-            )
-        )
-    return tuple(found)
+    fleet = read_fleet(store)
+    found = {
+        name: _damaged(name, f"{damage_of(error)}: {fleet.remedy(name)}", now)
+        for name, error in fleet.damaged.items()
+    }
+    for token, state in fleet.readable():
+        try:
+            found.setdefault(token.name, _of_token(store, token, state, now, policy))
+        except DamagedRecordError as error:
+            found[token.name] = _damaged(token.name, str(error), now)
+    return tuple(found[name] for name in sorted(found))
+
+
+def _of_token(
+    store: Store, token: Token, state: SyncState, now: datetime, policy: SyncPolicy
+) -> TokenOverview:
+    counts = dict(store.count_devices(token.name))
+    default = store.default_profile(token.name)
+    requested, automatic = policy.next_times(state, now)
+    moving = [record.device for record in migration_deadlines(store, token.name)]
+    deadlines = (device.mdm_migration_deadline for device in moving)
+    return TokenOverview(
+        name=token.name,
+        organization=token.org_name or "",
+        portal=token.portal,
+        apple_id=token.apple_id,
+        health=token.health(now),
+        last_sync_at=state.succeeded_at,
+        next_request_at=requested,
+        next_automatic_at=automatic,
+        last_error=state.last_error,
+        parked=parked_reason(token, state),
+        default_profile="" if default is None else default.name,
+        released=counts.pop("released"),
+        devices=counts,
+        at_risk=sum(1 for _ in devices_at_risk(store, token.name)),
+        migrations=len(moving),
+        next_deadline=next((one for one in deadlines if one is not None and one > now), None),
+        seen_at=now,
+    )
+
+
+def _damaged(name: str, damaged: str, now: datetime) -> TokenOverview:
+    health = TokenHealth(status=TokenStatus.UNKNOWN, expires_at=None, remaining=None, next_step="")
+    return TokenOverview(
+        name=name,
+        organization="",
+        portal=None,
+        apple_id="",
+        health=health,
+        last_sync_at=None,
+        next_request_at=now,
+        next_automatic_at=now,
+        last_error="",
+        parked="",
+        default_profile="",
+        devices={},
+        released=0,
+        at_risk=0,
+        damaged=damaged,
+        seen_at=now,
+    )
 
 
 def overview_html(overviews: Iterable[TokenOverview]) -> str:
@@ -181,7 +218,7 @@ _IN_WORDS: Final = {
     "empty": "without a profile",
     "removed": "with a removed profile",
 }
-_WORTH_A_LOOK: Final = frozenset({"At risk", "Needs a person", "Last error"})
+_WORTH_A_LOOK: Final = frozenset({"At risk", "Needs a person", "Last error", "Cannot be read"})
 _LOOK: Final = ' class="look"'
 _STYLE: Final = """
 :root { color-scheme: light dark; --back: #f5f5f7; --card: #fff; --text: #1d1d1f; --line: #e3e3e6;

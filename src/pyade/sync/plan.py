@@ -25,8 +25,10 @@ from pyade.core.lease import Lease
 from pyade.core.problems import Problem, Severity
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.rules import AssignmentPolicy
+from pyade.errors import DamagedRecordError
 from pyade.storage.protocol import Store
 from pyade.sync.choices import Choice, Chooser, Definitions
+from pyade.sync.damage import readable_records
 from pyade.sync.report import shown
 
 _SLICE = 1_000
@@ -256,12 +258,13 @@ def plan_all(store: Store, token_name: str, chooser: Chooser, now: datetime) -> 
 
 def with_owner(store: Store, records: Iterable[DeviceRecord]) -> Iterator[tuple[DeviceRecord, bool]]:
     """Iterate lazily over *records*, each with False if the device belongs to another stored token now."""
-    if len(store.tokens()) == 1:
+    damaged: list[DamagedRecordError] = []
+    if len(store.tokens(damaged=damaged.append)) + len(damaged) == 1:
         yield from ((record, True) for record in records)
         return
     remaining = iter(records)
     while batch := list(islice(remaining, _SLICE)):
-        claims = store.records_of([record.serial_number for record in batch])
+        claims = readable_records(store, [record.serial_number for record in batch])
         owners = {
             serial: owner_of(known) for serial, known in groupby(claims, key=lambda one: one.serial_number)
         }

@@ -32,7 +32,7 @@ from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
 from procrastinate.jobs import Job, Status
 from procrastinate.tasks import Task
 
-from pyade.errors import LeaseHeldError, UnknownTokenError
+from pyade.errors import DamagedRecordError, LeaseHeldError, UnknownTokenError
 from pyade.flow import Runner
 from pyade.storage.protocol import Store
 from pyade.sync.leases import worker_name
@@ -106,10 +106,13 @@ class Queue:
         return any(manager.cancel_job_by_id(job_id, delete_job=True) for job_id in later)
 
     def _is_free(self, token_name: str) -> bool:
-        """Return True if nobody holds the lease of a token, also if the token is gone."""
+        """Return True if nobody holds the lease of a token, also if the token is gone.
+
+        False, too, if the lease cannot be read: a person must act first.
+        """
         try:
             lease = self._store.acquire_lease(token_name, Runner().run(worker_name()))
-        except LeaseHeldError:
+        except (LeaseHeldError, DamagedRecordError):
             return False
         except UnknownTokenError:
             return True

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from pyade.core.events import Event
+from pyade.errors import DamagedRecordError
+
+_log = logging.getLogger("pyade.sync")
 
 _BATCH = 100
 """Events between two saved positions: how many may come again after a crash."""
@@ -14,8 +18,14 @@ _BATCH = 100
 class EventSource(Protocol):
     """The part of a ``Store`` that a subscription reads."""
 
-    def events(self, after: str | None = None, *, limit: int = 1000) -> Sequence[Event]:
-        """Return committed events in the order of the commits."""
+    def events(
+        self,
+        after: str | None = None,
+        *,
+        limit: int = 1000,
+        damaged: Callable[[DamagedRecordError], None] | None = None,
+    ) -> Sequence[Event]:
+        """Return committed events in the order of the commits; *damaged* hears of those left out."""
         ...
 
     def position(self, subscriber: str) -> str | None:
@@ -32,7 +42,8 @@ class Subscription:
 
     Every committed event reaches the handler, in the order of the commits. A handler that raises gets the
     same event first the next time. After a crash up to 100 events come again, with the same ids. Two
-    processes that deliver under one name at the same time both get the events.
+    processes that deliver under one name at the same time both get the events. Events that are stored and
+    cannot be read are left out, with a warning in the log.
 
     Args:
         store: Where the events are.
@@ -44,6 +55,7 @@ class Subscription:
         self._store = store
         self._name = name
         self._handler = handler
+        self._damage: set[str] = set()
 
     def deliver(self) -> int:
         """Hand over what was committed since the last time and return how many events that was.
@@ -57,7 +69,7 @@ class Subscription:
         if position is None:
             # From now on the store keeps for this subscriber what it has not seen.
             self._store.save_position(self._name, "")
-        while events := self._store.events(position or None, limit=_BATCH):
+        while events := self._store.events(position or None, limit=_BATCH, damaged=self._note):
             handled = position
             try:
                 for event in events:
@@ -69,6 +81,12 @@ class Subscription:
                     self._store.save_position(self._name, handled)
             position = handled
         return delivered
+
+    def _note(self, error: DamagedRecordError) -> None:
+        """Log that events are left out, once."""
+        if error.reason not in self._damage:
+            self._damage.add(error.reason)
+            _log.warning("%s: left out: %s", self._name, error)
 
     def __repr__(self) -> str:
         return f"Subscription({self._name!r})"

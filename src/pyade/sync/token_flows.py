@@ -24,8 +24,17 @@ from pyade.core.portal_steps import TokenSetup
 from pyade.core.problems import Problem, Severity
 from pyade.core.token import Portal, Token
 from pyade.crypto.keypair import TokenKeypair
-from pyade.errors import DuplicateTokenError, PolicyError, PyadeError, TokenError, UnknownTokenError
+from pyade.errors import (
+    DamagedRecordError,
+    DuplicateTokenError,
+    PolicyError,
+    PyadeError,
+    TokenError,
+    UnknownTokenError,
+)
 from pyade.flow import Compute, Flow, Now, ask
+from pyade.storage.protocol import Store
+from pyade.sync.damage import belonging_to
 from pyade.sync.report import counted
 from pyade.sync.steps import in_store
 from pyade.sync.token_steps import AcceptedToken, ReadAccount, RunSync, StagedToken, TokenRemoval
@@ -83,7 +92,12 @@ def stage_flow(name: str, p7m: bytes, apple_id: str) -> Flow[StagedToken]:
     problems = list(token.findings)
     if before is not None:
         problems += before.renewal_problems(token)
-    others = yield from in_store(lambda store: store.tokens())
+    damaged: list[DamagedRecordError] = []
+    others = yield from in_store(lambda store: store.tokens(damaged=damaged.append))
+    for error in damaged:
+        allowed = f"whether it is the server of {error.token_name!r} is not known, which cannot be read"
+        fix = f"see what doctor() says about {error.token_name!r}"
+        problems.append(Problem("server_uuid", token.server_uuid or "", allowed, fix, Severity.WARNING))
     for other in others:
         if other.name != name and other.server_uuid and other.server_uuid == token.server_uuid:
             allowed = (
@@ -189,7 +203,7 @@ def delete_flow(name: str, *, cascade: bool) -> Flow[TokenRemoval]:
 
 def _take_back(name: str) -> Flow[TokenRemoval]:
     """Forget a token that was begun and never stored, or what an interrupted deletion left."""
-    kept = yield from in_store(lambda store: [store.secret(kind.format(name)) for kind in _KINDS])
+    kept = yield from in_store(lambda store: [_secret_in(store, kind, name) for kind in _KINDS])
     if not any(kept):
         raise UnknownTokenError(f"no token {name!r} is stored or under way")
     text = kept[-1]
@@ -246,7 +260,12 @@ def _stored(name: str) -> Flow[Token | None]:
 
 
 def _secret(kind: str, name: str) -> Flow[str | None]:
-    return (yield from in_store(lambda store: store.secret(kind.format(name))))
+    return (yield from in_store(lambda store: _secret_in(store, kind, name)))
+
+
+def _secret_in(store: Store, kind: str, name: str) -> str | None:
+    with belonging_to(name):
+        return store.secret(kind.format(name))
 
 
 def _keep(kind: str, name: str, secret: str | None) -> Flow[None]:

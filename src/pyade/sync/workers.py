@@ -13,7 +13,7 @@ Source: specification, "Sync restrictions".
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -26,10 +26,11 @@ from pyade.core.policy import SyncPolicy
 from pyade.core.rules import AssignmentPolicy
 from pyade.core.schedule import Pace, Standing, Work, next_due
 from pyade.core.token import Token
-from pyade.errors import LeaseHeldError, PyadeError, UnknownTokenError
+from pyade.errors import DamagedRecordError, LeaseHeldError, PyadeError, UnknownTokenError
 from pyade.storage.protocol import Store
 from pyade.sync.assigner import Assigner
-from pyade.sync.parking import send_reminders
+from pyade.sync.damage import DamageLog, read_fleet
+from pyade.sync.parking import park_damaged, remind_of
 from pyade.sync.scheduler import AssignerFactory, rules_of
 from pyade.sync.steps import Progress
 from pyade.sync.syncer import Syncer
@@ -43,21 +44,28 @@ log: logging.Logger = logging.getLogger(__name__)
 _PACE = Pace()
 
 
-def due_tokens(store: Store, *, policy: SyncPolicy = SyncPolicy(), now: datetime) -> tuple[str, ...]:  # noqa: B008
+def due_tokens(
+    store: Store,
+    *,
+    policy: SyncPolicy = SyncPolicy(),  # noqa: B008 - frozen
+    now: datetime,
+    damaged: Callable[[Mapping[str, DamagedRecordError]], object] | None = None,
+) -> tuple[str, ...]:
     """Return the names of the tokens that are due for a sync, for a periodic tick.
 
     Args:
         store: Where the tokens are.
         policy: The limits.
         now: UTC.
+        damaged: Called with what cannot be read, by the names of the tokens, which are left out; None logs
+            a warning for each.
     """
-    tokens = {token.name: token for token in store.tokens()}
-    states = store.sync_states()
+    fleet = read_fleet(store)
+    (DamageLog().update if damaged is None else damaged)(fleet.damaged)
     return tuple(
-        name
-        for name, token in tokens.items()
-        if name in states
-        and next_due(token, states[name], Standing(), policy=policy, pace=_PACE, now=now).at <= now
+        token.name
+        for token, state in fleet.readable()
+        if next_due(token, state, Standing(), policy=policy, pace=_PACE, now=now).at <= now
     )
 
 
@@ -89,6 +97,10 @@ def sync_token(
             report = Syncer(client, store, policy=policy, clock=clock).sync(automatic=not is_renewed)
     except UnknownTokenError:
         return None
+    except DamagedRecordError as error:
+        _log(token_name, Work.SYNC, error)
+        park_damaged(store, token_name, now=clock())
+        return clock() + policy.automatic_interval
     except Exception as error:  # noqa: BLE001 - whatever it was, a later call may put it right
         _log(token_name, Work.SYNC, error)
         standing = Standing().failed(error, Work.SYNC, clock(), _PACE)
@@ -177,6 +189,7 @@ def register(
     from pyade.sync.queue import Queue  # noqa: PLC0415 - an extra
 
     queue = Queue(app, store, clock)
+    damage = DamageLog()
 
     @app.task(name="pyade.assign")
     def assign_task(token_name: str) -> None:
@@ -199,9 +212,9 @@ def register(
     @app.task(name="pyade.tick", queueing_lock="pyade.tick")
     def tick_task(timestamp: int) -> None:
         log.debug("tick of %s", timestamp)
-        for token_name in due_tokens(store, policy=policy, now=clock()):
+        for token_name in due_tokens(store, policy=policy, now=clock(), damaged=damage.update):
             queue.defer(sync_task, token_name)
-        send_reminders(store, now=clock())
+        remind_of(store, read_fleet(store), clock(), damage)
         queue.rescue((tick_task, sync_task, assign_task))
 
     return tick_task, sync_task, assign_task

@@ -301,6 +301,12 @@ class TestTolerance:
         with pytest.raises(errors.ResponseError):
             make_client(transport=answering(answer)).device("C1")
 
+    def test_a_page_of_something_in_between_is_no_deletion(self, make_client: Callable[..., Driver]) -> None:
+        """Such as the sign-in of a proxy, which answers everything with success."""
+        client = make_client(transport=answering(httpx.Response(200, html=" \n<html>sign in</html>")))
+        with pytest.raises(errors.ResponseError):
+            client.delete_service("S1", confirm=True)
+
 
 def test_every_call_has_a_method(account: ApiAccount) -> None:
     from pyade.apple import BusinessClient

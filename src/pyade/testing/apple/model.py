@@ -15,7 +15,7 @@ Record: TypeAlias = dict[str, Any]
 """A device as Apple's newest protocol version shows it; never changed, only replaced."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, getstate_setstate=False)
 class PortalError(PyadeError):
     """A request to the fake portal that makes no sense; the text says what exists.
 

@@ -7,7 +7,7 @@ import attrs
 from pyade.errors import PyadeError
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, getstate_setstate=False)
 class MacError(PyadeError):
     """A Mac that does not enroll: it was refused, or what it got is nothing that it could use.
 

@@ -1,0 +1,149 @@
+"""A store of your own: SQLite by the library apsw, which takes file systems (VFS) and ciphers of your choice.
+
+Run it with ``python examples/own_store.py``; needs ``pip install apsw``. ``docs/own-store.md`` explains it.
+"""
+
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import apsw
+import attrs
+
+from pyade import Client, Syncer
+from pyade.errors import StoreClosedError, StoreError
+from pyade.storage import Session, SQLStore, Table, Value, Words, check_texts, translated
+from pyade.testing import FakeApple
+
+WORDS = Words(
+    prefix="",
+    id="INTEGER PRIMARY KEY AUTOINCREMENT",
+    integer="INTEGER",
+    text="TEXT",
+    json="TEXT",
+    time="TEXT",
+    flag="INTEGER",
+    for_update="",  # BEGIN IMMEDIATE keeps all other writers out
+    transaction="0",
+    settled="TRUE",
+)
+SETTINGS = "PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL; PRAGMA journal_mode = WAL"
+
+
+@attrs.frozen
+class ApswSession:
+    """The connection, lent for a block."""
+
+    connection: apsw.Connection
+    clock: Callable[[], datetime]
+
+    def rows(self, statement: str, values: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
+        """Run a statement and return its rows."""
+        return self.connection.execute(WORDS.translate(statement), _plain(values)).fetchall()
+
+    def upsert(self, table: Table, rows: Sequence[Sequence[Value]]) -> None:
+        """Insert or replace rows; a database over a network sends them together instead."""
+        self.connection.executemany(WORDS.translate(table.upsert_one()), map(_plain, rows))
+
+    def has_table(self, name: str) -> bool:
+        """Return True if there is such a table."""
+        return self.connection.table_exists("main", name)
+
+    def now(self) -> datetime:
+        """Return the time for leases."""
+        return self.clock()
+
+
+class ApswDatabase:
+    """One connection, which threads use in turn; every process opens one of its own."""
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        connect: Callable[[str], apsw.Connection] = apsw.Connection,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """Open the file, or create it; *connect* may name a VFS, or give the key to a build with ciphers."""
+        self.where = path
+        self._clock = clock
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        self._closed = False
+        with translated(self._explained):
+            Path(path).touch(mode=0o600)  # holds secrets: its owner alone may read it
+            self._connection = connect(path)
+            self._connection.set_busy_timeout(30_000)
+            self._connection.execute(SETTINGS).fetchall()
+
+    @contextmanager
+    def reading(self) -> Iterator[ApswSession]:
+        """Lend the connection; each statement sees what is committed."""
+        if self._process != os.getpid():  # before the lock: a thread of the parent may have held it
+            raise StoreError(f"{self.where}: the file was open before a fork: start processes by 'spawn'")
+        with translated(self._explained), self._lock:
+            if self._closed:
+                raise StoreClosedError("the store was closed")
+            yield ApswSession(self._connection, self._clock)
+
+    @contextmanager
+    def writing(self) -> Iterator[ApswSession]:
+        """Lend the connection inside a transaction, which begins before anything is read."""
+        with self.reading() as session:
+            try:
+                session.rows("BEGIN IMMEDIATE")
+                yield session
+                session.rows("COMMIT")
+            except BaseException:
+                if session.connection.in_transaction:  # a full disk ends it by itself
+                    session.rows("ROLLBACK")
+                raise
+
+    def take_turns(self, session: Session) -> None:
+        """Do nothing: a write transaction has the file for itself."""
+
+    def compact(self, tables: Sequence[str]) -> None:  # noqa: ARG002 - VACUUM takes all of them
+        """Write the file anew, without what was overwritten."""
+        with self.reading() as session:
+            session.rows("VACUUM")
+            session.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def close(self) -> None:
+        """Close the connection, unless it belongs to the parent process."""
+        if self._process == os.getpid():
+            with self._lock:
+                self._closed = True
+                self._connection.close()
+
+    def _explained(self, exc: Exception) -> StoreError | None:
+        if isinstance(exc, apsw.Error | UnicodeDecodeError | OSError):
+            return StoreError(f"{self.where}: {type(exc).__name__}")  # its text may quote a stored value
+        return None
+
+
+def _plain(values: Sequence[Value]) -> Sequence[Any]:
+    check_texts(values)
+    return [
+        value.astimezone(UTC).isoformat(timespec="microseconds") if isinstance(value, datetime) else value
+        for value in values
+    ]
+
+
+def main() -> None:
+    """Sync the fleet of a fake Apple into a store."""
+    fake = FakeApple()
+    fake.add_devices(3, server=fake.add_server("Contoso MDM"))
+    token = fake.token(name="hq")
+    with tempfile.TemporaryDirectory() as folder, SQLStore(ApswDatabase(f"{folder}/own.db")) as store:
+        store.add_token(token)
+        with Client(token, transport=fake.transport()) as apple:
+            print(Syncer(apple, store).sync())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""What is stored and cannot be read: whose it is, and how the work for all other tokens goes on.
+
+A damaged record stops the token that it belongs to, and no other: whatever reads the records of several
+tokens leaves out what cannot be read, and says so.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Final, Protocol, runtime_checkable
+
+import attrs
+
+from pyade.core.inventory import DeviceRecord, SyncState
+from pyade.core.parking import is_damaged
+from pyade.core.token import Token
+from pyade.errors import DamagedRecordError, UnknownTokenError
+from pyade.storage.protocol import Store
+
+_REPLACE: Final = "restore a backup, or store the token anew with store.replace_token()"
+_ADD_AGAIN: Final = "restore a backup, or remove the token from the store and add it again"
+
+_ADVICE: Final = ": restore a backup, or store it anew"
+
+_log = logging.getLogger("pyade.sync")
+
+
+@attrs.frozen(kw_only=True)
+class Fleet:
+    """All tokens of a store at one time, by name.
+
+    Attributes:
+        tokens: Those that can be read.
+        states: Where their syncs stand, likewise.
+        damaged: For each other token what cannot be read: itself, its sync state, or both.
+    """
+
+    tokens: Mapping[str, Token] = attrs.field(hash=False)
+    states: Mapping[str, SyncState] = attrs.field(hash=False)
+    damaged: Mapping[str, DamagedRecordError] = attrs.field(hash=False)
+
+    def readable(self) -> Iterator[tuple[Token, SyncState]]:
+        """Yield each token that can be read with its state, by name; one added a moment ago has none yet."""
+        for name, token in self.tokens.items():
+            if name in self.states:
+                yield token, self.states[name]
+
+    def remedy(self, name: str) -> str:
+        """Return what to do about the damaged token called *name*."""
+        return _ADD_AGAIN if name in self.tokens else _REPLACE
+
+
+def damage_of(error: DamagedRecordError) -> str:
+    """Return what cannot be read, without the general advice, for where a better one follows."""
+    return error.reason.removesuffix(_ADVICE)
+
+
+def read_fleet(store: Store) -> Fleet:
+    """Return all tokens of *store*.
+
+    Raises:
+        StoreError: The store failed.
+    """
+    damaged: dict[str, DamagedRecordError] = {}
+
+    def note(error: DamagedRecordError) -> None:
+        damaged.setdefault(error.token_name, error)
+
+    tokens = {token.name: token for token in store.tokens(damaged=note)}
+    states = store.sync_states(damaged=note)
+    return Fleet(tokens=tokens, states=states, damaged=damaged)
+
+
+class DamageLog:
+    """What was said already of the tokens that cannot be read; safe for several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._logged: dict[str, str] = {}
+        self._parked: set[str] = set()
+
+    def update(self, damaged: Mapping[str, DamagedRecordError]) -> None:
+        """Log what is new in *damaged*, once per change, and which token can be read again."""
+        with self._lock:
+            for name in self._logged.keys() - damaged.keys():
+                _log.info("%s: can be read again", name)
+            found = {name: str(error) for name, error in damaged.items()}
+            changed = {name: text for name, text in found.items() if self._logged.get(name) != text}
+            for name, text in changed.items():
+                _log.warning("%s: left alone until a person acts: %s", name, text)
+            self._logged = found
+            self._parked &= found.keys() - changed.keys()
+
+    def is_to_park(self, name: str, state: SyncState) -> bool:
+        """Return True until a token that cannot be read was parked, by any process.
+
+        Once is enough: where it works again although this process cannot read it, another one has the key.
+        """
+        with self._lock:
+            if is_damaged(state):
+                self._parked.add(name)
+            return name not in self._parked
+
+
+def check_readable(store: Store, token_name: str) -> None:
+    """Check that devices and profiles of a token can be read.
+
+    Raises:
+        DamagedRecordError: One cannot be read.
+    """
+    store.default_profile(token_name)
+    store.profiles(token_name)
+    for _ in store.devices(token_name, released=None):
+        pass
+
+
+def readable_records(
+    store: Store, serials: Sequence[str], damaged: Callable[[DamagedRecordError], None] | None = None
+) -> list[DeviceRecord]:
+    """Return what all tokens know about *serials*, as ``Store.records_of`` does.
+
+    Args:
+        store: Where the devices are.
+        serials: Their serial numbers.
+        damaged: Called for each record that cannot be read, which is left out.
+    """
+    try:
+        return list(store.records_of(serials))
+    except DamagedRecordError:
+        fleet = read_fleet(store)
+    names = sorted({*fleet.tokens, *fleet.damaged})
+    found: list[DeviceRecord] = []
+    for serial in sorted(set(serials)):
+        for name in names:
+            try:
+                with suppress(UnknownTokenError):  # it was removed meanwhile
+                    record = store.device(name, serial)
+                    found += [] if record is None else [record]
+            except DamagedRecordError as error:
+                if damaged is not None:
+                    damaged(error)
+    return found
+
+
+@contextmanager
+def belonging_to(token_name: str) -> Iterator[None]:
+    """Name the token in errors of the block about records of which the store does not know whose they are."""
+    try:
+        yield
+    except DamagedRecordError as error:
+        if error.token_name:
+            raise
+        reason = f"token {token_name!r}: {error}"
+    else:
+        return
+    raise DamagedRecordError(reason, token_name=token_name)
+
+
+@runtime_checkable
+class _NamesUnreadableSecrets(Protocol):
+    def unreadable_secrets(self) -> tuple[str, ...]:
+        """Return names for what none of the keys opens."""
+        ...
+
+
+def unreadable_secrets(store: Store) -> tuple[str, ...]:
+    """Return names for the secrets that none of the keys of *store* opens; none where it cannot tell."""
+    return store.unreadable_secrets() if isinstance(store, _NamesUnreadableSecrets) else ()

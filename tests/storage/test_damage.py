@@ -1,0 +1,185 @@
+"""A row that cannot be read: it is named without its content, and others are read past it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import attrs
+import pytest
+
+from pyade.core.device import Device
+from pyade.core.enrollment import OneTimeKind, digest_of
+from pyade.core.events import EventKind
+from pyade.core.inventory import SyncState
+from pyade.errors import DamagedRecordError
+from pyade.storage import SQLiteStore
+from pyade.sync import Subscription
+from pyade.testing import FrozenClock
+from pyade.testing.contract.enrollments import SERIAL, example_enrollment, one_time
+from pyade.testing.store_examples import NOW, commit, example_token, fleet_of, serials_of
+
+HUSH = {
+    "cut": b'{"hush',
+    "no UTF-8": b'{"hush": "\xff"}',
+    "no JSON": b"hush",
+    "another form": b'[{"hush": 1}]',
+}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ade.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[SQLiteStore]:
+    with SQLiteStore(path, clock=FrozenClock(NOW)) as store:
+        store.add_token(example_token())
+        commit(store, *fleet_of(3))
+        yield store
+
+
+def damage(path: Path, place: str, value: bytes, where: str = "TRUE") -> None:
+    table, column = place.split(".")
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(f"UPDATE {table} SET {column} = CAST(? AS TEXT) WHERE {where}", (value,))
+
+
+def check_quiet(error: DamagedRecordError) -> None:
+    assert "hush" not in str(error)
+    assert error.__cause__ is error.__context__ is None
+
+
+@pytest.mark.parametrize("value", HUSH.values(), ids=HUSH.keys())
+@pytest.mark.parametrize(
+    ("place", "read"),
+    [
+        ("token.document", lambda store: store.token("hq")),
+        ("token.document", lambda store: store.tokens()),
+        ("token.secrets", lambda store: store.token("hq")),
+        ("token.state", lambda store: store.sync_state("hq")),
+        ("token.state", lambda store: store.sync_states()),
+        ("device.document", lambda store: store.device("hq", "C02000000")),
+        ("device.document", lambda store: list(store.devices("hq"))),
+        ("device.document", lambda store: list(store.records_of(["C02000000"]))),
+        (
+            "device.document",
+            lambda store: store.count_unlisted("hq", SyncState(full_sync=9, listing_since=NOW)),
+        ),
+        ("event.document", lambda store: store.events()),
+        ("event.at", lambda store: store.events()),
+    ],
+)
+def test_damaged_row_of_a_token_names_it(
+    path: Path, store: SQLiteStore, place: str, read: Callable[[SQLiteStore], object], value: bytes
+) -> None:
+    damage(path, place, value)
+    with pytest.raises(DamagedRecordError, match="'hq'") as caught:
+        read(store)
+    assert caught.value.token_name == "hq"
+    check_quiet(caught.value)
+
+
+def test_damaged_lease_stops_its_token_alone(path: Path, store: SQLiteStore) -> None:
+    store.add_token(example_token("other"))
+    lease = store.acquire_lease("hq", "worker")
+    damage(path, "lease.expires_at", b"hush")
+    for work in (
+        lambda: store.acquire_lease("hq", "another"),
+        lambda: store.renew_lease(lease),
+        lambda: store.save_sync_state("hq", store.sync_state("hq"), lease=lease),
+    ):
+        with pytest.raises(DamagedRecordError, match="the lease of token 'hq'") as caught:
+            work()
+        check_quiet(caught.value)
+    store.acquire_lease("other", "worker")
+    store.release_lease(lease)
+    store.acquire_lease("hq", "another")
+
+
+def test_damaged_revision_is_no_conflict(path: Path, store: SQLiteStore) -> None:
+    damage(path, "token.revision", b"hush")
+    with pytest.raises(DamagedRecordError, match="the sync state of token 'hq'") as caught:
+        store.save_sync_state("hq", SyncState())
+    check_quiet(caught.value)
+
+
+def test_damaged_device_can_be_deleted_and_comes_back(path: Path, store: SQLiteStore) -> None:
+    damage(path, "device.document", b"hush", "serial_number = 'C02000001'")
+    store.delete_device("hq", "C02000001", now=NOW)
+    assert serials_of(store) == ["C02000000", "C02000002"]
+    assert [event.kind for event in store.events()][-1] is EventKind.DELETED
+    commit(store, *fleet_of(3))
+    assert len(serials_of(store)) == 3
+
+
+def test_subscriber_goes_on_after_events_that_cannot_be_read(
+    path: Path, store: SQLiteStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    commit(store, Device(serial_number="LOST"))
+    commit(store, Device(serial_number="LAST"))
+    damage(path, "event.document", b"hush", "document LIKE '%LOST%'")
+    heard: list[str | None] = []
+    subscription = Subscription(store, "audit", lambda event: heard.append(event.serial_number))
+    for _ in range(3):
+        subscription.deliver()
+    assert heard == ["C02000000", "C02000001", "C02000002", "LAST"]
+    assert caplog.text.count("audit: left out: event 0-2 of token 'hq'") == 1
+    assert "hush" not in caplog.text
+
+
+def test_other_enrollments_are_read_past_a_damaged_one(path: Path, store: SQLiteStore) -> None:
+    for serial in ("A", "B", "C"):
+        store.save_enrollment(example_enrollment(serial))
+    damage(path, "enrollment.document", b"hush", "serial_number = 'B'")
+    left_out: list[DamagedRecordError] = []
+    found = [enrollment.serial_number for enrollment in store.enrollments(damaged=left_out.append)]
+    assert found == ["A", "C"]
+    (error,) = left_out
+    assert "the enrollment of 'B'" in str(error)
+    check_quiet(error)
+    with pytest.raises(DamagedRecordError, match="'B'"):
+        store.enrollment("B")
+    with pytest.raises(DamagedRecordError, match="'B'"):
+        list(store.enrollments())
+
+
+@pytest.mark.parametrize("value", HUSH.values(), ids=HUSH.keys())
+def test_damaged_one_time_secret_is_used_up_and_named(path: Path, store: SQLiteStore, value: bytes) -> None:
+    store.save_enrollment(example_enrollment(), credential=one_time("secret"), is_new=True)
+    damage(path, "one_time.value", value)
+    with pytest.raises(DamagedRecordError, match=SERIAL) as caught:
+        store.one_times(SERIAL)
+    check_quiet(caught.value)
+    with pytest.raises(DamagedRecordError, match=SERIAL):
+        store.take_one_time(OneTimeKind.SCEP_CHALLENGE, digest_of("secret"), now=NOW)
+    assert store.take_one_time(OneTimeKind.SCEP_CHALLENGE, digest_of("secret"), now=NOW) is None
+
+
+def test_damaged_secret_is_named_and_a_damaged_session_is_none(path: Path, store: SQLiteStore) -> None:
+    store.save_secret("key pair", "secret")
+    store.save_session("key", "session")
+    damage(path, "secret.value", b"hush \xff")
+    assert store.load_session("key") is None
+    with pytest.raises(DamagedRecordError, match="secret 'key pair'") as caught:
+        store.secret("key pair")
+    check_quiet(caught.value)
+    store.save_secret("key pair", "anew")
+    assert store.secret("key pair") == "anew"
+
+
+def test_damaged_token_is_left_out_on_demand(path: Path, store: SQLiteStore) -> None:
+    for name in ("a", "z"):
+        store.add_token(example_token(name))
+    damage(path, "token.document", b"hush", "name = 'hq'")
+    damage(path, "token.state", b"hush", "name = 'a'")
+    damaged: list[DamagedRecordError] = []
+    assert [token.name for token in store.tokens(damaged=damaged.append)] == ["a", "z"]
+    assert list(store.sync_states(damaged=damaged.append)) == ["hq", "z"]
+    assert [error.token_name for error in damaged] == ["hq", "a"]
+    store.replace_token(attrs.evolve(example_token(), org_name="Anew"))
+    assert store.token("hq").org_name == "Anew"
+    assert len(serials_of(store)) == 3
