@@ -171,7 +171,7 @@ class DefinedProfile:
         profile: The content, with what Apple's JSON cannot hold.
         digest: ``builders.dep_profile.digest`` of what was sent, so that equal content is defined once.
         defined_at: When, UTC.
-        individual: True if it was defined for devices that somebody chose by hand. Such devices are
+        individual: True if it was defined for devices that a person chose by hand. Such devices are
             recognised by this ``profile_uuid``, and the default profile leaves them alone; equal content may
             be defined once more for the default.
     """

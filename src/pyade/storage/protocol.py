@@ -111,12 +111,12 @@ class Store(Protocol):
         """Let *lease* last *seconds* from now, and return it so.
 
         Raises:
-            LeaseLostError: It ended, or somebody took another one since.
+            LeaseLostError: It ended, or another worker took the lease since.
         """
         ...
 
     def release_lease(self, lease: Lease) -> None:
-        """Let the next worker in at once; harmless if *lease* was lost or its token removed."""
+        """Release *lease* now; does nothing if it was lost or its token was removed."""
         ...
 
     def commit_page(
@@ -359,7 +359,7 @@ class EnrollmentStore(Store, Protocol):
         ...
 
     def delete_enrollment(self, serial_number: str) -> None:
-        """Forget a Mac's enrollment and revoke what it may still use; harmless if there is none."""
+        """Remove a Mac's enrollment, if there is one, and revoke what it may still use."""
         ...
 
     def save_one_time(self, one_time: OneTime, *, now: datetime, keep: int) -> None:

@@ -216,7 +216,7 @@ class StoreContract(
         assert store.sync_state("hq") == stored
 
     def test_older_revision_is_refused(self, store: Store) -> None:
-        """A writer who read before somebody else wrote gets ``StoreConflictError``, whatever it writes."""
+        """A writer who read before another one wrote gets ``StoreConflictError``, whatever it writes."""
         commit(store, *fleet_of(1), cursor="first", full_sync=1, listing_since=NOW)
         old = SyncState(cursor="late", full_sync=2, listing_since=NOW)
         late = event("LATE", OpType.ADDED, 0)

@@ -30,7 +30,7 @@ DAY = 86_400.0
 
 
 class DeletionPromises:
-    """What was deleted here stays away until Apple adds it anew or lists it, or somebody restores it."""
+    """What was deleted here stays away until Apple adds it anew or lists it, or a person restores it."""
 
     def test_deleted_device_is_hidden_while_apple_lists_it(self, store: Store) -> None:
         """It is neither iterated nor counted, whatever is asked for, and its record says when it went."""

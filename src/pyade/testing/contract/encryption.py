@@ -117,7 +117,7 @@ class EncryptionContract:
     def test_secrets_come_back_and_cannot_be_read_in_the_raw_data(
         self, open_store: OpenStore, raw: Callable[[], bytes]
     ) -> None:
-        """Whoever has the file or the tables alone has no secret."""
+        """The file or the tables alone show no secret."""
         with open_store([OLD]) as store:
             fill(store)
             check(store)

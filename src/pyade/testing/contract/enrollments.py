@@ -132,7 +132,7 @@ class EnrollmentContract:
         assert len(store.one_times(SERIAL)) == 1
 
     def test_of_two_writers_the_second_is_told(self, store: EnrollmentStore) -> None:
-        """What was read before somebody else wrote changes nothing, nor does what came with it."""
+        """What was read before another writer wrote changes nothing, nor does what came with it."""
         first = store.save_enrollment(example_enrollment(), credential=one_time("kept"), is_new=True)
         second = store.save_enrollment(attrs.evolve(first, profile_name="Second"))
         for old in (first, example_enrollment()):

@@ -124,7 +124,7 @@ class EventPromises:
         assert sorted(told(store, start), key=str) == [("released", "C02000000"), ("released", "C02000002")]
 
     def test_deleting_restoring_and_purging_are_told_once(self, store: Store) -> None:
-        """What somebody does here is told; doing it again is not."""
+        """What a person changes here is told; doing it again is not."""
         commit(store, *(event(serial, OpType.ADDED, 0) for serial in "AB"))
         start = last_id(store)
         store.delete_device("hq", "A", now=NOW)
