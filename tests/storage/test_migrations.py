@@ -98,6 +98,16 @@ def test_failed_migration_leaves_the_old_version_usable(open_database: Callable[
         assert store.tokens() == (example_token(),)
 
 
+def test_tables_of_others_are_left_alone(open_database: Callable[[], Database]) -> None:
+    database = open_database()
+    with database.writing() as session:
+        database.take_turns(session)
+        session.rows("CREATE TABLE {}token (theirs {integer})")
+    with pytest.raises(StoreError, match=r"a table token already.*choose another place"):
+        SQLStore(database)
+    assert has_tables(open_database(), "token", "device", "pyade_store") == [True, False, False]
+
+
 CRASH_IN_MIGRATION = """
 import os, sys
 from datetime import UTC, datetime

@@ -115,10 +115,11 @@ class PostgresDatabase:
             raise StoreError(
                 f"schema {schema!r}: a name of 1 to {_MAX_IDENTIFIER} bytes without NUL is allowed"
             )
-        self.schema = schema
+        self.schema: str = schema
         self._quoted = sql.Identifier(schema).as_string(None).replace("%", "%%")
         parts = _parts(dsn)
-        self.where = f"{parts.get('host', 'the default host')}/{parts.get('dbname', 'the default database')}"
+        host, name = parts.get("host", "the default host"), parts.get("dbname", "the default database")
+        self.where: str = f"{host}/{name}"
         # Not by search_path: behind a pooler such as PgBouncer a setting of the session would be lost.
         self._words = attrs.evolve(WORDS, prefix=f"{self._quoted}.")
         self._password = str(parts.get("password") or "")

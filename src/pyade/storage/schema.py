@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import uuid4
 
-from pyade.errors import StoreVersionError
+from pyade.errors import StoreError, StoreVersionError
 from pyade.storage.database import Database, Session, Table
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -118,7 +118,7 @@ def migrate(database: Database, migrations: Sequence[Sequence[str]] = MIGRATIONS
 
     Raises:
         StoreVersionError: A newer pyade wrote the tables.
-        StoreError: The database failed.
+        StoreError: The database failed, or holds tables of others.
     """
     with database.reading() as session:
         if _version(session) == len(migrations):
@@ -132,6 +132,11 @@ def migrate(database: Database, migrations: Sequence[Sequence[str]] = MIGRATIONS
                 f"this pyade knows versions up to {len(migrations)}: upgrade pyade"
             )
         if found == 0:
+            if taken := [name for name in ("token", "device") if session.has_table(name)]:
+                raise StoreError(
+                    f"{database.where}: there is a table {taken[0]} already, of another program or a pyade "
+                    "from before its first release: choose another place"
+                )
             session.rows(_CREATE_VERSION_TABLE)
             session.rows("INSERT INTO {}pyade_store (version, store_id) VALUES (0, ?)", (uuid4().hex,))
         for statements in migrations[found:]:

@@ -95,7 +95,7 @@ class SQLiteDatabase(Forkable):
         with translated(self._explained):
             if self._is_file:
                 self._watch = Watch(self._path)
-                self.identity = self._watch.identity
+                self._identity = self._watch.identity
             self._writer = self._connect()
         sqlite_forks.register(self)
 

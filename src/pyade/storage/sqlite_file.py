@@ -65,7 +65,7 @@ class Watch:
                 inherited the file open.
         """
         self._path = path
-        self.identity = _identity(Path(path).stat())
+        self.identity: tuple[int, int] = _identity(Path(path).stat())
         check_not_inherited(path, self.identity)
         self._looked: tuple[int, int] | None = None
         self._store_id: str | None = None

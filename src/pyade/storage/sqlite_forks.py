@@ -24,14 +24,22 @@ class Turn:
     """A lock that its owner may take again, and that a busy thread does not keep from the others."""
 
     def __init__(self) -> None:
-        self.lock = threading.RLock()
-        self.depth = 0
+        self._lock = threading.RLock()
+        self.depth: int = 0
+
+    def acquire(self) -> None:
+        """Take the lock."""
+        self._lock.acquire()
+
+    def release(self) -> None:
+        """Give the lock back."""
+        self._lock.release()
 
     @contextmanager
     def taken(self, check: Callable[[], None] = lambda: None) -> Iterator[None]:
         """Hold the lock during a block, if *check* raises nothing."""
         try:
-            with self.lock:
+            with self._lock:
                 check()
                 self.depth += 1
                 try:
@@ -47,15 +55,13 @@ class Forkable:
 
     Attributes:
         where: What errors call the database.
-        identity: Device and inode of the file; None until it is known, and in memory.
     """
-
-    identity: tuple[int, int] | None = None
 
     def __init__(self, where: str, *, is_file: bool) -> None:
         """Nothing is open yet; in memory one connection does both."""
-        self.where = where
+        self.where: str = where
         self._is_file = is_file
+        self._identity: tuple[int, int] | None = None  # device and inode; None until they are known
         self._process = os.getpid()
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
@@ -63,16 +69,16 @@ class Forkable:
 
     def before_fork(self) -> None:
         """Take the locks, and close the file unless the thread that forks is inside a block."""
-        self._writes.lock.acquire()
-        self._reads.lock.acquire()
+        self._writes.acquire()
+        self._reads.acquire()
         if self._is_file and not self._writes.depth and not self._reads.depth:
             self._close_connections(sqlite3.Connection.close)
 
     def after_fork(self, *, is_child: bool) -> None:
         """Give the locks back, or make new ones; a child goes on only if the file was closed."""
         if not is_child:
-            self._reads.lock.release()
-            self._writes.lock.release()
+            self._reads.release()
+            self._writes.release()
             return
         self._make_locks()
         if self._writer is None and self._reader is None:
@@ -80,7 +86,7 @@ class Forkable:
 
     def holds_open(self, identity: tuple[int, int]) -> bool:
         """Return True if this process inherited that file open."""
-        return self._process != os.getpid() and self.identity == identity
+        return self._process != os.getpid() and self._identity == identity
 
     def _make_locks(self) -> None:
         self._writes = Turn()

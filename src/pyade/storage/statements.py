@@ -46,7 +46,7 @@ SELECT_DEVICES = """
     SELECT serial_number, document FROM {}device
     WHERE token_id = ? AND deleted_at IS NULL {after} ORDER BY serial_number LIMIT ?
 """
-PAGES = {
+PAGES: dict[bool | None, str] = {
     None: SELECT_DEVICES,
     False: SELECT_DEVICES.replace("{after}", "AND released_at IS NULL {after}"),
     True: SELECT_DEVICES.replace("{after}", "AND released_at IS NOT NULL {after}"),
