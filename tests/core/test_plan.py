@@ -184,6 +184,11 @@ def test_restricting_nothing_has_no_effect() -> None:
     )
 
 
+def test_restricting_nothing_on_purpose_applies() -> None:
+    account = PrimaryAccount(restrict_editing=False)
+    assert effect("primary_account.restrict_editing", "26", primary_account=account) is Effect.APPLIES
+
+
 def test_an_administrator_needs_10_11_and_its_password_is_not_shown() -> None:
     admin: dict[str, Any] = {
         "administrator": AdministratorAccount("localadmin", "Local Administrator", password_hash=HASH)

@@ -283,3 +283,13 @@ def test_memory_does_not_grow_with_the_fleet(path: Path) -> None:
     done = run_python(MEASURE, path)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 4, "MiB"
+
+
+def test_page_that_changes_nothing_writes_no_event(path: Path) -> None:
+    with SQLiteStore(path) as store:
+        store.add_token(example_token())
+        for _ in range(3):
+            commit(store, *fleet_of(2))
+        connection = raw(path)
+        assert connection.execute("SELECT count(*) FROM event").fetchone() == (1,)
+        connection.close()
