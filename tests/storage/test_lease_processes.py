@@ -38,7 +38,8 @@ from pathlib import Path
 from pyade.core.device import Device
 from pyade.core.inventory import Source
 from pyade.errors import LeaseHeldError, LeaseLostError
-from pyade.storage import PostgresStore, SQLiteStore, documents
+from pyade.builders import stored as documents
+from pyade.storage import PostgresStore, SQLiteStore
 from pyade.testing.store_examples import NOW, fleet_of
 
 folder, place, schema, worker = sys.argv[1:]

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from pyade.builders import stored as documents
 from pyade.core.device import Device
 from pyade.core.inventory import DeviceRecord, Source, SyncState
 from pyade.errors import StoreError
-from pyade.storage import SQLiteStore, documents
+from pyade.storage import SQLiteStore
 from pyade.storage.sqlite_database import SQLiteDatabase
 from pyade.storage.sqlite_file import APPLICATION_ID
 from pyade.testing.store_examples import (

@@ -11,6 +11,7 @@ second delivery from a second event.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
@@ -158,6 +159,22 @@ def split_id(event_id: str) -> tuple[str, int]:
     return row_id, int(index)
 
 
+def position_of(after: str | None) -> tuple[int, int]:
+    """Return the transaction and the row that the id of an event names; (0, 0) for the start.
+
+    Raises:
+        StoreError: *after* is no id of an event.
+    """
+    if not after:
+        return 0, 0
+    parts = _ROW_ID.fullmatch(split_id(after)[0])
+    if parts is None:
+        raise StoreError(
+            f"{after[:80]!r} is no id of an event of this store: give one that events() returned"
+        )
+    return int(parts[1]), int(parts[2])
+
+
 def encode_groups(groups: Iterable[EventGroup]) -> str:
     """Return the text that a database keeps for *groups*."""
     try:
@@ -241,5 +258,6 @@ def _kind_of(attempt: Attempt) -> EventKind:
     return EventKind.THROTTLED if throttled else EventKind.ASSIGNMENT_FAILED
 
 
+_ROW_ID = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")
 _encode = msgspec.json.Encoder().encode
 _decoder = msgspec.json.Decoder(list[tuple[str, tuple[str | None, ...], dict[str, Any]]])

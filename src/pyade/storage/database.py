@@ -14,6 +14,9 @@ Rules that every backend keeps:
    database can keep it.
 """
 
+# pyright: reportReturnType=false
+# A method of a protocol is its docstring.
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -115,19 +118,15 @@ class Session(Protocol):
 
     def rows(self, statement: str, values: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
         """Run *statement* and return its rows, none where it has no result."""
-        ...
 
     def upsert(self, table: Table, rows: Sequence[Sequence[Value]]) -> None:
         """Insert *rows*, or replace those whose key is there; the order is that of ``table.columns``."""
-        ...
 
     def has_table(self, name: str) -> bool:
         """Return True if the store has a table of that name."""
-        ...
 
     def now(self) -> datetime:
         """Return the time for leases, UTC, which all who share the database see."""
-        ...
 
 
 class Database(Protocol):
@@ -136,7 +135,6 @@ class Database(Protocol):
     @property
     def where(self) -> str:
         """What errors call it, such as the path of a file; holds no secret."""
-        ...
 
     def reading(self) -> AbstractContextManager[Session]:
         """Lend a connection for reading.
@@ -145,23 +143,18 @@ class Database(Protocol):
             StoreClosedError: The database was closed.
             StoreError: The database failed.
         """
-        ...
 
     def writing(self) -> AbstractContextManager[Session]:
         """Lend a connection inside a transaction, which an error rolls back; raises as ``reading`` does."""
-        ...
 
     def take_turns(self, session: Session) -> None:
         """Let nobody else create or migrate tables until the transaction of *session* ends."""
-        ...
 
     def compact(self, tables: Sequence[str]) -> None:
         """Leave nothing of what was overwritten or deleted in *tables* where it can be read."""
-        ...
 
     def close(self) -> None:
         """Close all connections; does nothing when they are closed."""
-        ...
 
 
 @contextmanager
@@ -174,7 +167,10 @@ def translated(explain: Callable[[Exception], StoreError | None]) -> Iterator[No
     try:
         yield
     except Exception as exc:
-        error = _unicode_error(exc) or explain(exc)
+        if isinstance(exc, UnicodeEncodeError):
+            error: StoreError | None = StoreError("a text is not valid Unicode: remove unpaired surrogates")
+        else:
+            error = explain(exc)
         if error is None:
             raise
         try:
@@ -194,9 +190,3 @@ def check_texts(values: Sequence[Value]) -> None:
             raise StoreError(
                 "a text to store or to look up has a NUL character, which no store keeps: remove it"
             )
-
-
-def _unicode_error(exc: Exception) -> StoreError | None:
-    if isinstance(exc, UnicodeEncodeError):
-        return StoreError("a text to store or to look up is not valid Unicode: remove unpaired surrogates")
-    return None

@@ -14,6 +14,9 @@ What is stored and cannot be read raises ``DamagedRecordError``, which names the
 Texts with a NUL character, or that are no Unicode, are refused with ``StoreError``.
 """
 
+# pyright: reportReturnType=false
+# A method of a protocol is its docstring.
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -43,11 +46,9 @@ class Store(Protocol):
         Raises:
             DuplicateTokenError: A token of that name is stored already.
         """
-        ...
 
     def token(self, name: str) -> Token:
         """Return the token called *name*."""
-        ...
 
     def tokens(self, *, damaged: Damaged | None = None) -> tuple[Token, ...]:
         """Return all tokens, by name.
@@ -58,26 +59,21 @@ class Store(Protocol):
         Raises:
             DamagedRecordError: One cannot be read, and *damaged* is None.
         """
-        ...
 
     def replace_token(self, token: Token) -> None:
         """Replace the token of the same name; its cursor, devices and profiles stay."""
-        ...
 
     def remove_token(self, name: str, *, now: datetime) -> None:
         """Remove a token and everything that belongs to it; its events stay, and one says that it is gone."""
-        ...
 
     def sync_state(self, token_name: str) -> SyncState:
         """Return where the token's sync stands: ``SyncState()`` before the first run."""
-        ...
 
     def sync_states(self, *, damaged: Damaged | None = None) -> Mapping[str, SyncState]:
         """Return where the sync of every stored token stands, by the token's name, in one read.
 
         *damaged* and errors are those of ``tokens``.
         """
-        ...
 
     def save_sync_state(
         self,
@@ -92,7 +88,6 @@ class Store(Protocol):
         Raises:
             StoreConflictError: The stored revision is not the one of *state*.
         """
-        ...
 
     def acquire_lease(self, token_name: str, owner: str, *, seconds: float = LEASE_SECONDS) -> Lease:
         """Take the lease of a token, for one worker at a time.
@@ -105,7 +100,6 @@ class Store(Protocol):
         Raises:
             LeaseHeldError: Another owner's is current.
         """
-        ...
 
     def renew_lease(self, lease: Lease, *, seconds: float = LEASE_SECONDS) -> Lease:
         """Let *lease* last *seconds* from now, and return it so.
@@ -113,11 +107,9 @@ class Store(Protocol):
         Raises:
             LeaseLostError: It ended, or another worker took the lease since.
         """
-        ...
 
     def release_lease(self, lease: Lease) -> None:
         """Release *lease* now; does nothing if it was lost or its token was removed."""
-        ...
 
     def commit_page(
         self,
@@ -137,7 +129,6 @@ class Store(Protocol):
         Raises:
             StoreConflictError: The stored revision is not the one of *state*.
         """
-        ...
 
     def finish_full_sync(
         self, token_name: str, *, state: SyncState, now: datetime, lease: Lease | None = None
@@ -151,11 +142,9 @@ class Store(Protocol):
             StoreConflictError: As for ``commit_page``.
             StoreError: *state* has no list under way.
         """
-        ...
 
     def device(self, token_name: str, serial_number: str) -> DeviceRecord | None:
         """Return the record of a device, released or hidden ones too; None if the store does not know it."""
-        ...
 
     def records_of(self, serials: Sequence[str]) -> Iterator[DeviceRecord]:
         """Iterate lazily over what all tokens know about *serials*: released and hidden records too.
@@ -163,7 +152,6 @@ class Store(Protocol):
         Sorted by serial number, then by the token's name. ``core.inventory.owner_of`` says to which token
         each device belongs.
         """
-        ...
 
     def delete_device(self, token_name: str, serial_number: str, *, now: datetime) -> None:
         """Delete a device here; nothing changes at Apple.
@@ -172,11 +160,9 @@ class Store(Protocol):
         a page with ``Source.DETAILS`` restores it. One whose record cannot be read is removed, until Apple
         lists it again. Does nothing if the store does not know it.
         """
-        ...
 
     def purge_released(self, token_name: str, *, now: datetime) -> int:
         """Remove what was released 30 days before *now* or earlier, and return how many records that were."""
-        ...
 
     def devices(
         self, token_name: str, *, serials: Sequence[str] | None = None, released: bool | None = False
@@ -191,7 +177,6 @@ class Store(Protocol):
             serials: Only these; None for all.
             released: False for those that Apple lists, True for released ones, None for both.
         """
-        ...
 
     def count_devices(self, token_name: str) -> Mapping[str, int]:
         """Return how many devices Apple lists by profile status, and how many are released.
@@ -199,31 +184,24 @@ class Store(Protocol):
         The key is "" where the status is unknown, and ``"released"`` for the released ones, which is always
         there; statuses without a device are not. Hidden devices count nowhere.
         """
-        ...
 
     def count_unlisted(self, token_name: str, state: SyncState) -> int:
         """Return how many devices ``finish_full_sync`` with *state* would release, without hidden ones."""
-        ...
 
     def save_profile(self, token_name: str, profile: DefinedProfile, *, lease: Lease | None = None) -> None:
         """Remember a profile that was defined at Apple; the same ``profile_uuid`` replaces."""
-        ...
 
     def profiles(self, token_name: str) -> tuple[DefinedProfile, ...]:
         """Return the profiles that were defined through this token, oldest first."""
-        ...
 
     def defined_profile(self, token_name: str, profile_uuid: str) -> DefinedProfile | None:
         """Return the profile of exactly that id; None if none was defined through this token."""
-        ...
 
     def set_default_profile(self, token_name: str, profile: EnrollmentProfile | None) -> None:
         """Set, or with None remove, the profile for devices without one of their own."""
-        ...
 
     def default_profile(self, token_name: str) -> EnrollmentProfile | None:
         """Return the token's default profile; None if there is none."""
-        ...
 
     def record_attempts(
         self,
@@ -239,7 +217,6 @@ class Store(Protocol):
         ``core.inventory.merge_attempts`` has the rules. Serial numbers that neither the store nor the
         details know are ignored. ``NOT_ACCESSIBLE`` does not release a device: only Apple's lists do.
         """
-        ...
 
     def events(
         self, after: str | None = None, *, limit: int = 1000, damaged: Damaged | None = None
@@ -259,17 +236,14 @@ class Store(Protocol):
             StoreError: *after* is no id of an event, or *limit* is less than 1.
             DamagedRecordError: As for ``tokens``.
         """
-        ...
 
     def add_event(
         self, token_name: str, kind: EventKind, *, now: datetime, details: Mapping[str, Any] | None = None
     ) -> None:
         """Add an event that concerns a token as a whole; *details* are plain JSON values without secrets."""
-        ...
 
     def position(self, subscriber: str) -> str | None:
         """Return how far *subscriber* has come; None if the store does not know it."""
-        ...
 
     def save_position(self, subscriber: str, after: str | None) -> None:
         """Remember the id of the last event that *subscriber* has seen, "" for none; None forgets it.
@@ -277,31 +251,24 @@ class Store(Protocol):
         Raises:
             StoreError: *after* is no id of an event.
         """
-        ...
 
     def prune_events(self, before: datetime) -> None:
         """Remove events from before that time, except those that a known subscriber has not seen."""
-        ...
 
     def load_session(self, key: str) -> str | None:
         """Return the session with Apple kept under *key*; None if there is none."""
-        ...
 
     def save_session(self, key: str, session: str) -> None:
         """Keep *session* under *key*, so that other nodes use it too."""
-        ...
 
     def secret(self, name: str) -> str | None:
         """Return the secret kept under *name*; None if there is none."""
-        ...
 
     def save_secret(self, name: str, secret: str | None) -> None:
         """Keep *secret* under *name*, such as the PEM of a key pair; None removes it."""
-        ...
 
     def close(self) -> None:
         """Release files and connections; every later call raises ``StoreClosedError``."""
-        ...
 
     def __enter__(self) -> Self:
         """Return the store itself; ``with store:`` closes it at the end."""
@@ -319,7 +286,6 @@ class EnrollmentStore(Store, Protocol):
 
     def enrollment(self, serial_number: str) -> Enrollment | None:
         """Return what is kept of a Mac's enrollment; None if it was never given a profile."""
-        ...
 
     def enrollments(
         self, *, registration: Registration | None = None, damaged: Damaged | None = None
@@ -333,7 +299,6 @@ class EnrollmentStore(Store, Protocol):
         Raises:
             DamagedRecordError: As for ``tokens``.
         """
-        ...
 
     def save_enrollment(
         self,
@@ -356,29 +321,24 @@ class EnrollmentStore(Store, Protocol):
             StoreConflictError: Another writer changed the enrollment.
             UnknownTokenError: *events* belong to a token that is not stored.
         """
-        ...
 
     def delete_enrollment(self, serial_number: str) -> None:
         """Remove a Mac's enrollment, if there is one, and revoke what it may still use."""
-        ...
 
     def save_one_time(self, one_time: OneTime, *, now: datetime, keep: int) -> None:
         """Keep *one_time*, remove what has expired, and of this Mac and kind all but the *keep* newest.
 
         *keep* counts this one too, and is 1 or more.
         """
-        ...
 
     def take_one_time(self, kind: OneTimeKind, digest: str, *, now: datetime) -> OneTime | None:
         """Return what is kept under *digest* and forget it, so that of all callers one alone gets it.
 
         None if there is none, or if it has expired.
         """
-        ...
 
     def one_times(self, serial_number: str) -> Sequence[OneTime]:
         """Return what a Mac may still use, expired or not, by expiry."""
-        ...
 
     def add_audit(self, events: EventBatch) -> None:
         """Write *events*; ``token_name`` may be "" for what concerns no token of ours.
@@ -386,4 +346,3 @@ class EnrollmentStore(Store, Protocol):
         Raises:
             UnknownTokenError: They belong to a token that is not stored.
         """
-        ...

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, TypeAlias, TypeVar
 
 import attrs
 
-from pyade.core.events import EventBatch, EventGroup, change_groups, encode_groups, split_id
+from pyade.builders import stored as documents
+from pyade.core.events import EventBatch, EventGroup, change_groups, encode_groups
 from pyade.core.inventory import DeviceRecord, SyncState, is_shown
 from pyade.core.lease import Lease
-from pyade.errors import DamagedRecordError, StoreError, UnknownTokenError
-from pyade.storage import documents
+from pyade.errors import DamagedRecordError, UnknownTokenError
 from pyade.storage import statements as sql
 from pyade.storage.database import Session, Value
 from pyade.storage.protocol import Damaged
@@ -26,8 +25,6 @@ BATCH = 500
 
 EVENT_BATCH = 50
 """Rows of events per SELECT; each holds up to a page of devices."""
-
-_ROW_ID = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")
 
 Run: TypeAlias = Callable[[str, Sequence[Value]], list[tuple[Any, ...]]]
 """Runs a statement, as ``Session.rows`` does."""
@@ -187,15 +184,3 @@ def readable(
             damaged(error)
         else:
             yield found
-
-
-def position_of(after: str | None) -> tuple[int, int]:
-    """Return the transaction and the row that the id of an event names; (0, 0) for the start."""
-    if not after:
-        return 0, 0
-    parts = _ROW_ID.fullmatch(split_id(after)[0])
-    if parts is None:
-        raise StoreError(
-            f"{after[:80]!r} is no id of an event of this store: give one that events() returned"
-        )
-    return int(parts[1]), int(parts[2])

@@ -5,7 +5,7 @@ table ``pyade_store``. A published migration is never changed: a new one is adde
 one transaction together with the new number, and one process at a time runs them, so that a crash leaves the
 old version or the new one.
 
-What is kept of a device is one JSON document (``storage.documents``); the columns beside it are copies to
+What is kept of a device is one JSON document (``builders.stored``); the columns beside it are copies to
 search by, and for people who query the view ``pyade_devices``.
 """
 
@@ -97,12 +97,8 @@ DEVICES = Table(
     key=("token_id", "serial_number"),
     columns={
         "token_id": "integer",
-        "serial_number": "text",
-        "model": "text",
-        "profile_status": "text",
-        "profile_uuid": "text",
-        "released_at": "time",
-        "deleted_at": "time",
+        **dict.fromkeys(("serial_number", "model", "profile_status", "profile_uuid"), "text"),
+        **dict.fromkeys(("released_at", "deleted_at"), "time"),
         "full_sync": "integer",
         "document": "json",
     },

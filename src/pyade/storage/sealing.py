@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import attrs
-
 from pyade.crypto.secret_box import SecretBox
 from pyade.errors import StoreError
 from pyade.storage.database import Session
@@ -14,44 +12,33 @@ SESSION, SECRET = "session", "secret"
 """Kinds of rows of the table ``secret``; a session that cannot be opened goes: there is always another."""
 
 
-@attrs.frozen
-class Place:
-    """A column with secrets.
-
-    Attributes:
-        select: Returns the key of each row and the secret.
-        update: Takes a secret and the key of its row.
-        name: What the secret of a row is called, made of its key.
-    """
-
-    select: str
-    update: str
-    name: str
-
-
 PLACES = (
-    Place(
+    (
         "SELECT name, secrets FROM {}token {for_update}",
         "UPDATE {}token SET secrets = ? WHERE name = ?",
         "the secrets of token {0!r}",
     ),
-    Place(
-        "SELECT name, default_profile_secrets FROM {}token"
-        " WHERE default_profile_secrets IS NOT NULL {for_update}",
+    (
+        (
+            "SELECT name, default_profile_secrets FROM {}token"
+            " WHERE default_profile_secrets IS NOT NULL {for_update}"
+        ),
         "UPDATE {}token SET default_profile_secrets = ? WHERE name = ?",
         "the password hash in the default profile of token {0!r}",
     ),
-    Place(
+    (
         "SELECT token_id, profile_uuid, secrets FROM {}profile WHERE secrets IS NOT NULL {for_update}",
         "UPDATE {}profile SET secrets = ? WHERE token_id = ? AND profile_uuid = ?",
         "the password hash in profile {1}",
     ),
-    Place(
+    (
         "SELECT kind, name, value FROM {}secret {for_update}",
         "UPDATE {}secret SET value = ? WHERE kind = ? AND name = ?",
         "{0} {1!r}",
     ),
 )
+"""For each column with secrets: what selects the key of each row and the secret, what takes a secret and a
+key, and what a secret is called, made of its key."""
 TABLES = ("token", "profile", "secret")
 
 
@@ -90,20 +77,20 @@ def rotate(session: Session, box: SecretBox) -> None:
             f"none of the keys decrypts {', '.join(names)}: "
             "open the store with the key each was written with, among the others in keys=, or store them anew"
         )
-    for place in PLACES:
-        for *key, stored in session.rows(place.select):
+    for select, update, _ in PLACES:
+        for *key, stored in session.rows(select):
             if key[0] == SESSION and _error(box, stored) is not None:
                 session.rows("DELETE FROM {}secret WHERE kind = ? AND name = ?", key)
             else:
-                session.rows(place.update, (box.rotate(stored), *key))
+                session.rows(update, (box.rotate(stored), *key))
 
 
 def _opened(
     session: Session, box: SecretBox
 ) -> Iterator[tuple[str, tuple[str | int, ...], str, StoreError | None]]:
-    for place in PLACES:
-        for *key, stored in session.rows(place.select.replace("{for_update}", "")):
-            yield place.name.format(*key), tuple(key), stored, _error(box, stored)
+    for select, _, name in PLACES:
+        for *key, stored in session.rows(select.replace("{for_update}", "")):
+            yield name.format(*key), tuple(key), stored, _error(box, stored)
 
 
 def _error(box: SecretBox, stored: str) -> StoreError | None:

@@ -21,17 +21,18 @@ from typing import Any
 
 import attrs
 
+from pyade.builders import stored as documents
 from pyade.core import inventory
 from pyade.core.device import Device
 from pyade.core.enrollment import CREDENTIALS, Enrollment, OneTime, OneTimeKind, Registration, next_enrollment
-from pyade.core.events import Event, EventBatch, EventGroup, EventKind, attempt_groups, split_id
+from pyade.core.events import Event, EventBatch, EventGroup, EventKind, attempt_groups, position_of, split_id
 from pyade.core.inventory import Attempt, ChangeCounts, DeviceRecord, Source, SyncState
 from pyade.core.lease import LEASE_SECONDS, Lease, check_free, check_held, expiry
 from pyade.core.profile import DefinedProfile, EnrollmentProfile
 from pyade.core.token import Token
 from pyade.crypto.secret_box import SecretBox
 from pyade.errors import DamagedRecordError, DuplicateTokenError, StoreError
-from pyade.storage import documents, rows, sealing
+from pyade.storage import rows, sealing
 from pyade.storage import statements as sql
 from pyade.storage.database import Database, Value
 from pyade.storage.protocol import Damaged, EnrollmentStore
@@ -74,7 +75,6 @@ class SQLStore(EnrollmentStore):
             raise
 
     # Tokens
-
     def add_token(self, token: Token) -> None:
         document, secrets = documents.encode_token(token)
         with self._database.writing() as session:
@@ -103,7 +103,6 @@ class SQLStore(EnrollmentStore):
         return documents.decode_token(name, document, self._open(secrets, name))
 
     # Sync state and leases
-
     def sync_state(self, token_name: str) -> SyncState:
         return self._token_row(token_name).state()
 
@@ -150,7 +149,6 @@ class SQLStore(EnrollmentStore):
             session.rows(sql.RELEASE_LEASE, (lease.fence,))
 
     # Devices
-
     def commit_page(
         self,
         token_name: str,
@@ -260,7 +258,6 @@ class SQLStore(EnrollmentStore):
         return sum(inventory.is_unlisted(record, state) and not record.is_hidden for record in records)
 
     # Profiles
-
     def save_profile(self, token_name: str, profile: DefinedProfile, *, lease: Lease | None = None) -> None:
         content = profile.profile
         values = (profile.profile_uuid, content.name, profile.digest, profile.defined_at, profile.individual)
@@ -298,11 +295,10 @@ class SQLStore(EnrollmentStore):
         return document, None if secret is None else self._box.seal(secret)
 
     # Events
-
     def events(
         self, after: str | None = None, *, limit: int = 1000, damaged: Damaged | None = None
     ) -> Sequence[Event]:
-        number, row = rows.position_of(after)
+        number, row = position_of(after)
         if limit < 1:
             raise StoreError(f"limit {limit} is less than 1: give how many events to return at most")
         last_row, index = split_id(after) if after else ("", -1)
@@ -327,7 +323,7 @@ class SQLStore(EnrollmentStore):
         return str(found[0][0]) if found else None
 
     def save_position(self, subscriber: str, after: str | None) -> None:
-        rows.position_of(after)
+        position_of(after)
         with self._database.writing() as session:
             if after is None:
                 session.rows(sql.DELETE_POSITION, (subscriber,))
@@ -336,14 +332,13 @@ class SQLStore(EnrollmentStore):
 
     def prune_events(self, before: datetime) -> None:
         with self._database.writing() as session:
-            positions = [rows.position_of(after) for (after,) in session.rows(sql.SELECT_POSITIONS)]
+            positions = [position_of(after) for (after,) in session.rows(sql.SELECT_POSITIONS)]
             if positions:
                 session.rows(sql.PRUNE_SEEN_EVENTS, (before, *min(positions)))
             else:
                 session.rows(sql.PRUNE_EVENTS, (before,))
 
     # Secrets
-
     def load_session(self, key: str) -> str | None:
         found = self._read(sql.SELECT_SECRET, (sealing.SESSION, key))
         try:
@@ -400,7 +395,6 @@ class SQLStore(EnrollmentStore):
         raise DamagedRecordError(reason, token_name=token_name)  # rule 5
 
     # Enrollments
-
     def enrollment(self, serial_number: str) -> Enrollment | None:
         found = self._read(sql.SELECT_ENROLLMENT, (serial_number,))
         return documents.decode_enrollment(serial_number, found[0][0]) if found else None
@@ -462,7 +456,6 @@ class SQLStore(EnrollmentStore):
         return tuple(map(documents.decode_one_time, self._read(sql.SELECT_ONE_TIMES, (serial_number,))))
 
     # Lifetime
-
     def close(self) -> None:
         self._database.close()
 

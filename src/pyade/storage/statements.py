@@ -10,7 +10,6 @@ puts the condition of every page but the first.
 from __future__ import annotations
 
 # Tokens
-
 SELECT_TOKEN = "SELECT id, revision, state FROM {}token WHERE name = ?"
 LOCK_TOKEN = f"{SELECT_TOKEN} {{for_update}}"
 ADD_TOKEN = """
@@ -27,7 +26,6 @@ SELECT_DEFAULT = "SELECT default_profile, default_profile_secrets FROM {}token W
 SET_DEFAULT = "UPDATE {}token SET default_profile = ?, default_profile_secrets = ? WHERE id = ?"
 
 # Leases
-
 SELECT_LEASE = "SELECT fence, owner, expires_at FROM {}lease WHERE token_id = ?"
 DELETE_LEASE = "DELETE FROM {}lease WHERE token_id = ?"
 INSERT_LEASE = "INSERT INTO {}lease (token_id, owner, expires_at) VALUES (?, ?, ?) RETURNING fence"
@@ -35,7 +33,6 @@ RENEW_LEASE = "UPDATE {}lease SET expires_at = ? WHERE fence = ?"
 RELEASE_LEASE = "DELETE FROM {}lease WHERE fence = ?"
 
 # Devices
-
 SELECT_RECORDS = """
     SELECT token.name, device.document FROM {{}}device AS device
     JOIN {{}}token AS token ON token.id = device.token_id
@@ -64,7 +61,6 @@ COUNT = """
 """
 
 # Profiles
-
 SAVE_PROFILE = """
     INSERT INTO {}profile (
         token_id, profile_uuid, name, digest, defined_at, individual, document, secrets
@@ -80,7 +76,6 @@ SELECT_PROFILES = """
 SELECT_PROFILE = SELECT_PROFILES.replace("ORDER BY defined_at, profile_uuid", "AND profile_uuid = ?")
 
 # Events
-
 ADD_EVENT = "INSERT INTO {}event (at, token_name, document) VALUES (?, ?, ?)"
 SELECT_EVENTS = """
     SELECT transaction_number, id, token_name, at, document FROM {}event
@@ -98,7 +93,6 @@ PRUNE_EVENTS = "DELETE FROM {}event WHERE at < ?"
 PRUNE_SEEN_EVENTS = f"{PRUNE_EVENTS} AND (transaction_number, id) < (?, ?)"
 
 # Secrets
-
 SELECT_SECRET = "SELECT value FROM {}secret WHERE kind = ? AND name = ?"
 SAVE_SECRET = """
     INSERT INTO {}secret (kind, name, value) VALUES (?, ?, ?)
@@ -107,7 +101,6 @@ SAVE_SECRET = """
 DELETE_SECRET = "DELETE FROM {}secret WHERE kind = ? AND name = ?"
 
 # Enrollments
-
 SELECT_ENROLLMENT = "SELECT document FROM {}enrollment WHERE serial_number = ?"
 SELECT_ENROLLMENT_REVISION = "SELECT revision FROM {}enrollment WHERE serial_number = ? {for_update}"
 SELECT_ENROLLMENTS = """
@@ -124,7 +117,6 @@ SAVE_ENROLLMENT = """
 DELETE_ENROLLMENT = "DELETE FROM {}enrollment WHERE serial_number = ?"
 
 # What may be used once
-
 _ONE_TIME = "kind, digest, serial_number, expires_at, value"
 KEEP_ONE_TIME = f"INSERT INTO {{}}one_time ({_ONE_TIME}) VALUES (?, ?, ?, ?, ?)"
 DELETE_EXPIRED = "DELETE FROM {}one_time WHERE expires_at <= ?"

@@ -1,4 +1,4 @@
-"""Plain JSON forms of what stores keep, and the rows around them.
+"""What stores keep, as plain JSON documents and the rows around them.
 
 A document leaves out what has no value, so that a store written by an older pyade reads as if the newer
 fields had their defaults. Secrets stand apart from their document, so that they alone need encryption.
@@ -27,7 +27,6 @@ from pyade.core.lease import Lease
 from pyade.core.profile import DefinedProfile, EnrollmentProfile
 from pyade.core.token import Token
 from pyade.errors import DamagedRecordError, ProfileError, StoreError, StoreVersionError
-from pyade.storage.database import Value
 
 T = TypeVar("T")
 
@@ -43,7 +42,7 @@ _object = msgspec.json.Decoder(dict[str, Any]).decode
 _PLACE = re.compile(r" - at `([^`]*)`$")
 
 
-def record_row(token_id: int, record: DeviceRecord) -> tuple[Value, ...]:
+def record_row(token_id: int, record: DeviceRecord) -> tuple[Any, ...]:
     """Return the row of *record*, in the order of ``schema.DEVICES``, with unknown values and extra keys."""
     source = record.device
     device = {name: value for name in _DEVICE_FIELDS if (value := getattr(source, name)) is not None}
@@ -131,7 +130,7 @@ def decode_enrollment(serial_number: str, text: str) -> Enrollment:
     return _read(f"the enrollment of {serial_number!r}", "", lambda: _enrollment(text))
 
 
-def one_time_row(one_time: OneTime) -> tuple[Value, ...]:
+def one_time_row(one_time: OneTime) -> tuple[Any, ...]:
     """Return the row of *one_time*: kind, digest, serial_number, expires_at and value."""
     value = _to_text(one_time.value)
     return one_time.kind.value, one_time.digest, one_time.serial_number, one_time.expires_at, value
