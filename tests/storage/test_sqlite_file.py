@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import stat
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,39 @@ def test_backup_that_is_copied_over_an_open_store_stays_whole(path: Path, store:
         assert serials_of(restored) == [device.serial_number for device in fleet_of(3)]
         assert restored.sync_state("hq").cursor == "first"
         commit(restored, *fleet_of(4))
+
+
+def closed(store: SQLiteStore) -> None:
+    store.close()
+
+
+def read(store: SQLiteStore) -> None:
+    with contextlib.suppress(StoreError):
+        serials_of(store)
+    store.close()
+
+
+def forked(store: SQLiteStore) -> None:
+    if not (child := os.fork()):
+        os._exit(0)
+    os.waitpid(child, 0)
+
+
+@pytest.mark.parametrize("end", [closed, read, forked])
+def test_store_that_ends_without_a_write_spoils_no_backup(
+    path: Path, store: SQLiteStore, end: Callable[[SQLiteStore], None]
+) -> None:
+    store.backup(beside(path, ".backup"))
+    commit(store, *fleet_of(2000), cursor="later")
+    checkpoint(path, "RESTART")
+    commit(store, *fleet_of(9), cursor="latest")
+    copied_over(beside(path, ".backup"), path)
+    end(store)
+    assert path.read_bytes() == beside(path, ".backup").read_bytes()
+    with pytest.raises(StoreError, match=r"ade\.db-wal belongs to a newer state"):
+        SQLiteStore(path)
+    store.close()
+    assert path.read_bytes() == beside(path, ".backup").read_bytes()
 
 
 @pytest.mark.parametrize("commits", [1, 2, 20])
@@ -244,6 +278,22 @@ def test_backup_is_the_store_at_one_moment(path: Path, store: SQLiteStore) -> No
         assert copy.sync_state("hq").cursor == "first"
         assert len(serials_of(copy)) == 3
     store.close()
+
+
+def test_backups_at_once_do_not_share_a_file(path: Path, store: SQLiteStore) -> None:
+    beside(path, ".backup.partial").write_text("of another program")
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda number: store.backup(beside(path, f".{number}")), range(8)))
+    for number in range(8):
+        with SQLiteStore(beside(path, f".{number}")) as copy:
+            assert len(serials_of(copy)) == 3
+    store.close()
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a" * 252, "a" * 300], ids=["NUL", "long with -wal", "long"])
+def test_path_that_cannot_be_one_is_explained(tmp_path: Path, name: str) -> None:
+    with pytest.raises(StoreError, match="choose"):
+        SQLiteStore(f"{tmp_path}/{name}")
 
 
 def test_backup_keeps_secrets_encrypted(path: Path) -> None:

@@ -188,7 +188,7 @@ def _profile(text: str, secret: str | None) -> EnrollmentProfile:
 def _to_text(value: Any) -> str:
     try:
         return _encode(value).decode()
-    except (TypeError, UnicodeEncodeError) as exc:
+    except (TypeError, ValueError, OverflowError, RecursionError) as exc:
         kind = type(exc).__name__
     raise StoreError(f"a value has no JSON form: {kind}")
 

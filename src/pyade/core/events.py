@@ -179,8 +179,9 @@ def encode_groups(groups: Iterable[EventGroup]) -> str:
     """Return the text that a database keeps for *groups*."""
     try:
         return _encode([(group.kind.value, group.serials, group.details) for group in groups]).decode()
-    except (TypeError, UnicodeEncodeError) as exc:
-        raise StoreError(f"the details of an event have no JSON form: {type(exc).__name__}") from None
+    except (TypeError, ValueError, OverflowError, RecursionError) as exc:
+        kind = type(exc).__name__
+    raise StoreError(f"the details of an event have no JSON form: {kind}")
 
 
 def decode_groups(text: str) -> tuple[EventGroup, ...]:

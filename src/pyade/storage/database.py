@@ -97,11 +97,7 @@ class Table:
     columns: Mapping[str, str] = attrs.field(hash=False)
 
     def upsert(self, source: str) -> str:
-        """Return a statement that inserts *source*, and replaces the rows whose key is there.
-
-        Args:
-            source: ``VALUES (...)`` or a SELECT of all columns in their order.
-        """
+        """Return a statement that inserts what *source* selects, all columns, and replaces what is there."""
         replaced = (f"{name} = excluded.{name}" for name in self.columns if name not in self.key)
         return (
             f"INSERT INTO {{}}{self.name} ({', '.join(self.columns)}) {source} "

@@ -70,10 +70,7 @@ class Store(Protocol):
         """Return where the token's sync stands: ``SyncState()`` before the first run."""
 
     def sync_states(self, *, damaged: Damaged | None = None) -> Mapping[str, SyncState]:
-        """Return where the sync of every stored token stands, by the token's name, in one read.
-
-        *damaged* and errors are those of ``tokens``.
-        """
+        """Return where the sync of all tokens stands, by name, in one read; *damaged* as in ``tokens``."""
 
     def save_sync_state(
         self,
@@ -90,12 +87,9 @@ class Store(Protocol):
         """
 
     def acquire_lease(self, token_name: str, owner: str, *, seconds: float = LEASE_SECONDS) -> Lease:
-        """Take the lease of a token, for one worker at a time.
+        """Take the lease of a token, for one worker at a time and up to 600 *seconds* unless it is renewed.
 
-        Args:
-            token_name: The token.
-            owner: Names this worker and no other; its own older lease is replaced.
-            seconds: How long it lasts unless it is renewed; up to 600.
+        *owner* names this worker and no other; its own older lease is replaced.
 
         Raises:
             LeaseHeldError: Another owner's is current.
@@ -294,10 +288,7 @@ class EnrollmentStore(Store, Protocol):
 
         Args:
             registration: Only those with this one; None for all.
-            damaged: As for ``tokens``.
-
-        Raises:
-            DamagedRecordError: As for ``tokens``.
+            damaged: As for ``tokens``, with its errors.
         """
 
     def save_enrollment(
@@ -326,16 +317,10 @@ class EnrollmentStore(Store, Protocol):
         """Remove a Mac's enrollment, if there is one, and revoke what it may still use."""
 
     def save_one_time(self, one_time: OneTime, *, now: datetime, keep: int) -> None:
-        """Keep *one_time*, remove what has expired, and of this Mac and kind all but the *keep* newest.
-
-        *keep* counts this one too, and is 1 or more.
-        """
+        """Keep *one_time*, remove what has expired, and of this Mac and kind all but *keep* (1 or more)."""
 
     def take_one_time(self, kind: OneTimeKind, digest: str, *, now: datetime) -> OneTime | None:
-        """Return what is kept under *digest* and forget it, so that of all callers one alone gets it.
-
-        None if there is none, or if it has expired.
-        """
+        """Return and remove what is kept under *digest*, to one caller alone; None if gone or expired."""
 
     def one_times(self, serial_number: str) -> Sequence[OneTime]:
         """Return what a Mac may still use, expired or not, by expiry."""

@@ -14,7 +14,7 @@ How it stays safe:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from itertools import chain, islice
 from typing import Any
@@ -210,18 +210,16 @@ class SQLStore(EnrollmentStore):
 
     def delete_device(self, token_name: str, serial_number: str, *, now: datetime) -> None:
         with self._writing(token_name) as locked:
-            try:
+            left, is_shown = None, True
+            with suppress(DamagedRecordError):  # to delete it is the way to get it anew from Apple
                 record = locked.devices((serial_number,)).get(serial_number)
-            except DamagedRecordError:  # to delete it is the way to get it anew from Apple
-                locked.run(sql.DELETE_DEVICE, (locked.id, serial_number))
-                locked.emit_changes(now, [(EventKind.DELETED, serial_number)])
-                return
-            left = None if record is None else inventory.delete(record, now)
+                left = None if record is None else inventory.delete(record, now)
+                is_shown = record is not None and not record.is_hidden
             if left is not None:
                 locked.save_devices((left,))
             else:
                 locked.run(sql.DELETE_DEVICE, (locked.id, serial_number))
-            if record is not None and not record.is_hidden:
+            if is_shown:
                 locked.emit_changes(now, [(EventKind.DELETED, serial_number)])
 
     def purge_released(self, token_name: str, *, now: datetime) -> int:

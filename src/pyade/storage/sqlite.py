@@ -67,11 +67,7 @@ class MemoryStore(SQLStore):
     """A ``Store`` that forgets everything when it is closed; safe for several threads, not for processes."""
 
     def __init__(self, *, clock: Callable[[], datetime] = utc_now) -> None:
-        """Make an empty store.
-
-        Args:
-            clock: Times the leases.
-        """
+        """Make an empty store whose leases *clock* times."""
         super().__init__(SQLiteDatabase(IN_MEMORY, busy_timeout_s=0.0, clock=clock))
 
     def __repr__(self) -> str:

@@ -18,6 +18,7 @@ from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import attrs
 
@@ -123,9 +124,9 @@ class SQLiteDatabase(Forkable):
                 if self._writer is writer and writer.in_transaction:  # else it was closed
                     writer.execute("ROLLBACK")
                 raise
-            if changes is not None:
+            if self._is_file:
                 with suppress(sqlite3.OperationalError, StoreError):  # committed, whatever follows
-                    self._watch.committed(writer, changes)
+                    self._watch.committed(writer, changes or 0)
 
     def take_turns(self, session: Session) -> None:
         """Do nothing: a write transaction has the file for itself."""
@@ -144,10 +145,14 @@ class SQLiteDatabase(Forkable):
         self._check_process()
         if os.path.lexists(path):
             raise StoreError(f"{path}: there is a file already: choose another path for the backup")
-        partial = sqlite_file.create_private(f"{path}.partial")
-        with self._taken(self._reads), closing(sqlite3.connect(partial)) as target:
-            self._open_reader().backup(target)
-        Path(partial).replace(path)
+        # A name of its own: two backups to one path would write into one file.
+        partial = sqlite_file.create_private(f"{path}.{uuid4().hex}.partial")
+        try:
+            with self._taken(self._reads), closing(sqlite3.connect(partial)) as target:
+                self._open_reader().backup(target)
+            Path(partial).replace(path)
+        finally:
+            Path(partial).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Close both connections; does nothing when they are closed."""
@@ -156,8 +161,7 @@ class SQLiteDatabase(Forkable):
         if self._process != os.getpid():
             return  # not ours to close: the parent uses the file
         with self._writes.taken(), self._reads.taken():
-            close = sqlite_file.close_unwritten if self._is_damaged else sqlite3.Connection.close
-            self._close_connections(close)
+            self._close_safely()
 
     @contextmanager
     def _taken(self, turn: Turn) -> Iterator[None]:
@@ -189,6 +193,17 @@ class SQLiteDatabase(Forkable):
             with self._reads.taken():
                 self._close_connections(sqlite_file.close_unwritten)
             raise type(self._refusal)(self._refusal.reason)
+
+    def _close_safely(self) -> None:
+        connection = self._writer or self._reader
+        if (
+            not self._is_file
+            or connection is None
+            or (not self._is_damaged and self._watch.knows(connection))
+        ):
+            self._close_connections(sqlite3.Connection.close)
+        else:
+            self._close_connections(sqlite_file.close_unwritten)
 
     def _open_writer(self) -> sqlite3.Connection:
         if self._writer is None:

@@ -134,6 +134,17 @@ class Watch:
             connection.execute(_NOTE, (contents.changes,))  # in the WAL at once, for rules 2 and 3
             self._held, self._looked = contents.changes, self.check_place()
 
+    def knows(self, connection: sqlite3.Connection) -> bool:
+        """Return True if a checkpoint explains the file, so that SQLite may write another one (rule 4)."""
+        try:
+            if self.check_place() == self._looked:
+                return True
+            ((store_id, changes, noted),) = connection.execute(_READ).fetchall()
+        except (StoreError, ValueError, sqlite3.Error):
+            return False
+        file = _contents(self._path)
+        return file is not None and file.store_id == store_id and file.changes in (self._held, noted, changes)
+
     def reopened(self) -> None:
         """Look anew: SQLite wrote a checkpoint when the last connection was closed."""
         self._looked = None
@@ -148,8 +159,13 @@ class Watch:
 
     def _check_wal(self) -> None:
         wal = Path(f"{self._path}-wal")
-        if not wal.exists() or not wal.stat().st_size:
+        try:
+            if not wal.stat().st_size:
+                return
+        except FileNotFoundError:
             return
+        except OSError as exc:
+            raise StoreError(f"{wal}: {exc.strerror}: choose another path") from None
         both = _contents(self._path, "mode=ro")  # cannot write a checkpoint when it closes (rule 4)
         file = _contents(self._path)
         if file is None:
@@ -168,6 +184,8 @@ def create_private(path: str) -> str:
         StoreError: The file cannot be created.
     """
     # A link to nowhere would let SQLite create the file with the mode of any other.
+    if "\0" in path:
+        raise StoreError(f"{path!r}: a path has no NUL character: choose another one")
     real = os.path.realpath(path)
     # Never open a file that exists: closing it would drop the locks of this process's connections to it.
     with _creation:

@@ -24,22 +24,14 @@ class Turn:
     """A lock that its owner may take again, and that a busy thread does not keep from the others."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        self.lock: threading.RLock = threading.RLock()
         self.depth: int = 0
-
-    def acquire(self) -> None:
-        """Take the lock."""
-        self._lock.acquire()
-
-    def release(self) -> None:
-        """Give the lock back."""
-        self._lock.release()
 
     @contextmanager
     def taken(self, check: Callable[[], None] = lambda: None) -> Iterator[None]:
         """Hold the lock during a block, if *check* raises nothing."""
         try:
-            with self._lock:
+            with self.lock:
                 check()
                 self.depth += 1
                 try:
@@ -51,11 +43,7 @@ class Turn:
 
 
 class Forkable:
-    """Two connections to one database, each behind a lock, which take part in forks.
-
-    Attributes:
-        where: What errors call the database.
-    """
+    """Two connections to what errors call *where*, each behind a lock, which take part in forks."""
 
     def __init__(self, where: str, *, is_file: bool) -> None:
         """Nothing is open yet; in memory one connection does both."""
@@ -69,16 +57,16 @@ class Forkable:
 
     def before_fork(self) -> None:
         """Take the locks, and close the file unless the thread that forks is inside a block."""
-        self._writes.acquire()
-        self._reads.acquire()
+        self._writes.lock.acquire()
+        self._reads.lock.acquire()
         if self._is_file and not self._writes.depth and not self._reads.depth:
-            self._close_connections(sqlite3.Connection.close)
+            self._close_safely()
 
     def after_fork(self, *, is_child: bool) -> None:
         """Give the locks back, or make new ones; a child goes on only if the file was closed."""
         if not is_child:
-            self._reads.release()
-            self._writes.release()
+            self._reads.lock.release()
+            self._writes.lock.release()
             return
         self._make_locks()
         if self._writer is None and self._reader is None:
@@ -101,6 +89,9 @@ class Forkable:
             "the store in memory was made before this process was forked, and cannot be shared: "
             "use a SQLiteStore in a file"
         )
+
+    def _close_safely(self) -> None:
+        raise NotImplementedError
 
     def _close_connections(self, close: Callable[[sqlite3.Connection], None]) -> None:
         for connection in (self._writer, self._reader):
