@@ -14,6 +14,7 @@ import os
 import shutil
 import sys
 import tempfile
+import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -258,3 +259,14 @@ def _execute(connection: psycopg.Connection, statement: LiteralString, *names: s
     from psycopg import sql
 
     connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+
+
+@pytest.fixture(autouse=True)
+def _no_warning_about_httpx() -> Iterator[None]:
+    """Keep silent about generators that httpx leaves to the garbage collector when an answer breaks off.
+
+    Trio warns about each that is collected during its run, so it depends on chance whether it does.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Async generator '(httpx|httpcore)", ResourceWarning)
+        yield

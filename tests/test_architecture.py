@@ -20,6 +20,7 @@ LAYERS = [
     {"core"},
     {"builders", "crypto"},
     {"apple", "storage"},
+    {"business"},
     {"sync", "enrollment"},
     {"testing"},
 ]

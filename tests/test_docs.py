@@ -17,6 +17,7 @@ from tests.cases import each
 
 import pyade
 import pyade.apple
+import pyade.business
 from pyade import errors
 from pyade.builders import dep_profile
 from pyade.storage import Database, MemoryStore, PostgresStore, Session, SQLiteStore, SQLStore, Words
@@ -185,9 +186,9 @@ def _portal_api(
     ways = {"BusinessClient": clock.sleep, "AsyncBusinessClient": clock.sleep_async} if offline else {}
     for name, sleep in ways.items():
         made = functools.partial(
-            getattr(pyade.apple, name), transport=business.transport(), clock=clock, sleep=sleep
+            getattr(pyade.business, name), transport=business.transport(), clock=clock, sleep=sleep
         )
-        monkeypatch.setattr(pyade.apple, name, made)
+        monkeypatch.setattr(pyade.business, name, made)
     return business
 
 

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parent.parent
 SUBMODULES = {
     "apple",
     "builders",
+    "business",
     "core",
     "crypto",
     "enrollment",

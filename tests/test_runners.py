@@ -19,8 +19,9 @@ import pytest
 
 import pyade
 from pyade import errors
-from pyade.apple import AsyncBusinessClient, AsyncClient, BusinessClient, Client
+from pyade.apple import AsyncClient, Client
 from pyade.builders.payloads import MdmService, ScepIssuer
+from pyade.business import AsyncBusinessClient, BusinessClient
 from pyade.enrollment import (
     AsyncEnrollmentService,
     AsyncFinalConfiguration,

@@ -3,8 +3,8 @@
 The names that most programs need are here. The rest is one room away: ``pyade.errors`` (every error),
 ``pyade.core`` (everything that is handed around), ``pyade.storage`` (where tokens and devices are kept),
 ``pyade.sync`` (progress and reports), ``pyade.enrollment`` (what a Mac is answered), ``pyade.builders``
-(Apple's documents), ``pyade.crypto`` (keys and signatures), ``pyade.apple`` (each call of Apple's service)
-and ``pyade.testing`` (fakes).
+(Apple's documents), ``pyade.crypto`` (keys and signatures), ``pyade.apple`` (each call of device assignment),
+``pyade.business`` (each call of the Apple Business API) and ``pyade.testing`` (fakes).
 """
 
 from pyade.apple.auth import SessionCache

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
-import warnings
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeAlias
@@ -106,17 +105,6 @@ class Driver:
             return await result
 
         return anyio.run(run, backend=self.backend)
-
-
-@pytest.fixture(autouse=True)
-def _no_warning_about_httpx() -> Iterator[None]:
-    """Keep silent about generators that httpx leaves to the garbage collector when an answer breaks off.
-
-    Trio warns about each that is collected during its run, so it depends on chance whether it does.
-    """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Async generator '(httpx|httpcore)", ResourceWarning)
-        yield
 
 
 @pytest.fixture

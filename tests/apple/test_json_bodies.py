@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyade.apple.business.paging import read_page
 from pyade.apple.json_bodies import decode_json, replace_nul
 from pyade.apple.responses import Account, DevicePage
+from pyade.business.paging import read_page
 
 TEXTS = st.lists(st.sampled_from(["\0", "\\", '"', "u0000", "a", "ü", "\n"]), max_size=8).map("".join)
 VALUES = st.recursive(

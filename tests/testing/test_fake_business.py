@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from pyade.apple import ApiAccount
+from pyade.business import ApiAccount
 from pyade.testing import FakeApple, FakeBusiness, Fault, FrozenClock, PortalError, Server
 
 API = "https://api-business.apple.com"

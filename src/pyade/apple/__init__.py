@@ -1,12 +1,11 @@
-"""Apple's services: the clients, the endpoints as data, and what they answer.
+"""Apple's device assignment service: the clients, the endpoints as data, and what they answer.
 
-``calls`` has a function for every endpoint of device assignment; ``Client`` and ``AsyncClient`` have a method
-for each. ``business`` is the same for the Apple School Manager and Apple Business API.
+``calls`` has a function for every endpoint; ``Client`` and ``AsyncClient`` have a method for each.
+``pyade.business`` is the same for the Apple School Manager and Apple Business API.
 """
 
-from pyade.apple import business, calls
+from pyade.apple import calls
 from pyade.apple.auth import SessionCache, SessionStorage, TokenProvider
-from pyade.apple.business import ApiAccount, AsyncBusinessClient, BusinessClient
 from pyade.apple.calls import Call
 from pyade.apple.client import AsyncClient, Client
 from pyade.apple.connection import BASE_URL, PROTOCOL_VERSION
@@ -32,12 +31,9 @@ __all__ = [
     "AccountDrivenEnrollmentProfile",
     "ActivationLockAnswer",
     "ActivationLockResult",
-    "ApiAccount",
-    "AsyncBusinessClient",
     "AsyncClient",
     "BetaEnrollmentToken",
     "BetaEnrollmentTokens",
-    "BusinessClient",
     "Call",
     "Client",
     "DefinedProfileAnswer",
@@ -49,6 +45,5 @@ __all__ = [
     "SessionCache",
     "SessionStorage",
     "TokenProvider",
-    "business",
     "calls",
 ]

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from pyade.apple.business import ApiAccount
+from pyade.business import ApiAccount
 from pyade.testing.apple.identifiers import Identifiers
 from pyade.testing.apple.wire import Answer, WireRequest
 from pyade.testing.business.answers import document

@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from pyade.apple.business import ApiAccount
+from pyade.business import ApiAccount
 from pyade.testing.apple.fake import FakeApple
 from pyade.testing.apple.faults import Fault, Script
 from pyade.testing.apple.http_server import LoopbackServer

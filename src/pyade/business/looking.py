@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TypeVar
 
-from pyade.apple.business import calls
-from pyade.apple.business.paging import Page, Walk
-from pyade.apple.business.resources import (
+from pyade.apple.calls import Call
+from pyade.apple.flows import SendCall
+from pyade.business import calls
+from pyade.business.paging import Page, Walk
+from pyade.business.resources import (
     AssignmentStatus,
     ManagementService,
     MigrationStatus,
     OrgDevice,
 )
-from pyade.apple.calls import Call
-from pyade.apple.flows import SendCall
 from pyade.core.activity import ActivityRequest, ActivityType
 from pyade.errors import ConflictError, NotFoundError
 from pyade.flow import Flow, ask

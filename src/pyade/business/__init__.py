@@ -4,8 +4,8 @@
 each.
 """
 
-from pyade.apple.business import calls
-from pyade.apple.business.account import (
+from pyade.business import calls
+from pyade.business.account import (
     AUDIENCE,
     BUSINESS_URL,
     SCHOOL_URL,
@@ -13,10 +13,10 @@ from pyade.apple.business.account import (
     AccountProvider,
     ApiAccount,
 )
-from pyade.apple.business.async_client import AsyncBusinessClient
-from pyade.apple.business.client import BusinessClient
-from pyade.apple.business.paging import Page
-from pyade.apple.business.resources import (
+from pyade.business.async_client import AsyncBusinessClient
+from pyade.business.client import BusinessClient
+from pyade.business.paging import Page
+from pyade.business.resources import (
     ActivationLockStatus,
     Activity,
     AppleCareCoverage,

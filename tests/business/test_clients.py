@@ -13,7 +13,7 @@ import pytest
 from tests.cases import each
 
 from pyade import Client, Syncer
-from pyade.apple import ApiAccount, AsyncBusinessClient, BusinessClient
+from pyade.business import ApiAccount, AsyncBusinessClient, BusinessClient
 from pyade.storage import MemoryStore
 from pyade.testing import FakeApple, FakeBusiness, Fault, FrozenClock, Server
 

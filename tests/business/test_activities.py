@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.apple.business.conftest import NOW, START
+from tests.business.conftest import NOW, START
 
 from pyade import errors
-from pyade.apple.business import MigrationStatus
+from pyade.business import MigrationStatus
 from pyade.core.activity import ActivityOutcome, OperationStatus
 from pyade.testing import FakeApple, FakeBusiness, Fault, FrozenClock, Server
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from tests.apple.business.conftest import NOW, answering
+from tests.business.conftest import NOW, answering
 from tests.keys import RSA_KEYS, keypair_of
 
 from pyade import errors
-from pyade.apple import ApiAccount
-from pyade.apple.business import (
+from pyade.business import (
+    ApiAccount,
     AssignmentStatus,
     ManagementService,
     OrgDevice,
@@ -309,7 +309,7 @@ class TestTolerance:
 
 
 def test_every_call_has_a_method(account: ApiAccount) -> None:
-    from pyade.apple import BusinessClient
+    from pyade.business import BusinessClient
 
     public = {name for name in vars(calls) if not name.startswith("_") and callable(vars(calls)[name])}
     own = {name for name in public if vars(calls)[name].__module__ == calls.__name__}

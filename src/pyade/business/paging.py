@@ -20,9 +20,9 @@ import attrs
 import httpx
 import msgspec
 
-from pyade.apple.business.account import BUSINESS_URL, SCHOOL_URL
 from pyade.apple.calls import Call
 from pyade.apple.json_bodies import decode_json
+from pyade.business.account import BUSINESS_URL, SCHOOL_URL
 from pyade.errors import ResponseError
 
 T = TypeVar("T")

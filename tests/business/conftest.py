@@ -10,7 +10,7 @@ import httpx
 import pytest
 from tests.apple.conftest import Driver
 
-from pyade.apple import ApiAccount, AsyncBusinessClient, BusinessClient
+from pyade.business import ApiAccount, AsyncBusinessClient, BusinessClient
 from pyade.testing import FakeApple, FakeBusiness, FrozenClock, Server
 
 NOW = datetime(2026, 9, 1, 12, 0, tzinfo=UTC)

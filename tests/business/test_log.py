@@ -8,7 +8,7 @@ import io
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyade.apple.business.log import read_log
+from pyade.business.log import read_log
 from pyade.core.activity import DeviceOutcome, OperationStatus
 
 SUCCESS = OperationStatus.SUCCESS

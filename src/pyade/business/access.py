@@ -21,9 +21,9 @@ from urllib.parse import urlencode
 import attrs
 import msgspec
 
-from pyade.apple.business.account import ApiAccount
-from pyade.apple.business.refusals import token_refusal
 from pyade.apple.flows import OPEN_SESSION
+from pyade.business.account import ApiAccount
+from pyade.business.refusals import token_refusal
 from pyade.crypto.client_assertion import client_assertion
 from pyade.errors import AppleError, ResponseError, TransportError
 from pyade.flow import Flow, HttpCall, NewId, Now, Step, ask

@@ -10,15 +10,15 @@ import attrs
 import httpx
 import msgspec
 
-from pyade.apple.business.access import AccessTokens, AuthorizationServer, access_flow
-from pyade.apple.business.account import BUSINESS_URL, TOKEN_URL, AccountProvider, ApiAccount
-from pyade.apple.business.activity_flows import Download
-from pyade.apple.business.paging import Page, check_next_page, origin_of
-from pyade.apple.business.refusals import api_refusal
 from pyade.apple.calls import Call
 from pyade.apple.connection import checked_url, checked_user_agent, transport_failure
 from pyade.apple.flows import SendCall
 from pyade.apple.retries import Memory, RetryPolicy, SendOnce, call_flow
+from pyade.business.access import AccessTokens, AuthorizationServer, access_flow
+from pyade.business.account import BUSINESS_URL, TOKEN_URL, AccountProvider, ApiAccount
+from pyade.business.activity_flows import Download
+from pyade.business.paging import Page, check_next_page, origin_of
+from pyade.business.refusals import api_refusal
 from pyade.errors import InvalidRequestError, ResponseError, TransportError
 from pyade.flow import Flow, HttpCall, HttpReply, Now, Step, ask
 

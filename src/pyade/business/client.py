@@ -17,12 +17,13 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
-from pyade.apple.business import activity_flows, calls, looking
-from pyade.apple.business.access import AskApiAccount, Exclusive
-from pyade.apple.business.activity_flows import DEADLINE_S
-from pyade.apple.business.connection import BusinessConnection
-from pyade.apple.business.paging import Page, Walk
-from pyade.apple.business.resources import (
+from pyade.apple.calls import Call
+from pyade.business import activity_flows, calls, looking
+from pyade.business.access import AskApiAccount, Exclusive
+from pyade.business.activity_flows import DEADLINE_S
+from pyade.business.connection import BusinessConnection
+from pyade.business.paging import Page, Walk
+from pyade.business.resources import (
     ActivationLockStatus,
     Activity,
     AppleCareCoverage,
@@ -30,8 +31,7 @@ from pyade.apple.business.resources import (
     OrgDevice,
     Resource,
 )
-from pyade.apple.business.transmission import Collector, request_of
-from pyade.apple.calls import Call
+from pyade.business.transmission import Collector, request_of
 from pyade.core.activity import ActivityOutcome, ActivityRequest, ActivityType, DeviceOutcome
 from pyade.flow import Flow, HttpCall, HttpReply, RandomNumber, Runner, Step
 

@@ -8,9 +8,9 @@ from typing import Generic, TypeVar
 
 import httpx
 
-from pyade.apple.business.account import AUDIENCE, TOKEN_URL, AccountProvider, ApiAccount
-from pyade.apple.business.brain import Brain
 from pyade.apple.connection import TIMEOUT, jitter, utc_now
+from pyade.business.account import AUDIENCE, TOKEN_URL, AccountProvider, ApiAccount
+from pyade.business.brain import Brain
 
 TransportT = TypeVar("TransportT")
 WaitT = TypeVar("WaitT")

@@ -16,13 +16,12 @@ import anyio.lowlevel
 import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from tests.apple.business.conftest import TOKEN, answering
+from tests.business.conftest import TOKEN, answering
 from tests.cases import each
 from tests.keys import RSA_KEYS
 
 from pyade import errors
-from pyade.apple import ApiAccount, AsyncBusinessClient, BusinessClient
-from pyade.apple.business import AUDIENCE, TOKEN_URL
+from pyade.business import AUDIENCE, TOKEN_URL, ApiAccount, AsyncBusinessClient, BusinessClient
 from pyade.testing import FakeApple, FakeBusiness, Fault, FrozenClock
 
 if TYPE_CHECKING:

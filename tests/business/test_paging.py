@@ -10,13 +10,13 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.apple.business.conftest import answering
+from tests.business.conftest import answering
 
 from pyade import errors
-from pyade.apple import ApiAccount, BusinessClient
-from pyade.apple.business.paging import Page, Walk, read_page
-from pyade.apple.business.resources import read_identifier
 from pyade.apple.calls import Call
+from pyade.business import ApiAccount, BusinessClient
+from pyade.business.paging import Page, Walk, read_page
+from pyade.business.resources import read_identifier
 from pyade.testing import FakeApple, FakeBusiness, Fault, FrozenClock
 
 if TYPE_CHECKING:

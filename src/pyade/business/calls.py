@@ -16,8 +16,10 @@ import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from pyade.apple.business.paging import Page, read_page
-from pyade.apple.business.resources import (
+from pyade.apple.calls import Call
+from pyade.apple.json_bodies import decode_json
+from pyade.business.paging import Page, read_page
+from pyade.business.resources import (
     ActivationLockStatus,
     Activity,
     AppleCareCoverage,
@@ -27,8 +29,6 @@ from pyade.apple.business.resources import (
     read_identifier,
     read_resource,
 )
-from pyade.apple.calls import Call
-from pyade.apple.json_bodies import decode_json
 from pyade.core.activity import ActivityRequest
 from pyade.errors import InvalidRequestError
 

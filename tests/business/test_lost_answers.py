@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.apple.business.conftest import NOW, START
+from tests.business.conftest import NOW, START
 
 from pyade import errors
 from pyade.core.activity import OperationStatus

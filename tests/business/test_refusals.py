@@ -11,12 +11,12 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.apple.business.conftest import NOW, answering
+from tests.business.conftest import NOW, answering
 
 from pyade import errors
-from pyade.apple.business import transmission
-from pyade.apple.business.refusals import api_refusal, token_refusal
 from pyade.apple.calls import Call
+from pyade.business import transmission
+from pyade.business.refusals import api_refusal, token_refusal
 from pyade.core.problems import ErrorObject
 from pyade.flow import Step, ask
 from pyade.testing import FakeBusiness, Fault

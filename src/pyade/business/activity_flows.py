@@ -22,11 +22,11 @@ from typing import TypeAlias
 
 import attrs
 
-from pyade.apple.business import calls
-from pyade.apple.business.log import read_log
-from pyade.apple.business.looking import shown
-from pyade.apple.business.resources import Activity
 from pyade.apple.flows import SendCall, chunks, distinct, may_have_acted
+from pyade.business import calls
+from pyade.business.log import read_log
+from pyade.business.looking import shown
+from pyade.business.resources import Activity
 from pyade.core.activity import (
     ActivityOutcome,
     ActivityRequest,
