@@ -145,7 +145,6 @@ def test_a_step_that_a_room_does_not_know_is_an_error_and_never_an_answer() -> N
 
 
 def test_there_is_no_other_interpreter() -> None:
-    """``apple/auth.py`` is a flow of httpx's own protocol, which nothing but httpx can drive."""
     steps = {kind.__name__ for kind in every_step()}
     by_hand, drivers, asking, runners = set(), set(), set(), set()
     for path in PACKAGE.rglob("*.py"):
@@ -169,7 +168,7 @@ def test_there_is_no_other_interpreter() -> None:
                         runners.add((name, defined))
                 case _:
                     pass
-    assert by_hand == {"flow.py", "apple/auth.py"}
+    assert by_hand == {"flow.py"}
     assert drivers == {("flow.py", "drive"), ("flow.py", "drive_async")}
     assert runners == {("flow.py", "Runner"), ("flow.py", "AsyncRunner")}
     assert not asking

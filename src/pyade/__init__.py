@@ -7,8 +7,8 @@ The names that most programs need are here. The rest is one room away: ``pyade.e
 ``pyade.business`` (each call of the Apple Business API) and ``pyade.testing`` (fakes).
 """
 
-from pyade.apple.auth import SessionCache
 from pyade.apple.client import AsyncClient, Client
+from pyade.apple.http.sessions import SessionCache
 from pyade.builders.mobileconfig import build_enrollment_profile
 from pyade.builders.payloads import AcmeIssuer, MdmService, ScepIssuer, TargetMac
 from pyade.core.device import Device

@@ -34,6 +34,7 @@
     │   ├── ServerError           5xx, also after the retries
     │   └── ResponseError         a success whose body cannot be read
     ├── TransportError            no answer came; ``effect_unknown`` says whether Apple may have acted
+    ├── ClientError               a client that was closed, or is used in a second event loop
     ├── ActivityError             an activity did not end in time or was lost; ``outcome`` can be resumed
     ├── BatchError                a later chunk of a batch failed; ``outcome`` holds what is known per serial
     └── StoreError                the store cannot do that
@@ -323,6 +324,22 @@ class TransportError(PyadeError):
     def __str__(self) -> str:
         known = "; Apple may have acted on it" if self.effect_unknown else ""
         return f"{self.operation}: {self.reason}{known}"
+
+
+@attrs.define(eq=False, getstate_setstate=False)
+class ClientError(PyadeError):
+    """A client that cannot be used any more, or not here; nothing was sent.
+
+    Attributes:
+        reason: Why.
+        next_step: What to do instead.
+    """
+
+    reason: str
+    next_step: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.next_step}" if self.next_step else self.reason
 
 
 @attrs.define(eq=False, getstate_setstate=False)

@@ -128,49 +128,6 @@ class RandomNumber(Step[float]):
     """Answer with a random number from 0 to below 1."""
 
 
-@attrs.frozen(kw_only=True)
-class HttpReply:
-    """What came back over HTTP.
-
-    Attributes:
-        status: HTTP status.
-        headers: Found in any letter case.
-        content: The body; of a refusal perhaps only its beginning.
-    """
-
-    status: int
-    headers: Mapping[str, str] = attrs.field(repr=False)
-    content: bytes = attrs.field(repr=False)
-
-    @property
-    def is_success(self) -> bool:
-        """True for 2xx."""
-        return 200 <= self.status < 300
-
-
-@attrs.frozen(kw_only=True)
-class HttpCall(Step[HttpReply]):
-    """Send a request once, and answer with what came back or raise ``TransportError``.
-
-    Attributes:
-        operation: What is asked, for errors.
-        method: HTTP method.
-        url: Absolute, or a path with a leading slash below the base URL of the client.
-        headers: Besides those of the client; not part of ``repr``, since they may hold an access token.
-        content: The body; None for none.
-        params: The query to add; empty adds none.
-        may_act: True if a lost answer leaves it open whether the server acted.
-    """
-
-    operation: str
-    method: str
-    url: str = attrs.field(repr=False)
-    headers: Mapping[str, str] = attrs.field(factory=dict, repr=False, hash=False)
-    content: bytes | None = attrs.field(default=None, repr=False)
-    params: Mapping[str, str] = attrs.field(factory=dict, hash=False)
-    may_act: bool = True
-
-
 # What performs them
 
 

@@ -16,7 +16,7 @@ from tests.cases import each
 
 from pyade import errors
 from pyade.apple import calls
-from pyade.apple.calls import Call
+from pyade.apple.http.calls import Call
 from pyade.apple.responses import (
     Account,
     AccountDrivenEnrollmentProfile,

@@ -15,8 +15,9 @@ import pytest
 from tests.cases import each
 
 from pyade import errors
-from pyade.apple import AsyncClient, Client, SessionCache, calls, flows
-from pyade.apple.connection import default_user_agent
+from pyade.apple import AsyncClient, Client, SessionCache, calls
+from pyade.apple.http.calls import SendCall
+from pyade.apple.http.connection import default_user_agent
 from pyade.core.device import Device, DeviceResult
 from pyade.core.token import Token
 from pyade.testing import FakeApple, Fault, FrozenClock
@@ -176,7 +177,7 @@ class TestPages:
         self, client: Driver, apple: ScriptedApple, page: Callable[..., httpx.Response]
     ) -> None:
         def flow() -> Any:
-            return (yield flows.SendCall(calls.fetch_devices()))
+            return (yield SendCall(calls.fetch_devices()))
 
         apple.script = [page("A")]
         assert client.drive(flow()).devices == (Device(serial_number="A", model="MacBook Pro"),)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pyade import errors
 from pyade.apple import calls, flows
-from pyade.apple.calls import Call
+from pyade.apple.http.calls import Call, SendCall
 from pyade.core.assignment import DeviceResults
 from pyade.core.device import DeviceResult
 from pyade.flow import Step, drive
@@ -51,7 +51,7 @@ GONE = {"response_status": "NOT_ACCESSIBLE"}
 
 
 def call_of(step: Step[Any]) -> Call[Any]:
-    assert isinstance(step, flows.SendCall)
+    assert isinstance(step, SendCall)
     return step.call
 
 
@@ -340,4 +340,4 @@ def test_whatever_is_lost_every_serial_has_one_outcome_and_ends_assigned(
 
 
 def test_the_steps_of_equal_calls_are_equal() -> None:
-    assert flows.SendCall(calls.sync_devices("c", 5)) == flows.SendCall(calls.sync_devices("c", 5))
+    assert SendCall(calls.sync_devices("c", 5)) == SendCall(calls.sync_devices("c", 5))

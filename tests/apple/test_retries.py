@@ -54,7 +54,8 @@ def test_the_number_of_tries_is_bounded(
         make_client(retries=2).account()
     assert len(apple.calls) == 3
     assert caught.value.effect_unknown
-    assert isinstance(caught.value.__cause__, httpx.ReadError)
+    # What httpx raised holds the request with its session.
+    assert caught.value.__cause__ is caught.value.__context__ is None
 
 
 @pytest.mark.parametrize("failure", [busy(500), busy(503), busy(503, "1"), httpx.ReadTimeout("slow")])

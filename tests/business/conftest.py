@@ -87,6 +87,7 @@ def answering(*answers: httpx.Response | Exception) -> httpx.MockTransport:
         if isinstance(given, Exception):
             raise given
         # Unread as from a real connection.
-        return httpx.Response(given.status_code, headers=given.headers, stream=httpx.ByteStream(given.read()))
+        stream = httpx.ByteStream(given.read()) if given.is_stream_consumed else given.stream
+        return httpx.Response(given.status_code, headers=given.headers, stream=stream)
 
     return httpx.MockTransport(answer)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.business.conftest import answering
 
 from pyade import errors
-from pyade.apple.calls import Call
+from pyade.apple.http.calls import Call
 from pyade.business import ApiAccount, BusinessClient
 from pyade.business.paging import Page, Walk, read_page
 from pyade.business.resources import read_identifier
@@ -73,15 +73,13 @@ def test_a_stored_cursor_goes_on(client: Driver, apple: FakeApple) -> None:
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "http://api-business.apple.com", "ftp://x:1"])
-def test_a_next_page_at_a_foreign_host_is_refused(
-    client: Driver, apple: FakeApple, business: FakeBusiness, origin: str
+def test_a_next_page_at_a_foreign_host_is_asked_for_at_our_own_with_a_warning(
+    client: Driver, apple: FakeApple, business: FakeBusiness, origin: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    apple.add_devices(3)
+    serials = apple.add_devices(3)
     business.settings.next_link_origin = origin
-    with pytest.raises(errors.ResponseError, match="which was not asked"):
-        client.iter_devices(limit=2)
-    with pytest.raises(errors.ResponseError, match="which was not asked"):
-        client.list_devices(limit=2)
+    assert [device.id for device in client.iter_devices(limit=2)] == list(serials)
+    assert f"the next page is said to be at '{origin}" in caplog.text
     assert {record.headers["host"] for record in business.requests} == {
         "account.apple.com",
         "api-business.apple.com",
@@ -136,8 +134,31 @@ def test_the_cursor_is_taken_from_the_address_where_the_paging_lacks_it(
 def test_a_repeated_cursor_ends_the_walk_with_an_error(make_client: Callable[..., Driver]) -> None:
     pages = [collection(f"C{n}", meta={"paging": {"limit": 1, "nextCursor": "same"}}) for n in range(3)]
     client = make_client(transport=answering(*pages))
-    with pytest.raises(errors.ResponseError, match="a cursor that it had sent before"):
+    with pytest.raises(errors.ResponseError, match="a cursor that was there before"):
         client.iter_devices()
+
+
+def test_cursors_in_a_circle_end_the_walk_with_an_error(make_client: Callable[..., Driver]) -> None:
+    def circle() -> list[httpx.Response]:
+        return [
+            collection(f"C{n}", meta={"paging": {"limit": 1, "nextCursor": f"c{n % 3}"}}) for n in range(9)
+        ]
+
+    for method, *args in (["iter_devices"], ["iter_services"], ["iter_service_serials", "1"]):
+        client = make_client(transport=answering(*circle()))
+        with pytest.raises(errors.ResponseError, match="a cursor that was there before"):
+            getattr(client, method)(*args)
+
+
+def test_a_walk_over_pages_that_bring_nothing_new_ends(make_client: Callable[..., Driver]) -> None:
+    """Neither empty pages nor pages of known devices go on for ever under new cursors."""
+    for names in ([], ["C1"]):
+        pages = [
+            collection(*names, meta={"paging": {"limit": 1, "nextCursor": f"c{n}"}}) for n in range(1002)
+        ]
+        client = make_client(transport=answering(*pages))
+        with pytest.raises(errors.ResponseError, match="1000 empty pages in a row"):
+            client.iter_devices()
 
 
 def test_a_device_that_moved_to_a_later_page_comes_once(make_client: Callable[..., Driver]) -> None:

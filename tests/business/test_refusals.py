@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import pickle
 from collections.abc import Callable
 from datetime import timedelta
@@ -14,8 +15,7 @@ from hypothesis import strategies as st
 from tests.business.conftest import NOW, answering
 
 from pyade import errors
-from pyade.apple.calls import Call
-from pyade.business import transmission
+from pyade.apple.http.calls import Call
 from pyade.business.refusals import api_refusal, token_refusal
 from pyade.core.problems import ErrorObject
 from pyade.flow import Step, ask
@@ -120,12 +120,18 @@ def test_what_cannot_be_sent_at_all_is_not(client: Driver, business: FakeBusines
 
 
 class TestSizes:
-    def test_a_success_that_never_ends_is_an_error(
-        self, make_client: Callable[..., Driver], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(transmission, "MAX_ANSWER_BYTES", 1000)
-        with pytest.raises(errors.ResponseError, match="more than 1000 bytes"):
-            make_client(transport=answering(httpx.Response(200, content=b"x" * 1001))).device("C1")
+    def test_a_success_that_never_ends_is_an_error(self, make_client: Callable[..., Driver]) -> None:
+        endless = httpx.Response(200, content=b"x" * (2**20 + 1))
+        with pytest.raises(errors.ResponseError, match=r"read a device.*longer than 1,024 KiB"):
+            make_client(transport=answering(endless)).device("C1")
+
+    def test_what_few_bytes_unpack_to_is_bounded_too(self, make_client: Callable[..., Driver]) -> None:
+        bomb = gzip.compress(b" " * 2**21)
+        for coding, content in (("gzip", bomb), ("gzip, gzip", gzip.compress(bomb))):
+            headers = {"Content-Encoding": coding}
+            packed = httpx.Response(200, headers=headers, stream=httpx.ByteStream(content))
+            with pytest.raises(errors.ResponseError, match=r"longer than|in the coding 'gzip, gzip'"):
+                make_client(transport=answering(packed)).device("C1")
 
     def test_a_long_refusal_is_cut(self, make_client: Callable[..., Driver]) -> None:
         with pytest.raises(errors.NotFoundError) as caught:

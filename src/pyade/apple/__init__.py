@@ -5,11 +5,9 @@
 """
 
 from pyade.apple import calls
-from pyade.apple.auth import SessionCache, SessionStorage, TokenProvider
-from pyade.apple.calls import Call
-from pyade.apple.client import AsyncClient, Client
-from pyade.apple.connection import BASE_URL, PROTOCOL_VERSION
-from pyade.apple.flows import SendCall
+from pyade.apple.client import BASE_URL, AsyncClient, Client
+from pyade.apple.http.calls import Call, SendCall
+from pyade.apple.http.sessions import SessionCache, SessionStorage
 from pyade.apple.responses import (
     Account,
     AccountDrivenEnrollmentProfile,
@@ -23,6 +21,8 @@ from pyade.apple.responses import (
     ReplacementDetails,
     ServiceUrl,
 )
+from pyade.apple.service import PROTOCOL_VERSION
+from pyade.apple.sessions import TokenProvider
 
 __all__ = [
     "BASE_URL",

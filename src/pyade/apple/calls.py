@@ -9,14 +9,14 @@ Source: Apple, device assignment, the endpoint pages; paths are absolute from th
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
-import attrs
 import msgspec
 
 from pyade.apple import responses
+from pyade.apple.http.calls import Call
 from pyade.core.assignment import DeviceResults
 from pyade.core.device import Device
 from pyade.errors import InvalidRequestError
@@ -25,41 +25,6 @@ T = TypeVar("T")
 
 CHUNK = 1000
 """Serial numbers in one request at most; Apple's recommendation for assign, a sane number for the rest."""
-
-
-@attrs.frozen(kw_only=True)
-class Call(Generic[T]):
-    """A request to Apple and how its answer is read.
-
-    Attributes:
-        operation: What is asked, for errors and logs.
-        method: HTTP method.
-        path: From the base URL, with a leading slash.
-        decode: Reads the body of a success.
-        json: The body; not part of ``repr``, since it may hold an escrow key.
-        params: The query; never holds a secret.
-        repeatable: True if sending it twice does no more than sending it once, so that a lost answer may be
-            followed by another try.
-        fallback_method: The method to use where Apple refuses ``method`` with 405.
-        paged: True if the client fills in ``limit`` and keeps it within Apple's maximum.
-        by_code: Answers for codes of Apple that are a result here and not an error.
-    """
-
-    operation: str
-    method: str
-    path: str
-    decode: Callable[[bytes], T] = attrs.field(eq=False, repr=False)
-    json: Mapping[str, Any] | None = attrs.field(default=None, repr=False, hash=False)
-    params: Mapping[str, str] = attrs.field(factory=dict, hash=False)
-    repeatable: bool
-    fallback_method: str | None = None
-    paged: bool = False
-    by_code: Mapping[str, T] = attrs.field(factory=dict, eq=False, repr=False)
-
-    @property
-    def content(self) -> bytes | None:
-        """The body as it is sent; None for a request without one."""
-        return None if self.json is None else msgspec.json.encode(self.json)
 
 
 def account() -> Call[responses.Account]:
@@ -120,6 +85,7 @@ def device_details(serials: Sequence[str]) -> Call[dict[str, Device]]:
         path="/devices",
         decode=partial(responses.decode_details, serials=tuple(serials)),
         json={"devices": list(serials)},
+        max_records=len(serials),
         repeatable=True,
     )
 
@@ -132,6 +98,7 @@ def disown_devices(serials: Sequence[str]) -> Call[DeviceResults]:
         path="/devices/disown",
         decode=partial(responses.decode_results, serials=tuple(serials)),
         json={"devices": list(serials)},
+        max_records=len(serials),
         repeatable=False,
     )
 
@@ -173,6 +140,7 @@ def assign_profile(profile_uuid: str, serials: Sequence[str]) -> Call[DeviceResu
         path="/profile/devices",
         decode=partial(responses.decode_results, serials=tuple(serials), profile_uuid=profile_uuid),
         json={"profile_uuid": profile_uuid, "devices": list(serials)},
+        max_records=len(serials),
         repeatable=False,
         fallback_method="PUT",
     )
@@ -186,6 +154,7 @@ def remove_profile(serials: Sequence[str]) -> Call[DeviceResults]:
         path="/profile/devices",
         decode=partial(responses.decode_results, serials=tuple(serials)),
         json={"devices": list(serials)},
+        max_records=len(serials),
         repeatable=False,
     )
 

@@ -1,33 +1,33 @@
 """The two clients of Apple's device assignment service.
 
-A method here says what is sent and nothing else: ``calls`` describes the endpoints, ``auth`` keeps the
-session, ``retries`` repeats, ``flows`` splits batches.
+A method here says what is sent and nothing else: ``calls`` describes the endpoints, ``sessions`` opens
+sessions, ``http`` sends and repeats, ``flows`` splits batches.
 """
 
 from __future__ import annotations
 
-import time
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from datetime import datetime
-from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
-import anyio
 import httpx
 
 from pyade.apple import calls, flows
-from pyade.apple.auth import SessionCache, TokenProvider
-from pyade.apple.bodies import bound, bound_async
-from pyade.apple.calls import Call
-from pyade.apple.connection import (
-    BASE_URL,
-    PROTOCOL_VERSION,
-    TIMEOUT,
-    Settings,
+from pyade.apple.http.connection import (
+    AsyncConnection,
+    Connection,
+    SyncConnection,
+    checked_url,
+    checked_user_agent,
     jitter,
-    next_cursor,
     utc_now,
 )
+from pyade.apple.http.network import CONFIGURE, TIMEOUT
+from pyade.apple.http.paging import Cursors
+from pyade.apple.http.service import RetryPolicy
+from pyade.apple.http.sessions import SessionCache
 from pyade.apple.responses import (
     Account,
     AccountDrivenEnrollmentProfile,
@@ -37,27 +37,34 @@ from pyade.apple.responses import (
     DevicePage,
     ReplacementDetails,
 )
-from pyade.apple.retries import SendOnce, call_flow
+from pyade.apple.service import PROTOCOL_VERSION, DeviceAssignment
+from pyade.apple.sessions import TokenProvider, TokenSessions
 from pyade.builders.dep_profile import definition
 from pyade.core.assignment import DeviceResults
 from pyade.core.device import Device
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.token import Token
 from pyade.errors import ExhaustedCursorError, InvalidRequestError
-from pyade.flow import AsyncRunner, Flow, Handlers, RandomNumber, Runner
 
-T = TypeVar("T")
+BASE_URL = "https://mdmenrollment.apple.com"
+
 TransportT = TypeVar("TransportT")
 WaitT = TypeVar("WaitT")
 
 
-class _Connecting(Generic[TransportT, WaitT]):
+class _Connecting(Connection[TransportT, WaitT]):
+    _service: DeviceAssignment
+
     def __init__(
         self,
         token: Token | TokenProvider,
         *,
         base_url: str = BASE_URL,
         transport: TransportT | None = None,
+        proxy: str | httpx.URL | httpx.Proxy | None = None,
+        verify: bool | str | Path | ssl.SSLContext = True,
+        limits: httpx.Limits | None = None,
+        http2: bool = False,
         sessions: SessionCache | None = None,
         protocol_version: int = PROTOCOL_VERSION,
         user_agent: str | None = None,
@@ -72,18 +79,24 @@ class _Connecting(Generic[TransportT, WaitT]):
 
         Args:
             token: The token, or a callable that returns it; asked at each new session, so that a renewed
-                token reaches a running client. For the asynchronous class, too, it is an ordinary callable,
-                and is asked in a thread.
+                token reaches a running client. The asynchronous class asks it in a thread, or awaits it.
             base_url: Of the service, of a proxy for it (with its path prefix), or of a fake.
-            transport: Any httpx transport; None for the network.
+            transport: Any httpx transport; None for the network, with the following four.
+            proxy: Address of a proxy; None for what ``HTTPS_PROXY`` and its like say. An address of this
+                machine is asked without those.
+            verify: The certificates to trust, a file or folder, or an ``ssl.SSLContext``, which may hold a
+                client certificate, too; True for those of httpx, or of ``SSL_CERT_FILE``.
+            limits: How many connections are open and kept; None for those of httpx.
+            http2: True to offer HTTP/2, which needs ``httpx[http2]``.
             sessions: Shared between clients; None for a cache of its own.
             protocol_version: ``X-Server-Protocol-Version``, 1 to 10; lower ones hide what Apple added later.
             user_agent: Product and version; None for ``pyade/<version>``. Apple refuses names of HTTP
                 libraries.
             timeout: Seconds without a connection or a byte of the answer; or httpx's own object.
             retries: Tries after the first one, for calls that are safe to repeat.
-            deadline_s: Seconds from the start of a call within which its last try begins; a longer wait that
-                Apple asks for ends the call with ``RateLimitError`` or ``ServerError``.
+            deadline_s: Seconds within which a call must end, with its session, its tries and the last byte of
+                its answer. A longer wait that Apple asks for ends it with ``RateLimitError`` or
+                ``ServerError``.
             clock: Returns the time, UTC.
             sleep: Waits a number of seconds, awaited by the asynchronous class; None waits on this
                 machine's clock.
@@ -91,95 +104,43 @@ class _Connecting(Generic[TransportT, WaitT]):
 
         Raises:
             UserAgentError: ``user_agent`` is empty or not printable.
-            InvalidRequestError: ``base_url`` or ``protocol_version`` cannot be used.
+            InvalidRequestError: An argument, or a variable of the environment, cannot be used.
         """
-        self._settings = Settings.checked(
-            token,
-            base_url=base_url,
-            sessions=sessions,
-            protocol_version=protocol_version,
-            user_agent=user_agent,
-            retries=retries,
-            deadline_s=deadline_s,
+        agent = checked_user_agent(user_agent)
+        if protocol_version < 1:
+            detail = f"protocol_version {protocol_version}: 1 to {PROTOCOL_VERSION} is known"
+            raise InvalidRequestError(CONFIGURE, 0, "", detail, f"leave it out for {PROTOCOL_VERSION}")
+        url = checked_url(base_url, "base_url", BASE_URL)
+        self._connect(
+            DeviceAssignment(
+                TokenSessions(token, url, sessions or SessionCache()),
+                base_url=url,
+                user_agent=agent,
+                protocol_version=protocol_version,
+                policy=RetryPolicy(retries=retries, deadline_s=deadline_s),
+            ),
+            transport=transport,
+            timeout=timeout,
+            network={"proxy": proxy, "verify": verify, "limits": limits, "http2": http2},
             clock=clock,
+            sleep=sleep,
+            random=random,
         )
-        self._sleep: Callable[[float], WaitT] | None = sleep
-        self._random = random
-        self._open(transport, timeout)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(base_url={str(self._settings.base_url)!r})"
 
     @property
     def token_name(self) -> str:
         """The name of the token in use."""
-        return self._settings.auth.token.name
-
-    def _open(self, transport: TransportT | None, timeout: httpx.Timeout | float) -> None:
-        raise NotImplementedError
-
-    def _options(self, timeout: httpx.Timeout | float) -> dict[str, Any]:
-        """Return what the HTTP clients of both kinds are made with."""
-        return {
-            "base_url": self._settings.base_url,
-            "headers": self._settings.headers,
-            "auth": self._settings.auth,
-            "timeout": timeout,
-            "follow_redirects": False,
-        }
+        return self._service.sessions.token.name
 
 
-class Client(_Connecting[httpx.BaseTransport, object]):
+class Client(_Connecting[httpx.BaseTransport, object], SyncConnection):
     """Apple's device assignment service, for one server token.
 
     Safe for several threads. Use it as a context manager, or call ``close``.
 
-    Every method raises ``AppleError`` where Apple refuses and ``TransportError`` where no answer comes; an
-    answer that goes on after 64 MiB is a ``ResponseError``. No secret is in any of them; but httpcore's own
-    debug log prints response headers, so keep it off.
+    Every method raises ``AppleError`` where Apple refuses and ``TransportError`` where no whole answer comes
+    in time; an answer that is longer than it can be is a ``ResponseError``. No secret is in any of them.
     """
-
-    def _open(self, transport: httpx.BaseTransport | None, timeout: httpx.Timeout | float) -> None:
-        hooks = {"response": [bound]}
-        self._http = httpx.Client(transport=transport, event_hooks=hooks, **self._options(timeout))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
-
-    def call(self, call: Call[T]) -> T:
-        """Send *call*, with a session and with retries, and return its answer."""
-        return self.drive(call_flow(call, self._settings.policy, self._settings.memory))
-
-    def drive(self, flow: Flow[T]) -> T:
-        """Run a flow that yields ``SendCall`` and common steps, and return its result."""
-        return self._runner.run(flow)
-
-    @property
-    def _runner(self) -> Runner:
-        handlers: Handlers = {
-            flows.SendCall: lambda step: self.call(step.call),
-            SendOnce: lambda step: self._attempt(step.call),
-            RandomNumber: lambda _: self._random(),
-        }
-        return Runner(handlers, clock=self._settings.clock, sleep=self._sleep or time.sleep)
-
-    def _attempt(self, call: Call[Any]) -> bytes:
-        request = self._settings.request(self._http.build_request, call)
-        try:
-            response = self._http.send(request)
-        except httpx.RequestError as error:
-            failure, cause = self._settings.no_answer(call, request, error)
-            raise failure from cause
-        return self._settings.body(call, response)
 
     def account(self) -> Account:
         """Return the MDM server, its organization and the page limits, which are used from then on."""
@@ -213,34 +174,36 @@ class Client(_Connecting[httpx.BaseTransport, object]):
         """Iterate over the full list, a page in memory at a time.
 
         Raises:
-            ResponseError: Apple repeated a cursor: the list is incomplete.
+            ResponseError: Apple's cursors lead nowhere: the list is incomplete.
         """
-        cursor: str | None = None
+        cursors, cursor = Cursors("fetch devices"), None
         while True:
             try:
                 page = self.fetch_devices(cursor, limit)
             except ExhaustedCursorError:
                 return
             yield from page.devices
-            cursor = next_cursor(cursor, page, "fetch devices")
-            if cursor is None:
+            if not page.more_to_follow:
                 return
+            cursor = cursors.follow(page.cursor, brought_something=bool(page.devices))
 
     def iter_changes(self, cursor: str, limit: int | None = None) -> Iterator[DevicePage]:
         """Iterate over the pages of changes since *cursor*; store each page with its own cursor.
 
         Raises:
             CursorError: Expired or invalid: a full fetch is needed.
-            ResponseError: Apple repeated a cursor: every page that it sent was handed out before.
+            ResponseError: Apple's cursors lead nowhere: every page that it sent was handed out before.
         """
-        following: str | None = cursor
-        while following is not None:
+        cursors = Cursors("sync devices", cursor)
+        while True:
             try:
-                page = self.sync_devices(following, limit)
+                page = self.sync_devices(cursor, limit)
             except ExhaustedCursorError:
                 return
             yield page
-            following = next_cursor(following, page, "sync devices")
+            if not page.more_to_follow:
+                return
+            cursor = cursors.follow(page.cursor, brought_something=bool(page.devices))
 
     def device_details(self, serials: Iterable[str]) -> dict[str, Device]:
         """Return what Apple knows now about each of *serials*, in their order.
@@ -359,53 +322,11 @@ class Client(_Connecting[httpx.BaseTransport, object]):
         self.call(calls.remove_account_driven_enrollment_profile())
 
 
-class AsyncClient(_Connecting[httpx.AsyncBaseTransport, Awaitable[object]]):
-    """Apple's device assignment service, for one server token.
+class AsyncClient(_Connecting[httpx.AsyncBaseTransport, Awaitable[object]], AsyncConnection):
+    """Apple's device assignment service, for one server token; see ``Client``.
 
-    Arguments and methods are those of ``Client``. A client is for one event loop, asyncio's or trio's.
+    A client is for one event loop, asyncio's or trio's.
     """
-
-    def _open(self, transport: httpx.AsyncBaseTransport | None, timeout: httpx.Timeout | float) -> None:
-        hooks = {"response": [bound_async]}
-        self._http = httpx.AsyncClient(transport=transport, event_hooks=hooks, **self._options(timeout))
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._http.aclose()
-
-    async def call(self, call: Call[T]) -> T:
-        """Send *call*, with a session and with retries, and return its answer."""
-        return await self.drive(call_flow(call, self._settings.policy, self._settings.memory))
-
-    async def drive(self, flow: Flow[T]) -> T:
-        """Run a flow that yields ``SendCall`` and common steps, and return its result."""
-        return await self._runner.run(flow)
-
-    @property
-    def _runner(self) -> AsyncRunner:
-        handlers: Handlers = {
-            flows.SendCall: lambda step: self.call(step.call),
-            SendOnce: lambda step: self._attempt(step.call),
-            RandomNumber: lambda _: self._random(),
-        }
-        return AsyncRunner(handlers, clock=self._settings.clock, sleep=self._sleep or anyio.sleep)
-
-    async def _attempt(self, call: Call[Any]) -> bytes:
-        request = self._settings.request(self._http.build_request, call)
-        try:
-            response = await self._http.send(request)
-        except httpx.RequestError as error:
-            failure, cause = self._settings.no_answer(call, request, error)
-            raise failure from cause
-        return self._settings.body(call, response)
 
     async def account(self) -> Account:
         """Return the MDM server, its organization and the page limits, which are used from then on."""
@@ -421,7 +342,7 @@ class AsyncClient(_Connecting[httpx.AsyncBaseTransport, Awaitable[object]]):
 
     async def iter_devices(self, limit: int | None = None) -> AsyncIterator[Device]:
         """Iterate over the full list, a page in memory at a time."""
-        cursor: str | None = None
+        cursors, cursor = Cursors("fetch devices"), None
         while True:
             try:
                 page = await self.fetch_devices(cursor, limit)
@@ -429,20 +350,22 @@ class AsyncClient(_Connecting[httpx.AsyncBaseTransport, Awaitable[object]]):
                 return
             for device in page.devices:
                 yield device
-            cursor = next_cursor(cursor, page, "fetch devices")
-            if cursor is None:
+            if not page.more_to_follow:
                 return
+            cursor = cursors.follow(page.cursor, brought_something=bool(page.devices))
 
     async def iter_changes(self, cursor: str, limit: int | None = None) -> AsyncIterator[DevicePage]:
         """Iterate over the pages of changes since *cursor*; store each page with its own cursor."""
-        following: str | None = cursor
-        while following is not None:
+        cursors = Cursors("sync devices", cursor)
+        while True:
             try:
-                page = await self.sync_devices(following, limit)
+                page = await self.sync_devices(cursor, limit)
             except ExhaustedCursorError:
                 return
             yield page
-            following = next_cursor(following, page, "sync devices")
+            if not page.more_to_follow:
+                return
+            cursor = cursors.follow(page.cursor, brought_something=bool(page.devices))
 
     async def device_details(self, serials: Iterable[str]) -> dict[str, Device]:
         """Return what Apple knows now about each of *serials*, in their order."""

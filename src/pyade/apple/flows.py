@@ -8,28 +8,24 @@ Source: Apple, device assignment, "Assign a profile" (1000 devices per request).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Generic, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 import attrs
 
 from pyade.apple import calls
-from pyade.apple.calls import CHUNK, Call
+from pyade.apple.calls import CHUNK
+from pyade.apple.http.calls import Call, SendCall, may_have_acted
 from pyade.core.assignment import DeviceResults
 from pyade.core.device import Device, DeviceResult, ProfileStatus
 from pyade.errors import (
     AppleError,
     BatchError,
     InvalidRequestError,
-    ResponseError,
-    ServerError,
     TransportError,
 )
-from pyade.flow import Flow, Step, ask
+from pyade.flow import Flow, ask
 
 T = TypeVar("T")
-
-OPEN_SESSION = "open a session"
-"""The operation of errors that came before the call itself was sent."""
 
 NOT_CONFIRMED = ("disown devices", 0, "", "confirm is not True", "disowning is for ever: pass confirm=True")
 """What ``InvalidRequestError`` says where nobody confirmed."""
@@ -38,13 +34,6 @@ _SHOWN = 10
 
 Sent: TypeAlias = tuple[DeviceResults, AppleError | TransportError | None]
 """What is known about each device of a chunk, and the error that left some of them unknown."""
-
-
-@attrs.frozen
-class SendCall(Step[T], Generic[T]):
-    """Send *call* to Apple with authentication and retries, and answer with what it decodes to."""
-
-    call: Call[T]
 
 
 def details_flow(serials: Iterable[str]) -> Flow[dict[str, Device]]:
@@ -199,13 +188,6 @@ def _disown_chunk(chunk: tuple[str, ...]) -> Flow[Sent]:
         for serial, gone in is_gone.items()
     }
     return DeviceResults(results=results), None if all(is_gone.values()) else lost
-
-
-def may_have_acted(error: AppleError | TransportError) -> bool:
-    """Return True if Apple may have carried out the request that ended in *error*."""
-    if isinstance(error, TransportError):
-        return error.effect_unknown
-    return isinstance(error, (ServerError, ResponseError)) and error.operation != OPEN_SESSION
 
 
 def _how_to_look(serials: tuple[str, ...]) -> str:

@@ -154,11 +154,13 @@ class DevicePage:
     replaced: int = 0
 
     @classmethod
-    def decode(cls, content: bytes) -> Self:
+    def decode(cls, content: bytes, limit: int | None = None) -> Self:
         """Return the page of a body; without a cursor or ``more_to_follow`` it cannot be read."""
         content, replaced = replace_nul(content)
         wire = msgspec.json.decode(content, type=_WirePage)
         records = wire.devices or []
+        if limit is not None and len(records) > limit:
+            raise msgspec.ValidationError(f"{len(records)} devices, and at most {limit} were asked for")
         devices = tuple(_devices(records))
         unreadable = len(records) - len(devices)
         if unreadable:

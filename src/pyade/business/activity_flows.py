@@ -22,7 +22,8 @@ from typing import TypeAlias
 
 import attrs
 
-from pyade.apple.flows import SendCall, chunks, distinct, may_have_acted
+from pyade.apple.flows import chunks, distinct
+from pyade.apple.http.calls import SendCall, may_have_acted
 from pyade.business import calls
 from pyade.business.log import read_log
 from pyade.business.looking import shown
@@ -36,6 +37,7 @@ from pyade.core.activity import (
     DeviceOutcome,
     OperationStatus,
 )
+from pyade.core.secret import Secret
 from pyade.errors import ActivityError, AppleError, InvalidRequestError, TransportError
 from pyade.flow import Flow, Now, Step, Wait, ask
 
@@ -59,7 +61,7 @@ Devices: TypeAlias = Mapping[str, DeviceOutcome]
 class Download(Step[bytes]):
     """Fetch the log at *address* without an access token."""
 
-    address: str = attrs.field(repr=False)
+    address: Secret
 
 
 def activity_flow(
@@ -259,7 +261,7 @@ def _log(activity: Activity, ends_at: datetime) -> Flow[Devices | None]:
     while True:
         try:
             if activity.download_url:
-                content = yield from ask(Download(activity.download_url))
+                content = yield from ask(Download(Secret(activity.download_url)))
                 return read_log(content, activity.id)
         except (AppleError, TransportError):
             tries_left -= 1

@@ -1,26 +1,19 @@
 """The asynchronous client of the Apple School Manager and Apple Business API.
 
-A method here says what is sent and nothing else: ``calls`` describes the endpoints, ``brain`` and the flows
-think.
+A method here says what is sent and nothing else: ``calls`` describes the endpoints, the flows think.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
 from datetime import datetime
-from functools import partial
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
-import anyio
-import anyio.to_thread
 import httpx
 
-from pyade.apple.calls import Call
+from pyade.apple.http.calls import Call
+from pyade.apple.http.connection import AsyncConnection
 from pyade.business import activity_flows, calls, looking
-from pyade.business.access import AskApiAccount, Exclusive
-from pyade.business.account import ApiAccount
 from pyade.business.activity_flows import DEADLINE_S
 from pyade.business.connection import BusinessConnection
 from pyade.business.paging import Page, Walk
@@ -32,83 +25,17 @@ from pyade.business.resources import (
     OrgDevice,
     Resource,
 )
-from pyade.business.transmission import Collector, request_of
 from pyade.core.activity import ActivityOutcome, ActivityRequest, ActivityType, DeviceOutcome
-from pyade.flow import AsyncRunner, Flow, HttpCall, HttpReply, RandomNumber, Step
 
 T = TypeVar("T")
 
 
-class AsyncBusinessClient(BusinessConnection[httpx.AsyncBaseTransport, Awaitable[object]]):
+class AsyncBusinessClient(BusinessConnection[httpx.AsyncBaseTransport, Awaitable[object]], AsyncConnection):
     """Apple School Manager or Apple Business: which devices there are, and which service manages them.
 
     Arguments and methods are those of ``BusinessClient``. A client is for one event loop,
     asyncio's or trio's.
     """
-
-    def _open(self, transport: httpx.AsyncBaseTransport | None, timeout: httpx.Timeout | float) -> None:
-        self._lock: anyio.Lock | None = None
-        self._http = httpx.AsyncClient(
-            headers=self._brain.headers, transport=transport, timeout=timeout, follow_redirects=False
-        )
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._http.aclose()
-
-    async def call(self, call: Call[T]) -> T:
-        """Send *call*, with an access token and with retries, and return its answer."""
-        return await self.drive(self._brain.call_flow(call))
-
-    async def drive(self, flow: Flow[T]) -> T:
-        """Run a flow that yields ``SendCall``, ``Now``, ``Wait`` and ``Download``, and return its result."""
-        return await self._runner.run(flow)
-
-    @property
-    def _runner(self) -> AsyncRunner:
-        handlers: dict[type[Step[Any]], Callable[[Any], Any]] = {
-            HttpCall: self._transmit,
-            AskApiAccount: self._account,
-            Exclusive: self._alone,
-            RandomNumber: lambda _: self._random(),
-        }
-        for kind, flow_of in self._brain.flows.items():
-            handlers[kind] = partial(self._run_flow, flow_of)
-        return AsyncRunner(handlers, clock=self._clock, sleep=self._sleep or anyio.sleep)
-
-    async def _run_flow(self, flow_of: Callable[[Any], Flow[Any]], step: Step[Any]) -> Any:
-        return await self.drive(flow_of(step))
-
-    async def _alone(self, step: Exclusive) -> str:
-        self._lock = self._lock or anyio.Lock()
-        async with self._lock:
-            return await self.drive(step.flow)
-
-    async def _account(self, _: AskApiAccount) -> ApiAccount:
-        # A provider may read a store; with a plain account there is nothing to wait for.
-        ask = self._brain.provider
-        return await anyio.to_thread.run_sync(ask) if self._brain.asks else ask()
-
-    async def _transmit(self, step: HttpCall) -> HttpReply:
-        request = request_of(step, self._http.build_request, self._brain.base_url)
-        try:
-            async with contextlib.aclosing(await self._http.send(request, stream=True)) as response:
-                collector = Collector(step, response)
-                async for chunk in response.aiter_bytes():
-                    if not collector.add(chunk):
-                        break
-                return collector.reply
-        except httpx.RequestError as error:
-            failure, cause = self._brain.no_answer(step, request, error)
-        raise failure from cause
 
     async def _walk(self, call: Call[Page[T]]) -> AsyncIterator[T]:
         walk = Walk(call)

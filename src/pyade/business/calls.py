@@ -16,7 +16,7 @@ import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from pyade.apple.calls import Call
+from pyade.apple.http.calls import Call
 from pyade.apple.json_bodies import decode_json
 from pyade.business.paging import Page, read_page
 from pyade.business.resources import (
@@ -215,7 +215,9 @@ def _get(operation: str, path: str, cls: type[R]) -> Call[R]:
 
 
 def _list(operation: str, path: str, params: Mapping[str, str], read: Any) -> Call[Page[Any]]:
-    return _call(operation, "GET", path, partial(read_page, read=read), params=params)
+    limit = int(params["limit"])
+    decode = partial(read_page, read=read, limit=limit)
+    return _call(operation, "GET", path, decode, params=params, max_records=limit)
 
 
 def _reader(cls: type[R]) -> Any:

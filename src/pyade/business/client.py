@@ -1,25 +1,19 @@
 """The synchronous client of the Apple School Manager and Apple Business API.
 
-A method here says what is sent and nothing else: ``calls`` describes the endpoints, ``brain`` and the flows
-think.
+A method here says what is sent and nothing else: ``calls`` describes the endpoints, the flows think.
 """
 
 from __future__ import annotations
 
-import contextlib
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from functools import partial
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import httpx
 
-from pyade.apple.calls import Call
+from pyade.apple.http.calls import Call
+from pyade.apple.http.connection import SyncConnection
 from pyade.business import activity_flows, calls, looking
-from pyade.business.access import AskApiAccount, Exclusive
 from pyade.business.activity_flows import DEADLINE_S
 from pyade.business.connection import BusinessConnection
 from pyade.business.paging import Page, Walk
@@ -31,78 +25,18 @@ from pyade.business.resources import (
     OrgDevice,
     Resource,
 )
-from pyade.business.transmission import Collector, request_of
 from pyade.core.activity import ActivityOutcome, ActivityRequest, ActivityType, DeviceOutcome
-from pyade.flow import Flow, HttpCall, HttpReply, RandomNumber, Runner, Step
 
 T = TypeVar("T")
 
 
-class BusinessClient(BusinessConnection[httpx.BaseTransport, object]):
+class BusinessClient(BusinessConnection[httpx.BaseTransport, object], SyncConnection):
     """Apple School Manager or Apple Business: which devices there are, and which service manages them.
 
     Safe for several threads, which share one access token. Use it as a context manager, or call ``close``.
 
     Every method raises ``AppleError`` where Apple refuses and ``TransportError`` where no answer comes.
     """
-
-    def _open(self, transport: httpx.BaseTransport | None, timeout: httpx.Timeout | float) -> None:
-        self._lock = threading.Lock()
-        self._http = httpx.Client(
-            headers=self._brain.headers, transport=transport, timeout=timeout, follow_redirects=False
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
-
-    def call(self, call: Call[T]) -> T:
-        """Send *call*, with an access token and with retries, and return its answer."""
-        return self.drive(self._brain.call_flow(call))
-
-    def drive(self, flow: Flow[T]) -> T:
-        """Run a flow that yields ``SendCall``, ``Now``, ``Wait`` and ``Download``, and return its result."""
-        return self._runner.run(flow)
-
-    @property
-    def _runner(self) -> Runner:
-        handlers: dict[type[Step[Any]], Callable[[Any], Any]] = {
-            HttpCall: self._transmit,
-            AskApiAccount: lambda _: self._brain.provider(),
-            Exclusive: self._alone,
-            RandomNumber: lambda _: self._random(),
-        }
-        for kind, flow_of in self._brain.flows.items():
-            handlers[kind] = partial(self._run_flow, flow_of)
-        return Runner(handlers, clock=self._clock, sleep=self._sleep or time.sleep)
-
-    def _run_flow(self, flow_of: Callable[[Any], Flow[Any]], step: Step[Any]) -> Any:
-        return self.drive(flow_of(step))
-
-    def _alone(self, step: Exclusive) -> str:
-        with self._lock:
-            return self.drive(step.flow)
-
-    def _transmit(self, step: HttpCall) -> HttpReply:
-        request = request_of(step, self._http.build_request, self._brain.base_url)
-        try:
-            with contextlib.closing(self._http.send(request, stream=True)) as response:
-                collector = Collector(step, response)
-                for chunk in response.iter_bytes():
-                    if not collector.add(chunk):
-                        break
-                return collector.reply
-        except httpx.RequestError as error:
-            failure, cause = self._brain.no_answer(step, request, error)
-        raise failure from cause
 
     def _walk(self, call: Call[Page[T]]) -> Iterator[T]:
         walk = Walk(call)
@@ -127,7 +61,7 @@ class BusinessClient(BusinessConnection[httpx.BaseTransport, object]):
         """Iterate over the organization's devices, a page in memory at a time.
 
         Raises:
-            ResponseError: Apple repeated a cursor: the list is incomplete.
+            ResponseError: Apple's cursors lead nowhere: the list is incomplete.
         """
         return self._walk(calls.list_devices(None, limit, fields))
 

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable
 from datetime import datetime
-from typing import Generic, TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import httpx
 
-from pyade.apple.connection import TIMEOUT, jitter, utc_now
-from pyade.business.account import AUDIENCE, TOKEN_URL, AccountProvider, ApiAccount
-from pyade.business.brain import Brain
+from pyade.apple.http.connection import Connection, checked_url, checked_user_agent, jitter, utc_now
+from pyade.apple.http.network import TIMEOUT
+from pyade.apple.http.service import RetryPolicy
+from pyade.business.account import AUDIENCE, BUSINESS_URL, TOKEN_URL, AccountProvider, ApiAccount
+from pyade.business.activity_flows import Download
+from pyade.business.service import BusinessApi
+from pyade.business.sessions import AccessTokens, AuthorizationServer
+from pyade.flow import Flow, Step
 
 TransportT = TypeVar("TransportT")
 WaitT = TypeVar("WaitT")
 
 
-class BusinessConnection(Generic[TransportT, WaitT]):
+class BusinessConnection(Connection[TransportT, WaitT]):
     """What both clients are made from."""
+
+    _service: BusinessApi
 
     def __init__(
         self,
@@ -28,6 +37,10 @@ class BusinessConnection(Generic[TransportT, WaitT]):
         audience: str = AUDIENCE,
         scope: str | None = None,
         transport: TransportT | None = None,
+        proxy: str | httpx.URL | httpx.Proxy | None = None,
+        verify: bool | str | Path | ssl.SSLContext = True,
+        limits: httpx.Limits | None = None,
+        http2: bool = False,
         user_agent: str | None = None,
         timeout: httpx.Timeout | float = TIMEOUT,
         retries: int = 3,
@@ -40,17 +53,23 @@ class BusinessConnection(Generic[TransportT, WaitT]):
 
         Args:
             account: The API account, or a callable that returns it; asked for each access token, so that a
-                new key reaches a running client. For the asynchronous class, too, it is an ordinary callable,
-                and is asked in a thread.
+                new key reaches a running client. The asynchronous class asks it in a thread, or awaits it.
             base_url: Of the service, of a proxy for it, or of a fake; None for that of the account.
             token_url: What is asked for access tokens.
             audience: What client assertions name as their reader, whatever ``token_url`` is.
             scope: ``business.api`` or ``school.api``; None for that of the account.
-            transport: Any httpx transport; None for the network.
+            transport: Any httpx transport; None for the network, with the following four.
+            proxy: Address of a proxy; None for what ``HTTPS_PROXY`` and its like say. An address of this
+                machine is asked without those.
+            verify: The certificates to trust, a file or folder, or an ``ssl.SSLContext``, which may hold a
+                client certificate, too; True for those of httpx, or of ``SSL_CERT_FILE``.
+            limits: How many connections are open and kept; None for those of httpx.
+            http2: True to offer HTTP/2, which needs ``httpx[http2]``.
             user_agent: Product and version; None for ``pyade/<version>``.
             timeout: Seconds without a connection or a byte of the answer; or httpx's own object.
             retries: Tries after the first one, for calls that are safe to repeat.
-            deadline_s: Seconds from the start of a call within which its last try begins.
+            deadline_s: Seconds within which a call must end, with its access token, its tries and the last
+                byte of its answer.
             clock: Returns the time, UTC.
             sleep: Waits a number of seconds, awaited by the asynchronous class; None waits on this
                 machine's clock.
@@ -58,25 +77,26 @@ class BusinessConnection(Generic[TransportT, WaitT]):
 
         Raises:
             UserAgentError: ``user_agent`` is empty or not printable.
-            InvalidRequestError: An address cannot be used.
+            InvalidRequestError: An argument, or a variable of the environment, cannot be used.
         """
-        self._brain = Brain.checked(
-            account,
-            base_url=base_url,
-            token_url=token_url,
-            audience=audience,
-            scope=scope,
-            user_agent=user_agent,
-            retries=retries,
-            deadline_s=deadline_s,
+        url = None if base_url is None else checked_url(base_url, "base_url", BUSINESS_URL)
+        checked_url(token_url, "token_url", TOKEN_URL)
+        server = AuthorizationServer(url=token_url, audience=audience, scope=scope)
+        self._connect(
+            BusinessApi(
+                AccessTokens(account, server),
+                base_url=url,
+                user_agent=checked_user_agent(user_agent),
+                policy=RetryPolicy(retries=retries, deadline_s=deadline_s),
+            ),
+            transport=transport,
+            timeout=timeout,
+            network={"proxy": proxy, "verify": verify, "limits": limits, "http2": http2},
+            clock=clock,
+            sleep=sleep,
+            random=random,
         )
-        self._clock = clock
-        self._sleep: Callable[[float], WaitT] | None = sleep
-        self._random = random
-        self._open(transport, timeout)
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(base_url={self._brain.base_url!r})"
-
-    def _open(self, transport: TransportT | None, timeout: httpx.Timeout | float) -> None:
-        raise NotImplementedError
+    @property
+    def _flows(self) -> dict[type[Step[Any]], Callable[[Any], Flow[Any]]]:
+        return {**super()._flows, Download: lambda step: self._service.download_flow(step.address)}

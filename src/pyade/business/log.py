@@ -14,7 +14,8 @@ from collections.abc import Mapping
 
 from pyade.core.activity import DeviceOutcome, OperationStatus
 
-MAX_LOG_BYTES = 32 * 1024 * 1024
+MAX_LOG_BYTES = 4 * 1024 * 1024
+"""How long a log may be; one of 1,000 devices has some hundred kilobytes."""
 
 _SERIAL, _STATUS, _SUB_STATUS = "serial_number", "operation_status", "operation_substatus"
 
@@ -25,7 +26,7 @@ def read_log(content: bytes, activity_id: str | None = None) -> Mapping[str, Dev
     Of several rows of one device the worst counts.
 
     Args:
-        content: The file, at most 32 MiB.
+        content: The file, at most 4 MiB.
         activity_id: What the log is of.
     """
     try:

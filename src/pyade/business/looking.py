@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TypeVar
 
-from pyade.apple.calls import Call
-from pyade.apple.flows import SendCall
+from pyade.apple.http.calls import Call, SendCall
 from pyade.business import calls
 from pyade.business.paging import Page, Walk
 from pyade.business.resources import (

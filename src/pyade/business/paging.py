@@ -4,8 +4,8 @@ Rules of this file:
 
 1. The address of the next page is not followed: only its cursor is taken, and sent with the same limit and
    fields, which Apple leaves out of it. So no address of an answer is ever asked with an access token.
-2. An address at a foreign host is refused all the same: whoever wrote it is not Apple.
-3. A cursor that was there before ends the walk with an error, since it would never end otherwise.
+2. An address at a foreign host is worth a warning: it was written by a proxy, or with a typing error.
+3. A walk ends: ``apple.http.paging`` knows when its cursors lead nowhere.
 4. A list is no snapshot: what moved to a later page meanwhile is handed out once.
 
 Source: Apple, Apple Business API, ``PagedDocumentLinks`` and ``PagingInformation``.
@@ -13,6 +13,7 @@ Source: Apple, Apple Business API, ``PagedDocumentLinks`` and ``PagingInformatio
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
@@ -20,12 +21,14 @@ import attrs
 import httpx
 import msgspec
 
-from pyade.apple.calls import Call
+from pyade.apple.http.calls import Call
+from pyade.apple.http.paging import Cursors
 from pyade.apple.json_bodies import decode_json
 from pyade.business.account import BUSINESS_URL, SCHOOL_URL
-from pyade.errors import ResponseError
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 
 @attrs.frozen(kw_only=True)
@@ -45,7 +48,7 @@ class Page(Generic[T]):
     next_origin: str = attrs.field(default="", repr=False)
 
 
-def read_page(content: bytes, read: Callable[[Any], T]) -> Page[T]:
+def read_page(content: bytes, read: Callable[[Any], T], limit: int | None = None) -> Page[T]:
     """Return the page of a body, with each of its resources read by *read*.
 
     Raises:
@@ -53,6 +56,8 @@ def read_page(content: bytes, read: Callable[[Any], T]) -> Page[T]:
         msgspec.DecodeError: It is no JSON.
     """
     wire = decode_json(content, _WireCollection)
+    if limit is not None and len(wire.data) > limit:
+        raise msgspec.ValidationError(f"{len(wire.data)} records, and at most {limit} were asked for")
     address = wire.links.next if wire.links else None
     cursor, origin = None, ""
     if address:
@@ -87,16 +92,17 @@ class Walk(Generic[T]):
 
     def __init__(self, call: Call[Page[T]]) -> None:
         self.call: Call[Page[T]] | None = call
-        self._cursors: set[str] = set()
+        self._cursors = Cursors(call.operation, call.params.get("cursor"))
         self._seen: set[str] = set()
 
     def take(self, page: Page[T]) -> Iterator[T]:
         """Yield what is new on *page*, then be ready for the next one.
 
         Raises:
-            ResponseError: The cursor of the next page was there before.
+            ResponseError: The cursors lead nowhere.
         """
         call, self.call = self.call, None
+        known = len(self._seen)
         for item in page.items:
             key = item if isinstance(item, str) else getattr(item, "id", "")
             if key not in self._seen:
@@ -104,28 +110,26 @@ class Walk(Generic[T]):
                 yield item
         if call is None or page.next_cursor is None:
             return
-        if page.next_cursor in self._cursors:
-            detail = "Apple promised more with a cursor that it had sent before"
-            raise ResponseError(call.operation, 200, "", detail, "start the list again")
-        self._cursors.add(page.next_cursor)
-        self.call = attrs.evolve(call, params={**call.params, "cursor": page.next_cursor})
+        cursor = self._cursors.follow(page.next_cursor, brought_something=len(self._seen) > known)
+        self.call = attrs.evolve(call, params={**call.params, "cursor": cursor})
 
 
-def check_next_page(operation: str, page: Page[Any], origin: str) -> None:
-    """Refuse a page whose next one is said to be at a host that was not asked.
+def warn_of_next_page(operation: str, page: Page[Any], origin: str) -> None:
+    """Warn of a page whose next one is said to be at a host that was not asked.
 
     Args:
         operation: What was asked.
         page: The answer.
-        origin: Scheme and host that were asked.
-
-    Raises:
-        ResponseError: The next page is elsewhere.
+        origin: Scheme and host that were asked, and will be asked for the next page.
     """
     # A proxy may pass Apple's own address on.
     if page.next_origin and page.next_origin not in (origin, BUSINESS_URL, SCHOOL_URL):
-        detail = f"the next page is said to be at {page.next_origin[:200]!r}, which was not asked"
-        raise ResponseError(operation, 200, "", detail, "check what stands between pyade and Apple")
+        _log.warning(
+            "%s: the next page is said to be at %r; it is asked for at %s, which answered",
+            operation,
+            page.next_origin[:200],
+            origin,
+        )
 
 
 class _WireLinks(msgspec.Struct):

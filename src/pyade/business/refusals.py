@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from pyade import errors
-from pyade.apple.flows import OPEN_SESSION
+from pyade.apple.http.calls import OPEN_SESSION
 from pyade.apple.refusals import MAX_DETAIL, Refusal
 from pyade.apple.refusals import retry_after as read_retry_after
 from pyade.core.problems import ErrorObject

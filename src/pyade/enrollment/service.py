@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from pyade.apple.connection import utc_now
+from pyade.apple.http.connection import utc_now
 from pyade.builders.payloads import AcmeIssuer, MdmService, ScepIssuer
 from pyade.core.enrollment import Enrollment
 from pyade.core.identity import IdentityPolicy

@@ -23,7 +23,7 @@ from typing import ClassVar, Final, TypeVar
 
 import anyio.to_thread
 
-from pyade.apple.connection import utc_now
+from pyade.apple.http.connection import utc_now
 from pyade.core.await_configuration import AwaitProgress
 from pyade.core.enrollment import Enrollment
 from pyade.enrollment.messages import DeviceMessage, read_message

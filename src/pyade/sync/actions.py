@@ -11,8 +11,8 @@ from datetime import datetime
 from typing import Generic, TypeVar
 
 from pyade.apple import calls
-from pyade.apple.connection import utc_now
-from pyade.apple.flows import SendCall
+from pyade.apple.http.calls import SendCall
+from pyade.apple.http.connection import utc_now
 from pyade.apple.responses import ActivationLockAnswer, ReplacementDetails
 from pyade.errors import NotFoundError
 from pyade.flow import AsyncRunner, Flow, Runner, ask

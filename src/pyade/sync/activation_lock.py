@@ -10,7 +10,7 @@ Source: Apple, device assignment, "Activation lock devices"; Apple, "Creating an
 from __future__ import annotations
 
 from pyade.apple import calls
-from pyade.apple.flows import SendCall
+from pyade.apple.http.calls import SendCall
 from pyade.apple.responses import ActivationLockAnswer
 from pyade.crypto.bypass_code import RAW_BYTES, BypassCode
 from pyade.flow import Flow, RandomBytes, ask

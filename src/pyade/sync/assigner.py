@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 import anyio.to_thread
 
-from pyade.apple.connection import utc_now
+from pyade.apple.http.connection import utc_now
 from pyade.core.assignment import is_at_risk
 from pyade.core.inventory import DeviceRecord
 from pyade.core.profile import EnrollmentProfile

@@ -23,7 +23,8 @@ import attrs
 
 from pyade.apple import calls
 from pyade.apple.calls import CHUNK
-from pyade.apple.flows import SendCall, assign_flow, remove_flow
+from pyade.apple.flows import assign_flow, remove_flow
+from pyade.apple.http.calls import SendCall
 from pyade.builders.dep_profile import definition, digest
 from pyade.core.assignment import NO_PROFILE, DeviceResults, outcome
 from pyade.core.device import Device, DeviceResult

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 
 from pyade.apple.client import AsyncClient, Client
-from pyade.apple.connection import utc_now
+from pyade.apple.http.connection import utc_now
 from pyade.core.token import Token
 from pyade.crypto.push_certificate import PushCertificate
 from pyade.flow import AsyncRunner, Hook, Runner

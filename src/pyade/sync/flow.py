@@ -43,7 +43,7 @@ from itertools import islice
 import attrs
 
 from pyade.apple import calls
-from pyade.apple.flows import SendCall
+from pyade.apple.http.calls import SendCall
 from pyade.apple.responses import DevicePage
 from pyade.core.device import Device
 from pyade.core.events import EventBatch, EventGroup

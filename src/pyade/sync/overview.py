@@ -12,7 +12,7 @@ from typing import Final
 
 import attrs
 
-from pyade.apple.connection import utc_now
+from pyade.apple.http.connection import utc_now
 from pyade.core.inventory import SyncState
 from pyade.core.parking import parked_reason
 from pyade.core.policy import SyncPolicy

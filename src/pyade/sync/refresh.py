@@ -7,7 +7,8 @@ from collections.abc import Iterable
 import attrs
 
 from pyade.apple import calls
-from pyade.apple.flows import SendCall, chunks, distinct
+from pyade.apple.flows import chunks, distinct
+from pyade.apple.http.calls import SendCall
 from pyade.core.assignment import DeviceResults
 from pyade.core.device import Device, DeviceResult
 from pyade.core.inventory import ChangeCounts, Source

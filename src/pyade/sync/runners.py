@@ -6,9 +6,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol, TypeVar
 
-from pyade.apple.calls import Call
 from pyade.apple.client import AsyncClient, Client
-from pyade.apple.flows import SendCall
+from pyade.apple.http.calls import Call, SendCall
 from pyade.apple.responses import Account
 from pyade.core.token import Token
 from pyade.flow import AsyncRunner, Handlers, Runner

@@ -25,7 +25,7 @@ import anyio.abc
 import anyio.to_thread
 
 from pyade.apple.client import AsyncClient, Client
-from pyade.apple.connection import jitter, utc_now
+from pyade.apple.http.connection import jitter, utc_now
 from pyade.core.policy import SyncPolicy
 from pyade.core.rules import AssignmentPolicy
 from pyade.core.schedule import Pace, Work

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 import anyio
 
-from pyade.apple.connection import utc_now
+from pyade.apple.http.connection import utc_now
 from pyade.core.inventory import DeviceRecord
 from pyade.core.policy import SyncPolicy, Trigger
 from pyade.errors import LeaseHeldError

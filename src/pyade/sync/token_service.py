@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Generic, TypeVar
 
 from pyade.apple.client import AsyncClient, Client
-from pyade.apple.connection import utc_now
+from pyade.apple.http.connection import utc_now
 from pyade.core.policy import SyncPolicy
 from pyade.core.portal_steps import PortalStep, TokenSetup
 from pyade.core.token import Portal, Token

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pyade.apple.client import Client
-from pyade.apple.connection import utc_now
+from pyade.apple.http.connection import utc_now
 from pyade.core.parking import PARKING_ERRORS, parked_reason, was_renewed
 from pyade.core.policy import SyncPolicy
 from pyade.core.rules import AssignmentPolicy

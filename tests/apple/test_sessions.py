@@ -17,6 +17,8 @@ import pytest
 
 from pyade import errors
 from pyade.apple import AsyncClient, Client, SessionCache
+from pyade.apple.http.sessions import Session
+from pyade.core.secret import Secret
 from pyade.core.token import Token
 from pyade.crypto.oauth1 import authorization_header
 from pyade.testing.clock import FrozenClock
@@ -35,6 +37,11 @@ def ok(**headers: str) -> httpx.Response:
 def refused(status: int = 401, text: str = "", session: str = "") -> httpx.Response:
     headers = {"X-ADM-Auth-Session": session} if session else {}
     return httpx.Response(status, text=text, headers=headers)
+
+
+def kept(cache: SessionCache, token: Token, base_url: str = "https://mdmenrollment.apple.com/") -> Session:
+    """Return where *cache* keeps the session of *token*."""
+    return cache.session(base_url, token.consumer_key, Secret(token.access_token))
 
 
 class TestSession:
@@ -57,9 +64,11 @@ class TestSession:
             token, "GET", str(BASE), timestamp=timestamp, nonce=nonce
         )
 
-    def test_it_has_the_timeouts_of_the_call(self, client: Driver, apple: ScriptedApple) -> None:
+    def test_it_has_the_timeouts_of_the_call(
+        self, make_client: Callable[..., Driver], apple: ScriptedApple
+    ) -> None:
         apple.script = [ok()]
-        client.account()
+        make_client(deadline_s=600).account()
         timeouts = [request.extensions["timeout"] for request in apple.requests]
         assert timeouts == [{"connect": 10.0, "read": 60.0, "write": 60.0, "pool": 60.0}] * 2
 
@@ -190,6 +199,14 @@ class TestSession:
         assert first.split("oauth_nonce=")[1][:34] != second.split("oauth_nonce=")[1][:34]
         assert apple.sessions == 2
 
+    def test_no_timeout_is_longer_than_the_deadline(
+        self, make_client: Callable[..., Driver], apple: ScriptedApple
+    ) -> None:
+        apple.script = [ok()]
+        make_client(deadline_s=5, timeout=None).account()
+        for request in apple.requests:
+            assert all(0 < seconds <= 5 for seconds in request.extensions["timeout"].values())
+
     def test_its_connection_errors_are_repeated_even_for_a_write(
         self, client: Driver, apple: ScriptedApple
     ) -> None:
@@ -317,10 +334,11 @@ class TestSharing:
         apple.script = [ok()]
         client.account()
         cache = SessionCache()
-        cache.slot("https://x/", token).replace("SESSION-top-secret-1")
-        settings = client.client._settings
-        for value in (client.client, cache, cache._slots, settings, settings.auth, settings.policy):
-            no_secret(value if value is not cache._slots else list(cache._slots.values()))
+        session = kept(cache, token, "https://x/")
+        session.replace(Secret("SESSION-top-secret-1"))
+        service = client.client._service
+        for value in (client.client, cache, session, session.secret, service, service.sessions):
+            no_secret(value)
 
 
 class SlowSession:
@@ -552,7 +570,7 @@ class TestInterruption:
             return clock()
 
         cache = SessionCache()
-        apple_waits = cache.slot("https://mdmenrollment.apple.com/", token).lock
+        apple_waits = kept(cache, token).lock
         with Client(provider, transport=apple.transport(), sessions=cache, clock=time) as client:
             for name in ("provider", "clock"):
                 strikes.append(name)
@@ -620,12 +638,12 @@ class TestInterruption:
     def test_a_cancelled_asyncio_task_leaves_no_lock_held(self, token: Token, clock: FrozenClock) -> None:
         """A task that waits for a lock which another thread holds, cancelled the asyncio way."""
         cache = SessionCache()
-        slot = cache.slot("https://mdmenrollment.apple.com/", token)
+        session_kept = kept(cache, token)
         transport = httpx.MockTransport(lambda r: session() if r.url.path.endswith("/session") else ok())
 
         async def main() -> None:
             async with AsyncClient(token, transport=transport, sessions=cache, clock=clock) as client:
-                with slot.lock:
+                with session_kept.lock:
                     task = asyncio.create_task(client.account())
                     await asyncio.sleep(0.05)
                     task.cancel()

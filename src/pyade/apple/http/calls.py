@@ -1,0 +1,79 @@
+"""One call of one of Apple's services, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
+
+import attrs
+import msgspec
+
+from pyade.errors import AppleError, ResponseError, ServerError, TransportError
+from pyade.flow import Step
+
+T = TypeVar("T")
+
+OPEN_SESSION = "open a session"
+"""The operation of errors that came before the call itself was sent."""
+
+ENVELOPE_BYTES = 1024**2
+"""How long an answer may be, besides its records."""
+
+RECORD_BYTES = 4096
+"""How long a record of a list may be on average; a page of 1,000 real devices has under 2 MiB."""
+
+
+@attrs.frozen(kw_only=True)
+class Call(Generic[T]):
+    """A request to Apple and how its answer is read.
+
+    Attributes:
+        operation: What is asked, for errors and logs.
+        method: HTTP method.
+        path: From the base URL, with a leading slash.
+        decode: Reads the body of a success.
+        json: The body; not part of ``repr``, since it may hold an escrow key.
+        params: The query; never holds a secret.
+        repeatable: True if sending it twice does no more than sending it once, so that a lost answer may be
+            followed by another try.
+        fallback_method: The method to use where Apple refuses ``method`` with 405.
+        paged: True if the client fills in ``limit`` and keeps it within Apple's maximum.
+        max_records: How many records its answer may hold; decides how long the answer may be.
+        by_code: Answers for codes of Apple that are a result here and not an error.
+    """
+
+    operation: str
+    method: str
+    path: str
+    decode: Callable[[bytes], T] = attrs.field(eq=False, repr=False)
+    json: Mapping[str, Any] | None = attrs.field(default=None, repr=False, hash=False)
+    params: Mapping[str, str] = attrs.field(factory=dict, hash=False)
+    repeatable: bool
+    fallback_method: str | None = None
+    paged: bool = False
+    max_records: int = 0
+    by_code: Mapping[str, T] = attrs.field(factory=dict, eq=False, repr=False)
+
+    @property
+    def content(self) -> bytes | None:
+        """The body as it is sent; None for a request without one."""
+        return None if self.json is None else msgspec.json.encode(self.json)
+
+    @property
+    def max_bytes(self) -> int:
+        """How long its answer may be, on the wire and unpacked."""
+        return ENVELOPE_BYTES + self.max_records * RECORD_BYTES
+
+
+@attrs.frozen
+class SendCall(Step[T], Generic[T]):
+    """Send *call* to Apple with authentication and retries, and answer with what it decodes to."""
+
+    call: Call[T]
+
+
+def may_have_acted(error: AppleError | TransportError) -> bool:
+    """Return True if Apple may have carried out the request that ended in *error*."""
+    if isinstance(error, TransportError):
+        return error.effect_unknown
+    return isinstance(error, (ServerError, ResponseError)) and error.operation != OPEN_SESSION

@@ -1,0 +1,199 @@
+"""One call with its retries, as a flow, for any of Apple's services.
+
+Rules of this file:
+
+1. A call is repeated where that cannot do more than sending it once: it only reads, or it never was carried
+   out (no connection, no session, or 429, which Apple answers instead of acting). After a lost answer or 5xx
+   a write is not repeated here; ``flows`` reads back first. 503 is no exception, ``Retry-After`` or not: a
+   gateway may answer it for a server that has acted.
+2. Apple's ``Retry-After`` wins over the back-off. A wait that would end after the deadline is not begun.
+3. The back-off is exponential with full jitter, so that many clients do not come back together.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, TypeVar
+
+import attrs
+import httpx
+import msgspec
+
+from pyade.apple.http.calls import OPEN_SESSION, Call
+from pyade.apple.http.exchange import HttpCall, HttpReply
+from pyade.apple.http.sessions import SessionSource, exchange_flow
+from pyade.core.secret import Secret
+from pyade.errors import (
+    AppleError,
+    InvalidRequestError,
+    RateLimitError,
+    ResponseError,
+    ServerError,
+    TransportError,
+)
+from pyade.flow import Flow, Now, RandomNumber, Wait, ask
+
+T = TypeVar("T")
+
+_FIRST_BACKOFF_S = 1.0
+_MAX_BACKOFF_S = 30.0
+
+_log = logging.getLogger(__name__)
+
+
+@attrs.frozen(kw_only=True)
+class RetryPolicy:
+    """How long and how often a call is repeated.
+
+    Attributes:
+        retries: Tries after the first one.
+        deadline_s: Seconds from its start within which the call must end.
+    """
+
+    retries: int
+    deadline_s: float
+
+
+class Service:
+    """One of Apple's services: a client without its network.
+
+    A subclass says what is a service's own: what to do with a call before and after, and what a refusal
+    means.
+
+    Args:
+        source: Of its sessions.
+        headers: Sent with every request.
+        media_type: Of the bodies that are sent.
+        policy: Retries.
+    """
+
+    def __init__(
+        self, source: SessionSource, *, headers: Mapping[str, str], media_type: str, policy: RetryPolicy
+    ) -> None:
+        self._source = source
+        self._media_type = media_type
+        self._fallbacks: set[str] = set()
+        self.headers: Mapping[str, str] = headers
+        self.policy: RetryPolicy = policy
+
+    @property
+    def base_url(self) -> str:
+        """Where it is, with a slash at the end, so that a path prefix survives."""
+        raise NotImplementedError
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """What is asked, as far as it is known beforehand."""
+        return (self.base_url,)
+
+    def prepared(self, call: Call[T]) -> Call[T]:
+        """Return *call* with what was learned about the service."""
+        return call
+
+    def refusal(self, operation: str, reply: HttpReply, now: datetime, used: Secret) -> AppleError:
+        """Return what a refusal means, without the session that was *used* for it."""
+        raise NotImplementedError
+
+    def read(self, call: Call[T], content: bytes) -> T:
+        """Return what the body of a success says."""
+        return call.decode(content)
+
+    def call_flow(self, call: Call[T]) -> Flow[T]:
+        """Send *call* until it succeeds or must not be repeated, and return what its answer decodes to.
+
+        Raises:
+            AppleError: Apple refused.
+            TransportError: No answer came.
+        """
+        started = yield from ask(Now())
+        call = self.prepared(call)
+        is_fallback = call.path in self._fallbacks and call.fallback_method is not None
+        call = _fallback(call) if is_fallback else call
+        tries = 0
+        while True:
+            try:
+                content = yield from self._send(call)
+                break
+            except (AppleError, TransportError) as error:
+                if isinstance(error, AppleError) and error.code in call.by_code:
+                    return call.by_code[error.code]
+                if isinstance(error, AppleError) and error.status == 405 and call.fallback_method:
+                    call, is_fallback = _fallback(call), True
+                    continue
+                failure = error
+            yield from self._pause(failure, call, tries, started)
+            tries += 1
+        if is_fallback:
+            self._fallbacks.add(call.path)
+        return self._decoded(call, content)
+
+    def _send(self, call: Call[Any]) -> Flow[bytes]:
+        reply, used = yield from exchange_flow(self._source, self._request(call))
+        if reply.is_success:
+            return reply.content
+        raise self.refusal(call.operation, reply, (yield from ask(Now())), used)
+
+    def _request(self, call: Call[Any]) -> HttpCall:
+        if not call.path.startswith("/"):
+            detail = f"path {call.path!r}: a path with a leading slash is allowed"
+            step = "name no host: it would get the session"
+            raise InvalidRequestError(call.operation, 0, "", detail, step)
+        content, url, detail = None, "", ""
+        try:
+            # Only with params: without any, httpx would drop the query that the path has.
+            url = str(httpx.URL(call.path, params=call.params) if call.params else httpx.URL(call.path))
+            content = call.content
+        except (httpx.InvalidURL, TypeError, ValueError) as error:
+            detail = f"a value cannot be sent: {type(error).__name__}"
+        if detail:
+            step = "check for values that are no text, are too long, or hold half a character"
+            raise InvalidRequestError(call.operation, 0, "", detail, step)
+        return HttpCall(
+            operation=call.operation,
+            method=call.method,
+            url=url,
+            headers={} if content is None else {"Content-Type": self._media_type},
+            content=content,
+            max_bytes=call.max_bytes,
+        )
+
+    def _pause(
+        self, failure: AppleError | TransportError, call: Call[Any], tries: int, started: datetime
+    ) -> Flow[None]:
+        """Wait before the next try, or raise *failure* if there must be none."""
+        if tries >= self.policy.retries or not _is_repeatable(failure, call):
+            raise failure
+        if isinstance(failure, AppleError) and failure.retry_after_s is not None:
+            seconds = failure.retry_after_s
+        else:
+            # 2.0 to a power that no float has would be an error where somebody asks for 2,000 retries.
+            longest = min(_MAX_BACKOFF_S, _FIRST_BACKOFF_S * 2.0 ** min(tries, 10))
+            seconds = (yield from ask(RandomNumber())) * longest
+        now = yield from ask(Now())
+        if (now - started).total_seconds() + seconds > self.policy.deadline_s:
+            raise failure
+        _log.info("%s: %s, trying again in %.1f s", call.operation, type(failure).__name__, seconds)
+        yield from ask(Wait(seconds))
+
+    def _decoded(self, call: Call[T], content: bytes) -> T:
+        try:
+            return self.read(call, content)
+        except (ValueError, RecursionError) as error:
+            # The words of msgspec name a place; those of others may quote the body.
+            reason = str(error) if isinstance(error, msgspec.MsgspecError) else type(error).__name__
+        detail = f"the answer cannot be read: {reason}"
+        raise ResponseError(call.operation, 200, "", detail, "check base_url")
+
+
+def _is_repeatable(failure: AppleError | TransportError, call: Call[Any]) -> bool:
+    if isinstance(failure, TransportError):
+        return call.repeatable or not failure.effect_unknown
+    if isinstance(failure, RateLimitError):
+        return True
+    return isinstance(failure, ServerError) and (call.repeatable or failure.operation == OPEN_SESSION)
+
+
+def _fallback(call: Call[T]) -> Call[T]:
+    return attrs.evolve(call, method=call.fallback_method or call.method, fallback_method=None)
