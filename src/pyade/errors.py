@@ -34,6 +34,7 @@
     │   ├── ServerError           5xx, also after the retries
     │   └── ResponseError         a success whose body cannot be read
     ├── TransportError            no answer came; ``effect_unknown`` says whether Apple may have acted
+    │   └── DeadlineError         not within ``deadline_s``
     ├── ClientError               a client that was closed, or is used in a second event loop
     ├── ActivityError             an activity did not end in time or was lost; ``outcome`` can be resumed
     ├── BatchError                a later chunk of a batch failed; ``outcome`` holds what is known per serial
@@ -324,6 +325,10 @@ class TransportError(PyadeError):
     def __str__(self) -> str:
         known = "; Apple may have acted on it" if self.effect_unknown else ""
         return f"{self.operation}: {self.reason}{known}"
+
+
+class DeadlineError(TransportError):
+    """No whole answer came within ``deadline_s`` of the client."""
 
 
 @attrs.define(eq=False, getstate_setstate=False)

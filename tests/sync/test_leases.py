@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import sys
 import threading
 from collections.abc import Callable, Coroutine
@@ -462,3 +463,26 @@ def test_workers_whose_clocks_are_five_minutes_apart_keep_the_limits_together(
             )  # fmt: skip
     assert world.state.run_at == world.clock()
     assert world.listed() == world.at_apple()
+
+
+def test_work_that_hangs_keeps_its_lease_no_longer_than_its_limit(
+    new_world: Callable[[], World], clock: FrozenClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Renewed three times and never again; then another worker may have the token."""
+    store = Watched(clock, new_world().token)
+    told = threading.Event()
+
+    def watch(record: logging.LogRecord) -> bool:
+        if "takes too long" in record.msg:
+            told.set()
+        return True
+
+    caplog.handler.addFilter(watch)
+    limit = timedelta(milliseconds=3)
+    with keeping(store, store.acquire_lease("hq", "one"), interval=0.001, longest=limit):
+        assert told.wait(10)
+        assert store.renewals == 3
+        clock.advance(seconds=61)
+        assert store.acquire_lease("hq", "two").owner == "two"
+    with pytest.raises(LeaseHeldError):
+        store.acquire_lease("hq", "three")

@@ -29,10 +29,6 @@ Report: TypeAlias = SyncReport | AssignReport
 """What a piece of work returned."""
 
 
-class StopWorkError(BaseException):
-    """Raised in the progress callback to end a run after the page or chunk that was just committed."""
-
-
 class Stage(enum.StrEnum):
     """Where a token stands: it waits for its time, is worked on, or needs a person."""
 

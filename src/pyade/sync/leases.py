@@ -22,6 +22,12 @@ from pyade.storage.protocol import Store
 INTERVAL_SECONDS = LEASE_SECONDS / 3
 """A lease is renewed so often that it outlives two renewals that fail."""
 
+LONGEST = timedelta(hours=6)
+"""How long a lease is renewed at most, where the work has no limit of its own.
+
+Work that hangs must not keep the others from its token for ever.
+"""
+
 _log = logging.getLogger("pyade.sync")
 
 
@@ -58,7 +64,9 @@ def worker_name() -> Flow[str]:
 
 
 @contextlib.contextmanager
-def holding(runner: Runner, store: Store, token_name: str) -> Iterator[Lease]:
+def holding(
+    runner: Runner, store: Store, token_name: str, *, longest: timedelta = LONGEST
+) -> Iterator[Lease]:
     """Acquire the lease of a token, and keep it while the block runs; see ``keeping``.
 
     Raises:
@@ -66,20 +74,25 @@ def holding(runner: Runner, store: Store, token_name: str) -> Iterator[Lease]:
         StoreError: The store failed.
     """
     owner = runner.run(worker_name())
-    with keeping(store, store.acquire_lease(token_name, owner)) as lease:
+    with keeping(store, store.acquire_lease(token_name, owner), longest=longest) as lease:
         yield lease
 
 
 @contextlib.asynccontextmanager
-async def holding_async(runner: AsyncRunner, store: Store, token_name: str) -> AsyncIterator[Lease]:
+async def holding_async(
+    runner: AsyncRunner, store: Store, token_name: str, *, longest: timedelta = LONGEST
+) -> AsyncIterator[Lease]:
     """Do what ``holding`` does, without holding up the event loop."""
     owner = await runner.run(worker_name())
-    async with keeping_async(store, await _Acquisition(store, token_name, owner).result()) as lease:
+    acquired = await _Acquisition(store, token_name, owner).result()
+    async with keeping_async(store, acquired, longest=longest) as lease:
         yield lease
 
 
 @contextlib.contextmanager
-def keeping(store: Store, lease: Lease, *, interval: float = INTERVAL_SECONDS) -> Iterator[Lease]:
+def keeping(
+    store: Store, lease: Lease, *, interval: float = INTERVAL_SECONDS, longest: timedelta = LONGEST
+) -> Iterator[Lease]:
     """Renew *lease* while the block runs, and give it back at the end.
 
     Nothing is raised where it is lost: the next write that carries it is refused. A process that is killed
@@ -89,8 +102,9 @@ def keeping(store: Store, lease: Lease, *, interval: float = INTERVAL_SECONDS) -
         store: Where it was acquired.
         lease: What ``acquire_lease`` returned.
         interval: Seconds between renewals.
+        longest: After which it is not renewed any more, although the block still runs.
     """
-    keeper = _Keeper(store, lease, interval)
+    keeper = _Keeper(store, lease, interval, longest)
     try:
         try:
             keeper.start()
@@ -105,10 +119,10 @@ def keeping(store: Store, lease: Lease, *, interval: float = INTERVAL_SECONDS) -
 
 @contextlib.asynccontextmanager
 async def keeping_async(
-    store: Store, lease: Lease, *, interval: float = INTERVAL_SECONDS
+    store: Store, lease: Lease, *, interval: float = INTERVAL_SECONDS, longest: timedelta = LONGEST
 ) -> AsyncIterator[Lease]:
     """Do what ``keeping`` does, without holding up the event loop at the end."""
-    keeper = _Keeper(store, lease, interval)
+    keeper = _Keeper(store, lease, interval, longest)
     try:
         try:
             keeper.start()
@@ -129,8 +143,9 @@ class _Keeper:
     thread itself gives the lease back, also where what started it was interrupted or cancelled meanwhile.
     """
 
-    def __init__(self, store: Store, lease: Lease, interval: float) -> None:
+    def __init__(self, store: Store, lease: Lease, interval: float, longest: timedelta) -> None:
         self._store = store
+        self._renewals = int(longest.total_seconds() // interval)
         self._lease = lease
         self._interval = interval
         self._ended = threading.Event()
@@ -158,7 +173,9 @@ class _Keeper:
 
     def _renew(self) -> None:
         name = self._lease.token_name
-        while not self._ended.wait(self._interval):
+        for _ in range(self._renewals):
+            if self._ended.wait(self._interval):
+                return
             try:
                 self._store.renew_lease(self._lease)
             except LeaseLostError:
@@ -166,6 +183,9 @@ class _Keeper:
                 return
             except StoreError as error:
                 _log.warning("%s: the lease was not renewed: %s", name, type(error).__name__)
+        if not self._ended.wait(self._interval):
+            _log.warning("%s: the work takes too long, its lease is not renewed any more", name)
+            self._ended.wait()
 
 
 class _Acquisition:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Protocol, TypeVar
 
 from pyade.apple.client import AsyncClient, Client
 from pyade.apple.http.calls import Call, SendCall
+from pyade.apple.http.network import Network
 from pyade.apple.responses import Account
 from pyade.core.token import Token
 from pyade.flow import AsyncRunner, Handlers, Runner
@@ -16,6 +18,7 @@ from pyade.sync.steps import Progress
 from pyade.sync.token_steps import ReadAccount
 
 T = TypeVar("T")
+ClientT = TypeVar("ClientT", bound=Client | AsyncClient)
 
 
 class Caller(Protocol):
@@ -42,6 +45,12 @@ class AsyncCaller(Protocol):
     async def call(self, call: Call[T]) -> T:
         """Send *call* and return what it decodes to."""
         ...
+
+
+def through(client_for: Callable[[Token], ClientT], network: Network) -> Callable[[Token], ClientT]:
+    """Return *client_for* with the connections of *network*, if there are any wishes about them."""
+    made: Callable[..., ClientT] = client_for
+    return partial(made, **network) if network else client_for
 
 
 def runner_of(

@@ -5,7 +5,8 @@ The rules of this file:
 1. What is due is read from the store again and again (``core.schedule``), so that tokens may come, go and be
    renewed, and other processes may work on the same store.
 2. One job per token at a time and ``max_concurrent`` in all. What one token meets concerns no other token.
-3. A stop ends each job after the page or chunk that it is busy with; the next start goes on there.
+3. A stop ends each job after the page or chunk that it is busy with, and one that hears nothing from Apple
+   within five seconds; the next start goes on there.
 4. While jobs run, their end is waited for; ``wait`` is used only when there is nothing to do.
 
 Source: specification, "Sync restrictions": "A sync is run automatically every 24 hours."
@@ -18,7 +19,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from datetime import datetime
-from typing import Generic, Protocol, TypeAlias, TypeVar
+from typing import Generic, Protocol, TypeAlias, TypeVar, Unpack
 
 import anyio
 import anyio.abc
@@ -26,6 +27,8 @@ import anyio.to_thread
 
 from pyade.apple.client import AsyncClient, Client
 from pyade.apple.http.connection import jitter, utc_now
+from pyade.apple.http.limit import STOP_SECONDS, StopWorkError, heeding
+from pyade.apple.http.network import Network
 from pyade.core.policy import SyncPolicy
 from pyade.core.rules import AssignmentPolicy
 from pyade.core.schedule import Pace, Work
@@ -34,7 +37,8 @@ from pyade.errors import PolicyError
 from pyade.storage.protocol import Store
 from pyade.sync.assign_report import AssignReport
 from pyade.sync.assigner import Assigner, AsyncAssigner
-from pyade.sync.board import Board, Job, Outcome, Report, StopWorkError, TokenStanding, goes_on
+from pyade.sync.board import Board, Job, Outcome, Report, TokenStanding, goes_on
+from pyade.sync.runners import through
 from pyade.sync.steps import Progress
 from pyade.sync.syncer import AsyncSyncer, Syncer
 
@@ -84,6 +88,7 @@ class _Scheduling(Generic[ClientT, FactoryT, WaitT]):
         max_concurrent: int = 4,
         progress: ProgressHook | None = None,
         on_report: Callable[[Report], object] | None = None,
+        **network: Unpack[Network],
     ) -> None:
         """Take what the synchronous and the asynchronous class have in common.
 
@@ -104,12 +109,14 @@ class _Scheduling(Generic[ClientT, FactoryT, WaitT]):
             progress: Called after each committed page or chunk, in a worker thread; by the asynchronous class
                 in the event loop.
             on_report: Called with each ``SyncReport`` and ``AssignReport``, likewise.
+            network: ``proxy``, ``verify``, ``limits`` and ``http2`` as for ``Client``, handed to
+                ``client_for``.
 
         Raises:
             PolicyError: ``max_concurrent`` is less than 1.
         """
         self._store = store
-        self._client_for: Callable[[Token], ClientT] = client_for
+        self._client_for: Callable[[Token], ClientT] = through(client_for, network)
         self._policy = policy
         self._assign: bool | AssignmentPolicy | FactoryT = assign
         self._clock = clock
@@ -131,7 +138,11 @@ class Scheduler(_Scheduling[Client, AssignerFactory, object]):
     """
 
     def run(self, stop: threading.Event) -> None:
-        """Work until *stop* is set; returns when the jobs under way have ended, each within one page."""
+        """Work until *stop* is set; returns when the jobs under way have ended.
+
+        Each ends within one page, and within five seconds where Apple does not answer; with a transport of
+        the caller's, at its timeout.
+        """
         wait = self._wait or stop.wait
         running: dict[Future[Outcome], Job] = {}
         with ThreadPoolExecutor(self._places, thread_name_prefix="pyade-scheduler") as pool:
@@ -174,7 +185,7 @@ class Scheduler(_Scheduling[Client, AssignerFactory, object]):
                 self._on_report(report)
 
         try:
-            with self._client_for(job.token) as client:
+            with heeding(stop), self._client_for(job.token) as client:
                 if job.due.work is Work.SYNC:
                     syncer = Syncer(
                         client, self._store, policy=self._policy, clock=self._clock, progress=tell
@@ -203,7 +214,10 @@ class AsyncScheduler(_Scheduling[AsyncClient, AsyncAssignerFactory, Awaitable[ob
 
     async def run(self, stop: anyio.Event) -> None:
         """Work until *stop* is set; see ``Scheduler.run``. Cancelling ends the jobs where they are."""
+        self._scopes: set[anyio.CancelScope] = set()
+        self._ended = anyio.Event()
         async with anyio.create_task_group() as group:
+            group.start_soon(self._wake_at, stop)
             while not stop.is_set():
                 self._ended = anyio.Event()
                 jobs, pause = await anyio.to_thread.run_sync(self._board.take, self._places - self._running)
@@ -218,16 +232,29 @@ class AsyncScheduler(_Scheduling[AsyncClient, AsyncAssignerFactory, Awaitable[ob
                 else:
                     with anyio.move_on_after(pause):
                         await stop.wait()
+            with anyio.move_on_after(STOP_SECONDS):
+                while self._running:
+                    self._ended = anyio.Event()
+                    await self._ended.wait()
+            for scope in self._scopes:
+                scope.cancel()
 
     async def status(self) -> tuple[TokenStanding, ...]:
         """Return where each token stands, by name; see ``Scheduler.status``."""
         return await anyio.to_thread.run_sync(self._board.status)
 
+    async def _wake_at(self, stop: anyio.Event) -> None:
+        await stop.wait()
+        self._ended.set()
+
     async def _run_job(self, job: Job, stop: anyio.Event) -> None:
-        outcome = Outcome(stopped=True)
+        outcome, scope = Outcome(stopped=True), anyio.CancelScope()
+        self._scopes.add(scope)
         try:
-            outcome = await self._work(job, stop)
+            with scope:
+                outcome = await self._work(job, stop)
         finally:
+            self._scopes.discard(scope)
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(self._board.finish, job, outcome)
             self._running -= 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
 import anyio
@@ -49,6 +49,8 @@ class _Syncing(Generic[CallerT]):
         self._token_name = apple.token_name
         self._store = store
         self._policy = policy
+        # The page at the time limit has its deadline and its commit still to go.
+        self._longest = policy.time_limit + timedelta(minutes=5)
         self._clock = clock
         self._progress = progress
 
@@ -86,7 +88,8 @@ class Syncer(_Syncing[Caller]):
         run = SyncRun(self._token_name, self._policy, trigger=_trigger(automatic), full=full, force=force)
         with contextlib.ExitStack() as stack:
             try:
-                lease = stack.enter_context(holding(self._runner, self._store, self._token_name))
+                holder = holding(self._runner, self._store, self._token_name, longest=self._longest)
+                lease = stack.enter_context(holder)
             except LeaseHeldError as held:
                 return self._runner.run(run.refused(held))
             try:
@@ -132,9 +135,8 @@ class AsyncSyncer(_Syncing[AsyncCaller]):
         run = SyncRun(self._token_name, self._policy, trigger=_trigger(automatic), full=full, force=force)
         async with contextlib.AsyncExitStack() as stack:
             try:
-                lease = await stack.enter_async_context(
-                    holding_async(self._runner, self._store, self._token_name)
-                )
+                holder = holding_async(self._runner, self._store, self._token_name, longest=self._longest)
+                lease = await stack.enter_async_context(holder)
             except LeaseHeldError as held:
                 return await self._runner.run(run.refused(held))
             try:

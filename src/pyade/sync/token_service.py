@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, Unpack
 
 from pyade.apple.client import AsyncClient, Client
 from pyade.apple.http.connection import utc_now
+from pyade.apple.http.network import Network
 from pyade.core.policy import SyncPolicy
 from pyade.core.portal_steps import PortalStep, TokenSetup
 from pyade.core.token import Portal, Token
@@ -18,7 +19,7 @@ from pyade.crypto.keypair import TokenKeypair
 from pyade.flow import AsyncRunner, Runner
 from pyade.storage.protocol import Store
 from pyade.sync.report import SyncReport
-from pyade.sync.runners import account_handlers, async_account_handlers
+from pyade.sync.runners import account_handlers, async_account_handlers, through
 from pyade.sync.syncer import AsyncSyncer, Syncer
 from pyade.sync.token_flows import (
     accept_flow,
@@ -43,6 +44,7 @@ class _Tokens(Generic[ClientT]):
         *,
         policy: SyncPolicy = SyncPolicy(),  # noqa: B008 - frozen
         clock: Callable[[], datetime] = utc_now,
+        **network: Unpack[Network],
     ) -> None:
         """Take what the synchronous and the asynchronous class have in common.
 
@@ -52,9 +54,11 @@ class _Tokens(Generic[ClientT]):
                 asynchronous class an ``AsyncClient``.
             policy: The limits of the first sync.
             clock: Returns the time, UTC.
+            network: ``proxy``, ``verify``, ``limits`` and ``http2`` as for ``Client``, handed to
+                ``client_for``.
         """
         self._store = store
-        self._client_for: Callable[[Token], ClientT] = client_for
+        self._client_for: Callable[[Token], ClientT] = through(client_for, network)
         self._policy = policy
         self._clock = clock
 

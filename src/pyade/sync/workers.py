@@ -15,12 +15,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import attrs
 
 from pyade.apple.client import Client
 from pyade.apple.http.connection import utc_now
+from pyade.apple.http.network import Network
 from pyade.core.parking import PARKING_ERRORS, parked_reason, was_renewed
 from pyade.core.policy import SyncPolicy
 from pyade.core.rules import AssignmentPolicy
@@ -31,6 +32,7 @@ from pyade.storage.protocol import Store
 from pyade.sync.assigner import Assigner
 from pyade.sync.damage import DamageLog, read_fleet
 from pyade.sync.parking import park_damaged, remind_of
+from pyade.sync.runners import through
 from pyade.sync.scheduler import AssignerFactory, rules_of
 from pyade.sync.steps import Progress
 from pyade.sync.syncer import Syncer
@@ -76,6 +78,7 @@ def sync_token(
     *,
     policy: SyncPolicy = SyncPolicy(),  # noqa: B008 - frozen
     clock: Callable[[], datetime] = utc_now,
+    **network: Unpack[Network],
 ) -> datetime | None:
     """Sync a token if an automatic run is due, and return when to call again, UTC; None if it is gone.
 
@@ -85,6 +88,7 @@ def sync_token(
         token_name: Which token.
         policy: The limits.
         clock: Returns the time, UTC.
+        network: ``proxy``, ``verify``, ``limits`` and ``http2`` as for ``Client``, handed to ``client_for``.
 
     Raises:
         StoreError: The store cannot be read.
@@ -93,7 +97,7 @@ def sync_token(
     try:
         token = store.token(token_name)
         is_renewed = was_renewed(token, store.sync_state(token_name))
-        with client_for(token) as client:
+        with through(client_for, network)(token) as client:
             report = Syncer(client, store, policy=policy, clock=clock).sync(automatic=not is_renewed)
     except UnknownTokenError:
         return None
@@ -123,6 +127,7 @@ def assign_token(
     *,
     assigner: AssignmentPolicy | AssignerFactory | None = None,
     clock: Callable[[], datetime] = utc_now,
+    **network: Unpack[Network],
 ) -> datetime | None:
     """Hand out profiles, and return when to call again, UTC; None if the next sync brings more work.
 
@@ -132,6 +137,7 @@ def assign_token(
         token_name: Which token.
         assigner: The rules, or what returns an assigner of your own; None for one without rules.
         clock: Returns the time, UTC.
+        network: ``proxy``, ``verify``, ``limits`` and ``http2`` as for ``Client``, handed to ``client_for``.
 
     Raises:
         StoreError: The store cannot be read.
@@ -140,7 +146,7 @@ def assign_token(
         token = store.token(token_name)
         if parked_reason(token, store.sync_state(token_name)):
             return None
-        with client_for(token) as client:
+        with through(client_for, network)(token) as client:
             if callable(assigner):
                 report = assigner(client, _ignore).run()
             else:
@@ -167,6 +173,7 @@ def register(
     assign: bool | AssignmentPolicy | AssignerFactory = True,
     clock: Callable[[], datetime] = utc_now,
     cron: str = "* * * * *",
+    **network: Unpack[Network],
 ) -> tuple[Task[Any, Any, Any], ...]:
     """Register a periodic tick, a sync task and an assignment task on a Procrastinate app; return them.
 
@@ -185,9 +192,11 @@ def register(
         assign: As for ``Scheduler``.
         clock: Returns the time, UTC.
         cron: When the tick comes.
+        network: ``proxy``, ``verify``, ``limits`` and ``http2`` as for ``Client``, handed to ``client_for``.
     """
     from pyade.sync.queue import Queue  # noqa: PLC0415 - an extra
 
+    client_for = through(client_for, network)
     queue = Queue(app, store, clock)
     damage = DamageLog()
 

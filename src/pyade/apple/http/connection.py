@@ -34,6 +34,7 @@ from pyade.apple.http.sessions import Exclusive
 from pyade.core.secret import Secret
 from pyade.errors import (
     ClientError,
+    DeadlineError,
     InvalidRequestError,
     PyadeError,
     ResponseError,
@@ -204,10 +205,10 @@ class Connection(Generic[TransportT, WaitT]):
         words = f"{self._host(step)}: {type(error).__name__}" + (f": {told}" if told else "")
         return TransportError(step.operation, words, step.may_act and not isinstance(error, _NEVER_SENT))
 
-    def _late(self, step: HttpCall, limit: Limit, *, was_sent: bool = True) -> TransportError:
+    def _late(self, step: HttpCall, limit: Limit, *, was_sent: bool = True) -> DeadlineError:
         """Return the error for a call whose time is over."""
         words = f"{self._host(step)}: no whole answer within {limit.seconds:g} seconds"
-        return TransportError(step.operation, words, step.may_act and was_sent)
+        return DeadlineError(step.operation, words, step.may_act and was_sent)
 
     def _host(self, step: HttpCall) -> str:
         return _host_of(step.url, self._service.base_url).host
@@ -422,9 +423,9 @@ async def _parts_async(response: httpx.Response) -> AsyncGenerator[bytes, None]:
             yield part
 
 
-def _no_session(limit: Limit) -> TransportError:
+def _no_session(limit: Limit) -> DeadlineError:
     words = f"no session within {limit.seconds:g} seconds, for which another call asks"
-    return TransportError(OPEN_SESSION, words, False)
+    return DeadlineError(OPEN_SESSION, words, False)
 
 
 def _host_of(address: str | Secret, base_url: str) -> httpx.URL:
