@@ -189,6 +189,19 @@ def _named(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
+class StandIn(Listener):
+    """Answers every request of both services well, and with next to nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(self._answer)
+
+    def _answer(self, connection: socket.socket) -> None:
+        while read_head(connection):
+            connection.sendall(
+                answer(b'{"auth_session_token": "SESSION", "access_token": "ACCESS", "data": []}')
+            )
+
+
 class SlowServer(Listener):
     """Answers like Apple up to some place, and from there sends a byte now and then, for ever.
 

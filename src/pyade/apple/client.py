@@ -68,7 +68,7 @@ class _Connecting(Connection[TransportT, WaitT]):
         sessions: SessionCache | None = None,
         protocol_version: int = PROTOCOL_VERSION,
         user_agent: str | None = None,
-        timeout: httpx.Timeout | float = TIMEOUT,
+        timeout: httpx.Timeout | float | None = TIMEOUT,
         retries: int = 3,
         deadline_s: float = 60.0,
         clock: Callable[[], datetime] = utc_now,
@@ -92,7 +92,8 @@ class _Connecting(Connection[TransportT, WaitT]):
             protocol_version: ``X-Server-Protocol-Version``, 1 to 10; lower ones hide what Apple added later.
             user_agent: Product and version; None for ``pyade/<version>``. Apple refuses names of HTTP
                 libraries.
-            timeout: Seconds without a connection or a byte of the answer; or httpx's own object.
+            timeout: Seconds without a connection or a byte of the answer, or httpx's own object; None for
+                what is left of ``deadline_s``.
             retries: Tries after the first one, for calls that are safe to repeat.
             deadline_s: Seconds within which a call must end, with its session, its tries and the last byte of
                 its answer. A longer wait that Apple asks for ends it with ``RateLimitError`` or
@@ -117,7 +118,7 @@ class _Connecting(Connection[TransportT, WaitT]):
                 base_url=url,
                 user_agent=agent,
                 protocol_version=protocol_version,
-                policy=RetryPolicy(retries=retries, deadline_s=deadline_s),
+                policy=RetryPolicy.checked(retries, deadline_s),
             ),
             transport=transport,
             timeout=timeout,

@@ -42,7 +42,7 @@ class BusinessConnection(Connection[TransportT, WaitT]):
         limits: httpx.Limits | None = None,
         http2: bool = False,
         user_agent: str | None = None,
-        timeout: httpx.Timeout | float = TIMEOUT,
+        timeout: httpx.Timeout | float | None = TIMEOUT,
         retries: int = 3,
         deadline_s: float = 120.0,
         clock: Callable[[], datetime] = utc_now,
@@ -66,7 +66,8 @@ class BusinessConnection(Connection[TransportT, WaitT]):
             limits: How many connections are open and kept; None for those of httpx.
             http2: True to offer HTTP/2, which needs ``httpx[http2]``.
             user_agent: Product and version; None for ``pyade/<version>``.
-            timeout: Seconds without a connection or a byte of the answer; or httpx's own object.
+            timeout: Seconds without a connection or a byte of the answer, or httpx's own object; None for
+                what is left of ``deadline_s``.
             retries: Tries after the first one, for calls that are safe to repeat.
             deadline_s: Seconds within which a call must end, with its access token, its tries and the last
                 byte of its answer.
@@ -87,7 +88,7 @@ class BusinessConnection(Connection[TransportT, WaitT]):
                 AccessTokens(account, server),
                 base_url=url,
                 user_agent=checked_user_agent(user_agent),
-                policy=RetryPolicy(retries=retries, deadline_s=deadline_s),
+                policy=RetryPolicy.checked(retries, deadline_s),
             ),
             transport=transport,
             timeout=timeout,

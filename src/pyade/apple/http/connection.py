@@ -28,7 +28,7 @@ import httpx
 from pyade.apple.http.calls import OPEN_SESSION, Call, SendCall
 from pyade.apple.http.exchange import Body, HttpCall, HttpReply
 from pyade.apple.http.limit import Limit, StopWorkError, hear_stop, pause, watch
-from pyade.apple.http.network import CONFIGURE, Network, open_http
+from pyade.apple.http.network import CONFIGURE, Network, checked_timeout, open_http
 from pyade.apple.http.service import Service
 from pyade.apple.http.sessions import Exclusive
 from pyade.core.secret import Secret
@@ -132,14 +132,14 @@ class Connection(Generic[TransportT, WaitT]):
         service: Service,
         *,
         transport: TransportT | None,
-        timeout: httpx.Timeout | float,
+        timeout: httpx.Timeout | float | None,
         network: Network,
         clock: Callable[[], datetime],
         sleep: Callable[[float], WaitT] | None,
         random: Callable[[], float],
     ) -> None:
         self._service = service
-        self._timeout = httpx.Timeout(timeout)
+        self._timeout = checked_timeout(timeout)
         self._clock = clock
         self._sleep: Callable[[float], WaitT] | None = sleep
         self._random = random
@@ -199,8 +199,8 @@ class Connection(Generic[TransportT, WaitT]):
         next_step = "check for values that are no text, are too long, or hold half a character"
         return InvalidRequestError(step.operation, 0, "", detail, next_step)
 
-    def _lost(self, step: HttpCall, error: httpx.RequestError) -> TransportError:
-        """Return the error for a request that got no whole answer."""
+    def _lost(self, step: HttpCall, error: httpx.RequestError | OSError) -> TransportError:
+        """Return the error for a request that got no whole answer; asyncio's TLS raises its own."""
         told = _QUOTED_BYTES.sub("", str(error)[:_MAX_WORDS])
         words = f"{self._host(step)}: {type(error).__name__}" + (f": {told}" if told else "")
         return TransportError(step.operation, words, step.may_act and not isinstance(error, _NEVER_SENT))
@@ -297,7 +297,7 @@ class SyncConnection(Connection[httpx.BaseTransport, object]):
                     if limit.remaining <= 0:
                         return self._late(step, limit)
                 return HttpReply(status=response.status_code, headers=response.headers, content=body.end())
-        except httpx.RequestError as error:
+        except (httpx.RequestError, OSError) as error:
             is_late = limit.remaining <= 0 and not isinstance(error, _NEVER_SENT)
             return self._late(step, limit) if is_late else self._lost(step, error)
         except ResponseError as error:
@@ -388,7 +388,7 @@ class AsyncConnection(Connection[httpx.AsyncBaseTransport, Awaitable[object]]):
                             break
                     status, headers = response.status_code, response.headers
                     return HttpReply(status=status, headers=headers, content=body.end())
-        except httpx.RequestError as error:
+        except (httpx.RequestError, OSError) as error:
             return self._lost(step, error)
         except ResponseError as error:
             return error

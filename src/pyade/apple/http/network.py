@@ -95,6 +95,21 @@ def open_http(
     raise _refused(what, "hosts and addresses, without ranges of IPv6, are allowed, separated by commas")
 
 
+def checked_timeout(timeout: object) -> httpx.Timeout:
+    """Return *timeout* as httpx's own object.
+
+    Raises:
+        InvalidRequestError: It is none, and no number of seconds.
+    """
+    if isinstance(timeout, httpx.Timeout):
+        return timeout
+    is_number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool) and timeout > 0
+    if timeout is None or is_number:
+        return httpx.Timeout(timeout)  # type: ignore[arg-type]
+    what = f"timeout={timeout!r}: seconds above 0, None or httpx.Timeout is allowed"
+    raise _refused(what, "leave it out for a minute")
+
+
 def is_local(url: str) -> bool:
     """Return True if *url* is an address of this machine, where no proxy can stand between."""
     host = httpx.URL(url).host
@@ -109,6 +124,8 @@ def _options(network: Network, addresses: Iterable[str]) -> dict[str, Any]:
     proxy, limits = network.get("proxy"), network.get("limits")
     options: dict[str, Any] = {"verify": _context(network.get("verify", True))}
     if limits is not None:
+        if not isinstance(limits, httpx.Limits):
+            raise _refused(f"limits={limits!r}: httpx.Limits is allowed", "such as httpx.Limits(...)")
         options["limits"] = limits
     if network.get("http2"):
         _require("h2", "http2=True", "pip install 'httpx[http2]'")

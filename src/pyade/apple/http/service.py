@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import attrs
 import httpx
@@ -23,6 +23,7 @@ import msgspec
 
 from pyade.apple.http.calls import OPEN_SESSION, Call
 from pyade.apple.http.exchange import HttpCall, HttpReply
+from pyade.apple.http.network import CONFIGURE
 from pyade.apple.http.sessions import SessionSource, exchange_flow
 from pyade.core.secret import Secret
 from pyade.errors import (
@@ -55,6 +56,21 @@ class RetryPolicy:
 
     retries: int
     deadline_s: float
+
+    @classmethod
+    def checked(cls, retries: object, deadline_s: object) -> Self:
+        """Return the policy of a client's arguments.
+
+        Raises:
+            InvalidRequestError: One of them is no number that can be used.
+        """
+        if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
+            detail = f"retries={retries!r}: 0 or more is allowed"
+            raise InvalidRequestError(CONFIGURE, 0, "", detail, "leave it out for 3")
+        if isinstance(deadline_s, int | float) and not isinstance(deadline_s, bool) and 0 < deadline_s < 1e9:
+            return cls(retries=retries, deadline_s=float(deadline_s))
+        detail = f"deadline_s={deadline_s!r}: seconds above 0 are allowed"
+        raise InvalidRequestError(CONFIGURE, 0, "", detail, "leave it out")
 
 
 class Service:
