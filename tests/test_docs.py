@@ -3,10 +3,11 @@
 import contextlib
 import functools
 import inspect
+import logging
 import re
 import sqlite3
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import attrs
 import pytest
 from tests.cases import each
+from tests.network import Authority, StandIn, TlsFront
 
 import pyade
 import pyade.apple
@@ -41,6 +43,7 @@ PAGES = [
     "docs/actions.md",
     "docs/intune.md",
     "docs/business.md",
+    "docs/networks.md",
     "docs/testing.md",
     "docs/errors.md",
 ]
@@ -64,7 +67,9 @@ class _Clock:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_python_block_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_python_block_runs(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     monkeypatch.chdir(tmp_path)
     clock = _Clock()
     fake = FakeApple(clock=clock)
@@ -75,6 +80,7 @@ def test_every_python_block_runs(page: str, tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "contoso.p7m").write_bytes(fake.issue_token(server, keypair.certificate_pem))
     transport = fake.transport()
     offline: dict[str, Any] = {} if page == "docs/testing.md" else {"transport": transport, "clock": clock}
+    real_client = pyade.Client
     monkeypatch.setattr(pyade, "Client", functools.partial(pyade.Client, **offline))
     business = _portal_api(fake, clock, offline, tmp_path, monkeypatch)
     token = attrs.evolve(fake.token(name="hq"), apple_id="it@contoso.com")
@@ -91,11 +97,26 @@ def test_every_python_block_runs(page: str, tmp_path: Path, monkeypatch: pytest.
         "token": token,
         "transport": transport,
     }
+    # What a page says about the log must not reach other tests.
+    monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
+    request.addfinalizer(lambda: logging.getLogger("httpx").setLevel(logging.NOTSET))
+    if page == "docs/networks.md":
+        monkeypatch.setattr(pyade, "Client", real_client)
+        names["gateway_url"] = request.getfixturevalue("gateway_url")
     blocks = _blocks(page, "python")
     assert blocks
     for block in blocks:
         clock.now += timedelta(hours=1)
         exec(compile(textwrap.dedent(block), page, "exec"), names)
+
+
+@pytest.fixture
+def gateway_url(tmp_path: Path) -> Iterator[str]:
+    """Return the address of a server whose certificate a private authority signed, and which wants one."""
+    authority = Authority(tmp_path)
+    authority.issue("pyade-client")
+    with StandIn() as server, TlsFront(server.port, authority.server_context()) as front:
+        yield front.url
 
 
 def _blocks(page: str, language: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
@@ -12,6 +13,7 @@ from pyade.apple.http.calls import Call, SendCall
 from pyade.apple.http.network import Network
 from pyade.apple.responses import Account
 from pyade.core.token import Token
+from pyade.errors import PolicyError
 from pyade.flow import AsyncRunner, Handlers, Runner
 from pyade.storage.protocol import Store
 from pyade.sync.steps import Progress
@@ -48,9 +50,21 @@ class AsyncCaller(Protocol):
 
 
 def through(client_for: Callable[[Token], ClientT], network: Network) -> Callable[[Token], ClientT]:
-    """Return *client_for* with the connections of *network*, if there are any wishes about them."""
+    """Return *client_for* with the connections of *network*, if there are any wishes about them.
+
+    Raises:
+        PolicyError: It takes none.
+    """
+    if not network:
+        return client_for
     made: Callable[..., ClientT] = client_for
-    return partial(made, **network) if network else client_for
+    try:
+        inspect.signature(made).bind("token", **network)
+    except (TypeError, ValueError):
+        names = ", ".join(f"{name}=" for name in network)
+    else:
+        return partial(made, **network)
+    raise PolicyError(f"client_for does not take {names}: pass a class of clients, or make clients with them")
 
 
 def runner_of(

@@ -278,6 +278,9 @@ def test_schedulers_workers_and_the_token_service_hand_it_on(fake: FakeApple, re
         given.append(network)
         raise errors.TokenError("seen")
 
+    def plain(token: Token) -> Any:
+        raise errors.TokenError(f"{token.name} needs a client")
+
     store = MemoryStore()
     store.add_token(real_token)
     wishes: dict[str, Any] = {"proxy": "http://proxy.example", "verify": "ca.pem"}
@@ -286,6 +289,8 @@ def test_schedulers_workers_and_the_token_service_hand_it_on(fake: FakeApple, re
         made: Any = kind(store, client_for, **wishes)
         with pytest.raises(errors.TokenError, match="seen"):
             made._client_for(real_token)
+        with pytest.raises(errors.PolicyError, match=r"client_for does not take proxy=, verify=:"):
+            kind(store, plain, **wishes)
     assert given == [wishes] * 5
 
 
