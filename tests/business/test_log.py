@@ -86,3 +86,16 @@ def test_what_was_written_is_read(rows: dict[str, tuple[str, str]]) -> None:
         serial: DeviceOutcome(OperationStatus(status), sub_status)
         for serial, (status, sub_status) in rows.items()
     }
+
+
+def test_a_log_of_too_many_devices_is_not_believed() -> None:
+    head = b"serial_number,operation_status\n"
+    rows = b"".join(b"C%d,SUCCESS\n" % number for number in range(10_001))
+    assert read_log(head + rows) is None
+    assert len(read_log(head + rows.removesuffix(b"C10000,SUCCESS\n")) or ()) == 10_000
+
+
+def test_a_row_that_cannot_be_read_makes_the_log_none() -> None:
+    """A device of that row must not look as if the log did not mention it."""
+    head = b"serial_number,operation_status\nA,SUCCESS\n"
+    assert read_log(head + b"B," + b"x" * 200_000 + b"\n") is None

@@ -201,3 +201,9 @@ def test_any_walk_yields_each_id_once_in_order(pages: list[list[str]]) -> None:
         got.extend(walk.take(decode(msgspec.json.encode(body))))
     assert walk.call is None
     assert got == list(dict.fromkeys(one for ids in pages for one in ids))
+
+
+def test_a_record_without_an_id_costs_no_other_and_is_counted() -> None:
+    content = msgspec.json.encode({"data": [{"id": "A"}, {"type": "x"}, {"id": " "}, {"id": 5}, {"id": "B"}]})
+    page = read_page(content, read_identifier)
+    assert (page.items, page.unreadable) == (("A", "B"), 3)

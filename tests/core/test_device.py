@@ -72,7 +72,21 @@ def test_only_the_serial_number_is_needed() -> None:
     assert device.to_apple() == {"serial_number": " c02é "}
 
 
-@each("record", [{}, {"model": "Mac"}, {"serial_number": None}, {"serial_number": 5}, [], "C02", None])
+@each(
+    "record",
+    [
+        {},
+        {"model": "Mac"},
+        {"serial_number": None},
+        {"serial_number": 5},
+        {"serial_number": ""},
+        {"serial_number": " \t\u3000"},
+        {"serial_number": "C" * 201},
+        [],
+        "C02",
+        None,
+    ],
+)
 def test_record_without_a_serial_number_is_refused(record: Any) -> None:
     with pytest.raises(msgspec.ValidationError):
         Device.from_apple(record)
@@ -179,6 +193,53 @@ def test_device_is_frozen_hashable_and_picklable() -> None:
     assert pickle.loads(pickle.dumps(device)) == device
 
 
+def nested(depth: int) -> Any:
+    value: Any = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@each("key", ["new", "model"])
+def test_what_no_store_could_write_is_refused(key: str) -> None:
+    """At a depth of some hundreds, reading works and writing does not: the page would never be stored."""
+    assert Device.from_apple({"serial_number": "A", key: nested(31)}).extra[key] == nested(31)
+    for depth in (33, 500, 5_000):
+        with pytest.raises(msgspec.ValidationError, match="deeper than 32"):
+            Device.from_apple({"serial_number": "A", key: nested(depth)})
+    for number in (float("nan"), float("inf"), -float("inf")):
+        with pytest.raises(msgspec.ValidationError, match="no number"):
+            Device.from_apple({"serial_number": "A", key: [number]})
+
+
+odd_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.sampled_from([2**63, -(2**64), 10**400, 1e308, "0001-01-01T00:00:00+23:59", "x" * 100_000])
+    | st.floats()
+    | st.text()
+    | st.datetimes().map(str)
+    | st.binary(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(st.dictionaries(st.sampled_from([*RECORD, "extra", "response_status", "x"]), odd_values))
+def test_any_record_is_read_or_refused(record: dict[str, Any]) -> None:
+    try:
+        device = Device.from_apple(record)
+    except msgspec.ValidationError:
+        return
+    for key, value in record.items():
+        if key in ("extra", "x") or (value is not None and getattr(device, key) is None):
+            assert device.extra[key] is value or device.extra[key] == value
+    pickle.dumps(device)
+    hash(device)
+    repr(device)
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
@@ -187,7 +248,7 @@ json_values = st.recursive(
 
 
 @given(
-    serial=st.text(),
+    serial=st.text(min_size=1, max_size=200).filter(str.strip),
     known=st.dictionaries(st.sampled_from(sorted(RECORD.keys() - {"serial_number"})), json_values),
     unknown=st.dictionaries(st.text(max_size=8), json_values, max_size=3),
 )

@@ -472,7 +472,9 @@ def test_records_without_a_serial_number_are_reported(world: World) -> None:
     page = {"devices": [{"model": "?"}], "cursor": "x", "more_to_follow": False}
     world.apple.script(FETCH, Fault.answered(json=page))
     world.apple.script(SYNC, Fault.answered(json={**page, "devices": []}))
-    assert world.sync().notes == ("1 records without a serial number were left out",)
+    report = world.sync()
+    assert report.notes == ("1 record could not be read: left out",)
+    assert report.unreadable == 1
 
 
 def test_nul_characters_are_replaced_and_reported(world: World) -> None:

@@ -186,7 +186,7 @@ class Client(_Connecting[httpx.BaseTransport, object], SyncConnection):
             yield from page.devices
             if not page.more_to_follow:
                 return
-            cursor = cursors.follow(page.cursor, brought_something=bool(page.devices))
+            cursor = cursors.follow(page.cursor, brought_something=bool(page.devices or page.unreadable))
 
     def iter_changes(self, cursor: str, limit: int | None = None) -> Iterator[DevicePage]:
         """Iterate over the pages of changes since *cursor*; store each page with its own cursor.
@@ -204,7 +204,7 @@ class Client(_Connecting[httpx.BaseTransport, object], SyncConnection):
             yield page
             if not page.more_to_follow:
                 return
-            cursor = cursors.follow(page.cursor, brought_something=bool(page.devices))
+            cursor = cursors.follow(page.cursor, brought_something=bool(page.devices or page.unreadable))
 
     def device_details(self, serials: Iterable[str]) -> dict[str, Device]:
         """Return what Apple knows now about each of *serials*, in their order.
@@ -353,7 +353,7 @@ class AsyncClient(_Connecting[httpx.AsyncBaseTransport, Awaitable[object]], Asyn
                 yield device
             if not page.more_to_follow:
                 return
-            cursor = cursors.follow(page.cursor, brought_something=bool(page.devices))
+            cursor = cursors.follow(page.cursor, brought_something=bool(page.devices or page.unreadable))
 
     async def iter_changes(self, cursor: str, limit: int | None = None) -> AsyncIterator[DevicePage]:
         """Iterate over the pages of changes since *cursor*; store each page with its own cursor."""
@@ -366,7 +366,7 @@ class AsyncClient(_Connecting[httpx.AsyncBaseTransport, Awaitable[object]], Asyn
             yield page
             if not page.more_to_follow:
                 return
-            cursor = cursors.follow(page.cursor, brought_something=bool(page.devices))
+            cursor = cursors.follow(page.cursor, brought_something=bool(page.devices or page.unreadable))
 
     async def device_details(self, serials: Iterable[str]) -> dict[str, Device]:
         """Return what Apple knows now about each of *serials*, in their order."""

@@ -16,40 +16,43 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
-import attrs
 import msgspec
 
 from pyade import errors
+from pyade.apple.http.refusals import (
+    A_PAGE,
+    LATER,
+    MAX_CODE,
+    Refusal,
+    by_status,
+    printable,
+    read_body,
+    retry_after,
+    shown,
+    text_of,
+    without,
+)
 from pyade.apple.responses import Account
+from pyade.core.secret import Secret
 from pyade.core.token import Token
 from pyade.errors import AppleError
 
-MAX_DETAIL = 1024
-MAX_WAIT = 365 * 86_400.0
-
-
-@attrs.frozen
-class Refusal:
-    """One meaning of a refusal.
-
-    Attributes:
-        error: The class that is raised.
-        meaning: One sentence, put after the code; "" where the code says enough.
-        next_step: Who must do what.
-    """
-
-    error: type[AppleError]
-    meaning: str
-    next_step: str
-
+__all__ = [
+    "CODES",
+    "SESSION_CODES",
+    "Refusal",
+    "bare_code",
+    "is_session_lost",
+    "read_code",
+    "refusal",
+    "retry_after",
+    "whose",
+]
 
 _NEW_TOKEN = "download a new server token in the portal and import it"  # noqa: S105 - no password
 _FIX_PROFILE = "correct that setting of the profile and define it again"
 _FULL_FETCH = "discard the cursor and fetch the full list"
-_LATER = "try again later"
 
 CODES: Mapping[str, Refusal] = {
     "MALFORMED_REQUEST_BODY": Refusal(
@@ -141,9 +144,9 @@ CODES: Mapping[str, Refusal] = {
         "the organization turned beta access off",
         "an administrator turns it on in the portal",
     ),
-    "TOO_MANY_REQUESTS": Refusal(errors.RateLimitError, "too many requests", _LATER),
-    "UNAUTHORIZED": Refusal(errors.SessionError, "a new session was refused, too", _LATER),
-    "FORBIDDEN": Refusal(errors.SessionError, "a new session was refused, too", _LATER),
+    "TOO_MANY_REQUESTS": Refusal(errors.RateLimitError, "too many requests", LATER),
+    "UNAUTHORIZED": Refusal(errors.SessionError, "a new session was refused, too", LATER),
+    "FORBIDDEN": Refusal(errors.SessionError, "a new session was refused, too", LATER),
     "ACCESS_DENIED": Refusal(
         errors.AccessDeniedError,
         "this token has no right to the request",
@@ -195,18 +198,17 @@ _SESSION_STATUS: Mapping[int, Refusal] = {
 }
 _STATUS: Mapping[int, Refusal] = {
     400: Refusal(errors.InvalidRequestError, "", "check the values of the request"),
-    401: Refusal(errors.SessionError, "a new session was refused, too", _LATER),
+    401: Refusal(errors.SessionError, "a new session was refused, too", LATER),
     403: Refusal(
         errors.AccessDeniedError, "", "check the server in the portal and what stands between it and Apple"
     ),
     404: Refusal(errors.NotFoundError, "", "check the id, which token made it, and base_url"),
-    429: Refusal(errors.RateLimitError, "too many requests", _LATER),
+    429: Refusal(errors.RateLimitError, "too many requests", LATER),
 }
-_SERVER = Refusal(errors.ServerError, "", _LATER)
 _REDIRECT = Refusal(AppleError, "a redirect, which is never followed", "check base_url")
 _OTHER = Refusal(AppleError, "", "check base_url")
 
-_CODE = re.compile(r"[A-Z][A-Z0-9_]*")
+_CODE = re.compile(rf"[A-Z][A-Z0-9_]{{0,{MAX_CODE - 1}}}")
 _KEEP_SESSION = frozenset({"T_C_NOT_SIGNED", "ACCESS_DENIED"})
 
 
@@ -219,9 +221,9 @@ def read_code(content: bytes, *, session: bool = False) -> tuple[str, str]:
         session: True for an answer of ``/session``.
 
     Returns:
-        The code or "", and the text in which there was none, at most 4 KiB.
+        The code or "", and the text in which there was none, at most 64 KiB.
     """
-    text = _text(content)
+    text = text_of(content)
     bare = _unquoted(text)
     if _CODE.fullmatch(bare):
         return bare, ""
@@ -230,25 +232,16 @@ def read_code(content: bytes, *, session: bool = False) -> tuple[str, str]:
             if word.islower() and bare.startswith(word):
                 return word, ""
     if text.startswith("{"):
-        try:
-            code = msgspec.json.decode(content, type=_WireCode).code
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            code = ""
-        if _CODE.fullmatch(code):
-            return code, ""
-    if text.startswith("<"):
-        return "", "a page instead of an answer, as gateways send it"
-    return "", "".join(character if character.isprintable() else " " for character in text)
+        wire = read_body(content, _WireCode)
+        if wire is not None and _CODE.fullmatch(wire.code):
+            return wire.code, ""
+    return "", A_PAGE if text.startswith("<") else printable(text)
 
 
 def bare_code(content: bytes) -> str:
     """Return the code that is the whole of *content*, bare or quoted; "" if it is anything else."""
-    bare = _unquoted(_text(content))
+    bare = _unquoted(text_of(content))
     return bare if _CODE.fullmatch(bare) else ""
-
-
-def _text(content: bytes) -> str:
-    return content[: 4 * MAX_DETAIL].decode("utf-8", "replace").lstrip("\ufeff").strip()
 
 
 def _unquoted(text: str) -> str:
@@ -277,7 +270,7 @@ def refusal(
     retry_after_s: float | None = None,
     token: Token | None = None,
     account: Account | None = None,
-    secrets: Iterable[str] = (),
+    secrets: Iterable[str | Secret] = (),
 ) -> AppleError:
     """Return the error for an answer that is a refusal.
 
@@ -289,17 +282,22 @@ def refusal(
         retry_after_s: Seconds that Apple asked to wait.
         token: Names organization and person where one of them must act.
         account: Names them more exactly, if it was read.
-        secrets: Strings that must not show, should somebody have echoed them.
+        secrets: What must not show, should somebody have echoed it.
     """
+    secrets = tuple(secrets)
     code, text = read_code(content, session=session)
-    meant = (SESSION_CODES.get(code) if session else None) or CODES.get(code) or _by_status(status, session)
-    for secret in filter(None, secrets):
-        text = text.replace(secret, "[removed]")
+    meant = (SESSION_CODES.get(code) if session else None) or CODES.get(code)
+    if meant is None:
+        meant = _by_status(status, session)
+        # What has the form of a code may be a key of the token that was echoed.
+        if (removed := without(code, secrets)) != code:
+            code, text = "", removed
+    text = shown(text, secrets)
     parts = [f"({meant.meaning})"] if meant.meaning else []
     if issubclass(meant.error, _NEEDS_PERSON) and token is not None:
         parts.append(f"for {whose(token, account)}")
     if text:
-        parts.insert(0, repr(text[:MAX_DETAIL]))
+        parts.insert(0, repr(text))
     return meant.error(operation, status, code, " ".join(parts), meant.next_step, retry_after_s)
 
 
@@ -313,36 +311,9 @@ def whose(token: Token, account: Account | None = None) -> str:
     return f"{organization} ({about})" if organization else about
 
 
-def retry_after(value: str | None, now: datetime) -> float | None:
-    """Return the seconds that a ``Retry-After`` header asks for; None if it is absent or unreadable.
-
-    Args:
-        value: Whole seconds or an HTTP date.
-        now: What an HTTP date is compared with, UTC.
-
-    Source: RFC 9110, 10.2.3.
-    """
-    text = (value or "").strip()
-    if text.isascii() and text.isdecimal():
-        return min(float(text[:12]), MAX_WAIT)
-    try:
-        when = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    when = when if when.tzinfo else when.replace(tzinfo=UTC)
-    return min(max(0.0, (when - now).total_seconds()), MAX_WAIT)
-
-
 def _by_status(status: int, session: bool) -> Refusal:
-    if session and status in _SESSION_STATUS:
-        return _SESSION_STATUS[status]
-    if status in _STATUS:
-        return _STATUS[status]
-    if status >= 500:
-        return _SERVER
-    if 300 <= status < 400:
-        return _REDIRECT
-    return _OTHER
+    table = {**_STATUS, **_SESSION_STATUS} if session else _STATUS
+    return by_status(status, table, _REDIRECT, _OTHER)
 
 
 class _WireCode(msgspec.Struct):

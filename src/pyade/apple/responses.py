@@ -15,10 +15,22 @@ from typing import Any, Self
 import attrs
 import msgspec
 
-from pyade.apple.json_bodies import decode_json, replace_nul
+from pyade.apple.json_bodies import (
+    check_length,
+    check_size,
+    decode_clean,
+    decode_json,
+    log_left_out,
+    read_map,
+    read_record,
+    read_records,
+    read_value,
+    replace_nul,
+)
 from pyade.core.assignment import DeviceResults
 from pyade.core.device import Device, DeviceResult, parse_date, parse_time
 from pyade.core.enums import OpenStrEnum
+from pyade.core.json_values import check_keepable
 from pyade.core.token import Token
 
 log: logging.Logger = logging.getLogger(__name__)
@@ -118,10 +130,10 @@ class Account:
     @classmethod
     def decode(cls, content: bytes) -> Self:
         """Return the account of a body."""
-        record = _object(content)
         values: dict[str, Any] = {}
         extra: dict[str, Any] = {}
-        for key, value in record.items():
+        members = read_map(decode_json(content, msgspec.Raw))
+        for key, value in _readable(members):
             if key == "urls" and isinstance(value, list):
                 values["urls"] = tuple(_service_urls(value))
             elif key in _ACCOUNT_TEXTS and (text := _text(value)) is not None:
@@ -140,7 +152,7 @@ class DevicePage:
         cursor: Opaque position for the next call; store it together with the devices, never before them.
         more_to_follow: True if the next call is due at once.
         fetched_until: How far the page goes, UTC; for information only.
-        unreadable: Number of records without a serial number, which were left out.
+        unreadable: Number of records that could not be read, or have no serial number, and were left out.
         replaced: Number of NUL characters, each of which became U+FFFD.
 
     Source: Apple, device assignment, ``FetchDeviceResponse``.
@@ -155,22 +167,23 @@ class DevicePage:
 
     @classmethod
     def decode(cls, content: bytes, limit: int | None = None) -> Self:
-        """Return the page of a body; without a cursor or ``more_to_follow`` it cannot be read."""
+        """Return the page of a body; without a cursor or ``more_to_follow`` it cannot be read.
+
+        Args:
+            content: The body.
+            limit: Records that were asked for; a longer list is refused before any of it is read.
+        """
         content, replaced = replace_nul(content)
-        wire = msgspec.json.decode(content, type=_WirePage)
+        wire = decode_clean(content, _WirePage)
         records = wire.devices or []
-        if limit is not None and len(records) > limit:
-            raise msgspec.ValidationError(f"{len(records)} devices, and at most {limit} were asked for")
-        devices = tuple(_devices(records))
-        unreadable = len(records) - len(devices)
-        if unreadable:
-            log.warning("%d device records without a serial number were left out of a page", unreadable)
+        check_length(records, limit)
+        devices = tuple(read_records(records, _device, "device record"))
         return cls(
             devices=devices,
             cursor=wire.cursor,
             more_to_follow=wire.more_to_follow,
-            fetched_until=_time(wire.fetched_until),
-            unreadable=unreadable,
+            fetched_until=_time(read_value(wire.fetched_until, str)),
+            unreadable=len(records) - len(devices),
             replaced=replaced,
         )
 
@@ -211,7 +224,7 @@ class ActivationLockAnswer:
         """Return the answer of a body to a request about *serial_number*."""
         wire = decode_json(content, _WireLock)
         return cls(
-            serial_number=wire.serial_number or serial_number,
+            serial_number=read_value(wire.serial_number, str) or serial_number,
             result=ActivationLockResult(wire.response_status),
         )
 
@@ -234,14 +247,14 @@ class ReplacementDetails:
     def decode(cls, content: bytes, serial_number: str) -> Self:
         """Return the details of a body to a request about *serial_number*."""
         wire = decode_json(content, _WireReplacement)
-        day = None
-        if isinstance(wire.replacement_date, str):
+        day, text = None, read_value(wire.replacement_date, str)
+        if text is not None:
             try:
-                day = parse_date(wire.replacement_date)
+                day = parse_date(text)
             except msgspec.ValidationError:
-                log.warning("the replacement date of %s cannot be read", serial_number)
+                log.warning("the replacement date of %r cannot be read", serial_number)
         return cls(
-            serial_number=wire.serial_number or serial_number,
+            serial_number=read_value(wire.serial_number, str) or serial_number,
             original_device_serial_number=wire.original_device_serial_number,
             replacement_date=day,
         )
@@ -269,20 +282,20 @@ class BetaEnrollmentTokens:
     Attributes:
         tokens: Without duplicates.
         is_allowed: False if the organization turned beta access off in the portal.
+        unreadable: Number of entries that could not be read, or hold no token, and were left out.
     """
 
     tokens: tuple[BetaEnrollmentToken, ...] = ()
     is_allowed: bool = True
+    unreadable: int = 0
 
     @classmethod
     def decode(cls, content: bytes) -> Self:
         """Return the tokens of a body: of the documented key, else of the one that was also seen."""
         wire = decode_json(content, _WireSeeds)
-        found = {
-            entry.token: BetaEnrollmentToken(os=entry.os, title=entry.title, token=entry.token)
-            for entry in wire.betaEnrollmentTokens or wire.seedBuildTokens or []
-        }
-        return cls(tokens=tuple(found.values()))
+        entries = wire.betaEnrollmentTokens or wire.seedBuildTokens or []
+        found = read_records(entries, _beta_token, "beta token")
+        return cls(tokens=tuple(dict.fromkeys(found)), unreadable=len(entries) - len(found))
 
 
 @attrs.frozen(kw_only=True)
@@ -303,7 +316,7 @@ class AccountDrivenEnrollmentProfile:
         wire = decode_json(content, _WireDiscovery)
         return cls(
             mdm_service_discovery_url=wire.mdm_service_discovery_url,
-            last_updated_timestamp=_time(wire.last_updated_timestamp),
+            last_updated_timestamp=_time(read_value(wire.last_updated_timestamp, str)),
         )
 
 
@@ -317,13 +330,17 @@ def decode_profile(content: bytes) -> dict[str, Any]:
 def decode_details(content: bytes, serials: Sequence[str]) -> dict[str, Device]:
     """Return the devices of a body, one for each of *serials*.
 
-    ``response_status`` of a device that the answer left out is ``DeviceResult.MISSING``; one that is not
-    ``SUCCESS`` carries no other data that counts.
+    ``response_status`` of a device that the answer left out, or whose record cannot be read, is
+    ``DeviceResult.MISSING``; one that is not ``SUCCESS`` carries no other data that counts.
     """
+    entries = _entries(decode_json(content, _WireDetails).devices, len(serials))
     found: dict[str, Device] = {}
-    for serial, entry in _entries(_object(content).get("devices")):
+    for serial, entry in entries.items():
         record = entry if isinstance(entry, dict) else {"response_status": entry}
-        found[serial] = Device.from_apple({**record, "serial_number": serial})
+        try:
+            found[serial] = Device.from_apple({**record, "serial_number": serial})
+        except msgspec.ValidationError:
+            log_left_out(1, "device record")
     for serial in serials:
         if serial not in found:
             found[serial] = Device(serial_number=serial, response_status=DeviceResult.MISSING)
@@ -335,25 +352,25 @@ def decode_results(content: bytes, serials: Sequence[str], profile_uuid: str | N
 
     Args:
         content: A body whose ``devices`` is a map, or a list of maps with one key each.
-        serials: The devices that were named; one that is not mentioned is ``DeviceResult.MISSING``.
+        serials: The devices that were named; one that is not mentioned, or whose result cannot be read, is
+            ``DeviceResult.MISSING``.
         profile_uuid: The profile that was sent, if the answer does not repeat it.
     """
-    record = _object(content)
-    found = {serial: _result(value) for serial, value in _entries(record.get("devices"))}
+    wire = decode_json(content, _WireResults)
+    found = {serial: _result(value) for serial, value in _entries(wire.devices, len(serials)).items()}
     results = {serial: found.pop(serial, DeviceResult.MISSING) for serial in serials}
-    uuid = record.get("profile_uuid")
     return DeviceResults(
         results=results | found,
-        profile_uuid=uuid if isinstance(uuid, str) and uuid else profile_uuid,
-        retry_after_s=_seconds(record.get("retry_after_seconds")),
+        profile_uuid=read_value(wire.profile_uuid, str) or profile_uuid,
+        retry_after_s=_seconds(_any(wire.retry_after_seconds)),
     )
 
 
 class _WirePage(msgspec.Struct):
     cursor: str
     more_to_follow: bool
-    devices: list[Any] | None = None
-    fetched_until: Any = None
+    devices: list[msgspec.Raw] | None = None
+    fetched_until: msgspec.Raw = msgspec.Raw()
 
     def __post_init__(self) -> None:
         if not self.cursor:
@@ -370,13 +387,13 @@ class _WireProfile(msgspec.Struct):
 
 class _WireLock(msgspec.Struct):
     response_status: str
-    serial_number: str | None = None
+    serial_number: msgspec.Raw = msgspec.Raw()
 
 
 class _WireReplacement(msgspec.Struct):
     original_device_serial_number: str
-    serial_number: str | None = None
-    replacement_date: Any = None
+    serial_number: msgspec.Raw = msgspec.Raw()
+    replacement_date: msgspec.Raw = msgspec.Raw()
 
 
 class _WireSeed(msgspec.Struct):
@@ -386,17 +403,29 @@ class _WireSeed(msgspec.Struct):
 
 
 class _WireSeeds(msgspec.Struct):
-    betaEnrollmentTokens: list[_WireSeed] | None = None  # noqa: N815 - Apple's name
-    seedBuildTokens: list[_WireSeed] | None = None  # noqa: N815 - Apple's name
+    betaEnrollmentTokens: list[msgspec.Raw] | None = None  # noqa: N815 - Apple's name
+    seedBuildTokens: list[msgspec.Raw] | None = None  # noqa: N815 - Apple's name
 
 
 class _WireDiscovery(msgspec.Struct):
     mdm_service_discovery_url: str
-    last_updated_timestamp: Any = None
+    last_updated_timestamp: msgspec.Raw = msgspec.Raw()
+
+
+class _WireDetails(msgspec.Struct):
+    devices: msgspec.Raw = msgspec.Raw()
+
+
+class _WireResults(msgspec.Struct):
+    devices: msgspec.Raw = msgspec.Raw()
+    profile_uuid: msgspec.Raw = msgspec.Raw()
+    retry_after_seconds: msgspec.Raw = msgspec.Raw()
 
 
 # A year: what is meant to be added to a time must not overflow it.
 _MAX_SECONDS = 365 * 86_400.0
+# Answers that mention devices which nobody named were seen; a flood of them was not asked for.
+_MOST_STRANGERS = 1000
 _ACCOUNT_TEXTS = frozenset(field.name for field in attrs.fields(Account)) - {"urls", "extra"}
 
 
@@ -404,20 +433,60 @@ def _object(content: bytes) -> dict[str, Any]:
     return decode_json(content, dict[str, Any])
 
 
-def _devices(records: Sequence[Any]) -> Iterator[Device]:
-    for record in records:
-        if isinstance(record, dict) and isinstance(record.get("serial_number"), str):
-            yield Device.from_apple(record)
+def _device(raw: msgspec.Raw) -> Device:
+    return Device.from_apple(read_record(raw))
 
 
-def _entries(devices: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(devices, dict):
-        yield from devices.items()
-    elif isinstance(devices, list):
-        for entry in devices:
-            yield from entry.items() if isinstance(entry, dict) else ()
-    elif devices is not None:
+def _beta_token(raw: msgspec.Raw) -> BetaEnrollmentToken:
+    check_size(raw)
+    entry = msgspec.json.decode(raw, type=_WireSeed)
+    if not entry.token.strip():
+        raise msgspec.ValidationError("the token is empty")
+    return BetaEnrollmentToken(os=entry.os, title=entry.title, token=entry.token)
+
+
+def _any(raw: msgspec.Raw) -> Any:
+    return read_value(raw, object)
+
+
+def _readable(members: Mapping[str, msgspec.Raw]) -> Iterator[tuple[str, Any]]:
+    """Yield the members that can be read; how many cannot is logged."""
+    unreadable = 0
+    for key, raw in members.items():
+        value = _any(raw)
+        try:
+            check_keepable(value)
+        except msgspec.ValidationError:
+            value = None
+        if value is not None:
+            yield key, value
+        else:
+            unreadable += bytes(raw) != b"null"
+    log_left_out(unreadable, "value")
+
+
+def _entries(devices: msgspec.Raw, asked: int) -> dict[str, Any]:
+    """Return what the answer says about each serial number, as far as that can be read.
+
+    Args:
+        devices: A map, or a list of maps with one key each; anything else cannot be read.
+        asked: How many serial numbers were named; far more are refused.
+    """
+    kind = bytes(memoryview(devices)[:1])
+    if kind in (b"", b"n"):
+        return {}
+    if kind not in (b"{", b"["):
         raise msgspec.ValidationError("Expected an object or a list - at `$.devices`")
+    maps = [devices]
+    if kind == b"[":
+        maps = msgspec.json.decode(devices, type=list[msgspec.Raw])
+        check_length(maps, asked + _MOST_STRANGERS)
+    members: dict[str, msgspec.Raw] = {}
+    for one in maps:
+        if bytes(memoryview(one)[:1]) == b"{":
+            members.update(read_map(one))
+            check_length(members, asked + _MOST_STRANGERS)
+    return dict(_readable(members))
 
 
 def _result(value: Any) -> DeviceResult:
@@ -458,8 +527,8 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _time(value: Any) -> datetime | None:
+def _time(text: str | None) -> datetime | None:
     try:
-        return parse_time(value) if isinstance(value, str) else None
-    except msgspec.ValidationError:
+        return parse_time(text) if text is not None else None
+    except (msgspec.ValidationError, OverflowError):  # year 1 east of Greenwich has no UTC time
         return None

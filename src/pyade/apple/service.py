@@ -98,7 +98,6 @@ class DeviceAssignment(Service):
 
     def refusal(self, operation: str, reply: HttpReply, now: datetime, used: Secret) -> AppleError:
         """Return what a refusal means."""
-        secrets = (*self.sessions.secrets(), used)
         return refusal(
             operation,
             reply.status,
@@ -107,5 +106,5 @@ class DeviceAssignment(Service):
             token=self.sessions.token,
             account=self.sessions.account,
             # The session of the request may be another one than the newest: it was refused, or replaced.
-            secrets=[secret.reveal() for secret in secrets],
+            secrets=(*self.sessions.secrets(), used),
         )

@@ -16,6 +16,7 @@ import msgspec
 from pyade.apple.http.calls import OPEN_SESSION
 from pyade.apple.http.exchange import SESSION_BYTES, HttpCall, HttpReply
 from pyade.apple.http.sessions import Opened, Opening, Session, SessionCache, usable
+from pyade.apple.json_bodies import decode_json
 from pyade.apple.refusals import bare_code, is_session_lost, refusal, retry_after, whose
 from pyade.apple.responses import Account
 from pyade.core.secret import Secret
@@ -137,7 +138,7 @@ class TokenSessions:
                 retry_after_s=retry_after(reply.headers.get("Retry-After"), now),
                 token=token,
                 account=self.account,
-                secrets=[secret.reveal() for secret in self.secrets()],
+                secrets=self.secrets(),
             )
         secret = _read_session(reply.content)
         if secret is None:
@@ -155,8 +156,8 @@ def _provided(provider: TokenProvider) -> Flow[Token]:
 
 def _read_session(content: bytes) -> Secret | None:
     try:
-        return usable(msgspec.json.decode(content, type=_WireSession).auth_session_token)
-    except (ValueError, RecursionError):
+        return usable(decode_json(content, _WireSession).auth_session_token)
+    except msgspec.DecodeError:
         return None
 
 

@@ -7,6 +7,7 @@ Rules of this file:
 2. An address at a foreign host is worth a warning: it was written by a proxy, or with a typing error.
 3. A walk ends: ``apple.http.paging`` knows when its cursors lead nowhere.
 4. A list is no snapshot: what moved to a later page meanwhile is handed out once.
+5. A record that cannot be read is left out and counted. So a list that lacks a record proves nothing.
 
 Source: Apple, Apple Business API, ``PagedDocumentLinks`` and ``PagingInformation``.
 """
@@ -23,7 +24,7 @@ import msgspec
 
 from pyade.apple.http.calls import Call
 from pyade.apple.http.paging import Cursors
-from pyade.apple.json_bodies import decode_json
+from pyade.apple.json_bodies import check_length, decode_json, read_record, read_records, read_value
 from pyade.business.account import BUSINESS_URL, SCHOOL_URL
 
 T = TypeVar("T")
@@ -40,24 +41,31 @@ class Page(Generic[T]):
         next_cursor: Asks for the next page, also later; None on the last one.
         total: How many there are in all, if Apple said so.
         next_origin: Scheme and host of the address that Apple gave for the next page, "" if it gave none.
+        unreadable: Number of records that could not be read, or have no id, and were left out.
     """
 
     items: tuple[T, ...]
     next_cursor: str | None = None
     total: int | None = None
     next_origin: str = attrs.field(default="", repr=False)
+    unreadable: int = 0
 
 
 def read_page(content: bytes, read: Callable[[Any], T], limit: int | None = None) -> Page[T]:
     """Return the page of a body, with each of its resources read by *read*.
 
+    Args:
+        content: The body.
+        read: Returns what a resource object says; raises ``msgspec.ValidationError`` if it cannot be read.
+        limit: Records that were asked for; a longer list is refused before any of it is read.
+
     Raises:
-        msgspec.ValidationError: It is no collection, or an entry has no id.
+        msgspec.ValidationError: It is no collection, or longer than *limit*.
         msgspec.DecodeError: It is no JSON.
     """
     wire = decode_json(content, _WireCollection)
-    if limit is not None and len(wire.data) > limit:
-        raise msgspec.ValidationError(f"{len(wire.data)} records, and at most {limit} were asked for")
+    check_length(wire.data, limit)
+    items = read_records(wire.data, lambda raw: read(read_record(raw)), "record")
     address = wire.links.next if wire.links else None
     cursor, origin = None, ""
     if address:
@@ -71,10 +79,11 @@ def read_page(content: bytes, read: Callable[[Any], T], limit: int | None = None
             raise msgspec.ValidationError("the address of the next page has no cursor")
     paging = wire.meta.paging if wire.meta else None
     return Page(
-        items=tuple(read(record) for record in wire.data),
+        items=tuple(items),
         next_cursor=(paging.nextCursor if paging else None) or cursor,
-        total=paging.total if paging else None,
+        total=read_value(paging.total, int) if paging else None,
         next_origin=origin,
+        unreadable=len(wire.data) - len(items),
     )
 
 
@@ -138,7 +147,7 @@ class _WireLinks(msgspec.Struct):
 
 class _WirePaging(msgspec.Struct):
     nextCursor: str | None = None  # noqa: N815 - Apple's name
-    total: int | None = None
+    total: msgspec.Raw = msgspec.Raw()
 
 
 class _WireMeta(msgspec.Struct):
@@ -146,6 +155,6 @@ class _WireMeta(msgspec.Struct):
 
 
 class _WireCollection(msgspec.Struct):
-    data: list[Any]
+    data: list[msgspec.Raw]
     links: _WireLinks | None = None
     meta: _WireMeta | None = None

@@ -12,26 +12,36 @@ Source: Apple, Apple Business API, ``ErrorResponse``; RFC 6749, 5.2 for the auth
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
-from typing import Any, TypeVar
+from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
 
 from pyade import errors
 from pyade.apple.http.calls import OPEN_SESSION
-from pyade.apple.refusals import MAX_DETAIL, Refusal
-from pyade.apple.refusals import retry_after as read_retry_after
+from pyade.apple.http.refusals import (
+    A_PAGE,
+    LATER,
+    MAX_CODE,
+    MAX_DETAIL,
+    Refusal,
+    by_status,
+    http_date,
+    read_body,
+    shown,
+    text_of,
+)
+from pyade.apple.http.refusals import retry_after as read_retry_after
+from pyade.apple.json_bodies import read_record, read_records, read_value
 from pyade.core.problems import ErrorObject
+from pyade.core.secret import Secret
 from pyade.errors import AppleError
 
 CLOCK_TOLERANCE = timedelta(minutes=2)
 """How far this clock may be from Apple's before it is named as the cause."""
 
-_W = TypeVar("_W")
 MAX_ERRORS = 20
 
-_LATER = "try again later"
 _NEW_KEY = "look at the API account in the portal, and make a new key there if this one was revoked"
 _STATUS: Mapping[int, Refusal] = {
     400: Refusal(errors.InvalidRequestError, "", "check the values of the request"),
@@ -49,7 +59,7 @@ _STATUS: Mapping[int, Refusal] = {
         "check ids, serial numbers and times of the request, and what the portal shows",
     ),
     422: Refusal(errors.InvalidRequestError, "", "check the values of the request"),
-    429: Refusal(errors.RateLimitError, "too many requests", _LATER),
+    429: Refusal(errors.RateLimitError, "too many requests", LATER),
 }
 _OAUTH: Mapping[str, Refusal] = {
     "invalid_client": Refusal(
@@ -66,7 +76,6 @@ _OAUTH: Mapping[str, Refusal] = {
         "check the client id and scope=",
     ),
 }
-_SERVER = Refusal(errors.ServerError, "", _LATER)
 _OAUTH_OTHER = Refusal(errors.OAuthRequestError, "", "check token_url; a retry does not help")
 _REDIRECT = Refusal(AppleError, "a redirect, which is never followed", "check base_url and token_url")
 _OTHER = Refusal(AppleError, "", "check base_url")
@@ -79,7 +88,7 @@ def api_refusal(
     headers: Mapping[str, str],
     *,
     now: datetime,
-    secrets: Iterable[str] = (),
+    secrets: Iterable[str | Secret] = (),
 ) -> AppleError:
     """Return the error for a refusal of the API.
 
@@ -89,10 +98,11 @@ def api_refusal(
         content: The body: JSON:API errors, a page, or empty.
         headers: Of the answer.
         now: What an HTTP date in ``Retry-After`` is compared with, UTC.
-        secrets: Strings that must not show, should somebody have echoed them.
+        secrets: What must not show, should somebody have echoed it.
     """
-    found = read_errors(_without(content, secrets))
-    meant = _by_status(status, _STATUS.get(status, _OTHER))
+    secrets = tuple(secrets)
+    found = read_errors(content, secrets)
+    meant = by_status(status, _STATUS, _REDIRECT, _OTHER)
     words = [f"({meant.meaning})"] if meant.meaning else []
     told = "; ".join(filter(None, map(_in_words, found))) if found else _page(content, secrets)
     return meant.error(
@@ -103,7 +113,7 @@ def api_refusal(
         meant.next_step,
         read_retry_after(headers.get("Retry-After"), now),
         errors=found,
-        request_id=_printable(headers.get("X-Apple-Request-Uuid", ""))[:100],
+        request_id=shown(headers.get("X-Apple-Request-Uuid", ""), secrets, MAX_CODE),
     )
 
 
@@ -114,7 +124,7 @@ def token_refusal(
     *,
     now: datetime,
     about: str,
-    secrets: Iterable[str] = (),
+    secrets: Iterable[str | Secret] = (),
 ) -> AppleError:
     """Return the error for a refusal of the authorization server.
 
@@ -124,19 +134,20 @@ def token_refusal(
         headers: Of the answer.
         now: By this clock, UTC; compared with ``Date`` of the answer.
         about: Client id and key id, to name in the error.
-        secrets: Strings that must not show.
+        secrets: What must not show.
     """
-    wire = _read(_without(content, secrets), _WireOAuthError)
-    code = _printable(wire.error)[:100] if wire else ""
-    meant = _OAUTH.get(code) or _by_status(status, _STATUS.get(status, _OAUTH_OTHER))
+    secrets = tuple(secrets)
+    wire = read_body(content, _WireOAuthError)
+    code = shown(wire.error, secrets, MAX_CODE) if wire else ""
+    meant = _OAUTH.get(code) or by_status(status, _STATUS, _REDIRECT, _OAUTH_OTHER)
     if meant.error in (errors.InvalidRequestError, errors.ConflictError, errors.NotFoundError):
         meant = _OAUTH_OTHER
     if meant.error is errors.SessionError:
         meant = _OAUTH["invalid_client"]
     if meant.error is errors.CredentialError and (off := _clock_error(headers, now)):
         meant = Refusal(errors.ClockError, off, "set the clock of this machine")
-    told = _printable(wire.error_description or "") if wire else _page(content, secrets)
-    told = repr(told[:MAX_DETAIL]) if wire and told else told
+    told = shown(read_value(wire.error_description, str) or "", secrets) if wire else ""
+    told = (repr(told) if told else "") if wire else _page(content, secrets)
     parts = [told, f"({meant.meaning})" if meant.meaning else ""]
     return meant.error(
         OPEN_SESSION,
@@ -148,20 +159,21 @@ def token_refusal(
     )
 
 
-def read_errors(content: bytes) -> tuple[ErrorObject, ...]:
-    """Return the JSON:API errors of a body, at most 20; none if it holds none."""
-    wire = _read(content, _WireErrors)
-    entries = wire.errors if wire else []
-    return tuple(_error(entry) for entry in entries[:MAX_ERRORS] if isinstance(entry, dict))
+def read_errors(content: bytes, secrets: Iterable[str | Secret] = ()) -> tuple[ErrorObject, ...]:
+    """Return the JSON:API errors of a body, at most 20, without *secrets*; none if it holds none."""
+    wire = read_body(content, _WireErrors)
+    hidden = tuple(secrets)
+    raws = wire.errors[:MAX_ERRORS] if wire else []
+    return tuple(_error(entry, hidden) for entry in read_records(raws, read_record, "error"))
 
 
-def _error(entry: dict[str, Any]) -> ErrorObject:
+def _error(entry: dict[str, Any], secrets: tuple[str | Secret, ...]) -> ErrorObject:
     def text(value: Any) -> str:
-        return _printable(value)[:MAX_DETAIL] if isinstance(value, (str, int)) else ""
+        return shown(value, secrets) if isinstance(value, (str, int)) else ""
 
     return ErrorObject(
         status=text(entry.get("status")),
-        code=text(entry.get("code")),
+        code=text(entry.get("code"))[:MAX_CODE],
         title=text(entry.get("title")),
         detail=text(entry.get("detail")),
         pointer=text(_place(entry.get("source"), "pointer")),
@@ -184,52 +196,28 @@ def _in_words(error: ErrorObject) -> str:
     return f"{told!r} at {place!r}" if place else (repr(told) if told else "")
 
 
-def _by_status(status: int, otherwise: Refusal) -> Refusal:
-    if status >= 500:
-        return _SERVER
-    return _REDIRECT if 300 <= status < 400 else otherwise
-
-
 def _clock_error(headers: Mapping[str, str], now: datetime) -> str:
-    try:
-        theirs = parsedate_to_datetime(headers.get("Date", ""))
-    except ValueError:
+    theirs = http_date(headers.get("Date"))
+    if theirs is None:
         return ""
-    off = now - (theirs if theirs.tzinfo else theirs.replace(tzinfo=UTC))
+    off = now - theirs
     if abs(off) <= CLOCK_TOLERANCE:
         return ""
     way = "ahead of" if off > timedelta() else "behind"
     return f"this clock is {abs(off).total_seconds():.0f} seconds {way} Apple's"
 
 
-def _page(content: bytes, secrets: Iterable[str]) -> str:
-    text = _without(content[: 4 * MAX_DETAIL], secrets).decode("utf-8", "replace").strip()
+def _page(content: bytes, secrets: Iterable[str | Secret]) -> str:
+    text = text_of(content)
     if text.startswith("<"):
-        return "a page instead of an answer, as gateways send it"
-    return repr(_printable(text)[:MAX_DETAIL]) if text else ""
-
-
-def _without(content: bytes, secrets: Iterable[str]) -> bytes:
-    for secret in filter(None, secrets):
-        content = content.replace(secret.encode(), b"[removed]")
-    return content
-
-
-def _printable(value: str | int) -> str:
-    return "".join(character if character.isprintable() else " " for character in str(value))
-
-
-def _read(content: bytes, cls: type[_W]) -> _W | None:
-    try:
-        return msgspec.json.decode(content, type=cls)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
+        return A_PAGE
+    return repr(shown(text, secrets)) if text else ""
 
 
 class _WireErrors(msgspec.Struct):
-    errors: list[Any]
+    errors: list[msgspec.Raw]
 
 
 class _WireOAuthError(msgspec.Struct):
     error: str
-    error_description: str | None = None
+    error_description: msgspec.Raw = msgspec.Raw()

@@ -20,6 +20,7 @@ import msgspec
 from pyade.core.activity import ActivityStatus, ActivitySubStatus
 from pyade.core.device import parse_time
 from pyade.core.enums import OpenStrEnum
+from pyade.core.json_values import check_id, check_keepable
 
 R = TypeVar("R", bound="Resource")
 
@@ -238,9 +239,11 @@ def read_resource(record: Any, cls: type[R]) -> R:
     """Return the resource of a JSON:API resource object.
 
     Raises:
-        msgspec.ValidationError: It is no object with an id.
+        msgspec.ValidationError: It is no object, has no id, one that is empty or longer than 200 characters,
+            or is nested deeper than 32.
     """
-    wire = msgspec.convert(record, _WireResource)
+    wire = _wire(record)
+    check_keepable(wire.attributes)
     readers = _READERS[cls]
     fields: dict[str, Any] = {}
     extra: dict[str, Any] = {}
@@ -253,8 +256,8 @@ def read_resource(record: Any, cls: type[R]) -> R:
                 fields[reader.field] = reader.read(value)
             except (msgspec.ValidationError, OverflowError):
                 extra[key] = value
-    if cls is OrgDevice:
-        fields.setdefault("serial_number", wire.id)
+    if cls is OrgDevice and not fields.get("serial_number", "").strip():
+        fields["serial_number"] = wire.id
     return cls(id=wire.id, extra=extra, **fields)
 
 
@@ -262,9 +265,16 @@ def read_identifier(record: Any) -> str:
     """Return the id of a JSON:API resource identifier.
 
     Raises:
-        msgspec.ValidationError: It is no object with an id.
+        msgspec.ValidationError: It is no object, has no id, or one that is empty or has more than 200
+            characters.
     """
-    return msgspec.convert(record, _WireResource).id
+    return _wire(record).id
+
+
+def _wire(record: Any) -> _WireResource:
+    wire = msgspec.convert(record, _WireResource)
+    check_id(wire.id, "id")
+    return wire
 
 
 class _WireResource(msgspec.Struct):

@@ -63,8 +63,7 @@ class BusinessApi(Service):
 
     def refusal(self, operation: str, reply: HttpReply, now: datetime, used: Secret) -> AppleError:
         """Return what a refusal means."""
-        secrets = (used.reveal(),)
-        return api_refusal(operation, reply.status, reply.content, reply.headers, now=now, secrets=secrets)
+        return api_refusal(operation, reply.status, reply.content, reply.headers, now=now, secrets=(used,))
 
     def download_flow(self, address: Secret) -> Flow[bytes]:
         """Fetch the log at *address*, which Apple signed beforehand: without an access token."""
@@ -76,9 +75,7 @@ class BusinessApi(Service):
         reply = yield from ask(call)
         if reply.is_success:
             return reply.content
-        now = yield from ask(Now())
-        secrets = (address.reveal(),)
-        raise api_refusal(operation, reply.status, reply.content, reply.headers, now=now, secrets=secrets)
+        raise self.refusal(operation, reply, (yield from ask(Now())), address)
 
 
 def _is_safe(address: Secret, base_url: str) -> bool:

@@ -23,6 +23,7 @@ import msgspec
 from pyade.apple.http.calls import OPEN_SESSION
 from pyade.apple.http.exchange import SESSION_BYTES, HttpCall, HttpReply
 from pyade.apple.http.sessions import Opened, Opening, Session, usable
+from pyade.apple.json_bodies import decode_json
 from pyade.business.account import AccountProvider, ApiAccount
 from pyade.business.refusals import token_refusal
 from pyade.core.secret import Secret
@@ -126,9 +127,8 @@ class AccessTokens:
         reply = yield from ask(call)
         if reply.status != 200:
             about = f"client id {account.client_id}, key id {account.key_id}"
-            secrets = (assertion.reveal(),)
             raise token_refusal(
-                reply.status, reply.content, reply.headers, now=now, about=about, secrets=secrets
+                reply.status, reply.content, reply.headers, now=now, about=about, secrets=(assertion,)
             )
         secret, expires_in = _read_access(reply.content)
         if secret is None:
@@ -162,8 +162,8 @@ def _form(account: ApiAccount, assertion: Secret, scope: str) -> Secret:
 
 def _read_access(content: bytes) -> tuple[Secret | None, float]:
     try:
-        wire = msgspec.json.decode(content, type=_WireAccess)
-    except (ValueError, RecursionError):
+        wire = decode_json(content, _WireAccess)
+    except msgspec.DecodeError:
         return None, 0.0
     return usable(wire.access_token), wire.expires_in
 

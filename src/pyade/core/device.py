@@ -13,6 +13,7 @@ import attrs
 import msgspec
 
 from pyade.core.enums import OpenStrEnum
+from pyade.core.json_values import check_id, check_keepable
 
 
 class ProfileStatus(OpenStrEnum):
@@ -69,8 +70,8 @@ class DeviceResult(OpenStrEnum):
 class Device:
     """One device record of Apple's service.
 
-    Only the serial number is certain: Apple leaves keys without a value out. What pyade does not know, or
-    could not read, is kept in ``extra`` and survives a round trip.
+    Only the serial number is certain, and not empty: Apple leaves keys without a value out. What pyade does
+    not know, or could not read, is kept in ``extra`` and survives a round trip.
 
     Attributes:
         serial_number: The key for everything; kept and compared exactly as given.
@@ -143,22 +144,27 @@ class Device:
         kept in ``extra`` under its key.
 
         Raises:
-            msgspec.ValidationError: It is no object, has no serial number, or one that is not a string.
+            msgspec.ValidationError: It is no object, or has no serial number, one that is not a string, is
+                empty or has more than 200 characters; or a store could not keep it, since it is nested deeper
+                than 32 or holds a number that is none.
         """
-        if not isinstance(record, Mapping):
+        if not isinstance(record, (dict, Mapping)):
             raise msgspec.ValidationError(f"Expected `object`, got `{type(record).__name__}`")
+        serial = record.get("serial_number")
+        if not isinstance(serial, str):
+            kind = type(serial).__name__
+            raise msgspec.ValidationError(f"Expected `str`, got `{kind}` - at `$.serial_number`")
+        check_id(serial, "serial_number")
         known, extra = record, {}
         if not record.keys() <= _NAMES:
-            known = {key: value for key, value in record.items() if key in _NAMES}
             extra = {key: value for key, value in record.items() if key not in _NAMES}
+            check_keepable(extra)
+            # What has no field is passed by, so that a copy without it is not needed.
+            known = {**record, "extra": extra}
         try:
             device = msgspec.convert(known, cls)
         except msgspec.ValidationError:
-            good = {
-                key: value for key, value in known.items() if key == "serial_number" or _readable(key, value)
-            }
-            extra.update((key, value) for key, value in known.items() if key not in good)
-            device = msgspec.convert(good, cls)
+            device = _without_odd_values(record, extra)
         changes: dict[str, Any] = {}
         for name in _TIMES:
             value = getattr(device, name)
@@ -168,9 +174,9 @@ class Device:
                 except OverflowError:  # year 1 east of Greenwich has no UTC time
                     changes[name] = None
                     extra[name] = record[name]
-        if extra:
-            changes["extra"] = extra
-        return attrs.evolve(device, **changes) if changes else device
+        if not changes:
+            return device
+        return attrs.evolve(device, **changes, extra=extra) if extra else attrs.evolve(device, **changes)
 
     def to_apple(self) -> dict[str, Any]:
         """Return Apple's JSON object: keys without a value left out, times as ``YYYY-MM-DDThh:mm:ssZ``."""
@@ -216,6 +222,18 @@ def _utc(value: datetime) -> datetime:
     if value.tzinfo is UTC:
         return value
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _without_odd_values(record: Mapping[str, Any], extra: dict[str, Any]) -> Device:
+    """Return the device of *record*, and move to *extra* what cannot be read."""
+    good: dict[str, Any] = {}
+    for key, value in record.items():
+        if key == "serial_number" or (key in _NAMES and _readable(key, value)):
+            good[key] = value
+        else:
+            extra[key] = value
+    check_keepable(extra)
+    return attrs.evolve(msgspec.convert(good, Device), extra=extra)
 
 
 def _readable(key: str, value: Any) -> bool:

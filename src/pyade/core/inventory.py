@@ -5,7 +5,8 @@ The rules of this file, all pure:
 1. Per serial the newest ``op_date`` wins, across pages and runs; on a tie the record that arrives later wins.
 2. A fetch lists what is assigned at the start of the fetch and carries no operation: it never overwrites a
    newer event and never changes the stored operation date.
-3. What Apple no longer lists is released, not deleted, and only after the last page of a full sync.
+3. What Apple no longer lists is released, not deleted, and only after the last page of a full sync of which
+   every record could be read.
 4. A newer event from Apple supersedes what pyade believes about its own assignment, but not a cooldown.
 5. A device's details are Apple's word at the time of reading, if Apple gave any: they win over what was
    stored before the reading, never over what was stored after it.
@@ -172,6 +173,8 @@ class SyncState:
         full_sync_at: Start of the newest full sync that counts toward the 7 days, UTC.
         recovery_at: Start of the newest recovery fetch (a full list because the cursor was lost), UTC.
         listing_since: Start of the full list under way, UTC; None when none is.
+        unreadable: Records of the full list under way that could not be read: what it does not show may be
+            one of them.
         run_at: Start of the last run that sent Apple a request, UTC.
         running_since: Start of the run under way, UTC; None between runs.
         continues: The last run ended at its time limit: the next may start at once.
@@ -195,6 +198,7 @@ class SyncState:
     full_sync_at: datetime | None = None
     recovery_at: datetime | None = None
     listing_since: datetime | None = None
+    unreadable: int = 0
     run_at: datetime | None = None
     running_since: datetime | None = None
     continues: bool = False
@@ -464,7 +468,7 @@ def finished_state(token_name: str, stored_revision: int, state: SyncState) -> S
     """
     if state.listing_since is None:
         raise StoreError(f"no full list of {token_name!r} is under way: listing_since is None")
-    return attrs.evolve(next_state(token_name, stored_revision, state), listing_since=None)
+    return attrs.evolve(next_state(token_name, stored_revision, state), listing_since=None, unreadable=0)
 
 
 def _event_time(device: Device, source: Source) -> datetime | None:

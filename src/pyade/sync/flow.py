@@ -14,7 +14,9 @@ The rules of this file:
 6. Two different operations of one second are noted in the commit of their page, and settled at the end.
 7. That a token needs a person, or works again, is part of the state that ends a run, with its event. Where
    something stored could not be read, all that is stored of the token must be readable before it goes on.
-8. A run goes by the store's clock, which all workers share, as long as their own is close to it.
+8. A list with records that could not be read releases nothing, since what it seems to lack may be one of
+   them: the changes are followed all the same, and the next full list releases.
+9. A run goes by the store's clock, which all workers share, as long as their own is close to it.
 
 ::
 
@@ -200,6 +202,7 @@ class SyncRun:
                 phase=SyncPhase.FETCH,
                 cursor=None,
                 full_sync=state.full_sync + 1,
+                unreadable=0,
                 full_sync_at=now if is_full else state.full_sync_at,
                 recovery_at=state.recovery_at if is_full else now,
                 listing_since=now,
@@ -258,6 +261,8 @@ class SyncRun:
             repeats=0 if is_last_of_list else before.repeats + int(is_repeated),
         )
         source = Source.FETCH if before.phase is SyncPhase.FETCH else Source.SYNC
+        if source is Source.FETCH:
+            after = attrs.evolve(after, unreadable=before.unreadable + page.unreadable)
         now = yield from self._time.now()
         if source is Source.SYNC:
             after = yield from self._with_ties(after, page, now)
@@ -286,12 +291,22 @@ class SyncRun:
         return None if page.more_to_follow else Ending.CAUGHT_UP
 
     def _release_the_rest(self, now: datetime) -> Flow[Ending | None]:
-        """Release what the complete list did not show, unless that is too much to be believed."""
+        """Release what the complete list did not show, unless that cannot be believed."""
         state = self._state
         if not self._force:
             unlisted, fleet = yield from in_store(
                 lambda store: _count_unlisted(store, self._token_name, state)
             )
+            if state.unreadable:
+                # The place is not kept: one broken record must not keep the changes from being followed.
+                self._held_back = unlisted
+                if unlisted:
+                    self._notes.append(
+                        f"{counted(unlisted, 'device')} may be among the records of Apple's list that could"
+                        " not be read: none was released"
+                    )
+                yield from self._save(attrs.evolve(state, listing_since=None, unreadable=0))
+                return None
             if not self._policy.may_release(unlisted, fleet):
                 self._held_back = unlisted
                 self._notes.append(
@@ -349,7 +364,9 @@ class SyncRun:
         if self._state.phase is SyncPhase.SYNC:
             return Ending.CAUGHT_UP
         self._notes.append("Apple ended the full list without a last page: nothing was released")
-        yield from self._save(attrs.evolve(self._state, phase=SyncPhase.SYNC, listing_since=None))
+        yield from self._save(
+            attrs.evolve(self._state, phase=SyncPhase.SYNC, listing_since=None, unreadable=0)
+        )
         return None
 
     def _cursor_lost(self, error: CursorError) -> Flow[Ending | None]:
@@ -443,7 +460,7 @@ class SyncRun:
         if self._only_listed:
             notes.append(f"{self._only_listed:,} devices came only with the full list")
         if self._unreadable:
-            notes.append(f"{self._unreadable:,} records without a serial number were left out")
+            notes.append(f"{counted(self._unreadable, 'record')} could not be read: left out")
         if self._replaced:
             notes.append(f"{self._replaced:,} NUL characters were replaced by U+FFFD")
         return SyncReport(
@@ -459,6 +476,7 @@ class SyncRun:
             next_allowed_at=next_allowed_at,
             next_automatic_at=next_automatic_at,
             held_back=self._held_back,
+            unreadable=self._unreadable,
             purged=self._purged,
             notes=tuple(notes),
         )

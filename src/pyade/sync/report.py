@@ -57,7 +57,9 @@ class SyncReport:
         next_automatic_at: From when an automatic run is due, UTC.
         running_since: For ``RUNNING`` the start of the run under way, UTC.
         holder: For ``RUNNING`` which worker holds the token; "" if the store does not say.
-        held_back: For ``RELEASE_HELD`` how many devices the list did not show and would release.
+        held_back: How many devices the list did not show and would have released: for ``RELEASE_HELD``, and
+            where records of the list could not be read.
+        unreadable: Records of Apple's that could not be read, or have no serial number, and were left out.
         purged: Records of devices that Apple released 30 days ago or earlier, removed from the store.
         notes: What else happened, in words.
     """
@@ -77,6 +79,7 @@ class SyncReport:
     running_since: datetime | None = None
     holder: str = ""
     held_back: int = 0
+    unreadable: int = 0
     purged: int = 0
     notes: tuple[str, ...] = ()
 
@@ -87,7 +90,7 @@ class SyncReport:
 
     @property
     def is_complete(self) -> bool:
-        """True if the store holds all that Apple had to say."""
+        """True if the store holds all that Apple had to say, but for what ``unreadable`` counts."""
         return self.ending is Ending.CAUGHT_UP
 
     def __str__(self) -> str:
