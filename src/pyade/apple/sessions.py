@@ -119,12 +119,12 @@ class TokenSessions:
     def _ask(self, token: Token, now: datetime) -> Flow[Secret]:
         url = str(self._base_url.join("session"))
         nonce = (yield from ask(RandomBytes(16))).hex()
-        signed = authorization_header(token, "GET", url, timestamp=int(now.timestamp()), nonce=nonce)
+        signed = Secret(authorization_header(token, "GET", url, timestamp=int(now.timestamp()), nonce=nonce))
         call = HttpCall(
             operation=OPEN_SESSION,
             method="GET",
             url="/session",
-            headers={"Authorization": Secret(signed)},
+            headers={"Authorization": signed},
             may_act=False,
             max_bytes=SESSION_BYTES,
         )
@@ -138,7 +138,7 @@ class TokenSessions:
                 retry_after_s=retry_after(reply.headers.get("Retry-After"), now),
                 token=token,
                 account=self.account,
-                secrets=self.secrets(),
+                secrets=(signed, *self.secrets()),
             )
         secret = _read_session(reply.content)
         if secret is None:
