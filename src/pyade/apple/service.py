@@ -83,15 +83,15 @@ class DeviceAssignment(Service):
             decode=partial(decode, limit=limit),
         )
 
-    def read(self, call: Call[T], content: bytes) -> T:
-        """Return what the body of a success says; a bare code in it is a refusal or a result."""
-        code = bare_code(content)
+    def read(self, call: Call[T], reply: HttpReply) -> T:
+        """Return what a success says; a bare code in it is a refusal or a result."""
+        code = bare_code(reply.content)
         if code in call.by_code:
             return call.by_code[code]
         if code:
             # Seen with status 200: a code where the answer should be.
-            raise refusal(call.operation, 200, content)
-        answer = super().read(call, content)
+            raise refusal(call.operation, reply.status, reply.content)
+        answer = super().read(call, reply)
         if isinstance(answer, Account):
             self.sessions.account = answer
         return answer

@@ -54,9 +54,9 @@ class BusinessApi(Service):
         """The API and its authorization server."""
         return self.base_url, self._tokens.server.url
 
-    def read(self, call: Call[T], content: bytes) -> T:
-        """Return what the body of a success says."""
-        answer = super().read(call, content)
+    def read(self, call: Call[T], reply: HttpReply) -> T:
+        """Return what a success says."""
+        answer = super().read(call, reply)
         if isinstance(answer, Page):
             warn_of_next_page(call.operation, answer, origin_of(httpx.URL(self.base_url)))
         return answer

@@ -113,9 +113,9 @@ class Service:
         """Return what a refusal means, without the session that was *used* for it."""
         raise NotImplementedError
 
-    def read(self, call: Call[T], content: bytes) -> T:
-        """Return what the body of a success says."""
-        return call.decode(content)
+    def read(self, call: Call[T], reply: HttpReply) -> T:
+        """Return what a success says."""
+        return call.decode(reply.content)
 
     def call_flow(self, call: Call[T]) -> Flow[T]:
         """Send *call* until it succeeds or must not be repeated, and return what its answer decodes to.
@@ -131,7 +131,7 @@ class Service:
         tries = 0
         while True:
             try:
-                content = yield from self._send(call)
+                reply = yield from self._send(call)
                 break
             except (AppleError, TransportError) as error:
                 if isinstance(error, AppleError) and error.code in call.by_code:
@@ -144,12 +144,12 @@ class Service:
             tries += 1
         if is_fallback:
             self._fallbacks.add(call.path)
-        return self._decoded(call, content)
+        return self._decoded(call, reply)
 
-    def _send(self, call: Call[Any]) -> Flow[bytes]:
+    def _send(self, call: Call[Any]) -> Flow[HttpReply]:
         reply, used = yield from exchange_flow(self._source, self._request(call))
         if reply.is_success:
-            return reply.content
+            return reply
         raise self.refusal(call.operation, reply, (yield from ask(Now())), used)
 
     def _request(self, call: Call[Any]) -> HttpCall:
@@ -194,9 +194,10 @@ class Service:
         _log.info("%s: %s, trying again in %.1f s", call.operation, type(failure).__name__, seconds)
         yield from ask(Wait(seconds))
 
-    def _decoded(self, call: Call[T], content: bytes) -> T:
+    def _decoded(self, call: Call[T], reply: HttpReply) -> T:
+        # No frame that an error drags along holds the body itself, which may bring or quote secrets.
         try:
-            return self.read(call, content)
+            return self.read(call, reply)
         except (ValueError, RecursionError) as error:
             # The words of msgspec name a place; those of others may quote the body.
             reason = str(error) if isinstance(error, msgspec.MsgspecError) else type(error).__name__
