@@ -36,6 +36,7 @@ import msgspec
 from pyade.apple.flows import OPEN_SESSION
 from pyade.apple.refusals import bare_code, is_session_lost, refusal, retry_after, whose
 from pyade.apple.retries import Memory
+from pyade.core.secret import Secret
 from pyade.core.token import Token
 from pyade.crypto.oauth1 import authorization_header
 from pyade.errors import AppleError, ClockError, ResponseError, StoreError, TokenExpiredError, TransportError
@@ -60,11 +61,11 @@ _log = logging.getLogger(__name__)
 class SessionStorage(Protocol):
     """Where nodes share sessions; every ``pyade.storage.Store`` is one."""
 
-    def load_session(self, key: str) -> str | None:
+    def load_session(self, key: str) -> Secret | None:
         """Return the session kept under *key*; None if there is none."""
         ...
 
-    def save_session(self, key: str, session: str) -> None:
+    def save_session(self, key: str, session: Secret) -> None:
         """Keep *session* under *key*."""
         ...
 
@@ -130,10 +131,11 @@ class _Slot:
         if self._storage is None:
             return None
         try:
-            stored = self._storage.load_session(self._key)
+            found = self._storage.load_session(self._key)
         except StoreError as error:
             _log.warning("no session could be read from the storage: %s", error)
             return None
+        stored = None if found is None else found.reveal()
         self._stored = stored if stored and _USABLE.fullmatch(stored) else None
         return self._stored
 
@@ -149,7 +151,7 @@ class _Slot:
             return
         self._stored = session  # also if it fails: the next new one is the next attempt
         try:
-            self._storage.save_session(self._key, session)
+            self._storage.save_session(self._key, Secret(session))
         except StoreError as error:
             _log.warning("a session could not be stored for other nodes: %s", error)
 
@@ -182,7 +184,7 @@ class SessionCache:
 
     def slot(self, base_url: str, token: Token) -> _Slot:
         """Return where the session of *token* at *base_url* is kept."""
-        parts = (base_url, token.consumer_key, token.access_token)
+        parts = (base_url, token.consumer_key, token.access_token.reveal())
         with self._lock:
             if parts not in self._slots:
                 # The access token is secret, and the key is not: it may stand in a table as it is.
@@ -255,7 +257,8 @@ class SessionAuth(httpx.Auth):
     def secrets(self) -> tuple[str, ...]:
         """Return every string that must never show."""
         token, slot = self._token, self._slot
-        own = (token.consumer_secret, token.access_token, token.access_secret) if token else ()
+        kept = (token.consumer_secret, token.access_token, token.access_secret) if token else ()
+        own = tuple(secret.reveal() for secret in kept)
         return (*own, slot.session) if slot and slot.session else own
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
@@ -400,7 +403,7 @@ class SessionAuth(httpx.Auth):
         response = yield httpx.Request(
             "GET",
             url,
-            headers={**self._headers, "Authorization": authorization},
+            headers={**self._headers, "Authorization": authorization.reveal()},
             extensions=dict(request.extensions),
         )
         if response.status_code != 200 or bare_code(response.content):

@@ -19,6 +19,7 @@ from pyade.apple.json_bodies import decode_json, replace_nul
 from pyade.core.assignment import DeviceResults
 from pyade.core.device import Device, DeviceResult, parse_date, parse_time
 from pyade.core.enums import OpenStrEnum
+from pyade.core.secret import Secret
 from pyade.core.token import Token
 
 log: logging.Logger = logging.getLogger(__name__)
@@ -257,7 +258,7 @@ class BetaEnrollmentToken:
 
     os: str
     title: str
-    token: str = attrs.field(repr=False)
+    token: Secret = attrs.field(repr=False, converter=Secret)
 
 
 @attrs.frozen(kw_only=True)

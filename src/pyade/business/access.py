@@ -157,7 +157,7 @@ def _ask(server: AuthorizationServer, account: ApiAccount, now: datetime) -> Flo
         "grant_type": "client_credentials",
         "client_id": account.client_id,
         "client_assertion_type": _ASSERTION_TYPE,
-        "client_assertion": assertion,
+        "client_assertion": assertion.reveal(),
         "scope": server.scope or account.scope,
     }
     # In the body and not in the query, which access logs keep.
@@ -174,7 +174,7 @@ def _ask(server: AuthorizationServer, account: ApiAccount, now: datetime) -> Flo
     if reply.status != 200:
         about = f"client id {account.client_id}, key id {account.key_id}"
         raise token_refusal(
-            reply.status, reply.content, reply.headers, now=now, about=about, secrets=(assertion,)
+            reply.status, reply.content, reply.headers, now=now, about=about, secrets=(assertion.reveal(),)
         )
     try:
         answer = msgspec.json.decode(reply.content, type=_WireAccess)

@@ -36,6 +36,7 @@ from pyade.core.activity import (
     DeviceOutcome,
     OperationStatus,
 )
+from pyade.core.secret import Secret
 from pyade.errors import ActivityError, AppleError, InvalidRequestError, TransportError
 from pyade.flow import Flow, Now, Step, Wait, ask
 
@@ -59,7 +60,7 @@ Devices: TypeAlias = Mapping[str, DeviceOutcome]
 class Download(Step[bytes]):
     """Fetch the log at *address* without an access token."""
 
-    address: str = attrs.field(repr=False)
+    address: Secret = attrs.field(repr=False)
 
 
 def activity_flow(

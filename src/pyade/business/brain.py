@@ -87,7 +87,7 @@ class Brain:
         return {
             SendCall: lambda step: self.call_flow(step.call),
             SendOnce: lambda step: self._exchange(step.call),
-            Download: lambda step: self._download(step.address),
+            Download: lambda step: self._download(step.address.reveal()),
         }
 
     def call_flow(self, call: Call[T]) -> Flow[T]:

@@ -14,6 +14,7 @@ from pyade.builders.intune.extras import read_extra
 from pyade.builders.intune.reading import Members
 from pyade.core.problems import Problem
 from pyade.core.profile import EnrollmentProfile
+from pyade.core.secret import Secret, secret_or_none
 from pyade.errors import IntuneError
 
 
@@ -120,7 +121,9 @@ class IntuneProfile:
     standard_user: bool = False
     other_screens: frozenset[str] = frozenset()
     extra: Mapping[str, Any] = attrs.field(factory=dict, converter=plain_mapping, hash=False, repr=False)
-    administrator_password: str | None = attrs.field(default=None, repr=False, eq=False)
+    administrator_password: Secret | None = attrs.field(
+        default=None, repr=False, eq=False, converter=secret_or_none
+    )
     findings: tuple[Problem, ...] = attrs.field(default=(), eq=False)
 
     def __attrs_post_init__(self) -> None:
