@@ -10,7 +10,7 @@ from tests.leaks import leaks
 
 from pyade.builders.commands import build_account_configuration
 from pyade.builders.error_bodies import build_update_required
-from pyade.builders.intune import OwnSettings, profile_from_intune, read_intune
+from pyade.builders.intune import IntuneExport, OwnSettings, profile_from_intune, read_intune
 from pyade.core.accounts import AdministratorAccount
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.secret import Secret
@@ -97,3 +97,10 @@ def test_an_order_to_update_that_is_refused_does_not_tell_the_token() -> None:
     with pytest.raises(ProfileError) as caught:
         build_update_required(decision)
     assert not leaks(caught.value, SECRET)
+
+
+def test_an_export_without_a_json_form_tells_nothing_of_its_body() -> None:
+    for odd in ("\ud800", object(), float("nan")):
+        with pytest.raises(IntuneError) as caught:
+            IntuneExport(body={"odd": odd}).to_json()
+        assert caught.value.__cause__ is caught.value.__context__ is None

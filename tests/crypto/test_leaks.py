@@ -21,8 +21,15 @@ from tests.leaks import leaks
 
 from pyade.core.secret import Secret
 from pyade.core.token import Token
-from pyade.crypto import BypassCode, Signer, TokenKeypair, hash_password
-from pyade.crypto.client_assertion import read_assertion_key
+from pyade.crypto import (
+    BypassCode,
+    Signer,
+    TokenKeypair,
+    authorization_header,
+    hash_password,
+    managed_apple_account_jwt,
+)
+from pyade.crypto.client_assertion import client_assertion, read_assertion_key
 from pyade.crypto.push_certificate import PushCertificate
 from pyade.crypto.secret_box import SecretBox
 from pyade.errors import BypassCodeError, ProfileError, SigningError, StoreError, TokenError
@@ -181,3 +188,28 @@ def test_a_code_or_a_password_that_is_refused_is_not_told() -> None:
     with pytest.raises(ProfileError) as refused:
         hash_password("hunter2 hunter2", iterations=1)
     assert not leaks(refused.value, "hunter2")
+
+
+def test_what_is_signed_for_apple_is_a_secret(keypair: TokenKeypair, fields: dict[str, str]) -> None:
+    token = Token(
+        name="hq",
+        consumer_key=fields["consumer_key"],
+        consumer_secret=fields["consumer_secret"],
+        access_token=fields["access_token"],
+        access_secret=fields["access_secret"],
+        access_token_expiry=None,
+        apple_id="it@contoso.com",
+        consented_at=NOW,
+    )
+    key = ec.generate_private_key(ec.SECP256R1())
+    about = {"client_id": "a", "key_id": "b", "audience": "c", "jti": "d"}
+    for made in (
+        authorization_header(token, "GET", "https://apple.example/session", timestamp=1, nonce="n"),
+        client_assertion(key, **about, issued_at=1, lifetime_s=2),
+        managed_apple_account_jwt(keypair, "server"),
+    ):
+        assert isinstance(made, Secret)
+        assert made.reveal() not in f"{made}{made!r}"
+    with pytest.raises(ValueError, match="Port") as caught:
+        authorization_header(token, "GET", "https://apple.example:port/", timestamp=1, nonce="n")
+    assert not leaks(caught.value, fields["access_token"], fields["consumer_secret"], fields["access_secret"])

@@ -49,9 +49,6 @@ WRITES: dict[str, Callable[[SQLStore], object]] = {
     "set_default_profile": lambda store: store.set_default_profile("hq", PROFILE),
     "save_session": lambda store: store.save_session("key", SECRET),
     "save_secret": lambda store: store.save_secret("key pair", SECRET),
-    "a token that is not Unicode": lambda store: store.add_token(
-        attrs.evolve(TOKEN, name="new", access_secret=f"{SECRET} \ud800")
-    ),
     "a secret that is not Unicode": lambda store: store.save_secret("key pair", f"{SECRET} \ud800"),
     "a secret with a NUL character": lambda store: store.save_secret("key pair", f"{SECRET} \0"),
     "a profile without a JSON form": lambda store: store.save_profile("hq", without_json(DEFINED)),

@@ -106,6 +106,9 @@ def _text(_instance: object, attribute: attrs.Attribute[Any], value: object) -> 
 
 def _secret_text(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
     _text(instance, attribute, masked(value.reveal()) if isinstance(value, Secret) else value)
+    # Else an encoder would fail later, with an error that holds the text.
+    if isinstance(value, Secret) and value.reveal().encode(errors="replace").decode() != value.reveal():
+        raise TokenError(f"{attribute.name} is not valid Unicode: read it from the token file again")
 
 
 def _optional_text(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
