@@ -37,7 +37,8 @@ def peak_of_a_first_sync(devices: int, folder: Path) -> float:
     fake = FakeApple()
     fake.add_devices(devices, server=fake.add_server("hq"))
     token = fake.token()
-    secrets = [token.consumer_key, token.consumer_secret, token.access_token, token.access_secret]
+    own = (token.consumer_secret, token.access_token, token.access_secret)
+    secrets = [token.consumer_key, *(secret.reveal() for secret in own)]
     with fake.serve() as served:
         command = [sys.executable, "-c", CHILD, served.base_url, str(folder / f"{devices}.db"), *secrets]
         child = subprocess.run(command, capture_output=True, text=True, check=True)

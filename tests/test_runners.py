@@ -22,6 +22,7 @@ from pyade import errors
 from pyade.apple import AsyncClient, Client
 from pyade.builders.payloads import MdmService, ScepIssuer
 from pyade.business import AsyncBusinessClient, BusinessClient
+from pyade.core.secret import Secret
 from pyade.enrollment import (
     AsyncEnrollmentService,
     AsyncFinalConfiguration,
@@ -236,12 +237,12 @@ def test_a_common_step_is_unknown_where_its_means_were_not_given(
 def test_chance_is_one_source_that_a_test_can_fix(run: Callable[..., Any]) -> None:
     steps = (NewId(), RandomBytes(2), RandomText(3), RandomNumber())
     fixed = run(answers(*steps), chance=lambda size: b"\xff" * size)
-    assert fixed[:3] == ["ffffffff-ffff-4fff-bfff-ffffffffffff", b"\xff\xff", "____"]
+    assert fixed[:3] == ["ffffffff-ffff-4fff-bfff-ffffffffffff", b"\xff\xff", Secret("____")]
     assert 0.999 < fixed[3] < 1
     assert run(answers(RandomNumber()), chance=bytes) == [0.0]
     one, other = run(answers(*steps)), run(answers(*steps))
-    assert not set(map(str, one)) & set(map(str, other))
-    assert (len(one[1]), len(one[2])) == (2, 4)
+    assert not set(one) & set(other)
+    assert (len(one[1]), len(one[2].reveal())) == (2, 4)
 
 
 def test_what_may_block_leaves_the_event_loop_alone() -> None:

@@ -11,6 +11,8 @@ The rules of this file:
    far as the runner was given what they need (a store, a clock, a way to wait); a room adds those of its own.
 2. A step that is not in the table is a ``TypeError``, never an answer.
 3. In ``AsyncRunner`` the store, computing and plain hooks work in worker threads.
+4. An answer may be a secret: no frame of a runner holds it while the flow goes on. A ``Secret`` among the
+   arguments of a hook is opened in the call itself.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import anyio.to_thread
 import attrs
 
+from pyade.core.secret import Secret, masked
 from pyade.errors import PolicyError
 
 T = TypeVar("T")
@@ -91,7 +94,7 @@ class Compute(Step[T], Generic[T]):
 
 @attrs.frozen
 class CallHook(Step[T], Generic[T]):
-    """Answer with what the caller's *hook* returns for *arguments*."""
+    """Answer with what the caller's *hook* returns for *arguments*; a ``Secret`` is opened for it."""
 
     hook: Hook[T]
     arguments: tuple[Any, ...] = ()
@@ -117,7 +120,7 @@ class RandomBytes(Step[bytes]):
 
 
 @attrs.frozen
-class RandomText(Step[str]):
+class RandomText(Step[Secret]):
     """Answer with *size* random bytes as text for an address, good enough for secrets."""
 
     size: int
@@ -137,11 +140,11 @@ def drive(flow: Flow[R], perform: Callable[[Step[Any]], Any]) -> R:
         step = next(flow)
         while True:
             try:
-                answer = perform(step)
+                answers = [perform(step)]
             except Exception as exc:  # noqa: BLE001 - the flow decides, and what it does not catch comes back
                 step = flow.throw(exc)
             else:
-                step = flow.send(answer)
+                step = flow.send(answers.pop())  # rule 4
     except StopIteration as stop:
         result: R = stop.value
         return result
@@ -155,11 +158,11 @@ async def drive_async(flow: Flow[R], perform: Callable[[Step[Any]], Awaitable[An
         step = next(flow)
         while True:
             try:
-                answer = await perform(step)
+                answers = [await perform(step)]
             except Exception as exc:  # noqa: BLE001 - the flow decides, and what it does not catch comes back
                 step = flow.throw(exc)
             else:
-                step = flow.send(answer)
+                step = flow.send(answers.pop())  # rule 4
     except StopIteration as stop:
         result: R = stop.value
         return result
@@ -198,9 +201,9 @@ class _Table:
             CallHook: lambda step: self._hook(step.hook, *step.arguments),
             ReportProgress: lambda step: None if progress is None else progress(step.progress),
             NewId: lambda _: str(uuid.UUID(bytes=chance(16), version=4)),
-            RandomBytes: lambda step: chance(step.size),
+            RandomBytes: lambda step: masked(chance(step.size)),
             RandomNumber: lambda _: int.from_bytes(chance(6), "big") / 2**48,
-            RandomText: lambda step: base64.urlsafe_b64encode(chance(step.size)).rstrip(b"=").decode(),
+            RandomText: lambda step: _text(chance(step.size)),
         }
         if store is not None:
             table[StoreCall] = lambda step: self._block(step.work, store)
@@ -249,7 +252,7 @@ class Runner(_Table):
         return work(*arguments)
 
     def _hook(self, hook: Hook[Any], *arguments: Any) -> Any:
-        answer = hook(*arguments)
+        answer = hook(*map(_opened, arguments))
         if inspect.isawaitable(answer):
             if inspect.iscoroutine(answer):
                 answer.close()
@@ -285,8 +288,16 @@ class AsyncRunner(_Table):
 async def call_hook(hook: Hook[T], *arguments: Any) -> T:
     """Return what *hook* returns: awaited if it is a coroutine function, else called in a worker thread."""
     if inspect.iscoroutinefunction(hook):
-        awaited: T = await hook(*arguments)
+        awaited: T = await hook(*map(_opened, arguments))
         return awaited
-    returned: Any = await anyio.to_thread.run_sync(hook, *arguments)
+    returned: Any = await anyio.to_thread.run_sync(hook, *map(_opened, arguments))
     answer: T = await returned if inspect.isawaitable(returned) else returned
     return answer
+
+
+def _opened(argument: Any) -> Any:
+    return argument.reveal() if isinstance(argument, Secret) else argument
+
+
+def _text(chance: bytes) -> Secret:
+    return Secret(base64.urlsafe_b64encode(chance).rstrip(b"=").decode())

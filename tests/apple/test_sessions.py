@@ -60,9 +60,8 @@ class TestSession:
         assert "X-ADM-Auth-Session" not in headers
         nonce = headers["Authorization"].split('oauth_nonce="')[1].split('"')[0]
         timestamp = int(clock().timestamp())
-        assert headers["Authorization"] == authorization_header(
-            token, "GET", str(BASE), timestamp=timestamp, nonce=nonce
-        )
+        expected = authorization_header(token, "GET", str(BASE), timestamp=timestamp, nonce=nonce)
+        assert headers["Authorization"] == expected.reveal()
 
     def test_it_has_the_timeouts_of_the_call(
         self, make_client: Callable[..., Driver], apple: ScriptedApple

@@ -15,6 +15,7 @@ import pytest
 
 from pyade import errors
 from pyade.apple import AsyncClient, Client, SessionCache
+from pyade.core.secret import Secret
 from pyade.core.token import Token
 from pyade.crypto.secret_box import SecretBox
 from pyade.storage import MemoryStore, SQLiteStore
@@ -29,17 +30,17 @@ class Storage:
     """Keeps sessions in a dictionary, notes the threads it is called in, and fails on demand."""
 
     def __init__(self) -> None:
-        self.kept: dict[str, str] = {}
+        self.kept: dict[str, Secret] = {}
         self.threads: set[int] = set()
         self.saves = 0
         self.fails = False
         self.before_save: list[Callable[[], object]] = []
 
-    def load_session(self, key: str) -> str | None:
+    def load_session(self, key: str) -> Secret | None:
         self._note()
         return self.kept.get(key)
 
-    def save_session(self, key: str, session: str) -> None:
+    def save_session(self, key: str, session: Secret) -> None:
         self._note()
         self.saves += 1
         if self.before_save:
@@ -197,7 +198,7 @@ def test_an_unusable_session_in_the_storage_is_ignored(
 ) -> None:
     apple.script = [ok(), ok()]
     make_node().account()
-    storage.kept = dict.fromkeys(storage.kept, "two words\r\n")
+    storage.kept = dict.fromkeys(storage.kept, Secret("two words\r\n"))
     make_node().account()
     assert apple.used_sessions == ["SESSION-top-secret-1", "SESSION-top-secret-2"]
 

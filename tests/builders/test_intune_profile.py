@@ -28,6 +28,7 @@ from pyade.core.profile import (
     PrimaryAccount,
     UserAffinity,
 )
+from pyade.core.secret import Secret
 from pyade.core.skip_keys import SkipKeys
 from pyade.errors import IntuneError, ProfileError
 
@@ -428,7 +429,7 @@ class TestAccounts:
     def test_a_password_becomes_a_secret(self) -> None:
         body = {**MINIMAL, "adminAccountUserName": "admin", "adminAccountPassword": "Tr0ub4dor&3"}
         imported = profile_from_intune(body, OWN)
-        assert imported.administrator_password == "Tr0ub4dor&3"
+        assert imported.administrator_password == Secret("Tr0ub4dor&3")
         assert settings(imported.findings) == [
             "$.adminAccountPassword",
             "$.waitForDeviceConfiguredConfirmation",

@@ -33,6 +33,7 @@ from pyade.core.profile import (
     EnrollmentProfile,
     PrimaryAccount,
 )
+from pyade.core.secret import Secret
 from pyade.core.skip_keys import SkipKeys
 from pyade.core.token import Portal
 from pyade.errors import IntuneError
@@ -307,7 +308,7 @@ def test_what_is_inside_a_token_that_cannot_be_read_is_read_all_the_same() -> No
     profile = {**PROFILE, "id": "t_1", "adminAccountUserName": "a", "adminAccountPassword": "t0p-secret"}
     token = {"tokenName": 5, "enrollmentProfiles": [profile], "defaultMacOsEnrollmentProfile": profile}
     tenant = read_intune(token, OWN)
-    assert [one.administrator_password for one in tenant.profiles] == ["t0p-secret"]
+    assert [one.administrator_password for one in tenant.profiles] == [Secret("t0p-secret")]
     assert tenant.others == ({"tokenName": 5, "defaultMacOsEnrollmentProfile": {"id": "t_1"}},)
     assert settings(tenant, Severity.ERROR) == {"$.tokenName"}
 

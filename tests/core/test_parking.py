@@ -70,7 +70,8 @@ def test_a_renewed_token_is_told_by_its_secrets_and_needs_nobody() -> None:
 
 def test_a_fingerprint_holds_no_secret() -> None:
     assert TOKEN.fingerprint != RENEWED.fingerprint
-    assert all(secret not in TOKEN.fingerprint for secret in (TOKEN.consumer_secret, TOKEN.access_token))
+    secrets = (TOKEN.consumer_secret, TOKEN.access_token)
+    assert all(secret.reveal() not in TOKEN.fingerprint for secret in secrets)
 
 
 def test_a_reminder_names_the_apple_id_and_what_to_do() -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import plistlib
 import traceback
 
 import pytest
 
-from pyade.core.secret import Secret
+from pyade.core.secret import Secret, masked
 
 
 def test_a_secret_shows_stars_wherever_a_value_is_shown() -> None:
@@ -53,3 +54,14 @@ def test_a_secret_is_copied_and_pickled_as_what_it_is() -> None:
     secret = Secret("a")
     assert copy.deepcopy(secret) == secret
     assert pickle.loads(pickle.dumps(secret)) == secret
+
+
+def test_what_is_masked_is_what_it_was_but_for_its_repr() -> None:
+    assert masked("hunter2") == "hunter2"
+    assert masked(b"hunter2") == b"hunter2"
+    assert repr([masked("hunter2"), masked(b"hunter2")]) == "['***', b'***']"
+    assert type(Secret(masked("hunter2")).reveal()) is str
+    assert json.dumps({"a": masked("hunter2")}) == '{"a": "hunter2"}'
+    assert plistlib.dumps({"a": masked("b")}) == plistlib.dumps({"a": "b"})
+    assert masked(5) == 5
+    assert pickle.loads(pickle.dumps(masked("a"))) == "a"

@@ -9,8 +9,10 @@ from typing import Any
 import attrs
 import pytest
 from tests.cases import each
+from tests.leaks import leaks
 
 from pyade.core.problems import Severity
+from pyade.core.secret import Secret
 from pyade.core.token import Portal, Token, TokenStatus
 from pyade.errors import TokenError
 
@@ -104,6 +106,16 @@ def test_secrets_do_not_show() -> None:
     token = make()
     shown = f"{token!r} {token} {token.health(EXPIRY)} {token.findings}"
     assert not any(secret in shown for secret in SECRETS)
+
+
+@pytest.mark.parametrize("name", ["consumer_secret", "access_token", "access_secret"])
+def test_a_secret_of_the_wrong_kind_is_refused_and_not_told(name: str) -> None:
+    for value, said in (("hunter2 \ud800", "is not valid Unicode"), (" ", "is empty"), (5, "is not text")):
+        with pytest.raises(TokenError, match=f"{name} {said}") as caught:
+            make(**{name: Secret(value) if isinstance(value, str) else value})
+        assert not leaks(caught.value, "hunter2")
+        assert caught.value.__context__ is None
+    assert make(**{name: "given"}) == make(**{name: Secret("given")})
 
 
 def test_tokens_compare_hash_and_pickle() -> None:

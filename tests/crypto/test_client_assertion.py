@@ -64,7 +64,7 @@ def assertion(**changes: Any) -> str:
         "jti": "7f",
         **changes,
     }
-    return client_assertion(KEY, **values)
+    return client_assertion(KEY, **values).reveal()
 
 
 def test_openssl_accepts_the_signature(openssl: OpenSSL, tmp_path: Path) -> None:

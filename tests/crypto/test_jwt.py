@@ -33,7 +33,7 @@ def claims_of(jwt: str) -> dict[str, Any]:
 
 def test_openssl_makes_the_same_signature(keypair: TokenKeypair, openssl: OpenSSL, tmp_path: Path) -> None:
     """RS256 has no chance in it: key and content make the signature."""
-    jwt = managed_apple_account_jwt(keypair, SERVER_UUID, now=NOW, jti="1")
+    jwt = managed_apple_account_jwt(keypair, SERVER_UUID, now=NOW, jti="1").reveal()
     signed, _, signature = jwt.rpartition(".")
     key = tmp_path / "key.pem"
     key.write_bytes(keypair.to_pem())
@@ -43,7 +43,7 @@ def test_openssl_makes_the_same_signature(keypair: TokenKeypair, openssl: OpenSS
 def test_openssl_verifies_it_with_the_certificate_of_the_portal(
     keypair: TokenKeypair, openssl: OpenSSL, tmp_path: Path
 ) -> None:
-    signed, _, signature = managed_apple_account_jwt(keypair, SERVER_UUID).rpartition(".")
+    signed, _, signature = managed_apple_account_jwt(keypair, SERVER_UUID).reveal().rpartition(".")
     certificate, public, file = tmp_path / "cert.pem", tmp_path / "public.pem", tmp_path / "signature"
     certificate.write_bytes(keypair.certificate_pem)
     public.write_bytes(openssl("x509", "-in", certificate, "-noout", "-pubkey"))
@@ -53,7 +53,7 @@ def test_openssl_verifies_it_with_the_certificate_of_the_portal(
 
 
 def test_it_says_what_apple_asks_for_and_nothing_else(keypair: TokenKeypair) -> None:
-    jwt = managed_apple_account_jwt(keypair, SERVER_UUID, now=NOW, jti="1")
+    jwt = managed_apple_account_jwt(keypair, SERVER_UUID, now=NOW, jti="1").reveal()
     assert json.loads(unpacked(jwt.split(".")[0])) == {"alg": "RS256", "typ": "JWT"}
     assert claims_of(jwt) == {
         "iss": SERVER_UUID,
@@ -64,13 +64,15 @@ def test_it_says_what_apple_asks_for_and_nothing_else(keypair: TokenKeypair) -> 
 
 
 def test_each_is_new(keypair: TokenKeypair) -> None:
-    first, second = (claims_of(managed_apple_account_jwt(keypair, SERVER_UUID, now=NOW)) for _ in range(2))
+    first, second = (
+        claims_of(managed_apple_account_jwt(keypair, SERVER_UUID, now=NOW).reveal()) for _ in range(2)
+    )
     assert UUID(first["jti"]) != UUID(second["jti"])
 
 
 def test_left_out_the_time_is_the_real_one(keypair: TokenKeypair) -> None:
     before = int(datetime.now(UTC).timestamp())
-    made = claims_of(managed_apple_account_jwt(keypair, SERVER_UUID))["iat"]
+    made = claims_of(managed_apple_account_jwt(keypair, SERVER_UUID).reveal())["iat"]
     assert before <= made <= datetime.now(UTC).timestamp()
 
 

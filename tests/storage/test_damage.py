@@ -14,6 +14,7 @@ from pyade.core.device import Device
 from pyade.core.enrollment import OneTimeKind, digest_of
 from pyade.core.events import EventKind
 from pyade.core.inventory import SyncState
+from pyade.core.secret import Secret
 from pyade.errors import DamagedRecordError
 from pyade.storage import SQLiteStore
 from pyade.sync import Subscription
@@ -168,7 +169,7 @@ def test_damaged_secret_is_named_and_a_damaged_session_is_none(path: Path, store
         store.secret("key pair")
     check_quiet(caught.value)
     store.save_secret("key pair", "anew")
-    assert store.secret("key pair") == "anew"
+    assert store.secret("key pair") == Secret("anew")
 
 
 def test_damaged_token_is_left_out_on_demand(path: Path, store: SQLiteStore) -> None:

@@ -32,7 +32,7 @@ def test_the_error_names_the_file_and_not_the_key(tmp_path: Path) -> None:
     key = SecretBox.generate_key()
     with SQLiteStore(tmp_path / "ade.db", keys=[key]) as store:
         store.add_token(example_token())
-        assert key not in repr(store)
+        assert key.reveal() not in repr(store)
     with pytest.raises(StoreError, match=r"ade\.db: the secrets in this store are encrypted"):
         SQLiteStore(tmp_path / "ade.db")
 

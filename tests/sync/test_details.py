@@ -156,4 +156,4 @@ def test_the_log_names_the_token_and_counts_but_no_device(
     ]
     assert f"hq: {serial}" in debug
     secrets = (world.token.consumer_secret, world.token.access_token, world.token.access_secret)
-    assert not any(secret in line for line in info + debug for secret in secrets)
+    assert not any(secret.reveal() in line for line in info + debug for secret in secrets)

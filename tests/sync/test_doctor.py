@@ -262,5 +262,5 @@ def test_nothing_secret_and_no_endless_list_is_shown(ward: Ward) -> None:
     token = ward.store.token("hq")
     assert len(text) < 1_000
     assert not any(
-        secret in text for secret in (token.consumer_secret, token.access_token, token.access_secret)
+        secret.reveal() in text for secret in (token.consumer_secret, token.access_token, token.access_secret)
     )

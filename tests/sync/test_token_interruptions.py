@@ -9,6 +9,7 @@ import attrs
 import pytest
 
 from pyade.apple.client import Client
+from pyade.core.secret import Secret
 from pyade.core.token import Portal, Token
 from pyade.errors import DuplicateTokenError, TokenError, UnknownTokenError
 from pyade.storage import MemoryStore
@@ -44,7 +45,7 @@ class MortalStore(MemoryStore):
         self._write()
         super().remove_token(name, now=now)  # type: ignore[arg-type]
 
-    def save_secret(self, name: str, secret: str | None) -> None:
+    def save_secret(self, name: str, secret: str | Secret | None) -> None:
         self._write()
         super().save_secret(name, secret)
 
@@ -218,7 +219,7 @@ def test_two_administrators_who_begin_at_once_get_one_key_pair(office: Office) -
     certificates: list[bytes] = []
     real = office.store.secret
 
-    def slow(name: str) -> str | None:
+    def slow(name: str) -> Secret | None:
         # The first look, before a key pair is made, finds none; the other one is done before the second.
         office.store.secret = real  # type: ignore[method-assign]
         found = real(name)

@@ -50,7 +50,7 @@ def sign(apple: FakeApple) -> Callable[..., str]:
     ) -> str:
         wanted: dict[str, str | None] = {
             "oauth_consumer_key": token.consumer_key,
-            "oauth_token": token.access_token,
+            "oauth_token": token.access_token.reveal(),
             "oauth_signature_method": "HMAC-SHA1",
             "oauth_timestamp": str(int(apple.clock().timestamp())),
             "oauth_nonce": f"nonce {next(_nonces)}",
@@ -62,7 +62,7 @@ def sign(apple: FakeApple) -> Callable[..., str]:
             f"{name}={quote(value, safe='-._~')}" for name, value in sorted(parameters.items())
         )
         base = f"GET&{quote(url, safe='')}&{quote(normalised, safe='-._~')}"
-        secrets = (consumer_secret or token.consumer_secret, token.access_secret)
+        secrets = (consumer_secret or token.consumer_secret.reveal(), token.access_secret.reveal())
         key = "&".join(quote(secret, safe="") for secret in secrets)
         if "oauth_signature" not in changes:
             parameters["oauth_signature"] = b64encode(

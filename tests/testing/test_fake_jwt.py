@@ -71,7 +71,7 @@ def test_what_pyade_makes_is_accepted(
     apple: FakeApple, uploaded: Server, keypair: TokenKeypair, clock: FrozenClock
 ) -> None:
     for _ in range(2):
-        jwt = managed_apple_account_jwt(keypair, uploaded.server_uuid, now=clock())
+        jwt = managed_apple_account_jwt(keypair, uploaded.server_uuid, now=clock()).reveal()
         assert apple.redeem_jwt(jwt) is uploaded
 
 
@@ -118,7 +118,7 @@ def test_without_a_certificate_nothing_is_accepted(
     apple: FakeApple, server: Server, keypair: TokenKeypair, clock: FrozenClock
 ) -> None:
     with pytest.raises(PortalError, match="no certificate was uploaded"):
-        apple.redeem_jwt(managed_apple_account_jwt(keypair, server.server_uuid, now=clock()))
+        apple.redeem_jwt(managed_apple_account_jwt(keypair, server.server_uuid, now=clock()).reveal())
 
 
 def test_every_other_signature_and_content_is_refused(

@@ -136,9 +136,9 @@ def test_openssl_reads_every_cipher_and_encoding(
     token = apple.token()
     assert secrets(decrypt(message)) == {
         "consumer_key": token.consumer_key,
-        "consumer_secret": token.consumer_secret,
-        "access_token": token.access_token,
-        "access_secret": token.access_secret,
+        "consumer_secret": token.consumer_secret.reveal(),
+        "access_token": token.access_token.reveal(),
+        "access_secret": token.access_secret.reveal(),
         "access_token_expiry": "2026-01-01T00:00:00Z",
     }
     assert (cms.ContentInfo.load(message, strict=True).dump(force=True) == message) == (encoding == "der")
@@ -168,7 +168,7 @@ def test_the_content_can_be_bare_and_hard_wrapped(
     lines = plain.decode().split("\r\n")
     assert {len(line) for line in lines[:-2]} == {20}
     assert lines[0].startswith("{")
-    assert secrets(plain)["access_secret"] == apple.token().access_secret
+    assert secrets(plain)["access_secret"] == apple.token().access_secret.reveal()
 
 
 def test_issuing_supersedes_and_is_reproducible(

@@ -31,6 +31,7 @@ from pyade.core.assignment import DeviceResults
 from pyade.core.device import Device, DeviceResult, parse_date, parse_time
 from pyade.core.enums import OpenStrEnum
 from pyade.core.json_values import check_keepable
+from pyade.core.secret import Secret
 from pyade.core.token import Token
 
 log: logging.Logger = logging.getLogger(__name__)
@@ -272,7 +273,7 @@ class BetaEnrollmentToken:
 
     os: str
     title: str
-    token: str = attrs.field(repr=False)
+    token: Secret = attrs.field(repr=False, converter=Secret)
 
 
 @attrs.frozen(kw_only=True)

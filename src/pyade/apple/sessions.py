@@ -65,11 +65,7 @@ class TokenSessions:
     def secrets(self) -> tuple[Secret, ...]:
         """Return every text that must never show."""
         token, session = self._token, self._session
-        own = (
-            (Secret(token.consumer_secret), Secret(token.access_token), Secret(token.access_secret))
-            if token
-            else ()
-        )
+        own = (token.consumer_secret, token.access_token, token.access_secret) if token else ()
         return (*own, session.secret) if session and session.secret else own
 
     def current(self, now: datetime) -> Session | None:
@@ -91,7 +87,7 @@ class TokenSessions:
             detail = f"the token expired at {expiry.isoformat()}, for {whose(token, self.account)}"
             next_step = "download a new server token in the portal and import it"
             raise TokenExpiredError(OPEN_SESSION, 0, "", detail, next_step)
-        session = self._cache.session(str(self._base_url), token.consumer_key, Secret(token.access_token))
+        session = self._cache.session(str(self._base_url), token.consumer_key, token.access_token)
         self._token, self._session = token, session
         return session, partial(self._open, token)
 
@@ -101,7 +97,7 @@ class TokenSessions:
 
     def rotated(self, reply: HttpReply) -> Secret | None:
         """Return the newest session of an answer, if one came."""
-        return usable((reply.headers.get_list(SESSION_HEADER) or [""])[-1])
+        return usable(Secret((reply.headers.get_list(SESSION_HEADER) or [""])[-1]))
 
     def is_refused(self, reply: HttpReply) -> bool:
         """Return True if an answer says that its session is not valid any more."""
@@ -119,7 +115,7 @@ class TokenSessions:
     def _ask(self, token: Token, now: datetime) -> Flow[Secret]:
         url = str(self._base_url.join("session"))
         nonce = (yield from ask(RandomBytes(16))).hex()
-        signed = Secret(authorization_header(token, "GET", url, timestamp=int(now.timestamp()), nonce=nonce))
+        signed = authorization_header(token, "GET", url, timestamp=int(now.timestamp()), nonce=nonce)
         call = HttpCall(
             operation=OPEN_SESSION,
             method="GET",
@@ -156,7 +152,7 @@ def _provided(provider: TokenProvider) -> Flow[Token]:
 
 def _read_session(content: bytes) -> Secret | None:
     try:
-        return usable(decode_json(content, _WireSession).auth_session_token)
+        return usable(Secret(decode_json(content, _WireSession).auth_session_token))
     except msgspec.DecodeError:
         return None
 

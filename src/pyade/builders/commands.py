@@ -28,6 +28,7 @@ from pyade.core.accounts import (
 from pyade.core.identity import ChipClass
 from pyade.core.problems import Problem, Severity
 from pyade.core.profile import EnrollmentProfile
+from pyade.core.secret import masked
 from pyade.core.user import NameVariables
 from pyade.core.versions import MacOSVersion
 from pyade.errors import ProfileError
@@ -182,7 +183,7 @@ def _administrator(account: AdministratorAccount, names: NameVariables) -> dict[
     if account.full_name:
         settings["fullName"] = names.full_name(account.full_name, setting="administrator.full_name")
     if account.password_hash:
-        settings["passwordHash"] = account.password_hash
+        settings["passwordHash"] = masked(account.password_hash)
     return settings
 
 

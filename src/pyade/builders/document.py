@@ -78,14 +78,16 @@ def profile_from_document(document: Mapping[str, Any]) -> EnrollmentProfile:
             continue
         try:
             settings[name] = read(document[name])
-        except (AttributeError, KeyError, TypeError, ValueError) as exc:
+        except (AttributeError, KeyError, TypeError, ValueError):
             problem = Problem(name, "", "the form that profile_to_document writes", "restore the document")
-            raise ProfileError((problem,)) from exc
-    try:
-        return EnrollmentProfile(**settings)
-    except TypeError as exc:
-        problem = Problem("document", "", "at least a name and a url", "restore the document")
-        raise ProfileError((problem,)) from exc
+            break
+    else:
+        try:
+            return EnrollmentProfile(**settings)
+        except TypeError:
+            problem = Problem("document", "", "at least a name and a url", "restore the document")
+    # Outside the blocks above: the errors there hold parts of the document, which may have a password hash.
+    raise ProfileError((problem,))
 
 
 def _read_affinity(value: Mapping[str, Any]) -> UserAffinity:

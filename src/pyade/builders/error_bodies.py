@@ -20,6 +20,7 @@ from cryptography import x509
 from pyade.builders.key_checks import check_url, error, good_values
 from pyade.builders.payload_keys import Key
 from pyade.core.problems import Problem, Severity
+from pyade.core.secret import masked
 from pyade.core.software_update import UpdateDecision
 from pyade.core.versions import MacOSVersion
 from pyade.errors import ProfileError, VersionError
@@ -68,7 +69,8 @@ def build_update_required(decision: UpdateDecision, *, description: str = "", me
         details["BuildVersion"] = decision.build
     if decision.beta_program is not None:
         program = decision.beta_program
-        details["RequireBetaProgram"] = {"Description": program.description, "Token": program.token}
+        token = masked(program.token.reveal())
+        details["RequireBetaProgram"] = {"Description": program.description, "Token": token}
     return _body(_UPDATE, details, description=description or decision.reason, message=message)
 
 

@@ -19,6 +19,7 @@ from cryptography import x509
 from pyade.builders.key_checks import known_to
 from pyade.core.identity import ChipClass, IdentityChoice, KeyType, classify_product
 from pyade.core.problems import Problem
+from pyade.core.secret import Secret, masked
 from pyade.core.versions import MacOSVersion
 from pyade.errors import ProfileError
 
@@ -129,7 +130,7 @@ class AcmeIssuer:
     """
 
     directory_url: str
-    client_identifier: str = attrs.field(default="", repr=False)
+    client_identifier: Secret = attrs.field(default=Secret(""), repr=False, converter=Secret)
     subject: tuple[tuple[str, str], ...] = attrs.field(default=(), converter=_pairs)
     accepts_unattested: bool = False
 
@@ -152,7 +153,7 @@ class ScepIssuer:
     """
 
     url: str
-    challenge: str = attrs.field(default="", repr=False)
+    challenge: Secret = attrs.field(default=Secret(""), repr=False, converter=Secret)
     name: str = ""
     ca_fingerprint: bytes = b""
     key_size: int = 2048
@@ -241,7 +242,7 @@ def acme_payload(
     return {
         **_common(service, mac, "com.apple.security.acme", slot="acme", name="Device identity"),
         "DirectoryURL": issuer.directory_url,
-        "ClientIdentifier": issuer.client_identifier,
+        "ClientIdentifier": masked(issuer.client_identifier.reveal()),
         "KeyType": str(choice.key_type),
         "KeySize": choice.key_size,
         "HardwareBound": choice.hardware_bound,
@@ -270,7 +271,7 @@ def scep_payload(service: MdmService, mac: TargetMac, issuer: ScepIssuer) -> dic
         "AllowAllAppsAccess": False,
     }
     optional = {
-        "Challenge": issuer.challenge or None,
+        "Challenge": masked(issuer.challenge.reveal()) or None,
         "Name": issuer.name or None,
         "CAFingerprint": issuer.ca_fingerprint or None,
         "Retries": issuer.retries,

@@ -25,6 +25,7 @@ from pyade.core.events import EventBatch, decode_groups
 from pyade.core.inventory import DeviceRecord, SyncState
 from pyade.core.lease import Lease
 from pyade.core.profile import DefinedProfile, EnrollmentProfile
+from pyade.core.secret import Secret, masked
 from pyade.core.token import Token
 from pyade.errors import DamagedRecordError, ProfileError, StoreError, StoreVersionError
 
@@ -35,6 +36,7 @@ TOKEN_SECRETS = ("consumer_secret", "access_token", "access_secret")
 _DEVICE_FIELDS = tuple(field.name for field in attrs.fields(Device) if field.name != "extra")
 _RECORD_FIELDS = tuple(field.name for field in attrs.fields(DeviceRecord) if field.name != "device")
 _encode = msgspec.json.Encoder().encode
+_encode_secrets = msgspec.json.Encoder(enc_hook=Secret.reveal).encode
 _record = msgspec.json.Decoder(DeviceRecord).decode
 _state = msgspec.json.Decoder(SyncState).decode
 _enrollment = msgspec.json.Decoder(Enrollment).decode
@@ -80,30 +82,25 @@ def decode_state(text: str | None, token_name: str) -> SyncState:
     return _read("the sync state", token_name, lambda: _state(text))
 
 
-def encode_token(token: Token) -> tuple[str, str]:
+def encode_token(token: Token) -> tuple[str, Secret]:
     """Return two documents: what anybody may see of *token*, and its secrets."""
     document: dict[str, Any] = {field.name: getattr(token, field.name) for field in attrs.fields(Token)}
     secrets = {name: document.pop(name) for name in TOKEN_SECRETS}
-    return _to_text(document), _to_text(secrets)
+    return _to_text(document), Secret(_to_text(secrets, _encode_secrets))
 
 
-def decode_token(name: str, text: str, secrets: str) -> Token:
+def decode_token(name: str, text: str, secrets: Secret) -> Token:
     """Return the token of two documents made by ``encode_token``."""
-    return _read("the token", name, lambda: msgspec.convert(_object(text) | _object(secrets), Token))
+    return _read("the token", name, lambda: _token(text, secrets))
 
 
-def encode_profile(profile: EnrollmentProfile) -> tuple[str, str | None]:
+def encode_profile(profile: EnrollmentProfile) -> tuple[str, Secret | None]:
     """Return two texts: the document of *profile*, and its secret, the hash of a password, if it has one."""
-    document = profile_to_document(profile)
-    administrator = profile.administrator
-    if administrator is None or not administrator.password_hash:
-        return _to_text(document), None
-    secret = document["administrator"]["password_hash"]
-    document["administrator"]["password_hash"] = ""
+    document, secret = _split(profile)
     return _to_text(document), secret
 
 
-def decode_profile(token_name: str, text: str, secret: str | None) -> EnrollmentProfile:
+def decode_profile(token_name: str, text: str, secret: Secret | None) -> EnrollmentProfile:
     """Return the profile of two texts made by ``encode_profile``."""
     return _read("a profile", token_name, lambda: _profile(text, secret))
 
@@ -177,17 +174,33 @@ def as_time(value: datetime | str) -> datetime:
     return found.astimezone(UTC)
 
 
-def _profile(text: str, secret: str | None) -> EnrollmentProfile:
+def _token(text: str, secrets: Secret) -> Token:
+    document = _object(text) | _object(secrets.reveal())
+    return msgspec.convert(document, Token, dec_hook=lambda kind, value: kind(value))
+
+
+def _split(profile: EnrollmentProfile) -> tuple[dict[str, Any], Secret | None]:
+    """Return the document of *profile* without the hash of a password, and the hash, if it has one."""
+    document = profile_to_document(profile)
+    administrator = document["administrator"]
+    if administrator is None or not administrator["password_hash"]:
+        return document, None
+    secret = Secret(administrator["password_hash"])
+    administrator["password_hash"] = ""
+    return document, secret
+
+
+def _profile(text: str, secret: Secret | None) -> EnrollmentProfile:
     document = _object(text)
     if secret is not None:
-        base64.b64decode(secret, validate=True)
-        document["administrator"]["password_hash"] = secret
+        base64.b64decode(secret.reveal(), validate=True)
+        document["administrator"]["password_hash"] = masked(secret.reveal())
     return profile_from_document(document)
 
 
-def _to_text(value: Any) -> str:
+def _to_text(value: Any, encode: Callable[[Any], bytes] = _encode) -> str:
     try:
-        return _encode(value).decode()
+        return encode(value).decode()
     except (TypeError, ValueError, OverflowError, RecursionError) as exc:
         kind = type(exc).__name__
     raise StoreError(f"a value has no JSON form: {kind}")

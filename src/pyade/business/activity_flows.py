@@ -261,7 +261,7 @@ def _log(activity: Activity, ends_at: datetime) -> Flow[Devices | None]:
     while True:
         try:
             if activity.download_url:
-                content = yield from ask(Download(Secret(activity.download_url)))
+                content = yield from ask(Download(activity.download_url))
                 return read_log(content, activity.id)
         except (AppleError, TransportError):
             tries_left -= 1

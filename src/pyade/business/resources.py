@@ -21,6 +21,7 @@ from pyade.core.activity import ActivityStatus, ActivitySubStatus
 from pyade.core.device import parse_time
 from pyade.core.enums import OpenStrEnum
 from pyade.core.json_values import check_id, check_keepable
+from pyade.core.secret import Secret, secret_or_none
 
 R = TypeVar("R", bound="Resource")
 
@@ -187,7 +188,7 @@ class Activity(Resource):
     sub_status: ActivitySubStatus | None = None
     created_date_time: datetime | None = None
     completed_date_time: datetime | None = None
-    download_url: str | None = attrs.field(default=None, repr=False)
+    download_url: Secret | None = attrs.field(default=None, repr=False, converter=secret_or_none)
 
     @property
     def is_in_progress(self) -> bool:
@@ -290,6 +291,7 @@ class _Reader:
     hint: Any
     is_time: bool
     is_list: bool
+    is_secret: bool
 
     def read(self, value: Any) -> Any:
         """Return *value* as the field holds it.
@@ -303,6 +305,8 @@ class _Reader:
         if self.is_list and isinstance(value, str):
             # Up to version 1.1 of the API one text stood where a list stands now.
             return (value,) if value else ()
+        if self.is_secret:
+            return Secret(msgspec.convert(value, str))
         return msgspec.convert(value, self.hint)
 
 
@@ -311,7 +315,11 @@ def _readers_of(cls: type[Resource]) -> Mapping[str, _Reader]:
     attrs.resolve_types(cls)
     return {
         re.sub("_(.)", lambda found: found[1].upper(), field.name): _Reader(
-            field.name, field.type, field.type == datetime | None, "tuple" in str(field.type)
+            field.name,
+            field.type,
+            field.type == datetime | None,
+            "tuple" in str(field.type),
+            field.type == Secret | None,
         )
         for field in attrs.fields(cls)
         if field.name not in ("id", "extra")

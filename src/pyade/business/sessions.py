@@ -104,16 +104,14 @@ class AccessTokens:
             AppleError: Anything else that the authorization server says.
             TransportError: It says nothing.
         """
-        assertion = Secret(
-            client_assertion(
-                account.private_key,
-                client_id=account.client_id,
-                key_id=account.key_id,
-                audience=self.server.audience,
-                issued_at=int(now.timestamp()),
-                lifetime_s=ASSERTION_S,
-                jti=(yield from ask(NewId())),
-            )
+        assertion = client_assertion(
+            account.private_key,
+            client_id=account.client_id,
+            key_id=account.key_id,
+            audience=self.server.audience,
+            issued_at=int(now.timestamp()),
+            lifetime_s=ASSERTION_S,
+            jti=(yield from ask(NewId())),
         )
         call = HttpCall(
             operation=OPEN_SESSION,
@@ -165,7 +163,7 @@ def _read_access(content: bytes) -> tuple[Secret | None, float]:
         wire = decode_json(content, _WireAccess)
     except msgspec.DecodeError:
         return None, 0.0
-    return usable(wire.access_token), wire.expires_in
+    return usable(Secret(wire.access_token)), wire.expires_in
 
 
 class _WireAccess(msgspec.Struct):

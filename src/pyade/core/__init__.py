@@ -49,6 +49,7 @@ from pyade.core.profile import EnrollmentProfile
 from pyade.core.profile_diff import ProfileDiff, Reach, SettingChange
 from pyade.core.rules import AssignmentPolicy, Rule
 from pyade.core.schedule import Pace, Work
+from pyade.core.secret import Secret
 from pyade.core.skip_keys import SkipKeys
 from pyade.core.software_update import (
     BetaProgram,
@@ -120,6 +121,7 @@ __all__ = [
     "Reason",
     "Registration",
     "Rule",
+    "Secret",
     "SettingChange",
     "SetupAction",
     "SetupCommand",

@@ -14,6 +14,7 @@ from typing import Any, Self
 import attrs
 
 from pyade.core.identity import IdentityKind
+from pyade.core.secret import Secret
 from pyade.core.user import User
 from pyade.errors import StoreConflictError
 
@@ -58,13 +59,14 @@ class OneTime:
     def of(
         cls,
         kind: OneTimeKind,
-        secret: str,
+        secret: str | Secret,
         *,
         serial_number: str,
         expires_at: datetime,
         value: Mapping[str, Any] | None = None,
     ) -> Self:
         """Return what is kept of *secret*; see the attributes."""
+        secret = Secret(secret)
         return cls(
             kind=kind,
             digest=digest_of(secret),
@@ -74,10 +76,10 @@ class OneTime:
         )
 
 
-def digest_of(secret: str) -> str:
+def digest_of(secret: str | Secret) -> str:
     """Return by what a one-time secret is found; whoever reads the store learns no secret from it."""
     # What a stranger sends may hold anything that a text can hold.
-    return hashlib.sha256(secret.encode(errors="surrogatepass")).hexdigest()
+    return hashlib.sha256(Secret(secret).reveal().encode(errors="surrogatepass")).hexdigest()
 
 
 class Registration(enum.StrEnum):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hmac
-from typing import final
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar, final
+
+T = TypeVar("T")
 
 
 @final
@@ -24,7 +27,7 @@ class Secret:
             text = text.reveal()
         if not isinstance(text, str):
             raise TypeError(f"a secret is a text, not {type(text).__name__}")
-        self._text = text
+        self._text = str(text)  # and none of its subclasses
 
     def reveal(self) -> str:
         """Return the text itself: for the one place that sends, signs or stores it."""
@@ -46,6 +49,45 @@ class Secret:
 
     def __hash__(self) -> int:
         return hash(self._text)
+
+
+def as_secret(value: str | Secret) -> Secret:
+    """Return *value* as a secret, for fields that validators check: what is no text stays as it is."""
+    return Secret(value) if isinstance(value, str) else value
+
+
+def secret_or_none(value: str | Secret | None) -> Secret | None:
+    """Return *value* as a secret; None stays None."""
+    return None if value is None else Secret(value)
+
+
+def masked(value: T) -> T:
+    """Return *value* with stars for its ``repr``, if it is text or bytes.
+
+    Texts and bytes that hold secrets travel so through the frames of pyade, where a ``Secret`` would not do:
+    files of callers, parts of documents, values of SQL. Unlike a ``Secret``, it is what it was in every other
+    way: ``str``, slices and whatever is made of it show it.
+    """
+    kind = _MASKS.get(type(value))
+    return value if kind is None else kind(value)
+
+
+class _MaskedText(str):
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
+class _MaskedBytes(bytes):
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "b'***'"
+
+
+_MaskedText.__name__, _MaskedBytes.__name__ = "str", "bytes"  # errors name what the caller gave
+_MASKS: Final[Mapping[type, Any]] = {str: _MaskedText, bytes: _MaskedBytes}
 
 
 def _bytes(secret: Secret) -> bytes:

@@ -24,6 +24,7 @@ from typing import Final
 
 import attrs
 
+from pyade.core.secret import Secret
 from pyade.core.update_catalogue import Update, UpdateCatalogue
 from pyade.core.versions import MacOSVersion
 from pyade.errors import PolicyError
@@ -41,7 +42,7 @@ class BetaProgram:
     """
 
     description: str
-    token: str = attrs.field(repr=False)
+    token: Secret = attrs.field(repr=False, converter=Secret)
 
 
 class Latest(enum.StrEnum):
@@ -92,7 +93,7 @@ class SoftwareUpdatePolicy:
         if self.build and _BUILD.fullmatch(self.build) is None:
             raise PolicyError(f"build {self.build[:80]!r}: a build such as 25C56 or 25C5031i is allowed")
         program = self.beta_program
-        if program is not None and not (program.description.strip() and program.token.strip()):
+        if program is not None and not (program.description.strip() and program.token.reveal().strip()):
             raise PolicyError("beta_program: description and token are both needed")
 
 

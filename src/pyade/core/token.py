@@ -17,6 +17,7 @@ import msgspec
 
 from pyade.core.device import parse_time
 from pyade.core.problems import Problem, Severity
+from pyade.core.secret import Secret, as_secret, masked
 from pyade.errors import TokenError
 
 if TYPE_CHECKING:
@@ -103,6 +104,13 @@ def _text(_instance: object, attribute: attrs.Attribute[Any], value: object) -> 
         raise TokenError(f"{attribute.name} is empty")
 
 
+def _secret_text(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    _text(instance, attribute, masked(value.reveal()) if isinstance(value, Secret) else value)
+    # Else an encoder would fail later, with an error that holds the text.
+    if isinstance(value, Secret) and value.reveal().encode(errors="replace").decode() != value.reveal():
+        raise TokenError(f"{attribute.name} is not valid Unicode: read it from the token file again")
+
+
 def _optional_text(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
     if value is not None:
         _text(instance, attribute, value)
@@ -173,7 +181,7 @@ class Token:
     Attributes:
         name: The caller's own name for it, unique in a store.
         consumer_key: Stable over renewals by the same portal user.
-        consumer_secret: Secret.
+        consumer_secret: Secret; a text that is given is made one, as with the next two.
         access_token: Secret.
         access_secret: Secret.
         access_token_expiry: When Apple stops accepting it, UTC; None if the file did not say.
@@ -188,9 +196,9 @@ class Token:
 
     name: str = attrs.field(validator=_text)
     consumer_key: str = attrs.field(validator=_text)
-    consumer_secret: str = attrs.field(repr=False, validator=_text)
-    access_token: str = attrs.field(repr=False, validator=_text)
-    access_secret: str = attrs.field(repr=False, validator=_text)
+    consumer_secret: Secret = attrs.field(repr=False, converter=as_secret, validator=_secret_text)
+    access_token: Secret = attrs.field(repr=False, converter=as_secret, validator=_secret_text)
+    access_secret: Secret = attrs.field(repr=False, converter=as_secret, validator=_secret_text)
     access_token_expiry: datetime | None = attrs.field(converter=_utc_or_none, validator=_expiry)
     apple_id: str = attrs.field(validator=_address)
     consented_at: datetime = attrs.field(converter=_utc, validator=_consent)
@@ -236,6 +244,7 @@ class Token:
         # An import against the direction of the house, for an API that reads as a sentence.
         from pyade.crypto.token_file import read_token_file  # noqa: PLC0415
 
+        data = masked(data)  # a file of another kind may be in clear
         secrets = read_token_file(data, keypair)
         return cls(
             name=name,
@@ -273,8 +282,9 @@ class Token:
     @property
     def fingerprint(self) -> str:
         """What tells these secrets from those of a renewed token, and reveals nothing about them."""
-        secrets = (self.consumer_key, self.consumer_secret, self.access_token, self.access_secret)
-        return hashlib.sha256("\0".join(secrets).encode()).hexdigest()[:32]
+        secrets = (self.consumer_secret, self.access_token, self.access_secret)
+        texts = (self.consumer_key, *(secret.reveal() for secret in secrets))
+        return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:32]
 
     def reminder(self, now: datetime) -> int | None:
         """Return which of ``REMINDER_DAYS`` has come; None before the first, or after the end.

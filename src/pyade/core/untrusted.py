@@ -43,5 +43,8 @@ def reading(what: str) -> Iterator[None]:
     except TrustError:
         raise
     except Exception as exc:  # noqa: BLE001 - parsers of foreign bytes raise far more than they document
-        # The cause is dropped: its text quotes what was sent, at any length.
-        raise malformed(f"{what} cannot be read ({type(exc).__name__})") from None
+        error = malformed(f"{what} cannot be read ({type(exc).__name__})")
+        try:
+            raise error from None
+        finally:
+            error.__context__ = None  # what the parser says quotes what was sent, at any length

@@ -14,6 +14,7 @@ from typing import Any, Final, Self
 
 import attrs
 
+from pyade.core.secret import Secret, masked
 from pyade.errors import BypassCodeError
 
 RAW_BYTES: Final = 16
@@ -25,6 +26,10 @@ _GROUPS: Final = (5, 5, 4, 4, 4, 4)
 _VALUES: Final = {symbol: value for value, symbol in enumerate(SYMBOLS)}
 _SALT: Final = bytes(4)
 _ITERATIONS: Final = 50_000
+
+
+def _masked(raw: bytes) -> bytes:
+    return masked(raw)
 
 
 def _check_raw(_instance: object, _attribute: attrs.Attribute[Any], value: object) -> None:
@@ -42,7 +47,7 @@ class BypassCode:
         raw: Secret. 16 random bytes.
     """
 
-    raw: bytes = attrs.field(repr=False, validator=_check_raw)
+    raw: bytes = attrs.field(repr=False, converter=_masked, validator=_check_raw)
 
     @classmethod
     def generate(cls) -> Self:
@@ -50,7 +55,7 @@ class BypassCode:
         return cls(secrets.token_bytes(RAW_BYTES))
 
     @classmethod
-    def parse(cls, text: str) -> Self:
+    def parse(cls, text: str | Secret) -> Self:
         """Return the code that a person typed or a device reported.
 
         Args:
@@ -59,22 +64,22 @@ class BypassCode:
         Raises:
             BypassCodeError: It is no bypass code; nothing of it is in the error.
         """
-        if not isinstance(text, str):
+        if not isinstance(text, str | Secret):
             raise BypassCodeError(f"a bypass code is a text, not {type(text).__name__}")
-        symbols = [character for character in text.upper() if character.isalnum()]
-        if any(symbol not in _VALUES for symbol in symbols):
+        text = Secret(text)
+        symbols = masked("".join(filter(str.isalnum, text.reveal().upper())))
+        if not set(symbols) <= _VALUES.keys():
             raise BypassCodeError(
                 "a bypass code has digits and letters without B, I, O and S: read 8, 1, 0 and 5 there"
             )
         if len(symbols) != _LENGTH:
             raise BypassCodeError(f"a bypass code has {_LENGTH} symbols, not {len(symbols)}")
-        *values, last = (_VALUES[symbol] for symbol in symbols)
-        if last > 7:
+        if _VALUES[symbols[-1]] > 7:
             raise BypassCodeError("the last symbol of a bypass code is 0 to 7: read it again")
         number = 0
-        for value in values:
-            number = number << 5 | value
-        return cls((number << 3 | last).to_bytes(RAW_BYTES, "big"))
+        for symbol in symbols[:-1]:
+            number = number << 5 | _VALUES[symbol]
+        return cls((number << 3 | _VALUES[symbols[-1]]).to_bytes(RAW_BYTES, "big"))
 
     @property
     def text(self) -> str:

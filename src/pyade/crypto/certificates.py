@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, TypeAlias
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -13,7 +13,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import NameOID
 
+from pyade.core.secret import Secret, masked
 from pyade.errors import SigningError
+
+Passphrase: TypeAlias = str | bytes | Secret | None
+"""For an encrypted key; None for one that is not."""
 
 MAX_PEM_BYTES: Final = 256 * 1024
 MAX_DAYS: Final = 36_500
@@ -23,7 +27,7 @@ _FIRST_YEAR, _LAST_YEAR = 1950, 9999 - MAX_DAYS // 365  # RFC 5280, 4.1.2.5
 
 
 def read_pem(
-    data: bytes, passphrase: str | bytes | None = None
+    data: bytes, passphrase: Passphrase = None
 ) -> tuple[PrivateKeyTypes, tuple[x509.Certificate, ...]]:
     """Return the one private key and the certificates of *data*, in their order.
 
@@ -36,6 +40,7 @@ def read_pem(
 
     Source: RFC 7468.
     """
+    data, passphrase = masked(data), masked(passphrase)
     keys, certificates = _read_blocks(data)
     if len(keys) != 1:
         raise SigningError(f"the PEM file holds {len(keys)} private keys, exactly one is needed")
@@ -45,9 +50,10 @@ def read_pem(
 
 
 def read_certificate_pem(
-    data: bytes, passphrase: str | bytes | None = None
+    data: bytes, passphrase: Passphrase = None
 ) -> tuple[PrivateKeyTypes | None, tuple[x509.Certificate, ...]]:
     """Return the certificates of *data* and their private key, None without one; else as ``read_pem``."""
+    data, passphrase = masked(data), masked(passphrase)
     keys, certificates = _read_blocks(data)
     if len(keys) > 1:
         raise SigningError(f"the PEM file holds {len(keys)} private keys, at most one is needed")
@@ -66,18 +72,24 @@ def _read_blocks(data: bytes) -> tuple[list[bytes], tuple[x509.Certificate, ...]
         raise SigningError(f"the PEM file has {len(data)} bytes, at most {MAX_PEM_BYTES} are allowed")
     keys: list[bytes] = []
     certificates: list[x509.Certificate] = []
-    for block in data.split(b"-----BEGIN ")[1:]:
-        label, _, rest = block.partition(b"-----")
-        end = b"-----END " + label + b"-----"
-        body, found, _ = rest.partition(end)
-        if not found:
+    for label, pem in map(_block, data.split(b"-----BEGIN ")[1:]):
+        if not pem:
             raise SigningError("the PEM file is cut short: a block has no END line")
-        pem = b"-----BEGIN " + label + b"-----" + body + end + b"\n"
         if label.endswith(b"PRIVATE KEY"):
             keys.append(pem)
         elif label == b"CERTIFICATE":
             certificates.append(_read_certificate(pem))
     return keys, tuple(certificates)
+
+
+def _block(rest: bytes) -> tuple[bytes, bytes]:
+    """Return label and PEM of the block of which *rest* follows on its first word; b"" if it has no end."""
+    label, _, rest = rest.partition(b"-----")
+    end = b"-----END " + label + b"-----"
+    body, found, _ = rest.partition(end)
+    pem = b"-----BEGIN " + label + b"-----" + body + end + b"\n"
+    # A label that never ends is the rest of the file.
+    return masked(label), masked(pem if found else b"")
 
 
 def split_chain(
@@ -162,15 +174,19 @@ def self_signed(
     return builder.sign(key, hashes.SHA256())
 
 
-def as_bytes(passphrase: str | bytes | None) -> bytes | None:
-    """Return *passphrase* as the bytes that encrypt a key.
+def as_bytes(passphrase: Passphrase) -> bytes | None:
+    """Return *passphrase* as the bytes that encrypt a key; they show stars.
 
     Raises:
-        SigningError: It is empty.
+        SigningError: It is empty, or not valid Unicode.
     """
     if passphrase is None:
         return None
-    encoded = passphrase.encode() if isinstance(passphrase, str) else passphrase
+    text = masked(passphrase.reveal() if isinstance(passphrase, Secret) else passphrase)
+    del passphrase
+    encoded = masked(text.encode(errors="replace") if isinstance(text, str) else text)
+    if isinstance(text, str) and encoded.decode() != text:
+        raise SigningError("the passphrase is not valid Unicode: remove unpaired surrogates")
     if not encoded:
         raise SigningError("the passphrase is empty: use None for a key that is not encrypted")
     return encoded
@@ -183,7 +199,7 @@ def _read_certificate(pem: bytes) -> x509.Certificate:
         raise SigningError("the PEM file holds a certificate that cannot be read") from exc
 
 
-def _read_key(pem: bytes, passphrase: str | bytes | None) -> PrivateKeyTypes:
+def _read_key(pem: bytes, passphrase: Passphrase) -> PrivateKeyTypes:
     secret = as_bytes(passphrase)
     is_encrypted = pem.startswith(b"-----BEGIN ENCRYPTED") or b"Proc-Type: 4,ENCRYPTED" in pem
     if is_encrypted and secret is None:
@@ -193,10 +209,10 @@ def _read_key(pem: bytes, passphrase: str | bytes | None) -> PrivateKeyTypes:
     try:
         return serialization.load_pem_private_key(pem, secret)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        # The cause is dropped: what a parser says about a private key is not for logs.
         problem = (
             "the passphrase is wrong, or the private key is damaged"
             if secret
             else "the private key cannot be read"
         )
-        raise SigningError(problem) from None
+    # Outside the block above: what a parser says about a private key must not hang on this error.
+    raise SigningError(problem)

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 
+from pyade.core.secret import Secret, masked
 from pyade.crypto.jws import compact
 from pyade.errors import SigningError
 
@@ -39,22 +40,36 @@ def read_assertion_key(data: bytes) -> ec.EllipticCurvePrivateKey:
     Raises:
         SigningError: There is no key, it cannot be read, or it is not an EC key on the curve P-256.
     """
+    data = masked(data)
     if not isinstance(data, bytes):
         raise SigningError(f"the key file is {type(data).__name__}, bytes are needed: read it in binary mode")
     if len(data) > MAX_KEY_BYTES:
         raise SigningError(f"the key file has {len(data)} bytes, at most {MAX_KEY_BYTES} are allowed")
-    block = _KEY_BLOCK.search(data)
-    if block is None:
+    label, body, end = (masked(part) for part in _block_of(data))
+    if label is None or body is None:
         raise SigningError("the file holds no private key: choose the .pem file that Apple's portal offered")
-    if block[3] is None:
+    if end is None:
         raise SigningError("the key file is cut short or damaged: the private key has no END line")
-    if b"ENCRYPTED" in block[1] or b"ENCRYPTED" in block[2]:
+    if b"ENCRYPTED" in label or b"ENCRYPTED" in body:
         raise SigningError("the private key is encrypted: decrypt it first, as Apple's portal offers it")
-    try:
-        key = load_der_private_key(base64.b64decode(b"".join(block[2].split()), validate=True), None)
-    except (ValueError, TypeError, binascii.Error, UnsupportedAlgorithm):
-        raise SigningError("the private key cannot be read: the file is damaged") from None
+    key = _key_of(body)
+    if key is None:
+        raise SigningError("the private key cannot be read: the file is damaged")
     return require_p256(key)
+
+
+def _block_of(data: bytes) -> tuple[bytes | None, ...]:
+    """Return label, body and END line of the first private key in *data*; None for what is not there."""
+    block = _KEY_BLOCK.search(data)
+    return (None, None, None) if block is None else block.groups()
+
+
+def _key_of(body: bytes) -> object:
+    # What the parsers say may quote the key: their errors end here, and hang on no other.
+    try:
+        return load_der_private_key(base64.b64decode(b"".join(body.split()), validate=True), None)
+    except (ValueError, TypeError, binascii.Error, UnsupportedAlgorithm):
+        return None
 
 
 def require_p256(key: object) -> ec.EllipticCurvePrivateKey:
@@ -81,8 +96,8 @@ def client_assertion(
     issued_at: int,
     lifetime_s: int,
     jti: str,
-) -> str:
-    """Return the client assertion, a JWS in compact form.
+) -> Secret:
+    """Return the client assertion, a JWS in compact form: a secret, whose ``reveal()`` is what is sent.
 
     Args:
         key: On the curve P-256.

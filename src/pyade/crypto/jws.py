@@ -11,9 +11,11 @@ from typing import Any
 
 import msgspec
 
+from pyade.core.secret import Secret
 
-def compact(header: Mapping[str, Any], claims: Mapping[str, Any], sign: Callable[[bytes], bytes]) -> str:
-    """Return header, claims and signature as one text.
+
+def compact(header: Mapping[str, Any], claims: Mapping[str, Any], sign: Callable[[bytes], bytes]) -> Secret:
+    """Return header, claims and signature as one text, which whoever has it can use.
 
     Args:
         header: Names the algorithm.
@@ -21,7 +23,7 @@ def compact(header: Mapping[str, Any], claims: Mapping[str, Any], sign: Callable
         sign: Returns the signature of the bytes that it is given.
     """
     signed = f"{_part(header)}.{_part(claims)}"
-    return f"{signed}.{_base64url(sign(signed.encode()))}"
+    return Secret(f"{signed}.{_base64url(sign(signed.encode()))}")
 
 
 def _part(value: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from typing import Final
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 
+from pyade.core.secret import Secret
 from pyade.crypto.jws import compact
 from pyade.crypto.keypair import TokenKeypair
 from pyade.errors import TokenError
@@ -26,8 +27,10 @@ MANAGED_APPLE_ACCOUNT: Final = "com.apple.maid"
 
 def managed_apple_account_jwt(
     keypair: TokenKeypair, server_uuid: str | None, *, now: datetime | None = None, jti: str | None = None
-) -> str:
+) -> Secret:
     """Return a new JWT for ``com.apple.maid``, in compact form. Make one per request, it is used once.
+
+    ``reveal()`` is what goes into ``TokenData``.
 
     Args:
         keypair: The one whose certificate the portal has now, for which the server token is encrypted.

@@ -14,7 +14,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from pyade.crypto.certificates import as_bytes, is_pair, read_pem, self_signed, split_chain
+from pyade.core.secret import masked
+from pyade.crypto.certificates import Passphrase, as_bytes, is_pair, read_pem, self_signed, split_chain
 from pyade.errors import SigningError
 
 
@@ -69,7 +70,7 @@ class TokenKeypair:
         return cls(key, self_signed(common_name, key, days=days, now=now, key_encipherment=True))
 
     @classmethod
-    def from_pem(cls, data: bytes, passphrase: str | bytes | None = None) -> Self:
+    def from_pem(cls, data: bytes, passphrase: Passphrase = None) -> Self:
         """Return the key pair of one PEM file that holds the key and its certificate, in any order.
 
         Args:
@@ -80,6 +81,7 @@ class TokenKeypair:
             SigningError: The passphrase is wrong, a part is missing or unreadable, the key is not RSA, or no
                 certificate belongs to it.
         """
+        data, passphrase = masked(data), masked(passphrase)
         key, certificates = read_pem(data, passphrase)
         rsa_key = _require_rsa(key)
         return cls(rsa_key, split_chain(rsa_key, certificates)[0])
@@ -89,7 +91,7 @@ class TokenKeypair:
         """The certificate alone, as PEM: the file to upload in the portal."""
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
-    def to_pem(self, passphrase: str | bytes | None = None) -> bytes:
+    def to_pem(self, passphrase: Passphrase = None) -> bytes:
         """Return private key (PKCS #8) and certificate as one PEM file.
 
         Args:
@@ -98,6 +100,7 @@ class TokenKeypair:
         Raises:
             SigningError: The passphrase is empty or longer than 1023 bytes.
         """
+        passphrase = masked(passphrase)
         secret = as_bytes(passphrase)
         encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
         if secret is not None:

@@ -11,6 +11,7 @@ import hmac
 from collections.abc import Mapping
 from urllib.parse import parse_qsl, quote, urlsplit
 
+from pyade.core.secret import Secret, masked
 from pyade.core.token import Token
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -54,8 +55,8 @@ def signature(
     method: str,
     url: str,
     parameters: Mapping[str, str],
-    consumer_secret: str,
-    token_secret: str,
+    consumer_secret: str | Secret,
+    token_secret: str | Secret,
 ) -> str:
     """Return the HMAC-SHA1 signature in base64, not percent-encoded.
 
@@ -68,15 +69,20 @@ def signature(
 
     Source: RFC 5849, 3.4.2.
     """
-    key = f"{percent_encode(consumer_secret)}&{percent_encode(token_secret)}"
-    digest = hmac.new(key.encode(), base_string(method, url, parameters).encode(), hashlib.sha1).digest()
+    consumer_secret, token_secret = Secret(consumer_secret), Secret(token_secret)
+    text = base_string(method, url, parameters).encode()
+    digest = hmac.new(_key(consumer_secret, token_secret), text, hashlib.sha1).digest()
     return base64.b64encode(digest).decode()
+
+
+def _key(consumer_secret: Secret, token_secret: Secret) -> bytes:
+    return masked("&".join(percent_encode(one.reveal()) for one in (consumer_secret, token_secret)).encode())
 
 
 def authorization_header(
     token: Token, method: str, url: str, *, timestamp: int, nonce: str, realm: str | None = "ADM"
-) -> str:
-    """Return the value of the ``Authorization`` header.
+) -> Secret:
+    """Return the value of the ``Authorization`` header, a secret: its ``reveal()`` is what is sent.
 
     Args:
         token: The server token.
@@ -91,15 +97,14 @@ def authorization_header(
     """
     parameters = {
         "oauth_consumer_key": token.consumer_key,
-        "oauth_token": token.access_token,
+        "oauth_token": masked(token.access_token.reveal()),
         "oauth_signature_method": "HMAC-SHA1",
         "oauth_timestamp": str(timestamp),
         "oauth_nonce": nonce,
         "oauth_version": "1.0",
     }
-    signed = signature(method, url, parameters, token.consumer_secret, token.access_secret)
-    fields = [] if realm is None else [f'realm="{realm}"']
-    fields += [
-        f'{key}="{percent_encode(value)}"' for key, value in {**parameters, "oauth_signature": signed}.items()
-    ]
-    return f"OAuth {', '.join(fields)}"
+    parameters["oauth_signature"] = masked(
+        signature(method, url, parameters, token.consumer_secret, token.access_secret)
+    )
+    start = "OAuth " if realm is None else f'OAuth realm="{realm}", '
+    return Secret(start + ", ".join(f'{key}="{percent_encode(value)}"' for key, value in parameters.items()))

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from pyade.core.problems import Problem
+from pyade.core.secret import Secret, masked
 from pyade.errors import ProfileError
 
 SALT_BYTES: Final = 32
@@ -26,7 +27,7 @@ MIN_PASSWORD: Final = 8
 MAX_PASSWORD: Final = 255
 
 
-def hash_password(password: str, *, salt: bytes | None = None, iterations: int = 40_000) -> bytes:
+def hash_password(password: str | Secret, *, salt: bytes | None = None, iterations: int = 40_000) -> bytes:
     """Return the hash of *password* for ``AdministratorAccount.password_hash``, an XML property list.
 
     Args:
@@ -40,6 +41,7 @@ def hash_password(password: str, *, salt: bytes | None = None, iterations: int =
 
     Source: Apple, ``passwordHash``; RFC 8018, 5.2.
     """
+    password = masked(password.reveal() if isinstance(password, Secret) else password)
     salt = secrets.token_bytes(SALT_BYTES) if salt is None else salt
     problems = tuple(_problems(password, salt, iterations))
     if problems:

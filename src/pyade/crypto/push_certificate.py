@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from pyade.core.problems import Problem, Severity
-from pyade.crypto.certificates import is_pair, read_certificate_pem, split_chain
+from pyade.core.secret import masked
+from pyade.crypto.certificates import Passphrase, is_pair, read_certificate_pem, split_chain
 from pyade.errors import SigningError
 
 TOPIC_PREFIX: Final = "com.apple.mgmt."
@@ -63,7 +64,7 @@ class PushCertificate:
     )
 
     @classmethod
-    def load(cls, data: bytes, passphrase: str | bytes | None = None) -> Self:
+    def load(cls, data: bytes, passphrase: Passphrase = None) -> Self:
         """Return the push certificate of a file.
 
         Args:
@@ -75,6 +76,7 @@ class PushCertificate:
             SigningError: The file cannot be read, the passphrase is wrong, or it holds no MDM push
                 certificate, or none that belongs to its key.
         """
+        data, passphrase = masked(data), masked(passphrase)
         if _is_der(data):
             return cls(certificate=_read_der(data))
         key, certificates = read_certificate_pem(data, passphrase)

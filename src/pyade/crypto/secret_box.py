@@ -10,12 +10,16 @@ Without keys nothing is encrypted, and what is encrypted cannot be read.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any, TypeVar
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
+from pyade.core.secret import Secret, masked
 from pyade.errors import StoreError
 
 _MARK = "fernet:"
+
+T = TypeVar("T")
 
 
 class SecretBox:
@@ -24,7 +28,7 @@ class SecretBox:
     No error of it holds or refers to a key or to a text.
     """
 
-    def __init__(self, keys: Iterable[str | bytes] | None = None) -> None:
+    def __init__(self, keys: Iterable[str | bytes | Secret] | None = None) -> None:
         """Take *keys*.
 
         Args:
@@ -34,62 +38,66 @@ class SecretBox:
         Raises:
             StoreError: One of them is no such key, or there are none, as where a setting is empty.
         """
-        if isinstance(keys, str | bytes):
+        self._count = 0
+        self._box: MultiFernet | None = None
+        keys = masked_keys(keys)
+        if isinstance(keys, str | bytes | Secret):
             raise StoreError("keys= is one text: give a list of keys, the one that encrypts first")
-        given = () if keys is None else tuple(keys)
-        if keys is not None and not given:
+        fernets = [] if keys is None else [_fernet(key) for key in keys]
+        if keys is not None and not fernets:
             raise StoreError("keys= is empty: give at least one key, or None to store secrets as plain text")
-        fernets = [_fernet(key) for key in given]
         if None in fernets:
             raise StoreError(
                 f"key {fernets.index(None) + 1} of {len(fernets)} is not 32 bytes in URL-safe base64: "
                 "make one with SecretBox.generate_key()"
             )
         self._count = len(fernets)
-        self._box = MultiFernet([fernet for fernet in fernets if fernet]) if fernets else None
+        if fernets:
+            self._box = MultiFernet([fernet for fernet in fernets if fernet])
 
     @staticmethod
-    def generate_key() -> str:
-        """Return a new key; keep it apart from the store."""
-        return Fernet.generate_key().decode()
+    def generate_key() -> Secret:
+        """Return a new key; keep what its ``reveal()`` says apart from the store."""
+        return Secret(Fernet.generate_key().decode())
 
     @staticmethod
-    def is_sealed(stored: str) -> bool:
+    def is_sealed(stored: str | Secret) -> bool:
         """Return True if *stored* is encrypted."""
-        return stored.startswith(_MARK)
+        return Secret(stored).reveal().startswith(_MARK)
 
     @property
     def has_keys(self) -> bool:
         """True if texts are encrypted."""
         return self._box is not None
 
-    def seal(self, text: str) -> str:
-        """Return what to store for *text*.
+    def seal(self, text: str | Secret) -> str:
+        """Return what to store for *text*: without keys the text itself.
 
         Raises:
             StoreError: *text* is not valid Unicode.
         """
+        text = Secret(text)
         if self._box is None:
-            return text
-        data = text.encode(errors="surrogatepass")
-        if data.decode(errors="replace") != text:
+            return masked(text.reveal())
+        if not _is_unicode(text):
             raise StoreError("a secret to store is not valid Unicode")
-        return _MARK + self._box.encrypt(data).decode()
+        return _MARK + self._box.encrypt(text.reveal().encode()).decode()
 
-    def open(self, stored: str) -> str:
+    def open(self, stored: str | Secret) -> Secret:
         """Return the text that ``seal`` was given.
 
         Raises:
             StoreError: It is encrypted, and there is no key, or none of the keys is the right one, or it is
                 damaged.
         """
+        stored = Secret(stored)
         if not self.is_sealed(stored):
-            if stored.encode(errors="replace").decode() != stored:
+            if not _is_unicode(stored):
                 raise StoreError("a secret in this store is damaged: it is no Unicode, store it anew")
             return stored
         if self._box is None:
             raise StoreError("the secrets in this store are encrypted: open it with keys=")
-        text = _decrypted(self._box, stored.removeprefix(_MARK))
+        text = _decrypted(self._box, stored)
         if text is None:
             raise StoreError(
                 "none of the keys decrypts a secret in this store: "
@@ -97,12 +105,13 @@ class SecretBox:
             )
         return text
 
-    def rotate(self, stored: str) -> str:
+    def rotate(self, stored: str | Secret) -> str:
         """Return what to store instead of *stored*: the same text, encrypted with the first key.
 
         Raises:
             StoreError: As for ``open``, and if there are no keys.
         """
+        stored = Secret(stored)
         if self._box is None:
             raise StoreError("there is no key to encrypt with: open the store with keys=")
         return self.seal(self.open(stored))
@@ -111,15 +120,27 @@ class SecretBox:
         return f"SecretBox({self._count} keys)"
 
 
-def _fernet(key: str | bytes) -> Fernet | None:
+def masked_keys(keys: T) -> T | list[Any]:
+    """Return *keys*, which open everything, with stars for their ``repr``, whatever was given for them."""
+    if isinstance(keys, Iterable) and not isinstance(keys, str | bytes):
+        return [masked(key) for key in keys]
+    return masked(keys)
+
+
+def _is_unicode(text: Secret) -> bool:
+    return text.reveal().encode(errors="replace").decode() == text.reveal()
+
+
+def _fernet(key: str | bytes | Secret) -> Fernet | None:
     try:
-        return Fernet(key)
+        return Fernet(key.reveal() if isinstance(key, Secret) else key)
     except (ValueError, TypeError, AttributeError):
         return None
 
 
-def _decrypted(box: MultiFernet, sealed: str) -> str | None:
+def _decrypted(box: MultiFernet, sealed: Secret) -> Secret | None:
+    token = sealed.reveal().removeprefix(_MARK).encode("ascii", errors="replace")
     try:
-        return box.decrypt(sealed.encode("ascii", errors="replace")).decode()
+        return Secret(box.decrypt(token).decode())
     except (InvalidToken, ValueError):
         return None

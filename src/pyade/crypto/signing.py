@@ -5,6 +5,7 @@ Source: RFC 5652, 5. That Macs take a profile signed as DER with the content in 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Self
 
@@ -16,7 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs12
 from cryptography.hazmat.primitives.serialization.pkcs7 import PKCS7Options, PKCS7SignatureBuilder
 
-from pyade.crypto.certificates import as_bytes, is_pair, read_pem, self_signed, split_chain
+from pyade.core.secret import masked
+from pyade.crypto.certificates import Passphrase, as_bytes, is_pair, read_pem, self_signed, split_chain
 from pyade.errors import SigningError
 
 
@@ -52,7 +54,7 @@ class Signer:
     intermediates: tuple[x509.Certificate, ...] = ()
 
     @classmethod
-    def from_pem(cls, data: bytes, passphrase: str | bytes | None = None) -> Self:
+    def from_pem(cls, data: bytes, passphrase: Passphrase = None) -> Self:
         """Return the signer of PEM text that holds key, certificate and intermediates, in any order.
 
         Args:
@@ -64,20 +66,26 @@ class Signer:
             SigningError: The passphrase is wrong, a part is missing or unreadable, or no certificate belongs
                 to the key.
         """
+        data, passphrase = masked(data), masked(passphrase)
         key, certificates = read_pem(data, passphrase)
         return cls._from_parts(key, certificates)
 
     @classmethod
-    def from_pkcs12(cls, data: bytes, passphrase: str | bytes | None = None) -> Self:
+    def from_pkcs12(cls, data: bytes, passphrase: Passphrase = None) -> Self:
         """Return the signer of a PKCS #12 file (``.p12``, ``.pfx``).
 
         Raises:
             SigningError: The passphrase is wrong, or key or certificate are missing or unreadable.
         """
-        try:
-            key, certificate, others = pkcs12.load_key_and_certificates(data, as_bytes(passphrase))
-        except (ValueError, TypeError, UnsupportedAlgorithm):
-            raise SigningError("the passphrase is wrong, or the PKCS #12 file cannot be read") from None
+        data, passphrase = masked(data), masked(passphrase)
+        secret = as_bytes(passphrase)
+        found = None
+        # Its end is awaited: what a parser says about a private key must not hang on the error.
+        with suppress(ValueError, TypeError, UnsupportedAlgorithm):
+            found = pkcs12.load_key_and_certificates(data, secret)
+        if found is None:
+            raise SigningError("the passphrase is wrong, or the PKCS #12 file cannot be read")
+        key, certificate, others = found
         if key is None:
             raise SigningError("the PKCS #12 file holds no private key")
         return cls._from_parts(key, (*([certificate] if certificate else []), *others))

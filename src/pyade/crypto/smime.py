@@ -13,6 +13,7 @@ import base64
 import re
 from typing import Final
 
+from pyade.core.secret import masked
 from pyade.errors import TokenError
 
 MAX_TOKEN_FILE_BYTES: Final = 1024 * 1024
@@ -44,6 +45,7 @@ def cms_message(data: bytes) -> bytes:
     Raises:
         TokenError: The file is empty, too large, of another kind, or has no message in it.
     """
+    data = masked(data)
     if not isinstance(data, bytes | bytearray):
         raise TokenError(
             f"the token file is {type(data).__name__}, bytes are needed", "read it in binary mode"
@@ -52,7 +54,7 @@ def cms_message(data: bytes) -> bytes:
         raise TokenError(
             f"the token file has {len(data)} bytes, at most {MAX_TOKEN_FILE_BYTES} are allowed", _DOWNLOAD
         )
-    text = data.removeprefix(b"\xef\xbb\xbf").lstrip()
+    text = masked(data.removeprefix(b"\xef\xbb\xbf").lstrip())
     if not text:
         raise TokenError("the token file is empty", _DOWNLOAD)
     if text[0] == _SEQUENCE:
@@ -73,7 +75,7 @@ def cms_message(data: bytes) -> bytes:
 
 
 def _refuse_other_files(text: bytes) -> None:
-    head = text[:64].lower()
+    head = masked(text[:64].lower())
     if b'"consumer_key"' in text:
         raise TokenError("the file is not a server token: it is JSON that is not encrypted", _DOWNLOAD)
     if head.startswith(b"<"):

@@ -10,6 +10,7 @@ from typing import Any, Final
 import attrs
 import msgspec
 
+from pyade.core.secret import Secret, masked
 from pyade.crypto.envelope import Envelope, read_envelope
 from pyade.crypto.keypair import TokenKeypair
 from pyade.crypto.smime import cms_message
@@ -32,9 +33,9 @@ class TokenSecrets:
     """
 
     consumer_key: str
-    consumer_secret: str = attrs.field(repr=False)
-    access_token: str = attrs.field(repr=False)
-    access_secret: str = attrs.field(repr=False)
+    consumer_secret: Secret = attrs.field(repr=False, converter=Secret)
+    access_token: Secret = attrs.field(repr=False, converter=Secret)
+    access_secret: Secret = attrs.field(repr=False, converter=Secret)
     access_token_expiry: str | None = None
 
 
@@ -49,16 +50,25 @@ def read_token_file(data: bytes, keypair: TokenKeypair) -> TokenSecrets:
         TokenError: The file is no server token, is damaged or cut short, was encrypted for another
             certificate, or lacks a field. Nothing of the decrypted content is in the error.
     """
+    data = masked(data)  # a file of another kind may be in clear
     envelope = read_envelope(cms_message(data))
-    for plaintext in envelope.plaintexts(keypair):
-        document = _document(plaintext)
-        if document is not None:
-            return _secrets(document)
+    # In no local of a frame that raises: neither what was decrypted nor what was read from it.
+    for found in map(_read, envelope.plaintexts(keypair)):
+        if isinstance(found, TokenSecrets):
+            return found
+        if found is not None:
+            raise found
     raise _not_opened(envelope, keypair)
 
 
+def _read(plaintext: bytes) -> TokenSecrets | TokenError | None:
+    """Return what is in *plaintext*, or why it is no use; None for what a wrong key leaves."""
+    document = _document(plaintext)
+    return None if document is None else _secrets(document)
+
+
 def _document(plaintext: bytes) -> dict[str, Any] | None:
-    """Return the JSON object in *plaintext*; None if there is none, which is what a wrong key leaves.
+    """Return the JSON object in *plaintext*; None if there is none.
 
     Around it may be a MIME head and the lines BEGIN MESSAGE and END MESSAGE; lines are wrapped anywhere,
     also inside strings (both observed).
@@ -74,10 +84,10 @@ def _document(plaintext: bytes) -> dict[str, Any] | None:
     return document if isinstance(document, dict) else None
 
 
-def _secrets(document: dict[str, Any]) -> TokenSecrets:
+def _secrets(document: dict[str, Any]) -> TokenSecrets | TokenError:
     missing = [name for name in _SECRETS if document.get(name) in (None, "")]
     if missing:
-        raise TokenError(
+        return TokenError(
             f"the token file was decrypted and lacks {', '.join(missing)}",
             "download the server token (.p7m) from Apple's portal again",
         )
@@ -86,7 +96,7 @@ def _secrets(document: dict[str, Any]) -> TokenSecrets:
     if not isinstance(expiry, str | None):
         wrong.append("access_token_expiry")
     if wrong:
-        raise TokenError(
+        return TokenError(
             f"the token file was decrypted and holds something else than text in {', '.join(wrong)}",
             "download the server token (.p7m) from Apple's portal again",
         )

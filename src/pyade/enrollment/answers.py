@@ -10,6 +10,7 @@ import re
 from typing import Final
 
 from pyade.core.profile_rules import host_of
+from pyade.core.secret import masked
 from pyade.core.user import User
 from pyade.enrollment.credentials import Credential
 from pyade.errors import PolicyError
@@ -41,6 +42,7 @@ def check_address(answer: object, hook: str) -> str:
     Raises:
         PolicyError: It is no https address.
     """
+    answer = masked(answer)
     is_good = isinstance(answer, str) and re.fullmatch("(?i)https://[!-~]+", answer) and host_of(answer)
     if not isinstance(answer, str) or not is_good:
         raise PolicyError(f"{hook} gave no https address: one in ASCII with a host is needed")

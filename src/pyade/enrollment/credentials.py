@@ -26,6 +26,7 @@ from pyade.core.enrollment import OneTime, OneTimeKind, digest_of
 from pyade.core.events import EventBatch, EventGroup, EventKind
 from pyade.core.identity import IdentityKind
 from pyade.core.machine_info import MachineInfo
+from pyade.core.secret import Secret, masked
 from pyade.core.untrusted import check_size, malformed, reading
 from pyade.core.user import User
 from pyade.errors import PolicyError, TrustError, UnknownTokenError
@@ -55,14 +56,14 @@ class Credential:
     """A secret for one profile.
 
     Attributes:
-        secret: Secret. What the profile holds.
+        secret: What the profile holds; a text that is given is made a ``Secret``.
         lifetime: How long it can be redeemed here; None if somebody else checks it, such as the authority.
 
     Raises:
         PolicyError: *secret* is empty, or *lifetime* not longer than zero.
     """
 
-    secret: str = attrs.field(repr=False)
+    secret: Secret = attrs.field(repr=False, converter=Secret)
     lifetime: timedelta | None = None
 
     def __attrs_post_init__(self) -> None:
@@ -93,7 +94,7 @@ def one_time(lifetime: timedelta = timedelta(hours=1)) -> Callable[[CredentialRe
     return source
 
 
-def static(secret: str) -> Callable[[CredentialRequest], Credential]:
+def static(secret: str | Secret) -> Callable[[CredentialRequest], Credential]:
     """Return a source of always the same secret, which the authority checks itself.
 
     Whoever reads one profile can then order any certificate: prefer ``one_time`` where the authority can ask.
@@ -104,6 +105,7 @@ def static(secret: str) -> Callable[[CredentialRequest], Credential]:
     Raises:
         PolicyError: *secret* is empty.
     """
+    secret = Secret(secret)
     credential = Credential(secret=secret)
     return lambda _: credential
 
@@ -137,16 +139,16 @@ def redeem_scep_request(store: EnrollmentStore, request: bytes, *, now: datetime
 
     Source: RFC 8894, 2.3; RFC 2985, 5.4.1.
     """
+    request = masked(request)
     check_size(request, "the certificate request")
     with reading("the certificate request"):
         csr = x509.load_der_x509_csr(request)
         names = _pairs(csr.subject)
         public_key = csr.public_key()
         is_signed = _is_signed(csr)
-    try:
-        challenge = csr.attributes.get_attribute_for_oid(AttributeOID.CHALLENGE_PASSWORD).value.decode()
-    except (x509.AttributeNotFound, UnicodeDecodeError, ValueError):
-        raise malformed("the certificate request has no challenge that can be read") from None
+    challenge = _challenge_of(csr)
+    if challenge is None:
+        raise malformed("the certificate request has no challenge that can be read")
     issued = _redeem(store, OneTimeKind.SCEP_CHALLENGE, challenge, now)
     reason = "" if is_signed else "the certificate request is not signed with its own key"
     reason = reason or _difference(issued, names, public_key)
@@ -156,7 +158,7 @@ def redeem_scep_request(store: EnrollmentStore, request: bytes, *, now: datetime
     return issued.serial_number
 
 
-def redeem_client_identifier(store: EnrollmentStore, identifier: str, *, now: datetime) -> OneTime:
+def redeem_client_identifier(store: EnrollmentStore, identifier: str | Secret, *, now: datetime) -> OneTime:
     """Use up the client identifier that a Mac named in an ACME order.
 
     Args:
@@ -174,8 +176,9 @@ def redeem_client_identifier(store: EnrollmentStore, identifier: str, *, now: da
 
     Source: Apple, ``com.apple.security.acme``, ``ClientIdentifier``.
     """
-    if not isinstance(identifier, str):
+    if not isinstance(identifier, str | Secret):
         raise malformed("the client identifier is no text")
+    identifier = Secret(identifier)
     issued = _redeem(store, OneTimeKind.ACME_CLIENT_IDENTIFIER, identifier, now)
     _note(store, issued, now, "")
     return issued
@@ -191,7 +194,7 @@ def _check_lifetime(lifetime: timedelta) -> None:
         raise PolicyError(f"lifetime {lifetime}: it must be longer than zero")
 
 
-def _redeem(store: EnrollmentStore, kind: OneTimeKind, secret: str, now: datetime) -> OneTime:
+def _redeem(store: EnrollmentStore, kind: OneTimeKind, secret: Secret, now: datetime) -> OneTime:
     if now.tzinfo is None:
         raise PolicyError(f"now {now.isoformat()} has no time zone: use UTC")
     found = store.take_one_time(kind, digest_of(secret), now=now)
@@ -226,6 +229,14 @@ def _note(store: EnrollmentStore, issued: OneTime, now: datetime, refusal: str) 
         store.add_audit(events)
     except UnknownTokenError:
         store.add_audit(attrs.evolve(events, token_name=""))  # it was removed meanwhile
+
+
+def _challenge_of(csr: x509.CertificateSigningRequest) -> Secret | None:
+    # What is raised here may quote it, and must not hang on another error.
+    try:
+        return Secret(csr.attributes.get_attribute_for_oid(AttributeOID.CHALLENGE_PASSWORD).value.decode())
+    except (x509.AttributeNotFound, ValueError):
+        return None
 
 
 def _pairs(name: x509.Name) -> list[tuple[str, str]]:

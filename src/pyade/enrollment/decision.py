@@ -98,13 +98,13 @@ class EnrollmentResponse:
 
     Attributes:
         status: HTTP status.
-        headers: Header fields, each once.
+        headers: Header fields, each once; the address of a sign-in holds its secret state.
         body: Content; holds secrets where it is a profile.
         decision: The record.
     """
 
     status: int
-    headers: Mapping[str, str] = attrs.field(factory=dict, hash=False)
+    headers: Mapping[str, str] = attrs.field(factory=dict, hash=False, repr=False)
     body: bytes = attrs.field(default=b"", repr=False)
     decision: EnrollmentDecision
 

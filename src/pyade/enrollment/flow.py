@@ -45,6 +45,7 @@ from pyade.core.affinity import AffinityKind
 from pyade.core.enrollment import OneTime, OneTimeKind, digest_of
 from pyade.core.machine_info import MachineInfo
 from pyade.core.profile_rules import host_of
+from pyade.core.secret import Secret, secret_or_none
 from pyade.core.software_update import UpdateVerdict, decide_update
 from pyade.core.user import User
 from pyade.enrollment.answers import check_address, check_user
@@ -72,11 +73,13 @@ class Reception:
         self._place = Place()
         self._user: User | None = None
 
-    def plain(self, body: bytes, authorization: str | None) -> Flow[EnrollmentResponse]:
+    def plain(self, body: bytes, authorization: str | Secret | None) -> Flow[EnrollmentResponse]:
         """Answer a ``POST`` to the profile's ``url``."""
+        header = secret_or_none(authorization)
+        del authorization  # the functions below keep what they refer to
         return self._guarded(
             lambda: MachineInfo.from_cms(body, trust=self._settings.trust),
-            lambda now: self._plain(authorization, now),
+            lambda now: self._plain(header, now),
         )
 
     def web_view(self, header: str | None, host: str) -> Flow[EnrollmentResponse]:
@@ -86,8 +89,9 @@ class Reception:
             lambda now: self._web_view(host, now),
         )
 
-    def signed_in(self, state: str, user: User, host: str) -> Flow[EnrollmentResponse]:
+    def signed_in(self, state: str | Secret, user: User, host: str) -> Flow[EnrollmentResponse]:
         """Answer the request that comes when the user has signed in."""
+        state = Secret(state)
         now = yield from ask(Now())
         user = check_user(user, "close_web_view")
         digest = digest_of(state)
@@ -137,7 +141,7 @@ class Reception:
         # Who loses saw somebody else win, and only so many can before the limit answers all the others.
         return retried(attempt, self._settings.limits.profiles + ATTEMPTS)
 
-    def _plain(self, authorization: str | None, now: datetime) -> Flow[EnrollmentResponse]:
+    def _plain(self, authorization: Secret | None, now: datetime) -> Flow[EnrollmentResponse]:
         kind, value = _scheme(authorization)
         sso = self._settings.platform_sso
         has_token = sso is not None and kind == _BEARER
@@ -186,11 +190,12 @@ class Reception:
             expires_at=now + limits.sign_in_lifetime,
             value={"machine": _plain_machine(machine), "host": _host(host)},
         )
-        address = check_address((yield from ask(CallHook(sign_in.begin, (state, machine)))), "sign_in.begin")
+        begin = CallHook(sign_in.begin, (state, machine))
+        address = Secret(check_address((yield from ask(begin)), "sign_in.begin"))
         yield from in_store(lambda store: store.save_one_time(kept, now=now, keep=limits.sign_ins))
-        headers = {"Location": address}
         reason = "the user signs in with the identity provider"
-        return (yield from self._answer(Verdict.SIGN_IN, reason, now, headers=headers, status=302))
+        answer = yield from self._answer(Verdict.SIGN_IN, reason, now, status=302)
+        return attrs.evolve(answer, headers={**answer.headers, "Location": address.reveal()})
 
     def _signed_in(self, host: str, now: datetime) -> Flow[EnrollmentResponse]:
         wrong = self._wrong_host(host)
@@ -230,9 +235,9 @@ class Reception:
             return (yield from self._refuse(decision.reason, now))
         return None
 
-    def _authenticated(self, kind: str, value: str) -> Flow[User | None]:
+    def _authenticated(self, kind: str, value: Secret) -> Flow[User | None]:
         verify = self._settings.authenticate
-        name, password = _basic(value) if kind == _BASIC else ("", "")
+        name, password = _basic(value) if kind == _BASIC else ("", Secret(""))
         if verify is None or not name:
             return None
         answer = yield from ask(CallHook(verify, (name, password)))
@@ -351,21 +356,21 @@ def _host(host: str) -> str:
     return host.strip().lower()
 
 
-def _scheme(authorization: str | None) -> tuple[str, str]:
-    text = (authorization or "").strip()
+def _scheme(authorization: Secret | None) -> tuple[str, Secret]:
+    text = "" if authorization is None else authorization.reveal().strip()
     for scheme in (_BEARER, _BASIC):
         if text[: len(scheme)].lower() == scheme:
-            return scheme, text[len(scheme) :].strip()
-    return "", ""
+            return scheme, Secret(text[len(scheme) :].strip())
+    return "", Secret("")
 
 
-def _basic(value: str) -> tuple[str, str]:
+def _basic(value: Secret) -> tuple[str, Secret]:
     """Return name and password; empty ones where *value* is none of RFC 7617."""
     try:
-        name, colon, password = base64.b64decode(value, validate=True).decode().partition(":")
+        name, colon, password = base64.b64decode(value.reveal(), validate=True).decode().partition(":")
     except (binascii.Error, UnicodeDecodeError, ValueError):
-        return "", ""
-    return (name, password) if colon else ("", "")
+        return "", Secret("")
+    return (name, Secret(password)) if colon else ("", Secret(""))
 
 
 def _plain_machine(machine: MachineInfo) -> Any:

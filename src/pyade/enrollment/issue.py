@@ -19,6 +19,7 @@ from pyade.core.identity import IdentityChoice, IdentityKind, IdentityRefusal, d
 from pyade.core.machine_info import MachineInfo
 from pyade.core.model_claim import check_model_claim
 from pyade.core.problems import Problem
+from pyade.core.secret import masked
 from pyade.core.user import User
 from pyade.enrollment.answers import check_credential
 from pyade.enrollment.credentials import Credential, CredentialRequest, subject_of
@@ -91,7 +92,7 @@ class Issue:
             "Content-Disposition": 'attachment; filename="enrollment.mobileconfig"',
             "Cache-Control": "no-store",
         }
-        return EnrollmentResponse(status=200, headers=headers, body=body, decision=decision)
+        return EnrollmentResponse(status=200, headers=headers, body=bytes(body), decision=decision)
 
     def _credential(self, choice: IdentityChoice) -> Flow[Credential]:
         is_acme = choice.kind is IdentityKind.ACME
@@ -113,7 +114,7 @@ class Issue:
             scep=scep and attrs.evolve(scep, challenge=credential.secret),
             choice=choice,
         )
-        return document if settings.signer is None else settings.signer.sign(document)
+        return masked(document if settings.signer is None else settings.signer.sign(document))
 
     def _kept(self, choice: IdentityChoice, credential: Credential, now: datetime) -> OneTime | None:
         if credential.lifetime is None:

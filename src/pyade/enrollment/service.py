@@ -10,6 +10,7 @@ from pyade.builders.payloads import AcmeIssuer, MdmService, ScepIssuer
 from pyade.core.enrollment import Enrollment
 from pyade.core.identity import IdentityPolicy
 from pyade.core.problems import Problem
+from pyade.core.secret import Secret, secret_or_none
 from pyade.core.software_update import SoftwareUpdatePolicy
 from pyade.core.update_catalogue import UpdateCatalogue
 from pyade.core.user import User
@@ -120,7 +121,7 @@ class _Service:
 class EnrollmentService(_Service):
     """Answers Macs in Setup Assistant; safe for several threads, and for workers that share the store."""
 
-    def enroll(self, body: bytes, *, authorization: str | None = None) -> EnrollmentResponse:
+    def enroll(self, body: bytes, *, authorization: str | Secret | None = None) -> EnrollmentResponse:
         """Answer a ``POST`` to the ``url`` of a profile.
 
         Args:
@@ -137,6 +138,7 @@ class EnrollmentService(_Service):
 
         Source: Apple, "Authenticating through web views"; specification, "Distribute devices".
         """
+        authorization = secret_or_none(authorization)
         return self._runner.run(Reception(self._settings).plain(body, authorization))
 
     def open_web_view(self, header: str | None, *, host: str) -> EnrollmentResponse:
@@ -155,7 +157,7 @@ class EnrollmentService(_Service):
         """
         return self._runner.run(Reception(self._settings).web_view(header, host))
 
-    def close_web_view(self, state: str, user: User, *, host: str) -> EnrollmentResponse:
+    def close_web_view(self, state: str | Secret, user: User, *, host: str) -> EnrollmentResponse:
         """Answer the web view with the profile, once the user has signed in.
 
         Args:
@@ -168,6 +170,7 @@ class EnrollmentService(_Service):
                 ``enroll``.
             StoreError: As for ``enroll``, as ``ProfileError``.
         """
+        state = Secret(state)
         return self._runner.run(Reception(self._settings).signed_in(state, user, host))
 
     def renew(self, serial_number: str, *, version: str | None = None) -> EnrollmentResponse:
@@ -214,16 +217,18 @@ class EnrollmentService(_Service):
 class AsyncEnrollmentService(_Service):
     """Does what ``EnrollmentService`` does; hooks may be coroutine functions, store and keys use threads."""
 
-    async def enroll(self, body: bytes, *, authorization: str | None = None) -> EnrollmentResponse:
+    async def enroll(self, body: bytes, *, authorization: str | Secret | None = None) -> EnrollmentResponse:
         """Answer a ``POST`` to the ``url`` of a profile; see ``EnrollmentService.enroll``."""
+        authorization = secret_or_none(authorization)
         return await self._runner.run(Reception(self._settings).plain(body, authorization))
 
     async def open_web_view(self, header: str | None, *, host: str) -> EnrollmentResponse:
         """Answer the first ``GET`` of a web view; see ``EnrollmentService.open_web_view``."""
         return await self._runner.run(Reception(self._settings).web_view(header, host))
 
-    async def close_web_view(self, state: str, user: User, *, host: str) -> EnrollmentResponse:
+    async def close_web_view(self, state: str | Secret, user: User, *, host: str) -> EnrollmentResponse:
         """Answer the web view with the profile; see ``EnrollmentService.close_web_view``."""
+        state = Secret(state)
         return await self._runner.run(Reception(self._settings).signed_in(state, user, host))
 
     async def renew(self, serial_number: str, *, version: str | None = None) -> EnrollmentResponse:

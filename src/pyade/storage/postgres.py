@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
-from pyade.crypto.secret_box import SecretBox
+from pyade.core.secret import Secret, masked
+from pyade.crypto.secret_box import SecretBox, masked_keys
 from pyade.storage.postgres_database import PostgresDatabase
 from pyade.storage.sql import SQLStore
 
@@ -23,7 +24,7 @@ class PostgresStore(SQLStore):
         self,
         dsn: str,
         *,
-        keys: Iterable[str | bytes] | None = None,
+        keys: Iterable[str | bytes | Secret] | None = None,
         clock: Callable[[], datetime] | None = None,
         schema: str = "pyade",
         max_connections: int = 8,
@@ -47,6 +48,7 @@ class PostgresStore(SQLStore):
             StoreVersionError: The schema was written by a newer pyade.
             StoreError: The server cannot be reached or refuses, or secrets were encrypted with another key.
         """
+        dsn, keys = masked(dsn), masked_keys(keys)
         box = SecretBox(keys)  # before a connection is made
         database = PostgresDatabase(
             dsn, schema=schema, max_connections=max_connections, timeout_s=timeout_s, clock=clock
@@ -54,4 +56,6 @@ class PostgresStore(SQLStore):
         super().__init__(database, keys=box, allow_unreadable_secrets=allow_unreadable_secrets)
 
     def __repr__(self) -> str:
+        if "_database" not in vars(self):
+            return super().__repr__()
         return f"PostgresStore({self._database.where!r}, schema={self._database.schema!r})"

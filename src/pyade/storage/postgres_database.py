@@ -25,6 +25,7 @@ from typing import Any
 
 import attrs
 
+from pyade.core.secret import Secret, masked
 from pyade.errors import StoreClosedError, StoreError
 from pyade.storage.database import Clock, Session, Table, Value, Words, check_texts, translated
 
@@ -111,6 +112,7 @@ class PostgresDatabase:
         Raises:
             StoreError: *dsn* or *schema* cannot be one, or the server cannot be reached or refuses.
         """
+        dsn = masked(dsn)
         if not schema or "\0" in schema or len(schema.encode(errors="replace")) > _MAX_IDENTIFIER:
             raise StoreError(
                 f"schema {schema!r}: a name of 1 to {_MAX_IDENTIFIER} bytes without NUL is allowed"
@@ -122,7 +124,7 @@ class PostgresDatabase:
         self.where: str = f"{host}/{name}"
         # Not by search_path: behind a pooler such as PgBouncer a setting of the session would be lost.
         self._words = attrs.evolve(WORDS, prefix=f"{self._quoted}.")
-        self._password = str(parts.get("password") or "")
+        self._password = Secret(str(parts.pop("password", None) or ""))
         self._timeout_s = timeout_s
         self._clock = clock
         self._process = os.getpid()
@@ -222,7 +224,7 @@ class PostgresDatabase:
             names = (exc.diag.table_name, exc.diag.column_name, exc.diag.constraint_name)
             message = f"PostgreSQL refused the write ({', '.join(filter(None, names)) or 'no details'})"
         if self._password:
-            message = message.replace(self._password, "***")
+            message = message.replace(self._password.reveal(), "***")
         return f"{exc.sqlstate or type(exc).__name__}: {message}"
 
 
@@ -234,9 +236,12 @@ def _configure(connection: psycopg.Connection[Any]) -> None:
 
 def _parts(dsn: str) -> dict[str, Any]:
     # Neither what was given nor what libpq says about it is repeated: a password may be part of both.
-    problem = "cannot be read"
+    dsn, problem = masked(dsn), "cannot be read"
     with suppress(psycopg.Error, UnicodeEncodeError):
-        parts: dict[str, Any] = dict(conninfo.conninfo_to_dict(dsn))
+        parts: dict[str, Any] = {
+            name: masked(value) if name == "password" else value
+            for name, value in conninfo.conninfo_to_dict(dsn).items()
+        }
         if any("@" in str(parts.get(name, "")) for name in ("host", "dbname")):
             problem = "has an @ in its host or database"
         elif not str(parts.get("port", "0")).replace(",", "").isdecimal():

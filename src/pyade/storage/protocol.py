@@ -30,6 +30,7 @@ from pyade.core.events import Event, EventBatch, EventKind
 from pyade.core.inventory import Attempt, ChangeCounts, DeviceRecord, Source, SyncState
 from pyade.core.lease import LEASE_SECONDS, Lease
 from pyade.core.profile import DefinedProfile, EnrollmentProfile
+from pyade.core.secret import Secret
 from pyade.core.token import Token
 from pyade.errors import DamagedRecordError
 
@@ -249,16 +250,16 @@ class Store(Protocol):
     def prune_events(self, before: datetime) -> None:
         """Remove events from before that time, except those that a known subscriber has not seen."""
 
-    def load_session(self, key: str) -> str | None:
+    def load_session(self, key: str) -> Secret | None:
         """Return the session with Apple kept under *key*; None if there is none."""
 
-    def save_session(self, key: str, session: str) -> None:
+    def save_session(self, key: str, session: str | Secret) -> None:
         """Keep *session* under *key*, so that other nodes use it too."""
 
-    def secret(self, name: str) -> str | None:
+    def secret(self, name: str) -> Secret | None:
         """Return the secret kept under *name*; None if there is none."""
 
-    def save_secret(self, name: str, secret: str | None) -> None:
+    def save_secret(self, name: str, secret: str | Secret | None) -> None:
         """Keep *secret* under *name*, such as the PEM of a key pair; None removes it."""
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from pyade.builders import stored as documents
 from pyade.core.events import EventBatch, EventGroup, change_groups, encode_groups
 from pyade.core.inventory import DeviceRecord, SyncState, is_shown
 from pyade.core.lease import Lease
+from pyade.core.secret import masked
 from pyade.errors import DamagedRecordError, UnknownTokenError
 from pyade.storage import statements as sql
 from pyade.storage.database import Session, Value
@@ -110,6 +111,11 @@ def only_row(rows: Sequence[tuple[Any, ...]], token_name: str) -> tuple[Any, ...
     if not rows:
         raise UnknownTokenError(f"no token {token_name!r} is stored: add it first")
     return rows[0]
+
+
+def masked_last(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Return *rows* with stars for their last column, which holds a secret."""
+    return [(*row, masked(secret)) for *row, secret in rows]
 
 
 def lock(session: Session, token_name: str) -> LockedToken:

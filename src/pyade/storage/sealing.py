@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pyade.crypto.secret_box import SecretBox
 from pyade.errors import StoreError
 from pyade.storage.database import Session
+from pyade.storage.rows import masked_last
 
 SESSION, SECRET = "session", "secret"
 """Kinds of rows of the table ``secret``; a session that cannot be opened goes: there is always another."""
@@ -78,7 +79,7 @@ def rotate(session: Session, box: SecretBox) -> None:
             "open the store with the key each was written with, among the others in keys=, or store them anew"
         )
     for select, update, _ in PLACES:
-        for *key, stored in session.rows(select):
+        for *key, stored in masked_last(session.rows(select)):
             if key[0] == SESSION and _error(box, stored) is not None:
                 session.rows("DELETE FROM {}secret WHERE kind = ? AND name = ?", key)
             else:
@@ -89,7 +90,7 @@ def _opened(
     session: Session, box: SecretBox
 ) -> Iterator[tuple[str, tuple[str | int, ...], str, StoreError | None]]:
     for select, _, name in PLACES:
-        for *key, stored in session.rows(select.replace("{for_update}", "")):
+        for *key, stored in masked_last(session.rows(select.replace("{for_update}", ""))):
             yield name.format(*key), tuple(key), stored, _error(box, stored)
 
 

@@ -29,8 +29,9 @@ from pyade.core.events import Event, EventBatch, EventGroup, EventKind, attempt_
 from pyade.core.inventory import Attempt, ChangeCounts, DeviceRecord, Source, SyncState
 from pyade.core.lease import LEASE_SECONDS, Lease, check_free, check_held, expiry
 from pyade.core.profile import DefinedProfile, EnrollmentProfile
+from pyade.core.secret import Secret, secret_or_none
 from pyade.core.token import Token
-from pyade.crypto.secret_box import SecretBox
+from pyade.crypto.secret_box import SecretBox, masked_keys
 from pyade.errors import DamagedRecordError, DuplicateTokenError, StoreError
 from pyade.storage import rows, sealing
 from pyade.storage import statements as sql
@@ -47,7 +48,7 @@ class SQLStore(EnrollmentStore):
         self,
         database: Database,
         *,
-        keys: Iterable[str | bytes] | SecretBox | None = None,
+        keys: Iterable[str | bytes | Secret] | SecretBox | None = None,
         allow_unreadable_secrets: bool = False,
     ) -> None:
         """Create the tables if there are none, migrate older ones, and check the keys.
@@ -63,6 +64,7 @@ class SQLStore(EnrollmentStore):
             StoreVersionError: A newer pyade wrote the tables.
             StoreError: The database failed, or *keys* are not those of this store.
         """
+        keys = masked_keys(keys)
         self._database = database
         try:
             self._box = keys if isinstance(keys, SecretBox) else SecretBox(keys)
@@ -84,10 +86,12 @@ class SQLStore(EnrollmentStore):
                 )
 
     def token(self, name: str) -> Token:
-        return self._token(*rows.only_row(self._read(sql.READ_TOKEN, (name,)), name))
+        found = rows.masked_last(self._read(sql.READ_TOKEN, (name,)))
+        return self._token(*rows.only_row(found, name))
 
     def tokens(self, *, damaged: Damaged | None = None) -> tuple[Token, ...]:
-        return tuple(rows.readable(self._read(sql.READ_TOKENS), self._token, damaged))
+        found = rows.masked_last(self._read(sql.READ_TOKENS))
+        return tuple(rows.readable(found, self._token, damaged))
 
     def replace_token(self, token: Token) -> None:
         document, secrets = documents.encode_token(token)
@@ -264,11 +268,12 @@ class SQLStore(EnrollmentStore):
             locked.run(sql.SAVE_PROFILE, (locked.id, *values, *texts))
 
     def profiles(self, token_name: str) -> tuple[DefinedProfile, ...]:
-        found = self._read(sql.SELECT_PROFILES, (self._token_row(token_name).id,))
+        found = rows.masked_last(self._read(sql.SELECT_PROFILES, (self._token_row(token_name).id,)))
         return tuple(self._defined_profile(token_name, row) for row in found)
 
     def defined_profile(self, token_name: str, profile_uuid: str) -> DefinedProfile | None:
-        found = self._read(sql.SELECT_PROFILE, (self._token_row(token_name).id, profile_uuid))
+        values = (self._token_row(token_name).id, profile_uuid)
+        found = rows.masked_last(self._read(sql.SELECT_PROFILE, values))
         return self._defined_profile(token_name, found[0]) if found else None
 
     def set_default_profile(self, token_name: str, profile: EnrollmentProfile | None) -> None:
@@ -277,7 +282,8 @@ class SQLStore(EnrollmentStore):
             locked.run(sql.SET_DEFAULT, (document, secret, locked.id))
 
     def default_profile(self, token_name: str) -> EnrollmentProfile | None:
-        row = rows.only_row(self._read(sql.SELECT_DEFAULT, (token_name,)), token_name)
+        found = rows.masked_last(self._read(sql.SELECT_DEFAULT, (token_name,)))
+        row = rows.only_row(found, token_name)
         return None if row[0] is None else self._profile(token_name, *row)
 
     def _defined_profile(self, token_name: str, row: tuple[Any, ...]) -> DefinedProfile:
@@ -337,25 +343,27 @@ class SQLStore(EnrollmentStore):
                 session.rows(sql.PRUNE_EVENTS, (before,))
 
     # Secrets
-    def load_session(self, key: str) -> str | None:
-        found = self._read(sql.SELECT_SECRET, (sealing.SESSION, key))
+    def load_session(self, key: str) -> Secret | None:
+        found = rows.masked_last(self._read(sql.SELECT_SECRET, (sealing.SESSION, key)))
         try:
             return self._box.open(found[0][0]) if found else None
         except StoreError:
             return None  # the client asks for another one
 
-    def save_session(self, key: str, session: str) -> None:
+    def save_session(self, key: str, session: str | Secret) -> None:
+        session = Secret(session)
         self._save_secret(sealing.SESSION, key, session)
 
-    def secret(self, name: str) -> str | None:
-        found = self._read(sql.SELECT_SECRET, (sealing.SECRET, name))
+    def secret(self, name: str) -> Secret | None:
+        found = rows.masked_last(self._read(sql.SELECT_SECRET, (sealing.SECRET, name)))
         try:
             return self._box.open(found[0][0]) if found else None
         except StoreError as error:
             reason = f"secret {name!r}: {error}"
         raise DamagedRecordError(reason)
 
-    def save_secret(self, name: str, secret: str | None) -> None:
+    def save_secret(self, name: str, secret: str | Secret | None) -> None:
+        secret = secret_or_none(secret)
         self._save_secret(sealing.SECRET, name, secret)
 
     def unreadable_secrets(self) -> tuple[str, ...]:
@@ -378,14 +386,14 @@ class SQLStore(EnrollmentStore):
             sealing.rotate(session, self._box)
         self._database.compact(sealing.TABLES)
 
-    def _save_secret(self, kind: str, name: str, value: str | None) -> None:
+    def _save_secret(self, kind: str, name: str, value: Secret | None) -> None:
         with self._database.writing() as session:
             if value is None:
                 session.rows(sql.DELETE_SECRET, (kind, name))
             else:
                 session.rows(sql.SAVE_SECRET, (kind, name, self._box.seal(value)))
 
-    def _open(self, sealed: str, token_name: str) -> str:
+    def _open(self, sealed: str, token_name: str) -> Secret:
         try:
             return self._box.open(sealed)
         except StoreError as error:
@@ -458,7 +466,9 @@ class SQLStore(EnrollmentStore):
         self._database.close()
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._database.where!r})"
+        # A traceback with locals shows also a store that could not be opened.
+        database: Database | None = vars(self).get("_database")
+        return f"{type(self).__name__}({'' if database is None else repr(database.where)})"
 
     def _read(self, statement: str, values: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
         with self._database.reading() as session:

@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
-from pyade.crypto.secret_box import SecretBox
+from pyade.core.secret import Secret
+from pyade.crypto.secret_box import SecretBox, masked_keys
 from pyade.storage.sql import SQLStore
 from pyade.storage.sqlite_database import IN_MEMORY, SQLiteDatabase
 
@@ -28,7 +29,7 @@ class SQLiteStore(SQLStore):
         self,
         path: str | os.PathLike[str],
         *,
-        keys: Iterable[str | bytes] | None = None,
+        keys: Iterable[str | bytes | Secret] | None = None,
         busy_timeout_s: float = 30.0,
         clock: Callable[[], datetime] = utc_now,
         allow_unreadable_secrets: bool = False,
@@ -47,6 +48,7 @@ class SQLiteStore(SQLStore):
             StoreError: The file cannot be opened, belongs to another program, or holds secrets that were
                 encrypted with another key.
         """
+        keys = masked_keys(keys)
         box = SecretBox(keys)  # before a file is made
         database = SQLiteDatabase(os.fspath(path), busy_timeout_s=busy_timeout_s, clock=clock)
         super().__init__(database, keys=box, allow_unreadable_secrets=allow_unreadable_secrets)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from pyade.apple import calls
 from pyade.apple.http.calls import SendCall
 from pyade.apple.responses import ActivationLockAnswer
+from pyade.core.secret import Secret
 from pyade.crypto.bypass_code import RAW_BYTES, BypassCode
 from pyade.flow import Flow, RandomBytes, ask
 from pyade.storage.protocol import Store
@@ -71,7 +72,7 @@ def _kept(store: Store, token_name: str, serial_number: str, new_code: BypassCod
         code = bypass_code(store, serial_number)
         if code is None:
             code = new_code
-            store.save_secret(bypass_code_name(serial_number), code.text)
+            store.save_secret(bypass_code_name(serial_number), Secret(code.text))
     finally:
         store.release_lease(lease)
     return code

@@ -22,6 +22,7 @@ import msgspec
 
 from pyade.core.portal_steps import TokenSetup
 from pyade.core.problems import Problem, Severity
+from pyade.core.secret import Secret
 from pyade.core.token import Portal, Token
 from pyade.crypto.keypair import TokenKeypair
 from pyade.errors import (
@@ -66,7 +67,7 @@ def certificate_flow(name: str) -> Flow[bytes]:
     now = yield from ask(Now())
     setup = yield from setup_flow(name)
     waiting = yield from _secret(_NEXT_KEYPAIR, name)
-    keypair = (yield from keypair_flow(name)) if waiting is None else TokenKeypair.from_pem(waiting.encode())
+    keypair = (yield from keypair_flow(name)) if waiting is None else _read_keypair(waiting)
     if setup.certificate_taken_at is None and not setup.is_renewal:
         yield from _keep_setup(attrs.evolve(setup, certificate_taken_at=now))
     return keypair.certificate_pem
@@ -77,7 +78,7 @@ def keypair_flow(name: str) -> Flow[TokenKeypair]:
     pem = yield from _secret(_KEYPAIR, name)
     if pem is None:
         raise UnknownTokenError(f"the key pair of {name!r} is not kept here: make one with replace_keypair()")
-    return TokenKeypair.from_pem(pem.encode())
+    return _read_keypair(pem)
 
 
 def stage_flow(name: str, p7m: bytes, apple_id: str) -> Flow[StagedToken]:
@@ -114,7 +115,7 @@ def _read(setup: TokenSetup, p7m: bytes, apple_id: str) -> Flow[tuple[TokenKeypa
         pem = yield from _secret(secret, setup.name)
         if pem is None:
             continue
-        keypair = TokenKeypair.from_pem(pem.encode())
+        keypair = _read_keypair(pem)
         try:
             token = Token.from_p7m(
                 p7m,
@@ -156,7 +157,7 @@ def accept_flow(
     else:
         stored = token if scope_tags is None else attrs.evolve(token, scope_tags=scope_tags)
         yield from in_store(lambda store: store.add_token(stored))
-    pem = staged.keypair.to_pem().decode()
+    pem = _written(staged.keypair)
     yield from _keep(_KEYPAIR, token.name, pem)
     # A file for the older key pair leaves the newer one waiting.
     if (yield from _secret(_NEXT_KEYPAIR, token.name)) == pem:
@@ -207,7 +208,7 @@ def _take_back(name: str) -> Flow[TokenRemoval]:
     if not any(kept):
         raise UnknownTokenError(f"no token {name!r} is stored or under way")
     text = kept[-1]
-    portal = None if text is None else msgspec.json.decode(text, type=TokenSetup).portal
+    portal = None if text is None else msgspec.json.decode(text.reveal(), type=TokenSetup).portal
     yield from _forget(name)
     return TokenRemoval(name=name, apple_id="", devices=0, profiles=0, portal=portal)
 
@@ -235,7 +236,7 @@ def setup_flow(name: str) -> Flow[TokenSetup]:
     text = yield from _secret(_SETUP, name)
     if text is None:
         raise UnknownTokenError(f"no token {name!r} is stored or under way: begin with create()")
-    return msgspec.json.decode(text, type=TokenSetup)
+    return msgspec.json.decode(text.reveal(), type=TokenSetup)
 
 
 def _keypair(kind: str, name: str) -> Flow[TokenKeypair]:
@@ -247,9 +248,17 @@ def _keypair(kind: str, name: str) -> Flow[TokenKeypair]:
         # That took its time: somebody else may have been faster.
         pem = yield from _secret(kind, name)
         if pem is None:
-            yield from _keep(kind, name, made.to_pem().decode())
+            yield from _keep(kind, name, _written(made))
             return made
-    return TokenKeypair.from_pem(pem.encode())
+    return _read_keypair(pem)
+
+
+def _read_keypair(pem: Secret) -> TokenKeypair:
+    return TokenKeypair.from_pem(pem.reveal().encode())
+
+
+def _written(keypair: TokenKeypair) -> Secret:
+    return Secret(keypair.to_pem().decode())
 
 
 def _stored(name: str) -> Flow[Token | None]:
@@ -259,18 +268,18 @@ def _stored(name: str) -> Flow[Token | None]:
         return None
 
 
-def _secret(kind: str, name: str) -> Flow[str | None]:
+def _secret(kind: str, name: str) -> Flow[Secret | None]:
     return (yield from in_store(lambda store: _secret_in(store, kind, name)))
 
 
-def _secret_in(store: Store, kind: str, name: str) -> str | None:
+def _secret_in(store: Store, kind: str, name: str) -> Secret | None:
     with belonging_to(name):
         return store.secret(kind.format(name))
 
 
-def _keep(kind: str, name: str, secret: str | None) -> Flow[None]:
+def _keep(kind: str, name: str, secret: Secret | None) -> Flow[None]:
     yield from in_store(lambda store: store.save_secret(kind.format(name), secret))
 
 
 def _keep_setup(setup: TokenSetup) -> Flow[None]:
-    yield from _keep(_SETUP, setup.name, msgspec.json.encode(setup).decode())
+    yield from _keep(_SETUP, setup.name, Secret(msgspec.json.encode(setup).decode()))

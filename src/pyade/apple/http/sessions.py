@@ -46,18 +46,18 @@ _log = logging.getLogger(__name__)
 class SessionStorage(Protocol):
     """Where nodes share sessions; every ``pyade.storage.Store`` is one."""
 
-    def load_session(self, key: str) -> str | None:
+    def load_session(self, key: str) -> Secret | None:
         """Return the session kept under *key*; None if there is none."""
         ...
 
-    def save_session(self, key: str, session: str) -> None:
+    def save_session(self, key: str, session: Secret) -> None:
         """Keep *session* under *key*."""
         ...
 
 
-def usable(text: str | None) -> Secret | None:
-    """Return *text* as a session; None if it cannot be sent as one."""
-    return Secret(text) if text and _USABLE.fullmatch(text) else None
+def usable(session: Secret | None) -> Secret | None:
+    """Return *session*; None if it cannot be sent as one."""
+    return session if session is not None and _USABLE.fullmatch(session.reveal()) else None
 
 
 class Session:
@@ -138,7 +138,7 @@ class Session:
             return
         self._stored = secret  # also if it fails: the next new one is the next attempt
         try:
-            self._storage.save_session(self._key, secret.reveal())
+            self._storage.save_session(self._key, secret)
         except StoreError as error:
             _log.warning("a session could not be stored for other nodes: %s", error)
 

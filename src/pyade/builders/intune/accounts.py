@@ -14,9 +14,10 @@ from typing import Any, Final
 
 import attrs
 
-from pyade.builders.intune.reading import Members, warning
+from pyade.builders.intune.reading import ADMIN_PASSWORD, Members, warning
 from pyade.core.accounts import AdministratorAccount, PrimaryAccount
 from pyade.core.problems import Problem, Severity
+from pyade.core.secret import Secret
 
 _SKIP: Final = "skipPrimarySetupAccountCreation"
 _REGULAR: Final = "setPrimarySetupAccountAsRegularUser"
@@ -26,7 +27,6 @@ _NAME: Final = "primaryAccountUserName"
 _LOCK: Final = "enableRestrictEditing"
 _ADMIN_NAME: Final = "adminAccountUserName"
 _ADMIN_FULL_NAME: Final = "adminAccountFullName"
-ADMIN_PASSWORD: Final = "adminAccountPassword"  # noqa: S105 - the name of a member
 _ADMIN_HIDDEN: Final = "hideAdminAccount"
 
 MEMBERS: Final = frozenset({
@@ -52,7 +52,7 @@ class Accounts:
     administrator: AdministratorAccount | None
     skip_primary: bool
     standard_user: bool
-    password: str | None = attrs.field(repr=False)
+    password: Secret | None = attrs.field(repr=False)
 
 
 def read_accounts(members: Members, findings: list[Problem], *, has_user: bool) -> Accounts:
@@ -126,7 +126,7 @@ class _Given:
         self.lock = bool(members.flag(_LOCK))
         self.admin_name, self.admin_full_name = members.text(_ADMIN_NAME), members.text(_ADMIN_FULL_NAME)
         self.admin_hidden = bool(members.flag(_ADMIN_HIDDEN))
-        self.password = members.text(ADMIN_PASSWORD)
+        self.password = Secret(members.text(ADMIN_PASSWORD))
 
     @property
     def is_prefilled(self) -> bool:

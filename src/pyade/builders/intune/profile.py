@@ -25,7 +25,7 @@ from pyade.builders.intune.accounts import read_accounts, write_accounts
 from pyade.builders.intune.extras import read_extra
 from pyade.builders.intune.kinds import PROFILE, check_kind
 from pyade.builders.intune.model import IntuneExport, IntuneProfile, OwnSettings
-from pyade.builders.intune.reading import TYPE, Members, warning
+from pyade.builders.intune.reading import TYPE, Members, masked_passwords, warning
 from pyade.builders.intune.screens import read_screens, write_screens
 from pyade.core.problems import Problem
 from pyade.core.profile import AffinityKind, EnrollmentProfile, UserAffinity
@@ -46,6 +46,7 @@ def profile_from_intune(body: Mapping[str, Any], own: OwnSettings, *, path: str 
 
     Source: Microsoft Graph, ``depMacOSEnrollmentProfile``.
     """
+    body = masked_passwords(body)
     members = Members(body, path)
     members.check()
     check_kind(body, PROFILE, path)

@@ -25,6 +25,7 @@ import msgspec
 
 from pyade.core.device import format_time
 from pyade.core.problems import Problem, Severity
+from pyade.core.secret import masked
 from pyade.errors import IntuneError
 
 MAX_BYTES: Final = 256 * 1024 * 1024
@@ -34,6 +35,7 @@ MAX_DEPTH: Final = 32
 """How deep values may be nested in an object; Intune's own have 3."""
 
 TYPE: Final = "@odata.type"
+ADMIN_PASSWORD: Final = "adminAccountPassword"  # noqa: S105 - the name of a member
 _PREFIX: Final = "microsoft.graph."
 _DATE: Final = re.compile(r"/Date\((-?\d{1,17})(?:[+-]\d{4})?\)/")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
@@ -62,14 +64,45 @@ def decode(data: bytes | str, *, max_bytes: int = MAX_BYTES) -> Any:
     if len(data) > max_bytes:
         allowed = f"at most {max_bytes} bytes, not {len(data)}"
         raise IntuneError((Problem("$", "", allowed, "split it, or allow more with max_bytes"),))
+    data = masked(data)
     try:
-        text = data.decode(json.detect_encoding(data)) if isinstance(data, bytes) else data
-        return msgspec.json.decode(text.removeprefix(codecs.BOM_UTF8.decode()))
+        return _parsed(data)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as exc:
-        # The cause is not told: it may quote what was read.
         reason = type(exc).__name__
-        allowed = f"a JSON document in UTF-8, UTF-16 or UTF-32 ({reason})"
-        raise IntuneError((Problem("$", "", allowed, "export it again"),)) from None
+    # Outside the block above: what the decoder says may quote what was read, and would hang on this error.
+    allowed = f"a JSON document in UTF-8, UTF-16 or UTF-32 ({reason})"
+    raise IntuneError((Problem("$", "", allowed, "export it again"),))
+
+
+def masked_passwords(document: T, depth: int = 0) -> T:
+    """Return *document* with stars for the passwords in it, however deep; a copy if there are any."""
+    if depth > MAX_DEPTH:
+        return document
+    given: Any = document
+    copy: Any = document
+    parts: Any = ()
+    if isinstance(given, Mapping):
+        parts = given.items()
+    elif isinstance(given, list):
+        parts = enumerate(given)
+    for key, value in parts:
+        if key == ADMIN_PASSWORD:
+            new = masked(value)
+        elif isinstance(value, Mapping | list):
+            new = masked_passwords(value, depth + 1)
+        else:
+            continue
+        if new is not value:
+            if copy is given:
+                copy = list(given) if isinstance(given, list) else dict(given)
+            copy[key] = new
+    found: T = copy
+    return found
+
+
+def _parsed(data: bytes | str) -> Any:
+    text = data.decode(json.detect_encoding(data)) if isinstance(data, bytes) else data
+    return msgspec.json.decode(text.removeprefix(codecs.BOM_UTF8.decode()))
 
 
 def objects(document: Any, findings: list[Problem], path: str = "$", depth: int = 0) -> Iterator[Found]:

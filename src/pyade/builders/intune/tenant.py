@@ -20,7 +20,6 @@ from typing import Any, Final, TypeAlias
 import attrs
 
 from pyade.builders.intune import kinds
-from pyade.builders.intune.accounts import ADMIN_PASSWORD
 from pyade.builders.intune.device import (
     IntuneDevice,
     device_from_intune,
@@ -35,10 +34,12 @@ from pyade.builders.intune.limits import (
 from pyade.builders.intune.model import IntuneExport, IntuneProfile, OwnSettings
 from pyade.builders.intune.profile import profile_from_intune, profile_to_intune
 from pyade.builders.intune.reading import (
+    ADMIN_PASSWORD,
     MAX_BYTES,
     TYPE,
     Found,
     decode,
+    masked_passwords,
     member,
     objects,
     warning,
@@ -52,6 +53,7 @@ from pyade.builders.intune.token import (
 )
 from pyade.core.problems import Problem
 from pyade.core.profile import EnrollmentProfile
+from pyade.core.secret import masked
 from pyade.errors import IntuneError
 
 Writable: TypeAlias = IntuneToken | IntuneProfile | EnrollmentProfile | IntuneDevice | Mapping[str, Any]
@@ -103,7 +105,9 @@ def read_intune(source: object, own: OwnSettings, *, max_bytes: int = MAX_BYTES)
     Source: Microsoft Graph, ``depOnboardingSetting``, ``depMacOSEnrollmentProfile`` and
     ``importedAppleDeviceIdentity``.
     """
+    source = masked(source)  # passwords may be in it
     document = decode(source, max_bytes=max_bytes) if isinstance(source, bytes | str) else source
+    document = source = masked_passwords(document)
     reader = _Reader(own)
     for found in objects(document, reader.findings):
         reader.read(found)

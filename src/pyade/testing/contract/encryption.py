@@ -11,6 +11,7 @@ import attrs
 import pytest
 
 from pyade.core.accounts import AdministratorAccount
+from pyade.core.secret import Secret
 from pyade.crypto.secret_box import SecretBox
 from pyade.errors import DamagedRecordError, StoreError
 from pyade.storage.protocol import EnrollmentStore
@@ -48,7 +49,7 @@ class OpenStore(Protocol):
         ...
 
 
-OLD, NEW = SecretBox.generate_key(), SecretBox.generate_key()
+OLD, NEW = SecretBox.generate_key().reveal(), SecretBox.generate_key().reveal()
 TOKEN = attrs.evolve(
     example_token(),
     consumer_secret="plain-consumer-secret",
@@ -63,7 +64,7 @@ PROFILE = attrs.evolve(
 )
 DEFINED = attrs.evolve(defined_profile("A"), profile=PROFILE)
 WORDS = (
-    *(TOKEN.consumer_secret, TOKEN.access_token, TOKEN.access_secret),
+    *(one.reveal() for one in (TOKEN.consumer_secret, TOKEN.access_token, TOKEN.access_secret)),
     *("plain-session", "plain-private-key", "plain-challenge"),
     HASH.decode(),
 )
@@ -83,8 +84,8 @@ def fill(store: EnrollmentStore) -> None:
 def check(store: EnrollmentStore) -> None:
     """Check that every secret comes back."""
     assert store.tokens() == (store.token("hq"),) == (TOKEN,)
-    assert store.load_session("key") == "plain-session"
-    assert store.secret("key pair") == "plain-private-key"
+    assert store.load_session("key") == Secret("plain-session")
+    assert store.secret("key pair") == Secret("plain-private-key")
     assert store.profiles("hq") == (store.defined_profile("hq", DEFINED.profile_uuid),) == (DEFINED,)
     assert store.default_profile("hq") == PROFILE
 

@@ -15,6 +15,7 @@ import pytest
 from pyade.core.device import Device, DeviceResult, OpType
 from pyade.core.events import Event, EventBatch, EventGroup, EventKind
 from pyade.core.inventory import Source, SyncState
+from pyade.core.secret import Secret
 from pyade.errors import LeaseLostError, StoreClosedError, StoreConflictError, StoreError, UnknownTokenError
 from pyade.storage.protocol import Store
 from pyade.sync.subscription import Subscription
@@ -373,8 +374,8 @@ class SubscriberPromises:
         with make_store() as store:
             assert store.events() == written
             assert store.position("audit") == written[1].id
-            assert store.load_session("key") == "session"
-            assert store.secret("key pair") == "PEM"
+            assert store.load_session("key") == Secret("session")
+            assert store.secret("key pair") == Secret("PEM")
 
     @pytest.mark.parametrize("call", CLOSED_CALLS.values(), ids=CLOSED_CALLS.keys())
     def test_closed_store_has_no_events(self, store: Store, call: Callable[[Store], object]) -> None:
@@ -391,7 +392,7 @@ class SubscriberPromises:
         store.save_session("a", "one")
         store.save_session("b", "other")
         store.save_session("a", "two")
-        assert (store.load_session("a"), store.load_session("b")) == ("two", "other")
+        assert (store.load_session("a"), store.load_session("b")) == (Secret("two"), Secret("other"))
 
     def test_secret_round_trip(self, store: Store) -> None:
         """A secret comes back until it is removed; sessions are kept apart."""
@@ -399,7 +400,7 @@ class SubscriberPromises:
         store.save_session("key", "session")
         assert store.secret("key") is None
         store.save_secret("key", pem)
-        assert (store.secret("key"), store.load_session("key")) == (pem, "session")
+        assert (store.secret("key"), store.load_session("key")) == (Secret(pem), Secret("session"))
         store.save_secret("key", None)
         store.save_secret("key", None)
-        assert (store.secret("key"), store.load_session("key")) == (None, "session")
+        assert (store.secret("key"), store.load_session("key")) == (None, Secret("session"))

@@ -1,0 +1,68 @@
+"""Work that a store stops tells no bypass code and no private key, also where tracebacks show locals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.keys import RSA_KEYS, keypair_of
+from tests.leaks import leaks
+
+from pyade.core.token import Portal
+from pyade.crypto import BypassCode
+from pyade.errors import BypassCodeError, SigningError, StoreError
+from pyade.flow import Runner
+from pyade.storage import MemoryStore
+from pyade.sync import bypass_code
+from pyade.sync.activation_lock import lock_flow
+from pyade.sync.token_flows import create_flow, keypair_flow
+from pyade.testing.store_examples import NOW, example_token
+
+CODE = BypassCode(b"0123456789abcdef")
+
+
+class Full(MemoryStore):
+    """Keeps no secret, and remembers what it should have kept."""
+
+    def save_secret(self, name: str, secret: Any) -> None:
+        self.asked = secret
+        raise StoreError("the disk is full")
+
+
+def runner(store: MemoryStore) -> Runner:
+    return Runner(store=store, clock=lambda: NOW, chance=lambda size: CODE.raw[:size])
+
+
+def test_a_code_that_cannot_be_kept_is_not_told() -> None:
+    with Full() as store:
+        store.add_token(example_token())
+        with pytest.raises(StoreError, match="full") as caught:
+            runner(store).run(lock_flow("hq", "C02", None))
+        assert store.asked.reveal() == CODE.text
+    assert not leaks(caught.value, CODE.text, str(CODE.raw)[2:-1])
+
+
+def test_what_is_kept_and_is_no_code_is_not_told() -> None:
+    with MemoryStore() as store:
+        store.save_secret("bypass code of C02", "hunter2")
+        with pytest.raises(BypassCodeError) as caught:
+            bypass_code(store, "C02")
+    assert not leaks(caught.value, "hunter2", "HUNTER2")
+
+
+def test_a_private_key_that_cannot_be_kept_is_not_told() -> None:
+    with Full() as store:
+        flow = create_flow("hq", consent=True, portal=Portal.BUSINESS, scope_tags=frozenset())
+        with pytest.raises(StoreError, match="full") as caught:
+            runner(store).run(flow)
+        line = store.asked.reveal().splitlines()[5]
+    assert not leaks(caught.value, line)
+
+
+def test_a_private_key_that_was_kept_alone_is_not_told() -> None:
+    pem = keypair_of(RSA_KEYS[0]).to_pem().decode().partition("-----BEGIN CERTIFICATE")[0]
+    with MemoryStore() as store:
+        store.save_secret("key pair of hq", pem)
+        with pytest.raises(SigningError, match="no certificate") as caught:
+            runner(store).run(keypair_flow("hq"))
+    assert not leaks(caught.value, pem.splitlines()[5])
