@@ -10,13 +10,14 @@ import attrs
 import msgspec
 
 from pyade.testing.apple.actions import DeviceActions
+from pyade.testing.apple.answers import RefusedError
 from pyade.testing.apple.life import Replacement
 from pyade.testing.apple.model import Server
 from pyade.testing.apple.paging import Pager
 from pyade.testing.apple.profiles import Profiles, device_list
 from pyade.testing.apple.settings import AppleSettings
 from pyade.testing.apple.visibility import visible_account, visible_device
-from pyade.testing.apple.wire import RefusedError, WireRequest
+from pyade.testing.http.wire import WireRequest, reason
 
 
 @attrs.frozen(kw_only=True)
@@ -44,6 +45,9 @@ Handler: TypeAlias = Callable[[Call], dict[str, Any] | None]
 
 _WITH_BODY = ("POST", "PUT")
 _ANY_AGENT = ("/session", "/account")
+# Start of the name, and the lowest protocol version that refuses it: not published; agents of HTTP libraries
+# were refused after the version was raised.
+_DENIED_AGENTS = {"python-httpx": 9, "python-requests": 9, "Go-http-client": 9}
 
 
 class Endpoints:
@@ -83,10 +87,7 @@ class Endpoints:
         """Return the methods of *path*, none if the fake does not have it."""
         if path == "/session":
             return ("GET",)
-        methods = tuple(self._handlers.get(path, {}))
-        if path == "/profile/devices" and self._settings.simulator:
-            return tuple(method for method in methods if method != "POST")
-        return methods
+        return tuple(self._handlers.get(path, {}))
 
     def check_agent(self, request: WireRequest) -> None:
         """Look at the ``User-Agent`` where Apple does.
@@ -99,7 +100,7 @@ class Endpoints:
         agent = request.headers.get("user-agent", "").strip()
         if not agent:
             raise RefusedError(400, "USER_AGENT_MISSING")
-        for denied, since in self._settings.denied_user_agents.items():
+        for denied, since in _DENIED_AGENTS.items():
             if agent.lower().startswith(denied.lower()) and request.protocol_version >= since:
                 raise RefusedError(400, "USER_AGENT_INVALID")
 
@@ -111,11 +112,16 @@ class Endpoints:
         Raises:
             RefusedError: Something in the request is not acceptable.
         """
+        body: dict[str, Any] = {}
+        if _has_body(request):
+            if self._settings.requires_json_type and request.media_type != "application/json":
+                raise RefusedError(415, reason(415))
+            body = _json_object(request.body)
         call = Call(
             server=server,
             version=request.protocol_version,
             now=now,
-            body=_json_object(request.body) if _has_body(request) else {},
+            body=body,
             query=dict(request.query),
             repeat_cursor=repeat_cursor,
         )
@@ -127,6 +133,7 @@ class Endpoints:
             "server_name": call.server.name,
             "server_uuid": call.server.server_uuid,
             "admin_id": call.server.admin_id,
+            "facilitator_id": call.server.admin_id,
             "org_name": organization.name,
             "org_email": organization.email,
             "org_phone": organization.phone,
@@ -137,15 +144,13 @@ class Endpoints:
             "org_version": organization.org_version,
             "urls": self._urls(),
         }
-        if self._settings.facilitator_id:
-            account["facilitator_id"] = call.server.admin_id
         return visible_account(account, call.version)
 
     def _urls(self) -> list[dict[str, Any]]:
         urls: list[dict[str, Any]] = []
         for path in self._handlers:
             url: dict[str, Any] = {"uri": path, "http_method": sorted(self.methods(path))}
-            if path in ("/server/devices", "/devices/sync") and self._settings.page_default is not None:
+            if path in ("/server/devices", "/devices/sync"):
                 url["limit"] = {
                     "default": self._settings.page_default,
                     "maximum": self._settings.page_maximum,

@@ -14,9 +14,10 @@ from typing import Any
 import attrs
 
 from pyade.testing.apple.identifiers import Identifiers
-from pyade.testing.apple.model import PortalError, timestamp
+from pyade.testing.apple.model import timestamp
 from pyade.testing.apple.portal import FakePortal
 from pyade.testing.apple.settings import AppleSettings
+from pyade.testing.errors import PortalError
 
 
 @attrs.frozen(kw_only=True)

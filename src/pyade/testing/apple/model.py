@@ -9,24 +9,10 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import attrs
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from pyade.errors import PyadeError
+from pyade.testing.errors import PortalError
 
 Record: TypeAlias = dict[str, Any]
 """A device as Apple's newest protocol version shows it; never changed, only replaced."""
-
-
-@attrs.define(eq=False, getstate_setstate=False)
-class PortalError(PyadeError):
-    """A request to the fake portal that makes no sense; the text says what exists.
-
-    Attributes:
-        reason: What is wrong.
-    """
-
-    reason: str
-
-    def __str__(self) -> str:
-        return self.reason
 
 
 class Operation(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Literal
 
 from pyade.testing.apple.catalogue import CATALOGUE, Family
@@ -14,12 +14,12 @@ from pyade.testing.apple.model import (
     Operation,
     Organization,
     OwnedDevice,
-    PortalError,
     Record,
     Server,
     timestamp,
 )
 from pyade.testing.apple.settings import AppleSettings
+from pyade.testing.errors import PortalError
 
 _PROFILE_KEYS = ("profile_status", "profile_uuid", "profile_assign_time", "profile_push_time")
 _SERVER_KEYS = ("device_assigned_date", "device_assigned_by")
@@ -385,13 +385,13 @@ class FakePortal:
             (device,) = self._devices([serial_number])
             return dict(device.record)
 
-    def operate(self, device: OwnedDevice, op_type: str, record: Record, *, lag_seconds: int = 0) -> None:
+    def operate(self, device: OwnedDevice, op_type: str, record: Record) -> None:
         """Give *device* a new *record* and report it in its server's sync."""
         server = device.server
         if server is None:
             msg = f"{record['serial_number']} has no server"
             raise PortalError(msg)
-        when = server.operation_time(self.clock() + timedelta(seconds=lag_seconds))
+        when = server.operation_time(self.clock())
         serial = record["serial_number"]
         device.record = record
         device.last_operation = Operation(serial, op_type, timestamp(when), record)
@@ -426,7 +426,7 @@ class FakePortal:
         device.server = server
         record = {key: value for key, value in device.record.items() if key not in _PROFILE_KEYS}
         record |= {"profile_status": "empty", **self._assignment(self.clock())}
-        self.operate(device, "added", record, lag_seconds=self.settings.added_lag_seconds)
+        self.operate(device, "added", record)
 
     def _leave(self, device: OwnedDevice, *, announce: bool, **keys: Any) -> None:
         server, serial = device.server, device.record["serial_number"]

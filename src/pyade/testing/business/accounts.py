@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from pyade.business import ApiAccount
 from pyade.testing.apple.identifiers import Identifiers
-from pyade.testing.apple.wire import Answer, WireRequest
 from pyade.testing.business.answers import document
 from pyade.testing.business.settings import BusinessSettings
+from pyade.testing.http.wire import Answer, WireRequest
 
 TOKEN_PATHS = ("/auth/oauth2/token", "/auth/oauth2/v2/token")
 

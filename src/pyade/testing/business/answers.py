@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from pyade.testing.apple.wire import Answer
+from pyade.testing.http.wire import Answer
 
 JSON = "application/json"
 

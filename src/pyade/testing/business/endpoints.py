@@ -12,11 +12,11 @@ import attrs
 
 from pyade.testing.apple.fake import FakeApple
 from pyade.testing.apple.model import Organization, OwnedDevice, Server, timestamp
-from pyade.testing.apple.wire import Answer, WireRequest
 from pyade.testing.business import activities, views
 from pyade.testing.business.answers import ApiRefusedError, document, not_found
 from pyade.testing.business.services import Services
 from pyade.testing.business.settings import BusinessSettings
+from pyade.testing.http.wire import Answer, WireRequest
 
 
 @attrs.frozen

@@ -11,9 +11,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 from pyade.testing.apple.model import OwnedDevice, Server, timestamp
-from pyade.testing.apple.wire import WireRequest
 from pyade.testing.business.answers import ApiRefusedError
 from pyade.testing.business.settings import BusinessSettings
+from pyade.testing.http.wire import WireRequest
 
 DEVICE_FIELDS = frozenset(
     [

@@ -26,10 +26,10 @@ from pyade.core.versions import MacOSVersion
 from pyade.errors import VersionError
 from pyade.flow import AsyncRunner, Runner
 from pyade.testing.apple.fake import FakeApple
+from pyade.testing.errors import MacError
 from pyade.testing.mac.authority import DeviceAuthority, DeviceIdentity
 from pyade.testing.mac.cms import CmsForm
 from pyade.testing.mac.enrollment import FakeEnrollment
-from pyade.testing.mac.errors import MacError
 from pyade.testing.mac.walk import SendRequest, Walk
 
 
