@@ -376,7 +376,9 @@ def test_wrong_methods_and_unknown_paths_are_told_apart(
     assert apple.requests[-1].endpoint == f"{method} {path}"
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"text"', b"\xff", b"{'a': 1}", b"[" * 100_000])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b'"text"', b"\xff", b'{"a": "\xff"}', b"{'a': 1}", b"[" * 100_000]
+)
 def test_a_body_that_is_no_json_object_is_malformed(server: Server, call: Send, body: bytes) -> None:
     answer = call("POST", "/devices/sync", content=body)
     assert (answer.status_code, answer.text) == (400, "MALFORMED_REQUEST_BODY")

@@ -17,7 +17,7 @@ from pyade.testing.apple.paging import Pager
 from pyade.testing.apple.profiles import Profiles, device_list
 from pyade.testing.apple.settings import AppleSettings
 from pyade.testing.apple.visibility import visible_account, visible_device
-from pyade.testing.http.wire import WireRequest, reason
+from pyade.testing.http.wire import UNREADABLE, WireRequest, reason
 
 
 @attrs.frozen(kw_only=True)
@@ -217,7 +217,7 @@ def _has_body(request: WireRequest) -> bool:
 def _json_object(body: bytes) -> dict[str, Any]:
     try:
         value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         value = None
     if not isinstance(value, dict):
         raise RefusedError(400, "MALFORMED_REQUEST_BODY")

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import padding
 
 from pyade.testing.apple.model import Server
 from pyade.testing.errors import PortalError
+from pyade.testing.http.wire import UNREADABLE
 
 _SECONDS = 300
 
@@ -36,7 +37,7 @@ def verify_jwt(jwt: str, servers: Iterable[Server], *, now: datetime) -> tuple[S
     try:
         header, claims, signature = map(_decoded, jwt.split("."))
         head, said = _object(header), _object(claims)
-    except (ValueError, msgspec.DecodeError) as error:
+    except (ValueError, *UNREADABLE) as error:
         raise PortalError("the JWT is not three parts of Base64url with JSON in two of them") from error
     if head.get("alg") != "RS256":
         raise PortalError(f"the JWT has alg {head.get('alg')!r}: RS256 is needed")

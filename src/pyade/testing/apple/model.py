@@ -87,6 +87,7 @@ class Server:
         server_uuid: Its identity, stable over token renewals.
         organization: Where it belongs.
         admin_id: Who generated the token in use.
+        created_at: UTC.
         may_disown: False if the portal does not let this server release devices.
         discovery: The account-driven enrollment profile, by Apple's keys; empty if none is set.
     """
@@ -95,6 +96,7 @@ class Server:
     server_uuid: str
     organization: Organization
     admin_id: str
+    created_at: datetime
     may_disown: bool = True
     discovery: dict[str, str] = attrs.field(factory=dict, repr=False)
     token_key: rsa.RSAPublicKey | None = attrs.field(default=None, repr=False)
@@ -145,6 +147,8 @@ class OwnedDevice:
 
     organization: Organization
     record: Record
+    bought_at: datetime
+    changed_at: datetime
     server: Server | None = None
     last_operation: Operation | None = None
     changes: list[datetime] = attrs.field(factory=list)

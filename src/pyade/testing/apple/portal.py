@@ -104,6 +104,7 @@ class FakePortal:
                 server_uuid=self.identifiers.server_uuid(),
                 organization=self.organization(organization),
                 admin_id=admin_id,
+                created_at=self.clock(),
             )
             return self.servers[name]
 
@@ -220,10 +221,10 @@ class FakePortal:
                 if number in self.disowned:
                     msg = f"{number!r} was disowned, which is for ever"
                     raise PortalError(msg)
-            models = CATALOGUE[family]
+            models, now = CATALOGUE[family], self.clock()
             for index, number in enumerate(numbers):
                 record = {"serial_number": number, **models[index % len(models)], **keys}
-                self.devices[number] = OwnedDevice(owner, record)
+                self.devices[number] = OwnedDevice(owner, record, now, now)
             if target is not None:
                 self.assign(target, numbers)
             return numbers
@@ -341,6 +342,7 @@ class FakePortal:
         with self.lock:
             (device,) = self._devices([serial_number])
             record = {key: value for key, value in {**device.record, **keys}.items() if value is not None}
+            device.changed_at = self.clock()
             if device.server is None:
                 device.record = record
             elif announce:
@@ -393,7 +395,7 @@ class FakePortal:
             raise PortalError(msg)
         when = server.operation_time(self.clock())
         serial = record["serial_number"]
-        device.record = record
+        device.record, device.changed_at = record, when
         device.last_operation = Operation(serial, op_type, timestamp(when), record)
         # The order of the dictionary is the order of the last operations, so a device moves to its end.
         server.devices.pop(serial, None)
@@ -439,6 +441,7 @@ class FakePortal:
             server.operations.append(Operation(serial, "deleted", when, {**without_profile, **keys}))
         device.record = {key: value for key, value in without_profile.items() if key not in _SERVER_KEYS}
         device.server = device.last_operation = None
+        device.changed_at = self.clock()
         del server.devices[serial]
         server.changed()
 

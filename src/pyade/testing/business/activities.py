@@ -10,14 +10,14 @@ import csv
 import io
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 
 import attrs
 import msgspec
 
 from pyade.testing.apple.fake import FakeApple
 from pyade.testing.apple.model import Organization, OwnedDevice, Server, timestamp
-from pyade.testing.business.answers import ApiRefusedError
+from pyade.testing.business.answers import ApiRefusedError, decode, moment
 from pyade.testing.business.settings import BusinessSettings
 
 INVALID_INPUT = "INVALID_INPUT"
@@ -105,10 +105,7 @@ def read_order(body: bytes, find: Callable[[str], Server | None], now: datetime,
     Raises:
         ApiRefusedError: It is not acceptable.
     """
-    try:
-        data = msgspec.json.decode(body, type=_WireRequest).data
-    except msgspec.MsgspecError as error:
-        raise ApiRefusedError(400, "PARAMETER_ERROR.INVALID", str(error)) from error
+    data = decode(body, _WireRequest).data
     kind = data.attributes.activityType
     if kind not in _TYPES:
         raise _invalid(f"'{kind}' is not a type", "/data/attributes/activityType")
@@ -189,7 +186,7 @@ def attributes(
     activity: FakeActivity, now: datetime, settings: BusinessSettings, address: str
 ) -> dict[str, Any]:
     """Return the attributes of *activity* at *now*; *address* is where its log can be had."""
-    shown: dict[str, Any] = {"createdDateTime": timestamp(activity.started_at)}
+    shown: dict[str, Any] = {"createdDateTime": moment(activity.started_at)}
     passed = (now - activity.started_at).total_seconds()
     share = passed / settings.activity_seconds if settings.activity_seconds else 1.0
     if share < 1:
@@ -199,19 +196,23 @@ def attributes(
     status = activity.status or "COMPLETED"
     shown |= {"status": status, "subStatus": _sub_status(activity, settings)}
     if status == "COMPLETED":
-        shown["completedDateTime"] = timestamp(ended_at)
+        shown["completedDateTime"] = moment(ended_at)
         if settings.writes_log and now >= ended_at + timedelta(seconds=settings.log_lag_seconds):
             shown["downloadUrl"] = address
     return shown
 
 
-def write_log(activity: FakeActivity) -> bytes:
+def write_log(activity: FakeActivity, settings: BusinessSettings) -> bytes:
     """Return the log: a preamble, a blank line, a table whose header has blanks around its cells."""
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(["OPERATION", activity.kind])
     writer.writerow(["ACTIVITY_ID", activity.id])
     writer.writerow(["STARTED AT", timestamp(activity.started_at)])
+    ended_at = activity.started_at + timedelta(seconds=settings.activity_seconds)
+    writer.writerow(["ENDED AT", timestamp(ended_at)])
+    writer.writerow(["STATUS", activity.status or "COMPLETED"])
+    writer.writerow(["SUB_STATUS", _sub_status(activity, settings)])
     writer.writerow([])
     writer.writerow(
         [
@@ -280,7 +281,7 @@ class _WireRelationships(msgspec.Struct):
 
 
 class _WireMetadata(msgspec.Struct):
-    mdmMigrationDeadlineDateTime: datetime | None = None  # noqa: N815 - Apple's name
+    mdmMigrationDeadlineDateTime: Annotated[datetime, msgspec.Meta(tz=True)] | None = None  # noqa: N815 - Apple's name
 
 
 class _WireAttributes(msgspec.Struct):

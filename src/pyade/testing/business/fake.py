@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from base64 import b32encode
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from email.utils import format_datetime
 from typing import Any
+from uuid import UUID
 
 import attrs
 
@@ -21,7 +23,7 @@ from pyade.testing.http.service import Exchange, FakeService, RequestRecord
 from pyade.testing.http.wire import Answer, WireRequest
 
 _TOKEN_HOST = "account.apple.com"  # noqa: S105 - a host
-_ACCEPTED = ("application/json", "*/*")
+_ACCEPTED = frozenset({"application/json", "application/*", "*/*"})
 
 
 class FakeBusiness(FakeService):
@@ -146,7 +148,8 @@ class FakeBusiness(FakeService):
             raise ApiRefusedError(404, "NOT_FOUND", "nothing is here")
         if self._accounts.owner(request, now) is None:
             raise ApiRefusedError(401, "NOT_AUTHORIZED", "no good access token")
-        if request.headers.get("accept", "*/*") not in _ACCEPTED:
+        accepted = request.headers.get("accept", "*/*").split(",")
+        if _ACCEPTED.isdisjoint(media.partition(";")[0].strip().lower() for media in accepted):
             raise ApiRefusedError(406, "NOT_ACCEPTABLE", "the media type is not offered")
 
     @property
@@ -159,7 +162,11 @@ class FakeBusiness(FakeService):
         return attrs.evolve(refused, headers={**refused.headers, **answer.headers})
 
     def _headers(self, exchange: Exchange) -> Mapping[str, str]:
-        return {"Date": format_datetime(exchange.now, usegmt=True), "X-Apple-Request-Uuid": exchange.id}
+        return {
+            "Date": format_datetime(exchange.now, usegmt=True),
+            "X-Apple-Jingle-Correlation-Key": b32encode(UUID(exchange.id).bytes).decode().rstrip("="),
+            "X-Apple-Request-Uuid": exchange.id,
+        }
 
     def _new_id(self) -> str:
         return self.apple.identifiers.uuid("request")

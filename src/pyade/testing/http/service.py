@@ -15,7 +15,7 @@ import msgspec
 from pyade.testing.http.faults import Fault, Script
 from pyade.testing.http.server import LoopbackServer
 from pyade.testing.http.transport import FakeTransport
-from pyade.testing.http.wire import Answer, Outcome, WireRequest
+from pyade.testing.http.wire import UNREADABLE, Answer, Outcome, WireRequest
 
 _SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "x-adm-auth-session"})
 _SECRET_WORDS = ("secret", "token", "escrow", "password")
@@ -195,7 +195,7 @@ def _parsed(body: bytes) -> Any:
         return None
     try:
         value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         return body.decode(errors="replace")[:_LONGEST_TEXT]
     if isinstance(value, dict):
         return {key: _REDACTED if _is_secret(key) else item for key, item in value.items()}

@@ -12,6 +12,8 @@ import msgspec
 
 JSON_TYPE = "application/json;charset=UTF8"
 TEXT_TYPE = "text/plain;charset=UTF8"
+UNREADABLE = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
+"""What msgspec raises for a body that is no JSON, or not of the type that was wanted."""
 
 
 @attrs.frozen(kw_only=True)

@@ -25,6 +25,7 @@ from pyade.core.identity import ChipClass, classify_product
 from pyade.core.versions import MacOSVersion
 from pyade.errors import VersionError
 from pyade.flow import AsyncRunner, Runner
+from pyade.testing.apple.catalogue import PRODUCT_TYPES
 from pyade.testing.apple.fake import FakeApple
 from pyade.testing.errors import MacError
 from pyade.testing.mac.authority import DeviceAuthority, DeviceIdentity
@@ -133,7 +134,7 @@ class FakeMac:
             PortalError: There is no such device.
         """
         model = str(apple.device(serial_number).get("model", ""))
-        facts: dict[str, Any] = {"product": _PRODUCTS.get(model, "Mac16,1"), **changes}
+        facts: dict[str, Any] = {"product": PRODUCT_TYPES.get(model, "Mac16,1"), **changes}
         if "identity" not in facts:
             facts["identity"] = authority.issue()
         mac = cls(serial_number=serial_number, **facts)
@@ -252,9 +253,3 @@ class FakeMac:
 
 _SSO_FROM: Final = MacOSVersion(26)
 _DEVICE_ID_FROM: Final = MacOSVersion(14, 4)
-_PRODUCTS: Final = {
-    "MacBook Pro": "Mac16,1",
-    "MacBook Air": "Mac15,12",
-    "Mac mini": "Mac16,10",
-    "iMac": "Mac16,3",
-}
