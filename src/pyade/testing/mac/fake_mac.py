@@ -65,8 +65,7 @@ class FakeMac:
     Example::
 
         mac = FakeMac.from_apple(apple, serials[0], DeviceAuthority.generate())
-        with httpx.Client() as http:
-            print(mac.enroll(http))
+        print(mac.enroll())
 
     Attributes:
         serial_number: What it says of itself, like all that follow up to *language*.
@@ -154,20 +153,28 @@ class FakeMac:
         self.web_url = profile.get("configuration_web_url", "")
         self.anchors = tuple(base64.b64decode(anchor) for anchor in profile.get("anchor_certs", ()))
 
-    def enroll(self, http: httpx.Client) -> FakeEnrollment:
+    def enroll(self, http: httpx.Client | None = None) -> FakeEnrollment:
         """Get the profile, doing on the way what the server orders, and return what it would enroll with.
 
         Args:
-            http: Sends the requests; each Mac keeps its cookies to itself.
+            http: Sends the requests; each Mac keeps its cookies to itself. None for a client that trusts
+                ``tls_context()`` and goes straight to the server: the proxies that environment variables
+                name cannot reach a server on loopback.
 
         Raises:
             MacError: The server refuses the Mac, or the Mac refuses what it gets.
             httpx.TransportError: The server cannot be reached.
         """
+        if http is None:
+            with httpx.Client(**self._straight()) as own:
+                return self.enroll(own)
         return self._runner(http).run(Walk(self).steps())
 
-    async def enroll_async(self, http: httpx.AsyncClient) -> FakeEnrollment:
+    async def enroll_async(self, http: httpx.AsyncClient | None = None) -> FakeEnrollment:
         """Do what ``enroll`` does with an asynchronous client."""
+        if http is None:
+            async with httpx.AsyncClient(**self._straight()) as own:
+                return await self.enroll_async(own)
         return await self._async_runner(http).run(Walk(self).steps())
 
     @property
@@ -234,6 +241,9 @@ class FakeMac:
             cadata="".join(certificate.public_bytes(Encoding.PEM).decode() for certificate in certificates)
         )
         return context
+
+    def _straight(self) -> dict[str, Any]:
+        return {"verify": self.tls_context(), "trust_env": False, "timeout": 30}
 
     def _runner(self, http: httpx.Client) -> Runner:
         return Runner({SendRequest: lambda step: self._note(http.send(step.request))})
