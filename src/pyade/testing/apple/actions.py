@@ -13,10 +13,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pyade.testing.apple.answers import RefusedError
-from pyade.testing.apple.faults import DeviceFaults
 from pyade.testing.apple.life import DeviceLife
 from pyade.testing.apple.model import ActivationLock, OwnedDevice, Server, timestamp
 from pyade.testing.apple.profiles import device_list
+from pyade.testing.http.faults import DeviceFaults
 
 _WITH_LOCK = ("Mac", "iPad", "iPhone", "iPod", "Vision")
 _PROGRAMMES = (("OSX", "macOS 26 AppleSeed Beta"), ("iOS", "iOS 26 AppleSeed Beta"))

@@ -40,6 +40,11 @@ class Call:
     query: Mapping[str, str]
     repeat_cursor: bool = False
 
+    @property
+    def facts(self) -> tuple[Server, dict[str, Any], int, datetime]:
+        """What most handlers want to know."""
+        return self.server, self.body, self.version, self.now
+
 
 Handler: TypeAlias = Callable[[Call], dict[str, Any] | None]
 
@@ -62,16 +67,25 @@ class Endpoints:
         replacements: Mapping[str, Replacement],
     ) -> None:
         self._settings = settings
-        self._pager = pager
-        self._profiles = profiles
         self._replacements = replacements
         self._handlers: dict[str, dict[str, Handler]] = {
             "/account": {"GET": self._account},
-            "/server/devices": {"POST": self._fetch},
-            "/devices/sync": {"POST": self._sync},
+            "/server/devices": {
+                "POST": lambda call: pager.fetch(*call.facts, repeat_cursor=call.repeat_cursor)
+            },
+            "/devices/sync": {"POST": lambda call: pager.sync(*call.facts, repeat_cursor=call.repeat_cursor)},
             "/devices": {"POST": self._details},
-            "/profile": {"GET": self._read_profile, "POST": self._define},
-            "/profile/devices": {"DELETE": self._remove, "POST": self._assign, "PUT": self._assign},
+            "/profile": {
+                "GET": lambda call: profiles.read(
+                    call.server, call.query.get("profile_uuid", ""), call.version
+                ),
+                "POST": lambda call: profiles.define(*call.facts),
+            },
+            "/profile/devices": {
+                "DELETE": lambda call: profiles.remove(call.server, call.body, call.now),
+                "POST": lambda call: profiles.assign(*call.facts),
+                "PUT": lambda call: profiles.assign(*call.facts),
+            },
             "/devices/disown": {"POST": lambda call: actions.disown(call.server, call.body)},
             "/device/activationlock": {"POST": lambda call: actions.lock(call.server, call.body)},
             "/device/replacementDetails": {"GET": self._replacement},
@@ -158,16 +172,6 @@ class Endpoints:
             urls.append(url)
         return urls
 
-    def _fetch(self, call: Call) -> dict[str, Any]:
-        return self._pager.fetch(
-            call.server, call.body, call.version, call.now, repeat_cursor=call.repeat_cursor
-        )
-
-    def _sync(self, call: Call) -> dict[str, Any]:
-        return self._pager.sync(
-            call.server, call.body, call.version, call.now, repeat_cursor=call.repeat_cursor
-        )
-
     def _details(self, call: Call) -> dict[str, Any]:
         details: dict[str, Any] = {}
         for serial in device_list(call.body):
@@ -180,18 +184,6 @@ class Endpoints:
                     "response_status": "SUCCESS",
                 }
         return {"devices": details}
-
-    def _define(self, call: Call) -> dict[str, Any]:
-        return self._profiles.define(call.server, call.body, call.version, call.now)
-
-    def _read_profile(self, call: Call) -> dict[str, Any]:
-        return self._profiles.read(call.server, call.query.get("profile_uuid", ""), call.version)
-
-    def _assign(self, call: Call) -> dict[str, Any]:
-        return self._profiles.assign(call.server, call.body, call.version, call.now)
-
-    def _remove(self, call: Call) -> dict[str, Any]:
-        return self._profiles.remove(call.server, call.body, call.now)
 
     def _replacement(self, call: Call) -> dict[str, Any]:
         """Tell which device another one replaces; refuse below version 10."""

@@ -13,7 +13,7 @@ from pyade.core.token import Token
 from pyade.testing.apple.actions import DeviceActions
 from pyade.testing.apple.answers import RefusedError
 from pyade.testing.apple.endpoints import Endpoints
-from pyade.testing.apple.faults import DeviceFaults, Faults
+from pyade.testing.apple.faults import Faults
 from pyade.testing.apple.identifiers import Identifiers
 from pyade.testing.apple.jwt import verify_jwt
 from pyade.testing.apple.life import DeviceLife
@@ -24,6 +24,7 @@ from pyade.testing.apple.sessions import Sessions
 from pyade.testing.apple.settings import AppleSettings
 from pyade.testing.apple.token_file import TokenFileForm, accept_certificate, build_token_file
 from pyade.testing.errors import PortalError
+from pyade.testing.http.faults import DeviceFaults
 from pyade.testing.http.service import Exchange, FakeService, RequestRecord
 from pyade.testing.http.wire import JSON_TYPE, Answer, json_answer, reason
 
@@ -147,8 +148,7 @@ class FakeApple(FakeService, DeviceLife):
         with self.lock:
             found, jti = verify_jwt(jwt, self.servers.values(), now=self.clock())
             if jti in self._used_jwts:
-                msg = "the JWT was used before: make one per request"
-                raise PortalError(msg)
+                raise PortalError("the JWT was used before: make one per request")
             self._used_jwts.add(jti)
             return found
 

@@ -6,47 +6,11 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-import attrs
-
 from pyade.testing.apple.model import Organization, Server
 from pyade.testing.errors import PortalError
 
 if TYPE_CHECKING:
     from pyade.testing.apple.fake import FakeApple
-
-
-@attrs.frozen
-class ScriptedResult:
-    """A scripted result of one device; None leaves the device out of the answer."""
-
-    result: str | None
-
-    def put(self, results: dict[str, str], serial: str) -> None:
-        """Write the result into an answer."""
-        if self.result is not None:
-            results[serial] = self.result
-
-
-class DeviceFaults:
-    """Results of single devices that are decided before anything happens to them."""
-
-    def __init__(self) -> None:
-        self._results: dict[str, tuple[ScriptedResult, int | None]] = {}
-
-    def set(self, serials: Iterable[str], result: str | None, times: int | None) -> None:
-        """Answer *result* for each of *serials*, *times* times or, with None, always; 0 stops that."""
-        for serial in serials:
-            self._results[serial] = (ScriptedResult(result), times)
-
-    def take(self, serial: str) -> ScriptedResult | None:
-        """Return the result for this request, None if none was decided."""
-        result, left = self._results.get(serial, (None, 0))
-        if left is not None:
-            if left <= 1:
-                self._results.pop(serial, None)
-            elif result is not None:
-                self._results[serial] = (result, left - 1)
-        return None if left == 0 else result
 
 
 class Faults:
@@ -143,8 +107,7 @@ class Faults:
                 found.operations.extend(last[serial] for serial in wanted if serial in last)
                 missing -= last.keys()
             if missing:
-                msg = f"nothing ever happened to {', '.join(sorted(missing))} on these servers"
-                raise PortalError(msg)
+                raise PortalError(f"nothing ever happened to {', '.join(sorted(missing))} on these servers")
 
     def hide_from_sync(self, serials: Iterable[str], server: Server | str | None = None) -> None:
         """Leave *serials* out of sync, while fetch and details show them; replaces an earlier choice."""

@@ -159,8 +159,7 @@ class OwnedDevice:
     def operation(self) -> Operation:
         """The last operation of a device that is assigned to a server."""
         if self.last_operation is None:
-            msg = f"{self.record['serial_number']} was never assigned to a server"
-            raise PortalError(msg)
+            raise PortalError(f"{self.record['serial_number']} was never assigned to a server")
         return self.last_operation
 
 

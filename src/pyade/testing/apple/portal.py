@@ -63,8 +63,7 @@ class FakePortal:
         """
         with self.lock:
             if name in self.organizations:
-                msg = f"there is an organization {name!r} already"
-                raise PortalError(msg)
+                raise PortalError(f"there is an organization {name!r} already")
             number = int.from_bytes(self.identifiers.octets("organization", 5), "big") % 10**9
             self.organizations[name] = Organization(
                 name=name,
@@ -97,8 +96,7 @@ class FakePortal:
         """
         with self.lock:
             if name in self.servers:
-                msg = f"there is a server {name!r} already"
-                raise PortalError(msg)
+                raise PortalError(f"there is a server {name!r} already")
             self.servers[name] = Server(
                 name=name,
                 server_uuid=self.identifiers.server_uuid(),
@@ -119,8 +117,7 @@ class FakePortal:
                 return next(iter(self.organizations.values()), None) or self.add_organization()
             name = organization if isinstance(organization, str) else organization.name
             if name not in self.organizations:
-                msg = f"no organization {name!r}; there are {_names(self.organizations)}"
-                raise PortalError(msg)
+                raise PortalError(f"no organization {name!r}; there are {_names(self.organizations)}")
             return self.organizations[name]
 
     def server(self, server: Server | str | None = None) -> Server:
@@ -133,14 +130,12 @@ class FakePortal:
             if server is None and len(self.servers) == 1:
                 return next(iter(self.servers.values()))
             if server is None:
-                msg = f"say which server is meant; there are {_names(self.servers)}"
-                raise PortalError(msg)
+                raise PortalError(f"say which server is meant; there are {_names(self.servers)}")
             wanted = server if isinstance(server, str) else server.name
             for candidate in self.servers.values():
                 if wanted in (candidate.name, candidate.server_uuid):
                     return candidate
-            msg = f"no server {wanted!r}; there are {_names(self.servers)}"
-            raise PortalError(msg)
+            raise PortalError(f"no server {wanted!r}; there are {_names(self.servers)}")
 
     # Tokens
 
@@ -216,11 +211,9 @@ class FakePortal:
             )
             for number in numbers:
                 if number in self.devices:
-                    msg = f"there is a device {number!r} already"
-                    raise PortalError(msg)
+                    raise PortalError(f"there is a device {number!r} already")
                 if number in self.disowned:
-                    msg = f"{number!r} was disowned, which is for ever"
-                    raise PortalError(msg)
+                    raise PortalError(f"{number!r} was disowned, which is for ever")
             models, now = CATALOGUE[family], self.clock()
             for index, number in enumerate(numbers):
                 record = {"serial_number": number, **models[index % len(models)], **keys}
@@ -248,8 +241,7 @@ class FakePortal:
                 waiting = self._waiting(target.organization)
                 if len(waiting) < devices:
                     owner = target.organization.name
-                    msg = f"{owner!r} has {len(waiting)} devices without a server, not {devices}"
-                    raise PortalError(msg)
+                    raise PortalError(f"{owner!r} has {len(waiting)} devices without a server, not {devices}")
                 serials = waiting[:devices]
             else:
                 serials = tuple(devices)
@@ -391,8 +383,7 @@ class FakePortal:
         """Give *device* a new *record* and report it in its server's sync."""
         server = device.server
         if server is None:
-            msg = f"{record['serial_number']} has no server"
-            raise PortalError(msg)
+            raise PortalError(f"{record['serial_number']} has no server")
         when = server.operation_time(self.clock())
         serial = record["serial_number"]
         device.record, device.changed_at = record, when
@@ -407,8 +398,7 @@ class FakePortal:
         numbers = [serials] if isinstance(serials, str) else list(serials)
         unknown = [number for number in numbers if number not in self.devices]
         if unknown:
-            msg = f"no device {_names(unknown)}; there are {_names(self.devices)}"
-            raise PortalError(msg)
+            raise PortalError(f"no device {_names(unknown)}; there are {_names(self.devices)}")
         return [self.devices[number] for number in numbers]
 
     def _waiting(self, organization: Organization) -> tuple[str, ...]:
@@ -433,8 +423,7 @@ class FakePortal:
     def _leave(self, device: OwnedDevice, *, announce: bool, **keys: Any) -> None:
         server, serial = device.server, device.record["serial_number"]
         if server is None:
-            msg = f"{serial} has no server"
-            raise PortalError(msg)
+            raise PortalError(f"{serial} has no server")
         without_profile = {key: value for key, value in device.record.items() if key not in _PROFILE_KEYS}
         if announce:
             when = timestamp(server.operation_time(self.clock()))

@@ -14,10 +14,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pyade.testing.apple.answers import RefusedError
-from pyade.testing.apple.faults import DeviceFaults
 from pyade.testing.apple.model import OwnedDevice, Server, timestamp
 from pyade.testing.apple.portal import FakePortal
 from pyade.testing.apple.visibility import visible_profile
+from pyade.testing.http.faults import DeviceFaults
 
 _LENGTHS = (
     ("department", 125, "DEPARTMENT_INVALID"),

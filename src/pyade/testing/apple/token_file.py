@@ -95,12 +95,12 @@ def accept_certificate(certificate_pem: bytes) -> Upload:
     try:
         certificate = x509.load_pem_x509_certificate(certificate_pem)
     except ValueError as exc:
-        msg = "the portal takes one certificate in PEM form (-----BEGIN CERTIFICATE-----)"
-        raise PortalError(msg) from exc
+        raise PortalError(
+            "the portal takes one certificate in PEM form (-----BEGIN CERTIFICATE-----)"
+        ) from exc
     public_key = certificate.public_key()
     if not isinstance(public_key, rsa.RSAPublicKey):
-        msg = "the portal takes certificates with an RSA key only"
-        raise PortalError(msg)
+        raise PortalError("the portal takes certificates with an RSA key only")
     return Upload(certificate, public_key)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
@@ -19,6 +19,7 @@ from pyade.testing.apple.fake import FakeApple
 from pyade.testing.apple.model import Organization, OwnedDevice, Server, timestamp
 from pyade.testing.business.answers import ApiRefusedError, decode, moment
 from pyade.testing.business.settings import BusinessSettings
+from pyade.testing.http.faults import DeviceFaults
 
 INVALID_INPUT = "INVALID_INPUT"
 
@@ -84,13 +85,13 @@ class Fleet:
         released: Devices that left, and when.
         migrations: Status of migrations, by serial number.
         moved: The service that a device had before, None for none, and when it changed.
-        issues: Serial numbers that activities fail for, with the sub-status and how often; None for always.
+        issues: What activities fail for, with the sub-status.
     """
 
     released: dict[str, tuple[OwnedDevice, datetime]] = attrs.field(factory=dict)
     migrations: dict[str, str] = attrs.field(factory=dict)
     moved: dict[str, tuple[str | None, datetime]] = attrs.field(factory=dict)
-    issues: dict[str, tuple[str, int | None]] = attrs.field(factory=dict)
+    issues: DeviceFaults = attrs.field(factory=DeviceFaults)
 
 
 def read_order(body: bytes, find: Callable[[str], Server | None], now: datetime, *, is_school: bool) -> Order:
@@ -142,7 +143,8 @@ def carry_out(
             rows.append(Row(serial=serial, sub_status=INVALID_INPUT))
             continue
         source = device.server
-        sub_status = _take_issue(fleet, serial) or _change(order, apple, device, fleet, now)
+        issue = fleet.issues.take(serial)
+        sub_status = (issue and issue.result) or _change(order, apple, device, fleet, now)
         if not sub_status and device.server is not source:
             fleet.moved[serial] = (source.server_uuid if source else None, now)
         rows.append(
@@ -238,24 +240,6 @@ def _sub_status(activity: FakeActivity, settings: BusinessSettings) -> str:
         return "COMPLETED_POST_PROCESSING_FAILED"
     has_issue = any(row.sub_status for row in activity.rows)
     return "COMPLETED_WITH_ERROR" if has_issue else "COMPLETED_WITH_SUCCESS"
-
-
-def _take_issue(fleet: Fleet, serial: str) -> str:
-    sub_status, left = fleet.issues.get(serial, ("", 0))
-    if left is not None and left <= 1:
-        fleet.issues.pop(serial, None)
-    elif left is not None:
-        fleet.issues[serial] = (sub_status, left - 1)
-    return sub_status
-
-
-def set_issues(fleet: Fleet, serials: Iterable[str], sub_status: str, times: int | None) -> None:
-    """Let activities fail for *serials*, *times* times or, with None, always; 0 stops that."""
-    for serial in serials:
-        if times == 0:
-            fleet.issues.pop(serial, None)
-        else:
-            fleet.issues[serial] = (sub_status, times)
 
 
 def _invalid(detail: str, pointer: str) -> ApiRefusedError:

@@ -90,6 +90,7 @@ class Endpoints:
         Raises:
             ApiRefusedError: Something in it is not acceptable.
         """
+        views.check_fields(request)
         for method, path, name, handler in self._routes:
             found = path.fullmatch(request.path)
             if found and method == request.method:
@@ -125,29 +126,27 @@ class Endpoints:
             raise not_found("orgDevices", serial)
         return device
 
-    def _show_device(self, request: WireRequest, fields: frozenset[str], device: OwnedDevice) -> Shown:
+    def _show_device(self, request: WireRequest, device: OwnedDevice) -> Shown:
         serial = device.record["serial_number"]
         _, released_at = self.fleet.released.get(serial, (None, None))
         shown = views.device_attributes(
             device, released_at=released_at, migration=self.fleet.migrations.get(serial)
         )
-        return views.resource(request, "orgDevices", serial, shown, fields)
+        return views.resource(request, "orgDevices", serial, shown)
 
     def _devices(self, ask: Ask) -> Answer:
-        fields = views.wanted_fields(ask.request, "orgDevices", views.DEVICE_FIELDS)
         owned = [
             device for device in self._apple.devices.values() if device.organization is self._organization
         ]
-        show = partial(self._show_device, ask.request, fields)
+        show = partial(self._show_device, ask.request)
         return views.page(ask.request, owned, self._settings, show)
 
     def _device(self, ask: Ask) -> Answer:
-        fields = views.wanted_fields(ask.request, "orgDevices", views.DEVICE_FIELDS)
         released = self.fleet.released.get(ask.identity)
         device = (
             released[0] if released and ask.identity not in self._apple.devices else self._owned(ask.identity)
         )
-        return views.single(ask.request, self._show_device(ask.request, fields, device))
+        return views.single(ask.request, self._show_device(ask.request, device))
 
     def _server_of(self, serial: str, now: datetime) -> Server | None:
         """Return the service that ``assignedServer`` shows, which may lag behind.
@@ -173,13 +172,11 @@ class Endpoints:
 
     def _assigned(self, ask: Ask) -> Answer:
         server = self._server_of(ask.identity, ask.now)
-        fields = views.wanted_fields(ask.request, "mdmServers", views.SERVICE_FIELDS)
-        shown = self._show_service(ask.request, fields, server, is_single=False) if server else None
+        shown = self._show_service(ask.request, server, is_single=False) if server else None
         return views.single(ask.request, shown)
 
     def _coverage(self, ask: Ask) -> Answer:
         bought_at = self._owned(ask.identity).bought_at
-        fields = views.wanted_fields(ask.request, "appleCareCoverage", views.COVERAGE_FIELDS)
         warranty = {
             "status": "ACTIVE",
             "paymentType": "NONE",
@@ -196,7 +193,7 @@ class Endpoints:
         def show(plan: Mapping[str, Any]) -> Shown:
             identity = plan.get("agreementNumber") or ask.identity
             path = ask.request.path
-            return views.resource(ask.request, "appleCareCoverage", identity, plan, fields, path=path)
+            return views.resource(ask.request, "appleCareCoverage", identity, plan, path=path)
 
         return views.page(ask.request, plans, self._settings, show)
 
@@ -208,13 +205,11 @@ class Endpoints:
 
     # Services
 
-    def _show_service(
-        self, request: WireRequest, fields: frozenset[str], server: Server, *, is_single: bool
-    ) -> Shown:
+    def _show_service(self, request: WireRequest, server: Server, *, is_single: bool) -> Shown:
         shown = views.service_attributes(server, self._services.more(server), is_single=is_single)
-        return views.resource(request, "mdmServers", server.server_uuid, shown, fields)
+        return views.resource(request, "mdmServers", server.server_uuid, shown)
 
-    def _show_configurator(self, request: WireRequest, fields: frozenset[str]) -> Shown:
+    def _show_configurator(self, request: WireRequest) -> Shown:
         """Return the service that every organization has beside its own."""
         opened_at = moment(self._opened_at)
         shown = {
@@ -224,14 +219,11 @@ class Endpoints:
             "createdDateTime": opened_at,
             "updatedDateTime": opened_at,
         }
-        return views.resource(request, "mdmServers", CONFIGURATOR_ID, shown, fields)
+        return views.resource(request, "mdmServers", CONFIGURATOR_ID, shown)
 
     def _list_services(self, ask: Ask) -> Answer:
-        fields = views.wanted_fields(ask.request, "mdmServers", views.SERVICE_FIELDS)
-        shown = [
-            self._show_service(ask.request, fields, server, is_single=False) for server in self._services.all
-        ]
-        shown.append(self._show_configurator(ask.request, fields))
+        shown = [self._show_service(ask.request, server, is_single=False) for server in self._services.all]
+        shown.append(self._show_configurator(ask.request))
         return views.page(ask.request, shown, self._settings, dict)
 
     def _known(self, service_id: str) -> Server:
@@ -241,15 +233,12 @@ class Endpoints:
         return server
 
     def _service(self, ask: Ask) -> Answer:
-        fields = views.wanted_fields(ask.request, "mdmServers", views.SERVICE_FIELDS)
         if ask.identity == CONFIGURATOR_ID:
-            return views.single(ask.request, self._show_configurator(ask.request, fields))
-        return self._single_service(ask, self._known(ask.identity), fields=fields)
+            return views.single(ask.request, self._show_configurator(ask.request))
+        return self._single_service(ask, self._known(ask.identity))
 
-    def _single_service(
-        self, ask: Ask, server: Server, *, fields: frozenset[str] = frozenset(), status: int = 200
-    ) -> Answer:
-        shown = self._show_service(ask.request, fields, server, is_single=True)
+    def _single_service(self, ask: Ask, server: Server, *, status: int = 200) -> Answer:
+        shown = self._show_service(ask.request, server, is_single=True)
         return views.single(ask.request, shown, status=status)
 
     def _create_service(self, ask: Ask) -> Answer:
@@ -302,7 +291,6 @@ class Endpoints:
 
     def _show_activity(self, ask: Ask, activity: activities.FakeActivity) -> Shown:
         request = ask.request
-        fields = views.wanted_fields(request, "orgDeviceActivities", views.ACTIVITY_FIELDS)
         is_local = request.host.partition(":")[0] in _LOCAL
         query = urlencode(
             {
@@ -314,15 +302,14 @@ class Endpoints:
         place = views.origin(request) if is_local else f"{request.scheme}://{LOG_HOST}"
         address = f"{place}/logs/{activity.id}.csv?{query}"
         shown = activities.attributes(activity, ask.now, self._settings, address)
-        return views.resource(request, "orgDeviceActivities", activity.id, shown, fields)
+        return views.resource(request, "orgDeviceActivities", activity.id, shown)
 
     # Apple's built-in management
 
     def _list_builtin(self, ask: Ask) -> Answer:
-        fields = views.wanted_fields(ask.request, "mdmDevices", None)
 
         def show(identity: str) -> Shown:
-            return views.resource(ask.request, "mdmDevices", identity, self.builtin[identity], fields)
+            return views.resource(ask.request, "mdmDevices", identity, self.builtin[identity])
 
         return views.page(ask.request, self.builtin, self._settings, show)
 
@@ -330,11 +317,8 @@ class Endpoints:
         if ask.identity not in self.builtin:
             raise not_found("mdmDevices", ask.identity)
         kind, path = "mdmDeviceDetails", ask.request.path
-        fields = views.wanted_fields(ask.request, kind, None)
         shown = self.builtin[ask.identity]
-        return views.single(
-            ask.request, views.resource(ask.request, kind, ask.identity, shown, fields, path=path)
-        )
+        return views.single(ask.request, views.resource(ask.request, kind, ask.identity, shown, path=path))
 
 
 def _refuse_related(ask: Ask) -> Answer:

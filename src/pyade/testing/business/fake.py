@@ -15,7 +15,7 @@ from pyade.business import ApiAccount
 from pyade.testing.apple.fake import FakeApple
 from pyade.testing.apple.model import Organization
 from pyade.testing.business.accounts import TOKEN_PATHS, Accounts, form, key_file
-from pyade.testing.business.activities import FakeActivity, set_issues
+from pyade.testing.business.activities import FakeActivity
 from pyade.testing.business.answers import ApiRefusedError
 from pyade.testing.business.endpoints import LOG_HOST, Endpoints
 from pyade.testing.business.settings import BusinessSettings
@@ -105,7 +105,7 @@ class FakeBusiness(FakeService):
             times: In how many activities each; None for always, 0 stops it.
         """
         with self.lock:
-            set_issues(self._endpoints.fleet, serials, sub_status, times)
+            self._endpoints.fleet.issues.set(serials, sub_status, times)
 
     def add_coverage(self, serial_number: str, **attributes: Any) -> None:
         """Give a device an AppleCare plan, with Apple's *attributes*; each has a warranty anyhow."""

@@ -17,71 +17,31 @@ from pyade.testing.business.answers import ApiRefusedError, document, moment
 from pyade.testing.business.settings import BusinessSettings
 from pyade.testing.http.wire import Answer, WireRequest
 
-DEVICE_FIELDS = frozenset(
-    [
-        "serialNumber",
-        "addedToOrgDateTime",
-        "releasedFromOrgDateTime",
-        "updatedDateTime",
-        "deviceModel",
-        "productFamily",
-        "productType",
-        "deviceCapacity",
-        "partNumber",
-        "orderNumber",
-        "color",
-        "status",
-        "orderDateTime",
-        "imei",
-        "meid",
-        "eid",
-        "purchaseSourceId",
-        "purchaseSourceType",
-        "wifiMacAddress",
-        "bluetoothMacAddress",
-        "ethernetMacAddress",
-        "assignedServer",
-        "appleCareCoverage",
-    ]
-)
-SERVICE_FIELDS = frozenset(
-    [
-        "serverName",
-        "enableMdmDisownFlag",
-        "defaultProductFamilies",
-        "status",
-        "serverType",
-        "deviceCount",
-        "lastConnectedDateTime",
-        "lastConnectedIp",
-        "createdDateTime",
-        "updatedDateTime",
-        "devices",
-    ]
-)
-ACTIVITY_FIELDS = frozenset(["status", "subStatus", "createdDateTime", "completedDateTime", "downloadUrl"])
-COVERAGE_FIELDS = frozenset(
-    [
-        "status",
-        "paymentType",
-        "description",
-        "startDateTime",
-        "endDateTime",
-        "isRenewable",
-        "isCanceled",
-        "contractCancelDateTime",
-        "agreementNumber",
-    ]
-)
+_FIELDS = {
+    "orgDevices": """
+        serialNumber addedToOrgDateTime releasedFromOrgDateTime updatedDateTime deviceModel productFamily
+        productType deviceCapacity partNumber orderNumber color status orderDateTime imei meid eid
+        purchaseSourceId purchaseSourceType wifiMacAddress bluetoothMacAddress ethernetMacAddress
+        assignedServer appleCareCoverage
+    """,
+    "mdmServers": """
+        serverName enableMdmDisownFlag defaultProductFamilies status serverType deviceCount
+        lastConnectedDateTime lastConnectedIp createdDateTime updatedDateTime devices
+    """,
+    "orgDeviceActivities": "status subStatus createdDateTime completedDateTime downloadUrl",
+    "appleCareCoverage": """
+        status paymentType description startDateTime endDateTime isRenewable isCanceled
+        contractCancelDateTime agreementNumber
+    """,
+}
 MAX_LIMIT = 1000
 
-_DEVICE_LINKS = {
-    "assignedServer": {"self": "/relationships/assignedServer", "related": "/assignedServer"},
-    "appleCareCoverage": {"related": "/appleCareCoverage"},
-    "activationLockStatus": {"related": "/activationLockStatus"},
-}
 _LINKS = {
-    "orgDevices": _DEVICE_LINKS,
+    "orgDevices": {
+        "assignedServer": {"self": "/relationships/assignedServer", "related": "/assignedServer"},
+        "appleCareCoverage": {"related": "/appleCareCoverage"},
+        "activationLockStatus": {"related": "/activationLockStatus"},
+    },
     "mdmServers": {"devices": {"self": "/relationships/devices"}},
 }
 
@@ -159,20 +119,12 @@ def resource(
     kind: str,
     identity: str,
     attributes: Mapping[str, Any],
-    fields: frozenset[str] = frozenset(),
     *,
     path: str = "",
 ) -> dict[str, Any]:
-    """Return a resource object with the wanted fields; none wanted means all.
-
-    Args:
-        request: Where it is asked for.
-        kind: Its type.
-        identity: Its id.
-        attributes: All of them.
-        fields: The wanted ones, and the wanted relationships.
-        path: Where it is; "" for the ordinary place of its type.
-    """
+    """Return a resource object with the fields that *request* wants, at *path* or where its type is."""
+    text = dict(request.query).get(f"fields[{kind}]", "")
+    fields = frozenset(filter(None, text.split(",")))
     address = origin(request) + (path or f"/v1/{kind}/{identity}")
     shown: dict[str, Any] = {
         "type": kind,
@@ -190,24 +142,18 @@ def resource(
     return shown
 
 
-def wanted_fields(request: WireRequest, kind: str, allowed: frozenset[str] | None) -> frozenset[str]:
-    """Return the fields that *request* asks for.
-
-    Args:
-        request: As it arrived.
-        kind: Of which type.
-        allowed: Which there are; None for any.
+def check_fields(request: WireRequest) -> None:
+    """Look at the names of the fields that *request* wants.
 
     Raises:
         ApiRefusedError: One of them does not exist.
     """
-    name = f"fields[{kind}]"
-    text = dict(request.query).get(name, "")
-    fields = frozenset(filter(None, text.split(",")))
-    if allowed is not None and (unknown := sorted(fields - allowed)):
-        detail = f"'{unknown[0]}' is not a valid field name"
-        raise ApiRefusedError(400, "PARAMETER_ERROR.INVALID", detail, parameter=name)
-    return fields
+    for parameter, text in request.query:
+        known = _FIELDS.get(parameter.removeprefix("fields[").removesuffix("]"), "").split()
+        for name in filter(None, text.split(",") if known else ()):
+            if name not in known:
+                detail = f"'{name}' is not a valid field name"
+                raise ApiRefusedError(400, "PARAMETER_ERROR.INVALID", detail, parameter=parameter)
 
 
 def single(

@@ -140,10 +140,9 @@ class Script:
             PortalError: *endpoint* is not a method and a path.
         """
         if endpoint != "*" and not re.fullmatch(r"[A-Z]+ /[^?\s]*", endpoint):
-            msg = (
+            raise PortalError(
                 f"endpoint {endpoint!r}: a method and a path are needed, such as 'POST /devices/sync', or '*'"
             )
-            raise PortalError(msg)
         queued = list(faults)
         self._standing.pop(endpoint, None)
         if not queued:
@@ -161,6 +160,40 @@ class Script:
             if name in self._standing:
                 return self._standing[name]
         return None
+
+
+@attrs.frozen
+class ScriptedResult:
+    """A scripted result of one device; None leaves the device out of the answer."""
+
+    result: str | None
+
+    def put(self, results: dict[str, str], serial: str) -> None:
+        """Write the result into an answer."""
+        if self.result is not None:
+            results[serial] = self.result
+
+
+class DeviceFaults:
+    """Results of single devices that are decided before anything happens to them."""
+
+    def __init__(self) -> None:
+        self._results: dict[str, tuple[ScriptedResult, int | None]] = {}
+
+    def set(self, serials: Iterable[str], result: str | None, times: int | None) -> None:
+        """Answer *result* for each of *serials*, *times* times or, with None, always; 0 stops that."""
+        for serial in serials:
+            self._results[serial] = (ScriptedResult(result), times)
+
+    def take(self, serial: str) -> ScriptedResult | None:
+        """Return the result for this request, None if none was decided."""
+        result, left = self._results.get(serial, (None, 0))
+        if left is not None:
+            if left <= 1:
+                self._results.pop(serial, None)
+            elif result is not None:
+                self._results[serial] = (result, left - 1)
+        return None if left == 0 else result
 
 
 def _retry_after(value: float | datetime) -> str:
