@@ -143,8 +143,7 @@ def main() -> int:
             worker.start()
             try:
                 mac = FakeMac.from_apple(apple, serial, authority, version="15.4", browse=type_a_name)
-                with httpx.Client(verify=mac.tls_context(), timeout=30) as http:
-                    print(mac.enroll(http))
+                print(mac.enroll())
                 print(*mac.history, sep="\n")
             finally:
                 server.should_exit = True

@@ -17,8 +17,7 @@ from pyade.core.assignment import DeviceResults
 from pyade.core.device import DeviceResult
 from pyade.core.problems import ErrorObject, Problem
 from pyade.errors import AppleError, ProfileError, PyadeError
-from pyade.testing.apple.model import PortalError
-from pyade.testing.mac.errors import MacError
+from pyade.testing.errors import MacError, PortalError
 
 
 def test_one_broken_rule_is_one_line_and_several_are_a_list() -> None:

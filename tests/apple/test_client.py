@@ -374,17 +374,21 @@ class TestWithTheFake:
         with pytest.raises(errors.NotFoundError):
             client.profile("0" * 32)
 
-    def test_the_simulators_habits_are_met(
-        self, make_client: Callable[..., Driver], clock: FrozenClock
-    ) -> None:
-        simulator = FakeApple(clock=clock, simulator=True)
-        serials = simulator.add_devices(2, server=simulator.add_server("hq"))
-        client = make_client(token=simulator.token(), transport=simulator.transport())
+    def test_a_simulators_habits_are_met(self, make_client: Callable[..., Driver], fake: FakeApple) -> None:
+        client = make_client(token=fake.token(), transport=fake.transport())
+        serials = [device.serial_number for device in client.iter_devices()]
         body = {"profile_name": "Standard", "url": "https://mdm.contoso.com/enroll", "org_magic": "x"}
         uuid = client.define_profile(body).profile_uuid
+        put_only = Fault.answered(405, headers={"Allow": "DELETE, PUT", "Date": "2025-01-01T00:00:00+00:00"})
+        fake.script("POST /profile/devices", put_only, forever=True)
         assert client.assign_profile(uuid, serials).is_complete
+        quoted = b'"INVALID_CURSOR"\n'
+        fake.script("POST /devices/sync", Fault.answered(400, body=quoted))
         with pytest.raises(errors.InvalidCursorError):
             client.sync_devices("nonsense")
+        (session, *_) = fake.requests
+        assert session.endpoint == "GET /session"
+        assert session.headers["content-type"] == "application/json;charset=UTF8"
 
     @pytest.mark.parametrize("single", [False, True])
     def test_sessions_end_and_rotate_unnoticed(

@@ -40,7 +40,9 @@ def server(apple: FakeApple) -> Server:
 
 @pytest.fixture
 def business(apple: FakeApple, server: Server) -> FakeBusiness:
-    return FakeBusiness(apple)
+    fake = FakeBusiness(apple)
+    fake.settings.single_use_assertions = True
+    return fake
 
 
 @pytest.fixture

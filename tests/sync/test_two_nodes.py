@@ -27,9 +27,9 @@ from pyade.core.device import Device
 from pyade.core.events import Event, EventKind
 from pyade.core.profile import EnrollmentProfile
 from pyade.storage import PostgresStore
-from pyade.testing import FakeApple, Fault
-from pyade.testing.apple import RequestRecord
-from pyade.testing.apple.wire import Outcome, WireRequest
+from pyade.testing import FakeApple, Fault, RequestRecord
+from pyade.testing.apple.sessions import SESSION_LIFETIME
+from pyade.testing.http.wire import Outcome, WireRequest
 
 if TYPE_CHECKING:
     from tests.conftest import PostgresPlace
@@ -463,7 +463,7 @@ def check_lists(story: Story, name: str) -> None:
 
 def check_sessions(story: Story, name: str) -> None:
     """A new session is asked for where none is good any more, by one node."""
-    window = timedelta(seconds=story.apple.settings.session_seconds)
+    window = SESSION_LIFETIME
     others = ("GET /session", "POST /profile/devices", "POST /devices", "POST /profile")
     requests = story.requests(name, *PAGES, *others)
     opened = [r.at for r in requests if r.path == "/session" and r.status == 200]

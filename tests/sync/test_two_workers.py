@@ -24,7 +24,7 @@ from pyade.core.device import Device
 from pyade.core.profile import EnrollmentProfile
 from pyade.storage import PostgresStore
 from pyade.testing import FakeApple, FrozenClock
-from pyade.testing.apple.wire import Outcome, WireRequest
+from pyade.testing.http.wire import Outcome, WireRequest
 
 if TYPE_CHECKING:
     from tests.conftest import PostgresPlace

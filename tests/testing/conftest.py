@@ -20,6 +20,14 @@ JSON_TYPE = "application/json;charset=UTF8"
 _nonces = count(1)
 
 
+@pytest.fixture(autouse=True)
+def _without_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let plain clients reach loopback on a machine whose proxies stand in environment variables."""
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
 @pytest.fixture
 def clock() -> FrozenClock:
     return FrozenClock()

@@ -135,7 +135,6 @@ class TestLock:
             ({"device": ""}, "DEVICE_ID_REQUIRED"),
             ({"device": 1}, "MALFORMED_REQUEST_BODY"),
             ({"device": "A", "escrow_key": CODE}, "MALFORMED_REQUEST_BODY"),
-            ({"device": "A", "escrow_key": ""}, "MALFORMED_REQUEST_BODY"),
             ({"device": "A", "escrow_key": ESCROW_KEY + "0"}, "MALFORMED_REQUEST_BODY"),
             ({"device": "A", "lost_message": ["x"]}, "MALFORMED_REQUEST_BODY"),
         ],
@@ -145,6 +144,16 @@ class TestLock:
     ) -> None:
         answer = call("POST", LOCK, body)
         assert (answer.status_code, answer.text) == (400, code)
+
+    def test_empty_texts_are_no_values_as_a_released_client_sends_them(
+        self, apple: FakeApple, server: Server, call: Send
+    ) -> None:
+        (serial,) = apple.add_devices(1, server=server)
+        body = {"device": serial, "escrow_key": "", "lost_message": ""}
+        assert call("POST", LOCK, body).json()["response_status"] == "SUCCESS"
+        lock = apple.devices[serial].activation_lock
+        assert lock is not None
+        assert (lock.escrow_key, lock.person) == (None, server.admin_id)
 
     def test_the_hash_shows_nowhere(self, apple: FakeApple, server: Server, call: Send) -> None:
         (serial,) = apple.add_devices(1, server=server)

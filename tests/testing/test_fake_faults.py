@@ -97,13 +97,6 @@ def test_the_effect_of_a_failed_request_may_or_may_not_take_place(
     assert not fault.drop or not fault.reach or apple.requests[-1].status is None
 
 
-def test_codes_are_quoted_by_the_simulator(clock: FrozenClock) -> None:
-    apple = FakeApple(clock=clock, simulator=True)
-    apple.script("*", Fault.refused("T_C_NOT_SIGNED"))
-    with httpx.Client(transport=apple.transport()) as http:
-        assert http.get("https://x.example/session").content == b'"T_C_NOT_SIGNED"\n'
-
-
 def test_a_slow_answer_moves_the_clock(
     apple: FakeApple, server: Server, call: Send, clock: FrozenClock
 ) -> None:

@@ -19,11 +19,8 @@ def operations(pages: list[dict[str, Any]]) -> list[tuple[str, str]]:
     return [(device["serial_number"], device["op_type"]) for page in pages for device in page["devices"]]
 
 
-@pytest.mark.parametrize(("lag", "date"), [(0, "2025-01-01T00:00:00Z"), (1, "2025-01-01T00:00:01Z")])
-def test_an_assigned_device_is_added(
-    apple: FakeApple, server: Server, pages: Pages, lag: int, date: str
-) -> None:
-    apple.settings.added_lag_seconds = lag
+def test_an_assigned_device_is_added(apple: FakeApple, server: Server, pages: Pages) -> None:
+    date = "2025-01-01T00:00:00Z"
     cursor = pages()[-1]["cursor"]
     (serial,) = apple.add_devices(1)
     assert apple.assign(server, 1) == (serial,)
@@ -138,15 +135,14 @@ def test_a_token_of_29_february_expires_on_1_march() -> None:
 
 
 def test_the_same_seed_and_clock_give_the_same_values() -> None:
-    def story(seed: int, *, simulator: bool = False) -> tuple[object, ...]:
-        apple = FakeApple(clock=FrozenClock(), seed=seed, simulator=simulator)
+    def story(seed: int) -> tuple[object, ...]:
+        apple = FakeApple(clock=FrozenClock(), seed=seed)
         server = apple.add_server()
         serials = apple.add_devices(3, server=server)
         cursors = [apple.pager.fetch(server, {"limit": 1}, 10, apple.clock())["cursor"] for _ in range(3)]
         return server.server_uuid, serials, cursors, apple.token(), apple.identifiers.session()
 
     assert story(1) == story(1)
-    assert story(1, simulator=True) == story(1, simulator=True)
     assert all(ours != others for ours, others in zip(story(1)[:2], story(2)[:2], strict=True))
 
 

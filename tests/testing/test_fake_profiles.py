@@ -76,7 +76,6 @@ def test_a_device_list_is_required_except_to_define(
         ({"language": "English"}, "LOCALE_INVALID"),
         ({"language": ""}, "LOCALE_INVALID"),
         ({"region": "us"}, "LOCALE_INVALID"),
-        ({"language": "tlh", "region": "AQ"}, "LOCALE_INVALID"),
         ({"is_mdm_removable": False}, "FLAGS_INVALID"),
         ({"is_mdm_removable": False, "is_supervised": False}, "FLAGS_INVALID"),
         # The order in which several mistakes are found.
@@ -89,7 +88,6 @@ def test_a_device_list_is_required_except_to_define(
 def test_a_profile_that_breaks_a_rule_gets_one_code(
     apple: FakeApple, server: Server, call: Send, changes: dict[str, Any], code: str
 ) -> None:
-    apple.settings.unsupported_locales = {("tlh", "AQ")}
     answer = call("POST", "/profile", {**GOOD, **changes})
     assert (answer.status_code, answer.text) == (400, code)
     assert not server.profiles
@@ -180,16 +178,13 @@ def test_a_profile_belongs_to_its_server(apple: FakeApple, call: Send, define: C
     assert call("POST", "/profile/devices", body, server="branch").status_code == 404
 
 
-@pytest.mark.parametrize(("any_case", "status"), [(True, 200), (False, 404)])
-def test_the_letter_case_of_an_id_may_matter(
-    apple: FakeApple, server: Server, call: Send, define: Callable[..., str], any_case: bool, status: int
+def test_the_letter_case_of_an_id_does_not_matter(
+    apple: FakeApple, server: Server, call: Send, define: Callable[..., str]
 ) -> None:
-    apple.settings.profile_uuid_any_case = any_case
     serials = apple.add_devices(1, server=server)
     uuid = define()
     answer = call("POST", "/profile/devices", {"profile_uuid": uuid.lower(), "devices": serials})
-    assert answer.status_code == status
-    assert any_case is False or answer.json()["profile_uuid"] == uuid
+    assert (answer.status_code, answer.json()["profile_uuid"]) == (200, uuid)
 
 
 def test_an_assignment_changes_the_device_and_shows_in_sync(
@@ -279,7 +274,7 @@ def test_changes_outside_the_window_do_not_count(
     uuid = define()
     for _ in range(4):
         assert assign(uuid, serials)["devices"] == {serials[0]: "SUCCESS"}
-        clock.advance(apple.settings.throttle_window_seconds / 2)
+        clock.advance(minutes=30)
     call("DELETE", "/profile/devices", {"devices": serials})
     assert assign(uuid, serials)["devices"] == {serials[0]: "THROTTLED"}
     apple.faults.throttle(serials, clock())
@@ -313,14 +308,12 @@ def test_results_can_be_decided(
     assert set(assign(uuid, everyone)["devices"].values()) == {"SUCCESS"}
 
 
-@pytest.mark.parametrize(("maximum", "status"), [(None, 200), (1000, 400)])
 def test_more_than_1000_devices_are_accepted_and_recorded(
-    apple: FakeApple, server: Server, call: Send, define: Callable[..., str], maximum: int | None, status: int
+    apple: FakeApple, server: Server, call: Send, define: Callable[..., str]
 ) -> None:
-    apple.settings.assign_maximum = maximum
     serials = apple.add_devices(1001, server=server)
     answer = call("POST", "/profile/devices", {"profile_uuid": define(), "devices": serials})
-    assert answer.status_code == status
+    assert answer.status_code == 200
     assert len(apple.requests[-1].body["devices"]) == 1001
 
 

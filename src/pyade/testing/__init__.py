@@ -11,19 +11,19 @@ from pyade.testing.apple import (
     AppleSettings,
     Credentials,
     FakeApple,
-    FakeTransport,
-    Fault,
     Faults,
-    LoopbackServer,
     Organization,
-    PortalError,
-    RequestRecord,
     Server,
     TokenFileForm,
 )
 from pyade.testing.business import BusinessSettings, FakeBusiness
 from pyade.testing.clock import FrozenClock
-from pyade.testing.mac import CmsForm, DeviceAuthority, DeviceIdentity, FakeEnrollment, FakeMac, MacError
+from pyade.testing.errors import MacError, PortalError
+from pyade.testing.http.faults import Fault
+from pyade.testing.http.server import LoopbackServer
+from pyade.testing.http.service import RequestRecord
+from pyade.testing.http.transport import FakeTransport
+from pyade.testing.mac import CmsForm, DeviceAuthority, DeviceIdentity, FakeEnrollment, FakeMac
 
 __all__ = [
     "AppleSettings",

@@ -12,11 +12,11 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from pyade.testing.apple.faults import DeviceFaults
+from pyade.testing.apple.answers import RefusedError
 from pyade.testing.apple.life import DeviceLife
 from pyade.testing.apple.model import ActivationLock, OwnedDevice, Server, timestamp
 from pyade.testing.apple.profiles import device_list
-from pyade.testing.apple.wire import RefusedError
+from pyade.testing.http.faults import DeviceFaults
 
 _WITH_LOCK = ("Mac", "iPad", "iPhone", "iPod", "Vision")
 _PROGRAMMES = (("OSX", "macOS 26 AppleSeed Beta"), ("iOS", "iOS 26 AppleSeed Beta"))
@@ -60,10 +60,11 @@ class DeviceActions:
         Raises:
             RefusedError: No device, or a value that is not what it should be.
         """
+        # A released client sends the values that it does not have as empty texts.
         serial, escrow_key, message = (_text(body, key) for key in ("device", "escrow_key", "lost_message"))
         if not serial:
             raise RefusedError(400, "DEVICE_ID_REQUIRED")
-        if escrow_key is not None and not re.fullmatch(r"[0-9A-Fa-f]{64}", escrow_key):
+        if escrow_key and not re.fullmatch(r"[0-9A-Fa-f]{64}", escrow_key):
             raise RefusedError(400, "MALFORMED_REQUEST_BODY")
         device = server.devices.get(serial)
         scripted = self._faults.take(serial) if device else None

@@ -24,3 +24,14 @@ CATALOGUE: Mapping[Family, tuple[Mapping[str, Any], ...]] = {
     "AppleTV": (_model("AppleTV", "tvOS", "Apple TV 4K", "APPLE TV 4K 64GB-USA", "BLACK"),),
     "Vision": (_model("Vision", "visionOS", "Apple Vision Pro", "APPLE VISION PRO 256GB-USA", "SILVER"),),
 }
+
+PRODUCT_TYPES: Mapping[str, str] = {
+    "MacBook Pro": "Mac16,1",
+    "MacBook Air": "Mac15,12",
+    "Mac mini": "Mac16,10",
+    "iMac": "Mac16,3",
+    "iPad Air": "iPad15,3",
+    "iPhone 16": "iPhone17,3",
+    "Apple TV 4K": "AppleTV14,1",
+    "Apple Vision Pro": "RealityDevice14,1",
+}

@@ -10,13 +10,14 @@ import attrs
 import msgspec
 
 from pyade.testing.apple.actions import DeviceActions
+from pyade.testing.apple.answers import RefusedError
 from pyade.testing.apple.life import Replacement
 from pyade.testing.apple.model import Server
 from pyade.testing.apple.paging import Pager
 from pyade.testing.apple.profiles import Profiles, device_list
 from pyade.testing.apple.settings import AppleSettings
 from pyade.testing.apple.visibility import visible_account, visible_device
-from pyade.testing.apple.wire import RefusedError, WireRequest
+from pyade.testing.http.wire import UNREADABLE, WireRequest, reason
 
 
 @attrs.frozen(kw_only=True)
@@ -39,11 +40,19 @@ class Call:
     query: Mapping[str, str]
     repeat_cursor: bool = False
 
+    @property
+    def facts(self) -> tuple[Server, dict[str, Any], int, datetime]:
+        """What most handlers want to know."""
+        return self.server, self.body, self.version, self.now
+
 
 Handler: TypeAlias = Callable[[Call], dict[str, Any] | None]
 
 _WITH_BODY = ("POST", "PUT")
 _ANY_AGENT = ("/session", "/account")
+# Start of the name, and the lowest protocol version that refuses it: not published; agents of HTTP libraries
+# were refused after the version was raised.
+_DENIED_AGENTS = {"python-httpx": 9, "python-requests": 9, "Go-http-client": 9}
 
 
 class Endpoints:
@@ -58,16 +67,25 @@ class Endpoints:
         replacements: Mapping[str, Replacement],
     ) -> None:
         self._settings = settings
-        self._pager = pager
-        self._profiles = profiles
         self._replacements = replacements
         self._handlers: dict[str, dict[str, Handler]] = {
             "/account": {"GET": self._account},
-            "/server/devices": {"POST": self._fetch},
-            "/devices/sync": {"POST": self._sync},
+            "/server/devices": {
+                "POST": lambda call: pager.fetch(*call.facts, repeat_cursor=call.repeat_cursor)
+            },
+            "/devices/sync": {"POST": lambda call: pager.sync(*call.facts, repeat_cursor=call.repeat_cursor)},
             "/devices": {"POST": self._details},
-            "/profile": {"GET": self._read_profile, "POST": self._define},
-            "/profile/devices": {"DELETE": self._remove, "POST": self._assign, "PUT": self._assign},
+            "/profile": {
+                "GET": lambda call: profiles.read(
+                    call.server, call.query.get("profile_uuid", ""), call.version
+                ),
+                "POST": lambda call: profiles.define(*call.facts),
+            },
+            "/profile/devices": {
+                "DELETE": lambda call: profiles.remove(call.server, call.body, call.now),
+                "POST": lambda call: profiles.assign(*call.facts),
+                "PUT": lambda call: profiles.assign(*call.facts),
+            },
             "/devices/disown": {"POST": lambda call: actions.disown(call.server, call.body)},
             "/device/activationlock": {"POST": lambda call: actions.lock(call.server, call.body)},
             "/device/replacementDetails": {"GET": self._replacement},
@@ -83,10 +101,7 @@ class Endpoints:
         """Return the methods of *path*, none if the fake does not have it."""
         if path == "/session":
             return ("GET",)
-        methods = tuple(self._handlers.get(path, {}))
-        if path == "/profile/devices" and self._settings.simulator:
-            return tuple(method for method in methods if method != "POST")
-        return methods
+        return tuple(self._handlers.get(path, {}))
 
     def check_agent(self, request: WireRequest) -> None:
         """Look at the ``User-Agent`` where Apple does.
@@ -99,7 +114,7 @@ class Endpoints:
         agent = request.headers.get("user-agent", "").strip()
         if not agent:
             raise RefusedError(400, "USER_AGENT_MISSING")
-        for denied, since in self._settings.denied_user_agents.items():
+        for denied, since in _DENIED_AGENTS.items():
             if agent.lower().startswith(denied.lower()) and request.protocol_version >= since:
                 raise RefusedError(400, "USER_AGENT_INVALID")
 
@@ -111,11 +126,16 @@ class Endpoints:
         Raises:
             RefusedError: Something in the request is not acceptable.
         """
+        body: dict[str, Any] = {}
+        if _has_body(request):
+            if self._settings.requires_json_type and request.media_type != "application/json":
+                raise RefusedError(415, reason(415))
+            body = _json_object(request.body)
         call = Call(
             server=server,
             version=request.protocol_version,
             now=now,
-            body=_json_object(request.body) if _has_body(request) else {},
+            body=body,
             query=dict(request.query),
             repeat_cursor=repeat_cursor,
         )
@@ -127,6 +147,7 @@ class Endpoints:
             "server_name": call.server.name,
             "server_uuid": call.server.server_uuid,
             "admin_id": call.server.admin_id,
+            "facilitator_id": call.server.admin_id,
             "org_name": organization.name,
             "org_email": organization.email,
             "org_phone": organization.phone,
@@ -137,31 +158,19 @@ class Endpoints:
             "org_version": organization.org_version,
             "urls": self._urls(),
         }
-        if self._settings.facilitator_id:
-            account["facilitator_id"] = call.server.admin_id
         return visible_account(account, call.version)
 
     def _urls(self) -> list[dict[str, Any]]:
         urls: list[dict[str, Any]] = []
         for path in self._handlers:
             url: dict[str, Any] = {"uri": path, "http_method": sorted(self.methods(path))}
-            if path in ("/server/devices", "/devices/sync") and self._settings.page_default is not None:
+            if path in ("/server/devices", "/devices/sync"):
                 url["limit"] = {
                     "default": self._settings.page_default,
                     "maximum": self._settings.page_maximum,
                 }
             urls.append(url)
         return urls
-
-    def _fetch(self, call: Call) -> dict[str, Any]:
-        return self._pager.fetch(
-            call.server, call.body, call.version, call.now, repeat_cursor=call.repeat_cursor
-        )
-
-    def _sync(self, call: Call) -> dict[str, Any]:
-        return self._pager.sync(
-            call.server, call.body, call.version, call.now, repeat_cursor=call.repeat_cursor
-        )
 
     def _details(self, call: Call) -> dict[str, Any]:
         details: dict[str, Any] = {}
@@ -175,18 +184,6 @@ class Endpoints:
                     "response_status": "SUCCESS",
                 }
         return {"devices": details}
-
-    def _define(self, call: Call) -> dict[str, Any]:
-        return self._profiles.define(call.server, call.body, call.version, call.now)
-
-    def _read_profile(self, call: Call) -> dict[str, Any]:
-        return self._profiles.read(call.server, call.query.get("profile_uuid", ""), call.version)
-
-    def _assign(self, call: Call) -> dict[str, Any]:
-        return self._profiles.assign(call.server, call.body, call.version, call.now)
-
-    def _remove(self, call: Call) -> dict[str, Any]:
-        return self._profiles.remove(call.server, call.body, call.now)
 
     def _replacement(self, call: Call) -> dict[str, Any]:
         """Tell which device another one replaces; refuse below version 10."""
@@ -212,7 +209,7 @@ def _has_body(request: WireRequest) -> bool:
 def _json_object(body: bytes) -> dict[str, Any]:
     try:
         value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         value = None
     if not isinstance(value, dict):
         raise RefusedError(400, "MALFORMED_REQUEST_BODY")

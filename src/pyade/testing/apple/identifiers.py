@@ -6,6 +6,7 @@ import hashlib
 from base64 import b64encode
 from collections import Counter
 from datetime import datetime
+from uuid import UUID
 
 _SERIAL_DIGITS = "0123456789CDFGHJKLMNPQRTVWXY"
 
@@ -15,12 +16,10 @@ class Identifiers:
 
     Args:
         seed: Two fakes with the same seed hand out the same values.
-        simulator: True for the shorter forms of Apple's simulator.
     """
 
-    def __init__(self, seed: int, *, simulator: bool) -> None:
+    def __init__(self, seed: int) -> None:
         self._seed = seed
-        self._simulator = simulator
         self._counts: Counter[str] = Counter()
         self._serial_prefix = "".join(
             _SERIAL_DIGITS[byte % len(_SERIAL_DIGITS)] for byte in self.octets("serial", 4)
@@ -37,26 +36,25 @@ class Identifiers:
         return self.octets(purpose, (digits + 1) // 2).hex()[:digits]
 
     def profile_uuid(self) -> str:
-        """Return a profile id: 32 upper-case digits, 16 in the simulator."""
-        return self.hexadecimal("profile", 16 if self._simulator else 32).upper()
+        """Return a profile id: 32 upper-case digits."""
+        return self.hexadecimal("profile", 32).upper()
 
     def server_uuid(self) -> str:
-        """Return a server id: 32 upper-case digits, with dashes and in lower case in the simulator."""
-        digits = self.hexadecimal("server", 32)
-        if self._simulator:
-            return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
-        return digits.upper()
+        """Return a server id: 32 upper-case digits."""
+        return self.hexadecimal("server", 32).upper()
+
+    def uuid(self, purpose: str) -> str:
+        """Return the next UUID for *purpose*, in lower case."""
+        return str(UUID(bytes=self.octets(purpose, 16)))
 
     def session(self) -> str:
         """Return a session token of 128 upper-case digits."""
         return self.hexadecimal("session", 128).upper()
 
     def serial_number(self) -> str:
-        """Return a serial number that this fake has not used: 10 characters, 18 digits in the simulator."""
+        """Return a serial number that this fake has not used: 10 characters."""
         self._counts["serial number"] += 1
         number = self._counts["serial number"]
-        if self._simulator:
-            return f"{self._seed & 0xFFFFFFFF:08X}{number:010X}"
         digits = []
         for _ in range(6):
             number, digit = divmod(number, len(_SERIAL_DIGITS))
@@ -72,11 +70,7 @@ class Identifiers:
             length: The exact number of characters; None for a length of the usual size.
         """
         milliseconds = int(now.timestamp() * 1000)
-        if self._simulator:
-            self._counts["cursor"] += 1
-            fields = f"{int(now.timestamp())}-{self._counts['cursor']}"
-        else:
-            fields = f"0:{position}:{milliseconds}:{milliseconds}:true:{self.hexadecimal('cursor', 16)}"
+        fields = f"0:{position}:{milliseconds}:{milliseconds}:true:{self.hexadecimal('cursor', 16)}"
         if length is not None:
             fields += ":" + self.hexadecimal("cursor padding", length)
         return b64encode(fields.encode()).decode().rstrip("=")[:length]

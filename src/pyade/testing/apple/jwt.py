@@ -16,17 +16,20 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 
-from pyade.testing.apple.model import PortalError, Server
+from pyade.testing.apple.model import Server
+from pyade.testing.errors import PortalError
+from pyade.testing.http.wire import UNREADABLE
+
+_SECONDS = 300
 
 
-def verify_jwt(jwt: str, servers: Iterable[Server], *, now: datetime, seconds: float) -> tuple[Server, str]:
+def verify_jwt(jwt: str, servers: Iterable[Server], *, now: datetime) -> tuple[Server, str]:
     """Return the server that made *jwt*, and what may be used only once.
 
     Args:
         jwt: In compact form.
         servers: The MDM servers of the portal.
         now: UTC.
-        seconds: How far ``iat`` may be from *now*.
 
     Raises:
         PortalError: It would not be accepted.
@@ -34,7 +37,7 @@ def verify_jwt(jwt: str, servers: Iterable[Server], *, now: datetime, seconds: f
     try:
         header, claims, signature = map(_decoded, jwt.split("."))
         head, said = _object(header), _object(claims)
-    except (ValueError, msgspec.DecodeError) as error:
+    except (ValueError, *UNREADABLE) as error:
         raise PortalError("the JWT is not three parts of Base64url with JSON in two of them") from error
     if head.get("alg") != "RS256":
         raise PortalError(f"the JWT has alg {head.get('alg')!r}: RS256 is needed")
@@ -51,8 +54,8 @@ def verify_jwt(jwt: str, servers: Iterable[Server], *, now: datetime, seconds: f
     if said.get("service_type") != "com.apple.maid":
         raise PortalError(f"service_type {said.get('service_type')!r}: com.apple.maid is needed")
     issued_at, jti = said.get("iat"), said.get("jti")
-    if type(issued_at) is not int or abs(now.timestamp() - issued_at) > seconds:
-        raise PortalError(f"iat {issued_at!r} is not within {seconds:g} seconds of {int(now.timestamp())}")
+    if type(issued_at) is not int or abs(now.timestamp() - issued_at) > _SECONDS:
+        raise PortalError(f"iat {issued_at!r} is not within {_SECONDS} seconds of {int(now.timestamp())}")
     if not isinstance(jti, str) or not jti:
         raise PortalError("the JWT has no jti")
     return server, jti

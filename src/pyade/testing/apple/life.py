@@ -14,9 +14,10 @@ from typing import Any
 import attrs
 
 from pyade.testing.apple.identifiers import Identifiers
-from pyade.testing.apple.model import PortalError, timestamp
+from pyade.testing.apple.model import timestamp
 from pyade.testing.apple.portal import FakePortal
 from pyade.testing.apple.settings import AppleSettings
+from pyade.testing.errors import PortalError
 
 
 @attrs.frozen(kw_only=True)
@@ -96,8 +97,7 @@ class DeviceLife(FakePortal):
         with self.lock:
             (device,) = self._devices([serial_number])
             if device.activation_lock is None:
-                msg = f"{serial_number!r} is not locked"
-                raise PortalError(msg)
+                raise PortalError(f"{serial_number!r} is not locked")
             is_right = escrow_key_of(bypass_code) == (device.activation_lock.escrow_key or "")
             if is_right:
                 device.activation_lock = None
@@ -124,8 +124,7 @@ class DeviceLife(FakePortal):
             (old,) = self._devices([serial_number])
             server, record, organization = old.server, old.record, old.organization
             if replacement in self.devices:
-                msg = f"there is a device {replacement!r} already"
-                raise PortalError(msg)
+                raise PortalError(f"there is a device {replacement!r} already")
             if server is not None:
                 self._leave(old, announce=announce, released_by_replacement=True)
             del self.devices[serial_number]

@@ -9,24 +9,10 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import attrs
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from pyade.errors import PyadeError
+from pyade.testing.errors import PortalError
 
 Record: TypeAlias = dict[str, Any]
 """A device as Apple's newest protocol version shows it; never changed, only replaced."""
-
-
-@attrs.define(eq=False, getstate_setstate=False)
-class PortalError(PyadeError):
-    """A request to the fake portal that makes no sense; the text says what exists.
-
-    Attributes:
-        reason: What is wrong.
-    """
-
-    reason: str
-
-    def __str__(self) -> str:
-        return self.reason
 
 
 class Operation(NamedTuple):
@@ -101,6 +87,7 @@ class Server:
         server_uuid: Its identity, stable over token renewals.
         organization: Where it belongs.
         admin_id: Who generated the token in use.
+        created_at: UTC.
         may_disown: False if the portal does not let this server release devices.
         discovery: The account-driven enrollment profile, by Apple's keys; empty if none is set.
     """
@@ -109,6 +96,7 @@ class Server:
     server_uuid: str
     organization: Organization
     admin_id: str
+    created_at: datetime
     may_disown: bool = True
     discovery: dict[str, str] = attrs.field(factory=dict, repr=False)
     token_key: rsa.RSAPublicKey | None = attrs.field(default=None, repr=False)
@@ -159,6 +147,8 @@ class OwnedDevice:
 
     organization: Organization
     record: Record
+    bought_at: datetime
+    changed_at: datetime
     server: Server | None = None
     last_operation: Operation | None = None
     changes: list[datetime] = attrs.field(factory=list)
@@ -169,8 +159,7 @@ class OwnedDevice:
     def operation(self) -> Operation:
         """The last operation of a device that is assigned to a server."""
         if self.last_operation is None:
-            msg = f"{self.record['serial_number']} was never assigned to a server"
-            raise PortalError(msg)
+            raise PortalError(f"{self.record['serial_number']} was never assigned to a server")
         return self.last_operation
 
 

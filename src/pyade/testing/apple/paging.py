@@ -11,13 +11,13 @@ from typing import Any
 
 import attrs
 
+from pyade.testing.apple.answers import RefusedError
 from pyade.testing.apple.identifiers import Identifiers
 from pyade.testing.apple.model import Operation, Record, Server, timestamp
 from pyade.testing.apple.settings import AppleSettings
 from pyade.testing.apple.visibility import visible_device
-from pyade.testing.apple.wire import RefusedError
 
-_DOCUMENTED_DEFAULT = 100
+_CURSOR_LIFETIME = timedelta(days=7)
 
 
 @attrs.frozen(kw_only=True)
@@ -92,14 +92,8 @@ class Pager:
         following = attrs.evolve(
             start, issued_at=now, snapshot=snapshot if more else None, offset=end if more else 0
         )
-        with_operations = self._settings.operations_in_fetch
         return self._page(
-            [
-                _with_operation(operation, version)
-                if with_operations
-                else visible_device(operation.record, version)
-                for operation in page
-            ],
+            [visible_device(operation.record, version) for operation in page],
             cursor=value if value and repeat_cursor else self._remember(following, end),
             more=more or bool(value and repeat_cursor),
             fetched_until=snapshot[end - 1].op_date if more else timestamp(now),
@@ -127,32 +121,26 @@ class Pager:
         page, end = _operations(server, start.log_position, limit)
         more = end < len(server.operations)
         following = Cursor(server=server, issued_at=now, log_position=end)
-        answer = self._page(
+        return self._page(
             [_with_operation(operation, version) for operation in page],
             cursor=value if repeat_cursor else self._remember(following, end),
             more=more or repeat_cursor,
             fetched_until=page[-1].op_date if page else timestamp(now),
         )
-        if self._settings.simulator:
-            answer.pop("fetched_until", None)
-        return answer
 
     def _page(self, devices: list[Record], *, cursor: str, more: bool, fetched_until: str) -> dict[str, Any]:
-        answer: dict[str, Any] = {
+        return {
             "devices": devices,
             "fetched_until": fetched_until,
             "cursor": cursor,
             "more_to_follow": more,
         }
-        if not self._settings.fetched_until:
-            del answer["fetched_until"]
-        return answer
 
     def _find(self, value: str, server: Server, now: datetime) -> Cursor:
         cursor = self._cursors.get(value)
         if cursor is None or cursor.server is not server:
             raise RefusedError(400, "INVALID_CURSOR")
-        if now - cursor.issued_at > timedelta(days=self._settings.cursor_days):
+        if now - cursor.issued_at > _CURSOR_LIFETIME:
             raise RefusedError(400, "EXPIRED_CURSOR")
         return cursor
 
@@ -164,12 +152,10 @@ class Pager:
     def _limit(self, body: dict[str, Any]) -> int:
         limit = body.get("limit")
         if limit is None:
-            default = self._settings.page_default
-            return _DOCUMENTED_DEFAULT if default is None else default
+            return self._settings.page_default
         if not isinstance(limit, int) or isinstance(limit, bool):
             raise RefusedError(400, "MALFORMED_REQUEST_BODY")
-        limit = max(1, limit)
-        return min(limit, self._settings.page_maximum) if self._settings.clamp_limit else limit
+        return min(max(1, limit), self._settings.page_maximum)
 
 
 def _cursor_value(body: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Literal
 
 from pyade.testing.apple.catalogue import CATALOGUE, Family
@@ -14,12 +14,12 @@ from pyade.testing.apple.model import (
     Operation,
     Organization,
     OwnedDevice,
-    PortalError,
     Record,
     Server,
     timestamp,
 )
 from pyade.testing.apple.settings import AppleSettings
+from pyade.testing.errors import PortalError
 
 _PROFILE_KEYS = ("profile_status", "profile_uuid", "profile_assign_time", "profile_push_time")
 _SERVER_KEYS = ("device_assigned_date", "device_assigned_by")
@@ -63,8 +63,7 @@ class FakePortal:
         """
         with self.lock:
             if name in self.organizations:
-                msg = f"there is an organization {name!r} already"
-                raise PortalError(msg)
+                raise PortalError(f"there is an organization {name!r} already")
             number = int.from_bytes(self.identifiers.octets("organization", 5), "big") % 10**9
             self.organizations[name] = Organization(
                 name=name,
@@ -97,13 +96,13 @@ class FakePortal:
         """
         with self.lock:
             if name in self.servers:
-                msg = f"there is a server {name!r} already"
-                raise PortalError(msg)
+                raise PortalError(f"there is a server {name!r} already")
             self.servers[name] = Server(
                 name=name,
                 server_uuid=self.identifiers.server_uuid(),
                 organization=self.organization(organization),
                 admin_id=admin_id,
+                created_at=self.clock(),
             )
             return self.servers[name]
 
@@ -118,8 +117,7 @@ class FakePortal:
                 return next(iter(self.organizations.values()), None) or self.add_organization()
             name = organization if isinstance(organization, str) else organization.name
             if name not in self.organizations:
-                msg = f"no organization {name!r}; there are {_names(self.organizations)}"
-                raise PortalError(msg)
+                raise PortalError(f"no organization {name!r}; there are {_names(self.organizations)}")
             return self.organizations[name]
 
     def server(self, server: Server | str | None = None) -> Server:
@@ -132,14 +130,12 @@ class FakePortal:
             if server is None and len(self.servers) == 1:
                 return next(iter(self.servers.values()))
             if server is None:
-                msg = f"say which server is meant; there are {_names(self.servers)}"
-                raise PortalError(msg)
+                raise PortalError(f"say which server is meant; there are {_names(self.servers)}")
             wanted = server if isinstance(server, str) else server.name
             for candidate in self.servers.values():
                 if wanted in (candidate.name, candidate.server_uuid):
                     return candidate
-            msg = f"no server {wanted!r}; there are {_names(self.servers)}"
-            raise PortalError(msg)
+            raise PortalError(f"no server {wanted!r}; there are {_names(self.servers)}")
 
     # Tokens
 
@@ -215,15 +211,13 @@ class FakePortal:
             )
             for number in numbers:
                 if number in self.devices:
-                    msg = f"there is a device {number!r} already"
-                    raise PortalError(msg)
+                    raise PortalError(f"there is a device {number!r} already")
                 if number in self.disowned:
-                    msg = f"{number!r} was disowned, which is for ever"
-                    raise PortalError(msg)
-            models = CATALOGUE[family]
+                    raise PortalError(f"{number!r} was disowned, which is for ever")
+            models, now = CATALOGUE[family], self.clock()
             for index, number in enumerate(numbers):
                 record = {"serial_number": number, **models[index % len(models)], **keys}
-                self.devices[number] = OwnedDevice(owner, record)
+                self.devices[number] = OwnedDevice(owner, record, now, now)
             if target is not None:
                 self.assign(target, numbers)
             return numbers
@@ -247,8 +241,7 @@ class FakePortal:
                 waiting = self._waiting(target.organization)
                 if len(waiting) < devices:
                     owner = target.organization.name
-                    msg = f"{owner!r} has {len(waiting)} devices without a server, not {devices}"
-                    raise PortalError(msg)
+                    raise PortalError(f"{owner!r} has {len(waiting)} devices without a server, not {devices}")
                 serials = waiting[:devices]
             else:
                 serials = tuple(devices)
@@ -341,6 +334,7 @@ class FakePortal:
         with self.lock:
             (device,) = self._devices([serial_number])
             record = {key: value for key, value in {**device.record, **keys}.items() if value is not None}
+            device.changed_at = self.clock()
             if device.server is None:
                 device.record = record
             elif announce:
@@ -385,15 +379,14 @@ class FakePortal:
             (device,) = self._devices([serial_number])
             return dict(device.record)
 
-    def operate(self, device: OwnedDevice, op_type: str, record: Record, *, lag_seconds: int = 0) -> None:
+    def operate(self, device: OwnedDevice, op_type: str, record: Record) -> None:
         """Give *device* a new *record* and report it in its server's sync."""
         server = device.server
         if server is None:
-            msg = f"{record['serial_number']} has no server"
-            raise PortalError(msg)
-        when = server.operation_time(self.clock() + timedelta(seconds=lag_seconds))
+            raise PortalError(f"{record['serial_number']} has no server")
+        when = server.operation_time(self.clock())
         serial = record["serial_number"]
-        device.record = record
+        device.record, device.changed_at = record, when
         device.last_operation = Operation(serial, op_type, timestamp(when), record)
         # The order of the dictionary is the order of the last operations, so a device moves to its end.
         server.devices.pop(serial, None)
@@ -405,8 +398,7 @@ class FakePortal:
         numbers = [serials] if isinstance(serials, str) else list(serials)
         unknown = [number for number in numbers if number not in self.devices]
         if unknown:
-            msg = f"no device {_names(unknown)}; there are {_names(self.devices)}"
-            raise PortalError(msg)
+            raise PortalError(f"no device {_names(unknown)}; there are {_names(self.devices)}")
         return [self.devices[number] for number in numbers]
 
     def _waiting(self, organization: Organization) -> tuple[str, ...]:
@@ -426,19 +418,19 @@ class FakePortal:
         device.server = server
         record = {key: value for key, value in device.record.items() if key not in _PROFILE_KEYS}
         record |= {"profile_status": "empty", **self._assignment(self.clock())}
-        self.operate(device, "added", record, lag_seconds=self.settings.added_lag_seconds)
+        self.operate(device, "added", record)
 
     def _leave(self, device: OwnedDevice, *, announce: bool, **keys: Any) -> None:
         server, serial = device.server, device.record["serial_number"]
         if server is None:
-            msg = f"{serial} has no server"
-            raise PortalError(msg)
+            raise PortalError(f"{serial} has no server")
         without_profile = {key: value for key, value in device.record.items() if key not in _PROFILE_KEYS}
         if announce:
             when = timestamp(server.operation_time(self.clock()))
             server.operations.append(Operation(serial, "deleted", when, {**without_profile, **keys}))
         device.record = {key: value for key, value in without_profile.items() if key not in _SERVER_KEYS}
         device.server = device.last_operation = None
+        device.changed_at = self.clock()
         del server.devices[serial]
         server.changed()
 

@@ -13,11 +13,11 @@ from math import ceil
 from typing import Any
 from urllib.parse import urlsplit
 
-from pyade.testing.apple.faults import DeviceFaults
+from pyade.testing.apple.answers import RefusedError
 from pyade.testing.apple.model import OwnedDevice, Server, timestamp
 from pyade.testing.apple.portal import FakePortal
 from pyade.testing.apple.visibility import visible_profile
-from pyade.testing.apple.wire import RefusedError
+from pyade.testing.http.faults import DeviceFaults
 
 _LENGTHS = (
     ("department", 125, "DEPARTMENT_INVALID"),
@@ -37,6 +37,8 @@ _FLAGS = (
     "do_not_use_profile_from_backup",
 )
 _LISTS = ("skip_setup_items", "anchor_certs", "supervising_host_certs")
+# How often a device may change is not published; the time that a throttled one stays so was observed.
+_WINDOW, _COOLDOWN = timedelta(hours=1), timedelta(days=1)
 _URI = re.compile(r"(?:[A-Za-z0-9\-_.!~*'();/?:@&=+$,\[\]#]|%[0-9A-Fa-f]{2})+")
 
 
@@ -53,7 +55,7 @@ class Profiles:
         Raises:
             RefusedError: A value breaks Apple's rules; the first one by a fixed order is named.
         """
-        _check_profile(body, self._portal)
+        _check_profile(body)
         serials = device_list(body, required=False)
         profile_uuid = self._portal.identifiers.profile_uuid()
         server.profiles[profile_uuid] = {
@@ -81,7 +83,7 @@ class Profiles:
         """Assign a profile to devices and return what happened to each.
 
         Raises:
-            RefusedError: No id, an unknown one, no devices, or more than ``assign_maximum``.
+            RefusedError: No id, an unknown one or no devices.
         """
         wanted = body.get("profile_uuid")
         if wanted is not None and not isinstance(wanted, str):
@@ -89,9 +91,6 @@ class Profiles:
         if not wanted:
             raise RefusedError(400, "PROFILE_UUID_REQUIRED")
         serials = device_list(body)
-        maximum = self._portal.settings.assign_maximum
-        if maximum is not None and len(serials) > maximum:
-            raise RefusedError(400, "MALFORMED_REQUEST_BODY")
         profile_uuid = self._find(server, wanted)
         if profile_uuid is None:
             raise RefusedError(404, "PROFILE_NOT_FOUND")
@@ -125,8 +124,7 @@ class Profiles:
         return {"devices": results}
 
     def _find(self, server: Server, profile_uuid: str) -> str | None:
-        if self._portal.settings.profile_uuid_any_case:
-            profile_uuid = profile_uuid.upper()
+        profile_uuid = profile_uuid.upper()
         return profile_uuid if profile_uuid in server.profiles else None
 
     def _assign_all(
@@ -159,17 +157,16 @@ class Profiles:
     def _throttled_until(self, device: OwnedDevice, now: datetime) -> datetime | None:
         """Count one more change of *device*, and return until when it may not change, None if it may."""
         settings = self._portal.settings
-        cooldown = timedelta(seconds=settings.throttle_cooldown_seconds)
         if device.throttled_until is not None and now < device.throttled_until:
             if settings.throttle_extends:
-                device.throttled_until = max(device.throttled_until, now + cooldown)
+                device.throttled_until = max(device.throttled_until, now + _COOLDOWN)
             return device.throttled_until
         if settings.throttle_changes is None:
             return None
-        window_start = now - timedelta(seconds=settings.throttle_window_seconds)
+        window_start = now - _WINDOW
         device.changes = [change for change in device.changes if change > window_start]
         if len(device.changes) >= settings.throttle_changes:
-            device.throttled_until = now + cooldown
+            device.throttled_until = now + _COOLDOWN
             return device.throttled_until
         device.changes.append(now)
         return None
@@ -191,7 +188,7 @@ def device_list(body: dict[str, Any], *, required: bool = True) -> list[str]:
     return serials
 
 
-def _check_profile(body: dict[str, Any], portal: FakePortal) -> None:
+def _check_profile(body: dict[str, Any]) -> None:
     _check_types(body)
     name, url = body.get("profile_name"), body.get("url")
     if name is None:
@@ -207,10 +204,8 @@ def _check_profile(body: dict[str, Any], portal: FakePortal) -> None:
         if value is not None and not 1 <= len(value) <= maximum:
             raise RefusedError(400, code)
     language, region = body.get("language"), body.get("region")
-    if (
-        (language is not None and not re.fullmatch(r"[a-z]{2,3}", language))
-        or (region is not None and not re.fullmatch(r"[A-Z]{2}", region))
-        or (language, region) in portal.settings.unsupported_locales
+    if (language is not None and not re.fullmatch(r"[a-z]{2,3}", language)) or (
+        region is not None and not re.fullmatch(r"[A-Z]{2}", region)
     ):
         raise RefusedError(400, "LOCALE_INVALID")
     if body.get("is_mdm_removable") is False and body.get("is_supervised") is not True:

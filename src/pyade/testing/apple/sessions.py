@@ -19,12 +19,16 @@ from urllib.parse import quote, unquote
 
 import attrs
 
+from pyade.testing.apple.answers import RefusedError
 from pyade.testing.apple.identifiers import Identifiers
 from pyade.testing.apple.model import Credentials, Server
 from pyade.testing.apple.settings import AppleSettings
-from pyade.testing.apple.wire import JSON_TYPE, Answer, RefusedError, WireRequest, json_answer
+from pyade.testing.http.wire import Answer, WireRequest, json_answer
 
 SESSION_HEADER = "x-adm-auth-session"
+# Neither figure is published.
+SESSION_LIFETIME = timedelta(minutes=3)
+_CLOCK_SKEW_SECONDS = 300
 _REQUIRED = {
     "oauth_consumer_key",
     "oauth_token",
@@ -104,8 +108,6 @@ class Sessions:
         Raises:
             RefusedError: The OAuth request, the token or the organization's terms do not allow it.
         """
-        if self._settings.simulator and request.headers.get("content-type") != JSON_TYPE:
-            raise RefusedError(400, "")
         credentials = self._verify(request, now)
         server = credentials.server
         if server.session_refusal is not None:
@@ -127,8 +129,7 @@ class Sessions:
             raise RefusedError(401, "UNAUTHORIZED")
         session = self._sessions.get(value)
         if session is None or session.credentials is not session.credentials.server.credentials:
-            refused = self._settings.unknown_session_status
-            raise RefusedError(refused, "UNAUTHORIZED" if refused == 401 else "FORBIDDEN")
+            raise RefusedError(403, "FORBIDDEN")
         if now >= session.ends_at or session.uses_left == 0:
             raise RefusedError(401, "UNAUTHORIZED")
         if session.uses_left is not None:
@@ -162,7 +163,7 @@ class Sessions:
     def _issue(self, credentials: Credentials, now: datetime) -> str:
         self._count += 1
         value = self._identifiers.session()
-        ends_at = now + timedelta(seconds=self._settings.session_seconds)
+        ends_at = now + SESSION_LIFETIME
         self._sessions[value] = Session(
             number=self._count, credentials=credentials, issued_at=now, ends_at=ends_at
         )
@@ -181,7 +182,7 @@ class Sessions:
             raise RefusedError(401, "signature_invalidUnauthorized")
         if now >= credentials.expires_at:
             raise RefusedError(401, "token_expiredUnauthorized")
-        if abs(int(parameters["oauth_timestamp"]) - now.timestamp()) > self._settings.clock_skew_seconds:
+        if abs(int(parameters["oauth_timestamp"]) - now.timestamp()) > _CLOCK_SKEW_SECONDS:
             raise RefusedError(401, "timestamp_refusedUnauthorized")
         nonce = (credentials.consumer_key, parameters["oauth_timestamp"], parameters["oauth_nonce"])
         if nonce in self._nonces:

@@ -24,8 +24,9 @@ from cryptography.hazmat.primitives.ciphers.modes import CBC
 from cryptography.hazmat.primitives.padding import PKCS7
 
 from pyade.testing.apple.identifiers import Identifiers
-from pyade.testing.apple.model import Credentials, PortalError, timestamp
+from pyade.testing.apple.model import Credentials, timestamp
 from pyade.testing.der import definite, indefinite
+from pyade.testing.errors import PortalError
 
 _SEQUENCE, _SET, _OCTETS, _OID, _CONTEXT_0 = 0x30, 0x31, 0x04, 0x06, 0xA0
 _VERSION_0, _NULL = b"\x02\x01\x00", b"\x05\x00"
@@ -94,12 +95,12 @@ def accept_certificate(certificate_pem: bytes) -> Upload:
     try:
         certificate = x509.load_pem_x509_certificate(certificate_pem)
     except ValueError as exc:
-        msg = "the portal takes one certificate in PEM form (-----BEGIN CERTIFICATE-----)"
-        raise PortalError(msg) from exc
+        raise PortalError(
+            "the portal takes one certificate in PEM form (-----BEGIN CERTIFICATE-----)"
+        ) from exc
     public_key = certificate.public_key()
     if not isinstance(public_key, rsa.RSAPublicKey):
-        msg = "the portal takes certificates with an RSA key only"
-        raise PortalError(msg)
+        raise PortalError("the portal takes certificates with an RSA key only")
     return Upload(certificate, public_key)
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
 from urllib.parse import parse_qsl
 
 import attrs
-import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -18,14 +16,16 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from pyade.business import ApiAccount
 from pyade.testing.apple.identifiers import Identifiers
-from pyade.testing.apple.wire import Answer, WireRequest
-from pyade.testing.business.answers import document
+from pyade.testing.business.answers import ApiRefusedError, decode, document
 from pyade.testing.business.settings import BusinessSettings
+from pyade.testing.http.wire import Answer, WireRequest
 
 TOKEN_PATHS = ("/auth/oauth2/token", "/auth/oauth2/v2/token")
 
 _AUDIENCE = "https://account.apple.com/auth/oauth2/v2/token"
 _LONGEST = timedelta(days=180)
+_ACCESS_SECONDS = 3600
+_CLOCK_SKEW_SECONDS = 60  # not published
 _TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
@@ -44,13 +44,14 @@ class Accounts:
 
     def add(self) -> ApiAccount:
         """Return a new account with its first key."""
-        return self.add_key(self._prefix + self._uuid("client"))
+        return self.add_key(self._prefix + self._identifiers.uuid("client"))
 
     def add_key(self, client_id: str) -> ApiAccount:
         """Return the account with one more key."""
         secret = int.from_bytes(self._identifiers.octets("api key", 32), "big") % (_P256_ORDER - 1) + 1
-        account = ApiAccount(client_id, self._uuid("key"), ec.derive_private_key(secret, ec.SECP256R1()))
-        self._keys.setdefault(client_id, {})[account.key_id] = account.private_key.public_key()
+        private_key = ec.derive_private_key(secret, ec.SECP256R1())
+        account = ApiAccount(client_id, self._identifiers.uuid("key"), private_key)
+        self._keys.setdefault(client_id, {})[account.key_id] = private_key.public_key()
         return account
 
     def revoke(self, account: ApiAccount) -> None:
@@ -70,7 +71,7 @@ class Accounts:
         """Return the client id whose access token *request* carries; None if it is not good."""
         kind, _, access = request.headers.get("authorization", "").partition(" ")
         owner, until = self._access.get(access, (None, now))
-        return owner if kind == "Bearer" and now < until else None
+        return owner if kind.lower() == "bearer" and now < until else None
 
     def give_access(self, request: WireRequest, now: datetime) -> Answer:
         """Answer a request for an access token."""
@@ -79,19 +80,17 @@ class Accounts:
         if error is not None:
             return document({"error": error}, status=400)
         access = self._identifiers.hexadecimal("access", 64)
-        seconds = self._settings.access_seconds
-        self._access[access] = (fields["client_id"], now + timedelta(seconds=seconds))
+        self._access[access] = (fields["client_id"], now + timedelta(seconds=_ACCESS_SECONDS))
         answer = {
             "access_token": access,
             "token_type": "Bearer",
-            "expires_in": seconds,
+            "expires_in": _ACCESS_SECONDS,
             "scope": self._scope,
         }
         return document(answer)
 
     def _error(self, request: WireRequest, fields: Mapping[str, str], now: datetime) -> str | None:
-        media = request.headers.get("content-type", "").partition(";")[0].strip()
-        if request.method != "POST" or media != "application/x-www-form-urlencoded":
+        if request.method != "POST" or request.media_type != "application/x-www-form-urlencoded":
             return "invalid_request"
         if fields.get("grant_type") != "client_credentials":
             return "unsupported_grant_type"
@@ -100,16 +99,19 @@ class Accounts:
         if fields.get("scope") != self._scope:
             return "invalid_scope"
         client_id, assertion = fields.get("client_id", ""), fields.get("client_assertion", "")
-        return None if self._accepts(client_id, assertion, now) else "invalid_client"
+        # Apple's own host, and whoever stands in for it under another address.
+        audiences = (_AUDIENCE, f"{request.scheme}://{request.host}{TOKEN_PATHS[1]}")
+        return None if self._accepts(client_id, assertion, audiences, now) else "invalid_client"
 
-    def _accepts(self, client_id: str, assertion: str, now: datetime) -> bool:
+    def _accepts(self, client_id: str, assertion: str, audiences: tuple[str, ...], now: datetime) -> bool:
         try:
             header, claims, signature = assertion.split(".")
-            head, said, raw = _json(header), msgspec.convert(_json(claims), _Claims), _bytes(signature)
-        except (ValueError, msgspec.MsgspecError):
+            head, said = decode(_bytes(header), _Header), decode(_bytes(claims), _Claims)
+            raw = _bytes(signature)
+        except (ValueError, ApiRefusedError):
             return False
-        key = self._keys.get(client_id, {}).get(head.get("kid", ""))
-        if key is None or head.get("alg") != "ES256" or len(raw) != 64:
+        key = self._keys.get(client_id, {}).get(head.kid)
+        if key is None or head.alg != "ES256" or len(raw) != 64:
             return False
         r, s = int.from_bytes(raw[:32], "big"), int.from_bytes(raw[32:], "big")
         try:
@@ -118,19 +120,15 @@ class Accounts:
             return False
         at = now.timestamp()
         is_good = (
-            said.aud == _AUDIENCE
+            said.aud in (*audiences, *([audience] for audience in audiences))
             and said.sub == client_id
             and said.iss in (None, client_id)
-            and said.iat <= at + self._settings.clock_skew_seconds
-            and at < said.exp < said.iat + _LONGEST.total_seconds()
-            and said.jti not in self._used
+            and said.iat <= at + _CLOCK_SKEW_SECONDS
+            and at < said.exp <= said.iat + _LONGEST.total_seconds()
+            and not (self._settings.single_use_assertions and said.jti in self._used)
         )
         self._used.add(said.jti)
         return is_good
-
-    def _uuid(self, purpose: str) -> str:
-        digits = self._identifiers.hexadecimal(purpose, 32)
-        return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
 def key_file(account: ApiAccount) -> bytes:
@@ -149,15 +147,17 @@ def _bytes(part: str) -> bytes:
     return base64.b64decode(part + "=" * (-len(part) % 4), altchars=b"-_", validate=True)
 
 
-def _json(part: str) -> dict[str, Any]:
-    return msgspec.json.decode(_bytes(part), type=dict[str, Any])
+@attrs.frozen
+class _Header:
+    alg: str
+    kid: str
 
 
 @attrs.frozen
 class _Claims:
     sub: str
-    aud: str
-    iat: int
-    exp: int
+    aud: str | list[str]
+    iat: float
+    exp: float
     jti: str
     iss: str | None = None

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 
 import attrs
 import msgspec
 
 from pyade.testing.apple.fake import FakeApple
 from pyade.testing.apple.model import Organization, OwnedDevice, Server, timestamp
-from pyade.testing.business.answers import ApiRefusedError
+from pyade.testing.business.answers import ApiRefusedError, decode, moment
 from pyade.testing.business.settings import BusinessSettings
+from pyade.testing.http.faults import DeviceFaults
 
 INVALID_INPUT = "INVALID_INPUT"
 
@@ -84,13 +85,13 @@ class Fleet:
         released: Devices that left, and when.
         migrations: Status of migrations, by serial number.
         moved: The service that a device had before, None for none, and when it changed.
-        issues: Serial numbers that activities fail for, with the sub-status and how often; None for always.
+        issues: What activities fail for, with the sub-status.
     """
 
     released: dict[str, tuple[OwnedDevice, datetime]] = attrs.field(factory=dict)
     migrations: dict[str, str] = attrs.field(factory=dict)
     moved: dict[str, tuple[str | None, datetime]] = attrs.field(factory=dict)
-    issues: dict[str, tuple[str, int | None]] = attrs.field(factory=dict)
+    issues: DeviceFaults = attrs.field(factory=DeviceFaults)
 
 
 def read_order(body: bytes, find: Callable[[str], Server | None], now: datetime, *, is_school: bool) -> Order:
@@ -105,10 +106,7 @@ def read_order(body: bytes, find: Callable[[str], Server | None], now: datetime,
     Raises:
         ApiRefusedError: It is not acceptable.
     """
-    try:
-        data = msgspec.json.decode(body, type=_WireRequest).data
-    except msgspec.MsgspecError as error:
-        raise ApiRefusedError(400, "PARAMETER_ERROR.INVALID", str(error)) from error
+    data = decode(body, _WireRequest).data
     kind = data.attributes.activityType
     if kind not in _TYPES:
         raise _invalid(f"'{kind}' is not a type", "/data/attributes/activityType")
@@ -145,7 +143,8 @@ def carry_out(
             rows.append(Row(serial=serial, sub_status=INVALID_INPUT))
             continue
         source = device.server
-        sub_status = _take_issue(fleet, serial) or _change(order, apple, device, fleet, now)
+        issue = fleet.issues.take(serial)
+        sub_status = (issue and issue.result) or _change(order, apple, device, fleet, now)
         if not sub_status and device.server is not source:
             fleet.moved[serial] = (source.server_uuid if source else None, now)
         rows.append(
@@ -189,7 +188,7 @@ def attributes(
     activity: FakeActivity, now: datetime, settings: BusinessSettings, address: str
 ) -> dict[str, Any]:
     """Return the attributes of *activity* at *now*; *address* is where its log can be had."""
-    shown: dict[str, Any] = {"createdDateTime": timestamp(activity.started_at)}
+    shown: dict[str, Any] = {"createdDateTime": moment(activity.started_at)}
     passed = (now - activity.started_at).total_seconds()
     share = passed / settings.activity_seconds if settings.activity_seconds else 1.0
     if share < 1:
@@ -199,19 +198,23 @@ def attributes(
     status = activity.status or "COMPLETED"
     shown |= {"status": status, "subStatus": _sub_status(activity, settings)}
     if status == "COMPLETED":
-        shown["completedDateTime"] = timestamp(ended_at)
+        shown["completedDateTime"] = moment(ended_at)
         if settings.writes_log and now >= ended_at + timedelta(seconds=settings.log_lag_seconds):
             shown["downloadUrl"] = address
     return shown
 
 
-def write_log(activity: FakeActivity) -> bytes:
+def write_log(activity: FakeActivity, settings: BusinessSettings) -> bytes:
     """Return the log: a preamble, a blank line, a table whose header has blanks around its cells."""
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(["OPERATION", activity.kind])
     writer.writerow(["ACTIVITY_ID", activity.id])
     writer.writerow(["STARTED AT", timestamp(activity.started_at)])
+    ended_at = activity.started_at + timedelta(seconds=settings.activity_seconds)
+    writer.writerow(["ENDED AT", timestamp(ended_at)])
+    writer.writerow(["STATUS", activity.status or "COMPLETED"])
+    writer.writerow(["SUB_STATUS", _sub_status(activity, settings)])
     writer.writerow([])
     writer.writerow(
         [
@@ -239,24 +242,6 @@ def _sub_status(activity: FakeActivity, settings: BusinessSettings) -> str:
     return "COMPLETED_WITH_ERROR" if has_issue else "COMPLETED_WITH_SUCCESS"
 
 
-def _take_issue(fleet: Fleet, serial: str) -> str:
-    sub_status, left = fleet.issues.get(serial, ("", 0))
-    if left is not None and left <= 1:
-        fleet.issues.pop(serial, None)
-    elif left is not None:
-        fleet.issues[serial] = (sub_status, left - 1)
-    return sub_status
-
-
-def set_issues(fleet: Fleet, serials: Iterable[str], sub_status: str, times: int | None) -> None:
-    """Let activities fail for *serials*, *times* times or, with None, always; 0 stops that."""
-    for serial in serials:
-        if times == 0:
-            fleet.issues.pop(serial, None)
-        else:
-            fleet.issues[serial] = (sub_status, times)
-
-
 def _invalid(detail: str, pointer: str) -> ApiRefusedError:
     return ApiRefusedError(409, "ENTITY_ERROR.ATTRIBUTE.INVALID", detail, pointer=pointer)
 
@@ -280,7 +265,7 @@ class _WireRelationships(msgspec.Struct):
 
 
 class _WireMetadata(msgspec.Struct):
-    mdmMigrationDeadlineDateTime: datetime | None = None  # noqa: N815 - Apple's name
+    mdmMigrationDeadlineDateTime: Annotated[datetime, msgspec.Meta(tz=True)] | None = None  # noqa: N815 - Apple's name
 
 
 class _WireAttributes(msgspec.Struct):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 import msgspec
 
-from pyade.testing.apple.wire import Answer
+from pyade.testing.http.wire import UNREADABLE, Answer, json_answer
 
-JSON = "application/json"
+T = TypeVar("T")
 
 
 class ApiRefusedError(Exception):
@@ -49,10 +49,26 @@ class ApiRefusedError(Exception):
         return document({"errors": [error]}, status=self.status)
 
 
-def document(value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
+def document(value: Any, *, status: int = 200) -> Answer:
     """Return an answer with *value* as JSON."""
-    body = msgspec.json.encode(value)
-    return Answer(status=status, body=body, headers={"Content-Type": JSON, **(headers or {})})
+    return json_answer(value, status=status, content_type="application/json")
+
+
+def decode(body: bytes | str, kind: type[T]) -> T:
+    """Return what JSON holds.
+
+    Raises:
+        ApiRefusedError: It is not that.
+    """
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except UNREADABLE as error:
+        raise ApiRefusedError(400, "PARAMETER_ERROR.INVALID", str(error)) from error
+
+
+def moment(when: datetime) -> str:
+    """Return *when* in Apple's form: UTC, milliseconds, ``Z``."""
+    return when.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def not_found(kind: str, value: str) -> ApiRefusedError:

@@ -7,16 +7,17 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeAlias
+from urllib.parse import quote, urlencode
 
 import attrs
 
 from pyade.testing.apple.fake import FakeApple
-from pyade.testing.apple.model import Organization, OwnedDevice, Server, timestamp
-from pyade.testing.apple.wire import Answer, WireRequest
+from pyade.testing.apple.model import Organization, OwnedDevice, Server
 from pyade.testing.business import activities, views
-from pyade.testing.business.answers import ApiRefusedError, document, not_found
+from pyade.testing.business.answers import ApiRefusedError, moment, not_found
 from pyade.testing.business.services import Services
 from pyade.testing.business.settings import BusinessSettings
+from pyade.testing.http.wire import Answer, WireRequest
 
 
 @attrs.frozen
@@ -35,11 +36,13 @@ class Ask:
 
 
 Handler: TypeAlias = Callable[[Ask], Answer]
+Shown: TypeAlias = dict[str, Any]
 
 CONFIGURATOR_ID = "00000000000000000000000000000001"
 LOG_HOST = "activity-logs.example"
 """Where logs are, unless the fake is asked over loopback: not the host of the API."""
 
+_LOG_SECONDS = 300  # how long the address of a log is good is not published
 _LOCAL = ("127.0.0.1", "localhost")
 _BUSINESS_ONLY = ("service", "create_service", "update_service", "delete_service", "builtin")
 
@@ -73,6 +76,7 @@ class Endpoints:
                 ("PATCH", "/mdmServers/{}", "update_service", self._update_service),
                 ("DELETE", "/mdmServers/{}", "delete_service", self._delete_service),
                 ("GET", "/mdmServers/{}/relationships/devices", "", self._serials),
+                ("GET", "/mdmServers/{}/devices", "", _refuse_related),
                 ("POST", "/orgDeviceActivities", "", self._start),
                 ("GET", "/orgDeviceActivities/{}", "", self._activity),
                 ("GET", "/mdmDevices", "builtin", self._list_builtin),
@@ -86,14 +90,16 @@ class Endpoints:
         Raises:
             ApiRefusedError: Something in it is not acceptable.
         """
+        views.check_fields(request)
         for method, path, name, handler in self._routes:
             found = path.fullmatch(request.path)
             if found and method == request.method:
                 if name in _BUSINESS_ONLY and self._is_school:
-                    raise ApiRefusedError(403, "FORBIDDEN_ERROR", "The operation is not offered")
+                    raise _not_offered(method, "GET_COLLECTION" if name == "service" else "none")
                 return handler(Ask(request, now, found[1] if path.groups else ""))
         if any(path.fullmatch(request.path) for _, path, _, _ in self._routes):
-            raise ApiRefusedError(403, "FORBIDDEN_ERROR", "The operation is not offered")
+            offered = sorted(method for method, path, _, _ in self._routes if path.fullmatch(request.path))
+            raise _not_offered(request.method, ", ".join(offered))
         raise not_found("path", request.path)
 
     def log(self, request: WireRequest, now: datetime) -> Answer:
@@ -105,7 +111,8 @@ class Endpoints:
             return Answer(status=400, body=b"<Error><Code>InvalidArgument</Code></Error>")
         if activity is None or not until.isdecimal() or now.timestamp() > int(until):
             return Answer(status=403, body=b"<Error><Code>AccessDenied</Code></Error>")
-        return Answer(status=200, body=activities.write_log(activity), headers={"Content-Type": "text/csv"})
+        headers = {"Content-Type": "text/csv", "Content-Disposition": _disposition(activity)}
+        return Answer(body=activities.write_log(activity, self._settings), headers=headers)
 
     @property
     def _is_school(self) -> bool:
@@ -119,31 +126,27 @@ class Endpoints:
             raise not_found("orgDevices", serial)
         return device
 
-    def _show_device(self, fields: frozenset[str], device: OwnedDevice) -> dict[str, Any]:
+    def _show_device(self, request: WireRequest, device: OwnedDevice) -> Shown:
         serial = device.record["serial_number"]
         _, released_at = self.fleet.released.get(serial, (None, None))
         shown = views.device_attributes(
-            device,
-            self._opened_at,
-            released_at=released_at,
-            migration=self.fleet.migrations.get(serial),
+            device, released_at=released_at, migration=self.fleet.migrations.get(serial)
         )
-        return views.resource("orgDevices", serial, shown, fields)
+        return views.resource(request, "orgDevices", serial, shown)
 
     def _devices(self, ask: Ask) -> Answer:
-        fields = views.wanted_fields(ask.request, "orgDevices", views.DEVICE_FIELDS)
         owned = [
             device for device in self._apple.devices.values() if device.organization is self._organization
         ]
-        return document(views.page(ask.request, owned, self._settings, partial(self._show_device, fields)))
+        show = partial(self._show_device, ask.request)
+        return views.page(ask.request, owned, self._settings, show)
 
     def _device(self, ask: Ask) -> Answer:
-        fields = views.wanted_fields(ask.request, "orgDevices", views.DEVICE_FIELDS)
         released = self.fleet.released.get(ask.identity)
         device = (
             released[0] if released and ask.identity not in self._apple.devices else self._owned(ask.identity)
         )
-        return _single(self._show_device(fields, device))
+        return views.single(ask.request, self._show_device(ask.request, device))
 
     def _server_of(self, serial: str, now: datetime) -> Server | None:
         """Return the service that ``assignedServer`` shows, which may lag behind.
@@ -163,20 +166,23 @@ class Endpoints:
     def _linkage(self, ask: Ask) -> Answer:
         server = self._server_of(ask.identity, ask.now)
         empty = {"type": "mdmServers", "id": ""} if self._settings.unassigned_answer == "empty" else None
-        return _single({"type": "mdmServers", "id": server.server_uuid} if server else empty)
+        data = {"type": "mdmServers", "id": server.server_uuid} if server else empty
+        related = f"{views.origin(ask.request)}/v1/orgDevices/{ask.identity}/assignedServer"
+        return views.single(ask.request, data, links={"related": related})
 
     def _assigned(self, ask: Ask) -> Answer:
         server = self._server_of(ask.identity, ask.now)
-        return _single(self._show_service(frozenset(), server, is_single=False) if server else None)
+        shown = self._show_service(ask.request, server, is_single=False) if server else None
+        return views.single(ask.request, shown)
 
     def _coverage(self, ask: Ask) -> Answer:
-        self._owned(ask.identity)
+        bought_at = self._owned(ask.identity).bought_at
         warranty = {
             "status": "ACTIVE",
             "paymentType": "NONE",
             "description": "Limited Warranty",
-            "startDateTime": timestamp(self._opened_at),
-            "endDateTime": timestamp(self._opened_at + timedelta(days=365)),
+            "startDateTime": moment(bought_at),
+            "endDateTime": moment(bought_at + timedelta(days=365)),
             "isRenewable": False,
             "isCanceled": False,
             "contractCancelDateTime": None,
@@ -184,29 +190,41 @@ class Endpoints:
         }
         plans = [warranty, *self.coverage.get(ask.identity, [])]
 
-        def show(plan: Mapping[str, Any]) -> dict[str, Any]:
+        def show(plan: Mapping[str, Any]) -> Shown:
             identity = plan.get("agreementNumber") or ask.identity
-            return views.resource("appleCareCoverage", identity, plan, frozenset())
+            path = ask.request.path
+            return views.resource(ask.request, "appleCareCoverage", identity, plan, path=path)
 
-        return document(views.page(ask.request, plans, self._settings, show))
+        return views.page(ask.request, plans, self._settings, show)
 
     def _lock(self, ask: Ask) -> Answer:
         self._owned(ask.identity)
         lock = self.locks.get(ask.identity, {"isLocked": False})
-        return _single(views.resource("activationLockStatus", ask.identity, lock, frozenset()))
+        kind, path = "activationLockStatus", ask.request.path
+        return views.single(ask.request, views.resource(ask.request, kind, ask.identity, lock, path=path))
 
     # Services
 
-    def _show_service(self, fields: frozenset[str], server: Server, *, is_single: bool) -> dict[str, Any]:
+    def _show_service(self, request: WireRequest, server: Server, *, is_single: bool) -> Shown:
         shown = views.service_attributes(server, self._services.more(server), is_single=is_single)
-        return views.resource("mdmServers", server.server_uuid, shown, fields)
+        return views.resource(request, "mdmServers", server.server_uuid, shown)
+
+    def _show_configurator(self, request: WireRequest) -> Shown:
+        """Return the service that every organization has beside its own."""
+        opened_at = moment(self._opened_at)
+        shown = {
+            "serverName": "Apple Configurator",
+            "serverType": "APPLE_CONFIGURATOR",
+            "status": "ACTIVE",
+            "createdDateTime": opened_at,
+            "updatedDateTime": opened_at,
+        }
+        return views.resource(request, "mdmServers", CONFIGURATOR_ID, shown)
 
     def _list_services(self, ask: Ask) -> Answer:
-        fields = views.wanted_fields(ask.request, "mdmServers", views.SERVICE_FIELDS)
-        configurator = {"serverName": "Apple Configurator", "serverType": "APPLE_CONFIGURATOR"}
-        shown = [self._show_service(fields, server, is_single=False) for server in self._services.all]
-        shown.append(views.resource("mdmServers", CONFIGURATOR_ID, configurator, fields))
-        return document(views.page(ask.request, shown, self._settings, dict))
+        shown = [self._show_service(ask.request, server, is_single=False) for server in self._services.all]
+        shown.append(self._show_configurator(ask.request))
+        return views.page(ask.request, shown, self._settings, dict)
 
     def _known(self, service_id: str) -> Server:
         server = self._services.find(service_id)
@@ -215,16 +233,19 @@ class Endpoints:
         return server
 
     def _service(self, ask: Ask) -> Answer:
-        fields = views.wanted_fields(ask.request, "mdmServers", views.SERVICE_FIELDS)
-        return _single(self._show_service(fields, self._known(ask.identity), is_single=True))
+        if ask.identity == CONFIGURATOR_ID:
+            return views.single(ask.request, self._show_configurator(ask.request))
+        return self._single_service(ask, self._known(ask.identity))
+
+    def _single_service(self, ask: Ask, server: Server, *, status: int = 200) -> Answer:
+        shown = self._show_service(ask.request, server, is_single=True)
+        return views.single(ask.request, shown, status=status)
 
     def _create_service(self, ask: Ask) -> Answer:
-        server = self._services.create(ask.request.body)
-        return _single(self._show_service(frozenset(), server, is_single=True), status=201)
+        return self._single_service(ask, self._services.create(ask.request.body), status=201)
 
     def _update_service(self, ask: Ask) -> Answer:
-        server = self._services.update(self._known(ask.identity), ask.request.body)
-        return _single(self._show_service(frozenset(), server, is_single=True))
+        return self._single_service(ask, self._services.update(self._known(ask.identity), ask.request.body))
 
     def _delete_service(self, ask: Ask) -> Answer:
         self._services.delete(self._known(ask.identity))
@@ -233,10 +254,10 @@ class Endpoints:
     def _serials(self, ask: Ask) -> Answer:
         devices = [] if ask.identity == CONFIGURATOR_ID else list(self._known(ask.identity).devices)
 
-        def show(serial: str) -> dict[str, Any]:
+        def show(serial: str) -> Shown:
             return {"type": "orgDevices", "id": serial}
 
-        return document(views.page(ask.request, devices, self._settings, show))
+        return views.page(ask.request, devices, self._settings, show)
 
     # Activities
 
@@ -256,45 +277,57 @@ class Endpoints:
         rows = activities.carry_out(order, self._apple, self._organization, self.fleet, ask.now)
         if self._settings.unknown_serials == "silent":
             rows = tuple(row for row in rows if row.serial not in unknown)
-        digits = self._apple.identifiers.hexadecimal("activity", 32)
-        identity = "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+        identity = self._apple.identifiers.uuid("activity")
         self.activities[identity] = activities.FakeActivity(
             id=identity, kind=order.kind, started_at=ask.now, rows=rows
         )
-        return _single(self._show_activity(self.activities[identity], ask.request, ask.now), status=201)
+        return views.single(ask.request, self._show_activity(ask, self.activities[identity]), status=201)
 
     def _activity(self, ask: Ask) -> Answer:
         activity = self.activities.get(ask.identity)
         if activity is None or ask.now > activity.started_at + timedelta(days=30):
             raise not_found("orgDeviceActivities", ask.identity)
-        return _single(self._show_activity(activity, ask.request, ask.now))
+        return views.single(ask.request, self._show_activity(ask, activity))
 
-    def _show_activity(
-        self, activity: activities.FakeActivity, request: WireRequest, now: datetime
-    ) -> dict[str, Any]:
+    def _show_activity(self, ask: Ask, activity: activities.FakeActivity) -> Shown:
+        request = ask.request
         is_local = request.host.partition(":")[0] in _LOCAL
-        origin = f"{request.scheme}://{request.host if is_local else LOG_HOST}"
-        name = f"attachment%3Bfilename%3D{activity.id}.csv"
-        expires = int(now.timestamp() + self._settings.log_seconds)
-        address = f"{origin}/logs/{activity.id}.csv?expires={expires}&response-content-disposition={name}"
-        shown = activities.attributes(activity, now, self._settings, address)
-        return views.resource("orgDeviceActivities", activity.id, shown, frozenset())
+        query = urlencode(
+            {
+                "expires": int(ask.now.timestamp()) + _LOG_SECONDS,
+                "response-content-disposition": _disposition(activity),
+            },
+            quote_via=quote,
+        )
+        place = views.origin(request) if is_local else f"{request.scheme}://{LOG_HOST}"
+        address = f"{place}/logs/{activity.id}.csv?{query}"
+        shown = activities.attributes(activity, ask.now, self._settings, address)
+        return views.resource(request, "orgDeviceActivities", activity.id, shown)
 
     # Apple's built-in management
 
     def _list_builtin(self, ask: Ask) -> Answer:
-        def show(identity: str) -> dict[str, Any]:
-            return views.resource("mdmDevices", identity, self.builtin[identity], frozenset())
 
-        return document(views.page(ask.request, self.builtin, self._settings, show))
+        def show(identity: str) -> Shown:
+            return views.resource(ask.request, "mdmDevices", identity, self.builtin[identity])
+
+        return views.page(ask.request, self.builtin, self._settings, show)
 
     def _builtin(self, ask: Ask) -> Answer:
         if ask.identity not in self.builtin:
             raise not_found("mdmDevices", ask.identity)
-        return _single(
-            views.resource("mdmDeviceDetails", ask.identity, self.builtin[ask.identity], frozenset())
-        )
+        kind, path = "mdmDeviceDetails", ask.request.path
+        shown = self.builtin[ask.identity]
+        return views.single(ask.request, views.resource(ask.request, kind, ask.identity, shown, path=path))
 
 
-def _single(data: Any, *, status: int = 200) -> Answer:
-    return document({"data": data, "links": {"self": ""}}, status=status)
+def _refuse_related(ask: Ask) -> Answer:
+    raise _not_offered("GET_RELATED", f"GET /v1/mdmServers/{ask.identity}/relationships/devices")
+
+
+def _not_offered(operation: str, offered: str) -> ApiRefusedError:
+    return ApiRefusedError(403, "FORBIDDEN_ERROR", f"'{operation}' is not offered here; offered: {offered}")
+
+
+def _disposition(activity: activities.FakeActivity) -> str:
+    return f'attachment;filename="{activity.id}.csv"'

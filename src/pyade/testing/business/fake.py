@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+from base64 import b32encode
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from email.utils import format_datetime
 from typing import Any
+from uuid import UUID
 
 import attrs
 
 from pyade.business import ApiAccount
 from pyade.testing.apple.fake import FakeApple
-from pyade.testing.apple.faults import Fault, Script
-from pyade.testing.apple.http_server import LoopbackServer
-from pyade.testing.apple.log import RequestRecord, request_record
 from pyade.testing.apple.model import Organization
-from pyade.testing.apple.transport import FakeTransport
-from pyade.testing.apple.wire import Answer, Outcome, WireRequest
 from pyade.testing.business.accounts import TOKEN_PATHS, Accounts, form, key_file
-from pyade.testing.business.activities import FakeActivity, set_issues
+from pyade.testing.business.activities import FakeActivity
 from pyade.testing.business.answers import ApiRefusedError
 from pyade.testing.business.endpoints import LOG_HOST, Endpoints
 from pyade.testing.business.settings import BusinessSettings
+from pyade.testing.http.service import Exchange, FakeService, RequestRecord
+from pyade.testing.http.wire import Answer, WireRequest
 
 _TOKEN_HOST = "account.apple.com"  # noqa: S105 - a host
-_ACCEPTED = ("application/json", "*/*")
+_ACCEPTED = frozenset({"application/json", "application/*", "*/*"})
 
 
-class FakeBusiness:
+class FakeBusiness(FakeService):
     """The Apple School Manager and Apple Business API of one organization, for tests and demonstrations.
 
     It has no fleet of its own: what is assigned here is assigned in the ``FakeApple``, and shows in the next
@@ -58,32 +56,31 @@ class FakeBusiness:
     def __init__(
         self, apple: FakeApple | None = None, *, organization: Organization | str | None = None
     ) -> None:
+        super().__init__()
         self.apple: FakeApple = FakeApple() if apple is None else apple
+        self.clock, self.lock = self.apple.clock, self.apple.lock
         self.organization: Organization = self.apple.organization(organization)
         self.settings: BusinessSettings = BusinessSettings()
         self._accounts = Accounts(
             self.settings, self.apple.identifiers, is_school=self.organization.org_type == "edu"
         )
         self._endpoints = Endpoints(self.apple, self.organization, self.settings)
-        self._script = Script()
-        self._records: list[RequestRecord] = []
-        self._arrived = 0
 
     # API accounts
 
     def add_account(self) -> ApiAccount:
         """Return a new API account with its key."""
-        with self.apple.lock:
+        with self.lock:
             return self._accounts.add()
 
     def new_key(self, account: ApiAccount) -> ApiAccount:
         """Return *account* with a new key; the key before is good until ``revoke_key``."""
-        with self.apple.lock:
+        with self.lock:
             return self._accounts.add_key(account.client_id)
 
     def revoke_key(self, account: ApiAccount) -> None:
         """Revoke the key of *account*, and what was given out for it."""
-        with self.apple.lock:
+        with self.lock:
             self._accounts.revoke(account)
 
     def key_file(self, account: ApiAccount) -> bytes:
@@ -92,7 +89,7 @@ class FakeBusiness:
 
     def end_access(self) -> None:
         """Refuse every access token that was given out."""
-        with self.apple.lock:
+        with self.lock:
             self._accounts.end_access()
 
     # What devices have
@@ -107,87 +104,34 @@ class FakeBusiness:
             sub_status: What the log says.
             times: In how many activities each; None for always, 0 stops it.
         """
-        with self.apple.lock:
-            set_issues(self._endpoints.fleet, serials, sub_status, times)
+        with self.lock:
+            self._endpoints.fleet.issues.set(serials, sub_status, times)
 
     def add_coverage(self, serial_number: str, **attributes: Any) -> None:
         """Give a device an AppleCare plan, with Apple's *attributes*; each has a warranty anyhow."""
-        with self.apple.lock:
+        with self.lock:
             self._endpoints.coverage.setdefault(serial_number, []).append(attributes)
 
     def lock_device(self, serial_number: str, lock_type: str = "MDM") -> None:
         """Let a device be locked."""
-        with self.apple.lock:
+        with self.lock:
             self._endpoints.locks[serial_number] = {"isLocked": True, "lockType": lock_type}
 
     def add_builtin_device(self, device_id: str, **attributes: Any) -> None:
         """Put a device into Apple's built-in management, with Apple's *attributes*."""
-        with self.apple.lock:
+        with self.lock:
             self._endpoints.builtin[device_id] = attributes
 
     @property
     def activities(self) -> tuple[FakeActivity, ...]:
         """Every activity so far, oldest first."""
-        with self.apple.lock:
+        with self.lock:
             return tuple(self._endpoints.activities.values())
 
     # The web service
 
-    def transport(self) -> FakeTransport:
-        """Return an httpx transport that leads to this fake, for synchronous and asynchronous clients."""
-        return FakeTransport(self.handle, self.apple.clock)
-
-    def serve(self, *, real_delays: bool = False) -> LoopbackServer:
-        """Return a real HTTP server on a free port of 127.0.0.1; use it with ``with``, then ``base_url``.
-
-        Args:
-            real_delays: True if slow answers really come late; otherwise they only move a ``FrozenClock``.
-        """
-        return LoopbackServer(self.handle, self.apple.clock, real_delays=real_delays)
-
-    def script(self, endpoint: str, *faults: Fault | None, forever: bool = False) -> None:
-        """Decide what happens to the next requests of an endpoint; arguments as for ``FakeApple.script``.
-
-        Raises:
-            PortalError: *endpoint* is not a method and a path, such as ``POST /v1/orgDeviceActivities``.
-        """
-        with self.apple.lock:
-            self._script.add(endpoint, faults, forever=forever)
-
-    def handle(self, request: WireRequest) -> Outcome:
-        """Return what becomes of *request*, and log it."""
-        with self.apple.lock:
-            now = self.apple.clock()
-            fault = self._script.take(request.endpoint) or Fault()
-            replacement = _replacement(fault)
-            answer: Answer | None = None
-            if fault.effect or not (fault.drop or replacement):
-                answer = self._perform(request, now)
-            answer = None if fault.drop else replacement or answer
-            if answer is not None:
-                headers = {"Date": format_datetime(now, usegmt=True), "X-Apple-Request-Uuid": self._id()}
-                answer = answer.with_headers(headers)
-            if fault.reach:
-                self._log(request, answer, now)
-            return Outcome(answer=answer, delay_seconds=fault.delay_seconds, reached=fault.reach)
-
-    @property
-    def requests(self) -> tuple[RequestRecord, ...]:
-        """Every request so far, in order of arrival."""
-        with self.apple.lock:
-            return tuple(self._records)
-
-    @property
-    def counts(self) -> Counter[str]:
-        """How many requests each endpoint got, by method and path."""
-        return Counter(record.endpoint for record in self.requests)
-
-    def clear_requests(self) -> None:
-        """Forget the requests so far; numbering goes on."""
-        with self.apple.lock:
-            self._records.clear()
-
-    def _perform(self, request: WireRequest, now: datetime) -> Answer:
+    def _perform(self, exchange: Exchange) -> Answer:
+        request, now = exchange.request, exchange.now
         host = request.host.partition(":")[0]
         if request.path in TOKEN_PATHS and host not in (LOG_HOST, self._api_host):
             return self._accounts.give_access(request, now)
@@ -197,14 +141,15 @@ class FakeBusiness:
             self._check(request, host, now)
             return self._endpoints.perform(request, now)
         except ApiRefusedError as refused:
-            return refused.answer(self._id())
+            return refused.answer(exchange.id)
 
     def _check(self, request: WireRequest, host: str, now: datetime) -> None:
         if host in (_TOKEN_HOST, LOG_HOST):
             raise ApiRefusedError(404, "NOT_FOUND", "nothing is here")
         if self._accounts.owner(request, now) is None:
             raise ApiRefusedError(401, "NOT_AUTHORIZED", "no good access token")
-        if request.headers.get("accept", "*/*") not in _ACCEPTED:
+        accepted = request.headers.get("accept", "*/*").split(",")
+        if _ACCEPTED.isdisjoint(media.partition(";")[0].strip().lower() for media in accepted):
             raise ApiRefusedError(406, "NOT_ACCEPTABLE", "the media type is not offered")
 
     @property
@@ -212,21 +157,23 @@ class FakeBusiness:
         kind = "school" if self.organization.org_type == "edu" else "business"
         return f"api-{kind}.apple.com"
 
-    def _id(self) -> str:
-        return self.apple.identifiers.hexadecimal("request", 32)
+    def _refusal(self, answer: Answer, code: str) -> Answer:
+        refused = ApiRefusedError(answer.status, code, "as scripted").answer("scripted")
+        return attrs.evolve(refused, headers={**refused.headers, **answer.headers})
 
-    def _log(self, request: WireRequest, answer: Answer | None, now: datetime) -> None:
-        self._arrived += 1
-        record = request_record(request, answer, number=self._arrived, at=now, session=None, server="")
-        if request.path in TOKEN_PATHS:
-            secret = {"client_assertion": "(redacted)"}
-            record = attrs.evolve(record, body={**form(request), **secret}, query={})
-        self._records.append(record)
+    def _headers(self, exchange: Exchange) -> Mapping[str, str]:
+        return {
+            "Date": format_datetime(exchange.now, usegmt=True),
+            "X-Apple-Jingle-Correlation-Key": b32encode(UUID(exchange.id).bytes).decode().rstrip("="),
+            "X-Apple-Request-Uuid": exchange.id,
+        }
 
+    def _new_id(self) -> str:
+        return self.apple.identifiers.uuid("request")
 
-def _replacement(fault: Fault) -> Answer | None:
-    """Return what is sent in place of the ordinary answer, with a code of Apple's as JSON:API."""
-    if fault.answer is None or not fault.code:
-        return fault.answer
-    refused = ApiRefusedError(fault.answer.status, fault.code, "as scripted").answer("scripted")
-    return attrs.evolve(refused, headers={**refused.headers, **fault.answer.headers})
+    def _record(self, exchange: Exchange, answer: Answer | None, number: int) -> RequestRecord:
+        record = super()._record(exchange, answer, number)
+        if exchange.request.path in TOKEN_PATHS:
+            body = {**form(exchange.request), "client_assertion": "(redacted)"}
+            record = attrs.evolve(record, body=body, query={})
+        return record

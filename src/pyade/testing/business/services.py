@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from pyade.testing.apple.fake import FakeApple
-from pyade.testing.apple.model import Organization, Server, timestamp
-from pyade.testing.business.answers import ApiRefusedError
+from pyade.testing.apple.model import Organization, Server
+from pyade.testing.business.answers import ApiRefusedError, decode, moment
 
 _FAMILIES = ("APPLE_TV", "IPAD", "IPHONE", "IPOD", "MAC", "VISION", "WATCH")
 
@@ -38,9 +38,7 @@ class Services:
 
     def more(self, server: Server) -> dict[str, Any]:
         """Return the attributes that only the API knows."""
-        return self._more.setdefault(
-            server.server_uuid, {"enableMdmDisownFlag": False, "defaultProductFamilies": []}
-        )
+        return self._more.setdefault(server.server_uuid, {"defaultProductFamilies": []})
 
     def create(self, body: bytes) -> Server:
         """Make a service.
@@ -60,8 +58,8 @@ class Services:
             )
         self._check_name(attributes.serverName)
         server = self._apple.add_server(attributes.serverName, organization=self._organization)
+        server.may_disown = False
         self._change(server, attributes)
-        self.more(server)["createdDateTime"] = timestamp(self._apple.clock())
         return server
 
     def update(self, server: Server, body: bytes) -> Server:
@@ -103,8 +101,8 @@ class Services:
         if families is not None:
             more["defaultProductFamilies"] = families
         if attributes.enableMdmDisownFlag is not None:
-            more["enableMdmDisownFlag"] = attributes.enableMdmDisownFlag
-        more["updatedDateTime"] = timestamp(self._apple.clock())
+            server.may_disown = attributes.enableMdmDisownFlag
+        more["updatedDateTime"] = moment(self._apple.clock())
 
     def _check_name(self, name: str) -> None:
         if name in self._apple.servers:
@@ -113,10 +111,7 @@ class Services:
 
 
 def _attributes(body: bytes) -> _WireAttributes:
-    try:
-        return msgspec.json.decode(body, type=_WireRequest).data.attributes
-    except msgspec.MsgspecError as error:
-        raise ApiRefusedError(400, "PARAMETER_ERROR.INVALID", str(error)) from error
+    return decode(body, _WireRequest).data.attributes
 
 
 class _WireCertificate(msgspec.Struct):

@@ -14,29 +14,26 @@ class BusinessSettings:
     Where Apple publishes no figure, the default is this project's choice or what was observed.
 
     Attributes:
-        access_seconds: Lifetime of an access token.
-        clock_skew_seconds: How far ahead a client assertion may be made (not published).
-        page_default: Records per page without ``limit``.
+        single_use_assertions: True refuses a client assertion that was used before; Apple takes one again as
+            long as it lasts.
+        page_default: Records per page without ``limit``, which the addresses of next pages lack.
         activity_seconds: How long an activity takes; its effects are there at once.
         writes_log: False ends activities as ``COMPLETED_POST_PROCESSING_FAILED``.
         log_lag_seconds: How long the address of the log is missing after the end.
-        log_seconds: How long such an address is good (not published).
         assigned_server_lag_seconds: How long ``assignedServer`` shows the service before.
-        unassigned_answer: What ``assignedServer`` says of a device without a service: nothing, an empty id,
+        unassigned_answer: What ``assignedServer`` says of a device without a service: an empty id, nothing,
             or 404; all three were observed.
         unknown_serials: What an activity does about serial numbers that the organization lacks: 409, nothing
             at all, or an issue in the log; the first is documented, the second was observed.
         next_link_origin: Scheme and host of the addresses of next pages; None for those of the request.
     """
 
-    access_seconds: int = 3600
-    clock_skew_seconds: float = 60
+    single_use_assertions: bool = False
     page_default: int = 100
     activity_seconds: float = 12
     writes_log: bool = True
     log_lag_seconds: float = 0
-    log_seconds: float = 300
     assigned_server_lag_seconds: float = 0
-    unassigned_answer: Literal["null", "empty", "missing"] = "null"
+    unassigned_answer: Literal["empty", "null", "missing"] = "empty"
     unknown_serials: Literal["refused", "silent", "logged"] = "refused"
     next_link_origin: str | None = None

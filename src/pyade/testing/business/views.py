@@ -5,100 +5,93 @@ Source: Apple, Apple Business API, ``OrgDevice``, ``MdmServer``; which fields ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from pyade.testing.apple.model import OwnedDevice, Server, timestamp
-from pyade.testing.apple.wire import WireRequest
-from pyade.testing.business.answers import ApiRefusedError
+from pyade.testing.apple.catalogue import PRODUCT_TYPES
+from pyade.testing.apple.model import OwnedDevice, Server
+from pyade.testing.business.answers import ApiRefusedError, document, moment
 from pyade.testing.business.settings import BusinessSettings
+from pyade.testing.http.wire import Answer, WireRequest
 
-DEVICE_FIELDS = frozenset(
-    [
-        "serialNumber",
-        "addedToOrgDateTime",
-        "releasedFromOrgDateTime",
-        "updatedDateTime",
-        "deviceModel",
-        "productFamily",
-        "productType",
-        "deviceCapacity",
-        "partNumber",
-        "orderNumber",
-        "color",
-        "status",
-        "orderDateTime",
-        "imei",
-        "meid",
-        "eid",
-        "purchaseSourceId",
-        "purchaseSourceType",
-        "wifiMacAddress",
-        "bluetoothMacAddress",
-        "ethernetMacAddress",
-        "assignedServer",
-        "appleCareCoverage",
-    ]
-)
-SERVICE_FIELDS = frozenset(
-    [
-        "serverName",
-        "enableMdmDisownFlag",
-        "defaultProductFamilies",
-        "status",
-        "serverType",
-        "lastConnectedDateTime",
-        "lastConnectedIp",
-        "createdDateTime",
-        "updatedDateTime",
-        "devices",
-    ]
-)
+_FIELDS = {
+    "orgDevices": """
+        serialNumber addedToOrgDateTime releasedFromOrgDateTime updatedDateTime deviceModel productFamily
+        productType deviceCapacity partNumber orderNumber color status orderDateTime imei meid eid
+        purchaseSourceId purchaseSourceType wifiMacAddress bluetoothMacAddress ethernetMacAddress
+        assignedServer appleCareCoverage
+    """,
+    "mdmServers": """
+        serverName enableMdmDisownFlag defaultProductFamilies status serverType deviceCount
+        lastConnectedDateTime lastConnectedIp createdDateTime updatedDateTime devices
+    """,
+    "orgDeviceActivities": "status subStatus createdDateTime completedDateTime downloadUrl",
+    "appleCareCoverage": """
+        status paymentType description startDateTime endDateTime isRenewable isCanceled
+        contractCancelDateTime agreementNumber
+    """,
+}
 MAX_LIMIT = 1000
+
+_LINKS = {
+    "orgDevices": {
+        "assignedServer": {"self": "/relationships/assignedServer", "related": "/assignedServer"},
+        "appleCareCoverage": {"related": "/appleCareCoverage"},
+        "activationLockStatus": {"related": "/activationLockStatus"},
+    },
+    "mdmServers": {"devices": {"self": "/relationships/devices"}},
+}
+
+
+def origin(request: WireRequest) -> str:
+    """Return scheme and host of *request*, with which every link begins."""
+    return f"{request.scheme}://{request.host}"
 
 
 def device_attributes(
-    device: OwnedDevice,
-    added_at: datetime,
-    *,
-    released_at: datetime | None,
-    migration: str | None,
+    device: OwnedDevice, *, released_at: datetime | None, migration: str | None
 ) -> dict[str, Any]:
     """Return the attributes of a device.
 
     Args:
         device: Of the fleet.
-        added_at: When the organization got it, UTC.
         released_at: When it left, UTC.
         migration: Status of its migration, if one was asked for.
     """
     record = device.record
-    changed = device.last_operation.op_date if device.last_operation else timestamp(added_at)
+    capacity = re.findall(r"[0-9]+[GT]B", record.get("description", ""))
     attributes: dict[str, Any] = {
         "serialNumber": record["serial_number"],
-        "addedToOrgDateTime": timestamp(added_at),
-        "releasedFromOrgDateTime": timestamp(released_at) if released_at else None,
-        "updatedDateTime": changed,
+        "addedToOrgDateTime": moment(device.bought_at),
+        "releasedFromOrgDateTime": moment(released_at) if released_at else None,
+        "updatedDateTime": moment(device.changed_at),
         "deviceModel": record.get("model"),
         "productFamily": record.get("device_family"),
+        "productType": PRODUCT_TYPES.get(record.get("model", "")),
+        "deviceCapacity": capacity[-1] if capacity else None,
         "color": record.get("color", ""),
         "status": "UNASSIGNED" if device.server is None else "ASSIGNED",
         "orderNumber": "W0000000001",
-        "orderDateTime": timestamp(added_at),
+        "orderDateTime": moment(device.bought_at),
         "purchaseSourceType": "APPLE",
         "purchaseSourceId": "1001",
         "wifiMacAddress": record.get("wifi_mac_address"),
         "bluetoothMacAddress": record.get("bluetooth_mac_address"),
         "isMdmMigrationCapable": True,
     }
+    if "eid" in record:
+        attributes["eid"] = record["eid"]
     for ours, theirs in (("imei", "imei"), ("meid", "meid"), ("ethernet_mac_address", "ethernetMacAddress")):
         if ours in record:
-            attributes[theirs] = list(record[ours])
+            # Device assignment shows one Ethernet address as a text.
+            attributes[theirs] = [record[ours]] if isinstance(record[ours], str) else list(record[ours])
     if migration is not None:
         attributes["mdmMigrationStatus"] = migration
-        attributes["mdmMigrationDeadlineDateTime"] = record.get("mdm_migration_deadline")
+        if deadline := record.get("mdm_migration_deadline"):
+            attributes["mdmMigrationDeadlineDateTime"] = moment(datetime.fromisoformat(deadline))
     return attributes
 
 
@@ -109,6 +102,11 @@ def service_attributes(server: Server, extra: Mapping[str, Any], *, is_single: b
         "serverType": "MDM",
         "status": "ACTIVE",
         "deviceCount": None,
+        "enableMdmDisownFlag": server.may_disown,
+        "lastConnectedDateTime": None,
+        "lastConnectedIp": None,
+        "createdDateTime": moment(server.created_at),
+        "updatedDateTime": moment(server.created_at),
         **extra,
     }
     if not is_single:
@@ -117,39 +115,61 @@ def service_attributes(server: Server, extra: Mapping[str, Any], *, is_single: b
 
 
 def resource(
-    kind: str, identity: str, attributes: Mapping[str, Any], fields: frozenset[str]
+    request: WireRequest,
+    kind: str,
+    identity: str,
+    attributes: Mapping[str, Any],
+    *,
+    path: str = "",
 ) -> dict[str, Any]:
-    """Return a resource object with the wanted fields; none wanted means all."""
-    shown = {key: value for key, value in attributes.items() if not fields or key in fields}
-    return {
+    """Return a resource object with the fields that *request* wants, at *path* or where its type is."""
+    text = dict(request.query).get(f"fields[{kind}]", "")
+    fields = frozenset(filter(None, text.split(",")))
+    address = origin(request) + (path or f"/v1/{kind}/{identity}")
+    shown: dict[str, Any] = {
         "type": kind,
         "id": identity,
-        "attributes": shown,
-        "links": {"self": f"/v1/{kind}/{identity}"},
+        "attributes": {key: value for key, value in attributes.items() if not fields or key in fields},
+        "links": {"self": address},
     }
+    related = {
+        name: {"links": {form: address + end for form, end in links.items()}}
+        for name, links in _LINKS.get(kind, {}).items()
+        if not fields or name in fields
+    }
+    if related:
+        shown["relationships"] = related
+    return shown
 
 
-def wanted_fields(request: WireRequest, kind: str, allowed: frozenset[str]) -> frozenset[str]:
-    """Return the fields that *request* asks for.
+def check_fields(request: WireRequest) -> None:
+    """Look at the names of the fields that *request* wants.
 
     Raises:
         ApiRefusedError: One of them does not exist.
     """
-    name = f"fields[{kind}]"
-    text = dict(request.query).get(name, "")
-    fields = frozenset(filter(None, text.split(",")))
-    if unknown := sorted(fields - allowed):
-        detail = f"'{unknown[0]}' is not a valid field name"
-        raise ApiRefusedError(400, "PARAMETER_ERROR.INVALID", detail, parameter=name)
-    return fields
+    for parameter, text in request.query:
+        known = _FIELDS.get(parameter.removeprefix("fields[").removesuffix("]"), "").split()
+        for name in filter(None, text.split(",") if known else ()):
+            if name not in known:
+                detail = f"'{name}' is not a valid field name"
+                raise ApiRefusedError(400, "PARAMETER_ERROR.INVALID", detail, parameter=parameter)
+
+
+def single(
+    request: WireRequest, data: Any, *, status: int = 200, links: Mapping[str, str] | None = None
+) -> Answer:
+    """Return the document for one resource or linkage, at the address of *request*."""
+    shown = {"self": origin(request) + request.target, **(links or {})}
+    return document({"data": data, "links": shown}, status=status)
 
 
 def page(
     request: WireRequest,
-    records: Sequence[Any] | Iterable[Any],
+    records: Iterable[Any],
     settings: BusinessSettings,
     show: Callable[[Any], dict[str, Any]],
-) -> dict[str, Any]:
+) -> Answer:
     """Return the collection document for one page of *records*.
 
     Raises:
@@ -164,13 +184,12 @@ def page(
         raise ApiRefusedError(400, "PARAMETER_ERROR.INVALID", "not a cursor", parameter="cursor")
     everything = list(records)
     limit, start = int(limit_text), int(cursor[1:])
-    origin = f"{request.scheme}://{request.host}"
-    links: dict[str, Any] = {"self": f"{origin}{request.target}"}
+    links: dict[str, Any] = {"self": origin(request) + request.target}
     paging: dict[str, Any] = {"limit": limit, "total": len(everything)}
     if start + limit < len(everything):
         paging["nextCursor"] = f"c{start + limit}"
         # Without the limit, as in Apple's examples.
         query = {"cursor": paging["nextCursor"]}
-        links["next"] = f"{settings.next_link_origin or origin}{request.path}?{urlencode(query)}"
+        links["next"] = f"{settings.next_link_origin or origin(request)}{request.path}?{urlencode(query)}"
     shown = [show(record) for record in everything[start : start + limit]]
-    return {"data": shown, "links": links, "meta": {"paging": paging}}
+    return document({"data": shown, "links": links, "meta": {"paging": paging}})

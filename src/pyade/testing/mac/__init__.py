@@ -6,7 +6,6 @@
 from pyade.testing.mac.authority import DeviceAuthority, DeviceIdentity
 from pyade.testing.mac.cms import CmsForm
 from pyade.testing.mac.enrollment import FakeEnrollment, read_enrollment
-from pyade.testing.mac.errors import MacError
 from pyade.testing.mac.fake_mac import FakeMac
 
 __all__ = [
@@ -15,6 +14,5 @@ __all__ = [
     "DeviceIdentity",
     "FakeEnrollment",
     "FakeMac",
-    "MacError",
     "read_enrollment",
 ]

@@ -19,7 +19,7 @@ from cryptography import x509
 
 from pyade.core.identity import ChipClass
 from pyade.core.versions import MacOSVersion
-from pyade.testing.mac.errors import MacError
+from pyade.testing.errors import MacError
 from pyade.testing.mac.signature import read_signed
 
 

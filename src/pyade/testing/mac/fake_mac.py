@@ -25,11 +25,12 @@ from pyade.core.identity import ChipClass, classify_product
 from pyade.core.versions import MacOSVersion
 from pyade.errors import VersionError
 from pyade.flow import AsyncRunner, Runner
+from pyade.testing.apple.catalogue import PRODUCT_TYPES
 from pyade.testing.apple.fake import FakeApple
+from pyade.testing.errors import MacError
 from pyade.testing.mac.authority import DeviceAuthority, DeviceIdentity
 from pyade.testing.mac.cms import CmsForm
 from pyade.testing.mac.enrollment import FakeEnrollment
-from pyade.testing.mac.errors import MacError
 from pyade.testing.mac.walk import SendRequest, Walk
 
 
@@ -64,8 +65,7 @@ class FakeMac:
     Example::
 
         mac = FakeMac.from_apple(apple, serials[0], DeviceAuthority.generate())
-        with httpx.Client() as http:
-            print(mac.enroll(http))
+        print(mac.enroll())
 
     Attributes:
         serial_number: What it says of itself, like all that follow up to *language*.
@@ -133,7 +133,7 @@ class FakeMac:
             PortalError: There is no such device.
         """
         model = str(apple.device(serial_number).get("model", ""))
-        facts: dict[str, Any] = {"product": _PRODUCTS.get(model, "Mac16,1"), **changes}
+        facts: dict[str, Any] = {"product": PRODUCT_TYPES.get(model, "Mac16,1"), **changes}
         if "identity" not in facts:
             facts["identity"] = authority.issue()
         mac = cls(serial_number=serial_number, **facts)
@@ -153,20 +153,28 @@ class FakeMac:
         self.web_url = profile.get("configuration_web_url", "")
         self.anchors = tuple(base64.b64decode(anchor) for anchor in profile.get("anchor_certs", ()))
 
-    def enroll(self, http: httpx.Client) -> FakeEnrollment:
+    def enroll(self, http: httpx.Client | None = None) -> FakeEnrollment:
         """Get the profile, doing on the way what the server orders, and return what it would enroll with.
 
         Args:
-            http: Sends the requests; each Mac keeps its cookies to itself.
+            http: Sends the requests; each Mac keeps its cookies to itself. None for a client that trusts
+                ``tls_context()`` and goes straight to the server: the proxies that environment variables
+                name cannot reach a server on loopback.
 
         Raises:
             MacError: The server refuses the Mac, or the Mac refuses what it gets.
             httpx.TransportError: The server cannot be reached.
         """
+        if http is None:
+            with httpx.Client(**self._straight()) as own:
+                return self.enroll(own)
         return self._runner(http).run(Walk(self).steps())
 
-    async def enroll_async(self, http: httpx.AsyncClient) -> FakeEnrollment:
+    async def enroll_async(self, http: httpx.AsyncClient | None = None) -> FakeEnrollment:
         """Do what ``enroll`` does with an asynchronous client."""
+        if http is None:
+            async with httpx.AsyncClient(**self._straight()) as own:
+                return await self.enroll_async(own)
         return await self._async_runner(http).run(Walk(self).steps())
 
     @property
@@ -234,6 +242,9 @@ class FakeMac:
         )
         return context
 
+    def _straight(self) -> dict[str, Any]:
+        return {"verify": self.tls_context(), "trust_env": False, "timeout": 30}
+
     def _runner(self, http: httpx.Client) -> Runner:
         return Runner({SendRequest: lambda step: self._note(http.send(step.request))})
 
@@ -252,9 +263,3 @@ class FakeMac:
 
 _SSO_FROM: Final = MacOSVersion(26)
 _DEVICE_ID_FROM: Final = MacOSVersion(14, 4)
-_PRODUCTS: Final = {
-    "MacBook Pro": "Mac16,1",
-    "MacBook Air": "Mac15,12",
-    "Mac mini": "Mac16,10",
-    "iMac": "Mac16,3",
-}

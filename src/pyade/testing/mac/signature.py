@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
-from pyade.testing.mac.errors import MacError
+from pyade.testing.errors import MacError
 from pyade.testing.mac.keys import DIGESTS
 
 

@@ -28,8 +28,8 @@ import httpx
 from pyade.core.versions import MacOSVersion
 from pyade.errors import VersionError
 from pyade.flow import Flow, Step, ask
+from pyade.testing.errors import MacError
 from pyade.testing.mac.enrollment import FakeEnrollment, read_enrollment
-from pyade.testing.mac.errors import MacError
 
 if TYPE_CHECKING:
     from pyade.testing.mac.fake_mac import FakeMac

@@ -1,10 +1,24 @@
-"""What makes a Mac stop."""
+"""Errors of the fakes."""
 
 from __future__ import annotations
 
 import attrs
 
 from pyade.errors import PyadeError
+
+
+@attrs.define(eq=False, getstate_setstate=False)
+class PortalError(PyadeError):
+    """A request to a fake that makes no sense; the text says what exists.
+
+    Attributes:
+        reason: What is wrong.
+    """
+
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 @attrs.define(eq=False, getstate_setstate=False)

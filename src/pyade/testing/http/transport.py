@@ -1,4 +1,4 @@
-"""The fake as an httpx transport, so that a client talks to it without a network."""
+"""A fake as an httpx transport, so that a client talks to it without a network."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import httpx
 
-from pyade.testing.apple.wire import Outcome, WireRequest, join_headers
 from pyade.testing.clock import FrozenClock
+from pyade.testing.http.wire import Outcome, WireRequest, join_headers
 
 
 class FakeTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):

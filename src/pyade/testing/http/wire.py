@@ -1,4 +1,4 @@
-"""Requests and answers of the fake, independent of how they travel."""
+"""Requests and answers of a fake, independent of how they travel."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import msgspec
 
 JSON_TYPE = "application/json;charset=UTF8"
 TEXT_TYPE = "text/plain;charset=UTF8"
+UNREADABLE = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
+"""What msgspec raises for a body that is no JSON, or not of the type that was wanted."""
 
 
 @attrs.frozen(kw_only=True)
@@ -50,6 +52,11 @@ class WireRequest:
         return f"{self.method} {self.path}"
 
     @property
+    def media_type(self) -> str:
+        """The ``Content-Type`` in lower case, without its parameters; "" if there is none."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    @property
     def protocol_version(self) -> int:
         """The value of ``X-Server-Protocol-Version``; 1, the oldest behaviour, if absent or not a number."""
         text = self.headers.get("x-server-protocol-version", "").strip()
@@ -75,7 +82,7 @@ class Answer:
         headers: Without ``Content-Length``, which whoever sends it adds.
     """
 
-    status: int
+    status: int = 200
     body: bytes = attrs.field(default=b"", repr=False)
     headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
 
@@ -99,39 +106,12 @@ class Outcome:
     reached: bool = True
 
 
-class RefusedError(Exception):
-    """Raised by the fake's own parts to answer with an error status.
-
-    Args:
-        status: Status code.
-        text: Apple's code, or the literal body.
-        headers: Extra headers.
-    """
-
-    def __init__(self, status: int, text: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(status, text)
-        self.status = status
-        self.text = text
-        self.headers: Mapping[str, str] = headers or {}
-
-
-def json_answer(value: Any) -> Answer:
-    """Return a success with *value* as JSON."""
-    return Answer(status=200, body=msgspec.json.encode(value), headers={"Content-Type": JSON_TYPE})
-
-
-def empty_answer() -> Answer:
-    """Return a success without a body."""
-    return Answer(status=200, headers={"Content-Type": JSON_TYPE})
-
-
-def code_answer(status: int, code: str, *, quoted: bool, headers: Mapping[str, str] | None = None) -> Answer:
-    """Return an error with *code*: bare as in production, or quoted with a line break as in the simulator."""
-    if quoted:
-        body, content_type = msgspec.json.encode(code) + b"\n", JSON_TYPE
-    else:
-        body, content_type = code.encode(), TEXT_TYPE
-    return Answer(status=status, body=body, headers={"Content-Type": content_type, **(headers or {})})
+def json_answer(
+    value: Any, *, status: int = 200, content_type: str = JSON_TYPE, headers: Mapping[str, str] | None = None
+) -> Answer:
+    """Return an answer with *value* as JSON."""
+    fields = {"Content-Type": content_type, **(headers or {})}
+    return Answer(status=status, body=msgspec.json.encode(value), headers=fields)
 
 
 def reason(status: int) -> str:

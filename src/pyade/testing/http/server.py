@@ -1,4 +1,4 @@
-"""The fake over real HTTP on loopback, for clients in any language."""
+"""A fake over real HTTP on loopback, for clients in any language."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
 
-from pyade.testing.apple.wire import Answer, Outcome, WireRequest, join_headers
 from pyade.testing.clock import FrozenClock
+from pyade.testing.http.wire import Answer, Outcome, WireRequest, join_headers, reason
 
 _LARGEST_BODY = 16 * 1024 * 1024
 
@@ -42,7 +42,7 @@ class LoopbackServer:
         self._stopping.clear()
         self._server = _Server(("127.0.0.1", 0), self._outcome)
         self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.01,), name="FakeApple", daemon=True
+            target=self._server.serve_forever, args=(0.01,), name="pyade fake", daemon=True
         )
         self._thread.start()
         return self
@@ -190,18 +190,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _send(self, answer: Answer, *, keep: bool) -> None:
         """Send *answer* in one write: head and body in two would wait for each other's acknowledgement."""
-        try:
-            phrase = HTTPStatus(answer.status).phrase
-        except ValueError:
-            phrase = ""
-        headers = {**answer.headers, "Content-Length": str(len(answer.body))}
+        headers = dict(answer.headers)
+        if answer.status != HTTPStatus.NO_CONTENT:
+            headers["Content-Length"] = str(len(answer.body))
         if not keep:
             self.close_connection = True
             headers["Connection"] = "close"
         elif self.request_version == "HTTP/1.0":
             # Without this, a client of that version waits for the end of the connection.
             headers["Connection"] = "keep-alive"
-        head = f"HTTP/1.1 {answer.status} {phrase}\r\n" + "".join(
+        head = f"HTTP/1.1 {answer.status} {reason(answer.status)}\r\n" + "".join(
             f"{name}: {value}\r\n" for name, value in headers.items()
         )
         body = b"" if self.command == "HEAD" else answer.body

@@ -1,0 +1,28 @@
+"""Errors of device assignment: one code of Apple's as plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pyade.testing.http.wire import TEXT_TYPE, Answer
+
+
+class RefusedError(Exception):
+    """Raised by the fake's own parts to answer with an error status.
+
+    Args:
+        status: Status code.
+        text: Apple's code, or the literal body.
+        headers: Extra headers.
+    """
+
+    def __init__(self, status: int, text: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(status, text)
+        self.status = status
+        self.text = text
+        self.headers: Mapping[str, str] = headers or {}
+
+    def answer(self) -> Answer:
+        """Return the answer that says so."""
+        headers = {"Content-Type": TEXT_TYPE, **self.headers}
+        return Answer(status=self.status, body=self.text.encode(), headers=headers)

@@ -1,0 +1,206 @@
+"""What every fake of a web service does: it answers requests, as scripted or by itself, and logs them."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+import attrs
+import msgspec
+
+from pyade.testing.http.faults import Fault, Script
+from pyade.testing.http.server import LoopbackServer
+from pyade.testing.http.transport import FakeTransport
+from pyade.testing.http.wire import UNREADABLE, Answer, Outcome, WireRequest
+
+_SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "x-adm-auth-session"})
+_SECRET_WORDS = ("secret", "token", "escrow", "password")
+_REDACTED = "(redacted)"
+_LONGEST_TEXT = 1024
+
+
+@attrs.frozen(kw_only=True)
+class RequestRecord:
+    """One request that reached the fake, and how it was answered.
+
+    Attributes:
+        number: 1 for the first request, and so on.
+        at: When it arrived, by the fake's clock, UTC.
+        method: Such as ``POST``.
+        path: Without the query.
+        query: The decoded query, by name.
+        headers: Names in lower case, secrets redacted.
+        body: The parsed JSON, else the text (at most 1 KiB of it), None without a body.
+        session: Number of the session it carried (1 for the first that was issued); None if it carried none
+            that the fake knows.
+        server: Name of the server it acted for, "" if the session was not accepted.
+        status: Status of the answer; None if the connection was dropped.
+        code: Text of an answer that is not a success, at most 1 KiB; "" for a success.
+    """
+
+    number: int
+    at: datetime
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: Any = None
+    session: int | None = None
+    server: str = ""
+    status: int | None = None
+    code: str = ""
+
+    @property
+    def endpoint(self) -> str:
+        """Method and path, such as ``POST /devices/sync``."""
+        return f"{self.method} {self.path}"
+
+
+@attrs.define(eq=False)
+class Exchange:
+    """A request that is being answered, and what becomes known about it meanwhile.
+
+    Attributes:
+        request: As it arrived.
+        now: When, UTC.
+        id: Tells it from others; whoever answers may put it into the answer.
+        repeat_cursor: True if a page must carry the cursor of the request.
+        session: The session that the service accepted, if it has sessions.
+    """
+
+    request: WireRequest
+    now: datetime
+    id: str = ""
+    repeat_cursor: bool = False
+    session: Any = None
+
+
+class FakeService(ABC):
+    """A web service in memory: through ``transport()`` in the same process, through ``serve()`` over HTTP.
+
+    Whoever derives from it sets ``clock`` and ``lock``.
+    """
+
+    clock: Callable[[], datetime]
+    lock: threading.RLock
+
+    def __init__(self) -> None:
+        self._script = Script()
+        self._records: list[RequestRecord] = []
+        self._arrived = 0
+
+    def transport(self) -> FakeTransport:
+        """Return an httpx transport that leads to this fake, for synchronous and asynchronous clients."""
+        return FakeTransport(self.handle, self.clock)
+
+    def serve(self, *, real_delays: bool = False) -> LoopbackServer:
+        """Return a real HTTP server on a free port of 127.0.0.1; use it with ``with``, then ``base_url``.
+
+        Args:
+            real_delays: True if slow answers really come late; otherwise they only move a ``FrozenClock``.
+        """
+        return LoopbackServer(self.handle, self.clock, real_delays=real_delays)
+
+    def script(self, endpoint: str, *faults: Fault | None, forever: bool = False) -> None:
+        """Decide what happens to the next requests of an endpoint, also of one that the fake does not have.
+
+        Args:
+            endpoint: Method and path, such as ``POST /devices/sync``, or ``*`` for any request.
+            faults: One per request, in order; None lets a request through. Without any, none wait any more.
+            forever: True if the last one holds for all requests after it.
+
+        Raises:
+            PortalError: *endpoint* is not a method and a path.
+        """
+        with self.lock:
+            self._script.add(endpoint, faults, forever=forever)
+
+    def handle(self, request: WireRequest) -> Outcome:
+        """Return what becomes of *request*, and log it."""
+        with self.lock:
+            fault = self._script.take(request.endpoint) or Fault()
+            exchange = Exchange(request, self.clock(), self._new_id(), fault.repeat_cursor)
+            scripted = (
+                self._refusal(fault.answer, fault.code) if fault.answer and fault.code else fault.answer
+            )
+            answer = None
+            if fault.effect or not (fault.drop or scripted):
+                answer = self._perform(exchange)
+            answer = None if fault.drop else scripted or answer
+            if answer is not None:
+                answer = answer.with_headers(self._headers(exchange))
+            if fault.reach:
+                self._arrived += 1
+                self._records.append(self._record(exchange, answer, self._arrived))
+            return Outcome(answer=answer, delay_seconds=fault.delay_seconds, reached=fault.reach)
+
+    @property
+    def requests(self) -> tuple[RequestRecord, ...]:
+        """Every request so far, in order of arrival."""
+        with self.lock:
+            return tuple(self._records)
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How many requests each endpoint got, by method and path: ``apple.counts["GET /session"]``."""
+        return Counter(record.endpoint for record in self.requests)
+
+    def clear_requests(self) -> None:
+        """Forget the requests so far; numbering goes on."""
+        with self.lock:
+            self._records.clear()
+
+    @abstractmethod
+    def _perform(self, exchange: Exchange) -> Answer:
+        """Carry out a request and return its ordinary answer."""
+
+    @abstractmethod
+    def _refusal(self, answer: Answer, code: str) -> Answer:
+        """Return *answer* with a code of Apple's, in the form of this service."""
+
+    @abstractmethod
+    def _headers(self, exchange: Exchange) -> Mapping[str, str]:
+        """Return what every answer carries."""
+
+    def _new_id(self) -> str:
+        return ""
+
+    def _record(self, exchange: Exchange, answer: Answer | None, number: int) -> RequestRecord:
+        """Return what the log says about a request, without its secrets."""
+        request = exchange.request
+        return RequestRecord(
+            number=number,
+            at=exchange.now,
+            method=request.method,
+            path=request.path,
+            query={name: _REDACTED if _is_secret(name) else value for name, value in request.query},
+            headers={
+                name: _REDACTED if name in _SECRET_HEADERS else value
+                for name, value in request.headers.items()
+            },
+            body=_parsed(request.body),
+            status=None if answer is None else answer.status,
+            code=""
+            if answer is None or answer.status < 400
+            else answer.body.decode(errors="replace").strip()[:_LONGEST_TEXT],
+        )
+
+
+def _parsed(body: bytes) -> Any:
+    if not body:
+        return None
+    try:
+        value = msgspec.json.decode(body)
+    except UNREADABLE:
+        return body.decode(errors="replace")[:_LONGEST_TEXT]
+    if isinstance(value, dict):
+        return {key: _REDACTED if _is_secret(key) else item for key, item in value.items()}
+    return value
+
+
+def _is_secret(name: str) -> bool:
+    return any(word in name.lower() for word in _SECRET_WORDS)
