@@ -176,6 +176,8 @@ class DevicePage:
         """
         content, replaced = replace_nul(content)
         wire = decode_clean(content, _WirePage)
+        if not wire.cursor:
+            raise msgspec.ValidationError("the cursor is empty")
         records = wire.devices or []
         check_length(records, limit)
         devices = tuple(read_records(records, _device, "device record"))
@@ -204,7 +206,7 @@ class DefinedProfileAnswer:
     @classmethod
     def decode(cls, content: bytes, serials: Sequence[str] = ()) -> Self:
         """Return the answer of a body to a request that named *serials*."""
-        uuid = msgspec.convert(_object(content), _WireProfile).profile_uuid
+        uuid = _profile_uuid(_object(content))
         return cls(profile_uuid=uuid, results=decode_results(content, serials))
 
 
@@ -324,7 +326,7 @@ class AccountDrivenEnrollmentProfile:
 def decode_profile(content: bytes) -> dict[str, Any]:
     """Return the profile of a body exactly as Apple keeps it, ``profile_uuid`` included."""
     record = _object(content)
-    msgspec.convert(record, _WireProfile)
+    _profile_uuid(record)
     return record
 
 
@@ -373,17 +375,16 @@ class _WirePage(msgspec.Struct):
     devices: list[msgspec.Raw] | None = None
     fetched_until: msgspec.Raw = msgspec.Raw()
 
-    def __post_init__(self) -> None:
-        if not self.cursor:
-            raise ValueError("the cursor is empty")
+
+def _profile_uuid(record: dict[str, Any]) -> str:
+    uuid = msgspec.convert(record, _WireProfile).profile_uuid
+    if not uuid:
+        raise msgspec.ValidationError("the profile_uuid is empty")
+    return uuid
 
 
 class _WireProfile(msgspec.Struct):
     profile_uuid: str
-
-    def __post_init__(self) -> None:
-        if not self.profile_uuid:
-            raise ValueError("the profile_uuid is empty")
 
 
 class _WireLock(msgspec.Struct):
