@@ -20,6 +20,7 @@ import attrs
 from pyade.core.device import Device
 from pyade.core.profile import EnrollmentProfile
 from pyade.errors import PolicyError
+from pyade.text import Printed
 
 _EXPECTED: Final = "a text or several are allowed, such as 'MacBook Air*'"
 
@@ -37,7 +38,7 @@ def _patterns(value: str | Iterable[str]) -> tuple[str, ...]:
 
 
 @attrs.frozen(kw_only=True)
-class Rule:
+class Rule(Printed):
     """Conditions that a Mac must meet to get a profile; every condition that is given must hold.
 
     Attributes:
@@ -117,7 +118,7 @@ class Rule:
                 return False
         return self.predicate is None or bool(self.predicate(device))
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         return f"{self.label}: {self.profile.name}"
 
 
@@ -128,7 +129,7 @@ def _rules(value: Iterable[Rule]) -> tuple[Rule, ...]:
 
 
 @attrs.frozen
-class AssignmentPolicy:
+class AssignmentPolicy(Printed):
     """Ordered rules for the profile of a Mac; ``print`` shows them. Without rules, all follow the default.
 
     Attributes:
@@ -166,9 +167,9 @@ class AssignmentPolicy:
         order_number = (self.order_numbers or {}).get(device.serial_number)
         return next((rule for rule in self.rules if rule.matches(device, order_number=order_number)), None)
 
-    def __str__(self) -> str:
+    def _words(self) -> list[str]:
         lines = [f"{number}. {rule}" for number, rule in enumerate(self.rules, start=1)]
-        return "\n".join([*lines, "else: the token's default"])
+        return [*lines, "else: the token's default"]
 
 
 _CONDITIONS: Final = ("model", "family", "asset_tag", "description", "order")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import socket
 import threading
@@ -18,11 +17,12 @@ from pyade.core.lease import LEASE_SECONDS, Lease
 from pyade.errors import LeaseLostError, StoreError
 from pyade.flow import AsyncRunner, Flow, Now, RandomBytes, Runner, ask
 from pyade.storage.protocol import Store
+from pyade.text import logger
 
 INTERVAL_SECONDS = LEASE_SECONDS / 3
 """A lease is renewed so often that it outlives two renewals that fail."""
 
-_log = logging.getLogger("pyade.sync")
+_log = logger("pyade.sync")
 
 
 class StoreTime:

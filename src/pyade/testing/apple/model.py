@@ -25,7 +25,7 @@ class PortalError(PyadeError):
 
     reason: str
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         return self.reason
 
 

@@ -19,5 +19,5 @@ class MacError(PyadeError):
     reason: str
     status: int = 0
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         return self.reason
