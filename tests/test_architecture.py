@@ -15,6 +15,7 @@ import pyade
 
 PACKAGE = Path(pyade.__file__).parent
 LAYERS = [
+    {"text"},
     {"errors"},
     {"flow"},
     {"core"},
@@ -131,3 +132,63 @@ def test_public_classes_take_their_fields_by_name() -> None:
                 fields = attrs.fields(public)
                 found |= {name} if sum(one.init and not one.kw_only for one in fields) > 1 else set()
     assert found == BY_POSITION
+
+
+LEVELS = {"debug", "info", "warning", "error", "critical", "exception", "log"}
+
+
+def _bypasses(path: Path) -> Iterator[str]:
+    """Yield what of *path* shows text to people and does not go through ``pyade.text``."""
+    for node in ast.walk(_tree(path)):
+        match node:
+            case ast.FunctionDef(name="__str__" | "__format__") if path.name != "secret.py":
+                yield f"{path}:{node.lineno}: give the words in _words, and let the class be Printed"
+            case ast.Name(id="getLogger") | ast.Attribute(attr="getLogger" | "LoggerAdapter"):
+                yield f"{path}:{node.lineno}: take the logger from pyade.text"
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="logging"), attr=name)) if name in LEVELS:
+                yield f"{path}:{node.lineno}: take the logger from pyade.text"
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="log" | "_log"), attr=name)) if name in LEVELS:
+                text = node.args[1 if name == "log" else 0]
+                if not isinstance(text, ast.Constant) or node.keywords or name == "exception":
+                    # The text of a record and of a traceback is not escaped, its arguments are.
+                    yield f"{path}:{node.lineno}: log a literal text with arguments, and nothing else"
+            case ast.Call(func=ast.Attribute(attr="add_note"), args=[note]):
+                if not ast.unparse(note).startswith("printable("):
+                    yield f"{path}:{node.lineno}: Python prints notes as they are: add printable(...)"
+            case _:
+                pass
+
+
+def test_whatever_people_read_is_escaped_in_one_place() -> None:
+    """An error, a report and a log record; ``tests/test_text.py`` shows what the one place does."""
+    for path in FILES:
+        relative = str(path.relative_to(PACKAGE))
+        assert relative == "text.py" or not list(_bypasses(path))
+
+
+@each(
+    "code",
+    [
+        "class A:\n    def __str__(self): ...",
+        "class A:\n    def __format__(self, spec): ...",
+        "log = logging.getLogger(__name__)",
+        "from logging import getLogger\nlog = getLogger(__name__)",
+        "logging.warning('%s', name)",
+        "_log.info(f'{name} was lost')",
+        "log.log(level, text)",
+        "log.error('lost', exc_info=True)",
+        "_log.exception('lost')",
+        "error.add_note(f'{name}: lost')",
+    ],
+)
+def test_what_is_not_escaped_is_noticed(code: str, tmp_path: Path) -> None:
+    path = tmp_path / f"{hash(code)}.py"
+    path.write_text(code)
+    assert list(_bypasses(path))
+
+
+def test_each_logger_of_a_module_has_a_name_that_the_check_knows() -> None:
+    for path in FILES:
+        for node in ast.walk(_tree(path)):
+            if isinstance(node, ast.Assign) and ast.unparse(node.value).startswith("logger("):
+                assert [ast.unparse(target) for target in node.targets] in (["log"], ["_log"])

@@ -239,7 +239,7 @@ def test_the_tree_in_the_error_module_is_complete_and_true() -> None:
             stack[depth:] = [match[2]]
             drawn[match[2]] = stack[depth - 1] if depth else "Exception"
     classes = {
-        name: value.__mro__[1].__name__
+        name: value.__base__.__name__ if value.__base__ else ""
         for name, value in vars(errors).items()
         if inspect.isclass(value) and value.__module__ == "pyade.errors"
     }

@@ -58,6 +58,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from pyade.text import Printed
+
 if TYPE_CHECKING:
     from pyade.core.activity import ActivityOutcome
     from pyade.core.assignment import DeviceResults
@@ -68,8 +70,15 @@ if TYPE_CHECKING:
 # error class leaves that to Exception, and so must a new one.
 
 
-class PyadeError(Exception):
-    """Base of everything that pyade raises on purpose."""
+class PyadeError(Printed, Exception):
+    """Base of everything that pyade raises on purpose.
+
+    Its text holds nothing that breaks its line or turns it round, whatever Apple or a Mac sent; its
+    attributes keep what came.
+    """
+
+    def _words(self) -> str | list[str]:
+        return Exception.__str__(self)
 
 
 @attrs.define(eq=False, getstate_setstate=False)
@@ -84,7 +93,7 @@ class VersionError(PyadeError):
     value: str
     allowed: str
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         return f"{self.value!r} cannot be read: {self.allowed}"
 
 
@@ -100,7 +109,7 @@ class TokenError(PyadeError):
     reason: str
     next_step: str = ""
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         return f"{self.reason}: {self.next_step}" if self.next_step else self.reason
 
 
@@ -114,10 +123,10 @@ class ProfileError(PyadeError):
 
     problems: tuple[Problem, ...]
 
-    def __str__(self) -> str:
+    def _words(self) -> str | list[str]:
         if len(self.problems) == 1:
             return str(self.problems[0])
-        return "\n  ".join((f"{len(self.problems)} rules are broken", *map(str, self.problems)))
+        return [f"{len(self.problems)} rules are broken", *(f"  {problem}" for problem in self.problems)]
 
 
 class IntuneError(ProfileError):
@@ -139,7 +148,7 @@ class PolicyError(PyadeError):
     reason: str
     allowed_at: datetime | None = None
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         return (
             f"{self.reason}; allowed from {self.allowed_at.isoformat()}" if self.allowed_at else self.reason
         )
@@ -155,7 +164,7 @@ class SigningError(PyadeError):
 
     reason: str
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         return self.reason
 
 
@@ -169,7 +178,7 @@ class BypassCodeError(PyadeError):
 
     reason: str
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         return self.reason
 
 
@@ -189,7 +198,7 @@ class TrustError(PyadeError):
     reason: str
     is_malformed: bool = False
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         return self.reason
 
 
@@ -218,7 +227,7 @@ class AppleError(PyadeError):
     errors: tuple[ErrorObject, ...] = ()
     request_id: str = ""
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         came = str(self.status) if self.status else "not sent:"
         text = f"{self.operation}: {' '.join(filter(None, (came, self.code, self.detail)))}"
         return f"{text}; {self.next_step}" if self.next_step else text
@@ -322,7 +331,7 @@ class TransportError(PyadeError):
     reason: str
     effect_unknown: bool = True
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         known = "; Apple may have acted on it" if self.effect_unknown else ""
         return f"{self.operation}: {self.reason}{known}"
 
@@ -343,7 +352,7 @@ class ClientError(PyadeError):
     reason: str
     next_step: str = ""
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         return f"{self.reason}: {self.next_step}" if self.next_step else self.reason
 
 
@@ -361,7 +370,7 @@ class ActivityError(PyadeError):
     reason: str
     outcome: ActivityOutcome
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         return f"{self.operation}: {self.reason}; {self.outcome.summary()}"
 
 
@@ -379,7 +388,7 @@ class BatchError(PyadeError):
     reason: str
     outcome: DeviceResults
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         return f"{self.operation}: {self.reason}; {self.outcome.summary()}"
 
 
@@ -393,7 +402,7 @@ class StoreError(PyadeError):
 
     reason: str
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         return self.reason
 
 
@@ -421,7 +430,7 @@ class LeaseHeldError(StoreError):
     owner: str
     expires_at: datetime
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         return self.reason
 
 
@@ -439,7 +448,7 @@ class DamagedRecordError(StoreError):
 
     token_name: str = ""
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         return self.reason
 
 

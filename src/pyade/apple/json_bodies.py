@@ -12,12 +12,13 @@ Rules of this file:
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable, Sequence, Sized
 from typing import Any, Final, TypeVar
 
 import msgspec
+
+from pyade.text import logger
 
 T = TypeVar("T")
 
@@ -27,7 +28,7 @@ REPLACEMENT = "\ufffd"
 MAX_RECORD: Final = 64 * 1024
 """Bytes of one record of a list; a device has less than 2 KiB."""
 
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 _decode_record = msgspec.json.Decoder(dict[str, Any]).decode
 
 # Takes every escape as a whole, so that a backslash which is itself escaped begins none.
@@ -57,7 +58,7 @@ _GOOD_WORD = (
 _LEXEMES = re.compile(
     rb"(?:[\s,:\[\]{}]++|" + _GOOD_TEXT + rb"|" + _GOOD_WORD + rb")++"
     rb'|(?P<text>"(?:[^"\\]++|\\.)*+")(?P<colon>\s*+:)?+|(?P<endless>"(?:[^"\\]++|\\.)*+\\?\Z)'
-    rb'|(?P<word>[^\s,:\[\]{}"]++)',
+    rb'|(?P<key>[^\s,:\[\]{}"]++(?=\s*+:))|(?P<word>[^\s,:\[\]{}"]++)',
     re.DOTALL,
 )
 _BRACKETS = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[^\[\]{}"]++|([\[{])|([\]}])', re.DOTALL)
@@ -221,7 +222,8 @@ def _spoil(content: bytes) -> bytes:
         # A text without an end stays: what was cut short must not look complete.
         if match.lastgroup is None or match.lastgroup == "endless":
             continue
-        if len(parts) >= _MOST_SPOILED:
+        # A key without quotes is not JSON at all: its value might be taken for absent.
+        if match.lastgroup == "key" or len(parts) >= _MOST_SPOILED:
             return content
         parts += (valid[kept : match.start()], _SPOILED if match["colon"] is None else _SPOILED + b":")
         kept = match.end()

@@ -33,8 +33,9 @@ from pyade.core.enums import OpenStrEnum
 from pyade.core.json_values import check_keepable
 from pyade.core.secret import Secret
 from pyade.core.token import Token
+from pyade.text import logger
 
-log: logging.Logger = logging.getLogger(__name__)
+log: logging.Logger = logger(__name__)
 
 
 class OrganizationType(OpenStrEnum):

@@ -125,7 +125,7 @@ class TokenSessions:
             max_bytes=SESSION_BYTES,
         )
         reply = yield from ask(call)
-        if reply.status != 200 or bare_code(reply.content):
+        if not reply.is_success or bare_code(reply.content):
             raise refusal(
                 OPEN_SESSION,
                 reply.status,

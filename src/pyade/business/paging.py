@@ -14,7 +14,6 @@ Source: Apple, Apple Business API, ``PagedDocumentLinks`` and ``PagingInformatio
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
@@ -26,10 +25,11 @@ from pyade.apple.http.calls import Call
 from pyade.apple.http.paging import Cursors
 from pyade.apple.json_bodies import check_length, decode_json, read_record, read_records, read_value
 from pyade.business.account import BUSINESS_URL, SCHOOL_URL
+from pyade.text import logger
 
 T = TypeVar("T")
 
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 
 
 @attrs.frozen(kw_only=True)

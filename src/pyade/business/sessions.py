@@ -123,7 +123,7 @@ class AccessTokens:
             max_bytes=SESSION_BYTES,
         )
         reply = yield from ask(call)
-        if reply.status != 200:
+        if not reply.is_success:
             about = f"client id {account.client_id}, key id {account.key_id}"
             raise token_refusal(
                 reply.status, reply.content, reply.headers, now=now, about=about, secrets=(assertion,)

@@ -102,6 +102,17 @@ def check_variables(
         yield Problem(setting, text[:_SHOWN], f"variables, which are {names}", "correct it")
 
 
+def without_variables(text: str) -> str:
+    """Return *text* with an ``a`` in the place of whatever stands in double braces.
+
+    Each part up to a closing pair is looked at once: an expression would look for the end of ``{{{{{{{{``
+    anew from every brace.
+    """
+    *closed, rest = text.split("}}")
+    parts = (part.partition("{{") for part in closed)
+    return "".join(f"{before}a" if opened else before + "}}" for before, opened, _ in parts) + rest
+
+
 def check_account_name(setting: str, value: str, rest: str) -> Iterator[Problem]:
     """Yield what is wrong with an account name, which is a Unix one.
 

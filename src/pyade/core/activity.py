@@ -15,6 +15,7 @@ import attrs
 
 from pyade.core.device import format_time
 from pyade.core.enums import OpenStrEnum
+from pyade.text import printable
 
 MAX_MIGRATION_DAYS = 90
 """How far ahead a migration deadline may be. Source: Apple, ``OrgDeviceActivityType``."""
@@ -204,7 +205,7 @@ class ActivityOutcome:
             for device in self.devices.values()
         )
         counts = Counter(words)
-        return ", ".join(f"{count} {word}" for word, count in counts.most_common()) or "no devices"
+        return printable(", ".join(f"{count} {word}" for word, count in counts.most_common()) or "no devices")
 
     def with_devices(self, devices: Mapping[str, DeviceOutcome]) -> ActivityOutcome:
         """Return the same outcome with what is known about *devices* now."""

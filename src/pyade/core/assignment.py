@@ -25,6 +25,7 @@ import attrs
 
 from pyade.core.device import DeviceResult, ProfileStatus
 from pyade.core.inventory import Attempt, DeviceRecord
+from pyade.text import printable
 
 NO_PROFILE = ""
 """In the place of a ``profile_uuid``: no profile at all, as after removing it on purpose."""
@@ -68,7 +69,8 @@ class DeviceResults:
     def summary(self) -> str:
         """Return the counts in words: ``998 SUCCESS, 2 FAILED``."""
         counts = Counter(self.results.values())
-        return ", ".join(f"{count} {result}" for result, count in counts.most_common()) or "no devices"
+        words = (f"{count} {result}" for result, count in counts.most_common())
+        return printable(", ".join(words) or "no devices")
 
     @classmethod
     def joined(cls, parts: Iterable[DeviceResults]) -> DeviceResults:

@@ -18,6 +18,7 @@ import attrs
 from pyade.core.problems import Problem, Severity
 from pyade.core.versions import MacOSVersion
 from pyade.errors import PolicyError, VersionError
+from pyade.text import Printed
 
 
 class ChipClass(enum.StrEnum):
@@ -46,7 +47,7 @@ class KeyType(enum.StrEnum):
 
 
 @attrs.frozen(kw_only=True)
-class IdentityChoice:
+class IdentityChoice(Printed):
     """The identity payload for one Mac.
 
     Attributes:
@@ -67,7 +68,7 @@ class IdentityChoice:
     reason: str
     findings: tuple[Problem, ...] = ()
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         if self.kind is IdentityKind.SCEP:
             return f"{self.kind}: {self.reason}"
         key = f"{'RSA' if self.key_type is KeyType.RSA else 'P'}-{self.key_size}"
@@ -77,7 +78,7 @@ class IdentityChoice:
 
 
 @attrs.frozen(kw_only=True)
-class IdentityRefusal:
+class IdentityRefusal(Printed):
     """No identity: the policy and the issuers leave none that this Mac could use.
 
     Attributes:
@@ -88,7 +89,7 @@ class IdentityRefusal:
     reason: str
     findings: tuple[Problem, ...] = ()
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         return f"no identity: {self.reason}"
 
 

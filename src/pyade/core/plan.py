@@ -11,6 +11,7 @@ from typing import Final
 import attrs
 
 from pyade.core.versions import MacOSVersion
+from pyade.text import Printed, printable
 
 _WIDTHS: Final = (25, 22, 11, 46)
 _GAP: Final = "  "
@@ -69,7 +70,7 @@ class PlanRow:
 
 
 @attrs.frozen(kw_only=True)
-class ProfilePlan:
+class ProfilePlan(Printed):
     """What each setting and each screen of a profile does on one version of macOS; it prints as a table.
 
     Attributes:
@@ -100,11 +101,11 @@ class ProfilePlan:
                 return row
         raise KeyError(setting)
 
-    def __str__(self) -> str:
+    def _words(self) -> list[str]:
         title = f"{self.profile_name} on macOS {self.version}"
         settings = _table(("setting", "value", "effect", "why"), self.settings)
         screens = _table(("screen", "in the profile", "effect", "what that means"), self.screens)
-        return "\n".join([title, "", *settings, "", *screens])
+        return [title, "", *settings, "", *screens]
 
 
 def yes(value: bool) -> str:
@@ -125,7 +126,7 @@ def _indented(setting: str) -> str:
 
 
 def _lines(cells: tuple[str, str, str, str]) -> Iterator[str]:
-    columns = [_wrapped(cell, width) for cell, width in zip(cells, _WIDTHS, strict=True)]
+    columns = [_wrapped(printable(cell), width) for cell, width in zip(cells, _WIDTHS, strict=True)]
     for parts in itertools.zip_longest(*columns, fillvalue=""):
         padded = (part.ljust(width) for part, width in zip(parts, _WIDTHS, strict=True))
         yield _GAP.join(padded).rstrip()

@@ -10,10 +10,11 @@ from datetime import datetime
 import attrs
 
 from pyade.core.token import Portal
+from pyade.text import Printed
 
 
 @attrs.frozen(kw_only=True)
-class PortalStep:
+class PortalStep(Printed):
     """One step; ``print`` shows it.
 
     Attributes:
@@ -28,10 +29,10 @@ class PortalStep:
     title: str
     actions: tuple[str, ...]
 
-    def __str__(self) -> str:
+    def _words(self) -> list[str]:
         lines = [f"Step {self.number} of {self.total}: {self.title}"]
         lines += [f"  {number}. {action}" for number, action in enumerate(self.actions, 1)]
-        return "\n".join(lines)
+        return lines
 
 
 @attrs.frozen(kw_only=True)

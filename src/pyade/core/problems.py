@@ -6,6 +6,8 @@ import enum
 
 import attrs
 
+from pyade.text import Printed
+
 
 class Severity(enum.StrEnum):
     """How much a problem matters."""
@@ -16,7 +18,7 @@ class Severity(enum.StrEnum):
 
 
 @attrs.frozen
-class Problem:
+class Problem(Printed):
     """One broken rule or finding.
 
     Attributes:
@@ -33,7 +35,7 @@ class Problem:
     fix: str
     severity: Severity = Severity.ERROR
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         shown = f" {self.value!r}" if self.value else ""
         fix = f" ({self.fix})" if self.fix else ""
         return f"{self.setting}{shown}: {self.allowed}{fix}"

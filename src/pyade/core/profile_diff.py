@@ -10,6 +10,7 @@ import attrs
 
 from pyade.core.problems import Problem, Severity
 from pyade.core.skip_keys import SkipKeys
+from pyade.text import Printed
 
 if TYPE_CHECKING:
     from pyade.core.profile import EnrollmentProfile
@@ -49,7 +50,7 @@ class SettingChange:
 
 
 @attrs.frozen(kw_only=True)
-class ProfileDiff:
+class ProfileDiff(Printed):
     """What changes from one profile to another; false if nothing does. It prints as a list.
 
     Attributes:
@@ -68,15 +69,15 @@ class ProfileDiff:
         """The changes that Macs enrolled already do not receive while they stay enrolled."""
         return tuple(change for change in self.changes if change.reach is not Reach.SERVER)
 
-    def __str__(self) -> str:
+    def _words(self) -> list[str]:
         if not self.changes:
-            return "no changes"
+            return ["no changes"]
         width = max(len(change.setting) for change in self.changes)
         lines = [f"{change.setting:<{width}}  {change.before} -> {change.after}" for change in self.changes]
         for reach, heading in _HEADINGS.items():
             if names := [change.setting for change in self.changes if change.reach is reach]:
                 lines.append(f"{heading}: {', '.join(names)}")
-        return "\n".join([*lines, *(f"warning: {warning}" for warning in self.warnings)])
+        return [*lines, *(f"warning: {warning}" for warning in self.warnings)]
 
 
 _HEADINGS: Final = {

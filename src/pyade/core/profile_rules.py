@@ -21,6 +21,7 @@ from pyade.core.accounts import (
     check_full_name,
     check_variables,
     is_password_hash,
+    without_variables,
 )
 from pyade.core.affinity import AffinityKind, UserAffinity
 from pyade.core.problems import Problem, Severity
@@ -282,8 +283,7 @@ def _primary_account(profile: EnrollmentProfile) -> Iterator[Problem]:
     yield from check_variables("primary_account.account_name", name, ACCOUNT_NAME_VARIABLES)
     yield from check_variables("primary_account.full_name", full_name, FULL_NAME_VARIABLES)
     if name:
-        rest = re.sub(r"\{\{.*?\}\}", "a", name)
-        yield from check_account_name("primary_account.account_name", name, rest)
+        yield from check_account_name("primary_account.account_name", name, without_variables(name))
     yield from check_full_name("primary_account.full_name", full_name)
     if account.restrict_editing and not (name or full_name):
         yield Problem(
@@ -315,7 +315,7 @@ def _administrator(profile: EnrollmentProfile) -> Iterator[Problem]:
     if not admin.short_name:
         yield Problem("administrator.short_name", "", "an account name", 'use a name such as "localadmin"')
     else:
-        rest = re.sub(r"\{\{.*?\}\}", "a", admin.short_name)
+        rest = without_variables(admin.short_name)
         yield from check_account_name("administrator.short_name", admin.short_name, rest)
     yield from check_full_name("administrator.full_name", admin.full_name)
     account = profile.primary_account

@@ -11,7 +11,6 @@ The rules of this file, all pure:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
@@ -19,7 +18,9 @@ import attrs
 
 from pyade.core.device import Device
 from pyade.core.profile import EnrollmentProfile
+from pyade.core.wildcards import Wildcard
 from pyade.errors import PolicyError
+from pyade.text import Printed
 
 _EXPECTED: Final = "a text or several are allowed, such as 'MacBook Air*'"
 
@@ -37,7 +38,7 @@ def _patterns(value: str | Iterable[str]) -> tuple[str, ...]:
 
 
 @attrs.frozen(kw_only=True)
-class Rule:
+class Rule(Printed):
     """Conditions that a Mac must meet to get a profile; every condition that is given must hold.
 
     Attributes:
@@ -67,7 +68,7 @@ class Rule:
     description: tuple[str, ...] = attrs.field(default=(), converter=_patterns)
     order: tuple[str, ...] = attrs.field(default=(), converter=_patterns)
     predicate: Callable[[Device], object] | None = None
-    _checks: tuple[tuple[str, re.Pattern[str]], ...] = attrs.field(init=False, eq=False, repr=False)
+    _checks: tuple[tuple[str, tuple[Wildcard, ...]], ...] = attrs.field(init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         if not isinstance(self.profile, EnrollmentProfile):
@@ -81,9 +82,9 @@ class Rule:
                 f"the rule for profile {self.profile.name!r} has no condition and would match every Mac: "
                 "give one, or make the profile the token's default"
             )
-        checks = tuple((name, _expression(patterns)) for name, patterns in self.conditions.items())
+        checks = tuple((name, tuple(map(Wildcard.of, texts))) for name, texts in self.conditions.items())
         object.__setattr__(self, "_checks", checks)
-        if not all(pattern.fullmatch("Mac") for name, pattern in checks if name == "family"):
+        if not all(_matches(patterns, "Mac") for name, patterns in checks if name == "family"):
             raise PolicyError(f"family {', '.join(self.family)}: no Mac can match, 'Mac' does")
 
     @property
@@ -111,13 +112,13 @@ class Rule:
             device: What Apple says about it.
             order_number: With which order it was bought; None if nobody knows.
         """
-        for name, pattern in self._checks:
+        for name, patterns in self._checks:
             value = order_number if name == "order" else getattr(device, _FIELDS.get(name, name))
-            if value is None or not pattern.fullmatch(value):
+            if value is None or not _matches(patterns, value):
                 return False
         return self.predicate is None or bool(self.predicate(device))
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         return f"{self.label}: {self.profile.name}"
 
 
@@ -128,7 +129,7 @@ def _rules(value: Iterable[Rule]) -> tuple[Rule, ...]:
 
 
 @attrs.frozen
-class AssignmentPolicy:
+class AssignmentPolicy(Printed):
     """Ordered rules for the profile of a Mac; ``print`` shows them. Without rules, all follow the default.
 
     Attributes:
@@ -166,20 +167,17 @@ class AssignmentPolicy:
         order_number = (self.order_numbers or {}).get(device.serial_number)
         return next((rule for rule in self.rules if rule.matches(device, order_number=order_number)), None)
 
-    def __str__(self) -> str:
+    def _words(self) -> list[str]:
         lines = [f"{number}. {rule}" for number, rule in enumerate(self.rules, start=1)]
-        return "\n".join([*lines, "else: the token's default"])
+        return [*lines, "else: the token's default"]
 
 
 _CONDITIONS: Final = ("model", "family", "asset_tag", "description", "order")
 _FIELDS: Final = {"family": "device_family"}
 
 
-def _expression(patterns: tuple[str, ...]) -> re.Pattern[str]:
-    """Return one expression for all *patterns*."""
-    words = {"*": ".*", "?": "."}
-    joined = "|".join("".join(words.get(c) or re.escape(c) for c in pattern) for pattern in patterns)
-    return re.compile(joined, re.IGNORECASE | re.DOTALL)
+def _matches(patterns: tuple[Wildcard, ...], value: str) -> bool:
+    return any(pattern.matches(value) for pattern in patterns)
 
 
 def _set(patterns: tuple[str, ...] | None) -> frozenset[str]:

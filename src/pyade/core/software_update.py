@@ -28,6 +28,7 @@ from pyade.core.secret import Secret
 from pyade.core.update_catalogue import Update, UpdateCatalogue
 from pyade.core.versions import MacOSVersion
 from pyade.errors import PolicyError
+from pyade.text import Printed
 
 
 @attrs.frozen(kw_only=True)
@@ -112,7 +113,7 @@ class UpdateVerdict(enum.StrEnum):
 
 
 @attrs.frozen(kw_only=True)
-class UpdateDecision:
+class UpdateDecision(Printed):
     """Whether a Mac must update, and why.
 
     Attributes:
@@ -129,7 +130,7 @@ class UpdateDecision:
     build: str = ""
     beta_program: BetaProgram | None = None
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         target = f" to {self.version}" if self.version else ""
         return f"{self.verdict}{target}: {self.reason}"
 

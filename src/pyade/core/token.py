@@ -19,6 +19,7 @@ from pyade.core.device import parse_time
 from pyade.core.problems import Problem, Severity
 from pyade.core.secret import Secret, as_secret, masked
 from pyade.errors import TokenError
+from pyade.text import Printed
 
 if TYPE_CHECKING:
     from pyade.crypto.keypair import TokenKeypair
@@ -69,7 +70,7 @@ def status_at(expires_at: datetime | None, now: datetime) -> TokenStatus:
 
 
 @attrs.frozen(kw_only=True)
-class TokenHealth:
+class TokenHealth(Printed):
     """How long a token is still good, and what to do about it.
 
     Attributes:
@@ -84,7 +85,7 @@ class TokenHealth:
     remaining: timedelta | None
     next_step: str
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         if self.expires_at is None or self.remaining is None:
             when = "unknown expiry"
         else:

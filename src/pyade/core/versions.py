@@ -8,6 +8,7 @@ from typing import Final
 import attrs
 
 from pyade.errors import VersionError
+from pyade.text import Printed
 
 ALLOWED: Final = 'a macOS version from 10.9 on, such as "10.15", "14.1", "13.4.1" or "13.4.1 (a)"'
 ALLOWED_BUILD: Final = (
@@ -19,7 +20,7 @@ _BUILD = r"([0-9]{2})([A-Z])([0-9]{1,6})([a-z]?)"
 
 
 @attrs.frozen(order=True)
-class MacOSVersion:
+class MacOSVersion(Printed):
     """A macOS version; missing parts are 0, and no supplemental letter sorts below any.
 
     Attributes:
@@ -117,7 +118,7 @@ class MacOSVersion:
                 minor = late_minor
         return cls(_MAJOR_OF_TRAIN[train], minor)
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         patch = f".{self.patch}" if self.patch else ""
         supplement = f" ({self.supplement})" if self.supplement else ""
         return f"{self.major}.{self.minor}{patch}{supplement}"

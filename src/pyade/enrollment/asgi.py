@@ -13,7 +13,6 @@ Source: ASGI specification, HTTP and Lifespan; Apple, "Authenticating through we
 
 from __future__ import annotations
 
-import logging
 import traceback
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from pathlib import PurePath
@@ -29,13 +28,14 @@ from pyade.enrollment.decision import EnrollmentResponse
 from pyade.enrollment.service import AsyncEnrollmentService
 from pyade.errors import PolicyError, PyadeError
 from pyade.flow import Hook, call_hook
+from pyade.text import logger
 
 Message: TypeAlias = MutableMapping[str, Any]
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
-_log = logging.getLogger("pyade.enrollment")
+_log = logger("pyade.enrollment")
 
 
 @attrs.frozen(kw_only=True)
@@ -191,8 +191,7 @@ class EnrollmentApp:
         )
         found: object = await call_hook(self._end_sign_in, returned)
         if isinstance(found, str):
-            # In Python's escapes, what a stranger put into it stays in its line.
-            _log.info("nobody signed in: %s", ascii(found[:200]))
+            _log.info("nobody signed in: %s", found[:200])
             return _words(403, b"You are not signed in. Start again, or contact your organization.\n")
         if not isinstance(found, tuple) or [isinstance(part, str) for part in found] != [True, False]:
             raise PolicyError(
@@ -266,8 +265,7 @@ async def _send(scope: Scope, send: Send, answer: _Answer, *, is_read: bool) -> 
 
 def _describe(error: BaseException) -> str:
     """Return what kind of error it is and where it came from, with its text if it is one of pyade's own."""
-    text = str(error) if isinstance(error, PyadeError) else ""
-    words = f": {text if text.isprintable() else ascii(text)}" if text else ""
+    words = f": {error}" if isinstance(error, PyadeError) else ""
     frames = traceback.extract_tb(error.__traceback__)[-4:]
     places = ", ".join(f"{PurePath(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
     cause = error.__cause__

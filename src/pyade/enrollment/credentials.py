@@ -10,7 +10,6 @@ Source: Apple, ``com.apple.security.scep`` and ``com.apple.security.acme``; RFC 
 
 from __future__ import annotations
 
-import logging
 import secrets
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -32,8 +31,9 @@ from pyade.core.user import User
 from pyade.errors import PolicyError, TrustError, UnknownTokenError
 from pyade.flow import Hook
 from pyade.storage.protocol import EnrollmentStore
+from pyade.text import logger
 
-_log = logging.getLogger("pyade.enrollment")
+_log = logger("pyade.enrollment")
 
 
 @attrs.frozen(kw_only=True)
@@ -219,7 +219,7 @@ def _note(store: EnrollmentStore, issued: OneTime, now: datetime, refusal: str) 
     """Write the record of a credential that was used up; a guess at one is not worth a row."""
     verdict = "refuse" if refusal else "issue"
     _log.info(
-        "%a: %s: %s: %s", issued.serial_number[:40], issued.kind, verdict, refusal or "as the profile asked"
+        "%s: %s: %s: %s", issued.serial_number[:40], issued.kind, verdict, refusal or "as the profile asked"
     )
     details = {"verdict": verdict, "kind": issued.kind.value, **({"reason": refusal} if refusal else {})}
     group = EventGroup(EventKind.CREDENTIAL_REDEEMED, (issued.serial_number,), details)

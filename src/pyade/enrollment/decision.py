@@ -11,6 +11,7 @@ import attrs
 
 from pyade.core.events import EventBatch, EventGroup, EventKind
 from pyade.core.problems import Problem
+from pyade.text import Printed
 
 PROFILE_TYPE: Final = "application/x-apple-aspen-config"
 """The type of an enrollment profile; a web view that gets it closes."""
@@ -41,7 +42,7 @@ class Verdict(enum.StrEnum):
 
 
 @attrs.frozen(kw_only=True)
-class EnrollmentDecision:
+class EnrollmentDecision(Printed):
     """The audit record of one request; ``print`` shows it in a line that no stranger can forge.
 
     Attributes:
@@ -76,11 +77,11 @@ class EnrollmentDecision:
     registration: str = ""
     findings: tuple[Problem, ...] = ()
 
-    def __str__(self) -> str:
-        # What a Mac said may hold anything: in Python's escapes it stays in its line.
-        who = f"{self.serial_number[:40]!a} {self.product[:40]!a} {self.build[:40]!a}"
+    def _words(self) -> str:
+        # Each in quotes, so that what a Mac said shows where it ends.
+        who = f"{self.serial_number[:40]!r} {self.product[:40]!r} {self.build[:40]!r}"
         who = who if self.serial_number else "somebody"
-        return f"{who}: {self.verdict}: {_plain(self.reason)}"
+        return f"{who}: {self.verdict}: {self.reason}"
 
     def events(self) -> EventBatch:
         """Return the record as an event of the store."""
@@ -107,10 +108,6 @@ class EnrollmentResponse:
     headers: Mapping[str, str] = attrs.field(factory=dict, hash=False, repr=False)
     body: bytes = attrs.field(default=b"", repr=False)
     decision: EnrollmentDecision
-
-
-def _plain(text: str) -> str:
-    return text if text.isprintable() else ascii(text)
 
 
 _NOT_DETAILS: Final = frozenset({"at", "serial_number", "token_name", "findings"})

@@ -31,7 +31,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import logging
 import math
 from collections.abc import Callable
 from datetime import datetime
@@ -56,12 +55,13 @@ from pyade.enrollment.settings import EnrollmentRequest, Settings
 from pyade.enrollment.steps import ATTEMPTS, in_store, retried
 from pyade.errors import TrustError
 from pyade.flow import CallHook, Compute, Flow, Now, RandomText, ask
+from pyade.text import logger
 
 _STATE_BYTES: Final = 32
 _BEARER: Final = "bearer "
 _BASIC: Final = "basic "
 
-_log = logging.getLogger("pyade.enrollment")
+_log = logger("pyade.enrollment")
 
 
 class Reception:

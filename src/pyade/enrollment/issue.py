@@ -5,7 +5,6 @@ Source: specification, "Certificates"; Apple, "Authenticating through web views"
 
 from __future__ import annotations
 
-import logging
 from datetime import datetime
 from typing import Final
 
@@ -29,8 +28,9 @@ from pyade.enrollment.settings import Settings
 from pyade.enrollment.steps import in_store
 from pyade.enrollment.waiting_flow import waiting_state
 from pyade.flow import CallHook, Compute, Flow, ask
+from pyade.text import logger
 
-_log = logging.getLogger("pyade.enrollment")
+_log = logger("pyade.enrollment")
 
 _KINDS: Final = {
     IdentityKind.SCEP: OneTimeKind.SCEP_CHALLENGE,

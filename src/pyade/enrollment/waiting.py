@@ -14,7 +14,6 @@ Source: specification, "Create an Apple enrollment profile", Await final configu
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from datetime import datetime
 from functools import partial
@@ -43,12 +42,13 @@ from pyade.enrollment.waiting_flow import (
 from pyade.errors import DamagedRecordError, PolicyError
 from pyade.flow import AsyncRunner, Flow, Runner
 from pyade.storage.protocol import EnrollmentStore
+from pyade.text import logger
 
 T = TypeVar("T")
 
 _PAGE: Final = 500
 
-_log = logging.getLogger("pyade.enrollment")
+_log = logger("pyade.enrollment")
 
 
 class _FinalConfiguration:

@@ -17,7 +17,6 @@ Source: specification, "Create an Apple enrollment profile", Await final configu
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
@@ -44,12 +43,13 @@ from pyade.enrollment.steps import in_store, retried
 from pyade.errors import ProfileError, StoreError, UnknownTokenError
 from pyade.flow import CallHook, Flow, Hook, NewId, Now, ask
 from pyade.storage.protocol import EnrollmentStore
+from pyade.text import logger
 
 T = TypeVar("T")
 State: TypeAlias = AwaitConfigurationFlow | None
 AdministratorHook: TypeAlias = Hook[AdministratorAccount | None] | None
 
-_log = logging.getLogger("pyade.enrollment")
+_log = logger("pyade.enrollment")
 
 
 @attrs.frozen(kw_only=True)
@@ -211,7 +211,7 @@ def waiting_mac(enrollment: Enrollment, now: datetime, *, due: bool) -> WaitingM
         state = _state_of(enrollment)
     except StoreError as error:
         # One that cannot be read must not hide the others that wait.
-        _log.warning("%s: %s", ascii(enrollment.serial_number[:40]), error)
+        _log.warning("%s: %s", enrollment.serial_number[:40], error)
         return None
     if state is None or state.phase is not AwaitPhase.AWAITING:
         return None
@@ -249,7 +249,7 @@ def _changed(serial_number: str, change: _Change[T]) -> Flow[T]:
         events = _released(changed, before, outcome.state, now)
         yield from in_store(partial(_save, enrollment=changed, events=events))
     if outcome.warning:
-        _log.warning("%s: %s", ascii(serial_number[:40]), outcome.warning)
+        _log.warning("%s: %s", serial_number[:40], outcome.warning)
     return outcome.answer
 
 

@@ -12,10 +12,11 @@ from pyade.core.device import DeviceResult
 from pyade.core.problems import Problem
 from pyade.sync.plan import AssignmentPlan
 from pyade.sync.report import shown
+from pyade.text import Printed
 
 
 @attrs.frozen(kw_only=True)
-class AssignReport:
+class AssignReport(Printed):
     """What became of every device; the parts always add up to ``total``. ``print`` shows it in a few lines.
 
     Attributes:
@@ -66,10 +67,10 @@ class AssignReport:
             and all(result == DeviceResult.SUCCESS for result in self.results.values())
         )
 
-    def __str__(self) -> str:
+    def _words(self) -> list[str]:
         if self.holder and self.next_due_at is not None:
             until = shown(self.next_due_at)
-            return f"{self.token_name}: nothing was done, {self.holder} works on it, at least until {until}"
+            return [f"{self.token_name}: nothing was done, {self.holder} works on it, at least until {until}"]
         plan = self.plan
         sent = [f"{count:,} {result}" for result, count in self.counts.items()]
         reasons = [f"{count:,} {reason}" for reason, count in plan.reasons.items()]
@@ -82,4 +83,4 @@ class AssignReport:
         lines.extend(f"  note: {note}" for note in self.notes)
         if self.next_due_at is not None:
             lines.append(f"  next: from {shown(self.next_due_at)}")
-        return "\n".join(lines)
+        return lines

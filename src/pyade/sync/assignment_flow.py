@@ -49,6 +49,7 @@ from pyade.sync.leases import StoreTime
 from pyade.sync.parking import parking
 from pyade.sync.plan import AssignmentPlan, earliest, picked_for, plan_all, plan_by_hand
 from pyade.sync.steps import Progress, ProgressPhase, in_store
+from pyade.text import printable
 
 
 class Assignment:
@@ -201,9 +202,8 @@ class Assignment:
             )
         )
         if failure is not None:
-            failure.add_note(
-                f"{self._token_name}: {len(self._results)} of {self._total} devices were settled before"
-            )
+            settled = f"{len(self._results)} of {self._total} devices were settled before"
+            failure.add_note(printable(f"{self._token_name}: {settled}"))
             raise failure
         yield from self._count(uuid, attempts)
 

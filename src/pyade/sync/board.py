@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
@@ -22,8 +21,9 @@ from pyade.sync.assign_report import AssignReport
 from pyade.sync.damage import DamageLog, Fleet, read_fleet
 from pyade.sync.parking import remind_of
 from pyade.sync.report import SyncReport
+from pyade.text import Printed, logger
 
-log: logging.Logger = logging.getLogger(__name__)
+log = logger(__name__)
 
 Report: TypeAlias = SyncReport | AssignReport
 """What a piece of work returned."""
@@ -38,7 +38,7 @@ class Stage(enum.StrEnum):
 
 
 @attrs.frozen(kw_only=True)
-class TokenStanding:
+class TokenStanding(Printed):
     """One token of a scheduler; ``print`` shows it in a line.
 
     Attributes:
@@ -55,7 +55,7 @@ class TokenStanding:
     next_at: datetime
     reason: str = ""
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         text = f"{self.token_name}: {self.stage}, {self.work} from {self.next_at:%Y-%m-%d %H:%M:%S} UTC"
         return f"{text} ({self.reason})" if self.reason else text
 

@@ -29,6 +29,7 @@ from pyade.sync.damage import Fleet, damage_of, read_fleet, readable_records, un
 from pyade.sync.report import counted, shown
 from pyade.sync.steps import in_store
 from pyade.sync.token_steps import ReadAccount
+from pyade.text import Printed
 
 OUT_OF_STEP_AFTER: Final = timedelta(days=2)
 """Without a good sync for so long a token is out of step: automatic syncs come every 24 hours."""
@@ -40,7 +41,7 @@ _SHOWN_SERIALS: Final = 10
 
 
 @attrs.frozen(kw_only=True)
-class Diagnosis:
+class Diagnosis(Printed):
     """What was found; ``print`` shows it.
 
     Attributes:
@@ -56,10 +57,10 @@ class Diagnosis:
         """True if nothing is wrong; what is only worth a look does not count."""
         return all(finding.severity is not Severity.ERROR for finding in self.findings)
 
-    def __str__(self) -> str:
+    def _words(self) -> list[str]:
         lines = [f"{finding.severity.value:<8} {finding}" for finding in self.findings]
         head = f"Checked at {shown(self.checked_at)}: {counted(len(lines), 'finding')}"
-        return "\n".join([head, *lines])
+        return [head, *lines]
 
 
 def _distinct_serials(serials: Iterable[str]) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ tokens leaves out what cannot be read, and says so.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -19,13 +18,14 @@ from pyade.core.parking import is_damaged
 from pyade.core.token import Token
 from pyade.errors import DamagedRecordError, UnknownTokenError
 from pyade.storage.protocol import Store
+from pyade.text import logger
 
 _REPLACE: Final = "restore a backup, or store the token anew with store.replace_token()"
 _ADD_AGAIN: Final = "restore a backup, or remove the token from the store and add it again"
 
 _ADVICE: Final = ": restore a backup, or store it anew"
 
-_log = logging.getLogger("pyade.sync")
+_log = logger("pyade.sync")
 
 
 @attrs.frozen(kw_only=True)

@@ -73,11 +73,12 @@ from pyade.sync.details import read_ties, settled
 from pyade.sync.leases import StoreTime
 from pyade.sync.report import Ending, SyncReport, counted
 from pyade.sync.steps import Progress, ProgressPhase, in_store
+from pyade.text import logger, printable
 
 _LONGEST_ERROR = 1_000
 _MOST_TIES = 10_000
 
-_log = logging.getLogger("pyade.sync")
+_log = logger("pyade.sync")
 
 
 class SyncRun:
@@ -413,7 +414,7 @@ class SyncRun:
 
     def _fail(self, error: Exception, token: Token | None) -> Flow[None]:
         """Store that the run is over and why; the error itself matters more than whether that works."""
-        error.add_note(f"{self._token_name}: {self._pages} pages were committed before")
+        error.add_note(printable(f"{self._token_name}: {self._pages} pages were committed before"))
         _log.info("%s: %s after %s", self._token_name, type(error).__name__, counted(self._pages, "page"))
         # The text of an error that is not ours may hold anything.
         text = f"{type(error).__name__}: {error}" if isinstance(error, PyadeError) else type(error).__name__
@@ -433,7 +434,7 @@ class SyncRun:
         try:
             yield from self._save(state, groups)
         except StoreError as another:
-            error.add_note(f"the end of the run could not be stored: {another}")
+            error.add_note(printable(f"the end of the run could not be stored: {another}"))
 
     def _idle(self, decision: Decision, now: datetime) -> SyncReport:
         self._action, self._reason = decision.action, decision.reason

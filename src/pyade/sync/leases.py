@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import socket
 import threading
@@ -18,6 +17,7 @@ from pyade.core.lease import LEASE_SECONDS, Lease
 from pyade.errors import LeaseLostError, StoreError
 from pyade.flow import AsyncRunner, Flow, Now, RandomBytes, Runner, ask
 from pyade.storage.protocol import Store
+from pyade.text import logger
 
 INTERVAL_SECONDS = LEASE_SECONDS / 3
 """A lease is renewed so often that it outlives two renewals that fail."""
@@ -28,7 +28,7 @@ LONGEST = timedelta(hours=6)
 Work that hangs must not keep the others from its token for ever.
 """
 
-_log = logging.getLogger("pyade.sync")
+_log = logger("pyade.sync")
 
 
 class StoreTime:

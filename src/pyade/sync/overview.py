@@ -23,10 +23,11 @@ from pyade.sync.assigner import devices_at_risk
 from pyade.sync.damage import damage_of, read_fleet
 from pyade.sync.migration import migration_deadlines
 from pyade.sync.report import counted, shown
+from pyade.text import Printed, printable
 
 
 @attrs.frozen(kw_only=True)
-class TokenOverview:
+class TokenOverview(Printed):
     """One token of a store; ``print`` shows it.
 
     Attributes:
@@ -76,9 +77,9 @@ class TokenOverview:
         return sum(self.devices.values())
 
     def rows(self) -> tuple[tuple[str, str], ...]:
-        """Return label and text of everything, for a table."""
+        """Return label and text of everything, for a table; what came from outside is escaped in it."""
         if self.damaged:
-            return (("Cannot be read", self.damaged),)
+            return (("Cannot be read", printable(self.damaged)),)
         statuses = ", ".join(
             f"{count:,} {_IN_WORDS.get(status, status)}" for status, count in sorted(self.devices.items())
         )
@@ -104,11 +105,11 @@ class TokenOverview:
             rows.append(("Needs a person", self.parked))
         elif self.last_error:
             rows.append(("Last error", self.last_error))
-        return tuple(rows)
+        return tuple((label, printable(text)) for label, text in rows)
 
-    def __str__(self) -> str:
+    def _words(self) -> list[str]:
         width = max(len(label) for label, _ in self.rows())
-        return "\n".join([self.name, *(f"  {label:<{width}}  {text}" for label, text in self.rows())])
+        return [self.name, *(f"  {label:<{width}}  {text}" for label, text in self.rows())]
 
 
 def overview(
@@ -206,7 +207,7 @@ def overview_html(overviews: Iterable[TokenOverview]) -> str:
 def _section(one: TokenOverview) -> str:
     marked = {*_WORTH_A_LOOK, "Token"} if one.health.next_step else _WORTH_A_LOOK
     rows = "\n".join(_row(label, text, _LOOK if label in marked else "") for label, text in one.rows())
-    return f"<section>\n<h2>{escape(one.name)}</h2>\n<table>\n{rows}\n</table>\n</section>"
+    return f"<section>\n<h2>{escape(printable(one.name))}</h2>\n<table>\n{rows}\n</table>\n</section>"
 
 
 def _row(label: str, text: str, look: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
@@ -27,10 +26,11 @@ from pyade.sync.damage import DamageLog, Fleet, read_fleet
 from pyade.sync.leases import worker_name
 from pyade.sync.report import counted
 from pyade.sync.steps import in_store
+from pyade.text import logger, printable
 
 R = TypeVar("R")
 
-_log = logging.getLogger("pyade.sync")
+_log = logger("pyade.sync")
 
 
 def parking(flow: Flow[R], lease: Lease) -> Flow[R]:
@@ -47,7 +47,7 @@ def parking(flow: Flow[R], lease: Lease) -> Flow[R]:
             parked = yield from in_store(lambda store: _park(store, failure, now, lease))
             _log.warning("%s: parked, a person must act: %s", lease.token_name, parked)
         except StoreError as another:
-            error.add_note(f"that the token needs a person could not be stored: {another}")
+            error.add_note(printable(f"that the token needs a person could not be stored: {another}"))
         raise
 
 

@@ -30,12 +30,13 @@ from pyade.storage.protocol import Store
 from pyade.sync.choices import Choice, Chooser, Definitions
 from pyade.sync.damage import readable_records
 from pyade.sync.report import shown
+from pyade.text import Printed
 
 _SLICE = 1_000
 
 
 @attrs.frozen(kw_only=True)
-class PlannedGroup:
+class PlannedGroup(Printed):
     """Devices that are to be sent for the same reason.
 
     Attributes:
@@ -48,7 +49,7 @@ class PlannedGroup:
     reason: Reason
     serials: Sequence[str] = attrs.field(repr=False, hash=False)
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         profile = self.choice.profile
         what = "lose their profile" if profile is None else f"get {profile.name!r}"
         return f"{len(self.serials):,} {what} ({self.choice.chosen_by}): they {self.reason}"
@@ -70,7 +71,7 @@ class PlannedDevice:
 
 
 @attrs.frozen(kw_only=True)
-class AssignmentPlan:
+class AssignmentPlan(Printed):
     """What is to be sent, and where every other device of the whole went; ``print`` shows the counts.
 
     Attributes:
@@ -150,12 +151,12 @@ class AssignmentPlan:
             (self.released, "are released"),
         )
 
-    def __str__(self) -> str:
+    def _words(self) -> list[str]:
         lines = [f"{self.total:,} devices, {self.due:,} to send"]
         lines.extend(f"  {line}" for line in (*map(str, self.groups), *self.lines()))
         if self.next_due_at is not None:
             lines.append(f"  next: from {shown(self.next_due_at)}")
-        return "\n".join(lines)
+        return lines
 
 
 class Planner:

@@ -21,7 +21,6 @@ Needs the extra ``workers``.
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
@@ -36,11 +35,12 @@ from pyade.errors import DamagedRecordError, LeaseHeldError, UnknownTokenError
 from pyade.flow import Runner
 from pyade.storage.protocol import Store
 from pyade.sync.leases import worker_name
+from pyade.text import logger
 
 STALLED_SECONDS = 30.0
 """A worker that was not heard of for so long has stalled; Procrastinate's own default."""
 
-log: logging.Logger = logging.getLogger(__name__)
+log = logger(__name__)
 
 
 class Queue:

@@ -15,10 +15,11 @@ from pyade.core.inventory import ChangeCounts, Source
 from pyade.core.lease import Lease
 from pyade.flow import Flow, Now, ask
 from pyade.sync.steps import in_store
+from pyade.text import Printed
 
 
 @attrs.frozen(kw_only=True)
-class RefreshReport:
+class RefreshReport(Printed):
     """What came of refreshing devices.
 
     Attributes:
@@ -37,7 +38,7 @@ class RefreshReport:
         """True if Apple showed every device."""
         return self.results.is_complete
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         counts = attrs.asdict(self.changes)
         changed = [f"{counts[word]:,} {word}" for word in ("added", "modified", "returned") if counts[word]]
         return f"{self.token_name}: {self.results.summary()}; {', '.join(changed) or 'nothing changed'}"

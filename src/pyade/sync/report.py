@@ -9,6 +9,7 @@ import attrs
 
 from pyade.core.inventory import ChangeCounts
 from pyade.core.policy import SyncAction
+from pyade.text import Printed
 
 
 class Ending(enum.StrEnum):
@@ -37,7 +38,7 @@ class Ending(enum.StrEnum):
 
 
 @attrs.frozen(kw_only=True)
-class SyncReport:
+class SyncReport(Printed):
     """What one run did; ``print`` shows it in a few lines.
 
     Attributes:
@@ -93,7 +94,7 @@ class SyncReport:
         """True if the store holds all that Apple had to say, but for what ``unreadable`` counts."""
         return self.ending is Ending.CAUGHT_UP
 
-    def __str__(self) -> str:
+    def _words(self) -> list[str]:
         lines = [f"{self.token_name}: {self.action.label} ({self.reason})"]
         if self.action.sends_requests:
             seconds = (self.finished_at - self.started_at).total_seconds()
@@ -110,7 +111,7 @@ class SyncReport:
         lines.extend(f"  note: {note}" for note in self.notes)
         allowed, automatic = shown(self.next_allowed_at), shown(self.next_automatic_at)
         lines.append(f"  next: on request from {allowed}, automatically from {automatic}")
-        return "\n".join(lines)
+        return lines
 
 
 def shown(value: datetime) -> str:

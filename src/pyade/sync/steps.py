@@ -10,6 +10,7 @@ import attrs
 
 from pyade.flow import Flow, StoreCall, ask
 from pyade.storage.protocol import Store
+from pyade.text import Printed
 
 T = TypeVar("T")
 
@@ -24,7 +25,7 @@ class ProgressPhase(enum.StrEnum):
 
 
 @attrs.frozen(kw_only=True)
-class Progress:
+class Progress(Printed):
     """How far a sync or an assignment has come; handed to the ``progress`` callback after each commit.
 
     Attributes:
@@ -41,7 +42,7 @@ class Progress:
     devices: int
     total: int | None = None
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         total = "" if self.total is None else f" of {self.total:,}"
         requests = "1 request" if self.pages == 1 else f"{self.pages:,} requests"
         return f"{self.token_name}: {self.phase}, {self.devices:,}{total} devices in {requests}"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from pyade.core.events import Event
 from pyade.errors import DamagedRecordError
+from pyade.text import logger
 
-_log = logging.getLogger("pyade.sync")
+_log = logger("pyade.sync")
 
 _BATCH = 100
 """Events between two saved positions: how many may come again after a crash."""

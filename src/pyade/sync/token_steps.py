@@ -10,6 +10,7 @@ from pyade.core.token import Portal, Token
 from pyade.crypto.keypair import TokenKeypair
 from pyade.flow import Step
 from pyade.sync.report import SyncReport, counted
+from pyade.text import Printed
 
 
 @attrs.frozen(kw_only=True)
@@ -47,7 +48,7 @@ class AcceptedToken:
 
 
 @attrs.frozen(kw_only=True)
-class TokenRemoval:
+class TokenRemoval(Printed):
     """What went with a token; ``print`` shows it.
 
     Attributes:
@@ -64,7 +65,7 @@ class TokenRemoval:
     profiles: int
     portal: Portal | None
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         if not self.apple_id:
             where = self.portal or "Apple's portal"
             return f"{self.name}: its key pair is deleted. An MDM server made for it stays in {where}"

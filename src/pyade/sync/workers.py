@@ -12,7 +12,6 @@ Source: specification, "Sync restrictions".
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Unpack
@@ -36,12 +35,13 @@ from pyade.sync.runners import through
 from pyade.sync.scheduler import AssignerFactory, rules_of
 from pyade.sync.steps import Progress
 from pyade.sync.syncer import Syncer
+from pyade.text import logger
 
 if TYPE_CHECKING:
     from procrastinate import App
     from procrastinate.tasks import Task
 
-log: logging.Logger = logging.getLogger(__name__)
+log = logger(__name__)
 
 _PACE = Pace()
 

@@ -17,7 +17,7 @@ class PortalError(PyadeError):
 
     reason: str
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         return self.reason
 
 
@@ -33,5 +33,5 @@ class MacError(PyadeError):
     reason: str
     status: int = 0
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         return self.reason

@@ -19,8 +19,8 @@ OPEN_SESSION = "open a session"
 ENVELOPE_BYTES = 1024**2
 """How long an answer may be, besides its records."""
 
-RECORD_BYTES = 4096
-"""How long a record of a list may be on average; a page of 1,000 real devices has under 2 MiB."""
+RECORD_BYTES = 2048
+"""How long a record of a list may be on average, besides; a page of 1,000 real devices has under 2 MiB."""
 
 
 @attrs.frozen(kw_only=True)

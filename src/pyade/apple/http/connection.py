@@ -11,7 +11,6 @@ Rules of this file:
 from __future__ import annotations
 
 import contextlib
-import logging
 import random as random_module
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
@@ -42,6 +41,7 @@ from pyade.errors import (
     UserAgentError,
 )
 from pyade.flow import AsyncRunner, Flow, RandomNumber, Runner, Step
+from pyade.text import logger
 
 T = TypeVar("T")
 TransportT = TypeVar("TransportT")
@@ -53,6 +53,8 @@ _POLL_SECONDS = 0.02
 # The words of a protocol error quote the line that broke it, which may be the header with the session.
 _QUOTED_BYTES = re.compile(r":? *(?:bytearray\()?b['\"].*", re.DOTALL)
 _MAX_WORDS = 500
+# A redirect to what is no address is found by httpx, although nobody follows it.
+_LOST = (httpx.RequestError, httpx.InvalidURL, OSError)
 _NEVER_SENT = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
@@ -61,7 +63,7 @@ _NEVER_SENT = (
     httpx.UnsupportedProtocol,
 )
 
-_log = logging.getLogger("pyade.http")
+_log = logger("pyade.http")
 
 
 def utc_now() -> datetime:
@@ -199,7 +201,7 @@ class Connection(Generic[TransportT, WaitT]):
         next_step = "check for values that are no text, are too long, or hold half a character"
         return InvalidRequestError(step.operation, 0, "", detail, next_step)
 
-    def _lost(self, step: HttpCall, error: httpx.RequestError | OSError) -> TransportError:
+    def _lost(self, step: HttpCall, error: Exception) -> TransportError:
         """Return the error for a request that got no whole answer; asyncio's TLS raises its own."""
         told = _QUOTED_BYTES.sub("", str(error)[:_MAX_WORDS])
         words = f"{self._host(step)}: {type(error).__name__}" + (f": {told}" if told else "")
@@ -297,7 +299,7 @@ class SyncConnection(Connection[httpx.BaseTransport, object]):
                     if limit.remaining <= 0:
                         return self._late(step, limit)
                 return HttpReply(status=response.status_code, headers=response.headers, content=body.end())
-        except (httpx.RequestError, OSError) as error:
+        except _LOST as error:
             is_late = limit.remaining <= 0 and not isinstance(error, _NEVER_SENT)
             return self._late(step, limit) if is_late else self._lost(step, error)
         except ResponseError as error:
@@ -388,7 +390,7 @@ class AsyncConnection(Connection[httpx.AsyncBaseTransport, Awaitable[object]]):
                             break
                     status, headers = response.status_code, response.headers
                     return HttpReply(status=status, headers=headers, content=body.end())
-        except (httpx.RequestError, OSError) as error:
+        except _LOST as error:
             return self._lost(step, error)
         except ResponseError as error:
             return error

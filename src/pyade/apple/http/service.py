@@ -12,7 +12,6 @@ Rules of this file:
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Self, TypeVar
@@ -36,13 +35,14 @@ from pyade.errors import (
     TransportError,
 )
 from pyade.flow import Flow, Now, RandomNumber, Wait, ask
+from pyade.text import logger
 
 T = TypeVar("T")
 
 _FIRST_BACKOFF_S = 1.0
 _MAX_BACKOFF_S = 30.0
 
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 
 
 @attrs.frozen(kw_only=True)

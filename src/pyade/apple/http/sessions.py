@@ -20,7 +20,6 @@ Manager and Apple Business API".
 from __future__ import annotations
 
 import hashlib
-import logging
 import re
 import threading
 from collections.abc import Callable, Mapping
@@ -34,13 +33,14 @@ from pyade.apple.http.exchange import HttpCall, HttpReply
 from pyade.core.secret import Secret
 from pyade.errors import AppleError, StoreError, TransportError
 from pyade.flow import Compute, Flow, Now, Step, ask
+from pyade.text import logger
 
 # How often a call is sent again where other nodes may have ended its session: enough for a stale one from the
 # storage and nodes that cross each other, few enough to end soon.
 _SHARED_REPLAYS = 6
 _USABLE = re.compile(r"[\x21-\x7e]{1,8192}")
 
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 
 
 class SessionStorage(Protocol):

@@ -62,7 +62,7 @@ def device_attributes(
         migration: Status of its migration, if one was asked for.
     """
     record = device.record
-    capacity = re.findall(r"[0-9]+[GT]B", record.get("description", ""))
+    capacity = re.findall(r"\b[0-9]{1,9}[GT]B", record.get("description", ""))
     attributes: dict[str, Any] = {
         "serialNumber": record["serial_number"],
         "addedToOrgDateTime": moment(device.bought_at),

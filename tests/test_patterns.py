@@ -1,0 +1,301 @@
+"""Every regular expression of the package is given hostile text, and takes a time that grows with its length.
+
+The patterns are found, not listed: those that a module keeps, and those that stand where they are used. A
+pattern that is put together while the program runs must be named in ``BUILT``, or a test fails.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib
+import re
+import signal
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from itertools import permutations
+from pathlib import Path
+from types import FrameType, ModuleType
+from typing import Any, Final, TypeAlias
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.cases import each
+
+import pyade
+from pyade import EnrollmentProfile, UserAffinity
+from pyade.builders import commands, error_bodies, payload_keys
+from pyade.builders.payload_keys import Key
+from pyade.core import model_claim, versions
+from pyade.core.accounts import AdministratorAccount, PrimaryAccount, without_variables
+from pyade.core.device import Device
+from pyade.core.rules import Rule
+from pyade.errors import ProfileError
+
+Compiled: TypeAlias = re.Pattern[str] | re.Pattern[bytes]
+
+PACKAGE = Path(pyade.__file__).parent
+SIZE: Final = 64 * 1024
+ALLOWED_S: Final = 0.5
+"""CPU time for one text. A pattern without fault needs a few milliseconds, one that tries every place again
+and again two seconds or more, one that tries every way to share the text longer than anybody waits."""
+ENDED_AFTER_S: Final = 1.0
+METHODS: Final = {"finditer", "findall", "fullmatch", "match", "search", "split", "sub", "subn"}
+
+
+def _keys() -> list[str]:
+    """Return the patterns of what documents hold."""
+    found: list[str] = []
+    for module in (commands, error_bodies, payload_keys):
+        values = list(vars(module).values())
+        while values:
+            value = values.pop()
+            if isinstance(value, Key):
+                found += [value.pattern] if value.pattern else []
+            elif isinstance(value, dict):
+                values += value.values()
+            elif isinstance(value, list | tuple):
+                values += value
+    assert len(found) > 5
+    return found
+
+
+BUILT: dict[str, Callable[[], list[str]]] = {
+    "apple/json_bodies.py: _GOOD_TEXT _GOOD_WORD": list,
+    "apple/refusals.py: MAX_CODE": list,
+    "builders/key_checks.py: key": _keys,
+    "core/identity.py: _FAMILIES": list,
+    "core/model_claim.py: name": lambda: [
+        rf"{name.casefold()}(?![a-z0-9])" for name in model_claim._NAMES.values()
+    ],
+    "core/versions.py: pattern": lambda: ["[a-z]?", versions._VERSION, versions._BUILD],
+    "testing/apple/sessions.py: _PARAMETER": list,
+    "testing/business/endpoints.py: path": lambda: ["/v1/orgDevices/([^/]+)/relationships/assignedServer"],
+}
+"""The patterns of each place that puts some together from what it names; none where a module keeps them."""
+
+GUARDED: Final = {
+    r'\s*([A-Za-z_]+)\s*=\s*"([^"]*)"\s*': "the fake reads with it what has the right form as a whole",
+    r":? *(?:bytearray\()?b['\"].*": "it sees 500 characters at most",
+}
+"""Patterns that meet no hostile text as they are, each with the reason."""
+
+
+@functools.cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+def _module(path: Path) -> ModuleType:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return importlib.import_module(".".join(part for part in parts if part != "__init__"))
+
+
+def _calls(path: Path) -> Iterator[tuple[str, str, ast.Call]]:
+    """Yield what is called in *path*, as ``re`` and ``search``."""
+    for node in ast.walk(_tree(path)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            yield ast.unparse(node.func.value), node.func.attr, node
+
+
+def _found() -> dict[Compiled, set[str]]:
+    """Return every pattern of the package, with what it is used for."""
+    found: dict[Compiled, set[str]] = defaultdict(set)
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if "import re\n" not in path.read_text():
+            continue
+        kept = {name: value for name, value in vars(_module(path)).items() if isinstance(value, re.Pattern)}
+        for name, value in kept.items():
+            found[value] |= {method for owner, method, _ in _calls(path) if owner == name} & METHODS
+        for owner, method, node in _calls(path):
+            if owner == "re" and method in METHODS:
+                for pattern in _given(path, node):
+                    found[pattern].add(method)
+            elif owner == "re" and method == "compile":
+                for pattern in _given(path, node):
+                    found.setdefault(pattern, set())
+    return found
+
+
+def _given(path: Path, node: ast.Call) -> list[Compiled]:
+    """Return what the first argument of a function of ``re`` can be."""
+    argument = node.args[0]
+    if isinstance(argument, ast.Constant):
+        flags = re.NOFLAG
+        for flag in (*node.args[1:2], *(one.value for one in node.keywords if one.arg == "flags")):
+            if ast.unparse(flag).startswith("re."):
+                flags |= getattr(re, ast.unparse(flag).removeprefix("re."))
+        pattern: Any = argument.value
+        return [re.compile(pattern, flags)]
+    names = {one.id for one in ast.walk(argument) if isinstance(one, ast.Name)}
+    place = f"{path.relative_to(PACKAGE)}: {' '.join(sorted(names))}"
+    SEEN.add(place)
+    return [re.compile(pattern) for pattern in BUILT.get(place, list)()]
+
+
+SEEN: set[str] = set()
+"""The places that put a pattern together."""
+FOUND = _found()
+
+
+def test_the_patterns_of_the_package_are_found() -> None:
+    """So that the tests below cannot pass because they look at nothing."""
+    assert len(FOUND) > 50
+    assert {"search", "fullmatch", "sub", "findall", "finditer", "split"} <= set().union(*FOUND.values())
+    assert set(BUILT) == SEEN, "name in BUILT what each place gives that puts a pattern together"
+    odd = re.compile(r"^\s*(from re import|import re as)", re.MULTILINE)
+    assert not [path for path in PACKAGE.rglob("*.py") if odd.search(path.read_text())]
+
+
+def _samples(pattern: Compiled) -> list[str]:
+    """Return words and letters that *pattern* knows, so that texts made of them nearly match."""
+    parser: Any = importlib.import_module("re._parser")
+    found = dict.fromkeys(_known(parser.parse(pattern.pattern, pattern.flags & ~re.UNICODE)))
+    words = sorted(filter(None, found), key=lambda word: (len(word) == 1, not word.isprintable()))
+    return [*words[:7], "~"]
+
+
+def _known(items: Any) -> Iterator[str]:
+    """Yield the literals, one of each range and of each category, and what stands side by side."""
+    word = ""
+    for item in items:
+        match item:
+            case (code, int(number)) if str(code) == "LITERAL":
+                word += chr(number)
+                yield chr(number)
+                continue
+            case (code, (int(number), int())) if str(code) == "RANGE":
+                yield chr(number)
+            case (code, kind) if str(code) == "CATEGORY":
+                yield {"CATEGORY_DIGIT": "7", "CATEGORY_SPACE": " "}.get(str(kind), "x")
+            case (code, None) if str(code) == "ANY":
+                yield "x"
+            case tuple() | list():
+                yield from _known(item)
+            case _ if hasattr(item, "data"):
+                yield from _known(item)
+            case _:
+                pass
+        yield word
+        word = ""
+    yield word
+
+
+def _hostile(pattern: Compiled) -> Iterator[str | bytes]:
+    """Yield texts of 64 KiB: repeats of what *pattern* knows, with an end that fits nothing, and without."""
+    samples = _samples(pattern)
+    texts = [sample * (SIZE // len(sample)) for sample in samples]
+    for one, other in permutations(samples, 2):
+        texts.append((one + other) * (SIZE // len(one + other)))
+        texts.append(one + other * (SIZE // len(other)))
+        texts.append(other * (SIZE // 2 // len(other)) + one * (SIZE // 2 // len(one)) + "~")
+    for text in texts:
+        yield text if isinstance(pattern.pattern, str) else text.encode("latin-1", "replace")
+
+
+def _use(pattern: Any, method: str, text: Any) -> None:
+    empty = text[:0]
+    match method:
+        case "sub" | "subn":
+            pattern.sub(empty, text)
+        case "finditer":
+            list(pattern.finditer(text))
+        case _:
+            getattr(pattern, method)(text)
+
+
+def _ended(_number: int, _frame: FrameType | None) -> None:
+    raise TimeoutError
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Return the CPU time that *work* takes, as far as it is waited for; other programs do not count."""
+    before = signal.signal(signal.SIGVTALRM, _ended)
+    signal.setitimer(signal.ITIMER_VIRTUAL, ENDED_AFTER_S)
+    start = time.process_time()
+    try:
+        work()
+    except TimeoutError:
+        return ENDED_AFTER_S
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+    return time.process_time() - start
+
+
+def _is_slow(work: Callable[[], object]) -> bool:
+    # Twice, since something else of this process may have taken its share of the first.
+    return seconds(work) > ALLOWED_S and seconds(work) > ALLOWED_S
+
+
+def _harm(pattern: Compiled, methods: set[str]) -> str:
+    """Return the first use of *pattern* that hostile text makes slow; "" if there is none."""
+    for text in _hostile(pattern):
+        for method in sorted(methods):
+            if _is_slow(functools.partial(_use, pattern, method, text)):
+                return f"{pattern.pattern!r}.{method} takes too long with {text[:24]!r}..."
+    return ""
+
+
+@each("pattern", [pattern for pattern in FOUND if pattern.pattern not in GUARDED])
+def test_no_pattern_is_stopped_by_hostile_text(pattern: Compiled) -> None:
+    assert not _harm(pattern, FOUND[pattern] or METHODS - {"subn"})
+
+
+def test_what_meets_no_hostile_text_is_still_there() -> None:
+    assert set(GUARDED) <= {pattern.pattern for pattern in FOUND}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "method"),
+    [
+        (r"\{\{.*?\}\}", "sub"),
+        (r"(a+)+b", "fullmatch"),
+        (r"a.*a.*a.*a.*b", "fullmatch"),
+        (r" *:", "search"),
+        (r"(\w+\s?)+!", "match"),
+    ],
+)
+def test_a_pattern_that_hostile_text_stops_is_noticed(pattern: str, method: str) -> None:
+    assert _harm(re.compile(pattern), {method})
+
+
+URL: Final = "https://mdm.contoso.example/enroll"
+
+
+def _profile(name: str) -> object:
+    """Refuse *name* as the name of an account, in both places that take one."""
+    with pytest.raises(ProfileError):
+        EnrollmentProfile(
+            name="Standard",
+            url=URL,
+            user_affinity=UserAffinity.legacy(),
+            await_final_configuration=True,
+            primary_account=PrimaryAccount(account_name=name, full_name=name),
+            administrator=AdministratorAccount(short_name=name, full_name=name, password_hash=b"x"),
+        )
+    return None
+
+
+@pytest.mark.parametrize("unit", ["{{", "}}", "{{a", "{{a}}", "{{ }} ", "{", "a{{\n", " ", "\0"])
+def test_no_account_name_stops_the_check_of_a_profile(unit: str) -> None:
+    name = unit * (SIZE // len(unit))
+    assert not _is_slow(lambda: _profile(name))
+
+
+@pytest.mark.parametrize(
+    "pattern", ["*a*a*a*a*a*b", f"{'*a' * 2_000}b", f"{'*?' * 2_000}b", f"*{'?a' * 2_000}"]
+)
+@pytest.mark.parametrize("condition", ["description", "asset_tag", "model"])
+def test_no_text_of_apples_stops_a_rule(pattern: str, condition: str) -> None:
+    rule = Rule(profile=EnrollmentProfile(name="Lab", url=URL), **{condition: pattern})  # type: ignore[arg-type]
+    fields: dict[str, Any] = {condition: "a" * SIZE}
+    hostile = Device(serial_number="C02A", **fields)
+    assert not _is_slow(lambda: rule.matches(hostile))
+
+
+@given(st.text("{}a ", max_size=12))
+def test_what_stands_in_braces_is_what_an_expression_would_find(text: str) -> None:
+    assert without_variables(text) == re.sub(r"\{\{.*?\}\}", "a", text)

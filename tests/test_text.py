@@ -1,0 +1,262 @@
+"""Whatever stands in a name, it stays in its line wherever people read it."""
+
+from __future__ import annotations
+
+import copy
+import enum
+import importlib
+import logging
+import pickle
+import pkgutil
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import pyade
+from pyade import EnrollmentProfile
+from pyade.core.assignment import DeviceResults
+from pyade.core.device import DeviceResult
+from pyade.core.problems import Problem
+from pyade.core.rules import AssignmentPolicy, Rule
+from pyade.core.secret import Secret
+from pyade.core.versions import MacOSVersion
+from pyade.errors import ProfileError, PyadeError, StoreError, TermsError
+from pyade.text import Printed, logger, printable
+
+FORGED = "2026-03-01 INFO all is well"
+HOSTILE = f"Zoë 株式会社\x1b[2J\x9b\r\n{FORGED}\u2028\u2029\x85\u202egnp.exe\u2066\u200f\ud800\0\x7f"
+TAME = "Contoso"
+
+
+def check(text: str) -> None:
+    """Accept *text* if it holds no line, no control and no mark that came from outside."""
+    for line in text.split("\n"):
+        assert line.isprintable()
+        assert not line.strip().startswith(FORGED)
+
+
+@given(st.text() | st.text(alphabet=[*HOSTILE, "'", '"', "\\"]))
+def test_what_cannot_be_printed_is_escaped_as_repr_does_and_all_else_stays(text: str) -> None:
+    shown = printable(text)
+    assert shown.isprintable()
+    assert printable(shown) == shown
+    assert shown == "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    assert (shown == text) == text.isprintable()
+
+
+def test_names_of_all_languages_stay_as_they_are() -> None:
+    for name in ("Zoë & Söhne GmbH", "株式会社", "مدرسة", 'O\'Neill "IT"', "C:\\Macs", "Ελλάδα"):
+        assert printable(name) == name
+    assert printable("a\x1b[2J\n\u202eb\ud800") == r"a\x1b[2J\n\u202eb\ud800"
+
+
+def every() -> Iterator[type]:
+    """Yield every class of the package."""
+    for module in pkgutil.walk_packages(pyade.__path__, "pyade."):
+        for value in vars(importlib.import_module(module.name)).values():
+            if isinstance(value, type) and value.__module__ == module.name:
+                yield value
+
+
+CLASSES = list(every())
+TYPES = {kind.__name__: kind for kind in CLASSES if attrs.has(kind) or issubclass(kind, enum.Enum)}
+NAMES = {
+    **TYPES,
+    "Any": Any,
+    "Mapping": Mapping,
+    "Sequence": Sequence,
+    "datetime": datetime,
+    "Secret": Secret,
+}
+PROFILE = EnrollmentProfile(name="Lab\u202e", url="https://mdm.contoso.example/enroll")
+
+
+def filled(kind: type, text: str) -> Any:
+    """Return an object of *kind* with *text* wherever a text is taken."""
+    values = {}
+    for field in attrs.fields(kind):
+        if not field.init:
+            continue
+        annotation = field.type
+        if isinstance(annotation, str):
+            annotation = eval(annotation, {"timedelta": timedelta, **NAMES})
+        values[field.alias] = value_of(annotation, text)
+    return kind(**values)
+
+
+def value_of(kind: Any, text: str) -> Any:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        return value_of(next(one for one in arguments if one is not type(None)), text)
+    if origin in (tuple, Sequence):
+        return (value_of(arguments[0], text), value_of(arguments[0], text))
+    if origin is not None and issubclass(origin, Mapping):
+        return {value_of(arguments[0], text): value_of(arguments[1], text)}
+    simple: dict[Any, Any] = {
+        str: text,
+        int: 3,
+        bool: True,
+        float: 2.5,
+        Any: text,
+        datetime: datetime(2026, 3, 1, tzinfo=UTC),
+        timedelta: timedelta(days=3),
+        MacOSVersion: MacOSVersion(14, 1),
+        EnrollmentProfile: PROFILE,
+        Secret: Secret(text),
+    }
+    if kind in simple:
+        return simple[kind]
+    if issubclass(kind, enum.Enum):
+        members = list(kind)
+        try:
+            return kind(text)  # Apple adds values
+        except ValueError:
+            return members[0]
+    return filled(kind, text)
+
+
+BY_HAND = {"AssignmentPolicy", "MacOSVersion", "Printed", "Rule", "_Argument"}
+PRINTED = [kind for kind in CLASSES if issubclass(kind, Printed) and kind.__name__ not in BY_HAND]
+
+ERRORS = [kind for kind in PRINTED if issubclass(kind, PyadeError)]
+
+
+@pytest.mark.parametrize("kind", PRINTED, ids=lambda kind: kind.__name__)
+def test_nothing_that_prints_shows_what_came_from_outside_as_it_came(kind: type[Printed]) -> None:
+    """Every error, report, plan and decision, with a hostile text in each field and in those below it."""
+    if not attrs.has(kind):
+        shown = [kind(HOSTILE), kind(HOSTILE, HOSTILE)] if issubclass(kind, PyadeError) else []
+    else:
+        whole = filled(kind, HOSTILE)
+        shown = [whole]
+        if not isinstance(whole, Exception):
+            optional = [
+                {field.name: empty}
+                for field in attrs.fields(kind)
+                for empty in ("", None)
+                if field.init
+                and type(getattr(whole, field.name)) in (str, datetime)
+                and (empty == "" if isinstance(getattr(whole, field.name), str) else empty is None)
+            ]
+            shown += [attrs.evolve(whole, **change) for change in optional if _is_possible(kind, change)]
+    assert shown
+    for one in shown:
+        check(str(one))
+        check(f"{one}")
+
+
+def _is_possible(kind: type, change: Mapping[str, Any]) -> bool:
+    ((name, value),) = change.items()
+    return value == "" or "None" in str(attrs.fields_dict(kind)[name].type)
+
+
+def test_a_rule_shows_its_patterns_in_their_line() -> None:
+    for condition in ("model", "asset_tag", "description"):
+        patterns: dict[str, Any] = {condition: HOSTILE}
+        rule = Rule(profile=PROFILE, **patterns)
+        check(str(rule))
+        policy = AssignmentPolicy([rule, Rule(profile=PROFILE, name=HOSTILE, model="x")])
+        check(str(policy))
+        assert len(str(policy).split("\n")) == 3
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in CLASSES if issubclass(kind, PyadeError) and attrs.has(kind)]
+)
+def test_an_error_keeps_what_came_in_its_attributes(kind: type[PyadeError]) -> None:
+    """Also in another process."""
+    error = filled(kind, HOSTILE)
+    for twin in (error, pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        texts = [value for value in attrs.asdict(twin, recurse=False).values() if isinstance(value, str)]
+        assert set(texts) <= {HOSTILE}
+        assert str(twin) == str(error)
+
+
+def test_an_error_of_several_rules_keeps_the_lines_that_pyade_gave_it() -> None:
+    problem = Problem(HOSTILE, HOSTILE, HOSTILE, HOSTILE)
+    text = str(ProfileError((problem, problem)))
+    check(text)
+    assert len(text.split("\n")) == 3
+
+
+def test_counts_in_words_hold_no_word_of_apples_as_it_came() -> None:
+    results = DeviceResults(results={"C02A": DeviceResult(HOSTILE)})
+    check(results.summary())
+    assert "\n" not in results.summary()
+
+
+class Collected(logging.Handler):
+    """What a handler of the caller's sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
+@pytest.fixture
+def collected() -> Iterator[Collected]:
+    handler = Collected()
+    log = logging.getLogger("pyade.tests")
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG)
+    yield handler
+    log.removeHandler(handler)
+    log.setLevel(logging.NOTSET)
+
+
+def test_every_handler_sees_texts_that_stay_in_their_line(collected: Collected) -> None:
+    log = logger("pyade.tests")
+    assert logger("pyade.tests") is log
+    assert len(log.filters) == 1
+    log.info("%s: %d of %.1f", HOSTILE, 3, 2.5)
+    log.warning("%s", OSError(HOSTILE))
+    log.error("%s and %r", DeviceResult(HOSTILE), [HOSTILE])
+    log.info("%(name)s has %(count)d", {"name": HOSTILE, "count": 2})
+    log.info("no arguments")
+    log.info("%s", None)
+    messages = [record.getMessage() for record in collected.records]
+    assert len(messages) == 6
+    for message in messages:
+        check(message)
+        assert "\n" not in message
+    assert messages[0].startswith("Zoë 株式会社\\x1b[2J")
+    assert messages[0].endswith(": 3 of 2.5")
+    assert messages[3].endswith(" has 2")
+    assert messages[4:] == ["no arguments", "None"]
+
+
+def test_a_record_keeps_the_lines_that_pyade_gave_a_report(collected: Collected) -> None:
+    problem = Problem("name", HOSTILE, "a name", "")
+    logger("pyade.tests").info("%s", ProfileError((problem, problem)))
+    (record,) = collected.records
+    check(record.getMessage())
+    assert len(record.getMessage().split("\n")) == 3
+
+
+def test_the_text_of_a_foreign_error_is_asked_for_by_whoever_writes_the_record() -> None:
+    """As without pyade: a text that cannot be made is the trouble of the handler, not of a sync."""
+
+    class BrokenError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    record = logging.LogRecord("pyade.tests", logging.INFO, "", 0, "%s", (BrokenError(),), None)
+    assert logger("pyade.tests").filter(record)
+    with pytest.raises(RuntimeError):
+        record.getMessage()
+
+
+def test_an_error_without_fields_has_its_words_in_one_line() -> None:
+    assert str(PyadeError("a\nb")) == r"a\nb"
+    assert str(StoreError(HOSTILE)) == printable(HOSTILE)
+    assert str(TermsError("read", 403, next_step=HOSTILE)) == f"read: 403; {printable(HOSTILE)}"
