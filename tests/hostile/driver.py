@@ -73,11 +73,7 @@ class Case:
         """Return where the session or the call is asked for."""
         is_attacked = is_session == self.endpoint.attacks_session
         port = ports.get(self.kind.key if is_attacked else "", ports[""])
-        return f"http://127.0.0.1:{port}/{self.kind.key}/{_attacked(self.endpoint)}"
-
-
-def _attacked(endpoint: Endpoint) -> str:
-    return "session" if endpoint.attacks_session else "call"
+        return f"http://127.0.0.1:{port}/{self.kind.key}/{self.endpoint.attacked}"
 
 
 @attrs.frozen(kw_only=True)

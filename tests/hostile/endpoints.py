@@ -15,12 +15,14 @@ from typing import Any
 import attrs
 from tests.keys import RSA_KEYS, keypair_of
 
+from pyade.apple import AsyncClient
 from pyade.apple import calls as apple_calls
 from pyade.business import Activity
 from pyade.business import calls as business_calls
 from pyade.core.activity import ActivityRequest, ActivityStatus, ActivityType
 
 SERIALS = ("C02A", "C02B")
+LARGE_PAGE = "apple.fetch_devices of an account with 5,000 per page"
 _RESULTS = {"profile_uuid": "P1", "devices": {"C02A": "SUCCESS", "C02B": "NOT_ACCESSIBLE"}}
 _PAGE = {
     "devices": [
@@ -77,7 +79,13 @@ APPLE: Mapping[str, Example] = {
             "admin_id": "it@contoso.com",
             "org_name": "Contoso",
             "org_type": "org",
-            "urls": [{"uri": "/server/devices", "http_method": ["POST"], "limit": {"maximum": 1000}}],
+            "urls": [
+                {
+                    "uri": "/server/devices",
+                    "http_method": ["POST"],
+                    "limit": {"default": 5000, "maximum": 5000},
+                }
+            ],
         }
     ),
     "fetch_devices": Example(good=_PAGE),
@@ -152,6 +160,7 @@ class Endpoint:
         good: The body of a good answer.
         attacks_session: True if what is attacked is the request for a session that goes before it.
         needs_body: False if any body but a page is right, since Apple documents none.
+        attacks_page: True if only the page is attacked, and not what is asked for before it.
         is_log: True for the log of an activity: without one there is an empty result and no error.
     """
 
@@ -162,7 +171,13 @@ class Endpoint:
     good: bytes = b""
     attacks_session: bool = False
     needs_body: bool = True
+    attacks_page: bool = False
     is_log: bool = False
+
+    @property
+    def attacked(self) -> str:
+        """What is attacked, as it stands in the address."""
+        return "session" if self.attacks_session else "page" if self.attacks_page else "call"
 
     @property
     def service(self) -> str:
@@ -206,6 +221,19 @@ def _endpoints(service: str, module: ModuleType, examples: Mapping[str, Example]
     return [*found, session]
 
 
+def _ask_large_page(client: Any, base_url: str) -> Any:
+    """Fetch a page as large as the account lets it be."""
+    if isinstance(client, AsyncClient):
+        return _ask_large_page_async(client)
+    client.account()
+    return client.fetch_devices()
+
+
+async def _ask_large_page_async(client: AsyncClient) -> Any:
+    await client.account()
+    return await client.fetch_devices()
+
+
 def _ask_log(client: Any, base_url: str) -> Any:
     url = f"{base_url}/log"
     return client.activity_log(Activity(id="A1", status=ActivityStatus.COMPLETED, download_url=url))
@@ -214,6 +242,14 @@ def _ask_log(client: Any, base_url: str) -> Any:
 _ENDPOINTS = [
     *_endpoints("apple", apple_calls, APPLE),
     *_endpoints("business", business_calls, BUSINESS),
+    Endpoint(
+        name=LARGE_PAGE,
+        ask=_ask_large_page,
+        method="POST",
+        path="/server/devices",
+        good=json.dumps(_PAGE).encode(),
+        attacks_page=True,
+    ),
     Endpoint(name="business.log", ask=_ask_log, method="GET", path="/log", good=_LOG, is_log=True),
 ]
 ENDPOINTS: Mapping[str, Endpoint] = {endpoint.name: endpoint for endpoint in _ENDPOINTS}
@@ -235,7 +271,7 @@ SAMPLE = frozenset(
 """Where one of many like kinds is tried: a read, a write and a session of each service."""
 
 SESSIONS = frozenset({"apple.session", "business.session"})
-PAGES = frozenset({"apple.fetch_devices", "apple.sync_devices"})
+PAGES = frozenset({"apple.fetch_devices", "apple.sync_devices", LARGE_PAGE})
 LISTS = PAGES | {
     "business.list_devices",
     "business.list_services",

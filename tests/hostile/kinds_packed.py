@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from itertools import repeat
 
 from tests.hostile import wire
-from tests.hostile.endpoints import LISTS, PAGES
+from tests.hostile.endpoints import LARGE_PAGE, LISTS, PAGES
 from tests.hostile.expectations import (
     bounded,
     broken,
@@ -242,12 +242,17 @@ def half_a_million_empty_records(request: Request) -> Iterable[Piece]:
 
 
 @FAMILY.kind(bounded, only=LISTS)
-def one_record_more_than_asked_for(request: Request) -> Iterable[Piece]:
+def more_records_than_asked_for(request: Request) -> Iterable[Piece]:
     if request.path.startswith("/v1/"):
-        yield wire.answer(b'{"data":[%s]}' % b",".join(b'{"id":"C%d"}' % n for n in range(1001)))
+        yield wire.answer(b'{"data":[%s]}' % b",".join(b'{"id":"C%d"}' % n for n in range(5001)))
         return
-    records = b",".join(b'{"serial_number":"C%d"}' % n for n in range(1001))
+    records = b",".join(b'{"serial_number":"C%d"}' % n for n in range(5001))
     yield wire.answer(b'{"cursor":"c","more_to_follow":false,"devices":[%s]}' % records)
+
+
+@FAMILY.kind(bounded, only=[LARGE_PAGE], is_large=True)
+def as_many_empty_records_as_fit(request: Request) -> Iterable[Piece]:
+    yield wire.answer(b'{"cursor":"c","more_to_follow":true,"devices":[' + b'{"a":0},' * 2_500_000 + b"{}]}")
 
 
 @FAMILY.kind(typed, is_large=True)

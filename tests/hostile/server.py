@@ -1,7 +1,8 @@
 """A server on a real socket that sends any bytes: device assignment, the Business API and its authorization.
 
-1. What is answered is decided by the address: ``/<kind>/<attacked>/...``, where *attacked* is ``session`` or
-   ``call``. What is not attacked gets a good answer. So one server serves any number of clients at a time.
+1. What is answered is decided by the address: ``/<kind>/<attacked>/...``, where *attacked* is ``session``,
+   ``call`` or ``page``. What is not attacked gets a good answer. So one server serves any number of clients
+   at a time.
 2. A kind that acts before it was asked anything has a port of its own.
 3. No answer takes longer than ``LONGEST_S``, so that a client that never gives up fails and does not hang.
 """
@@ -206,7 +207,8 @@ class HostileServer:
             headers={key.lower(): value.strip() for key, _, value in fields},
             good=self._good.get((method, path), b"{}") if body is None else json.dumps(body).encode(),
         )
-        return name, request, request.is_session == (attacked == "session")
+        is_attacked = {"session": request.is_session, "page": path == "/server/devices"}
+        return name, request, is_attacked.get(attacked, not request.is_session)
 
 
 def good_answer(request: Request) -> Iterable[Piece]:

@@ -34,8 +34,8 @@ def cases_of(service: str, *, is_large: bool) -> list[list[Case]]:
         places = [one for one in kind.endpoints if one.service == service]
         if kind.is_large == is_large:
             found.extend(
-                [Case(kind=kind, endpoint=one) for one in places if (one.attacks_session, one.is_log) == like]
-                for like in {(one.attacks_session, one.is_log) for one in places}
+                [Case(kind=kind, endpoint=one) for one in places if (one.attacked, one.is_log) == like]
+                for like in {(one.attacked, one.is_log) for one in places}
             )
     return found
 
