@@ -238,7 +238,7 @@ def test_what_came_before_a_bad_page_was_handed_out(name: str, second: str) -> N
         return answering(three_pages)(request, number) if number == 0 else (bad,)
 
     walk = walked(name, answer)
-    assert type(walk.error) is expected, walk
+    assert isinstance(walk.error, expected), walk
     assert walk.found == ["C0"]
 
 
