@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import logging
 import pickle
@@ -129,7 +130,9 @@ class HostileServer:
                 reply = answer(PAGE) if self.reply is None else self.reply
                 if b" /session " in head[0]:
                     reply = answer(b'{"auth_session_token": "%s"}' % SESSION)
-                connection.sendall(reply.removesuffix(RESET))
+                # A client that has read enough of a refusal hangs up.
+                with contextlib.suppress(OSError):
+                    connection.sendall(reply.removesuffix(RESET))
                 if reply.endswith(RESET):
                     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 

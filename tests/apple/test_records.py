@@ -286,3 +286,16 @@ def test_a_hostile_body_is_a_decode_error(content: bytes) -> None:
     for decode in DECODERS:
         with pytest.raises(msgspec.DecodeError):
             decode(content)
+
+
+@pytest.mark.parametrize(
+    "content", [rb'{"profile_uuid": NaN}', b"{'devices': {}}", b'{"x": "a\nb"}', b'{"devices"; {}}']
+)
+def test_a_broken_answer_without_devices_says_nothing_about_them(content: bytes) -> None:
+    """Else every device would count as one that Apple did not mention."""
+    for decode in (decode_results, decode_details):
+        with pytest.raises(msgspec.DecodeError):
+            decode(content, ["C1"])
+    assert decode_results(b'{"devices": {"C1": NaN, "C2": "SUCCESS"}}', ["C1", "C2"]).serials(
+        DeviceResult.MISSING
+    ) == ("C1",)

@@ -64,17 +64,22 @@ _LEXEMES = re.compile(
 _BRACKETS = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[^\[\]{}"]++|([\[{])|([\]}])', re.DOTALL)
 
 
-def decode_json(content: bytes, kind: type[T]) -> T:
+def decode_json(content: bytes, kind: type[T], *, needs: str = "") -> T:
     """Return the JSON *content* as *kind*, with NUL characters replaced.
+
+    Args:
+        content: What came.
+        kind: What it must be.
+        needs: The raw member that must be there, or nothing bad is passed by; "" if none must.
 
     Raises:
         msgspec.DecodeError: It is no JSON, or nothing of that kind.
     """
-    return decode_clean(replace_nul(content)[0], kind)
+    return decode_clean(replace_nul(content)[0], kind, needs=needs)
 
 
-def decode_clean(content: bytes, kind: type[T]) -> T:
-    """Return the JSON *content*, which holds no NUL characters, as *kind*; raises as ``decode_json``."""
+def decode_clean(content: bytes, kind: type[T], *, needs: str = "") -> T:
+    """Return the JSON *content*, which holds no NUL characters, as *kind*; see ``decode_json``."""
     try:
         return msgspec.json.decode(content, type=kind)
     except msgspec.ValidationError:
@@ -83,11 +88,14 @@ def decode_clean(content: bytes, kind: type[T]) -> T:
         problem = _said(error)
     if content.lstrip()[:1] in (b"{", b"["):
         try:
-            return msgspec.json.decode(_spoil(content), type=kind)
+            found = msgspec.json.decode(_spoil(content), type=kind)
         except msgspec.ValidationError as error:
             problem = error
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             pass
+        else:
+            if not needs or bytes(getattr(found, needs)):
+                return found
     raise problem from None
 
 
