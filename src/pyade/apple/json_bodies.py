@@ -64,13 +64,13 @@ _LEXEMES = re.compile(
 _BRACKETS = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[^\[\]{}"]++|([\[{])|([\]}])', re.DOTALL)
 
 
-def decode_json(content: bytes, kind: type[T], *, needs: str = "") -> T:
+def decode_json(content: bytes, kind: type[T], *, needs: tuple[str, ...] = ()) -> T:
     """Return the JSON *content* as *kind*, with NUL characters replaced.
 
     Args:
         content: What came.
         kind: What it must be.
-        needs: The raw member that must be there, or nothing bad is passed by; "" if none must.
+        needs: One of these members must be there, or nothing bad is passed by; empty if none must.
 
     Raises:
         msgspec.DecodeError: It is no JSON, or nothing of that kind.
@@ -78,7 +78,7 @@ def decode_json(content: bytes, kind: type[T], *, needs: str = "") -> T:
     return decode_clean(replace_nul(content)[0], kind, needs=needs)
 
 
-def decode_clean(content: bytes, kind: type[T], *, needs: str = "") -> T:
+def decode_clean(content: bytes, kind: type[T], *, needs: tuple[str, ...] = ()) -> T:
     """Return the JSON *content*, which holds no NUL characters, as *kind*; see ``decode_json``."""
     try:
         return msgspec.json.decode(content, type=kind)
@@ -94,7 +94,7 @@ def decode_clean(content: bytes, kind: type[T], *, needs: str = "") -> T:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             pass
         else:
-            if not needs or bytes(getattr(found, needs)):
+            if not needs or any(getattr(found, name) not in (None, msgspec.Raw()) for name in needs):
                 return found
     raise problem from None
 

@@ -296,7 +296,7 @@ class BetaEnrollmentTokens:
     @classmethod
     def decode(cls, content: bytes) -> Self:
         """Return the tokens of a body: of the documented key, else of the one that was also seen."""
-        wire = decode_json(content, _WireSeeds)
+        wire = decode_json(content, _WireSeeds, needs=("betaEnrollmentTokens", "seedBuildTokens"))
         entries = wire.betaEnrollmentTokens or wire.seedBuildTokens or []
         found = read_records(entries, _beta_token, "beta token")
         return cls(tokens=tuple(dict.fromkeys(found)), unreadable=len(entries) - len(found))
@@ -337,7 +337,7 @@ def decode_details(content: bytes, serials: Sequence[str]) -> dict[str, Device]:
     ``response_status`` of a device that the answer left out, or whose record cannot be read, is
     ``DeviceResult.MISSING``; one that is not ``SUCCESS`` carries no other data that counts.
     """
-    entries = _entries(decode_json(content, _WireDetails, needs="devices").devices, len(serials))
+    entries = _entries(decode_json(content, _WireDetails, needs=("devices",)).devices, len(serials))
     found: dict[str, Device] = {}
     for serial, entry in entries.items():
         record = entry if isinstance(entry, dict) else {"response_status": entry}
@@ -360,7 +360,7 @@ def decode_results(content: bytes, serials: Sequence[str], profile_uuid: str | N
             ``DeviceResult.MISSING``.
         profile_uuid: The profile that was sent, if the answer does not repeat it.
     """
-    wire = decode_json(content, _WireResults, needs="devices")
+    wire = decode_json(content, _WireResults, needs=("devices",))
     found = {serial: _result(value) for serial, value in _entries(wire.devices, len(serials)).items()}
     results = {serial: found.pop(serial, DeviceResult.MISSING) for serial in serials}
     return DeviceResults(
