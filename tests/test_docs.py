@@ -252,3 +252,12 @@ def test_the_readme_names_two_lines_that_the_checks_run() -> None:
         block = re.search(rf"<!-- {marker} -->\n```sh\n(.+)\n```\n<!-- end -->", text)
         assert block is not None
         assert "\n" not in block[1]
+
+
+def test_the_page_about_security_names_tests_that_are_there() -> None:
+    text = (ROOT / "docs" / "security.md").read_text()
+    named = re.findall(r"`([\w/]+\.py)(?:::(\w+))?`", text)
+    assert len(named) > 25
+    for path, name in named:
+        source = (ROOT / "tests" / path).read_text()
+        assert re.search(rf"^ *(?:async )?(?:def|class) {name or 'test'}", source, re.MULTILINE), (path, name)

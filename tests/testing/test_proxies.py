@@ -89,11 +89,11 @@ def test_a_mac_enrolls_past_it(
     assert mac.history == [f"POST {mdm.base_url}/enroll: 200"]
 
 
-def test_both_services_are_reached_with_a_transport_that_is_given(apple: FakeApple) -> None:
+def test_both_services_are_reached(apple: FakeApple) -> None:
     business = FakeBusiness(apple)
     with (
         apple.serve() as served,
-        Client(apple.token(), base_url=served.base_url, transport=httpx.HTTPTransport()) as client,
+        Client(apple.token(), base_url=served.base_url) as client,
     ):
         assert client.account().server_name == "hq"
     with (
@@ -102,7 +102,6 @@ def test_both_services_are_reached_with_a_transport_that_is_given(apple: FakeApp
             business.add_account(),
             base_url=served.base_url,
             token_url=f"{served.base_url}/auth/oauth2/token",
-            transport=httpx.HTTPTransport(),
         ) as portal,
     ):
         assert len(list(portal.iter_devices())) == 2
