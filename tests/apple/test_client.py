@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import logging
 import socket
 import threading
@@ -439,3 +440,14 @@ class TestWithTheFake:
                 assert len(list(client.iter_devices(limit=10))) == 25
             assert anyio.run(count) == 25
         assert fake.counts["GET /session"] == 1
+
+
+def test_no_more_devices_are_asked_for_than_a_page_can_hold_whatever_the_account_says(
+    client: Driver, apple: ScriptedApple, page: Callable[..., httpx.Response]
+) -> None:
+    url = {"uri": "/server/devices", "http_method": ["POST"], "limit": {"default": 10**9, "maximum": 10**9}}
+    apple.script = [httpx.Response(200, json={"urls": [url]}), page("A"), page("B")]
+    client.account()
+    client.fetch_devices()
+    client.fetch_devices(limit=10**6)
+    assert [json.loads(request.content)["limit"] for request in apple.calls[1:]] == [5000, 5000]

@@ -336,7 +336,7 @@ class TestSharing:
         session = kept(cache, token, "https://x/")
         session.replace(Secret("SESSION-top-secret-1"))
         service = client.client._service
-        for value in (client.client, cache, session, session.secret, service, service.sessions):
+        for value in (client.client, cache, session, session.secret, service, client.client._sessions):
             no_secret(value)
 
 

@@ -276,12 +276,18 @@ def _page(devices: Sequence[Any], cursor: str, *, more: bool = False) -> Fault:
 
 
 @pytest.mark.slow
-def test_a_huge_page_is_stored_whole(new_world: Callable[[], World]) -> None:
+def test_the_largest_page_is_stored_whole_and_a_larger_one_is_refused(
+    new_world: Callable[[], World],
+) -> None:
     world = new_world()
-    world.apple.script("POST /server/devices", _page([_device(n) for n in range(30_000)], "a" * 100))
+    for count in (1_001, 1_000):
+        world.apple.script("POST /server/devices", _page([_device(n) for n in range(count)], "a" * 100))
+    with pytest.raises(ResponseError, match="a list of 1001 records came, at most 1000 were asked for"):
+        world.sync()
+    world.clock.advance(hours=1)
     world.apple.script("POST /devices/sync", Fault.refused("EXHAUSTED_CURSOR"))
     report = world.sync()
-    assert (report.is_complete, report.changes.added) == (True, 30_000)
+    assert (report.is_complete, report.changes.added) == (True, 1_000)
     assert world.state.cursor == "a" * 100
 
 

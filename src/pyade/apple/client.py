@@ -53,8 +53,6 @@ WaitT = TypeVar("WaitT")
 
 
 class _Connecting(Connection[TransportT, WaitT]):
-    _service: DeviceAssignment
-
     def __init__(
         self,
         token: Token | TokenProvider,
@@ -112,9 +110,10 @@ class _Connecting(Connection[TransportT, WaitT]):
             detail = f"protocol_version {protocol_version}: 1 to {PROTOCOL_VERSION} is known"
             raise InvalidRequestError(CONFIGURE, 0, "", detail, f"leave it out for {PROTOCOL_VERSION}")
         url = checked_url(base_url, "base_url", BASE_URL)
+        self._sessions = TokenSessions(token, url, sessions or SessionCache())
         self._connect(
             DeviceAssignment(
-                TokenSessions(token, url, sessions or SessionCache()),
+                self._sessions,
                 base_url=url,
                 user_agent=agent,
                 protocol_version=protocol_version,
@@ -131,7 +130,7 @@ class _Connecting(Connection[TransportT, WaitT]):
     @property
     def token_name(self) -> str:
         """The name of the token in use."""
-        return self._service.sessions.token.name
+        return self._sessions.token.name
 
 
 class Client(_Connecting[httpx.BaseTransport, object], SyncConnection):

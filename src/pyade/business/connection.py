@@ -26,8 +26,6 @@ WaitT = TypeVar("WaitT")
 class BusinessConnection(Connection[TransportT, WaitT]):
     """What both clients are made from."""
 
-    _service: BusinessApi
-
     def __init__(
         self,
         account: ApiAccount | AccountProvider,
@@ -83,13 +81,14 @@ class BusinessConnection(Connection[TransportT, WaitT]):
         url = None if base_url is None else checked_url(base_url, "base_url", BUSINESS_URL)
         checked_url(token_url, "token_url", TOKEN_URL)
         server = AuthorizationServer(url=token_url, audience=audience, scope=scope)
+        self._api = BusinessApi(
+            AccessTokens(account, server),
+            base_url=url,
+            user_agent=checked_user_agent(user_agent),
+            policy=RetryPolicy.checked(retries, deadline_s),
+        )
         self._connect(
-            BusinessApi(
-                AccessTokens(account, server),
-                base_url=url,
-                user_agent=checked_user_agent(user_agent),
-                policy=RetryPolicy.checked(retries, deadline_s),
-            ),
+            self._api,
             transport=transport,
             timeout=timeout,
             network={"proxy": proxy, "verify": verify, "limits": limits, "http2": http2},
@@ -100,4 +99,4 @@ class BusinessConnection(Connection[TransportT, WaitT]):
 
     @property
     def _flows(self) -> dict[type[Step[Any]], Callable[[Any], Flow[Any]]]:
-        return {**super()._flows, Download: lambda step: self._service.download_flow(step.address)}
+        return {**super()._flows, Download: lambda step: self._api.download_flow(step.address)}

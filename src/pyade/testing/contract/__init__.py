@@ -210,6 +210,7 @@ class StoreContract(
             succeeded_at=next(times),
             last_error="Übertragung abgebrochen",
             repeats=3,
+            unreadable=4,
         )
         stored = store.save_sync_state("hq", state)
         assert stored == attrs.evolve(state, revision=1)
