@@ -23,7 +23,7 @@ from pyade.sync.parking import remind_of
 from pyade.sync.report import SyncReport
 from pyade.text import Printed, logger
 
-log = logger(__name__)
+_log = logger(__name__)
 
 Report: TypeAlias = SyncReport | AssignReport
 """What a piece of work returned."""
@@ -132,7 +132,7 @@ class Board:
             fleet = self._read(now)
             remind_of(self._store, fleet, now, self._damage)
         except StoreError as error:
-            log.warning("the store cannot be read: %s", error)
+            _log.warning("the store cannot be read: %s", error)
             return [], self._pace.look_every.total_seconds()
         with self._lock:
             idle = [
@@ -155,7 +155,7 @@ class Board:
         if error is not None and not isinstance(error, UnknownTokenError):
             # The text of an error that is not ours may hold anything.
             text = str(error) if isinstance(error, PyadeError) else ""
-            log.warning("%s: %s failed: %s %s", name, job.due.work, type(error).__name__, text)
+            _log.warning("%s: %s failed: %s %s", name, job.due.work, type(error).__name__, text)
         with self._lock:
             entry = self._entries.get(name)
             if entry is None:

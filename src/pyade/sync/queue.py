@@ -40,7 +40,7 @@ from pyade.text import logger
 STALLED_SECONDS = 30.0
 """A worker that was not heard of for so long has stalled; Procrastinate's own default."""
 
-log = logger(__name__)
+_log = logger(__name__)
 
 
 class Queue:
@@ -68,7 +68,7 @@ class Queue:
                 with contextlib.suppress(AlreadyEnqueued):
                     deferrer.defer(token_name=token_name)
             else:
-                log.debug("%s: %s waits already", token_name, task.name)
+                _log.debug("%s: %s waits already", token_name, task.name)
 
     def rescue(self, tasks: Sequence[Task[Any, Any, Any]]) -> None:
         """Replace the jobs of *tasks* whose worker died; one without a token is only ended.
@@ -94,7 +94,7 @@ class Queue:
         if not self._is_free(token_name):
             return False
         self.defer(task, token_name)
-        log.warning("%s: the worker of a %s job died, another one takes over", token_name, task.name)
+        _log.warning("%s: the worker of a %s job died, another one takes over", token_name, task.name)
         return True
 
     def _cancel_later(self, lock: str, at: datetime) -> bool:
@@ -124,4 +124,4 @@ class Queue:
             async_to_sync(self._app.job_manager.finish_job)(job, Status.FAILED, delete_job=False)
         except ConnectorException:
             # It came to its end meanwhile, or another tick was quicker. If not, the next tick meets it again.
-            log.debug("%s is over already", job.call_string)
+            _log.debug("%s is over already", job.call_string)

@@ -12,6 +12,7 @@ Source: specification, "Sync restrictions".
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Unpack
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from procrastinate import App
     from procrastinate.tasks import Task
 
-log = logger(__name__)
+log: logging.Logger = logger(__name__)
 
 _PACE = Pace()
 

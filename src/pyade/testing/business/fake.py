@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from base64 import b32encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from email.utils import format_datetime
 from typing import Any
@@ -58,7 +59,8 @@ class FakeBusiness(FakeService):
     ) -> None:
         super().__init__()
         self.apple: FakeApple = FakeApple() if apple is None else apple
-        self.clock, self.lock = self.apple.clock, self.apple.lock
+        self.clock: Callable[[], datetime] = self.apple.clock
+        self.lock: threading.RLock = self.apple.lock
         self.organization: Organization = self.apple.organization(organization)
         self.settings: BusinessSettings = BusinessSettings()
         self._accounts = Accounts(
