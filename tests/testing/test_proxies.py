@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 
@@ -16,7 +15,7 @@ from pyade import AcmeIssuer, Client, EnrollmentProfile, MdmService, Syncer
 from pyade.business import BusinessClient
 from pyade.enrollment import EnrollmentService
 from pyade.storage import MemoryStore
-from pyade.testing import DeviceAuthority, FakeApple, FakeBusiness, FakeMac, LoopbackServer
+from pyade.testing import DeviceAuthority, FakeApple, FakeBusiness, FakeMac, FrozenClock, LoopbackServer
 from pyade.testing.http.wire import Answer, Outcome, WireRequest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -68,7 +67,7 @@ def mdm(apple: FakeApple, authority: DeviceAuthority) -> Iterator[LoopbackServer
         response = service.enroll(request.body)
         return Outcome(answer=Answer(status=response.status, body=response.body, headers=response.headers))
 
-    with LoopbackServer(answer, lambda: datetime.now(UTC), real_delays=False) as running:
+    with LoopbackServer(answer, FrozenClock(), real_delays=False) as running:
         yield running
 
 

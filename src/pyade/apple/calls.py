@@ -13,10 +13,9 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-import msgspec
-
 from pyade.apple import responses
 from pyade.apple.http.calls import Call
+from pyade.apple.json_bodies import read_nothing
 from pyade.core.assignment import DeviceResults
 from pyade.core.device import Device
 from pyade.errors import InvalidRequestError
@@ -219,7 +218,7 @@ def set_account_driven_enrollment_profile(mdm_service_discovery_url: str) -> Cal
         operation="set the account-driven enrollment profile",
         method="POST",
         path="/account-driven-enrollment/profile",
-        decode=_nothing,
+        decode=read_nothing,
         json={"mdm_service_discovery_url": mdm_service_discovery_url},
         repeatable=False,
     )
@@ -242,12 +241,6 @@ def remove_account_driven_enrollment_profile() -> Call[None]:
         operation="remove the account-driven enrollment profile",
         method="DELETE",
         path="/account-driven-enrollment/profile",
-        decode=_nothing,
+        decode=read_nothing,
         repeatable=False,
     )
-
-
-def _nothing(content: bytes) -> None:
-    # Apple documents no body, so nothing is parsed; but a login page of some gateway is not a success.
-    if content.lstrip().startswith(b"<"):
-        raise msgspec.DecodeError("a page instead of an empty answer")

@@ -99,6 +99,16 @@ def decode_clean(content: bytes, kind: type[T], *, needs: tuple[str, ...] = ()) 
     raise problem from None
 
 
+def read_nothing(content: bytes) -> None:
+    """Accept the body of an answer that has none by Apple's documents, so that nothing is parsed.
+
+    Raises:
+        msgspec.DecodeError: It is a page, such as the sign-in page of a gateway.
+    """
+    if content.lstrip().startswith(b"<"):
+        raise msgspec.DecodeError("a page instead of an empty answer")
+
+
 def read_record(raw: msgspec.Raw) -> dict[str, Any]:
     """Return the JSON object that is one record of a list.
 

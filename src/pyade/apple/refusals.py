@@ -282,7 +282,7 @@ def refusal(
         retry_after_s: Seconds that Apple asked to wait.
         token: Names organization and person where one of them must act.
         account: Names them more exactly, if it was read.
-        secrets: What must not show, should somebody have echoed it.
+        secrets: What must not show, even if the answer echoes it.
     """
     secrets = tuple(secrets)
     code, text = read_code(content, session=session)

@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from pyade.apple.http.calls import Call
-from pyade.apple.json_bodies import decode_json
+from pyade.apple.json_bodies import decode_json, read_nothing
 from pyade.business.paging import Page, read_page
 from pyade.business.resources import (
     ActivationLockStatus,
@@ -164,7 +164,7 @@ def delete_service(service_id: str, *, confirm: bool) -> Call[None]:
     if confirm is not True:
         step = "the server token of the service dies with it: pass confirm=True"
         raise InvalidRequestError("delete a service", 0, "", "confirm is not True", step)
-    return _call("delete a service", "DELETE", f"/v1/mdmServers/{_id(service_id)}", _nothing)
+    return _call("delete a service", "DELETE", f"/v1/mdmServers/{_id(service_id)}", read_nothing)
 
 
 def list_service_serials(
@@ -233,11 +233,6 @@ def _read_linkage(content: bytes) -> str | None:
 def _read_related(content: bytes) -> ManagementService | None:
     data = decode_json(content, _WireDocument).data
     return read_resource(data, ManagementService) if data and data.get("id") else None
-
-
-def _nothing(content: bytes) -> None:
-    if content.lstrip().startswith(b"<"):
-        raise msgspec.DecodeError("a page instead of an empty answer")
 
 
 def _params(

@@ -98,7 +98,7 @@ def api_refusal(
         content: The body: JSON:API errors, a page, or empty.
         headers: Of the answer.
         now: What an HTTP date in ``Retry-After`` is compared with, UTC.
-        secrets: What must not show, should somebody have echoed it.
+        secrets: What must not show, even if the answer echoes it.
     """
     secrets = tuple(secrets)
     found = read_errors(content, secrets)

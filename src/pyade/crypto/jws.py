@@ -15,7 +15,7 @@ from pyade.core.secret import Secret
 
 
 def compact(header: Mapping[str, Any], claims: Mapping[str, Any], sign: Callable[[bytes], bytes]) -> Secret:
-    """Return header, claims and signature as one text, which whoever has it can use.
+    """Return header, claims and signature as one text, which is a credential.
 
     Args:
         header: Names the algorithm.

@@ -25,7 +25,7 @@ import anyio.lowlevel
 import httpx
 
 from pyade.apple.http.calls import OPEN_SESSION, Call, SendCall
-from pyade.apple.http.exchange import Body, HttpCall, HttpReply
+from pyade.apple.http.exchange import Body, HttpCall, HttpReply, unsendable
 from pyade.apple.http.limit import Limit, StopWorkError, hear_stop, pause, watch
 from pyade.apple.http.network import CONFIGURE, Network, checked_timeout, open_http
 from pyade.apple.http.service import Service
@@ -149,7 +149,6 @@ class Connection(Generic[TransportT, WaitT]):
         self._open(
             addresses=service.addresses,
             headers=service.headers,
-            timeout=self._timeout,
             transport=transport,
             network=network,
         )
@@ -196,10 +195,7 @@ class Connection(Generic[TransportT, WaitT]):
         try:
             return self._request(step, limit, build)
         except (httpx.InvalidURL, TypeError, ValueError) as error:
-            kind = type(error).__name__
-        detail = f"a value cannot be sent: {kind}"
-        next_step = "check for values that are no text, are too long, or hold half a character"
-        return InvalidRequestError(step.operation, 0, "", detail, next_step)
+            return unsendable(step.operation, error)
 
     def _lost(self, step: HttpCall, error: Exception) -> TransportError:
         """Return the error for a request that got no whole answer; asyncio's TLS raises its own."""

@@ -19,7 +19,7 @@ import httpx
 
 from pyade.apple.http.calls import ENVELOPE_BYTES
 from pyade.core.secret import Secret
-from pyade.errors import ResponseError
+from pyade.errors import InvalidRequestError, ResponseError
 from pyade.flow import Step
 
 ACCEPT_ENCODING = "gzip"
@@ -62,8 +62,8 @@ class HttpCall(Step[HttpReply]):
     Attributes:
         operation: What is asked, for errors.
         method: HTTP method.
-        url: Absolute, or a path with a leading slash below the base URL of the client; secret where whoever
-            has it may read what it leads to.
+        url: Absolute, or a path with a leading slash below the base URL of the client; secret where it
+            needs no session to be read.
         headers: Besides those of the client.
         content: The body; None for none.
         may_act: True if a lost answer leaves it open whether the server acted.
@@ -77,6 +77,12 @@ class HttpCall(Step[HttpReply]):
     content: bytes | Secret | None = attrs.field(default=None, repr=False)
     may_act: bool = True
     max_bytes: int = ENVELOPE_BYTES
+
+
+def unsendable(operation: str, error: Exception) -> InvalidRequestError:
+    """Return the error for a value that cannot be sent; the words of *error* may quote it."""
+    step = "check for values that are no text, are too long, or hold half a character"
+    return InvalidRequestError(operation, 0, "", f"a value cannot be sent: {type(error).__name__}", step)
 
 
 class Body:

@@ -53,7 +53,6 @@ def open_http(
     *,
     addresses: Iterable[str],
     headers: Mapping[str, str],
-    timeout: httpx.Timeout,
     transport: Any,
     network: Network,
 ) -> HttpT:
@@ -63,7 +62,6 @@ def open_http(
         kind: Which of the two.
         addresses: What it asks; an address of this machine is asked without the proxies of the environment.
         headers: Sent with every request.
-        timeout: Seconds without a connection or a byte of the answer.
         transport: Of the caller; None for the network.
         network: How connections are made.
 
@@ -74,7 +72,6 @@ def open_http(
     cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
     common: dict[str, Any] = {
         "headers": headers,
-        "timeout": timeout,
         "follow_redirects": False,
         "cookies": cookies,
     }

@@ -21,7 +21,7 @@ import httpx
 import msgspec
 
 from pyade.apple.http.calls import OPEN_SESSION, Call
-from pyade.apple.http.exchange import HttpCall, HttpReply
+from pyade.apple.http.exchange import HttpCall, HttpReply, unsendable
 from pyade.apple.http.network import CONFIGURE
 from pyade.apple.http.sessions import SessionSource, exchange_flow
 from pyade.core.secret import Secret
@@ -157,16 +157,15 @@ class Service:
             detail = f"path {call.path!r}: a path with a leading slash is allowed"
             step = "name no host: it would get the session"
             raise InvalidRequestError(call.operation, 0, "", detail, step)
-        content, url, detail = None, "", ""
+        content, url, refused = None, "", None
         try:
             # Only with params: without any, httpx would drop the query that the path has.
             url = str(httpx.URL(call.path, params=call.params) if call.params else httpx.URL(call.path))
             content = call.content
         except (httpx.InvalidURL, TypeError, ValueError) as error:
-            detail = f"a value cannot be sent: {type(error).__name__}"
-        if detail:
-            step = "check for values that are no text, are too long, or hold half a character"
-            raise InvalidRequestError(call.operation, 0, "", detail, step)
+            refused = unsendable(call.operation, error)
+        if refused is not None:
+            raise refused
         return HttpCall(
             operation=call.operation,
             method=call.method,
@@ -185,7 +184,7 @@ class Service:
         if isinstance(failure, AppleError) and failure.retry_after_s is not None:
             seconds = failure.retry_after_s
         else:
-            # 2.0 to a power that no float has would be an error where somebody asks for 2,000 retries.
+            # 2.0 to a power that no float has would be an error with 2,000 retries.
             longest = min(_MAX_BACKOFF_S, _FIRST_BACKOFF_S * 2.0 ** min(tries, 10))
             seconds = (yield from ask(RandomNumber())) * longest
         now = yield from ask(Now())

@@ -2,7 +2,7 @@
 
 Rules of this file:
 
-1. A session is made under a lock: whoever waited for the lock uses what the holder made, and shares the
+1. A session is made under a lock: a call that waited for the lock uses what the holder made, and shares the
    holder's failure, since asking too often is refused, too.
 2. The newest session that Apple sent, on any response, is used from then on.
 3. A refused session is renewed once and the call replayed once; then it is an error. Nothing loops.
@@ -64,7 +64,7 @@ class Session:
     """The session of one token or account at one service.
 
     Attributes:
-        lock: Held by whoever asks for a new one.
+        lock: Held by the call that asks for a new one.
         secret: The newest one; None if there is none.
         epoch: Counts the new ones, so that a late answer does not bring an older one back.
         failures: Counts how often there was none.

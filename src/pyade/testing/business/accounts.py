@@ -99,7 +99,7 @@ class Accounts:
         if fields.get("scope") != self._scope:
             return "invalid_scope"
         client_id, assertion = fields.get("client_id", ""), fields.get("client_assertion", "")
-        # Apple's own host, and whoever stands in for it under another address.
+        # Apple's own host, and a stand-in for it under another address.
         audiences = (_AUDIENCE, f"{request.scheme}://{request.host}{TOKEN_PATHS[1]}")
         return None if self._accepts(client_id, assertion, audiences, now) else "invalid_client"
 

@@ -67,7 +67,7 @@ class Exchange:
     Attributes:
         request: As it arrived.
         now: When, UTC.
-        id: Tells it from others; whoever answers may put it into the answer.
+        id: Tells it from others; the service may put it into the answer.
         repeat_cursor: True if a page must carry the cursor of the request.
         session: The session that the service accepted, if it has sessions.
     """
@@ -82,7 +82,7 @@ class Exchange:
 class FakeService(ABC):
     """A web service in memory: through ``transport()`` in the same process, through ``serve()`` over HTTP.
 
-    Whoever derives from it sets ``clock`` and ``lock``.
+    A subclass sets ``clock`` and ``lock``.
     """
 
     clock: Callable[[], datetime]
