@@ -54,7 +54,7 @@ Every error can be pickled with its notes, so that workers can hand it on, and n
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -75,7 +75,19 @@ class PyadeError(Printed, Exception):
 
     Its text holds nothing that breaks its line or turns it round, whatever Apple or a Mac sent; its
     attributes keep what came.
+
+    Attributes:
+        report: What the work had done by then, where it makes a report (``AssignReport``); else None. It is
+            not pickled with the error.
     """
+
+    report: Any = None
+
+    def __reduce__(self) -> Any:
+        reduced = super().__reduce__()
+        if isinstance(reduced, tuple) and len(reduced) > 2 and isinstance(reduced[2], dict):
+            return (*reduced[:2], {name: value for name, value in reduced[2].items() if name != "report"})
+        return reduced
 
     def _words(self) -> str | list[str]:
         return Exception.__str__(self)

@@ -13,14 +13,15 @@ from pyade.core.assignment import (
     NO_PROFILE,
     DeviceResults,
     Reason,
-    is_at_risk,
+    is_without_profile,
     needs_profile,
     outcome,
     profile_of,
     waits_until,
 )
+from pyade.core.attempt import Attempt
 from pyade.core.device import Device, DeviceFamily, DeviceResult, ProfileStatus
-from pyade.core.inventory import Attempt, DeviceRecord
+from pyade.core.inventory import DeviceRecord
 
 T0 = datetime(2025, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -80,7 +81,7 @@ NEEDS = {
     "throttled": (record("empty", attempt=tried("THROTTLED", not_before=LATER)), None),
     "throttled, for another profile": (record("empty", attempt=tried("THROTTLED", OTHER, LATER)), None),
     "throttled until now": (record("empty", attempt=tried("THROTTLED", not_before=T0 + HOUR)), Reason.RETRY),
-    "the request failed": (record("empty", attempt=tried("request_failed", not_before=T0)), Reason.RETRY),
+    "the request failed": (record("empty", attempt=tried("request_failed", not_before=T0)), Reason.UNCERTAIN),
     "the request failed, yet Apple shows it": (
         record("assigned", OURS, attempt=tried("request_failed")), None,
     ),
@@ -182,8 +183,8 @@ def test_which_profile_a_device_would_get(record: DeviceRecord, uuid: str) -> No
         (record("empty", device_family=DeviceFamily.IPAD), False),
     ],
 )
-def test_a_mac_without_a_profile_is_at_risk(record: DeviceRecord, expected: bool) -> None:
-    assert is_at_risk(record) is expected
+def test_a_mac_without_a_profile_is_without_profile(record: DeviceRecord, expected: bool) -> None:
+    assert is_without_profile(record) is expected
 
 
 def test_results_of_chunks_join() -> None:

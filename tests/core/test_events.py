@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.cases import each
 
 from pyade.core.assignment import NO_PROFILE
+from pyade.core.attempt import Attempt
 from pyade.core.device import Device, DeviceResult
 from pyade.core.events import (
     EventBatch,
@@ -23,7 +24,7 @@ from pyade.core.events import (
     encode_groups,
     split_id,
 )
-from pyade.core.inventory import Attempt, Change, DeviceRecord
+from pyade.core.inventory import Change, DeviceRecord
 from pyade.errors import StoreError
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)

@@ -9,9 +9,9 @@ import attrs
 import pytest
 from tests.cases import each
 
+from pyade.core.attempt import Attempt
 from pyade.core.device import Device, DeviceResult, OpType, ProfileStatus
 from pyade.core.inventory import (
-    Attempt,
     Change,
     ChangeCounts,
     DeviceRecord,
@@ -244,9 +244,11 @@ def test_deletion_ends_what_concerned_the_profile_and_keeps_the_hardware() -> No
 
 
 def test_newer_event_supersedes_an_attempt() -> None:
-    new, _ = told(record(attempt=attempt()), event(OpType.MODIFIED, 5, profile_status=ProfileStatus.REMOVED))
+    gone = event(OpType.MODIFIED, 5, profile_status=ProfileStatus.REMOVED)
+    new, _ = told(record(attempt=attempt()), gone)
     assert new is not None
-    assert new.attempt is None
+    assert new.attempt is not None, "only the attempt knows what was wanted"
+    assert new.attempt.result == DeviceResult.NOT_CONFIRMED
 
 
 def test_cooldown_outlives_newer_events() -> None:
@@ -268,7 +270,7 @@ def test_list_supersedes_attempts_from_before_its_start(minutes: float, kept: bo
     known = record(attempt=attempt(DeviceResult.NOT_ACCESSIBLE, minutes))
     new, _ = told(known, attrs.evolve(known.device, asset_tag=tag), Source.FETCH)
     assert new is not None
-    assert (new.attempt is not None) is kept
+    assert (new.attempt == known.attempt) is kept
 
 
 @pytest.mark.parametrize(("minutes", "kept"), [(LATER_MINUTES + 5, True), (LATER_MINUTES + 6, False)])
@@ -277,7 +279,8 @@ def test_list_supersedes_an_attempt_from_before_a_clock_was_moved_back(minutes: 
     known = record(attempt=attempt(minutes=minutes))
     new, _ = told(known, attrs.evolve(known.device, profile_status=ProfileStatus.REMOVED), Source.FETCH)
     assert new is not None
-    assert (new.attempt is not None) is kept
+    assert new.attempt is not None
+    assert (new.attempt.result == DeviceResult.SUCCESS) is kept
 
 
 # Details

@@ -134,24 +134,26 @@ class World:
 
         return self.do(work, async_work)
 
-    def client(self) -> Client:
+    def client(self, transport: Any = None) -> Client:
         return Client(
             self.token,
-            transport=self.apple.transport(),
+            transport=transport or self.apple.transport(),
             clock=self.clock,
             sleep=self.clock.sleep,
             random=lambda: 0.5,
         )
 
-    def do(self, work: Callable[[Client], T], async_work: Callable[[AsyncClient], Any]) -> T:
+    def do(
+        self, work: Callable[[Client], T], async_work: Callable[[AsyncClient], Any], *, transport: Any = None
+    ) -> T:
         if self.kind == "sync":
-            with self.client() as client:
+            with self.client(transport) as client:
                 return work(client)
 
         async def main() -> T:
             async with AsyncClient(
                 self.token,
-                transport=self.apple.transport(),
+                transport=transport or self.apple.transport(),
                 clock=self.clock,
                 sleep=self.clock.sleep_async,
                 random=lambda: 0.5,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from pyade.core.assignment import Reason
 from pyade.core.device import DeviceResult
 from pyade.core.events import EventKind
 from pyade.core.profile import EnrollmentProfile
-from pyade.errors import AccessDeniedError, InvalidRequestError, NotFoundError, ServerError, TermsError
+from pyade.errors import AccessDeniedError, InvalidRequestError, NotFoundError, RateLimitError, TermsError
 from pyade.sync import AssignReport, ProgressPhase
 from pyade.testing import Fault
 
@@ -238,10 +239,13 @@ def test_a_device_that_is_not_accessible_is_not_tried_again(world: World, profil
 def test_an_error_in_the_middle_leaves_the_rest_due(world: World, profile: EnrollmentProfile) -> None:
     """The first chunk is kept, the second is unknown, the third was never sent: both come in the next run."""
     fleet(world, 2_500)
-    world.apple.script(ASSIGN, None, *[Fault.server_error()] * 20)
-    with pytest.raises(ServerError) as failure:
+    world.apple.script(ASSIGN, None, *[Fault.rate_limited(7_200)] * 20)
+    with pytest.raises(RateLimitError) as failure:
         world.run(profile)
-    assert "hq: 1000 of 2500 devices were settled before" in failure.value.__notes__
+    assert "hq: 1000 of 2500 devices were settled" in failure.value.__notes__
+    results = Counter(failure.value.report.results.values())
+    assert results == {"SUCCESS": 1_000, "request_failed": 1_000, "not_sent": 500}
+    assert not failure.value.report.is_partial
     attempts = [record.attempt for record in world.store.devices("hq")]
     assert sum(a is not None and a.result == DeviceResult.SUCCESS for a in attempts) == 1_000
     assert sum(a is not None and a.result == DeviceResult.REQUEST_FAILED for a in attempts) == 1_000

@@ -16,7 +16,7 @@ from pyade.core.assignment import Reason
 from pyade.core.device import DeviceResult
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.rules import AssignmentPolicy, Rule
-from pyade.errors import PyadeError, ServerError
+from pyade.errors import PyadeError, RateLimitError
 from pyade.sync import Assigner, AssignmentPlan, AssignReport, AsyncAssigner
 from pyade.testing import Fault
 
@@ -253,8 +253,11 @@ def test_a_change_that_no_mac_sees_does_not_warn(world: World, profile: Enrollme
 def test_a_profile_that_was_picked_and_is_locked_warns_when_another_is_picked(world: World) -> None:
     (serial,) = fleet(world, 1)
     world.assign(attrs.evolve(LAB, locked=True), [serial])
-    (warning,) = world.assign(attrs.evolve(LAB, locked=True, department="New"), [serial]).warnings
-    assert "0 of them have fetched it" in str(warning)
+    assert world.assign(attrs.evolve(LAB, locked=True, department="New"), [serial]).warnings == ()
+    world.apple.activate(serial)
+    world.later(minutes=15).sync()
+    (warning,) = world.assign(attrs.evolve(LAB, locked=True, department="Newer"), [serial]).warnings
+    assert "1 of them has fetched it" in str(warning)
 
 
 @pytest.mark.twins
@@ -264,6 +267,8 @@ def test_a_change_of_a_picked_profile_reaches_all_for_whom_it_was_picked(
     """Also one whose turn has not come yet; and nobody else, whatever the default looks like."""
     first, waiting, other, follower = fleet(world, 4)
     world.assign(LAB, [first])
+    world.apple.activate(first)
+    world.later(minutes=15).sync()
     world.apple.faults.device_result([waiting], "FAILED")
     world.assign(LAB, [waiting])
     world.assign(KIOSK, [other])
@@ -294,8 +299,8 @@ def test_a_rule_that_fails_in_the_middle_leaves_the_rest_due(
     """The rule's Macs were sent, the default's were not: the next run sends exactly those."""
     tagged = fleet(world, 2, asset_tag="LAB-1")
     others = fleet(world, 2, model="iMac")
-    world.apple.script(ASSIGN, None, *[Fault.server_error()] * 20)
-    with pytest.raises(ServerError):
+    world.apple.script(ASSIGN, None, *[Fault.rate_limited(7_200)] * 20)
+    with pytest.raises(RateLimitError):
         run(world, profile)
     world.apple.script(ASSIGN)
     report = run(world)

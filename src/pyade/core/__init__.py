@@ -16,6 +16,7 @@ from pyade.core.activity import (
 )
 from pyade.core.affinity import AffinityConsequences, AffinityKind, UserAffinity
 from pyade.core.assignment import NO_PROFILE, DeviceResults, Reason
+from pyade.core.attempt import Attempt
 from pyade.core.await_configuration import (
     AwaitConfigurationFlow,
     AwaitPhase,
@@ -39,7 +40,7 @@ from pyade.core.identity import (
     classify_product,
     decide_identity,
 )
-from pyade.core.inventory import Attempt, ChangeCounts, DeviceRecord, SyncPhase, SyncState
+from pyade.core.inventory import ChangeCounts, DeviceRecord, SyncPhase, SyncState
 from pyade.core.machine_info import DeviceSignature, MachineInfo
 from pyade.core.model_claim import check_model_claim
 from pyade.core.plan import Effect, PlanRow, ProfilePlan

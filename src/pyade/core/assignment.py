@@ -3,15 +3,19 @@
 The rules of this file, all pure:
 
 1. A successful attempt of ours is the newest word on a device until Apple says something newer, which
-   removes the attempt from the record. Before that the device is not sent again.
+   removes the attempt from the record, or contradicts it. Before that the device is not sent again.
 2. ``removed`` and ``empty`` mean that there is no profile, whatever ``profile_uuid`` says. So does an
    assignment to this server that is newer than the assignment of the profile.
 3. A device that is throttled, or that failed, is left alone until its time has come: trying earlier would
-   make it longer. One that this server cannot reach is left alone until Apple lists it again.
-4. What is not known to have happened is due again at once.
+   make it longer. One that this server cannot reach is left alone until Apple shows it again, or a person
+   asks.
+4. What is not known to have happened is due again at once, and its details are read before it is sent.
+5. Where the details that are read after Apple's answer contradict it, the details are believed: the device is
+   due again after ``RECHECK``, ``MOST_CONTRADICTIONS`` times a day.
 
-Source: Apple, device assignment, "Assign a profile". Rules 2 and 3 are observed: other MDM servers lost
-profiles and kept devices throttled without them.
+Source: Apple, device assignment, "Assign a profile". Rules 2, 3 and 5 are observed: other MDM servers lost
+profiles, kept devices throttled, and believed a success that had no effect. The figures of rule 5 are this
+project's choice.
 """
 
 from __future__ import annotations
@@ -23,8 +27,9 @@ from datetime import datetime, timedelta
 
 import attrs
 
-from pyade.core.device import DeviceResult, ProfileStatus
-from pyade.core.inventory import Attempt, DeviceRecord
+from pyade.core.attempt import Attempt
+from pyade.core.device import Device, DeviceResult, ProfileStatus
+from pyade.core.inventory import DeviceRecord
 from pyade.text import printable
 
 NO_PROFILE = ""
@@ -36,6 +41,12 @@ COOLDOWN = timedelta(hours=24)
 Apple's advice to a product that retried every hour, and so kept two thousand Macs throttled, was a day
 without any attempt. Below protocol version 9 a throttled device reads ``FAILED``.
 """
+
+RECHECK = timedelta(minutes=10)
+"""How long a device is left alone whose details contradict Apple's answer: the details may be late."""
+
+MOST_CONTRADICTIONS = 3
+"""After so many contradictions within 24 hours a device is left alone until the first is a day old."""
 
 
 @attrs.frozen(kw_only=True)
@@ -95,7 +106,9 @@ class Reason(enum.StrEnum):
         OTHER_PROFILE: It has another profile.
         REASSIGNED: It was assigned to this server after its profile was, and may be unable to fetch it.
         RETRY: The last attempt did not succeed, and its time has come.
+        UNCERTAIN: Nobody knows what became of the last attempt: the details are read first.
         UNWANTED: It has a profile and should have none.
+        UNKNOWN: It was named, and the store does not know it.
     """
 
     NO_PROFILE = "had no profile"
@@ -103,7 +116,27 @@ class Reason(enum.StrEnum):
     OTHER_PROFILE = "had another profile"
     REASSIGNED = "were assigned to the server again"
     RETRY = "are tried again"
+    UNCERTAIN = "may have it already, or not"
     UNWANTED = "should have none"
+    UNKNOWN = "are not known to the store"
+
+
+class Risk(enum.StrEnum):
+    """Why a Mac would fail to enroll.
+
+    Attributes:
+        NOTHING_CHOSEN: No rule and no default gives it a profile.
+        NOT_ACCESSIBLE: Apple lists it, and says that this server has no access to it.
+        NOT_CONFIRMED: Apple's answer said that it has the profile, its details say that it has not.
+        NOT_DONE: Apple did not give it the profile, as when it is throttled.
+        REQUEST_FAILED: The request that was to give it the profile failed, or its profile was refused.
+    """
+
+    NOTHING_CHOSEN = "no rule and no default gives them a profile"
+    NOT_ACCESSIBLE = "Apple lists them, and says that this server has no access to them"
+    NOT_CONFIRMED = "Apple answered otherwise than their details show"
+    NOT_DONE = "Apple did not give them their profile"
+    REQUEST_FAILED = "the request that was to give them their profile failed"
 
 
 def profile_of(record: DeviceRecord) -> str:
@@ -114,32 +147,41 @@ def profile_of(record: DeviceRecord) -> str:
         is_superseded = assigned_at is not None and assigned_at > attempt.attempted_at
         if attempt.profile_uuid != NO_PROFILE or not is_superseded:
             return attempt.profile_uuid
-    has_one = device.profile_status in (ProfileStatus.ASSIGNED, ProfileStatus.PUSHED)
-    return (device.profile_uuid or NO_PROFILE) if has_one and not _is_reassigned(record) else NO_PROFILE
+    return NO_PROFILE if _is_reassigned(record) else device.shown_profile or NO_PROFILE
 
 
-def needs_profile(record: DeviceRecord, wanted_uuid: str, now: datetime) -> Reason | None:
+def needs_profile(
+    record: DeviceRecord, wanted_uuid: str, now: datetime, *, asked: bool = False
+) -> Reason | None:
     """Return why *record* needs a request so that it has the wanted profile; None if it needs none now.
 
     Args:
         record: What the store knows.
         wanted_uuid: The profile that it should have; ``NO_PROFILE`` for none.
         now: UTC.
+        asked: True if a person named the device: it is then tried although it was not accessible.
 
     ``op_type`` does not count: a Mac that was assigned to the same server again arrives as ``modified``
     (observed).
     """
-    if record.is_released or has_profile(record, wanted_uuid) or not is_reachable(record):
+    if record.is_released or has_profile(record, wanted_uuid) or not (asked or is_reachable(record)):
         return None
     if waits_until(record, now) is not None:
         return None
-    return Reason.UNWANTED if wanted_uuid == NO_PROFILE else _why(record, wanted_uuid)
+    return _why(record, wanted_uuid)
 
 
 def _why(record: DeviceRecord, wanted_uuid: str) -> Reason:
     attempt, status = record.attempt, record.device.profile_status
     if attempt is not None and _is_same(attempt.profile_uuid, wanted_uuid):
-        return Reason.RETRY
+        if attempt.result == DeviceResult.REQUEST_FAILED:
+            return Reason.UNCERTAIN
+        if wanted_uuid != NO_PROFILE and (
+            attempt.result != DeviceResult.NOT_CONFIRMED or attempt.contradicted
+        ):
+            return Reason.RETRY
+    if wanted_uuid == NO_PROFILE:
+        return Reason.UNWANTED
     if profile_of(record) != NO_PROFILE:
         return Reason.OTHER_PROFILE
     if status == ProfileStatus.REMOVED:
@@ -153,7 +195,7 @@ def has_profile(record: DeviceRecord, wanted_uuid: str) -> bool:
 
 
 def is_reachable(record: DeviceRecord) -> bool:
-    """Return False if Apple said that this server has no access, and has not listed the device since."""
+    """Return False if Apple said that this server has no access, and has not shown the device since."""
     return record.attempt is None or record.attempt.result != DeviceResult.NOT_ACCESSIBLE
 
 
@@ -167,11 +209,27 @@ def waits_until(record: DeviceRecord, now: datetime) -> datetime | None:
     return attempt.not_before if attempt.not_before - now <= 2 * wait else None
 
 
-def is_at_risk(record: DeviceRecord) -> bool:
-    """Return True for a Mac that has no profile: without a default, its enrollment will fail.
+def risk_of(record: DeviceRecord, *, is_chosen: bool) -> Risk | None:
+    """Return why the enrollment of a Mac would fail; None if it has a profile, or gets one in the next run.
+
+    Args:
+        record: What the store knows.
+        is_chosen: True if a rule or a default gives it a profile.
 
     Source: specification, "Create an Apple enrollment profile".
     """
+    if not is_without_profile(record):
+        return None
+    attempt = record.attempt
+    if attempt is not None and not _is_overtaken(attempt):
+        risk = _RISKS.get(attempt.result, Risk.NOT_DONE)
+        if risk is not None:
+            return risk
+    return None if is_chosen else Risk.NOTHING_CHOSEN
+
+
+def is_without_profile(record: DeviceRecord) -> bool:
+    """Return True for a Mac that Apple lists and that has no profile."""
     return not record.is_released and record.device.is_mac and profile_of(record) == NO_PROFILE
 
 
@@ -208,6 +266,33 @@ def outcome(
     return Attempt(profile_uuid=profile_uuid, result=result, attempted_at=attempted_at, not_before=not_before)
 
 
+def confirmed(attempt: Attempt, device: Device | None, before: Attempt | None, now: datetime) -> Attempt:
+    """Return *attempt* as the details that were read after it leave it.
+
+    Args:
+        attempt: What Apple answered.
+        device: The details; None if they could not be read.
+        before: The attempt before it, which may have been contradicted, too.
+        now: UTC.
+    """
+    if device is None or device.response_status not in (None, DeviceResult.SUCCESS):
+        return attempt
+    if attempt.result != DeviceResult.SUCCESS and attempt.agrees_with(device):
+        return outcome(
+            DeviceResult.SUCCESS,
+            profile_uuid=attempt.profile_uuid,
+            attempted_at=attempt.attempted_at,
+            answered_at=now,
+        )
+    if not attempt.is_contradicted_by(device):
+        return attempt
+    earlier = () if before is None else before.contradicted
+    times = (*(one for one in earlier if now - COOLDOWN < one <= now), now)[-MOST_CONTRADICTIONS:]
+    is_last = len(times) == MOST_CONTRADICTIONS
+    not_before = times[0] + COOLDOWN if is_last else now + RECHECK
+    return attrs.evolve(attempt, result=DeviceResult.NOT_CONFIRMED, not_before=not_before, contradicted=times)
+
+
 def _is_reassigned(record: DeviceRecord) -> bool:
     device = record.device
     return (
@@ -217,10 +302,22 @@ def _is_reassigned(record: DeviceRecord) -> bool:
     )
 
 
+def _is_overtaken(attempt: Attempt) -> bool:
+    """Return True if something newer happened to the device, as when the portal removed its profile."""
+    return attempt.result == DeviceResult.NOT_CONFIRMED and not attempt.contradicted
+
+
 def _is_same(one: str, other: str) -> bool:
     return one.casefold() == other.casefold()
 
 
+_RISKS = {
+    DeviceResult.SUCCESS: None,
+    DeviceResult.NOT_ACCESSIBLE: Risk.NOT_ACCESSIBLE,
+    DeviceResult.NOT_CONFIRMED: Risk.NOT_CONFIRMED,
+    DeviceResult.REQUEST_FAILED: Risk.REQUEST_FAILED,
+    DeviceResult.NOT_SENT: Risk.REQUEST_FAILED,
+}
 _SETTLED_OR_UNKNOWN = (
     DeviceResult.SUCCESS,
     DeviceResult.MISSING,

@@ -54,7 +54,8 @@ class DeviceResult(OpenStrEnum):
         THROTTLED: Too many changes to this device; wait before the next attempt.
         MISSING: The answer did not mention the device.
         REQUEST_FAILED: The request failed, so nothing is known; read it back.
-        NOT_SENT: An earlier chunk failed and this one was not sent.
+        NOT_SENT: An earlier request failed and this one was not sent.
+        NOT_CONFIRMED: Apple answered one thing, and its details, read afterwards, show another.
     """
 
     SUCCESS = "SUCCESS"
@@ -64,6 +65,7 @@ class DeviceResult(OpenStrEnum):
     MISSING = "missing"
     REQUEST_FAILED = "request_failed"
     NOT_SENT = "not_sent"
+    NOT_CONFIRMED = "not_confirmed"
 
 
 @attrs.frozen(kw_only=True)
@@ -135,6 +137,16 @@ class Device:
         if self.device_family is not None:
             return self.device_family == DeviceFamily.MAC
         return self.os in (None, "OSX")
+
+    @property
+    def shown_profile(self) -> str | None:
+        """The ``profile_uuid`` that Apple shows as given; "" for none, None if Apple does not say.
+
+        The id stays in a record whose profile was removed, where it means nothing.
+        """
+        if self.profile_status in (ProfileStatus.ASSIGNED, ProfileStatus.PUSHED):
+            return self.profile_uuid or ""
+        return "" if self.profile_status in (ProfileStatus.EMPTY, ProfileStatus.REMOVED) else None
 
     @classmethod
     def from_apple(cls, record: Mapping[str, Any]) -> Device:

@@ -20,9 +20,10 @@ import attrs
 import msgspec
 
 from pyade.core.assignment import NO_PROFILE
+from pyade.core.attempt import Attempt
 from pyade.core.device import DeviceResult
 from pyade.core.enums import OpenStrEnum
-from pyade.core.inventory import Attempt, Change, DeviceRecord
+from pyade.core.inventory import Change, DeviceRecord
 from pyade.errors import StoreError
 
 
@@ -41,6 +42,7 @@ class EventKind(OpenStrEnum):
         UNASSIGNED: Apple took the profile away from a device, as we asked.
         ASSIGNMENT_FAILED: Apple did not do it; ``result`` says why.
         THROTTLED: Apple wants no change of this device before ``not_before``.
+        ASSIGNMENT_ERROR: A profile could not be given to devices; ``profile`` and ``error`` say more.
         TOKEN_EXPIRING: A server token is about to expire.
         TOKEN_PARKED: A token needs a person; ``reason`` says what for.
         TOKEN_RESUMED: A parked token works again.
@@ -64,6 +66,7 @@ class EventKind(OpenStrEnum):
     UNASSIGNED = "unassigned"
     ASSIGNMENT_FAILED = "assignment_failed"
     THROTTLED = "throttled"
+    ASSIGNMENT_ERROR = "assignment_error"
     TOKEN_EXPIRING = "token_expiring"
     TOKEN_PARKED = "token_parked"
     TOKEN_RESUMED = "token_resumed"

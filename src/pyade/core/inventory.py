@@ -9,7 +9,8 @@ The rules of this file, all pure:
    every record could be read.
 4. A newer event from Apple supersedes what pyade believes about its own assignment, but not a cooldown.
 5. A device's details are Apple's word at the time of reading, if Apple gave any: they win over what was
-   stored before the reading, never over what was stored after it.
+   stored before the reading, our own attempts included, never over what was stored after it. An attempt
+   that Apple's newer word contradicts is kept as not confirmed and due: only it knows what was wanted.
 6. Clocks are moved back: a stored time of ours that lies ahead makes nothing newer.
 7. What was deleted here while Apple lists it is hidden, not forgotten, so that the next ``modified`` does not
    bring it back. A new ``added`` does, and so does a full list that began after the deletion.
@@ -34,6 +35,7 @@ from typing import Any
 
 import attrs
 
+from pyade.core.attempt import AssignmentFailure, Attempt
 from pyade.core.device import Device, DeviceResult, OpType
 from pyade.errors import StoreConflictError, StoreError
 
@@ -56,23 +58,6 @@ class Source(enum.StrEnum):
     FETCH = "fetch"
     SYNC = "sync"
     DETAILS = "details"
-
-
-@attrs.frozen(kw_only=True)
-class Attempt:
-    """The newest attempt to assign a profile to a device.
-
-    Attributes:
-        profile_uuid: The profile that was sent.
-        result: What Apple did.
-        attempted_at: When the request was about to be sent, UTC.
-        not_before: No further attempt before this time, UTC; None if the next run may try.
-    """
-
-    profile_uuid: str
-    result: DeviceResult
-    attempted_at: datetime
-    not_before: datetime | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -189,6 +174,9 @@ class SyncState:
         repeats: Runs in a row that Apple stopped by returning a cursor that was sent, with more to follow.
         ties: Serial numbers with different operations in one and the same second, which only the device's
             details settle; True where one of the operations was a deletion.
+        assigning_since: Start of the assignment under way, UTC; where its worker died, Apple may have done
+            what no record tells.
+        assignment_errors: The newest error by ``profile_uuid``, until the profile is given or not wanted.
     """
 
     revision: int = 0
@@ -212,6 +200,8 @@ class SyncState:
     reminded_days: int = 0
     repeats: int = 0
     ties: Mapping[str, bool] = attrs.field(factory=dict, hash=False)
+    assigning_since: datetime | None = None
+    assignment_errors: Mapping[str, AssignmentFailure] = attrs.field(factory=dict, hash=False)
 
 
 def merge(
@@ -275,10 +265,11 @@ def _merge(
         return _with(record, full_sync=listed), Change.STALE
     news = _after_deletion(record.device, device) if deleted else _without_operation(device)
     op_date = _latest(record.op_date, event_at)
-    attempt = _attempt_after(record.attempt, deleted=deleted, source=source, state=state, now=now)
+    attempt = _attempt_after(record.attempt, device, deleted=deleted, source=source, state=state, now=now)
     if op_date == record.op_date and deleted == record.is_released and news == record.device:
-        # The same event again says nothing new; a list that began after an attempt does, even in equal words.
-        kept = attempt if source is Source.FETCH else record.attempt
+        # The same event again says nothing new; a list that began after an attempt, or details, do, even in
+        # equal words.
+        kept = record.attempt if source is Source.SYNC else attempt
         return _with(record, full_sync=listed, attempt=kept), Change.UNCHANGED
     merged = DeviceRecord(
         token_name=record.token_name,
@@ -531,19 +522,27 @@ def _after_deletion(known: Device, deleted: Device) -> Device:
 
 
 def _attempt_after(
-    attempt: Attempt | None, *, deleted: bool, source: Source, state: SyncState, now: datetime
+    attempt: Attempt | None,
+    device: Device,
+    *,
+    deleted: bool,
+    source: Source,
+    state: SyncState,
+    now: datetime,
 ) -> Attempt | None:
     if attempt is None or deleted:
         return None
     if source is Source.DETAILS:
-        return attempt
+        return attempt.not_confirmed() if attempt.is_contradicted_by(device) else attempt
     # An attempt from before a clock was moved back lies ahead, and yet is older than the list.
     if source is Source.FETCH and (
         state.listing_since is None or state.listing_since <= attempt.attempted_at <= now + CLOCK_TOLERANCE
     ):
         return attempt
     # Apple's newer word decides, but a cooldown outlives it: trying earlier would extend it.
-    return attempt if attempt.not_before is not None else None
+    if attempt.not_before is not None:
+        return attempt
+    return None if attempt.agrees_with(device) else attempt.not_confirmed()
 
 
 _ENDED_BY_DELETION = (

@@ -7,9 +7,10 @@ another backend is another ``Database``, and passes ``pyade.testing.contract.Sto
 
 from typing import TYPE_CHECKING
 
+from pyade.core.attempt import Attempt
 from pyade.core.enrollment import OneTime, OneTimeKind
 from pyade.core.events import Event, EventBatch, EventGroup, EventKind
-from pyade.core.inventory import Attempt, ChangeCounts, DeviceRecord, Source, SyncState
+from pyade.core.inventory import ChangeCounts, DeviceRecord, Source, SyncState
 from pyade.core.lease import Lease
 from pyade.core.profile import DefinedProfile
 from pyade.crypto.secret_box import SecretBox

@@ -24,10 +24,11 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeAlias
 
+from pyade.core.attempt import Attempt
 from pyade.core.device import Device
 from pyade.core.enrollment import Enrollment, OneTime, OneTimeKind, Registration
 from pyade.core.events import Event, EventBatch, EventKind
-from pyade.core.inventory import Attempt, ChangeCounts, DeviceRecord, Source, SyncState
+from pyade.core.inventory import ChangeCounts, DeviceRecord, Source, SyncState
 from pyade.core.lease import LEASE_SECONDS, Lease
 from pyade.core.profile import DefinedProfile, EnrollmentProfile
 from pyade.core.secret import Secret

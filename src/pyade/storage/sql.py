@@ -23,10 +23,11 @@ import attrs
 
 from pyade.builders import stored as documents
 from pyade.core import inventory
+from pyade.core.attempt import Attempt
 from pyade.core.device import Device
 from pyade.core.enrollment import CREDENTIALS, Enrollment, OneTime, OneTimeKind, Registration, next_enrollment
 from pyade.core.events import Event, EventBatch, EventGroup, EventKind, attempt_groups, position_of, split_id
-from pyade.core.inventory import Attempt, ChangeCounts, DeviceRecord, Source, SyncState
+from pyade.core.inventory import ChangeCounts, DeviceRecord, Source, SyncState
 from pyade.core.lease import LEASE_SECONDS, Lease, check_free, check_held, expiry
 from pyade.core.profile import DefinedProfile, EnrollmentProfile
 from pyade.core.secret import Secret, secret_or_none

@@ -3,7 +3,7 @@
 from pyade.sync.actions import AsyncDeviceActions, DeviceActions
 from pyade.sync.activation_lock import bypass_code, bypass_code_name, forget_bypass_code
 from pyade.sync.assign_report import AssignReport
-from pyade.sync.assigner import Assigner, AsyncAssigner, devices_at_risk
+from pyade.sync.assigner import Assigner, AsyncAssigner
 from pyade.sync.board import Stage, TokenStanding
 from pyade.sync.checkup import Diagnosis
 from pyade.sync.choices import Choice
@@ -14,6 +14,7 @@ from pyade.sync.parking import send_reminders
 from pyade.sync.plan import AssignmentPlan, PlannedDevice, PlannedGroup
 from pyade.sync.refresh import RefreshReport
 from pyade.sync.report import Ending, SyncReport
+from pyade.sync.risk import devices_at_risk, risks
 from pyade.sync.scheduler import AsyncScheduler, Scheduler
 from pyade.sync.steps import Progress, ProgressPhase
 from pyade.sync.subscription import Subscription
@@ -63,6 +64,7 @@ __all__ = [
     "overview",
     "overview_html",
     "register",
+    "risks",
     "send_reminders",
     "sync_token",
 ]

@@ -10,6 +10,7 @@ import attrs
 
 from pyade.core.device import DeviceResult
 from pyade.core.problems import Problem
+from pyade.errors import PyadeError
 from pyade.sync.plan import AssignmentPlan
 from pyade.sync.report import shown
 from pyade.text import Printed
@@ -29,6 +30,9 @@ class AssignReport(Printed):
         next_due_at: When the first device that waits, or whose outcome is unknown, may be tried again, UTC;
             None if there is none. Where another worker holds the token, when its lease ends unless renewed.
         holder: Which other worker holds the token, so that nothing was done; "" if none does.
+        problems: What went wrong, or contradicts itself.
+        errors: The errors beside the one that is raised, the most serious first.
+        is_partial: True if something failed and everything else went on.
         notes: What else happened, in words.
     """
 
@@ -40,6 +44,9 @@ class AssignReport(Printed):
     finished_at: datetime
     next_due_at: datetime | None = None
     holder: str = ""
+    problems: tuple[Problem, ...] = ()
+    errors: tuple[PyadeError, ...] = ()
+    is_partial: bool = False
     notes: tuple[str, ...] = ()
 
     @property
@@ -80,6 +87,7 @@ class AssignReport(Printed):
             lines.append(f"  because {', '.join(reasons)}")
         lines.extend(f"  {line}" for line in plan.lines())
         lines.extend(f"  defined at Apple: {uuid}" for uuid in self.defined)
+        lines.extend(f"  {problem.severity}: {problem}" for problem in self.problems)
         lines.extend(f"  note: {note}" for note in self.notes)
         if self.next_due_at is not None:
             lines.append(f"  next: from {shown(self.next_due_at)}")

@@ -11,7 +11,6 @@ from typing import Generic, TypeVar
 import anyio.to_thread
 
 from pyade.apple.http.connection import utc_now
-from pyade.core.assignment import is_at_risk
 from pyade.core.inventory import DeviceRecord
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.rules import AssignmentPolicy
@@ -21,30 +20,12 @@ from pyade.storage.protocol import Store
 from pyade.sync.assign_report import AssignReport
 from pyade.sync.assignment_flow import Assignment, preview_flow, refused_flow
 from pyade.sync.leases import holding, holding_async
-from pyade.sync.plan import AssignmentPlan, with_owner
+from pyade.sync.plan import AssignmentPlan
+from pyade.sync.risk import NO_RULES, devices_at_risk
 from pyade.sync.runners import AsyncCaller, Caller, async_runner_of, runner_of
 from pyade.sync.steps import Progress
 
 _SLICE = 500
-_NO_RULES = AssignmentPolicy()
-
-
-def devices_at_risk(
-    store: Store, token_name: str, policy: AssignmentPolicy = _NO_RULES
-) -> Iterator[DeviceRecord]:
-    """Iterate lazily over the Macs whose enrollment will fail: no profile at Apple, no rule and no default.
-
-    Args:
-        store: Where the devices are.
-        token_name: The token.
-        policy: The rules, if there are any.
-
-    Source: specification, "Create an Apple enrollment profile": a device without a policy fails to enroll.
-    """
-    if store.default_profile(token_name) is None:
-        for record, is_ours in with_owner(store, filter(is_at_risk, store.devices(token_name))):
-            if is_ours and policy.choose(record.device) is None:
-                yield record
 
 
 CallerT = TypeVar("CallerT", bound=Caller | AsyncCaller)
@@ -56,7 +37,7 @@ class _Assigning(Generic[CallerT]):
         apple: CallerT,
         store: Store,
         *,
-        policy: AssignmentPolicy = _NO_RULES,
+        policy: AssignmentPolicy = NO_RULES,
         clock: Callable[[], datetime] = utc_now,
         progress: Callable[[Progress], None] | None = None,
     ) -> None:
@@ -97,6 +78,9 @@ class Assigner(_Assigning[Caller]):
         where a locked profile changed, since Macs that enrolled with it keep it until they are wiped. Where
         another worker holds the token nothing is done, and the report says who.
 
+        A profile that Apple refuses, or a request that fails, does not hold up the rest: a failed request is
+        halved until the device that spoils it is alone. At the end the most serious error is raised.
+
         Args:
             default: Becomes the token's default profile; None for the one that is stored.
 
@@ -104,9 +88,10 @@ class Assigner(_Assigning[Caller]):
             What became of every device that Apple lists.
 
         Raises:
-            AppleError: Apple refused; what was settled before is stored, the rest is due again.
+            AppleError: Apple refused something. ``report`` of the error says what was done, ``report.errors``
+                holds the other errors; what is left is due again.
             TransportError: No answer came; likewise.
-            LeaseLostError: Another worker took over; of the chunk that was sent last nothing was stored.
+            LeaseLostError: Another worker took over; of the request that was sent last nothing was stored.
             StoreError: The store failed.
 
         Source: specification, "Assign an enrollment profile to devices".
@@ -136,8 +121,8 @@ class Assigner(_Assigning[Caller]):
 
         Args:
             profile: Defined at Apple if it is not yet.
-            serials: Serial numbers; ones that the store does not know are sent, too, and only remembered by
-                Apple's next answer about them.
+            serials: Serial numbers. One that was not accessible is tried, too; one that the store does not
+                know is sent, and only remembered by Apple's next answer about it.
 
         Returns:
             What became of every device that was named.
@@ -190,7 +175,7 @@ class Assigner(_Assigning[Caller]):
         return devices_at_risk(self._store, self._token_name, self._policy)
 
     def count_devices_at_risk(self) -> int:
-        """Return how many Macs have no profile at Apple, no rule and no default to get one from."""
+        """Return how many Macs have no profile, and would fail to enroll."""
         return sum(1 for _ in self.devices_at_risk())
 
     @property
@@ -239,7 +224,7 @@ class AsyncAssigner(_Assigning[AsyncCaller]):
                 yield record
 
     async def count_devices_at_risk(self) -> int:
-        """Return how many Macs have no profile at Apple, no rule and no default to get one from."""
+        """Return how many Macs have no profile, and would fail to enroll."""
 
         def count() -> int:
             return sum(1 for _ in devices_at_risk(self._store, self._token_name, self._policy))

@@ -3,12 +3,13 @@
 The rules of this file:
 
 1. What is sent is decided from the stored state, and only what differs is sent.
-2. A profile's id is stored as soon as Apple gave it, before anything is assigned with it.
-3. What somebody asks for by hand is stored before the first request, so that nothing gets lost on the way.
-4. The outcome of each chunk is stored before the next one is sent, with what Apple then says of its devices.
-5. Every write carries the lease of the token: who lost it stops at the next chunk.
-6. An error ends the work and comes back to the caller; devices that it left unknown or unsent are due again.
-7. An error that needs a person parks the token.
+2. What a person asks for by hand is stored before the first request, so that nothing gets lost on the way.
+3. Every write carries the lease of the token: a worker that lost it stops at the next request.
+4. What concerns one profile, or one request, does not hold up the others. At the end the most serious error
+   comes back to the caller, with the report. What concerns the whole token ends the work at once.
+5. The sync state says that an assignment is under way. Where that is found at the start its worker died, and
+   the details of the devices are read before anything is sent.
+6. An error that needs a person suspends the token.
 
 Source: specification, "Assign an enrollment profile to devices"; Apple, device assignment, "Assign a
 profile".
@@ -16,39 +17,49 @@ profile".
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 
 import attrs
 
-from pyade.apple import calls
-from pyade.apple.calls import CHUNK
-from pyade.apple.flows import assign_flow, remove_flow
-from pyade.apple.http.calls import SendCall
-from pyade.builders.dep_profile import definition, digest
-from pyade.core.assignment import NO_PROFILE, DeviceResults, outcome
-from pyade.core.device import Device, DeviceResult
-from pyade.core.inventory import Attempt
+from pyade.core.assignment import Reason, Risk
+from pyade.core.device import DeviceResult
+from pyade.core.events import EventBatch
+from pyade.core.inventory import SyncState
 from pyade.core.lease import Lease
-from pyade.core.profile import DefinedProfile, EnrollmentProfile
+from pyade.core.parking import PARKING_ERRORS, Noted
+from pyade.core.problems import Problem
+from pyade.core.profile import EnrollmentProfile
 from pyade.core.rules import AssignmentPolicy
 from pyade.errors import (
     AppleError,
-    BatchError,
     DamagedRecordError,
     InvalidRequestError,
     LeaseHeldError,
-    NotFoundError,
     TransportError,
 )
-from pyade.flow import Flow, Now, ReportProgress, ask
+from pyade.flow import Flow, Now, ask
 from pyade.storage.protocol import Store
 from pyade.sync.assign_report import AssignReport
 from pyade.sync.choices import REMOVAL, Choice, Chooser, Definitions, by_hand
+from pyade.sync.failures import (
+    ANY,
+    ANY_NAME,
+    Failure,
+    RequestError,
+    concerns_token,
+    may_pass,
+    news,
+    problem_of,
+    remembered,
+    risk_problem,
+)
 from pyade.sync.leases import StoreTime
 from pyade.sync.parking import parking
 from pyade.sync.plan import AssignmentPlan, earliest, picked_for, plan_all, plan_by_hand
-from pyade.sync.steps import Progress, ProgressPhase, in_store
+from pyade.sync.profiles import Profiles
+from pyade.sync.sending import Sending
+from pyade.sync.steps import in_store
 from pyade.text import printable
 
 
@@ -60,12 +71,7 @@ class Assignment:
         self._policy = policy
         self._lease = lease
         self._time = StoreTime(lease)
-        self._results: dict[str, DeviceResult] = {}
-        self._defined: list[str] = []
-        self._notes: list[str] = []
-        self._chunks = 0
-        self._total = 0
-        self._next_due_at: datetime | None = None
+        self._profiles = Profiles(lease, self._time)
 
     def run(self, default: EnrollmentProfile | None) -> Flow[AssignReport]:
         """Give every Mac what was picked for it, else what the rules say, else the default."""
@@ -74,15 +80,12 @@ class Assignment:
     def _run(self, default: EnrollmentProfile | None) -> Flow[AssignReport]:
         started_at = yield from self._time.now()
         default = yield from in_store(lambda store: _default(store, self._token_name, default))
-        yield from self._keep_what_apple_does_not_see(default)
+        profiles = [rule.profile for rule in self._policy.rules]
+        yield from self._profiles.keep_what_apple_does_not_see(
+            profiles if default is None else [*profiles, default]
+        )
         plan = yield from plan_flow(self._token_name, self._policy, default, started_at)
-        self._total = plan.due
-        for choice, serials in plan.batches():
-            uuid = choice.profile_uuid
-            if choice.profile is not None and not choice.is_defined:
-                uuid = (yield from self._define(choice.profile, individual=False)).profile_uuid
-            yield from self._send(uuid, serials)
-        return (yield from self._report(plan, started_at))
+        return (yield from self._carry_out(plan, started_at, is_whole=True))
 
     def assign(self, profile: EnrollmentProfile, serials: Iterable[str]) -> Flow[AssignReport]:
         """Give *profile* to hand-picked devices."""
@@ -91,11 +94,11 @@ class Assignment:
     def _assign(self, profile: EnrollmentProfile, serials: Iterable[str]) -> Flow[AssignReport]:
         started_at = yield from self._time.now()
         distinct = _distinct(serials)
-        defined = (yield from self._definitions()).individual(profile)
+        defined = (yield from self._profiles.definitions()).individual(profile)
         if defined is None and distinct:
-            defined = yield from self._define(profile, individual=True)
+            defined = yield from self._profiles.define(profile, individual=True)
         if defined is None:
-            return (yield from self._report(AssignmentPlan(), started_at))
+            return (yield from self._carry_out(AssignmentPlan(), started_at))
         return (yield from self._by_hand(by_hand(defined), distinct, started_at))
 
     def replace(self, before: EnrollmentProfile, after: EnrollmentProfile) -> Flow[AssignReport]:
@@ -112,137 +115,119 @@ class Assignment:
         started_at = yield from self._time.now()
         return (yield from self._by_hand(REMOVAL, _distinct(serials), started_at))
 
-    # Profiles
-
-    def _definitions(self) -> Flow[Definitions]:
-        return (yield from in_store(lambda store: Definitions(store.profiles(self._token_name))))
-
-    def _keep_what_apple_does_not_see(self, default: EnrollmentProfile | None) -> Flow[None]:
-        """Store profiles that differ from what is stored only in what is no part of Apple's JSON."""
-        definitions = yield from self._definitions()
-        profiles = [rule.profile for rule in self._policy.rules]
-        seen = set()
-        for profile in profiles if default is None else [*profiles, default]:
-            known = definitions.shared(profile)
-            if known is not None and known.profile_uuid not in seen and known.profile != profile:
-                yield from self._remember(attrs.evolve(known, profile=profile))
-            seen.add(known and known.profile_uuid)
-
-    def _define(self, profile: EnrollmentProfile, *, individual: bool) -> Flow[DefinedProfile]:
-        answer = yield from ask(SendCall(calls.define_profile(definition(profile))))
-        now = yield from self._time.now()
-        definitions = yield from self._definitions()
-        defined = DefinedProfile(
-            profile_uuid=answer.profile_uuid,
-            profile=profile,
-            digest=digest(profile),
-            defined_at=definitions.following(now),
-            individual=individual,
-        )
-        yield from self._remember(defined)
-        self._defined.append(defined.profile_uuid)
-        return defined
-
-    def _remember(self, defined: DefinedProfile) -> Flow[None]:
-        yield from in_store(lambda store: store.save_profile(self._token_name, defined, lease=self._lease))
-
-    # Devices
-
     def _by_hand(self, choice: Choice, serials: Sequence[str], started_at: datetime) -> Flow[AssignReport]:
         plan = yield from in_store(
             lambda store: plan_by_hand(store, choice, serials, started_at, self._lease)
         )
-        self._total = plan.due
-        for _, due in plan.batches():
-            yield from self._send(choice.profile_uuid, due)
-        return (yield from self._report(plan, started_at))
+        return (yield from self._carry_out(plan, started_at))
 
-    def _send(self, uuid: str, serials: Sequence[str]) -> Flow[None]:
-        """Assign a profile, or remove it for ``NO_PROFILE``, chunk by chunk."""
-        for start in range(0, len(serials), CHUNK):
-            chunk = serials[start : start + CHUNK]
+    # What every piece of work has in common
+
+    def _carry_out(
+        self, plan: AssignmentPlan, started_at: datetime, *, is_whole: bool = False
+    ) -> Flow[AssignReport]:
+        """Send what is due, remember what failed, and return the report or raise the most serious error.
+
+        Args:
+            plan: What is due.
+            started_at: UTC.
+            is_whole: True if the plan knows of every device of the token.
+        """
+        sending = Sending(self._lease, self._time, self._profiles, total=plan.due)
+        stopped: RequestError | None = None
+        if plan.due:
+            uncertain = yield from self._begin(plan, started_at)
             try:
-                yield from self._send_chunk(uuid, chunk)
-            except NotFoundError:
-                lost = (yield from self._definitions()).by_uuid(uuid)
-                if lost is None or uuid in self._defined:
-                    raise
-                self._notes.append(f"Apple did not know profile {uuid}: defined again")
-                uuid = (yield from self._define(lost.profile, individual=lost.individual)).profile_uuid
-                yield from self._send_chunk(uuid, chunk)
+                yield from self._send_all(plan, sending, uncertain)
+            except (AppleError, TransportError) as error:
+                stopped = error
+        failures = sending.failures
+        if stopped is not None and not isinstance(stopped, PARKING_ERRORS):
+            left = plan.due - sending.settled
+            failures.append(Failure(profile_uuid=ANY, profile=ANY_NAME, error=stopped, devices=left))
+        wanted = plan.unsettled if is_whole and stopped is None else None
+        yield from self._end(failures, sending.succeeded, wanted)
+        report = yield from self._report(plan, sending, started_at)
+        errors = [failure.error for failure in sending.failures]
+        if stopped is None and not errors:
+            return report
+        first, *others = errors if stopped is None else [stopped, *errors]
+        partial = stopped is None and (sending.got_through or not any(map(may_pass, errors)))
+        first.report = attrs.evolve(report, errors=tuple(others), is_partial=partial)
+        settled = f"{sending.settled} of {plan.due} devices were settled"
+        first.add_note(printable(f"{self._token_name}: {settled}"))
+        raise first
 
-    def _send_chunk(self, uuid: str, chunk: Sequence[str]) -> Flow[None]:
-        attempted_at = yield from self._time.now()
-        failure: BaseException | None = None
-        try:
-            if uuid == NO_PROFILE:
-                results = yield from remove_flow(chunk)
-            else:
-                results = yield from assign_flow(uuid, chunk)
-        except BatchError as error:
-            results, failure = error.outcome, error.__cause__ or error
-        except (AppleError, TransportError) as error:
-            results, failure = DeviceResults(results=dict.fromkeys(chunk, DeviceResult.REQUEST_FAILED)), error
-        answered_at = yield from self._time.now()
-        attempts = {
-            serial: outcome(
-                results.results.get(serial, DeviceResult.MISSING),
-                profile_uuid=uuid,
-                attempted_at=attempted_at,
-                answered_at=answered_at,
-                retry_after_s=results.retry_after_s,
-            )
-            for serial in chunk
-        }
-        details = () if failure is not None else (yield from self._read_back(chunk))
+    def _begin(self, plan: AssignmentPlan, now: datetime) -> Flow[Collection[str]]:
+        """Store that an assignment is under way; return which devices may have what they should have."""
+        before = yield from self._change(lambda state: (attrs.evolve(state, assigning_since=now), ()))
+        if before.assigning_since is None:
+            return plan.uncertain
+        return frozenset(serial for group in plan.groups for serial in group.serials)
+
+    def _send_all(self, plan: AssignmentPlan, sending: Sending, uncertain: Collection[str]) -> Flow[None]:
+        tried = {serial for group in plan.groups if group.reason is Reason.RETRY for serial in group.serials}
+        for choice, serials in plan.batches():
+            uuid = choice.profile_uuid
+            if choice.profile is not None and not choice.is_defined:
+                try:
+                    uuid = (yield from self._profiles.define(choice.profile, individual=False)).profile_uuid
+                except (AppleError, TransportError) as error:
+                    if concerns_token(error):
+                        raise
+                    new = [serial for serial in serials if serial not in tried]
+                    yield from sending.leave(choice, serials, new, error)
+                    continue
+            yield from sending.send(uuid, choice.profile, serials, uncertain)
+        yield from sending.isolate()
+
+    def _end(
+        self, failures: Sequence[Failure], succeeded: Collection[str], wanted: Collection[str] | None
+    ) -> Flow[None]:
+        """Store that no assignment is under way, and which errors there were."""
         now = yield from self._time.now()
-        yield from in_store(
-            lambda store: store.record_attempts(
-                self._token_name, attempts, details=details, now=now, lease=self._lease
+
+        def ended(state: SyncState) -> Noted:
+            known = state.assignment_errors
+            errors = remembered(known, failures, still_wanted=wanted, succeeded=succeeded, now=now)
+            after = attrs.evolve(state, assigning_since=None, assignment_errors=errors)
+            return after, tuple(news(known, errors))
+
+        yield from self._change(ended)
+
+    def _change(self, change: Callable[[SyncState], Noted]) -> Flow[SyncState]:
+        """Change the sync state, and return it as it was."""
+        now = yield from self._time.now()
+        before = yield from in_store(lambda store: store.sync_state(self._token_name))
+        after, groups = change(before)
+        if after != before:
+            batch = EventBatch(self._token_name, now, groups) if groups else None
+            yield from in_store(
+                lambda store: store.save_sync_state(self._token_name, after, events=batch, lease=self._lease)
             )
-        )
-        if failure is not None:
-            settled = f"{len(self._results)} of {self._total} devices were settled before"
-            failure.add_note(printable(f"{self._token_name}: {settled}"))
-            raise failure
-        yield from self._count(uuid, attempts)
+        return before
 
-    def _read_back(self, chunk: Sequence[str]) -> Flow[Sequence[Device]]:
-        """Return what Apple says about *chunk* now; nothing if it does not answer, since a sync will tell."""
-        try:
-            details = yield from ask(SendCall(calls.device_details(chunk)))
-        except (AppleError, TransportError) as error:
-            self._notes.append(f"the outcome could not be read back: {error}")
-            return ()
-        return [details[serial] for serial in chunk if serial in details]
-
-    def _count(self, uuid: str, attempts: Mapping[str, Attempt]) -> Flow[None]:
-        self._chunks += 1
-        for serial, attempt in attempts.items():
-            self._results[serial] = attempt.result
-            if attempt.result not in (DeviceResult.SUCCESS, DeviceResult.NOT_ACCESSIBLE):
-                self._next_due_at = earliest(self._next_due_at, attempt.not_before)
-        progress = Progress(
-            token_name=self._token_name,
-            phase=ProgressPhase.REMOVE if uuid == NO_PROFILE else ProgressPhase.ASSIGN,
-            pages=self._chunks,
-            devices=len(self._results),
-            total=self._total,
-        )
-        yield from ask(ReportProgress(progress))
-
-    def _report(self, plan: AssignmentPlan, started_at: datetime) -> Flow[AssignReport]:
+    def _report(self, plan: AssignmentPlan, sending: Sending, started_at: datetime) -> Flow[AssignReport]:
         finished_at = yield from self._time.now()
+        due = (serial for group in plan.groups for serial in group.serials)
         return AssignReport(
             token_name=self._token_name,
             plan=plan,
-            results=self._results,
-            defined=tuple(self._defined),
+            results={serial: sending.results.get(serial, DeviceResult.NOT_SENT) for serial in due},
+            defined=tuple(self._profiles.defined),
             started_at=started_at,
             finished_at=finished_at,
-            next_due_at=earliest(plan.next_due_at, self._next_due_at),
-            notes=tuple(self._notes),
+            next_due_at=earliest(plan.next_due_at, sending.next_due_at),
+            problems=tuple(_problems(sending)),
+            notes=(*self._profiles.notes, *sending.notes),
         )
+
+
+def _problems(sending: Sending) -> Iterator[Problem]:
+    for failure in sending.failures:
+        yield problem_of(failure.profile, failure.devices, failure.error)
+    if sending.contradicted:
+        yield risk_problem("devices", Risk.NOT_CONFIRMED, len(sending.contradicted))
 
 
 def preview_flow(

@@ -19,6 +19,7 @@ from pyade.errors import DamagedRecordError, PyadeError, StoreError, UnknownToke
 from pyade.storage.protocol import Store
 from pyade.sync.assign_report import AssignReport
 from pyade.sync.damage import DamageLog, Fleet, read_fleet
+from pyade.sync.failures import assignment_errors
 from pyade.sync.parking import remind_of
 from pyade.sync.report import SyncReport
 from pyade.text import Printed, logger
@@ -46,7 +47,8 @@ class TokenStanding(Printed):
         stage: Where it stands.
         work: What comes next, or is under way.
         next_at: From when, UTC; the past while it waits for a free place.
-        reason: Why it is parked, or the error that ended the last run; "" if all is well.
+        reason: Why it is parked, the error that ended the last sync, or the newest error of an assignment;
+            "" if all is well.
     """
 
     token_name: str
@@ -168,7 +170,8 @@ class Board:
             entry.damage = ""
             if outcome.reports or error is None:
                 entry.standing = self._after(before, outcome.reports, now)
-            if error is not None:
+            # What failed in part is tried again at the ordinary pace: the rest of the token is well.
+            if error is not None and partial_report(error) is None:
                 work = Work.ASSIGN if outcome.reports else job.due.work
                 entry.standing = entry.standing.failed(error, work, now, self._pace)
             if isinstance(error, DamagedRecordError):
@@ -205,7 +208,7 @@ class Board:
         due = entry.running or self._next(name, state, now)
         parked = parked_reason(entry.token, state) or entry.damage_in(state)
         stage = Stage.RUNNING if entry.running else Stage.PARKED if parked else Stage.WAITING
-        reason = parked or state.last_error
+        reason = parked or state.last_error or "; ".join(assignment_errors(state))
         return TokenStanding(token_name=name, stage=stage, work=due.work, next_at=due.at, reason=reason)
 
     def _next(self, name: str, state: SyncState, now: datetime) -> Due:
@@ -246,6 +249,19 @@ class Board:
                         entry.damage = ""
                     entry.token = token
         return fleet
+
+
+def partial_report(error: Exception) -> AssignReport | None:
+    """Return the report of an assignment that ended with *error* after everything else went on."""
+    report = error.report if isinstance(error, PyadeError) else None
+    return report if isinstance(report, AssignReport) and report.is_partial else None
+
+
+def note_part(error: PyadeError, note: Callable[[AssignReport], None]) -> None:
+    """Hand *note* the report of an assignment that failed in part."""
+    report = partial_report(error)
+    if report is not None:
+        note(report)
 
 
 def goes_on(reports: Sequence[Report]) -> bool:

@@ -15,6 +15,7 @@ import attrs
 from cryptography import x509
 
 from pyade.core.affinity import AffinityKind
+from pyade.core.assignment import Risk
 from pyade.core.inventory import SyncState, owner_of
 from pyade.core.parking import parked_reason
 from pyade.core.problems import Problem, Severity
@@ -24,9 +25,10 @@ from pyade.crypto.push_certificate import PushCertificate
 from pyade.errors import ClockError, DamagedRecordError, PyadeError, TermsError
 from pyade.flow import CallHook, Flow, Hook, Now, ask
 from pyade.storage.protocol import Store
-from pyade.sync.assigner import devices_at_risk
 from pyade.sync.damage import Fleet, damage_of, read_fleet, readable_records, unreadable_secrets
-from pyade.sync.report import counted, shown
+from pyade.sync.failures import problem_of, risk_problem
+from pyade.sync.report import counted, shown, some
+from pyade.sync.risk import devices_at_risk, risks
 from pyade.sync.steps import in_store
 from pyade.sync.token_steps import ReadAccount
 from pyade.text import Printed
@@ -36,8 +38,6 @@ OUT_OF_STEP_AFTER: Final = timedelta(days=2)
 
 ANCHOR_WITHIN: Final = timedelta(days=30)
 """How long before its end an anchor certificate is worth a look."""
-
-_SHOWN_SERIALS: Final = 10
 
 
 @attrs.frozen(kw_only=True)
@@ -140,6 +140,9 @@ def _of_token(token: Token, state: SyncState, now: datetime) -> Iterator[Problem
     elif state.last_error:
         fix = "the next sync may put it right; the documentation has a table of errors"
         yield _warning(where, "", f"the last sync ended with: {state.last_error}", fix)
+    for failure in state.assignment_errors.values():
+        problem = problem_of(failure.profile, failure.devices, failure.error)
+        yield attrs.evolve(problem, setting=f"{where}.{problem.setting}")
     last = state.succeeded_at
     if last is None:
         yield _warning(where, "", "it was never synced to the end", "run a Scheduler, or Syncer.sync()")
@@ -171,10 +174,10 @@ def _of_devices(store: Store, token: Token) -> list[Problem]:
         findings.append(
             _warning(where, "", "it has no default profile, so that new Macs fail to enroll", fix)
         )
-    serials = [record.serial_number for record in devices_at_risk(store, token.name)]
-    if serials:
-        text = f"{counted(len(serials), 'device')} without a profile would fail to enroll"
-        findings.append(_error(where, _some(serials), text, _ASSIGN))
+    at_risk: dict[Risk, list[str]] = {}
+    for record, risk in risks(store, token.name):
+        at_risk.setdefault(risk, []).append(record.serial_number)
+    findings += (risk_problem(where, risk, len(serials), serials) for risk, serials in at_risk.items())
     return findings
 
 
@@ -216,16 +219,16 @@ def _of_purchase(questions: Questions) -> Flow[list[Problem]]:
         if outside:
             text = f"{counted(len(outside), 'device')} of the purchase not yet in Apple's program"
             fix = "ask the reseller to add the order, with the organization's number"
-            findings.append(_error("expected_serials", _some(outside), text, fix))
+            findings.append(_error("expected_serials", some(outside), text, fix))
     if missing:
         text = f"{counted(len(missing), 'device')} of the purchase in no MDM server of ours"
         fix = "assign them to the MDM server in the portal, then sync"
         if questions.find_in_program is None:
             fix += "; they may not be in the program yet"
-        findings.append(_error("expected_serials", _some(missing), text, fix))
+        findings.append(_error("expected_serials", some(missing), text, fix))
     if at_risk:
         text = f"{counted(len(at_risk), 'device')} of the purchase without a profile"
-        findings.append(_error("expected_serials", _some(at_risk), text, _ASSIGN))
+        findings.append(_error("expected_serials", some(at_risk), text, _ASSIGN))
     return findings
 
 
@@ -265,11 +268,6 @@ def _distinct(profiles: Iterable[EnrollmentProfile]) -> list[EnrollmentProfile]:
         if profile not in found:
             found.append(profile)
     return found
-
-
-def _some(serials: Sequence[str]) -> str:
-    shown_ones = ", ".join(serials[:_SHOWN_SERIALS])
-    return f"{shown_ones}, …" if len(serials) > _SHOWN_SERIALS else shown_ones
 
 
 def _error(setting: str, value: str, allowed: str, fix: str) -> Problem:

@@ -72,6 +72,16 @@ class Definitions:
         """Return the newest definition of exactly *profile* for hand-picked devices."""
         return next((one for one in self._newest_first if one.individual and one.profile == profile), None)
 
+    def alike(self, one: DefinedProfile) -> tuple[DefinedProfile, ...]:
+        """Return the other definitions of the same content for the same devices, newest first."""
+        return tuple(
+            other
+            for other in self._newest_first
+            if other is not one
+            and other.individual == one.individual
+            and (other.profile == one.profile if one.individual else other.digest == one.digest)
+        )
+
     def by_uuid(self, profile_uuid: str | None) -> DefinedProfile | None:
         """Return the definition with that id; None if it is none of ours."""
         return self._by_uuid.get((profile_uuid or "").casefold())

@@ -5,6 +5,7 @@ Source: specification, "Sync managed devices" and "Renew enrollment program toke
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from html import escape
@@ -13,16 +14,18 @@ from typing import Final
 import attrs
 
 from pyade.apple.http.connection import utc_now
+from pyade.core.assignment import Risk
 from pyade.core.inventory import SyncState
 from pyade.core.parking import parked_reason
 from pyade.core.policy import SyncPolicy
 from pyade.core.token import Portal, Token, TokenHealth, TokenStatus
 from pyade.errors import DamagedRecordError
 from pyade.storage.protocol import Store
-from pyade.sync.assigner import devices_at_risk
 from pyade.sync.damage import damage_of, read_fleet
+from pyade.sync.failures import assignment_errors
 from pyade.sync.migration import migration_deadlines
 from pyade.sync.report import counted, shown
+from pyade.sync.risk import risks
 from pyade.text import Printed, printable
 
 
@@ -46,7 +49,9 @@ class TokenOverview(Printed):
         default_profile: Name of the default profile; "" if there is none.
         devices: How many devices Apple lists, by profile status; "" where that is unknown.
         released: How many were released, and not forgotten yet.
-        at_risk: How many would fail to enroll: without a profile, and without a default.
+        at_risk: How many would fail to enroll.
+        risks: How many of them for which reason.
+        assignment_errors: The newest error of each profile that could not be given to devices, in words.
         migrations: How many have a migration deadline, also one that has passed.
         next_deadline: The next of them that has not passed, UTC; None if there is none.
         seen_at: When all this was so, UTC.
@@ -66,6 +71,8 @@ class TokenOverview(Printed):
     devices: Mapping[str, int] = attrs.field(hash=False)
     released: int
     at_risk: int
+    risks: Mapping[Risk, int] = attrs.field(factory=dict, hash=False)
+    assignment_errors: tuple[str, ...] = ()
     migrations: int = 0
     next_deadline: datetime | None = None
     damaged: str = ""
@@ -100,7 +107,10 @@ class TokenOverview(Printed):
             ends = "all have passed" if self.next_deadline is None else f"next {shown(self.next_deadline)}"
             rows.append(("Migrations", f"{counted(self.migrations, 'device')} with a deadline, {ends}"))
         if self.at_risk:
-            rows.append(("At risk", f"{counted(self.at_risk, 'device')} would fail to enroll: no profile"))
+            reasons = "; ".join(f"{count:,}: {risk}" for risk, count in self.risks.items())
+            text = f"{counted(self.at_risk, 'device')} without a profile would fail to enroll"
+            rows.append(("At risk", f"{text} ({reasons})" if reasons else text))
+        rows += (("Assignment error", error) for error in self.assignment_errors)
         if self.parked:
             rows.append(("Needs a person", self.parked))
         elif self.last_error:
@@ -150,6 +160,7 @@ def _of_token(
     counts = dict(store.count_devices(token.name))
     default = store.default_profile(token.name)
     requested, automatic = policy.next_times(state, now)
+    at_risk = Counter(risk for _, risk in risks(store, token.name))
     moving = [record.device for record in migration_deadlines(store, token.name)]
     deadlines = (device.mdm_migration_deadline for device in moving)
     return TokenOverview(
@@ -166,7 +177,9 @@ def _of_token(
         default_profile="" if default is None else default.name,
         released=counts.pop("released"),
         devices=counts,
-        at_risk=sum(1 for _ in devices_at_risk(store, token.name)),
+        at_risk=at_risk.total(),
+        risks=at_risk,
+        assignment_errors=tuple(assignment_errors(state)),
         migrations=len(moving),
         next_deadline=next((one for one in deadlines if one is not None and one > now), None),
         seen_at=now,
@@ -219,7 +232,9 @@ _IN_WORDS: Final = {
     "empty": "without a profile",
     "removed": "with a removed profile",
 }
-_WORTH_A_LOOK: Final = frozenset({"At risk", "Needs a person", "Last error", "Cannot be read"})
+_WORTH_A_LOOK: Final = frozenset(
+    {"Assignment error", "At risk", "Needs a person", "Last error", "Cannot be read"}
+)
 _LOOK: Final = ' class="look"'
 _STYLE: Final = """
 :root { color-scheme: light dark; --back: #f5f5f7; --card: #fff; --text: #1d1d1f; --line: #e3e3e6;

@@ -19,8 +19,9 @@ from pyade.core.assignment import (
     profile_of,
     waits_until,
 )
+from pyade.core.attempt import Attempt
 from pyade.core.device import DeviceResult, ProfileStatus
-from pyade.core.inventory import Attempt, DeviceRecord, owner_of
+from pyade.core.inventory import DeviceRecord, owner_of
 from pyade.core.lease import Lease
 from pyade.core.problems import Problem, Severity
 from pyade.core.profile import EnrollmentProfile
@@ -80,12 +81,14 @@ class AssignmentPlan(Printed):
         waiting: Devices that must be left alone until their time has come.
         unreachable: Devices that this server cannot reach, until Apple lists them again.
         owned_elsewhere: Devices that were assigned to the server of another stored token since.
-        without_profile: Macs for which no profile is wanted: no rule matches, there is no default, and none
-            was picked.
+        without_profile: Macs that have no profile, and for which none is wanted: no rule matches, there is
+            no default, and none was picked.
+        left_alone: Macs that have a profile, although none is wanted for them any more.
         not_macs: Devices that are no Macs.
         released: Devices that Apple no longer lists, if they were named.
         next_due_at: When the first of the waiting ones may be tried, UTC.
         warnings: What the change does not do.
+        unsettled: Ids of the profiles for which devices wait, or that devices cannot be given.
     """
 
     groups: tuple[PlannedGroup, ...] = ()
@@ -94,10 +97,12 @@ class AssignmentPlan(Printed):
     unreachable: int = 0
     owned_elsewhere: int = 0
     without_profile: int = 0
+    left_alone: int = 0
     not_macs: int = 0
     released: int = 0
     next_due_at: datetime | None = None
     warnings: tuple[Problem, ...] = ()
+    unsettled: frozenset[str] = attrs.field(default=frozenset(), repr=False)
 
     @property
     def due(self) -> int:
@@ -128,6 +133,12 @@ class AssignmentPlan(Printed):
             for serial in group.serials:
                 yield PlannedDevice(serial_number=serial, choice=group.choice, reason=group.reason)
 
+    @property
+    def uncertain(self) -> frozenset[str]:
+        """Serial numbers of devices that may have what they should have: their details are read first."""
+        groups = (group for group in self.groups if group.reason is Reason.UNCERTAIN)
+        return frozenset(serial for group in groups for serial in group.serials)
+
     def batches(self) -> Iterator[tuple[Choice, Sequence[str]]]:
         """Iterate over the profiles to assign, each once with all serial numbers; defined ones come first."""
         batches: dict[str, tuple[Choice, list[str]]] = {}
@@ -147,6 +158,7 @@ class AssignmentPlan(Printed):
             (self.unreachable, "are not accessible"),
             (self.owned_elsewhere, "were assigned to the server of another token since"),
             (self.without_profile, "have no profile to get"),
+            (self.left_alone, "keep the profile that they have, although nothing asks for it"),
             (self.not_macs, "are no Macs"),
             (self.released, "are released"),
         )
@@ -169,6 +181,7 @@ class Planner:
         self._counts: Counter[str] = Counter()
         self._replaced: dict[tuple[str, str], tuple[Choice, Counter[bool]]] = {}
         self._next_due_at: datetime | None = None
+        self._unsettled: set[str] = set()
 
     def send(self, serial_number: str, choice: Choice, reason: Reason) -> None:
         """Put a device among those to send."""
@@ -180,24 +193,35 @@ class Planner:
         """Count a device that is left as it is, by the plan's attribute."""
         self._counts[kind] += 1
 
-    def sort(self, record: DeviceRecord, choice: Choice | None, *, is_ours: bool) -> bool:
-        """Put *record* where it belongs; True if it is due, or will be when its time has come."""
+    def sort(
+        self, record: DeviceRecord, choice: Choice | None, *, is_ours: bool, asked: bool = False
+    ) -> bool:
+        """Put *record* where it belongs; True if it is due, or will be when its time has come.
+
+        Args:
+            record: What the store knows.
+            choice: What the device should have; None if nothing asks for a profile.
+            is_ours: False if it belongs to another stored token.
+            asked: True if a person named it: it is then tried although it was not accessible.
+        """
         if record.is_released or not record.device.is_mac:
             self.leave("released" if record.is_released else "not_macs")
         elif not is_ours:
             self.leave("owned_elsewhere")
         elif choice is None:
-            self.leave("without_profile")
+            self.leave("without_profile" if profile_of(record) == NO_PROFILE else "left_alone")
         elif has_profile(record, choice.profile_uuid):
             self.leave("satisfied")
-        elif not is_reachable(record):
+        elif not (asked or is_reachable(record)):
             self.leave("unreachable")
-        elif (reason := needs_profile(record, choice.profile_uuid, self._now)) is not None:
+            self._unsettled.add(choice.profile_uuid)
+        elif (reason := needs_profile(record, choice.profile_uuid, self._now, asked=asked)) is not None:
             self.send(record.serial_number, choice, reason)
             self._note_replaced(record, choice)
             return True
         else:
             self.leave("waiting")
+            self._unsettled.add(choice.profile_uuid)
             self._next_due_at = earliest(self._next_due_at, waits_until(record, self._now))
             return True
         return False
@@ -211,6 +235,7 @@ class Planner:
             ),
             next_due_at=self._next_due_at,
             warnings=tuple(self._warnings()),
+            unsettled=frozenset(self._unsettled),
             **self._counts,
         )
 
@@ -224,7 +249,7 @@ class Planner:
     def _warnings(self) -> Iterator[Problem]:
         for (uuid, _), (choice, counts) in self._replaced.items():
             before = self._definitions.by_uuid(uuid)
-            if before is not None and choice.profile is not None:
+            if before is not None and choice.profile is not None and counts[True]:
                 yield from _locked_change(before.profile, choice.profile, fetched=counts[True])
 
 
@@ -303,13 +328,13 @@ def plan_by_hand(
         named = store.devices(token_name, serials=serials[start : start + _SLICE], released=None)
         for record, is_ours in with_owner(store, named):
             del unknown[record.serial_number]
-            is_due = planner.sort(record, choice, is_ours=is_ours)
+            is_due = planner.sort(record, choice, is_ours=is_ours, asked=True)
             # Also a device without a profile may have one coming; that ends here.
             has_one_coming = uuid == NO_PROFILE and bool(record.attempt or record.device.profile_uuid)
             if is_due or (has_one_coming and is_ours and not record.is_released and record.device.is_mac):
                 intents[record.serial_number] = _intent(record.attempt, uuid, now, is_due=is_due)
     for serial in unknown:
-        planner.send(serial, choice, Reason.UNWANTED if uuid == NO_PROFILE else Reason.NO_PROFILE)
+        planner.send(serial, choice, Reason.UNKNOWN)
     if intents:
         store.record_attempts(token_name, intents, now=now, lease=lease)
     return planner.plan()

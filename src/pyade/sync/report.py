@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from datetime import datetime
 
 import attrs
@@ -122,3 +123,12 @@ def shown(value: datetime) -> str:
 def counted(number: int, noun: str) -> str:
     """Return *number* with its noun: ``1 page``, ``2,500 pages``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def some(serials: Sequence[str]) -> str:
+    """Return the first ten of *serials* in one text."""
+    first = ", ".join(serials[:_SHOWN])
+    return f"{first}, …" if len(serials) > _SHOWN else first
+
+
+_SHOWN = 10

@@ -33,11 +33,11 @@ from pyade.core.policy import SyncPolicy
 from pyade.core.rules import AssignmentPolicy
 from pyade.core.schedule import Pace, Work
 from pyade.core.token import Token
-from pyade.errors import PolicyError
+from pyade.errors import PolicyError, PyadeError
 from pyade.storage.protocol import Store
 from pyade.sync.assign_report import AssignReport
 from pyade.sync.assigner import Assigner, AsyncAssigner
-from pyade.sync.board import Board, Job, Outcome, Report, TokenStanding, goes_on
+from pyade.sync.board import Board, Job, Outcome, Report, TokenStanding, goes_on, note_part
 from pyade.sync.runners import through
 from pyade.sync.steps import Progress
 from pyade.sync.syncer import AsyncSyncer, Syncer
@@ -192,12 +192,19 @@ class Scheduler(_Scheduling[Client, AssignerFactory, object]):
                     )
                     note(syncer.sync(automatic=job.due.automatic))
                 if goes_on(reports) and not stop.is_set() and self._assign is not False:
-                    note(self._assigner(client, tell).run())
+                    self._run_assigner(self._assigner(client, tell), note)
         except StopWorkError:
             return Outcome(reports=tuple(reports), stopped=True)
         except Exception as error:  # noqa: BLE001 - one token's trouble must not end the others' work
             return Outcome(reports=tuple(reports), error=error)
         return Outcome(reports=tuple(reports))
+
+    def _run_assigner(self, assigner: RunsAssignments, note: Callable[[Report], None]) -> None:
+        try:
+            note(assigner.run())
+        except PyadeError as error:
+            note_part(error, note)
+            raise
 
     def _assigner(self, client: Client, tell: ProgressHook) -> RunsAssignments:
         if callable(self._assign):
@@ -282,12 +289,19 @@ class AsyncScheduler(_Scheduling[AsyncClient, AsyncAssignerFactory, Awaitable[ob
                     )
                     note(await syncer.sync(automatic=job.due.automatic))
                 if goes_on(reports) and not stop.is_set() and self._assign is not False:
-                    note(await self._assigner(client, tell).run())
+                    await self._run_assigner(self._assigner(client, tell), note)
         except StopWorkError:
             return Outcome(reports=tuple(reports), stopped=True)
         except Exception as error:  # noqa: BLE001 - one token's trouble must not end the others' work
             return Outcome(reports=tuple(reports), error=error)
         return Outcome(reports=tuple(reports))
+
+    async def _run_assigner(self, assigner: AsyncRunsAssignments, note: Callable[[Report], None]) -> None:
+        try:
+            note(await assigner.run())
+        except PyadeError as error:
+            note_part(error, note)
+            raise
 
     def _assigner(self, client: AsyncClient, tell: ProgressHook) -> AsyncRunsAssignments:
         if callable(self._assign):

@@ -29,7 +29,9 @@ from pyade.core.schedule import Pace, Standing, Work, next_due
 from pyade.core.token import Token
 from pyade.errors import DamagedRecordError, LeaseHeldError, PyadeError, UnknownTokenError
 from pyade.storage.protocol import Store
+from pyade.sync.assign_report import AssignReport
 from pyade.sync.assigner import Assigner
+from pyade.sync.board import partial_report
 from pyade.sync.damage import DamageLog, read_fleet
 from pyade.sync.parking import park_damaged, remind_of
 from pyade.sync.runners import through
@@ -158,11 +160,22 @@ def assign_token(
         return max(held.expires_at, clock() + _PACE.look_every)
     except Exception as error:  # noqa: BLE001 - as above
         _log(token_name, Work.ASSIGN, error)
-        if isinstance(error, PARKING_ERRORS):
-            return None
-        return Standing().failed(error, Work.ASSIGN, clock(), _PACE).assign_at
+        return _after_failure(error, clock())
     log.info("%s", report)
-    return None if report.next_due_at is None else max(report.next_due_at, clock() + _PACE.first_backoff)
+    return _after(report, clock())
+
+
+def _after_failure(error: Exception, now: datetime) -> datetime | None:
+    """Return when an assignment is to be called again after *error*."""
+    if isinstance(error, PARKING_ERRORS):
+        return None
+    if (partial := partial_report(error)) is not None:
+        return _after(partial, now)
+    return Standing().failed(error, Work.ASSIGN, now, _PACE).assign_at
+
+
+def _after(report: AssignReport, now: datetime) -> datetime | None:
+    return None if report.next_due_at is None else max(report.next_due_at, now + _PACE.first_backoff)
 
 
 def register(

@@ -9,8 +9,9 @@ from typing import Any, overload
 
 import attrs
 
+from pyade.core.attempt import Attempt
 from pyade.core.device import Device, DeviceFamily, DeviceResult, OpType, ProfileStatus
-from pyade.core.inventory import Attempt, ChangeCounts, DeviceRecord, Source, SyncState
+from pyade.core.inventory import ChangeCounts, DeviceRecord, Source, SyncState
 from pyade.core.lease import Lease
 from pyade.core.profile import DefinedProfile, EnrollmentProfile, PrimaryAccount, UserAffinity
 from pyade.core.token import Portal, Token

@@ -1,0 +1,70 @@
+"""What came of giving a profile: to one device, and as a whole.
+
+Apple's answer to an attempt is a belief; what its details show afterwards is a fact.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import attrs
+
+from pyade.core.device import Device, DeviceResult
+
+
+@attrs.frozen(kw_only=True)
+class Attempt:
+    """The newest attempt to assign a profile to a device.
+
+    Attributes:
+        profile_uuid: The profile that was sent.
+        result: What Apple did.
+        attempted_at: When the request was about to be sent, UTC.
+        not_before: No further attempt before this time, UTC; None if the next run may try.
+        contradicted: When Apple's details contradicted its answer to an attempt, within a day, UTC.
+    """
+
+    profile_uuid: str
+    result: DeviceResult
+    attempted_at: datetime
+    not_before: datetime | None = None
+    contradicted: tuple[datetime, ...] = ()
+
+    def agrees_with(self, device: Device) -> bool:
+        """Return True if Apple shows of *device* what this attempt wanted."""
+        shown = device.shown_profile
+        return shown is not None and shown.casefold() == self.profile_uuid.casefold()
+
+    def is_contradicted_by(self, device: Device) -> bool:
+        """Return True if the details of *device*, read after the attempt, say that Apple's answer is not so.
+
+        To be shown at all is to be accessible. What another program assigned after our removal is no
+        contradiction.
+        """
+        if self.result == DeviceResult.NOT_ACCESSIBLE:
+            return True
+        if self.result != DeviceResult.SUCCESS or device.shown_profile is None or self.agrees_with(device):
+            return False
+        assigned_at = device.profile_assign_time
+        return bool(self.profile_uuid) or assigned_at is None or assigned_at <= self.attempted_at
+
+    def not_confirmed(self) -> Attempt:
+        """Return this attempt as one that is due: a time that has passed keeps it until it is settled."""
+        return attrs.evolve(self, result=DeviceResult.NOT_CONFIRMED, not_before=self.attempted_at)
+
+
+@attrs.frozen(kw_only=True)
+class AssignmentFailure:
+    """The newest error that kept a profile from devices which should have it.
+
+    Attributes:
+        profile: Name of the profile, or in parentheses what takes its place.
+        error: What Apple or the network answered, in words.
+        at: When, UTC.
+        devices: How many devices did not get it then.
+    """
+
+    profile: str
+    error: str
+    at: datetime
+    devices: int

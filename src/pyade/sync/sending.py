@@ -1,0 +1,418 @@
+"""Send devices their profile, request by request, so that one bad request holds up nobody else.
+
+The rules of this file:
+
+1. The outcome of each request is stored before the next one is sent, with what Apple's details then say.
+2. What Apple's details show settles what an answer left open, and outweighs the answer.
+3. After a lost answer, or where an earlier attempt has no known outcome, the details are read first and only
+   the difference is sent.
+4. A request that fails does not end the work. At the end, if another request got through, what failed is
+   halved until the device that spoils it is alone; that one waits for a day. If none got through, a few
+   halves tell a device from an outage.
+5. Requests beyond the ordinary ones are bounded; what they leave is due again in the next run.
+
+Source: Apple, device assignment, "Assign a profile". Rule 4 is observed: one serial number made Apple refuse
+the whole request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+import attrs
+
+from pyade.apple import calls
+from pyade.apple.calls import CHUNK
+from pyade.apple.http.calls import Call, SendCall, may_have_acted
+from pyade.core.assignment import COOLDOWN, NO_PROFILE, DeviceResults, confirmed, outcome
+from pyade.core.attempt import Attempt
+from pyade.core.device import Device, DeviceResult
+from pyade.core.lease import Lease
+from pyade.core.profile import EnrollmentProfile
+from pyade.errors import AppleError, NotFoundError, TransportError
+from pyade.flow import Flow, ReportProgress, ask
+from pyade.storage.protocol import Store
+from pyade.sync.choices import Choice
+from pyade.sync.failures import (
+    REMOVAL_NAME,
+    Failure,
+    RequestError,
+    concerns_token,
+    may_pass,
+    most_serious_first,
+)
+from pyade.sync.leases import StoreTime
+from pyade.sync.profiles import Profiles
+from pyade.sync.steps import Progress, ProgressPhase, in_store
+
+MOST_EXTRA: Final = 40
+"""Requests of one run beyond the ordinary ones: an assignment and its details for each chunk."""
+
+MOST_PROBES: Final = 6
+"""Parts that are tried while no request got through."""
+
+_NO_OUTCOME: Final = (DeviceResult.REQUEST_FAILED, DeviceResult.NOT_SENT)
+
+
+@attrs.frozen
+class _Piece:
+    """Devices of one request that failed."""
+
+    profile_uuid: str
+    name: str
+    serials: Sequence[str]
+    error: RequestError
+
+
+class Sending:
+    """All requests of one piece of work.
+
+    Attributes:
+        results: The outcome for each device that was sent, or was to be sent.
+        contradicted: Devices whose details contradict Apple's answer.
+        notes: What else happened, in words.
+        got_through: True if Apple answered a request for devices.
+    """
+
+    def __init__(self, lease: Lease, time: StoreTime, profiles: Profiles, *, total: int) -> None:
+        self.results: dict[str, DeviceResult] = {}
+        self.contradicted: list[str] = []
+        self.notes: list[str] = []
+        self.got_through = False
+        self._token_name = lease.token_name
+        self._lease = lease
+        self._time = time
+        self._profiles = profiles
+        self._total = total
+        self._failed: list[_Piece] = []
+        self._undefined: list[_Piece] = []
+        self._unread: dict[str, dict[str, Attempt]] = {}
+        self._answered: set[str] = set()
+        self._due: dict[str, datetime] = {}
+        self._requests = 0
+        self._extra = 0
+
+    @property
+    def failures(self) -> list[Failure]:
+        """What could not be sent, by profile, the most serious first."""
+        groups: dict[str, list[_Piece]] = {}
+        for piece in (*self._undefined, *self._failed):
+            groups.setdefault(piece.profile_uuid, []).append(piece)
+        return most_serious_first(
+            Failure(
+                profile_uuid=uuid,
+                profile=pieces[0].name,
+                error=min((piece.error for piece in pieces), key=may_pass),
+                devices=sum(len(piece.serials) for piece in pieces),
+            )
+            for uuid, pieces in groups.items()
+        )
+
+    @property
+    def succeeded(self) -> set[str]:
+        """The profiles with which every request was answered."""
+        return self._answered - {piece.profile_uuid for piece in self._failed}
+
+    @property
+    def settled(self) -> int:
+        """How many devices have an outcome."""
+        return sum(result not in _NO_OUTCOME for result in self.results.values())
+
+    @property
+    def next_due_at(self) -> datetime | None:
+        """When the first device that is to be tried again may be, UTC; None if there is none."""
+        return min(self._due.values(), default=None)
+
+    def send(
+        self, uuid: str, profile: EnrollmentProfile | None, serials: Sequence[str], uncertain: Collection[str]
+    ) -> Flow[None]:
+        """Assign a profile, or remove it for ``NO_PROFILE``; what fails is kept for ``isolate``.
+
+        Args:
+            uuid: The profile.
+            profile: Its content; None for a removal.
+            serials: The devices.
+            uncertain: Those of which an earlier attempt may have worked.
+
+        Raises:
+            AppleError: Of the kind after which the whole token can do nothing now.
+            TransportError: Apple cannot be reached.
+        """
+        name = _name(profile)
+        for start in range(0, len(serials), CHUNK):
+            chunk = serials[start : start + CHUNK]
+            check = [serial for serial in chunk if serial in uncertain]
+            error = yield from self._piece(uuid, chunk, check)
+            if isinstance(error, NotFoundError) and self._may_ask(3):
+                self._extra += 3
+                other = yield from self._profiles.replacement(uuid)
+                if other is not None:
+                    uuid = other
+                    error = yield from self._piece(uuid, chunk)
+            elif error is not None and may_have_acted(error) and self._may_ask(2):
+                self._extra += 2
+                error = yield from self._piece(uuid, chunk, chunk, lost=error)
+            if error is not None:
+                self._failed.append(_Piece(uuid, name, chunk, error))
+
+    def isolate(self) -> Flow[None]:
+        """Halve what failed until the devices that spoil it are alone, within the bound on requests."""
+        broken, untried = self._failed, list[_Piece]()
+        self._failed = []
+        if broken and not self.got_through:
+            broken, untried = yield from self._probe(broken)
+        while self.got_through and (untried or broken) and self._may_ask(1):
+            if not untried:
+                piece = broken.pop()
+                untried = _halves(piece)
+                self._failed += [] if untried else [piece]
+                continue
+            error = yield from self._small(untried.pop())
+            broken += [] if error is None else [error]
+        self._failed += [*broken, *untried]
+        yield from self._read_the_rest()
+        alone = [piece for piece in self._failed if len(piece.serials) == 1]
+        if self.got_through and alone:
+            yield from self._let_wait(alone)
+
+    def _probe(self, broken: Sequence[_Piece]) -> Flow[tuple[list[_Piece], list[_Piece]]]:
+        """Look in one request that failed for a part that gets through: it was a device then, no outage.
+
+        Each part is half as large as the one before, and has none of its devices.
+
+        Returns:
+            What failed, and what was not tried on its own.
+        """
+        rest, *failed = broken
+        untried = [rest]
+        for _ in range(MOST_PROBES):
+            halves = _halves(rest)
+            if not halves or self.got_through:
+                break
+            rest, first = halves
+            untried = [rest]
+            error = yield from self._small(first)
+            failed += [] if error is None else [error]
+        if untried == [broken[0]]:
+            return list(broken), []
+        return failed, untried
+
+    def _small(self, piece: _Piece) -> Flow[_Piece | None]:
+        """Send a part of a request that failed; return it with its error if it fails, too."""
+        self._extra += 1
+        error = yield from self._piece(piece.profile_uuid, piece.serials, reads_back=False)
+        return None if error is None else attrs.evolve(piece, error=error)
+
+    def leave(
+        self, choice: Choice, serials: Sequence[str], new: Iterable[str], error: RequestError
+    ) -> Flow[None]:
+        """Take note that a profile could not be defined: its devices are not sent.
+
+        Args:
+            choice: The profile.
+            serials: The devices.
+            new: Those for which that is not stored yet.
+            error: What Apple answered.
+        """
+        uuid = choice.profile_uuid
+        now = yield from self._time.now()
+        self._undefined.append(_Piece(uuid, _name(choice.profile), serials, error))
+        unsent = outcome(DeviceResult.NOT_SENT, profile_uuid=uuid, attempted_at=now, answered_at=now)
+        news = tuple(new)
+        for start in range(0, len(news), CHUNK):
+            yield from self._record(dict.fromkeys(news[start : start + CHUNK], unsent), ())
+        for serial in serials:
+            # A refusal lasts until a person changes the profile: the next ordinary run is soon enough.
+            self._note(serial, DeviceResult.NOT_SENT, now if may_pass(error) else None)
+
+    def _may_ask(self, requests: int) -> bool:
+        return self._extra + requests <= MOST_EXTRA
+
+    def _piece(
+        self,
+        uuid: str,
+        serials: Sequence[str],
+        check: Sequence[str] = (),
+        *,
+        lost: RequestError | None = None,
+        reads_back: bool = True,
+    ) -> Flow[RequestError | None]:
+        """Send one request and store what came of it; return its error, if it failed as a whole.
+
+        Args:
+            uuid: The profile.
+            serials: The devices.
+            check: Those whose details are read first.
+            lost: The error that left the outcome of the same request open.
+            reads_back: False leaves the details to ``_read_the_rest``.
+        """
+        attempted_at = yield from self._time.now()
+        if check:
+            done = yield from self._settle(uuid, check, attempted_at, lost)
+            if done is None:
+                return lost
+            serials = [serial for serial in serials if serial not in done]
+            if not serials:
+                return None
+        try:
+            results = yield from ask(SendCall(_call(uuid, serials)))
+        except (AppleError, TransportError) as error:
+            failed = _unknown(uuid, attempted_at)
+            yield from self._store(uuid, dict.fromkeys(serials, failed), ())
+            if concerns_token(error):
+                raise
+            return error
+        answered_at = yield from self._time.now()
+        attempts = {
+            serial: outcome(
+                results.results.get(serial, DeviceResult.MISSING),
+                profile_uuid=uuid,
+                attempted_at=attempted_at,
+                answered_at=answered_at,
+                retry_after_s=results.retry_after_s,
+            )
+            for serial in serials
+        }
+        self.got_through = True
+        self._answered.add(uuid)
+        if reads_back:
+            yield from self._store_confirmed(uuid, attempts)
+        else:
+            yield from self._store(uuid, attempts, ())
+            self._unread.setdefault(uuid, {}).update(attempts)
+        if any(attempt.result == DeviceResult.SUCCESS for attempt in attempts.values()):
+            yield from self._profiles.worked(uuid)
+        return None
+
+    def _settle(
+        self, uuid: str, serials: Sequence[str], attempted_at: datetime, lost: RequestError | None
+    ) -> Flow[set[str] | None]:
+        """Return the devices of which the details show an outcome, after it was stored.
+
+        None where an answer was lost and the details do not help, so that nothing may be sent again.
+        """
+        try:
+            details = yield from ask(SendCall(calls.device_details(serials)))
+        except (AppleError, TransportError) as error:
+            if lost is not None and isinstance(error, TransportError):
+                raise lost from error
+            if concerns_token(error):
+                raise
+            return set() if lost is None else None
+        wanted = Attempt(profile_uuid=uuid, result=DeviceResult.SUCCESS, attempted_at=attempted_at)
+        found: dict[str, DeviceResult] = {}
+        for serial in serials:
+            device = details[serial]
+            if device.response_status == DeviceResult.NOT_ACCESSIBLE:
+                found[serial] = DeviceResult.NOT_ACCESSIBLE
+            elif wanted.agrees_with(device):
+                found[serial] = DeviceResult.SUCCESS
+        if found:
+            attempts = {
+                serial: outcome(
+                    result, profile_uuid=uuid, attempted_at=attempted_at, answered_at=attempted_at
+                )
+                for serial, result in found.items()
+            }
+            yield from self._store(uuid, attempts, [details[serial] for serial in found])
+            self.got_through = True
+            self._answered.add(uuid)
+        return set(found)
+
+    def _read_the_rest(self) -> Flow[None]:
+        """Read the details of the small pieces that were sent, in as few requests as the whole would take."""
+        for uuid, attempts in self._unread.items():
+            serials = list(attempts)
+            for start in range(0, len(serials), CHUNK):
+                part = {serial: attempts[serial] for serial in serials[start : start + CHUNK]}
+                yield from self._store_confirmed(uuid, part)
+
+    def _store_confirmed(self, uuid: str, attempts: Mapping[str, Attempt]) -> Flow[None]:
+        details = yield from self._read_back(tuple(attempts))
+        yield from self._store(uuid, (yield from self._confirmed(attempts, details)), details)
+
+    def _read_back(self, serials: Sequence[str]) -> Flow[Sequence[Device]]:
+        """Return what Apple says about *serials* now; nothing if it does not answer: a sync will tell."""
+        try:
+            details = yield from ask(SendCall(calls.device_details(serials)))
+        except (AppleError, TransportError) as error:
+            self.notes.append(f"the outcome could not be read back: {error}")
+            return ()
+        return [details[serial] for serial in serials if serial in details]
+
+    def _confirmed(
+        self, attempts: Mapping[str, Attempt], details: Sequence[Device]
+    ) -> Flow[Mapping[str, Attempt]]:
+        now = yield from self._time.now()
+        shown = {device.serial_number: device for device in details}
+        after = {
+            serial: confirmed(attempt, shown.get(serial), None, now) for serial, attempt in attempts.items()
+        }
+        contradicted = [serial for serial, one in after.items() if one.result == DeviceResult.NOT_CONFIRMED]
+        if contradicted:
+            before = yield from in_store(lambda store: _attempts(store, self._token_name, contradicted))
+            for serial in contradicted:
+                after[serial] = confirmed(attempts[serial], shown[serial], before.get(serial), now)
+            self.contradicted += contradicted
+        return after
+
+    def _let_wait(self, alone: Sequence[_Piece]) -> Flow[None]:
+        now = yield from self._time.now()
+        for piece in alone:
+            waiting = attrs.evolve(_unknown(piece.profile_uuid, now), not_before=now + COOLDOWN)
+            yield from self._store(piece.profile_uuid, dict.fromkeys(piece.serials, waiting), ())
+
+    def _store(self, uuid: str, attempts: Mapping[str, Attempt], details: Sequence[Device]) -> Flow[None]:
+        yield from self._record(attempts, details)
+        self._requests += 1
+        for serial, attempt in attempts.items():
+            self._note(serial, attempt.result, attempt.not_before)
+        progress = Progress(
+            token_name=self._token_name,
+            phase=ProgressPhase.REMOVE if uuid == NO_PROFILE else ProgressPhase.ASSIGN,
+            pages=self._requests,
+            devices=self.settled,
+            total=self._total,
+        )
+        yield from ask(ReportProgress(progress))
+
+    def _note(self, serial: str, result: DeviceResult, not_before: datetime | None) -> None:
+        self.results[serial] = result
+        self._due.pop(serial, None)
+        if result not in (DeviceResult.SUCCESS, DeviceResult.NOT_ACCESSIBLE) and not_before is not None:
+            self._due[serial] = not_before
+
+    def _record(self, attempts: Mapping[str, Attempt], details: Sequence[Device]) -> Flow[None]:
+        now = yield from self._time.now()
+        yield from in_store(
+            lambda store: store.record_attempts(
+                self._token_name, attempts, details=details, now=now, lease=self._lease
+            )
+        )
+
+
+def _call(uuid: str, serials: Sequence[str]) -> Call[DeviceResults]:
+    return calls.remove_profile(serials) if uuid == NO_PROFILE else calls.assign_profile(uuid, serials)
+
+
+def _name(profile: EnrollmentProfile | None) -> str:
+    return REMOVAL_NAME if profile is None else profile.name
+
+
+def _unknown(uuid: str, at: datetime) -> Attempt:
+    """Return an attempt of which nobody knows what came of it."""
+    return outcome(DeviceResult.REQUEST_FAILED, profile_uuid=uuid, attempted_at=at, answered_at=at)
+
+
+def _halves(piece: _Piece) -> list[_Piece]:
+    """Return the halves of *piece*, the first one last; none if it is one device."""
+    middle = len(piece.serials) // 2
+    parts = (piece.serials[middle:], piece.serials[:middle]) if middle else ()
+    return [attrs.evolve(piece, serials=part) for part in parts]
+
+
+def _attempts(store: Store, token_name: str, serials: Sequence[str]) -> dict[str, Attempt]:
+    records = store.devices(token_name, serials=serials)
+    return {record.serial_number: record.attempt for record in records if record.attempt is not None}

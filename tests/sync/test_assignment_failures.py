@@ -1,0 +1,619 @@
+"""One bad profile or one bad serial number holds up nobody else; what failed is remembered and shown."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import httpx
+import msgspec
+import pytest
+
+from pyade import doctor
+from pyade.apple.client import AsyncClient, Client
+from pyade.core import AssignmentPolicy, Rule
+from pyade.core.assignment import Reason, Risk
+from pyade.core.device import DeviceResult
+from pyade.core.events import EventKind
+from pyade.core.profile import EnrollmentProfile
+from pyade.errors import AppleError, InvalidRequestError, NotFoundError, PyadeError, ServerError
+from pyade.sync import (
+    Assigner,
+    AssignReport,
+    AsyncAssigner,
+    DeviceActions,
+    Scheduler,
+    assign_token,
+    overview,
+    risks,
+)
+from pyade.testing import Fault
+
+if TYPE_CHECKING:
+    from tests.sync.conftest import World
+
+DEFINE, ASSIGN, REMOVE = "POST /profile", "POST /profile/devices", "DELETE /profile/devices"
+DETAILS, READ = "POST /devices", "GET /profile"
+KIOSK = EnrollmentProfile(name="Kiosk", url="https://mdm.contoso.example/kiosk")
+BAD = EnrollmentProfile(name="Bad", url="https://mdm.contoso.example/enroll", language="xx", region="ZZ")
+DAY = timedelta(hours=24)
+
+Answer = Callable[[httpx.Request, Any], httpx.Response | None]
+
+
+def fleet(world: World, count: int, **keys: Any) -> tuple[str, ...]:
+    """Add devices at Apple and bring them into the store."""
+    serials = world.apple.add_devices(count, server="hq", **keys)
+    assert world.later(minutes=15).sync().is_complete
+    return serials
+
+
+def spoiled_by(bad: Iterable[str], answer: Callable[[], httpx.Response]) -> Answer:
+    """Answer each assignment of one of *bad* as a whole with *answer*."""
+    spoiling = set(bad)
+
+    def handle(request: httpx.Request, body: Any) -> httpx.Response | None:
+        is_spoiled = request.url.path == "/profile/devices" and spoiling & set(body["devices"])
+        return answer() if is_spoiled else None
+
+    return handle
+
+
+def refusing(name: str, answer: Callable[[], httpx.Response]) -> Answer:
+    """Answer the definition of the profile called *name* with *answer*."""
+
+    def handle(request: httpx.Request, body: Any) -> httpx.Response | None:
+        is_bad = (request.method, request.url.path) == ("POST", "/profile") and body["profile_name"] == name
+        return answer() if is_bad else None
+
+    return handle
+
+
+@attrs.define
+class Front:
+    """What stands before Apple: counts what comes through, and answers some of it itself."""
+
+    world: World
+    answer: Answer
+    bodies: list[tuple[str, Any]] = attrs.Factory(list)
+
+    def count(self, endpoint: str) -> int:
+        """Return how many different requests came; the client's retries do not count."""
+        found = [body for name, body in self.bodies if name == endpoint]
+        return sum(index == 0 or body != found[index - 1] for index, body in enumerate(found))
+
+    def _first(self, request: httpx.Request) -> httpx.Response | None:
+        body = msgspec.json.decode(request.content) if request.content else None
+        self.bodies.append((f"{request.method} {request.url.path}", body))
+        return self.answer(request, body)
+
+    def run(self, *, policy: AssignmentPolicy | None = None, **arguments: Any) -> AssignReport:
+        """Run an assigner of the world's kind, with a client that passes here."""
+        return self.do("run", (), arguments, policy)
+
+    def assign(self, profile: EnrollmentProfile, serials: Sequence[str]) -> AssignReport:
+        return self.do("assign", (profile, serials), {}, None)
+
+    def do(
+        self, name: str, positional: tuple[Any, ...], named: dict[str, Any], policy: AssignmentPolicy | None
+    ) -> AssignReport:
+        world, rules = self.world, policy or AssignmentPolicy()
+        inner: Any = world.apple.transport()
+
+        def handle(request: httpx.Request) -> httpx.Response:
+            return self._first(request) or inner.handle_request(request)
+
+        async def handle_async(request: httpx.Request) -> httpx.Response:
+            return self._first(request) or await inner.handle_async_request(request)
+
+        def work(client: Client) -> AssignReport:
+            assigner = Assigner(client, world.store, policy=rules, clock=world.clock)
+            report: AssignReport = getattr(assigner, name)(*positional, **named)
+            return report
+
+        async def async_work(client: AsyncClient) -> AssignReport:
+            assigner = AsyncAssigner(client, world.store, policy=rules, clock=world.clock)
+            report: AssignReport = await getattr(assigner, name)(*positional, **named)
+            return report
+
+        handler: Any = handle if world.kind == "sync" else handle_async
+        return world.do(work, async_work, transport=httpx.MockTransport(handler))
+
+
+def server_error() -> httpx.Response:
+    return httpx.Response(500, text="Internal Server Error")
+
+
+def failing(run: Callable[[], AssignReport]) -> AppleError:
+    with pytest.raises(AppleError) as caught:
+        run()
+    return caught.value
+
+
+def first_only(serial: str, profile: EnrollmentProfile = BAD) -> AssignmentPolicy:
+    return AssignmentPolicy([Rule(profile=profile, predicate=lambda device: device.serial_number == serial)])
+
+
+def healthy(world: World) -> list[str]:
+    """Return the findings of the doctor, but for those that a test world always has."""
+    return [str(finding) for finding in doctor(world.store, clock=world.clock).findings]
+
+
+# Profiles
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (lambda: httpx.Response(400, text="LOCALE_INVALID"), InvalidRequestError),
+        (server_error, ServerError),
+        (lambda: httpx.Response(404, html="<html>not found</html>"), NotFoundError),
+    ],
+    ids=["a refusal", "a lasting 500", "the page of a gateway"],
+)
+def test_a_profile_that_cannot_be_defined_holds_up_no_other(
+    world: World, profile: EnrollmentProfile, answer: Callable[[], httpx.Response], kind: type[PyadeError]
+) -> None:
+    """The rest gets its own, the error comes at the end, and the Mac counts as at risk."""
+    bad, *good = fleet(world, 3)
+    front = Front(world, refusing("Bad", answer))
+    error = failing(lambda: front.run(policy=first_only(bad), default=profile))
+    assert isinstance(error, kind)
+    listed = world.listed()
+    assert [listed[serial][0] for serial in (bad, *good)] == ["empty", "assigned", "assigned"]
+    report = error.report
+    assert report.results == {
+        bad: DeviceResult.NOT_SENT,
+        **dict.fromkeys(good, DeviceResult.SUCCESS),
+    }
+    assert report.errors == ()
+    assert report.total == 3
+    assert not report.is_complete
+    assert "profile Bad" in str(report)
+    assert [record.serial_number for record, _ in risks(world.store, "hq")] == [bad]
+    (shown,) = overview(world.store, now=world.clock())
+    assert (shown.at_risk, shown.risks) == (1, {Risk.REQUEST_FAILED: 1})
+    assert "Bad, 1 device" in shown.assignment_errors[0]
+    assert "Bad" in str(shown)
+    assert any("Bad" in text for text in healthy(world))
+
+
+def test_the_other_errors_are_in_the_report(world: World, profile: EnrollmentProfile) -> None:
+    """What a person must change is the most serious."""
+    first, second, third = fleet(world, 3)
+    worse = attrs.evolve(BAD, name="Worse")
+    policy = AssignmentPolicy(
+        [
+            Rule(profile=attrs.evolve(BAD, name="Slow"), predicate=lambda one: one.serial_number == first),
+            Rule(profile=worse, predicate=lambda one: one.serial_number == second),
+        ]
+    )
+
+    def answer(request: httpx.Request, body: Any) -> httpx.Response | None:
+        return refusing("Slow", server_error)(request, body) or refusing(
+            "Worse", lambda: httpx.Response(400, text="LOCALE_INVALID")
+        )(request, body)
+
+    error = failing(lambda: Front(world, answer).run(policy=policy, default=profile))
+    assert isinstance(error, InvalidRequestError)
+    assert [type(one) for one in error.report.errors] == [ServerError]
+    assert [problem.setting for problem in error.report.problems] == ["profile Worse", "profile Slow"]
+    assert world.listed()[third][0] == "assigned"
+
+
+def test_an_error_is_told_once_and_kept_until_the_profile_is_given(
+    world: World, profile: EnrollmentProfile
+) -> None:
+    bad, *_ = fleet(world, 2)
+    broken = Front(world, refusing("Bad", server_error))
+    for _ in range(3):
+        failing(lambda: broken.run(policy=first_only(bad), default=profile))
+        world.later(hours=1)
+    told = [event for event in world.store.events() if event.kind == EventKind.ASSIGNMENT_ERROR]
+    assert [event.details["profile"] for event in told] == ["Bad"]
+    (kept,) = world.store.sync_state("hq").assignment_errors.values()
+    assert (kept.profile, kept.devices) == ("Bad", 1)
+    assert "500" in kept.error
+    whole = Front(world, lambda request, body: None)
+    assert whole.run(policy=first_only(bad)).is_complete
+    assert world.store.sync_state("hq").assignment_errors == {}
+    assert world.store.sync_state("hq").assigning_since is None
+
+
+def test_a_profile_that_nobody_wants_any_more_has_no_error(world: World, profile: EnrollmentProfile) -> None:
+    (bad,) = fleet(world, 1)
+    broken = Front(world, refusing("Bad", server_error))
+    failing(lambda: broken.run(policy=first_only(bad), default=profile))
+    assert broken.run().is_complete
+    assert world.store.sync_state("hq").assignment_errors == {}
+
+
+def test_what_concerns_the_whole_token_stops_at_once(world: World, profile: EnrollmentProfile) -> None:
+    fleet(world, 2_500)
+    for fault in (Fault.refused("T_C_NOT_SIGNED"), Fault.rate_limited(86_400), Fault.unreachable()):
+        world.apple.clear_requests()
+        world.apple.script(ASSIGN, fault, forever=True)
+        with pytest.raises(PyadeError) as caught:
+            world.run(profile)
+        sent = {msgspec.json.encode(one.body) for one in world.apple.requests if one.endpoint == ASSIGN}
+        assert len(sent) <= 1
+        assert not caught.value.report.is_partial
+    world.apple.script(ASSIGN)
+    (kept,) = overview(world.store, now=world.clock())[0].assignment_errors
+    assert kept.startswith("(any), 2,500 devices")
+    assert world.run().is_complete
+    assert overview(world.store, now=world.clock())[0].assignment_errors == ()
+
+
+# Serial numbers
+
+
+@pytest.mark.parametrize("count", [2_500, 900], ids=["three requests", "one request"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        server_error,
+        lambda: httpx.Response(400, text="NOT_FOUND"),
+        lambda: httpx.Response(403, html="<p>no</p>"),
+    ],
+    ids=["500", "NOT_FOUND", "the page of a gateway"],
+)
+def test_a_serial_that_spoils_its_request_is_found(
+    new_world: Callable[[], World],
+    profile: EnrollmentProfile,
+    count: int,
+    answer: Callable[[], httpx.Response],
+) -> None:
+    """At most 40 requests beyond the ordinary ones; the one alone waits for a day and is at risk."""
+    world = new_world()
+    serials = fleet(world, count)
+    bad = serials[count // 3]
+    front = Front(world, spoiled_by([bad], answer))
+    error = failing(lambda: front.run(default=profile))
+    chunks = -(-count // 1_000)
+    extra = front.count(ASSIGN) + front.count(DETAILS) + front.count(READ) - 2 * chunks
+    assert 0 < extra <= 40
+    statuses = {serial: status for serial, (status, _) in world.listed().items()}
+    assert [serial for serial, status in statuses.items() if status != "assigned"] == [bad]
+    assert error.report.is_partial
+    assert error.report.results[bad] == DeviceResult.REQUEST_FAILED
+    assert error.report.next_due_at == world.clock() + DAY
+    assert [(r.serial_number, risk) for r, risk in risks(world.store, "hq")] == [(bad, Risk.REQUEST_FAILED)]
+    waiting = front.run()
+    assert (waiting.plan.waiting, waiting.results) == (1, {})
+    assert overview(world.store, now=world.clock())[0].assignment_errors != ()
+    world.later(hours=24)
+    front.answer = lambda request, body: None
+    assert front.run().results == {bad: DeviceResult.SUCCESS}
+    assert overview(world.store, now=world.clock())[0].assignment_errors == ()
+
+
+def test_many_bad_serials_are_found_run_by_run(
+    new_world: Callable[[], World], profile: EnrollmentProfile
+) -> None:
+    world = new_world()
+    serials = fleet(world, 2_500)
+    bad = set(serials[::250])
+    front = Front(world, spoiled_by(bad, server_error))
+    for _ in range(12):
+        front.bodies.clear()
+        error = failing(lambda: front.run(default=profile))
+        due = sum(len(group.serials) for group in error.report.plan.groups)
+        ordinary = 2 * -(-due // 1_000)
+        extra = front.count(ASSIGN) + front.count(DETAILS) - ordinary
+        assert extra <= 40 + ordinary, "after an unknown outcome the details come first"
+        world.later(minutes=15)
+        if {serial for serial, (status, _) in world.listed().items() if status != "assigned"} == bad:
+            break
+    assert {serial for serial, (status, _) in world.listed().items() if status != "assigned"} == bad
+
+
+def test_an_outage_is_not_halved_to_the_end(
+    new_world: Callable[[], World], profile: EnrollmentProfile
+) -> None:
+    world = new_world()
+    fleet(world, 1_000)
+    front = Front(
+        world, lambda request, body: server_error() if request.url.path == "/profile/devices" else None
+    )
+    error = failing(lambda: front.run(default=profile))
+    assert front.count(ASSIGN) <= 7
+    assert not error.report.is_partial
+    assert {risk for _, risk in risks(world.store, "hq")} == {Risk.REQUEST_FAILED}
+    assert front.world.run().is_complete
+
+
+def test_a_removal_goes_on_past_a_bad_serial(world: World) -> None:
+    serials = fleet(world, 5)
+    world.assign(KIOSK, serials)
+    front = Front(world, spoiled_by([serials[1]], server_error))
+    error = failing(lambda: front.do("unassign", (serials,), {}, None))
+    assert error.report.problems[0].setting == "profile (its removal)"
+    statuses = [world.listed()[serial][0] for serial in serials]
+    assert statuses == ["removed", "assigned", "removed", "removed", "removed"]
+
+
+def test_picked_devices_go_on_past_a_bad_serial(world: World, profile: EnrollmentProfile) -> None:
+    """What was picked for the bad one is not forgotten."""
+    serials = fleet(world, 5)
+    front = Front(world, spoiled_by([serials[4]], server_error))
+    failing(lambda: front.assign(KIOSK, serials))
+    assert [world.listed()[serial][0] for serial in serials] == ["assigned"] * 4 + ["empty"]
+    world.later(hours=24).run(profile)
+    assert len(set(world.listed().values())) == 1
+
+
+def test_a_scheduler_keeps_its_pace_after_a_partial_failure(
+    new_world: Callable[[], World], profile: EnrollmentProfile
+) -> None:
+    """It neither suspends the token nor doubles the wait, and its status says what is wrong."""
+    world = new_world()
+    serials = fleet(world, 3)
+    world.store.set_default_profile("hq", profile)
+    front = Front(world, spoiled_by([serials[0]], server_error))
+    inner = world.apple.transport()
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        return front._first(request) or inner.handle_request(request)
+
+    reports: list[Any] = []
+
+    def client_for(token: Any) -> Client:
+        return Client(
+            token, transport=httpx.MockTransport(handle), clock=world.clock, sleep=world.clock.sleep
+        )
+
+    scheduler = Scheduler(
+        world.store, client_for, clock=world.clock, random=lambda: 0.0, on_report=reports.append
+    )
+    (job,), _ = scheduler._board.take(1)
+    stop = threading.Event()
+    scheduler._board.finish(job, scheduler._work(job, stop))
+    (status,) = scheduler.status()
+    assert status.stage == "waiting"
+    assert "Standard Mac, 1 device" in status.reason
+    assert status.next_at >= world.clock() + DAY
+    assert reports[-1].is_partial
+    assert assign_token(world.store, client_for, "hq", clock=world.clock) == world.clock() + DAY
+
+
+# Profiles that Apple does not find
+
+
+def test_a_not_found_that_is_no_lost_profile_defines_nothing(
+    world: World, profile: EnrollmentProfile
+) -> None:
+    """Apple is asked for the profile first, and the fleet is left where it is."""
+    fleet(world, 3)
+    world.run(profile)
+    (new,) = fleet(world, 1)
+    for answer in (
+        lambda: httpx.Response(400, text="NOT_FOUND"),
+        lambda: httpx.Response(404, text="PROFILE_NOT_FOUND"),
+        lambda: httpx.Response(404, html="<html>404</html>"),
+        lambda: httpx.Response(404),
+    ):
+        front = Front(world, spoiled_by([new], answer))
+        for _ in range(5):
+            failing(front.run)
+            world.later(hours=25)
+        assert front.count(DEFINE) == 0
+        assert all(body["devices"] == [new] for name, body in front.bodies if name == ASSIGN)
+
+
+def test_the_page_of_a_proxy_never_means_that_a_profile_is_lost(
+    world: World, profile: EnrollmentProfile
+) -> None:
+    """Even where it stands before everything that concerns profiles."""
+    fleet(world, 1)
+    world.run(profile)
+    fleet(world, 1)
+    page = httpx.Response(404, html="<html>404</html>")
+    front = Front(world, lambda request, body: page if request.url.path.startswith("/profile") else None)
+    failing(front.run)
+    assert front.count(DEFINE) == 0
+
+
+def test_a_replacement_is_the_newest_only_when_it_worked(world: World, profile: EnrollmentProfile) -> None:
+    """Five runs with a replacement that never works define one profile, and move nobody."""
+    old = fleet(world, 2)
+    (lost,) = world.run(profile).defined
+    world.apple.server("hq").profiles.clear()
+    (new,) = fleet(world, 1)
+    spoiled = spoiled_by([new], server_error)
+
+    def answer(request: httpx.Request, body: Any) -> httpx.Response | None:
+        return None if body and body.get("profile_uuid") == lost else spoiled(request, body)
+
+    front = Front(world, answer)
+    for _ in range(5):
+        failing(front.run)
+        world.later(hours=25)
+    assert front.count(DEFINE) == 1
+    assert {world.listed()[serial][1] for serial in old} == {lost}
+    front.answer = lambda request, body: None
+    front.run()
+    front.run()
+    assert len({uuid for _, uuid in world.listed().values()}) == 1
+    assert front.count(DEFINE) == 1
+
+
+# What Apple says after its own answer
+
+
+def test_details_that_are_read_later_outweigh_our_success(world: World, profile: EnrollmentProfile) -> None:
+    """Assigned to the server again in the portal, the profile is gone: a refresh tells, and the run acts."""
+    serials = fleet(world, 2)
+    world.run(profile)
+    world.later(minutes=30)
+    world.apple.assign("hq", serials[:1])
+    with world.client() as client:
+        DeviceActions(client, world.store, clock=world.clock).refresh(serials)
+    report = world.run()
+    assert report.plan.reasons == {Reason.REMOVED: 1}
+    assert report.results == {serials[0]: DeviceResult.SUCCESS}
+
+
+def test_a_picked_profile_survives_what_the_details_say(world: World, profile: EnrollmentProfile) -> None:
+    """Moved away and back unannounced, Apple shows no id any more: only the attempt knows what was picked."""
+    (serial,) = fleet(world, 1)
+    world.assign(KIOSK, [serial])
+    world.later(minutes=30)
+    world.apple.unassign([serial], announce=False)
+    world.apple.assign("hq", [serial])
+    with world.client() as client:
+        DeviceActions(client, world.store, clock=world.clock).refresh([serial])
+    world.run(profile)
+    (kiosk,) = [one.profile_uuid for one in world.store.profiles("hq") if one.individual]
+    assert world.listed()[serial] == ("assigned", kiosk)
+
+
+def swallowing(answer: str = "SUCCESS") -> Answer:
+    """Answer an assignment, and do nothing."""
+
+    def handle(request: httpx.Request, body: Any) -> httpx.Response | None:
+        if (request.method, request.url.path) != ("POST", "/profile/devices"):
+            return None
+        results = dict.fromkeys(body["devices"], answer)
+        return httpx.Response(200, json={"profile_uuid": body["profile_uuid"], "devices": results})
+
+    return handle
+
+
+@pytest.mark.parametrize("answer", ["SUCCESS", "NOT_ACCESSIBLE"])
+def test_an_answer_that_the_details_contradict_is_tried_again_three_times_a_day(
+    world: World, profile: EnrollmentProfile, answer: str
+) -> None:
+    (serial,) = fleet(world, 1)
+    front = Front(world, swallowing(answer))
+    report = front.run(default=profile)
+    assert report.results == {serial: DeviceResult.NOT_CONFIRMED}
+    assert report.next_due_at == world.clock() + timedelta(minutes=10)
+    assert not report.is_complete
+    assert "1 device without a profile" in str(report.problems[0])
+    assert [risk for _, risk in risks(world.store, "hq")] == [Risk.NOT_CONFIRMED]
+    assert any(serial in text for text in healthy(world))
+    assert front.run().plan.waiting == 1
+    for _ in range(24 * 6 - 1):
+        world.later(minutes=10)
+        front.run()
+    assert front.count(ASSIGN) == 1, "the same body again and again"
+    assert sum(name == ASSIGN for name, _ in front.bodies) == 3
+    front.answer = lambda request, body: None
+    world.later(minutes=10)
+    assert front.run().results == {serial: DeviceResult.SUCCESS}
+    assert healthy(world) == [text for text in healthy(world) if serial not in text]
+
+
+def test_a_removal_that_the_details_contradict_is_tried_again(world: World) -> None:
+    (serial,) = fleet(world, 1)
+    world.assign(KIOSK, [serial])
+
+    def swallow(request: httpx.Request, body: Any) -> httpx.Response | None:
+        if request.method != "DELETE":
+            return None
+        return httpx.Response(200, json={"devices": dict.fromkeys(body["devices"], "SUCCESS")})
+
+    report = Front(world, swallow).do("unassign", ([serial],), {}, None)
+    assert report.results == {serial: DeviceResult.NOT_CONFIRMED}
+    world.later(minutes=10).run()
+    assert world.listed()[serial][0] == "removed"
+
+
+def test_after_the_death_of_a_worker_only_the_difference_is_sent(
+    world: World, profile: EnrollmentProfile
+) -> None:
+    """It died between Apple's answer and its commit: the details are read before anything is sent again."""
+    serials = fleet(world, 3)
+    state = world.store.sync_state("hq")
+    (uuid,) = world.assign(KIOSK, serials[:1]).defined
+    lost = Front(world, lambda request, body: None)
+    record_attempts = type(world.store).record_attempts
+
+    class DiedError(BaseException):
+        pass
+
+    def die(*arguments: Any, **named: Any) -> None:
+        raise DiedError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(world.store), "record_attempts", die)
+        with pytest.raises((DiedError, BaseExceptionGroup)):
+            lost.run(default=profile)
+    assert type(world.store).record_attempts is record_attempts
+    assert world.store.sync_state("hq").assigning_since is not None
+    assert state.assigning_since is None
+    assert {status for status, _ in world.at_apple().values()} == {"assigned"}
+    (new,) = fleet(world, 1)
+    after = Front(world, lambda request, body: None)
+    report = after.run()
+    assert report.is_complete
+    assert [body["devices"] for name, body in after.bodies if name == ASSIGN] == [[new]]
+    assert world.store.sync_state("hq").assigning_since is None
+    assert world.listed()[serials[0]] == ("assigned", uuid)
+
+
+def test_an_unknown_outcome_is_read_before_it_is_sent_again(world: World, profile: EnrollmentProfile) -> None:
+    """The answer and the details after it were lost: the next run sends only what Apple does not show."""
+    fleet(world, 3)
+    lost = Fault.dropped(effect=True)
+    world.apple.script(ASSIGN, *[lost] * 1)
+    world.apple.script(DETAILS, *[Fault.dropped(effect=False)] * 20)
+    with pytest.raises(PyadeError):
+        world.run(profile)
+    world.apple.script(DETAILS)
+    world.apple.clear_requests()
+    report = world.run()
+    assert report.is_complete
+    assert report.plan.reasons == {Reason.UNCERTAIN: 3}
+    assert world.requests(ASSIGN) == 0
+
+
+# Devices that are not accessible
+
+
+def test_a_device_that_apple_shows_is_reachable_again(world: World, profile: EnrollmentProfile) -> None:
+    """Not for the moment of the answer, nor for that of the details; a refresh tells that it is."""
+    (serial,) = fleet(world, 1)
+    world.apple.unassign([serial], announce=False)
+    assert world.run(profile).results == {serial: DeviceResult.NOT_ACCESSIBLE}
+    assert [risk for _, risk in risks(world.store, "hq")] == [Risk.NOT_ACCESSIBLE]
+    assert world.run().plan.unreachable == 1
+    world.apple.assign("hq", [serial])
+    with world.client() as client:
+        DeviceActions(client, world.store, clock=world.clock).refresh([serial])
+    assert world.run().results == {serial: DeviceResult.SUCCESS}
+    assert world.at_risk() == ([], 0)
+
+
+def test_an_explicit_assignment_is_sent_to_a_device_that_was_not_accessible(
+    world: World, profile: EnrollmentProfile
+) -> None:
+    (serial,) = fleet(world, 1)
+    world.apple.unassign([serial], announce=False)
+    world.run(profile)
+    world.apple.assign("hq", [serial])
+    assert world.assign(KIOSK, [serial]).results == {serial: DeviceResult.SUCCESS}
+
+
+# Words
+
+
+def test_reports_say_what_is_so(world: World, profile: EnrollmentProfile) -> None:
+    """Unknown serial numbers, Macs that keep a profile nothing asks for, and locked ones nobody fetched."""
+    (mac,) = fleet(world, 1)
+    report = world.assign(attrs.evolve(KIOSK, locked=True), [mac, "TYPO"])
+    assert report.plan.reasons == {Reason.NO_PROFILE: 1, Reason.UNKNOWN: 1}
+    assert "1 are not known to the store" in str(report)
+    report = world.assign(attrs.evolve(KIOSK, locked=True, department="Sales"), [mac])
+    assert report.warnings == (), "no Mac has fetched it"
+    (other,) = fleet(world, 1)
+    world.run(profile)
+    world.store.set_default_profile("hq", None)
+    report = world.run()
+    assert (report.plan.without_profile, report.plan.left_alone) == (0, 1)
+    assert other in world.listed()
+    assert "keep the profile that they have" in str(report)
