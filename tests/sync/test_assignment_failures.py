@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +11,10 @@ import attrs
 import httpx
 import msgspec
 import pytest
+from tests.sync.front import Answer, Front, refusing, server_error, spoiled_by
 
 from pyade import doctor
-from pyade.apple.client import AsyncClient, Client
+from pyade.apple.client import Client
 from pyade.core import AssignmentPolicy, Rule
 from pyade.core.assignment import Reason, Risk
 from pyade.core.device import DeviceResult
@@ -21,9 +22,7 @@ from pyade.core.events import EventKind
 from pyade.core.profile import EnrollmentProfile
 from pyade.errors import AppleError, InvalidRequestError, NotFoundError, PyadeError, ServerError
 from pyade.sync import (
-    Assigner,
     AssignReport,
-    AsyncAssigner,
     DeviceActions,
     Scheduler,
     assign_token,
@@ -41,90 +40,12 @@ KIOSK = EnrollmentProfile(name="Kiosk", url="https://mdm.contoso.example/kiosk")
 BAD = EnrollmentProfile(name="Bad", url="https://mdm.contoso.example/enroll", language="xx", region="ZZ")
 DAY = timedelta(hours=24)
 
-Answer = Callable[[httpx.Request, Any], httpx.Response | None]
-
 
 def fleet(world: World, count: int, **keys: Any) -> tuple[str, ...]:
     """Add devices at Apple and bring them into the store."""
     serials = world.apple.add_devices(count, server="hq", **keys)
     assert world.later(minutes=15).sync().is_complete
     return serials
-
-
-def spoiled_by(bad: Iterable[str], answer: Callable[[], httpx.Response]) -> Answer:
-    """Answer each assignment of one of *bad* as a whole with *answer*."""
-    spoiling = set(bad)
-
-    def handle(request: httpx.Request, body: Any) -> httpx.Response | None:
-        is_spoiled = request.url.path == "/profile/devices" and spoiling & set(body["devices"])
-        return answer() if is_spoiled else None
-
-    return handle
-
-
-def refusing(name: str, answer: Callable[[], httpx.Response]) -> Answer:
-    """Answer the definition of the profile called *name* with *answer*."""
-
-    def handle(request: httpx.Request, body: Any) -> httpx.Response | None:
-        is_bad = (request.method, request.url.path) == ("POST", "/profile") and body["profile_name"] == name
-        return answer() if is_bad else None
-
-    return handle
-
-
-@attrs.define
-class Front:
-    """What stands before Apple: counts what comes through, and answers some of it itself."""
-
-    world: World
-    answer: Answer
-    bodies: list[tuple[str, Any]] = attrs.Factory(list)
-
-    def count(self, endpoint: str) -> int:
-        """Return how many different requests came; the client's retries do not count."""
-        found = [body for name, body in self.bodies if name == endpoint]
-        return sum(index == 0 or body != found[index - 1] for index, body in enumerate(found))
-
-    def _first(self, request: httpx.Request) -> httpx.Response | None:
-        body = msgspec.json.decode(request.content) if request.content else None
-        self.bodies.append((f"{request.method} {request.url.path}", body))
-        return self.answer(request, body)
-
-    def run(self, *, policy: AssignmentPolicy | None = None, **arguments: Any) -> AssignReport:
-        """Run an assigner of the world's kind, with a client that passes here."""
-        return self.do("run", (), arguments, policy)
-
-    def assign(self, profile: EnrollmentProfile, serials: Sequence[str]) -> AssignReport:
-        return self.do("assign", (profile, serials), {}, None)
-
-    def do(
-        self, name: str, positional: tuple[Any, ...], named: dict[str, Any], policy: AssignmentPolicy | None
-    ) -> AssignReport:
-        world, rules = self.world, policy or AssignmentPolicy()
-        inner: Any = world.apple.transport()
-
-        def handle(request: httpx.Request) -> httpx.Response:
-            return self._first(request) or inner.handle_request(request)
-
-        async def handle_async(request: httpx.Request) -> httpx.Response:
-            return self._first(request) or await inner.handle_async_request(request)
-
-        def work(client: Client) -> AssignReport:
-            assigner = Assigner(client, world.store, policy=rules, clock=world.clock)
-            report: AssignReport = getattr(assigner, name)(*positional, **named)
-            return report
-
-        async def async_work(client: AsyncClient) -> AssignReport:
-            assigner = AsyncAssigner(client, world.store, policy=rules, clock=world.clock)
-            report: AssignReport = await getattr(assigner, name)(*positional, **named)
-            return report
-
-        handler: Any = handle if world.kind == "sync" else handle_async
-        return world.do(work, async_work, transport=httpx.MockTransport(handler))
-
-
-def server_error() -> httpx.Response:
-    return httpx.Response(500, text="Internal Server Error")
 
 
 def failing(run: Callable[[], AssignReport]) -> AppleError:

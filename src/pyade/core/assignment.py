@@ -130,6 +130,7 @@ class Risk(enum.StrEnum):
         NOT_CONFIRMED: Apple's answer said that it has the profile, its details say that it has not.
         NOT_DONE: Apple did not give it the profile, as when it is throttled.
         REQUEST_FAILED: The request that was to give it the profile failed, or its profile was refused.
+        NOT_REACHED: The newest assignment ended, or was cut short, before its turn.
     """
 
     NOTHING_CHOSEN = "no rule and no default gives them a profile"
@@ -137,6 +138,7 @@ class Risk(enum.StrEnum):
     NOT_CONFIRMED = "Apple answered otherwise than their details show"
     NOT_DONE = "Apple did not give them their profile"
     REQUEST_FAILED = "the request that was to give them their profile failed"
+    NOT_REACHED = "the newest assignment ended before their turn"
 
 
 def profile_of(record: DeviceRecord) -> str:
@@ -209,12 +211,13 @@ def waits_until(record: DeviceRecord, now: datetime) -> datetime | None:
     return attempt.not_before if attempt.not_before - now <= 2 * wait else None
 
 
-def risk_of(record: DeviceRecord, *, is_chosen: bool) -> Risk | None:
+def risk_of(record: DeviceRecord, *, is_chosen: bool, is_stopped: bool = False) -> Risk | None:
     """Return why the enrollment of a Mac would fail; None if it has a profile, or gets one in the next run.
 
     Args:
         record: What the store knows.
         is_chosen: True if a rule or a default gives it a profile.
+        is_stopped: True if the newest assignment of the token did not come to its end.
 
     Source: specification, "Create an Apple enrollment profile".
     """
@@ -225,7 +228,9 @@ def risk_of(record: DeviceRecord, *, is_chosen: bool) -> Risk | None:
         risk = _RISKS.get(attempt.result, Risk.NOT_DONE)
         if risk is not None:
             return risk
-    return None if is_chosen else Risk.NOTHING_CHOSEN
+    if not is_chosen:
+        return Risk.NOTHING_CHOSEN
+    return Risk.NOT_REACHED if is_stopped else None
 
 
 def is_without_profile(record: DeviceRecord) -> bool:
@@ -276,7 +281,8 @@ def confirmed(attempt: Attempt, device: Device | None, before: Attempt | None, n
         now: UTC.
     """
     if device is None or device.response_status not in (None, DeviceResult.SUCCESS):
-        return attempt
+        is_unread = device is None and attempt.result in (DeviceResult.SUCCESS, DeviceResult.NOT_ACCESSIBLE)
+        return attrs.evolve(attempt, is_unread=is_unread)
     if attempt.result != DeviceResult.SUCCESS and attempt.agrees_with(device):
         return outcome(
             DeviceResult.SUCCESS,

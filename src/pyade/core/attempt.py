@@ -22,6 +22,8 @@ class Attempt:
         attempted_at: When the request was about to be sent, UTC.
         not_before: No further attempt before this time, UTC; None if the next run may try.
         contradicted: When Apple's details contradicted its answer to an attempt, within a day, UTC.
+        is_unread: True if Apple said that it is done, or that the device is not accessible, and its details
+            could not be read afterwards.
     """
 
     profile_uuid: str
@@ -29,6 +31,7 @@ class Attempt:
     attempted_at: datetime
     not_before: datetime | None = None
     contradicted: tuple[datetime, ...] = ()
+    is_unread: bool = False
 
     def agrees_with(self, device: Device) -> bool:
         """Return True if Apple shows of *device* what this attempt wanted."""

@@ -72,6 +72,7 @@ class Assignment:
         self._lease = lease
         self._time = StoreTime(lease)
         self._profiles = Profiles(lease, self._time)
+        self._sending = Sending(lease, self._time, self._profiles)
 
     def run(self, default: EnrollmentProfile | None) -> Flow[AssignReport]:
         """Give every Mac what was picked for it, else what the rules say, else the default."""
@@ -85,6 +86,9 @@ class Assignment:
             profiles if default is None else [*profiles, default]
         )
         plan = yield from plan_flow(self._token_name, self._policy, default, started_at)
+        if plan.unread:
+            yield from self._sending.read(plan.unread)
+            plan = yield from plan_flow(self._token_name, self._policy, default, started_at)
         return (yield from self._carry_out(plan, started_at, is_whole=True))
 
     def assign(self, profile: EnrollmentProfile, serials: Iterable[str]) -> Flow[AssignReport]:
@@ -133,12 +137,13 @@ class Assignment:
             started_at: UTC.
             is_whole: True if the plan knows of every device of the token.
         """
-        sending = Sending(self._lease, self._time, self._profiles, total=plan.due)
+        sending = self._sending
+        sending.total = plan.due
         stopped: RequestError | None = None
         if plan.due:
             uncertain = yield from self._begin(plan, started_at)
             try:
-                yield from self._send_all(plan, sending, uncertain)
+                yield from self._send_all(plan, uncertain)
             except (AppleError, TransportError) as error:
                 stopped = error
         failures = sending.failures
@@ -147,7 +152,7 @@ class Assignment:
             failures.append(Failure(profile_uuid=ANY, profile=ANY_NAME, error=stopped, devices=left))
         wanted = plan.unsettled if is_whole and stopped is None else None
         yield from self._end(failures, sending.succeeded, wanted)
-        report = yield from self._report(plan, sending, started_at)
+        report = yield from self._report(plan, started_at)
         errors = [failure.error for failure in sending.failures]
         if stopped is None and not errors:
             return report
@@ -165,7 +170,8 @@ class Assignment:
             return plan.uncertain
         return frozenset(serial for group in plan.groups for serial in group.serials)
 
-    def _send_all(self, plan: AssignmentPlan, sending: Sending, uncertain: Collection[str]) -> Flow[None]:
+    def _send_all(self, plan: AssignmentPlan, uncertain: Collection[str]) -> Flow[None]:
+        sending = self._sending
         tried = {serial for group in plan.groups if group.reason is Reason.RETRY for serial in group.serials}
         for choice, serials in plan.batches():
             uuid = choice.profile_uuid
@@ -207,8 +213,9 @@ class Assignment:
             )
         return before
 
-    def _report(self, plan: AssignmentPlan, sending: Sending, started_at: datetime) -> Flow[AssignReport]:
+    def _report(self, plan: AssignmentPlan, started_at: datetime) -> Flow[AssignReport]:
         finished_at = yield from self._time.now()
+        sending = self._sending
         due = (serial for group in plan.groups for serial in group.serials)
         return AssignReport(
             token_name=self._token_name,

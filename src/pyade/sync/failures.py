@@ -68,6 +68,7 @@ _NEXT_STEP: Final = {
     Risk.NOT_ACCESSIBLE: "look in the portal to which MDM server they are assigned, then assign or sync",
     Risk.NOT_CONFIRMED: "they are due again, three times a day; if that lasts, look at them in the portal",
     Risk.NOT_DONE: "they are due again when their time has come; do not try before",
+    Risk.NOT_REACHED: "see that a Scheduler runs, and what ended the last assignment",
     Risk.REQUEST_FAILED: "look at the error of their profile; each run tries it again",
 }
 
@@ -97,6 +98,11 @@ def concerns_token(error: RequestError) -> bool:
         # Without a code it may be the page of a gateway, which does not like one request.
         return bool(error.code) or error.operation == OPEN_SESSION
     return isinstance(error, _OF_THE_TOKEN) or error.operation == OPEN_SESSION
+
+
+def has_stopped(state: SyncState) -> bool:
+    """Return True if the newest assignment of a token did not come to its end."""
+    return bool(state.parked) or ANY in state.assignment_errors or state.assigning_since is not None
 
 
 def may_pass(error: RequestError) -> bool:

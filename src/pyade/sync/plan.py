@@ -89,6 +89,7 @@ class AssignmentPlan(Printed):
         next_due_at: When the first of the waiting ones may be tried, UTC.
         warnings: What the change does not do.
         unsettled: Ids of the profiles for which devices wait, or that devices cannot be given.
+        unread: Serial numbers whose details could not be read after Apple's answer.
     """
 
     groups: tuple[PlannedGroup, ...] = ()
@@ -103,6 +104,7 @@ class AssignmentPlan(Printed):
     next_due_at: datetime | None = None
     warnings: tuple[Problem, ...] = ()
     unsettled: frozenset[str] = attrs.field(default=frozenset(), repr=False)
+    unread: tuple[str, ...] = attrs.field(default=(), repr=False)
 
     @property
     def due(self) -> int:
@@ -182,6 +184,7 @@ class Planner:
         self._replaced: dict[tuple[str, str], tuple[Choice, Counter[bool]]] = {}
         self._next_due_at: datetime | None = None
         self._unsettled: set[str] = set()
+        self._unread: list[str] = []
 
     def send(self, serial_number: str, choice: Choice, reason: Reason) -> None:
         """Put a device among those to send."""
@@ -204,6 +207,8 @@ class Planner:
             is_ours: False if it belongs to another stored token.
             asked: True if a person named it: it is then tried although it was not accessible.
         """
+        if is_ours and record.attempt is not None and record.attempt.is_unread:
+            self._unread.append(record.serial_number)
         if record.is_released or not record.device.is_mac:
             self.leave("released" if record.is_released else "not_macs")
         elif not is_ours:
@@ -236,6 +241,7 @@ class Planner:
             next_due_at=self._next_due_at,
             warnings=tuple(self._warnings()),
             unsettled=frozenset(self._unsettled),
+            unread=tuple(self._unread),
             **self._counts,
         )
 

@@ -8,6 +8,7 @@ from pyade.core.assignment import Risk, is_without_profile, risk_of
 from pyade.core.inventory import DeviceRecord
 from pyade.core.rules import AssignmentPolicy
 from pyade.storage.protocol import Store
+from pyade.sync.failures import has_stopped
 from pyade.sync.plan import with_owner
 
 NO_RULES = AssignmentPolicy()
@@ -27,10 +28,11 @@ def risks(
 
     Source: specification, "Create an Apple enrollment profile": a device without a policy fails to enroll.
     """
+    is_stopped = has_stopped(store.sync_state(token_name))
     has_default = store.default_profile(token_name) is not None
     for record, is_ours in with_owner(store, filter(is_without_profile, store.devices(token_name))):
         is_chosen = has_default or policy.choose(record.device) is not None
-        risk = risk_of(record, is_chosen=is_chosen)
+        risk = risk_of(record, is_chosen=is_chosen, is_stopped=is_stopped)
         if is_ours and risk is not None:
             yield record, risk
 

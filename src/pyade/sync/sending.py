@@ -26,7 +26,7 @@ import attrs
 from pyade.apple import calls
 from pyade.apple.calls import CHUNK
 from pyade.apple.http.calls import Call, SendCall, may_have_acted
-from pyade.core.assignment import COOLDOWN, NO_PROFILE, DeviceResults, confirmed, outcome
+from pyade.core.assignment import COOLDOWN, NO_PROFILE, RECHECK, DeviceResults, confirmed, outcome
 from pyade.core.attempt import Attempt
 from pyade.core.device import Device, DeviceResult
 from pyade.core.lease import Lease
@@ -74,18 +74,19 @@ class Sending:
         contradicted: Devices whose details contradict Apple's answer.
         notes: What else happened, in words.
         got_through: True if Apple answered a request for devices.
+        total: How many devices are to be sent, for the progress.
     """
 
-    def __init__(self, lease: Lease, time: StoreTime, profiles: Profiles, *, total: int) -> None:
+    def __init__(self, lease: Lease, time: StoreTime, profiles: Profiles) -> None:
         self.results: dict[str, DeviceResult] = {}
         self.contradicted: list[str] = []
         self.notes: list[str] = []
         self.got_through = False
+        self.total = 0
         self._token_name = lease.token_name
         self._lease = lease
         self._time = time
         self._profiles = profiles
-        self._total = total
         self._failed: list[_Piece] = []
         self._undefined: list[_Piece] = []
         self._unread: dict[str, dict[str, Attempt]] = {}
@@ -145,17 +146,32 @@ class Sending:
             chunk = serials[start : start + CHUNK]
             check = [serial for serial in chunk if serial in uncertain]
             error = yield from self._piece(uuid, chunk, check)
-            if isinstance(error, NotFoundError) and self._may_ask(3):
+            while isinstance(error, NotFoundError) and self._may_ask(3):
                 self._extra += 3
                 other = yield from self._profiles.replacement(uuid)
-                if other is not None:
-                    uuid = other
-                    error = yield from self._piece(uuid, chunk)
-            elif error is not None and may_have_acted(error) and self._may_ask(2):
+                if other is None:
+                    break
+                uuid = other
+                error = yield from self._piece(uuid, chunk)
+            if error is not None and may_have_acted(error) and self._may_ask(2):
                 self._extra += 2
                 error = yield from self._piece(uuid, chunk, chunk, lost=error)
             if error is not None:
                 self._failed.append(_Piece(uuid, name, chunk, error))
+
+    def read(self, serials: Sequence[str]) -> Flow[None]:
+        """Read the details of devices that Apple said are done, where that failed before.
+
+        Raises:
+            AppleError: Of the kind after which the whole token can do nothing now.
+            TransportError: Apple cannot be reached.
+        """
+        for start in range(0, len(serials), CHUNK):
+            chunk = serials[start : start + CHUNK]
+            details = yield from self._read_back(chunk)
+            before = yield from self._attempts_of([device.serial_number for device in details])
+            if before:
+                yield from self._record((yield from self._confirmed(before, details)), details)
 
     def isolate(self) -> Flow[None]:
         """Halve what failed until the devices that spoil it are alone, within the bound on requests."""
@@ -280,8 +296,9 @@ class Sending:
         if reads_back:
             yield from self._store_confirmed(uuid, attempts)
         else:
-            yield from self._store(uuid, attempts, ())
-            self._unread.setdefault(uuid, {}).update(attempts)
+            unread = yield from self._confirmed(attempts, ())
+            yield from self._store(uuid, unread, ())
+            self._unread.setdefault(uuid, {}).update(unread)
         if any(attempt.result == DeviceResult.SUCCESS for attempt in attempts.values()):
             yield from self._profiles.worked(uuid)
         return None
@@ -352,11 +369,14 @@ class Sending:
         }
         contradicted = [serial for serial, one in after.items() if one.result == DeviceResult.NOT_CONFIRMED]
         if contradicted:
-            before = yield from in_store(lambda store: _attempts(store, self._token_name, contradicted))
+            before = yield from self._attempts_of(contradicted)
             for serial in contradicted:
                 after[serial] = confirmed(attempts[serial], shown[serial], before.get(serial), now)
             self.contradicted += contradicted
         return after
+
+    def _attempts_of(self, serials: Sequence[str]) -> Flow[dict[str, Attempt]]:
+        return (yield from in_store(lambda store: _attempts(store, self._token_name, serials)))
 
     def _let_wait(self, alone: Sequence[_Piece]) -> Flow[None]:
         now = yield from self._time.now()
@@ -368,21 +388,21 @@ class Sending:
         yield from self._record(attempts, details)
         self._requests += 1
         for serial, attempt in attempts.items():
-            self._note(serial, attempt.result, attempt.not_before)
+            self._note(serial, attempt.result, _due_at(attempt))
         progress = Progress(
             token_name=self._token_name,
             phase=ProgressPhase.REMOVE if uuid == NO_PROFILE else ProgressPhase.ASSIGN,
             pages=self._requests,
             devices=self.settled,
-            total=self._total,
+            total=self.total,
         )
         yield from ask(ReportProgress(progress))
 
-    def _note(self, serial: str, result: DeviceResult, not_before: datetime | None) -> None:
+    def _note(self, serial: str, result: DeviceResult, due_at: datetime | None) -> None:
         self.results[serial] = result
         self._due.pop(serial, None)
-        if result not in (DeviceResult.SUCCESS, DeviceResult.NOT_ACCESSIBLE) and not_before is not None:
-            self._due[serial] = not_before
+        if due_at is not None:
+            self._due[serial] = due_at
 
     def _record(self, attempts: Mapping[str, Attempt], details: Sequence[Device]) -> Flow[None]:
         now = yield from self._time.now()
@@ -404,6 +424,14 @@ def _name(profile: EnrollmentProfile | None) -> str:
 def _unknown(uuid: str, at: datetime) -> Attempt:
     """Return an attempt of which nobody knows what came of it."""
     return outcome(DeviceResult.REQUEST_FAILED, profile_uuid=uuid, attempted_at=at, answered_at=at)
+
+
+def _due_at(attempt: Attempt) -> datetime | None:
+    """Return when there is something to do about *attempt*; None if there is nothing."""
+    if attempt.is_unread:
+        return attempt.attempted_at + RECHECK
+    is_done = attempt.result in (DeviceResult.SUCCESS, DeviceResult.NOT_ACCESSIBLE)
+    return None if is_done else attempt.not_before
 
 
 def _halves(piece: _Piece) -> list[_Piece]:
