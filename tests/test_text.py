@@ -122,7 +122,16 @@ def value_of(kind: Any, text: str) -> Any:
     return filled(kind, text)
 
 
-BY_HAND = {"AssignmentPolicy", "MacOSVersion", "Printed", "Rule", "_Argument"}
+BY_HAND = {
+    "AssignmentPolicy",
+    "MacOSVersion",
+    "Printed",
+    "Rule",
+    "Token",
+    "TokenKeypair",
+    "TokenSetup",
+    "_Argument",
+}
 PRINTED = [kind for kind in CLASSES if issubclass(kind, Printed) and kind.__name__ not in BY_HAND]
 
 ERRORS = [kind for kind in PRINTED if issubclass(kind, PyadeError)]
