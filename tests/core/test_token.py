@@ -186,6 +186,8 @@ def test_the_portal_is_the_one_that_apple_names(portal: Portal, org_type: str | 
 
 def test_the_apple_id_is_the_one_that_apple_names() -> None:
     assert make(admin_id="IT@contoso.COM ").findings == ()
+    mistaken, personal = make(admin_id="jo@gmail.com").findings[::-1]
+    assert (personal.value, mistaken.value) == ("jo@gmail.com", "it@contoso.com"), "who really holds it"
     (finding,) = make(admin_id="jo@contoso.com").findings
     assert (finding.setting, finding.value, finding.severity) == (
         "apple_id",

@@ -225,7 +225,11 @@ def test_what_is_no_certificate_or_passphrase_is_named(keypair: TokenKeypair) ->
     wrong: Any = "certificate"
     with pytest.raises(SigningError, match=r"the certificate is str: give an x509\.Certificate"):
         TokenKeypair(keypair.private_key, wrong)
-    for call in (keypair.to_pem, lambda passphrase: TokenKeypair.from_pem(keypair.to_pem("x"), passphrase)):
+    calls: list[Callable[[Any], object]] = [
+        keypair.to_pem,
+        lambda passphrase: TokenKeypair.from_pem(keypair.to_pem("x"), passphrase),
+    ]
+    for call in calls:
         with pytest.raises(SigningError, match="the passphrase is int, text or bytes are needed"):
             call(5)
 

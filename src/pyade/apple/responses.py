@@ -122,16 +122,15 @@ class Account:
         Store it: errors then say whose terms must be signed, a renewal with a token of another server is
         refused, and ``findings`` says where Apple ID or portal are not those that Apple names.
         """
-        said = {
+        said: dict[str, Any] = {
             "server_uuid": self.server_uuid,
             "org_id": self.org_id,
             "org_name": self.org_name,
             "org_type": self.org_type,
             "admin_id": self.admin_id or self.facilitator_id,
         }
-        return attrs.evolve(
-            token, **{name: str(value) for name, value in said.items() if (value or "").strip()}
-        )
+        named: dict[str, Any] = {name: str(value) for name, value in said.items() if (value or "").strip()}
+        return attrs.evolve(token, **named)
 
     @classmethod
     def decode(cls, content: bytes) -> Self:

@@ -120,12 +120,13 @@ def utc(value: datetime) -> datetime:
     Raises:
         TokenError: It is so early, or so late, that UTC has no such time.
     """
-    if not isinstance(value, datetime) or value.utcoffset() is None:
+    given: Any = value
+    if not isinstance(given, datetime) or given.utcoffset() is None:
         return value
     try:
-        return value.astimezone(UTC)
+        return given.astimezone(UTC)
     except OverflowError:
-        reason = f"the time {value.isoformat()} does not exist in UTC"
+        reason = f"the time {given.isoformat()} does not exist in UTC"
     raise TokenError(reason, _USE_UTC)
 
 
@@ -140,11 +141,12 @@ def tags(value: Iterable[str]) -> frozenset[str]:
     Raises:
         TokenError: It is one text, or holds something else than texts, or an empty one.
     """
-    if isinstance(value, str | bytes):
-        shown = f" {value[:80]!r}" if isinstance(value, str) else ""
+    given: Any = value
+    if isinstance(given, str | bytes):
+        shown = f" {given[:80]!r}" if isinstance(given, str) else ""
         raise TokenError(f"scope_tags{shown} is one text", "give a set of texts, such as {'emea'}")
     try:
-        found: frozenset[Any] = frozenset(value)
+        found: frozenset[Any] = frozenset(given)
     except TypeError:
         raise TokenError("scope_tags is no set of texts", "give a set of texts, () for none") from None
     if not all(isinstance(tag, str) and tag.strip() and is_unicode(tag) for tag in found):

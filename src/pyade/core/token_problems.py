@@ -33,11 +33,12 @@ def token_problems(token: Token) -> Iterator[Problem]:
     The Apple ID belongs to the organization, not to a person, and is the one that downloaded the token; the
     portal is the one in which the organization is.
     """
-    domain = token.apple_id.rpartition("@")[2].lower()
+    holder = token.admin_id or token.apple_id
+    domain = holder.rpartition("@")[2].strip().lower()
     if domain in _CONSUMER_DOMAINS or _CONSUMER_BRANDS.fullmatch(domain):
         yield Problem(
             "apple_id",
-            token.apple_id,
+            holder,
             "one of the organization is expected: whoever holds it renews and manages the token",
             f"download the token in {token.portal_to_use} with a company Apple ID",
             Severity.WARNING,

@@ -174,9 +174,9 @@ def check_certificate(common_name: str, *, days: int, now: datetime | None) -> d
         SigningError: A value is out of range, or of another kind.
     """
     check_common_name(common_name)
-    if isinstance(days, bool) or not isinstance(days, int) or not 1 <= days <= MAX_DAYS:
+    if type(days) is not int or not 1 <= days <= MAX_DAYS:
         raise SigningError(f"days {days!r:.40}: 1 to {MAX_DAYS} are allowed")
-    if now is not None and not isinstance(now, datetime):
+    if not isinstance(now, datetime | None):
         raise SigningError(f"now is {type(now).__name__}: give a datetime in UTC, or None")
     start = (now or datetime.now(UTC)).replace(microsecond=0)
     if start.utcoffset() is None:
