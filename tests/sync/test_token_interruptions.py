@@ -11,6 +11,7 @@ import pytest
 from pyade.apple.client import Client
 from pyade.core.secret import Secret
 from pyade.core.token import Portal, Token
+from pyade.crypto.keypair import TokenKeypair
 from pyade.errors import DuplicateTokenError, TokenError, UnknownTokenError
 from pyade.storage import MemoryStore
 from pyade.sync import TokenService
@@ -170,6 +171,24 @@ def test_a_renewal_for_a_new_key_pair_that_dies_is_done_again(office: Office) ->
     assert office.kept == ["key pair", "hq"]
     assert office.service.certificate("hq") == certificate
     assert office.service.next_step("hq").total == 2
+
+
+def test_an_adoption_that_dies_is_done_again(office: Office) -> None:
+    keypair = TokenKeypair.generate("Contoso MDM")
+    token = Token.from_p7m(
+        office.download(keypair.certificate_pem),
+        keypair,
+        name="hq",
+        apple_id=APPLE_ID,
+        consented_at=office.clock(),
+    )
+    for _ in office.interruptions(lambda: office.service.add(token, keypair)):
+        if "hq" in office.kept:
+            has_keypair = "key pair" in office.kept
+            title = office.service.next_step("hq").title
+            assert title == (_FINISH if has_keypair else "Download the public key certificate")
+    assert office.kept == ["key pair", "hq"]
+    assert office.service.next_step("hq").title == "Download a new server token"
 
 
 def test_a_replacement_that_dies_loses_no_certificate(office: Office) -> None:

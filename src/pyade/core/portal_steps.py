@@ -61,7 +61,7 @@ class TokenSetup(Printed):
     Attributes:
         name: The caller's own name for the token.
         portal: Business or School.
-        consented_at: When somebody agreed to share user and device data with Apple, UTC.
+        consented_at: When a person agreed to share user and device data with Apple, UTC.
         apple_id: The Apple ID that must be used; "" if it is not known yet.
         scope_tags: Who may see and manage the token.
         is_renewal: True if a token of that name is in use.

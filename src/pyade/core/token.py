@@ -29,7 +29,7 @@ EXPIRING_WITHIN: Final = timedelta(days=30)
 """How long before its end a token counts as expiring."""
 
 REMINDER_DAYS: Final = (1, 7, 14, 30)
-"""How many days before its end somebody is reminded to renew a token."""
+"""How many days before its end a person is reminded to renew a token."""
 
 
 class Portal(enum.StrEnum):
@@ -109,7 +109,7 @@ class Token(Printed):
         access_secret: Secret.
         access_token_expiry: When Apple stops accepting it, UTC; None if the file did not say.
         apple_id: The Apple ID that was used in the portal and must be used to renew.
-        consented_at: When somebody agreed to share user and device data with Apple, UTC.
+        consented_at: When a person agreed to share user and device data with Apple, UTC.
         portal: Business or School.
         scope_tags: Who may see and manage it, in the caller's own terms.
         server_uuid: Identity of the MDM server, once ``/account`` told it.
@@ -156,7 +156,7 @@ class Token(Printed):
             keypair: The key pair whose certificate was uploaded in the portal.
             name: The caller's own name for the token.
             apple_id: The Apple ID that was used in the portal; the same one must be used to renew.
-            consented_at: When somebody agreed to send user and device data to Apple.
+            consented_at: When a person agreed to send user and device data to Apple.
             portal: Business or School.
             scope_tags: Who may see and manage it.
 

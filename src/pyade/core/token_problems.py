@@ -39,7 +39,7 @@ def token_problems(token: Token) -> Iterator[Problem]:
         yield Problem(
             "apple_id",
             holder,
-            "one of the organization is expected: whoever holds it renews and manages the token",
+            "one of the organization is expected: its holder renews and manages the token",
             f"download the token in {token.portal_to_use} with a company Apple ID",
             Severity.WARNING,
         )

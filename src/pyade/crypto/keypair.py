@@ -75,7 +75,7 @@ class TokenKeypair(Printed):
         """Return a new key pair: RSA 2048, self-signed, with a random serial number.
 
         Ten years by default, because renewing a token downloads it for the certificate that the portal
-        already has: a certificate that expires sooner would make somebody upload a new one first. It opens
+        already has: a certificate that expires sooner would have to be replaced there first. It opens
         no door by itself; Apple does not tie the life of the token to it (observed).
 
         Args:

@@ -6,9 +6,9 @@ The rules of this file:
    ``/account``, and a renewal for another one is refused.
 2. A private key is stored before its certificate leaves, and an older one is kept until a token came that was
    encrypted for the newer one.
-3. What belongs to a token survives its renewal, and is deleted only by who says so.
-4. Work may end between any two calls of the store, and somebody else may work at the same time: what is
-   stored decides, not what was read before, and doing it again puts right what was left.
+3. What belongs to a token survives its renewal, and is deleted only on request.
+4. Work may end between any two calls of the store, and another process may work at the same time: what
+   is stored decides, not what was read before, and doing it again puts right what was left.
 5. What is under way is found by what is stored, so that any process can list it and go on.
 6. Everything that was given is checked before anything is made or stored.
 
@@ -224,7 +224,7 @@ def accept_flow(staged: StagedToken, scope_tags: Iterable[str] | None, *, force:
     before = yield from _stored(token.name)
     is_again = before is not None and before.fingerprint == token.fingerprint
     if before is not None and (staged.renews is not None or is_again):
-        # Not ``staged.renews``: somebody may have renewed it meanwhile, with a newer file.
+        # Not ``staged.renews``: it may have been renewed meanwhile, with a newer file.
         stored = before.renew(token, scope_tags, force=force)
         yield from in_store(lambda store: store.replace_token(stored))
     elif staged.renews is not None:
@@ -319,7 +319,7 @@ def _keypair(kind: str, name: str, common_name: str) -> Flow[TokenKeypair]:
     pem = yield from _secret(kind, name)
     if pem is None:
         made = yield from ask(Compute(lambda: TokenKeypair.generate(common_name, now=now)))
-        # That took its time: somebody else may have been faster.
+        # That took its time: another process may have been faster.
         pem = yield from _secret(kind, name)
         if pem is None:
             yield from _keep(kind, name, written(made))
