@@ -123,15 +123,13 @@ def read_keypair(name: str, pem: Secret) -> TokenKeypair:
     """Return the key pair of a PEM that ``written`` made.
 
     Raises:
-        DamagedRecordError: It cannot be read.
+        SigningError: It cannot be read.
     """
-    with suppress(SigningError):
+    try:
         return TokenKeypair.from_pem(pem.reveal().encode())
-    raise DamagedRecordError(
-        f"a key pair of token {name!r} is stored, but cannot be read: restore a backup, or hand it in with"
-        " add()",
-        token_name=name,
-    )
+    except SigningError as error:
+        reason = f"a key pair of token {name!r} is kept, and cannot be used: {error}"
+    raise SigningError(f"{reason}; restore a backup, or hand it in with TokenService.add()")
 
 
 def written(keypair: TokenKeypair) -> Secret:
