@@ -276,7 +276,7 @@ def test_a_damaged_key_pair_is_named_and_replaced(office: Office) -> None:
     token, keypair = came_in(office)
     office.store.save_secret("key pair of hq", "-----BEGIN PRIVATE KEY-----")
     with pytest.raises(
-        SigningError, match="key pair of token 'hq' is kept, and cannot be used: .* cut short"
+        SigningError, match=r"key pair of token 'hq' is kept, and cannot be used: .* cut short"
     ):
         ask(office, "keypair", "hq")
     with pytest.raises(TokenError, match="force=True"):
