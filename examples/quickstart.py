@@ -191,10 +191,7 @@ def with_apple(options: argparse.Namespace) -> None:
     for finding in token.findings:
         say(f"finding: {finding}")
     with SQLiteStore(options.output / "ade.db") as store:
-        if token.name in {stored.name for stored in store.tokens()}:
-            store.replace_token(store.token(token.name).renew(token))
-        else:
-            store.add_token(token)
+        token = store.add_or_renew_token(token)
         with Client(lambda: store.token(token.name), base_url=options.base_url) as client:
             identify(client, store, token)
             assigner = Assigner(client, store, progress=show_progress)

@@ -105,7 +105,7 @@ def test_every_python_block_runs(
         names["gateway_url"] = request.getfixturevalue("gateway_url")
     blocks = _blocks(page, "python")
     assert blocks
-    for block in blocks:
+    for block in blocks * (2 if page == "README.md" else 1):  # a program is started again and again
         clock.now += timedelta(hours=1)
         exec(compile(textwrap.dedent(block), page, "exec"), names)
 

@@ -18,20 +18,26 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.keys import RSA_KEYS, keypair_of
 
 import pyade
 from pyade import EnrollmentProfile
 from pyade.core.assignment import DeviceResults
 from pyade.core.device import DeviceResult
+from pyade.core.portal_steps import TokenSetup
 from pyade.core.problems import Problem
 from pyade.core.rules import AssignmentPolicy, Rule
 from pyade.core.secret import Secret
+from pyade.core.token import Token
 from pyade.core.versions import MacOSVersion
+from pyade.crypto.keypair import TokenKeypair
 from pyade.errors import ProfileError, PyadeError, StoreError, TermsError
 from pyade.text import Printed, logger, printable
 
 FORGED = "2026-03-01 INFO all is well"
 HOSTILE = f"Zoë 株式会社\x1b[2J\x9b\r\n{FORGED}\u2028\u2029\x85\u202egnp.exe\u2066\u200f\ud800\0\x7f"
+WRITABLE = HOSTILE.replace("\ud800", "")
+"""What a token takes, which is stored."""
 TAME = "Contoso"
 
 
@@ -76,6 +82,19 @@ NAMES = {
     "Secret": Secret,
 }
 PROFILE = EnrollmentProfile(name="Lab\u202e", url="https://mdm.contoso.example/enroll")
+TOKEN = Token(
+    name=WRITABLE,
+    consumer_key="CK_1",
+    consumer_secret="CS_1",
+    access_token="AT_1",
+    access_secret="AS_1",
+    access_token_expiry=None,
+    apple_id="it\u202e@contoso.example",
+    consented_at=datetime(2026, 3, 1, tzinfo=UTC),
+    org_name=WRITABLE,
+    admin_id=WRITABLE,
+)
+KEYPAIR = keypair_of(RSA_KEYS[0])
 
 
 def filled(kind: type, text: str) -> Any:
@@ -110,6 +129,8 @@ def value_of(kind: Any, text: str) -> Any:
         MacOSVersion: MacOSVersion(14, 1),
         EnrollmentProfile: PROFILE,
         Secret: Secret(text),
+        Token: TOKEN,
+        TokenKeypair: KEYPAIR,
     }
     if kind in simple:
         return simple[kind]
@@ -122,7 +143,16 @@ def value_of(kind: Any, text: str) -> Any:
     return filled(kind, text)
 
 
-BY_HAND = {"AssignmentPolicy", "MacOSVersion", "Printed", "Rule", "_Argument"}
+BY_HAND = {
+    "AssignmentPolicy",
+    "MacOSVersion",
+    "Printed",
+    "Rule",
+    "Token",
+    "TokenKeypair",
+    "TokenSetup",
+    "_Argument",
+}
 PRINTED = [kind for kind in CLASSES if issubclass(kind, Printed) and kind.__name__ not in BY_HAND]
 
 ERRORS = [kind for kind in PRINTED if issubclass(kind, PyadeError)]
@@ -184,6 +214,24 @@ def test_an_error_of_several_rules_keeps_the_lines_that_pyade_gave_it() -> None:
     text = str(ProfileError((problem, problem)))
     check(text)
     assert len(text.split("\n")) == 3
+
+
+def test_a_token_and_its_key_pair_stay_in_their_line() -> None:
+    setup = TokenSetup(name=WRITABLE, consented_at=datetime(2026, 3, 1, tzinfo=UTC), apple_id=TOKEN.apple_id)
+    stored = attrs.evolve(setup, is_stored=True, steps_done=4, last_error=HOSTILE)
+    renewal = attrs.evolve(setup, is_renewal=True)
+    for shown in (
+        TOKEN,
+        KEYPAIR,
+        *TOKEN.findings,
+        setup,
+        stored,
+        renewal,
+        *(one.next_step for one in (setup, stored, renewal)),
+    ):
+        check(str(shown))
+        check(f"{shown}")
+    assert "\n" not in str(TOKEN) + str(KEYPAIR)
 
 
 def test_counts_in_words_hold_no_word_of_apples_as_it_came() -> None:

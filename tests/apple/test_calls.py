@@ -450,3 +450,12 @@ def test_an_account_tells_a_token_whose_it_is(token: Token) -> None:
     identified = account.identify(token)
     assert (identified.server_uuid, identified.org_id, identified.org_name) == ("U", "42", "Contoso")
     assert Account.decode(b"{}").identify(identified) == identified
+    blank = Account.decode(b'{"server_uuid": "", "org_id": " ", "org_name": null}')
+    assert blank.identify(identified) == identified
+
+
+def test_an_account_tells_a_token_who_downloaded_it_and_from_which_portal(token: Token) -> None:
+    account = Account.decode(b'{"admin_id": "jo@contoso.com", "org_type": "EDU"}').identify(token)
+    assert (account.admin_id, account.org_type) == ("jo@contoso.com", "edu")
+    older = Account.decode(b'{"facilitator_id": "al@contoso.com", "org_type": "club"}').identify(token)
+    assert (older.admin_id, older.org_type) == ("al@contoso.com", "club")

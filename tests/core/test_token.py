@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -51,13 +52,17 @@ def test_no_token_without_consent() -> None:
     )
 
 
+OPTIONAL = ("server_uuid", "org_id", "org_name", "org_type", "admin_id")
+
+
 @each(
     "name",
-    ["name", "consumer_key", "consumer_secret", "access_token", "access_secret", "server_uuid", "org_id"],
+    ["name", "consumer_key", "consumer_secret", "access_token", "access_secret", *OPTIONAL],
 )
 def test_texts_are_texts_and_not_empty(name: str) -> None:
     assert refusal(**{name: " "}) == f"{name} is empty"
     assert refusal(**{name: b"AS_secret"}) == f"{name} is not text"
+    assert "is not valid Unicode" in refusal(**{name: "a\ud800"})
 
 
 @each(
@@ -90,6 +95,12 @@ def test_times_are_utc() -> None:
     assert token.consented_at.tzinfo is UTC
 
 
+def test_a_time_that_utc_does_not_have_is_refused() -> None:
+    early = datetime.min.replace(tzinfo=timezone(timedelta(hours=1)))
+    for name in ("consented_at", "access_token_expiry"):
+        assert "does not exist in UTC" in refusal(**{name: early})
+
+
 def test_a_portal_is_one_of_two() -> None:
     assert "use Portal.BUSINESS or Portal.SCHOOL" in refusal(portal="Apple Classroom")
 
@@ -98,7 +109,8 @@ def test_scope_tags_are_a_set() -> None:
     assert make(scope_tags=["emea", "hq", "emea"]).scope_tags == {"emea", "hq"}
     assert "scope_tags 'emea' is one text" in refusal(scope_tags="emea")
     assert "() for none" in refusal(scope_tags=None)
-    for tags in ([5], [""], [" "]):
+    assert "is one text" in refusal(scope_tags=b"emea")
+    for tags in ([5], [""], [" "], ["a\ud800"]):
         assert "something else than texts" in refusal(scope_tags=tags)
 
 
@@ -153,6 +165,38 @@ def test_a_company_domain_is_none(domain: str) -> None:
     assert make(apple_id=f"it@{domain}").findings == ()
 
 
+@each(
+    ("portal", "org_type", "is_said"),
+    [
+        (Portal.BUSINESS, "edu", True),
+        (Portal.SCHOOL, "org", True),
+        (Portal.SCHOOL, "edu", False),
+        (Portal.BUSINESS, "ORG", False),
+        (Portal.BUSINESS, "tvprovider", False),
+        (Portal.SCHOOL, None, False),
+    ],
+)
+def test_the_portal_is_the_one_that_apple_names(portal: Portal, org_type: str | None, is_said: bool) -> None:
+    token = make(portal=portal, org_type=org_type)
+    other = Portal.SCHOOL if portal is Portal.BUSINESS else Portal.BUSINESS
+    assert token.portal_to_use is (other if is_said else portal)
+    assert [(one.setting, one.severity) for one in token.findings] == [("portal", Severity.WARNING)] * is_said
+    assert f"sign in to {token.portal_to_use}" in token.health(EXPIRY).next_step
+
+
+def test_the_apple_id_is_the_one_that_apple_names() -> None:
+    assert make(admin_id="IT@contoso.COM ").findings == ()
+    mistaken, personal = make(admin_id="jo@gmail.com").findings[::-1]
+    assert (personal.value, mistaken.value) == ("jo@gmail.com", "it@contoso.com"), "who really holds it"
+    (finding,) = make(admin_id="jo@contoso.com").findings
+    assert (finding.setting, finding.value, finding.severity) == (
+        "apple_id",
+        "it@contoso.com",
+        Severity.WARNING,
+    )
+    assert "Apple names jo@contoso.com" in str(finding)
+
+
 # Health
 
 
@@ -190,9 +234,12 @@ def test_health_without_an_expiry() -> None:
     assert str(health).startswith("unknown expiry: a token is good for one year")
 
 
-def test_health_needs_a_time_zone() -> None:
+@each("ask", [Token.health, Token.reminder])
+def test_health_needs_a_time_and_its_zone(ask: Callable[[Token, Any], object]) -> None:
     with pytest.raises(TokenError, match="no time zone"):
-        make().health(CONSENT.replace(tzinfo=None))
+        ask(make(), CONSENT.replace(tzinfo=None))
+    with pytest.raises(TokenError, match="now is not a time"):
+        ask(make(), "2026-01-14")
 
 
 # Renewal
@@ -260,6 +307,40 @@ def test_a_likely_mix_up_is_refused_unless_forced(changes: dict[str, Any], setti
     forced = OLD.renew(new, force=True)
     assert forced.name == "hq"
     assert getattr(forced, setting) == getattr(new, setting)
+
+
+@each(("value", "said"), [({"new_token": "hq"}, "give a Token"), ({"force": "no"}, "True or False")])
+def test_a_renewal_takes_a_token_and_a_switch(value: dict[str, Any], said: str) -> None:
+    with pytest.raises(TokenError, match=said):
+        make().renew(**{"new_token": make(), **value})
+
+
+def test_an_apple_id_that_was_wrong_at_first_is_put_right_by_a_renewal() -> None:
+    old, new = make(admin_id="jo@contoso.com"), make(**RENEWED, apple_id="jo@contoso.com")
+    assert kinds(old, new) == {"apple_id": Severity.ERROR}, "Apple did not say yet who downloaded the new one"
+    known = attrs.evolve(new, admin_id="Jo@contoso.com")
+    assert kinds(old, known) == {"apple_id": Severity.WARNING}
+    assert old.renew(known).findings == ()
+
+
+def test_what_apple_named_lasts_as_long_as_it_may_be_so() -> None:
+    old = make(admin_id="jo@contoso.com", org_type="edu")
+    renewed = old.renew(make(**RENEWED))
+    assert (renewed.admin_id, renewed.org_type, renewed.portal) == ("jo@contoso.com", "edu", Portal.BUSINESS)
+    assert old.renew(make(**RENEWED, apple_id="al@contoso.com"), force=True).admin_id is None
+    assert old.renew(make(**RENEWED, admin_id="it@contoso.com")).admin_id == "it@contoso.com"
+    assert old.renew(make(**RENEWED, portal=Portal.SCHOOL)).portal is Portal.SCHOOL, "as Apple says"
+    assert make().renew(make(**RENEWED, portal=Portal.SCHOOL)).portal is Portal.BUSINESS
+
+
+def test_a_token_reads_as_text() -> None:
+    assert str(make(org_name="Contoso")) == (
+        "hq: server token of Contoso in Apple Business Manager, as it@contoso.com,"
+        " expires on 2027-01-14 21:27 UTC"
+    )
+    assert str(make(name="a\nb", access_token_expiry=None)).startswith(
+        "a\\nb: server token in Apple Business"
+    )
 
 
 def test_all_problems_are_said_at_once() -> None:

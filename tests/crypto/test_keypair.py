@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography import x509
@@ -18,8 +19,9 @@ from cryptography.hazmat.primitives.serialization import (
 from tests.cases import each
 from tests.keys import really_generate
 
-from pyade.crypto.certificates import self_signed
+from pyade.crypto.certificates import check_common_name, common_name_of, self_signed
 from pyade.crypto.keypair import TokenKeypair
+from pyade.crypto.signing import Signer
 from pyade.errors import SigningError
 
 if TYPE_CHECKING:
@@ -184,6 +186,58 @@ def test_other_kinds_of_keys(keypair: TokenKeypair) -> None:
 def test_common_names_out_of_range(common_name: str) -> None:
     with pytest.raises(SigningError, match="1 to 64 characters"):
         TokenKeypair.generate(common_name)
+
+
+@each("common_name", ["ü" * 33, "日" * 22, "\U0001f34e" * 17, None, b"Contoso", 5])
+@pytest.mark.parametrize("make", [TokenKeypair.generate, Signer.self_signed])
+def test_a_common_name_is_refused_before_a_key_is_made(
+    monkeypatch: pytest.MonkeyPatch, make: Callable[[Any], object], common_name: object
+) -> None:
+    """RFC 5280 counts characters, what reads and writes certificates counts the bytes of UTF-8."""
+    monkeypatch.setattr(rsa, "generate_private_key", lambda **_: pytest.fail("a key was made"))
+    with pytest.raises(SigningError, match="1 to 64 characters"):
+        make(common_name)
+
+
+@each("common_name", ["ü" * 32, "日" * 21, "x" * 64])
+def test_a_common_name_of_64_bytes_is_taken_whole(common_name: str) -> None:
+    (name,) = TokenKeypair.generate(common_name).certificate.subject
+    assert name.value == common_name
+
+
+@each("text", ["x" * 65, "ü" * 33, "a\nb", "\ud800", "日" * 30, "Contoso MDM"])
+def test_any_text_has_a_common_name(text: str) -> None:
+    check_common_name(common_name_of(text))
+    assert common_name_of("Contoso MDM") == "Contoso MDM"
+
+
+@each("options", [{"days": "ten"}, {"days": True}, {"days": 1.5}, {"now": "2026"}])
+@pytest.mark.parametrize("make", [TokenKeypair.generate, Signer.self_signed])
+def test_other_kinds_of_values_are_refused_before_a_key_is_made(
+    monkeypatch: pytest.MonkeyPatch, make: Callable[..., object], options: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(rsa, "generate_private_key", lambda **_: pytest.fail("a key was made"))
+    with pytest.raises(SigningError, match=next(iter(options))):
+        make("Contoso MDM", **options)
+
+
+def test_what_is_no_certificate_or_passphrase_is_named(keypair: TokenKeypair) -> None:
+    wrong: Any = "certificate"
+    with pytest.raises(SigningError, match=r"the certificate is str: give an x509\.Certificate"):
+        TokenKeypair(keypair.private_key, wrong)
+    calls: list[Callable[[Any], object]] = [
+        keypair.to_pem,
+        lambda passphrase: TokenKeypair.from_pem(keypair.to_pem("x"), passphrase),
+    ]
+    for call in calls:
+        with pytest.raises(SigningError, match="the passphrase is int, text or bytes are needed"):
+            call(5)
+
+
+def test_a_key_pair_reads_as_text() -> None:
+    text = str(TokenKeypair.generate("Contoso MDM", days=30, now=NOW))
+    assert text.startswith("key pair of CN=Contoso MDM: RSA 2048, certificate ")
+    assert text.endswith(" valid until 2026-04-03 05:06 UTC")
 
 
 @pytest.mark.parametrize("days", [0, -1, 36_501])

@@ -14,6 +14,7 @@ from pyade.core.device import Device
 from pyade.core.events import Event, EventBatch, EventKind, change_groups
 from pyade.core.inventory import ChangeCounts, Source, SyncState
 from pyade.core.lease import Lease
+from pyade.core.token import Token
 from pyade.errors import DamagedRecordError
 from pyade.storage import MemoryStore, Session, SQLStore, Store, Table, Value
 from pyade.storage.sqlite_database import SQLiteDatabase
@@ -118,6 +119,11 @@ class OverADatabase(SQLStore):
     def __init__(self, *, clock: Callable[[], datetime]) -> None:
         self.database = self.make_database(":memory:", busy_timeout_s=0, clock=clock)
         super().__init__(self.database)
+
+
+class RenewsWithWhateverComes(MemoryStore):
+    def add_or_renew_token(self, token: Token, *, force: bool = False) -> Token:
+        return super().add_or_renew_token(token, force=True)
 
 
 class ForgetsDeletions(OverADatabase):
@@ -267,6 +273,7 @@ class Recorder:
                 "test_full_list_brings_it_back_if_it_began_later",
             },
         ),
+        (RenewsWithWhateverComes, {"test_token_of_another_server_takes_no_place"}),
         (TellsBeforeItWrites, {"test_refused_write_makes_no_event"}),
         (RemembersTooMuch, {"test_subscriber_that_fails_or_crashes_loses_none"}),
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -10,6 +11,7 @@ from pathlib import Path
 import attrs
 import pytest
 
+from pyade.builders import stored as documents
 from pyade.core.device import Device
 from pyade.core.enrollment import OneTimeKind, digest_of
 from pyade.core.events import EventKind
@@ -28,6 +30,15 @@ HUSH = {
     "no JSON": b"hush",
     "another form": b'[{"hush": 1}]',
 }
+
+BROKEN_RULES = {
+    "name": " ",
+    "apple_id": "hush",
+    "org_name": " ",
+    "portal": "hush",
+    "consented_at": "2026-01-01T00:00:00",
+}
+"""What a token refuses by its own rules, such as in a row that another program wrote."""
 
 
 @pytest.fixture
@@ -52,6 +63,25 @@ def damage(path: Path, place: str, value: bytes, where: str = "TRUE") -> None:
 def check_quiet(error: DamagedRecordError) -> None:
     assert "hush" not in str(error)
     assert error.__cause__ is error.__context__ is None
+
+
+@pytest.mark.parametrize(("field", "value"), BROKEN_RULES.items())
+def test_token_that_breaks_a_rule_of_tokens_holds_up_no_other(
+    path: Path, store: SQLiteStore, field: str, value: str
+) -> None:
+    store.add_token(example_token("other"))
+    document = json.loads(documents.encode_token(example_token())[0]) | {field: value}
+    damage(path, "token.document", json.dumps(document).encode(), "name = 'hq'")
+    with pytest.raises(DamagedRecordError, match="the token of token 'hq'") as caught:
+        store.token("hq")
+    check_quiet(caught.value)
+    damaged: list[DamagedRecordError] = []
+    assert store.tokens(damaged=damaged.append) == (example_token("other"),)
+    assert [error.token_name for error in damaged] == ["hq"]
+    with pytest.raises(DamagedRecordError):
+        store.add_or_renew_token(example_token())
+    store.replace_token(example_token())
+    assert store.add_or_renew_token(example_token()) == example_token()
 
 
 @pytest.mark.parametrize("value", HUSH.values(), ids=HUSH.keys())

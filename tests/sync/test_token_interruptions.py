@@ -11,6 +11,7 @@ import pytest
 from pyade.apple.client import Client
 from pyade.core.secret import Secret
 from pyade.core.token import Portal, Token
+from pyade.crypto.keypair import TokenKeypair
 from pyade.errors import DuplicateTokenError, TokenError, UnknownTokenError
 from pyade.storage import MemoryStore
 from pyade.sync import TokenService
@@ -70,7 +71,7 @@ class Office:
 
     def __attrs_post_init__(self) -> None:
         self.apple = FakeApple(clock=self.clock)
-        self.apple.add_devices(1, server=self.apple.add_server("Contoso MDM"))
+        self.apple.add_devices(1, server=self.apple.add_server("Contoso MDM", admin_id=APPLE_ID))
         self.service = TokenService(self.store, self.client_for, clock=self.clock)
 
     def client_for(self, token: Token) -> Client:
@@ -134,8 +135,9 @@ def test_a_first_upload_that_dies_is_done_again(office: Office) -> None:
     for _ in office.interruptions(lambda: office.upload(p7m)):
         is_stored = "hq" in office.kept
         step = office.service.next_step("hq")
-        # Nobody is sent to add a second server for a token that is there.
-        assert step.title == ("Download a new server token" if is_stored else _ADD_SERVER)
+        # Nobody is sent to add a second server, or to download a file that ends a token that is there.
+        assert step.title == (_FINISH if is_stored else _ADD_SERVER)
+        assert [one.name for one in office.service.under_way()] == ["hq"]
     assert office.kept == ["key pair", "hq"]
 
 
@@ -169,6 +171,24 @@ def test_a_renewal_for_a_new_key_pair_that_dies_is_done_again(office: Office) ->
     assert office.kept == ["key pair", "hq"]
     assert office.service.certificate("hq") == certificate
     assert office.service.next_step("hq").total == 2
+
+
+def test_an_adoption_that_dies_is_done_again(office: Office) -> None:
+    keypair = TokenKeypair.generate("Contoso MDM")
+    token = Token.from_p7m(
+        office.download(keypair.certificate_pem),
+        keypair,
+        name="hq",
+        apple_id=APPLE_ID,
+        consented_at=office.clock(),
+    )
+    for _ in office.interruptions(lambda: office.service.add(token, keypair)):
+        if "hq" in office.kept:
+            has_keypair = "key pair" in office.kept
+            title = office.service.next_step("hq").title
+            assert title == (_FINISH if has_keypair else "Download the public key certificate")
+    assert office.kept == ["key pair", "hq"]
+    assert office.service.next_step("hq").title == "Download a new server token"
 
 
 def test_a_replacement_that_dies_loses_no_certificate(office: Office) -> None:
@@ -270,3 +290,4 @@ def test_of_two_who_store_a_token_at_once_one_is_told(office: Office) -> None:
 
 
 _ADD_SERVER = "Add MDM server and download server token"
+_FINISH = "Upload server token and finish"

@@ -27,7 +27,7 @@ from pyade.errors import (
     UnknownTokenError,
 )
 from pyade.storage import MemoryStore
-from pyade.sync import AsyncTokenService, TokenService
+from pyade.sync import AsyncTokenService, Syncer, SyncReport, TokenService
 from pyade.testing import FakeApple, Fault, FrozenClock
 
 pytestmark = pytest.mark.twins
@@ -48,7 +48,7 @@ class Office:
 
     def __attrs_post_init__(self) -> None:
         self.apple = FakeApple(clock=self.clock)
-        self.apple.add_devices(3, server=self.apple.add_server("Contoso MDM"))
+        self.apple.add_devices(3, server=self.apple.add_server("Contoso MDM", admin_id=APPLE_ID))
 
     def do(self, call: Callable[[Any], Any]) -> Any:
         """Return what *call* returns for a service."""
@@ -70,6 +70,19 @@ class Office:
 
         return anyio.run(main, backend=self.kind)
 
+    def client(self) -> Client:
+        """Return a client of the stored token ``hq``."""
+        return Client(
+            self.store.token("hq"),
+            transport=self.apple.transport(),
+            clock=self.clock,
+            sleep=self.clock.sleep,
+            random=lambda: 0.5,
+        )
+
+    def sync(self, client: Client) -> SyncReport:
+        return Syncer(client, self.store, clock=self.clock).sync()
+
     def begin(self, name: str = "hq") -> bytes:
         self.do(lambda service: service.create(name, consent=True))
         certificate: bytes = self.do(lambda service: service.certificate(name))
@@ -77,6 +90,12 @@ class Office:
 
     def download(self, certificate: bytes, server: str = "Contoso MDM") -> bytes:
         return self.apple.issue_token(server, certificate)
+
+    def school(self, admin_id: str = APPLE_ID) -> None:
+        """Add the server of a school, called School."""
+        school = self.apple.add_organization("Contoso School", org_type="edu")
+        server = self.apple.add_server("School", organization=school, admin_id=admin_id)
+        self.apple.add_devices(2, server=server)
 
     def upload(self, p7m: bytes, name: str = "hq", apple_id: str = APPLE_ID) -> Any:
         return self.do(lambda service: service.upload(name, p7m, apple_id=apple_id))
@@ -277,6 +296,7 @@ def test_an_empty_token_is_deleted_without_more_words(office: Office) -> None:
 
 
 def test_what_a_person_does_next(office: Office) -> None:
+    office.school()
     setup = office.do(lambda service: service.create("hq", consent=True, portal=Portal.SCHOOL))
     assert [step.title for step in setup.steps] == [
         "Download the public key certificate",
@@ -290,7 +310,7 @@ def test_what_a_person_does_next(office: Office) -> None:
     step = office.do(lambda service: service.next_step("hq"))
     assert (step.number, step.total) == (2, 5)
     assert "sign in to Apple School Manager with your company Apple ID" in str(step)
-    office.upload(office.download(certificate))
+    office.upload(office.download(certificate, "School"))
     step = office.do(lambda service: service.next_step("hq"))
     assert (step.number, step.total, step.title) == (1, 2, "Download a new server token")
     assert f"sign in to Apple School Manager with {APPLE_ID}" in str(step)

@@ -117,17 +117,20 @@ class Account:
         return next((url for url in self.urls if url.uri == path), None)
 
     def identify(self, token: Token) -> Token:
-        """Return *token* with the server and the organization that this account names.
+        """Return *token* with the server, the organization and the administrator that this account names.
 
-        Store it: errors then say whose terms must be signed, and a renewal with a token of another server is
-        refused.
+        Store it: errors then say whose terms must be signed, a renewal with a token of another server is
+        refused, and ``findings`` says where Apple ID or portal are not those that Apple names.
         """
-        return attrs.evolve(
-            token,
-            server_uuid=self.server_uuid or token.server_uuid,
-            org_id=self.org_id or token.org_id,
-            org_name=self.org_name or token.org_name,
-        )
+        said: dict[str, Any] = {
+            "server_uuid": self.server_uuid,
+            "org_id": self.org_id,
+            "org_name": self.org_name,
+            "org_type": self.org_type,
+            "admin_id": self.admin_id or self.facilitator_id,
+        }
+        named: dict[str, Any] = {name: str(value) for name, value in said.items() if (value or "").strip()}
+        return attrs.evolve(token, **named)
 
     @classmethod
     def decode(cls, content: bytes) -> Self:

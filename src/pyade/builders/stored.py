@@ -27,7 +27,7 @@ from pyade.core.lease import Lease
 from pyade.core.profile import DefinedProfile, EnrollmentProfile
 from pyade.core.secret import Secret, masked
 from pyade.core.token import Token
-from pyade.errors import DamagedRecordError, ProfileError, StoreError, StoreVersionError
+from pyade.errors import DamagedRecordError, PyadeError, StoreError, StoreVersionError
 
 T = TypeVar("T")
 
@@ -211,7 +211,7 @@ def _read(what: str, token_name: str, decode: Callable[[], T]) -> T:
         return decode()
     except StoreVersionError:
         raise
-    except (msgspec.MsgspecError, ProfileError, StoreError, ValueError, TypeError, LookupError) as exc:
+    except (msgspec.MsgspecError, PyadeError, ValueError, TypeError, LookupError) as exc:
         place = _PLACE.search(str(exc))
     # Outside the block above: what the decoder says may quote the row, and would hang on this error.
     whose = f" of token {token_name!r}" if token_name else ""

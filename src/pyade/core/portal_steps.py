@@ -1,4 +1,12 @@
-"""What a person does next in Apple's portal, in the order of the specification's steps.
+"""What a person does next in Apple's portal and here, in the order of the specification's steps.
+
+The rules of this file:
+
+1. A new token has five steps. The first is done when the certificate was handed out, the next three when the
+   person says so, the last when the token is stored and was synced once.
+2. A stored token is renewed: for the certificate that the portal has, or for a new one.
+3. Without the key pair of a stored token no file can be read that the portal makes. Downloading one would end
+   the token in use, so a new key pair comes first.
 
 Source: specification, "Create enrollment program token" and "Renew enrollment program token".
 """
@@ -6,11 +14,17 @@ Source: specification, "Create enrollment program token" and "Renew enrollment p
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
 import attrs
 
-from pyade.core.token import Portal
+from pyade.core import token_fields as fields
+from pyade.core.token import Portal, Token, check_portal
+from pyade.errors import PolicyError, TokenError
 from pyade.text import Printed
+
+_LAST: Final = 5
+"""The number of the step that stores a new token."""
 
 
 @attrs.frozen(kw_only=True)
@@ -35,29 +49,38 @@ class PortalStep(Printed):
         return lines
 
 
+def _number(_instance: object, attribute: fields.Field, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < _LAST:
+        raise TokenError(f"{attribute.name} {value!r:.40} is no number of steps", f"give 0 to {_LAST - 1}")
+
+
 @attrs.frozen(kw_only=True)
-class TokenSetup:
-    """A server token that is being made or renewed, before its file is uploaded.
+class TokenSetup(Printed):
+    """A server token that is being made or renewed, with its steps; ``print`` shows them.
 
     Attributes:
         name: The caller's own name for the token.
         portal: Business or School.
-        consented_at: When somebody agreed to share user and device data with Apple, UTC.
+        consented_at: When a person agreed to share user and device data with Apple, UTC.
         apple_id: The Apple ID that must be used; "" if it is not known yet.
         scope_tags: Who may see and manage the token.
-        is_renewal: True if a token of that name is stored already.
+        is_renewal: True if a token of that name is in use.
+        is_stored: True if a token of that name is stored: of a new one only the first sync is missing.
         certificate_is_new: True if the certificate must be uploaded in the portal first.
-        certificate_taken_at: When the certificate of a new token was handed out, UTC; None before.
+        steps_done: How many steps are done.
+        last_error: What ended the last sync of a new token that is stored, in words; "" if nothing did.
     """
 
-    name: str
-    portal: Portal = Portal.BUSINESS
-    consented_at: datetime
-    apple_id: str = ""
-    scope_tags: frozenset[str] = frozenset()
-    is_renewal: bool = False
-    certificate_is_new: bool = True
-    certificate_taken_at: datetime | None = None
+    name: str = attrs.field(validator=fields.text)
+    portal: Portal = attrs.field(default=Portal.BUSINESS, validator=check_portal)
+    consented_at: datetime = attrs.field(converter=fields.utc, validator=fields.consent)
+    apple_id: str = attrs.field(default="", validator=fields.address_or_empty)
+    scope_tags: frozenset[str] = attrs.field(default=frozenset(), converter=fields.tags)
+    is_renewal: bool = attrs.field(default=False, validator=fields.flag)
+    is_stored: bool = attrs.field(default=False, validator=fields.flag)
+    certificate_is_new: bool = attrs.field(default=True, validator=fields.flag)
+    steps_done: int = attrs.field(default=0, validator=_number)
+    last_error: str = attrs.field(default="")
 
     @property
     def steps(self) -> tuple[PortalStep, ...]:
@@ -70,10 +93,47 @@ class TokenSetup:
 
     @property
     def next_step(self) -> PortalStep:
-        """What comes next: the certificate, as long as it was not handed out, then the portal."""
-        # A new certificate for a stored token is handed out as soon as it is made.
-        is_handed_out = self.is_renewal or self.certificate_taken_at is not None
-        return self.steps[1 if is_handed_out and self.certificate_is_new else 0]
+        """The first step that is not done."""
+        return self.steps[self.steps_done]
+
+    @property
+    def is_under_way(self) -> bool:
+        """True if something was begun here and is not finished; a token in use can be renewed at any time."""
+        return not self.is_renewal or self.steps_done > 0
+
+    def after(self, number: int, apple_id: str | None = None) -> TokenSetup:
+        """Return what is left of a new token when the person has done step *number* and those before.
+
+        Args:
+            number: 2, 3 or 4.
+            apple_id: What step 4 saves.
+
+        Raises:
+            PolicyError: The certificate was not handed out yet.
+            TokenError: There is no such step, or step 4 has no Apple ID.
+        """
+        if isinstance(number, bool) or number not in (2, 3, 4):
+            raise TokenError(
+                f"step {number!r:.40} is not done in the portal",
+                "give 2, 3 or 4: certificate() does step 1, upload() does step 5",
+            )
+        if not self.steps_done:
+            raise PolicyError(f"step 1 of {self.name!r} comes first: certificate() hands out its certificate")
+        if apple_id is None and number >= 4 and not self.apple_id:
+            raise TokenError("apple_id is missing", "save the Apple ID that downloaded the token")
+        return attrs.evolve(
+            self,
+            steps_done=max(self.steps_done, number),
+            apple_id=self.apple_id if apple_id is None else apple_id,
+        )
+
+    def _words(self) -> list[str]:
+        what = "renewal of the token" if self.is_renewal else "new token"
+        lines = [f"{self.name}: {what} in {self.portal}, {self.steps_done} of {len(self.steps)} steps done"]
+        for step in self.steps:
+            mark = "done" if step.number <= self.steps_done else "next" if step == self.next_step else ""
+            lines.append(f"  {mark:<4}  {step.number}. {step.title}")
+        return lines
 
     def _creation(self) -> list[tuple[str, tuple[str, ...]]]:
         return [
@@ -98,8 +158,14 @@ class TokenSetup:
                 "Save Apple ID",
                 ("note the Apple ID that was used: it must renew the token every year",),
             ),
-            ("Upload server token and finish", ("upload the .p7m file here, with that Apple ID",)),
+            ("Upload server token and finish", self._finish()),
         ]
+
+    def _finish(self) -> tuple[str, ...]:
+        if not self.is_stored:
+            return (f"upload the .p7m file here, with the Apple ID {self.apple_id or 'that was used'}",)
+        ended = (f"the last sync ended with: {self.last_error}",) if self.last_error else ()
+        return ("the token is stored: sync it once, on request or by a scheduler", *ended)
 
     def _renewal(self) -> list[tuple[str, tuple[str, ...]]]:
         upload = ("Renew token", ("upload the .p7m file here, with the Apple ID that was used",))
@@ -107,7 +173,10 @@ class TokenSetup:
             return [
                 (
                     "Download the public key certificate",
-                    (f"save the new certificate of {self.name!r} as a PEM file",),
+                    (
+                        "make a new key pair with replace_keypair(), or hand in the one it has with add()",
+                        f"save the new certificate of {self.name!r} as a PEM file",
+                    ),
                 ),
                 (
                     "Replace the key and download a new server token",
@@ -137,3 +206,37 @@ class TokenSetup:
             "go to your account profile > Preferences",
             "go to your MDM server assignments",
         )
+
+
+def setup_of(
+    token: Token,
+    *,
+    has_keypair: bool = True,
+    has_new_keypair: bool = False,
+    is_new: bool = False,
+    last_error: str = "",
+) -> TokenSetup:
+    """Return what a person does next about a stored token.
+
+    Args:
+        token: As it is stored.
+        has_keypair: False if the key pair with which it was read is not kept here.
+        has_new_keypair: True if a new key pair was made, whose certificate goes to the portal.
+        is_new: True if it was never synced to the end, and works as far as is known.
+        last_error: What ended its last sync.
+    """
+    setup = TokenSetup(
+        name=token.name,
+        portal=token.portal_to_use,
+        consented_at=token.consented_at,
+        apple_id=token.apple_id,
+        scope_tags=token.scope_tags,
+        is_stored=True,
+    )
+    if has_new_keypair:
+        return attrs.evolve(setup, is_renewal=True, steps_done=1)
+    if not has_keypair:
+        return attrs.evolve(setup, is_renewal=True)
+    if is_new:
+        return attrs.evolve(setup, steps_done=_LAST - 1, last_error=last_error)
+    return attrs.evolve(setup, is_renewal=True, certificate_is_new=False)

@@ -15,12 +15,16 @@ from cryptography.x509.oid import NameOID
 
 from pyade.core.secret import Secret, masked
 from pyade.errors import SigningError
+from pyade.text import printable
 
 Passphrase: TypeAlias = str | bytes | Secret | None
 """For an encrypted key; None for one that is not."""
 
 MAX_PEM_BYTES: Final = 256 * 1024
 MAX_DAYS: Final = 36_500
+MAX_COMMON_NAME_BYTES: Final = 64
+"""The upper bound of RFC 5280, Appendix A.1, in characters; libraries count the bytes of UTF-8."""
+
 _CLOCK_TOLERANCE: Final = timedelta(hours=1)
 _UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 _FIRST_YEAR, _LAST_YEAR = 1950, 9999 - MAX_DAYS // 365  # RFC 5280, 4.1.2.5
@@ -127,7 +131,7 @@ def self_signed(
     """Return a self-signed end-entity certificate with a random serial number and SHA-256.
 
     Args:
-        common_name: The whole subject, 1 to 64 characters.
+        common_name: The whole subject, 1 to 64 characters that are at most 64 bytes in UTF-8.
         key: The key pair it is for.
         days: Validity in days, 1 to 36500.
         now: Start of the validity, UTC (one hour earlier is written, for clocks that are behind); None
@@ -139,18 +143,7 @@ def self_signed(
 
     Source: RFC 5280, 4.1 and 4.2.1.3; upper bound of a common name: Appendix A.1.
     """
-    if not common_name.strip() or len(common_name) > 64 or _UNPRINTABLE.search(common_name):
-        raise SigningError(
-            f"common_name {common_name[:80]!r}: 1 to 64 characters are allowed, not only spaces and without"
-            " control characters"
-        )
-    if not 1 <= days <= MAX_DAYS:
-        raise SigningError(f"days {days}: 1 to {MAX_DAYS} are allowed")
-    start = (now or datetime.now(UTC)).replace(microsecond=0)
-    if start.tzinfo is None:
-        raise SigningError(f"now {start.isoformat()} has no time zone: use UTC")
-    if not _FIRST_YEAR < start.year < _LAST_YEAR:
-        raise SigningError(f"now {start.isoformat()} is no time for a certificate: check the clock")
+    start = check_certificate(common_name, days=days, now=now)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
     usage = x509.KeyUsage(
         digital_signature=True,
@@ -174,14 +167,58 @@ def self_signed(
     return builder.sign(key, hashes.SHA256())
 
 
+def check_certificate(common_name: str, *, days: int, now: datetime | None) -> datetime:
+    """Check what ``self_signed`` takes, before a key is made for it, and return the start of the validity.
+
+    Raises:
+        SigningError: A value is out of range, or of another kind.
+    """
+    check_common_name(common_name)
+    if type(days) is not int or not 1 <= days <= MAX_DAYS:
+        raise SigningError(f"days {days!r:.40}: 1 to {MAX_DAYS} are allowed")
+    if not isinstance(now, datetime | None):
+        raise SigningError(f"now is {type(now).__name__}: give a datetime in UTC, or None")
+    start = (now or datetime.now(UTC)).replace(microsecond=0)
+    if start.utcoffset() is None:
+        raise SigningError(f"now {start.isoformat()} has no time zone: use UTC")
+    if not _FIRST_YEAR < start.year < _LAST_YEAR:
+        raise SigningError(f"now {start.isoformat()} is no time for a certificate: check the clock")
+    return start
+
+
+def check_common_name(name: str) -> None:
+    """Check the whole subject of a certificate.
+
+    Raises:
+        SigningError: It is no text, is blank or too long, or holds control characters.
+    """
+    if not isinstance(name, str):
+        raise SigningError(f"common_name is {type(name).__name__}: a text of 1 to 64 characters is allowed")
+    size = len(name.encode(errors="replace"))
+    if not name.strip() or size > MAX_COMMON_NAME_BYTES or _UNPRINTABLE.search(name):
+        raise SigningError(
+            f"common_name {name[:80]!r} has {len(name)} characters, {size} bytes in UTF-8: 1 to 64 characters"
+            f" of at most {MAX_COMMON_NAME_BYTES} bytes are allowed, not only spaces and without control"
+            " characters"
+        )
+
+
+def common_name_of(text: str) -> str:
+    """Return *text* as a common name that ``check_common_name`` accepts: cut, and escaped, if need be."""
+    start = printable(text).encode()[:MAX_COMMON_NAME_BYTES]
+    return start.decode(errors="ignore")  # half of a character may be at the end
+
+
 def as_bytes(passphrase: Passphrase) -> bytes | None:
     """Return *passphrase* as the bytes that encrypt a key; they show stars.
 
     Raises:
-        SigningError: It is empty, or not valid Unicode.
+        SigningError: It is empty, not valid Unicode, or neither text nor bytes.
     """
     if passphrase is None:
         return None
+    if not isinstance(passphrase, str | bytes | Secret):
+        raise SigningError(f"the passphrase is {type(passphrase).__name__}, text or bytes are needed")
     text = masked(passphrase.reveal() if isinstance(passphrase, Secret) else passphrase)
     del passphrase
     encoded = masked(text.encode(errors="replace") if isinstance(text, str) else text)

@@ -15,8 +15,17 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from pyade.core.secret import masked
-from pyade.crypto.certificates import Passphrase, as_bytes, is_pair, read_pem, self_signed, split_chain
+from pyade.crypto.certificates import (
+    Passphrase,
+    as_bytes,
+    check_certificate,
+    is_pair,
+    read_pem,
+    self_signed,
+    split_chain,
+)
 from pyade.errors import SigningError
+from pyade.text import Printed
 
 
 def _require_rsa(key: object) -> rsa.RSAPrivateKey:
@@ -31,13 +40,17 @@ def _check_key(_instance: object, _attribute: attrs.Attribute[Any], value: objec
 
 
 def _check_pair(instance: TokenKeypair, _attribute: attrs.Attribute[Any], value: x509.Certificate) -> None:
+    if not isinstance(value, x509.Certificate):
+        raise SigningError(f"the certificate is {type(value).__name__}: give an x509.Certificate")
     if not is_pair(value, instance.private_key):
         raise SigningError("the private key does not belong to the certificate")
 
 
 @attrs.frozen
-class TokenKeypair:
+class TokenKeypair(Printed):
     """An RSA key and the certificate to upload in Apple Business Manager or Apple School Manager.
+
+    ``print`` shows the certificate.
 
     Keep it as long as the token: the next token is encrypted for the same certificate unless another one is
     uploaded, and Managed Apple Account tokens are signed with it. Two are equal if their certificates are.
@@ -50,22 +63,31 @@ class TokenKeypair:
     private_key: rsa.RSAPrivateKey = attrs.field(repr=False, eq=False, validator=_check_key)
     certificate: x509.Certificate = attrs.field(validator=_check_pair)
 
+    def _words(self) -> str:
+        found = self.certificate
+        return (
+            f"key pair of {found.subject.rfc4514_string()}: RSA {self.private_key.key_size}, certificate"
+            f" {found.serial_number:X} valid until {found.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
+        )
+
     @classmethod
     def generate(cls, common_name: str, *, days: int = 3650, now: datetime | None = None) -> Self:
         """Return a new key pair: RSA 2048, self-signed, with a random serial number.
 
         Ten years by default, because renewing a token downloads it for the certificate that the portal
-        already has: a certificate that expires sooner would make somebody upload a new one first. It opens
+        already has: a certificate that expires sooner would have to be replaced there first. It opens
         no door by itself; Apple does not tie the life of the token to it (observed).
 
         Args:
-            common_name: The whole subject, 1 to 64 characters, such as ``Contoso MDM``.
+            common_name: The whole subject, such as ``Contoso MDM``: 1 to 64 characters that are at most 64
+                bytes in UTF-8.
             days: Validity of the certificate in days, 1 to 36500.
             now: Start of the validity, UTC; None reads the clock.
 
         Raises:
-            SigningError: A value is out of range.
+            SigningError: A value is out of range, or of another kind; no key was made.
         """
+        check_certificate(common_name, days=days, now=now)
         key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         return cls(key, self_signed(common_name, key, days=days, now=now, key_encipherment=True))
 

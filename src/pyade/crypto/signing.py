@@ -18,7 +18,15 @@ from cryptography.hazmat.primitives.serialization import Encoding, pkcs12
 from cryptography.hazmat.primitives.serialization.pkcs7 import PKCS7Options, PKCS7SignatureBuilder
 
 from pyade.core.secret import masked
-from pyade.crypto.certificates import Passphrase, as_bytes, is_pair, read_pem, self_signed, split_chain
+from pyade.crypto.certificates import (
+    Passphrase,
+    as_bytes,
+    check_certificate,
+    is_pair,
+    read_pem,
+    self_signed,
+    split_chain,
+)
 from pyade.errors import SigningError
 
 
@@ -102,7 +110,7 @@ class Signer:
         """Return a signer with a certificate of its own, for tests and first steps; no Mac trusts it.
 
         Args:
-            common_name: The whole subject, 1 to 64 characters.
+            common_name: The whole subject, 1 to 64 characters that are at most 64 bytes in UTF-8.
             days: Validity in days, 1 to 36500.
             now: Start of the validity, UTC; None reads the clock.
             private_key: None makes a new RSA key of 2048 bits.
@@ -110,6 +118,7 @@ class Signer:
         Raises:
             SigningError: A value is out of range.
         """
+        check_certificate(common_name, days=days, now=now)
         key = private_key or rsa.generate_private_key(public_exponent=65537, key_size=2048)
         certificate = self_signed(common_name, key, days=days, now=now, key_encipherment=False)
         return cls(private_key=key, certificate=certificate)

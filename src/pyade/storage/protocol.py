@@ -49,6 +49,25 @@ class Store(Protocol):
             DuplicateTokenError: A token of that name is stored already.
         """
 
+    def add_or_renew_token(self, token: Token, *, force: bool = False) -> Token:
+        """Store *token*: a new one, or in the place of the one of its name, as ``Token.renew`` has it.
+
+        Of a renewal cursor, devices and profiles stay, and the scope tags where *token* has none. The same
+        token may come again.
+
+        Args:
+            token: Made from the file that was downloaded in the portal.
+            force: Renew although the new token seems to be for another server, organization or Apple ID, or
+                to be an older file.
+
+        Returns:
+            The token as it is stored.
+
+        Raises:
+            TokenError: *token* seems to be for another server, organization or Apple ID than the stored one,
+                or to be an older file, and *force* is false; nothing was changed.
+        """
+
     def token(self, name: str) -> Token:
         """Return the token called *name*."""
 
@@ -63,7 +82,10 @@ class Store(Protocol):
         """
 
     def replace_token(self, token: Token) -> None:
-        """Replace the token of the same name; its cursor, devices and profiles stay."""
+        """Replace the token of the same name, whatever it is; its cursor, devices and profiles stay.
+
+        ``add_or_renew_token`` looks whether the new one is for the same server.
+        """
 
     def remove_token(self, name: str, *, now: datetime) -> None:
         """Remove a token and everything that belongs to it; its events stay, and one says that it is gone."""
@@ -262,6 +284,9 @@ class Store(Protocol):
 
     def save_secret(self, name: str, secret: str | Secret | None) -> None:
         """Keep *secret* under *name*, such as the PEM of a key pair; None removes it."""
+
+    def secret_names(self, prefix: str = "") -> Sequence[str]:
+        """Return the names, sorted, under which secrets are kept, of those that begin with *prefix*."""
 
     def close(self) -> None:
         """Release files and connections; every later call raises ``StoreClosedError``."""

@@ -79,12 +79,23 @@ class SQLStore(EnrollmentStore):
 
     # Tokens
     def add_token(self, token: Token) -> None:
-        document, secrets = documents.encode_token(token)
+        values = self._sealed_token(token)
         with self._database.writing() as session:
-            if not session.rows(sql.ADD_TOKEN, (token.name, document, self._box.seal(secrets))):
+            if not session.rows(sql.ADD_TOKEN, (token.name, *values)):
                 raise DuplicateTokenError(
                     f"a token {token.name!r} is stored already: renew it or choose another name"
                 )
+
+    def add_or_renew_token(self, token: Token, *, force: bool = False) -> Token:
+        values = self._sealed_token(token)
+        with self._database.writing() as session:
+            if session.rows(sql.ADD_TOKEN, (token.name, *values)):
+                return token
+            locked = rows.lock(session, token.name)
+            (found,) = rows.masked_last(session.rows(sql.READ_TOKEN, (token.name,)))
+            renewed = self._token(*found).renew(token, token.scope_tags or None, force=force)
+            locked.run(sql.REPLACE_TOKEN, (*self._sealed_token(renewed), locked.id))
+        return renewed
 
     def token(self, name: str) -> Token:
         found = rows.masked_last(self._read(sql.READ_TOKEN, (name,)))
@@ -95,14 +106,18 @@ class SQLStore(EnrollmentStore):
         return tuple(rows.readable(found, self._token, damaged))
 
     def replace_token(self, token: Token) -> None:
-        document, secrets = documents.encode_token(token)
+        values = self._sealed_token(token)
         with self._writing(token.name) as locked:
-            locked.run(sql.REPLACE_TOKEN, (document, self._box.seal(secrets), locked.id))
+            locked.run(sql.REPLACE_TOKEN, (*values, locked.id))
 
     def remove_token(self, name: str, *, now: datetime) -> None:
         with self._writing(name) as locked:
             locked.run(sql.DELETE_TOKEN, (locked.id,))
             locked.emit(now, (EventGroup(EventKind.TOKEN_REMOVED),))
+
+    def _sealed_token(self, token: Token) -> tuple[str, str]:
+        document, secrets = documents.encode_token(token)
+        return document, self._box.seal(secrets)
 
     def _token(self, name: str, document: str, secrets: str) -> Token:
         return documents.decode_token(name, document, self._open(secrets, name))
@@ -366,6 +381,10 @@ class SQLStore(EnrollmentStore):
     def save_secret(self, name: str, secret: str | Secret | None) -> None:
         secret = secret_or_none(secret)
         self._save_secret(sealing.SECRET, name, secret)
+
+    def secret_names(self, prefix: str = "") -> tuple[str, ...]:
+        found = self._read(sql.SELECT_SECRET_NAMES, (sealing.SECRET, len(prefix), prefix))
+        return tuple(name for (name,) in found)
 
     def unreadable_secrets(self) -> tuple[str, ...]:
         """Return names for what none of the keys opens, such as what a process with an old key wrote."""

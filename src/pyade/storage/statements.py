@@ -98,6 +98,7 @@ SAVE_SECRET = """
     INSERT INTO {}secret (kind, name, value) VALUES (?, ?, ?)
     ON CONFLICT (kind, name) DO UPDATE SET value = excluded.value
 """
+SELECT_SECRET_NAMES = "SELECT name FROM {}secret WHERE kind = ? AND substr(name, 1, ?) = ? ORDER BY name"
 DELETE_SECRET = "DELETE FROM {}secret WHERE kind = ? AND name = ?"
 
 # Enrollments

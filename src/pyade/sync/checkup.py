@@ -94,10 +94,12 @@ def diagnosis_flow(questions: Questions) -> Flow[Diagnosis]:
     findings += _of_secrets((yield from in_store(unreadable_secrets)))
     profiles: list[EnrollmentProfile] = []
     for token in fleet.tokens.values():
-        if token.name not in fleet.damaged:
-            findings += _of_token(token, fleet.states.get(token.name, SyncState()), now)
+        known = token
         if questions.asks_apple:
-            findings += yield from _of_account(token)
+            asked, known = yield from _of_account(token)
+            findings += asked
+        if token.name not in fleet.damaged:
+            findings += _of_token(known, fleet.states.get(token.name, SyncState()), now)
         try:
             used = yield from in_store(partial(_profiles, token_name=token.name))
             profiles += used
@@ -150,20 +152,23 @@ def _of_token(token: Token, state: SyncState, now: datetime) -> Iterator[Problem
         yield _warning(where, "", f"not in step with Apple since {shown(last)}", "see that a Scheduler runs")
 
 
-def _of_account(token: Token) -> Flow[list[Problem]]:
+def _of_account(token: Token) -> Flow[tuple[list[Problem], Token]]:
+    """Return what Apple says against *token*, and the token with what Apple says of it."""
     where = f"token {token.name}"
     try:
         account = yield from ask(ReadAccount(token))
     except ClockError as error:
-        return [_error("clock", "", str(error), "let this machine keep its clock by NTP")]
+        return [_error("clock", "", str(error), "let this machine keep its clock by NTP")], token
     except TermsError as error:
-        return [_error(where, "", str(error), error.next_step)]
+        return [_error(where, "", str(error), error.next_step)], token
     except PyadeError as error:
-        return [_error(where, "", f"Apple could not be asked: {error}", getattr(error, "next_step", ""))]
+        text = f"Apple could not be asked: {error}"
+        return [_error(where, "", text, getattr(error, "next_step", ""))], token
     if token.server_uuid and account.server_uuid and token.server_uuid != account.server_uuid:
         fix = "upload the token of the right MDM server"
-        return [_error(where, account.server_uuid, f"the MDM server {token.server_uuid} is expected", fix)]
-    return []
+        expected = f"the MDM server {token.server_uuid} is expected"
+        return [_error(where, account.server_uuid, expected, fix)], token
+    return [], account.identify(token)
 
 
 def _of_devices(store: Store, token: Token) -> list[Problem]:

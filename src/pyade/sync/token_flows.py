@@ -1,4 +1,4 @@
-"""The life of a server token as flows of steps: made, verified, renewed and deleted.
+"""The life of a server token as flows of steps: made, adopted, verified, renewed and deleted.
 
 The rules of this file:
 
@@ -6,90 +6,134 @@ The rules of this file:
    ``/account``, and a renewal for another one is refused.
 2. A private key is stored before its certificate leaves, and an older one is kept until a token came that was
    encrypted for the newer one.
-3. What belongs to a token survives its renewal, and is deleted only by who says so.
-4. Work may end between any two calls of the store, and somebody else may work at the same time: what is
-   stored decides, not what was read before, and doing it again puts right what was left.
+3. What belongs to a token survives its renewal, and is deleted only on request.
+4. Work may end between any two calls of the store, and another process may work at the same time: what
+   is stored decides, not what was read before, and doing it again puts right what was left.
+5. What is under way is found by what is stored, so that any process can list it and go on.
+6. Everything that was given is checked before anything is made or stored.
 
 Source: specification, "Create enrollment program token" and "Renew enrollment program token".
 """
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
 
 import attrs
 import msgspec
 
-from pyade.core.portal_steps import TokenSetup
+from pyade.core.portal_steps import PortalStep, TokenSetup
 from pyade.core.problems import Problem, Severity
 from pyade.core.secret import Secret
 from pyade.core.token import Portal, Token
+from pyade.core.token_fields import check_flag, tags_or_none
+from pyade.crypto.certificates import check_common_name, common_name_of
 from pyade.crypto.keypair import TokenKeypair
 from pyade.errors import (
+    AppleError,
     DamagedRecordError,
     DuplicateTokenError,
     PolicyError,
     PyadeError,
     TokenError,
+    TransportError,
     UnknownTokenError,
 )
 from pyade.flow import Compute, Flow, Now, ask
-from pyade.storage.protocol import Store
-from pyade.sync.damage import belonging_to
+from pyade.storage.protocol import Damaged
 from pyade.sync.report import counted
 from pyade.sync.steps import in_store
+from pyade.sync.token_keeping import (
+    KEYPAIR,
+    KINDS,
+    NEXT_KEYPAIR,
+    SETUP,
+    find_setup,
+    is_kept,
+    kept_setup,
+    read_keypair,
+    secret_in,
+    under_way,
+    written,
+)
 from pyade.sync.token_steps import AcceptedToken, ReadAccount, RunSync, StagedToken, TokenRemoval
 
-_KEYPAIR: Final = "key pair of {}"
-_NEXT_KEYPAIR: Final = "next key pair of {}"
-_SETUP: Final = "setup of {}"
-_KINDS: Final = (_KEYPAIR, _NEXT_KEYPAIR, _SETUP)
 
-
-def create_flow(name: str, *, consent: bool, portal: Portal, scope_tags: frozenset[str]) -> Flow[TokenSetup]:
-    """Begin a new token; see ``TokenService.create``."""
+def create_flow(
+    name: str, *, consent: bool, portal: Portal | None, scope_tags: Iterable[str] | None
+) -> Flow[TokenSetup]:
+    """Begin a new token, or go on with it; see ``TokenService.create``."""
     now = yield from ask(Now())
-    if not consent:
+    check_common_name(name)
+    if consent is not True:
         raise TokenError(
             "a token cannot be made without consent to send user and device information to Apple",
             "ask for it, and pass consent=True",
         )
-    if (yield from _stored(name)) is not None:
-        raise DuplicateTokenError(f"a token {name!r} is stored already: renew it or choose another name")
-    setup = TokenSetup(name=name, portal=portal, consented_at=now, scope_tags=scope_tags)
-    yield from _keypair(_KEYPAIR, name)
-    yield from _keep_setup(setup)
+    given: dict[str, Any] = {"portal": portal, "scope_tags": tags_or_none(scope_tags)}
+    given = {field: value for field, value in given.items() if value is not None}
+    fresh = TokenSetup(name=name, consented_at=now, **given)
+    found = yield from in_store(lambda store: find_setup(store, name, now))
+    if found is not None and found.is_stored:
+        if found.is_renewal:
+            raise DuplicateTokenError(f"a token {name!r} is stored already: renew it or choose another name")
+        return found
+    setup = fresh if found is None else attrs.evolve(found, **given)
+    yield from _keypair(KEYPAIR, name, name)
+    if setup != found:
+        yield from _keep_setup(setup)
     return setup
 
 
 def certificate_flow(name: str) -> Flow[bytes]:
     """Return the certificate to upload; see ``TokenService.certificate``."""
-    now = yield from ask(Now())
     setup = yield from setup_flow(name)
-    waiting = yield from _secret(_NEXT_KEYPAIR, name)
-    keypair = (yield from keypair_flow(name)) if waiting is None else _read_keypair(waiting)
-    if setup.certificate_taken_at is None and not setup.is_renewal:
-        yield from _keep_setup(attrs.evolve(setup, certificate_taken_at=now))
+    waiting = yield from _secret(NEXT_KEYPAIR, name)
+    keypair = (yield from keypair_flow(name)) if waiting is None else read_keypair(name, waiting)
+    if not setup.is_stored and not setup.steps_done:
+        yield from _keep_setup(attrs.evolve(setup, steps_done=1))
     return keypair.certificate_pem
+
+
+def step_done_flow(name: str, number: int, apple_id: str | None) -> Flow[PortalStep]:
+    """Note that a step in the portal is done; see ``TokenService.step_done``."""
+    setup = yield from setup_flow(name)
+    if setup.is_stored:
+        raise PolicyError(f"the token {name!r} is stored already: next_step() says what is left")
+    following = setup.after(number, apple_id)
+    if following != setup:
+        yield from _keep_setup(following)
+    return following.next_step
 
 
 def keypair_flow(name: str) -> Flow[TokenKeypair]:
     """Return the key pair in use; see ``TokenService.keypair``."""
-    pem = yield from _secret(_KEYPAIR, name)
+    pem = yield from _secret(KEYPAIR, name)
     if pem is None:
-        raise UnknownTokenError(f"the key pair of {name!r} is not kept here: make one with replace_keypair()")
-    return _read_keypair(pem)
+        raise UnknownTokenError(
+            f"the key pair of {name!r} is not kept here: hand it in with add(), or make one with"
+            " replace_keypair()"
+        )
+    return read_keypair(name, pem)
 
 
-def stage_flow(name: str, p7m: bytes, apple_id: str) -> Flow[StagedToken]:
+def stage_flow(name: str, p7m: bytes, apple_id: str | None) -> Flow[StagedToken]:
     """Read the file of a token and ask Apple about it; see ``TokenService.stage``."""
     setup = yield from setup_flow(name)
-    before = yield from _stored(name)
-    keypair, token = yield from _read(setup, p7m, apple_id)
+    saved = "" if setup.is_stored else setup.apple_id
+    if apple_id is None and not saved:
+        raise TokenError("apple_id is missing", "give the Apple ID with which the file was downloaded")
+    keypair, token = yield from _read(setup, p7m, saved if apple_id is None else apple_id)
+    return (yield from _staged(token, keypair))
+
+
+def _staged(token: Token, keypair: TokenKeypair) -> Flow[StagedToken]:
+    """Ask Apple about *token*, and look for what speaks against it."""
+    before = yield from _stored(token.name)
     account = yield from ask(ReadAccount(token))
-    token = attrs.evolve(
-        token, server_uuid=account.server_uuid, org_id=account.org_id, org_name=account.org_name
-    )
+    token = account.identify(token)
     problems = list(token.findings)
     if before is not None:
         problems += before.renewal_problems(token)
@@ -100,7 +144,7 @@ def stage_flow(name: str, p7m: bytes, apple_id: str) -> Flow[StagedToken]:
         fix = f"see what doctor() says about {error.token_name!r}"
         problems.append(Problem("server_uuid", token.server_uuid or "", allowed, fix, Severity.WARNING))
     for other in others:
-        if other.name != name and other.server_uuid and other.server_uuid == token.server_uuid:
+        if other.name != token.name and other.server_uuid and other.server_uuid == token.server_uuid:
             allowed = (
                 f"an MDM server of its own; this one is the server of {other.name!r}, which it would end"
             )
@@ -108,14 +152,42 @@ def stage_flow(name: str, p7m: bytes, apple_id: str) -> Flow[StagedToken]:
     return StagedToken(token=token, account=account, renews=before, problems=tuple(problems), keypair=keypair)
 
 
+def add_flow(token: Token, keypair: TokenKeypair, *, force: bool) -> Flow[AcceptedToken]:
+    """Adopt a token with its key pair; see ``TokenService.add``."""
+    if not isinstance(token, Token):
+        raise TokenError(f"token is {type(token).__name__}", "give a Token, as Token.from_p7m returns it")
+    if not isinstance(keypair, TokenKeypair):
+        raise TokenError(f"keypair is {type(keypair).__name__}", "give the TokenKeypair that read the file")
+    check_flag(force, "force")
+    before = yield from _stored(token.name)
+    pem, kept = written(keypair), None
+    with suppress(DamagedRecordError):  # another one takes its place
+        kept = yield from _secret(KEYPAIR, token.name)
+    is_same = before is not None and before.fingerprint == token.fingerprint
+    if is_same and kept not in (None, pem) and not force:
+        raise TokenError(
+            f"keypair: another one is kept for this same token {token.name!r}",
+            "leave it, or add the token with force=True if this is intended",
+        )
+    try:
+        staged = yield from _staged(token, keypair)
+    except (AppleError, TransportError) as error:
+        if before is None or not is_same:
+            raise
+        # It is stored already, and may have expired: its key pair reads the file that renews it.
+        yield from _keep(KEYPAIR, token.name, pem)
+        return AcceptedToken(token=before, sync=None, error=f"{type(error).__name__}: {error}")
+    return (yield from accept_flow(staged, token.scope_tags or None, force=force))
+
+
 def _read(setup: TokenSetup, p7m: bytes, apple_id: str) -> Flow[tuple[TokenKeypair, Token]]:
     """Return the token of a file, and the key pair that it was encrypted for: the newer one, or the older."""
     failure: TokenError | None = None
-    for secret in (_NEXT_KEYPAIR, _KEYPAIR):
+    for secret in (NEXT_KEYPAIR, KEYPAIR):
         pem = yield from _secret(secret, setup.name)
         if pem is None:
             continue
-        keypair = _read_keypair(pem)
+        keypair = read_keypair(setup.name, pem)
         try:
             token = Token.from_p7m(
                 p7m,
@@ -134,22 +206,25 @@ def _read(setup: TokenSetup, p7m: bytes, apple_id: str) -> Flow[tuple[TokenKeypa
         raise failure
     raise TokenError(
         f"the key pair of {setup.name!r} is not kept here, so that its file cannot be read",
-        "make a new one with replace_keypair() and upload its certificate in the portal",
+        "hand it in with add(), or make a new one with replace_keypair() and upload its certificate in the"
+        " portal",
     )
 
 
-def accept_flow(
-    staged: StagedToken, scope_tags: frozenset[str] | None, *, force: bool
-) -> Flow[AcceptedToken]:
+def accept_flow(staged: StagedToken, scope_tags: Iterable[str] | None, *, force: bool) -> Flow[AcceptedToken]:
     """Store a staged token and sync at once; see ``TokenService.accept``."""
-    token = staged.token
-    errors = [problem for problem in staged.problems if problem.severity is Severity.ERROR]
+    if not isinstance(staged, StagedToken):
+        raise TokenError(f"staged is {type(staged).__name__}", "give what stage() returned")
+    check_flag(force, "force")
+    scope_tags = tags_or_none(scope_tags)
+    token, problems = staged.token, staged.problems
+    errors = [problem for problem in problems if problem.severity is Severity.ERROR]
     if errors and not force:
         raise TokenError("; ".join(map(str, errors)), "or accept it with force=True if this is intended")
     before = yield from _stored(token.name)
     is_again = before is not None and before.fingerprint == token.fingerprint
     if before is not None and (staged.renews is not None or is_again):
-        # Not ``staged.renews``: somebody may have renewed it meanwhile, with a newer file.
+        # Not ``staged.renews``: it may have been renewed meanwhile, with a newer file.
         stored = before.renew(token, scope_tags, force=force)
         yield from in_store(lambda store: store.replace_token(stored))
     elif staged.renews is not None:
@@ -157,27 +232,30 @@ def accept_flow(
     else:
         stored = token if scope_tags is None else attrs.evolve(token, scope_tags=scope_tags)
         yield from in_store(lambda store: store.add_token(stored))
-    pem = _written(staged.keypair)
-    yield from _keep(_KEYPAIR, token.name, pem)
+    pem = written(staged.keypair)
+    yield from _keep(KEYPAIR, token.name, pem)
     # A file for the older key pair leaves the newer one waiting.
-    if (yield from _secret(_NEXT_KEYPAIR, token.name)) == pem:
-        yield from _keep(_NEXT_KEYPAIR, token.name, None)
-    yield from _keep(_SETUP, token.name, None)
+    if (yield from _secret(NEXT_KEYPAIR, token.name)) == pem:
+        yield from _keep(NEXT_KEYPAIR, token.name, None)
+    yield from _keep(SETUP, token.name, None)
     try:
         report = yield from ask(RunSync(stored))
     except PyadeError as error:
-        return AcceptedToken(token=stored, sync=None, error=f"{type(error).__name__}: {error}")
-    return AcceptedToken(token=stored, sync=report)
+        said = f"{type(error).__name__}: {error}"
+        return AcceptedToken(token=stored, sync=None, error=said, problems=problems)
+    return AcceptedToken(token=stored, sync=report, problems=problems)
 
 
 def replace_keypair_flow(name: str) -> Flow[bytes]:
     """Make a new key pair for a stored token; see ``TokenService.replace_keypair``."""
     yield from in_store(lambda store: store.token(name))
-    return (yield from _keypair(_NEXT_KEYPAIR, name)).certificate_pem
+    # Any name may be that of a token that came from elsewhere.
+    return (yield from _keypair(NEXT_KEYPAIR, name, common_name_of(name))).certificate_pem
 
 
 def delete_flow(name: str, *, cascade: bool) -> Flow[TokenRemoval]:
     """Delete a token here; see ``TokenService.delete``."""
+    check_flag(cascade, "cascade")
     now = yield from ask(Now())
     token = yield from _stored(name)
     if token is None:
@@ -190,7 +268,7 @@ def delete_flow(name: str, *, cascade: bool) -> Flow[TokenRemoval]:
         apple_id=token.apple_id,
         devices=sum(counts.values()),
         profiles=profiles + (default is not None and not profiles),
-        portal=token.portal,
+        portal=token.portal_to_use,
     )
     if not cascade and (removal.devices or removal.profiles):
         raise PolicyError(
@@ -204,61 +282,49 @@ def delete_flow(name: str, *, cascade: bool) -> Flow[TokenRemoval]:
 
 def _take_back(name: str) -> Flow[TokenRemoval]:
     """Forget a token that was begun and never stored, or what an interrupted deletion left."""
-    kept = yield from in_store(lambda store: [_secret_in(store, kind, name) for kind in _KINDS])
-    if not any(kept):
+    kept = yield from in_store(lambda store: [kind for kind in KINDS if is_kept(store, kind, name)])
+    if not kept:
         raise UnknownTokenError(f"no token {name!r} is stored or under way")
-    text = kept[-1]
-    portal = None if text is None else msgspec.json.decode(text.reveal(), type=TokenSetup).portal
+    portal = None
+    with suppress(DamagedRecordError):  # to delete it is the way to begin again
+        setup = yield from in_store(lambda store: kept_setup(store, name))
+        portal = None if setup is None else setup.portal
     yield from _forget(name)
     return TokenRemoval(name=name, apple_id="", devices=0, profiles=0, portal=portal)
 
 
 def _forget(name: str) -> Flow[None]:
-    for kind in _KINDS:
+    for kind in KINDS:
         yield from _keep(kind, name, None)
 
 
 def setup_flow(name: str) -> Flow[TokenSetup]:
-    """Return the renewal of a stored token, else what is under way."""
-    token = yield from _stored(name)
-    if token is not None:
-        waiting = yield from _secret(_NEXT_KEYPAIR, name)
-        is_new = waiting is not None and waiting != (yield from _secret(_KEYPAIR, name))
-        return TokenSetup(
-            name=name,
-            portal=token.portal,
-            consented_at=token.consented_at,
-            apple_id=token.apple_id,
-            scope_tags=token.scope_tags,
-            is_renewal=True,
-            certificate_is_new=is_new,
-        )
-    text = yield from _secret(_SETUP, name)
-    if text is None:
+    """Return what a person does next about a token that is stored or under way."""
+    now = yield from ask(Now())
+    found = yield from in_store(lambda store: find_setup(store, name, now))
+    if found is None:
         raise UnknownTokenError(f"no token {name!r} is stored or under way: begin with create()")
-    return msgspec.json.decode(text.reveal(), type=TokenSetup)
+    return found
 
 
-def _keypair(kind: str, name: str) -> Flow[TokenKeypair]:
+def under_way_flow(damaged: Damaged | None) -> Flow[tuple[TokenSetup, ...]]:
+    """Return what was begun and is not finished; see ``TokenService.under_way``."""
+    now = yield from ask(Now())
+    return (yield from in_store(lambda store: tuple(under_way(store, now, damaged))))
+
+
+def _keypair(kind: str, name: str, common_name: str) -> Flow[TokenKeypair]:
     """Return the key pair that is kept, else a new one: its certificate may be in the portal already."""
     now = yield from ask(Now())
     pem = yield from _secret(kind, name)
     if pem is None:
-        made = yield from ask(Compute(lambda: TokenKeypair.generate(name[:64], now=now)))
-        # That took its time: somebody else may have been faster.
+        made = yield from ask(Compute(lambda: TokenKeypair.generate(common_name, now=now)))
+        # That took its time: another process may have been faster.
         pem = yield from _secret(kind, name)
         if pem is None:
-            yield from _keep(kind, name, _written(made))
+            yield from _keep(kind, name, written(made))
             return made
-    return _read_keypair(pem)
-
-
-def _read_keypair(pem: Secret) -> TokenKeypair:
-    return TokenKeypair.from_pem(pem.reveal().encode())
-
-
-def _written(keypair: TokenKeypair) -> Secret:
-    return Secret(keypair.to_pem().decode())
+    return read_keypair(name, pem)
 
 
 def _stored(name: str) -> Flow[Token | None]:
@@ -269,12 +335,7 @@ def _stored(name: str) -> Flow[Token | None]:
 
 
 def _secret(kind: str, name: str) -> Flow[Secret | None]:
-    return (yield from in_store(lambda store: _secret_in(store, kind, name)))
-
-
-def _secret_in(store: Store, kind: str, name: str) -> Secret | None:
-    with belonging_to(name):
-        return store.secret(kind.format(name))
+    return (yield from in_store(lambda store: secret_in(store, kind, name)))
 
 
 def _keep(kind: str, name: str, secret: Secret | None) -> Flow[None]:
@@ -282,4 +343,4 @@ def _keep(kind: str, name: str, secret: Secret | None) -> Flow[None]:
 
 
 def _keep_setup(setup: TokenSetup) -> Flow[None]:
-    yield from _keep(_SETUP, setup.name, Secret(msgspec.json.encode(setup).decode()))
+    yield from _keep(SETUP, setup.name, Secret(msgspec.json.encode(setup).decode()))

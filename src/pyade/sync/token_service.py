@@ -1,4 +1,4 @@
-"""The life of a server token: create it, renew it, delete it, and know what a person does next.
+"""The life of a server token: create or adopt it, renew it, delete it, and know what a person does next.
 
 Source: specification, "Create enrollment program token" and "Renew enrollment program token".
 """
@@ -17,12 +17,13 @@ from pyade.core.portal_steps import PortalStep, TokenSetup
 from pyade.core.token import Portal, Token
 from pyade.crypto.keypair import TokenKeypair
 from pyade.flow import AsyncRunner, Runner
-from pyade.storage.protocol import Store
+from pyade.storage.protocol import Damaged, Store
 from pyade.sync.report import SyncReport
 from pyade.sync.runners import account_handlers, async_account_handlers, through
 from pyade.sync.syncer import AsyncSyncer, Syncer
 from pyade.sync.token_flows import (
     accept_flow,
+    add_flow,
     certificate_flow,
     create_flow,
     delete_flow,
@@ -30,6 +31,8 @@ from pyade.sync.token_flows import (
     replace_keypair_flow,
     setup_flow,
     stage_flow,
+    step_done_flow,
+    under_way_flow,
 )
 from pyade.sync.token_steps import AcceptedToken, RunSync, StagedToken, TokenRemoval
 
@@ -75,26 +78,82 @@ class TokenService(_Tokens[Client]):
         name: str,
         *,
         consent: bool,
-        portal: Portal = Portal.BUSINESS,
-        scope_tags: Iterable[str] = (),
+        portal: Portal | None = None,
+        scope_tags: Iterable[str] | None = None,
     ) -> TokenSetup:
-        """Begin a new token: make its key pair. ``next_step`` says what the person does then.
+        """Begin a new token, or go on with one that is under way, whose steps and key pair stay.
+
+        ``next_step`` says what the person does then.
 
         Args:
-            name: The caller's own name for it.
-            consent: True if somebody agreed to send user and device information to Apple.
-            portal: Business or School.
-            scope_tags: Who may see and manage it.
+            name: The caller's own name for it, 1 to 64 characters that are at most 64 bytes in UTF-8: its
+                certificate has it.
+            consent: Only ``True`` says that a person agreed to send user and device information to Apple.
+            portal: Business or School; None keeps what was said before, at first Business.
+            scope_tags: Who may see and manage it; None keeps those that were given, at first none.
 
         Raises:
-            TokenError: Nobody agreed.
-            DuplicateTokenError: A token of that name is stored already.
+            TokenError: Nobody agreed, or a value is of another kind.
+            SigningError: *name* cannot be that of a certificate.
+            DuplicateTokenError: A token of that name is in use.
             StoreError: The store failed.
 
         Source: specification, "Create enrollment program token", step 1.
         """
-        flow = create_flow(name, consent=consent, portal=portal, scope_tags=frozenset(scope_tags))
-        return self._runner.run(flow)
+        return self._runner.run(create_flow(name, consent=consent, portal=portal, scope_tags=scope_tags))
+
+    def add(self, token: Token, keypair: TokenKeypair, *, force: bool = False) -> AcceptedToken:
+        """Adopt a token that was made elsewhere, with its key pair: verify it, store both, and sync at once.
+
+        For a token of ``Token.from_p7m``, whether it is stored already or not; a stored one of its name is
+        renewed with it. A stored token that Apple does not accept any more gets its key pair all the same, so
+        that it can be renewed.
+
+        Args:
+            token: Its scope tags, if it has any, replace those of the stored one.
+            keypair: The one that read the file: nobody can check that, and the next file is read with it.
+            force: Store it although something speaks against it, as in ``accept``, or although another key
+                pair is kept for this very token.
+
+        Raises:
+            TokenError: Something speaks against it; nothing was stored.
+            AppleError: Apple refused the token, or wants its new terms signed first.
+            TransportError: Apple was not reached.
+            StoreError: The store failed; add it again.
+        """
+        return self._runner.run(add_flow(token, keypair, force=force))
+
+    def under_way(self, *, damaged: Damaged | None = None) -> tuple[TokenSetup, ...]:
+        """Return the tokens that were begun and are not finished, by name, whichever process began them.
+
+        New ones until their first sync is done, and stored ones whose new key pair waits for its first file.
+
+        Args:
+            damaged: Called for each that cannot be read, which is then left out.
+
+        Raises:
+            DamagedRecordError: One cannot be read, and *damaged* is None.
+            StoreError: The store failed.
+        """
+        return self._runner.run(under_way_flow(damaged))
+
+    def step_done(self, name: str, number: int, *, apple_id: str | None = None) -> PortalStep:
+        """Note that the person has done step *number* of a new token, and those before; return the next one.
+
+        Args:
+            name: The token.
+            number: 2, 3 or 4; ``certificate`` and ``upload`` do the first and the last.
+            apple_id: For step 4: the Apple ID that downloaded the token; ``upload`` then needs none.
+
+        Raises:
+            TokenError: There is no such step, or the Apple ID is missing.
+            PolicyError: The certificate was not handed out yet, or the token is stored already.
+            UnknownTokenError: Nothing of that name was begun.
+            StoreError: The store failed.
+
+        Source: specification, "Create enrollment program token", steps 2, 3 and 4.
+        """
+        return self._runner.run(step_done_flow(name, number, apple_id))
 
     def certificate(self, name: str) -> bytes:
         """Return the certificate to upload in the portal, as PEM; the same one each time.
@@ -117,22 +176,25 @@ class TokenService(_Tokens[Client]):
     def next_step(self, name: str) -> PortalStep:
         """Return what the person does next, for a token that is being made or for a stored one's renewal.
 
+        A new token has its last step until the first sync is done.
+
         Raises:
             UnknownTokenError: No token of that name is stored, and none was begun.
             StoreError: The store failed.
         """
         return self._runner.run(setup_flow(name)).next_step
 
-    def stage(self, name: str, p7m: bytes, *, apple_id: str) -> StagedToken:
+    def stage(self, name: str, p7m: bytes, *, apple_id: str | None = None) -> StagedToken:
         """Read the file of a new or renewed token and ask Apple about it; nothing is stored.
 
         Args:
             name: The token.
             p7m: The file that was downloaded in the portal.
-            apple_id: The Apple ID with which it was downloaded.
+            apple_id: The Apple ID with which it was downloaded; None takes the one that step 4 of a new token
+                saved.
 
         Raises:
-            TokenError: The file cannot be read with the key pair of this token.
+            TokenError: The file cannot be read with the key pair of this token, or the Apple ID is missing.
             AppleError: Apple refused the token, or wants its new terms signed first.
             TransportError: Apple was not reached.
             UnknownTokenError: No token of that name is stored, and none was begun.
@@ -158,12 +220,20 @@ class TokenService(_Tokens[Client]):
             UnknownTokenError: Somebody deleted the token that it renews meanwhile.
             StoreError: The store failed; accept it again.
         """
-        tags = None if scope_tags is None else frozenset(scope_tags)
-        return self._runner.run(accept_flow(staged, tags, force=force))
+        return self._runner.run(accept_flow(staged, scope_tags, force=force))
 
-    def upload(self, name: str, p7m: bytes, *, apple_id: str) -> AcceptedToken:
+    def upload(
+        self,
+        name: str,
+        p7m: bytes,
+        *,
+        apple_id: str | None = None,
+        scope_tags: Iterable[str] | None = None,
+        force: bool = False,
+    ) -> AcceptedToken:
         """Do ``stage`` and ``accept`` in one; see there."""
-        return self.accept(self.stage(name, p7m, apple_id=apple_id))
+        staged = self.stage(name, p7m, apple_id=apple_id)
+        return self.accept(staged, scope_tags=scope_tags, force=force)
 
     def replace_keypair(self, name: str) -> bytes:
         """Make a new key pair for a stored token, and return the certificate to upload in the portal.
@@ -211,12 +281,24 @@ class AsyncTokenService(_Tokens[AsyncClient]):
         name: str,
         *,
         consent: bool,
-        portal: Portal = Portal.BUSINESS,
-        scope_tags: Iterable[str] = (),
+        portal: Portal | None = None,
+        scope_tags: Iterable[str] | None = None,
     ) -> TokenSetup:
-        """Begin a new token; see ``TokenService.create``."""
-        flow = create_flow(name, consent=consent, portal=portal, scope_tags=frozenset(scope_tags))
+        """Begin a new token, or go on with it; see ``TokenService.create``."""
+        flow = create_flow(name, consent=consent, portal=portal, scope_tags=scope_tags)
         return await self._runner.run(flow)
+
+    async def add(self, token: Token, keypair: TokenKeypair, *, force: bool = False) -> AcceptedToken:
+        """Adopt a token that was made elsewhere, with its key pair; see ``TokenService.add``."""
+        return await self._runner.run(add_flow(token, keypair, force=force))
+
+    async def under_way(self, *, damaged: Damaged | None = None) -> tuple[TokenSetup, ...]:
+        """Return the tokens that were begun and are not finished; see ``TokenService.under_way``."""
+        return await self._runner.run(under_way_flow(damaged))
+
+    async def step_done(self, name: str, number: int, *, apple_id: str | None = None) -> PortalStep:
+        """Note that the person has done a step; see ``TokenService.step_done``."""
+        return await self._runner.run(step_done_flow(name, number, apple_id))
 
     async def certificate(self, name: str) -> bytes:
         """Return the certificate to upload in the portal; see ``TokenService.certificate``."""
@@ -230,7 +312,7 @@ class AsyncTokenService(_Tokens[AsyncClient]):
         """Return what the person does next; see ``TokenService.next_step``."""
         return (await self._runner.run(setup_flow(name))).next_step
 
-    async def stage(self, name: str, p7m: bytes, *, apple_id: str) -> StagedToken:
+    async def stage(self, name: str, p7m: bytes, *, apple_id: str | None = None) -> StagedToken:
         """Read the file of a token and ask Apple about it; see ``TokenService.stage``."""
         return await self._runner.run(stage_flow(name, p7m, apple_id))
 
@@ -238,12 +320,20 @@ class AsyncTokenService(_Tokens[AsyncClient]):
         self, staged: StagedToken, *, scope_tags: Iterable[str] | None = None, force: bool = False
     ) -> AcceptedToken:
         """Store a staged token and sync at once; see ``TokenService.accept``."""
-        tags = None if scope_tags is None else frozenset(scope_tags)
-        return await self._runner.run(accept_flow(staged, tags, force=force))
+        return await self._runner.run(accept_flow(staged, scope_tags, force=force))
 
-    async def upload(self, name: str, p7m: bytes, *, apple_id: str) -> AcceptedToken:
+    async def upload(
+        self,
+        name: str,
+        p7m: bytes,
+        *,
+        apple_id: str | None = None,
+        scope_tags: Iterable[str] | None = None,
+        force: bool = False,
+    ) -> AcceptedToken:
         """Do ``stage`` and ``accept`` in one; see there."""
-        return await self.accept(await self.stage(name, p7m, apple_id=apple_id))
+        staged = await self.stage(name, p7m, apple_id=apple_id)
+        return await self.accept(staged, scope_tags=scope_tags, force=force)
 
     async def replace_keypair(self, name: str) -> bytes:
         """Make a new key pair for a stored token; see ``TokenService.replace_keypair``."""

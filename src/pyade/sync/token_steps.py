@@ -14,8 +14,8 @@ from pyade.text import Printed
 
 
 @attrs.frozen(kw_only=True)
-class StagedToken:
-    """A token that Apple accepts and that was not stored yet.
+class StagedToken(Printed):
+    """A token that Apple accepts and that was not stored yet; ``print`` shows it.
 
     Attributes:
         token: With the server and the organization that Apple named.
@@ -31,20 +31,40 @@ class StagedToken:
     problems: tuple[Problem, ...]
     keypair: TokenKeypair = attrs.field(repr=False)
 
+    def _words(self) -> list[str]:
+        server = self.account.server_name or self.account.server_uuid or "an MDM server without a name"
+        what = "a new token" if self.renews is None else "a renewal"
+        return [
+            f"{self.token.name}: {what}, which Apple accepts for {server}; not stored yet",
+            f"  {self.token}",
+            *_problem_lines(self.problems),
+        ]
+
 
 @attrs.frozen(kw_only=True)
-class AcceptedToken:
-    """A token that was stored, and the sync that followed at once.
+class AcceptedToken(Printed):
+    """A token that was stored, and the sync that followed at once; ``print`` shows it.
 
     Attributes:
         token: As it is stored.
         sync: The report; None if the sync failed.
         error: Why it failed, in words; "" if it did not. The token is stored all the same.
+        problems: What spoke against the token, as ``stage`` found it.
     """
 
     token: Token
     sync: SyncReport | None
     error: str = ""
+    problems: tuple[Problem, ...] = ()
+
+    def _words(self) -> list[str]:
+        sync = f"the first sync failed: {self.error}" if self.sync is None else str(self.sync)
+        return [
+            f"{self.token.name}: stored",
+            f"  {self.token}",
+            *_problem_lines(self.problems),
+            *(f"  {line}" for line in sync.split("\n")),
+        ]
 
 
 @attrs.frozen(kw_only=True)
@@ -74,6 +94,10 @@ class TokenRemoval(Printed):
             f"{self.name}: deleted, with {went}. Its MDM server and its assignments stay in {self.portal}: "
             f"sign in as {self.apple_id} to delete them"
         )
+
+
+def _problem_lines(problems: tuple[Problem, ...]) -> list[str]:
+    return [f"  {problem.severity.value}: {problem}" for problem in problems]
 
 
 @attrs.frozen

@@ -37,6 +37,8 @@ def example_token(name: str = "hq") -> Token:
         server_uuid="677CAB70FE1A4F4D8B5D0B9F6B4A3B11",
         org_id="1234567",
         org_name="Contoso Zürich",
+        org_type="edu",
+        admin_id="it@contoso.com",
     )
 
 

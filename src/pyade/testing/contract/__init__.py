@@ -21,17 +21,21 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
+from typing import Any
 
 import attrs
 import pytest
 
 from pyade.core.device import Device, DeviceResult, OpType
 from pyade.core.inventory import Source, SyncPhase, SyncState
+from pyade.core.secret import Secret
 from pyade.errors import (
     DuplicateTokenError,
     StoreClosedError,
     StoreConflictError,
+    TokenError,
     UnknownTokenError,
 )
 from pyade.storage.protocol import Store
@@ -149,6 +153,68 @@ class StoreContract(
         assert serials_of(store) == ["C02FULL00001"]
         assert store.profiles("hq") == (defined_profile("A"),)
         assert store.default_profile("hq") == example_profile()
+
+    def test_token_is_added_or_renewed(self, store: Store) -> None:
+        """A new name is added; a token of that name is renewed, keeps what belongs to it, and may come again.
+
+        Scope tags are changed by those of the new token, if it has any.
+        """
+        commit(store, example_device(), cursor="kept")
+        fresh = attrs.evolve(example_token("new"), scope_tags=())
+        assert store.add_or_renew_token(fresh) == store.token("new") == fresh
+        later = attrs.evolve(
+            example_token(),
+            access_token="new-token",
+            access_token_expiry=NOW + timedelta(days=700),
+            server_uuid=None,
+            scope_tags=(),
+        )
+        renewed = example_token().renew(later)
+        assert renewed.scope_tags == example_token().scope_tags
+        for _ in range(2):
+            assert store.add_or_renew_token(later) == store.token("hq") == renewed
+        assert store.add_or_renew_token(attrs.evolve(later, scope_tags={"APAC"})).scope_tags == {"APAC"}
+        assert store.sync_state("hq").cursor == "kept"
+        assert serials_of(store) == ["C02FULL00001"]
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"consumer_key": "CK_other", "server_uuid": None},
+            {"server_uuid": "0" * 32},
+            {"org_id": "7654321"},
+            {"apple_id": "jo@contoso.com"},
+            {"access_token_expiry": NOW},
+        ],
+        ids=["consumer_key", "server_uuid", "org_id", "apple_id", "access_token_expiry"],
+    )
+    def test_token_of_another_server_takes_no_place(self, store: Store, changes: dict[str, Any]) -> None:
+        """A token that seems to be for another server is refused by the field, and stored where forced."""
+        other = attrs.evolve(example_token(), access_token="other-token", **changes)
+        with pytest.raises(TokenError, match=next(iter(changes))) as caught:
+            store.add_or_renew_token(other)
+        assert "other-token" not in str(caught.value)
+        assert store.token("hq") == example_token()
+        assert store.add_or_renew_token(other, force=True).access_token == other.access_token
+        assert store.token("hq").access_token == other.access_token
+
+    def test_threads_add_or_renew_one_token(self, store: Store) -> None:
+        """Of several at once one adds and the others renew: the last that expires stays."""
+        start = threading.Barrier(THREADS)
+
+        def work(number: int) -> None:
+            token = attrs.evolve(
+                example_token("new"),
+                access_token_expiry=NOW + timedelta(days=number),
+                access_token=f"{number}",
+            )
+            start.wait()
+            with suppress(TokenError):  # an older file than what is there by now
+                store.add_or_renew_token(token)
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(work, range(THREADS)))
+        assert store.token("new").access_token == Secret(f"{THREADS - 1}")
 
     def test_removed_token_takes_everything_along(self, store: Store) -> None:
         """A token of the same name starts anew, and other tokens keep what is theirs."""
@@ -282,6 +348,8 @@ class StoreContract(
             store.tokens()
         with pytest.raises(StoreClosedError):
             store.add_token(example_token("late"))
+        with pytest.raises(StoreClosedError):
+            store.add_or_renew_token(example_token())
         with pytest.raises(StoreClosedError):
             next(iteration)
 

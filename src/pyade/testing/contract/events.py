@@ -41,6 +41,7 @@ CLOSED_CALLS: dict[str, Callable[[Store], object]] = {
     "save_session": lambda store: store.save_session("key", "session"),
     "secret": lambda store: store.secret("key"),
     "save_secret": lambda store: store.save_secret("key", None),
+    "secret_names": lambda store: store.secret_names(),
 }
 
 
@@ -404,3 +405,14 @@ class SubscriberPromises:
         store.save_secret("key", None)
         store.save_secret("key", None)
         assert (store.secret("key"), store.load_session("key")) == (None, Secret("session"))
+
+    def test_names_of_secrets(self, store: Store) -> None:
+        """Those that begin with a text, sorted; sessions are none, and a name is no pattern."""
+        store.save_session("key of a session", "session")
+        for name in ("key of ß", "key of b", "a key", "key%of", "Key of c"):
+            store.save_secret(name, "secret")
+        assert list(store.secret_names("key of ")) == ["key of b", "key of ß"]
+        assert list(store.secret_names("key%")) == ["key%of"]
+        assert list(store.secret_names()) == ["Key of c", "a key", "key of b", "key of ß", "key%of"]
+        store.save_secret("key of b", None)
+        assert list(store.secret_names("key of ")) == ["key of ß"]
