@@ -429,6 +429,27 @@ def test_an_answer_that_the_details_contradict_is_tried_again_three_times_a_day(
     assert healthy(world) == [text for text in healthy(world) if serial not in text]
 
 
+def test_an_answer_that_could_not_be_read_back_is_read_in_the_next_run(
+    world: World, profile: EnrollmentProfile
+) -> None:
+    """Once: a success without effect is found then, although no change of Apple's ever tells of it."""
+    first, second = fleet(world, 2)
+    front = Front(world, swallowing())
+    world.apple.script(DETAILS, Fault.refused("ACCESS_DENIED"))
+    report = front.run(default=profile)
+    assert report.results == dict.fromkeys((first, second), DeviceResult.SUCCESS)
+    assert report.next_due_at == world.clock() + timedelta(minutes=10)
+    front.answer = lambda request, body: None
+    again = front.run()
+    assert again.plan.waiting == 2
+    assert front.count(ASSIGN) == 1
+    world.later(minutes=10)
+    assert front.run().is_complete
+    world.apple.clear_requests()
+    assert front.run().plan.satisfied == 2
+    assert world.apple.requests == ()
+
+
 def test_a_removal_that_the_details_contradict_is_tried_again(world: World) -> None:
     (serial,) = fleet(world, 1)
     world.assign(KIOSK, [serial])

@@ -91,7 +91,7 @@ class Script:
 
     def new_macs(self, count: int) -> None:
         for _ in range(count):
-            tag = {"asset_tag": "LAB-1"} if self.chance.random() < 0.3 else {}
+            tag: dict[str, Any] = {"asset_tag": "LAB-1"} if self.chance.random() < 0.3 else {}
             self.serials += self.world.apple.add_devices(1, server="hq", **tag)
 
     def front(self) -> Front:
@@ -263,6 +263,7 @@ class Script:
         assert names == wanted, (self.seed, self.faults)
         assert self.world.state.assignment_errors == {}, (self.seed, self.faults)
         assert list(risks(self.world.store, "hq", POLICY)) == []
+        assert self.front().run(policy=POLICY).plan.unread == ()
 
     def wanted(self, serial: str) -> str:
         if serial in self.picked:

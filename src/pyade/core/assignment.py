@@ -280,9 +280,12 @@ def confirmed(attempt: Attempt, device: Device | None, before: Attempt | None, n
         before: The attempt before it, which may have been contradicted, too.
         now: UTC.
     """
-    if device is None or device.response_status not in (None, DeviceResult.SUCCESS):
-        is_unread = device is None and attempt.result in (DeviceResult.SUCCESS, DeviceResult.NOT_ACCESSIBLE)
+    if device is None:
+        is_unread = attempt.result in (DeviceResult.SUCCESS, DeviceResult.NOT_ACCESSIBLE)
         return attrs.evolve(attempt, is_unread=is_unread)
+    attempt = attrs.evolve(attempt, is_unread=False) if attempt.is_unread else attempt
+    if device.response_status not in (None, DeviceResult.SUCCESS):
+        return attempt
     if attempt.result != DeviceResult.SUCCESS and attempt.agrees_with(device):
         return outcome(
             DeviceResult.SUCCESS,
