@@ -6,8 +6,12 @@ The rules of this file:
 2. Annotations (``@odata.``) are dropped, except for the type, which says what an object is.
 3. A member that is missing, null or empty says the same: nothing.
 4. ``/Date(1571240587193)/`` and seven digits of a second are read, and never written.
+5. A list comes in every form that PowerShell gives one: as it is, as the bare element where there is only
+   one, in an object with ``value`` and ``Count``, null where there is none. What ``ConvertTo-Json`` cut off is
+   a problem, and never taken for a value.
 
-Source: Microsoft Graph; that exports of PowerShell have a byte order mark, UTF-16 and such dates is observed.
+Source: Microsoft Graph; that exports of PowerShell have a byte order mark, UTF-16, such dates and such lists
+is observed.
 """
 
 from __future__ import annotations
@@ -34,6 +38,9 @@ MAX_BYTES: Final = 256 * 1024 * 1024
 MAX_DEPTH: Final = 32
 """How deep values may be nested in an object; Intune's own have 3."""
 
+WHOLE: Final = "export it again with ConvertTo-Json -Depth 20: PowerShell cut it off"
+"""What to do about a value that is no longer there."""
+
 TYPE: Final = "@odata.type"
 ADMIN_PASSWORD: Final = "adminAccountPassword"  # noqa: S105 - the name of a member
 _PREFIX: Final = "microsoft.graph."
@@ -41,6 +48,8 @@ _DATE: Final = re.compile(r"/Date\((-?\d{1,17})(?:[+-]\d{4})?\)/")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SHOWN: Final = 80
+_NEXT: Final = "@odata.nextLink"
+_WRAPPER: Final = frozenset({"value", "Count"})
 
 T = TypeVar("T")
 Wrong: TypeAlias = Callable[[str, str], None]
@@ -116,13 +125,14 @@ def objects(document: Any, findings: list[Problem], path: str = "$", depth: int 
     if isinstance(document, list):
         for index, item in enumerate(document):
             yield from objects(item, findings, f"{path}[{index}]", depth + 1)
+    elif document in (None, "") and depth:
+        return  # A list of PowerShell's that holds nothing.
     elif not isinstance(document, Mapping):
         allowed = f"an object, a list of objects or a page with value, not {type(document).__name__}"
-        raise IntuneError((Problem(path, "", allowed, "give what Intune or Graph exported"),))
-    elif isinstance(document.get("value"), list | dict):
-        if document.get("@odata.nextLink"):
-            fix = "follow @odata.nextLink and read the other pages, too"
-            findings.append(warning(f"{path}.@odata.nextLink", "the last page: more objects follow", fix))
+        fix = WHOLE if _is_cut(document) else "give what Intune or Graph exported"
+        raise IntuneError((Problem(path, "", allowed, fix),))
+    elif _is_page(document):
+        more_pages(document, "", findings, path)
         findings += [
             warning(member(path, str(name)), "nothing else beside value", "it was not read")
             for name in document
@@ -131,6 +141,34 @@ def objects(document: Any, findings: list[Problem], path: str = "$", depth: int 
         yield from objects(document["value"], findings, f"{path}.value", depth + 1)
     else:
         yield Found(path=path, body=document)
+
+
+def more_pages(body: Mapping[str, Any], name: str, findings: list[Problem], path: str) -> None:
+    """Report if only the first page of a list is there: of the page *body*, or of its expanded list *name*."""
+    link = f"{name}{_NEXT}"
+    if body.get(link):
+        fix = f"follow {link} and read the other pages, too"
+        findings.append(warning(f"{path}.{link}", "the last page: more objects follow", fix))
+
+
+def items(value: Any) -> list[Any] | None:
+    """Return what a list holds, in whatever form it came; None if there is none.
+
+    A list inside a list is opened, null is passed over, and what is no list is its only element.
+    """
+    if value in (None, ""):
+        return None
+    found: list[Any] = []
+    parts = [(value, 0)]
+    while parts:
+        part, depth = parts.pop()
+        if isinstance(part, Mapping) and "value" in part and part.keys() <= _WRAPPER:
+            part = part["value"]
+        if isinstance(part, list) and depth < MAX_DEPTH:
+            parts += ((item, depth + 1) for item in reversed(part))
+        elif part is not None:
+            found.append(part)
+    return found
 
 
 def type_of(body: Mapping[str, Any]) -> str:
@@ -195,12 +233,18 @@ class Members:
         return None
 
     def texts(self, name: str) -> list[str] | None:
-        """Return a list of texts; None if there is none."""
-        value = self._typed(name, list, "a list of texts")
-        if value is not None and not all(isinstance(item, str) for item in value):
+        """Return a list of texts without space; None if there is none."""
+        value = self._left.pop(name, None)
+        listed = items(value)
+        if listed is None:
+            return None
+        if _is_cut(value) or (isinstance(value, str) and " " in value):
+            self.problems.append(Problem(self.at(name), "", "a list of texts, not cut off", WHOLE))
+            return None
+        if not all(isinstance(item, str) for item in listed):
             self._wrong(self.at(name), "a list of texts")
             return None
-        return value
+        return listed
 
     def time(self, name: str) -> datetime | None:
         """Return a time in UTC; None if there is none, or one that stands for never."""
@@ -253,6 +297,26 @@ def parse_time(text: str) -> datetime:
     if time.tzinfo is None or time.year == 1:
         return time.replace(tzinfo=UTC)
     return time.astimezone(UTC)
+
+
+def _is_page(document: Mapping[str, Any]) -> bool:
+    value = document.get("value")
+    if isinstance(value, list | dict):
+        return True
+    return (
+        value in (None, "")
+        and "value" in document
+        and not document.keys() - _WRAPPER - _annotations(document)
+    )
+
+
+def _annotations(document: Mapping[str, Any]) -> set[str]:
+    return {name for name in document if "@odata." in str(name) and name != TYPE}
+
+
+def _is_cut(value: Any) -> bool:
+    """Return True for what PowerShell writes of objects that lie too deep."""
+    return isinstance(value, str) and value.startswith(("@{", "System."))
 
 
 def written_time(time: datetime | None) -> str | None:

@@ -6,9 +6,12 @@ The rules of this file:
    findings says where it is and why.
 2. So is every object that is not about Macs or not about enrollment.
 3. What stands inside a token (expanded profiles, devices and defaults) is read as if it stood beside it.
+4. A token's default profile is the one that its navigation property names; where the export has none, it is
+   the only profile of the token that says so itself. A default that is not known is a finding.
 
 Source: Microsoft Graph (beta), ``depOnboardingSetting`` and its navigation properties. That an expanded
-default profile comes without its type is observed.
+default profile comes without its type, and that a plain list of tokens has no navigation property, is
+observed; so is that ``isDefault`` of a classic profile can be relied on.
 """
 
 from __future__ import annotations
@@ -41,6 +44,7 @@ from pyade.builders.intune.reading import (
     decode,
     masked_passwords,
     member,
+    more_pages,
     objects,
     warning,
 )
@@ -48,6 +52,7 @@ from pyade.builders.intune.token import (
     EXPANDED_LISTS,
     MAC_DEFAULT,
     IntuneToken,
+    the_only,
     token_from_intune,
     token_to_intune,
 )
@@ -81,9 +86,19 @@ class IntuneTenant:
     findings: tuple[Problem, ...] = ()
 
     def default_profile(self, token: IntuneToken) -> IntuneProfile | None:
-        """Return the default profile of *token*; None if it has none, or it is not in the export."""
+        """Return the default profile of *token* for Macs.
+
+        Where the export does not say which one it is, that is the only profile of the token with
+        ``is_default``.
+
+        Returns:
+            The profile; None if the token has none, several say so, or it is not in the export.
+        """
         wanted = _plain_id(token.default_profile_id)
-        return next((one for one in self.profiles if wanted and _plain_id(one.id) == wanted), None)
+        if wanted:
+            return next((one for one in self.profiles if _plain_id(one.id) == wanted), None)
+        marked = [one for one in _profiles_of(self, token) if one.is_default]
+        return marked[0] if len(marked) == 1 else None
 
 
 def read_intune(source: object, own: OwnSettings, *, max_bytes: int = MAX_BYTES) -> IntuneTenant:
@@ -179,14 +194,18 @@ class _Reader:
                 self.findings.append(warning(member("devices", name), allowed, fix))
         of_parts = [problem for token in self._tokens for problem in token.findings]
         of_parts += [problem for profile in self._profiles for problem in profile.findings]
-        return IntuneTenant(
+        tenant = IntuneTenant(
             tokens=tuple(self._tokens),
             profiles=tuple(self._profiles),
             devices=tuple(self._devices),
             others=tuple(self._others),
+        )
+        return attrs.evolve(
+            tenant,
             findings=(
                 *self.findings,
                 *_beyond_limits(self._tokens, self._profiles, self._devices),
+                *_unknown_defaults(tenant),
                 *of_parts,
             ),
         )
@@ -195,14 +214,16 @@ class _Reader:
         body = dict(found.body)
         inside: list[Found] = []
         for name in EXPANDED_LISTS:
+            more_pages(body, name, self.findings, found.path)
             for part in objects(body.pop(name, None) or [], self.findings, member(found.path, name)):
                 by_place = {TYPE: kinds.DEVICE} if name == kinds.DEVICES else {}
                 inside.append(attrs.evolve(part, body={**by_place, **part.body}))
         for name, value in found.body.items():
-            if _is_default(name) and isinstance(value, dict):
-                body[name] = {"id": value["id"]} if value.get("id") else {}
-                if value.keys() - {"id"}:
-                    typed = {TYPE: _DEFAULTS.get(name, ""), **value}
+            one = the_only(value) if value and _is_default(name) else None
+            if isinstance(one, dict):
+                body[name] = {"id": one["id"]} if one.get("id") else {}
+                if one.keys() - {"id"}:
+                    typed = {TYPE: _DEFAULTS.get(name, ""), **one}
                     self._defaults.append(Found(path=member(found.path, name), body=typed))
         try:
             self._tokens.append(token_from_intune(body, path=found.path))
@@ -258,6 +279,34 @@ def _within(problem: Problem, index: int) -> Problem:
 
 def _plain_id(id_: str) -> str:
     return id_.removeprefix("ECV2_")
+
+
+def _profiles_of(tenant: IntuneTenant, token: IntuneToken) -> Iterator[IntuneProfile]:
+    """Yield the profiles of *token*; one without an id belongs to the only token that there is."""
+    for one in tenant.profiles:
+        if one.token_id == token.id if one.token_id else len(tenant.tokens) == 1:
+            yield one
+
+
+def _unknown_defaults(tenant: IntuneTenant) -> Iterator[Problem]:
+    """Yield each token of which the export has profiles, but does not tell which one is the default."""
+    for token in tenant.tokens:
+        profiles = list(_profiles_of(tenant, token))
+        if tenant.default_profile(token) is not None:
+            continue
+        where = f"token {token.id or token.name}.{MAC_DEFAULT}"
+        marked = [one.profile.name for one in profiles if one.is_default]
+        if token.default_profile_id:
+            fix = "export the profiles with it, or see why it could not be read"
+            yield warning(where, "a profile of this export", fix, token.default_profile_id)
+        elif marked:
+            fix = f"export the token with $expand={MAC_DEFAULT}"
+            yield warning(where, "one profile with isDefault, not several", fix, ", ".join(marked))
+        elif profiles:
+            fix = (
+                f"choose a default: new Macs get no profile without one; or export with $expand={MAC_DEFAULT}"
+            )
+            yield warning(where, "a default profile, and no profile has isDefault", fix)
 
 
 def _beyond_limits(
