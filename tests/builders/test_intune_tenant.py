@@ -403,7 +403,7 @@ def about_defaults(tenant: IntuneTenant) -> list[tuple[str, str]]:
 
 
 def test_without_a_navigation_property_the_profile_that_says_so_is_the_default() -> None:
-    """A plain list of tokens has none; each token has its own, and a profile without id is the only token's."""
+    """A plain list of tokens has none; a profile without an id belongs to the only token."""
     pages = [{"value": [token("t"), token("u")]}, {"value": [marked("a", is_default=False)]}]
     pages.append({"value": [marked("b", is_default=True), marked("c", is_default=True, token="u")]})
     tenant = read_intune(json.dumps(pages), OWN)

@@ -7,8 +7,8 @@ The rules of this file:
 3. A member that is missing, null or empty says the same: nothing.
 4. ``/Date(1571240587193)/`` and seven digits of a second are read, and never written.
 5. A list comes in every form that PowerShell gives one: as it is, as the bare element where there is only
-   one, in an object with ``value`` and ``Count``, null where there is none. What ``ConvertTo-Json`` cut off is
-   a problem, and never taken for a value.
+   one, in an object with ``value`` and ``Count``, null where there is none. What ``ConvertTo-Json`` cut off
+   is a problem, and never taken for a value.
 
 Source: Microsoft Graph; that exports of PowerShell have a byte order mark, UTF-16, such dates and such lists
 is observed.
@@ -144,7 +144,7 @@ def objects(document: Any, findings: list[Problem], path: str = "$", depth: int 
 
 
 def more_pages(body: Mapping[str, Any], name: str, findings: list[Problem], path: str) -> None:
-    """Report if only the first page of a list is there: of the page *body*, or of its expanded list *name*."""
+    """Report if other pages follow: the page *body*, or the expanded list *name* in it."""
     link = f"{name}{_NEXT}"
     if body.get(link):
         fix = f"follow {link} and read the other pages, too"
