@@ -24,7 +24,7 @@ from pyade.builders.intune import (
     read_intune,
     write_intune,
 )
-from pyade.builders.intune.tenant import Writable
+from pyade.builders.intune.exports import Writable
 from pyade.core.policy import SyncPolicy
 from pyade.core.problems import Severity
 from pyade.core.profile import (

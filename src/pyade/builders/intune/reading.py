@@ -1,4 +1,4 @@
-"""Intune's JSON as it comes: bytes in several encodings, pages and lists, annotations, old forms of time.
+"""The members of an object of Intune's JSON as they come: annotations, lists, old forms of time.
 
 The rules of this file:
 
@@ -16,30 +16,24 @@ is observed.
 
 from __future__ import annotations
 
-import codecs
-import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from math import isfinite
 from typing import Any, Final, TypeAlias, TypeVar
 
-import attrs
-import msgspec
-
 from pyade.core.device import format_time
 from pyade.core.problems import Problem, Severity
-from pyade.core.secret import masked
 from pyade.errors import IntuneError
-
-MAX_BYTES: Final = 256 * 1024 * 1024
-"""Largest file that is read, unless told otherwise; 200,000 devices have about 140 MB."""
 
 MAX_DEPTH: Final = 32
 """How deep values may be nested in an object; Intune's own have 3."""
 
 WHOLE: Final = "export it again with ConvertTo-Json -Depth 20: PowerShell cut it off"
 """What to do about a value that is no longer there."""
+
+WRAPPER: Final = frozenset({"value", "Count"})
+"""The members of an object that PowerShell makes of a list."""
 
 TYPE: Final = "@odata.type"
 ADMIN_PASSWORD: Final = "adminAccountPassword"  # noqa: S105 - the name of a member
@@ -48,107 +42,10 @@ _DATE: Final = re.compile(r"/Date\((-?\d{1,17})(?:[+-]\d{4})?\)/")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SHOWN: Final = 80
-_NEXT: Final = "@odata.nextLink"
-_WRAPPER: Final = frozenset({"value", "Count"})
 
 T = TypeVar("T")
 Wrong: TypeAlias = Callable[[str, str], None]
 """Takes a path and what is allowed there."""
-
-
-@attrs.frozen(kw_only=True)
-class Found:
-    """An object in a document, and where it was."""
-
-    path: str
-    body: Mapping[str, Any]
-
-
-def decode(data: bytes | str, *, max_bytes: int = MAX_BYTES) -> Any:
-    """Return the JSON document of *data*.
-
-    Raises:
-        IntuneError: It is too large, in no encoding of JSON, or no JSON.
-    """
-    if len(data) > max_bytes:
-        allowed = f"at most {max_bytes} bytes, not {len(data)}"
-        raise IntuneError((Problem("$", "", allowed, "split it, or allow more with max_bytes"),))
-    data = masked(data)
-    try:
-        return _parsed(data)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as exc:
-        reason = type(exc).__name__
-    # Outside the block above: what the decoder says may quote what was read, and would hang on this error.
-    allowed = f"a JSON document in UTF-8, UTF-16 or UTF-32 ({reason})"
-    raise IntuneError((Problem("$", "", allowed, "export it again"),))
-
-
-def masked_passwords(document: T, depth: int = 0) -> T:
-    """Return *document* with stars for the passwords in it, however deep; a copy if there are any."""
-    if depth > MAX_DEPTH:
-        return document
-    given: Any = document
-    copy: Any = document
-    parts: Any = ()
-    if isinstance(given, Mapping):
-        parts = given.items()
-    elif isinstance(given, list):
-        parts = enumerate(given)
-    for key, value in parts:
-        if key == ADMIN_PASSWORD:
-            new = masked(value)
-        elif isinstance(value, Mapping | list):
-            new = masked_passwords(value, depth + 1)
-        else:
-            continue
-        if new is not value:
-            if copy is given:
-                copy = list(given) if isinstance(given, list) else dict(given)
-            copy[key] = new
-    found: T = copy
-    return found
-
-
-def _parsed(data: bytes | str) -> Any:
-    text = data.decode(json.detect_encoding(data)) if isinstance(data, bytes) else data
-    return msgspec.json.decode(text.removeprefix(codecs.BOM_UTF8.decode()))
-
-
-def objects(document: Any, findings: list[Problem], path: str = "$", depth: int = 0) -> Iterator[Found]:
-    """Yield the objects of a bare object, a list, a page or a list of pages.
-
-    Raises:
-        IntuneError: There is something else in it.
-    """
-    if depth > MAX_DEPTH:
-        raise IntuneError((Problem(path[:_SHOWN], "", "objects, not lists of lists", "export it again"),))
-    if isinstance(document, list):
-        for index, item in enumerate(document):
-            yield from objects(item, findings, f"{path}[{index}]", depth + 1)
-    elif document in (None, "") and depth:
-        return  # A list of PowerShell's that holds nothing.
-    elif not isinstance(document, Mapping):
-        allowed = f"an object, a list of objects or a page with value, not {type(document).__name__}"
-        fix = WHOLE if _is_cut(document) else "give what Intune or Graph exported"
-        raise IntuneError((Problem(path, "", allowed, fix),))
-    elif _is_page(document):
-        more_pages(document, "", findings, path)
-        findings += [
-            warning(member(path, str(name)), "nothing else beside value", "it was not read")
-            for name in document
-            if name not in ("value", "Count") and "@odata." not in str(name)
-        ]
-        yield from objects(document["value"], findings, f"{path}.value", depth + 1)
-    else:
-        yield Found(path=path, body=document)
-
-
-def more_pages(body: Mapping[str, Any], name: str, findings: list[Problem], path: str) -> None:
-    """Report if other pages follow: the page *body*, or the expanded list *name* in it."""
-    link = f"{name}{_NEXT}"
-    if body.get(link):
-        fix = f"follow {link} and read the other pages, too"
-        findings.append(warning(f"{path}.{link}", "the last page: more objects follow", fix))
 
 
 def items(value: Any) -> list[Any] | None:
@@ -162,7 +59,7 @@ def items(value: Any) -> list[Any] | None:
     parts = [(value, 0)]
     while parts:
         part, depth = parts.pop()
-        if isinstance(part, Mapping) and "value" in part and part.keys() <= _WRAPPER:
+        if isinstance(part, Mapping) and "value" in part and part.keys() <= WRAPPER:
             part = part["value"]
         if isinstance(part, list) and depth < MAX_DEPTH:
             parts += ((item, depth + 1) for item in reversed(part))
@@ -191,10 +88,16 @@ class Members:
     """The members of one object: each is asked for by name and kind, and the rest is kept.
 
     What has the wrong kind is collected in ``problems``, and never shown.
+
+    Args:
+        body: The object.
+        path: Where it is.
+        places: Where a member came from, if it does not stand in the object itself.
     """
 
-    def __init__(self, body: Any, path: str) -> None:
+    def __init__(self, body: Any, path: str, places: Mapping[str, str] | None = None) -> None:
         self.path = path
+        self._places = places or {}
         self.problems: list[Problem] = []
         self._left: dict[str, Any] = {}
         if not isinstance(body, Mapping):
@@ -206,7 +109,7 @@ class Members:
 
     def at(self, name: str) -> str:
         """Return the path of a member."""
-        return member(self.path, name)
+        return self._places.get(name) or member(self.path, name)
 
     def peek(self, name: str) -> Any:
         """Return a member, which stays; None if it is not there."""
@@ -238,7 +141,7 @@ class Members:
         listed = items(value)
         if listed is None:
             return None
-        if _is_cut(value) or (isinstance(value, str) and " " in value):
+        if is_cut(value) or (isinstance(value, str) and " " in value):
             self.problems.append(Problem(self.at(name), "", "a list of texts, not cut off", WHOLE))
             return None
         if not all(isinstance(item, str) for item in listed):
@@ -261,8 +164,10 @@ class Members:
         return self._left
 
     def wrong(self, name: str, allowed: str) -> None:
-        """Note that a member is not as it must be."""
-        self._wrong(f"{self.path}.{name}", allowed)
+        """Note that a member is not as it must be; *name* may go on with a dot and a member inside it."""
+        first, dot, inside = name.partition(".")
+        place = self._places.get(first, f"{self.path}.{first}")
+        self._wrong(f"{place}{dot}{inside}", allowed)
 
     def check(self) -> None:
         """Raise for everything that had the wrong kind.
@@ -299,22 +204,7 @@ def parse_time(text: str) -> datetime:
     return time.astimezone(UTC)
 
 
-def _is_page(document: Mapping[str, Any]) -> bool:
-    value = document.get("value")
-    if isinstance(value, list | dict):
-        return True
-    return (
-        value in (None, "")
-        and "value" in document
-        and not document.keys() - _WRAPPER - _annotations(document)
-    )
-
-
-def _annotations(document: Mapping[str, Any]) -> set[str]:
-    return {name for name in document if "@odata." in str(name) and name != TYPE}
-
-
-def _is_cut(value: Any) -> bool:
+def is_cut(value: Any) -> bool:
     """Return True for what PowerShell writes of objects that lie too deep."""
     return isinstance(value, str) and value.startswith(("@{", "System."))
 
