@@ -35,7 +35,7 @@ _CHILDREN: Final = "children"
 _SHOWN: Final = 80
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class UnknownSetting:
     """A setting of a policy that pyade does not know, as it came.
 
@@ -215,7 +215,7 @@ class _Reader:
         self.places |= dict.fromkeys(said, where)
 
     def _keep(self, instance: Mapping[str, Any], parent: str, where: str) -> None:
-        kept = UnknownSetting(parent, instance)
+        kept = UnknownSetting(parent=parent, body=instance)
         allowed, fix = "not a setting that pyade knows; kept for the way back", "check whether you need it"
         if kept.screen:
             allowed, fix = f"not in the catalog; taken for the screen {kept.screen} by its name", "check it"
