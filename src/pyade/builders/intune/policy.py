@@ -170,7 +170,8 @@ def _read_template(members: Members, findings: list[Problem]) -> None:
         fix = "check the profile; it is written with the one that is known"
         where = f"{members.at('templateReference')}.templateId"
         findings.append(warning(where, f"the template that is known, {catalog.TEMPLATE}", fix, str(template)))
-    members.take("platforms"), members.take("technologies")
+    for name in ("platforms", "technologies"):  # not_for_macs has looked at them
+        members.take(name)
 
 
 def _read_extra(members: Members, findings: list[Problem]) -> dict[str, Any]:
@@ -264,7 +265,7 @@ def _doubtful(given: IntuneProfile, token: str) -> Iterator[Problem]:
 
 
 def _no_setting(setting: str, value: str, fix: str) -> Problem:
-    return Problem(setting, value, "nothing that an enrollment policy has no setting for", fix)
+    return Problem(setting, value, "only what an enrollment policy has a setting for", fix)
 
 
 _TEMPLATE: Final = catalog.TEMPLATE.partition("_")[0]

@@ -46,7 +46,7 @@ class UnknownSetting:
     """
 
     parent: str
-    body: Mapping[str, Any] = attrs.field(hash=False)
+    body: Mapping[str, Any] = attrs.field(hash=False, repr=False)
 
     @property
     def definition(self) -> str:
