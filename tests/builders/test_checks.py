@@ -345,6 +345,24 @@ def test_other_certificate_payloads_are_checked(plist: Plist, root_der: bytes) -
     assert found(check_enrollment_profile(plist)) == error(f"{PEM}.PayloadContent")
 
 
+@each("kind", [ROOT, PEM])
+@each("label", ["TRUSTED CERTIFICATE", "X509 CRL", "CERTIFICATE REQUEST", "EC PRIVATE KEY"])
+def test_a_certificate_payload_names_what_it_holds_instead(
+    kind: str, label: str, plist: Plist, root_der: bytes
+) -> None:
+    """In PEM and where DER is needed, and also behind a good certificate."""
+    good = x509.load_der_x509_certificate(root_der).public_bytes(Encoding.PEM)
+    for content in (good.replace(b" CERTIFICATE", f" {label}".encode()), good + _block(label)):
+        changed = copy.deepcopy(plist)
+        part(changed, ROOT).update(PayloadType=kind, PayloadContent=content)
+        (problem,) = check_enrollment_profile(changed)
+        assert (problem.setting, problem.value) == (f"{kind}.PayloadContent", f"BEGIN {label}")
+
+
+def _block(label: str) -> bytes:
+    return f"-----BEGIN {label}-----\nAAAA\n-----END {label}-----\n".encode()
+
+
 def test_an_identity_may_come_as_pkcs12(plist: Plist) -> None:
     """It is allowed, but then the private key travels in the profile."""
     identity = part(plist, ACME)

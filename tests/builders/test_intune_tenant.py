@@ -24,7 +24,7 @@ from pyade.builders.intune import (
     read_intune,
     write_intune,
 )
-from pyade.builders.intune.tenant import Writable
+from pyade.builders.intune.exports import Writable
 from pyade.core.policy import SyncPolicy
 from pyade.core.problems import Severity
 from pyade.core.profile import (
@@ -226,8 +226,8 @@ def test_a_byte_order_mark_may_be_left_in_text() -> None:
     "source",
     [
         *(b"", b"{", b"\xff", b"\xff\xfe\x00", b'{"a": NaN}', b'["\\ud800"]', "[" * 100_000, b"\x00\x00\x00"),
-        *("7", "null", '"text"', "[[7]]", '[{"displayName": "x"}, null]', "[" * 40 + "]" * 40 + "7"),
-        *(None, 7, [7], {"value": [None]}),
+        *("7", "null", '"text"', "[[7]]", '[{"displayName": "x"}, "y"]', "[" * 40 + "]" * 40 + "7"),
+        *(None, 7, [7], {"value": [7]}, [PROFILE, "@{displayName=Mac}"]),
     ],
 )
 def test_what_is_no_export_is_refused(source: Any) -> None:
@@ -388,3 +388,138 @@ def test_pyade_keeps_the_limits_of_intune() -> None:
     assert policy.automatic_interval == limits.AUTOMATIC_SYNC_INTERVAL
     assert policy.request_cooldown == limits.SYNC_COOLDOWN
     assert policy.time_limit == limits.SYNC_TIME_LIMIT
+
+
+def marked(uuid: str, *, is_default: bool, token: str = "t") -> dict[str, Any]:
+    return {**PROFILE, "id": f"{token}_{uuid}", "displayName": uuid, "isDefault": is_default}
+
+
+def token(id_: str = "t", **members: Any) -> dict[str, Any]:
+    return {"tokenName": id_, "id": id_, "dataSharingConsentGranted": True, **members}
+
+
+def about_defaults(tenant: IntuneTenant) -> list[tuple[str, str]]:
+    return [(one.setting, one.value) for one in tenant.findings if ".default" in one.setting]
+
+
+def test_without_a_navigation_property_the_profile_that_says_so_is_the_default() -> None:
+    """A plain list of tokens has none; a profile without an id belongs to the only token."""
+    pages = [{"value": [token("t"), token("u")]}, {"value": [marked("a", is_default=False)]}]
+    pages.append({"value": [marked("b", is_default=True), marked("c", is_default=True, token="u")]})
+    tenant = read_intune(json.dumps(pages), OWN)
+    found = [tenant.default_profile(one) for one in tenant.tokens]
+    assert [one and one.profile.name for one in found] == ["b", "c"]
+    assert tenant.findings == ()
+    again = read_intune(write_intune(parts(tenant)).to_json(), OWN)
+    assert [again.default_profile(one) for one in again.tokens] == found
+    alone = read_intune([token("t"), {**PROFILE, "isDefault": True}], OWN)
+    assert alone.default_profile(alone.tokens[0]) == alone.profiles[0]
+
+
+@each(
+    "profiles, value",
+    [
+        ([marked("a", is_default=False)], ""),
+        ([marked("a", is_default=True), marked("b", is_default=True)], "a, b"),
+    ],
+)
+def test_a_default_that_is_not_known_is_found(profiles: list[dict[str, Any]], value: str) -> None:
+    """None of the profiles says so, or several do."""
+    tenant = read_intune([token(), *profiles], OWN)
+    assert tenant.default_profile(tenant.tokens[0]) is None
+    assert about_defaults(tenant) == [("token t.defaultMacOsEnrollmentProfile", value)]
+
+
+def test_a_default_that_is_not_in_the_export_is_found() -> None:
+    """The word of the token counts, whatever a profile says of itself."""
+    named = token(defaultMacOsEnrollmentProfile={"id": "t_b"})
+    tenant = read_intune([named, marked("a", is_default=True)], OWN)
+    assert tenant.default_profile(tenant.tokens[0]) is None
+    assert about_defaults(tenant) == [("token t.defaultMacOsEnrollmentProfile", "t_b")]
+    assert about_defaults(read_intune([token("empty")], OWN)) == []
+
+
+@each("odd", [None, "", {}, [], [None], {"value": [], "Count": 0}])
+def test_a_navigation_property_that_says_nothing_is_none(odd: Any) -> None:
+    """The profile's own word counts then."""
+    tenant = read_intune([token(defaultMacOsEnrollmentProfile=odd), marked("a", is_default=True)], OWN)
+    assert tenant.default_profile(tenant.tokens[0]) == tenant.profiles[0]
+    assert tenant.findings == ()
+
+
+@each("wrap", [lambda one: [one], lambda one: [[one]], lambda one: {"value": [one], "Count": 1}])
+def test_a_navigation_property_may_come_as_a_list(wrap: Callable[[Any], Any]) -> None:
+    """With one object, which is the default."""
+    named = token(
+        defaultMacOsEnrollmentProfile=wrap(marked("a", is_default=False)),
+        defaultIosEnrollmentProfile=wrap({"id": "t_phones"}),
+    )
+    tenant = read_intune(named, OWN)
+    assert tenant.default_profile(tenant.tokens[0]) == tenant.profiles[0]
+    assert tenant.tokens[0].extra == {"defaultIosEnrollmentProfile": {"id": "t_phones"}}
+
+
+def test_a_navigation_property_that_powershell_cut_off_is_passed_over() -> None:
+    """With a finding; the token is read all the same, and the profile's own word counts."""
+    cut = token(defaultMacOsEnrollmentProfile="@{id=t_a; displayName=a}")
+    tenant = read_intune([cut, marked("a", is_default=True)], OWN)
+    assert tenant.default_profile(tenant.tokens[0]) == tenant.profiles[0]
+    assert settings(tenant) == {"$[0].defaultMacOsEnrollmentProfile"}
+    assert "-Depth" in tenant.findings[0].fix
+
+
+@each(
+    "given, read",
+    [
+        ("Siri", {"Siri"}),
+        (["Siri", None], {"Siri"}),
+        ([["Siri", "Payment"]], {"Siri", "Payment"}),
+        ({"value": ["Siri", "Payment"], "Count": 2}, {"Siri", "Payment"}),
+        ({"value": "Siri", "Count": 1}, {"Siri"}),
+        *((empty, set()) for empty in (None, "", [], [None], {"value": None, "Count": 0})),
+    ],
+)
+def test_a_list_is_read_in_each_form_of_powershells(given: Any, read: set[str]) -> None:
+    """Of a profile, of a token and of what has no setting."""
+    profile = {**PROFILE, "enabledSkipKeys": given, "enrollmentTimeAzureAdGroupIds": given}
+    tenant = read_intune([profile, token(roleScopeTagIds=given)], OWN)
+    assert tenant.profiles[0].profile.skip == read
+    assert set(tenant.profiles[0].extra.get("enrollmentTimeAzureAdGroupIds", ())) == read
+    assert tenant.tokens[0].scope_tags == read
+    assert settings(tenant, Severity.ERROR) == set()
+
+
+@each("name", ["enabledSkipKeys", "enrollmentTimeAzureAdGroupIds"])
+@each("cut", ["Siri Payment", "System.Object[]", "@{a=b}", 7, [7], {"a": "b"}])
+def test_a_list_that_was_cut_off_is_no_list(name: str, cut: Any) -> None:
+    """``ConvertTo-Json`` joins the elements of a list that lies too deep."""
+    tenant = read_intune({**PROFILE, name: cut}, OWN)
+    assert settings(tenant, Severity.ERROR) == {f"$.{name}"}
+
+
+@each("wrap", [lambda one: one, lambda one: [one], lambda one: {"value": one, "Count": 1}])
+def test_expanded_lists_of_one_object_are_read(wrap: Callable[[Any], Any]) -> None:
+    """Profiles and devices inside a token."""
+    inside = {
+        "enrollmentProfiles": wrap(marked("a", is_default=True)),
+        "importedAppleDeviceIdentities": wrap({"serialNumber": "C02"}),
+    }
+    tenant = read_intune(token(**inside), OWN)
+    assert [one.id for one in tenant.profiles] == ["t_a"]
+    assert [one.serial_number for one in tenant.devices] == ["C02"]
+    assert tenant.findings == ()
+
+
+@each("empty", [None, "", [], [None], {"value": []}, {"value": None, "Count": 0}])
+def test_expanded_lists_and_pages_may_be_empty(empty: Any) -> None:
+    """In each form that PowerShell gives nothing."""
+    tenant = read_intune([token(enrollmentProfiles=empty), {"@odata.context": "x", "value": empty}], OWN)
+    assert len(parts(tenant)) == len(tenant.tokens) == 1
+    assert tenant.findings == ()
+
+
+def test_an_expanded_list_of_which_only_the_first_page_is_there_is_found() -> None:
+    """As a page is that others follow."""
+    link = {"enrollmentProfiles@odata.nextLink": "https://graph.microsoft.com/x"}
+    tenant = read_intune(token(enrollmentProfiles=[marked("a", is_default=True)], **link), OWN)
+    assert settings(tenant) == {"$.enrollmentProfiles@odata.nextLink"}

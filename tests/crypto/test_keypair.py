@@ -166,6 +166,21 @@ def test_missing_and_damaged_parts(keypair: TokenKeypair) -> None:
     assert "at most 262144 are allowed" in refusal(pem + b"\n" * 262_144)
 
 
+def test_a_block_that_is_no_certificate_is_named(keypair: TokenKeypair) -> None:
+    """And what to do; OpenSSL's own form also beside a good one: it may be a link of the chain."""
+    key = keypair.to_pem().removesuffix(keypair.certificate_pem)
+    trusted = keypair.certificate_pem.replace(b" CERTIFICATE", b" TRUSTED CERTIFICATE")
+    for pem in (key + trusted, keypair.to_pem() + trusted):
+        assert "BEGIN TRUSTED CERTIFICATE" in refusal(pem)
+        assert "openssl x509" in refusal(pem)
+    for label in ("CERTIFICATE REQUEST", "X509 CRL", "PKCS7", "PUBLIC KEY"):
+        block = f"-----BEGIN {label}-----\nAAAA\n-----END {label}-----\n".encode()
+        assert f"BEGIN {label}" in refusal(key + block)
+        assert TokenKeypair.from_pem(keypair.to_pem() + block) == keypair
+    old = keypair.certificate_pem.replace(b" CERTIFICATE", b" X509 CERTIFICATE")
+    assert TokenKeypair.from_pem(key + old) == keypair
+
+
 def test_a_key_of_another_certificate(keypair: TokenKeypair, other_keypair: TokenKeypair) -> None:
     key = keypair.to_pem().removesuffix(keypair.certificate_pem)
     assert "does not belong to the certificate" in refusal(key + other_keypair.certificate_pem)

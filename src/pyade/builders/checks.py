@@ -28,6 +28,7 @@ from pyade.builders.key_checks import (
     warning,
 )
 from pyade.builders.payloads import PER_USER_CONNECTIONS, TargetMac
+from pyade.core.certificate_values import check_der, pem_problem
 from pyade.core.identity import ChipClass, KeyType
 from pyade.core.problems import Problem
 from pyade.core.versions import MacOSVersion
@@ -270,17 +271,21 @@ def _certificate_payload(payload: Payload, _mac: TargetMac | None) -> Iterator[P
     content: bytes | None = payload.get("PayloadContent")
     if content is None:
         return
+    is_pem = payload["PayloadType"] == "com.apple.security.pem"
+    if is_pem:
+        problem = pem_problem(setting, content.decode("ascii", "replace"))
+    else:
+        problem = next(check_der(setting, content), None)
+    if problem is not None:
+        yield problem
+        return
     try:
-        if payload["PayloadType"] != "com.apple.security.pem":
-            x509.load_der_x509_certificate(content)
-        elif b"PRIVATE KEY" in content:
-            yield error(
-                setting, "", "certificates only", "remove the private key, and replace it: it was exposed"
-            )
-        else:
+        if is_pem:
             x509.load_pem_x509_certificates(content)
+        else:
+            x509.load_der_x509_certificate(content)
     except ValueError:
-        form = "PEM" if payload["PayloadType"].endswith("pem") else "DER"
+        form = "PEM" if is_pem else "DER"
         yield error(setting, f"{len(content)} bytes", f"a certificate in {form}", f"convert it to {form}")
 
 

@@ -12,9 +12,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pyade.core.certificate_values import check_all_base64, plain_base64
 from pyade.core.problems import Problem
 from pyade.core.profile import AffinityKind, EnrollmentProfile, UserAffinity
 from pyade.core.profile_rules import host_of
@@ -85,9 +86,7 @@ def from_apple(
     url = mapping.get("url")
     meanings = {key: _meaning(key, mapping.get(key), url) for key in _ABSENT}
     problems = tuple(
-        Problem(key, str(mapping[key])[:100], _FORMS[type(_ABSENT[key])], "correct Apple's JSON")
-        for key, value in meanings.items()
-        if value is None
+        problem for key, value in meanings.items() if value is None for problem in _wrong(key, mapping[key])
     )
     if problems:
         raise ProfileError(problems)
@@ -153,13 +152,17 @@ def _meaning(key: str, raw: Any, url: Any) -> Any:
     return sorted(set(raw)) if key == "skip_setup_items" else _read_certificates(raw)
 
 
+def _wrong(key: str, raw: Any) -> Iterator[Problem]:
+    if key == "anchor_certs":
+        yield from check_all_base64(key, raw)
+    else:
+        yield Problem(key, str(raw)[:100], _FORMS[type(_ABSENT[key])], "correct Apple's JSON")
+
+
 def _read_certificates(raw: list[str]) -> list[str] | None:
-    # Some products write the alphabet for URLs, or wrap lines.
-    texts = ["".join(text.split()).replace("-", "+").replace("_", "/") for text in raw]
-    try:
-        return [base64.b64encode(base64.b64decode(text, validate=True)).decode("ascii") for text in texts]
-    except ValueError:
+    if any(check_all_base64("", raw)):
         return None
+    return [base64.b64encode(base64.b64decode(plain_base64(text))).decode("ascii") for text in raw]
 
 
 _TEXTS = {
@@ -189,4 +192,4 @@ _ABSENT: Mapping[str, Any] = {
 }
 _REMEMBERED = ("description", "primary_account", "administrator")
 _REQUIRED = ("profile_name", "url", "org_magic", "is_mdm_removable")
-_FORMS = {str: "a text", bool: "true or false", list: "a list of texts; certificates as base64 of DER"}
+_FORMS = {str: "a text", bool: "true or false", list: "a list of texts"}

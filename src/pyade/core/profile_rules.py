@@ -24,6 +24,7 @@ from pyade.core.accounts import (
     without_variables,
 )
 from pyade.core.affinity import AffinityKind, UserAffinity
+from pyade.core.certificate_values import check_all_base64, check_der
 from pyade.core.problems import Problem, Severity
 from pyade.core.skip_keys import NOT_ON_MACOS, SkipKeys
 
@@ -85,6 +86,7 @@ _KIND_NAMES: Final[dict[type, str]] = {
     tuple: "a sequence of certificates",
     dict: "a mapping from Apple's keys to JSON values",
 }
+_HOST_CERTIFICATES: Final = "supervising_host_certs"
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 _SHOWN: Final = 80
 
@@ -356,11 +358,7 @@ def _screens(profile: EnrollmentProfile) -> Iterator[Problem]:
 
 def _certificates(profile: EnrollmentProfile) -> Iterator[Problem]:
     for index, certificate in enumerate(profile.anchor_certificates):
-        setting = f"anchor_certificates[{index}]"
-        if certificate.lstrip().startswith(b"-----BEGIN"):
-            yield Problem(setting, "", "DER, not PEM", "decode the base64 between the BEGIN and END lines")
-        elif not certificate.startswith(b"0"):  # The tag of an ASN.1 SEQUENCE.
-            yield Problem(setting, "", "a DER certificate", "pass the bytes of the certificate itself")
+        yield from check_der(f"anchor_certificates[{index}]", certificate)
 
 
 def _auto_advance(profile: EnrollmentProfile) -> Iterator[Problem]:
@@ -388,6 +386,8 @@ def _extra(profile: EnrollmentProfile) -> Iterator[Problem]:
                 "a value that JSON can hold",
                 "use texts, numbers, lists and dictionaries; write certificates as base64 text",
             )
+        elif key == _HOST_CERTIFICATES and value is not None:
+            yield from check_all_base64(f"extra.{key}", value)
         if key in APPLE_KEYS:
             yield Problem(
                 "extra", _shown(key), "keys that the profile has no setting for", "use the setting instead"

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import NameOID
 
+from pyade.core.certificate_values import CERTIFICATE_LABELS, mistaken_label
 from pyade.core.secret import Secret, masked
 from pyade.errors import SigningError
 from pyade.text import printable
@@ -76,14 +77,29 @@ def _read_blocks(data: bytes) -> tuple[list[bytes], tuple[x509.Certificate, ...]
         raise SigningError(f"the PEM file has {len(data)} bytes, at most {MAX_PEM_BYTES} are allowed")
     keys: list[bytes] = []
     certificates: list[x509.Certificate] = []
+    others: list[bytes] = []
     for label, pem in map(_block, data.split(b"-----BEGIN ")[1:]):
         if not pem:
             raise SigningError("the PEM file is cut short: a block has no END line")
         if label.endswith(b"PRIVATE KEY"):
             keys.append(pem)
-        elif label == b"CERTIFICATE":
+        elif label.decode("ascii", "replace") in CERTIFICATE_LABELS:
             certificates.append(_read_certificate(pem))
+        elif label == b"TRUSTED CERTIFICATE":
+            # Passing it over would leave a gap in a chain without a word.
+            raise SigningError(_mistaken(label))
+        else:
+            others.append(label)
+    if not certificates and (known := [text for text in map(_mistaken, others) if text]):
+        raise SigningError(known[0])
     return keys, tuple(certificates)
+
+
+def _mistaken(label: bytes) -> str:
+    """Return what a block holds instead of a certificate, and what to do; "" if it is only passed over."""
+    name = label.decode("ascii", "replace")
+    found = mistaken_label(name)
+    return f"the PEM file holds {found[0]} (BEGIN {name}): {found[1]}" if found else ""
 
 
 def _block(rest: bytes) -> tuple[bytes, bytes]:

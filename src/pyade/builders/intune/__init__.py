@@ -1,8 +1,9 @@
 """Intune's own JSON, as Microsoft Graph (beta) and the tools around it export it.
 
 ``read_intune`` reads whole exports and ``write_intune`` writes them; the other functions are for single
-objects: ``depMacOSEnrollmentProfile``, ``depOnboardingSetting`` and ``importedAppleDeviceIdentity``. What has
-no equal is kept and reported; ``limits`` holds what Intune allows.
+objects: ``depMacOSEnrollmentProfile`` or, since 2026, ``deviceManagementConfigurationPolicy``,
+``depOnboardingSetting`` and ``importedAppleDeviceIdentity``. What has no equal is kept and reported;
+``limits`` holds what Intune allows.
 """
 
 from pyade.builders.intune import limits
@@ -14,9 +15,18 @@ from pyade.builders.intune.device import (
     device_from_intune,
     device_to_intune,
 )
-from pyade.builders.intune.model import IntuneExport, IntuneProfile, OwnSettings, PasswordRotation
+from pyade.builders.intune.exports import read_intune, write_intune
+from pyade.builders.intune.model import (
+    IntuneExport,
+    IntunePolicy,
+    IntuneProfile,
+    OwnSettings,
+    PasswordRotation,
+)
+from pyade.builders.intune.policy import policy_from_intune, policy_to_intune
+from pyade.builders.intune.policy_tree import UnknownSetting
 from pyade.builders.intune.profile import profile_from_intune, profile_to_intune
-from pyade.builders.intune.tenant import IntuneTenant, read_intune, write_intune
+from pyade.builders.intune.tenant import IntuneTenant
 from pyade.builders.intune.token import IntuneToken, TokenType, token_from_intune, token_to_intune
 
 __all__ = [
@@ -25,15 +35,19 @@ __all__ = [
     "IntuneDevice",
     "IntuneExport",
     "IntunePlatform",
+    "IntunePolicy",
     "IntuneProfile",
     "IntuneTenant",
     "IntuneToken",
     "OwnSettings",
     "PasswordRotation",
     "TokenType",
+    "UnknownSetting",
     "device_from_intune",
     "device_to_intune",
     "limits",
+    "policy_from_intune",
+    "policy_to_intune",
     "profile_from_intune",
     "profile_to_intune",
     "read_intune",

@@ -19,19 +19,19 @@ from pyade.core.accounts import AdministratorAccount, PrimaryAccount
 from pyade.core.problems import Problem, Severity
 from pyade.core.secret import Secret
 
-_SKIP: Final = "skipPrimarySetupAccountCreation"
-_REGULAR: Final = "setPrimarySetupAccountAsRegularUser"
-_MANUAL: Final = "dontAutoPopulatePrimaryAccountInfo"
-_FULL_NAME: Final = "primaryAccountFullName"
-_NAME: Final = "primaryAccountUserName"
-_LOCK: Final = "enableRestrictEditing"
-_ADMIN_NAME: Final = "adminAccountUserName"
-_ADMIN_FULL_NAME: Final = "adminAccountFullName"
-_ADMIN_HIDDEN: Final = "hideAdminAccount"
+SKIP: Final = "skipPrimarySetupAccountCreation"
+REGULAR: Final = "setPrimarySetupAccountAsRegularUser"
+MANUAL: Final = "dontAutoPopulatePrimaryAccountInfo"
+FULL_NAME: Final = "primaryAccountFullName"
+NAME: Final = "primaryAccountUserName"
+LOCK: Final = "enableRestrictEditing"
+ADMIN_NAME: Final = "adminAccountUserName"
+ADMIN_FULL_NAME: Final = "adminAccountFullName"
+ADMIN_HIDDEN: Final = "hideAdminAccount"
 
 MEMBERS: Final = frozenset({
-    _SKIP, _REGULAR, _MANUAL, _FULL_NAME, _NAME, _LOCK,
-    _ADMIN_NAME, _ADMIN_FULL_NAME, ADMIN_PASSWORD, _ADMIN_HIDDEN,
+    SKIP, REGULAR, MANUAL, FULL_NAME, NAME, LOCK,
+    ADMIN_NAME, ADMIN_FULL_NAME, ADMIN_PASSWORD, ADMIN_HIDDEN,
 })  # fmt: skip
 """What is read and written here."""
 
@@ -101,17 +101,17 @@ def write_accounts(
     name, full_name = (primary.account_name, primary.full_name) if primary else ("", "")
     skip = skip_primary or is_untouched
     return {
-        _SKIP: skip,
-        _REGULAR: standard_user,
+        SKIP: skip,
+        REGULAR: standard_user,
         # A user's account without settings of its own is neither prefilled nor said not to be.
-        _MANUAL: skip or not (name or full_name or (has_user and primary is None)),
-        _FULL_NAME: full_name,
-        _NAME: name,
-        _LOCK: primary is not None and primary.restrict_editing,
-        _ADMIN_NAME: administrator.short_name if administrator else "",
-        _ADMIN_FULL_NAME: administrator.full_name if administrator else "",
+        MANUAL: skip or not (name or full_name or (has_user and primary is None)),
+        FULL_NAME: full_name,
+        NAME: name,
+        LOCK: primary is not None and primary.restrict_editing,
+        ADMIN_NAME: administrator.short_name if administrator else "",
+        ADMIN_FULL_NAME: administrator.full_name if administrator else "",
         ADMIN_PASSWORD: None,
-        _ADMIN_HIDDEN: administrator is not None and administrator.hidden,
+        ADMIN_HIDDEN: administrator is not None and administrator.hidden,
     }
 
 
@@ -119,13 +119,13 @@ class _Given:
     """The account members as they came."""
 
     def __init__(self, members: Members) -> None:
-        self.skip = bool(members.flag(_SKIP))
-        self.regular = bool(members.flag(_REGULAR))
-        self.manual = bool(members.flag(_MANUAL))
-        self.name, self.full_name = members.text(_NAME), members.text(_FULL_NAME)
-        self.lock = bool(members.flag(_LOCK))
-        self.admin_name, self.admin_full_name = members.text(_ADMIN_NAME), members.text(_ADMIN_FULL_NAME)
-        self.admin_hidden = bool(members.flag(_ADMIN_HIDDEN))
+        self.skip = bool(members.flag(SKIP))
+        self.regular = bool(members.flag(REGULAR))
+        self.manual = bool(members.flag(MANUAL))
+        self.name, self.full_name = members.text(NAME), members.text(FULL_NAME)
+        self.lock = bool(members.flag(LOCK))
+        self.admin_name, self.admin_full_name = members.text(ADMIN_NAME), members.text(ADMIN_FULL_NAME)
+        self.admin_hidden = bool(members.flag(ADMIN_HIDDEN))
         self.password = Secret(members.text(ADMIN_PASSWORD))
 
     @property
@@ -145,27 +145,25 @@ def _primary(given: _Given, *, has_user: bool) -> PrimaryAccount | None:
 def _without_effect(members: Members, given: _Given) -> Iterator[Problem]:
     """Yield what is set and means nothing, or something else than it says."""
     if not given.is_prefilled:
-        why = f"no name with {_SKIP}" if given.skip else f"no name with {_MANUAL}"
-        for member, name in ((_NAME, given.name), (_FULL_NAME, given.full_name)):
+        why = f"no name with {SKIP}" if given.skip else f"no name with {MANUAL}"
+        for member, name in ((NAME, given.name), (FULL_NAME, given.full_name)):
             if name:
                 yield warning(members.at(member), f"{why}: it has no effect", "it was left out", name)
         if given.lock:
             allowed = "true only with names that are prefilled: it has no effect"
-            yield warning(members.at(_LOCK), allowed, "prefill the names, or set it to false", "True")
+            yield warning(members.at(LOCK), allowed, "prefill the names, or set it to false", "True")
     if given.regular and not given.admin_name:
-        allowed = f"true only with {_ADMIN_NAME}: a Mac needs an administrator"
+        allowed = f"true only with {ADMIN_NAME}: a Mac needs an administrator"
         yield warning(
-            members.at(_REGULAR), allowed, "the account is an administrator, as Intune makes it", "True"
+            members.at(REGULAR), allowed, "the account is an administrator, as Intune makes it", "True"
         )
     elif given.regular and given.skip:
-        yield warning(
-            members.at(_REGULAR), f"false with {_SKIP}: it has no effect", "set it to false", "True"
-        )
+        yield warning(members.at(REGULAR), f"false with {SKIP}: it has no effect", "set it to false", "True")
     if not given.admin_name:
         for member, is_set in (
-            (_ADMIN_FULL_NAME, given.admin_full_name),
-            (_ADMIN_HIDDEN, given.admin_hidden),
+            (ADMIN_FULL_NAME, given.admin_full_name),
+            (ADMIN_HIDDEN, given.admin_hidden),
         ):
             if is_set:
                 fix = "name the administrator, or leave it out"
-                yield warning(members.at(member), f"only with {_ADMIN_NAME}: it has no effect", fix)
+                yield warning(members.at(member), f"only with {ADMIN_NAME}: it has no effect", fix)

@@ -14,6 +14,7 @@ from pyade.errors import IntuneError
 
 PROFILE: Final = "depMacOSEnrollmentProfile"
 TOKEN: Final = "depOnboardingSetting"  # noqa: S105 - the name of a type
+POLICY: Final = "deviceManagementConfigurationPolicy"
 DEVICE: Final = "importedAppleDeviceIdentity"
 DEVICES: Final = "importedAppleDeviceIdentities"
 """The member of a token that lists its devices."""
@@ -31,6 +32,7 @@ _MARKS: Final[Mapping[str, frozenset[str]]] = {
     }),
     "depIOSEnrollmentProfile": frozenset({"enableSharedIPad", "iTunesPairingMode"}),
     DEVICE: frozenset({"requestedEnrollmentProfileId", "discoverySource"}),
+    POLICY: frozenset({"technologies", "templateReference", "creationSource"}),
     TOKEN: frozenset({"tokenName", "tokenExpirationDateTime", "lastSuccessfulSyncDateTime"}),
 }  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -11,6 +11,7 @@ import msgspec
 
 from pyade.builders.intune import names
 from pyade.builders.intune.extras import read_extra
+from pyade.builders.intune.policy_tree import UnknownSetting
 from pyade.builders.intune.reading import Members
 from pyade.core.problems import Problem
 from pyade.core.profile import EnrollmentProfile
@@ -97,13 +98,35 @@ def plain_mapping(value: Mapping[str, Any]) -> dict[str, Any]:
     return members.rest()
 
 
+def _tags(value: Iterable[str]) -> frozenset[str]:
+    return frozenset(value)
+
+
+@attrs.frozen(kw_only=True)
+class IntunePolicy:
+    """What an enrollment policy holds beside the profile.
+
+    Attributes:
+        token_id: Intune's id of the token that it is for; "" if the export did not tell.
+        scope_tags: Who may see and manage it; ``0`` is Intune's default.
+        unknown: Settings that pyade does not know, as they came; put back when the policy is written.
+        extra: Members of the policy that pyade has no use for, as they came.
+    """
+
+    token_id: str = ""
+    scope_tags: frozenset[str] = attrs.field(default=frozenset({"0"}), converter=_tags)
+    unknown: tuple[UnknownSetting, ...] = ()
+    extra: Mapping[str, Any] = attrs.field(factory=dict, converter=plain_mapping, hash=False, repr=False)
+
+
 @attrs.frozen(kw_only=True)
 class IntuneProfile:
     """An enrollment profile with what else Intune's JSON says.
 
     Attributes:
         profile: What pyade and Apple understand of it.
-        id: Intune's, ``{token id}_{profile id}``; "" if it has none yet.
+        id: Intune's, ``{token id}_{profile id}``, or ``ECV2_{token id}_{policy id}`` for an enrollment policy
+            and its mirror; "" if it has none yet.
         is_default: What the object said of itself. It has been seen false for a profile that was the default:
             rely on ``IntuneToken.default_profile_id``.
         skip_primary_account: True if nobody makes an account in Setup Assistant; for
@@ -111,6 +134,8 @@ class IntuneProfile:
         standard_user: True if the user's account is no administrator; for ``build_account_configuration``.
         other_screens: Keys of screens that no Mac has; kept for Intune, not sent to Apple.
         extra: Members that pyade has no setting for or does not know, as they came.
+        policy: What its enrollment policy holds beside it; None for a classic profile and for a mirror whose
+            policy is not in the export.
         administrator_password: Secret. What a file held, to be moved to a store of secrets; never written.
         findings: What has no equal or was taken for something else when it was read; not compared.
 
@@ -125,6 +150,7 @@ class IntuneProfile:
     standard_user: bool = False
     other_screens: frozenset[str] = frozenset()
     extra: Mapping[str, Any] = attrs.field(factory=dict, converter=plain_mapping, hash=False, repr=False)
+    policy: IntunePolicy | None = None
     administrator_password: Secret | None = attrs.field(
         default=None, repr=False, eq=False, converter=secret_or_none
     )
@@ -137,13 +163,20 @@ class IntuneProfile:
 
     @property
     def token_id(self) -> str:
-        """Intune's id of the token that it belongs to; "" if it has no id yet."""
+        """Intune's id of the token that it belongs to; "" if that is not known."""
+        if self.policy is not None and self.policy.token_id:
+            return self.policy.token_id
         return self.id.removeprefix(names.POLICY_PREFIX).rpartition("_")[0]
 
     @property
     def is_policy_backed(self) -> bool:
-        """True if it is the read-only mirror of a newer enrollment policy."""
-        return self.id.startswith(names.POLICY_PREFIX)
+        """True if it is an enrollment policy, or the read-only mirror of one among the classic profiles."""
+        return self.policy is not None or self.id.startswith(names.POLICY_PREFIX)
+
+    @property
+    def policy_id(self) -> str:
+        """Intune's id of its enrollment policy; "" if there is none."""
+        return self.id.rpartition("_")[2] if self.id.startswith(names.POLICY_PREFIX) else ""
 
     @property
     def password_rotation(self) -> PasswordRotation | None:
@@ -164,8 +197,19 @@ def _contradictions(given: IntuneProfile) -> Iterator[Problem]:
     if given.skip_primary_account and (given.profile.primary_account is not None or given.standard_user):
         allowed = "true only without a primary account and without standard_user"
         yield Problem("skip_primary_account", "True", allowed, "choose one of them")
+    if given.policy is not None:
+        yield from _policy_contradictions(given, given.policy)
     members = Members(given.extra, "extra")
     read_extra(members, [])
     yield from members.problems
     for name in sorted(names.SETTING_MEMBERS & given.extra.keys()):
         yield Problem(f"extra.{name}", "", "members that have no setting", "use the setting instead")
+
+
+def _policy_contradictions(given: IntuneProfile, policy: IntunePolicy) -> Iterator[Problem]:
+    in_id = given.id.removeprefix(names.POLICY_PREFIX).rpartition("_")[0]
+    if given.policy_id and policy.token_id != in_id:
+        allowed = f"the token in id, which is {in_id!r}"
+        yield Problem("policy.token_id", policy.token_id[:80], allowed, "change both, or neither")
+    for name in sorted(names.POLICY_MEMBERS & policy.extra.keys()):
+        yield Problem(f"policy.extra.{name}", "", "members that have no setting", "use the setting instead")

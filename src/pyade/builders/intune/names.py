@@ -27,26 +27,41 @@ DELAY: Final = "depProfileDelayAutoRotationSetting"
 ON_VIEW: Final = "onRetrievalAutoRotatePasswordEnabled"
 ON_VIEW_HOURS: Final = "onRetrievalDelayAutoRotatePasswordInHours"
 
+NAME: Final = "displayName"
+DEPARTMENT: Final = "supportDepartment"
+PHONE: Final = "supportPhoneNumber"
+SUPERVISED: Final = "supervisedModeEnabled"
+MANDATORY: Final = "isMandatory"
+LOCKED: Final = "profileRemovalDisabled"
+APP: Final = "requireCompanyPortalOnSetupAssistantEnrolledDevices"
+GROUPS: Final = "enrollmentTimeAzureAdGroupIds"
+
 TEXTS: Final = {
-    "displayName": "name",
+    NAME: "name",
     "description": "description",
-    "supportDepartment": "department",
-    "supportPhoneNumber": "support_phone_number",
+    DEPARTMENT: "department",
+    PHONE: "support_phone_number",
 }
 FLAGS: Final = {
-    "supervisedModeEnabled": "supervised",
-    "isMandatory": "mandatory",
-    "profileRemovalDisabled": "locked",
+    SUPERVISED: "supervised",
+    MANDATORY: "mandatory",
+    LOCKED: "locked",
     "autoAdvanceSetupEnabled": "auto_advance",
 }
+POLICY_MEMBERS: Final = frozenset({
+    "id", "name", "description", "platforms", "technologies", "roleScopeTagIds", "creationSource",
+    "templateReference", "settings", TYPE,
+})  # fmt: skip
+"""The members of an enrollment policy that are read and written."""
+
 READ_ONLY: Final = ("id", "isDefault", ENDPOINT)
 """Members that Graph does not take."""
 
 NO_EQUAL: Final[Mapping[str, tuple[Any, str]]] = {
     PORTAL: (False, "users sign in in Company Portal after the enrollment: choose user_affinity yourself"),
-    "requireCompanyPortalOnSetupAssistantEnrolledDevices": (False, "have your server install Company Portal"),
+    APP: (False, "have your server install Company Portal"),
     "deviceNameTemplate": ("", "have your server name the Mac after the enrollment"),
-    "enrollmentTimeAzureAdGroupIds": ([], "put the Mac into these groups yourself"),
+    GROUPS: ([], "put the Mac into these groups yourself"),
     "requestRequiresNetworkTether": (False, "its effect is not documented"),
     SSO: (False, "read as Setup Assistant (legacy): see build_platform_sso_required"),
     ROTATION: (None, "have your server change the password: see password_rotation"),

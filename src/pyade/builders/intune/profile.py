@@ -7,7 +7,8 @@ The rules of this file:
 2. What pyade has no setting for is kept in ``extra`` and written back; where it would have an effect, a
    finding names it.
 3. A second export says the same as the first, byte for byte.
-4. The mirror of a newer enrollment policy (its id begins with ``ECV2_``) is read, and written only by force.
+4. An enrollment policy and its mirror (the id begins with ``ECV2_``) are written as a classic profile only by
+   force: a copy that Intune does not take back.
 
 Source: Microsoft Graph (beta), ``depMacOSEnrollmentProfile`` and its bases; how they relate to Apple's keys
 is observed, or inferred from the names.
@@ -22,10 +23,11 @@ import attrs
 
 from pyade.builders.intune import names
 from pyade.builders.intune.accounts import read_accounts, write_accounts
+from pyade.builders.intune.documents import masked_passwords
 from pyade.builders.intune.extras import read_extra
 from pyade.builders.intune.kinds import PROFILE, check_kind
 from pyade.builders.intune.model import IntuneExport, IntuneProfile, OwnSettings
-from pyade.builders.intune.reading import TYPE, Members, masked_passwords, warning
+from pyade.builders.intune.reading import TYPE, Members, warning
 from pyade.builders.intune.screens import read_screens, write_screens
 from pyade.core.problems import Problem
 from pyade.core.profile import AffinityKind, EnrollmentProfile, UserAffinity
@@ -50,6 +52,15 @@ def profile_from_intune(body: Mapping[str, Any], own: OwnSettings, *, path: str 
     members = Members(body, path)
     members.check()
     check_kind(body, PROFILE, path)
+    return read_profile(members, own)
+
+
+def read_profile(members: Members, own: OwnSettings) -> IntuneProfile:
+    """Return the profile that members of a classic profile say, wherever they came from.
+
+    Raises:
+        IntuneError: A member has the wrong kind, or the profile breaks a rule.
+    """
     findings: list[Problem] = []
     values: dict[str, Any] = {setting: members.text(name) for name, setting in names.TEXTS.items()}
     values |= {setting: bool(members.flag(name)) for name, setting in names.FLAGS.items()}
@@ -114,19 +125,27 @@ def profile_to_intune(
     Args:
         profile: The profile; what was imported keeps its id and what pyade has no setting for.
         writable_only: True leaves out what Graph does not take: the body of a POST or PATCH.
-        force: Write the mirror of an enrollment policy, too.
+        force: Write a classic copy of an enrollment policy or of its mirror, too.
 
     Raises:
-        IntuneError: It is such a mirror, or says what Intune refuses.
+        IntuneError: It is such a policy or mirror, or says what Intune refuses.
 
     Source: Microsoft Graph, ``depMacOSEnrollmentProfile``.
     """
     given = profile if isinstance(profile, IntuneProfile) else IntuneProfile(profile=profile)
-    settings, kind = given.profile, given.profile.user_affinity.kind
     problems = tuple(_refusals(given, force=force))
     if problems:
         raise IntuneError(problems)
-    body: dict[str, Any] = {
+    body = classic_members(given)
+    if writable_only:
+        body = {name: value for name, value in body.items() if name not in names.READ_ONLY}
+    return IntuneExport(body=body, findings=(*left_out(given.profile), *_policy_left_out(given)))
+
+
+def classic_members(given: IntuneProfile) -> dict[str, Any]:
+    """Return *given* in the members of a classic profile."""
+    settings, kind = given.profile, given.profile.user_affinity.kind
+    return {
         TYPE: f"#microsoft.graph.{PROFILE}",
         "id": given.id,
         "isDefault": given.is_default,
@@ -148,9 +167,6 @@ def profile_to_intune(
         **{name: default for name, (default, _) in names.NO_EQUAL.items()},
         **dict(sorted(given.extra.items())),
     }
-    if writable_only:
-        body = {name: value for name, value in body.items() if name not in names.READ_ONLY}
-    return IntuneExport(body=body, findings=tuple(_left_out(settings)))
 
 
 def _read_affinity(members: Members, own: OwnSettings) -> UserAffinity:
@@ -175,14 +191,22 @@ def _at_path(problem: Problem, members: Members) -> Problem:
 
 def _refusals(given: IntuneProfile, *, force: bool) -> Iterator[Problem]:
     if given.is_policy_backed and not force:
-        fix = "change the enrollment policy in Intune, or use force=True for a copy"
-        yield Problem("id", given.id, "no mirror of an enrollment policy: it is read-only", fix)
+        fix = "write it as a policy (policy_to_intune), or use force=True for a classic copy"
+        yield Problem("id", given.id, "no enrollment policy: its classic form is read-only", fix)
     if given.extra.get(names.SSO) and given.profile.user_affinity.kind is AffinityKind.MODERN:
         fix = f"remove {names.SSO} from extra, or use another user affinity"
         yield Problem(names.SSO, "True", f"false with {names.WEB}: Intune refuses both together", fix)
 
 
-def _left_out(profile: EnrollmentProfile) -> Iterator[Problem]:
+def _policy_left_out(given: IntuneProfile) -> Iterator[Problem]:
+    for kept in given.policy.unknown if given.policy else ():
+        yield warning(
+            "policy.unknown", "no place in a classic profile", "write it as a policy", kept.definition
+        )
+
+
+def left_out(profile: EnrollmentProfile) -> Iterator[Problem]:
+    """Yield what a profile says and neither form of Intune's has a place for."""
     for setting in ("anchor_certificates", "support_email_address", "language", "region"):
         if getattr(profile, setting):
             yield warning(setting, "no place in Intune's JSON", "give it again when you import")

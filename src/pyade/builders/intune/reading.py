@@ -1,4 +1,4 @@
-"""Intune's JSON as it comes: bytes in several encodings, pages and lists, annotations, old forms of time.
+"""The members of an object of Intune's JSON as they come: annotations, lists, old forms of time.
 
 The rules of this file:
 
@@ -6,33 +6,34 @@ The rules of this file:
 2. Annotations (``@odata.``) are dropped, except for the type, which says what an object is.
 3. A member that is missing, null or empty says the same: nothing.
 4. ``/Date(1571240587193)/`` and seven digits of a second are read, and never written.
+5. A list comes in every form that PowerShell gives one: as it is, as the bare element where there is only
+   one, in an object with ``value`` and ``Count``, null where there is none. What ``ConvertTo-Json`` cut off
+   is a problem, and never taken for a value.
 
-Source: Microsoft Graph; that exports of PowerShell have a byte order mark, UTF-16 and such dates is observed.
+Source: Microsoft Graph; that exports of PowerShell have a byte order mark, UTF-16, such dates and such lists
+is observed.
 """
 
 from __future__ import annotations
 
-import codecs
-import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from math import isfinite
 from typing import Any, Final, TypeAlias, TypeVar
 
-import attrs
-import msgspec
-
 from pyade.core.device import format_time
 from pyade.core.problems import Problem, Severity
-from pyade.core.secret import masked
 from pyade.errors import IntuneError
-
-MAX_BYTES: Final = 256 * 1024 * 1024
-"""Largest file that is read, unless told otherwise; 200,000 devices have about 140 MB."""
 
 MAX_DEPTH: Final = 32
 """How deep values may be nested in an object; Intune's own have 3."""
+
+WHOLE: Final = "export it again with ConvertTo-Json -Depth 20: PowerShell cut it off"
+"""What to do about a value that is no longer there."""
+
+WRAPPER: Final = frozenset({"value", "Count"})
+"""The members of an object that PowerShell makes of a list."""
 
 TYPE: Final = "@odata.type"
 ADMIN_PASSWORD: Final = "adminAccountPassword"  # noqa: S105 - the name of a member
@@ -47,90 +48,24 @@ Wrong: TypeAlias = Callable[[str, str], None]
 """Takes a path and what is allowed there."""
 
 
-@attrs.frozen(kw_only=True)
-class Found:
-    """An object in a document, and where it was."""
+def items(value: Any) -> list[Any] | None:
+    """Return what a list holds, in whatever form it came; None if there is none.
 
-    path: str
-    body: Mapping[str, Any]
-
-
-def decode(data: bytes | str, *, max_bytes: int = MAX_BYTES) -> Any:
-    """Return the JSON document of *data*.
-
-    Raises:
-        IntuneError: It is too large, in no encoding of JSON, or no JSON.
+    A list inside a list is opened, null is passed over, and what is no list is its only element.
     """
-    if len(data) > max_bytes:
-        allowed = f"at most {max_bytes} bytes, not {len(data)}"
-        raise IntuneError((Problem("$", "", allowed, "split it, or allow more with max_bytes"),))
-    data = masked(data)
-    try:
-        return _parsed(data)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as exc:
-        reason = type(exc).__name__
-    # Outside the block above: what the decoder says may quote what was read, and would hang on this error.
-    allowed = f"a JSON document in UTF-8, UTF-16 or UTF-32 ({reason})"
-    raise IntuneError((Problem("$", "", allowed, "export it again"),))
-
-
-def masked_passwords(document: T, depth: int = 0) -> T:
-    """Return *document* with stars for the passwords in it, however deep; a copy if there are any."""
-    if depth > MAX_DEPTH:
-        return document
-    given: Any = document
-    copy: Any = document
-    parts: Any = ()
-    if isinstance(given, Mapping):
-        parts = given.items()
-    elif isinstance(given, list):
-        parts = enumerate(given)
-    for key, value in parts:
-        if key == ADMIN_PASSWORD:
-            new = masked(value)
-        elif isinstance(value, Mapping | list):
-            new = masked_passwords(value, depth + 1)
-        else:
-            continue
-        if new is not value:
-            if copy is given:
-                copy = list(given) if isinstance(given, list) else dict(given)
-            copy[key] = new
-    found: T = copy
+    if value in (None, ""):
+        return None
+    found: list[Any] = []
+    parts = [(value, 0)]
+    while parts:
+        part, depth = parts.pop()
+        if isinstance(part, Mapping) and "value" in part and part.keys() <= WRAPPER:
+            part = part["value"]
+        if isinstance(part, list) and depth < MAX_DEPTH:
+            parts += ((item, depth + 1) for item in reversed(part))
+        elif part is not None:
+            found.append(part)
     return found
-
-
-def _parsed(data: bytes | str) -> Any:
-    text = data.decode(json.detect_encoding(data)) if isinstance(data, bytes) else data
-    return msgspec.json.decode(text.removeprefix(codecs.BOM_UTF8.decode()))
-
-
-def objects(document: Any, findings: list[Problem], path: str = "$", depth: int = 0) -> Iterator[Found]:
-    """Yield the objects of a bare object, a list, a page or a list of pages.
-
-    Raises:
-        IntuneError: There is something else in it.
-    """
-    if depth > MAX_DEPTH:
-        raise IntuneError((Problem(path[:_SHOWN], "", "objects, not lists of lists", "export it again"),))
-    if isinstance(document, list):
-        for index, item in enumerate(document):
-            yield from objects(item, findings, f"{path}[{index}]", depth + 1)
-    elif not isinstance(document, Mapping):
-        allowed = f"an object, a list of objects or a page with value, not {type(document).__name__}"
-        raise IntuneError((Problem(path, "", allowed, "give what Intune or Graph exported"),))
-    elif isinstance(document.get("value"), list | dict):
-        if document.get("@odata.nextLink"):
-            fix = "follow @odata.nextLink and read the other pages, too"
-            findings.append(warning(f"{path}.@odata.nextLink", "the last page: more objects follow", fix))
-        findings += [
-            warning(member(path, str(name)), "nothing else beside value", "it was not read")
-            for name in document
-            if name not in ("value", "Count") and "@odata." not in str(name)
-        ]
-        yield from objects(document["value"], findings, f"{path}.value", depth + 1)
-    else:
-        yield Found(path=path, body=document)
 
 
 def type_of(body: Mapping[str, Any]) -> str:
@@ -153,10 +88,16 @@ class Members:
     """The members of one object: each is asked for by name and kind, and the rest is kept.
 
     What has the wrong kind is collected in ``problems``, and never shown.
+
+    Args:
+        body: The object.
+        path: Where it is.
+        places: Where a member came from, if it does not stand in the object itself.
     """
 
-    def __init__(self, body: Any, path: str) -> None:
+    def __init__(self, body: Any, path: str, places: Mapping[str, str] | None = None) -> None:
         self.path = path
+        self._places = places or {}
         self.problems: list[Problem] = []
         self._left: dict[str, Any] = {}
         if not isinstance(body, Mapping):
@@ -168,7 +109,7 @@ class Members:
 
     def at(self, name: str) -> str:
         """Return the path of a member."""
-        return member(self.path, name)
+        return self._places.get(name) or member(self.path, name)
 
     def peek(self, name: str) -> Any:
         """Return a member, which stays; None if it is not there."""
@@ -195,12 +136,18 @@ class Members:
         return None
 
     def texts(self, name: str) -> list[str] | None:
-        """Return a list of texts; None if there is none."""
-        value = self._typed(name, list, "a list of texts")
-        if value is not None and not all(isinstance(item, str) for item in value):
+        """Return a list of texts without space; None if there is none."""
+        value = self._left.pop(name, None)
+        listed = items(value)
+        if listed is None:
+            return None
+        if is_cut(value) or (isinstance(value, str) and " " in value):
+            self.problems.append(Problem(self.at(name), "", "a list of texts, not cut off", WHOLE))
+            return None
+        if not all(isinstance(item, str) for item in listed):
             self._wrong(self.at(name), "a list of texts")
             return None
-        return value
+        return listed
 
     def time(self, name: str) -> datetime | None:
         """Return a time in UTC; None if there is none, or one that stands for never."""
@@ -217,8 +164,10 @@ class Members:
         return self._left
 
     def wrong(self, name: str, allowed: str) -> None:
-        """Note that a member is not as it must be."""
-        self._wrong(f"{self.path}.{name}", allowed)
+        """Note that a member is not as it must be; *name* may go on with a dot and a member inside it."""
+        first, dot, inside = name.partition(".")
+        place = self._places.get(first, f"{self.path}.{first}")
+        self._wrong(f"{place}{dot}{inside}", allowed)
 
     def check(self) -> None:
         """Raise for everything that had the wrong kind.
@@ -253,6 +202,11 @@ def parse_time(text: str) -> datetime:
     if time.tzinfo is None or time.year == 1:
         return time.replace(tzinfo=UTC)
     return time.astimezone(UTC)
+
+
+def is_cut(value: Any) -> bool:
+    """Return True for what PowerShell writes of objects that lie too deep."""
+    return isinstance(value, str) and value.startswith(("@{", "System."))
 
 
 def written_time(time: datetime | None) -> str | None:

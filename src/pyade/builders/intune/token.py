@@ -16,7 +16,7 @@ import attrs
 
 from pyade.builders.intune.kinds import DEVICES, TOKEN, check_kind
 from pyade.builders.intune.model import IntuneExport, plain_mapping
-from pyade.builders.intune.reading import TYPE, Members, warning, written_time
+from pyade.builders.intune.reading import TYPE, WHOLE, Members, items, warning, written_time
 from pyade.core.enums import OpenStrEnum
 from pyade.core.inventory import SyncState
 from pyade.core.parking import parked_reason
@@ -63,7 +63,8 @@ class IntuneToken:
         device_count: How many devices are known.
         shares_data: True if somebody agreed to share data with Apple.
         scope_tags: Who may see and manage it.
-        default_profile_id: Intune's id of the default profile for Macs; "" if there is none.
+        default_profile_id: Intune's id of the default profile for Macs; "" if there is none, or the export
+            does not say: see ``IntuneTenant.default_profile``.
         extra: Members that pyade has no use for or does not know, as they came.
         findings: What is worth a look, or has no place; not compared.
     """
@@ -165,8 +166,9 @@ def token_from_intune(body: Mapping[str, Any], *, path: str = "$") -> IntuneToke
     members = Members(body, path)
     members.check()
     check_kind(body, TOKEN, path)
-    default = members.take(MAC_DEFAULT)
-    default_id = Members(default or {}, members.at(MAC_DEFAULT))
+    default = the_only(members.take(MAC_DEFAULT))
+    is_cut = isinstance(default, str)
+    default_id = Members({} if is_cut else default, members.at(MAC_DEFAULT))
     token = IntuneToken(
         name=members.text("tokenName"),
         id=members.text("id"),
@@ -188,6 +190,8 @@ def token_from_intune(body: Mapping[str, Any], *, path: str = "$") -> IntuneToke
         for name in EXPANDED_LISTS
         if members.take(name)
     ]
+    if is_cut:
+        findings.append(warning(members.at(MAC_DEFAULT), "an object; it was passed over", WHOLE))
     findings += _doubtful(members, token)
     for name, value in members.rest().items():
         if value not in (None, False, "", []):
@@ -195,6 +199,14 @@ def token_from_intune(body: Mapping[str, Any], *, path: str = "$") -> IntuneToke
             findings.append(warning(members.at(name), allowed, fix))
     members.check()
     return attrs.evolve(token, extra=members.rest(), findings=tuple(findings))
+
+
+def the_only(value: Any) -> Any:
+    """Return the object that a navigation property holds, also where it came as a list; {} for none."""
+    found = items(value)
+    if not found:
+        return {}
+    return found[0] if len(found) == 1 else value
 
 
 def token_to_intune(token: IntuneToken) -> IntuneExport:
