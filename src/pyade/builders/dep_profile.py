@@ -15,12 +15,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from pyade.core.kinds import checks_kinds
 from pyade.core.problems import Problem
 from pyade.core.profile import AffinityKind, EnrollmentProfile, UserAffinity
 from pyade.core.profile_rules import host_of
 from pyade.errors import ProfileError
 
 
+@checks_kinds
 def to_apple(profile: EnrollmentProfile) -> dict[str, Any]:
     """Return *profile* as Apple's JSON.
 
@@ -40,6 +42,7 @@ def to_apple(profile: EnrollmentProfile) -> dict[str, Any]:
     return body
 
 
+@checks_kinds
 def definition(profile: EnrollmentProfile) -> dict[str, Any]:
     """Return the JSON that defines *profile* at Apple.
 
@@ -56,12 +59,14 @@ def definition(profile: EnrollmentProfile) -> dict[str, Any]:
     }
 
 
+@checks_kinds
 def digest(profile: EnrollmentProfile) -> str:
     """Return a SHA-256 in hex over ``definition``: equal for profiles that Macs cannot tell apart."""
     canonical = json.dumps(definition(profile), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
+@checks_kinds
 def from_apple(
     mapping: Mapping[str, Any], *, remembered: EnrollmentProfile | None = None
 ) -> EnrollmentProfile:

@@ -77,6 +77,8 @@ class Rule(Printed):
             )
         if self.predicate is not None and not callable(self.predicate):
             raise PolicyError(f"predicate {self.predicate!r}: a function of a device is allowed")
+        if not isinstance(self.name, str):
+            raise PolicyError(f"name {self.name!r}: a text is allowed")
         if not self.conditions and self.predicate is None:
             raise PolicyError(
                 f"the rule for profile {self.profile.name!r} has no condition and would match every Mac: "
@@ -146,6 +148,8 @@ class AssignmentPolicy(Printed):
     order_numbers: Mapping[str, str] | None = attrs.field(default=None, kw_only=True, repr=False, hash=False)
 
     def __attrs_post_init__(self) -> None:
+        if not (self.order_numbers is None or isinstance(self.order_numbers, Mapping)):
+            raise PolicyError(f"order_numbers {self.order_numbers!r}: a mapping by serial number is allowed")
         names: set[str] = set()
         seen: dict[tuple[Any, ...], Rule] = {}
         for rule in self.rules:

@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from pyade.core.kinds import checks_kinds
 from pyade.core.secret import masked
 from pyade.crypto.certificates import Passphrase, as_bytes, is_pair, read_pem, self_signed, split_chain
 from pyade.errors import SigningError
@@ -35,6 +36,7 @@ def _check_pair(instance: TokenKeypair, _attribute: attrs.Attribute[Any], value:
         raise SigningError("the private key does not belong to the certificate")
 
 
+@checks_kinds(but=("data",))
 @attrs.frozen
 class TokenKeypair:
     """An RSA key and the certificate to upload in Apple Business Manager or Apple School Manager.

@@ -13,6 +13,7 @@ import anyio.to_thread
 from pyade.apple.http.connection import utc_now
 from pyade.core.assignment import is_at_risk
 from pyade.core.inventory import DeviceRecord
+from pyade.core.kinds import checks_kinds
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.rules import AssignmentPolicy
 from pyade.errors import LeaseHeldError
@@ -29,6 +30,7 @@ _SLICE = 500
 _NO_RULES = AssignmentPolicy()
 
 
+@checks_kinds
 def devices_at_risk(
     store: Store, token_name: str, policy: AssignmentPolicy = _NO_RULES
 ) -> Iterator[DeviceRecord]:
@@ -50,6 +52,7 @@ def devices_at_risk(
 CallerT = TypeVar("CallerT", bound=Caller | AsyncCaller)
 
 
+@checks_kinds
 class _Assigning(Generic[CallerT]):
     def __init__(
         self,
@@ -78,6 +81,7 @@ class _Assigning(Generic[CallerT]):
         self._progress = progress
 
 
+@checks_kinds(but=("serials",))
 class Assigner(_Assigning[Caller]):
     """Gives the Macs of a token their profiles, decided from stored state: safe to repeat at any time.
 
@@ -198,6 +202,7 @@ class Assigner(_Assigning[Caller]):
         return runner_of(self._apple, self._store, self._clock, self._progress)
 
 
+@checks_kinds(but=("serials",))
 class AsyncAssigner(_Assigning[AsyncCaller]):
     """Does what ``Assigner`` does with an ``AsyncClient``; the store works in worker threads."""
 

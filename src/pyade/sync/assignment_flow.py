@@ -23,7 +23,7 @@ import attrs
 
 from pyade.apple import calls
 from pyade.apple.calls import CHUNK
-from pyade.apple.flows import assign_flow, remove_flow
+from pyade.apple.flows import assign_flow, distinct, remove_flow
 from pyade.apple.http.calls import SendCall
 from pyade.builders.dep_profile import definition, digest
 from pyade.core.assignment import NO_PROFILE, DeviceResults, outcome
@@ -36,7 +36,6 @@ from pyade.errors import (
     AppleError,
     BatchError,
     DamagedRecordError,
-    InvalidRequestError,
     LeaseHeldError,
     NotFoundError,
     TransportError,
@@ -296,12 +295,4 @@ def _default(store: Store, token_name: str, default: EnrollmentProfile | None) -
 
 
 def _distinct(serials: Iterable[str]) -> tuple[str, ...]:
-    if isinstance(serials, str):
-        raise InvalidRequestError(
-            "assign a profile",
-            0,
-            "",
-            f"serials {serials!r}: a list of serial numbers is allowed",
-            f"pass [{serials!r}]",
-        )
-    return tuple(dict.fromkeys(serials))
+    return distinct("assign a profile", serials)

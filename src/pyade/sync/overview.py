@@ -14,6 +14,7 @@ import attrs
 
 from pyade.apple.http.connection import utc_now
 from pyade.core.inventory import SyncState
+from pyade.core.kinds import checks_kinds
 from pyade.core.parking import parked_reason
 from pyade.core.policy import SyncPolicy
 from pyade.core.token import Portal, Token, TokenHealth, TokenStatus
@@ -112,6 +113,7 @@ class TokenOverview(Printed):
         return [self.name, *(f"  {label:<{width}}  {text}" for label, text in self.rows())]
 
 
+@checks_kinds
 def overview(
     store: Store,
     *,
@@ -195,6 +197,7 @@ def _damaged(name: str, damaged: str, now: datetime) -> TokenOverview:
     )
 
 
+@checks_kinds
 def overview_html(overviews: Iterable[TokenOverview]) -> str:
     """Return one HTML page with a table for each of *overviews*; it loads nothing from elsewhere."""
     shown_ones = tuple(overviews)

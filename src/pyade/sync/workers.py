@@ -22,6 +22,7 @@ import attrs
 from pyade.apple.client import Client
 from pyade.apple.http.connection import utc_now
 from pyade.apple.http.network import Network
+from pyade.core.kinds import checks_kinds
 from pyade.core.parking import PARKING_ERRORS, parked_reason, was_renewed
 from pyade.core.policy import SyncPolicy
 from pyade.core.rules import AssignmentPolicy
@@ -47,6 +48,7 @@ log: logging.Logger = logger(__name__)
 _PACE = Pace()
 
 
+@checks_kinds
 def due_tokens(
     store: Store,
     *,
@@ -72,6 +74,7 @@ def due_tokens(
     )
 
 
+@checks_kinds
 def sync_token(
     store: Store,
     client_for: Callable[[Token], Client],
@@ -121,6 +124,7 @@ def sync_token(
     return next_due(token, state, standing, policy=policy, pace=_PACE, now=clock()).at
 
 
+@checks_kinds
 def assign_token(
     store: Store,
     client_for: Callable[[Token], Client],
@@ -165,6 +169,7 @@ def assign_token(
     return None if report.next_due_at is None else max(report.next_due_at, clock() + _PACE.first_backoff)
 
 
+@checks_kinds
 def register(
     app: App,
     store: Store,

@@ -12,12 +12,14 @@ import msgspec
 from pyade.builders.intune import names
 from pyade.builders.intune.extras import read_extra
 from pyade.builders.intune.reading import Members
+from pyade.core.kinds import checks_kinds
 from pyade.core.problems import Problem
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.secret import Secret, secret_or_none
 from pyade.errors import IntuneError
 
 
+@checks_kinds
 @attrs.frozen(kw_only=True)
 class OwnSettings:
     """What a profile needs and Intune's JSON has no place for, the same for all profiles of an import.
@@ -42,6 +44,7 @@ class OwnSettings:
     region: str = ""
 
 
+@checks_kinds
 @attrs.frozen(kw_only=True)
 class PasswordRotation:
     """When Intune changes the password of the local administrator.
@@ -97,6 +100,7 @@ def plain_mapping(value: Mapping[str, Any]) -> dict[str, Any]:
     return members.rest()
 
 
+@checks_kinds
 @attrs.frozen(kw_only=True)
 class IntuneProfile:
     """An enrollment profile with what else Intune's JSON says.

@@ -51,6 +51,7 @@ from pyade.builders.intune.token import (
     token_from_intune,
     token_to_intune,
 )
+from pyade.core.kinds import checks_kinds
 from pyade.core.problems import Problem
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.secret import masked
@@ -86,6 +87,7 @@ class IntuneTenant:
         return next((one for one in self.profiles if wanted and _plain_id(one.id) == wanted), None)
 
 
+@checks_kinds
 def read_intune(source: object, own: OwnSettings, *, max_bytes: int = MAX_BYTES) -> IntuneTenant:
     """Return what an export of Intune's holds.
 
@@ -114,6 +116,7 @@ def read_intune(source: object, own: OwnSettings, *, max_bytes: int = MAX_BYTES)
     return reader.tenant()
 
 
+@checks_kinds
 def write_intune(items: Iterable[Writable], *, force: bool = False) -> IntuneExport:
     """Return a page of objects, as Graph and the tools for Intune write it.
 
