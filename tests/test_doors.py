@@ -33,9 +33,11 @@ from pyade import (
     EnrollmentProfile,
     EnrollmentService,
     IdentityPolicy,
+    MacOSVersion,
     MdmService,
     ScepIssuer,
     Scheduler,
+    SkipKeys,
     Syncer,
     SyncPolicy,
     TargetMac,
@@ -43,13 +45,19 @@ from pyade import (
     build_enrollment_profile,
     doctor,
 )
-from pyade.builders import build_device_configured, profile_to_document, write_intune
+from pyade.builders import (
+    build_account_configuration,
+    build_device_configured,
+    profile_to_document,
+    write_intune,
+)
 from pyade.builders.dep_profile import from_apple, to_apple
+from pyade.core import SoftwareUpdatePolicy, check_existing_mac, renew_instructions
 from pyade.core.kinds import checks_kinds
 from pyade.core.rules import AssignmentPolicy, Rule
 from pyade.crypto import TokenKeypair, managed_apple_account_jwt
 from pyade.enrollment import AsyncFinalConfiguration, FinalConfiguration
-from pyade.errors import ArgumentError, PyadeError
+from pyade.errors import ArgumentError, PyadeError, VersionError
 from pyade.storage import MemoryStore, SQLiteStore
 from pyade.sync import (
     AsyncScheduler,
@@ -400,6 +408,36 @@ def test_what_people_mix_up_is_named_and_nothing_is_stored(case: int, world: Wor
     assert allowed in str(caught.value)
     assert world.state() == before
     assert overview(world.store, now=datetime(2026, 3, 1, tzinfo=UTC))[0].default_profile == ""
+
+
+VERSIONS: dict[str, Callable[[str], object]] = {
+    "UserAffinity.none().on": UserAffinity.none().on,
+    "UserAffinity.legacy().on": UserAffinity.legacy().on,
+    "UserAffinity.modern().on": UserAffinity.modern("https://mdm.contoso.com/signin").on,
+    "EnrollmentProfile.plan": PROFILE.plan,
+    "MacOSVersion.of": MacOSVersion.of,
+    "SkipKeys.exists_on": SkipKeys.SIRI.exists_on,
+    "SkipKeys.apple_agrees_on": SkipKeys.SIRI.apple_agrees_on,
+    "SkipKeys.available": SkipKeys.available,
+    "TargetMac": lambda version: TargetMac(serial_number="C02", product="Mac16,1", version=version),
+    "SoftwareUpdatePolicy": lambda version: SoftwareUpdatePolicy(minimum=version),
+    "check_existing_mac": lambda version: check_existing_mac(None, version=version),
+    "renew_instructions": lambda version: renew_instructions(version, UserAffinity.none()),
+    "build_account_configuration": lambda version: build_account_configuration(
+        PROFILE, command_uuid="x", version=version
+    ),
+    "EnrollmentService.renew": lambda version: EnrollmentService(MemoryStore(), mdm=MDM, scep=SCEP).renew(
+        "C02", version=version
+    ),
+}
+
+
+@pytest.mark.parametrize("text", ["garbage", "", "14.x", "macOS 14", "9.0"])
+@pytest.mark.parametrize("door", VERSIONS)
+def test_a_text_that_is_no_version_is_told_wherever_one_is_taken(door: str, text: str) -> None:
+    """Also where this affinity, profile or policy would not have looked at it."""
+    with pytest.raises(VersionError):
+        VERSIONS[door](text)
 
 
 class TestKinds:
