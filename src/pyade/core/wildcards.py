@@ -63,8 +63,8 @@ class Wildcard:
     def covers(self, pattern: str) -> bool:
         """Return True if every text that *pattern* matches is matched by this one, too; never wrongly.
 
-        What ``*`` of *pattern* stands for is only taken by a ``*`` of this one, so that ``?*`` is not known to
-        cover ``*x``.
+        What ``*`` of *pattern* stands for is only taken by a ``*`` of this one: that ``?*`` covers ``*x`` is
+        not known.
         """
         reached = 1
         for letter in _in_order(pattern):

@@ -47,6 +47,7 @@ from pyade.sync.choices import REMOVAL, Choice, Chooser, Definitions, by_hand
 from pyade.sync.leases import StoreTime
 from pyade.sync.parking import parking
 from pyade.sync.plan import AssignmentPlan, earliest, picked_for, plan_all, plan_by_hand
+from pyade.sync.same_names import keep_names, names_beside
 from pyade.sync.steps import Progress, ProgressPhase, in_store
 from pyade.text import printable
 
@@ -75,6 +76,7 @@ class Assignment:
         default = yield from in_store(lambda store: _default(store, self._token_name, default))
         yield from self._keep_what_apple_does_not_see(default)
         plan = yield from plan_flow(self._token_name, self._policy, default, started_at)
+        yield from keep_names(self._lease, plan.warnings, is_whole=True)
         self._total = plan.due
         for choice, serials in plan.batches():
             uuid = choice.profile_uuid
@@ -151,6 +153,9 @@ class Assignment:
         plan = yield from in_store(
             lambda store: plan_by_hand(store, choice, serials, started_at, self._lease)
         )
+        names = yield from in_store(lambda store: names_beside(store, self._token_name, self._policy, choice))
+        plan = attrs.evolve(plan, warnings=(*plan.warnings, *names))
+        yield from keep_names(self._lease, names, is_whole=False)
         self._total = plan.due
         for _, due in plan.batches():
             yield from self._send(choice.profile_uuid, due)

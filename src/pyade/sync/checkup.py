@@ -27,6 +27,7 @@ from pyade.storage.protocol import Store
 from pyade.sync.assigner import devices_at_risk
 from pyade.sync.damage import Fleet, damage_of, read_fleet, readable_records, unreadable_secrets
 from pyade.sync.report import counted, shown
+from pyade.sync.same_names import kept_names
 from pyade.sync.steps import in_store
 from pyade.sync.token_steps import ReadAccount
 from pyade.text import Printed
@@ -172,6 +173,7 @@ def _of_devices(store: Store, token: Token) -> list[Problem]:
             _warning(where, "", "it has no default profile, so that new Macs fail to enroll", fix)
         )
     serials = [record.serial_number for record in devices_at_risk(store, token.name)]
+    findings += (attrs.evolve(one, setting=f"{where}.{one.setting}") for one in kept_names(store, token.name))
     if serials:
         text = f"{counted(len(serials), 'device')} without a profile would fail to enroll"
         findings.append(_error(where, _some(serials), text, _ASSIGN))
