@@ -99,13 +99,15 @@ KEYPAIR = keypair_of(RSA_KEYS[0])
 
 def filled(kind: type, text: str) -> Any:
     """Return an object of *kind* with *text* wherever a text is taken."""
+    if not attrs.has(kind):
+        return kind(text)
     values = {}
     for field in attrs.fields(kind):
         if not field.init:
             continue
         annotation = field.type
         if isinstance(annotation, str):
-            annotation = eval(annotation, {"timedelta": timedelta, **NAMES})
+            annotation = eval(annotation, {"timedelta": timedelta, "PyadeError": PyadeError, **NAMES})
         values[field.alias] = value_of(annotation, text)
     return kind(**values)
 

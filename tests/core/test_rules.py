@@ -13,6 +13,7 @@ from tests.cases import each
 
 from pyade.core.device import Device, DeviceFamily
 from pyade.core.profile import EnrollmentProfile
+from pyade.core.rule_reach import never_reached
 from pyade.core.rules import AssignmentPolicy, Rule
 from pyade.errors import PolicyError
 
@@ -118,6 +119,93 @@ def test_a_mistake_is_told_when_the_rule_is_made(make: Callable[[], object], wor
     with pytest.raises(PolicyError) as mistake:
         make()
     assert words in str(mistake.value)
+
+
+NEVER = (
+    ([{"model": "*"}], {"model": "Mac mini"}),
+    ([{"family": "Mac"}], {"model": "Mac mini"}),
+    ([{"family": "m*"}], {"model": ["iMac*", "MacBook ?ir"]}),
+    ([{"family": "*"}], {"model": "Mac mini", "asset_tag": "LAB-*"}),
+    ([{"family": "Mac"}], {"family": "MAC", "model": "*"}),
+    ([{"model": "MacBook*"}], {"model": ["MacBook Air", "MACBOOK PRO (*"], "description": "*8GB*"}),
+    ([{"model": ["Mac mini", "iMac", "Mac Pro"]}], {"model": ["imac", "Mac Pro"]}),
+    ([{"model": "MacBook*"}, {"model": "Mac mini"}], {"model": ["MacBook Air", "Mac mini"]}),
+    ([{"model": "*", "asset_tag": "*"}], {"asset_tag": "L-1", "model": "x"}),
+    ([{"asset_tag": "LAB-*"}], {"asset_tag": [f"LAB-{number}" for number in range(1100)]}),
+    ([{"order": "*"}], {"order": "PO-1"}),
+    ([{"model": "Mac*", "predicate": is_midnight}], {"model": "Mac mini", "predicate": is_midnight}),
+    ([{"predicate": is_midnight}], {"model": "Mac mini", "predicate": is_midnight}),
+)
+"""Earlier rules, and one that they leave nothing to."""
+
+SOMETIMES = (
+    ([{"model": "*"}], {"family": "Mac"}),
+    ([{"model": "*"}], {"asset_tag": "L-1"}),
+    ([{"family": "Mac"}], {"asset_tag": "L-1"}),
+    ([{"family": "Mac"}], {"model": "*mini"}),
+    ([{"family": "Mac"}], {"model": ["Mac mini", "*"]}),
+    ([{"model": "Mac mini"}], {"model": "Mac*"}),
+    ([{"model": "MacBook*"}, {"model": "iMac"}], {"model": ["MacBook Air", "Mac mini"]}),
+    ([{"model": "Mac*", "asset_tag": "L-*"}], {"model": "Mac mini"}),
+    ([{"model": "Mac*", "predicate": is_midnight}], {"model": "Mac mini"}),
+    ([{"model": "stra\u00dfe"}], {"model": "strasse"}),
+)
+"""Earlier rules, and one that decides for some Mac all the same."""
+
+
+@pytest.mark.parametrize(("before", "after"), NEVER)
+def test_a_rule_that_can_never_decide_is_refused(before: list[Any], after: Any) -> None:
+    rules = [Rule(profile=LAB, **conditions) for conditions in (*before, after)]
+    with pytest.raises(PolicyError, match="never reached"):
+        AssignmentPolicy(rules, order_numbers={})
+
+
+@pytest.mark.parametrize(("before", "after"), SOMETIMES)
+def test_a_rule_that_may_decide_is_not_refused(before: list[Any], after: Any) -> None:
+    policy = AssignmentPolicy([Rule(profile=LAB, **conditions) for conditions in (*before, after)])
+    assert len(policy.rules) == len(before) + 1
+
+
+def test_the_rules_that_leave_nothing_are_named() -> None:
+    rules = [
+        Rule(profile=LAB, model="MacBook*"),
+        Rule(profile=KIOSK, model="Mac mini", name="Lobby"),
+        Rule(profile=KIOSK, model=["MacBook Air", "Mac mini"]),
+    ]
+    with pytest.raises(PolicyError) as refused:
+        AssignmentPolicy(rules)
+    assert str(refused.value) == (
+        "rule 'model MacBook Air or Mac mini: Kiosk' is never reached: 'model MacBook*: Lab' and "
+        "'Lobby: Kiosk' before it take every Mac that it describes"
+    )
+
+
+DEVICES = st.builds(
+    lambda **fields: Device(serial_number="X", **fields),
+    model=st.sampled_from(["Mac mini", "MacBook Air", "iMac", "iPad", "x", None]),
+    device_family=st.sampled_from([DeviceFamily.MAC]),
+    asset_tag=st.sampled_from(["L-1", "L-2", "K", None]),
+)
+CONDITIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "model": st.lists(st.sampled_from(["*", "Mac*", "Mac mini", "MacBook ?ir", "i*", "?*"]), min_size=1),
+        "family": st.sampled_from(["*", "Mac", "m?c"]),
+        "asset_tag": st.lists(st.sampled_from(["*", "L-*", "L-1", "K", "?"]), min_size=1),
+    },
+).filter(bool)
+
+
+@given(st.lists(CONDITIONS, min_size=2, max_size=4), st.lists(DEVICES, min_size=20, max_size=40))
+def test_no_rule_is_refused_that_decides_for_a_mac(conditions: list[Any], devices: list[Device]) -> None:
+    rules = [Rule(profile=LAB, **one) for one in conditions]
+    found = never_reached(rules)
+    if found is not None:
+        place = next(number for number, rule in enumerate(rules) if rule is found[0])
+        assert not any(
+            rules[place].matches(one) and not any(rule.matches(one) for rule in rules[:place])
+            for one in devices
+        )
 
 
 def test_rules_with_predicates_differ_by_them() -> None:

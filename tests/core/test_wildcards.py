@@ -25,6 +25,33 @@ def test_a_pattern_means_what_the_regular_expression_means(pattern: str, text: s
     assert Wildcard.of(pattern).matches(text) == bool(expression(pattern).fullmatch(text))
 
 
+@given(st.text("aB*?", max_size=6), st.text("Ab*?", max_size=6), st.text("abX", max_size=8))
+def test_a_pattern_that_covers_another_matches_whatever_that_one_does(
+    wide: str, narrow: str, text: str
+) -> None:
+    covers, fits = Wildcard.of(wide).covers(narrow), Wildcard.of(narrow).matches(text)
+    assert not (covers and fits) or Wildcard.of(wide).matches(text)
+    assert Wildcard.of(narrow).covers(narrow)
+    assert Wildcard.of("*").covers(narrow)
+
+
+def test_what_covers_what() -> None:
+    for wide, narrow in (
+        ("*?", "?*"),
+        ("Mac*", "macBook ?ir*"),
+        ("*a*", "ba*?"),
+        ("M?c", "Mac"),
+    ):
+        assert Wildcard.of(wide).covers(narrow), (wide, narrow)
+    for wide, narrow in (
+        ("Mac", "Mac*"),
+        ("Mac?", "Mac*"),
+        ("Mac", "M?c"),
+        ("stra\u00dfe", "strasse"),
+    ):
+        assert not Wildcard.of(wide).covers(narrow), (wide, narrow)
+
+
 @given(st.text(max_size=8), st.integers(0, 8))
 def test_a_pattern_made_of_a_text_fits_it(text: str, at: int) -> None:
     """In any case, and with any part hidden."""

@@ -42,6 +42,7 @@ from pyade.apple.sessions import TokenProvider, TokenSessions
 from pyade.builders.dep_profile import definition
 from pyade.core.assignment import DeviceResults
 from pyade.core.device import Device
+from pyade.core.kinds import checks_kinds
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.token import Token
 from pyade.errors import ExhaustedCursorError, InvalidRequestError
@@ -52,6 +53,7 @@ TransportT = TypeVar("TransportT")
 WaitT = TypeVar("WaitT")
 
 
+@checks_kinds(but=("retries", "deadline_s", "proxy", "verify", "limits", "timeout"))
 class _Connecting(Connection[TransportT, WaitT]):
     def __init__(
         self,
@@ -133,6 +135,7 @@ class _Connecting(Connection[TransportT, WaitT]):
         return self._sessions.token.name
 
 
+@checks_kinds(but=("serials", "confirm"))
 class Client(_Connecting[httpx.BaseTransport, object], SyncConnection):
     """Apple's device assignment service, for one server token.
 
@@ -322,6 +325,7 @@ class Client(_Connecting[httpx.BaseTransport, object], SyncConnection):
         self.call(calls.remove_account_driven_enrollment_profile())
 
 
+@checks_kinds(but=("serials", "confirm"))
 class AsyncClient(_Connecting[httpx.AsyncBaseTransport, Awaitable[object]], AsyncConnection):
     """Apple's device assignment service, for one server token; see ``Client``.
 

@@ -8,7 +8,7 @@ Source: Apple, device assignment, "Assign a profile" (1000 devices per request).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import attrs
 
@@ -211,17 +211,22 @@ def distinct(operation: str, serials: Iterable[str]) -> tuple[str, ...]:
     """Return each of *serials* once, in their order.
 
     Raises:
-        InvalidRequestError: It is one text and no list.
+        InvalidRequestError: It is one text and no list, or something in it is no text.
     """
+    expected = "a list of serial numbers is allowed"
     if isinstance(serials, str):
-        raise InvalidRequestError(
-            operation,
-            0,
-            "",
-            f"serials {serials!r}: a list of serial numbers is allowed",
-            f"pass [{serials!r}]",
-        )
-    return tuple(dict.fromkeys(serials))
+        detail = f"serials {serials!r}: {expected}"
+        raise InvalidRequestError(operation, 0, "", detail, f"pass [{serials!r}]")
+    given: Any = serials
+    if not isinstance(given, Iterable):
+        raise InvalidRequestError(operation, 0, "", f"serials is a {type(given).__name__}: {expected}")
+    found: dict[Any, None] = {}
+    for serial in given:
+        if not isinstance(serial, str):
+            detail = f"serials holds a {type(serial).__name__}: {expected}"
+            raise InvalidRequestError(operation, 0, "", detail)
+        found[serial] = None
+    return tuple(found)
 
 
 def chunks(serials: tuple[str, ...]) -> Iterator[tuple[str, ...]]:

@@ -30,12 +30,14 @@ from pyade.builders.key_checks import (
 from pyade.builders.payloads import PER_USER_CONNECTIONS, TargetMac
 from pyade.core.certificate_values import check_der, pem_problem
 from pyade.core.identity import ChipClass, KeyType
+from pyade.core.kinds import checks_kinds
 from pyade.core.problems import Problem
 from pyade.core.versions import MacOSVersion
 
 Payload = Mapping[str, Any]
 
 
+@checks_kinds(but=("plist",))
 def check_enrollment_profile(plist: Payload, *, mac: TargetMac | None = None) -> tuple[Problem, ...]:
     """Return everything that is wrong with an enrollment profile for Automated Device Enrollment.
 

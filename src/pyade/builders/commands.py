@@ -26,6 +26,7 @@ from pyade.core.accounts import (
     is_password_hash,
 )
 from pyade.core.identity import ChipClass
+from pyade.core.kinds import checks_kinds
 from pyade.core.problems import Problem, Severity
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.secret import masked
@@ -34,6 +35,7 @@ from pyade.core.versions import MacOSVersion
 from pyade.errors import ProfileError
 
 
+@checks_kinds
 def build_account_configuration(
     profile: EnrollmentProfile,
     *,
@@ -93,6 +95,7 @@ def build_account_configuration(
     return _document(command, command_uuid, check_account_configuration(command, version=release))
 
 
+@checks_kinds
 def build_device_configured(*, command_uuid: str | uuid.UUID) -> bytes:
     """Return the command that releases a Mac from Setup Assistant, as an XML property list.
 
@@ -107,6 +110,7 @@ def build_device_configured(*, command_uuid: str | uuid.UUID) -> bytes:
     return _document({"RequestType": "DeviceConfigured"}, command_uuid, ())
 
 
+@checks_kinds(but=("command",))
 def check_account_configuration(
     command: Mapping[str, Any],
     *,

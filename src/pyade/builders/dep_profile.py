@@ -16,12 +16,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pyade.core.certificate_values import check_all_base64, plain_base64
+from pyade.core.kinds import checks_kinds
 from pyade.core.problems import Problem
 from pyade.core.profile import AffinityKind, EnrollmentProfile, UserAffinity
 from pyade.core.profile_rules import host_of
 from pyade.errors import ProfileError
 
 
+@checks_kinds
 def to_apple(profile: EnrollmentProfile) -> dict[str, Any]:
     """Return *profile* as Apple's JSON.
 
@@ -41,6 +43,7 @@ def to_apple(profile: EnrollmentProfile) -> dict[str, Any]:
     return body
 
 
+@checks_kinds
 def definition(profile: EnrollmentProfile) -> dict[str, Any]:
     """Return the JSON that defines *profile* at Apple.
 
@@ -57,12 +60,14 @@ def definition(profile: EnrollmentProfile) -> dict[str, Any]:
     }
 
 
+@checks_kinds
 def digest(profile: EnrollmentProfile) -> str:
     """Return a SHA-256 in hex over ``definition``: equal for profiles that Macs cannot tell apart."""
     canonical = json.dumps(definition(profile), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
+@checks_kinds
 def from_apple(
     mapping: Mapping[str, Any], *, remembered: EnrollmentProfile | None = None
 ) -> EnrollmentProfile:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import attrs
 
+from pyade.core.kinds import checks_kinds
 from pyade.core.problems import Problem
 from pyade.core.profile import (
     AdministratorAccount,
@@ -28,6 +29,7 @@ VERSION = 1
 """The version of the document that this pyade writes."""
 
 
+@checks_kinds
 def profile_to_document(profile: EnrollmentProfile) -> dict[str, Any]:
     """Return everything that *profile* holds as JSON types, in a fixed order."""
     primary, administrator = profile.primary_account, profile.administrator
@@ -47,6 +49,7 @@ def profile_to_document(profile: EnrollmentProfile) -> dict[str, Any]:
     }
 
 
+@checks_kinds
 def profile_from_document(document: Mapping[str, Any]) -> EnrollmentProfile:
     """Return the profile of a document that ``profile_to_document`` wrote.
 

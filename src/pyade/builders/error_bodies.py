@@ -19,6 +19,7 @@ from cryptography import x509
 
 from pyade.builders.key_checks import check_url, error, good_values
 from pyade.builders.payload_keys import Key
+from pyade.core.kinds import checks_kinds
 from pyade.core.problems import Problem, Severity
 from pyade.core.secret import masked
 from pyade.core.software_update import UpdateDecision
@@ -46,6 +47,7 @@ class ErrorBody:
     status: int = 403
 
 
+@checks_kinds
 def build_update_required(decision: UpdateDecision, *, description: str = "", message: str = "") -> ErrorBody:
     """Return the body that makes a Mac update first.
 

@@ -21,11 +21,13 @@ from pyade.builders.payloads import (
     top_level,
 )
 from pyade.core.identity import IdentityChoice, IdentityKind, choose_identity
+from pyade.core.kinds import checks_kinds
 from pyade.core.problems import Problem, Severity
 from pyade.core.profile import EnrollmentProfile
 from pyade.errors import ProfileError
 
 
+@checks_kinds
 def build_enrollment_profile(
     profile: EnrollmentProfile,
     service: MdmService,

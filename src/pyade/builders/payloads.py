@@ -18,6 +18,7 @@ from cryptography import x509
 
 from pyade.builders.key_checks import known_to
 from pyade.core.identity import ChipClass, IdentityChoice, KeyType, classify_product
+from pyade.core.kinds import checks_kinds
 from pyade.core.problems import Problem
 from pyade.core.secret import Secret, masked
 from pyade.core.versions import MacOSVersion
@@ -31,7 +32,7 @@ def _version(value: MacOSVersion | str | None) -> MacOSVersion | None:
     return None if value is None else MacOSVersion.of(value)
 
 
-def _texts(values: Iterable[str]) -> tuple[str, ...]:
+def _texts(values: str | Iterable[str]) -> tuple[str, ...]:
     # A single text is taken as such: its letters are never what was meant.
     return (values,) if isinstance(values, str) else tuple(values)
 
@@ -54,6 +55,7 @@ def _pairs(values: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     return tuple(values)
 
 
+@checks_kinds
 @attrs.frozen(kw_only=True)
 class TargetMac:
     """The Mac that a profile is made for, as its MachineInfo describes it.
@@ -74,6 +76,7 @@ class TargetMac:
         return classify_product(self.product)
 
 
+@checks_kinds(but=("certificates", "pinned_certificates"))
 @attrs.frozen(kw_only=True)
 class MdmService:
     """The device management service that Macs enroll with: the same for every Mac.
@@ -116,6 +119,7 @@ class MdmService:
     description: str = ""
 
 
+@checks_kinds
 @attrs.frozen(kw_only=True)
 class AcmeIssuer:
     """An ACME server that issues device certificates.
@@ -135,6 +139,7 @@ class AcmeIssuer:
     accepts_unattested: bool = False
 
 
+@checks_kinds
 @attrs.frozen(kw_only=True)
 class ScepIssuer:
     """A SCEP server that issues device certificates.

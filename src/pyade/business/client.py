@@ -26,10 +26,12 @@ from pyade.business.resources import (
     Resource,
 )
 from pyade.core.activity import ActivityOutcome, ActivityRequest, ActivityType, DeviceOutcome
+from pyade.core.kinds import checks_kinds
 
 T = TypeVar("T")
 
 
+@checks_kinds(but=("serials", "confirm", "mdm_migration_deadline"))
 class BusinessClient(BusinessConnection[httpx.BaseTransport, object], SyncConnection):
     """Apple School Manager or Apple Business: which devices there are, and which service manages them.
 

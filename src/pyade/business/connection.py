@@ -17,12 +17,14 @@ from pyade.business.account import AUDIENCE, BUSINESS_URL, TOKEN_URL, AccountPro
 from pyade.business.activity_flows import Download
 from pyade.business.service import BusinessApi
 from pyade.business.sessions import AccessTokens, AuthorizationServer
+from pyade.core.kinds import checks_kinds
 from pyade.flow import Flow, Step
 
 TransportT = TypeVar("TransportT")
 WaitT = TypeVar("WaitT")
 
 
+@checks_kinds(but=("retries", "deadline_s", "proxy", "verify", "limits", "timeout"))
 class BusinessConnection(Connection[TransportT, WaitT]):
     """What both clients are made from."""
 

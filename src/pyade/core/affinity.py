@@ -96,9 +96,8 @@ class UserAffinity:
         Raises:
             VersionError: The text is not a version.
         """
-        if self.kind is AffinityKind.MODERN and MacOSVersion.of(version) < MODERN_FROM:
-            return AffinityKind.LEGACY
-        return self.kind
+        is_old = MacOSVersion.of(version) < MODERN_FROM
+        return AffinityKind.LEGACY if is_old and self.kind is AffinityKind.MODERN else self.kind
 
 
 _CONSEQUENCES: Final = {

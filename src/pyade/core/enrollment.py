@@ -14,6 +14,7 @@ from typing import Any, Self
 import attrs
 
 from pyade.core.identity import IdentityKind
+from pyade.core.kinds import checks_kinds
 from pyade.core.secret import Secret
 from pyade.core.user import User
 from pyade.errors import StoreConflictError
@@ -37,6 +38,7 @@ CREDENTIALS = (OneTimeKind.SCEP_CHALLENGE, OneTimeKind.ACME_CLIENT_IDENTIFIER)
 """What lets a Mac order its certificate: of one Mac only the newest can be used."""
 
 
+@checks_kinds
 @attrs.frozen(kw_only=True)
 class OneTime:
     """A secret that may be used once, as a store keeps it: without the secret itself.

@@ -18,6 +18,7 @@ import attrs
 from pyade.core.affinity import AffinityKind, UserAffinity
 from pyade.core.device import ProfileStatus
 from pyade.core.inventory import DeviceRecord
+from pyade.core.kinds import checks_kinds
 from pyade.core.problems import Problem
 from pyade.core.versions import MacOSVersion
 from pyade.errors import PolicyError
@@ -45,6 +46,7 @@ class ExistingMac:
         return not self.problems
 
 
+@checks_kinds
 def check_existing_mac(
     record: DeviceRecord | None, *, version: MacOSVersion | str | None = None
 ) -> ExistingMac:
@@ -68,6 +70,7 @@ def check_existing_mac(
     )
 
 
+@checks_kinds
 def renew_instructions(
     version: MacOSVersion | str, affinity: UserAffinity, *, is_enrolled: bool = False
 ) -> str:

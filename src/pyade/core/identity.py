@@ -15,6 +15,7 @@ import re
 
 import attrs
 
+from pyade.core.kinds import checks_kinds
 from pyade.core.problems import Problem, Severity
 from pyade.core.versions import MacOSVersion
 from pyade.errors import PolicyError, VersionError
@@ -93,6 +94,7 @@ class IdentityRefusal(Printed):
         return f"no identity: {self.reason}"
 
 
+@checks_kinds(but=("rsa_key_size",))
 @attrs.frozen(kw_only=True)
 class IdentityPolicy:
     """What an organization wants of device certificates, within what each Mac can hold.
@@ -129,6 +131,7 @@ class IdentityPolicy:
             )
 
 
+@checks_kinds
 def classify_product(product: str) -> ChipClass:
     """Return the chip class of a model identifier such as ``Mac14,2``.
 
@@ -158,6 +161,7 @@ def classify_product(product: str) -> ChipClass:
     return ChipClass.INTEL
 
 
+@checks_kinds
 def choose_identity(
     version: MacOSVersion | str | None, chip: ChipClass, *, accepts_unattested: bool = False
 ) -> IdentityChoice:
@@ -192,6 +196,7 @@ def choose_identity(
     return _acme_from_14(chip, accepts_unattested=accepts_unattested)
 
 
+@checks_kinds
 def decide_identity(
     version: MacOSVersion | str | None,
     chip: ChipClass,

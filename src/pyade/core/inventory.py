@@ -171,6 +171,7 @@ class SyncState:
         parked_with: ``Token.fingerprint`` of the token that needed one, which tells a renewed token.
         reminded_of: The expiry of which a person was last reminded, UTC.
         reminded_days: How many days before it that was due.
+        same_names: Names that different profiles have which are in use at once, and by what, in words.
         repeats: Runs in a row that Apple stopped by returning a cursor that was sent, with more to follow.
         ties: Serial numbers with different operations in one and the same second, which only the device's
             details settle; True where one of the operations was a deletion.
@@ -198,6 +199,7 @@ class SyncState:
     parked_with: str = ""
     reminded_of: datetime | None = None
     reminded_days: int = 0
+    same_names: Mapping[str, str] = attrs.field(factory=dict, hash=False)
     repeats: int = 0
     ties: Mapping[str, bool] = attrs.field(factory=dict, hash=False)
     assigning_since: datetime | None = None

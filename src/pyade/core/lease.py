@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 
 import attrs
 
+from pyade.core.kinds import checks_kinds
 from pyade.errors import LeaseHeldError, LeaseLostError, StoreError
 
 LEASE_SECONDS = 60.0
@@ -25,6 +26,7 @@ MAXIMUM_SECONDS = 600.0
 """The longest a lease may last; one that ends later was written before the store's clock was moved back."""
 
 
+@checks_kinds
 @attrs.frozen(kw_only=True)
 class Lease:
     """The right to write for a token.

@@ -15,9 +15,11 @@ from typing import Final
 
 from pyade.core.device import Device
 from pyade.core.identity import ChipClass, classify_product
+from pyade.core.kinds import checks_kinds
 from pyade.core.problems import Problem, Severity
 
 
+@checks_kinds
 def check_model_claim(product: str, device: Device) -> tuple[Problem, ...]:
     """Return where the claimed model contradicts Apple's record of the same serial number.
 

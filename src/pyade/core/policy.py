@@ -32,6 +32,7 @@ from typing import Any
 import attrs
 
 from pyade.core.inventory import CLOCK_TOLERANCE, SyncPhase, SyncState
+from pyade.core.kinds import checks_kinds
 from pyade.errors import PolicyError
 
 LONGEST_ANSWER = timedelta(hours=24)
@@ -110,6 +111,7 @@ def _at_least_one(_instance: object, attribute: attrs.Attribute[int], value: int
         raise PolicyError(f"{attribute.name} is {value}: it must be 1 or more")
 
 
+@checks_kinds
 @attrs.frozen(kw_only=True)
 class SyncPolicy:
     """The limits of a sync; the defaults are the ones that Intune keeps to.

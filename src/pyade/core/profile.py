@@ -10,6 +10,7 @@ import attrs
 
 from pyade.core.accounts import AdministratorAccount, PrimaryAccount
 from pyade.core.affinity import AffinityConsequences, AffinityKind, UserAffinity
+from pyade.core.kinds import checks_kinds
 from pyade.core.plan import ProfilePlan
 from pyade.core.plan_rows import make_plan
 from pyade.core.problems import Problem, Severity
@@ -138,6 +139,11 @@ class EnrollmentProfile:
         """What is allowed but doubtful, each with what to do about it; never an error."""
         return tuple(check(self))
 
+    @checks_kinds
+    def diff(self, other: EnrollmentProfile) -> ProfileDiff:
+        """Return what changes if *other* takes the place of this profile, and which Macs it reaches."""
+        return compare(self, other)
+
     def plan(self, version: MacOSVersion | str) -> ProfilePlan:
         """Return what each setting does on that version of macOS, and why; it prints as a table.
 
@@ -145,10 +151,6 @@ class EnrollmentProfile:
             VersionError: The text is not a version.
         """
         return make_plan(self, MacOSVersion.of(version))
-
-    def diff(self, other: EnrollmentProfile) -> ProfileDiff:
-        """Return what changes if *other* takes the place of this profile, and which Macs it reaches."""
-        return compare(self, other)
 
     def dynamic_membership_rule(self) -> str:
         """Return the rule of a Microsoft Entra group that holds the Macs enrolled with this profile's name.
@@ -162,6 +164,7 @@ class EnrollmentProfile:
         return f'(device.enrollmentProfileName -eq "{name}")'
 
 
+@checks_kinds
 @attrs.frozen(kw_only=True)
 class DefinedProfile:
     """A profile that was defined at Apple.

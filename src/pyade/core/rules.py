@@ -6,7 +6,8 @@ The rules of this file, all pure:
 2. All conditions of a rule must hold. Of the patterns of one condition any may match.
 3. A pattern is compared with the whole text, letter case does not count; ``*`` stands for any characters,
    ``?`` for one. What Apple does not say about a Mac matches no pattern.
-4. A profile that was picked for a Mac by hand stands above the rules: they are not asked.
+4. A rule that can never decide is refused, as far as that can be known; see ``rule_reach``.
+5. A profile that was picked for a Mac by hand stands above the rules: they are not asked.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import attrs
 
 from pyade.core.device import Device
 from pyade.core.profile import EnrollmentProfile
-from pyade.core.wildcards import Wildcard
+from pyade.core.rule_reach import never_reached
+from pyade.core.wildcards import Wildcard, folded
 from pyade.errors import PolicyError
 from pyade.text import Printed
 
@@ -77,6 +79,8 @@ class Rule(Printed):
             )
         if self.predicate is not None and not callable(self.predicate):
             raise PolicyError(f"predicate {self.predicate!r}: a function of a device is allowed")
+        if not isinstance(self.name, str):
+            raise PolicyError(f"name {self.name!r}: a text is allowed")
         if not self.conditions and self.predicate is None:
             raise PolicyError(
                 f"the rule for profile {self.profile.name!r} has no condition and would match every Mac: "
@@ -138,29 +142,28 @@ class AssignmentPolicy(Printed):
             service does not tell it; Apple's Business API does, as ``orderNumber`` of a device.
 
     Raises:
-        PolicyError: Something is no rule, a rule can never be reached because an earlier one has the same
-            conditions, two have the same name, or one asks for orders and ``order_numbers`` was not given.
+        PolicyError: Something is no rule, a rule can never be reached because earlier ones take every Mac
+            that it describes, two have the same name, or one asks for orders and ``order_numbers`` was not
+            given.
     """
 
     rules: tuple[Rule, ...] = attrs.field(default=(), converter=_rules)
     order_numbers: Mapping[str, str] | None = attrs.field(default=None, kw_only=True, repr=False, hash=False)
 
     def __attrs_post_init__(self) -> None:
+        if not (self.order_numbers is None or isinstance(self.order_numbers, Mapping)):
+            raise PolicyError(f"order_numbers {self.order_numbers!r}: a mapping by serial number is allowed")
         names: set[str] = set()
-        seen: dict[tuple[Any, ...], Rule] = {}
         for rule in self.rules:
             if not isinstance(rule, Rule):
                 raise PolicyError(f"rule {rule!r}: a Rule is allowed")
             if rule.name and rule.name in names:
                 raise PolicyError(f"rule {rule.name!r} is there twice: give each a name of its own")
             names.add(rule.name)
-            same = seen.setdefault((*map(_set, map(rule.conditions.get, _CONDITIONS)), rule.predicate), rule)
-            if same is not rule:
-                raise PolicyError(
-                    f"rule {str(rule)!r} is never reached: {str(same)!r} has the same conditions"
-                )
             if rule.order and self.order_numbers is None:
                 raise PolicyError(f"rule {str(rule)!r} asks for orders: give order_numbers, by serial number")
+        if (found := never_reached(self.rules)) is not None:
+            raise PolicyError(f"rule {str(found[0])!r} is never reached: {_taken_by(*found)}")
 
     def choose(self, device: Device) -> Rule | None:
         """Return the rule that decides for *device*; None if it follows the token's default."""
@@ -180,5 +183,15 @@ def _matches(patterns: tuple[Wildcard, ...], value: str) -> bool:
     return any(pattern.matches(value) for pattern in patterns)
 
 
-def _set(patterns: tuple[str, ...] | None) -> frozenset[str]:
-    return frozenset(pattern.casefold() for pattern in patterns or ())
+def _taken_by(rule: Rule, takers: tuple[Rule, ...]) -> str:
+    same = takers[0].conditions.keys() == rule.conditions.keys() and all(
+        _set(patterns) == _set(rule.conditions[name]) for name, patterns in takers[0].conditions.items()
+    )
+    if same:
+        return f"{str(takers[0])!r} has the same conditions"
+    names = " and ".join(repr(str(taker)[:80]) for taker in takers[:3])
+    return f"{names} before it {'takes' if len(takers) == 1 else 'take'} every Mac that it describes"
+
+
+def _set(patterns: tuple[str, ...]) -> frozenset[tuple[str, ...]]:
+    return frozenset(map(folded, patterns))

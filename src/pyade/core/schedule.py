@@ -23,6 +23,7 @@ from datetime import datetime, timedelta
 import attrs
 
 from pyade.core.inventory import SyncState
+from pyade.core.kinds import checks_kinds
 from pyade.core.parking import PARKING_ERRORS, parked_reason, was_renewed
 from pyade.core.policy import SyncPolicy, Trigger
 from pyade.core.token import Token
@@ -46,6 +47,7 @@ def _positive(_instance: object, attribute: attrs.Attribute[timedelta], value: t
         raise PolicyError(f"{attribute.name} is {value}: it must be longer than zero")
 
 
+@checks_kinds
 @attrs.frozen(kw_only=True)
 class Pace:
     """How a scheduler spreads and repeats its work.

@@ -24,6 +24,7 @@ from typing import Final
 
 import attrs
 
+from pyade.core.kinds import checks_kinds
 from pyade.core.secret import Secret
 from pyade.core.update_catalogue import Update, UpdateCatalogue
 from pyade.core.versions import MacOSVersion
@@ -31,6 +32,7 @@ from pyade.errors import PolicyError
 from pyade.text import Printed
 
 
+@checks_kinds
 @attrs.frozen(kw_only=True)
 class BetaProgram:
     """A beta program that the Mac joins, and stays in, to get the required version.
@@ -62,6 +64,7 @@ def _version(value: MacOSVersion | str | None) -> MacOSVersion | None:
     return None if value is None else MacOSVersion.of(value)
 
 
+@checks_kinds
 @attrs.frozen(kw_only=True)
 class SoftwareUpdatePolicy:
     """Which macOS a Mac must have to enroll: a fixed minimum, or the newest that it is offered.
@@ -135,6 +138,7 @@ class UpdateDecision(Printed):
         return f"{self.verdict}{target}: {self.reason}"
 
 
+@checks_kinds(but=("now",))
 def decide_update(
     policy: SoftwareUpdatePolicy | None,
     *,

@@ -26,10 +26,12 @@ from pyade.core.accounts import (
     check_full_name,
     check_variables,
 )
+from pyade.core.kinds import checks_kinds
 from pyade.core.problems import Problem, Severity
 from pyade.errors import ProfileError
 
 
+@checks_kinds
 @attrs.frozen(kw_only=True)
 class User:
     """The person a Mac enrolls for, as the identity provider knows them.
@@ -48,6 +50,7 @@ class User:
     is_enrollment_manager: bool = False
 
 
+@checks_kinds
 @attrs.frozen(kw_only=True)
 class NameVariables:
     """What the variables in account names stand for on one Mac.

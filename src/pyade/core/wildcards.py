@@ -7,6 +7,7 @@ moves all of them on at once.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Self
 
@@ -35,7 +36,7 @@ class Wildcard:
         places: dict[str, int] = {}
         anywhere = loops = 0
         place = 1
-        for letter in pattern:
+        for letter in _in_order(pattern):
             if letter == "*":
                 loops |= place
                 continue
@@ -58,6 +59,33 @@ class Wildcard:
             if reached & settled:
                 return True
         return bool(reached & self.end)
+
+    def covers(self, pattern: str) -> bool:
+        """Return True if every text that *pattern* matches is matched by this one, too; never wrongly.
+
+        What ``*`` of *pattern* stands for is only taken by a ``*`` of this one: that ``?*`` covers ``*x`` is
+        not known.
+        """
+        reached = 1
+        for letter in _in_order(pattern):
+            kept = reached & self.loops
+            if letter == "*":
+                reached = kept
+            else:
+                # "?" stands for any letter, also for one that this pattern does not name.
+                key = "" if letter == "?" else _without_case(letter)
+                reached = (reached & self.places.get(key, self.anywhere)) << 1 | kept
+        return bool(reached & self.end)
+
+
+def _in_order(pattern: str) -> str:
+    """Return the same pattern with every ``?`` before the ``*`` beside it, and one ``*`` for several."""
+    return re.sub(r"[*?]{2,}", lambda run: "?" * run[0].count("?") + "*" * ("*" in run[0]), pattern)
+
+
+def folded(text: str) -> tuple[str, ...]:
+    """Return the same letters for all texts that differ in the case of letters alone, as patterns see it."""
+    return tuple(map(_without_case, text))
 
 
 def _without_case(letter: str) -> str:

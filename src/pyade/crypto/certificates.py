@@ -229,12 +229,10 @@ def as_bytes(passphrase: Passphrase) -> bytes | None:
     """Return *passphrase* as the bytes that encrypt a key; they show stars.
 
     Raises:
-        SigningError: It is empty, not valid Unicode, or neither text nor bytes.
+        SigningError: It is empty, or not valid Unicode.
     """
     if passphrase is None:
         return None
-    if not isinstance(passphrase, str | bytes | Secret):
-        raise SigningError(f"the passphrase is {type(passphrase).__name__}, text or bytes are needed")
     text = masked(passphrase.reveal() if isinstance(passphrase, Secret) else passphrase)
     del passphrase
     encoded = masked(text.encode(errors="replace") if isinstance(text, str) else text)

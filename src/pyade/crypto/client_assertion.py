@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 
+from pyade.core.kinds import checks_kinds
 from pyade.core.secret import Secret, masked
 from pyade.crypto.jws import compact
 from pyade.errors import SigningError
@@ -87,6 +88,7 @@ def require_p256(key: object) -> ec.EllipticCurvePrivateKey:
     raise SigningError(f"{kind} cannot sign for an API account: an EC key on the curve P-256 is needed")
 
 
+@checks_kinds
 def client_assertion(
     key: ec.EllipticCurvePrivateKey,
     *,

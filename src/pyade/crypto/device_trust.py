@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from pyade.core.kinds import checks_kinds
 from pyade.core.machine_info import DeviceSignature
 from pyade.core.untrusted import check_size, malformed, reading
 from pyade.crypto.apple_ca import apple_device_ca
@@ -106,6 +107,7 @@ def _read_authorities(anchors: tuple[x509.Certificate, ...]) -> tuple[tuple[Cert
     )
 
 
+@checks_kinds(but=("anchors", "message"))
 @attrs.frozen
 class DeviceTrust:
     """Whose devices are believed.

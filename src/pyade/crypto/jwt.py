@@ -16,6 +16,7 @@ from typing import Final
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 
+from pyade.core.kinds import checks_kinds
 from pyade.core.secret import Secret
 from pyade.crypto.jws import compact
 from pyade.crypto.keypair import TokenKeypair
@@ -25,6 +26,7 @@ MANAGED_APPLE_ACCOUNT: Final = "com.apple.maid"
 """The ``TokenServiceType`` that is answered; Apple wants HTTP 400 for any that the server does not know."""
 
 
+@checks_kinds
 def managed_apple_account_jwt(
     keypair: TokenKeypair, server_uuid: str | None, *, now: datetime | None = None, jti: str | None = None
 ) -> Secret:

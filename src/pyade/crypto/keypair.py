@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from pyade.core.kinds import checks_kinds
 from pyade.core.secret import masked
 from pyade.crypto.certificates import (
     Passphrase,
@@ -40,12 +41,11 @@ def _check_key(_instance: object, _attribute: attrs.Attribute[Any], value: objec
 
 
 def _check_pair(instance: TokenKeypair, _attribute: attrs.Attribute[Any], value: x509.Certificate) -> None:
-    if not isinstance(value, x509.Certificate):
-        raise SigningError(f"the certificate is {type(value).__name__}: give an x509.Certificate")
     if not is_pair(value, instance.private_key):
         raise SigningError("the private key does not belong to the certificate")
 
 
+@checks_kinds(but=("data", "common_name"))
 @attrs.frozen
 class TokenKeypair(Printed):
     """An RSA key and the certificate to upload in Apple Business Manager or Apple School Manager.

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
+from pyade.core.kinds import checks_kinds
 from pyade.core.secret import Secret, masked
 from pyade.errors import StoreError
 
@@ -22,6 +23,7 @@ _MARK = "fernet:"
 T = TypeVar("T")
 
 
+@checks_kinds(but=("keys",))
 class SecretBox:
     """Encrypts and decrypts short texts (AES-128-CBC and HMAC-SHA256, the Fernet format).
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 import attrs
 import msgspec
 
+from pyade.core.kinds import checks_kinds
 from pyade.core.secret import Secret, masked
 from pyade.crypto.envelope import Envelope, read_envelope
 from pyade.crypto.keypair import TokenKeypair
@@ -39,6 +40,7 @@ class TokenSecrets:
     access_token_expiry: str | None = None
 
 
+@checks_kinds(but=("data",))
 def read_token_file(data: bytes, keypair: TokenKeypair) -> TokenSecrets:
     """Return the secrets of a token file.
 

@@ -21,6 +21,7 @@ from urllib.parse import parse_qsl
 
 import attrs
 
+from pyade.core.kinds import checks_kinds
 from pyade.core.machine_info import HEADER
 from pyade.core.untrusted import MAX_BYTES
 from pyade.core.user import User
@@ -85,6 +86,7 @@ class _Answer:
         return cls(status=response.status, headers=response.headers, body=response.body)
 
 
+@checks_kinds
 class EnrollmentApp:
     """An ASGI application: the addresses that Macs come to.
 

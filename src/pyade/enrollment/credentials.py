@@ -24,6 +24,7 @@ from cryptography.x509.oid import AttributeOID, NameOID
 from pyade.core.enrollment import OneTime, OneTimeKind, digest_of
 from pyade.core.events import EventBatch, EventGroup, EventKind
 from pyade.core.identity import IdentityKind
+from pyade.core.kinds import checks_kinds
 from pyade.core.machine_info import MachineInfo
 from pyade.core.secret import Secret, masked
 from pyade.core.untrusted import check_size, malformed, reading
@@ -51,6 +52,7 @@ class CredentialRequest:
     user: User | None
 
 
+@checks_kinds
 @attrs.frozen(kw_only=True)
 class Credential:
     """A secret for one profile.
@@ -118,6 +120,7 @@ def serial_number(request: CredentialRequest) -> Credential:
     return Credential(secret=request.machine.serial_number)
 
 
+@checks_kinds
 def redeem_scep_request(store: EnrollmentStore, request: bytes, *, now: datetime) -> str:
     """Check a certificate request of SCEP against the profile that it came from, and use its challenge up.
 
@@ -158,6 +161,7 @@ def redeem_scep_request(store: EnrollmentStore, request: bytes, *, now: datetime
     return issued.serial_number
 
 
+@checks_kinds(but=("identifier", "now"))
 def redeem_client_identifier(store: EnrollmentStore, identifier: str | Secret, *, now: datetime) -> OneTime:
     """Use up the client identifier that a Mac named in an ACME order.
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import attrs
 
+from pyade.core.kinds import checks_kinds
 from pyade.core.plist import read_plist
 from pyade.core.untrusted import malformed
 
@@ -44,6 +45,7 @@ class DeviceMessage:
         return is_result and self.status != "NotNow" and not self.is_user_channel
 
 
+@checks_kinds
 def read_message(body: bytes) -> DeviceMessage:
     """Return what a Mac sent to the check-in or the server URL of its profile.
 

@@ -19,6 +19,7 @@ from pyade.flow import Flow, Now, ask
 
 def renewal_flow(settings: Settings, serial_number: str, version: str | None) -> Flow[EnrollmentResponse]:
     """Return a new copy of an enrolled Mac's profile; see ``EnrollmentService.renew``."""
+    newer = None if version is None else str(MacOSVersion.of(version))
     now = yield from ask(Now())
     place = yield from in_store(lambda store: find_place(store, serial_number))
     if place.refusal:
@@ -30,7 +31,7 @@ def renewal_flow(settings: Settings, serial_number: str, version: str | None) ->
         serial_number=serial_number,
         product=installed.product,
         build=installed.build,
-        os_version=installed.version or None if version is None else str(MacOSVersion.of(version)),
+        os_version=newer or installed.version or None,
     )
     kind = installed.identity
     issue = Issue(settings, place, machine, installed.user, only=kind)

@@ -9,6 +9,7 @@ from pyade.apple.http.connection import utc_now
 from pyade.builders.payloads import AcmeIssuer, MdmService, ScepIssuer
 from pyade.core.enrollment import Enrollment
 from pyade.core.identity import IdentityPolicy
+from pyade.core.kinds import checks_kinds
 from pyade.core.problems import Problem
 from pyade.core.secret import Secret, secret_or_none
 from pyade.core.software_update import SoftwareUpdatePolicy
@@ -28,6 +29,7 @@ from pyade.flow import AsyncRunner, Flow, Hook, Runner
 from pyade.storage.protocol import EnrollmentStore
 
 
+@checks_kinds
 class _Service:
     def __init__(
         self,
@@ -118,6 +120,7 @@ class _Service:
         return self._push.check(now=self._clock(), topic=mdm.topic, development_push=mdm.development_push)
 
 
+@checks_kinds(but=("user",))
 class EnrollmentService(_Service):
     """Answers Macs in Setup Assistant; safe for several threads, and for workers that share the store."""
 
@@ -214,6 +217,7 @@ class EnrollmentService(_Service):
         return Runner(store=self._store, clock=self._clock, asynchronous="AsyncEnrollmentService")
 
 
+@checks_kinds(but=("user",))
 class AsyncEnrollmentService(_Service):
     """Does what ``EnrollmentService`` does; hooks may be coroutine functions, store and keys use threads."""
 

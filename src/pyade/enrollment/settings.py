@@ -11,6 +11,7 @@ from pyade.builders.error_bodies import ErrorBody, build_platform_sso_required
 from pyade.builders.payloads import AcmeIssuer, MdmService, ScepIssuer
 from pyade.core.identity import IdentityPolicy
 from pyade.core.inventory import DeviceRecord
+from pyade.core.kinds import checks_kinds
 from pyade.core.machine_info import MachineInfo
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.software_update import SoftwareUpdatePolicy
@@ -40,6 +41,7 @@ class EnrollmentRequest:
     user: User | None
 
 
+@checks_kinds
 @attrs.frozen(kw_only=True)
 class PlatformSso:
     """Platform SSO during enrollment, macOS 26 and later.
@@ -88,6 +90,7 @@ class SignIn(Protocol):
         ...
 
 
+@checks_kinds
 @attrs.frozen(kw_only=True)
 class EnrollmentLimits:
     """Bounds on what one Mac can ask for.

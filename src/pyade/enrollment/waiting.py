@@ -25,6 +25,7 @@ import anyio.to_thread
 from pyade.apple.http.connection import utc_now
 from pyade.core.await_configuration import AwaitProgress
 from pyade.core.enrollment import Enrollment
+from pyade.core.kinds import checks_kinds
 from pyade.enrollment.messages import DeviceMessage, read_message
 from pyade.enrollment.waiting_flow import (
     AdministratorHook,
@@ -51,6 +52,7 @@ _PAGE: Final = 500
 _log = logger("pyade.enrollment")
 
 
+@checks_kinds
 class _FinalConfiguration:
     _takes_coroutines: ClassVar[bool] = False
 
@@ -81,6 +83,7 @@ class _FinalConfiguration:
             raise PolicyError("administrator is asynchronous: use AsyncFinalConfiguration, or a function")
 
 
+@checks_kinds(but=("names",))
 class FinalConfiguration(_FinalConfiguration):
     """Leads Macs through the end of Setup Assistant; safe for several threads, and for workers on one store.
 
@@ -182,6 +185,7 @@ class FinalConfiguration(_FinalConfiguration):
         return Runner(store=self._store, clock=self._clock, asynchronous="AsyncFinalConfiguration")
 
 
+@checks_kinds(but=("names",))
 class AsyncFinalConfiguration(_FinalConfiguration):
     """Does what ``FinalConfiguration`` does; the hook may be a coroutine function, the store uses threads."""
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
+from pyade.core.kinds import checks_kinds
 from pyade.core.secret import Secret, masked
 from pyade.crypto.secret_box import SecretBox, masked_keys
 from pyade.storage.postgres_database import PostgresDatabase
 from pyade.storage.sql import SQLStore
 
 
+@checks_kinds(but=("keys",))
 class PostgresStore(SQLStore):
     """A ``Store`` in one schema of a PostgreSQL database; safe for threads, processes and nodes.
 

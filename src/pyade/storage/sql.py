@@ -28,6 +28,7 @@ from pyade.core.device import Device
 from pyade.core.enrollment import CREDENTIALS, Enrollment, OneTime, OneTimeKind, Registration, next_enrollment
 from pyade.core.events import Event, EventBatch, EventGroup, EventKind, attempt_groups, position_of, split_id
 from pyade.core.inventory import ChangeCounts, DeviceRecord, Source, SyncState
+from pyade.core.kinds import checks_kinds
 from pyade.core.lease import LEASE_SECONDS, Lease, check_free, check_held, expiry
 from pyade.core.profile import DefinedProfile, EnrollmentProfile
 from pyade.core.secret import Secret, secret_or_none
@@ -42,6 +43,7 @@ from pyade.storage.rows import LockedToken, TokenRow
 from pyade.storage.schema import migrate
 
 
+@checks_kinds(but=("keys",))
 class SQLStore(EnrollmentStore):
     """An ``EnrollmentStore`` over a database; the protocols document its methods."""
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
+from pyade.core.kinds import checks_kinds
 from pyade.core.secret import Secret
 from pyade.crypto.secret_box import SecretBox, masked_keys
 from pyade.storage.sql import SQLStore
@@ -17,6 +18,7 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+@checks_kinds(but=("keys",))
 class SQLiteStore(SQLStore):
     """A ``Store`` in one SQLite file; safe for several threads, several processes and forks.
 
@@ -65,6 +67,7 @@ class SQLiteStore(SQLStore):
         self._database.backup(os.fspath(path))
 
 
+@checks_kinds(but=("keys",))
 class MemoryStore(SQLStore):
     """A ``Store`` that forgets everything when it is closed; safe for several threads, not for processes."""
 

@@ -14,6 +14,7 @@ from pyade.apple import calls
 from pyade.apple.http.calls import SendCall
 from pyade.apple.http.connection import utc_now
 from pyade.apple.responses import ActivationLockAnswer, ReplacementDetails
+from pyade.core.kinds import checks_kinds
 from pyade.errors import NotFoundError
 from pyade.flow import AsyncRunner, Flow, Runner, ask
 from pyade.storage.protocol import Store
@@ -26,6 +27,7 @@ from pyade.sync.steps import in_store
 CallerT = TypeVar("CallerT", bound=Caller | AsyncCaller)
 
 
+@checks_kinds
 class _Acting(Generic[CallerT]):
     def __init__(self, apple: CallerT, store: Store, *, clock: Callable[[], datetime] = utc_now) -> None:
         """Take what the synchronous and the asynchronous class have in common.
@@ -42,6 +44,7 @@ class _Acting(Generic[CallerT]):
         self._clock = clock
 
 
+@checks_kinds(but=("serials",))
 class DeviceActions(_Acting[Caller]):
     """Refreshes, locks and explains single devices of a token."""
 
@@ -109,6 +112,7 @@ class DeviceActions(_Acting[Caller]):
         return runner_of(self._apple, self._store, self._clock)
 
 
+@checks_kinds(but=("serials",))
 class AsyncDeviceActions(_Acting[AsyncCaller]):
     """Does what ``DeviceActions`` does with an ``AsyncClient``; the store works in worker threads."""
 

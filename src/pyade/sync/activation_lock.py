@@ -12,6 +12,7 @@ from __future__ import annotations
 from pyade.apple import calls
 from pyade.apple.http.calls import SendCall
 from pyade.apple.responses import ActivationLockAnswer
+from pyade.core.kinds import checks_kinds
 from pyade.core.secret import Secret
 from pyade.crypto.bypass_code import RAW_BYTES, BypassCode
 from pyade.flow import Flow, RandomBytes, ask
@@ -21,11 +22,13 @@ from pyade.sync.leases import worker_name
 from pyade.sync.steps import in_store
 
 
+@checks_kinds
 def bypass_code_name(serial_number: str) -> str:
     """Return the name of the secret under which the code of a device is kept."""
     return f"bypass code of {serial_number}"
 
 
+@checks_kinds
 def bypass_code(store: Store, serial_number: str) -> BypassCode | None:
     """Return the code that unlocks a device; None if this store never asked to lock it.
 
@@ -43,6 +46,7 @@ def bypass_code(store: Store, serial_number: str) -> BypassCode | None:
     return None if text is None else BypassCode.parse(text)
 
 
+@checks_kinds
 def forget_bypass_code(store: Store, serial_number: str) -> None:
     """Remove the code of a device that is unlocked, so that the next lock makes a new one.
 

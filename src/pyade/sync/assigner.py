@@ -12,6 +12,7 @@ import anyio.to_thread
 
 from pyade.apple.http.connection import utc_now
 from pyade.core.inventory import DeviceRecord
+from pyade.core.kinds import checks_kinds
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.rules import AssignmentPolicy
 from pyade.errors import LeaseHeldError
@@ -31,6 +32,7 @@ _SLICE = 500
 CallerT = TypeVar("CallerT", bound=Caller | AsyncCaller)
 
 
+@checks_kinds
 class _Assigning(Generic[CallerT]):
     def __init__(
         self,
@@ -59,6 +61,7 @@ class _Assigning(Generic[CallerT]):
         self._progress = progress
 
 
+@checks_kinds(but=("serials",))
 class Assigner(_Assigning[Caller]):
     """Gives the Macs of a token their profiles, decided from stored state: safe to repeat at any time.
 
@@ -183,6 +186,7 @@ class Assigner(_Assigning[Caller]):
         return runner_of(self._apple, self._store, self._clock, self._progress)
 
 
+@checks_kinds(but=("serials",))
 class AsyncAssigner(_Assigning[AsyncCaller]):
     """Does what ``Assigner`` does with an ``AsyncClient``; the store works in worker threads."""
 

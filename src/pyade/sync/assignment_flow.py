@@ -22,6 +22,7 @@ from datetime import datetime
 
 import attrs
 
+from pyade.apple.flows import distinct
 from pyade.core.assignment import Reason, Risk
 from pyade.core.device import DeviceResult
 from pyade.core.events import EventBatch
@@ -34,7 +35,6 @@ from pyade.core.rules import AssignmentPolicy
 from pyade.errors import (
     AppleError,
     DamagedRecordError,
-    InvalidRequestError,
     LeaseHeldError,
     TransportError,
 )
@@ -58,6 +58,7 @@ from pyade.sync.leases import StoreTime
 from pyade.sync.parking import parking
 from pyade.sync.plan import AssignmentPlan, earliest, picked_for, plan_all, plan_by_hand
 from pyade.sync.profiles import Profiles
+from pyade.sync.same_names import keep_names, names_beside
 from pyade.sync.sending import Sending
 from pyade.sync.steps import in_store
 from pyade.text import printable
@@ -89,6 +90,7 @@ class Assignment:
         if plan.unread:
             yield from self._sending.read(plan.unread)
             plan = yield from plan_flow(self._token_name, self._policy, default, started_at)
+        yield from keep_names(self._lease, plan.warnings, is_whole=True)
         return (yield from self._carry_out(plan, started_at, is_whole=True))
 
     def assign(self, profile: EnrollmentProfile, serials: Iterable[str]) -> Flow[AssignReport]:
@@ -123,6 +125,9 @@ class Assignment:
         plan = yield from in_store(
             lambda store: plan_by_hand(store, choice, serials, started_at, self._lease)
         )
+        names = yield from in_store(lambda store: names_beside(store, self._token_name, self._policy, choice))
+        plan = attrs.evolve(plan, warnings=(*plan.warnings, *names))
+        yield from keep_names(self._lease, names, is_whole=False)
         return (yield from self._carry_out(plan, started_at))
 
     # What every piece of work has in common
@@ -288,12 +293,4 @@ def _default(store: Store, token_name: str, default: EnrollmentProfile | None) -
 
 
 def _distinct(serials: Iterable[str]) -> tuple[str, ...]:
-    if isinstance(serials, str):
-        raise InvalidRequestError(
-            "assign a profile",
-            0,
-            "",
-            f"serials {serials!r}: a list of serial numbers is allowed",
-            f"pass [{serials!r}]",
-        )
-    return tuple(dict.fromkeys(serials))
+    return distinct("assign a profile", serials)

@@ -29,6 +29,7 @@ from pyade.sync.damage import Fleet, damage_of, read_fleet, readable_records, un
 from pyade.sync.failures import problem_of, risk_problem
 from pyade.sync.report import counted, shown, some
 from pyade.sync.risk import devices_at_risk, risks
+from pyade.sync.same_names import kept_names
 from pyade.sync.steps import in_store
 from pyade.sync.token_steps import ReadAccount
 from pyade.text import Printed
@@ -179,6 +180,7 @@ def _of_devices(store: Store, token: Token) -> list[Problem]:
         findings.append(
             _warning(where, "", "it has no default profile, so that new Macs fail to enroll", fix)
         )
+    findings += (attrs.evolve(one, setting=f"{where}.{one.setting}") for one in kept_names(store, token.name))
     at_risk: dict[Risk, list[str]] = {}
     for record, risk in risks(store, token.name):
         at_risk.setdefault(risk, []).append(record.serial_number)

@@ -107,6 +107,10 @@ class Chooser:
         self._default = None if default is None else self._shared(default, BY_DEFAULT)
         self._picked: dict[str, Choice] = {}
 
+    def standing(self) -> tuple[Choice, ...]:
+        """Return what the rules and the default give, whether or not a device follows them now."""
+        return (*self._by_rule.values(), *(() if self._default is None else (self._default,)))
+
     def choose(self, record: DeviceRecord) -> Choice | None:
         """Return what *record* should have; None if nobody wants anything for it.
 

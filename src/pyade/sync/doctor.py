@@ -11,6 +11,7 @@ from datetime import datetime
 
 from pyade.apple.client import AsyncClient, Client
 from pyade.apple.http.connection import utc_now
+from pyade.core.kinds import checks_kinds
 from pyade.core.token import Token
 from pyade.crypto.push_certificate import PushCertificate
 from pyade.flow import AsyncRunner, Hook, Runner
@@ -19,6 +20,7 @@ from pyade.sync.checkup import Diagnosis, Questions, diagnosis_flow
 from pyade.sync.runners import account_handlers, async_account_handlers
 
 
+@checks_kinds
 def doctor(
     store: Store,
     client_for: Callable[[Token], Client] | None = None,
@@ -62,6 +64,7 @@ def doctor(
     return runner.run(diagnosis_flow(questions))
 
 
+@checks_kinds
 async def async_doctor(
     store: Store,
     client_for: Callable[[Token], AsyncClient] | None = None,

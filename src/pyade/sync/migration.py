@@ -8,9 +8,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from pyade.core.inventory import DeviceRecord
+from pyade.core.kinds import checks_kinds
 from pyade.storage.protocol import Store
 
 
+@checks_kinds
 def migration_deadlines(
     store: Store, token_name: str, *, until: datetime | None = None
 ) -> tuple[DeviceRecord, ...]:

@@ -16,6 +16,7 @@ import attrs
 from pyade.apple.http.connection import utc_now
 from pyade.core.assignment import Risk
 from pyade.core.inventory import SyncState
+from pyade.core.kinds import checks_kinds
 from pyade.core.parking import parked_reason
 from pyade.core.policy import SyncPolicy
 from pyade.core.token import Portal, Token, TokenHealth, TokenStatus
@@ -122,6 +123,7 @@ class TokenOverview(Printed):
         return [self.name, *(f"  {label:<{width}}  {text}" for label, text in self.rows())]
 
 
+@checks_kinds
 def overview(
     store: Store,
     *,
@@ -208,6 +210,7 @@ def _damaged(name: str, damaged: str, now: datetime) -> TokenOverview:
     )
 
 
+@checks_kinds
 def overview_html(overviews: Iterable[TokenOverview]) -> str:
     """Return one HTML page with a table for each of *overviews*; it loads nothing from elsewhere."""
     shown_ones = tuple(overviews)

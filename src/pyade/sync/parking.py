@@ -9,6 +9,7 @@ from functools import partial
 from typing import TypeVar
 
 from pyade.core.events import EventBatch
+from pyade.core.kinds import checks_kinds
 from pyade.core.lease import Lease
 from pyade.core.parking import PARKING_ERRORS, park, remind
 from pyade.core.token import Token
@@ -51,6 +52,7 @@ def parking(flow: Flow[R], lease: Lease) -> Flow[R]:
         raise
 
 
+@checks_kinds
 def send_reminders(store: Store, *, now: datetime) -> None:
     """Write an event for each token that must be renewed soon, once per day of ``REMINDER_DAYS``.
 

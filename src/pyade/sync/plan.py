@@ -28,9 +28,10 @@ from pyade.core.profile import EnrollmentProfile
 from pyade.core.rules import AssignmentPolicy
 from pyade.errors import DamagedRecordError
 from pyade.storage.protocol import Store
-from pyade.sync.choices import Choice, Chooser, Definitions
+from pyade.sync.choices import BY_HAND, Choice, Chooser, Definitions
 from pyade.sync.damage import readable_records
 from pyade.sync.report import shown
+from pyade.sync.same_names import names_in_use
 from pyade.text import Printed
 
 _SLICE = 1_000
@@ -282,10 +283,14 @@ def _locked_change(before: EnrollmentProfile, after: EnrollmentProfile, *, fetch
 def plan_all(store: Store, token_name: str, chooser: Chooser, now: datetime) -> AssignmentPlan:
     """Return what to send so that every Mac has what it should have."""
     planner = Planner(chooser.definitions, now)
+    picked: dict[str, Choice] = {}
     for record, is_ours in with_owner(store, store.devices(token_name)):
         choice = chooser.choose(record) if is_ours and record.device.is_mac else None
         planner.sort(record, choice, is_ours=is_ours)
-    return planner.plan()
+        if choice is not None and choice.chosen_by == BY_HAND:
+            picked[choice.profile_uuid] = choice
+    names = names_in_use([*chooser.standing(), *picked.values()])
+    return attrs.evolve(plan := planner.plan(), warnings=(*plan.warnings, *names))
 
 
 def with_owner(store: Store, records: Iterable[DeviceRecord]) -> Iterator[tuple[DeviceRecord, bool]]:

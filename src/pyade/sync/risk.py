@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from pyade.core.assignment import Risk, is_without_profile, risk_of
 from pyade.core.inventory import DeviceRecord
+from pyade.core.kinds import checks_kinds
 from pyade.core.rules import AssignmentPolicy
 from pyade.storage.protocol import Store
 from pyade.sync.failures import has_stopped
@@ -14,6 +15,7 @@ from pyade.sync.plan import with_owner
 NO_RULES = AssignmentPolicy()
 
 
+@checks_kinds
 def risks(
     store: Store, token_name: str, policy: AssignmentPolicy = NO_RULES
 ) -> Iterator[tuple[DeviceRecord, Risk]]:
@@ -37,6 +39,7 @@ def risks(
             yield record, risk
 
 
+@checks_kinds
 def devices_at_risk(
     store: Store, token_name: str, policy: AssignmentPolicy = NO_RULES
 ) -> Iterator[DeviceRecord]:

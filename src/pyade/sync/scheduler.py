@@ -29,11 +29,12 @@ from pyade.apple.client import AsyncClient, Client
 from pyade.apple.http.connection import jitter, utc_now
 from pyade.apple.http.limit import STOP_SECONDS, StopWorkError, heeding
 from pyade.apple.http.network import Network
+from pyade.core.kinds import checks_kinds
 from pyade.core.policy import SyncPolicy
 from pyade.core.rules import AssignmentPolicy
 from pyade.core.schedule import Pace, Work
 from pyade.core.token import Token
-from pyade.errors import PolicyError, PyadeError
+from pyade.errors import ArgumentError, PolicyError, PyadeError
 from pyade.storage.protocol import Store
 from pyade.sync.assign_report import AssignReport
 from pyade.sync.assigner import Assigner, AsyncAssigner
@@ -73,6 +74,7 @@ FactoryT = TypeVar("FactoryT", bound=AssignerFactory | AsyncAssignerFactory)
 WaitT = TypeVar("WaitT")
 
 
+@checks_kinds(but=("client_for",))
 class _Scheduling(Generic[ClientT, FactoryT, WaitT]):
     def __init__(
         self,
@@ -115,13 +117,15 @@ class _Scheduling(Generic[ClientT, FactoryT, WaitT]):
         Raises:
             PolicyError: ``max_concurrent`` is less than 1.
         """
+        self._places = _checked(max_concurrent)
+        if not callable(client_for):
+            raise ArgumentError(type(self).__name__, "client_for", str(client_for), "a function of a token")
         self._store = store
         self._client_for: Callable[[Token], ClientT] = through(client_for, network)
         self._policy = policy
         self._assign: bool | AssignmentPolicy | FactoryT = assign
         self._clock = clock
         self._wait: Callable[[float], WaitT] | None = wait
-        self._places = _checked(max_concurrent)
         self._progress = progress
         self._on_report = on_report
         self._board = Board(
@@ -129,6 +133,7 @@ class _Scheduling(Generic[ClientT, FactoryT, WaitT]):
         )
 
 
+@checks_kinds
 class Scheduler(_Scheduling[Client, AssignerFactory, object]):
     """Syncs every token of a store when it is due, and gives its Macs their profiles, until it is stopped.
 
@@ -213,6 +218,7 @@ class Scheduler(_Scheduling[Client, AssignerFactory, object]):
         return Assigner(client, self._store, policy=rules, clock=self._clock, progress=tell)
 
 
+@checks_kinds
 class AsyncScheduler(_Scheduling[AsyncClient, AsyncAssignerFactory, Awaitable[object]]):
     """Does what ``Scheduler`` does with ``AsyncClient``, on asyncio and trio; the store works in threads."""
 

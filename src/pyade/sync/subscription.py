@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from pyade.core.events import Event
+from pyade.core.kinds import checks_kinds
 from pyade.errors import DamagedRecordError
 from pyade.text import logger
 
@@ -37,6 +38,7 @@ class EventSource(Protocol):
         ...
 
 
+@checks_kinds
 class Subscription:
     """One reader of the events, known to the store by its name.
 

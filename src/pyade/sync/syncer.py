@@ -11,6 +11,7 @@ import anyio
 
 from pyade.apple.http.connection import utc_now
 from pyade.core.inventory import DeviceRecord
+from pyade.core.kinds import checks_kinds
 from pyade.core.policy import SyncPolicy, Trigger
 from pyade.errors import LeaseHeldError
 from pyade.flow import AsyncRunner, Runner
@@ -25,6 +26,7 @@ from pyade.sync.steps import Progress
 CallerT = TypeVar("CallerT", bound=Caller | AsyncCaller)
 
 
+@checks_kinds
 class _Syncing(Generic[CallerT]):
     def __init__(
         self,
@@ -55,6 +57,7 @@ class _Syncing(Generic[CallerT]):
         self._progress = progress
 
 
+@checks_kinds
 class Syncer(_Syncing[Caller]):
     """Brings what Apple knows about a token's devices into a store.
 
@@ -127,6 +130,7 @@ class Syncer(_Syncing[Caller]):
         return runner_of(self._apple, self._store, self._clock, self._progress)
 
 
+@checks_kinds
 class AsyncSyncer(_Syncing[AsyncCaller]):
     """Does what ``Syncer`` does with an ``AsyncClient``; the store works in worker threads."""
 

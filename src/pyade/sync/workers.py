@@ -22,6 +22,7 @@ import attrs
 from pyade.apple.client import Client
 from pyade.apple.http.connection import utc_now
 from pyade.apple.http.network import Network
+from pyade.core.kinds import checks_kinds
 from pyade.core.parking import PARKING_ERRORS, parked_reason, was_renewed
 from pyade.core.policy import SyncPolicy
 from pyade.core.rules import AssignmentPolicy
@@ -49,6 +50,7 @@ log: logging.Logger = logger(__name__)
 _PACE = Pace()
 
 
+@checks_kinds
 def due_tokens(
     store: Store,
     *,
@@ -74,6 +76,7 @@ def due_tokens(
     )
 
 
+@checks_kinds
 def sync_token(
     store: Store,
     client_for: Callable[[Token], Client],
@@ -123,6 +126,7 @@ def sync_token(
     return next_due(token, state, standing, policy=policy, pace=_PACE, now=clock()).at
 
 
+@checks_kinds
 def assign_token(
     store: Store,
     client_for: Callable[[Token], Client],
@@ -178,6 +182,7 @@ def _after(report: AssignReport, now: datetime) -> datetime | None:
     return None if report.next_due_at is None else max(report.next_due_at, now + _PACE.first_backoff)
 
 
+@checks_kinds
 def register(
     app: App,
     store: Store,

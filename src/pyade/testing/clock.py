@@ -5,7 +5,11 @@ from __future__ import annotations
 import threading
 from datetime import UTC, datetime, timedelta
 
+from pyade.core.kinds import checks_kinds
+from pyade.errors import ArgumentError
 
+
+@checks_kinds(but=("start",))
 class FrozenClock:
     """A clock for tests: call it for the time, advance it, or hand its ``sleep`` to what wants to wait.
 
@@ -19,6 +23,8 @@ class FrozenClock:
     """
 
     def __init__(self, start: datetime = datetime(2025, 1, 1, tzinfo=UTC)) -> None:
+        if not isinstance(start, datetime):
+            raise ArgumentError("FrozenClock", "start", type(start).__name__, "a datetime")
         if start.tzinfo is None:
             msg = f"start {start.isoformat()}: a time with a time zone is needed, such as tzinfo=UTC"
             raise ValueError(msg)

@@ -30,6 +30,7 @@ from pyade.apple.http.limit import Limit, StopWorkError, hear_stop, pause, watch
 from pyade.apple.http.network import CONFIGURE, Network, checked_timeout, open_http
 from pyade.apple.http.service import Service
 from pyade.apple.http.sessions import Exclusive
+from pyade.core.kinds import checks_kinds
 from pyade.core.secret import Secret
 from pyade.errors import (
     ClientError,
@@ -224,6 +225,7 @@ class Connection(Generic[TransportT, WaitT]):
         return ClientError(f"{type(self).__name__} is closed", "make a new one")
 
 
+@checks_kinds
 class SyncConnection(Connection[httpx.BaseTransport, object]):
     """Performs the steps of a service's flows, in the calling thread."""
 
@@ -302,6 +304,7 @@ class SyncConnection(Connection[httpx.BaseTransport, object]):
             return error
 
 
+@checks_kinds
 class AsyncConnection(Connection[httpx.AsyncBaseTransport, Awaitable[object]]):
     """Performs the steps of a service's flows on an event loop, asyncio's or trio's."""
 

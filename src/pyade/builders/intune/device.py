@@ -20,6 +20,7 @@ from pyade.core.device import Device, DeviceFamily, ProfileStatus
 from pyade.core.enrollment import Enrollment
 from pyade.core.enums import OpenStrEnum
 from pyade.core.inventory import DeviceRecord
+from pyade.core.kinds import checks_kinds
 from pyade.core.problems import Problem
 
 
@@ -140,6 +141,7 @@ class IntuneDevice:
         )
 
 
+@checks_kinds(but=("body",))
 def device_from_intune(body: Mapping[str, Any], *, path: str = "$") -> IntuneDevice:
     """Return the device of one object of Intune's.
 
@@ -177,6 +179,7 @@ def device_from_intune(body: Mapping[str, Any], *, path: str = "$") -> IntuneDev
     return device
 
 
+@checks_kinds
 def device_to_intune(device: IntuneDevice) -> IntuneExport:
     """Return *device* as an ``importedAppleDeviceIdentity``; its findings are those of the device.
 

@@ -46,6 +46,7 @@ from pyade.builders.intune.token import (
     token_from_intune,
     token_to_intune,
 )
+from pyade.core.kinds import checks_kinds
 from pyade.core.problems import Problem
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.secret import masked
@@ -55,6 +56,7 @@ Writable: TypeAlias = IntuneToken | IntuneProfile | EnrollmentProfile | IntuneDe
 """What a file of Intune's JSON is made of; a mapping is written as it is."""
 
 
+@checks_kinds
 def read_intune(source: object, own: OwnSettings, *, max_bytes: int = MAX_BYTES) -> IntuneTenant:
     """Return what an export of Intune's holds.
 
@@ -83,6 +85,7 @@ def read_intune(source: object, own: OwnSettings, *, max_bytes: int = MAX_BYTES)
     return reader.tenant()
 
 
+@checks_kinds
 def write_intune(
     items: Iterable[Writable], *, as_policies: bool = False, token_id: str = "", force: bool = False
 ) -> IntuneExport:

@@ -13,12 +13,14 @@ from pyade.builders.intune import names
 from pyade.builders.intune.extras import read_extra
 from pyade.builders.intune.policy_tree import UnknownSetting
 from pyade.builders.intune.reading import Members
+from pyade.core.kinds import checks_kinds
 from pyade.core.problems import Problem
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.secret import Secret, secret_or_none
 from pyade.errors import IntuneError
 
 
+@checks_kinds
 @attrs.frozen(kw_only=True)
 class OwnSettings:
     """What a profile needs and Intune's JSON has no place for, the same for all profiles of an import.
@@ -43,6 +45,7 @@ class OwnSettings:
     region: str = ""
 
 
+@checks_kinds
 @attrs.frozen(kw_only=True)
 class PasswordRotation:
     """When Intune changes the password of the local administrator.
@@ -102,6 +105,7 @@ def _tags(value: Iterable[str]) -> frozenset[str]:
     return frozenset(value)
 
 
+@checks_kinds
 @attrs.frozen(kw_only=True)
 class IntunePolicy:
     """What an enrollment policy holds beside the profile.
@@ -119,6 +123,7 @@ class IntunePolicy:
     extra: Mapping[str, Any] = attrs.field(factory=dict, converter=plain_mapping, hash=False, repr=False)
 
 
+@checks_kinds
 @attrs.frozen(kw_only=True)
 class IntuneProfile:
     """An enrollment profile with what else Intune's JSON says.

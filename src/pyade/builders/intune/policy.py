@@ -32,11 +32,13 @@ from pyade.builders.intune.policy_tree import SETTINGS, read_tree, values_in, wr
 from pyade.builders.intune.profile import classic_members, left_out, read_profile
 from pyade.builders.intune.reading import TYPE, Members, items, warning
 from pyade.builders.intune.screens import KEYS
+from pyade.core.kinds import checks_kinds
 from pyade.core.problems import Problem, Severity
 from pyade.core.profile import AffinityKind, EnrollmentProfile
 from pyade.errors import IntuneError
 
 
+@checks_kinds(but=("body",))
 def policy_from_intune(body: Mapping[str, Any], own: OwnSettings, *, path: str = "$") -> IntuneProfile:
     """Return the profile of one enrollment policy for Macs.
 
@@ -86,6 +88,7 @@ def policy_from_intune(body: Mapping[str, Any], own: OwnSettings, *, path: str =
     return attrs.evolve(found, policy=policy, findings=(*findings, *found.findings))
 
 
+@checks_kinds
 def policy_to_intune(
     profile: EnrollmentProfile | IntuneProfile,
     *,

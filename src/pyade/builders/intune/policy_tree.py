@@ -23,6 +23,7 @@ import attrs
 from pyade.builders.intune import catalog, names
 from pyade.builders.intune.catalog import BY_ID, CATALOG, TOP, Kind, Setting
 from pyade.builders.intune.reading import TYPE, WHOLE, Members, items, warning
+from pyade.core.kinds import checks_kinds
 from pyade.core.problems import Problem
 
 SETTINGS: Final = "settings"
@@ -35,6 +36,7 @@ _CHILDREN: Final = "children"
 _SHOWN: Final = 80
 
 
+@checks_kinds
 @attrs.frozen(kw_only=True)
 class UnknownSetting:
     """A setting of a policy that pyade does not know, as it came.

@@ -29,12 +29,14 @@ from pyade.builders.intune.kinds import PROFILE, check_kind
 from pyade.builders.intune.model import IntuneExport, IntuneProfile, OwnSettings
 from pyade.builders.intune.reading import TYPE, Members, warning
 from pyade.builders.intune.screens import read_screens, write_screens
+from pyade.core.kinds import checks_kinds
 from pyade.core.problems import Problem
 from pyade.core.profile import AffinityKind, EnrollmentProfile, UserAffinity
 from pyade.core.profile_rules import host_of
 from pyade.errors import IntuneError, ProfileError
 
 
+@checks_kinds(but=("body",))
 def profile_from_intune(body: Mapping[str, Any], own: OwnSettings, *, path: str = "$") -> IntuneProfile:
     """Return the profile of one object of Intune's.
 
@@ -114,6 +116,7 @@ def read_profile(members: Members, own: OwnSettings) -> IntuneProfile:
     )
 
 
+@checks_kinds
 def profile_to_intune(
     profile: EnrollmentProfile | IntuneProfile, *, writable_only: bool = False, force: bool = False
 ) -> IntuneExport:

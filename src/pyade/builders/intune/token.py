@@ -19,6 +19,7 @@ from pyade.builders.intune.model import IntuneExport, plain_mapping
 from pyade.builders.intune.reading import TYPE, WHOLE, Members, items, warning, written_time
 from pyade.core.enums import OpenStrEnum
 from pyade.core.inventory import SyncState
+from pyade.core.kinds import checks_kinds
 from pyade.core.parking import parked_reason
 from pyade.core.problems import Problem
 from pyade.core.token import Portal, Token, TokenStatus, status_at
@@ -150,6 +151,7 @@ class IntuneToken:
         return status_at(self.expires_at, now)
 
 
+@checks_kinds(but=("body",))
 def token_from_intune(body: Mapping[str, Any], *, path: str = "$") -> IntuneToken:
     """Return the state of a token from one object of Intune's.
 
@@ -209,6 +211,7 @@ def the_only(value: Any) -> Any:
     return found[0] if len(found) == 1 else value
 
 
+@checks_kinds
 def token_to_intune(token: IntuneToken) -> IntuneExport:
     """Return *token* as a ``depOnboardingSetting``; its findings are those of the token.
 

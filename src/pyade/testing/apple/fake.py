@@ -9,6 +9,7 @@ from typing import Unpack
 
 import attrs
 
+from pyade.core.kinds import checks_kinds
 from pyade.core.token import Token
 from pyade.testing.apple.actions import DeviceActions
 from pyade.testing.apple.answers import RefusedError
@@ -37,6 +38,7 @@ class Rotation:
     grace_seconds: float | None = None
 
 
+@checks_kinds
 class FakeApple(FakeService, DeviceLife):
     """Apple's device assignment service with its portal, in memory, for tests and demonstrations.
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from pyade.core.kinds import checks_kinds
 from pyade.testing.apple.model import Organization, Server
 from pyade.testing.errors import PortalError
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from pyade.testing.apple.fake import FakeApple
 
 
+@checks_kinds
 class Faults:
     """The switches of a ``FakeApple``: states that go wrong and stay so until they are put right.
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import attrs
 
+from pyade.core.kinds import checks_kinds
 from pyade.testing.apple.identifiers import Identifiers
 from pyade.testing.apple.model import timestamp
 from pyade.testing.apple.portal import FakePortal
@@ -33,6 +34,7 @@ class Replacement:
     day: str
 
 
+@checks_kinds
 class DeviceLife(FakePortal):
     """A portal whose devices live: people set them up and unlock them, Apple replaces them."""
 

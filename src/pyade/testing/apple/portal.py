@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Literal
 
+from pyade.core.kinds import checks_kinds
 from pyade.testing.apple.catalogue import CATALOGUE, Family
 from pyade.testing.apple.identifiers import Identifiers
 from pyade.testing.apple.model import (
@@ -25,6 +26,7 @@ _PROFILE_KEYS = ("profile_status", "profile_uuid", "profile_assign_time", "profi
 _SERVER_KEYS = ("device_assigned_date", "device_assigned_by")
 
 
+@checks_kinds
 class FakePortal:
     """What an administrator can do in the portal; ``FakeApple`` adds the web service.
 

@@ -6,7 +6,10 @@ from typing import Literal
 
 import attrs
 
+from pyade.core.kinds import checks_kinds
 
+
+@checks_kinds
 @attrs.define(kw_only=True)
 class AppleSettings:
     """Standing behaviour of a ``FakeApple``; change an attribute at any time, it holds from the next request.

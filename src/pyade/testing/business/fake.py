@@ -13,6 +13,7 @@ from uuid import UUID
 import attrs
 
 from pyade.business import ApiAccount
+from pyade.core.kinds import checks_kinds
 from pyade.testing.apple.fake import FakeApple
 from pyade.testing.apple.model import Organization
 from pyade.testing.business.accounts import TOKEN_PATHS, Accounts, form, key_file
@@ -27,6 +28,7 @@ _TOKEN_HOST = "account.apple.com"  # noqa: S105 - a host
 _ACCEPTED = frozenset({"application/json", "application/*", "*/*"})
 
 
+@checks_kinds
 class FakeBusiness(FakeService):
     """The Apple School Manager and Apple Business API of one organization, for tests and demonstrations.
 

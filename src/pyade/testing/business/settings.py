@@ -6,7 +6,10 @@ from typing import Literal
 
 import attrs
 
+from pyade.core.kinds import checks_kinds
 
+
+@checks_kinds
 @attrs.define(kw_only=True)
 class BusinessSettings:
     """Standing behaviour of a ``FakeBusiness``; a changed attribute holds from the next request.

@@ -244,7 +244,7 @@ class ReadingPromises:
         for serial, kind in zip("ABCD", itertools.cycle((OpType.ADDED, OpType.DELETED))):
             commit(store, event(serial, kind, 1))
         assert serials_of(store, released=released) == expected
-        assert serials_of(store, released=released, serials="DCBAX") == expected
+        assert serials_of(store, released=released, serials=list("DCBAX")) == expected
 
     def test_devices_of_serials(self, store: Store) -> None:
         """``serials`` chooses devices, sorted and each once; unknown ones are left out."""

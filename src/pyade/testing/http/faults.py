@@ -11,6 +11,7 @@ from typing import Any
 
 import attrs
 
+from pyade.core.kinds import checks_kinds
 from pyade.testing.errors import PortalError
 from pyade.testing.http.wire import TEXT_TYPE, Answer, json_answer, reason
 
@@ -27,6 +28,7 @@ _STATUS_OF_CODE = {
 _HTML = b"<html><head><title>%d</title></head><body><h1>%d</h1><p>FORBIDDEN gateway</p></body></html>"
 
 
+@checks_kinds
 @attrs.frozen(kw_only=True)
 class Fault:
     """What happens to one request instead of, or besides, its ordinary answer. Made with the class methods.

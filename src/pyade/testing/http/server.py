@@ -13,12 +13,14 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
 
+from pyade.core.kinds import checks_kinds
 from pyade.testing.clock import FrozenClock
 from pyade.testing.http.wire import Answer, Outcome, WireRequest, join_headers, reason
 
 _LARGEST_BODY = 16 * 1024 * 1024
 
 
+@checks_kinds
 class LoopbackServer:
     """An HTTP/1.1 server on 127.0.0.1 and a free port, with keep-alive and a thread per connection.
 

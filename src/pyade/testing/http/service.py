@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 import msgspec
 
+from pyade.core.kinds import checks_kinds
 from pyade.testing.http.faults import Fault, Script
 from pyade.testing.http.server import LoopbackServer
 from pyade.testing.http.transport import FakeTransport
@@ -79,6 +80,7 @@ class Exchange:
     session: Any = None
 
 
+@checks_kinds
 class FakeService(ABC):
     """A web service in memory: through ``transport()`` in the same process, through ``serve()`` over HTTP.
 

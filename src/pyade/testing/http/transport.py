@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 import httpx
 
+from pyade.core.kinds import checks_kinds
 from pyade.testing.clock import FrozenClock
 from pyade.testing.http.wire import Outcome, WireRequest, join_headers
 
 
+@checks_kinds
 class FakeTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
     """An httpx transport, for ``Client`` and ``AsyncClient`` alike, whose other end is a fake.
 

@@ -18,6 +18,7 @@ from asn1crypto import x509 as asn1
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from pyade.core.kinds import checks_kinds
 from pyade.crypto.device_trust import DeviceTrust
 from pyade.testing.mac.cms import CmsForm, sign_message
 from pyade.testing.mac.keys import Digest, KeyKind, PrivateKey, new_key, sign, signature_algorithm
@@ -27,6 +28,7 @@ _AUTHORITY_ENDS: Final = datetime(2014, 4, 16, 22, 54, 46, tzinfo=UTC)
 _APPLE_DEVICE: Final = "1.2.840.113635.100.6.10.4"
 
 
+@checks_kinds
 @attrs.frozen(kw_only=True)
 class DeviceIdentity:
     """A device's key with the certificate that its authority gave it.
@@ -51,6 +53,7 @@ class DeviceIdentity:
         return sign_message(content, self.private_key, self.certificate, self.chain, form)
 
 
+@checks_kinds
 @attrs.frozen(kw_only=True)
 class DeviceAuthority:
     """A certificate authority that stands in for "Apple iPhone Device CA".

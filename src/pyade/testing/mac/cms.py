@@ -16,6 +16,7 @@ from asn1crypto import algos, cms
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from pyade.core.kinds import checks_kinds
 from pyade.testing.der import definite, indefinite
 from pyade.testing.mac.keys import Digest, PrivateKey, sign, signature_algorithm
 
@@ -23,6 +24,7 @@ _SEQUENCE, _SET, _OCTETS, _CONTEXT_0 = 0x30, 0x31, 0x04, 0xA0
 _CONSTRUCTED_OCTETS: Final = 0x24
 
 
+@checks_kinds
 @attrs.frozen(kw_only=True)
 class CmsForm:
     """How a message is written; what is left out is as a Mac does it.

@@ -22,6 +22,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from pyade.core.identity import ChipClass, classify_product
+from pyade.core.kinds import checks_kinds
 from pyade.core.versions import MacOSVersion
 from pyade.errors import VersionError
 from pyade.flow import AsyncRunner, Runner
@@ -58,6 +59,7 @@ def _version(value: MacOSVersion | str) -> MacOSVersion:
     return MacOSVersion.of(value)
 
 
+@checks_kinds
 @attrs.define(kw_only=True, eq=False)
 class FakeMac:
     """A Mac in Setup Assistant.

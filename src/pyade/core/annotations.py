@@ -1,0 +1,277 @@
+"""What an annotation allows as an argument, as a test of a value and in words; ``kinds`` asks.
+
+The rules of this file:
+
+1. A text, or bytes, is never a list of them. Every element of a list is looked at, and nothing is used up: of
+   an iterator only that it is one.
+2. True and False are no numbers, and only they are switches. A time has a time zone.
+3. A protocol is met by whatever has its methods: a store, client or fake of the caller's own. The twin of the
+   wrong world, such as ``AsyncClient`` for ``Client``, does not meet it. A transport needs one method.
+4. Nothing of a text or of bytes is in the words: it may be a secret in the wrong place.
+5. A type that is known to type checkers alone, and one that stands for any, allows everything.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import inspect
+import sys
+import types
+import typing
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, timedelta
+from typing import Any, Final, TypeVar
+
+import attrs
+
+from pyade.core.secret import Secret
+
+
+@attrs.frozen
+class Kind:
+    """What is allowed for an argument.
+
+    Attributes:
+        accepts: True for a value of this kind.
+        words: What is allowed, in words.
+        plural: The same for the elements of a list.
+        may_be_secret: True if a text or bytes are meant, so that nothing of what came instead is shown.
+    """
+
+    accepts: Callable[[Any], bool]
+    words: str
+    plural: str
+    may_be_secret: bool = False
+
+
+def kinds_of(function: Callable[..., Any], owner: type | None) -> dict[str, Kind | None]:
+    """Return the kind of each argument, by name and in order; None where everything is allowed."""
+    annotations = {name: it for name, it in function.__annotations__.items() if name != "return"}
+    names: dict[str, Any] = {"Self": owner or object}
+    hints = None
+    while hints is None:
+        try:
+            holder: Any = types.SimpleNamespace(__annotations__=annotations)
+            hints = typing.get_type_hints(holder, vars(sys.modules[function.__module__]), names)
+        except NameError as error:  # imported for type checkers only
+            names[str(error.name)] = Any
+    variables = _variables(owner) if owner else {}
+    return {
+        name: _kind(hints.get(name, Any), variables)
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    }
+
+
+def _variables(owner: type) -> dict[Any, Any]:
+    """Return what the type variables of the bases of *owner* stand for."""
+    found: dict[Any, Any] = {}
+    for one in owner.__mro__:
+        for base in one.__dict__.get("__orig_bases__", ()):
+            origin = typing.get_origin(base)
+            parameters = getattr(origin, "__parameters__", ())
+            for variable, value in zip(parameters, typing.get_args(base), strict=False):
+                found.setdefault(variable, found.get(value, value))
+    return found
+
+
+def _kind(hint: Any, variables: Mapping[Any, Any]) -> Kind | None:
+    if isinstance(hint, TypeVar):
+        hint = variables.get(hint, hint.__bound__ or Any)
+    if isinstance(hint, TypeVar) or hint in _SIMPLE:
+        return _SIMPLE.get(hint)
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        words = " or ".join(map(repr, args))
+        return Kind(lambda value: value in args, words, words)
+    if collections.abc.Callable in (origin, hint):
+        return Kind(callable, "a function", "functions")
+    inner = [_kind(one, variables) for one in args if one is not ...]
+    if origin in (typing.Union, types.UnionType):
+        return _any_of(inner)
+    meant = origin or hint
+    if meant in _LISTS:
+        return _list(_LISTS[meant], inner, meant is tuple and ... not in args)
+    return _object(meant, inner) if isinstance(meant, type) else None
+
+
+def _object(meant: type, inner: list[Kind | None]) -> Kind | None:
+    if issubclass(meant, collections.abc.Mapping):
+        return _mapping(inner)
+    if (title := f"{meant.__module__}.{meant.__name__}") in _BY_METHODS:
+        return _having(meant, _BY_METHODS[title])
+    if getattr(meant, "_is_protocol", False) and meant.__module__.startswith("pyade."):
+        return _having(meant, _members_of(meant))
+    return Kind(lambda value: isinstance(value, meant), _one(meant), f"{meant.__name__} objects")
+
+
+def _any_of(kinds: list[Kind | None]) -> Kind | None:
+    known = [kind for kind in kinds if kind is not None]
+    if len(known) < len(kinds):
+        return None
+    return Kind(
+        lambda value: any(kind.accepts(value) for kind in known),
+        " or ".join(dict.fromkeys(kind.words for kind in known)),
+        " or ".join(dict.fromkeys(kind.plural for kind in known)),
+        any(kind.may_be_secret for kind in known),
+    )
+
+
+def _list(outer: Any, kinds: list[Kind | None], is_fixed: bool) -> Kind:
+    inner = kinds[0] if kinds else None
+    words = f"a list of {inner.plural}" if inner else "a list"
+    if is_fixed:
+        words = f"{len(kinds)} values"
+
+    def accepts(value: Any) -> bool:
+        if isinstance(value, str | bytes | bytearray) or not isinstance(value, outer):
+            return False
+        if is_fixed:
+            return len(value) == len(kinds) and all(map(_fits, kinds, value))
+        return inner is None or not isinstance(value, _LOOKED_INTO) or all(map(inner.accepts, value))
+
+    return Kind(accepts, words, f"{words[2:]}s" if words.startswith("a ") else words)
+
+
+def _mapping(kinds: list[Kind | None]) -> Kind:
+    key, inner = kinds if len(kinds) == 2 else (None, None)
+
+    def accepts(value: Any) -> bool:
+        if not isinstance(value, collections.abc.Mapping):
+            return False
+        return (key is None or all(map(key.accepts, value))) and (
+            inner is None or all(map(inner.accepts, value.values()))
+        )
+
+    of = f" of {key.plural} to {inner.plural}" if key and inner else ""
+    return Kind(accepts, f"a mapping{of}", f"mappings{of}")
+
+
+def _members_of(protocol: type) -> tuple[str, ...]:
+    """Return the names of the public methods and attributes of *protocol*."""
+    bases = [base for base in protocol.__mro__ if getattr(base, "_is_protocol", False)]
+    names = dict.fromkeys(name for base in bases for name in (*base.__annotations__, *vars(base)))
+    return tuple(name for name in names if not name.startswith("_") or name == "__call__")
+
+
+def _having(meant: type, members: tuple[str, ...]) -> Kind:
+    """Return the kind of what has the members of *meant*, and whose methods are awaited if its are."""
+    methods = {name: getattr(meant, name) for name in members if callable(getattr(meant, name, None))}
+    waits = {name: inspect.iscoroutinefunction(method) for name, method in methods.items()}
+    name = _PUBLIC_NAMES.get(meant.__name__, meant.__name__)
+
+    def accepts(value: Any) -> bool:
+        if isinstance(value, type):
+            return False
+        kind = type(value)
+        # On the class first, so that no property is asked for.
+        if not all(hasattr(kind, one) or hasattr(value, one) for one in members):
+            return False
+        return not any(_is_twin(getattr(kind, one, None), wait) for one, wait in waits.items())
+
+    return Kind(accepts, _article(name), f"{name} objects")
+
+
+def _is_twin(member: Any, waits: bool) -> bool:
+    """Return True if a method is awaited where it is not to be, or the reverse, as far as it says so."""
+    if inspect.iscoroutinefunction(member):
+        return not waits
+    if not waits or not inspect.isfunction(member):
+        return False
+    answer = str(member.__annotations__.get("return", "Any"))
+    return not any(word in answer for word in ("Any", "Awaitable", "Coroutine", "Future", "Task"))
+
+
+def _fits(kind: Kind | None, value: Any) -> bool:
+    return kind is None or kind.accepts(value)
+
+
+def given(value: Any, kind: Kind) -> str:
+    """Return in words what came: a value if it cannot be secret, else only what it is."""
+    if value is None or isinstance(value, bool):
+        return str(value)
+    if isinstance(value, int | float) and not kind.may_be_secret:
+        return f"{value!r:.40}"
+    if isinstance(value, datetime) and value.tzinfo is None:
+        return "a time without a time zone"
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    words = _one(type(value))
+    if isinstance(value, _LOOKED_INTO) and "list of" in kind.words:
+        words += f" with {', '.join(dict.fromkeys(_one(type(one)) for one in value))}"
+    return words[:200]
+
+
+def _one(kind: type) -> str:
+    return _NAMES.get(kind, _article(kind.__name__))
+
+
+def _article(name: str) -> str:
+    return f"an {name}" if name[:1] in "AEIOaeio" else f"a {name}"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, datetime) and value.utcoffset() is not None
+
+
+_LOOKED_INTO: Final = (list, tuple, set, frozenset, dict)
+"""Lists that can be looked at again and again."""
+
+_LISTS: Final[Mapping[type, Any]] = {
+    list: (list, tuple),
+    tuple: (list, tuple),
+    set: collections.abc.Set,
+    frozenset: collections.abc.Set,
+    collections.abc.Iterable: collections.abc.Iterable,
+    collections.abc.Collection: collections.abc.Collection,
+    collections.abc.Sequence: collections.abc.Sequence,
+}
+_NAMES: Final[Mapping[type, str]] = {
+    str: "a text",
+    bytes: "bytes",
+    bytearray: "a bytearray",
+    int: "a whole number",
+    types.NoneType: "None",
+    types.FunctionType: "a function",
+    types.MethodType: "a method",
+}
+_PUBLIC_NAMES: Final = {
+    "Caller": "Client",
+    "AsyncCaller": "AsyncClient",
+    "EventSource": "Store",
+    "SessionStorage": "Store",
+}
+_BY_METHODS: Final = {
+    "httpx.BaseTransport": ("handle_request",),
+    "httpx.AsyncBaseTransport": ("handle_async_request",),
+    "threading.Event": ("is_set", "wait"),
+}
+"""Classes of others of which only these methods are used."""
+
+_SIMPLE: Final[Mapping[Any, Kind | None]] = {
+    Any: None,
+    object: None,
+    None: Kind(lambda value: value is None, "None", "None"),
+    types.NoneType: Kind(lambda value: value is None, "None", "None"),
+    str: Kind(lambda value: isinstance(value, str), "a text", "texts", True),
+    bytes: Kind(lambda value: isinstance(value, bytes), "bytes", "bytes", True),
+    Secret: Kind(lambda value: isinstance(value, Secret), "a Secret", "Secret objects", True),
+    bool: Kind(lambda value: isinstance(value, bool), "True or False", "True or False"),
+    int: Kind(
+        lambda value: isinstance(value, int) and not isinstance(value, bool),
+        "a whole number",
+        "whole numbers",
+    ),
+    float: Kind(_is_number, "a number", "numbers"),
+    datetime: Kind(_is_time, "a time with a time zone, such as datetime.now(UTC)", "times with a time zone"),
+    date: Kind(lambda value: isinstance(value, date) and not isinstance(value, datetime), "a date", "dates"),
+    timedelta: Kind(
+        lambda value: isinstance(value, timedelta),
+        "a timedelta, such as timedelta(minutes=15)",
+        "timedelta objects",
+    ),
+}

@@ -1,0 +1,79 @@
+"""Whether different profiles of a token have one name: told by the assignment, and kept for ``doctor``.
+
+The rules that an assigner was given are nowhere else, so what it found is kept in the sync state until a run
+over all devices finds otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+
+import attrs
+
+from pyade.builders.dep_profile import digest
+from pyade.core.lease import Lease
+from pyade.core.problems import Problem
+from pyade.core.profile import EnrollmentProfile
+from pyade.core.profile_names import NamedUse, problem_of, same_names
+from pyade.core.rules import AssignmentPolicy
+from pyade.errors import DamagedRecordError
+from pyade.flow import Flow
+from pyade.storage.protocol import Store
+from pyade.sync.choices import BY_DEFAULT, Choice
+from pyade.sync.steps import in_store
+
+
+def names_in_use(choices: Iterable[Choice]) -> tuple[Problem, ...]:
+    """Return a warning for each name that different profiles among *choices* have."""
+    return same_names(
+        NamedUse(choice.profile.name, digest(choice.profile), choice.chosen_by)
+        for choice in choices
+        if choice.profile is not None
+    )
+
+
+def names_beside(
+    store: Store, token_name: str, policy: AssignmentPolicy, picked: Choice
+) -> tuple[Problem, ...]:
+    """Return the same for a profile that is picked by hand, beside the rules and the default."""
+    try:
+        default = store.default_profile(token_name)
+    except DamagedRecordError:
+        default = None  # who reads it says so
+    uses = [_use(rule.profile, f"rule {rule.label!r}") for rule in policy.rules]
+    if default is not None:
+        uses.append(_use(default, BY_DEFAULT))
+    return names_in_use([picked, *uses])
+
+
+def keep_names(lease: Lease, warnings: Iterable[Problem], *, is_whole: bool) -> Flow[None]:
+    """Keep what a plan found for ``doctor``, if it is news.
+
+    Args:
+        lease: Of the token.
+        warnings: Those of the plan.
+        is_whole: True if the plan knows of every device, so that what it does not find has ended.
+    """
+    found = {one.value: one.allowed for one in warnings if one.setting == "name"}
+    yield from in_store(partial(_keep, lease=lease, found=found, is_whole=is_whole))
+
+
+def kept_names(store: Store, token_name: str) -> Iterator[Problem]:
+    """Yield the warnings that were kept and still hold, as far as the store can tell."""
+    default = store.default_profile(token_name)
+    for name, text in store.sync_state(token_name).same_names.items():
+        if BY_DEFAULT in text and (default is None or default.name.casefold() != name.casefold()):
+            continue
+        yield attrs.evolve(problem_of(name, ""), allowed=text)
+
+
+def _keep(store: Store, lease: Lease, found: dict[str, str], *, is_whole: bool) -> None:
+    state = store.sync_state(lease.token_name)
+    kept = found if is_whole else {**state.same_names, **found}
+    if kept != state.same_names:
+        store.save_sync_state(lease.token_name, attrs.evolve(state, same_names=kept), lease=lease)
+
+
+def _use(profile: EnrollmentProfile, chosen_by: str) -> Choice:
+    return Choice(profile_uuid="", profile=profile, chosen_by=chosen_by)
