@@ -116,9 +116,9 @@ CHECKED_INSIDE = {
 MADE_HERE = re.compile(
     "Account|AccountDrivenEnrollmentProfile|ActivationLock.*|Activity|AppleCareCoverage|Assign(Report|mentPlan)|Attempt|"
     "BetaEnrollmentTokens?|Call|ChangeCounts|Choice|Command|Credential(s|Request)|Def.*Answer|Device|DevicePage|"
-    "DeviceMessage|DeviceRecord|Diagnosis|Enrollment(Decision|Response|Request)|ErrorBody|Event.*|Fake(Enrollment|Transport)|"
+    "DeletionReport|DeviceMessage|DeviceRecord|Diagnosis|Enrollment(Decision|Response|Request)|ErrorBody|Event.*|Fake(Enrollment|Transport)|"
     "Intune.*|ManagementService|OrgDevice|Organization|Page|Planned.*|Problem|Progress|RefreshReport|ReplacementDetails|"
-    "RequestRecord|Resource|SendCall|Server|ServiceUrl|SignedContent|StagedToken|SyncReport|SyncState|Token(Health|Overview|"
+    "RequestRecord|Resource|ProfileReview|ReviewRow|SendCall|Server|ServiceUrl|SignedContent|StagedToken|SyncReport|SyncState|Token(Health|Overview|"
     "Removal|Secrets|Standing)|WaitingMac"
 )
 """What pyade makes and hands out: nobody else needs to make one, and some are made for each device."""
@@ -307,6 +307,7 @@ CASES: tuple[tuple[Callable[[World], object], str, str], ...] = (
     (lambda w: Syncer(w.client, w.store).restore(None), "serial_number", "a text"),
     (lambda w: DeviceActions(w.client, w.store).refresh("C02"), "serials", "a list of serial numbers"),
     (lambda w: DeviceActions(w.client, w.store).lock(["C02"]), "serial_number", "a text"),
+    (lambda w: DeviceActions(w.client, w.store).delete("C02"), "serials", "a list of serial numbers"),
     (lambda _: Client("hq"), "token", "a Token"),
     (lambda _: AsyncClient("hq"), "token", "a Token"),
     (lambda _: Client(None), "token", "a Token"),

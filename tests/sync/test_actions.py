@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import sqlite3
 import threading
 from collections.abc import Callable, Iterable
 from datetime import date, timedelta
@@ -15,11 +17,13 @@ from pyade import errors
 from pyade.apple import AsyncClient, Client
 from pyade.apple.responses import ActivationLockResult, BetaEnrollmentTokens
 from pyade.core.device import DeviceResult
+from pyade.core.events import EventKind
 from pyade.core.secret import Secret
 from pyade.crypto import BypassCode
 from pyade.storage import SQLiteStore
 from pyade.sync import (
     AsyncDeviceActions,
+    Deletion,
     DeviceActions,
     bypass_code,
     bypass_code_name,
@@ -62,6 +66,75 @@ def ask(world: World, name: str, *args: Any, **options: Any) -> Any:
 
 def requests_in_order(world: World) -> list[str]:
     return [record.endpoint for record in world.apple.requests if record.path != "/session"]
+
+
+class TestDelete:
+    def test_each_device_is_deleted_and_an_unknown_one_is_named(self, world: World) -> None:
+        listed, released, stays = world.apple.add_devices(3, server="hq")
+        world.sync()
+        world.apple.release([released])
+        world.later(minutes=15).sync()
+        before = len(world.apple.requests)
+        report = act(world, "delete", [listed, "C02UNKNOWN01", released, listed])
+        assert report.results == {
+            listed: Deletion.HIDDEN,
+            "C02UNKNOWN01": Deletion.UNKNOWN,
+            released: Deletion.PURGED,
+        }
+        assert report.unknown == ("C02UNKNOWN01",)
+        assert not report.is_complete
+        assert str(report).splitlines() == [
+            "hq: 2 devices deleted here",
+            "  1 hidden until the next full sync, as Apple still lists them",
+            "  1 purged",
+            "  1 unknown: C02UNKNOWN01",
+        ]
+        assert len(world.apple.requests) == before
+        assert [record.serial_number for record in world.store.devices("hq", released=None)] == [stays]
+        gone = [event.serial_number for event in world.store.events() if event.kind == EventKind.DELETED]
+        assert sorted(filter(None, gone)) == sorted([listed, released])
+
+    def test_a_second_time_changes_nothing_and_a_refresh_brings_it_back(self, world: World) -> None:
+        (serial,) = world.apple.add_devices(1, server="hq")
+        world.sync()
+        assert act(world, "delete", [serial]).is_complete
+        events = len(world.store.events())
+        assert act(world, "delete", [serial]).results == {serial: Deletion.HIDDEN}
+        assert len(world.store.events()) == events
+        act(world, "refresh", [serial])
+        assert [record.serial_number for record in world.store.devices("hq")] == [serial]
+
+    def test_more_than_one_slice_and_none(self, world: World) -> None:
+        serials = world.apple.add_devices(230, server="hq")
+        world.sync()
+        report = act(world, "delete", iter(serials))
+        assert tuple(report.results) == serials
+        assert report.is_complete
+        assert act(world, "delete", []).results == {}
+
+    @pytest.mark.parametrize("serials", ["C02", [5], [None]])
+    def test_what_is_no_list_of_serial_numbers_deletes_nothing(self, world: World, serials: Any) -> None:
+        world.apple.add_devices(2, server="hq")
+        world.sync()
+        with pytest.raises(errors.InvalidRequestError, match="serials"):
+            act(world, "delete", serials)
+        assert len(list(world.store.devices("hq"))) == 2
+
+    def test_a_token_that_is_not_stored_is_told(self, world: World) -> None:
+        world.store.remove_token("hq", now=world.clock())
+        for serials in ([], ["C02"]):
+            with pytest.raises(errors.UnknownTokenError):
+                act(world, "delete", serials)
+
+    def test_a_record_that_cannot_be_read_is_removed(self, world: World, tmp_path: Path) -> None:
+        (serial,) = world.apple.add_devices(1, server="hq")
+        world.sync()
+        if not isinstance(world.store, SQLiteStore):
+            return
+        with contextlib.closing(sqlite3.connect(tmp_path / "ade.db")) as connection, connection:
+            assert connection.execute("UPDATE device SET record = '{'").rowcount == 1
+        assert act(world, "delete", [serial]).results == {serial: Deletion.PURGED}
+        assert act(world, "delete", [serial]).results == {serial: Deletion.UNKNOWN}
 
 
 class TestDisown:

@@ -48,6 +48,7 @@ from pyade.core.policy import Decision, SyncAction, SyncPolicy, Trigger
 from pyade.core.problems import ErrorObject, Problem, Severity
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.profile_diff import ProfileDiff, Reach, SettingChange
+from pyade.core.profile_review import ProfileReview, ReviewRow
 from pyade.core.rules import AssignmentPolicy, Rule
 from pyade.core.schedule import Pace, Work
 from pyade.core.secret import Secret
@@ -117,10 +118,12 @@ __all__ = [
     "Problem",
     "ProfileDiff",
     "ProfilePlan",
+    "ProfileReview",
     "ProfileStatus",
     "Reach",
     "Reason",
     "Registration",
+    "ReviewRow",
     "Rule",
     "Secret",
     "SettingChange",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import itertools
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from typing import Final
 
 import attrs
@@ -111,6 +111,12 @@ class ProfilePlan(Printed):
 def yes(value: bool) -> str:
     """Return how a plan writes a switch."""
     return "yes" if value else "no"
+
+
+def counted_certificates(certificates: Sized) -> str:
+    """Return how many there are, in words; "" for none."""
+    count = len(certificates)
+    return f"{count} certificate{'' if count == 1 else 's'}" if count else ""
 
 
 def _table(heads: tuple[str, str, str, str], rows: tuple[PlanRow, ...]) -> Iterator[str]:

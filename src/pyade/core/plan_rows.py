@@ -13,7 +13,7 @@ import attrs
 
 from pyade.core.accounts import ACCOUNTS_FROM
 from pyade.core.affinity import AffinityKind, UserAffinity
-from pyade.core.plan import Effect, PlanRow, ProfilePlan, yes
+from pyade.core.plan import Effect, PlanRow, ProfilePlan, counted_certificates, yes
 from pyade.core.plan_accounts import administrator, primary_account
 from pyade.core.plan_screens import screens
 from pyade.core.versions import MacOSVersion
@@ -204,10 +204,9 @@ def _auto_advance(profile: EnrollmentProfile, version: MacOSVersion) -> Iterator
 
 
 def _transport(profile: EnrollmentProfile) -> Iterator[PlanRow]:
-    count = len(profile.anchor_certificates)
     yield _text(
         "anchor_certificates",
-        f"{count} certificate{'s' if count > 1 else ''}" if count else "",
+        counted_certificates(profile.anchor_certificates),
         "the Mac trusts only these when it connects to the server",
         "the Mac trusts its own root certificates",
     )

@@ -15,6 +15,7 @@ from pyade.core.plan import ProfilePlan
 from pyade.core.plan_rows import make_plan
 from pyade.core.problems import Problem, Severity
 from pyade.core.profile_diff import ProfileDiff, compare
+from pyade.core.profile_review import ProfileReview, make_review
 from pyade.core.profile_rules import check, host_of
 from pyade.core.skip_keys import SkipKeys
 from pyade.core.versions import MacOSVersion
@@ -140,9 +141,24 @@ class EnrollmentProfile:
         return tuple(check(self))
 
     @checks_kinds
-    def diff(self, other: EnrollmentProfile) -> ProfileDiff:
-        """Return what changes if *other* takes the place of this profile, and which Macs it reaches."""
-        return compare(self, other)
+    def diff(self, other: EnrollmentProfile | None) -> ProfileDiff:
+        """Return what changes if *other* takes the place of this profile, and which Macs it reaches.
+
+        Args:
+            other: The new content; None for a profile that is new itself: all that it sets is a change then,
+                from "not set".
+        """
+        return compare(None, self) if other is None else compare(self, other)
+
+    def review(self) -> ProfileReview:
+        """Return every setting with its value in words, as before a profile is created; it prints as a list.
+
+        It depends on no version of macOS, and shows no secret.
+
+        Source: specification, "Create an Apple enrollment profile", the last page: "Review the summary of
+        changes, and then select Create".
+        """
+        return make_review(self)
 
     def plan(self, version: MacOSVersion | str) -> ProfilePlan:
         """Return what each setting does on that version of macOS, and why; it prints as a table.

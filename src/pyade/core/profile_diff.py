@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from pyade.core.plan import counted_certificates
 from pyade.core.problems import Problem, Severity
 from pyade.core.skip_keys import SkipKeys
 from pyade.text import Printed
@@ -111,11 +112,11 @@ _SETTINGS: Final = (
 )  # fmt: skip
 
 
-def compare(before: EnrollmentProfile, after: EnrollmentProfile) -> ProfileDiff:
-    """Return what changes if *after* takes the place of *before*."""
+def compare(before: EnrollmentProfile | None, after: EnrollmentProfile) -> ProfileDiff:
+    """Return what changes if *after* takes the place of *before*; None for nothing, as *after* is new."""
     changes = tuple(_changes(before, after))
     warnings: tuple[Problem, ...] = ()
-    if before.name != after.name:
+    if before is not None and before.name != after.name:
         renamed = Problem(
             "name",
             before.name,
@@ -127,16 +128,18 @@ def compare(before: EnrollmentProfile, after: EnrollmentProfile) -> ProfileDiff:
     return ProfileDiff(changes=changes, warnings=warnings)
 
 
-def _changes(before: EnrollmentProfile, after: EnrollmentProfile) -> Iterator[SettingChange]:
+def _changes(before: EnrollmentProfile | None, after: EnrollmentProfile) -> Iterator[SettingChange]:
+    hidden: frozenset[SkipKeys | str] = frozenset() if before is None else before.skip
+    extras = ({} if before is None else before.extra, after.extra)
     for setting in _SETTINGS:
-        yield from _compare(setting, getattr(before, setting), getattr(after, setting))
-    for key in sorted(before.skip ^ after.skip, key=_order):
+        yield from _compare(setting, getattr(before, setting, None), getattr(after, setting))
+    for key in sorted(hidden ^ after.skip, key=_order):
         text = {True: "hide", False: "show"}
-        yield _change(f"skip.{key}", text[key in before.skip], text[key in after.skip])
-    for name in sorted({*before.extra, *after.extra}):
-        values = [(name in extra, extra.get(name)) for extra in (before.extra, after.extra)]
+        yield _change(f"skip.{key}", text[key in hidden], text[key in after.skip])
+    for name in sorted({*extras[0], *extras[1]}):
+        values = [(name in extra, extra.get(name)) for extra in extras]
         if values[0] != values[1]:
-            yield _change(f"extra.{name}", *(_text(value) if there else "not set" for there, value in values))
+            yield _change(f"extra.{name}", *(_text(value) if there else _UNSET for there, value in values))
 
 
 def _order(key: SkipKeys | str) -> tuple[bool, str]:
@@ -147,16 +150,21 @@ def _compare(setting: str, old: Any, new: Any) -> Iterator[SettingChange]:
     if old == new:
         return
     if not attrs.has(type(old)) and not attrs.has(type(new)):
-        yield _change(setting, _text(old), _text(new))
+        # What is empty in a new profile was not there before it either.
+        if old is not None or _text(new) != _UNSET:
+            yield _change(setting, _text(old), _text(new))
         return
     if old is None or new is None:
-        yield _change(setting, *("not set" if value is None else "set" for value in (old, new)))
+        yield _change(setting, *(_UNSET if value is None else "set" for value in (old, new)))
     for field in attrs.fields(type(old if new is None else new)):
         values = [None if value is None else getattr(value, field.name) for value in (old, new)]
         # A field without repr holds a secret.
         texts = [_text(value) if field.repr else _secret(value) for value in values]
         if values[0] != values[1] and (None not in values or texts[0] != texts[1]):
             yield _change(f"{setting}.{field.name}", *texts)
+
+
+_UNSET: Final = "not set"
 
 
 def _change(setting: str, before: str, after: str) -> SettingChange:
@@ -166,14 +174,14 @@ def _change(setting: str, before: str, after: str) -> SettingChange:
 
 
 def _secret(value: Any) -> str:
-    return "a secret" if value else "not set"
+    return "a secret" if value else _UNSET
 
 
 def _text(value: Any) -> str:
     if value is None or value == "":
-        return "not set"
+        return _UNSET
     if isinstance(value, tuple):
-        return f"{len(value)} certificate{'' if len(value) == 1 else 's'}" if value else "not set"
+        return counted_certificates(value) or _UNSET
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value)

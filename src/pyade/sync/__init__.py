@@ -7,6 +7,7 @@ from pyade.sync.assigner import Assigner, AsyncAssigner
 from pyade.sync.board import Stage, TokenStanding
 from pyade.sync.checkup import Diagnosis
 from pyade.sync.choices import Choice
+from pyade.sync.deletion import Deletion, DeletionReport
 from pyade.sync.doctor import async_doctor, doctor
 from pyade.sync.migration import migration_deadlines
 from pyade.sync.overview import TokenOverview, overview, overview_html
@@ -34,6 +35,8 @@ __all__ = [
     "AsyncSyncer",
     "AsyncTokenService",
     "Choice",
+    "Deletion",
+    "DeletionReport",
     "DeviceActions",
     "Diagnosis",
     "Ending",

@@ -19,6 +19,7 @@ from pyade.errors import NotFoundError
 from pyade.flow import AsyncRunner, Flow, Runner, ask
 from pyade.storage.protocol import Store
 from pyade.sync.activation_lock import lock_flow
+from pyade.sync.deletion import DeletionReport, delete_flow
 from pyade.sync.leases import holding, holding_async
 from pyade.sync.refresh import RefreshReport, refresh_flow
 from pyade.sync.runners import AsyncCaller, Caller, async_runner_of, runner_of
@@ -46,7 +47,7 @@ class _Acting(Generic[CallerT]):
 
 @checks_kinds(but=("serials",))
 class DeviceActions(_Acting[Caller]):
-    """Refreshes, locks and explains single devices of a token."""
+    """Refreshes, locks, deletes and explains single devices of a token."""
 
     def refresh(self, serials: Iterable[str]) -> RefreshReport:
         """Read what Apple knows about these devices now, and store it; needs no sync.
@@ -93,6 +94,27 @@ class DeviceActions(_Acting[Caller]):
         flow = lock_flow(self._token_name, serial_number, lost_message)
         return self._runner.run(flow)
 
+    def delete(self, serials: Iterable[str]) -> DeletionReport:
+        """Delete these devices here, one by one, and return what became of each; nothing changes at Apple.
+
+        A device that Apple still lists is hidden until the next full sync, ``refresh`` or ``restore``; a
+        released one is removed at once. It needs no request, and asks Apple nothing.
+
+        Args:
+            serials: Serial numbers.
+
+        Returns:
+            The result for each device; a serial number that the token has no device of is ``UNKNOWN``.
+
+        Raises:
+            InvalidRequestError: *serials* is one text and not a list.
+            UnknownTokenError: The token is not in the store.
+            StoreError: The store failed; what was deleted before stays deleted.
+
+        Source: specification, "Sync restrictions".
+        """
+        return self._runner.run(delete_flow(self._token_name, serials))
+
     def replacements(self) -> tuple[ReplacementDetails, ...]:
         """Return which device each replacement among the token's devices took the place of.
 
@@ -125,6 +147,10 @@ class AsyncDeviceActions(_Acting[AsyncCaller]):
         """Lock one device with a bypass code that is kept first; see ``DeviceActions.lock``."""
         flow = lock_flow(self._token_name, serial_number, lost_message)
         return await self._runner.run(flow)
+
+    async def delete(self, serials: Iterable[str]) -> DeletionReport:
+        """Delete these devices here, and return what became of each; see ``DeviceActions.delete``."""
+        return await self._runner.run(delete_flow(self._token_name, serials))
 
     async def replacements(self) -> tuple[ReplacementDetails, ...]:
         """Return which device each replacement took the place of; see ``DeviceActions.replacements``."""

@@ -1,0 +1,170 @@
+"""Every setting of a profile in words, as on the last page before a profile is created, "Review + create".
+
+The order and the words are those of the specification's pages; what it does not have comes last. Nothing
+depends on a version of macOS: what a setting does on one is told by ``EnrollmentProfile.plan``.
+
+Source: specification, "Create an Apple enrollment profile" and "Setup Assistant screen reference".
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from pyade.core.accounts import AdministratorAccount, PrimaryAccount
+from pyade.core.affinity import AffinityKind
+from pyade.core.plan import counted_certificates
+from pyade.core.skip_keys import SkipKeys
+from pyade.text import Printed
+
+if TYPE_CHECKING:
+    from pyade.core.profile import EnrollmentProfile
+
+UNSET: Final = "Not configured"
+
+
+@attrs.frozen(kw_only=True)
+class ReviewRow:
+    """One setting.
+
+    Attributes:
+        page: The page of the specification that it is on; "Other settings" for what the specification lacks.
+        label: The setting, in the words of that page.
+        value: Its value in words; never a secret.
+        setting: The setting as it is written, such as ``locked``; for a screen, ``skip.`` and its key.
+    """
+
+    page: str
+    label: str
+    value: str
+    setting: str
+
+
+@attrs.frozen(kw_only=True)
+class ProfileReview(Printed):
+    """Every setting of a profile, page by page; it prints as a list.
+
+    Attributes:
+        profile_name: The profile.
+        rows: The settings, in the order of the pages.
+    """
+
+    profile_name: str
+    rows: tuple[ReviewRow, ...]
+
+    def row(self, setting: str) -> ReviewRow:
+        """Return the row of a setting such as ``locked``, or of a screen such as ``skip.Siri``.
+
+        Raises:
+            KeyError: The review has no such row.
+        """
+        for row in self.rows:
+            if row.setting == setting:
+                return row
+        raise KeyError(setting)
+
+    def _words(self) -> list[str]:
+        width = max(len(row.label) for row in self.rows)
+        lines: list[str] = []
+        for page, rows in itertools.groupby(self.rows, key=lambda row: row.page):
+            lines += [page, *(f"  {row.label:<{width}}  {row.value}" for row in rows)]
+        return lines
+
+
+def make_review(profile: EnrollmentProfile) -> ProfileReview:
+    """Return every setting of *profile* in words."""
+    pages = {
+        "Basics": _basics(profile),
+        "Management Settings": _management(profile),
+        "Account Settings": _accounts(profile),
+        "Setup Assistant": _setup_assistant(profile),
+        "Other settings": _others(profile),
+    }
+    rows = (
+        ReviewRow(page=page, label=label, value=value, setting=setting)
+        for page, found in pages.items()
+        for label, value, setting in found
+    )
+    return ProfileReview(profile_name=profile.name, rows=tuple(rows))
+
+
+_Rows = Iterator[tuple[str, str, str]]
+"""Label, value and setting."""
+
+
+def _basics(profile: EnrollmentProfile) -> _Rows:
+    yield "Name", profile.name, "name"
+    yield "Description", profile.description or UNSET, "description"
+
+
+def _management(profile: EnrollmentProfile) -> _Rows:
+    affinity = profile.user_affinity
+    has_user = affinity.kind is not AffinityKind.NONE
+    words = "Enroll with User Affinity" if has_user else "Enroll without User Affinity"
+    yield "User Affinity", words, "user_affinity"
+    yield "Authentication method", _METHODS[affinity.kind], "user_affinity.kind"
+    yield "Sign-in page", affinity.web_url or UNSET, "user_affinity.web_url"
+    await_final = _yes(profile.await_final_configuration)
+    yield "Await final configuration", await_final, "await_final_configuration"
+    yield "Locked enrollment", _yes(profile.locked), "locked"
+
+
+def _accounts(profile: EnrollmentProfile) -> _Rows:
+    primary, administrator = profile.primary_account, profile.administrator
+    # Without an account nothing of it is configured, whatever its defaults are.
+    account = primary or PrimaryAccount(restrict_editing=False)
+    is_prefilled = bool(account.account_name or account.full_name)
+    yield "Create a local primary account", _set(primary is not None), "primary_account"
+    yield "Prefill account info", _set(is_prefilled), "primary_account.prefill"
+    yield "Primary account name", account.account_name or UNSET, "primary_account.account_name"
+    yield "Primary account full name", account.full_name or UNSET, "primary_account.full_name"
+    yield "Restrict editing", _set(account.restrict_editing), "primary_account.restrict_editing"
+    admin = administrator or AdministratorAccount("")
+    yield "Create a local administrator account", _set(administrator is not None), "administrator"
+    yield "Administrator account name", admin.short_name or UNSET, "administrator.short_name"
+    yield "Administrator account full name", admin.full_name or UNSET, "administrator.full_name"
+    yield "Hide administrator account", _set(admin.hidden), "administrator.hidden"
+    password = "Set, not shown" if admin.password_hash else UNSET
+    yield "Administrator account password", password, "administrator.password_hash"
+
+
+def _setup_assistant(profile: EnrollmentProfile) -> _Rows:
+    yield "Department Name", profile.department or UNSET, "department"
+    yield "Department Phone", profile.support_phone_number or UNSET, "support_phone_number"
+    for key in SkipKeys:
+        yield key.label, "Hide" if key in profile.skip else "Show", f"skip.{key}"
+    for other in sorted(str(key) for key in profile.skip if not isinstance(key, SkipKeys)):
+        yield other, "Hide", f"skip.{other}"
+
+
+def _others(profile: EnrollmentProfile) -> _Rows:
+    yield "Enrollment URL", profile.url, "url"
+    yield "Support e-mail address", profile.support_email_address or UNSET, "support_email_address"
+    yield "Language", profile.language or UNSET, "language"
+    yield "Region", profile.region or UNSET, "region"
+    yield "Auto advance", _yes(profile.auto_advance), "auto_advance"
+    yield "Supervised", _yes(profile.supervised), "supervised"
+    yield "Mandatory enrollment", _yes(profile.mandatory), "mandatory"
+    certificates = counted_certificates(profile.anchor_certificates) or UNSET
+    yield "Anchor certificates", certificates, "anchor_certificates"
+    yield "Organization identifier", profile.org_magic, "org_magic"
+    for key in sorted(profile.extra):
+        yield key, "Set, not shown", f"extra.{key}"
+
+
+def _yes(value: bool) -> str:
+    return "Yes" if value else "No"
+
+
+def _set(value: bool) -> str:
+    return "Yes" if value else UNSET
+
+
+_METHODS: Final = {
+    AffinityKind.NONE: UNSET,
+    AffinityKind.MODERN: "Setup Assistant with modern authentication",
+    AffinityKind.LEGACY: "Setup Assistant (legacy)",
+}
