@@ -14,6 +14,7 @@ from typing import Any, Final
 import attrs
 from cryptography import x509
 
+from pyade.core.account import changed_account
 from pyade.core.affinity import AffinityKind
 from pyade.core.inventory import SyncState, owner_of
 from pyade.core.parking import parked_reason
@@ -26,7 +27,7 @@ from pyade.flow import CallHook, Flow, Hook, Now, ask
 from pyade.storage.protocol import Store
 from pyade.sync.assigner import devices_at_risk
 from pyade.sync.damage import Fleet, damage_of, read_fleet, readable_records, unreadable_secrets
-from pyade.sync.report import counted, shown
+from pyade.sync.report import counted, shown, some, wild_date_problem
 from pyade.sync.steps import in_store
 from pyade.sync.token_steps import ReadAccount
 from pyade.text import Printed
@@ -36,8 +37,6 @@ OUT_OF_STEP_AFTER: Final = timedelta(days=2)
 
 ANCHOR_WITHIN: Final = timedelta(days=30)
 """How long before its end an anchor certificate is worth a look."""
-
-_SHOWN_SERIALS: Final = 10
 
 
 @attrs.frozen(kw_only=True)
@@ -95,7 +94,9 @@ def diagnosis_flow(questions: Questions) -> Flow[Diagnosis]:
     profiles: list[EnrollmentProfile] = []
     for token in fleet.tokens.values():
         if token.name not in fleet.damaged:
-            findings += _of_token(token, fleet.states.get(token.name, SyncState()), now)
+            state = fleet.states.get(token.name, SyncState())
+            findings += _of_token(token, state, now)
+            findings += _of_sync(token, state, asks_apple=questions.asks_apple)
         if questions.asks_apple:
             findings += yield from _of_account(token)
         try:
@@ -137,7 +138,7 @@ def _of_token(token: Token, state: SyncState, now: datetime) -> Iterator[Problem
     parked = parked_reason(token, state)
     if parked:
         yield _error(where, "", parked, "it is tried again once a day, and at once when it was renewed")
-    elif state.last_error:
+    elif state.last_error and not state.held_back:
         fix = "the next sync may put it right; the documentation has a table of errors"
         yield _warning(where, "", f"the last sync ended with: {state.last_error}", fix)
     last = state.succeeded_at
@@ -145,6 +146,21 @@ def _of_token(token: Token, state: SyncState, now: datetime) -> Iterator[Problem
         yield _warning(where, "", "it was never synced to the end", "run a Scheduler, or Syncer.sync()")
     elif now - last > OUT_OF_STEP_AFTER:
         yield _warning(where, "", f"not in step with Apple since {shown(last)}", "see that a Scheduler runs")
+
+
+def _of_sync(token: Token, state: SyncState, *, asks_apple: bool) -> Iterator[Problem]:
+    """Yield what a sync noted and lasts."""
+    where = f"token {token.name}"
+    if state.held_back:
+        listed = "" if state.listed_at is None else f" of {shown(state.listed_at)}"
+        text = f"{counted(state.held_back, 'device')} not in Apple's list{listed}, and not released: too many"
+        fix = "check the MDM server in the portal, and sync with force=True if the list is right"
+        yield _error(where, "", text, fix)
+    if state.ties:
+        text = f"the order of changes of {counted(len(state.ties), 'device')} is in doubt"
+        yield _warning(where, some(sorted(state.ties)), text, "the next sync reads their details")
+    if state.account_problem and not asks_apple:
+        yield attrs.evolve(changed_account(state.account_problem), setting=where)
 
 
 def _of_account(token: Token) -> Flow[list[Problem]]:
@@ -171,10 +187,17 @@ def _of_devices(store: Store, token: Token) -> list[Problem]:
         findings.append(
             _warning(where, "", "it has no default profile, so that new Macs fail to enroll", fix)
         )
+    wild = {
+        record.serial_number: record.op_date_sent
+        for record in store.devices(token.name, released=None)
+        if record.op_date_sent is not None
+    }
+    if wild:
+        findings.append(attrs.evolve(wild_date_problem(wild), setting=f"{where}.op_date"))
     serials = [record.serial_number for record in devices_at_risk(store, token.name)]
     if serials:
         text = f"{counted(len(serials), 'device')} without a profile would fail to enroll"
-        findings.append(_error(where, _some(serials), text, _ASSIGN))
+        findings.append(_error(where, some(serials), text, _ASSIGN))
     return findings
 
 
@@ -216,16 +239,16 @@ def _of_purchase(questions: Questions) -> Flow[list[Problem]]:
         if outside:
             text = f"{counted(len(outside), 'device')} of the purchase not yet in Apple's program"
             fix = "ask the reseller to add the order, with the organization's number"
-            findings.append(_error("expected_serials", _some(outside), text, fix))
+            findings.append(_error("expected_serials", some(outside), text, fix))
     if missing:
         text = f"{counted(len(missing), 'device')} of the purchase in no MDM server of ours"
         fix = "assign them to the MDM server in the portal, then sync"
         if questions.find_in_program is None:
             fix += "; they may not be in the program yet"
-        findings.append(_error("expected_serials", _some(missing), text, fix))
+        findings.append(_error("expected_serials", some(missing), text, fix))
     if at_risk:
         text = f"{counted(len(at_risk), 'device')} of the purchase without a profile"
-        findings.append(_error("expected_serials", _some(at_risk), text, _ASSIGN))
+        findings.append(_error("expected_serials", some(at_risk), text, _ASSIGN))
     return findings
 
 
@@ -265,11 +288,6 @@ def _distinct(profiles: Iterable[EnrollmentProfile]) -> list[EnrollmentProfile]:
         if profile not in found:
             found.append(profile)
     return found
-
-
-def _some(serials: Sequence[str]) -> str:
-    shown_ones = ", ".join(serials[:_SHOWN_SERIALS])
-    return f"{shown_ones}, …" if len(serials) > _SHOWN_SERIALS else shown_ones
 
 
 def _error(setting: str, value: str, allowed: str, fix: str) -> Problem:
