@@ -98,7 +98,7 @@ def test_boundaries_hold_to_the_second(
     full = bool(asked.get("full"))
     assert isinstance(trigger, Trigger)
     for early in (SECOND, wait):
-        before = POLICY.decide(state, T0 + wait - early, trigger=trigger, full=full)
+        before = POLICY.decide(state, T0 + wait - early, trigger=trigger, full=full, early=False)
         assert (before.action, before.allowed_at) == (SyncAction.WAIT, T0 + wait)
         assert before.reason
     then = POLICY.decide(state, T0 + wait, trigger=trigger, full=full)
@@ -116,13 +116,57 @@ def test_the_first_sync_is_a_full_one_at_once(trigger: Trigger) -> None:
     [
         (WEEK - SECOND, Trigger.AUTOMATIC, SyncAction.DELTA),
         (WEEK, Trigger.AUTOMATIC, SyncAction.FULL),
-        (WEEK, Trigger.REQUESTED, SyncAction.DELTA),
+        (WEEK - SECOND, Trigger.REQUESTED, SyncAction.DELTA),
+        (WEEK, Trigger.REQUESTED, SyncAction.FULL),
     ],
 )
-def test_an_automatic_run_becomes_a_full_one_after_7_days(
+def test_a_run_becomes_a_full_one_after_7_days_unless_it_is_told_not_to(
     age: timedelta, trigger: Trigger, action: SyncAction
 ) -> None:
     assert POLICY.decide(IDLE, T0 + age, trigger=trigger).action is action
+    assert POLICY.decide(IDLE, T0 + age, trigger=trigger, full=False).action is SyncAction.DELTA
+
+
+def test_without_a_cursor_the_full_list_comes_whatever_is_asked_for() -> None:
+    assert POLICY.decide(LOST, T0 + WEEK, full=False).action is SyncAction.FULL
+    assert POLICY.decide(LOST, T0 + DAY, full=False).action is SyncAction.RECOVERY
+    assert POLICY.decide(SyncState(), T0, full=False).action is SyncAction.FULL
+
+
+@each(
+    ("policy", "state", "grace"),
+    [
+        (POLICY, IDLE, timedelta(minutes=5)),
+        (POLICY, FAILED, timedelta(minutes=5)),
+        (POLICY, attrs.evolve(FAILED, failures=20), timedelta(minutes=5)),
+        (SyncPolicy(automatic_interval=timedelta(hours=1)), IDLE, timedelta(minutes=3)),
+        (SyncPolicy(automatic_interval=timedelta(minutes=16)), IDLE, timedelta(seconds=48)),
+        (SyncPolicy(automatic_interval=MINUTES_15), IDLE, timedelta(0)),
+        (POLICY, attrs.evolve(FAILED, failures=1), timedelta(0)),
+        (POLICY, attrs.evolve(FAILED, failures=3), timedelta(0)),
+        (POLICY, attrs.evolve(IDLE, not_before=T0 + DAY), timedelta(0)),
+        (POLICY, attrs.evolve(IDLE, not_before=T0 + DAY - SECOND), SECOND),
+        (POLICY, attrs.evolve(LISTING, succeeded_at=T0 + SECOND), timedelta(minutes=5)),
+    ],
+)
+def test_an_automatic_call_may_come_a_little_early(
+    policy: SyncPolicy, state: SyncState, grace: timedelta
+) -> None:
+    """Five minutes, 5 % of the interval at most, and never within the cooldown or what Apple asked for."""
+    asked = policy.decide(state, T0 + SECOND, trigger=Trigger.AUTOMATIC)
+    due_at = asked.allowed_at
+    assert due_at is not None
+    too_early = policy.decide(state, due_at - grace - SECOND, trigger=Trigger.AUTOMATIC)
+    assert (too_early.action, too_early.allowed_at) == (SyncAction.WAIT, due_at)
+    assert policy.decide(state, due_at - grace, trigger=Trigger.AUTOMATIC).action.sends_requests
+    assert policy.next_times(state, due_at - SECOND)[1] == due_at
+
+
+@each("asked", [{}, {"full": True}, {"full": False}])
+def test_no_request_may_come_early(asked: dict[str, bool]) -> None:
+    """Neither within the 15 minutes nor, for a full list, the 7 days."""
+    assert POLICY.decide(IDLE, T0 + MINUTES_15 - SECOND, **asked).action is SyncAction.WAIT
+    assert POLICY.decide(IDLE, T0 + WEEK - SECOND, full=True).action is SyncAction.WAIT
 
 
 def test_a_run_is_under_way_until_its_time_limit_and_dead_from_then_on() -> None:
@@ -317,7 +361,7 @@ def test_automatic_runs_that_come_to_an_end_are_a_day_apart(steps: list[tuple[in
         world.now += timedelta(seconds=seconds)
         world.ask(Trigger.AUTOMATIC, False, "done" if succeeds else "error")
     times = [at for at, *_ in world.starts]
-    assert all(b - a >= DAY for a, b in pairwise(times))
+    assert all(b - a >= DAY - timedelta(minutes=5) for a, b in pairwise(times))
 
 
 DIED = attrs.evolve(IDLE, running_since=T0 + WEEK, run_at=T0 + WEEK, succeeded_at=T0)
@@ -336,7 +380,7 @@ def test_whoever_holds_the_lease_continues_a_run_that_died(trigger: Trigger) -> 
 
 
 def test_a_run_that_died_longer_ago_than_the_time_limit_is_not_continued() -> None:
-    decision = POLICY.decide(DIED, T0 + WEEK + MINUTES_15, has_lease=True)
+    decision = POLICY.decide(DIED, T0 + WEEK + MINUTES_15, full=False, has_lease=True)
     assert (decision.action, decision.running_since) == (SyncAction.DELTA, None)
     automatic = POLICY.decide(
         DIED, T0 + WEEK + MINUTES_15, trigger=Trigger.AUTOMATIC, full=True, has_lease=True

@@ -90,11 +90,16 @@ class Model:
 
     def __init__(self) -> None:
         self.lives: dict[tuple[str, str], Life] = {}
+        self.lists: dict[str, tuple[int, set[str]]] = {}
 
     def tell(self, action: Action, today: int) -> None:
         match action:
             case Told(token, serial, op_type, days_ago):
-                self.hear(self.lives.setdefault((token, serial), Life()), op_type, today - days_ago, today)
+                since, listed = self.lists.get(token, (0, set()))
+                is_new = (token, serial) not in self.lives
+                life = self.lives.setdefault((token, serial), Life())
+                if is_new or (serial not in listed and life.here) or today - days_ago >= since:
+                    self.hear(life, op_type, today - days_ago, today)
             case Listed(token, shown, days_ago):
                 self.show(token, shown, today - days_ago, today)
             case Deleted(token, serial):
@@ -107,6 +112,7 @@ class Model:
                 if known:
                     life = self.lives.setdefault((token, serial), Life())
                     life.here, life.hidden, life.assigned = True, None, None
+                    self.lists.setdefault(token, (0, set()))[1].add(serial)
             case Purged(token, in_days):
                 self.purge(token, today + in_days)
 
@@ -124,6 +130,7 @@ class Model:
         life.event = at
 
     def show(self, token: str, shown: frozenset[str], since: int, today: int) -> None:
+        self.lists[token] = (since, set(shown))
         for serial in shown:
             life = self.lives.setdefault((token, serial), Life())
             if life.event is None or life.event <= since:

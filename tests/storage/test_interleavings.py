@@ -73,6 +73,7 @@ class Model:
         self.here: dict[str, bool] = {}
         self.lists: dict[str, int] = {}
         self.list_number = 0
+        self.list_since = 0
 
     def tell(self, action: Action) -> None:
         if isinstance(action, SyncPage):
@@ -81,6 +82,7 @@ class Model:
             return
         self.list_number += 1
         for page in action.pages:
+            self.list_since = action.since
             for serial, tag in page:
                 self.lists[serial] = self.list_number
                 if self.newest.get(serial, -1) <= action.since:
@@ -95,6 +97,10 @@ class Model:
     def hear(self, event: Event) -> None:
         newest = self.newest.get(event.serial)
         if newest is not None and event.at is not None and event.at < newest:
+            return
+        is_listed = self.list_number > 0 and self.lists.get(event.serial) == self.list_number
+        speaks = is_listed or self.here.get(event.serial) is False
+        if speaks and event.at is not None and event.at < self.list_since:
             return
         if event.op_type == "deleted":
             self.here[event.serial] = False

@@ -42,7 +42,7 @@ class World:
     seen: list[Progress] = attrs.Factory(list)
     on_page: Callable[[], object] = lambda: None
 
-    def sync(self, *, full: bool = False, automatic: bool = False, force: bool = False) -> SyncReport:
+    def sync(self, *, full: bool | None = None, automatic: bool = False, force: bool = False) -> SyncReport:
         def work(client: Client) -> SyncReport:
             syncer = Syncer(client, self.store, policy=self.policy, clock=self.clock, progress=self._progress)
             return syncer.sync(full=full, automatic=automatic, force=force)

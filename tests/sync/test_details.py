@@ -26,7 +26,7 @@ def test_of_two_changes_in_one_second_the_details_tell_which_holds(world: World)
     report = world.sync()
     assert (report.is_complete, world.requests(DETAILS)) == (True, 1)
     assert world.record(serial).device.asset_tag == "NEW"
-    assert report.notes == ("1 device changed twice in one second: details were read",)
+    assert report.notes == ("1 device with changes in doubt: details were read",)
     assert not world.state.ties
     world.later(minutes=20).sync()
     assert world.requests(DETAILS) == 1

@@ -185,7 +185,10 @@ def test_a_full_list_that_breaks_off_releases_nothing(world: World) -> None:
 def test_an_empty_list_empties_no_inventory(world: World) -> None:
     world.apple.add_devices(25, server="hq")
     world.sync()
-    world.apple.script(FETCH, Fault.answered(json={"devices": [], "cursor": "x", "more_to_follow": False}))
+    for endpoint in (FETCH, SYNC):
+        world.apple.script(
+            endpoint, Fault.answered(json={"devices": [], "cursor": "x", "more_to_follow": False})
+        )
     report = world.later(days=7).sync(full=True)
     assert (report.ending, report.held_back, len(world.listed())) == (Ending.RELEASE_HELD, 25, 25)
 

@@ -9,6 +9,7 @@ import pytest
 
 from pyade.core.policy import SyncAction, SyncPolicy
 from pyade.sync import Ending
+from pyade.testing import Fault
 
 if TYPE_CHECKING:
     from tests.sync.conftest import World
@@ -46,28 +47,80 @@ def test_a_release_that_is_held_back_keeps_its_place_until_it_is_forced(world: W
     assert "force=True" in str(report)
     assert "force=True" in world.state.last_error
     assert len(world.listed()) == 100
-    assert world.requests(SYNC) == 0
+    assert (world.requests(SYNC), world.state.succeeded_at) == (1, world.clock())
     again = world.later(minutes=15).sync(automatic=False)
-    assert (again.action, again.ending, again.held_back) == (SyncAction.RESUME_FULL, Ending.RELEASE_HELD, 40)
+    assert (again.action, again.ending, again.held_back) == (SyncAction.DELTA, Ending.RELEASE_HELD, 40)
     assert world.sync(force=True).action is SyncAction.WAIT
     forced = world.later(minutes=15).sync(force=True)
-    assert (forced.action, forced.changes.released, forced.is_complete) == (SyncAction.RESUME_FULL, 40, True)
-    assert world.requests(FETCH) == 1
+    assert (forced.action, forced.changes.released, forced.is_complete) == (SyncAction.DELTA, 40, True)
+    assert (forced.held_back, world.requests(FETCH), world.state.held_back) == (0, 1, 0)
     assert world.record(gone[0]).is_released
     assert world.listed() == world.at_apple()
 
 
 def test_a_list_that_nobody_forced_is_asked_for_again_when_a_full_sync_is_due(world: World) -> None:
     """A short answer of Apple's heals by itself."""
-    gone = shrink(world, 100, 40)
+    shrink(world, 100, 40)
     full_sync_at = world.clock()
-    assert world.sync(full=True).ending is Ending.RELEASE_HELD
-    world.apple.assign("hq", gone)
+    page = {"devices": [], "cursor": "x", "more_to_follow": False}
+    world.apple.script(FETCH, Fault.answered(json=page))
+    world.apple.script(SYNC, Fault.answered(json=page), Fault.answered(json=page))
+    assert world.sync(full=True).held_back == 100
+    world.policy = SyncPolicy(max_release_share=0.4)
     report = world.later(days=6).sync(automatic=True)
-    assert report.ending is Ending.RELEASE_HELD
+    assert (report.ending, report.held_back) == (Ending.RELEASE_HELD, 100)
     assert world.state.full_sync_at == full_sync_at
     report = world.later(days=1).sync(automatic=True)
-    assert (report.action, report.is_complete, report.changes.released) == (SyncAction.FULL, True, 0)
+    assert (report.action, report.is_complete, report.changes.released) == (SyncAction.FULL, True, 40)
+    assert world.listed() == world.at_apple()
+
+
+def test_changes_are_followed_while_a_release_is_held_back(world: World) -> None:
+    """New Macs come in, deletions that Apple announces count, and what is left is released when it is few."""
+    gone = shrink(world, 100, 40)
+    assert world.sync(automatic=True).ending is Ending.RELEASE_HELD
+    world.later(days=1)
+    bought = world.apple.add_devices(3, server="hq")
+    report = world.sync(automatic=True)
+    assert (report.action, report.ending, report.changes.added) == (SyncAction.DELTA, Ending.RELEASE_HELD, 3)
+    assert set(bought) <= world.listed().keys()
+    world.later(days=1)
+    for serial in gone[:25]:
+        world.apple.announce(serial, server="hq", op_type="deleted", op_date=world.clock())
+    report = world.sync(automatic=True)
+    assert (report.is_complete, report.changes.released, report.held_back) == (True, 40, 0)
+    assert world.listed() == world.at_apple()
+    assert (world.state.held_back, world.state.last_error) == (0, "")
+
+
+def test_a_hold_is_in_every_report_and_ends_with_the_next_list(world: World) -> None:
+    """Also where a run ends early, or does not begin."""
+    gone = shrink(world, 100, 40)
+    assert world.sync().held_back == 40
+    assert world.sync().held_back == 40
+    world.policy = SyncPolicy(max_pages_per_run=1)
+    world.page_size(1)
+    world.later(hours=1)
+    world.apple.add_devices(3, server="hq")
+    report = world.sync()
+    assert (report.ending, report.held_back) == (Ending.PAGE_LIMIT, 40)
+    world.policy = SyncPolicy()
+    world.apple.assign("hq", gone)
+    world.apple.faults.expire_cursors("hq")
+    report = world.later(hours=1).sync()
+    assert (report.action, report.held_back, report.is_complete) == (SyncAction.RECOVERY, 0, True)
+    assert world.listed() == world.at_apple()
+
+
+def test_a_device_that_was_restored_after_the_list_survives_a_forced_release(world: World) -> None:
+    """Its details are newer than the list."""
+    gone = shrink(world, 100, 40)
+    world.sync()
+    world.apple.faults.hide_from_sync(gone, "hq")
+    world.apple.assign("hq", gone[:1])
+    assert world.restore(gone[0]) is not None
+    report = world.later(minutes=15).sync(force=True)
+    assert report.changes.released == 39
     assert world.listed() == world.at_apple()
 
 
@@ -77,7 +130,7 @@ def test_what_came_back_after_the_list_survives_a_forced_release(world: World) -
     world.later(minutes=15)
     world.apple.assign("hq", gone[:10])
     report = world.sync(force=True)
-    assert (report.changes.released, report.changes.returned) == (40, 10)
+    assert (report.changes.released, report.changes.modified) == (30, 10)
     assert world.listed() == world.at_apple()
 
 

@@ -230,6 +230,20 @@ def parse_date(text: str) -> date:
     return msgspec.convert(text, date)
 
 
+def without_operation(device: Device) -> Device:
+    """Return *device* without what concerns only the request that brought it."""
+    if device.op_type is None and device.op_date is None and device.response_status is None:
+        return device
+    return attrs.evolve(device, op_type=None, op_date=None, response_status=None)
+
+
+def after_deletion(known: Device, deleted: Device) -> Device:
+    """Return what is left of *known*: a deletion ends what concerned the profile, the hardware stays."""
+    news: dict[str, Any] = dict.fromkeys(_ENDED_BY_DELETION)
+    news.update((name, value) for name in _DESCRIPTIVE if (value := getattr(deleted, name)) is not None)
+    return attrs.evolve(known, **news, extra={**known.extra, **deleted.extra})
+
+
 def _utc(value: datetime) -> datetime:
     if value.tzinfo is UTC:
         return value
@@ -259,3 +273,17 @@ def _readable(key: str, value: Any) -> bool:
 _FIELDS = tuple(field.name for field in attrs.fields(Device) if field.name != "extra")
 _NAMES = frozenset(_FIELDS)
 _TIMES = tuple(name for name in _FIELDS if name.endswith(("_time", "_date", "_deadline")))
+_ENDED_BY_DELETION = (
+    "profile_status",
+    "profile_uuid",
+    "profile_assign_time",
+    "profile_push_time",
+    "op_type",
+    "op_date",
+    "response_status",
+)
+_DESCRIPTIVE = tuple(
+    field.name
+    for field in attrs.fields(Device)
+    if field.name not in {*_ENDED_BY_DELETION, "serial_number", "extra"}
+)

@@ -46,6 +46,8 @@ class EventKind(OpenStrEnum):
         TOKEN_EXPIRING: A server token is about to expire.
         TOKEN_PARKED: A token needs a person; ``reason`` says what for.
         TOKEN_RESUMED: A parked token works again.
+        TOKEN_ACCOUNT_CHANGED: Apple names another MDM server or organization for a token than before;
+            ``reason`` says which.
         TOKEN_REMOVED: A token was removed from the store, and its devices with it.
         ENROLLMENT_DECIDED: A Mac asked for its enrollment profile; ``verdict`` and ``reason`` say what it
             got.
@@ -70,6 +72,7 @@ class EventKind(OpenStrEnum):
     TOKEN_EXPIRING = "token_expiring"
     TOKEN_PARKED = "token_parked"
     TOKEN_RESUMED = "token_resumed"
+    TOKEN_ACCOUNT_CHANGED = "token_account_changed"
     TOKEN_REMOVED = "token_removed"
     ENROLLMENT_DECIDED = "enrollment_decided"
     CREDENTIAL_REDEEMED = "credential_redeemed"

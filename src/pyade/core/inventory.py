@@ -2,9 +2,10 @@
 
 The rules of this file, all pure:
 
-1. Per serial the newest ``op_date`` wins, across pages and runs; on a tie the record that arrives later wins.
+1. Per serial the newest word wins, across pages and runs (``core.order``); on a tie the record that arrives
+   later wins, and the details settle it: ties are part of the state that is stored with their page.
 2. A fetch lists what is assigned at the start of the fetch and carries no operation: it never overwrites a
-   newer event and never changes the stored operation date.
+   newer event and never changes the stored operation date. An event from before it changes nothing any more.
 3. What Apple no longer lists is released, not deleted, and only after the last page of a full sync of which
    every record could be read.
 4. A newer event from Apple supersedes what pyade believes about its own assignment, but not a cooldown.
@@ -36,14 +37,17 @@ from typing import Any
 import attrs
 
 from pyade.core.attempt import AssignmentFailure, Attempt
-from pyade.core.device import Device, DeviceResult, OpType
+from pyade.core.device import Device, DeviceResult, OpType, after_deletion, without_operation
+from pyade.core.order import (
+    CLOCK_TOLERANCE,
+    OLDEST_CHANGE,
+    event_time,
+    is_older_event,
+    list_tie,
+    sent_date,
+    tie,
+)
 from pyade.errors import StoreConflictError, StoreError
-
-CLOCK_TOLERANCE = timedelta(minutes=5)
-"""How far the clocks of two machines that share a store may be apart.
-
-A stored time that lies further ahead comes from before a clock was moved back.
-"""
 
 PURGE_AFTER = timedelta(days=30)
 """How long a released device is kept."""
@@ -69,11 +73,13 @@ class DeviceRecord:
         device: Apple's newest word.
         first_seen_at: When the store first heard of it, UTC.
         updated_at: When Apple's word last changed it, UTC; an attempt does not.
-        op_date: Time of the newest operation that was applied, Apple's clock; None before the first one.
+        op_date: Time of the newest operation that was applied, Apple's clock, at most five minutes after it
+            arrived; None before the first one.
         released_at: Since when Apple no longer lists it, UTC; None while it is assigned to this server.
         full_sync: Number of the newest full sync that listed it; 0 if only events did.
         attempt: The newest attempt to assign a profile, until a newer event supersedes it.
         deleted_at: When it was deleted here although Apple still listed it, UTC; hidden since then.
+        op_date_sent: The date of that operation as Apple sent it, where it cannot be right; else None.
     """
 
     token_name: str
@@ -85,6 +91,7 @@ class DeviceRecord:
     full_sync: int = 0
     attempt: Attempt | None = None
     deleted_at: datetime | None = None
+    op_date_sent: datetime | None = None
 
     @property
     def serial_number(self) -> str:
@@ -173,8 +180,13 @@ class SyncState:
         reminded_days: How many days before it that was due.
         same_names: Names that different profiles have which are in use at once, and by what, in words.
         repeats: Runs in a row that Apple stopped by returning a cursor that was sent, with more to follow.
-        ties: Serial numbers with different operations in one and the same second, which only the device's
-            details settle; True where one of the operations was a deletion.
+        ties: Serial numbers of which only the device's details tell what is newer (``core.order``); True
+            where one of the two says that the device is gone.
+        listed_at: Start of the newest full list of which a page came, UTC.
+        held_back: How many devices the newest list did not show when their release was held back; 0 if none
+            is. The changes are followed meanwhile.
+        account_problem: How Apple's account differs from the server and the organization of the token; "" if
+            it does not.
         assigning_since: Start of the assignment under way, UTC; where its worker died, Apple may have done
             what no record tells.
         assignment_errors: The newest error by ``profile_uuid``, until the profile is given or not wanted.
@@ -204,6 +216,9 @@ class SyncState:
     ties: Mapping[str, bool] = attrs.field(factory=dict, hash=False)
     assigning_since: datetime | None = None
     assignment_errors: Mapping[str, AssignmentFailure] = attrs.field(factory=dict, hash=False)
+    listed_at: datetime | None = None
+    held_back: int = 0
+    account_problem: str = ""
 
 
 def merge(
@@ -228,12 +243,15 @@ def merge(
     Returns:
         The record to store and the change; the same record (or None) where nothing is to be stored.
     """
-    if source is Source.DETAILS and device.response_status not in (None, DeviceResult.SUCCESS):
+    is_refused = device.response_status not in (None, DeviceResult.SUCCESS)
+    if source is Source.DETAILS and is_refused and not _is_deletion(device, source):
         return record, Change.UNCHANGED
     merged, change = _merge(record, device, token_name=token_name, source=source, state=state, now=now)
     if record is None or not record.is_hidden:
         return merged, change
-    if not merged.is_released and _brings_back(record, device, source=source, state=state, now=now):
+    is_late = change is Change.STALE and source is Source.SYNC
+    brings_back = not is_late and _brings_back(record, device, source=source, state=state, now=now)
+    if brings_back and not merged.is_released:
         return attrs.evolve(merged, deleted_at=None, updated_at=now), Change.RETURNED
     return merged, Change.STALE if change is Change.STALE else Change.UNCHANGED
 
@@ -248,31 +266,37 @@ def _merge(
     now: datetime,
 ) -> tuple[DeviceRecord, Change]:
     """Merge as if deletions here did not exist."""
-    deleted = device.op_type == OpType.DELETED and source is not Source.DETAILS
-    event_at = _event_time(device, source)
+    deleted = _is_deletion(device, source)
+    event_at = _event_time(record, device, source, now)
+    # What the details show has not to be in the newest list, if that was complete before.
+    is_listed = source is Source.FETCH or (
+        source is Source.DETAILS and not deleted and state.listing_since is None
+    )
     if record is None:
         # A deletion of an unknown serial is kept: an older "added" that comes later must not bring it back.
         first = DeviceRecord(
             token_name=token_name,
-            device=_after_deletion(device, device) if deleted else _without_operation(device),
+            device=after_deletion(device, device) if deleted else without_operation(device),
             first_seen_at=now,
             updated_at=now,
             op_date=event_at,
             released_at=now if deleted else None,
-            full_sync=state.full_sync if source is Source.FETCH else 0,
+            full_sync=state.full_sync if is_listed else 0,
+            op_date_sent=_date_sent(None, device, source, now),
         )
         return first, Change.RELEASED if deleted else Change.ADDED
-    listed = state.full_sync if source is Source.FETCH else record.full_sync
-    if _is_older(record, event_at, source=source, state=state):
+    listed = state.full_sync if is_listed else record.full_sync
+    if _is_older(record, device, source=source, state=state, now=now):
         return _with(record, full_sync=listed), Change.STALE
-    news = _after_deletion(record.device, device) if deleted else _without_operation(device)
+    news = after_deletion(record.device, device) if deleted else without_operation(device)
     op_date = _latest(record.op_date, event_at)
+    sent = _date_sent(record, device, source, now)
     attempt = _attempt_after(record.attempt, device, deleted=deleted, source=source, state=state, now=now)
     if op_date == record.op_date and deleted == record.is_released and news == record.device:
         # The same event again says nothing new; a list that began after an attempt, or details, do, even in
         # equal words.
         kept = record.attempt if source is Source.SYNC else attempt
-        return _with(record, full_sync=listed, attempt=kept), Change.UNCHANGED
+        return _with(record, full_sync=listed, attempt=kept, op_date_sent=sent), Change.UNCHANGED
     merged = DeviceRecord(
         token_name=record.token_name,
         device=news,
@@ -283,6 +307,7 @@ def _merge(
         full_sync=listed,
         attempt=attempt,
         deleted_at=record.deleted_at,
+        op_date_sent=sent,
     )
     if merged.is_released != record.is_released:
         return merged, Change.RELEASED if deleted else Change.RETURNED
@@ -298,6 +323,7 @@ def merge_page(
     state: SyncState,
     now: datetime,
     changes: list[tuple[str, str]] | None = None,
+    ties: dict[str, bool] | None = None,
 ) -> tuple[dict[str, DeviceRecord], ChangeCounts]:
     """Return what *devices*, in their order, make of *records*.
 
@@ -309,6 +335,7 @@ def merge_page(
         state: As above.
         now: UTC.
         changes: Takes each change and its serial number, for ``core.events.change_groups``.
+        ties: Takes the serial numbers whose order is in doubt, for ``core.order.state_after_page``.
 
     Returns:
         The records to write, by serial number, and the number of each change.
@@ -323,6 +350,8 @@ def merge_page(
         if changes is not None:
             restored = change is Change.RETURNED and known is not None and known.is_hidden
             changes.append(("restored" if restored else change, serial))
+        if ties is not None and (found := _tie(known, device, source, state, now)) is not None:
+            ties[serial] = ties.get(serial, False) or found
         if record is not None and record is not known:
             changed[serial] = record
     return changed, ChangeCounts(**counts)
@@ -343,7 +372,7 @@ def is_unlisted(record: DeviceRecord, state: SyncState) -> bool:
 
 def release(record: DeviceRecord, now: datetime) -> DeviceRecord:
     """Return *record* as a complete full list without the device leaves it: as after a ``deleted`` event."""
-    gone = _after_deletion(record.device, Device(serial_number=record.serial_number))
+    gone = after_deletion(record.device, Device(serial_number=record.serial_number))
     return attrs.evolve(record, device=gone, released_at=now, updated_at=now, attempt=None)
 
 
@@ -382,8 +411,10 @@ def owner_of(records: Iterable[DeviceRecord]) -> DeviceRecord | None:
 
 def _newest_claim(record: DeviceRecord) -> tuple[datetime, datetime, datetime, str]:
     never = datetime.min.replace(tzinfo=UTC)
+    assigned = record.device.device_assigned_date or never
     return (
-        record.device.device_assigned_date or never,
+        # A date that cannot be right must not decide for years.
+        record.updated_at if assigned > record.updated_at + OLDEST_CHANGE else assigned,
         record.op_date or never,
         record.first_seen_at,
         record.token_name,
@@ -464,18 +495,44 @@ def finished_state(token_name: str, stored_revision: int, state: SyncState) -> S
     return attrs.evolve(next_state(token_name, stored_revision, state), listing_since=None, unreadable=0)
 
 
-def _event_time(device: Device, source: Source) -> datetime | None:
+def _is_deletion(device: Device, source: Source) -> bool:
+    """Return True if Apple says that the device is gone; details say so where a deletion was announced."""
+    is_confirmed = source is not Source.DETAILS or device.response_status == DeviceResult.NOT_ACCESSIBLE
+    return device.op_type == OpType.DELETED and is_confirmed
+
+
+def _event_time(
+    record: DeviceRecord | None, device: Device, source: Source, now: datetime
+) -> datetime | None:
     if source is Source.SYNC:
-        return device.op_date
-    return device.profile_assign_time if source is Source.DETAILS else None
+        return event_time(record, device, now)
+    at = device.profile_assign_time if source is Source.DETAILS else None
+    return None if at is None or at > now + CLOCK_TOLERANCE else at
 
 
-def _is_older(record: DeviceRecord, event_at: datetime | None, *, source: Source, state: SyncState) -> bool:
+def _date_sent(record: DeviceRecord | None, device: Device, source: Source, now: datetime) -> datetime | None:
+    if source is Source.SYNC:
+        return sent_date(record, device, now)
+    # A list that is newer than the operation takes its place.
+    return None if record is None or source is Source.FETCH else record.op_date_sent
+
+
+def _is_older(
+    record: DeviceRecord, device: Device, *, source: Source, state: SyncState, now: datetime
+) -> bool:
+    if source is Source.SYNC:
+        return is_older_event(record, device, state, now)
     if record.op_date is None or source is Source.DETAILS:
         return False
-    if source is Source.FETCH:
-        return state.listing_since is not None and record.op_date > state.listing_since
-    return event_at is not None and event_at < record.op_date
+    return state.listing_since is not None and record.op_date > state.listing_since
+
+
+def _tie(
+    record: DeviceRecord | None, device: Device, source: Source, state: SyncState, now: datetime
+) -> bool | None:
+    if source is Source.SYNC:
+        return tie(record, device, state, now)
+    return list_tie(record, device, state) if source is Source.FETCH else None
 
 
 def _brings_back(
@@ -493,7 +550,7 @@ def _brings_back(
     if device.op_type != OpType.ADDED:
         return False
     # The event that the store knew before the deletion may come again: it says nothing new.
-    known_at, event_at = record.op_date, device.op_date
+    known_at, event_at = record.op_date, event_time(record, device, now)
     return record.is_released or known_at is None or event_at is None or event_at > known_at
 
 
@@ -508,19 +565,6 @@ def _with(record: DeviceRecord, **changes: Any) -> DeviceRecord:
     if all(getattr(record, name) == value for name, value in changes.items()):
         return record
     return attrs.evolve(record, **changes)
-
-
-def _without_operation(device: Device) -> Device:
-    if device.op_type is None and device.op_date is None and device.response_status is None:
-        return device
-    return attrs.evolve(device, op_type=None, op_date=None, response_status=None)
-
-
-def _after_deletion(known: Device, deleted: Device) -> Device:
-    """Keep what describes the hardware; a deletion ends everything that concerned the profile."""
-    news: dict[str, Any] = dict.fromkeys(_ENDED_BY_DELETION)
-    news.update((name, value) for name in _DESCRIPTIVE if (value := getattr(deleted, name)) is not None)
-    return attrs.evolve(known, **news, extra={**known.extra, **deleted.extra})
 
 
 def _attempt_after(
@@ -545,19 +589,3 @@ def _attempt_after(
     if attempt.not_before is not None:
         return attempt
     return None if attempt.agrees_with(device) else attempt.not_confirmed()
-
-
-_ENDED_BY_DELETION = (
-    "profile_status",
-    "profile_uuid",
-    "profile_assign_time",
-    "profile_push_time",
-    "op_type",
-    "op_date",
-    "response_status",
-)
-_DESCRIPTIVE = tuple(
-    field.name
-    for field in attrs.fields(Device)
-    if field.name not in {*_ENDED_BY_DELETION, "serial_number", "extra"}
-)

@@ -48,6 +48,26 @@ class Lease:
         return now < self.expires_at <= now + timedelta(seconds=MAXIMUM_SECONDS)
 
 
+@attrs.frozen
+class Held:
+    """That a worker holds the lease of a token.
+
+    Attributes:
+        owner: Who.
+        remaining: For how long, unless it renews the lease or gives it back; the same by every clock.
+    """
+
+    owner: str
+    remaining: timedelta
+
+
+def held(stored: Lease | None, *, now: datetime) -> Held | None:
+    """Return who holds the lease that is *stored*, at *now*, the time of the store; None if nobody does."""
+    if stored is None or not stored.is_current(now):
+        return None
+    return Held(stored.owner, stored.expires_at - now)
+
+
 def check_free(stored: Lease | None, owner: str, *, now: datetime) -> None:
     """Check that *owner* may take the lease of a token.
 
@@ -61,6 +81,7 @@ def check_free(stored: Lease | None, owner: str, *, now: datetime) -> None:
             f"{stored.token_name!r} is worked on by {stored.owner!r} until {stored.expires_at.isoformat()}",
             owner=stored.owner,
             expires_at=stored.expires_at,
+            remaining=stored.expires_at - now,
         )
 
 

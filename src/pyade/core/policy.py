@@ -3,21 +3,23 @@
 The rules of this file:
 
 1. The cooldown counts from the start of the last run that sent Apple a request, whoever asked for it and
-   however it ended. Automatic runs keep the longer automatic interval from that same start.
+   however it ended. Automatic runs keep the longer automatic interval from that same start; a call that comes
+   a little early, as a nightly job does, is let through (``EARLY``).
 2. A run that reached its time limit is continued: its continuation waits for neither. After a run that never
    came to an end (the process died or was interrupted) only the cooldown counts, also automatically. After
    one that an error ended the cooldown doubles with each further error, up to the automatic interval; if only
    a person can help, it is the whole interval at once.
-3. The first run is a full one. After that a full list is a *full sync* once in the full interval, when
-   somebody asks for it or an automatic run finds it due. Going on with one that was cut short is the same.
+3. The first run is a full one. After that a full list is a *full sync* once in the full interval: when a run
+   finds it due that was not told to follow only the changes, or is asked for it. Going on with one that was
+   cut short is the same.
 4. Without a usable cursor changes cannot be followed. Then a *recovery* fetch is allowed before the full
    interval has passed, once in the recovery interval, counted apart from the full syncs.
 5. One run at a time. Whoever holds the lease of the token knows that a run which is marked as under way has
    died, and continues it as the same run: with its start and its time limit, without a cooldown. Without a
    lease a run is presumed dead when it is older than the time limit: a live one ends at its next page.
 6. Clocks are moved back: a stored time that lies ahead counts as now, so that it blocks no longer.
-7. A complete list that would release a large part of the fleet is not believed without a person: it waits,
-   with its place kept, until the release is forced or a new full list is due.
+7. A complete list that would release a large part of the fleet is not believed without a person: its release
+   waits until it is forced or a new full list was fetched. The changes are followed meanwhile.
 8. When Apple asked to be left alone, nobody asks it before, whoever wants to.
 
 Source: specification, "Sync restrictions".
@@ -31,12 +33,19 @@ from typing import Any
 
 import attrs
 
-from pyade.core.inventory import CLOCK_TOLERANCE, SyncPhase, SyncState
+from pyade.core.inventory import SyncPhase, SyncState
 from pyade.core.kinds import checks_kinds
+from pyade.core.order import CLOCK_TOLERANCE
 from pyade.errors import PolicyError
 
 LONGEST_ANSWER = timedelta(hours=24)
 """Apple is not left alone for longer than this, whatever it asked for."""
+
+EARLY = timedelta(minutes=5)
+"""So much may an automatic call come before its time, or ``EARLY_SHARE`` of the interval if that is less."""
+
+EARLY_SHARE = 0.05
+"""The share of the automatic interval by which a call may come early."""
 
 
 class Trigger(enum.StrEnum):
@@ -148,8 +157,9 @@ class SyncPolicy:
         now: datetime,
         *,
         trigger: Trigger = Trigger.REQUESTED,
-        full: bool = False,
+        full: bool | None = None,
         has_lease: bool = False,
+        early: bool = True,
     ) -> Decision:
         """Return what a run may do at *now*.
 
@@ -157,11 +167,15 @@ class SyncPolicy:
             state: Where the token's sync stands.
             now: UTC.
             trigger: Whether somebody asked for it or its time has come.
-            full: Apple's full list is wanted, not only the changes.
+            full: True wants Apple's full list, False only the changes as long as a cursor is usable; None
+                wants the full list when the full interval is over.
             has_lease: The caller holds the lease of the token, so that no other run is alive.
+            early: Let an automatic call through that comes a little before its time. False for who asks when
+                that time is.
 
         Returns:
-            The action; for ``WAIT`` with the time at which the same question gets another answer.
+            The action; for ``WAIT`` with the time at which the same question gets another answer at the
+            latest.
         """
         state = corrected(state, now, tolerance=timedelta(0))
         since = state.running_since
@@ -177,7 +191,7 @@ class SyncPolicy:
             )
         if since is not None:
             state = attrs.evolve(state, continues=True)
-        action, reason, due_at = self._wanted(state, now, trigger=trigger, full=full)
+        action, reason, due_at = self._wanted(state, now, full=full)
         if state.continues and action in (SyncAction.RESUME_FULL, SyncAction.DELTA):
             text = (
                 "continues the run that reached its time limit"
@@ -186,10 +200,13 @@ class SyncPolicy:
             )
             return Decision(action=action, reason=text, running_since=since)
         pace_at, pace = self._pace(state, trigger)
-        if now < (allowed_at := max(pace_at, due_at)):
+        earliest = self._earliest(state, pace_at, trigger) if early else pace_at
+        if now < max(earliest, due_at):
             # Of two limits the one that holds longer is the reason: it explains the time.
             return Decision(
-                action=SyncAction.WAIT, reason=reason if due_at > pace_at else pace, allowed_at=allowed_at
+                action=SyncAction.WAIT,
+                reason=reason if due_at > pace_at else pace,
+                allowed_at=max(pace_at, due_at),
             )
         return Decision(action=action, reason=reason)
 
@@ -212,13 +229,27 @@ class SyncPolicy:
         """Return whether a complete list may release *unlisted* of *fleet* devices without being forced."""
         return unlisted < self.min_release_count or unlisted <= fleet * self.max_release_share
 
-    def next_times(self, state: SyncState, now: datetime) -> tuple[datetime, datetime]:
-        """Return when a request and an automatic run will be allowed; *now* where it is allowed already."""
-        requested, automatic = (self.decide(state, now, trigger=trigger).allowed_at for trigger in Trigger)
-        return requested or now, automatic or now
+    def next_times(
+        self, state: SyncState, now: datetime, *, held_until: datetime | None = None, has_lease: bool = False
+    ) -> tuple[datetime, datetime]:
+        """Return when a request and an automatic run will be allowed; *now* where it is allowed already.
+
+        Args:
+            state: Where the token's sync stands.
+            now: UTC.
+            held_until: Until when another worker holds the lease of the token, UTC; None if none does.
+            has_lease: Who holds the lease is known, so that a run which is marked as under way either has it
+                or has died.
+        """
+        requested, automatic = (
+            self.decide(state, now, trigger=trigger, has_lease=has_lease, early=False).allowed_at or now
+            for trigger in Trigger
+        )
+        held_until = held_until or now
+        return max(requested, held_until), max(automatic, held_until)
 
     def _wanted(
-        self, state: SyncState, now: datetime, *, trigger: Trigger, full: bool
+        self, state: SyncState, now: datetime, *, full: bool | None
     ) -> tuple[SyncAction, str, datetime]:
         """Return the action that fits the state, why, and from when its own limit allows it."""
         has_cursor = state.cursor is not None and state.phase is SyncPhase.SYNC
@@ -236,7 +267,7 @@ class SyncPolicy:
             return self._list_without_cursor(state, now)
         if full:
             return SyncAction.FULL, f"a full sync is allowed once in {_text(self.full_interval)}", due_at
-        if trigger is Trigger.AUTOMATIC and due_at <= now and not state.continues:
+        if full is None and due_at <= now and not state.continues:
             return SyncAction.FULL, f"the last full sync is {_text(self.full_interval)} old or older", due_at
         return SyncAction.DELTA, "changes since the cursor", now
 
@@ -260,6 +291,14 @@ class SyncPolicy:
             # A clock that was moved back must not make this longer than it can have been.
             return min(state.not_before, state.run_at + LONGEST_ANSWER), "Apple asked to be left alone"
         return pace_at, reason
+
+    def _earliest(self, state: SyncState, pace_at: datetime, trigger: Trigger) -> datetime:
+        """Return from when a call is let through that is due at *pace_at*."""
+        interval = max(self.automatic_interval, self.request_cooldown)
+        if trigger is Trigger.REQUESTED or state.run_at is None or pace_at != state.run_at + interval:
+            return pace_at
+        earliest = pace_at - min(EARLY, self.automatic_interval * EARLY_SHARE)
+        return min(max(earliest, state.run_at + self.request_cooldown, state.not_before or earliest), pace_at)
 
     def _pace_of_runs(self, state: SyncState, run_at: datetime, trigger: Trigger) -> tuple[datetime, str]:
         came_to_an_end = state.last_error or (state.succeeded_at is not None and state.succeeded_at >= run_at)
@@ -299,4 +338,12 @@ def _text(value: timedelta) -> str:
     return str(value)
 
 
-_TIMES = ("full_sync_at", "recovery_at", "listing_since", "run_at", "running_since", "succeeded_at")
+_TIMES = (
+    "full_sync_at",
+    "recovery_at",
+    "listing_since",
+    "listed_at",
+    "run_at",
+    "running_since",
+    "succeeded_at",
+)

@@ -3,7 +3,8 @@
 The rules of this file:
 
 1. The store decides. ``SyncPolicy`` says from when an automatic run is allowed, also after failures; a
-   scheduler only ever comes later than that, by its jitter or by a back-off of its own.
+   scheduler only ever comes later than that, by its jitter or by a back-off of its own. It makes no use of
+   the minutes by which a call may be early: what looks every minute would be early every day.
 2. What was never synced, and what a run left unfinished at its time limit, is due at once, without jitter.
 3. A token that needs a person is parked, in the store: it is tried again at the normal interval, with a
    sync, and not sooner until it is another one there. Then a person has acted, and the distance of a request
@@ -132,7 +133,14 @@ class Due:
 
 
 def next_due(
-    token: Token, state: SyncState, standing: Standing, *, policy: SyncPolicy, pace: Pace, now: datetime
+    token: Token,
+    state: SyncState,
+    standing: Standing,
+    *,
+    policy: SyncPolicy,
+    pace: Pace,
+    now: datetime,
+    early: bool = False,
 ) -> Due:
     """Return what is due next for a token, and when.
 
@@ -143,6 +151,7 @@ def next_due(
         policy: The limits.
         pace: How the scheduler spreads its work.
         now: UTC.
+        early: For a call that comes once a day: what it may do a little before its time is due now.
     """
     is_renewed = standing.renewed or was_renewed(token, state)
     trigger = Trigger.REQUESTED if is_renewed else Trigger.AUTOMATIC
@@ -153,7 +162,7 @@ def next_due(
     if state.run_at is not None and moment < state.run_at <= now:
         moment = state.run_at
     # A run that is marked as under way may have died: whether its lease is free only trying can tell.
-    allowed_at = policy.decide(state, moment, trigger=trigger, has_lease=True).allowed_at
+    allowed_at = policy.decide(state, moment, trigger=trigger, has_lease=True, early=early).allowed_at
     sync_at = now if allowed_at is None else max(allowed_at + delay, now)
     blocked_until = _blocked_until(standing, policy, pace, now)
     if standing.assign_at is not None and not parked_reason(token, state):

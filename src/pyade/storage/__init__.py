@@ -11,7 +11,7 @@ from pyade.core.attempt import Attempt
 from pyade.core.enrollment import OneTime, OneTimeKind
 from pyade.core.events import Event, EventBatch, EventGroup, EventKind
 from pyade.core.inventory import ChangeCounts, DeviceRecord, Source, SyncState
-from pyade.core.lease import Lease
+from pyade.core.lease import Held, Lease
 from pyade.core.profile import DefinedProfile
 from pyade.crypto.secret_box import SecretBox
 from pyade.storage.database import Database, Session, Table, Value, Words, check_texts, translated
@@ -33,6 +33,7 @@ __all__ = [
     "EventBatch",
     "EventGroup",
     "EventKind",
+    "Held",
     "Lease",
     "MemoryStore",
     "OneTime",

@@ -29,7 +29,7 @@ from pyade.core.device import Device
 from pyade.core.enrollment import Enrollment, OneTime, OneTimeKind, Registration
 from pyade.core.events import Event, EventBatch, EventKind
 from pyade.core.inventory import ChangeCounts, DeviceRecord, Source, SyncState
-from pyade.core.lease import LEASE_SECONDS, Lease
+from pyade.core.lease import LEASE_SECONDS, Held, Lease
 from pyade.core.profile import DefinedProfile, EnrollmentProfile
 from pyade.core.secret import Secret
 from pyade.core.token import Token
@@ -81,10 +81,17 @@ class Store(Protocol):
             DamagedRecordError: One cannot be read, and *damaged* is None.
         """
 
-    def replace_token(self, token: Token) -> None:
+    def replace_token(self, token: Token, *, instead_of: Token | None = None) -> None:
         """Replace the token of the same name, whatever it is; its cursor, devices and profiles stay.
 
         ``add_or_renew_token`` looks whether the new one is for the same server.
+
+        Args:
+            token: The new one.
+            instead_of: Only if this one is stored; None for whatever is stored.
+
+        Raises:
+            StoreConflictError: Another one than *instead_of* is stored by now.
         """
 
     def remove_token(self, name: str, *, now: datetime) -> None:
@@ -126,6 +133,9 @@ class Store(Protocol):
             LeaseLostError: It ended, or another worker took the lease since.
         """
 
+    def held_lease(self, token_name: str) -> Held | None:
+        """Return who holds the lease of a token now, and for how long; None if nobody does."""
+
     def release_lease(self, lease: Lease) -> None:
         """Release *lease* now; does nothing if it was lost or its token was removed."""
 
@@ -139,10 +149,11 @@ class Store(Protocol):
         now: datetime,
         lease: Lease | None = None,
     ) -> tuple[SyncState, ChangeCounts]:
-        """Merge *devices* in their order (``core.inventory.merge``) and store *state*.
+        """Merge *devices* in their order (``core.inventory.merge_page``) and store *state*.
 
         Returns:
-            The state with its next revision, and what the devices changed.
+            The state with its next revision and with what the page adds to it
+            (``core.order.state_after_page``), and what the devices changed.
 
         Raises:
             StoreConflictError: The stored revision is not the one of *state*.

@@ -29,12 +29,13 @@ from pyade.core.enrollment import CREDENTIALS, Enrollment, OneTime, OneTimeKind,
 from pyade.core.events import Event, EventBatch, EventGroup, EventKind, attempt_groups, position_of, split_id
 from pyade.core.inventory import ChangeCounts, DeviceRecord, Source, SyncState
 from pyade.core.kinds import checks_kinds
-from pyade.core.lease import LEASE_SECONDS, Lease, check_free, check_held, expiry
+from pyade.core.lease import LEASE_SECONDS, Held, Lease, check_free, check_held, expiry, held
+from pyade.core.order import state_after_page
 from pyade.core.profile import DefinedProfile, EnrollmentProfile
 from pyade.core.secret import Secret, secret_or_none
 from pyade.core.token import Token
 from pyade.crypto.secret_box import SecretBox, masked_keys
-from pyade.errors import DamagedRecordError, DuplicateTokenError, StoreError
+from pyade.errors import DamagedRecordError, DuplicateTokenError, StoreConflictError, StoreError
 from pyade.storage import rows, sealing
 from pyade.storage import statements as sql
 from pyade.storage.database import Database, Value
@@ -107,9 +108,15 @@ class SQLStore(EnrollmentStore):
         found = rows.masked_last(self._read(sql.READ_TOKENS))
         return tuple(rows.readable(found, self._token, damaged))
 
-    def replace_token(self, token: Token) -> None:
+    def replace_token(self, token: Token, *, instead_of: Token | None = None) -> None:
         values = self._sealed_token(token)
         with self._writing(token.name) as locked:
+            if instead_of is not None:
+                (row,) = rows.masked_last(locked.run(sql.READ_TOKEN, (token.name,)))
+                if self._token(*row) != instead_of:
+                    raise StoreConflictError(
+                        f"the token {token.name!r} was replaced meanwhile: read it again"
+                    )
             locked.run(sql.REPLACE_TOKEN, (*values, locked.id))
 
     def remove_token(self, name: str, *, now: datetime) -> None:
@@ -166,6 +173,13 @@ class SQLStore(EnrollmentStore):
             locked.run(sql.RENEW_LEASE, (ends, lease.fence))
         return attrs.evolve(lease, expires_at=ends)
 
+    def held_lease(self, token_name: str) -> Held | None:
+        with self._database.reading() as session:
+            token_id, *_ = rows.only_row(session.rows(sql.SELECT_TOKEN, (token_name,)), token_name)
+            found = session.rows(sql.SELECT_LEASE, (token_id,))
+            now = session.now()
+        return held(documents.decode_lease(token_name, found[0]) if found else None, now=now)
+
     def release_lease(self, lease: Lease) -> None:
         with self._database.writing() as session:
             session.rows(sql.RELEASE_LEASE, (lease.fence,))
@@ -185,9 +199,18 @@ class SQLStore(EnrollmentStore):
             following = inventory.next_state(token_name, locked.revision, state)
             known = locked.devices({device.serial_number for device in devices})
             changes: list[tuple[str, str]] = []
+            ties: dict[str, bool] = {}
             changed, counts = inventory.merge_page(
-                known, devices, token_name=token_name, source=source, state=state, now=now, changes=changes
+                known,
+                devices,
+                token_name=token_name,
+                source=source,
+                state=state,
+                now=now,
+                changes=changes,
+                ties=ties,
             )
+            following = state_after_page(following, ties, is_list=source is Source.FETCH)
             locked.save_devices(changed.values())
             locked.save_state(following)
             locked.emit_changes(now, changes)

@@ -273,7 +273,7 @@ def refused_flow(token_name: str, held: LeaseHeldError) -> Flow[AssignReport]:
         results={},
         started_at=now,
         finished_at=now,
-        next_due_at=held.expires_at,
+        next_due_at=now + held.remaining,
         holder=held.owner,
     )
 

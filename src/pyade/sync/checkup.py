@@ -14,6 +14,7 @@ from typing import Any, Final
 import attrs
 from cryptography import x509
 
+from pyade.core.account import changed_account
 from pyade.core.affinity import AffinityKind
 from pyade.core.assignment import Risk
 from pyade.core.inventory import SyncState, owner_of
@@ -27,7 +28,7 @@ from pyade.flow import CallHook, Flow, Hook, Now, ask
 from pyade.storage.protocol import Store
 from pyade.sync.damage import Fleet, damage_of, read_fleet, readable_records, unreadable_secrets
 from pyade.sync.failures import problem_of, risk_problem
-from pyade.sync.report import counted, shown, some
+from pyade.sync.report import counted, shown, some, wild_date_problem
 from pyade.sync.risk import devices_at_risk, risks
 from pyade.sync.same_names import kept_names
 from pyade.sync.steps import in_store
@@ -100,7 +101,9 @@ def diagnosis_flow(questions: Questions) -> Flow[Diagnosis]:
             asked, known = yield from _of_account(token)
             findings += asked
         if token.name not in fleet.damaged:
-            findings += _of_token(known, fleet.states.get(token.name, SyncState()), now)
+            state = fleet.states.get(token.name, SyncState())
+            findings += _of_token(known, state, now)
+            findings += _of_sync(token, state, asks_apple=questions.asks_apple)
         try:
             used = yield from in_store(partial(_profiles, token_name=token.name))
             profiles += used
@@ -140,7 +143,7 @@ def _of_token(token: Token, state: SyncState, now: datetime) -> Iterator[Problem
     parked = parked_reason(token, state)
     if parked:
         yield _error(where, "", parked, "it is tried again once a day, and at once when it was renewed")
-    elif state.last_error:
+    elif state.last_error and not state.held_back:
         fix = "the next sync may put it right; the documentation has a table of errors"
         yield _warning(where, "", f"the last sync ended with: {state.last_error}", fix)
     for failure in state.assignment_errors.values():
@@ -151,6 +154,21 @@ def _of_token(token: Token, state: SyncState, now: datetime) -> Iterator[Problem
         yield _warning(where, "", "it was never synced to the end", "run a Scheduler, or Syncer.sync()")
     elif now - last > OUT_OF_STEP_AFTER:
         yield _warning(where, "", f"not in step with Apple since {shown(last)}", "see that a Scheduler runs")
+
+
+def _of_sync(token: Token, state: SyncState, *, asks_apple: bool) -> Iterator[Problem]:
+    """Yield what a sync noted and lasts."""
+    where = f"token {token.name}"
+    if state.held_back:
+        listed = "" if state.listed_at is None else f" of {shown(state.listed_at)}"
+        text = f"{counted(state.held_back, 'device')} not in Apple's list{listed}, and not released: too many"
+        fix = "check the MDM server in the portal, and sync with force=True if the list is right"
+        yield _error(where, "", text, fix)
+    if state.ties:
+        text = f"the order of changes of {counted(len(state.ties), 'device')} is in doubt"
+        yield _warning(where, some(sorted(state.ties)), text, "the next sync reads their details")
+    if state.account_problem and not asks_apple:
+        yield attrs.evolve(changed_account(state.account_problem), setting=where)
 
 
 def _of_account(token: Token) -> Flow[tuple[list[Problem], Token]]:
@@ -180,6 +198,13 @@ def _of_devices(store: Store, token: Token) -> list[Problem]:
         findings.append(
             _warning(where, "", "it has no default profile, so that new Macs fail to enroll", fix)
         )
+    wild = {
+        record.serial_number: record.op_date_sent
+        for record in store.devices(token.name, released=None)
+        if record.op_date_sent is not None
+    }
+    if wild:
+        findings.append(attrs.evolve(wild_date_problem(wild), setting=f"{where}.op_date"))
     findings += (attrs.evolve(one, setting=f"{where}.{one.setting}") for one in kept_names(store, token.name))
     at_risk: dict[Risk, list[str]] = {}
     for record, risk in risks(store, token.name):

@@ -5,18 +5,23 @@ The rules of this file:
 1. A page and the cursor that follows it are one commit. The cursor that was sent and the one that came back
    are two things: they are compared before anything is stored.
 2. The last page of a full list is committed as such. Only then, and in a commit of its own, is what the list
-   did not show released. If the process dies in between, the next run does that first.
+   did not show released. If the process dies in between, the next run does that first. A release that cannot
+   be believed is held back, and nothing else: the changes are followed, and at the end of each run it is
+   looked at again, as it may have become smaller meanwhile.
 3. Every way out of the loop is an ``Ending``. Nothing repeats without bound: a cursor that comes back ends
    the run, a lost cursor leads to one full list per run, and pages and time are limited.
 4. An error ends the run and comes back to the caller, after it was stored and the run was marked as over.
 5. A conflict in the store, or a lost lease, means that another worker is at it: this run stops and touches
    nothing more.
-6. Two different operations of one second are noted in the commit of their page, and settled at the end.
+6. Words of Apple's whose order is in doubt (``core.order``) are noted in the commit of their page, and
+   settled at the end by the details.
 7. That a token needs a person, or works again, is part of the state that ends a run, with its event. Where
    something stored could not be read, all that is stored of the token must be readable before it goes on.
 8. A list with records that could not be read releases nothing, since what it seems to lack may be one of
    them: the changes are followed all the same, and the next full list releases.
 9. A run goes by the store's clock, which all workers share, as long as their own is close to it.
+10. What Apple says of the server and the organization is asked for after a full list, and stored. That it
+    could not be asked ends no run.
 
 ::
 
@@ -24,8 +29,8 @@ The rules of this file:
             +--------------------------------------------------+
             v                                                  |
           FETCH --last page--> release the rest --> SYNC --no more--> settle ties --> caught up
-           | ^ |                  |                 ^ | ^
-           +-+ |                too many: held back | +-+
+           | ^ |               (too many: not yet)  ^ | ^             release what was held back,
+           +-+ |                                    | +-+             if it can be believed by now
           more |                                    | more
                +------------- exhausted ------------+
                               (releases nothing)
@@ -51,8 +56,10 @@ from pyade.core.device import Device
 from pyade.core.events import EventBatch, EventGroup
 from pyade.core.inventory import ChangeCounts, DeviceRecord, Source, SyncPhase, SyncState
 from pyade.core.lease import Lease
+from pyade.core.order import wild_dates
 from pyade.core.parking import is_damaged, park, resume
 from pyade.core.policy import LONGEST_ANSWER, Decision, SyncAction, SyncPolicy, Trigger, corrected
+from pyade.core.problems import Problem
 from pyade.core.token import Token
 from pyade.errors import (
     AppleError,
@@ -68,15 +75,15 @@ from pyade.errors import (
 )
 from pyade.flow import Flow, ReportProgress, ask
 from pyade.storage.protocol import Store
+from pyade.sync.account import account_flow
 from pyade.sync.damage import check_readable
-from pyade.sync.details import read_ties, settled
+from pyade.sync.details import settled
 from pyade.sync.leases import StoreTime
-from pyade.sync.report import Ending, SyncReport, counted
+from pyade.sync.report import Ending, SyncReport, counted, wild_date_problem
 from pyade.sync.steps import Progress, ProgressPhase, in_store
 from pyade.text import logger, printable
 
 _LONGEST_ERROR = 1_000
-_MOST_TIES = 10_000
 
 _log = logger("pyade.sync")
 
@@ -85,7 +92,13 @@ class SyncRun:
     """One run of one token: ``steps()`` once, and ``abandon()`` if the runner was interrupted meanwhile."""
 
     def __init__(
-        self, token_name: str, policy: SyncPolicy, *, trigger: Trigger, full: bool, force: bool = False
+        self,
+        token_name: str,
+        policy: SyncPolicy,
+        *,
+        trigger: Trigger,
+        full: bool | None,
+        force: bool = False,
     ) -> None:
         self._token_name = token_name
         self._policy = policy
@@ -106,6 +119,9 @@ class SyncRun:
         self._unreadable = 0
         self._replaced = 0
         self._held_back = 0
+        self._wild: dict[str, datetime] = {}
+        self._problems: list[Problem] = []
+        self._groups: tuple[EventGroup, ...] = ()
         self._purged = 0
         self._sent: set[str] = set()
         self._has_lost_cursor = False
@@ -151,8 +167,12 @@ class SyncRun:
                 yield from in_store(partial(check_readable, token_name=self._token_name))
             self._purged = yield from in_store(lambda store: store.purge_released(self._token_name, now=now))
             ending = yield from self._pages_to_the_end(since, now)
-            if self._state.ties and ending is not Ending.TIME_LIMIT:
-                yield from self._settle_ties()
+            if ending is not Ending.TIME_LIMIT:
+                if self._state.ties:
+                    yield from self._settle_ties()
+                if ending is Ending.CAUGHT_UP and self._state.held_back:
+                    ending = yield from self._release_what_was_held()
+                yield from self._ask_for_account(token)
             return (yield from self._finish(ending))
         except (StoreConflictError, LeaseLostError) as lost:
             return (yield from self._overtaken(lost))
@@ -179,10 +199,14 @@ class SyncRun:
         decision = Decision(
             action=SyncAction.RUNNING,
             reason=reason,
-            allowed_at=held.expires_at,
+            allowed_at=now + held.remaining,
             running_since=self._state.running_since,
         )
-        return attrs.evolve(self._idle(decision, now), holder=held.owner)
+        report = self._idle(decision, now)
+        requested, automatic = self._policy.next_times(
+            self._state, now, held_until=decision.allowed_at, has_lease=True
+        )
+        return attrs.evolve(report, holder=held.owner, next_allowed_at=requested, next_automatic_at=automatic)
 
     # Start
 
@@ -204,6 +228,7 @@ class SyncRun:
                 cursor=None,
                 full_sync=state.full_sync + 1,
                 unreadable=0,
+                held_back=0,
                 full_sync_at=now if is_full else state.full_sync_at,
                 recovery_at=state.recovery_at if is_full else now,
                 listing_since=now,
@@ -218,9 +243,7 @@ class SyncRun:
 
     def _pages_to_the_end(self, since: datetime, now: datetime) -> Flow[Ending]:
         if self._state.phase is SyncPhase.SYNC and self._state.listing_since is not None:
-            ending = yield from self._release_the_rest(now)
-            if ending is not None:
-                return ending
+            yield from self._release_the_rest(now)
         while True:
             ending = yield from self._one_page()
             if ending is not None:
@@ -266,7 +289,7 @@ class SyncRun:
             after = attrs.evolve(after, unreadable=before.unreadable + page.unreadable)
         now = yield from self._time.now()
         if source is Source.SYNC:
-            after = yield from self._with_ties(after, page, now)
+            self._wild.update(wild_dates(page.devices, now))
         self._state, changes = yield from in_store(
             lambda store: store.commit_page(
                 self._token_name, page.devices, source=source, state=after, now=now, lease=self._lease
@@ -286,77 +309,84 @@ class SyncRun:
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("%s: %s", self._token_name, " ".join(device.serial_number for device in page.devices))
         if is_last_of_list:
-            return (yield from self._release_the_rest(now))
+            yield from self._release_the_rest(now)
+            return None
         if is_repeated:
             return Ending.REPEATED_CURSOR
         return None if page.more_to_follow else Ending.CAUGHT_UP
 
-    def _release_the_rest(self, now: datetime) -> Flow[Ending | None]:
+    def _release_the_rest(self, now: datetime) -> Flow[None]:
         """Release what the complete list did not show, unless that cannot be believed."""
         state = self._state
-        if not self._force:
-            unlisted, fleet = yield from in_store(
-                lambda store: _count_unlisted(store, self._token_name, state)
-            )
-            if state.unreadable:
-                # The place is not kept: one broken record must not keep the changes from being followed.
-                self._held_back = unlisted
-                if unlisted:
-                    self._notes.append(
-                        f"{counted(unlisted, 'device')} may be among the records of Apple's list that could"
-                        " not be read: none was released"
-                    )
-                yield from self._save(attrs.evolve(state, listing_since=None, unreadable=0))
-                return None
-            if not self._policy.may_release(unlisted, fleet):
-                self._held_back = unlisted
+        if self._force:
+            yield from self._release(state, now)
+            return
+        unlisted, fleet = yield from in_store(lambda store: _count_unlisted(store, self._token_name, state))
+        if state.unreadable:
+            # The place is not kept: what is not in this list may be one of the broken records for good.
+            self._held_back = unlisted
+            if unlisted:
                 self._notes.append(
-                    f"{unlisted:,} of {fleet:,} devices are not in Apple's list: none was released"
+                    f"{counted(unlisted, 'device')} may be among the records of Apple's list that could"
+                    " not be read: none was released"
                 )
-                return Ending.RELEASE_HELD
+            yield from self._save(attrs.evolve(state, listing_since=None, unreadable=0))
+        elif self._policy.may_release(unlisted, fleet):
+            yield from self._release(state, now)
+        else:
+            yield from self._save(attrs.evolve(state, listing_since=None, held_back=unlisted))
+
+    def _release_what_was_held(self) -> Flow[Ending]:
+        """Release what the newest list did not show, if somebody forces it or few enough are left by now."""
+        now = yield from self._time.now()
+        state = attrs.evolve(self._state, listing_since=self._state.listed_at)
+        unlisted, fleet = yield from in_store(lambda store: _count_unlisted(store, self._token_name, state))
+        if self._force or self._policy.may_release(unlisted, fleet):
+            yield from self._release(state, now)
+            return Ending.CAUGHT_UP
+        self._held_back = unlisted
+        self._notes.append(f"{unlisted:,} of {fleet:,} devices are not in Apple's list: none was released")
+        self._state = attrs.evolve(self._state, held_back=unlisted)
+        return Ending.RELEASE_HELD
+
+    def _release(self, state: SyncState, now: datetime) -> Flow[None]:
+        released = attrs.evolve(state, held_back=0)
         self._state, changes = yield from in_store(
-            lambda store: store.finish_full_sync(self._token_name, state=state, now=now, lease=self._lease)
+            lambda store: store.finish_full_sync(self._token_name, state=released, now=now, lease=self._lease)
         )
         self._changes += changes
-        return None
 
-    # Operations of one second
+    def _ask_for_account(self, token: Token | None) -> Flow[None]:
+        """Ask Apple for the server and the organization after a full list, or where they are not known."""
+        is_known = token is not None and token.server_uuid and not self._state.account_problem
+        if token is None or (is_known and self._action is SyncAction.DELTA):
+            return
+        news = yield from account_flow(self._state, token, self._time)
+        self._state, self._groups = news.state, news.groups
+        self._problems += news.problems
+        if news.note:
+            self._notes.append(news.note)
 
-    def _with_ties(self, after: SyncState, page: DevicePage, now: datetime) -> Flow[SyncState]:
-        found = yield from in_store(
-            lambda store: read_ties(store, self._token_name, page.devices, after, now)
-        )
-        if not found:
-            return after
-        ties = dict(after.ties)
-        for serial, has_deletion in islice(found.items(), max(0, _MOST_TIES - len(ties))):
-            ties[serial] = ties.get(serial, False) or has_deletion
-        return attrs.evolve(after, ties=ties)
+    # Words of Apple's whose order is in doubt
 
     def _settle_ties(self) -> Flow[None]:
         """Ask for the details of what changed twice in one second, and store what they say."""
         ties = dict(self._state.ties)
-        self._notes.append(f"{counted(len(ties), 'device')} changed twice in one second: details were read")
+        self._notes.append(f"{counted(len(ties), 'device')} with changes in doubt: details were read")
         while ties:
             chunk = dict(islice(ties.items(), calls.CHUNK))
             details = yield from ask(SendCall(calls.device_details(tuple(chunk))))
             records = yield from in_store(
                 partial(_records, token_name=self._token_name, serials=tuple(chunk))
             )
-            present, gone = settled(details, chunk, records)
-            if gone:
-                yield from self._commit_settled(gone, Source.SYNC, self._state)
             ties = {serial: flag for serial, flag in ties.items() if serial not in chunk}
-            yield from self._commit_settled(present, Source.DETAILS, attrs.evolve(self._state, ties=ties))
-
-    def _commit_settled(self, devices: list[Device], source: Source, state: SyncState) -> Flow[None]:
-        now = yield from self._time.now()
-        self._state, changes = yield from in_store(
-            lambda store: store.commit_page(
-                self._token_name, devices, source=source, state=state, now=now, lease=self._lease
+            state = attrs.evolve(self._state, ties=ties)
+            now = yield from self._time.now()
+            found = settled(details, chunk, records)
+            self._state, changes = yield from in_store(
+                partial(_commit_details, self._token_name, found, state=state, now=now, lease=self._lease)
             )
-        )
-        self._changes += changes
+            self._changes += changes
 
     # Cursors that Apple refuses
 
@@ -392,19 +422,19 @@ class SyncRun:
     def _finish(self, ending: Ending) -> Flow[SyncReport]:
         now = yield from self._time.now()
         is_caught_up = ending is Ending.CAUGHT_UP
+        is_in_step = is_caught_up or ending is Ending.RELEASE_HELD
         is_continued = ending is Ending.TIME_LIMIT
         state = attrs.evolve(
             self._state,
             running_since=None,
             continues=is_continued,
-            succeeded_at=now if is_caught_up else self._state.succeeded_at,
+            succeeded_at=now if is_in_step else self._state.succeeded_at,
             repeats=self._state.repeats if ending is Ending.REPEATED_CURSOR else 0,
             last_error="" if is_caught_up or is_continued else ending.value,
             failures=0,
         )
-        # A run that releases nothing may have ended without asking Apple for anything.
-        state, groups = resume(state) if self._pages or ending is not Ending.RELEASE_HELD else (state, ())
-        yield from self._save(state, groups)
+        state, groups = resume(state)
+        yield from self._save(state, (*self._groups, *groups))
         if groups:
             _log.info("%s: no longer parked", self._token_name)
         level = logging.WARNING if ending is Ending.RELEASE_HELD else logging.INFO
@@ -462,6 +492,9 @@ class SyncRun:
             notes.append(f"{self._only_listed:,} devices came only with the full list")
         if self._unreadable:
             notes.append(f"{counted(self._unreadable, 'record')} could not be read: left out")
+        problems = list(self._problems)
+        if self._wild:
+            problems.append(wild_date_problem(self._wild))
         if self._replaced:
             notes.append(f"{self._replaced:,} NUL characters were replaced by U+FFFD")
         return SyncReport(
@@ -476,9 +509,10 @@ class SyncRun:
             finished_at=now,
             next_allowed_at=next_allowed_at,
             next_automatic_at=next_automatic_at,
-            held_back=self._held_back,
+            held_back=self._held_back or self._state.held_back,
             unreadable=self._unreadable,
             purged=self._purged,
+            problems=tuple(problems),
             notes=tuple(notes),
         )
 
@@ -487,6 +521,18 @@ class SyncRun:
         self._state = yield from in_store(
             lambda store: store.save_sync_state(self._token_name, state, events=events, lease=self._lease)
         )
+
+
+def _commit_details(
+    token_name: str,
+    found: Sequence[Device],
+    store: Store,
+    *,
+    state: SyncState,
+    now: datetime,
+    lease: Lease | None,
+) -> tuple[SyncState, ChangeCounts]:
+    return store.commit_page(token_name, found, source=Source.DETAILS, state=state, now=now, lease=lease)
 
 
 def _count_unlisted(store: Store, token_name: str, state: SyncState) -> tuple[int, int]:

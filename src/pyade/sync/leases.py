@@ -12,8 +12,8 @@ from datetime import datetime, timedelta
 import anyio
 import anyio.to_thread
 
-from pyade.core.inventory import CLOCK_TOLERANCE
 from pyade.core.lease import LEASE_SECONDS, Lease
+from pyade.core.order import CLOCK_TOLERANCE
 from pyade.errors import LeaseLostError, StoreError
 from pyade.flow import AsyncRunner, Flow, Now, RandomBytes, Runner, ask
 from pyade.storage.protocol import Store

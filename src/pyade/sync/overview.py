@@ -41,8 +41,13 @@ class TokenOverview(Printed):
         apple_id: Who must renew it; "" likewise.
         health: Until when it is good.
         last_sync_at: When the store last had everything that Apple had to say, UTC; None before that.
-        next_request_at: From when a sync may be asked for, UTC.
-        next_automatic_at: From when an automatic one is due, UTC.
+        running_since: Since when a sync is under way, UTC; None if none is.
+        holder: Which worker holds the token, for a sync or for other work; "" if none does.
+        next_request_at: From when a sync may be asked for, UTC, as ``Syncer.sync`` would answer now.
+        next_automatic_at: From when an automatic one is due, UTC; likewise.
+        held_back: How many devices are not in Apple's newest list, and were not released for their number.
+        account_problem: How Apple's account differs from the token's server and organization; "" if it does
+            not.
         last_error: What ended the last run, in words; "" if nothing did.
         parked: Why the token needs a person; "" if it does not.
         damaged: What is stored of the token and cannot be read, and what to do; "" if all can be read. What
@@ -76,6 +81,10 @@ class TokenOverview(Printed):
     assignment_errors: tuple[str, ...] = ()
     migrations: int = 0
     next_deadline: datetime | None = None
+    running_since: datetime | None = None
+    holder: str = ""
+    held_back: int = 0
+    account_problem: str = ""
     damaged: str = ""
     seen_at: datetime
 
@@ -99,6 +108,7 @@ class TokenOverview(Printed):
             ("Portal", f"{self.portal}, as {self.apple_id}"),
             ("Token", str(self.health)),
             ("Last sync", last),
+            *self._work_under_way(),
             ("Next sync on request", f"from {shown(self.next_request_at)}"),
             ("Next automatic sync", f"from {shown(self.next_automatic_at)}"),
             ("Default profile", self.default_profile or "none"),
@@ -112,11 +122,21 @@ class TokenOverview(Printed):
             text = f"{counted(self.at_risk, 'device')} without a profile would fail to enroll"
             rows.append(("At risk", f"{text} ({reasons})" if reasons else text))
         rows += (("Assignment error", error) for error in self.assignment_errors)
+        if self.held_back:
+            held = f"{counted(self.held_back, 'device')} not in Apple's list: sync(force=True) if it is right"
+            rows.append(("Not released", held))
+        if self.account_problem:
+            rows.append(("Account", self.account_problem))
         if self.parked:
             rows.append(("Needs a person", self.parked))
         elif self.last_error:
             rows.append(("Last error", self.last_error))
         return tuple((label, printable(text)) for label, text in rows)
+
+    def _work_under_way(self) -> list[tuple[str, str]]:
+        if self.running_since is not None:
+            return [("Sync under way", f"since {shown(self.running_since)}, by {self.holder}")]
+        return [("Other work under way", f"by {self.holder}")] if self.holder else []
 
     def _words(self) -> list[str]:
         width = max(len(label) for label, _ in self.rows())
@@ -161,7 +181,10 @@ def _of_token(
 ) -> TokenOverview:
     counts = dict(store.count_devices(token.name))
     default = store.default_profile(token.name)
-    requested, automatic = policy.next_times(state, now)
+    held = store.held_lease(token.name)
+    # Without a lease a run that is marked as under way has died, and the next one takes over at once.
+    held_until = None if held is None else now + held.remaining
+    requested, automatic = policy.next_times(state, now, held_until=held_until, has_lease=True)
     at_risk = Counter(risk for _, risk in risks(store, token.name))
     moving = [record.device for record in migration_deadlines(store, token.name)]
     deadlines = (device.mdm_migration_deadline for device in moving)
@@ -176,6 +199,10 @@ def _of_token(
         next_automatic_at=automatic,
         last_error=state.last_error,
         parked=parked_reason(token, state),
+        running_since=None if held is None else state.running_since,
+        holder="" if held is None else held.owner,
+        held_back=state.held_back,
+        account_problem=state.account_problem,
         default_profile="" if default is None else default.name,
         released=counts.pop("released"),
         devices=counts,
@@ -236,7 +263,15 @@ _IN_WORDS: Final = {
     "removed": "with a removed profile",
 }
 _WORTH_A_LOOK: Final = frozenset(
-    {"Assignment error", "At risk", "Needs a person", "Last error", "Cannot be read"}
+    {
+        "Account",
+        "Assignment error",
+        "At risk",
+        "Cannot be read",
+        "Last error",
+        "Needs a person",
+        "Not released",
+    }
 )
 _LOOK: Final = ' class="look"'
 _STYLE: Final = """

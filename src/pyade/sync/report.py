@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Final
 
 import attrs
 
 from pyade.core.inventory import ChangeCounts
 from pyade.core.policy import SyncAction
+from pyade.core.problems import Problem, Severity
 from pyade.text import Printed
+
+_SHOWN: Final = 10
 
 
 class Ending(enum.StrEnum):
@@ -22,8 +26,8 @@ class Ending(enum.StrEnum):
         PAGE_LIMIT: The bound on pages was reached; the next run goes on.
         REPEATED_CURSOR: Apple returned a cursor that it had been sent, with more to follow.
         NO_CURSOR: The cursor is lost, and a full list is not allowed yet.
-        RELEASE_HELD: The complete list would release more devices than the policy allows: nothing was
-            released, and ``sync(force=True)`` finishes it.
+        RELEASE_HELD: Apple has nothing more, but its complete list would release more devices than the policy
+            allows: nothing was released, and ``sync(force=True)`` does it.
         OVERTAKEN: Another worker moved the state on, or holds the token by now.
         NOT_STARTED: The policy, or another worker, said no.
     """
@@ -59,10 +63,11 @@ class SyncReport(Printed):
         next_automatic_at: From when an automatic run is due, UTC.
         running_since: For ``RUNNING`` the start of the run under way, UTC.
         holder: For ``RUNNING`` which worker holds the token; "" if the store does not say.
-        held_back: How many devices the list did not show and would have released: for ``RELEASE_HELD``, and
-            where records of the list could not be read.
+        held_back: How many devices the newest list did not show and would have released: as long as their
+            release is held back, and where records of the list could not be read.
         unreadable: Records of Apple's that could not be read, or have no serial number, and were left out.
         purged: Records of devices that Apple released 30 days ago or earlier, removed from the store.
+        problems: What is wrong with what Apple sent, or with the token; ``doctor`` shows what lasts.
         notes: What else happened, in words.
     """
 
@@ -83,6 +88,7 @@ class SyncReport(Printed):
     held_back: int = 0
     unreadable: int = 0
     purged: int = 0
+    problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -109,10 +115,29 @@ class SyncReport(Printed):
         if self.purged:
             lines.append(f"  {counted(self.purged, 'device')} released 30 days ago or earlier: forgotten")
         lines.append(f"  {self.ending}")
+        lines.extend(f"  problem: {problem}" for problem in self.problems)
         lines.extend(f"  note: {note}" for note in self.notes)
         allowed, automatic = shown(self.next_allowed_at), shown(self.next_automatic_at)
         lines.append(f"  next: on request from {allowed}, automatically from {automatic}")
         return lines
+
+
+def wild_date_problem(dates: Mapping[str, datetime]) -> Problem:
+    """Return the problem that Apple dated changes of devices so that it cannot be right.
+
+    Args:
+        dates: What Apple sent, UTC, by serial number; at least one.
+    """
+    wild = ", ".join(sorted({shown(date) for date in dates.values()})[:_SHOWN])
+    text = f"the change of {counted(len(dates), 'device')} is dated {wild}, which cannot be right"
+    fix = "nothing to do: the time of arrival counts, and the details were read; tell Apple if it comes again"
+    return Problem("op_date", some(sorted(dates)), text, fix, Severity.WARNING)
+
+
+def some(serials: Sequence[str]) -> str:
+    """Return the first of *serials*, as text."""
+    first = ", ".join(serials[:_SHOWN])
+    return f"{first}, …" if len(serials) > _SHOWN else first
 
 
 def shown(value: datetime) -> str:
@@ -123,12 +148,3 @@ def shown(value: datetime) -> str:
 def counted(number: int, noun: str) -> str:
     """Return *number* with its noun: ``1 page``, ``2,500 pages``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
-def some(serials: Sequence[str]) -> str:
-    """Return the first ten of *serials* in one text."""
-    first = ", ".join(serials[:_SHOWN])
-    return f"{first}, …" if len(serials) > _SHOWN else first
-
-
-_SHOWN = 10

@@ -66,7 +66,7 @@ class Syncer(_Syncing[Caller]):
     soon as its lease ended.
     """
 
-    def sync(self, *, full: bool = False, automatic: bool = False, force: bool = False) -> SyncReport:
+    def sync(self, *, full: bool | None = None, automatic: bool = False, force: bool = False) -> SyncReport:
         """Run once, as far as the policy allows, and return what happened.
 
         Where the policy says that it is too early, or that a run is under way, nothing is sent and nothing is
@@ -74,11 +74,13 @@ class Syncer(_Syncing[Caller]):
         for ``RUNNING`` with the worker who holds the token.
 
         Args:
-            full: Ask for Apple's full list, which finds what the changes did not mention.
-            automatic: The run was not asked for by a person: it keeps the longer interval, and becomes a full
-                one when that is due.
-            force: Release what the full list does not show, however many devices that are. A run that was
-                held back for their number is finished so; every other limit holds.
+            full: True asks for Apple's full list, which finds what the changes did not mention; None does so
+                when the last one is seven days old. False follows the changes as long as Apple accepts the
+                cursor.
+            automatic: The run was not asked for by a person: it keeps the longer interval, up to five minutes
+                less for a nightly job that is not exact.
+            force: Release what the full list does not show, however many devices that are, also where that
+                was held back in an earlier run; every other limit holds.
 
         Raises:
             AppleError: Apple refused. Pages that were committed before stay, the next run goes on after them.
@@ -134,7 +136,9 @@ class Syncer(_Syncing[Caller]):
 class AsyncSyncer(_Syncing[AsyncCaller]):
     """Does what ``Syncer`` does with an ``AsyncClient``; the store works in worker threads."""
 
-    async def sync(self, *, full: bool = False, automatic: bool = False, force: bool = False) -> SyncReport:
+    async def sync(
+        self, *, full: bool | None = None, automatic: bool = False, force: bool = False
+    ) -> SyncReport:
         """Run once, as far as the policy allows, and return what happened; see ``Syncer.sync``."""
         run = SyncRun(self._token_name, self._policy, trigger=_trigger(automatic), full=full, force=force)
         async with contextlib.AsyncExitStack() as stack:

@@ -56,14 +56,17 @@ def due_tokens(
     *,
     policy: SyncPolicy = SyncPolicy(),  # noqa: B008 - frozen
     now: datetime,
+    early: bool = True,
     damaged: Callable[[Mapping[str, DamagedRecordError]], object] | None = None,
 ) -> tuple[str, ...]:
-    """Return the names of the tokens that are due for a sync, for a periodic tick.
+    """Return the names of the tokens that are due for a sync, for a periodic job.
 
     Args:
         store: Where the tokens are.
         policy: The limits.
         now: UTC.
+        early: Name also a token that is due within five minutes, or 5 % of the interval if that is less: for
+            a job of every night, which never comes to the second. False for a tick of every minute.
         damaged: Called with what cannot be read, by the names of the tokens, which are left out; None logs
             a warning for each.
     """
@@ -72,7 +75,7 @@ def due_tokens(
     return tuple(
         token.name
         for token, state in fleet.readable()
-        if next_due(token, state, Standing(), policy=policy, pace=_PACE, now=now).at <= now
+        if next_due(token, state, Standing(), policy=policy, pace=_PACE, now=now, early=early).at <= now
     )
 
 
@@ -161,7 +164,7 @@ def assign_token(
     except UnknownTokenError:
         return None
     except LeaseHeldError as held:
-        return max(held.expires_at, clock() + _PACE.look_every)
+        return clock() + max(held.remaining, _PACE.look_every)
     except Exception as error:  # noqa: BLE001 - as above
         _log(token_name, Work.ASSIGN, error)
         return _after_failure(error, clock())
@@ -240,7 +243,7 @@ def register(
     @app.task(name="pyade.tick", queueing_lock="pyade.tick")
     def tick_task(timestamp: int) -> None:
         log.debug("tick of %s", timestamp)
-        for token_name in due_tokens(store, policy=policy, now=clock(), damaged=damage.update):
+        for token_name in due_tokens(store, policy=policy, now=clock(), early=False, damaged=damage.update):
             queue.defer(sync_task, token_name)
         remind_of(store, read_fleet(store), clock(), damage)
         queue.rescue((tick_task, sync_task, assign_task))

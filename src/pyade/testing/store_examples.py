@@ -155,6 +155,7 @@ CALLS: dict[str, Callable[[Store, str], object]] = {
     "renew_lease": lambda store, name: store.renew_lease(
         Lease(token_name=name, owner="worker", fence=1, expires_at=NOW)
     ),
+    "held_lease": lambda store, name: store.held_lease(name),
     "delete_device": lambda store, name: store.delete_device(name, "C02", now=NOW),
     "purge_released": lambda store, name: store.purge_released(name, now=NOW),
     "count_unlisted": lambda store, name: store.count_unlisted(name, SyncState()),
