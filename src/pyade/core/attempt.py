@@ -51,6 +51,16 @@ class Attempt:
         assigned_at = device.profile_assign_time
         return bool(self.profile_uuid) or assigned_at is None or assigned_at <= self.attempted_at
 
+    def after(self, before: Attempt | None) -> Attempt:
+        """Return this attempt as the one that follows *before*.
+
+        What was contradicted is forgotten only with a success that the details confirm.
+        """
+        is_confirmed = self.result == DeviceResult.SUCCESS and not self.is_unread
+        if before is None or self.contradicted or is_confirmed:
+            return self
+        return attrs.evolve(self, contradicted=before.contradicted) if before.contradicted else self
+
     def not_confirmed(self) -> Attempt:
         """Return this attempt as one that is due: a time that has passed keeps it until it is settled."""
         return attrs.evolve(self, result=DeviceResult.NOT_CONFIRMED, not_before=self.attempted_at)

@@ -231,7 +231,8 @@ def attempt_groups(
     """
     outcomes: dict[tuple[EventKind, str, str, str | None], list[str]] = {}
     for serial, attempt in attempts.items():
-        if serial in after and after[serial].attempt == attempt:
+        known = before[serial].attempt if serial in before else None
+        if serial in after and after[serial].attempt == attempt.after(known):
             wait = attempt.not_before.isoformat() if attempt.not_before else None
             key = (_kind_of(attempt), attempt.profile_uuid, attempt.result.value, wait)
             outcomes.setdefault(key, []).append(serial)

@@ -465,7 +465,8 @@ def merge_attempts(
                 changed[serial] = _with(record, deleted_at=known.deleted_at if known else None)
     for serial, attempt in attempts.items():
         if serial in changed and (serial not in superseded or attempt.not_before is not None):
-            changed[serial] = _with(changed[serial], attempt=attempt)
+            before = records[serial].attempt if serial in records else None
+            changed[serial] = _with(changed[serial], attempt=attempt.after(before))
     return {serial: record for serial, record in changed.items() if record is not records.get(serial)}
 
 

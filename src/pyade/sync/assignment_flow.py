@@ -143,7 +143,7 @@ class Assignment:
             is_whole: True if the plan knows of every device of the token.
         """
         sending = self._sending
-        sending.total = plan.due
+        sending.outcomes.total = plan.due
         stopped: RequestError | None = None
         if plan.due:
             uncertain = yield from self._begin(plan, started_at)
@@ -153,7 +153,7 @@ class Assignment:
                 stopped = error
         failures = sending.failures
         if stopped is not None and not isinstance(stopped, PARKING_ERRORS):
-            left = plan.due - sending.settled
+            left = plan.due - sending.outcomes.settled
             failures.append(Failure(profile_uuid=ANY, profile=ANY_NAME, error=stopped, devices=left))
         wanted = plan.unsettled if is_whole and stopped is None else None
         yield from self._end(failures, sending.succeeded, wanted)
@@ -164,7 +164,7 @@ class Assignment:
         first, *others = errors if stopped is None else [stopped, *errors]
         partial = stopped is None and (sending.got_through or not any(map(may_pass, errors)))
         first.report = attrs.evolve(report, errors=tuple(others), is_partial=partial)
-        settled = f"{sending.settled} of {plan.due} devices were settled"
+        settled = f"{sending.outcomes.settled} of {plan.due} devices were settled"
         first.add_note(printable(f"{self._token_name}: {settled}"))
         raise first
 
@@ -225,21 +225,21 @@ class Assignment:
         return AssignReport(
             token_name=self._token_name,
             plan=plan,
-            results={serial: sending.results.get(serial, DeviceResult.NOT_SENT) for serial in due},
+            results={serial: sending.outcomes.results.get(serial, DeviceResult.NOT_SENT) for serial in due},
             defined=tuple(self._profiles.defined),
             started_at=started_at,
             finished_at=finished_at,
-            next_due_at=earliest(plan.next_due_at, sending.next_due_at),
+            next_due_at=earliest(plan.next_due_at, sending.outcomes.next_due_at),
             problems=tuple(_problems(sending)),
-            notes=(*self._profiles.notes, *sending.notes),
+            notes=(*self._profiles.notes, *sending.outcomes.notes),
         )
 
 
 def _problems(sending: Sending) -> Iterator[Problem]:
     for failure in sending.failures:
         yield problem_of(failure.profile, failure.devices, failure.error)
-    if sending.contradicted:
-        yield risk_problem("devices", Risk.NOT_CONFIRMED, len(sending.contradicted))
+    if sending.outcomes.contradicted:
+        yield risk_problem("devices", Risk.NOT_CONFIRMED, len(sending.outcomes.contradicted))
 
 
 def preview_flow(

@@ -17,7 +17,7 @@ the whole request.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -26,14 +26,13 @@ import attrs
 from pyade.apple import calls
 from pyade.apple.calls import CHUNK
 from pyade.apple.http.calls import Call, SendCall, may_have_acted
-from pyade.core.assignment import COOLDOWN, NO_PROFILE, RECHECK, DeviceResults, confirmed, outcome
+from pyade.core.assignment import COOLDOWN, NO_PROFILE, DeviceResults, outcome
 from pyade.core.attempt import Attempt
-from pyade.core.device import Device, DeviceResult
+from pyade.core.device import DeviceResult
 from pyade.core.lease import Lease
 from pyade.core.profile import EnrollmentProfile
 from pyade.errors import AppleError, NotFoundError, TransportError
-from pyade.flow import Flow, ReportProgress, ask
-from pyade.storage.protocol import Store
+from pyade.flow import Flow, ask
 from pyade.sync.choices import Choice
 from pyade.sync.failures import (
     REMOVAL_NAME,
@@ -44,16 +43,14 @@ from pyade.sync.failures import (
     most_serious_first,
 )
 from pyade.sync.leases import StoreTime
+from pyade.sync.outcomes import Outcomes, attempt_at
 from pyade.sync.profiles import Profiles
-from pyade.sync.steps import Progress, ProgressPhase, in_store
 
 MOST_EXTRA: Final = 40
 """Requests of one run beyond the ordinary ones: an assignment and its details for each chunk."""
 
 MOST_PROBES: Final = 6
 """Parts that are tried while no request got through."""
-
-_NO_OUTCOME: Final = (DeviceResult.REQUEST_FAILED, DeviceResult.NOT_SENT)
 
 
 @attrs.frozen
@@ -70,29 +67,19 @@ class Sending:
     """All requests of one piece of work.
 
     Attributes:
-        results: The outcome for each device that was sent, or was to be sent.
-        contradicted: Devices whose details contradict Apple's answer.
-        notes: What else happened, in words.
+        outcomes: What came of them, device by device.
         got_through: True if Apple answered a request for devices.
-        total: How many devices are to be sent, for the progress.
     """
 
     def __init__(self, lease: Lease, time: StoreTime, profiles: Profiles) -> None:
-        self.results: dict[str, DeviceResult] = {}
-        self.contradicted: list[str] = []
-        self.notes: list[str] = []
+        self.outcomes = Outcomes(lease, time)
         self.got_through = False
-        self.total = 0
-        self._token_name = lease.token_name
-        self._lease = lease
         self._time = time
         self._profiles = profiles
         self._failed: list[_Piece] = []
         self._undefined: list[_Piece] = []
         self._unread: dict[str, dict[str, Attempt]] = {}
         self._answered: set[str] = set()
-        self._due: dict[str, datetime] = {}
-        self._requests = 0
         self._extra = 0
 
     @property
@@ -115,16 +102,6 @@ class Sending:
     def succeeded(self) -> set[str]:
         """The profiles with which every request was answered."""
         return self._answered - {piece.profile_uuid for piece in self._failed}
-
-    @property
-    def settled(self) -> int:
-        """How many devices have an outcome."""
-        return sum(result not in _NO_OUTCOME for result in self.results.values())
-
-    @property
-    def next_due_at(self) -> datetime | None:
-        """When the first device that is to be tried again may be, UTC; None if there is none."""
-        return min(self._due.values(), default=None)
 
     def send(
         self, uuid: str, profile: EnrollmentProfile | None, serials: Sequence[str], uncertain: Collection[str]
@@ -167,11 +144,7 @@ class Sending:
             TransportError: Apple cannot be reached.
         """
         for start in range(0, len(serials), CHUNK):
-            chunk = serials[start : start + CHUNK]
-            details = yield from self._read_back(chunk)
-            before = yield from self._attempts_of([device.serial_number for device in details])
-            if before:
-                yield from self._record((yield from self._confirmed(before, details)), details)
+            yield from self.outcomes.read(serials[start : start + CHUNK])
 
     def isolate(self) -> Flow[None]:
         """Halve what failed until the devices that spoil it are alone, within the bound on requests."""
@@ -235,13 +208,13 @@ class Sending:
         uuid = choice.profile_uuid
         now = yield from self._time.now()
         self._undefined.append(_Piece(uuid, _name(choice.profile), serials, error))
-        unsent = outcome(DeviceResult.NOT_SENT, profile_uuid=uuid, attempted_at=now, answered_at=now)
+        unsent = attempt_at(now, uuid, DeviceResult.NOT_SENT)
         news = tuple(new)
         for start in range(0, len(news), CHUNK):
-            yield from self._record(dict.fromkeys(news[start : start + CHUNK], unsent), ())
+            yield from self.outcomes.record(dict.fromkeys(news[start : start + CHUNK], unsent), ())
         for serial in serials:
             # A refusal lasts until a person changes the profile: the next ordinary run is soon enough.
-            self._note(serial, DeviceResult.NOT_SENT, now if may_pass(error) else None)
+            self.outcomes.note(serial, DeviceResult.NOT_SENT, now if may_pass(error) else None)
 
     def _may_ask(self, requests: int) -> bool:
         return self._extra + requests <= MOST_EXTRA
@@ -275,8 +248,8 @@ class Sending:
         try:
             results = yield from ask(SendCall(_call(uuid, serials)))
         except (AppleError, TransportError) as error:
-            failed = _unknown(uuid, attempted_at)
-            yield from self._store(uuid, dict.fromkeys(serials, failed), ())
+            failed = attempt_at(attempted_at, uuid, DeviceResult.REQUEST_FAILED)
+            yield from self.outcomes.store(uuid, dict.fromkeys(serials, failed), ())
             if concerns_token(error):
                 raise
             return error
@@ -294,10 +267,10 @@ class Sending:
         self.got_through = True
         self._answered.add(uuid)
         if reads_back:
-            yield from self._store_confirmed(uuid, attempts)
+            yield from self.outcomes.store_confirmed(uuid, attempts)
         else:
-            unread = yield from self._confirmed(attempts, ())
-            yield from self._store(uuid, unread, ())
+            unread = yield from self.outcomes.confirm(attempts, ())
+            yield from self.outcomes.store(uuid, unread, ())
             self._unread.setdefault(uuid, {}).update(unread)
         if any(attempt.result == DeviceResult.SUCCESS for attempt in attempts.values()):
             yield from self._profiles.worked(uuid)
@@ -318,25 +291,11 @@ class Sending:
             if concerns_token(error):
                 raise
             return set() if lost is None else None
-        wanted = Attempt(profile_uuid=uuid, result=DeviceResult.SUCCESS, attempted_at=attempted_at)
-        found: dict[str, DeviceResult] = {}
-        for serial in serials:
-            device = details[serial]
-            if device.response_status == DeviceResult.NOT_ACCESSIBLE:
-                found[serial] = DeviceResult.NOT_ACCESSIBLE
-            elif wanted.agrees_with(device):
-                found[serial] = DeviceResult.SUCCESS
+        found = yield from self.outcomes.settle(uuid, details, attempted_at)
         if found:
-            attempts = {
-                serial: outcome(
-                    result, profile_uuid=uuid, attempted_at=attempted_at, answered_at=attempted_at
-                )
-                for serial, result in found.items()
-            }
-            yield from self._store(uuid, attempts, [details[serial] for serial in found])
             self.got_through = True
             self._answered.add(uuid)
-        return set(found)
+        return found
 
     def _read_the_rest(self) -> Flow[None]:
         """Read the details of the small pieces that were sent, in as few requests as the whole would take."""
@@ -344,73 +303,15 @@ class Sending:
             serials = list(attempts)
             for start in range(0, len(serials), CHUNK):
                 part = {serial: attempts[serial] for serial in serials[start : start + CHUNK]}
-                yield from self._store_confirmed(uuid, part)
-
-    def _store_confirmed(self, uuid: str, attempts: Mapping[str, Attempt]) -> Flow[None]:
-        details = yield from self._read_back(tuple(attempts))
-        yield from self._store(uuid, (yield from self._confirmed(attempts, details)), details)
-
-    def _read_back(self, serials: Sequence[str]) -> Flow[Sequence[Device]]:
-        """Return what Apple says about *serials* now; nothing if it does not answer: a sync will tell."""
-        try:
-            details = yield from ask(SendCall(calls.device_details(serials)))
-        except (AppleError, TransportError) as error:
-            self.notes.append(f"the outcome could not be read back: {error}")
-            return ()
-        return [details[serial] for serial in serials if serial in details]
-
-    def _confirmed(
-        self, attempts: Mapping[str, Attempt], details: Sequence[Device]
-    ) -> Flow[Mapping[str, Attempt]]:
-        now = yield from self._time.now()
-        shown = {device.serial_number: device for device in details}
-        after = {
-            serial: confirmed(attempt, shown.get(serial), None, now) for serial, attempt in attempts.items()
-        }
-        contradicted = [serial for serial, one in after.items() if one.result == DeviceResult.NOT_CONFIRMED]
-        if contradicted:
-            before = yield from self._attempts_of(contradicted)
-            for serial in contradicted:
-                after[serial] = confirmed(attempts[serial], shown[serial], before.get(serial), now)
-            self.contradicted += contradicted
-        return after
-
-    def _attempts_of(self, serials: Sequence[str]) -> Flow[dict[str, Attempt]]:
-        return (yield from in_store(lambda store: _attempts(store, self._token_name, serials)))
+                yield from self.outcomes.store_confirmed(uuid, part)
 
     def _let_wait(self, alone: Sequence[_Piece]) -> Flow[None]:
         now = yield from self._time.now()
         for piece in alone:
-            waiting = attrs.evolve(_unknown(piece.profile_uuid, now), not_before=now + COOLDOWN)
-            yield from self._store(piece.profile_uuid, dict.fromkeys(piece.serials, waiting), ())
-
-    def _store(self, uuid: str, attempts: Mapping[str, Attempt], details: Sequence[Device]) -> Flow[None]:
-        yield from self._record(attempts, details)
-        self._requests += 1
-        for serial, attempt in attempts.items():
-            self._note(serial, attempt.result, _due_at(attempt))
-        progress = Progress(
-            token_name=self._token_name,
-            phase=ProgressPhase.REMOVE if uuid == NO_PROFILE else ProgressPhase.ASSIGN,
-            pages=self._requests,
-            devices=self.settled,
-            total=self.total,
-        )
-        yield from ask(ReportProgress(progress))
-
-    def _note(self, serial: str, result: DeviceResult, due_at: datetime | None) -> None:
-        self.results[serial] = result
-        self._due.pop(serial, None)
-        if due_at is not None:
-            self._due[serial] = due_at
-
-    def _record(self, attempts: Mapping[str, Attempt], details: Sequence[Device]) -> Flow[None]:
-        now = yield from self._time.now()
-        yield from in_store(
-            lambda store: store.record_attempts(
-                self._token_name, attempts, details=details, now=now, lease=self._lease
+            waiting = attrs.evolve(
+                attempt_at(now, piece.profile_uuid, DeviceResult.REQUEST_FAILED), not_before=now + COOLDOWN
             )
-        )
+            yield from self.outcomes.store(piece.profile_uuid, dict.fromkeys(piece.serials, waiting), ())
 
 
 def _call(uuid: str, serials: Sequence[str]) -> Call[DeviceResults]:
@@ -421,26 +322,8 @@ def _name(profile: EnrollmentProfile | None) -> str:
     return REMOVAL_NAME if profile is None else profile.name
 
 
-def _unknown(uuid: str, at: datetime) -> Attempt:
-    """Return an attempt of which nobody knows what came of it."""
-    return outcome(DeviceResult.REQUEST_FAILED, profile_uuid=uuid, attempted_at=at, answered_at=at)
-
-
-def _due_at(attempt: Attempt) -> datetime | None:
-    """Return when there is something to do about *attempt*; None if there is nothing."""
-    if attempt.is_unread:
-        return attempt.attempted_at + RECHECK
-    is_done = attempt.result in (DeviceResult.SUCCESS, DeviceResult.NOT_ACCESSIBLE)
-    return None if is_done else attempt.not_before
-
-
 def _halves(piece: _Piece) -> list[_Piece]:
     """Return the halves of *piece*, the first one last; none if it is one device."""
     middle = len(piece.serials) // 2
     parts = (piece.serials[middle:], piece.serials[:middle]) if middle else ()
     return [attrs.evolve(piece, serials=part) for part in parts]
-
-
-def _attempts(store: Store, token_name: str, serials: Sequence[str]) -> dict[str, Attempt]:
-    records = store.devices(token_name, serials=serials)
-    return {record.serial_number: record.attempt for record in records if record.attempt is not None}
