@@ -6,7 +6,7 @@ import copy
 import inspect
 import pickle
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import attrs
 import pytest
@@ -44,6 +44,7 @@ EXAMPLES: dict[str, object] = {
     "bool": True,
     "float | None": 2.5,
     "datetime": datetime(2026, 3, 1, tzinfo=UTC),
+    "timedelta": timedelta(minutes=1),
     "datetime | None": datetime(2026, 3, 1, tzinfo=UTC),
     "tuple[Problem, ...]": (Problem("name", "", "text", "give one"),),
     "tuple[ErrorObject, ...]": (ErrorObject(status="409", code="ENTITY_ERROR"),),

@@ -163,7 +163,7 @@ def test_an_automatic_call_may_come_a_little_early(
 
 
 @each("asked", [{}, {"full": True}, {"full": False}])
-def test_no_request_may_come_early(asked: dict[str, bool]) -> None:
+def test_no_request_may_come_early(asked: dict[str, Any]) -> None:
     """Neither within the 15 minutes nor, for a full list, the 7 days."""
     assert POLICY.decide(IDLE, T0 + MINUTES_15 - SECOND, **asked).action is SyncAction.WAIT
     assert POLICY.decide(IDLE, T0 + WEEK - SECOND, full=True).action is SyncAction.WAIT

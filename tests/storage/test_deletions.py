@@ -103,11 +103,11 @@ class Model:
             case Listed(token, shown, days_ago):
                 self.show(token, shown, today - days_ago, today)
             case Deleted(token, serial):
-                life = self.lives.get((token, serial))
-                if life and not life.here:
+                known_life = self.lives.get((token, serial))
+                if known_life is not None and not known_life.here:
                     del self.lives[token, serial]
-                elif life and life.hidden is None:
-                    life.hidden = today
+                elif known_life is not None and known_life.hidden is None:
+                    known_life.hidden = today
             case Restored(token, serial, known):
                 if known:
                     life = self.lives.setdefault((token, serial), Life())
