@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -559,3 +560,60 @@ def test_reports_say_what_is_so(world: World, profile: EnrollmentProfile) -> Non
     assert (report.plan.without_profile, report.plan.left_alone) == (0, 1)
     assert other in world.listed()
     assert "keep the profile that they have" in str(report)
+
+
+# What a person sees
+
+
+def lost_profile(world: World) -> Answer:
+    world.apple.server("hq").profiles.clear()
+    return refusing("Standard Mac", server_error)
+
+
+def unreachable(world: World) -> Answer:
+    (serial,) = (serial for serial, (status, _) in world.at_apple().items() if status == "empty")
+    world.apple.unassign([serial], announce=False)
+    return lambda request, body: None
+
+
+FAULTS: dict[str, tuple[Callable[[World], Answer], str]] = {
+    "a refused profile": (
+        lambda world: refusing("Next", lambda: httpx.Response(400, text="LOCALE_INVALID")),
+        "Next",
+    ),
+    "a serial number that spoils its request": (
+        lambda world: (
+            lambda request, body: (
+                server_error() if (request.method, request.url.path) == ("POST", "/profile/devices") else None
+            )
+        ),
+        "500",
+    ),
+    "a profile that Apple does not find": (
+        lambda world: (
+            lambda request, body: (
+                httpx.Response(400, text="NOT_FOUND") if request.url.path == "/profile/devices" else None
+            )
+        ),
+        "NOT_FOUND",
+    ),
+    "a profile that Apple lost": (lost_profile, "500"),
+    "a success without effect": (lambda world: swallowing(), "Apple answered otherwise"),
+    "a device that is not accessible": (unreachable, "no access"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_overview_and_doctor_name_each_fault_within_one_run(
+    world: World, profile: EnrollmentProfile, name: str
+) -> None:
+    fleet(world, 2)
+    world.run(profile)
+    fleet(world, 1)
+    make, word = FAULTS[name]
+    following = attrs.evolve(profile, name="Next") if word == "Next" else None
+    with contextlib.suppress(PyadeError):
+        Front(world, make(world)).run(default=following)
+    (shown,) = overview(world.store, now=world.clock())
+    assert word in str(shown)
+    assert any(word in text for text in healthy(world))

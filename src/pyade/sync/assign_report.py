@@ -79,10 +79,13 @@ class AssignReport(Printed):
             until = shown(self.next_due_at)
             return [f"{self.token_name}: nothing was done, {self.holder} works on it, at least until {until}"]
         plan = self.plan
-        sent = [f"{count:,} {result}" for result, count in self.counts.items()]
+        counts = Counter(self.results.values())
+        unsent = counts.pop(DeviceResult.NOT_SENT, 0)
+        sent = [f"{count:,} {result}" for result, count in counts.most_common()]
         reasons = [f"{count:,} {reason}" for reason, count in plan.reasons.items()]
-        head = f"{self.token_name}: {self.total:,} devices, {len(self.results):,} sent"
-        lines = [f"{head}: {', '.join(sent)}" if sent else head]
+        head = f"{self.token_name}: {self.total:,} devices, {counts.total():,} sent"
+        head = f"{head}: {', '.join(sent)}" if sent else head
+        lines = [f"{head}; {unsent:,} not sent" if unsent else head]
         if reasons:
             lines.append(f"  because {', '.join(reasons)}")
         lines.extend(f"  {line}" for line in plan.lines())

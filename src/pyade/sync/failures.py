@@ -69,7 +69,7 @@ _NEXT_STEP: Final = {
     Risk.NOT_CONFIRMED: "they are due again, three times a day; if that lasts, look at them in the portal",
     Risk.NOT_DONE: "they are due again when their time has come; do not try before",
     Risk.NOT_REACHED: "see that a Scheduler runs, and what ended the last assignment",
-    Risk.REQUEST_FAILED: "look at the error of their profile; each run tries it again",
+    Risk.REQUEST_FAILED: "look at the error of their profile; they are tried again",
 }
 
 
@@ -118,7 +118,7 @@ def most_serious_first(failures: Iterable[Failure]) -> list[Failure]:
 def problem_of(profile: str, devices: int, error: object) -> Problem:
     """Return the problem that some devices did not get a profile."""
     text = f"{counted(devices, 'device')} did not get it: {error}"
-    return Problem(f"profile {profile}", "", text, "each run tries it again")
+    return Problem(f"profile {profile}", "", text, "it is tried again")
 
 
 def assignment_errors(state: SyncState) -> Iterator[str]:
