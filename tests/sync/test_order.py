@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pyade.core import inventory
+from pyade.core.device import Device
+from pyade.core.inventory import DeviceRecord
 from pyade.core.problems import Severity
-from pyade.sync import doctor
+from pyade.storage.rows import TokenRow
+from pyade.sync import doctor, overview
 from pyade.testing import Fault
 
 if TYPE_CHECKING:
@@ -156,3 +161,50 @@ def test_a_tie_that_waits_for_its_details_is_a_problem(world: World) -> None:
     assert world.later(hours=1).sync().is_complete
     assert tag(world, serial) == "1"
     assert not [one for one in doctor(world.store, clock=world.clock).findings if "in doubt" in str(one)]
+
+
+def test_a_page_of_changes_is_read_and_merged_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the transaction that stores it, whether it holds ties or not."""
+    serials = world.apple.add_devices(20, server="hq")
+    world.sync()
+    world.later(hours=1)
+    for serial in serials:
+        world.apple.edit_device(serial, asset_tag="1")
+    reads: list[int] = []
+    merged: list[str] = []
+    read, merge = TokenRow.devices, inventory.merge
+
+    def count_read(row: TokenRow, serials: Iterable[str]) -> dict[str, DeviceRecord]:
+        wanted = list(serials)
+        reads.append(len(wanted))
+        return read(row, wanted)
+
+    def count_merge(known: DeviceRecord | None, device: Device, **options: Any) -> Any:
+        merged.append(device.serial_number)
+        return merge(known, device, **options)
+
+    monkeypatch.setattr(TokenRow, "devices", count_read)
+    monkeypatch.setattr(inventory, "merge", count_merge)
+    assert world.sync().changes.modified == 20
+    assert (reads, sorted(merged)) == ([20], sorted(serials))
+
+
+def test_a_problem_of_the_release_is_shown_while_it_lasts(world: World) -> None:
+    """In the report of each run, in the doctor and in the overview."""
+    serials = world.apple.add_devices(100, server="hq")
+    world.sync()
+    world.later(days=7)
+    world.apple.unassign(serials[:40], announce=False)
+    assert world.sync().held_back == 40
+    (found,) = [one for one in doctor(world.store, clock=world.clock).findings if "not released" in str(one)]
+    assert (found.severity, "40 devices" in str(found), "force=True" in found.fix) == (
+        Severity.ERROR,
+        True,
+        True,
+    )
+    (one,) = overview(world.store, now=world.clock())
+    assert (one.held_back, "Not released" in str(one)) == (40, True)
+    assert world.later(minutes=15).sync(force=True).changes.released == 40
+    (one,) = overview(world.store, now=world.clock())
+    assert (one.held_back, "Not released" in str(one)) == (0, False)
+    assert not [one for one in doctor(world.store, clock=world.clock).findings if "not released" in str(one)]
