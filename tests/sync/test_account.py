@@ -64,6 +64,8 @@ def test_another_server_or_organization_is_an_event_and_a_problem_until_both_agr
     contoso = server.organization
     server.organization = world.apple.add_organization("Fabrikam")
     assert world.later(days=1).sync().problems == ()
+    asked = doctor(world.store, lambda _: world.client(), clock=world.clock)
+    assert len([one for one in asked.findings if "Apple names" in str(one)]) == 1
     report = world.later(days=6).sync()
     (problem,) = report.problems
     assert (problem.setting, problem.severity, report.is_complete) == ("account", Severity.ERROR, True)
@@ -71,6 +73,8 @@ def test_another_server_or_organization_is_an_event_and_a_problem_until_both_agr
     assert "not Contoso" in str(report)
     assert changes(world) == [problem.allowed]
     assert len(found(world)) == 1
+    asked = doctor(world.store, lambda _: world.client(), clock=world.clock)
+    assert len([one for one in asked.findings if "Apple names" in str(one)]) == 1
     (one,) = overview(world.store, now=world.clock())
     assert "Fabrikam" in str(one)
     assert world.store.token("hq") == before

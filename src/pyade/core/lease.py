@@ -46,7 +46,7 @@ class Lease:
         return now < self.expires_at <= now + timedelta(seconds=MAXIMUM_SECONDS)
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Held:
     """That a worker holds the lease of a token.
 
@@ -63,7 +63,7 @@ def held(stored: Lease | None, *, now: datetime) -> Held | None:
     """Return who holds the lease that is *stored*, at *now*, the time of the store; None if nobody does."""
     if stored is None or not stored.is_current(now):
         return None
-    return Held(stored.owner, stored.expires_at - now)
+    return Held(owner=stored.owner, remaining=stored.expires_at - now)
 
 
 def check_free(stored: Lease | None, owner: str, *, now: datetime) -> None:

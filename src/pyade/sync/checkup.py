@@ -14,7 +14,7 @@ from typing import Any, Final
 import attrs
 from cryptography import x509
 
-from pyade.core.account import changed_account
+from pyade.core.account import account_problem, changed_account
 from pyade.core.affinity import AffinityKind
 from pyade.core.inventory import SyncState, owner_of
 from pyade.core.parking import parked_reason
@@ -93,12 +93,12 @@ def diagnosis_flow(questions: Questions) -> Flow[Diagnosis]:
     findings += _of_secrets((yield from in_store(unreadable_secrets)))
     profiles: list[EnrollmentProfile] = []
     for token in fleet.tokens.values():
+        state = fleet.states.get(token.name, SyncState())
         if token.name not in fleet.damaged:
-            state = fleet.states.get(token.name, SyncState())
             findings += _of_token(token, state, now)
-            findings += _of_sync(token, state, asks_apple=questions.asks_apple)
+            findings += _of_sync(token, state)
         if questions.asks_apple:
-            findings += yield from _of_account(token)
+            findings += yield from _of_account(token, is_told=bool(state.account_problem))
         try:
             used = yield from in_store(partial(_profiles, token_name=token.name))
             profiles += used
@@ -148,7 +148,7 @@ def _of_token(token: Token, state: SyncState, now: datetime) -> Iterator[Problem
         yield _warning(where, "", f"not in step with Apple since {shown(last)}", "see that a Scheduler runs")
 
 
-def _of_sync(token: Token, state: SyncState, *, asks_apple: bool) -> Iterator[Problem]:
+def _of_sync(token: Token, state: SyncState) -> Iterator[Problem]:
     """Yield what a sync noted and lasts."""
     where = f"token {token.name}"
     if state.held_back:
@@ -159,11 +159,11 @@ def _of_sync(token: Token, state: SyncState, *, asks_apple: bool) -> Iterator[Pr
     if state.ties:
         text = f"the order of changes of {counted(len(state.ties), 'device')} is in doubt"
         yield _warning(where, some(sorted(state.ties)), text, "the next sync reads their details")
-    if state.account_problem and not asks_apple:
+    if state.account_problem:
         yield attrs.evolve(changed_account(state.account_problem), setting=where)
 
 
-def _of_account(token: Token) -> Flow[list[Problem]]:
+def _of_account(token: Token, *, is_told: bool) -> Flow[list[Problem]]:
     where = f"token {token.name}"
     try:
         account = yield from ask(ReadAccount(token))
@@ -173,10 +173,13 @@ def _of_account(token: Token) -> Flow[list[Problem]]:
         return [_error(where, "", str(error), error.next_step)]
     except PyadeError as error:
         return [_error(where, "", f"Apple could not be asked: {error}", getattr(error, "next_step", ""))]
+    if is_told:
+        return []
     if token.server_uuid and account.server_uuid and token.server_uuid != account.server_uuid:
         fix = "upload the token of the right MDM server"
         return [_error(where, account.server_uuid, f"the MDM server {token.server_uuid} is expected", fix)]
-    return []
+    problem = account_problem(token, account.identify(token))
+    return [attrs.evolve(changed_account(problem), setting=where)] if problem else []
 
 
 def _of_devices(store: Store, token: Token) -> list[Problem]:

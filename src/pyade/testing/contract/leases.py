@@ -54,7 +54,7 @@ class LeasePromises:
         assert store.held_lease("hq") is None
         lease = store.acquire_lease("hq", "worker-1", seconds=60)
         clock.advance(20)
-        assert store.held_lease("hq") == Held("worker-1", timedelta(seconds=40))
+        assert store.held_lease("hq") == Held(owner="worker-1", remaining=timedelta(seconds=40))
         with pytest.raises(LeaseHeldError) as caught:
             store.acquire_lease("hq", "worker-2")
         assert caught.value.remaining == timedelta(seconds=40)
