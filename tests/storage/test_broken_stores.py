@@ -97,6 +97,25 @@ class LastArrivalWins(MemoryStore):
         return super().commit_page(token_name, undated, source=source, state=state, now=now, lease=lease)
 
 
+class ForgetsWhatIsInDoubt(MemoryStore):
+    def commit_page(
+        self,
+        token_name: str,
+        devices: Sequence[Device],
+        *,
+        source: Source,
+        state: SyncState,
+        now: datetime,
+        lease: Lease | None = None,
+    ) -> tuple[SyncState, ChangeCounts]:
+        after, counts = super().commit_page(
+            token_name, devices, source=source, state=state, now=now, lease=lease
+        )
+        with self._writing(token_name) as locked:
+            locked.save_state(attrs.evolve(after, ties={}, listed_at=None))
+        return attrs.evolve(after, ties={}, listed_at=None), counts
+
+
 class IgnoresTheLease(MemoryStore):
     def commit_page(
         self,
@@ -258,6 +277,13 @@ class Recorder:
         (
             LastArrivalWins,
             {"test_newest_operation_wins_across_pages", "test_list_does_not_overwrite_newer_events"},
+        ),
+        (
+            ForgetsWhatIsInDoubt,
+            {
+                "test_what_is_in_doubt_is_stored_with_its_page",
+                "test_list_is_newer_than_events_from_before_it",
+            },
         ),
         (
             IgnoresTheLease,

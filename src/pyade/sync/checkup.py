@@ -14,7 +14,7 @@ from typing import Any, Final
 import attrs
 from cryptography import x509
 
-from pyade.core.account import changed_account
+from pyade.core.account import account_problem, changed_account
 from pyade.core.affinity import AffinityKind
 from pyade.core.assignment import Risk
 from pyade.core.inventory import SyncState, owner_of
@@ -96,14 +96,13 @@ def diagnosis_flow(questions: Questions) -> Flow[Diagnosis]:
     findings += _of_secrets((yield from in_store(unreadable_secrets)))
     profiles: list[EnrollmentProfile] = []
     for token in fleet.tokens.values():
-        known = token
+        state, known = fleet.states.get(token.name, SyncState()), token
         if questions.asks_apple:
-            asked, known = yield from _of_account(token)
+            asked, known = yield from _of_account(token, is_told=bool(state.account_problem))
             findings += asked
         if token.name not in fleet.damaged:
-            state = fleet.states.get(token.name, SyncState())
             findings += _of_token(known, state, now)
-            findings += _of_sync(token, state, asks_apple=questions.asks_apple)
+            findings += _of_sync(token, state)
         try:
             used = yield from in_store(partial(_profiles, token_name=token.name))
             profiles += used
@@ -156,7 +155,7 @@ def _of_token(token: Token, state: SyncState, now: datetime) -> Iterator[Problem
         yield _warning(where, "", f"not in step with Apple since {shown(last)}", "see that a Scheduler runs")
 
 
-def _of_sync(token: Token, state: SyncState, *, asks_apple: bool) -> Iterator[Problem]:
+def _of_sync(token: Token, state: SyncState) -> Iterator[Problem]:
     """Yield what a sync noted and lasts."""
     where = f"token {token.name}"
     if state.held_back:
@@ -167,11 +166,11 @@ def _of_sync(token: Token, state: SyncState, *, asks_apple: bool) -> Iterator[Pr
     if state.ties:
         text = f"the order of changes of {counted(len(state.ties), 'device')} is in doubt"
         yield _warning(where, some(sorted(state.ties)), text, "the next sync reads their details")
-    if state.account_problem and not asks_apple:
+    if state.account_problem:
         yield attrs.evolve(changed_account(state.account_problem), setting=where)
 
 
-def _of_account(token: Token) -> Flow[tuple[list[Problem], Token]]:
+def _of_account(token: Token, *, is_told: bool) -> Flow[tuple[list[Problem], Token]]:
     """Return what Apple says against *token*, and the token with what Apple says of it."""
     where = f"token {token.name}"
     try:
@@ -183,11 +182,15 @@ def _of_account(token: Token) -> Flow[tuple[list[Problem], Token]]:
     except PyadeError as error:
         text = f"Apple could not be asked: {error}"
         return [_error(where, "", text, getattr(error, "next_step", ""))], token
+    if is_told:
+        return [], token
     if token.server_uuid and account.server_uuid and token.server_uuid != account.server_uuid:
         fix = "upload the token of the right MDM server"
         expected = f"the MDM server {token.server_uuid} is expected"
         return [_error(where, account.server_uuid, expected, fix)], token
-    return [], account.identify(token)
+    named = account.identify(token)
+    problem = account_problem(token, named)
+    return ([attrs.evolve(changed_account(problem), setting=where)], token) if problem else ([], named)
 
 
 def _of_devices(store: Store, token: Token) -> list[Problem]:

@@ -5,27 +5,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from functools import partial
+from itertools import islice
 
+import attrs
+
+from pyade.apple import calls
+from pyade.apple.http.calls import SendCall
 from pyade.core.device import Device, DeviceResult, OpType
-from pyade.core.inventory import DeviceRecord
+from pyade.core.inventory import ChangeCounts, DeviceRecord, Source, SyncState
 from pyade.core.lease import Lease
-from pyade.flow import Flow
+from pyade.flow import Flow, ask
+from pyade.storage.protocol import Store
+from pyade.sync.leases import StoreTime
 from pyade.sync.refresh import refresh_flow, result_of
 from pyade.sync.steps import in_store
 
 
-def settled(
-    details: Mapping[str, Device], ties: Mapping[str, bool], records: Mapping[str, DeviceRecord]
-) -> list[Device]:
+def settled(details: Mapping[str, Device], ties: Mapping[str, bool], known: Collection[str]) -> list[Device]:
     """Return the details to store, those of a device that is gone as a deletion that they confirm.
 
     A device that the details do not show is believed to be gone only where one of the two words says so. What
-    is not in *records* was deleted here, and stays so.
+    is not *known* was deleted here, and stays so.
     """
     found = []
     for serial, has_deletion in ties.items():
-        if serial not in records:
+        if serial not in known:
             continue
         device = details[serial]
         if result_of(device) == DeviceResult.SUCCESS:
@@ -35,6 +42,43 @@ def settled(
                 Device(serial_number=serial, op_type=OpType.DELETED, response_status=device.response_status)
             )
     return found
+
+
+def settle_flow(
+    token_name: str, state: SyncState, lease: Lease | None, time: StoreTime
+) -> Flow[tuple[SyncState, ChangeCounts]]:
+    """Ask for the details of the ties of *state*, and store what they say: a request and a commit at a time.
+
+    Returns:
+        The stored state, without ties, and what the details changed.
+    """
+    changes = ChangeCounts()
+    while state.ties:
+        chunk = dict(islice(state.ties.items(), calls.CHUNK))
+        details = yield from ask(SendCall(calls.device_details(tuple(chunk))))
+        now = yield from time.now()
+        left = {serial: flag for serial, flag in state.ties.items() if serial not in chunk}
+        commit = partial(
+            _commit, token_name, details, chunk, state=attrs.evolve(state, ties=left), now=now, lease=lease
+        )
+        state, changed = yield from in_store(commit)
+        changes += changed
+    return state, changes
+
+
+def _commit(
+    token_name: str,
+    details: Mapping[str, Device],
+    ties: Mapping[str, bool],
+    store: Store,
+    *,
+    state: SyncState,
+    now: datetime,
+    lease: Lease | None,
+) -> tuple[SyncState, ChangeCounts]:
+    known = store.devices(token_name, serials=tuple(ties), released=None)
+    found = settled(details, ties, {record.serial_number for record in known})
+    return store.commit_page(token_name, found, source=Source.DETAILS, state=state, now=now, lease=lease)
 
 
 def restore_flow(token_name: str, serial_number: str, lease: Lease) -> Flow[DeviceRecord | None]:

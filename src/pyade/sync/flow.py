@@ -42,19 +42,16 @@ list of devices" and "Sync the list of devices".
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from itertools import islice
 
 import attrs
 
 from pyade.apple import calls
 from pyade.apple.http.calls import SendCall
 from pyade.apple.responses import DevicePage
-from pyade.core.device import Device
 from pyade.core.events import EventBatch, EventGroup
-from pyade.core.inventory import ChangeCounts, DeviceRecord, Source, SyncPhase, SyncState
+from pyade.core.inventory import ChangeCounts, Source, SyncPhase, SyncState
 from pyade.core.lease import Lease
 from pyade.core.order import wild_dates
 from pyade.core.parking import is_damaged, park, resume
@@ -77,7 +74,7 @@ from pyade.flow import Flow, ReportProgress, ask
 from pyade.storage.protocol import Store
 from pyade.sync.account import account_flow
 from pyade.sync.damage import check_readable
-from pyade.sync.details import settled
+from pyade.sync.details import settle_flow
 from pyade.sync.leases import StoreTime
 from pyade.sync.report import Ending, SyncReport, counted, wild_date_problem
 from pyade.sync.steps import Progress, ProgressPhase, in_store
@@ -367,26 +364,11 @@ class SyncRun:
         if news.note:
             self._notes.append(news.note)
 
-    # Words of Apple's whose order is in doubt
-
     def _settle_ties(self) -> Flow[None]:
-        """Ask for the details of what changed twice in one second, and store what they say."""
-        ties = dict(self._state.ties)
-        self._notes.append(f"{counted(len(ties), 'device')} with changes in doubt: details were read")
-        while ties:
-            chunk = dict(islice(ties.items(), calls.CHUNK))
-            details = yield from ask(SendCall(calls.device_details(tuple(chunk))))
-            records = yield from in_store(
-                partial(_records, token_name=self._token_name, serials=tuple(chunk))
-            )
-            ties = {serial: flag for serial, flag in ties.items() if serial not in chunk}
-            state = attrs.evolve(self._state, ties=ties)
-            now = yield from self._time.now()
-            found = settled(details, chunk, records)
-            self._state, changes = yield from in_store(
-                partial(_commit_details, self._token_name, found, state=state, now=now, lease=self._lease)
-            )
-            self._changes += changes
+        number = counted(len(self._state.ties), "device")
+        self._notes.append(f"{number} with changes in doubt: details were read")
+        self._state, changes = yield from settle_flow(self._token_name, self._state, self._lease, self._time)
+        self._changes += changes
 
     # Cursors that Apple refuses
 
@@ -523,25 +505,8 @@ class SyncRun:
         )
 
 
-def _commit_details(
-    token_name: str,
-    found: Sequence[Device],
-    store: Store,
-    *,
-    state: SyncState,
-    now: datetime,
-    lease: Lease | None,
-) -> tuple[SyncState, ChangeCounts]:
-    return store.commit_page(token_name, found, source=Source.DETAILS, state=state, now=now, lease=lease)
-
-
 def _count_unlisted(store: Store, token_name: str, state: SyncState) -> tuple[int, int]:
     """Return how many devices the complete list would release, and how many the store lists."""
     unlisted = store.count_unlisted(token_name, state)
     counts = store.count_devices(token_name)
     return unlisted, sum(counts.values()) - counts["released"]
-
-
-def _records(store: Store, token_name: str, serials: Sequence[str]) -> dict[str, DeviceRecord]:
-    records = store.devices(token_name, serials=serials, released=None)
-    return {record.serial_number: record for record in records}

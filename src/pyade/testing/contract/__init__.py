@@ -216,6 +216,17 @@ class StoreContract(
             list(pool.map(work, range(THREADS)))
         assert store.token("new").access_token == Secret(f"{THREADS - 1}")
 
+    def test_token_is_replaced_only_in_place_of_the_one_that_was_read(self, store: Store) -> None:
+        """Who changes a token that another one renewed meanwhile is refused, so that the renewal stays."""
+        read = store.token("hq")
+        store.replace_token(attrs.evolve(read, access_token="renewed"), instead_of=read)
+        with pytest.raises(StoreConflictError, match="'hq'"):
+            store.replace_token(attrs.evolve(read, org_name="Fabrikam"), instead_of=read)
+        assert (store.token("hq").access_token.reveal(), store.token("hq").org_name) == (
+            "renewed",
+            read.org_name,
+        )
+
     def test_removed_token_takes_everything_along(self, store: Store) -> None:
         """A token of the same name starts anew, and other tokens keep what is theirs."""
         store.add_token(example_token("other"))

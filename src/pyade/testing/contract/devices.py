@@ -153,6 +153,48 @@ class PagePromises:
         assert record_of(store, "B").device.asset_tag == "listed"
         assert record_of(store, "B").op_date == event("B", OpType.MODIFIED, -10).op_date
 
+    def test_what_is_in_doubt_is_stored_with_its_page(self, store: Store) -> None:
+        """Two operations of one second are a tie, across pages too; the state that comes back has it."""
+        page = [event("A", OpType.ADDED, 1), event("A", OpType.DELETED, 1), event("B", OpType.ADDED, 1)]
+        state, _ = store.commit_page("hq", page, source=Source.SYNC, state=SyncState(), now=NOW)
+        assert dict(state.ties) == {"A": True}
+        later = event("B", OpType.MODIFIED, 1, asset_tag="other")
+        state, _ = store.commit_page("hq", [later], source=Source.SYNC, state=state, now=NOW)
+        assert dict(state.ties) == {"A": True, "B": False}
+        assert store.sync_state("hq") == state
+        settled = attrs.evolve(state, ties={})
+        state, _ = store.commit_page(
+            "hq", [Device(serial_number="A")], source=Source.DETAILS, state=settled, now=NOW
+        )
+        assert (dict(state.ties), dict(store.sync_state("hq").ties)) == ({}, {})
+        assert not record_of(store, "A").is_released
+
+    def test_list_is_newer_than_events_from_before_it(self, store: Store) -> None:
+        """An event that comes again after the list changes nothing, in a later page and a later state."""
+        start = NOW - timedelta(hours=1)
+        listed = [Device(serial_number="A", asset_tag="listed")]
+        commit(store, *listed, source=Source.FETCH, full_sync=1, listing_since=start)
+        assert store.sync_state("hq").listed_at == start
+        store.finish_full_sync("hq", state=store.sync_state("hq"), now=NOW)
+        old = [event("A", OpType.MODIFIED, -7200, asset_tag="old"), event("A", OpType.DELETED, -7200)]
+        assert commit(store, *old) == ChangeCounts(stale=2)
+        assert (record_of(store, "A").device.asset_tag, record_of(store, "A").is_released) == (
+            "listed",
+            False,
+        )
+        assert commit(store, event("A", OpType.DELETED, -60)) == ChangeCounts(released=1)
+
+    def test_date_that_cannot_be_right_counts_as_the_arrival(self, store: Store) -> None:
+        """It is kept beside, and makes no later operation stale."""
+        wild = NOW + timedelta(days=2000)
+        device = attrs.evolve(event("A", OpType.ADDED, 0), op_date=wild)
+        commit(store, device)
+        record = record_of(store, "A")
+        assert (record.op_date, record.op_date_sent) == (NOW + timedelta(minutes=5), wild)
+        later = event("A", OpType.MODIFIED, 3600, asset_tag="later")
+        assert commit(store, later, seconds=3600) == ChangeCounts(modified=1)
+        assert record_of(store, "A").op_date_sent is None
+
     def test_serial_numbers_belong_to_their_token(self, store: Store) -> None:
         """Two tokens may know the same serial number, each in its own way."""
         store.add_token(example_token("other"))

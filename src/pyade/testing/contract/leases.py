@@ -13,7 +13,7 @@ import pytest
 
 from pyade.core.device import Device, DeviceResult, OpType
 from pyade.core.inventory import Source, SyncState
-from pyade.core.lease import Lease
+from pyade.core.lease import Held, Lease
 from pyade.errors import LeaseHeldError, LeaseLostError, StoreError, UnknownTokenError
 from pyade.storage.protocol import Store
 from pyade.testing.clock import FrozenClock
@@ -48,6 +48,21 @@ class LeasePromises:
         assert (caught.value.owner, caught.value.expires_at) == ("worker-1", first.expires_at)
         store.release_lease(first)
         assert store.acquire_lease("hq", "worker-2").fence > first.fence
+
+    def test_who_holds_a_lease_can_be_read(self, store: Store, clock: FrozenClock) -> None:
+        """Reading takes nothing, and tells for how long, which is the same by every clock."""
+        assert store.held_lease("hq") is None
+        lease = store.acquire_lease("hq", "worker-1", seconds=60)
+        clock.advance(20)
+        assert store.held_lease("hq") == Held(owner="worker-1", remaining=timedelta(seconds=40))
+        with pytest.raises(LeaseHeldError) as caught:
+            store.acquire_lease("hq", "worker-2")
+        assert caught.value.remaining == timedelta(seconds=40)
+        store.release_lease(lease)
+        assert store.held_lease("hq") is None
+        store.acquire_lease("hq", "worker-1", seconds=60)
+        clock.advance(60)
+        assert store.held_lease("hq") is None
 
     def test_tokens_have_leases_of_their_own(self, store: Store) -> None:
         """A lease on one token keeps nobody away from another, and is no right to write for it."""
