@@ -37,9 +37,9 @@ class MortalStore(MemoryStore):
         self._write()
         super().add_token(token)
 
-    def replace_token(self, token: Token) -> None:
+    def replace_token(self, token: Token, *, instead_of: Token | None = None) -> None:
         self._write()
-        super().replace_token(token)
+        super().replace_token(token, instead_of=instead_of)
 
     def remove_token(self, name: str, *, now: object) -> None:
         self._write()
