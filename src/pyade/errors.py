@@ -54,7 +54,7 @@ Every error can be pickled with its notes, so that workers can hand it on, and n
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -459,12 +459,12 @@ class LeaseHeldError(StoreError):
     Attributes:
         owner: Who.
         expires_at: When its lease ends unless it renews it, by the store's clock, UTC.
-        remaining: How long that was still, which is the same by every clock.
+        remaining_s: How many seconds that was still, which is the same by every clock; None if not known.
     """
 
     owner: str
     expires_at: datetime
-    remaining: timedelta = timedelta(0)
+    remaining_s: float | None = None
 
     def _words(self) -> str:
         return self.reason

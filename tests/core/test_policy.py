@@ -162,10 +162,10 @@ def test_an_automatic_call_may_come_a_little_early(
     assert policy.next_times(state, due_at - SECOND)[1] == due_at
 
 
-@each("asked", [{}, {"full": True}, {"full": False}])
-def test_no_request_may_come_early(asked: dict[str, Any]) -> None:
+@each("full", [None, True, False])
+def test_no_request_may_come_early(full: bool | None) -> None:
     """Neither within the 15 minutes nor, for a full list, the 7 days."""
-    assert POLICY.decide(IDLE, T0 + MINUTES_15 - SECOND, **asked).action is SyncAction.WAIT
+    assert POLICY.decide(IDLE, T0 + MINUTES_15 - SECOND, full=full).action is SyncAction.WAIT
     assert POLICY.decide(IDLE, T0 + WEEK - SECOND, full=True).action is SyncAction.WAIT
 
 

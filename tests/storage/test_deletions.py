@@ -97,9 +97,9 @@ class Model:
             case Told(token, serial, op_type, days_ago):
                 since, listed = self.lists.get(token, (0, set()))
                 is_new = (token, serial) not in self.lives
-                life = self.lives.setdefault((token, serial), Life())
-                if is_new or (serial not in listed and life.here) or today - days_ago >= since:
-                    self.hear(life, op_type, today - days_ago, today)
+                told = self.lives.setdefault((token, serial), Life())
+                if is_new or (serial not in listed and told.here) or today - days_ago >= since:
+                    self.hear(told, op_type, today - days_ago, today)
             case Listed(token, shown, days_ago):
                 self.show(token, shown, today - days_ago, today)
             case Deleted(token, serial):

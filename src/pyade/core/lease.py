@@ -82,7 +82,7 @@ def check_free(stored: Lease | None, owner: str, *, now: datetime) -> None:
             f"{stored.token_name!r} is worked on by {stored.owner!r} until {stored.expires_at.isoformat()}",
             owner=stored.owner,
             expires_at=stored.expires_at,
-            remaining=stored.expires_at - now,
+            remaining_s=(stored.expires_at - now).total_seconds(),
         )
 
 

@@ -18,7 +18,7 @@ profile".
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import attrs
 
@@ -273,7 +273,7 @@ def refused_flow(token_name: str, held: LeaseHeldError) -> Flow[AssignReport]:
         results={},
         started_at=now,
         finished_at=now,
-        next_due_at=now + held.remaining,
+        next_due_at=now + timedelta(seconds=held.remaining_s or 0),
         holder=held.owner,
     )
 

@@ -196,7 +196,7 @@ class SyncRun:
         decision = Decision(
             action=SyncAction.RUNNING,
             reason=reason,
-            allowed_at=now + held.remaining,
+            allowed_at=now + timedelta(seconds=held.remaining_s or 0),
             running_since=self._state.running_since,
         )
         report = self._idle(decision, now)

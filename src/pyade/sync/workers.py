@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Unpack
 
 import attrs
@@ -164,7 +164,7 @@ def assign_token(
     except UnknownTokenError:
         return None
     except LeaseHeldError as held:
-        return clock() + max(held.remaining, _PACE.look_every)
+        return clock() + max(timedelta(seconds=held.remaining_s or 0), _PACE.look_every)
     except Exception as error:  # noqa: BLE001 - as above
         _log(token_name, Work.ASSIGN, error)
         return _after_failure(error, clock())
