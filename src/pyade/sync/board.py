@@ -47,8 +47,8 @@ class TokenStanding(Printed):
         stage: Where it stands.
         work: What comes next, or is under way.
         next_at: From when, UTC; the past while it waits for a free place.
-        reason: Why it is parked, the error that ended the last sync, or the newest error of an assignment;
-            "" if all is well.
+        reason: Why it is parked; else the error that ended the last sync, and the newest error of each
+            profile that could not be given; "" if all is well.
     """
 
     token_name: str
@@ -208,7 +208,8 @@ class Board:
         due = entry.running or self._next(name, state, now)
         parked = parked_reason(entry.token, state) or entry.damage_in(state)
         stage = Stage.RUNNING if entry.running else Stage.PARKED if parked else Stage.WAITING
-        reason = parked or state.last_error or "; ".join(assignment_errors(state))
+        errors = filter(None, (state.last_error, *assignment_errors(state)))
+        reason = parked or "; ".join(errors)
         return TokenStanding(token_name=name, stage=stage, work=due.work, next_at=due.at, reason=reason)
 
     def _next(self, name: str, state: SyncState, now: datetime) -> Due:
