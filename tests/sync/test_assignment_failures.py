@@ -247,6 +247,43 @@ def test_an_outage_is_not_halved_to_the_end(
     assert front.world.run().is_complete
 
 
+@pytest.mark.parametrize(
+    "answer", [server_error, lambda: httpx.Response(400, text="NOT_FOUND")], ids=["500", "NOT_FOUND"]
+)
+def test_a_serial_that_goes_on_spoiling_its_request_is_tried_once_a_day(
+    new_world: Callable[[], World], profile: EnrollmentProfile, answer: Callable[[], httpx.Response]
+) -> None:
+    """From the second day it is alone in its request, and nothing else tells a device from an outage."""
+    world = new_world()
+    bad = fleet(world, 20)[3]
+    front = Front(world, spoiled_by([bad], answer))
+    failing(lambda: front.run(default=profile))
+    for _ in range(3):
+        world.later(hours=25)
+        report = failing(front.run).report
+        assert report.results == {bad: DeviceResult.REQUEST_FAILED}
+        assert report.next_due_at == world.clock() + DAY
+        assert front.run().plan.waiting == 1
+        assert [risk for _, risk in risks(world.store, "hq")] == [Risk.REQUEST_FAILED]
+    (new,) = fleet(world, 1)
+    world.later(hours=25)
+    failing(front.run)
+    assert world.listed()[new][0] == "assigned"
+
+
+@pytest.mark.parametrize("count", range(2, 6))
+def test_a_serial_that_spoils_a_small_request_is_found(
+    new_world: Callable[[], World], profile: EnrollmentProfile, count: int
+) -> None:
+    """Wherever it stands, also in a request of two, where only the other one can show that it is no outage."""
+    for place in range(count):
+        world = new_world()
+        serials = fleet(world, count)
+        failing(lambda: Front(world, spoiled_by([serials[place]], server_error)).run(default=profile))
+        left = [serial for serial, (status, _) in world.listed().items() if status != "assigned"]
+        assert left == [serials[place]]
+
+
 def test_a_removal_goes_on_past_a_bad_serial(world: World) -> None:
     serials = fleet(world, 5)
     world.assign(KIOSK, serials)

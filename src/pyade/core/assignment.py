@@ -211,6 +211,12 @@ def waits_until(record: DeviceRecord, now: datetime) -> datetime | None:
     return attempt.not_before if attempt.not_before - now <= 2 * wait else None
 
 
+def spoiled_its_request(attempt: Attempt) -> bool:
+    """Return True if the request failed when the device was alone in it, so that it had to wait."""
+    had_to_wait = attempt.not_before is not None and attempt.not_before > attempt.attempted_at
+    return had_to_wait and attempt.result == DeviceResult.REQUEST_FAILED
+
+
 def risk_of(record: DeviceRecord, *, is_chosen: bool, is_stopped: bool = False) -> Risk | None:
     """Return why the enrollment of a Mac would fail; None if it has a profile, or gets one in the next run.
 

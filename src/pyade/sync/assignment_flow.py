@@ -190,7 +190,7 @@ class Assignment:
                     yield from sending.leave(choice, serials, new, error)
                     continue
             yield from sending.send(uuid, choice.profile, serials, uncertain)
-        yield from sending.isolate()
+        yield from sending.isolate(plan.spoiling)
 
     def _end(
         self, failures: Sequence[Failure], succeeded: Collection[str], wanted: Collection[str] | None

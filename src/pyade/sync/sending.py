@@ -7,8 +7,8 @@ The rules of this file:
 3. After a lost answer, or where an earlier attempt has no known outcome, the details are read first and only
    the difference is sent.
 4. A request that fails does not end the work. At the end, if another request got through, what failed is
-   halved until the device that spoils it is alone; that one waits for a day. If none got through, a few
-   halves tell a device from an outage.
+   halved until the device that spoils it is alone; that one waits for a day, and for another one each time
+   it fails again. If none got through, a few halves tell a device from an outage.
 5. Requests beyond the ordinary ones are bounded; what they leave is due again in the next run.
 
 Source: Apple, device assignment, "Assign a profile". Rule 4 is observed: one serial number made Apple refuse
@@ -146,8 +146,12 @@ class Sending:
         for start in range(0, len(serials), CHUNK):
             yield from self.outcomes.read(serials[start : start + CHUNK])
 
-    def isolate(self) -> Flow[None]:
-        """Halve what failed until the devices that spoil it are alone, within the bound on requests."""
+    def isolate(self, known: Collection[str] = ()) -> Flow[None]:
+        """Halve what failed until the devices that spoil it are alone, within the bound on requests.
+
+        Args:
+            known: Devices that were found alone before: they wait again, although nothing else got through.
+        """
         broken, untried = self._failed, list[_Piece]()
         self._failed = []
         if broken and not self.got_through:
@@ -162,9 +166,11 @@ class Sending:
             broken += [] if error is None else [error]
         self._failed += [*broken, *untried]
         yield from self._read_the_rest()
-        alone = [piece for piece in self._failed if len(piece.serials) == 1]
-        if self.got_through and alone:
-            yield from self._let_wait(alone)
+        yield from self._let_wait(
+            piece
+            for piece in self._failed
+            if (self.got_through and len(piece.serials) == 1) or all(one in known for one in piece.serials)
+        )
 
     def _probe(self, broken: Sequence[_Piece]) -> Flow[tuple[list[_Piece], list[_Piece]]]:
         """Look in one request that failed for a part that gets through: it was a device then, no outage.
@@ -174,18 +180,17 @@ class Sending:
         Returns:
             What failed, and what was not tried on its own.
         """
-        rest, *failed = broken
-        untried = [rest]
-        for _ in range(MOST_PROBES):
-            halves = _halves(rest)
-            if not halves or self.got_through:
-                break
-            rest, first = halves
-            untried = [rest]
-            error = yield from self._small(first)
-            failed += [] if error is None else [error]
-        if untried == [broken[0]]:
+        first, *failed = broken
+        untried = _halves(first)
+        if not untried:
             return list(broken), []
+        for _ in range(MOST_PROBES):
+            if self.got_through or not untried:
+                break
+            error = yield from self._small(untried.pop())
+            failed += [] if error is None else [error]
+            if len(untried) == 1:
+                untried = _halves(untried[0]) or untried
         return failed, untried
 
     def _small(self, piece: _Piece) -> Flow[_Piece | None]:
@@ -305,9 +310,9 @@ class Sending:
                 part = {serial: attempts[serial] for serial in serials[start : start + CHUNK]}
                 yield from self.outcomes.store_confirmed(uuid, part)
 
-    def _let_wait(self, alone: Sequence[_Piece]) -> Flow[None]:
+    def _let_wait(self, spoiling: Iterable[_Piece]) -> Flow[None]:
         now = yield from self._time.now()
-        for piece in alone:
+        for piece in spoiling:
             waiting = attrs.evolve(
                 attempt_at(now, piece.profile_uuid, DeviceResult.REQUEST_FAILED), not_before=now + COOLDOWN
             )
