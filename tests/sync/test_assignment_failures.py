@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -279,7 +280,8 @@ def test_a_serial_that_spoils_a_small_request_is_found(
     for place in range(count):
         world = new_world()
         serials = fleet(world, count)
-        failing(lambda: Front(world, spoiled_by([serials[place]], server_error)).run(default=profile))
+        front = Front(world, spoiled_by([serials[place]], server_error))
+        failing(partial(front.run, default=profile))
         left = [serial for serial, (status, _) in world.listed().items() if status != "assigned"]
         assert left == [serials[place]]
 
@@ -373,6 +375,28 @@ def test_the_page_of_a_proxy_never_means_that_a_profile_is_lost(
     front = Front(world, lambda request, body: page if request.url.path.startswith("/profile") else None)
     failing(front.run)
     assert front.count(DEFINE) == 0
+
+
+def test_an_answer_in_apples_words_about_every_profile_defines_one_profile_a_run(
+    world: World, profile: EnrollmentProfile
+) -> None:
+    """What was defined a moment ago cannot be lost: the answer is no reason to define it once more."""
+    old = fleet(world, 2)
+    world.run(profile)
+    fleet(world, 1)
+    lost = httpx.Response(404, text="PROFILE_NOT_FOUND")
+
+    def answer(request: httpx.Request, body: Any) -> httpx.Response | None:
+        is_definition = (request.method, request.url.path) == ("POST", "/profile")
+        return None if is_definition or not request.url.path.startswith("/profile") else lost
+
+    front = Front(world, answer)
+    before = {serial: world.listed()[serial] for serial in old}
+    report = failing(front.run).report
+    assert len(report.defined) == 1
+    assert {serial: world.listed()[serial] for serial in old} == before
+    world.later(minutes=15).run()
+    assert all(status == "assigned" for status, _ in world.listed().values())
 
 
 def test_a_replacement_is_the_newest_only_when_it_worked(world: World, profile: EnrollmentProfile) -> None:
@@ -485,6 +509,42 @@ def test_an_answer_that_could_not_be_read_back_is_read_in_the_next_run(
     world.apple.clear_requests()
     assert front.run().plan.satisfied == 2
     assert world.apple.requests == ()
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        None,
+        {"response_status": "FAILED"},
+        {"response_status": "NOT_ACCESSIBLE"},
+        {"response_status": "SUCCESS"},
+    ],
+    ids=["left out", "failed", "not accessible", "no status of a profile"],
+)
+def test_details_that_say_nothing_about_a_device_are_asked_for_once_more(
+    new_world: Callable[[], World], profile: EnrollmentProfile, entry: dict[str, str] | None
+) -> None:
+    """A success without effect is found then; what Apple goes on saying nothing about is believed."""
+    for goes_on, result in ((False, DeviceResult.NOT_CONFIRMED), (True, DeviceResult.SUCCESS)):
+        world = new_world()
+        (serial,) = fleet(world, 1)
+        swallow, said = swallowing(), {} if entry is None else {serial: entry}
+
+        def silent(
+            request: httpx.Request, body: Any, swallow: Answer = swallow, said: dict[str, Any] = said
+        ) -> httpx.Response | None:
+            is_details = request.url.path == "/devices"
+            return httpx.Response(200, json={"devices": said}) if is_details else swallow(request, body)
+
+        front = Front(world, silent)
+        assert front.run(default=profile).next_due_at == world.clock() + timedelta(minutes=10)
+        front.answer = silent if goes_on else lambda request, body: None
+        for _ in range(3):
+            front.run()
+        attempt = world.record(serial).attempt
+        assert attempt is not None
+        assert attempt.result == result
+        assert [name for name, _ in front.bodies].count(DETAILS) == 2
 
 
 def test_a_removal_that_the_details_contradict_is_tried_again(world: World) -> None:

@@ -282,11 +282,12 @@ def confirmed(attempt: Attempt, device: Device | None, before: Attempt | None, n
 
     Args:
         attempt: What Apple answered.
-        device: The details; None if they could not be read.
+        device: The details; None if they could not be read. Where they say nothing about a profile they are
+            asked for once more, then what Apple answered is believed.
         before: The attempt before it, which may have been contradicted, too.
         now: UTC.
     """
-    if device is None:
+    if device is None or (not attempt.is_unread and _says_nothing(device, attempt)):
         is_unread = attempt.result in (DeviceResult.SUCCESS, DeviceResult.NOT_ACCESSIBLE)
         return attrs.evolve(attempt, is_unread=is_unread)
     attempt = attrs.evolve(attempt, is_unread=False) if attempt.is_unread else attempt
@@ -306,6 +307,13 @@ def confirmed(attempt: Attempt, device: Device | None, before: Attempt | None, n
     is_last = len(times) == MOST_CONTRADICTIONS
     not_before = times[0] + COOLDOWN if is_last else now + RECHECK
     return attrs.evolve(attempt, result=DeviceResult.NOT_CONFIRMED, not_before=not_before, contradicted=times)
+
+
+def _says_nothing(device: Device, attempt: Attempt) -> bool:
+    """Return True if details neither confirm nor contradict *attempt*."""
+    if attempt.result == DeviceResult.NOT_ACCESSIBLE:
+        return device.response_status not in (None, DeviceResult.SUCCESS, DeviceResult.NOT_ACCESSIBLE)
+    return device.response_status not in (None, DeviceResult.SUCCESS) or device.shown_profile is None
 
 
 def _is_reassigned(record: DeviceRecord) -> bool:

@@ -91,7 +91,7 @@ class AssignmentPlan(Printed):
         next_due_at: When the first of the waiting ones may be tried, UTC.
         warnings: What the change does not do.
         unsettled: Ids of the profiles for which devices wait, or that devices cannot be given.
-        unread: Serial numbers whose details could not be read after Apple's answer.
+        unread: Serial numbers whose details could not be read, or said nothing, after Apple's answer.
         spoiling: Serial numbers to send that spoiled their request when they were sent alone.
     """
 

@@ -6,6 +6,8 @@ The rules of this file:
 2. A profile is lost only where Apple itself says so, in its own words, when it is asked for the profile.
 3. What takes the place of a lost profile becomes the newest definition only after an assignment with it
    worked. Until then the next run finds it, and defines nothing again.
+4. What was defined a moment ago is not lost: where that is not found either, nobody's word is believed, and
+   nothing more is defined.
 
 Source: Apple, device assignment, "Define a profile" and "Get a profile". That a ``NOT_FOUND`` may be a
 proxy's, or concern a serial number, is observed.
@@ -83,7 +85,7 @@ class Profiles:
         """
         definitions = yield from self.definitions()
         lost = definitions.by_uuid(profile_uuid)
-        if lost is None or not (yield from self._is_gone(profile_uuid)):
+        if lost is None or profile_uuid in self.defined or not (yield from self._is_gone(profile_uuid)):
             return None
         for one in definitions.alike(lost):
             if not self._is_lost.get(one.profile_uuid, False):
