@@ -95,6 +95,7 @@ def test_a_profile_that_cannot_be_defined_holds_up_no_other(
     assert report.total == 3
     assert not report.is_complete
     assert "profile Bad" in str(report)
+    assert "3 devices, 2 sent" in str(report)
     assert [record.serial_number for record, _ in risks(world.store, "hq")] == [bad]
     (shown,) = overview(world.store, now=world.clock())
     assert (shown.at_risk, shown.risks) == (1, {Risk.REQUEST_FAILED: 1})
@@ -276,7 +277,7 @@ def test_a_serial_that_goes_on_spoiling_its_request_is_tried_once_a_day(
 def test_a_serial_that_spoils_a_small_request_is_found(
     new_world: Callable[[], World], profile: EnrollmentProfile, count: int
 ) -> None:
-    """Wherever it stands, also in a request of two, where only the other one can show that it is no outage."""
+    """Wherever it stands, also in a request of two, where only the other shows that it is no outage."""
     for place in range(count):
         world = new_world()
         serials = fleet(world, count)
@@ -291,9 +292,21 @@ def test_a_removal_goes_on_past_a_bad_serial(world: World) -> None:
     world.assign(KIOSK, serials)
     front = Front(world, spoiled_by([serials[1]], server_error))
     error = failing(lambda: front.do("unassign", (serials,), {}, None))
-    assert error.report.problems[0].setting == "profile (its removal)"
+    assert "removal of profiles: 1 device did not lose theirs" in str(error.report.problems[0])
+    assert any("hq.removal of profiles: 1 device" in text for text in healthy(world))
     statuses = [world.listed()[serial][0] for serial in serials]
     assert statuses == ["removed", "assigned", "removed", "removed", "removed"]
+
+
+def test_a_picked_profile_that_cannot_be_defined_is_reported(world: World) -> None:
+    """The error says of each device that it was not sent, and nothing is left under way."""
+    serials = fleet(world, 2)
+    front = Front(world, refusing("Bad", lambda: httpx.Response(400, text="LOCALE_INVALID")))
+    report = failing(lambda: front.assign(BAD, serials)).report
+    assert report.results == dict.fromkeys(serials, DeviceResult.NOT_SENT)
+    assert "profile Bad: 2 devices did not get it" in str(report)
+    assert not report.is_complete
+    assert world.state.assigning_since is None
 
 
 def test_picked_devices_go_on_past_a_bad_serial(world: World, profile: EnrollmentProfile) -> None:

@@ -79,9 +79,11 @@ class AssignReport(Printed):
             until = shown(self.next_due_at)
             return [f"{self.token_name}: nothing was done, {self.holder} works on it, at least until {until}"]
         plan = self.plan
-        sent = [f"{count:,} {result}" for result, count in self.counts.items()]
+        counts = self.counts
+        sent = [f"{count:,} {result}" for result, count in counts.items()]
+        requested = len(self.results) - counts.get(DeviceResult.NOT_SENT, 0)
         reasons = [f"{count:,} {reason}" for reason, count in plan.reasons.items()]
-        head = f"{self.token_name}: {self.total:,} devices, {len(self.results):,} sent"
+        head = f"{self.token_name}: {self.total:,} devices, {requested:,} sent"
         lines = [f"{head}: {', '.join(sent)}" if sent else head]
         if reasons:
             lines.append(f"  because {', '.join(reasons)}")

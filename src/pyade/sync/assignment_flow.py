@@ -102,7 +102,16 @@ class Assignment:
         distinct = _distinct(serials)
         defined = (yield from self._profiles.definitions()).individual(profile)
         if defined is None and distinct:
-            defined = yield from self._profiles.define(profile, individual=True)
+            try:
+                defined = yield from self._profiles.define(profile, individual=True)
+            except (AppleError, TransportError) as error:
+                report = yield from self._report(AssignmentPlan(), started_at)
+                error.report = attrs.evolve(
+                    report,
+                    results=dict.fromkeys(distinct, DeviceResult.NOT_SENT),
+                    problems=(problem_of(profile.name, len(distinct), error),),
+                )
+                raise
         if defined is None:
             return (yield from self._carry_out(AssignmentPlan(), started_at))
         return (yield from self._by_hand(by_hand(defined), distinct, started_at))

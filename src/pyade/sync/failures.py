@@ -47,7 +47,7 @@ ANY: Final = "*"
 """In the place of a ``profile_uuid``: the whole token could do nothing."""
 
 ANY_NAME: Final = "(any)"
-REMOVAL_NAME: Final = "(its removal)"
+REMOVAL_NAME: Final = "(removal)"
 
 _OF_THE_TOKEN: Final = (
     ClockError,
@@ -116,9 +116,13 @@ def most_serious_first(failures: Iterable[Failure]) -> list[Failure]:
 
 
 def problem_of(profile: str, devices: int, error: object) -> Problem:
-    """Return the problem that some devices did not get a profile."""
-    text = f"{counted(devices, 'device')} did not get it: {error}"
-    return Problem(f"profile {profile}", "", text, "each run tries it again")
+    """Return the problem that some devices did not get a profile, or did not lose theirs."""
+    many = counted(devices, "device")
+    if profile == REMOVAL_NAME:
+        fix = "each run tries it again, or gives them the default"
+        return Problem("removal of profiles", "", f"{many} did not lose theirs: {error}", fix)
+    where = "any profile" if profile == ANY_NAME else f"profile {profile}"
+    return Problem(where, "", f"{many} did not get it: {error}", "each run tries it again")
 
 
 def assignment_errors(state: SyncState) -> Iterator[str]:
