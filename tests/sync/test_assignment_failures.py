@@ -320,7 +320,7 @@ def test_picked_devices_go_on_past_a_bad_serial(world: World, profile: Enrollmen
 
 
 def test_a_scheduler_keeps_its_pace_after_a_partial_failure(
-    new_world: Callable[[], World], profile: EnrollmentProfile
+    new_world: Callable[[], World], profile: EnrollmentProfile, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It neither suspends the token nor doubles the wait, and its status says what is wrong."""
     world = new_world()
@@ -350,7 +350,20 @@ def test_a_scheduler_keeps_its_pace_after_a_partial_failure(
     assert "Standard Mac, 1 device" in status.reason
     assert status.next_at >= world.clock() + DAY
     assert reports[-1].is_partial
+    assert "hq: assign failed: ServerError" in caplog.text
     assert assign_token(world.store, client_for, "hq", clock=world.clock) == world.clock() + DAY
+
+
+def test_a_worker_comes_back_when_apple_asked_for(
+    new_world: Callable[[], World], profile: EnrollmentProfile
+) -> None:
+    """A 429 with a time counts for an assignment as it does for a sync."""
+    world = new_world()
+    fleet(world, 1)
+    world.store.set_default_profile("hq", profile)
+    world.apple.script(ASSIGN, Fault.rate_limited(7_200), forever=True)
+    again_at = assign_token(world.store, lambda _: world.client(), "hq", clock=world.clock)
+    assert again_at == world.clock() + timedelta(hours=2)
 
 
 # Profiles that Apple does not find
