@@ -449,6 +449,38 @@ def test_a_replacement_is_the_newest_only_when_it_worked(world: World, profile: 
     assert front.count(DEFINE) == 1
 
 
+@pytest.mark.parametrize("place", [0, 2, 5])
+def test_a_lost_profile_is_replaced_although_a_serial_spoils_the_request(
+    new_world: Callable[[], World], profile: EnrollmentProfile, place: int
+) -> None:
+    """Only the parts of the request tell that the profile is lost."""
+    world = new_world()
+    fleet(world, 2)
+    world.run(profile)
+    world.apple.server("hq").profiles.clear()
+    serials = fleet(world, 6)
+    front = Front(world, spoiled_by([serials[place]], server_error))
+    report = failing(front.run).report
+    assert len(report.defined) == 1
+    left = [serial for serial in serials if world.listed()[serial][0] != "assigned"]
+    assert left == [serials[place]]
+    assert front.run().plan.waiting == 1
+    assert overview(world.store, now=world.clock())[0].assignment_errors
+
+
+def test_the_error_of_a_device_that_waits_outlives_a_change_of_its_profile(
+    world: World, profile: EnrollmentProfile
+) -> None:
+    serials = fleet(world, 4)
+    front = Front(world, spoiled_by(serials[1:2], server_error))
+    failing(lambda: front.run(default=profile))
+    assert front.run(default=attrs.evolve(profile, department="Sales")).plan.waiting == 1
+    assert overview(world.store, now=world.clock())[0].assignment_errors
+    world.later(hours=25).run()
+    world.run()
+    assert overview(world.store, now=world.clock())[0].assignment_errors == ()
+
+
 # What Apple says after its own answer
 
 

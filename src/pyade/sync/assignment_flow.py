@@ -164,8 +164,8 @@ class Assignment:
         if stopped is not None and not isinstance(stopped, PARKING_ERRORS):
             left = plan.due - sending.outcomes.settled
             failures.append(Failure(profile_uuid=ANY, profile=ANY_NAME, error=stopped, devices=left))
-        wanted = plan.unsettled if is_whole and stopped is None else None
-        yield from self._end(failures, sending.succeeded, wanted)
+        wanted = plan.unsettled | plan.spoiled if is_whole and stopped is None else None
+        yield from self._end(failures, sending.succeeded - plan.spoiled, wanted)
         report = yield from self._report(plan, started_at)
         errors = [failure.error for failure in sending.failures]
         if stopped is None and not errors:

@@ -5,7 +5,8 @@ The rules of this file:
 1. An error after which no other request of the token would fare better ends the work. Any other one concerns
    a profile, or a request: the rest goes on.
 2. The newest error of each profile is kept in the sync state until an assignment of the profile works, or no
-   device waits for the profile any more. It is told once, as an event.
+   device waits for the profile any more; and as long as a device waits that spoiled its request. It is told
+   once, as an event.
 """
 
 from __future__ import annotations

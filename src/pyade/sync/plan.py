@@ -93,6 +93,7 @@ class AssignmentPlan(Printed):
         unsettled: Ids of the profiles for which devices wait, or that devices cannot be given.
         unread: Serial numbers whose details could not be read, or said nothing, after Apple's answer.
         spoiling: Serial numbers to send that spoiled their request when they were sent alone.
+        spoiled: Ids of the profiles that such devices should have got, where they wait now.
     """
 
     groups: tuple[PlannedGroup, ...] = ()
@@ -109,6 +110,7 @@ class AssignmentPlan(Printed):
     unsettled: frozenset[str] = attrs.field(default=frozenset(), repr=False)
     unread: tuple[str, ...] = attrs.field(default=(), repr=False)
     spoiling: frozenset[str] = attrs.field(default=frozenset(), repr=False)
+    spoiled: frozenset[str] = attrs.field(default=frozenset(), repr=False)
 
     @property
     def due(self) -> int:
@@ -190,6 +192,7 @@ class Planner:
         self._unsettled: set[str] = set()
         self._unread: list[str] = []
         self._spoiling: set[str] = set()
+        self._spoiled: set[str] = set()
 
     def send(self, serial_number: str, choice: Choice, reason: Reason) -> None:
         """Put a device among those to send."""
@@ -234,6 +237,8 @@ class Planner:
         else:
             self.leave("waiting")
             self._unsettled.add(choice.profile_uuid)
+            if record.attempt is not None and spoiled_its_request(record.attempt):
+                self._spoiled.add(record.attempt.profile_uuid)
             self._next_due_at = earliest(self._next_due_at, waits_until(record, self._now))
             return True
         return False
@@ -250,6 +255,7 @@ class Planner:
             unsettled=frozenset(self._unsettled),
             unread=tuple(self._unread),
             spoiling=frozenset(self._spoiling),
+            spoiled=frozenset(self._spoiled),
             **self._counts,
         )
 

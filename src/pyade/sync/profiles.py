@@ -74,6 +74,10 @@ class Profiles:
                 yield from self._remember(attrs.evolve(known, profile=profile))
             seen.add(known and known.profile_uuid)
 
+    def may_be_lost(self, profile_uuid: str) -> bool:
+        """Return False for a profile that was defined a moment ago, or that Apple has shown since."""
+        return profile_uuid not in self.defined and self._is_lost.get(profile_uuid, True)
+
     def replacement(self, profile_uuid: str) -> Flow[str | None]:
         """Return what to assign instead of a profile that Apple did not find; None if Apple has it.
 
@@ -85,7 +89,7 @@ class Profiles:
         """
         definitions = yield from self.definitions()
         lost = definitions.by_uuid(profile_uuid)
-        if lost is None or profile_uuid in self.defined or not (yield from self._is_gone(profile_uuid)):
+        if lost is None or not self.may_be_lost(profile_uuid) or not (yield from self._is_gone(profile_uuid)):
             return None
         for one in definitions.alike(lost):
             if not self._is_lost.get(one.profile_uuid, False):

@@ -80,6 +80,7 @@ class Sending:
         self._undefined: list[_Piece] = []
         self._unread: dict[str, dict[str, Attempt]] = {}
         self._answered: set[str] = set()
+        self._instead: dict[str, str] = {}
         self._extra = 0
 
     @property
@@ -122,14 +123,7 @@ class Sending:
         for start in range(0, len(serials), CHUNK):
             chunk = serials[start : start + CHUNK]
             check = [serial for serial in chunk if serial in uncertain]
-            error = yield from self._piece(uuid, chunk, check)
-            while isinstance(error, NotFoundError) and self._may_ask(3):
-                self._extra += 3
-                other = yield from self._profiles.replacement(uuid)
-                if other is None:
-                    break
-                uuid = other
-                error = yield from self._piece(uuid, chunk)
+            uuid, error = yield from self._replacing(uuid, chunk, check)
             if error is not None and may_have_acted(error) and self._may_ask(2):
                 self._extra += 2
                 error = yield from self._piece(uuid, chunk, chunk, lost=error)
@@ -196,8 +190,8 @@ class Sending:
     def _small(self, piece: _Piece) -> Flow[_Piece | None]:
         """Send a part of a request that failed; return it with its error if it fails, too."""
         self._extra += 1
-        error = yield from self._piece(piece.profile_uuid, piece.serials, reads_back=False)
-        return None if error is None else attrs.evolve(piece, error=error)
+        uuid, error = yield from self._replacing(piece.profile_uuid, piece.serials, reads_back=False)
+        return None if error is None else attrs.evolve(piece, profile_uuid=uuid, error=error)
 
     def leave(
         self, choice: Choice, serials: Sequence[str], new: Iterable[str], error: RequestError
@@ -223,6 +217,26 @@ class Sending:
 
     def _may_ask(self, requests: int) -> bool:
         return self._extra + requests <= MOST_EXTRA
+
+    def _replacing(
+        self, uuid: str, serials: Sequence[str], check: Sequence[str] = (), *, reads_back: bool = True
+    ) -> Flow[tuple[str, RequestError | None]]:
+        """Send one request as ``_piece`` does, with another profile where Apple lost this one.
+
+        Returns:
+            The profile that was sent last, and the error.
+        """
+        wanted = uuid
+        uuid = self._instead.get(wanted, wanted)
+        error = yield from self._piece(uuid, serials, check, reads_back=reads_back)
+        while isinstance(error, NotFoundError) and self._profiles.may_be_lost(uuid) and self._may_ask(3):
+            self._extra += 3
+            other = yield from self._profiles.replacement(uuid)
+            if other is None:
+                break
+            self._instead[wanted] = uuid = other
+            error = yield from self._piece(uuid, serials, reads_back=reads_back)
+        return uuid, error
 
     def _piece(
         self,
