@@ -234,6 +234,21 @@ def test_many_bad_serials_are_found_run_by_run(
     assert {serial for serial, (status, _) in world.listed().items() if status != "assigned"} == bad
 
 
+def test_the_bound_on_requests_leaves_few_devices(
+    new_world: Callable[[], World], profile: EnrollmentProfile
+) -> None:
+    """One bad serial number in each of five requests: the largest parts are halved first."""
+    world = new_world()
+    serials = fleet(world, 5_000)
+    front = Front(world, spoiled_by(serials[333::1_007], server_error))
+    report = failing(lambda: front.run(default=profile)).report
+    assert report.counts[DeviceResult.SUCCESS] > 4_000
+    for _ in range(3):
+        world.later(minutes=15)
+        failing(front.run)
+    assert [status for status, _ in world.listed().values()].count("assigned") == 4_995
+
+
 def test_an_outage_is_not_halved_to_the_end(
     new_world: Callable[[], World], profile: EnrollmentProfile
 ) -> None:

@@ -152,6 +152,8 @@ class Sending:
             broken, untried = yield from self._probe(broken)
         while self.got_through and (untried or broken) and self._may_ask(1):
             if not untried:
+                # The largest first: where the bound ends the work, as few as possible are left.
+                broken.sort(key=lambda piece: len(piece.serials))
                 piece = broken.pop()
                 untried = _halves(piece)
                 self._failed += [] if untried else [piece]
