@@ -369,6 +369,16 @@ def test_lists_of_a_tree_are_read_in_each_form_of_powershells(wrap: Callable[[An
     assert attrs.evolve(policy_from_intune(body, OWN), policy=None) == attrs.evolve(read(), policy=None)
 
 
+@each("definition", ["ade_macos_useraffinity", ROTATION])
+def test_a_value_that_powershell_cut_off_is_to_be_exported_again(definition: str) -> None:
+    body = policy()
+    instance = instances(body)[definition]
+    (holder,) = {"choiceSettingValue", "simpleSettingValue"} & instance.keys()
+    instance[holder] = "@{value=14; children=System.Object[]}"
+    with pytest.raises(IntuneError, match="PowerShell cut it off"):
+        policy_from_intune(body, OWN)
+
+
 @each("option", [0, 1])
 def test_a_sign_in_that_is_only_guessed_is_read_as_legacy(option: int) -> None:
     """With a finding; it cannot be written."""

@@ -6,6 +6,7 @@ import contextlib
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -95,6 +96,7 @@ def test_a_profile_that_cannot_be_defined_holds_up_no_other(
     assert report.total == 3
     assert not report.is_complete
     assert "profile Bad" in str(report)
+    assert "3 devices, 2 sent" in str(report)
     assert [record.serial_number for record, _ in risks(world.store, "hq")] == [bad]
     (shown,) = overview(world.store, now=world.clock())
     assert (shown.at_risk, shown.risks) == (1, {Risk.REQUEST_FAILED: 1})
@@ -233,6 +235,21 @@ def test_many_bad_serials_are_found_run_by_run(
     assert {serial for serial, (status, _) in world.listed().items() if status != "assigned"} == bad
 
 
+def test_the_bound_on_requests_leaves_few_devices(
+    new_world: Callable[[], World], profile: EnrollmentProfile
+) -> None:
+    """One bad serial number in each of five requests: the largest parts are halved first."""
+    world = new_world()
+    serials = fleet(world, 5_000)
+    front = Front(world, spoiled_by(serials[333::1_007], server_error))
+    report = failing(lambda: front.run(default=profile)).report
+    assert report.counts[DeviceResult.SUCCESS] > 4_000
+    for _ in range(3):
+        world.later(minutes=15)
+        failing(front.run)
+    assert [status for status, _ in world.listed().values()].count("assigned") == 4_995
+
+
 def test_an_outage_is_not_halved_to_the_end(
     new_world: Callable[[], World], profile: EnrollmentProfile
 ) -> None:
@@ -248,14 +265,64 @@ def test_an_outage_is_not_halved_to_the_end(
     assert front.world.run().is_complete
 
 
+@pytest.mark.parametrize(
+    "answer", [server_error, lambda: httpx.Response(400, text="NOT_FOUND")], ids=["500", "NOT_FOUND"]
+)
+def test_a_serial_that_goes_on_spoiling_its_request_is_tried_once_a_day(
+    new_world: Callable[[], World], profile: EnrollmentProfile, answer: Callable[[], httpx.Response]
+) -> None:
+    """From the second day it is alone in its request, and nothing else tells a device from an outage."""
+    world = new_world()
+    bad = fleet(world, 20)[3]
+    front = Front(world, spoiled_by([bad], answer))
+    failing(lambda: front.run(default=profile))
+    for _ in range(3):
+        world.later(hours=25)
+        report = failing(front.run).report
+        assert report.results == {bad: DeviceResult.REQUEST_FAILED}
+        assert report.next_due_at == world.clock() + DAY
+        assert front.run().plan.waiting == 1
+        assert [risk for _, risk in risks(world.store, "hq")] == [Risk.REQUEST_FAILED]
+    (new,) = fleet(world, 1)
+    world.later(hours=25)
+    failing(front.run)
+    assert world.listed()[new][0] == "assigned"
+
+
+@pytest.mark.parametrize("count", range(2, 6))
+def test_a_serial_that_spoils_a_small_request_is_found(
+    new_world: Callable[[], World], profile: EnrollmentProfile, count: int
+) -> None:
+    """Wherever it stands, also in a request of two, where only the other shows that it is no outage."""
+    for place in range(count):
+        world = new_world()
+        serials = fleet(world, count)
+        front = Front(world, spoiled_by([serials[place]], server_error))
+        failing(partial(front.run, default=profile))
+        left = [serial for serial, (status, _) in world.listed().items() if status != "assigned"]
+        assert left == [serials[place]]
+
+
 def test_a_removal_goes_on_past_a_bad_serial(world: World) -> None:
     serials = fleet(world, 5)
     world.assign(KIOSK, serials)
     front = Front(world, spoiled_by([serials[1]], server_error))
     error = failing(lambda: front.do("unassign", (serials,), {}, None))
-    assert error.report.problems[0].setting == "profile (its removal)"
+    assert "removal of profiles: 1 device did not lose theirs" in str(error.report.problems[0])
+    assert any("hq.removal of profiles: 1 device" in text for text in healthy(world))
     statuses = [world.listed()[serial][0] for serial in serials]
     assert statuses == ["removed", "assigned", "removed", "removed", "removed"]
+
+
+def test_a_picked_profile_that_cannot_be_defined_is_reported(world: World) -> None:
+    """The error says of each device that it was not sent, and nothing is left under way."""
+    serials = fleet(world, 2)
+    front = Front(world, refusing("Bad", lambda: httpx.Response(400, text="LOCALE_INVALID")))
+    report = failing(lambda: front.assign(BAD, serials)).report
+    assert report.results == dict.fromkeys(serials, DeviceResult.NOT_SENT)
+    assert "profile Bad: 2 devices did not get it" in str(report)
+    assert not report.is_complete
+    assert world.state.assigning_since is None
 
 
 def test_picked_devices_go_on_past_a_bad_serial(world: World, profile: EnrollmentProfile) -> None:
@@ -269,7 +336,7 @@ def test_picked_devices_go_on_past_a_bad_serial(world: World, profile: Enrollmen
 
 
 def test_a_scheduler_keeps_its_pace_after_a_partial_failure(
-    new_world: Callable[[], World], profile: EnrollmentProfile
+    new_world: Callable[[], World], profile: EnrollmentProfile, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It neither suspends the token nor doubles the wait, and its status says what is wrong."""
     world = new_world()
@@ -299,7 +366,20 @@ def test_a_scheduler_keeps_its_pace_after_a_partial_failure(
     assert "Standard Mac, 1 device" in status.reason
     assert status.next_at >= world.clock() + DAY
     assert reports[-1].is_partial
+    assert "hq: assign failed: ServerError" in caplog.text
     assert assign_token(world.store, client_for, "hq", clock=world.clock) == world.clock() + DAY
+
+
+def test_a_worker_comes_back_when_apple_asked_for(
+    new_world: Callable[[], World], profile: EnrollmentProfile
+) -> None:
+    """A 429 with a time counts for an assignment as it does for a sync."""
+    world = new_world()
+    fleet(world, 1)
+    world.store.set_default_profile("hq", profile)
+    world.apple.script(ASSIGN, Fault.rate_limited(7_200), forever=True)
+    again_at = assign_token(world.store, lambda _: world.client(), "hq", clock=world.clock)
+    assert again_at == world.clock() + timedelta(hours=2)
 
 
 # Profiles that Apple does not find
@@ -339,6 +419,28 @@ def test_the_page_of_a_proxy_never_means_that_a_profile_is_lost(
     assert front.count(DEFINE) == 0
 
 
+def test_an_answer_in_apples_words_about_every_profile_defines_one_profile_a_run(
+    world: World, profile: EnrollmentProfile
+) -> None:
+    """What was defined a moment ago cannot be lost: the answer is no reason to define it once more."""
+    old = fleet(world, 2)
+    world.run(profile)
+    fleet(world, 1)
+    lost = httpx.Response(404, text="PROFILE_NOT_FOUND")
+
+    def answer(request: httpx.Request, body: Any) -> httpx.Response | None:
+        is_definition = (request.method, request.url.path) == ("POST", "/profile")
+        return None if is_definition or not request.url.path.startswith("/profile") else lost
+
+    front = Front(world, answer)
+    before = {serial: world.listed()[serial] for serial in old}
+    report = failing(front.run).report
+    assert len(report.defined) == 1
+    assert {serial: world.listed()[serial] for serial in old} == before
+    world.later(minutes=15).run()
+    assert all(status == "assigned" for status, _ in world.listed().values())
+
+
 def test_a_replacement_is_the_newest_only_when_it_worked(world: World, profile: EnrollmentProfile) -> None:
     """Five runs with a replacement that never works define one profile, and move nobody."""
     old = fleet(world, 2)
@@ -361,6 +463,38 @@ def test_a_replacement_is_the_newest_only_when_it_worked(world: World, profile: 
     front.run()
     assert len({uuid for _, uuid in world.listed().values()}) == 1
     assert front.count(DEFINE) == 1
+
+
+@pytest.mark.parametrize("place", [0, 2, 5])
+def test_a_lost_profile_is_replaced_although_a_serial_spoils_the_request(
+    new_world: Callable[[], World], profile: EnrollmentProfile, place: int
+) -> None:
+    """Only the parts of the request tell that the profile is lost."""
+    world = new_world()
+    fleet(world, 2)
+    world.run(profile)
+    world.apple.server("hq").profiles.clear()
+    serials = fleet(world, 6)
+    front = Front(world, spoiled_by([serials[place]], server_error))
+    report = failing(front.run).report
+    assert len(report.defined) == 1
+    left = [serial for serial in serials if world.listed()[serial][0] != "assigned"]
+    assert left == [serials[place]]
+    assert front.run().plan.waiting == 1
+    assert overview(world.store, now=world.clock())[0].assignment_errors
+
+
+def test_the_error_of_a_device_that_waits_outlives_a_change_of_its_profile(
+    world: World, profile: EnrollmentProfile
+) -> None:
+    serials = fleet(world, 4)
+    front = Front(world, spoiled_by(serials[1:2], server_error))
+    failing(lambda: front.run(default=profile))
+    assert front.run(default=attrs.evolve(profile, department="Sales")).plan.waiting == 1
+    assert overview(world.store, now=world.clock())[0].assignment_errors
+    world.later(hours=25).run()
+    world.run()
+    assert overview(world.store, now=world.clock())[0].assignment_errors == ()
 
 
 # What Apple says after its own answer
@@ -449,6 +583,42 @@ def test_an_answer_that_could_not_be_read_back_is_read_in_the_next_run(
     world.apple.clear_requests()
     assert front.run().plan.satisfied == 2
     assert world.apple.requests == ()
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        None,
+        {"response_status": "FAILED"},
+        {"response_status": "NOT_ACCESSIBLE"},
+        {"response_status": "SUCCESS"},
+    ],
+    ids=["left out", "failed", "not accessible", "no status of a profile"],
+)
+def test_details_that_say_nothing_about_a_device_are_asked_for_once_more(
+    new_world: Callable[[], World], profile: EnrollmentProfile, entry: dict[str, str] | None
+) -> None:
+    """A success without effect is found then; what Apple goes on saying nothing about is believed."""
+    for goes_on, result in ((False, DeviceResult.NOT_CONFIRMED), (True, DeviceResult.SUCCESS)):
+        world = new_world()
+        (serial,) = fleet(world, 1)
+        swallow, said = swallowing(), {} if entry is None else {serial: entry}
+
+        def silent(
+            request: httpx.Request, body: Any, swallow: Answer = swallow, said: dict[str, Any] = said
+        ) -> httpx.Response | None:
+            is_details = request.url.path == "/devices"
+            return httpx.Response(200, json={"devices": said}) if is_details else swallow(request, body)
+
+        front = Front(world, silent)
+        assert front.run(default=profile).next_due_at == world.clock() + timedelta(minutes=10)
+        front.answer = silent if goes_on else lambda request, body: None
+        for _ in range(3):
+            front.run()
+        attempt = world.record(serial).attempt
+        assert attempt is not None
+        assert attempt.result == result
+        assert [name for name, _ in front.bodies].count(DETAILS) == 2
 
 
 def test_a_removal_that_the_details_contradict_is_tried_again(world: World) -> None:

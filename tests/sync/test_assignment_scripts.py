@@ -205,7 +205,7 @@ class Script:
             front.assign(KIOSK, some)
         except PyadeError as error:
             # What could not be defined is not remembered: the caller was told.
-            if error.report is None:
+            if error.report is None or not error.report.plan.total:
                 return
         self.picked.update(some)
 

@@ -211,6 +211,12 @@ def waits_until(record: DeviceRecord, now: datetime) -> datetime | None:
     return attempt.not_before if attempt.not_before - now <= 2 * wait else None
 
 
+def spoiled_its_request(attempt: Attempt) -> bool:
+    """Return True if the request failed when the device was alone in it, so that it had to wait."""
+    had_to_wait = attempt.not_before is not None and attempt.not_before > attempt.attempted_at
+    return had_to_wait and attempt.result == DeviceResult.REQUEST_FAILED
+
+
 def risk_of(record: DeviceRecord, *, is_chosen: bool, is_stopped: bool = False) -> Risk | None:
     """Return why the enrollment of a Mac would fail; None if it has a profile, or gets one in the next run.
 
@@ -276,11 +282,12 @@ def confirmed(attempt: Attempt, device: Device | None, before: Attempt | None, n
 
     Args:
         attempt: What Apple answered.
-        device: The details; None if they could not be read.
+        device: The details; None if they could not be read. Where they say nothing about a profile they are
+            asked for once more, then what Apple answered is believed.
         before: The attempt before it, which may have been contradicted, too.
         now: UTC.
     """
-    if device is None:
+    if device is None or (not attempt.is_unread and _says_nothing(device, attempt)):
         is_unread = attempt.result in (DeviceResult.SUCCESS, DeviceResult.NOT_ACCESSIBLE)
         return attrs.evolve(attempt, is_unread=is_unread)
     attempt = attrs.evolve(attempt, is_unread=False) if attempt.is_unread else attempt
@@ -300,6 +307,13 @@ def confirmed(attempt: Attempt, device: Device | None, before: Attempt | None, n
     is_last = len(times) == MOST_CONTRADICTIONS
     not_before = times[0] + COOLDOWN if is_last else now + RECHECK
     return attrs.evolve(attempt, result=DeviceResult.NOT_CONFIRMED, not_before=not_before, contradicted=times)
+
+
+def _says_nothing(device: Device, attempt: Attempt) -> bool:
+    """Return True if details neither confirm nor contradict *attempt*."""
+    if attempt.result == DeviceResult.NOT_ACCESSIBLE:
+        return device.response_status not in (None, DeviceResult.SUCCESS, DeviceResult.NOT_ACCESSIBLE)
+    return device.response_status not in (None, DeviceResult.SUCCESS) or device.shown_profile is None
 
 
 def _is_reassigned(record: DeviceRecord) -> bool:

@@ -23,7 +23,7 @@ class Attempt:
         not_before: No further attempt before this time, UTC; None if the next run may try.
         contradicted: When Apple's details contradicted its answer to an attempt, within a day, UTC.
         is_unread: True if Apple said that it is done, or that the device is not accessible, and its details
-            could not be read afterwards.
+            could not be read afterwards, or said nothing about a profile.
     """
 
     profile_uuid: str

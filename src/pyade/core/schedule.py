@@ -10,7 +10,7 @@ The rules of this file:
    sync, and not sooner until it is another one there. Then a person has acted, and the distance of a request
    counts.
 4. After a failure that the store does not know of, the token is left alone for a back-off that doubles up to
-   a bound.
+   a bound, and at least for as long as Apple asked for.
 5. Clocks are moved back: nothing that is remembered keeps a token waiting for longer than the longest wait.
 
 Source: specification, "Sync restrictions"; the limits themselves are in ``core.policy``.
@@ -26,9 +26,9 @@ import attrs
 from pyade.core.inventory import SyncState
 from pyade.core.kinds import checks_kinds
 from pyade.core.parking import PARKING_ERRORS, parked_reason, was_renewed
-from pyade.core.policy import SyncPolicy, Trigger
+from pyade.core.policy import LONGEST_ANSWER, SyncPolicy, Trigger
 from pyade.core.token import Token
-from pyade.errors import PolicyError
+from pyade.errors import AppleError, PolicyError
 
 
 class Work(enum.StrEnum):
@@ -103,7 +103,7 @@ class Standing:
         the sync, is due when the wait is over.
         """
         failures = self.failures + 1
-        again_at = now + pace.backoff(failures)
+        again_at = now + max(pace.backoff(failures), _asked_for(error))
         return attrs.evolve(
             self,
             failures=failures,
@@ -170,6 +170,12 @@ def next_due(
         if assign_at < sync_at:
             return Due(work=Work.ASSIGN, at=assign_at, automatic=not is_renewed)
     return Due(work=Work.SYNC, at=max(sync_at, blocked_until), automatic=not is_renewed)
+
+
+def _asked_for(error: Exception) -> timedelta:
+    """Return how long Apple asked to be left alone."""
+    seconds = error.retry_after_s if isinstance(error, AppleError) else None
+    return timedelta(0) if seconds is None else min(timedelta(seconds=seconds), LONGEST_ANSWER)
 
 
 def _blocked_until(standing: Standing, policy: SyncPolicy, pace: Pace, now: datetime) -> datetime:

@@ -131,7 +131,8 @@ class Assigner(_Assigning[Caller]):
             What became of every device that was named.
 
         Raises:
-            AppleError: As for ``run``, like the others; the next ``run`` goes on with what is left.
+            AppleError: As for ``run``, like the others; the next ``run`` goes on with what is left. Where the
+                profile could not be defined nothing was stored: call again.
             InvalidRequestError: *serials* is one text and not a list.
             LeaseHeldError: Another worker holds the token; nothing was stored, ask again.
         """

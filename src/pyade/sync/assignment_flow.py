@@ -102,7 +102,16 @@ class Assignment:
         distinct = _distinct(serials)
         defined = (yield from self._profiles.definitions()).individual(profile)
         if defined is None and distinct:
-            defined = yield from self._profiles.define(profile, individual=True)
+            try:
+                defined = yield from self._profiles.define(profile, individual=True)
+            except (AppleError, TransportError) as error:
+                report = yield from self._report(AssignmentPlan(), started_at)
+                error.report = attrs.evolve(
+                    report,
+                    results=dict.fromkeys(distinct, DeviceResult.NOT_SENT),
+                    problems=(problem_of(profile.name, len(distinct), error),),
+                )
+                raise
         if defined is None:
             return (yield from self._carry_out(AssignmentPlan(), started_at))
         return (yield from self._by_hand(by_hand(defined), distinct, started_at))
@@ -155,8 +164,8 @@ class Assignment:
         if stopped is not None and not isinstance(stopped, PARKING_ERRORS):
             left = plan.due - sending.outcomes.settled
             failures.append(Failure(profile_uuid=ANY, profile=ANY_NAME, error=stopped, devices=left))
-        wanted = plan.unsettled if is_whole and stopped is None else None
-        yield from self._end(failures, sending.succeeded, wanted)
+        wanted = plan.unsettled | plan.spoiled if is_whole and stopped is None else None
+        yield from self._end(failures, sending.succeeded - plan.spoiled, wanted)
         report = yield from self._report(plan, started_at)
         errors = [failure.error for failure in sending.failures]
         if stopped is None and not errors:
@@ -190,7 +199,7 @@ class Assignment:
                     yield from sending.leave(choice, serials, new, error)
                     continue
             yield from sending.send(uuid, choice.profile, serials, uncertain)
-        yield from sending.isolate()
+        yield from sending.isolate(plan.spoiling)
 
     def _end(
         self, failures: Sequence[Failure], succeeded: Collection[str], wanted: Collection[str] | None

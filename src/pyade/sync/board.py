@@ -154,10 +154,12 @@ class Board:
         """Take note of what became of *job*."""
         now = self._clock()
         name, error = job.token.name, outcome.error
+        # What came back before tells that the sync worked, and the assignment after it did not.
+        work = Work.ASSIGN if outcome.reports else job.due.work
         if error is not None and not isinstance(error, UnknownTokenError):
             # The text of an error that is not ours may hold anything.
             text = str(error) if isinstance(error, PyadeError) else ""
-            _log.warning("%s: %s failed: %s %s", name, job.due.work, type(error).__name__, text)
+            _log.warning("%s: %s failed: %s %s", name, work, type(error).__name__, text)
         with self._lock:
             entry = self._entries.get(name)
             if entry is None:
@@ -172,7 +174,6 @@ class Board:
                 entry.standing = self._after(before, outcome.reports, now)
             # What failed in part is tried again at the ordinary pace: the rest of the token is well.
             if error is not None and partial_report(error) is None:
-                work = Work.ASSIGN if outcome.reports else job.due.work
                 entry.standing = entry.standing.failed(error, work, now, self._pace)
             if isinstance(error, DamagedRecordError):
                 # The store may be unable to hold that the token is parked.

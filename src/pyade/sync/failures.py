@@ -5,7 +5,8 @@ The rules of this file:
 1. An error after which no other request of the token would fare better ends the work. Any other one concerns
    a profile, or a request: the rest goes on.
 2. The newest error of each profile is kept in the sync state until an assignment of the profile works, or no
-   device waits for the profile any more. It is told once, as an event.
+   device waits for the profile any more; and as long as a device waits that spoiled its request. It is told
+   once, as an event.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ ANY: Final = "*"
 """In the place of a ``profile_uuid``: the whole token could do nothing."""
 
 ANY_NAME: Final = "(any)"
-REMOVAL_NAME: Final = "(its removal)"
+REMOVAL_NAME: Final = "(removal)"
 
 _OF_THE_TOKEN: Final = (
     ClockError,
@@ -116,9 +117,13 @@ def most_serious_first(failures: Iterable[Failure]) -> list[Failure]:
 
 
 def problem_of(profile: str, devices: int, error: object) -> Problem:
-    """Return the problem that some devices did not get a profile."""
-    text = f"{counted(devices, 'device')} did not get it: {error}"
-    return Problem(f"profile {profile}", "", text, "it is tried again")
+    """Return the problem that some devices did not get a profile, or did not lose theirs."""
+    many = counted(devices, "device")
+    if profile == REMOVAL_NAME:
+        fix = "it is tried again, unless a default is given to them"
+        return Problem("removal of profiles", "", f"{many} did not lose theirs: {error}", fix)
+    where = "any profile" if profile == ANY_NAME else f"profile {profile}"
+    return Problem(where, "", f"{many} did not get it: {error}", "it is tried again")
 
 
 def assignment_errors(state: SyncState) -> Iterator[str]:

@@ -17,6 +17,7 @@ from pyade.core.assignment import (
     needs_profile,
     outcome,
     profile_of,
+    spoiled_its_request,
     waits_until,
 )
 from pyade.core.attempt import Attempt
@@ -90,7 +91,9 @@ class AssignmentPlan(Printed):
         next_due_at: When the first of the waiting ones may be tried, UTC.
         warnings: What the change does not do.
         unsettled: Ids of the profiles for which devices wait, or that devices cannot be given.
-        unread: Serial numbers whose details could not be read after Apple's answer.
+        unread: Serial numbers whose details could not be read, or said nothing, after Apple's answer.
+        spoiling: Serial numbers to send that spoiled their request when they were sent alone.
+        spoiled: Ids of the profiles that such devices should have got, where they wait now.
     """
 
     groups: tuple[PlannedGroup, ...] = ()
@@ -106,6 +109,8 @@ class AssignmentPlan(Printed):
     warnings: tuple[Problem, ...] = ()
     unsettled: frozenset[str] = attrs.field(default=frozenset(), repr=False)
     unread: tuple[str, ...] = attrs.field(default=(), repr=False)
+    spoiling: frozenset[str] = attrs.field(default=frozenset(), repr=False)
+    spoiled: frozenset[str] = attrs.field(default=frozenset(), repr=False)
 
     @property
     def due(self) -> int:
@@ -186,6 +191,8 @@ class Planner:
         self._next_due_at: datetime | None = None
         self._unsettled: set[str] = set()
         self._unread: list[str] = []
+        self._spoiling: set[str] = set()
+        self._spoiled: set[str] = set()
 
     def send(self, serial_number: str, choice: Choice, reason: Reason) -> None:
         """Put a device among those to send."""
@@ -223,11 +230,15 @@ class Planner:
             self._unsettled.add(choice.profile_uuid)
         elif (reason := needs_profile(record, choice.profile_uuid, self._now, asked=asked)) is not None:
             self.send(record.serial_number, choice, reason)
+            if record.attempt is not None and spoiled_its_request(record.attempt):
+                self._spoiling.add(record.serial_number)
             self._note_replaced(record, choice)
             return True
         else:
             self.leave("waiting")
             self._unsettled.add(choice.profile_uuid)
+            if record.attempt is not None and spoiled_its_request(record.attempt):
+                self._spoiled.add(record.attempt.profile_uuid)
             self._next_due_at = earliest(self._next_due_at, waits_until(record, self._now))
             return True
         return False
@@ -243,6 +254,8 @@ class Planner:
             warnings=tuple(self._warnings()),
             unsettled=frozenset(self._unsettled),
             unread=tuple(self._unread),
+            spoiling=frozenset(self._spoiling),
+            spoiled=frozenset(self._spoiled),
             **self._counts,
         )
 

@@ -6,6 +6,8 @@ The rules of this file:
 2. A profile is lost only where Apple itself says so, in its own words, when it is asked for the profile.
 3. What takes the place of a lost profile becomes the newest definition only after an assignment with it
    worked. Until then the next run finds it, and defines nothing again.
+4. What was defined a moment ago is not lost: where that is not found either, nobody's word is believed, and
+   nothing more is defined.
 
 Source: Apple, device assignment, "Define a profile" and "Get a profile". That a ``NOT_FOUND`` may be a
 proxy's, or concern a serial number, is observed.
@@ -72,6 +74,10 @@ class Profiles:
                 yield from self._remember(attrs.evolve(known, profile=profile))
             seen.add(known and known.profile_uuid)
 
+    def may_be_lost(self, profile_uuid: str) -> bool:
+        """Return False for a profile that was defined a moment ago, or that Apple has shown since."""
+        return profile_uuid not in self.defined and self._is_lost.get(profile_uuid, True)
+
     def replacement(self, profile_uuid: str) -> Flow[str | None]:
         """Return what to assign instead of a profile that Apple did not find; None if Apple has it.
 
@@ -83,7 +89,7 @@ class Profiles:
         """
         definitions = yield from self.definitions()
         lost = definitions.by_uuid(profile_uuid)
-        if lost is None or not (yield from self._is_gone(profile_uuid)):
+        if lost is None or not self.may_be_lost(profile_uuid) or not (yield from self._is_gone(profile_uuid)):
             return None
         for one in definitions.alike(lost):
             if not self._is_lost.get(one.profile_uuid, False):

@@ -7,8 +7,8 @@ The rules of this file:
 3. After a lost answer, or where an earlier attempt has no known outcome, the details are read first and only
    the difference is sent.
 4. A request that fails does not end the work. At the end, if another request got through, what failed is
-   halved until the device that spoils it is alone; that one waits for a day. If none got through, a few
-   halves tell a device from an outage.
+   halved until the device that spoils it is alone; that one waits for a day, and for another one each time
+   it fails again. If none got through, a few halves tell a device from an outage.
 5. Requests beyond the ordinary ones are bounded; what they leave is due again in the next run.
 
 Source: Apple, device assignment, "Assign a profile". Rule 4 is observed: one serial number made Apple refuse
@@ -80,6 +80,7 @@ class Sending:
         self._undefined: list[_Piece] = []
         self._unread: dict[str, dict[str, Attempt]] = {}
         self._answered: set[str] = set()
+        self._instead: dict[str, str] = {}
         self._extra = 0
 
     @property
@@ -122,14 +123,7 @@ class Sending:
         for start in range(0, len(serials), CHUNK):
             chunk = serials[start : start + CHUNK]
             check = [serial for serial in chunk if serial in uncertain]
-            error = yield from self._piece(uuid, chunk, check)
-            while isinstance(error, NotFoundError) and self._may_ask(3):
-                self._extra += 3
-                other = yield from self._profiles.replacement(uuid)
-                if other is None:
-                    break
-                uuid = other
-                error = yield from self._piece(uuid, chunk)
+            uuid, error = yield from self._replacing(uuid, chunk, check)
             if error is not None and may_have_acted(error) and self._may_ask(2):
                 self._extra += 2
                 error = yield from self._piece(uuid, chunk, chunk, lost=error)
@@ -146,14 +140,20 @@ class Sending:
         for start in range(0, len(serials), CHUNK):
             yield from self.outcomes.read(serials[start : start + CHUNK])
 
-    def isolate(self) -> Flow[None]:
-        """Halve what failed until the devices that spoil it are alone, within the bound on requests."""
+    def isolate(self, known: Collection[str] = ()) -> Flow[None]:
+        """Halve what failed until the devices that spoil it are alone, within the bound on requests.
+
+        Args:
+            known: Devices that were found alone before: they wait again, although nothing else got through.
+        """
         broken, untried = self._failed, list[_Piece]()
         self._failed = []
         if broken and not self.got_through:
             broken, untried = yield from self._probe(broken)
         while self.got_through and (untried or broken) and self._may_ask(1):
             if not untried:
+                # The largest first: where the bound ends the work, as few as possible are left.
+                broken.sort(key=lambda piece: len(piece.serials))
                 piece = broken.pop()
                 untried = _halves(piece)
                 self._failed += [] if untried else [piece]
@@ -162,9 +162,11 @@ class Sending:
             broken += [] if error is None else [error]
         self._failed += [*broken, *untried]
         yield from self._read_the_rest()
-        alone = [piece for piece in self._failed if len(piece.serials) == 1]
-        if self.got_through and alone:
-            yield from self._let_wait(alone)
+        yield from self._let_wait(
+            piece
+            for piece in self._failed
+            if (self.got_through and len(piece.serials) == 1) or all(one in known for one in piece.serials)
+        )
 
     def _probe(self, broken: Sequence[_Piece]) -> Flow[tuple[list[_Piece], list[_Piece]]]:
         """Look in one request that failed for a part that gets through: it was a device then, no outage.
@@ -174,25 +176,24 @@ class Sending:
         Returns:
             What failed, and what was not tried on its own.
         """
-        rest, *failed = broken
-        untried = [rest]
-        for _ in range(MOST_PROBES):
-            halves = _halves(rest)
-            if not halves or self.got_through:
-                break
-            rest, first = halves
-            untried = [rest]
-            error = yield from self._small(first)
-            failed += [] if error is None else [error]
-        if untried == [broken[0]]:
+        first, *failed = broken
+        untried = _halves(first)
+        if not untried:
             return list(broken), []
+        for _ in range(MOST_PROBES):
+            if self.got_through or not untried:
+                break
+            error = yield from self._small(untried.pop())
+            failed += [] if error is None else [error]
+            if len(untried) == 1:
+                untried = _halves(untried[0]) or untried
         return failed, untried
 
     def _small(self, piece: _Piece) -> Flow[_Piece | None]:
         """Send a part of a request that failed; return it with its error if it fails, too."""
         self._extra += 1
-        error = yield from self._piece(piece.profile_uuid, piece.serials, reads_back=False)
-        return None if error is None else attrs.evolve(piece, error=error)
+        uuid, error = yield from self._replacing(piece.profile_uuid, piece.serials, reads_back=False)
+        return None if error is None else attrs.evolve(piece, profile_uuid=uuid, error=error)
 
     def leave(
         self, choice: Choice, serials: Sequence[str], new: Iterable[str], error: RequestError
@@ -218,6 +219,26 @@ class Sending:
 
     def _may_ask(self, requests: int) -> bool:
         return self._extra + requests <= MOST_EXTRA
+
+    def _replacing(
+        self, uuid: str, serials: Sequence[str], check: Sequence[str] = (), *, reads_back: bool = True
+    ) -> Flow[tuple[str, RequestError | None]]:
+        """Send one request as ``_piece`` does, with another profile where Apple lost this one.
+
+        Returns:
+            The profile that was sent last, and the error.
+        """
+        wanted = uuid
+        uuid = self._instead.get(wanted, wanted)
+        error = yield from self._piece(uuid, serials, check, reads_back=reads_back)
+        while isinstance(error, NotFoundError) and self._profiles.may_be_lost(uuid) and self._may_ask(3):
+            self._extra += 3
+            other = yield from self._profiles.replacement(uuid)
+            if other is None:
+                break
+            self._instead[wanted] = uuid = other
+            error = yield from self._piece(uuid, serials, reads_back=reads_back)
+        return uuid, error
 
     def _piece(
         self,
@@ -305,9 +326,9 @@ class Sending:
                 part = {serial: attempts[serial] for serial in serials[start : start + CHUNK]}
                 yield from self.outcomes.store_confirmed(uuid, part)
 
-    def _let_wait(self, alone: Sequence[_Piece]) -> Flow[None]:
+    def _let_wait(self, spoiling: Iterable[_Piece]) -> Flow[None]:
         now = yield from self._time.now()
-        for piece in alone:
+        for piece in spoiling:
             waiting = attrs.evolve(
                 attempt_at(now, piece.profile_uuid, DeviceResult.REQUEST_FAILED), not_before=now + COOLDOWN
             )

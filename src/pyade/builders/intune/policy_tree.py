@@ -22,7 +22,7 @@ import attrs
 
 from pyade.builders.intune import catalog, names
 from pyade.builders.intune.catalog import BY_ID, CATALOG, TOP, Kind, Setting
-from pyade.builders.intune.reading import TYPE, WHOLE, Members, items, warning
+from pyade.builders.intune.reading import TYPE, WHOLE, Members, is_cut, items, warning
 from pyade.core.kinds import checks_kinds
 from pyade.core.problems import Problem
 
@@ -195,7 +195,7 @@ class _Reader:
         values = [f"{setting.id}_{number}" for number in range(len(setting.options))]
         if value not in values:
             shown = value[:_SHOWN] if isinstance(value, str) else ""
-            self._wrong(where, f"one of {', '.join(values)}", shown)
+            self._wrong(where, f"one of {', '.join(values)}", shown, WHOLE if is_cut(holder) else "")
             return
         self._seen[setting.id] = str(value)
         self._say(setting.options[values.index(str(value))], where)
@@ -207,7 +207,7 @@ class _Reader:
         value = holder.get("value") if isinstance(holder, Mapping) else None
         kind, words = (str, "a text") if setting.kind is Kind.TEXT else (int, "a whole number")
         if not isinstance(holder, Mapping) or not (value is None or type(value) is kind):
-            self._wrong(where, f"{_SIMPLE} with {words}")
+            self._wrong(where, f"{_SIMPLE} with {words}", fix=WHOLE if is_cut(holder) else "")
             return
         self._seen[setting.id] = ""
         self._say({setting.member: value}, where)
