@@ -612,7 +612,6 @@ def test_a_policy_without_a_token_is_no_body_for_graph() -> None:
 LOST: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"auto_advance": True}, {}, "auto_advance"),
     ({"supervised": False, "locked": False, "mandatory": False}, {}, "supervised"),
-    ({"locked": False}, {}, "mandatory"),
     ({"skip": {SkipKeys.REGISTRATION}}, {}, "skip"),
     ({"skip": {SkipKeys.DISPLAY_TONE}}, {}, "skip"),
     ({"skip": {"NewIn28"}}, {}, "skip"),
@@ -671,8 +670,16 @@ def test_every_problem_of_every_profile_is_named_at_once() -> None:
         write_intune([legacy, {"x": 1}, tone], as_policies=True, token_id="t")
     assert [problem.setting for problem in caught.value.problems] == [
         "$.value[0].user_affinity",
-        *("$.value[2].auto_advance", "$.value[2].mandatory", "$.value[2].skip"),
+        *("$.value[2].auto_advance", "$.value[2].skip"),
     ]
+
+
+def test_a_profile_with_defaults_is_written_as_a_policy() -> None:
+    """A policy has one lock: that an enrollment without it is mandatory is lost, which is reported."""
+    exported = policy_to_intune(EnrollmentProfile(name="x", url=URL), token_id="t")
+    assert settings_of(exported.findings) == {"mandatory"}
+    again = policy_from_intune(exported.body, OWN).profile
+    assert (again.locked, again.mandatory) == (False, False)
 
 
 def test_company_portal_comes_with_modern_authentication() -> None:

@@ -196,7 +196,7 @@ def _members_to_write(given: IntuneProfile) -> dict[str, Any]:
     # A policy asks for names where it prefills any.
     prefills = members[accounts.NAME] or members[accounts.FULL_NAME]
     members[accounts.MANUAL] = members[accounts.MANUAL] or not prefills
-    # Where both are not alike, it was refused, or is forced: removal is what a lock is about.
+    # Where both are not alike, removal is what a lock is about.
     members[names.MANDATORY] = members[names.LOCKED]
     rotation = given.password_rotation
     members[names.ROTATION] = DEFAULT_PASSWORD_ROTATION.days if rotation is None else rotation.period_days
@@ -220,9 +220,6 @@ def _lost(given: IntuneProfile, policy: IntunePolicy, settings: list[dict[str, A
     if not profile.supervised:
         allowed = "true: Macs of an enrollment policy are always supervised"
         yield Problem("supervised", "False", allowed, "set it to True")
-    if profile.mandatory != profile.locked:
-        allowed = f"the same as locked, which is {profile.locked}: a policy has one lock for both"
-        yield Problem("mandatory", str(profile.mandatory), allowed, "set both alike")
     screens = {*catalog.SCREENS.values(), *(kept.screen for kept in policy.unknown)}
     for key in sorted({*map(str, profile.skip), *given.other_screens} - screens):
         yield _no_setting("skip", key, "show the screen, or keep the classic profile")
@@ -249,7 +246,10 @@ def _lost_extra(given: IntuneProfile) -> Iterator[Problem]:
 
 def _doubtful(given: IntuneProfile, token: str) -> Iterator[Problem]:
     """Yield what was written in another way than it was said, without a loss."""
-    account = given.profile.primary_account
+    profile, account = given.profile, given.profile.primary_account
+    if profile.mandatory != profile.locked:
+        allowed = f"the same as locked, which is {profile.locked}: a policy has one lock for both"
+        yield warning("mandatory", allowed, "set both alike if it matters", str(profile.mandatory))
     if not token:
         fix = "give token_id before you send it to Graph"
         yield warning("creationSource", "the token of the policy, which is not known", fix)
