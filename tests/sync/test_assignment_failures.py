@@ -21,8 +21,16 @@ from pyade.core import AssignmentPolicy, Rule
 from pyade.core.assignment import Reason, Risk
 from pyade.core.device import DeviceResult
 from pyade.core.events import EventKind
+from pyade.core.policy import SyncAction
 from pyade.core.profile import EnrollmentProfile
-from pyade.errors import AppleError, InvalidRequestError, NotFoundError, PyadeError, ServerError
+from pyade.errors import (
+    AppleError,
+    InvalidRequestError,
+    NotFoundError,
+    PyadeError,
+    RateLimitError,
+    ServerError,
+)
 from pyade.sync import (
     AssignReport,
     DeviceActions,
@@ -172,6 +180,16 @@ def test_what_concerns_the_whole_token_stops_at_once(world: World, profile: Enro
     assert overview(world.store, now=world.clock())[0].assignment_errors == ()
 
 
+def test_when_apple_wants_a_rest_a_sync_leaves_it_alone_too(world: World, profile: EnrollmentProfile) -> None:
+    fleet(world, 1)
+    world.apple.script(ASSIGN, Fault.rate_limited(7_200), forever=True)
+    with pytest.raises(RateLimitError):
+        world.run(profile)
+    report = world.later(hours=1).sync()
+    assert (report.action, report.allowed_at) == (SyncAction.WAIT, world.clock() + timedelta(hours=1))
+    assert world.later(hours=1).sync().is_complete
+
+
 # Serial numbers
 
 
@@ -250,14 +268,16 @@ def test_the_bound_on_requests_leaves_few_devices(
     assert [status for status, _ in world.listed().values()].count("assigned") == 4_995
 
 
+@pytest.mark.parametrize(
+    "answer", [server_error, lambda: httpx.Response(400, text="DEVICE_ID_REQUIRED")], ids=["500", "400"]
+)
 def test_an_outage_is_not_halved_to_the_end(
-    new_world: Callable[[], World], profile: EnrollmentProfile
+    new_world: Callable[[], World], profile: EnrollmentProfile, answer: Callable[[], httpx.Response]
 ) -> None:
+    """Nor tried again at the pace of a partial failure."""
     world = new_world()
     fleet(world, 1_000)
-    front = Front(
-        world, lambda request, body: server_error() if request.url.path == "/profile/devices" else None
-    )
+    front = Front(world, lambda request, body: answer() if request.url.path == "/profile/devices" else None)
     error = failing(lambda: front.run(default=profile))
     assert front.count(ASSIGN) <= 7
     assert not error.report.is_partial

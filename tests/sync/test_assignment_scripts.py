@@ -61,7 +61,7 @@ SINGLE: dict[str, Callable[[], Fault]] = {
     "lost after": lambda: Fault.dropped(effect=True),
     "500 after": lambda: Fault.server_error(effect=True),
     "502 page": lambda: Fault.html(502),
-    "429": lambda: Fault.rate_limited(7_200),
+    "429": lambda: Fault.rate_limited(1_800),
     "terms": lambda: Fault.refused("T_C_NOT_SIGNED"),
     "unreachable": Fault.unreachable,
     "slow": lambda: Fault.slow(400),

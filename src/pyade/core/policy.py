@@ -36,7 +36,7 @@ import attrs
 from pyade.core.inventory import SyncPhase, SyncState
 from pyade.core.kinds import checks_kinds
 from pyade.core.order import CLOCK_TOLERANCE
-from pyade.errors import PolicyError
+from pyade.errors import AppleError, PolicyError
 
 LONGEST_ANSWER = timedelta(hours=24)
 """Apple is not left alone for longer than this, whatever it asked for."""
@@ -311,6 +311,14 @@ class SyncPolicy:
                 return run_at + wait, f"a sync that failed is repeated after {_text(wait)}"
             return run_at + interval, f"an automatic sync runs once in {_text(interval)}"
         return run_at + self.request_cooldown, f"a sync runs once in {_text(self.request_cooldown)}"
+
+
+def left_alone(state: SyncState, error: Exception, now: datetime) -> SyncState:
+    """Return *state* with the time until which Apple asked with *error* to be left alone, if it did."""
+    if not isinstance(error, AppleError) or error.retry_after_s is None:
+        return state
+    wait = min(timedelta(seconds=error.retry_after_s), LONGEST_ANSWER)
+    return attrs.evolve(state, not_before=now + wait)
 
 
 def corrected(state: SyncState, now: datetime, *, tolerance: timedelta = CLOCK_TOLERANCE) -> SyncState:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import attrs
 
 from pyade.apple import calls
@@ -11,10 +9,10 @@ from pyade.apple.http.calls import SendCall
 from pyade.core.account import note_account
 from pyade.core.events import EventGroup
 from pyade.core.inventory import SyncState
-from pyade.core.policy import LONGEST_ANSWER
+from pyade.core.policy import left_alone
 from pyade.core.problems import Problem
 from pyade.core.token import Token
-from pyade.errors import AppleError, PyadeError, StoreConflictError
+from pyade.errors import PyadeError, StoreConflictError
 from pyade.flow import Flow, ask
 from pyade.sync.leases import StoreTime
 from pyade.sync.steps import in_store
@@ -56,10 +54,7 @@ def account_flow(state: SyncState, token: Token, time: StoreTime) -> Flow[Accoun
         # Somebody renewed it meanwhile: the next full list asks with the new one.
         return AccountNews(state=state)
     except PyadeError as error:
-        if isinstance(error, AppleError) and error.retry_after_s is not None:
-            wait = min(timedelta(seconds=error.retry_after_s), LONGEST_ANSWER)
-            now = yield from time.now()
-            state = attrs.evolve(state, not_before=now + wait)
         reason = f"server and organization could not be asked for: {type(error).__name__}"
+        state = left_alone(state, error, (yield from time.now()))
         return AccountNews(state=state, note=reason)
     return AccountNews(state=state, groups=groups, problems=problems)

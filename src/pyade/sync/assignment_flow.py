@@ -29,6 +29,7 @@ from pyade.core.events import EventBatch
 from pyade.core.inventory import SyncState
 from pyade.core.lease import Lease
 from pyade.core.parking import PARKING_ERRORS, Noted
+from pyade.core.policy import left_alone
 from pyade.core.problems import Problem
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.rules import AssignmentPolicy
@@ -48,7 +49,6 @@ from pyade.sync.failures import (
     Failure,
     RequestError,
     concerns_token,
-    may_pass,
     news,
     problem_of,
     remembered,
@@ -165,13 +165,13 @@ class Assignment:
             left = plan.due - sending.outcomes.settled
             failures.append(Failure(profile_uuid=ANY, profile=ANY_NAME, error=stopped, devices=left))
         wanted = plan.unsettled | plan.spoiled if is_whole and stopped is None else None
-        yield from self._end(failures, sending.succeeded - plan.spoiled, wanted)
+        yield from self._end(failures, sending.succeeded - plan.spoiled, wanted, stopped)
         report = yield from self._report(plan, started_at)
         errors = [failure.error for failure in sending.failures]
         if stopped is None and not errors:
             return report
         first, *others = errors if stopped is None else [stopped, *errors]
-        partial = stopped is None and (sending.got_through or not any(map(may_pass, errors)))
+        partial = stopped is None and (sending.got_through or sending.only_refused)
         first.report = attrs.evolve(report, errors=tuple(others), is_partial=partial)
         settled = f"{sending.outcomes.settled} of {plan.due} devices were settled"
         first.add_note(printable(f"{self._token_name}: {settled}"))
@@ -202,16 +202,21 @@ class Assignment:
         yield from sending.isolate(plan.spoiling)
 
     def _end(
-        self, failures: Sequence[Failure], succeeded: Collection[str], wanted: Collection[str] | None
+        self,
+        failures: Sequence[Failure],
+        succeeded: Collection[str],
+        wanted: Collection[str] | None,
+        stopped: RequestError | None,
     ) -> Flow[None]:
-        """Store that no assignment is under way, and which errors there were."""
+        """Store that no assignment is under way, which errors there were, and whether Apple wants a rest."""
         now = yield from self._time.now()
 
         def ended(state: SyncState) -> Noted:
             known = state.assignment_errors
             errors = remembered(known, failures, still_wanted=wanted, succeeded=succeeded, now=now)
             after = attrs.evolve(state, assigning_since=None, assignment_errors=errors)
-            return after, tuple(news(known, errors))
+            rested = after if stopped is None else left_alone(after, stopped, now)
+            return rested, tuple(news(known, errors))
 
         yield from self._change(ended)
 

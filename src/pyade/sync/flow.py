@@ -55,11 +55,10 @@ from pyade.core.inventory import ChangeCounts, Source, SyncPhase, SyncState
 from pyade.core.lease import Lease
 from pyade.core.order import wild_dates
 from pyade.core.parking import is_damaged, park, resume
-from pyade.core.policy import LONGEST_ANSWER, Decision, SyncAction, SyncPolicy, Trigger, corrected
+from pyade.core.policy import Decision, SyncAction, SyncPolicy, Trigger, corrected, left_alone
 from pyade.core.problems import Problem
 from pyade.core.token import Token
 from pyade.errors import (
-    AppleError,
     CursorError,
     ExhaustedCursorError,
     ExpiredCursorError,
@@ -437,10 +436,7 @@ class SyncRun:
             failures=self._state.failures + 1,
         )
         now = yield from self._time.now()
-        if isinstance(error, AppleError) and error.retry_after_s is not None:
-            wait = min(timedelta(seconds=error.retry_after_s), LONGEST_ANSWER)
-            state = attrs.evolve(state, not_before=now + wait)
-        state, groups = park(state, token, error)
+        state, groups = park(left_alone(state, error, now), token, error)
         if groups:
             _log.warning("%s: parked, a person must act: %s", self._token_name, state.parked)
         try:

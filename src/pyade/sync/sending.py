@@ -100,6 +100,11 @@ class Sending:
         )
 
     @property
+    def only_refused(self) -> bool:
+        """True if all that failed are profiles that Apple refused, which waiting does not change."""
+        return not self._failed and not any(may_pass(piece.error) for piece in self._undefined)
+
+    @property
     def succeeded(self) -> set[str]:
         """The profiles with which every request was answered."""
         return self._answered - {piece.profile_uuid for piece in self._failed}
