@@ -252,6 +252,7 @@ _BY_METHODS: Final = {
 }
 """Classes of others of which only these methods are used."""
 
+TIME: Final = Kind(_is_time, "a time with a time zone, such as datetime.now(UTC)", "times with a time zone")
 _SIMPLE: Final[Mapping[Any, Kind | None]] = {
     Any: None,
     object: None,
@@ -267,7 +268,7 @@ _SIMPLE: Final[Mapping[Any, Kind | None]] = {
         "whole numbers",
     ),
     float: Kind(_is_number, "a number", "numbers"),
-    datetime: Kind(_is_time, "a time with a time zone, such as datetime.now(UTC)", "times with a time zone"),
+    datetime: TIME,
     date: Kind(lambda value: isinstance(value, date) and not isinstance(value, datetime), "a date", "dates"),
     timedelta: Kind(
         lambda value: isinstance(value, timedelta),

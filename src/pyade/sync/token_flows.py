@@ -28,7 +28,7 @@ from pyade.core.portal_steps import PortalStep, TokenSetup
 from pyade.core.problems import Problem, Severity
 from pyade.core.secret import Secret
 from pyade.core.token import Portal, Token
-from pyade.core.token_fields import check_flag, tags_or_none
+from pyade.core.token_fields import tags_or_none
 from pyade.crypto.certificates import check_common_name, common_name_of
 from pyade.crypto.keypair import TokenKeypair
 from pyade.errors import (
@@ -154,11 +154,6 @@ def _staged(token: Token, keypair: TokenKeypair) -> Flow[StagedToken]:
 
 def add_flow(token: Token, keypair: TokenKeypair, *, force: bool) -> Flow[AcceptedToken]:
     """Adopt a token with its key pair; see ``TokenService.add``."""
-    if not isinstance(token, Token):
-        raise TokenError(f"token is {type(token).__name__}", "give a Token, as Token.from_p7m returns it")
-    if not isinstance(keypair, TokenKeypair):
-        raise TokenError(f"keypair is {type(keypair).__name__}", "give the TokenKeypair that read the file")
-    check_flag(force, "force")
     before = yield from _stored(token.name)
     pem, kept = written(keypair), None
     with suppress(DamagedRecordError):  # another one takes its place
@@ -213,9 +208,6 @@ def _read(setup: TokenSetup, p7m: bytes, apple_id: str) -> Flow[tuple[TokenKeypa
 
 def accept_flow(staged: StagedToken, scope_tags: Iterable[str] | None, *, force: bool) -> Flow[AcceptedToken]:
     """Store a staged token and sync at once; see ``TokenService.accept``."""
-    if not isinstance(staged, StagedToken):
-        raise TokenError(f"staged is {type(staged).__name__}", "give what stage() returned")
-    check_flag(force, "force")
     scope_tags = tags_or_none(scope_tags)
     token, problems = staged.token, staged.problems
     errors = [problem for problem in problems if problem.severity is Severity.ERROR]
@@ -255,7 +247,6 @@ def replace_keypair_flow(name: str) -> Flow[bytes]:
 
 def delete_flow(name: str, *, cascade: bool) -> Flow[TokenRemoval]:
     """Delete a token here; see ``TokenService.delete``."""
-    check_flag(cascade, "cascade")
     now = yield from ask(Now())
     token = yield from _stored(name)
     if token is None:
