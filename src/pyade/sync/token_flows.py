@@ -81,6 +81,10 @@ def create_flow(
             raise DuplicateTokenError(f"a token {name!r} is stored already: renew it or choose another name")
         return found
     setup = fresh if found is None else attrs.evolve(found, **given)
+    if (yield from _secret(KEYPAIR, name)) is None:
+        setup = attrs.evolve(
+            setup, steps_done=0
+        )  # the portal has no certificate of a key pair that is made now
     yield from _keypair(KEYPAIR, name, name)
     if setup != found:
         yield from _keep_setup(setup)
@@ -91,6 +95,8 @@ def certificate_flow(name: str) -> Flow[bytes]:
     """Return the certificate to upload; see ``TokenService.certificate``."""
     setup = yield from setup_flow(name)
     waiting = yield from _secret(NEXT_KEYPAIR, name)
+    if waiting is None and not setup.is_stored and (yield from _secret(KEYPAIR, name)) is None:
+        raise _lost_keypair(name)
     keypair = (yield from keypair_flow(name)) if waiting is None else read_keypair(name, waiting)
     if not setup.is_stored and not setup.steps_done:
         yield from _keep_setup(attrs.evolve(setup, steps_done=1))
@@ -199,10 +205,19 @@ def _read(setup: TokenSetup, p7m: bytes, apple_id: str) -> Flow[tuple[TokenKeypa
             return keypair, token
     if failure is not None:
         raise failure
+    if not setup.is_stored:
+        raise _lost_keypair(setup.name)
     raise TokenError(
         f"the key pair of {setup.name!r} is not kept here, so that its file cannot be read",
         "hand it in with add(), or make a new one with replace_keypair() and upload its certificate in the"
         " portal",
+    )
+
+
+def _lost_keypair(name: str) -> UnknownTokenError:
+    return UnknownTokenError(
+        f"the key pair of the new token {name!r} is not kept any more: create() makes another one, and the"
+        " steps begin again"
     )
 
 
