@@ -181,6 +181,7 @@ def test_the_portal_is_the_one_that_apple_names(portal: Portal, org_type: str | 
     other = Portal.SCHOOL if portal is Portal.BUSINESS else Portal.BUSINESS
     assert token.portal_to_use is (other if is_said else portal)
     assert [(one.setting, one.severity) for one in token.findings] == [("portal", Severity.WARNING)] * is_said
+    assert "<Portal" not in "".join(map(str, token.findings))
     assert f"sign in to {token.portal_to_use}" in token.health(EXPIRY).next_step
 
 

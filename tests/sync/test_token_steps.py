@@ -117,6 +117,17 @@ def test_an_expired_token_is_adopted_so_that_it_can_be_renewed(office: Office) -
     assert (renewed.error, next_title(office)) == ("", "Download a new server token")
 
 
+def test_a_superseded_token_is_adopted_and_the_next_step_is_another_file(office: Office) -> None:
+    """A sync cannot help it, and what was adopted is synced at once when that file came."""
+    token, keypair = came_in(office)
+    p7m = office.download(keypair.certificate_pem)
+    adopted = ask(office, "add", token, keypair)
+    assert "TokenSupersededError" in adopted.error
+    assert (next_title(office), under_way(office)) == ("Download a new server token", [])
+    assert office.store.sync_state("hq").parked.startswith("TokenSupersededError")
+    assert office.upload(p7m).sync.devices == 3
+
+
 def test_what_speaks_against_a_token_speaks_against_adopting_it(office: Office) -> None:
     token, keypair = came_in(office)
     ask(office, "add", token, keypair)

@@ -43,6 +43,7 @@ from pyade.errors import (
 )
 from pyade.flow import Compute, Flow, Now, ask
 from pyade.storage.protocol import Damaged
+from pyade.sync.parking import park_refused
 from pyade.sync.report import counted
 from pyade.sync.steps import in_store
 from pyade.sync.token_keeping import (
@@ -177,7 +178,9 @@ def add_flow(token: Token, keypair: TokenKeypair, *, force: bool) -> Flow[Accept
             raise
         # It is stored already, and may have expired: its key pair reads the file that renews it.
         yield from _keep(KEYPAIR, token.name, pem)
-        return AcceptedToken(token=before, sync=None, error=f"{type(error).__name__}: {error}")
+        now, said, refusal = (yield from ask(Now())), f"{type(error).__name__}: {error}", error
+        yield from in_store(lambda store: park_refused(store, before.name, refusal, now=now))
+        return AcceptedToken(token=before, sync=None, error=said)
     return (yield from accept_flow(staged, token.scope_tags or None, force=force))
 
 
