@@ -501,6 +501,19 @@ class TestKinds:
         service = EnrollmentService(Wrapped(world.store), mdm=MDM, scep=SCEP)
         assert service.enroll(b"x").status == 400
 
+        class Older:
+            """A store of the caller's own that lacks what was added since."""
+
+            def __getattr__(self, name: str) -> Any:
+                if name in ("records_of", "add_or_renew_token"):
+                    raise AttributeError(name)
+                return print
+
+        with pytest.raises(ArgumentError) as caught:
+            Syncer(world.client, Older())
+        assert "an Older without" in str(caught.value)
+        assert "records_of" in str(caught.value)
+
         class Awaits:
             token_name = "hq"
 
