@@ -57,6 +57,7 @@ from pyade.core import SoftwareUpdatePolicy, check_existing_mac, renew_instructi
 from pyade.core.kinds import checks_kinds
 from pyade.core.rules import AssignmentPolicy, Rule
 from pyade.crypto import TokenKeypair, managed_apple_account_jwt
+from pyade.crypto.secret_box import SecretBox
 from pyade.enrollment import AsyncFinalConfiguration, FinalConfiguration
 from pyade.errors import ArgumentError, PyadeError, VersionError
 from pyade.storage import MemoryStore, SQLiteStore
@@ -345,6 +346,10 @@ CASES: tuple[tuple[Callable[[World], object], str, str], ...] = (
     (lambda w: doctor(w.store, w.client), "client_for", "a function"),
     (lambda w: doctor(w.store, push=b"pem"), "push", "PushCertificate"),
     (lambda w: overview(w.client), "store", "a Store"),
+    (lambda w: Scheduler(w.store, Client, proxy=5), "proxy is a whole number", "a text"),
+    (lambda w: AsyncTokenService(w.store, AsyncClient, http2="yes"), "http2", "True or False"),
+    (lambda w: sync_token(w.store, Client, "hq", limits=5), "limits", "a Limits"),
+    (lambda _: SecretBox(5), "keys= is int", "a list of keys"),
     (lambda w: TokenService(w.client, w.store), "store", "a Store"),
     (lambda w: AsyncTokenService(w.store, w.waiting), "client_for", "a function"),
     (lambda w: TokenService(w.store, Client, policy=5), "policy", "a SyncPolicy"),

@@ -58,11 +58,14 @@ def kinds_of(function: Callable[..., Any], owner: type | None) -> dict[str, Kind
         except NameError as error:  # imported for type checkers only
             names[str(error.name)] = Any
     variables = _variables(owner) if owner else {}
-    return {
-        name: _kind(hints.get(name, Any), variables)
-        for name, parameter in inspect.signature(function).parameters.items()
-        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-    }
+    found: dict[str, Any] = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        hint = hints.get(name, Any)
+        if parameter.kind is parameter.VAR_KEYWORD and typing.get_origin(hint) is typing.Unpack:
+            found |= typing.get_type_hints(typing.get_args(hint)[0])
+        elif parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            found[name] = hint
+    return {name: _kind(hint, variables) for name, hint in found.items()}
 
 
 def _variables(owner: type) -> dict[Any, Any]:
