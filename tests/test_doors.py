@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from types import ModuleType
@@ -56,13 +57,16 @@ from pyade.core import SoftwareUpdatePolicy, check_existing_mac, renew_instructi
 from pyade.core.kinds import checks_kinds
 from pyade.core.rules import AssignmentPolicy, Rule
 from pyade.crypto import TokenKeypair, managed_apple_account_jwt
+from pyade.crypto.secret_box import SecretBox
 from pyade.enrollment import AsyncFinalConfiguration, FinalConfiguration
 from pyade.errors import ArgumentError, PyadeError, VersionError
 from pyade.storage import MemoryStore, SQLiteStore
 from pyade.sync import (
     AsyncScheduler,
+    AsyncTokenService,
     DeviceActions,
     Subscription,
+    TokenService,
     assign_token,
     async_doctor,
     devices_at_risk,
@@ -95,7 +99,6 @@ CHECKED_INSIDE = {
     "AdministratorAccount",  # with the profile that holds it, which reports everything at once
     "ApiAccount",
     "AssignmentPolicy",
-    "AsyncTokenService",
     "BypassCode",
     "EnrollmentProfile",
     "MacOSVersion",
@@ -103,7 +106,6 @@ CHECKED_INSIDE = {
     "Rule",
     "SignInReturn",
     "Token",
-    "TokenService",
     "UserAffinity",
     "build_platform_sso_required",
     "check_error_body",
@@ -267,6 +269,15 @@ def awaited(function: Callable[..., Any], *args: Any, **named: Any) -> Any:
     return anyio.run(work)
 
 
+def returning(value: Any) -> Callable[[Any], Any]:
+    return lambda _: value
+
+
+def adopted(service: Any, world: World) -> Any:
+    return service.add(world.store.token("hq"), KEYPAIR)
+
+
+KEYPAIR = TokenKeypair.generate("hq")
 # What is called, the argument that the error must name, and what it must say is allowed.
 CASES: tuple[tuple[Callable[[World], object], str, str], ...] = (
     (lambda w: Assigner(w.client, w.store).run(default="Std"), "default", "EnrollmentProfile"),
@@ -335,6 +346,30 @@ CASES: tuple[tuple[Callable[[World], object], str, str], ...] = (
     (lambda w: doctor(w.store, w.client), "client_for", "a function"),
     (lambda w: doctor(w.store, push=b"pem"), "push", "PushCertificate"),
     (lambda w: overview(w.client), "store", "a Store"),
+    (lambda w: Scheduler(w.store, Client, proxy=5), "proxy is a whole number", "a text"),
+    (lambda w: AsyncTokenService(w.store, AsyncClient, http2="yes"), "http2", "True or False"),
+    (lambda w: sync_token(w.store, Client, "hq", limits=5), "limits", "a Limits"),
+    (lambda _: SecretBox(5), "keys= is int", "a list of keys"),
+    (lambda w: TokenService(w.client, w.store), "store", "a Store"),
+    (lambda w: AsyncTokenService(w.store, w.waiting), "client_for", "a function"),
+    (lambda w: TokenService(w.store, Client, policy=5), "policy", "a SyncPolicy"),
+    (lambda w: TokenService(w.store, Client).upload("hq", "hq.p7m"), "p7m", "bytes"),
+    (lambda w: awaited(AsyncTokenService(w.store, AsyncClient).accept, "hq"), "staged", "a StagedToken"),
+    (lambda w: Scheduler(w.store, w.client), "client_for", "a function"),
+    (lambda w: Rule(profile=PROFILE, model="x").matches("C02"), "device", "a Device"),
+    (lambda w: AssignmentPolicy().choose("C02"), "device", "a Device"),
+    (lambda w: Syncer(w.client, w.store, clock=datetime.now).sync(), "what clock returned", "a time zone"),
+    (lambda w: awaited(AsyncSyncer(w.waiting, w.store, clock=time.time).sync), "what clock", "a time zone"),
+    (lambda w: Syncer(w.client, w.store, clock=FrozenClock).sync(), "a FrozenClock", "a time zone"),
+    (lambda w: Client(w.store.token("hq"), clock=datetime.now).account(), "what clock", "a time zone"),
+    (lambda w: Scheduler(w.store, Client, clock=datetime.now).status(), "what clock", "a time zone"),
+    (lambda w: adopted(TokenService(w.store, returning(None)), w), "what client_for returned", "a Client"),
+    (lambda w: adopted(TokenService(w.store, returning(w.waiting)), w), "an AsyncClient", "a Client"),
+    (
+        lambda w: awaited(adopted, AsyncTokenService(w.store, returning(w.client)), w),
+        "a Client",
+        "an AsyncClient",
+    ),
     (lambda w: overview(w.store, now=NAIVE), "now", "a time with a time zone"),
     (lambda w: send_reminders(w.store, now=NAIVE), "now", "a time with a time zone"),
     (lambda w: due_tokens(w.store, now="2026-03-01"), "now", "a time with a time zone"),
@@ -470,6 +505,19 @@ class TestKinds:
         assert syncer.sync(full=True).devices == 2
         service = EnrollmentService(Wrapped(world.store), mdm=MDM, scep=SCEP)
         assert service.enroll(b"x").status == 400
+
+        class Older:
+            """A store of the caller's own that lacks what was added since."""
+
+            def __getattr__(self, name: str) -> Any:
+                if name in ("records_of", "add_or_renew_token"):
+                    raise AttributeError(name)
+                return print
+
+        with pytest.raises(ArgumentError) as caught:
+            Syncer(world.client, Older())
+        assert "an Older without" in str(caught.value)
+        assert "records_of" in str(caught.value)
 
         class Awaits:
             token_name = "hq"

@@ -28,6 +28,8 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import anyio.to_thread
 import attrs
 
+from pyade.core.annotations import TIME
+from pyade.core.kinds import returned
 from pyade.core.secret import Secret, masked
 from pyade.errors import PolicyError
 
@@ -189,7 +191,8 @@ class _Table:
         Args:
             handlers: Performs the steps of a room, or a common step in another way.
             store: What ``StoreCall`` works on; None where no flow has a store.
-            clock: Answers ``Now``; None where no flow asks for the time.
+            clock: Answers ``Now``; None where no flow asks for the time. ``ArgumentError`` if what it returns
+                is no time with a time zone.
             sleep: Performs ``Wait``, awaited by ``AsyncRunner``; None where no flow waits.
             progress: Called for ``ReportProgress``; None tells nobody.
             chance: Returns so many random bytes, for ``NewId`` and the steps with random answers.
@@ -208,7 +211,7 @@ class _Table:
         if store is not None:
             table[StoreCall] = lambda step: self._block(step.work, store)
         if clock is not None:
-            table[Now] = lambda _: clock()
+            table[Now] = lambda _: returned("clock", clock(), TIME)
         if sleep is not None:
             table[Wait] = lambda step: sleep(step.seconds)
         self._handlers: Handlers = {**table, **(handlers or {})}

@@ -219,6 +219,10 @@ def test_a_foreign_body_is_checked_too(body: dict[str, Any], settings: set[str])
     assert found == settings
 
 
+def test_a_key_that_is_no_text_is_no_foreign_error() -> None:
+    assert {problem.setting for problem in check_error_body({1: 2})} == {"1", "code", "details"}  # type: ignore[dict-item]
+
+
 @pytest.mark.parametrize("check", [check_error_body, check_account_configuration])
 def test_what_is_no_dictionary_is_a_problem_too(check: Any) -> None:
     """Whatever a file held."""

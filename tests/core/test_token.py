@@ -15,7 +15,7 @@ from tests.leaks import leaks
 from pyade.core.problems import Severity
 from pyade.core.secret import Secret
 from pyade.core.token import Portal, Token, TokenStatus
-from pyade.errors import TokenError
+from pyade.errors import ArgumentError, TokenError
 
 EXPIRY = datetime(2027, 1, 14, 21, 27, 41, tzinfo=UTC)
 CONSENT = datetime(2026, 1, 14, tzinfo=UTC)
@@ -181,6 +181,7 @@ def test_the_portal_is_the_one_that_apple_names(portal: Portal, org_type: str | 
     other = Portal.SCHOOL if portal is Portal.BUSINESS else Portal.BUSINESS
     assert token.portal_to_use is (other if is_said else portal)
     assert [(one.setting, one.severity) for one in token.findings] == [("portal", Severity.WARNING)] * is_said
+    assert "<Portal" not in "".join(map(str, token.findings))
     assert f"sign in to {token.portal_to_use}" in token.health(EXPIRY).next_step
 
 
@@ -309,10 +310,12 @@ def test_a_likely_mix_up_is_refused_unless_forced(changes: dict[str, Any], setti
     assert getattr(forced, setting) == getattr(new, setting)
 
 
-@each(("value", "said"), [({"new_token": "hq"}, "give a Token"), ({"force": "no"}, "True or False")])
+@each(("value", "said"), [({"new_token": "hq"}, "a Token"), ({"force": "no"}, "True or False")])
 def test_a_renewal_takes_a_token_and_a_switch(value: dict[str, Any], said: str) -> None:
-    with pytest.raises(TokenError, match=said):
+    with pytest.raises(ArgumentError, match=said):
         make().renew(**{"new_token": make(), **value})
+    with pytest.raises(ArgumentError, match="new_token is a text: a Token"):
+        make().renewal_problems("hq")  # type: ignore[arg-type]
 
 
 def test_an_apple_id_that_was_wrong_at_first_is_put_right_by_a_renewal() -> None:

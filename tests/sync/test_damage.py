@@ -15,6 +15,7 @@ import attrs
 import pytest
 from tests.sync.test_scheduler import House
 
+from pyade.apple.client import Client
 from pyade.core.enrollment import Enrollment, OneTime, OneTimeKind
 from pyade.core.events import EventKind
 from pyade.core.identity import IdentityKind
@@ -184,7 +185,7 @@ READERS: dict[str, Callable[[Any], object]] = {
     "profile.document": lambda store: store.profiles("b"),
     "event.document": lambda store: store.events(limit=10_000),
     "enrollment.document": lambda store: find_place(store, SERIAL),
-    "secret.value": lambda store: TokenService(store, None).keypair("b"),  # type: ignore[arg-type]
+    "secret.value": lambda store: TokenService(store, Client).keypair("b"),
 }
 
 

@@ -86,8 +86,11 @@ def test_a_renamed_default_ends_it_before_the_next_run(world: World, serials: tu
 
 def test_two_picked_profiles(world: World, serials: tuple[str, ...]) -> None:
     work(world, "assign", STD, serials[:1])
-    work(world, "assign", OTHER, serials[1:2])
+    assert told(work(world, "assign", OTHER, serials[1:2])) == found(world) == ["Std"]
     assert told(work(world, "run")) == found(world) == ["Std"]
+    assert told(work(world, "replace", OTHER, STD)) == []
+    assert told(work(world, "run")) == found(world) == []
+    assert told(work(world, "assign", OTHER, serials[:2])) == [], "the last of the other ones is moved"
 
 
 def test_a_successor_has_the_name_of_what_it_follows(world: World, serials: tuple[str, ...]) -> None:

@@ -491,7 +491,7 @@ def test_a_store_that_fails_for_a_while_ends_nothing(house: House, caplog: pytes
 def test_at_least_one_place_is_needed() -> None:
     for kind in (Scheduler, AsyncScheduler):
         with pytest.raises(PolicyError, match="max_concurrent is 0"):
-            kind(MemoryStore(), None, max_concurrent=0)  # type: ignore[arg-type]
+            kind(MemoryStore(), print, max_concurrent=0)  # type: ignore[arg-type]
 
 
 @pytest.mark.twins

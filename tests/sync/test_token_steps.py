@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -14,9 +15,11 @@ from tests.sync.test_token_service import APPLE_ID, Office
 
 from pyade.core.portal_steps import TokenSetup
 from pyade.core.problems import Severity
+from pyade.core.secret import Secret
 from pyade.core.token import Portal, Token
 from pyade.crypto.keypair import TokenKeypair
 from pyade.errors import (
+    ArgumentError,
     DamagedRecordError,
     DuplicateTokenError,
     PolicyError,
@@ -114,6 +117,17 @@ def test_an_expired_token_is_adopted_so_that_it_can_be_renewed(office: Office) -
     assert (renewed.error, next_title(office)) == ("", "Download a new server token")
 
 
+def test_a_superseded_token_is_adopted_and_the_next_step_is_another_file(office: Office) -> None:
+    """A sync cannot help it, and what was adopted is synced at once when that file came."""
+    token, keypair = came_in(office)
+    p7m = office.download(keypair.certificate_pem)
+    adopted = ask(office, "add", token, keypair)
+    assert "TokenSupersededError" in adopted.error
+    assert (next_title(office), under_way(office)) == ("Download a new server token", [])
+    assert office.store.sync_state("hq").parked.startswith("TokenSupersededError")
+    assert office.upload(p7m).sync.devices == 3
+
+
 def test_what_speaks_against_a_token_speaks_against_adopting_it(office: Office) -> None:
     token, keypair = came_in(office)
     ask(office, "add", token, keypair)
@@ -135,7 +149,7 @@ def test_only_a_token_and_a_key_pair_are_adopted(position: int) -> None:
     office = Office(kind="sync")
     given: list[Any] = list(came_in(office))
     given[position] = "hq"
-    with pytest.raises(TokenError, match=["token is str", "keypair is str"][position]):
+    with pytest.raises(ArgumentError, match=["token is a text", "keypair is a text"][position]):
         ask(office, "add", *given)
 
 
@@ -363,9 +377,9 @@ def test_a_switch_is_true_or_false(value: Any) -> None:
         lambda service: service.add(before, keypair, force=value),
         lambda service: service.delete("hq", cascade=value),
     ):
-        with pytest.raises(TokenError, match="give True or False"):
+        with pytest.raises(ArgumentError, match="True or False is allowed"):
             office.do(call)
-    with pytest.raises(TokenError, match="staged is str"):
+    with pytest.raises(ArgumentError, match="staged is a text"):
         ask(office, "accept", "hq")
     assert office.store.token("hq") == before
     assert len(list(office.store.devices("hq"))) == 3
@@ -382,12 +396,50 @@ def test_a_switch_is_true_or_false(value: Any) -> None:
         {"is_renewal": "no"},
         {"steps_done": 5},
         {"steps_done": "2"},
+        {"steps_done": 3, "is_renewal": True},
     ],
 )
 def test_a_setup_that_could_not_be_read_back_cannot_be_made(changes: dict[str, Any]) -> None:
     good = {"name": "hq", "consented_at": Office(kind="sync").clock()}
     with pytest.raises(TokenError):
         TokenSetup(**{**good, **changes})
+
+
+def test_a_new_token_whose_key_pair_is_lost_begins_again(office: Office) -> None:
+    """The file of the old certificate can never be read; ``replace_keypair`` is for stored tokens only."""
+    p7m = office.download(office.begin())
+    ask(office, "step_done", "hq", 4, apple_id=APPLE_ID)
+    office.store.save_secret("key pair of hq", None)
+    for method, given in (("certificate", ()), ("upload", (p7m,))):
+        with pytest.raises(UnknownTokenError, match="create\\(\\) makes another one"):
+            ask(office, method, "hq", *given)
+    setup = ask(office, "create", "hq", consent=True)
+    assert (setup.steps_done, setup.apple_id) == (0, APPLE_ID)
+    assert ask(office, "certificate", "hq")
+    assert next_title(office) == "Add MDM server and download server token"
+
+
+@each(
+    "changes",
+    [
+        {"name": "other"},
+        {"is_renewal": True},
+        {"is_stored": True},
+        {"scope_tags": [""]},
+        {"steps_done": 4, "is_renewal": True, "certificate_is_new": False},
+    ],
+)
+def test_a_setup_that_is_none_of_a_new_token_is_damaged(changes: dict[str, Any]) -> None:
+    office = Office(kind="sync")
+    office.begin()
+    kept = json.loads((office.store.secret("setup of hq") or Secret("")).reveal())
+    office.store.save_secret("setup of hq", json.dumps({**kept, **changes}))
+    for method in ("next_step", "certificate"):
+        with pytest.raises(DamagedRecordError, match="what was begun of token 'hq'"):
+            ask(office, method, "hq")
+    errors: list[Exception] = []
+    assert ask(office, "under_way", damaged=errors.append) == ()
+    assert len(errors) == 1
 
 
 # Who downloaded it, and where

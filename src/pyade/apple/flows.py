@@ -219,11 +219,11 @@ def distinct(operation: str, serials: Iterable[str]) -> tuple[str, ...]:
         raise InvalidRequestError(operation, 0, "", detail, f"pass [{serials!r}]")
     given: Any = serials
     if not isinstance(given, Iterable):
-        raise InvalidRequestError(operation, 0, "", f"serials is a {type(given).__name__}: {expected}")
+        raise InvalidRequestError(operation, 0, "", f"serials is {type(given).__name__}: {expected}")
     found: dict[Any, None] = {}
     for serial in given:
         if not isinstance(serial, str):
-            detail = f"serials holds a {type(serial).__name__}: {expected}"
+            detail = f"serials holds {type(serial).__name__}: {expected}"
             raise InvalidRequestError(operation, 0, "", detail)
         found[serial] = None
     return tuple(found)

@@ -131,7 +131,7 @@ def check_error_body(document: Mapping[str, Any]) -> tuple[Problem, ...]:
     problems += (
         error(key, "", f"{key.lower()}: a Mac only reads lower case", "rename it")
         for key in document
-        if key.lower() in _TOP and key not in _TOP
+        if str(key).lower() in _TOP and key not in _TOP
     )
     if code not in _CHECKS or details is None:
         return tuple(problems)

@@ -36,12 +36,14 @@ class Kind:
         words: What is allowed, in words.
         plural: The same for the elements of a list.
         may_be_secret: True if a text or bytes are meant, so that nothing of what came instead is shown.
+        members: The names of the methods and attributes that are asked for; () where something else counts.
     """
 
     accepts: Callable[[Any], bool]
     words: str
     plural: str
     may_be_secret: bool = False
+    members: tuple[str, ...] = ()
 
 
 def kinds_of(function: Callable[..., Any], owner: type | None) -> dict[str, Kind | None]:
@@ -56,11 +58,14 @@ def kinds_of(function: Callable[..., Any], owner: type | None) -> dict[str, Kind
         except NameError as error:  # imported for type checkers only
             names[str(error.name)] = Any
     variables = _variables(owner) if owner else {}
-    return {
-        name: _kind(hints.get(name, Any), variables)
-        for name, parameter in inspect.signature(function).parameters.items()
-        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-    }
+    found: dict[str, Any] = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        hint = hints.get(name, Any)
+        if parameter.kind is parameter.VAR_KEYWORD and typing.get_origin(hint) is typing.Unpack:
+            found |= typing.get_type_hints(typing.get_args(hint)[0])
+        elif parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            found[name] = hint
+    return {name: _kind(hint, variables) for name, hint in found.items()}
 
 
 def _variables(owner: type) -> dict[Any, Any]:
@@ -114,6 +119,7 @@ def _any_of(kinds: list[Kind | None]) -> Kind | None:
         " or ".join(dict.fromkeys(kind.words for kind in known)),
         " or ".join(dict.fromkeys(kind.plural for kind in known)),
         any(kind.may_be_secret for kind in known),
+        tuple(name for kind in known for name in kind.members),
     )
 
 
@@ -164,12 +170,16 @@ def _having(meant: type, members: tuple[str, ...]) -> Kind:
         if isinstance(value, type):
             return False
         kind = type(value)
-        # On the class first, so that no property is asked for.
-        if not all(hasattr(kind, one) or hasattr(value, one) for one in members):
+        if not all(_has(value, one) for one in members):
             return False
         return not any(_is_twin(getattr(kind, one, None), wait) for one, wait in waits.items())
 
-    return Kind(accepts, _article(name), f"{name} objects")
+    return Kind(accepts, _article(name), f"{name} objects", members=members)
+
+
+def _has(value: Any, name: str) -> bool:
+    # On the class first, so that no property is asked for.
+    return hasattr(type(value), name) or hasattr(value, name)
 
 
 def _is_twin(member: Any, waits: bool) -> bool:
@@ -199,6 +209,9 @@ def given(value: Any, kind: Kind) -> str:
     words = _one(type(value))
     if isinstance(value, _LOOKED_INTO) and "list of" in kind.words:
         words += f" with {', '.join(dict.fromkeys(_one(type(one)) for one in value))}"
+    missing = [name for name in kind.members if not _has(value, name)]
+    if 0 < len(missing) <= len(kind.members) / 2:  # else it was never meant to be one
+        words += f" without {', '.join(missing)}"
     return words[:200]
 
 
@@ -252,6 +265,7 @@ _BY_METHODS: Final = {
 }
 """Classes of others of which only these methods are used."""
 
+TIME: Final = Kind(_is_time, "a time with a time zone, such as datetime.now(UTC)", "times with a time zone")
 _SIMPLE: Final[Mapping[Any, Kind | None]] = {
     Any: None,
     object: None,
@@ -267,7 +281,7 @@ _SIMPLE: Final[Mapping[Any, Kind | None]] = {
         "whole numbers",
     ),
     float: Kind(_is_number, "a number", "numbers"),
-    datetime: Kind(_is_time, "a time with a time zone, such as datetime.now(UTC)", "times with a time zone"),
+    datetime: TIME,
     date: Kind(lambda value: isinstance(value, date) and not isinstance(value, datetime), "a date", "dates"),
     timedelta: Kind(
         lambda value: isinstance(value, timedelta),

@@ -10,6 +10,7 @@ The rules of this file:
    What is wrong is found with the call, or with the first step of what is awaited or iterated.
 2. What an annotation cannot say in general, such as a length, is checked by the one who knows it. Where
    strangers send the value, such as a Mac its MachineInfo, it is not checked here either.
+3. What a function of the caller's returns is looked at with each call of it: a clock, or what makes clients.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import attrs
 from pyade.core.annotations import Kind, given, kinds_of
 from pyade.errors import ArgumentError
 
+T = TypeVar("T")
 DoorT = TypeVar("DoorT", bound=Callable[..., Any])
 
 
@@ -108,6 +110,24 @@ def _iterate(function: Callable[..., Any], keeper: Doorkeeper) -> Callable[..., 
                 yield item
 
     return checked
+
+
+def returned(function: str, value: T, kind: Kind) -> T:
+    """Return *value*, which came from a function that the caller gave, such as a clock.
+
+    Args:
+        function: The argument that it was given as.
+        value: What it returned.
+        kind: What is allowed.
+
+    Raises:
+        ArgumentError: It is of another kind. A coroutine is closed.
+    """
+    if kind.accepts(value):
+        return value
+    if inspect.iscoroutine(value):
+        value.close()
+    raise ArgumentError("", f"what {function} returned", given(value, kind), kind.words)
 
 
 class Doorkeeper:

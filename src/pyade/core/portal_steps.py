@@ -82,6 +82,12 @@ class TokenSetup(Printed):
     steps_done: int = attrs.field(default=0, validator=_number)
     last_error: str = attrs.field(default="")
 
+    def __attrs_post_init__(self) -> None:
+        if self.steps_done >= len(self.steps):
+            raise TokenError(
+                f"steps_done is {self.steps_done} of {len(self.steps)}", "one step is left at least"
+            )
+
     @property
     def steps(self) -> tuple[PortalStep, ...]:
         """Everything that there is to do, in order."""

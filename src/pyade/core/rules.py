@@ -18,10 +18,11 @@ from typing import Any, Final
 import attrs
 
 from pyade.core.device import Device
+from pyade.core.kinds import checks_kinds
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.rule_reach import never_reached
 from pyade.core.wildcards import Wildcard, folded
-from pyade.errors import PolicyError
+from pyade.errors import ArgumentError, PolicyError
 from pyade.text import Printed
 
 _EXPECTED: Final = "a text or several are allowed, such as 'MacBook Air*'"
@@ -115,7 +116,12 @@ class Rule(Printed):
         Args:
             device: What Apple says about it.
             order_number: With which order it was bought; None if nobody knows.
+
+        Raises:
+            ArgumentError: *device* is none.
         """
+        if not isinstance(device, Device):  # not by ``checks_kinds``, which takes as long as the rule itself
+            raise ArgumentError("Rule.matches", "device", type(device).__name__, "a Device")
         for name, patterns in self._checks:
             value = order_number if name == "order" else getattr(device, _FIELDS.get(name, name))
             if value is None or not _matches(patterns, value):
@@ -165,6 +171,7 @@ class AssignmentPolicy(Printed):
         if (found := never_reached(self.rules)) is not None:
             raise PolicyError(f"rule {str(found[0])!r} is never reached: {_taken_by(*found)}")
 
+    @checks_kinds
     def choose(self, device: Device) -> Rule | None:
         """Return the rule that decides for *device*; None if it follows the token's default."""
         order_number = (self.order_numbers or {}).get(device.serial_number)

@@ -16,6 +16,7 @@ import msgspec
 
 from pyade.core import token_fields as fields
 from pyade.core.device import parse_time
+from pyade.core.kinds import checks_kinds
 from pyade.core.problems import Problem, Severity
 from pyade.core.secret import Secret, as_secret, masked
 from pyade.core.token_problems import is_same_person, renewal_problems, token_problems
@@ -258,6 +259,7 @@ class Token(Printed):
         next_step = "" if status is TokenStatus.VALID else download
         return TokenHealth(status=status, expires_at=expires_at, remaining=remaining, next_step=next_step)
 
+    @checks_kinds
     def renewal_problems(self, new_token: Token) -> tuple[Problem, ...]:
         """Return what speaks against renewing this token with *new_token*.
 
@@ -269,6 +271,7 @@ class Token(Printed):
         """
         return tuple(renewal_problems(self, new_token))
 
+    @checks_kinds(but=("scope_tags",))
     def renew(
         self, new_token: Token, scope_tags: Iterable[str] | None = None, *, force: bool = False
     ) -> Token:
@@ -287,14 +290,10 @@ class Token(Printed):
                 to be an older file; server and organization are then those of *new_token*, where it has them.
 
         Raises:
-            TokenError: One of the problems of ``renewal_problems`` is an error, and *force* is false; or a
-                value is of another kind.
+            TokenError: One of the problems of ``renewal_problems`` is an error, and *force* is false.
 
         Source: specification, "Renew enrollment program token".
         """
-        if not isinstance(new_token, Token):
-            raise TokenError(f"new_token is {type(new_token).__name__}", "give a Token")
-        fields.check_flag(force, "force")
         errors = [one for one in self.renewal_problems(new_token) if one.severity is Severity.ERROR]
         if errors and not force:
             raise TokenError("; ".join(map(str, errors)), "or renew with force=True if this is intended")

@@ -88,18 +88,9 @@ def optional_time(_instance: object, attribute: Field, value: object) -> None:
 
 
 def flag(_instance: object, attribute: Field, value: object) -> None:
-    """Accept True or False."""
-    check_flag(value, attribute.name)
-
-
-def check_flag(value: object, name: str) -> None:
-    """Accept True or False: a text such as "no" counts as true in Python.
-
-    Raises:
-        TokenError: It is something else.
-    """
+    """Accept True or False: a text such as "no" counts as true in Python."""
     if not isinstance(value, bool):
-        raise TokenError(f"{name} is {type(value).__name__}", "give True or False")
+        raise TokenError(f"{attribute.name} is {type(value).__name__}", "give True or False")
 
 
 def check_time(value: object, name: str) -> None:

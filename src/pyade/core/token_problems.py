@@ -54,9 +54,10 @@ def token_problems(token: Token) -> Iterator[Problem]:
     if token.portal_to_use is not token.portal:
         yield Problem(
             "portal",
-            token.portal,
+            token.portal.value,
             f"Apple says that the organization is one of {token.portal_to_use}",
-            f"the steps lead there now; renew with portal=Portal.{token.portal_to_use.name}",
+            "the steps lead there now; at the next renewal give Token.from_p7m"
+            f" portal=Portal.{token.portal_to_use.name}",
             Severity.WARNING,
         )
 

@@ -43,8 +43,11 @@ class SecretBox:
         self._count = 0
         self._box: MultiFernet | None = None
         keys = masked_keys(keys)
-        if isinstance(keys, str | bytes | Secret):
-            raise StoreError("keys= is one text: give a list of keys, the one that encrypts first")
+        given: Any = keys
+        is_text = isinstance(given, str | bytes | Secret)
+        if is_text or not isinstance(given, Iterable | None):
+            what = "one text" if is_text else type(given).__name__
+            raise StoreError(f"keys= is {what}: give a list of keys, the one that encrypts first")
         fernets = [] if keys is None else [_fernet(key) for key in keys]
         if keys is not None and not fernets:
             raise StoreError("keys= is empty: give at least one key, or None to store secrets as plain text")

@@ -134,7 +134,9 @@ class Assignment:
         plan = yield from in_store(
             lambda store: plan_by_hand(store, choice, serials, started_at, self._lease)
         )
-        names = yield from in_store(lambda store: names_beside(store, self._token_name, self._policy, choice))
+        names = yield from in_store(
+            lambda store: names_beside(store, self._token_name, self._policy, choice, serials)
+        )
         plan = attrs.evolve(plan, warnings=(*plan.warnings, *names))
         yield from keep_names(self._lease, names, is_whole=False)
         return (yield from self._carry_out(plan, started_at))

@@ -10,7 +10,9 @@ from typing import TypeAlias
 
 import attrs
 
+from pyade.core.annotations import TIME
 from pyade.core.inventory import SyncState
+from pyade.core.kinds import returned
 from pyade.core.parking import parked_reason
 from pyade.core.policy import SyncPolicy
 from pyade.core.schedule import Due, Pace, Standing, Work, next_due
@@ -129,7 +131,7 @@ class Board:
         Returns:
             The jobs, and the seconds after which to look again if nothing ends before.
         """
-        now = self._clock()
+        now = self._now()
         try:
             fleet = self._read(now)
             remind_of(self._store, fleet, now, self._damage)
@@ -152,7 +154,7 @@ class Board:
 
     def finish(self, job: Job, outcome: Outcome) -> None:
         """Take note of what became of *job*."""
-        now = self._clock()
+        now = self._now()
         name, error = job.token.name, outcome.error
         # What came back before tells that the sync worked, and the assignment after it did not.
         work = Work.ASSIGN if outcome.reports else job.due.work
@@ -185,7 +187,7 @@ class Board:
 
     def status(self) -> tuple[TokenStanding, ...]:
         """Return where each token of the store stands, by name."""
-        now = self._clock()
+        now = self._now()
         fleet = self._read(now)
         with self._lock:
             return tuple(self._standings(fleet, now))
@@ -231,6 +233,9 @@ class Board:
             else:
                 synced = True
         return before.succeeded(synced=synced, jitter=self._random(), assign_at=assign_at)
+
+    def _now(self) -> datetime:
+        return returned("clock", self._clock(), TIME)
 
     def _read(self, now: datetime) -> Fleet:
         """Return the tokens in the store, and take note of new, renewed, damaged and lost ones."""

@@ -86,7 +86,12 @@ def park_damaged(store: Store, token_name: str, *, now: datetime) -> None:
     _leased(store, token_name, partial(_park_damaged, store, now))
 
 
-def _leased(store: Store, token_name: str, work: Callable[[Lease], None]) -> None:
+def park_refused(store: Store, token_name: str, error: Exception, *, now: datetime) -> None:
+    """Park a token if *error* needs a person, unless another worker has its lease, and finds out itself."""
+    _leased(store, token_name, lambda lease: _park(store, error, now, lease))
+
+
+def _leased(store: Store, token_name: str, work: Callable[[Lease], object]) -> None:
     # What is not done now is done at the next call, or by the worker that has the lease.
     with contextlib.suppress(
         LeaseHeldError, LeaseLostError, StoreConflictError, UnknownTokenError, DamagedRecordError

@@ -6,12 +6,14 @@ import inspect
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from pyade.apple.client import AsyncClient, Client
 from pyade.apple.http.calls import Call, SendCall
 from pyade.apple.http.network import Network
 from pyade.apple.responses import Account
+from pyade.core.annotations import Kind
+from pyade.core.kinds import returned
 from pyade.core.token import Token
 from pyade.errors import PolicyError
 from pyade.flow import AsyncRunner, Handlers, Runner
@@ -67,6 +69,20 @@ def through(client_for: Callable[[Token], ClientT], network: Network) -> Callabl
     raise PolicyError(f"client_for does not take {names}: pass a class of clients, or make clients with them")
 
 
+def client_of(client_for: Callable[[Token], Client], token: Token) -> Client:
+    """Return the client that *client_for* makes for *token*.
+
+    Raises:
+        ArgumentError: What it returned is none; an ``AsyncClient`` is none here.
+    """
+    return returned("client_for", client_for(token), _CLIENT)
+
+
+def async_client_of(client_for: Callable[[Token], AsyncClient], token: Token) -> AsyncClient:
+    """Return the asynchronous client that *client_for* makes for *token*; see ``client_of``."""
+    return returned("client_for", client_for(token), _ASYNC_CLIENT)
+
+
 def runner_of(
     apple: Caller,
     store: Store,
@@ -93,7 +109,7 @@ def account_handlers(client_for: Callable[[Token], Client]) -> Handlers:
     """Return what performs ``ReadAccount``, with a client for each token."""
 
     def read(step: ReadAccount) -> Account:
-        with client_for(step.token) as client:
+        with client_of(client_for, step.token) as client:
             return client.account()
 
     return {ReadAccount: read}
@@ -103,7 +119,12 @@ def async_account_handlers(client_for: Callable[[Token], AsyncClient]) -> Handle
     """Return what performs ``ReadAccount``, with an asynchronous client for each token."""
 
     async def read(step: ReadAccount) -> Account:
-        async with client_for(step.token) as client:
+        async with async_client_of(client_for, step.token) as client:
             return await client.account()
 
     return {ReadAccount: read}
+
+
+# A client of the caller's own is what can be entered and left.
+_CLIENT: Final = Kind(lambda value: hasattr(type(value), "__enter__"), "a Client", "clients")
+_ASYNC_CLIENT: Final = Kind(lambda value: hasattr(type(value), "__aenter__"), "an AsyncClient", "clients")

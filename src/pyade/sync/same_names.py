@@ -6,7 +6,7 @@ over all devices finds otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import partial
 
 import attrs
@@ -20,7 +20,7 @@ from pyade.core.rules import AssignmentPolicy
 from pyade.errors import DamagedRecordError
 from pyade.flow import Flow
 from pyade.storage.protocol import Store
-from pyade.sync.choices import BY_DEFAULT, Choice
+from pyade.sync.choices import BY_DEFAULT, Choice, Chooser, Definitions
 from pyade.sync.steps import in_store
 
 
@@ -34,9 +34,9 @@ def names_in_use(choices: Iterable[Choice]) -> tuple[Problem, ...]:
 
 
 def names_beside(
-    store: Store, token_name: str, policy: AssignmentPolicy, picked: Choice
+    store: Store, token_name: str, policy: AssignmentPolicy, picked: Choice, serials: Collection[str]
 ) -> tuple[Problem, ...]:
-    """Return the same for a profile that is picked by hand, beside the rules and the default."""
+    """Return the same for a profile that is picked by hand for *serials*, beside all that is in use."""
     try:
         default = store.default_profile(token_name)
     except DamagedRecordError:
@@ -44,7 +44,25 @@ def names_beside(
     uses = [_use(rule.profile, f"rule {rule.label!r}") for rule in policy.rules]
     if default is not None:
         uses.append(_use(default, BY_DEFAULT))
+    if picked.profile is not None:
+        uses += _picked_before(store, token_name, picked.profile.name, frozenset(serials))
     return names_in_use([picked, *uses])
+
+
+def _picked_before(store: Store, token_name: str, name: str, but: frozenset[str]) -> Iterator[Choice]:
+    """Yield the profiles of that name that are picked for other devices; devices are read if there is one."""
+    defined = store.profiles(token_name)
+    if sum(one.individual and one.profile.name.casefold() == name.casefold() for one in defined) < 2:
+        return
+    chooser = Chooser(Definitions(defined), AssignmentPolicy(), None)
+    for record in store.devices(token_name):
+        choice = None if record.serial_number in but else chooser.choose(record)
+        if (
+            choice is not None
+            and choice.profile is not None
+            and choice.profile.name.casefold() == name.casefold()
+        ):
+            yield choice
 
 
 def keep_names(lease: Lease, warnings: Iterable[Problem], *, is_whole: bool) -> Flow[None]:

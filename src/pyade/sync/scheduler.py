@@ -34,12 +34,12 @@ from pyade.core.policy import SyncPolicy
 from pyade.core.rules import AssignmentPolicy
 from pyade.core.schedule import Pace, Work
 from pyade.core.token import Token
-from pyade.errors import ArgumentError, PolicyError, PyadeError
+from pyade.errors import PolicyError, PyadeError
 from pyade.storage.protocol import Store
 from pyade.sync.assign_report import AssignReport
 from pyade.sync.assigner import Assigner, AsyncAssigner
 from pyade.sync.board import Board, Job, Outcome, Report, TokenStanding, goes_on, note_part
-from pyade.sync.runners import through
+from pyade.sync.runners import async_client_of, client_of, through
 from pyade.sync.steps import Progress
 from pyade.sync.syncer import AsyncSyncer, Syncer
 
@@ -74,7 +74,7 @@ FactoryT = TypeVar("FactoryT", bound=AssignerFactory | AsyncAssignerFactory)
 WaitT = TypeVar("WaitT")
 
 
-@checks_kinds(but=("client_for",))
+@checks_kinds
 class _Scheduling(Generic[ClientT, FactoryT, WaitT]):
     def __init__(
         self,
@@ -118,8 +118,6 @@ class _Scheduling(Generic[ClientT, FactoryT, WaitT]):
             PolicyError: ``max_concurrent`` is less than 1.
         """
         self._places = _checked(max_concurrent)
-        if not callable(client_for):
-            raise ArgumentError(type(self).__name__, "client_for", str(client_for), "a function of a token")
         self._store = store
         self._client_for: Callable[[Token], ClientT] = through(client_for, network)
         self._policy = policy
@@ -190,7 +188,7 @@ class Scheduler(_Scheduling[Client, AssignerFactory, object]):
                 self._on_report(report)
 
         try:
-            with heeding(stop), self._client_for(job.token) as client:
+            with heeding(stop), client_of(self._client_for, job.token) as client:
                 if job.due.work is Work.SYNC:
                     syncer = Syncer(
                         client, self._store, policy=self._policy, clock=self._clock, progress=tell
@@ -288,7 +286,7 @@ class AsyncScheduler(_Scheduling[AsyncClient, AsyncAssignerFactory, Awaitable[ob
                 self._on_report(report)
 
         try:
-            async with self._client_for(job.token) as client:
+            async with async_client_of(self._client_for, job.token) as client:
                 if job.due.work is Work.SYNC:
                     syncer = AsyncSyncer(
                         client, self._store, policy=self._policy, clock=self._clock, progress=tell

@@ -28,7 +28,7 @@ from pyade.core.portal_steps import PortalStep, TokenSetup
 from pyade.core.problems import Problem, Severity
 from pyade.core.secret import Secret
 from pyade.core.token import Portal, Token
-from pyade.core.token_fields import check_flag, tags_or_none
+from pyade.core.token_fields import tags_or_none
 from pyade.crypto.certificates import check_common_name, common_name_of
 from pyade.crypto.keypair import TokenKeypair
 from pyade.errors import (
@@ -43,6 +43,7 @@ from pyade.errors import (
 )
 from pyade.flow import Compute, Flow, Now, ask
 from pyade.storage.protocol import Damaged
+from pyade.sync.parking import park_refused
 from pyade.sync.report import counted
 from pyade.sync.steps import in_store
 from pyade.sync.token_keeping import (
@@ -81,6 +82,10 @@ def create_flow(
             raise DuplicateTokenError(f"a token {name!r} is stored already: renew it or choose another name")
         return found
     setup = fresh if found is None else attrs.evolve(found, **given)
+    if (yield from _secret(KEYPAIR, name)) is None:
+        setup = attrs.evolve(
+            setup, steps_done=0
+        )  # the portal has no certificate of a key pair that is made now
     yield from _keypair(KEYPAIR, name, name)
     if setup != found:
         yield from _keep_setup(setup)
@@ -91,6 +96,8 @@ def certificate_flow(name: str) -> Flow[bytes]:
     """Return the certificate to upload; see ``TokenService.certificate``."""
     setup = yield from setup_flow(name)
     waiting = yield from _secret(NEXT_KEYPAIR, name)
+    if waiting is None and not setup.is_stored and (yield from _secret(KEYPAIR, name)) is None:
+        raise _lost_keypair(name)
     keypair = (yield from keypair_flow(name)) if waiting is None else read_keypair(name, waiting)
     if not setup.is_stored and not setup.steps_done:
         yield from _keep_setup(attrs.evolve(setup, steps_done=1))
@@ -154,11 +161,6 @@ def _staged(token: Token, keypair: TokenKeypair) -> Flow[StagedToken]:
 
 def add_flow(token: Token, keypair: TokenKeypair, *, force: bool) -> Flow[AcceptedToken]:
     """Adopt a token with its key pair; see ``TokenService.add``."""
-    if not isinstance(token, Token):
-        raise TokenError(f"token is {type(token).__name__}", "give a Token, as Token.from_p7m returns it")
-    if not isinstance(keypair, TokenKeypair):
-        raise TokenError(f"keypair is {type(keypair).__name__}", "give the TokenKeypair that read the file")
-    check_flag(force, "force")
     before = yield from _stored(token.name)
     pem, kept = written(keypair), None
     with suppress(DamagedRecordError):  # another one takes its place
@@ -176,7 +178,9 @@ def add_flow(token: Token, keypair: TokenKeypair, *, force: bool) -> Flow[Accept
             raise
         # It is stored already, and may have expired: its key pair reads the file that renews it.
         yield from _keep(KEYPAIR, token.name, pem)
-        return AcceptedToken(token=before, sync=None, error=f"{type(error).__name__}: {error}")
+        now, said, refusal = (yield from ask(Now())), f"{type(error).__name__}: {error}", error
+        yield from in_store(lambda store: park_refused(store, before.name, refusal, now=now))
+        return AcceptedToken(token=before, sync=None, error=said)
     return (yield from accept_flow(staged, token.scope_tags or None, force=force))
 
 
@@ -204,6 +208,8 @@ def _read(setup: TokenSetup, p7m: bytes, apple_id: str) -> Flow[tuple[TokenKeypa
             return keypair, token
     if failure is not None:
         raise failure
+    if not setup.is_stored:
+        raise _lost_keypair(setup.name)
     raise TokenError(
         f"the key pair of {setup.name!r} is not kept here, so that its file cannot be read",
         "hand it in with add(), or make a new one with replace_keypair() and upload its certificate in the"
@@ -211,11 +217,15 @@ def _read(setup: TokenSetup, p7m: bytes, apple_id: str) -> Flow[tuple[TokenKeypa
     )
 
 
+def _lost_keypair(name: str) -> UnknownTokenError:
+    return UnknownTokenError(
+        f"the key pair of the new token {name!r} is not kept any more: create() makes another one, and the"
+        " steps begin again"
+    )
+
+
 def accept_flow(staged: StagedToken, scope_tags: Iterable[str] | None, *, force: bool) -> Flow[AcceptedToken]:
     """Store a staged token and sync at once; see ``TokenService.accept``."""
-    if not isinstance(staged, StagedToken):
-        raise TokenError(f"staged is {type(staged).__name__}", "give what stage() returned")
-    check_flag(force, "force")
     scope_tags = tags_or_none(scope_tags)
     token, problems = staged.token, staged.problems
     errors = [problem for problem in problems if problem.severity is Severity.ERROR]
@@ -255,7 +265,6 @@ def replace_keypair_flow(name: str) -> Flow[bytes]:
 
 def delete_flow(name: str, *, cascade: bool) -> Flow[TokenRemoval]:
     """Delete a token here; see ``TokenService.delete``."""
-    check_flag(cascade, "cascade")
     now = yield from ask(Now())
     token = yield from _stored(name)
     if token is None:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Final
 
+import attrs
 import msgspec
 
 from pyade.core.inventory import SyncState
@@ -99,7 +100,10 @@ def kept_setup(store: Store, name: str) -> TokenSetup | None:
     if text is None:
         return None
     with suppress(msgspec.MsgspecError, TokenError):
-        return msgspec.json.decode(text.reveal(), type=TokenSetup)
+        setup = msgspec.json.decode(text.reveal(), type=TokenSetup)
+        # The decoder runs no converters, and what is kept is about a token that is not stored.
+        if setup.name == name and not setup.is_renewal and not setup.is_stored:
+            return attrs.evolve(setup)
     # Outside the block above: what the decoder says may quote what is stored.
     raise DamagedRecordError(
         f"what was begun of token {name!r} is stored, but cannot be read: restore a backup, or begin again"

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Generic, TypeVar, Unpack
+from typing import Final, Generic, TypeVar, Unpack
 
 from pyade.apple.client import AsyncClient, Client
 from pyade.apple.http.connection import utc_now
 from pyade.apple.http.network import Network
+from pyade.core.kinds import checks_kinds
 from pyade.core.policy import SyncPolicy
 from pyade.core.portal_steps import PortalStep, TokenSetup
 from pyade.core.token import Portal, Token
@@ -19,7 +20,13 @@ from pyade.crypto.keypair import TokenKeypair
 from pyade.flow import AsyncRunner, Runner
 from pyade.storage.protocol import Damaged, Store
 from pyade.sync.report import SyncReport
-from pyade.sync.runners import account_handlers, async_account_handlers, through
+from pyade.sync.runners import (
+    account_handlers,
+    async_account_handlers,
+    async_client_of,
+    client_of,
+    through,
+)
 from pyade.sync.syncer import AsyncSyncer, Syncer
 from pyade.sync.token_flows import (
     accept_flow,
@@ -39,6 +46,11 @@ from pyade.sync.token_steps import AcceptedToken, RunSync, StagedToken, TokenRem
 ClientT = TypeVar("ClientT", bound=Client | AsyncClient)
 
 
+_SAYS_MORE: Final = ("name", "consent", "portal", "scope_tags", "number")
+"""The arguments that are checked inside, with what to do."""
+
+
+@checks_kinds
 class _Tokens(Generic[ClientT]):
     def __init__(
         self,
@@ -66,6 +78,7 @@ class _Tokens(Generic[ClientT]):
         self._clock = clock
 
 
+@checks_kinds(but=_SAYS_MORE)
 class TokenService(_Tokens[Client]):
     """Makes, renews and deletes server tokens.
 
@@ -269,10 +282,11 @@ class TokenService(_Tokens[Client]):
         return Runner(handlers, store=self._store, clock=self._clock)
 
     def _sync(self, step: RunSync) -> SyncReport:
-        with self._client_for(step.token) as client:
+        with client_of(self._client_for, step.token) as client:
             return Syncer(client, self._store, policy=self._policy, clock=self._clock).sync()
 
 
+@checks_kinds(but=_SAYS_MORE)
 class AsyncTokenService(_Tokens[AsyncClient]):
     """Does what ``TokenService`` does with ``AsyncClient``; the store works in worker threads."""
 
@@ -349,5 +363,5 @@ class AsyncTokenService(_Tokens[AsyncClient]):
         return AsyncRunner(handlers, store=self._store, clock=self._clock)
 
     async def _sync(self, step: RunSync) -> SyncReport:
-        async with self._client_for(step.token) as client:
+        async with async_client_of(self._client_for, step.token) as client:
             return await AsyncSyncer(client, self._store, policy=self._policy, clock=self._clock).sync()

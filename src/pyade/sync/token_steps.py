@@ -58,7 +58,7 @@ class AcceptedToken(Printed):
     problems: tuple[Problem, ...] = ()
 
     def _words(self) -> list[str]:
-        sync = f"the first sync failed: {self.error}" if self.sync is None else str(self.sync)
+        sync = f"the sync failed: {self.error}" if self.sync is None else str(self.sync)
         return [
             f"{self.token.name}: stored",
             f"  {self.token}",

@@ -35,7 +35,7 @@ from pyade.sync.assigner import Assigner
 from pyade.sync.board import partial_report
 from pyade.sync.damage import DamageLog, read_fleet
 from pyade.sync.parking import park_damaged, remind_of
-from pyade.sync.runners import through
+from pyade.sync.runners import client_of, through
 from pyade.sync.scheduler import AssignerFactory, rules_of
 from pyade.sync.steps import Progress
 from pyade.sync.syncer import Syncer
@@ -106,7 +106,7 @@ def sync_token(
     try:
         token = store.token(token_name)
         is_renewed = was_renewed(token, store.sync_state(token_name))
-        with through(client_for, network)(token) as client:
+        with client_of(through(client_for, network), token) as client:
             report = Syncer(client, store, policy=policy, clock=clock).sync(automatic=not is_renewed)
     except UnknownTokenError:
         return None
@@ -156,7 +156,7 @@ def assign_token(
         token = store.token(token_name)
         if parked_reason(token, store.sync_state(token_name)):
             return None
-        with through(client_for, network)(token) as client:
+        with client_of(through(client_for, network), token) as client:
             if callable(assigner):
                 report = assigner(client, _ignore).run()
             else:
