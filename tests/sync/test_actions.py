@@ -87,7 +87,7 @@ class TestDelete:
             "hq: 2 devices deleted here",
             "  1 hidden until the next full sync, as Apple still lists them",
             "  1 purged",
-            "  1 unknown: C02UNKNOWN01",
+            "  1 unknown: 'C02UNKNOWN01'",
         ]
         assert len(world.apple.requests) == before
         assert [record.serial_number for record in world.store.devices("hq", released=None)] == [stays]

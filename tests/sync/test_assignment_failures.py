@@ -732,6 +732,30 @@ def test_an_explicit_assignment_is_sent_to_a_device_that_was_not_accessible(
     assert world.assign(KIOSK, [serial]).results == {serial: DeviceResult.SUCCESS}
 
 
+@pytest.mark.parametrize("work", ["assign", "unassign"])
+def test_an_explicit_request_goes_by_what_apple_has_and_not_by_what_is_stored(
+    world: World, profile: EnrollmentProfile, work: str
+) -> None:
+    """A person may know of a change in the portal that no sync has brought yet."""
+    (serial,) = fleet(world, 1)
+    world.assign(KIOSK, [serial])
+    if work == "unassign":
+        world.unassign([serial])
+    world.later(minutes=15).sync()
+    world.later(minutes=1).apple.unassign([serial])
+    world.later(minutes=1).apple.assign("hq", [serial])
+    (uuid,) = (one.profile_uuid for one in world.store.profiles("hq"))
+    if work == "assign":
+        assert world.later(minutes=1).assign(KIOSK, [serial]).results == {serial: DeviceResult.SUCCESS}
+    else:
+        with world.client() as client:
+            client.assign_profile(uuid, [serial])
+        assert world.later(minutes=1).unassign([serial]).results == {serial: DeviceResult.SUCCESS}
+    world.later(minutes=15).sync()
+    world.run(profile)
+    assert (world.listed()[serial][1] == uuid) is (work == "assign")
+
+
 # Words
 
 

@@ -131,9 +131,14 @@ class Assignment:
         return (yield from self._by_hand(REMOVAL, _distinct(serials), started_at))
 
     def _by_hand(self, choice: Choice, serials: Sequence[str], started_at: datetime) -> Flow[AssignReport]:
-        plan = yield from in_store(
-            lambda store: plan_by_hand(store, choice, serials, started_at, self._lease)
-        )
+        def planned(store: Store) -> AssignmentPlan:
+            return plan_by_hand(store, choice, serials, started_at, self._lease)
+
+        plan = yield from in_store(planned)
+        if plan.believed:
+            # A person who asks may know of a change in the portal that no sync has brought yet.
+            yield from self._sending.refresh(plan.believed)
+            plan = yield from in_store(planned)
         names = yield from in_store(
             lambda store: names_beside(store, self._token_name, self._policy, choice, serials)
         )

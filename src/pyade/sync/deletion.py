@@ -18,7 +18,7 @@ from pyade.apple.flows import distinct
 from pyade.errors import DamagedRecordError
 from pyade.flow import Flow, Now, ask
 from pyade.storage.protocol import Store
-from pyade.sync.report import counted
+from pyade.sync.report import counted, some
 from pyade.sync.steps import in_store
 from pyade.text import Printed
 
@@ -74,7 +74,9 @@ class DeletionReport(Printed):
         if purged:
             lines.append(f"  {purged:,} purged")
         if self.unknown:
-            lines.append(f"  {len(self.unknown):,} unknown: {', '.join(self.unknown)}")
+            lines.append(
+                f"  {len(self.unknown):,} unknown: {some([repr(serial) for serial in self.unknown])}"
+            )
         return lines
 
 

@@ -92,6 +92,12 @@ class Outcomes:
         if before:
             yield from self.record((yield from self.confirm(before, details)), details)
 
+    def refresh(self, serials: Sequence[str]) -> Flow[None]:
+        """Store what Apple's details say of devices now."""
+        details = yield from self.read_back(serials)
+        if details:
+            yield from self.record({}, details)
+
     def read_back(self, serials: Sequence[str]) -> Flow[Sequence[Device]]:
         """Return what Apple says about *serials* now; nothing if it does not answer: a sync will tell."""
         try:

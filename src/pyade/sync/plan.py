@@ -109,6 +109,7 @@ class AssignmentPlan(Printed):
     warnings: tuple[Problem, ...] = ()
     unsettled: frozenset[str] = attrs.field(default=frozenset(), repr=False)
     unread: tuple[str, ...] = attrs.field(default=(), repr=False)
+    believed: tuple[str, ...] = attrs.field(default=(), repr=False)
     spoiling: frozenset[str] = attrs.field(default=frozenset(), repr=False)
     spoiled: frozenset[str] = attrs.field(default=frozenset(), repr=False)
 
@@ -191,6 +192,7 @@ class Planner:
         self._next_due_at: datetime | None = None
         self._unsettled: set[str] = set()
         self._unread: list[str] = []
+        self._believed: list[str] = []
         self._spoiling: set[str] = set()
         self._spoiled: set[str] = set()
 
@@ -225,6 +227,7 @@ class Planner:
             self.leave("without_profile" if profile_of(record) == NO_PROFILE else "left_alone")
         elif has_profile(record, choice.profile_uuid):
             self.leave("satisfied")
+            self._believed += [record.serial_number] if asked else []
         elif not (asked or is_reachable(record)):
             self.leave("unreachable")
             self._unsettled.add(choice.profile_uuid)
@@ -254,6 +257,7 @@ class Planner:
             warnings=tuple(self._warnings()),
             unsettled=frozenset(self._unsettled),
             unread=tuple(self._unread),
+            believed=tuple(self._believed),
             spoiling=frozenset(self._spoiling),
             spoiled=frozenset(self._spoiled),
             **self._counts,

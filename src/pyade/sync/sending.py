@@ -145,6 +145,11 @@ class Sending:
         for start in range(0, len(serials), CHUNK):
             yield from self.outcomes.read(serials[start : start + CHUNK])
 
+    def refresh(self, serials: Sequence[str]) -> Flow[None]:
+        """Read what Apple has of devices before anything is sent to them."""
+        for start in range(0, len(serials), CHUNK):
+            yield from self.outcomes.refresh(serials[start : start + CHUNK])
+
     def isolate(self, known: Collection[str] = ()) -> Flow[None]:
         """Halve what failed until the devices that spoil it are alone, within the bound on requests.
 
