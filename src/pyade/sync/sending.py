@@ -72,8 +72,8 @@ class Sending:
     """
 
     def __init__(self, lease: Lease, time: StoreTime, profiles: Profiles) -> None:
-        self.outcomes = Outcomes(lease, time)
-        self.got_through = False
+        self.outcomes: Outcomes = Outcomes(lease, time)
+        self.got_through: bool = False
         self._time = time
         self._profiles = profiles
         self._failed: list[_Piece] = []
