@@ -136,12 +136,7 @@ class Sending:
                 self._failed.append(_Piece(uuid, name, chunk, error))
 
     def read(self, serials: Sequence[str]) -> Flow[None]:
-        """Read the details of devices that Apple said are done, where that failed before.
-
-        Raises:
-            AppleError: Of the kind after which the whole token can do nothing now.
-            TransportError: Apple cannot be reached.
-        """
+        """Read the details of devices that Apple said are done, where that failed before."""
         for start in range(0, len(serials), CHUNK):
             yield from self.outcomes.read(serials[start : start + CHUNK])
 
