@@ -188,7 +188,7 @@ def test_every_public_door_is_kept() -> None:
     unknown = {
         label
         for label, door in DOORS.items()
-        if not hasattr(door.function, "doorkeeper")
+        if not hasattr(door.function, "argument_check")
         and not {*label.split(".")} & (CHECKED_INSIDE | SEAMS)
         and not any(map(MADE_HERE.fullmatch, label.split(".")))
     }
@@ -213,11 +213,11 @@ VALUES: tuple[object, ...] = (
 
 
 @pytest.mark.parametrize(
-    "label", [label for label, door in DOORS.items() if hasattr(door.function, "doorkeeper")]
+    "label", [label for label, door in DOORS.items() if hasattr(door.function, "argument_check")]
 )
 def test_a_wrong_kind_is_refused_at_each_door(label: str) -> None:
     door = DOORS[label]
-    for name, kind in door.function.doorkeeper.kinds(door.owner).items():
+    for name, kind in door.function.argument_check.kinds(door.owner).items():
         wrong = [] if kind is None else [value for value in VALUES if not kind.accepts(value)]
         assert kind is None or wrong, name
         for value in wrong:

@@ -5,8 +5,9 @@ The rules of this file:
 1. A text, or bytes, is never a list of them. Every element of a list is looked at, and nothing is used up: of
    an iterator only that it is one.
 2. True and False are no numbers, and only they are switches. A time has a time zone.
-3. A protocol is met by whatever has its methods: a store, client or fake of the caller's own. The twin of the
-   wrong world, such as ``AsyncClient`` for ``Client``, does not meet it. A transport needs one method.
+3. A protocol is met by whatever has its methods: a store, client or fake of the caller's own. What is
+   asynchronous where it should not be, such as ``AsyncClient`` for ``Client``, or the reverse, does not meet
+   it. A transport needs one method.
 4. Nothing of a text or of bytes is in the words: it may be a secret in the wrong place.
 5. A type that is known to type checkers alone, and one that stands for any, allows everything.
 """
@@ -172,7 +173,7 @@ def _having(meant: type, members: tuple[str, ...]) -> Kind:
         kind = type(value)
         if not all(_has(value, one) for one in members):
             return False
-        return not any(_is_twin(getattr(kind, one, None), wait) for one, wait in waits.items())
+        return not any(_is_counterpart(getattr(kind, one, None), wait) for one, wait in waits.items())
 
     return Kind(accepts, _article(name), f"{name} objects", members=members)
 
@@ -182,7 +183,7 @@ def _has(value: Any, name: str) -> bool:
     return hasattr(type(value), name) or hasattr(value, name)
 
 
-def _is_twin(member: Any, waits: bool) -> bool:
+def _is_counterpart(member: Any, waits: bool) -> bool:
     """Return True if a method is awaited where it is not to be, or the reverse, as far as it says so."""
     if inspect.iscoroutinefunction(member):
         return not waits

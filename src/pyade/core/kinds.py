@@ -1,14 +1,14 @@
 """The kinds of arguments: a wrong one is refused at the door where it is given, and named.
 
 Python takes any object for any argument. A text where a profile is meant then fails deep inside, or is stored
-and breaks what reads it. The annotations of the public classes and functions say what is meant; here they are
-kept to, once for all doors.
+and breaks what reads it. The annotations of the public classes and functions say what is meant: here they are
+checked, once for all doors.
 
 The rules of this file:
 
 1. A door is a class or function marked with ``checks_kinds``: of a class its constructor and public methods.
    What is wrong is found with the call, or with the first step of what is awaited or iterated.
-2. What an annotation cannot say in general, such as a length, is checked by the one who knows it. Where
+2. What an annotation cannot say in general, such as a length, is checked inside. Where
    strangers send the value, such as a Mac its MachineInfo, it is not checked here either.
 3. What a function of the caller's returns is looked at with each call of it: a clock, or what makes clients.
 """
@@ -46,35 +46,35 @@ def checks_kinds(door: Any = None, *, but: tuple[str, ...] = ()) -> Any:
     if door is None:
         return functools.partial(checks_kinds, but=but)
     if not isinstance(door, type):
-        return _checked(door, Doorkeeper(door, but=but))
+        return _checked(door, ArgumentCheck(door, but=but))
     for name, member in list(vars(door).items()):
         kind = type(member)
         function = member.__func__ if kind in (classmethod, staticmethod) else member
         if inspect.isfunction(function) and (name == "__init__" or not name.startswith("_")):
-            keeper = Doorkeeper(function, but=but, owner=door, is_bound=kind is not staticmethod)
-            checked = _checked(function, keeper)
+            check = ArgumentCheck(function, but=but, owner=door, is_bound=kind is not staticmethod)
+            checked = _checked(function, check)
             setattr(door, name, checked if function is member else kind(checked))
     return door
 
 
-def _checked(function: Callable[..., Any], keeper: Doorkeeper) -> Callable[..., Any]:
-    """Return *function* behind its *keeper*; whatever kind of function it is, it stays of that kind."""
+def _checked(function: Callable[..., Any], check: ArgumentCheck) -> Callable[..., Any]:
+    """Return *function* with *check* before it; a coroutine function or generator stays one."""
     wrap = _call
     if inspect.isasyncgenfunction(function):
         wrap = _iterate
     elif inspect.iscoroutinefunction(function):
         wrap = _await
-    checked: Any = functools.wraps(function)(wrap(function, keeper))
-    checked.doorkeeper = keeper
+    checked: Any = functools.wraps(function)(wrap(function, check))
+    checked.argument_check = check
     return typing.cast("Callable[..., Any]", checked)
 
 
 # Arguments may be secret: the frames here let go of them before an error shows what a frame holds.
 
 
-def _call(function: Callable[..., Any], keeper: Doorkeeper) -> Callable[..., Any]:
+def _call(function: Callable[..., Any], check: ArgumentCheck) -> Callable[..., Any]:
     def checked(*args: Any, **named: Any) -> Any:
-        error = keeper.refusal(args, named)
+        error = check.refusal(args, named)
         try:
             if error is None:
                 return function(*args, **named)
@@ -85,9 +85,9 @@ def _call(function: Callable[..., Any], keeper: Doorkeeper) -> Callable[..., Any
     return checked
 
 
-def _await(function: Callable[..., Any], keeper: Doorkeeper) -> Callable[..., Any]:
+def _await(function: Callable[..., Any], check: ArgumentCheck) -> Callable[..., Any]:
     async def checked(*args: Any, **named: Any) -> Any:
-        error = keeper.refusal(args, named)
+        error = check.refusal(args, named)
         try:
             if error is None:
                 return await function(*args, **named)
@@ -98,9 +98,9 @@ def _await(function: Callable[..., Any], keeper: Doorkeeper) -> Callable[..., An
     return checked
 
 
-def _iterate(function: Callable[..., Any], keeper: Doorkeeper) -> Callable[..., Any]:
+def _iterate(function: Callable[..., Any], check: ArgumentCheck) -> Callable[..., Any]:
     async def checked(*args: Any, **named: Any) -> AsyncIterator[Any]:
-        if (error := keeper.refusal(args, named)) is not None:
+        if (error := check.refusal(args, named)) is not None:
             del args, named
             raise error
         items = function(*args, **named)
@@ -130,8 +130,8 @@ def returned(function: str, value: T, kind: Kind) -> T:
     raise ArgumentError("", f"what {function} returned", given(value, kind), kind.words)
 
 
-class Doorkeeper:
-    """Knows the kinds of one function's arguments; they are worked out with its first call.
+class ArgumentCheck:
+    """Checks the kinds of one function's arguments; they are worked out with its first call.
 
     Args:
         function: Behind the door.
