@@ -14,6 +14,7 @@ The rules of this file, where a *case* of a rule is one pattern of each of its c
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import re
@@ -48,9 +49,8 @@ class _Patterns:
         )
 
     def cover(self, pattern: str) -> bool:
-        return (not _is_wild(pattern) and folded(pattern) in self.texts) or any(
-            one.covers(pattern) for one in self.wildcards
-        )
+        is_listed = bool(self.texts) and not _is_wild(pattern) and _folded(pattern) in self.texts
+        return is_listed or any(one.covers(pattern) for one in self.wildcards)
 
 
 def never_reached(rules: Sequence[Rule]) -> tuple[Rule, tuple[Rule, ...]] | None:
@@ -96,6 +96,12 @@ def _holds(name: str, patterns: _Patterns, case: Mapping[str, tuple[str, ...]]) 
     if name == "family" and not wanted and "model" in case and all(map(_names_a_mac, case["model"])):
         wanted = ("Mac",)
     return bool(wanted) and all(map(patterns.cover, wanted))
+
+
+@functools.lru_cache(maxsize=1_024)
+def _folded(pattern: str) -> tuple[str, ...]:
+    """Return *pattern* in the letters of ``folded``: each is compared with all rules before it."""
+    return folded(pattern)
 
 
 def _is_wild(pattern: str) -> bool:
