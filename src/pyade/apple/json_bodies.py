@@ -178,7 +178,9 @@ def read_map(raw: msgspec.Raw) -> dict[str, msgspec.Raw]:
     """
     try:
         return msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
-    except UnicodeDecodeError:
+    except msgspec.ValidationError:
+        raise
+    except (msgspec.DecodeError, UnicodeDecodeError):  # which of the two depends on the version of msgspec
         marked = _spoil(bytes(raw)).replace(_SPOILED + b":", f'"{_SPOILED_KEY}":'.encode())
     members = msgspec.json.decode(marked, type=dict[str, msgspec.Raw])
     members.pop(_SPOILED_KEY, None)
