@@ -92,7 +92,7 @@ class TestSettings:
             raise metadata.PackageNotFoundError
 
         monkeypatch.setattr(metadata, "version", missing)
-        assert default_user_agent() == "pyade/0"
+        assert default_user_agent.__wrapped__() == "pyade/0"
 
     def test_a_lower_protocol_version_is_sent_everywhere(
         self, make_client: Callable[..., Driver], apple: ScriptedApple

@@ -132,7 +132,7 @@ class TestDelete:
         if not isinstance(world.store, SQLiteStore):
             return
         with contextlib.closing(sqlite3.connect(tmp_path / "ade.db")) as connection, connection:
-            assert connection.execute("UPDATE device SET record = '{'").rowcount == 1
+            assert connection.execute("UPDATE device SET document = '{'").rowcount == 1
         assert act(world, "delete", [serial]).results == {serial: Deletion.PURGED}
         assert act(world, "delete", [serial]).results == {serial: Deletion.UNKNOWN}
 

@@ -193,7 +193,10 @@ def test_when_apple_wants_a_rest_a_sync_leaves_it_alone_too(world: World, profil
 # Serial numbers
 
 
-@pytest.mark.parametrize("count", [2_500, 900], ids=["three requests", "one request"])
+@pytest.mark.parametrize(
+    "count",
+    [pytest.param(2_500, id="three requests", marks=pytest.mark.slow), pytest.param(900, id="one request")],
+)
 @pytest.mark.parametrize(
     "answer",
     [
@@ -233,6 +236,7 @@ def test_a_serial_that_spoils_its_request_is_found(
     assert overview(world.store, now=world.clock())[0].assignment_errors == ()
 
 
+@pytest.mark.slow
 def test_many_bad_serials_are_found_run_by_run(
     new_world: Callable[[], World], profile: EnrollmentProfile
 ) -> None:
@@ -253,6 +257,7 @@ def test_many_bad_serials_are_found_run_by_run(
     assert {serial for serial, (status, _) in world.listed().items() if status != "assigned"} == bad
 
 
+@pytest.mark.slow
 def test_the_bound_on_requests_leaves_few_devices(
     new_world: Callable[[], World], profile: EnrollmentProfile
 ) -> None:
@@ -573,8 +578,8 @@ def test_an_answer_that_the_details_contradict_is_tried_again_three_times_a_day(
     assert [risk for _, risk in risks(world.store, "hq")] == [Risk.NOT_CONFIRMED]
     assert any(serial in text for text in healthy(world))
     assert front.run().plan.waiting == 1
-    for _ in range(24 * 6 - 1):
-        world.later(minutes=10)
+    for minutes in (*[10] * 5, *[60] * 23):
+        world.later(minutes=minutes)
         front.run()
     assert front.count(ASSIGN) == 1, "the same body again and again"
     assert sum(name == ASSIGN for name, _ in front.bodies) == 3

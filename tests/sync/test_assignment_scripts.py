@@ -250,7 +250,7 @@ class Script:
         self.lasting.clear()
         self.clear()
         self.world.apple.faults.device_result(self.serials, None, times=0)
-        for _ in range(4):
+        for _ in range(3):
             self.sync()
             self.world.later(hours=25)
             self.front().run(policy=POLICY, default=STANDARD)

@@ -11,6 +11,7 @@ Rules of this file:
 from __future__ import annotations
 
 import contextlib
+import functools
 import random as random_module
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
@@ -76,6 +77,7 @@ jitter: Callable[[], float] = random_module.SystemRandom().random
 """Returns a number from 0 to below 1."""
 
 
+@functools.cache
 def default_user_agent() -> str:
     """Return ``pyade/<version>``."""
     try:
