@@ -56,7 +56,7 @@ from pyade.sync.failures import (
 )
 from pyade.sync.leases import StoreTime
 from pyade.sync.parking import parking
-from pyade.sync.plan import AssignmentPlan, earliest, picked_for, plan_all, plan_by_hand
+from pyade.sync.plan import AssignmentPlan, believed, earliest, picked_for, plan_all, plan_by_hand
 from pyade.sync.profiles import Profiles
 from pyade.sync.same_names import keep_names, names_beside
 from pyade.sync.sending import Sending
@@ -131,14 +131,12 @@ class Assignment:
         return (yield from self._by_hand(REMOVAL, _distinct(serials), started_at))
 
     def _by_hand(self, choice: Choice, serials: Sequence[str], started_at: datetime) -> Flow[AssignReport]:
-        def planned(store: Store) -> AssignmentPlan:
-            return plan_by_hand(store, choice, serials, started_at, self._lease)
-
-        plan = yield from in_store(planned)
-        if plan.believed:
-            # A person who asks may know of a change in the portal that no sync has brought yet.
-            yield from self._sending.refresh(plan.believed)
-            plan = yield from in_store(planned)
+        # A person who asks may know of a change in the portal that no sync has brought yet.
+        done = yield from in_store(lambda store: believed(store, self._token_name, choice, serials))
+        yield from self._sending.refresh(done)
+        plan = yield from in_store(
+            lambda store: plan_by_hand(store, choice, serials, started_at, self._lease)
+        )
         names = yield from in_store(
             lambda store: names_beside(store, self._token_name, self._policy, choice, serials)
         )

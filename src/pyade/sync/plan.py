@@ -109,7 +109,6 @@ class AssignmentPlan(Printed):
     warnings: tuple[Problem, ...] = ()
     unsettled: frozenset[str] = attrs.field(default=frozenset(), repr=False)
     unread: tuple[str, ...] = attrs.field(default=(), repr=False)
-    believed: tuple[str, ...] = attrs.field(default=(), repr=False)
     spoiling: frozenset[str] = attrs.field(default=frozenset(), repr=False)
     spoiled: frozenset[str] = attrs.field(default=frozenset(), repr=False)
 
@@ -192,7 +191,6 @@ class Planner:
         self._next_due_at: datetime | None = None
         self._unsettled: set[str] = set()
         self._unread: list[str] = []
-        self._believed: list[str] = []
         self._spoiling: set[str] = set()
         self._spoiled: set[str] = set()
 
@@ -227,7 +225,6 @@ class Planner:
             self.leave("without_profile" if profile_of(record) == NO_PROFILE else "left_alone")
         elif has_profile(record, choice.profile_uuid):
             self.leave("satisfied")
-            self._believed += [record.serial_number] if asked else []
         elif not (asked or is_reachable(record)):
             self.leave("unreachable")
             self._unsettled.add(choice.profile_uuid)
@@ -257,7 +254,6 @@ class Planner:
             warnings=tuple(self._warnings()),
             unsettled=frozenset(self._unsettled),
             unread=tuple(self._unread),
-            believed=tuple(self._believed),
             spoiling=frozenset(self._spoiling),
             spoiled=frozenset(self._spoiled),
             **self._counts,
@@ -338,6 +334,13 @@ def picked_for(store: Store, token_name: str, profile: EnrollmentProfile) -> tup
     return tuple(
         serial for serial, choice in choices if choice and choice.profile_uuid == wanted.profile_uuid
     )
+
+
+def believed(store: Store, token_name: str, choice: Choice, serials: Sequence[str]) -> tuple[str, ...]:
+    """Return which of *serials* have what was chosen for them, as far as is known."""
+    slices = (serials[start : start + _SLICE] for start in range(0, len(serials), _SLICE))
+    named = (record for part in slices for record in store.devices(token_name, serials=part))
+    return tuple(record.serial_number for record in named if has_profile(record, choice.profile_uuid))
 
 
 def plan_by_hand(
