@@ -239,6 +239,7 @@ def _harm(pattern: Compiled, methods: set[str]) -> str:
     return ""
 
 
+@pytest.mark.slow
 @each("pattern", [pattern for pattern in FOUND if pattern.pattern not in GUARDED])
 def test_no_pattern_is_stopped_by_hostile_text(pattern: Compiled) -> None:
     assert not _harm(pattern, FOUND[pattern] or METHODS - {"subn"})

@@ -92,6 +92,7 @@ def test_an_absurd_date_is_none(date: str) -> None:
     check(b'{"error": "invalid_client"}', {"Date": date, "Retry-After": date})
 
 
+@pytest.mark.slow
 @each("content", BODIES)
 def test_a_hostile_refusal_is_a_typed_error(content: bytes) -> None:
     for status in (400, 401, 403, 429, 503):
