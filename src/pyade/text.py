@@ -15,7 +15,13 @@ The rules of this file:
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
+
+
+def is_unicode(text: str) -> bool:
+    """Return True if *text* can be written: without half of a pair of surrogates."""
+    return text.isascii() or not _SURROGATE.search(text)
 
 
 def printable(text: str) -> str:
@@ -77,3 +83,6 @@ def _escaped(value: object) -> object:
     if isinstance(value, str):
         return printable(value)
     return value if value is None or isinstance(value, int | float | Printed) else _Argument(value)
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")

@@ -219,7 +219,7 @@ def test_the_order_of_an_export_does_not_count(order: tuple[int, ...]) -> None:
 
 
 def test_a_policy_that_differs_from_its_mirror_is_found() -> None:
-    """It counts; Intune makes the one of the other, so that somebody should look."""
+    """It counts; Intune makes the one of the other, so that a person should look."""
     accounts = {"skipPrimarySetupAccountCreation": True, "enableRestrictEditing": False}
     other = mirror(supportDepartment="Other", **accounts)
     tenant = read_intune([policy(), other], OWN)

@@ -53,6 +53,14 @@ def tried(result: str, uuid: str = OURS, not_before: datetime | None = None) -> 
     return Attempt(profile_uuid=uuid, result=DeviceResult(result), attempted_at=T0, not_before=not_before)
 
 
+def test_a_profile_without_an_id_is_not_none() -> None:
+    """Apple says that there is one, and not which: that confirms no removal."""
+    unnamed = record("assigned").device
+    assert unnamed.shown_profile is None
+    assert not tried("SUCCESS", NO_PROFILE).agrees_with(unnamed)
+    assert tried("SUCCESS", NO_PROFILE).agrees_with(record("removed", OURS).device)
+
+
 LATER = T0 + 24 * HOUR
 NEEDS = {
     "a new device": (record("empty"), Reason.NO_PROFILE),

@@ -95,7 +95,7 @@ def test_certificates_of_hosts_are_a_list_of_texts(value: Any) -> None:
     ["MII", "€", "M", base64.b64encode(b"text").decode(), base64.b64encode(pem("X").encode()).decode()],
 )
 def test_what_is_no_base64_of_der_is_refused(text: str) -> None:
-    """Also a PEM file in base64, where somebody encoded the file as it was."""
+    """Also a PEM file in base64, where the file was encoded as it was."""
     assert [problem.setting for problem in check_base64("here", text)] == ["here"]
 
 

@@ -130,7 +130,7 @@ async def _no_time_async(seconds: float) -> None:
 
 
 def asked(case: Case, client: Any) -> Outcome:
-    """Return what comes of asking with a synchronous *client*."""
+    """Return the outcome of asking with a synchronous *client*."""
     started = time.monotonic()
     try:
         result = case.endpoint.ask(client, _base_url(client))
@@ -140,7 +140,7 @@ def asked(case: Case, client: Any) -> Outcome:
 
 
 async def asked_async(case: Case, client: Any) -> Outcome:
-    """Return what comes of asking with an asynchronous *client*."""
+    """Return the outcome of asking with an asynchronous *client*."""
     started = time.monotonic()
     try:
         result = await case.endpoint.ask(client, _base_url(client))
@@ -154,7 +154,7 @@ def _base_url(client: Any) -> str:
 
 
 def alone(case: Case, ports: Mapping[str, int], mode: str, deadline_s: float) -> Outcome:
-    """Return what comes of *case* with a new client."""
+    """Return the outcome of *case* with a new client."""
     if mode == "sync":
         with client(case, ports, deadline_s) as made:
             return asked(case, made)
@@ -167,7 +167,7 @@ def alone(case: Case, ports: Mapping[str, int], mode: str, deadline_s: float) ->
 
 
 def tried(case: Case, ports: Mapping[str, int], mode: str, deadline_s: float = DEADLINE_S) -> str:
-    """Return what is wrong with what comes of *case*, "" if nothing is; twice before that is said."""
+    """Return what is wrong with the outcome of *case*, "" if nothing is; twice before that is said."""
     complaint = ""
     for limit_s in (deadline_s, deadline_s if case.kind.is_slow else PATIENT_S):
         complaint = judged(case, alone(case, ports, mode, limit_s), reference(case, ports), limit_s)

@@ -104,7 +104,7 @@ def answering(walk: Walk) -> Answer:
 
 
 def walked(name: str, answer: Answer, mode: str = "", **options: Any) -> Walked:
-    """Return what comes of the iterator *name* of a client."""
+    """Return what a run over the iterator *name* of a client gives."""
     number = -1
 
     def counted(request: Request) -> Iterable[Piece]:

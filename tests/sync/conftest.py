@@ -87,6 +87,12 @@ class World:
 
         return self.do(work, async_work)
 
+    def fleet(self, count: int, **keys: Any) -> tuple[str, ...]:
+        """Add devices at Apple and bring them into the store."""
+        serials = self.apple.add_devices(count, server="hq", **keys)
+        assert self.later(minutes=15).sync().is_complete
+        return serials
+
     def later(self, **amount: float) -> World:
         self.clock.advance(**amount)
         self.store_clock.advance(**amount)

@@ -25,13 +25,6 @@ DETAILS = "POST /devices"
 KIOSK = EnrollmentProfile(name="Kiosk", url="https://mdm.contoso.example/kiosk")
 
 
-def fleet(world: World, count: int, **keys: Any) -> tuple[str, ...]:
-    """Add devices at Apple and bring them into the store."""
-    serials = world.apple.add_devices(count, server="hq", **keys)
-    assert world.later(minutes=15).sync().is_complete
-    return serials
-
-
 def adds_up(report: AssignReport, total: int) -> bool:
     return report.total == total
 
@@ -42,8 +35,8 @@ def chunks(world: World) -> list[int]:
 
 def test_the_default_goes_to_every_mac_once(world: World, profile: EnrollmentProfile) -> None:
     """2,500 Macs in chunks of 1,000, other devices counted, and nothing is left to send afterwards."""
-    macs = fleet(world, 2_500)
-    fleet(world, 5, family="iPad")
+    macs = world.fleet(2_500)
+    world.fleet(5, family="iPad")
     report = world.run(profile)
     (uuid,) = report.defined
     assert report.counts == {DeviceResult.SUCCESS: 2_500}
@@ -67,7 +60,7 @@ def test_the_default_goes_to_every_mac_once(world: World, profile: EnrollmentPro
 
 
 def test_without_a_default_nothing_is_sent(world: World) -> None:
-    fleet(world, 2)
+    world.fleet(2)
     report = world.run()
     assert (report.plan.without_profile, report.results) == (2, {})
     assert adds_up(report, 2)
@@ -77,14 +70,14 @@ def test_without_a_default_nothing_is_sent(world: World) -> None:
 def test_a_profile_is_defined_only_when_a_device_needs_it(world: World, profile: EnrollmentProfile) -> None:
     assert world.run(profile).defined == ()
     assert world.store.default_profile("hq") == profile
-    fleet(world, 1)
+    world.fleet(1)
     assert len(world.run().defined) == 1
 
 
 def test_devices_move_to_the_default_when_its_content_changes(
     world: World, profile: EnrollmentProfile
 ) -> None:
-    fleet(world, 2)
+    world.fleet(2)
     (before,) = world.run(profile).defined
     report = world.later(minutes=1).run(attrs.evolve(profile, department="Sales"))
     (after,) = report.defined
@@ -98,7 +91,7 @@ def test_devices_move_to_the_default_when_its_content_changes(
 
 def test_what_apple_does_not_see_needs_no_new_profile(world: World, profile: EnrollmentProfile) -> None:
     """The store keeps the new description; Macs would get the same."""
-    fleet(world, 1)
+    world.fleet(1)
     world.run(profile)
     described = attrs.evolve(profile, description="for everybody")
     report = world.run(described)
@@ -109,7 +102,7 @@ def test_what_apple_does_not_see_needs_no_new_profile(world: World, profile: Enr
 
 def test_a_profile_that_was_picked_by_hand_stays(world: World, profile: EnrollmentProfile) -> None:
     """Neither the default nor its change overwrites it, also after syncs have told Apple's side of it."""
-    kiosk, *others = fleet(world, 3)
+    kiosk, *others = world.fleet(3)
     report = world.assign(KIOSK, [kiosk])
     (uuid,) = report.defined
     assert adds_up(report, 1)
@@ -126,7 +119,7 @@ def test_a_profile_that_was_picked_by_hand_stays(world: World, profile: Enrollme
 
 def test_the_default_picked_by_hand_is_a_choice_of_its_own(world: World, profile: EnrollmentProfile) -> None:
     """Equal content is defined apart, so that a later change of the default leaves the picked Mac alone."""
-    picked, other = fleet(world, 2)
+    picked, other = world.fleet(2)
     world.run(profile)
     (uuid,) = world.assign(profile, [picked]).defined
     world.later(minutes=1).run(attrs.evolve(profile, department="Sales"))
@@ -139,7 +132,7 @@ def test_a_profile_that_was_removed_in_the_portal_is_given_again(
     world: World, profile: EnrollmentProfile
 ) -> None:
     """Assigning to the same server again removes the profile and keeps its id: each Mac gets its own back."""
-    picked, other = fleet(world, 2)
+    picked, other = world.fleet(2)
     world.assign(KIOSK, [picked])
     world.run(profile)
     before = world.listed()
@@ -154,7 +147,7 @@ def test_a_profile_that_was_removed_in_the_portal_is_given_again(
 
 @pytest.mark.lesson(17)
 def test_a_device_that_left_and_came_back_starts_afresh(world: World, profile: EnrollmentProfile) -> None:
-    (serial,) = fleet(world, 1)
+    (serial,) = world.fleet(1)
     world.assign(KIOSK, [serial])
     world.later(minutes=30)
     world.apple.unassign([serial])
@@ -181,7 +174,7 @@ def test_a_device_that_failed_is_tried_again_when_its_time_has_come(
     world: World, profile: EnrollmentProfile, word: str
 ) -> None:
     """A success with failures inside is none; earlier runs leave the device alone."""
-    good, bad = fleet(world, 2)
+    good, bad = world.fleet(2)
     how, wait = WAIT[word]
     world.apple.faults.device_result([bad], None if how else word)
     report = world.run(profile)
@@ -206,7 +199,7 @@ def test_a_device_that_failed_is_tried_again_when_its_time_has_come(
 
 
 def test_a_throttled_device_follows_apples_wait(world: World, profile: EnrollmentProfile) -> None:
-    (serial,) = fleet(world, 1)
+    (serial,) = world.fleet(1)
     until = world.clock() + timedelta(hours=2)
     world.apple.faults.throttle([serial], until)
     world.apple.settings.throttle_extends = False
@@ -221,7 +214,7 @@ def test_a_throttled_device_follows_apples_wait(world: World, profile: Enrollmen
 @pytest.mark.lesson(21)
 def test_a_device_that_is_not_accessible_is_not_tried_again(world: World, profile: EnrollmentProfile) -> None:
     """Its queue ends until Apple lists it again."""
-    (serial,) = fleet(world, 1)
+    (serial,) = world.fleet(1)
     world.apple.unassign([serial], announce=False)
     report = world.run(profile)
     assert report.results == {serial: DeviceResult.NOT_ACCESSIBLE}
@@ -238,7 +231,7 @@ def test_a_device_that_is_not_accessible_is_not_tried_again(world: World, profil
 @pytest.mark.lesson(25)
 def test_an_error_in_the_middle_leaves_the_rest_due(world: World, profile: EnrollmentProfile) -> None:
     """The first chunk is kept, the second is unknown, the third was never sent: both come in the next run."""
-    fleet(world, 2_500)
+    world.fleet(2_500)
     world.apple.script(ASSIGN, None, *[Fault.rate_limited(7_200)] * 20)
     with pytest.raises(RateLimitError) as failure:
         world.run(profile)
@@ -258,7 +251,7 @@ def test_an_error_in_the_middle_leaves_the_rest_due(world: World, profile: Enrol
 
 def test_what_was_asked_for_by_hand_survives_an_error(world: World, profile: EnrollmentProfile) -> None:
     """Terms that nobody accepted stop the request; the next run gives each Mac what was picked for it."""
-    picked, other = fleet(world, 2)
+    picked, other = world.fleet(2)
     world.apple.script(ASSIGN, Fault.refused("T_C_NOT_SIGNED"))
     with pytest.raises(TermsError):
         world.assign(KIOSK, [picked])
@@ -276,7 +269,7 @@ def test_what_was_asked_for_by_hand_survives_an_error(world: World, profile: Enr
 
 def test_a_choice_during_a_cooldown_waits_for_its_end(world: World, profile: EnrollmentProfile) -> None:
     """Asking by hand does not extend the throttling; the newest choice counts when it is over."""
-    (serial,) = fleet(world, 1)
+    (serial,) = world.fleet(1)
     world.apple.faults.device_result([serial], "FAILED")
     world.run(profile)
     world.apple.clear_requests()
@@ -290,7 +283,7 @@ def test_a_choice_during_a_cooldown_waits_for_its_end(world: World, profile: Enr
 
 
 def test_the_newest_choice_counts_while_apple_still_shows_another(world: World) -> None:
-    (serial,) = fleet(world, 1)
+    (serial,) = world.fleet(1)
     world.assign(KIOSK, [serial])
     other = attrs.evolve(KIOSK, name="Lobby")
     world.apple.script(ASSIGN, Fault.refused("ACCESS_DENIED"))
@@ -304,7 +297,7 @@ def test_the_newest_choice_counts_while_apple_still_shows_another(world: World) 
 
 def test_a_wait_begins_when_the_answer_has_come(world: World, profile: EnrollmentProfile) -> None:
     """Apple counts from its answer, and a request can take minutes."""
-    (serial,) = fleet(world, 1)
+    (serial,) = world.fleet(1)
     world.apple.faults.device_result([serial], "FAILED")
     world.apple.script(ASSIGN, Fault.slow(20))
     began_at = world.clock()
@@ -312,7 +305,7 @@ def test_a_wait_begins_when_the_answer_has_come(world: World, profile: Enrollmen
 
 
 def test_a_lost_answer_is_read_back(world: World, profile: EnrollmentProfile) -> None:
-    fleet(world, 3)
+    world.fleet(3)
     world.apple.script(ASSIGN, Fault.dropped(effect=True))
     report = world.run(profile)
     assert report.is_complete
@@ -322,7 +315,7 @@ def test_a_lost_answer_is_read_back(world: World, profile: EnrollmentProfile) ->
 
 def test_what_a_lost_answer_left_undone_is_known_per_device(world: World, profile: EnrollmentProfile) -> None:
     """One Mac was assigned before the answer was lost, the other was not, and the second try failed."""
-    good, bad = fleet(world, 2)
+    good, bad = world.fleet(2)
     world.apple.faults.device_result([bad], "FAILED")
     world.apple.script(ASSIGN, Fault.dropped(effect=True), Fault.refused("ACCESS_DENIED"))
     with pytest.raises(AccessDeniedError):
@@ -333,7 +326,7 @@ def test_what_a_lost_answer_left_undone_is_known_per_device(world: World, profil
 
 
 def test_the_earliest_of_several_waits_is_reported(world: World, profile: EnrollmentProfile) -> None:
-    first, second = fleet(world, 2)
+    first, second = world.fleet(2)
     for serial in (first, second):
         world.later(hours=1)
         world.apple.faults.device_result([serial], "FAILED")
@@ -347,7 +340,7 @@ def test_an_outcome_that_cannot_be_read_back_is_not_sent_again(
     world: World, profile: EnrollmentProfile
 ) -> None:
     """Apple's success counts until its next word on the device."""
-    (serial,) = fleet(world, 1)
+    (serial,) = world.fleet(1)
     world.apple.script(DETAILS, Fault.refused("ACCESS_DENIED"))
     report = world.run(profile)
     assert report.notes[0].startswith("the outcome could not be read back")
@@ -360,10 +353,10 @@ def test_an_outcome_that_cannot_be_read_back_is_not_sent_again(
 
 
 def test_a_profile_that_apple_lost_is_defined_once_more(world: World, profile: EnrollmentProfile) -> None:
-    first, *_ = fleet(world, 1)
+    first, *_ = world.fleet(1)
     (lost,) = world.run(profile).defined
     world.apple.server("hq").profiles.clear()
-    second, *_ = fleet(world, 1)
+    second, *_ = world.fleet(1)
     report = world.run()
     (again,) = report.defined
     assert report.notes == (f"Apple did not know profile {lost}: defined again",)
@@ -376,10 +369,10 @@ def test_a_profile_that_was_defined_again_is_the_newest_whatever_the_clock_says(
     world: World, profile: EnrollmentProfile
 ) -> None:
     """Else the next run would go back to the profile that is gone, and move the fleet every time."""
-    fleet(world, 1)
+    world.fleet(1)
     world.run(profile)
     world.apple.server("hq").profiles.clear()
-    fleet(world, 1)
+    world.fleet(1)
     world.clock.advance(days=-2)
     (again,) = world.run().defined
     report = world.run()
@@ -389,7 +382,7 @@ def test_a_profile_that_was_defined_again_is_the_newest_whatever_the_clock_says(
 
 
 def test_nothing_is_sent_twice_after_a_clock_was_moved_back(world: World, profile: EnrollmentProfile) -> None:
-    fleet(world, 3)
+    world.fleet(3)
     world.clock.advance(days=-2)
     assert world.run(profile).counts == {DeviceResult.SUCCESS: 3}
     assert world.run().plan.satisfied == 3
@@ -397,7 +390,7 @@ def test_nothing_is_sent_twice_after_a_clock_was_moved_back(world: World, profil
 
 
 def test_a_picked_profile_that_apple_lost_stays_the_picked_one(world: World) -> None:
-    first, second = fleet(world, 2)
+    first, second = world.fleet(2)
     (lost,) = world.assign(KIOSK, [first]).defined
     world.apple.server("hq").profiles.clear()
     (again,) = world.later(minutes=1).assign(KIOSK, [second]).defined
@@ -408,7 +401,7 @@ def test_a_picked_profile_that_apple_lost_stays_the_picked_one(world: World) -> 
 
 
 def test_a_profile_that_apple_never_takes_is_an_error(world: World, profile: EnrollmentProfile) -> None:
-    fleet(world, 1)
+    world.fleet(1)
     world.apple.script(ASSIGN, Fault.refused("PROFILE_NOT_FOUND"), forever=True)
     with pytest.raises(NotFoundError):
         world.run(profile)
@@ -417,7 +410,7 @@ def test_a_profile_that_apple_never_takes_is_an_error(world: World, profile: Enr
 
 def test_unassigned_devices_follow_the_default_again(world: World, profile: EnrollmentProfile) -> None:
     """Without a default they stay without a profile, whatever id Apple still shows."""
-    picked, other = fleet(world, 2)
+    picked, other = world.fleet(2)
     world.assign(KIOSK, [picked])
     report = world.unassign([picked, other, picked])
     assert (report.results, report.plan.satisfied) == ({picked: DeviceResult.SUCCESS}, 1)
@@ -433,7 +426,7 @@ def test_unassigned_devices_follow_the_default_again(world: World, profile: Enro
 
 def test_unassigning_takes_back_what_is_still_to_come(world: World) -> None:
     """A choice that failed, or a removed profile that would be given again, ends with it."""
-    failed, removed = fleet(world, 2)
+    failed, removed = world.fleet(2)
     world.assign(KIOSK, [removed])
     world.apple.faults.device_result([failed], "FAILED")
     world.assign(KIOSK, [failed])
@@ -447,7 +440,7 @@ def test_unassigning_takes_back_what_is_still_to_come(world: World) -> None:
 
 
 def test_a_removal_that_failed_is_tried_again(world: World) -> None:
-    (serial,) = fleet(world, 1)
+    (serial,) = world.fleet(1)
     world.assign(KIOSK, [serial])
     world.apple.faults.device_result([serial], "FAILED")
     assert world.unassign([serial]).next_due_at == world.clock() + timedelta(hours=24)
@@ -458,9 +451,9 @@ def test_a_removal_that_failed_is_tried_again(world: World) -> None:
 
 def test_unknown_serials_are_sent_and_reported(world: World, profile: EnrollmentProfile) -> None:
     """Apple knows best; what the store learns of them comes with the next sync."""
-    mac = fleet(world, 1)[0]
-    gone = fleet(world, 1)[0]
-    ipad = fleet(world, 1, family="iPad")[0]
+    mac = world.fleet(1)[0]
+    gone = world.fleet(1)[0]
+    ipad = world.fleet(1, family="iPad")[0]
     world.apple.unassign([gone])
     world.later(minutes=15).sync()
     world.apple.add_devices(server="hq", serials=["NEW"])
@@ -494,8 +487,8 @@ def test_one_text_is_no_list_of_serial_numbers(world: World, work: str) -> None:
 def test_macs_without_a_profile_are_at_risk_while_there_is_no_default(
     world: World, profile: EnrollmentProfile
 ) -> None:
-    with_one, without = fleet(world, 2)
-    fleet(world, 1, family="iPad")
+    with_one, without = world.fleet(2)
+    world.fleet(1, family="iPad")
     world.assign(KIOSK, [with_one])
     assert world.at_risk() == ([without], 1)
     world.store.set_default_profile("hq", profile)
@@ -503,8 +496,8 @@ def test_macs_without_a_profile_are_at_risk_while_there_is_no_default(
 
 
 def test_a_report_reads_like_one(world: World, profile: EnrollmentProfile) -> None:
-    _, bad = fleet(world, 2)
-    fleet(world, 1, family="iPad")
+    _, bad = world.fleet(2)
+    world.fleet(1, family="iPad")
     world.apple.faults.device_result([bad], "FAILED")
     report = world.run(profile)
     due = world.clock() + timedelta(hours=24)

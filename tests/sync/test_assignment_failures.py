@@ -51,13 +51,6 @@ BAD = EnrollmentProfile(name="Bad", url="https://mdm.contoso.example/enroll", la
 DAY = timedelta(hours=24)
 
 
-def fleet(world: World, count: int, **keys: Any) -> tuple[str, ...]:
-    """Add devices at Apple and bring them into the store."""
-    serials = world.apple.add_devices(count, server="hq", **keys)
-    assert world.later(minutes=15).sync().is_complete
-    return serials
-
-
 def failing(run: Callable[[], AssignReport]) -> AppleError:
     with pytest.raises(AppleError) as caught:
         run()
@@ -89,7 +82,7 @@ def test_a_profile_that_cannot_be_defined_holds_up_no_other(
     world: World, profile: EnrollmentProfile, answer: Callable[[], httpx.Response], kind: type[PyadeError]
 ) -> None:
     """The rest gets its own, the error comes at the end, and the Mac counts as at risk."""
-    bad, *good = fleet(world, 3)
+    bad, *good = world.fleet(3)
     front = Front(world, refusing("Bad", answer))
     error = failing(lambda: front.run(policy=first_only(bad), default=profile))
     assert isinstance(error, kind)
@@ -115,7 +108,7 @@ def test_a_profile_that_cannot_be_defined_holds_up_no_other(
 
 def test_the_other_errors_are_in_the_report(world: World, profile: EnrollmentProfile) -> None:
     """What a person must change is the most serious."""
-    first, second, third = fleet(world, 3)
+    first, second, third = world.fleet(3)
     worse = attrs.evolve(BAD, name="Worse")
     policy = AssignmentPolicy(
         [
@@ -139,7 +132,7 @@ def test_the_other_errors_are_in_the_report(world: World, profile: EnrollmentPro
 def test_an_error_is_told_once_and_kept_until_the_profile_is_given(
     world: World, profile: EnrollmentProfile
 ) -> None:
-    bad, *_ = fleet(world, 2)
+    bad, *_ = world.fleet(2)
     broken = Front(world, refusing("Bad", server_error))
     for _ in range(3):
         failing(lambda: broken.run(policy=first_only(bad), default=profile))
@@ -156,7 +149,7 @@ def test_an_error_is_told_once_and_kept_until_the_profile_is_given(
 
 
 def test_a_profile_that_nobody_wants_any_more_has_no_error(world: World, profile: EnrollmentProfile) -> None:
-    (bad,) = fleet(world, 1)
+    (bad,) = world.fleet(1)
     broken = Front(world, refusing("Bad", server_error))
     failing(lambda: broken.run(policy=first_only(bad), default=profile))
     assert broken.run().is_complete
@@ -164,7 +157,7 @@ def test_a_profile_that_nobody_wants_any_more_has_no_error(world: World, profile
 
 
 def test_what_concerns_the_whole_token_stops_at_once(world: World, profile: EnrollmentProfile) -> None:
-    fleet(world, 2_500)
+    world.fleet(2_500)
     for fault in (Fault.refused("T_C_NOT_SIGNED"), Fault.rate_limited(86_400), Fault.unreachable()):
         world.apple.clear_requests()
         world.apple.script(ASSIGN, fault, forever=True)
@@ -181,7 +174,7 @@ def test_what_concerns_the_whole_token_stops_at_once(world: World, profile: Enro
 
 
 def test_when_apple_wants_a_rest_a_sync_leaves_it_alone_too(world: World, profile: EnrollmentProfile) -> None:
-    fleet(world, 1)
+    world.fleet(1)
     world.apple.script(ASSIGN, Fault.rate_limited(7_200), forever=True)
     with pytest.raises(RateLimitError):
         world.run(profile)
@@ -214,7 +207,7 @@ def test_a_serial_that_spoils_its_request_is_found(
 ) -> None:
     """At most 40 requests beyond the ordinary ones; the one alone waits for a day and is at risk."""
     world = new_world()
-    serials = fleet(world, count)
+    serials = world.fleet(count)
     bad = serials[count // 3]
     front = Front(world, spoiled_by([bad], answer))
     error = failing(lambda: front.run(default=profile))
@@ -241,7 +234,7 @@ def test_many_bad_serials_are_found_run_by_run(
     new_world: Callable[[], World], profile: EnrollmentProfile
 ) -> None:
     world = new_world()
-    serials = fleet(world, 2_500)
+    serials = world.fleet(2_500)
     bad = set(serials[::250])
     front = Front(world, spoiled_by(bad, server_error))
     for _ in range(12):
@@ -263,7 +256,7 @@ def test_the_bound_on_requests_leaves_few_devices(
 ) -> None:
     """One bad serial number in each of five requests: the largest parts are halved first."""
     world = new_world()
-    serials = fleet(world, 5_000)
+    serials = world.fleet(5_000)
     front = Front(world, spoiled_by(serials[333::1_007], server_error))
     report = failing(lambda: front.run(default=profile)).report
     assert report.counts[DeviceResult.SUCCESS] > 4_000
@@ -281,7 +274,7 @@ def test_an_outage_is_not_halved_to_the_end(
 ) -> None:
     """Nor tried again at the pace of a partial failure."""
     world = new_world()
-    fleet(world, 1_000)
+    world.fleet(1_000)
     front = Front(world, lambda request, body: answer() if request.url.path == "/profile/devices" else None)
     error = failing(lambda: front.run(default=profile))
     assert front.count(ASSIGN) <= 7
@@ -298,7 +291,7 @@ def test_a_serial_that_goes_on_spoiling_its_request_is_tried_once_a_day(
 ) -> None:
     """From the second day it is alone in its request, and nothing else tells a device from an outage."""
     world = new_world()
-    bad = fleet(world, 20)[3]
+    bad = world.fleet(20)[3]
     front = Front(world, spoiled_by([bad], answer))
     failing(lambda: front.run(default=profile))
     for _ in range(3):
@@ -308,7 +301,7 @@ def test_a_serial_that_goes_on_spoiling_its_request_is_tried_once_a_day(
         assert report.next_due_at == world.clock() + DAY
         assert front.run().plan.waiting == 1
         assert [risk for _, risk in risks(world.store, "hq")] == [Risk.REQUEST_FAILED]
-    (new,) = fleet(world, 1)
+    (new,) = world.fleet(1)
     world.later(hours=25)
     failing(front.run)
     assert world.listed()[new][0] == "assigned"
@@ -321,7 +314,7 @@ def test_a_serial_that_spoils_a_small_request_is_found(
     """Wherever it stands, also in a request of two, where only the other shows that it is no outage."""
     for place in range(count):
         world = new_world()
-        serials = fleet(world, count)
+        serials = world.fleet(count)
         front = Front(world, spoiled_by([serials[place]], server_error))
         failing(partial(front.run, default=profile))
         left = [serial for serial, (status, _) in world.listed().items() if status != "assigned"]
@@ -329,7 +322,7 @@ def test_a_serial_that_spoils_a_small_request_is_found(
 
 
 def test_a_removal_goes_on_past_a_bad_serial(world: World) -> None:
-    serials = fleet(world, 5)
+    serials = world.fleet(5)
     world.assign(KIOSK, serials)
     front = Front(world, spoiled_by([serials[1]], server_error))
     error = failing(lambda: front.do("unassign", (serials,), {}, None))
@@ -341,7 +334,7 @@ def test_a_removal_goes_on_past_a_bad_serial(world: World) -> None:
 
 def test_a_picked_profile_that_cannot_be_defined_is_reported(world: World) -> None:
     """The error says of each device that it was not sent, and nothing is left under way."""
-    serials = fleet(world, 2)
+    serials = world.fleet(2)
     front = Front(world, refusing("Bad", lambda: httpx.Response(400, text="LOCALE_INVALID")))
     report = failing(lambda: front.assign(BAD, serials)).report
     assert report.results == dict.fromkeys(serials, DeviceResult.NOT_SENT)
@@ -352,7 +345,7 @@ def test_a_picked_profile_that_cannot_be_defined_is_reported(world: World) -> No
 
 def test_picked_devices_go_on_past_a_bad_serial(world: World, profile: EnrollmentProfile) -> None:
     """What was picked for the bad one is not forgotten."""
-    serials = fleet(world, 5)
+    serials = world.fleet(5)
     front = Front(world, spoiled_by([serials[4]], server_error))
     failing(lambda: front.assign(KIOSK, serials))
     assert [world.listed()[serial][0] for serial in serials] == ["assigned"] * 4 + ["empty"]
@@ -365,7 +358,7 @@ def test_a_scheduler_keeps_its_pace_after_a_partial_failure(
 ) -> None:
     """It neither suspends the token nor doubles the wait, and its status says what is wrong."""
     world = new_world()
-    serials = fleet(world, 3)
+    serials = world.fleet(3)
     world.store.set_default_profile("hq", profile)
     front = Front(world, spoiled_by([serials[0]], server_error))
     inner = world.apple.transport()
@@ -400,7 +393,7 @@ def test_a_worker_comes_back_when_apple_asked_for(
 ) -> None:
     """A 429 with a time counts for an assignment as it does for a sync."""
     world = new_world()
-    fleet(world, 1)
+    world.fleet(1)
     world.store.set_default_profile("hq", profile)
     world.apple.script(ASSIGN, Fault.rate_limited(7_200), forever=True)
     again_at = assign_token(world.store, lambda _: world.client(), "hq", clock=world.clock)
@@ -414,9 +407,9 @@ def test_a_not_found_that_is_no_lost_profile_defines_nothing(
     world: World, profile: EnrollmentProfile
 ) -> None:
     """Apple is asked for the profile first, and the fleet is left where it is."""
-    fleet(world, 3)
+    world.fleet(3)
     world.run(profile)
-    (new,) = fleet(world, 1)
+    (new,) = world.fleet(1)
     for answer in (
         lambda: httpx.Response(400, text="NOT_FOUND"),
         lambda: httpx.Response(404, text="PROFILE_NOT_FOUND"),
@@ -435,9 +428,9 @@ def test_the_page_of_a_proxy_never_means_that_a_profile_is_lost(
     world: World, profile: EnrollmentProfile
 ) -> None:
     """Even where it stands before everything that concerns profiles."""
-    fleet(world, 1)
+    world.fleet(1)
     world.run(profile)
-    fleet(world, 1)
+    world.fleet(1)
     page = httpx.Response(404, html="<html>404</html>")
     front = Front(world, lambda request, body: page if request.url.path.startswith("/profile") else None)
     failing(front.run)
@@ -448,9 +441,9 @@ def test_an_answer_in_apples_words_about_every_profile_defines_one_profile_a_run
     world: World, profile: EnrollmentProfile
 ) -> None:
     """What was defined a moment ago cannot be lost: the answer is no reason to define it once more."""
-    old = fleet(world, 2)
+    old = world.fleet(2)
     world.run(profile)
-    fleet(world, 1)
+    world.fleet(1)
     lost = httpx.Response(404, text="PROFILE_NOT_FOUND")
 
     def answer(request: httpx.Request, body: Any) -> httpx.Response | None:
@@ -468,10 +461,10 @@ def test_an_answer_in_apples_words_about_every_profile_defines_one_profile_a_run
 
 def test_a_replacement_is_the_newest_only_when_it_worked(world: World, profile: EnrollmentProfile) -> None:
     """Five runs with a replacement that never works define one profile, and move nobody."""
-    old = fleet(world, 2)
+    old = world.fleet(2)
     (lost,) = world.run(profile).defined
     world.apple.server("hq").profiles.clear()
-    (new,) = fleet(world, 1)
+    (new,) = world.fleet(1)
     spoiled = spoiled_by([new], server_error)
 
     def answer(request: httpx.Request, body: Any) -> httpx.Response | None:
@@ -496,10 +489,10 @@ def test_a_lost_profile_is_replaced_although_a_serial_spoils_the_request(
 ) -> None:
     """Only the parts of the request tell that the profile is lost."""
     world = new_world()
-    fleet(world, 2)
+    world.fleet(2)
     world.run(profile)
     world.apple.server("hq").profiles.clear()
-    serials = fleet(world, 6)
+    serials = world.fleet(6)
     front = Front(world, spoiled_by([serials[place]], server_error))
     report = failing(front.run).report
     assert len(report.defined) == 1
@@ -512,7 +505,7 @@ def test_a_lost_profile_is_replaced_although_a_serial_spoils_the_request(
 def test_the_error_of_a_device_that_waits_outlives_a_change_of_its_profile(
     world: World, profile: EnrollmentProfile
 ) -> None:
-    serials = fleet(world, 4)
+    serials = world.fleet(4)
     front = Front(world, spoiled_by(serials[1:2], server_error))
     failing(lambda: front.run(default=profile))
     assert front.run(default=attrs.evolve(profile, department="Sales")).plan.waiting == 1
@@ -527,7 +520,7 @@ def test_the_error_of_a_device_that_waits_outlives_a_change_of_its_profile(
 
 def test_details_that_are_read_later_outweigh_our_success(world: World, profile: EnrollmentProfile) -> None:
     """Assigned to the server again in the portal, the profile is gone: a refresh tells, and the run acts."""
-    serials = fleet(world, 2)
+    serials = world.fleet(2)
     world.run(profile)
     world.later(minutes=30)
     world.apple.assign("hq", serials[:1])
@@ -540,7 +533,7 @@ def test_details_that_are_read_later_outweigh_our_success(world: World, profile:
 
 def test_a_picked_profile_survives_what_the_details_say(world: World, profile: EnrollmentProfile) -> None:
     """Moved away and back unannounced, Apple shows no id any more: only the attempt knows what was picked."""
-    (serial,) = fleet(world, 1)
+    (serial,) = world.fleet(1)
     world.assign(KIOSK, [serial])
     world.later(minutes=30)
     world.apple.unassign([serial], announce=False)
@@ -568,7 +561,7 @@ def swallowing(answer: str = "SUCCESS") -> Answer:
 def test_an_answer_that_the_details_contradict_is_tried_again_three_times_a_day(
     world: World, profile: EnrollmentProfile, answer: str
 ) -> None:
-    (serial,) = fleet(world, 1)
+    (serial,) = world.fleet(1)
     front = Front(world, swallowing(answer))
     report = front.run(default=profile)
     assert report.results == {serial: DeviceResult.NOT_CONFIRMED}
@@ -593,7 +586,7 @@ def test_an_answer_that_could_not_be_read_back_is_read_in_the_next_run(
     world: World, profile: EnrollmentProfile
 ) -> None:
     """Once: a success without effect is found then, although no change of Apple's ever tells of it."""
-    first, second = fleet(world, 2)
+    first, second = world.fleet(2)
     front = Front(world, swallowing())
     world.apple.script(DETAILS, Fault.refused("ACCESS_DENIED"))
     report = front.run(default=profile)
@@ -626,7 +619,7 @@ def test_details_that_say_nothing_about_a_device_are_asked_for_once_more(
     """A success without effect is found then; what Apple goes on saying nothing about is believed."""
     for goes_on, result in ((False, DeviceResult.NOT_CONFIRMED), (True, DeviceResult.SUCCESS)):
         world = new_world()
-        (serial,) = fleet(world, 1)
+        (serial,) = world.fleet(1)
         swallow, said = swallowing(), {} if entry is None else {serial: entry}
 
         def silent(
@@ -647,7 +640,7 @@ def test_details_that_say_nothing_about_a_device_are_asked_for_once_more(
 
 
 def test_a_removal_that_the_details_contradict_is_tried_again(world: World) -> None:
-    (serial,) = fleet(world, 1)
+    (serial,) = world.fleet(1)
     world.assign(KIOSK, [serial])
 
     def swallow(request: httpx.Request, body: Any) -> httpx.Response | None:
@@ -665,7 +658,7 @@ def test_after_the_death_of_a_worker_only_the_difference_is_sent(
     world: World, profile: EnrollmentProfile
 ) -> None:
     """It died between Apple's answer and its commit: the details are read before anything is sent again."""
-    serials = fleet(world, 3)
+    serials = world.fleet(3)
     state = world.store.sync_state("hq")
     (uuid,) = world.assign(KIOSK, serials[:1]).defined
     lost = Front(world, lambda request, body: None)
@@ -685,7 +678,7 @@ def test_after_the_death_of_a_worker_only_the_difference_is_sent(
     assert world.store.sync_state("hq").assigning_since is not None
     assert state.assigning_since is None
     assert {status for status, _ in world.at_apple().values()} == {"assigned"}
-    (new,) = fleet(world, 1)
+    (new,) = world.fleet(1)
     after = Front(world, lambda request, body: None)
     report = after.run()
     assert report.is_complete
@@ -696,7 +689,7 @@ def test_after_the_death_of_a_worker_only_the_difference_is_sent(
 
 def test_an_unknown_outcome_is_read_before_it_is_sent_again(world: World, profile: EnrollmentProfile) -> None:
     """The answer and the details after it were lost: the next run sends only what Apple does not show."""
-    fleet(world, 3)
+    world.fleet(3)
     lost = Fault.dropped(effect=True)
     world.apple.script(ASSIGN, *[lost] * 1)
     world.apple.script(DETAILS, *[Fault.dropped(effect=False)] * 20)
@@ -715,7 +708,7 @@ def test_an_unknown_outcome_is_read_before_it_is_sent_again(world: World, profil
 
 def test_a_device_that_apple_shows_is_reachable_again(world: World, profile: EnrollmentProfile) -> None:
     """Not for the moment of the answer, nor for that of the details; a refresh tells that it is."""
-    (serial,) = fleet(world, 1)
+    (serial,) = world.fleet(1)
     world.apple.unassign([serial], announce=False)
     assert world.run(profile).results == {serial: DeviceResult.NOT_ACCESSIBLE}
     assert [risk for _, risk in risks(world.store, "hq")] == [Risk.NOT_ACCESSIBLE]
@@ -730,7 +723,7 @@ def test_a_device_that_apple_shows_is_reachable_again(world: World, profile: Enr
 def test_an_explicit_assignment_is_sent_to_a_device_that_was_not_accessible(
     world: World, profile: EnrollmentProfile
 ) -> None:
-    (serial,) = fleet(world, 1)
+    (serial,) = world.fleet(1)
     world.apple.unassign([serial], announce=False)
     world.run(profile)
     world.apple.assign("hq", [serial])
@@ -742,7 +735,7 @@ def test_an_explicit_request_goes_by_what_apple_has_and_not_by_what_is_stored(
     world: World, profile: EnrollmentProfile, work: str
 ) -> None:
     """A person may know of a change in the portal that no sync has brought yet."""
-    (serial,) = fleet(world, 1)
+    (serial,) = world.fleet(1)
     world.assign(KIOSK, [serial])
     if work == "unassign":
         world.unassign([serial])
@@ -766,13 +759,13 @@ def test_an_explicit_request_goes_by_what_apple_has_and_not_by_what_is_stored(
 
 def test_reports_say_what_is_so(world: World, profile: EnrollmentProfile) -> None:
     """Unknown serial numbers, Macs that keep a profile nothing asks for, and locked ones nobody fetched."""
-    (mac,) = fleet(world, 1)
+    (mac,) = world.fleet(1)
     report = world.assign(attrs.evolve(KIOSK, locked=True), [mac, "TYPO"])
     assert report.plan.reasons == {Reason.NO_PROFILE: 1, Reason.UNKNOWN: 1}
     assert "1 are not known to the store" in str(report)
     report = world.assign(attrs.evolve(KIOSK, locked=True, department="Sales"), [mac])
     assert report.warnings == (), "no Mac has fetched it"
-    (other,) = fleet(world, 1)
+    (other,) = world.fleet(1)
     world.run(profile)
     world.store.set_default_profile("hq", None)
     report = world.run()
@@ -826,9 +819,9 @@ FAULTS: dict[str, tuple[Callable[[World], Answer], str]] = {
 def test_overview_and_doctor_name_each_fault_within_one_run(
     world: World, profile: EnrollmentProfile, name: str
 ) -> None:
-    fleet(world, 2)
+    world.fleet(2)
     world.run(profile)
-    fleet(world, 1)
+    world.fleet(1)
     make, word = FAULTS[name]
     following = attrs.evolve(profile, name="Next") if word == "Next" else None
     with contextlib.suppress(PyadeError):

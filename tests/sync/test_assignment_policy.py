@@ -31,13 +31,6 @@ LAB_RULE = Rule(profile=LAB, asset_tag="LAB-*")
 POLICY = AssignmentPolicy([LAB_RULE, Rule(profile=KIOSK, name="minis", model="Mac mini")])
 
 
-def fleet(world: World, count: int, **keys: Any) -> tuple[str, ...]:
-    """Add devices at Apple and bring them into the store."""
-    serials = world.apple.add_devices(count, server="hq", **keys)
-    assert world.later(minutes=15).sync().is_complete
-    return serials
-
-
 def run(
     world: World, default: EnrollmentProfile | None = None, policy: AssignmentPolicy = POLICY
 ) -> AssignReport:
@@ -74,10 +67,10 @@ def names(world: World) -> dict[str, str]:
 def test_every_mac_gets_what_its_rule_says_and_the_others_the_default(
     world: World, profile: EnrollmentProfile
 ) -> None:
-    (tagged,) = fleet(world, 1, asset_tag="LAB-1", model="Mac mini")
-    (mini,) = fleet(world, 1, model="Mac mini")
-    (other,) = fleet(world, 1, model="iMac")
-    fleet(world, 1, asset_tag="LAB-2", family="iPad")
+    (tagged,) = world.fleet(1, asset_tag="LAB-1", model="Mac mini")
+    (mini,) = world.fleet(1, model="Mac mini")
+    (other,) = world.fleet(1, model="iMac")
+    world.fleet(1, asset_tag="LAB-2", family="iPad")
     report = run(world, profile)
     assert names(world) == {**names(world), tagged: "Lab", mini: "Kiosk", other: profile.name}
     assert (len(report.defined), report.total, report.plan.not_macs) == (3, 4, 1)
@@ -88,8 +81,8 @@ def test_every_mac_gets_what_its_rule_says_and_the_others_the_default(
 
 
 def test_rules_work_without_a_default(world: World) -> None:
-    (tagged,) = fleet(world, 1, asset_tag="LAB-1")
-    fleet(world, 1, model="iMac")
+    (tagged,) = world.fleet(1, asset_tag="LAB-1")
+    world.fleet(1, model="iMac")
     report = run(world)
     assert report.results == {tagged: DeviceResult.SUCCESS}
     assert (report.plan.without_profile, report.total) == (1, 2)
@@ -97,7 +90,7 @@ def test_rules_work_without_a_default(world: World) -> None:
 
 def test_a_profile_picked_by_hand_stands_above_the_rules(world: World, profile: EnrollmentProfile) -> None:
     """Also if it is the rule's own content, and until it is taken away; then the rule comes."""
-    first, second = fleet(world, 2, asset_tag="LAB-1")
+    first, second = world.fleet(2, asset_tag="LAB-1")
     world.assign(KIOSK, [first])
     world.assign(LAB, [second])
     changed = AssignmentPolicy([attrs.evolve(LAB_RULE, profile=attrs.evolve(LAB, department="New"))])
@@ -110,7 +103,7 @@ def test_a_profile_picked_by_hand_stands_above_the_rules(world: World, profile: 
 
 
 def test_a_device_that_meets_another_rule_moves(world: World, profile: EnrollmentProfile) -> None:
-    (serial,) = fleet(world, 1, asset_tag="HQ-1", model="iMac")
+    (serial,) = world.fleet(1, asset_tag="HQ-1", model="iMac")
     run(world, profile)
     world.apple.edit_device(serial, asset_tag="LAB-1")
     world.later(minutes=15).sync()
@@ -121,8 +114,8 @@ def test_a_device_that_meets_another_rule_moves(world: World, profile: Enrollmen
 def test_a_profile_whose_content_changed_is_defined_and_assigned_again(
     world: World, profile: EnrollmentProfile
 ) -> None:
-    tagged = fleet(world, 2, asset_tag="LAB-1")
-    fleet(world, 1, model="iMac")
+    tagged = world.fleet(2, asset_tag="LAB-1")
+    world.fleet(1, model="iMac")
     run(world, profile)
     world.apple.clear_requests()
     changed = AssignmentPolicy([attrs.evolve(LAB_RULE, profile=attrs.evolve(LAB, department="Research"))])
@@ -138,8 +131,8 @@ def test_a_profile_whose_content_changed_is_defined_and_assigned_again(
 
 def test_equal_content_of_a_rule_and_the_default_is_defined_once(world: World) -> None:
     """What Apple does not see may differ; the first one in the order is stored, and stays."""
-    fleet(world, 1, asset_tag="LAB-1")
-    fleet(world, 1, model="iMac")
+    world.fleet(1, asset_tag="LAB-1")
+    world.fleet(1, model="iMac")
     default = attrs.evolve(LAB, description="the same for Macs")
     assert len(run(world, default).defined) == 1
     assert len(run(world, default).plan.groups) == 0
@@ -148,9 +141,9 @@ def test_equal_content_of_a_rule_and_the_default_is_defined_once(world: World) -
 
 
 def test_a_preview_says_what_would_be_sent_and_why(world: World, profile: EnrollmentProfile) -> None:
-    (tagged,) = fleet(world, 1, asset_tag="LAB-1")
-    minis = fleet(world, 2, model="Mac mini")
-    other, picked = fleet(world, 2, model="iMac")
+    (tagged,) = world.fleet(1, asset_tag="LAB-1")
+    minis = world.fleet(2, model="Mac mini")
+    other, picked = world.fleet(2, model="iMac")
     world.assign(KIOSK, [picked])
     world.apple.assign("hq", [picked])
     world.later(minutes=15).sync()
@@ -176,8 +169,8 @@ def test_a_preview_says_what_would_be_sent_and_why(world: World, profile: Enroll
 def test_a_preview_changes_nothing_and_the_run_does_what_it_said(
     world: World, profile: EnrollmentProfile
 ) -> None:
-    fleet(world, 2, asset_tag="LAB-1")
-    fleet(world, 2, model="iMac")
+    world.fleet(2, asset_tag="LAB-1")
+    world.fleet(2, model="iMac")
     before = list(world.store.devices("hq"))
     plan = preview(world, profile)
     assert list(world.store.devices("hq")) == before
@@ -191,7 +184,7 @@ def test_a_preview_changes_nothing_and_the_run_does_what_it_said(
 
 
 def test_a_preview_shows_what_is_taken_away_and_what_waits(world: World) -> None:
-    gone, waiting, _ = fleet(world, 3)
+    gone, waiting, _ = world.fleet(3)
     none = AssignmentPolicy()
     world.assign(KIOSK, [gone])
     world.apple.faults.device_result([gone], "FAILED")
@@ -215,7 +208,7 @@ def test_a_preview_shows_what_is_taken_away_and_what_waits(world: World) -> None
 def test_the_change_of_a_locked_profile_warns(world: World, profile: EnrollmentProfile, locked: bool) -> None:
     """Macs that enrolled keep theirs until they are wiped; how many fetched it is said."""
     before = attrs.evolve(profile, locked=locked)
-    serials = fleet(world, 3, model="iMac")
+    serials = world.fleet(3, model="iMac")
     run(world, before)
     for serial in serials[:2]:
         assert world.apple.activate(serial) is not None
@@ -236,7 +229,7 @@ def test_the_change_of_a_locked_profile_warns(world: World, profile: EnrollmentP
 
 
 def test_a_lock_that_comes_too_late_warns(world: World, profile: EnrollmentProfile) -> None:
-    (serial,) = fleet(world, 1, model="iMac")
+    (serial,) = world.fleet(1, model="iMac")
     run(world, profile)
     world.apple.activate(serial)
     world.later(minutes=15).sync()
@@ -245,13 +238,13 @@ def test_a_lock_that_comes_too_late_warns(world: World, profile: EnrollmentProfi
 
 
 def test_a_change_that_no_mac_sees_does_not_warn(world: World, profile: EnrollmentProfile) -> None:
-    fleet(world, 1, model="iMac")
+    world.fleet(1, model="iMac")
     run(world, attrs.evolve(profile, locked=True))
     assert run(world, attrs.evolve(profile, locked=True, name="Renamed")).warnings == ()
 
 
 def test_a_profile_that_was_picked_and_is_locked_warns_when_another_is_picked(world: World) -> None:
-    (serial,) = fleet(world, 1)
+    (serial,) = world.fleet(1)
     world.assign(attrs.evolve(LAB, locked=True), [serial])
     assert world.assign(attrs.evolve(LAB, locked=True, department="New"), [serial]).warnings == ()
     world.apple.activate(serial)
@@ -265,7 +258,7 @@ def test_a_change_of_a_picked_profile_reaches_all_for_whom_it_was_picked(
     world: World, profile: EnrollmentProfile
 ) -> None:
     """Also one whose turn has not come yet; and nobody else, whatever the default looks like."""
-    first, waiting, other, follower = fleet(world, 4)
+    first, waiting, other, follower = world.fleet(4)
     world.assign(LAB, [first])
     world.apple.activate(first)
     world.later(minutes=15).sync()
@@ -297,8 +290,8 @@ def test_a_rule_that_fails_in_the_middle_leaves_the_rest_due(
     world: World, profile: EnrollmentProfile
 ) -> None:
     """The rule's Macs were sent, the default's were not: the next run sends exactly those."""
-    tagged = fleet(world, 2, asset_tag="LAB-1")
-    others = fleet(world, 2, model="iMac")
+    tagged = world.fleet(2, asset_tag="LAB-1")
+    others = world.fleet(2, model="iMac")
     world.apple.script(ASSIGN, None, *[Fault.rate_limited(7_200)] * 20)
     with pytest.raises(RateLimitError):
         run(world, profile)
@@ -309,8 +302,8 @@ def test_a_rule_that_fails_in_the_middle_leaves_the_rest_due(
 
 
 def test_a_mac_that_a_rule_provides_for_is_not_at_risk(world: World) -> None:
-    fleet(world, 1, asset_tag="LAB-1")
-    (other,) = fleet(world, 1, model="iMac")
+    world.fleet(1, asset_tag="LAB-1")
+    (other,) = world.fleet(1, model="iMac")
 
     def work(client: Client) -> list[str]:
         assigner = Assigner(client, world.store, policy=POLICY, clock=world.clock)

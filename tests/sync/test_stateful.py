@@ -160,7 +160,7 @@ class OrderMachine(RuleBasedStateMachine):
             assert self.world.state.running_since is None
             return
         if report.ending is Ending.RELEASE_HELD:
-            # What came is here; what is gone without a word stays until somebody forces it.
+            # What came is here; what is gone without a word stays until it is forced.
             assert self.owned - self.unclear <= set(self.world.listed())
             return
         if not report.is_complete:

@@ -8,6 +8,7 @@ Source: Apple, device assignment, "Assign a profile" (1000 devices per request).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Any, TypeAlias, TypeVar
 
 import attrs
@@ -15,8 +16,8 @@ import attrs
 from pyade.apple import calls
 from pyade.apple.calls import CHUNK
 from pyade.apple.http.calls import Call, SendCall, may_have_acted
-from pyade.core.assignment import DeviceResults
-from pyade.core.device import Device, DeviceResult, ProfileStatus
+from pyade.core.assignment import NO_PROFILE, DeviceResults
+from pyade.core.device import Device, DeviceResult
 from pyade.errors import (
     AppleError,
     BatchError,
@@ -54,10 +55,7 @@ def assign_flow(profile_uuid: str, serials: Iterable[str]) -> Flow[DeviceResults
     """
 
     def settled(device: Device) -> DeviceResult | None:
-        # ``removed`` keeps the profile_uuid of the profile that is gone.
-        is_ours = (device.profile_uuid or "").casefold() == profile_uuid.casefold()
-        has_it = device.profile_status in (ProfileStatus.ASSIGNED, ProfileStatus.PUSHED)
-        return DeviceResult.SUCCESS if is_ours and has_it else None
+        return DeviceResult.SUCCESS if device.shows(profile_uuid) else None
 
     def make(chunk: tuple[str, ...]) -> Call[DeviceResults]:
         return calls.assign_profile(profile_uuid, chunk)
@@ -74,8 +72,7 @@ def remove_flow(serials: Iterable[str]) -> Flow[DeviceResults]:
     """
 
     def settled(device: Device) -> DeviceResult | None:
-        has_none = device.profile_status in (ProfileStatus.REMOVED, ProfileStatus.EMPTY)
-        return DeviceResult.SUCCESS if has_none else None
+        return DeviceResult.SUCCESS if device.shows(NO_PROFILE) else None
 
     make = calls.remove_profile
     return (yield from _batch(make, serials, lambda chunk: _send_chunk(make, chunk, settled)))
@@ -229,7 +226,8 @@ def distinct(operation: str, serials: Iterable[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def chunks(serials: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+def chunks(serials: Iterable[str]) -> Iterator[tuple[str, ...]]:
     """Yield *serials* in parts that fit into one request."""
-    for start in range(0, len(serials), CHUNK):
-        yield serials[start : start + CHUNK]
+    remaining = iter(serials)
+    while chunk := tuple(islice(remaining, CHUNK)):
+        yield chunk

@@ -291,7 +291,7 @@ def confirmed(attempt: Attempt, device: Device | None, before: Attempt | None, n
         is_unread = attempt.result in (DeviceResult.SUCCESS, DeviceResult.NOT_ACCESSIBLE)
         return attrs.evolve(attempt, is_unread=is_unread)
     attempt = attrs.evolve(attempt, is_unread=False) if attempt.is_unread else attempt
-    if device.response_status not in (None, DeviceResult.SUCCESS):
+    if device.details_result != DeviceResult.SUCCESS:
         return attempt
     if attempt.result != DeviceResult.SUCCESS and attempt.agrees_with(device):
         return outcome(
@@ -312,8 +312,8 @@ def confirmed(attempt: Attempt, device: Device | None, before: Attempt | None, n
 def _says_nothing(device: Device, attempt: Attempt) -> bool:
     """Return True if details neither confirm nor contradict *attempt*."""
     if attempt.result == DeviceResult.NOT_ACCESSIBLE:
-        return device.response_status not in (None, DeviceResult.SUCCESS, DeviceResult.NOT_ACCESSIBLE)
-    return device.response_status not in (None, DeviceResult.SUCCESS) or device.shown_profile is None
+        return device.details_result not in (DeviceResult.SUCCESS, DeviceResult.NOT_ACCESSIBLE)
+    return device.details_result != DeviceResult.SUCCESS or device.shown_profile is None
 
 
 def _is_reassigned(record: DeviceRecord) -> bool:

@@ -35,8 +35,7 @@ class Attempt:
 
     def agrees_with(self, device: Device) -> bool:
         """Return True if Apple shows of *device* what this attempt wanted."""
-        shown = device.shown_profile
-        return shown is not None and shown.casefold() == self.profile_uuid.casefold()
+        return device.shows(self.profile_uuid)
 
     def is_contradicted_by(self, device: Device) -> bool:
         """Return True if the details of *device*, read after the attempt, say that Apple's answer is not so.

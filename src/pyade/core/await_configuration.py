@@ -21,7 +21,6 @@ migrations, and that a Mac without ``DeviceConfigured`` waits for ever, is obser
 from __future__ import annotations
 
 import enum
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Self
@@ -32,6 +31,7 @@ import msgspec
 from pyade.core.enums import OpenStrEnum
 from pyade.core.problems import Problem, Severity
 from pyade.errors import PolicyError, StoreError, StoreVersionError
+from pyade.text import is_unicode
 
 USUAL_WAIT: Final = timedelta(minutes=15)
 """Within which most Macs are released; a finding says what the others wait for."""
@@ -419,7 +419,7 @@ class AwaitConfigurationFlow:
 
 def _is_name(value: object) -> bool:
     # Half of a surrogate pair has no bytes, so that no store could keep it.
-    return isinstance(value, str) and bool(value.strip()) and not re.search("[\ud800-\udfff]", value)
+    return isinstance(value, str) and bool(value.strip()) and is_unicode(value)
 
 
 def _require_zone(now: datetime) -> None:

@@ -145,8 +145,18 @@ class Device:
         The id stays in a record whose profile was removed, where it means nothing.
         """
         if self.profile_status in (ProfileStatus.ASSIGNED, ProfileStatus.PUSHED):
-            return self.profile_uuid or ""
+            return self.profile_uuid or None
         return "" if self.profile_status in (ProfileStatus.EMPTY, ProfileStatus.REMOVED) else None
+
+    def shows(self, profile_uuid: str) -> bool:
+        """Return True if Apple shows that profile as given, or none for ""."""
+        shown = self.shown_profile
+        return shown is not None and shown.casefold() == profile_uuid.casefold()
+
+    @property
+    def details_result(self) -> DeviceResult:
+        """What Apple said to the request for the details: no word means success."""
+        return DeviceResult.SUCCESS if self.response_status is None else self.response_status
 
     @classmethod
     def from_apple(cls, record: Mapping[str, Any]) -> Device:

@@ -243,8 +243,8 @@ def merge(
     Returns:
         The record to store and the change; the same record (or None) where nothing is to be stored.
     """
-    is_refused = device.response_status not in (None, DeviceResult.SUCCESS)
-    if source is Source.DETAILS and is_refused and not _is_deletion(device, source):
+    is_refused = source is Source.DETAILS and device.details_result != DeviceResult.SUCCESS
+    if is_refused and not _is_deletion(device, source):
         return record, Change.UNCHANGED
     merged, change = _merge(record, device, token_name=token_name, source=source, state=state, now=now)
     if record is None or not record.is_hidden:

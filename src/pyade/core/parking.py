@@ -55,7 +55,7 @@ def park(state: SyncState, token: Token | None, error: Exception) -> Noted:
         return state, ()
     reason = f"{type(error).__name__}: {error}"[:_LONGEST_REASON]
     parked = attrs.evolve(state, parked=reason, parked_with="" if token is None else token.fingerprint)
-    if _kind(state.parked) == _kind(reason):
+    if error_kind(state.parked) == error_kind(reason):
         return parked, ()
     return parked, (EventGroup(EventKind.TOKEN_PARKED, details={"reason": reason}),)
 
@@ -91,7 +91,7 @@ def parked_reason(token: Token, state: SyncState) -> str:
 
 def is_damaged(state: SyncState) -> bool:
     """Return True if a token is parked because something of it could not be read."""
-    return _kind(state.parked) == DamagedRecordError.__name__
+    return error_kind(state.parked) == DamagedRecordError.__name__
 
 
 def was_renewed(token: Token, state: SyncState) -> bool:
@@ -99,5 +99,6 @@ def was_renewed(token: Token, state: SyncState) -> bool:
     return bool(state.parked) and state.parked_with != token.fingerprint
 
 
-def _kind(reason: str) -> str:
+def error_kind(reason: str) -> str:
+    """Return the name of the error that *reason*, why a token is parked, begins with."""
     return reason.partition(":")[0]

@@ -27,6 +27,7 @@ from pyade.core.affinity import AffinityKind, UserAffinity
 from pyade.core.certificate_values import check_all_base64, check_der
 from pyade.core.problems import Problem, Severity
 from pyade.core.skip_keys import NOT_ON_MACOS, SkipKeys
+from pyade.text import is_unicode
 
 if TYPE_CHECKING:
     from pyade.core.profile import EnrollmentProfile
@@ -131,7 +132,7 @@ def _types(profile: EnrollmentProfile) -> Iterator[Problem]:
         if not isinstance(value, kind):
             allowed = f"{_KIND_NAMES.get(kind, kind.__name__)}, not {type(value).__name__}"
             yield Problem(setting, "", allowed, "pass a value of that kind")
-        elif isinstance(value, str) and re.search("[\ud800-\udfff]", value):
+        elif isinstance(value, str) and not is_unicode(value):
             yield Problem(setting, "", "text that can be written as UTF-8", "remove the unpaired surrogates")
 
 

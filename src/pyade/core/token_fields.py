@@ -18,16 +18,12 @@ import attrs
 
 from pyade.core.secret import Secret, masked
 from pyade.errors import TokenError
+from pyade.text import is_unicode
 
 _ADDRESS: Final = re.compile(r"[^@\s]+@[^@\s.]+(?:\.[^@\s.]+)+")
 _USE_UTC: Final = "use a datetime in UTC, such as datetime.now(UTC)"
 
 Field: TypeAlias = "attrs.Attribute[Any]"
-
-
-def is_unicode(text: str) -> bool:
-    """Return True if *text* can be written: without half of a pair of surrogates."""
-    return text.encode(errors="replace").decode() == text
 
 
 def text(_instance: object, attribute: Field, value: object) -> None:

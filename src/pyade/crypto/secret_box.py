@@ -17,6 +17,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from pyade.core.kinds import checks_kinds
 from pyade.core.secret import Secret, masked
 from pyade.errors import StoreError
+from pyade.text import is_unicode
 
 _MARK = "fernet:"
 
@@ -84,7 +85,7 @@ class SecretBox:
         text = Secret(text)
         if self._box is None:
             return masked(text.reveal())
-        if not _is_unicode(text):
+        if not is_unicode(text.reveal()):
             raise StoreError("a secret to store is not valid Unicode")
         return _MARK + self._box.encrypt(text.reveal().encode()).decode()
 
@@ -97,7 +98,7 @@ class SecretBox:
         """
         stored = Secret(stored)
         if not self.is_sealed(stored):
-            if not _is_unicode(stored):
+            if not is_unicode(stored.reveal()):
                 raise StoreError("a secret in this store is damaged: it is no Unicode, store it anew")
             return stored
         if self._box is None:
@@ -130,10 +131,6 @@ def masked_keys(keys: T) -> T | list[Any]:
     if isinstance(keys, Iterable) and not isinstance(keys, str | bytes):
         return [masked(key) for key in keys]
     return masked(keys)
-
-
-def _is_unicode(text: Secret) -> bool:
-    return text.reveal().encode(errors="replace").decode() == text.reveal()
 
 
 def _fernet(key: str | bytes | Secret) -> Fernet | None:

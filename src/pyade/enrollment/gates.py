@@ -12,8 +12,8 @@ from datetime import datetime, timedelta
 import attrs
 
 from pyade.core.affinity import AffinityKind
-from pyade.core.assignment import profile_of
-from pyade.core.device import DeviceResult, ProfileStatus
+from pyade.core.assignment import NO_PROFILE, profile_of
+from pyade.core.device import DeviceResult
 from pyade.core.enrollment import Enrollment
 from pyade.core.inventory import DeviceRecord, owner_of
 from pyade.core.profile import EnrollmentProfile
@@ -113,7 +113,7 @@ def _assigned_to(record: DeviceRecord) -> str:
     A profile that was assigned before the Mac came to this server counts: here it is, so it could fetch it.
     """
     device, attempt = record.device, record.attempt
-    is_taken_away = device.profile_status in (ProfileStatus.EMPTY, ProfileStatus.REMOVED) or (
+    is_taken_away = device.shown_profile == NO_PROFILE or (
         attempt is not None and attempt.result == DeviceResult.SUCCESS
     )
     return profile_of(record) or ("" if is_taken_away else device.profile_uuid or "")

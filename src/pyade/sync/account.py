@@ -51,7 +51,7 @@ def account_flow(state: SyncState, token: Token, time: StoreTime) -> Flow[Accoun
         if named != token:
             yield from in_store(lambda store: store.replace_token(named, instead_of=token))
     except StoreConflictError:
-        # Somebody renewed it meanwhile: the next full list asks with the new one.
+        # It was renewed meanwhile: the next full list asks with the new one.
         return AccountNews(state=state)
     except PyadeError as error:
         reason = f"server and organization could not be asked for: {type(error).__name__}"

@@ -88,7 +88,7 @@ class Assignment:
         )
         plan = yield from plan_flow(self._token_name, self._policy, default, started_at)
         if plan.unread:
-            yield from self._sending.read(plan.unread)
+            yield from self._sending.outcomes.read(plan.unread)
             plan = yield from plan_flow(self._token_name, self._policy, default, started_at)
         yield from keep_names(self._lease, plan.warnings, is_whole=True)
         return (yield from self._carry_out(plan, started_at, is_whole=True))
@@ -133,7 +133,7 @@ class Assignment:
     def _by_hand(self, choice: Choice, serials: Sequence[str], started_at: datetime) -> Flow[AssignReport]:
         # A person who asks may know of a change in the portal that no sync has brought yet.
         done = yield from in_store(lambda store: believed(store, self._token_name, choice, serials))
-        yield from self._sending.refresh(done)
+        yield from self._sending.outcomes.refresh(done)
         plan = yield from in_store(
             lambda store: plan_by_hand(store, choice, serials, started_at, self._lease)
         )

@@ -20,7 +20,7 @@ from pyade.core.lease import Lease
 from pyade.flow import Flow, ask
 from pyade.storage.protocol import Store
 from pyade.sync.leases import StoreTime
-from pyade.sync.refresh import refresh_flow, result_of
+from pyade.sync.refresh import refresh_flow
 from pyade.sync.steps import in_store
 
 
@@ -35,7 +35,7 @@ def settled(details: Mapping[str, Device], ties: Mapping[str, bool], known: Coll
         if serial not in known:
             continue
         device = details[serial]
-        if result_of(device) == DeviceResult.SUCCESS:
+        if device.details_result == DeviceResult.SUCCESS:
             found.append(device)
         elif has_deletion and device.response_status == DeviceResult.NOT_ACCESSIBLE:
             found.append(

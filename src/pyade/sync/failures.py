@@ -22,6 +22,7 @@ from pyade.core.assignment import Risk
 from pyade.core.attempt import AssignmentFailure
 from pyade.core.events import EventGroup, EventKind
 from pyade.core.inventory import SyncState
+from pyade.core.parking import PARKING_ERRORS
 from pyade.core.problems import Problem
 from pyade.errors import (
     AccessDeniedError,
@@ -32,11 +33,6 @@ from pyade.errors import (
     ResponseError,
     ServerError,
     SessionError,
-    TermsError,
-    TokenExpiredError,
-    TokenOwnerError,
-    TokenRejectedError,
-    TokenSupersededError,
     TransportError,
     UserAgentError,
 )
@@ -51,15 +47,11 @@ ANY_NAME: Final = "(any)"
 REMOVAL_NAME: Final = "(removal)"
 
 _OF_THE_TOKEN: Final = (
+    *PARKING_ERRORS,
     ClockError,
     OAuthRequestError,
     RateLimitError,
     SessionError,
-    TermsError,
-    TokenExpiredError,
-    TokenOwnerError,
-    TokenRejectedError,
-    TokenSupersededError,
     UserAgentError,
 )
 _MAY_PASS: Final = (ServerError, ResponseError, TransportError)

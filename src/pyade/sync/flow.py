@@ -333,7 +333,7 @@ class SyncRun:
             yield from self._save(attrs.evolve(state, listing_since=None, held_back=unlisted))
 
     def _release_what_was_held(self) -> Flow[Ending]:
-        """Release what the newest list did not show, if somebody forces it or few enough are left by now."""
+        """Release what the newest list did not show, if it is forced, or few enough are left by now."""
         now = yield from self._time.now()
         state = attrs.evolve(self._state, listing_since=self._state.listed_at)
         unlisted, fleet = yield from in_store(lambda store: _count_unlisted(store, self._token_name, state))

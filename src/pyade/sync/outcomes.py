@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from pyade.apple import calls
+from pyade.apple.flows import chunks
 from pyade.apple.http.calls import SendCall
 from pyade.core.assignment import NO_PROFILE, RECHECK, confirmed, outcome
 from pyade.core.attempt import Attempt
@@ -18,7 +19,8 @@ from pyade.storage.protocol import Store
 from pyade.sync.leases import StoreTime
 from pyade.sync.steps import Progress, ProgressPhase, in_store
 
-_NO_OUTCOME: Final = (DeviceResult.REQUEST_FAILED, DeviceResult.NOT_SENT)
+_UNSENT: Final = DeviceResult.NOT_SENT
+_NO_OUTCOME: Final = (DeviceResult.REQUEST_FAILED, _UNSENT)
 
 
 class Outcomes:
@@ -29,6 +31,7 @@ class Outcomes:
         contradicted: Devices whose details contradict Apple's answer.
         notes: What else happened, in words.
         total: How many devices are to be sent, for the progress.
+        settled: How many devices have an outcome; counted as they come, since each chunk tells it.
     """
 
     def __init__(self, lease: Lease, time: StoreTime) -> None:
@@ -36,16 +39,12 @@ class Outcomes:
         self.contradicted: list[str] = []
         self.notes: list[str] = []
         self.total = 0
+        self.settled = 0
         self._token_name = lease.token_name
         self._lease = lease
         self._time = time
         self._due: dict[str, datetime] = {}
         self._requests = 0
-
-    @property
-    def settled(self) -> int:
-        """How many devices have an outcome."""
-        return sum(result not in _NO_OUTCOME for result in self.results.values())
 
     @property
     def next_due_at(self) -> datetime | None:
@@ -87,16 +86,18 @@ class Outcomes:
 
     def read(self, serials: Sequence[str]) -> Flow[None]:
         """Read the details of devices of which Apple's answer could not be confirmed before."""
-        details = yield from self.read_back(serials)
-        before = yield from self._attempts_of([device.serial_number for device in details])
-        if before:
-            yield from self.record((yield from self.confirm(before, details)), details)
+        for chunk in chunks(serials):
+            details = yield from self.read_back(chunk)
+            before = yield from self._attempts_of([device.serial_number for device in details])
+            if before:
+                yield from self.record((yield from self.confirm(before, details)), details)
 
     def refresh(self, serials: Sequence[str]) -> Flow[None]:
-        """Store what Apple's details say of devices now."""
-        details = yield from self.read_back(serials)
-        if details:
-            yield from self.record({}, details)
+        """Store what Apple's details say of devices now, before anything is sent to them."""
+        for chunk in chunks(serials):
+            details = yield from self.read_back(chunk)
+            if details:
+                yield from self.record({}, details)
 
     def read_back(self, serials: Sequence[str]) -> Flow[Sequence[Device]]:
         """Return what Apple says about *serials* now; nothing if it does not answer: a sync will tell."""
@@ -126,6 +127,7 @@ class Outcomes:
 
     def note(self, serial: str, result: DeviceResult, due_at: datetime | None) -> None:
         """Take note of a result, and of when there is something to do about it."""
+        self.settled += (result not in _NO_OUTCOME) - (self.results.get(serial, _UNSENT) not in _NO_OUTCOME)
         self.results[serial] = result
         self._due.pop(serial, None)
         if due_at is not None:

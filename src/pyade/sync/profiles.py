@@ -6,8 +6,8 @@ The rules of this file:
 2. A profile is lost only where Apple itself says so, in its own words, when it is asked for the profile.
 3. What takes the place of a lost profile becomes the newest definition only after an assignment with it
    worked. Until then the next run finds it, and defines nothing again.
-4. What was defined a moment ago is not lost: where that is not found either, nobody's word is believed, and
-   nothing more is defined.
+4. What was defined a moment ago is not lost: where that is not found either, no answer about it is believed,
+   and nothing more is defined.
 
 Source: Apple, device assignment, "Define a profile" and "Get a profile". That a ``NOT_FOUND`` may be a
 proxy's, or concern a serial number, is observed.
@@ -60,9 +60,19 @@ class Profiles:
     def define(self, profile: EnrollmentProfile, *, individual: bool) -> Flow[DefinedProfile]:
         """Define *profile* at Apple and return it as the newest definition."""
         definitions = yield from self.definitions()
-        defined = yield from self._define(profile, individual=individual)
+        profile_uuid = yield from self._define(profile)
         now = yield from self._time.now()
-        return (yield from self._remember(attrs.evolve(defined, defined_at=definitions.following(now))))
+        return (
+            yield from self._remember(
+                DefinedProfile(
+                    profile_uuid=profile_uuid,
+                    profile=profile,
+                    digest=digest(profile),
+                    defined_at=definitions.following(now),
+                    individual=individual,
+                )
+            )
+        )
 
     def keep_what_apple_does_not_see(self, profiles: Iterable[EnrollmentProfile]) -> Flow[None]:
         """Store *profiles* that differ from what is stored only in what is no part of Apple's JSON."""
@@ -98,9 +108,9 @@ class Profiles:
                     f"Apple does not have profile {profile_uuid}: {one.profile_uuid} takes its place"
                 )
                 return one.profile_uuid
-        defined = yield from self._define(lost.profile, individual=lost.individual)
+        new_uuid = yield from self._define(lost.profile)
         before = lost.defined_at - timedelta.resolution
-        defined = yield from self._remember(attrs.evolve(defined, defined_at=before))
+        defined = yield from self._remember(attrs.evolve(lost, profile_uuid=new_uuid, defined_at=before))
         self._unproven[defined.profile_uuid] = defined
         self.notes.append(f"Apple did not know profile {profile_uuid}: defined again")
         return defined.profile_uuid
@@ -126,16 +136,10 @@ class Profiles:
             self._is_lost[profile_uuid] = is_lost
         return self._is_lost[profile_uuid]
 
-    def _define(self, profile: EnrollmentProfile, *, individual: bool) -> Flow[DefinedProfile]:
+    def _define(self, profile: EnrollmentProfile) -> Flow[str]:
         answer = yield from ask(SendCall(calls.define_profile(definition(profile))))
         self.defined.append(answer.profile_uuid)
-        return DefinedProfile(
-            profile_uuid=answer.profile_uuid,
-            profile=profile,
-            digest=digest(profile),
-            defined_at=(yield from self._time.now()),
-            individual=individual,
-        )
+        return answer.profile_uuid
 
     def _remember(self, defined: DefinedProfile) -> Flow[DefinedProfile]:
         yield from in_store(lambda store: store.save_profile(self._token_name, defined, lease=self._lease))

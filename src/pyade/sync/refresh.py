@@ -54,16 +54,11 @@ def refresh_flow(token_name: str, serials: Iterable[str], lease: Lease) -> Flow[
     for chunk in chunks(distinct("read device details", serials)):
         details = yield from ask(SendCall(calls.device_details(chunk)))
         found = [details[serial] for serial in chunk]
-        results.update((device.serial_number, result_of(device)) for device in found)
-        shown = [device for device in found if result_of(device) == DeviceResult.SUCCESS]
+        results.update((device.serial_number, device.details_result) for device in found)
+        shown = [device for device in found if device.details_result == DeviceResult.SUCCESS]
         if shown:
             changes += yield from _commit(token_name, shown, lease)
     return RefreshReport(token_name=token_name, results=DeviceResults(results=results), changes=changes)
-
-
-def result_of(device: Device) -> DeviceResult:
-    """Return what Apple said to the request for the details of *device*: no word means success."""
-    return DeviceResult.SUCCESS if device.response_status is None else device.response_status
 
 
 def _commit(token_name: str, devices: list[Device], lease: Lease) -> Flow[ChangeCounts]:

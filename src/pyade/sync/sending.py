@@ -24,7 +24,7 @@ from typing import Final
 import attrs
 
 from pyade.apple import calls
-from pyade.apple.calls import CHUNK
+from pyade.apple.flows import chunks
 from pyade.apple.http.calls import Call, SendCall, may_have_acted
 from pyade.core.assignment import COOLDOWN, NO_PROFILE, DeviceResults, outcome
 from pyade.core.attempt import Attempt
@@ -125,8 +125,7 @@ class Sending:
             TransportError: Apple cannot be reached.
         """
         name = _name(profile)
-        for start in range(0, len(serials), CHUNK):
-            chunk = serials[start : start + CHUNK]
+        for chunk in chunks(serials):
             check = [serial for serial in chunk if serial in uncertain]
             uuid, error = yield from self._replacing(uuid, chunk, check)
             if error is not None and may_have_acted(error) and self._may_ask(2):
@@ -134,16 +133,6 @@ class Sending:
                 error = yield from self._piece(uuid, chunk, chunk, lost=error)
             if error is not None:
                 self._failed.append(_Piece(uuid, name, chunk, error))
-
-    def read(self, serials: Sequence[str]) -> Flow[None]:
-        """Read the details of devices that Apple said are done, where that failed before."""
-        for start in range(0, len(serials), CHUNK):
-            yield from self.outcomes.read(serials[start : start + CHUNK])
-
-    def refresh(self, serials: Sequence[str]) -> Flow[None]:
-        """Read what Apple has of devices before anything is sent to them."""
-        for start in range(0, len(serials), CHUNK):
-            yield from self.outcomes.refresh(serials[start : start + CHUNK])
 
     def isolate(self, known: Collection[str] = ()) -> Flow[None]:
         """Halve what failed until the devices that spoil it are alone, within the bound on requests.
@@ -215,9 +204,8 @@ class Sending:
         now = yield from self._time.now()
         self._undefined.append(_Piece(uuid, _name(choice.profile), serials, error))
         unsent = attempt_at(now, uuid, DeviceResult.NOT_SENT)
-        news = tuple(new)
-        for start in range(0, len(news), CHUNK):
-            yield from self.outcomes.record(dict.fromkeys(news[start : start + CHUNK], unsent), ())
+        for chunk in chunks(new):
+            yield from self.outcomes.record(dict.fromkeys(chunk, unsent), ())
         for serial in serials:
             # A refusal lasts until a person changes the profile: the next ordinary run is soon enough.
             self.outcomes.note(serial, DeviceResult.NOT_SENT, now if may_pass(error) else None)
@@ -326,9 +314,8 @@ class Sending:
     def _read_the_rest(self) -> Flow[None]:
         """Read the details of the small pieces that were sent, in as few requests as the whole would take."""
         for uuid, attempts in self._unread.items():
-            serials = list(attempts)
-            for start in range(0, len(serials), CHUNK):
-                part = {serial: attempts[serial] for serial in serials[start : start + CHUNK]}
+            for chunk in chunks(attempts):
+                part = {serial: attempts[serial] for serial in chunk}
                 yield from self.outcomes.store_confirmed(uuid, part)
 
     def _let_wait(self, spoiling: Iterable[_Piece]) -> Flow[None]:

@@ -83,9 +83,8 @@ def create_flow(
         return found
     setup = fresh if found is None else attrs.evolve(found, **given)
     if (yield from _secret(KEYPAIR, name)) is None:
-        setup = attrs.evolve(
-            setup, steps_done=0
-        )  # the portal has no certificate of a key pair that is made now
+        # The portal has no certificate of a key pair that is made now.
+        setup = attrs.evolve(setup, steps_done=0)
     yield from _keypair(KEYPAIR, name, name)
     if setup != found:
         yield from _keep_setup(setup)

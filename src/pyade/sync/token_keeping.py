@@ -14,7 +14,7 @@ import attrs
 import msgspec
 
 from pyade.core.inventory import SyncState
-from pyade.core.parking import parked_reason
+from pyade.core.parking import error_kind, parked_reason
 from pyade.core.portal_steps import TokenSetup, setup_of
 from pyade.core.secret import Secret
 from pyade.core.token import Token, TokenStatus
@@ -86,7 +86,7 @@ def find_setup(store: Store, name: str, now: datetime) -> TokenSetup | None:
 
 def _needs_another_file(token: Token, state: SyncState, now: datetime) -> bool:
     """Return True if only another file of the portal makes *token* work."""
-    kind = parked_reason(token, state).partition(":")[0]
+    kind = error_kind(parked_reason(token, state))
     return kind in _ENDED or token.health(now).status is TokenStatus.EXPIRED
 
 
