@@ -39,7 +39,7 @@ class Outcomes:
         self.contradicted: list[str] = []
         self.notes: list[str] = []
         self.total = 0
-        self.settled = 0
+        self.settled: int = 0
         self._token_name = lease.token_name
         self._lease = lease
         self._time = time
