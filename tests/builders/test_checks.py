@@ -98,6 +98,21 @@ def drop(payload_type: str) -> Change:
 
 
 UUID = "00000000-0000-4000-8000-000000000000"
+NO_VALUE: list[Any] = [[], [[["CN", " "]]]]
+MALFORMED: list[Any] = [[7], [[]], [["x"]]]
+SCEP_CONTENT: Plist = {
+    "URL": "https://scep.contoso.com/",
+    "Subject": [[["CN", "C02ABC123"]]],
+    "Challenge": "one-time",
+    "Keysize": 2048,
+    "KeyIsExtractable": False,
+}
+
+
+def add_scep(plist: Plist) -> None:
+    """A second identity, of another kind than the attested one."""
+    identity = {"PayloadType": SCEP, "PayloadVersion": 1, "PayloadContent": SCEP_CONTENT}
+    plist["PayloadContent"].append({**identity, "PayloadIdentifier": "com.contoso.scep", "PayloadUUID": UUID})
 
 
 @each(
@@ -115,8 +130,9 @@ UUID = "00000000-0000-4000-8000-000000000000"
         (drop(ACME), error(f"{MDM}.IdentityCertificateUUID")),
         (
             duplicate(ACME, PayloadUUID=UUID, PayloadIdentifier="com.contoso.second"),
-            error("PayloadContent"),
+            warning("PayloadContent"),
         ),
+        (add_scep, warning("PayloadContent")),
         (
             drop(ROOT),
             error(f"{MDM}.ServerURLPinningCertificateUUIDs", f"{MDM}.CheckInURLPinningCertificateUUIDs"),
@@ -130,7 +146,7 @@ UUID = "00000000-0000-4000-8000-000000000000"
         (put(MDM, ServerURL="https:///server"), error(f"{MDM}.ServerURL")),
         (put(MDM, Topic="com.apple.mgmt.a\x00"), error(f"{MDM}.Topic")),
         (put(MDM, ServerURL="https://mdm.contoso.com/ x"), error(f"{MDM}.ServerURL")),
-        (put(MDM, ServerURL="https://mdm.contoso.com/#x"), error(f"{MDM}.ServerURL")),
+        (put(MDM, ServerURL="https://mdm.contoso.com/#x"), warning(f"{MDM}.ServerURL")),
         (put(MDM, ServerURL="https://a:b@mdm.contoso.com/"), error(f"{MDM}.ServerURL")),
         (put(MDM, ServerURL="https://mdm.contoso.com:port/"), error(f"{MDM}.ServerURL")),
         (put(MDM, CheckInURL="https://[::1/"), error(f"{MDM}.CheckInURL")),
@@ -140,18 +156,17 @@ UUID = "00000000-0000-4000-8000-000000000000"
         (put(MDM, CheckInURL="https://mdm.fabrikam.com/"), warning(f"{MDM}.CheckInURL")),
         (put(ACME, DirectoryURL="http://acme.contoso.com/"), error(f"{ACME}.DirectoryURL")),
         # 7: rights
-        *[
-            (put(MDM, AccessRights=n), error(f"{MDM}.AccessRights"))
-            for n in (0, -1, 2, 128, 8192, True, "8191")
-        ],
+        *[(put(MDM, AccessRights=n), error(f"{MDM}.AccessRights")) for n in (0, -1, 2, 128, True, "8191")],
+        (put(MDM, AccessRights=8192 + 8191), warning(f"{MDM}.AccessRights")),
+        (put(MDM, AccessRights=8192 + 2), error(f"{MDM}.AccessRights") + warning(f"{MDM}.AccessRights")),
         *[(put(MDM, AccessRights=n), []) for n in (1, 3, 192, 8191)],
         (put(MDM, AccessRights=...), warning(f"{MDM}.AccessRights")),
         # 8: capabilities
-        (put(MDM, ServerCapabilities=...), error(f"{MDM}.ServerCapabilities")),
-        (put(MDM, ServerCapabilities=["com.apple.mdm.token"]), error(f"{MDM}.ServerCapabilities")),
+        (put(MDM, ServerCapabilities=...), warning(f"{MDM}.ServerCapabilities")),
+        (put(MDM, ServerCapabilities=["com.apple.mdm.token"]), warning(f"{MDM}.ServerCapabilities")),
         (
             put(MDM, ServerCapabilities=["com.apple.mdm.per-user-connections"] * 2),
-            error(f"{MDM}.ServerCapabilities"),
+            warning(f"{MDM}.ServerCapabilities"),
         ),
         (
             put(MDM, ServerCapabilities=["com.apple.mdm.per-user-connections", "com.apple.mdm.new"]),
@@ -163,9 +178,9 @@ UUID = "00000000-0000-4000-8000-000000000000"
         ),
         # 9: what belongs to other kinds of enrollment
         (put(MDM, EnrollmentMode="ADDE"), error(f"{MDM}.EnrollmentMode")),
-        (put(MDM, AssignedManagedAppleID="a@b.ch"), error(f"{MDM}.AssignedManagedAppleID")),
+        (put(MDM, AssignedManagedAppleID="a@b.ch"), warning(f"{MDM}.AssignedManagedAppleID")),
         (put(MDM, ManagedAppleID="a@b.ch"), error(f"{MDM}.ManagedAppleID")),
-        (put(MDM, RequiredAppIDForMDM=7), error(f"{MDM}.RequiredAppIDForMDM")),
+        (put(MDM, RequiredAppIDForMDM=7), warning(f"{MDM}.RequiredAppIDForMDM")),
         # 10: ACME
         (put(ACME, KeySize=512), error(f"{ACME}.HardwareBound", f"{ACME}.KeySize")),
         (put(ACME, KeySize=521), error(f"{ACME}.HardwareBound")),
@@ -179,30 +194,36 @@ UUID = "00000000-0000-4000-8000-000000000000"
         *[
             (
                 put(ACME, KeyType="RSA", KeySize=size, HardwareBound=False, Attest=False),
-                error(f"{ACME}.KeySize") if wrong else [],
+                expected,
             )
-            for size, wrong in (
-                (1024, True),
-                (2047, True),
-                (2048, False),
-                (3072, False),
-                (4096, False),
-                (8192, True),
+            for size, expected in (
+                (512, error(f"{ACME}.KeySize")),
+                (1024, warning(f"{ACME}.KeySize")),
+                (2047, error(f"{ACME}.KeySize")),
+                (2048, []),
+                (3072, []),
+                (4096, []),
+                (8192, error(f"{ACME}.KeySize")),
             )
         ],
-        (put(ACME, UsageFlags=5), error(f"{ACME}.UsageFlags")),
-        (
-            put(ACME, KeyType="RSA", KeySize=2048, HardwareBound=False, Attest=False, UsageFlags=2),
-            error(f"{ACME}.UsageFlags"),
-        ),
+        (put(ACME, UsageFlags=5), warning(f"{ACME}.UsageFlags")),
+        *[
+            (
+                put(ACME, KeyType="RSA", KeySize=2048, HardwareBound=False, Attest=False, UsageFlags=flags),
+                warning(f"{ACME}.UsageFlags"),
+            )
+            for flags in (0, 2, 4, 7)
+        ],
         (put(ACME, KeyType="RSA", KeySize=2048, HardwareBound=False, Attest=False, UsageFlags=5), []),
         (put(ACME, UsageFlags=..., ExtendedKeyUsage=...), []),
         (put(ACME, ExtendedKeyUsage=["clientAuth"]), error(f"{ACME}.ExtendedKeyUsage")),
         (put(ACME, ExtendedKeyUsage=[7]), error(f"{ACME}.ExtendedKeyUsage")),
         (put(ACME, Subject=[["CN", "x"]]), error(f"{ACME}.Subject", f"{ACME}.Subject")),
-        (put(ACME, Subject=[7]), error(f"{ACME}.Subject")),
+        *[(put(ACME, Subject=wrong), error(f"{ACME}.Subject")) for wrong in MALFORMED],
         (put(ACME, Subject=[[["CN", "x", "y"]]]), error(f"{ACME}.Subject")),
         (put(ACME, Subject=[[["CN", "x"], ["2.5.4.5", "y"]]]), []),
+        *[(put(ACME, Subject=value), warning(f"{ACME}.Subject")) for value in NO_VALUE],
+        (put(ACME, Subject=[[["OU", ""]], [["CN", "x"]]]), []),
         (put(ACME, ClientIdentifier=""), error(f"{ACME}.ClientIdentifier")),
         (put(ACME, KeyIsExtractable=True), []),
         (
@@ -224,8 +245,11 @@ UUID = "00000000-0000-4000-8000-000000000000"
         (put(None, HasRemovalPasscode=True), warning("HasRemovalPasscode")),
         (put(None, PayloadVersion=2), error("PayloadVersion")),
         (put(None, PayloadVersion=True), error("PayloadVersion")),
-        (put(None, PayloadUUID="1"), error("PayloadUUID")),
-        (put(None, PayloadIdentifier="contoso"), error("PayloadIdentifier")),
+        (put(None, PayloadUUID="1"), warning("PayloadUUID")),
+        (put(None, PayloadUUID=""), error("PayloadUUID")),
+        (put(None, PayloadIdentifier="contoso"), warning("PayloadIdentifier")),
+        (put(MDM, PayloadIdentifier="mdm"), warning(f"{MDM}.PayloadIdentifier")),
+        (put(None, PayloadIdentifier=" "), error("PayloadIdentifier")),
         (put(None, PayloadType=...), error("PayloadType")),
         (put(None, PayloadRemovalDisallowed=1), error("PayloadRemovalDisallowed")),
         (put(None, Colour="blue"), warning("Colour")),
@@ -250,19 +274,25 @@ def test_what_is_wrong_is_found(change: Change, expected: list[tuple[str, str]],
         (put(SCEP, URL="http://scep.contoso.com/"), warning(f"{CONTENT}.URL")),
         (put(SCEP, URL="ldap://scep.contoso.com/"), error(f"{CONTENT}.URL")),
         (put(SCEP, URL=...), error(f"{CONTENT}.URL")),
-        (put(SCEP, Keysize=1024), error(f"{CONTENT}.Keysize")),
-        (put(SCEP, Keysize=...), error(f"{CONTENT}.Keysize")),
+        (put(SCEP, Keysize=1024), warning(f"{CONTENT}.Keysize")),
+        (put(SCEP, Keysize=...), warning(f"{CONTENT}.Keysize")),
         (put(SCEP, Keysize=3072), error(f"{CONTENT}.Keysize")),
         (put(SCEP, Keysize=4096), []),
         (put(SCEP, Key_Type="EC"), error(f"{CONTENT}.Key Type")),
-        (put(SCEP, Key_Usage=2), error(f"{CONTENT}.Key Usage")),
+        (put(SCEP, Key_Usage=2), warning(f"{CONTENT}.Key Usage")),
         (put(SCEP, Key_Usage=0), []),
         (put(SCEP, CAFingerprint=bytes(20)), []),
         (put(SCEP, CAFingerprint=bytes(16)), warning(f"{CONTENT}.CAFingerprint")),
         (put(SCEP, CAFingerprint=bytes(40)), error(f"{CONTENT}.CAFingerprint")),
         (put(SCEP, CAFingerprint="ab" * 32), error(f"{CONTENT}.CAFingerprint")),
-        (put(SCEP, Retries=-1), error(f"{CONTENT}.Retries")),
-        (put(SCEP, RetryDelay=-1), error(f"{CONTENT}.RetryDelay")),
+        (put(SCEP, Retries=-1), warning(f"{CONTENT}.Retries")),
+        (put(SCEP, RetryDelay=-1), warning(f"{CONTENT}.RetryDelay")),
+        *[
+            (put(SCEP, Subject=empty), error(f"{CONTENT}.Subject"))
+            for empty in (..., [], [[["O", ""]], [["CN", ""]]])
+        ],
+        (put(SCEP, Subject=[[["O", "Contoso"]]]), []),
+        (put(SCEP, Subject="CN=x"), error(f"{CONTENT}.Subject")),
         (put(SCEP, Challenge=...), warning(f"{CONTENT}.Challenge")),
         (put(SCEP, Challenge=b"secret"), error(f"{CONTENT}.Challenge")),
         (put(SCEP, KeyIsExtractable=...), warning(f"{CONTENT}.KeyIsExtractable")),

@@ -387,15 +387,12 @@ def test_all_problems_come_at_once(profile: EnrollmentProfile, acme: AcmeIssuer)
         build_enrollment_profile(profile, service, mac(serial=""), acme=broken)
     assert {problem.setting for problem in caught.value.problems} == {
         "serial_number",
-        "PayloadIdentifier",
         "com.apple.mdm.ServerURL",
         "com.apple.mdm.CheckInURL",
         "com.apple.mdm.Topic",
         "com.apple.mdm.AccessRights",
-        "com.apple.mdm.ServerCapabilities",
         "com.apple.security.acme.DirectoryURL",
         "com.apple.security.acme.ClientIdentifier",
-        "com.apple.security.acme.Subject",
         "com.apple.security.pkcs1.PayloadContent",
     }
     assert "hunter2" not in str(caught.value)

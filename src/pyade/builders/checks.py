@@ -1,7 +1,61 @@
 """A linter for enrollment profiles, pyade's own and those of other programs.
 
-Errors make macOS refuse the profile or the enrollment useless; warnings are worth a look. Settings are named
-as Apple names them, ``com.apple.mdm.ServerURL``. Secrets are never part of a problem.
+An error is what macOS refuses, or what leaves the Mac without management or without an identity that it can
+use. All else is a warning: macOS ignores it, or works with it. Settings are named as Apple names them,
+``com.apple.mdm.ServerURL``. Secrets are never part of a problem.
+
+The rules of this file. "Apple" is the schema of the payload; where Apple says only what a value must be,
+macOS is taken to refuse another one.
+
+====  =====================================================  ========================  ======================
+Rule  What must be                                           What macOS does           Source
+====  =====================================================  ========================  ======================
+1     Keys that are required are there; types and values     refuses                   Apple
+      are those of the schema
+1a    No key that the schema does not have                   ignores it                inferred
+1b    Identifier with a dot, UUID of 8-4-4-4-12              works (Jamf Pro's has     Apple wants the form
+                                                             no dot)                   only; observed
+2     Not encrypted                                          cannot read it            inferred: no key yet
+3     TargetDeviceType of a Mac, or of any device            refuses others            Apple
+4     PayloadScope System                                    installs it for a user    Apple
+5     No consent, removal date or removal passcode           stops, or removes itself  Apple
+6     One ``com.apple.mdm``; UUIDs, identifiers used once    refuses                   Apple
+7     The identity that is named is in the profile           refuses                   Apple
+7a    No other identity beside it                            works; if one fails, all  Apple: "multiple"
+                                                             of the profile fails
+8     Pins name certificates of the profile                  connects to nothing       Apple
+8a    No pins before 10.13                                   ignores them              Apple
+9     Absolute https addresses (SCEP: http, too) without     refuses                   Apple; RFC 9110, 4.2.4
+      user name and password
+9a    No fragment in them; SCEP over https; CheckInURL of    works                     inferred
+      the domain of ServerURL
+10    AccessRights not 0, 2 only with 1, 128 only with 64    refuses                   Apple
+10a   No right above 4096                                    ignores it                inferred
+11    The user channel is declared                           works, without users      Apple ("must")
+11a   Each capability once, and known                        works                     Apple
+12    No ManagedAppleID, no EnrollmentMode                   enrolls a user, not the   Apple; inferred for
+                                                             Mac                       this enrollment
+12a   No AssignedManagedAppleID, no RequiredAppIDForMDM      ignores them              Apple
+13    ACME: size and kind of key, HardwareBound and Attest   refuses                   Apple
+      as they go together
+13a   ACME, SCEP: RSA keys of 2048 bits or more              works with 1024           Apple; NIST SP 800-57
+13b   ACME: UsageFlags 1 for a curve, and always a           works: the server may     Apple; its own example
+      signature; no unknown bits                             override                  has 5 for a curve
+13c   ACME: Attest false on a T2                             ignores it                Apple
+14    ACME on a Mac that can do it                           refuses                   ``core.identity``
+15    SCEP: a Subject with a value                           gets a certificate with   observed: NanoMDM,
+                                                             an empty subject, and     issue 81
+                                                             does not use it
+15a   ACME: a Subject with a value                           the server may give one   Apple
+15b   Subjects are arrays of pairs                           refuses                   Apple
+16    SCEP: fingerprint of 20 or 32 bytes                    stops before the request  Apple; observed
+16a   SCEP: Retries and RetryDelay not negative; Key Usage   works                     inferred
+      of 1 and 4; a challenge
+17    Keys cannot be copied or used by every app             works                     Apple
+18    Certificates can be read                               refuses                   Apple
+18a   The private key is made on the Mac, not sent in        works                     inferred
+      PKCS #12
+====  =====================================================  ========================  ======================
 
 Source: Apple, profile payloads ``TopLevel``, ``CommonPayloadKeys``, ``com.apple.mdm``,
 ``com.apple.security.acme``, ``com.apple.security.scep`` and the certificate payloads.
@@ -11,7 +65,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -53,6 +107,7 @@ def check_enrollment_profile(plist: Payload, *, mac: TargetMac | None = None) ->
         return (error("profile", form, "a dictionary", "give what plistlib reads from the file"),)
     problems: list[Problem] = []
     top = good_values("", plist, {**payload_keys.COMMON, **payload_keys.TOP_LEVEL}, problems)
+    problems += _names("", top)
     problems += _top_level(top)
     payloads: list[Payload] = []
     for payload in top.get("PayloadContent", ()):
@@ -65,6 +120,7 @@ def check_enrollment_profile(plist: Payload, *, mac: TargetMac | None = None) ->
             payload_type, payload, {**payload_keys.COMMON, **(keys or {})}, problems, known=keys is not None
         )
         payloads.append(cleaned)
+        problems += _names(f"{payload_type}.", cleaned)
         if payload_type in _CHECKS:
             problems += _CHECKS[payload_type](cleaned, mac)
     problems += _across(top, payloads)
@@ -104,7 +160,15 @@ def check_update(old: Payload, new: Payload) -> tuple[Problem, ...]:
     return tuple(problems)
 
 
+def _names(prefix: str, payload: Payload) -> Iterator[Problem]:
+    """Yield what is unusual about the names that every payload has: rule 1b."""
+    for key, pattern, allowed in _USUAL_NAMES:
+        if key in payload and pattern.fullmatch(payload[key]) is None:
+            yield warning(f"{prefix}{key}", payload[key], allowed, "keep it if Macs enrolled with it")
+
+
 def _top_level(top: Payload) -> Iterator[Problem]:
+    """Yield what breaks rules 2 to 5."""
     if top.get("IsEncrypted"):
         yield error(
             "IsEncrypted", True, "false: a new Mac has no key for it", "send the profile in clear over TLS"
@@ -121,6 +185,7 @@ def _top_level(top: Payload) -> Iterator[Problem]:
 
 
 def _mdm_payload(payload: Payload, mac: TargetMac | None) -> Iterator[Problem]:
+    """Yield what breaks rules 8a to 12a."""
     for key in ("ServerURL", "CheckInURL"):
         if key in payload:
             yield from check_url(f"{_MDM}.{key}", payload[key])
@@ -131,24 +196,35 @@ def _mdm_payload(payload: Payload, mac: TargetMac | None) -> Iterator[Problem]:
         )
     yield from _access_rights(payload)
     yield from _capabilities(payload)
-    for key in ("EnrollmentMode", "AssignedManagedAppleID", "ManagedAppleID", "RequiredAppIDForMDM"):
-        if key in payload:
-            allowed = "absent: it belongs to enrollments that are driven by an account"
-            yield error(f"{_MDM}.{key}", payload[key], allowed, "remove it")
+    yield from _account_driven(payload)
     if mac is not None and mac.version is not None and mac.version < _PINNING_FROM:
         for key in payload:
             if key.endswith("PinningCertificateUUIDs"):
                 yield warning(f"{_MDM}.{key}", "", f"macOS 10.13; {mac.version} ignores it", "remove it")
 
 
+def _account_driven(payload: Payload) -> Iterator[Problem]:
+    """Yield what breaks rules 12 and 12a."""
+    allowed = "absent: it belongs to enrollments that are driven by an account"
+    for key in ("EnrollmentMode", "ManagedAppleID"):
+        if key in payload:
+            yield error(f"{_MDM}.{key}", payload[key], allowed, "remove it")
+    for key in ("AssignedManagedAppleID", "RequiredAppIDForMDM"):
+        if key in payload:
+            yield warning(f"{_MDM}.{key}", payload[key], f"{allowed}, and is ignored here", "remove it")
+
+
 def _access_rights(payload: Payload) -> Iterator[Problem]:
     setting = f"{_MDM}.AccessRights"
     rights = payload.get("AccessRights", 8191)
-    if not 1 <= rights <= 8191:
+    if rights < 1:
         yield error(setting, rights, "1 to 8191", "add up the rights that you need; 8191 is all of them")
-    elif rights & 2 and not rights & 1:
+        return
+    if rights > 8191:
+        yield warning(setting, rights, "1 to 8191: there are no rights above 4096", "8191 is all of them")
+    if rights & 2 and not rights & 1:
         yield error(setting, rights, "2 (install profiles) only with 1 (inspect profiles)", "add 1")
-    elif rights & 128 and not rights & 64:
+    if rights & 128 and not rights & 64:
         yield error(
             setting, rights, "128 (install provisioning profiles) only with 64 (inspect them)", "add 64"
         )
@@ -159,10 +235,11 @@ def _capabilities(payload: Payload) -> Iterator[Problem]:
     capabilities = payload.get("ServerCapabilities", [])
     yield from check_texts(setting, capabilities)
     if not _has_user_channel(payload):
-        yield error(setting, "", f"{PER_USER_CONNECTIONS} among them", "add it: Macs need it to manage users")
+        allowed = f"{PER_USER_CONNECTIONS} among them: without it no user of the Mac is managed"
+        yield warning(setting, "", allowed, "add it; an update never can")
     for capability, count in Counter(map(str, capabilities)).items():
         if count > 1:
-            yield error(setting, capability, "each capability once", "remove the others")
+            yield warning(setting, capability, "each capability once", "remove the others")
         if capability not in payload_keys.CAPABILITIES:
             yield warning(
                 setting, capability, "a capability that Apple documents for Macs", "check the spelling"
@@ -170,8 +247,12 @@ def _capabilities(payload: Payload) -> Iterator[Problem]:
 
 
 def _acme_payload(payload: Payload, mac: TargetMac | None) -> Iterator[Problem]:
+    """Yield what breaks rules 13 to 17."""
     yield from check_url(f"{_ACME}.DirectoryURL", payload.get("DirectoryURL", "https://-"))
     yield from _subject(_ACME, payload)
+    if "Subject" in payload and _is_empty(payload["Subject"]):
+        allowed = "a name with a value: macOS does not use a certificate with an empty one"
+        yield warning(f"{_ACME}.Subject", "", allowed, "add a CN, unless the server sets the name")
     bound, attest = payload.get("HardwareBound", False), payload.get("Attest", False)
     yield from _acme_key(payload, bound=bound, attest=attest)
     usages = payload.get("ExtendedKeyUsage", [])
@@ -192,18 +273,21 @@ def _acme_key(payload: Payload, *, bound: bool, attest: bool) -> Iterator[Proble
     size = payload.get("KeySize", 384 if is_curve else 2048)
     if is_curve and size not in (192, 256, 384, 521):
         yield error(f"{_ACME}.KeySize", size, "192, 256, 384 or 521 for a curve", "use 384")
-    if payload.get("KeyType") == KeyType.RSA and (size % 8 or not 2048 <= size <= 4096):
-        allowed = "a multiple of 8 from 2048 to 4096 for RSA; Apple takes 1024, too, but that is not safe"
-        yield error(f"{_ACME}.KeySize", size, allowed, "use 2048")
+    if payload.get("KeyType") == KeyType.RSA:
+        if size % 8 or not 1024 <= size <= 4096:
+            yield error(f"{_ACME}.KeySize", size, "a multiple of 8 from 1024 to 4096 for RSA", "use 2048")
+        elif size < 2048:
+            yield warning(f"{_ACME}.KeySize", size, _SAFE_SIZE, "use 2048")
     if bound and not (is_curve and size in (256, 384)):
         fix = f"use KeyType {KeyType.EC} and KeySize 384"
         yield error(f"{_ACME}.HardwareBound", True, "only for curves of 256 or 384", fix)
     if attest and not bound:
         yield error(f"{_ACME}.Attest", True, "only with HardwareBound true", "set both or neither")
     if is_curve and usage != 1:
-        yield error(f"{_ACME}.UsageFlags", usage, "1 for a curve, which only signs", "use 1")
-    elif usage & ~0x15:  # 0x10, key agreement, was in Apple's schema of 2022
-        yield error(f"{_ACME}.UsageFlags", usage, "1 (signing), 4 (encryption) or 5", "use 5")
+        allowed = "1 for a curve, which only signs; the server may set another usage"
+        yield warning(f"{_ACME}.UsageFlags", usage, allowed, "use 1")
+    elif not usage & 1 or usage & ~0x15:  # 0x10, key agreement, was in Apple's schema of 2022
+        yield warning(f"{_ACME}.UsageFlags", usage, "1 (signing) or 5 (and encryption)", "use 5")
 
 
 def _acme_on(mac: TargetMac, *, bound: bool, attest: bool) -> Iterator[Problem]:
@@ -232,6 +316,7 @@ def _acme_on(mac: TargetMac, *, bound: bool, attest: bool) -> Iterator[Problem]:
 
 
 def _scep_payload(payload: Payload, mac: TargetMac | None) -> Iterator[Problem]:
+    """Yield what breaks rules 9, 13a and 15 to 17."""
     if "PayloadContent" not in payload:
         return
     problems: list[Problem] = []
@@ -244,17 +329,25 @@ def _scep_payload(payload: Payload, mac: TargetMac | None) -> Iterator[Problem]:
             f"{where}.URL", "", "https: over http the profile's challenge is all that protects", "use https"
         )
     yield from _subject(where, content)
+    is_readable = "Subject" in content or "Subject" not in payload["PayloadContent"]
+    if is_readable and _is_empty(content.get("Subject", ())):
+        allowed = "a name with a value: macOS does not use a certificate with an empty one"
+        yield error(f"{where}.Subject", "", allowed, "add a CN, such as the serial number")
     if "Keysize" not in payload["PayloadContent"]:
-        yield error(
-            f"{where}.Keysize", "", "present: Apple's default of 1024 bits is not safe", "use 2048 or 4096"
-        )
+        yield warning(f"{where}.Keysize", "", f"present: {_SAFE_SIZE}", "use 2048 or 4096")
     elif content.get("Keysize") == 1024:
-        yield error(
-            f"{where}.Keysize", 1024, "2048 or 4096; Apple takes 1024, but that is not safe", "use 2048"
-        )
+        yield warning(f"{where}.Keysize", 1024, _SAFE_SIZE, "use 2048 or 4096")
+    if content.get("Key Usage", 0) & ~5:
+        yield warning(f"{where}.Key Usage", content["Key Usage"], "1 (signing), 4 (encryption) or 5", "use 5")
+    yield from _scep_server(where, content)
+    yield from _key_protection(where, content, mac)
+
+
+def _scep_server(where: str, content: Payload) -> Iterator[Problem]:
+    """Yield what breaks rules 16 and 16a."""
     for key in ("Retries", "RetryDelay"):
         if content.get(key, 0) < 0:
-            yield error(f"{where}.{key}", content[key], "0 or more", "correct it")
+            yield warning(f"{where}.{key}", content[key], "0 or more", "correct it")
     length = len(content.get("CAFingerprint", bytes(32)))
     if length not in (16, 20, 32):
         allowed = "20 (SHA-1) or 32 (SHA-256) bytes"
@@ -265,7 +358,6 @@ def _scep_payload(payload: Payload, mac: TargetMac | None) -> Iterator[Problem]:
         yield warning(
             f"{where}.CAFingerprint", "16 bytes", "SHA-1 or SHA-256: MD5 proves nothing", "use SHA-256"
         )
-    yield from _key_protection(where, content, mac)
 
 
 def _certificate_payload(payload: Payload, _mac: TargetMac | None) -> Iterator[Problem]:
@@ -298,6 +390,7 @@ def _pkcs12_payload(payload: Payload, _mac: TargetMac | None) -> Iterator[Proble
 
 
 def _across(top: Payload, payloads: list[Payload]) -> Iterator[Problem]:
+    """Yield what breaks rules 6 to 8."""
     types = Counter(str(payload.get("PayloadType", "")) for payload in payloads)
     if types[_MDM] != 1:
         yield error("PayloadContent", types[_MDM], f"exactly one {_MDM} payload", "remove or add one")
@@ -311,8 +404,8 @@ def _across(top: Payload, payloads: list[Payload]) -> Iterator[Problem]:
         str(part.get("PayloadUUID")) for part in payloads if part.get("PayloadType") in _CERTIFICATES
     ]
     if len(identities) > 1:
-        fix = "choose before the profile is made: it cannot hold a second choice"
-        yield error("PayloadContent", len(identities), "one identity payload", fix)
+        allowed = "one identity: if the Mac cannot get one of them, it installs nothing of the profile"
+        yield warning("PayloadContent", len(identities), allowed, "choose before the profile is made")
     for payload in payloads:
         if payload.get("PayloadType") == _MDM:
             yield from _references(payload, identities, certificates)
@@ -344,17 +437,27 @@ def _same_domain(server_url: str, check_in_url: str) -> bool:
 
 
 def _subject(where: str, payload: Payload) -> Iterator[Problem]:
-    for name in payload.get("Subject", ()):
-        pairs = name if isinstance(name, list) and name else [name]
-        for pair in pairs:
-            is_pair = (
-                isinstance(pair, list) and len(pair) == 2 and all(isinstance(item, str) for item in pair)
-            )
-            if not is_pair or not pair[1] or (pair[0] not in _SHORT_NAMES and not _DOTTED.fullmatch(pair[0])):
-                allowed = "arrays of pairs: C, L, ST, O, OU, CN or an object identifier in dots, and a text"
-                yield error(f"{where}.Subject", pair, allowed, "correct it")
-            elif UNWRITABLE.search(pair[1]):
-                yield error(f"{where}.Subject", pair[0], *WRITABLE)
+    """Yield what breaks rule 15b."""
+    for pair in _pairs(payload.get("Subject", ())):
+        if not _is_pair(pair) or (pair[0] not in _SHORT_NAMES and not _DOTTED.fullmatch(pair[0])):
+            allowed = "arrays of pairs: C, L, ST, O, OU, CN or an object identifier in dots, and a text"
+            yield error(f"{where}.Subject", pair, allowed, "correct it")
+        elif UNWRITABLE.search(pair[1]):
+            yield error(f"{where}.Subject", pair[0], *WRITABLE)
+
+
+def _is_empty(subject: Iterable[Any]) -> bool:
+    """Return True if no attribute of a subject has a value; what is malformed may have one."""
+    return not any(not _is_pair(pair) or pair[1].strip() for pair in _pairs(subject))
+
+
+def _pairs(subject: Iterable[Any]) -> Iterator[Any]:
+    for name in subject:
+        yield from name if isinstance(name, list) and name else [name]
+
+
+def _is_pair(pair: Any) -> bool:
+    return isinstance(pair, list) and len(pair) == 2 and all(isinstance(item, str) for item in pair)
 
 
 def _key_protection(where: str, values: Payload, mac: TargetMac | None) -> Iterator[Problem]:
@@ -397,5 +500,10 @@ _UNWANTED = {
 }
 _SHORT_NAMES = frozenset({"C", "L", "ST", "O", "OU", "CN"})
 _DOTTED = re.compile(r"[0-9]+(\.[0-9]+)+")
+_USUAL_NAMES = (
+    ("PayloadIdentifier", re.compile(r"[\w-]+(\.[\w-]+)+"), "usually a reverse DNS name: com.example.mdm"),
+    ("PayloadUUID", payload_keys.UUID, "usually a UUID, 8-4-4-4-12"),
+)
+_SAFE_SIZE = "2048 bits or more: macOS takes 1024, its default for SCEP, but these are not safe"
 _ACME_FROM, _HARDWARE_FROM = MacOSVersion.of("13.1"), MacOSVersion.of("14")
 _PINNING_FROM, _EXTRACTABLE_FROM = MacOSVersion.of("10.13"), MacOSVersion.of("10.13.4")

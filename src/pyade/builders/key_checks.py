@@ -80,16 +80,21 @@ def check_texts(setting: str, values: Iterable[Any]) -> Iterator[Problem]:
 
 
 def check_url(setting: str, url: str, schemes: tuple[str, ...] = ("https",)) -> Iterator[Problem]:
-    """Yield an error if *url* is not an absolute address of one of the *schemes* without secrets in it."""
-    allowed = f"an absolute {' or '.join(schemes)} URL without user name, password or fragment"
+    """Yield an error if *url* is not an absolute address of one of the *schemes* without secrets in it.
+
+    A fragment, which never leaves the Mac, is a warning.
+    """
+    allowed = f"an absolute {' or '.join(schemes)} URL without user name and password"
     try:
         parts = urlsplit(url)
-        good = parts.scheme in schemes and bool(parts.hostname) and not parts.fragment and parts.port != 0
-        secret = "@" in parts.netloc
+        good = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+        secret, has_fragment = "@" in parts.netloc, bool(parts.fragment)
     except ValueError:
-        good, secret = False, "@" in url
+        good, secret, has_fragment = False, "@" in url, False
     if not good or secret or re.search(r"[\s\x00-\x1f]", url):
         yield error(setting, _origin(url), allowed, "correct it")
+    elif has_fragment:
+        yield warning(setting, _origin(url), "an address without fragment, which no Mac sends", "remove it")
 
 
 def error(setting: str, value: object, allowed: str, fix: str) -> Problem:

@@ -6,7 +6,9 @@ Source: Apple, profile payloads ``TopLevel`` and ``com.apple.mdm``; specificatio
 from __future__ import annotations
 
 import plistlib
-from typing import Any
+from typing import Any, Final
+
+import attrs
 
 from pyade.builders.checks import check_enrollment_profile
 from pyade.builders.payloads import (
@@ -55,8 +57,8 @@ def build_enrollment_profile(
         The content for ``Signer.sign``, or for the answer itself: over TLS a signature is not needed.
 
     Raises:
-        ProfileError: A value breaks a rule of Apple's, named as Apple names it, or the issuer for the
-            choice was not given; ``problems`` lists all of them.
+        ProfileError: A value breaks a rule of Apple's, named as Apple names it, or is not safe, such as an
+            RSA key of 1024 bits; or the issuer for the choice was not given. ``problems`` lists all of them.
 
     Source: Apple, profile payload ``TopLevel``; specification, "Certificates".
     """
@@ -91,7 +93,24 @@ def build_enrollment_profile(
         ],
     )
     found = check_enrollment_profile(plist, mac=mac)
-    problems += (problem for problem in found if problem.severity is Severity.ERROR)
+    problems += (
+        attrs.evolve(problem, severity=Severity.ERROR)
+        for problem in found
+        if problem.severity is Severity.ERROR or problem.setting in _STRICT
+    )
     if problems:
         raise ProfileError(tuple(problems))
     return plistlib.dumps(plist, sort_keys=True)
+
+
+_STRICT: Final = frozenset(
+    {
+        "com.apple.mdm.AccessRights",
+        *(f"com.apple.security.acme.{key}" for key in ("KeySize", "Subject", "UsageFlags")),
+        *(
+            f"com.apple.security.scep.PayloadContent.{key}"
+            for key in ("Keysize", "Key Usage", "Retries", "RetryDelay")
+        ),
+    }
+)
+"""What macOS works with, but is not safe or not documented: a profile of pyade's own never has it."""

@@ -5,6 +5,7 @@ Source: Apple, profile payloads of the same names. Rules that tie keys together 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -38,12 +39,9 @@ class Key:
 _TEXT = Key(str)
 _FLAG = Key(bool)
 _FILLED = Key(str, True, pattern=r"(?s).*\S.*", form="a text that is not empty")
-_UUID = Key(
-    str, True, pattern=r"[0-9A-Za-z]{8}(-[0-9A-Za-z]{4}){3}-[0-9A-Za-z]{12}", form="a UUID, 8-4-4-4-12"
-)
-_REVERSE_DNS = Key(
-    str, True, pattern=r"[\w-]+(\.[\w-]+)+", form="a reverse DNS name, such as com.example.mdm"
-)
+UUID = re.compile(r"[0-9A-Za-z]{8}(-[0-9A-Za-z]{4}){3}-[0-9A-Za-z]{12}")
+"""Apple's form of a UUID."""
+
 
 CAPABILITIES = frozenset(
     {"com.apple.mdm.per-user-connections", "com.apple.mdm.bootstraptoken", "com.apple.mdm.token"}
@@ -53,8 +51,8 @@ CAPABILITIES = frozenset(
 COMMON: Mapping[str, Key] = {
     "PayloadType": _FILLED,
     "PayloadVersion": Key(int, True, allowed=(1,)),
-    "PayloadIdentifier": _REVERSE_DNS,
-    "PayloadUUID": _UUID,
+    "PayloadIdentifier": _FILLED,
+    "PayloadUUID": _FILLED,
     "PayloadDisplayName": _TEXT,
     "PayloadDescription": _TEXT,
     "PayloadOrganization": _TEXT,
@@ -84,7 +82,7 @@ SCEP: Mapping[str, Key] = {
     "Challenge": Key(str, secret=True, wanted="present, unless the server recognises Macs in another way"),
     "Keysize": Key(int, allowed=(1024, 2048, 4096)),
     "Key Type": Key(str, allowed=("RSA",)),
-    "Key Usage": Key(int, allowed=(0, 1, 4, 5)),
+    "Key Usage": Key(int),
     "CAFingerprint": Key(bytes),
     "Retries": Key(int),
     "RetryDelay": Key(int),
@@ -98,7 +96,7 @@ _CERTIFICATE: Mapping[str, Key] = {"PayloadCertificateFileName": _TEXT, "Payload
 
 BY_TYPE: Mapping[str, Mapping[str, Key]] = {
     "com.apple.mdm": {
-        "IdentityCertificateUUID": _UUID,
+        "IdentityCertificateUUID": Key(str, True, pattern=UUID.pattern, form="a UUID, 8-4-4-4-12"),
         "Topic": Key(
             str, True, pattern=r"com\.apple\.mgmt\.\S+", form="a topic that begins with com.apple.mgmt."
         ),
