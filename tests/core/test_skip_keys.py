@@ -6,9 +6,11 @@ import msgspec
 import pytest
 from tests.cases import each
 
+from pyade.core.plan import Effect
+from pyade.core.profile import EnrollmentProfile
 from pyade.core.skip_keys import NOT_ON_MACOS, SkipKeys
 from pyade.core.versions import MacOSVersion
-from pyade.errors import VersionError
+from pyade.errors import ProfileError, VersionError
 
 # Intune, "Setup Assistant screen reference": label, Apple's key, first macOS.
 SPECIFICATION = [
@@ -52,7 +54,7 @@ APPLE = {
     "Intelligence": ("15.0", None, None, True),
     "LiquidGlass": ("27.0", None, None, True),
     "Location": ("10.11", None, None, True),
-    "OSShowcase": ("26.1", None, None, True),
+    "OSShowcase": ("26.1", None, "27.0", True),
     "Passcode": ("10.9", None, None, True),
     "Payment": ("10.12.4", None, None, True),
     "Privacy": ("10.13.4", None, None, True),
@@ -67,6 +69,9 @@ APPLE = {
     "Wallpaper": ("14.1", None, "26.0", True),
     "Welcome": ("15.0", None, None, True),
 }
+
+# Known from other sources: no effect on Macs is promised.
+OTHERS = {"AgeAssurance", "AgeBasedSafetySettings", "DeviceFeaturesTour"}
 
 
 def _text(version: MacOSVersion | None) -> str | None:
@@ -96,7 +101,7 @@ def test_every_mac_pane_of_apple_is_there_with_apples_own_gate() -> None:
 
 
 def test_no_pane_is_there_that_no_source_names() -> None:
-    assert {str(key) for key in SkipKeys} == APPLE.keys() | {value for _, value, _ in SPECIFICATION}
+    assert {str(key) for key in SkipKeys} == APPLE.keys() | {value for _, value, _ in SPECIFICATION} | OTHERS
     assert not NOT_ON_MACOS & {str(key) for key in SkipKeys}
 
 
@@ -130,7 +135,8 @@ def test_facts_that_depend_on_the_mac_are_conditions() -> None:
         ("14.0", {SkipKeys.UNLOCK_WITH_WATCH, SkipKeys.ENABLE_LOCKDOWN_MODE}, {SkipKeys.WALLPAPER}),
         ("14.1", {SkipKeys.WALLPAPER, SkipKeys.DISPLAY_TONE}, {SkipKeys.INTELLIGENCE, SkipKeys.WELCOME}),
         ("26.0", {SkipKeys.WALLPAPER, SkipKeys.RESTORE}, {SkipKeys.OS_SHOWCASE}),
-        ("27", set(SkipKeys), set()),
+        ("26.1", {SkipKeys.OS_SHOWCASE}, {SkipKeys.LIQUID_GLASS}),
+        ("27", set(SkipKeys) - {SkipKeys.OS_SHOWCASE}, {SkipKeys.OS_SHOWCASE}),
     ],
 )
 def test_available_is_the_set_of_panes_of_that_version(
@@ -166,6 +172,61 @@ def test_available_refuses_what_is_no_version() -> None:
 )
 def test_it_is_known_where_apple_disagrees(key: SkipKeys, version: str, agrees: bool) -> None:
     assert key.apple_agrees_on(version) is agrees
+
+
+@each("value", OTHERS)
+def test_a_key_without_a_known_effect_is_kept_and_promises_nothing(value: str) -> None:
+    key = SkipKeys(value)
+    profile = EnrollmentProfile(name="P", url="https://mdm.contoso.com/enroll", skip=[value])
+    assert profile.skip == {key}
+    assert (profile.findings, key.seen_on_macs) == ((), False)
+    assert profile.plan("27").row(key).effect is Effect.NOT_THERE
+
+
+@each(
+    "name",
+    ["Touch ID and Face ID", "touch id AND face id", "Biometric", "BIOMETRIC", " touch-id and face-id "],
+)
+def test_a_key_is_found_by_the_name_of_its_screen(name: str) -> None:
+    """The specification's name, Apple's key, or the name in Python; in any letter case."""
+    assert SkipKeys.named(name) is SkipKeys.BIOMETRIC
+
+
+@each(("label", "value", "introduced"), SPECIFICATION)
+def test_every_screen_of_the_specification_is_found_by_its_name(
+    label: str, value: str, introduced: str
+) -> None:
+    assert SkipKeys.named(label) == SkipKeys.named(label.upper()) == value
+
+
+@each(
+    ("name", "near"),
+    [
+        ("Touch ID and Fase ID", "'Biometric'"),
+        ("Sirri", "'Siri'"),
+        ("Lock down modes", "'EnableLockdownMode'"),
+    ],
+)
+def test_a_wrong_name_of_a_screen_suggests_the_nearest(name: str, near: str) -> None:
+    """In the lookup, and in the profile that hides it."""
+    with pytest.raises(ProfileError, match=f"did you mean {near}"):
+        SkipKeys.named(name)
+    [problem] = EnrollmentProfile(name="P", url="https://mdm.contoso.com/enroll", skip=[name]).findings
+    assert (problem.setting, problem.value) == ("skip", name)
+    assert f"did you mean {near}" in problem.fix
+
+
+@each("name", ["", " ", "Flying Cars", "\ud800", "x" * 10_000])
+def test_a_name_like_no_screen_is_refused(name: str) -> None:
+    with pytest.raises(ProfileError, match="the name of a Setup Assistant screen"):
+        SkipKeys.named(name)
+
+
+@each("key", SkipKeys)
+def test_a_plan_and_a_review_have_a_row_for_each_key(key: SkipKeys) -> None:
+    profile = EnrollmentProfile(name="P", url="https://mdm.contoso.com/enroll")
+    assert profile.plan("15").row(key) == profile.plan("15").row(f"skip.{key}")
+    assert profile.review().row(key) == profile.review().row(f"skip.{key}")
 
 
 @each("key", SkipKeys)

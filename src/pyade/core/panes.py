@@ -38,7 +38,7 @@ class Pane:
         apple_introduced: Apple's own first version; None if Apple's list does not have the key.
         apple_removed: Apple's own first version without the pane.
         always_skippable: False if the pane may appear although it is hidden.
-        seen_on_macs: False if Apple's list has the key for Macs but no Mac is known to show the pane.
+        seen_on_macs: False if a source has the key for Macs but no Mac is known to show the pane.
         when_visible: What the user meets if the screen is shown.
         when_hidden: What it means if the screen is hidden.
         conditions: On which devices, languages or occasions that holds; "" if on all.
@@ -239,6 +239,8 @@ PANES: Final[dict[str, Pane]] = {
     "OSShowcase": Pane(
         label="OS Showcase",
         introduced="26.1",
+        removed="27.0",
+        apple_removed="27.0",
         when_visible="the user is shown what is new",
         when_hidden="the user is not shown what is new",
         note="other sources name 26.0",
@@ -265,5 +267,35 @@ PANES: Final[dict[str, Pane]] = {
         when_hidden="the user is not asked for a passcode",
         conditions="no Mac is known to show it",
         note="Apple's list does not exclude macOS; the key does no harm",
+    ),
+    "DeviceFeaturesTour": Pane(
+        label="Device Features Tour",
+        introduced="27.0",
+        apple_introduced=None,
+        seen_on_macs=False,
+        when_visible="the user is shown what the device can do",
+        when_hidden="the user is not shown what the device can do",
+        conditions="no Mac is known to show it",
+        note="Apple's page has the key for iOS only, other sources also for macOS 27; it does no harm",
+    ),
+    "AgeAssurance": Pane(
+        label="Age Assurance",
+        introduced="26.0",
+        apple_introduced=None,
+        seen_on_macs=False,
+        when_visible="the user is asked for an age range",
+        when_hidden="the user is not asked for an age range",
+        conditions="no Mac is known to show it",
+        note="it was in Apple's schemas of 26 and is gone from them since; the key does no harm",
+    ),
+    "AgeBasedSafetySettings": Pane(
+        label="Age-based Safety Settings",
+        introduced="26.0",
+        apple_introduced=None,
+        seen_on_macs=False,
+        when_visible="the user can set limits that suit an age",
+        when_hidden="the user is not asked for such limits",
+        conditions="no Mac is known to show it",
+        note="it was in Apple's schemas of 26 and is gone from them since; the key does no harm",
     ),
 }

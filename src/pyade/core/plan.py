@@ -10,6 +10,7 @@ from typing import Final
 
 import attrs
 
+from pyade.core.skip_keys import SkipKeys
 from pyade.core.versions import MacOSVersion
 from pyade.text import Printed, printable
 
@@ -90,16 +91,20 @@ class ProfilePlan(Printed):
         """All rows, the settings first."""
         return self.settings + self.screens
 
-    def row(self, setting: str) -> PlanRow:
-        """Return the row of a setting such as ``locked``, or of a screen such as ``skip.Siri``.
+    def row(self, setting: SkipKeys | str) -> PlanRow:
+        """Return the row of a setting such as ``locked``, or of a screen such as ``SkipKeys.SIRI``.
+
+        Args:
+            setting: As the rows name it, where the screen is ``skip.Siri``; or the key of a screen.
 
         Raises:
             KeyError: The plan has no such row.
         """
+        wanted = f"skip.{setting}" if isinstance(setting, SkipKeys) else setting
         for row in self.rows:
-            if row.setting == setting:
+            if row.setting == wanted:
                 return row
-        raise KeyError(setting)
+        raise KeyError(wanted)
 
     def _words(self) -> list[str]:
         title = f"{self.profile_name} on macOS {self.version}"

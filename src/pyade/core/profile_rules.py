@@ -26,7 +26,7 @@ from pyade.core.accounts import (
 from pyade.core.affinity import AffinityKind, UserAffinity
 from pyade.core.certificate_values import check_all_base64, check_der
 from pyade.core.problems import Problem, Severity
-from pyade.core.skip_keys import NOT_ON_MACOS, SkipKeys
+from pyade.core.skip_keys import NOT_ON_MACOS, SkipKeys, nearest_screens
 from pyade.text import is_unicode
 
 if TYPE_CHECKING:
@@ -343,18 +343,15 @@ def _administrator(profile: EnrollmentProfile) -> Iterator[Problem]:
 
 
 def _screens(profile: EnrollmentProfile) -> Iterator[Problem]:
-    by_folded = {key.value.lower(): key for key in SkipKeys}
     for key in sorted(str(key) for key in profile.skip if not isinstance(key, SkipKeys)):
         if not key.strip():
             yield Problem("skip", repr(key), "the key of a Setup Assistant screen", "remove it")
         elif key in NOT_ON_MACOS:
             yield _warning("skip", key, "a screen that Macs do not have", "remove it, Macs ignore it")
-        elif known := by_folded.get(key.lower()):
-            yield _warning("skip", _shown(key), "keys are case-sensitive", f"write {known.value!r}")
         else:
-            yield _warning(
-                "skip", _shown(key), "not a key that pyade knows", "check its spelling; it is sent as it is"
-            )
+            near = nearest_screens(key)
+            fix = f"did you mean {near}? It is sent as it is" if near else "check it; it is sent as it is"
+            yield _warning("skip", _shown(key), "a key that pyade knows, in Apple's spelling", fix)
 
 
 def _certificates(profile: EnrollmentProfile) -> Iterator[Problem]:

@@ -9,11 +9,15 @@ Source: specification, "Setup Assistant screen reference"; Apple, ``SkipKeys`` (
 
 from __future__ import annotations
 
+import difflib
 import enum
 from typing import Final
 
+from pyade.core.kinds import checks_kinds
 from pyade.core.panes import PANES
+from pyade.core.problems import Problem
 from pyade.core.versions import MacOSVersion
+from pyade.errors import ProfileError
 
 
 class SkipKeys(enum.StrEnum):
@@ -53,6 +57,9 @@ class SkipKeys(enum.StrEnum):
     UPDATE_COMPLETED = "UpdateCompleted"
     LIQUID_GLASS = "LiquidGlass"
     PASSCODE = "Passcode"
+    DEVICE_FEATURES_TOUR = "DeviceFeaturesTour"
+    AGE_ASSURANCE = "AgeAssurance"
+    AGE_BASED_SAFETY_SETTINGS = "AgeBasedSafetySettings"
 
     @property
     def label(self) -> str:
@@ -91,7 +98,7 @@ class SkipKeys(enum.StrEnum):
 
     @property
     def seen_on_macs(self) -> bool:
-        """False if Apple's list has the key for Macs but no Mac is known to show the pane."""
+        """False if a source has the key for Macs but no Mac is known to show the pane."""
         return PANES[self.value].seen_on_macs
 
     @property
@@ -139,6 +146,27 @@ class SkipKeys(enum.StrEnum):
         return (listed and (self.apple_removed is None or at < self.apple_removed)) == self.exists_on(at)
 
     @classmethod
+    @checks_kinds
+    def named(cls, name: str) -> SkipKeys:
+        """Return the key of a screen by its name, such as "Touch ID and Face ID".
+
+        Args:
+            name: The specification's name of the screen, Apple's key, or the name here (``TOS``). Letter
+                case, spaces and punctuation do not count.
+
+        Raises:
+            ProfileError: No screen has that name; the nearest are named.
+
+        Source: specification, "Setup Assistant screen reference".
+        """
+        found = _BY_NAME.get(_folded(name))
+        if found is None:
+            near = nearest_screens(name)
+            fix = f"did you mean {near}?" if near else "see the names with [key.label for key in SkipKeys]"
+            raise ProfileError((Problem("skip", name[:80], "the name of a Setup Assistant screen", fix),))
+        return found
+
+    @classmethod
     def available(cls, version: MacOSVersion | str) -> frozenset[SkipKeys]:
         """Return the panes of that version: ``available("14.1") - {...}`` hides all but those.
 
@@ -147,6 +175,19 @@ class SkipKeys(enum.StrEnum):
         """
         at = MacOSVersion.of(version)
         return frozenset(key for key in cls if key.exists_on(at))
+
+
+def nearest_screens(name: str) -> str:
+    """Return the keys whose key or name is most like *name*, as text; "" if none is."""
+    near = difflib.get_close_matches(_folded(name[:80]), _BY_NAME, n=3, cutoff=0.7)
+    return " or ".join(dict.fromkeys(repr(_BY_NAME[folded].value) for folded in near))
+
+
+def _folded(name: str) -> str:
+    return "".join(filter(str.isalnum, name.casefold()))
+
+
+_BY_NAME: Final = {_folded(name): key for key in SkipKeys for name in (key.name, key.label, key.value)}
 
 
 NOT_ON_MACOS: Final[frozenset[str]] = frozenset({
