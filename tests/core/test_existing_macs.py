@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import attrs
@@ -10,9 +10,12 @@ import pytest
 from tests.cases import each
 
 from pyade.core.affinity import UserAffinity
-from pyade.core.device import Device, DeviceFamily, ProfileStatus
+from pyade.core.assignment import NO_PROFILE
+from pyade.core.attempt import Attempt
+from pyade.core.device import Device, DeviceFamily, DeviceResult, ProfileStatus
 from pyade.core.existing_macs import check_existing_mac, renew_instructions
 from pyade.core.inventory import DeviceRecord
+from pyade.core.profile import EnrollmentProfile
 from pyade.errors import PolicyError, VersionError
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -70,6 +73,46 @@ def test_each_condition_that_is_not_met_has_its_reason(
     assert not check.is_eligible
     assert {problem.setting for problem in check.problems} == settings
     assert all(problem.allowed and problem.fix for problem in check.problems)
+
+
+def attempted(result: DeviceResult, uuid: str = "AB" * 16, **device: Any) -> DeviceRecord:
+    """A Mac for which our newest attempt ended so."""
+    attempt = Attempt(profile_uuid=uuid, result=result, attempted_at=NOW)
+    return attrs.evolve(with_device(**device), attempt=attempt)
+
+
+@each(
+    ("record", "is_eligible"),
+    [
+        (attempted(DeviceResult.SUCCESS, profile_status=ProfileStatus.EMPTY, profile_uuid=None), True),
+        (attempted(DeviceResult.SUCCESS, profile_status=ProfileStatus.REMOVED), True),
+        (attempted(DeviceResult.SUCCESS, NO_PROFILE), False),  # removed by us, not yet in Apple's list
+        (attempted(DeviceResult.NOT_CONFIRMED, profile_status=ProfileStatus.EMPTY), False),
+        (attempted(DeviceResult.THROTTLED, profile_status=ProfileStatus.EMPTY), False),
+        (attempted(DeviceResult.THROTTLED), True),  # it keeps the profile that it has
+        (with_device(profile_uuid=None), True),  # Apple shows one without saying which
+        (with_device(device_assigned_date=NOW, profile_assign_time=NOW - timedelta(days=1)), False),
+    ],
+)
+def test_our_newest_attempt_counts_where_apple_has_said_nothing_newer(
+    record: DeviceRecord, is_eligible: bool
+) -> None:
+    """Until the next sync the store knows Apple's older word only."""
+    check = check_existing_mac(record, version="14.0")
+    assert check.is_eligible is is_eligible
+    assert {problem.setting for problem in check.problems} == (set() if is_eligible else {"profile_status"})
+
+
+@each("version", [*VERSIONS, None])
+def test_the_plan_and_the_check_say_the_same_about_sudo_and_administrators(version: str | None) -> None:
+    """The specification's way works everywhere; from 15 there is a shorter one."""
+    [note] = [note for note in check_existing_mac(RECORD, version=version).notes if "sudo" in note]
+    assert "sudo profiles renew -type enrollment, run by a local administrator" in note
+    assert ("without sudo" in note) is (version is None or version.startswith(("15", "26")))
+    if version is not None:
+        plan = EnrollmentProfile(name="P", url="https://mdm.contoso.com/enroll").plan(version)
+        words = note.removeprefix("It enrolls ").removesuffix(".")
+        assert words in plan.row("(Macs in use)").why
 
 
 def test_a_migration_deadline_is_carried_and_proves_nothing() -> None:

@@ -1,7 +1,9 @@
 """Macs that went through Setup Assistant already: whether they can enroll without a wipe, and how.
 
 ``profiles renew -type enrollment`` makes such a Mac ask Apple for its profile again. Screens and accounts of
-the profile do not apply to it, as it has users already.
+the profile do not apply to it, as it has users already. Who may run it is said once, in ``renewal``: the
+specification wants a local administrator and sudo, which works on every version; from macOS 15 a Mac that no
+server manages needs neither.
 
 Source: specification, "Distribute devices", Existing Macs; Apple, "Migrating managed devices" and the manual
 page of ``profiles``. What each macOS shows is observed.
@@ -16,7 +18,8 @@ from typing import Final
 import attrs
 
 from pyade.core.affinity import AffinityKind, UserAffinity
-from pyade.core.device import ProfileStatus
+from pyade.core.assignment import NO_PROFILE, profile_of
+from pyade.core.device import DeviceResult, ProfileStatus
 from pyade.core.inventory import DeviceRecord
 from pyade.core.kinds import checks_kinds
 from pyade.core.problems import Problem
@@ -97,6 +100,19 @@ def renew_instructions(
     return "\n".join(f"{number}. {step}" for number, step in enumerate(steps, start=1))
 
 
+def renewal(version: MacOSVersion | None) -> str:
+    """Return what makes a Mac that is set up already enroll, and who may run it, as a part of a sentence.
+
+    Source: specification, "Distribute devices", Existing Macs; Apple, "What's new for enterprise in macOS
+    Sequoia".
+    """
+    usual = f"with sudo {_COMMAND}, run by a local administrator"
+    if version is not None and version < _NO_ADMINISTRATOR_FROM:
+        return usual
+    since = "" if version is not None else f" from macOS {_NO_ADMINISTRATOR_FROM}"
+    return f"{usual};{since} any user may run it without sudo where no server manages the Mac"
+
+
 def _unmet(record: DeviceRecord | None, version: MacOSVersion | None) -> Iterator[Problem]:
     if version is not None and version < RENEW_FROM:
         allowed = f"macOS {RENEW_FROM} and later"
@@ -115,13 +131,27 @@ def _unmet(record: DeviceRecord | None, version: MacOSVersion | None) -> Iterato
     if not device.is_mac:
         family = str(device.device_family or device.os)
         yield Problem("device_family", family, "a Mac", "use the way of that device")
-    status = device.profile_status
-    if status not in (ProfileStatus.ASSIGNED, ProfileStatus.PUSHED):
+    if _has_none(record):
         allowed = "a Mac to which an enrollment profile is assigned"
-        yield Problem("profile_status", str(status or ""), allowed, "assign a profile, or set a default")
+        status, attempt = device.profile_status, record.attempt
+        shown = f"{status or ''}; our last attempt: {attempt.result}" if attempt else str(status or "")
+        yield Problem("profile_status", shown, allowed, "assign a profile, or set a default")
+
+
+def _has_none(record: DeviceRecord) -> bool:
+    """Return True if a Mac has no profile to get: by the newest word, which may be our attempt's."""
+    attempt, device = record.attempt, record.device
+    is_ours = attempt is not None and attempt.result == DeviceResult.SUCCESS
+    # Apple may show that there is one without saying which.
+    is_shown = device.profile_status in (ProfileStatus.ASSIGNED, ProfileStatus.PUSHED)
+    if is_shown and not device.profile_uuid and not is_ours:
+        return False
+    return profile_of(record) == NO_PROFILE
 
 
 def _notes(version: MacOSVersion | None, deadline: datetime | None) -> Iterator[str]:
+    if version is None or version >= RENEW_FROM:
+        yield f"It enrolls {renewal(version)}."
     yield "The profile's screens and accounts do not apply: the Mac has users already."
     if version is not None and version >= _ENFORCED_FROM:
         yield (

@@ -13,6 +13,7 @@ import attrs
 
 from pyade.core.accounts import ACCOUNTS_FROM
 from pyade.core.affinity import AffinityKind, UserAffinity
+from pyade.core.existing_macs import RENEW_FROM, renewal
 from pyade.core.plan import Effect, PlanRow, ProfilePlan, counted_certificates, yes
 from pyade.core.plan_accounts import administrator, primary_account
 from pyade.core.plan_screens import screens
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from pyade.core.profile import EnrollmentProfile
 
 _AWAIT_FROM: Final = ACCOUNTS_FROM
-_RENEW_FROM: Final = MacOSVersion(10, 13)
 _ADVANCE_FROM: Final = MacOSVersion(11)
 _ALWAYS_SUPERVISED_FROM: Final = MacOSVersion(11)
 _ACME_FROM: Final = MacOSVersion(13, 1)
@@ -234,12 +234,9 @@ def _afterwards(version: MacOSVersion) -> Iterator[PlanRow]:
     else:
         why = "from 13.1; bound to the hardware and attested where the chip can do it"
         yield PlanRow("(identity)", "ACME", Effect.FOLLOWS, why)
-    if version < _RENEW_FROM:
+    if version < RENEW_FROM:
         value, why = "wipe", "Macs that are set up already can enroll without a wipe from 10.13 on"
     else:
         value = "profiles renew"
-        why = (
-            "Macs that are set up already enroll with sudo profiles renew -type enrollment; screens and "
-            "accounts do not apply to them"
-        )
+        why = f"Macs that are set up enroll {renewal(version)}; screens and accounts do not apply to them"
     yield PlanRow("(Macs in use)", value, Effect.FOLLOWS, why)
