@@ -20,7 +20,7 @@ from pyade.core.problems import Problem, Severity
 from pyade.core.profile import EnrollmentProfile, UserAffinity
 from pyade.core.token import Token
 from pyade.crypto.push_certificate import PushCertificate
-from pyade.errors import AccessDeniedError, PolicyError
+from pyade.errors import AccessDeniedError, ArgumentError, PolicyError
 from pyade.storage import MemoryStore
 from pyade.sync import Diagnosis, Syncer, async_doctor, doctor
 from pyade.testing import FakeApple, FrozenClock
@@ -70,6 +70,7 @@ class Ward:
             Syncer(client, self.store, clock=self.clock).sync()
 
     def look(self, *, asks: bool = True, **options: Any) -> Diagnosis:
+        options = {"push": self.push(200), **options}
         if self.kind == "sync":
             return doctor(self.store, self.client if asks else None, clock=self.clock, **options)
 
@@ -116,6 +117,14 @@ def test_the_push_certificate_is_looked_at(ward: Ward) -> None:
     assert the(ward.look(push=ward.push(20)), "push_certificate").severity is Severity.WARNING
     assert not ward.look(push=ward.push(-1)).is_healthy
     assert the(ward.look(push=ward.push(200), topic=f"{TOPIC}2"), "topic").severity is Severity.ERROR
+
+
+def test_that_the_push_certificate_was_not_looked_at_is_said(ward: Ward) -> None:
+    """It is one of the specification's prerequisites."""
+    diagnosis = ward.look(push=None)
+    finding = the(diagnosis, "push_certificate")
+    assert (finding.severity, diagnosis.is_healthy) == (Severity.INFO, True)
+    assert "push=" in finding.fix
 
 
 def test_a_token_is_needed() -> None:
@@ -244,6 +253,16 @@ def test_the_devices_of_a_purchase(ward: Ward) -> None:
     assert asked == [(elsewhere, "NOTBOUGHT")]
     assert "NOTBOUGHT" in the(diagnosis, "1 device of the purchase not yet in Apple's program").value
     assert elsewhere in the(diagnosis, "1 device of the purchase in no MDM server").value
+
+
+@pytest.mark.parametrize("answer", [True, False, None, 404, b"closed"])
+def test_a_hook_that_answers_no_text_is_refused(ward: Ward, answer: object) -> None:
+    """True is no description of what is wrong, and None is not "nothing"."""
+    ward.default(user_affinity=UserAffinity.legacy())
+    with pytest.raises(ArgumentError, match=r"what check_ws_trust returned.*a text"):
+        ward.look(check_ws_trust=lambda: answer)
+    with pytest.raises(ArgumentError, match=r"what find_in_program returned.*a list of texts"):
+        ward.look(expected_serials=["NOTBOUGHT"], find_in_program=lambda serials: answer)
 
 
 @pytest.mark.twins

@@ -267,12 +267,14 @@ _BY_METHODS: Final = {
 """Classes of others of which only these methods are used."""
 
 TIME: Final = Kind(_is_time, "a time with a time zone, such as datetime.now(UTC)", "times with a time zone")
+TEXT: Final = Kind(lambda value: isinstance(value, str), "a text", "texts", True)
+TEXTS: Final = _list(collections.abc.Collection, [TEXT], is_fixed=False)
 _SIMPLE: Final[Mapping[Any, Kind | None]] = {
     Any: None,
     object: None,
     None: Kind(lambda value: value is None, "None", "None"),
     types.NoneType: Kind(lambda value: value is None, "None", "None"),
-    str: Kind(lambda value: isinstance(value, str), "a text", "texts", True),
+    str: TEXT,
     bytes: Kind(lambda value: isinstance(value, bytes), "bytes", "bytes", True),
     Secret: Kind(lambda value: isinstance(value, Secret), "a Secret", "Secret objects", True),
     bool: Kind(lambda value: isinstance(value, bool), "True or False", "True or False"),

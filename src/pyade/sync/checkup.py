@@ -16,8 +16,10 @@ from cryptography import x509
 
 from pyade.core.account import account_problem, changed_account
 from pyade.core.affinity import AffinityKind
+from pyade.core.annotations import TEXT, TEXTS
 from pyade.core.assignment import Risk
 from pyade.core.inventory import SyncState, owner_of
+from pyade.core.kinds import returned
 from pyade.core.parking import parked_reason
 from pyade.core.problems import Problem, Severity
 from pyade.core.profile import EnrollmentProfile
@@ -85,8 +87,7 @@ def diagnosis_flow(questions: Questions) -> Flow[Diagnosis]:
     """Return what was found."""
     now = yield from ask(Now())
     findings: list[Problem] = []
-    if questions.push is not None:
-        findings += questions.push.check(now=now, topic=questions.topic)
+    findings += _of_push(questions, now)
     fleet = yield from in_store(read_fleet)
     if not fleet.tokens and not fleet.damaged:
         findings.append(
@@ -116,6 +117,14 @@ def diagnosis_flow(questions: Questions) -> Flow[Diagnosis]:
         findings += yield from _of_purchase(questions)
     findings.sort(key=lambda finding: _ORDER[finding.severity])
     return Diagnosis(findings=tuple(findings), checked_at=now)
+
+
+def _of_push(questions: Questions, now: datetime) -> Sequence[Problem]:
+    if questions.push is not None:
+        return questions.push.check(now=now, topic=questions.topic)
+    text = "the MDM push certificate is a prerequisite, and was not looked at"
+    fix = "pass push=PushCertificate.from_pem(...)"
+    return (Problem("push_certificate", "", text, fix, Severity.INFO),)
 
 
 def _of_damage(fleet: Fleet) -> Iterator[Problem]:
@@ -237,7 +246,7 @@ def _of_legacy(check: Hook[str] | None) -> Flow[list[Problem]]:
         text = "Active Directory Federation Services need a WS-Trust 1.3 Username/Mixed endpoint"
         fix = "see that it is enabled (Get-ADfsEndpoint), or pass check_ws_trust="
         return [Problem(where, "", text, fix, Severity.INFO)]
-    wrong = yield from ask(CallHook(check))
+    wrong = returned("check_ws_trust", (yield from ask(CallHook(check))), TEXT)
     return [_error(where, "", f"the WS-Trust 1.3 endpoint: {wrong}", "enable it")] if wrong else []
 
 
@@ -248,7 +257,8 @@ def _of_purchase(questions: Questions) -> Flow[list[Problem]]:
     missing = [serial for serial in expected if serial not in ours]
     findings = [_error("expected_serials", "", damage_of(error), _RESTORE) for error in damaged]
     if questions.find_in_program is not None and missing:
-        found = set((yield from ask(CallHook(questions.find_in_program, (tuple(missing),)))))
+        answer = yield from ask(CallHook(questions.find_in_program, (tuple(missing),)))
+        found = set(returned("find_in_program", answer, TEXTS))
         outside = [serial for serial in missing if serial not in found]
         missing = [serial for serial in missing if serial in found]
         if outside:

@@ -38,7 +38,7 @@ def doctor(
         store: Where tokens and devices are.
         client_for: Returns a client for a token, with which Apple is asked whether it works and whether the
             terms are signed; None asks nobody.
-        push: The MDM push certificate; None where that is checked elsewhere.
+        push: The MDM push certificate, a prerequisite; None leaves a reminder.
         topic: The topic that Macs enroll with, held against *push*.
         expected_serials: The serial numbers of the purchase.
         find_in_program: Returns those of the given serial numbers that the organization has in Apple's
@@ -48,6 +48,7 @@ def doctor(
         clock: Returns the time, UTC.
 
     Raises:
+        ArgumentError: A hook answered with another kind than it should.
         StoreError: The store failed.
     """
     questions = Questions(
