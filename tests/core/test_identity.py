@@ -39,7 +39,8 @@ from pyade.errors import PolicyError
         ),
         (
             ChipClass.APPLE_SILICON,
-            """Mac13,1 Mac14,2 Mac15,14 Mac16,13 Mac17,2 Mac21,1 MacBookAir10,1 MacBookPro17,1 MacBookPro18,4
+            """Mac13,1 Mac14,2 Mac15,14 Mac16,13 Mac17,2 Mac17,3 Mac17,4 Mac17,6 Mac17,7 Mac17,8 Mac17,9
+            Mac21,1 MacBookAir10,1 MacBookPro17,1 MacBookPro18,4
             Macmini9,1 iMac21,1 iMac21,2 ADP3,2""",
         ),
         (ChipClass.VIRTUAL, "VirtualMac2,1 VMware7,1 VMware20,1 Parallels15,1 Parallels-ARM"),
@@ -331,6 +332,8 @@ def test_any_claim_against_any_record_only_warns(
         ("iMac19,1", "iMac"),
         ("Macmini8,1", "mac  mini"),
         ("Mac17,5", "MacBook Neo"),
+        ("Mac17,3", "MacBook Air"),
+        *((f"Mac17,{number}", "MacBook Pro") for number in (6, 7, 8, 9)),
         ("Mac99,1", "MacBook Air"),
         ("Toaster1,1", "MacBook Air"),
         ("Mac14,2", None),
@@ -348,6 +351,8 @@ def test_a_claim_that_fits_or_that_nobody_can_judge_passes(product: str, model: 
     [
         ("iMac19,1", "MacBook Air", "MacBook Air, as in Apple's record, not iMac"),
         ("Mac14,2", "Mac mini", "Mac mini, as in Apple's record, not MacBook Air"),
+        ("Mac17,4", "MacBook Pro", "MacBook Pro, as in Apple's record, not MacBook Air"),
+        ("Mac17,9", "MacBook Air", "MacBook Air, as in Apple's record, not MacBook Pro"),
         ("iMacPro1,1", "iMac", "iMac, as in Apple's record, not iMac Pro"),
         ("MacBookPro14,1", "Mac Studio", "Mac Studio, as in Apple's record, not MacBook Pro"),
         ("MacBook10,1", "MacBook Neo", "MacBook Neo, as in Apple's record, not MacBook"),
