@@ -289,9 +289,8 @@ def test_the_switch_by_accounts_is_told() -> None:
     assert "although" not in why("await_final_configuration", "14.1", administrator=ADMIN)
     assert "always on" in why("await_final_configuration", "14.1", managed_user="ada")
     assert "follows from auto_advance" in why("skip_primary_account", "14.1", "none", **COMPLETE)
-    assert "follows" not in why(
-        "skip_primary_account", "14.1", administrator=ADMIN, skip_primary_account=True
-    )
+    asked: dict[str, Any] = {"administrator": ADMIN, "skip_primary_account": True}
+    assert "follows" not in why("skip_primary_account", "14.1", **asked)
 
 
 @each(
@@ -322,7 +321,7 @@ def test_the_user_is_a_standard_one_where_the_version_can_do_it() -> None:
         }
         assert "standard" in why("primary_account", "14.1", **settings)
         assert "administrator" in why("primary_account", "10.10", **settings)
-    alone = {"administrator": ADMIN, "skip_primary_account": True}
+    alone: dict[str, Any] = {"administrator": ADMIN, "skip_primary_account": True}
     assert "only account" in why("administrator", "14.1", **alone)
     assert "the only one" in why("primary_account", "14.1", **alone)
 

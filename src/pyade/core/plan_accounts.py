@@ -149,8 +149,8 @@ def _skipped(profile: EnrollmentProfile, version: MacOSVersion) -> tuple[bool, s
         stops = advances(profile, version)
         return True, f"Setup Assistant {'stops at' if stops else 'has'} the screen of the user's account"
     why = (
-        "Setup Assistant has no screen for the user's account; on Apple silicon, FileVault and updates of macOS "
-        "then need the bootstrap token"
+        "Setup Assistant has no screen for the user's account; on Apple silicon, FileVault and updates of "
+        "macOS then need the bootstrap token"
     )
     if "skip_primary_account" in switched_on(profile):
         why = f"it follows from auto_advance with an administrator: {why}"
