@@ -133,6 +133,28 @@ def test_what_apple_cannot_hold_comes_from_the_remembered_profile() -> None:
     assert digest(read) == digest(remembered)
 
 
+@each(
+    "settings",
+    [
+        {"standard_user": True, "managed_user": "localadmin", "requires_network_tether": True},
+        {"skip_primary_account": True},
+        {"auto_advance": True},
+        {"await_final_configuration": False},
+    ],
+)
+def test_account_settings_and_what_was_given_for_them_are_remembered(settings: dict[str, Any]) -> None:
+    """Apple is told that the Mac waits; what was given for that comes from the remembered profile."""
+    remembered = EnrollmentProfile(
+        name="Standard Mac", url=URL, administrator=AdministratorAccount("localadmin"), **settings
+    )
+    answer = to_apple(remembered)
+    assert answer["await_device_configured"] is True
+    read = from_apple(answer, remembered=remembered)
+    assert attrs.evolve(read, apple_keys=None) == remembered
+    changed = from_apple({**answer, "await_device_configured": False}, remembered=remembered)
+    assert not changed.await_final_configuration_given
+
+
 def test_the_remembered_sign_in_page_yields_to_apples() -> None:
     """Apple's JSON decides what it can hold."""
     modern = EnrollmentProfile(

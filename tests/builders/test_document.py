@@ -41,9 +41,11 @@ FULL = EnrollmentProfile(
     support_email_address="a@b.ch",
     skip={SkipKeys.SIRI, "NewIn28"},
     anchor_certificates=[b"0\x00", b"0\xff"],
+    standard_user=True,
+    managed_user="localadmin",
+    requires_network_tether=True,
     language="de",
     region="CH",
-    auto_advance=True,
     org_magic="contoso",
     supervised=True,
     mandatory=False,
@@ -51,6 +53,16 @@ FULL = EnrollmentProfile(
     apple_keys=frozenset({"profile_name", "url"}),
     apple_spelling={"skip_setup_items": ["Siri", "NewIn28"]},
 )
+UNATTENDED = EnrollmentProfile(
+    name="Kiosk",
+    url="https://mdm.contoso.com/enroll",
+    await_final_configuration=False,
+    administrator=AdministratorAccount("localadmin"),
+    skip_primary_account=True,
+    auto_advance=True,
+    supervised=False,
+)
+"""What the other one cannot have, since an account, its user and locking exclude it."""
 
 
 def through_json(profile: EnrollmentProfile) -> EnrollmentProfile:
@@ -58,28 +70,26 @@ def through_json(profile: EnrollmentProfile) -> EnrollmentProfile:
 
 
 def test_every_field_survives() -> None:
-    """No field of the example has its default, so none can be forgotten."""
+    """No field has its default in both examples, so none can be forgotten."""
     plain = EnrollmentProfile(name="x", url="https://x.example")
-    same = {
-        field.name
-        for field in attrs.fields(EnrollmentProfile)
-        if getattr(plain, field.name) == getattr(FULL, field.name)
-    }
-    assert same == {"await_final_configuration", "supervised"}  # locked and the accounts need both
-    assert set(profile_to_document(FULL)) == {
-        "version",
-        *(field.name for field in attrs.fields(EnrollmentProfile)),
-    }
+    fields = attrs.fields(EnrollmentProfile)
+    for field in fields:
+        default = getattr(plain, field.name)
+        assert [getattr(one, field.name) for one in (FULL, UNATTENDED)] != [default] * 2, field.name
+    assert set(profile_to_document(FULL)) == {"version", *(field.alias for field in fields)}
     assert through_json(FULL) == FULL
+    assert through_json(UNATTENDED) == UNATTENDED
     assert all(isinstance(key, SkipKeys) is (key != "NewIn28") for key in through_json(FULL).skip)
 
 
-def test_a_false_flag_survives() -> None:
-    """The two that the full example cannot have."""
-    profile = EnrollmentProfile(
-        name="x", url="https://x.example", await_final_configuration=False, supervised=False
-    )
-    assert through_json(profile) == profile
+def test_what_was_given_survives_beside_what_holds() -> None:
+    """So that a store gives the False back when the account is taken away."""
+    kept = through_json(UNATTENDED)
+    assert kept.await_final_configuration
+    bare = attrs.evolve(kept, administrator=None, skip_primary_account=False)
+    assert not bare.await_final_configuration
+    implied = attrs.evolve(UNATTENDED, skip_primary_account=False)
+    assert not attrs.evolve(through_json(implied), auto_advance=False).skip_primary_account
 
 
 def test_equal_profiles_give_equal_documents() -> None:
@@ -107,6 +117,11 @@ def test_settings_that_an_older_document_lacks_have_their_defaults() -> None:
     document = {"version": 1, "name": "x", "url": "https://x.example", "later": True}
     assert profile_from_document(document) == EnrollmentProfile(
         name="x", url="https://x.example", await_final_configuration=False
+    )
+    new = ("standard_user", "skip_primary_account", "managed_user", "requires_network_tether")
+    older = {key: value for key, value in profile_to_document(FULL).items() if key not in new}
+    assert profile_from_document(older) == attrs.evolve(
+        FULL, standard_user=False, managed_user="", requires_network_tether=False
     )
 
 
@@ -175,6 +190,8 @@ texts = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S"]), m
             "skip": st.frozensets(st.sampled_from(SkipKeys) | texts.filter(bool), max_size=5),
             "anchor_certificates": st.lists(st.binary(max_size=10).map(lambda data: b"0" + data), max_size=3),
             "auto_advance": st.booleans(),
+            "managed_user": st.sampled_from(["", "localadmin"]),
+            "requires_network_tether": st.booleans(),
             "org_magic": texts.filter(bool),
             "mandatory": st.booleans(),
             "extra": st.dictionaries(
@@ -184,13 +201,18 @@ texts = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S"]), m
         },
     ),
     password_hash=st.none() | st.binary(max_size=20),
+    standard=st.booleans(),
+    skips=st.booleans(),
 )
-def test_profiles_survive_json(base: dict[str, Any], password_hash: bytes | None) -> None:
+def test_profiles_survive_json(
+    base: dict[str, Any], password_hash: bytes | None, standard: bool, skips: bool
+) -> None:
     """Any profile that can be made."""
     if password_hash is not None:
         base |= {
             "administrator": AdministratorAccount(short_name="localadmin", password_hash=password_hash),
-            "await_final_configuration": True,
+            "standard_user": standard,
+            "skip_primary_account": skips,
         }
     profile = EnrollmentProfile(**base)
     assert through_json(profile) == profile

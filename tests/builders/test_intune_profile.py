@@ -16,6 +16,7 @@ from pyade.builders.intune import (
     IntuneProfile,
     OwnSettings,
     PasswordRotation,
+    policy_to_intune,
     profile_from_intune,
     profile_to_intune,
 )
@@ -46,13 +47,23 @@ USER = {"requiresUserAuthentication": True}
 ROTATION = "depProfileAdminAccountPasswordRotationSetting"
 
 
+def as_written(imported: IntuneProfile) -> IntuneProfile:
+    """Return it with what others switch on said, as Intune's JSON has no place for what was given."""
+    profile = attrs.evolve(
+        imported.profile,
+        await_final_configuration=imported.profile.await_final_configuration,
+        skip_primary_account=imported.profile.skip_primary_account,
+    )
+    return attrs.evolve(imported, profile=profile)
+
+
 def read(**members: Any) -> IntuneProfile:
     """Return what comes of a small profile, and check that a way there and back changes nothing more."""
     imported = profile_from_intune({**MINIMAL, **members}, OWN)
     if not imported.is_policy_backed:
         first = profile_to_intune(imported)
         again = profile_from_intune(json.loads(first.to_json()), OWN)
-        assert again == imported
+        assert again == as_written(imported)
         assert profile_to_intune(again).to_json() == first.to_json()
     return imported
 
@@ -111,6 +122,9 @@ def test_every_setting_finds_its_member_and_the_rest_is_reported() -> None:
         locked=True,
         primary_account=PrimaryAccount("{{partialupn}}", "{{username}}"),
         administrator=AdministratorAccount("localadmin", "Admin", True, b"hash"),
+        standard_user=True,
+        managed_user="localadmin",
+        requires_network_tether=True,
         department="IT",
         support_phone_number="1",
         support_email_address="a@b.ch",
@@ -118,7 +132,6 @@ def test_every_setting_finds_its_member_and_the_rest_is_reported() -> None:
         anchor_certificates=[b"0"],
         language="de",
         region="CH",
-        auto_advance=True,
         org_magic="contoso",
         mandatory=False,
         extra={"is_multi_user": False},
@@ -126,7 +139,7 @@ def test_every_setting_finds_its_member_and_the_rest_is_reported() -> None:
     export = profile_to_intune(profile)
     assert settings(export.findings) == [
         *("anchor_certificates", "support_email_address", "language", "region", "org_magic"),
-        *("administrator.password_hash", "extra.is_multi_user"),
+        *("managed_user", "administrator.password_hash", "extra.is_multi_user"),
     ]
     said = {name: value for name, value in export.body.items() if value not in (False, None, "", [])}
     assert said == {
@@ -137,7 +150,7 @@ def test_every_setting_finds_its_member_and_the_rest_is_reported() -> None:
         "supportPhoneNumber": "1",
         "supervisedModeEnabled": True,
         "profileRemovalDisabled": True,
-        "autoAdvanceSetupEnabled": True,
+        "requestRequiresNetworkTether": True,
         "requiresUserAuthentication": True,
         "configurationWebUrl": True,
         "waitForDeviceConfiguredConfirmation": True,
@@ -146,6 +159,7 @@ def test_every_setting_finds_its_member_and_the_rest_is_reported() -> None:
         "primaryAccountFullName": "{{username}}",
         "primaryAccountUserName": "{{partialupn}}",
         "enableRestrictEditing": True,
+        "setPrimarySetupAccountAsRegularUser": True,
         "adminAccountUserName": "localadmin",
         "adminAccountFullName": "Admin",
         "hideAdminAccount": True,
@@ -161,7 +175,7 @@ def test_every_setting_finds_its_member_and_the_rest_is_reported() -> None:
     )
     admin = AdministratorAccount("localadmin", "Admin", True)
     assert profile_from_intune(export.body, own).profile == attrs.evolve(
-        profile, administrator=admin, extra={}
+        profile, administrator=admin, managed_user="", extra={}
     )
 
 
@@ -379,7 +393,7 @@ class TestAccounts:
         expected = ["$.setPrimarySetupAccountAsRegularUser"] if regular else []
         assert settings(alone.findings) == expected
         both = read(**USER, **members, primaryAccountUserName="ada", adminAccountUserName="admin")
-        assert both.standard_user is regular
+        assert both.standard_user is both.profile.standard_user is regular
         assert both.findings == ()
 
     def test_what_has_no_effect_is_named(self) -> None:
@@ -405,10 +419,47 @@ class TestAccounts:
         assert settings(skipped.findings) == ["$.setPrimarySetupAccountAsRegularUser"]
 
     @pytest.mark.parametrize("member", ["primaryAccountUserName", "adminAccountUserName"])
-    def test_accounts_make_the_mac_wait(self, member: str) -> None:
+    def test_accounts_make_the_mac_wait_and_false_is_remembered(self, member: str) -> None:
         imported = read(**USER, waitForDeviceConfiguredConfirmation=False, **{member: "ada"})
         assert imported.profile.await_final_configuration
         assert settings(imported.findings) == ["$.waitForDeviceConfiguredConfirmation"]
+        without = attrs.evolve(imported.profile, primary_account=None, administrator=None)
+        assert not without.await_final_configuration
+        export = profile_to_intune(imported)
+        assert export.body["waitForDeviceConfiguredConfirmation"] is True
+        assert settings(export.findings) == ["await_final_configuration"]
+
+    @pytest.mark.parametrize("member", ["primaryAccountUserName", "adminAccountUserName"])
+    def test_where_nothing_is_said_about_waiting_there_is_nothing_to_remember(self, member: str) -> None:
+        imported = read(**USER, **{member: "ada"})
+        assert settings(imported.findings) == ["$.waitForDeviceConfiguredConfirmation"]
+        assert profile_to_intune(imported).findings == ()
+        assert imported == as_written(imported)
+
+    def test_auto_advance_skips_the_account_beside_an_administrator(self) -> None:
+        members = {"autoAdvanceSetupEnabled": True, "waitForDeviceConfiguredConfirmation": True}
+        imported = read(**members, adminAccountUserName="admin")
+        assert imported.skip_primary_account
+        assert settings(imported.findings) == ["$.skipPrimarySetupAccountCreation"]
+        export = profile_to_intune(imported)
+        assert export.body["skipPrimarySetupAccountCreation"] is True
+        assert settings(export.findings) == ["skip_primary_account"]
+        assert not attrs.evolve(imported.profile, auto_advance=False).skip_primary_account
+        both = {"adminAccountUserName": "admin", "primaryAccountUserName": "ada"}
+        assert refused(**USER, **members, **both) == ["$.autoAdvanceSetupEnabled"]
+
+    def test_what_has_no_effect_beside_the_administrator_is_not_written(self) -> None:
+        profile = EnrollmentProfile(
+            name="x",
+            url=URL,
+            administrator=AdministratorAccount("admin"),
+            skip_primary_account=True,
+            standard_user=True,
+        )
+        export = profile_to_intune(profile)
+        assert export.body["setPrimarySetupAccountAsRegularUser"] is False
+        assert settings(export.findings) == ["standard_user"]
+        assert settings(policy_to_intune(profile, token_id="t").findings)[-1] == "standard_user"
 
     @pytest.mark.parametrize("member", ["primaryAccountUserName", "adminAccountUserName"])
     def test_a_users_variable_without_a_user_is_refused(self, member: str) -> None:
@@ -450,14 +501,6 @@ class TestAccounts:
         assert body["skipPrimarySetupAccountCreation"] is True
         assert body["dontAutoPopulatePrimaryAccountInfo"] is True
         assert body["primaryAccountUserName"] == body["adminAccountUserName"] == ""
-
-    def test_accounts_that_contradict_each_other_cannot_be_written(self) -> None:
-        profile = EnrollmentProfile(name="x", url=URL)
-        with pytest.raises(IntuneError) as caught:
-            IntuneProfile(profile=profile, skip_primary_account=True, standard_user=True)
-        assert settings(caught.value.problems) == [
-            *("skip_primary_account", "standard_user", "skip_primary_account"),
-        ]
 
 
 class TestPasswordRotation:
@@ -588,10 +631,9 @@ class TestForms:
         }
 
     def test_members_without_an_equal_are_named_where_they_say_something(self) -> None:
-        silent = {
+        silent: dict[str, Any] = {
             "deviceNameTemplate": "",
             "enrollmentTimeAzureAdGroupIds": [],
-            "requestRequiresNetworkTether": False,
             "requireCompanyPortalOnSetupAssistantEnrolledDevices": None,
         }
         assert read(**silent).findings == ()
@@ -599,12 +641,18 @@ class TestForms:
         loud = {
             "deviceNameTemplate": "{{SERIAL}}",
             "enrollmentTimeAzureAdGroupIds": ["1"],
-            "requestRequiresNetworkTether": True,
             "requireCompanyPortalOnSetupAssistantEnrolledDevices": True,
         }
         imported = read(**loud)
         assert imported.extra == loud
         assert set(settings(imported.findings)) == {f"$.{name}" for name in loud}
+
+    @pytest.mark.parametrize("value", [True, False, None])
+    def test_the_wired_network_is_a_setting(self, value: bool | None) -> None:
+        imported = read(requestRequiresNetworkTether=value, adminAccountUserName="admin")
+        assert imported.profile.requires_network_tether is bool(value)
+        assert imported.extra == {}
+        assert profile_to_intune(imported).body["requestRequiresNetworkTether"] is bool(value)
 
     def test_everything_of_the_wrong_kind_is_named_at_once(self) -> None:
         wrong = {

@@ -124,11 +124,11 @@ def test_a_tenant_is_read_whole() -> None:
     assert shared is not None
     assert shared.profile.skip == {SkipKeys.LOCATION, SkipKeys.SIRI, SkipKeys.FILE_VAULT, "FutureScreen"}
     assert shared.skip_primary_account
+    assert shared.profile.requires_network_tether
     assert tenant.default_profile(tenant.tokens[1]) is None
     assert settings(tenant, Severity.ERROR) == {"$.value[5].primaryAccountUserName"}
     assert settings(tenant) >= {
         "$.value[0].defaultMacOsEnrollmentProfile.configurationEndpointUrl",
-        "$.value[0].defaultMacOsEnrollmentProfile.requestRequiresNetworkTether",
         "$.value[1].lastSyncErrorCode",
         "$.value[1].shareTokenWithSchoolDataSyncService",
         *("$.value[2]", "$.value[3]", "$.value[8]"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,7 +20,9 @@ from pyade.core.await_configuration import (
     CommandStatus,
     SetupCommand,
 )
+from pyade.core.durations import in_words
 from pyade.core.problems import Severity
+from pyade.enrollment import FinalConfiguration
 from pyade.errors import PolicyError, StoreError, StoreVersionError
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
@@ -218,12 +222,51 @@ def test_somebody_can_release_a_mac_at_once(work: tuple[str, ...] | None, reason
 
 def test_after_15_minutes_a_finding_says_what_is_outstanding() -> None:
     """Most Macs are released by then."""
-    flow = awaiting().work_left(["Company Portal"])
+    flow = awaiting().work_left(["Wi-Fi", "Company Portal"])
     assert flow.progress(NOW + timedelta(minutes=14, seconds=59)).findings == ()
     [finding] = flow.progress(NOW + timedelta(minutes=15)).findings
     assert finding.value == "15 minutes"
-    assert "Company Portal, AccountConfiguration, DeviceConfigured" in finding.allowed
-    assert "released_now" in finding.fix
+    assert finding.allowed.endswith("as work_left reported: Wi-Fi, Company Portal")
+
+
+@each("progress", [None, ["Wi-Fi"], [], "forced", "limited"])
+def test_the_finding_names_methods_that_exist(progress: list[str] | str | None) -> None:
+    """And what to do depends on whose turn it is: the caller's, or the Mac's."""
+    flow = awaiting()
+    if progress == "forced":
+        flow = flow.work_left(["Wi-Fi"]).released_now()
+    elif progress == "limited":
+        flow = awaiting(release_after=timedelta(hours=1)).work_left(["Wi-Fi"])
+    elif isinstance(progress, list):
+        flow = flow.work_left(progress)
+    [finding] = flow.progress(NOW + timedelta(hours=2)).findings
+    named = re.findall(r"FinalConfiguration\.(\w+)", finding.fix)
+    assert all(inspect.isfunction(getattr(FinalConfiguration, name)) for name in named)
+    if progress in (None, ["Wi-Fi"]):
+        assert named == ["work_left", "release"]
+        assert "reported" in finding.allowed
+    else:
+        assert "push" in finding.fix
+        assert "take AccountConfiguration, DeviceConfigured" in finding.allowed
+
+
+@each(
+    ("waited", "words"),
+    [
+        (timedelta(minutes=15, seconds=59), "15 minutes"),
+        (timedelta(hours=1), "1 hour"),
+        (timedelta(hours=1, minutes=1, seconds=1), "1 hour 1 minute"),
+        (timedelta(hours=23, minutes=59), "23 hours 59 minutes"),
+        (timedelta(days=1, minutes=5), "1 day"),
+        (timedelta(days=2, hours=3, minutes=5), "2 days 3 hours"),
+        (timedelta(days=3_000), "3,000 days"),
+    ],
+)
+def test_the_wait_is_told_as_a_person_reads_it(waited: timedelta, words: str) -> None:
+    """Not as 4320000 minutes."""
+    [finding] = awaiting().progress(NOW + waited).findings
+    assert finding.value == words
+    assert in_words(waited) == words
 
 
 def test_a_repeated_token_update_changes_nothing() -> None:

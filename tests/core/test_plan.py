@@ -5,6 +5,7 @@ The environment variable PYADE_REWRITE_GOLDEN=1 rewrites the golden tables; read
 
 import os
 import plistlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,9 @@ def golden_profile(affinity: str) -> EnrollmentProfile:
         locked=True,
         primary_account=None if affinity == "none" else NAMES,
         administrator=AdministratorAccount("localadmin", hidden=True, password_hash=HASH),
+        standard_user=affinity == "modern",
+        managed_user="localadmin",
+        requires_network_tether=affinity == "legacy",
         department="IT",
         support_phone_number="+1 555 0100",
         support_email_address="it@contoso.com",
@@ -97,6 +101,7 @@ def test_every_setting_and_every_screen_has_its_row(version: str) -> None:
         "name", "description", "url", "user_affinity", "await_final_configuration", "locked", "supervised",
         "primary_account", "administrator", "department", "support_phone_number", "support_email_address",
         "anchor_certificates", "language", "region", "auto_advance", "org_magic", "mandatory",
+        "standard_user", "skip_primary_account", "managed_user", "requires_network_tether",
     }  # fmt: skip
     assert settings <= {row.setting for row in plan.settings}
     assert {f"skip.{key}" for key in SkipKeys} <= {row.setting for row in plan.screens}
@@ -228,10 +233,105 @@ def test_auto_advance_needs_11_and_says_where_it_stops() -> None:
     assert effect("auto_advance", "10.15", auto_advance=True) is Effect.NO_EFFECT
     assert effect("language", "10.15", language="en") is Effect.NO_EFFECT
     assert effect("language", "11", language="en") is Effect.APPLIES
-    assert "signs in" in why("auto_advance", "11", auto_advance=True)
+    assert "sign-in" in why("auto_advance", "11", auto_advance=True)
     assert "language" in why("auto_advance", "11", auto_advance=True)
     complete = why("auto_advance", "11", "none", auto_advance=True, language="en", region="US")
-    assert complete.endswith("it stops without a wired network, where the user's account is made")
+    assert complete.endswith("it stops without a wired network, at the account of the user")
+
+
+ADMIN = AdministratorAccount("localadmin", password_hash=HASH)
+COMPLETE: dict[str, Any] = {"auto_advance": True, "language": "en", "region": "US", "administrator": ADMIN}
+ADVANCING: list[tuple[str, dict[str, Any]]] = [
+    ("none", COMPLETE),
+    ("none", {**COMPLETE, "mandatory": False, "skip": set(SkipKeys), "standard_user": True}),
+    ("none", {"auto_advance": True}),
+    ("modern", COMPLETE),
+    ("legacy", COMPLETE),
+    ("modern", {"auto_advance": True, "primary_account": NAMES}),
+    ("legacy", {"auto_advance": True, "primary_account": PrimaryAccount("ada", restrict_editing=False)}),
+]
+
+
+@each(("affinity", "settings"), ADVANCING)
+@each("version", ["11.0", "14.1", "15.4", "26.1", "27.0"])
+def test_no_row_of_a_setup_without_people_says_that_a_person_must_act(
+    affinity: str, settings: dict[str, Any], version: str
+) -> None:
+    """Where it stops a row says so; what a user does after the setup is another matter."""
+    acts = re.compile("the user (types|chooses|must|can|signs|goes|is asked|needs|reads|makes)|users must")
+    plan = make(affinity, **settings).plan(version)
+    acting = {row.setting: row.why for row in plan.rows if acts.search(row.why)}
+    assert acting == {}
+    assert Effect.SHOWN not in {row.effect for row in plan.screens if row.setting != "(always)"}
+    assert any(acts.search(row.why) for row in make(affinity, **settings).plan("10.15").rows)
+
+
+def test_a_setup_without_people_says_where_it_stops() -> None:
+    plan = make("modern", auto_advance=True).plan("14.1")
+    stopping = {row.setting for row in plan.rows if "stops" in row.why}
+    assert stopping == {
+        *("user_affinity", "user_affinity.web_url", "user_affinity.sign_in", "primary_account"),
+        *("skip_primary_account", "language", "region", "auto_advance", "(always)"),
+    }
+    complete = make("none", **COMPLETE).plan("14.1")
+    assert {row.setting for row in complete.rows if "stops" in row.why} == {"auto_advance"}
+    assert complete.row("auto_advance").why.endswith("it stops without a wired network")
+    assert complete.row("(always)").effect is Effect.PASSED
+
+
+# --- settings of accounts
+
+
+def test_the_switch_by_accounts_is_told() -> None:
+    settings: dict[str, Any] = {"administrator": ADMIN, "await_final_configuration": False}
+    assert effect("await_final_configuration", "14.1", **settings) is Effect.APPLIES
+    assert "although False was given" in why("await_final_configuration", "14.1", **settings)
+    assert "although" not in why("await_final_configuration", "14.1", administrator=ADMIN)
+    assert "always on" in why("await_final_configuration", "14.1", managed_user="ada")
+    assert "follows from auto_advance" in why("skip_primary_account", "14.1", "none", **COMPLETE)
+    asked: dict[str, Any] = {"administrator": ADMIN, "skip_primary_account": True}
+    assert "follows" not in why("skip_primary_account", "14.1", **asked)
+
+
+@each(
+    ("setting", "settings", "effects"),
+    [
+        ("standard_user", {}, {"10.10": Effect.NO_EFFECT, "10.11": Effect.APPLIES}),
+        ("standard_user", {"skip_primary_account": True}, {"14.1": Effect.NO_EFFECT}),
+        ("skip_primary_account", {}, {"10.10": Effect.NO_EFFECT, "10.11": Effect.APPLIES}),
+        ("requires_network_tether", {}, {"10.10": Effect.NO_EFFECT, "10.11": Effect.APPLIES}),
+        ("requires_network_tether", {"administrator": None}, {"14.1": Effect.NO_EFFECT}),
+    ],
+)
+def test_each_setting_of_accounts_says_what_it_does(
+    setting: str, settings: dict[str, Any], effects: dict[str, Effect]
+) -> None:
+    given = {"administrator": ADMIN, setting: True, **settings}
+    for version, expected in effects.items():
+        row = make(**given).plan(version).row(setting)
+        assert (row.value, row.effect) == ("yes", expected)
+
+
+def test_the_user_is_a_standard_one_where_the_version_can_do_it() -> None:
+    for account in (None, NAMES):
+        settings: dict[str, Any] = {
+            "administrator": ADMIN,
+            "standard_user": True,
+            "primary_account": account,
+        }
+        assert "standard" in why("primary_account", "14.1", **settings)
+        assert "administrator" in why("primary_account", "10.10", **settings)
+    alone: dict[str, Any] = {"administrator": ADMIN, "skip_primary_account": True}
+    assert "only account" in why("administrator", "14.1", **alone)
+    assert "the only one" in why("primary_account", "14.1", **alone)
+
+
+def test_the_managed_user_needs_11() -> None:
+    assert effect("managed_user", "10.15", managed_user="ada") is Effect.NO_EFFECT
+    assert effect("managed_user", "11.0", managed_user="ada") is Effect.APPLIES
+    assert effect("managed_user", "11.0") is Effect.NOT_SET
+    skips: dict[str, Any] = {"administrator": ADMIN, "skip_primary_account": True}
+    assert "no account is managed" in why("managed_user", "11.0", **skips)
 
 
 @each(("version", "kind"), [("13.0", "SCEP"), ("13.1", "ACME"), ("14.0", "ACME")])
@@ -260,6 +360,27 @@ def test_a_screen_says_what_hide_or_show_means_there(key: SkipKeys, version: str
         assert key.conditions in hidden.why
     else:
         assert hidden.effect is shown.effect is Effect.NOT_THERE
+
+
+@each("key", SkipKeys)
+@each("version", VERSIONS)
+def test_a_hidden_screen_can_be_made_up_for_and_a_shown_one_can_be_skipped(
+    key: SkipKeys, version: str
+) -> None:
+    """As the specification says of all of them; only Apple's terms require immediate action."""
+    if key not in SkipKeys.available(version) or not key.seen_on_macs:
+        return
+    assert "can be set up later" in screen(key, version, hide=True).why
+    shown = screen(key, version, hide=False).why
+    if key is SkipKeys.TOS:
+        assert "cannot be skipped" in shown
+    else:
+        assert "it can be skipped and set up later" in shown
+
+
+def test_restore_names_icloud() -> None:
+    """Source: specification, "Setup Assistant screen reference"."""
+    assert "iCloud Backup" in screen("Restore", "14.1", hide=False).why
 
 
 def test_the_note_is_there_where_sources_disagree() -> None:

@@ -28,6 +28,9 @@ HASH = plistlib.dumps(
     {"SALTED-SHA512-PBKDF2": {"entropy": b"e" * 128, "salt": b"s" * 32, "iterations": 39999}}
 )
 
+ADMIN = AdministratorAccount("localadmin", password_hash=HASH)
+NAMES = PrimaryAccount("{{partialupn}}", "{{username}}")
+
 
 def make(**settings: Any) -> EnrollmentProfile:
     return EnrollmentProfile(**{"name": "Standard Mac", "url": URL, **settings})
@@ -139,10 +142,103 @@ def test_await_can_be_off_with_every_kind_of_affinity(affinity: UserAffinity) ->
     assert not make(user_affinity=affinity, await_final_configuration=False).await_final_configuration
 
 
-def test_an_administrator_needs_no_user_but_needs_the_mac_to_wait() -> None:
-    admin = AdministratorAccount("localadmin", password_hash=HASH)
-    assert make(administrator=admin).findings == ()
-    assert errors(administrator=admin, await_final_configuration=False) == ["await_final_configuration"]
+ACCOUNT_SETTINGS: dict[str, dict[str, Any]] = {
+    "primary account": {"user_affinity": LEGACY, "primary_account": PrimaryAccount("a", "A")},
+    "administrator": {"administrator": ADMIN},
+    "managed user": {"managed_user": "ada"},
+}
+
+
+@each("settings", ACCOUNT_SETTINGS.values())
+def test_the_switch_by_accounts_is_found_and_what_was_given_comes_back(settings: dict[str, Any]) -> None:
+    profile = make(**settings, await_final_configuration=False)
+    assert profile.await_final_configuration
+    found = {one.setting: one for one in profile.findings}["await_final_configuration"]
+    assert (found.value, found.severity) == ("False", Severity.WARNING)
+    assert "switched on" in str(found)
+    named = attrs.evolve(profile, name="Other")
+    assert (named.await_final_configuration, named.await_final_configuration_given) == (True, False)
+    without = attrs.evolve(profile, primary_account=None, administrator=None, managed_user="")
+    assert not without.await_final_configuration
+    asked = make(**settings)
+    assert "await_final_configuration" not in [one.setting for one in asked.findings]
+    assert attrs.evolve(
+        asked, primary_account=None, administrator=None, managed_user=""
+    ).await_final_configuration
+
+
+def test_an_administrator_needs_no_user() -> None:
+    assert make(administrator=ADMIN).findings == ()
+
+
+# --- a standard user, no primary account, the managed user
+
+
+@each("setting", ["standard_user", "skip_primary_account"])
+@each("primary", [None, PrimaryAccount("ada")])
+def test_a_mac_without_an_administrator_is_refused(setting: str, primary: PrimaryAccount | None) -> None:
+    settings: dict[str, Any] = {"user_affinity": LEGACY, "primary_account": primary, setting: True}
+    assert errors(**settings) == [setting]
+    if setting == "standard_user" or primary is None:
+        assert make(**settings, administrator=ADMIN).findings == ()
+
+
+def test_an_account_that_nobody_makes_is_neither_set_up_nor_standard() -> None:
+    account: dict[str, Any] = {"user_affinity": LEGACY, "primary_account": PrimaryAccount("ada")}
+    assert errors(**account, administrator=ADMIN, skip_primary_account=True) == ["skip_primary_account"]
+    alone: dict[str, Any] = {"administrator": ADMIN, "skip_primary_account": True}
+    assert findings(**alone, standard_user=True) == ["standard_user"]
+    hidden = attrs.evolve(ADMIN, hidden=True)
+    assert findings(**{**alone, "administrator": hidden}) == ["administrator.hidden"]
+    assert findings(administrator=hidden) == []
+
+
+def test_auto_advance_with_an_administrator_skips_the_account_pane() -> None:
+    free: dict[str, Any] = {"auto_advance": True, "language": "en", "region": "US"}
+    profile = make(**free, administrator=ADMIN)
+    assert profile.skip_primary_account
+    assert profile.findings == ()
+    assert not attrs.evolve(profile, auto_advance=False).skip_primary_account
+    assert not attrs.evolve(profile, administrator=None).skip_primary_account
+    asked = attrs.evolve(profile, skip_primary_account=True)
+    assert attrs.evolve(asked, auto_advance=False).skip_primary_account
+
+
+def test_auto_advance_with_both_accounts_is_refused_and_a_sign_in_is_found() -> None:
+    free: dict[str, Any] = {"auto_advance": True, "language": "en", "region": "US", "user_affinity": MODERN}
+    account = PrimaryAccount("{{partialupn}}", "{{username}}")
+    assert errors(**free, primary_account=account, administrator=ADMIN) == ["auto_advance"]
+    assert findings(**free, administrator=ADMIN) == ["auto_advance"]
+    (no_administrator,) = make(**free, primary_account=account).findings[1:]
+    assert "in the place of primary_account" in no_administrator.fix
+
+
+@each(
+    ("name", "settings", "broken", "found"),
+    [
+        ("localadmin", {"administrator": ADMIN}, [], []),
+        ("LocalAdmin", {"administrator": ADMIN}, [], ["managed_user"]),
+        ("{{partialupn}}", {"user_affinity": LEGACY, "primary_account": NAMES}, [], []),
+        ("ada", {"user_affinity": LEGACY, "primary_account": NAMES}, [], ["managed_user"]),
+        ("ada", {}, [], ["managed_user"]),
+        ("mac-{{serialNumber}}", {}, [], ["managed_user"]),
+        ("{{partialupn}}", {}, ["managed_user"], []),
+        ("{{username}}", {"user_affinity": LEGACY}, ["managed_user"], []),
+        ("a b", {}, ["managed_user"], []),
+    ],
+)
+def test_the_managed_user_is_one_of_the_accounts(
+    name: str, settings: dict[str, Any], broken: list[str], found: list[str]
+) -> None:
+    if broken:
+        assert errors(managed_user=name, **settings) == broken
+    else:
+        assert findings(managed_user=name, **settings) == found
+
+
+def test_the_wired_network_is_for_accounts() -> None:
+    assert findings(requires_network_tether=True) == ["requires_network_tether"]
+    assert findings(requires_network_tether=True, administrator=ADMIN) == []
 
 
 def test_locked_needs_supervised() -> None:
@@ -424,14 +520,16 @@ def test_long_values_are_shortened_in_errors() -> None:
 
 def test_wrong_types_are_reported_all_at_once() -> None:
     found = errors(
-        name=None, locked="yes", user_affinity=None, primary_account="ada", skip={5},
+        name=None, locked="yes", await_final_configuration=None, skip_primary_account=0, managed_user=5,
+        user_affinity=None, primary_account="ada", skip={5},
         anchor_certificates=["x"],
         administrator=AdministratorAccount(short_name="a", password_hash="secret"),  # type: ignore[arg-type]
         extra={5: 6}, department="\ud800",
     )  # fmt: skip
     assert sorted(found) == [
-        "administrator.password_hash", "anchor_certificates", "department", "extra", "locked", "name",
-        "primary_account", "skip", "user_affinity",
+        "administrator.password_hash", "anchor_certificates", "await_final_configuration", "department",
+        "extra", "locked", "managed_user", "name", "primary_account", "skip", "skip_primary_account",
+        "user_affinity",
     ]  # fmt: skip
 
 
@@ -458,7 +556,7 @@ def test_extra_holds_only_what_json_can_hold(value: Any) -> None:
 
 @given(
     st.dictionaries(
-        st.sampled_from([field.name for field in attrs.fields(EnrollmentProfile)]), st.text(max_size=5)
+        st.sampled_from([field.alias for field in attrs.fields(EnrollmentProfile)]), st.text(max_size=5)
     )
 )
 def test_whatever_text_is_given_the_answer_is_a_profile_or_a_profile_error(settings: dict[str, str]) -> None:

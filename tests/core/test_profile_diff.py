@@ -26,6 +26,10 @@ OTHER_VALUES: dict[str, Any] = {
     "locked": True,
     "primary_account": PrimaryAccount("ada"),
     "administrator": AdministratorAccount("localadmin"),
+    "standard_user": True,
+    "skip_primary_account": True,
+    "managed_user": "ada",
+    "requires_network_tether": True,
     "department": "IT",
     "support_phone_number": "1",
     "support_email_address": "it@contoso.com",
@@ -42,8 +46,8 @@ OTHER_VALUES: dict[str, Any] = {
 
 
 def changes(**settings: Any) -> tuple[SettingChange, ...]:
-    if "administrator" in settings:
-        settings["await_final_configuration"] = True
+    if settings.keys() & {"standard_user", "skip_primary_account"}:
+        settings["administrator"] = OTHER_VALUES["administrator"]
     return BEFORE.diff(attrs.evolve(BEFORE, **settings)).changes
 
 
@@ -60,7 +64,7 @@ def test_every_setting_that_differs_is_a_change(setting: str, value: Any) -> Non
 
 
 def test_no_setting_is_forgotten() -> None:
-    known = {field.name for field in attrs.fields(EnrollmentProfile)} - {"apple_keys", "apple_spelling"}
+    known = {field.alias for field in attrs.fields(EnrollmentProfile)} - {"apple_keys", "apple_spelling"}
     assert known == OTHER_VALUES.keys()
 
 
@@ -95,6 +99,18 @@ def test_renaming_breaks_group_rules_on_the_old_name() -> None:
     assert diff.never_received == ()
 
 
+def test_what_others_switch_on_is_a_change_and_so_is_what_was_given() -> None:
+    """The account brings the wait and takes it away; in between only the server knows what was given."""
+    with_account = attrs.evolve(BEFORE, managed_user="ada")
+    (waits, managed) = BEFORE.diff(with_account).changes
+    assert (waits.setting, waits.before, waits.after) == ("await_final_configuration", "no", "yes")
+    assert (managed.setting, managed.reach) == ("managed_user", Reach.WIPE)
+    (given,) = with_account.diff(attrs.evolve(with_account, await_final_configuration=True)).changes
+    assert (given.setting, given.before, given.after) == ("await_final_configuration", "no", "yes")
+    assert given.reach is Reach.SERVER
+    assert with_account.diff(BEFORE).changes[0].after == "no"
+
+
 def test_each_screen_is_a_change_of_its_own_and_unknown_ones_come_last() -> None:
     found = changes(skip={SkipKeys.PAYMENT, "Holographic"})
     assert [(change.setting, change.before, change.after) for change in found] == [
@@ -124,6 +140,7 @@ def test_removing_an_account_shows_what_it_held() -> None:
     one = attrs.evolve(BEFORE, primary_account=PrimaryAccount("ada"))
     diff = one.diff(attrs.evolve(one, primary_account=None))
     assert [(change.setting, change.before, change.after) for change in diff.changes] == [
+        ("await_final_configuration", "yes", "no"),
         ("primary_account", "set", "not set"),
         ("primary_account.account_name", "ada", "not set"),
         ("primary_account.restrict_editing", "yes", "not set"),

@@ -44,6 +44,10 @@ Account Settings
   Administrator account full name       IT
   Hide administrator account            Yes
   Administrator account password        Not configured
+  Account type of the user              Administrator
+  Skip the account of the user          Not configured
+  Managed local user                    Not configured
+  Accounts on a wired network only      Not configured
 Setup Assistant
   Department Name                       IT
   Department Phone                      +1 555 0100
@@ -67,7 +71,7 @@ def test_it_reads_like_the_pages_of_the_specification() -> None:
 @pytest.mark.parametrize("profile", [BARE, FULL])
 def test_every_setting_is_there_whatever_its_value_is(profile: EnrollmentProfile) -> None:
     review = profile.review()
-    settings = {field.name for field in attrs.fields(EnrollmentProfile)}
+    settings = {field.alias or "" for field in attrs.fields(EnrollmentProfile)}
     listed = settings - {"skip", "extra", "apple_keys", "apple_spelling"}
     assert all(review.row(setting).value for setting in listed)
     assert all(review.row(f"{setting}.{part}").value for setting, part in PARTS.items())
@@ -85,6 +89,21 @@ def test_what_is_left_to_the_user_is_not_configured() -> None:
         assert review.row(setting).value == "Not configured"
     legacy = attrs.evolve(BARE, user_affinity=UserAffinity.legacy()).review()
     assert legacy.row("user_affinity.kind").value == "Setup Assistant (legacy)"
+
+
+def test_what_other_settings_switch_on_says_so() -> None:
+    asleep = attrs.evolve(FULL, await_final_configuration=False, standard_user=True).review()
+    assert asleep.row("await_final_configuration").value == "Yes, switched on by account settings"
+    assert asleep.row("standard_user").value == "Standard"
+    kiosk = attrs.evolve(
+        FULL, primary_account=None, auto_advance=True, managed_user="ladmin", requires_network_tether=True
+    ).review()
+    assert kiosk.row("skip_primary_account").value == "Yes, switched on by auto advance"
+    assert kiosk.row("standard_user").value == "No account"
+    assert kiosk.row("managed_user").value == "ladmin"
+    assert kiosk.row("requires_network_tether").value == "Yes"
+    asked = attrs.evolve(FULL, primary_account=None, skip_primary_account=True).review()
+    assert asked.row("skip_primary_account").value == "Yes"
 
 
 def test_no_secret_is_in_it() -> None:

@@ -228,6 +228,22 @@ def test_anchors_that_end(ward: Ward, days: int, severity: Severity | None) -> N
     assert [finding.severity for finding in findings] == ([severity] if severity else [])
 
 
+def test_account_settings_that_mean_something_else_are_told_as_long_as_a_profile_says_them(
+    ward: Ward,
+) -> None:
+    """The wait that accounts switch on, and a set-up without people that stops."""
+    ward.default(await_final_configuration=False, managed_user="ada", auto_advance=True)
+    found = {finding.setting: finding for finding in ward.look().findings}
+    where = f"profile {PROFILE.name}"
+    assert "switched on" in str(found[f"{where}.await_final_configuration"])
+    assert found.keys() == {
+        f"{where}.{name}" for name in ("await_final_configuration", "managed_user", "auto_advance")
+    }
+    assert {finding.severity for finding in found.values()} == {Severity.WARNING}
+    ward.default(await_final_configuration=False)
+    assert ward.look().findings == ()
+
+
 def test_legacy_authentication_needs_an_endpoint(ward: Ward) -> None:
     ward.default(user_affinity=UserAffinity.legacy())
     reminder = the(ward.look(), "WS-Trust 1.3")

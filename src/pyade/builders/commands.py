@@ -42,25 +42,17 @@ def build_account_configuration(
     command_uuid: str | uuid.UUID,
     version: MacOSVersion | str | None = None,
     names: NameVariables | None = None,
-    skip_primary_account: bool = False,
-    standard_user: bool = False,
-    managed_user: str = "",
 ) -> bytes | None:
     """Return the command that makes the accounts of *profile*, as an XML property list.
 
     What the Mac's version does not know is left out.
 
     Args:
-        profile: Its primary account and its administrator. Give each Mac an administrator with a password of
-            its own: ``attrs.evolve`` the profile.
+        profile: Its account settings. Give each Mac an administrator with a password of its own:
+            ``attrs.evolve`` the profile.
         command_uuid: Comes back in the Mac's answer; a new one for each command.
         version: Version of macOS; None leaves nothing out.
         names: What variables in the names stand for; None if there are none.
-        skip_primary_account: True if nobody makes an account in Setup Assistant, which leaves the
-            administrator as the only one; for Macs that set themselves up.
-        standard_user: True if the user's account is no administrator; needs an administrator in the profile.
-        managed_user: Account name of the user that is managed, on macOS 11 and later; "" for the one that
-            Setup Assistant makes.
 
     Returns:
         None where there is nothing to send: no account settings, or none that this version knows.
@@ -82,15 +74,14 @@ def build_account_configuration(
         settings.update(_primary(profile.primary_account, names, known=_prefills(release)))
     if profile.administrator is not None:
         settings["AutoSetupAdminAccounts"] = [_administrator(profile.administrator, names)]
-    if skip_primary_account:
-        settings["SkipPrimarySetupAccountCreation"] = True
-    if standard_user:
-        settings["SetPrimarySetupAccountAsRegularUser"] = True
-    if managed_user:
-        settings["ManagedLocalUserShortName"] = managed_user
+        settings |= _beside_administrator(profile)
+    if profile.managed_user and (managed_user := _managed_name(profile, names)):
+        settings[_MANAGED] = managed_user
     settings = known_to(release, settings, _SINCE)
     if not settings:
         return None
+    if profile.requires_network_tether:
+        settings[_TETHER] = True
     command = {"RequestType": _ACCOUNTS, **settings}
     return _document(command, command_uuid, check_account_configuration(command, version=release))
 
@@ -148,6 +139,7 @@ def check_account_configuration(
     problems += _skipping(good, admin, chip)
     problems += _prefilling(good)
     problems += _managed_user(good, admin)
+    problems += _tether(good)
     for key, since in _SINCE.items():
         if key in good and version is not None and version < since:
             allowed = f"macOS {since}; {version} ignores it"
@@ -191,6 +183,21 @@ def _administrator(account: AdministratorAccount, names: NameVariables) -> dict[
     return settings
 
 
+def _beside_administrator(profile: EnrollmentProfile) -> dict[str, Any]:
+    """Return what becomes of the user's account: an administrator if nothing is said."""
+    if profile.skip_primary_account:
+        return {_SKIP: True}
+    return {_REGULAR: True} if profile.standard_user else {}
+
+
+def _managed_name(profile: EnrollmentProfile, names: NameVariables) -> str:
+    """Return the account name of the managed user; "" if this Mac has none, which must cost no account."""
+    try:
+        return names.account_name(profile.managed_user, setting="managed_user")
+    except ProfileError:
+        return ""
+
+
 def _document(command: dict[str, Any], command_uuid: str | uuid.UUID, found: tuple[Problem, ...]) -> bytes:
     name = str(command_uuid).upper() if isinstance(command_uuid, uuid.UUID) else command_uuid
     problems = list(check_texts("command_uuid", [name]))
@@ -208,7 +215,7 @@ def _names(command: Mapping[str, Any], admin: Mapping[str, Any]) -> Iterator[Pro
     user_name, short_name = command.get("PrimaryAccountUserName", ""), admin.get("shortName", "")
     account_names = {
         "PrimaryAccountUserName": user_name,
-        "ManagedLocalUserShortName": command.get("ManagedLocalUserShortName", ""),
+        _MANAGED: command.get(_MANAGED, ""),
         "AutoSetupAdminAccounts.shortName": short_name,
     }
     full_names = {
@@ -266,12 +273,18 @@ def _prefilling(command: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _managed_user(command: Mapping[str, Any], admin: Mapping[str, Any]) -> Iterator[Problem]:
-    name = command.get("ManagedLocalUserShortName", "")
+    name = command.get(_MANAGED, "")
     known = [command.get("PrimaryAccountUserName"), admin.get("shortName")]
     if name and any(known) and name not in known:
         allowed = "the name of the administrator or of the user's account"
         fix = "make sure that this account will exist"
-        yield warning(f"{_ACCOUNTS}.ManagedLocalUserShortName", name, allowed, fix)
+        yield warning(f"{_ACCOUNTS}.{_MANAGED}", name, allowed, fix)
+
+
+def _tether(command: Mapping[str, Any]) -> Iterator[Problem]:
+    if command.get(_TETHER) and not any(command.get(key) for key in _KEYS if key not in _ABOUT_COMMAND):
+        allowed = "true only with accounts: there is nothing that waits for the wired network"
+        yield warning(f"{_ACCOUNTS}.{_TETHER}", True, allowed, "leave it out")
 
 
 def _password(admin: Mapping[str, Any]) -> Iterator[Problem]:
@@ -288,6 +301,8 @@ _SKIP: Final = "SkipPrimarySetupAccountCreation"
 _REGULAR: Final = "SetPrimarySetupAccountAsRegularUser"
 _LOCK: Final = "LockPrimaryAccountInfo"
 _MANUAL: Final = "DontAutoPopulatePrimaryAccountInfo"
+_MANAGED: Final = "ManagedLocalUserShortName"
+_TETHER: Final = "RequestRequiresNetworkTether"
 
 _KEYS: Final[Mapping[str, Key]] = {
     "RequestType": Key(str, True, allowed=(_ACCOUNTS,)),
@@ -298,8 +313,10 @@ _KEYS: Final[Mapping[str, Key]] = {
     _MANUAL: Key(bool),
     _LOCK: Key(bool),
     "AutoSetupAdminAccounts": Key(list),
-    "ManagedLocalUserShortName": Key(str),
+    _MANAGED: Key(str),
+    _TETHER: Key(bool),
 }
+_ABOUT_COMMAND: Final = ("RequestType", _TETHER)
 _ADMIN_KEYS: Final[Mapping[str, Key]] = {
     "shortName": Key(str, True, pattern=r"(?s).*\S.*", form="a text that is not empty"),
     "fullName": Key(str),
@@ -311,5 +328,6 @@ _SINCE: Final[Mapping[str, MacOSVersion]] = {
     "PrimaryAccountUserName": PREFILL_FROM,
     _MANUAL: PREFILL_FROM,
     _LOCK: PREFILL_FROM,
-    "ManagedLocalUserShortName": MANAGED_USER_FROM,
+    _MANAGED: MANAGED_USER_FROM,
+    _TETHER: ACCOUNTS_FROM,
 }

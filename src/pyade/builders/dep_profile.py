@@ -19,6 +19,7 @@ from pyade.core.certificate_values import check_all_base64, plain_base64
 from pyade.core.kinds import checks_kinds
 from pyade.core.problems import Problem
 from pyade.core.profile import AffinityKind, EnrollmentProfile, UserAffinity
+from pyade.core.profile_account_rules import given
 from pyade.core.profile_rules import host_of
 from pyade.errors import ProfileError
 
@@ -95,10 +96,14 @@ def from_apple(
     )
     if problems:
         raise ProfileError(problems)
-    kept = {} if remembered is None else {name: getattr(remembered, name) for name in _REMEMBERED}
+    settings = {name: meanings[key] for key, name in (*_TEXTS.items(), *_FLAGS.items())}
+    if remembered is not None:
+        settings |= {name: given(remembered, name) for name in _REMEMBERED}
+        if remembered.await_final_configuration is settings["await_final_configuration"]:
+            # Apple was told what holds, which others may have switched on.
+            settings["await_final_configuration"] = remembered.await_final_configuration_given
     return EnrollmentProfile(
-        **{name: meanings[key] for key, name in (*_TEXTS.items(), *_FLAGS.items())},
-        **kept,
+        **settings,
         user_affinity=_affinity(meanings["configuration_web_url"], remembered),
         locked=not meanings["is_mdm_removable"],
         skip=meanings["skip_setup_items"],
@@ -195,6 +200,9 @@ _ABSENT: Mapping[str, Any] = {
     "skip_setup_items": [],
     "anchor_certs": [],
 }
-_REMEMBERED = ("description", "primary_account", "administrator")
+_REMEMBERED = (
+    *("description", "primary_account", "administrator"),
+    *("standard_user", "skip_primary_account", "managed_user", "requires_network_tether"),
+)
 _REQUIRED = ("profile_name", "url", "org_magic", "is_mdm_removable")
 _FORMS = {str: "a text", bool: "true or false", list: "a list of texts"}

@@ -1,7 +1,8 @@
 """An enrollment profile as plain JSON without loss, for stores.
 
-Unlike Apple's JSON it holds everything: description, kind of sign-in, account settings and what Apple's own
-JSON looked like. Times and secrets are not part of a profile; a password is there only as its hash.
+Unlike Apple's JSON it holds everything: description, kind of sign-in, account settings, what was given where
+other settings switch one on, and what Apple's own JSON looked like. Times and secrets are not part of a
+profile; a password is there only as its hash.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pyade.core.profile import (
     PrimaryAccount,
     UserAffinity,
 )
+from pyade.core.profile_account_rules import given
 from pyade.errors import ProfileError, StoreVersionError
 
 T = TypeVar("T")
@@ -35,7 +37,7 @@ def profile_to_document(profile: EnrollmentProfile) -> dict[str, Any]:
     primary, administrator = profile.primary_account, profile.administrator
     return {
         "version": VERSION,
-        **{name: getattr(profile, name) for name in _PLAIN},
+        **{name: given(profile, name) for name in _PLAIN},
         "user_affinity": {"kind": str(profile.user_affinity.kind), "web_url": profile.user_affinity.web_url},
         "primary_account": None if primary is None else attrs.asdict(primary),
         "administrator": None
@@ -128,6 +130,10 @@ _PLAIN = (
     "org_magic",
     "supervised",
     "mandatory",
+    "standard_user",
+    "skip_primary_account",
+    "managed_user",
+    "requires_network_tether",
 )
 _READERS: Mapping[str, Callable[[Any], Any]] = {
     "user_affinity": _read_affinity,

@@ -40,7 +40,7 @@ VARIABLE: Final = re.compile(r"\{\{([A-Za-z]+)\}\}")
 
 @attrs.frozen
 class PrimaryAccount:
-    """The account that the user gets in Setup Assistant; it is an administrator.
+    """The account that the user gets in Setup Assistant: an administrator, unless the profile says otherwise.
 
     Attributes:
         account_name: The account name to prefill, with variables such as ``{{partialupn}}``; "" lets the

@@ -28,6 +28,7 @@ from typing import Annotated, Any, Final, Self
 import attrs
 import msgspec
 
+from pyade.core.durations import in_words
 from pyade.core.enums import OpenStrEnum
 from pyade.core.problems import Problem, Severity
 from pyade.errors import PolicyError, StoreError, StoreVersionError
@@ -411,10 +412,23 @@ class AwaitConfigurationFlow:
             fix = "see whether the Mac still waits; the command is repeated"
             yield _finding(SetupCommand.DEVICE_CONFIGURED, self.release.status, allowed, fix)
         if now - self.awaiting_since >= USUAL_WAIT:
-            minutes = (now - self.awaiting_since) // timedelta(minutes=1)
-            allowed = f"about 15 minutes; still to come: {', '.join(outstanding)}"
-            fix = "see why these take so long, or release the Mac with released_now"
-            yield _finding("await_final_configuration", f"{minutes} minutes", allowed, fix)
+            allowed, fix = self._still_to_come(now, outstanding)
+            waited = in_words(now - self.awaiting_since)
+            yield _finding("await_final_configuration", waited, f"about 15 minutes; {allowed}", fix)
+
+    def _still_to_come(self, now: datetime, outstanding: list[str]) -> tuple[str, str]:
+        """Return what a Mac that waits too long still misses, and what to do; it may be the Mac's turn."""
+        if self.outstanding == () or self.release.attempts or self.next_action(now).send is not None:
+            commands = ", ".join(name for name in outstanding if name in set(SetupCommand))
+            return f"it has still to take {commands}", "push the Mac, so that it asks for its next command"
+        release = "let the Mac go with FinalConfiguration.release"
+        if self.outstanding is None:
+            fix = f"report what is left, or that nothing is, with FinalConfiguration.work_left; or {release}"
+            return "nothing was reported with work_left yet", fix
+        fix = (
+            f"see why it takes long, and report what is left with FinalConfiguration.work_left; or {release}"
+        )
+        return f"still to be installed, as work_left reported: {', '.join(self.outstanding)}", fix
 
 
 def _is_name(value: object) -> bool:

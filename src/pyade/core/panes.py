@@ -40,7 +40,8 @@ class Pane:
         always_skippable: False if the pane may appear although it is hidden.
         seen_on_macs: False if a source has the key for Macs but no Mac is known to show the pane.
         when_visible: What the user meets if the screen is shown.
-        when_hidden: What it means if the screen is hidden.
+        when_hidden: What it means if the screen is hidden, before the user sets it up in the settings.
+        needs_action: True if the user cannot go on without it; all other screens can be skipped.
         conditions: On which devices, languages or occasions that holds; "" if on all.
         note: Where sources disagree, or what else to know; "" if nothing.
         note_from: The first macOS that the note matters for; None if it holds for all.
@@ -59,7 +60,14 @@ class Pane:
     conditions: str = ""
     note: str = ""
     note_from: MacOSVersion | None = attrs.field(default=None, converter=_version)
+    needs_action: bool = False
 
+
+SET_UP_LATER: Final = "it can be set up later, in the settings"
+"""What holds for every hidden screen. Source: specification, "Create an Apple enrollment profile", Hide."""
+
+SKIPPED: Final = "it can be skipped and set up later, in the settings"
+"""What holds for every shown screen that requires no immediate action. Source: the same place, Show."""
 
 PANES: Final[dict[str, Pane]] = {
     "Location": Pane(
@@ -71,8 +79,8 @@ PANES: Final[dict[str, Pane]] = {
     "Restore": Pane(
         label="Restore",
         introduced="10.9",
-        when_visible="the user can bring apps and data over from a backup or another computer",
-        when_hidden="the Mac starts empty; Migration Assistant can still be opened later",
+        when_visible="the user can bring apps and data over from iCloud Backup or another computer",
+        when_hidden="the Mac starts empty; Migration Assistant is still there",
         note="later sources say that it always shows from 15.4, and that macOS 15 can offer a data "
         "transfer before enrollment",
         note_from="15.0",
@@ -81,26 +89,27 @@ PANES: Final[dict[str, Pane]] = {
         label="Apple ID",
         introduced="10.9",
         when_visible="the user can sign in with an Apple Account and use iCloud",
-        when_hidden="no Apple Account is asked for; the user can sign in later",
+        when_hidden="no Apple Account is asked for",
     ),
     "TOS": Pane(
         label="Terms and conditions",
         introduced="10.9",
         when_visible="the user must accept Apple's terms to go on",
         when_hidden="the user is not asked to accept Apple's terms",
+        needs_action=True,
     ),
     "Biometric": Pane(
         label="Touch ID and Face ID",
         introduced="10.12.4",
         when_visible="the user can enroll a fingerprint",
-        when_hidden="no fingerprint is enrolled; the user can add one later",
+        when_hidden="no fingerprint is enrolled",
         conditions="only on a Mac or keyboard with Touch ID",
     ),
     "Payment": Pane(
         label="Apple Pay",
         introduced="10.12.4",
         when_visible="the user can add cards to Apple Pay",
-        when_hidden="no card is added; the user can add one later",
+        when_hidden="no card is added",
     ),
     "Siri": Pane(
         label="Siri",
@@ -128,7 +137,7 @@ PANES: Final[dict[str, Pane]] = {
         label="FileVault",
         introduced="10.10",
         when_visible="the user can encrypt the disk",
-        when_hidden="the user is not offered encryption; a policy or the user can turn it on later",
+        when_hidden="the user is not offered encryption; a policy can turn it on",
     ),
     "iCloudDiagnostics": Pane(
         label="iCloud Diagnostics",
@@ -148,13 +157,13 @@ PANES: Final[dict[str, Pane]] = {
         label="iCloud Storage",
         introduced="10.13.4",
         when_visible="the user can keep the Desktop and Documents folders in iCloud",
-        when_hidden="both folders stay on the Mac; the user can change that later",
+        when_hidden="both folders stay on the Mac",
     ),
     "Appearance": Pane(
         label="Appearance",
         introduced="10.14",
         when_visible="the user chooses a light, dark or automatic look",
-        when_hidden="the Mac keeps its default look; the user can change it later",
+        when_hidden="the Mac keeps its default look",
     ),
     "ScreenTime": Pane(
         label="Screen Time",
@@ -191,7 +200,7 @@ PANES: Final[dict[str, Pane]] = {
         introduced="13.0",
         always_skippable=False,
         when_visible="the user chooses a feminine, masculine or neutral form of address",
-        when_hidden="the Mac keeps its form of address; the user can change it later",
+        when_hidden="the Mac keeps its form of address",
         conditions="only in languages that tell the forms apart",
         note="it can show before the Mac has fetched the profile",
     ),
@@ -216,7 +225,7 @@ PANES: Final[dict[str, Pane]] = {
         label="Intelligence",
         introduced="15.0",
         when_visible="the user can set up Apple Intelligence",
-        when_hidden="Apple Intelligence is not set up; the user can do it later",
+        when_hidden="Apple Intelligence is not set up",
     ),
     "AppStore": Pane(
         label="App Store",
@@ -257,7 +266,7 @@ PANES: Final[dict[str, Pane]] = {
         label="Liquid Glass",
         introduced="27.0",
         when_visible="the user chooses the look of Liquid Glass",
-        when_hidden="Liquid Glass keeps its default; the user can change it later",
+        when_hidden="Liquid Glass keeps its default",
     ),
     "Passcode": Pane(
         label="Passcode",

@@ -31,6 +31,7 @@ class Effect(enum.StrEnum):
         FOLLOWS: It is no setting but follows from one.
         SENT_AS_IS: It is sent; pyade does not know what it does.
         SHOWN: The screen shows.
+        PASSED: Setup Assistant goes past the screen by itself.
         HIDDEN: The screen does not show.
         MAY_SHOW: The screen is to be hidden, but Apple does not promise it.
         NOT_THERE: This version does not have the screen.
@@ -45,6 +46,7 @@ class Effect(enum.StrEnum):
     FOLLOWS = "follows"
     SENT_AS_IS = "sent as is"
     SHOWN = "shown"
+    PASSED = "passed"
     HIDDEN = "hidden"
     MAY_SHOW = "may show"
     NOT_THERE = "not there"

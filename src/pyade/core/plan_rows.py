@@ -15,15 +15,15 @@ from pyade.core.accounts import ACCOUNTS_FROM
 from pyade.core.affinity import AffinityKind, UserAffinity
 from pyade.core.existing_macs import RENEW_FROM, renewal
 from pyade.core.plan import Effect, PlanRow, ProfilePlan, counted_certificates, yes
-from pyade.core.plan_accounts import administrator, primary_account
+from pyade.core.plan_accounts import account_settings, administrator, primary_account
+from pyade.core.plan_advance import advances, auto_advance
 from pyade.core.plan_screens import screens
+from pyade.core.profile_account_rules import switched_on
 from pyade.core.versions import MacOSVersion
 
 if TYPE_CHECKING:
     from pyade.core.profile import EnrollmentProfile
 
-_AWAIT_FROM: Final = ACCOUNTS_FROM
-_ADVANCE_FROM: Final = MacOSVersion(11)
 _ALWAYS_SUPERVISED_FROM: Final = MacOSVersion(11)
 _ACME_FROM: Final = MacOSVersion(13, 1)
 _ENFORCED_FROM: Final = MacOSVersion(14)
@@ -43,9 +43,10 @@ def make_plan(profile: EnrollmentProfile, version: MacOSVersion) -> ProfilePlan:
         *_sign_in(profile, version),
         *_management(profile, version),
         *primary_account(profile, version),
-        *administrator(profile.administrator, version),
+        *administrator(profile, version),
+        *account_settings(profile, version),
         *_support(profile),
-        *_auto_advance(profile, version),
+        *auto_advance(profile, version),
         *_transport(profile),
         *_afterwards(version),
     )
@@ -93,7 +94,10 @@ def _sign_in(profile: EnrollmentProfile, version: MacOSVersion) -> Iterator[Plan
         why = "the Mac asks here for its enrollment profile; nobody signs in"
         url = PlanRow("url", profile.url, Effect.APPLIES, why)
     yield url
-    yield from _affinity(affinity, kind)
+    rows = _affinity(affinity, kind)
+    if kind is not AffinityKind.NONE and advances(profile, version):
+        rows = (_stopping(row) for row in rows)
+    yield from rows
 
 
 def _affinity(affinity: UserAffinity, kind: AffinityKind) -> Iterator[PlanRow]:
@@ -115,6 +119,19 @@ def _affinity(affinity: UserAffinity, kind: AffinityKind) -> Iterator[PlanRow]:
         yield PlanRow(f"user_affinity.{field.name}", "", Effect.FOLLOWS, why)
 
 
+def _stopping(row: PlanRow) -> PlanRow:
+    """Return *row* for a set-up that goes on by itself, but for the sign-in."""
+    why = _WITHOUT_PEOPLE.get(row.setting)
+    return row if why is None else attrs.evolve(row, why=why)
+
+
+_WITHOUT_PEOPLE: Final = {
+    "user_affinity": "Setup Assistant stops at the sign-in; without user affinity it goes on by itself",
+    "user_affinity.web_url": "Setup Assistant opens this page, and stops there",
+    "user_affinity.sign_in": "Setup Assistant stops there before the Mac enrolls",
+    "user_affinity.company_portal": "a sign-in to it after Setup Assistant finishes the registration",
+    "user_affinity.registration": "with Microsoft Entra ID, by the sign-in to Company Portal",
+}
 _KIND_MEANINGS: Final = {
     AffinityKind.NONE: "the Mac belongs to no user; meant for shared Macs",
     AffinityKind.MODERN: "the Mac belongs to the user who signs in on a web page in Setup Assistant",
@@ -132,7 +149,9 @@ def _management(profile: EnrollmentProfile, version: MacOSVersion) -> Iterator[P
         why = "the Mac is supervised; locked needs it" if profile.supervised else "the Mac is not supervised"
         effect = Effect.APPLIES
     yield PlanRow("supervised", yes(profile.supervised), effect, why)
-    if profile.mandatory:
+    if advances(profile, version):
+        why = "Setup Assistant enrolls the Mac by itself"
+    elif profile.mandatory:
         why = "the user cannot skip the enrollment"
     elif version >= _ENFORCED_FROM:
         why = "the user can skip the enrollment in Setup Assistant; macOS asks again and then requires it"
@@ -146,11 +165,13 @@ def _await(profile: EnrollmentProfile, version: MacOSVersion) -> PlanRow:
     if not profile.await_final_configuration:
         why = "the user reaches the desktop when Setup Assistant ends, although policies may still be missing"
         return PlanRow(setting, value, Effect.APPLIES, why)
-    if version < _AWAIT_FROM:
+    if version < ACCOUNTS_FROM:
         why = "it needs 10.11: the user reaches the desktop when Setup Assistant ends"
         return PlanRow(setting, value, Effect.NO_EFFECT, why)
     why = "once per enrollment, Setup Assistant ends locked until the server releases the Mac; no time limit"
-    if profile.primary_account is not None:
+    if setting in switched_on(profile):
+        why += "; switched on by account settings, although False was given"
+    elif profile.has_account_settings:
         why += "; always on with account settings"
     return PlanRow(setting, value, Effect.APPLIES, why)
 
@@ -174,33 +195,6 @@ def _support(profile: EnrollmentProfile) -> Iterator[PlanRow]:
     yield _text("support_phone_number", profile.support_phone_number, why, "Need Help names no phone number")
     why = "sent to the Mac; no source says where it shows"
     yield _text("support_email_address", profile.support_email_address, why, "no e-mail address is sent")
-
-
-def _auto_advance(profile: EnrollmentProfile, version: MacOSVersion) -> Iterator[PlanRow]:
-    old = version < _ADVANCE_FROM
-    for setting in ("language", "region"):
-        value: str = getattr(profile, setting)
-        if value and old:
-            yield PlanRow(setting, value, Effect.NO_EFFECT, "it needs macOS 11: the user chooses")
-        else:
-            yield _text(setting, value, "chosen for the user", "the user chooses")
-    setting, value = "auto_advance", yes(profile.auto_advance)
-    if not profile.auto_advance:
-        yield PlanRow(setting, value, Effect.APPLIES, "the user goes through Setup Assistant")
-    elif old:
-        yield PlanRow(
-            setting, value, Effect.NO_EFFECT, "it needs macOS 11: the user goes through Setup Assistant"
-        )
-    else:
-        stops = ["without a wired network", "where the user's account is made"]
-        if profile.user_affinity.kind is not AffinityKind.NONE:
-            stops.append("where the user signs in")
-        stops += [
-            f"where the {name} is chosen" for name in ("language", "region") if not getattr(profile, name)
-        ]
-        yield PlanRow(
-            setting, value, Effect.APPLIES, f"Setup Assistant goes on by itself; it stops {', '.join(stops)}"
-        )
 
 
 def _transport(profile: EnrollmentProfile) -> Iterator[PlanRow]:

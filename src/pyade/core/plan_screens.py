@@ -6,9 +6,13 @@ Source: specification, "Setup Assistant screen reference"; Apple, ``SkipKeys``.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+import attrs
+
+from pyade.core.panes import SET_UP_LATER
 from pyade.core.plan import Effect, PlanRow
+from pyade.core.plan_advance import advances
 from pyade.core.skip_keys import NOT_ON_MACOS, SkipKeys
 from pyade.core.versions import MacOSVersion
 
@@ -18,8 +22,12 @@ if TYPE_CHECKING:
 
 def screens(profile: EnrollmentProfile, version: MacOSVersion) -> Iterator[PlanRow]:
     """Yield one row for each screen, for each hidden key that is none, and for what no key hides."""
+    passes = advances(profile, version)
     for key in SkipKeys:
-        yield _screen(key, hide=key in profile.skip, version=version)
+        row = _screen(key, hide=key in profile.skip, version=version)
+        if passes and row.effect in (Effect.SHOWN, Effect.MAY_SHOW):
+            row = attrs.evolve(row, effect=Effect.PASSED, why=_PASSED)
+        yield row
     for other in sorted(str(key) for key in profile.skip if not isinstance(key, SkipKeys)):
         if other in NOT_ON_MACOS:
             effect, why = Effect.NOT_THERE, "no Mac has this screen; the key is ignored"
@@ -29,13 +37,15 @@ def screens(profile: EnrollmentProfile, version: MacOSVersion) -> Iterator[PlanR
                 "pyade does not know this key; a Mac that does not know it ignores it",
             )
         yield PlanRow(f"skip.{other}", "hide", effect, why, label=other)
-    yield PlanRow(
-        "(always)",
-        "",
-        Effect.SHOWN,
-        "no key hides them; auto advance can answer language and region",
-        label="Language, region, network, Remote Management",
-    )
+    effect, why = Effect.SHOWN, "no key hides them; auto advance can answer language and region"
+    if passes and profile.language and profile.region:
+        effect, why = Effect.PASSED, "Setup Assistant goes past them by itself on a wired network"
+    elif passes:
+        why = "Setup Assistant stops here: only with language and region it goes on by itself"
+    yield PlanRow("(always)", "", effect, why, label="Language, region, network, Remote Management")
+
+
+_PASSED: Final = f"Setup Assistant goes past it by itself; {SET_UP_LATER}"
 
 
 def _screen(key: SkipKeys, *, hide: bool, version: MacOSVersion) -> PlanRow:

@@ -69,18 +69,28 @@ def _organization(profile: EnrollmentProfile) -> str:
 class EnrollmentProfile:
     """Everything a Mac is told when it enrolls; every rule is checked when it is made.
 
-    Primary account settings switch ``await_final_configuration`` on, whatever was given: the account is
-    made while the Mac waits.
+    Account settings switch ``await_final_configuration`` on, and ``auto_advance`` with an administrator
+    switches ``skip_primary_account`` on, whatever was given. Both attributes say what holds. What was given
+    holds again in a profile without the reason, as ``attrs.evolve`` makes it.
 
     Attributes:
         name: Shown to administrators; 1 to 125 characters. Group rules use it.
         url: Where the Mac gets its enrollment profile: https, at most 2000 characters, percent-encoded.
         description: Kept by the server; no Mac or user sees it.
         user_affinity: Whether the Mac belongs to a user, and how that user signs in.
-        await_final_configuration: True holds the user in Setup Assistant until the server releases the Mac.
+        await_final_configuration_given: What was given for ``await_final_configuration``: True holds the
+            user in Setup Assistant until the server releases the Mac.
         locked: True if the user cannot remove the management profile; needs ``supervised``.
         primary_account: The user's account; None leaves it to the user. Needs user affinity.
-        administrator: One more administrator account; needs ``await_final_configuration``.
+        administrator: One more administrator account.
+        standard_user: True if the account that Setup Assistant makes is no administrator; needs
+            ``administrator``.
+        skip_primary_account_given: What was given for ``skip_primary_account``: True if nobody makes an
+            account in Setup Assistant, which leaves the administrator as the only one; needs
+            ``administrator``, and no ``primary_account``.
+        managed_user: Account name of the local user that is managed, on macOS 11 and later, with variables
+            as in a primary account; "" for the account that Setup Assistant makes.
+        requires_network_tether: True if the Mac makes its accounts only while it is on a wired network.
         department: Shown under About Configuration; at most 125 characters, "" for none.
         support_phone_number: Shown under Need Help; at most 50 characters, "" for none.
         support_email_address: At most 250 characters, "" for none.
@@ -88,7 +98,8 @@ class EnrollmentProfile:
         anchor_certificates: DER certificates that the Mac trusts when it connects to the server.
         language: For auto advance: ISO 639-1, else 639-2, lower case; "" for none.
         region: For auto advance: ISO 3166-1, two capitals; "" for none.
-        auto_advance: True if Setup Assistant goes on by itself; macOS 11 and later, wired network.
+        auto_advance: True if Setup Assistant goes on by itself; macOS 11 and later, wired network. With an
+            administrator and without a primary account nobody is needed.
         org_magic: The same text for all services of one organization, 1 to 256 characters; the host of
             ``url`` if not given.
         supervised: True if the Mac is to be supervised.
@@ -108,10 +119,14 @@ class EnrollmentProfile:
     url: str
     description: str = ""
     user_affinity: UserAffinity = attrs.field(factory=UserAffinity.none)
-    await_final_configuration: bool = True
+    await_final_configuration_given: bool = attrs.field(default=True, alias="await_final_configuration")
     locked: bool = False
     primary_account: PrimaryAccount | None = None
     administrator: AdministratorAccount | None = None
+    standard_user: bool = False
+    skip_primary_account_given: bool = attrs.field(default=False, alias="skip_primary_account")
+    managed_user: str = ""
+    requires_network_tether: bool = False
     department: str = ""
     support_phone_number: str = ""
     support_email_address: str = ""
@@ -128,12 +143,37 @@ class EnrollmentProfile:
     apple_spelling: Mapping[str, Any] = attrs.field(factory=dict, converter=_extra, hash=False)
 
     def __attrs_post_init__(self) -> None:
-        if self.primary_account is not None and self.await_final_configuration is False:
-            # The specification switches it on in the background rather than refusing the profile.
-            object.__setattr__(self, "await_final_configuration", True)
         errors = tuple(problem for problem in check(self) if problem.severity is Severity.ERROR)
         if errors:
             raise ProfileError(errors)
+
+    @property
+    def has_account_settings(self) -> bool:
+        """True if there is something to tell a Mac about accounts: one, two, or the managed user."""
+        return self.primary_account is not None or self.administrator is not None or self.managed_user != ""
+
+    @property
+    def await_final_configuration(self) -> bool:
+        """True if the Mac is held in Setup Assistant until the server releases it.
+
+        Account settings switch it on, whatever was given: accounts are only made while the Mac waits.
+
+        Source: specification, "Create an Apple enrollment profile", Account Settings: a setting that nobody
+        touched is enabled in the background.
+        """
+        return self.await_final_configuration_given or self.has_account_settings
+
+    @property
+    def skip_primary_account(self) -> bool:
+        """True if nobody makes an account in Setup Assistant: the administrator is the only one.
+
+        ``auto_advance`` with an administrator switches it on, whatever was given: nobody is there to make an
+        account.
+
+        Source: Apple, ``AccountConfiguration``, ``SkipPrimarySetupAccountCreation``. That a set-up without
+        people needs it is observed.
+        """
+        return self.skip_primary_account_given or (self.auto_advance and self.administrator is not None)
 
     @property
     def findings(self) -> tuple[Problem, ...]:

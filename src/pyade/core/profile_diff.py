@@ -10,6 +10,7 @@ import attrs
 
 from pyade.core.plan import counted_certificates
 from pyade.core.problems import Problem, Severity
+from pyade.core.profile_account_rules import GIVEN, given
 from pyade.core.skip_keys import SkipKeys
 from pyade.text import Printed
 
@@ -90,6 +91,7 @@ _HEADINGS: Final = {
 _ON_SERVER = "kept by the server; no Mac sees it"
 _AT_ENROLLMENT = "a Mac reads it each time it enrolls, not while it is enrolled"
 _IN_SETUP = "it concerns Setup Assistant, which an enrolled Mac has behind it"
+_WITH_ACCOUNTS = "accounts are made once, while the Mac waits in Setup Assistant"
 _REACH: Final[dict[str, tuple[Reach, str]]] = {
     "name": (Reach.SERVER, "no Mac sees it; group rules compare it"),
     "description": (Reach.SERVER, _ON_SERVER),
@@ -102,13 +104,18 @@ _REACH: Final[dict[str, tuple[Reach, str]]] = {
     "extra": (Reach.REENROLLMENT, _AT_ENROLLMENT),
     "locked": (Reach.WIPE, "it cannot be changed after enrollment without wiping the Mac"),
     "await_final_configuration": (Reach.WIPE, "it is applied once, in Setup Assistant"),
-    "primary_account": (Reach.WIPE, "accounts are made once, while the Mac waits in Setup Assistant"),
-    "administrator": (Reach.WIPE, "accounts are made once, while the Mac waits in Setup Assistant"),
+    "primary_account": (Reach.WIPE, _WITH_ACCOUNTS),
+    "administrator": (Reach.WIPE, _WITH_ACCOUNTS),
+    "standard_user": (Reach.WIPE, _WITH_ACCOUNTS),
+    "skip_primary_account": (Reach.WIPE, _WITH_ACCOUNTS),
+    "managed_user": (Reach.WIPE, _WITH_ACCOUNTS),
+    "requires_network_tether": (Reach.WIPE, _WITH_ACCOUNTS),
 }
 _SETTINGS: Final = (
     "name", "description", "url", "user_affinity", "await_final_configuration", "locked", "supervised",
-    "mandatory", "primary_account", "administrator", "department", "support_phone_number",
-    "support_email_address", "language", "region", "auto_advance", "anchor_certificates", "org_magic",
+    "mandatory", "primary_account", "administrator", "standard_user", "skip_primary_account", "managed_user",
+    "requires_network_tether", "department", "support_phone_number", "support_email_address", "language",
+    "region", "auto_advance", "anchor_certificates", "org_magic",
 )  # fmt: skip
 
 
@@ -133,6 +140,8 @@ def _changes(before: EnrollmentProfile | None, after: EnrollmentProfile) -> Iter
     extras = ({} if before is None else before.extra, after.extra)
     for setting in _SETTINGS:
         yield from _compare(setting, getattr(before, setting, None), getattr(after, setting))
+        if setting in GIVEN:
+            yield from _compare_given(setting, before, after)
     for key in sorted(hidden ^ after.skip, key=_order):
         text = {True: "hide", False: "show"}
         yield _change(f"skip.{key}", text[key in hidden], text[key in after.skip])
@@ -162,6 +171,18 @@ def _compare(setting: str, old: Any, new: Any) -> Iterator[SettingChange]:
         texts = [_text(value) if field.repr else _secret(value) for value in values]
         if values[0] != values[1] and (None not in values or texts[0] != texts[1]):
             yield _change(f"{setting}.{field.name}", *texts)
+
+
+def _compare_given(
+    setting: str, before: EnrollmentProfile | None, after: EnrollmentProfile
+) -> Iterator[SettingChange]:
+    """Yield that something else was given for a setting which others switch on, before and after."""
+    if before is None or getattr(before, setting) != getattr(after, setting):
+        return
+    texts = [_text(given(profile, setting)) for profile in (before, after)]
+    if texts[0] != texts[1]:
+        why = "other settings switch it on: what is given counts when they are gone"
+        yield SettingChange(setting=setting, before=texts[0], after=texts[1], reach=Reach.SERVER, why=why)
 
 
 _UNSET: Final = "not set"

@@ -17,6 +17,7 @@ import attrs
 from pyade.core.accounts import AdministratorAccount, PrimaryAccount
 from pyade.core.affinity import AffinityKind
 from pyade.core.plan import counted_certificates
+from pyade.core.profile_account_rules import switched_on
 from pyade.core.skip_keys import SkipKeys
 from pyade.text import Printed
 
@@ -112,6 +113,8 @@ def _management(profile: EnrollmentProfile) -> _Rows:
     yield "Authentication method", _METHODS[affinity.kind], "user_affinity.kind"
     yield "Sign-in page", affinity.web_url or UNSET, "user_affinity.web_url"
     await_final = _yes(profile.await_final_configuration)
+    if "await_final_configuration" in switched_on(profile):
+        await_final += ", switched on by account settings"
     yield "Await final configuration", await_final, "await_final_configuration"
     yield "Locked enrollment", _yes(profile.locked), "locked"
 
@@ -133,6 +136,14 @@ def _accounts(profile: EnrollmentProfile) -> _Rows:
     yield "Hide administrator account", _set(admin.hidden), "administrator.hidden"
     password = "Set, not shown" if admin.password_hash else UNSET
     yield "Administrator account password", password, "administrator.password_hash"
+    yield "Account type of the user", _account_type(profile), "standard_user"
+    skips = _set(profile.skip_primary_account)
+    if "skip_primary_account" in switched_on(profile):
+        skips += ", switched on by auto advance"
+    yield "Skip the account of the user", skips, "skip_primary_account"
+    yield "Managed local user", profile.managed_user or UNSET, "managed_user"
+    tether = _set(profile.requires_network_tether)
+    yield "Accounts on a wired network only", tether, "requires_network_tether"
 
 
 def _setup_assistant(profile: EnrollmentProfile) -> _Rows:
@@ -157,6 +168,12 @@ def _others(profile: EnrollmentProfile) -> _Rows:
     yield "Organization identifier", profile.org_magic, "org_magic"
     for key in sorted(profile.extra):
         yield key, "Set, not shown", f"extra.{key}"
+
+
+def _account_type(profile: EnrollmentProfile) -> str:
+    if profile.skip_primary_account:
+        return "No account"
+    return "Standard" if profile.standard_user else "Administrator"
 
 
 def _yes(value: bool) -> str:

@@ -26,6 +26,7 @@ from pyade.core.accounts import (
 from pyade.core.affinity import AffinityKind, UserAffinity
 from pyade.core.certificate_values import check_all_base64, check_der
 from pyade.core.problems import Problem, Severity
+from pyade.core.profile_account_rules import GIVEN, check_account_settings, check_auto_advance, given
 from pyade.core.skip_keys import NOT_ON_MACOS, SkipKeys, nearest_screens
 from pyade.text import is_unicode
 
@@ -64,8 +65,10 @@ _LENGTHS: Final = {
 }
 _URL_LENGTH: Final = 2000
 _REQUIRED: Final = ("name", "org_magic")
-_TEXTS: Final = ("url", "description", "language", "region", *_LENGTHS)
-_SWITCHES: Final = ("await_final_configuration", "locked", "auto_advance", "supervised", "mandatory")
+_TEXTS: Final = ("url", "description", "language", "region", "managed_user", *_LENGTHS)
+_SWITCHES: Final = (
+    "locked", "auto_advance", "supervised", "mandatory", "standard_user", "requires_network_tether", *GIVEN,
+)  # fmt: skip
 _PARTS: Final[tuple[tuple[str, type, dict[str, type]], ...]] = (
     ("user_affinity", UserAffinity, {"kind": AffinityKind, "web_url": str}),
     ("primary_account", PrimaryAccount, {"account_name": str, "full_name": str, "restrict_editing": bool}),
@@ -105,9 +108,10 @@ def check(profile: EnrollmentProfile) -> Iterator[Problem]:
     yield from _affinity(profile)
     yield from _primary_account(profile)
     yield from _administrator(profile)
+    yield from check_account_settings(profile)
     yield from _screens(profile)
     yield from _certificates(profile)
-    yield from _auto_advance(profile)
+    yield from check_auto_advance(profile)
     yield from _extra(profile)
 
 
@@ -138,7 +142,7 @@ def _types(profile: EnrollmentProfile) -> Iterator[Problem]:
 
 def _typed_values(profile: EnrollmentProfile) -> Iterator[tuple[str, object, type]]:
     yield from ((setting, getattr(profile, setting), str) for setting in _TEXTS)
-    yield from ((setting, getattr(profile, setting), bool) for setting in _SWITCHES)
+    yield from ((setting, given(profile, setting), bool) for setting in _SWITCHES)
     for setting, kind, parts in _PARTS:
         part = getattr(profile, setting)
         if part is not None or setting == "user_affinity":
@@ -302,13 +306,6 @@ def _administrator(profile: EnrollmentProfile) -> Iterator[Problem]:
     admin = profile.administrator
     if admin is None:
         return
-    if not profile.await_final_configuration:
-        yield Problem(
-            "await_final_configuration",
-            "False",
-            "an administrator account is only made while the Mac waits",
-            "set await_final_configuration=True, or leave administrator out",
-        )
     has_user = profile.user_affinity.kind is not AffinityKind.NONE
     for setting, text, allowed in (
         ("administrator.short_name", admin.short_name, ACCOUNT_NAME_VARIABLES),
@@ -357,22 +354,6 @@ def _screens(profile: EnrollmentProfile) -> Iterator[Problem]:
 def _certificates(profile: EnrollmentProfile) -> Iterator[Problem]:
     for index, certificate in enumerate(profile.anchor_certificates):
         yield from check_der(f"anchor_certificates[{index}]", certificate)
-
-
-def _auto_advance(profile: EnrollmentProfile) -> Iterator[Problem]:
-    if not profile.auto_advance:
-        return
-    if profile.user_affinity.kind is not AffinityKind.NONE:
-        yield _warning(
-            "auto_advance", "True", "the setup stops until the user has signed in", "use no user affinity"
-        )
-    missing = " and ".join(name for name in ("language", "region") if not getattr(profile, name))
-    if missing:
-        yield _warning(
-            "auto_advance", "True", f"the setup stops where {missing} must be chosen", f"set {missing}"
-        )
-    if profile.administrator is None:
-        yield _warning("auto_advance", "True", "no account is made by itself", "add an administrator")
 
 
 def _extra(profile: EnrollmentProfile) -> Iterator[Problem]:

@@ -14,7 +14,7 @@ import enum
 from typing import Final
 
 from pyade.core.kinds import checks_kinds
-from pyade.core.panes import PANES
+from pyade.core.panes import PANES, SET_UP_LATER, SKIPPED
 from pyade.core.problems import Problem
 from pyade.core.versions import MacOSVersion
 from pyade.errors import ProfileError
@@ -103,13 +103,14 @@ class SkipKeys(enum.StrEnum):
 
     @property
     def when_visible(self) -> str:
-        """What the user meets if the screen is shown."""
-        return PANES[self.value].when_visible
+        """What the user meets if the screen is shown, and whether it can be skipped."""
+        pane = PANES[self.value]
+        return f"{pane.when_visible}; {'it cannot be skipped' if pane.needs_action else SKIPPED}"
 
     @property
     def when_hidden(self) -> str:
-        """What it means if the screen is hidden."""
-        return PANES[self.value].when_hidden
+        """What it means if the screen is hidden, and that it can be made up for."""
+        return f"{PANES[self.value].when_hidden}; {SET_UP_LATER}"
 
     @property
     def conditions(self) -> str:

@@ -305,8 +305,7 @@ def _profile_of(store: EnrollmentStore, enrollment: Enrollment) -> EnrollmentPro
 def _fresh(profile: EnrollmentProfile, release_after: timedelta | None) -> State:
     if not profile.await_final_configuration:
         return None
-    has_accounts = profile.primary_account is not None or profile.administrator is not None
-    return AwaitConfigurationFlow(has_accounts=has_accounts, release_after=release_after)
+    return AwaitConfigurationFlow(has_accounts=profile.has_account_settings, release_after=release_after)
 
 
 def _state_of(enrollment: Enrollment) -> State:

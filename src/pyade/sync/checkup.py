@@ -23,6 +23,7 @@ from pyade.core.kinds import returned
 from pyade.core.parking import parked_reason
 from pyade.core.problems import Problem, Severity
 from pyade.core.profile import EnrollmentProfile
+from pyade.core.profile_account_rules import check_account_settings, check_auto_advance
 from pyade.core.token import Token
 from pyade.crypto.push_certificate import PushCertificate
 from pyade.errors import ClockError, DamagedRecordError, PyadeError, TermsError
@@ -110,6 +111,7 @@ def diagnosis_flow(questions: Questions) -> Flow[Diagnosis]:
             findings += yield from in_store(partial(_of_devices, token=token))
         except DamagedRecordError as error:
             findings.append(_error(f"token {token.name}", "", damage_of(error), _RESTORE))
+    findings += (problem for profile in _distinct(profiles) for problem in _of_accounts(profile))
     findings += (problem for profile in _distinct(profiles) for problem in _of_anchors(profile, now))
     if any(profile.user_affinity.kind is AffinityKind.LEGACY for profile in profiles):
         findings += yield from _of_legacy(questions.check_ws_trust)
@@ -223,6 +225,12 @@ def _of_devices(store: Store, token: Token) -> list[Problem]:
         at_risk.setdefault(risk, []).append(record.serial_number)
     findings += (risk_problem(where, risk, len(serials), serials) for risk, serials in at_risk.items())
     return findings
+
+
+def _of_accounts(profile: EnrollmentProfile) -> Iterator[Problem]:
+    """Yield what a profile in use says about accounts, or a set-up without people, and means otherwise."""
+    for problem in (*check_account_settings(profile), *check_auto_advance(profile)):
+        yield attrs.evolve(problem, setting=f"profile {profile.name}.{problem.setting}")
 
 
 def _of_anchors(profile: EnrollmentProfile, now: datetime) -> Iterator[Problem]:

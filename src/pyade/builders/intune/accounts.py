@@ -16,7 +16,9 @@ import attrs
 
 from pyade.builders.intune.reading import ADMIN_PASSWORD, Members, warning
 from pyade.core.accounts import AdministratorAccount, PrimaryAccount
+from pyade.core.affinity import AffinityKind
 from pyade.core.problems import Problem, Severity
+from pyade.core.profile import EnrollmentProfile
 from pyade.core.secret import Secret
 
 SKIP: Final = "skipPrimarySetupAccountCreation"
@@ -43,7 +45,7 @@ class Accounts:
     Attributes:
         primary: The user's account; None leaves it to the user.
         administrator: One more administrator.
-        skip_primary: True if nobody makes an account in Setup Assistant.
+        skip_primary: True if it is said that nobody makes an account in Setup Assistant.
         standard_user: True if the user's account is no administrator.
         password: Secret. The administrator's password, if it was in the file.
     """
@@ -88,21 +90,16 @@ def read_accounts(members: Members, findings: list[Problem], *, has_user: bool) 
     )
 
 
-def write_accounts(
-    primary: PrimaryAccount | None,
-    administrator: AdministratorAccount | None,
-    *,
-    has_user: bool,
-    skip_primary: bool,
-    standard_user: bool,
-) -> dict[str, Any]:
-    """Return the account members; a password is never among them."""
+def write_accounts(profile: EnrollmentProfile) -> dict[str, Any]:
+    """Return the account members, which say what holds; a password is never among them."""
+    primary, administrator = profile.primary_account, profile.administrator
+    has_user = profile.user_affinity.kind is not AffinityKind.NONE
     is_untouched = primary is None and administrator is None
     name, full_name = (primary.account_name, primary.full_name) if primary else ("", "")
-    skip = skip_primary or is_untouched
+    skip = profile.skip_primary_account or is_untouched
     return {
         SKIP: skip,
-        REGULAR: standard_user,
+        REGULAR: profile.standard_user and not skip,
         # A user's account without settings of its own is neither prefilled nor said not to be.
         MANUAL: skip or not (name or full_name or (has_user and primary is None)),
         FULL_NAME: full_name,

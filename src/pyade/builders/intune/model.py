@@ -134,9 +134,6 @@ class IntuneProfile:
             and its mirror; "" if it has none yet.
         is_default: What the object said of itself. It has been seen false for a profile that was the default:
             rely on ``IntuneToken.default_profile_id``.
-        skip_primary_account: True if nobody makes an account in Setup Assistant; for
-            ``build_account_configuration``.
-        standard_user: True if the user's account is no administrator; for ``build_account_configuration``.
         other_screens: Keys of screens that no Mac has; kept for Intune, not sent to Apple.
         extra: Members that pyade has no setting for or does not know, as they came.
         policy: What its enrollment policy holds beside it; None for a classic profile and for a mirror whose
@@ -145,14 +142,12 @@ class IntuneProfile:
         findings: What has no equal or was taken for something else when it was read; not compared.
 
     Raises:
-        IntuneError: The account settings contradict each other, or ``extra`` holds what has a setting.
+        IntuneError: ``extra`` holds what has a setting.
     """
 
     profile: EnrollmentProfile
     id: str = ""
     is_default: bool = False
-    skip_primary_account: bool = False
-    standard_user: bool = False
     other_screens: frozenset[str] = frozenset()
     extra: Mapping[str, Any] = attrs.field(factory=dict, converter=plain_mapping, hash=False, repr=False)
     policy: IntunePolicy | None = None
@@ -165,6 +160,16 @@ class IntuneProfile:
         problems = tuple(_contradictions(self))
         if problems:
             raise IntuneError(problems)
+
+    @property
+    def skip_primary_account(self) -> bool:
+        """True if nobody makes an account in Setup Assistant, as ``profile`` says."""
+        return self.profile.skip_primary_account
+
+    @property
+    def standard_user(self) -> bool:
+        """True if the user's account is no administrator, as ``profile`` says."""
+        return self.profile.standard_user
 
     @property
     def token_id(self) -> str:
@@ -195,13 +200,6 @@ class IntuneProfile:
 
 
 def _contradictions(given: IntuneProfile) -> Iterator[Problem]:
-    if given.profile.administrator is None:
-        for setting in ("skip_primary_account", "standard_user"):
-            if getattr(given, setting):
-                yield Problem(setting, "True", "true only with an administrator", "add one to the profile")
-    if given.skip_primary_account and (given.profile.primary_account is not None or given.standard_user):
-        allowed = "true only without a primary account and without standard_user"
-        yield Problem("skip_primary_account", "True", allowed, "choose one of them")
     if given.policy is not None:
         yield from _policy_contradictions(given, given.policy)
     members = Members(given.extra, "extra")

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from pyade.builders.intune.accounts import MEMBERS as ACCOUNTS
+from pyade.builders.intune.accounts import REGULAR, SKIP
 from pyade.builders.intune.reading import TYPE
 from pyade.builders.intune.screens import BOOLEANS, KEYS, OLD_BOOLEANS
 
@@ -47,6 +48,7 @@ FLAGS: Final = {
     MANDATORY: "mandatory",
     LOCKED: "locked",
     "autoAdvanceSetupEnabled": "auto_advance",
+    "requestRequiresNetworkTether": "requires_network_tether",
 }
 POLICY_MEMBERS: Final = frozenset({
     "id", "name", "description", "platforms", "technologies", "roleScopeTagIds", "creationSource",
@@ -62,7 +64,6 @@ NO_EQUAL: Final[Mapping[str, tuple[Any, str]]] = {
     APP: (False, "have your server install Company Portal"),
     "deviceNameTemplate": ("", "have your server name the Mac after the enrollment"),
     GROUPS: ([], "put the Mac into these groups yourself"),
-    "requestRequiresNetworkTether": (False, "its effect is not documented"),
     SSO: (False, "read as Setup Assistant (legacy): see build_platform_sso_required"),
     ROTATION: (None, "have your server change the password: see password_rotation"),
 }
@@ -77,6 +78,8 @@ MEMBER_OF: Final = {
     "primary_account.full_name": "primaryAccountFullName",
     "administrator.short_name": "adminAccountUserName",
     "administrator.full_name": "adminAccountFullName",
+    "standard_user": REGULAR,
+    "skip_primary_account": SKIP,
 }
 SETTING_MEMBERS: Final = frozenset(
     {*TEXTS, *FLAGS, *READ_ONLY, *ACCOUNTS, *BOOLEANS, *OLD_BOOLEANS, KEYS, USER, WEB, AWAIT, TYPE}

@@ -215,8 +215,9 @@ def _refusals(given: IntuneProfile, token: str, *, writable_only: bool) -> Itera
 def _lost(given: IntuneProfile, policy: IntunePolicy, settings: list[dict[str, Any]]) -> Iterator[Problem]:
     """Yield what a policy cannot hold."""
     profile = given.profile
-    if profile.auto_advance:
-        yield _no_setting("auto_advance", "True", "set it to False, or keep the classic profile")
+    for setting in ("auto_advance", "requires_network_tether"):
+        if getattr(profile, setting):
+            yield _no_setting(setting, "True", "set it to False, or keep the classic profile")
     if not profile.supervised:
         allowed = "true: Macs of an enrollment policy are always supervised"
         yield Problem("supervised", "False", allowed, "set it to True")

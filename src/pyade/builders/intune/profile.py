@@ -7,7 +7,9 @@ The rules of this file:
 2. What pyade has no setting for is kept in ``extra`` and written back; where it would have an effect, a
    finding names it.
 3. A second export says the same as the first, byte for byte.
-4. An enrollment policy and its mirror (the id begins with ``ECV2_``) are written as a classic profile only by
+4. Reading keeps what was said; writing says what holds. Where account settings, or ``auto_advance``, switch
+   another setting on, both ways report it.
+5. An enrollment policy and its mirror (the id begins with ``ECV2_``) are written as a classic profile only by
    force: a copy that Intune does not take back.
 
 Source: Microsoft Graph (beta), ``depMacOSEnrollmentProfile`` and its bases; how they relate to Apple's keys
@@ -22,7 +24,7 @@ from typing import Any
 import attrs
 
 from pyade.builders.intune import names
-from pyade.builders.intune.accounts import read_accounts, write_accounts
+from pyade.builders.intune.accounts import SKIP, read_accounts, write_accounts
 from pyade.builders.intune.documents import masked_passwords
 from pyade.builders.intune.extras import read_extra
 from pyade.builders.intune.kinds import PROFILE, check_kind
@@ -32,6 +34,7 @@ from pyade.builders.intune.screens import read_screens, write_screens
 from pyade.core.kinds import checks_kinds
 from pyade.core.problems import Problem
 from pyade.core.profile import AffinityKind, EnrollmentProfile, UserAffinity
+from pyade.core.profile_account_rules import switched_on
 from pyade.core.profile_rules import host_of
 from pyade.errors import IntuneError, ProfileError
 
@@ -72,13 +75,16 @@ def read_profile(members: Members, own: OwnSettings) -> IntuneProfile:
     has_user = affinity.kind is not AffinityKind.NONE
     accounts = read_accounts(members, findings, has_user=has_user)
     has_accounts = accounts.primary is not None or accounts.administrator is not None
-    awaits = [bool(members.flag(name)) for name in (names.AWAIT, names.OLD_AWAIT)]
+    awaits = {members.flag(name) for name in (names.AWAIT, names.OLD_AWAIT)}
     if members.text(names.ENDPOINT):
         fix = "the url is the one of your own settings"
         findings.append(warning(members.at(names.ENDPOINT), "not used: it leads to the old tenant", fix))
-    if has_accounts and not any(awaits):
+    if has_accounts and True not in awaits:
         allowed = "true: accounts are only made while the Mac waits"
         findings.append(warning(members.at(names.AWAIT), allowed, "it was switched on, as Intune does it"))
+    if values["auto_advance"] and accounts.administrator is not None and not accounts.skip_primary:
+        allowed = "true with autoAdvanceSetupEnabled and an administrator: nobody is there to make an account"
+        findings.append(warning(members.at(SKIP), allowed, "it was switched on"))
     if values["mandatory"] != values["locked"]:
         allowed = "the same as isMandatory: sources disagree which of them the portal's lock is"
         findings.append(
@@ -91,9 +97,12 @@ def read_profile(members: Members, own: OwnSettings) -> IntuneProfile:
             **values,
             url=own.url,
             user_affinity=affinity,
-            await_final_configuration=has_accounts or any(awaits),
+            # Nothing said is what the accounts say; false is remembered.
+            await_final_configuration=True in awaits or (has_accounts and False not in awaits),
             primary_account=accounts.primary,
             administrator=accounts.administrator,
+            standard_user=accounts.standard_user,
+            skip_primary_account=accounts.skip_primary,
             skip=skip,
             anchor_certificates=own.anchor_certificates,
             support_email_address=own.support_email_address,
@@ -107,8 +116,6 @@ def read_profile(members: Members, own: OwnSettings) -> IntuneProfile:
         profile=profile,
         id=profile_id,
         is_default=is_default,
-        skip_primary_account=accounts.skip_primary,
-        standard_user=accounts.standard_user,
         other_screens=elsewhere,
         extra=extra,
         administrator_password=accounts.password,
@@ -160,13 +167,7 @@ def classic_members(given: IntuneProfile) -> dict[str, Any]:
         names.WEB: kind is AffinityKind.MODERN,
         names.AWAIT: settings.await_final_configuration,
         **write_screens((*settings.skip, *given.other_screens)),
-        **write_accounts(
-            settings.primary_account,
-            settings.administrator,
-            has_user=kind is not AffinityKind.NONE,
-            skip_primary=given.skip_primary_account,
-            standard_user=given.standard_user,
-        ),
+        **write_accounts(settings),
         **{name: default for name, (default, _) in names.NO_EQUAL.items()},
         **dict(sorted(given.extra.items())),
     }
@@ -215,8 +216,22 @@ def left_out(profile: EnrollmentProfile) -> Iterator[Problem]:
             yield warning(setting, "no place in Intune's JSON", "give it again when you import")
     if profile.org_magic != host_of(profile.url):
         yield warning("org_magic", "no place in Intune's JSON", "give it again when you import")
+    if profile.managed_user:
+        fix = "give it to the profile again when you import"
+        yield warning("managed_user", "no place in Intune's JSON", fix, profile.managed_user)
     if profile.administrator is not None and profile.administrator.password_hash:
         fix = "Intune makes a password of its own"
         yield warning("administrator.password_hash", "no place in Intune's JSON", fix)
+    yield from _written_as_it_holds(profile)
     for key in sorted(profile.extra):
         yield warning(f"extra.{key[:80]}", "no place in Intune's JSON", "it is only known to Apple")
+
+
+def _written_as_it_holds(profile: EnrollmentProfile) -> Iterator[Problem]:
+    """Yield what was given in another way than it is written."""
+    for setting in switched_on(profile):
+        allowed = "true was written, as it holds: other settings switch it on"
+        yield warning(setting, allowed, "set it to True, so that the way back gives the same", "False")
+    if profile.standard_user and profile.skip_primary_account:
+        allowed = "false was written: it has no effect where nobody makes an account"
+        yield warning("standard_user", allowed, "set it to False", "True")

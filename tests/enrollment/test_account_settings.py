@@ -1,0 +1,130 @@
+"""What a profile says about accounts is what the Mac is told, from Intune's JSON and from code."""
+
+from __future__ import annotations
+
+import plistlib
+from typing import Any
+
+import anyio
+import attrs
+import pytest
+from tests.cases import each
+from tests.enrollment.test_waiting import ADA, NOW, SERIAL, URL, check_in, give_profile
+
+from pyade.builders import OwnSettings, policy_from_intune, policy_to_intune, profile_from_intune
+from pyade.core import AdministratorAccount, EnrollmentProfile, User, UserAffinity
+from pyade.core.enrollment import Enrollment
+from pyade.crypto import hash_password
+from pyade.enrollment import AsyncFinalConfiguration, FinalConfiguration
+from pyade.storage import MemoryStore, SQLiteStore
+from pyade.storage.protocol import EnrollmentStore
+from pyade.testing import FrozenClock
+from pyade.testing.store_examples import example_token
+
+PAGE = "https://mdm.example.com/signin"
+ADMIN = AdministratorAccount("itadmin", password_hash=hash_password("of the profile"))
+MODERN = UserAffinity.modern(PAGE)
+REGULAR, SKIP = "SetPrimarySetupAccountAsRegularUser", "SkipPrimarySetupAccountCreation"
+MANAGED, TETHER = "ManagedLocalUserShortName", "RequestRequiresNetworkTether"
+FROM_INTUNE = {
+    "@odata.type": "#microsoft.graph.depMacOSEnrollmentProfile",
+    "displayName": "Standard Mac",
+    "requiresUserAuthentication": True,
+    "configurationWebUrl": True,
+    "isMandatory": True,
+    "supervisedModeEnabled": True,
+    "profileRemovalDisabled": True,
+    "waitForDeviceConfiguredConfirmation": False,
+    "setPrimarySetupAccountAsRegularUser": True,
+    "primaryAccountUserName": "{{partialupn}}",
+    "adminAccountUserName": "itadmin",
+}
+
+
+def told(
+    store: EnrollmentStore, profile: EnrollmentProfile, driver: str, *, user: User | None = ADA
+) -> dict[str, Any]:
+    """Return what a Mac that awaits is told first, once the profile was stored."""
+    store.add_token(example_token())
+    give_profile(store, profile, user=user)
+
+    def own(enrollment: Enrollment) -> AdministratorAccount:
+        return attrs.evolve(ADMIN, password_hash=hash_password(enrollment.serial_number))
+
+    messages = [
+        check_in("Authenticate", SerialNumber=SERIAL),
+        check_in("TokenUpdate", AwaitingConfiguration=True),
+    ]
+
+    async def asynchronously() -> bytes:
+        final = AsyncFinalConfiguration(store, administrator=own, clock=FrozenClock(NOW))
+        for message in messages:
+            await final.received(SERIAL, message)
+        await final.work_left(SERIAL, [])
+        command = await final.next_command(SERIAL)
+        assert command is not None
+        return command.body
+
+    if driver != "sync":
+        body = anyio.run(asynchronously, backend=driver)
+    else:
+        final = FinalConfiguration(store, administrator=own, clock=FrozenClock(NOW))
+        for message in messages:
+            final.received(SERIAL, message)
+        final.work_left(SERIAL, [])
+        command = final.next_command(SERIAL)
+        assert command is not None
+        body = command.body
+    found: dict[str, Any] = plistlib.loads(body)["Command"]
+    assert found["RequestType"] == "AccountConfiguration"
+    return found
+
+
+@pytest.mark.parametrize("driver", ["sync", "asyncio", "trio"])
+@pytest.mark.parametrize("form", ["classic", "policy"])
+def test_a_standard_user_of_intunes_is_one_on_the_mac(driver: str, form: str) -> None:
+    own = OwnSettings(url=URL, web_url=PAGE)
+    imported = profile_from_intune(FROM_INTUNE, own)
+    if form == "policy":
+        imported = policy_from_intune(policy_to_intune(imported, token_id="t").body, own)
+    with MemoryStore() as store:
+        command = told(store, imported.profile, driver)
+    assert command[REGULAR] is True
+    assert command["PrimaryAccountUserName"] == "ada"
+    assert command["AutoSetupAdminAccounts"][0]["shortName"] == "itadmin"
+
+
+SETTINGS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"administrator": ADMIN, "standard_user": True}, {REGULAR: True}),
+    ({"administrator": ADMIN, "skip_primary_account": True}, {SKIP: True}),
+    ({"administrator": ADMIN, "auto_advance": True}, {SKIP: True}),
+    ({"administrator": ADMIN, "auto_advance": True, "standard_user": True}, {SKIP: True}),
+    ({"administrator": ADMIN, "managed_user": "itadmin"}, {MANAGED: "itadmin"}),
+    ({"managed_user": "mac-{{serialNumber}}"}, {MANAGED: f"mac-{SERIAL}"}),
+    ({"administrator": ADMIN, "managed_user": "{{partialupn}}", "user_affinity": MODERN}, {MANAGED: "ada"}),
+    ({"administrator": ADMIN, "requires_network_tether": True}, {TETHER: True}),
+    ({"administrator": ADMIN}, {}),
+]
+
+
+@each("settings, expected", SETTINGS)
+@each("waits", [True, False])
+def test_each_setting_reaches_the_mac_through_a_store(
+    settings: dict[str, Any], expected: dict[str, Any], waits: bool
+) -> None:
+    """Whatever was given for the wait, which accounts switch on."""
+    profile = EnrollmentProfile(name="x", url=URL, await_final_configuration=waits, **settings)
+    with SQLiteStore(":memory:") as store:
+        command = told(store, profile, "sync")
+    assert {key: command[key] for key in (REGULAR, SKIP, MANAGED, TETHER) if key in command} == expected
+    assert ("AutoSetupAdminAccounts" in command) is ("administrator" in settings)
+
+
+def test_a_managed_user_without_a_value_costs_no_administrator() -> None:
+    profile = EnrollmentProfile(
+        name="x", url=URL, user_affinity=MODERN, administrator=ADMIN, managed_user="{{partialupn}}"
+    )
+    with MemoryStore() as store:
+        command = told(store, profile, "sync", user=None)
+    assert MANAGED not in command
+    assert command["AutoSetupAdminAccounts"][0]["shortName"] == "itadmin"
