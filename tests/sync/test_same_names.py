@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from pyade.core.profile import EnrollmentProfile
+from pyade.core.affinity import UserAffinity
+from pyade.core.profile import AdministratorAccount, EnrollmentProfile
 from pyade.core.rules import AssignmentPolicy, Rule
+from pyade.crypto import hash_password
 from pyade.sync import Assigner, AssignReport, AsyncAssigner, doctor
 
 if TYPE_CHECKING:
@@ -59,6 +61,22 @@ def test_the_default_and_a_rule(world: World, serials: tuple[str, ...]) -> None:
     assert "different profiles have this name" in str(report)
     named = AssignmentPolicy([Rule(profile=attrs.evolve(OTHER, name="Lab"), asset_tag="LAB-*")])
     assert told(work(world, "run", policy=named)) == found(world) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"user_affinity": UserAffinity.legacy()},
+        {"administrator": AdministratorAccount("localadmin", password_hash=hash_password("correct horse"))},
+        {"managed_user": "ada"},
+    ],
+)
+def test_profiles_that_differ_only_in_what_apple_does_not_see(
+    world: World, serials: tuple[str, ...], change: dict[str, Any]
+) -> None:
+    """Apple has one profile for both, so that all their Macs would get the settings of one."""
+    rule = Rule(profile=attrs.evolve(STD, **change), asset_tag="LAB-*")
+    assert told(work(world, "run", STD, policy=AssignmentPolicy([rule]))) == found(world) == ["Std"]
 
 
 def test_two_rules(world: World, serials: tuple[str, ...]) -> None:

@@ -27,7 +27,7 @@ from pyade.sync.steps import in_store
 def names_in_use(choices: Iterable[Choice]) -> tuple[Problem, ...]:
     """Return a warning for each name that different profiles among *choices* have."""
     return same_names(
-        NamedUse(choice.profile.name, digest(choice.profile), choice.chosen_by)
+        NamedUse(choice.profile.name, _content(choice.profile), choice.chosen_by)
         for choice in choices
         if choice.profile is not None
     )
@@ -91,6 +91,20 @@ def _keep(store: Store, lease: Lease, found: dict[str, str], *, is_whole: bool) 
     kept = found if is_whole else {**state.same_names, **found}
     if kept != state.same_names:
         store.save_sync_state(lease.token_name, attrs.evolve(state, same_names=kept), lease=lease)
+
+
+def _content(profile: EnrollmentProfile) -> tuple[object, ...]:
+    """Return what Apple sees of a profile, and what it does not see and a Mac is told all the same."""
+    return (
+        digest(profile),
+        profile.user_affinity,
+        profile.primary_account,
+        profile.administrator,
+        profile.standard_user,
+        profile.skip_primary_account,
+        profile.managed_user,
+        profile.requires_network_tether,
+    )
 
 
 def _use(profile: EnrollmentProfile, chosen_by: str) -> Choice:
