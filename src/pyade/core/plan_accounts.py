@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from pyade.core.accounts import ACCOUNTS_FROM, PREFILL_FROM, AdministratorAccount, PrimaryAccount
 from pyade.core.affinity import AffinityKind
 from pyade.core.plan import Effect, PlanRow, yes
+from pyade.core.variables import names_device
 from pyade.core.versions import MacOSVersion
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def primary_account(profile: EnrollmentProfile, version: MacOSVersion) -> Iterat
         else:
             effect, why = Effect.APPLIES, "prefilled"
             why += "; the server puts in the user's own for the variable" if "{{" in value else ""
+            why += _DEVICE_NAME + "the user types it" if names_device(value) else ""
         yield PlanRow(f"primary_account.{name}", value, effect, why)
     effect, why = _restrict_editing(account, profile.user_affinity.on(version), version)
     yield PlanRow("primary_account.restrict_editing", yes(account.restrict_editing), effect, why)
@@ -84,8 +86,10 @@ def administrator(admin: AdministratorAccount | None, version: MacOSVersion) -> 
         yield PlanRow("administrator", "", Effect.NOT_SET, "no account beside the user's")
         return
     works = version >= ACCOUNTS_FROM
+    made = "made while the Mac waits, beside the user's account"
+    made += _DEVICE_NAME + "the serial number stands for it" if names_device(admin.short_name) else ""
     rows = (
-        ("", admin.short_name, "made while the Mac waits, beside the user's account"),
+        ("", admin.short_name, made),
         (".full_name", admin.full_name, "shown at login"),
         (".hidden", yes(admin.hidden), _HIDDEN if admin.hidden else "shown at login and in the settings"),
         (".password_hash", "a secret" if admin.password_hash else "", "the password to log in with"),
@@ -101,4 +105,7 @@ def administrator(admin: AdministratorAccount | None, version: MacOSVersion) -> 
         yield row
 
 
+_DEVICE_NAME: Final = (
+    "; {{managedDeviceName}} has a value only if FinalConfiguration is given device_name or variables, else "
+)
 _HIDDEN: Final = "the login window and the settings do not show it"
