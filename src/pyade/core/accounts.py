@@ -30,7 +30,8 @@ class PrimaryAccount:
             user type it.
         full_name: The full name to prefill, with variables such as ``{{username}}``; "" lets the user type
             it.
-        restrict_editing: True if the user may not change what is prefilled.
+        restrict_editing: True if the user may not change what is prefilled; off on a Mac where one of the
+            names cannot be filled in as it is.
 
     Source: specification, "Create an Apple enrollment profile", Account Settings.
     """
