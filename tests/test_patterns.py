@@ -29,9 +29,10 @@ from pyade import EnrollmentProfile, UserAffinity
 from pyade.builders import commands, error_bodies, payload_keys
 from pyade.builders.payload_keys import Key
 from pyade.core import model_claim, versions
-from pyade.core.accounts import AdministratorAccount, PrimaryAccount, without_variables
+from pyade.core.accounts import AdministratorAccount, PrimaryAccount
 from pyade.core.device import Device
 from pyade.core.rules import Rule
+from pyade.core.variables import without_variables
 from pyade.errors import ProfileError
 
 Compiled: TypeAlias = re.Pattern[str] | re.Pattern[bytes]

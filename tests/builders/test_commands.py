@@ -120,7 +120,7 @@ def test_a_prefilled_and_locked_account() -> None:
     """The variables are replaced; both fields are read-only."""
     assert command_for(profile_with(PREFILLED), version="14.1") == {
         "PrimaryAccountUserName": "ada",
-        "PrimaryAccountFullName": "Ada Lovelace",
+        "PrimaryAccountFullName": "ada@contoso.com",
         "DontAutoPopulatePrimaryAccountInfo": False,
         "LockPrimaryAccountInfo": True,
     }
@@ -171,11 +171,14 @@ def test_the_hash_itself_is_what_the_schema_allows(document_violations: Document
     assert document_violations("other/passwordhash", plistlib.loads(HASH), MacOSVersion(10, 11)) == []
 
 
-def test_a_user_with_the_administrators_name_is_refused() -> None:
-    """Only known once the variable has its value."""
-    names = NameVariables(user=User(upn="LocalAdmin@contoso.com", full_name="A"))
-    with pytest.raises(ProfileError, match="another name than the administrator's"):
-        command_for(profile_with(PREFILLED, ADMIN), names=names)
+def test_a_user_with_the_administrators_name_costs_nobody_the_account() -> None:
+    """Only known once the variable has its value; the person at the Mac types another name."""
+    names = NameVariables(user=User(upn="LocalAdmin@contoso.com"), values={"username": "local admin"})
+    command = command_for(profile_with(PREFILLED, ADMIN), names=names)
+    assert command is not None
+    [admin] = command.pop("AutoSetupAdminAccounts")
+    assert admin["shortName"] == "localadmin"
+    assert command == {MANUAL: True}
 
 
 @each("settings", [{"skip_primary_account": True}, {"auto_advance": True}])
@@ -207,13 +210,25 @@ def test_the_wired_network_is_asked_for_where_accounts_are_made() -> None:
     assert command_for(profile_with(admin=ADMIN, requires_network_tether=True), version="10.10") is None
 
 
-def test_a_broken_hash_is_refused_and_not_shown() -> None:
-    """With it macOS would make an account that nobody can use."""
+def test_a_broken_hash_costs_nobody_the_account() -> None:
+    """It is not sent; the account's password can be set later, which its making cannot."""
     admin = attrs.evolve(ADMIN, password_hash=b"hunter2")
-    with pytest.raises(ProfileError) as caught:
-        command_for(profile_with(admin=admin))
-    assert "hunter2" not in str(caught.value)
-    assert "SALTED-SHA512-PBKDF2" in str(caught.value)
+    command = command_for(profile_with(PREFILLED, admin=admin))
+    assert command is not None
+    [made] = command["AutoSetupAdminAccounts"]
+    assert made == {"shortName": "localadmin", "fullName": "Local Admin", "hidden": True}
+    assert command[USER] == "ada"
+
+
+def test_an_administrator_of_this_macs_own_is_made_in_the_place_of_the_profiles() -> None:
+    """And none where the profile has none."""
+    own = AdministratorAccount("c02admin", password_hash=HASH)
+    command = command_for(profile_with(PREFILLED, ADMIN), administrator=own)
+    assert command is not None
+    assert command["AutoSetupAdminAccounts"] == [
+        {"shortName": "c02admin", "hidden": False, "passwordHash": HASH}
+    ]
+    assert "AutoSetupAdminAccounts" not in (command_for(profile_with(PREFILLED), administrator=own) or {})
 
 
 @each("build", [build_device_configured, build_account_configuration])
@@ -293,6 +308,11 @@ HASH_KEY = "AutoSetupAdminAccounts.passwordHash"
         ({USER: "LocalAdmin", "AutoSetupAdminAccounts": ADMINS}, {USER: ERROR}),
         ({USER: "{{partialupn}}"}, {USER: ERROR}),
         ({USER: "a b"}, {USER: ERROR}),
+        ({USER: "Root"}, {USER: ERROR}),
+        ({USER: "o'brien"}, {USER: WARNING}),
+        ({USER: "Ada"}, {}),
+        ({USER: "12345"}, {USER: WARNING}),
+        ({FULL: "%username%"}, {FULL: ERROR}),
         ({FULL: "a:b"}, {FULL: ERROR}),
         ({FULL: 7}, {FULL: ERROR}),
         ({FULL: "a\x0bb"}, {FULL: ERROR}),
@@ -320,17 +340,20 @@ def test_what_only_some_macs_object_to() -> None:
     assert findings(skipping, chip=ChipClass.APPLE_SILICON) == {SKIP: WARNING}
 
 
-@given(upn=st.text(min_size=1, max_size=30), full_name=st.text(max_size=30))
-def test_any_user_makes_a_command_that_reads_back_or_a_typed_error(upn: str, full_name: str) -> None:
-    """No name of a person breaks the property list."""
-    names = NameVariables(user=User(upn=upn, full_name=full_name))
-    try:
-        command = command_for(profile_with(PREFILLED, ADMIN), names=names)
-    except ProfileError:
-        return
+@given(upn=st.text(max_size=30), full_name=st.text(max_size=30), hook_name=st.text(max_size=20))
+def test_any_user_leaves_the_administrator_and_any_name_reads_back(
+    upn: str, full_name: str, hook_name: str
+) -> None:
+    """No name of a person breaks the command; what is filled in is what the person is called."""
+    names = NameVariables(user=User(upn=upn), serial_number="C02", values={"username": full_name})
+    own = AdministratorAccount(hook_name, hook_name, password_hash=HASH)
+    command = command_for(profile_with(PREFILLED, ADMIN), names=names, administrator=own)
     assert command is not None
-    assert command[USER] == upn.partition("@")[0]
-    assert command[FULL] == full_name
+    [admin] = command["AutoSetupAdminAccounts"]
+    assert admin["shortName"] in (hook_name, "localadmin")
+    assert command.get(USER, upn.partition("@")[0]) == upn.partition("@")[0]
+    assert command.get(FULL, full_name) == full_name
+    assert set(findings(command).values()) <= {WARNING}
 
 
 @pytest.mark.skipif(shutil.which("plistutil") is None, reason="plistutil (libplist) is not installed")

@@ -21,7 +21,7 @@ from pyade.core.await_configuration import (
     SetupCommand,
 )
 from pyade.core.durations import in_words
-from pyade.core.problems import Severity
+from pyade.core.problems import Problem, Severity
 from pyade.enrollment import FinalConfiguration
 from pyade.errors import PolicyError, StoreError, StoreVersionError
 
@@ -137,6 +137,57 @@ def test_accounts_that_cannot_be_made_do_not_hold_the_release() -> None:
     [finding] = flow.progress(NOW).findings
     assert finding.value.startswith("not made: {{username}} has no value")
     assert len(finding.value) == 200
+
+
+def test_accounts_that_cannot_be_made_yet_are_asked_for_until_the_patience_ends() -> None:
+    """A minute later each time; then they are to be made as far as they can be: there is no later."""
+    flow = awaiting().work_left(())
+    assert not flow.is_delay_over(NOW)
+    for minute in range(5):
+        now = NOW + minute * MINUTE
+        assert flow.next_action(now).send is ACCOUNTS
+        flow = flow.accounts_delayed(now=now)
+        assert idle_until(flow, now) == now + MINUTE
+        assert not flow.is_delay_over(now)
+    now = NOW + 5 * MINUTE
+    assert flow.is_delay_over(now)
+    flow = send(flow, ACCOUNTS, now)
+    assert idle_until(flow, now) == now + MINUTE, "its answer is waited for as usual"
+    assert AwaitConfigurationFlow.from_json(json.loads(json.dumps(flow.to_json()))) == flow
+    assert not flow.authenticated().is_delay_over(now)
+
+
+@each("settings", [{"release_after": MINUTE}, {}])
+def test_a_delay_is_over_when_the_mac_is_to_be_let_go(settings: dict[str, Any]) -> None:
+    """By the time limit, or because somebody said so."""
+    flow = awaiting(**settings).work_left(()).accounts_delayed(now=NOW)
+    assert not flow.is_delay_over(NOW)
+    if not settings:
+        flow = flow.released_now()
+    assert flow.is_delay_over(NOW + MINUTE)
+    assert flow.next_action(NOW + MINUTE).send is ACCOUNTS
+
+
+def test_a_delay_of_the_second_attempt_is_asked_again_a_minute_later() -> None:
+    """The Mac answered NotNow, and then the caller could not make it."""
+    flow = send(awaiting().work_left(()), ACCOUNTS).answered("AccountConfiguration-1", "NotNow", now=NOW)
+    now = NOW + 2 * MINUTE
+    flow = flow.accounts_delayed(now=now)
+    assert idle_until(flow, now) == now + MINUTE
+    send(flow, RELEASE, NOW + 5 * MINUTE)
+
+
+def test_problems_of_the_accounts_stay_until_the_next_enrollment() -> None:
+    """In the findings, through a store, and after the release."""
+    problem = Problem("primary_account.account_name", "contoso\\john", "a name", "type it", Severity.WARNING)
+    flow = send(awaiting().work_left(()).with_problems([problem]), ACCOUNTS)
+    flow = AwaitConfigurationFlow.from_json(json.loads(json.dumps(flow.to_json())))
+    flow = flow.answered("AccountConfiguration-1", "Acknowledged", now=NOW)
+    flow = send(flow, RELEASE).answered("DeviceConfigured-1", "Acknowledged", now=NOW)
+    assert flow.progress(NOW).findings == (problem,)
+    assert flow.token_updated(awaiting=False, now=NOW).progress(NOW).findings == (problem,)
+    assert flow.authenticated().progress(NOW).findings == ()
+    assert flow.token_updated(awaiting=True, now=NOW).progress(NOW).findings == ()
 
 
 def test_not_now_is_tried_again_and_not_for_ever() -> None:

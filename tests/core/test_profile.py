@@ -217,7 +217,7 @@ def test_auto_advance_with_both_accounts_is_refused_and_a_sign_in_is_found() -> 
     ("name", "settings", "broken", "found"),
     [
         ("localadmin", {"administrator": ADMIN}, [], []),
-        ("LocalAdmin", {"administrator": ADMIN}, [], ["managed_user"]),
+        ("LocalAdmin", {"administrator": ADMIN}, [], []),
         ("{{partialupn}}", {"user_affinity": LEGACY, "primary_account": NAMES}, [], []),
         ("ada", {"user_affinity": LEGACY, "primary_account": NAMES}, [], ["managed_user"]),
         ("ada", {}, [], ["managed_user"]),
@@ -322,6 +322,20 @@ def test_an_administrator_may_be_named_after_a_user_who_is_there() -> None:
     assert make(user_affinity=LEGACY, administrator=admin).findings == ()
 
 
+@each("text", ["%partialupn%", "{partialupn}", "{{ partialupn }}", "${partialupn}", "{{partialUPN"])
+def test_a_mistyped_variable_is_refused_with_the_right_spelling(text: str) -> None:
+    """In the name of either account, and in a full name although that may hold such signs."""
+    affinity, full = LEGACY, text.replace("partialupn", "username").replace("partialUPN", "username")
+    for changes in (
+        {"primary_account": PrimaryAccount(text)},
+        {"administrator": AdministratorAccount(text, password_hash=HASH)},
+    ):
+        with pytest.raises(ProfileError, match=r"write \{\{partialupn\}\}"):
+            make(user_affinity=affinity, **changes)
+    with pytest.raises(ProfileError, match=r"write \{\{username\}\}"):
+        make(user_affinity=affinity, primary_account=PrimaryAccount("", full))
+
+
 def test_both_accounts_need_names_of_their_own() -> None:
     broken = errors(
         user_affinity=LEGACY,
@@ -331,7 +345,7 @@ def test_both_accounts_need_names_of_their_own() -> None:
     assert broken == ["primary_account.account_name"]
 
 
-@each("name", ["", "local admin", "a/b", "root", "daemon", "nobody"])
+@each("name", ["", "local admin", "a/b", "root", "Root", "DAEMON", "nobody", "Guest", "shared", "a" * 245])
 def test_an_administrator_needs_a_name_that_macos_takes(name: str) -> None:
     assert errors(administrator=AdministratorAccount(name, password_hash=HASH)) == [
         "administrator.short_name"

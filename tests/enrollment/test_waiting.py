@@ -132,6 +132,10 @@ def released_events(store: EnrollmentStore) -> list[Event]:
     return [event for event in store.events() if event.kind is EventKind.SETUP_RELEASED]
 
 
+def problem_events(store: EnrollmentStore) -> list[list[str]]:
+    return [event.details["problems"] for event in store.events() if event.kind is EventKind.SETUP_PROBLEM]
+
+
 @pytest.mark.parametrize(
     ("affinity", "user"),
     [
@@ -160,7 +164,7 @@ def test_a_whole_story_for_each_kind_of_affinity(
     accounts = final.next_command(SERIAL)
     inner = command_in(accounts)
     assert inner.get("PrimaryAccountUserName") == ("ada" if user else None)
-    assert inner.get("PrimaryAccountFullName") == ("Ada Lovelace" if user else None)
+    assert inner.get("PrimaryAccountFullName") == ("ada@contoso.example" if user else None)
     assert inner["AutoSetupAdminAccounts"][0]["shortName"] == "localadmin"
     assert final.next_command(SERIAL) is None
     assert accounts is not None
@@ -314,25 +318,12 @@ def test_a_scheduler_finds_the_macs_whose_time_has_come(store: EnrollmentStore, 
     assert command_in(final.next_command(SERIAL)) == {"RequestType": RELEASE}
 
 
-@pytest.mark.parametrize(
-    ("user", "profile_uuid", "version", "reason"),
-    [
-        (None, "P1", "15.4", "{{partialupn}}"),
-        (ADA, "gone", "15.4", "profile_uuid"),
-    ],
-)
-def test_accounts_that_cannot_be_made_hold_nobody(
-    store: EnrollmentStore,
-    clock: FrozenClock,
-    caplog: pytest.LogCaptureFixture,
-    user: User | None,
-    profile_uuid: str,
-    version: str,
-    reason: str,
+def test_accounts_of_a_profile_that_is_gone_hold_nobody(
+    store: EnrollmentStore, clock: FrozenClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The release comes at once; the reason is in the log, and stays with the findings."""
-    enrollment = give_profile(store, WITH_ACCOUNTS, user=user, version=version)
-    store.save_enrollment(attrs.evolve(enrollment, profile_uuid=profile_uuid))
+    """The release comes at once; the reason is in the log, in an event, and stays with the problems."""
+    enrollment = give_profile(store, WITH_ACCOUNTS)
+    store.save_enrollment(attrs.evolve(enrollment, profile_uuid="gone"))
     final = FinalConfiguration(store, clock=clock)
     final.token_updated(SERIAL, awaiting=True)
     final.work_left(SERIAL, ())
@@ -340,14 +331,14 @@ def test_accounts_that_cannot_be_made_hold_nobody(
         command = final.next_command(SERIAL)
     assert command_in(command) == {"RequestType": RELEASE}
     assert len(caplog.records) == 1
-    assert reason in caplog.text
+    assert "'gone' is not stored" in caplog.text
     assert command is not None
     final.answered(SERIAL, command.command_uuid, "Acknowledged")
     [finding] = final.progress(SERIAL).findings
     assert finding.setting == ACCOUNTS
-    assert finding.value.startswith("not made: ")
-    assert reason in finding.value
+    assert finding.value == "not made: the profile 'gone' is not stored any more"
     assert released_events(store)[0].details["accounts"] == finding.value
+    assert problem_events(store) == [[str(finding)]]
 
 
 def test_accounts_that_the_version_does_not_know_are_left_out(
@@ -379,12 +370,73 @@ def test_a_hook_that_fails_is_asked_again_and_not_for_ever(
     while (command := final.next_command(SERIAL)) is None:
         minutes += 1
         assert minutes <= 5
+        [mac] = final.waiting()
+        assert mac.action.ask_again_at == clock() + timedelta(minutes=1)
         clock.advance(minutes=1)
-    assert command_in(command) == {"RequestType": RELEASE}
-    assert minutes == len(calls) == 5
+    assert command_in(command)["AutoSetupAdminAccounts"][0]["shortName"] == "localadmin"
+    assert minutes == 5
+    assert len(calls) == 6
     assert "RuntimeError" in caplog.text
     assert "hunter2" not in caplog.text
-    assert [finding.setting for finding in final.progress(SERIAL).findings] == [ACCOUNTS]
+    [problem] = final.progress(SERIAL).findings
+    assert (problem.setting, problem.allowed) == ("administrator", "the hook failed with RuntimeError")
+    assert problem_events(store) == [[str(problem)]]
+    clock.advance(minutes=1)
+    repeated = final.next_command(SERIAL)
+    assert repeated is not None
+    assert (repeated.name, repeated.command_uuid) == (command.name, command.command_uuid)
+    final.answered(SERIAL, command.command_uuid, "Acknowledged")
+    assert command_in(final.next_command(SERIAL)) == {"RequestType": RELEASE}
+
+
+@pytest.mark.parametrize("limit", ["released now", "time limit"])
+def test_a_mac_that_is_let_go_gets_what_can_be_made_although_a_hook_fails(
+    store: EnrollmentStore, clock: FrozenClock, limit: str
+) -> None:
+    """At once: nobody waits for the hook any longer, and the accounts cannot be made later."""
+    give_profile(store, WITH_ACCOUNTS, release_after=timedelta(minutes=2))
+
+    def administrator(_: Enrollment) -> AdministratorAccount:
+        raise OSError
+
+    final = FinalConfiguration(store, administrator=administrator, clock=clock)
+    begin(final)
+    assert final.next_command(SERIAL) is None
+    if limit == "time limit":
+        clock.advance(minutes=2)
+    else:
+        final.release(SERIAL)
+    assert "AutoSetupAdminAccounts" in command_in(final.next_command(SERIAL))
+
+
+@each(
+    "answer",
+    [
+        "localadmin",
+        AdministratorAccount("local admin"),
+        AdministratorAccount("{{mail}}"),
+        AdministratorAccount("ada", password_hash=b"no hash"),
+        AdministratorAccount(None),  # type: ignore[arg-type]
+    ],
+)
+def test_an_administrator_that_a_hook_got_wrong_is_made_all_the_same(answer: Any) -> None:
+    """Under the name of the profile if its own is unusable, without a password if that is none."""
+    with MemoryStore() as store:
+        store.add_token(example_token())
+        clock = FrozenClock(NOW)
+        give_profile(store, WITH_ACCOUNTS)
+        final = FinalConfiguration(store, administrator=lambda _: answer, clock=clock)
+        begin(final)
+        command = final.next_command(SERIAL)
+        while command is None:
+            clock.advance(minutes=1)
+            command = final.next_command(SERIAL)
+        inner = command_in(command)
+        [account] = inner["AutoSetupAdminAccounts"]
+        assert account["shortName"] == ("ada" if getattr(answer, "short_name", "") == "ada" else "localadmin")
+        assert b"no hash" not in account.values()
+        assert inner["PrimaryAccountFullName"] == "ada@contoso.example"
+        assert final.progress(SERIAL).findings
 
 
 def test_a_hook_that_works_again_makes_the_accounts(store: EnrollmentStore, clock: FrozenClock) -> None:

@@ -21,16 +21,16 @@ from pyade.core.accounts import (
     PREFILL_FROM,
     AdministratorAccount,
     PrimaryAccount,
-    check_account_name,
-    check_full_name,
     is_password_hash,
 )
 from pyade.core.identity import ChipClass
 from pyade.core.kinds import checks_kinds
+from pyade.core.local_accounts import check_name, local_accounts, names_of
 from pyade.core.problems import Problem, Severity
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.secret import masked
 from pyade.core.user import NameVariables
+from pyade.core.variables import has_variables
 from pyade.core.versions import MacOSVersion
 from pyade.errors import ProfileError
 
@@ -42,24 +42,27 @@ def build_account_configuration(
     command_uuid: str | uuid.UUID,
     version: MacOSVersion | str | None = None,
     names: NameVariables | None = None,
+    administrator: AdministratorAccount | None = None,
 ) -> bytes | None:
     """Return the command that makes the accounts of *profile*, as an XML property list.
 
-    What the Mac's version does not know is left out.
+    What the Mac's version does not know is left out. A name that this Mac cannot have holds up nothing else:
+    ``core.local_accounts`` says what the Mac gets instead, and what is wrong.
 
     Args:
-        profile: Its account settings. Give each Mac an administrator with a password of its own:
-            ``attrs.evolve`` the profile.
+        profile: Its account settings.
         command_uuid: Comes back in the Mac's answer; a new one for each command.
         version: Version of macOS; None leaves nothing out.
         names: What variables in the names stand for; None if there are none.
+        administrator: The profile's administrator with a password of this Mac's own; None for that of the
+            profile.
 
     Returns:
         None where there is nothing to send: no account settings, or none that this version knows.
 
     Raises:
-        ProfileError: A variable has no value, or the settings break a rule of Apple's; ``problems`` lists
-            all of them.
+        ProfileError: The names have variables and *names* is None, or the settings break a rule of Apple's;
+            ``problems`` lists all of them.
         VersionError: The text is not a version.
 
     Source: Apple, ``AccountConfiguration``; specification, "Create an Apple enrollment profile", Account
@@ -68,15 +71,17 @@ def build_account_configuration(
     release = None if version is None else MacOSVersion.of(version)
     if release is not None and release < ACCOUNTS_FROM:
         return None
-    names = names or NameVariables()
+    accounts = local_accounts(profile, names or NameVariables(), version=release, administrator=administrator)
+    if names is None and accounts.problems and any(map(has_variables, names_of(profile))):
+        raise ProfileError(accounts.problems)  # the caller forgot them: that is no matter of one Mac
     settings: dict[str, Any] = {}
-    if profile.primary_account is not None:
-        settings.update(_primary(profile.primary_account, names, known=_prefills(release)))
-    if profile.administrator is not None:
-        settings["AutoSetupAdminAccounts"] = [_administrator(profile.administrator, names)]
+    if accounts.primary is not None:
+        settings.update(_primary(accounts.primary))
+    if accounts.administrator is not None:
+        settings["AutoSetupAdminAccounts"] = [_administrator(accounts.administrator)]
         settings |= _beside_administrator(profile)
-    if profile.managed_user and (managed_user := _managed_name(profile, names)):
-        settings[_MANAGED] = managed_user
+    if accounts.managed_user:
+        settings[_MANAGED] = accounts.managed_user
     settings = known_to(release, settings, _SINCE)
     if not settings:
         return None
@@ -147,37 +152,19 @@ def check_account_configuration(
     return tuple(problems)
 
 
-def _prefills(version: MacOSVersion | None) -> bool:
-    return version is None or version >= PREFILL_FROM
+def _primary(account: PrimaryAccount) -> dict[str, Any]:
+    """Return the keys of the user's account."""
+    names = {"PrimaryAccountUserName": account.account_name, "PrimaryAccountFullName": account.full_name}
+    given = {key: value for key, value in names.items() if value}
+    if not given:
+        return {_MANUAL: True}
+    return {**given, _MANUAL: False, _LOCK: account.restrict_editing}
 
 
-def _primary(account: PrimaryAccount, names: NameVariables, *, known: bool) -> dict[str, Any]:
-    """Return the keys of the user's account; none where the version does not *know* them.
-
-    The values of variables that would not be sent are not asked for.
-    """
-    if not known:
-        return {}
-    if not (account.account_name or account.full_name):
-        return {"DontAutoPopulatePrimaryAccountInfo": True}
-    settings = {
-        "PrimaryAccountUserName": names.account_name(
-            account.account_name, setting="primary_account.account_name"
-        ),
-        "PrimaryAccountFullName": names.full_name(account.full_name, setting="primary_account.full_name"),
-    }
-    return {
-        **{key: value for key, value in settings.items() if value},
-        "DontAutoPopulatePrimaryAccountInfo": False,
-        "LockPrimaryAccountInfo": account.restrict_editing,
-    }
-
-
-def _administrator(account: AdministratorAccount, names: NameVariables) -> dict[str, Any]:
-    short_name = names.account_name(account.short_name, setting="administrator.short_name")
-    settings: dict[str, Any] = {"shortName": short_name, "hidden": account.hidden}
+def _administrator(account: AdministratorAccount) -> dict[str, Any]:
+    settings: dict[str, Any] = {"shortName": account.short_name, "hidden": account.hidden}
     if account.full_name:
-        settings["fullName"] = names.full_name(account.full_name, setting="administrator.full_name")
+        settings["fullName"] = account.full_name
     if account.password_hash:
         settings["passwordHash"] = masked(account.password_hash)
     return settings
@@ -188,14 +175,6 @@ def _beside_administrator(profile: EnrollmentProfile) -> dict[str, Any]:
     if profile.skip_primary_account:
         return {_SKIP: True}
     return {_REGULAR: True} if profile.standard_user else {}
-
-
-def _managed_name(profile: EnrollmentProfile, names: NameVariables) -> str:
-    """Return the account name of the managed user; "" if this Mac has none, which must cost no account."""
-    try:
-        return names.account_name(profile.managed_user, setting="managed_user")
-    except ProfileError:
-        return ""
 
 
 def _document(command: dict[str, Any], command_uuid: str | uuid.UUID, found: tuple[Problem, ...]) -> bytes:
@@ -223,13 +202,7 @@ def _names(command: Mapping[str, Any], admin: Mapping[str, Any]) -> Iterator[Pro
         "AutoSetupAdminAccounts.fullName": admin.get("fullName", ""),
     }
     for key, name in {**account_names, **full_names}.items():
-        if "{{" in name:
-            fix = "put in what the variable stands for"
-            yield error(f"{_ACCOUNTS}.{key}", name, "a name without variables: the Mac would use it so", fix)
-        elif name and key in account_names:
-            yield from check_account_name(f"{_ACCOUNTS}.{key}", name, name)
-        else:
-            yield from check_full_name(f"{_ACCOUNTS}.{key}", name)
+        yield from check_name(f"{_ACCOUNTS}.{key}", name, is_account_name=key in account_names)
     if user_name and user_name.lower() == short_name.lower():
         fix = "rename one of them"
         yield error(

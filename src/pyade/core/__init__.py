@@ -41,6 +41,7 @@ from pyade.core.identity import (
     decide_identity,
 )
 from pyade.core.inventory import ChangeCounts, DeviceRecord, SyncPhase, SyncState
+from pyade.core.local_accounts import LocalAccounts, local_accounts
 from pyade.core.machine_info import DeviceSignature, MachineInfo
 from pyade.core.model_claim import check_model_claim
 from pyade.core.plan import Effect, PlanRow, ProfilePlan
@@ -106,6 +107,7 @@ __all__ = [
     "IdentityRefusal",
     "KeyType",
     "Latest",
+    "LocalAccounts",
     "MacOSVersion",
     "MachineInfo",
     "NameVariables",
@@ -153,5 +155,6 @@ __all__ = [
     "classify_product",
     "decide_identity",
     "decide_update",
+    "local_accounts",
     "renew_instructions",
 ]

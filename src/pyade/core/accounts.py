@@ -20,23 +20,6 @@ ACCOUNTS_FROM: Final = MacOSVersion(10, 11)
 PREFILL_FROM: Final = MacOSVersion(10, 15)
 MANAGED_USER_FROM: Final = MacOSVersion(11)
 
-ACCOUNT_NAME_VARIABLES: Final = (
-    "partialupn",
-    "serialNumber",
-    "managedDeviceName",
-    "onPremisesSamAccountName",
-)
-"""The variables of account names. Source: specification, Account Settings; Microsoft Intune."""
-
-FULL_NAME_VARIABLES: Final = ("username", "serialNumber", "onPremisesSamAccountName")
-"""The variables of full names."""
-
-USER_VARIABLES: Final = frozenset({"partialupn", "username", "onpremisessamaccountname"})
-"""Those that only a Mac with a user has a value for, in lower case."""
-
-VARIABLE: Final = re.compile(r"\{\{([A-Za-z]+)\}\}")
-"""How a variable is written; letter case does not count."""
-
 
 @attrs.frozen
 class PrimaryAccount:
@@ -47,7 +30,8 @@ class PrimaryAccount:
             user type it.
         full_name: The full name to prefill, with variables such as ``{{username}}``; "" lets the user type
             it.
-        restrict_editing: True if the user may not change what is prefilled.
+        restrict_editing: True if the user may not change what is prefilled; off on a Mac where one of the
+            names cannot be filled in as it is.
 
     Source: specification, "Create an Apple enrollment profile", Account Settings.
     """
@@ -77,42 +61,6 @@ class AdministratorAccount:
     password_hash: bytes = attrs.field(default=b"", repr=False)
 
 
-def check_variables(
-    setting: str, text: str, allowed: tuple[str, ...], *, has_user: bool = True
-) -> Iterator[Problem]:
-    """Yield what is wrong with the variables in a name: their text must never become an account.
-
-    Args:
-        setting: Where the name is set.
-        text: The name.
-        allowed: The variables that it may hold.
-        has_user: False if there is no user affinity, so that a user's variables have no value.
-    """
-    spellings = {name.lower(): name for name in allowed}
-    names = ", ".join(f"{{{{{name}}}}}" for name in allowed)
-    for match in VARIABLE.finditer(text):
-        name = match[1].lower()
-        if name not in spellings:
-            yield Problem(setting, match[0][:_SHOWN], f"one of {names}", "use one of these")
-        elif name in USER_VARIABLES and not has_user:
-            fix = "set user_affinity, or use {{serialNumber}} or a fixed name"
-            yield Problem(setting, match[0], "no variable of a user where there is none", fix)
-    rest = VARIABLE.sub("", text)
-    if "{{" in rest or "}}" in rest:
-        yield Problem(setting, text[:_SHOWN], f"variables, which are {names}", "correct it")
-
-
-def without_variables(text: str) -> str:
-    """Return *text* with an ``a`` in the place of whatever stands in double braces.
-
-    Each part up to a closing pair is looked at once: an expression would look for the end of ``{{{{{{{{``
-    anew from every brace.
-    """
-    *closed, rest = text.split("}}")
-    parts = (part.partition("{{") for part in closed)
-    return "".join(f"{before}a" if opened else before + "}}" for before, opened, _ in parts) + rest
-
-
 def check_account_name(setting: str, value: str, rest: str) -> Iterator[Problem]:
     """Yield what is wrong with an account name, which is a Unix one.
 
@@ -120,19 +68,23 @@ def check_account_name(setting: str, value: str, rest: str) -> Iterator[Problem]
         setting: Where it is set.
         value: The name as it was given.
         rest: The name without its variables.
+
+    Source: the signs are those of Apple's "User Management" for Mac OS X Server. Observed: reserved names,
+    244 bytes as the limit of a record, at least one letter, and no period or hyphen at the beginning.
     """
-    if re.search(r"[\s:/\\\x00-\x1f\x7f]", rest) or rest in _RESERVED:
+    size = len(rest.encode(errors="surrogatepass"))
+    if _NOT_IN_ACCOUNT_NAMES.search(rest) or rest.lower() in _RESERVED or size > _LONGEST:
         yield Problem(
             setting,
             value[:_SHOWN],
             "an account name without space, colon and slash that macOS does not use itself",
             'use a name such as "localadmin"',
         )
-    elif not re.fullmatch(r"[a-z_][a-z0-9_.-]*", rest):
+    elif not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", rest) or not re.search("[A-Za-z]", rest):
         yield Problem(
             setting,
             value[:_SHOWN],
-            "usually lower-case ASCII letters, digits, _, . and -, beginning with a letter",
+            "ASCII letters, of which it needs one, digits, _, . and -, the last two not at the beginning",
             "macOS may change or refuse it",
             Severity.WARNING,
         )
@@ -140,7 +92,7 @@ def check_account_name(setting: str, value: str, rest: str) -> Iterator[Problem]
 
 def check_full_name(setting: str, value: str) -> Iterator[Problem]:
     """Yield what is wrong with a full name; an empty one is none."""
-    if re.search(r"[:\x00-\x1f\x7f]", value) or (value and not value.strip()):
+    if _NOT_IN_FULL_NAMES.search(value) or (value and not value.strip()):
         allowed = "a name without colon and control characters"
         yield Problem(setting, value[:_SHOWN], allowed, 'or "" for none')
 
@@ -162,7 +114,12 @@ def is_password_hash(data: bytes) -> bool:
     )
 
 
-_RESERVED: Final = ("root", "daemon", "nobody")
+# Accounts of macOS itself without "_" before their names, and a folder in /Users; in any letter case.
+_RESERVED: Final = ("root", "daemon", "nobody", "guest", "shared")
+_LONGEST: Final = 244
+# Among them control characters, and what no property list can hold.
+_NOT_IN_ACCOUNT_NAMES: Final = re.compile(r"[\s:/\\\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+_NOT_IN_FULL_NAMES: Final = re.compile(r"[:\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 _SHOWN: Final = 80
 # What plistlib lets through of the errors of the parsers and of its own on content that is no property list.
 _UNREADABLE: Final = (

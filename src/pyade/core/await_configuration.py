@@ -10,7 +10,9 @@ The rules of this file, all pure:
    for that not longer than ``patience``: an error there, or a Mac that never answers, holds nobody up.
 4. ``DeviceConfigured`` is repeated until the Mac acknowledges it or no longer awaits.
 5. There is no time limit unless ``release_after`` is given; at that time the work is waited for no longer.
-6. An answer or a ``TokenUpdate`` that comes twice changes nothing. ``Authenticate``, or a ``TokenUpdate``
+6. Where the caller cannot make ``AccountConfiguration`` yet, it is asked for again until ``patience`` ends,
+   or the Mac is to be let go; then it is sent as far as it can be made, as it cannot be made later.
+7. An answer or a ``TokenUpdate`` that comes twice changes nothing. ``Authenticate``, or a ``TokenUpdate``
    that awaits after the release, begins a new enrollment.
 
 Source: specification, "Create an Apple enrollment profile", Await final configuration; Apple,
@@ -20,115 +22,40 @@ migrations, and that a Mac without ``DeviceConfigured`` waits for ever, is obser
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Final, Self
+from typing import Any, Final, Self
 
 import attrs
 import msgspec
 
+from pyade.core.await_records import (
+    AwaitPhase,
+    AwaitProgress,
+    CommandRecord,
+    CommandStatus,
+    SetupAction,
+    SetupCommand,
+    Time,
+)
 from pyade.core.durations import in_words
-from pyade.core.enums import OpenStrEnum
 from pyade.core.problems import Problem, Severity
 from pyade.errors import PolicyError, StoreError, StoreVersionError
 from pyade.text import is_unicode
 
+__all__ = [
+    "USUAL_WAIT",
+    "AwaitConfigurationFlow",
+    "AwaitPhase",
+    "AwaitProgress",
+    "CommandRecord",
+    "CommandStatus",
+    "SetupAction",
+    "SetupCommand",
+]
+
 USUAL_WAIT: Final = timedelta(minutes=15)
 """Within which most Macs are released; a finding says what the others wait for."""
-
-
-Time = Annotated[datetime, msgspec.Meta(tz=True)]
-"""A time with its zone, when it is read back from JSON, too."""
-
-
-class SetupCommand(enum.StrEnum):
-    """The commands of this flow, by Apple's names."""
-
-    ACCOUNT_CONFIGURATION = "AccountConfiguration"
-    DEVICE_CONFIGURED = "DeviceConfigured"
-
-
-class CommandStatus(OpenStrEnum):
-    """How a Mac answers a command."""
-
-    ACKNOWLEDGED = "Acknowledged"
-    ERROR = "Error"
-    COMMAND_FORMAT_ERROR = "CommandFormatError"
-    NOT_NOW = "NotNow"
-
-
-class AwaitPhase(enum.StrEnum):
-    """Where a Mac stands.
-
-    Attributes:
-        NOT_AWAITING: It has not said that it awaits, or it went on without us.
-        AWAITING: It waits at the end of Setup Assistant.
-        RELEASED: It was told to go on, and did.
-    """
-
-    NOT_AWAITING = "not awaiting"
-    AWAITING = "awaiting"
-    RELEASED = "released"
-
-
-@attrs.frozen(kw_only=True)
-class CommandRecord:
-    """What became of one command in this enrollment.
-
-    Attributes:
-        first_sent_at: When it was first sent, UTC; None if it was not.
-        sent_at: When it was last sent, UTC.
-        attempts: How often it was sent.
-        command_uuids: Under which UUIDs, the newest last; the oldest of very many are dropped.
-        status: The Mac's last answer; "" if there is none to the last attempt.
-        answered_at: When that came, UTC.
-    """
-
-    first_sent_at: Time | None = None
-    sent_at: Time | None = None
-    attempts: int = 0
-    command_uuids: tuple[str, ...] = ()
-    status: str = ""
-    answered_at: Time | None = None
-
-    @property
-    def has_failed(self) -> bool:
-        """True if the Mac refused it; an answer that Apple does not document counts as a refusal."""
-        return self.status not in ("", CommandStatus.ACKNOWLEDGED, CommandStatus.NOT_NOW)
-
-
-@attrs.frozen(kw_only=True)
-class SetupAction:
-    """What to do now.
-
-    Attributes:
-        send: The command to send; None if there is none. Report it with ``sent``.
-        reason: Why, in words.
-        ask_again_at: When to ask again at the latest if nothing happens before, UTC; None if only an event
-            changes anything.
-    """
-
-    send: SetupCommand | None
-    reason: str
-    ask_again_at: datetime | None = None
-
-
-@attrs.frozen(kw_only=True)
-class AwaitProgress:
-    """What a Mac waits for.
-
-    Attributes:
-        phase: Where it stands.
-        awaiting_since: Since when it waits or waited, UTC.
-        outstanding: Names of what is still to come, in order.
-        findings: What somebody should look at, each with the next step.
-    """
-
-    phase: AwaitPhase
-    awaiting_since: datetime | None
-    outstanding: tuple[str, ...]
-    findings: tuple[Problem, ...]
 
 
 @attrs.frozen(kw_only=True)
@@ -149,6 +76,7 @@ class AwaitConfigurationFlow:
         is_forced: True if somebody chose to release the Mac at once.
         accounts: What became of ``AccountConfiguration``.
         release: What became of ``DeviceConfigured``.
+        problems: What is wrong with the accounts of this Mac, each with what it gets instead.
 
     Raises:
         PolicyError: A duration is not positive.
@@ -161,8 +89,9 @@ class AwaitConfigurationFlow:
     awaiting_since: Time | None = None
     outstanding: tuple[str, ...] | None = None
     is_forced: bool = False
-    accounts: CommandRecord = CommandRecord()
-    release: CommandRecord = CommandRecord()
+    accounts: CommandRecord = attrs.field(factory=CommandRecord)
+    release: CommandRecord = attrs.field(factory=CommandRecord)
+    problems: tuple[Problem, ...] = ()
 
     def __attrs_post_init__(self) -> None:
         for name in ("release_after", "patience"):
@@ -218,6 +147,33 @@ class AwaitConfigurationFlow:
         status = f"{_NOT_MADE}: {reason}"[:_KEPT_REASON] if reason else _NOT_MADE
         return attrs.evolve(self, accounts=attrs.evolve(self.accounts, status=status))
 
+    def accounts_delayed(self, *, now: datetime) -> Self:
+        """Return the state when the caller cannot make ``AccountConfiguration`` yet.
+
+        Args:
+            now: The time, UTC.
+        """
+        _require_zone(now)
+        since = self.accounts.delayed_since or now
+        return attrs.evolve(self, accounts=attrs.evolve(self.accounts, delayed_since=since, delayed_at=now))
+
+    def is_delay_over(self, now: datetime) -> bool:
+        """Return True if ``AccountConfiguration`` is now to be made as far as it can be made.
+
+        Args:
+            now: The time, UTC.
+        """
+        since = self.accounts.delayed_since
+        return since is not None and (self._is_due(now) or now >= since + self.patience)
+
+    def with_problems(self, problems: Iterable[Problem]) -> Self:
+        """Return the state when it is known what is wrong with the accounts of this Mac.
+
+        Args:
+            problems: Each with what the Mac gets instead; without secrets.
+        """
+        return attrs.evolve(self, problems=tuple(problems))
+
     def released_now(self) -> Self:
         """Return the state when somebody decided not to wait for the work any longer."""
         return attrs.evolve(self, is_forced=True)
@@ -240,6 +196,8 @@ class AwaitConfigurationFlow:
             command_uuids=(*(one for one in record.command_uuids if one != command_uuid), command_uuid)[
                 -_KEPT_UUIDS:
             ],
+            delayed_since=record.delayed_since,
+            delayed_at=record.delayed_at,
         )
         return self._with(command, record)
 
@@ -281,8 +239,7 @@ class AwaitConfigurationFlow:
         _require_zone(now)
         if self.phase is not AwaitPhase.AWAITING:
             return SetupAction(send=None, reason=f"the Mac is {self.phase}: nothing may be sent")
-        deadline = self._deadline()
-        is_due = self.is_forced or (deadline is not None and now >= deadline)
+        deadline, is_due = self._deadline(), self._is_due(now)
         if self.outstanding != () and not is_due and not self.release.attempts:
             reason = "waits for " + (", ".join(self.outstanding or ()) or "word about profiles and apps")
             return SetupAction(send=None, reason=reason, ask_again_at=deadline)
@@ -352,6 +309,10 @@ class AwaitConfigurationFlow:
             return None
         return self.awaiting_since + self.release_after
 
+    def _is_due(self, now: datetime) -> bool:
+        deadline = self._deadline()
+        return self.is_forced or (deadline is not None and now >= deadline)
+
     def _accounts_action(
         self, now: datetime, deadline: datetime | None, *, is_due: bool
     ) -> SetupAction | None:
@@ -360,9 +321,14 @@ class AwaitConfigurationFlow:
         if not self._waits_for_accounts():
             return None
         if record.first_sent_at is None:
-            return SetupAction(
-                send=SetupCommand.ACCOUNT_CONFIGURATION, reason="the accounts come before the release"
-            )
+            reason = "the accounts come before the release"
+            if record.delayed_since is not None and record.delayed_at is not None:
+                retry_at = record.delayed_at + _retry_delay(1)
+                limits = [record.delayed_since + self.patience, *([deadline] if deadline else [])]
+                if now < retry_at and not self.is_delay_over(now):
+                    reason = "AccountConfiguration could not be made"
+                    return SetupAction(send=None, reason=reason, ask_again_at=min([retry_at, *limits]))
+            return SetupAction(send=SetupCommand.ACCOUNT_CONFIGURATION, reason=reason)
         give_up_at = record.first_sent_at + self.patience
         if is_due or now >= give_up_at:
             return None
@@ -373,6 +339,8 @@ class AwaitConfigurationFlow:
         else:
             retry_at = (record.answered_at or now) + _retry_delay(1)
             reason = "the Mac answered NotNow to AccountConfiguration"
+        if record.delayed_at is not None:
+            retry_at = max(retry_at, record.delayed_at + _retry_delay(1))
         if now >= retry_at:
             return SetupAction(send=SetupCommand.ACCOUNT_CONFIGURATION, reason=f"{reason}: once more")
         return SetupAction(send=None, reason=reason, ask_again_at=min([retry_at, *limits]))
@@ -394,7 +362,9 @@ class AwaitConfigurationFlow:
             return SetupAction(send=SetupCommand.DEVICE_CONFIGURED, reason=f"{reason}: once more")
         return SetupAction(send=None, reason=reason, ask_again_at=retry_at)
 
-    def _findings(self, now: datetime, outstanding: list[str]) -> Iterator[Problem]:
+    def account_problems(self) -> Iterator[Problem]:
+        """Yield what is wrong with the accounts of this Mac, and what became of them."""
+        yield from self.problems
         if self.has_accounts and self.accounts.has_failed:
             allowed = "acknowledged by the Mac, or its user must make the account"
             fix = "look at the Mac's error; the release does not wait for it"
@@ -405,6 +375,9 @@ class AwaitConfigurationFlow:
             yield _finding(
                 SetupCommand.ACCOUNT_CONFIGURATION, self.accounts.status or "no answer", allowed, fix
             )
+
+    def _findings(self, now: datetime, outstanding: list[str]) -> Iterator[Problem]:
+        yield from self.account_problems()
         if self.phase is not AwaitPhase.AWAITING or self.awaiting_since is None:
             return
         if self.release.has_failed:

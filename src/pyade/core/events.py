@@ -54,6 +54,8 @@ class EventKind(OpenStrEnum):
         CREDENTIAL_REDEEMED: Somebody used up the credential of a profile to order a certificate; ``verdict``
             and ``reason`` say whether the order was what the profile asked for.
         REGISTRATION_COMPLETED: The user of a Mac finished its registration.
+        SETUP_PROBLEM: The accounts of a Mac that awaits its final configuration are not, or not all, as its
+            profile has them; ``problems`` says what it gets instead.
         SETUP_RELEASED: A Mac that awaited its final configuration was let go.
     """
 
@@ -77,6 +79,7 @@ class EventKind(OpenStrEnum):
     ENROLLMENT_DECIDED = "enrollment_decided"
     CREDENTIAL_REDEEMED = "credential_redeemed"
     REGISTRATION_COMPLETED = "registration_completed"
+    SETUP_PROBLEM = "setup_problem"
     SETUP_RELEASED = "setup_released"
 
 

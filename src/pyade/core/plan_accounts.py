@@ -14,6 +14,7 @@ from pyade.core.affinity import AffinityKind
 from pyade.core.plan import Effect, PlanRow, yes
 from pyade.core.plan_advance import advances
 from pyade.core.profile_account_rules import switched_on
+from pyade.core.variables import names_device
 from pyade.core.versions import MacOSVersion
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def primary_account(profile: EnrollmentProfile, version: MacOSVersion) -> Iterat
         else:
             effect, why = Effect.APPLIES, "prefilled"
             why += "; the server puts in the user's own for the variable" if "{{" in value else ""
+            why += _DEVICE_NAME + "the user types it" if names_device(value) else ""
         yield PlanRow(f"primary_account.{name}", value, effect, why)
     effect, why = _restrict_editing(account, profile.user_affinity.on(version), version)
     if passes:
@@ -103,8 +105,10 @@ def administrator(profile: EnrollmentProfile, version: MacOSVersion) -> Iterator
         return
     works = version >= ACCOUNTS_FROM
     beside = "as the only account" if profile.skip_primary_account else "beside the user's account"
+    made = f"made while the Mac waits, {beside}"
+    made += _DEVICE_NAME + "the serial number stands for it" if names_device(admin.short_name) else ""
     rows = (
-        ("", admin.short_name, f"made while the Mac waits, {beside}"),
+        ("", admin.short_name, made),
         (".full_name", admin.full_name, "shown at login"),
         (".hidden", yes(admin.hidden), _HIDDEN if admin.hidden else "shown at login and in the settings"),
         (".password_hash", "a secret" if admin.password_hash else "", "the password to log in with"),
@@ -178,4 +182,7 @@ def _row(setting: str, value: bool, version: MacOSVersion, meaning: tuple[bool, 
     return PlanRow(setting, yes(value), Effect.APPLIES if has_effect else Effect.NO_EFFECT, why)
 
 
+_DEVICE_NAME: Final = (
+    "; {{managedDeviceName}} has a value only if FinalConfiguration is given device_name or variables, else "
+)
 _HIDDEN: Final = "the login window and the settings do not show it"

@@ -17,14 +17,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from pyade.core.accounts import (
-    ACCOUNT_NAME_VARIABLES,
-    check_account_name,
-    check_variables,
-    without_variables,
-)
+from pyade.core.accounts import check_account_name
 from pyade.core.affinity import AffinityKind
 from pyade.core.problems import Problem, Severity
+from pyade.core.variables import ACCOUNT_NAME_VARIABLES, check_variables, without_variables
 
 if TYPE_CHECKING:
     from pyade.core.profile import EnrollmentProfile

@@ -13,21 +13,23 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, urlsplit
 
 from pyade.core.accounts import (
-    ACCOUNT_NAME_VARIABLES,
-    FULL_NAME_VARIABLES,
     AdministratorAccount,
     PrimaryAccount,
     check_account_name,
     check_full_name,
-    check_variables,
     is_password_hash,
-    without_variables,
 )
 from pyade.core.affinity import AffinityKind, UserAffinity
 from pyade.core.certificate_values import check_all_base64, check_der
 from pyade.core.problems import Problem, Severity
 from pyade.core.profile_account_rules import GIVEN, check_account_settings, check_auto_advance, given
 from pyade.core.skip_keys import NOT_ON_MACOS, SkipKeys, nearest_screens
+from pyade.core.variables import (
+    ACCOUNT_NAME_VARIABLES,
+    FULL_NAME_VARIABLES,
+    check_variables,
+    without_variables,
+)
 from pyade.text import is_unicode
 
 if TYPE_CHECKING:

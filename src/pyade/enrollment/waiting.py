@@ -27,8 +27,8 @@ from pyade.core.await_configuration import AwaitProgress
 from pyade.core.enrollment import Enrollment
 from pyade.core.kinds import checks_kinds
 from pyade.enrollment.messages import DeviceMessage, read_message
+from pyade.enrollment.waiting_accounts import AccountHooks, AdministratorHook, DeviceName, VariablesHook
 from pyade.enrollment.waiting_flow import (
-    AdministratorHook,
     Command,
     WaitingMac,
     answered_flow,
@@ -61,6 +61,8 @@ class _FinalConfiguration:
         store: EnrollmentStore,
         *,
         administrator: AdministratorHook = None,
+        variables: VariablesHook = None,
+        device_name: DeviceName = "",
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         """Take what the synchronous and the asynchronous class have in common.
@@ -70,17 +72,26 @@ class _FinalConfiguration:
             administrator: Called with the ``Enrollment`` of a Mac whose profile has an administrator; returns
                 that account with a password of this Mac's own, None for the one of the profile. It may be
                 called again for the same Mac, also by two workers at once: return what was escrowed for it
-                first.
+                first. If it fails until the patience of five minutes ends, the Mac gets the one of the
+                profile.
+            variables: Called with the ``Enrollment`` of a Mac that gets accounts; returns other values for
+                the variables in their names, such as ``{"username": enrollment.user.full_name}``, None for
+                the usual ones; see ``NameVariables``.
+            device_name: What ``{{managedDeviceName}}`` stands for: a text, in which ``{{serialNumber}}`` and
+                the variables of the user may be, or a function that is called with the ``Enrollment``; ""
+                leaves it without a value, so that the person at the Mac types such a name.
             clock: Returns the time, UTC.
 
         Raises:
-            PolicyError: *administrator* is a coroutine function and the class is not the asynchronous one.
+            PolicyError: *device_name* holds another variable, or a hook is a coroutine function and the class
+                is not the asynchronous one.
         """
         self._store = store
         self._clock = clock
-        self._administrator = administrator
-        if not self._takes_coroutines and inspect.iscoroutinefunction(administrator):
-            raise PolicyError("administrator is asynchronous: use AsyncFinalConfiguration, or a function")
+        self._hooks = AccountHooks(administrator=administrator, variables=variables, device_name=device_name)
+        for name, hook in self._hooks.functions().items():
+            if not self._takes_coroutines and inspect.iscoroutinefunction(hook):
+                raise PolicyError(f"{name} is asynchronous: use AsyncFinalConfiguration, or a function")
 
 
 @checks_kinds(but=("names",))
@@ -157,7 +168,7 @@ class FinalConfiguration(_FinalConfiguration):
         Returns:
             None if there is nothing to send now.
         """
-        return self._run(next_command_flow(serial_number, self._administrator))
+        return self._run(next_command_flow(serial_number, self._hooks))
 
     def progress(self, serial_number: str) -> AwaitProgress:
         """Return what a Mac waits for, with findings where it takes too long or went wrong."""
@@ -221,7 +232,7 @@ class AsyncFinalConfiguration(_FinalConfiguration):
 
     async def next_command(self, serial_number: str) -> Command | None:
         """Return what to send to a Mac that asks; see ``FinalConfiguration.next_command``."""
-        return await self._run(next_command_flow(serial_number, self._administrator))
+        return await self._run(next_command_flow(serial_number, self._hooks))
 
     async def progress(self, serial_number: str) -> AwaitProgress:
         """Return what a Mac waits for; see ``FinalConfiguration.progress``."""

@@ -5,26 +5,28 @@ The rules of this file:
 1. What is sent is stored before it is handed out, in one commit. If the program dies in between, the Mac gets
    the command again, under the same UUID, when it asks later.
 2. Of workers that ask at the same time, one gets the command, the others nothing.
-3. Accounts that cannot be made hold nobody up. Where the profile is the reason, the Mac goes on at once
-   without them; where the caller's hook failed, it is asked again until the patience of the state ends.
+3. Accounts that cannot be made hold nobody up. Where a name is the reason, the Mac gets all the rest at once;
+   where a hook of the caller's failed, it is asked again until the patience of the state ends, and then the
+   Mac gets what can be made without it.
 4. A Mac that says that it awaits is let go, whatever its profile says: without account settings, and at once,
    if the profile would not have held it.
 5. ``Authenticate`` begins anew, with the settings of the profile that the Mac was given last. Who signs in
    for a profile that is given later changes nothing of the Mac's accounts.
+6. What is wrong with the accounts of a Mac is kept with its state, and is an event in the same commit.
 
 Source: specification, "Create an Apple enrollment profile", Await final configuration.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import attrs
 
-from pyade.builders.commands import build_account_configuration, build_device_configured
+from pyade.builders.commands import build_device_configured
 from pyade.core.await_configuration import (
     AwaitConfigurationFlow,
     AwaitPhase,
@@ -35,19 +37,17 @@ from pyade.core.await_configuration import (
 )
 from pyade.core.enrollment import Enrollment
 from pyade.core.events import EventBatch, EventGroup, EventKind
-from pyade.core.problems import Problem
-from pyade.core.profile import AdministratorAccount, EnrollmentProfile
-from pyade.core.user import NameVariables
+from pyade.core.profile import EnrollmentProfile
 from pyade.enrollment.gates import require_enrolled
 from pyade.enrollment.steps import in_store, retried
-from pyade.errors import ProfileError, StoreError, UnknownTokenError
-from pyade.flow import CallHook, Flow, Hook, NewId, Now, ask
+from pyade.enrollment.waiting_accounts import AccountHooks, Delay, accounts_flow
+from pyade.errors import StoreError, UnknownTokenError
+from pyade.flow import Flow, NewId, Now, ask
 from pyade.storage.protocol import EnrollmentStore
 from pyade.text import logger
 
 T = TypeVar("T")
 State: TypeAlias = AwaitConfigurationFlow | None
-AdministratorHook: TypeAlias = Hook[AdministratorAccount | None] | None
 
 _log = logger("pyade.enrollment")
 
@@ -158,7 +158,7 @@ def release_flow(serial_number: str) -> Flow[None]:
     return _evolving(serial_number, lambda state, _: state.released_now())
 
 
-def next_command_flow(serial_number: str, administrator: AdministratorHook) -> Flow[Command | None]:
+def next_command_flow(serial_number: str, hooks: AccountHooks) -> Flow[Command | None]:
     """Return what to send now, once it is stored."""
 
     def change(enrollment: Enrollment, state: State, now: datetime) -> Flow[_Outcome[Command | None]]:
@@ -167,22 +167,23 @@ def next_command_flow(serial_number: str, administrator: AdministratorHook) -> F
         warning = ""
         action = state.next_action(now)
         if action.send is SetupCommand.ACCOUNT_CONFIGURATION:
-            profile = yield from in_store(lambda store: _profile_of(store, enrollment))
             command_uuid = yield from _uuid(state, action.send)
-            try:
-                body = yield from _accounts(enrollment, profile, administrator, command_uuid)
-            except ProfileError as error:
-                reason = "; ".join(str(problem) for problem in error.problems)
-                state = state.without_accounts(reason)
-                warning = f"AccountConfiguration cannot be made, and is left out: {reason}"
-            except Exception as error:  # noqa: BLE001 - a hook of the caller's must not hold a Mac for ever
-                # As if the Mac had answered so: asked again soon, and given up when the patience ends.
-                state = state.sent(action.send, command_uuid=command_uuid, now=now)
-                state = state.answered(command_uuid, CommandStatus.NOT_NOW, now=now)
-                warning = f"AccountConfiguration cannot be made now: {type(error).__name__} in a hook"
+            profile = yield from in_store(lambda store: _profile_of(store, enrollment))
+            made = yield from accounts_flow(enrollment, profile, hooks, command_uuid, state=state, now=now)
+            if isinstance(made, Delay):
+                warning = f"AccountConfiguration cannot be made now: {made.reason}"
+                return _Outcome(state=state.accounts_delayed(now=now), answer=None, warning=warning)
+            state = state.with_problems(made.problems)
+            if made.problems:
+                warning = f"AccountConfiguration: {'; '.join(map(str, made.problems))}"
+            if made.body is not None:
+                return attrs.evolve(
+                    _sending(state, action.send, command_uuid, made.body, now), warning=warning
+                )
+            if made.failure:
+                state = state.without_accounts(made.failure)
+                warning = f"AccountConfiguration cannot be made, and is left out: {made.failure}"
             else:
-                if body is not None:
-                    return _sending(state, action.send, command_uuid, body, now)
                 # Nothing in the settings that its version of macOS knows.
                 state = attrs.evolve(state, has_accounts=False)
             action = state.next_action(now)
@@ -246,7 +247,7 @@ def _changed(serial_number: str, change: _Change[T]) -> Flow[T]:
     if outcome.state != before or installed != enrollment.installed:
         document = None if outcome.state is None else outcome.state.to_json()
         changed = attrs.evolve(enrollment, awaiting=document, installed=installed)
-        events = _released(changed, before, outcome.state, now)
+        events = _events(changed, before, outcome.state, now)
         yield from in_store(partial(_save, enrollment=changed, events=events))
     if outcome.warning:
         _log.warning("%s: %s", serial_number[:40], outcome.warning)
@@ -259,35 +260,6 @@ def _sending(
     return _Outcome(
         state=state.sent(name, command_uuid=command_uuid, now=now),
         answer=Command(command_uuid=command_uuid, name=name, body=body),
-    )
-
-
-def _accounts(
-    enrollment: Enrollment,
-    profile: EnrollmentProfile | None,
-    administrator: AdministratorHook,
-    command_uuid: str,
-) -> Flow[bytes | None]:
-    if profile is None:
-        problem = Problem(
-            "profile_uuid",
-            enrollment.profile_uuid or "",
-            "a profile that is stored",
-            "let its user make the account",
-        )
-        raise ProfileError((problem,))
-    mac = enrollment.installed
-    if mac is not None:
-        # Whoever asks for one more profile in the name of a Mac that waits must not name its account.
-        enrollment = attrs.evolve(enrollment, user=mac.user, version=mac.version)
-    if administrator is not None and profile.administrator is not None:
-        own = yield from ask(CallHook(administrator, (enrollment,)))
-        profile = attrs.evolve(profile, administrator=own or profile.administrator)
-    return build_account_configuration(
-        profile,
-        command_uuid=command_uuid,
-        version=enrollment.version or None,
-        names=NameVariables(user=enrollment.user, serial_number=enrollment.serial_number),
     )
 
 
@@ -317,12 +289,29 @@ def _uuid(state: AwaitConfigurationFlow, name: SetupCommand) -> Flow[str]:
     return repeated or (yield from ask(NewId())).upper()
 
 
-def _released(enrollment: Enrollment, before: State, state: State, now: datetime) -> EventBatch | None:
-    """Return the event of the Mac that is let go by that change; None if it is not."""
-    if state is None or state.phase is not AwaitPhase.RELEASED:
+def _events(enrollment: Enrollment, before: State, state: State, now: datetime) -> EventBatch | None:
+    """Return the events of what that change found, and of the release; None if there are none."""
+    if state is None:
         return None
-    if before is not None and before.phase is AwaitPhase.RELEASED:
-        return None
+    groups = (*_problem_groups(enrollment, before, state), *_release_groups(enrollment, before, state))
+    return EventBatch(enrollment.token_name, now, groups) if groups else None
+
+
+def _problem_groups(
+    enrollment: Enrollment, before: State, state: AwaitConfigurationFlow
+) -> Iterator[EventGroup]:
+    known = () if before is None else tuple(before.account_problems())
+    new = [str(problem) for problem in state.account_problems() if problem not in known]
+    if new:
+        yield EventGroup(EventKind.SETUP_PROBLEM, (enrollment.serial_number,), {"problems": new})
+
+
+def _release_groups(
+    enrollment: Enrollment, before: State, state: AwaitConfigurationFlow
+) -> Iterator[EventGroup]:
+    was_released = before is not None and before.phase is AwaitPhase.RELEASED
+    if was_released or state.phase is not AwaitPhase.RELEASED:
+        return
     details: dict[str, Any] = {}
     if state.awaiting_since is not None:
         details["awaiting_since"] = state.awaiting_since.isoformat()
@@ -330,8 +319,7 @@ def _released(enrollment: Enrollment, before: State, state: State, now: datetime
         details["accounts"] = state.accounts.status or "no answer"
     if state.outstanding:
         details["outstanding"] = list(state.outstanding)
-    group = EventGroup(EventKind.SETUP_RELEASED, (enrollment.serial_number,), details)
-    return EventBatch(enrollment.token_name, now, (group,))
+    yield EventGroup(EventKind.SETUP_RELEASED, (enrollment.serial_number,), details)
 
 
 def _save(store: EnrollmentStore, enrollment: Enrollment, events: EventBatch | None) -> None:

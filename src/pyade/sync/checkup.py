@@ -30,6 +30,7 @@ from pyade.errors import ClockError, DamagedRecordError, PyadeError, TermsError
 from pyade.flow import CallHook, Flow, Hook, Now, ask
 from pyade.storage.protocol import Store
 from pyade.sync.damage import Fleet, damage_of, read_fleet, readable_records, unreadable_secrets
+from pyade.sync.enrollment_checkup import device_name_problems, enrollment_problems
 from pyade.sync.failures import problem_of, risk_problem
 from pyade.sync.report import counted, shown, some, wild_date_problem
 from pyade.sync.risk import devices_at_risk, risks
@@ -113,6 +114,8 @@ def diagnosis_flow(questions: Questions) -> Flow[Diagnosis]:
             findings.append(_error(f"token {token.name}", "", damage_of(error), _RESTORE))
     findings += (problem for profile in _distinct(profiles) for problem in _of_accounts(profile))
     findings += (problem for profile in _distinct(profiles) for problem in _of_anchors(profile, now))
+    findings += device_name_problems(_distinct(profiles))
+    findings += yield from in_store(partial(enrollment_problems, now=now))
     if any(profile.user_affinity.kind is AffinityKind.LEGACY for profile in profiles):
         findings += yield from _of_legacy(questions.check_ws_trust)
     if questions.expected_serials:

@@ -23,7 +23,14 @@ from pyade.testing.http.faults import Fault
 from pyade.testing.http.server import LoopbackServer
 from pyade.testing.http.service import RequestRecord
 from pyade.testing.http.transport import FakeTransport
-from pyade.testing.mac import CmsForm, DeviceAuthority, DeviceIdentity, FakeEnrollment, FakeMac
+from pyade.testing.mac import (
+    CmsForm,
+    DeviceAuthority,
+    DeviceIdentity,
+    FakeEnrollment,
+    FakeMac,
+    FakeSetup,
+)
 
 __all__ = [
     "AppleSettings",
@@ -36,6 +43,7 @@ __all__ = [
     "FakeBusiness",
     "FakeEnrollment",
     "FakeMac",
+    "FakeSetup",
     "FakeTransport",
     "Fault",
     "Faults",

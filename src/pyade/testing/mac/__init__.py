@@ -7,6 +7,7 @@ from pyade.testing.mac.authority import DeviceAuthority, DeviceIdentity
 from pyade.testing.mac.cms import CmsForm
 from pyade.testing.mac.enrollment import FakeEnrollment, read_enrollment
 from pyade.testing.mac.fake_mac import FakeMac
+from pyade.testing.mac.setup import FakeSetup
 
 __all__ = [
     "CmsForm",
@@ -14,5 +15,6 @@ __all__ = [
     "DeviceIdentity",
     "FakeEnrollment",
     "FakeMac",
+    "FakeSetup",
     "read_enrollment",
 ]

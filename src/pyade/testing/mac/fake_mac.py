@@ -25,13 +25,14 @@ from pyade.core.identity import ChipClass, classify_product
 from pyade.core.kinds import checks_kinds
 from pyade.core.versions import MacOSVersion
 from pyade.errors import VersionError
-from pyade.flow import AsyncRunner, Runner
+from pyade.flow import AsyncRunner, Hook, Runner
 from pyade.testing.apple.catalogue import PRODUCT_TYPES
 from pyade.testing.apple.fake import FakeApple
 from pyade.testing.errors import MacError
 from pyade.testing.mac.authority import DeviceAuthority, DeviceIdentity
 from pyade.testing.mac.cms import CmsForm
 from pyade.testing.mac.enrollment import FakeEnrollment
+from pyade.testing.mac.setup import FakeSetup, setup_flow
 from pyade.testing.mac.walk import SendRequest, Walk
 
 
@@ -178,6 +179,22 @@ class FakeMac:
             async with httpx.AsyncClient(**self._straight()) as own:
                 return await self.enroll_async(own)
         return await self._async_runner(http).run(Walk(self).steps())
+
+    def finish_setup(self, send: Callable[[bytes], bytes], *, checks_in: bool = True) -> FakeSetup:
+        """Check in, await the configuration, do what the server commands, and return what came of it.
+
+        Args:
+            send: Takes the body of each message to the server, and returns that of its answer, b"" for none.
+            checks_in: False for a Mac that has checked in already, and asks once more.
+
+        Raises:
+            MacError: An answer is no command, or they do not end.
+        """
+        return Runner(asynchronous="finish_setup_async").run(setup_flow(self, send, checks_in=checks_in))
+
+    async def finish_setup_async(self, send: Hook[bytes], *, checks_in: bool = True) -> FakeSetup:
+        """Do what ``finish_setup`` does; *send* may be a coroutine function."""
+        return await AsyncRunner().run(setup_flow(self, send, checks_in=checks_in))
 
     @property
     def chip(self) -> ChipClass:
