@@ -13,6 +13,7 @@ import attrs
 
 from pyade.core.accounts import ACCOUNTS_FROM
 from pyade.core.affinity import AffinityKind, UserAffinity
+from pyade.core.identity import ACME_FROM, HARDWARE_KEYS_FROM
 from pyade.core.plan import Effect, PlanRow, ProfilePlan, counted_certificates, yes
 from pyade.core.plan_accounts import administrator, primary_account
 from pyade.core.plan_screens import screens
@@ -25,9 +26,7 @@ _AWAIT_FROM: Final = ACCOUNTS_FROM
 _RENEW_FROM: Final = MacOSVersion(10, 13)
 _ADVANCE_FROM: Final = MacOSVersion(11)
 _ALWAYS_SUPERVISED_FROM: Final = MacOSVersion(11)
-_ACME_FROM: Final = MacOSVersion(13, 1)
 _ENFORCED_FROM: Final = MacOSVersion(14)
-_HARDWARE_KEYS_FROM: Final = MacOSVersion(14)
 
 _KIND_NAMES: Final = {
     AffinityKind.NONE: "none",
@@ -227,12 +226,13 @@ def _transport(profile: EnrollmentProfile) -> Iterator[PlanRow]:
 
 
 def _afterwards(version: MacOSVersion) -> Iterator[PlanRow]:
-    if version < _ACME_FROM:
-        yield PlanRow("(identity)", "SCEP", Effect.FOLLOWS, "ACME needs 13.1")
-    elif version < _HARDWARE_KEYS_FROM:
-        yield PlanRow("(identity)", "ACME", Effect.FOLLOWS, "from 13.1; before 14.0 with software keys only")
+    if version < ACME_FROM:
+        yield PlanRow("(identity)", "SCEP", Effect.FOLLOWS, f"ACME needs {ACME_FROM}")
+    elif version < HARDWARE_KEYS_FROM:
+        why = f"from {ACME_FROM}; before {HARDWARE_KEYS_FROM} with software keys only"
+        yield PlanRow("(identity)", "ACME", Effect.FOLLOWS, why)
     else:
-        why = "from 13.1; bound to the hardware and attested where the chip can do it"
+        why = f"from {ACME_FROM}; bound to the hardware and attested where the chip can do it"
         yield PlanRow("(identity)", "ACME", Effect.FOLLOWS, why)
     if version < _RENEW_FROM:
         value, why = "wipe", "Macs that are set up already can enroll without a wipe from 10.13 on"
