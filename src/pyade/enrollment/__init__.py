@@ -4,14 +4,10 @@
 """
 
 from pyade.enrollment.asgi import EnrollmentApp, SignInReturn
-from pyade.enrollment.credentials import (
-    Credential,
-    CredentialRequest,
-    redeem_client_identifier,
-    redeem_scep_request,
-)
+from pyade.enrollment.credentials import Credential, CredentialRequest
 from pyade.enrollment.decision import EnrollmentDecision, EnrollmentResponse, Verdict
 from pyade.enrollment.messages import DeviceMessage, read_message
+from pyade.enrollment.redemption import may_issue, redeem_client_identifier, redeem_scep_request
 from pyade.enrollment.service import AsyncEnrollmentService, EnrollmentService
 from pyade.enrollment.settings import EnrollmentLimits, EnrollmentRequest, PlatformSso, SignIn
 from pyade.enrollment.waiting import AsyncFinalConfiguration, FinalConfiguration
@@ -36,6 +32,7 @@ __all__ = [
     "SignInReturn",
     "Verdict",
     "WaitingMac",
+    "may_issue",
     "read_message",
     "redeem_client_identifier",
     "redeem_scep_request",
