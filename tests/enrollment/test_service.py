@@ -605,7 +605,12 @@ def test_a_refusal_of_an_unknown_model_says_that_it_is_unknown(desk: Desk) -> No
 def test_acme_only_attested_gives_scep_to_all_others(desk: Desk) -> None:
     policy = IdentityPolicy(acme_only_attested=True)
     assert identity_of(desk.enroll(identity=policy))[0] == "acme"
-    for words in ({"PRODUCT": "MacBookPro16,1"}, {"PRODUCT": "iMac19,1"}, {"OS_VERSION": "13.6"}):
+    others: list[dict[str, Any]] = [
+        {"PRODUCT": "MacBookPro16,1"},
+        {"PRODUCT": "iMac19,1"},
+        {"OS_VERSION": "13.6"},
+    ]
+    for words in others:
         answer = desk.enroll(desk.signed(**words), identity=policy)
         assert identity_of(answer)[0] == "scep"
         assert answer.decision.reason.startswith("the policy wants ACME for attested keys alone")

@@ -1,6 +1,7 @@
 """The device-facing side: verify a Mac in Setup Assistant, decide, answer.
 
-``EnrollmentService`` knows no web framework; ``EnrollmentApp`` is a small ASGI application around it.
+``EnrollmentService`` knows no web framework; ``EnrollmentApp`` is a small ASGI application around it, and
+``StepCaWebhook`` one that a certificate authority asks.
 """
 
 from pyade.enrollment.asgi import EnrollmentApp, SignInReturn
@@ -12,6 +13,7 @@ from pyade.enrollment.service import AsyncEnrollmentService, EnrollmentService
 from pyade.enrollment.settings import EnrollmentLimits, EnrollmentRequest, PlatformSso, SignIn
 from pyade.enrollment.waiting import AsyncFinalConfiguration, FinalConfiguration
 from pyade.enrollment.waiting_flow import Command, WaitingMac
+from pyade.enrollment.webhook import StepCaWebhook
 
 __all__ = [
     "AsyncEnrollmentService",
@@ -30,6 +32,7 @@ __all__ = [
     "PlatformSso",
     "SignIn",
     "SignInReturn",
+    "StepCaWebhook",
     "Verdict",
     "WaitingMac",
     "may_issue",
