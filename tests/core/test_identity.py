@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,8 @@ from tests.cases import each
 
 from pyade.core.device import Device, DeviceFamily
 from pyade.core.identity import (
+    ACME_FROM,
+    HARDWARE_KEYS_FROM,
     ChipClass,
     IdentityChoice,
     IdentityKind,
@@ -295,6 +298,57 @@ def test_acme_only_attested_is_acme_for_attested_keys_and_scep_for_the_others(
         else:
             assert isinstance(decision, IdentityRefusal)
             assert "issuer is configured" in decision.reason
+
+
+def test_the_documentation_has_the_same_table() -> None:
+    """Row by row: versions, chips, and what each policy makes of them."""
+    page = (Path(__file__).parents[2] / "docs" / "enrollment.md").read_text()
+    table = page.partition("### Which identity it gets")[2].partition("A missing issuer")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.strip().splitlines()[2:]]
+    gate, hardware = str(ACME_FROM), str(HARDWARE_KEYS_FROM.major)
+    versions = {
+        f"before {gate}, or not readable": ["10.9", "13.0.1", None],
+        f"any from {gate}": [gate, "15.4"],
+        f"{gate} to 13.x": [gate, "13.7.8"],
+        f"{hardware} and later": [hardware, "27"],
+    }
+    known = [chip for chip in ChipClass if chip is not ChipClass.UNKNOWN]
+    chips = {
+        "any": list(ChipClass),
+        "any other": known,
+        "unknown model": [ChipClass.UNKNOWN],
+        "Apple silicon": [ChipClass.APPLE_SILICON],
+        "T2": [ChipClass.T2],
+        "T1, none, virtual machine": [ChipClass.T1, ChipClass.INTEL, ChipClass.VIRTUAL],
+    }
+
+    def in_words(decision: IdentityChoice | IdentityRefusal) -> str:
+        assert isinstance(decision, IdentityChoice)
+        if decision.kind is IdentityKind.SCEP:
+            return (
+                "SCEP, with a problem" if "product" in {one.setting for one in decision.findings} else "SCEP"
+            )
+        if decision.attest:
+            return f"ACME with an attested P-{decision.key_size} key in the Secure Enclave"
+        return f"ACME with a {'hardware-bound' if decision.hardware_bound else 'software'} key"
+
+    met = set()
+    for versions_in_words, chips_in_words, default, attested_only in rows:
+        for version, chip in itertools.product(versions[versions_in_words], chips[chips_in_words]):
+            met.add((version, chip))
+            if chip is ChipClass.T2 and "accepts_unattested" in default:
+                words = [in_words(decided(version, chip, accepts_unattested=one)) for one in (True, False)]
+                assert (
+                    default
+                    == f"{words[0]} if the issuer has `accepts_unattested=True`, else with a software key"
+                )
+                assert words[1] == "ACME with a software key"
+            else:
+                assert default == in_words(decided(version, chip))
+            only = in_words(decided(version, chip, policy=IdentityPolicy(acme_only_attested=True)))
+            assert attested_only == only or (attested_only, only) == ("the same", default)
+    assert {chip for version, chip in met if version == hardware} == set(known)
+    assert {chip for version, chip in met if version == gate} == set(ChipClass)
 
 
 # Renewals

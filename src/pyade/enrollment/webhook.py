@@ -45,7 +45,8 @@ class StepCaWebhook(AsgiApp):
     """An ASGI application: the address that step-ca asks whether it may issue a certificate.
 
     Add it with ``step ca provisioner webhook add``: to an ACME provisioner with ``--kind ENRICHING``, where
-    the service has ``acme_credential=serial_number``; to a SCEP provisioner with ``--kind SCEPCHALLENGE``.
+    the service has ``acme_credential=credentials.serial_number``; to a SCEP provisioner with ``--kind
+    SCEPCHALLENGE``.
     Each has a secret of its own, and so an application of its own. It runs under any ASGI server, alone or as
     a route of another application; opening and closing the store stays with the caller.
 
