@@ -306,14 +306,14 @@ def test_the_documentation_has_the_same_table() -> None:
     table = page.partition("### Which identity it gets")[2].partition("A missing issuer")[0]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.strip().splitlines()[2:]]
     gate, hardware = str(ACME_FROM), str(HARDWARE_KEYS_FROM.major)
-    versions = {
+    versions: dict[str, list[str | None]] = {
         f"before {gate}, or not readable": ["10.9", "13.0.1", None],
         f"any from {gate}": [gate, "15.4"],
         f"{gate} to 13.x": [gate, "13.7.8"],
         f"{hardware} and later": [hardware, "27"],
     }
-    known = [chip for chip in ChipClass if chip is not ChipClass.UNKNOWN]
-    chips = {
+    known: list[ChipClass] = [chip for chip in ChipClass if chip is not ChipClass.UNKNOWN]
+    chips: dict[str, list[ChipClass]] = {
         "any": list(ChipClass),
         "any other": known,
         "unknown model": [ChipClass.UNKNOWN],

@@ -22,6 +22,7 @@ from starlette.routing import Mount, Route
 from tests.cases import each
 from tests.enrollment.conftest import MACHINE, Desk, identity_of
 from tests.enrollment.test_credentials import redemptions, request_for
+from tests.leaks import leaks
 
 from pyade.core.identity import IdentityPolicy
 from pyade.crypto.signing import Signer
@@ -281,8 +282,9 @@ def test_a_secret_that_is_none_is_refused_at_once(secret: str) -> None:
 
 
 def test_a_path_begins_with_a_slash() -> None:
-    with MemoryStore() as store, pytest.raises(PolicyError, match="slash"):
+    with MemoryStore() as store, pytest.raises(PolicyError, match="slash") as refused:
         StepCaWebhook(store, secret=SECRET, path="step-ca")
+    assert not leaks(refused.value, SECRET)
 
 
 # Where it runs

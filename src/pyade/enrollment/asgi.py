@@ -111,7 +111,7 @@ class AsgiApp:
         for path in routes:
             if not path.startswith("/"):
                 raise PolicyError(f"path {path!r}: it must begin with a slash")
-        self._routes = routes
+        self._routes: Routes = routes
 
     def _problems(self) -> Iterable[Problem]:
         """Return what is logged when the server starts."""

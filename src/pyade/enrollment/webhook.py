@@ -74,9 +74,10 @@ class StepCaWebhook(AsgiApp):
         path: str = "/step-ca",
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
+        secret = Secret(secret)
         super().__init__({path: {"POST": self._decide}})
-        self._key = _key_of(Secret(secret))
-        self._runner = AsyncRunner(store=store, clock=clock)
+        self._key: bytes = _key_of(secret)
+        self._runner: AsyncRunner = AsyncRunner(store=store, clock=clock)
 
     async def _decide(self, scope: Scope, body: bytes) -> Answer:
         if len(body) > MAX_BYTES:
