@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import plistlib
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -17,10 +18,12 @@ from pyade.builders.checks import check_enrollment_profile, check_update
 from pyade.builders.mobileconfig import build_enrollment_profile
 from pyade.builders.payloads import AcmeIssuer, MdmService, ScepIssuer, TargetMac
 from pyade.core.identity import (
+    ChipClass,
     IdentityChoice,
     IdentityKind,
     IdentityPolicy,
     IdentityRefusal,
+    choose_identity,
     decide_identity,
 )
 from pyade.core.problems import Severity
@@ -297,7 +300,11 @@ def test_a_renewed_profile_replaces_the_old_one(
 @each("product", PRODUCTS)
 @each(
     "policy",
-    [IdentityPolicy(curve_size=256, rsa_key_size=4096), IdentityPolicy(scep_only=True)],
+    [
+        IdentityPolicy(curve_size=256, rsa_key_size=4096),
+        IdentityPolicy(scep_only=True),
+        IdentityPolicy(acme_only_attested=True),
+    ],
 )
 def test_every_decision_makes_a_profile_that_the_schema_allows(
     policy: IdentityPolicy,
@@ -360,14 +367,50 @@ def test_a_caller_may_decide_for_scep(
     assert identity(plist)["PayloadType"] == "com.apple.security.scep"
 
 
-def test_a_missing_issuer_is_no_silent_downgrade(
-    profile: EnrollmentProfile, service: MdmService, acme: AcmeIssuer, scep: ScepIssuer
+@each("version", VERSIONS)
+@each("product", PRODUCTS)
+def test_without_a_choice_it_is_what_the_service_would_give(
+    product: str,
+    version: str | None,
+    profile: EnrollmentProfile,
+    service: MdmService,
+    acme: AcmeIssuer,
+    scep: ScepIssuer,
 ) -> None:
-    """A Mac that should get ACME does not get SCEP because nobody configured ACME."""
-    with pytest.raises(ProfileError, match=r"acme: an issuer for ACME with attested .*give acme="):
-        build_enrollment_profile(profile, service, mac(), scep=scep)
-    with pytest.raises(ProfileError, match=r"scep: an issuer for SCEP: .*13\.1"):
+    """With both issuers and with each alone: the same identity, or the same reason why there is none."""
+    target = mac(product, version)
+    for issuers in ({"acme": acme, "scep": scep}, {"acme": acme}, {"scep": scep}, {}):
+        decided = decide_identity(target.version, target.chip, acme="acme" in issuers, scep="scep" in issuers)
+        if isinstance(decided, IdentityRefusal):
+            with pytest.raises(ProfileError, match=re.escape(decided.reason)):
+                build_enrollment_profile(profile, service, target, **issuers)
+        else:
+            chosen = build_enrollment_profile(profile, service, target, choice=decided, **issuers)
+            assert build_enrollment_profile(profile, service, target, **issuers) == chosen
+
+
+def test_what_is_not_the_best_is_said_and_a_wrong_choice_is_refused(
+    profile: EnrollmentProfile,
+    service: MdmService,
+    acme: AcmeIssuer,
+    scep: ScepIssuer,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A Mac that could have ACME does not get SCEP in silence because nobody configured ACME."""
+    build_enrollment_profile(profile, service, mac(), acme=acme)
+    assert not caplog.messages
+    build_enrollment_profile(profile, service, mac(version="14.0"), scep=scep)
+    build_enrollment_profile(profile, service, mac(UNKNOWN), acme=acme)
+    build_enrollment_profile(profile, service, mac(UNKNOWN), acme=acme, scep=scep)
+    first, second, third = caplog.messages
+    assert first.startswith("C02ABC123: SCEP: no ACME issuer is configured")
+    assert second.startswith("C02ABC123: ACME with software key RSA-2048: no SCEP issuer is configured")
+    assert third.startswith("C02ABC123: SCEP: the model is unknown")
+    with pytest.raises(ProfileError, match=r"scep: .*no SCEP issuer .* macOS 13\.0 has no ACME.*give scep="):
         build_enrollment_profile(profile, service, mac(version="13.0"), acme=acme)
+    choice = choose_identity("15.4", ChipClass.APPLE_SILICON)
+    with pytest.raises(ProfileError, match=r"acme: an issuer for ACME with attested .*give acme="):
+        build_enrollment_profile(profile, service, mac(), scep=scep, choice=choice)
 
 
 def test_all_problems_come_at_once(profile: EnrollmentProfile, acme: AcmeIssuer) -> None:

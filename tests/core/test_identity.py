@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,8 @@ from tests.cases import each
 
 from pyade.core.device import Device, DeviceFamily
 from pyade.core.identity import (
+    ACME_FROM,
+    HARDWARE_KEYS_FROM,
     ChipClass,
     IdentityChoice,
     IdentityKind,
@@ -51,7 +54,9 @@ from pyade.errors import PolicyError
         ),
         (
             ChipClass.UNKNOWN,
-            "iPhone15,2 Mac Mac14 Mac14,2x PowerMac3,6 mac14,2 14,2 RealityDevice14,1",
+            """iPhone15,2 Mac Mac14 Mac14,2x PowerMac3,6 mac14,2 14,2 RealityDevice14,1
+            MacBookPro15,5 MacBookPro16,5 Macmini8,2 MacBookAir9,2 iMac20,3 iMacPro1,2 iMacPro2,1 MacPro7,2
+            MacPro8,1 MacBook11,1 Xserve4,1""",
         ),
     ],
 )
@@ -59,6 +64,39 @@ def test_a_product_is_classified_by_its_identifier(chip: ChipClass, products: st
     """The exact sets of T1 and T2, the families that ended, and everything that is named Mac."""
     classified = {product: classify_product(product) for product in products.split()}
     assert classified == dict.fromkeys(products.split(), chip)
+
+
+LAST_INTEL = {
+    "MacBook": 10,
+    "MacBookAir": 9,
+    "MacBookPro": 16,
+    "MacPro": 7,
+    "Macmini": 8,
+    "Xserve": 3,
+    "iMac": 20,
+    "iMacPro": 1,
+}
+"""The last generation of each family that was sold with Intel."""
+
+
+@given(
+    family=st.sampled_from([*LAST_INTEL, "Mac"]),
+    generation=st.integers(1, 40),
+    model=st.integers(1, 20),
+    version=st.sampled_from(["13.1", "14.0", "15.4", "27"]),
+)
+def test_a_model_that_is_not_known_never_gets_less_in_silence(
+    family: str, generation: int, model: int, version: str
+) -> None:
+    """Only models that were sold as such are Intel or T2; whatever else gets less comes with a problem."""
+    product = f"{family}{generation},{model}"
+    chip = classify_product(product)
+    choice = decided(version, chip)
+    assert isinstance(choice, IdentityChoice)
+    if chip is ChipClass.UNKNOWN:
+        assert [problem.setting for problem in choice.findings] == ["product"]
+    elif chip is not ChipClass.APPLE_SILICON:
+        assert generation <= LAST_INTEL[family]
 
 
 @each("product", ["", " ", "Mac14,2\n", " Mac14,2"])
@@ -240,6 +278,152 @@ def test_scep_only_is_scep_or_nothing(version: str | None, chip: ChipClass) -> N
             assert isinstance(decision, IdentityRefusal)
 
 
+@each(("version", "chip"), EVERY_MAC)
+def test_acme_only_attested_is_acme_for_attested_keys_and_scep_for_the_others(
+    version: str | None, chip: ChipClass
+) -> None:
+    """No ACME server that takes nothing unattested is asked for something else, whatever is configured."""
+    for accepts_unattested, acme, scep in EVERY_SET_OF_ISSUERS:
+        policy = IdentityPolicy(acme_only_attested=True)
+        decision = decided(
+            version, chip, acme=acme, scep=scep, accepts_unattested=accepts_unattested, policy=policy
+        )
+        can_attest = version in ("14.0", "15.4", "26.1", "27") and chip is ChipClass.APPLE_SILICON
+        if can_attest and acme:
+            assert isinstance(decision, IdentityChoice)
+            assert (decision.kind, decision.attest) == (IdentityKind.ACME, True)
+        elif scep:
+            assert isinstance(decision, IdentityChoice)
+            assert decision.kind is IdentityKind.SCEP
+            assert ("no ACME issuer" in decision.reason) is can_attest
+        else:
+            assert isinstance(decision, IdentityRefusal)
+            assert "issuer is configured" in decision.reason
+
+
+def test_the_documentation_has_the_same_table() -> None:
+    """Row by row: versions, chips, and what each policy makes of them."""
+    page = (Path(__file__).parents[2] / "docs" / "enrollment.md").read_text()
+    table = page.partition("### Which identity it gets")[2].partition("A missing issuer")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.strip().splitlines()[2:]]
+    gate, hardware = str(ACME_FROM), str(HARDWARE_KEYS_FROM.major)
+    versions: dict[str, list[str | None]] = {
+        f"before {gate}, or not readable": ["10.9", "13.0.1", None],
+        f"any from {gate}": [gate, "15.4"],
+        f"{gate} to 13.x": [gate, "13.7.8"],
+        f"{hardware} and later": [hardware, "27"],
+    }
+    known: list[ChipClass] = [chip for chip in ChipClass if chip is not ChipClass.UNKNOWN]
+    chips: dict[str, list[ChipClass]] = {
+        "any": list(ChipClass),
+        "any other": known,
+        "unknown model": [ChipClass.UNKNOWN],
+        "Apple silicon": [ChipClass.APPLE_SILICON],
+        "T2": [ChipClass.T2],
+        "T1, none, virtual machine": [ChipClass.T1, ChipClass.INTEL, ChipClass.VIRTUAL],
+    }
+
+    def in_words(decision: IdentityChoice | IdentityRefusal) -> str:
+        assert isinstance(decision, IdentityChoice)
+        if decision.kind is IdentityKind.SCEP:
+            return (
+                "SCEP, with a problem" if "product" in {one.setting for one in decision.findings} else "SCEP"
+            )
+        if decision.attest:
+            return f"ACME with an attested P-{decision.key_size} key in the Secure Enclave"
+        return f"ACME with a {'hardware-bound' if decision.hardware_bound else 'software'} key"
+
+    met = set()
+    for versions_in_words, chips_in_words, default, attested_only in rows:
+        for version, chip in itertools.product(versions[versions_in_words], chips[chips_in_words]):
+            met.add((version, chip))
+            if chip is ChipClass.T2 and "accepts_unattested" in default:
+                words = [in_words(decided(version, chip, accepts_unattested=one)) for one in (True, False)]
+                assert (
+                    default
+                    == f"{words[0]} if the issuer has `accepts_unattested=True`, else with a software key"
+                )
+                assert words[1] == "ACME with a software key"
+            else:
+                assert default == in_words(decided(version, chip))
+            only = in_words(decided(version, chip, policy=IdentityPolicy(acme_only_attested=True)))
+            assert attested_only == only or (attested_only, only) == ("the same", default)
+    assert {chip for version, chip in met if version == hardware} == set(known)
+    assert {chip for version, chip in met if version == gate} == set(ChipClass)
+
+
+# Renewals
+
+KEEPS_SCEP = "the Mac keeps SCEP, with which it enrolled"
+KEEPS_ACME = "the Mac keeps ACME, with which it enrolled"
+POLICIES = (
+    IdentityPolicy(),
+    IdentityPolicy(scep_only=True),
+    IdentityPolicy(require_attestation=True),
+    IdentityPolicy(acme_only_attested=True),
+)
+
+
+@each(("version", "chip"), EVERY_MAC)
+@each("kind", IdentityKind)
+def test_a_renewal_keeps_its_kind_or_says_why_not(
+    version: str | None, chip: ChipClass, kind: IdentityKind
+) -> None:
+    """Never the other kind; what is kept is valid on the Mac, and only missing issuers are called missing."""
+    for (accepts_unattested, acme, scep), policy in itertools.product(EVERY_SET_OF_ISSUERS, POLICIES):
+        decision = decide_identity(
+            version,
+            chip,
+            acme=acme,
+            scep=scep,
+            accepts_unattested=accepts_unattested,
+            policy=policy,
+            keep=kind,
+        )
+        is_there = acme if kind is IdentityKind.ACME else scep
+        assert is_there is ("issuer is configured" not in decision.reason)
+        if isinstance(decision, IdentityRefusal):
+            continue
+        assert is_there
+        assert decision.kind is kind
+        assert allowed_by_apple(decision, version, chip)
+        assert decision.attest or not policy.require_attestation
+        assert decision.attest or kind is IdentityKind.SCEP or not policy.acme_only_attested
+        assert decision.reason.startswith(f"the Mac keeps {kind}, with which it enrolled")
+
+
+@each(
+    ("kind", "version", "chip", "policy", "reason"),
+    [
+        (
+            "SCEP",
+            "15.1",
+            ChipClass.APPLE_SILICON,
+            {},
+            f"{KEEPS_SCEP}; if it enrolled again it would get ACME wi",
+        ),
+        ("SCEP", "12.6", ChipClass.T2, {}, KEEPS_SCEP),
+        ("ACME", "15.1", ChipClass.APPLE_SILICON, {}, f"{KEEPS_ACME}: Apple silicon can attest"),
+        ("ACME", "13.4", ChipClass.T2, {"scep_only": True}, f"{KEEPS_ACME}; scep_only is for Macs that enr"),
+        ("ACME", "15.1", ChipClass.UNKNOWN, {}, f"{KEEPS_ACME}; a software key works on every model (the mo"),
+        ("ACME", "15.1", ChipClass.INTEL, {"acme_only_attested": True}, "the policy wants ACME for attested"),
+        ("SCEP", "15.1", ChipClass.T1, {"require_attestation": True}, "the policy requires an attested key,"),
+        ("ACME", "13.0", ChipClass.T2, {}, "ACME cannot be used: macOS 13.0 has no ACME"),
+    ],
+)
+def test_a_renewal_says_what_is_kept_and_why(
+    kind: str, version: str, chip: ChipClass, policy: dict[str, bool], reason: str
+) -> None:
+    """For the record, and for who asks why a new Mac has another identity."""
+    decision = decide_identity(
+        version, chip, acme=True, scep=True, policy=IdentityPolicy(**policy), keep=IdentityKind(kind)
+    )
+    assert decision.reason.startswith(reason)
+    assert [problem.setting for problem in decision.findings] == (
+        ["product"] if chip is ChipClass.UNKNOWN else []
+    )
+
+
 @each(
     ("version", "chip", "setting"),
     [
@@ -297,6 +481,11 @@ def test_the_sizes_of_the_policy_go_to_the_keys_that_they_are_for() -> None:
     ("settings", "reason"),
     [
         ({"scep_only": True, "require_attestation": True}, "SCEP attests nothing"),
+        ({"scep_only": True, "acme_only_attested": True}, "acme_only_attested and scep_only"),
+        (
+            {"require_attestation": True, "acme_only_attested": True},
+            "acme_only_attested and require_attestation",
+        ),
         ({"curve_size": 521}, "curve_size 521: 256 or 384"),
         ({"rsa_key_size": 1024}, "rsa_key_size 1024: a multiple of 8"),
         ({"rsa_key_size": 2049}, "rsa_key_size 2049: a multiple of 8"),

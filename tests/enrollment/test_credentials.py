@@ -23,7 +23,11 @@ SUBJECT = f"/O=Contoso/CN={SERIAL}"
 
 @functools.cache
 def key_of(kind: str) -> str:
-    """Return a private key (PEM) that openssl made, the same each time: an RSA key takes long to make."""
+    """Return a private key (PEM) that openssl made, the same each time: an RSA key takes long to make.
+
+    What follows a slash in *kind* tells keys of one kind apart.
+    """
+    kind = kind.partition("/")[0]
     algorithm, _, size = kind.partition(":")
     option = f"rsa_keygen_bits:{size}" if size else f"ec_paramgen_curve:{kind}"
     command = ["openssl", "genpkey", "-algorithm", algorithm if size else "ec", "-pkeyopt", option]
@@ -62,10 +66,38 @@ def test_the_request_of_the_profile_is_redeemed_once(desk: Desk, challenge: str,
     request = request_for(tmp_path, challenge)
     assert redeem_scep_request(desk.store, request, now=desk.clock()) == SERIAL
     with pytest.raises(TrustError, match="unknown, has expired, or was used"):
-        redeem_scep_request(desk.store, request, now=desk.clock())
+        redeem_scep_request(
+            desk.store, request_for(tmp_path, challenge, key="rsa:2048/another"), now=desk.clock()
+        )
     (event,) = redemptions(desk)
     assert (event.token_name, event.serial_number) == ("hq", SERIAL)
     assert event.details == {"verdict": "issue", "kind": "scep_challenge"}
+
+
+@pytest.mark.twins
+def test_the_same_request_gets_the_same_answer_for_two_minutes(
+    desk: Desk, challenge: str, tmp_path: Path
+) -> None:
+    request, another = request_for(tmp_path, challenge), request_for(tmp_path, challenge, key="rsa:2048/2")
+    for seconds in (0, 1, 118):
+        desk.later(seconds=seconds)
+        assert redeem_scep_request(desk.store, request, now=desk.clock()) == SERIAL
+        with pytest.raises(TrustError, match="used before"):
+            redeem_scep_request(desk.store, another, now=desk.clock())
+    desk.later(seconds=1)
+    with pytest.raises(TrustError, match="used before"):
+        redeem_scep_request(desk.store, request, now=desk.clock())
+    assert len(redemptions(desk)) == 1
+
+
+def test_a_newer_profile_ends_the_answers_to_the_request_of_the_one_before(
+    desk: Desk, challenge: str, tmp_path: Path
+) -> None:
+    request = request_for(tmp_path, challenge)
+    redeem_scep_request(desk.store, request, now=desk.clock())
+    desk.enroll(acme=None, scep=SCEP)
+    with pytest.raises(TrustError, match="used before"):
+        redeem_scep_request(desk.store, request, now=desk.clock())
 
 
 def test_the_order_of_the_names_does_not_matter(desk: Desk, challenge: str, tmp_path: Path) -> None:
@@ -85,8 +117,10 @@ def test_the_order_of_the_names_does_not_matter(desk: Desk, challenge: str, tmp_
 def test_a_request_for_something_else_is_refused_and_uses_the_challenge_up(
     desk: Desk, challenge: str, tmp_path: Path, changes: dict[str, str], reason: str
 ) -> None:
-    with pytest.raises(TrustError, match=reason):
-        redeem_scep_request(desk.store, request_for(tmp_path, challenge, **changes), now=desk.clock())
+    request = request_for(tmp_path, challenge, **changes)
+    for _ in range(2):  # the same answer to the same request
+        with pytest.raises(TrustError, match=reason):
+            redeem_scep_request(desk.store, request, now=desk.clock())
     with pytest.raises(TrustError, match="unknown"):
         redeem_scep_request(desk.store, request_for(tmp_path, challenge), now=desk.clock())
     (event,) = redemptions(desk)

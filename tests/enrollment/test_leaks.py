@@ -143,7 +143,7 @@ def test_the_token_of_a_beta_program_is_not_told(desk: Desk) -> None:
 def test_a_request_that_is_not_redeemed_tells_no_challenge(desk: Desk, tmp_path: Path) -> None:
     request = request_for(tmp_path, SECRET)
     assert SECRET.encode() in request
-    full_disk(desk, "take_one_time")
+    full_disk(desk, "redeem_one_time")
     with pytest.raises(StoreError) as caught:
         redeem_scep_request(desk.store, request, now=desk.clock())
     assert not leaks(caught.value, SECRET)

@@ -306,10 +306,18 @@ def test_what_expires_is_kept_as_long_as_the_source_says(desk: Desk) -> None:
     assert kept.value["attest"] is True
 
 
-@pytest.mark.parametrize(("source", "secret"), [(static("shared"), "shared"), (serial_number, SERIAL)])
-def test_what_others_check_is_not_kept(desk: Desk, source: Any, secret: str) -> None:
-    assert identity_of(desk.enroll(acme_credential=source)) == ("acme", secret)
+def test_what_others_check_is_not_kept(desk: Desk) -> None:
+    assert identity_of(desk.enroll(acme_credential=static("shared"))) == ("acme", "shared")
     assert not desk.store.one_times(SERIAL)
+
+
+def test_a_serial_number_as_client_identifier_is_kept_like_any_other(desk: Desk) -> None:
+    assert identity_of(desk.enroll(acme_credential=serial_number)) == ("acme", SERIAL)
+    (kept,) = desk.store.one_times(SERIAL)
+    assert (kept.digest, kept.expires_at) == (digest_of(SERIAL), NOW + timedelta(hours=1))
+    desk.run(lambda service: service.renew(SERIAL), acme_credential=serial_number)
+    (kept,) = desk.store.one_times(SERIAL)
+    assert (kept.digest, kept.expires_at) == (digest_of(SERIAL), NOW + timedelta(days=30))
 
 
 # Users
@@ -545,6 +553,89 @@ def test_a_renewal_keeps_the_kind_of_identity(desk: Desk) -> None:
         desk.run(lambda service: service.renew("STRANGER"))
 
 
+@pytest.mark.twins
+def test_a_renewal_says_what_was_kept_and_why(desk: Desk) -> None:
+    desk.enroll(desk.signed(OS_VERSION="12.6", VERSION="21G115"))
+    answer = desk.run(lambda service: service.renew(SERIAL, version="15.1"))
+    assert answer.decision.reason.startswith(
+        "the Mac keeps SCEP, with which it enrolled; if it enrolled again"
+    )
+    assert desk.events()[-1].details["reason"] == answer.decision.reason
+    desk.enroll()
+    answer = desk.run(lambda service: service.renew(SERIAL), identity=IdentityPolicy(scep_only=True))
+    assert identity_of(answer)[0] == "acme"
+    assert "scep_only is for Macs that enroll" in answer.decision.reason
+    for policy in (IdentityPolicy(require_attestation=True), IdentityPolicy(acme_only_attested=True)):
+        desk.enroll(desk.signed(PRODUCT="iMac19,1"))
+        with pytest.raises(
+            PolicyError, match=r"enrolled with ACME and keeps it: the policy .* no Secure Enclave"
+        ):
+            desk.run(lambda service: service.renew(SERIAL), identity=policy)
+
+
+@pytest.mark.twins
+def test_what_is_doubtful_stays_with_the_mac_until_its_next_profile(desk: Desk) -> None:
+    def problems() -> list[tuple[str, str]]:
+        stored = desk.store.enrollment(SERIAL)
+        return [(one.setting, one.value) for one in stored.problems] if stored else []
+
+    desk.enroll(desk.signed(PRODUCT="Mac14,2x"))
+    assert problems() == [("product", "Mac14,2x")]
+    desk.run(lambda service: service.renew(SERIAL))
+    assert problems() == [("product", "Mac14,2x")]
+    desk.enroll(desk.signed(VERSION="99A1", OS_VERSION=None))
+    assert problems() == [("version", "99A1")]
+    desk.run(lambda service: service.renew(SERIAL, version="15.1"))
+    assert problems() == []
+    desk.enroll(desk.signed(PRODUCT="Macmini8,1"))
+    assert problems() == [("product", "Macmini8,1")]  # Apple's record says MacBook Air
+    desk.enroll()
+    assert problems() == []
+
+
+def test_a_refusal_of_an_unknown_model_says_that_it_is_unknown(desk: Desk) -> None:
+    new = desk.signed(PRODUCT="Mac99x,1")
+    refused = desk.enroll(new, identity=IdentityPolicy(require_attestation=True))
+    assert refused.status == 403
+    assert [(one.setting, one.value) for one in refused.decision.findings] == [("product", "Mac99x,1")]
+    assert "a model of a Mac that pyade knows" in desk.events()[-1].details["findings"][0]
+
+
+@pytest.mark.twins
+def test_acme_only_attested_gives_scep_to_all_others(desk: Desk) -> None:
+    policy = IdentityPolicy(acme_only_attested=True)
+    assert identity_of(desk.enroll(identity=policy))[0] == "acme"
+    others: list[dict[str, Any]] = [
+        {"PRODUCT": "MacBookPro16,1"},
+        {"PRODUCT": "iMac19,1"},
+        {"OS_VERSION": "13.6"},
+    ]
+    for words in others:
+        answer = desk.enroll(desk.signed(**words), identity=policy)
+        assert identity_of(answer)[0] == "scep"
+        assert answer.decision.reason.startswith("the policy wants ACME for attested keys alone")
+    bound = attrs.evolve(ACME, accepts_unattested=True)
+    assert identity_of(desk.enroll(desk.signed(PRODUCT="MacBookPro16,1"), identity=policy, acme=bound))[
+        0
+    ] == ("scep")
+
+
+@pytest.mark.parametrize(
+    ("policy", "missing"),
+    [
+        ({"acme_only_attested": True}, "scep"),
+        ({"acme_only_attested": True}, "acme"),
+        ({"scep_only": True}, "scep"),
+        ({"require_attestation": True}, "acme"),
+    ],
+)
+def test_a_policy_that_wants_an_issuer_that_is_not_there_is_refused_at_once(
+    desk: Desk, policy: dict[str, bool], missing: str
+) -> None:
+    with pytest.raises(PolicyError, match=f"identity has {next(iter(policy))}.*give {missing}="):
+        desk.service(identity=IdentityPolicy(**policy), **{missing: None})
+
+
 def test_a_forged_request_does_not_change_what_an_enrolled_mac_renews_with(desk: Desk) -> None:
     desk.enroll()
     FinalConfiguration(desk.store, clock=desk.clock).authenticated(SERIAL)
@@ -580,6 +671,19 @@ def test_registration_is_pending_until_it_is_reported(desk: Desk) -> None:
     assert [(event.serial_number, event.details) for event in done] == [(SERIAL, {"user": ADA.upn})]
     with pytest.raises(PolicyError, match="not enrolled"):
         desk.run(lambda service: service.registration_completed("STRANGER"))
+
+
+@pytest.mark.twins
+def test_a_registration_names_the_user_of_the_profile_that_was_installed(desk: Desk) -> None:
+    desk.store.set_default_profile("hq", MODERN)
+    desk.open()
+    desk.close(desk.identity.states[-1])
+    FinalConfiguration(desk.store, clock=desk.clock).authenticated(SERIAL)
+    desk.open()
+    desk.close(desk.identity.states[-1], User(upn="eve@contoso.example"))
+    desk.run(lambda service: service.registration_completed(SERIAL))
+    done = [event.details for event in desk.store.events() if event.kind == "registration_completed"]
+    assert done == [{"user": ADA.upn}]
 
 
 def test_a_profile_that_holds_the_mac_begins_to_await(desk: Desk) -> None:

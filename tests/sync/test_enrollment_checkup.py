@@ -13,7 +13,7 @@ from tests.sync.test_doctor import PROFILE, Ward, the
 
 from pyade.core import AdministratorAccount, PrimaryAccount, User, UserAffinity
 from pyade.core.enrollment_problems import problems_of
-from pyade.core.problems import Severity
+from pyade.core.problems import Problem, Severity
 from pyade.crypto import hash_password
 from pyade.enrollment import FinalConfiguration
 from pyade.storage import MemoryStore
@@ -165,3 +165,19 @@ def test_problems_count_from_the_last_word() -> None:
         assert len(problems_of(stored, ward.clock())) == 1
         assert problems_of(stored, ward.clock() + timedelta(days=10)) == ()
         assert problems_of(attrs.evolve(stored, awaiting=None), ward.clock()) == ()
+
+
+def test_what_was_doubtful_when_a_profile_was_given_is_told_for_30_days(ward: Ward) -> None:
+    """Such as a model that is not known, whose Macs get less than they may be able to do."""
+    doubt = Problem("product", "", "a model that pyade knows", "update pyade", Severity.WARNING)
+    for serial, product in zip(ward.serials[:2], ("Mac99,1", "Mac99,2"), strict=True):
+        enrollment = give_profile(ward.store, PROFILE, serial=serial, profile_uuid=None)
+        issued = attrs.evolve(
+            enrollment, issued_at=ward.clock(), problems=(attrs.evolve(doubt, value=product),)
+        )
+        ward.store.save_enrollment(issued)
+    problem = the(ward.look(), "enrollments.product")
+    assert problem.value == ", ".join(ward.serials[:2])
+    assert problem.allowed.startswith("2 Macs, such as 'Mac99,1'")
+    ward.clock.advance(30 * 24 * 3600)
+    assert not [one for one in ward.look(asks=False).findings if "enrollments" in one.setting]

@@ -83,7 +83,7 @@ from pyade.builders.key_checks import (
 )
 from pyade.builders.payloads import PER_USER_CONNECTIONS, TargetMac
 from pyade.core.certificate_values import check_der, pem_problem
-from pyade.core.identity import ChipClass, KeyType
+from pyade.core.identity import ACME_FROM, HARDWARE_KEYS_FROM, ChipClass, KeyType
 from pyade.core.kinds import checks_kinds
 from pyade.core.problems import Problem
 from pyade.core.versions import MacOSVersion
@@ -292,16 +292,15 @@ def _acme_key(payload: Payload, *, bound: bool, attest: bool) -> Iterator[Proble
 
 def _acme_on(mac: TargetMac, *, bound: bool, attest: bool) -> Iterator[Problem]:
     if mac.version is None:
-        yield warning(_ACME, "", "a Mac whose macOS version is known: ACME needs 13.1", "use SCEP")
+        yield warning(_ACME, "", f"a Mac whose macOS version is known: ACME needs {ACME_FROM}", "use SCEP")
         return
-    if mac.version < _ACME_FROM:
-        yield error(_ACME, mac.version, "macOS 13.1 and later", "use SCEP")
-    if mac.version < _HARDWARE_FROM:
+    if mac.version < ACME_FROM:
+        yield error(_ACME, mac.version, f"macOS {ACME_FROM} and later", "use SCEP")
+    if mac.version < HARDWARE_KEYS_FROM:
         for key, value in (("HardwareBound", bound), ("Attest", attest)):
             if value:
-                yield error(
-                    f"{_ACME}.{key}", True, f"false on macOS {mac.version}, true only from 14", "use false"
-                )
+                allowed = f"false on macOS {mac.version}, true only from {HARDWARE_KEYS_FROM.major}"
+                yield error(f"{_ACME}.{key}", True, allowed, "use false")
         return
     if mac.chip is ChipClass.UNKNOWN:
         yield warning(_ACME, mac.product, "a known model, whose keys are known", "use SCEP")
@@ -505,5 +504,4 @@ _USUAL_NAMES = (
     ("PayloadUUID", payload_keys.UUID, "usually a UUID, 8-4-4-4-12"),
 )
 _SAFE_SIZE = "2048 bits or more: macOS takes 1024, its default for SCEP, but these are not safe"
-_ACME_FROM, _HARDWARE_FROM = MacOSVersion.of("13.1"), MacOSVersion.of("14")
 _PINNING_FROM, _EXTRACTABLE_FROM = MacOSVersion.of("10.13"), MacOSVersion.of("10.13.4")

@@ -22,11 +22,20 @@ from pyade.builders.payloads import (
     scep_payload,
     top_level,
 )
-from pyade.core.identity import IdentityChoice, IdentityKind, choose_identity
+from pyade.core.identity import (
+    IdentityChoice,
+    IdentityKind,
+    IdentityRefusal,
+    choose_identity,
+    decide_identity,
+)
 from pyade.core.kinds import checks_kinds
 from pyade.core.problems import Problem, Severity
 from pyade.core.profile import EnrollmentProfile
 from pyade.errors import ProfileError
+from pyade.text import logger
+
+_log = logger("pyade.builders")
 
 
 @checks_kinds
@@ -51,7 +60,8 @@ def build_enrollment_profile(
         mac: The Mac in question.
         acme: The ACME server, used if the choice is ACME.
         scep: The SCEP server, used if the choice is SCEP.
-        choice: The identity; None for ``choose_identity`` by macOS version and chip.
+        choice: The identity; None for what ``EnrollmentService`` would give this Mac with these issuers and
+            the default policy, see ``decide_identity``; a warning in the log says where that is not the best.
 
     Returns:
         The content for ``Signer.sign``, or for the answer itself: over TLS a signature is not needed.
@@ -62,22 +72,14 @@ def build_enrollment_profile(
 
     Source: Apple, profile payload ``TopLevel``; specification, "Certificates".
     """
-    accepts_unattested = acme is not None and acme.accepts_unattested
-    choice = choice or choose_identity(mac.version, mac.chip, accepts_unattested=accepts_unattested)
     problems: list[Problem] = []
     if not mac.serial_number.strip():
         problems.append(
             Problem("serial_number", mac.serial_number, "not empty", "use the serial number of the Mac")
         )
-    identity: dict[str, Any] = {}
-    if choice.kind is IdentityKind.ACME and acme is not None:
-        identity = acme_payload(service, mac, acme, choice)
-    elif choice.kind is IdentityKind.SCEP and scep is not None:
-        identity = scep_payload(service, mac, scep)
-    else:
-        name = choice.kind.lower()
-        fix = f"give {name}=, or another choice="
-        raise ProfileError((*problems, Problem(name, "", f"an issuer for {choice}", fix)))
+    identity = _identity(service, mac, acme, scep, choice)
+    if isinstance(identity, Problem):
+        raise ProfileError((*problems, identity))
     # dict.fromkeys: a certificate that is an anchor and pinned is still one payload.
     trusted = dict.fromkeys(
         (*profile.anchor_certificates, *service.certificates, *service.pinned_certificates)
@@ -101,6 +103,43 @@ def build_enrollment_profile(
     if problems:
         raise ProfileError(tuple(problems))
     return plistlib.dumps(plist, sort_keys=True)
+
+
+def _identity(
+    service: MdmService,
+    mac: TargetMac,
+    acme: AcmeIssuer | None,
+    scep: ScepIssuer | None,
+    choice: IdentityChoice | None,
+) -> dict[str, Any] | Problem:
+    """Return the payload of the identity, or why there can be none with these issuers."""
+    decided = choice or _decided(mac, acme, scep)
+    if isinstance(decided, IdentityRefusal):
+        # SCEP is the one that works on every Mac.
+        return Problem("scep", "", f"an issuer for this Mac: {decided.reason}", "give scep=")
+    if decided.kind is IdentityKind.ACME and acme is not None:
+        return acme_payload(service, mac, acme, decided)
+    if decided.kind is IdentityKind.SCEP and scep is not None:
+        return scep_payload(service, mac, scep)
+    name = decided.kind.lower()
+    return Problem(name, "", f"an issuer for {decided}", f"give {name}=, or another choice=")
+
+
+def _decided(
+    mac: TargetMac, acme: AcmeIssuer | None, scep: ScepIssuer | None
+) -> IdentityChoice | IdentityRefusal:
+    accepts_unattested = acme is not None and acme.accepts_unattested
+    decided = decide_identity(
+        mac.version,
+        mac.chip,
+        acme=acme is not None,
+        scep=scep is not None,
+        accepts_unattested=accepts_unattested,
+    )
+    best = choose_identity(mac.version, mac.chip, accepts_unattested=accepts_unattested)
+    if isinstance(decided, IdentityChoice) and (decided.kind is not best.kind or decided.findings):
+        _log.warning("%s: %s", mac.serial_number, decided)
+    return decided
 
 
 _STRICT: Final = frozenset(

@@ -129,24 +129,27 @@ def decode_enrollment(serial_number: str, text: str) -> Enrollment:
 
 def one_time_row(one_time: OneTime) -> tuple[Any, ...]:
     """Return the row of *one_time*: kind, digest, serial_number, expires_at and value."""
-    value = _to_text(one_time.value)
+    used = {"redeemed_by": one_time.redeemed_by} if one_time.redeemed_by else {}
+    value = _to_text({**one_time.value, **used})
     return one_time.kind.value, one_time.digest, one_time.serial_number, one_time.expires_at, value
 
 
 def decode_one_time(row: Sequence[Any]) -> OneTime:
     """Return what a row that ``one_time_row`` made says."""
-    kind, digest, serial_number, expires_at, value = row
-    return _read(
-        f"what {serial_number!r} may use once",
-        "",
-        lambda: OneTime(
+    kind, digest, serial_number, expires_at, document = row
+
+    def decode() -> OneTime:
+        value = _object(document)
+        return OneTime(
             kind=OneTimeKind(kind),
             digest=digest,
             serial_number=serial_number,
             expires_at=as_time(expires_at),
-            value=_object(value),
-        ),
-    )
+            redeemed_by=msgspec.convert(value.pop("redeemed_by", ""), str),
+            value=value,
+        )
+
+    return _read(f"what {serial_number!r} may use once", "", decode)
 
 
 def decode_batch(row_id: str, token_name: str, at: datetime | str, document: str) -> EventBatch:

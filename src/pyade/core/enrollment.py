@@ -8,13 +8,14 @@ from __future__ import annotations
 import enum
 import hashlib
 from collections.abc import Mapping
-from datetime import datetime
-from typing import Any, Self
+from datetime import datetime, timedelta
+from typing import Any, Final, Self
 
 import attrs
 
 from pyade.core.identity import IdentityKind
 from pyade.core.kinds import checks_kinds
+from pyade.core.problems import Problem
 from pyade.core.secret import Secret
 from pyade.core.user import User
 from pyade.errors import StoreConflictError
@@ -34,6 +35,9 @@ class OneTimeKind(enum.StrEnum):
     ACME_CLIENT_IDENTIFIER = "acme_client_identifier"
 
 
+REPEAT_WINDOW: Final = timedelta(minutes=2)
+"""How long the same request gets the same answer: authorities and clients repeat it if an answer is lost."""
+
 CREDENTIALS = (OneTimeKind.SCEP_CHALLENGE, OneTimeKind.ACME_CLIENT_IDENTIFIER)
 """What lets a Mac order its certificate: of one Mac only the newest can be used."""
 
@@ -49,6 +53,7 @@ class OneTime:
         serial_number: The Mac that it was made for.
         expires_at: From when it counts no longer, UTC.
         value: What comes with it, plain JSON values.
+        redeemed_by: Digest of the request that used it up; "" if none did.
     """
 
     kind: OneTimeKind
@@ -56,6 +61,7 @@ class OneTime:
     serial_number: str
     expires_at: datetime
     value: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+    redeemed_by: str = ""
 
     @classmethod
     def of(
@@ -76,6 +82,22 @@ class OneTime:
             expires_at=expires_at,
             value=value or {},
         )
+
+
+def can_redeem(one_time: OneTime, *, by: str, now: datetime) -> bool:
+    """Return True if a request may use *one_time*: nobody did, or the same request just did.
+
+    Args:
+        one_time: As it is stored.
+        by: Digest of the request; "" for one of which nothing is known, which is never the same.
+        now: UTC.
+    """
+    return one_time.expires_at > now and one_time.redeemed_by in ("", by or None)
+
+
+def redeemed_one_time(one_time: OneTime, *, by: str, now: datetime) -> OneTime:
+    """Return what is kept of *one_time* after its first use by the request *by*."""
+    return attrs.evolve(one_time, redeemed_by=by, expires_at=now + REPEAT_WINDOW)
 
 
 def digest_of(secret: str | Secret) -> str:
@@ -143,6 +165,8 @@ class Enrollment:
         awaiting: ``AwaitConfigurationFlow.to_json()``; None if the profile does not hold the Mac back.
         installed: With what it enrolled; None before anybody reported its ``Authenticate``. A profile that
             was only given, which anybody can ask for in the name of this Mac, changes nothing of it.
+        problems: What was doubtful when the newest profile was given, such as a model that pyade does not
+            know; gone with the next one, also with a renewal, if it was good.
         revision: Counts the writes; a write of an older revision is refused.
     """
 
@@ -162,6 +186,7 @@ class Enrollment:
     recent_issues: tuple[datetime, ...] = ()
     awaiting: Mapping[str, Any] | None = attrs.field(default=None, hash=False)
     installed: Installed | None = None
+    problems: tuple[Problem, ...] = ()
     revision: int = 0
 
     @property

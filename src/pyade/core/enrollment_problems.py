@@ -3,7 +3,8 @@
 The rules of this file:
 
 1. What a Mac waits for too long, or what is wrong with its accounts, counts as long as it waits.
-2. After that it counts for 30 days from the last word about it, so that the list stays one to act on.
+2. After that it counts for 30 days from the last word about it, so that the list stays one to act on; so does
+   what was doubtful when its newest profile was given.
 """
 
 from __future__ import annotations
@@ -29,8 +30,12 @@ def problems_of(enrollment: Enrollment, now: datetime) -> tuple[Problem, ...]:
     Raises:
         StoreError: The state of its wait cannot be read.
     """
+    issued = enrollment.problems if now - enrollment.issued_at < COUNTS_FOR else ()
+    return (*issued, *_of_wait(enrollment, now))
+
+
+def _of_wait(enrollment: Enrollment, now: datetime) -> tuple[Problem, ...]:
     state = None if enrollment.awaiting is None else AwaitConfigurationFlow.from_json(enrollment.awaiting)
-    # The problems of what was issued count from issued_at, and are added here once an enrollment has them.
     problems = () if state is None else state.progress(now).findings
     if not problems or state is None or state.phase is AwaitPhase.AWAITING:
         return problems

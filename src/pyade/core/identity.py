@@ -4,6 +4,14 @@ Two sources meet here. The specification says that ACME is for macOS 13.1 and la
 keys bound to hardware and attestation need macOS 14 and the right chip. Both hold: ACME from 13.1, with a
 software key wherever the schema forbids more.
 
+The rules of this file:
+
+1. The versions from which a Mac can do something with its identity stand here alone: plan, linter, builder,
+   service and the simulated Mac read them.
+2. A model that pyade does not know never gets less than a known one could without a finding that says so.
+3. What is chosen is chosen before the profile is made: a profile holds one identity, never a second one to
+   fall back on.
+
 Source: specification, "Certificates"; Apple, ``com.apple.security.acme``, keys ``HardwareBound`` and
 ``Attest`` and the note "ACME attestation hardware support".
 """
@@ -12,6 +20,7 @@ from __future__ import annotations
 
 import enum
 import re
+from typing import Final
 
 import attrs
 
@@ -20,6 +29,12 @@ from pyade.core.problems import Problem, Severity
 from pyade.core.versions import MacOSVersion
 from pyade.errors import PolicyError, VersionError
 from pyade.text import Printed
+
+ACME_FROM: Final = MacOSVersion.of("13.1")
+"""The first macOS with ACME (specification, "Certificates")."""
+
+HARDWARE_KEYS_FROM: Final = MacOSVersion.of("14")
+"""The first macOS that binds an ACME key to hardware and attests it, where the chip can (Apple's schema)."""
 
 
 class ChipClass(enum.StrEnum):
@@ -103,24 +118,33 @@ class IdentityPolicy:
         scep_only: True if every Mac gets its certificate with SCEP, whatever it could do.
         require_attestation: True if only Macs may enroll whose key Apple attests: Apple silicon with macOS 14
             or later. All others are refused; none is downgraded.
+        acme_only_attested: True if ACME is only for keys that Apple attests, and every other Mac gets SCEP:
+            for ACME servers that take nothing unattested, such as step-ca.
         curve_size: Size of the curve of hardware-bound ACME keys, 256 or 384.
         rsa_key_size: Bits of ACME software keys: a multiple of 8 from 2048 to 4096. A SCEP issuer has a size
             of its own.
 
     Raises:
-        PolicyError: A size is not allowed, or attestation is required over SCEP, which has none.
+        PolicyError: A size is not allowed, or two of the first three contradict each other.
 
     Source: Apple, ``com.apple.security.acme``, ``KeySize`` and ``HardwareBound``.
     """
 
     scep_only: bool = False
     require_attestation: bool = False
+    acme_only_attested: bool = False
     curve_size: int = 384
     rsa_key_size: int = 2048
 
     def __attrs_post_init__(self) -> None:
         if self.scep_only and self.require_attestation:
             raise PolicyError("scep_only and require_attestation: SCEP attests nothing, choose one of them")
+        if self.acme_only_attested and (self.scep_only or self.require_attestation):
+            other = "scep_only" if self.scep_only else "require_attestation"
+            raise PolicyError(
+                f"acme_only_attested and {other}: one wants ACME for some Macs and SCEP for the others,"
+                " the other wants one of them for all, choose one of them"
+            )
         if self.curve_size not in (256, 384):
             raise PolicyError(
                 f"curve_size {self.curve_size!r}: 256 or 384 is allowed for hardware-bound keys"
@@ -141,7 +165,8 @@ def classify_product(product: str) -> ChipClass:
         product: ``PRODUCT`` of a MachineInfo, in Apple's spelling.
 
     Returns:
-        ``UNKNOWN`` for everything that is no known family of Macs.
+        ``UNKNOWN`` for everything that is no known family of Macs, and for what would be a new model in a
+        family of Intel that has ended: nobody knows its keys.
 
     Source: Apple, "Mac computers that have the Apple T2 Security Chip"; the model identifiers of Apple's
     "Identify your Mac" pages.
@@ -155,10 +180,11 @@ def classify_product(product: str) -> ChipClass:
     model = _MODEL.fullmatch(product)
     if model is None:
         return ChipClass.UNKNOWN
-    first_silicon = _FAMILIES[model["family"]]
-    if first_silicon is not None and int(model["generation"]) >= first_silicon:
+    last_intel, first_silicon = _FAMILIES[model["family"]]
+    generation = int(model["generation"])
+    if first_silicon is not None and generation >= first_silicon:
         return ChipClass.APPLE_SILICON
-    return ChipClass.INTEL
+    return ChipClass.INTEL if generation <= last_intel else ChipClass.UNKNOWN
 
 
 @checks_kinds
@@ -182,16 +208,16 @@ def choose_identity(
         )
         reason = "the macOS version could not be read"
         return IdentityChoice(kind=IdentityKind.SCEP, reason=reason, findings=(finding,))
-    if release < _ACME_FROM:
+    if release < ACME_FROM:
         return IdentityChoice(
-            kind=IdentityKind.SCEP, reason=f"macOS {release} has no ACME, which came with 13.1"
+            kind=IdentityKind.SCEP, reason=f"macOS {release} has no ACME, which came with {ACME_FROM}"
         )
     if chip is ChipClass.UNKNOWN:
         finding = _finding("product", None, "a model of a Mac that pyade knows", "look at it; update pyade")
         reason = "the model is unknown, and so are its keys"
         return IdentityChoice(kind=IdentityKind.SCEP, reason=reason, findings=(finding,))
-    if release < _HARDWARE_FROM:
-        reason = f"macOS {release} knows ACME, but hardware-bound keys only from 14"
+    if release < HARDWARE_KEYS_FROM:
+        reason = f"macOS {release} knows ACME, but hardware-bound keys only from {HARDWARE_KEYS_FROM.major}"
         return IdentityChoice(kind=IdentityKind.ACME, reason=reason)
     return _acme_from_14(chip, accepts_unattested=accepts_unattested)
 
@@ -205,12 +231,12 @@ def decide_identity(
     scep: bool,
     accepts_unattested: bool = False,
     policy: IdentityPolicy | None = None,
+    keep: IdentityKind | None = None,
 ) -> IdentityChoice | IdentityRefusal:
     """Return the identity for a Mac from the issuers that there are, or why there is none.
 
     Without a policy in the way it is what ``choose_identity`` says. Where its issuer is not configured the
-    other one is used if its identity is valid on the Mac; the reason says so. The choice is made before the
-    profile is: a profile holds one identity, never a second one to fall back on.
+    other one is used if its identity is valid on the Mac; the reason says so.
 
     Args:
         version: Version of macOS; None where it could not be read from what the Mac sent.
@@ -219,6 +245,8 @@ def decide_identity(
         scep: True if a SCEP issuer is configured.
         accepts_unattested: As for ``choose_identity``.
         policy: None for the default one.
+        keep: For a renewal, the kind of identity with which the Mac enrolled: what is enrolled changes it
+            only by enrolling again. None for an enrollment.
 
     Source: specification, "Certificates"; Apple, ``com.apple.security.acme``.
     """
@@ -226,46 +254,103 @@ def decide_identity(
     best = choose_identity(version, chip, accepts_unattested=accepts_unattested)
     size = policy.curve_size if best.hardware_bound else policy.rsa_key_size
     best = attrs.evolve(best, key_size=size if best.kind is IdentityKind.ACME else best.key_size)
-    if policy.require_attestation and not best.attest:
-        reason = f"the policy requires an attested key, and this Mac cannot have one: {best.reason}"
-        return IdentityRefusal(reason=reason, findings=best.findings)
-    if policy.require_attestation:
-        reason = "the policy requires an attested key, and no ACME issuer is configured"
-        return best if acme else IdentityRefusal(reason=reason)
-    if policy.scep_only:
-        if not scep:
-            reason = "the policy wants SCEP, and no SCEP issuer is configured"
-            return IdentityRefusal(reason=reason, findings=best.findings)
-        return IdentityChoice(
-            kind=IdentityKind.SCEP, reason="the policy wants SCEP for every Mac", findings=best.findings
-        )
-    if acme if best.kind is IdentityKind.ACME else scep:
-        return best
-    return _second_best(best, version, acme=acme, scep=scep, policy=policy)
+    there = frozenset(kind for kind in IdentityKind if (acme if kind is IdentityKind.ACME else scep))
+    return (
+        _decided(best, _read(version), there, policy)
+        if keep is None
+        else _kept(keep, best, _read(version), there, policy)
+    )
 
 
-def _second_best(
+def _decided(
     best: IdentityChoice,
-    version: MacOSVersion | str | None,
-    *,
-    acme: bool,
-    scep: bool,
+    release: MacOSVersion | None,
+    there: frozenset[IdentityKind],
     policy: IdentityPolicy,
 ) -> IdentityChoice | IdentityRefusal:
-    """Return what the other issuer can give, or why it cannot."""
-    if not acme and not scep:
-        return IdentityRefusal(
-            reason="neither an ACME nor a SCEP issuer is configured", findings=best.findings
+    """Return the identity with which a Mac enrolls, by the issuers that are *there*."""
+    if policy.require_attestation and not (best.attest and IdentityKind.ACME in there):
+        why = "no ACME issuer is configured" if best.attest else f"this Mac cannot have one: {best.reason}"
+        return _refused(f"the policy requires an attested key, and {why}", best)
+    if policy.scep_only:
+        best = _scep("the policy wants SCEP for every Mac", best)
+    elif policy.acme_only_attested and not best.attest:
+        best = _scep(f"the policy wants ACME for attested keys alone ({best.reason})", best)
+    if best.kind in there:
+        return best
+    if not there:
+        return _refused("neither an ACME nor a SCEP issuer is configured", best)
+    if best.kind is IdentityKind.ACME:
+        return _scep(
+            f"no ACME issuer is configured; without one, SCEP works on every Mac ({best.reason})", best
         )
-    if scep:
-        reason = f"no ACME issuer is configured; without one, SCEP works on every Mac ({best.reason})"
-        return IdentityChoice(kind=IdentityKind.SCEP, reason=reason, findings=best.findings)
-    release = _read(version)
-    if release is None or release < _ACME_FROM:
-        reason = f"no SCEP issuer is configured, and ACME cannot be used: {best.reason}"
-        return IdentityRefusal(reason=reason, findings=best.findings)
+    return _instead_of_scep(best, release, policy)
+
+
+def _instead_of_scep(
+    best: IdentityChoice, release: MacOSVersion | None, policy: IdentityPolicy
+) -> IdentityChoice | IdentityRefusal:
+    if policy.scep_only or policy.acme_only_attested:
+        return _refused(f"no SCEP issuer is configured, and {best.reason}", best)
+    if release is None or release < ACME_FROM:
+        return _refused(f"no SCEP issuer is configured, and ACME cannot be used: {best.reason}", best)
     # Only an unknown model comes here, and a software key is allowed on every chip.
     reason = f"no SCEP issuer is configured, and a software key works on every model ({best.reason})"
+    return _software(reason, best, policy)
+
+
+def _kept(
+    kind: IdentityKind,
+    best: IdentityChoice,
+    release: MacOSVersion | None,
+    there: frozenset[IdentityKind],
+    policy: IdentityPolicy,
+) -> IdentityChoice | IdentityRefusal:
+    """Return the identity with which a Mac that enrolled with *kind* renews its certificate."""
+    refusal = _why_not_kept(kind, best, release, there, policy)
+    if refusal:
+        return _refused(refusal, best)
+    why = f"the Mac keeps {kind}, with which it enrolled"
+    if kind is IdentityKind.SCEP:
+        wanted = _decided(best, release, there, policy)
+        is_other = isinstance(wanted, IdentityChoice) and wanted.kind is not kind
+        return _scep(f"{why}; if it enrolled again it would get {wanted}" if is_other else why, best)
+    if policy.scep_only:
+        why += "; scep_only is for Macs that enroll"
+    if best.kind is not kind:
+        return _software(f"{why}; a software key works on every model ({best.reason})", best, policy)
+    return attrs.evolve(best, reason=f"{why}: {best.reason}")
+
+
+def _why_not_kept(
+    kind: IdentityKind,
+    best: IdentityChoice,
+    release: MacOSVersion | None,
+    there: frozenset[IdentityKind],
+    policy: IdentityPolicy,
+) -> str:
+    """Return why a Mac cannot renew what it enrolled with; "" if it can."""
+    if kind not in there:
+        return f"no {kind} issuer is configured"
+    if policy.require_attestation and (kind is IdentityKind.SCEP or not best.attest):
+        why = "SCEP attests none" if kind is IdentityKind.SCEP else f"this Mac cannot have one: {best.reason}"
+        return f"the policy requires an attested key, and {why}"
+    if kind is IdentityKind.ACME and (release is None or release < ACME_FROM):
+        return f"ACME cannot be used: {best.reason}"
+    if kind is IdentityKind.ACME and policy.acme_only_attested and not best.attest:
+        return f"the policy wants ACME for attested keys alone ({best.reason})"
+    return ""
+
+
+def _refused(reason: str, best: IdentityChoice) -> IdentityRefusal:
+    return IdentityRefusal(reason=reason, findings=best.findings)
+
+
+def _scep(reason: str, best: IdentityChoice) -> IdentityChoice:
+    return IdentityChoice(kind=IdentityKind.SCEP, reason=reason, findings=best.findings)
+
+
+def _software(reason: str, best: IdentityChoice, policy: IdentityPolicy) -> IdentityChoice:
     return IdentityChoice(
         kind=IdentityKind.ACME, key_size=policy.rsa_key_size, reason=reason, findings=best.findings
     )
@@ -285,7 +370,8 @@ def _finding(setting: str, value: object, allowed: str, fix: str) -> Problem:
 def _acme_from_14(chip: ChipClass, *, accepts_unattested: bool) -> IdentityChoice:
     if chip is ChipClass.APPLE_SILICON:
         return _hardware_key(
-            "Apple silicon can attest a key of its Secure Enclave from macOS 14", attest=True
+            f"Apple silicon can attest a key of its Secure Enclave from macOS {HARDWARE_KEYS_FROM.major}",
+            attest=True,
         )
     if chip is ChipClass.T2 and accepts_unattested:
         return _hardware_key("a T2 binds the key to hardware, but cannot attest it", attest=False)
@@ -307,9 +393,6 @@ def _hardware_key(reason: str, *, attest: bool) -> IdentityChoice:
     )
 
 
-_ACME_FROM = MacOSVersion.of("13.1")
-_HARDWARE_FROM = MacOSVersion.of("14")
-
 _T1_MODELS = frozenset({"MacBookPro13,2", "MacBookPro13,3", "MacBookPro14,2", "MacBookPro14,3"})
 _T2_MODELS = frozenset(
     {
@@ -318,18 +401,19 @@ _T2_MODELS = frozenset(
         *(f"MacBookPro{generation},{model}" for generation in (15, 16) for model in (1, 2, 3, 4)),
     }
 )
-# The first generation on Apple silicon; None where a family ended before it. The numbers of the old families
-# are closed: every newer Mac is called Mac<n>,<m>. ADP is the developer transition kit.
-_FAMILIES: dict[str, int | None] = {
-    "ADP": 0,
-    "Mac": 0,
-    "MacBook": None,
-    "MacBookAir": 10,
-    "MacBookPro": 17,
-    "MacPro": None,
-    "Macmini": 9,
-    "Xserve": None,
-    "iMac": 21,
-    "iMacPro": None,
+# The last generation on Intel without a T2, and the first on Apple silicon; None where a family ended before
+# it. The numbers of the old families are closed: every newer Mac is called Mac<n>,<m>. ADP is the developer
+# transition kit.
+_FAMILIES: dict[str, tuple[int, int | None]] = {
+    "ADP": (0, 0),
+    "Mac": (0, 0),
+    "MacBook": (10, None),
+    "MacBookAir": (7, 10),
+    "MacBookPro": (14, 17),
+    "MacPro": (6, None),
+    "Macmini": (7, 9),
+    "Xserve": (3, None),
+    "iMac": (19, 21),
+    "iMacPro": (0, None),
 }
 _MODEL = re.compile(rf"(?P<family>{'|'.join(_FAMILIES)})(?P<generation>[0-9]{{1,4}}),[0-9]{{1,4}}")

@@ -14,6 +14,7 @@ import attrs
 from pyade.core.accounts import ACCOUNTS_FROM
 from pyade.core.affinity import AffinityKind, UserAffinity
 from pyade.core.existing_macs import RENEW_FROM, renewal
+from pyade.core.identity import ACME_FROM, HARDWARE_KEYS_FROM
 from pyade.core.plan import Effect, PlanRow, ProfilePlan, counted_certificates, yes
 from pyade.core.plan_accounts import account_settings, administrator, primary_account
 from pyade.core.plan_advance import advances, auto_advance
@@ -25,9 +26,7 @@ if TYPE_CHECKING:
     from pyade.core.profile import EnrollmentProfile
 
 _ALWAYS_SUPERVISED_FROM: Final = MacOSVersion(11)
-_ACME_FROM: Final = MacOSVersion(13, 1)
 _ENFORCED_FROM: Final = MacOSVersion(14)
-_HARDWARE_KEYS_FROM: Final = MacOSVersion(14)
 
 _KIND_NAMES: Final = {
     AffinityKind.NONE: "none",
@@ -221,12 +220,13 @@ def _transport(profile: EnrollmentProfile) -> Iterator[PlanRow]:
 
 
 def _afterwards(version: MacOSVersion) -> Iterator[PlanRow]:
-    if version < _ACME_FROM:
-        yield PlanRow("(identity)", "SCEP", Effect.FOLLOWS, "ACME needs 13.1")
-    elif version < _HARDWARE_KEYS_FROM:
-        yield PlanRow("(identity)", "ACME", Effect.FOLLOWS, "from 13.1; before 14.0 with software keys only")
+    if version < ACME_FROM:
+        yield PlanRow("(identity)", "SCEP", Effect.FOLLOWS, f"ACME needs {ACME_FROM}")
+    elif version < HARDWARE_KEYS_FROM:
+        why = f"from {ACME_FROM}; before {HARDWARE_KEYS_FROM} with software keys only"
+        yield PlanRow("(identity)", "ACME", Effect.FOLLOWS, why)
     else:
-        why = "from 13.1; bound to the hardware and attested where the chip can do it"
+        why = f"from {ACME_FROM}; bound to the hardware and attested where the chip can do it"
         yield PlanRow("(identity)", "ACME", Effect.FOLLOWS, why)
     if version < RENEW_FROM:
         value, why = "wipe", "Macs that are set up already can enroll without a wipe from 10.13 on"

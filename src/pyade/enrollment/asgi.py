@@ -1,5 +1,7 @@
 """A small ASGI application around ``AsyncEnrollmentService``, for any ASGI server, alone or mounted.
 
+``AsgiApp`` is what it has in common with the webhook for certificate authorities (``enrollment.webhook``).
+
 The rules of this file:
 
 1. Of a body at most 64 KiB and a byte are kept, whatever ``Content-Length`` says; the service refuses what is
@@ -23,6 +25,7 @@ import attrs
 
 from pyade.core.kinds import checks_kinds
 from pyade.core.machine_info import HEADER
+from pyade.core.problems import Problem
 from pyade.core.untrusted import MAX_BYTES
 from pyade.core.user import User
 from pyade.enrollment.decision import EnrollmentResponse
@@ -76,18 +79,87 @@ SignInEnd: TypeAlias = Hook[tuple[str, User] | str]
 
 
 @attrs.frozen(kw_only=True)
-class _Answer:
+class Answer:
+    """What is sent back."""
+
     status: int
     headers: Mapping[str, str]
     body: bytes
 
     @classmethod
-    def of(cls, response: EnrollmentResponse) -> _Answer:
+    def of(cls, response: EnrollmentResponse) -> Answer:
+        """Return the answer that a service gave."""
         return cls(status=response.status, headers=response.headers, body=response.body)
 
 
+Routes: TypeAlias = Mapping[str, Mapping[str, Callable[[Scope, bytes], Awaitable[Answer]]]]
+"""By path and method, what answers a request: called with the scope and as much of the body as is kept."""
+
+
 @checks_kinds
-class EnrollmentApp:
+class AsgiApp:
+    """What the ASGI applications of this room have in common: their paths, and bodies that come to an end.
+
+    Args:
+        routes: For each path, below where the application is mounted, and method what answers.
+
+    Raises:
+        PolicyError: A path does not begin with a slash.
+    """
+
+    def __init__(self, routes: Routes) -> None:
+        for path in routes:
+            if not path.startswith("/"):
+                raise PolicyError(f"path {path!r}: it must begin with a slash")
+        self._routes: Routes = routes
+
+    def _problems(self) -> Iterable[Problem]:
+        """Return what is logged when the server starts."""
+        return ()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or follow the life of the server."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif scope["type"] == "http":
+            await self._answer(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1000})
+        else:
+            raise PolicyError(f"the server speaks {str(scope['type'])[:40]!r}: http and lifespan are known")
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                for problem in self._problems():
+                    _log.warning("%s", problem)
+            await send({"type": f"{message['type']}.complete"})
+            if message["type"] == "lifespan.shutdown":
+                return
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = _path_of(scope)
+        methods = self._routes.get(path, {})
+        action = methods.get(scope["method"])
+        if action is None:
+            found = _words(405, b"Not allowed.\n", Allow=", ".join(sorted(methods)))
+            return await _send(scope, send, found if methods else _words(404, b"Not found.\n"), is_read=False)
+        body = await _body_of(receive)
+        if body is None:
+            return None
+        is_read = len(body) <= MAX_BYTES
+        try:
+            answer = await action(scope, body)
+            _check_headers(answer)
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody outside may learn of it
+            _log.error("%s %s failed: %s", scope["method"], path, _describe(error))
+            answer = _words(500, b"Something went wrong. Try again later.\n")
+        return await _send(scope, send, answer, is_read=is_read)
+
+
+@checks_kinds
+class EnrollmentApp(AsgiApp):
     """An ASGI application: the addresses that Macs come to.
 
     It runs under any ASGI server, such as ``uvicorn module:app``, and can be mounted under a path of another
@@ -117,70 +189,32 @@ class EnrollmentApp:
         health_path: str = "/health",
     ) -> None:
         paths = (enroll_path, web_view_path, return_path, health_path)
-        for path in paths:
-            if not path.startswith("/"):
-                raise PolicyError(f"path {path!r}: it must begin with a slash")
         if len(set(paths)) != len(paths):
             raise PolicyError(f"paths {', '.join(paths)}: each must be another one")
         self._service = service
         self._end_sign_in = end_sign_in
-        self._routes: dict[str, dict[str, Callable[[Scope, bytes], Awaitable[_Answer]]]] = {
-            enroll_path: {"POST": self._enroll},
-            web_view_path: {"GET": self._open_web_view},
-            health_path: {"GET": self._health, "HEAD": self._health},
-        }
-        if end_sign_in is not None:
-            self._routes[return_path] = {"GET": self._close_web_view, "POST": self._close_web_view}
+        returns = {"GET": self._close_web_view, "POST": self._close_web_view}
+        super().__init__(
+            {
+                enroll_path: {"POST": self._enroll},
+                web_view_path: {"GET": self._open_web_view},
+                return_path: {} if end_sign_in is None else returns,
+                health_path: {"GET": self._health, "HEAD": self._health},
+            }
+        )
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or follow the life of the server."""
-        if scope["type"] == "lifespan":
-            await self._live(receive, send)
-        elif scope["type"] == "http":
-            await self._answer(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1000})
-        else:
-            raise PolicyError(f"the server speaks {str(scope['type'])[:40]!r}: http and lifespan are known")
+    def _problems(self) -> Iterable[Problem]:
+        return self._service.findings()
 
-    async def _live(self, receive: Receive, send: Send) -> None:
-        while True:
-            message = await receive()
-            if message["type"] == "lifespan.startup":
-                for finding in self._service.findings():
-                    _log.warning("%s", finding)
-            await send({"type": f"{message['type']}.complete"})
-            if message["type"] == "lifespan.shutdown":
-                return
+    async def _enroll(self, scope: Scope, body: bytes) -> Answer:
+        authorization = header_of(scope, b"authorization")
+        return Answer.of(await self._service.enroll(body, authorization=authorization))
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = _path_of(scope)
-        methods = self._routes.get(path, {})
-        action = methods.get(scope["method"])
-        if action is None:
-            found = _words(405, b"Not allowed.\n", Allow=", ".join(sorted(methods)))
-            return await _send(scope, send, found if methods else _words(404, b"Not found.\n"), is_read=False)
-        body = await _body_of(receive)
-        if body is None:
-            return None
-        is_read = len(body) <= MAX_BYTES
-        try:
-            answer = await action(scope, body)
-            _check_headers(answer)
-        except Exception as error:  # noqa: BLE001 - whatever it is, nobody outside may learn of it
-            _log.error("%s %s failed: %s", scope["method"], path, _describe(error))
-            answer = _words(500, b"Something went wrong. Try again later.\n")
-        return await _send(scope, send, answer, is_read=is_read)
+    async def _open_web_view(self, scope: Scope, _body: bytes) -> Answer:
+        header = header_of(scope, HEADER.encode())
+        return Answer.of(await self._service.open_web_view(header, host=_host_of(scope)))
 
-    async def _enroll(self, scope: Scope, body: bytes) -> _Answer:
-        authorization = _only(scope, b"authorization")
-        return _Answer.of(await self._service.enroll(body, authorization=authorization))
-
-    async def _open_web_view(self, scope: Scope, _body: bytes) -> _Answer:
-        header = _only(scope, HEADER.encode())
-        return _Answer.of(await self._service.open_web_view(header, host=_host_of(scope)))
-
-    async def _close_web_view(self, scope: Scope, body: bytes) -> _Answer:
+    async def _close_web_view(self, scope: Scope, body: bytes) -> Answer:
         if self._end_sign_in is None:
             raise AssertionError  # pragma: no cover - there is no such route then
         if len(body) > MAX_BYTES:
@@ -200,9 +234,9 @@ class EnrollmentApp:
                 "end_sign_in gave neither the state with a user, nor in words why nobody signed in"
             )
         state, user = found
-        return _Answer.of(await self._service.close_web_view(state, user, host=_host_of(scope)))
+        return Answer.of(await self._service.close_web_view(state, user, host=_host_of(scope)))
 
-    async def _health(self, _scope: Scope, _body: bytes) -> _Answer:
+    async def _health(self, _scope: Scope, _body: bytes) -> Answer:
         try:
             await self._service.check_store()
         except PyadeError as error:
@@ -222,14 +256,14 @@ def _values(scope: Scope, name: bytes) -> list[str]:
     return [value.decode("latin-1") for key, value in headers if key.lower() == name]
 
 
-def _only(scope: Scope, name: bytes) -> str | None:
+def header_of(scope: Scope, name: bytes) -> str | None:
     """Return a header field; one that comes several times cannot be read, as "" cannot."""
     values = _values(scope, name)
     return None if not values else values[0] if len(values) == 1 else ""
 
 
 def _host_of(scope: Scope) -> str:
-    return _only(scope, b"host") or ""
+    return header_of(scope, b"host") or ""
 
 
 async def _body_of(receive: Receive) -> bytes | None:
@@ -244,18 +278,18 @@ async def _body_of(receive: Receive) -> bytes | None:
             return bytes(body)
 
 
-def _words(status: int, body: bytes, **headers: str) -> _Answer:
+def _words(status: int, body: bytes, **headers: str) -> Answer:
     fields = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store", **headers}
-    return _Answer(status=status, headers=fields, body=body)
+    return Answer(status=status, headers=fields, body=body)
 
 
-def _check_headers(answer: _Answer) -> None:
+def _check_headers(answer: Answer) -> None:
     for name, value in answer.headers.items():
         if not value.isascii() or not value.isprintable():
             raise PolicyError(f"the header {name} of the answer holds what no header can")
 
 
-async def _send(scope: Scope, send: Send, answer: _Answer, *, is_read: bool) -> None:
+async def _send(scope: Scope, send: Send, answer: Answer, *, is_read: bool) -> None:
     fields = {**answer.headers, "Content-Length": str(len(answer.body))}
     if not is_read and str(scope.get("http_version", "1.1")).startswith("1"):
         fields["Connection"] = "close"

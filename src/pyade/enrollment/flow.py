@@ -260,10 +260,11 @@ class Reception:
             objection = yield from ask(CallHook(settings.check, (request,)))
             if objection:
                 return (yield from self._refuse(f"refused by the organization: {objection}", now))
-        issue = Issue(settings, self._place, self._known, self._user)
+        issue = Issue(settings, self._place, self._known, self._user, now=now)
         if issue.refusal:
-            return (yield from self._refuse(issue.refusal, now, identity=issue.refusal))
-        return (yield from issue.steps(Verdict.ENROLL, now))
+            facts = {"identity": issue.refusal, "findings": issue.problems}
+            return (yield from self._refuse(issue.refusal, now, **facts))
+        return (yield from issue.steps())
 
     # Answers
 

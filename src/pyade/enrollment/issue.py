@@ -14,16 +14,17 @@ from pyade.builders.mobileconfig import build_enrollment_profile
 from pyade.builders.payloads import TargetMac, subject_pairs
 from pyade.core.affinity import AffinityKind
 from pyade.core.enrollment import Enrollment, OneTime, OneTimeKind, Registration
-from pyade.core.identity import IdentityChoice, IdentityKind, IdentityRefusal, decide_identity
+from pyade.core.identity import IdentityChoice, IdentityKind, IdentityRefusal, KeyType, decide_identity
 from pyade.core.machine_info import MachineInfo
 from pyade.core.model_claim import check_model_claim
 from pyade.core.problems import Problem
 from pyade.core.secret import masked
 from pyade.core.user import User
 from pyade.enrollment.answers import check_credential
-from pyade.enrollment.credentials import Credential, CredentialRequest, subject_of
+from pyade.enrollment.credentials import Credential, CredentialRequest
 from pyade.enrollment.decision import PROFILE_TYPE, EnrollmentDecision, EnrollmentResponse, Verdict
 from pyade.enrollment.gates import Place, with_issue
+from pyade.enrollment.redemption import subject_of
 from pyade.enrollment.settings import Settings
 from pyade.enrollment.steps import in_store
 from pyade.enrollment.waiting_flow import waiting_state
@@ -44,6 +45,7 @@ class Issue:
     Attributes:
         choice: The identity in it; None if there is none that the policy allows.
         refusal: Why there is none, in words; "" if there is one.
+        problems: What is doubtful about the Mac and its identity, whether there is one or not.
     """
 
     def __init__(
@@ -53,9 +55,10 @@ class Issue:
         machine: MachineInfo,
         user: User | None,
         *,
-        only: IdentityKind | None = None,
+        now: datetime,
+        keep: IdentityKind | None = None,
     ) -> None:
-        """Decide the identity; *only* keeps it to one kind, as a renewal does."""
+        """Decide the identity; *keep* is the kind with which a Mac enrolled that renews its certificate."""
         self._settings = settings
         self._place = place
         self._machine = machine
@@ -63,24 +66,35 @@ class Issue:
         decided = decide_identity(
             machine.version,
             machine.chip,
-            acme=settings.acme is not None and only in (None, IdentityKind.ACME),
-            scep=settings.scep is not None and only in (None, IdentityKind.SCEP),
+            acme=settings.acme is not None,
+            scep=settings.scep is not None,
             accepts_unattested=settings.acme is not None and settings.acme.accepts_unattested,
             policy=settings.identity,
+            keep=keep,
         )
+        self._now = now
+        self._keep = keep
         self.choice: IdentityChoice | None = decided if isinstance(decided, IdentityChoice) else None
         self.refusal: str = decided.reason if isinstance(decided, IdentityRefusal) else ""
+        said = {"product": machine.product, "version": machine.build}
+        self.problems: tuple[Problem, ...] = tuple(
+            attrs.evolve(one, value=one.value or said.get(one.setting, "")[:80]) for one in decided.findings
+        )
+        if machine.signature is not None:
+            self.problems += machine.signature.check(now=now)
+        if place.record is not None:
+            self.problems += check_model_claim(machine.product, place.record.device)
 
-    def steps(self, verdict: Verdict, now: datetime) -> Flow[EnrollmentResponse]:
+    def steps(self) -> Flow[EnrollmentResponse]:
         """Return the answer that holds the profile, after everything was stored."""
         choice, place = self.choice, self._place
         if choice is None or place.record is None or place.profile is None:
             raise AssertionError  # pragma: no cover - whoever calls this has asked for refusal
         credential = yield from self._credential(choice)
         body = yield from ask(Compute(lambda: self._build(choice, credential)))
-        enrollment = self._enrollment(verdict, choice, now)
-        decision = self._decision(verdict, choice, enrollment, now)
-        kept = self._kept(choice, credential, now)
+        enrollment = self._enrollment(choice)
+        decision = self._decision(choice, enrollment)
+        kept = self._kept(choice, credential)
         yield from in_store(
             lambda store: store.save_enrollment(
                 enrollment, credential=kept, is_new=True, events=decision.events()
@@ -97,7 +111,9 @@ class Issue:
     def _credential(self, choice: IdentityChoice) -> Flow[Credential]:
         is_acme = choice.kind is IdentityKind.ACME
         source = self._settings.acme_credential if is_acme else self._settings.scep_credential
-        request = CredentialRequest(kind=choice.kind, machine=self._machine, user=self._user)
+        request = CredentialRequest(
+            kind=choice.kind, machine=self._machine, user=self._user, is_renewal=self._keep is not None
+        )
         answer = yield from ask(CallHook(source, (request,)))
         return check_credential(answer, "acme_credential" if is_acme else "scep_credential")
 
@@ -116,32 +132,38 @@ class Issue:
         )
         return masked(document if settings.signer is None else settings.signer.sign(document))
 
-    def _kept(self, choice: IdentityChoice, credential: Credential, now: datetime) -> OneTime | None:
+    def _kept(self, choice: IdentityChoice, credential: Credential) -> OneTime | None:
         if credential.lifetime is None:
             return None
         scep, acme = self._settings.scep, self._settings.acme
         issuer = acme if choice.kind is IdentityKind.ACME else scep
         pairs = subject_pairs(self._settings.mdm, self._target, issuer.subject if issuer else ())
-        size = scep.key_size if scep and choice.kind is IdentityKind.SCEP else choice.key_size
+        is_scep = choice.kind is IdentityKind.SCEP
+        size = scep.key_size if scep and is_scep else choice.key_size
         return OneTime.of(
             _KINDS[choice.kind],
             credential.secret,
             serial_number=self._machine.serial_number,
-            expires_at=now + credential.lifetime,
-            value={"subject": subject_of(pairs), "key_size": size, "attest": choice.attest},
+            expires_at=self._now + credential.lifetime,
+            value={
+                "subject": subject_of(pairs),
+                "key_type": (KeyType.RSA if is_scep else choice.key_type).value,
+                "key_size": size,
+                "attest": choice.attest,
+            },
         )
 
-    def _enrollment(self, verdict: Verdict, choice: IdentityChoice, now: datetime) -> Enrollment:
+    def _enrollment(self, choice: IdentityChoice) -> Enrollment:
         place, machine = self._place, self._machine
         before, profile, record = place.enrollment, place.profile, place.record
         if profile is None or record is None:
             raise AssertionError  # pragma: no cover - see steps
         version = "" if machine.version is None else str(machine.version)
-        if verdict is Verdict.RENEW and before is not None:
-            installed = before.installed and attrs.evolve(before.installed, version=version)
-            if installed is None:
-                return attrs.evolve(before, version=version, issued_at=now)
-            return attrs.evolve(before, installed=installed, issued_at=now)
+        if self._keep is not None and before is not None:
+            before = attrs.evolve(before, issued_at=self._now, problems=self.problems)
+            if before.installed is None:
+                return attrs.evolve(before, version=version)
+            return attrs.evolve(before, installed=attrs.evolve(before.installed, version=version))
         return Enrollment(
             serial_number=machine.serial_number,
             token_name=record.token_name,
@@ -154,24 +176,18 @@ class Issue:
             identity=choice.kind,
             user=self._user,
             registration=self._registration,
-            issued_at=now,
-            recent_issues=with_issue(before, self._settings.limits, now),
+            issued_at=self._now,
+            recent_issues=with_issue(before, self._settings.limits, self._now),
+            problems=self.problems,
             awaiting=waiting_state(profile, release_after=self._settings.release_after, before=before),
             installed=before.installed if before else None,
             revision=before.revision if before else 0,
         )
 
-    def _decision(
-        self, verdict: Verdict, choice: IdentityChoice, enrollment: Enrollment, now: datetime
-    ) -> EnrollmentDecision:
-        findings: tuple[Problem, ...] = choice.findings
-        if self._machine.signature is not None:
-            findings += self._machine.signature.check(now=now)
-        if self._place.record is not None:
-            findings += check_model_claim(self._machine.product, self._place.record.device)
+    def _decision(self, choice: IdentityChoice, enrollment: Enrollment) -> EnrollmentDecision:
         return EnrollmentDecision(
-            at=now,
-            verdict=verdict,
+            at=self._now,
+            verdict=Verdict.ENROLL if self._keep is None else Verdict.RENEW,
             reason=choice.reason,
             serial_number=enrollment.serial_number,
             token_name=enrollment.token_name,
@@ -182,7 +198,7 @@ class Issue:
             user="" if self._user is None else self._user.upn,
             identity=str(choice),
             registration=enrollment.registration.value,
-            findings=findings,
+            findings=self.problems,
         )
 
     @property

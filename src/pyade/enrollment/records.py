@@ -8,7 +8,7 @@ from pyade.core.enrollment import Registration
 from pyade.core.events import EventBatch, EventGroup, EventKind
 from pyade.core.machine_info import MachineInfo
 from pyade.core.versions import MacOSVersion
-from pyade.enrollment.decision import EnrollmentResponse, Verdict
+from pyade.enrollment.decision import EnrollmentResponse
 from pyade.enrollment.gates import find_place, require_enrolled
 from pyade.enrollment.issue import Issue
 from pyade.enrollment.settings import Settings
@@ -34,11 +34,10 @@ def renewal_flow(settings: Settings, serial_number: str, version: str | None) ->
         os_version=newer or installed.version or None,
     )
     kind = installed.identity
-    issue = Issue(settings, place, machine, installed.user, only=kind)
-    if issue.choice is None or issue.choice.kind is not kind:
-        why = issue.refusal or f"only {issue.choice} would be left"
-        raise PolicyError(f"{serial_number[:80]!r} enrolled with {kind} and keeps it: {why}")
-    return (yield from issue.steps(Verdict.RENEW, now))
+    issue = Issue(settings, place, machine, installed.user, now=now, keep=kind)
+    if issue.choice is None:
+        raise PolicyError(f"{serial_number[:80]!r} enrolled with {kind} and keeps it: {issue.refusal}")
+    return (yield from issue.steps())
 
 
 def registered_flow(serial_number: str) -> Flow[None]:
@@ -53,7 +52,9 @@ def _registered(serial_number: str) -> Flow[None]:
     if enrollment.registration is not Registration.PENDING:
         return
     done = attrs.evolve(enrollment, registration=Registration.COMPLETE, registered_at=now)
-    user = {"user": enrollment.user.upn} if enrollment.user else {}
-    group = EventGroup(EventKind.REGISTRATION_COMPLETED, (serial_number,), user)
+    # Anybody can ask for another profile in the name of this Mac: who signed in for it registered nothing.
+    user = (enrollment.installed or enrollment.newest).user
+    details = {"user": user.upn} if user else {}
+    group = EventGroup(EventKind.REGISTRATION_COMPLETED, (serial_number,), details)
     batch = EventBatch(enrollment.token_name, now, (group,))
     yield from in_store(lambda store: store.save_enrollment(done, events=batch))

@@ -144,5 +144,16 @@ class Settings:
     def __attrs_post_init__(self) -> None:
         if self.acme is None and self.scep is None:
             raise PolicyError("no issuer of certificates is given: give acme=, scep=, or both")
+        self._check_policy()
         if self.release_after is not None and self.release_after <= timedelta(0):
             raise PolicyError(f"release_after is {self.release_after}: it must be longer than zero")
+
+    def _check_policy(self) -> None:
+        """Refuse a policy that wants an issuer which nobody gave."""
+        policy = self.identity
+        if self.scep is None and (policy.scep_only or policy.acme_only_attested):
+            setting = "scep_only" if policy.scep_only else "acme_only_attested"
+            raise PolicyError(f"identity has {setting}, and no SCEP issuer is given: give scep=")
+        if self.acme is None and (policy.require_attestation or policy.acme_only_attested):
+            setting = "require_attestation" if policy.require_attestation else "acme_only_attested"
+            raise PolicyError(f"identity has {setting}, and no ACME issuer is given: give acme=")

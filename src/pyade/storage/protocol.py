@@ -360,8 +360,22 @@ class EnrollmentStore(Store, Protocol):
     def take_one_time(self, kind: OneTimeKind, digest: str, *, now: datetime) -> OneTime | None:
         """Return and remove what is kept under *digest*, to one caller alone; None if gone or expired."""
 
-    def one_times(self, serial_number: str) -> Sequence[OneTime]:
-        """Return what a Mac may still use, expired or not, by expiry."""
+    def redeem_one_time(self, kind: OneTimeKind, digest: str, *, by: str, now: datetime) -> OneTime | None:
+        """Use up what is kept under *digest* for one request alone; the same request may come again.
+
+        Args:
+            kind: What it is for.
+            digest: Of the secret.
+            by: Digest of the request that uses it, not empty.
+            now: UTC.
+
+        Returns:
+            What was kept, as it was before: with ``redeemed_by`` if this request used it up already, within
+            ``REPEAT_WINDOW``. None if it is gone, has expired, or another request used it up.
+        """
+
+    def one_times(self, serial_number: str, *, redeemed: bool = False) -> Sequence[OneTime]:
+        """Return what a Mac may still use, expired or not, by expiry; *redeemed* adds what was used up."""
 
     def add_audit(self, events: EventBatch) -> None:
         """Write *events*; ``token_name`` may be "" for what concerns no token of ours.

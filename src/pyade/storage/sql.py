@@ -25,7 +25,16 @@ from pyade.builders import stored as documents
 from pyade.core import inventory
 from pyade.core.attempt import Attempt
 from pyade.core.device import Device
-from pyade.core.enrollment import CREDENTIALS, Enrollment, OneTime, OneTimeKind, Registration, next_enrollment
+from pyade.core.enrollment import (
+    CREDENTIALS,
+    Enrollment,
+    OneTime,
+    OneTimeKind,
+    Registration,
+    can_redeem,
+    next_enrollment,
+    redeemed_one_time,
+)
 from pyade.core.events import Event, EventBatch, EventGroup, EventKind, attempt_groups, position_of, split_id
 from pyade.core.inventory import ChangeCounts, DeviceRecord, Source, SyncState
 from pyade.core.kinds import checks_kinds
@@ -501,10 +510,25 @@ class SQLStore(EnrollmentStore):
         with self._database.writing() as session:
             taken = session.rows(sql.TAKE_ONE_TIME, (kind.value, digest))
         found = documents.decode_one_time(taken[0]) if taken else None
-        return found if found is not None and found.expires_at > now else None
+        return found if found is not None and can_redeem(found, by="", now=now) else None
 
-    def one_times(self, serial_number: str) -> Sequence[OneTime]:
-        return tuple(map(documents.decode_one_time, self._read(sql.SELECT_ONE_TIMES, (serial_number,))))
+    def redeem_one_time(self, kind: OneTimeKind, digest: str, *, by: str, now: datetime) -> OneTime | None:
+        place = (kind.value, digest)
+        with self._database.writing() as session:
+            kept = session.rows(sql.SELECT_ONE_TIME, place)
+            found = documents.decode_one_time(kept[0]) if kept else None
+            if found is None or not can_redeem(found, by=by, now=now):
+                if found is not None and found.expires_at <= now:
+                    session.rows(sql.TAKE_ONE_TIME, place)  # also where a clock is moved back afterwards
+                return None
+            if not found.redeemed_by:
+                *_, expires_at, value = documents.one_time_row(redeemed_one_time(found, by=by, now=now))
+                session.rows(sql.SAVE_ONE_TIME, (expires_at, value, *place))
+        return found
+
+    def one_times(self, serial_number: str, *, redeemed: bool = False) -> Sequence[OneTime]:
+        found = map(documents.decode_one_time, self._read(sql.SELECT_ONE_TIMES, (serial_number,)))
+        return tuple(one for one in found if redeemed or not one.redeemed_by)
 
     # Lifetime
     def close(self) -> None:

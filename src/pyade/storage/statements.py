@@ -127,6 +127,8 @@ MAKE_ROOM = """
         ORDER BY expires_at DESC, digest DESC LIMIT 1000000 OFFSET ?
     )
 """
+SELECT_ONE_TIME = f"SELECT {_ONE_TIME} FROM {{}}one_time WHERE kind = ? AND digest = ? {{for_update}}"
+SAVE_ONE_TIME = "UPDATE {}one_time SET expires_at = ?, value = ? WHERE kind = ? AND digest = ?"
 TAKE_ONE_TIME = f"DELETE FROM {{}}one_time WHERE kind = ? AND digest = ? RETURNING {_ONE_TIME}"
 SELECT_ONE_TIMES = f"SELECT {_ONE_TIME} FROM {{}}one_time WHERE serial_number = ? ORDER BY expires_at, digest"
 REVOKE_ALL = "DELETE FROM {}one_time WHERE serial_number = ?"

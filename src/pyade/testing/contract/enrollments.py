@@ -19,9 +19,18 @@ from typing import Any
 import attrs
 import pytest
 
-from pyade.core.enrollment import Enrollment, Installed, OneTime, OneTimeKind, Registration, digest_of
+from pyade.core.enrollment import (
+    REPEAT_WINDOW,
+    Enrollment,
+    Installed,
+    OneTime,
+    OneTimeKind,
+    Registration,
+    digest_of,
+)
 from pyade.core.events import EventBatch, EventGroup, EventKind
 from pyade.core.identity import IdentityKind
+from pyade.core.problems import Problem, Severity
 from pyade.core.user import User
 from pyade.errors import StoreClosedError, StoreConflictError, StoreError, UnknownTokenError
 from pyade.storage.protocol import EnrollmentStore
@@ -53,6 +62,7 @@ def example_enrollment(serial_number: str = SERIAL, **changes: Any) -> Enrollmen
         "issued_at": NOW,
         "recent_issues": (NOW - HOUR, NOW),
         "awaiting": {"phase": "awaiting", "outstanding": ["Wi-Fi"]},
+        "problems": (Problem("product", "Mac99,1", "a model", "update pyade", Severity.WARNING),),
     }
     return Enrollment(**{**values, **changes})
 
@@ -116,6 +126,7 @@ class EnrollmentContract:
             recent_issues=(),
             awaiting=None,
             installed=None,
+            problems=(),
         )
         assert store.save_enrollment(bare) == attrs.evolve(bare, revision=1)
         assert store.enrollment(SERIAL) == attrs.evolve(bare, revision=1)
@@ -201,6 +212,56 @@ class EnrollmentContract:
         store.save_one_time(kept, now=NOW, keep=3)
         assert store.take_one_time(kept.kind, kept.digest, now=NOW + HOUR) is None
         assert store.take_one_time(kept.kind, kept.digest, now=NOW) is None
+
+    def test_what_is_redeemed_answers_the_same_request_alone(self, store: EnrollmentStore) -> None:
+        """For two minutes, whatever was left of its life; another request finds nothing, nor does a taker."""
+        kept = one_time("secret", expires_at=NOW + timedelta(seconds=1))
+        store.save_one_time(kept, now=NOW, keep=3)
+        assert store.redeem_one_time(OneTimeKind.WEB_VIEW, kept.digest, by="one", now=NOW) is None
+        assert store.redeem_one_time(kept.kind, digest_of("another"), by="one", now=NOW) is None
+        assert store.redeem_one_time(kept.kind, kept.digest, by="one", now=NOW) == kept
+        ends = NOW + REPEAT_WINDOW
+        again = attrs.evolve(kept, redeemed_by="one", expires_at=ends)
+        for now in (NOW, ends - timedelta(microseconds=1)):
+            assert store.redeem_one_time(kept.kind, kept.digest, by="one", now=now) == again
+            assert store.redeem_one_time(kept.kind, kept.digest, by="two", now=now) is None
+        assert store.one_times(SERIAL) == ()
+        assert store.one_times(SERIAL, redeemed=True) == (again,)
+        assert store.redeem_one_time(kept.kind, kept.digest, by="one", now=ends) is None
+        assert store.redeem_one_time(kept.kind, kept.digest, by="one", now=NOW) is None
+        assert store.one_times(SERIAL, redeemed=True) == ()
+
+    def test_what_is_redeemed_is_taken_by_nobody_and_revoked(self, store: EnrollmentStore) -> None:
+        """By the next profile, and with the enrollment; a new one may have the same secret."""
+        kept = one_time("serial", kind=OneTimeKind.ACME_CLIENT_IDENTIFIER)
+        saved = store.save_enrollment(example_enrollment(), credential=kept, is_new=True)
+        assert store.redeem_one_time(kept.kind, kept.digest, by="one", now=NOW) == kept
+        saved = store.save_enrollment(saved, credential=kept, is_new=True)
+        assert store.one_times(SERIAL) == (kept,)
+        assert store.redeem_one_time(kept.kind, kept.digest, by="two", now=NOW) == kept
+        assert store.take_one_time(kept.kind, kept.digest, now=NOW) is None
+        store.save_enrollment(saved, credential=kept, is_new=True)
+        store.redeem_one_time(kept.kind, kept.digest, by="three", now=NOW)
+        store.delete_enrollment(SERIAL)
+        assert store.redeem_one_time(kept.kind, kept.digest, by="three", now=NOW) is None
+
+    def test_of_many_requests_one_redeems_it(self, store: EnrollmentStore) -> None:
+        """Threads with two requests each for the same secret: one request gets it, each time it asks."""
+        for number in range(10):
+            kept = one_time(f"secret {number}")
+            store.save_one_time(kept, now=NOW, keep=20)
+            with ThreadPoolExecutor(THREADS) as pool:
+                jobs = {
+                    by: [
+                        pool.submit(store.redeem_one_time, kept.kind, kept.digest, by=by, now=NOW)
+                        for _ in range(THREADS // 2)
+                    ]
+                    for by in ("one", "two")
+                }
+                found = {by: [job.result() for job in given] for by, given in jobs.items()}
+            (winner,) = (by for by, results in found.items() if any(results))
+            assert all(found[winner])
+            assert sum(one is not None and not one.redeemed_by for one in found[winner]) == 1
 
     def test_a_mac_keeps_only_its_newest(self, store: EnrollmentStore) -> None:
         """Of each kind; other Macs' are left alone, and what has expired is removed with them."""

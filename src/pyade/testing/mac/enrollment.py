@@ -17,7 +17,7 @@ from xml.parsers.expat import ExpatError
 import attrs
 from cryptography import x509
 
-from pyade.core.identity import ChipClass
+from pyade.core.identity import ACME_FROM, HARDWARE_KEYS_FROM, ChipClass
 from pyade.core.versions import MacOSVersion
 from pyade.testing.errors import MacError
 from pyade.testing.mac.signature import read_signed
@@ -137,7 +137,7 @@ def _acme(payload: dict[str, Any], version: MacOSVersion, chip: ChipClass) -> di
     _keys("com.apple.security.acme", payload, _ACME)
     kind, size, is_bound = payload["KeyType"], payload["KeySize"], payload["HardwareBound"]
     attest = payload.get("Attest", False)
-    _need(version >= MacOSVersion(13, 1), f"macOS {version} has no ACME")
+    _need(version >= ACME_FROM, f"macOS {version} has no ACME")
     _need(payload["DirectoryURL"].startswith("https://"), "DirectoryURL is not https")
     _need(
         (kind == "RSA" and 1024 <= size <= 4096 and size % 8 == 0)
@@ -145,11 +145,11 @@ def _acme(payload: dict[str, Any], version: MacOSVersion, chip: ChipClass) -> di
         f"{kind} has no keys of size {size}",
     )
     _need(not is_bound or (kind != "RSA" and size in (256, 384)), "the Secure Enclave has no such key")
-    has_enclave = chip in (ChipClass.APPLE_SILICON, ChipClass.T2) and version >= MacOSVersion(14)
+    has_enclave = chip in (ChipClass.APPLE_SILICON, ChipClass.T2) and version >= HARDWARE_KEYS_FROM
     _need(has_enclave or not is_bound, f"{chip} with macOS {version} binds no key to its hardware")
     _need(has_enclave or not attest, f"{chip} with macOS {version} attests no key")
     _need(is_bound or not attest, "Attest is true without HardwareBound")
-    _need(version >= MacOSVersion(14) or "Attest" in payload, "macOS before 14 needs Attest, and false")
+    _need(version >= HARDWARE_KEYS_FROM or "Attest" in payload, "macOS before 14 needs Attest, and false")
     return {
         "identity": "acme",
         "issuer_url": payload["DirectoryURL"],

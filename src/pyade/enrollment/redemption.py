@@ -1,0 +1,262 @@
+"""What a certificate authority asks before it signs: may this Mac have a certificate for this key?
+
+The rules of this file:
+
+1. A credential is used up by the first request that comes with it, whatever the rest of that request says. Of
+   all callers, on all nodes, one gets it.
+2. The same request again, within ``REPEAT_WINDOW``, gets the same answer and writes no second record:
+   authorities and clients repeat a request whose answer they lost. Requests are the same if all of them but
+   the signature is: a key on a curve signs differently each time.
+3. A request is compared with what the profile asked for: subject, kind and size of the key; and it is signed
+   with its own key.
+
+Source: RFC 8894, 2.3; RFC 2985, 5.4.1; Apple, ``com.apple.security.scep`` and ``com.apple.security.acme``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import attrs
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import AttributeOID, NameOID
+
+from pyade.core.enrollment import OneTime, OneTimeKind, can_redeem, digest_of, redeemed_one_time
+from pyade.core.events import EventBatch, EventGroup, EventKind
+from pyade.core.identity import KeyType
+from pyade.core.kinds import checks_kinds
+from pyade.core.secret import Secret, masked
+from pyade.core.untrusted import check_size, malformed, reading
+from pyade.errors import PolicyError, TrustError, UnknownTokenError
+from pyade.storage.protocol import EnrollmentStore
+from pyade.text import logger
+
+_log = logger("pyade.enrollment")
+
+
+@checks_kinds
+def redeem_scep_request(store: EnrollmentStore, request: bytes, *, now: datetime) -> str:
+    """Check a certificate request of SCEP against the profile that it came from, and use its challenge up.
+
+    The challenge is used up whatever the rest of the request says: of two requests with the same one, the
+    second is refused. The very same request gets the same answer for two minutes.
+
+    Args:
+        store: Where the enrollment service keeps what it issued.
+        request: PKCS #10 in DER, as the authority decrypted it; at most 64 KiB.
+        now: UTC.
+
+    Returns:
+        The serial number of the Mac that the certificate is for.
+
+    Raises:
+        TrustError: It cannot be read; or its challenge is unknown, expired or used, or subject, key or
+            signature are not what the profile asked for.
+
+    Source: RFC 8894, 2.3; RFC 2985, 5.4.1.
+    """
+    request = masked(request)
+    wanted = _CertificateRequest.read(request)
+    if wanted.challenge is None:
+        raise malformed("the certificate request has no challenge that can be read")
+    return _redeem(store, OneTimeKind.SCEP_CHALLENGE, wanted.challenge, wanted, now).serial_number
+
+
+@checks_kinds(but=("identifier", "now"))
+def redeem_client_identifier(
+    store: EnrollmentStore, identifier: str | Secret, *, now: datetime, request: bytes | None = None
+) -> OneTime:
+    """Use up the client identifier that a Mac named in an ACME order.
+
+    Args:
+        store: Where the enrollment service keeps what it issued.
+        identifier: The ``permanent-identifier`` of the order.
+        now: UTC.
+        request: The certificate request with which the order ends: PKCS #10 in DER, at most 64 KiB. It is
+            compared with what the profile asked for, and gets the same answer for two minutes, if it comes
+            again. None where only the identifier is known: then each call uses it up.
+
+    Returns:
+        What it was issued for: ``serial_number``, with which the authority compares the attestation, and in
+        ``value`` whether one was asked for (``attest``).
+
+    Raises:
+        PolicyError: *now* has no time zone.
+        TrustError: It is unknown, expired, or was used; or *request* cannot be read, or its subject, key or
+            signature are not what the profile asked for.
+
+    Source: Apple, ``com.apple.security.acme``, ``ClientIdentifier``.
+    """
+    if not isinstance(identifier, str | Secret):
+        raise malformed("the client identifier is no text")
+    identifier, request = Secret(identifier), masked(request)
+    wanted = None if request is None else _CertificateRequest.read(request)
+    return _redeem(store, OneTimeKind.ACME_CLIENT_IDENTIFIER, identifier, wanted, now)
+
+
+@checks_kinds
+def may_issue(
+    store: EnrollmentStore,
+    serial_number: str,
+    now: datetime,
+    *,
+    within: timedelta | None = None,
+    request: bytes | None = None,
+) -> bool:
+    """Return True if a Mac may have a certificate of the ACME server: a question, which uses nothing up.
+
+    It may if the newest profile that pyade gave to it has an ACME identity whose client identifier can still
+    be redeemed, and no other key redeemed it. The source of the identifiers must give them a lifetime, as
+    ``one_time`` and ``serial_number`` do.
+
+    Args:
+        store: Where the enrollment service keeps what it issued.
+        serial_number: The Mac, as its attestation tells.
+        now: UTC.
+        within: How old that profile may be at most; None for as long as its client identifier lives, which is
+            an hour for a Mac that enrolls and 30 days for a renewal by default.
+        request: The certificate request, PKCS #10 in DER: compared with what the profile asked for, and the
+            same again is allowed for two minutes. None where it is not known yet: then nothing may have been
+            redeemed.
+
+    Raises:
+        TrustError: *request* cannot be read.
+    """
+    request = masked(request)
+    wanted = None if request is None else _CertificateRequest.read(request)
+    enrollment = store.enrollment(serial_number)
+    if enrollment is None or (within is not None and now - enrollment.issued_at > within):
+        return False
+    by = "" if wanted is None else wanted.digest
+    return any(
+        one.kind is OneTimeKind.ACME_CLIENT_IDENTIFIER
+        and can_redeem(one, by=by, now=now)
+        and (wanted is None or not wanted.objection(one))
+        for one in store.one_times(serial_number, redeemed=True)
+    )
+
+
+def subject_of(pairs: tuple[tuple[str, str], ...]) -> list[list[str]]:
+    """Return *pairs* of a profile's ``Subject`` as they are kept: dotted object identifier and value."""
+    return [[_OIDS.get(name, name), value] for name, value in pairs]
+
+
+@attrs.frozen(kw_only=True)
+class _CertificateRequest:
+    """What counts of a certificate request."""
+
+    names: tuple[tuple[str, str], ...]
+    public_key: object
+    is_signed: bool
+    challenge: Secret | None
+    digest: str
+
+    @classmethod
+    def read(cls, request: bytes) -> _CertificateRequest:
+        """Return what counts of PKCS #10 in DER, or raise a ``TrustError`` for what is none."""
+        check_size(request, "the certificate request")
+        with reading("the certificate request"):
+            csr = x509.load_der_x509_csr(request)
+            return cls(
+                names=tuple((part.oid.dotted_string, str(part.value)) for part in csr.subject),
+                public_key=csr.public_key(),
+                is_signed=_is_signed(csr),
+                challenge=_challenge_of(csr),
+                digest=hashlib.sha256(csr.tbs_certrequest_bytes).hexdigest(),  # rule 2
+            )
+
+    def objection(self, issued: OneTime) -> str:
+        """Return in what it differs from what the profile asked for; "" for nothing."""
+        if not self.is_signed:
+            return "the certificate request is not signed with its own key"
+        wanted = [(str(name), str(value)) for name, value in issued.value.get("subject", ())]
+        # In any order: some clients sort the attributes.
+        if sorted(self.names) != sorted(wanted):
+            return f"the subject is {str(list(self.names))[:80]!a}, the profile asked for {wanted}"
+        bits = issued.value.get("key_size")
+        if issued.value.get("key_type") == KeyType.EC:
+            if not isinstance(self.public_key, ec.EllipticCurvePublicKey) or (
+                self.public_key.curve.name != _CURVES.get(str(bits))
+            ):
+                return f"the key is none on the curve P-{bits}, as the profile asked for"
+        elif not isinstance(self.public_key, rsa.RSAPublicKey) or self.public_key.key_size != bits:
+            return f"the key is no RSA key of {bits} bits, as the profile asked for"
+        return ""
+
+
+def _redeem(
+    store: EnrollmentStore,
+    kind: OneTimeKind,
+    secret: Secret,
+    wanted: _CertificateRequest | None,
+    now: datetime,
+) -> OneTime:
+    _check_time(now)
+    # Of what nothing is known, nothing is the same.
+    by = secrets.token_hex(32) if wanted is None else wanted.digest
+    found = store.redeem_one_time(kind, digest_of(secret), by=by, now=now)
+    if found is None:
+        raise TrustError(f"this {kind.value.replace('_', ' ')} is unknown, has expired, or was used before")
+    objection = "" if wanted is None else wanted.objection(found)
+    if not found.redeemed_by:
+        _note(store, found, now, objection)
+        found = redeemed_one_time(found, by=by, now=now)
+    if objection:
+        raise TrustError(objection)
+    return found
+
+
+def _check_time(now: datetime) -> None:
+    if now.tzinfo is None:
+        raise PolicyError(f"now {now.isoformat()} has no time zone: use UTC")
+
+
+def _note(store: EnrollmentStore, issued: OneTime, now: datetime, refusal: str) -> None:
+    """Write the record of a credential that was used up; a guess at one is not worth a row."""
+    verdict = "refuse" if refusal else "issue"
+    _log.info(
+        "%s: %s: %s: %s", issued.serial_number[:40], issued.kind, verdict, refusal or "as the profile asked"
+    )
+    details = {"verdict": verdict, "kind": issued.kind.value, **({"reason": refusal} if refusal else {})}
+    group = EventGroup(EventKind.CREDENTIAL_REDEEMED, (issued.serial_number,), details)
+    enrollment = store.enrollment(issued.serial_number)
+    events = EventBatch(enrollment.token_name if enrollment else "", now, (group,))
+    try:
+        store.add_audit(events)
+    except UnknownTokenError:
+        store.add_audit(attrs.evolve(events, token_name=""))  # it was removed meanwhile
+
+
+def _challenge_of(csr: x509.CertificateSigningRequest) -> Secret | None:
+    # What is raised here may quote it, and must not hang on another error.
+    try:
+        return Secret(csr.attributes.get_attribute_for_oid(AttributeOID.CHALLENGE_PASSWORD).value.decode())
+    except (x509.AttributeNotFound, ValueError):
+        return None
+
+
+def _is_signed(csr: x509.CertificateSigningRequest) -> bool:
+    try:
+        return csr.is_signature_valid
+    except InvalidSignature:
+        return False
+
+
+_CURVES: Final = {"256": "secp256r1", "384": "secp384r1"}
+_OIDS: Final[Mapping[str, Any]] = {
+    name: oid.dotted_string
+    for name, oid in {
+        "C": NameOID.COUNTRY_NAME,
+        "L": NameOID.LOCALITY_NAME,
+        "ST": NameOID.STATE_OR_PROVINCE_NAME,
+        "O": NameOID.ORGANIZATION_NAME,
+        "OU": NameOID.ORGANIZATIONAL_UNIT_NAME,
+        "CN": NameOID.COMMON_NAME,
+    }.items()
+}
