@@ -260,7 +260,7 @@ def test_another_sign_in_does_not_name_the_account_of_a_mac_that_waits(
         service.open_web_view(base64.b64encode(mac.sign(words())).decode(), host="mdm.example.com")
         assert service.close_web_view(provider.state, user, host="mdm.example.com").status == 200
 
-    sign_in(attrs.evolve(ADA, full_name="Ada"))
+    sign_in(ADA)
     final.authenticated(SERIAL)
     final.token_updated(SERIAL, awaiting=True)
     sign_in(User(upn="bob@contoso.example", full_name="Bob"))
@@ -268,7 +268,7 @@ def test_another_sign_in_does_not_name_the_account_of_a_mac_that_waits(
     command = final.next_command(SERIAL)
     assert command is not None
     accounts = plistlib.loads(command.body)["Command"]
-    assert (accounts["PrimaryAccountUserName"], accounts["PrimaryAccountFullName"]) == ("ada", "Ada")
+    assert (accounts["PrimaryAccountUserName"], accounts["PrimaryAccountFullName"]) == ("ada", ADA.upn)
 
 
 class Crowd(MemoryStore):
