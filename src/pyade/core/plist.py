@@ -1,7 +1,8 @@
 """XML property lists from strangers.
 
 The standard library's reader takes more than Apple writes. What goes beyond is refused before it reads: other
-encodings than UTF-8, unknown elements, entity declarations, deep nesting.
+encodings than UTF-8, unknown elements, entity declarations, deep nesting, and more marks than a Mac's words
+have: a reader works on tags, line ends, references and attributes, and text costs next to nothing.
 
 Source: Apple, ``PropertyList-1.0.dtd``.
 """
@@ -15,9 +16,12 @@ from xml.parsers import expat
 from pyade.core.untrusted import check_size, malformed, reading
 
 MAX_DEPTH: Final = 16
+MAX_MARKS: Final = 2_000
+"""Four marks each for a key and its value; a Mac's words have about 30 keys."""
 _ELEMENTS: Final = frozenset(
     {"plist", "dict", "array", "key", "string", "data", "date", "integer", "real", "true", "false"}
 )
+_MARKS: Final = (b"<", b"\n", b"\r", b"&", b'"', b"'")
 _INTEGERS: Final = range(-(2**63), 2**64)
 
 
@@ -25,7 +29,7 @@ def read_plist(data: bytes) -> dict[str, Any]:
     """Return the dictionary of an XML property list.
 
     Args:
-        data: At most 64 KiB of UTF-8, nested at most 16 deep.
+        data: At most 64 KiB of UTF-8, nested at most 16 deep, with at most 2,000 marks.
 
     Raises:
         TrustError: It is something else.
@@ -62,6 +66,8 @@ def _check_outline(data: bytes) -> None:
     def entity(*_arguments: object) -> None:
         raise malformed("the property list declares an entity, or names one that XML does not have")
 
+    if (marks := sum(map(data.count, _MARKS))) > MAX_MARKS:
+        raise malformed(f"the property list has {marks} tags, line ends and quotes, at most {MAX_MARKS}")
     if b"\0" in data or data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise malformed("the property list is not in UTF-8")
     parser = expat.ParserCreate()
