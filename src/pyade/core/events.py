@@ -55,6 +55,8 @@ class EventKind(OpenStrEnum):
             and ``reason`` say whether the order was what the profile asked for.
         REGISTRATION_COMPLETED: The user of a Mac finished its registration.
         SETUP_RELEASED: A Mac that awaited its final configuration was let go.
+        MESSAGE_TOO_LARGE: A Mac sent a message of more than 16 MiB, which was not read; ``bytes`` says how
+            many.
     """
 
     ADDED = "added"
@@ -78,6 +80,7 @@ class EventKind(OpenStrEnum):
     CREDENTIAL_REDEEMED = "credential_redeemed"
     REGISTRATION_COMPLETED = "registration_completed"
     SETUP_RELEASED = "setup_released"
+    MESSAGE_TOO_LARGE = "message_too_large"
 
 
 @attrs.frozen(kw_only=True)
