@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 from tests.cases import each
-from tests.enrollment.test_waiting_calls import NOW, SERIAL, Worker, result, worker  # noqa: F401 - a fixture
+from tests.enrollment.test_waiting import NOW, SERIAL, result
+from tests.enrollment.test_waiting_calls import Worker, worker  # noqa: F401 - a fixture
 
 from pyade.core.events import EventKind
 from pyade.core.plist import MAX_DEPTH, MAX_LARGE_BYTES, read_top

@@ -153,10 +153,10 @@ class _Top(_Outline):
             self._listen(None)
             if name == "key":
                 self._key = "".join(self._text)
-            elif self._key in self._keys:
+                return
+            if self._key is not None and self._key in self._keys:
                 self.found[self._key] = PlistValue(name, "".join(self._text))
-            if name != "key":
-                self._key = None
+            self._key = None
         elif self.depth == _TOP - 2 and self._key is not None:
             raise malformed("the property list has a key without a value")
 
