@@ -11,6 +11,7 @@
     ├── PolicyError               a limit of Apple's or Intune's; ``allowed_at`` says from when it is allowed
     ├── SigningError              a certificate or key that cannot sign or decrypt
     ├── BypassCodeError           a text that is no bypass code of an activation lock (the caller acts)
+    ├── CryptoPolicyError         this machine's policy forbids what Macs sign with (its administrator acts)
     ├── TrustError                what a device sent cannot be read or trusted; ``is_malformed`` tells which
     ├── AppleError                Apple refused; ``code``, ``status`` and ``next_step`` say who must act
     │   ├── OAuthRequestError     /session: the OAuth request was malformed
@@ -214,6 +215,22 @@ class BypassCodeError(PyadeError):
 
     def _words(self) -> str:
         return self.reason
+
+
+@attrs.define(eq=False, getstate_setstate=False)
+class CryptoPolicyError(PyadeError):
+    """The cryptography of this machine refuses an algorithm that Macs use; until that changes, none enrolls.
+
+    Attributes:
+        algorithm: What is refused, such as "SHA-1".
+        next_step: What to do about it.
+    """
+
+    algorithm: str
+    next_step: str
+
+    def _words(self) -> str:
+        return f"{self.algorithm} is refused by the cryptography of this machine: {self.next_step}"
 
 
 @attrs.define(eq=False, getstate_setstate=False)

@@ -60,12 +60,21 @@ def test_a_prefix_is_truncated(tree: object, indefinite: bool, data: st.DataObje
         ("300104" + "00" * 9, "exceeds its parent"),
         ("0641" + "81" * 64 + "01", "object identifier of more than 64 bytes"),
         ("3080" * 25, "deeper than 24 levels"),
-        ("3082ffff" + "0500" * 32767 + "00", "more than 20000 elements"),
+        ("3082ffff" + "0500" * 32767 + "00", "more than 2000 elements"),
+        ("3080" + "0500" * 1999 + "0000", "more than 2000 elements"),
     ],
 )
 def test_what_is_malformed_is_named(data: str, reason: str) -> None:
     with pytest.raises(ber.MalformedError, match=reason):
         ber.parse(bytes.fromhex(data))
+
+
+def test_as_many_elements_as_are_allowed_are_read() -> None:
+    assert len(ber.parse(bytes.fromhex("3080" + "0500" * 1998 + "0000")).children) == 1998
+    data = bytes.fromhex("3004" + "0500" * 2)
+    assert len(ber.parse(data, max_elements=3).children) == 2
+    with pytest.raises(ber.MalformedError, match="more than 2 elements"):
+        ber.parse(data, max_elements=2)
 
 
 def test_lengths_with_leading_zeros_are_read() -> None:

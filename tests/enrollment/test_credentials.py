@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.cases import each
 from tests.enrollment.conftest import MACHINE, SCEP, Desk, identity_of
 
 from pyade.core.events import Event, EventKind
-from pyade.enrollment import redeem_client_identifier, redeem_scep_request
+from pyade.enrollment import credentials, redeem_client_identifier, redeem_scep_request, redemption
 from pyade.enrollment.credentials import one_time
 from pyade.errors import PolicyError, TrustError
+from pyade.testing.mac.hostile import requests
 
 SERIAL = MACHINE["SERIAL"]
 SUBJECT = f"/O=Contoso/CN={SERIAL}"
@@ -152,6 +154,19 @@ def test_a_challenge_that_was_never_given_is_refused(desk: Desk, tmp_path: Path)
     with pytest.raises(TrustError, match="unknown") as refused:
         redeem_scep_request(desk.store, request_for(tmp_path, "guessed"), now=desk.clock())
     assert "guessed" not in str(refused.value)
+
+
+@each("name, request", {**requests(), **{f"some {k}": v for k, v in requests(elements=250).items()}}.items())
+def test_what_a_guess_costs_is_bounded(
+    name: str, request: bytes, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the challenge was found, nothing is verified, and a request of many parts is not even read."""
+    with monkeypatch.context() as patch:
+        patch.setattr(redemption, "_is_signed", pytest.fail)
+        with pytest.raises(TrustError) as refused:
+            redeem_scep_request(desk.store, request, now=desk.clock())
+    has_many = len(request) > 10_000 and "key" not in name and "RSA" not in name
+    assert ("MalformedError" in refused.value.reason) == has_many
 
 
 @pytest.mark.parametrize("request_of", ["nothing", "noise", "large", "without a challenge"])

@@ -149,7 +149,7 @@ def test_the_received_result_of_the_release_ends_the_wait(worker: Worker) -> Non
 
 def test_a_message_holds_what_the_mac_said_and_no_more() -> None:
     nothing = dict.fromkeys(("message_type", "status", "command_uuid", "udid", "serial_number"), "")
-    silent = {**nothing, "awaiting": False, "is_user_channel": False}
+    silent = {**nothing, "awaiting": False, "is_user_channel": False, "is_too_large": False}
     checked_in = plistlib.dumps({"MessageType": "CheckOut"})
     assert attrs.asdict(read_message(checked_in)) == {**silent, "message_type": "CheckOut"}
     idle = plistlib.dumps({"Status": "Idle"})

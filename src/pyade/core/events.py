@@ -57,6 +57,8 @@ class EventKind(OpenStrEnum):
         SETUP_PROBLEM: The accounts of a Mac that awaits its final configuration are not, or not all, as its
             profile has them; ``problems`` says what it gets instead.
         SETUP_RELEASED: A Mac that awaited its final configuration was let go.
+        MESSAGE_TOO_LARGE: A Mac sent a message of more than 16 MiB, which was not read; ``bytes`` says how
+            many.
     """
 
     ADDED = "added"
@@ -81,6 +83,7 @@ class EventKind(OpenStrEnum):
     REGISTRATION_COMPLETED = "registration_completed"
     SETUP_PROBLEM = "setup_problem"
     SETUP_RELEASED = "setup_released"
+    MESSAGE_TOO_LARGE = "message_too_large"
 
 
 @attrs.frozen(kw_only=True)

@@ -31,6 +31,7 @@ HEADER: Final = "x-apple-aspen-deviceinfo"
 _MAX_HEADER: Final = 2 * MAX_BYTES
 _MAX_TEXT: Final = 255  # a Mac sends 36 at most, and all of it is kept in the record
 _URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
+_WHITE_SPACE: Final = b" \t\n\r\f\v"
 
 
 @attrs.frozen(kw_only=True)
@@ -38,7 +39,8 @@ class DeviceSignature:
     """What was learned from a signature that was verified.
 
     Attributes:
-        leaf_sha256: SHA-256 of the device's certificate, 64 lower-case hexadecimal digits.
+        leaf_sha256: SHA-256 of the device's certificate, 64 lower-case hexadecimal digits; "" under an
+            authority with an EC key, whose signatures anybody can write in a second way. Apple's is RSA.
         leaf_not_before: When the certificate became valid, UTC.
         leaf_expires_at: When it ends, UTC. Devices go on with an expired one (observed).
         digest: Of the signature: ``sha1``, ``sha256``, ``sha384`` or ``sha512``.
@@ -139,7 +141,7 @@ class MachineInfo:
             )
         with reading(f"the base64 of the header {HEADER}"):
             text = value.encode("ascii") if isinstance(value, str) else value
-            data = base64.b64decode(b"".join(text.split()).translate(_URL_SAFE), validate=True)
+            data = base64.b64decode(text.translate(_URL_SAFE, _WHITE_SPACE), validate=True)
         return cls.from_cms(data, trust=trust)
 
     @classmethod

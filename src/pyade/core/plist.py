@@ -1,7 +1,10 @@
 """XML property lists from strangers.
 
 The standard library's reader takes more than Apple writes. What goes beyond is refused before it reads: other
-encodings than UTF-8, unknown elements, entity declarations, deep nesting.
+encodings than UTF-8, unknown elements, entity declarations, deep nesting, and more marks than a Mac's words
+have: a reader works on tags, line ends, references and attributes, and text costs next to nothing.
+
+Of a large list, such as the result of a command, only what stands at its top under some keys is kept.
 
 Source: Apple, ``PropertyList-1.0.dtd``.
 """
@@ -9,12 +12,26 @@ Source: Apple, ``PropertyList-1.0.dtd``.
 from __future__ import annotations
 
 import plistlib
+from collections.abc import Callable, Collection
 from typing import Any, Final
 from xml.parsers import expat
+
+import attrs
 
 from pyade.core.untrusted import check_size, malformed, reading
 
 MAX_DEPTH: Final = 16
+MAX_MARKS: Final = 2_000
+"""Four marks each for a key and its value; a Mac's words have about 30 keys."""
+
+MAX_LARGE_BYTES: Final = 16 * 1024 * 1024
+MAX_TAGS: Final = 2_000_000
+"""16 MiB of installed applications have half of it."""
+
+_MAX_ATTRIBUTES: Final = 10_000  # Apple writes one, and embedded lists have more as data
+_LONGEST: Final = 1_024  # of what is kept of a large list: identifiers and words
+_MARKS: Final = (b"<", b"\n", b"\r", b"&", b'"', b"'")
+_TOP: Final = 3  # the depth of keys and values: plist, dict, key
 _ELEMENTS: Final = frozenset(
     {"plist", "dict", "array", "key", "string", "data", "date", "integer", "real", "true", "false"}
 )
@@ -25,14 +42,16 @@ def read_plist(data: bytes) -> dict[str, Any]:
     """Return the dictionary of an XML property list.
 
     Args:
-        data: At most 64 KiB of UTF-8, nested at most 16 deep.
+        data: At most 64 KiB of UTF-8, nested at most 16 deep, with at most 2,000 marks.
 
     Raises:
         TrustError: It is something else.
     """
     check_size(data, "the property list")
     with reading("the property list"):
-        _check_outline(data)
+        if (marks := sum(map(data.count, _MARKS))) > MAX_MARKS:
+            raise malformed(f"the property list has {marks} tags, line ends and quotes, at most {MAX_MARKS}")
+        _parse(data, _Outline())
         root = plistlib.loads(data, fmt=plistlib.FMT_XML)
     if not isinstance(root, dict):
         raise malformed("the property list is no dictionary")
@@ -40,21 +59,118 @@ def read_plist(data: bytes) -> dict[str, Any]:
     return root
 
 
-def _check_outline(data: bytes) -> None:
-    depth = 0
+@attrs.frozen
+class PlistValue:
+    """A value at the top of a property list.
 
-    def start(name: str, _attributes: object) -> None:
-        nonlocal depth
-        if name not in _ELEMENTS or (name == "plist") != (depth == 0):
+    Attributes:
+        kind: The element: ``string``, ``true``, ``dict`` and others.
+        text: Its text, of a string; at most 1,024 characters.
+    """
+
+    kind: str
+    text: str
+
+
+def read_top(data: bytes, keys: Collection[str]) -> dict[str, PlistValue]:
+    """Return what the dictionary of a property list has under *keys*; nothing else of it is kept.
+
+    Args:
+        data: At most 16 MiB of UTF-8, nested at most 16 deep, with at most 2,000,000 tags.
+        keys: Those that are wanted.
+
+    Raises:
+        TrustError: It is something else, or a wanted text has more than 1,024 characters.
+    """
+    check_size(data, "the property list", MAX_LARGE_BYTES)
+    with reading("the property list"):
+        if (tags := data.count(b"<")) > MAX_TAGS:
+            raise malformed(f"the property list has {tags} tags, at most {MAX_TAGS} are allowed")
+        if data.count(b'="') + data.count(b"='") > _MAX_ATTRIBUTES:
+            raise malformed(f"the property list has more than {_MAX_ATTRIBUTES} attributes")
+        top = _Top(keys)
+        _parse(data, top)
+    if not top.is_dictionary:
+        raise malformed("the property list is no dictionary")
+    return top.found
+
+
+class _Outline:
+    """Checks elements and their depth."""
+
+    def __init__(self) -> None:
+        self.depth = 0
+
+    def use(self, parser: expat.XMLParserType) -> None:
+        parser.StartElementHandler = self.start
+        parser.EndElementHandler = self.end
+
+    def start(self, name: str, _attributes: object) -> None:
+        if name not in _ELEMENTS or (name == "plist") != (self.depth == 0):
             raise malformed("the XML is no property list")
-        depth += 1
-        if depth > MAX_DEPTH:
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
             raise malformed(f"the property list is nested deeper than {MAX_DEPTH} levels")
 
-    def end(_name: str) -> None:
-        nonlocal depth
-        depth -= 1
+    def end(self, _name: str) -> None:
+        self.depth -= 1
 
+
+class _Top(_Outline):
+    """Keeps the values of some keys."""
+
+    def __init__(self, keys: Collection[str]) -> None:
+        super().__init__()
+        self.found: dict[str, PlistValue] = {}
+        self.is_dictionary = False
+        self._keys = keys
+        self._key: str | None = None
+        self._text: list[str] = []
+        self._size = 0
+        self._listen: Callable[[Callable[[str], None] | None], None] = lambda _: None
+
+    def use(self, parser: expat.XMLParserType) -> None:
+        super().use(parser)
+        parser.buffer_text = True
+        self._listen = lambda handler: setattr(parser, "CharacterDataHandler", handler)
+
+    def start(self, name: str, attributes: object) -> None:
+        super().start(name, attributes)
+        if self.depth < _TOP:
+            if self.depth == _TOP - 1 and (name != "dict" or self.is_dictionary):
+                raise malformed("the property list is no dictionary, or several")
+            self.is_dictionary = self.depth == _TOP - 1
+        elif self.depth == _TOP:
+            if (name == "key") != (self._key is None):
+                raise malformed("the property list has a key without a value, or a value without a key")
+            self._text, self._size = [], 0
+            if name == "key" or self._key in self._keys:
+                self._listen(self._hear)
+
+    def end(self, name: str) -> None:
+        self.depth -= 1
+        if self.depth == _TOP - 1:
+            self._listen(None)
+            if name == "key":
+                self._key = "".join(self._text)
+                return
+            if self._key is not None and self._key in self._keys:
+                self.found[self._key] = PlistValue(name, "".join(self._text))
+            self._key = None
+        elif self.depth == _TOP - 2 and self._key is not None:
+            raise malformed("the property list has a key without a value")
+
+    def _hear(self, text: str) -> None:
+        self._size += len(text)
+        if self._size <= _LONGEST:
+            self._text.append(text)
+        elif self._key is None:
+            self._text = []  # a key that nobody wants
+        else:
+            raise malformed(f"{self._key} has more than {_LONGEST} characters")
+
+
+def _parse(data: bytes, outline: _Outline) -> None:
     def declaration(_version: str, encoding: str | None, _standalone: int) -> None:
         if encoding is not None and encoding.upper() != "UTF-8":
             raise malformed("the property list is not in UTF-8")
@@ -65,8 +181,7 @@ def _check_outline(data: bytes) -> None:
     if b"\0" in data or data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise malformed("the property list is not in UTF-8")
     parser = expat.ParserCreate()
-    parser.StartElementHandler = start
-    parser.EndElementHandler = end
+    outline.use(parser)
     parser.XmlDeclHandler = declaration
     parser.EntityDeclHandler = entity
     parser.SkippedEntityHandler = entity

@@ -17,8 +17,8 @@ def malformed(reason: str) -> TrustError:
     return TrustError(reason, is_malformed=True)
 
 
-def check_size(data: object, what: str) -> None:
-    """Accept bytes, neither none nor too many.
+def check_size(data: object, what: str, most: int = MAX_BYTES) -> None:
+    """Accept bytes, neither none nor more than *most*.
 
     Raises:
         TrustError: *data* is something else.
@@ -27,8 +27,8 @@ def check_size(data: object, what: str) -> None:
         raise malformed(f"{what}: {type(data).__name__} was given, bytes are needed")
     if not data:
         raise malformed(f"{what} is empty")
-    if len(data) > MAX_BYTES:
-        raise malformed(f"{what} has {len(data)} bytes, at most {MAX_BYTES} are allowed")
+    if len(data) > most:
+        raise malformed(f"{what} has {len(data)} bytes, at most {most} are allowed")
 
 
 @contextmanager

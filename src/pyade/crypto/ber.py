@@ -1,8 +1,9 @@
 """Bounds for BER before a parser sees it.
 
 A parser of nested data recurses; what comes from outside is walked here first, without recursion: the end of
-every element is inside its parent, the nesting is shallow, the number of elements is limited, and object
-identifiers are short (a parser needs quadratic time for them: minutes for one of 1 MiB).
+every element is inside its parent, the nesting is shallow, the number of elements is limited (one of two
+bytes costs as much as a long one, and 64 KiB of them far more than a signature), and object identifiers are
+short (a parser needs quadratic time for them: minutes for one of 1 MiB).
 
 Source: ITU-T X.690, clause 8.1.
 """
@@ -15,7 +16,8 @@ from typing import Final
 import attrs
 
 MAX_DEPTH: Final = 24
-MAX_ELEMENTS: Final = 20_000
+MAX_ELEMENTS: Final = 2_000
+"""What a Mac sends has about 330: four certificates, and the content in parts."""
 MAX_IDENTIFIER_BYTES: Final = 64
 _END_OF_CONTENTS: Final = 0x00
 _CONSTRUCTED: Final = 0x20
@@ -86,10 +88,12 @@ class Element:
 
         Source: ITU-T X.690, clause 8.7.
         """
+        if not self.tag & _CONSTRUCTED:
+            return self.contents
         leaves = list(self.leaves())
-        if self.tag & _CONSTRUCTED and any(leaf.tag != _OCTET_STRING for leaf in leaves):
+        if {leaf.tag for leaf in leaves} - {_OCTET_STRING}:
             raise MalformedError("a string with a part that is no OCTET STRING")
-        return b"".join(leaf.contents for leaf in leaves)
+        return b"".join([self.data[leaf.start : leaf.end] for leaf in leaves])
 
     def identifier(self) -> str:
         """Return an OBJECT IDENTIFIER with dots, such as ``1.2.840.113549``.
@@ -111,8 +115,13 @@ class Element:
         return ".".join(map(str, (first, numbers[0] - 40 * first, *numbers[1:-1])))
 
 
-def parse(data: bytes) -> Element:
+def parse(data: bytes, *, max_elements: int = MAX_ELEMENTS) -> Element:
     """Return the first BER element of *data*; what follows it is not looked at.
+
+    Args:
+        data: The bytes.
+        max_elements: How many elements it may have, itself included. The end of one of indefinite length
+            counts as well.
 
     Raises:
         TruncatedError: *data* ends too early.
@@ -120,7 +129,7 @@ def parse(data: bytes) -> Element:
     """
     position = 0
     around: list[Element] = []
-    for _ in range(MAX_ELEMENTS):
+    for _ in range(max_elements):
         limit = around[-1].end if around else len(data)
         tag, length, start = _header(data, position, limit)
         element = Element(
@@ -145,7 +154,7 @@ def parse(data: bytes) -> Element:
             element = around.pop()
         if not around:
             return element
-    raise MalformedError(f"more than {MAX_ELEMENTS} elements")
+    raise MalformedError(f"more than {max_elements} elements")
 
 
 def _check_primitive(tag: int, length: int | None) -> None:

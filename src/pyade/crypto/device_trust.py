@@ -1,9 +1,15 @@
 """Who signed a message: a device of Apple's, or anybody else.
 
-The rules, in their order: the signer's certificate is in the message; a pinned authority issued it, by key
-and name; it is no authority itself; its dates are reported, and refused only where a clock is given; digest
-and signature fit together; the signature is over the content, or over attributes that hold the digest of the
-content. Certificates of the message but the signer's are never used: whoever sent it chose them.
+The rules, in their order: the signer's certificate is in the message, in DER; a pinned authority issued it,
+by key and name; it is no authority itself; its dates are reported, and refused only where a clock is given;
+digest and signature fit together; the signature is over the content, or over attributes that hold the digest
+of the content. Certificates of the message but the signer's are never used: the sender chose them.
+
+No parser but pyade's own, which is bounded, sees the signer's certificate before its issuer's signature is
+verified: others take milliseconds for the extensions and names that 64 KiB can hold.
+
+A certificate has one fingerprint, as it can be written in one way only: DER, and a signature that nobody can
+rewrite. That of an EC authority can be rewritten by anybody, (r, s) as (r, -s), so it has none.
 
 ``x509.verification`` is not used: Apple's authority has ended, and devices have RSA keys of 1024 bits under
 SHA-1.
@@ -29,6 +35,7 @@ from pyade.core.kinds import checks_kinds
 from pyade.core.machine_info import DeviceSignature
 from pyade.core.untrusted import check_size, malformed, reading
 from pyade.crypto.apple_ca import apple_device_ca
+from pyade.crypto.sha1 import SHA1, check_sha1, needing
 from pyade.crypto.signed_data import (
     ID_DATA,
     CertificateParts,
@@ -36,17 +43,18 @@ from pyade.crypto.signed_data import (
     read_certificate,
     read_signed_data,
 )
-from pyade.errors import SigningError, TrustError
+from pyade.errors import PolicyError, SigningError, TrustError
 
 CLOCK_TOLERANCE: Final = timedelta(hours=1)
 """How far the clocks of a server and of Apple may be apart."""
 
-_SHA1: Final = hashes.SHA1()  # noqa: S303 - what Macs sign with
+_YEARS: Final = range(1970, 9999)
+
 _SHA256: Final = hashes.SHA256()
 _SHA384: Final = hashes.SHA384()
 _SHA512: Final = hashes.SHA512()
 _DIGESTS: Final[dict[str, hashes.HashAlgorithm]] = {
-    "1.3.14.3.2.26": _SHA1,
+    "1.3.14.3.2.26": SHA1,
     "2.16.840.1.101.3.4.2.1": _SHA256,
     "2.16.840.1.101.3.4.2.2": _SHA384,
     "2.16.840.1.101.3.4.2.3": _SHA512,
@@ -54,11 +62,11 @@ _DIGESTS: Final[dict[str, hashes.HashAlgorithm]] = {
 # The first one leaves the digest to another field, and is no algorithm for certificates.
 _SIGNATURES: Final[dict[str, tuple[type[object], hashes.HashAlgorithm | None]]] = {
     "1.2.840.113549.1.1.1": (rsa.RSAPublicKey, None),
-    "1.2.840.113549.1.1.5": (rsa.RSAPublicKey, _SHA1),
+    "1.2.840.113549.1.1.5": (rsa.RSAPublicKey, SHA1),
     "1.2.840.113549.1.1.11": (rsa.RSAPublicKey, _SHA256),
     "1.2.840.113549.1.1.12": (rsa.RSAPublicKey, _SHA384),
     "1.2.840.113549.1.1.13": (rsa.RSAPublicKey, _SHA512),
-    "1.2.840.10045.4.1": (ec.EllipticCurvePublicKey, _SHA1),
+    "1.2.840.10045.4.1": (ec.EllipticCurvePublicKey, SHA1),
     "1.2.840.10045.4.3.2": (ec.EllipticCurvePublicKey, _SHA256),
     "1.2.840.10045.4.3.3": (ec.EllipticCurvePublicKey, _SHA384),
     "1.2.840.10045.4.3.4": (ec.EllipticCurvePublicKey, _SHA512),
@@ -101,10 +109,19 @@ def _anchors(value: Iterable[x509.Certificate]) -> tuple[x509.Certificate, ...]:
     return anchors
 
 
-def _read_authorities(anchors: tuple[x509.Certificate, ...]) -> tuple[tuple[CertificateParts, object], ...]:
+def _read_authorities(anchors: tuple[x509.Certificate, ...]) -> tuple[_Authority, ...]:
     return tuple(
-        (read_certificate(anchor.public_bytes(Encoding.DER)), anchor.public_key()) for anchor in anchors
+        _Authority(
+            subject=read_certificate(anchor.public_bytes(Encoding.DER)).subject, key=anchor.public_key()
+        )
+        for anchor in anchors
     )
+
+
+@attrs.frozen(kw_only=True)
+class _Authority:
+    subject: bytes
+    key: object
 
 
 @checks_kinds(but=("anchors", "message"))
@@ -117,16 +134,25 @@ class DeviceTrust:
             ``apple()`` has Apple's. Their own dates and issuers do not matter.
         leaf_clock: Returns the time, UTC; a device certificate outside its dates is then refused. None
             reports the dates only, since Apple does not say that devices renew in time.
+
+    Raises:
+        SigningError: An anchor is no certificate of an authority with an RSA or EC key.
+        CryptoPolicyError: This machine refuses SHA-1, with which Macs sign.
+        PolicyError: *leaf_clock* returns no time with a time zone, or one at the end of the calendar.
     """
 
     anchors: tuple[x509.Certificate, ...] = attrs.field(converter=_anchors)
     leaf_clock: Callable[[], datetime] | None = attrs.field(default=None, kw_only=True)
-    _authorities: tuple[tuple[CertificateParts, object], ...] = attrs.field(
+    _authorities: tuple[_Authority, ...] = attrs.field(
         default=attrs.Factory(lambda self: _read_authorities(self.anchors), takes_self=True),
         init=False,
         repr=False,
         eq=False,
     )
+
+    def __attrs_post_init__(self) -> None:
+        check_sha1()
+        self._time()
 
     @classmethod
     def apple(cls, *, leaf_clock: Callable[[], datetime] | None = None) -> Self:
@@ -142,10 +168,12 @@ class DeviceTrust:
         """Return what is signed in a CMS message.
 
         Args:
-            message: DER or BER, at most 64 KiB.
+            message: DER or BER, at most 64 KiB and 2,000 elements.
 
         Raises:
             TrustError: It cannot be read, or no trusted device signed it.
+            CryptoPolicyError: This machine refuses an algorithm that it is signed with.
+            PolicyError: *leaf_clock* returned no time with a time zone.
         """
         check_size(message, "the signed message")
         with reading("the signed message"):
@@ -155,55 +183,70 @@ class DeviceTrust:
             raise TrustError(
                 "the signer's certificate is not in the message, or is not the only one of its name"
             )
+        if not parts.is_der:
+            raise malformed("the signer's certificate is not in DER")
         if parts.serial_number <= 0:  # RFC 5280, 4.1.2.2; cryptography warns and is going to refuse it
             raise malformed("the serial number of the signer's certificate is not positive")
+        authority = self._issuer_of(parts)
         with reading("the signer's certificate"):
-            leaf = x509.load_der_x509_certificate(parts.der)
+            leaf = x509.load_der_x509_certificate(parts.encoded)
             key = leaf.public_key()
             is_authority = _is_authority(leaf)
             starts, ends = leaf.not_valid_before_utc, leaf.not_valid_after_utc
-        self._check_issuer(parts, leaf)
+        if any(key == one.key for one in self._authorities):
+            raise TrustError("the signer's certificate has the key of the authority itself")
         if is_authority or parts.issuer == parts.subject:
             raise TrustError("the signer's certificate is that of an authority, not of a device")
         self._check_dates(starts, ends)
         digest = _check_signature(signed, key)
+        has_fingerprint = isinstance(authority.key, rsa.RSAPublicKey)
         return SignedContent(
             content=signed.content,
             signature=DeviceSignature(
-                leaf_sha256=hashlib.sha256(parts.der).hexdigest(),
+                leaf_sha256=hashlib.sha256(parts.encoded).hexdigest() if has_fingerprint else "",
                 leaf_not_before=starts,
                 leaf_expires_at=ends,
                 digest=digest.name,
             ),
         )
 
-    def _check_issuer(self, parts: CertificateParts, leaf: x509.Certificate) -> None:
+    def _issuer_of(self, parts: CertificateParts) -> _Authority:
         if not parts.is_consistent:
             raise TrustError("the signer's certificate names two different signature algorithms")
         kind, digest = _SIGNATURES.get(parts.algorithm, (None, None))
-        for authority, key in self._authorities:
-            if parts.public_key == authority.public_key:
-                raise TrustError("the signer's certificate has the key of the authority itself")
+        for authority in self._authorities:
             if (
                 parts.issuer == authority.subject
                 and kind is not None
                 and digest is not None
-                and isinstance(key, kind)
-                and _is_signed(key, digest, leaf.signature, leaf.tbs_certificate_bytes)
+                and isinstance(authority.key, kind)
+                and _is_signed(authority.key, digest, parts.signature, parts.signed)
             ):
-                return
+                return authority
         raise TrustError("the signer's certificate was not issued by a trusted authority")
 
     def _check_dates(self, starts: datetime, ends: datetime) -> None:
-        if self.leaf_clock is None:
+        now = self._time()
+        if now is None:
             return
-        now = self.leaf_clock()
         # The tolerance is added to now, for a certificate may end with the calendar.
         if now + CLOCK_TOLERANCE < starts or now - CLOCK_TOLERANCE > ends:
             raise TrustError(
                 f"the signer's certificate is valid from {starts:%Y-%m-%d} to {ends:%Y-%m-%d},"
                 f" today is {now:%Y-%m-%d}"
             )
+
+    def _time(self) -> datetime | None:
+        """Return the time by which certificates are judged; None if they are not."""
+        if self.leaf_clock is None:
+            return None
+        now: object = self.leaf_clock()
+        if not isinstance(now, datetime) or now.utcoffset() is None:
+            zone = "a time without a time zone" if isinstance(now, datetime) else type(now).__name__
+            raise PolicyError(f"leaf_clock returned {zone}: a time in UTC is needed, as datetime.now(UTC)")
+        if not _YEARS.start <= now.year < _YEARS.stop:
+            raise PolicyError(f"leaf_clock returned {now.isoformat()}: check the clock")
+        return now
 
 
 def _check_signature(signed: SignedData, key: object) -> hashes.HashAlgorithm:
@@ -220,7 +263,8 @@ def _check_signature(signed: SignedData, key: object) -> hashes.HashAlgorithm:
     if attributes is not None:
         if attributes.content_type != ID_DATA:
             raise TrustError("the signed attributes name another type of content")
-        hasher = hashes.Hash(digest)
+        with needing(digest.name.upper()):
+            hasher = hashes.Hash(digest)
         hasher.update(signed.content)
         if hasher.finalize() != attributes.message_digest:
             raise TrustError("the signed attributes are about another content")
@@ -231,15 +275,16 @@ def _check_signature(signed: SignedData, key: object) -> hashes.HashAlgorithm:
 
 
 def _is_signed(key: object, digest: hashes.HashAlgorithm, signature: bytes, data: bytes) -> bool:
-    try:
-        if isinstance(key, rsa.RSAPublicKey):
-            key.verify(signature, data, padding.PKCS1v15(), digest)
-        elif isinstance(key, ec.EllipticCurvePublicKey):
-            key.verify(signature, data, ec.ECDSA(digest))
-        else:
+    with needing(f"a signature with {digest.name.upper()}"):
+        try:
+            if isinstance(key, rsa.RSAPublicKey):
+                key.verify(signature, data, padding.PKCS1v15(), digest)
+            elif isinstance(key, ec.EllipticCurvePublicKey):
+                key.verify(signature, data, ec.ECDSA(digest))
+            else:
+                return False
+        except InvalidSignature:
             return False
-    except InvalidSignature:
-        return False
     return True
 
 

@@ -28,6 +28,7 @@ from pyade.crypto.keypair import TokenKeypair
 from pyade.errors import TokenError
 
 MAX_RECIPIENTS: Final = 100
+_MAX_ELEMENTS: Final = 20_000  # an administrator uploads it: up to 1 MiB, in parts of any size
 
 _CIPHERS: Final[dict[str, tuple[type[AES | TripleDES], int, int]]] = {  # class, bytes of a key, of a block
     "aes128_cbc": (AES, 16, 16),
@@ -132,7 +133,7 @@ def read_envelope(message: bytes) -> Envelope:
         TokenError: The message is cut short, damaged, of another kind, or uses an unsupported cipher.
     """
     try:
-        ber.parse(message)
+        ber.parse(message, max_elements=_MAX_ELEMENTS)
     except ber.TruncatedError:
         raise TokenError("the token file is cut short", _DOWNLOAD) from None
     except ber.MalformedError as exc:
@@ -154,7 +155,7 @@ def _read(info: Any) -> Envelope:
         )
     data = info["content"]
     # asn1crypto joins a string in several parts only where its length is indefinite, so it is joined here.
-    content = ber.parse(data["encrypted_content_info"].dump()).children
+    content = ber.parse(data["encrypted_content_info"].dump(), max_elements=_MAX_ELEMENTS).children
     cipher, vector = _cipher(algos.EncryptionAlgorithm.load(content[1].encoded))
     if len(content) < 3:
         raise TokenError("the token file is damaged: it has no content", _DOWNLOAD)

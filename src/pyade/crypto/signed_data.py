@@ -4,6 +4,9 @@ Read by hand, because a signature is over bytes: what a parser takes apart and p
 others. Every form that OpenSSL and Apple write: DER and BER with indefinite lengths, strings in one or
 several parts, with and without signed attributes. Nothing is verified here.
 
+Whoever sent a message chose all of it. So the work is bounded by the number of its elements: nothing in it is
+parsed a second time, and names of algorithms, attributes and extensions are compared as bytes.
+
 Source: RFC 5652, 5, 10.2 and 11; RFC 5280, 4.1.
 """
 
@@ -16,14 +19,18 @@ import attrs
 from pyade.core.untrusted import malformed
 from pyade.crypto import ber
 
+MAX_CERTIFICATES: Final = 32
+"""Macs send up to four."""
+
 ID_DATA: Final = "1.2.840.113549.1.7.1"
 _SIGNED_DATA: Final = "1.2.840.113549.1.7.2"
-_CONTENT_TYPE: Final = "1.2.840.113549.1.9.3"
-_MESSAGE_DIGEST: Final = "1.2.840.113549.1.9.4"
-_KEY_IDENTIFIER: Final = "2.5.29.14"
+_CONTENT_TYPE: Final = bytes.fromhex("2a864886f70d010903")  # 1.2.840.113549.1.9.3
+_MESSAGE_DIGEST: Final = bytes.fromhex("2a864886f70d010904")  # 1.2.840.113549.1.9.4
+_KEY_IDENTIFIER: Final = bytes.fromhex("551d0e")  # 2.5.29.14
 _OCTETS: Final = "04/24"
 _OCTET_STRING: Final = 0x04
 _SEQUENCE: Final = 0x30
+_BIT_STRING: Final = 0x03
 _SET: Final = b"\x31"
 _ABSENT: Final = ber.Element(b"", 0, 0, 0, 0)
 
@@ -48,7 +55,11 @@ class CertificateParts:
     """An X.509 certificate, not verified.
 
     Attributes:
-        der: All of it.
+        encoded: All of it.
+        is_der: False if it is written in another way than the one of DER as far as its issuer's signature
+            leaves a choice: lengths, and the bits that a signature or a public key does not use.
+        signed: The part that its issuer signed, byte for byte.
+        signature: Of the issuer.
         issuer: DER of the name.
         subject: DER of the name.
         serial_number: As its issuer gave it.
@@ -58,7 +69,10 @@ class CertificateParts:
         key_identifier: Subject key identifier; None if it has none.
     """
 
-    der: bytes = attrs.field(repr=False)
+    encoded: bytes = attrs.field(repr=False)
+    is_der: bool
+    signed: bytes = attrs.field(repr=False)
+    signature: bytes
     issuer: bytes
     subject: bytes
     serial_number: int
@@ -159,12 +173,17 @@ def read_certificate(der: bytes) -> CertificateParts:
 
 
 def _certificate(element: ber.Element) -> CertificateParts:
-    tbs, outer, _ = _parts(element, "30", "30 30 03")
+    tbs, outer, signature = _parts(element, "30", "30 30 03")
     _, number, inner, issuer, _, subject, public_key, _, _, extensions = _parts(
         tbs, "30", "a0? 02 30 30 30 30 30 81? 82? a3?"
     )
+    _, key = _parts(public_key, "30", "30 03")
+    written = _der(_SEQUENCE, tbs.encoded, outer.encoded, _der(_BIT_STRING, b"\x00", signature.contents[1:]))
     return CertificateParts(
-        der=element.encoded,
+        encoded=element.encoded,
+        is_der=element.encoded == written and key.contents[:1] == b"\x00",
+        signed=tbs.encoded,
+        signature=signature.contents[1:],
         issuer=issuer.encoded,
         subject=subject.encoded,
         serial_number=_integer(number),
@@ -175,11 +194,25 @@ def _certificate(element: ber.Element) -> CertificateParts:
     )
 
 
+def _der(tag: int, *parts: bytes) -> bytes:
+    contents = b"".join(parts)
+    size = len(contents)
+    if size < 0x80:
+        return bytes((tag, size)) + contents
+    length = size.to_bytes((size.bit_length() + 7) // 8, "big")
+    return bytes((tag, 0x80 | len(length))) + length + contents
+
+
 def _certificates(bag: ber.Element) -> tuple[CertificateParts, ...]:
+    if len(bag.children) > MAX_CERTIFICATES:
+        raise malformed(
+            f"the message has {len(bag.children)} certificates, at most {MAX_CERTIFICATES} are allowed"
+        )
     found: dict[bytes, CertificateParts] = {}
     for element in bag.children:
         try:
-            found[element.encoded] = _certificate(element)
+            if (encoded := element.encoded) not in found:
+                found[encoded] = _certificate(element)
         except ber.MalformedError:  # attribute certificates, other formats, and what is none at all
             continue
     return tuple(found.values())
@@ -188,19 +221,23 @@ def _certificates(bag: ber.Element) -> tuple[CertificateParts, ...]:
 def _key_identifier(extensions: ber.Element) -> bytes | None:
     (listed,) = _parts(extensions, "a3", "30")
     for extension in listed.children:
-        name, _, value = _parts(extension, "30", "06 01? 04")
-        if name.identifier() == _KEY_IDENTIFIER:
-            return ber.parse(value.contents).octets()
+        if extension.children and extension.children[0].contents == _KEY_IDENTIFIER:
+            _, _, value = _parts(extension, "30", "06 01? 04")
+            # One string in one piece: a certificate is in DER.
+            identifier = ber.parse(value.contents, max_elements=1)
+            if identifier.tag != _OCTET_STRING:
+                raise ber.MalformedError("a key identifier that is no string of octets")
+            return identifier.contents
     return None
 
 
 def _attributes(element: ber.Element) -> SignedAttributes:
     if element.is_indefinite:
         raise malformed("the signed attributes are not in DER")
-    values: dict[str, list[ber.Element]] = {_CONTENT_TYPE: [], _MESSAGE_DIGEST: []}
+    values: dict[bytes, list[ber.Element]] = {_CONTENT_TYPE: [], _MESSAGE_DIGEST: []}
     for attribute in element.children:
         name, value = _parts(attribute, "30", "06 31")
-        if (kind := name.identifier()) in values:
+        if (kind := name.contents) in values:
             # One without a value counts as well.
             values[kind] += value.children or [_ABSENT, _ABSENT]
     if any(len(found) != 1 for found in values.values()):

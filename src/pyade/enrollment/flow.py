@@ -52,7 +52,7 @@ from pyade.enrollment.decision import EnrollmentDecision, EnrollmentResponse, Ve
 from pyade.enrollment.gates import Place, affinity_of, find_place, wait_of
 from pyade.enrollment.issue import Issue
 from pyade.enrollment.settings import EnrollmentRequest, Settings
-from pyade.enrollment.steps import ATTEMPTS, in_store, retried
+from pyade.enrollment.steps import ATTEMPTS, audit, in_store, retried
 from pyade.errors import TrustError
 from pyade.flow import CallHook, Compute, Flow, Now, RandomText, ask
 from pyade.text import logger
@@ -292,7 +292,7 @@ class Reception:
             verdict, reason, now, machine=self._machine, place=self._place, user=self._user, **(facts or {})
         )
         _log.info("%s", decision)
-        yield from in_store(lambda store: store.add_audit(decision.events()))
+        yield from audit(decision.events())
         if status is None:
             status = 400 if verdict is Verdict.MALFORMED else 403
         if document is not None:

@@ -33,7 +33,9 @@ from pyade.core.identity import KeyType
 from pyade.core.kinds import checks_kinds
 from pyade.core.secret import Secret, masked
 from pyade.core.untrusted import check_size, malformed, reading
-from pyade.errors import PolicyError, TrustError, UnknownTokenError
+from pyade.crypto import ber
+from pyade.enrollment.steps import write_audit
+from pyade.errors import PolicyError, TrustError
 from pyade.storage.protocol import EnrollmentStore
 from pyade.text import logger
 
@@ -49,7 +51,7 @@ def redeem_scep_request(store: EnrollmentStore, request: bytes, *, now: datetime
 
     Args:
         store: Where the enrollment service keeps what it issued.
-        request: PKCS #10 in DER, as the authority decrypted it; at most 64 KiB.
+        request: PKCS #10 in DER, as the authority decrypted it; at most 64 KiB and 300 elements.
         now: UTC.
 
     Returns:
@@ -153,7 +155,7 @@ class _CertificateRequest:
 
     names: tuple[tuple[str, str], ...]
     public_key: object
-    is_signed: bool
+    csr: x509.CertificateSigningRequest
     challenge: Secret | None
     digest: str
 
@@ -162,18 +164,23 @@ class _CertificateRequest:
         """Return what counts of PKCS #10 in DER, or raise a ``TrustError`` for what is none."""
         check_size(request, "the certificate request")
         with reading("the certificate request"):
+            ber.parse(request, max_elements=_MAX_ELEMENTS)
             csr = x509.load_der_x509_csr(request)
             return cls(
                 names=tuple((part.oid.dotted_string, str(part.value)) for part in csr.subject),
                 public_key=csr.public_key(),
-                is_signed=_is_signed(csr),
+                csr=csr,
                 challenge=_challenge_of(csr),
                 digest=hashlib.sha256(csr.tbs_certrequest_bytes).hexdigest(),  # rule 2
             )
 
     def objection(self, issued: OneTime) -> str:
-        """Return in what it differs from what the profile asked for; "" for nothing."""
-        if not self.is_signed:
+        """Return in what it differs from what the profile asked for; "" for nothing.
+
+        Its signature is checked here, and so after a credential was found: with a key of their own making,
+        strangers choose how long that takes.
+        """
+        if not _is_signed(self.csr):
             return "the certificate request is not signed with its own key"
         wanted = [(str(name), str(value)) for name, value in issued.value.get("subject", ())]
         # In any order: some clients sort the attributes.
@@ -226,11 +233,7 @@ def _note(store: EnrollmentStore, issued: OneTime, now: datetime, refusal: str) 
     details = {"verdict": verdict, "kind": issued.kind.value, **({"reason": refusal} if refusal else {})}
     group = EventGroup(EventKind.CREDENTIAL_REDEEMED, (issued.serial_number,), details)
     enrollment = store.enrollment(issued.serial_number)
-    events = EventBatch(enrollment.token_name if enrollment else "", now, (group,))
-    try:
-        store.add_audit(events)
-    except UnknownTokenError:
-        store.add_audit(attrs.evolve(events, token_name=""))  # it was removed meanwhile
+    write_audit(store, EventBatch(enrollment.token_name if enrollment else "", now, (group,)))
 
 
 def _challenge_of(csr: x509.CertificateSigningRequest) -> Secret | None:
@@ -248,6 +251,7 @@ def _is_signed(csr: x509.CertificateSigningRequest) -> bool:
         return False
 
 
+_MAX_ELEMENTS: Final = 300  # a Mac's request has about 50
 _CURVES: Final = {"256": "secp256r1", "384": "secp384r1"}
 _OIDS: Final[Mapping[str, Any]] = {
     name: oid.dotted_string

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from pyade.errors import StoreConflictError
+import attrs
+
+from pyade.core.events import EventBatch
+from pyade.errors import StoreConflictError, UnknownTokenError
 from pyade.flow import Flow, StoreCall, ask
 from pyade.storage.protocol import EnrollmentStore
 
@@ -18,6 +21,19 @@ ATTEMPTS = 8
 def in_store(work: Callable[[EnrollmentStore], T]) -> Flow[T]:
     """Return what *work* returns for the store: one transaction of its own per call of the store."""
     return ask(StoreCall(work))
+
+
+def audit(events: EventBatch) -> Flow[None]:
+    """Write *events*, as ``write_audit`` does."""
+    return in_store(lambda store: write_audit(store, events))
+
+
+def write_audit(store: EnrollmentStore, events: EventBatch) -> None:
+    """Write *events*, also if their token was removed meanwhile."""
+    try:
+        store.add_audit(events)
+    except UnknownTokenError:
+        store.add_audit(attrs.evolve(events, token_name=""))
 
 
 def retried(attempt: Callable[[], Flow[T]], attempts: int = ATTEMPTS) -> Flow[T]:

@@ -25,8 +25,10 @@ import anyio.to_thread
 from pyade.apple.http.connection import utc_now
 from pyade.core.await_configuration import AwaitProgress
 from pyade.core.enrollment import Enrollment
+from pyade.core.events import EventBatch, EventGroup, EventKind
 from pyade.core.kinds import checks_kinds
 from pyade.enrollment.messages import DeviceMessage, read_message
+from pyade.enrollment.steps import audit, in_store
 from pyade.enrollment.waiting_accounts import AccountHooks, AdministratorHook, DeviceName, VariablesHook
 from pyade.enrollment.waiting_flow import (
     Command,
@@ -41,7 +43,7 @@ from pyade.enrollment.waiting_flow import (
     work_left_flow,
 )
 from pyade.errors import DamagedRecordError, PolicyError
-from pyade.flow import AsyncRunner, Flow, Runner
+from pyade.flow import AsyncRunner, Compute, Flow, Now, Runner, ask
 from pyade.storage.protocol import EnrollmentStore
 from pyade.text import logger
 
@@ -107,16 +109,13 @@ class FinalConfiguration(_FinalConfiguration):
 
         Args:
             serial_number: The Mac, as its verified certificate tells.
-            body: As it came; at most 64 KiB are read, which is enough for every message that matters here.
+            body: As it came; up to 16 MiB are read. A larger one is noted as such: answer it with nothing,
+                as one that does not ask for a command.
 
         Raises:
             TrustError: It cannot be read; nothing was noted.
         """
-        message = read_message(body)
-        flow = _noting(serial_number, message)
-        if flow is not None:
-            self._run(flow)
-        return message
+        return self._run(_received_flow(serial_number, body))
 
     def authenticated(self, serial_number: str) -> None:
         """Note ``Authenticate``, with which each enrollment begins."""
@@ -204,11 +203,7 @@ class AsyncFinalConfiguration(_FinalConfiguration):
 
     async def received(self, serial_number: str, body: bytes) -> DeviceMessage:
         """Read a message of a Mac and note what it says; see ``FinalConfiguration.received``."""
-        message = read_message(body)
-        flow = _noting(serial_number, message)
-        if flow is not None:
-            await self._run(flow)
-        return message
+        return await self._run(_received_flow(serial_number, body))
 
     async def authenticated(self, serial_number: str) -> None:
         """Note ``Authenticate``; see ``FinalConfiguration.authenticated``."""
@@ -261,6 +256,25 @@ def _left_out(error: DamagedRecordError) -> None:
 
 def _page(enrollments: Iterator[Enrollment]) -> list[Enrollment]:
     return list(islice(enrollments, _PAGE))
+
+
+def _received_flow(serial_number: str, body: bytes) -> Flow[DeviceMessage]:
+    """Read a message, in a worker thread where there is an event loop: a large one takes a moment."""
+    message = yield from ask(Compute(lambda: read_message(body)))
+    if message.is_too_large:
+        yield from _too_large_flow(serial_number, len(body))
+    elif (flow := _noting(serial_number, message)) is not None:
+        yield from flow
+    return message
+
+
+def _too_large_flow(serial_number: str, size: int) -> Flow[None]:
+    """Note that a message was left out, where a person looks: in the log and among the events."""
+    now = yield from ask(Now())
+    _log.warning("a message of %d bytes from %s was left out: more than 16 MiB", size, serial_number[:40])
+    enrollment = yield from in_store(lambda store: store.enrollment(serial_number))
+    group = EventGroup(EventKind.MESSAGE_TOO_LARGE, (serial_number,), {"bytes": size})
+    yield from audit(EventBatch(enrollment.token_name if enrollment else "", now, (group,)))
 
 
 def _noting(serial_number: str, message: DeviceMessage) -> Flow[None] | None:

@@ -8,6 +8,8 @@ from typing import Final, Literal, TypeAlias
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
+from pyade.crypto.sha1 import needing
+
 PrivateKey: TypeAlias = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 KeyKind: TypeAlias = Literal["rsa1024", "rsa2048", "p256", "p384"]
 Digest: TypeAlias = Literal["sha1", "sha256", "sha384", "sha512"]
@@ -34,10 +36,15 @@ def new_key(kind: KeyKind) -> PrivateKey:
 
 
 def sign(key: PrivateKey, data: bytes, digest: Digest) -> bytes:
-    """Return a signature over *data*: RSA PKCS #1 v1.5, or ECDSA."""
-    if isinstance(key, rsa.RSAPrivateKey):
-        return key.sign(data, padding.PKCS1v15(), DIGESTS[digest])
-    return key.sign(data, ec.ECDSA(DIGESTS[digest]))
+    """Return a signature over *data*: RSA PKCS #1 v1.5, or ECDSA.
+
+    Raises:
+        CryptoPolicyError: This machine refuses *digest*.
+    """
+    with needing(f"a signature with {digest.upper()}"):
+        if isinstance(key, rsa.RSAPrivateKey):
+            return key.sign(data, padding.PKCS1v15(), DIGESTS[digest])
+        return key.sign(data, ec.ECDSA(DIGESTS[digest]))
 
 
 def signature_algorithm(key: PrivateKey, digest: Digest) -> str:

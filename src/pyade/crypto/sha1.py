@@ -1,0 +1,72 @@
+"""SHA-1: Macs sign with it, and their certificates are signed with it, in every macOS to this day.
+
+The policy of a machine may forbid it: RHEL 9 and its relatives do, and FIPS modes, wherever ``cryptography``
+uses the OpenSSL of the distribution. Then no Mac can enroll, and that is said where the trust is made, before
+the first Mac comes.
+
+Source: Red Hat, "Security hardening", RHEL 9, system-wide cryptographic policies; how Macs sign: observed.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+from pyade.errors import CryptoPolicyError
+
+SHA1: hashes.HashAlgorithm = hashes.SHA1()  # noqa: S303 - what Macs sign with
+
+_WAY_OUT: Final = (
+    "use the cryptography package of PyPI, which brings an OpenSSL of its own, or let the system's policy"
+    " allow it, as update-crypto-policies --set DEFAULT:SHA1 does on RHEL 9"
+)
+_PROBE: Final = b"SHA-1"
+_MODULUS: Final = int(
+    "e21fbd7a03189660349328d7aed18633cbd4adf7b89c1d25e506ab9689a1a3f4c78e4c79e8d968e6825d07d6fa167f23"
+    "75f0a7795a0021947bcc7bb7b316f311d7d1ab5c3fe47e1d88199a71d78e073cb7d4a5446e3325309cbe2ffba0af1e48"
+    "ef6d2aed6584e5aa6fb3c9c55ec2b270c9fa8a06e420b93841589e8c46674083",
+    16,
+)
+_SIGNATURE: Final = bytes.fromhex(
+    "3a92766b67c1b4c9e8174718d852cbcb2f2bc1d05e62bc144cf2737031da7eaaf45990abbac4ce2c796c5d5d8b259a70"
+    "6f70c50c3fd7a045507e0454a7b9dfb0365f84c2b0d11c5f3b5980d2e901fe78152d5edf448d03882801979e434ad029"
+    "b621237edffd19359cf0a6aeee08e7abdfcd29941a276b1b5ac6ddd55daa0b6a"
+)
+
+
+@functools.cache  # what it raises is not kept: the policy may be changed
+def check_sha1() -> None:
+    """Return if this machine verifies what Macs sign: RSA keys of 1024 bits under SHA-1.
+
+    Raises:
+        CryptoPolicyError: It does not.
+    """
+    with needing("RSA with 1024 bits under SHA-1"):
+        hashes.Hash(SHA1)
+        key = rsa.RSAPublicNumbers(65537, _MODULUS).public_key()
+        try:
+            key.verify(_SIGNATURE, _PROBE, padding.PKCS1v15(), SHA1)
+        except InvalidSignature:
+            raise UnsupportedAlgorithm("a good signature is refused") from None
+
+
+@contextmanager
+def needing(algorithm: str) -> Iterator[None]:
+    """Turn the refusal of an algorithm by this machine's policy into an error that says what to do.
+
+    Args:
+        algorithm: What is needed, in words.
+
+    Raises:
+        CryptoPolicyError: It is refused.
+    """
+    try:
+        yield
+    except UnsupportedAlgorithm as error:
+        raise CryptoPolicyError(algorithm, _WAY_OUT) from error

@@ -1,0 +1,314 @@
+"""The most expensive messages that can be sent in 64 KiB, one for each shape.
+
+For measuring: none of them may cost much more than the refusal of a usual message. ``by_strangers`` and
+``requests`` need no key: whoever saw one message of a Mac can make them. ``by_owners`` needs a device's key.
+
+Source: RFC 5652, 5; RFC 5280, 4.1; RFC 2986, 4; ITU-T X.690, 8.
+"""
+
+from __future__ import annotations
+
+import plistlib
+from collections.abc import Mapping
+from typing import Final
+
+from asn1crypto import algos, cms
+from asn1crypto import x509 as asn1
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from pyade.core.untrusted import MAX_BYTES
+from pyade.testing.der import definite, indefinite
+from pyade.testing.mac.authority import DeviceIdentity
+from pyade.testing.mac.cms import CmsForm
+from pyade.testing.mac.hostile_parts import (
+    ATTRIBUTE,
+    BITS,
+    COMMON_NAME,
+    INTEGER,
+    NAME_PART,
+    NULL,
+    OCTETS,
+    OID,
+    ROOM,
+    SEQUENCE,
+    SET,
+    Writer,
+    extension,
+    integer,
+    known,
+    largest,
+    long,
+    long_extension,
+    nested,
+    rsa_key,
+)
+
+_SHA1: Final = algos.DigestAlgorithm({"algorithm": "sha1"}).dump()
+_SHA1_RSA: Final = algos.SignedDigestAlgorithm({"algorithm": "sha1_rsa"}).dump()
+_SHA256_RSA: Final = algos.SignedDigestAlgorithm({"algorithm": "sha256_rsa"}).dump()
+_DATA: Final = cms.ContentType("data").dump()
+_SIGNED_DATA: Final = cms.ContentType("signed_data").dump()
+_CONTENT: Final = definite(OCTETS, plistlib.dumps({"SERIAL": "C02EXAMPLE01"}))
+_HEAD: Final = b'<?xml version="1.0" encoding="UTF-8"?><plist version="1.0"><dict>'
+_TAIL: Final = b"</dict></plist>"
+
+
+def by_strangers(identity: DeviceIdentity, *, elements: int = MAX_BYTES) -> Mapping[str, bytes]:
+    """Return messages without a good signature, by what they are full of.
+
+    Args:
+        identity: Of a device; only its certificate is used, which every message of it holds.
+        elements: How many elements of BER the expensive part may have.
+    """
+    return _Stranger(identity, elements).messages()
+
+
+def requests(*, elements: int = MAX_BYTES) -> Mapping[str, bytes]:
+    """Return certificate requests of SCEP with a challenge that nobody issued, by what they are full of.
+
+    Args:
+        elements: How many elements of BER the expensive part may have.
+    """
+    return _Request(elements).messages()
+
+
+def by_owners(identity: DeviceIdentity) -> Mapping[str, bytes]:
+    """Return well signed messages whose property list is the expensive part, by what it is full of.
+
+    Args:
+        identity: Of a device, with its key.
+    """
+    key = b"<key>a</key>"
+    keys = (b"<key>%x</key><true/>" % number for number in range(2_700))
+    attributes = (b' a%x=""' % number for number in range(7_000))
+    lists = {
+        "elements": key + b"<array>" + _many(b"<true/>") + b"</array>",
+        "keys": b"".join(keys),
+        "depth": _many(key + b"<array>" * 14 + b"</array>" * 14),
+        "lines": _text(b"\n"),
+        "carriage returns": _text(b"\r"),
+        "references": _text(b"&lt;"),
+        "sections": _text(b"<![CDATA[]]>"),
+        "comments": _many(b"<!---->"),
+        "instructions": _many(b"<?a?>"),
+        "attributes": key + b"<string" + b"".join(attributes) + b"/>",
+        "digits": key + b"<integer>" + _many(b"9") + b"</integer>",
+        "hexadecimal digits": key + b"<integer>0x" + _many(b"f") + b"</integer>",
+        "a real number": key + b"<real>" + _many(b"9") + b"</real>",
+        "data": key + b"<data>" + _many(b"AAAA") + b"</data>",
+        "spaces in data": key + b"<data>" + _many(b"A ") + b"</data>",
+        "a date": key + b"<date>" + _many(b"9") + b"</date>",
+    }
+    form = CmsForm(has_chain=False)
+    return {name: identity.sign(_HEAD + words + _TAIL, form=form) for name, words in lists.items()}
+
+
+def _many(piece: bytes) -> bytes:
+    return piece * (ROOM // len(piece))
+
+
+def _text(piece: bytes) -> bytes:
+    return b"<key>a</key><string>" + _many(piece) + b"</string>"
+
+
+class _Stranger(Writer):
+    """Writes what needs no key."""
+
+    def __init__(self, identity: DeviceIdentity, elements: int) -> None:
+        super().__init__(elements)
+        self._leaf = identity.certificate.public_bytes(Encoding.DER)
+        self._issuer = identity.certificate.issuer.public_bytes()
+        self._subject = identity.certificate.subject.public_bytes()
+        self._number = integer(identity.certificate.serial_number)
+        parts = asn1.Certificate.load(self._leaf)["tbs_certificate"]
+        self._validity, self._key = parts["validity"].dump(), parts["subject_public_key_info"].dump()
+
+    def messages(self) -> dict[str, bytes]:
+        return {
+            **self._of_elements(),
+            **self._of_certificates(),
+            **self._of_one_certificate(),
+            **self._of_signers(),
+        }
+
+    def _of_elements(self) -> dict[str, bytes]:
+        parts = self.fill(b"\x04\x00")
+        return {
+            "elements": self._message(content=definite(0x24, self.fill(NULL))),
+            "empty elements": self._message(bag=self.fill(b"\x30\x00")),
+            "nested elements": self._message(bag=self.fill(nested(SEQUENCE))),
+            "nested elements of indefinite length": self._message(
+                bag=self.fill(nested(SEQUENCE, indefinite))
+            ),
+            "nested content": self._message(content=definite(0x24, self.fill(nested(0x24)))),
+            "parts of the content": self._message(content=definite(0x24, parts)),
+            "parts of the signature": self._message(signature=definite(0x24, parts)),
+            "digests": self._message(digests=self.fill(_SHA1)),
+            "a long object identifier": self._message(kind=long(OID)),
+            "content": self._message(content=long(OCTETS)),
+        }
+
+    def _of_certificates(self) -> dict[str, bytes]:
+        return {
+            "certificates": self._message(bag=self.numbered(self._smallest)),
+            "certificates of one name": self._message(bag=self.numbered(self._namesake)),
+            "the certificate again and again": self._message(bag=self.fill(self._leaf)),
+            "certificates with elements in their key identifier": self._message(
+                bag=self.numbered(self._identified, 14)
+            ),
+        }
+
+    def _of_one_certificate(self) -> dict[str, bytes]:
+        names, points = self.fill(b"\x82\x01a"), self.fill(b"\x30\x00")
+        policies, usages = self.fill(b"\x30\x03\x06\x01*"), self.fill(b"\x06\x01*")
+        values = definite(SET, self.fill(NAME_PART[2:]))
+        name = definite(SET, definite(SEQUENCE, COMMON_NAME, long(0x0C)))
+        serial = long(INTEGER, 30_000)
+        return {
+            "extensions": self._certified(extensions=self.numbered(extension)),
+            "extensions with long names": self._certified(extensions=self.numbered(long_extension)),
+            "alternative names": self._certified(extensions=known("551d11", definite(SEQUENCE, names))),
+            "policies": self._certified(extensions=known("551d20", definite(SEQUENCE, policies))),
+            "distribution points": self._certified(extensions=known("551d1f", definite(SEQUENCE, points))),
+            "usages": self._certified(extensions=known("551d25", definite(SEQUENCE, usages))),
+            "parts of a name": self._certified(subject=definite(SEQUENCE, self.fill(NAME_PART))),
+            "a part of a name with many values": self._certified(subject=definite(SEQUENCE, values)),
+            "a long name": self._certified(subject=definite(SEQUENCE, name)),
+            "a long serial number": self._message(bag=self._certificate(number=serial), number=serial),
+            "a long RSA exponent": self._certified(key=rsa_key(largest(1_024), long(INTEGER))),
+            "a long RSA modulus": self._certified(key=rsa_key(long(INTEGER), integer(65_537))),
+            "a large RSA key": self._certified(key=rsa_key(largest(16_384), largest(16_000))),
+            "a long signature of the certificate": self._certified(signature=b"\x01" * ROOM),
+        }
+
+    def _of_signers(self) -> dict[str, bytes]:
+        long_name = definite(SEQUENCE, definite(OID, b"\x81" * 63 + b"\x01"), b"\x31\x00")
+        digest = cms.CMSAttributeType("message_digest").dump()
+        digests = definite(SEQUENCE, digest, definite(SET, self.fill(b"\x04\x00")))
+        return {
+            "signers": self._message(signers=self.fill(self._signer())),
+            "empty signers": self._message(signers=self.fill(b"\x30\x00")),
+            "signed attributes": self._message(attributes=self.fill(ATTRIBUTE)),
+            "signed attributes with long names": self._message(attributes=self.fill(long_name)),
+            "values of a signed attribute": self._message(attributes=digests),
+            "a long signature": self._message(signature=long(OCTETS)),
+        }
+
+    def _message(
+        self,
+        *,
+        content: bytes = _CONTENT,
+        bag: bytes = b"",
+        digests: bytes = _SHA1,
+        signers: bytes = b"",
+        kind: bytes = _DATA,
+        **signer: bytes,
+    ) -> bytes:
+        data = definite(
+            SEQUENCE,
+            b"\x02\x01\x01",
+            definite(SET, digests),
+            definite(SEQUENCE, kind, definite(0xA0, content)),
+            definite(0xA0, bag or self._leaf),
+            definite(SET, signers or self._signer(**signer)),
+        )
+        return definite(SEQUENCE, _SIGNED_DATA, definite(0xA0, data))
+
+    def _signer(
+        self,
+        *,
+        attributes: bytes = b"",
+        signature: bytes = definite(OCTETS, b"\x01" * 128),
+        number: bytes = b"",
+    ) -> bytes:
+        return definite(
+            SEQUENCE,
+            b"\x02\x01\x01",
+            definite(SEQUENCE, self._issuer, number or self._number),
+            _SHA1,
+            definite(0xA0, attributes) if attributes else b"",
+            _SHA1_RSA,
+            signature,
+        )
+
+    def _certified(self, **parts: bytes) -> bytes:
+        """Return a message whose signer has a certificate with something expensive in it."""
+        return self._message(bag=self._certificate(**parts))
+
+    def _certificate(
+        self,
+        *,
+        number: bytes = b"",
+        subject: bytes = b"",
+        key: bytes = b"",
+        extensions: bytes = b"",
+        signature: bytes = b"\x01" * 128,
+    ) -> bytes:
+        tbs = definite(
+            SEQUENCE,
+            b"\xa0\x03\x02\x01\x02",
+            number or self._number,
+            _SHA1_RSA,
+            self._issuer,
+            self._validity,
+            subject or self._subject,
+            key or self._key,
+            definite(0xA3, definite(SEQUENCE, extensions)) if extensions else b"",
+        )
+        return definite(SEQUENCE, tbs, _SHA1_RSA, definite(BITS, b"\x00", signature))
+
+    def _smallest(self, number: int) -> bytes:
+        """Return what has the outline of a certificate, and hardly anything in it."""
+        empty, algorithm, nothing = b"\x30\x00", b"\x30\x03\x06\x01*", b"\x03\x01\x00"
+        key = definite(SEQUENCE, empty, nothing)
+        tbs = definite(SEQUENCE, integer(number), algorithm, empty, empty, empty, key)
+        return definite(SEQUENCE, tbs, algorithm, nothing)
+
+    def _namesake(self, number: int) -> bytes:
+        return self._certificate(number=integer(number), signature=b"\x01")
+
+    def _identified(self, number: int) -> bytes:
+        identifier = known("551d0e", definite(0x24, NULL * 2_000))
+        return self._certificate(number=integer(number), signature=b"\x01", extensions=identifier)
+
+
+class _Request(Writer):
+    """Writes certificate requests."""
+
+    def messages(self) -> dict[str, bytes]:
+        kind = bytes.fromhex("06092a864886f70d01090e")  # extensionRequest
+        extensions = definite(SET, definite(SEQUENCE, self.numbered(extension)))
+        values = definite(SET, self.fill(NAME_PART[2:]))
+        nulls = definite(SET, self.fill(NULL))
+        return {
+            "parts of a name": self._request(subject=self.fill(NAME_PART)),
+            "a part of a name with many values": self._request(subject=values),
+            "attributes": self._request(attributes=self.fill(ATTRIBUTE)),
+            "values of an attribute": self._request(attributes=definite(SEQUENCE, b"\x06\x01*", nulls)),
+            "extensions": self._request(attributes=definite(SEQUENCE, kind, extensions)),
+            "a large RSA key": self._signed(16_384, largest(64)),
+            "a long RSA exponent": self._signed(3_072, largest(3_071)),
+            "a long RSA modulus": self._signed(400_000, integer(65_537)),
+        }
+
+    def _signed(self, bits: int, exponent: bytes) -> bytes:
+        return self._request(key=rsa_key(largest(bits), exponent), signature=min(bits // 8, 2_048))
+
+    def _request(
+        self,
+        *,
+        subject: bytes = NAME_PART,
+        key: bytes = b"",
+        attributes: bytes = b"",
+        signature: int = 128,
+    ) -> bytes:
+        kind = bytes.fromhex("06092a864886f70d010907")  # challengePassword
+        guess = definite(SEQUENCE, kind, definite(SET, b"\x0c\x05guess"))
+        info = definite(
+            SEQUENCE,
+            b"\x02\x01\x00",
+            definite(SEQUENCE, subject),
+            key or rsa_key(largest(2_048), integer(65_537)),
+            definite(0xA0, guess, attributes),
+        )
+        return definite(SEQUENCE, info, _SHA256_RSA, definite(BITS, b"\x00", b"\x01" * signature))
