@@ -98,8 +98,9 @@ class Issue:
         is_acme = choice.kind is IdentityKind.ACME
         source = self._settings.acme_credential if is_acme else self._settings.scep_credential
         request = CredentialRequest(kind=choice.kind, machine=self._machine, user=self._user)
-        answer = yield from ask(CallHook(source, (request,)))
-        return check_credential(answer, "acme_credential" if is_acme else "scep_credential")
+        name = "acme_credential" if is_acme else "scep_credential"
+        answer = yield from ask(CallHook(source, (request,), name))
+        return check_credential(answer, name)
 
     def _build(self, choice: IdentityChoice, credential: Credential) -> bytes:
         settings, profile = self._settings, self._place.profile

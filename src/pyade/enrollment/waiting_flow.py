@@ -281,7 +281,7 @@ def _accounts(
         # Whoever asks for one more profile in the name of a Mac that waits must not name its account.
         enrollment = attrs.evolve(enrollment, user=mac.user, version=mac.version)
     if administrator is not None and profile.administrator is not None:
-        own = yield from ask(CallHook(administrator, (enrollment,)))
+        own = yield from ask(CallHook(administrator, (enrollment,), "administrator"))
         profile = attrs.evolve(profile, administrator=own or profile.administrator)
     return build_account_configuration(
         profile,
