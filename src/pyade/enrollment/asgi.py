@@ -2,8 +2,8 @@
 
 The rules of this file:
 
-1. Of a body at most 64 KiB and a byte are kept, whatever ``Content-Length`` says; the service refuses what is
-   longer. A connection on which more may follow is closed: some servers read it to its end.
+1. Of a body at most 64 KiB and a byte are kept, for a limited time; the service refuses what is longer. A
+   connection on which more may follow is closed: some servers read it to its end.
 2. What goes wrong inside is an answer without detail, and a line in the log that holds no text of a foreign
    exception: nobody knows what it quotes.
 3. ``Host`` is taken as the server gives it. Behind a proxy, let the proxy or the server set it right.
@@ -13,27 +13,27 @@ Source: ASGI specification, HTTP and Lifespan; Apple, "Authenticating through we
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
-from pathlib import PurePath
+from datetime import timedelta
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl
 
+import anyio
 import attrs
 
 from pyade.core.kinds import checks_kinds
 from pyade.core.machine_info import HEADER
 from pyade.core.untrusted import MAX_BYTES
 from pyade.core.user import User
+from pyade.enrollment.bodies import BODY_TIME, Message, Receive, check_body_time, cut_off, read_body
 from pyade.enrollment.decision import EnrollmentResponse
 from pyade.enrollment.service import AsyncEnrollmentService
+from pyade.enrollment.tally import WINDOW
 from pyade.errors import PolicyError, PyadeError
-from pyade.flow import Hook, call_hook
+from pyade.hooks import Hook, call_async, places_of
 from pyade.text import logger
 
-Message: TypeAlias = MutableMapping[str, Any]
 Scope: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 _log = logger("pyade.enrollment")
@@ -101,9 +101,11 @@ class EnrollmentApp:
         web_view_path: Path of its ``configuration_web_url``.
         return_path: Path to which the identity provider sends the web view back.
         health_path: Path that says whether the store answers: 200 or 503.
+        body_time: How long the body of a request may take, to its last byte; then the answer is 408.
 
     Raises:
-        PolicyError: A path does not begin with a slash, or two are the same.
+        PolicyError: A path does not begin with a slash, two are the same, or *body_time* is not longer than
+            zero.
     """
 
     def __init__(
@@ -115,13 +117,16 @@ class EnrollmentApp:
         web_view_path: str = "/signin",
         return_path: str = "/signed-in",
         health_path: str = "/health",
+        body_time: timedelta = BODY_TIME,
     ) -> None:
+        check_body_time(body_time)
         paths = (enroll_path, web_view_path, return_path, health_path)
         for path in paths:
             if not path.startswith("/"):
                 raise PolicyError(f"path {path!r}: it must begin with a slash")
         if len(set(paths)) != len(paths):
             raise PolicyError(f"paths {', '.join(paths)}: each must be another one")
+        self._body_time = body_time
         self._service = service
         self._end_sign_in = end_sign_in
         self._routes: dict[str, dict[str, Callable[[Scope, bytes], Awaitable[_Answer]]]] = {
@@ -144,14 +149,29 @@ class EnrollmentApp:
             raise PolicyError(f"the server speaks {str(scope['type'])[:40]!r}: http and lifespan are known")
 
     async def _live(self, receive: Receive, send: Send) -> None:
+        async with anyio.create_task_group() as group:
+            while True:
+                message = await receive()
+                if message["type"] == "lifespan.startup":
+                    for finding in self._service.findings():
+                        _log.warning("%s", finding)
+                    group.start_soon(self._record_now_and_then)
+                if message["type"] == "lifespan.shutdown":
+                    await self._record()
+                await send({"type": f"{message['type']}.complete"})
+                if message["type"] == "lifespan.shutdown":
+                    return group.cancel_scope.cancel()
+
+    async def _record_now_and_then(self) -> None:
         while True:
-            message = await receive()
-            if message["type"] == "lifespan.startup":
-                for finding in self._service.findings():
-                    _log.warning("%s", finding)
-            await send({"type": f"{message['type']}.complete"})
-            if message["type"] == "lifespan.shutdown":
-                return
+            await anyio.sleep(WINDOW.total_seconds())
+            await self._record()
+
+    async def _record(self) -> None:
+        try:
+            await self._service.record_refusals()
+        except PyadeError as error:
+            _log.error("refusals cannot be written down: %s", _describe(error))
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = _path_of(scope)
@@ -159,8 +179,12 @@ class EnrollmentApp:
         action = methods.get(scope["method"])
         if action is None:
             found = _words(405, b"Not allowed.\n", Allow=", ".join(sorted(methods)))
-            return await _send(scope, send, found if methods else _words(404, b"Not found.\n"), is_read=False)
-        body = await _body_of(receive)
+            found = found if methods else _words(404, b"Not found.\n")
+            return await _send(scope, receive, send, found, is_read=False)
+        try:
+            body = await read_body(receive, time=self._body_time)
+        except TimeoutError:
+            return await _send(scope, receive, send, _words(408, b"Too slow.\n"), is_read=False)
         if body is None:
             return None
         is_read = len(body) <= MAX_BYTES
@@ -170,7 +194,7 @@ class EnrollmentApp:
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody outside may learn of it
             _log.error("%s %s failed: %s", scope["method"], path, _describe(error))
             answer = _words(500, b"Something went wrong. Try again later.\n")
-        return await _send(scope, send, answer, is_read=is_read)
+        return await _send(scope, receive, send, answer, is_read=is_read)
 
     async def _enroll(self, scope: Scope, body: bytes) -> _Answer:
         authorization = _only(scope, b"authorization")
@@ -191,10 +215,9 @@ class EnrollmentApp:
             body=body,
             headers={name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
         )
-        found: object = await call_hook(self._end_sign_in, returned)
+        found: object = await call_async(self._end_sign_in, returned, name="end_sign_in")
         if isinstance(found, str):
-            _log.info("nobody signed in: %s", found[:200])
-            return _words(403, b"You are not signed in. Start again, or contact your organization.\n")
+            return _Answer.of(await self._service.sign_in_failed(found[:200]))
         if not isinstance(found, tuple) or [isinstance(part, str) for part in found] != [True, False]:
             raise PolicyError(
                 "end_sign_in gave neither the state with a user, nor in words why nobody signed in"
@@ -232,18 +255,6 @@ def _host_of(scope: Scope) -> str:
     return _only(scope, b"host") or ""
 
 
-async def _body_of(receive: Receive) -> bytes | None:
-    """Return the body, of a long one only so much that it shows; None if the client went away."""
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            return None
-        body += message.get("body", b"")[: MAX_BYTES + 1 - len(body)]
-        if len(body) > MAX_BYTES or not message.get("more_body", False):
-            return bytes(body)
-
-
 def _words(status: int, body: bytes, **headers: str) -> _Answer:
     fields = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store", **headers}
     return _Answer(status=status, headers=fields, body=body)
@@ -255,21 +266,22 @@ def _check_headers(answer: _Answer) -> None:
             raise PolicyError(f"the header {name} of the answer holds what no header can")
 
 
-async def _send(scope: Scope, send: Send, answer: _Answer, *, is_read: bool) -> None:
+async def _send(scope: Scope, receive: Receive, send: Send, answer: _Answer, *, is_read: bool) -> None:
     fields = {**answer.headers, "Content-Length": str(len(answer.body))}
-    if not is_read and str(scope.get("http_version", "1.1")).startswith("1"):
+    is_closed = not is_read and str(scope.get("http_version", "1.1")).startswith("1")
+    if is_closed:
         fields["Connection"] = "close"
     headers = [(name.lower().encode(), value.encode()) for name, value in fields.items()]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     body = b"" if scope["method"] == "HEAD" else answer.body
     await send({"type": "http.response.body", "body": body})
+    if is_closed:
+        await cut_off(receive)
 
 
 def _describe(error: BaseException) -> str:
     """Return what kind of error it is and where it came from, with its text if it is one of pyade's own."""
     words = f": {error}" if isinstance(error, PyadeError) else ""
-    frames = traceback.extract_tb(error.__traceback__)[-4:]
-    places = ", ".join(f"{PurePath(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
     cause = error.__cause__
     after = "" if cause is None else f" after {type(cause).__name__}"
-    return f"{type(error).__name__}{words}{after} at {places}"
+    return f"{type(error).__name__}{words}{after} at {places_of(error)}"

@@ -20,12 +20,12 @@ from pyade.crypto.push_certificate import PushCertificate
 from pyade.crypto.signing import Signer
 from pyade.enrollment.credentials import CredentialSource, one_time
 from pyade.enrollment.decision import EnrollmentResponse
-from pyade.enrollment.flow import Reception
+from pyade.enrollment.flow import Reception, counted_flow
 from pyade.enrollment.records import registered_flow, renewal_flow
 from pyade.enrollment.settings import EnrollmentLimits, PlatformSso, Settings, SignIn
 from pyade.enrollment.steps import in_store
 from pyade.errors import ProfileError
-from pyade.flow import AsyncRunner, Flow, Hook, Runner
+from pyade.flow import AsyncRunner, Flow, Hook, Now, Runner, ask
 from pyade.storage.protocol import EnrollmentStore
 
 
@@ -176,6 +176,17 @@ class EnrollmentService(_Service):
         state = Secret(state)
         return self._runner.run(Reception(self._settings).signed_in(state, user, host))
 
+    def sign_in_failed(self, reason: str) -> EnrollmentResponse:
+        """Answer a web view that comes back from the identity provider without a user: 403, and a record.
+
+        Args:
+            reason: Why nobody signed in, in words, for the organization.
+
+        Raises:
+            StoreError: The store failed.
+        """
+        return self._runner.run(Reception(self._settings).not_signed_in(reason))
+
     def renew(self, serial_number: str, *, version: str | None = None) -> EnrollmentResponse:
         """Return a new copy of an enrolled Mac's profile, for ``InstallProfile``, with a new certificate.
 
@@ -203,6 +214,16 @@ class EnrollmentService(_Service):
             PolicyError: The Mac is not enrolled.
         """
         self._runner.run(registered_flow(serial_number))
+
+    def record_refusals(self) -> None:
+        """Write down now how many requests were refused and only counted, as at the end of a worker.
+
+        Else that is done with the first request after a minute.
+
+        Raises:
+            StoreError: The store failed.
+        """
+        self._runner.run(_record_flow(self._settings))
 
     def check_store(self) -> None:
         """Return if the store answers, for a health check; nothing is written.
@@ -235,6 +256,10 @@ class AsyncEnrollmentService(_Service):
         state = Secret(state)
         return await self._runner.run(Reception(self._settings).signed_in(state, user, host))
 
+    async def sign_in_failed(self, reason: str) -> EnrollmentResponse:
+        """Answer a web view that comes back without a user; see ``EnrollmentService.sign_in_failed``."""
+        return await self._runner.run(Reception(self._settings).not_signed_in(reason))
+
     async def renew(self, serial_number: str, *, version: str | None = None) -> EnrollmentResponse:
         """Return a new copy of the profile of an enrolled Mac; see ``EnrollmentService.renew``."""
         return await self._runner.run(renewal_flow(self._settings, serial_number, version))
@@ -243,6 +268,10 @@ class AsyncEnrollmentService(_Service):
         """Note that the user of a Mac has registered it; see ``EnrollmentService.registration_completed``."""
         await self._runner.run(registered_flow(serial_number))
 
+    async def record_refusals(self) -> None:
+        """Write down now how many requests were refused; see ``EnrollmentService.record_refusals``."""
+        await self._runner.run(_record_flow(self._settings))
+
     async def check_store(self) -> None:
         """Return if the store answers; see ``EnrollmentService.check_store``."""
         await self._runner.run(_look())
@@ -250,6 +279,11 @@ class AsyncEnrollmentService(_Service):
     @property
     def _runner(self) -> AsyncRunner:
         return AsyncRunner(store=self._store, clock=self._clock)
+
+
+def _record_flow(settings: Settings) -> Flow[None]:
+    now = yield from ask(Now())
+    yield from counted_flow(settings, now, at_once=True)
 
 
 def _look() -> Flow[Enrollment | None]:

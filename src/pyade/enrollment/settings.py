@@ -20,6 +20,7 @@ from pyade.core.user import User
 from pyade.crypto.device_trust import DeviceTrust
 from pyade.crypto.signing import Signer
 from pyade.enrollment.credentials import CredentialSource
+from pyade.enrollment.tally import RefusalTally
 from pyade.errors import PolicyError
 from pyade.flow import Hook
 
@@ -140,6 +141,7 @@ class Settings:
     check: Hook[str] | None
     release_after: timedelta | None
     limits: EnrollmentLimits
+    tally: RefusalTally = attrs.field(factory=RefusalTally, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         if self.acme is None and self.scep is None:
