@@ -30,7 +30,7 @@ from pyade.enrollment.decision import EnrollmentResponse
 from pyade.enrollment.service import AsyncEnrollmentService
 from pyade.enrollment.tally import WINDOW
 from pyade.errors import PolicyError, PyadeError
-from pyade.hooks import Hook, call_async, places_of
+from pyade.hooks import Hook, call_async, check_hook, places_of
 from pyade.text import logger
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -96,7 +96,7 @@ class EnrollmentApp:
     Args:
         service: Answers the Macs.
         end_sign_in: Turns what the identity provider sends back into a user; None without modern
-            authentication.
+            authentication, where the service has no ``sign_in``.
         enroll_path: Path of the profile's ``url``.
         web_view_path: Path of its ``configuration_web_url``.
         return_path: Path to which the identity provider sends the web view back.
@@ -104,8 +104,8 @@ class EnrollmentApp:
         body_time: How long the body of a request may take, to its last byte; then the answer is 408.
 
     Raises:
-        PolicyError: A path does not begin with a slash, two are the same, or *body_time* is not longer than
-            zero.
+        PolicyError: A path does not begin with a slash, two are the same, *body_time* is not longer than
+            zero, *end_sign_in* takes other arguments than a ``SignInReturn``, or it is missing.
     """
 
     def __init__(
@@ -120,6 +120,12 @@ class EnrollmentApp:
         body_time: timedelta = BODY_TIME,
     ) -> None:
         check_body_time(body_time)
+        check_hook("end_sign_in", end_sign_in, "returned")
+        if end_sign_in is None and service.has_sign_in:
+            raise PolicyError(
+                "the service has a sign_in, and no end_sign_in is given: nobody could come back from the"
+                " identity provider, give end_sign_in="
+            )
         paths = (enroll_path, web_view_path, return_path, health_path)
         for path in paths:
             if not path.startswith("/"):

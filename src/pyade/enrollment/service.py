@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import ClassVar
 
 from pyade.apple.http.connection import utc_now
 from pyade.builders.payloads import AcmeIssuer, MdmService, ScepIssuer
+from pyade.core.annotations import TIME
 from pyade.core.enrollment import Enrollment
 from pyade.core.identity import IdentityPolicy
-from pyade.core.kinds import checks_kinds
+from pyade.core.kinds import checks_kinds, returned
 from pyade.core.problems import Problem
 from pyade.core.secret import Secret, secret_or_none
 from pyade.core.software_update import SoftwareUpdatePolicy
@@ -24,13 +26,17 @@ from pyade.enrollment.flow import Reception, counted_flow
 from pyade.enrollment.records import registered_flow, renewal_flow
 from pyade.enrollment.settings import EnrollmentLimits, PlatformSso, Settings, SignIn
 from pyade.enrollment.steps import in_store
+from pyade.enrollment.wiring import check_wiring
 from pyade.errors import ProfileError
 from pyade.flow import AsyncRunner, Flow, Hook, Now, Runner, ask
+from pyade.hooks import check_hook
 from pyade.storage.protocol import EnrollmentStore
 
 
 @checks_kinds
 class _Service:
+    _asynchronous: ClassVar[str] = "AsyncEnrollmentService"
+
     def __init__(
         self,
         store: EnrollmentStore,
@@ -83,9 +89,14 @@ class _Service:
             clock: Returns the time, UTC.
 
         Raises:
-            PolicyError: Neither *acme* nor *scep* is given, or *release_after* is not longer than zero.
-            ProfileError: The topic of *mdm* is not that of *push*.
+            PolicyError: Neither *acme* nor *scep* is given, *release_after* is not longer than zero, or a
+                hook takes other arguments than it will get, or is asynchronous in the synchronous class.
+            ProfileError: The topic of *mdm* is not that of *push*, or macOS would refuse every profile, as
+                for an address that is not https.
+            CryptoPolicyError: This machine refuses SHA-1, with which Macs sign.
         """
+        check_hook("clock", clock, "")
+        returned("clock", clock(), TIME)
         self._store = store
         self._clock = clock
         self._push = push
@@ -108,9 +119,15 @@ class _Service:
             release_after=release_after,
             limits=limits,
         )
+        check_wiring(self._settings, asynchronous=self._asynchronous)
         wrong = [problem for problem in self.findings() if problem.setting in ("topic", "development_push")]
         if wrong:
             raise ProfileError(tuple(wrong))
+
+    @property
+    def has_sign_in(self) -> bool:
+        """True if users sign in on a web page, so that the web view comes back."""
+        return self._settings.sign_in is not None
 
     def findings(self) -> tuple[Problem, ...]:
         """Return what should be looked at soon, such as a push certificate that ends within 30 days."""
@@ -235,12 +252,14 @@ class EnrollmentService(_Service):
 
     @property
     def _runner(self) -> Runner:
-        return Runner(store=self._store, clock=self._clock, asynchronous="AsyncEnrollmentService")
+        return Runner(store=self._store, clock=self._clock, asynchronous=self._asynchronous)
 
 
 @checks_kinds(but=("user",))
 class AsyncEnrollmentService(_Service):
     """Does what ``EnrollmentService`` does; hooks may be coroutine functions, store and keys use threads."""
+
+    _asynchronous: ClassVar[str] = ""
 
     async def enroll(self, body: bytes, *, authorization: str | Secret | None = None) -> EnrollmentResponse:
         """Answer a ``POST`` to the ``url`` of a profile; see ``EnrollmentService.enroll``."""

@@ -22,7 +22,7 @@ from pyade.crypto.signing import Signer
 from pyade.enrollment.credentials import CredentialSource
 from pyade.enrollment.tally import RefusalTally
 from pyade.errors import PolicyError
-from pyade.flow import Hook
+from pyade.hooks import Hook, check_hook
 
 
 @attrs.frozen(kw_only=True)
@@ -56,6 +56,7 @@ class PlatformSso:
 
     Raises:
         ProfileError: An address is not https, or a certificate is none.
+        PolicyError: *verify* takes other arguments than a token.
 
     Source: Apple, "Implementing Platform SSO during device enrollment".
     """
@@ -68,6 +69,7 @@ class PlatformSso:
 
     def __attrs_post_init__(self) -> None:
         self.error_body()
+        check_hook("platform_sso.verify", self.verify, "token")
 
     def error_body(self) -> ErrorBody:
         """Return what sends a Mac to set it up."""
