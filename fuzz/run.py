@@ -174,16 +174,22 @@ def seconds_of(read: Callable[[bytes], object], data: bytes) -> float:
 class Stopwatch:
     """Measures inputs in usual refusals."""
 
-    def __init__(self, read: Callable[[bytes], object], unit: float) -> None:
-        self._read, self._unit = read, unit
+    def __init__(
+        self, read: Callable[[bytes], object], measure: Callable[[bytes], object], refusal: bytes
+    ) -> None:
+        self._read, self._measure, self._refusal = read, measure, refusal
+        self._unit = min(seconds_of(measure, refusal) for _ in range(50))
         self._steps = _steps()
         self._slowest = 0.0
 
     def note(self, seconds: float, data: bytes) -> None:
         """Tell the fuzzer of an input that is slow, and fail for one that is too slow."""
         cost = seconds / self._unit
-        if cost > max(STEP, self._slowest):  # something else may have had the processor
-            cost = min(cost, *(seconds_of(self._read, data) / self._unit for _ in range(4)))
+        if cost > max(STEP, self._slowest):  # something else may have had the processor, or still has
+            tries = [
+                (seconds_of(self._read, data), seconds_of(self._measure, self._refusal)) for _ in range(30)
+            ]
+            cost = min(one for one, _ in tries) / max(self._unit, min(other for _, other in tries))
         self._steps(cost)
         if cost > self._slowest:
             self._slowest = cost
@@ -202,8 +208,7 @@ def fuzz(entry_point: str, options: argparse.Namespace, corpus: Path) -> None:
     signed = MachineInfo.from_plist(plistlib.dumps(WORDS))
     is_xml = entry_point in ("plist", "message")
     measured = reader("cms", authority.trust) if is_xml else read
-    refusal = usual(entry_point, authority)
-    watch = Stopwatch(read, min(seconds_of(measured, refusal) for _ in range(50)))
+    watch = Stopwatch(read, measured, usual(entry_point, authority))
 
     def one(data: bytes) -> None:
         start = time.perf_counter()
