@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import logging
 import plistlib
 import tempfile
 import time
@@ -24,6 +26,7 @@ from pyade import (
     Client,
     EnrollmentProfile,
     MdmService,
+    ScepIssuer,
     Signer,
     Syncer,
     TargetMac,
@@ -31,10 +34,12 @@ from pyade import (
 )
 from pyade.apple.responses import DevicePage
 from pyade.core import MachineInfo
-from pyade.enrollment import EnrollmentService
+from pyade.enrollment import EnrollmentService, read_message, redeem_scep_request
+from pyade.errors import TrustError
 from pyade.storage import EnrollmentStore, MemoryStore, SQLiteStore
 from pyade.storage.protocol import Store
 from pyade.testing import DeviceAuthority, FakeApple, FrozenClock
+from pyade.testing.mac.hostile import by_owners, by_strangers, requests
 
 PROFILE = EnrollmentProfile(name="Standard Mac", url="https://mdm.example.com/enroll")
 SERVICE = MdmService(
@@ -172,6 +177,46 @@ def enroll(store: EnrollmentStore, macs: int) -> float:
     return best(all_of_them, times=3) / macs
 
 
+def hostile_inputs() -> tuple[float, list[tuple[str, float]]]:
+    """Return how long a usual refusal takes, and how many of those the worst 64 KiB of each shape cost."""
+    clock = FrozenClock(datetime(2026, 1, 1, tzinfo=UTC))
+    authority = DeviceAuthority.generate()
+    device, stranger = authority.issue(), DeviceAuthority.generate().issue()
+    store = MemoryStore()
+    service = EnrollmentService(
+        store,
+        mdm=SERVICE,
+        scep=ScepIssuer(url="https://ca.example.com/scep"),
+        trust=authority.trust,
+        clock=clock,
+    )
+
+    def redeem(request: bytes) -> None:
+        with contextlib.suppress(TrustError):
+            redeem_scep_request(store, request, now=clock())
+
+    usual = best(partial(service.enroll, stranger.sign(machine_info("C02EXAMPLE01"))), times=100)
+    costs: dict[str, float] = {}
+    for title, work, kinds in (
+        ("message", service.enroll, (by_strangers(device), by_strangers(device, elements=1_800))),
+        ("signed message", service.enroll, (by_owners(device), by_owners(device, marks=950))),
+        ("certificate request", redeem, (requests(), requests(elements=250))),
+    ):
+        for messages in kinds:
+            for name, message in messages.items():
+                cost = best(partial(work, message), times=20) / usual
+                costs[f"{title}: {name}"] = max(cost, costs.get(f"{title}: {name}", 0))
+    return usual, sorted(costs.items(), key=lambda row: -row[1])
+
+
+def large_message() -> float:
+    """Return how long 16 MiB of a Mac's answer take."""
+    app = {"Identifier": "com.example.app", "Name": "Example", "Version": "1.0", "BundleSize": 123456789}
+    apps = [app] * 70_000
+    result = plistlib.dumps({"Status": "Acknowledged", "CommandUUID": "1", "InstalledApplicationList": apps})
+    return best(partial(read_message, result), times=3) * 16 * 2**20 / len(result)
+
+
 def machine_info(serial: str) -> bytes:
     """Return what a Mac says of itself."""
     keys = {
@@ -194,6 +239,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--devices", type=int, default=20_000)
     devices = parser.parse_args().devices
+    logging.getLogger("pyade").setLevel(logging.ERROR)
     page = decode_page()
     print(f"{'decode a page of 1,000 devices':<58}{page * 1e3:9.2f} ms")
     with tempfile.TemporaryDirectory() as folder:
@@ -215,6 +261,11 @@ def main() -> None:
         for name, store in (("memory", MemoryStore()), ("SQLite", SQLiteStore(Path(folder) / "ade.db"))):
             per_second(f"{name}: enroll a Mac, from its words to its profile", enroll(store, 200))
             store.close()
+    print(f"{'read 16 MiB of installed applications':<58}{large_message():9.2f} s")
+    usual, costs = hostile_inputs()
+    per_second("refuse a stranger's usual message", usual)
+    for name, cost in costs:
+        print(f"  {name:<64}{cost:5.1f} of those{' (more than 12)' if cost > 12 else ''}")
 
 
 if __name__ == "__main__":

@@ -1,40 +1,62 @@
-"""Feed what strangers can send with inputs that a fuzzer makes up, guided by coverage.
+"""Feed what strangers can send with inputs that a fuzzer makes up, guided by coverage and by time.
 
 ::
 
     python fuzz/run.py --seconds 20 --memory-mb 512            # each entry point
-    python fuzz/run.py --seconds 600 --memory-mb 512 cms       # one of them: cms, header or plist
+    python fuzz/run.py --seconds 600 --memory-mb 512 cms       # one: cms, header, plist, message or request
 
-Fails for anything but a typed error, for an input that takes longer than a second, for too much memory, and
-for a message that is believed although nobody signed it. The input is then in ``fuzz-findings``. Needs
-atheris, which the extra ``fuzz`` installs.
+Time is feedback: an input that is slower than all before it, in steps of a quarter, counts as new coverage,
+so the fuzzer goes on from it. It is measured in usual refusals, of the same entry point, in the same run.
+
+Fails for anything but a typed error, for an input that takes as long as 12 usual refusals (20 here, where
+Python's part is slowed down by the instruments) or a second, for too much memory, and for a message that is
+believed although nobody signed it. The input is then in ``fuzz-findings``. Needs atheris, which the extra
+``fuzz`` installs.
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
+import contextlib
 import plistlib
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
 import atheris
 
-with atheris.instrument_imports(include=["pyade.core", "pyade.crypto", "plistlib", "base64"]):
+with atheris.instrument_imports(
+    include=["pyade.core", "pyade.crypto", "pyade.enrollment.messages", "plistlib", "base64"]
+):
     from pyade.core.machine_info import MachineInfo
     from pyade.core.untrusted import MAX_BYTES
     from pyade.crypto.device_trust import DeviceTrust
+    from pyade.enrollment.messages import read_message
     from pyade.errors import TrustError
 
+from pyade.enrollment.redemption import redeem_scep_request
+from pyade.storage import MemoryStore
 from pyade.testing import CmsForm, DeviceAuthority
+from pyade.testing.mac.hostile import by_strangers, requests
 
 FINDINGS = Path("fuzz-findings")
-LONGEST = {"cms": MAX_BYTES + 1, "header": 2 * MAX_BYTES + 1, "plist": MAX_BYTES + 1}
+LONGEST = {
+    "cms": MAX_BYTES + 1,
+    "header": 2 * MAX_BYTES + 1,
+    "plist": MAX_BYTES + 1,
+    "message": MAX_BYTES + 1,
+    "request": MAX_BYTES + 1,
+}
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+SLOWEST = 20.0  # usual refusals
+STEP = 1.25
 WORDS = {
     "UDID": "564D0E0B-1A2B-3C4D-5E6F-708192A3B4C5",
     "SERIAL": "C02ABCDEFGHJ",
@@ -86,25 +108,93 @@ def messages(authority: DeviceAuthority) -> Iterator[bytes]:
 
 def seeds(entry_point: str, authority: DeviceAuthority) -> list[bytes]:
     """Return what the fuzzer starts from."""
+    mac = authority.issue()
+    worst = [*by_strangers(mac).values(), *by_strangers(mac, elements=1_800).values()]
     if entry_point == "cms":
-        return list(messages(authority))
+        return [*messages(authority), *worst]
     if entry_point == "header":
         return [
             encode(message)
             for message in messages(authority)
             for encode in (base64.b64encode, base64.urlsafe_b64encode, base64.encodebytes)
+        ] + [base64.b64encode(message) for message in worst]
+    if entry_point == "request":
+        return [*requests().values(), *requests(elements=250).values()]
+    words: list[Mapping[str, Any]] = [WORDS, ALL_WORDS]
+    if entry_point == "message":
+        words = [
+            {"MessageType": "TokenUpdate", "AwaitingConfiguration": True},
+            {"Status": "Idle", "L": [WORDS]},
         ]
-    return [plistlib.dumps(words) for words in (WORDS, ALL_WORDS)]
+    return [plistlib.dumps(one) for one in words]
 
 
-def reader(entry_point: str, trust: DeviceTrust) -> Callable[[bytes], MachineInfo]:
+def usual(entry_point: str, authority: DeviceAuthority) -> bytes:
+    """Return an input that is refused as most are."""
+    message = DeviceAuthority.generate().issue().sign(plistlib.dumps(WORDS))
+    if entry_point == "header":
+        return base64.b64encode(message)
+    if entry_point == "request":
+        return requests(elements=20)["parts of a name"]
+    # Of lists that were signed, or come from enrolled Macs, the verified message is the measure.
+    return authority.issue().sign(plistlib.dumps(WORDS)) if entry_point != "cms" else message
+
+
+def reader(entry_point: str, trust: DeviceTrust) -> Callable[[bytes], object]:
     """Return what reads an input."""
-    readers: dict[str, Callable[[bytes], MachineInfo]] = {
+    store = MemoryStore()
+    readers: dict[str, Callable[[bytes], object]] = {
         "cms": lambda data: MachineInfo.from_cms(data, trust=trust),
         "header": lambda data: MachineInfo.from_header(data, trust=trust),
         "plist": MachineInfo.from_plist,
+        "message": read_message,
+        "request": lambda data: redeem_scep_request(store, data, now=NOW),
     }
     return readers[entry_point]
+
+
+def _steps() -> Callable[[float], int]:
+    """Return a function with a branch for each step of time, which the fuzzer sees as coverage."""
+    limits = [STEP**number for number in range(1, 40)]
+    branches = "".join(f"    if cost > {limit}:\n        steps += 1\n" for limit in limits)
+    names: dict[str, Any] = {}
+    exec(f"def steps_of(cost):\n    steps = 0\n{branches}    return steps\n", names)
+    counted: Callable[[float], int] = atheris.instrument_func(names["steps_of"])
+    return counted
+
+
+def seconds_of(read: Callable[[bytes], object], data: bytes) -> float:
+    """Return how long it takes to read *data*."""
+    start = time.perf_counter()
+    with contextlib.suppress(TrustError):
+        read(data)
+    return time.perf_counter() - start
+
+
+class Stopwatch:
+    """Measures inputs in usual refusals."""
+
+    def __init__(
+        self, read: Callable[[bytes], object], measure: Callable[[bytes], object], refusal: bytes
+    ) -> None:
+        self._read, self._measure, self._refusal = read, measure, refusal
+        self._unit = min(seconds_of(measure, refusal) for _ in range(50))
+        self._steps = _steps()
+        self._slowest = 0.0
+
+    def note(self, seconds: float, data: bytes) -> None:
+        """Tell the fuzzer of an input that is slow, and fail for one that is too slow."""
+        cost = seconds / self._unit
+        if cost > max(STEP, self._slowest):  # something else may have had the processor, or still has
+            tries = [
+                (seconds_of(self._read, data), seconds_of(self._measure, self._refusal)) for _ in range(30)
+            ]
+            cost = min(one for one, _ in tries) / max(self._unit, min(other for _, other in tries))
+        self._steps(cost)
+        if cost > self._slowest:
+            self._slowest = cost
+            print(f"slowest so far: {cost:.1f} usual refusals, {len(data)} bytes", flush=True)
+        assert cost < SLOWEST, f"{cost:.1f} usual refusals"
 
 
 def fuzz(entry_point: str, options: argparse.Namespace, corpus: Path) -> None:
@@ -116,14 +206,21 @@ def fuzz(entry_point: str, options: argparse.Namespace, corpus: Path) -> None:
     dictionary.write_text("".join(f'"{token}"\n' for token in TOKENS))
     read = reader(entry_point, authority.trust)
     signed = MachineInfo.from_plist(plistlib.dumps(WORDS))
+    is_xml = entry_point in ("plist", "message")
+    measured = reader("cms", authority.trust) if is_xml else read
+    watch = Stopwatch(read, measured, usual(entry_point, authority))
 
     def one(data: bytes) -> None:
+        start = time.perf_counter()
         try:
             info = read(data)
         except TrustError as error:
             text = str(error)
             assert text.isprintable()
             assert len(text) < 300
+            info = None
+        watch.note(time.perf_counter() - start, data)
+        if not isinstance(info, MachineInfo):
             return
         # Whoever gets the info prints it, compares it and asks for the version.
         assert repr(info)
@@ -142,7 +239,7 @@ def fuzz(entry_point: str, options: argparse.Namespace, corpus: Path) -> None:
         f"-artifact_prefix={FINDINGS}/{entry_point}-",
         "-print_final_stats=1",
         "-verbosity=0",
-        *([f"-dict={dictionary}"] if entry_point == "plist" else []),
+        *([f"-dict={dictionary}"] if is_xml else []),
     ]
     atheris.Setup(arguments, one)
     atheris.Fuzz()

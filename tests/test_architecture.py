@@ -17,7 +17,7 @@ PACKAGE = Path(pyade.__file__).parent
 LAYERS = [
     {"text"},
     {"errors"},
-    {"flow"},
+    {"flow", "hooks"},
     {"core"},
     {"builders", "crypto"},
     {"apple", "storage"},

@@ -11,8 +11,8 @@ The rules of this file:
    far as the runner was given what they need (a store, a clock, a way to wait); a room adds those of its own.
 2. A step that is not in the table is a ``TypeError``, never an answer.
 3. In ``AsyncRunner`` the store, computing and plain hooks work in worker threads.
-4. An answer may be a secret: no frame of a runner holds it while the flow goes on. A ``Secret`` among the
-   arguments of a hook is opened in the call itself.
+4. An answer may be a secret: no frame of a runner holds it while the flow goes on. The callers' hooks have a
+   file of their own, ``hooks``.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import secrets
 import uuid
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import anyio.to_thread
@@ -31,7 +32,8 @@ import attrs
 from pyade.core.annotations import TIME
 from pyade.core.kinds import returned
 from pyade.core.secret import Secret, masked
-from pyade.errors import PolicyError
+from pyade.hooks import Hook as Hook  # noqa: PLC0414 - others have it from here
+from pyade.hooks import call, call_async
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -45,9 +47,6 @@ class Step(Generic[T]):
 
 Flow: TypeAlias = Generator[Step[Any], Any, R]
 """A generator that yields steps, receives their answers and returns ``R``."""
-
-Hook: TypeAlias = Callable[..., T | Awaitable[T]]
-"""A function that a caller hands in; for the asynchronous classes also a coroutine function."""
 
 Handlers: TypeAlias = Mapping[type[Step[Any]], Callable[[Any], Any]]
 """For each type of step, the function that takes the step and returns its answer."""
@@ -96,10 +95,14 @@ class Compute(Step[T], Generic[T]):
 
 @attrs.frozen
 class CallHook(Step[T], Generic[T]):
-    """Answer with what the caller's *hook* returns for *arguments*; a ``Secret`` is opened for it."""
+    """Answer with what the caller's *hook* returns for *arguments*; a ``Secret`` is opened for it.
+
+    *name* is the argument that it was given as, for the log.
+    """
 
     hook: Hook[T]
     arguments: tuple[Any, ...] = ()
+    name: str = ""
 
 
 @attrs.frozen
@@ -201,7 +204,7 @@ class _Table:
         self._asynchronous = asynchronous
         table: dict[type[Step[Any]], Callable[[Any], Any]] = {
             Compute: lambda step: self._block(step.work),
-            CallHook: lambda step: self._hook(step.hook, *step.arguments),
+            CallHook: lambda step: self._hook(step.name)(step.hook, *step.arguments),
             ReportProgress: lambda step: None if progress is None else progress(step.progress),
             NewId: lambda _: str(uuid.UUID(bytes=chance(16), version=4)),
             RandomBytes: lambda step: masked(chance(step.size)),
@@ -231,7 +234,8 @@ class _Table:
     def _block(self, work: Callable[..., Any], *arguments: Any) -> Any:
         raise NotImplementedError
 
-    def _hook(self, hook: Hook[Any], *arguments: Any) -> Any:
+    def _hook(self, name: str) -> Callable[..., Any]:
+        """Return what calls a hook of that name."""
         raise NotImplementedError
 
 
@@ -254,14 +258,8 @@ class Runner(_Table):
     def _block(self, work: Callable[..., Any], *arguments: Any) -> Any:
         return work(*arguments)
 
-    def _hook(self, hook: Hook[Any], *arguments: Any) -> Any:
-        answer = hook(*map(_opened, arguments))
-        if inspect.isawaitable(answer):
-            if inspect.iscoroutine(answer):
-                answer.close()
-            name = getattr(hook, "__name__", type(hook).__name__)
-            raise PolicyError(f"{name} is asynchronous: use {self._asynchronous}, or give a function")
-        return answer
+    def _hook(self, name: str) -> Callable[..., Any]:
+        return partial(call, name=name, asynchronous=self._asynchronous)
 
 
 class AsyncRunner(_Table):
@@ -284,22 +282,8 @@ class AsyncRunner(_Table):
     def _block(self, work: Callable[..., Any], *arguments: Any) -> Any:
         return anyio.to_thread.run_sync(work, *arguments)
 
-    def _hook(self, hook: Hook[Any], *arguments: Any) -> Any:
-        return call_hook(hook, *arguments)
-
-
-async def call_hook(hook: Hook[T], *arguments: Any) -> T:
-    """Return what *hook* returns: awaited if it is a coroutine function, else called in a worker thread."""
-    if inspect.iscoroutinefunction(hook):
-        awaited: T = await hook(*map(_opened, arguments))
-        return awaited
-    returned: Any = await anyio.to_thread.run_sync(hook, *map(_opened, arguments))
-    answer: T = await returned if inspect.isawaitable(returned) else returned
-    return answer
-
-
-def _opened(argument: Any) -> Any:
-    return argument.reveal() if isinstance(argument, Secret) else argument
+    def _hook(self, name: str) -> Callable[..., Any]:
+        return partial(call_async, name=name)
 
 
 def _text(chance: bytes) -> Secret:

@@ -51,7 +51,8 @@ USUAL = STRANGER.sign(WORDS)
 KINDS = {
     "too many": by_strangers(MAC),
     "as many as are read": by_strangers(MAC, elements=1_800),
-    "well signed": by_owners(MAC),
+    "well signed, too many": by_owners(MAC),
+    "well signed, as many as are read": by_owners(MAC, marks=950),
 }
 MESSAGES = {
     f"{name}, {kind}": message for kind, messages in KINDS.items() for name, message in messages.items()

@@ -43,6 +43,7 @@ from pyade.core.user import User
 from pyade.crypto.device_trust import DeviceTrust
 from pyade.crypto.signing import Signer
 from pyade.enrollment import AsyncEnrollmentService, EnrollmentApp, SignInReturn, redeem_scep_request
+from pyade.enrollment.bodies import BODY_TIME
 from pyade.errors import TrustError
 from pyade.storage import SQLiteStore
 from pyade.testing import DeviceAuthority
@@ -80,7 +81,9 @@ def _proof(state: str) -> str:
     return hmac.new(_PROVIDER_KEY, state.encode(), hashlib.sha256).hexdigest()
 
 
-def make_app(store: SQLiteStore, trust: DeviceTrust, signer: Signer) -> Starlette:
+def make_app(
+    store: SQLiteStore, trust: DeviceTrust, signer: Signer, body_time: timedelta = BODY_TIME
+) -> Starlette:
     """Return the whole server of an organization."""
     provider = Provider()
     service = AsyncEnrollmentService(
@@ -107,7 +110,7 @@ def make_app(store: SQLiteStore, trust: DeviceTrust, signer: Signer) -> Starlett
         routes=[
             Route("/authorize", provider.authorize),
             Route("/scep-check", check_request, methods=["POST"]),
-            Mount("/", app=EnrollmentApp(service, end_sign_in=provider.end)),
+            Mount("/", app=EnrollmentApp(service, end_sign_in=provider.end, body_time=body_time)),
         ]
     )
 
@@ -178,16 +181,19 @@ def _key_pem(key: Any) -> bytes:
 # Servers
 
 
-def _server(folder: Path, store: SQLiteStore) -> uvicorn.Server:
+def _server(
+    folder: Path, store: SQLiteStore, loop: str = "auto", body_time: timedelta = BODY_TIME
+) -> uvicorn.Server:
     certificate = x509.load_pem_x509_certificate((folder / "devices.pem").read_bytes())
     signer = Signer.from_pem((folder / "signer.pem").read_bytes())
     config = uvicorn.Config(
-        make_app(store, DeviceTrust((certificate,)), signer),
+        make_app(store, DeviceTrust((certificate,)), signer, body_time),
         ssl_keyfile=str(folder / "tls-key.pem"),
         ssl_certfile=str(folder / "tls.pem"),
         log_config=None,
         access_log=False,
         http="h11",
+        loop=loop,
         ws="none",
         lifespan="on",
     )
@@ -202,9 +208,11 @@ def _listen() -> socket.socket:
 
 
 @contextlib.contextmanager
-def thread(organization: Organization, store: SQLiteStore) -> Iterator[int]:
+def thread(
+    organization: Organization, store: SQLiteStore, *, loop: str = "auto", body_time: timedelta = BODY_TIME
+) -> Iterator[int]:
     """Run the server in a thread, and return its port."""
-    server, listener = _server(organization.folder, store), _listen()
+    server, listener = _server(organization.folder, store, loop, body_time), _listen()
     worker = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="uvicorn")
     worker.start()
     try:

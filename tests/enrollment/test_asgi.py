@@ -152,11 +152,12 @@ def test_other_paths_and_methods_are_turned_away_without_the_service(
 
 
 def test_without_modern_authentication_nobody_can_return(place: Desk) -> None:
-    assert call(place, "GET", "/signed-in", end_sign_in=None).status == 404
+    answer = call(place, "GET", "/signed-in", end_sign_in=None, options={"sign_in": None})
+    assert answer.status == 404
 
 
 def test_paths_are_the_callers(place: Desk) -> None:
-    app = EnrollmentApp(place.service(), enroll_path="/mdm/enroll", health_path="/livez")
+    app = EnrollmentApp(place.service(sign_in=None), enroll_path="/mdm/enroll", health_path="/livez")
 
     async def main() -> list[int]:
         transport = httpx.ASGITransport(app)
@@ -176,7 +177,7 @@ def test_paths_are_the_callers(place: Desk) -> None:
 )
 def test_paths_that_cannot_work_are_refused_at_once(paths: dict[str, Any], place: Desk) -> None:
     with pytest.raises(PolicyError, match="path"):
-        EnrollmentApp(place.service(), **paths)
+        EnrollmentApp(place.service(sign_in=None), **paths)
 
 
 @pytest.mark.parametrize("root", ["/ade", "/ade/"])
@@ -186,7 +187,7 @@ def test_works_below_another_path(root: str, place: Desk) -> None:
 
 
 def test_can_be_mounted_in_starlette(place: Desk) -> None:
-    outer = Starlette(routes=[Mount("/ade", app=EnrollmentApp(place.service()))])
+    outer = Starlette(routes=[Mount("/ade", app=EnrollmentApp(place.service(sign_in=None)))])
 
     async def main() -> tuple[int, int]:
         transport = httpx.ASGITransport(outer)
@@ -418,7 +419,9 @@ def live(desk: Desk, *kinds: str, **options: Any) -> list[str]:
         sent.append(message["type"])
 
     async def main() -> None:
-        await EnrollmentApp(desk.service(**options))({"type": "lifespan"}, receive, send)
+        await EnrollmentApp(desk.service(**options), end_sign_in=trusting)(
+            {"type": "lifespan"}, receive, send
+        )
 
     anyio.run(main, backend=desk.kind)
     return sent

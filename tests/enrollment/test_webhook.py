@@ -301,7 +301,7 @@ def test_it_is_mounted_beside_the_application_for_macs(ca: Authority, tmp_path: 
         routes=[
             Route("/step-ca", endpoint=webhook),
             Mount("/ca", app=webhook),
-            Mount("/", app=EnrollmentApp(service)),
+            Mount("/", app=EnrollmentApp(service, end_sign_in=lambda returned: "nobody signs in here")),
         ]
     )
 

@@ -289,7 +289,7 @@ def test_hooks_may_be_coroutine_functions_for_the_asynchronous_kind(ward: Ward) 
         return "closed"
 
     if ward.kind == "sync":
-        with pytest.raises(PolicyError, match="check is asynchronous: use async_doctor"):
+        with pytest.raises(PolicyError, match="check_ws_trust is asynchronous: use async_doctor"):
             ward.look(check_ws_trust=check)
     else:
         assert the(ward.look(check_ws_trust=check), "closed").severity is Severity.ERROR

@@ -144,7 +144,7 @@ class TokenSessions:
 
 def _provided(provider: TokenProvider) -> Flow[Token]:
     try:
-        return (yield from ask(CallHook(provider)))
+        return (yield from ask(CallHook(provider, (), "token")))
     except httpx.RequestError as error:
         failure = TransportError(OPEN_SESSION, f"the token provider: {type(error).__name__}: {error}", False)
     raise failure

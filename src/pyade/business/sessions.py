@@ -138,7 +138,7 @@ class AccessTokens:
 
 def _provided(provider: AccountProvider) -> Flow[ApiAccount]:
     try:
-        return (yield from ask(CallHook(provider)))
+        return (yield from ask(CallHook(provider, (), "account")))
     except httpx.RequestError as error:
         failure = TransportError(OPEN_SESSION, f"the account provider: {type(error).__name__}", False)
     raise failure

@@ -51,6 +51,8 @@ class EventKind(OpenStrEnum):
         TOKEN_REMOVED: A token was removed from the store, and its devices with it.
         ENROLLMENT_DECIDED: A Mac asked for its enrollment profile; ``verdict`` and ``reason`` say what it
             got.
+        REQUESTS_REFUSED: Requests for enrollment profiles were refused that are not written down one by one;
+            ``refused`` says how many for each reason, ``since`` from when on.
         CREDENTIAL_REDEEMED: Somebody used up the credential of a profile to order a certificate; ``verdict``
             and ``reason`` say whether the order was what the profile asked for.
         REGISTRATION_COMPLETED: The user of a Mac finished its registration.
@@ -79,6 +81,7 @@ class EventKind(OpenStrEnum):
     TOKEN_ACCOUNT_CHANGED = "token_account_changed"
     TOKEN_REMOVED = "token_removed"
     ENROLLMENT_DECIDED = "enrollment_decided"
+    REQUESTS_REFUSED = "requests_refused"
     CREDENTIAL_REDEEMED = "credential_redeemed"
     REGISTRATION_COMPLETED = "registration_completed"
     SETUP_PROBLEM = "setup_problem"

@@ -4,8 +4,8 @@
 
 The rules of this file:
 
-1. Of a body at most 64 KiB and a byte are kept, whatever ``Content-Length`` says; the service refuses what is
-   longer. A connection on which more may follow is closed: some servers read it to its end.
+1. Of a body at most 64 KiB and a byte are kept, for a limited time; the service refuses what is longer. A
+   connection on which more may follow is closed: some servers read it to its end.
 2. What goes wrong inside is an answer without detail, and a line in the log that holds no text of a foreign
    exception: nobody knows what it quotes.
 3. ``Host`` is taken as the server gives it. Behind a proxy, let the proxy or the server set it right.
@@ -15,12 +15,12 @@ Source: ASGI specification, HTTP and Lifespan; Apple, "Authenticating through we
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
-from pathlib import PurePath
+from datetime import timedelta
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl
 
+import anyio
 import attrs
 
 from pyade.core.kinds import checks_kinds
@@ -28,15 +28,15 @@ from pyade.core.machine_info import HEADER
 from pyade.core.problems import Problem
 from pyade.core.untrusted import MAX_BYTES
 from pyade.core.user import User
+from pyade.enrollment.bodies import BODY_TIME, Message, Receive, check_body_time, cut_off, read_body
 from pyade.enrollment.decision import EnrollmentResponse
 from pyade.enrollment.service import AsyncEnrollmentService
+from pyade.enrollment.tally import WINDOW
 from pyade.errors import PolicyError, PyadeError
-from pyade.flow import Hook, call_hook
+from pyade.hooks import Hook, call_async, check_hook, places_of
 from pyade.text import logger
 
-Message: TypeAlias = MutableMapping[str, Any]
 Scope: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 _log = logger("pyade.enrollment")
@@ -102,20 +102,29 @@ class AsgiApp:
 
     Args:
         routes: For each path, below where the application is mounted, and method what answers.
+        body_time: How long the body of a request may take, to its last byte; then the answer is 408.
 
     Raises:
-        PolicyError: A path does not begin with a slash.
+        PolicyError: A path does not begin with a slash, or *body_time* is not longer than zero.
     """
 
-    def __init__(self, routes: Routes) -> None:
+    def __init__(self, routes: Routes, *, body_time: timedelta = BODY_TIME) -> None:
+        check_body_time(body_time)
         for path in routes:
             if not path.startswith("/"):
                 raise PolicyError(f"path {path!r}: it must begin with a slash")
         self._routes: Routes = routes
+        self._body_time: timedelta = body_time
 
     def _problems(self) -> Iterable[Problem]:
         """Return what is logged when the server starts."""
         return ()
+
+    async def _work(self) -> None:
+        """Work beside the requests until the server ends."""
+
+    async def _end(self) -> None:
+        """Do what is left when the server ends."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or follow the life of the server."""
@@ -129,14 +138,18 @@ class AsgiApp:
             raise PolicyError(f"the server speaks {str(scope['type'])[:40]!r}: http and lifespan are known")
 
     async def _live(self, receive: Receive, send: Send) -> None:
-        while True:
-            message = await receive()
-            if message["type"] == "lifespan.startup":
-                for problem in self._problems():
-                    _log.warning("%s", problem)
-            await send({"type": f"{message['type']}.complete"})
-            if message["type"] == "lifespan.shutdown":
-                return
+        async with anyio.create_task_group() as group:
+            while True:
+                message = await receive()
+                if message["type"] == "lifespan.startup":
+                    for problem in self._problems():
+                        _log.warning("%s", problem)
+                    group.start_soon(self._work)
+                if message["type"] == "lifespan.shutdown":
+                    await self._end()
+                await send({"type": f"{message['type']}.complete"})
+                if message["type"] == "lifespan.shutdown":
+                    return group.cancel_scope.cancel()
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = _path_of(scope)
@@ -144,8 +157,12 @@ class AsgiApp:
         action = methods.get(scope["method"])
         if action is None:
             found = _words(405, b"Not allowed.\n", Allow=", ".join(sorted(methods)))
-            return await _send(scope, send, found if methods else _words(404, b"Not found.\n"), is_read=False)
-        body = await _body_of(receive)
+            found = found if methods else _words(404, b"Not found.\n")
+            return await _send(scope, receive, send, found, is_read=False)
+        try:
+            body = await read_body(receive, time=self._body_time)
+        except TimeoutError:
+            return await _send(scope, receive, send, _words(408, b"Too slow.\n"), is_read=False)
         if body is None:
             return None
         is_read = len(body) <= MAX_BYTES
@@ -155,7 +172,7 @@ class AsgiApp:
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody outside may learn of it
             _log.error("%s %s failed: %s", scope["method"], path, _describe(error))
             answer = _words(500, b"Something went wrong. Try again later.\n")
-        return await _send(scope, send, answer, is_read=is_read)
+        return await _send(scope, receive, send, answer, is_read=is_read)
 
 
 @checks_kinds
@@ -168,14 +185,16 @@ class EnrollmentApp(AsgiApp):
     Args:
         service: Answers the Macs.
         end_sign_in: Turns what the identity provider sends back into a user; None without modern
-            authentication.
+            authentication, where the service has no ``sign_in``.
         enroll_path: Path of the profile's ``url``.
         web_view_path: Path of its ``configuration_web_url``.
         return_path: Path to which the identity provider sends the web view back.
         health_path: Path that says whether the store answers: 200 or 503.
+        body_time: How long the body of a request may take, to its last byte; then the answer is 408.
 
     Raises:
-        PolicyError: A path does not begin with a slash, or two are the same.
+        PolicyError: A path does not begin with a slash, two are the same, *body_time* is not longer than
+            zero, *end_sign_in* takes other arguments than a ``SignInReturn``, or it is missing.
     """
 
     def __init__(
@@ -187,7 +206,14 @@ class EnrollmentApp(AsgiApp):
         web_view_path: str = "/signin",
         return_path: str = "/signed-in",
         health_path: str = "/health",
+        body_time: timedelta = BODY_TIME,
     ) -> None:
+        check_hook("end_sign_in", end_sign_in, "returned")
+        if end_sign_in is None and service.has_sign_in:
+            raise PolicyError(
+                "the service has a sign_in, and no end_sign_in is given: nobody could come back from the"
+                " identity provider, give end_sign_in="
+            )
         paths = (enroll_path, web_view_path, return_path, health_path)
         if len(set(paths)) != len(paths):
             raise PolicyError(f"paths {', '.join(paths)}: each must be another one")
@@ -200,7 +226,8 @@ class EnrollmentApp(AsgiApp):
                 web_view_path: {"GET": self._open_web_view},
                 return_path: {} if end_sign_in is None else returns,
                 health_path: {"GET": self._health, "HEAD": self._health},
-            }
+            },
+            body_time=body_time,
         )
 
     def _problems(self) -> Iterable[Problem]:
@@ -214,6 +241,17 @@ class EnrollmentApp(AsgiApp):
         header = header_of(scope, HEADER.encode())
         return Answer.of(await self._service.open_web_view(header, host=_host_of(scope)))
 
+    async def _work(self) -> None:
+        while True:
+            await anyio.sleep(WINDOW.total_seconds())
+            await self._end()
+
+    async def _end(self) -> None:
+        try:
+            await self._service.record_refusals()
+        except PyadeError as error:
+            _log.error("refusals cannot be written down: %s", _describe(error))
+
     async def _close_web_view(self, scope: Scope, body: bytes) -> Answer:
         if self._end_sign_in is None:
             raise AssertionError  # pragma: no cover - there is no such route then
@@ -225,10 +263,9 @@ class EnrollmentApp(AsgiApp):
             body=body,
             headers={name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
         )
-        found: object = await call_hook(self._end_sign_in, returned)
+        found: object = await call_async(self._end_sign_in, returned, name="end_sign_in")
         if isinstance(found, str):
-            _log.info("nobody signed in: %s", found[:200])
-            return _words(403, b"You are not signed in. Start again, or contact your organization.\n")
+            return Answer.of(await self._service.sign_in_failed(found[:200]))
         if not isinstance(found, tuple) or [isinstance(part, str) for part in found] != [True, False]:
             raise PolicyError(
                 "end_sign_in gave neither the state with a user, nor in words why nobody signed in"
@@ -266,18 +303,6 @@ def _host_of(scope: Scope) -> str:
     return header_of(scope, b"host") or ""
 
 
-async def _body_of(receive: Receive) -> bytes | None:
-    """Return the body, of a long one only so much that it shows; None if the client went away."""
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            return None
-        body += message.get("body", b"")[: MAX_BYTES + 1 - len(body)]
-        if len(body) > MAX_BYTES or not message.get("more_body", False):
-            return bytes(body)
-
-
 def _words(status: int, body: bytes, **headers: str) -> Answer:
     fields = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store", **headers}
     return Answer(status=status, headers=fields, body=body)
@@ -289,21 +314,22 @@ def _check_headers(answer: Answer) -> None:
             raise PolicyError(f"the header {name} of the answer holds what no header can")
 
 
-async def _send(scope: Scope, send: Send, answer: Answer, *, is_read: bool) -> None:
+async def _send(scope: Scope, receive: Receive, send: Send, answer: Answer, *, is_read: bool) -> None:
     fields = {**answer.headers, "Content-Length": str(len(answer.body))}
-    if not is_read and str(scope.get("http_version", "1.1")).startswith("1"):
+    is_closed = not is_read and str(scope.get("http_version", "1.1")).startswith("1")
+    if is_closed:
         fields["Connection"] = "close"
     headers = [(name.lower().encode(), value.encode()) for name, value in fields.items()]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     body = b"" if scope["method"] == "HEAD" else answer.body
     await send({"type": "http.response.body", "body": body})
+    if is_closed:
+        await cut_off(receive)
 
 
 def _describe(error: BaseException) -> str:
     """Return what kind of error it is and where it came from, with its text if it is one of pyade's own."""
     words = f": {error}" if isinstance(error, PyadeError) else ""
-    frames = traceback.extract_tb(error.__traceback__)[-4:]
-    places = ", ".join(f"{PurePath(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
     cause = error.__cause__
     after = "" if cause is None else f" after {type(cause).__name__}"
-    return f"{type(error).__name__}{words}{after} at {places}"
+    return f"{type(error).__name__}{words}{after} at {places_of(error)}"

@@ -29,8 +29,7 @@ devices"; Apple, "Authenticating through web views".
 
 from __future__ import annotations
 
-import base64
-import binascii
+import logging
 import math
 from collections.abc import Callable
 from datetime import datetime
@@ -48,6 +47,7 @@ from pyade.core.secret import Secret, secret_or_none
 from pyade.core.software_update import UpdateVerdict, decide_update
 from pyade.core.user import User
 from pyade.enrollment.answers import check_address, check_user
+from pyade.enrollment.authorization import BASIC, BEARER, name_and_password, scheme_of
 from pyade.enrollment.decision import EnrollmentDecision, EnrollmentResponse, Verdict
 from pyade.enrollment.gates import Place, affinity_of, find_place, wait_of
 from pyade.enrollment.issue import Issue
@@ -58,8 +58,6 @@ from pyade.flow import CallHook, Compute, Flow, Now, RandomText, ask
 from pyade.text import logger
 
 _STATE_BYTES: Final = 32
-_BEARER: Final = "bearer "
-_BASIC: Final = "basic "
 
 _log = logger("pyade.enrollment")
 
@@ -93,6 +91,7 @@ class Reception:
         """Answer the request that comes when the user has signed in."""
         state = Secret(state)
         now = yield from ask(Now())
+        yield from counted_flow(self._settings, now)
         user = check_user(user, "close_web_view")
         digest = digest_of(state)
         taken = yield from in_store(lambda store: store.take_one_time(OneTimeKind.WEB_VIEW, digest, now=now))
@@ -108,12 +107,20 @@ class Reception:
             return (yield from self._refuse(reason, now))
         return (yield from self._with_place(lambda: self._signed_in(host, now), now))
 
+    def not_signed_in(self, reason: str) -> Flow[EnrollmentResponse]:
+        """Answer the web view of a user whom the identity provider does not let in."""
+        now = yield from ask(Now())
+        yield from counted_flow(self._settings, now)
+        answer = yield from self._refuse(f"nobody signed in: {reason}", now)
+        return attrs.evolve(answer, body=_NOT_SIGNED_IN)
+
     # Ways in
 
     def _guarded(
         self, verify: Callable[[], MachineInfo], go_on: Callable[[datetime], Flow[EnrollmentResponse]]
     ) -> Flow[EnrollmentResponse]:
         now = yield from ask(Now())
+        yield from counted_flow(self._settings, now)
         try:
             self._machine = yield from ask(Compute(verify))
         except TrustError as error:
@@ -142,14 +149,14 @@ class Reception:
         return retried(attempt, self._settings.limits.profiles + ATTEMPTS)
 
     def _plain(self, authorization: Secret | None, now: datetime) -> Flow[EnrollmentResponse]:
-        kind, value = _scheme(authorization)
+        kind, value = scheme_of(authorization)
         sso = self._settings.platform_sso
-        has_token = sso is not None and kind == _BEARER
+        has_token = sso is not None and kind == BEARER
         early = yield from self._before_the_user(now, has_token=has_token)
         if early is not None:
             return early
         if sso is not None and has_token and self._user is None:
-            answer = yield from ask(CallHook(sso.verify, (value,)))
+            answer = yield from ask(CallHook(sso.verify, (value,), "platform_sso.verify"))
             if answer is None:
                 return (yield from self._refuse("the token of Platform SSO is not good", now))
             self._user = check_user(answer, "platform_sso.verify")
@@ -162,7 +169,7 @@ class Reception:
         if affinity is AffinityKind.LEGACY and self._user is None:
             self._user = yield from self._authenticated(kind, value)
             if self._user is None:
-                why = "name or password are wrong" if kind == _BASIC else "name and password are needed"
+                why = _WRONG_PAIR if kind == BASIC else "name and password are needed"
                 return (yield from self._answer(Verdict.SIGN_IN, why, now, headers=_CHALLENGE, status=401))
         if affinity is AffinityKind.NONE:
             self._user = None
@@ -190,7 +197,7 @@ class Reception:
             expires_at=now + limits.sign_in_lifetime,
             value={"machine": _plain_machine(machine), "host": _host(host)},
         )
-        begin = CallHook(sign_in.begin, (state, machine))
+        begin = CallHook(sign_in.begin, (state, machine), "sign_in.begin")
         address = Secret(check_address((yield from ask(begin)), "sign_in.begin"))
         yield from in_store(lambda store: store.save_one_time(kept, now=now, keep=limits.sign_ins))
         reason = "the user signs in with the identity provider"
@@ -217,7 +224,7 @@ class Reception:
             return (yield from self._answer(Verdict.PLATFORM_SSO, reason, now, document=body))
         catalogue = None
         if settings.catalogue is not None and settings.updates is not None:
-            catalogue = yield from ask(CallHook(settings.catalogue, ()))
+            catalogue = yield from ask(CallHook(settings.catalogue, (), "catalogue"))
         decision = decide_update(
             settings.updates,
             version=machine.version,
@@ -237,10 +244,10 @@ class Reception:
 
     def _authenticated(self, kind: str, value: Secret) -> Flow[User | None]:
         verify = self._settings.authenticate
-        name, password = _basic(value) if kind == _BASIC else ("", Secret(""))
+        name, password = name_and_password(value) if kind == BASIC else ("", Secret(""))
         if verify is None or not name:
             return None
-        answer = yield from ask(CallHook(verify, (name, password)))
+        answer = yield from ask(CallHook(verify, (name, password), "authenticate"))
         return None if answer is None else check_user(answer, "authenticate")
 
     def _issue(self, now: datetime) -> Flow[EnrollmentResponse]:
@@ -252,12 +259,12 @@ class Reception:
             return (yield from self._refuse("device enrollment managers enroll no Macs this way", now))
         request = EnrollmentRequest(machine=self._known, record=record, profile=profile, user=self._user)
         if settings.is_licensed is not None:
-            is_licensed = yield from ask(CallHook(settings.is_licensed, (request,)))
+            is_licensed = yield from ask(CallHook(settings.is_licensed, (request,), "is_licensed"))
             if not is_licensed:
                 whose = "the user" if self._user else "the device"
                 return (yield from self._refuse(f"{whose} has no license", now))
         if settings.check is not None:
-            objection = yield from ask(CallHook(settings.check, (request,)))
+            objection = yield from ask(CallHook(settings.check, (request,), "check"))
             if objection:
                 return (yield from self._refuse(f"refused by the organization: {objection}", now))
         issue = Issue(settings, self._place, self._known, self._user, now=now)
@@ -291,8 +298,7 @@ class Reception:
         decision = decision_of(
             verdict, reason, now, machine=self._machine, place=self._place, user=self._user, **(facts or {})
         )
-        _log.info("%s", decision)
-        yield from audit(decision.events())
+        yield from self._record(decision)
         if status is None:
             status = 400 if verdict is Verdict.MALFORMED else 403
         if document is not None:
@@ -309,6 +315,13 @@ class Reception:
             decision=decision,
         )
 
+    def _record(self, decision: EnrollmentDecision) -> Flow[None]:
+        """Write down an answer without a profile, unless too many came: then it is counted."""
+        if self._settings.tally.is_recorded(decision, is_ours=self._place.record is not None):
+            is_refusal = decision.verdict in _REFUSALS or decision.reason == _WRONG_PAIR
+            _log.log(logging.WARNING if is_refusal else logging.INFO, "%s", decision)
+            yield from audit(decision.events())
+
     @property
     def _known(self) -> MachineInfo:
         if self._machine is None:
@@ -321,6 +334,14 @@ class Reception:
         if not expected or expected == host_of(f"https://{host}"):
             return ""
         return f"the web view is at {host[:80]!r}, the profile sends Macs to {expected!r}"
+
+
+def counted_flow(settings: Settings, now: datetime, *, at_once: bool = False) -> Flow[None]:
+    """Write down the refusals that were counted, once their minute is over."""
+    counted = settings.tally.take(now, at_once=at_once)
+    if counted is not None:
+        _log.warning("%s", counted)
+        yield from audit(counted.events(now))
 
 
 def decision_of(
@@ -357,28 +378,14 @@ def _host(host: str) -> str:
     return host.strip().lower()
 
 
-def _scheme(authorization: Secret | None) -> tuple[str, Secret]:
-    text = "" if authorization is None else authorization.reveal().strip()
-    for scheme in (_BEARER, _BASIC):
-        if text[: len(scheme)].lower() == scheme:
-            return scheme, Secret(text[len(scheme) :].strip())
-    return "", Secret("")
-
-
-def _basic(value: Secret) -> tuple[str, Secret]:
-    """Return name and password; empty ones where *value* is none of RFC 7617."""
-    try:
-        name, colon, password = base64.b64decode(value.reveal(), validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError, ValueError):
-        return "", Secret("")
-    return (name, Secret(password)) if colon else ("", Secret(""))
-
-
 def _plain_machine(machine: MachineInfo) -> Any:
     """Return *machine* as JSON values; keys that pyade does not use are not needed any more."""
     return msgspec.to_builtins(attrs.evolve(machine, extra={}))
 
 
+_WRONG_PAIR: Final = "name or password are wrong"
+_NOT_SIGNED_IN: Final = b"You are not signed in. Start again, or contact your organization.\n"
+_REFUSALS: Final = (Verdict.REFUSE, Verdict.LIMITED, Verdict.MALFORMED)
 _NO_STORE: Final = {"Cache-Control": "no-store"}
 _CHALLENGE: Final = {"WWW-Authenticate": 'Basic realm="Device enrollment", charset="UTF-8"'}
 _WORDS: Final = {

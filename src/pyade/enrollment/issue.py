@@ -114,8 +114,9 @@ class Issue:
         request = CredentialRequest(
             kind=choice.kind, machine=self._machine, user=self._user, is_renewal=self._keep is not None
         )
-        answer = yield from ask(CallHook(source, (request,)))
-        return check_credential(answer, "acme_credential" if is_acme else "scep_credential")
+        name = "acme_credential" if is_acme else "scep_credential"
+        answer = yield from ask(CallHook(source, (request,), name))
+        return check_credential(answer, name)
 
     def _build(self, choice: IdentityChoice, credential: Credential) -> bytes:
         settings, profile = self._settings, self._place.profile

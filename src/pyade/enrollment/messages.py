@@ -1,7 +1,7 @@
 """What a managed Mac sends that matters while it waits: check-in messages and results of commands.
 
 Who sent a message is told by the Mac's certificate, not by the message: verify that before. Results are
-large: 120 applications have 64 KiB. Of 16 MiB the few keys are read that matter here, in less than a second.
+large: 120 applications have 64 KiB. Of 16 MiB the few keys are read that matter here, in a second.
 
 Source: Apple, check-in messages ``Authenticate``, ``TokenUpdate`` and ``CheckOut``; "Sending MDM commands".
 That servers take up to 16 MiB is observed.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import ClassVar
 
 from pyade.apple.http.connection import utc_now
 from pyade.builders.payloads import AcmeIssuer, MdmService, ScepIssuer
+from pyade.core.annotations import TIME
 from pyade.core.enrollment import Enrollment
 from pyade.core.identity import IdentityPolicy
-from pyade.core.kinds import checks_kinds
+from pyade.core.kinds import checks_kinds, returned
 from pyade.core.problems import Problem
 from pyade.core.secret import Secret, secret_or_none
 from pyade.core.software_update import SoftwareUpdatePolicy
@@ -20,17 +22,21 @@ from pyade.crypto.push_certificate import PushCertificate
 from pyade.crypto.signing import Signer
 from pyade.enrollment.credentials import CredentialSource, one_time
 from pyade.enrollment.decision import EnrollmentResponse
-from pyade.enrollment.flow import Reception
+from pyade.enrollment.flow import Reception, counted_flow
 from pyade.enrollment.records import registered_flow, renewal_flow
 from pyade.enrollment.settings import EnrollmentLimits, PlatformSso, Settings, SignIn
 from pyade.enrollment.steps import in_store
+from pyade.enrollment.wiring import check_wiring
 from pyade.errors import ProfileError
-from pyade.flow import AsyncRunner, Flow, Hook, Runner
+from pyade.flow import AsyncRunner, Flow, Hook, Now, Runner, ask
+from pyade.hooks import check_hook
 from pyade.storage.protocol import EnrollmentStore
 
 
 @checks_kinds
 class _Service:
+    _asynchronous: ClassVar[str] = "AsyncEnrollmentService"
+
     def __init__(
         self,
         store: EnrollmentStore,
@@ -83,9 +89,14 @@ class _Service:
             clock: Returns the time, UTC.
 
         Raises:
-            PolicyError: Neither *acme* nor *scep* is given, or *release_after* is not longer than zero.
-            ProfileError: The topic of *mdm* is not that of *push*.
+            PolicyError: Neither *acme* nor *scep* is given, *release_after* is not longer than zero, or a
+                hook takes other arguments than it will get, or is asynchronous in the synchronous class.
+            ProfileError: The topic of *mdm* is not that of *push*, or macOS would refuse every profile, as
+                for an address that is not https.
+            CryptoPolicyError: This machine refuses SHA-1, with which Macs sign.
         """
+        check_hook("clock", clock, "")
+        returned("clock", clock(), TIME)
         self._store = store
         self._clock = clock
         self._push = push
@@ -108,9 +119,15 @@ class _Service:
             release_after=release_after,
             limits=limits,
         )
+        check_wiring(self._settings, asynchronous=self._asynchronous)
         wrong = [problem for problem in self.findings() if problem.setting in ("topic", "development_push")]
         if wrong:
             raise ProfileError(tuple(wrong))
+
+    @property
+    def has_sign_in(self) -> bool:
+        """True if users sign in on a web page, so that the web view comes back."""
+        return self._settings.sign_in is not None
 
     def findings(self) -> tuple[Problem, ...]:
         """Return what should be looked at soon, such as a push certificate that ends within 30 days."""
@@ -176,6 +193,17 @@ class EnrollmentService(_Service):
         state = Secret(state)
         return self._runner.run(Reception(self._settings).signed_in(state, user, host))
 
+    def sign_in_failed(self, reason: str) -> EnrollmentResponse:
+        """Answer a web view that comes back from the identity provider without a user: 403, and a record.
+
+        Args:
+            reason: Why nobody signed in, in words, for the organization.
+
+        Raises:
+            StoreError: The store failed.
+        """
+        return self._runner.run(Reception(self._settings).not_signed_in(reason))
+
     def renew(self, serial_number: str, *, version: str | None = None) -> EnrollmentResponse:
         """Return a new copy of an enrolled Mac's profile, for ``InstallProfile``, with a new certificate.
 
@@ -204,6 +232,16 @@ class EnrollmentService(_Service):
         """
         self._runner.run(registered_flow(serial_number))
 
+    def record_refusals(self) -> None:
+        """Write down now how many requests were refused and only counted, as at the end of a worker.
+
+        Else that is done with the first request after a minute.
+
+        Raises:
+            StoreError: The store failed.
+        """
+        self._runner.run(_record_flow(self._settings))
+
     def check_store(self) -> None:
         """Return if the store answers, for a health check; nothing is written.
 
@@ -214,12 +252,14 @@ class EnrollmentService(_Service):
 
     @property
     def _runner(self) -> Runner:
-        return Runner(store=self._store, clock=self._clock, asynchronous="AsyncEnrollmentService")
+        return Runner(store=self._store, clock=self._clock, asynchronous=self._asynchronous)
 
 
 @checks_kinds(but=("user",))
 class AsyncEnrollmentService(_Service):
     """Does what ``EnrollmentService`` does; hooks may be coroutine functions, store and keys use threads."""
+
+    _asynchronous: ClassVar[str] = ""
 
     async def enroll(self, body: bytes, *, authorization: str | Secret | None = None) -> EnrollmentResponse:
         """Answer a ``POST`` to the ``url`` of a profile; see ``EnrollmentService.enroll``."""
@@ -235,6 +275,10 @@ class AsyncEnrollmentService(_Service):
         state = Secret(state)
         return await self._runner.run(Reception(self._settings).signed_in(state, user, host))
 
+    async def sign_in_failed(self, reason: str) -> EnrollmentResponse:
+        """Answer a web view that comes back without a user; see ``EnrollmentService.sign_in_failed``."""
+        return await self._runner.run(Reception(self._settings).not_signed_in(reason))
+
     async def renew(self, serial_number: str, *, version: str | None = None) -> EnrollmentResponse:
         """Return a new copy of the profile of an enrolled Mac; see ``EnrollmentService.renew``."""
         return await self._runner.run(renewal_flow(self._settings, serial_number, version))
@@ -243,6 +287,10 @@ class AsyncEnrollmentService(_Service):
         """Note that the user of a Mac has registered it; see ``EnrollmentService.registration_completed``."""
         await self._runner.run(registered_flow(serial_number))
 
+    async def record_refusals(self) -> None:
+        """Write down now how many requests were refused; see ``EnrollmentService.record_refusals``."""
+        await self._runner.run(_record_flow(self._settings))
+
     async def check_store(self) -> None:
         """Return if the store answers; see ``EnrollmentService.check_store``."""
         await self._runner.run(_look())
@@ -250,6 +298,11 @@ class AsyncEnrollmentService(_Service):
     @property
     def _runner(self) -> AsyncRunner:
         return AsyncRunner(store=self._store, clock=self._clock)
+
+
+def _record_flow(settings: Settings) -> Flow[None]:
+    now = yield from ask(Now())
+    yield from counted_flow(settings, now, at_once=True)
 
 
 def _look() -> Flow[Enrollment | None]:

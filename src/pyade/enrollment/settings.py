@@ -20,8 +20,9 @@ from pyade.core.user import User
 from pyade.crypto.device_trust import DeviceTrust
 from pyade.crypto.signing import Signer
 from pyade.enrollment.credentials import CredentialSource
+from pyade.enrollment.tally import RefusalTally
 from pyade.errors import PolicyError
-from pyade.flow import Hook
+from pyade.hooks import Hook, check_hook
 
 
 @attrs.frozen(kw_only=True)
@@ -55,6 +56,7 @@ class PlatformSso:
 
     Raises:
         ProfileError: An address is not https, or a certificate is none.
+        PolicyError: *verify* takes other arguments than a token.
 
     Source: Apple, "Implementing Platform SSO during device enrollment".
     """
@@ -67,6 +69,7 @@ class PlatformSso:
 
     def __attrs_post_init__(self) -> None:
         self.error_body()
+        check_hook("platform_sso.verify", self.verify, "token")
 
     def error_body(self) -> ErrorBody:
         """Return what sends a Mac to set it up."""
@@ -140,6 +143,7 @@ class Settings:
     check: Hook[str] | None
     release_after: timedelta | None
     limits: EnrollmentLimits
+    tally: RefusalTally = attrs.field(factory=RefusalTally, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         if self.acme is None and self.scep is None:

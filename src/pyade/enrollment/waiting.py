@@ -13,7 +13,6 @@ Source: specification, "Create an Apple enrollment profile", Await final configu
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from datetime import datetime
 from functools import partial
@@ -42,8 +41,9 @@ from pyade.enrollment.waiting_flow import (
     waiting_mac,
     work_left_flow,
 )
-from pyade.errors import DamagedRecordError, PolicyError
+from pyade.errors import DamagedRecordError
 from pyade.flow import AsyncRunner, Compute, Flow, Now, Runner, ask
+from pyade.hooks import check_hook
 from pyade.storage.protocol import EnrollmentStore
 from pyade.text import logger
 
@@ -56,7 +56,7 @@ _log = logger("pyade.enrollment")
 
 @checks_kinds
 class _FinalConfiguration:
-    _takes_coroutines: ClassVar[bool] = False
+    _asynchronous: ClassVar[str] = "AsyncFinalConfiguration"
 
     def __init__(
         self,
@@ -85,15 +85,14 @@ class _FinalConfiguration:
             clock: Returns the time, UTC.
 
         Raises:
-            PolicyError: *device_name* holds another variable, or a hook is a coroutine function and the class
-                is not the asynchronous one.
+            PolicyError: *device_name* holds another variable; or a hook takes other arguments than an
+                enrollment, or is a coroutine function and the class is not the asynchronous one.
         """
         self._store = store
         self._clock = clock
         self._hooks = AccountHooks(administrator=administrator, variables=variables, device_name=device_name)
         for name, hook in self._hooks.functions().items():
-            if not self._takes_coroutines and inspect.iscoroutinefunction(hook):
-                raise PolicyError(f"{name} is asynchronous: use AsyncFinalConfiguration, or a function")
+            check_hook(name, hook, "enrollment", asynchronous=self._asynchronous)
 
 
 @checks_kinds(but=("names",))
@@ -192,14 +191,14 @@ class FinalConfiguration(_FinalConfiguration):
 
     @property
     def _runner(self) -> Runner:
-        return Runner(store=self._store, clock=self._clock, asynchronous="AsyncFinalConfiguration")
+        return Runner(store=self._store, clock=self._clock, asynchronous=self._asynchronous)
 
 
 @checks_kinds(but=("names",))
 class AsyncFinalConfiguration(_FinalConfiguration):
     """Does what ``FinalConfiguration`` does; the hook may be a coroutine function, the store uses threads."""
 
-    _takes_coroutines: ClassVar[bool] = True
+    _asynchronous: ClassVar[str] = ""
 
     async def received(self, serial_number: str, body: bytes) -> DeviceMessage:
         """Read a message of a Mac and note what it says; see ``FinalConfiguration.received``."""

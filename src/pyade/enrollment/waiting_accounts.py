@@ -187,7 +187,7 @@ class _Asking:
     def ask(self, name: str, hook: Hook[Any], read: Callable[[Any], T], fallback: str) -> Flow[T | None]:
         """Return what *read* makes of the answer of *hook*; None if that failed the last time."""
         try:
-            return read((yield from ask(CallHook(hook, (self.enrollment,)))))
+            return read((yield from ask(CallHook(hook, (self.enrollment,), name))))
         except Exception as error:  # noqa: BLE001 - a hook of the caller's must not hold a Mac for ever
             kind = type(error).__name__
         if not self._is_last:

@@ -18,7 +18,7 @@ import binascii
 import hashlib
 import hmac
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -28,6 +28,7 @@ from pyade.core.kinds import checks_kinds
 from pyade.core.secret import Secret, masked
 from pyade.core.untrusted import MAX_BYTES
 from pyade.enrollment.asgi import Answer, AsgiApp, Scope, header_of
+from pyade.enrollment.bodies import BODY_TIME
 from pyade.enrollment.redemption import redeem_client_identifier, redeem_scep_request
 from pyade.enrollment.steps import in_store
 from pyade.errors import PolicyError, TrustError
@@ -58,10 +59,12 @@ class StepCaWebhook(AsgiApp):
         store: Where the enrollment service keeps what it issued.
         secret: With which step-ca signs, in base64, as that command prints it.
         path: Where it is asked.
+        body_time: How long the body of a request may take, to its last byte; then the answer is 408.
         clock: Returns the time, UTC.
 
     Raises:
-        PolicyError: *secret* is empty or no base64, or *path* does not begin with a slash.
+        PolicyError: *secret* is empty or no base64, *path* does not begin with a slash, or *body_time* is not
+            longer than zero.
 
     Source: step-ca documentation, "Webhooks".
     """
@@ -72,10 +75,11 @@ class StepCaWebhook(AsgiApp):
         *,
         secret: str | Secret,
         path: str = "/step-ca",
+        body_time: timedelta = BODY_TIME,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         secret = Secret(secret)
-        super().__init__({path: {"POST": self._decide}})
+        super().__init__({path: {"POST": self._decide}}, body_time=body_time)
         self._key: bytes = _key_of(secret)
         self._runner: AsyncRunner = AsyncRunner(store=store, clock=clock)
 

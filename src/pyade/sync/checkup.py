@@ -257,7 +257,7 @@ def _of_legacy(check: Hook[str] | None) -> Flow[list[Problem]]:
         text = "Active Directory Federation Services need a WS-Trust 1.3 Username/Mixed endpoint"
         fix = "see that it is enabled (Get-ADfsEndpoint), or pass check_ws_trust="
         return [Problem(where, "", text, fix, Severity.INFO)]
-    wrong = returned("check_ws_trust", (yield from ask(CallHook(check))), TEXT)
+    wrong = returned("check_ws_trust", (yield from ask(CallHook(check, (), "check_ws_trust"))), TEXT)
     return [_error(where, "", f"the WS-Trust 1.3 endpoint: {wrong}", "enable it")] if wrong else []
 
 
@@ -268,7 +268,7 @@ def _of_purchase(questions: Questions) -> Flow[list[Problem]]:
     missing = [serial for serial in expected if serial not in ours]
     findings = [_error("expected_serials", "", damage_of(error), _RESTORE) for error in damaged]
     if questions.find_in_program is not None and missing:
-        answer = yield from ask(CallHook(questions.find_in_program, (tuple(missing),)))
+        answer = yield from ask(CallHook(questions.find_in_program, (tuple(missing),), "find_in_program"))
         found = set(returned("find_in_program", answer, TEXTS))
         outside = [serial for serial in missing if serial not in found]
         missing = [serial for serial in missing if serial in found]

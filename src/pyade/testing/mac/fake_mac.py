@@ -32,6 +32,7 @@ from pyade.testing.errors import MacError
 from pyade.testing.mac.authority import DeviceAuthority, DeviceIdentity
 from pyade.testing.mac.cms import CmsForm
 from pyade.testing.mac.enrollment import FakeEnrollment
+from pyade.testing.mac.overhearing import overheard
 from pyade.testing.mac.setup import FakeSetup, setup_flow
 from pyade.testing.mac.walk import SendRequest, Walk
 
@@ -91,7 +92,9 @@ class FakeMac:
             up.
         keeps_cookies: False for a web view that loses its cookies between requests.
         extra: Further keys of its MachineInfo; they win over those above, and None takes a key away.
-        history: What became of each request: method, address without its query, status, Apple's code.
+        history: What became of each request: method, address without its query, status, Apple's code. Where
+            the service runs in this process and logs at ``WARNING``, also why a request was refused, which no
+            answer says.
     """
 
     serial_number: str
@@ -265,18 +268,24 @@ class FakeMac:
         return {"verify": self.tls_context(), "trust_env": False, "timeout": 30}
 
     def _runner(self, http: httpx.Client) -> Runner:
-        return Runner({SendRequest: lambda step: self._note(http.send(step.request))})
+        def send(step: SendRequest) -> httpx.Response:
+            with overheard(self.serial_number) as reasons:
+                return self._note(http.send(step.request), reasons)
+
+        return Runner({SendRequest: send})
 
     def _async_runner(self, http: httpx.AsyncClient) -> AsyncRunner:
         async def send(step: SendRequest) -> httpx.Response:
-            return self._note(await http.send(step.request))
+            with overheard(self.serial_number) as reasons:
+                return self._note(await http.send(step.request), reasons)
 
         return AsyncRunner({SendRequest: send})
 
-    def _note(self, response: httpx.Response) -> httpx.Response:
+    def _note(self, response: httpx.Response, reasons: list[str]) -> httpx.Response:
         # The query may hold a secret.
         address = str(response.request.url.copy_with(query=None))
-        self.history.append(f"{response.request.method} {address}: {response.status_code}")
+        why = f" ({reasons[-1]})" if response.is_error and reasons else ""
+        self.history.append(f"{response.request.method} {address}: {response.status_code}{why}")
         return response
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import plistlib
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 from asn1crypto import algos, cms
@@ -72,43 +73,50 @@ def requests(*, elements: int = MAX_BYTES) -> Mapping[str, bytes]:
     return _Request(elements).messages()
 
 
-def by_owners(identity: DeviceIdentity) -> Mapping[str, bytes]:
+def by_owners(identity: DeviceIdentity, *, marks: int = MAX_BYTES) -> Mapping[str, bytes]:
     """Return well signed messages whose property list is the expensive part, by what it is full of.
 
     Args:
         identity: Of a device, with its key.
+        marks: How many tags, line ends, references and quotes the expensive part may have.
     """
     key = b"<key>a</key>"
-    keys = (b"<key>%x</key><true/>" % number for number in range(2_700))
-    attributes = (b' a%x=""' % number for number in range(7_000))
+    text = partial(_inside, "string")
+
+    def many(piece: bytes) -> bytes:
+        return piece * min(ROOM // len(piece), marks // max(1, _marks(piece)))
+
+    keys = (b"<key>%x</key><true/>" % number for number in range(min(2_700, marks // 3)))
+    attributes = (b' a%x=""' % number for number in range(min(7_000, marks // 2)))
     lists = {
-        "elements": key + b"<array>" + _many(b"<true/>") + b"</array>",
+        "elements": key + b"<array>" + many(b"<true/>") + b"</array>",
         "keys": b"".join(keys),
-        "depth": _many(key + b"<array>" * 14 + b"</array>" * 14),
-        "lines": _text(b"\n"),
-        "carriage returns": _text(b"\r"),
-        "references": _text(b"&lt;"),
-        "sections": _text(b"<![CDATA[]]>"),
-        "comments": _many(b"<!---->"),
-        "instructions": _many(b"<?a?>"),
+        "depth": many(key + b"<array>" * 14 + b"</array>" * 14),
+        "lines": text(many(b"\n")),
+        "carriage returns": text(many(b"\r")),
+        "references": text(many(b"&lt;")),
+        "sections": text(many(b"<![CDATA[]]>")),
+        "comments": many(b"<!---->"),
+        "instructions": many(b"<?a?>"),
         "attributes": key + b"<string" + b"".join(attributes) + b"/>",
-        "digits": key + b"<integer>" + _many(b"9") + b"</integer>",
-        "hexadecimal digits": key + b"<integer>0x" + _many(b"f") + b"</integer>",
-        "a real number": key + b"<real>" + _many(b"9") + b"</real>",
-        "data": key + b"<data>" + _many(b"AAAA") + b"</data>",
-        "spaces in data": key + b"<data>" + _many(b"A ") + b"</data>",
-        "a date": key + b"<date>" + _many(b"9") + b"</date>",
+        "digits": _inside("integer", many(b"9")),
+        "hexadecimal digits": _inside("integer", b"0x" + many(b"f")),
+        "a real number": _inside("real", many(b"9")),
+        "data": _inside("data", many(b"AAAA")),
+        "spaces in data": _inside("data", many(b"A ")),
+        "a date": _inside("date", many(b"9")),
     }
     form = CmsForm(has_chain=False)
     return {name: identity.sign(_HEAD + words + _TAIL, form=form) for name, words in lists.items()}
 
 
-def _many(piece: bytes) -> bytes:
-    return piece * (ROOM // len(piece))
+def _inside(element: str, text: bytes) -> bytes:
+    tag = element.encode()
+    return b"<key>a</key><%b>%b</%b>" % (tag, text, tag)
 
 
-def _text(piece: bytes) -> bytes:
-    return b"<key>a</key><string>" + _many(piece) + b"</string>"
+def _marks(piece: bytes) -> int:
+    return sum(map(piece.count, (b"<", b"\n", b"\r", b"&", b'"', b"'")))
 
 
 class _Stranger(Writer):

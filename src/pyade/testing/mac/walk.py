@@ -156,10 +156,12 @@ class Walk:
         code = str(body.get("code", ""))
         details = body.get("details")
         status = response.status_code
+        noted = self._mac.history[-1]
         if code:
             self._mac.history[-1] += f" {code}"
         if status != 403 or code not in (_UPDATE, _SSO):
-            raise MacError(f"the server refuses with status {status}", status)
+            why = noted.partition(" (")[2].removesuffix(")")
+            raise MacError(f"the server refuses with status {status}" + (f": {why}" if why else ""), status)
         if not isinstance(details, dict):
             raise MacError(f"{code} comes without details", status)
         if code == _UPDATE:

@@ -1,0 +1,230 @@
+"""Refusals are counted: garbage costs a few lines a minute, in the store and in the log."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import anyio
+import pytest
+from tests.enrollment.conftest import HOST, LEGACY, Desk
+
+from pyade.core.events import Event
+from pyade.enrollment import EnrollmentApp, EnrollmentDecision, EnrollmentService, Verdict
+from pyade.enrollment.tally import RECORDS, WINDOW, RefusalTally
+from pyade.errors import StoreError
+from pyade.testing import DeviceAuthority
+from pyade.testing.store_examples import NOW
+
+
+def counted(desk: Desk) -> list[Event]:
+    return [event for event in desk.store.events() if event.kind == "requests_refused"]
+
+
+def counts(event: Event) -> dict[str, int]:
+    return {one["reason"]: one["count"] for one in event.details["refused"]}
+
+
+def calls(desk: Desk, *asked: tuple[str, dict[str, Any]], **options: Any) -> list[int]:
+    """Let one worker answer: the status of each answer."""
+    statuses: list[int] = []
+
+    async def later(service: Any) -> None:
+        for name, arguments in asked:
+            answer = await getattr(service, name)(**arguments)
+            statuses.append(getattr(answer, "status", 0))
+
+    def now(service: Any) -> Any:
+        if desk.kind != "sync":
+            return later(service)
+        for name, arguments in asked:
+            statuses.append(getattr(getattr(service, name)(**arguments), "status", 0))
+        return None
+
+    desk.run(now, **options)
+    return statuses
+
+
+def test_garbage_costs_a_few_rows_a_minute(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    garbage = [("enroll", {"body": b"0\x80" + number.to_bytes(2, "big")}) for number in range(300)]
+    header = [("open_web_view", {"header": "garbage", "host": HOST})] * 300
+    with caplog.at_level(logging.INFO, logger="pyade.enrollment"):
+        statuses = calls(desk, *garbage, *header, ("record_refusals", {}), ("record_refusals", {}))
+    assert statuses == [400] * 600 + [0, 0]
+    assert 1 < len(desk.events()) <= RECORDS
+    [event] = counted(desk)
+    assert sum(counts(event).values()) + len(desk.events()) == 600
+    assert event.details["since"] == NOW.isoformat()
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == len(desk.events()) + 1
+    assert f"{600 - len(desk.events())} more requests got no profile since" in lines[-1]
+    assert {record.levelno for record in caplog.records} == {logging.WARNING}
+
+
+def test_what_strangers_put_into_reasons_is_left_out(desk: Desk) -> None:
+    """Each has another object identifier, each serial number is another one: few reasons all the same."""
+    identity = DeviceAuthority.generate().issue()
+    message = identity.sign(desk.machine())
+    kind = bytes.fromhex("2a864886f70d010702")
+    others = [message.replace(kind, kind[:-1] + bytes([number])) for number in range(3, 103)]
+    strangers = [desk.signed(SERIAL=f"C02STRANGE{number:03}") for number in range(100)]
+    asked = [("enroll", {"body": body}) for body in [*others, *strangers]]
+    calls(desk, *asked, ("record_refusals", {}))
+    assert len(desk.events()) == RECORDS
+    [event] = counted(desk)
+    assert sum(counts(event).values()) == 180
+    assert len(counts(event)) == 2
+    [named] = [one for one in event.details["refused"] if "serial" in one["reason"]]
+    assert named["reason"] == "no token of ours knows this serial number"
+    assert named["serials"] == [f"C02STRANGE{number:03}" for number in range(19, 29)]
+
+
+def refusal(reason: str = "x", serial_number: str = "") -> EnrollmentDecision:
+    return EnrollmentDecision(at=NOW, verdict=Verdict.REFUSE, reason=reason, serial_number=serial_number)
+
+
+def test_a_minute_is_taken_once_and_not_before_it_is_over() -> None:
+    tally = RefusalTally()
+    assert [tally.is_recorded(refusal(), is_ours=False) for _ in range(3)] == [True, False, False]
+    assert tally.take(NOW + WINDOW - timedelta(seconds=1)) is None
+    taken = tally.take(NOW + WINDOW)
+    assert taken is not None
+    assert taken.counts == {"x": 2}
+    assert tally.take(NOW + 2 * WINDOW) is None
+
+
+@pytest.mark.parametrize("kind", ["sync"])
+def test_the_next_request_of_any_kind_writes_it(
+    kind: str, authority: DeviceAuthority, mac: Any, signer: Any
+) -> None:
+    desk = Desk(kind=kind, authority=authority, mac=mac, signer=signer)
+    service = desk.service()
+    for way in ("enroll", "open_web_view", "close_web_view"):
+        before = len(counted(desk))
+        for _ in range(5):
+            service.enroll(b"garbage")
+        assert len(counted(desk)) == before
+        desk.later(seconds=60)
+        match way:
+            case "enroll":
+                assert service.enroll(desk.signed()).status == 200
+            case "open_web_view":
+                assert service.open_web_view("garbage", host=HOST).status == 400
+            case "close_web_view":
+                service.sign_in_failed("the user went away")
+        assert [counts(event) for event in counted(desk)[before:]] == [
+            {"the signed message cannot be read (TruncatedError)": 4}
+        ]
+        service.record_refusals()
+        desk.later(seconds=60)
+
+
+def test_a_mac_of_ours_gets_its_record_each_time_up_to_a_bound(desk: Desk) -> None:
+    desk.store.set_default_profile("hq", LEGACY)
+    wrong = ("enroll", {"body": desk.signed(), "authorization": "Basic YWRhOndyb25n"})
+    statuses = calls(desk, *[wrong] * 30, ("record_refusals", {}), authenticate=lambda name, password: None)
+    assert statuses == [401] * 30 + [0]
+    assert [event.serial_number for event in desk.events()] == ["C02TEST00001"] * RECORDS
+    [event] = counted(desk)
+    assert event.details["refused"] == [
+        {"reason": "name or password are wrong", "count": 10, "serials": ["C02TEST00001"]}
+    ]
+
+
+def test_garbage_hides_no_mac_of_ours(desk: Desk) -> None:
+    garbage = [("enroll", {"body": b"0\x82" + bytes([number, 0])}) for number in range(100)]
+    calls(desk, *garbage, ("enroll", {"body": desk.signed()}), check=lambda request: "not today")
+    assert desk.events()[-1].serial_number == "C02TEST00001"
+    assert "not today" in desk.events()[-1].details["reason"]
+
+
+def test_each_worker_counts_for_itself(desk: Desk) -> None:
+    for _ in range(2):
+        calls(desk, *[("enroll", {"body": b"garbage"})] * 5, ("record_refusals", {}))
+    assert [sum(counts(event).values()) for event in counted(desk)] == [4, 4]
+    assert len(desk.events()) == 2
+
+
+def test_a_clock_that_goes_back_begins_a_new_minute() -> None:
+    tally = RefusalTally()
+    assert [tally.is_recorded(refusal(), is_ours=False) for _ in range(2)] == [True, False]
+    assert tally.take(NOW - timedelta(seconds=1)) is not None
+
+
+def test_what_is_kept_is_bounded() -> None:
+    """By reasons of a hook's, which are any texts: each is another one, and long."""
+    tally = RefusalTally()
+    for number in range(1_000):
+        reason = f"{chr(97 + number % 26)}{chr(97 + number // 26)} " + "x" * 5_000
+        decision = EnrollmentDecision(
+            at=NOW, verdict=Verdict.REFUSE, reason=reason, serial_number=f"S{number}"
+        )
+        tally.is_recorded(decision, is_ours=False)
+    taken = tally.take(NOW, at_once=True)
+    assert taken is not None
+    assert len(taken.counts) == 101
+    assert taken.counts["other reasons"] == 1_000 - RECORDS - 100
+    assert max(map(len, taken.counts)) <= 200
+    assert max(map(len, taken.serials.values())) == 10
+
+
+def test_threads_lose_nothing(authority: DeviceAuthority, mac: Any, signer: Any) -> None:
+    desk = Desk(kind="sync", authority=authority, mac=mac, signer=signer)
+    service: EnrollmentService = desk.service()
+    with ThreadPoolExecutor(8) as pool:
+        statuses = Counter(pool.map(lambda _: service.enroll(b"garbage").status, range(400)))
+    service.record_refusals()
+    assert statuses == {400: 400}
+    assert [len(desk.events()), *map(sum, (counts(event).values() for event in counted(desk)))] == [1, 399]
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_server_that_ends_writes_what_was_counted(
+    backend: str,
+    authority: DeviceAuthority,
+    mac: Any,
+    signer: Any,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    desk = Desk(kind=backend, authority=authority, mac=mac, signer=signer)
+    messages = ["lifespan.startup", "lifespan.shutdown"]
+    sent: list[str] = []
+
+    async def main() -> None:
+        service = desk.service(sign_in=None)
+        app = EnrollmentApp(service)
+        for _ in range(4):
+            await service.enroll(b"garbage")
+
+        async def receive() -> Any:
+            return {"type": messages.pop(0)}
+
+        async def send(message: Any) -> None:
+            sent.append(message["type"])
+
+        await app({"type": "lifespan"}, receive, send)
+        for _ in range(2):
+            await service.enroll(b"garbage")
+        desk.store.close()
+        messages.extend(["lifespan.startup", "lifespan.shutdown"])
+        with pytest.raises(StoreError):
+            await service.record_refusals()
+        for _ in range(2):
+            service._settings.tally.is_recorded(refusal(), is_ours=False)
+        await app({"type": "lifespan"}, receive, send)
+
+    events: list[Event] = []
+    close = desk.store.close
+
+    def keep() -> None:
+        events.extend(counted(desk))
+        close()
+
+    desk.store.close = keep  # type: ignore[method-assign]
+    anyio.run(main, backend=backend)
+    assert [sum(counts(event).values()) for event in events] == [3]
+    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"] * 2
+    assert "refusals cannot be written down" in caplog.text
