@@ -188,6 +188,11 @@ NOBODIES = [
 ]
 
 
+NO_TEXTS: list[object] = [True, False, None, 0, b"no"]
+NO_SWITCHES: list[object] = ["no", "", None, 1]
+NO_CATALOGUES: list[object] = [True, {}, "26.1"]
+
+
 @pytest.mark.parametrize("nobody", NOBODIES)
 def test_a_sign_in_that_names_nobody_enrolls_nothing_and_may_be_ended_again(
     nobody: Any, serve: Serve, mac: DeviceIdentity
@@ -231,6 +236,25 @@ def test_a_web_view_is_sent_to_https_addresses_only(address: Any, serve: Serve, 
     ):
         service.open_web_view(header.decode(), host="mdm.example.com")
     assert not store.one_times(SERIAL)
+
+
+@pytest.mark.parametrize(
+    ("name", "needed", "answer"),
+    [
+        *(("check", "a text", answer) for answer in NO_TEXTS),
+        *(("is_licensed", "True or False", answer) for answer in NO_SWITCHES),
+        *(("catalogue", "UpdateCatalogue", answer) for answer in NO_CATALOGUES),
+    ],
+)
+def test_a_hook_that_answers_another_kind_enrolls_and_refuses_nothing(
+    name: str, needed: str, answer: object, serve: Serve, mac: DeviceIdentity
+) -> None:
+    """True is no reason to refuse a Mac, and "no" is no license."""
+    hook = (lambda: answer) if name == "catalogue" else (lambda request: answer)
+    service, store = serve(updates=SoftwareUpdatePolicy(minimum="15.4"), **{name: hook})
+    with pytest.raises(PolicyError, match=f"{name} gave {type(answer).__name__}: {needed} is needed"):
+        service.enroll(mac.sign(words()))
+    assert store.enrollment(SERIAL) is None
 
 
 @pytest.mark.parametrize("credential", [None, "secret"])

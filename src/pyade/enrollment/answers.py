@@ -7,14 +7,16 @@ not shown: an address holds the state of a sign-in, a credential is a secret.
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, TypeVar
 
 from pyade.core.profile_rules import host_of
 from pyade.core.secret import masked
 from pyade.core.user import User
-from pyade.enrollment.credentials import Credential
 from pyade.errors import PolicyError
 
+T = TypeVar("T")
+
+_WORDS: Final[dict[type, str]] = {str: "a text", bool: "True or False"}
 _LONGEST_NAME: Final = 255  # a directory allows 113, and all of it is kept in the record
 
 
@@ -49,12 +51,13 @@ def check_address(answer: object, hook: str) -> str:
     return answer
 
 
-def check_credential(answer: object, hook: str) -> Credential:
-    """Return the credential that a hook made.
+def check_answer(answer: object, kind: type[T], hook: str) -> T:
+    """Return what a hook answered, which is of one *kind*: True is no text, and a text is no True.
 
     Raises:
-        PolicyError: It is none.
+        PolicyError: It is of another.
     """
-    if not isinstance(answer, Credential):
-        raise PolicyError(f"{hook} gave {type(answer).__name__}: a Credential is needed")
+    if not isinstance(answer, kind):
+        needed = _WORDS.get(kind, kind.__name__)
+        raise PolicyError(f"{hook} gave {type(answer).__name__}: {needed} is needed")
     return answer

@@ -45,8 +45,9 @@ from pyade.core.machine_info import MachineInfo
 from pyade.core.profile_rules import host_of
 from pyade.core.secret import Secret, secret_or_none
 from pyade.core.software_update import UpdateVerdict, decide_update
+from pyade.core.update_catalogue import UpdateCatalogue
 from pyade.core.user import User
-from pyade.enrollment.answers import check_address, check_user
+from pyade.enrollment.answers import check_address, check_answer, check_user
 from pyade.enrollment.authorization import BASIC, BEARER, name_and_password, scheme_of
 from pyade.enrollment.decision import EnrollmentDecision, EnrollmentResponse, Verdict
 from pyade.enrollment.gates import Place, affinity_of, find_place, wait_of
@@ -225,6 +226,7 @@ class Reception:
         catalogue = None
         if settings.catalogue is not None and settings.updates is not None:
             catalogue = yield from ask(CallHook(settings.catalogue, (), "catalogue"))
+            catalogue = None if catalogue is None else check_answer(catalogue, UpdateCatalogue, "catalogue")
         decision = decide_update(
             settings.updates,
             version=machine.version,
@@ -260,12 +262,12 @@ class Reception:
         request = EnrollmentRequest(machine=self._known, record=record, profile=profile, user=self._user)
         if settings.is_licensed is not None:
             is_licensed = yield from ask(CallHook(settings.is_licensed, (request,), "is_licensed"))
-            if not is_licensed:
+            if not check_answer(is_licensed, bool, "is_licensed"):
                 whose = "the user" if self._user else "the device"
                 return (yield from self._refuse(f"{whose} has no license", now))
         if settings.check is not None:
             objection = yield from ask(CallHook(settings.check, (request,), "check"))
-            if objection:
+            if check_answer(objection, str, "check"):
                 return (yield from self._refuse(f"refused by the organization: {objection}", now))
         issue = Issue(settings, self._place, self._known, self._user, now=now)
         if issue.refusal:

@@ -20,7 +20,7 @@ from pyade.core.model_claim import check_model_claim
 from pyade.core.problems import Problem
 from pyade.core.secret import masked
 from pyade.core.user import User
-from pyade.enrollment.answers import check_credential
+from pyade.enrollment.answers import check_answer
 from pyade.enrollment.credentials import Credential, CredentialRequest
 from pyade.enrollment.decision import PROFILE_TYPE, EnrollmentDecision, EnrollmentResponse, Verdict
 from pyade.enrollment.gates import Place, with_issue
@@ -116,7 +116,7 @@ class Issue:
         )
         name = "acme_credential" if is_acme else "scep_credential"
         answer = yield from ask(CallHook(source, (request,), name))
-        return check_credential(answer, name)
+        return check_answer(answer, Credential, name)
 
     def _build(self, choice: IdentityChoice, credential: Credential) -> bytes:
         settings, profile = self._settings, self._place.profile
