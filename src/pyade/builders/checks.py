@@ -83,8 +83,9 @@ from pyade.builders.key_checks import (
 )
 from pyade.builders.payloads import PER_USER_CONNECTIONS, TargetMac
 from pyade.core.certificate_values import check_der, pem_problem
-from pyade.core.identity import ACME_FROM, HARDWARE_KEYS_FROM, ChipClass, KeyType
+from pyade.core.identity import ACME_FROM, HARDWARE_KEYS_FROM, KeyType
 from pyade.core.kinds import checks_kinds
+from pyade.core.models import ChipClass
 from pyade.core.problems import Problem
 from pyade.core.versions import MacOSVersion
 
