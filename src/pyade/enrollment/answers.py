@@ -49,6 +49,31 @@ def check_address(answer: object, hook: str) -> str:
     return answer
 
 
+def check_license(answer: object, hook: str) -> bool:
+    """Return whether a hook found a license.
+
+    Raises:
+        PolicyError: It is neither True nor False: a text such as "no" would count as a license.
+    """
+    if not isinstance(answer, bool):
+        raise PolicyError(f"{hook} gave {type(answer).__name__}: True or False is needed")
+    return answer
+
+
+def check_objection(answer: object, hook: str) -> str:
+    """Return why a hook refuses a Mac; "" if it does not.
+
+    Raises:
+        PolicyError: It is no text, such as True, of which nobody can say what it means.
+    """
+    if answer is not None and not isinstance(answer, str):
+        raise PolicyError(
+            f"{hook} gave {type(answer).__name__}: a text is needed, why the Mac may not enroll,"
+            ' or "" if it may'
+        )
+    return answer or ""
+
+
 def check_credential(answer: object, hook: str) -> Credential:
     """Return the credential that a hook made.
 

@@ -47,7 +47,7 @@ from pyade.core.profile_rules import host_of
 from pyade.core.secret import Secret, secret_or_none
 from pyade.core.software_update import UpdateVerdict, decide_update
 from pyade.core.user import User
-from pyade.enrollment.answers import check_address, check_user
+from pyade.enrollment.answers import check_address, check_license, check_objection, check_user
 from pyade.enrollment.decision import EnrollmentDecision, EnrollmentResponse, Verdict
 from pyade.enrollment.gates import Place, affinity_of, find_place, wait_of
 from pyade.enrollment.issue import Issue
@@ -253,11 +253,12 @@ class Reception:
         request = EnrollmentRequest(machine=self._known, record=record, profile=profile, user=self._user)
         if settings.is_licensed is not None:
             is_licensed = yield from ask(CallHook(settings.is_licensed, (request,)))
-            if not is_licensed:
+            if not check_license(is_licensed, "is_licensed"):
                 whose = "the user" if self._user else "the device"
                 return (yield from self._refuse(f"{whose} has no license", now))
         if settings.check is not None:
-            objection = yield from ask(CallHook(settings.check, (request,)))
+            answer = yield from ask(CallHook(settings.check, (request,)))
+            objection = check_objection(answer, "check")
             if objection:
                 return (yield from self._refuse(f"refused by the organization: {objection}", now))
         issue = Issue(settings, self._place, self._known, self._user, now=now)
