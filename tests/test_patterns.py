@@ -28,7 +28,7 @@ import pyade
 from pyade import EnrollmentProfile, UserAffinity
 from pyade.builders import commands, error_bodies, payload_keys
 from pyade.builders.payload_keys import Key
-from pyade.core import model_claim, versions
+from pyade.core import models, versions
 from pyade.core.accounts import AdministratorAccount, PrimaryAccount
 from pyade.core.device import Device
 from pyade.core.rules import Rule
@@ -67,10 +67,8 @@ BUILT: dict[str, Callable[[], list[str]]] = {
     "apple/json_bodies.py: _GOOD_TEXT _GOOD_WORD": list,
     "apple/refusals.py: MAX_CODE": list,
     "builders/key_checks.py: key": _keys,
-    "core/identity.py: _FAMILIES": list,
-    "core/model_claim.py: name": lambda: [
-        rf"{name.casefold()}(?![a-z0-9])" for name in model_claim._NAMES.values()
-    ],
+    "core/models.py: _FAMILIES": list,
+    "core/models.py: name": lambda: [rf"{name.casefold()}(?![a-z0-9])" for name in models._NAMES.values()],
     "core/versions.py: pattern": lambda: ["[a-z]?", versions._VERSION, versions._BUILD],
     "testing/apple/sessions.py: _PARAMETER": list,
     "testing/business/endpoints.py: path": lambda: ["/v1/orgDevices/([^/]+)/relationships/assignedServer"],

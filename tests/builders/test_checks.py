@@ -11,10 +11,11 @@ from typing import Any
 import attrs
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, pkcs12
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.cases import each
+from tests.keys import RSA_KEYS
 
 from pyade.builders import payload_keys
 from pyade.builders.checks import check_enrollment_profile, check_update
@@ -118,7 +119,7 @@ def add_scep(plist: Plist) -> None:
 @each(
     ("change", "expected"),
     [
-        # 1 to 4: what refers to what
+        # 6 to 8: what refers to what
         (drop(MDM), error("PayloadContent")),
         (
             duplicate(MDM, PayloadUUID=UUID, PayloadIdentifier="com.contoso.second"),
@@ -140,7 +141,7 @@ def add_scep(plist: Plist) -> None:
         (put(MDM, ServerURLPinningCertificateUUIDs=[7]), error(f"{MDM}.ServerURLPinningCertificateUUIDs")),
         (duplicate(ROOT), error("PayloadIdentifier", "PayloadUUID")),
         (put(MDM, PayloadIdentifier="com.contoso.mdm"), error("PayloadIdentifier")),
-        # 5 and 6: addresses
+        # 9 and 9a: addresses
         (put(MDM, ServerURL="http://mdm.contoso.com/"), error(f"{MDM}.ServerURL")),
         (put(MDM, ServerURL="mdm.contoso.com"), error(f"{MDM}.ServerURL")),
         (put(MDM, ServerURL="https:///server"), error(f"{MDM}.ServerURL")),
@@ -155,13 +156,13 @@ def add_scep(plist: Plist) -> None:
         (put(MDM, CheckInURL="https://checkin.contoso.com/"), []),
         (put(MDM, CheckInURL="https://mdm.fabrikam.com/"), warning(f"{MDM}.CheckInURL")),
         (put(ACME, DirectoryURL="http://acme.contoso.com/"), error(f"{ACME}.DirectoryURL")),
-        # 7: rights
+        # 10 to 10b: rights
         *[(put(MDM, AccessRights=n), error(f"{MDM}.AccessRights")) for n in (0, -1, 2, 128, True, "8191")],
         (put(MDM, AccessRights=8192 + 8191), warning(f"{MDM}.AccessRights")),
         (put(MDM, AccessRights=8192 + 2), error(f"{MDM}.AccessRights") + warning(f"{MDM}.AccessRights")),
         *[(put(MDM, AccessRights=n), []) for n in (1, 3, 192, 8191)],
         (put(MDM, AccessRights=...), warning(f"{MDM}.AccessRights")),
-        # 8: capabilities
+        # 11 and 11a: capabilities
         (put(MDM, ServerCapabilities=...), warning(f"{MDM}.ServerCapabilities")),
         (put(MDM, ServerCapabilities=["com.apple.mdm.token"]), warning(f"{MDM}.ServerCapabilities")),
         (
@@ -176,12 +177,12 @@ def add_scep(plist: Plist) -> None:
             put(MDM, ServerCapabilities=["com.apple.mdm.per-user-connections", 7]),
             error(f"{MDM}.ServerCapabilities") + warning(f"{MDM}.ServerCapabilities"),
         ),
-        # 9: what belongs to other kinds of enrollment
+        # 12 and 12a: what belongs to other kinds of enrollment
         (put(MDM, EnrollmentMode="ADDE"), error(f"{MDM}.EnrollmentMode")),
         (put(MDM, AssignedManagedAppleID="a@b.ch"), warning(f"{MDM}.AssignedManagedAppleID")),
         (put(MDM, ManagedAppleID="a@b.ch"), error(f"{MDM}.ManagedAppleID")),
         (put(MDM, RequiredAppIDForMDM=7), warning(f"{MDM}.RequiredAppIDForMDM")),
-        # 10: ACME
+        # 13 to 13d, 15a, 15b and 17: ACME
         (put(ACME, KeySize=512), error(f"{ACME}.HardwareBound", f"{ACME}.KeySize")),
         (put(ACME, KeySize=521), error(f"{ACME}.HardwareBound")),
         (put(ACME, KeySize=256), []),
@@ -230,7 +231,7 @@ def add_scep(plist: Plist) -> None:
             put(ACME, HardwareBound=False, Attest=False, KeyIsExtractable=True, AllowAllAppsAccess=True),
             warning(f"{ACME}.AllowAllAppsAccess", f"{ACME}.KeyIsExtractable"),
         ),
-        # 12: the profile itself
+        # 1 to 5: the profile itself
         (put(None, TargetDeviceType=0), []),
         (put(None, TargetDeviceType=...), []),
         (put(None, TargetDeviceType=1), error("TargetDeviceType")),
@@ -254,7 +255,7 @@ def add_scep(plist: Plist) -> None:
         (put(None, PayloadRemovalDisallowed=1), error("PayloadRemovalDisallowed")),
         (put(None, Colour="blue"), warning("Colour")),
         (lambda plist: plist["PayloadContent"].append("x"), error("PayloadContent")),
-        # the rest of the mdm payload, and certificates
+        # 1 and 18: the rest of the mdm payload, and certificates
         (put(MDM, Topic="com.contoso"), error(f"{MDM}.Topic")),
         (put(MDM, SignMessage="yes"), error(f"{MDM}.SignMessage")),
         (put(ROOT, PayloadContent=b"0\x00"), error(f"{ROOT}.PayloadContent")),
@@ -305,7 +306,7 @@ def test_what_is_wrong_is_found(change: Change, expected: list[tuple[str, str]],
 def test_what_is_wrong_with_scep_is_found(
     change: Change, expected: list[tuple[str, str]], scep_plist: Plist
 ) -> None:
-    """The nested dictionary with its odd names; 11: http is possible, but worth a look."""
+    """The nested dictionary with its odd names, rules 9, 13a and 15 to 17; http is possible."""
     plist = copy.deepcopy(scep_plist)
     change(plist)
     problems = check_enrollment_profile(plist)
@@ -318,6 +319,7 @@ def on(product: str, version: str | None) -> TargetMac:
 
 
 SOFTWARE = {"HardwareBound": False, "Attest": False}
+WITHOUT_ATTEST = {"HardwareBound": False, "Attest": ...}
 UNATTESTED = {"HardwareBound": True, "Attest": False}
 
 
@@ -330,6 +332,9 @@ UNATTESTED = {"HardwareBound": True, "Attest": False}
         (on("Mac14,2", "13.6"), UNATTESTED, error(f"{ACME}.HardwareBound")),
         (on("Mac14,2", "13.6"), {}, error(f"{ACME}.Attest", f"{ACME}.HardwareBound")),
         (on("Mac14,2", None), SOFTWARE, warning(ACME)),
+        (on("Mac14,2", "13.6"), WITHOUT_ATTEST, error(f"{ACME}.Attest")),
+        (on("Mac14,2", "14.0"), WITHOUT_ATTEST, []),
+        (on("Mac14,2", None), WITHOUT_ATTEST, warning(ACME, f"{ACME}.Attest")),
         (on("Macmini8,1", "14.0"), UNATTESTED, []),
         (on("Macmini8,1", "14.0"), {}, warning(f"{ACME}.Attest")),
         (on("iMac19,1", "14.0"), SOFTWARE, []),
@@ -342,9 +347,9 @@ UNATTESTED = {"HardwareBound": True, "Attest": False}
 def test_the_mac_must_be_able_to_do_it(
     mac: TargetMac, values: Plist, expected: list[tuple[str, str]], plist: Plist
 ) -> None:
-    """The matrix of macOS versions and chips in Apple's ACME schema."""
+    """The matrix of macOS versions and chips in Apple's ACME schema: rules 13c to 14a."""
     plist = copy.deepcopy(plist)
-    part(plist, ACME).update(values)
+    put(ACME, **values)(plist)
     assert found(check_enrollment_profile(plist, mac=mac)) == expected
 
 
@@ -393,21 +398,25 @@ def _block(label: str) -> bytes:
     return f"-----BEGIN {label}-----\nAAAA\n-----END {label}-----\n".encode()
 
 
-def test_an_identity_may_come_as_pkcs12(plist: Plist) -> None:
-    """It is allowed, but then the private key travels in the profile."""
+def test_an_identity_may_come_as_pkcs12(plist: Plist, root_der: bytes) -> None:
+    """It is allowed, but then the private key travels in the profile; what is none leaves no identity."""
+    made = pkcs12.serialize_key_and_certificates(
+        b"mac", RSA_KEYS[0], None, None, BestAvailableEncryption(b"hunter2")
+    )
     identity = part(plist, ACME)
     common = {key: value for key, value in identity.items() if key.startswith("Payload")}
     plist["PayloadContent"].remove(identity)
     plist["PayloadContent"].append(
-        {**common, "PayloadType": PKCS12, "PayloadContent": b"p12", "Password": "hunter2"}
+        {**common, "PayloadType": PKCS12, "PayloadContent": made, "Password": "hunter2"}
     )
-    problems = check_enrollment_profile(plist)
-    assert found(problems) == warning(PKCS12)
-    part(plist, PKCS12).update(PayloadContent=b"", Password=7)
-    assert found(check_enrollment_profile(plist)) == [
-        *error(f"{PKCS12}.Password", f"{PKCS12}.PayloadContent"),
-        *warning(PKCS12),
-    ]
+    assert found(check_enrollment_profile(plist)) == warning(PKCS12)
+    for content in (b"", b"p12", made[:-1], root_der):
+        part(plist, PKCS12).update(PayloadContent=content)
+        problems = check_enrollment_profile(plist)
+        assert found(problems) == [*error(f"{PKCS12}.PayloadContent"), *warning(PKCS12)]
+        assert "hunter2" not in str(problems)
+    part(plist, PKCS12).update(PayloadContent=made, Password=7)
+    assert found(check_enrollment_profile(plist)) == [*error(f"{PKCS12}.Password"), *warning(PKCS12)]
 
 
 def test_payloads_of_other_kinds_are_left_alone(plist: Plist) -> None:
@@ -456,7 +465,7 @@ def test_a_file_without_a_dictionary_is_no_profile(plist: Any) -> None:
 def test_an_update_may_not_change_what_a_mac_holds_on_to(
     change: Change, expected: list[tuple[str, str]], plist: Plist
 ) -> None:
-    """13: identifier, topic, addresses, user channel and mode stay."""
+    """Identifier, topic, addresses, user channel and mode stay."""
     new = copy.deepcopy(plist)
     change(new)
     assert found(check_update(plist, new)) == expected

@@ -22,7 +22,7 @@ from pyade.builders.commands import (
 )
 from pyade.core.accounts import AdministratorAccount, PrimaryAccount
 from pyade.core.affinity import UserAffinity
-from pyade.core.identity import ChipClass
+from pyade.core.models import ChipClass
 from pyade.core.problems import Severity
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.user import NameVariables, User

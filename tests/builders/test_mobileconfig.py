@@ -18,7 +18,6 @@ from pyade.builders.checks import check_enrollment_profile, check_update
 from pyade.builders.mobileconfig import build_enrollment_profile
 from pyade.builders.payloads import AcmeIssuer, MdmService, ScepIssuer, TargetMac
 from pyade.core.identity import (
-    ChipClass,
     IdentityChoice,
     IdentityKind,
     IdentityPolicy,
@@ -26,6 +25,7 @@ from pyade.core.identity import (
     choose_identity,
     decide_identity,
 )
+from pyade.core.models import ChipClass
 from pyade.core.problems import Severity
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.versions import MacOSVersion

@@ -226,7 +226,7 @@ def test_a_name_like_no_screen_is_refused(name: str) -> None:
 def test_a_plan_and_a_review_have_a_row_for_each_key(key: SkipKeys) -> None:
     profile = EnrollmentProfile(name="P", url="https://mdm.contoso.com/enroll")
     assert profile.plan("15").row(key) == profile.plan("15").row(f"skip.{key}")
-    assert profile.review().row(key) == profile.review().row(f"skip.{key}")
+    assert profile.review().row(key) == profile.review().row(f"skip.{key}") == profile.review().row(key.value)
 
 
 @each("key", SkipKeys)

@@ -25,8 +25,8 @@ from tests.enrollment.server import HOST, Organization, Transport
 from pyade.builders.payloads import AcmeIssuer
 from pyade.core.device import Device, DeviceFamily
 from pyade.core.enrollment import OneTimeKind
-from pyade.core.identity import ChipClass
 from pyade.core.inventory import Source
+from pyade.core.models import ChipClass
 from pyade.core.versions import MacOSVersion
 from pyade.crypto.signing import Signer
 from pyade.enrollment import EnrollmentService, redeem_client_identifier

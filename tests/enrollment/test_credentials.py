@@ -16,7 +16,7 @@ from tests.enrollment.conftest import MACHINE, SCEP, Desk, identity_of
 from pyade.core.events import Event, EventKind
 from pyade.enrollment import redeem_client_identifier, redeem_scep_request, redemption
 from pyade.enrollment.credentials import one_time
-from pyade.errors import PolicyError, TrustError
+from pyade.errors import ArgumentError, PolicyError, TrustError
 from pyade.testing.mac.hostile import requests
 
 SERIAL = MACHINE["SERIAL"]
@@ -203,8 +203,10 @@ def test_a_client_identifier_is_a_text(desk: Desk, identifier: Any) -> None:
 
 def test_a_time_has_a_zone_or_nothing_is_used_up(desk: Desk) -> None:
     _, identifier = identity_of(desk.enroll())
-    with pytest.raises(PolicyError, match="time zone"):
-        redeem_client_identifier(desk.store, identifier, now=desk.clock().replace(tzinfo=None))
+    wrong: list[Any] = [desk.clock().replace(tzinfo=None), "now", None]
+    for now in wrong:
+        with pytest.raises(ArgumentError, match=r"now is .*a time with a time zone"):
+            redeem_client_identifier(desk.store, identifier, now=now)
     assert redeem_client_identifier(desk.store, identifier, now=desk.clock()).serial_number == SERIAL
 
 

@@ -36,7 +36,7 @@ from pyade.enrollment import (
     redeem_client_identifier,
 )
 from pyade.enrollment.credentials import Credential
-from pyade.errors import PolicyError, ProfileError, StoreError, TrustError, VersionError
+from pyade.errors import PolicyError, ProfileError, PyadeError, StoreError, TrustError, VersionError
 from pyade.storage import MemoryStore
 from pyade.testing import DeviceAuthority, DeviceIdentity, FrozenClock
 from pyade.testing.store_examples import example_token
@@ -188,7 +188,7 @@ NOBODIES = [
 ]
 
 
-NO_TEXTS: list[object] = [True, False, None, 0, b"no"]
+NO_TEXTS: list[object] = [True, False, 0, b"no"]
 NO_SWITCHES: list[object] = ["no", "", None, 1]
 NO_CATALOGUES: list[object] = [True, {}, "26.1"]
 
@@ -263,6 +263,32 @@ def test_what_is_no_credential_is_said_to_be_none(credential: Any, serve: Serve,
     with pytest.raises(PolicyError, match="acme_credential gave"):
         service.enroll(mac.sign(words()))
     assert store.enrollment(SERIAL) is None
+
+
+WRONG_ANSWERS: dict[str, list[Any]] = {
+    "check": [True, False, 1, b"no", ["no"]],
+    "is_licensed": ["no", None, 1, []],
+    "catalogue": [True, "no", {}],
+}
+
+
+@pytest.mark.parametrize(
+    ("hook", "answer"), [(hook, answer) for hook, answers in WRONG_ANSWERS.items() for answer in answers]
+)
+def test_a_hook_that_answers_with_another_kind_of_thing_enrolls_nothing(
+    hook: str, answer: Any, serve: Serve, mac: DeviceIdentity
+) -> None:
+    """``check=lambda request: True`` would refuse every Mac, or enroll it, as one reads it."""
+    more = {"updates": SoftwareUpdatePolicy(minimum="13.0")} if hook == "catalogue" else {}
+    service, store = serve(**{hook: lambda *_: answer}, **more)
+    with pytest.raises(PyadeError, match=rf"{hook}.* needed|catalogue is .* allowed"):
+        service.enroll(mac.sign(words()))
+    assert store.enrollment(SERIAL) is None
+
+
+def test_a_check_that_objects_to_nothing_may_return_nothing(serve: Serve, mac: DeviceIdentity) -> None:
+    service, _ = serve(check=lambda _: None)
+    assert service.enroll(mac.sign(words())).status == 200
 
 
 @pytest.mark.parametrize("wrong", [{"secret": ""}, {"secret": "a", "lifetime": timedelta(0)}])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import plistlib
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -684,6 +685,67 @@ def test_a_registration_names_the_user_of_the_profile_that_was_installed(desk: D
     desk.run(lambda service: service.registration_completed(SERIAL))
     done = [event.details for event in desk.store.events() if event.kind == "registration_completed"]
     assert done == [{"user": ADA.upn}]
+
+
+@pytest.mark.twins
+def test_a_forged_request_does_not_change_the_registration_of_an_enrolled_mac(desk: Desk) -> None:
+    desk.store.set_default_profile("hq", MODERN)
+    desk.open()
+    desk.close(desk.identity.states[-1])
+    final = FinalConfiguration(desk.store, clock=desk.clock)
+    final.authenticated(SERIAL)
+
+    def registration() -> tuple[str, Any]:
+        stored = desk.store.enrollment(SERIAL)
+        assert stored is not None
+        return stored.registration, stored.registered_at
+
+    desk.store.set_default_profile("hq", PROFILE)
+    assert desk.enroll().decision.registration == "not needed"  # of the profile that was asked for
+    assert registration() == ("pending", None)
+    desk.store.set_default_profile("hq", MODERN)
+    desk.run(lambda service: service.registration_completed(SERIAL))
+    desk.later(seconds=1).open()
+    forged = desk.close(desk.identity.states[-1], User(upn="eve@contoso.example"))
+    assert forged.decision.registration == "pending"
+    assert registration() == ("complete", NOW)
+    renewed = desk.run(lambda service: service.renew(SERIAL))
+    assert renewed.decision.registration == "complete"
+    assert registration() == ("complete", NOW)
+    # It was the Mac itself: it is erased, and enrolls anew.
+    final.authenticated(SERIAL)
+    assert registration() == ("pending", None)
+
+
+@pytest.mark.twins
+def test_an_authenticate_that_comes_late_or_twice_does_not_undo_a_registration(desk: Desk) -> None:
+    desk.store.set_default_profile("hq", MODERN)
+    desk.open()
+    desk.close(desk.identity.states[-1])
+    final = FinalConfiguration(desk.store, clock=desk.clock)
+    desk.later(minutes=5).run(lambda service: service.registration_completed(SERIAL))
+    for _ in range(2):
+        final.authenticated(SERIAL)
+        stored = desk.store.enrollment(SERIAL)
+        assert stored is not None
+        assert (stored.registration, stored.installed) == (Registration.COMPLETE, stored.newest)
+
+
+def test_after_a_check_out_the_newest_profile_is_what_counts(desk: Desk) -> None:
+    desk.store.set_default_profile("hq", MODERN)
+    desk.open()
+    desk.close(desk.identity.states[-1])
+    final = FinalConfiguration(desk.store, clock=desk.clock)
+    final.authenticated(SERIAL)
+    desk.run(lambda service: service.registration_completed(SERIAL))
+    final.received(SERIAL, plistlib.dumps({"MessageType": "CheckOut", "UDID": "A"}))
+    gone = desk.store.enrollment(SERIAL)
+    assert gone is not None
+    assert (gone.installed, gone.registration) == (None, Registration.COMPLETE)
+    desk.open()
+    desk.close(desk.identity.states[-1])
+    pending = [one.serial_number for one in desk.store.enrollments(registration=Registration.PENDING)]
+    assert pending == [SERIAL]
 
 
 def test_a_profile_that_holds_the_mac_begins_to_await(desk: Desk) -> None:

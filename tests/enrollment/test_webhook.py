@@ -266,11 +266,13 @@ def test_reasons_are_in_the_log_and_no_secret_is(
     ca.allows(step_ca_body(request, None, scepChallenge="guessed-by-a-stranger"))
     ca.allows(step_ca_body(attested(tmp_path), None))
     ca.post(step_ca_body(request), {})
+    ca.allows(step_ca_body(attested(tmp_path), identifier="C02\nFORGED"))
     warnings = [record.message for record in caplog.records if record.levelno == logging.WARNING]
-    assert len(warnings) == 3
+    assert len(warnings) == 4
     assert "scep challenge is unknown" in warnings[0]
     assert "no attestation data" in warnings[1]
     assert "not signed" in warnings[2]
+    assert warnings[3].startswith("a webhook request for C02\\nFORGED is refused: this acme client id")
     assert "guessed-by-a-stranger" not in caplog.text
 
 

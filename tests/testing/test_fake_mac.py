@@ -17,8 +17,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from pyade.builders.payloads import AcmeIssuer, MdmService, ScepIssuer
 from pyade.core.device import Device, DeviceFamily
-from pyade.core.identity import ChipClass, IdentityPolicy
+from pyade.core.identity import IdentityPolicy
 from pyade.core.inventory import Source
+from pyade.core.models import ChipClass
 from pyade.core.profile import EnrollmentProfile, UserAffinity
 from pyade.core.software_update import SoftwareUpdatePolicy
 from pyade.core.user import User

@@ -11,13 +11,14 @@ macOS is taken to refuse another one.
 Rule  What must be                                           What macOS does           Source
 ====  =====================================================  ========================  ======================
 1     Keys that are required are there; types and values     refuses                   Apple
-      are those of the schema
+      are those of the schema, texts those of XML
 1a    No key that the schema does not have                   ignores it                inferred
 1b    Identifier with a dot, UUID of 8-4-4-4-12              works (Jamf Pro's has     Apple wants the form
                                                              no dot)                   only; observed
 2     Not encrypted                                          cannot read it            inferred: no key yet
 3     TargetDeviceType of a Mac, or of any device            refuses others            Apple
-4     PayloadScope System                                    installs it for a user    Apple
+4     PayloadScope System                                    works: Setup Assistant    inferred
+                                                             has no user
 5     No consent, removal date or removal passcode           stops, or removes itself  Apple
 6     One ``com.apple.mdm``; UUIDs, identifiers used once    refuses                   Apple
 7     The identity that is named is in the profile           refuses                   Apple
@@ -31,6 +32,7 @@ Rule  What must be                                           What macOS does    
       the domain of ServerURL
 10    AccessRights not 0, 2 only with 1, 128 only with 64    refuses                   Apple
 10a   No right above 4096                                    ignores it                inferred
+10b   AccessRights is there                                  works, without rights     Apple
 11    The user channel is declared                           works, without users      Apple ("must")
 11a   Each capability once, and known                        works                     Apple
 12    No ManagedAppleID, no EnrollmentMode                   enrolls a user, not the   Apple; inferred for
@@ -42,20 +44,25 @@ Rule  What must be                                           What macOS does    
 13b   ACME: UsageFlags 1 for a curve, and always a           works: the server may     Apple; its own example
       signature; no unknown bits                             override                  has 5 for a curve
 13c   ACME: Attest false on a T2                             ignores it                Apple
+13d   ACME: Attest is there below macOS 14                   refuses                   Apple
 14    ACME on a Mac that can do it                           refuses                   ``core.identity``
+14a   The Mac's version and model are known                  works, if it can do it    inferred
 15    SCEP: a Subject with a value                           gets a certificate with   observed: NanoMDM,
                                                              an empty subject, and     issue 81
                                                              does not use it
 15a   ACME: a Subject with a value                           the server may give one   Apple
-15b   Subjects are arrays of pairs                           refuses                   Apple
+15b   Subjects are arrays of pairs, ExtendedKeyUsage object  refuses                   Apple
+      identifiers in dots
 16    SCEP: fingerprint of 20 or 32 bytes                    stops before the request  Apple; observed
 16a   SCEP: Retries and RetryDelay not negative; Key Usage   works                     inferred
-      of 1 and 4; a challenge
+      of 1 and 4; a challenge; no fingerprint of 16 bytes
 17    Keys cannot be copied or used by every app             works                     Apple
-18    Certificates can be read                               refuses                   Apple
+18    Certificates and PKCS #12 can be read                  refuses                   Apple
 18a   The private key is made on the Mac, not sent in        works                     inferred
       PKCS #12
 ====  =====================================================  ========================  ======================
+
+What ``check_update`` checks has its rules in Apple's schema of ``com.apple.mdm``.
 
 Source: Apple, profile payloads ``TopLevel``, ``CommonPayloadKeys``, ``com.apple.mdm``,
 ``com.apple.security.acme``, ``com.apple.security.scep`` and the certificate payloads.
@@ -69,6 +76,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from asn1crypto import pkcs12
 from cryptography import x509
 
 from pyade.builders import payload_keys
@@ -83,8 +91,9 @@ from pyade.builders.key_checks import (
 )
 from pyade.builders.payloads import PER_USER_CONNECTIONS, TargetMac
 from pyade.core.certificate_values import check_der, pem_problem
-from pyade.core.identity import ACME_FROM, HARDWARE_KEYS_FROM, ChipClass, KeyType
+from pyade.core.identity import ACME_FROM, HARDWARE_KEYS_FROM, KeyType
 from pyade.core.kinds import checks_kinds
+from pyade.core.models import ChipClass
 from pyade.core.problems import Problem
 from pyade.core.versions import MacOSVersion
 
@@ -266,6 +275,13 @@ def _acme_payload(payload: Payload, mac: TargetMac | None) -> Iterator[Problem]:
         yield from _key_protection(_ACME, payload, mac)
     if mac is not None:
         yield from _acme_on(mac, bound=bound, attest=attest)
+    version = None if mac is None else mac.version
+    if "Attest" not in payload and version is None:
+        yield warning(
+            f"{_ACME}.Attest", "", "present: macOS below 14 wants it, with the value false", "add it"
+        )
+    elif "Attest" not in payload and version is not None and version < HARDWARE_KEYS_FROM:
+        yield error(f"{_ACME}.Attest", "", f"present, with the value false, on macOS {version}", "add it")
 
 
 def _acme_key(payload: Payload, *, bound: bool, attest: bool) -> Iterator[Problem]:
@@ -383,9 +399,18 @@ def _certificate_payload(payload: Payload, _mac: TargetMac | None) -> Iterator[P
 
 
 def _pkcs12_payload(payload: Payload, _mac: TargetMac | None) -> Iterator[Problem]:
-    if not payload.get("PayloadContent", b"-"):
-        yield error(f"{_PKCS12}.PayloadContent", "", "an identity", "add it")
+    content = payload.get("PayloadContent")
+    if content is not None and not _is_pkcs12(content):
+        yield error(f"{_PKCS12}.PayloadContent", f"{len(content)} bytes", "an identity in PKCS #12", "add it")
     yield warning(_PKCS12, "", "an identity whose private key is made on the Mac", "use ACME or SCEP")
+
+
+def _is_pkcs12(content: bytes) -> bool:
+    """Return True if *content* has the form of PKCS #12; only with its password can more be known."""
+    try:
+        return bool(pkcs12.Pfx.load(content, strict=True)["version"].native == "v3")
+    except (ValueError, TypeError, KeyError):
+        return False
 
 
 def _across(top: Payload, payloads: list[Payload]) -> Iterator[Problem]:

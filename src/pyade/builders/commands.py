@@ -23,9 +23,9 @@ from pyade.core.accounts import (
     PrimaryAccount,
     is_password_hash,
 )
-from pyade.core.identity import ChipClass
 from pyade.core.kinds import checks_kinds
 from pyade.core.local_accounts import check_name, local_accounts, names_of
+from pyade.core.models import ChipClass
 from pyade.core.problems import Problem, Severity
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.secret import masked

@@ -45,7 +45,7 @@ def good_values(
         if key is None:
             good[name] = value
             if known:
-                problems.append(warning(f"{prefix}{name}", "", "a key that Apple documents", "remove it"))
+                problems.append(warning(f"{prefix}{name}", "", "only keys that Apple documents", "remove it"))
             continue
         if (objection := _objection(key, value)) is None:
             good[name] = value

@@ -126,7 +126,7 @@ BY_TYPE: Mapping[str, Mapping[str, Key]] = {
         "SubjectAltName": Key(dict),
         "UsageFlags": Key(int),
         "ExtendedKeyUsage": Key(list),
-        "Attest": Key(bool, wanted="present: macOS below 14 wants it, with the value false"),
+        "Attest": _FLAG,
         "KeyIsExtractable": _FLAG,
         "AllowAllAppsAccess": _FLAG,
     },

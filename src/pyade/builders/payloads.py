@@ -17,8 +17,9 @@ import attrs
 from cryptography import x509
 
 from pyade.builders.key_checks import known_to
-from pyade.core.identity import ChipClass, IdentityChoice, KeyType, classify_product
+from pyade.core.identity import IdentityChoice, KeyType
 from pyade.core.kinds import checks_kinds
+from pyade.core.models import ChipClass, classify_product
 from pyade.core.problems import Problem
 from pyade.core.secret import Secret, masked
 from pyade.core.versions import MacOSVersion

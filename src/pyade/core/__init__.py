@@ -30,20 +30,19 @@ from pyade.core.enrollment import Enrollment, Registration
 from pyade.core.events import Event, EventKind
 from pyade.core.existing_macs import ExistingMac, check_existing_mac, renew_instructions
 from pyade.core.identity import (
-    ChipClass,
     IdentityChoice,
     IdentityKind,
     IdentityPolicy,
     IdentityRefusal,
     KeyType,
     choose_identity,
-    classify_product,
     decide_identity,
 )
 from pyade.core.inventory import ChangeCounts, DeviceRecord, SyncPhase, SyncState
 from pyade.core.local_accounts import LocalAccounts, local_accounts
 from pyade.core.machine_info import DeviceSignature, MachineInfo
 from pyade.core.model_claim import check_model_claim
+from pyade.core.models import ChipClass, classify_product
 from pyade.core.plan import Effect, PlanRow, ProfilePlan
 from pyade.core.policy import Decision, SyncAction, SyncPolicy, Trigger
 from pyade.core.problems import ErrorObject, Problem, Severity

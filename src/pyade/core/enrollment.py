@@ -158,13 +158,15 @@ class Enrollment:
         profile_uuid: Apple's id of it; None if the Mac follows the default that Apple does not know yet.
         identity: How the Mac gets its certificate with that profile.
         user: Who signed in; None without user affinity.
-        registration: Whether registration is still to come.
+        registration: Whether registration is still to come: of the Mac as it is installed; of the newest
+            profile as long as nobody reported an ``Authenticate``.
         registered_at: When its completion was reported, UTC.
         issued_at: When the newest profile was given, UTC.
         recent_issues: When profiles were given lately, UTC, for the limit per Mac.
         awaiting: ``AwaitConfigurationFlow.to_json()``; None if the profile does not hold the Mac back.
-        installed: With what it enrolled; None before anybody reported its ``Authenticate``. A profile that
-            was only given, which anybody can ask for in the name of this Mac, changes nothing of it.
+        installed: With what it enrolled; None before its ``Authenticate`` was reported, and after its
+            ``CheckOut``. A profile that was only given, which anybody can ask for in the name of this Mac,
+            changes nothing of it, nor of the registration.
         problems: What was doubtful when the newest profile was given, such as a model that pyade does not
             know; gone with the next one, also with a renewal, if it was good.
         revision: Counts the writes; a write of an older revision is refused.
@@ -200,6 +202,22 @@ class Enrollment:
             version=self.version,
             user=self.user,
         )
+
+    def authenticated(self) -> Self:
+        """Return what is known once the Mac authenticated with the newest profile.
+
+        A registration that was completed since that profile was given is of this enrollment: messages may
+        come late, and twice.
+        """
+        if self.registered_at is not None and self.registered_at >= self.issued_at:
+            return attrs.evolve(self, installed=self.newest)
+        registration = registration_of(self.user)
+        return attrs.evolve(self, installed=self.newest, registration=registration, registered_at=None)
+
+
+def registration_of(user: User | None) -> Registration:
+    """Return how the registration of a Mac begins that enrolls for *user*."""
+    return Registration.NOT_NEEDED if user is None else Registration.PENDING
 
 
 def next_enrollment(stored_revision: int, enrollment: Enrollment) -> Enrollment:

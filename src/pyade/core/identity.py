@@ -19,12 +19,12 @@ Source: specification, "Certificates"; Apple, ``com.apple.security.acme``, keys 
 from __future__ import annotations
 
 import enum
-import re
 from typing import Final
 
 import attrs
 
 from pyade.core.kinds import checks_kinds
+from pyade.core.models import ChipClass
 from pyade.core.problems import Problem, Severity
 from pyade.core.versions import MacOSVersion
 from pyade.errors import PolicyError, VersionError
@@ -35,17 +35,6 @@ ACME_FROM: Final = MacOSVersion.of("13.1")
 
 HARDWARE_KEYS_FROM: Final = MacOSVersion.of("14")
 """The first macOS that binds an ACME key to hardware and attests it, where the chip can (Apple's schema)."""
-
-
-class ChipClass(enum.StrEnum):
-    """What decides which keys a Mac can hold."""
-
-    APPLE_SILICON = "Apple silicon"
-    T2 = "Intel with T2"
-    T1 = "Intel with T1"
-    INTEL = "Intel without a security chip"
-    VIRTUAL = "virtual machine"
-    UNKNOWN = "unknown model"
 
 
 class IdentityKind(enum.StrEnum):
@@ -153,38 +142,6 @@ class IdentityPolicy:
             raise PolicyError(
                 f"rsa_key_size {self.rsa_key_size!r}: a multiple of 8 from 2048 to 4096 is allowed"
             )
-
-
-@checks_kinds
-def classify_product(product: str) -> ChipClass:
-    """Return the chip class of a model identifier such as ``Mac14,2``.
-
-    The model is what a Mac says about itself. An Intel virtual machine may pass for a real model.
-
-    Args:
-        product: ``PRODUCT`` of a MachineInfo, in Apple's spelling.
-
-    Returns:
-        ``UNKNOWN`` for everything that is no known family of Macs, and for what would be a new model in a
-        family of Intel that has ended: nobody knows its keys.
-
-    Source: Apple, "Mac computers that have the Apple T2 Security Chip"; the model identifiers of Apple's
-    "Identify your Mac" pages.
-    """
-    if product in _T1_MODELS:
-        return ChipClass.T1
-    if product in _T2_MODELS:
-        return ChipClass.T2
-    if product.startswith(("VirtualMac", "VMware", "Parallels")):
-        return ChipClass.VIRTUAL
-    model = _MODEL.fullmatch(product)
-    if model is None:
-        return ChipClass.UNKNOWN
-    last_intel, first_silicon = _FAMILIES[model["family"]]
-    generation = int(model["generation"])
-    if first_silicon is not None and generation >= first_silicon:
-        return ChipClass.APPLE_SILICON
-    return ChipClass.INTEL if generation <= last_intel else ChipClass.UNKNOWN
 
 
 @checks_kinds
@@ -391,29 +348,3 @@ def _hardware_key(reason: str, *, attest: bool) -> IdentityChoice:
         attest=attest,
         reason=reason,
     )
-
-
-_T1_MODELS = frozenset({"MacBookPro13,2", "MacBookPro13,3", "MacBookPro14,2", "MacBookPro14,3"})
-_T2_MODELS = frozenset(
-    {
-        *("iMac20,1", "iMac20,2", "iMacPro1,1", "MacPro7,1", "Macmini8,1"),
-        *("MacBookAir8,1", "MacBookAir8,2", "MacBookAir9,1"),
-        *(f"MacBookPro{generation},{model}" for generation in (15, 16) for model in (1, 2, 3, 4)),
-    }
-)
-# The last generation on Intel without a T2, and the first on Apple silicon; None where a family ended before
-# it. The numbers of the old families are closed: every newer Mac is called Mac<n>,<m>. ADP is the developer
-# transition kit.
-_FAMILIES: dict[str, tuple[int, int | None]] = {
-    "ADP": (0, 0),
-    "Mac": (0, 0),
-    "MacBook": (10, None),
-    "MacBookAir": (7, 10),
-    "MacBookPro": (14, 17),
-    "MacPro": (6, None),
-    "Macmini": (7, 9),
-    "Xserve": (3, None),
-    "iMac": (19, 21),
-    "iMacPro": (0, None),
-}
-_MODEL = re.compile(rf"(?P<family>{'|'.join(_FAMILIES)})(?P<generation>[0-9]{{1,4}}),[0-9]{{1,4}}")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import attrs
 
-from pyade.core.identity import ChipClass, classify_product
+from pyade.core.models import ChipClass, classify_product
 from pyade.core.plist import read_plist
 from pyade.core.problems import Problem, Severity
 from pyade.core.untrusted import MAX_BYTES, malformed, reading

@@ -10,7 +10,6 @@ from typing import Final
 
 import attrs
 
-from pyade.core.skip_keys import SkipKeys
 from pyade.core.versions import MacOSVersion
 from pyade.text import Printed, printable
 
@@ -93,20 +92,19 @@ class ProfilePlan(Printed):
         """All rows, the settings first."""
         return self.settings + self.screens
 
-    def row(self, setting: SkipKeys | str) -> PlanRow:
+    def row(self, setting: str) -> PlanRow:
         """Return the row of a setting such as ``locked``, or of a screen such as ``SkipKeys.SIRI``.
 
         Args:
-            setting: As the rows name it, where the screen is ``skip.Siri``; or the key of a screen.
+            setting: As the rows name it; or the key of a screen, whose row is ``skip.Siri``.
 
         Raises:
             KeyError: The plan has no such row.
         """
-        wanted = f"skip.{setting}" if isinstance(setting, SkipKeys) else setting
         for row in self.rows:
-            if row.setting == wanted:
+            if row.setting in (setting, f"skip.{setting}"):
                 return row
-        raise KeyError(wanted)
+        raise KeyError(setting)
 
     def _words(self) -> list[str]:
         title = f"{self.profile_name} on macOS {self.version}"

@@ -56,20 +56,19 @@ class ProfileReview(Printed):
     profile_name: str
     rows: tuple[ReviewRow, ...]
 
-    def row(self, setting: SkipKeys | str) -> ReviewRow:
+    def row(self, setting: str) -> ReviewRow:
         """Return the row of a setting such as ``locked``, or of a screen such as ``SkipKeys.SIRI``.
 
         Args:
-            setting: As the rows name it, where the screen is ``skip.Siri``; or the key of a screen.
+            setting: As the rows name it; or the key of a screen, whose row is ``skip.Siri``.
 
         Raises:
             KeyError: The review has no such row.
         """
-        wanted = f"skip.{setting}" if isinstance(setting, SkipKeys) else setting
         for row in self.rows:
-            if row.setting == wanted:
+            if row.setting in (setting, f"skip.{setting}"):
                 return row
-        raise KeyError(wanted)
+        raise KeyError(setting)
 
     def _words(self) -> list[str]:
         width = max(len(row.label) for row in self.rows)

@@ -267,7 +267,7 @@ class Reception:
                 return (yield from self._refuse(f"{whose} has no license", now))
         if settings.check is not None:
             objection = yield from ask(CallHook(settings.check, (request,), "check"))
-            if check_answer(objection, str, "check"):
+            if objection is not None and check_answer(objection, str, "check"):  # type: ignore[redundant-expr]
                 return (yield from self._refuse(f"refused by the organization: {objection}", now))
         issue = Issue(settings, self._place, self._known, self._user, now=now)
         if issue.refusal:

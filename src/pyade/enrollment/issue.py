@@ -12,8 +12,7 @@ import attrs
 
 from pyade.builders.mobileconfig import build_enrollment_profile
 from pyade.builders.payloads import TargetMac, subject_pairs
-from pyade.core.affinity import AffinityKind
-from pyade.core.enrollment import Enrollment, OneTime, OneTimeKind, Registration
+from pyade.core.enrollment import Enrollment, OneTime, OneTimeKind, registration_of
 from pyade.core.identity import IdentityChoice, IdentityKind, IdentityRefusal, KeyType, decide_identity
 from pyade.core.machine_info import MachineInfo
 from pyade.core.model_claim import check_model_claim
@@ -165,7 +164,7 @@ class Issue:
             if before.installed is None:
                 return attrs.evolve(before, version=version)
             return attrs.evolve(before, installed=attrs.evolve(before.installed, version=version))
-        return Enrollment(
+        given = Enrollment(
             serial_number=machine.serial_number,
             token_name=record.token_name,
             udid=machine.udid,
@@ -176,13 +175,20 @@ class Issue:
             profile_uuid=place.profile_uuid,
             identity=choice.kind,
             user=self._user,
-            registration=self._registration,
+            registration=registration_of(self._user),
             issued_at=self._now,
             recent_issues=with_issue(before, self._settings.limits, self._now),
             problems=self.problems,
             awaiting=waiting_state(profile, release_after=self._settings.release_after, before=before),
-            installed=before.installed if before else None,
             revision=before.revision if before else 0,
+        )
+        if before is None or before.installed is None:
+            return given
+        return attrs.evolve(
+            given,
+            installed=before.installed,
+            registration=before.registration,
+            registered_at=before.registered_at,
         )
 
     def _decision(self, choice: IdentityChoice, enrollment: Enrollment) -> EnrollmentDecision:
@@ -198,7 +204,7 @@ class Issue:
             profile_name=enrollment.profile_name,
             user="" if self._user is None else self._user.upn,
             identity=str(choice),
-            registration=enrollment.registration.value,
+            registration=(enrollment.registration if self._keep else registration_of(self._user)).value,
             findings=self.problems,
         )
 
@@ -208,9 +214,3 @@ class Issue:
         return TargetMac(
             serial_number=machine.serial_number, product=machine.product, version=machine.version
         )
-
-    @property
-    def _registration(self) -> Registration:
-        profile = self._place.profile
-        has_user = profile is not None and profile.user_affinity.kind is not AffinityKind.NONE
-        return Registration.PENDING if has_user else Registration.NOT_NEEDED

@@ -35,7 +35,7 @@ from pyade.core.secret import Secret, masked
 from pyade.core.untrusted import check_size, malformed, reading
 from pyade.crypto import ber
 from pyade.enrollment.steps import write_audit
-from pyade.errors import PolicyError, TrustError
+from pyade.errors import TrustError
 from pyade.storage.protocol import EnrollmentStore
 from pyade.text import logger
 
@@ -70,7 +70,7 @@ def redeem_scep_request(store: EnrollmentStore, request: bytes, *, now: datetime
     return _redeem(store, OneTimeKind.SCEP_CHALLENGE, wanted.challenge, wanted, now).serial_number
 
 
-@checks_kinds(but=("identifier", "now"))
+@checks_kinds(but=("identifier",))
 def redeem_client_identifier(
     store: EnrollmentStore, identifier: str | Secret, *, now: datetime, request: bytes | None = None
 ) -> OneTime:
@@ -89,7 +89,6 @@ def redeem_client_identifier(
         ``value`` whether one was asked for (``attest``).
 
     Raises:
-        PolicyError: *now* has no time zone.
         TrustError: It is unknown, expired, or was used; or *request* cannot be read, or its subject, key or
             signature are not what the profile asked for.
 
@@ -204,7 +203,6 @@ def _redeem(
     wanted: _CertificateRequest | None,
     now: datetime,
 ) -> OneTime:
-    _check_time(now)
     # Of what nothing is known, nothing is the same.
     by = secrets.token_hex(32) if wanted is None else wanted.digest
     found = store.redeem_one_time(kind, digest_of(secret), by=by, now=now)
@@ -217,11 +215,6 @@ def _redeem(
     if objection:
         raise TrustError(objection)
     return found
-
-
-def _check_time(now: datetime) -> None:
-    if now.tzinfo is None:
-        raise PolicyError(f"now {now.isoformat()} has no time zone: use UTC")
 
 
 def _note(store: EnrollmentStore, issued: OneTime, now: datetime, refusal: str) -> None:

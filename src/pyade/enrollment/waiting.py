@@ -281,7 +281,7 @@ def _noting(serial_number: str, message: DeviceMessage) -> Flow[None] | None:
     if message.is_user_channel:
         return None
     if message.message_type in ("Authenticate", "CheckOut"):
-        return authenticated_flow(serial_number)
+        return authenticated_flow(serial_number, checks_out=message.message_type == "CheckOut")
     if message.message_type == "TokenUpdate":
         return token_updated_flow(serial_number, awaiting=message.awaiting)
     if message.command_uuid:

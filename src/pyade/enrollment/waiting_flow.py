@@ -10,8 +10,9 @@ The rules of this file:
    Mac gets what can be made without it.
 4. A Mac that says that it awaits is let go, whatever its profile says: without account settings, and at once,
    if the profile would not have held it.
-5. ``Authenticate`` begins anew, with the settings of the profile that the Mac was given last. Who signs in
-   for a profile that is given later changes nothing of the Mac's accounts.
+5. ``Authenticate`` begins anew, with the settings of the profile that the Mac was given last, and so does its
+   registration. Who signs in for a profile that is given later changes nothing of the Mac's accounts. After
+   ``CheckOut`` nothing is installed any more.
 6. What is wrong with the accounts of a Mac is kept with its state, and is an event in the same commit.
 
 Source: specification, "Create an Apple enrollment profile", Await final configuration.
@@ -84,12 +85,19 @@ class WaitingMac:
 
 @attrs.frozen(kw_only=True)
 class _Outcome(Generic[T]):
-    """What an event comes to: the next state, the answer for the caller, and what to log."""
+    """What an event comes to.
+
+    Attributes:
+        state: The next state.
+        answer: For the caller.
+        warning: What to log; "" for nothing.
+        enrollment: The Mac, where more than its state changes.
+    """
 
     state: State
     answer: T
     warning: str = ""
-    installs: bool = False
+    enrollment: Enrollment | None = None
 
 
 _Change: TypeAlias = Callable[[Enrollment, State, datetime], Flow[_Outcome[T]]]
@@ -110,16 +118,17 @@ def waiting_state(
     return None if state is None else state.to_json()
 
 
-def authenticated_flow(serial_number: str) -> Flow[None]:
+def authenticated_flow(serial_number: str, *, checks_out: bool = False) -> Flow[None]:
     """Note ``Authenticate``, or ``CheckOut``: the Mac begins anew, with the newest profile it was given."""
 
     def change(enrollment: Enrollment, state: State, _: datetime) -> Flow[_Outcome[None]]:
+        changed = attrs.evolve(enrollment, installed=None) if checks_out else enrollment.authenticated()
         profile = yield from in_store(lambda store: _profile_of(store, enrollment))
-        release_after = None if state is None else state.release_after
         if profile is not None:
-            return _Outcome(state=_fresh(profile, release_after), answer=None, installs=True)
-        state = None if state is None else state.authenticated()
-        return _Outcome(state=state, answer=None, installs=True)
+            state = _fresh(profile, None if state is None else state.release_after)
+        elif state is not None:
+            state = state.authenticated()
+        return _Outcome(state=state, answer=None, enrollment=changed)
 
     return _changing(serial_number, change)
 
@@ -243,10 +252,10 @@ def _changed(serial_number: str, change: _Change[T]) -> Flow[T]:
     enrollment = require_enrolled(stored, serial_number)
     before = _state_of(enrollment)
     outcome = yield from change(enrollment, before, now)
-    installed = enrollment.newest if outcome.installs else enrollment.installed
-    if outcome.state != before or installed != enrollment.installed:
+    changed = outcome.enrollment or enrollment
+    if outcome.state != before or changed != enrollment:
         document = None if outcome.state is None else outcome.state.to_json()
-        changed = attrs.evolve(enrollment, awaiting=document, installed=installed)
+        changed = attrs.evolve(changed, awaiting=document)
         events = _events(changed, before, outcome.state, now)
         yield from in_store(partial(_save, enrollment=changed, events=events))
     if outcome.warning:

@@ -99,7 +99,9 @@ class StepCaWebhook(AsgiApp):
             return _answer(400, allow=False)
         refusal = await self._runner.run(_redeemed(asked))
         if refusal:
-            _log.warning("a webhook request is refused: %s", refusal)
+            # What was attested is no secret: the serial number or the UDID, as step-ca compared.
+            who = asked.identifier[:40] or "a Mac that attested nothing"
+            _log.warning("a webhook request for %s is refused: %s", who, refusal)
         return _answer(200, allow=not refusal)
 
 
@@ -118,6 +120,11 @@ class _Body(msgspec.Struct, rename="camel"):
     x509_certificate_request: _CertificateRequest | None = None
     scep_challenge: str = ""
 
+    @property
+    def identifier(self) -> str:
+        """What the Mac attested; "" if it attested nothing."""
+        return "" if self.attestation_data is None else self.attestation_data.permanent_identifier
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"  # it may hold a challenge
 
@@ -127,11 +134,10 @@ def _redeemed(asked: _Body) -> Flow[str]:
     if asked.x509_certificate_request is None:
         return "it holds no certificate request: is the webhook of the kind ENRICHING or SCEPCHALLENGE?"
     request = masked(asked.x509_certificate_request.raw)
-    identifier = "" if asked.attestation_data is None else asked.attestation_data.permanent_identifier
     now = yield from ask(Now())
     try:
-        if identifier:
-            named = Secret(identifier)
+        if asked.identifier:
+            named = Secret(asked.identifier)
             yield from in_store(
                 lambda store: redeem_client_identifier(store, named, now=now, request=request)
             )

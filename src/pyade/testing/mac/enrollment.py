@@ -17,7 +17,8 @@ from xml.parsers.expat import ExpatError
 import attrs
 from cryptography import x509
 
-from pyade.core.identity import ACME_FROM, HARDWARE_KEYS_FROM, ChipClass
+from pyade.core.identity import ACME_FROM, HARDWARE_KEYS_FROM
+from pyade.core.models import ChipClass
 from pyade.core.versions import MacOSVersion
 from pyade.testing.errors import MacError
 from pyade.testing.mac.signature import read_signed

@@ -21,8 +21,8 @@ import httpx
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from pyade.core.identity import ChipClass, classify_product
 from pyade.core.kinds import checks_kinds
+from pyade.core.models import ChipClass, classify_product
 from pyade.core.versions import MacOSVersion
 from pyade.errors import VersionError
 from pyade.flow import AsyncRunner, Hook, Runner
