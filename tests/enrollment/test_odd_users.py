@@ -39,7 +39,7 @@ def test_a_name_that_no_store_can_keep_costs_no_enrollment(
     desk: Desk, names: dict[str, str], way: str
 ) -> None:
     """It counts as not known: with a problem in the decision, the record, the event and doctor."""
-    user = attrs.evolve(ADA, **{"full_name": "", **names})
+    user = User(upn=ADA.upn, **names)  # type: ignore[arg-type]
     if way == "web view":
         desk.store.set_default_profile("hq", MODERN)
         desk.open()

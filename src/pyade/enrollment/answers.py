@@ -7,7 +7,7 @@ not shown: an address holds the state of a sign-in, a credential is a secret.
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
@@ -57,7 +57,7 @@ def keepable_user(user: User) -> tuple[User, tuple[Problem, ...]]:
         for field in ("full_name", "on_premises_account_name")
         if len(value := getattr(user, field)) > _LONGEST_NAME or not is_unicode(value)
     )
-    left_out = {one.setting.removeprefix("user."): "" for one in problems}
+    left_out: dict[str, Any] = {one.setting.removeprefix("user."): "" for one in problems}
     return attrs.evolve(user, **left_out), problems
 
 

@@ -62,7 +62,10 @@ class Issue:
         self._settings = settings
         self._place = place
         self._machine = machine
-        self._user, of_user = (None, ()) if user is None else keepable_user(user)
+        self._user = user
+        of_user: tuple[Problem, ...] = ()
+        if user is not None:
+            self._user, of_user = keepable_user(user)
         decided = decide_identity(
             machine.version,
             machine.chip,
