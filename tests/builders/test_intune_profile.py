@@ -448,6 +448,16 @@ class TestAccounts:
         both = {"adminAccountUserName": "admin", "primaryAccountUserName": "ada"}
         assert refused(**USER, **members, **both) == ["$.autoAdvanceSetupEnabled"]
 
+    def test_auto_advance_and_names_that_are_not_prefilled_are_no_contradiction(self) -> None:
+        """That nothing is prefilled asks for no account."""
+        members = {"autoAdvanceSetupEnabled": True, "dontAutoPopulatePrimaryAccountInfo": True}
+        imported = read(**USER, **members, adminAccountUserName="admin")
+        assert imported.profile.primary_account is None
+        assert imported.skip_primary_account
+        assert "$.skipPrimarySetupAccountCreation" in settings(imported.findings)
+        body = profile_to_intune(imported).body
+        assert profile_to_intune(profile_from_intune(body, OWN)).body == body
+
     def test_what_has_no_effect_beside_the_administrator_is_not_written(self) -> None:
         profile = EnrollmentProfile(
             name="x",

@@ -174,7 +174,27 @@ def test_a_delay_of_the_second_attempt_is_asked_again_a_minute_later() -> None:
     now = NOW + 2 * MINUTE
     flow = flow.accounts_delayed(now=now)
     assert idle_until(flow, now) == now + MINUTE
+    flow = send(flow, ACCOUNTS, NOW + 5 * MINUTE)
     send(flow, RELEASE, NOW + 5 * MINUTE)
+
+
+@each("answer", ["", "NotNow"])
+def test_accounts_that_were_sent_once_are_sent_again_however_late_the_mac_asks(answer: str) -> None:
+    """The answer may be lost with the program, or the network gone for an hour; they cannot be made later."""
+    flow = send(awaiting().work_left(()), ACCOUNTS)
+    if answer:
+        flow = flow.answered("AccountConfiguration-1", answer, now=NOW)
+    late = NOW + timedelta(hours=1)
+    flow = send(flow, ACCOUNTS, late)
+    send(flow, RELEASE, late)
+    send(flow.answered("AccountConfiguration-2", "Acknowledged", now=late), RELEASE, late)
+
+
+def test_a_mac_that_is_to_be_let_go_gets_them_once() -> None:
+    """By hand, or as the time limit has come: nobody waits for another answer."""
+    flow = send(awaiting(release_after=10 * MINUTE).work_left(()), ACCOUNTS)
+    send(flow.released_now(), RELEASE, NOW + MINUTE)
+    send(flow, RELEASE, NOW + 10 * MINUTE)
 
 
 def test_problems_of_the_accounts_stay_until_the_next_enrollment() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import plistlib
+from collections.abc import Mapping
 from typing import Any
 
 import anyio
@@ -11,17 +13,25 @@ import pytest
 from tests.cases import each
 from tests.enrollment.test_waiting import ADA, NOW, SERIAL, URL, check_in, give_profile
 
-from pyade.builders import OwnSettings, policy_from_intune, policy_to_intune, profile_from_intune
+from pyade.builders import (
+    OwnSettings,
+    policy_from_intune,
+    policy_to_intune,
+    profile_from_intune,
+    profile_to_intune,
+    read_intune,
+)
 from pyade.core import AdministratorAccount, EnrollmentProfile, User, UserAffinity
 from pyade.core.enrollment import Enrollment
 from pyade.crypto import hash_password
 from pyade.enrollment import AsyncFinalConfiguration, FinalConfiguration
 from pyade.storage import MemoryStore, SQLiteStore
 from pyade.storage.protocol import EnrollmentStore
-from pyade.testing import FrozenClock
+from pyade.testing import DeviceAuthority, FakeMac, FrozenClock
 from pyade.testing.store_examples import example_token
 
 PAGE = "https://mdm.example.com/signin"
+OWN = OwnSettings(url=URL, web_url=PAGE)
 ADMIN = AdministratorAccount("itadmin", password_hash=hash_password("of the profile"))
 MODERN = UserAffinity.modern(PAGE)
 REGULAR, SKIP = "SetPrimarySetupAccountAsRegularUser", "SkipPrimarySetupAccountCreation"
@@ -128,3 +138,61 @@ def test_a_managed_user_without_a_value_costs_no_administrator() -> None:
         command = told(store, profile, "sync", user=None)
     assert MANAGED not in command
     assert command["AutoSetupAdminAccounts"][0]["shortName"] == "itadmin"
+
+
+NAMES = {"primaryAccountUserName": "{{partialupn}}", "primaryAccountFullName": "{{username}}"}
+FILLED = {"PrimaryAccountUserName": "ada", "PrimaryAccountFullName": ADA.upn}
+ADMIN_ALONE = {"AutoSetupAdminAccounts": [{"hidden": False, "shortName": "itadmin"}]}
+
+
+@pytest.mark.parametrize("regular", [True, False])
+@pytest.mark.parametrize("names", [{}, NAMES])
+@pytest.mark.parametrize("skips", [True, False])
+@pytest.mark.parametrize("administrator", ["", "itadmin"])
+def test_each_row_of_intunes_accounts_is_what_the_mac_is_told_also_after_the_way_back(
+    authority: DeviceAuthority, *, administrator: str, skips: bool, names: dict[str, str], regular: bool
+) -> None:
+    """Read from an export as a whole, and written again; a Mac without account settings is told nothing."""
+    body = {
+        **FROM_INTUNE,
+        **dict.fromkeys(NAMES, ""),
+        **names,
+        "adminAccountUserName": administrator,
+        "skipPrimarySetupAccountCreation": skips,
+        "setPrimarySetupAccountAsRegularUser": regular,
+    }
+    [given] = read_intune(json.dumps(body).encode(), OWN).profiles
+    [back] = read_intune(json.dumps(profile_to_intune(given).body).encode(), OWN).profiles
+    expected: dict[str, Any] = ADMIN_ALONE if administrator else {}
+    if administrator and skips:
+        expected = {**expected, SKIP: True}
+    elif administrator and regular:
+        expected = {**expected, REGULAR: True}
+    if names and not skips:
+        manual, lock = "DontAutoPopulatePrimaryAccountInfo", "LockPrimaryAccountInfo"
+        expected = {**expected, **FILLED, manual: False, lock: False}
+    for imported in (given, back):
+        command = at_the_mac(imported.profile, authority)
+        assert command == ({"RequestType": "AccountConfiguration", **expected} if expected else None)
+    warned = any(one.setting.endswith("setPrimarySetupAccountAsRegularUser") for one in given.findings)
+    assert warned is (regular and (skips or not administrator))
+
+
+def at_the_mac(profile: EnrollmentProfile, authority: DeviceAuthority) -> Mapping[str, Any] | None:
+    """Return the ``AccountConfiguration`` that a Mac with *profile* got before it was let go."""
+    with MemoryStore() as store:
+        store.add_token(example_token())
+        give_profile(store, profile)
+        final = FinalConfiguration(store, clock=FrozenClock(NOW))
+
+        def answer(body: bytes) -> bytes:
+            message = final.received(SERIAL, body)
+            if message.awaiting:
+                final.work_left(SERIAL, [])
+            command = final.next_command(SERIAL) if message.asks_for_command else None
+            return b"" if command is None else command.body
+
+        setup = FakeMac(serial_number=SERIAL, identity=authority.issue(), version="15.4").finish_setup(answer)
+        assert setup.is_released
+        assert setup.errors == ()
+        return setup.account_configuration

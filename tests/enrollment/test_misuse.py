@@ -257,6 +257,27 @@ def test_a_hook_that_answers_another_kind_enrolls_and_refuses_nothing(
     assert store.enrollment(SERIAL) is None
 
 
+@pytest.mark.parametrize(
+    ("objection", "reason"),
+    [
+        ("not on the list", "not on the list"),
+        ("a\nforged line", "a\\nforged line"),
+        ("\ud800", "\\ud800"),
+        ("x" * 100_000, "x" * 500),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_why_the_organization_refuses_is_kept_in_bounds(
+    objection: str | None, reason: str | None, serve: Serve, mac: DeviceIdentity
+) -> None:
+    """Whatever the hook quotes; no objection is none, in whatever way it is said."""
+    service, _ = serve(check=lambda request: objection)
+    decision = service.enroll(mac.sign(words())).decision
+    assert decision.reason == f"refused by the organization: {reason}" or reason is None
+    assert (decision.verdict is Verdict.ENROLL) is (reason is None)
+
+
 @pytest.mark.parametrize("credential", [None, "secret"])
 def test_what_is_no_credential_is_said_to_be_none(credential: Any, serve: Serve, mac: DeviceIdentity) -> None:
     service, store = serve(acme_credential=lambda request: credential)

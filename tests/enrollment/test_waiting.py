@@ -630,6 +630,7 @@ def test_a_mac_is_let_go_once(store: EnrollmentStore, clock: FrozenClock) -> Non
     begin(final)
     accounts = final.next_command(SERIAL)
     clock.advance(minutes=5)
+    assert command_in(final.next_command(SERIAL))["RequestType"] == ACCOUNTS
     released = final.next_command(SERIAL)
     assert accounts is not None
     assert released is not None

@@ -7,7 +7,8 @@ The rules of this file, all pure:
 2. ``AccountConfiguration`` comes after the caller's work and once per enrollment; again only if the Mac
    answered ``NotNow``, or asks once more without an answer, as if the command was lost on its way.
 3. ``DeviceConfigured`` is the last command. It waits for the work, and for an answer about the accounts, but
-   for that not longer than ``patience``: an error there, or a Mac that never answers, holds nobody up.
+   for that not longer than ``patience``: an error there, or a Mac that never answers, holds nobody up. A Mac
+   that asks after that time gets ``AccountConfiguration`` a second time first, as the first may be lost.
 4. ``DeviceConfigured`` is repeated until the Mac acknowledges it or no longer awaits.
 5. There is no time limit unless ``release_after`` is given; at that time the work is waited for no longer.
 6. Where the caller cannot make ``AccountConfiguration`` yet, it is asked for again until ``patience`` ends,
@@ -330,9 +331,11 @@ class AwaitConfigurationFlow:
                     return SetupAction(send=None, reason=reason, ask_again_at=min([retry_at, *limits]))
             return SetupAction(send=SetupCommand.ACCOUNT_CONFIGURATION, reason=reason)
         give_up_at = record.first_sent_at + self.patience
-        if is_due or now >= give_up_at:
+        # Once may have been lost on its way, with the program that sent it, and cannot be made up for later.
+        was_repeated = record.attempts > 1
+        if is_due or (was_repeated and now >= give_up_at):
             return None
-        limits = [give_up_at, *([deadline] if deadline else [])]
+        limits = [*([give_up_at] if was_repeated else []), *([deadline] if deadline else [])]
         if record.status == "":
             retry_at = (record.sent_at or now) + _retry_delay(record.attempts)
             reason = "waits for the answer to AccountConfiguration"

@@ -12,7 +12,8 @@ The rules of this file:
 4. With a problem of either name the person at the Mac may edit both: a wrong name that is locked would stop
    Setup Assistant.
 5. Where the managed user is the administrator, it is the administrator under the name that the Mac gets. A
-   managed user without a usable name is left out: the account that Setup Assistant makes is managed then.
+   managed user without a usable name is left out: the account that Setup Assistant makes is managed then. So
+   is a user whose name the administrator has, who must not be managed in the user's place.
 
 Source: Apple, ``AccountConfiguration``; specification, "Create an Apple enrollment profile", Account
 Settings. That a second ``AccountConfiguration`` fails is observed.
@@ -150,11 +151,10 @@ def _primary(
         text, setting = getattr(account, field), f"primary_account.{field}"
         name, wrong = _name(names, text, setting, is_account_name=field == "account_name")
         if name and name.lower() == other.lower():
-            allowed = "another name than the administrator's"
-            wrong, name = (Problem(setting, name, allowed, ""),), ""
+            wrong, name = (Problem(setting, name, _NOT_TAKEN, ""),), ""
         fields[field] = name
         comes = "is only proposed" if name else "is left to the person at the Mac"
-        found += (_on_this_mac(one, f"{_source(text)}; the name {comes}{edits}") for one in wrong)
+        found += (_on_this_mac(one, f"{_source(text, names)}; the name {comes}{edits}") for one in wrong)
     problems += found
     return PrimaryAccount(**fields, restrict_editing=account.restrict_editing and not found)
 
@@ -166,14 +166,18 @@ def _administrator(
     name, wrong = _name(names, account.short_name, setting, is_account_name=True)
     if not account.short_name:
         wrong = (Problem(setting, '""', "an account name", ""),)
+    fix = (
+        f"{_source(account.short_name, names)}; the administrator is made all the same, under the name shown"
+    )
+    found = [_on_this_mac(one, fix) for one in wrong]
     if wrong and (not name or has_variables(account.short_name)):
         name = next(_other_names((account.short_name, fallback), names))
-        wrong = (attrs.evolve(wrong[0], value=f"{wrong[0].value}, sent as {name}"),)
-    fix = f"{_source(account.short_name)}; the administrator is made all the same, under the name shown"
-    problems += (_on_this_mac(one, fix) for one in wrong)
+        # The name that was sent is shown in full: somebody has to log in with it.
+        found = [attrs.evolve(found[0], value=f"{found[0].value}, sent as {name}")]
+    problems += found
     setting = "administrator.full_name"
     full_name, wrong = _name(names, account.full_name, setting, is_account_name=False)
-    fix = f"{_source(account.full_name)}; until then it is the short name"
+    fix = f"{_source(account.full_name, names)}; until then it is the short name"
     problems += (_on_this_mac(one, fix) for one in wrong)
     password = account.password_hash
     if password and not is_password_hash(password):
@@ -195,8 +199,10 @@ def _managed_user(
     if admin is not None and text.lower() == given.lower():
         return admin.short_name
     name, wrong = _name(names, text, setting, is_account_name=True)
+    if name and admin is not None and name.lower() == admin.short_name.lower():
+        wrong, name = (Problem(setting, name, _NOT_TAKEN, ""),), ""
     comes = "" if name else ("no user is managed" if profile.skip_primary_account else _OTHERWISE_MANAGED)
-    problems += (_on_this_mac(one, "; ".join(filter(None, (_source(text), comes)))) for one in wrong)
+    problems += (_on_this_mac(one, "; ".join(filter(None, (_source(text, names), comes)))) for one in wrong)
     return name
 
 
@@ -232,12 +238,14 @@ def _on_this_mac(problem: Problem, fix: str) -> Problem:
     return attrs.evolve(problem, value=printable(problem.value)[:_SHOWN], fix=fix, severity=Severity.WARNING)
 
 
-def _source(text: str) -> str:
+def _source(text: str, names: NameVariables) -> str:
     """Return what to correct, which is where the values of the variables in *text* come from."""
-    used = dict.fromkeys(SOURCES.get(match[1].lower(), "the name") for match in VARIABLE.finditer(text))
+    sources = {**SOURCES, **dict.fromkeys(map(str.lower, names.values), "what variables returns")}
+    used = dict.fromkeys(sources.get(match[1].lower(), "the name") for match in VARIABLE.finditer(text))
     return f"correct {', '.join(used) or 'the name'}"
 
 
 _SHOWN: Final = 80
 _LAST_NAME: Final = "localadmin"
+_NOT_TAKEN: Final = "another name than the administrator's"
 _OTHERWISE_MANAGED: Final = "the account that Setup Assistant makes is managed"

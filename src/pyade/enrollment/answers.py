@@ -7,17 +7,22 @@ not shown: an address holds the state of a sign-in, a credential is a secret.
 from __future__ import annotations
 
 import re
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
+import attrs
+
+from pyade.core.problems import Problem, Severity
 from pyade.core.profile_rules import host_of
 from pyade.core.secret import masked
 from pyade.core.user import User
 from pyade.errors import PolicyError
+from pyade.text import is_unicode, printable
 
 T = TypeVar("T")
 
 _WORDS: Final[dict[type, str]] = {str: "a text", bool: "True or False"}
 _LONGEST_NAME: Final = 255  # a directory allows 113, and all of it is kept in the record
+_SHOWN: Final = 80
 
 
 def check_user(answer: object, hook: str) -> User:
@@ -28,14 +33,34 @@ def check_user(answer: object, hook: str) -> User:
     """
     if not isinstance(answer, User):
         raise PolicyError(f"{hook} gave {type(answer).__name__}: a User is needed")
-    name: object = answer.upn
-    is_good = isinstance(name, str) and name.strip() and name.isprintable() and len(name) <= _LONGEST_NAME
-    if not is_good:
+    name = answer.upn
+    if not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
         raise PolicyError(
             f"{hook} gave a User whose upn is empty or no name: 1 to {_LONGEST_NAME} printable characters"
             " are needed, look at what the identity provider sends"
         )
     return answer
+
+
+def keepable_user(user: User) -> tuple[User, tuple[Problem, ...]]:
+    """Return *user* as a store can keep it, and a problem for each name that is left out.
+
+    Who the user is must be right, or the Mac does not enroll; what else the user is called only fills in the
+    names of an account.
+    """
+    problems = tuple(
+        Problem(
+            f"user.{field}",
+            printable(value[:_SHOWN])[:_SHOWN],
+            f"at most {_LONGEST_NAME} characters of Unicode, without half of a pair of surrogates",
+            "correct what the identity provider sends; it counts as not known",
+            Severity.WARNING,
+        )
+        for field in ("full_name", "on_premises_account_name")
+        if len(value := getattr(user, field)) > _LONGEST_NAME or not is_unicode(value)
+    )
+    left_out: dict[str, Any] = {one.setting.removeprefix("user."): "" for one in problems}
+    return attrs.evolve(user, **left_out), problems
 
 
 def check_address(answer: object, hook: str) -> str:

@@ -56,9 +56,10 @@ from pyade.enrollment.settings import EnrollmentRequest, Settings
 from pyade.enrollment.steps import ATTEMPTS, audit, in_store, retried
 from pyade.errors import TrustError
 from pyade.flow import CallHook, Compute, Flow, Now, RandomText, ask
-from pyade.text import logger
+from pyade.text import logger, printable
 
 _STATE_BYTES: Final = 32
+_LONGEST: Final = 500  # of what a hook says, in the record and in the log
 
 _log = logger("pyade.enrollment")
 
@@ -268,7 +269,8 @@ class Reception:
         if settings.check is not None:
             objection = yield from ask(CallHook(settings.check, (request,), "check"))
             if objection is not None and check_answer(objection, str, "check"):  # type: ignore[redundant-expr]
-                return (yield from self._refuse(f"refused by the organization: {objection}", now))
+                reason = f"refused by the organization: {printable(objection[:_LONGEST])}"
+                return (yield from self._refuse(reason, now))
         issue = Issue(settings, self._place, self._known, self._user, now=now)
         if issue.refusal:
             facts = {"identity": issue.refusal, "findings": issue.problems}

@@ -19,7 +19,7 @@ from pyade.core.model_claim import check_model_claim
 from pyade.core.problems import Problem
 from pyade.core.secret import masked
 from pyade.core.user import User
-from pyade.enrollment.answers import check_answer
+from pyade.enrollment.answers import check_answer, keepable_user
 from pyade.enrollment.credentials import Credential, CredentialRequest
 from pyade.enrollment.decision import PROFILE_TYPE, EnrollmentDecision, EnrollmentResponse, Verdict
 from pyade.enrollment.gates import Place, with_issue
@@ -44,7 +44,7 @@ class Issue:
     Attributes:
         choice: The identity in it; None if there is none that the policy allows.
         refusal: Why there is none, in words; "" if there is one.
-        problems: What is doubtful about the Mac and its identity, whether there is one or not.
+        problems: What is doubtful about the Mac, its user and its identity, whether there is one or not.
     """
 
     def __init__(
@@ -62,6 +62,9 @@ class Issue:
         self._place = place
         self._machine = machine
         self._user = user
+        of_user: tuple[Problem, ...] = ()
+        if user is not None:
+            self._user, of_user = keepable_user(user)
         decided = decide_identity(
             machine.version,
             machine.chip,
@@ -83,6 +86,7 @@ class Issue:
             self.problems += machine.signature.check(now=now)
         if place.record is not None:
             self.problems += check_model_claim(machine.product, place.record.device)
+        self.problems += of_user
 
     def steps(self) -> Flow[EnrollmentResponse]:
         """Return the answer that holds the profile, after everything was stored."""

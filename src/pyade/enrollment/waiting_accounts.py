@@ -5,7 +5,8 @@ The rules of this file:
 1. A hook that fails, or answers with another kind of thing, is no reason to go without the accounts: the flow
    comes again later. When the patience of the state has ended, the command is made without what that hook
    gives, and this is a problem of the Mac.
-2. Of what a hook raised only the type is kept: its text may be secret.
+2. Of what a hook raised only the type is kept: its text may be secret. Of an answer of another kind it is
+   told what is allowed.
 3. The user and the version are those with which the Mac authenticated: whoever asks for one more profile in
    the name of a Mac that waits must not name its account.
 """
@@ -29,7 +30,7 @@ from pyade.core.problems import Problem, Severity
 from pyade.core.profile import AdministratorAccount, EnrollmentProfile
 from pyade.core.user import NameVariables
 from pyade.core.variables import DEVICE_NAME_VARIABLES, check_variables, names_device
-from pyade.errors import PolicyError, ProfileError
+from pyade.errors import ArgumentError, PolicyError, ProfileError
 from pyade.flow import CallHook, Flow, Hook, ask
 
 T = TypeVar("T")
@@ -187,13 +188,17 @@ class _Asking:
     def ask(self, name: str, hook: Hook[Any], read: Callable[[Any], T], fallback: str) -> Flow[T | None]:
         """Return what *read* makes of the answer of *hook*; None if that failed the last time."""
         try:
-            return read((yield from ask(CallHook(hook, (self.enrollment,), name))))
+            answer = yield from ask(CallHook(hook, (self.enrollment,), name))
         except Exception as error:  # noqa: BLE001 - a hook of the caller's must not hold a Mac for ever
-            kind = type(error).__name__
+            what = f"the hook failed with {type(error).__name__}"
+        else:
+            try:
+                return read(answer)
+            except (ArgumentError, PolicyError) as error:
+                what = str(error)  # in words of pyade's, which show nothing of a text
         if not self._is_last:
-            raise _HookError(f"{kind} in the hook {name}")
-        fix = f"correct the hook; {fallback}"
-        self.problems.append(Problem(name, "", f"the hook failed with {kind}", fix, Severity.WARNING))
+            raise _HookError(f"{name}: {what}")
+        self.problems.append(Problem(name, "", what, f"correct the hook; {fallback}", Severity.WARNING))
         return None
 
 

@@ -85,6 +85,9 @@ def read_profile(members: Members, own: OwnSettings) -> IntuneProfile:
     if values["auto_advance"] and accounts.administrator is not None and not accounts.skip_primary:
         allowed = "true with autoAdvanceSetupEnabled and an administrator: nobody is there to make an account"
         findings.append(warning(members.at(SKIP), allowed, "it was switched on"))
+        primary = accounts.primary
+        if primary is not None and not (primary.account_name or primary.full_name):
+            accounts = attrs.evolve(accounts, primary=None)  # it only says that nothing is prefilled
     if values["mandatory"] != values["locked"]:
         allowed = "the same as isMandatory: sources disagree which of them the portal's lock is"
         findings.append(
