@@ -222,6 +222,7 @@ def add_scep(plist: Plist) -> None:
         (put(ACME, Subject=[["CN", "x"]]), error(f"{ACME}.Subject", f"{ACME}.Subject")),
         *[(put(ACME, Subject=wrong), error(f"{ACME}.Subject")) for wrong in MALFORMED],
         (put(ACME, Subject=[[["CN", "x", "y"]]]), error(f"{ACME}.Subject")),
+        (put(ACME, Subject=[[["CN", "x\x00"]]]), error(f"{ACME}.Subject")),
         (put(ACME, Subject=[[["CN", "x"], ["2.5.4.5", "y"]]]), []),
         *[(put(ACME, Subject=value), warning(f"{ACME}.Subject")) for value in NO_VALUE],
         (put(ACME, Subject=[[["OU", ""]], [["CN", "x"]]]), []),

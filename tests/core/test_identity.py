@@ -358,7 +358,7 @@ def test_a_renewal_keeps_its_kind_or_says_why_not(
         ),
         ("SCEP", "12.6", ChipClass.T2, {}, KEEPS_SCEP),
         ("ACME", "15.1", ChipClass.APPLE_SILICON, {}, f"{KEEPS_ACME}: Apple silicon can attest"),
-        ("ACME", "13.4", ChipClass.T2, {"scep_only": True}, f"{KEEPS_ACME}; scep_only is for Macs that enr"),
+        ("ACME", "13.4", ChipClass.T2, {"scep_only": True}, f"{KEEPS_ACME}: macOS 13.4 knows ACME, but "),
         ("ACME", "15.1", ChipClass.UNKNOWN, {}, f"{KEEPS_ACME}; a software key works on every model (the mo"),
         ("ACME", "15.1", ChipClass.INTEL, {"acme_only_attested": True}, "the policy wants ACME for attested"),
         ("SCEP", "15.1", ChipClass.T1, {"require_attestation": True}, "the policy requires an attested key,"),
@@ -373,6 +373,7 @@ def test_a_renewal_says_what_is_kept_and_why(
         version, chip, acme=True, scep=True, policy=IdentityPolicy(**policy), keep=IdentityKind(kind)
     )
     assert decision.reason.startswith(reason)
+    assert decision.reason.endswith("; scep_only is for Macs that enroll") is policy.get("scep_only", False)
     assert [problem.setting for problem in decision.findings] == (
         ["product"] if chip is ChipClass.UNKNOWN else []
     )

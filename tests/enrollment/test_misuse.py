@@ -29,14 +29,23 @@ from pyade.core.problems import Severity
 from pyade.core.software_update import SoftwareUpdatePolicy
 from pyade.crypto.push_certificate import PushCertificate
 from pyade.enrollment import (
+    EnrollmentLimits,
     EnrollmentService,
     FinalConfiguration,
     PlatformSso,
     Verdict,
     redeem_client_identifier,
 )
-from pyade.enrollment.credentials import Credential
-from pyade.errors import PolicyError, ProfileError, PyadeError, StoreError, TrustError, VersionError
+from pyade.enrollment.credentials import Credential, one_time, static
+from pyade.errors import (
+    ArgumentError,
+    PolicyError,
+    ProfileError,
+    PyadeError,
+    StoreError,
+    TrustError,
+    VersionError,
+)
 from pyade.storage import MemoryStore
 from pyade.testing import DeviceAuthority, DeviceIdentity, FrozenClock
 from pyade.testing.store_examples import example_token
@@ -312,10 +321,44 @@ def test_a_check_that_objects_to_nothing_may_return_nothing(serve: Serve, mac: D
     assert service.enroll(mac.sign(words())).status == 200
 
 
-@pytest.mark.parametrize("wrong", [{"secret": ""}, {"secret": "a", "lifetime": timedelta(0)}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"secret": ""},
+        {"secret": "a", "lifetime": timedelta(0)},
+        {"secret": "a", "lifetime": timedelta.max},
+    ],
+)
 def test_a_credential_that_nobody_could_use_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(PolicyError):
         Credential(**wrong)
+
+
+def test_a_time_that_no_calendar_holds_is_refused_where_it_is_given(serve: Serve) -> None:
+    """Not with an overflow when a Mac comes."""
+    longest: dict[str, Callable[[], object]] = {
+        "lifetime": lambda: one_time(timedelta.max),
+        "renewal_lifetime": lambda: one_time(renewal_lifetime=timedelta.max),
+        "window": lambda: EnrollmentLimits(window=timedelta.max),
+        "sign_in_lifetime": lambda: EnrollmentLimits(sign_in_lifetime=timedelta.max),
+        "release_after": lambda: serve(release_after=timedelta.max),
+    }
+    for name, given in longest.items():
+        with pytest.raises(PolicyError, match=f"{name} is .* at most 3,650 days"):
+            given()
+
+
+def test_a_source_is_told_what_it_takes(serve: Serve, mac: DeviceIdentity) -> None:
+    wrong: list[Any] = ["1h", 3600, None]
+    for span in wrong:
+        with pytest.raises(ArgumentError, match=r"one_time: lifetime is .* a timedelta"):
+            one_time(span)
+    with pytest.raises(ArgumentError, match="static: secret is"):
+        static(5)  # type: ignore[arg-type]
+    # The parentheses were forgotten.
+    service, _ = serve(acme_credential=one_time)
+    with pytest.raises(ArgumentError, match="one_time: lifetime is a CredentialRequest"):
+        service.enroll(mac.sign(words()))
 
 
 def test_another_sign_in_does_not_name_the_account_of_a_mac_that_waits(

@@ -72,32 +72,25 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
 from urllib.parse import urlsplit
 
-from asn1crypto import pkcs12
-from cryptography import x509
-
 from pyade.builders import payload_keys
-from pyade.builders.key_checks import (
-    UNWRITABLE,
-    WRITABLE,
-    check_texts,
-    check_url,
-    error,
-    good_values,
-    warning,
+from pyade.builders.identity_checks import (
+    ACME,
+    PKCS12,
+    SCEP,
+    Payload,
+    check_acme,
+    check_certificate,
+    check_pkcs12,
+    check_scep,
 )
+from pyade.builders.key_checks import check_texts, check_url, error, good_values, warning
 from pyade.builders.payloads import PER_USER_CONNECTIONS, TargetMac
-from pyade.core.certificate_values import check_der, pem_problem
-from pyade.core.identity import ACME_FROM, HARDWARE_KEYS_FROM, KeyType
 from pyade.core.kinds import checks_kinds
-from pyade.core.models import ChipClass
 from pyade.core.problems import Problem
 from pyade.core.versions import MacOSVersion
-
-Payload = Mapping[str, Any]
 
 
 @checks_kinds(but=("plist",))
@@ -255,164 +248,6 @@ def _capabilities(payload: Payload) -> Iterator[Problem]:
             )
 
 
-def _acme_payload(payload: Payload, mac: TargetMac | None) -> Iterator[Problem]:
-    """Yield what breaks rules 13 to 17."""
-    yield from check_url(f"{_ACME}.DirectoryURL", payload.get("DirectoryURL", "https://-"))
-    yield from _subject(_ACME, payload)
-    if "Subject" in payload and _is_empty(payload["Subject"]):
-        allowed = "a name with a value: macOS does not use a certificate with an empty one"
-        yield warning(f"{_ACME}.Subject", "", allowed, "add a CN, unless the server sets the name")
-    bound, attest = payload.get("HardwareBound", False), payload.get("Attest", False)
-    yield from _acme_key(payload, bound=bound, attest=attest)
-    usages = payload.get("ExtendedKeyUsage", [])
-    yield from check_texts(f"{_ACME}.ExtendedKeyUsage", usages)
-    for usage in usages:
-        if isinstance(usage, str) and _DOTTED.fullmatch(usage) is None:
-            yield error(
-                f"{_ACME}.ExtendedKeyUsage", usage, "object identifiers in dots", "use 1.3.6.1.5.5.7.3.2"
-            )
-    if not bound:
-        yield from _key_protection(_ACME, payload, mac)
-    if mac is not None:
-        yield from _acme_on(mac, bound=bound, attest=attest)
-    version = None if mac is None else mac.version
-    if "Attest" not in payload and version is None:
-        yield warning(
-            f"{_ACME}.Attest", "", "present: macOS below 14 wants it, with the value false", "add it"
-        )
-    elif "Attest" not in payload and version is not None and version < HARDWARE_KEYS_FROM:
-        yield error(f"{_ACME}.Attest", "", f"present, with the value false, on macOS {version}", "add it")
-
-
-def _acme_key(payload: Payload, *, bound: bool, attest: bool) -> Iterator[Problem]:
-    is_curve, usage = payload.get("KeyType") == KeyType.EC, payload.get("UsageFlags", 1)
-    size = payload.get("KeySize", 384 if is_curve else 2048)
-    if is_curve and size not in (192, 256, 384, 521):
-        yield error(f"{_ACME}.KeySize", size, "192, 256, 384 or 521 for a curve", "use 384")
-    if payload.get("KeyType") == KeyType.RSA:
-        if size % 8 or not 1024 <= size <= 4096:
-            yield error(f"{_ACME}.KeySize", size, "a multiple of 8 from 1024 to 4096 for RSA", "use 2048")
-        elif size < 2048:
-            yield warning(f"{_ACME}.KeySize", size, _SAFE_SIZE, "use 2048")
-    if bound and not (is_curve and size in (256, 384)):
-        fix = f"use KeyType {KeyType.EC} and KeySize 384"
-        yield error(f"{_ACME}.HardwareBound", True, "only for curves of 256 or 384", fix)
-    if attest and not bound:
-        yield error(f"{_ACME}.Attest", True, "only with HardwareBound true", "set both or neither")
-    if is_curve and usage != 1:
-        allowed = "1 for a curve, which only signs; the server may set another usage"
-        yield warning(f"{_ACME}.UsageFlags", usage, allowed, "use 1")
-    elif not usage & 1 or usage & ~0x15:  # 0x10, key agreement, was in Apple's schema of 2022
-        yield warning(f"{_ACME}.UsageFlags", usage, "1 (signing) or 5 (and encryption)", "use 5")
-
-
-def _acme_on(mac: TargetMac, *, bound: bool, attest: bool) -> Iterator[Problem]:
-    if mac.version is None:
-        yield warning(_ACME, "", f"a Mac whose macOS version is known: ACME needs {ACME_FROM}", "use SCEP")
-        return
-    if mac.version < ACME_FROM:
-        yield error(_ACME, mac.version, f"macOS {ACME_FROM} and later", "use SCEP")
-    if mac.version < HARDWARE_KEYS_FROM:
-        for key, value in (("HardwareBound", bound), ("Attest", attest)):
-            if value:
-                allowed = f"false on macOS {mac.version}, true only from {HARDWARE_KEYS_FROM.major}"
-                yield error(f"{_ACME}.{key}", True, allowed, "use false")
-        return
-    if mac.chip is ChipClass.UNKNOWN:
-        yield warning(_ACME, mac.product, "a known model, whose keys are known", "use SCEP")
-        return
-    if bound and mac.chip not in (ChipClass.APPLE_SILICON, ChipClass.T2):
-        allowed = f"false: {mac.product} ({mac.chip}) has no Secure Enclave for it"
-        yield error(f"{_ACME}.HardwareBound", True, allowed, "use false")
-    if attest and mac.chip is ChipClass.T2:
-        yield warning(f"{_ACME}.Attest", True, "false: a T2 ignores it and sends no attestation", "use false")
-    elif attest and mac.chip is not ChipClass.APPLE_SILICON:
-        yield error(f"{_ACME}.Attest", True, f"false: {mac.product} ({mac.chip}) cannot attest", "use false")
-
-
-def _scep_payload(payload: Payload, mac: TargetMac | None) -> Iterator[Problem]:
-    """Yield what breaks rules 9, 13a and 15 to 17."""
-    if "PayloadContent" not in payload:
-        return
-    problems: list[Problem] = []
-    where = f"{_SCEP}.PayloadContent"
-    content = good_values(where, payload["PayloadContent"], payload_keys.SCEP, problems)
-    yield from problems
-    yield from check_url(f"{where}.URL", content.get("URL", "https://-"), schemes=("https", "http"))
-    if content.get("URL", "").lower().startswith("http:"):
-        yield warning(
-            f"{where}.URL", "", "https: over http the profile's challenge is all that protects", "use https"
-        )
-    yield from _subject(where, content)
-    is_readable = "Subject" in content or "Subject" not in payload["PayloadContent"]
-    if is_readable and _is_empty(content.get("Subject", ())):
-        allowed = "a name with a value: macOS does not use a certificate with an empty one"
-        yield error(f"{where}.Subject", "", allowed, "add a CN, such as the serial number")
-    if "Keysize" not in payload["PayloadContent"]:
-        yield warning(f"{where}.Keysize", "", f"present: {_SAFE_SIZE}", "use 2048 or 4096")
-    elif content.get("Keysize") == 1024:
-        yield warning(f"{where}.Keysize", 1024, _SAFE_SIZE, "use 2048 or 4096")
-    if content.get("Key Usage", 0) & ~5:
-        yield warning(f"{where}.Key Usage", content["Key Usage"], "1 (signing), 4 (encryption) or 5", "use 5")
-    yield from _scep_server(where, content)
-    yield from _key_protection(where, content, mac)
-
-
-def _scep_server(where: str, content: Payload) -> Iterator[Problem]:
-    """Yield what breaks rules 16 and 16a."""
-    for key in ("Retries", "RetryDelay"):
-        if content.get(key, 0) < 0:
-            yield warning(f"{where}.{key}", content[key], "0 or more", "correct it")
-    length = len(content.get("CAFingerprint", bytes(32)))
-    if length not in (16, 20, 32):
-        allowed = "20 (SHA-1) or 32 (SHA-256) bytes"
-        yield error(
-            f"{where}.CAFingerprint", f"{length} bytes", allowed, "use the digest as bytes, not as text"
-        )
-    if length == 16:
-        yield warning(
-            f"{where}.CAFingerprint", "16 bytes", "SHA-1 or SHA-256: MD5 proves nothing", "use SHA-256"
-        )
-
-
-def _certificate_payload(payload: Payload, _mac: TargetMac | None) -> Iterator[Problem]:
-    setting = f"{payload['PayloadType']}.PayloadContent"
-    content: bytes | None = payload.get("PayloadContent")
-    if content is None:
-        return
-    is_pem = payload["PayloadType"] == "com.apple.security.pem"
-    if is_pem:
-        problem = pem_problem(setting, content.decode("ascii", "replace"))
-    else:
-        problem = next(check_der(setting, content), None)
-    if problem is not None:
-        yield problem
-        return
-    try:
-        if is_pem:
-            x509.load_pem_x509_certificates(content)
-        else:
-            x509.load_der_x509_certificate(content)
-    except ValueError:
-        form = "PEM" if is_pem else "DER"
-        yield error(setting, f"{len(content)} bytes", f"a certificate in {form}", f"convert it to {form}")
-
-
-def _pkcs12_payload(payload: Payload, _mac: TargetMac | None) -> Iterator[Problem]:
-    content = payload.get("PayloadContent")
-    if content is not None and not _is_pkcs12(content):
-        yield error(f"{_PKCS12}.PayloadContent", f"{len(content)} bytes", "an identity in PKCS #12", "add it")
-    yield warning(_PKCS12, "", "an identity whose private key is made on the Mac", "use ACME or SCEP")
-
-
-def _is_pkcs12(content: bytes) -> bool:
-    """Return True if *content* has the form of PKCS #12; only with its password can more be known."""
-    try:
-        return bool(pkcs12.Pfx.load(content, strict=True)["version"].native == "v3")
-    except (ValueError, TypeError, KeyError):
-        return False
-
-
 def _across(top: Payload, payloads: list[Payload]) -> Iterator[Problem]:
     """Yield what breaks rules 6 to 8."""
     types = Counter(str(payload.get("PayloadType", "")) for payload in payloads)
@@ -460,38 +295,6 @@ def _same_domain(server_url: str, check_in_url: str) -> bool:
     return [""] in (server, check_in) or server[-2:] == check_in[-2:]
 
 
-def _subject(where: str, payload: Payload) -> Iterator[Problem]:
-    """Yield what breaks rule 15b."""
-    for pair in _pairs(payload.get("Subject", ())):
-        if not _is_pair(pair) or (pair[0] not in _SHORT_NAMES and not _DOTTED.fullmatch(pair[0])):
-            allowed = "arrays of pairs: C, L, ST, O, OU, CN or an object identifier in dots, and a text"
-            yield error(f"{where}.Subject", pair, allowed, "correct it")
-        elif UNWRITABLE.search(pair[1]):
-            yield error(f"{where}.Subject", pair[0], *WRITABLE)
-
-
-def _is_empty(subject: Iterable[Any]) -> bool:
-    """Return True if no attribute of a subject has a value; what is malformed may have one."""
-    return not any(not _is_pair(pair) or pair[1].strip() for pair in _pairs(subject))
-
-
-def _pairs(subject: Iterable[Any]) -> Iterator[Any]:
-    for name in subject:
-        yield from name if isinstance(name, list) and name else [name]
-
-
-def _is_pair(pair: Any) -> bool:
-    return isinstance(pair, list) and len(pair) == 2 and all(isinstance(item, str) for item in pair)
-
-
-def _key_protection(where: str, values: Payload, mac: TargetMac | None) -> Iterator[Problem]:
-    is_old = mac is not None and mac.version is not None and mac.version < _EXTRACTABLE_FROM
-    if values.get("KeyIsExtractable", not is_old):
-        yield warning(f"{where}.KeyIsExtractable", "", "false: a copied key is a copied Mac", "use false")
-    if values.get("AllowAllAppsAccess", False):
-        yield warning(f"{where}.AllowAllAppsAccess", "", "false: only macOS needs the key", "use false")
-
-
 def _mdm(plist: Payload) -> Payload:
     content = plist.get("PayloadContent")
     for payload in content if isinstance(content, list) else ():
@@ -505,16 +308,15 @@ def _has_user_channel(payload: Payload) -> bool:
     return isinstance(capabilities, list) and PER_USER_CONNECTIONS in capabilities
 
 
-_MDM, _ACME, _SCEP = "com.apple.mdm", "com.apple.security.acme", "com.apple.security.scep"
-_PKCS12 = "com.apple.security.pkcs12"
-_IDENTITIES = frozenset({_ACME, _SCEP, _PKCS12})
+_MDM = "com.apple.mdm"
+_IDENTITIES = frozenset({ACME, SCEP, PKCS12})
 _CERTIFICATES = frozenset({"com.apple.security.root", "com.apple.security.pkcs1", "com.apple.security.pem"})
 _CHECKS: dict[str, Callable[[Payload, TargetMac | None], Iterator[Problem]]] = {
     _MDM: _mdm_payload,
-    _ACME: _acme_payload,
-    _SCEP: _scep_payload,
-    _PKCS12: _pkcs12_payload,
-    **dict.fromkeys(_CERTIFICATES, _certificate_payload),
+    ACME: check_acme,
+    SCEP: check_scep,
+    PKCS12: check_pkcs12,
+    **dict.fromkeys(_CERTIFICATES, check_certificate),
 }
 _UNWANTED = {
     "ConsentText": "ask for consent before the enrollment: Setup Assistant would stop at it",
@@ -522,11 +324,8 @@ _UNWANTED = {
     "DurationUntilRemoval": "remove it: the enrollment would end by itself",
     "HasRemovalPasscode": "remove it: the profile's locked setting decides",
 }
-_SHORT_NAMES = frozenset({"C", "L", "ST", "O", "OU", "CN"})
-_DOTTED = re.compile(r"[0-9]+(\.[0-9]+)+")
 _USUAL_NAMES = (
     ("PayloadIdentifier", re.compile(r"[\w-]+(\.[\w-]+)+"), "usually a reverse DNS name: com.example.mdm"),
     ("PayloadUUID", payload_keys.UUID, "usually a UUID, 8-4-4-4-12"),
 )
-_SAFE_SIZE = "2048 bits or more: macOS takes 1024, its default for SCEP, but these are not safe"
-_PINNING_FROM, _EXTRACTABLE_FROM = MacOSVersion.of("10.13"), MacOSVersion.of("10.13.4")
+_PINNING_FROM = MacOSVersion.of("10.13")

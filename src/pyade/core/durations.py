@@ -1,9 +1,24 @@
-"""Spans of time as a person reads them."""
+"""Spans of time: those that are allowed, and how a person reads them."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from typing import Final
+
+from pyade.errors import PolicyError
+
+LONGEST: Final = timedelta(days=3650)
+"""Ten years: the end of a longer one is not in every calendar, such as that of ``timedelta.max``."""
+
+
+def check_span(name: str, span: timedelta) -> None:
+    """Accept a span that is longer than zero and at most ten years.
+
+    Raises:
+        PolicyError: *span*, which the caller gave as *name*, is another one.
+    """
+    if not timedelta(0) < span <= LONGEST:
+        raise PolicyError(f"{name} is {span}: it must be longer than zero, and at most {LONGEST.days:,} days")
 
 
 def in_words(span: timedelta) -> str:

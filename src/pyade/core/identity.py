@@ -272,11 +272,11 @@ def _kept(
         wanted = _decided(best, release, there, policy)
         is_other = isinstance(wanted, IdentityChoice) and wanted.kind is not kind
         return _scep(f"{why}; if it enrolled again it would get {wanted}" if is_other else why, best)
-    if policy.scep_only:
-        why += "; scep_only is for Macs that enroll"
+    after = "; scep_only is for Macs that enroll" if policy.scep_only else ""
     if best.kind is not kind:
-        return _software(f"{why}; a software key works on every model ({best.reason})", best, policy)
-    return attrs.evolve(best, reason=f"{why}: {best.reason}")
+        reason = f"{why}; a software key works on every model ({best.reason}){after}"
+        return _software(reason, best, policy)
+    return attrs.evolve(best, reason=f"{why}: {best.reason}{after}")
 
 
 def _why_not_kept(

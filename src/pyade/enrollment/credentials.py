@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 
 import attrs
 
+from pyade.core.durations import check_span
 from pyade.core.identity import IdentityKind
 from pyade.core.kinds import checks_kinds
 from pyade.core.machine_info import MachineInfo
@@ -57,7 +58,7 @@ class Credential:
         lifetime: How long it can be redeemed here; None if somebody else checks it, such as the authority.
 
     Raises:
-        PolicyError: *secret* is empty, or *lifetime* not longer than zero.
+        PolicyError: *secret* is empty, or *lifetime* not longer than zero, or longer than ten years.
     """
 
     secret: Secret = attrs.field(repr=False, converter=Secret)
@@ -67,13 +68,14 @@ class Credential:
         if not self.secret:
             raise PolicyError("the secret of the credential is empty: give one that nobody can guess")
         if self.lifetime is not None:
-            _check_lifetime(self.lifetime)
+            check_span("lifetime", self.lifetime)
 
 
 CredentialSource: TypeAlias = Hook[Credential]
 """Called with a ``CredentialRequest`` for each profile; a coroutine function for the asynchronous service."""
 
 
+@checks_kinds
 def one_time(
     lifetime: timedelta = LIFETIME, *, renewal_lifetime: timedelta = RENEWAL_LIFETIME
 ) -> Callable[[CredentialRequest], Credential]:
@@ -85,10 +87,10 @@ def one_time(
         renewal_lifetime: The same for a renewal: a Mac that sleeps installs its profile when it wakes up.
 
     Raises:
-        PolicyError: A time is not longer than zero.
+        PolicyError: A time is not longer than zero, or longer than ten years.
     """
-    _check_lifetime(lifetime)
-    _check_lifetime(renewal_lifetime)
+    check_span("lifetime", lifetime)
+    check_span("renewal_lifetime", renewal_lifetime)
 
     def source(request: CredentialRequest) -> Credential:
         return Credential(
@@ -98,6 +100,7 @@ def one_time(
     return source
 
 
+@checks_kinds
 def static(secret: str | Secret) -> Callable[[CredentialRequest], Credential]:
     """Return a source of always the same secret, which the authority checks itself.
 
@@ -123,8 +126,3 @@ def serial_number(request: CredentialRequest) -> Credential:
     """
     lifetime = RENEWAL_LIFETIME if request.is_renewal else LIFETIME
     return Credential(secret=request.machine.serial_number, lifetime=lifetime)
-
-
-def _check_lifetime(lifetime: timedelta) -> None:
-    if lifetime <= timedelta(0):
-        raise PolicyError(f"lifetime {lifetime}: it must be longer than zero")

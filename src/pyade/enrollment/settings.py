@@ -9,6 +9,7 @@ import attrs
 
 from pyade.builders.error_bodies import ErrorBody, build_platform_sso_required
 from pyade.builders.payloads import AcmeIssuer, MdmService, ScepIssuer
+from pyade.core.durations import check_span
 from pyade.core.identity import IdentityPolicy
 from pyade.core.inventory import DeviceRecord
 from pyade.core.kinds import checks_kinds
@@ -105,7 +106,7 @@ class EnrollmentLimits:
         sign_in_lifetime: How long a user may take to sign in.
 
     Raises:
-        PolicyError: A number is less than 1, or a time not longer than zero.
+        PolicyError: A number is less than 1, or a time not longer than zero, or longer than ten years.
     """
 
     profiles: int = 10
@@ -118,8 +119,7 @@ class EnrollmentLimits:
             if getattr(self, name) < 1:
                 raise PolicyError(f"{name} is {getattr(self, name)}: 1 or more is allowed")
         for name in ("window", "sign_in_lifetime"):
-            if getattr(self, name) <= timedelta(0):
-                raise PolicyError(f"{name} is {getattr(self, name)}: it must be longer than zero")
+            check_span(name, getattr(self, name))
 
 
 @attrs.frozen(kw_only=True)
@@ -149,8 +149,8 @@ class Settings:
         if self.acme is None and self.scep is None:
             raise PolicyError("no issuer of certificates is given: give acme=, scep=, or both")
         self._check_policy()
-        if self.release_after is not None and self.release_after <= timedelta(0):
-            raise PolicyError(f"release_after is {self.release_after}: it must be longer than zero")
+        if self.release_after is not None:
+            check_span("release_after", self.release_after)
 
     def _check_policy(self) -> None:
         """Refuse a policy that wants an issuer which nobody gave."""
