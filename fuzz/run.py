@@ -9,8 +9,8 @@ Time is feedback: an input that is slower than all before it, in steps of a quar
 so the fuzzer goes on from it. It is measured in usual refusals, of the same entry point, in the same run.
 
 Fails for anything but a typed error, for an input that takes as long as 12 usual refusals (20 here, where
-Python's part is slowed down by the instruments) or a second, for too much memory, and for a message that is
-believed although nobody signed it. The input is then in ``fuzz-findings``. Needs atheris, which the extra
+Python's part is slowed down by the instruments) or ten seconds, for too much memory, and for a message that
+is believed although nobody signed it. The input is then in ``fuzz-findings``. Needs atheris, which the extra
 ``fuzz`` installs.
 """
 
@@ -251,7 +251,7 @@ def main() -> int:
     parser.add_argument("entry_points", nargs="*", choices=[*LONGEST, []], default=[])
     parser.add_argument("--seconds", type=int, default=20, help="for each entry point")
     parser.add_argument("--memory-mb", type=int, default=512)
-    parser.add_argument("--input-seconds", type=int, default=1, help="for one input")
+    parser.add_argument("--input-seconds", type=int, default=10, help="for one input")
     parser.add_argument("--corpus", type=Path, help=argparse.SUPPRESS)
     options: Any = parser.parse_args()
     FINDINGS.mkdir(exist_ok=True)
