@@ -204,6 +204,7 @@ def test_every_screen_of_the_specification_is_found_by_its_name(
     [
         ("Touch ID and Fase ID", "'Biometric'"),
         ("Sirri", "'Siri'"),
+        ("touch id", "'Biometric'"),
         ("Lock down modes", "'EnableLockdownMode'"),
     ],
 )

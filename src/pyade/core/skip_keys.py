@@ -180,7 +180,9 @@ class SkipKeys(enum.StrEnum):
 
 def nearest_screens(name: str) -> str:
     """Return the keys whose key or name is most like *name*, as text; "" if none is."""
-    near = difflib.get_close_matches(_folded(name[:80]), _BY_NAME, n=3, cutoff=0.7)
+    folded = _folded(name[:80])
+    near = difflib.get_close_matches(folded, _BY_NAME, n=3, cutoff=0.7)
+    near += (one for one in _BY_NAME if len(folded) > 3 and folded in one)
     return " or ".join(dict.fromkeys(repr(_BY_NAME[folded].value) for folded in near))
 
 
