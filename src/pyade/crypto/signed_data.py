@@ -236,10 +236,10 @@ def _attributes(element: ber.Element) -> SignedAttributes:
         raise malformed("the signed attributes are not in DER")
     values: dict[bytes, list[ber.Element]] = {_CONTENT_TYPE: [], _MESSAGE_DIGEST: []}
     for attribute in element.children:
-        name, value = _parts(attribute, "30", "06 31")
-        if (kind := name.contents) in values:
+        if attribute.children and attribute.children[0].contents in values:
+            name, value = _parts(attribute, "30", "06 31")
             # One without a value counts as well.
-            values[kind] += value.children or [_ABSENT, _ABSENT]
+            values[name.contents] += value.children or [_ABSENT, _ABSENT]
     if any(len(found) != 1 for found in values.values()):
         raise malformed("the signed attributes need contentType and messageDigest, each exactly once")
     (content_type,), (digest,) = values[_CONTENT_TYPE], values[_MESSAGE_DIGEST]

@@ -12,6 +12,7 @@ The rules of this file:
    credential of the profile before. Of two requests at the same time the second is made anew on top of the
    first.
 5. The answer is built before the commit, so that no credential is stored for a profile that was never made.
+6. Answers without a profile are written down, and counted where too many come: see ``tally``.
 
 ::
 
