@@ -37,7 +37,12 @@ def key_of(kind: str) -> str:
 
 
 def request_for(
-    folder: Path, challenge: str | None, *, subject: str = SUBJECT, key: str = "rsa:2048"
+    folder: Path,
+    challenge: str | None,
+    *,
+    subject: str = SUBJECT,
+    key: str = "rsa:2048",
+    digest: str = "sha256",
 ) -> bytes:
     """Return a certificate request that openssl made."""
     names = [part.split("=") for part in subject.strip("/").split("/")]
@@ -48,7 +53,7 @@ def request_for(
     lines += ["[attributes]", *([] if challenge is None else [f"challengePassword = {challenge}"])]
     config.write_text("\n".join(lines) + "\n")
     (folder / "key.pem").write_text(key_of(key))
-    command = ["openssl", "req", "-new", "-key", str(folder / "key.pem")]
+    command = ["openssl", "req", "-new", f"-{digest}", "-key", str(folder / "key.pem")]
     made = subprocess.run(
         [*command, "-outform", "DER", "-config", str(config)], check=True, capture_output=True
     )
@@ -74,6 +79,25 @@ def test_the_request_of_the_profile_is_redeemed_once(desk: Desk, challenge: str,
     (event,) = redemptions(desk)
     assert (event.token_name, event.serial_number) == ("hq", SERIAL)
     assert event.details == {"verdict": "issue", "kind": "scep_challenge"}
+
+
+@pytest.mark.parametrize("digest", ["sha1", "sha384", "sha512"])
+def test_a_request_is_signed_with_any_digest_of_a_macs(
+    desk: Desk, challenge: str, tmp_path: Path, digest: str
+) -> None:
+    """Also with SHA-1: that only has to show who has the key."""
+    request = bytearray(request_for(tmp_path, challenge, digest=digest))
+    assert redeem_scep_request(desk.store, bytes(request), now=desk.clock()) == SERIAL
+
+
+@pytest.mark.parametrize("digest", ["sha1", "md5"])
+def test_a_request_with_a_wrong_signature_or_a_weak_digest_is_refused(
+    desk: Desk, challenge: str, tmp_path: Path, digest: str
+) -> None:
+    request = bytearray(request_for(tmp_path, challenge, digest=digest))
+    request[-1] ^= digest != "md5"
+    with pytest.raises(TrustError, match="not signed with its own key"):
+        redeem_scep_request(desk.store, bytes(request), now=desk.clock())
 
 
 @pytest.mark.twins

@@ -26,16 +26,16 @@ from typing import Final, Self
 
 import attrs
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from pyade.core.kinds import checks_kinds
 from pyade.core.machine_info import DeviceSignature
 from pyade.core.untrusted import check_size, malformed, reading
 from pyade.crypto.apple_ca import apple_device_ca
-from pyade.crypto.sha1 import SHA1, check_sha1, needing
+from pyade.crypto.signatures import SHA1, check_sha1, is_signed, needing
 from pyade.crypto.signed_data import (
     ID_DATA,
     CertificateParts,
@@ -220,7 +220,7 @@ class DeviceTrust:
                 and kind is not None
                 and digest is not None
                 and isinstance(authority.key, kind)
-                and _is_signed(authority.key, digest, parts.signature, parts.signed)
+                and is_signed(authority.key, digest, parts.signature, parts.signed)
             ):
                 return authority
         raise TrustError("the signer's certificate was not issued by a trusted authority")
@@ -269,23 +269,9 @@ def _check_signature(signed: SignedData, key: object) -> hashes.HashAlgorithm:
         if hasher.finalize() != attributes.message_digest:
             raise TrustError("the signed attributes are about another content")
     data = signed.content if attributes is None else attributes.signed
-    if not isinstance(key, kind) or not _is_signed(key, digest, signed.signature, data):
+    if not isinstance(key, kind) or not is_signed(key, digest, signed.signature, data):
         raise TrustError("the signature is not by the key of the signer's certificate")
     return digest
-
-
-def _is_signed(key: object, digest: hashes.HashAlgorithm, signature: bytes, data: bytes) -> bool:
-    with needing(f"a signature with {digest.name.upper()}"):
-        try:
-            if isinstance(key, rsa.RSAPublicKey):
-                key.verify(signature, data, padding.PKCS1v15(), digest)
-            elif isinstance(key, ec.EllipticCurvePublicKey):
-                key.verify(signature, data, ec.ECDSA(digest))
-            else:
-                return False
-        except InvalidSignature:
-            return False
-    return True
 
 
 def _is_authority(certificate: x509.Certificate) -> bool:

@@ -23,7 +23,8 @@ from typing import Any, Final
 
 import attrs
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import AttributeOID, NameOID
 
@@ -34,6 +35,7 @@ from pyade.core.kinds import checks_kinds
 from pyade.core.secret import Secret, masked
 from pyade.core.untrusted import check_size, malformed, reading
 from pyade.crypto import ber
+from pyade.crypto.signatures import SHA1, is_signed
 from pyade.enrollment.steps import write_audit
 from pyade.errors import TrustError
 from pyade.storage.protocol import EnrollmentStore
@@ -239,9 +241,14 @@ def _challenge_of(csr: x509.CertificateSigningRequest) -> Secret | None:
 
 def _is_signed(csr: x509.CertificateSigningRequest) -> bool:
     try:
-        return csr.is_signature_valid
-    except InvalidSignature:
+        if csr.is_signature_valid:
+            return True
+        digest = csr.signature_hash_algorithm
+    except (InvalidSignature, UnsupportedAlgorithm):
         return False
+    # cryptography calls every request under SHA-1 invalid. It only shows that the sender has the key.
+    is_sha1 = isinstance(digest, hashes.SHA1)
+    return is_sha1 and is_signed(csr.public_key(), SHA1, csr.signature, csr.tbs_certrequest_bytes)
 
 
 _MAX_ELEMENTS: Final = 300  # a Mac's request has about 50

@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeAlias
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
-from pyade.crypto.sha1 import needing
+from pyade.crypto.signatures import needing
 
 PrivateKey: TypeAlias = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 KeyKind: TypeAlias = Literal["rsa1024", "rsa2048", "p256", "p384"]

@@ -1,4 +1,4 @@
-"""SHA-1: Macs sign with it, and their certificates are signed with it, in every macOS to this day.
+"""Signatures of Macs, and SHA-1: they sign with it, and so do their authorities, in every macOS to this day.
 
 The policy of a machine may forbid it: RHEL 9 and its relatives do, and FIPS modes, wherever ``cryptography``
 uses the OpenSSL of the distribution. Then no Mac can enroll, and that is said where the trust is made, before
@@ -16,7 +16,7 @@ from typing import Final
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from pyade.errors import CryptoPolicyError
 
@@ -70,3 +70,28 @@ def needing(algorithm: str) -> Iterator[None]:
         yield
     except UnsupportedAlgorithm as error:
         raise CryptoPolicyError(algorithm, _WAY_OUT) from error
+
+
+def is_signed(key: object, digest: hashes.HashAlgorithm, signature: bytes, data: bytes) -> bool:
+    """Return True if *signature* over *data* was made with the other half of *key*.
+
+    Args:
+        key: RSA or EC; of any other it is False.
+        digest: Of the signature; of RSA by PKCS #1 v1.5.
+        signature: Its bytes.
+        data: What was signed.
+
+    Raises:
+        CryptoPolicyError: This machine refuses *digest*.
+    """
+    with needing(f"a signature with {digest.name.upper()}"):
+        try:
+            if isinstance(key, rsa.RSAPublicKey):
+                key.verify(signature, data, padding.PKCS1v15(), digest)
+            elif isinstance(key, ec.EllipticCurvePublicKey):
+                key.verify(signature, data, ec.ECDSA(digest))
+            else:
+                return False
+        except InvalidSignature:
+            return False
+    return True

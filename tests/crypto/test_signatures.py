@@ -18,7 +18,7 @@ from tests.keys import RSA_KEYS
 
 from pyade import AcmeIssuer
 from pyade.core.machine_info import MachineInfo
-from pyade.crypto import DeviceTrust, device_trust, sha1
+from pyade.crypto import DeviceTrust, device_trust, signatures
 from pyade.enrollment import AsyncEnrollmentService, EnrollmentService
 from pyade.errors import CryptoPolicyError, PolicyError
 from pyade.storage import MemoryStore
@@ -39,21 +39,21 @@ def forbidden(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     def exchanged(digest: hashes.HashAlgorithm | None) -> hashes.HashAlgorithm | None:
         return Forbidden() if isinstance(digest, hashes.SHA1) else digest
 
-    sha1.check_sha1.cache_clear()
-    monkeypatch.setattr(sha1, "SHA1", Forbidden())
+    signatures.check_sha1.cache_clear()
+    monkeypatch.setattr(signatures, "SHA1", Forbidden())
     for number, digest in device_trust._DIGESTS.items():
         monkeypatch.setitem(device_trust._DIGESTS, number, exchanged(digest) or digest)
     for number, (kind, named) in device_trust._SIGNATURES.items():
         monkeypatch.setitem(device_trust._SIGNATURES, number, (kind, exchanged(named)))
     yield
-    sha1.check_sha1.cache_clear()
+    signatures.check_sha1.cache_clear()
 
 
 def test_it_is_what_cryptography_raises(forbidden: None) -> None:
     with pytest.raises(UnsupportedAlgorithm):
-        hashes.Hash(sha1.SHA1)
+        hashes.Hash(signatures.SHA1)
     with pytest.raises(UnsupportedAlgorithm):
-        RSA_KEYS[0].public_key().verify(b"", b"", padding.PKCS1v15(), sha1.SHA1)
+        RSA_KEYS[0].public_key().verify(b"", b"", padding.PKCS1v15(), signatures.SHA1)
 
 
 @pytest.mark.parametrize("service", [EnrollmentService, AsyncEnrollmentService])
