@@ -396,7 +396,8 @@ def test_what_is_not_the_best_is_said_and_a_wrong_choice_is_refused(
     scep: ScepIssuer,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A Mac that could have ACME does not get SCEP in silence because nobody configured ACME."""
+    """In the log: an unknown model as a warning, a missing issuer, which every Mac meets, as information."""
+    caplog.set_level("INFO", logger="pyade")
     build_enrollment_profile(profile, service, mac(), acme=acme)
     assert not caplog.messages
     build_enrollment_profile(profile, service, mac(version="14.0"), scep=scep)
@@ -406,6 +407,7 @@ def test_what_is_not_the_best_is_said_and_a_wrong_choice_is_refused(
     assert first.startswith("C02ABC123: SCEP: no ACME issuer is configured")
     assert second.startswith("C02ABC123: ACME with software key RSA-2048: no SCEP issuer is configured")
     assert third.startswith("C02ABC123: SCEP: the model is unknown")
+    assert [record.levelname for record in caplog.records] == ["INFO", "WARNING", "WARNING"]
     with pytest.raises(ProfileError, match=r"scep: .*no SCEP issuer .* macOS 13\.0 has no ACME.*give scep="):
         build_enrollment_profile(profile, service, mac(version="13.0"), acme=acme)
     choice = choose_identity("15.4", ChipClass.APPLE_SILICON)

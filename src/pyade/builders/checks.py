@@ -164,9 +164,14 @@ def check_update(old: Payload, new: Payload) -> tuple[Problem, ...]:
 
 def _names(prefix: str, payload: Payload) -> Iterator[Problem]:
     """Yield what is unusual about the names that every payload has: rule 1b."""
-    for key, pattern, allowed in _USUAL_NAMES:
-        if key in payload and pattern.fullmatch(payload[key]) is None:
+    for key, is_usual, allowed in _USUAL_NAMES:
+        if key in payload and not is_usual(payload[key]):
             yield warning(f"{prefix}{key}", payload[key], allowed, "keep it if Macs enrolled with it")
+
+
+def _is_reverse_dns(text: str) -> bool:
+    labels = text.split(".")
+    return len(labels) > 1 and all(re.fullmatch(r"[\w-]+", label) for label in labels)
 
 
 def _top_level(top: Payload) -> Iterator[Problem]:
@@ -324,8 +329,8 @@ _UNWANTED = {
     "DurationUntilRemoval": "remove it: the enrollment would end by itself",
     "HasRemovalPasscode": "remove it: the profile's locked setting decides",
 }
-_USUAL_NAMES = (
-    ("PayloadIdentifier", re.compile(r"[\w-]+(\.[\w-]+)+"), "usually a reverse DNS name: com.example.mdm"),
-    ("PayloadUUID", payload_keys.UUID, "usually a UUID, 8-4-4-4-12"),
+_USUAL_NAMES: tuple[tuple[str, Callable[[str], object], str], ...] = (
+    ("PayloadIdentifier", _is_reverse_dns, "usually a reverse DNS name: com.example.mdm"),
+    ("PayloadUUID", payload_keys.UUID.fullmatch, "usually a UUID, 8-4-4-4-12"),
 )
 _PINNING_FROM = MacOSVersion.of("10.13")

@@ -6,6 +6,7 @@ Source: Apple, profile payloads ``TopLevel`` and ``com.apple.mdm``; specificatio
 from __future__ import annotations
 
 import plistlib
+from logging import INFO, WARNING
 from typing import Any, Final
 
 import attrs
@@ -138,7 +139,8 @@ def _decided(
     )
     best = choose_identity(mac.version, mac.chip, accepts_unattested=accepts_unattested)
     if isinstance(decided, IdentityChoice) and (decided.kind is not best.kind or decided.findings):
-        _log.warning("%s: %s", mac.serial_number, decided)
+        # An organization with one issuer has the same to say of every Mac.
+        _log.log(WARNING if decided.findings else INFO, "%s: %s", mac.serial_number, decided)
     return decided
 
 
