@@ -1,6 +1,10 @@
 """What the distribution promises."""
 
+import ast
+import inspect
 import re
+import subprocess
+import sys
 from importlib import import_module, metadata, resources
 from pathlib import Path
 
@@ -28,10 +32,32 @@ SUBMODULES = {
 
 
 def test_the_public_names_are_exactly_what_the_package_binds() -> None:
-    bound = {name for name in vars(pyade) if not name.startswith("_")} - SUBMODULES
-    assert set(pyade.__all__) == bound
+    assert set(pyade.__all__) == set(pyade._HOMES) <= set(dir(pyade))
+    stub = next(node for node in ast.parse(inspect.getsource(pyade)).body if isinstance(node, ast.If))
+    told = {name.name: node.module for node in stub.body for name in node.names}  # type: ignore[attr-defined]
+    assert told == pyade._HOMES, "type checkers are told the same"
     assert pyade.__all__ == sorted(pyade.__all__)
     assert len(pyade.__all__) <= 45
+
+
+@pytest.mark.parametrize(
+    ("program", "absent"),
+    [
+        ("import pyade", "attrs cryptography httpx asn1crypto msgspec sqlite3 psycopg anyio logging"),
+        ("from pyade import EnrollmentProfile, SkipKeys", "httpx asn1crypto sqlite3 psycopg anyio"),
+        ("from pyade import SyncPolicy, MacOSVersion, Problem, PyadeError", "httpx asn1crypto sqlite3 anyio"),
+    ],
+)
+def test_what_is_not_asked_for_is_not_loaded(program: str, absent: str) -> None:
+    """Who reads a profile waits for no HTTP client and no database."""
+    check = f"import sys; {program}; print([one for one in '{absent}'.split() if one in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", check], check=True, capture_output=True).stdout == b"[]\n"
+
+
+def test_a_room_needs_no_import_of_its_own() -> None:
+    program = "import pyade; print(pyade.errors.TokenError is pyade.TokenError, pyade.testing.FakeApple)"
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+    assert done.stdout.startswith(b"True <class")
 
 
 @each("room", sorted(SUBMODULES - {"errors", "flow", "hooks", "text"}))

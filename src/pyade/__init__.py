@@ -5,42 +5,50 @@ The names that most programs need are here. The rest is one room away: ``pyade.e
 ``pyade.sync`` (progress and reports), ``pyade.enrollment`` (what a Mac is answered), ``pyade.builders``
 (Apple's documents), ``pyade.crypto`` (keys and signatures), ``pyade.apple`` (each call of device assignment),
 ``pyade.business`` (each call of the Apple Business API) and ``pyade.testing`` (fakes).
+
+Each name is loaded when it is asked for: who reads a profile waits for no HTTP client and no database.
 """
 
-from pyade.apple.client import AsyncClient, Client
-from pyade.apple.http.sessions import SessionCache
-from pyade.builders.mobileconfig import build_enrollment_profile
-from pyade.builders.payloads import AcmeIssuer, MdmService, ScepIssuer, TargetMac
-from pyade.core.device import Device
-from pyade.core.identity import IdentityPolicy
-from pyade.core.policy import SyncPolicy
-from pyade.core.problems import Problem
-from pyade.core.profile import AdministratorAccount, EnrollmentProfile, PrimaryAccount, UserAffinity
-from pyade.core.skip_keys import SkipKeys
-from pyade.core.token import Portal, Token, TokenHealth
-from pyade.core.versions import MacOSVersion
-from pyade.crypto.keypair import TokenKeypair
-from pyade.crypto.signing import Signer
-from pyade.enrollment.service import AsyncEnrollmentService, EnrollmentService
-from pyade.errors import (
-    AppleError,
-    PolicyError,
-    ProfileError,
-    PyadeError,
-    SigningError,
-    StoreError,
-    TermsError,
-    TokenError,
-    TransportError,
-    VersionError,
-)
-from pyade.sync.assign_report import AssignReport
-from pyade.sync.assigner import Assigner, AsyncAssigner
-from pyade.sync.doctor import doctor
-from pyade.sync.report import SyncReport
-from pyade.sync.scheduler import AsyncScheduler, Scheduler
-from pyade.sync.syncer import AsyncSyncer, Syncer
-from pyade.sync.token_service import TokenService
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from pyade.apple.client import AsyncClient, Client
+    from pyade.apple.http.sessions import SessionCache
+    from pyade.builders.mobileconfig import build_enrollment_profile
+    from pyade.builders.payloads import AcmeIssuer, MdmService, ScepIssuer, TargetMac
+    from pyade.core.device import Device
+    from pyade.core.identity import IdentityPolicy
+    from pyade.core.policy import SyncPolicy
+    from pyade.core.problems import Problem
+    from pyade.core.profile import AdministratorAccount, EnrollmentProfile, PrimaryAccount, UserAffinity
+    from pyade.core.skip_keys import SkipKeys
+    from pyade.core.token import Portal, Token, TokenHealth
+    from pyade.core.versions import MacOSVersion
+    from pyade.crypto.keypair import TokenKeypair
+    from pyade.crypto.signing import Signer
+    from pyade.enrollment.service import AsyncEnrollmentService, EnrollmentService
+    from pyade.errors import (
+        AppleError,
+        PolicyError,
+        ProfileError,
+        PyadeError,
+        SigningError,
+        StoreError,
+        TermsError,
+        TokenError,
+        TransportError,
+        VersionError,
+    )
+    from pyade.sync.assign_report import AssignReport
+    from pyade.sync.assigner import Assigner, AsyncAssigner
+    from pyade.sync.doctor import doctor
+    from pyade.sync.report import SyncReport
+    from pyade.sync.scheduler import AsyncScheduler, Scheduler
+    from pyade.sync.syncer import AsyncSyncer, Syncer
+    from pyade.sync.token_service import TokenService
 
 __all__ = [
     "AcmeIssuer",
@@ -90,11 +98,56 @@ __all__ = [
     "doctor",
 ]
 
+_WHERE: Final = {
+    "pyade.apple.client": "AsyncClient Client",
+    "pyade.apple.http.sessions": "SessionCache",
+    "pyade.builders.mobileconfig": "build_enrollment_profile",
+    "pyade.builders.payloads": "AcmeIssuer MdmService ScepIssuer TargetMac",
+    "pyade.core.device": "Device",
+    "pyade.core.identity": "IdentityPolicy",
+    "pyade.core.policy": "SyncPolicy",
+    "pyade.core.problems": "Problem",
+    "pyade.core.profile": "AdministratorAccount EnrollmentProfile PrimaryAccount UserAffinity",
+    "pyade.core.skip_keys": "SkipKeys",
+    "pyade.core.token": "Portal Token TokenHealth",
+    "pyade.core.versions": "MacOSVersion",
+    "pyade.crypto.keypair": "TokenKeypair",
+    "pyade.crypto.signing": "Signer",
+    "pyade.enrollment.service": "AsyncEnrollmentService EnrollmentService",
+    "pyade.errors": (
+        "AppleError PolicyError ProfileError PyadeError SigningError StoreError "
+        "TermsError TokenError TransportError VersionError"
+    ),
+    "pyade.sync.assign_report": "AssignReport",
+    "pyade.sync.assigner": "Assigner AsyncAssigner",
+    "pyade.sync.doctor": "doctor",
+    "pyade.sync.report": "SyncReport",
+    "pyade.sync.scheduler": "AsyncScheduler Scheduler",
+    "pyade.sync.syncer": "AsyncSyncer Syncer",
+    "pyade.sync.token_service": "TokenService",
+}
+"""The modules, and the names that each of them has for this one."""
 
-def __getattr__(name: str) -> str:
-    """Return the version when somebody asks for it."""
+_HOMES: Final = {name: module for module, names in _WHERE.items() for name in names.split()}
+_ROOMS: Final = frozenset(
+    ("apple", "builders", "business", "core", "crypto", "enrollment", "errors", "storage", "sync", "testing")
+)
+
+
+def __getattr__(name: str) -> Any:
+    """Load what is asked for the first time: a name, a room, or the version."""
+    if name in _HOMES:
+        found = globals()[name] = getattr(importlib.import_module(_HOMES[name]), name)
+        return found
+    if name in _ROOMS:
+        return importlib.import_module(f"pyade.{name}")
     if name == "__version__":
         from importlib.metadata import version  # noqa: PLC0415 - most programs never ask
 
         return version("pyade-apple")
     raise AttributeError(f"module 'pyade' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Return the names of this module, loaded or not."""
+    return sorted({*globals(), *__all__})
