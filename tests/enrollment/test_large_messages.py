@@ -81,7 +81,7 @@ def test_a_message_that_is_too_large_is_noted_after_the_token_is_gone(worker: Wo
         (filled(b' a=""', before=b"<key>a</key><string", after=b"/>"), "more than 10000 attributes"),
         (HEAD + b"<key>UDID</key><string>" + b"x" * 1_025 + b"</string>" + TAIL, "UDID has more than 1024"),
         (HEAD + b"<key>UDID</key><string>" + b"x<!---->" * 1_025 + b"</string>" + TAIL, "UDID has more"),
-        (HEAD + b"<key>UDID</key><array/>" + TAIL, "UDID is a array, string is needed"),
+        (HEAD + b"<key>UDID</key><array/>" + TAIL, "UDID has the type array, string is needed"),
         (HEAD + b"<key>a</key><array>" * 1 + b"<array>" * MAX_DEPTH + TAIL, "nested deeper"),
         (HEAD + b"<key>a</key>" + TAIL, "a key without a value"),
         (HEAD + b"<string>a</string>" + TAIL, "a value without a key"),

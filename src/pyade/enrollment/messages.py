@@ -66,7 +66,7 @@ def read_message(body: bytes) -> DeviceMessage:
     top = read_top(body, _KINDS)
     for key, value in top.items():
         if value.kind not in _KINDS[key]:
-            raise malformed(f"{key} is a {value.kind}, {_KINDS[key][0]} is needed")
+            raise malformed(f"{key} has the type {value.kind}, {_KINDS[key][0]} is needed")
     facts: dict[str, Any] = {name: top[key].text for key, name in _NAMES.items() if key in top}
     if not facts.get("message_type") and not facts.get("status"):
         raise malformed("the property list is neither a check-in message nor the result of a command")
