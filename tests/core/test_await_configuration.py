@@ -159,7 +159,7 @@ def test_accounts_that_cannot_be_made_yet_are_asked_for_until_the_patience_ends(
 
 @each("settings", [{"release_after": MINUTE}, {}])
 def test_a_delay_is_over_when_the_mac_is_to_be_let_go(settings: dict[str, Any]) -> None:
-    """By the time limit, or because somebody said so."""
+    """By the time limit, or because the caller released it."""
     flow = awaiting(**settings).work_left(()).accounts_delayed(now=NOW)
     assert not flow.is_delay_over(NOW)
     if not settings:

@@ -28,7 +28,12 @@ from pyade.core.profile import EnrollmentProfile, UserAffinity
 from pyade.core.user import User
 from pyade.crypto.push_certificate import PushCertificate
 from pyade.crypto.signing import Signer
-from pyade.enrollment import AsyncEnrollmentService, EnrollmentResponse, EnrollmentService
+from pyade.enrollment import (
+    AsyncEnrollmentService,
+    EnrollmentResponse,
+    EnrollmentService,
+    FinalConfiguration,
+)
 from pyade.storage import EnrollmentStore, MemoryStore
 from pyade.testing import FrozenClock
 from pyade.testing.mac import CmsForm, DeviceAuthority, DeviceIdentity
@@ -210,3 +215,16 @@ def push() -> PushCertificate:
     builder = builder.serial_number(7).not_valid_before(NOW - timedelta(days=355))
     certificate = builder.not_valid_after(NOW + timedelta(days=10)).sign(key, hashes.SHA256())
     return PushCertificate(certificate=certificate)
+
+
+def answering(final: FinalConfiguration, serial: str) -> Callable[[bytes], bytes]:
+    """Return the handler of a server that has nothing of its own to install."""
+
+    def answer(body: bytes) -> bytes:
+        message = final.received(serial, body)
+        if message.awaiting:
+            final.work_left(serial, [])
+        command = final.next_command(serial) if message.asks_for_command else None
+        return b"" if command is None else command.body
+
+    return answer

@@ -12,7 +12,7 @@ import anyio
 import anyio.lowlevel
 import attrs
 import pytest
-from tests.enrollment.conftest import ACME, HOST, MDM, SCEP, Identity
+from tests.enrollment.conftest import ACME, HOST, MDM, SCEP, Identity, answering
 
 from pyade.core import (
     AdministratorAccount,
@@ -141,14 +141,7 @@ class Desk:
         self.store.set_default_profile("hq", profile)
         final = FinalConfiguration(self.store, clock=self.clock, **options)
 
-        def answer(body: bytes) -> bytes:
-            message = final.received(SERIAL, body)
-            if message.awaiting:
-                final.work_left(SERIAL, [])
-            command = final.next_command(SERIAL) if message.asks_for_command else None
-            return b"" if command is None else command.body
-
-        return self.mac.finish_setup(answer)
+        return self.mac.finish_setup(answering(final, SERIAL))
 
 
 AFFINITIES = {

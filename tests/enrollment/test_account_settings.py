@@ -11,6 +11,7 @@ import anyio
 import attrs
 import pytest
 from tests.cases import each
+from tests.enrollment.conftest import answering
 from tests.enrollment.test_waiting import ADA, NOW, SERIAL, URL, check_in, give_profile
 
 from pyade.builders import (
@@ -185,14 +186,8 @@ def at_the_mac(profile: EnrollmentProfile, authority: DeviceAuthority) -> Mappin
         give_profile(store, profile)
         final = FinalConfiguration(store, clock=FrozenClock(NOW))
 
-        def answer(body: bytes) -> bytes:
-            message = final.received(SERIAL, body)
-            if message.awaiting:
-                final.work_left(SERIAL, [])
-            command = final.next_command(SERIAL) if message.asks_for_command else None
-            return b"" if command is None else command.body
-
-        setup = FakeMac(serial_number=SERIAL, identity=authority.issue(), version="15.4").finish_setup(answer)
+        mac = FakeMac(serial_number=SERIAL, identity=authority.issue(), version="15.4")
+        setup = mac.finish_setup(answering(final, SERIAL))
         assert setup.is_released
         assert setup.errors == ()
         return setup.account_configuration

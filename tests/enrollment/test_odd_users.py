@@ -120,7 +120,7 @@ def test_a_value_that_the_caller_gave_is_the_callers_to_correct() -> None:
 
 @pytest.mark.parametrize("size", [80, 244, 300])
 def test_the_name_that_an_administrator_got_is_shown_in_full(size: int) -> None:
-    """However long the one was that could not be used: somebody has to log in with it."""
+    """However long the one was that could not be used: the administrator logs in with it."""
     profile = attrs.evolve(
         WITH_ACCOUNTS, administrator=AdministratorAccount("{{managedDeviceName}}" + "x" * 90)
     )

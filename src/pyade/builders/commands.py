@@ -24,7 +24,7 @@ from pyade.core.accounts import (
     is_password_hash,
 )
 from pyade.core.kinds import checks_kinds
-from pyade.core.local_accounts import check_name, local_accounts, names_of
+from pyade.core.local_accounts import LocalAccounts, check_name, local_accounts, names_of
 from pyade.core.models import ChipClass
 from pyade.core.problems import Problem, Severity
 from pyade.core.profile import EnrollmentProfile
@@ -69,11 +69,31 @@ def build_account_configuration(
     Settings.
     """
     release = None if version is None else MacOSVersion.of(version)
-    if release is not None and release < ACCOUNTS_FROM:
-        return None
     accounts = local_accounts(profile, names or NameVariables(), version=release, administrator=administrator)
     if names is None and accounts.problems and any(map(has_variables, names_of(profile))):
         raise ProfileError(accounts.problems)  # the caller forgot them: that is no matter of one Mac
+    return build_local_accounts(profile, accounts, command_uuid=command_uuid, version=release)
+
+
+@checks_kinds
+def build_local_accounts(
+    profile: EnrollmentProfile,
+    accounts: LocalAccounts,
+    *,
+    command_uuid: str | uuid.UUID,
+    version: MacOSVersion | None = None,
+) -> bytes | None:
+    """Return what ``build_account_configuration`` does, from *accounts* that are found already.
+
+    Args:
+        profile: Its account settings.
+        accounts: What ``local_accounts`` returned for it and the Mac.
+        command_uuid: Comes back in the Mac's answer; a new one for each command.
+        version: Version of macOS; None leaves nothing out.
+
+    Raises:
+        ProfileError: The settings break a rule of Apple's; ``problems`` lists all of them.
+    """
     settings: dict[str, Any] = {}
     if accounts.primary is not None:
         settings.update(_primary(accounts.primary))
@@ -82,13 +102,13 @@ def build_account_configuration(
         settings |= _beside_administrator(profile)
     if accounts.managed_user:
         settings[_MANAGED] = accounts.managed_user
-    settings = known_to(release, settings, _SINCE)
+    settings = known_to(version, settings, _SINCE)
     if not settings:
         return None
     if profile.requires_network_tether:
         settings[_TETHER] = True
     command = {"RequestType": _ACCOUNTS, **settings}
-    return _document(command, command_uuid, check_account_configuration(command, version=release))
+    return _document(command, command_uuid, check_account_configuration(command, version=version))
 
 
 @checks_kinds

@@ -105,7 +105,7 @@ class AwaitProgress:
         phase: Where it stands.
         awaiting_since: Since when it waits or waited, UTC.
         outstanding: Names of what is still to come, in order.
-        findings: What somebody should look at, each with the next step.
+        findings: What is worth a look, each with the next step.
     """
 
     phase: AwaitPhase

@@ -172,7 +172,7 @@ def _administrator(
     found = [_on_this_mac(one, fix) for one in wrong]
     if wrong and (not name or has_variables(account.short_name)):
         name = next(_other_names((account.short_name, fallback), names))
-        # The name that was sent is shown in full: somebody has to log in with it.
+        # The name that was sent is shown in full: the administrator logs in with it.
         found = [attrs.evolve(found[0], value=f"{found[0].value}, sent as {name}")]
     problems += found
     setting = "administrator.full_name"

@@ -41,6 +41,11 @@ class Problem(Printed):
         return f"{self.setting}{shown}: {self.allowed}{fix}"
 
 
+def warning(setting: str, value: str, allowed: str, fix: str) -> Problem:
+    """Return what is worth a look, and prevents nothing; see the attributes of ``Problem``."""
+    return Problem(setting, value, allowed, fix, Severity.WARNING)
+
+
 @attrs.frozen(kw_only=True)
 class ErrorObject:
     """One of the errors that Apple School Manager or Apple Business lists in a refusal.

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from pyade.core.accounts import check_account_name
 from pyade.core.affinity import AffinityKind
-from pyade.core.problems import Problem, Severity
+from pyade.core.problems import Problem, warning
 from pyade.core.variables import ACCOUNT_NAME_VARIABLES, check_variables, without_variables
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def switched_on(profile: EnrollmentProfile) -> tuple[str, ...]:
 def check_account_settings(profile: EnrollmentProfile) -> Iterator[Problem]:
     """Yield what is wrong with the account settings of *profile* as a whole."""
     if "await_final_configuration" in switched_on(profile):
-        yield _warning(
+        yield warning(
             "await_final_configuration",
             "False",
             "True with account settings: accounts are only made while the Mac waits, so it is switched on",
@@ -60,7 +60,7 @@ def check_account_settings(profile: EnrollmentProfile) -> Iterator[Problem]:
     yield from _managed_user(profile)
     if profile.requires_network_tether and not profile.has_account_settings:
         allowed = "True only with account settings: it concerns the command that makes accounts"
-        yield _warning("requires_network_tether", "True", allowed, "leave it out")
+        yield warning("requires_network_tether", "True", allowed, "leave it out")
 
 
 def check_auto_advance(profile: EnrollmentProfile) -> Iterator[Problem]:
@@ -68,17 +68,17 @@ def check_auto_advance(profile: EnrollmentProfile) -> Iterator[Problem]:
     if not profile.auto_advance:
         return
     if profile.user_affinity.kind is not AffinityKind.NONE:
-        yield _warning(
+        yield warning(
             "auto_advance", "True", "the setup stops until the user has signed in", "use no user affinity"
         )
     missing = " and ".join(name for name in ("language", "region") if not getattr(profile, name))
     if missing:
-        yield _warning(
+        yield warning(
             "auto_advance", "True", f"the setup stops where {missing} must be chosen", f"set {missing}"
         )
     if profile.administrator is None:
         instead = "" if profile.primary_account is None else " in the place of primary_account"
-        yield _warning(
+        yield warning(
             "auto_advance", "True", "no account is made by itself", f"add an administrator{instead}"
         )
     elif profile.primary_account is not None:
@@ -104,10 +104,10 @@ def _only_administrator(profile: EnrollmentProfile) -> Iterator[Problem]:
         yield Problem("skip_primary_account", "True", allowed, "choose one of them")
     if profile.standard_user:
         allowed = "no effect where nobody makes an account in Setup Assistant"
-        yield _warning("standard_user", "True", allowed, "leave it out")
+        yield warning("standard_user", "True", allowed, "leave it out")
     if profile.administrator is not None and profile.administrator.hidden:
         allowed = "False where nobody else has an account: only users of a directory could log in"
-        yield _warning("administrator.hidden", "True", allowed, "set it to False")
+        yield warning("administrator.hidden", "True", allowed, "set it to False")
 
 
 def _managed_user(profile: EnrollmentProfile) -> Iterator[Problem]:
@@ -124,8 +124,4 @@ def _managed_user(profile: EnrollmentProfile) -> Iterator[Problem]:
     )
     if name.lower() not in {one.lower() for one in made}:
         allowed = "the account_name of the primary_account, or the short_name of the administrator"
-        yield _warning("managed_user", name[:_SHOWN], allowed, "make sure that this account will exist")
-
-
-def _warning(setting: str, value: str, allowed: str, fix: str) -> Problem:
-    return Problem(setting, value, allowed, fix, Severity.WARNING)
+        yield warning("managed_user", name[:_SHOWN], allowed, "make sure that this account will exist")

@@ -21,7 +21,7 @@ from pyade.core.accounts import (
 )
 from pyade.core.affinity import AffinityKind, UserAffinity
 from pyade.core.certificate_values import check_all_base64, check_der
-from pyade.core.problems import Problem, Severity
+from pyade.core.problems import Problem, Severity, warning
 from pyade.core.profile_account_rules import GIVEN, check_account_settings, check_auto_advance, given
 from pyade.core.skip_keys import NOT_ON_MACOS, SkipKeys, nearest_screens
 from pyade.core.variables import (
@@ -128,10 +128,6 @@ def _shown(value: object) -> str:
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 
-def _warning(setting: str, value: str, allowed: str, fix: str) -> Problem:
-    return Problem(setting, value, allowed, fix, Severity.WARNING)
-
-
 def _types(profile: EnrollmentProfile) -> Iterator[Problem]:
     """Callers without a type checker may pass anything; a converter cannot report all of it at once."""
     for setting, value, kind in _typed_values(profile):
@@ -172,7 +168,7 @@ def _texts(profile: EnrollmentProfile) -> Iterator[Problem]:
                 setting, _shown(value), f"at most {limit} characters, not {len(value)}", "shorten it"
             )
         elif (size := len(value.encode())) > limit:
-            yield _warning(
+            yield warning(
                 setting,
                 _shown(value),
                 f"at most {limit} characters; these are {size} bytes of UTF-8, and Apple may count bytes",
@@ -183,10 +179,10 @@ def _texts(profile: EnrollmentProfile) -> Iterator[Problem]:
                 setting, _shown(value), "text on one line, without control characters", "remove them"
             )
     if (phone := profile.support_phone_number.strip()) and not re.search(r"\d", phone):
-        yield _warning("support_phone_number", _shown(phone), "a phone number", "users will see it as it is")
+        yield warning("support_phone_number", _shown(phone), "a phone number", "users will see it as it is")
     email = profile.support_email_address.strip()
     if email and not re.fullmatch(r"[^@\s]+@[^@\s]+", email):
-        yield _warning(
+        yield warning(
             "support_email_address", _shown(email), "an e-mail address", "users will see it as it is"
         )
 
@@ -217,7 +213,7 @@ def _url(setting: str, url: str) -> Iterator[Problem]:
     elif parts.scheme == "http" and host_of(url) not in _LOOPBACK:
         yield Problem(setting, shown, "an https URL: a Mac refuses http", "serve it over https")
     elif parts.scheme == "http":
-        yield _warning(
+        yield warning(
             setting, shown, "http on this machine is for tests only", "serve it over https for Macs"
         )
     if len(url) > _URL_LENGTH:
@@ -329,11 +325,11 @@ def _administrator(profile: EnrollmentProfile) -> Iterator[Problem]:
             "rename one of them",
         )
     if not admin.password_hash:
-        yield _warning(
+        yield warning(
             "administrator.password_hash", "", "without it nobody can log in as administrator", "give one"
         )
     elif not is_password_hash(admin.password_hash):
-        yield _warning(
+        yield warning(
             "administrator.password_hash",
             "",
             "a property list with the only key SALTED-SHA512-PBKDF2: entropy, iterations and salt",
@@ -346,11 +342,11 @@ def _screens(profile: EnrollmentProfile) -> Iterator[Problem]:
         if not key.strip():
             yield Problem("skip", repr(key), "the key of a Setup Assistant screen", "remove it")
         elif key in NOT_ON_MACOS:
-            yield _warning("skip", key, "a screen that Macs do not have", "remove it, Macs ignore it")
+            yield warning("skip", key, "a screen that Macs do not have", "remove it, Macs ignore it")
         else:
             near = nearest_screens(key)
             fix = f"did you mean {near}? It is sent as it is" if near else "check it; it is sent as it is"
-            yield _warning("skip", _shown(key), "a key that pyade knows, in Apple's spelling", fix)
+            yield warning("skip", _shown(key), "a key that pyade knows, in Apple's spelling", fix)
 
 
 def _certificates(profile: EnrollmentProfile) -> Iterator[Problem]:

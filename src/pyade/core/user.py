@@ -6,7 +6,7 @@ The rules of this file:
 2. A variable that is unknown, not meant for that field or without a value is an error: its text must never
    become an account.
 3. What comes out is held to the rules of account names and full names.
-4. Whoever gives the variables may give any of them another value than its usual one, by one way for all.
+4. The caller may give any variable another value than its usual one, by one way for all.
 
 Source: specification, "Create an Apple enrollment profile", Account Settings; Microsoft Intune, variables
 for local accounts of macOS.

@@ -4,8 +4,8 @@ Read by hand, because a signature is over bytes: what a parser takes apart and p
 others. Every form that OpenSSL and Apple write: DER and BER with indefinite lengths, strings in one or
 several parts, with and without signed attributes. Nothing is verified here.
 
-Whoever sent a message chose all of it. So the work is bounded by the number of its elements: nothing in it is
-parsed a second time, and names of algorithms, attributes and extensions are compared as bytes.
+The sender of a message chose all of it. So the work is bounded by the number of its elements: nothing in it
+is parsed a second time, and names of algorithms, attributes and extensions are compared as bytes.
 
 Source: RFC 5652, 5, 10.2 and 11; RFC 5280, 4.1.
 """

@@ -6,8 +6,8 @@ The rules of this file:
 
 1. Of strangers, 20 different records a minute are written as they are: reason and serial number. A stranger
    is who is not known to the store: no good signature, or a serial number that is none of ours.
-2. Of a Mac of ours, 20 records a minute are: whoever knows its serial number, and has any Mac's key, can ask
-   in its name as often.
+2. Of a Mac of ours, 20 records a minute are: its serial number and the key of any Mac are enough to ask in
+   its name as often.
 3. All others are counted by reason, and written as one event with the first request after that minute, or at
    the end of the worker.
 4. Reasons are counted without what senders put into them: numbers, and texts in quotes. So there are few, and

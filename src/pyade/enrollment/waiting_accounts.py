@@ -7,8 +7,8 @@ The rules of this file:
    gives, and this is a problem of the Mac.
 2. Of what a hook raised only the type is kept: its text may be secret. Of an answer of another kind it is
    told what is allowed.
-3. The user and the version are those with which the Mac authenticated: whoever asks for one more profile in
-   the name of a Mac that waits must not name its account.
+3. The user and the version are those with which the Mac authenticated: a request for one more profile in the
+   name of a Mac that waits must not name its account.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 import attrs
 
-from pyade.builders.commands import build_account_configuration
-from pyade.core.annotations import Kind
+from pyade.builders.commands import build_local_accounts
+from pyade.core.annotations import TEXT, Kind
 from pyade.core.await_configuration import AwaitConfigurationFlow
 from pyade.core.enrollment import Enrollment
 from pyade.core.kinds import returned
@@ -30,6 +30,7 @@ from pyade.core.problems import Problem, Severity
 from pyade.core.profile import AdministratorAccount, EnrollmentProfile
 from pyade.core.user import NameVariables
 from pyade.core.variables import DEVICE_NAME_VARIABLES, check_variables, names_device
+from pyade.core.versions import MacOSVersion
 from pyade.errors import ArgumentError, PolicyError, ProfileError
 from pyade.flow import CallHook, Flow, Hook, ask
 
@@ -139,15 +140,10 @@ def _made(
         fallback = "the administrator of the profile is made, with the password that is set there"
         own = yield from asking.ask("administrator", hooks.administrator, _account, fallback)
     names = yield from _names(profile, hooks, asking)
-    accounts = local_accounts(profile, names, version=enrollment.version or None, administrator=own)
+    version = MacOSVersion.of(enrollment.version) if enrollment.version else None
+    accounts = local_accounts(profile, names, version=version, administrator=own)
     try:
-        body = build_account_configuration(
-            profile,
-            command_uuid=command_uuid,
-            version=enrollment.version or None,
-            names=names,
-            administrator=own,
-        )
+        body = build_local_accounts(profile, accounts, command_uuid=command_uuid, version=version)
     except ProfileError as error:
         return MadeAccounts(body=None, failure="; ".join(map(str, error.problems)))
     return MadeAccounts(body=body, problems=(*asking.problems, *accounts.problems))
@@ -208,7 +204,7 @@ def _account(answer: Any) -> AdministratorAccount | None:
 
 
 def _text(answer: Any) -> str:
-    text: str = returned("device_name", answer, _TEXT)
+    text: str = returned("device_name", answer, TEXT)
     return text
 
 
@@ -224,4 +220,3 @@ def _is_account(answer: object) -> bool:
 
 
 _ACCOUNT: Final = Kind(_is_account, "an AdministratorAccount, or None", "AdministratorAccount objects")
-_TEXT: Final = Kind(lambda value: isinstance(value, str), "a text", "texts")

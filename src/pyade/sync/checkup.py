@@ -21,7 +21,7 @@ from pyade.core.assignment import Risk
 from pyade.core.inventory import SyncState, owner_of
 from pyade.core.kinds import returned
 from pyade.core.parking import parked_reason
-from pyade.core.problems import Problem, Severity
+from pyade.core.problems import Problem, Severity, warning
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.profile_account_rules import check_account_settings, check_auto_advance
 from pyade.core.token import Token
@@ -158,15 +158,15 @@ def _of_token(token: Token, state: SyncState, now: datetime) -> Iterator[Problem
         yield _error(where, "", parked, "it is tried again once a day, and at once when it was renewed")
     elif state.last_error and not state.held_back:
         fix = "the next sync may put it right; the documentation has a table of errors"
-        yield _warning(where, "", f"the last sync ended with: {state.last_error}", fix)
+        yield warning(where, "", f"the last sync ended with: {state.last_error}", fix)
     for failure in state.assignment_errors.values():
         problem = problem_of(failure.profile, failure.devices, failure.error)
         yield attrs.evolve(problem, setting=f"{where}.{problem.setting}")
     last = state.succeeded_at
     if last is None:
-        yield _warning(where, "", "it was never synced to the end", "run a Scheduler, or Syncer.sync()")
+        yield warning(where, "", "it was never synced to the end", "run a Scheduler, or Syncer.sync()")
     elif now - last > OUT_OF_STEP_AFTER:
-        yield _warning(where, "", f"not in step with Apple since {shown(last)}", "see that a Scheduler runs")
+        yield warning(where, "", f"not in step with Apple since {shown(last)}", "see that a Scheduler runs")
 
 
 def _of_sync(token: Token, state: SyncState) -> Iterator[Problem]:
@@ -179,7 +179,7 @@ def _of_sync(token: Token, state: SyncState) -> Iterator[Problem]:
         yield _error(where, "", text, fix)
     if state.ties:
         text = f"the order of changes of {counted(len(state.ties), 'device')} is in doubt"
-        yield _warning(where, some(sorted(state.ties)), text, "the next sync reads their details")
+        yield warning(where, some(sorted(state.ties)), text, "the next sync reads their details")
     if state.account_problem:
         yield attrs.evolve(changed_account(state.account_problem), setting=where)
 
@@ -212,9 +212,7 @@ def _of_devices(store: Store, token: Token) -> list[Problem]:
     findings: list[Problem] = []
     if store.default_profile(token.name) is None:
         fix = "set one with Assigner.run(default=) as soon as possible"
-        findings.append(
-            _warning(where, "", "it has no default profile, so that new Macs fail to enroll", fix)
-        )
+        findings.append(warning(where, "", "it has no default profile, so that new Macs fail to enroll", fix))
     wild = {
         record.serial_number: record.op_date_sent
         for record in store.devices(token.name, released=None)
@@ -248,7 +246,7 @@ def _of_anchors(profile: EnrollmentProfile, now: datetime) -> Iterator[Problem]:
             fix = "replace it: Macs do not connect to the server with it"
             yield _error(where, shown(ends), "an anchor that is still valid", fix)
         elif now >= ends - ANCHOR_WITHIN:
-            yield _warning(where, shown(ends), "it ends within 30 days", "add the one that follows")
+            yield warning(where, shown(ends), "it ends within 30 days", "add the one that follows")
 
 
 def _of_legacy(check: Hook[str] | None) -> Flow[list[Problem]]:
@@ -328,10 +326,6 @@ def _distinct(profiles: Iterable[EnrollmentProfile]) -> list[EnrollmentProfile]:
 
 def _error(setting: str, value: str, allowed: str, fix: str) -> Problem:
     return Problem(setting, value, allowed, fix)
-
-
-def _warning(setting: str, value: str, allowed: str, fix: str) -> Problem:
-    return Problem(setting, value, allowed, fix, Severity.WARNING)
 
 
 _RESTORE: Final = "restore a backup, or store it anew"

@@ -1,7 +1,8 @@
 """The most expensive messages that can be sent in 64 KiB, one for each shape.
 
 For measuring: none of them may cost much more than the refusal of a usual message. ``by_strangers`` and
-``requests`` need no key: whoever saw one message of a Mac can make them. ``by_owners`` needs a device's key.
+``requests`` need no key: one message of a Mac, seen once, is enough to make them. ``by_owners`` needs a
+device's key.
 
 Source: RFC 5652, 5; RFC 5280, 4.1; RFC 2986, 4; ITU-T X.690, 8.
 """

@@ -9,7 +9,7 @@ from typing import Final
 
 from pyade.text import logger
 
-_SOMEBODY: Final = "somebody: "
+_STRANGER: Final = "somebody: "
 
 _log = logger("pyade.enrollment")
 
@@ -24,7 +24,7 @@ class _Listener(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         line = record.getMessage()
-        if line.startswith((self._start, _SOMEBODY)):
+        if line.startswith((self._start, _STRANGER)):
             self.reasons.append(line.partition(": ")[2])
 
 

@@ -38,7 +38,7 @@ class FakeSetup:
         errors: Why it refused commands.
         administrator: Account name of the administrator that it made; "" for none.
         administrator_full_name: That account's full name.
-        has_password: True if somebody can log in as administrator.
+        has_password: True if the administrator can log in.
         account_name: What is filled in for the account of the person at the Mac; "" for nothing.
         full_name: Likewise.
         is_locked: True if what is filled in cannot be edited.
