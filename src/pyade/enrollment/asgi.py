@@ -265,7 +265,7 @@ class EnrollmentApp(AsgiApp):
         )
         found: object = await call_async(self._end_sign_in, returned, name="end_sign_in")
         if isinstance(found, str):
-            return Answer.of(await self._service.sign_in_failed(found[:200]))
+            return Answer.of(await self._service.sign_in_failed(found))
         if not isinstance(found, tuple) or [isinstance(part, str) for part in found] != [True, False]:
             raise PolicyError(
                 "end_sign_in gave neither the state with a user, nor in words why nobody signed in"

@@ -114,7 +114,7 @@ class Reception:
         """Answer the web view of a user whom the identity provider does not let in."""
         now = yield from ask(Now())
         yield from counted_flow(self._settings, now)
-        answer = yield from self._refuse(f"nobody signed in: {reason}", now)
+        answer = yield from self._refuse(f"nobody signed in: {_said(reason)}", now)
         return attrs.evolve(answer, body=_NOT_SIGNED_IN)
 
     # Ways in
@@ -270,8 +270,7 @@ class Reception:
         if settings.check is not None:
             objection = yield from ask(CallHook(settings.check, (request,), "check"))
             if objection is not None and check_answer(objection, str, "check"):  # type: ignore[redundant-expr]
-                reason = f"refused by the organization: {printable(objection[:_LONGEST])}"
-                return (yield from self._refuse(reason, now))
+                return (yield from self._refuse(f"refused by the organization: {_said(objection)}", now))
         issue = Issue(settings, self._place, self._known, self._user, now=now)
         if issue.refusal:
             facts = {"identity": issue.refusal, "findings": issue.problems}
@@ -347,6 +346,11 @@ def counted_flow(settings: Settings, now: datetime, *, at_once: bool = False) ->
     if counted is not None:
         _log.warning("%s", counted)
         yield from audit(counted.events(now))
+
+
+def _said(words: str) -> str:
+    """Return what the caller said, as every store and log can keep it: it may quote a stranger."""
+    return printable(words[:_LONGEST])
 
 
 def decision_of(
