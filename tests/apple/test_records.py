@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.cases import each
 
-from pyade.apple.json_bodies import MAX_RECORD, decode_json
+from pyade.apple.json_bodies import decode_json
 from pyade.apple.responses import (
     Account,
     ActivationLockAnswer,
@@ -30,6 +30,7 @@ from pyade.apple.responses import (
 from pyade.business.paging import read_page
 from pyade.business.resources import OrgDevice, read_identifier, read_resource
 from pyade.core.device import DeviceResult
+from pyade.core.json_values import MAX_RECORD
 
 DEEP = 100_000
 BROKEN: dict[str, bytes] = {

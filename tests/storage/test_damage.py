@@ -98,8 +98,12 @@ def test_token_that_breaks_a_rule_of_tokens_holds_up_no_other(
         ("device.document", lambda store: list(store.records_of(["C02000000"]))),
         (
             "device.document",
-            lambda store: store.count_unlisted("hq", SyncState(full_sync=9, listing_since=NOW)),
+            lambda store: store.finish_full_sync(
+                "hq", state=SyncState(full_sync=9, listing_since=NOW, revision=1), now=NOW
+            ),
         ),
+        ("device_group.document", lambda store: store.device_groups("hq")),
+        ("device_group.document", lambda store: store.count_devices("hq")),
         ("event.document", lambda store: store.events()),
         ("event.at", lambda store: store.events()),
     ],

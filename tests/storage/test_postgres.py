@@ -141,8 +141,9 @@ def test_a_person_can_read_the_tables(postgres: PostgresPlace, store: PostgresSt
     commit(store, Device(serial_number="Ö1", model="MacBook Air", profile_uuid="ABC"))
     with raw_session(postgres) as session:
         ((serial, model, name, document),) = session.execute(
-            "SELECT serial_number, model, token.name, device.document->'device'->>'model'"
-            " FROM {schema}.device JOIN {schema}.token ON token.id = token_id"
+            "SELECT serial_number, alike.model, token.name, device.document->>'model' FROM {schema}.device"
+            " JOIN {schema}.device_group AS alike ON alike.id = group_id"
+            " JOIN {schema}.token ON token.id = device.token_id"
         )
     assert (serial, model, name, document) == ("Ö1", "MacBook Air", "hq", "MacBook Air")
 

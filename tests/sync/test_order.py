@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -172,9 +172,9 @@ def test_a_page_of_changes_is_read_and_merged_once(world: World, monkeypatch: py
         world.apple.edit_device(serial, asset_tag="1")
     reads: list[int] = []
     merged: list[str] = []
-    read, merge = TokenRow.devices, inventory.merge
+    read, merge = TokenRow.rows_of, inventory.merge
 
-    def count_read(row: TokenRow, serials: Iterable[str]) -> dict[str, DeviceRecord]:
+    def count_read(row: TokenRow, serials: Iterable[str]) -> Iterator[tuple[Any, ...]]:
         wanted = list(serials)
         reads.append(len(wanted))
         return read(row, wanted)
@@ -183,7 +183,7 @@ def test_a_page_of_changes_is_read_and_merged_once(world: World, monkeypatch: py
         merged.append(device.serial_number)
         return merge(known, device, **options)
 
-    monkeypatch.setattr(TokenRow, "devices", count_read)
+    monkeypatch.setattr(TokenRow, "rows_of", count_read)
     monkeypatch.setattr(inventory, "merge", count_merge)
     assert world.sync().changes.modified == 20
     assert (reads, sorted(merged)) == ([20], sorted(serials))

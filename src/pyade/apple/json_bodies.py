@@ -14,19 +14,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence, Sized
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
+from pyade.core.json_values import MAX_RECORD
 from pyade.text import logger
 
 T = TypeVar("T")
 
 REPLACEMENT = "\ufffd"
 """What stands where a NUL character came."""
-
-MAX_RECORD: Final = 64 * 1024
-"""Bytes of one record of a list; a device has less than 2 KiB."""
 
 _log = logger(__name__)
 _decode_record = msgspec.json.Decoder(dict[str, Any]).decode

@@ -29,6 +29,7 @@ from pyade.apple.json_bodies import (
 )
 from pyade.core.assignment import DeviceResults
 from pyade.core.device import Device, DeviceResult, parse_date, parse_time
+from pyade.core.device_list import DeviceList
 from pyade.core.enums import OpenStrEnum
 from pyade.core.json_values import check_keepable
 from pyade.core.secret import Secret
@@ -153,7 +154,8 @@ class DevicePage:
     """One page of a fetch or of a sync.
 
     Attributes:
-        devices: In the order of Apple's answer, which is chronological; a serial number may occur twice.
+        devices: In the order of Apple's answer, which is chronological; a serial number may occur twice. Each
+            is made when it is asked for, and a store takes what it needs without that.
         cursor: Opaque position for the next call; store it together with the devices, never before them.
         more_to_follow: True if the next call is due at once.
         fetched_until: How far the page goes, UTC; for information only.
@@ -163,7 +165,7 @@ class DevicePage:
     Source: Apple, device assignment, ``FetchDeviceResponse``.
     """
 
-    devices: tuple[Device, ...]
+    devices: Sequence[Device]
     cursor: str
     more_to_follow: bool
     fetched_until: datetime | None = None
@@ -184,7 +186,13 @@ class DevicePage:
             raise msgspec.ValidationError("the cursor is empty")
         records = wire.devices or []
         check_length(records, limit)
-        devices = tuple(read_records(records, _device, "device record"))
+        devices = DeviceList()
+
+        def read(raw: msgspec.Raw) -> None:
+            if not devices.add_record(raw):
+                devices.add(Device.from_apple(read_record(raw)))
+
+        read_records(records, read, "device record")
         return cls(
             devices=devices,
             cursor=wire.cursor,
@@ -437,10 +445,6 @@ _ACCOUNT_TEXTS = frozenset(field.name for field in attrs.fields(Account)) - {"ur
 
 def _object(content: bytes) -> dict[str, Any]:
     return decode_json(content, dict[str, Any])
-
-
-def _device(raw: msgspec.Raw) -> Device:
-    return Device.from_apple(read_record(raw))
 
 
 def _beta_token(raw: msgspec.Raw) -> BetaEnrollmentToken:

@@ -10,6 +10,7 @@ nothing: the row may hold a secret.
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -19,7 +20,10 @@ import attrs
 import msgspec
 
 from pyade.builders.document import profile_from_document, profile_to_document
+from pyade.core.attempt import Attempt
 from pyade.core.device import Device
+from pyade.core.device_groups import DeviceGroup
+from pyade.core.device_list import read_device
 from pyade.core.enrollment import Enrollment, OneTime, OneTimeKind
 from pyade.core.events import EventBatch, decode_groups
 from pyade.core.inventory import DeviceRecord, SyncState
@@ -33,41 +37,88 @@ T = TypeVar("T")
 
 TOKEN_SECRETS = ("consumer_secret", "access_token", "access_secret")
 
-_DEVICE_FIELDS = tuple(field.name for field in attrs.fields(Device) if field.name != "extra")
-_RECORD_FIELDS = tuple(field.name for field in attrs.fields(DeviceRecord) if field.name != "device")
 _encode = msgspec.json.Encoder().encode
 _encode_secrets = msgspec.json.Encoder(enc_hook=Secret.reveal).encode
-_record = msgspec.json.Decoder(DeviceRecord).decode
+_attempt = msgspec.json.Decoder(Attempt).decode
+_group = msgspec.json.Decoder(DeviceGroup).decode
 _state = msgspec.json.Decoder(SyncState).decode
 _enrollment = msgspec.json.Decoder(Enrollment).decode
 _object = msgspec.json.Decoder(dict[str, Any]).decode
 _PLACE = re.compile(r" - at `([^`]*)`$")
 
 
-def record_row(token_id: int, record: DeviceRecord) -> tuple[Any, ...]:
-    """Return the row of *record*, in the order of ``schema.DEVICES``, with unknown values and extra keys."""
-    source = record.device
-    device = {name: value for name in _DEVICE_FIELDS if (value := getattr(source, name)) is not None}
-    if source.extra:
-        device["extra"] = source.extra
-    document = {name: value for name in _RECORD_FIELDS if (value := getattr(record, name)) is not None}
-    document["device"] = device
+def record_row(record: DeviceRecord, document: str | None = None) -> tuple[Any, ...]:
+    """Return the row of *record* without its ids, in the order of ``schema.DEVICES``.
+
+    Args:
+        record: What the store knows.
+        document: Apple's own JSON object of exactly its device, if there is one.
+    """
     return (
-        token_id,
-        source.serial_number,
-        source.model,
-        None if source.profile_status is None else str(source.profile_status),
-        source.profile_uuid,
+        record.serial_number,
+        record.first_seen_at,
+        record.full_sync,
+        encode_device(record.device) if document is None else document,
+        None if record.updated_at == record.first_seen_at else record.updated_at,
+        record.op_date,
+        record.op_date_sent,
         record.released_at,
         record.deleted_at,
-        record.full_sync,
-        _to_text(document),
+        None if record.attempt is None else _to_text(record.attempt),
     )
 
 
-def decode_record(text: str, token_name: str = "") -> DeviceRecord:
-    """Return the record of a document in a row that ``record_row`` made."""
-    return _read("the record of a device", token_name, lambda: _record(text))
+def encode_device(device: Device) -> str:
+    """Return Apple's JSON object of *device*, with unknown values and extra keys.
+
+    Raises:
+        StoreError: It has none, or none that could be read again.
+    """
+    text = _to_text(device.to_apple())
+    try:
+        read_device(text)
+    except msgspec.MsgspecError as exc:
+        problem = str(exc)
+    else:
+        return text
+    raise StoreError(f"a device that cannot be stored: {problem}")
+
+
+def decode_record(token_name: str, row: Sequence[Any]) -> DeviceRecord:
+    """Return the record of a row that ``record_row`` made."""
+    return _read("the record of a device", token_name, lambda: _record(token_name, row))
+
+
+def _record(token_name: str, row: Sequence[Any]) -> DeviceRecord:
+    serial, first_seen_at, full_sync, device, updated_at, *times, attempt = row
+    op_date, sent, released_at, deleted_at = (None if time is None else as_time(time) for time in times)
+    found = read_device(device)
+    if found.serial_number != serial:
+        raise ValueError("the document is that of another device")
+    return DeviceRecord(
+        token_name=token_name,
+        device=found,
+        first_seen_at=as_time(first_seen_at),
+        updated_at=as_time(first_seen_at if updated_at is None else updated_at),
+        op_date=op_date,
+        released_at=released_at,
+        full_sync=full_sync,
+        attempt=None if attempt is None else _attempt(attempt),
+        deleted_at=deleted_at,
+        op_date_sent=sent,
+    )
+
+
+def group_row(group: DeviceGroup) -> tuple[Any, ...]:
+    """Return the row of *group*: digest, model, profile_status, profile_uuid and document."""
+    document = _to_text(group)
+    digest = hashlib.sha256(document.encode()).hexdigest()
+    return digest, group.model, group.profile_status, group.profile_uuid, document
+
+
+def decode_group(token_name: str, text: str) -> DeviceGroup:
+    """Return the group of a document in a row that ``group_row`` made."""
+    return _read("a group of devices", token_name, lambda: _group(text))
 
 
 def encode_state(state: SyncState) -> str:

@@ -68,7 +68,7 @@ class DeviceResult(OpenStrEnum):
     NOT_CONFIRMED = "not_confirmed"
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)
 class Device:
     """One device record of Apple's service.
 
@@ -251,7 +251,12 @@ def after_deletion(known: Device, deleted: Device) -> Device:
     """Return what is left of *known*: a deletion ends what concerned the profile, the hardware stays."""
     news: dict[str, Any] = dict.fromkeys(_ENDED_BY_DELETION)
     news.update((name, value) for name in _DESCRIPTIVE if (value := getattr(deleted, name)) is not None)
-    return attrs.evolve(known, **news, extra={**known.extra, **deleted.extra})
+    extra = {**known.extra, **deleted.extra}
+    after = attrs.evolve(known, **news, extra={})
+    # A value that cannot be read does not stand beside one that can.
+    return attrs.evolve(
+        after, extra={name: value for name, value in extra.items() if getattr(after, name, None) is None}
+    )
 
 
 def _utc(value: datetime) -> datetime:

@@ -367,7 +367,7 @@ def is_unlisted(record: DeviceRecord, state: SyncState) -> bool:
         and state.listing_since is not None
         and record.op_date > state.listing_since
     )
-    return not record.is_released and record.full_sync != state.full_sync and not newer
+    return not record.is_released and record.full_sync < state.full_sync and not newer
 
 
 def release(record: DeviceRecord, now: datetime) -> DeviceRecord:

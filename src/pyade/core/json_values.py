@@ -11,6 +11,9 @@ import msgspec
 MAX_DEPTH: Final = 32
 """How deep arrays and objects may be nested; deeper ones break what writes JSON."""
 
+MAX_RECORD: Final = 64 * 1024
+"""Bytes of one record of a list; a device has less than 2 KiB."""
+
 MAX_SERIAL: Final = 200
 """Characters of a serial number or id. Apple's have 8 to 40; PostgreSQL's indexes take no 2,000 bytes."""
 

@@ -8,6 +8,7 @@ another backend is another ``Database``, and passes ``pyade.testing.contract.Sto
 from typing import TYPE_CHECKING
 
 from pyade.core.attempt import Attempt
+from pyade.core.device_groups import DeviceGroup
 from pyade.core.enrollment import OneTime, OneTimeKind
 from pyade.core.events import Event, EventBatch, EventGroup, EventKind
 from pyade.core.inventory import ChangeCounts, DeviceRecord, Source, SyncState
@@ -27,6 +28,7 @@ __all__ = [
     "ChangeCounts",
     "Database",
     "DefinedProfile",
+    "DeviceGroup",
     "DeviceRecord",
     "EnrollmentStore",
     "Event",

@@ -88,17 +88,20 @@ class Table:
 
     Attributes:
         name: Its name, which needs ``{}`` before it.
-        key: The columns of its primary key.
+        key: The columns that are unique together.
+        kept: Columns that keep their value where a row is there.
         columns: The columns that are written, each with its type: the name of a field of ``Words``.
     """
 
     name: str
     key: tuple[str, ...]
+    kept: tuple[str, ...] = ()
     columns: Mapping[str, str] = attrs.field(hash=False)
 
     def upsert(self, source: str) -> str:
         """Return a statement that inserts what *source* selects, all columns, and replaces what is there."""
-        replaced = (f"{name} = excluded.{name}" for name in self.columns if name not in self.key)
+        stay = (*self.key, *self.kept)
+        replaced = (f"{name} = excluded.{name}" for name in self.columns if name not in stay)
         return (
             f"INSERT INTO {{}}{self.name} ({', '.join(self.columns)}) {source} "
             f"ON CONFLICT ({', '.join(self.key)}) DO UPDATE SET {', '.join(replaced)}"
@@ -173,6 +176,13 @@ def translated(explain: Callable[[Exception], StoreError | None]) -> Iterator[No
             raise error from None
         finally:
             error.__context__ = None  # "from None" only hides it: loggers and debuggers find it
+
+
+def check_rows(table: Table, rows: Sequence[Sequence[Value]]) -> None:
+    """Check the texts of *rows*, in the order of the columns of *table*, as ``check_texts`` does."""
+    for index, kind in enumerate(table.columns.values()):
+        if kind == "text":
+            check_texts(["".join(str(row[index]) for row in rows)])
 
 
 def check_texts(values: Sequence[Value]) -> None:

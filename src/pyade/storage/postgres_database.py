@@ -27,7 +27,7 @@ import attrs
 
 from pyade.core.secret import Secret, masked
 from pyade.errors import StoreClosedError, StoreError
-from pyade.storage.database import Clock, Session, Table, Value, Words, check_texts, translated
+from pyade.storage.database import Clock, Session, Table, Value, Words, check_rows, check_texts, translated
 
 try:
     import psycopg
@@ -79,7 +79,7 @@ class _Session:
         if not rows:
             return
         columns = [list(column) for column in zip(*rows, strict=True)]
-        check_texts([value for column in columns for value in column])
+        check_rows(table, rows)
         arrays = ", ".join(f"%b::{_TYPES[kind]}[]" for kind in table.columns.values())
         source = f"SELECT * FROM unnest({arrays})"  # noqa: S608 - rule 2; all of it is ours
         self._execute(self.words.translate(table.upsert(source)), columns)

@@ -26,6 +26,7 @@ from typing import Any, Protocol, Self, TypeAlias
 
 from pyade.core.attempt import Attempt
 from pyade.core.device import Device
+from pyade.core.device_groups import DeviceGroup
 from pyade.core.enrollment import Enrollment, OneTime, OneTimeKind, Registration
 from pyade.core.events import Event, EventBatch, EventKind
 from pyade.core.inventory import ChangeCounts, DeviceRecord, Source, SyncState
@@ -196,10 +197,10 @@ class Store(Protocol):
     def devices(
         self, token_name: str, *, serials: Sequence[str] | None = None, released: bool | None = False
     ) -> Iterator[DeviceRecord]:
-        """Iterate lazily over the token's devices by serial number, without hidden ones.
+        """Iterate lazily over the token's devices, without hidden ones, in an order of the store's own.
 
-        Each comes at most once. The store may be written while an iteration is under way; a device that
-        changes meanwhile is seen either before or after the change.
+        Each comes at most once, and those of *serials* by serial number. The store may be written while an
+        iteration is under way; a device that changes meanwhile is seen either before or after the change.
 
         Args:
             token_name: The token.
@@ -207,12 +208,14 @@ class Store(Protocol):
             released: False for those that Apple lists, True for released ones, None for both.
         """
 
-    def count_devices(self, token_name: str) -> Mapping[str, int]:
-        """Return how many devices Apple lists by profile status, and how many are released.
+    def device_groups(self, token_name: str) -> Mapping[DeviceGroup, int]:
+        """Return how many devices each group of the token has (``core.device_groups.group_of``).
 
-        The key is "" where the status is unknown, and ``"released"`` for the released ones, which is always
-        there; statuses without a device are not. Hidden devices count nowhere.
+        Released and hidden devices are counted too, in groups of their own.
         """
+
+    def count_devices(self, token_name: str) -> Mapping[str, int]:
+        """Return what ``core.device_groups.status_counts`` makes of ``device_groups``."""
 
     def count_unlisted(self, token_name: str, state: SyncState) -> int:
         """Return how many devices ``finish_full_sync`` with *state* would release, without hidden ones."""

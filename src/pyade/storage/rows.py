@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import count
+from types import MappingProxyType
 from typing import Any, TypeAlias, TypeVar
 
 import attrs
 
 from pyade.builders import stored as documents
+from pyade.core.device_groups import DeviceGroup, group_of
 from pyade.core.events import EventBatch, EventGroup, change_groups, encode_groups
 from pyade.core.inventory import DeviceRecord, SyncState, is_shown
 from pyade.core.lease import Lease
 from pyade.core.secret import masked
 from pyade.errors import DamagedRecordError, UnknownTokenError
 from pyade.storage import statements as sql
-from pyade.storage.database import Session, Value
+from pyade.storage.database import Session, Table, Value
 from pyade.storage.protocol import Damaged
 from pyade.storage.schema import DEVICES
 
 T = TypeVar("T")
 
-BATCH = 500
-"""Rows of devices per SELECT: enough to be fast, few enough to keep memory flat."""
+BATCH = 1000
+"""Rows of devices per statement: enough to be fast, few enough to keep memory flat."""
+
+DEVICES_OF_TOKEN = 2**40
+"""How many ids the devices of a token have for themselves."""
 
 EVENT_BATCH = 50
 """Rows of events per SELECT; each holds up to a page of devices."""
@@ -49,17 +55,23 @@ class TokenRow:
     revision: int
     document: str | None
 
+    @property
+    def ids(self) -> tuple[int, int]:
+        """The first and the last id that a device of the token can have."""
+        return self.id * DEVICES_OF_TOKEN, (self.id + 1) * DEVICES_OF_TOKEN - 1
+
     def state(self) -> SyncState:
         """Return the sync state."""
         return documents.decode_state(self.document, self.name)
 
+    def rows_of(self, serials: Iterable[str]) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of those *serials* that are stored: the id, then what ``decode_record`` takes."""
+        for batch in batches(tuple(serials)):
+            yield from self.run(sql.SELECT_SOME.format(sql.marks(len(batch))), (self.id, *batch))
+
     def devices(self, serials: Iterable[str]) -> dict[str, DeviceRecord]:
         """Return the records of those *serials* that are stored."""
-        return {
-            serial: documents.decode_record(text, self.name)
-            for batch in batches(tuple(serials))
-            for serial, text in self.run(sql.SELECT_SOME.format(sql.marks(len(batch))), (self.id, *batch))
-        }
+        return {row[1]: documents.decode_record(self.name, row[1:]) for row in self.rows_of(serials)}
 
     def shown_devices(self, serials: Sequence[str], released: bool | None) -> Iterator[DeviceRecord]:
         """Yield the records of *serials*, without hidden ones; *released* as in ``Store.devices``."""
@@ -70,8 +82,8 @@ class TokenRow:
 
     def all_devices(self, select: str, *values: Value) -> Iterator[DeviceRecord]:
         """Yield the records that *select* finds."""
-        for page in pages_of(self.run, select, (self.id, *values)):
-            yield from (documents.decode_record(text, self.name) for _, text in page)
+        for page in pages_of(self.run, select, (*self.ids, *values), by="device.id"):
+            yield from (documents.decode_record(self.name, row[1:]) for row in page)
 
 
 @attrs.frozen
@@ -89,9 +101,52 @@ class LockedToken(TokenRow):
         rows = self.run(sql.SELECT_LEASE, (self.id,))
         return documents.decode_lease(self.name, rows[0]) if rows else None
 
-    def save_devices(self, records: Iterable[DeviceRecord]) -> None:
-        """Store *records*."""
-        self.session.upsert(DEVICES, [documents.record_row(self.id, record) for record in records])
+    def save_devices(
+        self, records: Iterable[DeviceRecord], texts: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        """Store *records*; *texts* are Apple's own JSON objects of exactly their devices, where known."""
+        grouped = [(record, group_of(record)) for record in records]
+        ids = self.group_ids({group for _, group in grouped})
+        self.save_rows(
+            [
+                (self.id, ids[group], *documents.record_row(record, texts.get(record.serial_number)))
+                for record, group in grouped
+            ],
+            DEVICES,
+        )
+
+    def save_rows(self, rows: Sequence[tuple[Any, ...]], table: Table) -> None:
+        """Store rows of ``record_row``, which come after the id of the token and that of their group."""
+        if rows:
+            first, last = self.ids
+            ((highest,),) = self.run(sql.LAST_ID, (first, last))
+            following = count(first if highest is None else highest + 1)
+            self.session.upsert(table, [(id_, *row) for id_, row in zip(following, rows, strict=False)])
+
+    def group_ids(self, groups: Iterable[DeviceGroup]) -> dict[DeviceGroup, int]:
+        """Return the ids of *groups*, each of which is stored if it was not."""
+        rows = {group: documents.group_row(group) for group in groups}
+        digests = [digest for digest, *_ in rows.values()]
+        found = self._ids_of(digests)
+        missing = [row for row in rows.values() if row[0] not in found]
+        for row in missing:
+            self.run(sql.ADD_GROUP, (self.id, *row))
+        found |= self._ids_of([row[0] for row in missing])
+        return {group: found[row[0]] for group, row in rows.items()}
+
+    def _ids_of(self, digests: Sequence[str]) -> dict[str, int]:
+        return {
+            digest: group_id
+            for batch in batches(digests)
+            for digest, group_id in self.run(
+                sql.SELECT_GROUPS.format(sql.marks(len(batch))), (self.id, *batch)
+            )
+        }
+
+    def mark_listed(self, ids: Sequence[int], full_sync: int) -> None:
+        """Store that the full list of that number shows the devices of those *ids*."""
+        for batch in batches(ids):
+            self.run(sql.MARK_LISTED.format(sql.marks(len(batch))), (full_sync, *batch))
 
     def emit(self, at: datetime, groups: tuple[EventGroup, ...]) -> None:
         """Write the events of this transaction."""
@@ -138,11 +193,11 @@ def audit(session: Session, events: EventBatch) -> None:
     emit(session, events.token_name, events.at, events.groups)
 
 
-def pages_of(run: Run, select: str, values: Sequence[Value]) -> Iterator[list[tuple[Any, ...]]]:
-    """Yield the rows that *select* finds, a page at a time, by their first column."""
-    after: tuple[str, ...] = ()
+def pages_of(run: Run, select: str, values: Sequence[Value], *, by: str) -> Iterator[list[tuple[Any, ...]]]:
+    """Yield the rows that *select* finds, a page at a time, by their first column, which is called *by*."""
+    after: tuple[Value, ...] = ()
     while True:
-        rows = run(sql.following(select, is_first=not after), (*values, *after, BATCH))
+        rows = run(sql.following(select, by, is_first=not after), (*values, *after, BATCH))
         yield rows
         if len(rows) < BATCH:
             return
@@ -152,8 +207,8 @@ def pages_of(run: Run, select: str, values: Sequence[Value]) -> Iterator[list[tu
 def records_of(run: Run, serials: Sequence[str]) -> Iterator[DeviceRecord]:
     """Yield what all tokens know about *serials*."""
     for batch in batches(serials):
-        for token_name, text in run(sql.SELECT_RECORDS.format(sql.marks(len(batch))), batch):
-            yield documents.decode_record(text, token_name)
+        for token_name, *row in run(sql.SELECT_RECORDS.format(sql.marks(len(batch))), batch):
+            yield documents.decode_record(token_name, row)
 
 
 def event_rows(run: Run, number: int, row: int, damaged: Damaged | None) -> Iterator[tuple[str, EventBatch]]:
@@ -171,10 +226,10 @@ def _event_row(transaction: int, row: int, *values: Any) -> tuple[str, EventBatc
     return row_id, documents.decode_batch(row_id, *values)
 
 
-def batches(serials: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Yield *serials* in parts that a statement takes."""
-    for start in range(0, len(serials), BATCH):
-        yield serials[start : start + BATCH]
+def batches(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Yield *values* in parts that a statement takes."""
+    for start in range(0, len(values), BATCH):
+        yield values[start : start + BATCH]
 
 
 def readable(

@@ -5,14 +5,16 @@ table ``pyade_store``. A published migration is never changed: a new one is adde
 one transaction together with the new number, and one process at a time runs them, so that a crash leaves the
 old version or the new one.
 
-What is kept of a device is one JSON document (``builders.stored``); the columns beside it are copies to
-search by, and for people who query the view ``pyade_devices``.
+What is kept of a device is Apple's own JSON object, and what pyade knows of it in columns beside that
+(``builders.stored``). People query the view ``pyade_devices``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from uuid import uuid4
+
+import attrs
 
 from pyade.errors import StoreError, StoreVersionError
 from pyade.storage.database import Database, Session, Table
@@ -27,15 +29,27 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             revision {integer} NOT NULL DEFAULT 0, state {json}
         )
         """,
+        # What many devices have in common; rows stay, since there are few.
         """
-        CREATE TABLE {}device (
-            token_id {integer} NOT NULL REFERENCES {}token (id) ON DELETE CASCADE,
-            serial_number {text} NOT NULL, model {text}, profile_status {text}, profile_uuid {text},
-            released_at {time}, deleted_at {time}, full_sync {integer} NOT NULL, document {json} NOT NULL,
-            PRIMARY KEY (token_id, serial_number)
+        CREATE TABLE {}device_group (
+            id {id}, token_id {integer} NOT NULL REFERENCES {}token (id) ON DELETE CASCADE,
+            digest {text} NOT NULL, model {text}, profile_status {text}, profile_uuid {text},
+            document {json} NOT NULL, UNIQUE (token_id, digest)
         )
         """,
-        "CREATE INDEX device_serial_number ON {}device (serial_number)",
+        # Each index, and each check of a foreign key, is paid for a million times. The ids lie one token
+        # after the other, in the order of Apple's list. A device that never changed has no updated_at.
+        """
+        CREATE TABLE {}device (
+            id {integer} PRIMARY KEY, token_id {integer} NOT NULL, group_id {integer} NOT NULL,
+            serial_number {text} NOT NULL, first_seen_at {time} NOT NULL, full_sync {integer} NOT NULL,
+            updated_at {time}, op_date {time}, op_date_sent {time}, released_at {time}, deleted_at {time},
+            attempt {json}, document {json} NOT NULL, UNIQUE (serial_number, token_id)
+        )
+        """,
+        "CREATE INDEX device_by_group ON {}device (group_id)",
+        "CREATE INDEX device_by_list ON {}device (token_id, full_sync) WHERE released_at IS NULL",
+        "CREATE INDEX device_released ON {}device (token_id, released_at) WHERE released_at IS NOT NULL",
         """
         CREATE TABLE {}profile (
             token_id {integer} NOT NULL REFERENCES {}token (id) ON DELETE CASCADE,
@@ -46,12 +60,13 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         """
         CREATE VIEW {}pyade_devices AS
-            SELECT device.serial_number AS serial, device.model, token.name AS token,
-                device.profile_status AS status, coalesce(profile.name, device.profile_uuid) AS profile,
+            SELECT device.serial_number AS serial, alike.model, token.name AS token,
+                alike.profile_status AS status, coalesce(profile.name, alike.profile_uuid) AS profile,
                 device.released_at AS released
             FROM {}device AS device JOIN {}token AS token ON token.id = device.token_id
+            JOIN {}device_group AS alike ON alike.id = device.group_id
             LEFT JOIN {}profile AS profile
-                ON profile.token_id = device.token_id AND profile.profile_uuid = device.profile_uuid
+                ON profile.token_id = device.token_id AND profile.profile_uuid = alike.profile_uuid
             WHERE device.deleted_at IS NULL
         """,
         """
@@ -94,15 +109,20 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 
 DEVICES = Table(
     name="device",
-    key=("token_id", "serial_number"),
+    key=("serial_number", "token_id"),
+    kept=("id",),
     columns={
-        "token_id": "integer",
-        **dict.fromkeys(("serial_number", "model", "profile_status", "profile_uuid"), "text"),
-        **dict.fromkeys(("released_at", "deleted_at"), "time"),
+        **dict.fromkeys(("id", "token_id", "group_id"), "integer"),
+        "serial_number": "text",
+        "first_seen_at": "time",
         "full_sync": "integer",
         "document": "json",
+        **dict.fromkeys(("updated_at", "op_date", "op_date_sent", "released_at", "deleted_at"), "time"),
+        "attempt": "json",
     },
 )
+NEW_DEVICES = attrs.evolve(DEVICES, columns=dict(list(DEVICES.columns.items())[:7]))
+"""The columns of a device of which nothing else is known."""
 
 
 def migrate(database: Database, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> None:

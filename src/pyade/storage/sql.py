@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import chain, islice
 from typing import Any
 
@@ -25,6 +25,7 @@ from pyade.builders import stored as documents
 from pyade.core import inventory
 from pyade.core.attempt import Attempt
 from pyade.core.device import Device
+from pyade.core.device_groups import DeviceGroup, status_counts
 from pyade.core.enrollment import (
     CREDENTIALS,
     Enrollment,
@@ -39,7 +40,6 @@ from pyade.core.events import Event, EventBatch, EventGroup, EventKind, attempt_
 from pyade.core.inventory import ChangeCounts, DeviceRecord, Source, SyncState
 from pyade.core.kinds import checks_kinds
 from pyade.core.lease import LEASE_SECONDS, Held, Lease, check_free, check_held, expiry, held
-from pyade.core.order import state_after_page
 from pyade.core.profile import DefinedProfile, EnrollmentProfile
 from pyade.core.secret import Secret, secret_or_none
 from pyade.core.token import Token
@@ -48,6 +48,7 @@ from pyade.errors import DamagedRecordError, DuplicateTokenError, StoreConflictE
 from pyade.storage import rows, sealing
 from pyade.storage import statements as sql
 from pyade.storage.database import Database, Value
+from pyade.storage.pages import save_page
 from pyade.storage.protocol import Damaged, EnrollmentStore
 from pyade.storage.rows import LockedToken, TokenRow
 from pyade.storage.schema import migrate
@@ -130,6 +131,7 @@ class SQLStore(EnrollmentStore):
 
     def remove_token(self, name: str, *, now: datetime) -> None:
         with self._writing(name) as locked:
+            locked.run(sql.DELETE_DEVICES, locked.ids)
             locked.run(sql.DELETE_TOKEN, (locked.id,))
             locked.emit(now, (EventGroup(EventKind.TOKEN_REMOVED),))
 
@@ -206,24 +208,7 @@ class SQLStore(EnrollmentStore):
     ) -> tuple[SyncState, ChangeCounts]:
         with self._writing(token_name, lease) as locked:
             following = inventory.next_state(token_name, locked.revision, state)
-            known = locked.devices({device.serial_number for device in devices})
-            changes: list[tuple[str, str]] = []
-            ties: dict[str, bool] = {}
-            changed, counts = inventory.merge_page(
-                known,
-                devices,
-                token_name=token_name,
-                source=source,
-                state=state,
-                now=now,
-                changes=changes,
-                ties=ties,
-            )
-            following = state_after_page(following, ties, is_list=source is Source.FETCH)
-            locked.save_devices(changed.values())
-            locked.save_state(following)
-            locked.emit_changes(now, changes)
-        return following, counts
+            return save_page(locked, devices, source=source, state=following, now=now)
 
     def finish_full_sync(
         self, token_name: str, *, state: SyncState, now: datetime, lease: Lease | None = None
@@ -231,10 +216,9 @@ class SQLStore(EnrollmentStore):
         released = 0
         with self._writing(token_name, lease) as locked:
             following = inventory.finished_state(token_name, locked.revision, state)
-            for page in rows.pages_of(locked.run, sql.SELECT_UNLISTED, (locked.id, state.full_sync)):
-                records = (documents.decode_record(text, token_name) for _, text in page)
-                unlisted = (record for record in records if inventory.is_unlisted(record, state))
-                gone = [inventory.release(record, now) for record in unlisted]
+            values = (locked.id, state.full_sync, state.listing_since)
+            for page in rows.pages_of(locked.run, sql.SELECT_UNLISTED, values, by="device.id"):
+                gone = [inventory.release(documents.decode_record(token_name, row[1:]), now) for row in page]
                 locked.save_devices(gone)
                 shown = [
                     (EventKind.RELEASED, record.serial_number) for record in gone if not record.is_hidden
@@ -299,15 +283,17 @@ class SQLStore(EnrollmentStore):
         return token.shown_devices(sorted(set(serials)), released)
 
     def count_devices(self, token_name: str) -> Mapping[str, int]:
-        counts = {"released": 0}
-        for is_released, status, count in self._read(sql.COUNT, (self._token_row(token_name).id,)):
-            name = "released" if is_released else status
-            counts[name] = counts.get(name, 0) + count
-        return counts
+        return status_counts(self.device_groups(token_name))
+
+    def device_groups(self, token_name: str) -> Mapping[DeviceGroup, int]:
+        found = self._read(sql.COUNT_GROUPS, (self._token_row(token_name).id,))
+        return {documents.decode_group(token_name, text): count for text, count in found}
 
     def count_unlisted(self, token_name: str, state: SyncState) -> int:
-        records = self._token_row(token_name).all_devices(sql.SELECT_UNLISTED, state.full_sync)
-        return sum(inventory.is_unlisted(record, state) and not record.is_hidden for record in records)
+        since = state.listing_since or datetime.max.replace(tzinfo=UTC)
+        values = (self._token_row(token_name).id, state.full_sync, since)
+        ((count,),) = self._read(sql.COUNT_UNLISTED, values)
+        return int(count)
 
     # Profiles
     def save_profile(self, token_name: str, profile: DefinedProfile, *, lease: Lease | None = None) -> None:
@@ -464,9 +450,10 @@ class SQLStore(EnrollmentStore):
     ) -> Iterator[Enrollment]:
         with self._database.reading():  # a closed store says so here
             if registration is None:
-                pages = rows.pages_of(self._read, sql.SELECT_ENROLLMENTS, ())
+                pages = rows.pages_of(self._read, sql.SELECT_ENROLLMENTS, (), by="serial_number")
             else:
-                pages = rows.pages_of(self._read, sql.SELECT_REGISTERED, (registration.value,))
+                values = (registration.value,)
+                pages = rows.pages_of(self._read, sql.SELECT_REGISTERED, values, by="serial_number")
             found = (rows.readable(page, documents.decode_enrollment, damaged) for page in pages)
             return chain.from_iterable(found)
 

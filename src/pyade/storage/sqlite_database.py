@@ -24,7 +24,7 @@ import attrs
 
 from pyade.errors import StoreClosedError, StoreError
 from pyade.storage import sqlite_file, sqlite_forks
-from pyade.storage.database import Clock, Session, Table, Value, Words, check_texts, translated
+from pyade.storage.database import Clock, Session, Table, Value, Words, check_rows, check_texts, translated
 from pyade.storage.sqlite_file import UnexplainedError, Watch
 from pyade.storage.sqlite_forks import Forkable, Turn
 
@@ -68,7 +68,15 @@ class _Session:
             self.connection.text_factory = str
 
     def upsert(self, table: Table, rows: Sequence[Sequence[Value]]) -> None:
-        self.connection.executemany(WORDS.translate(table.upsert_one()), map(_plain, rows))
+        check_rows(table, rows)
+        columns = list(map(list, zip(*rows, strict=True)))
+        for column, kind in zip(columns, table.columns.values(), strict=True):
+            if kind == "time":
+                texts: dict[Any, str] = {}  # most of a page came at one time
+                column[:] = [
+                    time and (texts.get(time) or texts.setdefault(time, _text(time))) for time in column
+                ]
+        self.connection.executemany(WORDS.translate(table.upsert_one()), zip(*columns, strict=True))
 
     def has_table(self, name: str) -> bool:
         query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
@@ -230,7 +238,8 @@ class SQLiteDatabase(Forkable):
 
 def _plain(values: Sequence[Value]) -> Sequence[Value]:
     check_texts(values)
-    return [
-        value.astimezone(UTC).isoformat(timespec="microseconds") if isinstance(value, datetime) else value
-        for value in values
-    ]
+    return [_text(value) if isinstance(value, datetime) else value for value in values]
+
+
+def _text(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat(timespec="microseconds")

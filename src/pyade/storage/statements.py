@@ -33,31 +33,51 @@ RENEW_LEASE = "UPDATE {}lease SET expires_at = ? WHERE fence = ?"
 RELEASE_LEASE = "DELETE FROM {}lease WHERE fence = ?"
 
 # Devices
-SELECT_RECORDS = """
-    SELECT token.name, device.document FROM {{}}device AS device
-    JOIN {{}}token AS token ON token.id = device.token_id
-    WHERE device.serial_number IN ({}) ORDER BY device.serial_number, token.name
+_RECORD = """
+    device.serial_number, device.first_seen_at, device.full_sync, device.document, device.updated_at,
+    device.op_date, device.op_date_sent, device.released_at, device.deleted_at, device.attempt
 """
-SELECT_SOME = "SELECT serial_number, document FROM {{}}device WHERE token_id = ? AND serial_number IN ({})"
-SELECT_DEVICES = """
-    SELECT serial_number, document FROM {}device
-    WHERE token_id = ? AND deleted_at IS NULL {after} ORDER BY serial_number LIMIT ?
+SELECT_RECORDS = f"""
+    SELECT token.name, {_RECORD} FROM {{{{}}}}device AS device
+    JOIN {{{{}}}}token AS token ON token.id = device.token_id
+    WHERE device.serial_number IN ({{}}) ORDER BY device.serial_number, token.name
+"""
+SELECT_SOME = f"""
+    SELECT device.id, {_RECORD} FROM {{{{}}}}device AS device
+    WHERE device.token_id = ? AND device.serial_number IN ({{}})
+"""
+SELECT_DEVICES = f"""
+    SELECT device.id, {_RECORD} FROM {{}}device AS device
+    WHERE device.id BETWEEN ? AND ? AND device.deleted_at IS NULL {{after}} ORDER BY device.id LIMIT ?
 """
 PAGES: dict[bool | None, str] = {
     None: SELECT_DEVICES,
-    False: SELECT_DEVICES.replace("{after}", "AND released_at IS NULL {after}"),
-    True: SELECT_DEVICES.replace("{after}", "AND released_at IS NOT NULL {after}"),
+    False: SELECT_DEVICES.replace("{after}", "AND device.released_at IS NULL {after}"),
+    True: SELECT_DEVICES.replace("{after}", "AND device.released_at IS NOT NULL {after}"),
 }
 """By whether released devices are wanted; None for both."""
-SELECT_UNLISTED = """
-    SELECT serial_number, document FROM {}device
-    WHERE token_id = ? AND released_at IS NULL AND full_sync <> ? {after} ORDER BY serial_number LIMIT ?
+MARK_LISTED = "UPDATE {{}}device SET full_sync = ? WHERE id IN ({})"
+# An event that is newer than the start of the list knows better than the list.
+_UNLISTED = """
+    FROM {}device AS device WHERE device.token_id = ? AND device.released_at IS NULL
+    AND device.full_sync < ? AND (device.op_date IS NULL OR device.op_date <= ?)
 """
+COUNT_UNLISTED = f"SELECT count(*) {_UNLISTED} AND device.deleted_at IS NULL"
+SELECT_UNLISTED = f"SELECT device.id, {_RECORD} {_UNLISTED} {{after}} ORDER BY device.id LIMIT ?"
+LAST_ID = "SELECT max(id) FROM {}device WHERE id BETWEEN ? AND ?"
+DELETE_DEVICES = "DELETE FROM {}device WHERE id BETWEEN ? AND ?"
 DELETE_DEVICE = "DELETE FROM {}device WHERE token_id = ? AND serial_number = ?"
 PURGE = "DELETE FROM {}device WHERE token_id = ? AND released_at <= ? RETURNING serial_number, deleted_at"
-COUNT = """
-    SELECT released_at IS NOT NULL, coalesce(profile_status, ''), count(*)
-    FROM {}device WHERE token_id = ? AND deleted_at IS NULL GROUP BY 1, 2
+ADD_GROUP = """
+    INSERT INTO {}device_group (token_id, digest, model, profile_status, profile_uuid, document)
+    VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (token_id, digest) DO NOTHING
+"""
+SELECT_GROUPS = "SELECT digest, id FROM {{}}device_group WHERE token_id = ? AND digest IN ({})"
+COUNT_GROUPS = """
+    SELECT alike.document, counted.devices FROM (
+        SELECT group_id, count(*) AS devices FROM {}device
+        WHERE group_id IN (SELECT id FROM {}device_group WHERE token_id = ?) GROUP BY group_id
+    ) AS counted JOIN {}device_group AS alike ON alike.id = counted.group_id ORDER BY alike.id
 """
 
 # Profiles
@@ -135,9 +155,9 @@ REVOKE_ALL = "DELETE FROM {}one_time WHERE serial_number = ?"
 REVOKE_KIND = "DELETE FROM {}one_time WHERE serial_number = ? AND kind = ?"
 
 
-def following(select: str, *, is_first: bool) -> str:
-    """Return a statement that selects the next page by serial number, or the first one."""
-    return select.replace("{after}", "" if is_first else "AND serial_number > ?")
+def following(select: str, by: str, *, is_first: bool) -> str:
+    """Return a statement that selects the next page by the column *by*, or the first one."""
+    return select.replace("{after}", "" if is_first else f"AND {by} > ?")
 
 
 def marks(count: int) -> str:

@@ -52,7 +52,6 @@ def example_device(serial_number: str = "C02FULL00001", **changes: Any) -> Devic
             color="SPACE BLACK",
             asset_tag="財産-1",
             device_family=DeviceFamily("Toaster"),
-            os="OSX",
             profile_status=ProfileStatus("levitating"),
             profile_uuid="C1F123098EB5074580041E69883004C3",
             profile_assign_time=NOW - timedelta(days=3),
@@ -68,7 +67,7 @@ def example_device(serial_number: str = "C02FULL00001", **changes: Any) -> Devic
             meid=("A0000000000001",),
             is_replacement_device=True,
             released_by_replacement=False,
-            extra={"new_key": {"nested": [1, 2.5, None, True, "é"]}, "os": 17},
+            extra={"new_key": {"nested": [1, 2.5, None, True, "é"]}, "os": 17},  # what cannot be read
         ),
         **changes,
     )

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from datetime import timedelta
 
 import attrs
 import pytest
 
 from pyade.core.device import Device, DeviceResult, OpType, ProfileStatus
+from pyade.core.device_groups import group_of
 from pyade.core.events import EventBatch, EventGroup, EventKind
 from pyade.core.inventory import ChangeCounts, DeviceRecord, Source, SyncState
 from pyade.errors import (
@@ -267,16 +269,31 @@ class ReadingPromises:
         """``device`` returns None for a serial that the store never heard of."""
         assert store.device("hq", "C02") is None
 
-    def test_devices_come_by_serial_number_each_once(self, store: Store) -> None:
-        """Iteration is sorted by serial number, over more devices than a batch holds."""
-        fleet = [
-            *fleet_of(1201),
-            Device(serial_number="c02"),
-            Device(serial_number="é"),
-            Device(serial_number=""),
-        ]
+    def test_devices_come_each_once(self, store: Store) -> None:
+        """Iteration goes over more devices than a batch holds."""
+        fleet = [*fleet_of(2001), Device(serial_number="c02"), Device(serial_number="é")]
         commit(store, *reversed(fleet))
-        assert serials_of(store) == sorted(device.serial_number for device in fleet)
+        assert sorted(serials_of(store)) == sorted(device.serial_number for device in fleet)
+
+    @pytest.mark.parametrize("serial", ["", "  ", "C" * 201])
+    def test_device_without_a_usable_serial_number_is_refused(self, store: Store, serial: str) -> None:
+        """What could not be read back is not stored."""
+        with pytest.raises(StoreError, match="serial_number"):
+            commit(store, Device(serial_number="A"), Device(serial_number=serial))
+        assert serials_of(store) == []
+
+    def test_groups_are_those_of_the_records(self, store: Store) -> None:
+        """``device_groups`` counts what ``group_of`` says of each record, released and hidden ones too."""
+        commit(store, example_device(), *fleet_of(3), source=Source.FETCH, full_sync=1, listing_since=NOW)
+        commit(store, event("C02000001", OpType.DELETED, 5), event("NEW", OpType.ADDED, 5))
+        store.delete_device("hq", "C02000002", now=NOW)
+        store.record_attempts("hq", {"NEW": attempt_with(DeviceResult.FAILED)}, now=NOW)
+        everyone = [
+            *store.devices("hq", released=None),
+            *(record for record in [store.device("hq", "C02000002")] if record is not None),
+        ]
+        assert store.device_groups("hq") == Counter(map(group_of, everyone))
+        assert sum(store.device_groups("hq").values()) == 5
 
     @pytest.mark.parametrize(
         ("released", "expected"), [(False, ["A", "C"]), (True, ["B", "D"]), (None, ["A", "B", "C", "D"])]

@@ -1,0 +1,171 @@
+"""A page of Apple's records, merged into the rows of a token.
+
+The rules of this file:
+
+1. What a page does is what ``core.inventory.merge_page`` says. Two kinds of records of a full list, which are
+   nearly all of them, are told without making objects: a device that the store has never heard of, and one of
+   which Apple sends the very bytes that are stored, where nothing else can have changed.
+2. Where a record says exactly what is stored of the device, the store keeps its own bytes. Where only the
+   bytes differ the newer ones are stored, so that the next list finds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, TypeAlias
+
+import attrs
+
+from pyade.builders import stored as documents
+from pyade.core.device import Device
+from pyade.core.device_groups import DeviceGroup, group_of
+from pyade.core.device_list import DeviceList
+from pyade.core.inventory import Change, ChangeCounts, DeviceRecord, Source, SyncState, merge_page
+from pyade.core.order import state_after_page
+from pyade.storage.rows import LockedToken
+from pyade.storage.schema import NEW_DEVICES
+
+Rows: TypeAlias = Mapping[str, tuple[Any, ...]]
+"""What ``TokenRow.rows_of`` yields, by serial number."""
+
+
+def save_page(
+    locked: LockedToken, devices: Sequence[Device], *, source: Source, state: SyncState, now: datetime
+) -> tuple[SyncState, ChangeCounts]:
+    """Store *devices* and *state* in the transaction of *locked*; returns what ``Store.commit_page`` does."""
+    page = devices if isinstance(devices, DeviceList) else DeviceList(devices)
+    serials = [words.serial_number for words in page.words]
+    known = {row[1]: row for row in locked.rows_of(dict.fromkeys(serials))}
+    sorts = _sort(page, known, state, is_list=source is Source.FETCH)
+    locked.mark_listed([known[serials[index]][0] for index in sorts.listed], state.full_sync)
+    locked.save_rows(_new_rows(locked, page, sorts.new, state, now), NEW_DEVICES)
+    merged: list[tuple[str, str]] = []
+    ties: dict[str, bool] = {}
+    records = {
+        serial: documents.decode_record(locked.name, known[serial][1:])
+        for serial in dict.fromkeys(serials[index] for index in sorts.rest)
+        if serial in known
+    }
+    changed, counts = merge_page(
+        records,
+        [page[index] for index in sorts.rest],
+        token_name=locked.name,
+        source=source,
+        state=state,
+        now=now,
+        changes=merged,
+        ties=ties,
+    )
+    texts = _own_texts(page, sorts.rest, known, records, changed) if source is Source.FETCH else {}
+    locked.save_devices(changed.values(), texts)
+    following = state_after_page(state, ties, is_list=source is Source.FETCH)
+    locked.save_state(following)
+    added = [(Change.ADDED, serials[index]) for index in sorts.new]
+    changes = sorted([*zip(sorts.new, added, strict=True), *zip(sorts.rest, merged, strict=True)])
+    locked.emit_changes(now, [change for _, change in changes])
+    return following, counts + ChangeCounts(added=len(added), unchanged=sorts.unchanged)
+
+
+@attrs.frozen
+class _Sorts:
+    """The records of a page by their index: what each of them takes.
+
+    Attributes:
+        new: Devices that the store has never heard of.
+        listed: Devices of which nothing is new but that this list shows them.
+        rest: What is merged.
+        unchanged: How many are neither new nor merged.
+    """
+
+    new: Sequence[int]
+    listed: Sequence[int]
+    rest: Sequence[int]
+    unchanged: int
+
+
+def _sort(page: DeviceList, known: Rows, state: SyncState, *, is_list: bool) -> _Sorts:
+    """Sort the records of a page (rule 1)."""
+    every = range(len(page))
+    if not is_list or len({words.serial_number for words in page.words}) < len(page):
+        return _Sorts((), (), every, 0)
+    new: list[int] = []
+    listed: list[int] = []
+    rest: list[int] = []
+    since = state.listing_since
+    for index, words in enumerate(page.words):
+        row = known.get(words.serial_number)
+        if row is None:
+            (rest if page.text(index) is None or _has_operation(words) else new).append(index)
+            continue
+        _, _, _, full_sync, document, _, op_date, sent, released_at, deleted_at, attempt = row
+        if (
+            released_at is deleted_at is attempt is sent is None
+            and (op_date is None or since is None or documents.as_time(op_date) <= since)
+            and document == page.text(index)
+        ):
+            if full_sync != state.full_sync:
+                listed.append(index)
+        else:
+            rest.append(index)
+    return _Sorts(new, listed, rest, len(page) - len(new) - len(rest))
+
+
+def _has_operation(words: Any) -> bool:
+    return not words.op_type is words.op_date is words.response_status is None
+
+
+def _new_rows(
+    locked: LockedToken, page: DeviceList, new: Sequence[int], state: SyncState, now: datetime
+) -> list[tuple[Any, ...]]:
+    """Return the rows of devices that a full list shows for the first time, as ``merge`` makes them."""
+    groups: dict[tuple[Any, ...], DeviceGroup] = {}
+    kinds: list[tuple[Any, ...]] = []
+    for index in new:
+        words = page.words[index]
+        assigned, given = words.device_assigned_date, words.profile_assign_time
+        # All that ``group_of`` looks at in a record of which pyade knows nothing else.
+        kind = (
+            words.model,
+            words.device_family,
+            words.os,
+            words.profile_status,
+            words.profile_uuid,
+            words.is_replacement_device,
+            words.mdm_migration_deadline,
+            assigned is not None and given is not None and assigned > given,
+        )
+        kinds.append(kind)
+        if kind not in groups:
+            record = DeviceRecord(
+                token_name=locked.name, device=page[index], first_seen_at=now, updated_at=now
+            )
+            groups[kind] = group_of(record)
+    ids = locked.group_ids(groups.values())
+    by_kind = {kind: ids[group] for kind, group in groups.items()}
+    token_id, number, words = locked.id, state.full_sync, page.words
+    return [
+        (token_id, by_kind[kind], words[index].serial_number, now, number, page.text(index))
+        for index, kind in zip(new, kinds, strict=True)
+    ]
+
+
+def _own_texts(
+    page: DeviceList,
+    rest: Sequence[int],
+    known: Rows,
+    records: Mapping[str, DeviceRecord],
+    changed: dict[str, DeviceRecord],
+) -> dict[str, str]:
+    """Return the own bytes of what was merged; add to *changed* where only they differ (rule 2)."""
+    texts: dict[str, str] = {}
+    for index in rest:
+        words, text = page.words[index], page.text(index)
+        serial = words.serial_number
+        record = changed.get(serial) or records.get(serial)
+        if text is None or record is None or _has_operation(words) or record.device != page[index]:
+            continue
+        texts[serial] = text
+        if serial not in changed and known[serial][4] != text:
+            changed[serial] = record
+    return texts
