@@ -186,13 +186,7 @@ class DevicePage:
             raise msgspec.ValidationError("the cursor is empty")
         records = wire.devices or []
         check_length(records, limit)
-        devices = DeviceList()
-
-        def read(raw: msgspec.Raw) -> None:
-            if not devices.add_record(raw):
-                devices.add(Device.from_apple(read_record(raw)))
-
-        read_records(records, read, "device record")
+        devices = DeviceList.of_page(content, records) or _devices(records)
         return cls(
             devices=devices,
             cursor=wire.cursor,
@@ -445,6 +439,18 @@ _ACCOUNT_TEXTS = frozenset(field.name for field in attrs.fields(Account)) - {"ur
 
 def _object(content: bytes) -> dict[str, Any]:
     return decode_json(content, dict[str, Any])
+
+
+def _devices(records: Sequence[msgspec.Raw]) -> DeviceList:
+    """Return the devices of *records*, each of which is read with as much tolerance as it takes."""
+    devices = DeviceList()
+
+    def read(raw: msgspec.Raw) -> None:
+        if not devices.add_record(raw):
+            devices.add(Device.from_apple(read_record(raw)))
+
+    read_records(records, read, "device record")
+    return devices
 
 
 def _beta_token(raw: msgspec.Raw) -> BetaEnrollmentToken:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import typing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC
-from typing import Any, Final, overload
+from typing import Any, Final, Self, cast, overload
 
 import attrs
 import msgspec
@@ -35,23 +35,36 @@ class DeviceList(Sequence[Device]):
         for device in devices:
             self.add(device)
 
+    @classmethod
+    def of_page(cls, content: bytes, raws: Sequence[msgspec.Raw]) -> Self | None:
+        """Return the records *raws* of a page; None unless every one of them can be read strictly.
+
+        Args:
+            content: The page, as JSON.
+            raws: The records in it, each as it came.
+        """
+        try:
+            words = _read_page(content).devices
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None
+        if not all(map(_is_strict, words)) or max(map(len, map(memoryview, raws)), default=0) > MAX_RECORD:
+            return None
+        found = cls()
+        found.words, found._raws = words, list(raws)
+        found._texts, found._made = [None] * len(words), [None] * len(words)
+        return found
+
     def add(self, device: Device) -> None:
         """Append a device that was read with tolerance, or made by hand."""
         known = {name: value for name in _NAMES if (value := getattr(device, name)) is not None}
-        self.words.append(_Words(**known))
-        self._raws.append(None)
-        self._texts.append(None)
-        self._made.append(device)
+        self._append(_Words(**known), None, device)
 
     def add_record(self, raw: msgspec.Raw) -> bool:
         """Append a record if it can be read strictly, and return whether it could."""
         words = _read_strictly(raw)
         if words is None or memoryview(raw).nbytes > MAX_RECORD:
             return False
-        self.words.append(words)
-        self._raws.append(raw)
-        self._texts.append(None)
-        self._made.append(None)
+        self._append(words, raw, None)
         return True
 
     def text(self, index: int) -> str | None:
@@ -60,6 +73,12 @@ class DeviceList(Sequence[Device]):
         if text is None and raw is not None:
             text = self._texts[index] = bytes(raw).decode()
         return text
+
+    def _append(self, words: Any, raw: msgspec.Raw | None, made: Device | None) -> None:
+        self.words.append(words)
+        self._raws.append(raw)
+        self._texts.append(None)
+        self._made.append(made)
 
     @overload
     def __getitem__(self, index: int) -> Device: ...
@@ -74,7 +93,10 @@ class DeviceList(Sequence[Device]):
         return made
 
     def __iter__(self) -> Iterator[Device]:
-        return map(self.__getitem__, range(len(self._made)))
+        if None in self._made:
+            pairs = zip(self._made, self._raws, strict=True)
+            self._made = [_read_device(raw) if made is None else made for made, raw in pairs]
+        return iter(cast("list[Device]", self._made))
 
     def __len__(self) -> int:
         return len(self._made)
@@ -106,18 +128,18 @@ def _read_strictly(text: msgspec.Raw | str) -> Any:
         words = _read_words(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    if words.serial_number.isspace():
-        return None
-    for time in (
-        words.profile_assign_time,
-        words.device_assigned_date,
-        words.op_date,
-        words.profile_push_time,
-        words.mdm_migration_deadline,
-    ):
-        if time is not None and time.tzinfo is not UTC:
-            return None
-    return words
+    return words if _is_strict(words) else None
+
+
+def _is_strict(words: Any) -> bool:
+    """Return True if a record of which all keys are known, with values of their kind, needs no tolerance."""
+    return not words.serial_number.isspace() and (
+        ((one := words.device_assigned_date) is None or one.tzinfo is UTC)
+        and ((one := words.profile_assign_time) is None or one.tzinfo is UTC)
+        and ((one := words.profile_push_time) is None or one.tzinfo is UTC)
+        and ((one := words.op_date) is None or one.tzinfo is UTC)
+        and ((one := words.mdm_migration_deadline) is None or one.tzinfo is UTC)
+    )
 
 
 _KINDS = typing.get_type_hints(Device)
@@ -132,5 +154,7 @@ _Words: Any = msgspec.defstruct(
     forbid_unknown_fields=True,
     gc=False,
 )
+_Page: Any = msgspec.defstruct("_Page", [("devices", list[_Words] | None, None)])
+_read_page: Final[Callable[[bytes], Any]] = msgspec.json.Decoder(_Page).decode
 _read_words: Final[Callable[[Any], Any]] = msgspec.json.Decoder(_Words).decode
 _read_device: Final[Callable[[Any], Device]] = msgspec.json.Decoder(Device).decode
