@@ -87,6 +87,12 @@ class BareClient:
             body["cursor"] = page.cursor
 
 
+def devices(content: bytes) -> Iterator[tuple[BareDevice, str]]:
+    """Iterate over the devices of a page, each with its own JSON."""
+    documents = (str(document, "utf-8") for document in _documents(content).devices)
+    return zip(_page(content).devices, documents, strict=True)
+
+
 def rows(content: bytes, page: BarePage) -> list[tuple[str, str | None, str]]:
     """Return serial number, status and the record's own JSON of each device of a page."""
     documents = _documents(content).devices

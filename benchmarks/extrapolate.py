@@ -65,8 +65,8 @@ class Measured:
     Attributes:
         tokens: How many were simulated.
         devices: Macs of each.
-        imported: The first sync of all, and the assignment that followed.
-        week: Seven days.
+        imported: The first sync of all, the assignment that followed, and the first day.
+        week: The seven days after that.
         before: Bytes of each table of PostgreSQL with its indexes, before the week.
         after: After it.
         sqlite: Bytes of a SQLite file for each Mac.
@@ -100,8 +100,8 @@ class Measured:
     def lines(self) -> Iterator[str]:
         """Return what was measured as text."""
         yield f"Measured: {self.tokens:,} tokens with {self.devices:,} Macs each"
-        yield from self.imported.lines("the import")
-        yield from self.week.lines("the week after it")
+        yield from self.imported.lines("the import, and the day after it")
+        yield from self.week.lines("seven days")
         device, first = self.after["device"] / self.macs, self.before["device"] / self.macs
         yield "sizes"
         yield f"  PostgreSQL  {device:,.0f} bytes a Mac, {first:,.0f} before the week"

@@ -7,7 +7,8 @@
     python benchmarks/simulate.py --latency-s 3                # if Apple answers slowly
 
 1. The real scheduler works on a ``PostgresStore`` and against ``FakeApple``, by a ``FrozenClock``: first the
-   import of all tokens, then seven days of a fleet that changes every day.
+   import of all tokens and the day after it, which brings the changes of the import, then seven days of a
+   fleet that changes every day.
 2. Counted are requests and the bytes of their bodies, write transactions and write-ahead log of PostgreSQL,
    and how long a worker is busy without the time that the fake takes.
 3. There is a checkpoint before each run of a token, so that each page of the store that the run touches goes
@@ -51,7 +52,10 @@ ERASED_PER_YEAR = 1
 """So often a year a Mac is erased or repaired, and enrolls again, which Apple's changes show."""
 
 _SCHEMA = "pyade_simulation"
-_WEEK = timedelta(days=7, hours=3)  # each interval is longer than a day by the jitter: seven runs end by then
+# Until Apple's changes have shown the profiles that the import assigned. Each interval is longer than a day
+# by the jitter, so that seven runs of each token end in a little more than a week.
+_FIRST_DAY = timedelta(days=1, hours=2)
+_WEEK = timedelta(days=7, hours=2)
 
 
 class Metered(httpx.BaseTransport):
@@ -95,7 +99,6 @@ class Simulation:
         self.store = PostgresStore(dsn, schema=_SCHEMA, clock=self._clock)
         self._sessions = SessionCache(self.store)
         self._stop = threading.Event()
-        self._ends_at = START
         self._day = 0
         for number in range(tokens):
             server = self._fake.add_server(f"server {number}")
@@ -144,15 +147,14 @@ class Simulation:
 
     def _wait(self, seconds: float) -> None:
         """Let time go by while nothing is due."""
-        if self.counts is self.imported:
+        now = self._clock.advance(seconds)
+        if self.counts is self.imported and now >= START + _FIRST_DAY:
             self._count_database()
             self.counts, self.sizes_before = Counts(), self.sizes()
-            self._ends_at = self._clock() + _WEEK
-        now = self._clock.advance(seconds)
         if (now - START) // timedelta(days=1) > self._day:
             self._day += 1
             self._change()
-        if now >= self._ends_at:
+        if now >= START + _FIRST_DAY + _WEEK:
             self._stop.set()
 
     def _change(self) -> None:
