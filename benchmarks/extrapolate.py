@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
@@ -22,6 +23,7 @@ DAYS_OF_EVENTS = 30
 """``prune_events`` removes older ones."""
 
 _DAY_S = 86_400
+_TIED = "\xa0"  # a space at which no line ends
 _KIB, _MIB, _GIB = 2**10, 2**20, 2**30
 
 
@@ -52,7 +54,9 @@ class Counts:
     def lines(self, title: str) -> Iterator[str]:
         """Return them as text."""
         yield f"{title}: {_listed(self.runs)}"
-        yield f"  requests    {self.requests.total():,}: {_listed(self.requests)}"
+        requests = f"  requests    {self.requests.total():,}: {_listed(self.requests, _TIED)}"
+        lines = textwrap.wrap(requests, 100, subsequent_indent=" " * 14)
+        yield from (line.replace(_TIED, " ") for line in lines)
         yield f"  bodies      {self.sent / _MIB:,.1f} MiB sent, {self.received / _MIB:,.1f} MiB received"
         yield f"  PostgreSQL  {self.transactions:,} write transactions, {self.log / _MIB:,.1f} MiB of log"
         yield f"  one worker  {self.busy_s:,.1f} s busy, of them {self.cpu_s:,.1f} s on the processor"
@@ -126,7 +130,7 @@ def extrapolated(found: Measured, *, latency_s: float) -> Iterator[str]:
         *_workers(found, times, latency_s),
         *_import(found.imported, times, latency_s),
     ):
-        yield f"  {what:<36} {formula:<55} = {result}"
+        yield f"  {what:<33} {formula:<55} = {result}"
 
 
 def _store(found: Measured, times: float) -> Iterator[tuple[str, str, str]]:
@@ -193,5 +197,5 @@ def _import(first: Counts, times: float, latency_s: float) -> Iterator[tuple[str
     yield "import: by the processor", formula, f"{first.cpu_s * times / PROCESSES / 3600:,.1f} hours"
 
 
-def _listed(counter: Counter[str]) -> str:
-    return ", ".join(f"{number:,} {name}" for name, number in sorted(counter.items()))
+def _listed(counter: Counter[str], space: str = " ") -> str:
+    return ", ".join(f"{number:,} {name}".replace(" ", space) for name, number in sorted(counter.items()))

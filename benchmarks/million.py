@@ -21,7 +21,8 @@ _FEW = 1_000
 
 def rows(setting: Setting) -> Iterator[Row]:
     """Measure what should not depend on how many devices are stored."""
-    large, small = Fleet(setting.size(_DEVICES), True), Fleet(_FEW, True)
+    # A page that was there before, and one at least that is there still.
+    large, small = Fleet(max(2 * PAGE, setting.size(_DEVICES)), True), Fleet(_FEW, True)
     with SQLiteStore(setting.new_file()) as store:
         state = fill(store, large, gone=1)
         yield from _gone(setting, large, store, state)
