@@ -37,14 +37,20 @@ def rows(setting: Setting) -> Iterator[Row]:
     serials = sorted(map(serial, range(fleet.size)))
     with SQLiteStore(filled) as store:
         fill(store, fleet)
-    kept = BareStore(setting.new_file())
+    bare_filled = setting.new_file()
+    kept = BareStore(bare_filled)
     kept.add([(one, "empty", record(one, False)) for one in serials])
-    with BareClient(f"{setting.address}{fleet.name}") as bare:
-        _post(bare, kept, serials)  # the server makes its answers
-        one, other = interleaved(
-            lambda: timed(lambda: _post(bare, kept, serials)), lambda: _assign(setting, fleet, filled)
-        )
     kept.close()
+    with BareClient(f"{setting.address}{fleet.name}") as bare:
+
+        def post() -> float:
+            kept = BareStore(_copy(setting, bare_filled))
+            seconds = timed(lambda: _post(bare, kept, serials))
+            kept.close()
+            return seconds
+
+        post()  # the server makes its answers
+        one, other = interleaved(post, lambda: _assign(setting, fleet, filled))
     yield Row(
         what=f"assign {fleet.size:,} Macs, outcomes stored",
         yardstick="bare posts of the same bodies; a durable mark, a durable executemany",
@@ -68,11 +74,15 @@ def _post(bare: BareClient, kept: BareStore, serials: list[str]) -> None:
             database.executemany(update, [(results[one], str(details[one], "utf-8"), one) for one in chunk])
 
 
+def _copy(setting: Setting, file: Path) -> Path:
+    """Return a copy of a file: where a run wrote, the next one would have less to write."""
+    return Path(shutil.copy(file, setting.new_file()))
+
+
 def _assign(setting: Setting, fleet: Fleet, filled: Path) -> float:
-    file, clock = setting.new_file(), clock_at()
-    shutil.copy(filled, file)
+    clock = clock_at()
     with (
-        SQLiteStore(file) as store,
+        SQLiteStore(_copy(setting, filled)) as store,
         Client(token(), base_url=f"{setting.address}{fleet.name}", clock=clock) as client,
     ):
         assigner = Assigner(client, store, clock=clock)

@@ -55,8 +55,11 @@ def _gone(setting: Setting, fleet: Fleet, store: SQLiteStore, state: SyncState) 
         what=what, yardstick="one SELECT over an index of the list's number", bare=one, pyade=other, reach=1.5
     )
 
-    def mark() -> None:
-        bare.database.execute("UPDATE device SET outcome = 'gone' WHERE list < 2")
+    def mark() -> float:
+        # SQLite writes nothing where a row gets the values that it has.
+        bare.database.execute("UPDATE device SET outcome = NULL WHERE list < 2")
+        release = "UPDATE device SET outcome = '2026-01-01T12:00:00.000000+00:00' WHERE list < 2"
+        return timed(lambda: bare.database.execute(release))
 
     def release() -> float:
         nonlocal state
@@ -64,7 +67,7 @@ def _gone(setting: Setting, fleet: Fleet, store: SQLiteStore, state: SyncState) 
         state = _list_them_again(store, fleet)
         return seconds
 
-    one, other = interleaved(lambda: timed(mark), release)
+    one, other = interleaved(mark, release)
     bare.close()
     _release(store, state)
     yardstick = "one durable UPDATE over an index of the list's number"
