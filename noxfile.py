@@ -83,7 +83,10 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure what users wait for; prints figures, judges nothing."""
+    """Measure what users wait for beside the least that can do it; prints a table, judges nothing.
+
+    ``nox -s bench -- --scale 0.01 --only ingest`` takes a hundredth of the devices, and one group of rows.
+    """
     session.install("-e", ".[test]")
     session.run("python", "benchmarks/run.py", *session.posargs)
 

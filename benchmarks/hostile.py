@@ -1,0 +1,69 @@
+"""What the worst 64 KiB from a stranger cost, of every shape, beside a usual refusal."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from enrollment import SERVICE, machine_info
+from pyade import ScepIssuer
+from pyade.enrollment import EnrollmentService, redeem_scep_request
+from pyade.errors import TrustError
+from pyade.storage import MemoryStore
+from pyade.testing import DeviceAuthority
+from pyade.testing.mac.hostile import by_owners, by_strangers, requests
+from setting import Setting
+from stores import clock_at
+from table import Row
+
+_REACH = 12
+"""Usual refusals; the fuzzer fails where an input costs more."""
+
+
+def rows(setting: Setting) -> Iterator[Row]:
+    """Measure the shape that costs most of messages, signed messages and certificate requests."""
+    times = 20 if setting.scale == 1 else 3
+    clock, authority = clock_at(), DeviceAuthority.generate()
+    device, stranger = authority.issue(), DeviceAuthority.generate().issue()
+    with MemoryStore() as store:
+        service = EnrollmentService(
+            store,
+            mdm=SERVICE,
+            scep=ScepIssuer(url="https://ca.contoso.com/scep"),
+            trust=authority.trust,
+            clock=clock,
+        )
+
+        def redeem(request: bytes) -> None:
+            with contextlib.suppress(TrustError):
+                redeem_scep_request(store, request, now=clock())
+
+        usual = _best(partial(service.enroll, stranger.sign(machine_info("C02EXAMPLE01"))), 5 * times)
+        for title, work, kinds in (
+            ("message", service.enroll, (by_strangers(device), by_strangers(device, elements=1_800))),
+            ("signed message", service.enroll, (by_owners(device), by_owners(device, marks=950))),
+            ("certificate request", redeem, (requests(), requests(elements=250))),
+        ):
+            shapes = [shape for shapes in kinds for shape in shapes.items()]
+            costs = [(_best(partial(work, message), times), name) for name, message in shapes]
+            worst, name = max(costs)
+            yield Row(
+                what=f"refuse the worst {title}: {name}",
+                yardstick="refuse a stranger's usual message",
+                bare=usual,
+                pyade=worst,
+                reach=_REACH,
+                note=f"of {len(costs)} that were tried",
+            )
+
+
+def _best(work: Callable[[], object], times: int) -> float:
+    # The shortest, as in the fuzzer: an input that is slow once says how busy the machine is.
+    seconds = []
+    for _ in range(times):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
