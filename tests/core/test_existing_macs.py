@@ -31,7 +31,7 @@ MODERN = UserAffinity.modern("https://mdm.contoso.com/signin")
 
 
 def with_device(**changes: Any) -> DeviceRecord:
-    return attrs.evolve(RECORD, device=attrs.evolve(DEVICE, **changes))
+    return attrs.evolve(RECORD, device=DEVICE.changed(**changes))
 
 
 @each("version", [*VERSIONS, None])

@@ -268,7 +268,7 @@ def test_stale_event_leaves_the_attempt() -> None:
 def test_list_supersedes_attempts_from_before_its_start(minutes: float, kept: bool, tag: str | None) -> None:
     """A device that answered ``NOT_ACCESSIBLE`` is tried again once a list shows it, changed or not."""
     known = record(attempt=attempt(DeviceResult.NOT_ACCESSIBLE, minutes))
-    new, _ = told(known, attrs.evolve(known.device, asset_tag=tag), Source.FETCH)
+    new, _ = told(known, known.device.changed(asset_tag=tag), Source.FETCH)
     assert new is not None
     assert (new.attempt == known.attempt) is kept
 
@@ -277,7 +277,7 @@ def test_list_supersedes_attempts_from_before_its_start(minutes: float, kept: bo
 def test_list_supersedes_an_attempt_from_before_a_clock_was_moved_back(minutes: float, kept: bool) -> None:
     """Else a profile that Apple took away would count as assigned until the wrong time is reached."""
     known = record(attempt=attempt(minutes=minutes))
-    new, _ = told(known, attrs.evolve(known.device, profile_status=ProfileStatus.REMOVED), Source.FETCH)
+    new, _ = told(known, known.device.changed(profile_status=ProfileStatus.REMOVED), Source.FETCH)
     assert new is not None
     assert new.attempt is not None
     assert (new.attempt.result == DeviceResult.SUCCESS) is kept
@@ -297,7 +297,7 @@ def test_details_win_over_what_was_stored_before() -> None:
     new, change = told(known, read, Source.DETAILS)
     assert change is Change.MODIFIED
     assert new is not None
-    assert new.device == attrs.evolve(read, response_status=None)
+    assert new.device == read.changed(response_status=None)
     assert new.op_date == at(5)
     assert told(new, read, Source.DETAILS) == (new, Change.UNCHANGED)
 

@@ -93,7 +93,7 @@ class LastArrivalWins(MemoryStore):
         now: datetime,
         lease: Lease | None = None,
     ) -> tuple[SyncState, ChangeCounts]:
-        undated = [attrs.evolve(device, op_date=None) for device in devices]
+        undated = [device.changed(op_date=None) for device in devices]
         return super().commit_page(token_name, undated, source=source, state=state, now=now, lease=lease)
 
 

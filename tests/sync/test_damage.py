@@ -451,7 +451,7 @@ def share(mill: Mill, serial: str) -> None:
     """Let token b know a device of token a's, too."""
     record = mill.store.device("a", serial)
     assert record is not None
-    older = attrs.evolve(record.device, device_assigned_date=None)
+    older = record.device.changed(device_assigned_date=None)
     state = mill.store.sync_state("b")
     mill.store.commit_page("b", [older], source=Source.SYNC, state=state, now=mill.clock())
 

@@ -29,9 +29,9 @@ from pyade.apple.json_bodies import (
 )
 from pyade.core.assignment import DeviceResults
 from pyade.core.device import Device, DeviceResult, parse_date, parse_time
-from pyade.core.device_list import DeviceList
+from pyade.core.device_list import DeviceList, read_page, read_strictly
 from pyade.core.enums import OpenStrEnum
-from pyade.core.json_values import check_keepable
+from pyade.core.json_values import MAX_RECORD, check_keepable
 from pyade.core.secret import Secret
 from pyade.core.token import Token
 from pyade.text import logger
@@ -154,8 +154,7 @@ class DevicePage:
     """One page of a fetch or of a sync.
 
     Attributes:
-        devices: In the order of Apple's answer, which is chronological; a serial number may occur twice. Each
-            is made when it is asked for, and a store takes what it needs without that.
+        devices: In the order of Apple's answer, which is chronological; a serial number may occur twice.
         cursor: Opaque position for the next call; store it together with the devices, never before them.
         more_to_follow: True if the next call is due at once.
         fetched_until: How far the page goes, UTC; for information only.
@@ -165,7 +164,7 @@ class DevicePage:
     Source: Apple, device assignment, ``FetchDeviceResponse``.
     """
 
-    devices: Sequence[Device]
+    devices: tuple[Device, ...]
     cursor: str
     more_to_follow: bool
     fetched_until: datetime | None = None
@@ -186,7 +185,9 @@ class DevicePage:
             raise msgspec.ValidationError("the cursor is empty")
         records = wire.devices or []
         check_length(records, limit)
-        devices = DeviceList.of_page(content, records) or _devices(records)
+        devices = read_page(content, records)
+        if devices is None:
+            devices = _devices(records)
         return cls(
             devices=devices,
             cursor=wire.cursor,
@@ -443,14 +444,14 @@ def _object(content: bytes) -> dict[str, Any]:
 
 def _devices(records: Sequence[msgspec.Raw]) -> DeviceList:
     """Return the devices of *records*, each of which is read with as much tolerance as it takes."""
-    devices = DeviceList()
 
-    def read(raw: msgspec.Raw) -> None:
-        if not devices.add_record(raw):
-            devices.add(Device.from_apple(read_record(raw)))
+    def read(raw: msgspec.Raw) -> tuple[Device, msgspec.Raw | None]:
+        if memoryview(raw).nbytes <= MAX_RECORD and (device := read_strictly(raw)) is not None:
+            return device, raw
+        return Device.from_apple(read_record(raw)), None
 
-    read_records(records, read, "device record")
-    return devices
+    found = read_records(records, read, "device record")
+    return DeviceList((device for device, _ in found), [raw for _, raw in found])
 
 
 def _beta_token(raw: msgspec.Raw) -> BetaEnrollmentToken:

@@ -1,114 +1,64 @@
-"""Devices as Apple sent them: a record keeps its own bytes, and becomes a ``Device`` when one is asked for.
+"""Devices as Apple sent them: each is kept with its own bytes, so that a store compares and keeps those.
 
-A page of a fleet is mostly compared and stored, for which the bytes and a few words of them are enough. What
-is read strictly here (every key known, every value of its kind, times in UTC) means the same as what
+What is read strictly here (every key known, every value of its kind, times in UTC) means the same as what
 ``Device.from_apple`` reads with tolerance; every other record is read by that.
 """
 
 from __future__ import annotations
 
-import typing
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC
-from typing import Any, Final, Self, cast, overload
+from typing import Any, Final, Self
 
-import attrs
 import msgspec
 
 from pyade.core.device import Device
-from pyade.core.json_values import MAX_RECORD, MAX_SERIAL
+from pyade.core.json_values import MAX_RECORD
 
 
-class DeviceList(Sequence[Device]):
-    """The devices of an answer, in its order; equal to a tuple of equal devices.
+class DeviceList(tuple[Device, ...]):
+    """The devices of an answer, in its order: a tuple that knows the bytes of its records.
 
     Attributes:
-        words: What is in each record, by the names of ``Device`` without ``extra``.
+        raws: Each record as it came; None where it was not read strictly.
     """
 
-    def __init__(self, devices: Iterable[Device] = ()) -> None:
-        """Make a list of devices that have no bytes of their own."""
-        self.words: list[Any] = []
-        self._raws: list[msgspec.Raw | None] = []
-        self._texts: list[str | None] = []
-        self._made: list[Device | None] = []
-        for device in devices:
-            self.add(device)
+    raws: Sequence[msgspec.Raw | None]
 
-    @classmethod
-    def of_page(cls, content: bytes, raws: Sequence[msgspec.Raw]) -> Self | None:
-        """Return the records *raws* of a page; None unless every one of them can be read strictly.
-
-        Args:
-            content: The page, as JSON.
-            raws: The records in it, each as it came.
-        """
-        try:
-            words = _read_page(content).devices
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return None
-        if not all(map(_is_strict, words)) or max(map(len, map(memoryview, raws)), default=0) > MAX_RECORD:
-            return None
-        found = cls()
-        found.words, found._raws = words, list(raws)
-        found._texts, found._made = [None] * len(words), [None] * len(words)
-        return found
-
-    def add(self, device: Device) -> None:
-        """Append a device that was read with tolerance, or made by hand."""
-        known = {name: value for name in _NAMES if (value := getattr(device, name)) is not None}
-        self._append(_Words(**known), None, device)
-
-    def add_record(self, raw: msgspec.Raw) -> bool:
-        """Append a record if it can be read strictly, and return whether it could."""
-        words = _read_strictly(raw)
-        if words is None or memoryview(raw).nbytes > MAX_RECORD:
-            return False
-        self._append(words, raw, None)
-        return True
-
-    def text(self, index: int) -> str | None:
-        """Return the JSON object of a record as it came; None where it was not read strictly."""
-        text, raw = self._texts[index], self._raws[index]
-        if text is None and raw is not None:
-            text = self._texts[index] = bytes(raw).decode()
-        return text
-
-    def _append(self, words: Any, raw: msgspec.Raw | None, made: Device | None) -> None:
-        self.words.append(words)
-        self._raws.append(raw)
-        self._texts.append(None)
-        self._made.append(made)
-
-    @overload
-    def __getitem__(self, index: int) -> Device: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Device, ...]: ...
-    def __getitem__(self, index: int | slice) -> Device | tuple[Device, ...]:
-        if isinstance(index, slice):
-            return tuple(self)[index]
-        made = self._made[index]
-        if made is None:
-            made = self._made[index] = _read_device(self._raws[index])
+    def __new__(cls, devices: Iterable[Device], raws: Sequence[msgspec.Raw | None] = ()) -> Self:
+        """Return a list of *devices*, with the bytes of each; () if they have none."""
+        made = super().__new__(cls, devices)
+        made.raws = raws or [None] * len(made)
         return made
 
-    def __iter__(self) -> Iterator[Device]:
-        if None in self._made:
-            pairs = zip(self._made, self._raws, strict=True)
-            self._made = [_read_device(raw) if made is None else made for made, raw in pairs]
-        return iter(cast("list[Device]", self._made))
+    def texts(self) -> list[str | None]:
+        """Return the JSON object of each record as it came; None where it was not read strictly."""
+        return [None if raw is None else bytes(raw).decode() for raw in self.raws]
 
-    def __len__(self) -> int:
-        return len(self._made)
 
-    def __eq__(self, other: object) -> bool:
-        return tuple(self) == tuple(other) if isinstance(other, (DeviceList, tuple)) else NotImplemented
+def read_page(content: bytes, raws: Sequence[msgspec.Raw]) -> DeviceList | None:
+    """Return the devices of a page; None unless every one of them can be read strictly.
 
-    def __hash__(self) -> int:
-        return hash(tuple(self))
+    Args:
+        content: The page, as JSON.
+        raws: The records in it, each as it came.
+    """
+    try:
+        devices = _read_page(content).devices or ()
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    if not all(map(_is_strict, devices)) or any(memoryview(raw).nbytes > MAX_RECORD for raw in raws):
+        return None
+    return DeviceList(devices, raws)
 
-    def __repr__(self) -> str:
-        return repr(tuple(self))
+
+def read_strictly(record: msgspec.Raw | str) -> Device | None:
+    """Return the device of one record; None where it takes tolerance to read it."""
+    try:
+        device = _read_device(record)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return device if _is_strict(device) else None
 
 
 def read_device(text: str) -> Device:
@@ -117,44 +67,23 @@ def read_device(text: str) -> Device:
     Raises:
         msgspec.MsgspecError: It is none; see ``Device.from_apple``.
     """
-    if _read_strictly(text) is not None:
-        return _read_device(text)
-    return Device.from_apple(msgspec.json.decode(text))
+    return read_strictly(text) or Device.from_apple(msgspec.json.decode(text))
 
 
-def _read_strictly(text: msgspec.Raw | str) -> Any:
-    """Return what is in a record; None where it takes tolerance to read it."""
-    try:
-        words = _read_words(text)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
-    return words if _is_strict(words) else None
-
-
-def _is_strict(words: Any) -> bool:
+def _is_strict(device: Device) -> bool:
     """Return True if a record of which all keys are known, with values of their kind, needs no tolerance."""
-    return not words.serial_number.isspace() and (
-        ((one := words.device_assigned_date) is None or one.tzinfo is UTC)
-        and ((one := words.profile_assign_time) is None or one.tzinfo is UTC)
-        and ((one := words.profile_push_time) is None or one.tzinfo is UTC)
-        and ((one := words.op_date) is None or one.tzinfo is UTC)
-        and ((one := words.mdm_migration_deadline) is None or one.tzinfo is UTC)
+    return not (device.serial_number.isspace() or device.extra) and (
+        ((one := device.device_assigned_date) is None or one.tzinfo is UTC)
+        and ((one := device.profile_assign_time) is None or one.tzinfo is UTC)
+        and ((one := device.profile_push_time) is None or one.tzinfo is UTC)
+        and ((one := device.op_date) is None or one.tzinfo is UTC)
+        and ((one := device.mdm_migration_deadline) is None or one.tzinfo is UTC)
     )
 
 
-_KINDS = typing.get_type_hints(Device)
-_NAMES = tuple(field.name for field in attrs.fields(Device) if field.name != "extra")
-_KINDS["serial_number"] = typing.Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_SERIAL)]
-_Words: Any = msgspec.defstruct(
-    "_Words",
-    [
-        ("serial_number", _KINDS["serial_number"]),
-        *((name, _KINDS[name], None) for name in _NAMES if name != "serial_number"),
-    ],
-    forbid_unknown_fields=True,
-    gc=False,
-)
-_Page: Any = msgspec.defstruct("_Page", [("devices", list[_Words] | None, None)])
-_read_page: Final[Callable[[bytes], Any]] = msgspec.json.Decoder(_Page).decode
-_read_words: Final[Callable[[Any], Any]] = msgspec.json.Decoder(_Words).decode
+class _Page(msgspec.Struct):
+    devices: list[Device] | None = None
+
+
+_read_page: Final[Callable[[bytes], _Page]] = msgspec.json.Decoder(_Page).decode
 _read_device: Final[Callable[[Any], Device]] = msgspec.json.Decoder(Device).decode

@@ -34,10 +34,10 @@ def save_page(
     locked: LockedToken, devices: Sequence[Device], *, source: Source, state: SyncState, now: datetime
 ) -> tuple[SyncState, ChangeCounts]:
     """Store *devices* and *state* in the transaction of *locked*; returns what ``Store.commit_page`` does."""
-    page = devices if isinstance(devices, DeviceList) else DeviceList(devices)
-    serials = [words.serial_number for words in page.words]
+    page = _Page(devices, devices.texts() if isinstance(devices, DeviceList) else [None] * len(devices))
+    serials = [device.serial_number for device in devices]
     known = {row[1]: row for row in locked.rows_of(dict.fromkeys(serials))}
-    sorts = _sort(page, known, state, is_list=source is Source.FETCH)
+    sorts = _sort(page, known, state) if _is_plain_list(source, serials) else _Sorts(rest=range(len(serials)))
     locked.mark_listed([known[serials[index]][0] for index in sorts.listed], state.full_sync)
     locked.save_rows(_new_rows(locked, page, sorts.new, state, now), NEW_DEVICES)
     merged: list[tuple[str, str]] = []
@@ -49,7 +49,7 @@ def save_page(
     }
     changed, counts = merge_page(
         records,
-        [page[index] for index in sorts.rest],
+        [devices[index] for index in sorts.rest],
         token_name=locked.name,
         source=source,
         state=state,
@@ -68,6 +68,12 @@ def save_page(
 
 
 @attrs.frozen
+class _Page:
+    devices: Sequence[Device]
+    texts: Sequence[str | None]
+
+
+@attrs.frozen(kw_only=True)
 class _Sorts:
     """The records of a page by their index: what each of them takes.
 
@@ -78,80 +84,80 @@ class _Sorts:
         unchanged: How many are neither new nor merged.
     """
 
-    new: Sequence[int]
-    listed: Sequence[int]
-    rest: Sequence[int]
-    unchanged: int
+    new: Sequence[int] = ()
+    listed: Sequence[int] = ()
+    rest: Sequence[int] = ()
+    unchanged: int = 0
 
 
-def _sort(page: DeviceList, known: Rows, state: SyncState, *, is_list: bool) -> _Sorts:
-    """Sort the records of a page (rule 1)."""
-    every = range(len(page))
-    if not is_list or len({words.serial_number for words in page.words}) < len(page):
-        return _Sorts((), (), every, 0)
+def _is_plain_list(source: Source, serials: Sequence[str]) -> bool:
+    return source is Source.FETCH and len(set(serials)) == len(serials)
+
+
+def _sort(page: _Page, known: Rows, state: SyncState) -> _Sorts:
+    """Sort the records of a full list, each of another device (rule 1)."""
     new: list[int] = []
     listed: list[int] = []
     rest: list[int] = []
     since = state.listing_since
-    for index, words in enumerate(page.words):
-        row = known.get(words.serial_number)
+    for index, (device, text) in enumerate(zip(page.devices, page.texts, strict=True)):
+        row = known.get(device.serial_number)
         if row is None:
-            (rest if page.text(index) is None or _has_operation(words) else new).append(index)
+            (rest if text is None or _has_operation(device) else new).append(index)
             continue
         _, _, _, full_sync, document, _, op_date, sent, released_at, deleted_at, attempt = row
         if (
             released_at is deleted_at is attempt is sent is None
             and (op_date is None or since is None or documents.as_time(op_date) <= since)
-            and document == page.text(index)
+            and document == text
         ):
             if full_sync != state.full_sync:
                 listed.append(index)
         else:
             rest.append(index)
-    return _Sorts(new, listed, rest, len(page) - len(new) - len(rest))
+    unchanged = len(page.devices) - len(new) - len(rest)
+    return _Sorts(new=new, listed=listed, rest=rest, unchanged=unchanged)
 
 
-def _has_operation(words: Any) -> bool:
-    return not words.op_type is words.op_date is words.response_status is None
+def _has_operation(device: Device) -> bool:
+    return device.op_type is not None or device.op_date is not None or device.response_status is not None
 
 
 def _new_rows(
-    locked: LockedToken, page: DeviceList, new: Sequence[int], state: SyncState, now: datetime
+    locked: LockedToken, page: _Page, new: Sequence[int], state: SyncState, now: datetime
 ) -> list[tuple[Any, ...]]:
     """Return the rows of devices that a full list shows for the first time, as ``merge`` makes them."""
     groups: dict[tuple[Any, ...], DeviceGroup] = {}
     kinds: list[tuple[Any, ...]] = []
     for index in new:
-        words = page.words[index]
-        assigned, given = words.device_assigned_date, words.profile_assign_time
+        device = page.devices[index]
+        assigned, given = device.device_assigned_date, device.profile_assign_time
         # All that ``group_of`` looks at in a record of which pyade knows nothing else.
         kind = (
-            words.model,
-            words.device_family,
-            words.os,
-            words.profile_status,
-            words.profile_uuid,
-            words.is_replacement_device,
-            words.mdm_migration_deadline,
+            device.model,
+            device.device_family,
+            device.os,
+            device.profile_status,
+            device.profile_uuid,
+            device.is_replacement_device,
+            device.mdm_migration_deadline,
             assigned is not None and given is not None and assigned > given,
         )
         kinds.append(kind)
         if kind not in groups:
-            record = DeviceRecord(
-                token_name=locked.name, device=page[index], first_seen_at=now, updated_at=now
-            )
+            record = DeviceRecord(token_name=locked.name, device=device, first_seen_at=now, updated_at=now)
             groups[kind] = group_of(record)
     ids = locked.group_ids(groups.values())
     by_kind = {kind: ids[group] for kind, group in groups.items()}
-    token_id, number, words = locked.id, state.full_sync, page.words
+    token_id, number = locked.id, state.full_sync
     return [
-        (token_id, by_kind[kind], words[index].serial_number, now, number, page.text(index))
+        (token_id, by_kind[kind], page.devices[index].serial_number, now, number, page.texts[index])
         for index, kind in zip(new, kinds, strict=True)
     ]
 
 
 def _own_texts(
-    page: DeviceList,
+    page: _Page,
     rest: Sequence[int],
     known: Rows,
     records: Mapping[str, DeviceRecord],
@@ -160,10 +166,10 @@ def _own_texts(
     """Return the own bytes of what was merged; add to *changed* where only they differ (rule 2)."""
     texts: dict[str, str] = {}
     for index in rest:
-        words, text = page.words[index], page.text(index)
-        serial = words.serial_number
+        device, text = page.devices[index], page.texts[index]
+        serial = device.serial_number
         record = changed.get(serial) or records.get(serial)
-        if text is None or record is None or _has_operation(words) or record.device != page[index]:
+        if text is None or record is None or _has_operation(device) or record.device != device:
             continue
         texts[serial] = text
         if serial not in changed and known[serial][4] != text:

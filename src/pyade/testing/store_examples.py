@@ -44,33 +44,31 @@ def example_token(name: str = "hq") -> Token:
 
 def example_device(serial_number: str = "C02FULL00001", **changes: Any) -> Device:
     """Return a device with a value in every field that a store keeps, some of them unknown to pyade."""
-    return attrs.evolve(
-        Device(
-            serial_number=serial_number,
-            model="MacBook Pro",
-            description='MBP 14" “Größe”',
-            color="SPACE BLACK",
-            asset_tag="財産-1",
-            device_family=DeviceFamily("Toaster"),
-            profile_status=ProfileStatus("levitating"),
-            profile_uuid="C1F123098EB5074580041E69883004C3",
-            profile_assign_time=NOW - timedelta(days=3),
-            profile_push_time=NOW - timedelta(days=2),
-            device_assigned_date=NOW - timedelta(days=9),
-            device_assigned_by="-1",
-            mdm_migration_deadline=NOW + timedelta(days=90),
-            bluetooth_mac_address="00:00:5E:00:53:01",
-            wifi_mac_address="00:00:5E:00:53:02",
-            ethernet_mac_address="00:00:5E:00:53:03",
-            eid="89049032000000000000000000000001",
-            imei=("350000000000001", "350000000000002"),
-            meid=("A0000000000001",),
-            is_replacement_device=True,
-            released_by_replacement=False,
-            extra={"new_key": {"nested": [1, 2.5, None, True, "é"]}, "os": 17},  # what cannot be read
-        ),
-        **changes,
+    device = Device(
+        serial_number=serial_number,
+        model="MacBook Pro",
+        description='MBP 14" “Größe”',
+        color="SPACE BLACK",
+        asset_tag="財産-1",
+        device_family=DeviceFamily("Toaster"),
+        profile_status=ProfileStatus("levitating"),
+        profile_uuid="C1F123098EB5074580041E69883004C3",
+        profile_assign_time=NOW - timedelta(days=3),
+        profile_push_time=NOW - timedelta(days=2),
+        device_assigned_date=NOW - timedelta(days=9),
+        device_assigned_by="-1",
+        mdm_migration_deadline=NOW + timedelta(days=90),
+        bluetooth_mac_address="00:00:5E:00:53:01",
+        wifi_mac_address="00:00:5E:00:53:02",
+        ethernet_mac_address="00:00:5E:00:53:03",
+        eid="89049032000000000000000000000001",
+        imei=("350000000000001", "350000000000002"),
+        meid=("A0000000000001",),
+        is_replacement_device=True,
+        released_by_replacement=False,
+        extra={"new_key": {"nested": [1, 2.5, None, True, "é"]}, "os": 17},  # what cannot be read
     )
+    return device.changed(**changes)
 
 
 def example_profile(name: str = "Standard Mac “Zürich”") -> EnrollmentProfile:

@@ -220,9 +220,9 @@ def _state(device: Device, enrollment: Enrollment | None) -> EnrollmentState:
 
 def _left_out(device: Device) -> tuple[Problem, ...]:
     names = [
-        field.name
-        for field in attrs.fields(Device)
-        if field.name not in _PLACED and getattr(device, field.name) not in (None, {})
+        name
+        for name in Device.__struct_fields__
+        if name not in _PLACED and getattr(device, name) not in (None, {})
     ]
     if not names:
         return ()

@@ -189,7 +189,7 @@ class PagePromises:
     def test_date_that_cannot_be_right_counts_as_the_arrival(self, store: Store) -> None:
         """It is kept beside, and makes no later operation stale."""
         wild = NOW + timedelta(days=2000)
-        device = attrs.evolve(event("A", OpType.ADDED, 0), op_date=wild)
+        device = event("A", OpType.ADDED, 0).changed(op_date=wild)
         commit(store, device)
         record = record_of(store, "A")
         assert (record.op_date, record.op_date_sent) == (NOW + timedelta(minutes=5), wild)
@@ -380,14 +380,14 @@ class AttemptPromises:
         store.record_attempts("hq", {"C02000000": attempt}, details=[read], now=NOW)
         record = record_of(store, "C02000000")
         assert record.attempt == attempt
-        assert record.device == attrs.evolve(read, response_status=None)
+        assert record.device == read.changed(response_status=None)
         assert record.op_date == NOW
 
     def test_attempts_that_break_leave_nothing(self, store: Store) -> None:
         """If the details cannot be stored, neither are the outcomes."""
         commit(store, *fleet_of(1))
         before = record_of(store, "C02000000")
-        details = BreakingDevices(attrs.evolve(before.device, asset_tag="new"))
+        details = BreakingDevices(before.device.changed(asset_tag="new"))
         with pytest.raises((InjectedError, StoreError)):
             store.record_attempts(
                 "hq", {"C02000000": attempt_with(DeviceResult.SUCCESS)}, details=details, now=NOW

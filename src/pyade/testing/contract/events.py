@@ -111,7 +111,7 @@ class EventPromises:
         """As many events of each kind as the counts say."""
         commit(store, *fleet_of(30))
         start = last_id(store)
-        changed = (attrs.evolve(device, model="Mac mini") for device in fleet_of(40)[20:])
+        changed = (device.changed(model="Mac mini") for device in fleet_of(40)[20:])
         counts = commit(store, *changed, source=Source.FETCH)
         kinds = [kind for kind, _ in told(store, start)]
         assert (kinds.count("added"), kinds.count("modified")) == (counts.added, counts.modified) == (10, 10)
