@@ -15,7 +15,7 @@ import pyade
 
 PACKAGE = Path(pyade.__file__).parent
 LAYERS = [
-    {"text"},
+    {"loading", "text"},
     {"errors"},
     {"flow", "hooks"},
     {"core"},

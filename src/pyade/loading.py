@@ -1,0 +1,48 @@
+"""Load what a package offers when it is asked for, so that a program waits for nothing that it does not use.
+
+The rules of this file:
+
+1. A package says which module each of its names comes from: to type checkers under ``if TYPE_CHECKING``, here
+   in a table. A test compares the two. The package's own modules need no entry.
+2. No module has the name of something else that its package offers: Python would put the module in its
+   place.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+def when_asked(
+    package: str, homes: Mapping[str, str]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Return ``__getattr__`` and ``__dir__`` of a package (PEP 562).
+
+    Args:
+        package: Its ``__name__``.
+        homes: The modules, and the names that each of them has for the package, with spaces between them.
+    """
+    home_of = {name: module for module, names in homes.items() for name in names.split()}
+
+    def load(name: str) -> Any:
+        """Load what is asked for the first time: a name, or a module of the package."""
+        if name in home_of:
+            found = getattr(importlib.import_module(home_of[name]), name)
+            setattr(sys.modules[package], name, found)
+            return found
+        if not name.startswith("_"):
+            try:
+                return importlib.import_module(f"{package}.{name}")
+            except ModuleNotFoundError as error:
+                if error.name != f"{package}.{name}":
+                    raise  # the module is there, and misses another
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+
+    def names() -> list[str]:
+        """Return the names of the package, loaded or not."""
+        return sorted({*vars(sys.modules[package]), *home_of})
+
+    return load, names
