@@ -8,12 +8,13 @@ import sys
 from importlib import import_module, metadata, resources
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from tests.cases import each
 
 import pyade
-from pyade.loading import when_asked
+from pyade.loading import modules_when_asked, when_asked
 
 ROOT = Path(__file__).parent.parent
 SUBMODULES = {
@@ -101,6 +102,14 @@ def test_a_star_takes_all_that_a_package_offers(package: str) -> None:
     [
         ("import pyade", "attrs cryptography httpx asn1crypto msgspec sqlite3 psycopg anyio logging"),
         ("from pyade import EnrollmentProfile, SkipKeys", "httpx asn1crypto sqlite3 psycopg anyio"),
+        (
+            "from pyade import Client, Syncer, Assigner, Token; from pyade.storage import SQLiteStore",
+            "httpcore trio asn1crypto cryptography sqlite3 psycopg anyio msgspec pyade.apple.responses",
+        ),
+        (
+            "from pyade import Client, Syncer, Assigner, Token; from pyade.storage import SQLiteStore",
+            "pyade.core.device pyade.core.profile pyade.core.problems pyade.sync.flow pyade.builders.stored",
+        ),
         ("from pyade import SyncPolicy, MacOSVersion, Problem, PyadeError", "httpx asn1crypto sqlite3 anyio"),
     ],
 )
@@ -138,6 +147,14 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         _ = pyade.no_such_name  # type: ignore[attr-defined]
     with pytest.raises(ImportError, match="no_such_name"):
         exec("from pyade.core import no_such_name")
+
+
+def test_a_module_takes_its_place_when_something_of_it_is_asked_for() -> None:
+    importer: dict[str, Any] = {}
+    modules_when_asked(importer, plan="pyade.core.plan")
+    assert importer["plan"] is not import_module("pyade.core.plan")
+    assert importer["plan"].Effect is import_module("pyade.core.plan").Effect
+    assert importer["plan"] is import_module("pyade.core.plan")
 
 
 def test_a_module_that_misses_another_says_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

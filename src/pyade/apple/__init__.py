@@ -10,7 +10,7 @@ from pyade.loading import when_asked
 
 if TYPE_CHECKING:
     from pyade.apple import calls
-    from pyade.apple.client import BASE_URL, AsyncClient, Client
+    from pyade.apple.client import BASE_URL, PROTOCOL_VERSION, AsyncClient, Client
     from pyade.apple.http.calls import Call, SendCall
     from pyade.apple.http.sessions import SessionCache, SessionStorage
     from pyade.apple.responses import (
@@ -26,13 +26,12 @@ if TYPE_CHECKING:
         ReplacementDetails,
         ServiceUrl,
     )
-    from pyade.apple.service import PROTOCOL_VERSION
     from pyade.apple.sessions import TokenProvider
 else:
     __getattr__, __dir__ = when_asked(
         __name__,
         {
-            "pyade.apple.client": "AsyncClient BASE_URL Client",
+            "pyade.apple.client": "AsyncClient BASE_URL Client PROTOCOL_VERSION",
             "pyade.apple.http.calls": "Call SendCall",
             "pyade.apple.http.sessions": "SessionCache SessionStorage",
             "pyade.apple.responses": (
@@ -40,7 +39,6 @@ else:
                 "BetaEnrollmentToken BetaEnrollmentTokens DefinedProfileAnswer DevicePage "
                 "OrganizationType ReplacementDetails ServiceUrl"
             ),
-            "pyade.apple.service": "PROTOCOL_VERSION",
             "pyade.apple.sessions": "TokenProvider",
         },
     )

@@ -10,14 +10,17 @@ so is what is in memory.
 from __future__ import annotations
 
 import os
-import sqlite3
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from pyade.errors import StoreError
+
+if TYPE_CHECKING:
+    import sqlite3
 
 
 class Turn:
