@@ -15,7 +15,7 @@ import pyade
 
 PACKAGE = Path(pyade.__file__).parent
 LAYERS = [
-    {"text"},
+    {"loading", "text"},
     {"errors"},
     {"flow", "hooks"},
     {"core"},
@@ -38,12 +38,19 @@ def _tree(path: Path) -> ast.Module:
 def _runtime_nodes(tree: ast.AST) -> Iterator[ast.AST]:
     """Walk the statements of *tree* without what stands under ``if TYPE_CHECKING``."""
     for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.expr) or (
-            isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-        ):
-            continue
-        yield node
-        yield from _runtime_nodes(node)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            children: list[ast.stmt] = node.orelse
+            yield from children
+            for child in children:
+                yield from _runtime_nodes(child)
+        elif not isinstance(node, ast.expr) or isinstance(node, ast.Call):
+            yield node
+            yield from _runtime_nodes(node)
+
+
+def _later(node: ast.Call) -> dict[str, str]:
+    """Return the names and modules of a call of ``modules_when_asked``."""
+    return {str(one.arg): ast.literal_eval(one.value) for one in node.keywords}
 
 
 def _rooms_imported(tree: ast.AST) -> Iterator[str]:
@@ -56,6 +63,8 @@ def _rooms_imported(tree: ast.AST) -> Iterator[str]:
             ]
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "modules_when_asked":
+            names = list(_later(node).values())
         yield from (name.split(".")[1] for name in names if name.startswith("pyade."))
 
 
@@ -69,6 +78,63 @@ def test_imports_run_one_way(path: Path) -> None:
         if target == room or (str(relative), target) in DOORS:
             continue
         assert RANK[target] < RANK[room], f"{relative} imports pyade.{target}"
+
+
+class _Uses(ast.NodeVisitor):
+    """Collects the names that are used at run time, neither as annotations nor under ``if TYPE_CHECKING``."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    def visit_Name(self, node: ast.Name) -> None:
+        self.names.add(node.id)
+
+    def visit_If(self, node: ast.If) -> None:
+        if ast.unparse(node.test) != "TYPE_CHECKING":
+            self.generic_visit(node)
+
+    def visit_arg(self, node: ast.arg) -> None:
+        """Leave out the annotation of an argument."""
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
+        if node.value is not None:
+            self.visit(node.value)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+        for child in (*node.decorator_list, node.args, *node.body):
+            self.visit(child)
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:
+        self.visit_FunctionDef(node)
+
+
+@each("path", [path for path in FILES if path.name != "__init__.py"])
+def test_what_is_imported_for_type_checkers_is_not_used_at_run_time_unless_it_is_loaded_when_asked(
+    path: Path,
+) -> None:
+    """Ruff's TC004 does not know ``modules_when_asked``, which names what type checkers see."""
+    tree = _tree(path)
+    stubs = [node for node in tree.body if isinstance(node, ast.If)]
+    told: dict[str, str] = {}
+    for node in (child for stub in stubs if ast.unparse(stub.test) == "TYPE_CHECKING" for child in stub.body):
+        if isinstance(node, ast.Import):
+            told |= {alias.asname or alias.name: alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            told |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    later = {
+        name: module
+        for node in calls
+        if ast.unparse(node.func) == "modules_when_asked"
+        for name, module in _later(node).items()
+    }
+    assert later.items() <= told.items()
+    uses = _Uses()
+    uses.visit(tree)
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    inside = [node for one in functions for node in ast.walk(one) if isinstance(node, ast.ImportFrom)]
+    uses.names -= {alias.name for node in inside for alias in node.names}
+    assert uses.names & told.keys() == later.keys(), f"{path}: import it, or load it when it is asked for"
 
 
 def test_no_file_is_too_large_to_have_one_purpose() -> None:

@@ -45,6 +45,7 @@ from pyade import (
     UserAffinity,
     build_enrollment_profile,
     doctor,
+    loading,
 )
 from pyade.builders import (
     build_account_configuration,
@@ -54,6 +55,7 @@ from pyade.builders import (
 )
 from pyade.builders.dep_profile import from_apple, to_apple
 from pyade.core import SoftwareUpdatePolicy, check_existing_mac, renew_instructions
+from pyade.core.annotations import kinds_of
 from pyade.core.kinds import checks_kinds
 from pyade.core.rules import AssignmentPolicy, Rule
 from pyade.crypto import TokenKeypair, managed_apple_account_jwt
@@ -193,6 +195,24 @@ def test_every_public_door_is_kept() -> None:
         and not any(map(MADE_HERE.fullmatch, label.split(".")))
     }
     assert sorted(unknown) == []
+
+
+def test_each_type_that_is_imported_for_type_checkers_is_known_at_the_doors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else everything would be allowed there."""
+    unknown: set[str] = set()
+
+    def offered(name: str, default: Any) -> Any:
+        found = loading.offered(name, default)
+        unknown.update({name} if found is default else ())
+        return found
+
+    monkeypatch.setattr("pyade.core.annotations.offered", offered)
+    for door in DOORS.values():
+        kinds_of(inspect.unwrap(door.function), door.owner)
+    assert unknown == {"App"}, "of procrastinate, which is optional"
+    assert loading.offered("NoSuchName", None) is None
 
 
 VALUES: tuple[object, ...] = (

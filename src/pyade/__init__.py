@@ -11,10 +11,21 @@ Each name is loaded when it is asked for: who reads a profile waits for no HTTP 
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
+
+from pyade.loading import when_asked
 
 if TYPE_CHECKING:
+    from pyade import apple as apple
+    from pyade import builders as builders
+    from pyade import business as business
+    from pyade import core as core
+    from pyade import crypto as crypto
+    from pyade import enrollment as enrollment
+    from pyade import errors as errors
+    from pyade import storage as storage
+    from pyade import sync as sync
+    from pyade import testing as testing
     from pyade.apple.client import AsyncClient, Client
     from pyade.apple.http.sessions import SessionCache
     from pyade.builders.mobileconfig import build_enrollment_profile
@@ -44,11 +55,54 @@ if TYPE_CHECKING:
     )
     from pyade.sync.assign_report import AssignReport
     from pyade.sync.assigner import Assigner, AsyncAssigner
-    from pyade.sync.doctor import doctor
+    from pyade.sync.diagnosis import doctor
     from pyade.sync.report import SyncReport
     from pyade.sync.scheduler import AsyncScheduler, Scheduler
     from pyade.sync.syncer import AsyncSyncer, Syncer
     from pyade.sync.token_service import TokenService
+
+    __version__: str
+else:
+    _load, __dir__ = when_asked(
+        __name__,
+        {
+            "pyade.apple.client": "AsyncClient Client",
+            "pyade.apple.http.sessions": "SessionCache",
+            "pyade.builders.mobileconfig": "build_enrollment_profile",
+            "pyade.builders.payloads": "AcmeIssuer MdmService ScepIssuer TargetMac",
+            "pyade.core.device": "Device",
+            "pyade.core.identity": "IdentityPolicy",
+            "pyade.core.policy": "SyncPolicy",
+            "pyade.core.problems": "Problem",
+            "pyade.core.profile": "AdministratorAccount EnrollmentProfile PrimaryAccount UserAffinity",
+            "pyade.core.skip_keys": "SkipKeys",
+            "pyade.core.token": "Portal Token TokenHealth",
+            "pyade.core.versions": "MacOSVersion",
+            "pyade.crypto.keypair": "TokenKeypair",
+            "pyade.crypto.signing": "Signer",
+            "pyade.enrollment.service": "AsyncEnrollmentService EnrollmentService",
+            "pyade.errors": (
+                "AppleError PolicyError ProfileError PyadeError SigningError StoreError "
+                "TermsError TokenError TransportError VersionError"
+            ),
+            "pyade.sync.assign_report": "AssignReport",
+            "pyade.sync.assigner": "Assigner AsyncAssigner",
+            "pyade.sync.diagnosis": "doctor",
+            "pyade.sync.report": "SyncReport",
+            "pyade.sync.scheduler": "AsyncScheduler Scheduler",
+            "pyade.sync.syncer": "AsyncSyncer Syncer",
+            "pyade.sync.token_service": "TokenService",
+        },
+    )
+
+    def __getattr__(name: str) -> Any:
+        """Load what is asked for the first time: a name, a room, or the version."""
+        if name == "__version__":
+            from importlib.metadata import version  # noqa: PLC0415 - most programs never ask
+
+            return version("pyade-apple")
+        return _load(name)
+
 
 __all__ = [
     "AcmeIssuer",
@@ -97,57 +151,3 @@ __all__ = [
     "build_enrollment_profile",
     "doctor",
 ]
-
-_WHERE: Final = {
-    "pyade.apple.client": "AsyncClient Client",
-    "pyade.apple.http.sessions": "SessionCache",
-    "pyade.builders.mobileconfig": "build_enrollment_profile",
-    "pyade.builders.payloads": "AcmeIssuer MdmService ScepIssuer TargetMac",
-    "pyade.core.device": "Device",
-    "pyade.core.identity": "IdentityPolicy",
-    "pyade.core.policy": "SyncPolicy",
-    "pyade.core.problems": "Problem",
-    "pyade.core.profile": "AdministratorAccount EnrollmentProfile PrimaryAccount UserAffinity",
-    "pyade.core.skip_keys": "SkipKeys",
-    "pyade.core.token": "Portal Token TokenHealth",
-    "pyade.core.versions": "MacOSVersion",
-    "pyade.crypto.keypair": "TokenKeypair",
-    "pyade.crypto.signing": "Signer",
-    "pyade.enrollment.service": "AsyncEnrollmentService EnrollmentService",
-    "pyade.errors": (
-        "AppleError PolicyError ProfileError PyadeError SigningError StoreError "
-        "TermsError TokenError TransportError VersionError"
-    ),
-    "pyade.sync.assign_report": "AssignReport",
-    "pyade.sync.assigner": "Assigner AsyncAssigner",
-    "pyade.sync.doctor": "doctor",
-    "pyade.sync.report": "SyncReport",
-    "pyade.sync.scheduler": "AsyncScheduler Scheduler",
-    "pyade.sync.syncer": "AsyncSyncer Syncer",
-    "pyade.sync.token_service": "TokenService",
-}
-"""The modules, and the names that each of them has for this one."""
-
-_HOMES: Final = {name: module for module, names in _WHERE.items() for name in names.split()}
-_ROOMS: Final = frozenset(
-    ("apple", "builders", "business", "core", "crypto", "enrollment", "errors", "storage", "sync", "testing")
-)
-
-
-def __getattr__(name: str) -> Any:
-    """Load what is asked for the first time: a name, a room, or the version."""
-    if name in _HOMES:
-        found = globals()[name] = getattr(importlib.import_module(_HOMES[name]), name)
-        return found
-    if name in _ROOMS:
-        return importlib.import_module(f"pyade.{name}")
-    if name == "__version__":
-        from importlib.metadata import version  # noqa: PLC0415 - most programs never ask
-
-        return version("pyade-apple")
-    raise AttributeError(f"module 'pyade' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    """Return the names of this module, loaded or not."""
-    return sorted({*globals(), *__all__})

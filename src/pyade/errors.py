@@ -69,7 +69,8 @@ if TYPE_CHECKING:
 
 
 # attrs gives a class with slots a __setstate__ of its own, which drops the notes of a pickled error: every
-# error class leaves that to Exception, and so must a new one.
+# error class leaves that to Exception, and so must a new one. One repr for all is made
+# faster than one for each.
 
 
 class PyadeError(Printed, Exception):
@@ -91,11 +92,17 @@ class PyadeError(Printed, Exception):
             return (*reduced[:2], {name: value for name, value in reduced[2].items() if name != "report"})
         return reduced
 
+    def __repr__(self) -> str:
+        fields = [one.name for one in getattr(type(self), "__attrs_attrs__", ()) if one.repr]
+        if not fields:
+            return super().__repr__()
+        return f"{type(self).__qualname__}({', '.join(f'{name}={getattr(self, name)!r}' for name in fields)})"
+
     def _words(self) -> str | list[str]:
         return Exception.__str__(self)
 
 
-@attrs.define(eq=False, getstate_setstate=False)
+@attrs.define(eq=False, getstate_setstate=False, repr=False)
 class ArgumentError(PyadeError, TypeError):
     """An argument of a wrong kind, such as a text where a profile is meant; nothing was done or stored.
 
@@ -116,7 +123,7 @@ class ArgumentError(PyadeError, TypeError):
         return f"{self.door}: {words}" if self.door else words
 
 
-@attrs.define(eq=False, getstate_setstate=False)
+@attrs.define(eq=False, getstate_setstate=False, repr=False)
 class VersionError(PyadeError):
     """A macOS version or build that cannot be read.
 
@@ -132,7 +139,7 @@ class VersionError(PyadeError):
         return f"{self.value!r} cannot be read: {self.allowed}"
 
 
-@attrs.define(eq=False, getstate_setstate=False)
+@attrs.define(eq=False, getstate_setstate=False, repr=False)
 class TokenError(PyadeError):
     """A server token that cannot be used, and why.
 
@@ -148,7 +155,7 @@ class TokenError(PyadeError):
         return f"{self.reason}: {self.next_step}" if self.next_step else self.reason
 
 
-@attrs.define(eq=False, getstate_setstate=False)
+@attrs.define(eq=False, getstate_setstate=False, repr=False)
 class ProfileError(PyadeError):
     """An enrollment profile, or a document made from one, that breaks rules.
 
@@ -171,7 +178,7 @@ class IntuneError(ProfileError):
     """
 
 
-@attrs.define(eq=False, getstate_setstate=False)
+@attrs.define(eq=False, getstate_setstate=False, repr=False)
 class PolicyError(PyadeError):
     """A request that a rule of Apple or Intune forbids now, or for ever.
 
@@ -189,7 +196,7 @@ class PolicyError(PyadeError):
         )
 
 
-@attrs.define(eq=False, getstate_setstate=False)
+@attrs.define(eq=False, getstate_setstate=False, repr=False)
 class SigningError(PyadeError):
     """A certificate or private key that cannot do what was asked of it.
 
@@ -203,7 +210,7 @@ class SigningError(PyadeError):
         return self.reason
 
 
-@attrs.define(eq=False, getstate_setstate=False)
+@attrs.define(eq=False, getstate_setstate=False, repr=False)
 class BypassCodeError(PyadeError):
     """A text or value that is no bypass code; nothing of it is in the error.
 
@@ -217,7 +224,7 @@ class BypassCodeError(PyadeError):
         return self.reason
 
 
-@attrs.define(eq=False, getstate_setstate=False)
+@attrs.define(eq=False, getstate_setstate=False, repr=False)
 class CryptoPolicyError(PyadeError):
     """The cryptography of this machine refuses an algorithm that Macs use; until that changes, none enrolls.
 
@@ -233,7 +240,7 @@ class CryptoPolicyError(PyadeError):
         return f"{self.algorithm} is refused by the cryptography of this machine: {self.next_step}"
 
 
-@attrs.define(eq=False, getstate_setstate=False)
+@attrs.define(eq=False, getstate_setstate=False, repr=False)
 class TrustError(PyadeError):
     """What somebody sent as a device cannot be read, or was not signed by a device.
 
@@ -253,7 +260,7 @@ class TrustError(PyadeError):
         return self.reason
 
 
-@attrs.define(eq=False, getstate_setstate=False)
+@attrs.define(eq=False, getstate_setstate=False, repr=False)
 class AppleError(PyadeError):
     """Apple's service refused a call.
 
@@ -368,7 +375,7 @@ class ResponseError(AppleError):
     """Apple answered with success and a body that cannot be read."""
 
 
-@attrs.define(eq=False, getstate_setstate=False)
+@attrs.define(eq=False, getstate_setstate=False, repr=False)
 class TransportError(PyadeError):
     """No answer came: connection refused, reset, timed out or cut short.
 
@@ -391,7 +398,7 @@ class DeadlineError(TransportError):
     """No whole answer came within ``deadline_s`` of the client."""
 
 
-@attrs.define(eq=False, getstate_setstate=False)
+@attrs.define(eq=False, getstate_setstate=False, repr=False)
 class ClientError(PyadeError):
     """A client that cannot be used any more, or not here; nothing was sent.
 
@@ -407,7 +414,7 @@ class ClientError(PyadeError):
         return f"{self.reason}: {self.next_step}" if self.next_step else self.reason
 
 
-@attrs.define(eq=False, getstate_setstate=False)
+@attrs.define(eq=False, getstate_setstate=False, repr=False)
 class ActivityError(PyadeError):
     """A change of many devices did not come to its end; ``__cause__`` says why, unless time ran out.
 
@@ -425,7 +432,7 @@ class ActivityError(PyadeError):
         return f"{self.operation}: {self.reason}; {self.outcome.summary()}"
 
 
-@attrs.define(eq=False, getstate_setstate=False)
+@attrs.define(eq=False, getstate_setstate=False, repr=False)
 class BatchError(PyadeError):
     """A later chunk of a batch failed; ``__cause__`` says why.
 
@@ -443,7 +450,7 @@ class BatchError(PyadeError):
         return f"{self.operation}: {self.reason}; {self.outcome.summary()}"
 
 
-@attrs.define(eq=False, getstate_setstate=False)
+@attrs.define(eq=False, getstate_setstate=False, repr=False)
 class StoreError(PyadeError):
     """The store cannot do what was asked of it; nothing was half-written.
 
@@ -469,7 +476,7 @@ class StoreConflictError(StoreError):
     """Another worker moved this token's sync state on: read it again."""
 
 
-@attrs.define(eq=False, getstate_setstate=False)
+@attrs.define(eq=False, getstate_setstate=False, repr=False)
 class LeaseHeldError(StoreError):
     """Another worker works on this token: try again when it is done, at the latest after ``expires_at``.
 
@@ -491,7 +498,7 @@ class LeaseLostError(StoreError):
     """The lease of this worker ended or was taken over: nothing was written, stop working on the token."""
 
 
-@attrs.define(eq=False, getstate_setstate=False)
+@attrs.define(eq=False, getstate_setstate=False, repr=False)
 class DamagedRecordError(StoreError):
     """Something that is stored cannot be read: restore a backup, or store it anew.
 

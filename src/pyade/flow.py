@@ -19,14 +19,13 @@ from __future__ import annotations
 
 import base64
 import inspect
-import secrets
+import os
 import uuid
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from datetime import datetime
 from functools import partial
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
-import anyio.to_thread
 import attrs
 
 from pyade.core.annotations import TIME
@@ -34,6 +33,12 @@ from pyade.core.kinds import returned
 from pyade.core.secret import Secret, masked
 from pyade.hooks import Hook as Hook  # noqa: PLC0414 - others have it from here
 from pyade.hooks import call, call_async
+from pyade.loading import modules_when_asked
+
+if TYPE_CHECKING:
+    from anyio import to_thread
+else:
+    modules_when_asked(globals(), to_thread="anyio.to_thread")
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -186,7 +191,7 @@ class _Table:
         clock: Callable[[], datetime] | None = None,
         sleep: Callable[[float], object] | None = None,
         progress: Callable[[Any], object] | None = None,
-        chance: Callable[[int], bytes] = secrets.token_bytes,
+        chance: Callable[[int], bytes] = os.urandom,
         asynchronous: str = "the asynchronous class",
     ) -> None:
         """Make a runner.
@@ -280,7 +285,7 @@ class AsyncRunner(_Table):
         return await drive_async(flow, self)
 
     def _block(self, work: Callable[..., Any], *arguments: Any) -> Any:
-        return anyio.to_thread.run_sync(work, *arguments)
+        return to_thread.run_sync(work, *arguments)
 
     def _hook(self, name: str) -> Callable[..., Any]:
         return partial(call_async, name=name)

@@ -12,19 +12,23 @@ The rules of this file:
 
 from __future__ import annotations
 
+import functools
 import inspect
 import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import PurePath
-from typing import Any, Final, TypeAlias, TypeVar
-
-import anyio
-import anyio.to_thread
-from anyio.lowlevel import RunVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from pyade.core.secret import Secret
 from pyade.errors import PolicyError
+from pyade.loading import modules_when_asked
 from pyade.text import logger
+
+if TYPE_CHECKING:
+    import anyio
+    from anyio import lowlevel, to_thread
+else:
+    modules_when_asked(globals(), anyio="anyio", lowlevel="anyio.lowlevel", to_thread="anyio.to_thread")
 
 T = TypeVar("T")
 
@@ -35,7 +39,6 @@ THREADS: Final = 40
 _LONGEST: Final = 200
 _PLACES: Final = 4
 
-_threads: RunVar[anyio.CapacityLimiter] = RunVar("pyade hooks")
 _log = logger("pyade.hooks")
 
 
@@ -120,7 +123,7 @@ async def call_async(hook: Hook[T], *arguments: Any, name: str = "") -> T:
         if is_asynchronous(hook):
             returned: Any = hook(*map(_opened, arguments))
         else:
-            returned = await anyio.to_thread.run_sync(hook, *map(_opened, arguments), limiter=_hook_threads())
+            returned = await to_thread.run_sync(hook, *map(_opened, arguments), limiter=_hook_threads())
         answer: T = await returned if inspect.isawaitable(returned) else returned
     except Exception as error:
         _note(name, hook, error)
@@ -137,11 +140,16 @@ def places_of(error: BaseException) -> str:
 def _hook_threads() -> anyio.CapacityLimiter:
     """Return the limit of this event loop."""
     try:
-        return _threads.get()
+        return _threads().get()
     except LookupError:
         limiter = anyio.CapacityLimiter(THREADS)
-        _threads.set(limiter)
+        _threads().set(limiter)
         return limiter
+
+
+@functools.cache
+def _threads() -> lowlevel.RunVar[anyio.CapacityLimiter]:
+    return lowlevel.RunVar("pyade hooks")
 
 
 def _note(name: str, hook: object, error: Exception) -> None:

@@ -8,7 +8,7 @@ import logging
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 import anyio
 import httpx
@@ -19,6 +19,7 @@ from pyade import errors
 from pyade.apple import AsyncClient, Client, SessionCache, calls
 from pyade.apple.http.calls import SendCall
 from pyade.apple.http.connection import default_user_agent
+from pyade.core.annotations import hints_of
 from pyade.core.device import Device, DeviceResult
 from pyade.core.token import Token
 from pyade.testing import FakeApple, Fault, FrozenClock
@@ -42,7 +43,7 @@ class TestTwins:
         ours, theirs = inspect.signature(blocking).parameters, inspect.signature(waiting).parameters
         assert [(p.name, p.kind) for p in ours.values()] == [(p.name, p.kind) for p in theirs.values()]
         assert not {key for key in ours if ours[key].default is not theirs[key].default}
-        mine, other = get_type_hints(blocking), get_type_hints(waiting)
+        mine, other = hints_of(blocking), hints_of(waiting)
         assert mine.keys() == other.keys()
         for key, hint in mine.items():
             assert _as_sync(other[key]) == hint, key

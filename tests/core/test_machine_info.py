@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.cases import each
 
-from pyade.core import ChipClass, MachineInfo, MacOSVersion
+from pyade.core import ChipClass, MachineInfo, MacOSVersion, plist
 from pyade.core.plist import MAX_DEPTH
 from pyade.core.untrusted import MAX_BYTES
 from pyade.errors import TrustError
@@ -36,6 +36,16 @@ def xml(**changes: Any) -> bytes:
 
 def wrapped(body: bytes) -> bytes:
     return HEAD + DOCTYPE + b'<plist version="1.0">' + body + b"</plist>\n"
+
+
+def _dumped(words: dict[str, Any]) -> bytes:
+    try:
+        return plistlib.dumps(words, sort_keys=False)
+    except ValueError:  # plistlib writes no control characters
+        return plistlib.dumps({})
+
+
+PLAIN = st.text("abZ09 .,-_/:;()'\"", max_size=12)
 
 
 def refused(data: bytes) -> TrustError:
@@ -375,3 +385,36 @@ class TestHeader:
     def test_apples_devices_are_trusted_unless_others_are_named(self, identity: DeviceIdentity) -> None:
         with pytest.raises(TrustError, match="not issued by a trusted authority"):
             MachineInfo.from_header(base64.b64encode(identity.sign(xml())))
+
+
+TEXTS = st.text(st.sampled_from("abZ09 .,-_/:;()'\"\t\n") | st.characters(codec="utf-8"), max_size=12)
+FLAT = st.dictionaries(TEXTS, TEXTS | st.booleans(), max_size=6).map(_dumped)
+PIECES = (
+    b"<key>a</key> <string>b</string> <true/> <false/> <dict> </dict> <!----> &amp; <string/> <dict/> ]]>"
+)
+OTHERS = (b"\r", b"\n", b" ", b"<integer>1</integer>", b"\xc3\xa9", b"\0", b"\x0b")
+MARKUP = st.sampled_from([*PIECES.split(), *OTHERS])
+
+
+class TestOnePassForWhatMacsSend:
+    @given(FLAT, st.lists(st.tuples(st.integers(0, 600), st.integers(0, 8), MARKUP), max_size=2))
+    def test_it_gives_what_the_reader_gives(self, data: bytes, edits: list[tuple[int, int, bytes]]) -> None:
+        for at, size, piece in edits:
+            data = data[:at] + piece + data[at + size :]
+        found = plist._read_flat(data)
+        if found is None:
+            return
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(plist, "_read_flat", lambda _: None)
+            assert plist.read_plist(data) == found
+        assert {type(value) for value in found.values()} <= {str, bool}
+
+    @given(st.dictionaries(PLAIN, PLAIN | st.booleans(), min_size=1, max_size=20))
+    def test_it_reads_what_a_mac_sends(self, words: dict[str, str | bool]) -> None:
+        assert plist._read_flat(_dumped(words)) == words
+
+    def test_it_takes_no_longer_than_the_data_is(self) -> None:
+        pair = b"<key>a</key><string>b</string>"
+        data = plistlib.dumps({}).replace(b"<dict/>", b"<dict>" + pair * 2_000 + b"</dict")
+        assert len(data) < MAX_BYTES
+        assert plist._read_flat(data) is None

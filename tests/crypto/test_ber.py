@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from asn1crypto import core
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.cases import each
+from tests.crypto.plain_ber import plain
 
 from pyade.crypto import ber
 
@@ -110,3 +113,70 @@ def test_identifiers_are_read_as_asn1crypto_writes_them(first: tuple[int, int], 
 def test_what_is_no_identifier(data: str) -> None:
     with pytest.raises(ber.MalformedError, match="no object identifier"):
         ber.parse(bytes.fromhex(data)).identifier()
+
+
+def as_lists(element: ber.Element) -> list[object]:
+    places = [element.tag, element.first, element.start, element.end, element.last]
+    return [*places, [as_lists(child) for child in element.children]]
+
+
+def outcome(read: Callable[[], object]) -> object:
+    """Return what is read, or the kind of error."""
+    try:
+        return read()
+    except ber.MalformedError as error:
+        return type(error)
+
+
+def without_places(element: ber.Element) -> list[object]:
+    return [element.encoded, element.contents, [without_places(child) for child in element.children]]
+
+
+BITS = st.sampled_from(
+    "3080 0000 3000 3003020100 040161 06012a 1f8100 30 30820004 048102 2405 a003 008100 0680 3088".split()  # noqa: SIM905
+).map(bytes.fromhex)
+SCRAPS = st.lists(BITS | st.binary(max_size=3), max_size=30).map(b"".join)
+
+
+@given(
+    SCRAPS
+    | st.tuples(TREES, st.booleans(), SCRAPS).map(
+        lambda parts: encode(parts[0], indefinite=parts[1])[:-1] + parts[2]
+    ),
+    st.integers(1, 40),
+)
+def test_the_fast_walk_finds_what_a_plain_one_finds(data: bytes, most: int) -> None:
+    assert outcome(lambda: as_lists(ber.parse(data, max_elements=most))) == outcome(lambda: plain(data, most))
+
+
+@given(st.lists(TREES, min_size=1, max_size=5), st.booleans(), st.data(), st.integers(1, 60))
+def test_what_is_known_is_read_as_if_it_were_not(
+    trees: list[object], indefinite: bool, drawn: st.DataObject, most: int
+) -> None:
+    inner = [encode(tree, indefinite=False) for tree in trees if isinstance(tree, list)]
+    known = ber.by_size(map(ber.Known.read, inner)) if inner else {}
+    whole = encode([trees, *trees], indefinite=indefinite)
+    # Known ones at any place, also where something else is in them or around them.
+    at = drawn.draw(st.integers(0, len(whole)))
+    data = whole[:at] + drawn.draw(st.sampled_from([b"", b"\x05\0", *inner])) + whole[at:]
+    assert outcome(lambda: without_places(ber.parse(data, max_elements=most, known=known))) == outcome(
+        lambda: without_places(ber.parse(data, max_elements=most))
+    )
+
+
+def test_known_elements_count_and_are_as_deep_as_they_are() -> None:
+    inner = bytes.fromhex("30040500" + "0500")
+    known = ber.by_size([ber.Known.read(inner)])
+    assert (
+        len(ber.parse(bytes.fromhex("3006") + inner, max_elements=4, known=known).children[0].children) == 2
+    )
+    with pytest.raises(ber.MalformedError, match="more than 3 elements"):
+        ber.parse(bytes.fromhex("3006") + inner, max_elements=3, known=known)
+    with pytest.raises(ber.MalformedError, match="more than 4 elements"):
+        ber.parse(bytes.fromhex("3008") + inner + b"\x05\0", max_elements=4, known=known)
+    deep = bytes.fromhex("3080" * (ber.MAX_DEPTH - 1)) + inner + b"\0\0" * (ber.MAX_DEPTH - 1)
+    ber.parse(deep, known=known)
+    with pytest.raises(ber.MalformedError, match="deeper"):
+        ber.parse(b"0\x80" + deep + b"\0\0", known=known)
+    with pytest.raises(ber.MalformedError, match="no constructed element"):
+        ber.Known.read(b"\x04\x01a")

@@ -35,8 +35,9 @@ from tests.crypto.conftest import (
 )
 
 from pyade.core.untrusted import MAX_BYTES
-from pyade.crypto import DeviceTrust
+from pyade.crypto import DeviceTrust, device_trust
 from pyade.crypto.apple_ca import apple_device_ca
+from pyade.crypto.signed_data import KnownCertificates, read_certificate, read_signed_data
 from pyade.errors import SigningError, TrustError
 
 # Beside the code on purpose: whoever changes the certificate must change it here, too.
@@ -126,6 +127,26 @@ ACCEPTED: dict[str, Callable[[World], bytes]] = {
 @each("case", ACCEPTED)
 def test_accepted(case: str, world: World, trust: DeviceTrust) -> None:
     assert trust.verify(ACCEPTED[case](world)).content == CONTENT
+
+
+@each("case", ACCEPTED)
+def test_the_authority_is_read_once_and_nothing_else_changes(
+    case: str, world: World, trust: DeviceTrust
+) -> None:
+    message = ACCEPTED[case](world)
+    known = KnownCertificates.read(anchor.public_bytes(Encoding.DER) for anchor in trust.anchors)
+    assert read_signed_data(message, known) == read_signed_data(message)
+
+
+@each("constraints", ["", "CA:FALSE", "critical,CA:FALSE", "critical,CA:TRUE", "CA:TRUE,pathlen:0"])
+def test_who_is_an_authority_is_read_as_cryptography_reads_it(constraints: str, pki: DevicePki) -> None:
+    issued = pki.issue(
+        extensions=f"basicConstraints = {constraints}" if constraints else "keyUsage = keyAgreement"
+    )
+    certificate = x509.load_pem_x509_certificate(issued.pem.read_bytes())
+    parts = read_certificate(certificate.public_bytes(Encoding.DER))
+    assert device_trust._CONSTRAINTS.get(parts.constraints) in (None, device_trust._is_authority(certificate))
+    assert (parts.constraints == b"") is (constraints == "")
 
 
 def test_the_surgery_changes_nothing_by_itself(plain: Pieces, attributed: Pieces, world: World) -> None:

@@ -12,8 +12,8 @@ from tests.enrollment.conftest import ADA, LEGACY, MACHINE, MODERN, Desk
 from tests.enrollment.test_waiting import NOW, SERIAL, WITH_ACCOUNTS, begin, command_in, give_profile
 
 from pyade.core import AdministratorAccount, PrimaryAccount, User
-from pyade.core.local_accounts import local_accounts
 from pyade.core.problems import Problem
+from pyade.core.setup_accounts import local_accounts
 from pyade.core.user import NameVariables
 from pyade.crypto.signing import Signer
 from pyade.enrollment import FinalConfiguration

@@ -11,6 +11,7 @@ import pytest
 
 import pyade
 from pyade import core, errors, storage
+from pyade.core.annotations import hints_of
 
 DOORS = (storage, core, pyade)
 ROOM = [
@@ -53,15 +54,12 @@ def _classes(hint: object) -> Iterator[type]:
 def test_each_class_in_a_signature_is_public(cls: type) -> None:
     public = _public()
     mentioned = {
-        found
-        for method in _methods(cls)
-        for hint in typing.get_type_hints(method).values()
-        for found in _classes(hint)
+        found for method in _methods(cls) for hint in hints_of(method).values() for found in _classes(hint)
     }
     assert {found.__qualname__ for found in mentioned if found not in public} == set()
 
 
 def test_the_classes_of_a_store_are_found_in_its_signatures() -> None:
-    hints = [typing.get_type_hints(method) for method in _methods(storage.EnrollmentStore)]
+    hints = [hints_of(method) for method in _methods(storage.EnrollmentStore)]
     found = {cls.__name__ for hint in hints for value in hint.values() for cls in _classes(value)}
     assert found >= {"Lease", "Source", "EventBatch", "OneTime", "DamagedRecordError", "SyncState"}

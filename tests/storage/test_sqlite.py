@@ -246,7 +246,7 @@ def test_failed_opening_leaves_nothing_open(path: Path, monkeypatch: pytest.Monk
     def fail(database: object) -> None:
         raise StoreError("injected")
 
-    monkeypatch.setattr("pyade.storage.sql.migrate", fail)
+    monkeypatch.setattr("pyade.storage.schema.migrate", fail)
     with pytest.raises(StoreError, match="injected"):
         SQLiteStore(path)
     assert [file.name for file in path.parent.iterdir()] == ["ade.db"]

@@ -4,25 +4,44 @@
 ``pyade.business`` is the same for the Apple School Manager and Apple Business API.
 """
 
-from pyade.apple import calls
-from pyade.apple.client import BASE_URL, AsyncClient, Client
-from pyade.apple.http.calls import Call, SendCall
-from pyade.apple.http.sessions import SessionCache, SessionStorage
-from pyade.apple.responses import (
-    Account,
-    AccountDrivenEnrollmentProfile,
-    ActivationLockAnswer,
-    ActivationLockResult,
-    BetaEnrollmentToken,
-    BetaEnrollmentTokens,
-    DefinedProfileAnswer,
-    DevicePage,
-    OrganizationType,
-    ReplacementDetails,
-    ServiceUrl,
-)
-from pyade.apple.service import PROTOCOL_VERSION
-from pyade.apple.sessions import TokenProvider
+from typing import TYPE_CHECKING
+
+from pyade.loading import when_asked
+
+if TYPE_CHECKING:
+    from pyade.apple import calls
+    from pyade.apple.client import BASE_URL, PROTOCOL_VERSION, AsyncClient, Client
+    from pyade.apple.http.calls import Call, SendCall
+    from pyade.apple.http.sessions import SessionCache, SessionStorage
+    from pyade.apple.responses import (
+        Account,
+        AccountDrivenEnrollmentProfile,
+        ActivationLockAnswer,
+        ActivationLockResult,
+        BetaEnrollmentToken,
+        BetaEnrollmentTokens,
+        DefinedProfileAnswer,
+        DevicePage,
+        OrganizationType,
+        ReplacementDetails,
+        ServiceUrl,
+    )
+    from pyade.apple.sessions import TokenProvider
+else:
+    __getattr__, __dir__ = when_asked(
+        __name__,
+        {
+            "pyade.apple.client": "AsyncClient BASE_URL Client PROTOCOL_VERSION",
+            "pyade.apple.http.calls": "Call SendCall",
+            "pyade.apple.http.sessions": "SessionCache SessionStorage",
+            "pyade.apple.responses": (
+                "Account AccountDrivenEnrollmentProfile ActivationLockAnswer ActivationLockResult "
+                "BetaEnrollmentToken BetaEnrollmentTokens DefinedProfileAnswer DevicePage "
+                "OrganizationType ReplacementDetails ServiceUrl"
+            ),
+            "pyade.apple.sessions": "TokenProvider",
+        },
+    )
 
 __all__ = [
     "BASE_URL",

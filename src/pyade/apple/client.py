@@ -10,11 +10,10 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
-from pyade.apple import calls, flows
 from pyade.apple.http.connection import (
     AsyncConnection,
     Connection,
@@ -28,26 +27,40 @@ from pyade.apple.http.network import CONFIGURE, TIMEOUT
 from pyade.apple.http.paging import Cursors
 from pyade.apple.http.service import RetryPolicy
 from pyade.apple.http.sessions import SessionCache
-from pyade.apple.responses import (
-    Account,
-    AccountDrivenEnrollmentProfile,
-    ActivationLockAnswer,
-    BetaEnrollmentTokens,
-    DefinedProfileAnswer,
-    DevicePage,
-    ReplacementDetails,
-)
-from pyade.apple.service import PROTOCOL_VERSION, DeviceAssignment
-from pyade.apple.sessions import TokenProvider, TokenSessions
-from pyade.builders.dep_profile import definition
-from pyade.core.assignment import DeviceResults
-from pyade.core.device import Device
 from pyade.core.kinds import checks_kinds
-from pyade.core.profile import EnrollmentProfile
-from pyade.core.token import Token
 from pyade.errors import ExhaustedCursorError, InvalidRequestError
+from pyade.loading import modules_when_asked
+
+if TYPE_CHECKING:
+    from pyade.apple import calls, flows, service
+    from pyade.apple import sessions as service_sessions
+    from pyade.apple.responses import (
+        Account,
+        AccountDrivenEnrollmentProfile,
+        ActivationLockAnswer,
+        BetaEnrollmentTokens,
+        DefinedProfileAnswer,
+        DevicePage,
+        ReplacementDetails,
+    )
+    from pyade.apple.sessions import TokenProvider
+    from pyade.builders import dep_profile
+    from pyade.core.assignment import DeviceResults
+    from pyade.core.device import Device
+    from pyade.core.profile import EnrollmentProfile
+    from pyade.core.token import Token
+else:
+    modules_when_asked(
+        globals(),
+        calls="pyade.apple.calls",
+        dep_profile="pyade.builders.dep_profile",
+        flows="pyade.apple.flows",
+        service="pyade.apple.service",
+        service_sessions="pyade.apple.sessions",
+    )
 
 BASE_URL = "https://mdmenrollment.apple.com"
+PROTOCOL_VERSION = 10
 
 TransportT = TypeVar("TransportT")
 WaitT = TypeVar("WaitT")
@@ -112,9 +125,9 @@ class _Connecting(Connection[TransportT, WaitT]):
             detail = f"protocol_version {protocol_version}: 1 to {PROTOCOL_VERSION} is known"
             raise InvalidRequestError(CONFIGURE, 0, "", detail, f"leave it out for {PROTOCOL_VERSION}")
         url = checked_url(base_url, "base_url", BASE_URL)
-        self._sessions = TokenSessions(token, url, sessions or SessionCache())
+        self._sessions = service_sessions.TokenSessions(token, url, sessions or SessionCache())
         self._connect(
-            DeviceAssignment(
+            service.DeviceAssignment(
                 self._sessions,
                 base_url=url,
                 user_agent=agent,
@@ -225,7 +238,7 @@ class Client(_Connecting[httpx.BaseTransport, object], SyncConnection):
             InvalidRequestError: Apple does not accept a setting; ``code`` says which.
             TransportError: No answer came: perhaps a profile exists now that nothing uses, which is harmless.
         """
-        body = definition(profile) if isinstance(profile, EnrollmentProfile) else profile
+        body = profile if isinstance(profile, Mapping) else dep_profile.definition(profile)
         return self.call(calls.define_profile(body))
 
     def profile(self, profile_uuid: str) -> dict[str, Any]:
@@ -377,7 +390,7 @@ class AsyncClient(_Connecting[httpx.AsyncBaseTransport, Awaitable[object]], Asyn
 
     async def define_profile(self, profile: EnrollmentProfile | Mapping[str, Any]) -> DefinedProfileAnswer:
         """Store a new profile at Apple, which never changes; give it to devices with ``assign_profile``."""
-        body = definition(profile) if isinstance(profile, EnrollmentProfile) else profile
+        body = profile if isinstance(profile, Mapping) else dep_profile.definition(profile)
         return await self.call(calls.define_profile(body))
 
     async def profile(self, profile_uuid: str) -> dict[str, Any]:

@@ -21,7 +21,6 @@ from pyade.errors import AppleError
 
 T = TypeVar("T")
 
-PROTOCOL_VERSION = 10
 MEDIA_TYPE = "application/json;charset=UTF8"
 """Written exactly like this: Apple takes it, and a simulator takes nothing else."""
 

@@ -24,11 +24,11 @@ from pyade.core.accounts import (
     is_password_hash,
 )
 from pyade.core.kinds import checks_kinds
-from pyade.core.local_accounts import LocalAccounts, check_name, local_accounts, names_of
 from pyade.core.models import ChipClass
 from pyade.core.problems import Problem, Severity
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.secret import masked
+from pyade.core.setup_accounts import LocalAccounts, check_name, local_accounts, names_of
 from pyade.core.user import NameVariables
 from pyade.core.variables import has_variables
 from pyade.core.versions import MacOSVersion
@@ -47,7 +47,7 @@ def build_account_configuration(
     """Return the command that makes the accounts of *profile*, as an XML property list.
 
     What the Mac's version does not know is left out. A name that this Mac cannot have holds up nothing else:
-    ``core.local_accounts`` says what the Mac gets instead, and what is wrong.
+    ``core.setup_accounts`` says what the Mac gets instead, and what is wrong.
 
     Args:
         profile: Its account settings.

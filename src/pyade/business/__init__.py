@@ -4,31 +4,50 @@
 each.
 """
 
-from pyade.business import calls
-from pyade.business.account import (
-    AUDIENCE,
-    BUSINESS_URL,
-    SCHOOL_URL,
-    TOKEN_URL,
-    AccountProvider,
-    ApiAccount,
-)
-from pyade.business.async_client import AsyncBusinessClient
-from pyade.business.client import BusinessClient
-from pyade.business.paging import Page
-from pyade.business.resources import (
-    ActivationLockStatus,
-    Activity,
-    AppleCareCoverage,
-    AssignmentStatus,
-    ManagementService,
-    MigrationStatus,
-    OrgDevice,
-    ProductFamily,
-    Resource,
-    ServiceStatus,
-    ServiceType,
-)
+from typing import TYPE_CHECKING
+
+from pyade.loading import when_asked
+
+if TYPE_CHECKING:
+    from pyade.business import calls
+    from pyade.business.account import (
+        AUDIENCE,
+        BUSINESS_URL,
+        SCHOOL_URL,
+        TOKEN_URL,
+        AccountProvider,
+        ApiAccount,
+    )
+    from pyade.business.async_client import AsyncBusinessClient
+    from pyade.business.client import BusinessClient
+    from pyade.business.paging import Page
+    from pyade.business.resources import (
+        ActivationLockStatus,
+        Activity,
+        AppleCareCoverage,
+        AssignmentStatus,
+        ManagementService,
+        MigrationStatus,
+        OrgDevice,
+        ProductFamily,
+        Resource,
+        ServiceStatus,
+        ServiceType,
+    )
+else:
+    __getattr__, __dir__ = when_asked(
+        __name__,
+        {
+            "pyade.business.account": "AUDIENCE AccountProvider ApiAccount BUSINESS_URL SCHOOL_URL TOKEN_URL",
+            "pyade.business.async_client": "AsyncBusinessClient",
+            "pyade.business.client": "BusinessClient",
+            "pyade.business.paging": "Page",
+            "pyade.business.resources": (
+                "ActivationLockStatus Activity AppleCareCoverage AssignmentStatus ManagementService "
+                "MigrationStatus OrgDevice ProductFamily Resource ServiceStatus ServiceType"
+            ),
+        },
+    )
 
 __all__ = [
     "AUDIENCE",

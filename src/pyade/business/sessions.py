@@ -27,7 +27,7 @@ from pyade.apple.json_bodies import decode_json
 from pyade.business.account import AccountProvider, ApiAccount
 from pyade.business.refusals import token_refusal
 from pyade.core.secret import Secret
-from pyade.crypto.client_assertion import client_assertion
+from pyade.crypto.assertion import client_assertion
 from pyade.errors import ResponseError, TransportError
 from pyade.flow import CallHook, Flow, NewId, ask
 

@@ -9,7 +9,8 @@ The rules of this file:
    asynchronous where it should not be, such as ``AsyncClient`` for ``Client``, or the reverse, does not meet
    it. A transport needs one method.
 4. Nothing of a text or of bytes is in the words: it may be a secret in the wrong place.
-5. A type that is known to type checkers alone, and one that stands for any, allows everything.
+5. A type that is imported for type checkers alone is one that a room offers. One that no room offers, and one
+   that stands for any, allows everything.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import Any, Final, TypeVar
 import attrs
 
 from pyade.core.secret import Secret
+from pyade.loading import offered
 
 
 @attrs.frozen
@@ -50,14 +52,9 @@ class Kind:
 def kinds_of(function: Callable[..., Any], owner: type | None) -> dict[str, Kind | None]:
     """Return the kind of each argument, by name and in order; None where everything is allowed."""
     annotations = {name: it for name, it in function.__annotations__.items() if name != "return"}
-    names: dict[str, Any] = {"Self": owner or object}
-    hints = None
-    while hints is None:
-        try:
-            holder: Any = types.SimpleNamespace(__annotations__=annotations)
-            hints = typing.get_type_hints(holder, vars(sys.modules[function.__module__]), names)
-        except NameError as error:  # imported for type checkers only
-            names[str(error.name)] = Any
+    hints = hints_of(
+        types.SimpleNamespace(__annotations__=annotations, __module__=function.__module__), owner
+    )
     variables = _variables(owner) if owner else {}
     found: dict[str, Any] = {}
     for name, parameter in inspect.signature(function).parameters.items():
@@ -67,6 +64,21 @@ def kinds_of(function: Callable[..., Any], owner: type | None) -> dict[str, Kind
         elif parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             found[name] = hint
     return {name: _kind(hint, variables) for name, hint in found.items()}
+
+
+def hints_of(function: Any, owner: type | None = None) -> dict[str, Any]:
+    """Return what ``typing.get_type_hints`` returns, also where a type is imported for type checkers alone.
+
+    Args:
+        function: Or a method.
+        owner: The class whose method it is, for ``Self``.
+    """
+    names: dict[str, Any] = {"Self": owner or object}
+    while True:
+        try:
+            return typing.get_type_hints(function, vars(sys.modules[function.__module__]), names)
+        except NameError as error:
+            names[str(error.name)] = offered(str(error.name), Any)
 
 
 def _variables(owner: type) -> dict[Any, Any]:

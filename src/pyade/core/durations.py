@@ -1,4 +1,4 @@
-"""Spans of time: those that are allowed, and how a person reads them."""
+"""Spans of time: those that are allowed, how far clocks are apart, and how a person reads them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,14 @@ from pyade.errors import PolicyError
 
 LONGEST: Final = timedelta(days=3650)
 """Ten years: the end of a longer one is not in every calendar, such as that of ``timedelta.max``."""
+
+
+CLOCK_TOLERANCE: Final = timedelta(minutes=5)
+"""How far two clocks may be apart: of two machines that share a store, or ours and Apple's.
+
+A stored time that lies further ahead comes from before a clock was moved back. Apple refuses sessions of who
+is further away.
+"""
 
 
 def check_span(name: str, span: timedelta) -> None:

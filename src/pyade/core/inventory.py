@@ -38,8 +38,8 @@ import attrs
 
 from pyade.core.attempt import AssignmentFailure, Attempt
 from pyade.core.device import Device, DeviceResult, OpType, after_deletion, without_operation
+from pyade.core.durations import CLOCK_TOLERANCE
 from pyade.core.order import (
-    CLOCK_TOLERANCE,
     OLDEST_CHANGE,
     event_time,
     is_older_event,

@@ -113,11 +113,13 @@ class MachineInfo:
 
         Source: Apple, "Authenticating through web views"; RFC 5652, 5.
         """
-        # An import against the direction of the house, for an API that reads as a sentence.
-        from pyade.crypto.device_trust import DeviceTrust  # noqa: PLC0415
+        if trust is None:
+            # An import against the direction of the house, for an API that reads as a sentence.
+            from pyade.crypto.device_trust import DeviceTrust  # noqa: PLC0415
 
-        signed = (DeviceTrust.apple() if trust is None else trust).verify(data)
-        return attrs.evolve(cls.from_plist(signed.content), signature=signed.signature)
+            trust = DeviceTrust.of_apple()
+        signed = trust.verify(data)
+        return cls._read(signed.content, signed.signature)
 
     @classmethod
     def from_header(cls, value: str | bytes | None, *, trust: DeviceTrust | None = None) -> Self:
@@ -156,17 +158,26 @@ class MachineInfo:
 
         Source: Apple, ``MachineInfo``.
         """
+        return cls._read(data, None)
+
+    @classmethod
+    def _read(cls, data: bytes, signature: DeviceSignature | None) -> Self:
         document = read_plist(data)
-        for key, kind in _KINDS.items():
-            if key in document and type(document[key]) is not kind:
-                raise malformed(f"{key} is {type(document[key]).__name__}, {kind.__name__} is needed")
-            if kind is str and len(document.get(key, "")) > _MAX_TEXT:
-                raise malformed(f"{key} has {len(document[key])} characters, at most {_MAX_TEXT} are allowed")
+        known, extra = {}, {}
+        for key, value in document.items():
+            kind = _KINDS.get(key)
+            if kind is not None and type(value) is not kind:
+                raise malformed(f"{key} is {type(value).__name__}, {kind.__name__} is needed")
+            if kind is str and len(value) > _MAX_TEXT:
+                raise malformed(f"{key} has {len(value)} characters, at most {_MAX_TEXT} are allowed")
+            if (name := _NAMES.get(key)) is None:
+                extra[key] = value
+            else:
+                known[name] = value
         for key in _REQUIRED:
             if not document.get(key, "").strip():
                 raise malformed(f"{key} is {'empty' if key in document else 'missing'}")
-        known = {name: document[key] for key, name in _NAMES.items() if key in document}
-        return cls(**known, extra={key: document[key] for key in document.keys() - _NAMES.keys()})
+        return cls(**known, extra=extra, signature=signature)
 
     @property
     def version(self) -> MacOSVersion | None:

@@ -25,16 +25,10 @@ from typing import TYPE_CHECKING
 import attrs
 
 from pyade.core.device import Device, OpType, without_operation
+from pyade.core.durations import CLOCK_TOLERANCE
 
 if TYPE_CHECKING:
     from pyade.core.inventory import DeviceRecord, SyncState
-
-CLOCK_TOLERANCE = timedelta(minutes=5)
-"""How far two clocks may be apart: of two machines that share a store, or ours and Apple's.
-
-A stored time that lies further ahead comes from before a clock was moved back. Apple refuses sessions of who
-is further away.
-"""
 
 OLDEST_CHANGE = timedelta(days=30)
 """No change is older than this when it arrives: a cursor is valid for 7 days."""

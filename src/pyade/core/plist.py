@@ -4,6 +4,9 @@ The standard library's reader takes more than Apple writes. What goes beyond is 
 encodings than UTF-8, unknown elements, entity declarations, deep nesting, and more marks than a Mac's words
 have: a reader works on tags, line ends, references and attributes, and text costs next to nothing.
 
+What a Mac says of itself has one form only, texts and switches in ASCII under one dictionary: that is read by
+a regular expression, in a seventh of the time, and gives what the reader would give.
+
 Of a large list, such as the result of a command, only what stands at its top under some keys is kept.
 
 Source: Apple, ``PropertyList-1.0.dtd``.
@@ -12,6 +15,7 @@ Source: Apple, ``PropertyList-1.0.dtd``.
 from __future__ import annotations
 
 import plistlib
+import re
 from collections.abc import Callable, Collection
 from typing import Any, Final
 from xml.parsers import expat
@@ -51,12 +55,36 @@ def read_plist(data: bytes) -> dict[str, Any]:
     with reading("the property list"):
         if (marks := sum(map(data.count, _MARKS))) > MAX_MARKS:
             raise malformed(f"the property list has {marks} tags, line ends and quotes, at most {MAX_MARKS}")
+        if (found := _read_flat(data)) is not None:
+            return found
         _parse(data, _Outline())
         root = plistlib.loads(data, fmt=plistlib.FMT_XML)
     if not isinstance(root, dict):
         raise malformed("the property list is no dictionary")
     _check_integers(root)
     return root
+
+
+# ASCII that stands for itself: no markup, and no carriage return, which XML turns into a line end.
+_TEXT: Final = rb"[\t\n -%'-;=?-~]*+"
+_FLAT: Final = re.compile(
+    rb'<\?xml version="1\.0" encoding="UTF-8"\?>[\t\n ]*+'
+    rb'(?:<!DOCTYPE plist PUBLIC "-//Apple(?: Computer)?//DTD PLIST 1\.0//EN"'
+    rb' "http://www\.apple\.com/DTDs/PropertyList-1\.0\.dtd">[\t\n ]*+)?'
+    rb'<plist version="1\.0">[\t\n ]*+<dict>[\t\n ]*+'
+    rb"((?:<key>%b</key>[\t\n ]*+(?:<string>%b</string>|<true/>|<false/>)[\t\n ]*+)*+)"
+    rb"</dict>[\t\n ]*+</plist>[\t\n ]*+" % (_TEXT, _TEXT)
+)
+_PAIR: Final = re.compile(r"<key>([^<]*)</key>\s*<(?:string>([^<]*)|(true|false)/>)")
+
+
+def _read_flat(data: bytes) -> dict[str, Any] | None:
+    """Return what is in a property list of the form that Macs send; None for one of another form."""
+    flat = _FLAT.fullmatch(data)
+    if flat is None:
+        return None
+    pairs = _PAIR.findall(flat[1].decode("ascii"))
+    return {key: switch == "true" if switch else text for key, text, switch in pairs}
 
 
 @attrs.frozen

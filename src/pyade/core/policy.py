@@ -29,14 +29,20 @@ from __future__ import annotations
 
 import enum
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pyade.core.inventory import SyncPhase, SyncState
+from pyade.core.durations import CLOCK_TOLERANCE
 from pyade.core.kinds import checks_kinds
-from pyade.core.order import CLOCK_TOLERANCE
 from pyade.errors import AppleError, PolicyError
+from pyade.loading import modules_when_asked
+
+if TYPE_CHECKING:
+    from pyade.core import inventory
+    from pyade.core.inventory import SyncState
+else:
+    modules_when_asked(globals(), inventory="pyade.core.inventory")
 
 LONGEST_ANSWER = timedelta(hours=24)
 """Apple is not left alone for longer than this, whatever it asked for."""
@@ -252,7 +258,7 @@ class SyncPolicy:
         self, state: SyncState, now: datetime, *, full: bool | None
     ) -> tuple[SyncAction, str, datetime]:
         """Return the action that fits the state, why, and from when its own limit allows it."""
-        has_cursor = state.cursor is not None and state.phase is SyncPhase.SYNC
+        has_cursor = state.cursor is not None and state.phase is inventory.SyncPhase.SYNC
         is_listing = state.listing_since is not None
         if state.repeats >= self.max_repeats:
             action, reason, due_at = self._list_without_cursor(state, now)

@@ -12,19 +12,26 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import attrs
-import msgspec
 
 from pyade.core import token_fields as fields
-from pyade.core.device import parse_time
 from pyade.core.kinds import checks_kinds
-from pyade.core.problems import Problem, Severity
 from pyade.core.secret import Secret, as_secret, masked
-from pyade.core.token_problems import is_same_person, renewal_problems, token_problems
 from pyade.errors import TokenError
+from pyade.loading import modules_when_asked
 from pyade.text import Printed
 
 if TYPE_CHECKING:
+    from pyade.core import device, problems
+    from pyade.core import token_problems as rules
+    from pyade.core.problems import Problem
     from pyade.crypto.keypair import TokenKeypair
+else:
+    modules_when_asked(
+        globals(),
+        device="pyade.core.device",
+        problems="pyade.core.problems",
+        rules="pyade.core.token_problems",
+    )
 
 EXPIRING_WITHIN: Final = timedelta(days=30)
 """How long before its end a token counts as expiring."""
@@ -208,7 +215,7 @@ class Token(Printed):
 
         Source: specification, "Create enrollment program token", steps 2 and 4.
         """
-        return tuple(token_problems(self))
+        return tuple(rules.token_problems(self))
 
     @property
     def fingerprint(self) -> str:
@@ -269,7 +276,7 @@ class Token(Printed):
         older file: Apple ended it when the newer one was made. Another Apple ID is a warning where Apple
         named it already with this token.
         """
-        return tuple(renewal_problems(self, new_token))
+        return tuple(rules.renewal_problems(self, new_token))
 
     @checks_kinds(but=("scope_tags",))
     def renew(
@@ -294,11 +301,11 @@ class Token(Printed):
 
         Source: specification, "Renew enrollment program token".
         """
-        errors = [one for one in self.renewal_problems(new_token) if one.severity is Severity.ERROR]
+        errors = [one for one in self.renewal_problems(new_token) if one.severity is problems.Severity.ERROR]
         if errors and not force:
             raise TokenError("; ".join(map(str, errors)), "or renew with force=True if this is intended")
         admin_id = new_token.admin_id
-        if admin_id is None and is_same_person(self.apple_id, new_token.apple_id):
+        if admin_id is None and rules.is_same_person(self.apple_id, new_token.apple_id):
             admin_id = self.admin_id
         renewed = attrs.evolve(
             new_token,
@@ -316,8 +323,8 @@ class Token(Printed):
 
 def _read_expiry(text: str | None) -> datetime | None:
     try:
-        return None if text is None else parse_time(text)
-    except (msgspec.ValidationError, OverflowError):
+        return None if text is None else device.parse_time(text)
+    except (ValueError, OverflowError):
         return None
 
 

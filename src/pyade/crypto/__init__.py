@@ -3,16 +3,37 @@
 ``Token.from_p7m`` is the usual door to ``read_token_file``, ``MachineInfo.from_cms`` to ``DeviceTrust``.
 """
 
-from pyade.crypto.bypass_code import BypassCode
-from pyade.crypto.client_assertion import client_assertion, read_assertion_key
-from pyade.crypto.device_trust import DeviceTrust, SignedContent
-from pyade.crypto.jwt import managed_apple_account_jwt
-from pyade.crypto.keypair import TokenKeypair
-from pyade.crypto.oauth1 import authorization_header
-from pyade.crypto.password_hash import hash_password
-from pyade.crypto.push_certificate import PushCertificate
-from pyade.crypto.signing import Signer
-from pyade.crypto.token_file import TokenSecrets, read_token_file
+from typing import TYPE_CHECKING
+
+from pyade.loading import when_asked
+
+if TYPE_CHECKING:
+    from pyade.crypto.assertion import client_assertion, read_assertion_key
+    from pyade.crypto.bypass_code import BypassCode
+    from pyade.crypto.device_trust import DeviceTrust, SignedContent
+    from pyade.crypto.jwt import managed_apple_account_jwt
+    from pyade.crypto.keypair import TokenKeypair
+    from pyade.crypto.oauth1 import authorization_header
+    from pyade.crypto.password_hash import hash_password
+    from pyade.crypto.push_certificate import PushCertificate
+    from pyade.crypto.signing import Signer
+    from pyade.crypto.token_file import TokenSecrets, read_token_file
+else:
+    __getattr__, __dir__ = when_asked(
+        __name__,
+        {
+            "pyade.crypto.assertion": "client_assertion read_assertion_key",
+            "pyade.crypto.bypass_code": "BypassCode",
+            "pyade.crypto.device_trust": "DeviceTrust SignedContent",
+            "pyade.crypto.jwt": "managed_apple_account_jwt",
+            "pyade.crypto.keypair": "TokenKeypair",
+            "pyade.crypto.oauth1": "authorization_header",
+            "pyade.crypto.password_hash": "hash_password",
+            "pyade.crypto.push_certificate": "PushCertificate",
+            "pyade.crypto.signing": "Signer",
+            "pyade.crypto.token_file": "TokenSecrets read_token_file",
+        },
+    )
 
 __all__ = [
     "BypassCode",

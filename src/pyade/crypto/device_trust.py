@@ -19,6 +19,7 @@ Source: RFC 5652, 5.4 and 5.6; Apple, "Authenticating through web views"; how Ma
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
@@ -39,8 +40,8 @@ from pyade.crypto.signatures import SHA1, check_sha1, is_signed, needing
 from pyade.crypto.signed_data import (
     ID_DATA,
     CertificateParts,
+    KnownCertificates,
     SignedData,
-    read_certificate,
     read_signed_data,
 )
 from pyade.errors import PolicyError, SigningError, TrustError
@@ -71,6 +72,10 @@ _SIGNATURES: Final[dict[str, tuple[type[object], hashes.HashAlgorithm | None]]] 
     "1.2.840.10045.4.3.3": (ec.EllipticCurvePublicKey, _SHA384),
     "1.2.840.10045.4.3.4": (ec.EllipticCurvePublicKey, _SHA512),
 }
+
+
+# The usual ones, and whether they are of an authority: to parse all extensions takes as long as half a check.
+_CONSTRAINTS: Final = {bytes.fromhex("3000"): False, bytes.fromhex("30030101ff"): True}
 
 
 @attrs.frozen(kw_only=True)
@@ -109,19 +114,28 @@ def _anchors(value: Iterable[x509.Certificate]) -> tuple[x509.Certificate, ...]:
     return anchors
 
 
-def _read_authorities(anchors: tuple[x509.Certificate, ...]) -> tuple[_Authority, ...]:
-    return tuple(
-        _Authority(
-            subject=read_certificate(anchor.public_bytes(Encoding.DER)).subject, key=anchor.public_key()
-        )
-        for anchor in anchors
-    )
-
-
 @attrs.frozen(kw_only=True)
 class _Authority:
     subject: bytes
     key: object
+
+
+@attrs.frozen
+class _Authorities:
+    """What is learned of the anchors once, and needed for each message."""
+
+    known: KnownCertificates
+    keys: tuple[_Authority, ...]
+
+    @classmethod
+    def of(cls, trust: DeviceTrust) -> Self:
+        encoded = [anchor.public_bytes(Encoding.DER) for anchor in trust.anchors]
+        known = KnownCertificates.read(encoded)
+        named = zip(encoded, trust.anchors, strict=True)
+        return cls(
+            known,
+            tuple(_Authority(subject=known.parts[der].subject, key=one.public_key()) for der, one in named),
+        )
 
 
 @checks_kinds(but=("anchors", "message"))
@@ -143,11 +157,8 @@ class DeviceTrust:
 
     anchors: tuple[x509.Certificate, ...] = attrs.field(converter=_anchors)
     leaf_clock: Callable[[], datetime] | None = attrs.field(default=None, kw_only=True)
-    _authorities: tuple[_Authority, ...] = attrs.field(
-        default=attrs.Factory(lambda self: _read_authorities(self.anchors), takes_self=True),
-        init=False,
-        repr=False,
-        eq=False,
+    _authorities: _Authorities = attrs.field(
+        default=attrs.Factory(_Authorities.of, takes_self=True), init=False, repr=False, eq=False
     )
 
     def __attrs_post_init__(self) -> None:
@@ -164,6 +175,12 @@ class DeviceTrust:
         """
         return cls((apple_device_ca(),), leaf_clock=leaf_clock)
 
+    @classmethod
+    @functools.cache
+    def of_apple(cls) -> Self:
+        """Return the same trust without a clock, made once."""
+        return cls.apple()
+
     def verify(self, message: bytes) -> SignedContent:
         """Return what is signed in a CMS message.
 
@@ -177,7 +194,7 @@ class DeviceTrust:
         """
         check_size(message, "the signed message")
         with reading("the signed message"):
-            signed = read_signed_data(message)
+            signed = read_signed_data(message, self._authorities.known)
         parts = signed.signer_certificate()
         if parts is None:
             raise TrustError(
@@ -191,9 +208,11 @@ class DeviceTrust:
         with reading("the signer's certificate"):
             leaf = x509.load_der_x509_certificate(parts.encoded)
             key = leaf.public_key()
-            is_authority = _is_authority(leaf)
+            is_authority = _CONSTRAINTS.get(parts.constraints)
+            if is_authority is None:
+                is_authority = _is_authority(leaf)
             starts, ends = leaf.not_valid_before_utc, leaf.not_valid_after_utc
-        if any(key == one.key for one in self._authorities):
+        if any(key == one.key for one in self._authorities.keys):
             raise TrustError("the signer's certificate has the key of the authority itself")
         if is_authority or parts.issuer == parts.subject:
             raise TrustError("the signer's certificate is that of an authority, not of a device")
@@ -214,7 +233,7 @@ class DeviceTrust:
         if not parts.is_consistent:
             raise TrustError("the signer's certificate names two different signature algorithms")
         kind, digest = _SIGNATURES.get(parts.algorithm, (None, None))
-        for authority in self._authorities:
+        for authority in self._authorities.keys:
             if (
                 parts.issuer == authority.subject
                 and kind is not None
@@ -226,8 +245,7 @@ class DeviceTrust:
         raise TrustError("the signer's certificate was not issued by a trusted authority")
 
     def _check_dates(self, starts: datetime, ends: datetime) -> None:
-        now = self._time()
-        if now is None:
+        if (now := self._time()) is None:
             return
         # The tolerance is added to now, for a certificate may end with the calendar.
         if now + CLOCK_TOLERANCE < starts or now - CLOCK_TOLERANCE > ends:

@@ -10,14 +10,18 @@ Without keys nothing is encrypted, and what is encrypted cannot be read.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, TypeVar
-
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pyade.core.kinds import checks_kinds
 from pyade.core.secret import Secret, masked
 from pyade.errors import StoreError
+from pyade.loading import modules_when_asked
 from pyade.text import is_unicode
+
+if TYPE_CHECKING:
+    from cryptography import fernet
+else:
+    modules_when_asked(globals(), fernet="cryptography.fernet")
 
 _MARK = "fernet:"
 
@@ -42,7 +46,7 @@ class SecretBox:
             StoreError: One of them is no such key, or there are none, as where a setting is empty.
         """
         self._count = 0
-        self._box: MultiFernet | None = None
+        self._box: fernet.MultiFernet | None = None
         keys = masked_keys(keys)
         given: Any = keys
         is_text = isinstance(given, str | bytes | Secret)
@@ -59,12 +63,12 @@ class SecretBox:
             )
         self._count = len(fernets)
         if fernets:
-            self._box = MultiFernet([fernet for fernet in fernets if fernet])
+            self._box = fernet.MultiFernet([one for one in fernets if one])
 
     @staticmethod
     def generate_key() -> Secret:
         """Return a new key; keep what its ``reveal()`` says apart from the store."""
-        return Secret(Fernet.generate_key().decode())
+        return Secret(fernet.Fernet.generate_key().decode())
 
     @staticmethod
     def is_sealed(stored: str | Secret) -> bool:
@@ -133,16 +137,16 @@ def masked_keys(keys: T) -> T | list[Any]:
     return masked(keys)
 
 
-def _fernet(key: str | bytes | Secret) -> Fernet | None:
+def _fernet(key: str | bytes | Secret) -> fernet.Fernet | None:
     try:
-        return Fernet(key.reveal() if isinstance(key, Secret) else key)
+        return fernet.Fernet(key.reveal() if isinstance(key, Secret) else key)
     except (ValueError, TypeError, AttributeError):
         return None
 
 
-def _decrypted(box: MultiFernet, sealed: Secret) -> Secret | None:
+def _decrypted(box: fernet.MultiFernet, sealed: Secret) -> Secret | None:
     token = sealed.reveal().removeprefix(_MARK).encode("ascii", errors="replace")
     try:
         return Secret(box.decrypt(token).decode())
-    except (InvalidToken, ValueError):
+    except (fernet.InvalidToken, ValueError):
         return None

@@ -26,6 +26,7 @@ _WAY_OUT: Final = (
     "use the cryptography package of PyPI, which brings an OpenSSL of its own, or let the system's policy"
     " allow it, as update-crypto-policies --set DEFAULT:SHA1 does on RHEL 9"
 )
+_PADDING: Final = padding.PKCS1v15()
 _PROBE: Final = b"SHA-1"
 _MODULUS: Final = int(
     "e21fbd7a03189660349328d7aed18633cbd4adf7b89c1d25e506ab9689a1a3f4c78e4c79e8d968e6825d07d6fa167f23"
@@ -69,7 +70,7 @@ def needing(algorithm: str) -> Iterator[None]:
     try:
         yield
     except UnsupportedAlgorithm as error:
-        raise CryptoPolicyError(algorithm, _WAY_OUT) from error
+        raise _refused(algorithm) from error
 
 
 def is_signed(key: object, digest: hashes.HashAlgorithm, signature: bytes, data: bytes) -> bool:
@@ -84,14 +85,19 @@ def is_signed(key: object, digest: hashes.HashAlgorithm, signature: bytes, data:
     Raises:
         CryptoPolicyError: This machine refuses *digest*.
     """
-    with needing(f"a signature with {digest.name.upper()}"):
-        try:
-            if isinstance(key, rsa.RSAPublicKey):
-                key.verify(signature, data, padding.PKCS1v15(), digest)
-            elif isinstance(key, ec.EllipticCurvePublicKey):
-                key.verify(signature, data, ec.ECDSA(digest))
-            else:
-                return False
-        except InvalidSignature:
+    try:
+        if isinstance(key, rsa.RSAPublicKey):
+            key.verify(signature, data, _PADDING, digest)
+        elif isinstance(key, ec.EllipticCurvePublicKey):
+            key.verify(signature, data, ec.ECDSA(digest))
+        else:
             return False
+    except InvalidSignature:
+        return False
+    except UnsupportedAlgorithm as error:
+        raise _refused(f"a signature with {digest.name.upper()}") from error
     return True
+
+
+def _refused(algorithm: str) -> CryptoPolicyError:
+    return CryptoPolicyError(algorithm, _WAY_OUT)

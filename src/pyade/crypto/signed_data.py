@@ -12,7 +12,9 @@ Source: RFC 5652, 5, 10.2 and 11; RFC 5280, 4.1.
 
 from __future__ import annotations
 
-from typing import Final
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, Self
 
 import attrs
 
@@ -27,12 +29,14 @@ _SIGNED_DATA: Final = "1.2.840.113549.1.7.2"
 _CONTENT_TYPE: Final = bytes.fromhex("2a864886f70d010903")  # 1.2.840.113549.1.9.3
 _MESSAGE_DIGEST: Final = bytes.fromhex("2a864886f70d010904")  # 1.2.840.113549.1.9.4
 _KEY_IDENTIFIER: Final = bytes.fromhex("551d0e")  # 2.5.29.14
+_LONG: Final = 64
+"""Names of algorithms have up to 15 bytes; longer ones are not kept in memory."""
+_BASIC_CONSTRAINTS: Final = bytes.fromhex("551d13")  # 2.5.29.19
 _OCTETS: Final = "04/24"
 _OCTET_STRING: Final = 0x04
 _SEQUENCE: Final = 0x30
-_BIT_STRING: Final = 0x03
 _SET: Final = b"\x31"
-_ABSENT: Final = ber.Element(b"", 0, 0, 0, 0)
+_ABSENT: Final = ber.Element(b"", 0, 0, 0, 0, 0, ())
 
 
 @attrs.frozen(kw_only=True)
@@ -67,6 +71,7 @@ class CertificateParts:
         algorithm: Of the issuer's signature, with dots.
         is_consistent: False if the part that is signed names another algorithm.
         key_identifier: Subject key identifier; None if it has none.
+        constraints: DER of the basic constraints; b"" if it has none, or several.
     """
 
     encoded: bytes = attrs.field(repr=False)
@@ -80,6 +85,7 @@ class CertificateParts:
     algorithm: str
     is_consistent: bool
     key_identifier: bytes | None
+    constraints: bytes
 
 
 @attrs.frozen(kw_only=True)
@@ -123,36 +129,64 @@ class SignedData:
         return found[0] if len(found) == 1 else None
 
 
-def read_signed_data(message: bytes) -> SignedData:
+@attrs.frozen
+class KnownCertificates:
+    """Certificates that are in many messages, such as those of authorities: each is read once.
+
+    Attributes:
+        parts: Of each certificate, by all of it.
+        elements: The certificates, and the names of those they are about, which issue others.
+    """
+
+    parts: Mapping[bytes, CertificateParts] = attrs.field(factory=dict)
+    elements: Mapping[int, Sequence[ber.Known]] = attrs.field(factory=dict)
+
+    @classmethod
+    def read(cls, certificates: Iterable[bytes]) -> Self:
+        """Return what is known of *certificates*, each in DER.
+
+        Raises:
+            MalformedError: One is no certificate.
+        """
+        parts = {encoded: read_certificate(encoded) for encoded in certificates}
+        names = {one.subject for one in parts.values()}
+        return cls(parts, ber.by_size(map(ber.Known.read, (*parts, *names))))
+
+
+def read_signed_data(message: bytes, known: KnownCertificates = KnownCertificates()) -> SignedData:
     """Return the parts of a CMS message.
+
+    Args:
+        message: DER or BER.
+        known: Certificates that need not be read again; the result is the same without.
 
     Raises:
         TrustError: It is a CMS message of another kind, or one with no content, with no signer or several.
         MalformedError: It is no CMS message.
     """
-    whole = ber.parse(message)
+    whole = ber.parse(message, known=known.elements)
     if whole.last != len(message):
         raise malformed("something follows the signed message")
-    kind, wrapped = _parts(whole, "30", "06 a0?")
+    kind, wrapped = _parts(whole, 0x30, "06 a0?")
     if kind.identifier() != _SIGNED_DATA:
         raise malformed(f"a CMS message of type {kind.identifier()}, signed data is {_SIGNED_DATA}")
-    (data,) = _parts(wrapped, "a0", "30")
-    _, _, encapsulated, bag, _, signers = _parts(data, "30", "02 31 30 a0? a1? 31")
-    kind, wrapped = _parts(encapsulated, "30", "06 a0?")
+    (data,) = _parts(wrapped, 0xA0, "30")
+    _, _, encapsulated, bag, _, signers = _parts(data, 0x30, "02 31 30 a0? a1? 31")
+    kind, wrapped = _parts(encapsulated, 0x30, "06 a0?")
     if kind.identifier() != ID_DATA:
         raise malformed(f"a signed message with content of type {kind.identifier()}, data is {ID_DATA}")
     if wrapped is _ABSENT:
         raise malformed("the signed message has no content in it")
-    (content,) = _parts(wrapped, "a0", _OCTETS)
+    (content,) = _parts(wrapped, 0xA0, _OCTETS)
     if len(signers.children) != 1:
         raise malformed(f"the message has {len(signers.children)} signers, exactly one is needed")
     _, signer, digest, attributes, algorithm, signature, _ = _parts(
-        signers.children[0], "30", f"02 30/80/a0 30 a0? 30 {_OCTETS} a1?"
+        signers.children[0], 0x30, f"02 30/80/a0 30 a0? 30 {_OCTETS} a1?"
     )
-    issuer, number = _parts(signer, "30", "30 02") if signer.tag == _SEQUENCE else (None, None)
+    issuer, number = _parts(signer, 0x30, "30 02") if signer.tag == _SEQUENCE else (None, None)
     return SignedData(
         content=content.octets(),
-        certificates=_certificates(bag),
+        certificates=_certificates(bag, known.parts),
         signer_issuer=None if issuer is None else issuer.encoded,
         signer_serial_number=None if number is None else _integer(number),
         signer_key_identifier=signer.octets() if issuer is None else None,
@@ -173,15 +207,17 @@ def read_certificate(der: bytes) -> CertificateParts:
 
 
 def _certificate(element: ber.Element) -> CertificateParts:
-    tbs, outer, signature = _parts(element, "30", "30 30 03")
+    tbs, outer, signature = _parts(element, 0x30, "30 30 03")
     _, number, inner, issuer, _, subject, public_key, _, _, extensions = _parts(
-        tbs, "30", "a0? 02 30 30 30 30 30 81? 82? a3?"
+        tbs, 0x30, "a0? 02 30 30 30 30 30 81? 82? a3?"
     )
-    _, key = _parts(public_key, "30", "30 03")
-    written = _der(_SEQUENCE, tbs.encoded, outer.encoded, _der(_BIT_STRING, b"\x00", signature.contents[1:]))
+    _, key = _parts(public_key, 0x30, "30 03")
+    found = _extensions(extensions)
+    constraints = found[_BASIC_CONSTRAINTS]
+    unused_bits = signature.contents[:1] + key.contents[:1]
     return CertificateParts(
         encoded=element.encoded,
-        is_der=element.encoded == written and key.contents[:1] == b"\x00",
+        is_der=_is_shortest(element) and _is_shortest(signature) and unused_bits == b"\x00\x00",
         signed=tbs.encoded,
         signature=signature.contents[1:],
         issuer=issuer.encoded,
@@ -190,20 +226,19 @@ def _certificate(element: ber.Element) -> CertificateParts:
         public_key=public_key.encoded,
         algorithm=_algorithm(outer),
         is_consistent=inner.encoded == outer.encoded,
-        key_identifier=None if extensions is _ABSENT else _key_identifier(extensions),
+        key_identifier=_key_identifier(found[_KEY_IDENTIFIER]),
+        constraints=constraints[0].children[-1].contents if len(constraints) == 1 else b"",
     )
 
 
-def _der(tag: int, *parts: bytes) -> bytes:
-    contents = b"".join(parts)
-    size = len(contents)
-    if size < 0x80:
-        return bytes((tag, size)) + contents
-    length = size.to_bytes((size.bit_length() + 7) // 8, "big")
-    return bytes((tag, 0x80 | len(length))) + length + contents
+def _is_shortest(element: ber.Element) -> bool:
+    """Return True if the length of *element* is written as in DER."""
+    size = element.end - element.start
+    in_bytes = 0 if size < 0x80 else (size.bit_length() + 7) // 8
+    return not element.is_indefinite and element.start - element.first == 2 + in_bytes
 
 
-def _certificates(bag: ber.Element) -> tuple[CertificateParts, ...]:
+def _certificates(bag: ber.Element, known: Mapping[bytes, CertificateParts]) -> tuple[CertificateParts, ...]:
     if len(bag.children) > MAX_CERTIFICATES:
         raise malformed(
             f"the message has {len(bag.children)} certificates, at most {MAX_CERTIFICATES} are allowed"
@@ -212,22 +247,31 @@ def _certificates(bag: ber.Element) -> tuple[CertificateParts, ...]:
     for element in bag.children:
         try:
             if (encoded := element.encoded) not in found:
-                found[encoded] = _certificate(element)
+                found[encoded] = known.get(encoded) or _certificate(element)
         except ber.MalformedError:  # attribute certificates, other formats, and what is none at all
             continue
     return tuple(found.values())
 
 
-def _key_identifier(extensions: ber.Element) -> bytes | None:
-    (listed,) = _parts(extensions, "a3", "30")
-    for extension in listed.children:
-        if extension.children and extension.children[0].contents == _KEY_IDENTIFIER:
-            _, _, value = _parts(extension, "30", "06 01? 04")
-            # One string in one piece: a certificate is in DER.
-            identifier = ber.parse(value.contents, max_elements=1)
-            if identifier.tag != _OCTET_STRING:
-                raise ber.MalformedError("a key identifier that is no string of octets")
-            return identifier.contents
+def _extensions(element: ber.Element) -> dict[bytes, list[ber.Element]]:
+    """Return those extensions of a certificate that are looked at, by name."""
+    found: dict[bytes, list[ber.Element]] = {_KEY_IDENTIFIER: [], _BASIC_CONSTRAINTS: []}
+    if element is not _ABSENT:
+        (listed,) = _parts(element, 0xA3, "30")
+        for extension in listed.children:
+            if extension.children and (name := extension.children[0].contents) in found:
+                found[name].append(extension)
+    return found
+
+
+def _key_identifier(extensions: list[ber.Element]) -> bytes | None:
+    for extension in extensions[:1]:
+        _, _, value = _parts(extension, 0x30, "06 01? 04")
+        # One string in one piece: a certificate is in DER.
+        identifier = ber.parse(value.contents, max_elements=1)
+        if identifier.tag != _OCTET_STRING:
+            raise ber.MalformedError("a key identifier that is no string of octets")
+        return identifier.contents
     return None
 
 
@@ -237,7 +281,7 @@ def _attributes(element: ber.Element) -> SignedAttributes:
     values: dict[bytes, list[ber.Element]] = {_CONTENT_TYPE: [], _MESSAGE_DIGEST: []}
     for attribute in element.children:
         if attribute.children and attribute.children[0].contents in values:
-            name, value = _parts(attribute, "30", "06 31")
+            name, value = _parts(attribute, 0x30, "06 31")
             # One without a value counts as well.
             values[name.contents] += value.children or [_ABSENT, _ABSENT]
     if any(len(found) != 1 for found in values.values()):
@@ -253,38 +297,48 @@ def _attributes(element: ber.Element) -> SignedAttributes:
     )
 
 
-def _parts(element: ber.Element, tag: str, form: str) -> list[ber.Element]:
+def _parts(element: ber.Element, tag: int, form: str) -> list[ber.Element]:
     """Return the elements in *element*.
 
     Args:
         element: Must have the *tag*.
-        tag: Hexadecimal.
+        tag: The identifier octet.
         form: The tags of the elements in it, in order: ``04/24`` is one or the other, ``a0?`` may be missing
             and is then ``_ABSENT`` in the result.
 
     Raises:
         MalformedError: It is made in another way.
     """
-    if f"{element.tag:02x}" != tag:
-        raise ber.MalformedError(f"no element {tag}")
+    if element.tag != tag:
+        raise ber.MalformedError(f"no element {tag:02x}")
+    children, position = element.children, 0
     found: list[ber.Element] = []
-    position = 0
-    for wanted in form.split():
-        rest = element.children[position : position + 1]
-        if rest and f"{rest[0].tag:02x}" in wanted:
-            found += rest
+    for tags, may_be_missing in _tags_of(form):
+        if position < len(children) and children[position].tag in tags:
+            found.append(children[position])
             position += 1
-        elif wanted.endswith("?"):
+        elif may_be_missing:
             found.append(_ABSENT)
         else:
-            raise ber.MalformedError(f"no element {wanted} in one that is made of {form}")
-    if position < len(element.children):
+            raise ber.MalformedError(f"no element {tags.hex()} in one that is made of {form}")
+    if position < len(children):
         raise ber.MalformedError(f"more elements than {form}")
     return found
 
 
+@functools.cache
+def _tags_of(form: str) -> tuple[tuple[bytes, bool], ...]:
+    return tuple((bytes.fromhex(one.rstrip("?").replace("/", "")), one.endswith("?")) for one in form.split())
+
+
 def _algorithm(element: ber.Element) -> str:
-    return _parts(element, "30", "06 05/30?")[0].identifier()
+    encoded = element.encoded
+    return _algorithm_of(encoded) if len(encoded) < _LONG else _algorithm_of.__wrapped__(encoded)
+
+
+@functools.lru_cache(maxsize=64)
+def _algorithm_of(encoded: bytes) -> str:
+    return _parts(ber.parse(encoded), 0x30, "06 05/30?")[0].identifier()
 
 
 def _integer(element: ber.Element) -> int:

@@ -25,9 +25,9 @@ from pyade.core.annotations import TEXT, Kind
 from pyade.core.await_configuration import AwaitConfigurationFlow
 from pyade.core.enrollment import Enrollment
 from pyade.core.kinds import returned
-from pyade.core.local_accounts import local_accounts, names_of
 from pyade.core.problems import Problem, Severity
 from pyade.core.profile import AdministratorAccount, EnrollmentProfile
+from pyade.core.setup_accounts import local_accounts, names_of
 from pyade.core.user import NameVariables
 from pyade.core.variables import DEVICE_NAME_VARIABLES, check_variables, names_device
 from pyade.core.versions import MacOSVersion

@@ -7,21 +7,41 @@ another backend is another ``Database``, and passes ``pyade.testing.contract.Sto
 
 from typing import TYPE_CHECKING
 
-from pyade.core.attempt import Attempt
-from pyade.core.device_groups import DeviceGroup
-from pyade.core.enrollment import OneTime, OneTimeKind
-from pyade.core.events import Event, EventBatch, EventGroup, EventKind
-from pyade.core.inventory import ChangeCounts, DeviceRecord, Source, SyncState
-from pyade.core.lease import Held, Lease
-from pyade.core.profile import DefinedProfile
-from pyade.crypto.secret_box import SecretBox
-from pyade.storage.database import Database, Session, Table, Value, Words, check_texts, translated
-from pyade.storage.protocol import EnrollmentStore, Store
-from pyade.storage.sql import SQLStore
-from pyade.storage.sqlite import MemoryStore, SQLiteStore
+from pyade.loading import when_asked
 
 if TYPE_CHECKING:
+    from pyade.core.attempt import Attempt
+    from pyade.core.device_groups import DeviceGroup
+    from pyade.core.enrollment import OneTime, OneTimeKind
+    from pyade.core.events import Event, EventBatch, EventGroup, EventKind
+    from pyade.core.inventory import ChangeCounts, DeviceRecord, Source, SyncState
+    from pyade.core.lease import Held, Lease
+    from pyade.core.profile import DefinedProfile
+    from pyade.crypto.secret_box import SecretBox
+    from pyade.storage.database import Database, Session, Table, Value, Words, check_texts, translated
     from pyade.storage.postgres import PostgresStore as PostgresStore
+    from pyade.storage.protocol import EnrollmentStore, Store
+    from pyade.storage.sql import SQLStore
+    from pyade.storage.sqlite import MemoryStore, SQLiteStore
+else:
+    __getattr__, __dir__ = when_asked(
+        __name__,
+        {
+            "pyade.core.attempt": "Attempt",
+            "pyade.core.device_groups": "DeviceGroup",
+            "pyade.core.enrollment": "OneTime OneTimeKind",
+            "pyade.core.events": "Event EventBatch EventGroup EventKind",
+            "pyade.core.inventory": "ChangeCounts DeviceRecord Source SyncState",
+            "pyade.core.lease": "Held Lease",
+            "pyade.core.profile": "DefinedProfile",
+            "pyade.crypto.secret_box": "SecretBox",
+            "pyade.storage.database": "Database Session Table Value Words check_texts translated",
+            "pyade.storage.postgres": "PostgresStore",
+            "pyade.storage.protocol": "EnrollmentStore Store",
+            "pyade.storage.sql": "SQLStore",
+            "pyade.storage.sqlite": "MemoryStore SQLiteStore",
+        },
+    )
 
 __all__ = [
     "Attempt",
@@ -53,12 +73,3 @@ __all__ = [
     "check_texts",
     "translated",
 ]
-
-
-def __getattr__(name: str) -> object:
-    # Only who asks for PostgresStore needs its dependencies.
-    if name == "PostgresStore":
-        from pyade.storage.postgres import PostgresStore  # noqa: PLC0415
-
-        return PostgresStore
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

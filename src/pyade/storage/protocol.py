@@ -22,19 +22,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 
-from pyade.core.attempt import Attempt
-from pyade.core.device import Device
-from pyade.core.device_groups import DeviceGroup
-from pyade.core.enrollment import Enrollment, OneTime, OneTimeKind, Registration
-from pyade.core.events import Event, EventBatch, EventKind
-from pyade.core.inventory import ChangeCounts, DeviceRecord, Source, SyncState
 from pyade.core.lease import LEASE_SECONDS, Held, Lease
-from pyade.core.profile import DefinedProfile, EnrollmentProfile
 from pyade.core.secret import Secret
-from pyade.core.token import Token
 from pyade.errors import DamagedRecordError
+
+if TYPE_CHECKING:
+    from pyade.core.attempt import Attempt
+    from pyade.core.device import Device
+    from pyade.core.device_groups import DeviceGroup
+    from pyade.core.enrollment import Enrollment, OneTime, OneTimeKind, Registration
+    from pyade.core.events import Event, EventBatch, EventKind
+    from pyade.core.inventory import ChangeCounts, DeviceRecord, Source, SyncState
+    from pyade.core.profile import DefinedProfile, EnrollmentProfile
+    from pyade.core.token import Token
 
 Damaged: TypeAlias = Callable[[DamagedRecordError], None]
 """Is told of what cannot be read and is left out."""

@@ -17,41 +17,48 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import chain, islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pyade.builders import stored as documents
-from pyade.core import inventory
-from pyade.core.attempt import Attempt
-from pyade.core.device import Device
-from pyade.core.device_groups import DeviceGroup, status_counts
-from pyade.core.enrollment import (
-    CREDENTIALS,
-    Enrollment,
-    OneTime,
-    OneTimeKind,
-    Registration,
-    can_redeem,
-    next_enrollment,
-    redeemed_one_time,
-)
-from pyade.core.events import Event, EventBatch, EventGroup, EventKind, attempt_groups, position_of, split_id
-from pyade.core.inventory import ChangeCounts, DeviceRecord, Source, SyncState
 from pyade.core.kinds import checks_kinds
 from pyade.core.lease import LEASE_SECONDS, Held, Lease, check_free, check_held, expiry, held
-from pyade.core.profile import DefinedProfile, EnrollmentProfile
 from pyade.core.secret import Secret, secret_or_none
-from pyade.core.token import Token
 from pyade.crypto.secret_box import SecretBox, masked_keys
 from pyade.errors import DamagedRecordError, DuplicateTokenError, StoreConflictError, StoreError
-from pyade.storage import rows, sealing
+from pyade.loading import modules_when_asked
 from pyade.storage import statements as sql
 from pyade.storage.database import Database, Value
-from pyade.storage.pages import save_page
 from pyade.storage.protocol import Damaged, EnrollmentStore
-from pyade.storage.rows import LockedToken, TokenRow
-from pyade.storage.schema import migrate
+
+if TYPE_CHECKING:
+    from pyade.builders import stored as documents
+    from pyade.core import device_groups, inventory
+    from pyade.core import enrollment as enrollments
+    from pyade.core import events as event_log
+    from pyade.core.attempt import Attempt
+    from pyade.core.device import Device
+    from pyade.core.device_groups import DeviceGroup
+    from pyade.core.enrollment import Enrollment, OneTime, OneTimeKind, Registration
+    from pyade.core.events import Event, EventBatch, EventKind
+    from pyade.core.inventory import ChangeCounts, DeviceRecord, Source, SyncState
+    from pyade.core.profile import DefinedProfile, EnrollmentProfile
+    from pyade.core.token import Token
+    from pyade.storage import pages, rows, schema, sealing
+    from pyade.storage.rows import LockedToken, TokenRow
+else:
+    modules_when_asked(
+        globals(),
+        documents="pyade.builders.stored",
+        enrollments="pyade.core.enrollment",
+        device_groups="pyade.core.device_groups",
+        event_log="pyade.core.events",
+        inventory="pyade.core.inventory",
+        pages="pyade.storage.pages",
+        rows="pyade.storage.rows",
+        schema="pyade.storage.schema",
+        sealing="pyade.storage.sealing",
+    )
 
 
 @checks_kinds(but=("keys",))
@@ -82,7 +89,7 @@ class SQLStore(EnrollmentStore):
         self._database = database
         try:
             self._box = keys if isinstance(keys, SecretBox) else SecretBox(keys)
-            migrate(database)
+            schema.migrate(database)
             if not allow_unreadable_secrets:
                 with database.reading() as session:
                     sealing.check_keys(session, self._box, database.where)
@@ -133,7 +140,7 @@ class SQLStore(EnrollmentStore):
         with self._writing(name) as locked:
             locked.run(sql.DELETE_DEVICES, locked.ids)
             locked.run(sql.DELETE_TOKEN, (locked.id,))
-            locked.emit(now, (EventGroup(EventKind.TOKEN_REMOVED),))
+            locked.emit(now, (event_log.EventGroup(event_log.EventKind.TOKEN_REMOVED),))
 
     def _sealed_token(self, token: Token) -> tuple[str, str]:
         document, secrets = documents.encode_token(token)
@@ -208,7 +215,7 @@ class SQLStore(EnrollmentStore):
     ) -> tuple[SyncState, ChangeCounts]:
         with self._writing(token_name, lease) as locked:
             following = inventory.next_state(token_name, locked.revision, state)
-            return save_page(locked, devices, source=source, state=following, now=now)
+            return pages.save_page(locked, devices, source=source, state=following, now=now)
 
     def finish_full_sync(
         self, token_name: str, *, state: SyncState, now: datetime, lease: Lease | None = None
@@ -221,12 +228,14 @@ class SQLStore(EnrollmentStore):
                 gone = [inventory.release(documents.decode_record(token_name, row[1:]), now) for row in page]
                 locked.save_devices(gone)
                 shown = [
-                    (EventKind.RELEASED, record.serial_number) for record in gone if not record.is_hidden
+                    (event_log.EventKind.RELEASED, record.serial_number)
+                    for record in gone
+                    if not record.is_hidden
                 ]
                 locked.emit_changes(now, shown)
                 released += len(shown)
             locked.save_state(following)
-        return following, ChangeCounts(released=released)
+        return following, inventory.ChangeCounts(released=released)
 
     def record_attempts(
         self,
@@ -244,7 +253,7 @@ class SQLStore(EnrollmentStore):
                 known, attempts, details, token_name=token_name, state=locked.state(), now=now
             )
             locked.save_devices(changed.values())
-            locked.emit(now, attempt_groups(known, changed, attempts))
+            locked.emit(now, event_log.attempt_groups(known, changed, attempts))
 
     def delete_device(self, token_name: str, serial_number: str, *, now: datetime) -> None:
         with self._writing(token_name) as locked:
@@ -258,13 +267,13 @@ class SQLStore(EnrollmentStore):
             else:
                 locked.run(sql.DELETE_DEVICE, (locked.id, serial_number))
             if is_shown:
-                locked.emit_changes(now, [(EventKind.DELETED, serial_number)])
+                locked.emit_changes(now, [(event_log.EventKind.DELETED, serial_number)])
 
     def purge_released(self, token_name: str, *, now: datetime) -> int:
         with self._writing(token_name) as locked:
             gone = locked.run(sql.PURGE, (locked.id, now - inventory.PURGE_AFTER))
             shown = sorted(serial for serial, deleted_at in gone if deleted_at is None)
-            locked.emit_changes(now, ((EventKind.PURGED, serial) for serial in shown))
+            locked.emit_changes(now, ((event_log.EventKind.PURGED, serial) for serial in shown))
         return len(gone)
 
     def device(self, token_name: str, serial_number: str) -> DeviceRecord | None:
@@ -283,7 +292,7 @@ class SQLStore(EnrollmentStore):
         return token.shown_devices(sorted(set(serials)), released)
 
     def count_devices(self, token_name: str) -> Mapping[str, int]:
-        return status_counts(self.device_groups(token_name))
+        return device_groups.status_counts(self.device_groups(token_name))
 
     def device_groups(self, token_name: str) -> Mapping[DeviceGroup, int]:
         found = self._read(sql.COUNT_GROUPS, (self._token_row(token_name).id,))
@@ -338,10 +347,10 @@ class SQLStore(EnrollmentStore):
     def events(
         self, after: str | None = None, *, limit: int = 1000, damaged: Damaged | None = None
     ) -> Sequence[Event]:
-        number, row = position_of(after)
+        number, row = event_log.position_of(after)
         if limit < 1:
             raise StoreError(f"limit {limit} is less than 1: give how many events to return at most")
-        last_row, index = split_id(after) if after else ("", -1)
+        last_row, index = event_log.split_id(after) if after else ("", -1)
         expanded = (
             batch.expand(row_id, after=index if row_id == last_row else -1)
             for row_id, batch in rows.event_rows(self._read, number, row, damaged)
@@ -352,7 +361,7 @@ class SQLStore(EnrollmentStore):
         self, token_name: str, kind: EventKind, *, now: datetime, details: Mapping[str, Any] | None = None
     ) -> None:
         with self._writing(token_name) as locked:
-            locked.emit(now, (EventGroup(kind, details=dict(details or {})),))
+            locked.emit(now, (event_log.EventGroup(kind, details=dict(details or {})),))
 
     def add_audit(self, events: EventBatch) -> None:
         with self._database.writing() as session:
@@ -363,7 +372,7 @@ class SQLStore(EnrollmentStore):
         return str(found[0][0]) if found else None
 
     def save_position(self, subscriber: str, after: str | None) -> None:
-        position_of(after)
+        event_log.position_of(after)
         with self._database.writing() as session:
             if after is None:
                 session.rows(sql.DELETE_POSITION, (subscriber,))
@@ -372,7 +381,7 @@ class SQLStore(EnrollmentStore):
 
     def prune_events(self, before: datetime) -> None:
         with self._database.writing() as session:
-            positions = [position_of(after) for (after,) in session.rows(sql.SELECT_POSITIONS)]
+            positions = [event_log.position_of(after) for (after,) in session.rows(sql.SELECT_POSITIONS)]
             if positions:
                 session.rows(sql.PRUNE_SEEN_EVENTS, (before, *min(positions)))
             else:
@@ -471,12 +480,14 @@ class SQLStore(EnrollmentStore):
                 rows.audit(session, events)
             found = session.rows(sql.SELECT_ENROLLMENT_REVISION, (serial,))
             revision = found[0][0] if found else 0
-            following = next_enrollment(revision, enrollment)
+            following = enrollments.next_enrollment(revision, enrollment)
             row = (serial, following.revision, following.registration.value)
             document = documents.encode_enrollment(following)
             if not session.rows(sql.SAVE_ENROLLMENT, (*row, document, revision)):
-                next_enrollment(following.revision, enrollment)  # raises: another writer was faster
-            for kind in CREDENTIALS if is_new else ():
+                enrollments.next_enrollment(
+                    following.revision, enrollment
+                )  # raises: another writer was faster
+            for kind in enrollments.CREDENTIALS if is_new else ():
                 session.rows(sql.REVOKE_KIND, (serial, kind.value))
             if credential is not None:
                 session.rows(sql.KEEP_ONE_TIME, documents.one_time_row(credential))
@@ -497,19 +508,21 @@ class SQLStore(EnrollmentStore):
         with self._database.writing() as session:
             taken = session.rows(sql.TAKE_ONE_TIME, (kind.value, digest))
         found = documents.decode_one_time(taken[0]) if taken else None
-        return found if found is not None and can_redeem(found, by="", now=now) else None
+        return found if found is not None and enrollments.can_redeem(found, by="", now=now) else None
 
     def redeem_one_time(self, kind: OneTimeKind, digest: str, *, by: str, now: datetime) -> OneTime | None:
         place = (kind.value, digest)
         with self._database.writing() as session:
             kept = session.rows(sql.SELECT_ONE_TIME, place)
             found = documents.decode_one_time(kept[0]) if kept else None
-            if found is None or not can_redeem(found, by=by, now=now):
+            if found is None or not enrollments.can_redeem(found, by=by, now=now):
                 if found is not None and found.expires_at <= now:
                     session.rows(sql.TAKE_ONE_TIME, place)  # also where a clock is moved back afterwards
                 return None
             if not found.redeemed_by:
-                *_, expires_at, value = documents.one_time_row(redeemed_one_time(found, by=by, now=now))
+                *_, expires_at, value = documents.one_time_row(
+                    enrollments.redeemed_one_time(found, by=by, now=now)
+                )
                 session.rows(sql.SAVE_ONE_TIME, (expires_at, value, *place))
         return found
 
@@ -532,7 +545,7 @@ class SQLStore(EnrollmentStore):
 
     def _token_row(self, token_name: str) -> TokenRow:
         row = rows.only_row(self._read(sql.SELECT_TOKEN, (token_name,)), token_name)
-        return TokenRow(self._read, token_name, *row)
+        return rows.TokenRow(self._read, token_name, *row)
 
     @contextmanager
     def _writing(self, token_name: str, lease: Lease | None = None) -> Iterator[LockedToken]:

@@ -11,22 +11,27 @@ Rules of this file:
 from __future__ import annotations
 
 import os
-import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import attrs
 
 from pyade.errors import StoreClosedError, StoreError
+from pyade.loading import modules_when_asked
 from pyade.storage import sqlite_file, sqlite_forks
 from pyade.storage.database import Clock, Session, Table, Value, Words, check_rows, check_texts, translated
 from pyade.storage.sqlite_file import UnexplainedError, Watch
 from pyade.storage.sqlite_forks import Forkable, Turn
+
+if TYPE_CHECKING:
+    import sqlite3
+else:
+    modules_when_asked(globals(), sqlite3="sqlite3")
 
 IN_MEMORY = ":memory:"
 

@@ -17,15 +17,21 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sqlite3
 import time
 from pathlib import Path
 from threading import Lock
+from typing import TYPE_CHECKING
 
 import attrs
 
 from pyade.errors import StoreError
+from pyade.loading import modules_when_asked
 from pyade.storage.sqlite_forks import check_not_inherited
+
+if TYPE_CHECKING:
+    import sqlite3
+else:
+    modules_when_asked(globals(), sqlite3="sqlite3")
 
 APPLICATION_ID = 0x50414445
 """``PADE``: tells a store of pyade from any other SQLite file."""

@@ -10,14 +10,17 @@ so is what is in memory.
 from __future__ import annotations
 
 import os
-import sqlite3
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from pyade.errors import StoreError
+
+if TYPE_CHECKING:
+    import sqlite3
 
 
 class Turn:
@@ -26,12 +29,16 @@ class Turn:
     def __init__(self) -> None:
         self.lock: threading.RLock = threading.RLock()
         self.depth: int = 0
+        self._waiting: set[int] = set()
 
     @contextmanager
     def taken(self, check: Callable[[], None] = lambda: None) -> Iterator[None]:
         """Hold the lock during a block, if *check* raises nothing."""
+        thread = threading.get_ident()
+        self._waiting.add(thread)
         try:
             with self.lock:
+                self._waiting.discard(thread)
                 check()
                 self.depth += 1
                 try:
@@ -39,7 +46,9 @@ class Turn:
                 finally:
                     self.depth -= 1
         finally:
-            time.sleep(0)  # a thread that asks again at once would get it before those who wait wake up
+            self._waiting.discard(thread)  # also where Ctrl-C ended the waiting
+            if self._waiting:
+                time.sleep(0)  # a thread that asks again at once would get it before those who wait wake up
 
 
 class Forkable:

@@ -6,25 +6,34 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from datetime import datetime
 from itertools import islice
-from typing import Generic, TypeVar
-
-import anyio.to_thread
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pyade.apple.http.connection import utc_now
-from pyade.core.inventory import DeviceRecord
 from pyade.core.kinds import checks_kinds
-from pyade.core.profile import EnrollmentProfile
-from pyade.core.rules import AssignmentPolicy
 from pyade.errors import LeaseHeldError
 from pyade.flow import AsyncRunner, Runner
-from pyade.storage.protocol import Store
-from pyade.sync.assign_report import AssignReport
-from pyade.sync.assignment_flow import Assignment, preview_flow, refused_flow
+from pyade.loading import modules_when_asked
 from pyade.sync.leases import holding, holding_async
-from pyade.sync.plan import AssignmentPlan
-from pyade.sync.risk import NO_RULES, devices_at_risk
 from pyade.sync.runners import AsyncCaller, Caller, async_runner_of, runner_of
-from pyade.sync.steps import Progress
+
+if TYPE_CHECKING:
+    from anyio import to_thread
+
+    from pyade.core.inventory import DeviceRecord
+    from pyade.core.profile import EnrollmentProfile
+    from pyade.core.rules import AssignmentPolicy
+    from pyade.storage.protocol import Store
+    from pyade.sync import assignment_flow, risk
+    from pyade.sync.assign_report import AssignReport
+    from pyade.sync.plan import AssignmentPlan
+    from pyade.sync.steps import Progress
+else:
+    modules_when_asked(
+        globals(),
+        assignment_flow="pyade.sync.assignment_flow",
+        risk="pyade.sync.risk",
+        to_thread="anyio.to_thread",
+    )
 
 _SLICE = 500
 
@@ -39,7 +48,7 @@ class _Assigning(Generic[CallerT]):
         apple: CallerT,
         store: Store,
         *,
-        policy: AssignmentPolicy = NO_RULES,
+        policy: AssignmentPolicy | None = None,
         clock: Callable[[], datetime] = utc_now,
         progress: Callable[[Progress], None] | None = None,
     ) -> None:
@@ -49,14 +58,14 @@ class _Assigning(Generic[CallerT]):
             apple: A ``Client``, or for the asynchronous class an ``AsyncClient``; its ``token_name`` is the
                 token.
             store: Where the token was added and its devices are.
-            policy: The rules; left out, every Mac follows the default.
+            policy: The rules; None where every Mac follows the default.
             clock: Returns the time, UTC.
             progress: Called after each stored chunk; by the asynchronous class in the event loop.
         """
         self._apple: CallerT = apple
         self._token_name = apple.token_name
         self._store = store
-        self._policy = policy
+        self._policy = risk.NO_RULES if policy is None else policy
         self._clock = clock
         self._progress = progress
 
@@ -103,8 +112,8 @@ class Assigner(_Assigning[Caller]):
             try:
                 lease = stack.enter_context(holding(self._runner, self._store, self._token_name))
             except LeaseHeldError as held:
-                return self._runner.run(refused_flow(self._token_name, held))
-            return self._runner.run(Assignment(self._policy, lease).run(default))
+                return self._runner.run(assignment_flow.refused_flow(self._token_name, held))
+            return self._runner.run(assignment_flow.Assignment(self._policy, lease).run(default))
 
     def preview(self, default: EnrollmentProfile | None = None) -> AssignmentPlan:
         """Return what ``run`` would send now, and why, per device and in counts.
@@ -117,7 +126,7 @@ class Assigner(_Assigning[Caller]):
         Raises:
             StoreError: The store failed.
         """
-        return self._runner.run(preview_flow(self._token_name, self._policy, default))
+        return self._runner.run(assignment_flow.preview_flow(self._token_name, self._policy, default))
 
     def assign(self, profile: EnrollmentProfile, serials: Iterable[str]) -> AssignReport:
         """Give *profile* to these devices, and keep it for them when the default is handed out.
@@ -137,7 +146,7 @@ class Assigner(_Assigning[Caller]):
             LeaseHeldError: Another worker holds the token; nothing was stored, ask again.
         """
         with holding(self._runner, self._store, self._token_name) as lease:
-            return self._runner.run(Assignment(self._policy, lease).assign(profile, serials))
+            return self._runner.run(assignment_flow.Assignment(self._policy, lease).assign(profile, serials))
 
     def replace(self, before: EnrollmentProfile, after: EnrollmentProfile) -> AssignReport:
         """Give *after* to all devices for which *before* was picked by hand, as when its content changed.
@@ -155,7 +164,7 @@ class Assigner(_Assigning[Caller]):
             AppleError: As for ``assign``, like the others.
         """
         with holding(self._runner, self._store, self._token_name) as lease:
-            return self._runner.run(Assignment(self._policy, lease).replace(before, after))
+            return self._runner.run(assignment_flow.Assignment(self._policy, lease).replace(before, after))
 
     def unassign(self, serials: Iterable[str]) -> AssignReport:
         """Take the profile from these devices; the next ``run`` gives them the default, if there is one.
@@ -172,11 +181,11 @@ class Assigner(_Assigning[Caller]):
             AppleError: As for ``assign``, like the others.
         """
         with holding(self._runner, self._store, self._token_name) as lease:
-            return self._runner.run(Assignment(self._policy, lease).unassign(serials))
+            return self._runner.run(assignment_flow.Assignment(self._policy, lease).unassign(serials))
 
     def devices_at_risk(self) -> Iterator[DeviceRecord]:
         """Iterate lazily over the Macs whose enrollment will fail; see ``devices_at_risk``."""
-        return devices_at_risk(self._store, self._token_name, self._policy)
+        return risk.devices_at_risk(self._store, self._token_name, self._policy)
 
     def count_devices_at_risk(self) -> int:
         """Return how many Macs have no profile, and would fail to enroll."""
@@ -199,32 +208,36 @@ class AsyncAssigner(_Assigning[AsyncCaller]):
                     holding_async(self._runner, self._store, self._token_name)
                 )
             except LeaseHeldError as held:
-                return await self._runner.run(refused_flow(self._token_name, held))
-            return await self._runner.run(Assignment(self._policy, lease).run(default))
+                return await self._runner.run(assignment_flow.refused_flow(self._token_name, held))
+            return await self._runner.run(assignment_flow.Assignment(self._policy, lease).run(default))
 
     async def preview(self, default: EnrollmentProfile | None = None) -> AssignmentPlan:
         """Return what ``run`` would send now, and why; see ``Assigner.preview``."""
-        return await self._runner.run(preview_flow(self._token_name, self._policy, default))
+        return await self._runner.run(assignment_flow.preview_flow(self._token_name, self._policy, default))
 
     async def assign(self, profile: EnrollmentProfile, serials: Iterable[str]) -> AssignReport:
         """Give *profile* to these devices; see ``Assigner.assign``."""
         async with holding_async(self._runner, self._store, self._token_name) as lease:
-            return await self._runner.run(Assignment(self._policy, lease).assign(profile, serials))
+            return await self._runner.run(
+                assignment_flow.Assignment(self._policy, lease).assign(profile, serials)
+            )
 
     async def replace(self, before: EnrollmentProfile, after: EnrollmentProfile) -> AssignReport:
         """Give *after* to all devices for which *before* was picked; see ``Assigner.replace``."""
         async with holding_async(self._runner, self._store, self._token_name) as lease:
-            return await self._runner.run(Assignment(self._policy, lease).replace(before, after))
+            return await self._runner.run(
+                assignment_flow.Assignment(self._policy, lease).replace(before, after)
+            )
 
     async def unassign(self, serials: Iterable[str]) -> AssignReport:
         """Take the profile from these devices; see ``Assigner.unassign``."""
         async with holding_async(self._runner, self._store, self._token_name) as lease:
-            return await self._runner.run(Assignment(self._policy, lease).unassign(serials))
+            return await self._runner.run(assignment_flow.Assignment(self._policy, lease).unassign(serials))
 
     async def devices_at_risk(self) -> AsyncIterator[DeviceRecord]:
         """Iterate lazily over the Macs whose enrollment will fail; see ``devices_at_risk``."""
-        records = devices_at_risk(self._store, self._token_name, self._policy)
-        while batch := await anyio.to_thread.run_sync(lambda: list(islice(records, _SLICE))):
+        records = risk.devices_at_risk(self._store, self._token_name, self._policy)
+        while batch := await to_thread.run_sync(lambda: list(islice(records, _SLICE))):
             for record in batch:
                 yield record
 
@@ -232,9 +245,9 @@ class AsyncAssigner(_Assigning[AsyncCaller]):
         """Return how many Macs have no profile, and would fail to enroll."""
 
         def count() -> int:
-            return sum(1 for _ in devices_at_risk(self._store, self._token_name, self._policy))
+            return sum(1 for _ in risk.devices_at_risk(self._store, self._token_name, self._policy))
 
-        return await anyio.to_thread.run_sync(count)
+        return await to_thread.run_sync(count)
 
     @property
     def _runner(self) -> AsyncRunner:

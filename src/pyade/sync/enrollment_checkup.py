@@ -13,9 +13,9 @@ import attrs
 
 from pyade.core.enrollment import Enrollment
 from pyade.core.enrollment_problems import problems_of
-from pyade.core.local_accounts import names_of
 from pyade.core.problems import Problem, Severity
 from pyade.core.profile import EnrollmentProfile
+from pyade.core.setup_accounts import names_of
 from pyade.core.variables import names_device, written
 from pyade.errors import DamagedRecordError, StoreError
 from pyade.storage.protocol import Store

@@ -8,16 +8,22 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
-import anyio
-import anyio.to_thread
-
+from pyade.core.durations import CLOCK_TOLERANCE
 from pyade.core.lease import LEASE_SECONDS, Lease
-from pyade.core.order import CLOCK_TOLERANCE
 from pyade.errors import LeaseLostError, StoreError
 from pyade.flow import AsyncRunner, Flow, Now, RandomBytes, Runner, ask
-from pyade.storage.protocol import Store
+from pyade.loading import modules_when_asked
 from pyade.text import logger
+
+if TYPE_CHECKING:
+    import anyio
+    from anyio import to_thread
+
+    from pyade.storage.protocol import Store
+else:
+    modules_when_asked(globals(), anyio="anyio", to_thread="anyio.to_thread")
 
 INTERVAL_SECONDS = LEASE_SECONDS / 3
 """A lease is renewed so often that it outlives two renewals that fail."""
@@ -133,7 +139,7 @@ async def keeping_async(
         keeper.end()
         # Cancelled once more it waits no longer; the thread goes on and gives the lease back all the same.
         with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(keeper.join)
+            await to_thread.run_sync(keeper.join)
 
 
 class _Keeper:
@@ -205,14 +211,14 @@ class _Acquisition:
 
     async def result(self) -> Lease:
         try:
-            return await anyio.to_thread.run_sync(self._acquire)
+            return await to_thread.run_sync(self._acquire)
         except BaseException:
             with self._lock:
                 self._is_wanted = False
                 lease = self._lease
             if lease is not None:
                 with anyio.CancelScope(shield=True):
-                    await anyio.to_thread.run_sync(_give_back, self._store, lease)
+                    await to_thread.run_sync(_give_back, self._store, lease)
             raise
 
     def _acquire(self) -> Lease:

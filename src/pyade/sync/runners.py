@@ -6,23 +6,28 @@ import inspect
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
-from typing import Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
-from pyade.apple.client import AsyncClient, Client
 from pyade.apple.http.calls import Call, SendCall
-from pyade.apple.http.network import Network
-from pyade.apple.responses import Account
 from pyade.core.annotations import Kind
 from pyade.core.kinds import returned
-from pyade.core.token import Token
 from pyade.errors import PolicyError
 from pyade.flow import AsyncRunner, Handlers, Runner
-from pyade.storage.protocol import Store
-from pyade.sync.steps import Progress
-from pyade.sync.token_steps import ReadAccount
+from pyade.loading import modules_when_asked
+
+if TYPE_CHECKING:
+    from pyade.apple.client import AsyncClient, Client
+    from pyade.apple.http.network import Network
+    from pyade.apple.responses import Account
+    from pyade.core.token import Token
+    from pyade.storage.protocol import Store
+    from pyade.sync import token_steps as steps
+    from pyade.sync.steps import Progress
+else:
+    modules_when_asked(globals(), steps="pyade.sync.token_steps")
 
 T = TypeVar("T")
-ClientT = TypeVar("ClientT", bound=Client | AsyncClient)
+ClientT = TypeVar("ClientT", bound="Client | AsyncClient")
 
 
 class Caller(Protocol):
@@ -108,21 +113,21 @@ def async_runner_of(
 def account_handlers(client_for: Callable[[Token], Client]) -> Handlers:
     """Return what performs ``ReadAccount``, with a client for each token."""
 
-    def read(step: ReadAccount) -> Account:
+    def read(step: steps.ReadAccount) -> Account:
         with client_of(client_for, step.token) as client:
             return client.account()
 
-    return {ReadAccount: read}
+    return {steps.ReadAccount: read}
 
 
 def async_account_handlers(client_for: Callable[[Token], AsyncClient]) -> Handlers:
     """Return what performs ``ReadAccount``, with an asynchronous client for each token."""
 
-    async def read(step: ReadAccount) -> Account:
+    async def read(step: steps.ReadAccount) -> Account:
         async with async_client_of(client_for, step.token) as client:
             return await client.account()
 
-    return {ReadAccount: read}
+    return {steps.ReadAccount: read}
 
 
 # A client of the caller's own is what can be entered and left.

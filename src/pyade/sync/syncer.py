@@ -5,23 +5,32 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Generic, TypeVar
-
-import anyio
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pyade.apple.http.connection import utc_now
-from pyade.core.inventory import DeviceRecord
 from pyade.core.kinds import checks_kinds
 from pyade.core.policy import SyncPolicy, Trigger
 from pyade.errors import LeaseHeldError
 from pyade.flow import AsyncRunner, Runner
-from pyade.storage.protocol import Store
-from pyade.sync.details import restore_flow
-from pyade.sync.flow import SyncRun
+from pyade.loading import modules_when_asked
 from pyade.sync.leases import holding, holding_async
-from pyade.sync.report import SyncReport
 from pyade.sync.runners import AsyncCaller, Caller, async_runner_of, runner_of
-from pyade.sync.steps import Progress
+
+if TYPE_CHECKING:
+    import anyio
+
+    from pyade.core.inventory import DeviceRecord
+    from pyade.storage.protocol import Store
+    from pyade.sync import details, flow
+    from pyade.sync.report import SyncReport
+    from pyade.sync.steps import Progress
+else:
+    modules_when_asked(
+        globals(),
+        anyio="anyio",
+        details="pyade.sync.details",
+        flow="pyade.sync.flow",
+    )
 
 CallerT = TypeVar("CallerT", bound=Caller | AsyncCaller)
 
@@ -90,7 +99,9 @@ class Syncer(_Syncing[Caller]):
 
         Source: specification, "Sync managed devices" and "Sync restrictions".
         """
-        run = SyncRun(self._token_name, self._policy, trigger=_trigger(automatic), full=full, force=force)
+        run = flow.SyncRun(
+            self._token_name, self._policy, trigger=_trigger(automatic), full=full, force=force
+        )
         with contextlib.ExitStack() as stack:
             try:
                 holder = holding(self._runner, self._store, self._token_name, longest=self._longest)
@@ -125,7 +136,7 @@ class Syncer(_Syncing[Caller]):
             StoreError: The store failed.
         """
         with holding(self._runner, self._store, self._token_name) as lease:
-            return self._runner.run(restore_flow(self._token_name, serial_number, lease))
+            return self._runner.run(details.restore_flow(self._token_name, serial_number, lease))
 
     @property
     def _runner(self) -> Runner:
@@ -140,7 +151,9 @@ class AsyncSyncer(_Syncing[AsyncCaller]):
         self, *, full: bool | None = None, automatic: bool = False, force: bool = False
     ) -> SyncReport:
         """Run once, as far as the policy allows, and return what happened; see ``Syncer.sync``."""
-        run = SyncRun(self._token_name, self._policy, trigger=_trigger(automatic), full=full, force=force)
+        run = flow.SyncRun(
+            self._token_name, self._policy, trigger=_trigger(automatic), full=full, force=force
+        )
         async with contextlib.AsyncExitStack() as stack:
             try:
                 holder = holding_async(self._runner, self._store, self._token_name, longest=self._longest)
@@ -160,7 +173,7 @@ class AsyncSyncer(_Syncing[AsyncCaller]):
     async def restore(self, serial_number: str) -> DeviceRecord | None:
         """Bring back one device, as Apple's details show it now; see ``Syncer.restore``."""
         async with holding_async(self._runner, self._store, self._token_name) as lease:
-            return await self._runner.run(restore_flow(self._token_name, serial_number, lease))
+            return await self._runner.run(details.restore_flow(self._token_name, serial_number, lease))
 
     @property
     def _runner(self) -> AsyncRunner:

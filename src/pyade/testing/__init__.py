@@ -7,30 +7,52 @@ The contract that every store passes is in ``pyade.testing.contract``, which imp
 imported here.
 """
 
-from pyade.testing.apple import (
-    AppleSettings,
-    Credentials,
-    FakeApple,
-    Faults,
-    Organization,
-    Server,
-    TokenFileForm,
-)
-from pyade.testing.business import BusinessSettings, FakeBusiness
-from pyade.testing.clock import FrozenClock
-from pyade.testing.errors import MacError, PortalError
-from pyade.testing.http.faults import Fault
-from pyade.testing.http.server import LoopbackServer
-from pyade.testing.http.service import RequestRecord
-from pyade.testing.http.transport import FakeTransport
-from pyade.testing.mac import (
-    CmsForm,
-    DeviceAuthority,
-    DeviceIdentity,
-    FakeEnrollment,
-    FakeMac,
-    FakeSetup,
-)
+from typing import TYPE_CHECKING
+
+from pyade.loading import when_asked
+
+if TYPE_CHECKING:
+    from pyade.testing.apple import (
+        AppleSettings,
+        Credentials,
+        FakeApple,
+        Faults,
+        Organization,
+        Server,
+        TokenFileForm,
+    )
+    from pyade.testing.business import BusinessSettings, FakeBusiness
+    from pyade.testing.clock import FrozenClock
+    from pyade.testing.errors import MacError, PortalError
+    from pyade.testing.http.faults import Fault
+    from pyade.testing.http.server import LoopbackServer
+    from pyade.testing.http.service import RequestRecord
+    from pyade.testing.http.transport import FakeTransport
+    from pyade.testing.mac import (
+        CmsForm,
+        DeviceAuthority,
+        DeviceIdentity,
+        FakeEnrollment,
+        FakeMac,
+        FakeSetup,
+    )
+else:
+    __getattr__, __dir__ = when_asked(
+        __name__,
+        {
+            "pyade.testing.apple": (
+                "AppleSettings Credentials FakeApple Faults Organization Server TokenFileForm"
+            ),
+            "pyade.testing.business": "BusinessSettings FakeBusiness",
+            "pyade.testing.clock": "FrozenClock",
+            "pyade.testing.errors": "MacError PortalError",
+            "pyade.testing.http.faults": "Fault",
+            "pyade.testing.http.server": "LoopbackServer",
+            "pyade.testing.http.service": "RequestRecord",
+            "pyade.testing.http.transport": "FakeTransport",
+            "pyade.testing.mac": "CmsForm DeviceAuthority DeviceIdentity FakeEnrollment FakeMac FakeSetup",
+        },
+    )
 
 __all__ = [
     "AppleSettings",

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import attrs
-import msgspec
 
 from pyade.errors import AppleError, ResponseError, ServerError, TransportError
 from pyade.flow import Step
+from pyade.loading import modules_when_asked
+
+if TYPE_CHECKING:
+    import msgspec
+else:
+    modules_when_asked(globals(), msgspec="msgspec")
 
 T = TypeVar("T")
 

@@ -17,17 +17,14 @@ import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from datetime import UTC, datetime
 from functools import partial
-from importlib import metadata
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
-import anyio
-import anyio.lowlevel
 import httpx
 
 from pyade.apple.http.calls import OPEN_SESSION, Call, SendCall
 from pyade.apple.http.exchange import Body, HttpCall, HttpReply, unsendable
-from pyade.apple.http.limit import Limit, StopWorkError, hear_stop, pause, watch
+from pyade.apple.http.limit import Limit, StopWorkError, hear_stop, pause
 from pyade.apple.http.network import CONFIGURE, Network, checked_timeout, open_http
 from pyade.apple.http.service import Service
 from pyade.apple.http.sessions import Exclusive
@@ -43,7 +40,24 @@ from pyade.errors import (
     UserAgentError,
 )
 from pyade.flow import AsyncRunner, Flow, RandomNumber, Runner, Step
+from pyade.loading import modules_when_asked
 from pyade.text import logger
+
+if TYPE_CHECKING:
+    from importlib import metadata
+
+    import anyio
+    from anyio import lowlevel
+
+    from pyade.apple.http import watched
+else:
+    modules_when_asked(
+        globals(),
+        anyio="anyio",
+        lowlevel="anyio.lowlevel",
+        metadata="importlib.metadata",
+        watched="pyade.apple.http.watched",
+    )
 
 T = TypeVar("T")
 TransportT = TypeVar("TransportT")
@@ -234,7 +248,7 @@ class SyncConnection(Connection[httpx.BaseTransport, object]):
     def _open(self, **options: Any) -> None:
         self._http = open_http(httpx.Client, **options)
         if self._is_own:
-            watch(self._http)
+            watched.watch(self._http)
 
     def __enter__(self) -> Self:
         return self
@@ -399,7 +413,7 @@ class AsyncConnection(Connection[httpx.AsyncBaseTransport, Awaitable[object]]):
 
     def _other_loop(self) -> ClientError | None:
         """Return the error if another event loop made the connections that are kept here."""
-        loop = anyio.lowlevel.current_token()
+        loop = lowlevel.current_token()
         if self._is_own and self._loop not in (None, loop):
             name = type(self).__name__
             return ClientError(f"this {name} was used in another event loop", "make one for each event loop")

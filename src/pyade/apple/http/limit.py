@@ -14,21 +14,17 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from typing import Any, NoReturn
 
 import attrs
-import httpcore
-import httpx
 
 STOP_SECONDS = 4.0
 """How long an answer that is under way may still take once a stop was asked for."""
 
-_SLICE_SECONDS = 0.5
-
 _stop: ContextVar[threading.Event | None] = ContextVar("pyade_stop", default=None)
-_limit: ContextVar[Limit | None] = ContextVar("pyade_limit", default=None)
+current_limit: ContextVar[Limit | None] = ContextVar("pyade_limit", default=None)
+"""The limit of the call that is under way in this thread, for the connections that keep it."""
 
 
 class StopWorkError(BaseException):
@@ -103,84 +99,8 @@ class Limit:
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
         """Let the connections of ``watch`` keep this limit while the block runs in this thread."""
-        before = _limit.set(self)
+        before = current_limit.set(self)
         try:
             yield
         finally:
-            _limit.reset(before)
-
-
-def watch(http: httpx.Client) -> None:
-    """Let every connection that *http* makes keep the limit of the call that uses it.
-
-    httpx hands a timeout to each single read, so that a byte now and then outlives any of them, and offers no
-    place for this: its pools are asked by their private name.
-    """
-    for transport in (http._transport, *http._mounts.values()):  # noqa: SLF001
-        pool = getattr(transport, "_pool", None)
-        if pool is not None:
-            pool._network_backend = _Backend(pool._network_backend)  # noqa: SLF001
-
-
-class _Backend(httpcore.NetworkBackend):
-    def __init__(self, backend: httpcore.NetworkBackend) -> None:
-        self._backend = backend
-
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.NetworkStream:
-        stream = self._backend.connect_tcp(host, port, _within(timeout), local_address, socket_options)
-        return _Stream(stream)
-
-    def connect_unix_socket(
-        self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
-    ) -> httpcore.NetworkStream:
-        return _Stream(self._backend.connect_unix_socket(path, _within(timeout), socket_options))
-
-    def sleep(self, seconds: float) -> None:
-        self._backend.sleep(seconds)
-
-
-class _Stream(httpcore.NetworkStream):
-    def __init__(self, stream: httpcore.NetworkStream) -> None:
-        self._stream = stream
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        limit = _limit.get()
-        if limit is None:
-            return self._stream.read(max_bytes, timeout)
-        ends_at = None if timeout is None else limit.clock() + timeout
-        while True:
-            left = limit.remaining if ends_at is None else min(limit.remaining, ends_at - limit.clock())
-            if left <= 0:
-                _timed_out()
-            with contextlib.suppress(httpcore.ReadTimeout):
-                return self._stream.read(max_bytes, min(left, _SLICE_SECONDS))
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._stream.write(buffer, _within(timeout))
-
-    def close(self) -> None:
-        self._stream.close()
-
-    def start_tls(
-        self, ssl_context: Any, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.NetworkStream:
-        return _Stream(self._stream.start_tls(ssl_context, server_hostname, _within(timeout)))
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
-
-
-def _within(timeout: float | None) -> float | None:
-    limit = _limit.get()
-    return timeout if limit is None else limit.within(timeout)
-
-
-def _timed_out() -> NoReturn:
-    raise httpcore.ReadTimeout
+            current_limit.reset(before)

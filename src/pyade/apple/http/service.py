@@ -14,11 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import attrs
 import httpx
-import msgspec
 
 from pyade.apple.http.calls import OPEN_SESSION, Call
 from pyade.apple.http.exchange import HttpCall, HttpReply, unsendable
@@ -35,7 +34,13 @@ from pyade.errors import (
     TransportError,
 )
 from pyade.flow import Flow, Now, RandomNumber, Wait, ask
+from pyade.loading import modules_when_asked
 from pyade.text import logger
+
+if TYPE_CHECKING:
+    import msgspec
+else:
+    modules_when_asked(globals(), msgspec="msgspec")
 
 T = TypeVar("T")
 

@@ -1,6 +1,19 @@
 """``FakeBusiness``: the Apple School Manager and Apple Business API over the fleet of a ``FakeApple``."""
 
-from pyade.testing.business.fake import FakeBusiness
-from pyade.testing.business.settings import BusinessSettings
+from typing import TYPE_CHECKING
+
+from pyade.loading import when_asked
+
+if TYPE_CHECKING:
+    from pyade.testing.business.fake import FakeBusiness
+    from pyade.testing.business.settings import BusinessSettings
+else:
+    __getattr__, __dir__ = when_asked(
+        __name__,
+        {
+            "pyade.testing.business.fake": "FakeBusiness",
+            "pyade.testing.business.settings": "BusinessSettings",
+        },
+    )
 
 __all__ = ["BusinessSettings", "FakeBusiness"]

@@ -3,11 +3,27 @@
 ``FakeMac`` puts it together: a Mac that walks the way to its enrollment profile over HTTP.
 """
 
-from pyade.testing.mac.authority import DeviceAuthority, DeviceIdentity
-from pyade.testing.mac.cms import CmsForm
-from pyade.testing.mac.enrollment import FakeEnrollment, read_enrollment
-from pyade.testing.mac.fake_mac import FakeMac
-from pyade.testing.mac.setup import FakeSetup
+from typing import TYPE_CHECKING
+
+from pyade.loading import when_asked
+
+if TYPE_CHECKING:
+    from pyade.testing.mac.authority import DeviceAuthority, DeviceIdentity
+    from pyade.testing.mac.cms import CmsForm
+    from pyade.testing.mac.enrollment import FakeEnrollment, read_enrollment
+    from pyade.testing.mac.fake_mac import FakeMac
+    from pyade.testing.mac.setup import FakeSetup
+else:
+    __getattr__, __dir__ = when_asked(
+        __name__,
+        {
+            "pyade.testing.mac.authority": "DeviceAuthority DeviceIdentity",
+            "pyade.testing.mac.cms": "CmsForm",
+            "pyade.testing.mac.enrollment": "FakeEnrollment read_enrollment",
+            "pyade.testing.mac.fake_mac": "FakeMac",
+            "pyade.testing.mac.setup": "FakeSetup",
+        },
+    )
 
 __all__ = [
     "CmsForm",

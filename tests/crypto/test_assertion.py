@@ -23,7 +23,7 @@ from tests.crypto.conftest import OpenSSL
 from tests.keys import RSA_KEYS
 
 from pyade.crypto import client_assertion, read_assertion_key
-from pyade.crypto.client_assertion import es256
+from pyade.crypto.assertion import es256
 from pyade.errors import SigningError
 
 KEY = ec.generate_private_key(ec.SECP256R1())
