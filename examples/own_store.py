@@ -3,6 +3,7 @@
 Run it with ``python examples/own_store.py``; needs ``pip install apsw``. ``docs/own-store.md`` explains it.
 """
 
+import json
 import os
 import tempfile
 import threading
@@ -28,6 +29,7 @@ WORDS = Words(
     json="TEXT",
     time="TEXT",
     flag="INTEGER",
+    one_of="IN (SELECT value FROM json_each(?))",  # a list comes as one value
     for_update="",  # BEGIN IMMEDIATE keeps all other writers out
     transaction="0",
     settled="TRUE",
@@ -46,9 +48,13 @@ class ApswSession:
         """Run a statement and return its rows."""
         return self.connection.execute(WORDS.translate(statement), _plain(values)).fetchall()
 
-    def upsert(self, table: Table, rows: Sequence[Sequence[Value]]) -> None:
-        """Insert or replace rows; a database over a network sends them together instead."""
-        self.connection.executemany(WORDS.translate(table.upsert_one()), map(_plain, rows))
+    def insert(self, table: Table, rows: Sequence[Sequence[Value]]) -> None:
+        """Insert rows; a database over a network sends them together instead."""
+        self.connection.executemany(WORDS.translate(table.insert_one()), map(_plain, rows))
+
+    def update(self, table: Table, rows: Sequence[Sequence[Value]]) -> None:
+        """Write over rows by their primary keys."""
+        self.connection.executemany(WORDS.translate(table.update_one()), map(_plain, rows))
 
     def has_table(self, name: str) -> bool:
         """Return True if there is such a table."""
@@ -128,10 +134,13 @@ class ApswDatabase:
 
 def _plain(values: Sequence[Value]) -> Sequence[Any]:
     check_texts(values)
-    return [
-        value.astimezone(UTC).isoformat(timespec="microseconds") if isinstance(value, datetime) else value
-        for value in values
-    ]
+    return [_plain_value(value) for value in values]
+
+
+def _plain_value(value: Value) -> Any:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="microseconds")
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
 
 
 def main() -> None:

@@ -224,8 +224,11 @@ class Rounding:
     def rows(self, statement: str, values: Sequence[Value] = ()) -> list[tuple[object, ...]]:
         return self.session.rows(statement, [_rounded(value) for value in values])
 
-    def upsert(self, table: Table, rows: Sequence[Sequence[Value]]) -> None:
-        self.session.upsert(table, [[_rounded(value) for value in row] for row in rows])
+    def insert(self, table: Table, rows: Sequence[Sequence[Value]]) -> None:
+        self.session.insert(table, [[_rounded(value) for value in row] for row in rows])
+
+    def update(self, table: Table, rows: Sequence[Sequence[Value]]) -> None:
+        self.session.update(table, [[_rounded(value) for value in row] for row in rows])
 
     def has_table(self, name: str) -> bool:
         return self.session.has_table(name)

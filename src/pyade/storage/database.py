@@ -29,9 +29,9 @@ import attrs
 
 from pyade.errors import StoreError
 
-Value: TypeAlias = str | int | bool | datetime | None
+Value: TypeAlias = str | int | bool | datetime | list[str] | list[int] | None
 """What a statement takes. Times are aware and UTC; a backend may return them as ISO 8601 texts, and a bool as
-an int."""
+an int. A list stands where ``{one_of}`` is."""
 
 Clock: TypeAlias = Callable[[], datetime]
 """Returns the time, UTC."""
@@ -49,6 +49,7 @@ class Words:
         json: Type of JSON documents that come back byte for byte.
         time: Type of times with microseconds that compare and sort as they should.
         flag: Type of true and false.
+        one_of: What comes after a column that has one of the values of a list, which is one value.
         for_update: What a SELECT ends with to keep a row from other writers until the commit; "" where
             ``writing`` keeps out all of them.
         transaction: A number of the transaction in whose order its events are read: what an event has
@@ -63,6 +64,7 @@ class Words:
     json: str
     time: str
     flag: str
+    one_of: str
     for_update: str
     transaction: str
     settled: str
@@ -76,9 +78,9 @@ class Words:
 def _translated(words: Words, statement: str, placeholder: str) -> str:
     names = attrs.asdict(words)
     prefix = names.pop("prefix")
-    statement = statement.replace("?", placeholder)
     for name, text in names.items():
         statement = statement.replace(f"{{{name}}}", text)
+    statement = statement.replace("?", placeholder)
     return statement.replace("{}", prefix)  # last: the name of a schema may hold anything
 
 
@@ -88,28 +90,22 @@ class Table:
 
     Attributes:
         name: Its name, which needs ``{}`` before it.
-        key: The columns that are unique together.
-        kept: Columns that keep their value where a row is there.
-        columns: The columns that are written, each with its type: the name of a field of ``Words``.
+        columns: The columns that are written, each with its type: the name of a field of ``Words``. The last
+            one is the primary key.
     """
 
     name: str
-    key: tuple[str, ...]
-    kept: tuple[str, ...] = ()
     columns: Mapping[str, str] = attrs.field(hash=False)
 
-    def upsert(self, source: str) -> str:
-        """Return a statement that inserts what *source* selects, all columns, and replaces what is there."""
-        stay = (*self.key, *self.kept)
-        replaced = (f"{name} = excluded.{name}" for name in self.columns if name not in stay)
-        return (
-            f"INSERT INTO {{}}{self.name} ({', '.join(self.columns)}) {source} "
-            f"ON CONFLICT ({', '.join(self.key)}) DO UPDATE SET {', '.join(replaced)}"
-        )
+    def insert_one(self) -> str:
+        """Return a statement that inserts one row."""
+        marks = ", ".join("?" * len(self.columns))
+        return f"INSERT INTO {{}}{self.name} ({', '.join(self.columns)}) VALUES ({marks})"  # noqa: S608 - ours
 
-    def upsert_one(self) -> str:
-        """Return a statement that does ``upsert`` with one row of placeholders."""
-        return self.upsert(f"VALUES ({', '.join('?' * len(self.columns))})")
+    def update_one(self) -> str:
+        """Return a statement that writes one row over the one with its primary key."""
+        *others, key = self.columns
+        return f"UPDATE {{}}{self.name} SET {' = ?, '.join(others)} = ? WHERE {key} = ?"  # noqa: S608 - ours
 
 
 class Session(Protocol):
@@ -118,8 +114,11 @@ class Session(Protocol):
     def rows(self, statement: str, values: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
         """Run *statement* and return its rows, none where it has no result."""
 
-    def upsert(self, table: Table, rows: Sequence[Sequence[Value]]) -> None:
-        """Insert *rows*, or replace those whose key is there; the order is that of ``table.columns``."""
+    def insert(self, table: Table, rows: Sequence[Sequence[Value]]) -> None:
+        """Insert *rows*, none of which is there; the order is that of ``table.columns``."""
+
+    def update(self, table: Table, rows: Sequence[Sequence[Value]]) -> None:
+        """Write *rows* over those that have their primary keys, in the same order."""
 
     def has_table(self, name: str) -> bool:
         """Return True if the store has a table of that name."""
@@ -192,7 +191,8 @@ def check_texts(values: Sequence[Value]) -> None:
         StoreError: One is.
     """
     for value in values:
-        if isinstance(value, str) and "\0" in value:
+        text = "".join(map(str, value)) if isinstance(value, list) else value
+        if isinstance(text, str) and "\0" in text:
             raise StoreError(
                 "a text to store or to look up has a NUL character, which no store keeps: remove it"
             )

@@ -39,7 +39,7 @@ def save_page(
     known = {row[1]: row for row in locked.rows_of(dict.fromkeys(serials))}
     sorts = _sort(page, known, state) if _is_plain_list(source, serials) else _Sorts(rest=range(len(serials)))
     locked.mark_listed([known[serials[index]][0] for index in sorts.listed], state.full_sync)
-    locked.save_rows(_new_rows(locked, page, sorts.new, state, now), NEW_DEVICES)
+    locked.add_rows(_new_rows(locked, page, sorts.new, state, now), NEW_DEVICES)
     merged: list[tuple[str, str]] = []
     ties: dict[str, bool] = {}
     records = {
@@ -58,7 +58,7 @@ def save_page(
         ties=ties,
     )
     texts = _own_texts(page, sorts.rest, known, records, changed) if source is Source.FETCH else {}
-    locked.save_devices(changed.values(), texts)
+    locked.save_devices(changed.values(), known, texts)
     following = state_after_page(state, ties, is_list=source is Source.FETCH)
     locked.save_state(following)
     added = [(Change.ADDED, serials[index]) for index in sorts.new]

@@ -4,7 +4,7 @@ Rules of this file:
 
 1. A write begins with the lock of its token's row (``FOR UPDATE``): workers of one token take turns, workers
    of different tokens do not wait for each other, readers never wait.
-2. Many rows go in one statement, as arrays.
+2. Many rows go in one statement: new ones by COPY, others as arrays.
 3. Transactions get their numbers in one order and commit in another. So an event is read only once every
    transaction with a smaller number has ended, and events are read in the order of those numbers: nothing can
    turn up later before what was read.
@@ -47,6 +47,7 @@ WORDS = Words(
     json="json",
     time="timestamptz",
     flag="boolean",
+    one_of="= ANY(?)",
     for_update="FOR UPDATE",
     transaction="(pg_current_xact_id()::text::bigint)",
     settled="transaction_number < pg_snapshot_xmin(pg_current_snapshot())::text::bigint",
@@ -75,14 +76,25 @@ class _Session:
         cursor = self._execute(self.words.translate(statement, "%s"), values)
         return cursor.fetchall() if cursor.description is not None else []
 
-    def upsert(self, table: Table, rows: Sequence[Sequence[Value]]) -> None:
-        if not rows:
-            return
-        columns = [list(column) for column in zip(*rows, strict=True)]
+    def insert(self, table: Table, rows: Sequence[Sequence[Value]]) -> None:
         check_rows(table, rows)
+        statement: Any = f"COPY {{}}{table.name} ({', '.join(table.columns)}) FROM STDIN (FORMAT BINARY)"
+        statement = self.words.translate(statement).replace("%%", "%")  # it takes no values
+        with self.connection.cursor() as cursor, cursor.copy(statement) as copy:
+            # A document is sent as the text that it is; psycopg would write an object as JSON.
+            copy.set_types(["text" if kind == "json" else _TYPES[kind] for kind in table.columns.values()])
+            for row in rows:
+                copy.write_row(row)
+
+    def update(self, table: Table, rows: Sequence[Sequence[Value]]) -> None:
+        check_rows(table, rows)
+        *others, key = table.columns
         arrays = ", ".join(f"%b::{_TYPES[kind]}[]" for kind in table.columns.values())
-        source = f"SELECT * FROM unnest({arrays})"  # noqa: S608 - rule 2; all of it is ours
-        self._execute(self.words.translate(table.upsert(source)), columns)
+        statement = (
+            f"UPDATE {{}}{table.name} AS old SET {', '.join(f'{name} = new.{name}' for name in others)} "  # noqa: S608 - rule 2; all of it is ours
+            f"FROM unnest({arrays}) AS new ({', '.join(table.columns)}) WHERE old.{key} = new.{key}"
+        )
+        self._execute(self.words.translate(statement), [list(column) for column in zip(*rows, strict=True)])
 
     def has_table(self, name: str) -> bool:
         query = "SELECT 1 FROM pg_catalog.pg_tables WHERE schemaname = ? AND tablename = ?"

@@ -20,7 +20,7 @@ from pyade.errors import DamagedRecordError, UnknownTokenError
 from pyade.storage import statements as sql
 from pyade.storage.database import Session, Table, Value
 from pyade.storage.protocol import Damaged
-from pyade.storage.schema import DEVICES
+from pyade.storage.schema import CHANGED_DEVICES, DEVICES
 
 T = TypeVar("T")
 
@@ -67,7 +67,7 @@ class TokenRow:
     def rows_of(self, serials: Iterable[str]) -> Iterator[tuple[Any, ...]]:
         """Yield the rows of those *serials* that are stored: the id, then what ``decode_record`` takes."""
         for batch in batches(tuple(serials)):
-            yield from self.run(sql.SELECT_SOME.format(sql.marks(len(batch))), (self.id, *batch))
+            yield from self.run(sql.SELECT_SOME, (self.id, list(batch)))
 
     def devices(self, serials: Iterable[str]) -> dict[str, DeviceRecord]:
         """Return the records of those *serials* that are stored."""
@@ -102,26 +102,40 @@ class LockedToken(TokenRow):
         return documents.decode_lease(self.name, rows[0]) if rows else None
 
     def save_devices(
-        self, records: Iterable[DeviceRecord], texts: Mapping[str, str] = MappingProxyType({})
+        self,
+        records: Iterable[DeviceRecord],
+        known: Mapping[str, tuple[Any, ...]],
+        texts: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """Store *records*; *texts* are Apple's own JSON objects of exactly their devices, where known."""
+        """Store *records*.
+
+        Args:
+            records: What the store knows from now on.
+            known: The rows of those that are stored, as ``rows_of`` yields them, by serial number.
+            texts: Apple's own JSON objects of exactly their devices, where there is one.
+        """
         grouped = [(record, group_of(record)) for record in records]
         ids = self.group_ids({group for _, group in grouped})
-        self.save_rows(
-            [
-                (self.id, ids[group], *documents.record_row(record, texts.get(record.serial_number)))
-                for record, group in grouped
-            ],
-            DEVICES,
-        )
+        new: list[tuple[Any, ...]] = []
+        changed: list[tuple[Any, ...]] = []
+        for record, group in grouped:
+            row = documents.record_row(record, texts.get(record.serial_number))
+            before = known.get(record.serial_number)
+            if before is None:
+                new.append((self.id, ids[group], *row))
+            else:
+                changed.append((ids[group], *row[2:], before[0]))
+        self.add_rows(new, DEVICES)
+        if changed:
+            self.session.update(CHANGED_DEVICES, changed)
 
-    def save_rows(self, rows: Sequence[tuple[Any, ...]], table: Table) -> None:
-        """Store rows of ``record_row``, which come after the id of the token and that of their group."""
+    def add_rows(self, rows: Sequence[tuple[Any, ...]], table: Table) -> None:
+        """Store the rows of devices that are not stored, without their ids, in the order of *table*."""
         if rows:
             first, last = self.ids
             ((highest,),) = self.run(sql.LAST_ID, (first, last))
             following = count(first if highest is None else highest + 1)
-            self.session.upsert(table, [(id_, *row) for id_, row in zip(following, rows, strict=False)])
+            self.session.insert(table, [(*row, id_) for id_, row in zip(following, rows, strict=False)])
 
     def group_ids(self, groups: Iterable[DeviceGroup]) -> dict[DeviceGroup, int]:
         """Return the ids of *groups*, each of which is stored if it was not."""
@@ -138,15 +152,13 @@ class LockedToken(TokenRow):
         return {
             digest: group_id
             for batch in batches(digests)
-            for digest, group_id in self.run(
-                sql.SELECT_GROUPS.format(sql.marks(len(batch))), (self.id, *batch)
-            )
+            for digest, group_id in self.run(sql.SELECT_GROUPS, (self.id, list(batch)))
         }
 
     def mark_listed(self, ids: Sequence[int], full_sync: int) -> None:
         """Store that the full list of that number shows the devices of those *ids*."""
         for batch in batches(ids):
-            self.run(sql.MARK_LISTED.format(sql.marks(len(batch))), (full_sync, *batch))
+            self.run(sql.MARK_LISTED, (full_sync, list(batch)))
 
     def emit(self, at: datetime, groups: tuple[EventGroup, ...]) -> None:
         """Write the events of this transaction."""
@@ -207,7 +219,7 @@ def pages_of(run: Run, select: str, values: Sequence[Value], *, by: str) -> Iter
 def records_of(run: Run, serials: Sequence[str]) -> Iterator[DeviceRecord]:
     """Yield what all tokens know about *serials*."""
     for batch in batches(serials):
-        for token_name, *row in run(sql.SELECT_RECORDS.format(sql.marks(len(batch))), batch):
+        for token_name, *row in run(sql.SELECT_RECORDS, (list(batch),)):
             yield documents.decode_record(token_name, row)
 
 

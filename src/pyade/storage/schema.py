@@ -14,8 +14,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import uuid4
 
-import attrs
-
 from pyade.errors import StoreError, StoreVersionError
 from pyade.storage.database import Database, Session, Table
 
@@ -107,22 +105,27 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
 )
 
-DEVICES = Table(
-    name="device",
-    key=("serial_number", "token_id"),
-    kept=("id",),
-    columns={
-        **dict.fromkeys(("id", "token_id", "group_id"), "integer"),
-        "serial_number": "text",
-        "first_seen_at": "time",
-        "full_sync": "integer",
-        "document": "json",
-        **dict.fromkeys(("updated_at", "op_date", "op_date_sent", "released_at", "deleted_at"), "time"),
-        "attempt": "json",
-    },
-)
-NEW_DEVICES = attrs.evolve(DEVICES, columns=dict(list(DEVICES.columns.items())[:7]))
+_ID = {"id": "integer"}
+_KNOWN_AT_FIRST = {
+    "token_id": "integer",
+    "group_id": "integer",
+    "serial_number": "text",
+    "first_seen_at": "time",
+    "full_sync": "integer",
+    "document": "json",
+}
+_KNOWN_LATER = {
+    **dict.fromkeys(("updated_at", "op_date", "op_date_sent", "released_at", "deleted_at"), "time"),
+    "attempt": "json",
+}
+DEVICES = Table(name="device", columns=_KNOWN_AT_FIRST | _KNOWN_LATER | _ID)
+NEW_DEVICES = Table(name="device", columns=_KNOWN_AT_FIRST | _ID)
 """The columns of a device of which nothing else is known."""
+CHANGED_DEVICES = Table(
+    name="device",
+    columns={"group_id": "integer", "full_sync": "integer", "document": "json"} | _KNOWN_LATER | _ID,
+)
+"""The columns of a device that may change."""
 
 
 def migrate(database: Database, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> None:

@@ -226,7 +226,7 @@ class SQLStore(EnrollmentStore):
             values = (locked.id, state.full_sync, state.listing_since)
             for page in rows.pages_of(locked.run, sql.SELECT_UNLISTED, values, by="device.id"):
                 gone = [inventory.release(documents.decode_record(token_name, row[1:]), now) for row in page]
-                locked.save_devices(gone)
+                locked.save_devices(gone, {row[1]: row for row in page})
                 shown = [
                     (event_log.EventKind.RELEASED, record.serial_number)
                     for record in gone
@@ -248,22 +248,24 @@ class SQLStore(EnrollmentStore):
     ) -> None:
         serials = {*attempts, *(device.serial_number for device in details)}
         with self._writing(token_name, lease) as locked:
-            known = locked.devices(serials)
+            stored = {row[1]: row for row in locked.rows_of(serials)}
+            known = {serial: documents.decode_record(token_name, row[1:]) for serial, row in stored.items()}
             changed = inventory.merge_attempts(
                 known, attempts, details, token_name=token_name, state=locked.state(), now=now
             )
-            locked.save_devices(changed.values())
+            locked.save_devices(changed.values(), stored)
             locked.emit(now, event_log.attempt_groups(known, changed, attempts))
 
     def delete_device(self, token_name: str, serial_number: str, *, now: datetime) -> None:
         with self._writing(token_name) as locked:
             left, is_shown = None, True
+            known = {row[1]: row for row in locked.rows_of((serial_number,))}
             with suppress(DamagedRecordError):  # to delete it is the way to get it anew from Apple
-                record = locked.devices((serial_number,)).get(serial_number)
-                left = None if record is None else inventory.delete(record, now)
-                is_shown = record is not None and not record.is_hidden
+                records = [documents.decode_record(token_name, row[1:]) for row in known.values()]
+                left = inventory.delete(records[0], now) if records else None
+                is_shown = bool(records) and not records[0].is_hidden
             if left is not None:
-                locked.save_devices((left,))
+                locked.save_devices((left,), known)
             else:
                 locked.run(sql.DELETE_DEVICE, (locked.id, serial_number))
             if is_shown:

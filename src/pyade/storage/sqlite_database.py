@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import attrs
+import msgspec
 
 from pyade.errors import StoreClosedError, StoreError
 from pyade.loading import modules_when_asked
@@ -46,6 +47,7 @@ WORDS = Words(
     json="TEXT",
     time="TEXT",
     flag="INTEGER",
+    one_of="IN (SELECT value FROM json_each(?))",
     for_update="",
     transaction="0",
     settled="TRUE",
@@ -72,7 +74,13 @@ class _Session:
         finally:
             self.connection.text_factory = str
 
-    def upsert(self, table: Table, rows: Sequence[Sequence[Value]]) -> None:
+    def insert(self, table: Table, rows: Sequence[Sequence[Value]]) -> None:
+        self._write(table, rows, table.insert_one())
+
+    def update(self, table: Table, rows: Sequence[Sequence[Value]]) -> None:
+        self._write(table, rows, table.update_one())
+
+    def _write(self, table: Table, rows: Sequence[Sequence[Value]], statement: str) -> None:
         check_rows(table, rows)
         columns = list(map(list, zip(*rows, strict=True)))
         for column, kind in zip(columns, table.columns.values(), strict=True):
@@ -81,7 +89,7 @@ class _Session:
                 column[:] = [
                     time and (texts.get(time) or texts.setdefault(time, _text(time))) for time in column
                 ]
-        self.connection.executemany(WORDS.translate(table.upsert_one()), zip(*columns, strict=True))
+        self.connection.executemany(WORDS.translate(statement), zip(*columns, strict=True))
 
     def has_table(self, name: str) -> bool:
         query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
@@ -243,7 +251,13 @@ class SQLiteDatabase(Forkable):
 
 def _plain(values: Sequence[Value]) -> Sequence[Value]:
     check_texts(values)
-    return [_text(value) if isinstance(value, datetime) else value for value in values]
+    return [_plain_one(value) for value in values]
+
+
+def _plain_one(value: Value) -> Value:
+    if isinstance(value, datetime):
+        return _text(value)
+    return msgspec.json.encode(value).decode() if isinstance(value, list) else value
 
 
 def _text(time: datetime) -> str:

@@ -38,13 +38,13 @@ _RECORD = """
     device.op_date, device.op_date_sent, device.released_at, device.deleted_at, device.attempt
 """
 SELECT_RECORDS = f"""
-    SELECT token.name, {_RECORD} FROM {{{{}}}}device AS device
-    JOIN {{{{}}}}token AS token ON token.id = device.token_id
-    WHERE device.serial_number IN ({{}}) ORDER BY device.serial_number, token.name
+    SELECT token.name, {_RECORD} FROM {{}}device AS device
+    JOIN {{}}token AS token ON token.id = device.token_id
+    WHERE device.serial_number {{one_of}} ORDER BY device.serial_number, token.name
 """
 SELECT_SOME = f"""
-    SELECT device.id, {_RECORD} FROM {{{{}}}}device AS device
-    WHERE device.token_id = ? AND device.serial_number IN ({{}})
+    SELECT device.id, {_RECORD} FROM {{}}device AS device
+    WHERE device.token_id = ? AND device.serial_number {{one_of}}
 """
 SELECT_DEVICES = f"""
     SELECT device.id, {_RECORD} FROM {{}}device AS device
@@ -56,7 +56,7 @@ PAGES: dict[bool | None, str] = {
     True: SELECT_DEVICES.replace("{after}", "AND device.released_at IS NOT NULL {after}"),
 }
 """By whether released devices are wanted; None for both."""
-MARK_LISTED = "UPDATE {{}}device SET full_sync = ? WHERE id IN ({})"
+MARK_LISTED = "UPDATE {}device SET full_sync = ? WHERE id {one_of}"
 # An event that is newer than the start of the list knows better than the list.
 _UNLISTED = """
     FROM {}device AS device WHERE device.token_id = ? AND device.released_at IS NULL
@@ -72,7 +72,7 @@ ADD_GROUP = """
     INSERT INTO {}device_group (token_id, digest, model, profile_status, profile_uuid, document)
     VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (token_id, digest) DO NOTHING
 """
-SELECT_GROUPS = "SELECT digest, id FROM {{}}device_group WHERE token_id = ? AND digest IN ({})"
+SELECT_GROUPS = "SELECT digest, id FROM {}device_group WHERE token_id = ? AND digest {one_of}"
 COUNT_GROUPS = """
     SELECT alike.document, counted.devices FROM (
         SELECT group_id, count(*) AS devices FROM {}device
@@ -158,8 +158,3 @@ REVOKE_KIND = "DELETE FROM {}one_time WHERE serial_number = ? AND kind = ?"
 def following(select: str, by: str, *, is_first: bool) -> str:
     """Return a statement that selects the next page by the column *by*, or the first one."""
     return select.replace("{after}", "" if is_first else f"AND {by} > ?")
-
-
-def marks(count: int) -> str:
-    """Return *count* placeholders for a list of values."""
-    return ", ".join("?" * count)
