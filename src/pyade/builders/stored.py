@@ -110,10 +110,10 @@ def _record(token_name: str, row: Sequence[Any]) -> DeviceRecord:
 
 
 def group_row(group: DeviceGroup) -> tuple[Any, ...]:
-    """Return the row of *group*: digest, model, profile_status, profile_uuid and document."""
+    """Return the row of *group*: digest, model, profile_status, profile_uuid, is_released and document."""
     document = _to_text(group)
     digest = hashlib.sha256(document.encode()).hexdigest()
-    return digest, group.model, group.profile_status, group.profile_uuid, document
+    return digest, group.model, group.profile_status, group.profile_uuid, group.is_released, document
 
 
 def decode_group(token_name: str, text: str) -> DeviceGroup:

@@ -14,6 +14,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import attrs
@@ -216,14 +218,11 @@ def change_groups(changes: Iterable[tuple[str, str]]) -> tuple[EventGroup, ...]:
         changes: Pairs of change (``Change``, or an ``EventKind``) and serial number. What changed nothing
             makes no event.
     """
-    runs: list[tuple[str, list[str]]] = []
-    for change, serial in changes:
-        if change in (Change.UNCHANGED, Change.STALE):
-            continue
-        if not runs or runs[-1][0] != change:
-            runs.append((change, []))
-        runs[-1][1].append(serial)
-    return tuple(EventGroup(EventKind(change), tuple(serials)) for change, serials in runs)
+    news = (one for one in changes if one[0] not in (Change.UNCHANGED, Change.STALE))
+    return tuple(
+        EventGroup(EventKind(change), tuple(serial for _, serial in run))
+        for change, run in groupby(news, itemgetter(0))
+    )
 
 
 def attempt_groups(

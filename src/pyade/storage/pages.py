@@ -61,10 +61,12 @@ def save_page(
     locked.save_devices(changed.values(), known, texts)
     following = state_after_page(state, ties, is_list=source is Source.FETCH)
     locked.save_state(following)
-    added = [(Change.ADDED, serials[index]) for index in sorts.new]
-    changes = sorted([*zip(sorts.new, added, strict=True), *zip(sorts.rest, merged, strict=True)])
-    locked.emit_changes(now, [change for _, change in changes])
-    return following, counts + ChangeCounts(added=len(added), unchanged=sorts.unchanged)
+    changes = [(Change.ADDED.value, serials[index]) for index in sorts.new]
+    if sorts.rest:
+        in_order = sorted([*zip(sorts.new, changes, strict=True), *zip(sorts.rest, merged, strict=True)])
+        changes = [change for _, change in in_order]
+    locked.emit_changes(now, changes)
+    return following, counts + ChangeCounts(added=len(sorts.new), unchanged=sorts.unchanged)
 
 
 @attrs.frozen

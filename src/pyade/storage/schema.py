@@ -32,7 +32,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         CREATE TABLE {}device_group (
             id {id}, token_id {integer} NOT NULL REFERENCES {}token (id) ON DELETE CASCADE,
             digest {text} NOT NULL, model {text}, profile_status {text}, profile_uuid {text},
-            document {json} NOT NULL, UNIQUE (token_id, digest)
+            is_released {flag} NOT NULL, document {json} NOT NULL, UNIQUE (token_id, digest)
         )
         """,
         # Each index, and each check of a foreign key, is paid for a million times. The ids lie one token
@@ -45,9 +45,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             attempt {json}, document {json} NOT NULL, UNIQUE (serial_number, token_id)
         )
         """,
-        "CREATE INDEX device_by_group ON {}device (group_id)",
-        "CREATE INDEX device_by_list ON {}device (token_id, full_sync) WHERE released_at IS NULL",
-        "CREATE INDEX device_released ON {}device (token_id, released_at) WHERE released_at IS NOT NULL",
+        "CREATE INDEX device_by_group ON {}device (group_id, full_sync)",
         """
         CREATE TABLE {}profile (
             token_id {integer} NOT NULL REFERENCES {}token (id) ON DELETE CASCADE,

@@ -223,7 +223,7 @@ class SQLStore(EnrollmentStore):
         released = 0
         with self._writing(token_name, lease) as locked:
             following = inventory.finished_state(token_name, locked.revision, state)
-            values = (locked.id, state.full_sync, state.listing_since)
+            values = (locked.id, False, state.full_sync, state.listing_since)
             for page in rows.pages_of(locked.run, sql.SELECT_UNLISTED, values, by="device.id"):
                 gone = [inventory.release(documents.decode_record(token_name, row[1:]), now) for row in page]
                 locked.save_devices(gone, {row[1]: row for row in page})
@@ -273,7 +273,7 @@ class SQLStore(EnrollmentStore):
 
     def purge_released(self, token_name: str, *, now: datetime) -> int:
         with self._writing(token_name) as locked:
-            gone = locked.run(sql.PURGE, (locked.id, now - inventory.PURGE_AFTER))
+            gone = locked.run(sql.PURGE, (locked.id, True, now - inventory.PURGE_AFTER))
             shown = sorted(serial for serial, deleted_at in gone if deleted_at is None)
             locked.emit_changes(now, ((event_log.EventKind.PURGED, serial) for serial in shown))
         return len(gone)
@@ -302,7 +302,7 @@ class SQLStore(EnrollmentStore):
 
     def count_unlisted(self, token_name: str, state: SyncState) -> int:
         since = state.listing_since or datetime.max.replace(tzinfo=UTC)
-        values = (self._token_row(token_name).id, state.full_sync, since)
+        values = (self._token_row(token_name).id, False, state.full_sync, since)
         ((count,),) = self._read(sql.COUNT_UNLISTED, values)
         return int(count)
 

@@ -57,9 +57,10 @@ PAGES: dict[bool | None, str] = {
 }
 """By whether released devices are wanted; None for both."""
 MARK_LISTED = "UPDATE {}device SET full_sync = ? WHERE id {one_of}"
+_IN_GROUPS = "group_id IN (SELECT id FROM {}device_group WHERE token_id = ? AND is_released = ?)"
 # An event that is newer than the start of the list knows better than the list.
-_UNLISTED = """
-    FROM {}device AS device WHERE device.token_id = ? AND device.released_at IS NULL
+_UNLISTED = f"""
+    FROM {{}}device AS device WHERE {_IN_GROUPS}
     AND device.full_sync < ? AND (device.op_date IS NULL OR device.op_date <= ?)
 """
 COUNT_UNLISTED = f"SELECT count(*) {_UNLISTED} AND device.deleted_at IS NULL"
@@ -67,10 +68,10 @@ SELECT_UNLISTED = f"SELECT device.id, {_RECORD} {_UNLISTED} {{after}} ORDER BY d
 LAST_ID = "SELECT max(id) FROM {}device WHERE id BETWEEN ? AND ?"
 DELETE_DEVICES = "DELETE FROM {}device WHERE id BETWEEN ? AND ?"
 DELETE_DEVICE = "DELETE FROM {}device WHERE token_id = ? AND serial_number = ?"
-PURGE = "DELETE FROM {}device WHERE token_id = ? AND released_at <= ? RETURNING serial_number, deleted_at"
+PURGE = f"DELETE FROM {{}}device WHERE {_IN_GROUPS} AND released_at <= ? RETURNING serial_number, deleted_at"
 ADD_GROUP = """
-    INSERT INTO {}device_group (token_id, digest, model, profile_status, profile_uuid, document)
-    VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (token_id, digest) DO NOTHING
+    INSERT INTO {}device_group (token_id, digest, model, profile_status, profile_uuid, is_released, document)
+    VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (token_id, digest) DO NOTHING
 """
 SELECT_GROUPS = "SELECT digest, id FROM {}device_group WHERE token_id = ? AND digest {one_of}"
 COUNT_GROUPS = """
