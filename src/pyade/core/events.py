@@ -218,9 +218,9 @@ def change_groups(changes: Iterable[tuple[str, str]]) -> tuple[EventGroup, ...]:
         changes: Pairs of change (``Change``, or an ``EventKind``) and serial number. What changed nothing
             makes no event.
     """
-    news = (one for one in changes if one[0] not in (Change.UNCHANGED, Change.STALE))
+    news = [one for one in changes if one[0] not in (Change.UNCHANGED, Change.STALE)]
     return tuple(
-        EventGroup(EventKind(change), tuple(serial for _, serial in run))
+        EventGroup(EventKind(change), tuple(map(itemgetter(1), run)))
         for change, run in groupby(news, itemgetter(0))
     )
 

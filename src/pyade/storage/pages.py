@@ -13,13 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import repeat
+from operator import attrgetter
 from typing import Any, TypeAlias
 
 import attrs
 
 from pyade.builders import stored as documents
 from pyade.core.device import Device
-from pyade.core.device_groups import DeviceGroup, group_of
+from pyade.core.device_groups import group_of
 from pyade.core.device_list import DeviceList
 from pyade.core.inventory import Change, ChangeCounts, DeviceRecord, Source, SyncState, merge_page
 from pyade.core.order import state_after_page
@@ -61,7 +63,8 @@ def save_page(
     locked.save_devices(changed.values(), known, texts)
     following = state_after_page(state, ties, is_list=source is Source.FETCH)
     locked.save_state(following)
-    changes = [(Change.ADDED.value, serials[index]) for index in sorts.new]
+    added = Change.ADDED.value
+    changes = [(added, serials[index]) for index in sorts.new]
     if sorts.rest:
         in_order = sorted([*zip(sorts.new, changes, strict=True), *zip(sorts.rest, merged, strict=True)])
         changes = [change for _, change in in_order]
@@ -98,6 +101,8 @@ def _is_plain_list(source: Source, serials: Sequence[str]) -> bool:
 
 def _sort(page: _Page, known: Rows, state: SyncState) -> _Sorts:
     """Sort the records of a full list, each of another device (rule 1)."""
+    if not known and None not in page.texts and not any(map(_has_operation, page.devices)):
+        return _Sorts(new=range(len(page.devices)))
     new: list[int] = []
     listed: list[int] = []
     rest: list[int] = []
@@ -129,33 +134,38 @@ def _new_rows(
     locked: LockedToken, page: _Page, new: Sequence[int], state: SyncState, now: datetime
 ) -> list[tuple[Any, ...]]:
     """Return the rows of devices that a full list shows for the first time, as ``merge`` makes them."""
-    groups: dict[tuple[Any, ...], DeviceGroup] = {}
-    kinds: list[tuple[Any, ...]] = []
-    for index in new:
-        device = page.devices[index]
-        assigned, given = device.device_assigned_date, device.profile_assign_time
-        # All that ``group_of`` looks at in a record of which pyade knows nothing else.
-        kind = (
-            device.model,
-            device.device_family,
-            device.os,
-            device.profile_status,
-            device.profile_uuid,
-            device.is_replacement_device,
-            device.mdm_migration_deadline,
-            assigned is not None and given is not None and assigned > given,
-        )
-        kinds.append(kind)
-        if kind not in groups:
-            record = DeviceRecord(token_name=locked.name, device=device, first_seen_at=now, updated_at=now)
-            groups[kind] = group_of(record)
+    devices = [page.devices[index] for index in new]
+    kinds = [(_grouped_by(device), _is_reassigned(device)) for device in devices]
+    groups = {
+        kind: group_of(DeviceRecord(token_name=locked.name, device=device, first_seen_at=now, updated_at=now))
+        for kind, device in dict(zip(kinds, devices, strict=True)).items()
+    }
     ids = locked.group_ids(groups.values())
     by_kind = {kind: ids[group] for kind, group in groups.items()}
-    token_id, number = locked.id, state.full_sync
-    return [
-        (token_id, by_kind[kind], page.devices[index].serial_number, now, number, page.texts[index])
-        for index, kind in zip(new, kinds, strict=True)
-    ]
+    return list(
+        zip(
+            repeat(locked.id),
+            map(by_kind.__getitem__, kinds),
+            (device.serial_number for device in devices),
+            repeat(now),
+            repeat(state.full_sync),
+            (page.texts[index] for index in new),
+            locked.new_ids(),
+            strict=False,
+        )
+    )
+
+
+# All that ``group_of`` looks at in a record of which pyade knows nothing else, with ``_is_reassigned``.
+_grouped_by = attrgetter(
+    *("model", "device_family", "os", "profile_status", "profile_uuid"),
+    *("is_replacement_device", "mdm_migration_deadline"),
+)
+
+
+def _is_reassigned(device: Device) -> bool:
+    assigned, given = device.device_assigned_date, device.profile_assign_time
+    return assigned is not None and given is not None and assigned > given
 
 
 def _own_texts(

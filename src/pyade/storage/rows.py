@@ -116,26 +116,30 @@ class LockedToken(TokenRow):
         """
         grouped = [(record, group_of(record)) for record in records]
         ids = self.group_ids({group for _, group in grouped})
-        new: list[tuple[Any, ...]] = []
+        added: list[tuple[Any, ...]] = []
         changed: list[tuple[Any, ...]] = []
         for record, group in grouped:
             row = documents.record_row(record, texts.get(record.serial_number))
             before = known.get(record.serial_number)
             if before is None:
-                new.append((self.id, ids[group], *row))
+                added.append((self.id, ids[group], *row))
             else:
                 changed.append((ids[group], *row[2:], before[0]))
-        self.add_rows(new, DEVICES)
+        if added:
+            self.add_rows([(*row, id_) for row, id_ in zip(added, self.new_ids(), strict=False)], DEVICES)
         if changed:
             self.session.update(CHANGED_DEVICES, changed)
 
     def add_rows(self, rows: Sequence[tuple[Any, ...]], table: Table) -> None:
-        """Store the rows of devices that are not stored, without their ids, in the order of *table*."""
+        """Store the rows of devices that are not stored, in the order of *table*."""
         if rows:
-            first, last = self.ids
-            ((highest,),) = self.run(sql.LAST_ID, (first, last))
-            following = count(first if highest is None else highest + 1)
-            self.session.insert(table, [(*row, id_) for id_, row in zip(following, rows, strict=False)])
+            self.session.insert(table, rows)
+
+    def new_ids(self) -> Iterator[int]:
+        """Return the ids of devices that are stored next."""
+        first, last = self.ids
+        ((highest,),) = self.run(sql.LAST_ID, (first, last))
+        return count(first if highest is None else highest + 1)
 
     def group_ids(self, groups: Iterable[DeviceGroup]) -> dict[DeviceGroup, int]:
         """Return the ids of *groups*, each of which is stored if it was not."""

@@ -85,10 +85,7 @@ class _Session:
         columns = list(map(list, zip(*rows, strict=True)))
         for column, kind in zip(columns, table.columns.values(), strict=True):
             if kind == "time":
-                texts: dict[Any, str] = {}  # most of a page came at one time
-                column[:] = [
-                    time and (texts.get(time) or texts.setdefault(time, _text(time))) for time in column
-                ]
+                column[:] = map(_Texts().__getitem__, column)
         self.connection.executemany(WORDS.translate(statement), zip(*columns, strict=True))
 
     def has_table(self, name: str) -> bool:
@@ -258,6 +255,14 @@ def _plain_one(value: Value) -> Value:
     if isinstance(value, datetime):
         return _text(value)
     return msgspec.json.encode(value).decode() if isinstance(value, list) else value
+
+
+class _Texts(dict[Any, Any]):
+    """Texts of times, most of which are one and the same in a page."""
+
+    def __missing__(self, time: datetime | None) -> str | None:
+        text = self[time] = None if time is None else _text(time)
+        return text
 
 
 def _text(time: datetime) -> str:

@@ -217,6 +217,9 @@ def connect(path: str, where: str, *, timeout_s: float) -> sqlite3.Connection:
         _claim(connection, where)
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = FULL")
+        # Serial numbers are random: a page of devices touches a page of their index each, and a checkpoint
+        # after each commit would write the whole index again and again. 32 MiB of WAL collect a dozen.
+        connection.execute("PRAGMA wal_autocheckpoint = 8000")
         _use_wal(connection, timeout_s)
     except BaseException:
         connection.close()
