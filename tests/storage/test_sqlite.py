@@ -9,16 +9,21 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from pyade.builders import stored as documents
 from pyade.core.device import Device
 from pyade.core.inventory import Source, SyncState
+from pyade.core.profile import EnrollmentProfile
 from pyade.errors import StoreError
 from pyade.storage import SQLiteStore
 from pyade.storage.sqlite_database import SQLiteDatabase
 from pyade.storage.sqlite_file import APPLICATION_ID
+from pyade.storage.sqlite_forks import Turn
 from pyade.testing.store_examples import (
     NOW,
     commit,
@@ -294,3 +299,39 @@ def test_page_that_changes_nothing_writes_no_event(path: Path) -> None:
         connection = raw(path)
         assert connection.execute("SELECT count(*) FROM event").fetchone() == (1,)
         connection.close()
+
+
+def test_a_turn_is_yielded_only_where_another_thread_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("pyade.storage.sqlite_forks.time", SimpleNamespace(sleep=slept.append))
+    turn = Turn()
+
+    def take() -> None:
+        with turn.taken(), turn.taken():
+            pass
+
+    take()
+    assert slept == []
+    with turn.taken():
+        other = Thread(target=take)
+        other.start()
+        while not turn._waiting:
+            pass
+    other.join()
+    assert slept == [0]
+    assert not turn._waiting
+
+
+def test_who_changes_what_is_not_frozen_in_a_profile_changes_nothing_stored(tmp_path: Path) -> None:
+    """The same object is handed out again and again, for decoding it takes longer than finding it."""
+    profile = EnrollmentProfile(name="Std", url="https://mdm.contoso.com/enroll", extra={"new_key": [1]})
+    with SQLiteStore(tmp_path / "a.db") as store:
+        store.add_token(example_token())
+        store.set_default_profile("hq", profile)
+        found = [store.default_profile("hq") for _ in range(2)]
+        assert found[0] is found[1]
+        shared: Any = found[0]
+        shared.extra["new_key"].append(2)
+        assert store.default_profile("hq") == profile
+        shared.apple_spelling["name"] = "STD"
+        assert store.default_profile("hq") == profile

@@ -10,6 +10,8 @@ nothing: the row may hold a secret.
 from __future__ import annotations
 
 import base64
+import copy
+import functools
 import hashlib
 import re
 from collections.abc import Callable, Sequence
@@ -245,11 +247,22 @@ def _split(profile: EnrollmentProfile) -> tuple[dict[str, Any], Secret | None]:
 
 
 def _profile(text: str, secret: Secret | None) -> EnrollmentProfile:
+    if secret is None:
+        profile, *free = _usual_profile(text)
+        if [profile.extra, profile.apple_spelling] == free:  # else somebody changed what everybody gets
+            return profile
     document = _object(text)
     if secret is not None:
         base64.b64decode(secret.reveal(), validate=True)
         document["administrator"]["password_hash"] = masked(secret.reveal())
     return profile_from_document(document)
+
+
+@functools.lru_cache(maxsize=16)
+def _usual_profile(text: str) -> tuple[EnrollmentProfile, dict[str, Any], dict[str, Any]]:
+    """Return the profile of a document without a secret, which many Macs get, and what of it can change."""
+    profile = profile_from_document(_object(text))
+    return profile, copy.deepcopy(dict(profile.extra)), copy.deepcopy(dict(profile.apple_spelling))
 
 
 def _to_text(value: Any, encode: Callable[[Any], bytes] = _encode) -> str:

@@ -9,6 +9,8 @@ Source: Apple, ``MachineInfo``; "Authenticating through web views".
 from __future__ import annotations
 
 import base64
+import contextlib
+import functools
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -182,17 +184,7 @@ class MachineInfo:
     @property
     def version(self) -> MacOSVersion | None:
         """The version of macOS as the Mac names it, else as far as its build tells; None if neither does."""
-        extra = self.supplemental_version_extra or ""
-        texts = () if self.os_version is None else (self.os_version + extra, self.os_version)
-        for read, text in (
-            *((MacOSVersion.parse, text) for text in texts),
-            (MacOSVersion.from_build, self.build),
-        ):
-            try:
-                return read(text)
-            except VersionError:
-                continue
-        return None
+        return _version_of(self.os_version, self.supplemental_version_extra or "", self.build)
 
     @property
     def chip(self) -> ChipClass:
@@ -203,6 +195,15 @@ class MachineInfo:
     def is_mac(self) -> bool:
         """False for the families of Apple's other devices; a model that nobody knows yet may be a Mac."""
         return not self.product.startswith(_OTHER_FAMILIES)
+
+
+@functools.lru_cache(maxsize=64)  # asked for seven times for each enrollment, and the same of most Macs
+def _version_of(os_version: str | None, extra: str, build: str) -> MacOSVersion | None:
+    texts = () if os_version is None else (os_version + extra, os_version)
+    for read, text in (*((MacOSVersion.parse, text) for text in texts), (MacOSVersion.from_build, build)):
+        with contextlib.suppress(VersionError):
+            return read(text)
+    return None
 
 
 _OTHER_FAMILIES: Final = ("iPhone", "iPad", "iPod", "AppleTV", "Watch", "RealityDevice", "AudioAccessory")

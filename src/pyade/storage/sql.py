@@ -319,9 +319,9 @@ class SQLStore(EnrollmentStore):
         return tuple(self._defined_profile(token_name, row) for row in found)
 
     def defined_profile(self, token_name: str, profile_uuid: str) -> DefinedProfile | None:
-        values = (self._token_row(token_name).id, profile_uuid)
-        found = rows.masked_last(self._read(sql.SELECT_PROFILE, values))
-        return self._defined_profile(token_name, found[0]) if found else None
+        found = rows.masked_last(self._read(sql.SELECT_PROFILE, (profile_uuid, token_name)))
+        row = rows.only_row(found, token_name)
+        return None if row[0] is None else self._defined_profile(token_name, row)
 
     def set_default_profile(self, token_name: str, profile: EnrollmentProfile | None) -> None:
         document, secret = (None, None) if profile is None else self._sealed_profile(profile)

@@ -94,7 +94,11 @@ SELECT_PROFILES = """
     SELECT profile_uuid, digest, defined_at, individual, document, secrets FROM {}profile
     WHERE token_id = ? ORDER BY defined_at, profile_uuid
 """
-SELECT_PROFILE = SELECT_PROFILES.replace("ORDER BY defined_at, profile_uuid", "AND profile_uuid = ?")
+SELECT_PROFILE = """
+    SELECT profile_uuid, digest, defined_at, individual, profile.document, profile.secrets
+    FROM {}token AS token LEFT JOIN {}profile AS profile
+    ON profile.token_id = token.id AND profile_uuid = ? WHERE token.name = ?
+"""
 
 # Events
 ADD_EVENT = "INSERT INTO {}event (at, token_name, document) VALUES (?, ?, ?)"
