@@ -117,7 +117,7 @@ CHECKED_INSIDE = {
 
 MADE_HERE = re.compile(
     "Account|AccountDrivenEnrollmentProfile|ActivationLock.*|Activity|AppleCareCoverage|Assign(Report|mentPlan)|Attempt|"
-    "BetaEnrollmentTokens?|Call|ChangeCounts|Choice|Command|Credential(s|Request)|Def.*Answer|Device|DevicePage|"
+    "BetaEnrollmentTokens?|Call|ChangeCounts|Choice|Command|Credential(s|Request)|Def.*Answer|Device|DeviceGroup|DevicePage|"
     "DeletionReport|DeviceMessage|DeviceRecord|Diagnosis|Enrollment(Decision|Response|Request)|ErrorBody|Event.*|Fake(Enrollment|Setup|Transport)|"
     "Intune.*|LocalAccounts|ManagementService|OrgDevice|Organization|Page|Planned.*|Problem|Progress|RefreshReport|ReplacementDetails|"
     "RequestRecord|Resource|ProfileReview|ReviewRow|SendCall|Server|ServiceUrl|SignedContent|StagedToken|SyncReport|SyncState|Token(Health|Overview|"
