@@ -22,7 +22,7 @@ from pyade.sync.assign_report import AssignReport
 from pyade.sync.assignment_flow import Assignment, preview_flow, refused_flow
 from pyade.sync.leases import holding, holding_async
 from pyade.sync.plan import AssignmentPlan
-from pyade.sync.risk import NO_RULES, devices_at_risk
+from pyade.sync.risk import NO_RULES, count_at_risk, devices_at_risk
 from pyade.sync.runners import AsyncCaller, Caller, async_runner_of, runner_of
 from pyade.sync.steps import Progress
 
@@ -180,7 +180,7 @@ class Assigner(_Assigning[Caller]):
 
     def count_devices_at_risk(self) -> int:
         """Return how many Macs have no profile, and would fail to enroll."""
-        return sum(1 for _ in self.devices_at_risk())
+        return count_at_risk(self._store, self._token_name, self._policy)
 
     @property
     def _runner(self) -> Runner:
@@ -230,11 +230,7 @@ class AsyncAssigner(_Assigning[AsyncCaller]):
 
     async def count_devices_at_risk(self) -> int:
         """Return how many Macs have no profile, and would fail to enroll."""
-
-        def count() -> int:
-            return sum(1 for _ in devices_at_risk(self._store, self._token_name, self._policy))
-
-        return await anyio.to_thread.run_sync(count)
+        return await anyio.to_thread.run_sync(count_at_risk, self._store, self._token_name, self._policy)
 
     @property
     def _runner(self) -> AsyncRunner:
