@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 
 import attrs
 import pytest
 
 from pyade.core.device import Device
+from pyade.core.device_groups import DeviceGroup
 from pyade.core.events import Event, EventBatch, EventKind, change_groups
-from pyade.core.inventory import ChangeCounts, Source, SyncState
+from pyade.core.inventory import ChangeCounts, DeviceRecord, Source, SyncState
 from pyade.core.lease import Lease
 from pyade.core.token import Token
 from pyade.errors import DamagedRecordError
@@ -149,6 +152,44 @@ class ForgetsDeletions(OverADatabase):
     def delete_device(self, token_name: str, serial_number: str, *, now: datetime) -> None:
         with self.database.writing() as session:
             session.rows("DELETE FROM {}device WHERE serial_number = ?", (serial_number,))
+
+
+class ReadsEveryGroup(MemoryStore):
+    def devices(
+        self,
+        token_name: str,
+        *,
+        serials: Sequence[str] | None = None,
+        groups: Collection[DeviceGroup] | None = None,
+        released: bool | None = False,
+    ) -> Iterator[DeviceRecord]:
+        return super().devices(token_name, serials=serials, released=released)
+
+
+class ReadsGroupAfterGroup(MemoryStore):
+    """Meets a device twice that changes its group meanwhile."""
+
+    def devices(
+        self,
+        token_name: str,
+        *,
+        serials: Sequence[str] | None = None,
+        groups: Collection[DeviceGroup] | None = None,
+        released: bool | None = False,
+    ) -> Iterator[DeviceRecord]:
+        def read(*some: DeviceGroup) -> Iterator[DeviceRecord]:
+            return super(ReadsGroupAfterGroup, self).devices(
+                token_name, serials=serials, groups=None if groups is None else some, released=released
+            )
+
+        return read() if groups is None else chain.from_iterable(map(read, groups))
+
+
+class SharesWhatIsReleased(MemoryStore):
+    def shared_serials(self, token_name: str, *, serials: Sequence[str] | None = None) -> Sequence[str]:
+        asked = [one.serial_number for one in self.devices(token_name, serials=serials)]
+        known = Counter(record.serial_number for record in self.records_of(asked))
+        return tuple(serial for serial, count in sorted(known.items()) if count > 1)
 
 
 class TellsBeforeItWrites(MemoryStore):
@@ -302,6 +343,9 @@ class Recorder:
                 "test_full_list_brings_it_back_if_it_began_later",
             },
         ),
+        (ReadsEveryGroup, {"test_devices_of_groups"}),
+        (ReadsGroupAfterGroup, {"test_device_that_changes_its_group_comes_once"}),
+        (SharesWhatIsReleased, {"test_shared_serials"}),
         (RenewsWithWhateverComes, {"test_token_of_another_server_takes_no_place"}),
         (TellsBeforeItWrites, {"test_refused_write_makes_no_event"}),
         (RemembersTooMuch, {"test_subscriber_that_fails_or_crashes_loses_none"}),

@@ -69,6 +69,7 @@ ROWS = {
     "token.state": "name = 'b'",
     "token.default_profile": "name = 'b'",
     "device.document": OF_TOKEN,
+    "device_group.document": OF_TOKEN,
     "profile.document": OF_TOKEN,
     "event.document": "token_name = 'b'",
     "enrollment.document": f"serial_number = '{SERIAL}'",
@@ -76,7 +77,7 @@ ROWS = {
     "one_time.value": f"serial_number = '{SERIAL}'",
 }
 SEALED = ("token.secrets", "secret.value")
-STOPPED = tuple(ROWS)[:6]
+STOPPED = tuple(ROWS)[:7]
 """Columns that a sync or an assignment of the token reads."""
 
 CASES = [
@@ -182,6 +183,7 @@ READERS: dict[str, Callable[[Any], object]] = {
     "token.state": lambda store: store.sync_state("b"),
     "token.default_profile": lambda store: store.default_profile("b"),
     "device.document": lambda store: list(store.devices("b")),
+    "device_group.document": lambda store: store.device_groups("b"),
     "profile.document": lambda store: store.profiles("b"),
     "event.document": lambda store: store.events(limit=10_000),
     "enrollment.document": lambda store: find_place(store, SERIAL),
@@ -403,12 +405,12 @@ FINDINGS = {
     "token.secrets": "store.replace_token()",
     "token.state": "add it again",
     "token.default_profile": "restore a backup",
-    "device.document": "restore a backup",
+    "device_group.document": "restore a backup",
     "profile.document": "restore a backup",
 }
 
 
-@pytest.mark.parametrize(("column", "damage"), SHORTER)
+@pytest.mark.parametrize(("column", "damage"), [case for case in SHORTER if case.values[0] in FINDINGS])
 def test_doctor_and_overview_say_which_token_is_damaged_and_what_to_do(
     mill: Mill, column: str, damage: Callable[[str], bytes]
 ) -> None:
@@ -429,6 +431,27 @@ def test_doctor_and_overview_say_which_token_is_damaged_and_what_to_do(
         assert FINDINGS[column] in text
         assert "Cannot be read" in overview_html(ones.values())
     mill.assert_unquoted(str(diagnosis), text)
+
+
+@pytest.mark.parametrize("damage", [cut, not_utf8])
+def test_a_device_that_cannot_be_read_is_told_from_the_sync_on_that_met_it(
+    mill: Mill, damage: Callable[[str], bytes]
+) -> None:
+    """Doctor and overview count devices without reading each of them."""
+
+    def told() -> list[bool]:
+        diagnosis = doctor(mill.store, mill.client, clock=mill.clock)
+        shown = next(one for one in overview(mill.store, now=mill.clock()) if one.name == "b")
+        assert shown.total == 4
+        mill.assert_unquoted(str(diagnosis), shown.parked)
+        return ["the record of a device of token 'b'" in text for text in (str(diagnosis), shown.parked)]
+
+    mill.damage("device.document", damage)
+    mill.clock.advance(days=8)
+    assert told() == [False, False]
+    with mill.client(mill.store.token("b")) as client, pytest.raises(DamagedRecordError):
+        Syncer(client, mill.store, clock=mill.clock).sync(full=True)
+    assert told() == [True, True]
 
 
 def test_doctor_names_secrets_that_no_key_opens(mill: Mill) -> None:
@@ -496,6 +519,7 @@ OTHER_SHAPE = {
     "token.state": '["hush-hush-hush-hush"]',
     "token.default_profile": '{"hush-hush-hush-hush": 1}',
     "device.document": '{"hush-hush-hush-hush": 1}',
+    "device_group.document": '["hush-hush-hush-hush"]',
     "profile.document": '["hush-hush-hush-hush"]',
 }
 

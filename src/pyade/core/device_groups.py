@@ -59,6 +59,28 @@ class DeviceGroup:
         """True if Apple lists them and nobody deleted them here."""
         return not (self.is_released or self.is_hidden)
 
+    @property
+    def is_without_profile(self) -> bool:
+        """True for Macs that Apple lists and that have no profile."""
+        return self.is_listed and self.is_mac and self.given == NO_PROFILE
+
+    def has_profile(self, wanted_uuid: str) -> bool:
+        """Return True if they have the wanted profile, or none where ``NO_PROFILE`` is wanted."""
+        return self.given.casefold() == wanted_uuid.casefold()
+
+    def risk_if(self, *, is_chosen: bool, is_stopped: bool) -> Risk | None:
+        """Return why their enrollment would fail, as ``risk_of`` says of each of them.
+
+        Args:
+            is_chosen: True if a rule or a default gives them a profile.
+            is_stopped: True if the newest assignment of the token did not come to its end.
+        """
+        if not self.is_without_profile:
+            return None
+        if self.risk is not None or is_chosen:
+            return self.risk or (Risk.NOT_REACHED if is_stopped else None)
+        return Risk.NOTHING_CHOSEN
+
 
 def group_of(record: DeviceRecord) -> DeviceGroup:
     """Return the group that *record* belongs to."""

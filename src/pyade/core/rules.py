@@ -13,7 +13,7 @@ The rules of this file, all pure:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -24,6 +24,9 @@ from pyade.core.rule_reach import never_reached
 from pyade.core.wildcards import Wildcard, folded
 from pyade.errors import ArgumentError, PolicyError
 from pyade.text import Printed
+
+if TYPE_CHECKING:
+    from pyade.core.device_groups import DeviceGroup
 
 _EXPECTED: Final = "a text or several are allowed, such as 'MacBook Air*'"
 
@@ -128,6 +131,17 @@ class Rule(Printed):
                 return False
         return self.predicate is None or bool(self.predicate(device))
 
+    def matches_group(self, group: DeviceGroup) -> bool | None:
+        """Return True if all devices of *group* meet every condition, False if none does; None if some may.
+
+        What tells devices of a group apart is their asset tag, description, order and what a predicate asks.
+        """
+        known = {"model": group.model, "family": group.device_family}
+        for name, patterns in self._checks:
+            if name in known and ((value := known[name]) is None or not _matches(patterns, value)):
+                return False
+        return True if self.predicate is None and self.conditions.keys() <= known.keys() else None
+
     def _words(self) -> str:
         return f"{self.label}: {self.profile.name}"
 
@@ -176,6 +190,20 @@ class AssignmentPolicy(Printed):
         """Return the rule that decides for *device*; None if it follows the token's default."""
         order_number = (self.order_numbers or {}).get(device.serial_number)
         return next((rule for rule in self.rules if rule.matches(device, order_number=order_number)), None)
+
+    def candidates(self, group: DeviceGroup) -> tuple[Rule | None, ...]:
+        """Return the rules that can decide for the devices of *group*, with None for the token's default.
+
+        It is one where all of them follow the same.
+        """
+        found: list[Rule | None] = []
+        for rule in self.rules:
+            answer = rule.matches_group(group)
+            if answer is not False:
+                found.append(rule)
+            if answer:
+                return tuple(found)
+        return (*found, None)
 
     def _words(self) -> list[str]:
         lines = [f"{number}. {rule}" for number, rule in enumerate(self.rules, start=1)]

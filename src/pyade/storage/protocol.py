@@ -19,7 +19,7 @@ Texts with a NUL character, or that are no Unicode, are refused with ``StoreErro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
@@ -185,6 +185,17 @@ class Store(Protocol):
         each device belongs.
         """
 
+    def shared_serials(self, token_name: str, *, serials: Sequence[str] | None = None) -> Sequence[str]:
+        """Return, sorted, which devices of the token another token of the store claims, too.
+
+        Those are devices that the token has neither released nor hidden, and that another one has not
+        released. Only of these is it in doubt to which token they belong (``core.inventory.owner_of``).
+
+        Args:
+            token_name: The token.
+            serials: Of these serial numbers only; None for all.
+        """
+
     def delete_device(self, token_name: str, serial_number: str, *, now: datetime) -> None:
         """Delete a device here; nothing changes at Apple.
 
@@ -197,7 +208,12 @@ class Store(Protocol):
         """Remove what was released 30 days before *now* or earlier, and return how many records that were."""
 
     def devices(
-        self, token_name: str, *, serials: Sequence[str] | None = None, released: bool | None = False
+        self,
+        token_name: str,
+        *,
+        serials: Sequence[str] | None = None,
+        groups: Collection[DeviceGroup] | None = None,
+        released: bool | None = False,
     ) -> Iterator[DeviceRecord]:
         """Iterate lazily over the token's devices, without hidden ones, in an order of the store's own.
 
@@ -207,6 +223,7 @@ class Store(Protocol):
         Args:
             token_name: The token.
             serials: Only these; None for all.
+            groups: Only devices of these groups, as ``device_groups`` returns them; None for all.
             released: False for those that Apple lists, True for released ones, None for both.
         """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import count
 from types import MappingProxyType
@@ -26,6 +26,9 @@ T = TypeVar("T")
 
 BATCH = 1000
 """Rows of devices per statement: enough to be fast, few enough to keep memory flat."""
+
+ID_BATCH = 20 * BATCH
+"""Ids of devices per SELECT: they are small, and where several groups are read each SELECT sorts the rest."""
 
 DEVICES_OF_TOKEN = 2**40
 """How many ids the devices of a token have for themselves."""
@@ -80,10 +83,42 @@ class TokenRow:
             found = (known[serial] for serial in batch if serial in known)
             yield from (record for record in found if is_shown(record, released))
 
-    def all_devices(self, select: str, *values: Value) -> Iterator[DeviceRecord]:
-        """Yield the records that *select* finds."""
-        for page in pages_of(self.run, select, (*self.ids, *values), by="device.id"):
+    def all_devices(self, released: bool | None) -> Iterator[DeviceRecord]:
+        """Yield the records of all devices, without hidden ones; *released* as in ``Store.devices``."""
+        for page in pages_of(self.run, sql.PAGES[released], self.ids, by="device.id"):
             yield from (documents.decode_record(self.name, row[1:]) for row in page)
+
+    def devices_in(self, groups: Collection[DeviceGroup], released: bool | None) -> Iterator[DeviceRecord]:
+        """Yield the records of *groups*, without hidden ones; *released* as in ``Store.devices``."""
+        wanted = {group for group in groups if not group.is_hidden and released in (None, group.is_released)}
+        ids = frozenset(self.ids_of([documents.group_row(group)[0] for group in wanted]).values())
+        if len(ids) > BATCH:
+            yield from (record for record in self.all_devices(released) if group_of(record) in wanted)
+        elif ids:
+            for page in pages_of(self.run, sql.SELECT_IDS_IN, (list(ids),), by="id", size=ID_BATCH):
+                for batch in batches([device_id for (device_id,) in page]):
+                    for group_id, *row in self.run(sql.SELECT_BY_ID, (list(batch),)):
+                        if group_id in ids:  # it may have changed meanwhile
+                            yield documents.decode_record(self.name, row)
+
+    def shared_serials(self, serials: Sequence[str] | None) -> Iterator[str]:
+        """Yield what ``Store.shared_serials`` returns."""
+        if not self.run(sql.HAS_OTHER_TOKEN, (self.id,)):
+            return
+        if serials is None:
+            yield from (serial for (serial,) in self.run(sql.SELECT_SHARED, self.ids))
+            return
+        for batch in batches(serials):
+            found = self.run(sql.SELECT_SHARED_SOME, (self.id, list(batch)))
+            yield from (serial for (serial,) in found)
+
+    def ids_of(self, digests: Sequence[str]) -> dict[str, int]:
+        """Return the ids of those groups that are stored, by digest."""
+        return {
+            digest: group_id
+            for batch in batches(digests)
+            for digest, group_id in self.run(sql.SELECT_GROUPS, (self.id, list(batch)))
+        }
 
 
 @attrs.frozen
@@ -145,19 +180,12 @@ class LockedToken(TokenRow):
         """Return the ids of *groups*, each of which is stored if it was not."""
         rows = {group: documents.group_row(group) for group in groups}
         digests = [digest for digest, *_ in rows.values()]
-        found = self._ids_of(digests)
+        found = self.ids_of(digests)
         missing = [row for row in rows.values() if row[0] not in found]
         for row in missing:
             self.run(sql.ADD_GROUP, (self.id, *row))
-        found |= self._ids_of([row[0] for row in missing])
+        found |= self.ids_of([row[0] for row in missing])
         return {group: found[row[0]] for group, row in rows.items()}
-
-    def _ids_of(self, digests: Sequence[str]) -> dict[str, int]:
-        return {
-            digest: group_id
-            for batch in batches(digests)
-            for digest, group_id in self.run(sql.SELECT_GROUPS, (self.id, list(batch)))
-        }
 
     def mark_listed(self, ids: Sequence[int], full_sync: int) -> None:
         """Store that the full list of that number shows the devices of those *ids*."""
@@ -209,13 +237,15 @@ def audit(session: Session, events: EventBatch) -> None:
     emit(session, events.token_name, events.at, events.groups)
 
 
-def pages_of(run: Run, select: str, values: Sequence[Value], *, by: str) -> Iterator[list[tuple[Any, ...]]]:
-    """Yield the rows that *select* finds, a page at a time, by their first column, which is called *by*."""
+def pages_of(
+    run: Run, select: str, values: Sequence[Value], *, by: str, size: int = BATCH
+) -> Iterator[list[tuple[Any, ...]]]:
+    """Yield the rows that *select* finds, *size* at a time, by their first column, which is called *by*."""
     after: tuple[Value, ...] = ()
     while True:
-        rows = run(sql.following(select, by, is_first=not after), (*values, *after, BATCH))
+        rows = run(sql.following(select, by, is_first=not after), (*values, *after, size))
         yield rows
-        if len(rows) < BATCH:
+        if len(rows) < size:
             return
         after = (rows[-1][0],)
 

@@ -13,7 +13,7 @@ How it stays safe:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import chain, islice
@@ -286,19 +286,30 @@ class SQLStore(EnrollmentStore):
             return rows.records_of(self._read, sorted(set(serials)))
 
     def devices(
-        self, token_name: str, *, serials: Sequence[str] | None = None, released: bool | None = False
+        self,
+        token_name: str,
+        *,
+        serials: Sequence[str] | None = None,
+        groups: Collection[DeviceGroup] | None = None,
+        released: bool | None = False,
     ) -> Iterator[DeviceRecord]:
         token = self._token_row(token_name)
-        if serials is None:
-            return token.all_devices(sql.PAGES[released])
-        return token.shown_devices(sorted(set(serials)), released)
+        if serials is not None:
+            found = token.shown_devices(sorted(set(serials)), released)
+            group_of = device_groups.group_of
+            return found if groups is None else (one for one in found if group_of(one) in groups)
+        return token.all_devices(released) if groups is None else token.devices_in(groups, released)
+
+    def shared_serials(self, token_name: str, *, serials: Sequence[str] | None = None) -> Sequence[str]:
+        given = None if serials is None else sorted(set(serials))
+        return tuple(sorted(self._token_row(token_name).shared_serials(given)))
 
     def count_devices(self, token_name: str) -> Mapping[str, int]:
         return device_groups.status_counts(self.device_groups(token_name))
 
     def device_groups(self, token_name: str) -> Mapping[DeviceGroup, int]:
         found = self._read(sql.COUNT_GROUPS, (self._token_row(token_name).id,))
-        return {documents.decode_group(token_name, text): count for text, count in found}
+        return {documents.decode_group(token_name, text): count for text, count in found if count}
 
     def count_unlisted(self, token_name: str, state: SyncState) -> int:
         since = state.listing_since or datetime.max.replace(tzinfo=UTC)

@@ -75,11 +75,24 @@ ADD_GROUP = """
 """
 SELECT_GROUPS = "SELECT digest, id FROM {}device_group WHERE token_id = ? AND digest {one_of}"
 COUNT_GROUPS = """
-    SELECT alike.document, counted.devices FROM (
-        SELECT group_id, count(*) AS devices FROM {}device
-        WHERE group_id IN (SELECT id FROM {}device_group WHERE token_id = ?) GROUP BY group_id
-    ) AS counted JOIN {}device_group AS alike ON alike.id = counted.group_id ORDER BY alike.id
+    SELECT alike.document, (SELECT count(*) FROM {}device AS device WHERE device.group_id = alike.id)
+    FROM {}device_group AS alike WHERE alike.token_id = ? ORDER BY alike.id
 """
+SELECT_IDS_IN = "SELECT id FROM {}device WHERE group_id {one_of} {after} ORDER BY id LIMIT ?"
+SELECT_BY_ID = f"""
+    SELECT device.group_id, {_RECORD} FROM {{}}device AS device
+    WHERE device.id {{one_of}} ORDER BY device.id
+"""
+HAS_OTHER_TOKEN = "SELECT 1 FROM {}token WHERE id <> ? LIMIT 1"
+_SHARED = """
+    SELECT device.serial_number FROM {}device AS device
+    WHERE device.released_at IS NULL AND device.deleted_at IS NULL AND EXISTS (
+        SELECT 1 FROM {}device AS other WHERE other.serial_number = device.serial_number
+        AND other.token_id <> device.token_id AND other.released_at IS NULL
+    )
+"""
+SELECT_SHARED = f"{_SHARED} AND device.id BETWEEN ? AND ?"
+SELECT_SHARED_SOME = f"{_SHARED} AND device.token_id = ? AND device.serial_number {{one_of}}"
 
 # Profiles
 SAVE_PROFILE = """

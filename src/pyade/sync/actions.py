@@ -163,13 +163,12 @@ class AsyncDeviceActions(_Acting[AsyncCaller]):
 
 def replacements_flow(token_name: str) -> Flow[tuple[ReplacementDetails, ...]]:
     """Ask Apple about each device of the store that is a replacement."""
-    serials = yield from in_store(
-        lambda store: [
-            record.serial_number
-            for record in store.devices(token_name)
-            if record.device.is_replacement_device
-        ]
-    )
+
+    def replacements(store: Store) -> list[str]:
+        groups = [group for group in store.device_groups(token_name) if group.is_replacement]
+        return [record.serial_number for record in store.devices(token_name, groups=groups)]
+
+    serials = yield from in_store(replacements)
     found: list[ReplacementDetails] = []
     for serial in serials:
         try:

@@ -189,7 +189,7 @@ class Assigner(_Assigning[Caller]):
 
     def count_devices_at_risk(self) -> int:
         """Return how many Macs have no profile, and would fail to enroll."""
-        return sum(1 for _ in self.devices_at_risk())
+        return risk.count_at_risk(self._store, self._token_name, self._policy)
 
     @property
     def _runner(self) -> Runner:
@@ -243,11 +243,7 @@ class AsyncAssigner(_Assigning[AsyncCaller]):
 
     async def count_devices_at_risk(self) -> int:
         """Return how many Macs have no profile, and would fail to enroll."""
-
-        def count() -> int:
-            return sum(1 for _ in risk.devices_at_risk(self._store, self._token_name, self._policy))
-
-        return await to_thread.run_sync(count)
+        return await to_thread.run_sync(risk.count_at_risk, self._store, self._token_name, self._policy)
 
     @property
     def _runner(self) -> AsyncRunner:

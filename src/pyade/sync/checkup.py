@@ -6,9 +6,10 @@ profile" and "Distribute devices".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import islice
 from typing import Any, Final
 
 import attrs
@@ -17,7 +18,7 @@ from cryptography import x509
 from pyade.core.account import account_problem, changed_account
 from pyade.core.affinity import AffinityKind
 from pyade.core.annotations import TEXT, TEXTS
-from pyade.core.assignment import Risk
+from pyade.core.device_groups import DeviceGroup
 from pyade.core.inventory import SyncState, owner_of
 from pyade.core.kinds import returned
 from pyade.core.parking import parked_reason
@@ -32,8 +33,8 @@ from pyade.storage.protocol import Store
 from pyade.sync.damage import Fleet, damage_of, read_fleet, readable_records, unreadable_secrets
 from pyade.sync.enrollment_checkup import device_name_problems, enrollment_problems
 from pyade.sync.failures import problem_of, risk_problem
-from pyade.sync.report import counted, shown, some, wild_date_problem
-from pyade.sync.risk import devices_at_risk, risks
+from pyade.sync.report import SHOWN, counted, shown, some, wild_date_problem
+from pyade.sync.risk import MacsAtRisk, RiskRule
 from pyade.sync.same_names import kept_names
 from pyade.sync.steps import in_store
 from pyade.sync.token_steps import ReadAccount
@@ -107,9 +108,9 @@ def diagnosis_flow(questions: Questions) -> Flow[Diagnosis]:
             findings += _of_token(known, state, now)
             findings += _of_sync(token, state)
         try:
-            used = yield from in_store(partial(_profiles, token_name=token.name))
-            profiles += used
-            findings += yield from in_store(partial(_of_devices, token=token))
+            groups = yield from in_store(partial(_groups, token_name=token.name))
+            profiles += yield from in_store(partial(_profiles, token_name=token.name, groups=groups))
+            findings += yield from in_store(partial(_of_devices, token=token, groups=groups))
         except DamagedRecordError as error:
             findings.append(_error(f"token {token.name}", "", damage_of(error), _RESTORE))
     findings += (problem for profile in _distinct(profiles) for problem in _of_accounts(profile))
@@ -207,24 +208,29 @@ def _of_account(token: Token, *, is_told: bool) -> Flow[tuple[list[Problem], Tok
     return ([attrs.evolve(changed_account(problem), setting=where)], token) if problem else ([], named)
 
 
-def _of_devices(store: Store, token: Token) -> list[Problem]:
+def _groups(store: Store, token_name: str) -> Mapping[DeviceGroup, int]:
+    return store.device_groups(token_name)
+
+
+def _of_devices(store: Store, token: Token, groups: Mapping[DeviceGroup, int]) -> list[Problem]:
     where = f"token {token.name}"
     findings: list[Problem] = []
     if store.default_profile(token.name) is None:
         fix = "set one with Assigner.run(default=) as soon as possible"
         findings.append(warning(where, "", "it has no default profile, so that new Macs fail to enroll", fix))
+    wild_groups = [group for group in groups if group.has_wild_date]
     wild = {
         record.serial_number: record.op_date_sent
-        for record in store.devices(token.name, released=None)
+        for record in store.devices(token.name, groups=wild_groups, released=None)
         if record.op_date_sent is not None
     }
     if wild:
         findings.append(attrs.evolve(wild_date_problem(wild), setting=f"{where}.op_date"))
     findings += (attrs.evolve(one, setting=f"{where}.{one.setting}") for one in kept_names(store, token.name))
-    at_risk: dict[Risk, list[str]] = {}
-    for record, risk in risks(store, token.name):
-        at_risk.setdefault(risk, []).append(record.serial_number)
-    findings += (risk_problem(where, risk, len(serials), serials) for risk, serials in at_risk.items())
+    at_risk = MacsAtRisk.of(store, token.name, groups)
+    for risk, count in at_risk.count().items():
+        first = islice(at_risk.records(risk), SHOWN + 1)
+        findings.append(risk_problem(where, risk, count, [record.serial_number for record, _ in first]))
     return findings
 
 
@@ -297,22 +303,23 @@ def _ours(
     for record in readable_records(store, serials, damaged):
         records.setdefault(record.serial_number, []).append(record)
     owners = {serial: owner for serial, found in records.items() if (owner := owner_of(found)) is not None}
-    risks: dict[str, set[str]] = {}
-    for name in {owner.token_name for owner in owners.values()}:
+    at_risk: list[str] = []
+    for name in sorted({owner.token_name for owner in owners.values()}):
         try:
-            risks[name] = {record.serial_number for record in devices_at_risk(store, name)}
+            rule = RiskRule.of(store, name)
         except DamagedRecordError as error:
             damaged(error)
-            risks[name] = set()
-    at_risk = [serial for serial, owner in owners.items() if serial in risks[owner.token_name]]
-    return set(owners), at_risk
+            continue
+        shown_here = (one for one in owners.values() if one.token_name == name and not one.is_hidden)
+        at_risk += (one.serial_number for one in shown_here if rule.of_record(one) is not None)
+    return set(owners), sorted(at_risk)
 
 
-def _profiles(store: Store, token_name: str) -> list[EnrollmentProfile]:
+def _profiles(store: Store, token_name: str, groups: Mapping[DeviceGroup, int]) -> list[EnrollmentProfile]:
     """Return the profiles that devices of a token enroll with: those that are assigned, and the default."""
     default = store.default_profile(token_name)
-    used = {record.device.profile_uuid for record in store.devices(token_name)}
-    assigned = [one.profile for one in store.profiles(token_name) if one.profile_uuid in used]
+    used = {(group.profile_uuid or "").casefold() for group in groups if group.is_listed}
+    assigned = [one.profile for one in store.profiles(token_name) if one.profile_uuid.casefold() in used]
     return assigned if default is None else [*assigned, default]
 
 

@@ -7,7 +7,7 @@ then as long as the attempt is remembered. What nobody picked follows the rules,
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 import attrs
@@ -15,9 +15,10 @@ import attrs
 from pyade.builders.dep_profile import digest
 from pyade.core.assignment import NO_PROFILE
 from pyade.core.device import DeviceResult
+from pyade.core.device_groups import DeviceGroup
 from pyade.core.inventory import DeviceRecord
 from pyade.core.profile import DefinedProfile, EnrollmentProfile
-from pyade.core.rules import AssignmentPolicy
+from pyade.core.rules import AssignmentPolicy, Rule
 
 UNDEFINED = "(not defined at Apple yet)"
 """In the place of a ``profile_uuid`` until there is one, with the digest after it; no id of Apple's."""
@@ -121,12 +122,32 @@ class Chooser:
         if attempt is not None and attempt.profile_uuid == NO_PROFILE:
             is_done = attempt.result == DeviceResult.SUCCESS
             return self._follow(record) or (None if is_done else REMOVAL)
-        chosen = self.definitions.by_uuid(attempt.profile_uuid) if attempt is not None else None
-        chosen = chosen or self.definitions.by_uuid(record.device.profile_uuid)
-        return self._newest(chosen) if chosen is not None and chosen.individual else self._follow(record)
+        attempted = None if attempt is None else attempt.profile_uuid
+        return self._picked_by(attempted, record.device.profile_uuid) or self._follow(record)
+
+    def candidates(self, group: DeviceGroup) -> Sequence[Choice | None]:
+        """Return what ``choose`` may return for the devices of *group*: one where it is the same for all.
+
+        Args:
+            group: Of which no attempt is open: a removal that is not done yet is no choice here.
+        """
+        picked = self.picked(group)
+        if picked is not None:
+            return (picked,)
+        return tuple(map(self._of_rule, self._policy.candidates(group)))
+
+    def picked(self, group: DeviceGroup) -> Choice | None:
+        """Return what was picked by hand for the devices of *group*; None if nothing was."""
+        return None if group.attempted == NO_PROFILE else self._picked_by(group.attempted, group.profile_uuid)
+
+    def _picked_by(self, attempted: str | None, shown: str | None) -> Choice | None:
+        chosen = self.definitions.by_uuid(attempted) or self.definitions.by_uuid(shown)
+        return self._newest(chosen) if chosen is not None and chosen.individual else None
 
     def _follow(self, record: DeviceRecord) -> Choice | None:
-        rule = self._policy.choose(record.device)
+        return self._of_rule(self._policy.choose(record.device))
+
+    def _of_rule(self, rule: Rule | None) -> Choice | None:
         return self._default if rule is None else self._by_rule[id(rule)]
 
     def _newest(self, chosen: DefinedProfile) -> Choice:

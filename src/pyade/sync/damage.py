@@ -106,13 +106,14 @@ class DamageLog:
 
 
 def check_readable(store: Store, token_name: str) -> None:
-    """Check that devices and profiles of a token can be read.
+    """Check that devices, their groups and profiles of a token can be read.
 
     Raises:
         DamagedRecordError: One cannot be read.
     """
     store.default_profile(token_name)
     store.profiles(token_name)
+    store.device_groups(token_name)
     for _ in store.devices(token_name, released=None):
         pass
 
@@ -130,11 +131,13 @@ def readable_records(
     try:
         return list(store.records_of(serials))
     except DamagedRecordError:
+        if len(serials) > 1:  # only where it cannot be read each token is asked for it
+            single = sorted(set(serials))
+            return [record for serial in single for record in readable_records(store, [serial], damaged)]
         fleet = read_fleet(store)
-    names = sorted({*fleet.tokens, *fleet.damaged})
     found: list[DeviceRecord] = []
-    for serial in sorted(set(serials)):
-        for name in names:
+    for serial in serials:
+        for name in sorted({*fleet.tokens, *fleet.damaged}):
             try:
                 with suppress(UnknownTokenError):  # it was removed meanwhile
                     record = store.device(name, serial)

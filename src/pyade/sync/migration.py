@@ -5,8 +5,10 @@ Source: Apple, device assignment, ``Device`` (``mdm_migration_deadline``, protoc
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
+from pyade.core.device_groups import DeviceGroup
 from pyade.core.inventory import DeviceRecord
 from pyade.core.kinds import checks_kinds
 from pyade.storage.protocol import Store
@@ -30,5 +32,15 @@ def migration_deadlines(
     def deadline(record: DeviceRecord) -> datetime:
         return record.device.mdm_migration_deadline or datetime.max.replace(tzinfo=UTC)
 
-    found = (r for r in store.devices(token_name) if r.device.mdm_migration_deadline is not None)
-    return tuple(sorted((r for r in found if until is None or deadline(r) <= until), key=deadline))
+    deadlines = deadlines_of(store.device_groups(token_name))
+    groups = [group for group, ends in deadlines.items() if until is None or ends <= until]
+    return tuple(sorted(store.devices(token_name, groups=groups), key=deadline))
+
+
+def deadlines_of(groups: Iterable[DeviceGroup]) -> Mapping[DeviceGroup, datetime]:
+    """Return the deadline, UTC, of each of *groups* that Apple lists and that has one."""
+    return {
+        group: group.migration_deadline
+        for group in groups
+        if group.is_listed and group.migration_deadline is not None
+    }

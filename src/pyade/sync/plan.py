@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from itertools import groupby, islice
 
 import attrs
 
@@ -22,15 +21,15 @@ from pyade.core.assignment import (
 )
 from pyade.core.attempt import Attempt
 from pyade.core.device import DeviceResult, ProfileStatus
-from pyade.core.inventory import DeviceRecord, owner_of
+from pyade.core.device_groups import DeviceGroup
+from pyade.core.inventory import DeviceRecord
 from pyade.core.lease import Lease
 from pyade.core.problems import Problem, Severity
 from pyade.core.profile import EnrollmentProfile
 from pyade.core.rules import AssignmentPolicy
-from pyade.errors import DamagedRecordError
 from pyade.storage.protocol import Store
 from pyade.sync.choices import BY_HAND, Choice, Chooser, Definitions
-from pyade.sync.damage import readable_records
+from pyade.sync.owners import owned_elsewhere, with_owner
 from pyade.sync.report import shown
 from pyade.sync.same_names import names_in_use
 from pyade.text import Printed
@@ -200,9 +199,25 @@ class Planner:
         key = (choice.profile_uuid, choice.chosen_by, reason)
         self._groups.setdefault(key, (choice, []))[1].append(serial_number)
 
-    def leave(self, kind: str) -> None:
-        """Count a device that is left as it is, by the plan's attribute."""
-        self._counts[kind] += 1
+    def leave(self, kind: str, count: int = 1) -> None:
+        """Count devices that are left as they are, by the plan's attribute."""
+        self._counts[kind] += count
+
+    def leave_group(self, group: DeviceGroup, choice: Choice | None, count: int) -> bool:
+        """Count *count* Macs of *group* if they are left as they are; False if they are to be sent.
+
+        Args:
+            group: What they have in common; no attempt of theirs is open.
+            choice: What they should have; None if nothing asks for a profile.
+            count: How many there are, without those that belong to another stored token.
+        """
+        if choice is None:
+            self.leave(_left_without_choice(group.given), count)
+        elif group.has_profile(choice.profile_uuid):
+            self.leave("satisfied", count)
+        else:
+            return False
+        return True
 
     def sort(
         self, record: DeviceRecord, choice: Choice | None, *, is_ours: bool, asked: bool = False
@@ -222,7 +237,7 @@ class Planner:
         elif not is_ours:
             self.leave("owned_elsewhere")
         elif choice is None:
-            self.leave("without_profile" if profile_of(record) == NO_PROFILE else "left_alone")
+            self.leave(_left_without_choice(profile_of(record)))
         elif has_profile(record, choice.profile_uuid):
             self.leave("satisfied")
         elif not (asked or is_reachable(record)):
@@ -273,6 +288,11 @@ class Planner:
                 yield from _locked_change(before.profile, choice.profile, fetched=counts[True])
 
 
+def _left_without_choice(given: str) -> str:
+    """Return the plan's attribute for Macs that have the profile *given*, and for which none is wanted."""
+    return "without_profile" if given == NO_PROFILE else "left_alone"
+
+
 def _locked_change(before: EnrollmentProfile, after: EnrollmentProfile, *, fetched: int) -> Iterator[Problem]:
     """Tell what a change does not do to Macs that enrolled with a locked profile.
 
@@ -294,33 +314,41 @@ def _locked_change(before: EnrollmentProfile, after: EnrollmentProfile, *, fetch
 
 
 def plan_all(store: Store, token_name: str, chooser: Chooser, now: datetime) -> AssignmentPlan:
-    """Return what to send so that every Mac has what it should have."""
+    """Return what to send so that every Mac has what it should have.
+
+    Only devices of which something may have to be sent are read; all others are counted by their groups.
+    """
     planner = Planner(chooser.definitions, now)
     picked: dict[str, Choice] = {}
-    for record, is_ours in with_owner(store, store.devices(token_name)):
-        choice = chooser.choose(record) if is_ours and record.device.is_mac else None
-        planner.sort(record, choice, is_ours=is_ours)
+
+    def note(choice: Choice | None) -> None:
         if choice is not None and choice.chosen_by == BY_HAND:
             picked[choice.profile_uuid] = choice
-    names = names_in_use([*chooser.standing(), *picked.values()])
+
+    elsewhere = owned_elsewhere(store, token_name)
+    lost = Counter(elsewhere.values())
+    open_groups: list[DeviceGroup] = []
+    for group, count in store.device_groups(token_name).items():
+        if not group.is_listed:
+            continue
+        choices = chooser.candidates(group) if group.is_mac else (None,)
+        ours = count - lost[group]
+        if group.is_open or len(choices) > 1:
+            open_groups.append(group)
+        elif not group.is_mac:
+            planner.leave("not_macs", count)
+        elif ours <= 0 or planner.leave_group(group, choices[0], ours):
+            planner.leave("owned_elsewhere", lost[group])
+            note(choices[0] if ours > 0 else None)
+        else:
+            open_groups.append(group)
+    for record in store.devices(token_name, groups=open_groups):
+        is_ours = record.serial_number not in elsewhere
+        choice = chooser.choose(record) if is_ours and record.device.is_mac else None
+        planner.sort(record, choice, is_ours=is_ours)
+        note(choice)
+    names = names_in_use([*chooser.standing(), *(picked[uuid] for uuid in sorted(picked))])
     return attrs.evolve(plan := planner.plan(), warnings=(*plan.warnings, *names))
-
-
-def with_owner(store: Store, records: Iterable[DeviceRecord]) -> Iterator[tuple[DeviceRecord, bool]]:
-    """Iterate lazily over *records*, each with False if the device belongs to another stored token now."""
-    damaged: list[DamagedRecordError] = []
-    if len(store.tokens(damaged=damaged.append)) + len(damaged) == 1:
-        yield from ((record, True) for record in records)
-        return
-    remaining = iter(records)
-    while batch := list(islice(remaining, _SLICE)):
-        claims = readable_records(store, [record.serial_number for record in batch])
-        owners = {
-            serial: owner_of(known) for serial, known in groupby(claims, key=lambda one: one.serial_number)
-        }
-        for record in batch:
-            owner = owners.get(record.serial_number)
-            yield record, owner is None or owner.token_name == record.token_name
 
 
 def picked_for(store: Store, token_name: str, profile: EnrollmentProfile) -> tuple[str, ...]:
@@ -330,10 +358,12 @@ def picked_for(store: Store, token_name: str, profile: EnrollmentProfile) -> tup
     if wanted is None:
         return ()
     chooser = Chooser(definitions, AssignmentPolicy(), None)
-    choices = ((record.serial_number, chooser.choose(record)) for record in store.devices(token_name))
-    return tuple(
-        serial for serial, choice in choices if choice and choice.profile_uuid == wanted.profile_uuid
-    )
+    groups = [
+        group
+        for group in store.device_groups(token_name)
+        if (choice := chooser.picked(group)) is not None and choice.profile_uuid == wanted.profile_uuid
+    ]
+    return tuple(record.serial_number for record in store.devices(token_name, groups=groups))
 
 
 def believed(store: Store, token_name: str, choice: Choice, serials: Sequence[str]) -> tuple[str, ...]:
@@ -357,7 +387,7 @@ def plan_by_hand(
     unknown = dict.fromkeys(serials)
     for start in range(0, len(serials), _SLICE):
         named = store.devices(token_name, serials=serials[start : start + _SLICE], released=None)
-        for record, is_ours in with_owner(store, named):
+        for record, is_ours in with_owner(store, token_name, named):
             del unknown[record.serial_number]
             is_due = planner.sort(record, choice, is_ours=is_ours, asked=True)
             # Also a device without a profile may have one coming; that ends here.

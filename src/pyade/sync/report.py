@@ -14,7 +14,7 @@ from pyade.core.policy import SyncAction
 from pyade.core.problems import Problem, Severity
 from pyade.text import Printed
 
-_SHOWN: Final = 10
+SHOWN: Final = 10
 
 
 class Ending(enum.StrEnum):
@@ -128,16 +128,16 @@ def wild_date_problem(dates: Mapping[str, datetime]) -> Problem:
     Args:
         dates: What Apple sent, UTC, by serial number; at least one.
     """
-    wild = ", ".join(sorted({shown(date) for date in dates.values()})[:_SHOWN])
+    wild = ", ".join(sorted({shown(date) for date in dates.values()})[:SHOWN])
     text = f"the change of {counted(len(dates), 'device')} is dated {wild}, which cannot be right"
     fix = "nothing to do: the time of arrival counts, and the details were read; tell Apple if it comes again"
     return Problem("op_date", some(sorted(dates)), text, fix, Severity.WARNING)
 
 
 def some(serials: Sequence[str]) -> str:
-    """Return the first of *serials*, as text."""
-    first = ", ".join(serials[:_SHOWN])
-    return f"{first}, …" if len(serials) > _SHOWN else first
+    """Return the first of *serials*, as text; it tells whether there are more than ``SHOWN``."""
+    first = ", ".join(serials[:SHOWN])
+    return f"{first}, …" if len(serials) > SHOWN else first
 
 
 def shown(value: datetime) -> str:

@@ -1,16 +1,21 @@
-"""Which Macs would fail to enroll, and why."""
+"""Which Macs would fail to enroll, and why: told by their groups, read where a Mac is named."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from typing import Self
 
-from pyade.core.assignment import Risk, is_without_profile, risk_of
+import attrs
+
+from pyade.core.assignment import Risk, risk_of
+from pyade.core.device_groups import DeviceGroup
 from pyade.core.inventory import DeviceRecord
 from pyade.core.kinds import checks_kinds
 from pyade.core.rules import AssignmentPolicy
 from pyade.storage.protocol import Store
 from pyade.sync.failures import has_stopped
-from pyade.sync.plan import with_owner
+from pyade.sync.owners import owned_elsewhere, with_owner
 
 NO_RULES = AssignmentPolicy()
 
@@ -30,13 +35,7 @@ def risks(
 
     Source: specification, "Create an Apple enrollment profile": a device without a policy fails to enroll.
     """
-    is_stopped = has_stopped(store.sync_state(token_name))
-    has_default = store.default_profile(token_name) is not None
-    for record, is_ours in with_owner(store, filter(is_without_profile, store.devices(token_name))):
-        is_chosen = has_default or policy.choose(record.device) is not None
-        risk = risk_of(record, is_chosen=is_chosen, is_stopped=is_stopped)
-        if is_ours and risk is not None:
-            yield record, risk
+    yield from MacsAtRisk.of(store, token_name, store.device_groups(token_name), policy).records()
 
 
 @checks_kinds
@@ -51,3 +50,98 @@ def devices_at_risk(
         policy: The rules, if there are any.
     """
     return (record for record, _ in risks(store, token_name, policy))
+
+
+def count_at_risk(store: Store, token_name: str, policy: AssignmentPolicy = NO_RULES) -> int:
+    """Return how many Macs ``devices_at_risk`` has."""
+    groups = store.device_groups(token_name)
+    return sum(MacsAtRisk.of(store, token_name, groups, policy).count().values())
+
+
+@attrs.frozen
+class RiskRule:
+    """What it depends on, besides a Mac itself, whether its enrollment will fail.
+
+    Attributes:
+        has_default: True if the token has a default profile.
+        is_stopped: True if the newest assignment of the token did not come to its end.
+        policy: The rules.
+    """
+
+    has_default: bool
+    is_stopped: bool
+    policy: AssignmentPolicy = NO_RULES
+
+    @classmethod
+    def of(cls, store: Store, token_name: str, policy: AssignmentPolicy = NO_RULES) -> Self:
+        """Read it for the Macs of a token."""
+        is_stopped = has_stopped(store.sync_state(token_name))
+        return cls(store.default_profile(token_name) is not None, is_stopped, policy)
+
+    def of_record(self, record: DeviceRecord) -> Risk | None:
+        """Return why the enrollment of a Mac would fail; None if it would not."""
+        is_chosen = self.has_default or self.policy.choose(record.device) is not None
+        return risk_of(record, is_chosen=is_chosen, is_stopped=self.is_stopped)
+
+    def of_group(self, group: DeviceGroup) -> frozenset[Risk | None]:
+        """Return what ``of_record`` can say of Macs of *group*; one where it says the same of all."""
+        rules = self.policy.candidates(group) if group.is_without_profile else ()
+        chosen = {self.has_default or rule is not None for rule in rules}
+        found = {group.risk_if(is_chosen=is_chosen, is_stopped=self.is_stopped) for is_chosen in chosen}
+        return frozenset(found or {None})
+
+
+@attrs.frozen
+class MacsAtRisk:
+    """The Macs of a token that would fail to enroll.
+
+    Attributes:
+        store: Where they are.
+        token_name: The token.
+        rule: What decides.
+        counts: How many devices the groups have in which there may be some.
+        reasons: What the rule can say of each of these groups.
+    """
+
+    store: Store
+    token_name: str
+    rule: RiskRule
+    counts: Mapping[DeviceGroup, int]
+    reasons: Mapping[DeviceGroup, frozenset[Risk | None]]
+
+    @classmethod
+    def of(
+        cls,
+        store: Store,
+        token_name: str,
+        groups: Mapping[DeviceGroup, int],
+        policy: AssignmentPolicy = NO_RULES,
+    ) -> Self:
+        """Find them among *groups*, which are those of the token, each with its number of devices."""
+        rule = RiskRule.of(store, token_name, policy)
+        found = {group: rule.of_group(group) for group in groups}
+        reasons = {group: reasons for group, reasons in found.items() if reasons != {None}}
+        return cls(store, token_name, rule, {group: groups[group] for group in reasons}, reasons)
+
+    def count(self) -> Mapping[Risk, int]:
+        """Return how many there are by reason; Macs are read only where those of a group differ in it."""
+        counts: Counter[Risk] = Counter()
+        unsure = [group for group, reasons in self.reasons.items() if len(reasons) > 1]
+        lost = Counter(owned_elsewhere(self.store, self.token_name).values() if self.reasons else ())
+        for group in self.reasons.keys() - set(unsure):
+            counts.update({risk: self.counts[group] - lost[group] for risk in self.reasons[group] if risk})
+        counts.update(risk for _, risk in self._read(unsure))
+        return {risk: counts[risk] for risk in Risk if counts[risk] > 0}
+
+    def records(self, reason: Risk | None = None) -> Iterator[tuple[DeviceRecord, Risk]]:
+        """Iterate lazily over them, each with the reason; *reason* chooses those with that one."""
+        groups = [one for one, reasons in self.reasons.items() if reason is None or reason in reasons]
+        found = self._read(groups)
+        return found if reason is None else (one for one in found if one[1] is reason)
+
+    def _read(self, groups: Collection[DeviceGroup]) -> Iterator[tuple[DeviceRecord, Risk]]:
+        records = self.store.devices(self.token_name, groups=groups)
+        for record, is_ours in with_owner(self.store, self.token_name, records):
+            risk = self.rule.of_record(record)
+            if is_ours and risk is not None:
+                yield record, risk

@@ -12,6 +12,7 @@ from functools import partial
 import attrs
 
 from pyade.builders.dep_profile import digest
+from pyade.core.device_groups import DeviceGroup
 from pyade.core.lease import Lease
 from pyade.core.problems import Problem
 from pyade.core.profile import EnrollmentProfile
@@ -50,18 +51,18 @@ def names_beside(
 
 
 def _picked_before(store: Store, token_name: str, name: str, but: frozenset[str]) -> Iterator[Choice]:
-    """Yield the profiles of that name that are picked for other devices; devices are read if there is one."""
+    """Yield the profiles of that name that are picked for other devices, of which one is looked for."""
     defined = store.profiles(token_name)
     if sum(one.individual and one.profile.name.casefold() == name.casefold() for one in defined) < 2:
         return
     chooser = Chooser(Definitions(defined), AssignmentPolicy(), None)
-    for record in store.devices(token_name):
-        choice = None if record.serial_number in but else chooser.choose(record)
-        if (
-            choice is not None
-            and choice.profile is not None
-            and choice.profile.name.casefold() == name.casefold()
-        ):
+    found: dict[str, tuple[Choice, list[DeviceGroup]]] = {}
+    for group in store.device_groups(token_name):
+        choice = chooser.picked(group) if group.is_listed else None
+        if choice and choice.profile and choice.profile.name.casefold() == name.casefold():
+            found.setdefault(choice.profile_uuid, (choice, []))[1].append(group)
+    for choice, groups in found.values():
+        if any(record.serial_number not in but for record in store.devices(token_name, groups=groups)):
             yield choice
 
 

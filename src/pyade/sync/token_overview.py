@@ -5,7 +5,6 @@ Source: specification, "Sync managed devices" and "Renew enrollment program toke
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from html import escape
@@ -15,6 +14,7 @@ import attrs
 
 from pyade.apple.http.connection import utc_now
 from pyade.core.assignment import Risk
+from pyade.core.device_groups import status_counts
 from pyade.core.inventory import SyncState
 from pyade.core.kinds import checks_kinds
 from pyade.core.parking import parked_reason
@@ -24,9 +24,9 @@ from pyade.errors import DamagedRecordError
 from pyade.storage.protocol import Store
 from pyade.sync.damage import damage_of, read_fleet
 from pyade.sync.failures import assignment_errors
-from pyade.sync.migration import migration_deadlines
+from pyade.sync.migration import deadlines_of
 from pyade.sync.report import counted, shown
-from pyade.sync.risk import risks
+from pyade.sync.risk import MacsAtRisk
 from pyade.text import Printed, printable
 
 
@@ -150,7 +150,7 @@ def overview(
     now: datetime | None = None,
     policy: SyncPolicy = SyncPolicy(),  # noqa: B008 - frozen
 ) -> tuple[TokenOverview, ...]:
-    """Return where every token of *store* stands, by name; reads each of their devices.
+    """Return where every token of *store* stands, by name; counts devices by their groups.
 
     Devices that rules of the caller's would give a profile count as at risk here: only the default is known.
 
@@ -179,15 +179,15 @@ def overview(
 def _of_token(
     store: Store, token: Token, state: SyncState, now: datetime, policy: SyncPolicy
 ) -> TokenOverview:
-    counts = dict(store.count_devices(token.name))
+    groups = store.device_groups(token.name)
+    counts = dict(status_counts(groups))
     default = store.default_profile(token.name)
     held = store.held_lease(token.name)
     # Without a lease a run that is marked as under way has died, and the next one takes over at once.
     held_until = None if held is None else now + held.remaining
     requested, automatic = policy.next_times(state, now, held_until=held_until, has_lease=True)
-    at_risk = Counter(risk for _, risk in risks(store, token.name))
-    moving = [record.device for record in migration_deadlines(store, token.name)]
-    deadlines = (device.mdm_migration_deadline for device in moving)
+    at_risk = MacsAtRisk.of(store, token.name, groups).count()
+    deadlines = deadlines_of(groups)
     return TokenOverview(
         name=token.name,
         organization=token.org_name or "",
@@ -206,11 +206,11 @@ def _of_token(
         default_profile="" if default is None else default.name,
         released=counts.pop("released"),
         devices=counts,
-        at_risk=at_risk.total(),
+        at_risk=sum(at_risk.values()),
         risks=at_risk,
         assignment_errors=tuple(assignment_errors(state)),
-        migrations=len(moving),
-        next_deadline=next((one for one in deadlines if one is not None and one > now), None),
+        migrations=sum(groups[group] for group in deadlines),
+        next_deadline=min((one for one in deadlines.values() if one > now), default=None),
         seen_at=now,
     )
 

@@ -264,6 +264,32 @@ class OwnershipPromises:
         wanted = [device.serial_number for device in fleet_of(1400)]
         assert [record.serial_number for record in store.records_of(wanted[::-1])] == wanted
 
+    def test_shared_serials(self, store: Store) -> None:
+        """Devices that the token lists, and that another one claims, too, come sorted; no others."""
+        commit(store, *(event(serial, OpType.ADDED, 1) for serial in "GFEDCBA"))
+        assert store.shared_serials("hq") == ()
+        for name in ("zoo", "Axe"):
+            store.add_token(example_token(name))
+        assert store.shared_serials("hq") == ()
+        commit(store, *(event(serial, OpType.ADDED, 1) for serial in "XDCBA"), name="zoo")
+        commit(store, *(event(serial, OpType.ADDED, 1) for serial in "EA"), name="Axe")
+        commit(store, event("B", OpType.DELETED, 2))
+        commit(store, event("C", OpType.DELETED, 2), name="zoo")
+        _delete(store, "D")
+        assert store.shared_serials("hq") == ("A", "E")
+        assert store.shared_serials("zoo") == ("A", "D")
+        assert store.shared_serials("hq", serials=["X", "E", "E", "F", "C"]) == ("E",)
+        assert store.shared_serials("hq", serials=[]) == ()
+
+    def test_many_shared_serials(self, store: Store) -> None:
+        """There may be more of them than a batch holds."""
+        store.add_token(example_token("zoo"))
+        wanted = tuple(device.serial_number for device in fleet_of(1400))
+        for name in ("hq", "zoo"):
+            commit(store, *fleet_of(1400), name=name)
+        assert store.shared_serials("hq") == wanted
+        assert store.shared_serials("hq", serials=wanted[::-1]) == wanted
+
     @pytest.mark.parametrize("order", [("hq", "other"), ("other", "hq")])
     def test_moved_device_belongs_to_the_newest_assignment(
         self, store: Store, order: tuple[str, str]

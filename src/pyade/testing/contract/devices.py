@@ -11,7 +11,7 @@ import attrs
 import pytest
 
 from pyade.core.device import Device, DeviceResult, OpType, ProfileStatus
-from pyade.core.device_groups import group_of
+from pyade.core.device_groups import DeviceGroup, group_of
 from pyade.core.events import EventBatch, EventGroup, EventKind
 from pyade.core.inventory import ChangeCounts, DeviceRecord, Source, SyncState
 from pyade.errors import (
@@ -294,6 +294,54 @@ class ReadingPromises:
         ]
         assert store.device_groups("hq") == Counter(map(group_of, everyone))
         assert sum(store.device_groups("hq").values()) == 5
+
+    def test_devices_of_groups(self, store: Store) -> None:
+        """``groups`` chooses devices by what they have in common; released and hidden ones as without."""
+        for serial, model in zip("ABCDEF", itertools.cycle(("Mac mini", "iMac", "Mac Pro"))):
+            commit(store, event(serial, OpType.ADDED, 1, model=model))
+        commit(store, event("B", OpType.DELETED, 2))
+        store.delete_device("hq", "A", now=NOW)
+        every = tuple(store.device_groups("hq"))
+        assert sorted(serials_of(store, groups=every)) == ["C", "D", "E", "F"]
+        assert serials_of(store, groups=every, released=True) == ["B"]
+        assert sorted(serials_of(store, groups=every, released=None)) == ["B", "C", "D", "E", "F"]
+        minis = {group for group in every if group.model == "Mac mini"}
+        assert serials_of(store, groups=minis) == ["D"]
+        assert serials_of(store, groups=minis, serials=["A", "C", "D"]) == ["D"]
+        assert serials_of(store, groups=[DeviceGroup(model="Xserve")]) == []
+        assert serials_of(store, groups=[]) == []
+
+    def test_devices_of_groups_are_those_of_their_token(self, store: Store) -> None:
+        """Groups of one token have no devices of another's, also where they are alike."""
+        store.add_token(example_token("other"))
+        commit(store, *fleet_of(2))
+        commit(store, Device(serial_number="X", model="Mac"), name="other")
+        groups = store.device_groups("hq")
+        assert store.device_groups("other").keys() == groups.keys()
+        assert serials_of(store, name="other", groups=tuple(groups)) == ["X"]
+
+    def test_devices_of_many_groups_come_each_once(self, store: Store) -> None:
+        """There may be more groups, and more devices in one, than a batch holds."""
+        fleet = [device.changed(model=f"Mac {n % 3}") for n, device in enumerate(fleet_of(2500))]
+        commit(store, *fleet)
+        found = serials_of(store, groups=tuple(store.device_groups("hq")))
+        assert sorted(found) == [device.serial_number for device in fleet]
+        commit(store, *(device.changed(model=f"Mac {n}") for n, device in enumerate(fleet[:1200])))
+        found = serials_of(store, groups=tuple(store.device_groups("hq")))
+        assert sorted(found) == [device.serial_number for device in fleet]
+
+    def test_device_that_changes_its_group_comes_once(self, store: Store) -> None:
+        """A device that goes from one group that is asked for to another meanwhile is met once."""
+        fleet = fleet_of(2200)
+        commit(store, *(device.changed(model=f"Mac {n % 2}") for n, device in enumerate(fleet)))
+        seen = []
+        for number, record in enumerate(store.devices("hq", groups=tuple(store.device_groups("hq")))):
+            seen.append(record.serial_number)
+            if number % 700 == 0:
+                second = number // 700 + 1
+                commit(store, event(record.serial_number, OpType.MODIFIED, second, model="Mac 1"))
+                commit(store, event("C02002199", OpType.MODIFIED, second, model=f"Mac {second % 2}"))
+        assert sorted(seen) == [device.serial_number for device in fleet]
 
     @pytest.mark.parametrize(
         ("released", "expected"), [(False, ["A", "C"]), (True, ["B", "D"]), (None, ["A", "B", "C", "D"])]
