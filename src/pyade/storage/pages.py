@@ -23,6 +23,7 @@ from pyade.builders import stored as documents
 from pyade.core.device import Device
 from pyade.core.device_groups import group_of
 from pyade.core.device_list import DeviceList
+from pyade.core.events import EventGroup, EventKind
 from pyade.core.inventory import Change, ChangeCounts, DeviceRecord, Source, SyncState, merge_page
 from pyade.core.order import state_after_page
 from pyade.storage.rows import LockedToken
@@ -63,12 +64,13 @@ def save_page(
     locked.save_devices(changed.values(), known, texts)
     following = state_after_page(state, ties, is_list=source is Source.FETCH)
     locked.save_state(following)
-    added = Change.ADDED.value
-    changes = [(added, serials[index]) for index in sorts.new]
+    added = [serials[index] for index in sorts.new]
     if sorts.rest:
-        in_order = sorted([*zip(sorts.new, changes, strict=True), *zip(sorts.rest, merged, strict=True)])
-        changes = [change for _, change in in_order]
-    locked.emit_changes(now, changes)
+        pairs = zip(sorts.new, zip(repeat(Change.ADDED), added), strict=True)
+        in_order = sorted([*pairs, *zip(sorts.rest, merged, strict=True)])
+        locked.emit_changes(now, [change for _, change in in_order])
+    elif added:
+        locked.emit(now, (EventGroup(EventKind.ADDED, tuple(added)),))
     return following, counts + ChangeCounts(added=len(sorts.new), unchanged=sorts.unchanged)
 
 
