@@ -65,15 +65,15 @@ def read_plist(data: bytes) -> dict[str, Any]:
     return root
 
 
-# ASCII that stands for itself: no markup, and no carriage return, which XML turns into a line end.
-_TEXT: Final = rb"[\t\n -%'-;=?-~]*+"
+# Texts are ASCII that stands for itself: no markup, and no carriage return, which XML turns into a line end.
 _FLAT: Final = re.compile(
     rb'<\?xml version="1\.0" encoding="UTF-8"\?>[\t\n ]*+'
     rb'(?:<!DOCTYPE plist PUBLIC "-//Apple(?: Computer)?//DTD PLIST 1\.0//EN"'
     rb' "http://www\.apple\.com/DTDs/PropertyList-1\.0\.dtd">[\t\n ]*+)?'
     rb'<plist version="1\.0">[\t\n ]*+<dict>[\t\n ]*+'
-    rb"((?:<key>%b</key>[\t\n ]*+(?:<string>%b</string>|<true/>|<false/>)[\t\n ]*+)*+)"
-    rb"</dict>[\t\n ]*+</plist>[\t\n ]*+" % (_TEXT, _TEXT)
+    rb"((?:<key>[\t\n -%'-;=?-~]*+</key>[\t\n ]*+"
+    rb"(?:<string>[\t\n -%'-;=?-~]*+</string>|<true/>|<false/>)[\t\n ]*+)*+)"
+    rb"</dict>[\t\n ]*+</plist>[\t\n ]*+"
 )
 _PAIR: Final = re.compile(r"<key>([^<]*)</key>\s*<(?:string>([^<]*)|(true|false)/>)")
 

@@ -175,11 +175,11 @@ class DeviceTrust:
         """
         return cls((apple_device_ca(),), leaf_clock=leaf_clock)
 
-    @classmethod
-    @functools.cache
-    def of_apple(cls) -> Self:
-        """Return the same trust without a clock, made once."""
-        return cls.apple()
+    @staticmethod
+    def of_apple() -> DeviceTrust:
+        """Return what ``apple`` returns without a clock, made once."""
+        check_sha1()
+        return _apple_trust()
 
     def verify(self, message: bytes) -> SignedContent:
         """Return what is signed in a CMS message.
@@ -265,6 +265,11 @@ class DeviceTrust:
         if not _YEARS.start <= now.year < _YEARS.stop:
             raise PolicyError(f"leaf_clock returned {now.isoformat()}: check the clock")
         return now
+
+
+@functools.cache
+def _apple_trust() -> DeviceTrust:
+    return DeviceTrust.apple()
 
 
 def _check_signature(signed: SignedData, key: object) -> hashes.HashAlgorithm:
