@@ -43,10 +43,17 @@ class DeviceList(Sequence[Device]):
         self._texts.append(None)
         self._made.append(device)
 
-    def add_record(self, raw: msgspec.Raw) -> bool:
-        """Append a record if it can be read strictly, and return whether it could."""
-        words = _read_strictly(raw)
-        if words is None or memoryview(raw).nbytes > MAX_RECORD:
+    def add_record(self, raw: msgspec.Raw | None, serial_number: str | None = None) -> bool:
+        """Append a record if it can be read strictly, and return whether it could.
+
+        Args:
+            raw: As it came; None if there is none.
+            serial_number: The only one that the record may have; None for any.
+        """
+        words = None if raw is None else _read_strictly(raw)
+        if words is None or serial_number not in (None, words.serial_number):
+            return False
+        if raw is None or memoryview(raw).nbytes > MAX_RECORD:
             return False
         self.words.append(words)
         self._raws.append(raw)
