@@ -30,9 +30,9 @@ from pyade.apple.json_bodies import (
 from pyade.core.assignment import DeviceResults
 from pyade.core.device import Device, DeviceResult, parse_date, parse_time
 from pyade.core.device_details import DeviceDetails
-from pyade.core.device_list import DeviceList
+from pyade.core.device_list import DeviceList, read_strictly
 from pyade.core.enums import OpenStrEnum
-from pyade.core.json_values import check_keepable
+from pyade.core.json_values import MAX_RECORD, check_keepable
 from pyade.core.secret import Secret
 from pyade.core.token import Token
 from pyade.text import logger
@@ -351,25 +351,23 @@ def decode_details(content: bytes, serials: Sequence[str]) -> DeviceDetails:
     """
     wire = decode_json(content, _WireDetails, needs=("devices",))
     members = _members(wire.devices, len(serials))
-    devices = DeviceList()
-    asked = dict.fromkeys(serials)
-    rest = [serial for serial in asked | members if not devices.add_record(members.get(serial), serial)]
-    entries = dict(_readable({serial: members[serial] for serial in rest if serial in members}))
-    unreadable = 0
-    for serial in rest:
-        if serial in entries:
-            entry = entries[serial]
-            record = entry if isinstance(entry, dict) else {"response_status": entry}
-            try:
-                devices.add(Device.from_apple({**record, "serial_number": serial}))
-            except msgspec.ValidationError:
-                unreadable += 1
-            else:
-                continue
-        if serial in asked:
-            devices.add(Device(serial_number=serial, response_status=DeviceResult.MISSING))
-    log_left_out(unreadable, "device record")
-    return DeviceDetails(devices, asked | members)
+    raws: dict[str, msgspec.Raw] = {}
+    found: dict[str, Device] = {}
+    for serial, raw in members.items():
+        device = None if memoryview(raw).nbytes > MAX_RECORD else read_strictly(raw)
+        if device is not None and device.serial_number == serial:
+            found[serial], raws[serial] = device, raw
+    rest = {serial: raw for serial, raw in members.items() if serial not in raws}
+    for serial, entry in _readable(rest):
+        record = entry if isinstance(entry, dict) else {"response_status": entry}
+        try:
+            found[serial] = Device.from_apple({**record, "serial_number": serial})
+        except msgspec.ValidationError:
+            log_left_out(1, "device record")
+    for serial in serials:
+        if serial not in found:
+            found[serial] = Device(serial_number=serial, response_status=DeviceResult.MISSING)
+    return DeviceDetails({serial: found.pop(serial) for serial in serials} | found, raws)
 
 
 def decode_results(content: bytes, serials: Sequence[str], profile_uuid: str | None = None) -> DeviceResults:

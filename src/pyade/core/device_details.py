@@ -1,43 +1,34 @@
-"""What the details endpoint said of devices, each of which becomes a ``Device`` when one is asked for."""
+"""What the details endpoint said of devices, by serial number, with the bytes of each."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
 
 from pyade.core.device import Device
 from pyade.core.device_list import DeviceList
 
 
-class DeviceDetails(Mapping[str, Device]):
-    """Devices by serial number; equal to a dictionary of equal devices.
+class DeviceDetails(dict[str, Device]):
+    """Devices by serial number: a dictionary that knows the bytes of its records.
 
     Attributes:
-        devices: All of them, in any order.
+        raws: Each record as it came, by serial number, without those that were not read strictly.
     """
 
-    def __init__(self, devices: DeviceList, serials: Iterable[str]) -> None:
-        """Take *devices*, none of which comes twice, in the order of their *serials*; there may be more."""
-        self.devices: DeviceList = devices
-        places = {words.serial_number: index for index, words in enumerate(devices.words)}
-        self._places = {serial: places[serial] for serial in serials if serial in places}
+    def __init__(self, devices: Mapping[str, Device], raws: Mapping[str, msgspec.Raw]) -> None:
+        """Take *devices*, with the bytes of those that were read strictly."""
+        super().__init__(devices)
+        self.raws: Mapping[str, msgspec.Raw] = raws
 
-    def of(self, serials: Sequence[str]) -> Sequence[Device]:
-        """Return the devices of those *serials* that are known, in their order."""
-        words = self.devices.words
-        if len(serials) == len(words) and all(
-            serial == one.serial_number for serial, one in zip(serials, words, strict=True)
-        ):
-            return self.devices
-        return [self[serial] for serial in serials if serial in self._places]
+    def of(self, serials: Sequence[str]) -> DeviceList:
+        """Return the devices of those *serials* that are in it, in their order."""
+        found = [serial for serial in serials if serial in self]
+        return DeviceList(map(self.__getitem__, found), list(map(self.raws.get, found)))
 
-    def __getitem__(self, serial: str) -> Device:
-        return self.devices[self._places[serial]]
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def __repr__(self) -> str:
-        return repr(dict(self))
+def said_of_profile(device: Device) -> tuple[Any, ...]:
+    """Return all that tells, of *device*, what came of giving a profile."""
+    return device.response_status, device.profile_status, device.profile_uuid, device.profile_assign_time

@@ -26,14 +26,16 @@ class DeviceList(Sequence[Device]):
         words: What is in each record, by the names of ``Device`` without ``extra``.
     """
 
-    def __init__(self, devices: Iterable[Device] = ()) -> None:
-        """Make a list of devices that have no bytes of their own."""
+    def __init__(self, devices: Iterable[Device] = (), raws: Sequence[msgspec.Raw | None] = ()) -> None:
+        """Make a list of *devices*, with the bytes of each; () if they have none."""
         self.words: list[Any] = []
         self._raws: list[msgspec.Raw | None] = []
         self._texts: list[str | None] = []
         self._made: list[Device | None] = []
         for device in devices:
             self.add(device)
+        if raws:
+            self._raws = list(raws)
 
     def add(self, device: Device) -> None:
         """Append a device that was read with tolerance, or made by hand."""
@@ -43,17 +45,10 @@ class DeviceList(Sequence[Device]):
         self._texts.append(None)
         self._made.append(device)
 
-    def add_record(self, raw: msgspec.Raw | None, serial_number: str | None = None) -> bool:
-        """Append a record if it can be read strictly, and return whether it could.
-
-        Args:
-            raw: As it came; None if there is none.
-            serial_number: The only one that the record may have; None for any.
-        """
-        words = None if raw is None else _read_strictly(raw)
-        if words is None or serial_number not in (None, words.serial_number):
-            return False
-        if raw is None or memoryview(raw).nbytes > MAX_RECORD:
+    def add_record(self, raw: msgspec.Raw) -> bool:
+        """Append a record if it can be read strictly, and return whether it could."""
+        words = _read_strictly(raw)
+        if words is None or memoryview(raw).nbytes > MAX_RECORD:
             return False
         self.words.append(words)
         self._raws.append(raw)
@@ -67,6 +62,10 @@ class DeviceList(Sequence[Device]):
         if text is None and raw is not None:
             text = self._texts[index] = bytes(raw).decode()
         return text
+
+    def texts(self) -> list[str | None]:
+        """Return the JSON object of each record as it came; None where it was not read strictly."""
+        return [self.text(index) for index in range(len(self))]
 
     @overload
     def __getitem__(self, index: int) -> Device: ...
@@ -94,6 +93,11 @@ class DeviceList(Sequence[Device]):
 
     def __repr__(self) -> str:
         return repr(tuple(self))
+
+
+def read_strictly(record: msgspec.Raw | str) -> Device | None:
+    """Return the device of one record; None where it takes tolerance to read it."""
+    return None if _read_strictly(record) is None else _read_device(record)
 
 
 def read_device(text: str) -> Device:

@@ -36,7 +36,7 @@ from pyade.core.enrollment import (
     next_enrollment,
     redeemed_one_time,
 )
-from pyade.core.events import Event, EventBatch, EventGroup, EventKind, attempt_groups, position_of, split_id
+from pyade.core.events import Event, EventBatch, EventGroup, EventKind, position_of, split_id
 from pyade.core.inventory import ChangeCounts, DeviceRecord, Source, SyncState
 from pyade.core.kinds import checks_kinds
 from pyade.core.lease import LEASE_SECONDS, Held, Lease, check_free, check_held, expiry, held
@@ -47,6 +47,7 @@ from pyade.crypto.secret_box import SecretBox, masked_keys
 from pyade.errors import DamagedRecordError, DuplicateTokenError, StoreConflictError, StoreError
 from pyade.storage import rows, sealing
 from pyade.storage import statements as sql
+from pyade.storage.attempts import save_attempts
 from pyade.storage.database import Database, Value
 from pyade.storage.pages import save_page
 from pyade.storage.protocol import Damaged, EnrollmentStore
@@ -237,15 +238,8 @@ class SQLStore(EnrollmentStore):
         now: datetime,
         lease: Lease | None = None,
     ) -> None:
-        serials = {*attempts, *(device.serial_number for device in details)}
         with self._writing(token_name, lease) as locked:
-            stored = {row[1]: row for row in locked.rows_of(serials)}
-            known = {serial: documents.decode_record(token_name, row[1:]) for serial, row in stored.items()}
-            changed = inventory.merge_attempts(
-                known, attempts, details, token_name=token_name, state=locked.state(), now=now
-            )
-            locked.save_devices(changed.values(), stored)
-            locked.emit(now, attempt_groups(known, changed, attempts))
+            save_attempts(locked, attempts, details, now)
 
     def delete_device(self, token_name: str, serial_number: str, *, now: datetime) -> None:
         with self._writing(token_name) as locked:
