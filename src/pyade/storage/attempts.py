@@ -85,13 +85,14 @@ class _Work:
         for record, members in merged:
             group_id, before = ids[group_of(record)], self.before[record.serial_number]
             _, _, _, _, updated_at, op_date, *_, attempt = documents.record_row(record, "")
-            for serial, id_, index in members:
-                rows.append((group_id, self.texts[index], updated_at, op_date, attempt, id_))
-                self.before[serial], self.after[serial] = before, record
-                del rest[serial]
+            texts = self.texts
+            rows += [(group_id, texts[index], updated_at, op_date, attempt, id_) for _, id_, index in members]
+            serials = [serial for serial, *_ in members]
+            self.before |= dict.fromkeys(serials, before)
+            self.after |= dict.fromkeys(serials, record)
         if rows:
             self.locked.session.update(ASSIGNED_DEVICES, rows)
-        return rest
+        return {serial: places for serial, places in rest.items() if serial not in self.after}
 
     def _alike(self, places: Mapping[str, Sequence[int]]) -> Iterable[list[tuple[str, int, int]]]:
         """Return the devices that may be merged together: serial number, id, and place of the details."""
@@ -139,6 +140,8 @@ class _Work:
 
     def merge_each(self, places: Mapping[str, Sequence[int]]) -> None:
         """Store what is merged device by device."""
+        if not places:
+            return
         known = {row[1]: row for row in self.locked.rows_of(places)}
         before = {serial: documents.decode_record(self.locked.name, row[1:]) for serial, row in known.items()}
         indexes = sorted(index for found in places.values() for index in found)
