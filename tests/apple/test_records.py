@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import msgspec
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.cases import each
 
+from pyade.apple import responses
 from pyade.apple.json_bodies import decode_json
 from pyade.apple.responses import (
     Account,
@@ -30,6 +32,7 @@ from pyade.apple.responses import (
 from pyade.business.paging import read_page
 from pyade.business.resources import OrgDevice, read_identifier, read_resource
 from pyade.core.device import DeviceResult
+from pyade.core.device_list import read_device
 from pyade.core.json_values import MAX_RECORD
 
 DEEP = 100_000
@@ -300,3 +303,42 @@ def test_a_broken_answer_without_devices_says_nothing_about_them(content: bytes)
     assert decode_results(b'{"devices": {"C1": NaN, "C2": "SUCCESS"}}', ["C1", "C2"]).serials(
         DeviceResult.MISSING
     ) == ("C1",)
+
+
+STRICT: st.SearchStrategy[dict[str, Any]] = st.dictionaries(
+    st.sampled_from(["A", "B", "C", "D"]),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "serial_number": st.sampled_from(["A", "B", " ", 5]),
+            "response_status": st.sampled_from(["SUCCESS", "NOT_ACCESSIBLE", "success", "ODD", 5, None]),
+            "model": st.sampled_from(["iMac", 5, None, "\N{SNOWMAN}"]),
+            "profile_assign_time": st.sampled_from(
+                ["2026-01-31T09:30:00Z", "2026-01-31T09:30:00+02:00", "soon"]
+            ),
+            "new": st.sampled_from([1, {"a": []}]),
+        },
+    )
+    | st.sampled_from(["SUCCESS", "success", "ODD", "", 5, None, [], True]),
+)
+
+
+@given(STRICT, st.booleans())
+def test_results_and_details_are_read_strictly_as_they_are_with_tolerance(
+    members: dict[str, Any], is_list: bool
+) -> None:
+    devices = [{serial: value} for serial, value in members.items()] if is_list else members
+    content = json.dumps({"devices": devices}).encode()
+    serials = ["C", "A"]
+    details, results = decode_details(content, serials), decode_results(content, serials)
+    with (
+        mock.patch.object(responses, "read_strictly", return_value=None),
+        mock.patch.object(responses, "_strict_results", return_value=None),
+    ):
+        tolerant = decode_details(content, serials)
+        assert decode_results(content, serials) == results
+    assert (details, list(details), tolerant.raws) == (tolerant, list(tolerant), {})
+    for serial, device in details.items():
+        is_strict = serial in details.raws
+        assert not is_strict or read_device(bytes(details.raws[serial]).decode()) == device
+    assert details.of(["A", "D"]) == tuple(details[serial] for serial in ("A", "D") if serial in details)

@@ -17,7 +17,7 @@ from pyade.apple import responses
 from pyade.apple.http.calls import Call
 from pyade.apple.json_bodies import read_nothing
 from pyade.core.assignment import DeviceResults
-from pyade.core.device import Device
+from pyade.core.device_details import DeviceDetails
 from pyade.errors import InvalidRequestError
 
 T = TypeVar("T")
@@ -73,7 +73,7 @@ def _page(operation: str, path: str, cursor: str | None, limit: int | None) -> C
     )
 
 
-def device_details(serials: Sequence[str]) -> Call[dict[str, Device]]:
+def device_details(serials: Sequence[str]) -> Call[DeviceDetails]:
     """Return the call that reads what Apple knows about *serials* now.
 
     The answer has an entry for each of them; ``response_status`` says whether it carries data.

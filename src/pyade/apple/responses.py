@@ -29,6 +29,7 @@ from pyade.apple.json_bodies import (
 )
 from pyade.core.assignment import DeviceResults
 from pyade.core.device import Device, DeviceResult, parse_date, parse_time
+from pyade.core.device_details import DeviceDetails
 from pyade.core.device_list import DeviceList, read_page, read_strictly
 from pyade.core.enums import OpenStrEnum
 from pyade.core.json_values import MAX_RECORD, check_keepable
@@ -337,15 +338,22 @@ def decode_profile(content: bytes) -> dict[str, Any]:
     return record
 
 
-def decode_details(content: bytes, serials: Sequence[str]) -> dict[str, Device]:
+def decode_details(content: bytes, serials: Sequence[str]) -> DeviceDetails:
     """Return the devices of a body, one for each of *serials*.
 
     ``response_status`` of a device that the answer left out, or whose record cannot be read, is
     ``DeviceResult.MISSING``; one that is not ``SUCCESS`` carries no other data that counts.
     """
-    entries = _entries(decode_json(content, _WireDetails, needs=("devices",)).devices, len(serials))
+    wire = decode_json(content, _WireDetails, needs=("devices",))
+    members = _members(wire.devices, len(serials))
+    raws: dict[str, msgspec.Raw] = {}
     found: dict[str, Device] = {}
-    for serial, entry in entries.items():
+    for serial, raw in members.items():
+        device = None if memoryview(raw).nbytes > MAX_RECORD else read_strictly(raw)
+        if device is not None and device.serial_number == serial:
+            found[serial], raws[serial] = device, raw
+    rest = {serial: raw for serial, raw in members.items() if serial not in raws}
+    for serial, entry in _readable(rest):
         record = entry if isinstance(entry, dict) else {"response_status": entry}
         try:
             found[serial] = Device.from_apple({**record, "serial_number": serial})
@@ -354,7 +362,7 @@ def decode_details(content: bytes, serials: Sequence[str]) -> dict[str, Device]:
     for serial in serials:
         if serial not in found:
             found[serial] = Device(serial_number=serial, response_status=DeviceResult.MISSING)
-    return {serial: found.pop(serial) for serial in serials} | found
+    return DeviceDetails({serial: found.pop(serial) for serial in serials} | found, raws)
 
 
 def decode_results(content: bytes, serials: Sequence[str], profile_uuid: str | None = None) -> DeviceResults:
@@ -367,7 +375,10 @@ def decode_results(content: bytes, serials: Sequence[str], profile_uuid: str | N
         profile_uuid: The profile that was sent, if the answer does not repeat it.
     """
     wire = decode_json(content, _WireResults, needs=("devices",))
-    found = {serial: _result(value) for serial, value in _entries(wire.devices, len(serials)).items()}
+    found = _strict_results(wire.devices, len(serials))
+    if found is None:
+        members = _members(wire.devices, len(serials))
+        found = {serial: _result(value) for serial, value in _readable(members)}
     results = {serial: found.pop(serial, DeviceResult.MISSING) for serial in serials}
     return DeviceResults(
         results=results | found,
@@ -431,6 +442,8 @@ class _WireResults(msgspec.Struct):
     retry_after_seconds: msgspec.Raw = msgspec.Raw()
 
 
+_results = msgspec.json.Decoder(dict[str, DeviceResult]).decode
+
 # A year: what is meant to be added to a time must not overflow it.
 _MAX_SECONDS = 365 * 86_400.0
 # Answers that mention devices which nobody named were seen; a flood of them was not asked for.
@@ -482,8 +495,8 @@ def _readable(members: Mapping[str, msgspec.Raw]) -> Iterator[tuple[str, Any]]:
     log_left_out(unreadable, "value")
 
 
-def _entries(devices: msgspec.Raw, asked: int) -> dict[str, Any]:
-    """Return what the answer says about each serial number, as far as that can be read.
+def _members(devices: msgspec.Raw, asked: int) -> dict[str, msgspec.Raw]:
+    """Return what the answer says about each serial number, as it came.
 
     Args:
         devices: A map, or a list of maps with one key each; anything else cannot be read.
@@ -503,7 +516,17 @@ def _entries(devices: msgspec.Raw, asked: int) -> dict[str, Any]:
         if bytes(memoryview(one)[:1]) == b"{":
             members.update(read_map(one))
             check_length(members, asked + _MOST_STRANGERS)
-    return dict(_readable(members))
+    return members
+
+
+def _strict_results(devices: msgspec.Raw, asked: int) -> dict[str, DeviceResult] | None:
+    """Return what a map says about each serial number; None where it takes tolerance to read it."""
+    try:
+        found = _results(devices)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    check_length(found, asked + _MOST_STRANGERS)
+    return found if all(result.is_known for result in set(found.values())) else None
 
 
 def _result(value: Any) -> DeviceResult:

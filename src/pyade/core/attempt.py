@@ -5,6 +5,7 @@ Apple's answer to an attempt is a belief; what its details show afterwards is a 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 import attrs
@@ -63,6 +64,17 @@ class Attempt:
     def not_confirmed(self) -> Attempt:
         """Return this attempt as one that is due: a time that has passed keeps it until it is settled."""
         return attrs.evolve(self, result=DeviceResult.NOT_CONFIRMED, not_before=self.attempted_at)
+
+
+def together(attempts: Mapping[str, Attempt]) -> list[tuple[Attempt, list[str]]]:
+    """Return each attempt of *attempts* with its serial numbers: devices of one request mostly share one."""
+    found: dict[int, tuple[Attempt, list[str]]] = {}
+    for serial, attempt in attempts.items():
+        known = found.get(id(attempt))
+        if known is None:
+            known = found[id(attempt)] = (attempt, [])
+        known[1].append(serial)
+    return list(found.values())
 
 
 @attrs.frozen(kw_only=True)

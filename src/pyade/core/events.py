@@ -233,17 +233,26 @@ def attempt_groups(
     """Return the events of attempts to assign that were stored, and of the details read after them.
 
     Args:
-        before: The records as they were, by serial number.
+        before: The records as they were, by serial number. Devices that are alike may share one.
         after: The records that are written (``core.inventory.merge_attempts``).
         attempts: The attempts by serial number; those that were not stored make no event.
     """
     outcomes: dict[tuple[EventKind, str, str, str | None], list[str]] = {}
+    places: dict[Any, list[str] | None] = {}  # of what is told of one device is told of all that share it
     for serial, attempt in attempts.items():
-        known = before[serial].attempt if serial in before else None
-        if serial in after and after[serial].attempt == attempt.after(known):
-            wait = attempt.not_before.isoformat() if attempt.not_before else None
-            key = (_kind_of(attempt), attempt.profile_uuid, attempt.result.value, wait)
-            outcomes.setdefault(key, []).append(serial)
+        known, record = before.get(serial), after.get(serial)
+        shared = (id(known), id(record), id(attempt))
+        if shared not in places:
+            places[shared] = None
+            if record is not None and record.attempt == attempt.after(
+                None if known is None else known.attempt
+            ):
+                wait = attempt.not_before.isoformat() if attempt.not_before else None
+                key = (_kind_of(attempt), attempt.profile_uuid, attempt.result.value, wait)
+                places[shared] = outcomes.setdefault(key, [])
+        place = places[shared]
+        if place is not None:
+            place.append(serial)
     groups = list(change_groups(_details_changes(before, after, attempts)))
     for (kind, profile_uuid, result, wait), serials in outcomes.items():
         details = {"profile_uuid": profile_uuid, "result": result}

@@ -124,6 +124,17 @@ CHANGED_DEVICES = Table(
     columns={"group_id": "integer", "full_sync": "integer", "document": "json"} | _KNOWN_LATER | _ID,
 )
 """The columns of a device that may change."""
+ASSIGNED_DEVICES = Table(
+    name="device",
+    columns={
+        "group_id": "integer",
+        "document": "json",
+        **dict.fromkeys(("updated_at", "op_date"), "time"),
+        "attempt": "json",
+        **_ID,
+    },
+)
+"""The columns that an assignment changes: an index that has none of them is left alone."""
 
 
 def migrate(database: Database, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> None:

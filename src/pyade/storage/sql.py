@@ -44,11 +44,13 @@ if TYPE_CHECKING:
     from pyade.core.inventory import ChangeCounts, DeviceRecord, Source, SyncState
     from pyade.core.profile import DefinedProfile, EnrollmentProfile
     from pyade.core.token import Token
+    from pyade.storage import attempts as attempt_rows
     from pyade.storage import pages, rows, schema, sealing
     from pyade.storage.rows import LockedToken, TokenRow
 else:
     modules_when_asked(
         globals(),
+        attempt_rows="pyade.storage.attempts",
         documents="pyade.builders.stored",
         enrollments="pyade.core.enrollment",
         device_groups="pyade.core.device_groups",
@@ -246,15 +248,8 @@ class SQLStore(EnrollmentStore):
         now: datetime,
         lease: Lease | None = None,
     ) -> None:
-        serials = {*attempts, *(device.serial_number for device in details)}
         with self._writing(token_name, lease) as locked:
-            stored = {row[1]: row for row in locked.rows_of(serials)}
-            known = {serial: documents.decode_record(token_name, row[1:]) for serial, row in stored.items()}
-            changed = inventory.merge_attempts(
-                known, attempts, details, token_name=token_name, state=locked.state(), now=now
-            )
-            locked.save_devices(changed.values(), stored)
-            locked.emit(now, event_log.attempt_groups(known, changed, attempts))
+            attempt_rows.save_attempts(locked, attempts, details, now)
 
     def delete_device(self, token_name: str, serial_number: str, *, now: datetime) -> None:
         with self._writing(token_name) as locked:

@@ -46,6 +46,12 @@ SELECT_SOME = f"""
     SELECT device.id, {_RECORD} FROM {{}}device AS device
     WHERE device.token_id = ? AND device.serial_number {{one_of}}
 """
+SELECT_WITHOUT_DOCUMENT = """
+    SELECT device.serial_number, device.id, device.group_id, device.first_seen_at, device.full_sync,
+        device.updated_at, device.op_date, device.op_date_sent, device.released_at, device.deleted_at,
+        device.attempt
+    FROM {}device AS device WHERE device.token_id = ? AND device.serial_number {one_of}
+"""
 SELECT_DEVICES = f"""
     SELECT device.id, {_RECORD} FROM {{}}device AS device
     WHERE device.id BETWEEN ? AND ? AND device.deleted_at IS NULL {{after}} ORDER BY device.id LIMIT ?

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from pyade.apple import calls
 from pyade.apple.flows import chunks
 from pyade.apple.http.calls import SendCall
 from pyade.core.assignment import NO_PROFILE, RECHECK, confirmed, outcome
-from pyade.core.attempt import Attempt
+from pyade.core.attempt import Attempt, together
 from pyade.core.device import Device, DeviceResult
+from pyade.core.device_details import said_of_profile
 from pyade.core.lease import Lease
 from pyade.errors import AppleError, TransportError
 from pyade.flow import Flow, ReportProgress, ask
@@ -55,8 +56,8 @@ class Outcomes:
         """Store *attempts* to give the profile *uuid*, and *details* read after them; tell the progress."""
         yield from self.record(attempts, details)
         self._requests += 1
-        for serial, attempt in attempts.items():
-            self.note(serial, attempt.result, _due_at(attempt))
+        for attempt, serials in together(attempts):
+            self.note(serials, attempt.result, _due_at(attempt))
         progress = Progress(
             token_name=self._token_name,
             phase=ProgressPhase.REMOVE if uuid == NO_PROFILE else ProgressPhase.ASSIGN,
@@ -106,7 +107,7 @@ class Outcomes:
         except (AppleError, TransportError) as error:
             self.notes.append(f"the outcome could not be read back: {error}")
             return ()
-        return [details[serial] for serial in serials if serial in details]
+        return details.of(serials)
 
     def confirm(
         self, attempts: Mapping[str, Attempt], details: Sequence[Device]
@@ -114,24 +115,37 @@ class Outcomes:
         """Return *attempts* as *details*, read after them, leave them."""
         now = yield from self._time.now()
         shown = {device.serial_number: device for device in details}
-        after = {
-            serial: confirmed(attempt, shown.get(serial), None, now) for serial, attempt in attempts.items()
-        }
-        contradicted = [serial for serial, one in after.items() if one.result == DeviceResult.NOT_CONFIRMED]
-        if contradicted:
+        after: dict[str, Attempt] = {}
+        made: dict[Any, Attempt] = {}
+        for serial, attempt in attempts.items():
+            device = shown.get(serial)
+            # All that ``confirmed`` looks at: most devices of a request are alike in it.
+            alike = (id(attempt), None if device is None else said_of_profile(device))
+            one = made.get(alike)
+            if one is None:
+                one = made[alike] = confirmed(attempt, device, None, now)
+            after[serial] = one
+        if any(one.result == DeviceResult.NOT_CONFIRMED for one in made.values()):
+            contradicted = [
+                serial for serial, one in after.items() if one.result == DeviceResult.NOT_CONFIRMED
+            ]
             before = yield from self._attempts_of(contradicted)
             for serial in contradicted:
                 after[serial] = confirmed(attempts[serial], shown[serial], before.get(serial), now)
             self.contradicted += contradicted
         return after
 
-    def note(self, serial: str, result: DeviceResult, due_at: datetime | None) -> None:
-        """Take note of a result, and of when there is something to do about it."""
-        self.settled += (result not in _NO_OUTCOME) - (self.results.get(serial, _UNSENT) not in _NO_OUTCOME)
-        self.results[serial] = result
-        self._due.pop(serial, None)
+    def note(self, serials: Collection[str], result: DeviceResult, due_at: datetime | None) -> None:
+        """Take note of the result of devices, and of when there is something to do about it."""
+        before = [self.results[serial] for serial in serials if serial in self.results]
+        self.settled -= sum(one not in _NO_OUTCOME for one in before)
+        self.settled += len(serials) if result not in _NO_OUTCOME else 0
+        self.results.update(dict.fromkeys(serials, result))
         if due_at is not None:
-            self._due[serial] = due_at
+            self._due.update(dict.fromkeys(serials, due_at))
+        elif self._due:
+            for serial in serials:
+                self._due.pop(serial, None)
 
     def record(self, attempts: Mapping[str, Attempt], details: Sequence[Device]) -> Flow[None]:
         """Store *attempts*, and *details* read after them."""

@@ -206,9 +206,8 @@ class Sending:
         unsent = attempt_at(now, uuid, DeviceResult.NOT_SENT)
         for chunk in chunks(new):
             yield from self.outcomes.record(dict.fromkeys(chunk, unsent), ())
-        for serial in serials:
-            # A refusal lasts until a person changes the profile: the next ordinary run is soon enough.
-            self.outcomes.note(serial, DeviceResult.NOT_SENT, now if may_pass(error) else None)
+        # A refusal lasts until a person changes the profile: the next ordinary run is soon enough.
+        self.outcomes.note(serials, DeviceResult.NOT_SENT, now if may_pass(error) else None)
 
     def _may_ask(self, requests: int) -> bool:
         return self._extra + requests <= MOST_EXTRA
@@ -268,16 +267,18 @@ class Sending:
                 raise
             return error
         answered_at = yield from self._time.now()
-        attempts = {
-            serial: outcome(
-                results.results.get(serial, DeviceResult.MISSING),
+        answered = [results.results.get(serial, DeviceResult.MISSING) for serial in serials]
+        made = {
+            result: outcome(
+                result,
                 profile_uuid=uuid,
                 attempted_at=attempted_at,
                 answered_at=answered_at,
                 retry_after_s=results.retry_after_s,
             )
-            for serial in serials
+            for result in set(answered)
         }
+        attempts = {serial: made[result] for serial, result in zip(serials, answered, strict=True)}
         self.got_through = True
         self._answered.add(uuid)
         if reads_back:
@@ -286,7 +287,7 @@ class Sending:
             unread = yield from self.outcomes.confirm(attempts, ())
             yield from self.outcomes.store(uuid, unread, ())
             self._unread.setdefault(uuid, {}).update(unread)
-        if any(attempt.result == DeviceResult.SUCCESS for attempt in attempts.values()):
+        if DeviceResult.SUCCESS in made:
             yield from self._profiles.worked(uuid)
         return None
 
