@@ -76,7 +76,7 @@ def encode_device(device: Device) -> str:
     Raises:
         StoreError: It has none, or none that could be read again.
     """
-    text = _to_text(device.to_apple())
+    text = _to_text(device.to_apple() if device.extra else device)
     try:
         read_device(text)
     except msgspec.MsgspecError as exc:

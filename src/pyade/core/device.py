@@ -67,7 +67,9 @@ class DeviceResult(OpenStrEnum):
     NOT_CONFIRMED = "not_confirmed"
 
 
-class Device(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+class Device(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, gc=False
+):
     """One device record of Apple's service.
 
     Only the serial number is certain, and not empty: Apple leaves keys without a value out. What pyade does

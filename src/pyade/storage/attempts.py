@@ -5,8 +5,8 @@ The rules of this file:
 1. What attempts and details do is what ``core.inventory.merge_attempts`` says. Devices that are alike in all
    that it looks at, and of which the details say something new, are merged once for all of them: one request
    changes a thousand devices in the same way.
-2. The store keeps Apple's own bytes of the details, without the word on the request. Where the details change
-   nothing it keeps those that it has.
+2. The store keeps Apple's own bytes of the details where they have no word on the request. Where the details
+   change nothing it keeps those that it has.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import attrs
 
 from pyade.builders import stored as documents
 from pyade.core.attempt import Attempt
-from pyade.core.device import Device, DeviceResult, without_operation
+from pyade.core.device import Device, without_operation
 from pyade.core.device_details import said_of_profile
 from pyade.core.device_groups import group_of
 from pyade.core.device_list import DeviceList
@@ -38,7 +38,10 @@ def save_attempts(
 ) -> None:
     """Store *attempts*, and *details* read after them, in the transaction of *locked*, with their events."""
     texts = details.texts() if isinstance(details, DeviceList) else [None] * len(details)
-    own = [_own_text(device, text) for device, text in zip(details, texts, strict=True)]
+    own = [
+        text if device is found or text is None else documents.encode_device(found)
+        for device, found, text in zip(details, map(without_operation, details), texts, strict=True)
+    ]
     work = _Work(locked, attempts, details, own, locked.state(), now)
     work.merge_each(work.merge_alike())
     locked.emit(now, attempt_groups(work.before, work.after, attempts))
@@ -52,7 +55,7 @@ class _Work:
         locked: Of the token.
         attempts: By serial number.
         details: Read after them.
-        texts: What to keep of each of the details; None where it takes decoding to know.
+        texts: What to keep of each of the details; None where one was not read strictly.
         state: The stored sync state.
         now: UTC.
         before: The records as they were, by serial number; devices that were merged together share one.
@@ -167,16 +170,3 @@ class _Work:
         return merge_attempts(
             before, attempts, details, token_name=self.locked.name, state=self.state, now=self.now
         )
-
-
-def _own_text(device: Device, text: str | None) -> str | None:
-    """Return Apple's JSON object of a device without the word on the request; None if that takes decoding."""
-    if text is None or "\\" in text or device.op_type is not None or device.op_date is not None:
-        return None
-    if device.response_status is None:
-        return text
-    # No text holds this, whose quotes would have backslashes there: it is a member, if the only one.
-    before, _, after = text.partition(',"response_status":"SUCCESS"')
-    if device.response_status == DeviceResult.SUCCESS and "response_status" not in before + after:
-        return before + after
-    return None
