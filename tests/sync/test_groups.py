@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,6 +15,7 @@ from pyade.builders.dep_profile import digest
 from pyade.core.assignment import Risk, is_without_profile, risk_of
 from pyade.core.attempt import Attempt
 from pyade.core.device import Device, DeviceFamily, DeviceResult, ProfileStatus
+from pyade.core.device_groups import DeviceGroup
 from pyade.core.inventory import DeviceRecord, owner_of
 from pyade.core.profile import DefinedProfile, EnrollmentProfile
 from pyade.core.rules import AssignmentPolicy, Rule
@@ -44,7 +45,7 @@ DEFINED = (
     ("P4", NAMESAKE, True),
     ("P5", LOCKED, False),
 )
-UUIDS = ("P1", "p1", "P2", "p2", "P3", "p4", "P5", "unknown")
+UUIDS = ("P1", "p1", "p1", "P2", "p2", "P3", "p4", "P5", "unknown")
 
 
 RULES = (
@@ -117,6 +118,13 @@ def store_of(
 ) -> MemoryStore:
     """Return a store that holds exactly these records."""
     store = MemoryStore()
+    fill(store, fleet, default=default, is_stopped=is_stopped)
+    return store
+
+
+def fill(
+    store: MemoryStore, fleet: list[DeviceRecord], *, default: EnrollmentProfile | None, is_stopped: bool
+) -> None:
     for name in TOKENS:
         store.add_token(example_token(name))
         store.set_default_profile(name, default)
@@ -134,7 +142,6 @@ def store_of(
             store.save_sync_state(name, attrs.evolve(state, assigning_since=NOW - DAY))
         with store._writing(name) as locked:
             locked.save_devices([record for record in fleet if record.token_name == name], {})
-    return store
 
 
 def owned(store: Store, token_name: str) -> Iterator[tuple[DeviceRecord, bool]]:
@@ -277,3 +284,66 @@ def test_groups_say_what_the_records_say(
                 assert count_at_risk(store, name, rules) == len(expected)
             check_lists(store, name)
         check_overview(store)
+
+
+class Noting(MemoryStore):
+    """Notes which records are read, and how often groups are counted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: list[str] = []
+        self.counted: list[str] = []
+
+    def devices(
+        self,
+        token_name: str,
+        *,
+        serials: Sequence[str] | None = None,
+        groups: Collection[DeviceGroup] | None = None,
+        released: bool | None = False,
+    ) -> Iterator[DeviceRecord]:
+        for record in super().devices(token_name, serials=serials, groups=groups, released=released):
+            self.read.append(record.serial_number)
+            yield record
+
+    def records_of(self, serials: Sequence[str]) -> Iterator[DeviceRecord]:
+        for record in super().records_of(serials):
+            self.read.append(record.serial_number)
+            yield record
+
+    def device_groups(self, token_name: str) -> Mapping[DeviceGroup, int]:
+        self.counted.append(token_name)
+        return super().device_groups(token_name)
+
+
+def test_only_what_is_due_or_named_is_read() -> None:
+    """What has its profile, or is asked of by the default alone, is counted; each count is made once."""
+    given = Device(
+        serial_number="given", model="Mac mini", profile_status=ProfileStatus.ASSIGNED, profile_uuid="P1"
+    )
+    tagged = attrs.evolve(given, serial_number="tagged", model="iMac", asset_tag="T1")
+    bare = Device(serial_number="bare", model="Mac Pro", profile_status=ProfileStatus.EMPTY)
+    fleet = [
+        DeviceRecord(token_name="hq", device=device, first_seen_at=NOW, updated_at=NOW)
+        for device in (given, tagged, bare)
+    ]
+    policy = AssignmentPolicy([Rule(profile=SPECIAL, model="iMac", asset_tag="T1")])
+    with Noting() as store:
+        fill(store, fleet, default=STANDARD, is_stopped=False)
+        plan = plan_all(store, "hq", Chooser(Definitions(store.profiles("hq")), NO_RULES, STANDARD), NOW)
+        assert (plan.due, plan.satisfied, store.read) == (1, 2, ["bare"])
+        plan = plan_all(store, "hq", Chooser(Definitions(store.profiles("hq")), policy, STANDARD), NOW)
+        assert (plan.due, plan.satisfied, sorted(store.read[1:])) == (2, 1, ["bare", "tagged"])
+        store.read.clear()
+        store.counted.clear()
+        assert [one.at_risk for one in overview(store, now=NOW)] == [0, 0]
+        assert (store.read, store.counted) == ([], ["hq", "lab"])
+        doctor(store, expected_serials=["bare"], clock=lambda: NOW)
+        assert (store.read, store.counted[2:]) == (["bare"], ["hq", "lab"])
+        store.read.clear()
+        store.set_default_profile("hq", None)
+        assert count_at_risk(store, "hq") == 1
+        assert [one.at_risk for one in overview(store, now=NOW)] == [1, 0]
+        assert store.read == []
+        doctor(store, clock=lambda: NOW)
+        assert store.read == ["bare"]
