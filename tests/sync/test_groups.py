@@ -321,7 +321,7 @@ def test_only_what_is_due_or_named_is_read() -> None:
     given = Device(
         serial_number="given", model="Mac mini", profile_status=ProfileStatus.ASSIGNED, profile_uuid="P1"
     )
-    tagged = attrs.evolve(given, serial_number="tagged", model="iMac", asset_tag="T1")
+    tagged = given.changed(serial_number="tagged", model="iMac", asset_tag="T1")
     bare = Device(serial_number="bare", model="Mac Pro", profile_status=ProfileStatus.EMPTY)
     fleet = [
         DeviceRecord(token_name="hq", device=device, first_seen_at=NOW, updated_at=NOW)
