@@ -86,6 +86,11 @@ def encode_device(device: Device) -> str:
     raise StoreError(f"a device that cannot be stored: {problem}")
 
 
+def encode_read(device: Device) -> str:
+    """Return what ``encode_device`` does, of a device that was read strictly: it can be read again."""
+    return _to_text(device)
+
+
 def decode_record(token_name: str, row: Sequence[Any]) -> DeviceRecord:
     """Return the record of a row that ``record_row`` made."""
     return _read("the record of a device", token_name, lambda: _record(token_name, row))

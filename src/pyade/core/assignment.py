@@ -149,7 +149,7 @@ def profile_of(record: DeviceRecord) -> str:
         is_superseded = assigned_at is not None and assigned_at > attempt.attempted_at
         if attempt.profile_uuid != NO_PROFILE or not is_superseded:
             return attempt.profile_uuid
-    return NO_PROFILE if _is_reassigned(record) else device.shown_profile or NO_PROFILE
+    return NO_PROFILE if device.is_reassigned else device.shown_profile or NO_PROFILE
 
 
 def needs_profile(
@@ -188,7 +188,7 @@ def _why(record: DeviceRecord, wanted_uuid: str) -> Reason:
         return Reason.OTHER_PROFILE
     if status == ProfileStatus.REMOVED:
         return Reason.REMOVED
-    return Reason.REASSIGNED if _is_reassigned(record) else Reason.NO_PROFILE
+    return Reason.REASSIGNED if record.device.is_reassigned else Reason.NO_PROFILE
 
 
 def has_profile(record: DeviceRecord, wanted_uuid: str) -> bool:
@@ -314,15 +314,6 @@ def _says_nothing(device: Device, attempt: Attempt) -> bool:
     if attempt.result == DeviceResult.NOT_ACCESSIBLE:
         return device.details_result not in (DeviceResult.SUCCESS, DeviceResult.NOT_ACCESSIBLE)
     return device.details_result != DeviceResult.SUCCESS or device.shown_profile is None
-
-
-def _is_reassigned(record: DeviceRecord) -> bool:
-    device = record.device
-    return (
-        device.device_assigned_date is not None
-        and device.profile_assign_time is not None
-        and device.device_assigned_date > device.profile_assign_time
-    )
 
 
 def _is_overtaken(attempt: Attempt) -> bool:

@@ -158,6 +158,12 @@ class Device(
             return self.profile_uuid or None
         return "" if self.profile_status in (ProfileStatus.EMPTY, ProfileStatus.REMOVED) else None
 
+    @property
+    def is_reassigned(self) -> bool:
+        """True if it was assigned to this server after its profile was, and may be unable to fetch it."""
+        assigned, given = self.device_assigned_date, self.profile_assign_time
+        return assigned is not None and given is not None and assigned > given
+
     def shows(self, profile_uuid: str) -> bool:
         """Return True if Apple shows that profile as given, or none for ""."""
         shown = self.shown_profile

@@ -6,13 +6,16 @@ same. A store counts them, and reads the devices of those groups that a question
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from operator import attrgetter
+from typing import Any, Final
 
 import attrs
 
-from pyade.core.assignment import NO_PROFILE, Risk, profile_of, risk_of
-from pyade.core.device import DeviceResult
+from pyade.core.assignment import NO_PROFILE, Reason, Risk, profile_of, risk_of
+from pyade.core.attempt import Attempt
+from pyade.core.device import Device, DeviceResult, ProfileStatus
 from pyade.core.inventory import DeviceRecord
 
 
@@ -30,6 +33,7 @@ class DeviceGroup:
         given: The profile that they would get now, as ``profile_of`` says; "" for none.
         is_open: True where the newest attempt is not known to have succeeded, so that the next run looks at
             each device.
+        is_reassigned: They were assigned to this server after their profile was assigned.
         risk: Why they would fail to enroll whatever profile is chosen for them; None if nothing keeps them
             from it.
         is_released: Apple no longer lists them.
@@ -47,6 +51,7 @@ class DeviceGroup:
     attempted: str | None = None
     given: str = NO_PROFILE
     is_open: bool = False
+    is_reassigned: bool = False
     risk: Risk | None = None
     is_released: bool = False
     is_hidden: bool = False
@@ -68,6 +73,19 @@ class DeviceGroup:
         """Return True if they have the wanted profile, or none where ``NO_PROFILE`` is wanted."""
         return self.given.casefold() == wanted_uuid.casefold()
 
+    def why_not(self, wanted_uuid: str) -> Reason:
+        """Return why they need a request so that they have the wanted profile, as ``needs_profile`` does.
+
+        No attempt of theirs is open, and they do not have the profile.
+        """
+        if wanted_uuid == NO_PROFILE:
+            return Reason.UNWANTED
+        if self.given != NO_PROFILE:
+            return Reason.OTHER_PROFILE
+        if self.profile_status == ProfileStatus.REMOVED:
+            return Reason.REMOVED
+        return Reason.REASSIGNED if self.is_reassigned else Reason.NO_PROFILE
+
     def risk_if(self, *, is_chosen: bool, is_stopped: bool) -> Risk | None:
         """Return why their enrollment would fail, as ``risk_of`` says of each of them.
 
@@ -82,6 +100,13 @@ class DeviceGroup:
         return Risk.NOTHING_CHOSEN
 
 
+GROUPED_BY: Final[Callable[[Device], tuple[Any, ...]]] = attrgetter(
+    *("model", "device_family", "os", "profile_status", "profile_uuid", "is_reassigned"),
+    *("is_replacement_device", "mdm_migration_deadline"),
+)
+"""Returns all that ``group_of`` looks at in a device; the rest is what pyade knows of it."""
+
+
 def group_of(record: DeviceRecord) -> DeviceGroup:
     """Return the group that *record* belongs to."""
     device, attempt = record.device, record.attempt
@@ -93,10 +118,8 @@ def group_of(record: DeviceRecord) -> DeviceGroup:
         profile_uuid=device.profile_uuid,
         attempted=None if attempt is None else attempt.profile_uuid,
         given=profile_of(record),
-        is_open=attempt is not None
-        and (
-            attempt.result != DeviceResult.SUCCESS or attempt.is_unread or attempt.profile_uuid == NO_PROFILE
-        ),
+        is_open=attempt is not None and not _is_settled(attempt),
+        is_reassigned=device.is_reassigned,
         risk=risk_of(record, is_chosen=True),
         is_released=record.is_released,
         is_hidden=record.is_hidden,
@@ -104,6 +127,11 @@ def group_of(record: DeviceRecord) -> DeviceGroup:
         has_wild_date=record.op_date_sent is not None,
         migration_deadline=device.mdm_migration_deadline,
     )
+
+
+def _is_settled(attempt: Attempt) -> bool:
+    is_done = attempt.result == DeviceResult.SUCCESS and attempt.profile_uuid != NO_PROFILE
+    return is_done and not attempt.is_unread and attempt.not_before is None
 
 
 def status_counts(groups: Mapping[DeviceGroup, int]) -> Mapping[str, int]:

@@ -21,7 +21,7 @@ from pyade.builders import stored as documents
 from pyade.core.attempt import Attempt
 from pyade.core.device import Device, without_operation
 from pyade.core.device_details import said_of_profile
-from pyade.core.device_groups import group_of
+from pyade.core.device_groups import GROUPED_BY, group_of
 from pyade.core.device_list import DeviceList
 from pyade.core.events import attempt_groups
 from pyade.core.inventory import DeviceRecord, SyncState, merge_attempts
@@ -39,7 +39,7 @@ def save_attempts(
     """Store *attempts*, and *details* read after them, in the transaction of *locked*, with their events."""
     texts = details.texts() if isinstance(details, DeviceList) else [None] * len(details)
     own = [
-        text if device is found or text is None else documents.encode_device(found)
+        text if device is found or text is None else documents.encode_read(found)
         for device, found, text in zip(details, map(without_operation, details), texts, strict=True)
     ]
     work = _Work(locked, attempts, details, own, locked.state(), now)
@@ -107,18 +107,7 @@ class _Work:
                 attempt, device = self.attempts.get(serial), self.details[index]
                 if attempt is None or self.texts[index] is None:
                     continue
-                assigned, given = device.device_assigned_date, device.profile_assign_time
-                kind = (
-                    row[2:],
-                    id(attempt),
-                    said_of_profile(device),
-                    device.model,
-                    device.device_family,
-                    device.os,
-                    device.is_replacement_device,
-                    device.mdm_migration_deadline,
-                    assigned is not None and given is not None and assigned > given,
-                )
+                kind = row[2:], id(attempt), said_of_profile(device), GROUPED_BY(device)
                 kinds.setdefault(kind, []).append((serial, id_, index))
         return kinds.values()
 

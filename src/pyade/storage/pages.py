@@ -14,14 +14,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import repeat
-from operator import attrgetter
 from typing import Any, TypeAlias
 
 import attrs
 
 from pyade.builders import stored as documents
 from pyade.core.device import Device
-from pyade.core.device_groups import group_of
+from pyade.core.device_groups import GROUPED_BY, group_of
 from pyade.core.device_list import DeviceList
 from pyade.core.events import EventGroup, EventKind
 from pyade.core.inventory import Change, ChangeCounts, DeviceRecord, Source, SyncState, merge_page
@@ -137,7 +136,7 @@ def _new_rows(
 ) -> list[tuple[Any, ...]]:
     """Return the rows of devices that a full list shows for the first time, as ``merge`` makes them."""
     devices = [page.devices[index] for index in new]
-    kinds = [(_grouped_by(device), _is_reassigned(device)) for device in devices]
+    kinds = list(map(GROUPED_BY, devices))
     groups = {
         kind: group_of(DeviceRecord(token_name=locked.name, device=device, first_seen_at=now, updated_at=now))
         for kind, device in dict(zip(kinds, devices, strict=True)).items()
@@ -156,18 +155,6 @@ def _new_rows(
             strict=False,
         )
     )
-
-
-# All that ``group_of`` looks at in a record of which pyade knows nothing else, with ``_is_reassigned``.
-_grouped_by = attrgetter(
-    *("model", "device_family", "os", "profile_status", "profile_uuid"),
-    *("is_replacement_device", "mdm_migration_deadline"),
-)
-
-
-def _is_reassigned(device: Device) -> bool:
-    assigned, given = device.device_assigned_date, device.profile_assign_time
-    return assigned is not None and given is not None and assigned > given
 
 
 def _own_texts(

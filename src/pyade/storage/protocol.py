@@ -185,6 +185,12 @@ class Store(Protocol):
         each device belongs.
         """
 
+    def serials_in(self, token_name: str, groups: Collection[DeviceGroup]) -> Iterator[str]:
+        """Iterate lazily over the serial numbers of all devices of *groups*, which are not read for it.
+
+        In the order of ``devices``, each at most once.
+        """
+
     def shared_serials(self, token_name: str, *, serials: Sequence[str] | None = None) -> Sequence[str]:
         """Return, sorted, which devices of the token another token of the store claims, too.
 

@@ -101,6 +101,12 @@ class TokenRow:
                         if group_id in ids:  # it may have changed meanwhile
                             yield documents.decode_record(self.name, row)
 
+    def serials_in(self, groups: Iterable[DeviceGroup]) -> Iterator[str]:
+        """Yield the serial numbers of the devices of *groups*."""
+        ids = list(self.ids_of([documents.group_row(group)[0] for group in groups]).values())
+        for page in pages_of(self.run, sql.SELECT_SERIALS_IN, (ids,), by="id", size=ID_BATCH):
+            yield from (serial for _, serial in page)
+
     def shared_serials(self, serials: Sequence[str] | None) -> Iterator[str]:
         """Yield what ``Store.shared_serials`` returns."""
         if not self.run(sql.HAS_OTHER_TOKEN, (self.id,)):

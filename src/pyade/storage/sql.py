@@ -295,6 +295,9 @@ class SQLStore(EnrollmentStore):
             return found if groups is None else (one for one in found if group_of(one) in groups)
         return token.all_devices(released) if groups is None else token.devices_in(groups, released)
 
+    def serials_in(self, token_name: str, groups: Collection[DeviceGroup]) -> Iterator[str]:
+        return self._token_row(token_name).serials_in(groups)
+
     def shared_serials(self, token_name: str, *, serials: Sequence[str] | None = None) -> Sequence[str]:
         given = None if serials is None else sorted(set(serials))
         return tuple(sorted(self._token_row(token_name).shared_serials(given)))

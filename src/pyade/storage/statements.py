@@ -84,6 +84,9 @@ COUNT_GROUPS = """
     SELECT alike.document, (SELECT count(*) FROM {}device AS device WHERE device.group_id = alike.id)
     FROM {}device_group AS alike WHERE alike.token_id = ? ORDER BY alike.id
 """
+SELECT_SERIALS_IN = """
+    SELECT id, serial_number FROM {}device WHERE group_id {one_of} {after} ORDER BY id LIMIT ?
+"""
 SELECT_IDS_IN = "SELECT id FROM {}device WHERE group_id {one_of} {after} ORDER BY id LIMIT ?"
 SELECT_BY_ID = f"""
     SELECT device.group_id, {_RECORD} FROM {{}}device AS device

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 import attrs
@@ -203,6 +203,15 @@ class Planner:
         """Count devices that are left as they are, by the plan's attribute."""
         self._counts[kind] += count
 
+    def send_group(self, group: DeviceGroup, choice: Choice, serials: Iterable[str]) -> None:
+        """Put the Macs of *group* among those to send; no attempt of theirs is open."""
+        key = (choice.profile_uuid, choice.chosen_by, group.why_not(choice.profile_uuid))
+        sent = self._groups.setdefault(key, (choice, []))[1]
+        before = len(sent)
+        sent.extend(serials)
+        is_fetched = group.profile_status == ProfileStatus.PUSHED
+        self._note_replaced(group.given, choice, len(sent) - before, is_fetched=is_fetched)
+
     def leave_group(self, group: DeviceGroup, choice: Choice | None, count: int) -> bool:
         """Count *count* Macs of *group* if they are left as they are; False if they are to be sent.
 
@@ -247,7 +256,8 @@ class Planner:
             self.send(record.serial_number, choice, reason)
             if record.attempt is not None and spoiled_its_request(record.attempt):
                 self._spoiling.add(record.serial_number)
-            self._note_replaced(record, choice)
+            is_fetched = record.device.profile_status == ProfileStatus.PUSHED
+            self._note_replaced(profile_of(record), choice, 1, is_fetched=is_fetched)
             return True
         else:
             self.leave("waiting")
@@ -274,12 +284,10 @@ class Planner:
             **self._counts,
         )
 
-    def _note_replaced(self, record: DeviceRecord, choice: Choice) -> None:
-        before = profile_of(record)
+    def _note_replaced(self, before: str, choice: Choice, count: int, *, is_fetched: bool) -> None:
         if before != NO_PROFILE and choice.profile is not None:
-            fetched = record.device.profile_status == ProfileStatus.PUSHED
             key = (before, choice.profile_uuid)
-            self._replaced.setdefault(key, (choice, Counter()))[1][fetched] += 1
+            self._replaced.setdefault(key, (choice, Counter()))[1][is_fetched] += count
 
     def _warnings(self) -> Iterator[Problem]:
         for (uuid, _), (choice, counts) in self._replaced.items():
@@ -340,8 +348,11 @@ def plan_all(store: Store, token_name: str, chooser: Chooser, now: datetime) -> 
         elif ours <= 0 or planner.leave_group(group, choices[0], ours):
             planner.leave("owned_elsewhere", lost[group])
             note(choices[0] if ours > 0 else None)
-        else:
+        elif (choice := choices[0]) is None or lost[group]:
             open_groups.append(group)
+        else:
+            planner.send_group(group, choice, store.serials_in(token_name, (group,)))
+            note(choice)
     for record in store.devices(token_name, groups=open_groups):
         is_ours = record.serial_number not in elsewhere
         choice = chooser.choose(record) if is_ours and record.device.is_mac else None

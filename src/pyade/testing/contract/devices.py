@@ -330,6 +330,14 @@ class ReadingPromises:
         found = serials_of(store, groups=tuple(store.device_groups("hq")))
         assert sorted(found) == [device.serial_number for device in fleet]
 
+    def test_serials_in_groups(self, store: Store) -> None:
+        """``serials_in`` names all devices of groups, in the order of ``devices``."""
+        commit(store, *(device.changed(model=f"Mac {n % 3}") for n, device in enumerate(fleet_of(9))))
+        groups = sorted(store.device_groups("hq"), key=lambda group: group.model or "")
+        assert list(store.serials_in("hq", groups[:2])) == serials_of(store, groups=groups[:2])
+        assert len(list(store.serials_in("hq", groups))) == 9
+        assert list(store.serials_in("hq", ())) == []
+
     def test_device_that_changes_its_group_comes_once(self, store: Store) -> None:
         """A device that goes from one group that is asked for to another meanwhile is met once."""
         fleet = fleet_of(2200)
