@@ -48,9 +48,14 @@ class ApswSession:
         """Run a statement and return its rows."""
         return self.connection.execute(WORDS.translate(statement), _plain(values)).fetchall()
 
-    def insert(self, table: Table, rows: Sequence[Sequence[Value]]) -> None:
-        """Insert rows; a database over a network sends them together instead."""
-        self.connection.executemany(WORDS.translate(table.insert_one()), map(_plain, rows))
+    def insert(self, table: Table, rows: Sequence[Sequence[Value]]) -> bool:
+        """Insert rows, or none; a database over a network sends them together instead."""
+        try:
+            with self.connection:  # a savepoint
+                self.connection.executemany(WORDS.translate(table.insert_one()), map(_plain, rows))
+        except apsw.ConstraintError:
+            return False
+        return True
 
     def update(self, table: Table, rows: Sequence[Sequence[Value]]) -> None:
         """Write over rows by their primary keys."""

@@ -265,8 +265,8 @@ class Rounding:
     def rows(self, statement: str, values: Sequence[Value] = ()) -> list[tuple[object, ...]]:
         return self.session.rows(statement, [_rounded(value) for value in values])
 
-    def insert(self, table: Table, rows: Sequence[Sequence[Value]]) -> None:
-        self.session.insert(table, [[_rounded(value) for value in row] for row in rows])
+    def insert(self, table: Table, rows: Sequence[Sequence[Value]]) -> bool:
+        return self.session.insert(table, [[_rounded(value) for value in row] for row in rows])
 
     def update(self, table: Table, rows: Sequence[Sequence[Value]]) -> None:
         self.session.update(table, [[_rounded(value) for value in row] for row in rows])

@@ -114,8 +114,8 @@ class Session(Protocol):
     def rows(self, statement: str, values: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
         """Run *statement* and return its rows, none where it has no result."""
 
-    def insert(self, table: Table, rows: Sequence[Sequence[Value]]) -> None:
-        """Insert *rows*, none of which is there; the order is that of ``table.columns``."""
+    def insert(self, table: Table, rows: Sequence[Sequence[Value]]) -> bool:
+        """Insert *rows*, in the order of ``table.columns``; False, and none is inserted, if one is there."""
 
     def update(self, table: Table, rows: Sequence[Sequence[Value]]) -> None:
         """Write *rows* over those that have their primary keys, in the same order."""

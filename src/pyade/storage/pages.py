@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import repeat
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import attrs
 
@@ -31,6 +31,8 @@ from pyade.storage.schema import NEW_DEVICES
 Rows: TypeAlias = Mapping[str, tuple[Any, ...]]
 """What ``TokenRow.rows_of`` yields, by serial number."""
 
+_NOTHING: Final[Rows] = {}
+
 
 def save_page(
     locked: LockedToken, devices: Sequence[Device], *, source: Source, state: SyncState, now: datetime
@@ -38,10 +40,20 @@ def save_page(
     """Store *devices* and *state* in the transaction of *locked*; returns what ``Store.commit_page`` does."""
     page = _Page(devices, devices.texts() if isinstance(devices, DeviceList) else [None] * len(devices))
     serials = [device.serial_number for device in devices]
-    known = {row[1]: row for row in locked.rows_of(dict.fromkeys(serials))}
-    sorts = _sort(page, known, state) if _is_plain_list(source, serials) else _Sorts(rest=range(len(serials)))
-    locked.mark_listed([known[serials[index]][0] for index in sorts.listed], state.full_sync)
-    locked.add_rows(_new_rows(locked, page, sorts.new, state, now), NEW_DEVICES)
+    is_plain = source is Source.FETCH and len(set(serials)) == len(serials)
+    sorts, known = _Sorts(new=range(len(serials))), _NOTHING
+    # In the first list nearly all is new: that is found out by storing it.
+    if not (
+        serials
+        and is_plain
+        and state.full_sync == 1
+        and _may_be_new(page)
+        and locked.session.insert(NEW_DEVICES, _new_rows(locked, page, sorts.new, state, now))
+    ):
+        known = {row[1]: row for row in locked.rows_of(dict.fromkeys(serials))}
+        sorts = _sort(page, known, state) if is_plain else _Sorts(rest=range(len(serials)))
+        locked.mark_listed([known[serials[index]][0] for index in sorts.listed], state.full_sync)
+        locked.add_rows(_new_rows(locked, page, sorts.new, state, now), NEW_DEVICES)
     merged: list[tuple[str, str]] = []
     ties: dict[str, bool] = {}
     records = {
@@ -96,13 +108,14 @@ class _Sorts:
     unchanged: int = 0
 
 
-def _is_plain_list(source: Source, serials: Sequence[str]) -> bool:
-    return source is Source.FETCH and len(set(serials)) == len(serials)
+def _may_be_new(page: _Page) -> bool:
+    """Return True if each record of a page is told by its bytes where the store does not know the device."""
+    return None not in page.texts and not any(map(_has_operation, page.devices))
 
 
 def _sort(page: _Page, known: Rows, state: SyncState) -> _Sorts:
     """Sort the records of a full list, each of another device (rule 1)."""
-    if not known and None not in page.texts and not any(map(_has_operation, page.devices)):
+    if not known and _may_be_new(page):
         return _Sorts(new=range(len(page.devices)))
     new: list[int] = []
     listed: list[int] = []

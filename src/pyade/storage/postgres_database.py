@@ -76,7 +76,15 @@ class _Session:
         cursor = self._execute(self.words.translate(statement, "%s"), values)
         return cursor.fetchall() if cursor.description is not None else []
 
-    def insert(self, table: Table, rows: Sequence[Sequence[Value]]) -> None:
+    def insert(self, table: Table, rows: Sequence[Sequence[Value]]) -> bool:
+        try:
+            with self.connection.transaction():  # a savepoint
+                self._copy(table, rows)
+        except errors.UniqueViolation:
+            return False
+        return True
+
+    def _copy(self, table: Table, rows: Sequence[Sequence[Value]]) -> None:
         check_rows(table, rows)
         statement: Any = f"COPY {{}}{table.name} ({', '.join(table.columns)}) FROM STDIN (FORMAT BINARY)"
         statement = self.words.translate(statement).replace("%%", "%")  # it takes no values

@@ -16,7 +16,7 @@ from pyade.core.events import EventBatch, EventGroup, change_groups, encode_grou
 from pyade.core.inventory import DeviceRecord, SyncState, is_shown
 from pyade.core.lease import Lease
 from pyade.core.secret import masked
-from pyade.errors import DamagedRecordError, UnknownTokenError
+from pyade.errors import DamagedRecordError, StoreError, UnknownTokenError
 from pyade.storage import statements as sql
 from pyade.storage.database import Session, Table, Value
 from pyade.storage.protocol import Damaged
@@ -173,8 +173,8 @@ class LockedToken(TokenRow):
 
     def add_rows(self, rows: Sequence[tuple[Any, ...]], table: Table) -> None:
         """Store the rows of devices that are not stored, in the order of *table*."""
-        if rows:
-            self.session.insert(table, rows)
+        if rows and not self.session.insert(table, rows):
+            raise StoreError(f"a device of {self.name!r} was stored meanwhile by a writer without its turn")
 
     def new_ids(self) -> Iterator[int]:
         """Return the ids of devices that are stored next."""

@@ -74,8 +74,16 @@ class _Session:
         finally:
             self.connection.text_factory = str
 
-    def insert(self, table: Table, rows: Sequence[Sequence[Value]]) -> None:
-        self._write(table, rows, table.insert_one())
+    def insert(self, table: Table, rows: Sequence[Sequence[Value]]) -> bool:
+        self.connection.execute("SAVEPOINT before_rows")
+        try:
+            self._write(table, rows, table.insert_one())
+        except sqlite3.IntegrityError:
+            self.connection.execute("ROLLBACK TO before_rows")
+            return False
+        finally:
+            self.connection.execute("RELEASE before_rows")
+        return True
 
     def update(self, table: Table, rows: Sequence[Sequence[Value]]) -> None:
         self._write(table, rows, table.update_one())
