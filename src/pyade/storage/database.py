@@ -107,6 +107,11 @@ class Table:
         *others, key = self.columns
         return f"UPDATE {{}}{self.name} SET {' = ?, '.join(others)} = ? WHERE {key} = ?"  # noqa: S608 - ours
 
+    def delete_one(self) -> str:
+        """Return a statement that deletes the row with a primary key."""
+        *_, key = self.columns
+        return f"DELETE FROM {{}}{self.name} WHERE {key} = ?"  # noqa: S608 - ours
+
 
 class Session(Protocol):
     """A connection on loan: inside a transaction in ``Database.writing``, else each statement for itself."""

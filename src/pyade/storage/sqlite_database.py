@@ -75,14 +75,14 @@ class _Session:
             self.connection.text_factory = str
 
     def insert(self, table: Table, rows: Sequence[Sequence[Value]]) -> bool:
-        self.connection.execute("SAVEPOINT before_rows")
+        before = self.connection.total_changes
         try:
             self._write(table, rows, table.insert_one())
         except sqlite3.IntegrityError:
-            self.connection.execute("ROLLBACK TO before_rows")
+            # Not by a savepoint, for which SQLite would copy each page that is written.
+            inserted = rows[: self.connection.total_changes - before]
+            self.connection.executemany(WORDS.translate(table.delete_one()), [row[-1:] for row in inserted])
             return False
-        finally:
-            self.connection.execute("RELEASE before_rows")
         return True
 
     def update(self, table: Table, rows: Sequence[Sequence[Value]]) -> None:
