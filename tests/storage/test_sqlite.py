@@ -269,7 +269,7 @@ from pyade.testing.store_examples import NOW, example_device, example_token
 def grow_to(count):
     state = store.sync_state("hq")
     for start in range(sum(store.count_devices("hq").values()), count, 1000):
-        page = [attrs.evolve(full, serial_number=f"C{number:09}") for number in range(start, start + 1000)]
+        page = [full.changed(serial_number=f"C{number:09}") for number in range(start, start + 1000)]
         state, _ = store.commit_page("hq", page, source=Source.FETCH, state=state, now=NOW)
     assert sum(1 for _ in store.devices("hq", released=None)) == count
     state = attrs.evolve(state, full_sync=state.full_sync + 1, listing_since=NOW)
