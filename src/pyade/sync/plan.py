@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 import attrs
@@ -185,6 +185,7 @@ class Planner:
         self._definitions = definitions
         self._now = now
         self._groups: dict[tuple[str, str, Reason], tuple[Choice, list[str]]] = {}
+        self._due: dict[tuple[str, str, Reason], tuple[Choice, list[DeviceGroup]]] = {}
         self._counts: Counter[str] = Counter()
         self._replaced: dict[tuple[str, str], tuple[Choice, Counter[bool]]] = {}
         self._next_due_at: datetime | None = None
@@ -203,14 +204,17 @@ class Planner:
         """Count devices that are left as they are, by the plan's attribute."""
         self._counts[kind] += count
 
-    def send_group(self, group: DeviceGroup, choice: Choice, serials: Iterable[str]) -> None:
-        """Put the Macs of *group* among those to send; no attempt of theirs is open."""
+    def send_group(self, group: DeviceGroup, choice: Choice, count: int) -> None:
+        """Put the *count* Macs of *group* among those to send; no attempt of theirs is open."""
         key = (choice.profile_uuid, choice.chosen_by, group.why_not(choice.profile_uuid))
-        sent = self._groups.setdefault(key, (choice, []))[1]
-        before = len(sent)
-        sent.extend(serials)
+        self._due.setdefault(key, (choice, []))[1].append(group)
         is_fetched = group.profile_status == ProfileStatus.PUSHED
-        self._note_replaced(group.given, choice, len(sent) - before, is_fetched=is_fetched)
+        self._note_replaced(group.given, choice, count, is_fetched=is_fetched)
+
+    def name_groups(self, store: Store, token_name: str) -> None:
+        """Find the serial numbers of the groups to send, in the store's order, in which they lie together."""
+        for key, (choice, groups) in self._due.items():
+            self._groups.setdefault(key, (choice, []))[1].extend(store.serials_in(token_name, groups))
 
     def leave_group(self, group: DeviceGroup, choice: Choice | None, count: int) -> bool:
         """Count *count* Macs of *group* if they are left as they are; False if they are to be sent.
@@ -351,8 +355,9 @@ def plan_all(store: Store, token_name: str, chooser: Chooser, now: datetime) -> 
         elif (choice := choices[0]) is None or lost[group]:
             open_groups.append(group)
         else:
-            planner.send_group(group, choice, store.serials_in(token_name, (group,)))
+            planner.send_group(group, choice, count)
             note(choice)
+    planner.name_groups(store, token_name)
     for record in store.devices(token_name, groups=open_groups):
         is_ours = record.serial_number not in elsewhere
         choice = chooser.choose(record) if is_ours and record.device.is_mac else None
