@@ -235,6 +235,11 @@ def as_time(value: datetime | str) -> datetime:
     return found.astimezone(UTC)
 
 
+def operation_date(token_name: str, value: datetime | str) -> datetime:
+    """Return the ``op_date`` of a row that ``record_row`` made."""
+    return _read("the record of a device", token_name, lambda: as_time(value))
+
+
 def _token(text: str, secrets: Secret) -> Token:
     document = _object(text) | _object(secrets.reveal())
     return msgspec.convert(document, Token, dec_hook=lambda kind, value: kind(value))
