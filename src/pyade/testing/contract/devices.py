@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from datetime import timedelta
+from typing import Any
 
 import attrs
 import msgspec
@@ -308,6 +309,19 @@ class ReadingPromises:
         with pytest.raises(StoreError, match="serial_number"):
             commit(store, Device(serial_number="A"), Device(serial_number=serial))
         assert serials_of(store) == []
+
+    @pytest.mark.parametrize(
+        "values",
+        [{"model": 5}, {"extra": {"serial_number": "B"}}, {"model": "Mac", "extra": {"model": "iMac"}}],
+    )
+    def test_device_that_would_be_read_as_another_is_refused(
+        self, store: Store, values: dict[str, Any]
+    ) -> None:
+        """What a program made by hand must not count in another group than what is read of it."""
+        with pytest.raises(StoreError, match="extra"):
+            commit(store, Device(serial_number="C", **values))
+        commit(store, Device(serial_number="A", extra={"model": 5}))
+        assert store.device_groups("hq") == Counter([group_of(record_of(store, "A"))])
 
     def test_groups_are_those_of_the_records(self, store: Store) -> None:
         """``device_groups`` counts what ``group_of`` says of each record, released and hidden ones too."""
