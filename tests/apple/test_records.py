@@ -31,7 +31,7 @@ from pyade.apple.responses import (
 )
 from pyade.business.paging import read_page
 from pyade.business.resources import OrgDevice, read_identifier, read_resource
-from pyade.core.device import DeviceResult
+from pyade.core.device import Device, DeviceResult
 from pyade.core.device_list import read_device
 from pyade.core.json_values import MAX_RECORD
 
@@ -342,3 +342,24 @@ def test_results_and_details_are_read_strictly_as_they_are_with_tolerance(
         is_strict = serial in details.raws
         assert not is_strict or read_device(bytes(details.raws[serial]).decode()) == device
     assert details.of(["A", "D"]) == tuple(details[serial] for serial in ("A", "D") if serial in details)
+
+
+@each("serial", ["A", 'quoted " \\', "\N{SNOWMAN}", "x" * 200])
+def test_details_that_name_a_device_by_its_key_alone_are_read_strictly(serial: str) -> None:
+    record = {"model": "iMac", "response_status": "SUCCESS"}
+    members = {serial: record, "B": record, "C": {}, "D": {"new": 1}, "E": "SUCCESS", " ": record}
+    content = json.dumps({"devices": members}).encode()
+    details = decode_details(content, [serial])
+    with mock.patch.object(responses, "read_strictly", return_value=None):
+        assert details == decode_details(content, [serial])
+    assert list(details.raws) == [serial, "B"]
+    for name, raw in details.raws.items():
+        assert json.loads(bytes(raw)) == record | {"serial_number": name}
+        assert read_device(bytes(raw).decode()) == details[name]
+
+
+@each("length", range(MAX_RECORD - 60, MAX_RECORD + 1, 10))
+def test_details_without_a_serial_number_may_be_as_long_as_others(length: int) -> None:
+    tag = "x" * (length - len('{"asset_tag": ""}'))
+    details = decode_details(json.dumps({"devices": {"A": {"asset_tag": tag}}}).encode(), ["A"])
+    assert details == {"A": Device(serial_number="A", asset_tag=tag)}

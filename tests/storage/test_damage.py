@@ -11,11 +11,12 @@ from pathlib import Path
 import attrs
 import pytest
 
+from pyade.apple.responses import DevicePage
 from pyade.builders import stored as documents
 from pyade.core.device import Device
 from pyade.core.enrollment import OneTimeKind, digest_of
 from pyade.core.events import EventKind
-from pyade.core.inventory import SyncState
+from pyade.core.inventory import Source, SyncState
 from pyade.core.secret import Secret
 from pyade.errors import DamagedRecordError
 from pyade.storage import SQLiteStore
@@ -218,3 +219,36 @@ def test_damaged_token_is_left_out_on_demand(path: Path, store: SQLiteStore) -> 
     store.replace_token(attrs.evolve(example_token(), org_name="Anew"))
     assert store.token("hq").org_name == "Anew"
     assert len(serials_of(store)) == 3
+
+
+@pytest.mark.parametrize("value", HUSH.values(), ids=HUSH.keys())
+@pytest.mark.parametrize("column", ["model", "profile_status", "profile_uuid", "is_released", "document"])
+def test_damaged_group_is_replaced_when_it_is_stored_again(
+    path: Path, store: SQLiteStore, column: str, value: bytes
+) -> None:
+    before = store.device_groups("hq")
+    damage(path, f"device_group.{column}", value)
+    commit(store, *fleet_of(4))
+    assert store.device_groups("hq") == dict.fromkeys(before, 4)
+    assert len(list(store.devices("hq", groups=tuple(before)))) == 4
+    with store._database.reading() as session:
+        rows = session.rows(
+            "SELECT digest, model, profile_status, profile_uuid, is_released, document FROM device_group"
+        )
+    assert rows == [documents.group_row(group) for group in before]
+
+
+def test_damaged_date_of_an_operation_names_its_token(path: Path, store: SQLiteStore) -> None:
+    content = b'{"cursor": "c", "more_to_follow": false, "devices": [{"serial_number": "C02000000"}]}'
+    listed = DevicePage.decode(content).devices
+    commit(store, *listed, source=Source.FETCH, full_sync=1, listing_since=NOW)
+    damage(path, "device.op_date", b"hush")
+    with pytest.raises(DamagedRecordError, match="the record of a device of token 'hq'") as caught:
+        store.commit_page(
+            "hq",
+            listed,
+            source=Source.FETCH,
+            state=attrs.evolve(store.sync_state("hq"), full_sync=2),
+            now=NOW,
+        )
+    check_quiet(caught.value)

@@ -348,6 +348,8 @@ def decode_details(content: bytes, serials: Sequence[str]) -> DeviceDetails:
     members = _members(wire.devices, len(serials))
     raws: dict[str, msgspec.Raw] = {}
     found: dict[str, Device] = {}
+    if b'"serial_number"' not in bytes(wire.devices):
+        members = {serial: _with_serial(raw, serial) for serial, raw in members.items()}
     for serial, raw in members.items():
         device = None if memoryview(raw).nbytes > MAX_RECORD else read_strictly(raw)
         if device is not None and device.serial_number == serial:
@@ -517,6 +519,15 @@ def _members(devices: msgspec.Raw, asked: int) -> dict[str, msgspec.Raw]:
             members.update(read_map(one))
             check_length(members, asked + _MOST_STRANGERS)
     return members
+
+
+def _with_serial(raw: msgspec.Raw, serial: str) -> msgspec.Raw:
+    """Return a record whose serial number is only its key in the map with that in front."""
+    record = bytes(raw)
+    if record[:1] != b"{" or record[1:].lstrip()[:1] == b"}":
+        return raw
+    own = b'{"serial_number":%b,%b' % (msgspec.json.encode(serial), record[1:])
+    return msgspec.Raw(own) if len(own) <= MAX_RECORD else raw
 
 
 def _strict_results(devices: msgspec.Raw, asked: int) -> dict[str, DeviceResult] | None:

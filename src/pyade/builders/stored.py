@@ -24,7 +24,7 @@ import msgspec
 from pyade.builders.document import profile_from_document, profile_to_document
 from pyade.core.attempt import Attempt
 from pyade.core.device import Device
-from pyade.core.device_groups import DeviceGroup
+from pyade.core.device_groups import GROUPED_BY, DeviceGroup
 from pyade.core.device_list import read_device
 from pyade.core.enrollment import Enrollment, OneTime, OneTimeKind
 from pyade.core.events import EventBatch, decode_groups
@@ -74,15 +74,17 @@ def encode_device(device: Device) -> str:
     """Return Apple's JSON object of *device*, with unknown values and extra keys.
 
     Raises:
-        StoreError: It has none, or none that could be read again.
+        StoreError: It has none, or none that would be read again as a device of its group.
     """
     text = _to_text(device.to_apple() if device.extra else device)
     try:
-        read_device(text)
+        found = read_device(text)
     except msgspec.MsgspecError as exc:
         problem = str(exc)
     else:
-        return text
+        if found == device or _identity(found) == _identity(device):
+            return text
+        problem = "a value of a wrong kind, or one in extra under the name of an attribute"
     raise StoreError(f"a device that cannot be stored: {problem}")
 
 
@@ -233,6 +235,15 @@ def as_time(value: datetime | str) -> datetime:
     """Return a time as a database gives it back, UTC."""
     found = value if isinstance(value, datetime) else datetime.fromisoformat(value)
     return found.astimezone(UTC)
+
+
+def operation_date(token_name: str, value: datetime | str) -> datetime:
+    """Return the ``op_date`` of a row that ``record_row`` made."""
+    return _read("the record of a device", token_name, lambda: as_time(value))
+
+
+def _identity(device: Device) -> tuple[Any, ...]:
+    return device.serial_number, GROUPED_BY(device)
 
 
 def _token(text: str, secrets: Secret) -> Token:

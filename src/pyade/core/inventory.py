@@ -383,11 +383,6 @@ def delete(record: DeviceRecord, now: datetime) -> DeviceRecord | None:
     return record if record.is_hidden else attrs.evolve(record, deleted_at=now)
 
 
-def is_due_for_purge(record: DeviceRecord, now: datetime) -> bool:
-    """Return True if *record* was released so long ago that it is removed."""
-    return record.released_at is not None and record.released_at <= now - PURGE_AFTER
-
-
 def is_shown(record: DeviceRecord, released: bool | None) -> bool:
     """Return True if *record* is not hidden, and released or not as asked; None asks for both."""
     return not record.is_hidden and (released is None or record.is_released == released)

@@ -51,7 +51,7 @@ def save_page(
         and locked.session.insert(NEW_DEVICES, _new_rows(locked, page, sorts.new, state, now))
     ):
         known = {row[1]: row for row in locked.rows_of(dict.fromkeys(serials))}
-        sorts = _sort(page, known, state) if is_plain else _Sorts(rest=range(len(serials)))
+        sorts = _sort(locked, page, known, state) if is_plain else _Sorts(rest=range(len(serials)))
         locked.mark_listed([known[serials[index]][0] for index in sorts.listed], state.full_sync)
         locked.add_rows(_new_rows(locked, page, sorts.new, state, now), NEW_DEVICES)
     merged: list[tuple[str, str]] = []
@@ -113,7 +113,7 @@ def _may_be_new(page: _Page) -> bool:
     return None not in page.texts and not any(map(_has_operation, page.devices))
 
 
-def _sort(page: _Page, known: Rows, state: SyncState) -> _Sorts:
+def _sort(locked: LockedToken, page: _Page, known: Rows, state: SyncState) -> _Sorts:
     """Sort the records of a full list, each of another device (rule 1)."""
     if not known and _may_be_new(page):
         return _Sorts(new=range(len(page.devices)))
@@ -129,8 +129,8 @@ def _sort(page: _Page, known: Rows, state: SyncState) -> _Sorts:
         _, _, _, full_sync, document, _, op_date, sent, released_at, deleted_at, attempt = row
         if (
             released_at is deleted_at is attempt is sent is None
-            and (op_date is None or since is None or documents.as_time(op_date) <= since)
             and document == text
+            and (op_date is None or since is None or documents.operation_date(locked.name, op_date) <= since)
         ):
             if full_sync != state.full_sync:
                 listed.append(index)

@@ -120,11 +120,12 @@ class TokenRow:
 
     def ids_of(self, digests: Sequence[str]) -> dict[str, int]:
         """Return the ids of those groups that are stored, by digest."""
-        return {
-            digest: group_id
-            for batch in batches(digests)
-            for digest, group_id in self.run(sql.SELECT_GROUPS, (self.id, list(batch)))
-        }
+        return {digest: group_id for digest, group_id, *_ in self._group_rows(digests)}
+
+    def _group_rows(self, digests: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of groups: digest, id, then the rest of what ``group_row`` makes."""
+        for batch in batches(digests):
+            yield from self.run(sql.SELECT_GROUPS, (self.id, list(batch)))
 
 
 @attrs.frozen
@@ -183,13 +184,16 @@ class LockedToken(TokenRow):
         return count(first if highest is None else highest + 1)
 
     def group_ids(self, groups: Iterable[DeviceGroup]) -> dict[DeviceGroup, int]:
-        """Return the ids of *groups*, each of which is stored if it was not."""
+        """Return the ids of *groups*, each of which is stored if it was not, or if its row was damaged."""
         rows = {group: documents.group_row(group) for group in groups}
-        digests = [digest for digest, *_ in rows.values()]
-        found = self.ids_of(digests)
-        missing = [row for row in rows.values() if row[0] not in found]
+        found: dict[str, int] = {}
+        stored: set[tuple[Any, ...]] = set()
+        for digest, group_id, *rest in self._group_rows([digest for digest, *_ in rows.values()]):
+            found[digest] = group_id
+            stored.add((digest, *rest))
+        missing = [row for row in rows.values() if row not in stored]
         for row in missing:
-            self.run(sql.ADD_GROUP, (self.id, *row))
+            self.run(sql.SAVE_GROUP, (self.id, *row))
         found |= self.ids_of([row[0] for row in missing])
         return {group: found[row[0]] for group, row in rows.items()}
 

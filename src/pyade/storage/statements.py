@@ -75,11 +75,17 @@ LAST_ID = "SELECT max(id) FROM {}device WHERE id BETWEEN ? AND ?"
 DELETE_DEVICES = "DELETE FROM {}device WHERE id BETWEEN ? AND ?"
 DELETE_DEVICE = "DELETE FROM {}device WHERE token_id = ? AND serial_number = ?"
 PURGE = f"DELETE FROM {{}}device WHERE {_IN_GROUPS} AND released_at <= ? RETURNING serial_number, deleted_at"
-ADD_GROUP = """
+SAVE_GROUP = """
     INSERT INTO {}device_group (token_id, digest, model, profile_status, profile_uuid, is_released, document)
-    VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (token_id, digest) DO NOTHING
+    VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (token_id, digest) DO UPDATE SET
+        model = excluded.model, profile_status = excluded.profile_status,
+        profile_uuid = excluded.profile_uuid, is_released = excluded.is_released,
+        document = excluded.document
 """
-SELECT_GROUPS = "SELECT digest, id FROM {}device_group WHERE token_id = ? AND digest {one_of}"
+SELECT_GROUPS = """
+    SELECT digest, id, model, profile_status, profile_uuid, is_released, document
+    FROM {}device_group WHERE token_id = ? AND digest {one_of}
+"""
 COUNT_GROUPS = """
     SELECT alike.document, (SELECT count(*) FROM {}device AS device WHERE device.group_id = alike.id)
     FROM {}device_group AS alike WHERE alike.token_id = ? ORDER BY alike.id

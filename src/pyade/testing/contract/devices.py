@@ -6,12 +6,15 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from datetime import timedelta
+from typing import Any
 
 import attrs
+import msgspec
 import pytest
 
 from pyade.core.device import Device, DeviceResult, OpType, ProfileStatus
 from pyade.core.device_groups import DeviceGroup, group_of
+from pyade.core.device_list import DeviceList, read_device
 from pyade.core.events import EventBatch, EventGroup, EventKind
 from pyade.core.inventory import ChangeCounts, DeviceRecord, Source, SyncState
 from pyade.errors import (
@@ -131,6 +134,31 @@ class PagePromises:
         before = list(store.devices("hq", released=None))
         assert commit(store, *page, seconds=60) == ChangeCounts(unchanged=3)
         assert list(store.devices("hq", released=None)) == before
+
+    def test_page_of_the_first_list_may_bring_what_is_known(self, store: Store) -> None:
+        """Where the first list shows devices again among new ones, only the new ones are added, each once."""
+        first = SyncState(full_sync=1, listing_since=NOW)
+        store.add_token(example_token("other"))
+        for name, page in (("other", _listed(B="Mac", X="Mac")), ("hq", _listed(A="Mac", B="Mac"))):
+            store.commit_page(name, page, source=Source.FETCH, state=first, now=NOW)
+        for page, expected in (
+            (_listed(C="iMac", A="Mac", D="Mac"), ChangeCounts(added=2, unchanged=1)),
+            (_listed(B="iMac", E="Mac"), ChangeCounts(added=1, modified=1)),
+            (_listed(E="Mac", F="Mac"), ChangeCounts(added=1, unchanged=1)),
+            (_listed(A="Mac", F="Mac"), ChangeCounts(unchanged=2)),
+        ):
+            state = store.sync_state("hq")
+            _, counts = store.commit_page("hq", page, source=Source.FETCH, state=state, now=NOW)
+            assert counts == expected
+        every = {"A": "Mac", "B": "iMac", "C": "iMac", "D": "Mac", "E": "Mac", "F": "Mac"}
+        records = {record.serial_number: record for record in store.devices("hq")}
+        assert {serial: record.device.model for serial, record in records.items()} == every
+        assert {record.full_sync for record in records.values()} == {1}
+        assert store.device_groups("hq") == Counter(map(group_of, records.values()))
+        events = [(one.kind, one.serial_number) for one in store.events() if one.token_name == "hq"]
+        added = [(EventKind.ADDED, serial) for serial in "ABCDEF"]
+        assert events == [*added[:4], (EventKind.MODIFIED, "B"), *added[4:]]
+        assert serials_of(store, name="other") == ["B", "X"]
 
     def test_newest_operation_wins_across_pages(self, store: Store) -> None:
         """An older event that arrives later is dropped; of one second, the later in arrival order wins."""
@@ -281,6 +309,19 @@ class ReadingPromises:
         with pytest.raises(StoreError, match="serial_number"):
             commit(store, Device(serial_number="A"), Device(serial_number=serial))
         assert serials_of(store) == []
+
+    @pytest.mark.parametrize(
+        "values",
+        [{"model": 5}, {"extra": {"serial_number": "B"}}, {"model": "Mac", "extra": {"model": "iMac"}}],
+    )
+    def test_device_that_would_be_read_as_another_is_refused(
+        self, store: Store, values: dict[str, Any]
+    ) -> None:
+        """What a program made by hand must not count in another group than what is read of it."""
+        with pytest.raises(StoreError, match="extra"):
+            commit(store, Device(serial_number="C", **values))
+        commit(store, Device(serial_number="A", extra={"model": 5}))
+        assert store.device_groups("hq") == Counter([group_of(record_of(store, "A"))])
 
     def test_groups_are_those_of_the_records(self, store: Store) -> None:
         """``device_groups`` counts what ``group_of`` says of each record, released and hidden ones too."""
@@ -466,6 +507,12 @@ class AttemptPromises:
         assert overtaken is not None, "only the attempt knows what was wanted"
         assert overtaken.result == DeviceResult.NOT_CONFIRMED
         assert record_of(store, "C02000001").attempt == attempt_with(DeviceResult.THROTTLED, hours_to_wait=1)
+
+
+def _listed(**models: str) -> DeviceList:
+    """Return a page of a full list as it comes from Apple: devices with their own bytes, by serial number."""
+    texts = [f'{{"serial_number": "{serial}", "model": "{model}"}}' for serial, model in models.items()]
+    return DeviceList(map(read_device, texts), [msgspec.Raw(text.encode()) for text in texts])
 
 
 def _next_list(store: Store) -> SyncState:
