@@ -364,7 +364,8 @@ def decode_details(content: bytes, serials: Sequence[str]) -> DeviceDetails:
     for serial in serials:
         if serial not in found:
             found[serial] = Device(serial_number=serial, response_status=DeviceResult.MISSING)
-    return DeviceDetails({serial: found.pop(serial) for serial in serials} | found, raws)
+    in_order = dict.fromkeys((*serials, *(serial for serial in members if serial in found)))
+    return DeviceDetails({serial: found[serial] for serial in in_order}, raws)
 
 
 def decode_results(content: bytes, serials: Sequence[str], profile_uuid: str | None = None) -> DeviceResults:

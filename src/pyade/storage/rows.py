@@ -156,17 +156,17 @@ class LockedToken(TokenRow):
             known: The rows of those that are stored, as ``rows_of`` yields them, by serial number.
             texts: Apple's own JSON objects of exactly their devices, where there is one.
         """
-        grouped = [(record, group_of(record)) for record in records]
-        ids = self.group_ids({group for _, group in grouped})
-        added: list[tuple[Any, ...]] = []
-        changed: list[tuple[Any, ...]] = []
-        for record, group in grouped:
-            row = documents.record_row(record, texts.get(record.serial_number))
-            before = known.get(record.serial_number)
-            if before is None:
-                added.append((self.id, ids[group], *row))
-            else:
-                changed.append((ids[group], *row[2:], before[0]))
+        rows = [
+            (
+                known.get(record.serial_number),
+                documents.record_row(record, texts.get(record.serial_number)),
+                group_of(record),
+            )
+            for record in records
+        ]
+        ids = self.group_ids({group for *_, group in rows})
+        added = [(self.id, ids[group], *row) for before, row, group in rows if before is None]
+        changed = [(ids[group], *row[2:], before[0]) for before, row, group in rows if before is not None]
         if added:
             self.add_rows([(*row, id_) for row, id_ in zip(added, self.new_ids(), strict=False)], DEVICES)
         if changed:

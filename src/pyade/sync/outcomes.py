@@ -12,7 +12,7 @@ from pyade.apple.http.calls import SendCall
 from pyade.core.assignment import NO_PROFILE, RECHECK, confirmed, outcome
 from pyade.core.attempt import Attempt, together
 from pyade.core.device import Device, DeviceResult
-from pyade.core.device_details import said_of_profile
+from pyade.core.device_details import DeviceDetails, said_of_profile
 from pyade.core.lease import Lease
 from pyade.errors import AppleError, TransportError
 from pyade.flow import Flow, ReportProgress, ask
@@ -72,7 +72,7 @@ class Outcomes:
         details = yield from self.read_back(tuple(attempts))
         yield from self.store(uuid, (yield from self.confirm(attempts, details)), details)
 
-    def settle(self, uuid: str, details: Mapping[str, Device], attempted_at: datetime) -> Flow[set[str]]:
+    def settle(self, uuid: str, details: DeviceDetails, attempted_at: datetime) -> Flow[set[str]]:
         """Store the outcomes that *details* prove by themselves, and return of which devices."""
         wanted = Attempt(profile_uuid=uuid, result=DeviceResult.SUCCESS, attempted_at=attempted_at)
         found: dict[str, Attempt] = {}
@@ -82,7 +82,7 @@ class Outcomes:
             elif wanted.agrees_with(device):
                 found[serial] = attempt_at(attempted_at, uuid, DeviceResult.SUCCESS)
         if found:
-            yield from self.store(uuid, found, [details[serial] for serial in found])
+            yield from self.store(uuid, found, details.of(tuple(found)))
         return set(found)
 
     def read(self, serials: Sequence[str]) -> Flow[None]:
