@@ -52,8 +52,9 @@ def when_asked(
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
     def names() -> list[str]:
-        """Return the names of the package, loaded or not."""
-        return sorted({*vars(sys.modules[package]), *home_of})
+        """Return the names and modules of the package, loaded or not."""
+        loaded = vars(sys.modules[package])
+        return sorted({*loaded, *home_of, *loaded.get("__all__", ())})
 
     return load, names
 
