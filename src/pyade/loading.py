@@ -43,7 +43,7 @@ def when_asked(
             found = getattr(importlib.import_module(home_of[name]), name)
             setattr(sys.modules[package], name, found)
             return found
-        if not name.startswith("_"):
+        if name.isidentifier() and not name.startswith("_"):
             try:
                 return importlib.import_module(f"{package}.{name}")
             except ModuleNotFoundError as error:
@@ -81,6 +81,8 @@ def modules_when_asked(importer: dict[str, Any], **modules: str) -> None:
 
 class _Absent:
     """Stands for a module until something of it is asked for, then puts the module in its own place."""
+
+    __slots__ = ("_importer", "_module", "_name")  # what is set is meant for the module, and refused here
 
     def __init__(self, importer: dict[str, Any], name: str, module: str) -> None:
         self._importer, self._name, self._module = importer, name, module
