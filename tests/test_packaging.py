@@ -149,6 +149,21 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         exec("from pyade.core import no_such_name")
 
 
+@each("name", ["no_such.name", "core.device", "core\0", ""])
+def test_what_cannot_be_a_name_is_an_attribute_error_as_well(name: str) -> None:
+    assert not hasattr(pyade, name)
+
+
+def test_nothing_is_set_in_what_stands_for_a_module() -> None:
+    """It would be lost as soon as the module is there."""
+    importer: dict[str, Any] = {}
+    modules_when_asked(importer, plan="pyade.core.plan")
+    absent = importer["plan"]
+    assert absent.Effect
+    with pytest.raises(AttributeError):
+        absent.Effect = None
+
+
 def test_a_module_takes_its_place_when_something_of_it_is_asked_for() -> None:
     importer: dict[str, Any] = {}
     modules_when_asked(importer, plan="pyade.core.plan")

@@ -43,7 +43,7 @@ def when_asked(
             found = getattr(importlib.import_module(home_of[name]), name)
             setattr(sys.modules[package], name, found)
             return found
-        if not name.startswith("_"):
+        if name.isidentifier() and not name.startswith("_"):
             try:
                 return importlib.import_module(f"{package}.{name}")
             except ModuleNotFoundError as error:
@@ -52,8 +52,9 @@ def when_asked(
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
     def names() -> list[str]:
-        """Return the names of the package, loaded or not."""
-        return sorted({*vars(sys.modules[package]), *home_of})
+        """Return the names and modules of the package, loaded or not."""
+        loaded = vars(sys.modules[package])
+        return sorted({*loaded, *home_of, *loaded.get("__all__", ())})
 
     return load, names
 
@@ -80,6 +81,8 @@ def modules_when_asked(importer: dict[str, Any], **modules: str) -> None:
 
 class _Absent:
     """Stands for a module until something of it is asked for, then puts the module in its own place."""
+
+    __slots__ = ("_importer", "_module", "_name")  # what is set is meant for the module, and refused here
 
     def __init__(self, importer: dict[str, Any], name: str, module: str) -> None:
         self._importer, self._name, self._module = importer, name, module

@@ -35,9 +35,9 @@ from tests.crypto.conftest import (
 )
 
 from pyade.core.untrusted import MAX_BYTES
-from pyade.crypto import DeviceTrust, device_trust
+from pyade.crypto import DeviceTrust
 from pyade.crypto.apple_ca import apple_device_ca
-from pyade.crypto.signed_data import KnownCertificates, read_certificate, read_signed_data
+from pyade.crypto.signed_data import KnownCertificates, read_signed_data
 from pyade.errors import SigningError, TrustError
 
 # Beside the code on purpose: whoever changes the certificate must change it here, too.
@@ -136,17 +136,6 @@ def test_the_authority_is_read_once_and_nothing_else_changes(
     message = ACCEPTED[case](world)
     known = KnownCertificates.read(anchor.public_bytes(Encoding.DER) for anchor in trust.anchors)
     assert read_signed_data(message, known) == read_signed_data(message)
-
-
-@each("constraints", ["", "CA:FALSE", "critical,CA:FALSE", "critical,CA:TRUE", "CA:TRUE,pathlen:0"])
-def test_who_is_an_authority_is_read_as_cryptography_reads_it(constraints: str, pki: DevicePki) -> None:
-    issued = pki.issue(
-        extensions=f"basicConstraints = {constraints}" if constraints else "keyUsage = keyAgreement"
-    )
-    certificate = x509.load_pem_x509_certificate(issued.pem.read_bytes())
-    parts = read_certificate(certificate.public_bytes(Encoding.DER))
-    assert device_trust._CONSTRAINTS.get(parts.constraints) in (None, device_trust._is_authority(certificate))
-    assert (parts.constraints == b"") is (constraints == "")
 
 
 def test_the_surgery_changes_nothing_by_itself(plain: Pieces, attributed: Pieces, world: World) -> None:
@@ -639,6 +628,17 @@ class TestApple:
         assert DeviceTrust.apple(leaf_clock=clock).leaf_clock is clock
 
 
+@each("extensions", ["keyUsage=DER:0500\n", "subjectAltName=DER:04\n"])
+def test_a_leaf_with_an_extension_that_cannot_be_read_is_refused(
+    extensions: str, world: World, trust: DeviceTrust
+) -> None:
+    """Also where a trusted authority signed it, and the basic constraints are good."""
+    message = with_a_device(world, extensions=f"{NOT_A_CA}subjectKeyIdentifier=none\n{extensions}")
+    error = refused(trust, message)
+    assert error.is_malformed
+    assert "the signer's certificate cannot be read" in error.reason
+
+
 class TestAnchors:
     def test_none_at_all_is_no_way_to_trust(self) -> None:
         with pytest.raises(SigningError, match=r"anchors is empty.*DeviceTrust\.apple"):
@@ -658,6 +658,13 @@ class TestAnchors:
         authority = pki.issue(extensions="basicConstraints=DER:0500\n")
         with pytest.raises(SigningError, match="cannot be read"):
             DeviceTrust([authority.certificate])
+
+    def test_an_extension_that_is_there_twice(self, pki: DevicePki) -> None:
+        der = pki.issue(subject=DEVICE_CA, extensions=CA).certificate.public_bytes(Encoding.DER)
+        twice = der.replace(bytes.fromhex("0603551d0e"), bytes.fromhex("0603551d13"))  # its key identifier
+        assert twice != der
+        with pytest.raises(SigningError, match="cannot be read"):
+            DeviceTrust([x509.load_der_x509_certificate(twice)])
 
     def test_a_key_of_another_kind(self, pki: DevicePki) -> None:
         authority = pki.issue(extensions=CA, key="ed25519", digest="null")

@@ -38,9 +38,6 @@ class OneTimeKind(enum.StrEnum):
 REPEAT_WINDOW: Final = timedelta(minutes=2)
 """How long the same request gets the same answer: authorities and clients repeat it if an answer is lost."""
 
-CREDENTIALS = (OneTimeKind.SCEP_CHALLENGE, OneTimeKind.ACME_CLIENT_IDENTIFIER)
-"""What lets a Mac order its certificate: of one Mac only the newest can be used."""
-
 
 @checks_kinds
 @attrs.frozen(kw_only=True)
@@ -220,15 +217,14 @@ def registration_of(user: User | None) -> Registration:
     return Registration.NOT_NEEDED if user is None else Registration.PENDING
 
 
-def next_enrollment(stored_revision: int, enrollment: Enrollment) -> Enrollment:
-    """Return *enrollment* with the revision that follows the stored one, 0 if none is stored.
+def conflict(enrollment: Enrollment, stored_revision: int) -> StoreConflictError:
+    """Return the error for *enrollment*, which was read before somebody else wrote.
 
-    Raises:
-        StoreConflictError: *enrollment* was read before somebody else wrote.
+    Args:
+        enrollment: What was to be stored.
+        stored_revision: What the store has meanwhile; 0 if nothing is stored.
     """
-    if enrollment.revision != stored_revision:
-        raise StoreConflictError(
-            f"the enrollment of {enrollment.serial_number[:80]!r} has revision {stored_revision}, "
-            f"not {enrollment.revision}: somebody else changed it, read it again"
-        )
-    return attrs.evolve(enrollment, revision=stored_revision + 1)
+    return StoreConflictError(
+        f"the enrollment of {enrollment.serial_number[:80]!r} has revision {stored_revision}, "
+        f"not {enrollment.revision}: somebody else changed it, read it again"
+    )

@@ -74,10 +74,6 @@ _SIGNATURES: Final[dict[str, tuple[type[object], hashes.HashAlgorithm | None]]] 
 }
 
 
-# The usual ones, and whether they are of an authority: to parse all extensions takes as long as half a check.
-_CONSTRAINTS: Final = {bytes.fromhex("3000"): False, bytes.fromhex("30030101ff"): True}
-
-
 @attrs.frozen(kw_only=True)
 class SignedContent:
     """What a trusted device signed.
@@ -105,7 +101,7 @@ def _anchors(value: Iterable[x509.Certificate]) -> tuple[x509.Certificate, ...]:
             is_usable = _is_authority(anchor) and isinstance(
                 anchor.public_key(), rsa.RSAPublicKey | ec.EllipticCurvePublicKey
             )
-        except (ValueError, UnsupportedAlgorithm) as exc:
+        except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension) as exc:
             raise SigningError("anchors holds a certificate that cannot be read") from exc
         if not is_usable:
             raise SigningError(
@@ -208,9 +204,7 @@ class DeviceTrust:
         with reading("the signer's certificate"):
             leaf = x509.load_der_x509_certificate(parts.encoded)
             key = leaf.public_key()
-            is_authority = _CONSTRAINTS.get(parts.constraints)
-            if is_authority is None:
-                is_authority = _is_authority(leaf)
+            is_authority = _is_authority(leaf)
             starts, ends = leaf.not_valid_before_utc, leaf.not_valid_after_utc
         if any(key == one.key for one in self._authorities.keys):
             raise TrustError("the signer's certificate has the key of the authority itself")
@@ -298,6 +292,7 @@ def _check_signature(signed: SignedData, key: object) -> hashes.HashAlgorithm:
 
 
 def _is_authority(certificate: x509.Certificate) -> bool:
+    """Return True if *certificate* is of an authority; all of its extensions must be good."""
     try:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except x509.ExtensionNotFound:

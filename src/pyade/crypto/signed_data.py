@@ -31,7 +31,6 @@ _MESSAGE_DIGEST: Final = bytes.fromhex("2a864886f70d010904")  # 1.2.840.113549.1
 _KEY_IDENTIFIER: Final = bytes.fromhex("551d0e")  # 2.5.29.14
 _LONG: Final = 64
 """Names of algorithms have up to 15 bytes; longer ones are not kept in memory."""
-_BASIC_CONSTRAINTS: Final = bytes.fromhex("551d13")  # 2.5.29.19
 _OCTETS: Final = "04/24"
 _OCTET_STRING: Final = 0x04
 _SEQUENCE: Final = 0x30
@@ -71,7 +70,6 @@ class CertificateParts:
         algorithm: Of the issuer's signature, with dots.
         is_consistent: False if the part that is signed names another algorithm.
         key_identifier: Subject key identifier; None if it has none.
-        constraints: DER of the basic constraints; b"" if it has none, or several.
     """
 
     encoded: bytes = attrs.field(repr=False)
@@ -85,7 +83,6 @@ class CertificateParts:
     algorithm: str
     is_consistent: bool
     key_identifier: bytes | None
-    constraints: bytes
 
 
 @attrs.frozen(kw_only=True)
@@ -212,8 +209,6 @@ def _certificate(element: ber.Element) -> CertificateParts:
         tbs, 0x30, "a0? 02 30 30 30 30 30 81? 82? a3?"
     )
     _, key = _parts(public_key, 0x30, "30 03")
-    found = _extensions(extensions)
-    constraints = found[_BASIC_CONSTRAINTS]
     unused_bits = signature.contents[:1] + key.contents[:1]
     return CertificateParts(
         encoded=element.encoded,
@@ -226,8 +221,7 @@ def _certificate(element: ber.Element) -> CertificateParts:
         public_key=public_key.encoded,
         algorithm=_algorithm(outer),
         is_consistent=inner.encoded == outer.encoded,
-        key_identifier=_key_identifier(found[_KEY_IDENTIFIER]),
-        constraints=constraints[0].children[-1].contents if len(constraints) == 1 else b"",
+        key_identifier=_key_identifier(extensions),
     )
 
 
@@ -253,25 +247,18 @@ def _certificates(bag: ber.Element, known: Mapping[bytes, CertificateParts]) -> 
     return tuple(found.values())
 
 
-def _extensions(element: ber.Element) -> dict[bytes, list[ber.Element]]:
-    """Return those extensions of a certificate that are looked at, by name."""
-    found: dict[bytes, list[ber.Element]] = {_KEY_IDENTIFIER: [], _BASIC_CONSTRAINTS: []}
-    if element is not _ABSENT:
-        (listed,) = _parts(element, 0xA3, "30")
-        for extension in listed.children:
-            if extension.children and (name := extension.children[0].contents) in found:
-                found[name].append(extension)
-    return found
-
-
-def _key_identifier(extensions: list[ber.Element]) -> bytes | None:
-    for extension in extensions[:1]:
-        _, _, value = _parts(extension, 0x30, "06 01? 04")
-        # One string in one piece: a certificate is in DER.
-        identifier = ber.parse(value.contents, max_elements=1)
-        if identifier.tag != _OCTET_STRING:
-            raise ber.MalformedError("a key identifier that is no string of octets")
-        return identifier.contents
+def _key_identifier(extensions: ber.Element) -> bytes | None:
+    if extensions is _ABSENT:
+        return None
+    (listed,) = _parts(extensions, 0xA3, "30")
+    for extension in listed.children:
+        if extension.children and extension.children[0].contents == _KEY_IDENTIFIER:
+            _, _, value = _parts(extension, 0x30, "06 01? 04")
+            # One string in one piece: a certificate is in DER.
+            identifier = ber.parse(value.contents, max_elements=1)
+            if identifier.tag != _OCTET_STRING:
+                raise ber.MalformedError("a key identifier that is no string of octets")
+            return identifier.contents
     return None
 
 

@@ -486,20 +486,20 @@ class SQLStore(EnrollmentStore):
         events: EventBatch | None = None,
     ) -> Enrollment:
         serial = enrollment.serial_number
+        following = attrs.evolve(enrollment, revision=enrollment.revision + 1)
+        values = (following.revision, following.registration.value, documents.encode_enrollment(following))
         with self._database.writing() as session:
             if events is not None:
                 rows.audit(session, events)
-            found = session.rows(sql.SELECT_ENROLLMENT_REVISION, (serial,))
-            revision = found[0][0] if found else 0
-            following = enrollments.next_enrollment(revision, enrollment)
-            row = (serial, following.revision, following.registration.value)
-            document = documents.encode_enrollment(following)
-            if not session.rows(sql.SAVE_ENROLLMENT, (*row, document, revision)):
-                enrollments.next_enrollment(
-                    following.revision, enrollment
-                )  # raises: another writer was faster
-            for kind in enrollments.CREDENTIALS if is_new else ():
-                session.rows(sql.REVOKE_KIND, (serial, kind.value))
+            if enrollment.revision:
+                written = session.rows(sql.UPDATE_ENROLLMENT, (*values, serial, enrollment.revision))
+            else:
+                written = session.rows(sql.ADD_ENROLLMENT, (*values, serial))
+            if not written:
+                found = session.rows(sql.SELECT_ENROLLMENT_REVISION, (serial,))
+                raise enrollments.conflict(enrollment, found[0][0] if found else 0)
+            if is_new:  # all but a sign-in that goes on
+                session.rows(sql.REVOKE_CREDENTIALS, (serial, enrollments.OneTimeKind.WEB_VIEW.value))
             if credential is not None:
                 session.rows(sql.KEEP_ONE_TIME, documents.one_time_row(credential))
         return following

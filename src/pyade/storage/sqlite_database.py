@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import attrs
-import msgspec
 
 from pyade.errors import StoreClosedError, StoreError
 from pyade.loading import modules_when_asked
@@ -31,8 +30,10 @@ from pyade.storage.sqlite_forks import Forkable, Turn
 
 if TYPE_CHECKING:
     import sqlite3
+
+    import msgspec
 else:
-    modules_when_asked(globals(), sqlite3="sqlite3")
+    modules_when_asked(globals(), msgspec="msgspec", sqlite3="sqlite3")
 
 IN_MEMORY = ":memory:"
 

@@ -156,17 +156,18 @@ DELETE_SECRET = "DELETE FROM {}secret WHERE kind = ? AND name = ?"
 
 # Enrollments
 SELECT_ENROLLMENT = "SELECT document FROM {}enrollment WHERE serial_number = ?"
-SELECT_ENROLLMENT_REVISION = "SELECT revision FROM {}enrollment WHERE serial_number = ? {for_update}"
+SELECT_ENROLLMENT_REVISION = "SELECT revision FROM {}enrollment WHERE serial_number = ?"
 SELECT_ENROLLMENTS = """
     SELECT serial_number, document FROM {}enrollment WHERE TRUE {after} ORDER BY serial_number LIMIT ?
 """
 SELECT_REGISTERED = SELECT_ENROLLMENTS.replace("TRUE", "registration = ?")
-# Two that store the first profile of a Mac have no row yet to take turns by: the condition tells them apart.
-SAVE_ENROLLMENT = """
-    INSERT INTO {}enrollment (serial_number, revision, registration, document) VALUES (?, ?, ?, ?)
-    ON CONFLICT (serial_number) DO UPDATE SET
-        revision = excluded.revision, registration = excluded.registration, document = excluded.document
-    WHERE enrollment.revision = ? RETURNING revision
+ADD_ENROLLMENT = """
+    INSERT INTO {}enrollment (revision, registration, document, serial_number) VALUES (?, ?, ?, ?)
+    ON CONFLICT (serial_number) DO NOTHING RETURNING revision
+"""
+UPDATE_ENROLLMENT = """
+    UPDATE {}enrollment SET revision = ?, registration = ?, document = ?
+    WHERE serial_number = ? AND revision = ? RETURNING revision
 """
 DELETE_ENROLLMENT = "DELETE FROM {}enrollment WHERE serial_number = ?"
 
@@ -185,7 +186,7 @@ SAVE_ONE_TIME = "UPDATE {}one_time SET expires_at = ?, value = ? WHERE kind = ? 
 TAKE_ONE_TIME = f"DELETE FROM {{}}one_time WHERE kind = ? AND digest = ? RETURNING {_ONE_TIME}"
 SELECT_ONE_TIMES = f"SELECT {_ONE_TIME} FROM {{}}one_time WHERE serial_number = ? ORDER BY expires_at, digest"
 REVOKE_ALL = "DELETE FROM {}one_time WHERE serial_number = ?"
-REVOKE_KIND = "DELETE FROM {}one_time WHERE serial_number = ? AND kind = ?"
+REVOKE_CREDENTIALS = "DELETE FROM {}one_time WHERE serial_number = ? AND kind <> ?"
 
 
 def following(select: str, by: str, *, is_first: bool) -> str:

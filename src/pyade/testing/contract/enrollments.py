@@ -153,6 +153,30 @@ class EnrollmentContract:
         assert [one.digest for one in store.one_times(SERIAL)] == [digest_of("kept")]
         assert not store.events()
 
+    def test_what_was_read_before_a_deletion_is_not_stored(self, store: EnrollmentStore) -> None:
+        """It has a revision, and the store has none."""
+        saved = store.save_enrollment(example_enrollment())
+        store.delete_enrollment(SERIAL)
+        with pytest.raises(StoreConflictError, match="revision 0, not 1"):
+            store.save_enrollment(saved, credential=one_time("lost"), is_new=True, events=decided())
+        assert store.enrollment(SERIAL) is None
+        assert not store.events()
+        assert not store.one_times(SERIAL)
+
+    def test_a_new_profile_revokes_credentials_of_both_kinds_and_no_sign_in(
+        self, store: EnrollmentStore
+    ) -> None:
+        """Of this Mac alone; a change that is no new profile revokes nothing."""
+        for kind in OneTimeKind:
+            store.save_one_time(one_time(f"of {kind}", kind=kind), now=NOW, keep=3)
+        other = one_time("of another", serial_number="C02ENROLL002")
+        store.save_one_time(other, now=NOW, keep=3)
+        saved = store.save_enrollment(example_enrollment())
+        assert len(store.one_times(SERIAL)) == len(OneTimeKind)
+        store.save_enrollment(saved, is_new=True)
+        assert [one.kind for one in store.one_times(SERIAL)] == [OneTimeKind.WEB_VIEW]
+        assert store.one_times("C02ENROLL002") == (other,)
+
     def test_enrollments_come_by_serial_number_and_registration(self, store: EnrollmentStore) -> None:
         """All, or those whose registration is pending; deleted ones no more."""
         for number in range(1_200):
