@@ -43,7 +43,7 @@ def rows(setting: Setting) -> Iterator[Row]:
         usual = _best(partial(service.enroll, stranger.sign(machine_info("C02EXAMPLE01"))), 5 * times)
         for title, work, kinds in (
             ("message", service.enroll, (by_strangers(device), by_strangers(device, elements=1_800))),
-            ("signed message", service.enroll, (by_owners(device), by_owners(device, marks=950))),
+            ("signed message", service.enroll, (by_owners(device), by_owners(device, marks=750))),
             ("certificate request", redeem, (requests(), requests(elements=250))),
         ):
             shapes = [shape for shapes in kinds for shape in shapes.items()]

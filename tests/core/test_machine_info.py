@@ -197,7 +197,7 @@ class TestPlist:
                 wrapped(b"<dict><key>a</key>" + b"<array>" * 20 + b"</array>" * 20 + b"</dict>"),
                 "nested deeper",
             ),
-            (wrapped(b"<dict><key>a</key>" + b"<array>" * 900), "nested deeper"),
+            (wrapped(b"<dict><key>a</key>" + b"<array>" * 700), "nested deeper"),
             (xml() + b"<!-- -->trailing", "cannot be read"),
             (b"bplist00" + xml(), "cannot be read"),
             (plistlib.dumps(REQUIRED, fmt=plistlib.FMT_BINARY), "not in UTF-8"),

@@ -52,7 +52,7 @@ KINDS = {
     "too many": by_strangers(MAC),
     "as many as are read": by_strangers(MAC, elements=1_800),
     "well signed, too many": by_owners(MAC),
-    "well signed, as many as are read": by_owners(MAC, marks=950),
+    "well signed, as many as are read": by_owners(MAC, marks=750),
 }
 MESSAGES = {
     f"{name}, {kind}": message for kind, messages in KINDS.items() for name, message in messages.items()

@@ -25,7 +25,7 @@ import attrs
 from pyade.core.untrusted import check_size, malformed, reading
 
 MAX_DEPTH: Final = 16
-MAX_MARKS: Final = 1_000
+MAX_MARKS: Final = 800
 """Four marks each for a key and its value; a Mac's words have about 30 keys."""
 
 MAX_LARGE_BYTES: Final = 16 * 1024 * 1024
@@ -46,7 +46,7 @@ def read_plist(data: bytes) -> dict[str, Any]:
     """Return the dictionary of an XML property list.
 
     Args:
-        data: At most 64 KiB of UTF-8, nested at most 16 deep, with at most 1,000 marks.
+        data: At most 64 KiB of UTF-8, nested at most 16 deep, with at most 800 marks.
 
     Raises:
         TrustError: It is something else.
