@@ -145,6 +145,7 @@ def _enroll(setting: Setting, authority: DeviceAuthority, times: int) -> Row:
         bare=one,
         pyade=other,
         reach=1.3,
+        note="what is stored of the Mac is read; its credential and the event are written beside it",
     )
 
 

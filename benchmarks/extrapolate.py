@@ -174,9 +174,9 @@ def _workers(found: Measured, times: float, latency_s: float) -> Iterator[tuple[
     yield f"tokens at a time, in {HOURS} hours", formula, f"{at_a_time * 24 / HOURS:,.1f}"
     cpu = week.cpu_s / 7 * times
     formula = f"{week.cpu_s:,.1f} s / 7 x {times:,.0f} / {_DAY_S:,} s"
-    yield "processors of workers, all day", formula, f"{cpu / _DAY_S:,.2f}"
+    yield "processors of workers, all day", formula, f"{cpu / _DAY_S:,.3f}"
     formula = f"{week.cpu_s:,.1f} s / 7 x {times:,.0f} / {HOURS * 3600:,} s"
-    yield f"processors of workers, in {HOURS} hours", formula, f"{cpu / HOURS / 3600:,.2f}"
+    yield f"processors of workers, in {HOURS} hours", formula, f"{cpu / HOURS / 3600:,.3f}"
     formula = f"{found.look_s * 1e6:,.0f} us x {TOKENS:,}"
     yield "a look for what is due", formula, f"{found.look_s * TOKENS:,.1f} s"
     formula = f"{PROCESSES} processes x ({CONCURRENCY} tokens + 2 + 5 for Procrastinate)"

@@ -2,7 +2,7 @@
 
 ::
 
-    python benchmarks/run.py                        # all groups, about a quarter of an hour
+    python benchmarks/run.py                        # all groups, a few minutes
     python benchmarks/run.py --scale 0.01           # with a hundredth of the devices
     python benchmarks/run.py --only ingest --only imports
 
