@@ -265,7 +265,7 @@ def _split(profile: EnrollmentProfile) -> tuple[dict[str, Any], Secret | None]:
 def _profile(text: str, secret: Secret | None) -> EnrollmentProfile:
     if secret is None:
         profile, *free = _usual_profile(text)
-        if [profile.extra, profile.apple_spelling] == free:  # else somebody changed what everybody gets
+        if [profile.extra, profile.apple_spelling] == free:  # else a caller changed what all callers get
             return profile
     document = _object(text)
     if secret is not None:

@@ -30,5 +30,5 @@ class DeviceDetails(dict[str, Device]):
 
 
 def said_of_profile(device: Device) -> tuple[Any, ...]:
-    """Return all that tells, of *device*, what came of giving a profile."""
+    """Return all of *device* that shows whether it was given a profile, and which."""
     return device.response_status, device.profile_status, device.profile_uuid, device.profile_assign_time

@@ -1,4 +1,4 @@
-"""What came of requests for devices, merged into the rows of a token.
+"""Outcomes of requests for devices, merged into the rows of a token.
 
 The rules of this file:
 

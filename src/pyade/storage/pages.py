@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import repeat
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 import attrs
 
@@ -31,8 +31,6 @@ from pyade.storage.schema import NEW_DEVICES
 Rows: TypeAlias = Mapping[str, tuple[Any, ...]]
 """What ``TokenRow.rows_of`` yields, by serial number."""
 
-_NOTHING: Final[Rows] = {}
-
 
 def save_page(
     locked: LockedToken, devices: Sequence[Device], *, source: Source, state: SyncState, now: datetime
@@ -41,15 +39,10 @@ def save_page(
     page = _Page(devices, devices.texts() if isinstance(devices, DeviceList) else [None] * len(devices))
     serials = [device.serial_number for device in devices]
     is_plain = source is Source.FETCH and len(set(serials)) == len(serials)
-    sorts, known = _Sorts(new=range(len(serials))), _NOTHING
-    # In the first list nearly all is new: that is found out by storing it.
-    if not (
-        serials
-        and is_plain
-        and state.full_sync == 1
-        and _may_be_new(page)
-        and locked.session.insert(NEW_DEVICES, _new_rows(locked, page, sorts.new, state, now))
-    ):
+    known: Rows = {}
+    if is_plain and state.full_sync == 1 and _is_stored_as_new(locked, page, state, now):
+        sorts = _Sorts(new=range(len(serials)))
+    else:
         known = {row[1]: row for row in locked.rows_of(dict.fromkeys(serials))}
         sorts = _sort(locked, page, known, state) if is_plain else _Sorts(rest=range(len(serials)))
         locked.mark_listed([known[serials[index]][0] for index in sorts.listed], state.full_sync)
@@ -111,6 +104,14 @@ class _Sorts:
 def _may_be_new(page: _Page) -> bool:
     """Return True if each record of a page is told by its bytes where the store does not know the device."""
     return None not in page.texts and not any(map(_has_operation, page.devices))
+
+
+def _is_stored_as_new(locked: LockedToken, page: _Page, state: SyncState, now: datetime) -> bool:
+    """Store a page as new devices if all of them are, as in a first list, without asking what is stored."""
+    if not page.devices or not _may_be_new(page):
+        return False
+    rows = _new_rows(locked, page, range(len(page.devices)), state, now)
+    return locked.session.insert(NEW_DEVICES, rows)
 
 
 def _sort(locked: LockedToken, page: _Page, known: Rows, state: SyncState) -> _Sorts:
