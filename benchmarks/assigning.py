@@ -57,7 +57,7 @@ def rows(setting: Setting) -> Iterator[Row]:
         bare=one,
         pyade=other,
         reach=1.5,
-        note="each outcome is merged with what is stored: of 30 ms a request 5 to read, 5 to write, 4 to "
+        note="each outcome is merged with what is stored: of 25 ms a request 5 to read, 5 to write, 4 to "
         "commit, 6 for HTTP and decoding, 3 to keep Apple's words without the one on the request",
     )
 
