@@ -218,7 +218,7 @@ def registration_of(user: User | None) -> Registration:
 
 
 def conflict(enrollment: Enrollment, stored_revision: int) -> StoreConflictError:
-    """Return the error for *enrollment*, which was read before somebody else wrote.
+    """Return the error for *enrollment*, which was read before another writer changed it.
 
     Args:
         enrollment: What was to be stored.
@@ -226,5 +226,5 @@ def conflict(enrollment: Enrollment, stored_revision: int) -> StoreConflictError
     """
     return StoreConflictError(
         f"the enrollment of {enrollment.serial_number[:80]!r} has revision {stored_revision}, "
-        f"not {enrollment.revision}: somebody else changed it, read it again"
+        f"not {enrollment.revision}: another writer changed it, read it again"
     )

@@ -165,8 +165,9 @@ def replacements_flow(token_name: str) -> Flow[tuple[ReplacementDetails, ...]]:
     """Ask Apple about each device of the store that is a replacement."""
 
     def replacements(store: Store) -> list[str]:
-        groups = [group for group in store.device_groups(token_name) if group.is_replacement]
-        return [record.serial_number for record in store.devices(token_name, groups=groups)]
+        groups = store.device_groups(token_name)
+        wanted = [group for group in groups if group.is_listed and group.is_replacement]
+        return list(store.serials_in(token_name, wanted))
 
     serials = yield from in_store(replacements)
     found: list[ReplacementDetails] = []

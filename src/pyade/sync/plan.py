@@ -368,7 +368,7 @@ def plan_all(store: Store, token_name: str, chooser: Chooser, now: datetime) -> 
 
 
 def picked_for(store: Store, token_name: str, profile: EnrollmentProfile) -> tuple[str, ...]:
-    """Return the serial numbers of the devices for which somebody picked exactly *profile*."""
+    """Return the serial numbers of the devices for which exactly *profile* was picked by hand."""
     definitions = Definitions(store.profiles(token_name))
     wanted = definitions.individual(profile)
     if wanted is None:
@@ -377,9 +377,11 @@ def picked_for(store: Store, token_name: str, profile: EnrollmentProfile) -> tup
     groups = [
         group
         for group in store.device_groups(token_name)
-        if (choice := chooser.picked(group)) is not None and choice.profile_uuid == wanted.profile_uuid
+        if group.is_listed
+        and (choice := chooser.picked(group)) is not None
+        and choice.profile_uuid == wanted.profile_uuid
     ]
-    return tuple(record.serial_number for record in store.devices(token_name, groups=groups))
+    return tuple(store.serials_in(token_name, groups))
 
 
 def believed(store: Store, token_name: str, choice: Choice, serials: Sequence[str]) -> tuple[str, ...]:

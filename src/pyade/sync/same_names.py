@@ -62,7 +62,7 @@ def _picked_before(store: Store, token_name: str, name: str, but: frozenset[str]
         if choice and choice.profile and choice.profile.name.casefold() == name.casefold():
             found.setdefault(choice.profile_uuid, (choice, []))[1].append(group)
     for choice, groups in found.values():
-        if any(record.serial_number not in but for record in store.devices(token_name, groups=groups)):
+        if any(serial not in but for serial in store.serials_in(token_name, groups)):
             yield choice
 
 
