@@ -14,8 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from bare import BareStore
 from fleet import PAGE, Fleet, serial, token
 from pyade import AcmeIssuer, MdmService, Signer, TargetMac, build_enrollment_profile
-from pyade.core import MachineInfo
-from pyade.enrollment import EnrollmentService, read_message
+from pyade.enrollment import EnrollmentService, MachineInfo, read_message
 from pyade.storage import SQLiteStore
 from pyade.testing import DeviceAuthority, DeviceIdentity
 from setting import Setting

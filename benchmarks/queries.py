@@ -11,9 +11,10 @@ from bare import devices
 from fleet import PAGE, PROFILE_UUID, START, Fleet, serial, token
 from pyade import Assigner, Client, doctor
 from pyade.apple import DevicePage
-from pyade.core.device import DeviceResult
+from pyade.assignment import devices_at_risk
+from pyade.core.fleet.device import DeviceResult
+from pyade.operations import overview
 from pyade.storage import Attempt, Source, SQLiteStore
-from pyade.sync import devices_at_risk, overview
 from setting import Setting
 from stores import assign_all, clock_at, fill
 from table import Row, interleaved, timed

@@ -39,9 +39,10 @@ from extrapolate import Counts, Measured, extrapolated
 from fleet import START, Fleet
 from fleet import token as example_token
 from pyade import Client, Scheduler, SessionCache, Token
-from pyade.core.schedule import Pace
+from pyade.core.fleet.schedule import Pace
+from pyade.operations import due_tokens
 from pyade.storage import PostgresStore, SQLiteStore
-from pyade.sync import SyncReport, due_tokens
+from pyade.sync import SyncReport
 from pyade.testing import FakeApple, FrozenClock
 from stores import PROFILE, fill, postgres
 

@@ -19,7 +19,7 @@ from fleet import PROFILE_UUID, START, Fleet, token
 from pyade import EnrollmentProfile
 from pyade.apple import DevicePage
 from pyade.builders.dep_profile import digest
-from pyade.core.inventory import SyncPhase
+from pyade.core.fleet.records import SyncPhase
 from pyade.storage import DefinedProfile, Source, Store, SyncState
 from pyade.testing import FrozenClock
 

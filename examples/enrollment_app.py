@@ -41,9 +41,8 @@ from pyade import (
     Syncer,
     UserAffinity,
 )
-from pyade.core import MachineInfo, User
-from pyade.crypto import DeviceTrust
-from pyade.enrollment import AsyncEnrollmentService, EnrollmentApp, SignInReturn
+from pyade.core import User
+from pyade.enrollment import AsyncEnrollmentService, DeviceTrust, EnrollmentApp, MachineInfo, SignInReturn
 from pyade.storage import EnrollmentStore, SQLiteStore
 from pyade.testing import DeviceAuthority, FakeApple, FakeMac
 

@@ -36,7 +36,8 @@ from pyade import (
 )
 from pyade.apple import BASE_URL
 from pyade.builders import dep_profile
-from pyade.core import MachineInfo, User
+from pyade.core import User
+from pyade.enrollment import MachineInfo
 from pyade.storage import SQLiteStore
 from pyade.sync import Progress
 from pyade.testing import DeviceAuthority, FakeApple, FakeMac

@@ -34,12 +34,12 @@ from typing import Any, Literal
 import atheris
 
 with atheris.instrument_imports(
-    include=["pyade.core", "pyade.crypto", "pyade.enrollment.messages", "plistlib", "base64"]
+    include=["pyade.core", "pyade.crypto", "pyade.enrollment.final_configuration", "plistlib", "base64"]
 ):
-    from pyade.core.machine_info import MachineInfo
-    from pyade.core.untrusted import MAX_BYTES
-    from pyade.crypto.device_trust import DeviceTrust
-    from pyade.enrollment.messages import read_message
+    from pyade.core.input_limits import MAX_BYTES
+    from pyade.enrollment.device_trust import DeviceTrust
+    from pyade.enrollment.final_configuration import read_message
+    from pyade.enrollment.machine_info import MachineInfo
     from pyade.errors import TrustError
 
 from pyade.enrollment.redemption import redeem_scep_request

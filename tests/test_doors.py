@@ -18,10 +18,12 @@ import pytest
 
 import pyade
 import pyade.apple
+import pyade.assignment
 import pyade.builders.intune
 import pyade.business
 import pyade.crypto
 import pyade.enrollment
+import pyade.operations
 import pyade.storage
 import pyade.sync
 import pyade.testing
@@ -47,6 +49,8 @@ from pyade import (
     doctor,
     loading,
 )
+from pyade.assignment import devices_at_risk
+from pyade.assignment.rules import AssignmentPolicy, Rule
 from pyade.builders import (
     build_account_configuration,
     build_device_configured,
@@ -55,29 +59,24 @@ from pyade.builders import (
 )
 from pyade.builders.dep_profile import from_apple, to_apple
 from pyade.core import SoftwareUpdatePolicy, check_existing_mac, renew_instructions
-from pyade.core.annotations import kinds_of
-from pyade.core.kinds import checks_kinds
-from pyade.core.rules import AssignmentPolicy, Rule
+from pyade.core.arguments import checks_kinds, kinds_of
 from pyade.crypto import TokenKeypair, managed_apple_account_jwt
 from pyade.crypto.secret_box import SecretBox
 from pyade.enrollment import AsyncFinalConfiguration, FinalConfiguration
 from pyade.errors import ArgumentError, PyadeError, VersionError
-from pyade.storage import MemoryStore, SQLiteStore
-from pyade.sync import (
+from pyade.operations import (
     AsyncScheduler,
     AsyncTokenService,
-    DeviceActions,
-    Subscription,
     TokenService,
     assign_token,
     async_doctor,
-    devices_at_risk,
     due_tokens,
     migration_deadlines,
     overview,
-    send_reminders,
     sync_token,
 )
+from pyade.storage import MemoryStore, SQLiteStore
+from pyade.sync import DeviceActions, Subscription, send_reminders
 from pyade.testing import FakeApple, FrozenClock
 
 NAIVE = datetime(2026, 3, 1)  # noqa: DTZ001 - what is refused
@@ -93,6 +92,8 @@ ROOMS = (
     pyade.crypto,
     pyade.testing,
     pyade.sync,
+    pyade.assignment,
+    pyade.operations,
     pyade.apple,
 )
 
@@ -118,8 +119,8 @@ CHECKED_INSIDE = {
 """They refuse wrong kinds with errors that say more than a kind, see the tests of their rooms."""
 
 MADE_HERE = re.compile(
-    "Account|AccountDrivenEnrollmentProfile|ActivationLock.*|Activity|AppleCareCoverage|Assign(Report|mentPlan)|Attempt|"
-    "BetaEnrollmentTokens?|Call|ChangeCounts|Choice|Command|Credential(s|Request)|Def.*Answer|Device|DevicePage|"
+    "Account|AccountDrivenEnrollmentProfile|AwaitProgress|ActivationLock.*|Activity|AppleCareCoverage|Assign(Report|mentPlan)|Attempt|"
+    "BetaEnrollmentTokens?|Call|ChangeCounts|Choice|Command|Credential(s|Request)|Def.*Answer|Device|DevicePage|DeviceSignature|MachineInfo|SetupAction|"
     "DeletionReport|Device(Group|Message|Record)|Diagnosis|Enrollment(Decision|Response|Request)|ErrorBody|Event.*|Fake(Enrollment|Setup|Transport)|"
     "Intune.*|LocalAccounts|ManagementService|OrgDevice|Organization|Page|Planned.*|Problem|Progress|RefreshReport|ReplacementDetails|"
     "RequestRecord|Resource|ProfileReview|ReviewRow|SendCall|Server|ServiceUrl|SignedContent|StagedToken|SyncReport|SyncState|Token(Health|Overview|"
@@ -208,7 +209,7 @@ def test_each_type_that_is_imported_for_type_checkers_is_known_at_the_doors(
         unknown.update({name} if found is default else ())
         return found
 
-    monkeypatch.setattr("pyade.core.annotations.offered", offered)
+    monkeypatch.setattr("pyade.core.arguments.offered", offered)
     for door in DOORS.values():
         kinds_of(inspect.unwrap(door.function), door.owner)
     assert unknown == {"App"}, "of procrastinate, which is optional"

@@ -12,9 +12,8 @@ import attrs
 import pytest
 
 from pyade import EnrollmentProfile, errors
-from pyade.core.activity import ActivityOutcome, ActivityRequest, ActivityType
-from pyade.core.assignment import DeviceResults
-from pyade.core.device import DeviceResult
+from pyade.core.fleet.device import DeviceResult
+from pyade.core.fleet.outcomes import ActivityOutcome, ActivityRequest, ActivityType, DeviceResults
 from pyade.core.problems import ErrorObject, Problem
 from pyade.errors import AppleError, ProfileError, PyadeError
 from pyade.testing.errors import MacError, PortalError
@@ -46,12 +45,12 @@ EXAMPLES: dict[str, object] = {
     "datetime": datetime(2026, 3, 1, tzinfo=UTC),
     "timedelta": timedelta(minutes=1),
     "datetime | None": datetime(2026, 3, 1, tzinfo=UTC),
-    "tuple[Problem, ...]": (Problem("name", "", "text", "give one"),),
-    "tuple[ErrorObject, ...]": (ErrorObject(status="409", code="ENTITY_ERROR"),),
-    "ActivityOutcome": ActivityOutcome(
+    "tuple[problem_types.Problem, ...]": (Problem("name", "", "text", "give one"),),
+    "tuple[problem_types.ErrorObject, ...]": (ErrorObject(status="409", code="ENTITY_ERROR"),),
+    "outcomes.ActivityOutcome": ActivityOutcome(
         request=ActivityRequest(activity_type=ActivityType.ASSIGN_DEVICES), devices={}
     ),
-    "DeviceResults": DeviceResults(results={"C02A": DeviceResult.SUCCESS}),
+    "outcomes.DeviceResults": DeviceResults(results={"C02A": DeviceResult.SUCCESS}),
 }
 """A value for each type of field that an error has."""
 

@@ -108,7 +108,10 @@ def test_a_star_takes_all_that_a_package_offers(package: str) -> None:
         ),
         (
             "from pyade import Client, Syncer, Assigner, Token; from pyade.storage import SQLiteStore",
-            "pyade.core.device pyade.core.profile pyade.core.problems pyade.sync.flow pyade.builders.stored",
+            (
+                "pyade.core.fleet.device pyade.core.profile.profile pyade.core.problems pyade.sync.run "
+                "pyade.builders.documents"
+            ),
         ),
         ("from pyade import SyncPolicy, MacOSVersion, Problem, PyadeError", "httpx asn1crypto sqlite3 anyio"),
     ],
@@ -157,7 +160,7 @@ def test_what_cannot_be_a_name_is_an_attribute_error_as_well(name: str) -> None:
 def test_nothing_is_set_in_what_stands_for_a_module() -> None:
     """It would be lost as soon as the module is there."""
     importer: dict[str, Any] = {}
-    modules_when_asked(importer, plan="pyade.core.plan")
+    modules_when_asked(importer, plan="pyade.core.profile.plan")
     absent = importer["plan"]
     assert absent.Effect
     with pytest.raises(AttributeError):
@@ -166,10 +169,10 @@ def test_nothing_is_set_in_what_stands_for_a_module() -> None:
 
 def test_a_module_takes_its_place_when_something_of_it_is_asked_for() -> None:
     importer: dict[str, Any] = {}
-    modules_when_asked(importer, plan="pyade.core.plan")
-    assert importer["plan"] is not import_module("pyade.core.plan")
-    assert importer["plan"].Effect is import_module("pyade.core.plan").Effect
-    assert importer["plan"] is import_module("pyade.core.plan")
+    modules_when_asked(importer, plan="pyade.core.profile.plan")
+    assert importer["plan"] is not import_module("pyade.core.profile.plan")
+    assert importer["plan"].Effect is import_module("pyade.core.profile.plan").Effect
+    assert importer["plan"] is import_module("pyade.core.profile.plan")
 
 
 def test_a_module_that_misses_another_says_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

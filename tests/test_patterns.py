@@ -26,13 +26,12 @@ from tests.cases import each
 
 import pyade
 from pyade import EnrollmentProfile, UserAffinity
+from pyade.assignment.rules import Rule
 from pyade.builders import commands, error_bodies, payload_keys
 from pyade.builders.payload_keys import Key
-from pyade.core import models, versions
-from pyade.core.accounts import AdministratorAccount, PrimaryAccount
-from pyade.core.device import Device
-from pyade.core.rules import Rule
-from pyade.core.variables import without_variables
+from pyade.core.fleet.device import Device
+from pyade.core.macos import models, versions
+from pyade.core.profile.accounts import AdministratorAccount, PrimaryAccount, without_variables
 from pyade.errors import ProfileError
 
 Compiled: TypeAlias = re.Pattern[str] | re.Pattern[bytes]
@@ -64,12 +63,14 @@ def _keys() -> list[str]:
 
 
 BUILT: dict[str, Callable[[], list[str]]] = {
-    "apple/json_bodies.py: _GOOD_TEXT _GOOD_WORD": list,
-    "apple/refusals.py: MAX_CODE": list,
-    "builders/key_checks.py: key": _keys,
-    "core/models.py: _FAMILIES": list,
-    "core/models.py: name": lambda: [rf"{name.casefold()}(?![a-z0-9])" for name in models._NAMES.values()],
-    "core/versions.py: pattern": lambda: ["[a-z]?", versions._VERSION, versions._BUILD],
+    "apple/http/json_bodies.py: _GOOD_TEXT _GOOD_WORD": list,
+    "apple/error_codes.py: MAX_CODE": list,
+    "builders/payload_keys.py: key": _keys,
+    "core/macos/models.py: _FAMILIES": list,
+    "core/macos/models.py: name": lambda: [
+        rf"{name.casefold()}(?![a-z0-9])" for name in models._NAMES.values()
+    ],
+    "core/macos/versions.py: pattern": lambda: ["[a-z]?", versions._VERSION, versions._BUILD],
     "testing/apple/sessions.py: _PARAMETER": list,
     "testing/business/endpoints.py: path": lambda: ["/v1/orgDevices/([^/]+)/relationships/assignedServer"],
 }

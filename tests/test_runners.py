@@ -20,6 +20,7 @@ import pytest
 import pyade
 from pyade import errors
 from pyade.apple import AsyncClient, Client
+from pyade.assignment import Assigner, AsyncAssigner
 from pyade.builders.payloads import MdmService, ScepIssuer
 from pyade.business import AsyncBusinessClient, BusinessClient
 from pyade.core.secret import Secret
@@ -46,19 +47,9 @@ from pyade.flow import (
     Wait,
     ask,
 )
+from pyade.operations import AsyncScheduler, AsyncTokenService, Scheduler, TokenService
 from pyade.storage import MemoryStore
-from pyade.sync import (
-    Assigner,
-    AsyncAssigner,
-    AsyncDeviceActions,
-    AsyncScheduler,
-    AsyncSyncer,
-    AsyncTokenService,
-    DeviceActions,
-    Scheduler,
-    Syncer,
-    TokenService,
-)
+from pyade.sync import AsyncDeviceActions, AsyncSyncer, DeviceActions, Syncer
 from pyade.testing import DeviceAuthority, FakeApple, FakeBusiness, FakeMac
 
 PACKAGE = Path(pyade.__file__).parent

@@ -8,6 +8,7 @@ import importlib
 import logging
 import pickle
 import pkgutil
+import sys
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,16 +23,16 @@ from tests.keys import RSA_KEYS, keypair_of
 
 import pyade
 from pyade import EnrollmentProfile
-from pyade.core.assignment import DeviceResults
-from pyade.core.device import DeviceResult
-from pyade.core.portal_steps import TokenSetup
+from pyade.assignment.rules import AssignmentPolicy, Rule
+from pyade.core.fleet.device import DeviceResult
+from pyade.core.fleet.outcomes import DeviceResults
+from pyade.core.macos.versions import MacOSVersion
 from pyade.core.problems import Problem
-from pyade.core.rules import AssignmentPolicy, Rule
 from pyade.core.secret import Secret
 from pyade.core.token import Token
-from pyade.core.versions import MacOSVersion
 from pyade.crypto.keypair import TokenKeypair
 from pyade.errors import ProfileError, PyadeError, StoreError, TermsError
+from pyade.operations.portal_steps import TokenSetup
 from pyade.text import Printed, logger, printable
 
 FORGED = "2026-03-01 INFO all is well"
@@ -107,7 +108,7 @@ def filled(kind: type, text: str) -> Any:
             continue
         annotation = field.type
         if isinstance(annotation, str):
-            annotation = eval(annotation, {"timedelta": timedelta, "PyadeError": PyadeError, **NAMES})
+            annotation = eval(annotation, {**vars(sys.modules[kind.__module__]), **NAMES})
         values[field.alias] = value_of(annotation, text)
     return kind(**values)
 

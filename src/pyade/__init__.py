@@ -17,27 +17,33 @@ from pyade.loading import when_asked
 
 if TYPE_CHECKING:
     from pyade import apple as apple
+    from pyade import assignment as assignment
     from pyade import builders as builders
     from pyade import business as business
     from pyade import core as core
     from pyade import crypto as crypto
     from pyade import enrollment as enrollment
     from pyade import errors as errors
+    from pyade import operations as operations
     from pyade import storage as storage
     from pyade import sync as sync
     from pyade import testing as testing
     from pyade.apple.client import AsyncClient, Client
     from pyade.apple.http.sessions import SessionCache
+    from pyade.assignment.assigner import Assigner, AsyncAssigner
+    from pyade.assignment.report import AssignReport
     from pyade.builders.mobileconfig import build_enrollment_profile
     from pyade.builders.payloads import AcmeIssuer, MdmService, ScepIssuer, TargetMac
-    from pyade.core.device import Device
-    from pyade.core.identity import IdentityPolicy
-    from pyade.core.policy import SyncPolicy
+    from pyade.core.fleet.device import Device
+    from pyade.core.fleet.sync_policy import SyncPolicy
+    from pyade.core.macos.identity import IdentityPolicy
+    from pyade.core.macos.setup_screens import SkipKeys
+    from pyade.core.macos.versions import MacOSVersion
     from pyade.core.problems import Problem
-    from pyade.core.profile import AdministratorAccount, EnrollmentProfile, PrimaryAccount, UserAffinity
-    from pyade.core.skip_keys import SkipKeys
+    from pyade.core.profile.accounts import AdministratorAccount, PrimaryAccount
+    from pyade.core.profile.affinity import UserAffinity
+    from pyade.core.profile.profile import EnrollmentProfile
     from pyade.core.token import Portal, Token, TokenHealth
-    from pyade.core.versions import MacOSVersion
     from pyade.crypto.keypair import TokenKeypair
     from pyade.crypto.signing import Signer
     from pyade.enrollment.service import AsyncEnrollmentService, EnrollmentService
@@ -53,13 +59,11 @@ if TYPE_CHECKING:
         TransportError,
         VersionError,
     )
-    from pyade.sync.assign_report import AssignReport
-    from pyade.sync.assigner import Assigner, AsyncAssigner
-    from pyade.sync.diagnosis import doctor
+    from pyade.operations.health import doctor
+    from pyade.operations.scheduler import AsyncScheduler, Scheduler
+    from pyade.operations.token_service import TokenService
     from pyade.sync.report import SyncReport
-    from pyade.sync.scheduler import AsyncScheduler, Scheduler
     from pyade.sync.syncer import AsyncSyncer, Syncer
-    from pyade.sync.token_service import TokenService
 
     __version__: str
 else:
@@ -68,30 +72,32 @@ else:
         {
             "pyade.apple.client": "AsyncClient Client",
             "pyade.apple.http.sessions": "SessionCache",
+            "pyade.assignment.assigner": "Assigner AsyncAssigner",
+            "pyade.assignment.report": "AssignReport",
             "pyade.builders.mobileconfig": "build_enrollment_profile",
             "pyade.builders.payloads": "AcmeIssuer MdmService ScepIssuer TargetMac",
-            "pyade.core.device": "Device",
-            "pyade.core.identity": "IdentityPolicy",
-            "pyade.core.policy": "SyncPolicy",
+            "pyade.core.fleet.device": "Device",
+            "pyade.core.fleet.sync_policy": "SyncPolicy",
+            "pyade.core.macos.identity": "IdentityPolicy",
+            "pyade.core.macos.setup_screens": "SkipKeys",
+            "pyade.core.macos.versions": "MacOSVersion",
             "pyade.core.problems": "Problem",
-            "pyade.core.profile": "AdministratorAccount EnrollmentProfile PrimaryAccount UserAffinity",
-            "pyade.core.skip_keys": "SkipKeys",
+            "pyade.core.profile.accounts": "AdministratorAccount PrimaryAccount",
+            "pyade.core.profile.affinity": "UserAffinity",
+            "pyade.core.profile.profile": "EnrollmentProfile",
             "pyade.core.token": "Portal Token TokenHealth",
-            "pyade.core.versions": "MacOSVersion",
             "pyade.crypto.keypair": "TokenKeypair",
             "pyade.crypto.signing": "Signer",
             "pyade.enrollment.service": "AsyncEnrollmentService EnrollmentService",
             "pyade.errors": (
-                "AppleError PolicyError ProfileError PyadeError SigningError StoreError "
-                "TermsError TokenError TransportError VersionError"
+                "AppleError PolicyError ProfileError PyadeError SigningError StoreError TermsError "
+                "TokenError TransportError VersionError"
             ),
-            "pyade.sync.assign_report": "AssignReport",
-            "pyade.sync.assigner": "Assigner AsyncAssigner",
-            "pyade.sync.diagnosis": "doctor",
+            "pyade.operations.health": "doctor",
+            "pyade.operations.scheduler": "AsyncScheduler Scheduler",
+            "pyade.operations.token_service": "TokenService",
             "pyade.sync.report": "SyncReport",
-            "pyade.sync.scheduler": "AsyncScheduler Scheduler",
             "pyade.sync.syncer": "AsyncSyncer Syncer",
-            "pyade.sync.token_service": "TokenService",
         },
     )
 

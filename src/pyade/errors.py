@@ -60,13 +60,14 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pyade.loading import modules_when_asked
 from pyade.text import Printed
 
 if TYPE_CHECKING:
-    from pyade.core.activity import ActivityOutcome
-    from pyade.core.assignment import DeviceResults
-    from pyade.core.problems import ErrorObject, Problem
-
+    from pyade.core import problems as problem_types
+    from pyade.core.fleet import outcomes
+else:
+    modules_when_asked(globals(), outcomes="pyade.core.fleet.outcomes", problem_types="pyade.core.problems")
 
 # attrs gives a class with slots a __setstate__ of its own, which drops the notes of a pickled error: every
 # error class leaves that to Exception, and so must a new one. One repr for all is made
@@ -163,7 +164,7 @@ class ProfileError(PyadeError):
         problems: Every broken rule: setting, value, what is allowed, fix.
     """
 
-    problems: tuple[Problem, ...]
+    problems: tuple[problem_types.Problem, ...]
 
     def _words(self) -> str | list[str]:
         if len(self.problems) == 1:
@@ -282,7 +283,7 @@ class AppleError(PyadeError):
     detail: str = ""
     next_step: str = ""
     retry_after_s: float | None = None
-    errors: tuple[ErrorObject, ...] = ()
+    errors: tuple[problem_types.ErrorObject, ...] = ()
     request_id: str = ""
 
     def _words(self) -> str:
@@ -426,7 +427,7 @@ class ActivityError(PyadeError):
 
     operation: str
     reason: str
-    outcome: ActivityOutcome
+    outcome: outcomes.ActivityOutcome
 
     def _words(self) -> str:
         return f"{self.operation}: {self.reason}; {self.outcome.summary()}"
@@ -444,7 +445,7 @@ class BatchError(PyadeError):
 
     operation: str
     reason: str
-    outcome: DeviceResults
+    outcome: outcomes.DeviceResults
 
     def _words(self) -> str:
         return f"{self.operation}: {self.reason}; {self.outcome.summary()}"

@@ -28,8 +28,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 import attrs
 
-from pyade.core.annotations import TIME
-from pyade.core.kinds import returned
+from pyade.core.arguments import TIME, returned
 from pyade.core.secret import Secret, masked
 from pyade.hooks import Hook as Hook  # noqa: PLC0414 - others have it from here
 from pyade.hooks import call, call_async

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 _ROOMS: Final = (
     *("core", "builders", "crypto", "apple", "storage"),
-    *("business", "sync", "enrollment", "testing"),
+    *("business", "sync", "assignment", "enrollment", "operations", "testing"),
 )
 _homes: Final[dict[str, Mapping[str, str]]] = {}
 """For each package that was loaded the modules of its names."""

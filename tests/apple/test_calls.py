@@ -32,8 +32,8 @@ from pyade.apple.responses import (
     decode_profile,
     decode_results,
 )
-from pyade.core.device import Device, DeviceResult, OpType
-from pyade.core.profile import EnrollmentProfile
+from pyade.core.fleet.device import Device, DeviceResult, OpType
+from pyade.core.profile.profile import EnrollmentProfile
 from pyade.core.token import Token
 
 if TYPE_CHECKING:

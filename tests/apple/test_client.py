@@ -19,8 +19,8 @@ from pyade import errors
 from pyade.apple import AsyncClient, Client, SessionCache, calls
 from pyade.apple.http.calls import SendCall
 from pyade.apple.http.connection import default_user_agent
-from pyade.core.annotations import hints_of
-from pyade.core.device import Device, DeviceResult
+from pyade.core.arguments import hints_of
+from pyade.core.fleet.device import Device, DeviceResult
 from pyade.core.token import Token
 from pyade.testing import FakeApple, Fault, FrozenClock
 

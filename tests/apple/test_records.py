@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests.cases import each
 
 from pyade.apple import responses
-from pyade.apple.json_bodies import decode_json
+from pyade.apple.http.json_bodies import decode_json
 from pyade.apple.responses import (
     Account,
     ActivationLockAnswer,
@@ -31,9 +31,8 @@ from pyade.apple.responses import (
 )
 from pyade.business.paging import read_page
 from pyade.business.resources import OrgDevice, read_identifier, read_resource
-from pyade.core.device import Device, DeviceResult
-from pyade.core.device_list import read_device
-from pyade.core.json_values import MAX_RECORD
+from pyade.core.fleet.device import Device, DeviceResult, read_device
+from pyade.core.values import MAX_RECORD
 
 DEEP = 100_000
 BROKEN: dict[str, bytes] = {

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from pyade.builders.payloads import AcmeIssuer, MdmService, ScepIssuer
-from pyade.core.profile import EnrollmentProfile
-from pyade.core.versions import MacOSVersion
+from pyade.core.macos.versions import MacOSVersion
+from pyade.core.profile.profile import EnrollmentProfile
 
 Rules = dict[str, Any]
 Violations = Callable[[Mapping[str, Any], MacOSVersion | None], list[str]]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tests.cases import each
 
-from pyade.core.skip_keys import NOT_ON_MACOS, SkipKeys
+from pyade.core.macos.setup_screens import NOT_ON_MACOS, SkipKeys
 
 SCHEMAS = os.environ.get("PYADE_SCHEMAS")
 pytestmark = pytest.mark.skipif(not SCHEMAS, reason="PYADE_SCHEMAS names no folder with Apple's schema files")

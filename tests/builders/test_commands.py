@@ -20,13 +20,12 @@ from pyade.builders.commands import (
     build_device_configured,
     check_account_configuration,
 )
-from pyade.core.accounts import AdministratorAccount, PrimaryAccount
-from pyade.core.affinity import UserAffinity
-from pyade.core.models import ChipClass
+from pyade.core.macos.models import ChipClass
+from pyade.core.macos.versions import MacOSVersion
 from pyade.core.problems import Severity
-from pyade.core.profile import EnrollmentProfile
-from pyade.core.user import NameVariables, User
-from pyade.core.versions import MacOSVersion
+from pyade.core.profile.accounts import AdministratorAccount, NameVariables, PrimaryAccount, User
+from pyade.core.profile.affinity import UserAffinity
+from pyade.core.profile.profile import EnrollmentProfile
 from pyade.crypto.password_hash import hash_password
 from pyade.errors import ProfileError
 

@@ -13,14 +13,10 @@ from hypothesis import strategies as st
 from tests.cases import each
 
 from pyade.builders.dep_profile import definition, digest, from_apple, to_apple
-from pyade.core.profile import (
-    AdministratorAccount,
-    AffinityKind,
-    EnrollmentProfile,
-    PrimaryAccount,
-    UserAffinity,
-)
-from pyade.core.skip_keys import SkipKeys
+from pyade.core.macos.setup_screens import SkipKeys
+from pyade.core.profile.accounts import AdministratorAccount, PrimaryAccount
+from pyade.core.profile.affinity import AffinityKind, UserAffinity
+from pyade.core.profile.profile import EnrollmentProfile
 from pyade.errors import ProfileError
 
 URL = "https://mdm.contoso.com/enroll"

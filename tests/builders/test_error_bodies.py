@@ -20,17 +20,17 @@ from pyade.builders.error_bodies import (
     build_update_required,
     check_error_body,
 )
-from pyade.core.problems import Severity
-from pyade.core.software_update import (
+from pyade.core.macos.updates import (
     BetaProgram,
     Latest,
     SoftwareUpdatePolicy,
+    UpdateCatalogue,
     UpdateDecision,
     UpdateVerdict,
     decide_update,
 )
-from pyade.core.update_catalogue import UpdateCatalogue
-from pyade.core.versions import MacOSVersion
+from pyade.core.macos.versions import MacOSVersion
+from pyade.core.problems import Severity
 from pyade.errors import ProfileError
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from tests.leaks import leaks
 from pyade.builders.commands import build_account_configuration
 from pyade.builders.error_bodies import build_update_required
 from pyade.builders.intune import IntuneExport, OwnSettings, profile_from_intune, read_intune
-from pyade.core.accounts import AdministratorAccount
-from pyade.core.profile import EnrollmentProfile
+from pyade.core.macos.updates import BetaProgram, UpdateDecision, UpdateVerdict
+from pyade.core.macos.versions import MacOSVersion
+from pyade.core.profile.accounts import AdministratorAccount
+from pyade.core.profile.profile import EnrollmentProfile
 from pyade.core.secret import Secret
-from pyade.core.software_update import BetaProgram, UpdateDecision, UpdateVerdict
-from pyade.core.versions import MacOSVersion
 from pyade.errors import IntuneError, ProfileError
 
 SECRET = "hunter2hunter2"

@@ -14,10 +14,10 @@ import attrs
 import pytest
 from tests.cases import each
 
-from pyade.builders.checks import check_enrollment_profile, check_update
+from pyade.builders.linter import check_enrollment_profile, check_update
 from pyade.builders.mobileconfig import build_enrollment_profile
 from pyade.builders.payloads import AcmeIssuer, MdmService, ScepIssuer, TargetMac
-from pyade.core.identity import (
+from pyade.core.macos.identity import (
     IdentityChoice,
     IdentityKind,
     IdentityPolicy,
@@ -25,10 +25,10 @@ from pyade.core.identity import (
     choose_identity,
     decide_identity,
 )
-from pyade.core.models import ChipClass
+from pyade.core.macos.models import ChipClass
+from pyade.core.macos.versions import MacOSVersion
 from pyade.core.problems import Severity
-from pyade.core.profile import EnrollmentProfile
-from pyade.core.versions import MacOSVersion
+from pyade.core.profile.profile import EnrollmentProfile
 from pyade.errors import ProfileError
 
 SILICON, T2, T1, INTEL, VIRTUAL, UNKNOWN = (

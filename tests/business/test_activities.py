@@ -11,7 +11,7 @@ from tests.business.conftest import NOW, START
 
 from pyade import errors
 from pyade.business import MigrationStatus
-from pyade.core.activity import ActivityOutcome, OperationStatus
+from pyade.core.fleet.outcomes import ActivityOutcome, OperationStatus
 from pyade.testing import FakeApple, FakeBusiness, Fault, FrozenClock, Server
 
 if TYPE_CHECKING:

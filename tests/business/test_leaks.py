@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyade.business.activity_flows import Download
+from pyade.business.activities import Download
 from pyade.business.resources import Activity, read_resource
 from pyade.core.secret import Secret
 

@@ -9,7 +9,7 @@ import pytest
 from tests.business.conftest import NOW, START
 
 from pyade import errors
-from pyade.core.activity import OperationStatus
+from pyade.core.fleet.outcomes import OperationStatus
 from pyade.testing import FakeApple, FakeBusiness, Fault, FrozenClock, Server
 
 if TYPE_CHECKING:

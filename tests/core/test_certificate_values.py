@@ -13,7 +13,7 @@ from tests.cases import each
 from pyade.builders.dep_profile import from_apple
 from pyade.core.certificate_values import check_base64, check_der, pem_problem
 from pyade.core.problems import Problem
-from pyade.core.profile import EnrollmentProfile
+from pyade.core.profile.profile import EnrollmentProfile
 from pyade.errors import ProfileError
 
 DER = b"0\x03\x02\x01\x05"

@@ -12,9 +12,8 @@ from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyade.crypto.envelope import read_envelope
 from pyade.crypto.keypair import TokenKeypair
-from pyade.crypto.token_file import read_token_file
+from pyade.crypto.token_file import read_envelope, read_token_file
 from pyade.errors import TokenError
 
 if TYPE_CHECKING:

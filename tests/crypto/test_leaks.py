@@ -29,7 +29,7 @@ from pyade.crypto import (
     hash_password,
     managed_apple_account_jwt,
 )
-from pyade.crypto.assertion import client_assertion, read_assertion_key
+from pyade.crypto.jwt import client_assertion, read_assertion_key
 from pyade.crypto.push_certificate import PushCertificate
 from pyade.crypto.secret_box import SecretBox
 from pyade.errors import BypassCodeError, ProfileError, SigningError, StoreError, TokenError

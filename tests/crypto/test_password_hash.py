@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.cases import each
 
-from pyade.core.accounts import AdministratorAccount, is_password_hash
+from pyade.core.profile.accounts import AdministratorAccount, is_password_hash
 from pyade.crypto.password_hash import hash_password
 from pyade.errors import ProfileError
 

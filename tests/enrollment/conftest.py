@@ -20,12 +20,12 @@ from cryptography.x509.oid import NameOID
 from tests.keys import RSA_KEYS
 
 from pyade.builders.payloads import AcmeIssuer, MdmService, ScepIssuer
-from pyade.core.device import Device, DeviceFamily
-from pyade.core.events import Event
-from pyade.core.inventory import Source
-from pyade.core.machine_info import MachineInfo
-from pyade.core.profile import EnrollmentProfile, UserAffinity
-from pyade.core.user import User
+from pyade.core.fleet.device import Device, DeviceFamily
+from pyade.core.fleet.events import Event
+from pyade.core.fleet.records import Source
+from pyade.core.profile.accounts import User
+from pyade.core.profile.affinity import UserAffinity
+from pyade.core.profile.profile import EnrollmentProfile
 from pyade.crypto.push_certificate import PushCertificate
 from pyade.crypto.signing import Signer
 from pyade.enrollment import (
@@ -34,6 +34,7 @@ from pyade.enrollment import (
     EnrollmentService,
     FinalConfiguration,
 )
+from pyade.enrollment.machine_info import MachineInfo
 from pyade.storage import EnrollmentStore, MemoryStore
 from pyade.testing import FrozenClock
 from pyade.testing.mac import CmsForm, DeviceAuthority, DeviceIdentity

@@ -38,12 +38,12 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 
 from pyade.builders.payloads import AcmeIssuer, MdmService, ScepIssuer
-from pyade.core.machine_info import MachineInfo
-from pyade.core.user import User
-from pyade.crypto.device_trust import DeviceTrust
+from pyade.core.profile.accounts import User
 from pyade.crypto.signing import Signer
 from pyade.enrollment import AsyncEnrollmentService, EnrollmentApp, SignInReturn, redeem_scep_request
-from pyade.enrollment.bodies import BODY_TIME
+from pyade.enrollment.asgi import BODY_TIME
+from pyade.enrollment.device_trust import DeviceTrust
+from pyade.enrollment.machine_info import MachineInfo
 from pyade.errors import TrustError
 from pyade.storage import SQLiteStore
 from pyade.testing import DeviceAuthority

@@ -21,10 +21,10 @@ from pyade.core import (
     User,
     UserAffinity,
 )
-from pyade.core.device import Device, DeviceFamily
-from pyade.core.enrollment import Enrollment
-from pyade.core.events import EventKind
-from pyade.core.inventory import Source
+from pyade.core.fleet.device import Device, DeviceFamily
+from pyade.core.fleet.enrollment import Enrollment
+from pyade.core.fleet.events import EventKind
+from pyade.core.fleet.records import Source
 from pyade.core.problems import Severity
 from pyade.crypto import hash_password
 from pyade.enrollment import AsyncFinalConfiguration, EnrollmentService, FinalConfiguration

@@ -12,7 +12,7 @@ import attrs
 import pytest
 from tests.cases import each
 from tests.enrollment.conftest import answering
-from tests.enrollment.test_waiting import ADA, NOW, SERIAL, URL, check_in, give_profile
+from tests.enrollment.test_final_configuration import ADA, NOW, SERIAL, URL, check_in, give_profile
 
 from pyade.builders import (
     OwnSettings,
@@ -23,7 +23,7 @@ from pyade.builders import (
     read_intune,
 )
 from pyade.core import AdministratorAccount, EnrollmentProfile, User, UserAffinity
-from pyade.core.enrollment import Enrollment
+from pyade.core.fleet.enrollment import Enrollment
 from pyade.crypto import hash_password
 from pyade.enrollment import AsyncFinalConfiguration, FinalConfiguration
 from pyade.storage import MemoryStore, SQLiteStore

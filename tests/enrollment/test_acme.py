@@ -23,11 +23,11 @@ from tests.enrollment.conftest import ACME, MDM, PROFILE, SCEP
 from tests.enrollment.server import HOST, Organization, Transport
 
 from pyade.builders.payloads import AcmeIssuer
-from pyade.core.device import Device, DeviceFamily
-from pyade.core.enrollment import OneTimeKind
-from pyade.core.inventory import Source
-from pyade.core.models import ChipClass
-from pyade.core.versions import MacOSVersion
+from pyade.core.fleet.device import Device, DeviceFamily
+from pyade.core.fleet.enrollment import OneTimeKind
+from pyade.core.fleet.records import Source
+from pyade.core.macos.models import ChipClass
+from pyade.core.macos.versions import MacOSVersion
 from pyade.crypto.signing import Signer
 from pyade.enrollment import EnrollmentService, redeem_client_identifier
 from pyade.errors import TrustError

@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from tests.enrollment.conftest import ADA, HOST, LEGACY, MODERN, Desk
 
-from pyade.core.user import User
+from pyade.core.profile.accounts import User
 from pyade.crypto.push_certificate import PushCertificate
 from pyade.crypto.signing import Signer
 from pyade.enrollment import EnrollmentApp, SignInReturn

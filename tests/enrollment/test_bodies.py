@@ -12,7 +12,7 @@ import pytest
 from tests.enrollment.conftest import HOST, Desk
 
 from pyade.enrollment import EnrollmentApp
-from pyade.enrollment.bodies import cut_off, read_body
+from pyade.enrollment.asgi import cut_off, read_body
 from pyade.errors import ArgumentError, PolicyError
 from pyade.testing import DeviceAuthority, DeviceIdentity
 

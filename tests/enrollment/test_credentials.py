@@ -13,7 +13,7 @@ import pytest
 from tests.cases import each
 from tests.enrollment.conftest import MACHINE, SCEP, Desk, identity_of
 
-from pyade.core.events import Event, EventKind
+from pyade.core.fleet.events import Event, EventKind
 from pyade.enrollment import redeem_client_identifier, redeem_scep_request, redemption
 from pyade.enrollment.credentials import one_time
 from pyade.errors import ArgumentError, PolicyError, TrustError

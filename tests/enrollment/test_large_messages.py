@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 from tests.cases import each
-from tests.enrollment.test_waiting import NOW, SERIAL, result
-from tests.enrollment.test_waiting_calls import Worker, worker  # noqa: F401 - a fixture
+from tests.enrollment.test_final_configuration import NOW, SERIAL, result
+from tests.enrollment.test_final_configuration_calls import Worker, worker  # noqa: F401 - a fixture
 
-from pyade.core.events import EventKind
+from pyade.core.fleet.events import EventKind
+from pyade.core.input_limits import MAX_BYTES
 from pyade.core.plist import MAX_DEPTH, MAX_LARGE_BYTES, read_top
-from pyade.core.untrusted import MAX_BYTES
 from pyade.enrollment import read_message
 from pyade.errors import TrustError
 

@@ -13,12 +13,11 @@ from tests.enrollment.conftest import ACME, ADA, LEGACY, MDM, MODERN, SCEP, Desk
 from tests.enrollment.test_credentials import request_for
 from tests.leaks import leaks
 
-from pyade.core.accounts import AdministratorAccount
-from pyade.core.identity import IdentityPolicy
-from pyade.core.profile import EnrollmentProfile
+from pyade.core.macos.identity import IdentityPolicy
+from pyade.core.macos.updates import BetaProgram, SoftwareUpdatePolicy
+from pyade.core.profile.accounts import AdministratorAccount, User
+from pyade.core.profile.profile import EnrollmentProfile
 from pyade.core.secret import Secret
-from pyade.core.software_update import BetaProgram, SoftwareUpdatePolicy
-from pyade.core.user import User
 from pyade.enrollment import Credential, redeem_client_identifier, redeem_scep_request
 from pyade.enrollment.credentials import static
 from pyade.errors import PolicyError, ProfileError, StoreError, TrustError

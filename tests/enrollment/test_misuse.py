@@ -14,24 +14,17 @@ from tests.enrollment.conftest import MDM as CONTOSO
 from tests.enrollment.conftest import Desk
 
 from pyade.builders import AcmeIssuer, MdmService
-from pyade.core import (
-    Device,
-    DeviceFamily,
-    EnrollmentProfile,
-    MachineInfo,
-    PrimaryAccount,
-    User,
-    UserAffinity,
-)
-from pyade.core.enrollment import Enrollment
-from pyade.core.inventory import Source
+from pyade.core import Device, DeviceFamily, EnrollmentProfile, PrimaryAccount, User, UserAffinity
+from pyade.core.fleet.enrollment import Enrollment
+from pyade.core.fleet.records import Source
+from pyade.core.macos.updates import SoftwareUpdatePolicy
 from pyade.core.problems import Severity
-from pyade.core.software_update import SoftwareUpdatePolicy
 from pyade.crypto.push_certificate import PushCertificate
 from pyade.enrollment import (
     EnrollmentLimits,
     EnrollmentService,
     FinalConfiguration,
+    MachineInfo,
     PlatformSso,
     Verdict,
     redeem_client_identifier,

@@ -9,16 +9,23 @@ from typing import Any
 import attrs
 import pytest
 from tests.enrollment.conftest import ADA, LEGACY, MACHINE, MODERN, Desk
-from tests.enrollment.test_waiting import NOW, SERIAL, WITH_ACCOUNTS, begin, command_in, give_profile
+from tests.enrollment.test_final_configuration import (
+    NOW,
+    SERIAL,
+    WITH_ACCOUNTS,
+    begin,
+    command_in,
+    give_profile,
+)
 
 from pyade.core import AdministratorAccount, PrimaryAccount, User
 from pyade.core.problems import Problem
-from pyade.core.setup_accounts import local_accounts
-from pyade.core.user import NameVariables
+from pyade.core.profile.accounts import NameVariables
+from pyade.core.profile.setup_accounts import local_accounts
 from pyade.crypto.signing import Signer
 from pyade.enrollment import FinalConfiguration
+from pyade.operations.health import enrollment_problems
 from pyade.storage import MemoryStore, SQLiteStore
-from pyade.sync.enrollment_checkup import enrollment_problems
 from pyade.testing import FrozenClock
 from pyade.testing.mac import DeviceAuthority, DeviceIdentity
 from pyade.testing.store_examples import example_token

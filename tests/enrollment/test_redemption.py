@@ -12,8 +12,8 @@ from tests.cases import each
 from tests.enrollment.conftest import ACME, MACHINE, Desk, identity_of
 from tests.enrollment.test_credentials import redemptions, request_for
 
-from pyade.core.enrollment import OneTimeKind
-from pyade.core.identity import IdentityPolicy
+from pyade.core.fleet.enrollment import OneTimeKind
+from pyade.core.macos.identity import IdentityPolicy
 from pyade.enrollment import may_issue, redeem_client_identifier
 from pyade.enrollment.credentials import Credential, one_time, serial_number, static
 from pyade.errors import PolicyError, TrustError

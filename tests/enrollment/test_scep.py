@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.enrollment.conftest import MDM, PROFILE
 
 from pyade.builders.payloads import ScepIssuer
-from pyade.core.device import Device, DeviceFamily
-from pyade.core.inventory import Source
+from pyade.core.fleet.device import Device, DeviceFamily
+from pyade.core.fleet.records import Source
 from pyade.crypto.signing import Signer
 from pyade.enrollment import EnrollmentService
 from pyade.storage import SQLiteStore

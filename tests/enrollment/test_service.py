@@ -27,13 +27,12 @@ from tests.enrollment.conftest import (
     payloads_of,
 )
 
-from pyade.core.device import Device, DeviceFamily, OpType
-from pyade.core.enrollment import OneTimeKind, Registration, digest_of
-from pyade.core.identity import IdentityKind, IdentityPolicy
-from pyade.core.profile import DefinedProfile
-from pyade.core.software_update import BetaProgram, Latest, SoftwareUpdatePolicy
-from pyade.core.update_catalogue import UpdateCatalogue
-from pyade.core.user import User
+from pyade.core.fleet.device import Device, DeviceFamily, OpType
+from pyade.core.fleet.enrollment import OneTimeKind, Registration, digest_of
+from pyade.core.macos.identity import IdentityKind, IdentityPolicy
+from pyade.core.macos.updates import BetaProgram, Latest, SoftwareUpdatePolicy, UpdateCatalogue
+from pyade.core.profile.accounts import User
+from pyade.core.profile.profile import DefinedProfile
 from pyade.enrollment import (
     EnrollmentLimits,
     EnrollmentRequest,

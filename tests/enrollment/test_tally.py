@@ -12,7 +12,7 @@ import anyio
 import pytest
 from tests.enrollment.conftest import HOST, LEGACY, Desk
 
-from pyade.core.events import Event
+from pyade.core.fleet.events import Event
 from pyade.enrollment import EnrollmentApp, EnrollmentDecision, EnrollmentService, Verdict
 from pyade.enrollment.tally import RECORDS, WINDOW, RefusalTally
 from pyade.errors import StoreError

@@ -27,11 +27,11 @@ from tests.enrollment import server
 from tests.enrollment.server import HOST, AsyncTransport, Organization, Transport
 
 from pyade import Assigner, Client, EnrollmentProfile, Syncer, UserAffinity
-from pyade.core.enrollment import Registration, digest_of
-from pyade.core.events import EventKind
-from pyade.core.untrusted import MAX_BYTES
+from pyade.core.fleet.enrollment import Registration, digest_of
+from pyade.core.fleet.events import EventKind
+from pyade.core.input_limits import MAX_BYTES
 from pyade.enrollment import asgi, redeem_scep_request
-from pyade.enrollment.bodies import read_body
+from pyade.enrollment.asgi import read_body
 from pyade.errors import TrustError
 from pyade.storage import SQLiteStore
 from pyade.testing import DeviceIdentity, FakeApple, FakeEnrollment, FakeMac, FrozenClock, MacError

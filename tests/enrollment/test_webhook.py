@@ -24,7 +24,7 @@ from tests.enrollment.conftest import MACHINE, Desk, identity_of
 from tests.enrollment.test_credentials import redemptions, request_for
 from tests.leaks import leaks
 
-from pyade.core.identity import IdentityPolicy
+from pyade.core.macos.identity import IdentityPolicy
 from pyade.crypto.signing import Signer
 from pyade.enrollment import AsyncEnrollmentService, EnrollmentApp, StepCaWebhook
 from pyade.enrollment.credentials import serial_number

@@ -19,7 +19,7 @@ from pyade.apple import AsyncClient
 from pyade.apple import calls as apple_calls
 from pyade.business import Activity
 from pyade.business import calls as business_calls
-from pyade.core.activity import ActivityRequest, ActivityStatus, ActivityType
+from pyade.core.fleet.outcomes import ActivityRequest, ActivityStatus, ActivityType
 
 SERIALS = ("C02A", "C02B")
 LARGE_PAGE = "apple.fetch_devices of an account with 5,000 per page"

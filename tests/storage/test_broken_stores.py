@@ -12,15 +12,15 @@ from pathlib import Path
 import attrs
 import pytest
 
-from pyade.core.device import Device
-from pyade.core.device_groups import DeviceGroup
-from pyade.core.events import Event, EventBatch, EventKind, change_groups
-from pyade.core.inventory import ChangeCounts, DeviceRecord, Source, SyncState
-from pyade.core.lease import Lease
+from pyade.core.fleet.device import Device
+from pyade.core.fleet.events import Event, EventBatch, EventKind, change_groups
+from pyade.core.fleet.groups import DeviceGroup
+from pyade.core.fleet.lease import Lease
+from pyade.core.fleet.records import ChangeCounts, DeviceRecord, Source, SyncState
 from pyade.core.token import Token
 from pyade.errors import DamagedRecordError
 from pyade.storage import MemoryStore, Session, SQLStore, Store, Table, Value
-from pyade.storage.sqlite_database import SQLiteDatabase
+from pyade.storage.sqlite import SQLiteDatabase
 
 pytestmark = pytest.mark.slow
 

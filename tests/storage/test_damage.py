@@ -12,11 +12,11 @@ import attrs
 import pytest
 
 from pyade.apple.responses import DevicePage
-from pyade.builders import stored as documents
-from pyade.core.device import Device
-from pyade.core.enrollment import OneTimeKind, digest_of
-from pyade.core.events import EventKind
-from pyade.core.inventory import Source, SyncState
+from pyade.builders import documents
+from pyade.core.fleet.device import Device
+from pyade.core.fleet.enrollment import OneTimeKind, digest_of
+from pyade.core.fleet.events import EventKind
+from pyade.core.fleet.records import Source, SyncState
 from pyade.core.secret import Secret
 from pyade.errors import DamagedRecordError
 from pyade.storage import SQLiteStore

@@ -9,8 +9,8 @@ import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyade.core.device import Device, DeviceResult, OpType
-from pyade.core.inventory import Source, owner_of
+from pyade.core.fleet.device import Device, DeviceResult, OpType
+from pyade.core.fleet.records import Source, owner_of
 from pyade.storage import MemoryStore, SQLiteStore, Store
 from pyade.testing.store_examples import example_token
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from pyade.core.events import Event
+from pyade.core.fleet.events import Event
 from pyade.storage import SQLiteStore, Store
 from pyade.testing.store_examples import commit, example_token, fleet_of
 
@@ -34,7 +34,7 @@ def open_store():
 """
 
 WRITER = """
-from pyade.core.device import Device
+from pyade.core.fleet.device import Device
 from pyade.testing.store_examples import commit
 
 writer = sys.argv[3]

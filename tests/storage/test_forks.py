@@ -22,8 +22,8 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 
 PREAMBLE = """
 import multiprocessing, os, sys, threading
-from pyade.core.device import Device
-from pyade.core.inventory import Source
+from pyade.core.fleet.device import Device
+from pyade.core.fleet.records import Source
 from pyade.errors import StoreConflictError, StoreError
 from pyade.storage import MemoryStore, SQLiteStore
 from pyade.testing.clock import FrozenClock
@@ -209,7 +209,7 @@ def test_server_that_forks_for_each_request_shares_the_store_it_loaded(tmp_path:
 def in_child(work: str, path: Path) -> str:
     """Fork inside a block of the store, and return what *work* prints in the child."""
     program = f"""
-from pyade.storage.sqlite_database import SQLiteDatabase
+from pyade.storage.sqlite import SQLiteDatabase
 database = SQLiteDatabase(path, busy_timeout_s=30, clock=lambda: NOW)
 with database.reading():
     child = os.fork()

@@ -10,8 +10,8 @@ import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyade.core.device import Device, OpType, ProfileStatus
-from pyade.core.inventory import Source
+from pyade.core.fleet.device import Device, OpType, ProfileStatus
+from pyade.core.fleet.records import Source
 from pyade.storage import MemoryStore, SQLiteStore, Store
 from pyade.testing.store_examples import example_token
 

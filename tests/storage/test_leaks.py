@@ -13,9 +13,9 @@ import attrs
 import pytest
 from tests.leaks import leaks
 
-from pyade.builders.document import profile_from_document
-from pyade.core.accounts import AdministratorAccount
-from pyade.core.profile import DefinedProfile
+from pyade.builders.documents import profile_from_document
+from pyade.core.profile.accounts import AdministratorAccount
+from pyade.core.profile.profile import DefinedProfile
 from pyade.core.secret import Secret
 from pyade.crypto.secret_box import SecretBox
 from pyade.errors import ProfileError, PyadeError, StoreError

@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING
 import attrs
 import pytest
 
-from pyade.core.inventory import Source
+from pyade.core.fleet.records import Source
 from pyade.errors import LeaseHeldError
 from pyade.storage import SQLiteStore, Store
 from pyade.testing.store_examples import NOW, example_token, fleet_of, serials_of
@@ -35,8 +35,8 @@ PREAMBLE = """
 import os, sys
 from datetime import datetime
 from pathlib import Path
-from pyade.core.device import Device
-from pyade.core.inventory import Source
+from pyade.core.fleet.device import Device
+from pyade.core.fleet.records import Source
 from pyade.errors import LeaseHeldError, LeaseLostError
 from pyade.builders import stored as documents
 from pyade.storage import PostgresStore, SQLiteStore

@@ -12,8 +12,8 @@ import pytest
 
 from pyade.errors import StoreError, StoreVersionError
 from pyade.storage import Database, SQLiteStore, SQLStore
-from pyade.storage.schema import MIGRATIONS, migrate
-from pyade.storage.sqlite_database import SQLiteDatabase
+from pyade.storage.sqlite import SQLiteDatabase
+from pyade.storage.tables import MIGRATIONS, migrate
 from pyade.testing.store_examples import NOW, commit, example_device, example_token, serials_of
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def open_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ca
 
     else:
         place: PostgresPlace = request.getfixturevalue("postgres")
-        from pyade.storage.postgres_database import PostgresDatabase
+        from pyade.storage.postgres import PostgresDatabase
 
         def make_database() -> Database:
             return PostgresDatabase(
@@ -111,8 +111,8 @@ def test_tables_of_others_are_left_alone(open_database: Callable[[], Database]) 
 CRASH_IN_MIGRATION = """
 import os, sys
 from datetime import UTC, datetime
-from pyade.storage.schema import MIGRATIONS, migrate
-from pyade.storage.sqlite_database import SQLiteDatabase
+from pyade.storage.tables import MIGRATIONS, migrate
+from pyade.storage.sqlite import SQLiteDatabase
 
 class Crashing(tuple):
     def __iter__(self):

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, LiteralString
 import attrs
 import pytest
 
-from pyade.core.device import Device
-from pyade.core.inventory import Source, SyncState
+from pyade.core.fleet.device import Device
+from pyade.core.fleet.records import Source, SyncState
 from pyade.errors import (
     LeaseHeldError,
     LeaseLostError,
@@ -29,8 +29,10 @@ psycopg = pytest.importorskip("psycopg")
 
 from psycopg import sql  # noqa: E402
 
-from pyade.storage.postgres import PostgresStore  # noqa: E402 - it needs psycopg
-from pyade.storage.postgres_database import PostgresDatabase  # noqa: E402
+from pyade.storage.postgres import (  # noqa: E402
+    PostgresDatabase,
+    PostgresStore,
+)
 
 if TYPE_CHECKING:
     from tests.conftest import PostgresPlace

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, LiteralString
 import attrs
 import pytest
 
-from pyade.core.device import Device
-from pyade.core.events import Event, EventGroup, EventKind, encode_groups
+from pyade.core.fleet.device import Device
+from pyade.core.fleet.events import Event, EventGroup, EventKind, encode_groups
 from pyade.errors import StoreError
 from pyade.testing.store_examples import NOW, commit, example_token, fleet_of
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from pyade.core.inventory import SyncState
+from pyade.core.fleet.records import SyncState
 from pyade.storage import SQLiteStore, Store
 from pyade.testing.store_examples import commit, example_token, fleet_of, serials_of
 
@@ -34,8 +34,8 @@ def open_store():
 
 # Each process makes the tables if it is the first, and writes its pages whatever the others do.
 WRITER = """
-from pyade.core.device import Device
-from pyade.core.inventory import Source
+from pyade.core.fleet.device import Device
+from pyade.core.fleet.records import Source
 from pyade.errors import DuplicateTokenError, StoreConflictError
 from pyade.testing.store_examples import NOW, example_token
 

@@ -11,7 +11,7 @@ import pytest
 
 import pyade
 from pyade import core, errors, storage
-from pyade.core.annotations import hints_of
+from pyade.core.arguments import hints_of
 
 DOORS = (storage, core, pyade)
 ROOM = [

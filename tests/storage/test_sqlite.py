@@ -15,15 +15,14 @@ from typing import Any
 
 import pytest
 
-from pyade.builders import stored as documents
-from pyade.core.device import Device
-from pyade.core.inventory import Source, SyncState
-from pyade.core.profile import EnrollmentProfile
+from pyade.builders import documents
+from pyade.core.fleet.device import Device
+from pyade.core.fleet.records import Source, SyncState
+from pyade.core.profile.profile import EnrollmentProfile
 from pyade.errors import StoreError
 from pyade.storage import SQLiteStore
-from pyade.storage.sqlite_database import SQLiteDatabase
-from pyade.storage.sqlite_file import APPLICATION_ID
-from pyade.storage.sqlite_forks import Turn
+from pyade.storage.sqlite import SQLiteDatabase
+from pyade.storage.sqlite_file import APPLICATION_ID, Turn
 from pyade.testing.store_examples import (
     NOW,
     commit,
@@ -251,7 +250,7 @@ def test_failed_opening_leaves_nothing_open(path: Path, monkeypatch: pytest.Monk
     def fail(database: object) -> None:
         raise StoreError("injected")
 
-    monkeypatch.setattr("pyade.storage.schema.migrate", fail)
+    monkeypatch.setattr("pyade.storage.tables.migrate", fail)
     with pytest.raises(StoreError, match="injected"):
         SQLiteStore(path)
     assert [file.name for file in path.parent.iterdir()] == ["ade.db"]
@@ -262,7 +261,7 @@ def test_failed_opening_leaves_nothing_open(path: Path, monkeypatch: pytest.Monk
 MEASURE = """
 import resource, sys
 import attrs
-from pyade.core.inventory import Source, SyncState
+from pyade.core.fleet.records import Source, SyncState
 from pyade.storage import SQLiteStore
 from pyade.testing.store_examples import NOW, example_device, example_token
 
@@ -303,7 +302,7 @@ def test_page_that_changes_nothing_writes_no_event(path: Path) -> None:
 
 def test_a_turn_is_yielded_only_where_another_thread_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
-    monkeypatch.setattr("pyade.storage.sqlite_forks.time", SimpleNamespace(sleep=slept.append))
+    monkeypatch.setattr("pyade.storage.sqlite_file.time", SimpleNamespace(sleep=slept.append))
     turn = Turn()
 
     def take() -> None:

@@ -10,12 +10,11 @@ import httpx
 import msgspec
 
 from pyade.apple.client import AsyncClient, Client
-from pyade.core import AssignmentPolicy
-from pyade.core.profile import EnrollmentProfile
-from pyade.sync import Assigner, AssignReport, AsyncAssigner
+from pyade.assignment import Assigner, AssignmentPolicy, AssignReport, AsyncAssigner
+from pyade.core.profile.profile import EnrollmentProfile
 
 if TYPE_CHECKING:
-    from tests.sync.conftest import World
+    from tests.worlds import World
 
 Answer = Callable[[httpx.Request, Any], httpx.Response | None]
 

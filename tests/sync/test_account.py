@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from pyade.core.events import EventKind
-from pyade.core.policy import SyncAction
+from pyade.core.fleet.events import EventKind
+from pyade.core.fleet.sync_policy import SyncAction
 from pyade.core.problems import Severity
 from pyade.core.token import Token
 from pyade.errors import TermsError
+from pyade.operations import doctor, overview
 from pyade.storage import Store
-from pyade.sync import doctor, overview
 from pyade.testing import Fault
 
 if TYPE_CHECKING:
-    from tests.sync.conftest import World
+    from tests.worlds import World
 
 ACCOUNT = "GET /account"
 

@@ -16,10 +16,11 @@ from cryptography.fernet import Fernet
 from pyade import errors
 from pyade.apple import AsyncClient, Client
 from pyade.apple.responses import ActivationLockResult, BetaEnrollmentTokens
-from pyade.core.device import DeviceResult
-from pyade.core.events import EventKind
+from pyade.core.fleet.device import DeviceResult
+from pyade.core.fleet.events import EventKind
 from pyade.core.secret import Secret
 from pyade.crypto import BypassCode
+from pyade.operations import migration_deadlines
 from pyade.storage import SQLiteStore
 from pyade.sync import (
     AsyncDeviceActions,
@@ -28,14 +29,13 @@ from pyade.sync import (
     bypass_code,
     bypass_code_name,
     forget_bypass_code,
-    migration_deadlines,
 )
 from pyade.testing import Fault
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.sync.conftest import World
+    from tests.worlds import World
 
 DISOWN = "POST /devices/disown"
 LOCK = "POST /device/activationlock"

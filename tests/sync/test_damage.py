@@ -13,34 +13,31 @@ from typing import Any
 
 import attrs
 import pytest
-from tests.sync.test_scheduler import House
+from tests.operations.test_scheduler import House
 
 from pyade.apple.client import Client
-from pyade.core.enrollment import Enrollment, OneTime, OneTimeKind
-from pyade.core.events import EventKind
-from pyade.core.identity import IdentityKind
-from pyade.core.inventory import Source
-from pyade.core.lease import LEASE_SECONDS, Lease
-from pyade.core.profile import EnrollmentProfile
-from pyade.enrollment.gates import find_place
+from pyade.assignment import Assigner
+from pyade.core.fleet.enrollment import Enrollment, OneTime, OneTimeKind
+from pyade.core.fleet.events import EventKind
+from pyade.core.fleet.lease import LEASE_SECONDS, Lease
+from pyade.core.fleet.records import Source
+from pyade.core.macos.identity import IdentityKind
+from pyade.core.profile.profile import EnrollmentProfile
+from pyade.enrollment.admission import find_place
 from pyade.errors import DamagedRecordError
-from pyade.storage import SecretBox, SQLiteStore
-from pyade.sync import (
-    Assigner,
-    DeviceActions,
+from pyade.operations import (
     Stage,
-    Syncer,
     TokenService,
     assign_token,
-    bypass_code_name,
     doctor,
     due_tokens,
     overview,
     overview_html,
     register,
-    send_reminders,
     sync_token,
 )
+from pyade.storage import SecretBox, SQLiteStore
+from pyade.sync import DeviceActions, Syncer, bypass_code_name, send_reminders
 from pyade.testing import FrozenClock
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -323,7 +320,7 @@ def test_the_tick_leaves_a_job_alone_whose_lease_cannot_be_read(
     from procrastinate import App
     from procrastinate.testing import InMemoryConnector
 
-    from pyade.sync.queue import Queue
+    from pyade.operations.job_queue import Queue
 
     with LeaseDamaged(mill.path, keys=[KEY], clock=mill.clock) as store:
         queue = Queue(App(connector=InMemoryConnector()), store, mill.clock)

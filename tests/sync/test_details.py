@@ -11,7 +11,7 @@ from pyade.errors import TermsError
 from pyade.testing import Fault
 
 if TYPE_CHECKING:
-    from tests.sync.conftest import World
+    from tests.worlds import World
 
 DETAILS = "POST /devices"
 

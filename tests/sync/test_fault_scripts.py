@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from pyade.core.inventory import DeviceRecord, SyncState
-from pyade.core.profile import EnrollmentProfile
+from pyade.core.fleet.records import DeviceRecord, SyncState
+from pyade.core.profile.profile import EnrollmentProfile
 from pyade.errors import PyadeError, ResponseError
 from pyade.testing import Fault
 
 if TYPE_CHECKING:
-    from tests.sync.conftest import World
+    from tests.worlds import World
 
 SCRIPTS = int(os.environ.get("PYADE_FAULT_SCRIPTS", "100"))
 FIRST_SEED = int(os.environ.get("PYADE_FAULT_SEED", "0"))

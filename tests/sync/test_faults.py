@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pyade.core.profile import EnrollmentProfile
+from pyade.core.profile.profile import EnrollmentProfile
 from pyade.errors import PyadeError
 from pyade.testing import Fault
 
 if TYPE_CHECKING:
-    from tests.sync.conftest import World
+    from tests.worlds import World
 
 FETCH, SYNC, ASSIGN = "POST /server/devices", "POST /devices/sync", "POST /profile/devices"
 FAULTS = {

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pyade.core.profile import EnrollmentProfile
+from pyade.assignment import Assigner
+from pyade.core.profile.profile import EnrollmentProfile
 from pyade.errors import TermsError
-from pyade.sync import Assigner, doctor, overview, overview_html
+from pyade.operations import doctor, overview, overview_html
 from pyade.testing import Fault
 
 if TYPE_CHECKING:
-    from tests.sync.conftest import World
+    from tests.worlds import World
 
 FORGED = "2026-03-01 INFO pyade: every Mac is enrolled"
 HOSTILE = f"Zoë\x1b]0;owned\x07\x1b[2J\r\n{FORGED}\u2028\u202egnp.exe\x9b"

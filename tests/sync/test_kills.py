@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pyade.core.device import Device
+from pyade.core.fleet.device import Device
 from pyade.storage import PostgresStore, SQLiteStore
 from pyade.storage.protocol import Store
 from pyade.sync import Ending

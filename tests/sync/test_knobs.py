@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pyade.core.device import DeviceResult
-from pyade.core.events import EventKind
-from pyade.core.profile import EnrollmentProfile
+from pyade.core.fleet.device import DeviceResult
+from pyade.core.fleet.events import EventKind
+from pyade.core.profile.profile import EnrollmentProfile
 from pyade.sync import Ending
 from pyade.testing import Fault
 
 if TYPE_CHECKING:
-    from tests.sync.conftest import World
+    from tests.worlds import World
 
 SYNC, ASSIGN = "POST /devices/sync", "POST /profile/devices"
 KNOBS = ("repeated", "several", "equal dates", "two pages", "same cursor", "hidden")

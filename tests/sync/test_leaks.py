@@ -12,10 +12,10 @@ from pyade.core.token import Portal
 from pyade.crypto import BypassCode
 from pyade.errors import BypassCodeError, SigningError, StoreError
 from pyade.flow import Runner
+from pyade.operations.token_flows import create_flow, keypair_flow
 from pyade.storage import MemoryStore
 from pyade.sync import bypass_code
-from pyade.sync.activation_lock import lock_flow
-from pyade.sync.token_flows import create_flow, keypair_flow
+from pyade.sync.actions import lock_flow
 from pyade.testing.store_examples import NOW, example_token
 
 CODE = BypassCode(b"0123456789abcdef")

@@ -16,18 +16,19 @@ import anyio
 import pytest
 
 from pyade.apple import AsyncClient
-from pyade.core.lease import Lease
-from pyade.core.policy import SyncAction
+from pyade.assignment import AsyncAssigner
+from pyade.core.fleet.lease import Lease
+from pyade.core.fleet.sync_policy import SyncAction
 from pyade.core.token import Token
 from pyade.errors import LeaseHeldError, StoreClosedError, StoreError
 from pyade.flow import AsyncRunner, Runner
 from pyade.storage import MemoryStore
-from pyade.sync import AsyncAssigner, AsyncDeviceActions, AsyncSyncer, Ending, Syncer
+from pyade.sync import AsyncDeviceActions, AsyncSyncer, Ending, Syncer
 from pyade.sync.leases import holding_async, keeping, keeping_async, worker_name
 from pyade.testing import FrozenClock
 
 if TYPE_CHECKING:
-    from tests.sync.conftest import World
+    from tests.worlds import World
 
 
 class Watched(MemoryStore):

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pyade.core.assignment import Reason
-from pyade.core.device import DeviceResult
-from pyade.core.policy import SyncAction
-from pyade.core.profile import EnrollmentProfile
+from pyade.core.fleet.assignment import Reason
+from pyade.core.fleet.device import DeviceResult
+from pyade.core.fleet.sync_policy import SyncAction
+from pyade.core.profile.profile import EnrollmentProfile
 from pyade.errors import ServerError, StoreError
 from pyade.storage import SQLiteStore
 from pyade.sync import Ending
 from pyade.testing import Fault
 
 if TYPE_CHECKING:
-    from tests.sync.conftest import World
+    from tests.worlds import World
 
 FETCH, SYNC, DETAILS = "POST /server/devices", "POST /devices/sync", "POST /devices"
 DEFINE, ASSIGN, REMOVE = "POST /profile", "POST /profile/devices", "DELETE /profile/devices"

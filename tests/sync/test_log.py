@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from pyade.core.profile import EnrollmentProfile
+from pyade.core.profile.profile import EnrollmentProfile
 from pyade.errors import PyadeError
 from pyade.testing import Fault
 
 if TYPE_CHECKING:
-    from tests.sync.conftest import World
+    from tests.worlds import World
 
 FETCH, SYNC, ASSIGN = "POST /server/devices", "POST /devices/sync", "POST /profile/devices"
 KIOSK = EnrollmentProfile(name="Kiosk", url="https://mdm.contoso.example/kiosk")
@@ -79,7 +79,7 @@ def test_the_log_of_a_whole_life_shows_neither_serial_numbers_nor_secrets(
     serials = set(world.apple.devices)
     assert not [line for line in (*above, *said) if any(serial in line for serial in serials)]
     assert any(serial in line for line in below for serial in serials)
-    token, sessions = world.token, world.apple.sessions._sessions
+    token, sessions = world.token, world.apple._sessions._sessions
     own = (token.consumer_secret, token.access_token, token.access_secret)
     secrets = (*(secret.reveal() for secret in own), *sessions)
     assert len(secrets) > 5

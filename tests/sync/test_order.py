@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pyade.core import inventory
-from pyade.core.device import Device
-from pyade.core.inventory import DeviceRecord
+from pyade.core.fleet import merging
+from pyade.core.fleet.device import Device
+from pyade.core.fleet.records import DeviceRecord
 from pyade.core.problems import Severity
+from pyade.operations import doctor, overview
 from pyade.storage.rows import TokenRow
-from pyade.sync import doctor, overview
 from pyade.testing import Fault
 
 if TYPE_CHECKING:
-    from tests.sync.conftest import World
+    from tests.worlds import World
 
 DETAILS = "POST /devices"
 IN_2031 = datetime(2031, 1, 1, tzinfo=UTC)
@@ -172,7 +172,7 @@ def test_a_page_of_changes_is_read_and_merged_once(world: World, monkeypatch: py
         world.apple.edit_device(serial, asset_tag="1")
     reads: list[int] = []
     merged: list[str] = []
-    read, merge = TokenRow.rows_of, inventory.merge
+    read, merge = TokenRow.rows_of, merging.merge
 
     def count_read(row: TokenRow, serials: Iterable[str]) -> Iterator[tuple[Any, ...]]:
         wanted = list(serials)
@@ -184,7 +184,7 @@ def test_a_page_of_changes_is_read_and_merged_once(world: World, monkeypatch: py
         return merge(known, device, **options)
 
     monkeypatch.setattr(TokenRow, "rows_of", count_read)
-    monkeypatch.setattr(inventory, "merge", count_merge)
+    monkeypatch.setattr(merging, "merge", count_merge)
     assert world.sync().changes.modified == 20
     assert (reads, sorted(merged)) == ([20], sorted(serials))
 

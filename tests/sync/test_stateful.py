@@ -12,15 +12,15 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from pyade.core.events import EventKind
-from pyade.core.policy import SyncAction, SyncPolicy
-from pyade.core.profile import EnrollmentProfile
+from pyade.core.fleet.events import EventKind
+from pyade.core.fleet.sync_policy import SyncAction, SyncPolicy
+from pyade.core.profile.profile import EnrollmentProfile
 from pyade.errors import PyadeError
 from pyade.sync import Ending
 from pyade.testing import Fault
 
 if TYPE_CHECKING:
-    from tests.sync.conftest import World
+    from tests.worlds import World
 
 ENDPOINTS = (
     "POST /server/devices",

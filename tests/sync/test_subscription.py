@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pyade.core.events import Event, EventKind
+from pyade.core.fleet.events import Event, EventKind
 from pyade.sync.subscription import Subscription
 
 

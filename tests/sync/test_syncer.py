@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from pyade.core.inventory import SyncPhase
-from pyade.core.policy import SyncAction, SyncPolicy
-from pyade.core.profile import EnrollmentProfile
+from pyade.core.fleet.records import SyncPhase
+from pyade.core.fleet.sync_policy import SyncAction, SyncPolicy
+from pyade.core.profile.profile import EnrollmentProfile
 from pyade.errors import (
     AccessDeniedError,
     ExhaustedCursorError,
@@ -24,7 +24,7 @@ from pyade.sync import Ending, ProgressPhase
 from pyade.testing import Fault
 
 if TYPE_CHECKING:
-    from tests.sync.conftest import World
+    from tests.worlds import World
 
 FETCH, SYNC = "POST /server/devices", "POST /devices/sync"
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pyade.core.inventory import SyncPhase
-from pyade.core.policy import SyncAction, SyncPolicy
+from pyade.core.fleet.records import SyncPhase
+from pyade.core.fleet.sync_policy import SyncAction, SyncPolicy
 from pyade.sync import Ending
 from pyade.testing import Fault
 
 if TYPE_CHECKING:
-    from tests.sync.conftest import World
+    from tests.worlds import World
 
 FETCH, SYNC = "POST /server/devices", "POST /devices/sync"
 BROKEN = (

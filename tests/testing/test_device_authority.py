@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from tests.cases import each
 
 from pyade.testing import CmsForm, DeviceAuthority, DeviceIdentity
-from pyade.testing.mac.keys import Digest, KeyKind
+from pyade.testing.mac.cms import Digest, KeyKind
 
 CONTENT = b"<?xml version='1.0'?>\n<plist>\xc3\xa9\r\n</plist>\n" * 20
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -291,7 +291,7 @@ def test_stopping_ends_waiting_requests_and_idle_connections(apple: FakeApple) -
 def test_a_mistake_in_the_fake_is_shown(
     web: LoopbackServer, capfd: pytest.CaptureFixture[str], apple: FakeApple
 ) -> None:
-    apple.sessions.number = None  # type: ignore[assignment, method-assign]
+    apple._sessions.number = None  # type: ignore[assignment, method-assign]
     assert raw(web, b"GET /account HTTP/1.1\r\nHost: x\r\n\r\n") == b""
     assert "TypeError" in capfd.readouterr().err
 

@@ -16,21 +16,22 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from pyade.builders.payloads import AcmeIssuer, MdmService, ScepIssuer
-from pyade.core.device import Device, DeviceFamily
-from pyade.core.identity import IdentityPolicy
-from pyade.core.inventory import Source
-from pyade.core.models import ChipClass
-from pyade.core.profile import EnrollmentProfile, UserAffinity
-from pyade.core.software_update import SoftwareUpdatePolicy
-from pyade.core.user import User
-from pyade.core.versions import MacOSVersion
+from pyade.core.fleet.device import Device, DeviceFamily
+from pyade.core.fleet.records import Source
+from pyade.core.macos.identity import IdentityPolicy
+from pyade.core.macos.models import ChipClass
+from pyade.core.macos.updates import SoftwareUpdatePolicy
+from pyade.core.macos.versions import MacOSVersion
+from pyade.core.profile.accounts import User
+from pyade.core.profile.affinity import UserAffinity
+from pyade.core.profile.profile import EnrollmentProfile
 from pyade.crypto.signing import Signer
 from pyade.enrollment import EnrollmentResponse, EnrollmentService, PlatformSso
 from pyade.errors import VersionError
 from pyade.storage import MemoryStore
 from pyade.testing import CmsForm, DeviceAuthority, FakeApple, FakeMac, FrozenClock, MacError, Server
 from pyade.testing.mac import DeviceIdentity, read_enrollment
-from pyade.testing.mac.fake_mac import build_of
+from pyade.testing.mac.state import build_of
 from pyade.testing.store_examples import example_token
 
 HOST = "mdm.contoso.example"
@@ -370,7 +371,7 @@ def test_one_line_makes_a_mac_of_what_apple_knows(authority: DeviceAuthority, si
     apple = FakeApple(clock=FrozenClock())
     server: Server = apple.add_server("hq")
     first, second = apple.add_devices(2, server=server)
-    uuid = apple.identifiers.profile_uuid()
+    uuid = apple._identifiers.profile_uuid()
     anchor = base64.b64encode(signer.certificate.public_bytes(Encoding.DER)).decode()
     server.profiles[uuid] = {
         "url": PLAIN.url,

@@ -139,8 +139,8 @@ def test_the_same_seed_and_clock_give_the_same_values() -> None:
         apple = FakeApple(clock=FrozenClock(), seed=seed)
         server = apple.add_server()
         serials = apple.add_devices(3, server=server)
-        cursors = [apple.pager.fetch(server, {"limit": 1}, 10, apple.clock())["cursor"] for _ in range(3)]
-        return server.server_uuid, serials, cursors, apple.token(), apple.identifiers.session()
+        cursors = [apple._pager.fetch(server, {"limit": 1}, 10, apple.clock())["cursor"] for _ in range(3)]
+        return server.server_uuid, serials, cursors, apple.token(), apple._identifiers.session()
 
     assert story(1) == story(1)
     assert all(ours != others for ours, others in zip(story(1)[:2], story(2)[:2], strict=True))

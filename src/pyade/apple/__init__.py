@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pyade.loading import when_asked
 
 if TYPE_CHECKING:
-    from pyade.apple import calls
+    from pyade.apple import calls as calls
     from pyade.apple.client import BASE_URL, PROTOCOL_VERSION, AsyncClient, Client
     from pyade.apple.http.calls import Call, SendCall
     from pyade.apple.http.sessions import SessionCache, SessionStorage
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
         ReplacementDetails,
         ServiceUrl,
     )
-    from pyade.apple.sessions import TokenProvider
+    from pyade.apple.service import TokenProvider
 else:
     __getattr__, __dir__ = when_asked(
         __name__,
         {
-            "pyade.apple.client": "AsyncClient BASE_URL Client PROTOCOL_VERSION",
+            "pyade.apple.client": "BASE_URL PROTOCOL_VERSION AsyncClient Client",
             "pyade.apple.http.calls": "Call SendCall",
             "pyade.apple.http.sessions": "SessionCache SessionStorage",
             "pyade.apple.responses": (
@@ -39,7 +39,7 @@ else:
                 "BetaEnrollmentToken BetaEnrollmentTokens DefinedProfileAnswer DevicePage "
                 "OrganizationType ReplacementDetails ServiceUrl"
             ),
-            "pyade.apple.sessions": "TokenProvider",
+            "pyade.apple.service": "TokenProvider",
         },
     )
 

@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 
 from pyade.apple import responses
 from pyade.apple.http.calls import Call
-from pyade.apple.json_bodies import read_nothing
-from pyade.core.assignment import DeviceResults
-from pyade.core.device_details import DeviceDetails
+from pyade.apple.http.json_bodies import read_nothing
+from pyade.core.fleet.device import DeviceDetails
+from pyade.core.fleet.outcomes import DeviceResults
 from pyade.errors import InvalidRequestError
 
 T = TypeVar("T")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
+from pyade.apple.http.calls import Cursors
 from pyade.apple.http.connection import (
     AsyncConnection,
     Connection,
@@ -24,16 +25,14 @@ from pyade.apple.http.connection import (
     utc_now,
 )
 from pyade.apple.http.network import CONFIGURE, TIMEOUT
-from pyade.apple.http.paging import Cursors
 from pyade.apple.http.service import RetryPolicy
 from pyade.apple.http.sessions import SessionCache
-from pyade.core.kinds import checks_kinds
+from pyade.core.arguments import checks_kinds
 from pyade.errors import ExhaustedCursorError, InvalidRequestError
 from pyade.loading import modules_when_asked
 
 if TYPE_CHECKING:
-    from pyade.apple import calls, flows, service
-    from pyade.apple import sessions as service_sessions
+    from pyade.apple import batches, calls, service
     from pyade.apple.responses import (
         Account,
         AccountDrivenEnrollmentProfile,
@@ -43,20 +42,19 @@ if TYPE_CHECKING:
         DevicePage,
         ReplacementDetails,
     )
-    from pyade.apple.sessions import TokenProvider
+    from pyade.apple.service import TokenProvider
     from pyade.builders import dep_profile
-    from pyade.core.assignment import DeviceResults
-    from pyade.core.device import Device
-    from pyade.core.profile import EnrollmentProfile
+    from pyade.core.fleet.device import Device
+    from pyade.core.fleet.outcomes import DeviceResults
+    from pyade.core.profile.profile import EnrollmentProfile
     from pyade.core.token import Token
 else:
     modules_when_asked(
         globals(),
         calls="pyade.apple.calls",
         dep_profile="pyade.builders.dep_profile",
-        flows="pyade.apple.flows",
+        batches="pyade.apple.batches",
         service="pyade.apple.service",
-        service_sessions="pyade.apple.sessions",
     )
 
 BASE_URL = "https://mdmenrollment.apple.com"
@@ -125,7 +123,7 @@ class _Connecting(Connection[TransportT, WaitT]):
             detail = f"protocol_version {protocol_version}: 1 to {PROTOCOL_VERSION} is known"
             raise InvalidRequestError(CONFIGURE, 0, "", detail, f"leave it out for {PROTOCOL_VERSION}")
         url = checked_url(base_url, "base_url", BASE_URL)
-        self._sessions = service_sessions.TokenSessions(token, url, sessions or SessionCache())
+        self._sessions = service.TokenSessions(token, url, sessions or SessionCache())
         self._connect(
             service.DeviceAssignment(
                 self._sessions,
@@ -226,7 +224,7 @@ class Client(_Connecting[httpx.BaseTransport, object], SyncConnection):
 
         A device whose ``response_status`` is not ``SUCCESS`` carries no other data that counts.
         """
-        return self.drive(flows.details_flow(serials))
+        return self.drive(batches.details_flow(serials))
 
     def define_profile(self, profile: EnrollmentProfile | Mapping[str, Any]) -> DefinedProfileAnswer:
         """Store a new profile at Apple, which never changes; give it to devices with ``assign_profile``.
@@ -259,7 +257,7 @@ class Client(_Connecting[httpx.BaseTransport, object], SyncConnection):
             NotFoundError: Apple has no such profile for this token.
             BatchError: A later chunk of 1000 failed; ``outcome`` holds what is known about every device.
         """
-        return self.drive(flows.assign_flow(profile_uuid, serials))
+        return self.drive(batches.assign_flow(profile_uuid, serials))
 
     def remove_profile(self, serials: Iterable[str]) -> DeviceResults:
         """Take the assigned profile from any number of devices and return what Apple did for each.
@@ -269,7 +267,7 @@ class Client(_Connecting[httpx.BaseTransport, object], SyncConnection):
         Raises:
             BatchError: A later chunk of 1000 failed; ``outcome`` holds what is known about every device.
         """
-        return self.drive(flows.remove_flow(serials))
+        return self.drive(batches.remove_flow(serials))
 
     def disown_devices(self, serials: Iterable[str], *, confirm: bool) -> DeviceResults:
         """Give devices up for ever: they leave the organization, not only this server.
@@ -287,8 +285,8 @@ class Client(_Connecting[httpx.BaseTransport, object], SyncConnection):
                 about every device, and ``REQUEST_FAILED`` in it means that nothing is.
         """
         if confirm is not True:
-            raise InvalidRequestError(*flows.NOT_CONFIRMED)
-        return self.drive(flows.disown_flow(serials))
+            raise InvalidRequestError(*batches.NOT_CONFIRMED)
+        return self.drive(batches.disown_flow(serials))
 
     def activation_lock(
         self, serial_number: str, *, escrow_key: str | None = None, lost_message: str | None = None
@@ -386,7 +384,7 @@ class AsyncClient(_Connecting[httpx.AsyncBaseTransport, Awaitable[object]], Asyn
 
     async def device_details(self, serials: Iterable[str]) -> dict[str, Device]:
         """Return what Apple knows now about each of *serials*, in their order."""
-        return await self.drive(flows.details_flow(serials))
+        return await self.drive(batches.details_flow(serials))
 
     async def define_profile(self, profile: EnrollmentProfile | Mapping[str, Any]) -> DefinedProfileAnswer:
         """Store a new profile at Apple, which never changes; give it to devices with ``assign_profile``."""
@@ -399,17 +397,17 @@ class AsyncClient(_Connecting[httpx.AsyncBaseTransport, Awaitable[object]], Asyn
 
     async def assign_profile(self, profile_uuid: str, serials: Iterable[str]) -> DeviceResults:
         """Assign a profile to any number of devices and return what Apple did for each."""
-        return await self.drive(flows.assign_flow(profile_uuid, serials))
+        return await self.drive(batches.assign_flow(profile_uuid, serials))
 
     async def remove_profile(self, serials: Iterable[str]) -> DeviceResults:
         """Take the assigned profile from any number of devices and return what Apple did for each."""
-        return await self.drive(flows.remove_flow(serials))
+        return await self.drive(batches.remove_flow(serials))
 
     async def disown_devices(self, serials: Iterable[str], *, confirm: bool) -> DeviceResults:
         """Give devices up for ever: they leave the organization, not only this server."""
         if confirm is not True:
-            raise InvalidRequestError(*flows.NOT_CONFIRMED)
-        return await self.drive(flows.disown_flow(serials))
+            raise InvalidRequestError(*batches.NOT_CONFIRMED)
+        return await self.drive(batches.disown_flow(serials))
 
     async def activation_lock(
         self, serial_number: str, *, escrow_key: str | None = None, lost_message: str | None = None

@@ -15,7 +15,7 @@ from typing import Any, Self
 import attrs
 import msgspec
 
-from pyade.apple.json_bodies import (
+from pyade.apple.http.json_bodies import (
     check_length,
     check_size,
     decode_clean,
@@ -27,14 +27,11 @@ from pyade.apple.json_bodies import (
     read_value,
     replace_nul,
 )
-from pyade.core.assignment import DeviceResults
-from pyade.core.device import Device, DeviceResult, parse_date, parse_time
-from pyade.core.device_details import DeviceDetails
-from pyade.core.device_list import DeviceList, read_page, read_strictly
-from pyade.core.enums import OpenStrEnum
-from pyade.core.json_values import MAX_RECORD, check_keepable
+from pyade.core.fleet.device import Device, DeviceDetails, DeviceList, DeviceResult, read_page, read_strictly
+from pyade.core.fleet.outcomes import DeviceResults
 from pyade.core.secret import Secret
 from pyade.core.token import Token
+from pyade.core.values import MAX_RECORD, OpenStrEnum, check_keepable, parse_date, parse_time
 from pyade.text import logger
 
 log: logging.Logger = logger(__name__)

@@ -1,23 +1,173 @@
-"""Device assignment as a service: its headers, its page limits, and what its refusals mean."""
+"""Device assignment as a service: its headers, its page limits, and what its refusals mean.
+
+Sessions of device assignment: ``/session``, asked with the OAuth 1.0a secrets of a server token.
+
+Source: Apple, "Authenticating for Automated Device Enrollment".
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import attrs
 import httpx
+import msgspec
 
-from pyade.apple.http.calls import Call
-from pyade.apple.http.exchange import ACCEPT_ENCODING, HttpReply
+from pyade.apple.error_codes import bare_code, is_session_lost, refusal, retry_after, whose
+from pyade.apple.http.calls import OPEN_SESSION, Call
+from pyade.apple.http.exchange import ACCEPT_ENCODING, SESSION_BYTES, HttpCall, HttpReply
+from pyade.apple.http.json_bodies import decode_json
 from pyade.apple.http.service import RetryPolicy, Service
-from pyade.apple.refusals import bare_code, refusal, retry_after
+from pyade.apple.http.sessions import Opened, Opening, Session, SessionCache, usable
 from pyade.apple.responses import Account
-from pyade.apple.sessions import TokenSessions
 from pyade.core.secret import Secret
-from pyade.errors import AppleError
+from pyade.core.token import Token
+from pyade.crypto.oauth1 import authorization_header
+from pyade.errors import AppleError, ClockError, ResponseError, TokenExpiredError, TransportError
+from pyade.flow import CallHook, Flow, Now, RandomBytes, ask
+
+TokenProvider: TypeAlias = Callable[[], Token]
+"""Returns the token to use now; asked at each new session, so that a renewed one reaches a running client."""
+
+SESSION_HEADER = "X-ADM-Auth-Session"
+
+
+class TokenSessions:
+    """Where the sessions of a server token come from.
+
+    Args:
+        token: The token, or what returns it.
+        base_url: Of the service, with a trailing slash.
+        cache: Where sessions are shared.
+
+    Attributes:
+        account: The last one that was read; names the organization in errors.
+    """
+
+    def __init__(self, token: Token | TokenProvider, base_url: httpx.URL, cache: SessionCache) -> None:
+        self._provider = token if callable(token) else None
+        self._token = None if callable(token) else token
+        self._session: Session | None = None
+        self._base_url = base_url
+        self._cache = cache
+        self.account: Account | None = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self._base_url)!r})"
+
+    @property
+    def token(self) -> Token:
+        """The token in use; the provider is asked if it never was."""
+        if self._token is None and self._provider is not None:
+            self._token = self._provider()
+        assert self._token is not None  # noqa: S101 - one of the two is given
+        return self._token
+
+    def secrets(self) -> tuple[Secret, ...]:
+        """Return every text that must never show."""
+        token, session = self._token, self._session
+        own = (token.consumer_secret, token.access_token, token.access_secret) if token else ()
+        return (*own, session.secret) if session and session.secret else own
+
+    def current(self, now: datetime) -> Session | None:
+        """Return the session in use; None if the token must be asked for, or is past its expiry."""
+        return self._session if self._token and not _is_expired(self._token, now) else None
+
+    def choose(self) -> Flow[tuple[Session, Opening]]:
+        """Ask for the token; return where its session is kept, and what asks ``/session`` with it.
+
+        Raises:
+            TokenExpiredError: It is past its expiry.
+        """
+        token = self._token
+        if self._provider is not None:
+            token = yield from _provided(self._provider)
+        assert token is not None  # noqa: S101 - there is a provider, or there was a token
+        expiry = token.access_token_expiry
+        if expiry is not None and expiry <= (yield from ask(Now())):
+            detail = f"the token expired at {expiry.isoformat()}, for {whose(token, self.account)}"
+            next_step = "download a new server token in the portal and import it"
+            raise TokenExpiredError(OPEN_SESSION, 0, "", detail, next_step)
+        session = self._cache.session(str(self._base_url), token.consumer_key, token.access_token)
+        self._token, self._session = token, session
+        return session, partial(self._open, token)
+
+    def headers(self, secret: Secret) -> Mapping[str, Secret]:
+        """Return the header that carries a session."""
+        return {SESSION_HEADER: secret}
+
+    def rotated(self, reply: HttpReply) -> Secret | None:
+        """Return the newest session of an answer, if one came."""
+        return usable(Secret((reply.headers.get_list(SESSION_HEADER) or [""])[-1]))
+
+    def is_refused(self, reply: HttpReply) -> bool:
+        """Return True if an answer says that its session is not valid any more."""
+        return is_session_lost(reply.status, reply.content)
+
+    def _open(self, token: Token, now: datetime) -> Flow[Opened]:
+        """Ask ``/session``, and once more if Apple blames the nonce or the time."""
+        try:
+            return (yield from self._ask(token, now)), None
+        except ClockError:
+            # Perhaps the nonce was used by chance, or the clock was set meanwhile.
+            now = yield from ask(Now())
+        return (yield from self._ask(token, now)), None
+
+    def _ask(self, token: Token, now: datetime) -> Flow[Secret]:
+        url = str(self._base_url.join("session"))
+        nonce = (yield from ask(RandomBytes(16))).hex()
+        signed = authorization_header(token, "GET", url, timestamp=int(now.timestamp()), nonce=nonce)
+        call = HttpCall(
+            operation=OPEN_SESSION,
+            method="GET",
+            url="/session",
+            headers={"Authorization": signed},
+            may_act=False,
+            max_bytes=SESSION_BYTES,
+        )
+        reply = yield from ask(call)
+        if not reply.is_success or bare_code(reply.content):
+            raise refusal(
+                OPEN_SESSION,
+                reply.status,
+                reply.content,
+                session=True,
+                retry_after_s=retry_after(reply.headers.get("Retry-After"), now),
+                token=token,
+                account=self.account,
+                secrets=(signed, *self.secrets()),
+            )
+        secret = _read_session(reply.content)
+        if secret is None:
+            raise ResponseError(OPEN_SESSION, 200, "", "the answer holds no usable session", "check base_url")
+        return secret
+
+
+def _provided(provider: TokenProvider) -> Flow[Token]:
+    try:
+        return (yield from ask(CallHook(provider, (), "token")))
+    except httpx.RequestError as error:
+        failure = TransportError(OPEN_SESSION, f"the token provider: {type(error).__name__}: {error}", False)
+    raise failure
+
+
+def _read_session(content: bytes) -> Secret | None:
+    try:
+        return usable(Secret(decode_json(content, _WireSession).auth_session_token))
+    except msgspec.DecodeError:
+        return None
+
+
+def _is_expired(token: Token, now: datetime) -> bool:
+    return token.access_token_expiry is not None and token.access_token_expiry <= now
+
+
+class _WireSession(msgspec.Struct):
+    auth_session_token: str
+
 
 T = TypeVar("T")
 

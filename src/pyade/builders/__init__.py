@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 from pyade.loading import when_asked
 
 if TYPE_CHECKING:
-    from pyade.builders import dep_profile, intune
-    from pyade.builders.checks import check_enrollment_profile, check_update
+    from pyade.builders import dep_profile as dep_profile
+    from pyade.builders import intune as intune
     from pyade.builders.commands import (
         build_account_configuration,
         build_device_configured,
         check_account_configuration,
     )
-    from pyade.builders.document import profile_from_document, profile_to_document
+    from pyade.builders.documents import profile_from_document, profile_to_document
     from pyade.builders.error_bodies import (
         ErrorBody,
         build_platform_sso_required,
@@ -41,17 +41,17 @@ if TYPE_CHECKING:
         read_intune,
         write_intune,
     )
+    from pyade.builders.linter import check_enrollment_profile, check_update
     from pyade.builders.mobileconfig import build_enrollment_profile
     from pyade.builders.payloads import AcmeIssuer, MdmService, ScepIssuer, TargetMac
 else:
     __getattr__, __dir__ = when_asked(
         __name__,
         {
-            "pyade.builders.checks": "check_enrollment_profile check_update",
             "pyade.builders.commands": (
                 "build_account_configuration build_device_configured check_account_configuration"
             ),
-            "pyade.builders.document": "profile_from_document profile_to_document",
+            "pyade.builders.documents": "profile_from_document profile_to_document",
             "pyade.builders.error_bodies": (
                 "ErrorBody build_platform_sso_required build_update_required check_error_body"
             ),
@@ -60,6 +60,7 @@ else:
                 "policy_from_intune policy_to_intune profile_from_intune profile_to_intune read_intune "
                 "write_intune"
             ),
+            "pyade.builders.linter": "check_enrollment_profile check_update",
             "pyade.builders.mobileconfig": "build_enrollment_profile",
             "pyade.builders.payloads": "AcmeIssuer MdmService ScepIssuer TargetMac",
         },

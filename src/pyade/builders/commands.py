@@ -13,25 +13,24 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from pyade.builders.key_checks import check_texts, error, good_values, known_to, warning
-from pyade.builders.payload_keys import Key
-from pyade.core.accounts import (
+from pyade.builders.payload_keys import Key, check_texts, error, good_values, known_to, warning
+from pyade.core.arguments import checks_kinds
+from pyade.core.macos.models import ChipClass
+from pyade.core.macos.versions import MacOSVersion
+from pyade.core.problems import Problem, Severity
+from pyade.core.profile.accounts import (
     ACCOUNTS_FROM,
     MANAGED_USER_FROM,
     PREFILL_FROM,
     AdministratorAccount,
+    NameVariables,
     PrimaryAccount,
+    has_variables,
     is_password_hash,
 )
-from pyade.core.kinds import checks_kinds
-from pyade.core.models import ChipClass
-from pyade.core.problems import Problem, Severity
-from pyade.core.profile import EnrollmentProfile
+from pyade.core.profile.profile import EnrollmentProfile
+from pyade.core.profile.setup_accounts import LocalAccounts, check_name, local_accounts, names_of
 from pyade.core.secret import masked
-from pyade.core.setup_accounts import LocalAccounts, check_name, local_accounts, names_of
-from pyade.core.user import NameVariables
-from pyade.core.variables import has_variables
-from pyade.core.versions import MacOSVersion
 from pyade.errors import ProfileError
 
 

@@ -15,12 +15,12 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pyade.core.arguments import checks_kinds
 from pyade.core.certificate_values import check_all_base64, plain_base64
-from pyade.core.kinds import checks_kinds
 from pyade.core.problems import Problem
-from pyade.core.profile import AffinityKind, EnrollmentProfile, UserAffinity
-from pyade.core.profile_account_rules import given
-from pyade.core.profile_rules import host_of
+from pyade.core.profile.affinity import AffinityKind, UserAffinity
+from pyade.core.profile.profile import EnrollmentProfile
+from pyade.core.profile.settings import given, host_of
 from pyade.errors import ProfileError
 
 

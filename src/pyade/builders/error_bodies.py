@@ -17,13 +17,12 @@ from typing import Any, Final
 import attrs
 from cryptography import x509
 
-from pyade.builders.key_checks import check_url, error, good_values
-from pyade.builders.payload_keys import Key
-from pyade.core.kinds import checks_kinds
+from pyade.builders.payload_keys import Key, check_url, error, good_values
+from pyade.core.arguments import checks_kinds
+from pyade.core.macos.updates import UpdateDecision
+from pyade.core.macos.versions import MacOSVersion
 from pyade.core.problems import Problem, Severity
 from pyade.core.secret import masked
-from pyade.core.software_update import UpdateDecision
-from pyade.core.versions import MacOSVersion
 from pyade.errors import ProfileError, VersionError
 
 JSON_TYPE: Final = "application/json"

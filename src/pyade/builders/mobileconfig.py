@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import attrs
 
-from pyade.builders.checks import check_enrollment_profile
+from pyade.builders.linter import check_enrollment_profile
 from pyade.builders.payloads import (
     AcmeIssuer,
     MdmService,
@@ -23,16 +23,16 @@ from pyade.builders.payloads import (
     scep_payload,
     top_level,
 )
-from pyade.core.identity import (
+from pyade.core.arguments import checks_kinds
+from pyade.core.macos.identity import (
     IdentityChoice,
     IdentityKind,
     IdentityRefusal,
     choose_identity,
     decide_identity,
 )
-from pyade.core.kinds import checks_kinds
 from pyade.core.problems import Problem, Severity
-from pyade.core.profile import EnrollmentProfile
+from pyade.core.profile.profile import EnrollmentProfile
 from pyade.errors import ProfileError
 from pyade.text import logger
 

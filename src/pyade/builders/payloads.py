@@ -16,13 +16,13 @@ from typing import Any
 import attrs
 from cryptography import x509
 
-from pyade.builders.key_checks import known_to
-from pyade.core.identity import IdentityChoice, KeyType
-from pyade.core.kinds import checks_kinds
-from pyade.core.models import ChipClass, classify_product
+from pyade.builders.payload_keys import known_to
+from pyade.core.arguments import checks_kinds
+from pyade.core.macos.identity import IdentityChoice, KeyType
+from pyade.core.macos.models import ChipClass, classify_product
+from pyade.core.macos.versions import MacOSVersion
 from pyade.core.problems import Problem
 from pyade.core.secret import Secret, masked
-from pyade.core.versions import MacOSVersion
 from pyade.errors import ProfileError
 
 PER_USER_CONNECTIONS = "com.apple.mdm.per-user-connections"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pyade.loading import when_asked
 
 if TYPE_CHECKING:
-    from pyade.business import calls
+    from pyade.business import calls as calls
     from pyade.business.account import (
         AUDIENCE,
         BUSINESS_URL,
@@ -38,7 +38,7 @@ else:
     __getattr__, __dir__ = when_asked(
         __name__,
         {
-            "pyade.business.account": "AUDIENCE AccountProvider ApiAccount BUSINESS_URL SCHOOL_URL TOKEN_URL",
+            "pyade.business.account": "AUDIENCE BUSINESS_URL SCHOOL_URL TOKEN_URL AccountProvider ApiAccount",
             "pyade.business.async_client": "AsyncBusinessClient",
             "pyade.business.client": "BusinessClient",
             "pyade.business.paging": "Page",

@@ -12,7 +12,7 @@ from typing import Any, Self, TypeAlias
 import attrs
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from pyade.crypto.assertion import read_assertion_key, require_p256
+from pyade.crypto.jwt import read_assertion_key, require_p256
 from pyade.errors import SigningError
 
 BUSINESS_URL = "https://api-business.apple.com"

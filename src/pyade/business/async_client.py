@@ -13,9 +13,9 @@ import httpx
 
 from pyade.apple.http.calls import Call
 from pyade.apple.http.connection import AsyncConnection
-from pyade.business import activity_flows, calls, looking
-from pyade.business.activity_flows import DEADLINE_S
-from pyade.business.connection import BusinessConnection
+from pyade.business import activities, calls
+from pyade.business.activities import DEADLINE_S
+from pyade.business.client import BusinessConnection
 from pyade.business.paging import Page, Walk
 from pyade.business.resources import (
     ActivationLockStatus,
@@ -25,8 +25,8 @@ from pyade.business.resources import (
     OrgDevice,
     Resource,
 )
-from pyade.core.activity import ActivityOutcome, ActivityRequest, ActivityType, DeviceOutcome
-from pyade.core.kinds import checks_kinds
+from pyade.core.arguments import checks_kinds
+from pyade.core.fleet.outcomes import ActivityOutcome, ActivityRequest, ActivityType, DeviceOutcome
 
 T = TypeVar("T")
 
@@ -63,11 +63,13 @@ class AsyncBusinessClient(BusinessConnection[httpx.AsyncBaseTransport, Awaitable
 
     async def assigned_service_id(self, serial_number: str) -> str | None:
         """Return the id of the service that a device is assigned to; None if to none."""
-        return await self.drive(looking.service_flow(calls.assigned_service_id(serial_number), serial_number))
+        return await self.drive(
+            activities.service_flow(calls.assigned_service_id(serial_number), serial_number)
+        )
 
     async def assigned_service(self, serial_number: str) -> ManagementService | None:
         """Return the service that a device is assigned to; None if to none."""
-        return await self.drive(looking.service_flow(calls.assigned_service(serial_number), serial_number))
+        return await self.drive(activities.service_flow(calls.assigned_service(serial_number), serial_number))
 
     async def apple_care(self, serial_number: str) -> tuple[AppleCareCoverage, ...]:
         """Return warranty and plans of one device; Apple offers no call for several."""
@@ -93,7 +95,7 @@ class AsyncBusinessClient(BusinessConnection[httpx.AsyncBaseTransport, Awaitable
 
     async def find_service(self, name: str) -> ManagementService:
         """Return the service with that name, in any letter case."""
-        return await self.drive(looking.find_service_flow(name))
+        return await self.drive(activities.find_service_flow(name))
 
     async def service(self, service_id: str) -> ManagementService:
         """Return one service; Business only."""
@@ -216,7 +218,7 @@ class AsyncBusinessClient(BusinessConnection[httpx.AsyncBaseTransport, Awaitable
         self, outcome: ActivityOutcome, *, deadline_s: float = DEADLINE_S
     ) -> ActivityOutcome:
         """Go on with what had not ended, and return what became of each device; nothing is sent again."""
-        return await self.drive(activity_flows.resume_flow(outcome, deadline_s=deadline_s))
+        return await self.drive(activities.resume_flow(outcome, deadline_s=deadline_s))
 
     async def activity(self, activity_id: str) -> Activity:
         """Return how far an activity is; Apple keeps it for 30 days."""
@@ -224,7 +226,7 @@ class AsyncBusinessClient(BusinessConnection[httpx.AsyncBaseTransport, Awaitable
 
     async def activity_log(self, activity: Activity) -> Mapping[str, DeviceOutcome]:
         """Return what the log of an ended activity says about each device; empty if it has none."""
-        return await self.drive(activity_flows.log_flow(activity))
+        return await self.drive(activities.log_flow(activity))
 
     async def _start(
         self,
@@ -236,5 +238,5 @@ class AsyncBusinessClient(BusinessConnection[httpx.AsyncBaseTransport, Awaitable
         **what: Any,
     ) -> ActivityOutcome:
         request = ActivityRequest(activity_type=activity_type, **what)
-        flow = activity_flows.activity_flow(request, serials, deadline_s=deadline_s, confirm=confirm)
+        flow = activities.activity_flow(request, serials, deadline_s=deadline_s, confirm=confirm)
         return await self.drive(flow)

@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from pyade.apple.http.calls import Call
-from pyade.apple.json_bodies import decode_json, read_nothing
+from pyade.apple.http.json_bodies import decode_json, read_nothing
 from pyade.business.paging import Page, read_page
 from pyade.business.resources import (
     ActivationLockStatus,
@@ -29,7 +29,7 @@ from pyade.business.resources import (
     read_identifier,
     read_resource,
 )
-from pyade.core.activity import ActivityRequest
+from pyade.core.fleet.outcomes import ActivityRequest
 from pyade.errors import InvalidRequestError
 
 R = TypeVar("R", bound=Resource)

@@ -1,21 +1,34 @@
 """The synchronous client of the Apple School Manager and Apple Business API.
 
 A method here says what is sent and nothing else: ``calls`` describes the endpoints, the flows think.
+
+How both clients of the Apple School Manager and Apple Business API are made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import ssl
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 
 from pyade.apple.http.calls import Call
-from pyade.apple.http.connection import SyncConnection
-from pyade.business import activity_flows, calls, looking
-from pyade.business.activity_flows import DEADLINE_S
-from pyade.business.connection import BusinessConnection
+from pyade.apple.http.connection import (
+    Connection,
+    SyncConnection,
+    checked_url,
+    checked_user_agent,
+    jitter,
+    utc_now,
+)
+from pyade.apple.http.network import TIMEOUT
+from pyade.apple.http.service import RetryPolicy
+from pyade.business import activities, calls
+from pyade.business.account import AUDIENCE, BUSINESS_URL, TOKEN_URL, AccountProvider, ApiAccount
+from pyade.business.activities import DEADLINE_S, Download
 from pyade.business.paging import Page, Walk
 from pyade.business.resources import (
     ActivationLockStatus,
@@ -25,8 +38,94 @@ from pyade.business.resources import (
     OrgDevice,
     Resource,
 )
-from pyade.core.activity import ActivityOutcome, ActivityRequest, ActivityType, DeviceOutcome
-from pyade.core.kinds import checks_kinds
+from pyade.business.service import AccessTokens, AuthorizationServer, BusinessApi
+from pyade.core.arguments import checks_kinds
+from pyade.core.fleet.outcomes import ActivityOutcome, ActivityRequest, ActivityType, DeviceOutcome
+from pyade.flow import Flow, Step
+
+TransportT = TypeVar("TransportT")
+WaitT = TypeVar("WaitT")
+
+
+@checks_kinds(but=("retries", "deadline_s", "proxy", "verify", "limits", "timeout"))
+class BusinessConnection(Connection[TransportT, WaitT]):
+    """What both clients are made from."""
+
+    def __init__(
+        self,
+        account: ApiAccount | AccountProvider,
+        *,
+        base_url: str | None = None,
+        token_url: str = TOKEN_URL,
+        audience: str = AUDIENCE,
+        scope: str | None = None,
+        transport: TransportT | None = None,
+        proxy: str | httpx.URL | httpx.Proxy | None = None,
+        verify: bool | str | Path | ssl.SSLContext = True,
+        limits: httpx.Limits | None = None,
+        http2: bool = False,
+        user_agent: str | None = None,
+        timeout: httpx.Timeout | float | None = TIMEOUT,
+        retries: int = 3,
+        deadline_s: float = 120.0,
+        clock: Callable[[], datetime] = utc_now,
+        sleep: Callable[[float], WaitT] | None = None,
+        random: Callable[[], float] = jitter,
+    ) -> None:
+        """Take what the synchronous and the asynchronous class have in common.
+
+        Args:
+            account: The API account, or a callable that returns it; asked for each access token, so that a
+                new key reaches a running client. The asynchronous class asks it in a thread, or awaits it.
+            base_url: Of the service, of a proxy for it, or of a fake; None for that of the account.
+            token_url: What is asked for access tokens.
+            audience: What client assertions name as their reader, whatever ``token_url`` is.
+            scope: ``business.api`` or ``school.api``; None for that of the account.
+            transport: Any httpx transport; None for the network, with the following four.
+            proxy: Address of a proxy; None for what ``HTTPS_PROXY`` and its like say. An address of this
+                machine is asked without those.
+            verify: The certificates to trust, a file or folder, or an ``ssl.SSLContext``, which may hold a
+                client certificate, too; True for those of httpx, or of ``SSL_CERT_FILE``.
+            limits: How many connections are open and kept; None for those of httpx.
+            http2: True to offer HTTP/2, which needs ``httpx[http2]``.
+            user_agent: Product and version; None for ``pyade/<version>``.
+            timeout: Seconds without a connection or a byte of the answer, or httpx's own object; None for
+                what is left of ``deadline_s``.
+            retries: Tries after the first one, for calls that are safe to repeat.
+            deadline_s: Seconds within which a call must end, with its access token, its tries and the last
+                byte of its answer.
+            clock: Returns the time, UTC.
+            sleep: Waits a number of seconds, awaited by the asynchronous class; None waits on this
+                machine's clock.
+            random: Returns a number from 0 to below 1, for the jitter between tries.
+
+        Raises:
+            UserAgentError: ``user_agent`` is empty or not printable.
+            InvalidRequestError: An argument, or a variable of the environment, cannot be used.
+        """
+        url = None if base_url is None else checked_url(base_url, "base_url", BUSINESS_URL)
+        checked_url(token_url, "token_url", TOKEN_URL)
+        server = AuthorizationServer(url=token_url, audience=audience, scope=scope)
+        self._api = BusinessApi(
+            AccessTokens(account, server),
+            base_url=url,
+            user_agent=checked_user_agent(user_agent),
+            policy=RetryPolicy.checked(retries, deadline_s),
+        )
+        self._connect(
+            self._api,
+            transport=transport,
+            timeout=timeout,
+            network={"proxy": proxy, "verify": verify, "limits": limits, "http2": http2},
+            clock=clock,
+            sleep=sleep,
+            random=random,
+        )
+
+    @property
+    def _flows(self) -> dict[type[Step[Any]], Callable[[Any], Flow[Any]]]:
+        return {**super()._flows, Download: lambda step: self._api.download_flow(step.address)}
+
 
 T = TypeVar("T")
 
@@ -83,7 +182,7 @@ class BusinessClient(BusinessConnection[httpx.BaseTransport, object], SyncConnec
         Raises:
             NotFoundError: The device is not in the organization.
         """
-        return self.drive(looking.service_flow(calls.assigned_service_id(serial_number), serial_number))
+        return self.drive(activities.service_flow(calls.assigned_service_id(serial_number), serial_number))
 
     def assigned_service(self, serial_number: str) -> ManagementService | None:
         """Return the service that a device is assigned to; None if to none.
@@ -91,7 +190,7 @@ class BusinessClient(BusinessConnection[httpx.BaseTransport, object], SyncConnec
         Raises:
             NotFoundError: The device is not in the organization.
         """
-        return self.drive(looking.service_flow(calls.assigned_service(serial_number), serial_number))
+        return self.drive(activities.service_flow(calls.assigned_service(serial_number), serial_number))
 
     def apple_care(self, serial_number: str) -> tuple[AppleCareCoverage, ...]:
         """Return warranty and plans of one device; Apple offers no call for several."""
@@ -122,7 +221,7 @@ class BusinessClient(BusinessConnection[httpx.BaseTransport, object], SyncConnec
             NotFoundError: There is none; the error lists those that are there.
             ConflictError: There are several.
         """
-        return self.drive(looking.find_service_flow(name))
+        return self.drive(activities.find_service_flow(name))
 
     def service(self, service_id: str) -> ManagementService:
         """Return one service; Business only.
@@ -346,7 +445,7 @@ class BusinessClient(BusinessConnection[httpx.BaseTransport, object], SyncConnec
         Raises:
             ActivityError: It has still not ended.
         """
-        return self.drive(activity_flows.resume_flow(outcome, deadline_s=deadline_s))
+        return self.drive(activities.resume_flow(outcome, deadline_s=deadline_s))
 
     def activity(self, activity_id: str) -> Activity:
         """Return how far an activity is; Apple keeps it for 30 days.
@@ -358,7 +457,7 @@ class BusinessClient(BusinessConnection[httpx.BaseTransport, object], SyncConnec
 
     def activity_log(self, activity: Activity) -> Mapping[str, DeviceOutcome]:
         """Return what the log of an ended activity says about each device; empty if it has none."""
-        return self.drive(activity_flows.log_flow(activity))
+        return self.drive(activities.log_flow(activity))
 
     def _start(
         self,
@@ -370,5 +469,5 @@ class BusinessClient(BusinessConnection[httpx.BaseTransport, object], SyncConnec
         **what: Any,
     ) -> ActivityOutcome:
         request = ActivityRequest(activity_type=activity_type, **what)
-        flow = activity_flows.activity_flow(request, serials, deadline_s=deadline_s, confirm=confirm)
+        flow = activities.activity_flow(request, serials, deadline_s=deadline_s, confirm=confirm)
         return self.drive(flow)

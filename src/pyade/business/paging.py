@@ -21,9 +21,8 @@ import attrs
 import httpx
 import msgspec
 
-from pyade.apple.http.calls import Call
-from pyade.apple.http.paging import Cursors
-from pyade.apple.json_bodies import check_length, decode_json, read_record, read_records, read_value
+from pyade.apple.http.calls import Call, Cursors
+from pyade.apple.http.json_bodies import check_length, decode_json, read_record, read_records, read_value
 from pyade.business.account import BUSINESS_URL, SCHOOL_URL
 from pyade.text import logger
 

@@ -17,11 +17,9 @@ from typing import Any, TypeVar
 import attrs
 import msgspec
 
-from pyade.core.activity import ActivityStatus, ActivitySubStatus
-from pyade.core.device import parse_time
-from pyade.core.enums import OpenStrEnum
-from pyade.core.json_values import check_id, check_keepable
+from pyade.core.fleet.outcomes import ActivityStatus, ActivitySubStatus
 from pyade.core.secret import Secret, secret_or_none
+from pyade.core.values import OpenStrEnum, check_id, check_keepable, parse_time
 
 R = TypeVar("R", bound="Resource")
 

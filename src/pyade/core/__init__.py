@@ -9,32 +9,26 @@ from typing import TYPE_CHECKING
 from pyade.loading import when_asked
 
 if TYPE_CHECKING:
-    from pyade.core.accounts import AdministratorAccount, PrimaryAccount
-    from pyade.core.activity import (
+    from pyade.core.fleet.assignment import NO_PROFILE, Reason
+    from pyade.core.fleet.device import Device, DeviceFamily, DeviceResult, OpType, ProfileStatus
+    from pyade.core.fleet.enrollment import Enrollment, Registration
+    from pyade.core.fleet.events import Event, EventKind
+    from pyade.core.fleet.existing_macs import ExistingMac, check_existing_mac, renew_instructions
+    from pyade.core.fleet.outcomes import (
         ActivityOutcome,
         ActivityRequest,
         ActivityStatus,
         ActivitySubStatus,
         ActivityType,
+        Attempt,
         DeviceOutcome,
+        DeviceResults,
         OperationStatus,
     )
-    from pyade.core.affinity import AffinityConsequences, AffinityKind, UserAffinity
-    from pyade.core.assignment import NO_PROFILE, DeviceResults, Reason
-    from pyade.core.attempt import Attempt
-    from pyade.core.await_configuration import (
-        AwaitConfigurationFlow,
-        AwaitPhase,
-        AwaitProgress,
-        CommandStatus,
-        SetupAction,
-        SetupCommand,
-    )
-    from pyade.core.device import Device, DeviceFamily, DeviceResult, OpType, ProfileStatus
-    from pyade.core.enrollment import Enrollment, Registration
-    from pyade.core.events import Event, EventKind
-    from pyade.core.existing_macs import ExistingMac, check_existing_mac, renew_instructions
-    from pyade.core.identity import (
+    from pyade.core.fleet.records import ChangeCounts, DeviceRecord, SyncPhase, SyncState
+    from pyade.core.fleet.schedule import Pace, Work
+    from pyade.core.fleet.sync_policy import Decision, SyncAction, SyncPolicy, Trigger
+    from pyade.core.macos.identity import (
         IdentityChoice,
         IdentityKind,
         IdentityPolicy,
@@ -43,78 +37,66 @@ if TYPE_CHECKING:
         choose_identity,
         decide_identity,
     )
-    from pyade.core.inventory import ChangeCounts, DeviceRecord, SyncPhase, SyncState
-    from pyade.core.machine_info import DeviceSignature, MachineInfo
-    from pyade.core.model_claim import check_model_claim
-    from pyade.core.models import ChipClass, classify_product
-    from pyade.core.plan import Effect, PlanRow, ProfilePlan
-    from pyade.core.policy import Decision, SyncAction, SyncPolicy, Trigger
-    from pyade.core.problems import ErrorObject, Problem, Severity
-    from pyade.core.profile import EnrollmentProfile
-    from pyade.core.profile_diff import ProfileDiff, Reach, SettingChange
-    from pyade.core.profile_review import ProfileReview, ReviewRow
-    from pyade.core.rules import AssignmentPolicy, Rule
-    from pyade.core.schedule import Pace, Work
-    from pyade.core.secret import Secret
-    from pyade.core.setup_accounts import LocalAccounts, local_accounts
-    from pyade.core.skip_keys import SkipKeys
-    from pyade.core.software_update import (
+    from pyade.core.macos.models import ChipClass, classify_product
+    from pyade.core.macos.setup_screens import SkipKeys
+    from pyade.core.macos.updates import (
         BetaProgram,
         Latest,
         SoftwareUpdatePolicy,
+        Update,
+        UpdateCatalogue,
         UpdateDecision,
         UpdateVerdict,
         decide_update,
     )
+    from pyade.core.macos.versions import MacOSVersion
+    from pyade.core.problems import ErrorObject, Problem, Severity
+    from pyade.core.profile.accounts import AdministratorAccount, NameVariables, PrimaryAccount, User
+    from pyade.core.profile.affinity import AffinityConsequences, AffinityKind, UserAffinity
+    from pyade.core.profile.diff import ProfileDiff, Reach, SettingChange
+    from pyade.core.profile.plan import Effect, PlanRow, ProfilePlan
+    from pyade.core.profile.profile import EnrollmentProfile
+    from pyade.core.profile.review import ProfileReview, ReviewRow
+    from pyade.core.profile.setup_accounts import LocalAccounts, local_accounts
+    from pyade.core.secret import Secret
     from pyade.core.token import Portal, Token, TokenHealth, TokenStatus
-    from pyade.core.update_catalogue import Update, UpdateCatalogue
-    from pyade.core.user import NameVariables, User
-    from pyade.core.versions import MacOSVersion
 else:
     __getattr__, __dir__ = when_asked(
         __name__,
         {
-            "pyade.core.accounts": "AdministratorAccount PrimaryAccount",
-            "pyade.core.activity": (
-                "ActivityOutcome ActivityRequest ActivityStatus ActivitySubStatus ActivityType "
-                "DeviceOutcome OperationStatus"
+            "pyade.core.fleet.assignment": "NO_PROFILE Reason",
+            "pyade.core.fleet.device": "Device DeviceFamily DeviceResult OpType ProfileStatus",
+            "pyade.core.fleet.enrollment": "Enrollment Registration",
+            "pyade.core.fleet.events": "Event EventKind",
+            "pyade.core.fleet.existing_macs": "ExistingMac check_existing_mac renew_instructions",
+            "pyade.core.fleet.outcomes": (
+                "ActivityOutcome ActivityRequest ActivityStatus ActivitySubStatus ActivityType Attempt "
+                "DeviceOutcome DeviceResults OperationStatus"
             ),
-            "pyade.core.affinity": "AffinityConsequences AffinityKind UserAffinity",
-            "pyade.core.assignment": "DeviceResults NO_PROFILE Reason",
-            "pyade.core.attempt": "Attempt",
-            "pyade.core.await_configuration": (
-                "AwaitConfigurationFlow AwaitPhase AwaitProgress CommandStatus SetupAction SetupCommand"
-            ),
-            "pyade.core.device": "Device DeviceFamily DeviceResult OpType ProfileStatus",
-            "pyade.core.enrollment": "Enrollment Registration",
-            "pyade.core.events": "Event EventKind",
-            "pyade.core.existing_macs": "ExistingMac check_existing_mac renew_instructions",
-            "pyade.core.identity": (
+            "pyade.core.fleet.records": "ChangeCounts DeviceRecord SyncPhase SyncState",
+            "pyade.core.fleet.schedule": "Pace Work",
+            "pyade.core.fleet.sync_policy": "Decision SyncAction SyncPolicy Trigger",
+            "pyade.core.macos.identity": (
                 "IdentityChoice IdentityKind IdentityPolicy IdentityRefusal KeyType choose_identity "
                 "decide_identity"
             ),
-            "pyade.core.inventory": "ChangeCounts DeviceRecord SyncPhase SyncState",
-            "pyade.core.machine_info": "DeviceSignature MachineInfo",
-            "pyade.core.model_claim": "check_model_claim",
-            "pyade.core.models": "ChipClass classify_product",
-            "pyade.core.plan": "Effect PlanRow ProfilePlan",
-            "pyade.core.policy": "Decision SyncAction SyncPolicy Trigger",
-            "pyade.core.problems": "ErrorObject Problem Severity",
-            "pyade.core.profile": "EnrollmentProfile",
-            "pyade.core.profile_diff": "ProfileDiff Reach SettingChange",
-            "pyade.core.profile_review": "ProfileReview ReviewRow",
-            "pyade.core.rules": "AssignmentPolicy Rule",
-            "pyade.core.schedule": "Pace Work",
-            "pyade.core.secret": "Secret",
-            "pyade.core.setup_accounts": "LocalAccounts local_accounts",
-            "pyade.core.skip_keys": "SkipKeys",
-            "pyade.core.software_update": (
-                "BetaProgram Latest SoftwareUpdatePolicy UpdateDecision UpdateVerdict decide_update"
+            "pyade.core.macos.models": "ChipClass classify_product",
+            "pyade.core.macos.setup_screens": "SkipKeys",
+            "pyade.core.macos.updates": (
+                "BetaProgram Latest SoftwareUpdatePolicy Update UpdateCatalogue UpdateDecision "
+                "UpdateVerdict decide_update"
             ),
+            "pyade.core.macos.versions": "MacOSVersion",
+            "pyade.core.problems": "ErrorObject Problem Severity",
+            "pyade.core.profile.accounts": "AdministratorAccount NameVariables PrimaryAccount User",
+            "pyade.core.profile.affinity": "AffinityConsequences AffinityKind UserAffinity",
+            "pyade.core.profile.diff": "ProfileDiff Reach SettingChange",
+            "pyade.core.profile.plan": "Effect PlanRow ProfilePlan",
+            "pyade.core.profile.profile": "EnrollmentProfile",
+            "pyade.core.profile.review": "ProfileReview ReviewRow",
+            "pyade.core.profile.setup_accounts": "LocalAccounts local_accounts",
+            "pyade.core.secret": "Secret",
             "pyade.core.token": "Portal Token TokenHealth TokenStatus",
-            "pyade.core.update_catalogue": "Update UpdateCatalogue",
-            "pyade.core.user": "NameVariables User",
-            "pyade.core.versions": "MacOSVersion",
         },
     )
 
@@ -128,15 +110,10 @@ __all__ = [
     "AdministratorAccount",
     "AffinityConsequences",
     "AffinityKind",
-    "AssignmentPolicy",
     "Attempt",
-    "AwaitConfigurationFlow",
-    "AwaitPhase",
-    "AwaitProgress",
     "BetaProgram",
     "ChangeCounts",
     "ChipClass",
-    "CommandStatus",
     "Decision",
     "Device",
     "DeviceFamily",
@@ -144,7 +121,6 @@ __all__ = [
     "DeviceRecord",
     "DeviceResult",
     "DeviceResults",
-    "DeviceSignature",
     "Effect",
     "Enrollment",
     "EnrollmentProfile",
@@ -160,7 +136,6 @@ __all__ = [
     "Latest",
     "LocalAccounts",
     "MacOSVersion",
-    "MachineInfo",
     "NameVariables",
     "OpType",
     "OperationStatus",
@@ -177,11 +152,8 @@ __all__ = [
     "Reason",
     "Registration",
     "ReviewRow",
-    "Rule",
     "Secret",
     "SettingChange",
-    "SetupAction",
-    "SetupCommand",
     "Severity",
     "SkipKeys",
     "SoftwareUpdatePolicy",
@@ -201,7 +173,6 @@ __all__ = [
     "UserAffinity",
     "Work",
     "check_existing_mac",
-    "check_model_claim",
     "choose_identity",
     "classify_product",
     "decide_identity",

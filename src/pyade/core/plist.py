@@ -22,7 +22,7 @@ from xml.parsers import expat
 
 import attrs
 
-from pyade.core.untrusted import check_size, malformed, reading
+from pyade.core.input_limits import check_size, malformed, reading
 
 MAX_DEPTH: Final = 16
 MAX_MARKS: Final = 800

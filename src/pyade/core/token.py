@@ -1,37 +1,37 @@
 """The server token: what connects pyade to one MDM server of Apple Business or School Manager.
 
 Source: specification, "Create enrollment program token" and "Renew enrollment program token".
+
+What is doubtful about a token, and what speaks against renewing one token with another.
+
+Source: specification, "Create enrollment program token", steps 2 and 4, and "Renew enrollment program
+token"; Apple, device assignment, ``AccountDetail``.
 """
 
 from __future__ import annotations
 
 import enum
 import hashlib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import attrs
 
 from pyade.core import token_fields as fields
-from pyade.core.kinds import checks_kinds
+from pyade.core.arguments import checks_kinds
 from pyade.core.secret import Secret, as_secret, masked
 from pyade.errors import TokenError
 from pyade.loading import modules_when_asked
 from pyade.text import Printed
 
 if TYPE_CHECKING:
-    from pyade.core import device, problems
-    from pyade.core import token_problems as rules
+    from pyade.core import problems, values
     from pyade.core.problems import Problem
     from pyade.crypto.keypair import TokenKeypair
 else:
-    modules_when_asked(
-        globals(),
-        device="pyade.core.device",
-        problems="pyade.core.problems",
-        rules="pyade.core.token_problems",
-    )
+    modules_when_asked(globals(), problems="pyade.core.problems", values="pyade.core.values")
 
 EXPIRING_WITHIN: Final = timedelta(days=30)
 """How long before its end a token counts as expiring."""
@@ -215,7 +215,7 @@ class Token(Printed):
 
         Source: specification, "Create enrollment program token", steps 2 and 4.
         """
-        return tuple(rules.token_problems(self))
+        return tuple(token_problems(self))
 
     @property
     def fingerprint(self) -> str:
@@ -276,7 +276,7 @@ class Token(Printed):
         older file: Apple ended it when the newer one was made. Another Apple ID is a warning where Apple
         named it already with this token.
         """
-        return tuple(rules.renewal_problems(self, new_token))
+        return tuple(renewal_problems(self, new_token))
 
     @checks_kinds(but=("scope_tags",))
     def renew(
@@ -305,7 +305,7 @@ class Token(Printed):
         if errors and not force:
             raise TokenError("; ".join(map(str, errors)), "or renew with force=True if this is intended")
         admin_id = new_token.admin_id
-        if admin_id is None and rules.is_same_person(self.apple_id, new_token.apple_id):
+        if admin_id is None and is_same_person(self.apple_id, new_token.apple_id):
             admin_id = self.admin_id
         renewed = attrs.evolve(
             new_token,
@@ -323,10 +323,105 @@ class Token(Printed):
 
 def _read_expiry(text: str | None) -> datetime | None:
     try:
-        return None if text is None else device.parse_time(text)
+        return None if text is None else values.parse_time(text)
     except (ValueError, OverflowError):
         return None
 
 
 _PORTALS: Final = {"edu": Portal.SCHOOL, "org": Portal.BUSINESS}
 """The portal of an organization by its ``org_type``; others, such as ``tvprovider``, may be in either."""
+
+
+_CONSUMER_DOMAINS: Final = frozenset(
+    """
+    126.com 163.com aim.com aol.com comcast.net duck.com fastmail.com free.fr gmail.com googlemail.com
+    hey.com icloud.com laposte.net libero.it mac.com mail.com mail.ru me.com msn.com naver.com orange.fr
+    passport.com pm.me proton.me protonmail.ch protonmail.com qq.com rocketmail.com sfr.fr t-online.de
+    tuta.com tutanota.com verizon.net wanadoo.fr web.de ymail.com
+    """.split()  # noqa: SIM905 - a list of 40 short words reads worse with quotes
+)
+# These providers have one domain per country, such as hotmail.co.uk.
+_CONSUMER_BRANDS: Final = re.compile(r"(?:gmx|hotmail|live|outlook|yahoo|yandex)\.(?:com?\.)?[a-z]{2,3}")
+
+
+def token_problems(token: Token) -> Iterator[Problem]:
+    """Yield what is worth a look although *token* works; all of it warnings.
+
+    The Apple ID belongs to the organization, not to a person, and is the one that downloaded the token; the
+    portal is the one in which the organization is.
+    """
+    holder = token.admin_id or token.apple_id
+    domain = holder.rpartition("@")[2].strip().lower()
+    if domain in _CONSUMER_DOMAINS or _CONSUMER_BRANDS.fullmatch(domain):
+        yield problems.Problem(
+            "apple_id",
+            holder,
+            "one of the organization is expected: its holder renews and manages the token",
+            f"download the token in {token.portal_to_use} with a company Apple ID",
+            problems.Severity.WARNING,
+        )
+    if token.admin_id and not is_same_person(token.admin_id, token.apple_id):
+        yield problems.Problem(
+            "apple_id",
+            token.apple_id,
+            f"Apple names {token.admin_id}, who downloaded the token and must renew it",
+            f"enter {token.admin_id} at the next renewal, or download the token as {token.apple_id}",
+            problems.Severity.WARNING,
+        )
+    if token.portal_to_use is not token.portal:
+        yield problems.Problem(
+            "portal",
+            token.portal.value,
+            f"Apple says that the organization is one of {token.portal_to_use}",
+            "the steps lead there now; at the next renewal give Token.from_p7m"
+            f" portal=Portal.{token.portal_to_use.name}",
+            problems.Severity.WARNING,
+        )
+
+
+def renewal_problems(old: Token, new: Token) -> Iterator[Problem]:
+    """Yield what speaks against renewing *old* with *new*; see ``Token.renewal_problems``."""
+    for field, thing in (("server_uuid", "MDM server"), ("org_id", "organization")):
+        before, after = getattr(old, field), getattr(new, field)
+        if before and after and before != after:
+            allowed = f"is {before} so far, a renewal is for the same {thing}"
+            yield problems.Problem(field, after, allowed, "add it as a token of its own")
+    if not is_same_person(old.apple_id, new.apple_id):
+        yield _other_apple_id(old, new)
+    if old.consumer_key != new.consumer_key:
+        is_same_server = old.server_uuid is not None and old.server_uuid == new.server_uuid
+        yield problems.Problem(
+            "consumer_key",
+            "",
+            "differs from the one so far, although the MDM server is the same"
+            if is_same_server
+            else "differs from the one so far, so the file may belong to another MDM server",
+            "" if is_same_server else "download the token of the same MDM server",
+            problems.Severity.WARNING if is_same_server else problems.Severity.ERROR,
+        )
+    expiry, new_expiry = old.access_token_expiry, new.access_token_expiry
+    if expiry is not None and new_expiry is not None and new_expiry < expiry:
+        yield problems.Problem(
+            "access_token_expiry",
+            f"{new_expiry:%Y-%m-%dT%H:%M:%SZ}",
+            f"is before that of the token so far, {expiry:%Y-%m-%dT%H:%M:%SZ}: an older file",
+            "use the file that was downloaded last",
+        )
+
+
+def is_same_person(one: str, other: str) -> bool:
+    """Return True if two Apple IDs are the same, letter case ignored."""
+    return one.strip().casefold() == other.strip().casefold()
+
+
+def _other_apple_id(old: Token, new: Token) -> Problem:
+    # Whom Apple named all along was entered wrongly at first.
+    is_put_right = all(one.admin_id and is_same_person(one.admin_id, new.apple_id) for one in (old, new))
+    return problems.Problem(
+        "apple_id",
+        new.apple_id,
+        f"is {old.apple_id} so far, "
+        + ("though Apple named the new one" if is_put_right else "the same one must renew"),
+        "" if is_put_right else f"download the token in {old.portal_to_use} as {old.apple_id}",
+        problems.Severity.WARNING if is_put_right else problems.Severity.ERROR,
+    )

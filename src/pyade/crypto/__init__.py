@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING
 from pyade.loading import when_asked
 
 if TYPE_CHECKING:
-    from pyade.crypto.assertion import client_assertion, read_assertion_key
     from pyade.crypto.bypass_code import BypassCode
-    from pyade.crypto.device_trust import DeviceTrust, SignedContent
-    from pyade.crypto.jwt import managed_apple_account_jwt
+    from pyade.crypto.jwt import client_assertion, managed_apple_account_jwt, read_assertion_key
     from pyade.crypto.keypair import TokenKeypair
     from pyade.crypto.oauth1 import authorization_header
     from pyade.crypto.password_hash import hash_password
@@ -22,10 +20,8 @@ else:
     __getattr__, __dir__ = when_asked(
         __name__,
         {
-            "pyade.crypto.assertion": "client_assertion read_assertion_key",
             "pyade.crypto.bypass_code": "BypassCode",
-            "pyade.crypto.device_trust": "DeviceTrust SignedContent",
-            "pyade.crypto.jwt": "managed_apple_account_jwt",
+            "pyade.crypto.jwt": "client_assertion managed_apple_account_jwt read_assertion_key",
             "pyade.crypto.keypair": "TokenKeypair",
             "pyade.crypto.oauth1": "authorization_header",
             "pyade.crypto.password_hash": "hash_password",
@@ -37,9 +33,7 @@ else:
 
 __all__ = [
     "BypassCode",
-    "DeviceTrust",
     "PushCertificate",
-    "SignedContent",
     "Signer",
     "TokenKeypair",
     "TokenSecrets",

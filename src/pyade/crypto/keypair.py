@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from pyade.core.kinds import checks_kinds
+from pyade.core.arguments import checks_kinds
 from pyade.core.secret import masked
 from pyade.crypto.certificates import (
     Passphrase,

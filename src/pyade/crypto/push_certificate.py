@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
-from pyade.core.kinds import checks_kinds
+from pyade.core.arguments import checks_kinds
 from pyade.core.problems import Problem, Severity
 from pyade.core.secret import masked
 from pyade.crypto.certificates import Passphrase, is_pair, read_certificate_pem, split_chain

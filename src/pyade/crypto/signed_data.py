@@ -18,7 +18,7 @@ from typing import Final, Self
 
 import attrs
 
-from pyade.core.untrusted import malformed
+from pyade.core.input_limits import malformed
 from pyade.crypto import ber
 
 MAX_CERTIFICATES: Final = 32

@@ -1,21 +1,306 @@
 """The server token file (``.p7m``): from its bytes to the secrets in it.
 
 Source: Apple, "Examining server tokens".
+
+From a token file in any outer shape to the CMS message in it.
+
+Apple's file has S/MIME headers, one of them folded without the white space that makes a folded line, so
+that a strict mail parser takes the rest of them for the body. Files also pass through editors, mail and web
+forms. So nothing is parsed as mail: a CMS message in base64 begins with ``MI`` and is found by that.
+
+Source: Apple, "Examining server tokens"; RFC 8551, 3.2; RFC 7468, 9.
+
+CMS EnvelopedData: read it, and open it with an RSA key.
+
+Every form that OpenSSL and Apple write: DER and BER with indefinite lengths, strings in one or several
+parts, AES-CBC and DES-EDE3-CBC, RSA PKCS #1 v1.5 and OAEP, any number of recipients up to 100.
+
+Source: RFC 5652, 6; RFC 3370, 4.2.1 and 5.1; RFC 3560; RFC 3565.
 """
 
 from __future__ import annotations
 
+import base64
+import re
+from collections.abc import Iterator
 from typing import Any, Final
 
 import attrs
 import msgspec
+from asn1crypto import algos, cms
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import CBC
+from cryptography.hazmat.primitives.padding import PKCS7
 
-from pyade.core.kinds import checks_kinds
+from pyade.core.arguments import checks_kinds
 from pyade.core.secret import Secret, masked
-from pyade.crypto.envelope import Envelope, read_envelope
+from pyade.crypto import ber
 from pyade.crypto.keypair import TokenKeypair
-from pyade.crypto.smime import cms_message
 from pyade.errors import TokenError
+
+MAX_TOKEN_FILE_BYTES: Final = 1024 * 1024
+"""A real token file has about 2 KiB."""
+
+_DOWNLOAD: Final = "download the server token (.p7m) from Apple's portal again"
+_SEQUENCE: Final = 0x30
+_BASE64: Final = re.compile(rb"(?:\A|[\r\n])[ \t]*(MI[A-Za-z0-9+/\s]+)")
+_BLANK_LINE: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+_WRONG_FILES: Final = (
+    (b"%pdf", "it is a PDF file"),
+    (b"{", "it is JSON that is not encrypted"),
+    (b"[", "it is JSON that is not encrypted"),
+    (b"-----begin certificate", "it is a certificate"),
+    (b"-----begin public key", "it is a public key"),
+    (b"pk\x03\x04", "it is a ZIP archive"),
+    (b"\x89png", "it is a picture"),
+    (b"bplist", "it is a property list"),
+)
+
+
+def cms_message(data: bytes) -> bytes:
+    """Return the CMS message (DER or BER) of a token file, not yet checked.
+
+    Args:
+        data: S/MIME with headers in any shape and any line ends, PEM, base64, or the bare message; at most
+            1 MiB.
+
+    Raises:
+        TokenError: The file is empty, too large, of another kind, or has no message in it.
+    """
+    data = masked(data)
+    if not isinstance(data, bytes | bytearray):
+        raise TokenError(
+            f"the token file is {type(data).__name__}, bytes are needed", "read it in binary mode"
+        )
+    if len(data) > MAX_TOKEN_FILE_BYTES:
+        raise TokenError(
+            f"the token file has {len(data)} bytes, at most {MAX_TOKEN_FILE_BYTES} are allowed", _DOWNLOAD
+        )
+    text = masked(data.removeprefix(b"\xef\xbb\xbf").lstrip())
+    if not text:
+        raise TokenError("the token file is empty", _DOWNLOAD)
+    if text[0] == _SEQUENCE:
+        return text
+    _refuse_other_files(text)
+    blank = _BLANK_LINE.search(text)
+    if blank and text[blank.end() : blank.end() + 1] == bytes([_SEQUENCE]):
+        return text[blank.end() :]  # Content-Transfer-Encoding: binary
+    found = max(_BASE64.findall(text), key=len, default=b"")
+    encoded = b"".join(found.split())
+    if len(encoded) < 8:  # "MIME" of a header is no message
+        if b"pkcs7" in text.lower() or b"-----BEGIN CMS" in text:
+            raise TokenError("the token file is cut short: it has headers and no content", _DOWNLOAD)
+        raise TokenError("the file is not a server token: no encrypted message was found in it", _DOWNLOAD)
+    # A cut file ends anywhere: what is left is decoded, and its length fields tell that the rest is missing.
+    whole = encoded[: len(encoded) - 1] if len(encoded) % 4 == 1 else encoded
+    return base64.b64decode(whole + b"=" * (-len(whole) % 4))
+
+
+def _refuse_other_files(text: bytes) -> None:
+    head = masked(text[:64].lower())
+    if b'"consumer_key"' in text:
+        raise TokenError("the file is not a server token: it is JSON that is not encrypted", _DOWNLOAD)
+    if head.startswith(b"<"):
+        kind = "it is a property list" if b"<plist" in text[:512].lower() else "it is an HTML or XML page"
+        raise TokenError(f"the file is not a server token: {kind}", _DOWNLOAD)
+    if head.startswith(b"-----begin") and b"private key" in head:
+        raise TokenError("the file is not a server token: it is a private key", _DOWNLOAD)
+    for start, kind in _WRONG_FILES:
+        if head.startswith(start):
+            raise TokenError(f"the file is not a server token: {kind}", _DOWNLOAD)
+
+
+MAX_RECIPIENTS: Final = 100
+_MAX_ELEMENTS: Final = 20_000  # an administrator uploads it: up to 1 MiB, in parts of any size
+
+_CIPHERS: Final[dict[str, tuple[type[AES | TripleDES], int, int]]] = {  # class, bytes of a key, of a block
+    "aes128_cbc": (AES, 16, 16),
+    "aes192_cbc": (AES, 24, 16),
+    "aes256_cbc": (AES, 32, 16),
+    "tripledes_3key": (TripleDES, 24, 8),
+}
+_CIPHERS_IN_WORDS: Final = "AES-128, AES-192 and AES-256 in CBC mode and DES-EDE3-CBC are supported"
+_HASHES: Final[dict[str, type[hashes.HashAlgorithm]]] = {
+    "sha1": hashes.SHA1,
+    "sha224": hashes.SHA224,
+    "sha256": hashes.SHA256,
+    "sha384": hashes.SHA384,
+    "sha512": hashes.SHA512,
+}
+# What asn1crypto raises for bytes that are BER and not the structure it expects.
+_PARSE_ERRORS: Final = (
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
+
+
+@attrs.frozen(kw_only=True)
+class Recipient:
+    """Somebody who can open the envelope with an RSA key.
+
+    Attributes:
+        serial_number: Serial number of the certificate; None if it is named by ``key_identifier``.
+        key_identifier: Subject key identifier of the certificate; None if it is named by its number.
+        padding: How the content key was encrypted; None where it is not supported.
+        encrypted_key: The content key, encrypted for the recipient.
+    """
+
+    serial_number: int | None
+    key_identifier: bytes | None
+    padding: padding.AsymmetricPadding | None
+    encrypted_key: bytes
+
+    def is_named(self, certificate: x509.Certificate) -> bool:
+        """Return True if the envelope names *certificate*; its key may still be another one."""
+        if self.key_identifier is not None:
+            # RFC 5280, 4.2.1.2 (1), the usual way to make one. Another way only costs the order of the tries.
+            return (
+                self.key_identifier
+                == x509.SubjectKeyIdentifier.from_public_key(certificate.public_key()).digest
+            )
+        return self.serial_number == certificate.serial_number
+
+
+@attrs.frozen(kw_only=True)
+class Envelope:
+    """The parts of an EnvelopedData.
+
+    Attributes:
+        recipients: Those with an RSA key.
+        cipher: ``aes128_cbc``, ``aes192_cbc``, ``aes256_cbc`` or ``tripledes_3key``.
+        initialization_vector: One block.
+        ciphertext: Whole blocks.
+    """
+
+    recipients: tuple[Recipient, ...]
+    cipher: str
+    initialization_vector: bytes
+    ciphertext: bytes
+
+    def plaintexts(self, keypair: TokenKeypair) -> Iterator[bytes]:
+        """Yield what *keypair* makes of the content, once per recipient whose key it may be.
+
+        Hazard: a wrong key is not always noticed. Decryption with PKCS #1 v1.5 answers a wrong key with
+        random bytes, and CBC has no check of its own. Only what is in the content proves that it was opened.
+        """
+        for recipient in sorted(self.recipients, key=lambda one: not one.is_named(keypair.certificate)):
+            if recipient.padding is None:
+                continue
+            try:
+                key = keypair.private_key.decrypt(recipient.encrypted_key, recipient.padding)
+                plaintext = self._decrypted(key)
+            except (ValueError, UnsupportedAlgorithm):
+                continue
+            yield plaintext
+
+    def _decrypted(self, key: bytes) -> bytes:
+        algorithm, size, block = _CIPHERS[self.cipher]
+        if len(key) != size:
+            raise ValueError("a key of another length")
+        decryptor = Cipher(algorithm(key), CBC(self.initialization_vector)).decryptor()
+        padded = decryptor.update(self.ciphertext) + decryptor.finalize()
+        unpadder = PKCS7(block * 8).unpadder()
+        return unpadder.update(padded) + unpadder.finalize()
+
+
+def read_envelope(message: bytes) -> Envelope:
+    """Return the parts of a CMS message with EnvelopedData; bytes that follow it are ignored.
+
+    Raises:
+        TokenError: The message is cut short, damaged, of another kind, or uses an unsupported cipher.
+    """
+    try:
+        ber.parse(message, max_elements=_MAX_ELEMENTS)
+    except ber.TruncatedError:
+        raise TokenError("the token file is cut short", _DOWNLOAD) from None
+    except ber.MalformedError as exc:
+        raise TokenError(f"the token file is damaged: {exc}", _DOWNLOAD) from exc
+    try:
+        return _read_enveloped(cms.ContentInfo.load(message))
+    except _PARSE_ERRORS as exc:
+        raise TokenError(
+            "the token file is damaged: it holds no CMS message that can be read", _DOWNLOAD
+        ) from exc
+
+
+def _read_enveloped(info: Any) -> Envelope:
+    kind = info["content_type"].native
+    if kind != "enveloped_data":
+        raise TokenError(
+            f"the file holds a CMS message of type {kind[:64]!r}, a server token is 'enveloped_data'",
+            _DOWNLOAD,
+        )
+    data = info["content"]
+    # asn1crypto joins a string in several parts only where its length is indefinite, so it is joined here.
+    content = ber.parse(data["encrypted_content_info"].dump(), max_elements=_MAX_ELEMENTS).children
+    cipher, vector = _cipher(algos.EncryptionAlgorithm.load(content[1].encoded))
+    if len(content) < 3:
+        raise TokenError("the token file is damaged: it has no content", _DOWNLOAD)
+    ciphertext = content[2].octets()
+    if not ciphertext or len(ciphertext) % len(vector):
+        raise TokenError("the token file is damaged: its content is not made of whole blocks", _DOWNLOAD)
+    infos = data["recipient_infos"]
+    if len(infos) > MAX_RECIPIENTS:
+        raise TokenError(
+            f"the token file names {len(infos)} recipients, at most {MAX_RECIPIENTS} are allowed", _DOWNLOAD
+        )
+    recipients = tuple(_recipient(one.chosen) for one in infos if one.name == "ktri")
+    if not any(one.padding for one in recipients):
+        raise TokenError(
+            "the token file was not encrypted for an RSA certificate in a supported way"
+            " (PKCS #1 v1.5 or OAEP with SHA-1 or SHA-2)",
+            "upload the certificate of a TokenKeypair in the portal and download the token again",
+        )
+    return Envelope(recipients=recipients, cipher=cipher, initialization_vector=vector, ciphertext=ciphertext)
+
+
+def _cipher(algorithm: Any) -> tuple[str, bytes]:
+    name = algorithm["algorithm"].native
+    if name not in _CIPHERS:
+        raise TokenError(f"the token file is encrypted with {name[:64]!r}: {_CIPHERS_IN_WORDS}", _DOWNLOAD)
+    vector = ber.parse(algorithm["parameters"].dump()).octets()
+    if len(vector) != _CIPHERS[name][2]:
+        raise TokenError("the token file is damaged: its initialization vector is not one block", _DOWNLOAD)
+    return name, vector
+
+
+def _recipient(info: Any) -> Recipient:
+    identifier = info["rid"]
+    by_issuer = identifier.name == "issuer_and_serial_number"
+    return Recipient(
+        serial_number=identifier.chosen["serial_number"].native if by_issuer else None,
+        key_identifier=None if by_issuer else ber.parse(identifier.chosen.dump()).octets(),
+        padding=_padding(info["key_encryption_algorithm"]),
+        encrypted_key=ber.parse(info["encrypted_key"].dump()).octets(),
+    )
+
+
+def _padding(algorithm: Any) -> padding.AsymmetricPadding | None:
+    name = algorithm["algorithm"].native
+    if name == "rsaes_pkcs1v15":
+        return padding.PKCS1v15()
+    if name != "rsaes_oaep":
+        return None
+    parameters = algorithm["parameters"]
+    mask, source = parameters["mask_gen_algorithm"], parameters["p_source_algorithm"]
+    digest = _HASHES.get(parameters["hash_algorithm"]["algorithm"].native)
+    mask_digest = _HASHES.get(mask["parameters"]["algorithm"].native)
+    if digest is None or mask_digest is None or mask["algorithm"].native != "mgf1":
+        return None
+    label = source["parameters"].native or None
+    return padding.OAEP(padding.MGF1(mask_digest()), digest(), label)
+
 
 _SECRETS: Final = ("consumer_key", "consumer_secret", "access_token", "access_secret")
 _MAX_SERIAL_BITS: Final = 160  # RFC 5280, 4.1.2.2
@@ -55,7 +340,7 @@ def read_token_file(data: bytes, keypair: TokenKeypair) -> TokenSecrets:
     data = masked(data)  # a file of another kind may be in clear
     envelope = read_envelope(cms_message(data))
     # In no local of a frame that raises: neither what was decrypted nor what was read from it.
-    for found in map(_read, envelope.plaintexts(keypair)):
+    for found in map(_secrets_in, envelope.plaintexts(keypair)):
         if isinstance(found, TokenSecrets):
             return found
         if found is not None:
@@ -63,7 +348,7 @@ def read_token_file(data: bytes, keypair: TokenKeypair) -> TokenSecrets:
     raise _not_opened(envelope, keypair)
 
 
-def _read(plaintext: bytes) -> TokenSecrets | TokenError | None:
+def _secrets_in(plaintext: bytes) -> TokenSecrets | TokenError | None:
     """Return what is in *plaintext*, or why it is no use; None for what a wrong key leaves."""
     document = _document(plaintext)
     return None if document is None else _secrets(document)

@@ -12,12 +12,24 @@ if TYPE_CHECKING:
     from pyade.enrollment.asgi import EnrollmentApp, SignInReturn
     from pyade.enrollment.credentials import Credential, CredentialRequest
     from pyade.enrollment.decision import EnrollmentDecision, EnrollmentResponse, Verdict
-    from pyade.enrollment.messages import DeviceMessage, read_message
+    from pyade.enrollment.device_trust import DeviceSignature, DeviceTrust, SignedContent
+    from pyade.enrollment.final_configuration import (
+        AsyncFinalConfiguration,
+        DeviceMessage,
+        FinalConfiguration,
+        read_message,
+    )
+    from pyade.enrollment.final_configuration_flow import Command, WaitingMac
+    from pyade.enrollment.final_configuration_state import (
+        AwaitPhase,
+        AwaitProgress,
+        SetupAction,
+        SetupCommand,
+    )
+    from pyade.enrollment.machine_info import MachineInfo, check_model_claim
     from pyade.enrollment.redemption import may_issue, redeem_client_identifier, redeem_scep_request
     from pyade.enrollment.service import AsyncEnrollmentService, EnrollmentService
     from pyade.enrollment.settings import EnrollmentLimits, EnrollmentRequest, PlatformSso, SignIn
-    from pyade.enrollment.waiting import AsyncFinalConfiguration, FinalConfiguration
-    from pyade.enrollment.waiting_flow import Command, WaitingMac
     from pyade.enrollment.webhook import StepCaWebhook
 else:
     __getattr__, __dir__ = when_asked(
@@ -26,12 +38,16 @@ else:
             "pyade.enrollment.asgi": "EnrollmentApp SignInReturn",
             "pyade.enrollment.credentials": "Credential CredentialRequest",
             "pyade.enrollment.decision": "EnrollmentDecision EnrollmentResponse Verdict",
-            "pyade.enrollment.messages": "DeviceMessage read_message",
+            "pyade.enrollment.device_trust": "DeviceSignature DeviceTrust SignedContent",
+            "pyade.enrollment.final_configuration": (
+                "AsyncFinalConfiguration DeviceMessage FinalConfiguration read_message"
+            ),
+            "pyade.enrollment.final_configuration_flow": "Command WaitingMac",
+            "pyade.enrollment.final_configuration_state": "AwaitPhase AwaitProgress SetupAction SetupCommand",
+            "pyade.enrollment.machine_info": "MachineInfo check_model_claim",
             "pyade.enrollment.redemption": "may_issue redeem_client_identifier redeem_scep_request",
             "pyade.enrollment.service": "AsyncEnrollmentService EnrollmentService",
             "pyade.enrollment.settings": "EnrollmentLimits EnrollmentRequest PlatformSso SignIn",
-            "pyade.enrollment.waiting": "AsyncFinalConfiguration FinalConfiguration",
-            "pyade.enrollment.waiting_flow": "Command WaitingMac",
             "pyade.enrollment.webhook": "StepCaWebhook",
         },
     )
@@ -39,10 +55,14 @@ else:
 __all__ = [
     "AsyncEnrollmentService",
     "AsyncFinalConfiguration",
+    "AwaitPhase",
+    "AwaitProgress",
     "Command",
     "Credential",
     "CredentialRequest",
     "DeviceMessage",
+    "DeviceSignature",
+    "DeviceTrust",
     "EnrollmentApp",
     "EnrollmentDecision",
     "EnrollmentLimits",
@@ -50,12 +70,17 @@ __all__ = [
     "EnrollmentResponse",
     "EnrollmentService",
     "FinalConfiguration",
+    "MachineInfo",
     "PlatformSso",
+    "SetupAction",
+    "SetupCommand",
     "SignIn",
     "SignInReturn",
+    "SignedContent",
     "StepCaWebhook",
     "Verdict",
     "WaitingMac",
+    "check_model_claim",
     "may_issue",
     "read_message",
     "redeem_client_identifier",

@@ -15,12 +15,12 @@ from typing import Final, TypeAlias
 
 import attrs
 
+from pyade.core.arguments import checks_kinds
 from pyade.core.durations import check_span
-from pyade.core.identity import IdentityKind
-from pyade.core.kinds import checks_kinds
-from pyade.core.machine_info import MachineInfo
+from pyade.core.macos.identity import IdentityKind
+from pyade.core.profile.accounts import User
 from pyade.core.secret import Secret
-from pyade.core.user import User
+from pyade.enrollment.machine_info import MachineInfo
 from pyade.errors import PolicyError
 from pyade.flow import Hook
 

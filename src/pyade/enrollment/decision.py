@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import attrs
 
-from pyade.core.events import EventBatch, EventGroup, EventKind
+from pyade.core.fleet.events import EventBatch, EventGroup, EventKind
 from pyade.core.problems import Problem
 from pyade.text import Printed
 

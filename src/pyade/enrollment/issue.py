@@ -1,6 +1,8 @@
 """Make the profile of one Mac, and store what belongs to it.
 
 Source: specification, "Certificates"; Apple, "Authenticating through web views".
+
+What follows an enrollment: a new certificate, and the registration of the user's Mac.
 """
 
 from __future__ import annotations
@@ -12,22 +14,24 @@ import attrs
 
 from pyade.builders.mobileconfig import build_enrollment_profile
 from pyade.builders.payloads import TargetMac, subject_pairs
-from pyade.core.enrollment import Enrollment, OneTime, OneTimeKind, registration_of
-from pyade.core.identity import IdentityChoice, IdentityKind, IdentityRefusal, KeyType, decide_identity
-from pyade.core.machine_info import MachineInfo
-from pyade.core.model_claim import check_model_claim
+from pyade.core.fleet.enrollment import Enrollment, OneTime, OneTimeKind, Registration, registration_of
+from pyade.core.fleet.events import EventBatch, EventGroup, EventKind
+from pyade.core.macos.identity import IdentityChoice, IdentityKind, IdentityRefusal, KeyType, decide_identity
+from pyade.core.macos.versions import MacOSVersion
 from pyade.core.problems import Problem
+from pyade.core.profile.accounts import User
 from pyade.core.secret import masked
-from pyade.core.user import User
-from pyade.enrollment.answers import check_answer, keepable_user
+from pyade.enrollment.admission import Place, find_place, require_enrolled, with_issue
 from pyade.enrollment.credentials import Credential, CredentialRequest
 from pyade.enrollment.decision import PROFILE_TYPE, EnrollmentDecision, EnrollmentResponse, Verdict
-from pyade.enrollment.gates import Place, with_issue
+from pyade.enrollment.final_configuration_flow import waiting_state
+from pyade.enrollment.hook_checks import check_answer, keepable_user
+from pyade.enrollment.machine_info import MachineInfo, check_model_claim
 from pyade.enrollment.redemption import subject_of
 from pyade.enrollment.settings import Settings
-from pyade.enrollment.steps import in_store
-from pyade.enrollment.waiting_flow import waiting_state
-from pyade.flow import CallHook, Compute, Flow, ask
+from pyade.enrollment.steps import in_store, retried
+from pyade.errors import PolicyError
+from pyade.flow import CallHook, Compute, Flow, Now, ask
 from pyade.text import logger
 
 _log = logger("pyade.enrollment")
@@ -218,3 +222,46 @@ class Issue:
         return TargetMac(
             serial_number=machine.serial_number, product=machine.product, version=machine.version
         )
+
+
+def renewal_flow(settings: Settings, serial_number: str, version: str | None) -> Flow[EnrollmentResponse]:
+    """Return a new copy of an enrolled Mac's profile; see ``EnrollmentService.renew``."""
+    newer = None if version is None else str(MacOSVersion.of(version))
+    now = yield from ask(Now())
+    place = yield from in_store(lambda store: find_place(store, serial_number))
+    if place.refusal:
+        raise PolicyError(f"{serial_number[:80]!r} cannot renew its profile: {place.refusal}")
+    enrollment = require_enrolled(place.enrollment, serial_number)
+    installed = enrollment.installed or enrollment.newest
+    machine = MachineInfo(
+        udid=installed.udid,
+        serial_number=serial_number,
+        product=installed.product,
+        build=installed.build,
+        os_version=newer or installed.version or None,
+    )
+    kind = installed.identity
+    issue = Issue(settings, place, machine, installed.user, now=now, keep=kind)
+    if issue.choice is None:
+        raise PolicyError(f"{serial_number[:80]!r} enrolled with {kind} and keeps it: {issue.refusal}")
+    return (yield from issue.steps())
+
+
+def registered_flow(serial_number: str) -> Flow[None]:
+    """Note that a Mac is registered; see ``EnrollmentService.registration_completed``."""
+    return retried(lambda: _registered(serial_number))
+
+
+def _registered(serial_number: str) -> Flow[None]:
+    now = yield from ask(Now())
+    stored = yield from in_store(lambda store: store.enrollment(serial_number))
+    enrollment = require_enrolled(stored, serial_number)
+    if enrollment.registration is not Registration.PENDING:
+        return
+    done = attrs.evolve(enrollment, registration=Registration.COMPLETE, registered_at=now)
+    # Anybody can ask for another profile in the name of this Mac: who signed in for it registered nothing.
+    user = (enrollment.installed or enrollment.newest).user
+    details = {"user": user.upn} if user else {}
+    group = EventGroup(EventKind.REGISTRATION_COMPLETED, (serial_number,), details)
+    batch = EventBatch(enrollment.token_name, now, (group,))
+    yield from in_store(lambda store: store.save_enrollment(done, events=batch))

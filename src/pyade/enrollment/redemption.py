@@ -28,12 +28,12 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import AttributeOID, NameOID
 
-from pyade.core.enrollment import OneTime, OneTimeKind, can_redeem, digest_of, redeemed_one_time
-from pyade.core.events import EventBatch, EventGroup, EventKind
-from pyade.core.identity import KeyType
-from pyade.core.kinds import checks_kinds
+from pyade.core.arguments import checks_kinds
+from pyade.core.fleet.enrollment import OneTime, OneTimeKind, can_redeem, digest_of, redeemed_one_time
+from pyade.core.fleet.events import EventBatch, EventGroup, EventKind
+from pyade.core.input_limits import check_size, malformed, reading
+from pyade.core.macos.identity import KeyType
 from pyade.core.secret import Secret, masked
-from pyade.core.untrusted import check_size, malformed, reading
 from pyade.crypto import ber
 from pyade.crypto.signatures import SHA1, is_signed
 from pyade.enrollment.steps import write_audit

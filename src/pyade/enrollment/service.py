@@ -8,25 +8,23 @@ from typing import ClassVar
 
 from pyade.apple.http.connection import utc_now
 from pyade.builders.payloads import AcmeIssuer, MdmService, ScepIssuer
-from pyade.core.annotations import TIME
-from pyade.core.enrollment import Enrollment
-from pyade.core.identity import IdentityPolicy
-from pyade.core.kinds import checks_kinds, returned
+from pyade.core.arguments import TIME, checks_kinds, returned
+from pyade.core.fleet.enrollment import Enrollment
+from pyade.core.macos.identity import IdentityPolicy
+from pyade.core.macos.updates import SoftwareUpdatePolicy, UpdateCatalogue
 from pyade.core.problems import Problem
+from pyade.core.profile.accounts import User
 from pyade.core.secret import Secret, secret_or_none
-from pyade.core.software_update import SoftwareUpdatePolicy
-from pyade.core.update_catalogue import UpdateCatalogue
-from pyade.core.user import User
-from pyade.crypto.device_trust import DeviceTrust
 from pyade.crypto.push_certificate import PushCertificate
 from pyade.crypto.signing import Signer
 from pyade.enrollment.credentials import CredentialSource, one_time
 from pyade.enrollment.decision import EnrollmentResponse
-from pyade.enrollment.flow import Reception, counted_flow
-from pyade.enrollment.records import registered_flow, renewal_flow
+from pyade.enrollment.device_trust import DeviceTrust
+from pyade.enrollment.hook_checks import check_wiring
+from pyade.enrollment.issue import registered_flow, renewal_flow
+from pyade.enrollment.request import Reception, counted_flow
 from pyade.enrollment.settings import EnrollmentLimits, PlatformSso, Settings, SignIn
 from pyade.enrollment.steps import in_store
-from pyade.enrollment.wiring import check_wiring
 from pyade.errors import ProfileError
 from pyade.flow import AsyncRunner, Flow, Hook, Now, Runner, ask
 from pyade.hooks import check_hook

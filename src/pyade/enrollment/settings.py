@@ -9,18 +9,17 @@ import attrs
 
 from pyade.builders.error_bodies import ErrorBody, build_platform_sso_required
 from pyade.builders.payloads import AcmeIssuer, MdmService, ScepIssuer
+from pyade.core.arguments import checks_kinds
 from pyade.core.durations import check_span
-from pyade.core.identity import IdentityPolicy
-from pyade.core.inventory import DeviceRecord
-from pyade.core.kinds import checks_kinds
-from pyade.core.machine_info import MachineInfo
-from pyade.core.profile import EnrollmentProfile
-from pyade.core.software_update import SoftwareUpdatePolicy
-from pyade.core.update_catalogue import UpdateCatalogue
-from pyade.core.user import User
-from pyade.crypto.device_trust import DeviceTrust
+from pyade.core.fleet.records import DeviceRecord
+from pyade.core.macos.identity import IdentityPolicy
+from pyade.core.macos.updates import SoftwareUpdatePolicy, UpdateCatalogue
+from pyade.core.profile.accounts import User
+from pyade.core.profile.profile import EnrollmentProfile
 from pyade.crypto.signing import Signer
 from pyade.enrollment.credentials import CredentialSource
+from pyade.enrollment.device_trust import DeviceTrust
+from pyade.enrollment.machine_info import MachineInfo
 from pyade.enrollment.tally import RefusalTally
 from pyade.errors import PolicyError
 from pyade.hooks import Hook, check_hook

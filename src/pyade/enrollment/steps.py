@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import attrs
 
-from pyade.core.events import EventBatch
+from pyade.core.fleet.events import EventBatch
 from pyade.errors import StoreConflictError, UnknownTokenError
 from pyade.flow import Flow, StoreCall, ask
 from pyade.storage.protocol import EnrollmentStore

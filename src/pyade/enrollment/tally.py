@@ -25,7 +25,7 @@ from typing import Final
 
 import attrs
 
-from pyade.core.events import EventBatch, EventGroup, EventKind
+from pyade.core.fleet.events import EventBatch, EventGroup, EventKind
 from pyade.enrollment.decision import EnrollmentDecision
 from pyade.text import Printed
 

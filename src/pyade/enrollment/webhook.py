@@ -24,11 +24,10 @@ from typing import Final
 import msgspec
 
 from pyade.apple.http.connection import utc_now
-from pyade.core.kinds import checks_kinds
+from pyade.core.arguments import checks_kinds
+from pyade.core.input_limits import MAX_BYTES
 from pyade.core.secret import Secret, masked
-from pyade.core.untrusted import MAX_BYTES
-from pyade.enrollment.asgi import Answer, AsgiApp, Scope, header_of
-from pyade.enrollment.bodies import BODY_TIME
+from pyade.enrollment.asgi import BODY_TIME, Answer, AsgiApp, Scope, header_of
 from pyade.enrollment.redemption import redeem_client_identifier, redeem_scep_request
 from pyade.enrollment.steps import in_store
 from pyade.errors import PolicyError, TrustError

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 from pyade.loading import when_asked
 
 if TYPE_CHECKING:
-    from pyade.core.attempt import Attempt
-    from pyade.core.device_groups import DeviceGroup
-    from pyade.core.enrollment import OneTime, OneTimeKind
-    from pyade.core.events import Event, EventBatch, EventGroup, EventKind
-    from pyade.core.inventory import ChangeCounts, DeviceRecord, Source, SyncState
-    from pyade.core.lease import Held, Lease
-    from pyade.core.profile import DefinedProfile
+    from pyade.core.fleet.enrollment import OneTime, OneTimeKind
+    from pyade.core.fleet.events import Event, EventBatch, EventGroup, EventKind
+    from pyade.core.fleet.groups import DeviceGroup
+    from pyade.core.fleet.lease import Held, Lease
+    from pyade.core.fleet.outcomes import Attempt
+    from pyade.core.fleet.records import ChangeCounts, DeviceRecord, Source, SyncState
+    from pyade.core.profile.profile import DefinedProfile
     from pyade.crypto.secret_box import SecretBox
     from pyade.storage.database import Database, Session, Table, Value, Words, check_texts, translated
-    from pyade.storage.postgres import PostgresStore as PostgresStore
+    from pyade.storage.postgres import PostgresStore
     from pyade.storage.protocol import EnrollmentStore, Store
     from pyade.storage.sql import SQLStore
     from pyade.storage.sqlite import MemoryStore, SQLiteStore
@@ -27,13 +27,13 @@ else:
     __getattr__, __dir__ = when_asked(
         __name__,
         {
-            "pyade.core.attempt": "Attempt",
-            "pyade.core.device_groups": "DeviceGroup",
-            "pyade.core.enrollment": "OneTime OneTimeKind",
-            "pyade.core.events": "Event EventBatch EventGroup EventKind",
-            "pyade.core.inventory": "ChangeCounts DeviceRecord Source SyncState",
-            "pyade.core.lease": "Held Lease",
-            "pyade.core.profile": "DefinedProfile",
+            "pyade.core.fleet.enrollment": "OneTime OneTimeKind",
+            "pyade.core.fleet.events": "Event EventBatch EventGroup EventKind",
+            "pyade.core.fleet.groups": "DeviceGroup",
+            "pyade.core.fleet.lease": "Held Lease",
+            "pyade.core.fleet.outcomes": "Attempt",
+            "pyade.core.fleet.records": "ChangeCounts DeviceRecord Source SyncState",
+            "pyade.core.profile.profile": "DefinedProfile",
             "pyade.crypto.secret_box": "SecretBox",
             "pyade.storage.database": "Database Session Table Value Words check_texts translated",
             "pyade.storage.postgres": "PostgresStore",
@@ -60,6 +60,7 @@ __all__ = [
     "MemoryStore",
     "OneTime",
     "OneTimeKind",
+    "PostgresStore",
     "SQLStore",
     "SQLiteStore",
     "SecretBox",

@@ -1,15 +1,282 @@
-"""The store in PostgreSQL, for many workers on many nodes."""
+"""The store in PostgreSQL, for many workers on many nodes.
+
+The database of the PostgreSQL store.
+
+Rules of this file:
+
+1. A write begins with the lock of its token's row (``FOR UPDATE``): workers of one token take turns, workers
+   of different tokens do not wait for each other, readers never wait.
+2. Many rows go in one statement: new ones by COPY, others as arrays.
+3. Transactions get their numbers in one order and commit in another. So an event is read only once every
+   transaction with a smaller number has ended, and events are read in the order of those numbers: nothing can
+   turn up later before what was read.
+4. Of what the server says, errors repeat only what cannot hold a stored value.
+"""
+
+# pyright: reportMissingImports=false
+# psycopg is an optional dependency; types are checked with it and without it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from datetime import datetime
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from typing import Any
 
-from pyade.core.kinds import checks_kinds
+import attrs
+
+from pyade.core.arguments import checks_kinds
 from pyade.core.secret import Secret, masked
 from pyade.crypto.secret_box import SecretBox, masked_keys
-from pyade.storage.postgres_database import PostgresDatabase
+from pyade.errors import StoreClosedError, StoreError
+from pyade.storage.database import Clock, Session, Table, Value, Words, check_rows, check_texts, translated
 from pyade.storage.sql import SQLStore
+
+try:
+    import psycopg
+    import psycopg_pool
+    from psycopg import conninfo, errors, sql
+    from psycopg.types.string import TextBinaryLoader
+except ImportError as _missing:
+    raise ImportError(
+        "PostgresStore needs the extra 'postgres': install 'pyade-apple[postgres]'", name="psycopg"
+    ) from _missing
+
+WORDS = Words(
+    prefix="",  # the schema, see PostgresDatabase
+    id="bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY",
+    integer="bigint",
+    text='text COLLATE "C"',
+    json="json",
+    time="timestamptz",
+    flag="boolean",
+    one_of="= ANY(?)",
+    for_update="FOR UPDATE",
+    transaction="(pg_current_xact_id()::text::bigint)",
+    settled="transaction_number < pg_snapshot_xmin(pg_current_snapshot())::text::bigint",
+)
+_TYPES = attrs.asdict(attrs.evolve(WORDS, text="text"))  # the type of an array has no collation
+
+_LOCK = 0x50414445
+"""``PADE``: the advisory lock of a node that migrates."""
+
+_MAX_IDENTIFIER = 63
+"""Bytes that PostgreSQL keeps of a name; it would cut off the rest."""
+
+_SAFE_CLASSES = ("08", "25", "28", "3D", "40", "42", "53", "54", "55", "57", "58")
+"""Classes of SQLSTATE whose message names objects, roles and limits, never a value (rule 4)."""
+
+
+@attrs.frozen
+class _Session:
+    connection: psycopg.Connection[Any]
+    words: Words
+    schema: str
+    clock: Clock | None
+
+    def rows(self, statement: str, values: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
+        check_texts(values)
+        cursor = self._execute(self.words.translate(statement, "%s"), values)
+        return cursor.fetchall() if cursor.description is not None else []
+
+    def insert(self, table: Table, rows: Sequence[Sequence[Value]]) -> bool:
+        try:
+            with self.connection.transaction():  # a savepoint
+                self._copy(table, rows)
+        except errors.UniqueViolation:
+            return False
+        return True
+
+    def _copy(self, table: Table, rows: Sequence[Sequence[Value]]) -> None:
+        check_rows(table, rows)
+        statement: Any = f"COPY {{}}{table.name} ({', '.join(table.columns)}) FROM STDIN (FORMAT BINARY)"
+        statement = self.words.translate(statement).replace("%%", "%")  # it takes no values
+        with self.connection.cursor() as cursor, cursor.copy(statement) as copy:
+            # A document is sent as the text that it is; psycopg would write an object as JSON.
+            copy.set_types(["text" if kind == "json" else _TYPES[kind] for kind in table.columns.values()])
+            for row in rows:
+                copy.write_row(row)
+
+    def update(self, table: Table, rows: Sequence[Sequence[Value]]) -> None:
+        check_rows(table, rows)
+        *others, key = table.columns
+        arrays = ", ".join(f"%b::{_TYPES[kind]}[]" for kind in table.columns.values())
+        statement = (
+            f"UPDATE {{}}{table.name} AS old SET {', '.join(f'{name} = new.{name}' for name in others)} "  # noqa: S608 - rule 2; all of it is ours
+            f"FROM unnest({arrays}) AS new ({', '.join(table.columns)}) WHERE old.{key} = new.{key}"
+        )
+        self._execute(self.words.translate(statement), [list(column) for column in zip(*rows, strict=True)])
+
+    def has_table(self, name: str) -> bool:
+        query = "SELECT 1 FROM pg_catalog.pg_tables WHERE schemaname = ? AND tablename = ?"
+        return bool(self.rows(query, (self.schema, name)))
+
+    def now(self) -> datetime:
+        if self.clock is not None:
+            return self.clock()
+        found: datetime = self.rows("SELECT clock_timestamp()")[0][0]
+        return found.astimezone(UTC)
+
+    def _execute(self, statement: str, values: Sequence[Any] = ()) -> psycopg.Cursor[tuple[Any, ...]]:
+        # psycopg wants literals, so that nobody puts values into statements; these are all made here.
+        query: Any = statement
+        cursor: psycopg.Cursor[tuple[Any, ...]] = self.connection.execute(query, values, binary=True)
+        return cursor
+
+
+class PostgresDatabase:
+    """A few connections to one schema, opened when needed and replaced when the server dropped them."""
+
+    def __init__(
+        self, dsn: str, *, schema: str, max_connections: int, timeout_s: float, clock: Clock | None
+    ) -> None:
+        """Connect once, so that a wrong DSN is told here and now.
+
+        Raises:
+            StoreError: *dsn* or *schema* cannot be one, or the server cannot be reached or refuses.
+        """
+        dsn = masked(dsn)
+        if not schema or "\0" in schema or len(schema.encode(errors="replace")) > _MAX_IDENTIFIER:
+            raise StoreError(
+                f"schema {schema!r}: a name of 1 to {_MAX_IDENTIFIER} bytes without NUL is allowed"
+            )
+        self.schema: str = schema
+        self._quoted = sql.Identifier(schema).as_string(None).replace("%", "%%")
+        parts = _parts(dsn)
+        host, name = parts.get("host", "the default host"), parts.get("dbname", "the default database")
+        self.where: str = f"{host}/{name}"
+        # Not by search_path: behind a pooler such as PgBouncer a setting of the session would be lost.
+        self._words = attrs.evolve(WORDS, prefix=f"{self._quoted}.")
+        self._password = Secret(str(parts.pop("password", None) or ""))
+        self._timeout_s = timeout_s
+        self._clock = clock
+        self._process = os.getpid()
+        options: dict[str, Any] = {
+            "autocommit": True,
+            "prepare_threshold": None,  # prepared statements would be lost behind a pooler, too
+            "connect_timeout": max(2, math.ceil(timeout_s)),
+        }
+        self._pool = psycopg_pool.ConnectionPool(
+            dsn,
+            kwargs=options,
+            min_size=0,
+            max_size=max_connections,
+            timeout=timeout_s,
+            check=self._check,
+            configure=_configure,
+            open=False,
+        )
+        with translated(self._explained):
+            with psycopg.connect(dsn, **options) as connection:
+                encoding = connection.info.parameter_status("server_encoding")
+            if encoding != "UTF8":
+                raise StoreError(
+                    f"{self.where}: the database has the encoding {encoding}: create one with UTF8"
+                )
+            self._pool.open()
+
+    @contextmanager
+    def reading(self) -> Iterator[_Session]:
+        """Lend a connection for reading, each statement on its own."""
+        if self._process != os.getpid():
+            raise StoreError(
+                "the store was opened before this process was forked: open one store in each process"
+            )
+        with translated(self._explained), self._pool.connection() as connection:
+            yield _Session(connection, self._words, self.schema, self._clock)
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """Lend a connection inside a transaction, which an error rolls back."""
+        with self.reading() as session, session.connection.transaction():
+            # A worker that stands still half-way loses its transaction before those who wait for it give up.
+            session.connection.execute(
+                "SELECT set_config('lock_timeout', %s, true),"
+                " set_config('idle_in_transaction_session_timeout', %s, true)",
+                (f"{self._timeout_s * 1000:.0f}ms", f"{self._timeout_s * 500:.0f}ms"),
+            )
+            yield session
+
+    def take_turns(self, session: Session) -> None:
+        """Lock out other nodes that migrate, and create the schema if there is none."""
+        # Not "IF NOT EXISTS": PostgreSQL wants the right to create even where that has nothing to do.
+        session.rows("SELECT pg_advisory_xact_lock(?)", (_LOCK,))
+        if not session.rows("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = ?", (self.schema,)):
+            session.rows(f"CREATE SCHEMA {self._quoted}")
+
+    def compact(self, tables: Sequence[str]) -> None:
+        """Write *tables* anew; the server's write-ahead log and its backups keep what was in them."""
+        with self.reading() as session:
+            for table in tables:
+                session.rows(f"VACUUM FULL {{}}{table}")
+
+    def close(self) -> None:
+        """Close all connections; does nothing where they are closed, or belong to the parent process."""
+        if self._process == os.getpid():
+            self._pool.close()
+
+    def _check(self, connection: psycopg.Connection[Any]) -> None:
+        try:
+            psycopg_pool.ConnectionPool.check_connection(connection)
+        except psycopg.Error:
+            # After a restart of the server all of them are dead: waiting for one after the other takes long.
+            self._pool.drain()
+            raise
+
+    def _explained(self, exc: Exception) -> StoreError | None:
+        if isinstance(exc, psycopg_pool.PoolClosed):
+            return StoreClosedError("the store was closed")
+        if not isinstance(exc, psycopg.Error):
+            return None
+        return StoreError(f"{self.where}: {self._explanation(exc)}")
+
+    def _explanation(self, exc: psycopg.Error) -> str:
+        if isinstance(exc, errors.LockNotAvailable):
+            return f"another worker was writing for more than {self._timeout_s:g} seconds: try again"
+        if isinstance(exc, psycopg_pool.PoolTimeout):
+            return (
+                f"no connection within {self._timeout_s:g} seconds: the server is down, or all connections "
+                "of this store are in use"
+            )
+        message = exc.diag.message_primary or ""
+        if isinstance(exc, errors.InsufficientPrivilege):
+            return f"{message}: grant it, or choose a schema of this user's own"
+        if exc.sqlstate is None and isinstance(exc, psycopg.OperationalError):
+            message = str(exc).strip().partition("\n")[0]  # libpq's own words about a connection
+        elif (exc.sqlstate or "")[:2] not in _SAFE_CLASSES:
+            names = (exc.diag.table_name, exc.diag.column_name, exc.diag.constraint_name)
+            message = f"PostgreSQL refused the write ({', '.join(filter(None, names)) or 'no details'})"
+        if self._password:
+            message = message.replace(self._password.reveal(), "***")
+        return f"{exc.sqlstate or type(exc).__name__}: {message}"
+
+
+def _configure(connection: psycopg.Connection[Any]) -> None:
+    # What the row lock waited for must be seen afterwards, whatever the database's default says.
+    connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+    connection.adapters.register_loader("json", TextBinaryLoader)  # documents are decoded elsewhere
+
+
+def _parts(dsn: str) -> dict[str, Any]:
+    # Neither what was given nor what libpq says about it is repeated: a password may be part of both.
+    dsn, problem = masked(dsn), "cannot be read"
+    with suppress(psycopg.Error, UnicodeEncodeError):
+        parts: dict[str, Any] = {
+            name: masked(value) if name == "password" else value
+            for name, value in conninfo.conninfo_to_dict(dsn).items()
+        }
+        if any("@" in str(parts.get(name, "")) for name in ("host", "dbname")):
+            problem = "has an @ in its host or database"
+        elif not str(parts.get("port", "0")).replace(",", "").isdecimal():
+            problem = "has a port that is no number"
+        else:
+            return parts
+    raise StoreError(
+        f"the DSN {problem}: give one such as "
+        "postgresql://user:password@host/database; percent-encode special characters of the password"
+    )
 
 
 @checks_kinds(but=("keys",))

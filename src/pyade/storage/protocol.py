@@ -24,18 +24,18 @@ from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 
-from pyade.core.lease import LEASE_SECONDS, Held, Lease
+from pyade.core.fleet.lease import LEASE_SECONDS, Held, Lease
 from pyade.core.secret import Secret
 from pyade.errors import DamagedRecordError
 
 if TYPE_CHECKING:
-    from pyade.core.attempt import Attempt
-    from pyade.core.device import Device
-    from pyade.core.device_groups import DeviceGroup
-    from pyade.core.enrollment import Enrollment, OneTime, OneTimeKind, Registration
-    from pyade.core.events import Event, EventBatch, EventKind
-    from pyade.core.inventory import ChangeCounts, DeviceRecord, Source, SyncState
-    from pyade.core.profile import DefinedProfile, EnrollmentProfile
+    from pyade.core.fleet.device import Device
+    from pyade.core.fleet.enrollment import Enrollment, OneTime, OneTimeKind, Registration
+    from pyade.core.fleet.events import Event, EventBatch, EventKind
+    from pyade.core.fleet.groups import DeviceGroup
+    from pyade.core.fleet.outcomes import Attempt
+    from pyade.core.fleet.records import ChangeCounts, DeviceRecord, Source, SyncState
+    from pyade.core.profile.profile import DefinedProfile, EnrollmentProfile
     from pyade.core.token import Token
 
 Damaged: TypeAlias = Callable[[DamagedRecordError], None]

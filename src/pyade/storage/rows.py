@@ -10,17 +10,17 @@ from typing import Any, TypeAlias, TypeVar
 
 import attrs
 
-from pyade.builders import stored as documents
-from pyade.core.device_groups import DeviceGroup, group_of
-from pyade.core.events import EventBatch, EventGroup, change_groups, encode_groups
-from pyade.core.inventory import DeviceRecord, SyncState, is_shown
-from pyade.core.lease import Lease
+from pyade.builders import documents
+from pyade.core.fleet.events import EventBatch, EventGroup, change_groups, encode_groups
+from pyade.core.fleet.groups import DeviceGroup, group_of
+from pyade.core.fleet.lease import Lease
+from pyade.core.fleet.records import DeviceRecord, SyncState, is_shown
 from pyade.core.secret import masked
 from pyade.errors import DamagedRecordError, StoreError, UnknownTokenError
-from pyade.storage import statements as sql
+from pyade.storage import tables as sql
 from pyade.storage.database import Session, Table, Value
 from pyade.storage.protocol import Damaged
-from pyade.storage.schema import CHANGED_DEVICES, DEVICES
+from pyade.storage.tables import CHANGED_DEVICES, DEVICES
 
 T = TypeVar("T")
 

@@ -21,44 +21,43 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pyade.core.kinds import checks_kinds
-from pyade.core.lease import LEASE_SECONDS, Held, Lease, check_free, check_held, expiry, held
+from pyade.core.arguments import checks_kinds
+from pyade.core.fleet.lease import LEASE_SECONDS, Held, Lease, check_free, check_held, expiry, held
 from pyade.core.secret import Secret, secret_or_none
 from pyade.crypto.secret_box import SecretBox, masked_keys
 from pyade.errors import DamagedRecordError, DuplicateTokenError, StoreConflictError, StoreError
 from pyade.loading import modules_when_asked
-from pyade.storage import statements as sql
+from pyade.storage import tables as sql
 from pyade.storage.database import Database, Value
 from pyade.storage.protocol import Damaged, EnrollmentStore
 
 if TYPE_CHECKING:
-    from pyade.builders import stored as documents
-    from pyade.core import device_groups, inventory
-    from pyade.core import enrollment as enrollments
-    from pyade.core import events as event_log
-    from pyade.core.attempt import Attempt
-    from pyade.core.device import Device
-    from pyade.core.device_groups import DeviceGroup
-    from pyade.core.enrollment import Enrollment, OneTime, OneTimeKind, Registration
-    from pyade.core.events import Event, EventBatch, EventKind
-    from pyade.core.inventory import ChangeCounts, DeviceRecord, Source, SyncState
-    from pyade.core.profile import DefinedProfile, EnrollmentProfile
+    from pyade.builders import documents
+    from pyade.core.fleet import enrollment as enrollments
+    from pyade.core.fleet import events as event_log
+    from pyade.core.fleet import groups as device_groups
+    from pyade.core.fleet import merging, records
+    from pyade.core.fleet.device import Device
+    from pyade.core.fleet.enrollment import Enrollment, OneTime, OneTimeKind, Registration
+    from pyade.core.fleet.events import Event, EventBatch, EventKind
+    from pyade.core.fleet.groups import DeviceGroup
+    from pyade.core.fleet.outcomes import Attempt
+    from pyade.core.fleet.records import ChangeCounts, DeviceRecord, Source, SyncState
+    from pyade.core.profile.profile import DefinedProfile, EnrollmentProfile
     from pyade.core.token import Token
-    from pyade.storage import attempts as attempt_rows
-    from pyade.storage import pages, rows, schema, sealing
+    from pyade.storage import merges, rows, sealing
     from pyade.storage.rows import LockedToken, TokenRow
 else:
     modules_when_asked(
         globals(),
-        attempt_rows="pyade.storage.attempts",
-        documents="pyade.builders.stored",
-        enrollments="pyade.core.enrollment",
-        device_groups="pyade.core.device_groups",
-        event_log="pyade.core.events",
-        inventory="pyade.core.inventory",
-        pages="pyade.storage.pages",
+        documents="pyade.builders.documents",
+        enrollments="pyade.core.fleet.enrollment",
+        device_groups="pyade.core.fleet.groups",
+        event_log="pyade.core.fleet.events",
+        records="pyade.core.fleet.records",
+        merges="pyade.storage.merges",
+        merging="pyade.core.fleet.merging",
         rows="pyade.storage.rows",
-        schema="pyade.storage.schema",
         sealing="pyade.storage.sealing",
     )
 
@@ -91,7 +90,7 @@ class SQLStore(EnrollmentStore):
         self._database = database
         try:
             self._box = keys if isinstance(keys, SecretBox) else SecretBox(keys)
-            schema.migrate(database)
+            sql.migrate(database)
             if not allow_unreadable_secrets:
                 with database.reading() as session:
                     sealing.check_keys(session, self._box, database.where)
@@ -170,7 +169,7 @@ class SQLStore(EnrollmentStore):
         lease: Lease | None = None,
     ) -> SyncState:
         with self._writing(token_name, lease) as locked:
-            following = inventory.next_state(token_name, locked.revision, state)
+            following = records.next_state(token_name, locked.revision, state)
             locked.save_state(following)
             if events is not None:
                 locked.emit(events.at, events.groups)
@@ -216,18 +215,18 @@ class SQLStore(EnrollmentStore):
         lease: Lease | None = None,
     ) -> tuple[SyncState, ChangeCounts]:
         with self._writing(token_name, lease) as locked:
-            following = inventory.next_state(token_name, locked.revision, state)
-            return pages.save_page(locked, devices, source=source, state=following, now=now)
+            following = records.next_state(token_name, locked.revision, state)
+            return merges.save_page(locked, devices, source=source, state=following, now=now)
 
     def finish_full_sync(
         self, token_name: str, *, state: SyncState, now: datetime, lease: Lease | None = None
     ) -> tuple[SyncState, ChangeCounts]:
         released = 0
         with self._writing(token_name, lease) as locked:
-            following = inventory.finished_state(token_name, locked.revision, state)
+            following = records.finished_state(token_name, locked.revision, state)
             values = (locked.id, False, state.full_sync, state.listing_since)
             for page in rows.pages_of(locked.run, sql.SELECT_UNLISTED, values, by="device.id"):
-                gone = [inventory.release(documents.decode_record(token_name, row[1:]), now) for row in page]
+                gone = [merging.release(documents.decode_record(token_name, row[1:]), now) for row in page]
                 locked.save_devices(gone, {row[1]: row for row in page})
                 shown = [
                     (event_log.EventKind.RELEASED, record.serial_number)
@@ -237,7 +236,7 @@ class SQLStore(EnrollmentStore):
                 locked.emit_changes(now, shown)
                 released += len(shown)
             locked.save_state(following)
-        return following, inventory.ChangeCounts(released=released)
+        return following, records.ChangeCounts(released=released)
 
     def record_attempts(
         self,
@@ -249,16 +248,16 @@ class SQLStore(EnrollmentStore):
         lease: Lease | None = None,
     ) -> None:
         with self._writing(token_name, lease) as locked:
-            attempt_rows.save_attempts(locked, attempts, details, now)
+            merges.save_attempts(locked, attempts, details, now)
 
     def delete_device(self, token_name: str, serial_number: str, *, now: datetime) -> None:
         with self._writing(token_name) as locked:
             left, is_shown = None, True
             known = {row[1]: row for row in locked.rows_of((serial_number,))}
             with suppress(DamagedRecordError):  # to delete it is the way to get it anew from Apple
-                records = [documents.decode_record(token_name, row[1:]) for row in known.values()]
-                left = inventory.delete(records[0], now) if records else None
-                is_shown = bool(records) and not records[0].is_hidden
+                found = [documents.decode_record(token_name, row[1:]) for row in known.values()]
+                left = merging.delete(found[0], now) if found else None
+                is_shown = bool(found) and not found[0].is_hidden
             if left is not None:
                 locked.save_devices((left,), known)
             else:
@@ -268,7 +267,7 @@ class SQLStore(EnrollmentStore):
 
     def purge_released(self, token_name: str, *, now: datetime) -> int:
         with self._writing(token_name) as locked:
-            gone = locked.run(sql.PURGE, (locked.id, True, now - inventory.PURGE_AFTER))
+            gone = locked.run(sql.PURGE, (locked.id, True, now - records.PURGE_AFTER))
             shown = sorted(serial for serial, deleted_at in gone if deleted_at is None)
             locked.emit_changes(now, ((event_log.EventKind.PURGED, serial) for serial in shown))
         return len(gone)

@@ -1,16 +1,286 @@
-"""The default store, in one SQLite file, and the store in memory."""
+"""The default store, in one SQLite file, and the store in memory.
+
+The database of the SQLite stores.
+
+Rules of this file:
+
+1. Every write takes the write lock of the file at its start, so that two processes never interleave; readers
+   go on meanwhile (WAL).
+2. Threads take turns, for milliseconds: one connection writes and one reads, each behind a lock.
+3. The process is looked at before a lock: after a fork a lock may be held by a thread that is not there.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
-from pyade.core.kinds import checks_kinds
+import attrs
+
+from pyade.core.arguments import checks_kinds
 from pyade.core.secret import Secret
 from pyade.crypto.secret_box import SecretBox, masked_keys
+from pyade.errors import StoreClosedError, StoreError
+from pyade.loading import modules_when_asked
+from pyade.storage import sqlite_file
+from pyade.storage.database import Clock, Session, Table, Value, Words, check_rows, check_texts, translated
 from pyade.storage.sql import SQLStore
-from pyade.storage.sqlite_database import IN_MEMORY, SQLiteDatabase
+from pyade.storage.sqlite_file import Forkable, Turn, UnexplainedError, Watch
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    import msgspec
+else:
+    modules_when_asked(globals(), msgspec="msgspec", sqlite3="sqlite3")
+
+IN_MEMORY = ":memory:"
+
+_PATIENCE_S = 1.0
+"""How long another worker may take to note its checkpoint; it takes less than a thousandth of that."""
+
+WORDS = Words(
+    prefix="",
+    id="INTEGER PRIMARY KEY AUTOINCREMENT",
+    integer="INTEGER",
+    text="TEXT",
+    json="TEXT",
+    time="TEXT",
+    flag="INTEGER",
+    one_of="IN (SELECT value FROM json_each(?))",
+    for_update="",
+    transaction="0",
+    settled="TRUE",
+)
+
+
+@attrs.frozen
+class _Session:
+    connection: sqlite3.Connection
+    clock: Clock
+
+    def rows(self, statement: str, values: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
+        query, plain = WORDS.translate(statement), _plain(values)
+        if "RETURNING" not in query:  # what changes something runs once
+            try:
+                return self.connection.execute(query, plain).fetchall()
+            except sqlite3.OperationalError as exc:
+                if hasattr(exc, "sqlite_errorcode"):
+                    raise
+            # Python, not SQLite, failed: a text is no UTF-8, so that its own row alone cannot be decoded.
+        self.connection.text_factory = lambda data: data.decode(errors="surrogateescape")
+        try:
+            return self.connection.execute(query, plain).fetchall()
+        finally:
+            self.connection.text_factory = str
+
+    def insert(self, table: Table, rows: Sequence[Sequence[Value]]) -> bool:
+        before = self.connection.total_changes
+        try:
+            self._write(table, rows, table.insert_one())
+        except sqlite3.IntegrityError:
+            # Not by a savepoint, for which SQLite would copy each page that is written.
+            inserted = rows[: self.connection.total_changes - before]
+            self.connection.executemany(WORDS.translate(table.delete_one()), [row[-1:] for row in inserted])
+            return False
+        return True
+
+    def update(self, table: Table, rows: Sequence[Sequence[Value]]) -> None:
+        self._write(table, rows, table.update_one())
+
+    def _write(self, table: Table, rows: Sequence[Sequence[Value]], statement: str) -> None:
+        check_rows(table, rows)
+        columns = list(map(list, zip(*rows, strict=True)))
+        for column, kind in zip(columns, table.columns.values(), strict=True):
+            if kind == "time":
+                column[:] = map(_Texts().__getitem__, column)
+        self.connection.executemany(WORDS.translate(statement), zip(*columns, strict=True))
+
+    def has_table(self, name: str) -> bool:
+        query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
+        return self.connection.execute(query, (name,)).fetchone() is not None
+
+    def now(self) -> datetime:
+        return self.clock()
+
+
+class SQLiteDatabase(Forkable):
+    """The ``Database`` behind both stores."""
+
+    def __init__(self, path: str, *, busy_timeout_s: float, clock: Clock) -> None:
+        """Open *path*, or create it if there is no such file.
+
+        Raises:
+            StoreError: The file cannot be opened, or belongs to another program.
+        """
+        super().__init__(path, is_file=path != IN_MEMORY)
+        self._busy_timeout_s = busy_timeout_s
+        self._clock = clock
+        self._path = sqlite_file.create_private(path) if self._is_file else path
+        self._refusal: StoreError | None = None
+        self._is_damaged = False
+        with translated(self._explained):
+            if self._is_file:
+                self._watch = Watch(self._path)
+                self._identity = self._watch.identity
+            self._writer = self._connect()
+        sqlite_file.register(self)
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """Lend the connection for reading, outside a transaction."""
+        with self._taken(self._reads):
+            try:
+                yield _Session(self._open_reader(), self._clock)
+            except sqlite3.DatabaseError as exc:
+                # It may have been overwritten: then closing must not write into it.
+                self._is_damaged |= sqlite_file.is_damage(exc)
+                raise
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """Lend the connection for writing inside a transaction, which an error rolls back."""
+        with self._taken(self._writes):
+            writer = self._open_writer()
+            try:
+                changes = self._begin(writer)
+                yield _Session(writer, self._clock)
+                writer.execute("COMMIT")
+            except BaseException:
+                if self._writer is writer and writer.in_transaction:  # else it was closed
+                    writer.execute("ROLLBACK")
+                raise
+            if self._is_file:
+                with suppress(sqlite3.OperationalError, StoreError):  # committed, whatever follows
+                    self._watch.committed(writer, changes or 0)
+
+    def take_turns(self, session: Session) -> None:
+        """Do nothing: a write transaction has the file for itself."""
+
+    def compact(self, tables: Sequence[str]) -> None:  # noqa: ARG002 - VACUUM takes all of them
+        """Write the file anew; while another process reads, its share of the WAL stays until later."""
+        with self._taken(self._writes):
+            writer = self._open_writer()
+            writer.execute("VACUUM")
+            writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            if self._is_file:
+                self._watch.reopened()
+
+    def backup(self, path: str) -> None:
+        """Copy everything to a new file at *path*."""
+        self._check_process()
+        if os.path.lexists(path):
+            raise StoreError(f"{path}: there is a file already: choose another path for the backup")
+        # A name of its own: two backups to one path would write into one file.
+        partial = sqlite_file.create_private(f"{path}.{uuid4().hex}.partial")
+        try:
+            with self._taken(self._reads), closing(sqlite3.connect(partial)) as target:
+                self._open_reader().backup(target)
+            Path(partial).replace(path)
+        finally:
+            Path(partial).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Close both connections; does nothing when they are closed."""
+        if self._refusal is None:
+            self._refusal = StoreClosedError("the store was closed")
+        if self._process != os.getpid():
+            return  # not ours to close: the parent uses the file
+        with self._writes.taken(), self._reads.taken():
+            self._close_safely()
+
+    @contextmanager
+    def _taken(self, turn: Turn) -> Iterator[None]:
+        self._check_process()  # rule 3
+        with translated(self._explained), turn.taken(self._check_usable):
+            yield
+
+    def _check_usable(self) -> None:
+        if self._refusal is not None:
+            raise type(self._refusal)(self._refusal.reason)
+
+    def _begin(self, writer: sqlite3.Connection) -> int | None:
+        """Begin a write (rule 1); a file that is not ours any more is closed without a checkpoint."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                writer.execute("BEGIN IMMEDIATE")
+                return self._watch.count(writer) if self._is_file else None
+            except sqlite3.DatabaseError as exc:
+                if not self._is_file or not sqlite_file.is_damage(exc):
+                    raise
+                self._refusal = self._watch.overwritten()
+            except StoreError as error:
+                if isinstance(error, UnexplainedError) and time.monotonic() < deadline:
+                    writer.execute("ROLLBACK")
+                    time.sleep(0.005)
+                    continue
+                self._refusal = error
+            with self._reads.taken():
+                self._close_connections(sqlite_file.close_unwritten)
+            raise type(self._refusal)(self._refusal.reason)
+
+    def _close_safely(self) -> None:
+        connection = self._writer or self._reader
+        if (
+            not self._is_file
+            or connection is None
+            or (not self._is_damaged and self._watch.knows(connection))
+        ):
+            self._close_connections(sqlite3.Connection.close)
+        else:
+            self._close_connections(sqlite_file.close_unwritten)
+
+    def _open_writer(self) -> sqlite3.Connection:
+        if self._writer is None:
+            self._watch.reopened()
+            self._writer = self._connect()
+        return self._writer
+
+    def _open_reader(self) -> sqlite3.Connection:
+        if not self._is_file:
+            return self._open_writer()
+        self._watch.check_place()
+        if self._reader is None:
+            self._reader = self._connect()
+        return self._reader
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite_file.connect(self._path, self.where, timeout_s=self._busy_timeout_s)
+
+    def _explained(self, exc: Exception) -> StoreError | None:
+        if not isinstance(exc, sqlite3.Error):
+            return None
+        return StoreError(f"{self.where}: {sqlite_file.explanation(exc, timeout_s=self._busy_timeout_s)}")
+
+
+def _plain(values: Sequence[Value]) -> Sequence[Value]:
+    check_texts(values)
+    return [_plain_one(value) for value in values]
+
+
+def _plain_one(value: Value) -> Value:
+    if isinstance(value, datetime):
+        return _text(value)
+    return msgspec.json.encode(value).decode() if isinstance(value, list) else value
+
+
+class _Texts(dict[Any, Any]):
+    """Texts of times, most of which are one and the same in a page."""
+
+    def __missing__(self, time: datetime | None) -> str | None:
+        text = self[time] = None if time is None else _text(time)
+        return text
+
+
+def _text(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def utc_now() -> datetime:

@@ -2,28 +2,198 @@
 
 What needs no store is one call of ``Client``: disown, beta enrollment tokens, the account-driven enrollment
 profile.
+
+Lock devices, and keep the codes that unlock them.
+
+A device has one code, kept as the store's secret ``bypass code of <serial number>`` before Apple is asked for
+the first lock. Every later lock uses the same one until it is forgotten: so whichever of two answers was
+lost, the code that is kept unlocks the device.
+
+Source: Apple, device assignment, "Activation lock devices"; Apple, "Creating and using bypass codes".
+
+Delete single devices here; nothing changes at Apple.
+
+Source: specification, "Sync restrictions": a device that is deleted without being unassigned comes back with
+the next full sync, and released devices may be deleted one by one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import enum
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Generic, TypeVar
+from functools import partial
+from typing import Final, Generic, TypeVar
+
+import attrs
 
 from pyade.apple import calls
+from pyade.apple.batches import distinct
 from pyade.apple.http.calls import SendCall
 from pyade.apple.http.connection import utc_now
 from pyade.apple.responses import ActivationLockAnswer, ReplacementDetails
-from pyade.core.kinds import checks_kinds
-from pyade.errors import NotFoundError
-from pyade.flow import AsyncRunner, Flow, Runner, ask
+from pyade.core.arguments import checks_kinds
+from pyade.core.secret import Secret
+from pyade.crypto.bypass_code import RAW_BYTES, BypassCode
+from pyade.errors import DamagedRecordError, NotFoundError
+from pyade.flow import AsyncRunner, Flow, Now, RandomBytes, Runner, ask
 from pyade.storage.protocol import Store
-from pyade.sync.activation_lock import lock_flow
-from pyade.sync.deletion import DeletionReport, delete_flow
-from pyade.sync.leases import holding, holding_async
-from pyade.sync.refresh import RefreshReport, refresh_flow
-from pyade.sync.runners import AsyncCaller, Caller, async_runner_of, runner_of
-from pyade.sync.steps import in_store
+from pyade.sync.damage import belonging_to
+from pyade.sync.details import RefreshReport, refresh_flow
+from pyade.sync.leases import holding, holding_async, worker_name
+from pyade.sync.report import counted, some
+from pyade.sync.runners import AsyncCaller, Caller, async_runner_of, in_store, runner_of
+from pyade.text import Printed
+
+
+@checks_kinds
+def bypass_code_name(serial_number: str) -> str:
+    """Return the name of the secret under which the code of a device is kept."""
+    return f"bypass code of {serial_number}"
+
+
+@checks_kinds
+def bypass_code(store: Store, serial_number: str) -> BypassCode | None:
+    """Return the code that unlocks a device; None if this store never asked to lock it.
+
+    That there is a code does not prove that the device is locked.
+
+    Args:
+        store: Where ``DeviceActions.lock`` kept it.
+        serial_number: Apple's serial number.
+
+    Raises:
+        BypassCodeError: What is kept is no code: somebody else wrote it.
+        StoreError: The store failed, or cannot decrypt it.
+    """
+    text = store.secret(bypass_code_name(serial_number))
+    return None if text is None else BypassCode.parse(text)
+
+
+@checks_kinds
+def forget_bypass_code(store: Store, serial_number: str) -> None:
+    """Remove the code of a device that is unlocked, so that the next lock makes a new one.
+
+    A code that somebody was told is no secret any more. Never forget the code of a locked device: nothing
+    else of ours unlocks it.
+    """
+    store.save_secret(bypass_code_name(serial_number), None)
+
+
+def lock_flow(token_name: str, serial_number: str, lost_message: str | None) -> Flow[ActivationLockAnswer]:
+    """Keep a code, a new one if there is none yet, then ask Apple for the lock."""
+    new_code = BypassCode((yield from ask(RandomBytes(RAW_BYTES))))
+    owner = yield from worker_name()
+    code = yield from in_store(lambda store: _kept(store, token_name, serial_number, new_code, owner))
+    call = calls.activation_lock(serial_number, code.escrow_key, lost_message)
+    return (yield from ask(SendCall(call)))
+
+
+def _kept(store: Store, token_name: str, serial_number: str, new_code: BypassCode, owner: str) -> BypassCode:
+    with belonging_to(token_name):
+        code = bypass_code(store, serial_number)
+    if code is not None:
+        return code
+    # Two workers that lock one device must not overwrite each other's code.
+    lease = store.acquire_lease(token_name, owner)
+    try:
+        code = bypass_code(store, serial_number)
+        if code is None:
+            code = new_code
+            store.save_secret(bypass_code_name(serial_number), Secret(code.text))
+    finally:
+        store.release_lease(lease)
+    return code
+
+
+_SLICE: Final = 100
+
+
+class Deletion(enum.StrEnum):
+    """What became of a device that was to be deleted.
+
+    Attributes:
+        HIDDEN: Apple still lists it, so it is kept out of sight here until the next full sync, or until its
+            details are asked for.
+        PURGED: It was released, or its record could not be read: it is removed.
+        UNKNOWN: The token has no such device; nothing was done.
+    """
+
+    HIDDEN = "hidden"
+    PURGED = "purged"
+    UNKNOWN = "unknown"
+
+
+@attrs.frozen(kw_only=True)
+class DeletionReport(Printed):
+    """What a deletion did; ``print`` shows it.
+
+    Attributes:
+        token_name: The token.
+        results: What became of each device, in the order in which they were named.
+    """
+
+    token_name: str
+    results: Mapping[str, Deletion] = attrs.field(hash=False)
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """The serial numbers that the token has no device of."""
+        return self.serials(Deletion.UNKNOWN)
+
+    @property
+    def is_complete(self) -> bool:
+        """True if every device that was named is deleted."""
+        return not self.unknown
+
+    def serials(self, *wanted: Deletion) -> tuple[str, ...]:
+        """Return the serial numbers with one of these results."""
+        return tuple(serial for serial, result in self.results.items() if result in wanted)
+
+    def _words(self) -> list[str]:
+        hidden, purged = len(self.serials(Deletion.HIDDEN)), len(self.serials(Deletion.PURGED))
+        lines = [f"{self.token_name}: {counted(hidden + purged, 'device')} deleted here"]
+        if hidden:
+            lines.append(f"  {hidden:,} hidden until the next full sync, as Apple still lists them")
+        if purged:
+            lines.append(f"  {purged:,} purged")
+        if self.unknown:
+            lines.append(
+                f"  {len(self.unknown):,} unknown: {some([repr(serial) for serial in self.unknown])}"
+            )
+        return lines
+
+
+def delete_flow(token_name: str, serials: Iterable[str]) -> Flow[DeletionReport]:
+    """Delete each of *serials*, and say what became of it."""
+    wanted = distinct("delete devices", serials)
+    results: dict[str, Deletion] = {}
+    now = yield from ask(Now())
+    for start in range(0, max(len(wanted), 1), _SLICE):
+        some = wanted[start : start + _SLICE]
+        results |= yield from in_store(partial(_delete, token_name=token_name, serials=some, now=now))
+    return DeletionReport(token_name=token_name, results=results)
+
+
+def _delete(store: Store, token_name: str, serials: Sequence[str], now: datetime) -> dict[str, Deletion]:
+    store.sync_state(token_name)  # also without devices a token that is not stored is told
+    found: dict[str, Deletion] = {}
+    for serial in serials:
+        found[serial] = _fate(store, token_name, serial)
+        if found[serial] is not Deletion.UNKNOWN:
+            store.delete_device(token_name, serial, now=now)
+    return found
+
+
+def _fate(store: Store, token_name: str, serial: str) -> Deletion:
+    try:
+        record = store.device(token_name, serial)
+    except DamagedRecordError:
+        return Deletion.PURGED  # to delete it is the way to get it anew from Apple
+    if record is None:
+        return Deletion.UNKNOWN
+    return Deletion.PURGED if record.is_released else Deletion.HIDDEN
+
 
 CallerT = TypeVar("CallerT", bound=Caller | AsyncCaller)
 

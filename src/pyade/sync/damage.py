@@ -13,8 +13,8 @@ from typing import Final, Protocol, runtime_checkable
 
 import attrs
 
-from pyade.core.inventory import DeviceRecord, SyncState
-from pyade.core.parking import is_damaged
+from pyade.core.fleet.records import DeviceRecord, SyncState
+from pyade.core.fleet.suspension import is_damaged
 from pyade.core.token import Token
 from pyade.errors import DamagedRecordError, UnknownTokenError
 from pyade.storage.protocol import Store

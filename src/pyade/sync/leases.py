@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from pyade.core.durations import CLOCK_TOLERANCE
-from pyade.core.lease import LEASE_SECONDS, Lease
+from pyade.core.fleet.lease import LEASE_SECONDS, Lease
 from pyade.errors import LeaseLostError, StoreError
 from pyade.flow import AsyncRunner, Flow, Now, RandomBytes, Runner, ask
 from pyade.loading import modules_when_asked

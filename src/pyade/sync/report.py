@@ -9,8 +9,8 @@ from typing import Final
 
 import attrs
 
-from pyade.core.inventory import ChangeCounts
-from pyade.core.policy import SyncAction
+from pyade.core.fleet.records import ChangeCounts
+from pyade.core.fleet.sync_policy import SyncAction
 from pyade.core.problems import Problem, Severity
 from pyade.text import Printed
 

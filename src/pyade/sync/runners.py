@@ -1,32 +1,73 @@
-"""What performs the steps of this room: the common runners, with a client of Apple's service."""
+"""What performs the steps of this room: the common runners, with a client of Apple's service.
+
+What the flows of this room share: their access to the store, and how progress is told.
+"""
 
 from __future__ import annotations
 
+import enum
 import inspect
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
+import attrs
+
 from pyade.apple.http.calls import Call, SendCall
-from pyade.core.annotations import Kind
-from pyade.core.kinds import returned
+from pyade.core.arguments import Kind, returned
 from pyade.errors import PolicyError
-from pyade.flow import AsyncRunner, Handlers, Runner
-from pyade.loading import modules_when_asked
+from pyade.flow import AsyncRunner, Flow, Handlers, Runner, StoreCall, ask
+from pyade.storage.protocol import Store
+from pyade.text import Printed
 
 if TYPE_CHECKING:
     from pyade.apple.client import AsyncClient, Client
     from pyade.apple.http.network import Network
-    from pyade.apple.responses import Account
     from pyade.core.token import Token
     from pyade.storage.protocol import Store
-    from pyade.sync import token_steps as steps
-    from pyade.sync.steps import Progress
-else:
-    modules_when_asked(globals(), steps="pyade.sync.token_steps")
 
 T = TypeVar("T")
+
+
+class ProgressPhase(enum.StrEnum):
+    """What a long piece of work is busy with."""
+
+    FETCH = "fetch"
+    SYNC = "sync"
+    ASSIGN = "assign"
+    REMOVE = "remove"
+
+
+@attrs.frozen(kw_only=True)
+class Progress(Printed):
+    """How far a sync or an assignment has come; handed to the ``progress`` callback after each commit.
+
+    Attributes:
+        token_name: The token in question.
+        phase: Fetching the full list, following changes, assigning or removing a profile.
+        pages: Pages, or chunks of an assignment, that are stored so far.
+        devices: Device records, or assigned serial numbers, that are stored so far.
+        total: How many there will be; None where only Apple knows.
+    """
+
+    token_name: str
+    phase: ProgressPhase
+    pages: int
+    devices: int
+    total: int | None = None
+
+    def _words(self) -> str:
+        total = "" if self.total is None else f" of {self.total:,}"
+        requests = "1 request" if self.pages == 1 else f"{self.pages:,} requests"
+        return f"{self.token_name}: {self.phase}, {self.devices:,}{total} devices in {requests}"
+
+
+def in_store(work: Callable[[Store], T]) -> Flow[T]:
+    """Return what *work* returns for the store: one transaction of its own per call of the store."""
+    return ask(StoreCall(work))
+
+
 ClientT = TypeVar("ClientT", bound="Client | AsyncClient")
 
 
@@ -108,26 +149,6 @@ def async_runner_of(
     """Return the runner of one token's work, with the store in worker threads."""
     handlers: Handlers = {SendCall: lambda step: apple.call(step.call)}
     return AsyncRunner(handlers, store=store, clock=clock, progress=progress)
-
-
-def account_handlers(client_for: Callable[[Token], Client]) -> Handlers:
-    """Return what performs ``ReadAccount``, with a client for each token."""
-
-    def read(step: steps.ReadAccount) -> Account:
-        with client_of(client_for, step.token) as client:
-            return client.account()
-
-    return {steps.ReadAccount: read}
-
-
-def async_account_handlers(client_for: Callable[[Token], AsyncClient]) -> Handlers:
-    """Return what performs ``ReadAccount``, with an asynchronous client for each token."""
-
-    async def read(step: steps.ReadAccount) -> Account:
-        async with async_client_of(client_for, step.token) as client:
-            return await client.account()
-
-    return {steps.ReadAccount: read}
 
 
 # A client of the caller's own is what can be entered and left.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from pyade.core.events import Event
-from pyade.core.kinds import checks_kinds
+from pyade.core.arguments import checks_kinds
+from pyade.core.fleet.events import Event
 from pyade.errors import DamagedRecordError
 from pyade.text import logger
 

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pyade.apple.http.connection import utc_now
-from pyade.core.kinds import checks_kinds
-from pyade.core.policy import SyncPolicy, Trigger
+from pyade.core.arguments import checks_kinds
+from pyade.core.fleet.sync_policy import SyncPolicy, Trigger
 from pyade.errors import LeaseHeldError
 from pyade.flow import AsyncRunner, Runner
 from pyade.loading import modules_when_asked
@@ -19,17 +19,17 @@ from pyade.sync.runners import AsyncCaller, Caller, async_runner_of, runner_of
 if TYPE_CHECKING:
     import anyio
 
-    from pyade.core.inventory import DeviceRecord
+    from pyade.core.fleet.records import DeviceRecord
     from pyade.storage.protocol import Store
-    from pyade.sync import details, flow
+    from pyade.sync import details, run
     from pyade.sync.report import SyncReport
-    from pyade.sync.steps import Progress
+    from pyade.sync.runners import Progress
 else:
     modules_when_asked(
         globals(),
         anyio="anyio",
         details="pyade.sync.details",
-        flow="pyade.sync.flow",
+        run="pyade.sync.run",
     )
 
 CallerT = TypeVar("CallerT", bound=Caller | AsyncCaller)
@@ -99,7 +99,7 @@ class Syncer(_Syncing[Caller]):
 
         Source: specification, "Sync managed devices" and "Sync restrictions".
         """
-        run = flow.SyncRun(
+        work = run.SyncRun(
             self._token_name, self._policy, trigger=_trigger(automatic), full=full, force=force
         )
         with contextlib.ExitStack() as stack:
@@ -107,15 +107,15 @@ class Syncer(_Syncing[Caller]):
                 holder = holding(self._runner, self._store, self._token_name, longest=self._longest)
                 lease = stack.enter_context(holder)
             except LeaseHeldError as held:
-                return self._runner.run(run.refused(held))
+                return self._runner.run(work.refused(held))
             try:
-                return self._runner.run(run.steps(lease))
+                return self._runner.run(work.steps(lease))
             except Exception:
                 raise
             except BaseException:
                 # Ctrl-C. If this fails, too, the next run takes this one for one that died.
                 with contextlib.suppress(Exception):
-                    self._runner.run(run.abandon())
+                    self._runner.run(work.abandon())
                 raise
 
     def restore(self, serial_number: str) -> DeviceRecord | None:
@@ -151,7 +151,7 @@ class AsyncSyncer(_Syncing[AsyncCaller]):
         self, *, full: bool | None = None, automatic: bool = False, force: bool = False
     ) -> SyncReport:
         """Run once, as far as the policy allows, and return what happened; see ``Syncer.sync``."""
-        run = flow.SyncRun(
+        work = run.SyncRun(
             self._token_name, self._policy, trigger=_trigger(automatic), full=full, force=force
         )
         async with contextlib.AsyncExitStack() as stack:
@@ -159,15 +159,15 @@ class AsyncSyncer(_Syncing[AsyncCaller]):
                 holder = holding_async(self._runner, self._store, self._token_name, longest=self._longest)
                 lease = await stack.enter_async_context(holder)
             except LeaseHeldError as held:
-                return await self._runner.run(run.refused(held))
+                return await self._runner.run(work.refused(held))
             try:
-                return await self._runner.run(run.steps(lease))
+                return await self._runner.run(work.steps(lease))
             except Exception:
                 raise
             except BaseException:
                 # Cancelled. If this fails, too, the next run takes this one for one that died.
                 with anyio.CancelScope(shield=True), contextlib.suppress(Exception):
-                    await self._runner.run(run.abandon())
+                    await self._runner.run(work.abandon())
                 raise
 
     async def restore(self, serial_number: str) -> DeviceRecord | None:

@@ -25,17 +25,9 @@ if TYPE_CHECKING:
     from pyade.testing.clock import FrozenClock
     from pyade.testing.errors import MacError, PortalError
     from pyade.testing.http.faults import Fault
-    from pyade.testing.http.server import LoopbackServer
+    from pyade.testing.http.server import FakeTransport, LoopbackServer
     from pyade.testing.http.service import RequestRecord
-    from pyade.testing.http.transport import FakeTransport
-    from pyade.testing.mac import (
-        CmsForm,
-        DeviceAuthority,
-        DeviceIdentity,
-        FakeEnrollment,
-        FakeMac,
-        FakeSetup,
-    )
+    from pyade.testing.mac import CmsForm, DeviceAuthority, DeviceIdentity, FakeEnrollment, FakeMac, FakeSetup
 else:
     __getattr__, __dir__ = when_asked(
         __name__,
@@ -47,9 +39,8 @@ else:
             "pyade.testing.clock": "FrozenClock",
             "pyade.testing.errors": "MacError PortalError",
             "pyade.testing.http.faults": "Fault",
-            "pyade.testing.http.server": "LoopbackServer",
+            "pyade.testing.http.server": "FakeTransport LoopbackServer",
             "pyade.testing.http.service": "RequestRecord",
-            "pyade.testing.http.transport": "FakeTransport",
             "pyade.testing.mac": "CmsForm DeviceAuthority DeviceIdentity FakeEnrollment FakeMac FakeSetup",
         },
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from datetime import UTC, datetime, timedelta
 
-from pyade.core.kinds import checks_kinds
+from pyade.core.arguments import checks_kinds
 from pyade.errors import ArgumentError
 
 

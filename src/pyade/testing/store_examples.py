@@ -9,11 +9,13 @@ from typing import Any, overload
 
 import attrs
 
-from pyade.core.attempt import Attempt
-from pyade.core.device import Device, DeviceFamily, DeviceResult, OpType, ProfileStatus
-from pyade.core.inventory import ChangeCounts, DeviceRecord, Source, SyncState
-from pyade.core.lease import Lease
-from pyade.core.profile import DefinedProfile, EnrollmentProfile, PrimaryAccount, UserAffinity
+from pyade.core.fleet.device import Device, DeviceFamily, DeviceResult, OpType, ProfileStatus
+from pyade.core.fleet.lease import Lease
+from pyade.core.fleet.outcomes import Attempt
+from pyade.core.fleet.records import ChangeCounts, DeviceRecord, Source, SyncState
+from pyade.core.profile.accounts import PrimaryAccount
+from pyade.core.profile.affinity import UserAffinity
+from pyade.core.profile.profile import DefinedProfile, EnrollmentProfile
 from pyade.core.token import Portal, Token
 from pyade.storage.protocol import Store
 

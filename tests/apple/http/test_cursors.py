@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyade import errors
-from pyade.apple.http.paging import MAX_EMPTY_PAGES, Cursors
+from pyade.apple.http.calls import MAX_EMPTY_PAGES, Cursors
 
 if TYPE_CHECKING:
     from tests.apple.conftest import Driver, ScriptedApple

@@ -15,12 +15,12 @@ from tests.network import SlowServer
 
 from pyade import errors
 from pyade.apple import AsyncClient, Client
-from pyade.apple.http import limit as limits
-from pyade.apple.http.limit import Limit, StopWorkError, heeding, pause
+from pyade.apple.http import deadlines as limits
+from pyade.apple.http.deadlines import Limit, StopWorkError, heeding, pause
 from pyade.business import ApiAccount, AsyncBusinessClient, BusinessClient
 from pyade.core.token import Token
+from pyade.operations import AsyncScheduler, Scheduler
 from pyade.storage import MemoryStore
-from pyade.sync import AsyncScheduler, Scheduler
 from pyade.testing import FakeApple, FakeBusiness, FrozenClock
 
 SLOW = {
@@ -156,7 +156,7 @@ def test_a_scheduler_ends_soon_after_its_stop_although_apple_sends_a_byte_now_an
     name: str, kind: str, token: Token, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "STOP_SECONDS", 0.2)
-    monkeypatch.setattr("pyade.sync.scheduler.STOP_SECONDS", 0.2)
+    monkeypatch.setattr("pyade.operations.scheduler.STOP_SECONDS", 0.2)
     store = MemoryStore()
     store.add_token(token)
     with SlowServer(*SLOW[name]) as server:

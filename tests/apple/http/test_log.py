@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from pyade.business import BusinessClient
-from pyade.core.activity import ActivityType
+from pyade.core.fleet.outcomes import ActivityType
 from pyade.testing import FakeApple, FakeBusiness, FrozenClock
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from pyade import errors
 from pyade.apple import AsyncClient, Client
 from pyade.business import ApiAccount, AsyncBusinessClient, BusinessClient
 from pyade.core.token import Token
+from pyade.operations import AsyncScheduler, AsyncTokenService, Scheduler, TokenService
+from pyade.operations.workers import sync_token
 from pyade.storage import MemoryStore
-from pyade.sync import AsyncScheduler, AsyncTokenService, Scheduler, TokenService
-from pyade.sync.workers import sync_token
 from pyade.testing import FakeApple, FakeBusiness
 
 PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")

@@ -167,7 +167,7 @@ def failures(
 
 
 def download() -> Any:
-    from pyade.business.activity_flows import Download
+    from pyade.business.activities import Download
     from pyade.core.secret import Secret
     from pyade.flow import ask
 

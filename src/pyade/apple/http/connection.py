@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 import httpx
 
 from pyade.apple.http.calls import OPEN_SESSION, Call, SendCall
+from pyade.apple.http.deadlines import Limit, StopWorkError, hear_stop, pause
 from pyade.apple.http.exchange import Body, HttpCall, HttpReply, unsendable
-from pyade.apple.http.limit import Limit, StopWorkError, hear_stop, pause
 from pyade.apple.http.network import CONFIGURE, Network, checked_timeout, open_http
 from pyade.apple.http.service import Service
 from pyade.apple.http.sessions import Exclusive
-from pyade.core.kinds import checks_kinds
+from pyade.core.arguments import checks_kinds
 from pyade.core.secret import Secret
 from pyade.errors import (
     ClientError,

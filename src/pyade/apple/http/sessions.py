@@ -30,7 +30,7 @@ import attrs
 
 from pyade.apple.http.calls import OPEN_SESSION
 from pyade.apple.http.exchange import HttpCall, HttpReply
-from pyade.core.kinds import checks_kinds
+from pyade.core.arguments import checks_kinds
 from pyade.core.secret import Secret
 from pyade.errors import AppleError, StoreError, TransportError
 from pyade.flow import Compute, Flow, Now, Step, ask

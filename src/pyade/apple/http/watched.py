@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import httpcore
 import httpx
 
-from pyade.apple.http.limit import current_limit
+from pyade.apple.http.deadlines import current_limit
 
 _SLICE_SECONDS = 0.5
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pyade.loading import when_asked
 
 if TYPE_CHECKING:
-    from pyade.builders.intune import limits
+    from pyade.builders.intune import limits as limits
     from pyade.builders.intune.device import (
         DiscoverySource,
         EnrollmentState,
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         device_from_intune,
         device_to_intune,
     )
-    from pyade.builders.intune.exports import read_intune, write_intune
+    from pyade.builders.intune.exports import IntuneTenant, read_intune, write_intune
     from pyade.builders.intune.model import (
         IntuneExport,
         IntunePolicy,
@@ -29,26 +29,24 @@ if TYPE_CHECKING:
         PasswordRotation,
     )
     from pyade.builders.intune.policy import policy_from_intune, policy_to_intune
-    from pyade.builders.intune.policy_tree import UnknownSetting
+    from pyade.builders.intune.policy_settings import UnknownSetting
     from pyade.builders.intune.profile import profile_from_intune, profile_to_intune
-    from pyade.builders.intune.tenant import IntuneTenant
     from pyade.builders.intune.token import IntuneToken, TokenType, token_from_intune, token_to_intune
 else:
     __getattr__, __dir__ = when_asked(
         __name__,
         {
             "pyade.builders.intune.device": (
-                "DiscoverySource EnrollmentState IntuneDevice "
-                "IntunePlatform device_from_intune device_to_intune"
+                "DiscoverySource EnrollmentState IntuneDevice IntunePlatform device_from_intune "
+                "device_to_intune"
             ),
-            "pyade.builders.intune.exports": "read_intune write_intune",
+            "pyade.builders.intune.exports": "IntuneTenant read_intune write_intune",
             "pyade.builders.intune.model": (
                 "IntuneExport IntunePolicy IntuneProfile OwnSettings PasswordRotation"
             ),
             "pyade.builders.intune.policy": "policy_from_intune policy_to_intune",
-            "pyade.builders.intune.policy_tree": "UnknownSetting",
+            "pyade.builders.intune.policy_settings": "UnknownSetting",
             "pyade.builders.intune.profile": "profile_from_intune profile_to_intune",
-            "pyade.builders.intune.tenant": "IntuneTenant",
             "pyade.builders.intune.token": "IntuneToken TokenType token_from_intune token_to_intune",
         },
     )

@@ -13,15 +13,15 @@ from typing import Any, Final, Self
 
 import attrs
 
-from pyade.builders.intune.kinds import DEVICE, check_kind
+from pyade.builders.intune.json_reader import TYPE, Members, warning, written_time
 from pyade.builders.intune.model import IntuneExport, plain_mapping
-from pyade.builders.intune.reading import TYPE, Members, warning, written_time
-from pyade.core.device import Device, DeviceFamily, ProfileStatus
-from pyade.core.enrollment import Enrollment
-from pyade.core.enums import OpenStrEnum
-from pyade.core.inventory import DeviceRecord
-from pyade.core.kinds import checks_kinds
+from pyade.builders.intune.object_types import DEVICE, check_kind
+from pyade.core.arguments import checks_kinds
+from pyade.core.fleet.device import Device, DeviceFamily, ProfileStatus
+from pyade.core.fleet.enrollment import Enrollment
+from pyade.core.fleet.records import DeviceRecord
 from pyade.core.problems import Problem
+from pyade.core.values import OpenStrEnum
 
 
 class IntunePlatform(OpenStrEnum):

@@ -9,13 +9,13 @@ from typing import Any
 import attrs
 import msgspec
 
-from pyade.builders.intune import names
-from pyade.builders.intune.extras import read_extra
-from pyade.builders.intune.policy_tree import UnknownSetting
-from pyade.builders.intune.reading import Members
-from pyade.core.kinds import checks_kinds
+from pyade.builders.intune import fields
+from pyade.builders.intune.json_reader import Members
+from pyade.builders.intune.policy_settings import UnknownSetting
+from pyade.builders.intune.unmapped import read_extra
+from pyade.core.arguments import checks_kinds
 from pyade.core.problems import Problem
-from pyade.core.profile import EnrollmentProfile
+from pyade.core.profile.profile import EnrollmentProfile
 from pyade.core.secret import Secret, secret_or_none
 from pyade.errors import IntuneError
 
@@ -176,27 +176,27 @@ class IntuneProfile:
         """Intune's id of the token that it belongs to; "" if that is not known."""
         if self.policy is not None and self.policy.token_id:
             return self.policy.token_id
-        return self.id.removeprefix(names.POLICY_PREFIX).rpartition("_")[0]
+        return self.id.removeprefix(fields.POLICY_PREFIX).rpartition("_")[0]
 
     @property
     def is_policy_backed(self) -> bool:
         """True if it is an enrollment policy, or the read-only mirror of one among the classic profiles."""
-        return self.policy is not None or self.id.startswith(names.POLICY_PREFIX)
+        return self.policy is not None or self.id.startswith(fields.POLICY_PREFIX)
 
     @property
     def policy_id(self) -> str:
         """Intune's id of its enrollment policy; "" if there is none."""
-        return self.id.rpartition("_")[2] if self.id.startswith(names.POLICY_PREFIX) else ""
+        return self.id.rpartition("_")[2] if self.id.startswith(fields.POLICY_PREFIX) else ""
 
     @property
     def password_rotation(self) -> PasswordRotation | None:
         """When the administrator's password changes; None if it is not said, which is 180 days for Intune."""
-        setting = self.extra.get(names.ROTATION)
+        setting = self.extra.get(fields.ROTATION)
         if setting is None:
             return None
-        delay = setting.get(names.DELAY) or {}
-        hours = delay.get(names.ON_VIEW_HOURS) if delay.get(names.ON_VIEW) else None
-        return PasswordRotation(period_days=setting.get(names.PERIOD) or 0, hours_after_viewing=hours)
+        delay = setting.get(fields.DELAY) or {}
+        hours = delay.get(fields.ON_VIEW_HOURS) if delay.get(fields.ON_VIEW) else None
+        return PasswordRotation(period_days=setting.get(fields.PERIOD) or 0, hours_after_viewing=hours)
 
 
 def _contradictions(given: IntuneProfile) -> Iterator[Problem]:
@@ -205,14 +205,14 @@ def _contradictions(given: IntuneProfile) -> Iterator[Problem]:
     members = Members(given.extra, "extra")
     read_extra(members, [])
     yield from members.problems
-    for name in sorted(names.SETTING_MEMBERS & given.extra.keys()):
+    for name in sorted(fields.SETTING_MEMBERS & given.extra.keys()):
         yield Problem(f"extra.{name}", "", "members that have no setting", "use the setting instead")
 
 
 def _policy_contradictions(given: IntuneProfile, policy: IntunePolicy) -> Iterator[Problem]:
-    in_id = given.id.removeprefix(names.POLICY_PREFIX).rpartition("_")[0]
+    in_id = given.id.removeprefix(fields.POLICY_PREFIX).rpartition("_")[0]
     if given.policy_id and policy.token_id != in_id:
         allowed = f"the token in id, which is {in_id!r}"
         yield Problem("policy.token_id", policy.token_id[:80], allowed, "change both, or neither")
-    for name in sorted(names.POLICY_MEMBERS & policy.extra.keys()):
+    for name in sorted(fields.POLICY_MEMBERS & policy.extra.keys()):
         yield Problem(f"policy.extra.{name}", "", "members that have no setting", "use the setting instead")

@@ -24,17 +24,18 @@ from typing import Any, Final
 
 import attrs
 
-from pyade.builders.intune import accounts, catalog, names
-from pyade.builders.intune.kinds import POLICY, check_kind
+from pyade.builders.intune import fields, policy_settings
+from pyade.builders.intune.fields import KEYS
+from pyade.builders.intune.json_reader import TYPE, Members, items, warning
 from pyade.builders.intune.limits import DEFAULT_PASSWORD_ROTATION
 from pyade.builders.intune.model import IntuneExport, IntunePolicy, IntuneProfile, OwnSettings
-from pyade.builders.intune.policy_tree import SETTINGS, read_tree, values_in, write_tree
+from pyade.builders.intune.object_types import POLICY, check_kind
+from pyade.builders.intune.policy_settings import SETTINGS, read_tree, values_in, write_tree
 from pyade.builders.intune.profile import classic_members, left_out, read_profile
-from pyade.builders.intune.reading import TYPE, Members, items, warning
-from pyade.builders.intune.screens import KEYS
-from pyade.core.kinds import checks_kinds
+from pyade.core.arguments import checks_kinds
 from pyade.core.problems import Problem, Severity
-from pyade.core.profile import AffinityKind, EnrollmentProfile
+from pyade.core.profile.affinity import AffinityKind
+from pyade.core.profile.profile import EnrollmentProfile
 from pyade.errors import IntuneError
 
 
@@ -69,16 +70,18 @@ def policy_from_intune(body: Mapping[str, Any], own: OwnSettings, *, path: str =
         members.wrong(SETTINGS, "all settings: the last page is missing")
     policy_id, token_id = members.text("id"), _read_token(members, findings)
     classic = {
-        "id": f"{names.POLICY_PREFIX}{token_id}_{policy_id}" if policy_id else "",
-        names.NAME: members.text("name"),
+        "id": f"{fields.POLICY_PREFIX}{token_id}_{policy_id}" if policy_id else "",
+        fields.NAME: members.text("name"),
         "description": members.text("description"),
-        names.SUPERVISED: True,
-        **{name: value for name, value in tree.members.items() if not catalog.is_screen(name)},
+        fields.SUPERVISED: True,
+        **{name: value for name, value in tree.members.items() if not policy_settings.is_screen(name)},
         KEYS: [
-            catalog.key_of(name) for name, value in tree.members.items() if catalog.is_screen(name) and value
+            policy_settings.key_of(name)
+            for name, value in tree.members.items()
+            if policy_settings.is_screen(name) and value
         ],
     }
-    places = {names.NAME: members.at("name"), KEYS: members.at(SETTINGS), **tree.places}
+    places = {fields.NAME: members.at("name"), KEYS: members.at(SETTINGS), **tree.places}
     scope_tags = members.texts("roleScopeTagIds") or ("0",)
     _read_template(members, findings)
     extra = _read_extra(members, findings)
@@ -128,11 +131,11 @@ def policy_to_intune(
         **outside,
         "name": given.profile.name,
         "description": given.profile.description,
-        "platforms": catalog.PLATFORM,
-        "technologies": catalog.TECHNOLOGY,
+        "platforms": policy_settings.PLATFORM,
+        "technologies": policy_settings.TECHNOLOGY,
         "roleScopeTagIds": sorted(policy.scope_tags),
-        **({"creationSource": f"{catalog.TOKEN_PREFIX}{token}"} if token else {}),
-        "templateReference": {"templateId": catalog.TEMPLATE},
+        **({"creationSource": f"{policy_settings.TOKEN_PREFIX}{token}"} if token else {}),
+        "templateReference": {"templateId": policy_settings.TEMPLATE},
         SETTINGS: settings,
     }
     findings = [attrs.evolve(problem, severity=Severity.WARNING) for problem in lost]
@@ -145,11 +148,11 @@ def not_for_macs(body: Mapping[str, Any]) -> str:
     template = str(reference.get("templateId") or "") if isinstance(reference, Mapping) else ""
     technologies = str(body.get("technologies") or "").replace(" ", "").split(",")
     platform = str(body.get("platforms") or "")
-    of_template = catalog.OTHER_TEMPLATES.get(template.partition("_")[0], "")
+    of_template = policy_settings.OTHER_TEMPLATES.get(template.partition("_")[0], "")
     if template.partition("_")[0] != _TEMPLATE:
-        if of_template or (catalog.TECHNOLOGY in technologies and platform.lower() != "macos"):
+        if of_template or (policy_settings.TECHNOLOGY in technologies and platform.lower() != "macos"):
             return f"an enrollment policy for Macs, not for {(of_template or platform)[:80] or 'no platform'}"
-        if catalog.TECHNOLOGY not in technologies:
+        if policy_settings.TECHNOLOGY not in technologies:
             return "a policy for enrollment, not for something else"
     if not items(body.get(SETTINGS)):
         return "a policy with its settings, not only its name: export it with $expand=settings"
@@ -158,9 +161,9 @@ def not_for_macs(body: Mapping[str, Any]) -> str:
 
 def _read_token(members: Members, findings: list[Problem]) -> str:
     source = members.text("creationSource")
-    if source.startswith(catalog.TOKEN_PREFIX):
-        return source.removeprefix(catalog.TOKEN_PREFIX)
-    allowed = f"{catalog.TOKEN_PREFIX} and the id of a token: which token it is for is not known"
+    if source.startswith(policy_settings.TOKEN_PREFIX):
+        return source.removeprefix(policy_settings.TOKEN_PREFIX)
+    allowed = f"{policy_settings.TOKEN_PREFIX} and the id of a token: which token it is for is not known"
     fix = "export the profiles of its token, too, or give token_id when you write it"
     findings.append(warning(members.at("creationSource"), allowed, fix, source))
     return ""
@@ -169,10 +172,12 @@ def _read_token(members: Members, findings: list[Problem]) -> str:
 def _read_template(members: Members, findings: list[Problem]) -> None:
     reference = members.take("templateReference")
     template = reference.get("templateId") if isinstance(reference, Mapping) else None
-    if template and template != catalog.TEMPLATE:
+    if template and template != policy_settings.TEMPLATE:
         fix = "check the profile; it is written with the one that is known"
         where = f"{members.at('templateReference')}.templateId"
-        findings.append(warning(where, f"the template that is known, {catalog.TEMPLATE}", fix, str(template)))
+        findings.append(
+            warning(where, f"the template that is known, {policy_settings.TEMPLATE}", fix, str(template))
+        )
     for name in ("platforms", "technologies"):  # not_for_macs has looked at them
         members.take(name)
 
@@ -192,14 +197,14 @@ def _members_to_write(given: IntuneProfile) -> dict[str, Any]:
     """Return the members of a classic profile, in the words of the catalog."""
     members = classic_members(given)
     for key in members[KEYS]:
-        members[catalog.screen_member(key)] = True
+        members[policy_settings.screen_member(key)] = True
     # A policy asks for names where it prefills any.
-    prefills = members[accounts.NAME] or members[accounts.FULL_NAME]
-    members[accounts.MANUAL] = members[accounts.MANUAL] or not prefills
+    prefills = members[fields.ACCOUNT_NAME] or members[fields.FULL_NAME]
+    members[fields.MANUAL] = members[fields.MANUAL] or not prefills
     # Where both are not alike, removal is what a lock is about.
-    members[names.MANDATORY] = members[names.LOCKED]
+    members[fields.MANDATORY] = members[fields.LOCKED]
     rotation = given.password_rotation
-    members[names.ROTATION] = DEFAULT_PASSWORD_ROTATION.days if rotation is None else rotation.period_days
+    members[fields.ROTATION] = DEFAULT_PASSWORD_ROTATION.days if rotation is None else rotation.period_days
     return members
 
 
@@ -221,7 +226,7 @@ def _lost(given: IntuneProfile, policy: IntunePolicy, settings: list[dict[str, A
     if not profile.supervised:
         allowed = "true: Macs of an enrollment policy are always supervised"
         yield Problem("supervised", "False", allowed, "set it to True")
-    screens = {*catalog.SCREENS.values(), *(kept.screen for kept in policy.unknown)}
+    screens = {*policy_settings.SCREENS.values(), *(kept.screen for kept in policy.unknown)}
     for key in sorted({*map(str, profile.skip), *given.other_screens} - screens):
         yield _no_setting("skip", key, "show the screen, or keep the classic profile")
     yield from _lost_extra(given)
@@ -235,14 +240,16 @@ def _lost(given: IntuneProfile, policy: IntunePolicy, settings: list[dict[str, A
 def _lost_extra(given: IntuneProfile) -> Iterator[Problem]:
     for name, value in sorted(given.extra.items()):
         is_said = value not in (None, False, "", []) and not name.endswith("DateTime")
-        if is_said and name not in (names.ROTATION, names.APP):
-            fix = "set the group with setEnrollmentTimeDeviceMembershipTarget" if name == names.GROUPS else ""
+        if is_said and name not in (fields.ROTATION, fields.APP):
+            fix = (
+                "set the group with setEnrollmentTimeDeviceMembershipTarget" if name == fields.GROUPS else ""
+            )
             yield _no_setting(f"extra.{name}", "", fix or "remove it from extra")
-    rotation = given.extra.get(names.ROTATION) or {}
+    rotation = given.extra.get(fields.ROTATION) or {}
     if (given.password_rotation and given.password_rotation.hours_after_viewing) or rotation.keys() - _PERIOD:
-        yield _no_setting(f"extra.{names.ROTATION}", "", "give a period in days only")
-    if given.extra.get(names.APP) and given.profile.user_affinity.kind is not AffinityKind.MODERN:
-        yield _no_setting(f"extra.{names.APP}", "True", "it comes with modern authentication only")
+        yield _no_setting(f"extra.{fields.ROTATION}", "", "give a period in days only")
+    if given.extra.get(fields.APP) and given.profile.user_affinity.kind is not AffinityKind.MODERN:
+        yield _no_setting(f"extra.{fields.APP}", "True", "it comes with modern authentication only")
 
 
 def _doubtful(given: IntuneProfile, token: str) -> Iterator[Problem]:
@@ -259,8 +266,8 @@ def _doubtful(given: IntuneProfile, token: str) -> Iterator[Problem]:
         yield warning("is_default", "no place in an enrollment policy", fix, "True")
     if given.profile.administrator is not None and given.password_rotation is None:
         days = str(DEFAULT_PASSWORD_ROTATION.days)
-        fix = f"say it with {names.ROTATION} in extra if it should be another"
-        yield warning(names.ROTATION, "a period; Intune's own was written", fix, days)
+        fix = f"say it with {fields.ROTATION} in extra if it should be another"
+        yield warning(fields.ROTATION, "a period; Intune's own was written", fix, days)
     if account is not None and account.restrict_editing and not (account.account_name or account.full_name):
         setting = "primary_account.restrict_editing"
         yield warning(
@@ -272,6 +279,6 @@ def _no_setting(setting: str, value: str, fix: str) -> Problem:
     return Problem(setting, value, "only what an enrollment policy has a setting for", fix)
 
 
-_TEMPLATE: Final = catalog.TEMPLATE.partition("_")[0]
-_PERIOD: Final = frozenset({names.PERIOD, names.DELAY})
+_TEMPLATE: Final = policy_settings.TEMPLATE.partition("_")[0]
+_PERIOD: Final = frozenset({fields.PERIOD, fields.DELAY})
 _INFORMATIVE: Final = frozenset({"settingCount", "isAssigned", "createdDateTime", "lastModifiedDateTime"})

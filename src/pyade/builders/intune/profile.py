@@ -23,19 +23,17 @@ from typing import Any
 
 import attrs
 
-from pyade.builders.intune import names
-from pyade.builders.intune.accounts import SKIP, read_accounts, write_accounts
-from pyade.builders.intune.documents import masked_passwords
-from pyade.builders.intune.extras import read_extra
-from pyade.builders.intune.kinds import PROFILE, check_kind
+from pyade.builders.intune import fields
+from pyade.builders.intune.fields import SKIP, read_accounts, read_screens, write_accounts, write_screens
+from pyade.builders.intune.json_reader import TYPE, Members, masked_passwords, warning
 from pyade.builders.intune.model import IntuneExport, IntuneProfile, OwnSettings
-from pyade.builders.intune.reading import TYPE, Members, warning
-from pyade.builders.intune.screens import read_screens, write_screens
-from pyade.core.kinds import checks_kinds
+from pyade.builders.intune.object_types import PROFILE, check_kind
+from pyade.builders.intune.unmapped import read_extra
+from pyade.core.arguments import checks_kinds
 from pyade.core.problems import Problem
-from pyade.core.profile import AffinityKind, EnrollmentProfile, UserAffinity
-from pyade.core.profile_account_rules import switched_on
-from pyade.core.profile_rules import host_of
+from pyade.core.profile.affinity import AffinityKind, UserAffinity
+from pyade.core.profile.profile import EnrollmentProfile
+from pyade.core.profile.settings import host_of, switched_on
 from pyade.errors import IntuneError, ProfileError
 
 
@@ -67,27 +65,23 @@ def read_profile(members: Members, own: OwnSettings) -> IntuneProfile:
         IntuneError: A member has the wrong kind, or the profile breaks a rule.
     """
     findings: list[Problem] = []
-    values: dict[str, Any] = {setting: members.text(name) for name, setting in names.TEXTS.items()}
-    values |= {setting: bool(members.flag(name)) for name, setting in names.FLAGS.items()}
+    values: dict[str, Any] = {setting: members.text(name) for name, setting in fields.TEXTS.items()}
+    values |= {setting: bool(members.flag(name)) for name, setting in fields.FLAGS.items()}
     profile_id, is_default = members.text("id"), bool(members.flag("isDefault"))
     skip, elsewhere = read_screens(members, findings)
     affinity = _read_affinity(members, own)
     has_user = affinity.kind is not AffinityKind.NONE
     accounts = read_accounts(members, findings, has_user=has_user)
     has_accounts = accounts.primary is not None or accounts.administrator is not None
-    awaits = {members.flag(name) for name in (names.AWAIT, names.OLD_AWAIT)}
-    if members.text(names.ENDPOINT):
+    awaits = {members.flag(name) for name in (fields.AWAIT, fields.OLD_AWAIT)}
+    if members.text(fields.ENDPOINT):
         fix = "the url is the one of your own settings"
-        findings.append(warning(members.at(names.ENDPOINT), "not used: it leads to the old tenant", fix))
+        findings.append(warning(members.at(fields.ENDPOINT), "not used: it leads to the old tenant", fix))
     if has_accounts and True not in awaits:
         allowed = "true: accounts are only made while the Mac waits"
-        findings.append(warning(members.at(names.AWAIT), allowed, "it was switched on, as Intune does it"))
-    if values["auto_advance"] and accounts.administrator is not None and not accounts.skip_primary:
-        allowed = "true with autoAdvanceSetupEnabled and an administrator: nobody is there to make an account"
-        findings.append(warning(members.at(SKIP), allowed, "it was switched on"))
-        primary = accounts.primary
-        if primary is not None and not (primary.account_name or primary.full_name):
-            accounts = attrs.evolve(accounts, primary=None)  # it only says that nothing is prefilled
+        findings.append(warning(members.at(fields.AWAIT), allowed, "it was switched on, as Intune does it"))
+    if values["auto_advance"] and accounts.administrator is not None:
+        accounts = _unattended(members, accounts, findings)
     if values["mandatory"] != values["locked"]:
         allowed = "the same as isMandatory: sources disagree which of them the portal's lock is"
         findings.append(
@@ -126,6 +120,21 @@ def read_profile(members: Members, own: OwnSettings) -> IntuneProfile:
     )
 
 
+def _unattended(members: Members, accounts: fields.Accounts, findings: list[Problem]) -> fields.Accounts:
+    """Return the accounts of a set-up that nobody attends and that has an administrator."""
+    if accounts.skip_primary:
+        return accounts
+    allowed = "true with autoAdvanceSetupEnabled and an administrator: nobody is there to make an account"
+    findings.append(warning(members.at(SKIP), allowed, "it was switched on"))
+    if accounts.standard_user:
+        allowed = "false with autoAdvanceSetupEnabled and an administrator: it has no effect"
+        findings.append(warning(members.at(fields.REGULAR), allowed, "set it to false", "True"))
+    primary = accounts.primary
+    if primary is not None and not (primary.account_name or primary.full_name):
+        return attrs.evolve(accounts, primary=None)  # it only says that nothing is prefilled
+    return accounts
+
+
 @checks_kinds
 def profile_to_intune(
     profile: EnrollmentProfile | IntuneProfile, *, writable_only: bool = False, force: bool = False
@@ -151,7 +160,7 @@ def profile_to_intune(
         raise IntuneError(problems)
     body = classic_members(given)
     if writable_only:
-        body = {name: value for name, value in body.items() if name not in names.READ_ONLY}
+        body = {name: value for name, value in body.items() if name not in fields.READ_ONLY}
     return IntuneExport(body=body, findings=(*left_out(given.profile), *_policy_left_out(given)))
 
 
@@ -162,28 +171,29 @@ def classic_members(given: IntuneProfile) -> dict[str, Any]:
         TYPE: f"#microsoft.graph.{PROFILE}",
         "id": given.id,
         "isDefault": given.is_default,
-        names.ENDPOINT: "",
+        fields.ENDPOINT: "",
         **{
-            name: getattr(settings, setting) for name, setting in (*names.TEXTS.items(), *names.FLAGS.items())
+            name: getattr(settings, setting)
+            for name, setting in (*fields.TEXTS.items(), *fields.FLAGS.items())
         },
-        names.USER: kind is not AffinityKind.NONE,
-        names.WEB: kind is AffinityKind.MODERN,
-        names.AWAIT: settings.await_final_configuration,
+        fields.USER: kind is not AffinityKind.NONE,
+        fields.WEB: kind is AffinityKind.MODERN,
+        fields.AWAIT: settings.await_final_configuration,
         **write_screens((*settings.skip, *given.other_screens)),
         **write_accounts(settings),
-        **{name: default for name, (default, _) in names.NO_EQUAL.items()},
+        **{name: default for name, (default, _) in fields.NO_EQUAL.items()},
         **dict(sorted(given.extra.items())),
     }
 
 
 def _read_affinity(members: Members, own: OwnSettings) -> UserAffinity:
-    has_user, has_page = bool(members.flag(names.USER)), bool(members.flag(names.WEB))
+    has_user, has_page = bool(members.flag(fields.USER)), bool(members.flag(fields.WEB))
     if has_page and not has_user:
-        members.wrong(names.WEB, f"false without {names.USER}: there is nobody to sign in")
-    if has_page and members.peek(names.SSO) is True:
-        members.wrong(names.SSO, f"false with {names.WEB}: Intune refuses both together")
+        members.wrong(fields.WEB, f"false without {fields.USER}: there is nobody to sign in")
+    if has_page and members.peek(fields.SSO) is True:
+        members.wrong(fields.SSO, f"false with {fields.WEB}: Intune refuses both together")
     if has_page and not own.web_url:
-        members.wrong(names.WEB, "true only where own.web_url names the page on which users sign in")
+        members.wrong(fields.WEB, "true only where own.web_url names the page on which users sign in")
     if not has_user:
         return UserAffinity.none()
     return UserAffinity.modern(own.web_url) if has_page else UserAffinity.legacy()
@@ -191,7 +201,7 @@ def _read_affinity(members: Members, own: OwnSettings) -> UserAffinity:
 
 def _at_path(problem: Problem, members: Members) -> Problem:
     """Return a broken rule with the member that breaks it, or the own setting."""
-    name = names.MEMBER_OF.get(problem.setting)
+    name = fields.MEMBER_OF.get(problem.setting)
     own = problem.setting.removeprefix("user_affinity.")
     return attrs.evolve(problem, setting=members.at(name) if name else f"own.{own}")
 
@@ -200,9 +210,9 @@ def _refusals(given: IntuneProfile, *, force: bool) -> Iterator[Problem]:
     if given.is_policy_backed and not force:
         fix = "write it as a policy (policy_to_intune), or use force=True for a classic copy"
         yield Problem("id", given.id, "no enrollment policy: its classic form is read-only", fix)
-    if given.extra.get(names.SSO) and given.profile.user_affinity.kind is AffinityKind.MODERN:
-        fix = f"remove {names.SSO} from extra, or use another user affinity"
-        yield Problem(names.SSO, "True", f"false with {names.WEB}: Intune refuses both together", fix)
+    if given.extra.get(fields.SSO) and given.profile.user_affinity.kind is AffinityKind.MODERN:
+        fix = f"remove {fields.SSO} from extra, or use another user affinity"
+        yield Problem(fields.SSO, "True", f"false with {fields.WEB}: Intune refuses both together", fix)
 
 
 def _policy_left_out(given: IntuneProfile) -> Iterator[Problem]:

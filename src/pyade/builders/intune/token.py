@@ -14,15 +14,15 @@ from typing import Any, Final, Self
 
 import attrs
 
-from pyade.builders.intune.kinds import DEVICES, TOKEN, check_kind
+from pyade.builders.intune.json_reader import TYPE, WHOLE, Members, items, warning, written_time
 from pyade.builders.intune.model import IntuneExport, plain_mapping
-from pyade.builders.intune.reading import TYPE, WHOLE, Members, items, warning, written_time
-from pyade.core.enums import OpenStrEnum
-from pyade.core.inventory import SyncState
-from pyade.core.kinds import checks_kinds
-from pyade.core.parking import parked_reason
+from pyade.builders.intune.object_types import DEVICES, TOKEN, check_kind
+from pyade.core.arguments import checks_kinds
+from pyade.core.fleet.records import SyncState
+from pyade.core.fleet.suspension import parked_reason
 from pyade.core.problems import Problem
 from pyade.core.token import Portal, Token, TokenStatus, status_at
+from pyade.core.values import OpenStrEnum
 from pyade.errors import TermsError
 
 MAC_DEFAULT: Final = "defaultMacOsEnrollmentProfile"

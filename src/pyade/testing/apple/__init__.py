@@ -7,8 +7,7 @@ from pyade.loading import when_asked
 if TYPE_CHECKING:
     from pyade.testing.apple.fake import FakeApple
     from pyade.testing.apple.faults import Faults
-    from pyade.testing.apple.model import Credentials, Organization, Server
-    from pyade.testing.apple.settings import AppleSettings
+    from pyade.testing.apple.model import AppleSettings, Credentials, Organization, Server
     from pyade.testing.apple.token_file import TokenFileForm
 else:
     __getattr__, __dir__ = when_asked(
@@ -16,8 +15,7 @@ else:
         {
             "pyade.testing.apple.fake": "FakeApple",
             "pyade.testing.apple.faults": "Faults",
-            "pyade.testing.apple.model": "Credentials Organization Server",
-            "pyade.testing.apple.settings": "AppleSettings",
+            "pyade.testing.apple.model": "AppleSettings Credentials Organization Server",
             "pyade.testing.apple.token_file": "TokenFileForm",
         },
     )

@@ -11,12 +11,10 @@ import msgspec
 
 from pyade.testing.apple.actions import DeviceActions
 from pyade.testing.apple.answers import RefusedError
-from pyade.testing.apple.life import Replacement
-from pyade.testing.apple.model import Server
-from pyade.testing.apple.paging import Pager
+from pyade.testing.apple.lifecycle import Replacement
+from pyade.testing.apple.model import AppleSettings, Server
+from pyade.testing.apple.paging import Pager, visible_account, visible_device
 from pyade.testing.apple.profiles import Profiles, device_list
-from pyade.testing.apple.settings import AppleSettings
-from pyade.testing.apple.visibility import visible_account, visible_device
 from pyade.testing.http.wire import UNREADABLE, WireRequest, reason
 
 

@@ -9,33 +9,22 @@ from typing import Unpack
 
 import attrs
 
-from pyade.core.kinds import checks_kinds
+from pyade.core.arguments import checks_kinds
 from pyade.core.token import Token
-from pyade.testing.apple.actions import DeviceActions
+from pyade.testing.apple.actions import DeviceActions, verify_jwt
 from pyade.testing.apple.answers import RefusedError
 from pyade.testing.apple.endpoints import Endpoints
 from pyade.testing.apple.faults import Faults
-from pyade.testing.apple.identifiers import Identifiers
-from pyade.testing.apple.jwt import verify_jwt
-from pyade.testing.apple.life import DeviceLife
-from pyade.testing.apple.model import Credentials, Server
+from pyade.testing.apple.lifecycle import DeviceLife
+from pyade.testing.apple.model import AppleSettings, Credentials, Identifiers, Server
 from pyade.testing.apple.paging import Pager
 from pyade.testing.apple.profiles import Profiles
-from pyade.testing.apple.sessions import Sessions
-from pyade.testing.apple.settings import AppleSettings
+from pyade.testing.apple.sessions import Rotation, Sessions
 from pyade.testing.apple.token_file import TokenFileForm, accept_certificate, build_token_file
 from pyade.testing.errors import PortalError
 from pyade.testing.http.faults import DeviceFaults
 from pyade.testing.http.service import Exchange, FakeService, RequestRecord
 from pyade.testing.http.wire import JSON_TYPE, Answer, json_answer, reason
-
-
-@attrs.define
-class Rotation:
-    """How many further answers carry a new session, and how long the old one stays good."""
-
-    left: int | None = 0
-    grace_seconds: float | None = None
 
 
 @checks_kinds
@@ -67,14 +56,21 @@ class FakeApple(FakeService, DeviceLife):
         settings = AppleSettings()
         FakeService.__init__(self)
         DeviceLife.__init__(self, clock or _real_time, Identifiers(seed), settings)
-        self.sessions: Sessions = Sessions(settings, self.identifiers)
-        self.pager: Pager = Pager(settings, self.identifiers)
-        self.device_faults: DeviceFaults = DeviceFaults()
-        self.rotation: Rotation = Rotation()
-        self.faults: Faults = Faults(self)
-        profiles = Profiles(self, self.device_faults)
-        actions = DeviceActions(self, self.device_faults)
-        self._endpoints = Endpoints(settings, self.pager, profiles, actions, self.replacements)
+        self._sessions: Sessions = Sessions(settings, self._identifiers)
+        self._pager: Pager = Pager(settings, self._identifiers)
+        self._device_faults: DeviceFaults = DeviceFaults()
+        self._rotation: Rotation = Rotation()
+        self.faults: Faults = Faults(
+            self,
+            self._lock,
+            sessions=self._sessions,
+            rotation=self._rotation,
+            pager=self._pager,
+            device_faults=self._device_faults,
+        )
+        profiles = Profiles(self, self._identifiers, self._device_faults)
+        actions = DeviceActions(self, self._device_faults)
+        self._endpoints = Endpoints(settings, self._pager, profiles, actions, self.replacements)
         self._used_jwts: set[str] = set()
 
     # Tokens
@@ -89,7 +85,7 @@ class FakeApple(FakeService, DeviceLife):
             name: The token's own name.
             apple_id: The Apple ID used in the portal.
         """
-        with self.lock:
+        with self._lock:
             found = self.server(server)
             credentials = found.credentials or self.generate_token(found)
             return Token(
@@ -124,15 +120,15 @@ class FakeApple(FakeService, DeviceLife):
         Raises:
             PortalError: The portal does not accept the certificate.
         """
-        with self.lock:
+        with self._lock:
             upload = accept_certificate(certificate_pem)
             self.server(server).token_key = upload.public_key
             credentials = self.generate_token(server, change_consumer_key=change_consumer_key)
-            return build_token_file(credentials, upload, self.identifiers, **form)
+            return build_token_file(credentials, upload, self._identifiers, **form)
 
     def credentials_issued(self, credentials: Credentials) -> None:
         """Accept *credentials* in ``/session`` from now on."""
-        self.sessions.know(credentials)
+        self._sessions.know(credentials)
 
     def redeem_jwt(self, jwt: str) -> Server:
         """Use up a JWT for ``com.apple.maid``, as a device does that signs in to a Managed Apple Account.
@@ -147,7 +143,7 @@ class FakeApple(FakeService, DeviceLife):
             PortalError: Apple would not accept it: not RS256 with the key of the certificate that was
                 uploaded last, another issuer, too old, or used before. The JWT is not shown.
         """
-        with self.lock:
+        with self._lock:
             found, jti = verify_jwt(jwt, self.servers.values(), now=self.clock())
             if jti in self._used_jwts:
                 raise PortalError("the JWT was used before: make one per request")
@@ -170,8 +166,8 @@ class FakeApple(FakeService, DeviceLife):
         if request.method not in methods:
             raise RefusedError(405, reason(405), {"Allow": ", ".join(methods)})
         if request.path == "/session":
-            return self.sessions.open(request, now)
-        session = exchange.session = self.sessions.check(request, now)
+            return self._sessions.open(request, now)
+        session = exchange.session = self._sessions.check(request, now)
         server = session.credentials.server
         if server.organization.terms_block_calls:
             raise RefusedError(403, "T_C_NOT_SIGNED")
@@ -184,17 +180,17 @@ class FakeApple(FakeService, DeviceLife):
 
     def _headers(self, exchange: Exchange) -> Mapping[str, str]:
         headers = {"Date": format_datetime(exchange.now, usegmt=True)}
-        if exchange.session is not None and self.rotation.left != 0:
-            if self.rotation.left is not None:
-                self.rotation.left -= 1
-            grace = self.rotation.grace_seconds
-            headers["X-ADM-Auth-Session"] = self.sessions.rotate(exchange.session, exchange.now, grace)
+        if exchange.session is not None and self._rotation.left != 0:
+            if self._rotation.left is not None:
+                self._rotation.left -= 1
+            grace = self._rotation.grace_seconds
+            headers["X-ADM-Auth-Session"] = self._sessions.rotate(exchange.session, exchange.now, grace)
         return headers
 
     def _record(self, exchange: Exchange, answer: Answer | None, number: int) -> RequestRecord:
         return attrs.evolve(
             super()._record(exchange, answer, number),
-            session=self.sessions.number(exchange.request),
+            session=self._sessions.number(exchange.request),
             server=exchange.session.credentials.server.name if exchange.session else "",
         )
 

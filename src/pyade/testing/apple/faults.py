@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING
 
-from pyade.core.kinds import checks_kinds
+from pyade.core.arguments import checks_kinds
 from pyade.testing.apple.model import Organization, Server
+from pyade.testing.apple.paging import Pager
+from pyade.testing.apple.portal import FakePortal
+from pyade.testing.apple.sessions import Rotation, Sessions
 from pyade.testing.errors import PortalError
-
-if TYPE_CHECKING:
-    from pyade.testing.apple.fake import FakeApple
+from pyade.testing.http.faults import DeviceFaults
 
 
 @checks_kinds
@@ -21,8 +22,19 @@ class Faults:
     Servers and organizations are given as objects or by name; left out, all of them are meant.
     """
 
-    def __init__(self, apple: FakeApple) -> None:
-        self._apple = apple
+    def __init__(
+        self,
+        portal: FakePortal,
+        lock: threading.RLock,
+        *,
+        sessions: Sessions,
+        rotation: Rotation,
+        pager: Pager,
+        device_faults: DeviceFaults,
+    ) -> None:
+        self._portal, self._lock = portal, lock
+        self._sessions, self._rotation, self._pager = sessions, rotation, pager
+        self._device_faults = device_faults
 
     # Sessions
 
@@ -31,26 +43,26 @@ class Faults:
 
         The old value is good for one more request or, with *grace_seconds*, for that long. 0 *times* stops.
         """
-        with self._apple.lock:
-            self._apple.rotation.left, self._apple.rotation.grace_seconds = times, grace_seconds
+        with self._lock:
+            self._rotation.left, self._rotation.grace_seconds = times, grace_seconds
 
     def forget_sessions(self, server: Server | str | None = None) -> None:
         """Drop all sessions as if they had never been issued: 403 ``FORBIDDEN``."""
-        with self._apple.lock:
-            self._apple.sessions.forget(self._server(server))
+        with self._lock:
+            self._sessions.forget(self._server(server))
 
     def expire_sessions(self, server: Server | str | None = None) -> None:
         """End all sessions: 401 ``UNAUTHORIZED``."""
-        with self._apple.lock:
-            self._apple.sessions.expire(self._server(server))
+        with self._lock:
+            self._sessions.expire(self._server(server))
 
     # Tokens and terms
 
     def revoke_token(self, server: Server | str | None = None) -> None:
         """Reject the server's tokens: ``token_rejected``, until a new one is generated."""
-        with self._apple.lock:
+        with self._lock:
             for found in self._servers(server):
-                self._apple.sessions.revoke(found)
+                self._sessions.revoke(found)
 
     def remove_token_owner(self, server: Server | str | None = None) -> None:
         """Let ``/session`` answer 403 ``FORBIDDEN``: the portal user who made the token is gone."""
@@ -74,10 +86,10 @@ class Faults:
             session: True if ``/session`` refuses.
             calls: True if the other calls refuse, also those with a live session.
         """
-        with self._apple.lock:
-            names = list(self._apple.organizations) if organization is None else [organization]
+        with self._lock:
+            names = list(self._portal.organizations) if organization is None else [organization]
             for name in names:
-                found = self._apple.organization(name)
+                found = self._portal.organization(name)
                 found.terms_block_session, found.terms_block_calls = session, calls
 
     def accept_terms(self, organization: Organization | str | None = None) -> None:
@@ -88,13 +100,13 @@ class Faults:
 
     def forget_cursors(self, server: Server | str | None = None) -> None:
         """Make every cursor ``INVALID_CURSOR``."""
-        with self._apple.lock:
-            self._apple.pager.forget(self._server(server))
+        with self._lock:
+            self._pager.forget(self._server(server))
 
     def expire_cursors(self, server: Server | str | None = None) -> None:
         """Make every cursor ``EXPIRED_CURSOR``."""
-        with self._apple.lock:
-            self._apple.pager.expire(self._server(server))
+        with self._lock:
+            self._pager.expire(self._server(server))
 
     def repeat_records(self, serials: Iterable[str], server: Server | str | None = None) -> None:
         """Let the next sync deliver the last operation of each of *serials* once more, with its old date.
@@ -102,7 +114,7 @@ class Faults:
         Raises:
             PortalError: Nothing ever happened to one of them.
         """
-        with self._apple.lock:
+        with self._lock:
             missing = set(wanted := list(serials))
             for found in self._servers(server):
                 last = {operation.serial_number: operation for operation in found.operations}
@@ -113,7 +125,7 @@ class Faults:
 
     def hide_from_sync(self, serials: Iterable[str], server: Server | str | None = None) -> None:
         """Leave *serials* out of sync, while fetch and details show them; replaces an earlier choice."""
-        with self._apple.lock:
+        with self._lock:
             hidden = set(serials)
             for found in self._servers(server):
                 found.hidden_from_sync = hidden
@@ -130,23 +142,23 @@ class Faults:
             result: Such as ``FAILED`` or a word that does not exist yet; None leaves the device out.
             times: In how many requests each; None for always, 0 stops it.
         """
-        with self._apple.lock:
-            self._apple.device_faults.set(serials, result, times)
+        with self._lock:
+            self._device_faults.set(serials, result, times)
 
     def throttle(self, serials: Iterable[str], until: datetime) -> None:
         """Throttle *serials* until a time; a time that has passed ends it."""
-        with self._apple.lock:
+        with self._lock:
             for serial in serials:
-                self._apple.device(serial)
-                self._apple.devices[serial].throttled_until = until
+                self._portal.device(serial)
+                self._portal.devices[serial].throttled_until = until
 
     def _refuse_session(self, server: Server | str | None, code: str | None) -> None:
-        with self._apple.lock:
+        with self._lock:
             for found in self._servers(server):
                 found.session_refusal = code
 
     def _server(self, server: Server | str | None) -> Server | None:
-        return None if server is None else self._apple.server(server)
+        return None if server is None else self._portal.server(server)
 
     def _servers(self, server: Server | str | None) -> list[Server]:
-        return list(self._apple.servers.values()) if server is None else [self._apple.server(server)]
+        return list(self._portal.servers.values()) if server is None else [self._portal.server(server)]

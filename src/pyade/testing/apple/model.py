@@ -1,15 +1,132 @@
-"""What the fake portal consists of: organizations, servers, devices, and what happened to them."""
+"""What the fake portal consists of: organizations, servers, devices, and what happened to them.
+
+How the fake behaves all the time; what happens once is in ``faults``.
+
+Every identifier and secret of the fake, derived from its seed.
+
+What new devices of the fake look like.
+"""
 
 from __future__ import annotations
 
+import hashlib
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, TypeAlias
+from uuid import UUID
 
 import attrs
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from pyade.core.arguments import checks_kinds
 from pyade.testing.errors import PortalError
+
+
+@checks_kinds
+@attrs.define(kw_only=True)
+class AppleSettings:
+    """Standing behaviour of a ``FakeApple``; change an attribute at any time, it holds from the next request.
+
+    Where Apple publishes no figure, the default is this project's choice and the attribute says so.
+
+    Attributes:
+        requires_json_type: True refuses a body without ``Content-Type: application/json`` with 415, as a
+            gateway may; with or without a charset (not published; Apple's pages name the type).
+        single_session: True if a new session ends the older ones of the same server token.
+        page_default: Devices per page without ``limit``, advertised by ``/account``.
+        page_maximum: Highest ``limit``, advertised by ``/account``; a higher one is reduced to it.
+        cursor_length: Exact number of characters of a cursor; None for the usual short form.
+        device_assigned_by: What new assignments carry; ``-1`` occurs at Apple.
+        throttle_changes: Assignment changes of one device per hour before it is throttled for a day; None
+            never throttles (not published).
+        throttle_extends: True if an attempt during that day starts it again.
+        disown_refusal: What a server gets that may not disown: a result per device, or a refusal (not
+            published).
+        beta_tokens_key: Under which key the beta enrollment tokens are sent; both were seen.
+    """
+
+    requires_json_type: bool = False
+    single_session: bool = False
+    page_default: int = 1000
+    page_maximum: int = 1000
+    cursor_length: int | None = None
+    device_assigned_by: str = "admin@contoso.example"
+    throttle_changes: int | None = 20
+    throttle_extends: bool = True
+    disown_refusal: Literal["FAILED", "ACCESS_DENIED"] = "FAILED"
+    beta_tokens_key: Literal["betaEnrollmentTokens", "seedBuildTokens"] = "betaEnrollmentTokens"
+
+
+_SERIAL_DIGITS = "0123456789CDFGHJKLMNPQRTVWXY"
+
+
+class Identifiers:
+    """A source of values that look random and are the same for the same seed and order of requests.
+
+    Args:
+        seed: Two fakes with the same seed hand out the same values.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._counts: Counter[str] = Counter()
+        self._serial_prefix = "".join(
+            _SERIAL_DIGITS[byte % len(_SERIAL_DIGITS)] for byte in self.octets("serial", 4)
+        )
+
+    def octets(self, purpose: str, length: int) -> bytes:
+        """Return the next *length* bytes for *purpose*; each purpose has a sequence of its own."""
+        self._counts[purpose] += 1
+        start = f"{self._seed}:{purpose}:{self._counts[purpose]}".encode()
+        return hashlib.shake_256(start).digest(length)
+
+    def hexadecimal(self, purpose: str, digits: int) -> str:
+        """Return the next *digits* lower-case hexadecimal digits for *purpose*."""
+        return self.octets(purpose, (digits + 1) // 2).hex()[:digits]
+
+    def profile_uuid(self) -> str:
+        """Return a profile id: 32 upper-case digits."""
+        return self.hexadecimal("profile", 32).upper()
+
+    def server_uuid(self) -> str:
+        """Return a server id: 32 upper-case digits."""
+        return self.hexadecimal("server", 32).upper()
+
+    def uuid(self, purpose: str) -> str:
+        """Return the next UUID for *purpose*, in lower case."""
+        return str(UUID(bytes=self.octets(purpose, 16)))
+
+    def session(self) -> str:
+        """Return a session token of 128 upper-case digits."""
+        return self.hexadecimal("session", 128).upper()
+
+    def serial_number(self) -> str:
+        """Return a serial number that this fake has not used: 10 characters."""
+        self._counts["serial number"] += 1
+        number = self._counts["serial number"]
+        digits = []
+        for _ in range(6):
+            number, digit = divmod(number, len(_SERIAL_DIGITS))
+            digits.append(_SERIAL_DIGITS[digit])
+        return self._serial_prefix + "".join(reversed(digits))
+
+    def cursor(self, now: datetime, position: int, *, length: int | None) -> str:
+        """Return a cursor that differs from every earlier one.
+
+        Args:
+            now: Time of the request, UTC.
+            position: What the cursor stands for; part of the value only to help a person who decodes it.
+            length: The exact number of characters; None for a length of the usual size.
+        """
+        milliseconds = int(now.timestamp() * 1000)
+        fields = f"0:{position}:{milliseconds}:{milliseconds}:true:{self.hexadecimal('cursor', 16)}"
+        if length is not None:
+            fields += ":" + self.hexadecimal("cursor padding", length)
+        return b64encode(fields.encode()).decode().rstrip("=")[:length]
+
 
 Record: TypeAlias = dict[str, Any]
 """A device as Apple's newest protocol version shows it; never changed, only replaced."""
@@ -167,3 +284,35 @@ class OwnedDevice:
 def timestamp(when: datetime) -> str:
     """Return *when* in Apple's form: UTC, whole seconds, ``Z``."""
     return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+Family: TypeAlias = Literal["Mac", "iPad", "iPhone", "AppleTV", "Vision"]
+
+
+def _model(family: str, os: str, model: str, description: str, color: str) -> Mapping[str, Any]:
+    return {"model": model, "description": description, "color": color, "device_family": family, "os": os}
+
+
+CATALOGUE: Mapping[Family, tuple[Mapping[str, Any], ...]] = {
+    "Mac": (
+        _model("Mac", "OSX", "MacBook Pro", "MBP 14 SPACE BLACK/M4/16GB/512GB-USA", "SPACE BLACK"),
+        _model("Mac", "OSX", "MacBook Air", "MBA 13.6 MIDNIGHT/M3/16GB/256GB-USA", "MIDNIGHT"),
+        _model("Mac", "OSX", "Mac mini", "MAC MINI SILVER/M4/16GB/256GB-USA", "SILVER"),
+        _model("Mac", "OSX", "iMac", "IMAC 24 BLUE/M4/16GB/256GB-USA", "BLUE"),
+    ),
+    "iPad": (_model("iPad", "iPadOS", "iPad Air", "IPAD AIR 11 WI-FI 128GB SPACE GRAY-USA", "SPACE GRAY"),),
+    "iPhone": (_model("iPhone", "iOS", "iPhone 16", "IPHONE 16 BLACK 128GB-USA", "BLACK"),),
+    "AppleTV": (_model("AppleTV", "tvOS", "Apple TV 4K", "APPLE TV 4K 64GB-USA", "BLACK"),),
+    "Vision": (_model("Vision", "visionOS", "Apple Vision Pro", "APPLE VISION PRO 256GB-USA", "SILVER"),),
+}
+
+PRODUCT_TYPES: Mapping[str, str] = {
+    "MacBook Pro": "Mac16,1",
+    "MacBook Air": "Mac15,12",
+    "Mac mini": "Mac16,10",
+    "iMac": "Mac16,3",
+    "iPad Air": "iPad15,3",
+    "iPhone 16": "iPhone17,3",
+    "Apple TV 4K": "AppleTV14,1",
+    "Apple Vision Pro": "RealityDevice14,1",
+}

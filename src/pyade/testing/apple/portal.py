@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Literal
 
-from pyade.core.kinds import checks_kinds
-from pyade.testing.apple.catalogue import CATALOGUE, Family
-from pyade.testing.apple.identifiers import Identifiers
+from pyade.core.arguments import checks_kinds
 from pyade.testing.apple.model import (
+    CATALOGUE,
+    AppleSettings,
     Credentials,
+    Family,
+    Identifiers,
     Operation,
     Organization,
     OwnedDevice,
@@ -19,7 +21,6 @@ from pyade.testing.apple.model import (
     Server,
     timestamp,
 )
-from pyade.testing.apple.settings import AppleSettings
 from pyade.testing.errors import PortalError
 
 _PROFILE_KEYS = ("profile_status", "profile_uuid", "profile_assign_time", "profile_push_time")
@@ -39,8 +40,8 @@ class FakePortal:
     ) -> None:
         self.clock = clock
         self.settings = settings
-        self.lock: threading.RLock = threading.RLock()
-        self.identifiers = identifiers
+        self._lock: threading.RLock = threading.RLock()
+        self._identifiers = identifiers
         self.organizations: dict[str, Organization] = {}
         self.servers: dict[str, Server] = {}
         self.devices: dict[str, OwnedDevice] = {}
@@ -63,14 +64,14 @@ class FakePortal:
         Raises:
             PortalError: There is one of that name.
         """
-        with self.lock:
+        with self._lock:
             if name in self.organizations:
                 raise PortalError(f"there is an organization {name!r} already")
-            number = int.from_bytes(self.identifiers.octets("organization", 5), "big") % 10**9
+            number = int.from_bytes(self._identifiers.octets("organization", 5), "big") % 10**9
             self.organizations[name] = Organization(
                 name=name,
                 org_id=f"{number:09d}",
-                org_id_hash=self.identifiers.hexadecimal("organization hash", 64),
+                org_id_hash=self._identifiers.hexadecimal("organization hash", 64),
                 org_type=org_type,
                 org_version=org_version,
                 email=email,
@@ -96,12 +97,12 @@ class FakePortal:
         Raises:
             PortalError: There is a server of that name, or no such organization.
         """
-        with self.lock:
+        with self._lock:
             if name in self.servers:
                 raise PortalError(f"there is a server {name!r} already")
             self.servers[name] = Server(
                 name=name,
-                server_uuid=self.identifiers.server_uuid(),
+                server_uuid=self._identifiers.server_uuid(),
                 organization=self.organization(organization),
                 admin_id=admin_id,
                 created_at=self.clock(),
@@ -114,7 +115,7 @@ class FakePortal:
         Raises:
             PortalError: There is no such organization.
         """
-        with self.lock:
+        with self._lock:
             if organization is None:
                 return next(iter(self.organizations.values()), None) or self.add_organization()
             name = organization if isinstance(organization, str) else organization.name
@@ -128,7 +129,7 @@ class FakePortal:
         Raises:
             PortalError: There is no such server, or None was given and there are several.
         """
-        with self.lock:
+        with self._lock:
             if server is None and len(self.servers) == 1:
                 return next(iter(self.servers.values()))
             if server is None:
@@ -150,12 +151,12 @@ class FakePortal:
             server: Which server.
             change_consumer_key: True as if another portal user generated it; usually the key stays.
         """
-        with self.lock:
+        with self._lock:
             found = self.server(server)
             now = self.clock()
-            number = int.from_bytes(self.identifiers.octets("access token number", 4), "big")
+            number = int.from_bytes(self._identifiers.octets("access token number", 4), "big")
             token = (
-                f"O{number}O{self.identifiers.hexadecimal('access token', 40)}O{int(now.timestamp() * 1000)}"
+                f"O{number}O{self._identifiers.hexadecimal('access token', 40)}O{int(now.timestamp() * 1000)}"
             )
             before = found.credentials
             keep = before is not None and not change_consumer_key
@@ -163,10 +164,10 @@ class FakePortal:
                 server=found,
                 consumer_key=before.consumer_key
                 if before and keep
-                else "CK_" + self.identifiers.hexadecimal("consumer key", 96),
-                consumer_secret="CS_" + self.identifiers.hexadecimal("consumer secret", 40),
+                else "CK_" + self._identifiers.hexadecimal("consumer key", 96),
+                consumer_secret="CS_" + self._identifiers.hexadecimal("consumer secret", 40),
                 access_token="AT_" + token,
-                access_secret="AS_" + self.identifiers.hexadecimal("access secret", 40),
+                access_secret="AS_" + self._identifiers.hexadecimal("access secret", 40),
                 expires_at=_one_year_after(now).replace(microsecond=0),
             )
             self.credentials_issued(found.credentials)
@@ -201,7 +202,7 @@ class FakePortal:
             PortalError: A serial number exists already or was disowned, or there is no such server or
                 organization.
         """
-        with self.lock:
+        with self._lock:
             target = None if server is None else self.server(server)
             owner = (
                 target.organization if target and organization is None else self.organization(organization)
@@ -209,7 +210,7 @@ class FakePortal:
             numbers = (
                 tuple(serials)
                 if serials is not None
-                else tuple(self.identifiers.serial_number() for _ in range(count))
+                else tuple(self._identifiers.serial_number() for _ in range(count))
             )
             for number in numbers:
                 if number in self.devices:
@@ -237,7 +238,7 @@ class FakePortal:
         Raises:
             PortalError: There is no such device, or there are too few.
         """
-        with self.lock:
+        with self._lock:
             target = self.server(server)
             if isinstance(devices, int):
                 waiting = self._waiting(target.organization)
@@ -266,7 +267,7 @@ class FakePortal:
         Raises:
             PortalError: There is no such device, or it has no server.
         """
-        with self.lock:
+        with self._lock:
             for device in self._devices(devices):
                 self._leave(device, announce=announce)
 
@@ -290,7 +291,7 @@ class FakePortal:
         Raises:
             PortalError: There is no such device or server.
         """
-        with self.lock:
+        with self._lock:
             target = self.server(server)
             for device in self._devices(devices):
                 before = device.record
@@ -316,7 +317,7 @@ class FakePortal:
         Raises:
             PortalError: There is no such device.
         """
-        with self.lock:
+        with self._lock:
             for device in self._devices(devices):
                 if device.server is not None:
                     self._leave(device, announce=announce)
@@ -333,7 +334,7 @@ class FakePortal:
         Raises:
             PortalError: There is no such device.
         """
-        with self.lock:
+        with self._lock:
             (device,) = self._devices([serial_number])
             record = {key: value for key, value in {**device.record, **keys}.items() if value is not None}
             device.changed_at = self.clock()
@@ -364,7 +365,7 @@ class FakePortal:
             op_date: When it is said to have happened.
             keys: Further keys of the record; they win over those of the device.
         """
-        with self.lock:
+        with self._lock:
             device = self.devices.get(serial_number)
             record = {**(device.record if device else {"serial_number": serial_number}), **keys}
             self.server(server).operations.append(
@@ -377,7 +378,7 @@ class FakePortal:
         Raises:
             PortalError: There is no such device.
         """
-        with self.lock:
+        with self._lock:
             (device,) = self._devices([serial_number])
             return dict(device.record)
 

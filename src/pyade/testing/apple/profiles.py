@@ -14,9 +14,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pyade.testing.apple.answers import RefusedError
-from pyade.testing.apple.model import OwnedDevice, Server, timestamp
+from pyade.testing.apple.model import Identifiers, OwnedDevice, Server, timestamp
+from pyade.testing.apple.paging import visible_profile
 from pyade.testing.apple.portal import FakePortal
-from pyade.testing.apple.visibility import visible_profile
 from pyade.testing.http.faults import DeviceFaults
 
 _LENGTHS = (
@@ -45,8 +45,8 @@ _URI = re.compile(r"(?:[A-Za-z0-9\-_.!~*'();/?:@&=+$,\[\]#]|%[0-9A-Fa-f]{2})+")
 class Profiles:
     """Answers the profile endpoints for the servers of *portal*."""
 
-    def __init__(self, portal: FakePortal, device_faults: DeviceFaults) -> None:
-        self._portal = portal
+    def __init__(self, portal: FakePortal, identifiers: Identifiers, device_faults: DeviceFaults) -> None:
+        self._portal, self._identifiers = portal, identifiers
         self._faults = device_faults
 
     def define(self, server: Server, body: dict[str, Any], version: int, now: datetime) -> dict[str, Any]:
@@ -57,7 +57,7 @@ class Profiles:
         """
         _check_profile(body)
         serials = device_list(body, required=False)
-        profile_uuid = self._portal.identifiers.profile_uuid()
+        profile_uuid = self._identifiers.profile_uuid()
         server.profiles[profile_uuid] = {
             key: value
             for key, value in body.items()

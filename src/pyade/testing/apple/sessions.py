@@ -20,9 +20,7 @@ from urllib.parse import quote, unquote
 import attrs
 
 from pyade.testing.apple.answers import RefusedError
-from pyade.testing.apple.identifiers import Identifiers
-from pyade.testing.apple.model import Credentials, Server
-from pyade.testing.apple.settings import AppleSettings
+from pyade.testing.apple.model import AppleSettings, Credentials, Identifiers, Server
 from pyade.testing.http.wire import Answer, WireRequest, json_answer
 
 SESSION_HEADER = "x-adm-auth-session"
@@ -244,3 +242,11 @@ def _normalise(parameters: Iterable[tuple[str, str]]) -> str:
 
 def _escape(text: str) -> str:
     return quote(text, safe="-._~")
+
+
+@attrs.define
+class Rotation:
+    """How many further answers carry a new session, and how long the old one stays good."""
+
+    left: int | None = 0
+    grace_seconds: float | None = None

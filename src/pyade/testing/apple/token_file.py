@@ -23,8 +23,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC
 from cryptography.hazmat.primitives.padding import PKCS7
 
-from pyade.testing.apple.identifiers import Identifiers
-from pyade.testing.apple.model import Credentials, timestamp
+from pyade.testing.apple.model import Credentials, Identifiers, timestamp
 from pyade.testing.der import definite, indefinite
 from pyade.testing.errors import PortalError
 

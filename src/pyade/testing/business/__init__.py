@@ -16,4 +16,7 @@ else:
         },
     )
 
-__all__ = ["BusinessSettings", "FakeBusiness"]
+__all__ = [
+    "BusinessSettings",
+    "FakeBusiness",
+]

@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from pyade.business import ApiAccount
-from pyade.testing.apple.identifiers import Identifiers
-from pyade.testing.business.answers import ApiRefusedError, decode, document
+from pyade.testing.apple.model import Identifiers
 from pyade.testing.business.settings import BusinessSettings
+from pyade.testing.business.views import ApiRefusedError, decode, document
 from pyade.testing.http.wire import Answer, WireRequest
 
 TOKEN_PATHS = ("/auth/oauth2/token", "/auth/oauth2/v2/token")

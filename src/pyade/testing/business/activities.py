@@ -17,8 +17,8 @@ import msgspec
 
 from pyade.testing.apple.fake import FakeApple
 from pyade.testing.apple.model import Organization, OwnedDevice, Server, timestamp
-from pyade.testing.business.answers import ApiRefusedError, decode, moment
 from pyade.testing.business.settings import BusinessSettings
+from pyade.testing.business.views import ApiRefusedError, decode, moment
 from pyade.testing.http.faults import DeviceFaults
 
 INVALID_INPUT = "INVALID_INPUT"

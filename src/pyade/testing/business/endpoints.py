@@ -12,11 +12,11 @@ from urllib.parse import quote, urlencode
 import attrs
 
 from pyade.testing.apple.fake import FakeApple
-from pyade.testing.apple.model import Organization, OwnedDevice, Server
+from pyade.testing.apple.model import Identifiers, Organization, OwnedDevice, Server
 from pyade.testing.business import activities, views
-from pyade.testing.business.answers import ApiRefusedError, moment, not_found
 from pyade.testing.business.services import Services
 from pyade.testing.business.settings import BusinessSettings
+from pyade.testing.business.views import ApiRefusedError, moment, not_found
 from pyade.testing.http.wire import Answer, WireRequest
 
 
@@ -50,13 +50,19 @@ _BUSINESS_ONLY = ("service", "create_service", "update_service", "delete_service
 class Endpoints:
     """Routes requests that carry a good access token to what answers them."""
 
-    def __init__(self, apple: FakeApple, organization: Organization, settings: BusinessSettings) -> None:
+    def __init__(
+        self,
+        apple: FakeApple,
+        identifiers: Identifiers,
+        organization: Organization,
+        settings: BusinessSettings,
+    ) -> None:
         self.fleet: activities.Fleet = activities.Fleet()
         self.activities: dict[str, activities.FakeActivity] = {}
         self.coverage: dict[str, list[dict[str, Any]]] = {}
         self.locks: dict[str, dict[str, Any]] = {}
         self.builtin: dict[str, dict[str, Any]] = {}
-        self._apple = apple
+        self._apple, self._identifiers = apple, identifiers
         self._organization = organization
         self._settings = settings
         self._services = Services(apple, organization)
@@ -277,7 +283,7 @@ class Endpoints:
         rows = activities.carry_out(order, self._apple, self._organization, self.fleet, ask.now)
         if self._settings.unknown_serials == "silent":
             rows = tuple(row for row in rows if row.serial not in unknown)
-        identity = self._apple.identifiers.uuid("activity")
+        identity = self._identifiers.uuid("activity")
         self.activities[identity] = activities.FakeActivity(
             id=identity, kind=order.kind, started_at=ask.now, rows=rows
         )

@@ -13,14 +13,14 @@ from uuid import UUID
 import attrs
 
 from pyade.business import ApiAccount
-from pyade.core.kinds import checks_kinds
+from pyade.core.arguments import checks_kinds
 from pyade.testing.apple.fake import FakeApple
 from pyade.testing.apple.model import Organization
 from pyade.testing.business.accounts import TOKEN_PATHS, Accounts, form, key_file
 from pyade.testing.business.activities import FakeActivity
-from pyade.testing.business.answers import ApiRefusedError
 from pyade.testing.business.endpoints import LOG_HOST, Endpoints
 from pyade.testing.business.settings import BusinessSettings
+from pyade.testing.business.views import ApiRefusedError
 from pyade.testing.http.service import Exchange, FakeService, RequestRecord
 from pyade.testing.http.wire import Answer, WireRequest
 
@@ -62,29 +62,31 @@ class FakeBusiness(FakeService):
         super().__init__()
         self.apple: FakeApple = FakeApple() if apple is None else apple
         self.clock: Callable[[], datetime] = self.apple.clock
-        self.lock: threading.RLock = self.apple.lock
+        # One lock and one source of ids for the fleet, whichever service is asked.
+        self._lock: threading.RLock = self.apple._lock  # noqa: SLF001
+        self._identifiers = self.apple._identifiers  # noqa: SLF001
         self.organization: Organization = self.apple.organization(organization)
         self.settings: BusinessSettings = BusinessSettings()
         self._accounts = Accounts(
-            self.settings, self.apple.identifiers, is_school=self.organization.org_type == "edu"
+            self.settings, self._identifiers, is_school=self.organization.org_type == "edu"
         )
-        self._endpoints = Endpoints(self.apple, self.organization, self.settings)
+        self._endpoints = Endpoints(self.apple, self._identifiers, self.organization, self.settings)
 
     # API accounts
 
     def add_account(self) -> ApiAccount:
         """Return a new API account with its key."""
-        with self.lock:
+        with self._lock:
             return self._accounts.add()
 
     def new_key(self, account: ApiAccount) -> ApiAccount:
         """Return *account* with a new key; the key before is good until ``revoke_key``."""
-        with self.lock:
+        with self._lock:
             return self._accounts.add_key(account.client_id)
 
     def revoke_key(self, account: ApiAccount) -> None:
         """Revoke the key of *account*, and what was given out for it."""
-        with self.lock:
+        with self._lock:
             self._accounts.revoke(account)
 
     def key_file(self, account: ApiAccount) -> bytes:
@@ -93,7 +95,7 @@ class FakeBusiness(FakeService):
 
     def end_access(self) -> None:
         """Refuse every access token that was given out."""
-        with self.lock:
+        with self._lock:
             self._accounts.end_access()
 
     # What devices have
@@ -108,28 +110,28 @@ class FakeBusiness(FakeService):
             sub_status: What the log says.
             times: In how many activities each; None for always, 0 stops it.
         """
-        with self.lock:
+        with self._lock:
             self._endpoints.fleet.issues.set(serials, sub_status, times)
 
     def add_coverage(self, serial_number: str, **attributes: Any) -> None:
         """Give a device an AppleCare plan, with Apple's *attributes*; each has a warranty anyhow."""
-        with self.lock:
+        with self._lock:
             self._endpoints.coverage.setdefault(serial_number, []).append(attributes)
 
     def lock_device(self, serial_number: str, lock_type: str = "MDM") -> None:
         """Let a device be locked."""
-        with self.lock:
+        with self._lock:
             self._endpoints.locks[serial_number] = {"isLocked": True, "lockType": lock_type}
 
     def add_builtin_device(self, device_id: str, **attributes: Any) -> None:
         """Put a device into Apple's built-in management, with Apple's *attributes*."""
-        with self.lock:
+        with self._lock:
             self._endpoints.builtin[device_id] = attributes
 
     @property
     def activities(self) -> tuple[FakeActivity, ...]:
         """Every activity so far, oldest first."""
-        with self.lock:
+        with self._lock:
             return tuple(self._endpoints.activities.values())
 
     # The web service
@@ -173,7 +175,7 @@ class FakeBusiness(FakeService):
         }
 
     def _new_id(self) -> str:
-        return self.apple.identifiers.uuid("request")
+        return self._identifiers.uuid("request")
 
     def _record(self, exchange: Exchange, answer: Answer | None, number: int) -> RequestRecord:
         record = super()._record(exchange, answer, number)

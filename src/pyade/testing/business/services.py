@@ -12,7 +12,7 @@ import msgspec
 
 from pyade.testing.apple.fake import FakeApple
 from pyade.testing.apple.model import Organization, Server
-from pyade.testing.business.answers import ApiRefusedError, decode, moment
+from pyade.testing.business.views import ApiRefusedError, decode, moment
 
 _FAMILIES = ("APPLE_TV", "IPAD", "IPHONE", "IPOD", "MAC", "VISION", "WATCH")
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 import attrs
 
-from pyade.core.kinds import checks_kinds
+from pyade.core.arguments import checks_kinds
 
 
 @checks_kinds

@@ -28,8 +28,8 @@ from typing import Any
 import attrs
 import pytest
 
-from pyade.core.device import Device, DeviceResult, OpType
-from pyade.core.inventory import Source, SyncPhase, SyncState
+from pyade.core.fleet.device import Device, DeviceResult, OpType
+from pyade.core.fleet.records import Source, SyncPhase, SyncState
 from pyade.core.secret import Secret
 from pyade.errors import (
     DuplicateTokenError,

@@ -11,8 +11,8 @@ from typing import Any
 import attrs
 import pytest
 
-from pyade.core.device import Device, DeviceResult, OpType, ProfileStatus
-from pyade.core.inventory import ChangeCounts, Source, SyncState, owner_of
+from pyade.core.fleet.device import Device, DeviceResult, OpType, ProfileStatus
+from pyade.core.fleet.records import ChangeCounts, Source, SyncState, owner_of
 from pyade.errors import StoreConflictError
 from pyade.storage.protocol import Store
 from pyade.testing.store_examples import (

@@ -12,11 +12,10 @@ import attrs
 import msgspec
 import pytest
 
-from pyade.core.device import Device, DeviceResult, OpType, ProfileStatus
-from pyade.core.device_groups import DeviceGroup, group_of
-from pyade.core.device_list import DeviceList, read_device
-from pyade.core.events import EventBatch, EventGroup, EventKind
-from pyade.core.inventory import ChangeCounts, DeviceRecord, Source, SyncState
+from pyade.core.fleet.device import Device, DeviceList, DeviceResult, OpType, ProfileStatus, read_device
+from pyade.core.fleet.events import EventBatch, EventGroup, EventKind
+from pyade.core.fleet.groups import DeviceGroup, group_of
+from pyade.core.fleet.records import ChangeCounts, DeviceRecord, Source, SyncState
 from pyade.errors import (
     StoreError,
 )

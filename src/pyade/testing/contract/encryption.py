@@ -10,7 +10,7 @@ from typing import Protocol
 import attrs
 import pytest
 
-from pyade.core.accounts import AdministratorAccount
+from pyade.core.profile.accounts import AdministratorAccount
 from pyade.core.secret import Secret
 from pyade.crypto.secret_box import SecretBox
 from pyade.errors import DamagedRecordError, StoreError

@@ -19,7 +19,7 @@ from typing import Any
 import attrs
 import pytest
 
-from pyade.core.enrollment import (
+from pyade.core.fleet.enrollment import (
     REPEAT_WINDOW,
     Enrollment,
     Installed,
@@ -28,10 +28,10 @@ from pyade.core.enrollment import (
     Registration,
     digest_of,
 )
-from pyade.core.events import EventBatch, EventGroup, EventKind
-from pyade.core.identity import IdentityKind
+from pyade.core.fleet.events import EventBatch, EventGroup, EventKind
+from pyade.core.macos.identity import IdentityKind
 from pyade.core.problems import Problem, Severity
-from pyade.core.user import User
+from pyade.core.profile.accounts import User
 from pyade.errors import StoreClosedError, StoreConflictError, StoreError, UnknownTokenError
 from pyade.storage.protocol import EnrollmentStore
 from pyade.testing.store_examples import NOW, example_token

@@ -12,9 +12,9 @@ from typing import Any
 import attrs
 import pytest
 
-from pyade.core.device import Device, DeviceResult, OpType
-from pyade.core.events import Event, EventBatch, EventGroup, EventKind
-from pyade.core.inventory import Source, SyncState
+from pyade.core.fleet.device import Device, DeviceResult, OpType
+from pyade.core.fleet.events import Event, EventBatch, EventGroup, EventKind
+from pyade.core.fleet.records import Source, SyncState
 from pyade.core.secret import Secret
 from pyade.errors import LeaseLostError, StoreClosedError, StoreConflictError, StoreError, UnknownTokenError
 from pyade.storage.protocol import Store

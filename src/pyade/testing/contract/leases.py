@@ -11,9 +11,9 @@ from datetime import timedelta
 import attrs
 import pytest
 
-from pyade.core.device import Device, DeviceResult, OpType
-from pyade.core.inventory import Source, SyncState
-from pyade.core.lease import Held, Lease
+from pyade.core.fleet.device import Device, DeviceResult, OpType
+from pyade.core.fleet.lease import Held, Lease
+from pyade.core.fleet.records import Source, SyncState
 from pyade.errors import LeaseHeldError, LeaseLostError, StoreError, UnknownTokenError
 from pyade.storage.protocol import Store
 from pyade.testing.clock import FrozenClock

@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from pyade.core.kinds import checks_kinds
+from pyade.core.arguments import checks_kinds
 from pyade.testing.errors import PortalError
 from pyade.testing.http.wire import TEXT_TYPE, Answer, json_answer, reason
 

@@ -12,10 +12,9 @@ from typing import Any
 import attrs
 import msgspec
 
-from pyade.core.kinds import checks_kinds
+from pyade.core.arguments import checks_kinds
 from pyade.testing.http.faults import Fault, Script
-from pyade.testing.http.server import LoopbackServer
-from pyade.testing.http.transport import FakeTransport
+from pyade.testing.http.server import FakeTransport, LoopbackServer
 from pyade.testing.http.wire import UNREADABLE, Answer, Outcome, WireRequest
 
 _SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "x-adm-auth-session"})
@@ -84,11 +83,11 @@ class Exchange:
 class FakeService(ABC):
     """A web service in memory: through ``transport()`` in the same process, through ``serve()`` over HTTP.
 
-    A subclass sets ``clock`` and ``lock``.
+    A subclass sets ``clock`` and ``_lock``.
     """
 
     clock: Callable[[], datetime]
-    lock: threading.RLock
+    _lock: threading.RLock
 
     def __init__(self) -> None:
         self._script = Script()
@@ -118,12 +117,12 @@ class FakeService(ABC):
         Raises:
             PortalError: *endpoint* is not a method and a path.
         """
-        with self.lock:
+        with self._lock:
             self._script.add(endpoint, faults, forever=forever)
 
     def handle(self, request: WireRequest) -> Outcome:
         """Return what becomes of *request*, and log it."""
-        with self.lock:
+        with self._lock:
             fault = self._script.take(request.endpoint) or Fault()
             exchange = Exchange(request, self.clock(), self._new_id(), fault.repeat_cursor)
             scripted = (
@@ -143,7 +142,7 @@ class FakeService(ABC):
     @property
     def requests(self) -> tuple[RequestRecord, ...]:
         """Every request so far, in order of arrival."""
-        with self.lock:
+        with self._lock:
             return tuple(self._records)
 
     @property
@@ -153,7 +152,7 @@ class FakeService(ABC):
 
     def clear_requests(self) -> None:
         """Forget the requests so far; numbering goes on."""
-        with self.lock:
+        with self._lock:
             self._records.clear()
 
     @abstractmethod

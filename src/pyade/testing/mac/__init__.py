@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pyade.testing.mac.cms import CmsForm
     from pyade.testing.mac.enrollment import FakeEnrollment, read_enrollment
     from pyade.testing.mac.fake_mac import FakeMac
-    from pyade.testing.mac.setup import FakeSetup
+    from pyade.testing.mac.final_configuration import FakeSetup
 else:
     __getattr__, __dir__ = when_asked(
         __name__,
@@ -21,7 +21,7 @@ else:
             "pyade.testing.mac.cms": "CmsForm",
             "pyade.testing.mac.enrollment": "FakeEnrollment read_enrollment",
             "pyade.testing.mac.fake_mac": "FakeMac",
-            "pyade.testing.mac.setup": "FakeSetup",
+            "pyade.testing.mac.final_configuration": "FakeSetup",
         },
     )
 

@@ -18,10 +18,18 @@ from asn1crypto import x509 as asn1
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from pyade.core.kinds import checks_kinds
-from pyade.crypto.device_trust import DeviceTrust
-from pyade.testing.mac.cms import CmsForm, sign_message
-from pyade.testing.mac.keys import Digest, KeyKind, PrivateKey, new_key, sign, signature_algorithm
+from pyade.core.arguments import checks_kinds
+from pyade.enrollment.device_trust import DeviceTrust
+from pyade.testing.mac.cms import (
+    CmsForm,
+    Digest,
+    KeyKind,
+    PrivateKey,
+    new_key,
+    sign,
+    sign_message,
+    signature_algorithm,
+)
 
 _AUTHORITY_STARTS: Final = datetime(2007, 4, 16, 22, 54, 46, tzinfo=UTC)
 _AUTHORITY_ENDS: Final = datetime(2014, 4, 16, 22, 54, 46, tzinfo=UTC)

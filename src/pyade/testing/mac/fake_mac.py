@@ -2,18 +2,17 @@
 
 Source: Apple, "Authenticating through web views", ``MachineInfo``, ``com.apple.softwareupdate.required``,
 "Implementing Platform SSO during device enrollment"; header fields as observed.
+
+What a service in the same process logs while it answers: why it refuses, which it tells no Mac.
 """
 
 from __future__ import annotations
 
 import base64
-import functools
-import plistlib
+import logging
 import ssl
-import string
-import uuid
-from collections.abc import Callable, Mapping
-from itertools import product
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final, Self
 
 import attrs
@@ -21,49 +20,57 @@ import httpx
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from pyade.core.kinds import checks_kinds
-from pyade.core.models import ChipClass, classify_product
-from pyade.core.versions import MacOSVersion
-from pyade.errors import VersionError
+from pyade.core.arguments import checks_kinds
 from pyade.flow import AsyncRunner, Hook, Runner
-from pyade.testing.apple.catalogue import PRODUCT_TYPES
 from pyade.testing.apple.fake import FakeApple
+from pyade.testing.apple.model import PRODUCT_TYPES
 from pyade.testing.errors import MacError
-from pyade.testing.mac.authority import DeviceAuthority, DeviceIdentity
-from pyade.testing.mac.cms import CmsForm
+from pyade.testing.mac.authority import DeviceAuthority
 from pyade.testing.mac.enrollment import FakeEnrollment
-from pyade.testing.mac.overhearing import overheard
-from pyade.testing.mac.setup import FakeSetup, setup_flow
-from pyade.testing.mac.walk import SendRequest, Walk
+from pyade.testing.mac.final_configuration import FakeSetup, setup_flow
+from pyade.testing.mac.setup_assistant import SendRequest, Walk
+from pyade.testing.mac.state import MacState
+from pyade.text import logger
+
+_STRANGER: Final = "somebody: "
+
+_log = logger("pyade.enrollment")
 
 
-@functools.cache
-def build_of(version: MacOSVersion) -> str:
-    """Return a build that belongs to *version*; its last number is made up.
+class _Listener(logging.Handler):
+    """Keeps the lines about one Mac, and those about nobody in particular."""
 
-    Raises:
-        VersionError: No build of that version is known.
+    def __init__(self, serial_number: str) -> None:
+        super().__init__(logging.WARNING)
+        self.reasons: list[str] = []
+        self._start = f"{serial_number[:40]!r} "
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = record.getMessage()
+        if line.startswith((self._start, _STRANGER)):
+            self.reasons.append(line.partition(": ")[2])
+
+
+@contextmanager
+def overheard(serial_number: str) -> Iterator[list[str]]:
+    """Give a list that fills with the reasons for which a Mac is refused meanwhile.
+
+    It stays empty where the service runs in another process, or logs nothing at ``WARNING``.
+
+    Args:
+        serial_number: The Mac; of those that nothing is known of the reasons are taken as well.
     """
-    # The minor version is in the letter, of the last ones of a train also in the number.
-    for train, letter, number in product(range(13, 27), string.ascii_uppercase, (101, 300, 900)):
-        build = f"{train}{letter}{number}"
-        try:
-            found = MacOSVersion.from_build(build)
-        except VersionError:
-            continue
-        parts = 3 if version.major == 10 else 2
-        if attrs.astuple(found)[:parts] == attrs.astuple(version)[:parts]:
-            return build
-    raise VersionError(str(version), "a version whose builds are known, or give the build")
-
-
-def _version(value: MacOSVersion | str) -> MacOSVersion:
-    return MacOSVersion.of(value)
+    listener = _Listener(serial_number)
+    _log.addHandler(listener)
+    try:
+        yield listener.reasons
+    finally:
+        _log.removeHandler(listener)
 
 
 @checks_kinds
 @attrs.define(kw_only=True, eq=False)
-class FakeMac:
+class FakeMac(MacState):
     """A Mac in Setup Assistant.
 
     Example::
@@ -96,31 +103,6 @@ class FakeMac:
             the service runs in this process and logs at ``WARNING``, also why a request was refused, which no
             answer says.
     """
-
-    serial_number: str
-    identity: DeviceIdentity = attrs.field(repr=False)
-    product: str = "Mac16,1"
-    version: MacOSVersion = attrs.field(default=MacOSVersion(15, 4), converter=_version)
-    build: str = attrs.field(default=attrs.Factory(lambda mac: build_of(mac.version), takes_self=True))
-    udid: str = attrs.field(
-        default=attrs.Factory(
-            lambda mac: str(uuid.uuid5(uuid.NAMESPACE_OID, mac.serial_number)).upper(), takes_self=True
-        )
-    )
-    software_update_device_id: str = "J604AP"
-    language: str = "en"
-    can_update: bool | None = None
-    can_use_platform_sso: bool | None = None
-    url: str = ""
-    web_url: str = ""
-    anchors: tuple[bytes, ...] = attrs.field(default=(), repr=False)
-    form: CmsForm = CmsForm.APPLE
-    name: str = ""
-    password: str = attrs.field(default="", repr=False)
-    browse: Callable[[httpx.Response], httpx.Request | None] | None = attrs.field(default=None, repr=False)
-    keeps_cookies: bool = True
-    extra: Mapping[str, Any] = attrs.field(factory=dict)
-    history: list[str] = attrs.field(factory=list, init=False, repr=False)
 
     @classmethod
     def from_apple(
@@ -199,56 +181,6 @@ class FakeMac:
         """Do what ``finish_setup`` does; *send* may be a coroutine function."""
         return await AsyncRunner().run(setup_flow(self, send, checks_in=checks_in))
 
-    @property
-    def chip(self) -> ChipClass:
-        """What decides which keys it can hold."""
-        return classify_product(self.product)
-
-    def machine_info(self, **changes: Any) -> dict[str, Any]:
-        """Return what it says about itself; None takes a key away.
-
-        Source: Apple, ``MachineInfo``.
-        """
-        version, is_14 = self.version, self.version >= MacOSVersion(14)
-        numbers = f"{version.major}.{version.minor}" + (f".{version.patch}" if version.patch else "")
-        can_update = is_14 if self.can_update is None else self.can_update
-        can_sso = version >= _SSO_FROM if self.can_use_platform_sso is None else self.can_use_platform_sso
-        keys: dict[str, Any] = {
-            "UDID": self.udid,
-            "SERIAL": self.serial_number,
-            "PRODUCT": self.product,
-            "VERSION": self.build,
-            "LANGUAGE": self.language,
-            "OS_VERSION": numbers if is_14 else None,
-            "SUPPLEMENTAL_OS_VERSION_EXTRA": f"({version.supplement})" if version.supplement else None,
-            "MDM_CAN_REQUEST_SOFTWARE_UPDATE": True if can_update else None,
-            "SOFTWARE_UPDATE_DEVICE_ID": self.software_update_device_id
-            if version >= _DEVICE_ID_FROM
-            else None,
-            "MDM_CAN_REQUEST_PSSO_CONFIG": True if can_sso else None,
-            **self.extra,
-            **changes,
-        }
-        return {key: value for key, value in keys.items() if value is not None}
-
-    def signed(self, **changes: Any) -> bytes:
-        """Return its signed MachineInfo: the body of its ``POST``."""
-        return self.identity.sign(plistlib.dumps(self.machine_info(**changes)), form=self.form)
-
-    def header(self, **changes: Any) -> str:
-        """Return the same in base64: the header ``x-apple-aspen-deviceinfo`` of its first ``GET``."""
-        return base64.b64encode(self.signed(**changes)).decode()
-
-    def update(self, version: MacOSVersion | str, build: str = "") -> None:
-        """Install another version of macOS.
-
-        Args:
-            version: Which version.
-            build: Which build; "" for one that is made up.
-        """
-        self.version = MacOSVersion.of(version)
-        self.build = build or build_of(self.version)
-
     def tls_context(self) -> ssl.SSLContext:
         """Return what its connections trust: the anchors, and without any the roots of this machine.
 
@@ -287,7 +219,3 @@ class FakeMac:
         why = f" ({reasons[-1]})" if response.is_error and reasons else ""
         self.history.append(f"{response.request.method} {address}: {response.status_code}{why}")
         return response
-
-
-_SSO_FROM: Final = MacOSVersion(26)
-_DEVICE_ID_FROM: Final = MacOSVersion(14, 4)

@@ -1,0 +1,330 @@
+"""What Apple's refusals mean and who must act: one table by code, one by status.
+
+Rules of this file:
+
+1. The code decides, the status only where there is no code that pyade knows: the same condition comes with
+   different statuses (not found: 200, 400, 404), and 403 alone has five meanings.
+2. A code is the whole body, never a part of it: ``FORBIDDEN`` inside a page of some gateway is no code.
+3. ``/session`` has words of its own and gives ``FORBIDDEN`` and 401 another meaning.
+4. What Apple sent is shown only as far as it is printable, short and free of the secrets of the request.
+
+Source: Apple, device assignment, "Interpreting Automated Device Enrollment error codes" and the error tables
+of the endpoint pages; body forms and ``/session`` words as seen in the field.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from pyade import errors
+from pyade.apple.http.error_codes import (
+    A_PAGE,
+    LATER,
+    MAX_CODE,
+    Refusal,
+    by_status,
+    printable,
+    read_body,
+    retry_after,
+    shown,
+    text_of,
+    without,
+)
+from pyade.apple.responses import Account
+from pyade.core.secret import Secret
+from pyade.core.token import Token
+from pyade.errors import AppleError
+
+__all__ = [
+    "CODES",
+    "SESSION_CODES",
+    "Refusal",
+    "bare_code",
+    "is_session_lost",
+    "read_code",
+    "refusal",
+    "retry_after",
+    "whose",
+]
+
+_NEW_TOKEN = "download a new server token in the portal and import it"  # noqa: S105 - no password
+_FIX_PROFILE = "correct that setting of the profile and define it again"
+_FULL_FETCH = "discard the cursor and fetch the full list"
+
+CODES: Mapping[str, Refusal] = {
+    "MALFORMED_REQUEST_BODY": Refusal(
+        errors.InvalidRequestError,
+        "the request body has a form that Apple does not accept",
+        "check the values",
+    ),
+    "USER_AGENT_MISSING": Refusal(
+        errors.UserAgentError, "the User-Agent header is missing", "set user_agent= to a product of your own"
+    ),
+    "USER_AGENT_INVALID": Refusal(
+        errors.UserAgentError,
+        "the User-Agent header is on Apple's deny list, which grows with the protocol version",
+        "set user_agent= to a product of your own",
+    ),
+    "CURSOR_REQUIRED": Refusal(
+        errors.InvalidRequestError,
+        "sync needs a cursor",
+        "fetch the full list first and sync from its cursor",
+    ),
+    "INVALID_CURSOR": Refusal(errors.InvalidCursorError, "the cursor is not recognised", _FULL_FETCH),
+    "EXPIRED_CURSOR": Refusal(errors.ExpiredCursorError, "the cursor is older than 7 days", _FULL_FETCH),
+    "EXHAUSTED_CURSOR": Refusal(
+        errors.ExhaustedCursorError,
+        "everything for that cursor was delivered already",
+        "go on with sync and the same cursor",
+    ),
+    "DEVICE_ID_REQUIRED": Refusal(
+        errors.InvalidRequestError,
+        "the list of devices is empty or missing",
+        "name at least one serial number",
+    ),
+    "PROFILE_UUID_REQUIRED": Refusal(
+        errors.InvalidRequestError, "the profile is missing", "name the profile_uuid"
+    ),
+    "NOT_FOUND": Refusal(
+        errors.NotFoundError,
+        "Apple has no such record for this token",
+        "check the id, and which token made it",
+    ),
+    "PROFILE_NOT_FOUND": Refusal(
+        errors.NotFoundError, "Apple has no such profile for this token", "define the profile again"
+    ),
+    "DEVICE_NOT_FOUND": Refusal(
+        errors.NotFoundError,
+        "no replacement record, a wrong serial number, or a device of another server",
+        "ask only for devices whose is_replacement_device is true",
+    ),
+    "CONFIG_NAME_REQUIRED": Refusal(errors.InvalidRequestError, "profile_name is missing", _FIX_PROFILE),
+    "CONFIG_NAME_INVALID": Refusal(
+        errors.InvalidRequestError, "profile_name takes 1 to 125 characters", _FIX_PROFILE
+    ),
+    "CONFIG_URL_REQUIRED": Refusal(errors.InvalidRequestError, "url is missing", _FIX_PROFILE),
+    "CONFIG_URL_INVALID": Refusal(
+        errors.InvalidRequestError, "url takes a URI of 1 to 2000 URL-encoded characters", _FIX_PROFILE
+    ),
+    "DEPARTMENT_INVALID": Refusal(
+        errors.InvalidRequestError, "department takes 1 to 125 characters", _FIX_PROFILE
+    ),
+    "MAGIC_INVALID": Refusal(errors.InvalidRequestError, "org_magic takes 1 to 256 characters", _FIX_PROFILE),
+    "SUPPORT_PHONE_INVALID": Refusal(
+        errors.InvalidRequestError, "support_phone_number takes 1 to 50 characters", _FIX_PROFILE
+    ),
+    "SUPPORT_EMAIL_INVALID": Refusal(
+        errors.InvalidRequestError, "support_email_address takes 1 to 250 characters", _FIX_PROFILE
+    ),
+    "LOCALE_INVALID": Refusal(
+        errors.InvalidRequestError, "language and region do not go together, or one is unknown", _FIX_PROFILE
+    ),
+    "FLAGS_INVALID": Refusal(
+        errors.InvalidRequestError,
+        "a locked enrollment (is_mdm_removable false) needs is_supervised",
+        _FIX_PROFILE,
+    ),
+    "DESCRIPTION_INVALID": Refusal(
+        errors.InvalidRequestError, "the description is not acceptable", _FIX_PROFILE
+    ),
+    "MDM_SERVICE_DISCOVERY_URL_REQUIRED": Refusal(
+        errors.InvalidRequestError, "the discovery URL is missing", "name mdm_service_discovery_url"
+    ),
+    "MDM_SERVICE_DISCOVERY_URL_NOT_VALID": Refusal(
+        errors.InvalidRequestError, "the discovery URL must be well formed and https", "correct the URL"
+    ),
+    "ORG_NOT_SUPPORTED": Refusal(
+        errors.AccessDeniedError, "this kind of organization may not use that", "no retry helps; ask Apple"
+    ),
+    "APPLE_SEED_FOR_IT_TURNED_OFF": Refusal(
+        errors.AccessDeniedError,
+        "the organization turned beta access off",
+        "an administrator turns it on in the portal",
+    ),
+    "TOO_MANY_REQUESTS": Refusal(errors.RateLimitError, "too many requests", LATER),
+    "UNAUTHORIZED": Refusal(errors.SessionError, "a new session was refused, too", LATER),
+    "FORBIDDEN": Refusal(errors.SessionError, "a new session was refused, too", LATER),
+    "ACCESS_DENIED": Refusal(
+        errors.AccessDeniedError,
+        "this token has no right to the request",
+        "check the rights of the server in the portal",
+    ),
+    "T_C_NOT_SIGNED": Refusal(
+        errors.TermsError,
+        "Apple's new terms are not accepted yet; the token is good",
+        "an administrator of that organization accepts them in the portal; calls work up to an hour later",
+    ),
+}
+"""Every code of Apple that is known, wherever it comes from except ``/session``."""
+
+_CLOCK = Refusal(
+    errors.ClockError,
+    "the nonce or the timestamp was refused twice",
+    "set the clock of this machine; it must be right to the minute",
+)
+SESSION_CODES: Mapping[str, Refusal] = {
+    "oauth_problem_advice": Refusal(
+        errors.OAuthRequestError,
+        "the OAuth request is malformed: a key of the token is empty, or a proxy changed the request",
+        "check the token file; a retry does not help",
+    ),
+    "signature_invalid": Refusal(
+        errors.TokenSupersededError,
+        "the secrets do not match, usually since a newer token was generated in the portal and not imported",
+        _NEW_TOKEN,
+    ),
+    "token_rejected": Refusal(
+        errors.TokenRejectedError,
+        "the token is unknown or was revoked, or its server was deleted",
+        _NEW_TOKEN,
+    ),
+    "token_expired": Refusal(errors.TokenExpiredError, "the token is past its expiry", _NEW_TOKEN),
+    "FORBIDDEN": Refusal(
+        errors.TokenOwnerError,
+        "the portal user who downloaded the token was deleted, lost the role or changed the password",
+        "a user who holds the role downloads a new server token in the portal",
+    ),
+    "UNAUTHORIZED": _CLOCK,
+}
+"""What ``/session`` says in its own way; the other codes mean there what they mean everywhere."""
+
+_SESSION_STATUS: Mapping[int, Refusal] = {
+    400: Refusal(errors.OAuthRequestError, "", "check the token file and base_url; a retry does not help"),
+    401: _CLOCK,
+    403: Refusal(errors.AccessDeniedError, "", "check the server and its token in the portal"),
+}
+_STATUS: Mapping[int, Refusal] = {
+    400: Refusal(errors.InvalidRequestError, "", "check the values of the request"),
+    401: Refusal(errors.SessionError, "a new session was refused, too", LATER),
+    403: Refusal(
+        errors.AccessDeniedError, "", "check the server in the portal and what stands between it and Apple"
+    ),
+    404: Refusal(errors.NotFoundError, "", "check the id, which token made it, and base_url"),
+    429: Refusal(errors.RateLimitError, "too many requests", LATER),
+}
+_REDIRECT = Refusal(AppleError, "a redirect, which is never followed", "check base_url")
+_OTHER = Refusal(AppleError, "", "check base_url")
+
+_CODE = re.compile(rf"[A-Z][A-Z0-9_]{{0,{MAX_CODE - 1}}}")
+_KEEP_SESSION = frozenset({"T_C_NOT_SIGNED", "ACCESS_DENIED"})
+
+
+def read_code(content: bytes, *, session: bool = False) -> tuple[str, str]:
+    """Return the code in the body of an answer, and the rest that is not a code.
+
+    Args:
+        content: Bare, quoted, a JSON object with ``code``, a word of ``/session`` glued to the reason phrase,
+            a page, or empty.
+        session: True for an answer of ``/session``.
+
+    Returns:
+        The code or "", and the text in which there was none, at most 64 KiB.
+    """
+    text = text_of(content)
+    bare = _unquoted(text)
+    if _CODE.fullmatch(bare):
+        return bare, ""
+    if session:
+        for word in SESSION_CODES:
+            if word.islower() and bare.startswith(word):
+                return word, ""
+    if text.startswith("{"):
+        wire = read_body(content, _WireCode)
+        if wire is not None and _CODE.fullmatch(wire.code):
+            return wire.code, ""
+    return "", A_PAGE if text.startswith("<") else printable(text)
+
+
+def bare_code(content: bytes) -> str:
+    """Return the code that is the whole of *content*, bare or quoted; "" if it is anything else."""
+    bare = _unquoted(text_of(content))
+    return bare if _CODE.fullmatch(bare) else ""
+
+
+def _unquoted(text: str) -> str:
+    return text[1:-1].strip() if len(text) > 1 and text[0] == text[-1] == '"' else text
+
+
+def is_session_lost(status: int, content: bytes) -> bool:
+    """Return True if an answer of any endpoint but ``/session`` says that the session is not valid any more.
+
+    So does every 401, and a 403 that is ``FORBIDDEN`` or of no known code; never one where a person must act.
+    """
+    if status not in (401, 403):
+        return False
+    code, _ = read_code(content)
+    if status == 401:
+        return code not in _KEEP_SESSION
+    return code == "FORBIDDEN" or code not in CODES
+
+
+def refusal(
+    operation: str,
+    status: int,
+    content: bytes,
+    *,
+    session: bool = False,
+    retry_after_s: float | None = None,
+    token: Token | None = None,
+    account: Account | None = None,
+    secrets: Iterable[str | Secret] = (),
+) -> AppleError:
+    """Return the error for an answer that is a refusal.
+
+    Args:
+        operation: What was asked.
+        status: HTTP status.
+        content: The body.
+        session: True for an answer of ``/session``.
+        retry_after_s: Seconds that Apple asked to wait.
+        token: Names organization and person where one of them must act.
+        account: Names them more exactly, if it was read.
+        secrets: What must not show, even if the answer echoes it.
+    """
+    secrets = tuple(secrets)
+    code, text = read_code(content, session=session)
+    meant = (SESSION_CODES.get(code) if session else None) or CODES.get(code)
+    if meant is None:
+        meant = _by_status(status, session)
+        # What has the form of a code may be a key of the token that was echoed.
+        if (removed := without(code, secrets)) != code:
+            code, text = "", removed
+    text = shown(text, secrets)
+    parts = [f"({meant.meaning})"] if meant.meaning else []
+    if issubclass(meant.error, _NEEDS_PERSON) and token is not None:
+        parts.append(f"for {whose(token, account)}")
+    if text:
+        parts.insert(0, repr(text))
+    return meant.error(operation, status, code, " ".join(parts), meant.next_step, retry_after_s)
+
+
+def whose(token: Token, account: Account | None = None) -> str:
+    """Return in words which organization and which people *token* belongs to."""
+    organization = (account and account.org_name) or token.org_name
+    organization = organization or (f"organization {token.org_id}" if token.org_id else "")
+    about = f"server token {token.name!r}, portal user {token.apple_id}"
+    if account and account.admin_id and account.admin_id != token.apple_id:
+        about += f", now {account.admin_id}"
+    return f"{organization} ({about})" if organization else about
+
+
+def _by_status(status: int, session: bool) -> Refusal:
+    table = {**_STATUS, **_SESSION_STATUS} if session else _STATUS
+    return by_status(status, table, _REDIRECT, _OTHER)
+
+
+class _WireCode(msgspec.Struct):
+    code: str
+
+
+_NEEDS_PERSON = (
+    errors.TermsError,
+    errors.TokenOwnerError,
+    errors.TokenRejectedError,
+    errors.TokenSupersededError,
+    errors.TokenExpiredError,
+    errors.AccessDeniedError,
+)

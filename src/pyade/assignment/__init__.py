@@ -1,0 +1,39 @@
+"""Which device gets which enrollment profile: rules, selection, plan, run."""
+
+from typing import TYPE_CHECKING
+
+from pyade.loading import when_asked
+
+if TYPE_CHECKING:
+    from pyade.assignment.assigner import Assigner, AsyncAssigner
+    from pyade.assignment.plan import AssignmentPlan, PlannedDevice, PlannedGroup
+    from pyade.assignment.report import AssignReport
+    from pyade.assignment.risk import devices_at_risk, risks
+    from pyade.assignment.rules import AssignmentPolicy, Rule
+    from pyade.assignment.selection import Choice
+else:
+    __getattr__, __dir__ = when_asked(
+        __name__,
+        {
+            "pyade.assignment.assigner": "Assigner AsyncAssigner",
+            "pyade.assignment.plan": "AssignmentPlan PlannedDevice PlannedGroup",
+            "pyade.assignment.report": "AssignReport",
+            "pyade.assignment.risk": "devices_at_risk risks",
+            "pyade.assignment.rules": "AssignmentPolicy Rule",
+            "pyade.assignment.selection": "Choice",
+        },
+    )
+
+__all__ = [
+    "AssignReport",
+    "Assigner",
+    "AssignmentPlan",
+    "AssignmentPolicy",
+    "AsyncAssigner",
+    "Choice",
+    "PlannedDevice",
+    "PlannedGroup",
+    "Rule",
+    "devices_at_risk",
+    "risks",
+]

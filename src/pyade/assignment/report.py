@@ -1,0 +1,97 @@
+"""What an assigner returns."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime
+
+import attrs
+
+from pyade.assignment.plan import AssignmentPlan
+from pyade.core.fleet.device import DeviceResult
+from pyade.core.problems import Problem
+from pyade.errors import PyadeError
+from pyade.sync.report import shown
+from pyade.text import Printed
+
+
+@attrs.frozen(kw_only=True)
+class AssignReport(Printed):
+    """What became of every device; the parts always add up to ``total``. ``print`` shows it in a few lines.
+
+    Attributes:
+        token_name: The token that was used.
+        plan: What was to be sent and why, and how many devices went where instead.
+        results: What Apple did for each device that was sent.
+        defined: Ids of the profiles that were defined at Apple for this.
+        started_at: UTC.
+        finished_at: UTC.
+        next_due_at: When the first device that waits, or whose outcome is unknown, may be tried again, UTC;
+            None if there is none. Where another worker holds the token, when its lease ends unless renewed.
+        holder: Which other worker holds the token, so that nothing was done; "" if none does.
+        problems: What went wrong, or contradicts itself.
+        errors: The errors beside the one that is raised, the most serious first.
+        is_partial: True if something failed and everything else went on.
+        notes: What else happened, in words.
+    """
+
+    token_name: str
+    plan: AssignmentPlan
+    results: Mapping[str, DeviceResult] = attrs.field(repr=False, hash=False)
+    defined: tuple[str, ...] = ()
+    started_at: datetime
+    finished_at: datetime
+    next_due_at: datetime | None = None
+    holder: str = ""
+    problems: tuple[Problem, ...] = ()
+    errors: tuple[PyadeError, ...] = ()
+    is_partial: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def total(self) -> int:
+        """How many devices were looked at: all that Apple lists, or the distinct ones that were named."""
+        return len(self.results) + self.plan.kept
+
+    @property
+    def counts(self) -> Mapping[DeviceResult, int]:
+        """How often Apple gave which result."""
+        return Counter(self.results.values())
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        """What the change does not do, such as reach Macs that enrolled with a locked profile."""
+        return self.plan.warnings
+
+    @property
+    def is_complete(self) -> bool:
+        """True if every device that was looked at, and for which a profile is wanted, has it."""
+        return (
+            not self.holder
+            and not self.plan.waiting
+            and not self.plan.unreachable
+            and all(result == DeviceResult.SUCCESS for result in self.results.values())
+        )
+
+    def _words(self) -> list[str]:
+        if self.holder and self.next_due_at is not None:
+            until = shown(self.next_due_at)
+            return [f"{self.token_name}: nothing was done, {self.holder} works on it, at least until {until}"]
+        plan = self.plan
+        counts = Counter(self.results.values())
+        unsent = counts.pop(DeviceResult.NOT_SENT, 0)
+        sent = [f"{count:,} {result}" for result, count in counts.most_common()]
+        reasons = [f"{count:,} {reason}" for reason, count in plan.reasons.items()]
+        head = f"{self.token_name}: {self.total:,} devices, {counts.total():,} sent"
+        head = f"{head}: {', '.join(sent)}" if sent else head
+        lines = [f"{head}; {unsent:,} not sent" if unsent else head]
+        if reasons:
+            lines.append(f"  because {', '.join(reasons)}")
+        lines.extend(f"  {line}" for line in plan.lines())
+        lines.extend(f"  defined at Apple: {uuid}" for uuid in self.defined)
+        lines.extend(f"  {problem.severity}: {problem}" for problem in self.problems)
+        lines.extend(f"  note: {note}" for note in self.notes)
+        if self.next_due_at is not None:
+            lines.append(f"  next: from {shown(self.next_due_at)}")
+        return lines

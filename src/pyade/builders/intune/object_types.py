@@ -1,0 +1,56 @@
+"""What an object of Intune's JSON is: by the type it names or, where it names none, by its members.
+
+Source: Microsoft Graph (beta). That expanded objects and old exports name no type is observed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pyade.builders.intune.json_reader import type_of
+from pyade.core.problems import Problem
+from pyade.errors import IntuneError
+
+PROFILE: Final = "depMacOSEnrollmentProfile"
+TOKEN: Final = "depOnboardingSetting"  # noqa: S105 - the name of a type
+POLICY: Final = "deviceManagementConfigurationPolicy"
+DEVICE: Final = "importedAppleDeviceIdentity"
+DEVICES: Final = "importedAppleDeviceIdentities"
+"""The member of a token that lists its devices."""
+
+_SAME: Final = {
+    "depEnrollmentProfile": PROFILE,  # Its predecessor, for Macs and iPhones.
+    "importedAppleDeviceIdentityResult": DEVICE,
+}
+# The order counts: the predecessor has members of both platforms.
+_MARKS: Final[Mapping[str, frozenset[str]]] = {
+    PROFILE: frozenset({
+        "fileVaultDisabled", "iCloudStorageDisabled", "registrationDisabled",
+        "skipPrimarySetupAccountCreation", "chooseYourLockScreenDisabled", "iCloudDiagnosticsDisabled",
+        "macOSFileVaultDisabled", "macOSRegistrationDisabled",
+    }),
+    "depIOSEnrollmentProfile": frozenset({"enableSharedIPad", "iTunesPairingMode"}),
+    DEVICE: frozenset({"requestedEnrollmentProfileId", "discoverySource"}),
+    POLICY: frozenset({"technologies", "templateReference", "creationSource"}),
+    TOKEN: frozenset({"tokenName", "tokenExpirationDateTime", "lastSuccessfulSyncDateTime"}),
+}  # fmt: skip
+
+
+def kind_of(body: Mapping[str, Any]) -> str:
+    """Return the type of an object; "" if neither its name nor its members tell."""
+    name = type_of(body)
+    if name:
+        return _SAME.get(name, name)
+    return next((kind for kind, marks in _MARKS.items() if not marks.isdisjoint(body)), "")
+
+
+def check_kind(body: Mapping[str, Any], kind: str, path: str) -> None:
+    """Raise if *body* is known to be something else than *kind*.
+
+    Raises:
+        IntuneError: It is.
+    """
+    found = kind_of(body)
+    if found not in ("", kind):
+        raise IntuneError((Problem(path, "", f"a {kind}, not {found[:80]!r}", "read it as what it is"),))

@@ -1,0 +1,289 @@
+"""Which device needs which profile, decided from state, and what came of asking for it.
+
+The rules of this file, all pure:
+
+1. A successful attempt of ours is the newest word on a device until Apple says something newer, which
+   removes the attempt from the record, or contradicts it. Before that the device is not sent again.
+2. ``removed`` and ``empty`` mean that there is no profile, whatever ``profile_uuid`` says. So does an
+   assignment to this server that is newer than the assignment of the profile.
+3. A device that is throttled, or that failed, is left alone until its time has come: trying earlier would
+   make it longer. One that this server cannot reach is left alone until Apple shows it again, or a person
+   asks.
+4. What is not known to have happened is due again at once, and its details are read before it is sent.
+5. Where the details that are read after Apple's answer contradict it, the details are believed: the device is
+   due again after ``RECHECK``, ``MOST_CONTRADICTIONS`` times a day.
+
+Source: Apple, device assignment, "Assign a profile". Rules 2, 3 and 5 are observed: other MDM servers lost
+profiles, kept devices throttled, and believed a success that had no effect. The figures of rule 5 are this
+project's choice.
+"""
+
+from __future__ import annotations
+
+import enum
+from datetime import datetime, timedelta
+
+import attrs
+
+from pyade.core.fleet.device import Device, DeviceResult, ProfileStatus
+from pyade.core.fleet.outcomes import Attempt
+from pyade.core.fleet.records import DeviceRecord
+
+NO_PROFILE = ""
+"""In the place of a ``profile_uuid``: no profile at all, as after removing it on purpose."""
+
+COOLDOWN = timedelta(hours=24)
+"""How long a device is left alone that failed, or that was throttled without a time.
+
+Apple's advice to a product that retried every hour, and so kept two thousand Macs throttled, was a day
+without any attempt. Below protocol version 9 a throttled device reads ``FAILED``.
+"""
+
+RECHECK = timedelta(minutes=10)
+"""How long a device is left alone whose details contradict Apple's answer: the details may be late."""
+
+MOST_CONTRADICTIONS = 3
+"""After so many contradictions within 24 hours a device is left alone until the first is a day old."""
+
+
+class Reason(enum.StrEnum):
+    """Why a device needs a request.
+
+    Attributes:
+        NO_PROFILE: Apple shows none for it.
+        REMOVED: Its profile was removed: in the portal, by moving it, or by us.
+        OTHER_PROFILE: It has another profile.
+        REASSIGNED: It was assigned to this server after its profile was, and may be unable to fetch it.
+        RETRY: The last attempt did not succeed, and its time has come.
+        UNCERTAIN: Nobody knows what became of the last attempt: the details are read first.
+        UNWANTED: It has a profile and should have none.
+        UNKNOWN: It was named, and the store does not know it.
+    """
+
+    NO_PROFILE = "had no profile"
+    REMOVED = "had lost the profile"
+    OTHER_PROFILE = "had another profile"
+    REASSIGNED = "were assigned to the server again"
+    RETRY = "are tried again"
+    UNCERTAIN = "may have it already, or not"
+    UNWANTED = "should have none"
+    UNKNOWN = "are not known to the store"
+
+
+class Risk(enum.StrEnum):
+    """Why a Mac would fail to enroll.
+
+    Attributes:
+        NOTHING_CHOSEN: No rule and no default gives it a profile.
+        NOT_ACCESSIBLE: Apple lists it, and says that this server has no access to it.
+        NOT_CONFIRMED: Apple's answer said that it has the profile, its details say that it has not.
+        NOT_DONE: Apple did not give it the profile, as when it is throttled.
+        REQUEST_FAILED: The request that was to give it the profile failed, or its profile was refused.
+        NOT_REACHED: The newest assignment ended, or was cut short, before its turn.
+    """
+
+    NOTHING_CHOSEN = "no rule and no default gives them a profile"
+    NOT_ACCESSIBLE = "Apple lists them, and says that this server has no access to them"
+    NOT_CONFIRMED = "Apple answered otherwise than their details show"
+    NOT_DONE = "Apple did not give them their profile"
+    REQUEST_FAILED = "the request that was to give them their profile failed"
+    NOT_REACHED = "the newest assignment ended before their turn"
+
+
+def profile_of(record: DeviceRecord) -> str:
+    """Return the ``profile_uuid`` that the device would get now, as far as is known; "" for none."""
+    device, attempt = record.device, record.attempt
+    if attempt is not None and attempt.result == DeviceResult.SUCCESS:
+        assigned_at = device.profile_assign_time
+        is_superseded = assigned_at is not None and assigned_at > attempt.attempted_at
+        if attempt.profile_uuid != NO_PROFILE or not is_superseded:
+            return attempt.profile_uuid
+    return NO_PROFILE if device.is_reassigned else device.shown_profile or NO_PROFILE
+
+
+def needs_profile(
+    record: DeviceRecord, wanted_uuid: str, now: datetime, *, asked: bool = False
+) -> Reason | None:
+    """Return why *record* needs a request so that it has the wanted profile; None if it needs none now.
+
+    Args:
+        record: What the store knows.
+        wanted_uuid: The profile that it should have; ``NO_PROFILE`` for none.
+        now: UTC.
+        asked: True if a person named the device: it is then tried although it was not accessible.
+
+    ``op_type`` does not count: a Mac that was assigned to the same server again arrives as ``modified``
+    (observed).
+    """
+    if record.is_released or has_profile(record, wanted_uuid) or not (asked or is_reachable(record)):
+        return None
+    if waits_until(record, now) is not None:
+        return None
+    return _why(record, wanted_uuid)
+
+
+def _why(record: DeviceRecord, wanted_uuid: str) -> Reason:
+    attempt, status = record.attempt, record.device.profile_status
+    if attempt is not None and _is_same(attempt.profile_uuid, wanted_uuid):
+        if attempt.result == DeviceResult.REQUEST_FAILED:
+            return Reason.UNCERTAIN
+        if wanted_uuid != NO_PROFILE and (
+            attempt.result != DeviceResult.NOT_CONFIRMED or attempt.contradicted
+        ):
+            return Reason.RETRY
+    if wanted_uuid == NO_PROFILE:
+        return Reason.UNWANTED
+    if profile_of(record) != NO_PROFILE:
+        return Reason.OTHER_PROFILE
+    if status == ProfileStatus.REMOVED:
+        return Reason.REMOVED
+    return Reason.REASSIGNED if record.device.is_reassigned else Reason.NO_PROFILE
+
+
+def has_profile(record: DeviceRecord, wanted_uuid: str) -> bool:
+    """Return True if the device has the wanted profile, or none where ``NO_PROFILE`` is wanted."""
+    return _is_same(profile_of(record), wanted_uuid)
+
+
+def is_reachable(record: DeviceRecord) -> bool:
+    """Return False if Apple said that this server has no access, and has not shown the device since."""
+    return record.attempt is None or record.attempt.result != DeviceResult.NOT_ACCESSIBLE
+
+
+def waits_until(record: DeviceRecord, now: datetime) -> datetime | None:
+    """Return the time before which the device must be left alone; None if it may be tried now."""
+    attempt = record.attempt
+    if attempt is None or attempt.not_before is None or attempt.not_before <= now:
+        return None
+    # After a clock was moved back a wait may end in years; it is believed for twice its length.
+    wait = attempt.not_before - attempt.attempted_at
+    return attempt.not_before if attempt.not_before - now <= 2 * wait else None
+
+
+def spoiled_its_request(attempt: Attempt) -> bool:
+    """Return True if the request failed when the device was alone in it, so that it had to wait."""
+    had_to_wait = attempt.not_before is not None and attempt.not_before > attempt.attempted_at
+    return had_to_wait and attempt.result == DeviceResult.REQUEST_FAILED
+
+
+def risk_of(record: DeviceRecord, *, is_chosen: bool, is_stopped: bool = False) -> Risk | None:
+    """Return why the enrollment of a Mac would fail; None if it has a profile, or gets one in the next run.
+
+    Args:
+        record: What the store knows.
+        is_chosen: True if a rule or a default gives it a profile.
+        is_stopped: True if the newest assignment of the token did not come to its end.
+
+    Source: specification, "Create an Apple enrollment profile".
+    """
+    if not is_without_profile(record):
+        return None
+    attempt = record.attempt
+    if attempt is not None and not _is_overtaken(attempt):
+        risk = _RISKS.get(attempt.result, Risk.NOT_DONE)
+        if risk is not None:
+            return risk
+    if not is_chosen:
+        return Risk.NOTHING_CHOSEN
+    return Risk.NOT_REACHED if is_stopped else None
+
+
+def is_without_profile(record: DeviceRecord) -> bool:
+    """Return True for a Mac that Apple lists and that has no profile."""
+    return not record.is_released and record.device.is_mac and profile_of(record) == NO_PROFILE
+
+
+def outcome(
+    result: DeviceResult,
+    *,
+    profile_uuid: str,
+    attempted_at: datetime,
+    answered_at: datetime,
+    retry_after_s: float | None = None,
+) -> Attempt:
+    """Return what to remember of one device's result, with the time before which it is left alone.
+
+    Args:
+        result: What Apple did; an unknown word counts as ``FAILED``.
+        profile_uuid: What was sent; ``NO_PROFILE`` for a removal.
+        attempted_at: When the request was about to be sent, UTC.
+        answered_at: When the answer had come, UTC; waits count from here.
+        retry_after_s: The least time that Apple asked to wait for throttled devices, seconds.
+
+    Source: Apple, device assignment, "Assign a profile"; the wait after ``FAILED`` is observed.
+    """
+    # A time that has passed already means "due at once", and keeps the attempt when newer events come in:
+    # nobody else knows what was wanted for the device.
+    not_before: datetime | None = attempted_at
+    if result == DeviceResult.NOT_ACCESSIBLE or (
+        result == DeviceResult.SUCCESS and profile_uuid != NO_PROFILE
+    ):
+        not_before = None
+    elif result == DeviceResult.THROTTLED:
+        not_before = answered_at + (COOLDOWN if retry_after_s is None else timedelta(seconds=retry_after_s))
+    elif result not in _SETTLED_OR_UNKNOWN:
+        not_before = answered_at + COOLDOWN
+    return Attempt(profile_uuid=profile_uuid, result=result, attempted_at=attempted_at, not_before=not_before)
+
+
+def confirmed(attempt: Attempt, device: Device | None, before: Attempt | None, now: datetime) -> Attempt:
+    """Return *attempt* as the details that were read after it leave it.
+
+    Args:
+        attempt: What Apple answered.
+        device: The details; None if they could not be read. Where they say nothing about a profile they are
+            asked for once more, then what Apple answered is believed.
+        before: The attempt before it, which may have been contradicted, too.
+        now: UTC.
+    """
+    if device is None or (not attempt.is_unread and _says_nothing(device, attempt)):
+        is_unread = attempt.result in (DeviceResult.SUCCESS, DeviceResult.NOT_ACCESSIBLE)
+        return attrs.evolve(attempt, is_unread=is_unread)
+    attempt = attrs.evolve(attempt, is_unread=False) if attempt.is_unread else attempt
+    if device.details_result != DeviceResult.SUCCESS:
+        return attempt
+    if attempt.result != DeviceResult.SUCCESS and attempt.agrees_with(device):
+        return outcome(
+            DeviceResult.SUCCESS,
+            profile_uuid=attempt.profile_uuid,
+            attempted_at=attempt.attempted_at,
+            answered_at=now,
+        )
+    if not attempt.is_contradicted_by(device):
+        return attempt
+    earlier = () if before is None else before.contradicted
+    times = (*(one for one in earlier if now - COOLDOWN < one <= now), now)[-MOST_CONTRADICTIONS:]
+    is_last = len(times) == MOST_CONTRADICTIONS
+    not_before = times[0] + COOLDOWN if is_last else now + RECHECK
+    return attrs.evolve(attempt, result=DeviceResult.NOT_CONFIRMED, not_before=not_before, contradicted=times)
+
+
+def _says_nothing(device: Device, attempt: Attempt) -> bool:
+    """Return True if details neither confirm nor contradict *attempt*."""
+    if attempt.result == DeviceResult.NOT_ACCESSIBLE:
+        return device.details_result not in (DeviceResult.SUCCESS, DeviceResult.NOT_ACCESSIBLE)
+    return device.details_result != DeviceResult.SUCCESS or device.shown_profile is None
+
+
+def _is_overtaken(attempt: Attempt) -> bool:
+    """Return True if something newer happened to the device, as when the portal removed its profile."""
+    return attempt.result == DeviceResult.NOT_CONFIRMED and not attempt.contradicted
+
+
+def _is_same(one: str, other: str) -> bool:
+    return one.casefold() == other.casefold()
+
+
+_RISKS = {
+    DeviceResult.SUCCESS: None,
+    DeviceResult.NOT_ACCESSIBLE: Risk.NOT_ACCESSIBLE,
+    DeviceResult.NOT_CONFIRMED: Risk.NOT_CONFIRMED,
+    DeviceResult.REQUEST_FAILED: Risk.REQUEST_FAILED,
+    DeviceResult.NOT_SENT: Risk.REQUEST_FAILED,
+}
+_SETTLED_OR_UNKNOWN = (
+    DeviceResult.SUCCESS,
+    DeviceResult.MISSING,
+    DeviceResult.REQUEST_FAILED,
+    DeviceResult.NOT_SENT,
+)

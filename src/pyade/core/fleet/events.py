@@ -1,0 +1,288 @@
+"""What happened, as events that commit together with the change itself.
+
+A store keeps an *outbox*: one compact row per transaction, an ``EventBatch``, which names each kind once and
+the serial numbers under it. Readers see one ``Event`` per device.
+
+Subscribers get every committed event at least once and in the order of the commits; ``Event.id`` tells a
+second delivery from a second event.
+"""
+
+# ruff: noqa: S105 - kinds of events about tokens are no passwords
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+import attrs
+import msgspec
+
+from pyade.core.fleet.assignment import NO_PROFILE
+from pyade.core.fleet.device import DeviceResult
+from pyade.core.fleet.outcomes import Attempt
+from pyade.core.fleet.records import Change, DeviceRecord
+from pyade.core.values import OpenStrEnum
+from pyade.errors import StoreError
+
+
+class EventKind(OpenStrEnum):
+    """What happened; a kind that a newer pyade wrote is kept as it is.
+
+    Attributes:
+        ADDED: The store heard of a device for the first time.
+        MODIFIED: Something about a device differs.
+        RELEASED: Apple no longer lists a device for this server.
+        RETURNED: A released device is listed again.
+        DELETED: Somebody deleted a device here.
+        RESTORED: A device that was deleted here is back.
+        PURGED: A device that was released long ago was removed from the store.
+        ASSIGNED: Apple took a profile for a device; ``profile_uuid`` says which.
+        UNASSIGNED: Apple took the profile away from a device, as we asked.
+        ASSIGNMENT_FAILED: Apple did not do it; ``result`` says why.
+        THROTTLED: Apple wants no change of this device before ``not_before``.
+        ASSIGNMENT_ERROR: A profile could not be given to devices; ``profile`` and ``error`` say more.
+        TOKEN_EXPIRING: A server token is about to expire.
+        TOKEN_PARKED: A token needs a person; ``reason`` says what for.
+        TOKEN_RESUMED: A parked token works again.
+        TOKEN_ACCOUNT_CHANGED: Apple names another MDM server or organization for a token than before;
+            ``reason`` says which.
+        TOKEN_REMOVED: A token was removed from the store, and its devices with it.
+        ENROLLMENT_DECIDED: A Mac asked for its enrollment profile; ``verdict`` and ``reason`` say what it
+            got.
+        REQUESTS_REFUSED: Requests for enrollment profiles were refused that are not written down one by one;
+            ``refused`` says how many for each reason, ``since`` from when on.
+        CREDENTIAL_REDEEMED: Somebody used up the credential of a profile to order a certificate; ``verdict``
+            and ``reason`` say whether the order was what the profile asked for.
+        REGISTRATION_COMPLETED: The user of a Mac finished its registration.
+        SETUP_PROBLEM: The accounts of a Mac that awaits its final configuration are not, or not all, as its
+            profile has them; ``problems`` says what it gets instead.
+        SETUP_RELEASED: A Mac that awaited its final configuration was let go.
+        MESSAGE_TOO_LARGE: A Mac sent a message of more than 16 MiB, which was not read; ``bytes`` says how
+            many.
+    """
+
+    ADDED = "added"
+    MODIFIED = "modified"
+    RELEASED = "released"
+    RETURNED = "returned"
+    DELETED = "deleted"
+    RESTORED = "restored"
+    PURGED = "purged"
+    ASSIGNED = "assigned"
+    UNASSIGNED = "unassigned"
+    ASSIGNMENT_FAILED = "assignment_failed"
+    THROTTLED = "throttled"
+    ASSIGNMENT_ERROR = "assignment_error"
+    TOKEN_EXPIRING = "token_expiring"
+    TOKEN_PARKED = "token_parked"
+    TOKEN_RESUMED = "token_resumed"
+    TOKEN_ACCOUNT_CHANGED = "token_account_changed"
+    TOKEN_REMOVED = "token_removed"
+    ENROLLMENT_DECIDED = "enrollment_decided"
+    REQUESTS_REFUSED = "requests_refused"
+    CREDENTIAL_REDEEMED = "credential_redeemed"
+    REGISTRATION_COMPLETED = "registration_completed"
+    SETUP_PROBLEM = "setup_problem"
+    SETUP_RELEASED = "setup_released"
+    MESSAGE_TOO_LARGE = "message_too_large"
+
+
+@attrs.frozen(kw_only=True)
+class Event:
+    """One thing that happened and was committed.
+
+    Attributes:
+        id: Unique in the store, the same at each delivery, and the position after which reading goes on.
+            Its form is the store's own.
+        kind: What happened.
+        token_name: The token it belongs to.
+        serial_number: The device; None if it concerns the token as a whole.
+        at: When, UTC, by the clock of the program that wrote it.
+        details: More about it, plain JSON values; times are ISO 8601 texts.
+    """
+
+    id: str
+    kind: EventKind
+    token_name: str
+    serial_number: str | None = None
+    at: datetime
+    details: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+
+
+@attrs.frozen
+class EventGroup:
+    """Events of one transaction that differ in nothing but the device.
+
+    Attributes:
+        kind: What happened.
+        serials: To which devices, in order; ``(None,)`` for the token as a whole.
+        details: As in ``Event``.
+    """
+
+    kind: EventKind
+    serials: tuple[str | None, ...] = (None,)
+    details: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+
+
+@attrs.frozen
+class EventBatch:
+    """What one transaction writes to the outbox: one row.
+
+    Attributes:
+        token_name: The token.
+        at: When, UTC.
+        groups: What happened, in order.
+    """
+
+    token_name: str
+    at: datetime
+    groups: tuple[EventGroup, ...]
+
+    def expand(self, row_id: str, *, after: int = -1) -> Iterator[Event]:
+        """Yield the events.
+
+        Args:
+            row_id: What the store calls the row; it becomes the first part of every id.
+            after: Leave out the events up to this index.
+        """
+        index = 0
+        for group in self.groups:
+            skipped = min(max(after + 1 - index, 0), len(group.serials))
+            for position in range(skipped, len(group.serials)):
+                yield Event(
+                    id=f"{row_id}.{index + position}",
+                    kind=group.kind,
+                    token_name=self.token_name,
+                    serial_number=group.serials[position],
+                    at=self.at,
+                    details=group.details,
+                )
+            index += len(group.serials)
+
+
+def split_id(event_id: str) -> tuple[str, int]:
+    """Return the row and the index of an event's id.
+
+    Raises:
+        StoreError: This is no id of an event.
+    """
+    row_id, dot, index = event_id.rpartition(".")
+    if not (row_id and dot and index.isascii() and index.isdigit()):
+        raise StoreError(f"{event_id[:80]!r} is no id of an event: give one that events() returned")
+    return row_id, int(index)
+
+
+def position_of(after: str | None) -> tuple[int, int]:
+    """Return the transaction and the row that the id of an event names; (0, 0) for the start.
+
+    Raises:
+        StoreError: *after* is no id of an event.
+    """
+    if not after:
+        return 0, 0
+    parts = _ROW_ID.fullmatch(split_id(after)[0])
+    if parts is None:
+        raise StoreError(
+            f"{after[:80]!r} is no id of an event of this store: give one that events() returned"
+        )
+    return int(parts[1]), int(parts[2])
+
+
+def encode_groups(groups: Iterable[EventGroup]) -> str:
+    """Return the text that a database keeps for *groups*."""
+    try:
+        return _encode([(group.kind.value, group.serials, group.details) for group in groups]).decode()
+    except (TypeError, ValueError, OverflowError, RecursionError) as exc:
+        kind = type(exc).__name__
+    raise StoreError(f"the details of an event have no JSON form: {kind}")
+
+
+def decode_groups(text: str) -> tuple[EventGroup, ...]:
+    """Return the groups of a text made by ``encode_groups``."""
+    try:
+        return tuple(
+            EventGroup(EventKind(kind), serials, details) for kind, serials, details in _decoder.decode(text)
+        )
+    except msgspec.DecodeError as exc:
+        raise StoreError(f"a stored event cannot be read: {exc}") from exc
+
+
+def change_groups(changes: Iterable[tuple[str, str]]) -> tuple[EventGroup, ...]:
+    """Return the events of changes in their order, neighbours of one kind together.
+
+    Args:
+        changes: Pairs of change (``Change``, or an ``EventKind``) and serial number. What changed nothing
+            makes no event.
+    """
+    news = [one for one in changes if one[0] not in (Change.UNCHANGED, Change.STALE)]
+    return tuple(
+        EventGroup(EventKind(change), tuple(map(itemgetter(1), run)))
+        for change, run in groupby(news, itemgetter(0))
+    )
+
+
+def attempt_groups(
+    before: Mapping[str, DeviceRecord],
+    after: Mapping[str, DeviceRecord],
+    attempts: Mapping[str, Attempt],
+) -> tuple[EventGroup, ...]:
+    """Return the events of attempts to assign that were stored, and of the details read after them.
+
+    Args:
+        before: The records as they were, by serial number. Devices that are alike may share one.
+        after: The records that are written (``core.inventory.merge_attempts``).
+        attempts: The attempts by serial number; those that were not stored make no event.
+    """
+    outcomes: dict[tuple[EventKind, str, str, str | None], list[str]] = {}
+    places: dict[Any, list[str] | None] = {}  # of what is told of one device is told of all that share it
+    for serial, attempt in attempts.items():
+        known, record = before.get(serial), after.get(serial)
+        shared = (id(known), id(record), id(attempt))
+        if shared not in places:
+            places[shared] = None
+            if record is not None and record.attempt == attempt.after(
+                None if known is None else known.attempt
+            ):
+                wait = attempt.not_before.isoformat() if attempt.not_before else None
+                key = (_kind_of(attempt), attempt.profile_uuid, attempt.result.value, wait)
+                places[shared] = outcomes.setdefault(key, [])
+        place = places[shared]
+        if place is not None:
+            place.append(serial)
+    groups = list(change_groups(_details_changes(before, after, attempts)))
+    for (kind, profile_uuid, result, wait), serials in outcomes.items():
+        details = {"profile_uuid": profile_uuid, "result": result}
+        groups.append(EventGroup(kind, tuple(serials), details | ({"not_before": wait} if wait else {})))
+    return tuple(groups)
+
+
+def _details_changes(
+    before: Mapping[str, DeviceRecord], after: Mapping[str, DeviceRecord], attempts: Mapping[str, Attempt]
+) -> Iterator[tuple[str, str]]:
+    for serial, record in after.items():
+        known = before.get(serial)
+        if known is None:
+            yield Change.ADDED, serial
+        elif record.is_hidden:
+            continue  # deleted here: no news until it is restored
+        elif known.is_released and not record.is_released:
+            yield Change.RETURNED, serial
+        elif serial not in attempts and known.device != record.device:
+            # That an assignment shows in the details is no news beside the assignment itself.
+            yield Change.MODIFIED, serial
+
+
+def _kind_of(attempt: Attempt) -> EventKind:
+    if attempt.result == DeviceResult.SUCCESS:
+        return EventKind.UNASSIGNED if attempt.profile_uuid == NO_PROFILE else EventKind.ASSIGNED
+    throttled = attempt.result == DeviceResult.THROTTLED
+    return EventKind.THROTTLED if throttled else EventKind.ASSIGNMENT_FAILED
+
+
+_ROW_ID = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")
+_encode = msgspec.json.Encoder().encode
+_decoder = msgspec.json.Decoder(list[tuple[str, tuple[str | None, ...], dict[str, Any]]])

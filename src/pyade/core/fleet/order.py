@@ -1,0 +1,177 @@
+"""Which of two words of Apple's about a device is newer, and where that is in doubt.
+
+The rules of this file:
+
+1. An event has Apple's own date. A full list is as old as its start, by our clock: what it shows, and that it
+   does not show a device, is newer than an event from before.
+2. A device was assigned to this server at its ``device_assigned_date``: an event from before is older.
+3. A date more than five minutes ahead, or older than any change that a cursor can bring, cannot be right.
+   Compared is then the time of arrival at most; Apple's own date is kept beside it.
+4. What differs from what is stored and whose order is in doubt is a *tie*, which only the device's details
+   settle: an equal second, a list that is as old but for the distance of two clocks, a date that cannot be
+   right, or none.
+
+Source: Apple, device assignment, "Sync the list of devices", for the date that decides, and for cursors that
+are valid for 7 days; that records come again in later syncs, that seconds are equal, and that wrong dates
+come, is observed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+import attrs
+
+from pyade.core.durations import CLOCK_TOLERANCE
+from pyade.core.fleet.device import Device, OpType, without_operation
+from pyade.core.fleet.records import OLDEST_CHANGE, DeviceRecord, SyncState
+
+MOST_TIES = 10_000
+"""So many ties are kept at most; the rest is left to the next full list."""
+
+
+def is_wild(at: datetime, now: datetime) -> bool:
+    """Return True if a change that arrives *now* cannot have happened *at* that time."""
+    return at > now + CLOCK_TOLERANCE or at < now - OLDEST_CHANGE
+
+
+def wild_dates(devices: Iterable[Device], now: datetime) -> dict[str, datetime]:
+    """Return the dates in a page of changes that cannot be right, by serial number; *now* it arrived."""
+    return {
+        device.serial_number: device.op_date
+        for device in devices
+        if device.op_date is not None and is_wild(device.op_date, now)
+    }
+
+
+def event_time(record: DeviceRecord | None, device: Device, now: datetime) -> datetime | None:
+    """Return the time of an event to compare by; None if Apple gave it none.
+
+    The same wrong date means the same event, whenever it comes again.
+    """
+    if device.op_date is None:
+        return None
+    if record is not None and record.op_date_sent == device.op_date:
+        return record.op_date
+    return min(device.op_date, now + CLOCK_TOLERANCE)
+
+
+def sent_date(record: DeviceRecord | None, device: Device, now: datetime) -> datetime | None:
+    """Return what ``op_date_sent`` of *record* is after an event that was applied."""
+    if device.op_date is None:
+        return None if record is None else record.op_date_sent
+    return device.op_date if is_wild(device.op_date, now) else None
+
+
+def is_older_event(record: DeviceRecord, device: Device, state: SyncState, now: datetime) -> bool:
+    """Return True if an event of *device* is older than what *record* says."""
+    at = event_time(record, device, now)
+    if at is None:
+        return False
+    known = (record.op_date, _list_start(record, state), _assigned(record, now))
+    return any(one is not None and at < one for one in known)
+
+
+def tie(record: DeviceRecord | None, device: Device, state: SyncState, now: datetime) -> bool | None:
+    """Return whether only details tell which of *record* and *device* is newer; None if that is sure.
+
+    Args:
+        record: As it was before the event; None if the serial was unknown.
+        device: The event, as Apple sent it.
+        state: The sync state with which it is stored.
+        now: When it arrived, UTC.
+
+    Returns:
+        True if one of the two says that the device is gone, False if neither does.
+    """
+    at = event_time(record, device, now)
+    is_wild_date = device.op_date is not None and is_wild(device.op_date, now)
+    if record is None:
+        # A list that is newer than the event, and does not show the device, says that it is gone.
+        start = _newest_list(state)
+        is_before_list = at is not None and start is not None and at <= start + CLOCK_TOLERANCE
+        return True if not _is_deletion(device) and (is_wild_date or is_before_list) else None
+    if record.is_hidden or not _differs(record, device):
+        return None
+    is_sure = (
+        at is not None
+        and not is_wild_date
+        and (_is_older_than_operation(record, at) or not _is_near(record, at, state, now))
+    )
+    return None if is_sure else _is_deletion(device) != record.is_released
+
+
+def list_tie(record: DeviceRecord | None, device: Device, state: SyncState) -> bool | None:
+    """Return for the record of a full list what ``tie`` returns for an event."""
+    start = state.listing_since
+    if record is None or record.is_hidden or record.op_date is None or start is None:
+        return None
+    if not _differs(record, device) or abs(record.op_date - start) > CLOCK_TOLERANCE:
+        return None
+    return _is_deletion(device) != record.is_released
+
+
+def state_after_page(state: SyncState, ties: Mapping[str, bool], *, is_list: bool) -> SyncState:
+    """Return *state* as it is stored with a page.
+
+    Args:
+        state: The state that follows the page.
+        ties: Serial numbers of the page whose order is in doubt, as ``core.inventory.merge_page`` found them.
+        is_list: The page is one of a full list, whose start is remembered.
+    """
+    if is_list and state.listing_since not in (None, state.listed_at):
+        state = attrs.evolve(state, listed_at=state.listing_since)
+    both = dict(state.ties)
+    for serial, has_deletion in ties.items():
+        if serial in both or len(both) < MOST_TIES:
+            both[serial] = has_deletion or both.get(serial, False)
+    return state if both == state.ties else attrs.evolve(state, ties=both)
+
+
+def _is_deletion(device: Device) -> bool:
+    return device.op_type == OpType.DELETED
+
+
+def _differs(record: DeviceRecord, device: Device) -> bool:
+    deleted = _is_deletion(device)
+    return deleted != record.is_released or (not deleted and without_operation(device) != record.device)
+
+
+def _is_older_than_operation(record: DeviceRecord, at: datetime) -> bool:
+    return record.op_date is not None and record.op_date_sent is None and at < record.op_date
+
+
+def _newest_list(state: SyncState) -> datetime | None:
+    return state.listing_since or state.listed_at
+
+
+def _list_start(record: DeviceRecord, state: SyncState) -> datetime | None:
+    """Return from when the newest list speaks of *record*, in whole seconds like a date of Apple's."""
+    start = _newest_list(state)
+    if start is None or not (_is_listed(record, state) or record.is_released):
+        return None
+    return start.replace(microsecond=0)
+
+
+def _is_listed(record: DeviceRecord, state: SyncState) -> bool:
+    return 0 < record.full_sync == state.full_sync
+
+
+def _is_near(record: DeviceRecord, at: datetime, state: SyncState, now: datetime) -> bool:
+    """Return True if *at* does not tell whether the event is newer than what *record* says."""
+    if at in (record.op_date, _assigned(record, now)):
+        return True
+    if record.op_date_sent is not None and record.op_date is not None and at < record.op_date:
+        return True
+    start = _newest_list(state)
+    if start is None:
+        return False
+    # A list that does not show the device, and may not have been complete, leaves all from before in doubt.
+    oldest = start - CLOCK_TOLERANCE if _is_listed(record, state) else at
+    return oldest <= at <= start + CLOCK_TOLERANCE
+
+
+def _assigned(record: DeviceRecord, now: datetime) -> datetime | None:
+    at = record.device.device_assigned_date
+    return None if at is None or at > now + CLOCK_TOLERANCE else at

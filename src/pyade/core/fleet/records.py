@@ -1,0 +1,285 @@
+"""What the store remembers about a device and about a token's sync, and how Apple's records change it.
+
+The rules of this file, all pure:
+
+1. Per serial the newest word wins, across pages and runs (``core.order``); on a tie the record that arrives
+   later wins, and the details settle it: ties are part of the state that is stored with their page.
+2. A fetch lists what is assigned at the start of the fetch and carries no operation: it never overwrites a
+   newer event and never changes the stored operation date. An event from before it changes nothing any more.
+3. What Apple no longer lists is released, not deleted, and only after the last page of a full sync of which
+   every record could be read.
+4. A newer event from Apple supersedes what pyade believes about its own assignment, but not a cooldown.
+5. A device's details are Apple's word at the time of reading, if Apple gave any: they win over what was
+   stored before the reading, our own attempts included, never over what was stored after it. An attempt
+   that Apple's newer word contradicts is kept as not confirmed and due: only it knows what was wanted.
+6. Clocks are moved back: a stored time of ours that lies ahead makes nothing newer.
+7. What was deleted here while Apple lists it is hidden, not forgotten, so that the next ``modified`` does not
+   bring it back. A new ``added`` does, and so does a full list that began after the deletion.
+8. Two tokens may know one device: it belongs to the one with the newest assignment, in whatever order they
+   were synced.
+
+Stores load what they have, call ``merge_page``, ``release`` or ``merge_attempts``, and write what comes back.
+
+Source: Apple, device assignment, "Sync the list of devices" and "Get a list of devices"; that duplicates and
+late events cross pages and runs, and that a tie within a second happens, is observed. Microsoft Intune, "Sync
+managed devices", for deletion: a deleted device comes back with the full sync, a released one is removed
+after 30 days.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+
+import attrs
+
+from pyade.core.fleet.device import Device
+from pyade.core.fleet.outcomes import AssignmentFailure, Attempt
+from pyade.errors import StoreConflictError, StoreError
+
+PURGE_AFTER = timedelta(days=30)
+"""How long a released device is kept."""
+
+OLDEST_CHANGE = timedelta(days=30)
+"""No change is older than this when it arrives: a cursor is valid for 7 days."""
+
+
+class Source(enum.StrEnum):
+    """Where a device record came from; it decides what the record may change.
+
+    ``DETAILS`` brings back a device that was deleted here: this is how one is restored.
+    """
+
+    FETCH = "fetch"
+    SYNC = "sync"
+    DETAILS = "details"
+
+
+@attrs.frozen(kw_only=True)
+class DeviceRecord:
+    """A device as the store knows it.
+
+    Attributes:
+        token_name: The token through which the device is known.
+        device: Apple's newest word.
+        first_seen_at: When the store first heard of it, UTC.
+        updated_at: When Apple's word last changed it, UTC; an attempt does not.
+        op_date: Time of the newest operation that was applied, Apple's clock, at most five minutes after it
+            arrived; None before the first one.
+        released_at: Since when Apple no longer lists it, UTC; None while it is assigned to this server.
+        full_sync: Number of the newest full sync that listed it; 0 if only events did.
+        attempt: The newest attempt to assign a profile, until a newer event supersedes it.
+        deleted_at: When it was deleted here although Apple still listed it, UTC; hidden since then.
+        op_date_sent: The date of that operation as Apple sent it, where it cannot be right; else None.
+    """
+
+    token_name: str
+    device: Device
+    first_seen_at: datetime
+    updated_at: datetime
+    op_date: datetime | None = None
+    released_at: datetime | None = None
+    full_sync: int = 0
+    attempt: Attempt | None = None
+    deleted_at: datetime | None = None
+    op_date_sent: datetime | None = None
+
+    @property
+    def serial_number(self) -> str:
+        """Apple's serial number."""
+        return self.device.serial_number
+
+    @property
+    def is_released(self) -> bool:
+        """True if Apple no longer lists the device for this server."""
+        return self.released_at is not None
+
+    @property
+    def is_hidden(self) -> bool:
+        """True if the device was deleted here and nothing has brought it back."""
+        return self.deleted_at is not None
+
+
+class Change(enum.StrEnum):
+    """What a record from Apple did to the store."""
+
+    ADDED = "added"
+    MODIFIED = "modified"
+    RELEASED = "released"
+    RETURNED = "returned"
+    UNCHANGED = "unchanged"
+    STALE = "stale"
+
+
+@attrs.frozen(kw_only=True)
+class ChangeCounts:
+    """How many records from Apple did what to the store; a device that changed twice counts twice.
+
+    Attributes:
+        added: The store had never heard of the device.
+        modified: Something about it differs.
+        released: Apple no longer lists it for this server.
+        returned: It had been released, or deleted here, and is listed again.
+        unchanged: The record said nothing new, or concerned a device that stays deleted here.
+        stale: The record was older than what the store knew, and was left out.
+    """
+
+    added: int = 0
+    modified: int = 0
+    released: int = 0
+    returned: int = 0
+    unchanged: int = 0
+    stale: int = 0
+
+    def __add__(self, other: ChangeCounts) -> ChangeCounts:
+        mine, theirs = attrs.astuple(self), attrs.astuple(other)
+        names = (field.name for field in attrs.fields(ChangeCounts))
+        return ChangeCounts(**{name: a + b for name, a, b in zip(names, mine, theirs, strict=True)})
+
+
+class SyncPhase(enum.StrEnum):
+    """What the cursor is for: a full list is being fetched (or is needed), or changes are followed."""
+
+    FETCH = "fetch"
+    SYNC = "sync"
+
+
+@attrs.frozen(kw_only=True)
+class SyncState:
+    """Where a token's sync stands; committed together with each page.
+
+    Attributes:
+        revision: Counts the writes; a write of an older revision is refused.
+        phase: What ``cursor`` is for.
+        cursor: Apple's opaque position; None before the first page of a full list.
+        full_sync: Number of the newest full sync or recovery fetch, finished or not.
+        full_sync_at: Start of the newest full sync that counts toward the 7 days, UTC.
+        recovery_at: Start of the newest recovery fetch (a full list because the cursor was lost), UTC.
+        listing_since: Start of the full list under way, UTC; None when none is.
+        unreadable: Records of the full list under way that could not be read: what it does not show may be
+            one of them.
+        run_at: Start of the last run that sent Apple a request, UTC.
+        running_since: Start of the run under way, UTC; None between runs.
+        continues: The last run ended at its time limit: the next may start at once.
+        succeeded_at: End of the last run that reached the end of Apple's list, UTC.
+        last_error: Text of the error that ended the last run; "" if none did.
+        failures: Runs in a row that an error ended.
+        not_before: Until when Apple asked to be left alone, UTC; None if it did not.
+        parked: Why the token needs a person; "" if it does not.
+        parked_with: ``Token.fingerprint`` of the token that needed one, which tells a renewed token.
+        reminded_of: The expiry of which a person was last reminded, UTC.
+        reminded_days: How many days before it that was due.
+        same_names: Names that different profiles have which are in use at once, and by what, in words.
+        repeats: Runs in a row that Apple stopped by returning a cursor that was sent, with more to follow.
+        ties: Serial numbers of which only the device's details tell what is newer (``core.order``); True
+            where one of the two says that the device is gone.
+        listed_at: Start of the newest full list of which a page came, UTC.
+        held_back: How many devices the newest list did not show when their release was held back; 0 if none
+            is. The changes are followed meanwhile.
+        account_problem: How Apple's account differs from the server and the organization of the token; "" if
+            it does not.
+        assigning_since: Start of the assignment under way, UTC; where its worker died, Apple may have done
+            what no record tells.
+        assignment_errors: The newest error by ``profile_uuid``, until the profile is given or not wanted.
+    """
+
+    revision: int = 0
+    phase: SyncPhase = SyncPhase.FETCH
+    cursor: str | None = None
+    full_sync: int = 0
+    full_sync_at: datetime | None = None
+    recovery_at: datetime | None = None
+    listing_since: datetime | None = None
+    unreadable: int = 0
+    run_at: datetime | None = None
+    running_since: datetime | None = None
+    continues: bool = False
+    succeeded_at: datetime | None = None
+    last_error: str = ""
+    failures: int = 0
+    not_before: datetime | None = None
+    parked: str = ""
+    parked_with: str = ""
+    reminded_of: datetime | None = None
+    reminded_days: int = 0
+    same_names: Mapping[str, str] = attrs.field(factory=dict, hash=False)
+    repeats: int = 0
+    ties: Mapping[str, bool] = attrs.field(factory=dict, hash=False)
+    assigning_since: datetime | None = None
+    assignment_errors: Mapping[str, AssignmentFailure] = attrs.field(factory=dict, hash=False)
+    listed_at: datetime | None = None
+    held_back: int = 0
+    account_problem: str = ""
+
+
+def is_unlisted(record: DeviceRecord, state: SyncState) -> bool:
+    """Return True if a full list that is complete now has shown that *record* is no longer assigned.
+
+    An event that is newer than the start of the list knows better than the list.
+    """
+    newer = (
+        record.op_date is not None
+        and state.listing_since is not None
+        and record.op_date > state.listing_since
+    )
+    return not record.is_released and record.full_sync < state.full_sync and not newer
+
+
+def is_shown(record: DeviceRecord, released: bool | None) -> bool:
+    """Return True if *record* is not hidden, and released or not as asked; None asks for both."""
+    return not record.is_hidden and (released is None or record.is_released == released)
+
+
+def owner_of(records: Iterable[DeviceRecord]) -> DeviceRecord | None:
+    """Return the record of the token to which a device belongs now, whichever was synced first.
+
+    The newest assignment to a server decides, then the newest operation. A device that was moved is listed by
+    its new server at once, and stays in the old server's inventory until that one is synced. Deleting a
+    device here does not move it.
+
+    Args:
+        records: What the tokens know about one serial number.
+
+    Returns:
+        None if all have released it, or there are none.
+    """
+    return max((record for record in records if not record.is_released), key=_newest_claim, default=None)
+
+
+def _newest_claim(record: DeviceRecord) -> tuple[datetime, datetime, datetime, str]:
+    never = datetime.min.replace(tzinfo=UTC)
+    assigned = record.device.device_assigned_date or never
+    return (
+        # A date that cannot be right must not decide for years.
+        record.updated_at if assigned > record.updated_at + OLDEST_CHANGE else assigned,
+        record.op_date or never,
+        record.first_seen_at,
+        record.token_name,
+    )
+
+
+def next_state(token_name: str, stored_revision: int, state: SyncState) -> SyncState:
+    """Return *state* with the revision that follows the stored one.
+
+    Raises:
+        StoreConflictError: *state* was read before somebody else wrote.
+    """
+    if state.revision != stored_revision:
+        raise StoreConflictError(
+            f"the sync state of {token_name!r} has revision {stored_revision}, not {state.revision}: "
+            "another worker moved it on, read it again"
+        )
+    return attrs.evolve(state, revision=stored_revision + 1)
+
+
+def finished_state(token_name: str, stored_revision: int, state: SyncState) -> SyncState:
+    """Return the state that follows *state* when its full list is complete.
+
+    Raises:
+        StoreConflictError: As for ``next_state``.
+        StoreError: *state* has no list under way, so that nothing is known to be missing from it.
+    """
+    if state.listing_since is None:
+        raise StoreError(f"no full list of {token_name!r} is under way: listing_since is None")
+    return attrs.evolve(next_state(token_name, stored_revision, state), listing_since=None, unreadable=0)

@@ -1,0 +1,185 @@
+"""What is due for a token, and when: pure, from the stored sync state and what a scheduler remembers.
+
+The rules of this file:
+
+1. The store decides. ``SyncPolicy`` says from when an automatic run is allowed, also after failures; a
+   scheduler only ever comes later than that, by its jitter or by a back-off of its own. It makes no use of
+   the minutes by which a call may be early: what looks every minute would be early every day.
+2. What was never synced, and what a run left unfinished at its time limit, is due at once, without jitter.
+3. A token that needs a person is parked, in the store: it is tried again at the normal interval, with a
+   sync, and not sooner until it is another one there. Then a person has acted, and the distance of a request
+   counts.
+4. After a failure that the store does not know of, the token is left alone for a back-off that doubles up to
+   a bound, and at least for as long as Apple asked for.
+5. Clocks are moved back: nothing that is remembered keeps a token waiting for longer than the longest wait.
+
+Source: specification, "Sync restrictions"; the limits themselves are in ``core.policy``.
+"""
+
+from __future__ import annotations
+
+import enum
+from datetime import datetime, timedelta
+
+import attrs
+
+from pyade.core.arguments import checks_kinds
+from pyade.core.fleet.records import SyncState
+from pyade.core.fleet.suspension import PARKING_ERRORS, parked_reason, was_renewed
+from pyade.core.fleet.sync_policy import LONGEST_ANSWER, SyncPolicy, Trigger
+from pyade.core.token import Token
+from pyade.errors import AppleError, PolicyError
+
+
+class Work(enum.StrEnum):
+    """What a scheduler does for a token: a sync, which an assignment follows, or an assignment alone."""
+
+    SYNC = "sync"
+    ASSIGN = "assign"
+
+
+def _not_negative(_instance: object, attribute: attrs.Attribute[timedelta], value: timedelta) -> None:
+    if value < timedelta(0):
+        raise PolicyError(f"{attribute.name} is {value}: zero or longer is allowed")
+
+
+def _positive(_instance: object, attribute: attrs.Attribute[timedelta], value: timedelta) -> None:
+    if value <= timedelta(0):
+        raise PolicyError(f"{attribute.name} is {value}: it must be longer than zero")
+
+
+@checks_kinds
+@attrs.frozen(kw_only=True)
+class Pace:
+    """How a scheduler spreads and repeats its work.
+
+    Attributes:
+        jitter: Each interval is longer by a random part of this, so that tokens do not run together.
+        first_backoff: How long a token is left alone after a failure; doubled with each further one.
+        longest_backoff: The bound of that.
+        look_every: How often the store is looked at for tokens that are new, renewed or gone.
+    """
+
+    jitter: timedelta = attrs.field(default=timedelta(minutes=15), validator=_not_negative)
+    first_backoff: timedelta = attrs.field(default=timedelta(minutes=15), validator=_positive)
+    longest_backoff: timedelta = attrs.field(default=timedelta(hours=24), validator=_positive)
+    look_every: timedelta = attrs.field(default=timedelta(minutes=1), validator=_positive)
+
+    def backoff(self, failures: int) -> timedelta:
+        """Return how long to wait after so many failures in a row, 1 or more."""
+        # More than 20 doublings of a second are more than a day, and many more would overflow.
+        doubled: timedelta = self.first_backoff * (1 << min(failures - 1, 20))
+        return min(doubled, self.longest_backoff)
+
+
+@attrs.frozen(kw_only=True)
+class Standing:
+    """What a scheduler remembers of a token; lost with the process, which breaks no limit.
+
+    Attributes:
+        jitter: The part of ``Pace.jitter`` that is added this time, 0 to 1.
+        failures: Failures in a row.
+        not_before: Nothing for this token before then, UTC.
+        renewed: The token was changed in the store, and no run has used it yet.
+        assign_at: When an assignment is due, UTC; None if the next sync brings one.
+    """
+
+    jitter: float = 0.0
+    failures: int = 0
+    not_before: datetime | None = None
+    renewed: bool = False
+    assign_at: datetime | None = None
+
+    def succeeded(self, *, synced: bool, jitter: float, assign_at: datetime | None) -> Standing:
+        """Return the standing after work that ended without an error; an assignment leaves the rest due."""
+        if not synced:
+            return Standing(jitter=self.jitter, renewed=self.renewed, assign_at=assign_at)
+        return Standing(jitter=jitter, assign_at=assign_at)
+
+    def failed(self, error: Exception, work: Work, now: datetime, pace: Pace) -> Standing:
+        """Return the standing after *error* in *work*, with a back-off.
+
+        A failed assignment does not put off the next sync, and an assignment that was due, or was to follow
+        the sync, is due when the wait is over.
+        """
+        failures = self.failures + 1
+        again_at = now + max(pace.backoff(failures), _asked_for(error))
+        return attrs.evolve(
+            self,
+            failures=failures,
+            not_before=again_at if work is Work.SYNC else self.not_before,
+            renewed=self.renewed and not isinstance(error, PARKING_ERRORS),
+            assign_at=again_at,
+        )
+
+    def replaced(self, *, assigns: bool, now: datetime) -> Standing:
+        """Return the standing of a token that was renewed in the store: as of a new one, for a request."""
+        return Standing(jitter=self.jitter, renewed=True, assign_at=now if assigns else None)
+
+
+@attrs.frozen(kw_only=True)
+class Due:
+    """What comes next for a token.
+
+    Attributes:
+        work: What.
+        at: From when, UTC; not before now.
+        automatic: False where a person's act is behind it, so that the distance of a request counts.
+    """
+
+    work: Work
+    at: datetime
+    automatic: bool = True
+
+
+def next_due(
+    token: Token,
+    state: SyncState,
+    standing: Standing,
+    *,
+    policy: SyncPolicy,
+    pace: Pace,
+    now: datetime,
+    early: bool = False,
+) -> Due:
+    """Return what is due next for a token, and when.
+
+    Args:
+        token: As it is in the store now.
+        state: Where the token's sync stands, from the store.
+        standing: What the scheduler remembers.
+        policy: The limits.
+        pace: How the scheduler spreads its work.
+        now: UTC.
+        early: For a call that comes once a day: what it may do a little before its time is due now.
+    """
+    is_renewed = standing.renewed or was_renewed(token, state)
+    trigger = Trigger.REQUESTED if is_renewed else Trigger.AUTOMATIC
+    delay = timedelta(0) if is_renewed else pace.jitter * standing.jitter
+    # Asking the policy about an earlier time makes every interval longer by the delay. What the state says
+    # must not lie ahead of that time, or it would count as written by a clock that was moved back.
+    moment = now - delay
+    if state.run_at is not None and moment < state.run_at <= now:
+        moment = state.run_at
+    # A run that is marked as under way may have died: whether its lease is free only trying can tell.
+    allowed_at = policy.decide(state, moment, trigger=trigger, has_lease=True, early=early).allowed_at
+    sync_at = now if allowed_at is None else max(allowed_at + delay, now)
+    blocked_until = _blocked_until(standing, policy, pace, now)
+    if standing.assign_at is not None and not parked_reason(token, state):
+        assign_at = max(standing.assign_at, blocked_until)
+        if assign_at < sync_at:
+            return Due(work=Work.ASSIGN, at=assign_at, automatic=not is_renewed)
+    return Due(work=Work.SYNC, at=max(sync_at, blocked_until), automatic=not is_renewed)
+
+
+def _asked_for(error: Exception) -> timedelta:
+    """Return how long Apple asked to be left alone."""
+    seconds = error.retry_after_s if isinstance(error, AppleError) else None
+    return timedelta(0) if seconds is None else min(timedelta(seconds=seconds), LONGEST_ANSWER)
+
+
+def _blocked_until(standing: Standing, policy: SyncPolicy, pace: Pace, now: datetime) -> datetime:
+    if standing.not_before is None:
+        return now
+    longest = max(policy.automatic_interval, pace.longest_backoff)
+    return max(now, min(standing.not_before, now + longest))

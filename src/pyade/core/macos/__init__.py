@@ -1,0 +1,1 @@
+"""What is known of macOS and of Macs: versions, Setup Assistant screens, models, identities, updates."""

@@ -1,0 +1,148 @@
+"""What a profile does on one version of macOS, as rows that print as a table."""
+
+from __future__ import annotations
+
+import enum
+import itertools
+import textwrap
+from collections.abc import Iterator, Sized
+from typing import Final
+
+import attrs
+
+from pyade.core.macos.versions import MacOSVersion
+from pyade.text import Printed, printable
+
+_WIDTHS: Final = (25, 22, 11, 46)
+_GAP: Final = "  "
+
+
+class Effect(enum.StrEnum):
+    """What a setting does on a Mac.
+
+    Attributes:
+        APPLIES: It does what it says.
+        SERVER_ONLY: It is kept by the server; no Mac sees it.
+        NOT_SET: The profile leaves it to macOS or to the user.
+        NOT_USED: It is sent for other versions; this one uses something else.
+        NO_EFFECT: This version, or another setting, makes it void.
+        FALLS_BACK: This version does something else instead.
+        FOLLOWS: It is no setting but follows from one.
+        SENT_AS_IS: It is sent; pyade does not know what it does.
+        SHOWN: The screen shows.
+        PASSED: Setup Assistant goes past the screen by itself.
+        HIDDEN: The screen does not show.
+        MAY_SHOW: The screen is to be hidden, but Apple does not promise it.
+        NOT_THERE: This version does not have the screen.
+    """
+
+    APPLIES = "applies"
+    SERVER_ONLY = "server only"
+    NOT_SET = "not set"
+    NOT_USED = "not used"
+    NO_EFFECT = "no effect"
+    FALLS_BACK = "falls back"
+    FOLLOWS = "follows"
+    SENT_AS_IS = "sent as is"
+    SHOWN = "shown"
+    PASSED = "passed"
+    HIDDEN = "hidden"
+    MAY_SHOW = "may show"
+    NOT_THERE = "not there"
+
+
+@attrs.frozen
+class PlanRow:
+    """One setting or screen.
+
+    Attributes:
+        setting: The setting as it is written (``primary_account.account_name``); for a screen, ``skip.``
+            and its key (``skip.Siri``).
+        value: Its value as text; never a secret.
+        effect: What it does on this version.
+        why: The reason, or what it means for the user.
+        label: How the table names it; "" names it by ``setting``, a part under the setting it belongs to.
+    """
+
+    setting: str
+    value: str
+    effect: Effect
+    why: str
+    label: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class ProfilePlan(Printed):
+    """What each setting and each screen of a profile does on one version of macOS; it prints as a table.
+
+    Attributes:
+        profile_name: The profile.
+        version: The version.
+        settings: One row for each setting, and for what follows from some.
+        screens: One row for each Setup Assistant screen.
+    """
+
+    profile_name: str
+    version: MacOSVersion
+    settings: tuple[PlanRow, ...]
+    screens: tuple[PlanRow, ...]
+
+    @property
+    def rows(self) -> tuple[PlanRow, ...]:
+        """All rows, the settings first."""
+        return self.settings + self.screens
+
+    def row(self, setting: str) -> PlanRow:
+        """Return the row of a setting such as ``locked``, or of a screen such as ``SkipKeys.SIRI``.
+
+        Args:
+            setting: As the rows name it; or the key of a screen, whose row is ``skip.Siri``.
+
+        Raises:
+            KeyError: The plan has no such row.
+        """
+        for row in self.rows:
+            if row.setting in (setting, f"skip.{setting}"):
+                return row
+        raise KeyError(setting)
+
+    def _words(self) -> list[str]:
+        title = f"{self.profile_name} on macOS {self.version}"
+        settings = _table(("setting", "value", "effect", "why"), self.settings)
+        screens = _table(("screen", "in the profile", "effect", "what that means"), self.screens)
+        return [title, "", *settings, "", *screens]
+
+
+def yes(value: bool) -> str:
+    """Return how a plan writes a switch."""
+    return "yes" if value else "no"
+
+
+def counted_certificates(certificates: Sized) -> str:
+    """Return how many there are, in words; "" for none."""
+    count = len(certificates)
+    return f"{count} certificate{'' if count == 1 else 's'}" if count else ""
+
+
+def _table(heads: tuple[str, str, str, str], rows: tuple[PlanRow, ...]) -> Iterator[str]:
+    yield from _lines(heads)
+    yield _GAP.join("-" * width for width in _WIDTHS)
+    for row in rows:
+        yield from _lines((row.label or _indented(row.setting), row.value, row.effect, row.why))
+
+
+def _indented(setting: str) -> str:
+    parent, _, part = setting.rpartition(".")
+    return f"  {part}" if parent else setting
+
+
+def _lines(cells: tuple[str, str, str, str]) -> Iterator[str]:
+    columns = [_wrapped(printable(cell), width) for cell, width in zip(cells, _WIDTHS, strict=True)]
+    for parts in itertools.zip_longest(*columns, fillvalue=""):
+        padded = (part.ljust(width) for part, width in zip(parts, _WIDTHS, strict=True))
+        yield _GAP.join(padded).rstrip()
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    indent = text[: len(text) - len(text.lstrip())]
+    return textwrap.wrap(text, width, subsequent_indent=indent, break_on_hyphens=False)

@@ -1,0 +1,129 @@
+"""The enrollment profile: what a Mac does in Setup Assistant when it enrolls."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import attrs
+
+from pyade.core.arguments import checks_kinds
+from pyade.core.macos.versions import MacOSVersion
+from pyade.core.problems import Problem, Severity
+from pyade.core.profile.diff import ProfileDiff, compare
+from pyade.core.profile.plan import ProfilePlan
+from pyade.core.profile.plan_rows import make_plan
+from pyade.core.profile.review import ProfileReview, make_review
+from pyade.core.profile.settings import ProfileSettings
+from pyade.core.profile.validation import check
+from pyade.errors import ProfileError
+
+
+@attrs.frozen(kw_only=True)
+class EnrollmentProfile(ProfileSettings):
+    """Everything a Mac is told when it enrolls; every rule is checked when it is made.
+
+    Account settings switch ``await_final_configuration`` on, and ``auto_advance`` with an administrator
+    switches ``skip_primary_account`` on, whatever was given. Both attributes say what holds. What was given
+    holds again in a profile without the reason, as ``attrs.evolve`` makes it.
+
+    Attributes:
+        name: Shown to administrators; 1 to 125 characters. Group rules use it.
+        url: Where the Mac gets its enrollment profile: https, at most 2000 characters, percent-encoded.
+        description: Kept by the server; no Mac or user sees it.
+        user_affinity: Whether the Mac belongs to a user, and how that user signs in.
+        await_final_configuration_given: What was given for ``await_final_configuration``: True holds the
+            user in Setup Assistant until the server releases the Mac.
+        locked: True if the user cannot remove the management profile; needs ``supervised``.
+        primary_account: The user's account; None leaves it to the user. Needs user affinity.
+        administrator: One more administrator account.
+        standard_user: True if the account that Setup Assistant makes is no administrator; needs
+            ``administrator``.
+        skip_primary_account_given: What was given for ``skip_primary_account``: True if nobody makes an
+            account in Setup Assistant, which leaves the administrator as the only one; needs
+            ``administrator``, and no ``primary_account``.
+        managed_user: Account name of the local user that is managed, on macOS 11 and later, with variables
+            as in a primary account; "" for the account that Setup Assistant makes.
+        requires_network_tether: True if the Mac makes its accounts only while it is on a wired network.
+        department: Shown under About Configuration; at most 125 characters, "" for none.
+        support_phone_number: Shown under Need Help; at most 50 characters, "" for none.
+        support_email_address: At most 250 characters, "" for none.
+        skip: The Setup Assistant screens to hide; all others show. Keys that pyade does not know are kept.
+        anchor_certificates: DER certificates that the Mac trusts when it connects to the server.
+        language: For auto advance: ISO 639-1, else 639-2, lower case; "" for none.
+        region: For auto advance: ISO 3166-1, two capitals; "" for none.
+        auto_advance: True if Setup Assistant goes on by itself; macOS 11 and later, wired network. With an
+            administrator and without a primary account nobody is needed.
+        org_magic: The same text for all services of one organization, 1 to 256 characters; the host of
+            ``url`` if not given.
+        supervised: True if the Mac is to be supervised.
+        mandatory: True if the user may not skip the enrollment.
+        extra: Apple's keys that pyade does not model, sent as they are.
+        apple_keys: The keys of the JSON that Apple sent, if this profile was read from it; else None.
+        apple_spelling: Values of that JSON which say the same in another way than pyade would, such as
+            another order of screens; written back as long as the setting is not changed.
+
+    Raises:
+        ProfileError: At least one rule is broken; ``problems`` holds every one.
+
+    Source: specification, "Create an Apple enrollment profile"; Apple, device assignment, ``Profile``.
+    """
+
+    def __attrs_post_init__(self) -> None:
+        errors = tuple(problem for problem in check(self) if problem.severity is Severity.ERROR)
+        if errors:
+            raise ProfileError(errors)
+
+    @property
+    def findings(self) -> tuple[Problem, ...]:
+        """What is allowed but doubtful, each with what to do about it; never an error."""
+        return tuple(check(self))
+
+    @checks_kinds
+    def diff(self, other: EnrollmentProfile | None) -> ProfileDiff:
+        """Return what changes if *other* takes the place of this profile, and which Macs it reaches.
+
+        Args:
+            other: The new content; None for a profile that is new itself: all that it sets is a change then,
+                from "not set".
+        """
+        return compare(None, self) if other is None else compare(self, other)
+
+    def review(self) -> ProfileReview:
+        """Return every setting with its value in words, as before a profile is created; it prints as a list.
+
+        It depends on no version of macOS, and shows no secret.
+
+        Source: specification, "Create an Apple enrollment profile", the last page: "Review the summary of
+        changes, and then select Create".
+        """
+        return make_review(self)
+
+    def plan(self, version: MacOSVersion | str) -> ProfilePlan:
+        """Return what each setting does on that version of macOS, and why; it prints as a table.
+
+        Raises:
+            VersionError: The text is not a version.
+        """
+        return make_plan(self, MacOSVersion.of(version))
+
+
+@checks_kinds
+@attrs.frozen(kw_only=True)
+class DefinedProfile:
+    """A profile that was defined at Apple.
+
+    Attributes:
+        profile_uuid: Apple's id for exactly this content.
+        profile: The content, with what Apple's JSON cannot hold.
+        digest: ``builders.dep_profile.digest`` of what was sent, so that equal content is defined once.
+        defined_at: When, UTC.
+        individual: True if it was defined for devices that a person chose by hand. Such devices are
+            recognised by this ``profile_uuid``, and the default profile leaves them alone; equal content may
+            be defined once more for the default.
+    """
+
+    profile_uuid: str
+    profile: EnrollmentProfile
+    digest: str
+    defined_at: datetime
+    individual: bool = False

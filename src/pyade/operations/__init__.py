@@ -1,0 +1,50 @@
+"""What keeps many tokens going: their lifecycle, scheduler, workers, health and overview."""
+
+from typing import TYPE_CHECKING
+
+from pyade.loading import when_asked
+
+if TYPE_CHECKING:
+    from pyade.operations.due_queue import Stage, TokenStanding
+    from pyade.operations.health import Diagnosis, async_doctor, doctor
+    from pyade.operations.scheduler import AsyncScheduler, Scheduler
+    from pyade.operations.token_overview import TokenOverview, migration_deadlines, overview, overview_html
+    from pyade.operations.token_service import AsyncTokenService, TokenService
+    from pyade.operations.token_steps import AcceptedToken, StagedToken, TokenRemoval
+    from pyade.operations.workers import assign_token, due_tokens, register, sync_token
+else:
+    __getattr__, __dir__ = when_asked(
+        __name__,
+        {
+            "pyade.operations.due_queue": "Stage TokenStanding",
+            "pyade.operations.health": "Diagnosis async_doctor doctor",
+            "pyade.operations.scheduler": "AsyncScheduler Scheduler",
+            "pyade.operations.token_overview": "TokenOverview migration_deadlines overview overview_html",
+            "pyade.operations.token_service": "AsyncTokenService TokenService",
+            "pyade.operations.token_steps": "AcceptedToken StagedToken TokenRemoval",
+            "pyade.operations.workers": "assign_token due_tokens register sync_token",
+        },
+    )
+
+__all__ = [
+    "AcceptedToken",
+    "AsyncScheduler",
+    "AsyncTokenService",
+    "Diagnosis",
+    "Scheduler",
+    "Stage",
+    "StagedToken",
+    "TokenOverview",
+    "TokenRemoval",
+    "TokenService",
+    "TokenStanding",
+    "assign_token",
+    "async_doctor",
+    "doctor",
+    "due_tokens",
+    "migration_deadlines",
+    "overview",
+    "overview_html",
+    "register",
+    "sync_token",
+]

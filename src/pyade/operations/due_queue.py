@@ -1,0 +1,280 @@
+"""What a scheduler knows of its tokens: the part that both kinds of scheduler share."""
+
+from __future__ import annotations
+
+import enum
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from typing import TypeAlias
+
+import attrs
+
+from pyade.assignment.failures import assignment_errors
+from pyade.assignment.report import AssignReport
+from pyade.core.arguments import TIME, returned
+from pyade.core.fleet.records import SyncState
+from pyade.core.fleet.schedule import Due, Pace, Standing, Work, next_due
+from pyade.core.fleet.suspension import parked_reason
+from pyade.core.fleet.sync_policy import SyncPolicy
+from pyade.core.token import Token
+from pyade.errors import DamagedRecordError, PyadeError, StoreError, UnknownTokenError
+from pyade.storage.protocol import Store
+from pyade.sync.damage import DamageLog, Fleet, read_fleet
+from pyade.sync.report import SyncReport
+from pyade.sync.suspension import remind_of
+from pyade.text import Printed, logger
+
+_log = logger(__name__)
+
+Report: TypeAlias = SyncReport | AssignReport
+"""What a piece of work returned."""
+
+
+class Stage(enum.StrEnum):
+    """Where a token stands: it waits for its time, is worked on, or needs a person."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    PARKED = "parked"
+
+
+@attrs.frozen(kw_only=True)
+class TokenStanding(Printed):
+    """One token of a scheduler; ``print`` shows it in a line.
+
+    Attributes:
+        token_name: The token.
+        stage: Where it stands.
+        work: What comes next, or is under way.
+        next_at: From when, UTC; the past while it waits for a free place.
+        reason: Why it is parked; else the error that ended the last sync, and the newest error of each
+            profile that could not be given; "" if all is well.
+    """
+
+    token_name: str
+    stage: Stage
+    work: Work
+    next_at: datetime
+    reason: str = ""
+
+    def _words(self) -> str:
+        text = f"{self.token_name}: {self.stage}, {self.work} from {self.next_at:%Y-%m-%d %H:%M:%S} UTC"
+        return f"{text} ({self.reason})" if self.reason else text
+
+
+@attrs.frozen(kw_only=True)
+class Job:
+    """A piece of work whose time has come."""
+
+    token: Token
+    due: Due
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """What became of a job.
+
+    Attributes:
+        reports: Of the sync, of the assignment, or both.
+        error: What ended it.
+        stopped: It was ended by the stop of the scheduler.
+    """
+
+    reports: tuple[Report, ...] = ()
+    error: Exception | None = None
+    stopped: bool = False
+
+
+@attrs.define
+class _Entry:
+    token: Token
+    standing: Standing
+    running: Due | None = None
+    damage: str = ""
+    damaged_at: datetime | None = None
+
+    def damage_in(self, state: SyncState) -> str:
+        """Return why the last run could not read the store; "" if it could, or another one has since."""
+        synced_at = state.succeeded_at
+        is_over = synced_at is not None and self.damaged_at is not None and synced_at > self.damaged_at
+        return "" if is_over else self.damage
+
+
+class Board:
+    """Reads what is due from the store, and remembers what came of it. Safe for several threads."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        policy: SyncPolicy,
+        pace: Pace,
+        clock: Callable[[], datetime],
+        random: Callable[[], float],
+        assigns: bool,
+    ) -> None:
+        self._store = store
+        self._policy = policy
+        self._pace = pace
+        self._clock = clock
+        self._random = random
+        self._assigns = assigns
+        self._lock = threading.Lock()
+        self._entries: dict[str, _Entry] = {}
+        self._damage = DamageLog()
+
+    def take(self, places: int) -> tuple[list[Job], float]:
+        """Return at most *places* jobs that are due, the longest waiting first, and mark them as running.
+
+        Returns:
+            The jobs, and the seconds after which to look again if nothing ends before.
+        """
+        now = self._now()
+        try:
+            fleet = self._read(now)
+            remind_of(self._store, fleet, now, self._damage)
+        except StoreError as error:
+            _log.warning("the store cannot be read: %s", error)
+            return [], self._pace.look_every.total_seconds()
+        with self._lock:
+            idle = [
+                (self._next(name, state, now), self._entries[name])
+                for name, state in fleet.states.items()
+                if name not in fleet.damaged and name in self._entries and self._entries[name].running is None
+            ]
+            idle.sort(key=lambda pair: (pair[0].at, pair[1].token.name))
+            due = [(work, entry) for work, entry in idle if work.at <= now][:places]
+            for work, entry in due:
+                entry.running = work
+            waiting = (work.at - now for work, _ in idle[len(due) :] if work.at > now)
+            pause = min((*waiting, self._pace.look_every))
+        return [Job(token=entry.token, due=work) for work, entry in due], pause.total_seconds()
+
+    def finish(self, job: Job, outcome: Outcome) -> None:
+        """Take note of what became of *job*."""
+        now = self._now()
+        name, error = job.token.name, outcome.error
+        # What came back before tells that the sync worked, and the assignment after it did not.
+        work = Work.ASSIGN if outcome.reports else job.due.work
+        if error is not None and not isinstance(error, UnknownTokenError):
+            # The text of an error that is not ours may hold anything.
+            text = str(error) if isinstance(error, PyadeError) else ""
+            _log.warning("%s: %s failed: %s %s", name, work, type(error).__name__, text)
+        with self._lock:
+            entry = self._entries.get(name)
+            if entry is None:
+                return
+            entry.running = None
+            is_outdated = job.token.fingerprint != entry.token.fingerprint
+            if outcome.stopped or is_outdated:
+                return
+            before = entry.standing
+            entry.damage = ""
+            if outcome.reports or error is None:
+                entry.standing = self._after(before, outcome.reports, now)
+            # What failed in part is tried again at the ordinary pace: the rest of the token is well.
+            if error is not None and partial_report(error) is None:
+                entry.standing = entry.standing.failed(error, work, now, self._pace)
+            if isinstance(error, DamagedRecordError):
+                # The store may be unable to hold that the token is parked.
+                entry.damage, entry.damaged_at = f"{type(error).__name__}: {error}", now
+                again_at = now + self._policy.automatic_interval
+                entry.standing = attrs.evolve(entry.standing, not_before=again_at)
+            if not self._assigns:
+                entry.standing = attrs.evolve(entry.standing, assign_at=None)
+
+    def status(self) -> tuple[TokenStanding, ...]:
+        """Return where each token of the store stands, by name."""
+        now = self._now()
+        fleet = self._read(now)
+        with self._lock:
+            return tuple(self._standings(fleet, now))
+
+    def _standings(self, fleet: Fleet, now: datetime) -> Iterator[TokenStanding]:
+        for name in sorted({*fleet.states, *fleet.damaged}):
+            error = fleet.damaged.get(name)
+            if error is not None:
+                yield TokenStanding(
+                    token_name=name,
+                    stage=Stage.PARKED,
+                    work=Work.SYNC,
+                    next_at=now + self._pace.look_every,
+                    reason=f"{type(error).__name__}: {error}",
+                )
+            elif name in self._entries:
+                yield self._standing(name, fleet.states[name], now)
+
+    def _standing(self, name: str, state: SyncState, now: datetime) -> TokenStanding:
+        entry = self._entries[name]
+        due = entry.running or self._next(name, state, now)
+        parked = parked_reason(entry.token, state) or entry.damage_in(state)
+        stage = Stage.RUNNING if entry.running else Stage.PARKED if parked else Stage.WAITING
+        errors = filter(None, (state.last_error, *assignment_errors(state)))
+        reason = parked or "; ".join(errors)
+        return TokenStanding(token_name=name, stage=stage, work=due.work, next_at=due.at, reason=reason)
+
+    def _next(self, name: str, state: SyncState, now: datetime) -> Due:
+        entry = self._entries[name]
+        return next_due(entry.token, state, entry.standing, policy=self._policy, pace=self._pace, now=now)
+
+    def _after(self, before: Standing, reports: tuple[Report, ...], now: datetime) -> Standing:
+        """Return the standing after work without an error, which may be that another worker has the token."""
+        assign_at = before.assign_at
+        synced = False
+        for report in reports:
+            if isinstance(report, AssignReport):
+                assign_at = _later(report.next_due_at, now, self._pace)
+            elif not report.action.sends_requests:
+                # Whatever the store said when it was asked: not again in the same breath.
+                again_at = max(report.allowed_at or now, now + self._pace.look_every)
+                return attrs.evolve(before, not_before=again_at)
+            else:
+                synced = True
+        return before.succeeded(synced=synced, jitter=self._random(), assign_at=assign_at)
+
+    def _now(self) -> datetime:
+        return returned("clock", self._clock(), TIME)
+
+    def _read(self, now: datetime) -> Fleet:
+        """Return the tokens in the store, and take note of new, renewed, damaged and lost ones."""
+        fleet = read_fleet(self._store)
+        with self._lock:
+            self._damage.update(fleet.damaged)
+            for name in self._entries.keys() - fleet.tokens.keys():
+                if self._entries[name].running is None:
+                    del self._entries[name]
+            for token in fleet.tokens.values():
+                entry = self._entries.get(token.name)
+                if entry is None:
+                    standing = Standing(jitter=self._random(), assign_at=now if self._assigns else None)
+                    self._entries[token.name] = _Entry(token, standing)
+                elif entry.token != token:
+                    if entry.token.fingerprint != token.fingerprint:
+                        entry.standing = entry.standing.replaced(assigns=self._assigns, now=now)
+                        entry.damage = ""
+                    entry.token = token
+        return fleet
+
+
+def partial_report(error: Exception) -> AssignReport | None:
+    """Return the report of an assignment that ended with *error* after everything else went on."""
+    report = error.report if isinstance(error, PyadeError) else None
+    return report if isinstance(report, AssignReport) and report.is_partial else None
+
+
+def note_part(error: PyadeError, note: Callable[[AssignReport], None]) -> None:
+    """Hand *note* the report of an assignment that failed in part."""
+    report = partial_report(error)
+    if report is not None:
+        note(report)
+
+
+def goes_on(reports: Sequence[Report]) -> bool:
+    """Return True unless another worker, or the policy, kept the sync away."""
+    return all(isinstance(report, AssignReport) or report.action.sends_requests for report in reports)
+
+
+def _later(at: datetime | None, now: datetime, pace: Pace) -> datetime | None:
+    # What is due again at once, such as an outcome that is not known, is not tried in the same breath.
+    return None if at is None else max(at, now + pace.first_backoff)

@@ -1,0 +1,336 @@
+"""Outcomes of requests for devices, merged into the rows of a token.
+
+The rules of this file:
+
+1. What attempts and details do is what ``core.inventory.merge_attempts`` says. Devices that are alike in all
+   that it looks at, and of which the details say something new, are merged once for all of them: one request
+   changes a thousand devices in the same way.
+2. The store keeps Apple's own bytes of the details where they have no word on the request. Where the details
+   change nothing it keeps those that it has.
+
+A page of Apple's records, merged into the rows of a token.
+
+The rules of this file:
+
+1. What a page does is what ``core.inventory.merge_page`` says. Two kinds of records of a full list, which are
+   nearly all of them, are told without making objects: a device that the store has never heard of, and one of
+   which Apple sends the very bytes that are stored, where nothing else can have changed.
+2. Where a record says exactly what is stored of the device, the store keeps its own bytes. Where only the
+   bytes differ the newer ones are stored, so that the next list finds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from itertools import repeat
+from typing import Any, TypeAlias
+
+import attrs
+
+from pyade.builders import documents
+from pyade.core.fleet.device import Device, DeviceList, said_of_profile, without_operation
+from pyade.core.fleet.events import EventGroup, EventKind, attempt_groups
+from pyade.core.fleet.groups import GROUPED_BY, group_of
+from pyade.core.fleet.merging import merge_attempts, merge_page
+from pyade.core.fleet.order import state_after_page
+from pyade.core.fleet.outcomes import Attempt
+from pyade.core.fleet.records import Change, ChangeCounts, DeviceRecord, Source, SyncState
+from pyade.storage import tables as sql
+from pyade.storage.rows import LockedToken, batches
+from pyade.storage.tables import ASSIGNED_DEVICES, NEW_DEVICES
+
+Rows: TypeAlias = Mapping[str, tuple[Any, ...]]
+"""What ``TokenRow.rows_of`` yields, by serial number."""
+
+
+def save_page(
+    locked: LockedToken, devices: Sequence[Device], *, source: Source, state: SyncState, now: datetime
+) -> tuple[SyncState, ChangeCounts]:
+    """Store *devices* and *state* in the transaction of *locked*; returns what ``Store.commit_page`` does."""
+    page = _Page(devices, devices.texts() if isinstance(devices, DeviceList) else [None] * len(devices))
+    serials = [device.serial_number for device in devices]
+    is_plain = source is Source.FETCH and len(set(serials)) == len(serials)
+    known: Rows = {}
+    if is_plain and state.full_sync == 1 and _is_stored_as_new(locked, page, state, now):
+        sorts = _Sorts(new=range(len(serials)))
+    else:
+        known = {row[1]: row for row in locked.rows_of(dict.fromkeys(serials))}
+        sorts = _sort(locked, page, known, state) if is_plain else _Sorts(rest=range(len(serials)))
+        locked.mark_listed([known[serials[index]][0] for index in sorts.listed], state.full_sync)
+        locked.add_rows(_new_rows(locked, page, sorts.new, state, now), NEW_DEVICES)
+    merged: list[tuple[str, str]] = []
+    ties: dict[str, bool] = {}
+    records = {
+        serial: documents.decode_record(locked.name, known[serial][1:])
+        for serial in dict.fromkeys(serials[index] for index in sorts.rest)
+        if serial in known
+    }
+    changed, counts = merge_page(
+        records,
+        [devices[index] for index in sorts.rest],
+        token_name=locked.name,
+        source=source,
+        state=state,
+        now=now,
+        changes=merged,
+        ties=ties,
+    )
+    texts = _own_texts(page, sorts.rest, known, records, changed) if source is Source.FETCH else {}
+    locked.save_devices(changed.values(), known, texts)
+    following = state_after_page(state, ties, is_list=source is Source.FETCH)
+    locked.save_state(following)
+    added = [serials[index] for index in sorts.new]
+    if sorts.rest:
+        pairs = zip(sorts.new, zip(repeat(Change.ADDED), added), strict=True)
+        in_order = sorted([*pairs, *zip(sorts.rest, merged, strict=True)])
+        locked.emit_changes(now, [change for _, change in in_order])
+    elif added:
+        locked.emit(now, (EventGroup(EventKind.ADDED, tuple(added)),))
+    return following, counts + ChangeCounts(added=len(sorts.new), unchanged=sorts.unchanged)
+
+
+@attrs.frozen
+class _Page:
+    devices: Sequence[Device]
+    texts: Sequence[str | None]
+
+
+@attrs.frozen(kw_only=True)
+class _Sorts:
+    """The records of a page by their index: what each of them takes.
+
+    Attributes:
+        new: Devices that the store has never heard of.
+        listed: Devices of which nothing is new but that this list shows them.
+        rest: What is merged.
+        unchanged: How many are neither new nor merged.
+    """
+
+    new: Sequence[int] = ()
+    listed: Sequence[int] = ()
+    rest: Sequence[int] = ()
+    unchanged: int = 0
+
+
+def _may_be_new(page: _Page) -> bool:
+    """Return True if each record of a page is told by its bytes where the store does not know the device."""
+    return None not in page.texts and not any(map(_has_operation, page.devices))
+
+
+def _is_stored_as_new(locked: LockedToken, page: _Page, state: SyncState, now: datetime) -> bool:
+    """Store a page as new devices if all of them are, as in a first list, without asking what is stored."""
+    if not page.devices or not _may_be_new(page):
+        return False
+    rows = _new_rows(locked, page, range(len(page.devices)), state, now)
+    return locked.session.insert(NEW_DEVICES, rows)
+
+
+def _sort(locked: LockedToken, page: _Page, known: Rows, state: SyncState) -> _Sorts:
+    """Sort the records of a full list, each of another device (rule 1)."""
+    if not known and _may_be_new(page):
+        return _Sorts(new=range(len(page.devices)))
+    new: list[int] = []
+    listed: list[int] = []
+    rest: list[int] = []
+    since = state.listing_since
+    for index, (device, text) in enumerate(zip(page.devices, page.texts, strict=True)):
+        row = known.get(device.serial_number)
+        if row is None:
+            (rest if text is None or _has_operation(device) else new).append(index)
+            continue
+        _, _, _, full_sync, document, _, op_date, sent, released_at, deleted_at, attempt = row
+        if (
+            released_at is deleted_at is attempt is sent is None
+            and document == text
+            and (op_date is None or since is None or documents.operation_date(locked.name, op_date) <= since)
+        ):
+            if full_sync != state.full_sync:
+                listed.append(index)
+        else:
+            rest.append(index)
+    unchanged = len(page.devices) - len(new) - len(rest)
+    return _Sorts(new=new, listed=listed, rest=rest, unchanged=unchanged)
+
+
+def _has_operation(device: Device) -> bool:
+    return device.op_type is not None or device.op_date is not None or device.response_status is not None
+
+
+def _new_rows(
+    locked: LockedToken, page: _Page, new: Sequence[int], state: SyncState, now: datetime
+) -> list[tuple[Any, ...]]:
+    """Return the rows of devices that a full list shows for the first time, as ``merge`` makes them."""
+    devices = [page.devices[index] for index in new]
+    kinds = list(map(GROUPED_BY, devices))
+    groups = {
+        kind: group_of(DeviceRecord(token_name=locked.name, device=device, first_seen_at=now, updated_at=now))
+        for kind, device in dict(zip(kinds, devices, strict=True)).items()
+    }
+    ids = locked.group_ids(groups.values())
+    by_kind = {kind: ids[group] for kind, group in groups.items()}
+    return list(
+        zip(
+            repeat(locked.id),
+            map(by_kind.__getitem__, kinds),
+            (device.serial_number for device in devices),
+            repeat(now),
+            repeat(state.full_sync),
+            (page.texts[index] for index in new),
+            locked.new_ids(),
+            strict=False,
+        )
+    )
+
+
+def _own_texts(
+    page: _Page,
+    rest: Sequence[int],
+    known: Rows,
+    records: Mapping[str, DeviceRecord],
+    changed: dict[str, DeviceRecord],
+) -> dict[str, str]:
+    """Return the own bytes of what was merged; add to *changed* where only they differ (rule 2)."""
+    texts: dict[str, str] = {}
+    for index in rest:
+        device, text = page.devices[index], page.texts[index]
+        serial = device.serial_number
+        record = changed.get(serial) or records.get(serial)
+        if text is None or record is None or _has_operation(device) or record.device != device:
+            continue
+        texts[serial] = text
+        if serial not in changed and known[serial][4] != text:
+            changed[serial] = record
+    return texts
+
+
+_UNTOUCHED = ("full_sync", "op_date_sent", "released_at", "deleted_at")
+"""What ``ASSIGNED_DEVICES`` leaves out."""
+
+
+def save_attempts(
+    locked: LockedToken, attempts: Mapping[str, Attempt], details: Sequence[Device], now: datetime
+) -> None:
+    """Store *attempts*, and *details* read after them, in the transaction of *locked*, with their events."""
+    texts = details.texts() if isinstance(details, DeviceList) else [None] * len(details)
+    own = [
+        text if device is found or text is None else documents.encode_read(found)
+        for device, found, text in zip(details, map(without_operation, details), texts, strict=True)
+    ]
+    work = _Work(locked, attempts, details, own, locked.state(), now)
+    work.merge_each(work.merge_alike())
+    locked.emit(now, attempt_groups(work.before, work.after, attempts))
+
+
+@attrs.define
+class _Work:
+    """One call of ``save_attempts``.
+
+    Attributes:
+        locked: Of the token.
+        attempts: By serial number.
+        details: Read after them.
+        texts: What to keep of each of the details; None where one was not read strictly.
+        state: The stored sync state.
+        now: UTC.
+        before: The records as they were, by serial number; devices that were merged together share one.
+        after: The records that were written, likewise.
+    """
+
+    locked: LockedToken
+    attempts: Mapping[str, Attempt]
+    details: Sequence[Device]
+    texts: Sequence[str | None]
+    state: SyncState
+    now: datetime
+    before: dict[str, DeviceRecord] = attrs.field(factory=dict)
+    after: dict[str, DeviceRecord] = attrs.field(factory=dict)
+
+    def merge_alike(self) -> dict[str, list[int]]:
+        """Store what can be merged together; return the other serials with the places of their details."""
+        rest: dict[str, list[int]] = {serial: [] for serial in self.attempts}
+        for index, device in enumerate(self.details):
+            rest.setdefault(device.serial_number, []).append(index)
+        alike = [members for members in self._alike(rest) if len(members) > 1]
+        firsts = {row[1]: row for row in self.locked.rows_of(serial for (serial, *_), *_ in alike)}
+        merged = [
+            (record, members)
+            for members in alike
+            if (record := self._merged(firsts[members[0][0]], members[0][2])) is not None
+        ]
+        ids = self.locked.group_ids({group_of(record) for record, _ in merged})
+        rows: list[tuple[Any, ...]] = []
+        for record, members in merged:
+            group_id, before = ids[group_of(record)], self.before[record.serial_number]
+            _, _, _, _, updated_at, op_date, *_, attempt = documents.record_row(record, "")
+            texts = self.texts
+            rows += [(group_id, texts[index], updated_at, op_date, attempt, id_) for _, id_, index in members]
+            serials = [serial for serial, *_ in members]
+            self.before |= dict.fromkeys(serials, before)
+            self.after |= dict.fromkeys(serials, record)
+        if rows:
+            self.locked.session.update(ASSIGNED_DEVICES, rows)
+        return {serial: places for serial, places in rest.items() if serial not in self.after}
+
+    def _alike(self, places: Mapping[str, Sequence[int]]) -> Iterable[list[tuple[str, int, int]]]:
+        """Return the devices that may be merged together: serial number, id, and place of the details."""
+        kinds: dict[Any, list[tuple[str, int, int]]] = {}
+        for batch in batches([serial for serial, indexes in places.items() if len(indexes) == 1]):
+            for row in self.locked.run(sql.SELECT_WITHOUT_DOCUMENT, (self.locked.id, list(batch))):
+                serial, id_ = row[:2]
+                (index,) = places[serial]
+                attempt, device = self.attempts.get(serial), self.details[index]
+                if attempt is None or self.texts[index] is None:
+                    continue
+                kind = row[2:], id(attempt), said_of_profile(device), GROUPED_BY(device)
+                kinds.setdefault(kind, []).append((serial, id_, index))
+        return kinds.values()
+
+    def _merged(self, row: tuple[Any, ...], index: int) -> DeviceRecord | None:
+        """Return what becomes of one of several devices that are alike; None if it may not of the others.
+
+        That the details say something new is certain of all of them where their common group says otherwise.
+        """
+        before, device = documents.decode_record(self.locked.name, row[1:]), self.details[index]
+        serial = before.serial_number
+        after = self._merge({serial: before}, [serial], [device]).get(serial)
+        stored = before.device
+        if (
+            after is None
+            or (stored.profile_status, stored.profile_uuid) == (device.profile_status, device.profile_uuid)
+            or after.device != without_operation(device)
+            or any(getattr(after, name) != getattr(before, name) for name in _UNTOUCHED)
+        ):
+            return None
+        self.before[serial] = before
+        return after
+
+    def merge_each(self, places: Mapping[str, Sequence[int]]) -> None:
+        """Store what is merged device by device."""
+        if not places:
+            return
+        known = {row[1]: row for row in self.locked.rows_of(places)}
+        before = {serial: documents.decode_record(self.locked.name, row[1:]) for serial, row in known.items()}
+        indexes = sorted(index for found in places.values() for index in found)
+        after = self._merge(before, places, [self.details[index] for index in indexes])
+        texts = {
+            serial: known[serial][4]
+            for serial, record in after.items()
+            if serial in before and record.device is before[serial].device
+        }
+        for index in indexes:
+            device, text = self.details[index], self.texts[index]
+            serial = device.serial_number
+            if text is not None and serial in after and after[serial].device == without_operation(device):
+                texts[serial] = text
+        self.locked.save_devices(after.values(), known, texts)
+        self.before |= before
+        self.after |= after
+
+    def _merge(
+        self, before: Mapping[str, DeviceRecord], serials: Iterable[str], details: Sequence[Device]
+    ) -> dict[str, DeviceRecord]:
+        attempts = {serial: self.attempts[serial] for serial in serials if serial in self.attempts}
+        return merge_attempts(
+            before, attempts, details, token_name=self.locked.name, state=self.state, now=self.now
+        )

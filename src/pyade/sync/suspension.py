@@ -1,0 +1,136 @@
+"""Note in the store that a token needs a person, or must be renewed soon, with the event that says so."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from typing import TypeVar
+
+from pyade.core.arguments import checks_kinds
+from pyade.core.fleet.events import EventBatch
+from pyade.core.fleet.lease import Lease
+from pyade.core.fleet.suspension import PARKING_ERRORS, park, remind
+from pyade.core.token import Token
+from pyade.errors import (
+    DamagedRecordError,
+    LeaseHeldError,
+    LeaseLostError,
+    StoreConflictError,
+    StoreError,
+    UnknownTokenError,
+)
+from pyade.flow import Flow, Now, Runner, ask
+from pyade.storage.protocol import Store
+from pyade.sync.damage import DamageLog, Fleet, read_fleet
+from pyade.sync.leases import worker_name
+from pyade.sync.report import counted
+from pyade.sync.runners import in_store
+from pyade.text import logger, printable
+
+R = TypeVar("R")
+
+_log = logger("pyade.sync")
+
+
+def parking(flow: Flow[R], lease: Lease) -> Flow[R]:
+    """Run *flow*, and park the token of *lease* where it ends with an error that needs a person.
+
+    For work that keeps no sync state of its own.
+    """
+    try:
+        return (yield from flow)
+    except PARKING_ERRORS as error:
+        now = yield from ask(Now())
+        failure = error  # the name of the clause ends with it
+        try:
+            parked = yield from in_store(lambda store: _park(store, failure, now, lease))
+            _log.warning("%s: parked, a person must act: %s", lease.token_name, parked)
+        except StoreError as another:
+            error.add_note(printable(f"that the token needs a person could not be stored: {another}"))
+        raise
+
+
+@checks_kinds
+def send_reminders(store: Store, *, now: datetime) -> None:
+    """Write an event for each token that must be renewed soon, once per day of ``REMINDER_DAYS``.
+
+    A token that cannot be read is parked, with its event, if its sync state can be read. A scheduler and the
+    tick of the workers do both by themselves. A token that somebody works on is left for the next call.
+
+    Args:
+        store: Where the tokens are.
+        now: UTC.
+
+    Raises:
+        StoreError: The store failed.
+
+    Source: specification, "Renew enrollment program token".
+    """
+    remind_of(store, read_fleet(store), now, DamageLog())
+
+
+def remind_of(store: Store, fleet: Fleet, now: datetime, damage: DamageLog) -> None:
+    """Do the work of ``send_reminders`` for *fleet*, which was read before, with what *damage* remembers."""
+    for token, state in fleet.readable():
+        if remind(state, token, now)[1]:
+            _leased(store, token.name, partial(_remind, store, token, now))
+    for name in fleet.damaged:
+        if name in fleet.states and damage.is_to_park(name, fleet.states[name]):
+            park_damaged(store, name, now=now)
+
+
+def park_damaged(store: Store, token_name: str, *, now: datetime) -> None:
+    """Park a token that cannot be read, unless it can be read by now or another worker has its lease."""
+    _leased(store, token_name, partial(_park_damaged, store, now))
+
+
+def park_refused(store: Store, token_name: str, error: Exception, *, now: datetime) -> None:
+    """Park a token if *error* needs a person, unless another worker has its lease, and finds out itself."""
+    _leased(store, token_name, lambda lease: _park(store, error, now, lease))
+
+
+def _leased(store: Store, token_name: str, work: Callable[[Lease], object]) -> None:
+    # What is not done now is done at the next call, or by the worker that has the lease.
+    with contextlib.suppress(
+        LeaseHeldError, LeaseLostError, StoreConflictError, UnknownTokenError, DamagedRecordError
+    ):
+        lease = store.acquire_lease(token_name, Runner().run(worker_name()))
+        try:
+            work(lease)
+        finally:
+            store.release_lease(lease)
+
+
+def _park_damaged(store: Store, now: datetime, lease: Lease) -> None:
+    try:
+        store.token(lease.token_name)
+    except DamagedRecordError as error:
+        _park(store, error, now, lease)
+
+
+def _park(store: Store, error: Exception, now: datetime, lease: Lease) -> str:
+    """Park a token and return the reason."""
+    name = lease.token_name
+    before = store.sync_state(name)
+    state, groups = park(before, _token(store, name), error)
+    if state != before:
+        store.save_sync_state(name, state, events=EventBatch(name, now, groups), lease=lease)
+    return state.parked
+
+
+def _token(store: Store, name: str) -> Token | None:
+    try:
+        return store.token(name)
+    except DamagedRecordError:
+        return None
+
+
+def _remind(store: Store, token: Token, now: datetime, lease: Lease) -> None:
+    # Read again under the lease: another node may have been faster.
+    state, groups = remind(store.sync_state(token.name), token, now)
+    if groups:
+        store.save_sync_state(token.name, state, events=EventBatch(token.name, now, groups), lease=lease)
+        days = counted(state.reminded_days, "day")
+        _log.warning("%s: the server token expires in %s or less", token.name, days)

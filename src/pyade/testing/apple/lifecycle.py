@@ -1,0 +1,156 @@
+"""What happens to a device outside the portal: it is set up, unlocked or disowned, or Apple replaces it.
+
+Source: Apple, device assignment, "Sync the list of devices", the page Device and "Get replacement details".
+What Apple does when a device is set up whose profile it does not have is chosen: the device gets none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import attrs
+
+from pyade.core.arguments import checks_kinds
+from pyade.testing.apple.model import AppleSettings, Identifiers, timestamp
+from pyade.testing.apple.portal import FakePortal
+from pyade.testing.errors import PortalError
+
+
+@attrs.frozen(kw_only=True)
+class Replacement:
+    """That one device took the place of another.
+
+    Attributes:
+        original_serial_number: The device that is gone.
+        day: When, the UTC day as ``YYYY-MM-DD``.
+    """
+
+    original_serial_number: str
+    day: str
+
+
+@checks_kinds
+class DeviceLife(FakePortal):
+    """A portal whose devices live: people set them up and unlock them, Apple replaces them."""
+
+    def __init__(
+        self, clock: Callable[[], datetime], identifiers: Identifiers, settings: AppleSettings
+    ) -> None:
+        super().__init__(clock, identifiers, settings)
+        self.replacements: dict[str, Replacement] = {}
+
+    def activate(self, serial_number: str) -> dict[str, Any] | None:
+        """Set a device up, and return the profile that it gets: Apple's JSON with ``profile_uuid``.
+
+        A device that gets one becomes ``pushed``, which its server's sync shows as ``modified``; it may be
+        erased and set up again. One that gets none leaves no trace: it has no server, its status is ``empty``
+        or ``removed``, or its server does not have the profile.
+
+        Args:
+            serial_number: Which device.
+
+        Raises:
+            PortalError: There is no such device.
+        """
+        with self._lock:
+            (device,) = self._devices([serial_number])
+            server, record = device.server, device.record
+            if server is None or record.get("profile_status") not in ("assigned", "pushed"):
+                return None
+            profile_uuid = record["profile_uuid"]
+            if profile_uuid not in server.profiles:
+                return None
+            pushed_at = timestamp(server.operation_time(self.clock()))
+            pushed = {**record, "profile_status": "pushed", "profile_push_time": pushed_at}
+            self.operate(device, "modified", pushed)
+            return {**server.profiles[profile_uuid], "profile_uuid": profile_uuid}
+
+    def disown(self, serial_number: str) -> None:
+        """Let a device leave its organization for ever, which its server's sync shows as ``deleted``.
+
+        Args:
+            serial_number: Which device.
+
+        Raises:
+            PortalError: There is no such device.
+        """
+        with self._lock:
+            (device,) = self._devices([serial_number])
+            if device.server is not None:
+                self._leave(device, announce=True)
+            del self.devices[serial_number]
+            self.disowned.add(serial_number)
+
+    def unlock(self, serial_number: str, bypass_code: str) -> bool:
+        """Type a bypass code at a locked device, and return True if that unlocks it.
+
+        Args:
+            serial_number: Which device.
+            bypass_code: The text of the code, with or without dashes, as a person types it.
+
+        Raises:
+            PortalError: There is no such device, or it is not locked.
+        """
+        with self._lock:
+            (device,) = self._devices([serial_number])
+            if device.activation_lock is None:
+                raise PortalError(f"{serial_number!r} is not locked")
+            is_right = escrow_key_of(bypass_code) == (device.activation_lock.escrow_key or "")
+            if is_right:
+                device.activation_lock = None
+            return is_right
+
+    def replace_device(
+        self, serial_number: str, replacement: str | None = None, *, announce: bool = True
+    ) -> str:
+        """Let Apple replace a device by another of the same model, and return the new serial number.
+
+        The old device is gone for good, which its server's sync shows as ``deleted`` with
+        ``released_by_replacement``. The new one is the organization's, and comes to the same server without a
+        profile and with ``is_replacement_device``.
+
+        Args:
+            serial_number: Which device.
+            replacement: The new serial number; left out, a random one.
+            announce: False if the sync keeps silent about the old device.
+
+        Raises:
+            PortalError: There is no such device, or there is one of the new serial number already.
+        """
+        with self._lock:
+            (old,) = self._devices([serial_number])
+            server, record, organization = old.server, old.record, old.organization
+            if replacement in self.devices:
+                raise PortalError(f"there is a device {replacement!r} already")
+            if server is not None:
+                self._leave(old, announce=announce, released_by_replacement=True)
+            del self.devices[serial_number]
+            hardware = {key: record[key] for key in _SAME if key in record}
+            (new,) = self.add_devices(
+                serials=[replacement or self._identifiers.serial_number()],
+                server=server,
+                organization=organization,
+                **hardware,
+                is_replacement_device=True,
+            )
+            self.replacements[new] = Replacement(
+                original_serial_number=serial_number, day=timestamp(self.clock())[:10]
+            )
+            return new
+
+
+def escrow_key_of(bypass_code: str) -> str | None:
+    """Return the hash of a bypass code as it is typed; None if it is none."""
+    bits = "".join(f"{_SYMBOLS.index(symbol):05b}" for symbol in bypass_code if symbol in _SYMBOLS)
+    # The last symbol stands for three bits only.
+    if len(bits) != 26 * 5 or bits[125:127] != "00":
+        return None
+    raw = int(bits[:125] + bits[127:], 2).to_bytes(16, "big")
+    return hashlib.pbkdf2_hmac("sha256", raw, bytes(4), 50_000).hex()
+
+
+_SYMBOLS = "0123456789ACDEFGHJKLMNPQRTUVWXYZ"
+_SAME = ("model", "description", "color", "device_family", "os")

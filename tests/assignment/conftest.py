@@ -1,0 +1,5 @@
+"""The worlds of these tests."""
+
+from tests.worlds import new_world, profile, world
+
+__all__ = ["new_world", "profile", "world"]

@@ -1,0 +1,77 @@
+"""Patterns of rules: what they mean stays what a regular expression would mean."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyade.assignment.rules import Wildcard, _without_case
+
+LETTERS = "aAbB*?\n.[\\\u0130\u0131i\u00df\u1e9e\u017fs\u212ak\ufb05\ufb06\ud800"
+"""Among them the letters whose case is odd: a dotless i, a long s, a Kelvin sign, a sharp s."""
+
+
+def expression(pattern: str) -> re.Pattern[str]:
+    words = {"*": ".*", "?": "."}
+    joined = "".join(words.get(letter) or re.escape(letter) for letter in pattern)
+    return re.compile(joined, re.IGNORECASE | re.DOTALL)
+
+
+@given(st.text(LETTERS, max_size=6), st.text(LETTERS, max_size=8))
+def test_a_pattern_means_what_the_regular_expression_means(pattern: str, text: str) -> None:
+    assert Wildcard.of(pattern).matches(text) == bool(expression(pattern).fullmatch(text))
+
+
+@given(st.text("aB*?", max_size=6), st.text("Ab*?", max_size=6), st.text("abX", max_size=8))
+def test_a_pattern_that_covers_another_matches_whatever_that_one_does(
+    wide: str, narrow: str, text: str
+) -> None:
+    covers, fits = Wildcard.of(wide).covers(narrow), Wildcard.of(narrow).matches(text)
+    assert not (covers and fits) or Wildcard.of(wide).matches(text)
+    assert Wildcard.of(narrow).covers(narrow)
+    assert Wildcard.of("*").covers(narrow)
+
+
+def test_what_covers_what() -> None:
+    for wide, narrow in (
+        ("*?", "?*"),
+        ("Mac*", "macBook ?ir*"),
+        ("*a*", "ba*?"),
+        ("M?c", "Mac"),
+    ):
+        assert Wildcard.of(wide).covers(narrow), (wide, narrow)
+    for wide, narrow in (
+        ("Mac", "Mac*"),
+        ("Mac?", "Mac*"),
+        ("Mac", "M?c"),
+        ("stra\u00dfe", "strasse"),
+    ):
+        assert not Wildcard.of(wide).covers(narrow), (wide, narrow)
+
+
+@given(st.text(max_size=8), st.integers(0, 8))
+def test_a_pattern_made_of_a_text_fits_it(text: str, at: int) -> None:
+    """In any case, and with any part hidden."""
+    for pattern in (text, f"{text[:at]}*", f"*{text[at:]}", f"{text[:at]}*{text[at:]}", "?" * len(text)):
+        assert Wildcard.of(pattern).matches(text)
+        assert Wildcard.of(pattern).matches(text) == bool(expression(pattern).fullmatch(text))
+
+
+def test_case_is_that_of_regular_expressions_for_every_letter() -> None:
+    """All letters that differ in case alone, and no others, are the same."""
+    same = defaultdict(set)
+    letters = [chr(number) for number in range(0x110000)]
+    for letter in letters:
+        same[_without_case(letter)].add(letter)
+    groups = [group for group in same.values() if len(group) > 1]
+    assert len(groups) > 1_000
+    for group in groups:
+        for letter in group:
+            assert re.compile(re.escape(letter), re.IGNORECASE).sub("", "".join(sorted(group))) == ""
+    cased = "".join(letter for letter in letters if letter.lower() != letter or letter.upper() != letter)
+    for letter in cased[::7]:
+        found = re.findall(re.escape(letter), cased, re.IGNORECASE)
+        assert set(found) == same[_without_case(letter)] & set(cased)

@@ -1,0 +1,121 @@
+"""When a token needs a person, and that it is told once."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import attrs
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.cases import each
+
+from pyade import errors
+from pyade.core.fleet.events import EventKind
+from pyade.core.fleet.records import SyncState
+from pyade.core.fleet.suspension import PARKING_ERRORS, park, parked_reason, remind, resume, was_renewed
+from pyade.core.token import REMINDER_DAYS, Token
+
+T0 = datetime(2025, 3, 1, 12, tzinfo=UTC)
+DAY = timedelta(days=1)
+TOKEN = Token(
+    name="hq",
+    consumer_key="ck",
+    consumer_secret="cs",
+    access_token="at",
+    access_secret="as",
+    access_token_expiry=T0 + 60 * DAY,
+    apple_id="it@contoso.com",
+    consented_at=T0,
+)
+RENEWED = attrs.evolve(TOKEN, access_secret="another")
+TERMS = errors.TermsError("sync devices", 403, "T_C_NOT_SIGNED")
+SUPERSEDED = errors.TokenSupersededError("open a session", 401)
+RESET = errors.TransportError("sync devices", "connection reset")
+
+
+@each("error", PARKING_ERRORS)
+def test_an_error_that_needs_a_person_parks_the_token_and_says_why(error: type) -> None:
+    state, (event,) = park(SyncState(), TOKEN, error("sync devices", 403))
+    assert state.parked.startswith(f"{error.__name__}: sync devices")
+    assert parked_reason(TOKEN, state) == state.parked
+    assert (event.kind, event.serials) == (EventKind.TOKEN_PARKED, (None,))
+    assert event.details == {"reason": state.parked}
+
+
+def test_it_is_told_once_until_it_is_another_matter() -> None:
+    state, _ = park(SyncState(), TOKEN, TERMS)
+    assert park(state, TOKEN, TERMS) == (state, ())
+    assert park(state, TOKEN, RESET) == (state, ())
+    state, (event,) = park(state, TOKEN, SUPERSEDED)
+    assert "TokenSupersededError" in event.details["reason"]
+    state, (event,) = resume(state)
+    assert event.kind is EventKind.TOKEN_RESUMED
+    assert (state, resume(state)) == (SyncState(), (state, ()))
+
+
+def test_other_errors_park_nothing() -> None:
+    assert park(SyncState(), TOKEN, RESET) == (SyncState(), ())
+
+
+def test_a_renewed_token_is_told_by_its_secrets_and_needs_nobody() -> None:
+    state, _ = park(SyncState(), TOKEN, SUPERSEDED)
+    assert not was_renewed(attrs.evolve(TOKEN, scope_tags={"new"}), state)
+    assert was_renewed(RENEWED, state)
+    assert parked_reason(RENEWED, state) == ""
+    again, events = park(state, RENEWED, SUPERSEDED)
+    assert (events, parked_reason(RENEWED, again)) == ((), state.parked)
+    assert not was_renewed(TOKEN, SyncState())
+
+
+def test_a_fingerprint_holds_no_secret() -> None:
+    assert TOKEN.fingerprint != RENEWED.fingerprint
+    secrets = (TOKEN.consumer_secret, TOKEN.access_token)
+    assert all(secret.reveal() not in TOKEN.fingerprint for secret in secrets)
+
+
+def test_a_reminder_names_the_apple_id_and_what_to_do() -> None:
+    now = T0 + 50 * DAY
+    _, (event,) = remind(SyncState(), TOKEN, now)
+    assert event.kind is EventKind.TOKEN_EXPIRING
+    assert event.details["days"] == 14
+    assert event.details["apple_id"] == "it@contoso.com"
+    assert event.details["expires_at"] == (T0 + 60 * DAY).isoformat()
+    assert "it@contoso.com" in event.details["next_step"]
+
+
+def test_a_token_without_an_expiry_and_an_expired_one_make_no_reminder() -> None:
+    assert remind(SyncState(), attrs.evolve(TOKEN, access_token_expiry=None), T0) == (SyncState(), ())
+    assert remind(SyncState(), TOKEN, T0 + 60 * DAY) == (SyncState(), ())
+    assert remind(SyncState(), TOKEN, T0 + 29 * DAY) == (SyncState(), ())
+
+
+def _reminders(looks: list[timedelta]) -> list[tuple[timedelta, int]]:
+    state, told = SyncState(), []
+    for look in looks:
+        state, groups = remind(state, TOKEN, T0 + look)
+        told += [(look, group.details["days"]) for group in groups]
+    return told
+
+
+def test_whoever_looks_often_is_reminded_at_each_of_the_days() -> None:
+    looks = [timedelta(hours=hour) for hour in range(60 * 24)]
+    assert _reminders(looks) == [(30 * DAY, 30), (46 * DAY, 14), (53 * DAY, 7), (59 * DAY, 1)]
+
+
+@given(st.lists(st.timedeltas(timedelta(0), 61 * DAY), max_size=30).map(sorted))
+def test_each_reminder_comes_once_and_none_that_is_past(looks: list[timedelta]) -> None:
+    told = _reminders(looks)
+    assert all(a > b for (_, a), (_, b) in pairwise(told))
+    for look, days in told:
+        left = 60 * DAY - look
+        assert timedelta(0) < left <= days * DAY
+        assert not [nearer for nearer in REMINDER_DAYS if nearer < days and left <= nearer * DAY]
+
+
+def test_a_renewed_token_is_reminded_of_anew() -> None:
+    state, _ = remind(SyncState(), TOKEN, T0 + 59.5 * DAY)
+    renewed = attrs.evolve(RENEWED, access_token_expiry=T0 + 400 * DAY)
+    assert remind(state, renewed, T0 + 59.6 * DAY) == (state, ())
+    _, (event,) = remind(state, renewed, T0 + 371 * DAY)
+    assert event.details["days"] == 30

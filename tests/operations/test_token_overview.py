@@ -1,0 +1,132 @@
+"""Where every token stands, as objects, text and HTML."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+
+import attrs
+from tests.worlds import World
+
+from pyade.core.profile.profile import EnrollmentProfile
+from pyade.core.token import TokenStatus
+from pyade.operations import TokenOverview, overview, overview_html
+
+
+def look(world: World) -> TokenOverview:
+    (one,) = overview(world.store, now=world.clock())
+    return one
+
+
+def test_a_token_before_its_first_sync(world: World) -> None:
+    one = look(world)
+    assert (one.name, one.last_sync_at, one.total, one.released, one.at_risk) == ("hq", None, 0, 0, 0)
+    assert (one.next_request_at, one.next_automatic_at) == (world.clock(), world.clock())
+    assert "Last sync" in str(one)
+    assert "never" in str(one)
+
+
+def test_a_token_in_step(world: World, profile: EnrollmentProfile) -> None:
+    serials = world.apple.add_devices(1_500, server="hq")
+    world.sync()
+    world.run(profile)
+    world.apple.unassign(serials[:2])
+    world.later(hours=1).sync()
+    one = look(world)
+    assert (dict(one.devices), one.total, one.released, one.at_risk) == ({"assigned": 1_498}, 1_498, 2, 0)
+    assert one.last_sync_at == world.clock()
+    assert one.next_request_at == world.clock() + timedelta(minutes=15)
+    assert one.next_automatic_at == world.clock() + timedelta(hours=24)
+    assert (one.default_profile, one.health.status) == ("Standard Mac", TokenStatus.VALID)
+    text = str(one)
+    assert "1,498 devices (1,498 assigned), 2 released" in text
+    assert "At risk" not in text
+    assert "Last error" not in text
+
+
+def test_what_is_wrong_is_shown(world: World) -> None:
+    world.apple.add_devices(3, server="hq")
+    world.sync()
+    token = world.store.token("hq")
+    world.store.replace_token(attrs.evolve(token, access_token_expiry=world.clock() + timedelta(days=5)))
+    state = attrs.evolve(world.state, last_error="ServerError: 500")
+    world.store.save_sync_state("hq", state)
+    one = look(world)
+    assert one.at_risk == 3
+    assert "ServerError: 500" in str(one)
+    assert f"as {token.apple_id}" in str(one)
+    assert "5 days left" in str(one)
+    parked = attrs.evolve(world.state, parked="TermsError: sign", parked_with=token.fingerprint)
+    world.store.save_sync_state("hq", parked)
+    assert "Needs a person" in str(look(world))
+
+
+def test_migrations_are_counted_and_the_next_deadline_is_named(world: World) -> None:
+    world.apple.add_devices(2, server="hq")
+    for days in (3, 40, -2):
+        deadline = world.clock() + timedelta(days=days)
+        world.apple.add_devices(1, server="hq", mdm_migration_deadline=deadline.isoformat())
+    world.sync()
+    one = look(world)
+    assert (one.migrations, one.next_deadline) == (3, world.clock() + timedelta(days=3))
+    assert "3 devices with a deadline, next 2025-01-04" in str(one)
+    world.later(days=50)
+    assert look(world).next_deadline is None
+    assert "3 devices with a deadline, all have passed" in str(look(world))
+
+
+def test_statuses_are_told_in_words(world: World) -> None:
+    world.apple.add_devices(2, server="hq")
+    world.sync()
+    assert "2 devices (2 without a profile)" in str(look(world))
+    assert "1 of an unknown status" in str(attrs.evolve(look(world), devices={"": 1}))
+    assert "1 weird" in str(attrs.evolve(look(world), devices={"weird": 1}))
+
+
+def test_without_a_time_the_clock_is_read(world: World) -> None:
+    before = datetime.now(UTC)
+    (one,) = overview(world.store)
+    assert before <= one.seen_at <= datetime.now(UTC)
+
+
+class Reader(HTMLParser):
+    """Collects the cells of a page, and what it would load."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cells: list[str] = []
+        self.loads: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.loads += [value or "" for name, value in attributes if name in ("src", "href")]
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] in ("td", "h2", "p"):
+            self.cells.append(data)
+
+
+def test_the_page_shows_the_same_and_loads_nothing(world: World) -> None:
+    one = attrs.evolve(look(world), name="<b>hq</b>", organization="R&D <script>")
+    page = overview_html([one, one])
+    reader = Reader()
+    reader.feed(page)
+    assert reader.open == []
+    assert reader.loads == []
+    assert reader.cells.count("<b>hq</b>") == 2
+    assert "R&D <script>" in reader.cells
+    assert {text for _, text in one.rows()} <= set(reader.cells)
+    assert f"Seen at {world.clock():%Y-%m-%d %H:%M:%S} UTC" in reader.cells
+    assert "No token" in overview_html([])
+
+
+def test_a_token_that_must_be_renewed_is_marked(world: World) -> None:
+    marked = '<tr class="look"><th scope="row">Token</th>'
+    assert marked not in overview_html([look(world)])
+    world.later(days=350)
+    assert marked in overview_html([look(world)])
