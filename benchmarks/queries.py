@@ -117,7 +117,7 @@ def _looks(fleet: Fleet, store: SQLiteStore, bare: sqlite3.Connection) -> Iterat
     )
     works: dict[str, Callable[[], int]] = {
         "overview": lambda: overview(store, now=clock())[0].at_risk,
-        "doctor": lambda: at_risk if doctor(store, clock=clock).findings else 0,
+        "doctor": lambda: at_risk if doctor(store, clock=clock).problems else 0,
         "devices_at_risk": lambda: sum(1 for _ in devices_at_risk(store, name)),
     }
     for what, work in works.items():

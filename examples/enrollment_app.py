@@ -149,7 +149,7 @@ def main() -> int:
                 worker.join()
             for event in store.events():
                 if event.kind == "enrollment_decided":
-                    print(f"{event.details['verdict']}: {event.details['reason']}")
+                    print(f"{event.details['outcome']}: {event.details['reason']}")
     return 0
 
 

@@ -18,10 +18,10 @@ import attrs
 
 from pyade import Client, Syncer
 from pyade.errors import StoreClosedError, StoreError
-from pyade.storage import Session, SQLStore, Table, Value, Words, check_texts, translated
+from pyade.storage import Dialect, Session, SQLStore, Table, Value, check_texts, translated
 from pyade.testing import FakeApple
 
-WORDS = Words(
+WORDS = Dialect(
     prefix="",
     id="INTEGER PRIMARY KEY AUTOINCREMENT",
     integer="INTEGER",

@@ -189,8 +189,8 @@ def with_apple(options: argparse.Namespace) -> None:
         consented_at=datetime.now(UTC),
     )
     say(str(token.health(datetime.now(UTC))))
-    for finding in token.findings:
-        say(f"finding: {finding}")
+    for problem in token.problems:
+        say(f"problem: {problem}")
     with SQLiteStore(options.output / "ade.db") as store:
         token = store.add_or_renew_token(token)
         with Client(lambda: store.token(token.name), base_url=options.base_url) as client:

@@ -11,7 +11,7 @@ point, in the same run.
 
 Fails for anything but a typed error, for an input that takes as long as 12 usual refusals (20 here, where
 Python's part is slowed down by the instruments) or ten seconds, for too much memory, and for a message that
-is believed although nobody signed it. The input is then in ``fuzz-findings``. Needs atheris, which the extra
+is believed although nobody signed it. The input is then in ``fuzz-problems``. Needs atheris, which the extra
 ``fuzz`` installs.
 """
 
@@ -47,7 +47,7 @@ from pyade.storage import MemoryStore
 from pyade.testing import CmsForm, DeviceAuthority
 from pyade.testing.mac.hostile import by_strangers, requests
 
-FINDINGS = Path("fuzz-findings")
+FINDINGS = Path("fuzz-problems")
 LONGEST = {
     "cms": MAX_BYTES + 1,
     "header": 2 * MAX_BYTES + 1,
@@ -267,7 +267,7 @@ def main() -> int:
             for name in ("seconds", "memory_mb", "input_seconds"):
                 command += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
             if code := subprocess.run(command, check=False).returncode:
-                print(f"{entry_point}: a finding, see {FINDINGS}")
+                print(f"{entry_point}: a problem, see {FINDINGS}")
                 return code
     return 0
 

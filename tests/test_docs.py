@@ -22,7 +22,7 @@ import pyade.apple
 import pyade.business
 from pyade import errors
 from pyade.builders import dep_profile
-from pyade.storage import Database, MemoryStore, PostgresStore, Session, SQLiteStore, SQLStore, Words
+from pyade.storage import Database, Dialect, MemoryStore, PostgresStore, Session, SQLiteStore, SQLStore
 from pyade.testing import FakeApple, FakeBusiness
 from pyade.testing.store_examples import commit, example_device, example_token, fleet_of
 
@@ -191,7 +191,7 @@ def test_the_page_about_own_stores_lists_every_call_and_every_word() -> None:
         for name in vars(protocol)
         if not name.startswith("_")
     ]
-    words = [f"`{{{field.name}}}`" for field in attrs.fields(Words) if field.name != "prefix"]
+    words = [f"`{{{field.name}}}`" for field in attrs.fields(Dialect) if field.name != "prefix"]
     assert [found for found in (*calls, *words, "(`prefix`)") if found not in text] == []
 
 

@@ -59,7 +59,7 @@ from pyade.builders import (
 )
 from pyade.builders.dep_profile import from_apple, to_apple
 from pyade.core import SoftwareUpdatePolicy, check_existing_mac, renew_instructions
-from pyade.core.arguments import checks_kinds, kinds_of
+from pyade.core.arguments import argument_types, check_arguments
 from pyade.crypto import TokenKeypair, managed_apple_account_jwt
 from pyade.crypto.secret_box import SecretBox
 from pyade.enrollment import AsyncFinalConfiguration, FinalConfiguration
@@ -69,7 +69,7 @@ from pyade.operations import (
     AsyncTokenService,
     TokenService,
     assign_token,
-    async_doctor,
+    doctor_async,
     due_tokens,
     migration_deadlines,
     overview,
@@ -120,11 +120,11 @@ CHECKED_INSIDE = {
 
 MADE_HERE = re.compile(
     "Account|AccountDrivenEnrollmentProfile|AwaitProgress|ActivationLock.*|Activity|AppleCareCoverage|Assign(Report|mentPlan)|Attempt|"
-    "BetaEnrollmentTokens?|Call|ChangeCounts|Choice|Command|Credential(s|Request)|Def.*Answer|Device|DevicePage|DeviceSignature|MachineInfo|SetupAction|"
-    "DeletionReport|Device(Group|Message|Record)|Diagnosis|Enrollment(Decision|Response|Request)|ErrorBody|Event.*|Fake(Enrollment|Setup|Transport)|"
+    "BetaEnrollmentTokens?|Call|ChangeCounts|ProfileSelection|Command|Credential(s|Request)|Def.*Response|Device|DevicePage|DeviceSignature|MachineInfo|SetupAction|"
+    "DeletionReport|Device(Group|Message|Record)|HealthReport|Enrollment(Decision|Response|Request)|ErrorBody|Event.*|Fake(Enrollment|Setup|Transport)|"
     "Intune.*|LocalAccounts|ManagementService|OrgDevice|Organization|Page|Planned.*|Problem|Progress|RefreshReport|ReplacementDetails|"
     "RequestRecord|Resource|ProfileReview|ReviewRow|SendCall|Server|ServiceUrl|SignedContent|StagedToken|SyncReport|SyncState|Token(Health|Overview|"
-    "Removal|Secrets|Standing)|WaitingMac"
+    "Removal|Secrets|RetryState)|WaitingMac"
 )
 """What pyade makes and hands out: nobody else needs to make one, and some are made for each device."""
 
@@ -136,7 +136,7 @@ SEAMS = {
     "SignIn",
     "Store",
     "Table",
-    "Words",
+    "Dialect",
     "check_texts",
     "translated",
 }
@@ -211,7 +211,7 @@ def test_each_type_that_is_imported_for_type_checkers_is_known_at_the_doors(
 
     monkeypatch.setattr("pyade.core.arguments.offered", offered)
     for door in DOORS.values():
-        kinds_of(inspect.unwrap(door.function), door.owner)
+        argument_types(inspect.unwrap(door.function), door.owner)
     assert unknown == {"App"}, "of procrastinate, which is optional"
     assert loading.offered("NoSuchName", None) is None
 
@@ -359,7 +359,7 @@ CASES: tuple[tuple[Callable[[World], object], str, str], ...] = (
     (lambda _: TargetMac(serial_number="C02", product="Mac16,1", version=14.1), "version", "a MacOSVersion"),
     (lambda w: doctor(w.store, expected_serials="C02XXXX"), "expected_serials", "a list of texts"),
     (
-        lambda w: awaited(async_doctor, w.store, expected_serials="C02XXXX"),
+        lambda w: awaited(doctor_async, w.store, expected_serials="C02XXXX"),
         "expected_serials",
         "a list of texts",
     ),
@@ -549,11 +549,11 @@ class TestKinds:
         assert awaited(AsyncSyncer(Awaits(), world.store, clock=world.clock).sync).action.value == "wait"
 
     def test_functions_stay_of_their_kind(self) -> None:
-        @checks_kinds
+        @check_arguments
         async def waits(seconds: float) -> float:
             return seconds
 
-        @checks_kinds
+        @check_arguments
         async def items(count: int, /) -> Any:
             for number in range(count):
                 yield number
@@ -567,7 +567,7 @@ class TestKinds:
         assert anyio.run(work) == [0, 1, 2]
 
     def test_several_arguments_at_once_are_not_mistaken_for_others(self) -> None:
-        @checks_kinds
+        @check_arguments
         def script(name: str, *faults: Any, forever: bool = False) -> int:
             return len(faults)
 
@@ -576,7 +576,7 @@ class TestKinds:
             script("x", 1, forever=2)
 
     def test_an_iterator_is_not_used_up(self) -> None:
-        @checks_kinds
+        @check_arguments
         def names(values: tuple[str, ...] | Iterator[str]) -> int:
             return len(list(values))
 

@@ -226,7 +226,7 @@ def test_a_token_and_its_key_pair_stay_in_their_line() -> None:
     for shown in (
         TOKEN,
         KEYPAIR,
-        *TOKEN.findings,
+        *TOKEN.problems,
         setup,
         stored,
         renewal,

@@ -18,7 +18,7 @@ from pyade.apple import AsyncClient, Client
 from pyade.core.token import Token
 from pyade.testing.clock import FrozenClock
 
-Answer: TypeAlias = httpx.Response | Exception | Callable[[httpx.Request], httpx.Response]
+WireResponse: TypeAlias = httpx.Response | Exception | Callable[[httpx.Request], httpx.Response]
 
 SECRETS = ("CS-top-secret", "AT-top-secret", "AS-top-secret", "SESSION-top-secret")
 
@@ -31,8 +31,8 @@ class ScriptedApple:
     """Answers from a script; ``/session`` has one of its own and gives out numbered sessions after it."""
 
     def __init__(self) -> None:
-        self.script: list[Answer] = []
-        self.session_script: list[Answer] = []
+        self.script: list[WireResponse] = []
+        self.session_script: list[WireResponse] = []
         self.requests: list[httpx.Request] = []
         self._numbers = itertools.count(1)
 

@@ -20,7 +20,7 @@ from pyade.apple.http.calls import Call
 from pyade.apple.responses import (
     Account,
     AccountDrivenEnrollmentProfile,
-    ActivationLockAnswer,
+    ActivationLockResponse,
     ActivationLockResult,
     BetaEnrollmentToken,
     BetaEnrollmentTokens,
@@ -387,11 +387,11 @@ class TestOtherAnswers:
             decode_profile(b"{}")
 
     def test_a_lock_has_results_of_its_own(self) -> None:
-        answer = ActivationLockAnswer.decode(
+        answer = ActivationLockResponse.decode(
             b'{"serial_number": "A", "response_status": "DEVICE_ALREADY_LOCKED"}', "A"
         )
         assert answer.result is ActivationLockResult.DEVICE_ALREADY_LOCKED
-        unknown = ActivationLockAnswer.decode(b'{"response_status": "MAYBE"}', "A")
+        unknown = ActivationLockResponse.decode(b'{"response_status": "MAYBE"}', "A")
         assert (unknown.serial_number, unknown.result) == ("A", "MAYBE")
 
     @each(("day", "read"), [("2026-02-28", date(2026, 2, 28)), ("yesterday", None), (5, None), (None, None)])

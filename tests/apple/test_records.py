@@ -20,9 +20,9 @@ from pyade.apple import responses
 from pyade.apple.http.json_bodies import decode_json
 from pyade.apple.responses import (
     Account,
-    ActivationLockAnswer,
+    ActivationLockResponse,
     BetaEnrollmentTokens,
-    DefinedProfileAnswer,
+    DefineProfileResponse,
     DevicePage,
     ReplacementDetails,
     decode_details,
@@ -131,7 +131,7 @@ def test_a_value_that_nobody_needs_costs_nothing(value: bytes) -> None:
     )
     assert (account.server_name, [url.uri for url in account.urls]) == ("S", ["/a"])
     assert Account.decode(b'{"server_name": %s, "org_id": "1"}' % value).org_id == "1"
-    lock = ActivationLockAnswer.decode(b'{"serial_number": %s, "response_status": "SUCCESS"}' % value, "A")
+    lock = ActivationLockResponse.decode(b'{"serial_number": %s, "response_status": "SUCCESS"}' % value, "A")
     assert (lock.serial_number in ("A", "soon"), lock.result) == (True, "SUCCESS")
     body = b'{"original_device_serial_number": "B", "serial_number": %s, "replacement_date": %s}' % (
         value,
@@ -262,10 +262,10 @@ DECODERS: tuple[Callable[[bytes], object], ...] = (
     Account.decode,
     BetaEnrollmentTokens.decode,
     decode_profile,
-    lambda content: DefinedProfileAnswer.decode(content, ["A"]),
+    lambda content: DefineProfileResponse.decode(content, ["A"]),
     lambda content: decode_details(content, ["A"]),
     lambda content: decode_results(content, ["A"]),
-    lambda content: ActivationLockAnswer.decode(content, "A"),
+    lambda content: ActivationLockResponse.decode(content, "A"),
     lambda content: ReplacementDetails.decode(content, "A"),
     lambda content: read_page(content, read_identifier),
     lambda content: decode_json(content, dict[str, Any]),

@@ -256,12 +256,12 @@ def test_what_was_asked_for_by_hand_survives_an_error(world: World, profile: Enr
     world.apple.script(ASSIGN, Fault.refused("T_C_NOT_SIGNED"))
     with pytest.raises(TermsError):
         world.assign(KIOSK, [picked])
-    assert "TermsError" in world.store.sync_state("hq").parked
+    assert "TermsError" in world.store.sync_state("hq").suspended
     world.later(minutes=5)
     world.apple.edit_device(picked, asset_tag="A-1")
     world.later(minutes=15).sync()
     kinds = [event.kind for event in world.store.events() if event.serial_number is None]
-    assert kinds == [EventKind.TOKEN_PARKED, EventKind.TOKEN_RESUMED]
+    assert kinds == [EventKind.TOKEN_SUSPENDED, EventKind.TOKEN_RESUMED]
     report = world.run(profile)
     kiosk = next(one for one in world.store.profiles("hq") if one.individual)
     assert world.listed()[picked] == ("assigned", kiosk.profile_uuid)

@@ -56,8 +56,8 @@ def first_only(serial: str, profile: EnrollmentProfile = BAD) -> AssignmentPolic
 
 
 def healthy(world: World) -> list[str]:
-    """Return the findings of the doctor, but for those that a test world always has."""
-    return [str(finding) for finding in doctor(world.store, clock=world.clock).findings]
+    """Return the problems of the doctor, but for those that a test world always has."""
+    return [str(problem) for problem in doctor(world.store, clock=world.clock).problems]
 
 
 # Profiles
@@ -370,9 +370,9 @@ def test_a_scheduler_keeps_its_pace_after_a_partial_failure(
     scheduler = Scheduler(
         world.store, client_for, clock=world.clock, random=lambda: 0.0, on_report=reports.append
     )
-    (job,), _ = scheduler._board.take(1)
+    (job,), _ = scheduler._queue.take(1)
     stop = threading.Event()
-    scheduler._board.finish(job, scheduler._work(job, stop))
+    scheduler._queue.finish(job, scheduler._work(job, stop))
     (status,) = scheduler.status()
     assert status.stage == "waiting"
     assert "Standard Mac, 1 device" in status.reason

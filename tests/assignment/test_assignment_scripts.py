@@ -241,8 +241,8 @@ class Script:
             # Rules are not known to it: what only they choose counts as without a choice.
             assert shown.at_risk >= len(at_risk)
             assert any(
-                "would fail to enroll" in str(finding)
-                for finding in doctor(store, clock=lambda: now).findings
+                "would fail to enroll" in str(problem)
+                for problem in doctor(store, clock=lambda: now).problems
             )
 
     def settle(self) -> None:

@@ -17,7 +17,7 @@ from pyade.assignment.plan import AssignmentPlan, Planner, picked_for, plan_all
 from pyade.assignment.risk import NO_RULES, count_at_risk
 from pyade.assignment.rules import AssignmentPolicy, Rule
 from pyade.assignment.same_names import names_beside, names_in_use
-from pyade.assignment.selection import BY_HAND, Choice, Chooser, Definitions, by_hand
+from pyade.assignment.selection import BY_HAND, DefinedProfiles, ProfileSelection, ProfileSelector, by_hand
 from pyade.builders.dep_profile import digest
 from pyade.core.fleet.assignment import Risk, is_without_profile, risk_of
 from pyade.core.fleet.device import Device, DeviceFamily, DeviceResult, ProfileStatus
@@ -152,15 +152,15 @@ def owned(store: Store, token_name: str) -> Iterator[tuple[DeviceRecord, bool]]:
         yield record, owner is None or owner.token_name == token_name
 
 
-def plan_by_records(store: Store, token_name: str, chooser: Chooser) -> AssignmentPlan:
-    planner = Planner(chooser.definitions, NOW)
-    picked: dict[str, Choice] = {}
+def plan_by_records(store: Store, token_name: str, selector: ProfileSelector) -> AssignmentPlan:
+    planner = Planner(selector.definitions, NOW)
+    picked: dict[str, ProfileSelection] = {}
     for record, is_ours in owned(store, token_name):
-        choice = chooser.choose(record) if is_ours and record.device.is_mac else None
+        choice = selector.choose(record) if is_ours and record.device.is_mac else None
         planner.sort(record, choice, is_ours=is_ours)
         if choice is not None and choice.chosen_by == BY_HAND:
             picked[choice.profile_uuid] = choice
-    names = names_in_use([*chooser.standing(), *(picked[uuid] for uuid in sorted(picked))])
+    names = names_in_use([*selector.standing(), *(picked[uuid] for uuid in sorted(picked))])
     return attrs.evolve(plan := planner.plan(), warnings=(*plan.warnings, *names))
 
 
@@ -202,18 +202,20 @@ def check_lists(store: Store, name: str) -> None:
             for record in moving
             if until is None or (record.device.mdm_migration_deadline or NOW) <= until
         }
-    definitions = Definitions(store.profiles(name))
-    chooser = Chooser(definitions, NO_RULES, None)
-    choices = {record.serial_number: chooser.choose(record) for record in listed}
+    definitions = DefinedProfiles(store.profiles(name))
+    selector = ProfileSelector(definitions, NO_RULES, None)
+    selections = {record.serial_number: selector.choose(record) for record in listed}
     for profile in (SPECIAL, NAMESAKE):
         wanted = definitions.individual(profile)
         assert wanted is not None
         assert sorted(picked_for(store, name, profile)) == sorted(
             serial
-            for serial, choice in choices.items()
+            for serial, choice in selections.items()
             if choice is not None and choice.profile_uuid == wanted.profile_uuid
         )
-        others = [choice for serial, choice in choices.items() if choice is not None and serial not in "AB"]
+        others = [
+            choice for serial, choice in selections.items() if choice is not None and serial not in "AB"
+        ]
         beside = [by_hand(wanted), *(choice for choice in others if choice.profile is not None)]
         default = store.default_profile(name)
         assert default is None or default.name != profile.name
@@ -223,7 +225,7 @@ def check_lists(store: Store, name: str) -> None:
 def check_overview(store: Store) -> None:
     """Check what ``overview`` counts and what ``doctor`` finds of each token."""
     at_risk: dict[str, dict[str, Risk]] = {name: risks_by_records(store, name, NO_RULES) for name in TOKENS}
-    findings = doctor(store, expected_serials=SERIALS, clock=lambda: NOW).findings
+    problems = doctor(store, expected_serials=SERIALS, clock=lambda: NOW).problems
     for one in overview(store, now=NOW):
         known = list(store.devices(one.name, released=None))
         statuses = Counter(
@@ -237,24 +239,24 @@ def check_overview(store: Store) -> None:
         assert one.migrations == len(deadlines)
         assert one.next_deadline == min((end for end in deadlines if end > NOW), default=None)
         told = {
-            (finding.value, finding.allowed)
-            for finding in findings
-            if finding.setting == f"token {one.name}" and "would fail to enroll" in finding.allowed
+            (problem.value, problem.allowed)
+            for problem in problems
+            if problem.setting == f"token {one.name}" and "would fail to enroll" in problem.allowed
         }
         named: dict[Risk, list[str]] = {}
         for serial, risk in at_risk[one.name].items():
             named.setdefault(risk, []).append(serial)
-        problems = [risk_problem("", risk, len(serials), serials) for risk, serials in named.items()]
-        assert told == {(problem.value, problem.allowed) for problem in problems}
+        of_risks = [risk_problem("", risk, len(serials), serials) for risk, serials in named.items()]
+        assert told == {(problem.value, problem.allowed) for problem in of_risks}
         wild = sorted(record.serial_number for record in known if record.op_date_sent is not None)
-        dated = [finding.value for finding in findings if finding.setting == f"token {one.name}.op_date"]
+        dated = [problem.value for problem in problems if problem.setting == f"token {one.name}.op_date"]
         assert dated == ([", ".join(wild)] if wild else [])
     owners = {serial: owner_of(store.records_of([serial])) for serial in SERIALS}
     missing = sorted(serial for serial, owner in owners.items() if owner is None)
     expected = sorted(
         serial for serial, owner in owners.items() if owner and serial in at_risk[owner.token_name]
     )
-    told_of = {one.allowed.partition("the purchase ")[2]: one.value for one in findings}
+    told_of = {one.allowed.partition("the purchase ")[2]: one.value for one in problems}
     assert told_of.get("in no MDM server of ours", "") == ", ".join(missing)
     assert told_of.get("without a profile", "") == ", ".join(expected)
 
@@ -273,9 +275,9 @@ def test_groups_say_what_the_records_say(
 ) -> None:
     with store_of(fleet, default=default, is_stopped=is_stopped) as store:
         for name in TOKENS:
-            definitions = Definitions(store.profiles(name))
-            by_groups = plan_all(store, name, Chooser(definitions, policy, default), NOW)
-            by_records = plan_by_records(store, name, Chooser(definitions, policy, default))
+            definitions = DefinedProfiles(store.profiles(name))
+            by_groups = plan_all(store, name, ProfileSelector(definitions, policy, default), NOW)
+            by_records = plan_by_records(store, name, ProfileSelector(definitions, policy, default))
             assert shape(by_groups) == shape(by_records)
             for rules in (policy, NO_RULES):
                 expected = risks_by_records(store, name, rules)
@@ -331,9 +333,13 @@ def test_only_what_is_due_or_named_is_read() -> None:
     policy = AssignmentPolicy([Rule(profile=SPECIAL, model="iMac", asset_tag="T1")])
     with Noting() as store:
         fill(store, fleet, default=STANDARD, is_stopped=False)
-        plan = plan_all(store, "hq", Chooser(Definitions(store.profiles("hq")), NO_RULES, STANDARD), NOW)
+        plan = plan_all(
+            store, "hq", ProfileSelector(DefinedProfiles(store.profiles("hq")), NO_RULES, STANDARD), NOW
+        )
         assert (plan.due, plan.satisfied, store.read) == (1, 2, [])
-        plan = plan_all(store, "hq", Chooser(Definitions(store.profiles("hq")), policy, STANDARD), NOW)
+        plan = plan_all(
+            store, "hq", ProfileSelector(DefinedProfiles(store.profiles("hq")), policy, STANDARD), NOW
+        )
         assert (plan.due, plan.satisfied, store.read) == (2, 1, ["tagged"])
         store.read.clear()
         store.counted.clear()

@@ -44,8 +44,8 @@ def told(report: AssignReport) -> list[str]:
 
 
 def found(world: World) -> list[str]:
-    findings = doctor(world.store, clock=world.clock).findings
-    return [finding.value for finding in findings if finding.setting == "token hq.name"]
+    problems = doctor(world.store, clock=world.clock).problems
+    return [problem.value for problem in problems if problem.setting == "token hq.name"]
 
 
 @pytest.fixture

@@ -65,7 +65,7 @@ def command_for(profile: EnrollmentProfile, **settings: Any) -> dict[str, Any] |
     return command
 
 
-def findings(command: dict[str, Any], **about: Any) -> dict[str, Severity]:
+def problems(command: dict[str, Any], **about: Any) -> dict[str, Severity]:
     """Return the settings in question, with how much each matters."""
     problems = check_account_configuration({"RequestType": "AccountConfiguration", **command}, **about)
     return {problem.setting.removeprefix("AccountConfiguration."): problem.severity for problem in problems}
@@ -320,23 +320,23 @@ HASH_KEY = "AutoSetupAdminAccounts.passwordHash"
 )
 def test_every_rule_about_combinations(command: dict[str, Any], found: dict[str, Severity]) -> None:
     """What macOS refuses or ignores, one rule at a time."""
-    assert findings(command) == found
+    assert problems(command) == found
 
 
 def test_what_only_some_macs_object_to() -> None:
     """Keys that came later, and a Mac with Apple silicon that gets no user."""
     command = {USER: "ada", LOCK: True, "ManagedLocalUserShortName": "ada"}
     old = {USER: WARNING, LOCK: WARNING, "ManagedLocalUserShortName": WARNING}
-    assert findings(command, version=MacOSVersion(10, 14)) == old
-    assert findings(command, version=MacOSVersion(10, 15)) == {"ManagedLocalUserShortName": WARNING}
-    assert findings(command, version=MacOSVersion(11)) == {}
-    assert findings({}, version=MacOSVersion(10, 10)) == {"AccountConfiguration": ERROR}
+    assert problems(command, version=MacOSVersion(10, 14)) == old
+    assert problems(command, version=MacOSVersion(10, 15)) == {"ManagedLocalUserShortName": WARNING}
+    assert problems(command, version=MacOSVersion(11)) == {}
+    assert problems({}, version=MacOSVersion(10, 10)) == {"AccountConfiguration": ERROR}
     tethered = {TETHER: True, USER: "ada"}
-    assert TETHER in findings(tethered, version=MacOSVersion(10, 10))
-    assert findings(tethered, version=MacOSVersion(10, 15)) == {}
+    assert TETHER in problems(tethered, version=MacOSVersion(10, 10))
+    assert problems(tethered, version=MacOSVersion(10, 15)) == {}
     skipping = {SKIP: True, "AutoSetupAdminAccounts": ADMINS}
-    assert findings(skipping, chip=ChipClass.T2) == {}
-    assert findings(skipping, chip=ChipClass.APPLE_SILICON) == {SKIP: WARNING}
+    assert problems(skipping, chip=ChipClass.T2) == {}
+    assert problems(skipping, chip=ChipClass.APPLE_SILICON) == {SKIP: WARNING}
 
 
 @given(upn=st.text(max_size=30), full_name=st.text(max_size=30), hook_name=st.text(max_size=20))
@@ -352,7 +352,7 @@ def test_any_user_leaves_the_administrator_and_any_name_reads_back(
     assert admin["shortName"] in (hook_name, "localadmin")
     assert command.get(USER, upn.partition("@")[0]) == upn.partition("@")[0]
     assert command.get(FULL, full_name) == full_name
-    assert set(findings(command).values()) <= {WARNING}
+    assert set(problems(command).values()) <= {WARNING}
 
 
 @pytest.mark.skipif(shutil.which("plistutil") is None, reason="plistutil (libplist) is not installed")

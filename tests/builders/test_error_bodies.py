@@ -26,7 +26,7 @@ from pyade.core.macos.updates import (
     SoftwareUpdatePolicy,
     UpdateCatalogue,
     UpdateDecision,
-    UpdateVerdict,
+    UpdateOutcome,
     decide_update,
 )
 from pyade.core.macos.versions import MacOSVersion
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from tests.builders.conftest import DocumentViolations
 
 UPDATE = UpdateDecision(
-    verdict=UpdateVerdict.UPDATE, reason="macOS 14.1 is below 15.7", version=MacOSVersion(15, 7)
+    outcome=UpdateOutcome.UPDATE, reason="macOS 14.1 is below 15.7", version=MacOSVersion(15, 7)
 )
 BETA = BetaProgram(description="macOS 26 AppleSeed", token="seed-s3cret")
 SSO: dict[str, Any] = {
@@ -90,7 +90,7 @@ def test_every_decision_to_update_makes_what_the_schema_allows(
             device_id="J413AP",
             catalogue=known,
         )
-        if decision.verdict is not UpdateVerdict.UPDATE:
+        if decision.outcome is not UpdateOutcome.UPDATE:
             assert known is None or policy.build
             continue
         content = document(build_update_required(decision))
@@ -122,7 +122,7 @@ def test_the_reason_of_the_decision_goes_to_the_macs_log() -> None:
 
 def test_a_decision_that_asks_for_nothing_has_no_body() -> None:
     """The Mac enrolls."""
-    decision = UpdateDecision(verdict=UpdateVerdict.ENROLL, reason="macOS 26.1 is 15.7 or later")
+    decision = UpdateDecision(outcome=UpdateOutcome.ENROLL, reason="macOS 26.1 is 15.7 or later")
     with pytest.raises(ProfileError, match="a decision to update"):
         build_update_required(decision)
 

@@ -11,7 +11,7 @@ from tests.leaks import leaks
 from pyade.builders.commands import build_account_configuration
 from pyade.builders.error_bodies import build_update_required
 from pyade.builders.intune import IntuneExport, OwnSettings, profile_from_intune, read_intune
-from pyade.core.macos.updates import BetaProgram, UpdateDecision, UpdateVerdict
+from pyade.core.macos.updates import BetaProgram, UpdateDecision, UpdateOutcome
 from pyade.core.macos.versions import MacOSVersion
 from pyade.core.profile.accounts import AdministratorAccount
 from pyade.core.profile.profile import EnrollmentProfile
@@ -88,7 +88,7 @@ def test_a_command_that_is_refused_does_not_tell_the_hash() -> None:
 
 def test_an_order_to_update_that_is_refused_does_not_tell_the_token() -> None:
     decision = UpdateDecision(
-        verdict=UpdateVerdict.UPDATE,
+        outcome=UpdateOutcome.UPDATE,
         reason="old",
         version=MacOSVersion(26),
         build="!",

@@ -116,7 +116,7 @@ def test_scope_tags_are_a_set() -> None:
 
 def test_secrets_do_not_show() -> None:
     token = make()
-    shown = f"{token!r} {token} {token.health(EXPIRY)} {token.findings}"
+    shown = f"{token!r} {token} {token.health(EXPIRY)} {token.problems}"
     assert not any(secret in shown for secret in SECRETS)
 
 
@@ -154,15 +154,15 @@ def test_tokens_compare_hash_and_pickle() -> None:
     ],
 )
 def test_a_consumer_mail_domain_is_a_warning(domain: str) -> None:
-    (finding,) = make(apple_id=f"jo@{domain}").findings
-    assert finding.severity is Severity.WARNING
-    assert finding.setting == "apple_id"
-    assert "company Apple ID" in str(finding)
+    (problem,) = make(apple_id=f"jo@{domain}").problems
+    assert problem.severity is Severity.WARNING
+    assert problem.setting == "apple_id"
+    assert "company Apple ID" in str(problem)
 
 
 @each("domain", ["contoso.com", "outlook.contoso.com", "live.contoso.de", "notgmail.com"])
 def test_a_company_domain_is_none(domain: str) -> None:
-    assert make(apple_id=f"it@{domain}").findings == ()
+    assert make(apple_id=f"it@{domain}").problems == ()
 
 
 @each(
@@ -180,22 +180,22 @@ def test_the_portal_is_the_one_that_apple_names(portal: Portal, org_type: str | 
     token = make(portal=portal, org_type=org_type)
     other = Portal.SCHOOL if portal is Portal.BUSINESS else Portal.BUSINESS
     assert token.portal_to_use is (other if is_said else portal)
-    assert [(one.setting, one.severity) for one in token.findings] == [("portal", Severity.WARNING)] * is_said
-    assert "<Portal" not in "".join(map(str, token.findings))
+    assert [(one.setting, one.severity) for one in token.problems] == [("portal", Severity.WARNING)] * is_said
+    assert "<Portal" not in "".join(map(str, token.problems))
     assert f"sign in to {token.portal_to_use}" in token.health(EXPIRY).next_step
 
 
 def test_the_apple_id_is_the_one_that_apple_names() -> None:
-    assert make(admin_id="IT@contoso.COM ").findings == ()
-    mistaken, personal = make(admin_id="jo@gmail.com").findings[::-1]
+    assert make(admin_id="IT@contoso.COM ").problems == ()
+    mistaken, personal = make(admin_id="jo@gmail.com").problems[::-1]
     assert (personal.value, mistaken.value) == ("jo@gmail.com", "it@contoso.com"), "who really holds it"
-    (finding,) = make(admin_id="jo@contoso.com").findings
-    assert (finding.setting, finding.value, finding.severity) == (
+    (problem,) = make(admin_id="jo@contoso.com").problems
+    assert (problem.setting, problem.value, problem.severity) == (
         "apple_id",
         "it@contoso.com",
         Severity.WARNING,
     )
-    assert "Apple names jo@contoso.com" in str(finding)
+    assert "Apple names jo@contoso.com" in str(problem)
 
 
 # Health
@@ -323,7 +323,7 @@ def test_an_apple_id_that_was_wrong_at_first_is_put_right_by_a_renewal() -> None
     assert kinds(old, new) == {"apple_id": Severity.ERROR}, "Apple did not say yet who downloaded the new one"
     known = attrs.evolve(new, admin_id="Jo@contoso.com")
     assert kinds(old, known) == {"apple_id": Severity.WARNING}
-    assert old.renew(known).findings == ()
+    assert old.renew(known).problems == ()
 
 
 def test_what_apple_named_lasts_as_long_as_it_may_be_so() -> None:

@@ -179,7 +179,7 @@ def test_a_configured_administrator_reaches_every_mac_that_awaits(
     for name, profile in made:
         setup = desk.set_up(profile)
         where = f"{name}: {setup}"
-        found = FinalConfiguration(desk.store, clock=desk.clock).progress(SERIAL).findings
+        found = FinalConfiguration(desk.store, clock=desk.clock).progress(SERIAL).problems
         assert setup.is_released, where
         assert setup.errors == (), where
         assert bool(setup.administrator) is (profile.administrator is not None), where
@@ -235,14 +235,14 @@ def test_the_usable_name_is_sent_and_the_other_left_to_the_person(
     assert (setup.account_name, setup.full_name) == (account_name, full_name)
     assert setup.is_locked is not bool(wrong)
     assert setup.administrator == "localadmin"
-    found = FinalConfiguration(desk.store, clock=desk.clock).progress(SERIAL).findings
+    found = FinalConfiguration(desk.store, clock=desk.clock).progress(SERIAL).problems
     assert [one.setting for one in found] == [f"primary_account.{name}" for name in wrong]
     assert all("restrict_editing is off there" in one.fix for one in found)
     told = [one.details["problems"] for one in desk.store.events() if one.kind is EventKind.SETUP_PROBLEM]
     assert told == ([[str(one) for one in found]] if wrong else [])
     desk.mac.finish_setup(lambda _: b"")  # which nobody noted
     FinalConfiguration(desk.store, clock=desk.clock).authenticated(SERIAL)
-    assert FinalConfiguration(desk.store, clock=desk.clock).progress(SERIAL).findings == ()
+    assert FinalConfiguration(desk.store, clock=desk.clock).progress(SERIAL).problems == ()
 
 
 @pytest.mark.parametrize(
@@ -274,7 +274,7 @@ def test_the_serial_number_stands_for_what_an_administrator_cannot_be_called(
     desk.store.set_default_profile("hq", profile)
     desk.enroll(USERS[user])
     assert desk.set_up(profile, **options).administrator == short_name
-    found = FinalConfiguration(desk.store, clock=desk.clock).progress(SERIAL).findings
+    found = FinalConfiguration(desk.store, clock=desk.clock).progress(SERIAL).problems
     if SERIAL in short_name and admin != "serial":
         assert f"sent as {short_name}" in found[-1].value
     else:
@@ -311,7 +311,7 @@ def test_the_managed_user_is_the_account_that_the_mac_gets(
     assert command is not None
     assert command.get("ManagedLocalUserShortName", "") == expected
     assert command["AutoSetupAdminAccounts"]
-    found = FinalConfiguration(desk.store, clock=desk.clock).progress(SERIAL).findings
+    found = FinalConfiguration(desk.store, clock=desk.clock).progress(SERIAL).problems
     assert [one.setting for one in found] == wrong
 
 
@@ -379,7 +379,7 @@ def test_the_asynchronous_class_fills_in_the_same(authority: DeviceAuthority, ba
             return b"" if command is None else command.body
 
         setup = await desk.mac.finish_setup_async(answer)
-        [found] = (await final.progress(SERIAL)).findings
+        [found] = (await final.progress(SERIAL)).problems
         assert found.setting == "primary_account.account_name"
         return setup
 

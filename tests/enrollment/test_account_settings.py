@@ -175,7 +175,7 @@ def test_each_row_of_intunes_accounts_is_what_the_mac_is_told_also_after_the_way
     for imported in (given, back):
         command = at_the_mac(imported.profile, authority)
         assert command == ({"RequestType": "AccountConfiguration", **expected} if expected else None)
-    warned = any(one.setting.endswith("setPrimarySetupAccountAsRegularUser") for one in given.findings)
+    warned = any(one.setting.endswith("setPrimarySetupAccountAsRegularUser") for one in given.problems)
     assert warned is (regular and (skips or not administrator))
 
 

@@ -16,7 +16,7 @@ from pyade.core.fleet.enrollment import Enrollment
 from pyade.core.fleet.records import Source
 from pyade.core.macos.identity import IdentityKind
 from pyade.core.profile.profile import DefinedProfile
-from pyade.enrollment.admission import find_place, wait_of, with_issue
+from pyade.enrollment.admission import load_context, wait_of, with_issue
 from pyade.enrollment.settings import EnrollmentLimits
 from pyade.storage import MemoryStore
 from pyade.testing.store_examples import example_token
@@ -50,14 +50,14 @@ def test_a_mac_comes_with_the_profile_that_apple_shows(
 ) -> None:
     """Also where nobody said in which state it is."""
     add(store, Device(serial_number=SERIAL, profile_uuid=uuid, profile_status=status))
-    assert find_place(store, SERIAL).profile_uuid == "P1"
+    assert load_context(store, SERIAL).profile_uuid == "P1"
 
 
 @pytest.mark.parametrize("status", [ProfileStatus.REMOVED, ProfileStatus.EMPTY])
 def test_a_profile_that_was_taken_away_is_none(store: MemoryStore, status: ProfileStatus) -> None:
     """Apple goes on showing its id."""
     add(store, Device(serial_number=SERIAL, profile_uuid="P1", profile_status=status))
-    assert "has no profile" in find_place(store, SERIAL).refusal
+    assert "has no profile" in load_context(store, SERIAL).refusal
 
 
 def test_a_profile_from_before_the_move_to_this_server_counts(store: MemoryStore) -> None:
@@ -70,7 +70,7 @@ def test_a_profile_from_before_the_move_to_this_server_counts(store: MemoryStore
         device_assigned_date=NOW,
     )
     add(store, device)
-    assert find_place(store, SERIAL).profile_uuid == "P1"
+    assert load_context(store, SERIAL).profile_uuid == "P1"
 
 
 @pytest.mark.parametrize(("given_uuid", "shown"), [("P1", ProfileStatus.EMPTY), ("", ProfileStatus.ASSIGNED)])
@@ -83,7 +83,7 @@ def test_an_assignment_counts_before_apple_shows_it(
         profile_uuid=given_uuid, result=DeviceResult.SUCCESS, attempted_at=NOW + HOUR, not_before=None
     )
     store.record_attempts("hq", {SERIAL: attempt}, now=NOW + HOUR)
-    place = find_place(store, SERIAL)
+    place = load_context(store, SERIAL)
     assert (place.profile_uuid or "") == given_uuid
     assert bool(place.refusal) is not bool(given_uuid)
 

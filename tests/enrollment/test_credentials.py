@@ -78,7 +78,7 @@ def test_the_request_of_the_profile_is_redeemed_once(desk: Desk, challenge: str,
         )
     (event,) = redemptions(desk)
     assert (event.token_name, event.serial_number) == ("hq", SERIAL)
-    assert event.details == {"verdict": "issue", "kind": "scep_challenge"}
+    assert event.details == {"outcome": "issue", "kind": "scep_challenge"}
 
 
 @pytest.mark.parametrize("digest", ["sha1", "sha384", "sha512"])
@@ -150,7 +150,7 @@ def test_a_request_for_something_else_is_refused_and_uses_the_challenge_up(
     with pytest.raises(TrustError, match="unknown"):
         redeem_scep_request(desk.store, request_for(tmp_path, challenge), now=desk.clock())
     (event,) = redemptions(desk)
-    assert event.details["verdict"] == "refuse"
+    assert event.details["outcome"] == "refuse"
     assert reason in event.details["reason"]
 
 

@@ -314,7 +314,7 @@ def test_a_scheduler_finds_the_macs_whose_time_has_come(store: EnrollmentStore, 
     clock.advance(seconds=1)
     [mac] = final.waiting(due=True)
     assert mac.enrollment.serial_number == SERIAL
-    assert [finding.value for finding in mac.progress.findings] == ["30 minutes"]
+    assert [problem.value for problem in mac.progress.problems] == ["30 minutes"]
     assert command_in(final.next_command(SERIAL)) == {"RequestType": RELEASE}
 
 
@@ -334,11 +334,11 @@ def test_accounts_of_a_profile_that_is_gone_hold_nobody(
     assert "'gone' is not stored" in caplog.text
     assert command is not None
     final.answered(SERIAL, command.command_uuid, "Acknowledged")
-    [finding] = final.progress(SERIAL).findings
-    assert finding.setting == ACCOUNTS
-    assert finding.value == "not made: the profile 'gone' is not stored any more"
-    assert released_events(store)[0].details["accounts"] == finding.value
-    assert problem_events(store) == [[str(finding)]]
+    [problem] = final.progress(SERIAL).problems
+    assert problem.setting == ACCOUNTS
+    assert problem.value == "not made: the profile 'gone' is not stored any more"
+    assert released_events(store)[0].details["accounts"] == problem.value
+    assert problem_events(store) == [[str(problem)]]
 
 
 def test_accounts_that_the_version_does_not_know_are_left_out(
@@ -350,7 +350,7 @@ def test_accounts_that_the_version_does_not_know_are_left_out(
     final = FinalConfiguration(store, clock=clock)
     begin(final)
     assert command_in(final.next_command(SERIAL)) == {"RequestType": RELEASE}
-    assert final.progress(SERIAL).findings == ()
+    assert final.progress(SERIAL).problems == ()
 
 
 def test_a_hook_that_fails_is_asked_again_and_not_for_ever(
@@ -378,7 +378,7 @@ def test_a_hook_that_fails_is_asked_again_and_not_for_ever(
     assert len(calls) == 6
     assert "RuntimeError" in caplog.text
     assert "hunter2" not in caplog.text
-    [problem] = final.progress(SERIAL).findings
+    [problem] = final.progress(SERIAL).problems
     assert (problem.setting, problem.allowed) == ("administrator", "the hook failed with RuntimeError")
     assert problem_events(store) == [[str(problem)]]
     clock.advance(minutes=1)
@@ -436,7 +436,7 @@ def test_an_administrator_that_a_hook_got_wrong_is_made_all_the_same(answer: Any
         assert account["shortName"] == ("ada" if getattr(answer, "short_name", "") == "ada" else "localadmin")
         assert b"no hash" not in account.values()
         assert inner["PrimaryAccountFullName"] == "ada@contoso.example"
-        assert final.progress(SERIAL).findings
+        assert final.progress(SERIAL).problems
 
 
 def test_a_hook_that_works_again_makes_the_accounts(store: EnrollmentStore, clock: FrozenClock) -> None:
@@ -635,9 +635,9 @@ def test_a_mac_is_let_go_once(store: EnrollmentStore, clock: FrozenClock) -> Non
     assert accounts is not None
     assert released is not None
     final.answered(SERIAL, released.command_uuid, "Acknowledged")
-    assert [finding.value for finding in final.progress(SERIAL).findings] == ["no answer"]
+    assert [problem.value for problem in final.progress(SERIAL).problems] == ["no answer"]
     final.answered(SERIAL, accounts.command_uuid, "Acknowledged")
-    assert final.progress(SERIAL).findings == ()
+    assert final.progress(SERIAL).problems == ()
     assert [event.details["accounts"] for event in released_events(store)] == ["no answer"]
 
 

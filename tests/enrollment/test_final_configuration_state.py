@@ -93,14 +93,14 @@ def test_a_mac_that_does_not_await_is_sent_nothing() -> None:
 def test_an_account_error_does_not_hold_the_release(status: str) -> None:
     """Somebody hears of it, and the Mac goes on."""
     flow = send(awaiting().work_left(()), ACCOUNTS).answered("AccountConfiguration-1", status, now=NOW)
-    [finding] = flow.progress(NOW).findings
-    assert (finding.setting, finding.value, finding.severity) == (
+    [problem] = flow.progress(NOW).problems
+    assert (problem.setting, problem.value, problem.severity) == (
         "AccountConfiguration",
         status,
         Severity.WARNING,
     )
     flow = send(flow, RELEASE).answered("DeviceConfigured-1", "Acknowledged", now=NOW)
-    assert flow.progress(NOW).findings == (finding,)
+    assert flow.progress(NOW).problems == (problem,)
 
 
 def test_a_mac_that_never_answers_about_accounts_is_released() -> None:
@@ -108,10 +108,10 @@ def test_a_mac_that_never_answers_about_accounts_is_released() -> None:
     flow = send(awaiting().work_left(()), ACCOUNTS)
     flow = send(send(flow, ACCOUNTS, NOW + MINUTE), ACCOUNTS, NOW + 3 * MINUTE)
     assert idle_until(flow, NOW + 4 * MINUTE) == NOW + 5 * MINUTE
-    assert flow.progress(NOW + 4 * MINUTE).findings == ()
+    assert flow.progress(NOW + 4 * MINUTE).problems == ()
     flow = send(flow, RELEASE, NOW + 5 * MINUTE)
-    [finding] = flow.progress(NOW + 5 * MINUTE).findings
-    assert (finding.setting, finding.value) == ("AccountConfiguration", "no answer")
+    [problem] = flow.progress(NOW + 5 * MINUTE).problems
+    assert (problem.setting, problem.value) == ("AccountConfiguration", "no answer")
     late = flow.answered("AccountConfiguration-3", "Error", now=NOW + 9 * MINUTE)
     assert late.next_action(NOW + 6 * MINUTE).send is None
 
@@ -131,12 +131,12 @@ def test_a_command_without_an_answer_is_repeated_under_its_uuid() -> None:
 def test_accounts_that_cannot_be_made_do_not_hold_the_release() -> None:
     """Such as a variable without a value."""
     flow = awaiting().without_accounts().work_left(())
-    assert [finding.value for finding in flow.progress(NOW).findings] == ["not made"]
+    assert [problem.value for problem in flow.progress(NOW).problems] == ["not made"]
     send(flow, RELEASE)
     flow = flow.without_accounts("{{username}} has no value" * 99)
-    [finding] = flow.progress(NOW).findings
-    assert finding.value.startswith("not made: {{username}} has no value")
-    assert len(finding.value) == 200
+    [problem] = flow.progress(NOW).problems
+    assert problem.value.startswith("not made: {{username}} has no value")
+    assert len(problem.value) == 200
 
 
 def test_accounts_that_cannot_be_made_yet_are_asked_for_until_the_patience_ends() -> None:
@@ -198,16 +198,16 @@ def test_a_mac_that_is_to_be_let_go_gets_them_once() -> None:
 
 
 def test_problems_of_the_accounts_stay_until_the_next_enrollment() -> None:
-    """In the findings, through a store, and after the release."""
+    """In the problems, through a store, and after the release."""
     problem = Problem("primary_account.account_name", "contoso\\john", "a name", "type it", Severity.WARNING)
     flow = send(awaiting().work_left(()).with_problems([problem]), ACCOUNTS)
     flow = AwaitConfigurationFlow.from_json(json.loads(json.dumps(flow.to_json())))
     flow = flow.answered("AccountConfiguration-1", "Acknowledged", now=NOW)
     flow = send(flow, RELEASE).answered("DeviceConfigured-1", "Acknowledged", now=NOW)
-    assert flow.progress(NOW).findings == (problem,)
-    assert flow.token_updated(awaiting=False, now=NOW).progress(NOW).findings == (problem,)
-    assert flow.authenticated().progress(NOW).findings == ()
-    assert flow.token_updated(awaiting=True, now=NOW).progress(NOW).findings == ()
+    assert flow.progress(NOW).problems == (problem,)
+    assert flow.token_updated(awaiting=False, now=NOW).progress(NOW).problems == (problem,)
+    assert flow.authenticated().progress(NOW).problems == ()
+    assert flow.token_updated(awaiting=True, now=NOW).progress(NOW).problems == ()
 
 
 def test_not_now_is_tried_again_and_not_for_ever() -> None:
@@ -246,9 +246,9 @@ def test_an_error_of_the_release_is_a_finding_while_the_mac_waits() -> None:
     """With what to do."""
     flow = send(awaiting(has_accounts=False).work_left(()), RELEASE)
     flow = flow.answered("DeviceConfigured-1", "Error", now=NOW)
-    [finding] = flow.progress(NOW).findings
-    assert finding.setting == "DeviceConfigured"
-    assert finding.fix
+    [problem] = flow.progress(NOW).problems
+    assert problem.setting == "DeviceConfigured"
+    assert problem.fix
 
 
 def test_there_is_no_time_limit_by_default() -> None:
@@ -285,7 +285,7 @@ def test_release_after_cuts_the_wait_for_an_answer_short() -> None:
 
 @pytest.mark.parametrize(("work", "reason"), [(None, "somebody released it"), ((), "all is there")])
 def test_somebody_can_release_a_mac_at_once(work: tuple[str, ...] | None, reason: str) -> None:
-    """What the finding offers."""
+    """What the problem offers."""
     flow = attrs.evolve(awaiting(has_accounts=False), outstanding=work).released_now()
     assert flow.next_action(NOW).reason == reason
     send(flow, RELEASE)
@@ -294,10 +294,10 @@ def test_somebody_can_release_a_mac_at_once(work: tuple[str, ...] | None, reason
 def test_after_15_minutes_a_finding_says_what_is_outstanding() -> None:
     """Most Macs are released by then."""
     flow = awaiting().work_left(["Wi-Fi", "Company Portal"])
-    assert flow.progress(NOW + timedelta(minutes=14, seconds=59)).findings == ()
-    [finding] = flow.progress(NOW + timedelta(minutes=15)).findings
-    assert finding.value == "15 minutes"
-    assert finding.allowed.endswith("as work_left reported: Wi-Fi, Company Portal")
+    assert flow.progress(NOW + timedelta(minutes=14, seconds=59)).problems == ()
+    [problem] = flow.progress(NOW + timedelta(minutes=15)).problems
+    assert problem.value == "15 minutes"
+    assert problem.allowed.endswith("as work_left reported: Wi-Fi, Company Portal")
 
 
 @each("progress", [None, ["Wi-Fi"], [], "forced", "limited"])
@@ -310,15 +310,15 @@ def test_the_finding_names_methods_that_exist(progress: list[str] | str | None) 
         flow = awaiting(release_after=timedelta(hours=1)).work_left(["Wi-Fi"])
     elif isinstance(progress, list):
         flow = flow.work_left(progress)
-    [finding] = flow.progress(NOW + timedelta(hours=2)).findings
-    named = re.findall(r"FinalConfiguration\.(\w+)", finding.fix)
+    [problem] = flow.progress(NOW + timedelta(hours=2)).problems
+    named = re.findall(r"FinalConfiguration\.(\w+)", problem.fix)
     assert all(inspect.isfunction(getattr(FinalConfiguration, name)) for name in named)
     if progress in (None, ["Wi-Fi"]):
         assert named == ["work_left", "release"]
-        assert "reported" in finding.allowed
+        assert "reported" in problem.allowed
     else:
-        assert "push" in finding.fix
-        assert "take AccountConfiguration, DeviceConfigured" in finding.allowed
+        assert "push" in problem.fix
+        assert "take AccountConfiguration, DeviceConfigured" in problem.allowed
 
 
 @each(
@@ -335,8 +335,8 @@ def test_the_finding_names_methods_that_exist(progress: list[str] | str | None) 
 )
 def test_the_wait_is_told_as_a_person_reads_it(waited: timedelta, words: str) -> None:
     """Not as 4320000 minutes."""
-    [finding] = awaiting().progress(NOW + waited).findings
-    assert finding.value == words
+    [problem] = awaiting().progress(NOW + waited).problems
+    assert problem.value == words
     assert in_words(waited) == words
 
 
@@ -505,7 +505,7 @@ class Driver:
             self.keep(self.flow.released_now())
         elif kind == "without accounts":
             self.keep(self.flow.without_accounts())
-        assert all(finding.fix for finding in self.flow.progress(self.now).findings)
+        assert all(problem.fix for problem in self.flow.progress(self.now).problems)
 
 
 @given(

@@ -22,11 +22,11 @@ from pyade.core.problems import Severity
 from pyade.crypto.push_certificate import PushCertificate
 from pyade.enrollment import (
     EnrollmentLimits,
+    EnrollmentOutcome,
     EnrollmentService,
     FinalConfiguration,
     MachineInfo,
     PlatformSso,
-    Verdict,
     redeem_client_identifier,
 )
 from pyade.enrollment.credentials import Credential, one_time, static
@@ -111,7 +111,7 @@ def test_text_that_has_no_bytes_is_as_unknown_as_any_other(serve: Serve) -> None
     """As ``surrogateescape`` makes it of the bytes in an address."""
     service, store = serve()
     response = service.close_web_view("\udc80", User(upn="ada@contoso.example"), host="mdm.example.com")
-    assert (response.status, response.decision.verdict) == (403, Verdict.REFUSE)
+    assert (response.status, response.decision.outcome) == (403, EnrollmentOutcome.REFUSE)
     with pytest.raises(TrustError, match="unknown"):
         redeem_client_identifier(store, "\udc80", now=NOW)
 
@@ -277,7 +277,7 @@ def test_why_the_organization_refuses_is_kept_in_bounds(
     service, _ = serve(check=lambda request: objection)
     decision = service.enroll(mac.sign(words())).decision
     assert decision.reason == f"refused by the organization: {reason}" or reason is None
-    assert (decision.verdict is Verdict.ENROLL) is (reason is None)
+    assert (decision.outcome is EnrollmentOutcome.ENROLL) is (reason is None)
     if objection:  # as why nobody signed in is
         assert service.sign_in_failed(objection).decision.reason == f"nobody signed in: {reason}"
 
@@ -445,7 +445,7 @@ def test_an_order_to_update_does_not_use_a_token_of_platform_sso_up(
     )
     document = plistlib.loads(words()) | {"MDM_CAN_REQUEST_SOFTWARE_UPDATE": True}
     response = service.enroll(mac.sign(plistlib.dumps(document)), authorization="Bearer token")
-    assert (response.decision.verdict, asked) == (Verdict.UPDATE, [])
+    assert (response.decision.outcome, asked) == (EnrollmentOutcome.UPDATE, [])
 
 
 @pytest.mark.parametrize(
@@ -460,11 +460,11 @@ def test_an_order_to_update_does_not_use_a_token_of_platform_sso_up(
 def test_no_mac_enrolls_where_it_could_not_be_pushed_to(
     desk: Desk, push: PushCertificate, changes: dict[str, Any], settings: list[str] | None
 ) -> None:
-    """The service is refused before it answers anybody; that the certificate ends soon is only a finding."""
+    """The service is refused before it answers anybody; that the certificate ends soon is only a problem."""
     with pytest.raises(ProfileError) as caught:
         desk.service(push=push, mdm=attrs.evolve(CONTOSO, **changes))
     expected = settings or ["topic", "development_push"]
     assert [problem.setting for problem in caught.value.problems] == expected
     service = desk.service(push=push)
-    assert [problem.severity for problem in service.findings()] == [Severity.WARNING]
-    assert desk.service(mdm=attrs.evolve(CONTOSO, **changes)).findings() == ()
+    assert [problem.severity for problem in service.problems()] == [Severity.WARNING]
+    assert desk.service(mdm=attrs.evolve(CONTOSO, **changes)).problems() == ()

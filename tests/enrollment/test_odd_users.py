@@ -60,9 +60,9 @@ def test_a_name_that_no_store_can_keep_costs_no_enrollment(
     assert enrollment is not None
     assert enrollment.user == User(upn=ADA.upn)
     assert [one.setting for one in enrollment.problems] == [f"user.{name}" for name in names]
-    assert answer.decision.findings == enrollment.problems
+    assert answer.decision.problems == enrollment.problems
     event = desk.events()[-1]
-    assert [str(one) for one in enrollment.problems] == event.details["findings"]
+    assert [str(one) for one in enrollment.problems] == event.details["problems"]
     assert isinstance(desk.store, MemoryStore)
     told = enrollment_problems(desk.store, desk.clock())
     assert [one.setting for one in told] == [f"enrollments.user.{name}" for name in names]
@@ -97,7 +97,7 @@ def after_the_patience(**hooks: Any) -> tuple[Problem, ...]:
         while (command := final.next_command(SERIAL)) is None:
             clock.advance(minutes=1)
         assert command_in(command)["AutoSetupAdminAccounts"]
-        return final.progress(SERIAL).findings
+        return final.progress(SERIAL).problems
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def test_a_request_for_something_else_uses_the_identifier_up(
     with pytest.raises(TrustError, match="used before"):
         redeem_client_identifier(desk.store, identifier, now=desk.clock(), request=attested(tmp_path))
     (event,) = redemptions(desk)
-    assert event.details["verdict"] == "refuse"
+    assert event.details["outcome"] == "refuse"
     assert reason in event.details["reason"]
 
 

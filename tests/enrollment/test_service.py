@@ -35,11 +35,11 @@ from pyade.core.profile.accounts import User
 from pyade.core.profile.profile import DefinedProfile
 from pyade.enrollment import (
     EnrollmentLimits,
+    EnrollmentOutcome,
     EnrollmentRequest,
     EnrollmentResponse,
     FinalConfiguration,
     PlatformSso,
-    Verdict,
 )
 from pyade.enrollment.credentials import Credential, serial_number, static
 from pyade.errors import PolicyError, ProfileError
@@ -77,7 +77,11 @@ def test_a_mac_gets_the_profile_of_its_token(desk: Desk) -> None:
     assert acme["PayloadUUID"] == payloads["com.apple.mdm"]["IdentityCertificateUUID"]
     assert (acme["HardwareBound"], acme["Attest"], acme["KeySize"]) == (True, True, 384)
     decision = answer.decision
-    assert (decision.verdict, decision.serial_number, decision.token_name) == (Verdict.ENROLL, SERIAL, "hq")
+    assert (decision.outcome, decision.serial_number, decision.token_name) == (
+        EnrollmentOutcome.ENROLL,
+        SERIAL,
+        "hq",
+    )
     stored = desk.store.enrollment(SERIAL)
     assert stored is not None
     assert (stored.profile_name, stored.identity, stored.version) == (
@@ -190,7 +194,7 @@ def test_a_refusal_says_nothing_and_changes_nothing_but_the_record(desk: Desk, c
     assert reason in answer.decision.reason
     assert dump(desk) == before
     (event,) = desk.events()
-    assert event.details["verdict"] == "refuse"
+    assert event.details["outcome"] == "refuse"
     assert reason in event.details["reason"]
     assert event.serial_number == keys.get("SERIAL", SERIAL)
 
@@ -209,7 +213,7 @@ MALFORMED: dict[str, Callable[[Desk], bytes]] = {
 def test_what_cannot_be_read_is_answered_so(desk: Desk, case: str) -> None:
     before = dump(desk)
     answer = desk.enroll(MALFORMED[case](desk))
-    assert (answer.status, answer.decision.verdict) == (400, Verdict.MALFORMED)
+    assert (answer.status, answer.decision.outcome) == (400, EnrollmentOutcome.MALFORMED)
     assert answer.decision.serial_number == ""
     assert dump(desk) == before
     (event,) = desk.events()
@@ -219,7 +223,7 @@ def test_what_cannot_be_read_is_answered_so(desk: Desk, case: str) -> None:
 def test_a_device_of_another_authority_is_not_believed(desk: Desk) -> None:
     stranger = DeviceAuthority.generate().issue()
     answer = desk.enroll(stranger.sign(desk.machine()))
-    assert (answer.status, answer.decision.verdict) == (403, Verdict.REFUSE)
+    assert (answer.status, answer.decision.outcome) == (403, EnrollmentOutcome.REFUSE)
     assert answer.decision.serial_number == "", "nothing that it said can be trusted"
 
 
@@ -253,8 +257,8 @@ def test_a_device_certificate_that_has_ended_is_reported(
     device = authority.issue(now=NOW - timedelta(days=age))
     answer = desk.enroll(device.sign(desk.machine()))
     assert answer.status == 200
-    assert [problem.setting for problem in answer.decision.findings] == ["device_certificate"] * count
-    assert len(desk.events()[-1].details.get("findings", ())) == count
+    assert [problem.setting for problem in answer.decision.problems] == ["device_certificate"] * count
+    assert len(desk.events()[-1].details.get("problems", ())) == count
 
 
 # The same Mac again
@@ -283,7 +287,7 @@ def test_a_serial_number_gets_so_many_profiles_and_no_more(desk: Desk) -> None:
         assert desk.enroll(limits=limits).status == 200
         desk.later(minutes=10)
     answer = desk.enroll(limits=limits)
-    assert (answer.status, answer.decision.verdict) == (429, Verdict.LIMITED)
+    assert (answer.status, answer.decision.outcome) == (429, EnrollmentOutcome.LIMITED)
     assert answer.headers["Retry-After"] == str(30 * 60)
     desk.later(minutes=29, seconds=59)
     assert desk.enroll(limits=limits).headers["Retry-After"] == "1"
@@ -327,7 +331,7 @@ def test_legacy_asks_for_name_and_password(desk: Desk) -> None:
     desk.store.set_default_profile("hq", LEGACY)
     for authorization in (None, "Basic", "Basic !!", basic("ada", "wrong"), basic("", "x"), "Bearer good"):
         answer = desk.enroll(authorization=authorization, authenticate=verifier)
-        assert (answer.status, answer.decision.verdict) == (401, Verdict.SIGN_IN)
+        assert (answer.status, answer.decision.outcome) == (401, EnrollmentOutcome.SIGN_IN)
         assert answer.headers["WWW-Authenticate"].startswith("Basic ")
     assert not list(desk.store.enrollments())
     answer = desk.enroll(authorization=basic("ada", "pass:word"), authenticate=verifier)
@@ -393,7 +397,7 @@ def test_the_license_is_the_users_or_the_devices(desk: Desk, profile: Any) -> No
 def test_a_user_signs_in_and_the_profile_is_released_once(desk: Desk) -> None:
     desk.store.set_default_profile("hq", MODERN)
     answer = desk.open()
-    assert (answer.status, answer.decision.verdict) == (302, Verdict.SIGN_IN)
+    assert (answer.status, answer.decision.outcome) == (302, EnrollmentOutcome.SIGN_IN)
     (state,) = desk.identity.states
     assert answer.headers["Location"].endswith(state)
     assert state not in str(answer.decision)
@@ -489,7 +493,7 @@ def test_a_mac_that_is_too_old_is_told_to_update_in_both_flows(desk: Desk) -> No
         body = json.loads(answer.body)
         assert body["code"] == "com.apple.softwareupdate.required"
         assert body["details"] == {"OSVersion": "15.1", "BuildVersion": "24B83"}
-        assert answer.decision.verdict is Verdict.UPDATE
+        assert answer.decision.outcome is EnrollmentOutcome.UPDATE
     assert dump(desk) == before
     desk.store.set_default_profile("hq", PROFILE)
     updated = desk.signed(**CAN, OS_VERSION="15.1", VERSION="24B83")
@@ -522,14 +526,17 @@ def test_the_token_of_a_beta_program_is_in_the_answer_alone(desk: Desk) -> None:
 def test_platform_sso_comes_first_and_its_token_is_the_sign_in(desk: Desk) -> None:
     desk.store.set_default_profile("hq", MODERN)
     first = desk.enroll(desk.signed(MDM_CAN_REQUEST_PSSO_CONFIG=True, OS_VERSION="26.0"), platform_sso=SSO)
-    assert (first.status, first.decision.verdict) == (403, Verdict.PLATFORM_SSO)
+    assert (first.status, first.decision.outcome) == (403, EnrollmentOutcome.PLATFORM_SSO)
     body = json.loads(first.body)
     assert (body["code"], body["details"]["AuthURL"]) == ("com.apple.psso.required", SSO.auth_url)
     again = desk.signed(OS_VERSION="26.0")
     assert desk.enroll(again, authorization="Bearer bad", platform_sso=SSO).status == 403
     answer = desk.enroll(again, authorization="Bearer good", platform_sso=SSO)
     assert (answer.status, answer.decision.user) == (200, ADA.upn)
-    assert desk.enroll(desk.signed(MDM_CAN_REQUEST_PSSO_CONFIG=True)).decision.verdict is Verdict.REFUSE
+    assert (
+        desk.enroll(desk.signed(MDM_CAN_REQUEST_PSSO_CONFIG=True)).decision.outcome
+        is EnrollmentOutcome.REFUSE
+    )
 
 
 # Afterwards
@@ -540,7 +547,7 @@ def test_a_renewal_keeps_the_kind_of_identity(desk: Desk) -> None:
     desk.enroll(desk.signed(OS_VERSION="12.6", VERSION="21G115"))
     answer = desk.run(lambda service: service.renew(SERIAL, version="15.1"))
     kind, challenge = identity_of(answer)
-    assert (kind, answer.decision.verdict) == ("scep", Verdict.RENEW)
+    assert (kind, answer.decision.outcome) == ("scep", EnrollmentOutcome.RENEW)
     assert [one.digest for one in desk.store.one_times(SERIAL)] == [digest_of(challenge)]
     assert identity_of(desk.enroll(desk.signed(OS_VERSION="15.1", VERSION="24B83")))[0] == "acme"
     assert identity_of(desk.run(lambda service: service.renew(SERIAL)))[0] == "acme"
@@ -597,8 +604,8 @@ def test_a_refusal_of_an_unknown_model_says_that_it_is_unknown(desk: Desk) -> No
     new = desk.signed(PRODUCT="Mac99x,1")
     refused = desk.enroll(new, identity=IdentityPolicy(require_attestation=True))
     assert refused.status == 403
-    assert [(one.setting, one.value) for one in refused.decision.findings] == [("product", "Mac99x,1")]
-    assert "a model of a Mac that pyade knows" in desk.events()[-1].details["findings"][0]
+    assert [(one.setting, one.value) for one in refused.decision.problems] == [("product", "Mac99x,1")]
+    assert "a model of a Mac that pyade knows" in desk.events()[-1].details["problems"][0]
 
 
 @pytest.mark.twins

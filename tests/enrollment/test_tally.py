@@ -13,7 +13,7 @@ import pytest
 from tests.enrollment.conftest import HOST, LEGACY, Desk
 
 from pyade.core.fleet.events import Event
-from pyade.enrollment import EnrollmentApp, EnrollmentDecision, EnrollmentService, Verdict
+from pyade.enrollment import EnrollmentApp, EnrollmentDecision, EnrollmentOutcome, EnrollmentService
 from pyade.enrollment.tally import RECORDS, WINDOW, RefusalTally
 from pyade.errors import StoreError
 from pyade.testing import DeviceAuthority
@@ -83,7 +83,9 @@ def test_what_strangers_put_into_reasons_is_left_out(desk: Desk) -> None:
 
 
 def refusal(reason: str = "x", serial_number: str = "") -> EnrollmentDecision:
-    return EnrollmentDecision(at=NOW, verdict=Verdict.REFUSE, reason=reason, serial_number=serial_number)
+    return EnrollmentDecision(
+        at=NOW, outcome=EnrollmentOutcome.REFUSE, reason=reason, serial_number=serial_number
+    )
 
 
 def test_a_minute_is_taken_once_and_not_before_it_is_over() -> None:
@@ -160,7 +162,7 @@ def test_what_is_kept_is_bounded() -> None:
     for number in range(1_000):
         reason = f"{chr(97 + number % 26)}{chr(97 + number // 26)} " + "x" * 5_000
         decision = EnrollmentDecision(
-            at=NOW, verdict=Verdict.REFUSE, reason=reason, serial_number=f"S{number}"
+            at=NOW, outcome=EnrollmentOutcome.REFUSE, reason=reason, serial_number=f"S{number}"
         )
         tally.is_recorded(decision, is_ours=False)
     taken = tally.take(NOW, at_once=True)

@@ -119,7 +119,7 @@ def request_of(enrollment: FakeEnrollment, **changes: str) -> bytes:
 
 def decisions(fleet: Fleet, serial: str) -> Counter[str]:
     return Counter(
-        event.details["verdict"]
+        event.details["outcome"]
         for event in fleet.store.events()
         if event.kind is EventKind.ENROLLMENT_DECIDED and event.serial_number == serial
     )
@@ -159,12 +159,12 @@ def _everybody_enrolls(fleet: Fleet) -> None:
         assert dict(found[serial].subject)["CN"] == serial
     pending = list(fleet.store.enrollments(registration=Registration.PENDING))
     assert {one.serial_number for one in pending} == set(fleet.serials)
-    verdicts = Counter(
-        event.details["verdict"]
+    outcomes = Counter(
+        event.details["outcome"]
         for event in fleet.store.events()
         if event.kind is EventKind.ENROLLMENT_DECIDED
     )
-    assert verdicts == {"sign_in": len(macs), "enroll": len(macs)}
+    assert outcomes == {"sign_in": len(macs), "enroll": len(macs)}
 
 
 def test_a_mac_that_does_not_have_the_anchor_does_not_connect(fleet: Fleet) -> None:

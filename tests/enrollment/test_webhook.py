@@ -125,7 +125,7 @@ def test_the_mac_that_got_a_profile_gets_one_certificate(ca: Authority, tmp_path
     assert not ca.allows(step_ca_body(attested(tmp_path, key="secp384r1/another")))
     ca.desk.later(minutes=2)
     assert not ca.allows(step_ca_body(attested(tmp_path)))
-    assert [event.details["verdict"] for event in redemptions(ca.desk)] == ["issue"]
+    assert [event.details["outcome"] for event in redemptions(ca.desk)] == ["issue"]
 
 
 def test_a_renewal_gets_one_more_and_ends_what_was_before(ca: Authority, tmp_path: Path) -> None:

@@ -180,4 +180,4 @@ def test_what_was_doubtful_when_a_profile_was_given_is_told_for_30_days(ward: Wa
     assert problem.value == ", ".join(ward.serials[:2])
     assert problem.allowed.startswith("2 Macs, such as 'Mac99,1'")
     ward.clock.advance(30 * 24 * 3600)
-    assert not [one for one in ward.look(asks=False).findings if "enrollments" in one.setting]
+    assert not [one for one in ward.look(asks=False).problems if "enrollments" in one.setting]

@@ -22,7 +22,7 @@ from pyade.core.profile.profile import EnrollmentProfile
 from pyade.core.token import Token
 from pyade.crypto.push_certificate import PushCertificate
 from pyade.errors import AccessDeniedError, ArgumentError, PolicyError
-from pyade.operations import Diagnosis, async_doctor, doctor
+from pyade.operations import HealthReport, doctor, doctor_async
 from pyade.storage import MemoryStore
 from pyade.sync import Syncer
 from pyade.testing import FakeApple, FrozenClock
@@ -71,7 +71,7 @@ class Ward:
         with self.client(self.store.token("hq")) as client:
             Syncer(client, self.store, clock=self.clock).sync()
 
-    def look(self, *, asks: bool = True, **options: Any) -> Diagnosis:
+    def look(self, *, asks: bool = True, **options: Any) -> HealthReport:
         options = {"push": self.push(200), **options}
         if self.kind == "sync":
             return doctor(self.store, self.client if asks else None, clock=self.clock, **options)
@@ -81,8 +81,8 @@ class Ward:
                 token, transport=self.apple.transport(), clock=self.now, sleep=self.clock.sleep_async
             )
 
-        async def main() -> Diagnosis:
-            return await async_doctor(self.store, client_for if asks else None, clock=self.clock, **options)
+        async def main() -> HealthReport:
+            return await doctor_async(self.store, client_for if asks else None, clock=self.clock, **options)
 
         return anyio.run(main, backend=self.kind)
 
@@ -101,8 +101,8 @@ def ward(request: pytest.FixtureRequest) -> Iterator[Ward]:
         yield ward
 
 
-def the(diagnosis: Diagnosis, text: str) -> Problem:
-    found = [finding for finding in diagnosis.findings if text in str(finding)]
+def the(diagnosis: HealthReport, text: str) -> Problem:
+    found = [problem for problem in diagnosis.problems if text in str(problem)]
     assert len(found) == 1, diagnosis
     assert found[0].fix
     return found[0]
@@ -111,8 +111,8 @@ def the(diagnosis: Diagnosis, text: str) -> Problem:
 @pytest.mark.twins
 def test_where_all_is_well_nothing_is_found(ward: Ward) -> None:
     diagnosis = ward.look(push=ward.push(200), topic=TOPIC, expected_serials=ward.serials)
-    assert (diagnosis.findings, diagnosis.is_healthy, diagnosis.checked_at) == ((), True, ward.clock())
-    assert "0 findings" in str(diagnosis)
+    assert (diagnosis.problems, diagnosis.is_healthy, diagnosis.checked_at) == ((), True, ward.clock())
+    assert "0 problems" in str(diagnosis)
 
 
 def test_the_push_certificate_is_looked_at(ward: Ward) -> None:
@@ -124,9 +124,9 @@ def test_the_push_certificate_is_looked_at(ward: Ward) -> None:
 def test_that_the_push_certificate_was_not_looked_at_is_said(ward: Ward) -> None:
     """It is one of the specification's prerequisites."""
     diagnosis = ward.look(push=None)
-    finding = the(diagnosis, "push_certificate")
-    assert (finding.severity, diagnosis.is_healthy) == (Severity.INFO, True)
-    assert "push=" in finding.fix
+    problem = the(diagnosis, "push_certificate")
+    assert (problem.severity, diagnosis.is_healthy) == (Severity.INFO, True)
+    assert "push=" in problem.fix
 
 
 def test_a_token_is_needed() -> None:
@@ -138,9 +138,9 @@ def test_a_token_is_needed() -> None:
 def test_the_health_of_a_token(ward: Ward, days: int, severity: Severity) -> None:
     token = attrs.evolve(ward.store.token("hq"), access_token_expiry=ward.clock() + days * DAY)
     ward.store.replace_token(token)
-    finding = the(ward.look(asks=False), "expire")
-    assert finding.severity is severity
-    assert token.apple_id in finding.fix
+    problem = the(ward.look(asks=False), "expire")
+    assert problem.severity is severity
+    assert token.apple_id in problem.fix
 
 
 def test_a_personal_apple_id_is_worth_a_look(ward: Ward) -> None:
@@ -150,9 +150,9 @@ def test_a_personal_apple_id_is_worth_a_look(ward: Ward) -> None:
 
 def test_terms_that_nobody_signed(ward: Ward) -> None:
     ward.apple.faults.change_terms()
-    finding = the(ward.look(), "T_C_NOT_SIGNED")
-    assert finding.severity is Severity.ERROR
-    assert "administrator" in finding.fix
+    problem = the(ward.look(), "T_C_NOT_SIGNED")
+    assert problem.severity is Severity.ERROR
+    assert "administrator" in problem.fix
 
 
 def test_a_token_that_apple_refuses(ward: Ward) -> None:
@@ -163,9 +163,9 @@ def test_a_token_that_apple_refuses(ward: Ward) -> None:
 
 def test_a_clock_that_is_off(ward: Ward) -> None:
     ward.skew = timedelta(minutes=10)
-    finding = the(ward.look(), "clock")
-    assert (finding.setting, finding.severity) == ("clock", Severity.ERROR)
-    assert "NTP" in finding.fix
+    problem = the(ward.look(), "clock")
+    assert (problem.setting, problem.severity) == ("clock", Severity.ERROR)
+    assert "NTP" in problem.fix
 
 
 def test_a_token_of_another_server_than_the_one_that_is_known(ward: Ward) -> None:
@@ -178,8 +178,8 @@ def test_a_token_that_is_parked_or_out_of_step(ward: Ward) -> None:
     assert "Scheduler" in the(ward.look(), "not in step").fix
     state = ward.store.sync_state("hq")
     token = ward.store.token("hq")
-    parked = attrs.evolve(state, parked="TermsError: sign them", parked_with=token.fingerprint)
-    ward.store.save_sync_state("hq", parked)
+    suspended = attrs.evolve(state, suspended="TermsError: sign them", suspended_with=token.fingerprint)
+    ward.store.save_sync_state("hq", suspended)
     assert the(ward.look(), "TermsError: sign them").severity is Severity.ERROR
     ward.store.add_token(attrs.evolve(token, name="new", server_uuid=None))
     assert "never synced" in str(the(ward.look(), "never synced"))
@@ -193,24 +193,24 @@ def test_a_sync_that_failed_is_worth_a_look_until_one_ends_well(ward: Ward) -> N
         ward.sync()
     ward.apple.faults.restore_access()
     diagnosis = ward.look(asks=False)
-    finding = the(diagnosis, "the last sync ended with")
-    assert str(caught.value) in finding.allowed
-    assert (finding.setting, finding.value, finding.severity) == ("token hq", "", Severity.WARNING)
+    problem = the(diagnosis, "the last sync ended with")
+    assert str(caught.value) in problem.allowed
+    assert (problem.setting, problem.value, problem.severity) == ("token hq", "", Severity.WARNING)
     assert diagnosis.is_healthy
-    assert len(diagnosis.findings) == 1
+    assert len(diagnosis.problems) == 1
 
     state = ward.store.sync_state("hq")
     token = ward.store.token("hq")
-    parked = attrs.evolve(state, parked="TermsError: sign them", parked_with=token.fingerprint)
-    ward.store.save_sync_state("hq", parked)
-    first, *others = (one.allowed for one in ward.look(asks=False).findings)
+    suspended = attrs.evolve(state, suspended="TermsError: sign them", suspended_with=token.fingerprint)
+    ward.store.save_sync_state("hq", suspended)
+    first, *others = (one.allowed for one in ward.look(asks=False).problems)
     assert first == "TermsError: sign them"
     assert others == [
         "3 devices without a profile would fail to enroll: the newest assignment ended before their turn"
     ]
     ward.clock.advance(days=1)
     ward.sync()
-    assert ward.look().findings == ()
+    assert ward.look().problems == ()
 
 
 def test_devices_without_a_profile(ward: Ward) -> None:
@@ -219,15 +219,15 @@ def test_devices_without_a_profile(ward: Ward) -> None:
     assert the(diagnosis, "no default profile").severity is Severity.WARNING
     assert ward.serials[0] in the(diagnosis, "3 devices without a profile").value
     assert the(diagnosis, "1 device of the purchase without a profile").severity is Severity.ERROR
-    assert diagnosis.findings[0].severity is Severity.ERROR, "the worst comes first"
+    assert diagnosis.problems[0].severity is Severity.ERROR, "the worst comes first"
 
 
 @pytest.mark.parametrize(("days", "severity"), [(20, Severity.WARNING), (-1, Severity.ERROR), (90, None)])
 def test_anchors_that_end(ward: Ward, days: int, severity: Severity | None) -> None:
     anchor = certificate(ends=ward.clock() + days * DAY)
     ward.default(anchor_certificates=(anchor.public_bytes(Encoding.DER),))
-    findings = ward.look().findings
-    assert [finding.severity for finding in findings] == ([severity] if severity else [])
+    problems = ward.look().problems
+    assert [problem.severity for problem in problems] == ([severity] if severity else [])
 
 
 def test_account_settings_that_mean_something_else_are_told_as_long_as_a_profile_says_them(
@@ -235,15 +235,15 @@ def test_account_settings_that_mean_something_else_are_told_as_long_as_a_profile
 ) -> None:
     """The wait that accounts switch on, and a set-up without people that stops."""
     ward.default(await_final_configuration=False, managed_user="ada", auto_advance=True)
-    found = {finding.setting: finding for finding in ward.look().findings}
+    found = {problem.setting: problem for problem in ward.look().problems}
     where = f"profile {PROFILE.name}"
     assert "switched on" in str(found[f"{where}.await_final_configuration"])
     assert found.keys() == {
         f"{where}.{name}" for name in ("await_final_configuration", "managed_user", "auto_advance")
     }
-    assert {finding.severity for finding in found.values()} == {Severity.WARNING}
+    assert {problem.severity for problem in found.values()} == {Severity.WARNING}
     ward.default(await_final_configuration=False)
-    assert ward.look().findings == ()
+    assert ward.look().problems == ()
 
 
 def test_legacy_authentication_needs_an_endpoint(ward: Ward) -> None:
@@ -251,7 +251,7 @@ def test_legacy_authentication_needs_an_endpoint(ward: Ward) -> None:
     reminder = the(ward.look(), "WS-Trust 1.3")
     assert (reminder.severity, "Get-ADfsEndpoint" in reminder.fix) == (Severity.INFO, True)
     assert ward.look().is_healthy
-    assert not ward.look(check_ws_trust=lambda: "").findings
+    assert not ward.look(check_ws_trust=lambda: "").problems
     assert the(ward.look(check_ws_trust=lambda: "404"), "404").severity is Severity.ERROR
 
 
@@ -259,8 +259,8 @@ def test_legacy_authentication_needs_an_endpoint(ward: Ward) -> None:
 def test_the_devices_of_a_purchase(ward: Ward) -> None:
     (elsewhere,) = ward.apple.add_devices(1)
     expected = [*ward.serials, elsewhere, "NOTBOUGHT", "NOTBOUGHT"]
-    finding = the(ward.look(expected_serials=expected), "2 devices of the purchase in no MDM server")
-    assert "may not be in the program" in finding.fix
+    problem = the(ward.look(expected_serials=expected), "2 devices of the purchase in no MDM server")
+    assert "may not be in the program" in problem.fix
     asked: list[Sequence[str]] = []
 
     def find(serials: Sequence[str]) -> set[str]:
@@ -291,7 +291,7 @@ def test_hooks_may_be_coroutine_functions_for_the_asynchronous_kind(ward: Ward) 
         return "closed"
 
     if ward.kind == "sync":
-        with pytest.raises(PolicyError, match="check_ws_trust is asynchronous: use async_doctor"):
+        with pytest.raises(PolicyError, match="check_ws_trust is asynchronous: use doctor_async"):
             ward.look(check_ws_trust=check)
     else:
         assert the(ward.look(check_ws_trust=check), "closed").severity is Severity.ERROR

@@ -25,7 +25,7 @@ from pyade.core.fleet.sync_policy import SyncAction, SyncPolicy
 from pyade.core.profile.profile import EnrollmentProfile
 from pyade.core.token import Token
 from pyade.errors import PolicyError, StoreError
-from pyade.operations import AsyncScheduler, Scheduler, Stage, TokenStanding
+from pyade.operations import AsyncScheduler, Scheduler, Stage, TokenState
 from pyade.operations.due_queue import Report
 from pyade.storage import MemoryStore, SQLiteStore
 from pyade.storage.protocol import Store
@@ -49,7 +49,7 @@ class House:
     diary: list[tuple[datetime, Callable[[], object]]] = attrs.Factory(list)
     on_page: Callable[[], object] = lambda: None
     on_client: Callable[[Token], object] = lambda token: None
-    look: tuple[TokenStanding, ...] = ()
+    look: tuple[TokenState, ...] = ()
     chance: Random = attrs.Factory(lambda: Random(7))
     until: datetime = attrs.field(init=False)
     stop: Any = None
@@ -149,7 +149,7 @@ class House:
     def token_events(self) -> list[Event]:
         return [event for event in self.store.events(limit=10_000) if event.serial_number is None]
 
-    def standing(self, name: str) -> TokenStanding:
+    def token_state(self, name: str) -> TokenState:
         return next(one for one in self.look if one.token_name == name)
 
 
@@ -176,9 +176,9 @@ def test_every_token_is_kept_in_step_for_ten_days(house: House) -> None:
         assert len(starts) in (10, 11)
         fulls = [r for r in house.syncs(name) if r.action is SyncAction.FULL]
         assert len(fulls) == 2
-        standing = house.standing(name)
-        assert (standing.stage, standing.work, standing.reason) == (Stage.WAITING, Work.SYNC, "")
-        assert house.clock() < standing.next_at <= house.clock() + DAY + PACE.jitter
+        token_state = house.token_state(name)
+        assert (token_state.stage, token_state.work, token_state.reason) == (Stage.WAITING, Work.SYNC, "")
+        assert house.clock() < token_state.next_at <= house.clock() + DAY + PACE.jitter
     assert len({start for name in "abcdef" for start in house.starts(name)[1:]}) > 30, "jitter spreads them"
 
 
@@ -211,13 +211,13 @@ def test_a_token_that_needs_a_person_is_parked_and_does_not_disturb_others(
     house.run(days=5)
     assert len(house.syncs("b")) >= 5
     assert len(house.syncs("a")) == 1
-    parked = house.standing("a")
-    assert parked.stage is Stage.PARKED
-    assert error in parked.reason
+    suspended = house.token_state("a")
+    assert suspended.stage is Stage.SUSPENDED
+    assert error in suspended.reason
     (event,) = house.token_events()
-    assert (event.kind, event.token_name) == (EventKind.TOKEN_PARKED, "a")
+    assert (event.kind, event.token_name) == (EventKind.TOKEN_SUSPENDED, "a")
     assert error in event.details["reason"]
-    assert error in str(parked)
+    assert error in str(suspended)
     sessions = [r.at for r in house.apple.requests if r.status in (401, 403)]
     days = {at.date() for at in sessions}
     assert 3 <= len(days) <= 5, "tried again at the normal interval"
@@ -229,8 +229,8 @@ def test_an_expired_token_is_parked_and_a_renewed_one_goes_on_within_minutes(hou
     expired = attrs.evolve(house.store.token("a"), access_token_expiry=house.clock() + DAY / 2)
     house.store.replace_token(expired)
     house.run(days=2)
-    assert house.standing("a").stage is Stage.PARKED
-    assert "TokenExpiredError" in house.standing("a").reason
+    assert house.token_state("a").stage is Stage.SUSPENDED
+    assert "TokenExpiredError" in house.token_state("a").reason
     before = len(house.syncs("a"))
     renewed_at = house.clock() + timedelta(hours=1)
     house.after(
@@ -240,9 +240,9 @@ def test_an_expired_token_is_parked_and_a_renewed_one_goes_on_within_minutes(hou
     house.run(days=0.3)
     assert len(house.syncs("a")) == before + 1
     assert house.starts("a")[-1] - renewed_at <= PACE.look_every
-    assert house.standing("a").stage is Stage.WAITING
+    assert house.token_state("a").stage is Stage.WAITING
     kinds = [event.kind for event in house.token_events()]
-    assert kinds == [EventKind.TOKEN_EXPIRING, EventKind.TOKEN_PARKED, EventKind.TOKEN_RESUMED]
+    assert kinds == [EventKind.TOKEN_EXPIRING, EventKind.TOKEN_SUSPENDED, EventKind.TOKEN_RESUMED]
 
 
 def test_a_person_is_reminded_of_the_renewal_of_each_token_in_time(house: House) -> None:
@@ -261,7 +261,7 @@ def test_a_person_is_reminded_of_the_renewal_of_each_token_in_time(house: House)
 
 
 def test_another_process_goes_on_with_what_one_found_out(house: House) -> None:
-    """Parked, told and resumed once, although each scheduler knows only its own runs."""
+    """Suspended, told and resumed once, although each scheduler knows only its own runs."""
     house.add("a")
     house.apple.faults.change_terms()
     for _ in range(3):
@@ -270,7 +270,7 @@ def test_another_process_goes_on_with_what_one_found_out(house: House) -> None:
     for _ in range(3):
         house.run(days=1.1)
     kinds = [event.kind for event in house.token_events()]
-    assert kinds == [EventKind.TOKEN_PARKED, EventKind.TOKEN_RESUMED]
+    assert kinds == [EventKind.TOKEN_SUSPENDED, EventKind.TOKEN_RESUMED]
     assert house.listed("a") == house.at_apple("a")
 
 
@@ -278,7 +278,7 @@ def test_a_token_renewed_while_nothing_ran_is_tried_at_once(house: House) -> Non
     house.add("a")
     house.apple.generate_token("a")
     house.run(days=0.1)
-    assert house.standing("a").stage is Stage.PARKED
+    assert house.token_state("a").stage is Stage.SUSPENDED
     house.store.replace_token(house.apple.token("a", name="a"))
     house.run(days=0.1)
     assert [report.action for report in house.syncs("a")] == [SyncAction.RESUME_FULL]
@@ -457,7 +457,7 @@ def test_released_devices_are_purged_also_for_parked_tokens(house: House) -> Non
     house.after(timedelta(hours=1), lambda: house.apple.unassign(serials[:1]))
     house.after(timedelta(days=2), lambda: house.apple.faults.revoke_token("a"))
     house.run(days=29)
-    assert house.standing("a").stage is Stage.PARKED
+    assert house.token_state("a").stage is Stage.SUSPENDED
     assert [r.serial_number for r in house.store.devices("a", released=True)] == [serials[0]]
     house.run(days=5)
     assert not list(house.store.devices("a", released=True))

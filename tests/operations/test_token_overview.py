@@ -56,8 +56,8 @@ def test_what_is_wrong_is_shown(world: World) -> None:
     assert "ServerError: 500" in str(one)
     assert f"as {token.apple_id}" in str(one)
     assert "5 days left" in str(one)
-    parked = attrs.evolve(world.state, parked="TermsError: sign", parked_with=token.fingerprint)
-    world.store.save_sync_state("hq", parked)
+    suspended = attrs.evolve(world.state, suspended="TermsError: sign", suspended_with=token.fingerprint)
+    world.store.save_sync_state("hq", suspended)
     assert "Needs a person" in str(look(world))
 
 

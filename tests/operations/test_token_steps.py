@@ -124,7 +124,7 @@ def test_a_superseded_token_is_adopted_and_the_next_step_is_another_file(office:
     adopted = ask(office, "add", token, keypair)
     assert "TokenSupersededError" in adopted.error
     assert (next_title(office), under_way(office)) == ("Download a new server token", [])
-    assert office.store.sync_state("hq").parked.startswith("TokenSupersededError")
+    assert office.store.sync_state("hq").suspended.startswith("TokenSupersededError")
     assert office.upload(p7m).sync.devices == 3
 
 
@@ -240,8 +240,8 @@ def test_a_token_whose_first_sync_is_missing_is_begun_no_second_time(office: Off
         "hq",
         attrs.evolve(
             office.store.sync_state("hq"),
-            parked="TokenRejectedError: revoked",
-            parked_with=office.store.token("hq").fingerprint,
+            suspended="TokenRejectedError: revoked",
+            suspended_with=office.store.token("hq").fingerprint,
         ),
     )
     assert next_title(office) == "Download a new server token", "nothing else helps"
@@ -474,8 +474,8 @@ def test_doctor_asks_apple_for_the_one_who_downloaded_a_token(office: Office) ->
 
 def _apple_ids(office: Office, *, asks: bool = False) -> list[str]:
     client_for = (lambda _: office.client()) if asks else None
-    findings = doctor(office.store, client_for, clock=office.clock).findings
-    return [str(finding) for finding in findings if finding.setting == "token hq.apple_id"]
+    problems = doctor(office.store, client_for, clock=office.clock).problems
+    return [str(problem) for problem in problems if problem.setting == "token hq.apple_id"]
 
 
 @pytest.mark.parametrize("is_school", [True, False])
@@ -495,11 +495,11 @@ def test_the_portal_that_apple_names_sets_the_words_of_the_steps(office: Office,
     ask(office, "accept", staged)
     assert f"sign in to {real}" in str(ask(office, "next_step", "hq"))
     assert f"sign in to {real}" in str(office.store.token("hq").health(office.clock() + timedelta(days=400)))
-    settings = [finding.setting for finding in doctor(office.store, clock=office.clock).findings]
+    settings = [problem.setting for problem in doctor(office.store, clock=office.clock).problems]
     assert "token hq.portal" in settings
     office.upload(office.download(certificate, server))
     assert office.store.token("hq").portal is real, "a renewal notes it"
-    settings = [finding.setting for finding in doctor(office.store, clock=office.clock).findings]
+    settings = [problem.setting for problem in doctor(office.store, clock=office.clock).problems]
     assert "token hq.portal" not in settings
     assert ask(office, "delete", "hq", cascade=True).portal is real
 

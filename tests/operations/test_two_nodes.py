@@ -29,7 +29,7 @@ from pyade.core.profile.profile import EnrollmentProfile
 from pyade.storage import PostgresStore
 from pyade.testing import FakeApple, Fault, RequestRecord
 from pyade.testing.apple.sessions import SESSION_LIFETIME
-from pyade.testing.http.wire import Outcome, WireRequest
+from pyade.testing.http.wire import Served, WireRequest
 
 if TYPE_CHECKING:
     from tests.conftest import PostgresPlace
@@ -224,7 +224,7 @@ class WatchedApple(FakeApple):
 
     on_request: Callable[[WireRequest], object] = staticmethod(lambda request: None)
 
-    def handle(self, request: WireRequest) -> Outcome:
+    def handle(self, request: WireRequest) -> Served:
         outcome = super().handle(request)
         self.on_request(request)
         return outcome
@@ -499,10 +499,10 @@ def check_events(story: Story, events: list[Event]) -> None:
 
 
 def check_token_events(story: Story, events: list[Event]) -> None:
-    """A token is parked once for each reason, resumed once, and stands in the store as it was told last."""
+    """A token is suspended once for each reason, resumed once, and is in the store as it was told last."""
     reasons = dict.fromkeys(story.names, "")
     for event in events:
-        if event.kind is EventKind.TOKEN_PARKED:
+        if event.kind is EventKind.TOKEN_SUSPENDED:
             reason = event.details["reason"].partition(":")[0]
             assert reason != reasons[event.token_name], event
             reasons[event.token_name] = reason
@@ -511,7 +511,7 @@ def check_token_events(story: Story, events: list[Event]) -> None:
             reasons[event.token_name] = ""
     assert any(event.kind is EventKind.TOKEN_RESUMED for event in events)
     assert set(reasons.values()) == {""}
-    assert not [name for name, state in story.store.sync_states().items() if state.parked]
+    assert not [name for name, state in story.store.sync_states().items() if state.suspended]
 
 
 @pytest.mark.slow

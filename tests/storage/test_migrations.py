@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pyade.core.fleet.events import EventBatch, EventGroup, EventKind
+from pyade.core.fleet.records import SyncState
 from pyade.errors import StoreError, StoreVersionError
 from pyade.storage import Database, SQLiteStore, SQLStore
 from pyade.storage.sqlite import SQLiteDatabase
@@ -70,7 +72,7 @@ def test_newer_tables_are_refused_and_left_alone(open_database: Callable[[], Dat
     with SQLStore(open_database()) as store:
         store.add_token(example_token())
     migrate(open_database(), ONE_MORE)
-    with pytest.raises(StoreVersionError, match=r"version 2, .*upgrade pyade"):
+    with pytest.raises(StoreVersionError, match=rf"version {len(ONE_MORE)}, .*upgrade pyade"):
         SQLStore(open_database())
     assert version_of(open_database()) == len(ONE_MORE)
 
@@ -86,6 +88,36 @@ def test_older_tables_migrate_once_and_keep_their_content(open_database: Callabl
     assert has_tables(database, "first", "second", "device", "third") == [True, True, True, False]
     with database.reading() as session:
         assert session.rows("SELECT serial_number FROM {}device") == [("C02FULL00001",)]
+
+
+BACK_TO_VERSION_1 = (
+    """UPDATE {}token SET state = CAST(REPLACE(REPLACE(CAST(state AS text), '"suspended":', '"parked":'),
+    '"suspended_with":', '"parked_with":') AS {json})""",
+    """UPDATE {}event SET document =
+    CAST(REPLACE(CAST(document AS text), '"token_suspended"', '"token_parked"') AS {json})""",
+    "UPDATE {}pyade_store SET version = 1",
+)
+
+
+def test_what_version_1_called_parked_is_suspended(open_database: Callable[[], Database]) -> None:
+    reason = 'TermsError: "parked": "token_parked"'
+    told = EventBatch("hq", NOW, (EventGroup(EventKind.TOKEN_SUSPENDED, details={"reason": reason}),))
+    with SQLStore(open_database()) as store:
+        store.add_token(example_token())
+        store.add_token(example_token("other"))
+        state = store.save_sync_state(
+            "hq", SyncState(suspended=reason, suspended_with="fingerprint"), events=told
+        )
+    database = open_database()
+    with database.writing() as session:
+        for statement in BACK_TO_VERSION_1:
+            session.rows(statement)
+    with SQLStore(database) as store:
+        assert store.sync_state("hq") == state
+        assert [(event.kind, event.details) for event in store.events()] == [
+            (EventKind.TOKEN_SUSPENDED, {"reason": reason})
+        ]
+        assert store.sync_state("other") == SyncState()
 
 
 def test_failed_migration_leaves_the_old_version_usable(open_database: Callable[[], Database]) -> None:

@@ -47,7 +47,7 @@ class Writer:
 
     def emit(self, token_name: str) -> None:
         statement = "INSERT INTO {}.event (at, token_name, document) VALUES (%s, %s, %s)"
-        groups = encode_groups((EventGroup(EventKind.TOKEN_PARKED),))
+        groups = encode_groups((EventGroup(EventKind.TOKEN_SUSPENDED),))
         self.execute(statement, NOW, token_name, groups)
 
     def execute(self, statement: LiteralString, *values: object) -> None:

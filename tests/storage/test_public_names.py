@@ -20,7 +20,7 @@ ROOM = [
     storage.Database,
     storage.Session,
     storage.Table,
-    storage.Words,
+    storage.Dialect,
     storage.SecretBox,
     storage.SQLStore,
     storage.SQLiteStore,

@@ -322,7 +322,7 @@ def test_a_turn_is_yielded_only_where_another_thread_waits(monkeypatch: pytest.M
 
 
 def test_who_changes_what_is_not_frozen_in_a_profile_changes_nothing_stored(tmp_path: Path) -> None:
-    """The same object is handed out again and again, for decoding it takes longer than finding it."""
+    """The same object is handed out again and again, for decoding it takes longer than problem it."""
     profile = EnrollmentProfile(name="Std", url="https://mdm.contoso.com/enroll", extra={"new_key": [1]})
     with SQLiteStore(tmp_path / "a.db") as store:
         store.add_token(example_token())

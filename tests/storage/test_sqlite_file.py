@@ -32,8 +32,8 @@ def store(path: Path) -> SQLiteStore:
     return store
 
 
-def beside(path: Path, ending: str) -> Path:
-    return path.with_name(f"{path.name}{ending}")
+def beside(path: Path, outcome: str) -> Path:
+    return path.with_name(f"{path.name}{outcome}")
 
 
 def copied_over(source: Path, target: Path) -> None:

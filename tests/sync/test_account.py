@@ -30,8 +30,8 @@ def changes(world: World) -> list[str]:
 
 
 def found(world: World) -> list[str]:
-    findings = doctor(world.store, clock=world.clock).findings
-    return [str(one) for one in findings if "Apple names" in str(one)]
+    problems = doctor(world.store, clock=world.clock).problems
+    return [str(one) for one in problems if "Apple names" in str(one)]
 
 
 @pytest.mark.twins
@@ -65,7 +65,7 @@ def test_another_server_or_organization_is_an_event_and_a_problem_until_both_agr
     server.organization = world.apple.add_organization("Fabrikam")
     assert world.later(days=1).sync().problems == ()
     asked = doctor(world.store, lambda _: world.client(), clock=world.clock)
-    assert len([one for one in asked.findings if "Apple names" in str(one)]) == 1
+    assert len([one for one in asked.problems if "Apple names" in str(one)]) == 1
     report = world.later(days=6).sync()
     (problem,) = report.problems
     assert (problem.setting, problem.severity, report.is_complete) == ("account", Severity.ERROR, True)
@@ -74,7 +74,7 @@ def test_another_server_or_organization_is_an_event_and_a_problem_until_both_agr
     assert changes(world) == [problem.allowed]
     assert len(found(world)) == 1
     asked = doctor(world.store, lambda _: world.client(), clock=world.clock)
-    assert len([one for one in asked.findings if "Apple names" in str(one)]) == 1
+    assert len([one for one in asked.problems if "Apple names" in str(one)]) == 1
     (one,) = overview(world.store, now=world.clock())
     assert "Fabrikam" in str(one)
     assert world.store.token("hq") == before
@@ -124,7 +124,7 @@ def test_an_account_that_cannot_be_read_fails_no_sync(world: World, fault: Fault
     report = world.sync()
     assert report.is_complete
     assert serial in world.listed()
-    assert (world.state.last_error, world.state.failures, world.state.parked) == ("", 0, "")
+    assert (world.state.last_error, world.state.failures, world.state.suspended) == ("", 0, "")
     world.apple.script(ACCOUNT)
     world.later(days=1).sync()
     assert world.store.token("hq").server_uuid == world.apple.server("hq").server_uuid

@@ -1,4 +1,4 @@
-"""One damaged row in the file or database: its token is named and parked, and all others go on."""
+"""One damaged row in the file or database: its token is named and suspended, and all others go on."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pyade.core.fleet.lease import LEASE_SECONDS, Lease
 from pyade.core.fleet.records import Source
 from pyade.core.macos.identity import IdentityKind
 from pyade.core.profile.profile import EnrollmentProfile
-from pyade.enrollment.admission import find_place
+from pyade.enrollment.admission import load_context
 from pyade.errors import DamagedRecordError
 from pyade.operations import (
     Stage,
@@ -183,7 +183,7 @@ READERS: dict[str, Callable[[Any], object]] = {
     "device_group.document": lambda store: store.device_groups("b"),
     "profile.document": lambda store: store.profiles("b"),
     "event.document": lambda store: store.events(limit=10_000),
-    "enrollment.document": lambda store: find_place(store, SERIAL),
+    "enrollment.document": lambda store: load_context(store, SERIAL),
     "secret.value": lambda store: TokenService(store, Client).keypair("b"),
 }
 
@@ -221,22 +221,22 @@ def test_a_scheduler_parks_a_damaged_token_and_goes_on_with_the_others(
     for name in "ac":
         assert mill.listed(name) == mill.at_apple(name)
         assert len(mill.syncs(name)) == 3
-        assert mill.standing(name).stage is Stage.WAITING
+        assert mill.token_state(name).stage is Stage.WAITING
         assert not mill.token_events_of(name)
-    standing = mill.standing("b")
-    assert standing.stage is Stage.PARKED
-    assert standing.reason.startswith("DamagedRecordError")
-    assert "'b'" in standing.reason
+    state = mill.token_state("b")
+    assert state.stage is Stage.SUSPENDED
+    assert state.reason.startswith("DamagedRecordError")
+    assert "'b'" in state.reason
     assert len(mill.starts("b")) <= 2
     is_stored = column != "token.state"
-    assert mill.token_events_of("b") == [EventKind.TOKEN_PARKED] * is_stored
+    assert mill.token_events_of("b") == [EventKind.TOKEN_SUSPENDED] * is_stored
     warnings = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
-    told = [text for text in warnings if "until a person acts" in text or "parked" in text]
+    told = [text for text in warnings if "until a person acts" in text or "suspended" in text]
     assert len(told) == 1
     assert told[0].startswith("b: ")
     assert all(text.startswith("b: ") for text in warnings)
     assert len(warnings) <= 5
-    mill.assert_unquoted(caplog.text, str(standing), *(str(event.details) for event in mill.token_events()))
+    mill.assert_unquoted(caplog.text, str(state), *(str(event.details) for event in mill.token_events()))
 
 
 def test_nothing_is_written_over_a_sync_state_that_cannot_be_read(mill: Mill) -> None:
@@ -254,7 +254,7 @@ def test_damage_that_no_sync_meets_parks_nothing(
 ) -> None:
     mill.damage(column, damage)
     mill.run(days=1.5)
-    assert [standing.stage for standing in mill.look] == [Stage.WAITING] * 3
+    assert [state.stage for state in mill.look] == [Stage.WAITING] * 3
     assert [len(mill.syncs(name)) for name in NAMES] == [1, 1, 1]
 
 
@@ -267,18 +267,18 @@ def test_a_token_that_was_stored_anew_goes_on_within_minutes(mill: Mill, kind: s
     assert not mill.syncs("b")
     mill.after(HOUR, lambda: mill.store.replace_token(token))
     mill.run(days=0.1)
-    assert mill.token_events_of("b") == [EventKind.TOKEN_PARKED, EventKind.TOKEN_RESUMED]
-    assert mill.standing("b").stage is Stage.WAITING
+    assert mill.token_events_of("b") == [EventKind.TOKEN_SUSPENDED, EventKind.TOKEN_RESUMED]
+    assert mill.token_state("b").stage is Stage.WAITING
     assert len(mill.syncs("b")) == 1
 
 
 def test_a_token_goes_on_once_all_of_it_can_be_read(mill: Mill) -> None:
     mill.damage("token.default_profile", cut)
     mill.run(days=2.5)
-    assert mill.token_events_of("b") == [EventKind.TOKEN_PARKED]
+    assert mill.token_events_of("b") == [EventKind.TOKEN_SUSPENDED]
     mill.store.set_default_profile("b", PROFILE)
     mill.run(days=1.5)
-    assert mill.token_events_of("b") == [EventKind.TOKEN_PARKED, EventKind.TOKEN_RESUMED]
+    assert mill.token_events_of("b") == [EventKind.TOKEN_SUSPENDED, EventKind.TOKEN_RESUMED]
     assert mill.listed("b") == mill.at_apple("b")
 
 
@@ -302,14 +302,14 @@ def test_a_token_is_left_alone_for_a_day_also_where_that_cannot_be_stored(mill: 
         other.apple = mill.apple
         other.on_client = lambda token: asked.append(mill.clock()) if token.name == "b" else None
         other.run(days=3.5)
-        assert other.standing("b").stage is Stage.PARKED
-        assert "the lease of token 'b'" in other.standing("b").reason
+        assert other.token_state("b").stage is Stage.SUSPENDED
+        assert "the lease of token 'b'" in other.token_state("b").reason
         assert [len(other.syncs(name)) for name in NAMES] == [3, 0, 3]
         assert len(asked) <= 5
         assert min(b - a for a, b in pairwise(asked)) >= DAY / 2
         store.is_damaged = False
         other.run(days=0.1)
-        assert other.standing("b").stage is Stage.WAITING
+        assert other.token_state("b").stage is Stage.WAITING
         assert len(other.syncs("b")) == 1
 
 
@@ -352,7 +352,7 @@ def test_a_node_without_the_key_tells_of_a_token_once_and_does_not_fight_those_t
         for hours in range(1, 6):
             other.after(hours * HOUR, sync)
         other.run(days=0.5)
-    assert mill.token_events_of("b") == [EventKind.TOKEN_PARKED, EventKind.TOKEN_RESUMED]
+    assert mill.token_events_of("b") == [EventKind.TOKEN_SUSPENDED, EventKind.TOKEN_RESUMED]
 
 
 @pytest.mark.parametrize(("column", "damage"), SHORTER)
@@ -372,7 +372,7 @@ def test_the_workers_tick_parks_a_damaged_token_and_goes_on_with_the_others(
         send_reminders(store, now=clock())
     assert due_tokens(store, now=clock()) == ()
     is_stored = column != "token.state"
-    assert mill.token_events_of("b") == [EventKind.TOKEN_PARKED] * is_stored
+    assert mill.token_events_of("b") == [EventKind.TOKEN_SUSPENDED] * is_stored
     for name in "ac":
         assert store.sync_state(name).succeeded_at == clock()
         assert not mill.token_events_of(name)
@@ -415,7 +415,7 @@ def test_doctor_and_overview_say_which_token_is_damaged_and_what_to_do(
     serials = [*mill.listed("a"), *mill.listed("c")]
     diagnosis = doctor(mill.store, mill.client, expected_serials=serials, clock=mill.clock)
     assert not diagnosis.is_healthy
-    errors = [one for one in diagnosis.findings if one.severity.value == "error"]
+    errors = [one for one in diagnosis.problems if one.severity.value == "error"]
     assert {one.setting for one in errors} <= {"token b", "secrets"}
     assert any(FINDINGS[column] in str(one) for one in errors if one.setting == "token b")
     assert ("secrets" in {one.setting for one in errors}) == (column == "token.secrets")
@@ -440,8 +440,8 @@ def test_a_device_that_cannot_be_read_is_told_from_the_sync_on_that_met_it(
         diagnosis = doctor(mill.store, mill.client, clock=mill.clock)
         shown = next(one for one in overview(mill.store, now=mill.clock()) if one.name == "b")
         assert shown.total == 4
-        mill.assert_unquoted(str(diagnosis), shown.parked)
-        return ["the record of a device of token 'b'" in text for text in (str(diagnosis), shown.parked)]
+        mill.assert_unquoted(str(diagnosis), shown.suspended)
+        return ["the record of a device of token 'b'" in text for text in (str(diagnosis), shown.suspended)]
 
     mill.damage("device.document", damage)
     mill.clock.advance(days=8)
@@ -453,16 +453,16 @@ def test_a_device_that_cannot_be_read_is_told_from_the_sync_on_that_met_it(
 
 def test_doctor_names_secrets_that_no_key_opens(mill: Mill) -> None:
     mill.damage("secret.value", not_ascii)
-    (finding,) = (one for one in doctor(mill.store, clock=mill.clock).findings if one.setting == "secrets")
-    assert "'key pair of b'" in str(finding)
-    assert "keys=" in finding.fix
+    (problem,) = (one for one in doctor(mill.store, clock=mill.clock).problems if one.setting == "secrets")
+    assert "'key pair of b'" in str(problem)
+    assert "keys=" in problem.fix
 
 
 def test_doctor_says_that_a_purchased_device_cannot_be_read(mill: Mill) -> None:
     mill.damage("device.document", cut)
     serial, *_ = mill.listed("a")
-    findings = doctor(mill.store, expected_serials=[serial, SERIAL], clock=mill.clock).findings
-    of_purchase = [one for one in findings if one.setting == "expected_serials"]
+    problems = doctor(mill.store, expected_serials=[serial, SERIAL], clock=mill.clock).problems
+    of_purchase = [one for one in problems if one.setting == "expected_serials"]
     assert any("of token 'b'" in one.allowed for one in of_purchase)
     assert not any(serial in one.value for one in of_purchase)
 
@@ -492,9 +492,9 @@ def test_a_mac_enrolls_with_what_can_be_read_of_it(mill: Mill) -> None:
     share(mill, serial)
     mill.damage("device.document", cut)
     store: Any = mill.store
-    assert find_place(store, serial).token_name == "a"
+    assert load_context(store, serial).token_name == "a"
     with pytest.raises(DamagedRecordError) as caught:
-        find_place(store, SERIAL)
+        load_context(store, SERIAL)
     assert caught.value.token_name == "b"
 
 
@@ -564,8 +564,8 @@ def test_on_postgresql_a_damaged_token_is_parked_and_the_others_go_on(
         for kind in ("threads", "asyncio"):
             mill.kind = kind
             mill.run(days=1.1)
-            assert mill.standing("b").stage is Stage.PARKED
-            assert "'b'" in mill.standing("b").reason
+            assert mill.token_state("b").stage is Stage.SUSPENDED
+            assert "'b'" in mill.token_state("b").reason
         for name in "ac":
             assert len(mill.syncs(name)) == 3
         clock.advance(days=1)
@@ -573,7 +573,7 @@ def test_on_postgresql_a_damaged_token_is_parked_and_the_others_go_on(
         for name in NAMES:
             sync_token(store, mill.client, name, clock=clock)
         assert [store.sync_state(name).succeeded_at for name in "ac"] == [clock(), clock()]
-        assert mill.token_events_of("b") == [EventKind.TOKEN_PARKED] * (column != "token.state")
+        assert mill.token_events_of("b") == [EventKind.TOKEN_SUSPENDED] * (column != "token.state")
         with pytest.raises(DamagedRecordError) as caught:
             READERS[column](store)
         assert caught.value.token_name == "b"

@@ -89,7 +89,7 @@ def test_a_hostile_organization_and_a_hostile_mac_forge_no_line(
             str(seen),
             overview_html([seen]),
             str(world.token.health(now)),
-            world.state.parked,
+            world.state.suspended,
             world.state.last_error,
             *(record.getMessage() for record in caplog.records if record.name.startswith("pyade")),
         ]

@@ -16,7 +16,7 @@ import pytest
 from pyade.core.fleet.device import Device
 from pyade.storage import PostgresStore, SQLiteStore
 from pyade.storage.protocol import Store
-from pyade.sync import Ending
+from pyade.sync import SyncOutcome
 from pyade.testing import FakeApple, FrozenClock
 
 PAGE = 250
@@ -39,7 +39,7 @@ def tell(progress):
 
 with PostgresStore(place, schema=schema, clock=clock) if schema else SQLiteStore(place, clock=clock) as store:
     with Client(store.token("hq"), base_url=base_url, clock=clock) as apple:
-        print(Syncer(apple, store, clock=clock, progress=tell).sync(automatic=True).ending.name, flush=True)
+        print(Syncer(apple, store, clock=clock, progress=tell).sync(automatic=True).outcome.name, flush=True)
 """
 
 
@@ -93,7 +93,7 @@ def test_kills_lose_nothing_and_cost_a_page_each(
                 clock.advance(hours=24)
         with worker() as last:
             output, _ = last.communicate(timeout=300)
-        assert output.split()[-1] == Ending.CAUGHT_UP.name
+        assert output.split()[-1] == SyncOutcome.CAUGHT_UP.name
     with open_store(place, clock) as store:
         records = {record.serial_number: record.device for record in store.devices("hq")}
     expected = {serial: Device.from_apple(dict(found.record)) for serial, found in server.devices.items()}

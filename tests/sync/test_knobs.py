@@ -12,7 +12,7 @@ import pytest
 from pyade.core.fleet.device import DeviceResult
 from pyade.core.fleet.events import EventKind
 from pyade.core.profile.profile import EnrollmentProfile
-from pyade.sync import Ending
+from pyade.sync import SyncOutcome
 from pyade.testing import Fault
 
 if TYPE_CHECKING:
@@ -79,11 +79,11 @@ def happens(world: World, knobs: dict[str, bool], edited: str, back: str, gone: 
 
 def catch_up(world: World, *, repeats: int = 0, full: bool = False) -> None:
     world.apple.script(SYNC, *[Fault.repeated_cursor()] * repeats)
-    endings = [world.sync(full=full).ending]
-    while endings[-1] is not Ending.CAUGHT_UP:
-        endings.append(world.later(minutes=15).sync().ending)
+    endings = [world.sync(full=full).outcome]
+    while endings[-1] is not SyncOutcome.CAUGHT_UP:
+        endings.append(world.later(minutes=15).sync().outcome)
         assert len(endings) < 10
-    assert endings[:-1] == [Ending.REPEATED_CURSOR] * repeats
+    assert endings[:-1] == [SyncOutcome.REPEATED_CURSOR] * repeats
 
 
 def told(world: World) -> set[str | None]:

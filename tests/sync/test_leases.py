@@ -23,7 +23,7 @@ from pyade.core.token import Token
 from pyade.errors import LeaseHeldError, StoreClosedError, StoreError
 from pyade.flow import AsyncRunner, Runner
 from pyade.storage import MemoryStore
-from pyade.sync import AsyncDeviceActions, AsyncSyncer, Ending, Syncer
+from pyade.sync import AsyncDeviceActions, AsyncSyncer, Syncer, SyncOutcome
 from pyade.sync.leases import holding_async, keeping, keeping_async, worker_name
 from pyade.testing import FrozenClock
 
@@ -352,7 +352,7 @@ def test_every_piece_of_work_has_a_name_of_its_own() -> None:
 def test_a_second_worker_is_told_who_holds_the_token(world: World) -> None:
     lease = world.store.acquire_lease("hq", "worker 7")
     report = world.sync()
-    assert (report.action, report.ending) == (SyncAction.RUNNING, Ending.NOT_STARTED)
+    assert (report.action, report.outcome) == (SyncAction.RUNNING, SyncOutcome.NOT_STARTED)
     assert (report.holder, report.allowed_at) == ("worker 7", lease.expires_at)
     with pytest.raises(LeaseHeldError):
         world.restore("X")
@@ -386,7 +386,7 @@ def test_a_worker_that_lost_its_lease_writes_nothing_more(world: World, is_taken
 
     world.on_page = sleep
     report = world.sync()
-    assert (report.ending, report.pages, report.is_complete) == (Ending.OVERTAKEN, 1, False)
+    assert (report.outcome, report.pages, report.is_complete) == (SyncOutcome.OVERTAKEN, 1, False)
     assert "nothing was written" in report.notes[0]
     assert len(world.listed()) == 10
     assert world.state.running_since == report.started_at
@@ -401,7 +401,7 @@ def died(world: World) -> None:
     world.page_size(10)
     world.apple.add_devices(35, server="hq")
     world.on_page = lambda: world.store_clock.advance(seconds=60)
-    assert world.sync().ending is Ending.OVERTAKEN
+    assert world.sync().outcome is SyncOutcome.OVERTAKEN
     world.clock.advance(seconds=60)
     world.on_page = lambda: None
 
@@ -421,7 +421,7 @@ def test_a_run_that_was_taken_over_keeps_its_time_limit(world: World) -> None:
     died(world)
     world.on_page = lambda: world.clock.advance(minutes=1)
     report = world.later(minutes=13).sync()
-    assert (report.ending, report.pages) == (Ending.TIME_LIMIT, 1)
+    assert (report.outcome, report.pages) == (SyncOutcome.TIME_LIMIT, 1)
     assert world.sync().is_complete
 
 

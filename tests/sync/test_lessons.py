@@ -19,7 +19,7 @@ from pyade.core.fleet.sync_policy import SyncAction
 from pyade.core.profile.profile import EnrollmentProfile
 from pyade.errors import ServerError, StoreError
 from pyade.storage import SQLiteStore
-from pyade.sync import Ending
+from pyade.sync import SyncOutcome
 from pyade.testing import Fault
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def test_an_empty_list_empties_no_inventory(world: World) -> None:
             endpoint, Fault.answered(json={"devices": [], "cursor": "x", "more_to_follow": False})
         )
     report = world.later(days=7).sync(full=True)
-    assert (report.ending, report.held_back, len(world.listed())) == (Ending.RELEASE_HELD, 25, 25)
+    assert (report.outcome, report.held_back, len(world.listed())) == (SyncOutcome.RELEASE_HELD, 25, 25)
 
 
 @pytest.mark.lesson(15)

@@ -112,13 +112,13 @@ def test_a_date_in_2031_makes_nothing_stale_for_years(world: World) -> None:
     assert record.op_date_sent == IN_2031
     assert record.op_date is not None
     assert record.op_date < world.later(minutes=6).clock()
-    found = [one for one in doctor(world.store, clock=world.clock).findings if "2031" in str(one)]
+    found = [one for one in doctor(world.store, clock=world.clock).problems if "2031" in str(one)]
     assert [one.setting for one in found] == ["token hq.op_date"]
     world.later(hours=1)
     world.apple.edit_device(serial, asset_tag="2")
     assert world.sync().problems == ()
     assert tag(world, serial) == "2"
-    assert not [one for one in doctor(world.store, clock=world.clock).findings if "2031" in str(one)]
+    assert not [one for one in doctor(world.store, clock=world.clock).problems if "2031" in str(one)]
 
 
 @pytest.mark.parametrize("date", ["2031-01-01T00:00:00Z", "1970-01-01T00:00:00Z", ""])
@@ -156,11 +156,11 @@ def test_a_tie_that_waits_for_its_details_is_a_problem(world: World) -> None:
     world.apple.script(DETAILS, *[Fault.server_error()] * 4)
     with pytest.raises(Exception, match="device details"):
         world.sync()
-    (found,) = [one for one in doctor(world.store, clock=world.clock).findings if "in doubt" in str(one)]
+    (found,) = [one for one in doctor(world.store, clock=world.clock).problems if "in doubt" in str(one)]
     assert (found.setting, found.value) == ("token hq", serial)
     assert world.later(hours=1).sync().is_complete
     assert tag(world, serial) == "1"
-    assert not [one for one in doctor(world.store, clock=world.clock).findings if "in doubt" in str(one)]
+    assert not [one for one in doctor(world.store, clock=world.clock).problems if "in doubt" in str(one)]
 
 
 def test_a_page_of_changes_is_read_and_merged_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,7 +196,7 @@ def test_a_problem_of_the_release_is_shown_while_it_lasts(world: World) -> None:
     world.later(days=7)
     world.apple.unassign(serials[:40], announce=False)
     assert world.sync().held_back == 40
-    (found,) = [one for one in doctor(world.store, clock=world.clock).findings if "not released" in str(one)]
+    (found,) = [one for one in doctor(world.store, clock=world.clock).problems if "not released" in str(one)]
     assert (found.severity, "40 devices" in str(found), "force=True" in found.fix) == (
         Severity.ERROR,
         True,
@@ -207,4 +207,4 @@ def test_a_problem_of_the_release_is_shown_while_it_lasts(world: World) -> None:
     assert world.later(minutes=15).sync(force=True).changes.released == 40
     (one,) = overview(world.store, now=world.clock())
     assert (one.held_back, "Not released" in str(one)) == (0, False)
-    assert not [one for one in doctor(world.store, clock=world.clock).findings if "not released" in str(one)]
+    assert not [one for one in doctor(world.store, clock=world.clock).problems if "not released" in str(one)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pyade.core.fleet.sync_policy import SyncAction, SyncPolicy
-from pyade.sync import Ending
+from pyade.sync import SyncOutcome
 from pyade.testing import Fault
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def test_a_release_is_held_back_above_both_bounds_only(
     """More than 10 % of the fleet, and at least 20 devices."""
     shrink(world, fleet, gone)
     report = world.sync(full=True)
-    assert (report.ending is Ending.RELEASE_HELD) is held
+    assert (report.outcome is SyncOutcome.RELEASE_HELD) is held
     assert report.changes.released == (0 if held else gone)
 
 
@@ -41,7 +41,7 @@ def test_a_release_that_is_held_back_keeps_its_place_until_it_is_forced(world: W
     gone = shrink(world, 100, 40)
     world.apple.clear_requests()
     report = world.sync(full=True)
-    assert (report.action, report.ending) == (SyncAction.FULL, Ending.RELEASE_HELD)
+    assert (report.action, report.outcome) == (SyncAction.FULL, SyncOutcome.RELEASE_HELD)
     assert (report.held_back, report.is_complete, report.continues) == (40, False, False)
     assert "40 of 100 devices are not in Apple's list: none was released" in str(report)
     assert "force=True" in str(report)
@@ -49,7 +49,7 @@ def test_a_release_that_is_held_back_keeps_its_place_until_it_is_forced(world: W
     assert len(world.listed()) == 100
     assert (world.requests(SYNC), world.state.succeeded_at) == (1, world.clock())
     again = world.later(minutes=15).sync(automatic=False)
-    assert (again.action, again.ending, again.held_back) == (SyncAction.DELTA, Ending.RELEASE_HELD, 40)
+    assert (again.action, again.outcome, again.held_back) == (SyncAction.DELTA, SyncOutcome.RELEASE_HELD, 40)
     assert world.sync(force=True).action is SyncAction.WAIT
     forced = world.later(minutes=15).sync(force=True)
     assert (forced.action, forced.changes.released, forced.is_complete) == (SyncAction.DELTA, 40, True)
@@ -68,7 +68,7 @@ def test_a_list_that_nobody_forced_is_asked_for_again_when_a_full_sync_is_due(wo
     assert world.sync(full=True).held_back == 100
     world.policy = SyncPolicy(max_release_share=0.4)
     report = world.later(days=6).sync(automatic=True)
-    assert (report.ending, report.held_back) == (Ending.RELEASE_HELD, 100)
+    assert (report.outcome, report.held_back) == (SyncOutcome.RELEASE_HELD, 100)
     assert world.state.full_sync_at == full_sync_at
     report = world.later(days=1).sync(automatic=True)
     assert (report.action, report.is_complete, report.changes.released) == (SyncAction.FULL, True, 40)
@@ -78,11 +78,15 @@ def test_a_list_that_nobody_forced_is_asked_for_again_when_a_full_sync_is_due(wo
 def test_changes_are_followed_while_a_release_is_held_back(world: World) -> None:
     """New Macs come in, deletions that Apple announces count, and what is left is released when it is few."""
     gone = shrink(world, 100, 40)
-    assert world.sync(automatic=True).ending is Ending.RELEASE_HELD
+    assert world.sync(automatic=True).outcome is SyncOutcome.RELEASE_HELD
     world.later(days=1)
     bought = world.apple.add_devices(3, server="hq")
     report = world.sync(automatic=True)
-    assert (report.action, report.ending, report.changes.added) == (SyncAction.DELTA, Ending.RELEASE_HELD, 3)
+    assert (report.action, report.outcome, report.changes.added) == (
+        SyncAction.DELTA,
+        SyncOutcome.RELEASE_HELD,
+        3,
+    )
     assert set(bought) <= world.listed().keys()
     world.later(days=1)
     for serial in gone[:25]:
@@ -103,7 +107,7 @@ def test_a_hold_is_in_every_report_and_ends_with_the_next_list(world: World) -> 
     world.later(hours=1)
     world.apple.add_devices(3, server="hq")
     report = world.sync()
-    assert (report.ending, report.held_back) == (Ending.PAGE_LIMIT, 40)
+    assert (report.outcome, report.held_back) == (SyncOutcome.PAGE_LIMIT, 40)
     world.policy = SyncPolicy()
     world.apple.assign("hq", gone)
     world.apple.faults.expire_cursors("hq")
@@ -126,7 +130,7 @@ def test_a_device_that_was_restored_after_the_list_survives_a_forced_release(wor
 
 def test_what_came_back_after_the_list_survives_a_forced_release(world: World) -> None:
     gone = shrink(world, 100, 40)
-    assert world.sync(full=True).ending is Ending.RELEASE_HELD
+    assert world.sync(full=True).outcome is SyncOutcome.RELEASE_HELD
     world.later(minutes=15)
     world.apple.assign("hq", gone[:10])
     report = world.sync(force=True)

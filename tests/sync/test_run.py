@@ -12,7 +12,7 @@ import pytest
 from pyade.core.fleet.sync_policy import SyncAction, SyncPolicy, Trigger
 from pyade.errors import StoreClosedError
 from pyade.flow import Now, Step, StoreCall, drive
-from pyade.sync import AsyncSyncer, Ending, Syncer
+from pyade.sync import AsyncSyncer, Syncer, SyncOutcome
 from pyade.sync.run import SyncRun
 from pyade.sync.runners import runner_of
 from pyade.testing import Fault
@@ -117,7 +117,7 @@ def test_a_worker_that_was_overtaken_stops_and_touches_nothing(world: World) -> 
 
     world.on_page = other_worker
     report = world.sync()
-    assert (report.ending, report.pages) == (Ending.OVERTAKEN, 1)
+    assert (report.outcome, report.pages) == (SyncOutcome.OVERTAKEN, 1)
     assert not report.is_complete
     assert world.state.cursor == "theirs"
     assert world.state.running_since is not None
@@ -245,4 +245,4 @@ def test_a_cursor_that_comes_back_later_in_the_run_is_a_repetition(new_world: Ca
     ]
     world.apple.script("POST /devices/sync", *pages)
     report = world.later(minutes=15).sync()
-    assert (report.ending, report.pages) == (Ending.REPEATED_CURSOR, 3)
+    assert (report.outcome, report.pages) == (SyncOutcome.REPEATED_CURSOR, 3)

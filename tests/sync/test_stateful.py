@@ -16,7 +16,7 @@ from pyade.core.fleet.events import EventKind
 from pyade.core.fleet.sync_policy import SyncAction, SyncPolicy
 from pyade.core.profile.profile import EnrollmentProfile
 from pyade.errors import PyadeError
-from pyade.sync import Ending
+from pyade.sync import SyncOutcome
 from pyade.testing import Fault
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class OrderMachine(RuleBasedStateMachine):
         except PyadeError:
             assert self.world.state.running_since is None
             return
-        if report.ending is Ending.RELEASE_HELD:
+        if report.outcome is SyncOutcome.RELEASE_HELD:
             # What came is here; what is gone without a word stays until it is forced.
             assert self.owned - self.unclear <= set(self.world.listed())
             return

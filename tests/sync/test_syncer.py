@@ -20,7 +20,7 @@ from pyade.errors import (
     TransportError,
     UnknownTokenError,
 )
-from pyade.sync import Ending, ProgressPhase
+from pyade.sync import ProgressPhase, SyncOutcome
 from pyade.testing import Fault
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def test_the_first_sync_brings_the_whole_fleet(world: World) -> None:
     """2,500 Macs in three pages, then the changes, in one run."""
     world.apple.add_devices(2_500, server="hq")
     report = world.sync()
-    assert (report.action, report.ending) == (SyncAction.FULL, Ending.CAUGHT_UP)
+    assert (report.action, report.outcome) == (SyncAction.FULL, SyncOutcome.CAUGHT_UP)
     assert report.is_complete
     assert not report.continues
     assert (report.pages, report.devices, report.changes.added) == (4, 2_500, 2_500)
@@ -83,7 +83,7 @@ def test_too_early_is_a_report_and_no_request(world: World) -> None:
     world.later(minutes=5)
     report = world.sync()
     assert report.action is SyncAction.WAIT
-    assert report.ending is Ending.NOT_STARTED
+    assert report.outcome is SyncOutcome.NOT_STARTED
     assert report.next_allowed_at == started + timedelta(minutes=15)
     assert report.next_automatic_at == started + timedelta(hours=24)
     assert not report.is_complete
@@ -141,7 +141,7 @@ def test_a_lost_cursor_leads_to_a_recovery(world: World, fault: str, word: str) 
     world.apple.unassign([gone])
     getattr(world.apple.faults, fault)("hq")
     report = world.sync()
-    assert (report.action, report.ending) == (SyncAction.RECOVERY, Ending.CAUGHT_UP)
+    assert (report.action, report.outcome) == (SyncAction.RECOVERY, SyncOutcome.CAUGHT_UP)
     assert report.notes == (f"cursor {word}: full list fetched",)
     assert world.listed().keys() == {kept}
     assert world.state.full_sync_at == full_sync_at
@@ -160,7 +160,7 @@ def test_a_second_recovery_waits_a_day(world: World) -> None:
     world.later(hours=1)
     world.apple.faults.expire_cursors("hq")
     report = world.sync()
-    assert (report.ending, report.notes) == (Ending.NO_CURSOR, ("cursor expired",))
+    assert (report.outcome, report.notes) == (SyncOutcome.NO_CURSOR, ("cursor expired",))
     assert report.next_allowed_at == recovered_at + timedelta(hours=24)
     assert "not allowed yet" in world.state.last_error
     world.later(hours=1)
@@ -181,7 +181,7 @@ def test_a_recovery_that_loses_its_cursor_waits_for_the_next_one(world: World) -
     with pytest.raises(AccessDeniedError):
         world.sync()
     world.apple.faults.expire_cursors("hq")
-    assert world.later(hours=1).sync().ending is Ending.NO_CURSOR
+    assert world.later(hours=1).sync().outcome is SyncOutcome.NO_CURSOR
     waiting = world.later(hours=1).sync()
     assert (waiting.action, waiting.allowed_at) == (SyncAction.WAIT, recovered_at + timedelta(hours=24))
 
@@ -192,7 +192,7 @@ def test_a_new_list_may_go_through_the_cursors_of_the_lost_changes(world: World)
     page: dict[str, object] = {"devices": [], "cursor": world.state.cursor, "more_to_follow": True}
     world.apple.script(SYNC, Fault.answered(json={**page, "cursor": "next"}), Fault.refused("EXPIRED_CURSOR"))
     world.apple.script(FETCH, Fault.answered(json=page))
-    assert world.later(hours=1).sync().ending is Ending.CAUGHT_UP
+    assert world.later(hours=1).sync().outcome is SyncOutcome.CAUGHT_UP
 
 
 @pytest.mark.lesson(8)
@@ -215,7 +215,7 @@ def test_a_repeated_cursor_stops_the_run_and_keeps_the_data(world: World) -> Non
     world.apple.add_devices(15, server="hq")
     world.apple.script(FETCH, None, Fault.repeated_cursor())
     report = world.sync()
-    assert report.ending is Ending.REPEATED_CURSOR
+    assert report.outcome is SyncOutcome.REPEATED_CURSOR
     assert (report.pages, report.changes.added) == (2, 15)
     assert not report.continues
     assert report.next_allowed_at == report.started_at + timedelta(minutes=15)
@@ -223,7 +223,7 @@ def test_a_repeated_cursor_stops_the_run_and_keeps_the_data(world: World) -> Non
     assert world.requests(FETCH) == 2
     assert len(world.listed()) == 15
     later = world.later(minutes=15).sync()
-    assert (later.action, later.ending) == (SyncAction.RESUME_FULL, Ending.CAUGHT_UP)
+    assert (later.action, later.outcome) == (SyncAction.RESUME_FULL, SyncOutcome.CAUGHT_UP)
     assert world.listed() == world.at_apple()
 
 
@@ -232,8 +232,8 @@ def test_a_cursor_that_is_repeated_in_every_run_counts_as_lost(world: World) -> 
     world.apple.add_devices(1, server="hq")
     world.sync()
     world.apple.script(SYNC, *[Fault.repeated_cursor()] * 3)
-    endings = [world.later(minutes=15).sync().ending for _ in range(3)]
-    assert endings == [Ending.REPEATED_CURSOR] * 3
+    endings = [world.later(minutes=15).sync().outcome for _ in range(3)]
+    assert endings == [SyncOutcome.REPEATED_CURSOR] * 3
     assert world.state.repeats == 3
     report = world.later(minutes=15).sync()
     assert (report.action, report.is_complete) == (SyncAction.RECOVERY, True)
@@ -249,8 +249,8 @@ def test_cursors_that_alternate_in_every_run_count_as_lost(world: World) -> None
     for cursors in ("aba", "ba", "ba"):
         pages = [{"devices": [], "cursor": cursor, "more_to_follow": True} for cursor in cursors]
         world.apple.script(SYNC, *(Fault.answered(json=page) for page in pages))
-        endings.append(world.later(minutes=15).sync().ending)
-    assert endings == [Ending.REPEATED_CURSOR] * 3
+        endings.append(world.later(minutes=15).sync().outcome)
+    assert endings == [SyncOutcome.REPEATED_CURSOR] * 3
     report = world.later(minutes=15).sync()
     assert (report.action, report.is_complete) == (SyncAction.RECOVERY, True)
     assert "repeated its cursor in 3 runs" in report.reason
@@ -263,14 +263,14 @@ def test_only_repetitions_in_a_row_count(world: World) -> None:
     world.store.save_sync_state("hq", attrs.evolve(world.state, repeats=2))
     page = {"devices": [], "cursor": "a", "more_to_follow": True}
     world.apple.script(SYNC, Fault.answered(json=page))
-    assert world.later(minutes=15).sync().ending is Ending.PAGE_LIMIT
+    assert world.later(minutes=15).sync().outcome is SyncOutcome.PAGE_LIMIT
     assert world.state.repeats == 0
     world.policy = SyncPolicy()
     assert world.later(days=7).sync(full=True).is_complete
     state = attrs.evolve(world.state, phase=SyncPhase.FETCH, cursor=None, repeats=2)
     world.store.save_sync_state("hq", attrs.evolve(state, listing_since=world.clock()))
     world.apple.script(SYNC, Fault.repeated_cursor())
-    assert world.later(minutes=15).sync().ending is Ending.REPEATED_CURSOR
+    assert world.later(minutes=15).sync().outcome is SyncOutcome.REPEATED_CURSOR
     assert world.state.repeats == 1
 
 
@@ -303,7 +303,7 @@ def test_an_exhausted_sync_cursor_means_nothing_new(world: World) -> None:
     world.store.save_sync_state("hq", attrs.evolve(world.state, repeats=2))
     world.apple.script(SYNC, Fault.refused("EXHAUSTED_CURSOR"))
     report = world.later(minutes=15).sync()
-    assert (report.ending, report.pages) == (Ending.CAUGHT_UP, 0)
+    assert (report.outcome, report.pages) == (SyncOutcome.CAUGHT_UP, 0)
     assert (world.state.cursor, world.state.repeats) == (cursor, 0)
     assert "nothing new" in str(report)
 
@@ -392,7 +392,7 @@ def test_a_run_ends_at_the_first_page_boundary_after_its_time(world: World) -> N
     world.on_page = lambda: world.clock.advance(minutes=7.5)
     report = world.sync()
     world.on_page = lambda: None
-    assert report.ending is Ending.TIME_LIMIT
+    assert report.outcome is SyncOutcome.TIME_LIMIT
     assert report.continues
     assert report.pages == 2
     assert world.state.succeeded_at is None
@@ -424,10 +424,10 @@ def test_pages_per_run_are_bounded(world: World) -> None:
     world.policy = SyncPolicy(max_pages_per_run=1)
     world.apple.add_devices(25, server="hq")
     report = world.sync()
-    assert (report.ending, report.pages, report.continues) == (Ending.PAGE_LIMIT, 1, False)
+    assert (report.outcome, report.pages, report.continues) == (SyncOutcome.PAGE_LIMIT, 1, False)
     assert world.sync().action is SyncAction.WAIT
     world.store.save_sync_state("hq", attrs.evolve(world.state, repeats=2))
-    assert world.later(minutes=15).sync().ending is Ending.PAGE_LIMIT
+    assert world.later(minutes=15).sync().outcome is SyncOutcome.PAGE_LIMIT
     assert world.state.repeats == 0
     world.policy = SyncPolicy(max_pages_per_run=2)
     assert world.later(minutes=15).sync().is_complete

@@ -9,7 +9,7 @@ import pytest
 
 from pyade.core.fleet.records import SyncPhase
 from pyade.core.fleet.sync_policy import SyncAction, SyncPolicy
-from pyade.sync import Ending
+from pyade.sync import SyncOutcome
 from pyade.testing import Fault
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def test_a_device_whose_record_cannot_be_read_is_not_released(world: World, brok
     first, second, third = a_week_later(world)
     world.apple.script(FETCH, page(record(first), broken % second.encode(), record(third)))
     report = world.sync(full=True)
-    assert (report.action, report.ending) == (SyncAction.FULL, Ending.CAUGHT_UP)
+    assert (report.action, report.outcome) == (SyncAction.FULL, SyncOutcome.CAUGHT_UP)
     assert (report.unreadable, report.held_back, report.changes.released) == (1, 1, 0)
     assert world.listed().keys() == {first, second, third}
     assert report.notes == (
@@ -86,7 +86,7 @@ def test_a_list_that_is_continued_remembers_what_it_could_not_read(world: World)
     first, second, _ = a_week_later(world)
     world.policy = SyncPolicy(max_pages_per_run=1)
     world.apple.script(FETCH, page(BROKEN[0] % b"?", record(first), cursor=b"p2", more=b"true"))
-    assert world.sync(full=True).ending is Ending.PAGE_LIMIT
+    assert world.sync(full=True).outcome is SyncOutcome.PAGE_LIMIT
     assert world.state.unreadable == 1
     world.apple.script(FETCH, page(record(second), cursor=b"p3"))
     report = world.later(minutes=15).sync()
@@ -99,7 +99,7 @@ def test_many_that_may_be_among_them_do_not_hold_the_changes_up(world: World) ->
     serials = a_week_later(world, devices=100)
     world.apple.script(FETCH, page(BROKEN[0] % b"?", *map(record, serials[:50])))
     report = world.sync(full=True)
-    assert (report.ending, report.held_back, report.changes.released) == (Ending.CAUGHT_UP, 50, 0)
+    assert (report.outcome, report.held_back, report.changes.released) == (SyncOutcome.CAUGHT_UP, 50, 0)
     assert len(world.listed()) == 100
 
 

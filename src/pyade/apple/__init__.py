@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from pyade.apple.responses import (
         Account,
         AccountDrivenEnrollmentProfile,
-        ActivationLockAnswer,
+        ActivationLockResponse,
         ActivationLockResult,
         BetaEnrollmentToken,
         BetaEnrollmentTokens,
-        DefinedProfileAnswer,
+        DefineProfileResponse,
         DevicePage,
         OrganizationType,
         ReplacementDetails,
@@ -35,8 +35,8 @@ else:
             "pyade.apple.http.calls": "Call SendCall",
             "pyade.apple.http.sessions": "SessionCache SessionStorage",
             "pyade.apple.responses": (
-                "Account AccountDrivenEnrollmentProfile ActivationLockAnswer ActivationLockResult "
-                "BetaEnrollmentToken BetaEnrollmentTokens DefinedProfileAnswer DevicePage "
+                "Account AccountDrivenEnrollmentProfile ActivationLockResponse ActivationLockResult "
+                "BetaEnrollmentToken BetaEnrollmentTokens DefineProfileResponse DevicePage "
                 "OrganizationType ReplacementDetails ServiceUrl"
             ),
             "pyade.apple.service": "TokenProvider",
@@ -48,14 +48,14 @@ __all__ = [
     "PROTOCOL_VERSION",
     "Account",
     "AccountDrivenEnrollmentProfile",
-    "ActivationLockAnswer",
+    "ActivationLockResponse",
     "ActivationLockResult",
     "AsyncClient",
     "BetaEnrollmentToken",
     "BetaEnrollmentTokens",
     "Call",
     "Client",
-    "DefinedProfileAnswer",
+    "DefineProfileResponse",
     "DevicePage",
     "OrganizationType",
     "ReplacementDetails",

@@ -102,7 +102,7 @@ def disown_devices(serials: Sequence[str]) -> Call[DeviceResults]:
     )
 
 
-def define_profile(body: Mapping[str, Any]) -> Call[responses.DefinedProfileAnswer]:
+def define_profile(body: Mapping[str, Any]) -> Call[responses.DefineProfileResponse]:
     """Return the call that stores a new profile at Apple; nothing changes one that exists.
 
     Args:
@@ -113,7 +113,7 @@ def define_profile(body: Mapping[str, Any]) -> Call[responses.DefinedProfileAnsw
         operation="define a profile",
         method="POST",
         path="/profile",
-        decode=partial(responses.DefinedProfileAnswer.decode, serials=tuple(body.get("devices") or ())),
+        decode=partial(responses.DefineProfileResponse.decode, serials=tuple(body.get("devices") or ())),
         json=body,
         repeatable=False,
     )
@@ -160,7 +160,7 @@ def remove_profile(serials: Sequence[str]) -> Call[DeviceResults]:
 
 def activation_lock(
     serial_number: str, escrow_key: str | None = None, lost_message: str | None = None
-) -> Call[responses.ActivationLockAnswer]:
+) -> Call[responses.ActivationLockResponse]:
     """Return the call that locks one device.
 
     Args:
@@ -182,7 +182,7 @@ def activation_lock(
         operation=operation,
         method="POST",
         path="/device/activationlock",
-        decode=partial(responses.ActivationLockAnswer.decode, serial_number=serial_number),
+        decode=partial(responses.ActivationLockResponse.decode, serial_number=serial_number),
         json={key: value for key, value in body.items() if value},
         repeatable=False,
     )

@@ -27,7 +27,7 @@ from pyade.apple.http.connection import (
 from pyade.apple.http.network import CONFIGURE, TIMEOUT
 from pyade.apple.http.service import RetryPolicy
 from pyade.apple.http.sessions import SessionCache
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.errors import ExhaustedCursorError, InvalidRequestError
 from pyade.loading import modules_when_asked
 
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from pyade.apple.responses import (
         Account,
         AccountDrivenEnrollmentProfile,
-        ActivationLockAnswer,
+        ActivationLockResponse,
         BetaEnrollmentTokens,
-        DefinedProfileAnswer,
+        DefineProfileResponse,
         DevicePage,
         ReplacementDetails,
     )
@@ -64,7 +64,7 @@ TransportT = TypeVar("TransportT")
 WaitT = TypeVar("WaitT")
 
 
-@checks_kinds(but=("retries", "deadline_s", "proxy", "verify", "limits", "timeout"))
+@check_arguments(but=("retries", "deadline_s", "proxy", "verify", "limits", "timeout"))
 class _Connecting(Connection[TransportT, WaitT]):
     def __init__(
         self,
@@ -146,7 +146,7 @@ class _Connecting(Connection[TransportT, WaitT]):
         return self._sessions.token.name
 
 
-@checks_kinds(but=("serials", "confirm"))
+@check_arguments(but=("serials", "confirm"))
 class Client(_Connecting[httpx.BaseTransport, object], SyncConnection):
     """Apple's device assignment service, for one server token.
 
@@ -226,7 +226,7 @@ class Client(_Connecting[httpx.BaseTransport, object], SyncConnection):
         """
         return self.drive(batches.details_flow(serials))
 
-    def define_profile(self, profile: EnrollmentProfile | Mapping[str, Any]) -> DefinedProfileAnswer:
+    def define_profile(self, profile: EnrollmentProfile | Mapping[str, Any]) -> DefineProfileResponse:
         """Store a new profile at Apple, which never changes; give it to devices with ``assign_profile``.
 
         Args:
@@ -290,7 +290,7 @@ class Client(_Connecting[httpx.BaseTransport, object], SyncConnection):
 
     def activation_lock(
         self, serial_number: str, *, escrow_key: str | None = None, lost_message: str | None = None
-    ) -> ActivationLockAnswer:
+    ) -> ActivationLockResponse:
         """Lock one device; look at the answer's ``result``.
 
         Args:
@@ -336,7 +336,7 @@ class Client(_Connecting[httpx.BaseTransport, object], SyncConnection):
         self.call(calls.remove_account_driven_enrollment_profile())
 
 
-@checks_kinds(but=("serials", "confirm"))
+@check_arguments(but=("serials", "confirm"))
 class AsyncClient(_Connecting[httpx.AsyncBaseTransport, Awaitable[object]], AsyncConnection):
     """Apple's device assignment service, for one server token; see ``Client``.
 
@@ -386,7 +386,7 @@ class AsyncClient(_Connecting[httpx.AsyncBaseTransport, Awaitable[object]], Asyn
         """Return what Apple knows now about each of *serials*, in their order."""
         return await self.drive(batches.details_flow(serials))
 
-    async def define_profile(self, profile: EnrollmentProfile | Mapping[str, Any]) -> DefinedProfileAnswer:
+    async def define_profile(self, profile: EnrollmentProfile | Mapping[str, Any]) -> DefineProfileResponse:
         """Store a new profile at Apple, which never changes; give it to devices with ``assign_profile``."""
         body = profile if isinstance(profile, Mapping) else dep_profile.definition(profile)
         return await self.call(calls.define_profile(body))
@@ -411,7 +411,7 @@ class AsyncClient(_Connecting[httpx.AsyncBaseTransport, Awaitable[object]], Asyn
 
     async def activation_lock(
         self, serial_number: str, *, escrow_key: str | None = None, lost_message: str | None = None
-    ) -> ActivationLockAnswer:
+    ) -> ActivationLockResponse:
         """Lock one device; look at the answer's ``result``."""
         return await self.call(calls.activation_lock(serial_number, escrow_key, lost_message))
 

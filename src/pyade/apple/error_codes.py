@@ -24,7 +24,7 @@ from pyade.apple.http.error_codes import (
     A_PAGE,
     LATER,
     MAX_CODE,
-    Refusal,
+    ErrorCode,
     by_status,
     printable,
     read_body,
@@ -41,7 +41,7 @@ from pyade.errors import AppleError
 __all__ = [
     "CODES",
     "SESSION_CODES",
-    "Refusal",
+    "ErrorCode",
     "bare_code",
     "is_session_lost",
     "read_code",
@@ -54,105 +54,107 @@ _NEW_TOKEN = "download a new server token in the portal and import it"  # noqa: 
 _FIX_PROFILE = "correct that setting of the profile and define it again"
 _FULL_FETCH = "discard the cursor and fetch the full list"
 
-CODES: Mapping[str, Refusal] = {
-    "MALFORMED_REQUEST_BODY": Refusal(
+CODES: Mapping[str, ErrorCode] = {
+    "MALFORMED_REQUEST_BODY": ErrorCode(
         errors.InvalidRequestError,
         "the request body has a form that Apple does not accept",
         "check the values",
     ),
-    "USER_AGENT_MISSING": Refusal(
+    "USER_AGENT_MISSING": ErrorCode(
         errors.UserAgentError, "the User-Agent header is missing", "set user_agent= to a product of your own"
     ),
-    "USER_AGENT_INVALID": Refusal(
+    "USER_AGENT_INVALID": ErrorCode(
         errors.UserAgentError,
         "the User-Agent header is on Apple's deny list, which grows with the protocol version",
         "set user_agent= to a product of your own",
     ),
-    "CURSOR_REQUIRED": Refusal(
+    "CURSOR_REQUIRED": ErrorCode(
         errors.InvalidRequestError,
         "sync needs a cursor",
         "fetch the full list first and sync from its cursor",
     ),
-    "INVALID_CURSOR": Refusal(errors.InvalidCursorError, "the cursor is not recognised", _FULL_FETCH),
-    "EXPIRED_CURSOR": Refusal(errors.ExpiredCursorError, "the cursor is older than 7 days", _FULL_FETCH),
-    "EXHAUSTED_CURSOR": Refusal(
+    "INVALID_CURSOR": ErrorCode(errors.InvalidCursorError, "the cursor is not recognised", _FULL_FETCH),
+    "EXPIRED_CURSOR": ErrorCode(errors.ExpiredCursorError, "the cursor is older than 7 days", _FULL_FETCH),
+    "EXHAUSTED_CURSOR": ErrorCode(
         errors.ExhaustedCursorError,
         "everything for that cursor was delivered already",
         "go on with sync and the same cursor",
     ),
-    "DEVICE_ID_REQUIRED": Refusal(
+    "DEVICE_ID_REQUIRED": ErrorCode(
         errors.InvalidRequestError,
         "the list of devices is empty or missing",
         "name at least one serial number",
     ),
-    "PROFILE_UUID_REQUIRED": Refusal(
+    "PROFILE_UUID_REQUIRED": ErrorCode(
         errors.InvalidRequestError, "the profile is missing", "name the profile_uuid"
     ),
-    "NOT_FOUND": Refusal(
+    "NOT_FOUND": ErrorCode(
         errors.NotFoundError,
         "Apple has no such record for this token",
         "check the id, and which token made it",
     ),
-    "PROFILE_NOT_FOUND": Refusal(
+    "PROFILE_NOT_FOUND": ErrorCode(
         errors.NotFoundError, "Apple has no such profile for this token", "define the profile again"
     ),
-    "DEVICE_NOT_FOUND": Refusal(
+    "DEVICE_NOT_FOUND": ErrorCode(
         errors.NotFoundError,
         "no replacement record, a wrong serial number, or a device of another server",
         "ask only for devices whose is_replacement_device is true",
     ),
-    "CONFIG_NAME_REQUIRED": Refusal(errors.InvalidRequestError, "profile_name is missing", _FIX_PROFILE),
-    "CONFIG_NAME_INVALID": Refusal(
+    "CONFIG_NAME_REQUIRED": ErrorCode(errors.InvalidRequestError, "profile_name is missing", _FIX_PROFILE),
+    "CONFIG_NAME_INVALID": ErrorCode(
         errors.InvalidRequestError, "profile_name takes 1 to 125 characters", _FIX_PROFILE
     ),
-    "CONFIG_URL_REQUIRED": Refusal(errors.InvalidRequestError, "url is missing", _FIX_PROFILE),
-    "CONFIG_URL_INVALID": Refusal(
+    "CONFIG_URL_REQUIRED": ErrorCode(errors.InvalidRequestError, "url is missing", _FIX_PROFILE),
+    "CONFIG_URL_INVALID": ErrorCode(
         errors.InvalidRequestError, "url takes a URI of 1 to 2000 URL-encoded characters", _FIX_PROFILE
     ),
-    "DEPARTMENT_INVALID": Refusal(
+    "DEPARTMENT_INVALID": ErrorCode(
         errors.InvalidRequestError, "department takes 1 to 125 characters", _FIX_PROFILE
     ),
-    "MAGIC_INVALID": Refusal(errors.InvalidRequestError, "org_magic takes 1 to 256 characters", _FIX_PROFILE),
-    "SUPPORT_PHONE_INVALID": Refusal(
+    "MAGIC_INVALID": ErrorCode(
+        errors.InvalidRequestError, "org_magic takes 1 to 256 characters", _FIX_PROFILE
+    ),
+    "SUPPORT_PHONE_INVALID": ErrorCode(
         errors.InvalidRequestError, "support_phone_number takes 1 to 50 characters", _FIX_PROFILE
     ),
-    "SUPPORT_EMAIL_INVALID": Refusal(
+    "SUPPORT_EMAIL_INVALID": ErrorCode(
         errors.InvalidRequestError, "support_email_address takes 1 to 250 characters", _FIX_PROFILE
     ),
-    "LOCALE_INVALID": Refusal(
+    "LOCALE_INVALID": ErrorCode(
         errors.InvalidRequestError, "language and region do not go together, or one is unknown", _FIX_PROFILE
     ),
-    "FLAGS_INVALID": Refusal(
+    "FLAGS_INVALID": ErrorCode(
         errors.InvalidRequestError,
         "a locked enrollment (is_mdm_removable false) needs is_supervised",
         _FIX_PROFILE,
     ),
-    "DESCRIPTION_INVALID": Refusal(
+    "DESCRIPTION_INVALID": ErrorCode(
         errors.InvalidRequestError, "the description is not acceptable", _FIX_PROFILE
     ),
-    "MDM_SERVICE_DISCOVERY_URL_REQUIRED": Refusal(
+    "MDM_SERVICE_DISCOVERY_URL_REQUIRED": ErrorCode(
         errors.InvalidRequestError, "the discovery URL is missing", "name mdm_service_discovery_url"
     ),
-    "MDM_SERVICE_DISCOVERY_URL_NOT_VALID": Refusal(
+    "MDM_SERVICE_DISCOVERY_URL_NOT_VALID": ErrorCode(
         errors.InvalidRequestError, "the discovery URL must be well formed and https", "correct the URL"
     ),
-    "ORG_NOT_SUPPORTED": Refusal(
+    "ORG_NOT_SUPPORTED": ErrorCode(
         errors.AccessDeniedError, "this kind of organization may not use that", "no retry helps; ask Apple"
     ),
-    "APPLE_SEED_FOR_IT_TURNED_OFF": Refusal(
+    "APPLE_SEED_FOR_IT_TURNED_OFF": ErrorCode(
         errors.AccessDeniedError,
         "the organization turned beta access off",
         "an administrator turns it on in the portal",
     ),
-    "TOO_MANY_REQUESTS": Refusal(errors.RateLimitError, "too many requests", LATER),
-    "UNAUTHORIZED": Refusal(errors.SessionError, "a new session was refused, too", LATER),
-    "FORBIDDEN": Refusal(errors.SessionError, "a new session was refused, too", LATER),
-    "ACCESS_DENIED": Refusal(
+    "TOO_MANY_REQUESTS": ErrorCode(errors.RateLimitError, "too many requests", LATER),
+    "UNAUTHORIZED": ErrorCode(errors.SessionError, "a new session was refused, too", LATER),
+    "FORBIDDEN": ErrorCode(errors.SessionError, "a new session was refused, too", LATER),
+    "ACCESS_DENIED": ErrorCode(
         errors.AccessDeniedError,
         "this token has no right to the request",
         "check the rights of the server in the portal",
     ),
-    "T_C_NOT_SIGNED": Refusal(
+    "T_C_NOT_SIGNED": ErrorCode(
         errors.TermsError,
         "Apple's new terms are not accepted yet; the token is good",
         "an administrator of that organization accepts them in the portal; calls work up to an hour later",
@@ -160,29 +162,29 @@ CODES: Mapping[str, Refusal] = {
 }
 """Every code of Apple that is known, wherever it comes from except ``/session``."""
 
-_CLOCK = Refusal(
+_CLOCK = ErrorCode(
     errors.ClockError,
     "the nonce or the timestamp was refused twice",
     "set the clock of this machine; it must be right to the minute",
 )
-SESSION_CODES: Mapping[str, Refusal] = {
-    "oauth_problem_advice": Refusal(
+SESSION_CODES: Mapping[str, ErrorCode] = {
+    "oauth_problem_advice": ErrorCode(
         errors.OAuthRequestError,
         "the OAuth request is malformed: a key of the token is empty, or a proxy changed the request",
         "check the token file; a retry does not help",
     ),
-    "signature_invalid": Refusal(
+    "signature_invalid": ErrorCode(
         errors.TokenSupersededError,
         "the secrets do not match, usually since a newer token was generated in the portal and not imported",
         _NEW_TOKEN,
     ),
-    "token_rejected": Refusal(
+    "token_rejected": ErrorCode(
         errors.TokenRejectedError,
         "the token is unknown or was revoked, or its server was deleted",
         _NEW_TOKEN,
     ),
-    "token_expired": Refusal(errors.TokenExpiredError, "the token is past its expiry", _NEW_TOKEN),
-    "FORBIDDEN": Refusal(
+    "token_expired": ErrorCode(errors.TokenExpiredError, "the token is past its expiry", _NEW_TOKEN),
+    "FORBIDDEN": ErrorCode(
         errors.TokenOwnerError,
         "the portal user who downloaded the token was deleted, lost the role or changed the password",
         "a user who holds the role downloads a new server token in the portal",
@@ -191,22 +193,22 @@ SESSION_CODES: Mapping[str, Refusal] = {
 }
 """What ``/session`` says in its own way; the other codes mean there what they mean everywhere."""
 
-_SESSION_STATUS: Mapping[int, Refusal] = {
-    400: Refusal(errors.OAuthRequestError, "", "check the token file and base_url; a retry does not help"),
+_SESSION_STATUS: Mapping[int, ErrorCode] = {
+    400: ErrorCode(errors.OAuthRequestError, "", "check the token file and base_url; a retry does not help"),
     401: _CLOCK,
-    403: Refusal(errors.AccessDeniedError, "", "check the server and its token in the portal"),
+    403: ErrorCode(errors.AccessDeniedError, "", "check the server and its token in the portal"),
 }
-_STATUS: Mapping[int, Refusal] = {
-    400: Refusal(errors.InvalidRequestError, "", "check the values of the request"),
-    401: Refusal(errors.SessionError, "a new session was refused, too", LATER),
-    403: Refusal(
+_STATUS: Mapping[int, ErrorCode] = {
+    400: ErrorCode(errors.InvalidRequestError, "", "check the values of the request"),
+    401: ErrorCode(errors.SessionError, "a new session was refused, too", LATER),
+    403: ErrorCode(
         errors.AccessDeniedError, "", "check the server in the portal and what stands between it and Apple"
     ),
-    404: Refusal(errors.NotFoundError, "", "check the id, which token made it, and base_url"),
-    429: Refusal(errors.RateLimitError, "too many requests", LATER),
+    404: ErrorCode(errors.NotFoundError, "", "check the id, which token made it, and base_url"),
+    429: ErrorCode(errors.RateLimitError, "too many requests", LATER),
 }
-_REDIRECT = Refusal(AppleError, "a redirect, which is never followed", "check base_url")
-_OTHER = Refusal(AppleError, "", "check base_url")
+_REDIRECT = ErrorCode(AppleError, "a redirect, which is never followed", "check base_url")
+_OTHER = ErrorCode(AppleError, "", "check base_url")
 
 _CODE = re.compile(rf"[A-Z][A-Z0-9_]{{0,{MAX_CODE - 1}}}")
 _KEEP_SESSION = frozenset({"T_C_NOT_SIGNED", "ACCESS_DENIED"})
@@ -311,7 +313,7 @@ def whose(token: Token, account: Account | None = None) -> str:
     return f"{organization} ({about})" if organization else about
 
 
-def _by_status(status: int, session: bool) -> Refusal:
+def _by_status(status: int, session: bool) -> ErrorCode:
     table = {**_STATUS, **_SESSION_STATUS} if session else _STATUS
     return by_status(status, table, _REDIRECT, _OTHER)
 

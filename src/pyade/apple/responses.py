@@ -119,7 +119,7 @@ class Account:
         """Return *token* with the server, the organization and the administrator that this account names.
 
         Store it: errors then say whose terms must be signed, a renewal with a token of another server is
-        refused, and ``findings`` says where Apple ID or portal are not those that Apple names.
+        refused, and ``problems`` says where Apple ID or portal are not those that Apple names.
         """
         said: dict[str, Any] = {
             "server_uuid": self.server_uuid,
@@ -197,7 +197,7 @@ class DevicePage:
 
 
 @attrs.frozen(kw_only=True)
-class DefinedProfileAnswer:
+class DefineProfileResponse:
     """The answer to defining a profile.
 
     Attributes:
@@ -216,7 +216,7 @@ class DefinedProfileAnswer:
 
 
 @attrs.frozen(kw_only=True)
-class ActivationLockAnswer:
+class ActivationLockResponse:
     """The answer to a request to lock one device.
 
     Attributes:

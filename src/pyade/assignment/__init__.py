@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pyade.assignment.report import AssignReport
     from pyade.assignment.risk import devices_at_risk, risks
     from pyade.assignment.rules import AssignmentPolicy, Rule
-    from pyade.assignment.selection import Choice
+    from pyade.assignment.selection import ProfileSelection
 else:
     __getattr__, __dir__ = when_asked(
         __name__,
@@ -20,7 +20,7 @@ else:
             "pyade.assignment.report": "AssignReport",
             "pyade.assignment.risk": "devices_at_risk risks",
             "pyade.assignment.rules": "AssignmentPolicy Rule",
-            "pyade.assignment.selection": "Choice",
+            "pyade.assignment.selection": "ProfileSelection",
         },
     )
 
@@ -30,9 +30,9 @@ __all__ = [
     "AssignmentPlan",
     "AssignmentPolicy",
     "AsyncAssigner",
-    "Choice",
     "PlannedDevice",
     "PlannedGroup",
+    "ProfileSelection",
     "Rule",
     "devices_at_risk",
     "risks",

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pyade.apple.http.connection import utc_now
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.errors import LeaseHeldError
 from pyade.flow import AsyncRunner, Runner
 from pyade.loading import modules_when_asked
@@ -41,7 +41,7 @@ _SLICE = 500
 CallerT = TypeVar("CallerT", bound=Caller | AsyncCaller)
 
 
-@checks_kinds
+@check_arguments
 class _Assigning(Generic[CallerT]):
     def __init__(
         self,
@@ -70,7 +70,7 @@ class _Assigning(Generic[CallerT]):
         self._progress = progress
 
 
-@checks_kinds(but=("serials",))
+@check_arguments(but=("serials",))
 class Assigner(_Assigning[Caller]):
     """Gives the Macs of a token their profiles, decided from stored state: safe to repeat at any time.
 
@@ -196,7 +196,7 @@ class Assigner(_Assigning[Caller]):
         return runner_of(self._apple, self._store, self._clock, self._progress)
 
 
-@checks_kinds(but=("serials",))
+@check_arguments(but=("serials",))
 class AsyncAssigner(_Assigning[AsyncCaller]):
     """Does what ``Assigner`` does with an ``AsyncClient``; the store works in worker threads."""
 

@@ -24,7 +24,7 @@ import attrs
 from pyade.apple import calls
 from pyade.apple.http.calls import SendCall
 from pyade.assignment.failures import concerns_token
-from pyade.assignment.selection import Definitions
+from pyade.assignment.selection import DefinedProfiles
 from pyade.builders.dep_profile import definition, digest
 from pyade.core.fleet.lease import Lease
 from pyade.core.profile.profile import DefinedProfile, EnrollmentProfile
@@ -53,9 +53,9 @@ class Profiles:
         self._is_lost: dict[str, bool] = {}
         self._unproven: dict[str, DefinedProfile] = {}
 
-    def definitions(self) -> Flow[Definitions]:
+    def definitions(self) -> Flow[DefinedProfiles]:
         """Return what is defined."""
-        return (yield from in_store(lambda store: Definitions(store.profiles(self._token_name))))
+        return (yield from in_store(lambda store: DefinedProfiles(store.profiles(self._token_name))))
 
     def define(self, profile: EnrollmentProfile, *, individual: bool) -> Flow[DefinedProfile]:
         """Define *profile* at Apple and return it as the newest definition."""

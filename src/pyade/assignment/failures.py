@@ -22,7 +22,7 @@ from pyade.core.fleet.assignment import Risk
 from pyade.core.fleet.events import EventGroup, EventKind
 from pyade.core.fleet.outcomes import AssignmentFailure
 from pyade.core.fleet.records import SyncState
-from pyade.core.fleet.suspension import PARKING_ERRORS
+from pyade.core.fleet.suspension import SUSPENDING_ERRORS
 from pyade.core.problems import Problem
 from pyade.errors import (
     AccessDeniedError,
@@ -47,7 +47,7 @@ ANY_NAME: Final = "(any)"
 REMOVAL_NAME: Final = "(removal)"
 
 _OF_THE_TOKEN: Final = (
-    *PARKING_ERRORS,
+    *SUSPENDING_ERRORS,
     ClockError,
     OAuthRequestError,
     RateLimitError,
@@ -95,7 +95,7 @@ def concerns_token(error: RequestError) -> bool:
 
 def has_stopped(state: SyncState) -> bool:
     """Return True if the newest assignment of a token did not come to its end."""
-    return bool(state.parked) or ANY in state.assignment_errors or state.assigning_since is not None
+    return bool(state.suspended) or ANY in state.assignment_errors or state.assigning_since is not None
 
 
 def may_pass(error: RequestError) -> bool:

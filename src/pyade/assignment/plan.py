@@ -11,7 +11,7 @@ import attrs
 from pyade.assignment.risk import owned_elsewhere, with_owner
 from pyade.assignment.rules import AssignmentPolicy
 from pyade.assignment.same_names import names_in_use
-from pyade.assignment.selection import BY_HAND, Choice, Chooser, Definitions
+from pyade.assignment.selection import BY_HAND, DefinedProfiles, ProfileSelection, ProfileSelector
 from pyade.core.fleet.assignment import (
     NO_PROFILE,
     Reason,
@@ -47,7 +47,7 @@ class PlannedGroup(Printed):
         serials: Their serial numbers.
     """
 
-    choice: Choice
+    choice: ProfileSelection
     reason: Reason
     serials: Sequence[str] = attrs.field(repr=False, hash=False)
 
@@ -68,7 +68,7 @@ class PlannedDevice:
     """
 
     serial_number: str
-    choice: Choice
+    choice: ProfileSelection
     reason: Reason
 
 
@@ -146,9 +146,9 @@ class AssignmentPlan(Printed):
         groups = (group for group in self.groups if group.reason is Reason.UNCERTAIN)
         return frozenset(serial for group in groups for serial in group.serials)
 
-    def batches(self) -> Iterator[tuple[Choice, Sequence[str]]]:
+    def batches(self) -> Iterator[tuple[ProfileSelection, Sequence[str]]]:
         """Iterate over the profiles to assign, each once with all serial numbers; defined ones come first."""
-        batches: dict[str, tuple[Choice, list[str]]] = {}
+        batches: dict[str, tuple[ProfileSelection, list[str]]] = {}
         for group in sorted(self.groups, key=lambda group: not group.choice.is_defined):
             batches.setdefault(group.choice.profile_uuid, (group.choice, []))[1].extend(group.serials)
         yield from batches.values()
@@ -181,20 +181,20 @@ class AssignmentPlan(Printed):
 class Planner:
     """Sorts records, one by one, into what is to be sent and what is not."""
 
-    def __init__(self, definitions: Definitions, now: datetime) -> None:
+    def __init__(self, definitions: DefinedProfiles, now: datetime) -> None:
         self._definitions = definitions
         self._now = now
-        self._groups: dict[tuple[str, str, Reason], tuple[Choice, list[str]]] = {}
-        self._due: dict[tuple[str, str, Reason], tuple[Choice, list[DeviceGroup]]] = {}
+        self._groups: dict[tuple[str, str, Reason], tuple[ProfileSelection, list[str]]] = {}
+        self._due: dict[tuple[str, str, Reason], tuple[ProfileSelection, list[DeviceGroup]]] = {}
         self._counts: Counter[str] = Counter()
-        self._replaced: dict[tuple[str, str], tuple[Choice, Counter[bool]]] = {}
+        self._replaced: dict[tuple[str, str], tuple[ProfileSelection, Counter[bool]]] = {}
         self._next_due_at: datetime | None = None
         self._unsettled: set[str] = set()
         self._unread: list[str] = []
         self._spoiling: set[str] = set()
         self._spoiled: set[str] = set()
 
-    def send(self, serial_number: str, choice: Choice, reason: Reason) -> None:
+    def send(self, serial_number: str, choice: ProfileSelection, reason: Reason) -> None:
         """Put a device among those to send."""
         # Not by the choice itself: hashing a whole profile for each device takes seconds for a fleet.
         key = (choice.profile_uuid, choice.chosen_by, reason)
@@ -204,7 +204,7 @@ class Planner:
         """Count devices that are left as they are, by the plan's attribute."""
         self._counts[kind] += count
 
-    def send_group(self, group: DeviceGroup, choice: Choice, count: int) -> None:
+    def send_group(self, group: DeviceGroup, choice: ProfileSelection, count: int) -> None:
         """Put the *count* Macs of *group* among those to send; no attempt of theirs is open."""
         key = (choice.profile_uuid, choice.chosen_by, group.why_not(choice.profile_uuid))
         self._due.setdefault(key, (choice, []))[1].append(group)
@@ -216,7 +216,7 @@ class Planner:
         for key, (choice, groups) in self._due.items():
             self._groups.setdefault(key, (choice, []))[1].extend(store.serials_in(token_name, groups))
 
-    def leave_group(self, group: DeviceGroup, choice: Choice | None, count: int) -> bool:
+    def leave_group(self, group: DeviceGroup, choice: ProfileSelection | None, count: int) -> bool:
         """Count *count* Macs of *group* if they are left as they are; False if they are to be sent.
 
         Args:
@@ -233,7 +233,7 @@ class Planner:
         return True
 
     def sort(
-        self, record: DeviceRecord, choice: Choice | None, *, is_ours: bool, asked: bool = False
+        self, record: DeviceRecord, choice: ProfileSelection | None, *, is_ours: bool, asked: bool = False
     ) -> bool:
         """Put *record* where it belongs; True if it is due, or will be when its time has come.
 
@@ -288,7 +288,7 @@ class Planner:
             **self._counts,
         )
 
-    def _note_replaced(self, before: str, choice: Choice, count: int, *, is_fetched: bool) -> None:
+    def _note_replaced(self, before: str, choice: ProfileSelection, count: int, *, is_fetched: bool) -> None:
         if before != NO_PROFILE and choice.profile is not None:
             key = (before, choice.profile_uuid)
             self._replaced.setdefault(key, (choice, Counter()))[1][is_fetched] += count
@@ -325,15 +325,15 @@ def _locked_change(before: EnrollmentProfile, after: EnrollmentProfile, *, fetch
         )
 
 
-def plan_all(store: Store, token_name: str, chooser: Chooser, now: datetime) -> AssignmentPlan:
+def plan_all(store: Store, token_name: str, selector: ProfileSelector, now: datetime) -> AssignmentPlan:
     """Return what to send so that every Mac has what it should have.
 
     Only devices of which something may have to be sent are read; all others are counted by their groups.
     """
-    planner = Planner(chooser.definitions, now)
-    picked: dict[str, Choice] = {}
+    planner = Planner(selector.definitions, now)
+    picked: dict[str, ProfileSelection] = {}
 
-    def note(choice: Choice | None) -> None:
+    def note(choice: ProfileSelection | None) -> None:
         if choice is not None and choice.chosen_by == BY_HAND:
             picked[choice.profile_uuid] = choice
 
@@ -343,16 +343,16 @@ def plan_all(store: Store, token_name: str, chooser: Chooser, now: datetime) -> 
     for group, count in store.device_groups(token_name).items():
         if not group.is_listed:
             continue
-        choices = chooser.candidates(group) if group.is_mac else (None,)
+        selections = selector.candidates(group) if group.is_mac else (None,)
         ours = count - lost[group]
-        if group.is_open or len(choices) > 1:
+        if group.is_open or len(selections) > 1:
             open_groups.append(group)
         elif not group.is_mac:
             planner.leave("not_macs", count)
-        elif ours <= 0 or planner.leave_group(group, choices[0], ours):
+        elif ours <= 0 or planner.leave_group(group, selections[0], ours):
             planner.leave("owned_elsewhere", lost[group])
-            note(choices[0] if ours > 0 else None)
-        elif (choice := choices[0]) is None or lost[group]:
+            note(selections[0] if ours > 0 else None)
+        elif (choice := selections[0]) is None or lost[group]:
             open_groups.append(group)
         else:
             planner.send_group(group, choice, count)
@@ -360,31 +360,33 @@ def plan_all(store: Store, token_name: str, chooser: Chooser, now: datetime) -> 
     planner.name_groups(store, token_name)
     for record in store.devices(token_name, groups=open_groups):
         is_ours = record.serial_number not in elsewhere
-        choice = chooser.choose(record) if is_ours and record.device.is_mac else None
+        choice = selector.choose(record) if is_ours and record.device.is_mac else None
         planner.sort(record, choice, is_ours=is_ours)
         note(choice)
-    names = names_in_use([*chooser.standing(), *(picked[uuid] for uuid in sorted(picked))])
+    names = names_in_use([*selector.standing(), *(picked[uuid] for uuid in sorted(picked))])
     return attrs.evolve(plan := planner.plan(), warnings=(*plan.warnings, *names))
 
 
 def picked_for(store: Store, token_name: str, profile: EnrollmentProfile) -> tuple[str, ...]:
     """Return the serial numbers of the devices for which exactly *profile* was picked by hand."""
-    definitions = Definitions(store.profiles(token_name))
+    definitions = DefinedProfiles(store.profiles(token_name))
     wanted = definitions.individual(profile)
     if wanted is None:
         return ()
-    chooser = Chooser(definitions, AssignmentPolicy(), None)
+    selector = ProfileSelector(definitions, AssignmentPolicy(), None)
     groups = [
         group
         for group in store.device_groups(token_name)
         if group.is_listed
-        and (choice := chooser.picked(group)) is not None
+        and (choice := selector.picked(group)) is not None
         and choice.profile_uuid == wanted.profile_uuid
     ]
     return tuple(store.serials_in(token_name, groups))
 
 
-def believed(store: Store, token_name: str, choice: Choice, serials: Sequence[str]) -> tuple[str, ...]:
+def believed(
+    store: Store, token_name: str, choice: ProfileSelection, serials: Sequence[str]
+) -> tuple[str, ...]:
     """Return which of *serials* have what was chosen for them, as far as is known."""
     slices = (serials[start : start + _SLICE] for start in range(0, len(serials), _SLICE))
     named = (record for part in slices for record in store.devices(token_name, serials=part))
@@ -392,14 +394,14 @@ def believed(store: Store, token_name: str, choice: Choice, serials: Sequence[st
 
 
 def plan_by_hand(
-    store: Store, choice: Choice, serials: Sequence[str], now: datetime, lease: Lease
+    store: Store, choice: ProfileSelection, serials: Sequence[str], now: datetime, lease: Lease
 ) -> AssignmentPlan:
     """Return what to send so that hand-picked devices have what was chosen for them.
 
     What is wanted is stored first, so that the next run goes on where this one may be cut short.
     """
     token_name = lease.token_name
-    planner = Planner(Definitions(store.profiles(token_name)), now)
+    planner = Planner(DefinedProfiles(store.profiles(token_name)), now)
     uuid = choice.profile_uuid
     intents: dict[str, Attempt] = {}
     unknown = dict.fromkeys(serials)

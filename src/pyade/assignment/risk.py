@@ -16,7 +16,7 @@ import attrs
 
 from pyade.assignment.failures import has_stopped
 from pyade.assignment.rules import AssignmentPolicy
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.fleet.assignment import Risk, risk_of
 from pyade.core.fleet.groups import DeviceGroup, group_of
 from pyade.core.fleet.records import DeviceRecord, owner_of
@@ -65,7 +65,7 @@ def _lost_records(store: Store, token_name: str, serials: Sequence[str]) -> Iter
 NO_RULES = AssignmentPolicy()
 
 
-@checks_kinds
+@check_arguments
 def risks(
     store: Store, token_name: str, policy: AssignmentPolicy = NO_RULES
 ) -> Iterator[tuple[DeviceRecord, Risk]]:
@@ -83,7 +83,7 @@ def risks(
     yield from MacsAtRisk.of(store, token_name, store.device_groups(token_name), policy).records()
 
 
-@checks_kinds
+@check_arguments
 def devices_at_risk(
     store: Store, token_name: str, policy: AssignmentPolicy = NO_RULES
 ) -> Iterator[DeviceRecord]:

@@ -40,7 +40,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import attrs
 
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.fleet.device import Device
 from pyade.core.profile.profile import EnrollmentProfile
 from pyade.errors import ArgumentError, PolicyError
@@ -224,7 +224,9 @@ class Rule(Printed):
         Raises:
             ArgumentError: *device* is none.
         """
-        if not isinstance(device, Device):  # not by ``checks_kinds``, which takes as long as the rule itself
+        if not isinstance(
+            device, Device
+        ):  # not by ``check_arguments``, which takes as long as the rule itself
             raise ArgumentError("Rule.matches", "device", type(device).__name__, "a Device")
         for name, patterns in self._checks:
             value = order_number if name == "order" else getattr(device, _FIELDS.get(name, name))
@@ -286,7 +288,7 @@ class AssignmentPolicy(Printed):
         if (found := never_reached(self.rules)) is not None:
             raise PolicyError(f"rule {str(found[0])!r} is never reached: {_taken_by(*found)}")
 
-    @checks_kinds
+    @check_arguments
     def choose(self, device: Device) -> Rule | None:
         """Return the rule that decides for *device*; None if it follows the token's default."""
         order_number = (self.order_numbers or {}).get(device.serial_number)

@@ -39,14 +39,14 @@ from pyade.assignment.plan import AssignmentPlan, believed, earliest, picked_for
 from pyade.assignment.report import AssignReport
 from pyade.assignment.rules import AssignmentPolicy
 from pyade.assignment.same_names import keep_names, names_beside
-from pyade.assignment.selection import REMOVAL, Choice, Chooser, Definitions, by_hand
+from pyade.assignment.selection import REMOVAL, DefinedProfiles, ProfileSelection, ProfileSelector, by_hand
 from pyade.assignment.sending import Sending
 from pyade.core.fleet.assignment import Reason, Risk
 from pyade.core.fleet.device import DeviceResult
 from pyade.core.fleet.events import EventBatch
 from pyade.core.fleet.lease import Lease
 from pyade.core.fleet.records import SyncState
-from pyade.core.fleet.suspension import PARKING_ERRORS, Noted
+from pyade.core.fleet.suspension import SUSPENDING_ERRORS, Noted
 from pyade.core.fleet.sync_policy import left_alone
 from pyade.core.problems import Problem
 from pyade.core.profile.profile import EnrollmentProfile
@@ -130,7 +130,9 @@ class Assignment:
         started_at = yield from self._time.now()
         return (yield from self._by_hand(REMOVAL, _distinct(serials), started_at))
 
-    def _by_hand(self, choice: Choice, serials: Sequence[str], started_at: datetime) -> Flow[AssignReport]:
+    def _by_hand(
+        self, choice: ProfileSelection, serials: Sequence[str], started_at: datetime
+    ) -> Flow[AssignReport]:
         # A person who asks may know of a change in the portal that no sync has brought yet.
         done = yield from in_store(lambda store: believed(store, self._token_name, choice, serials))
         yield from self._sending.outcomes.refresh(done)
@@ -166,7 +168,7 @@ class Assignment:
             except (AppleError, TransportError) as error:
                 stopped = error
         failures = sending.failures
-        if stopped is not None and not isinstance(stopped, PARKING_ERRORS):
+        if stopped is not None and not isinstance(stopped, SUSPENDING_ERRORS):
             left = plan.due - sending.outcomes.settled
             failures.append(Failure(profile_uuid=ANY, profile=ANY_NAME, error=stopped, devices=left))
         wanted = plan.unsettled | plan.spoiled if is_whole and stopped is None else None
@@ -277,8 +279,8 @@ def plan_flow(
     """Return what to send if *default* is the token's default profile; nothing is stored."""
 
     def plan(store: Store) -> AssignmentPlan:
-        chooser = Chooser(Definitions(store.profiles(token_name)), policy, default)
-        return plan_all(store, token_name, chooser, now)
+        selector = ProfileSelector(DefinedProfiles(store.profiles(token_name)), policy, default)
+        return plan_all(store, token_name, selector, now)
 
     return (yield from in_store(plan))
 

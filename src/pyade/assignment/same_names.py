@@ -26,7 +26,7 @@ from functools import partial
 import attrs
 
 from pyade.assignment.rules import AssignmentPolicy
-from pyade.assignment.selection import BY_DEFAULT, Choice, Chooser, Definitions
+from pyade.assignment.selection import BY_DEFAULT, DefinedProfiles, ProfileSelection, ProfileSelector
 from pyade.builders.dep_profile import digest
 from pyade.core.fleet.groups import DeviceGroup
 from pyade.core.fleet.lease import Lease
@@ -83,17 +83,21 @@ def problem_of(name: str, chosen_by: str) -> Problem:
     return Problem("name", name, text, FIX, Severity.WARNING)
 
 
-def names_in_use(choices: Iterable[Choice]) -> tuple[Problem, ...]:
-    """Return a warning for each name that different profiles among *choices* have."""
+def names_in_use(selections: Iterable[ProfileSelection]) -> tuple[Problem, ...]:
+    """Return a warning for each name that different profiles among *selections* have."""
     return same_names(
         NamedUse(choice.profile.name, _content(choice.profile), choice.chosen_by)
-        for choice in choices
+        for choice in selections
         if choice.profile is not None
     )
 
 
 def names_beside(
-    store: Store, token_name: str, policy: AssignmentPolicy, picked: Choice, serials: Collection[str]
+    store: Store,
+    token_name: str,
+    policy: AssignmentPolicy,
+    picked: ProfileSelection,
+    serials: Collection[str],
 ) -> tuple[Problem, ...]:
     """Return the same for a profile that is picked by hand for *serials*, beside all that is in use."""
     try:
@@ -108,15 +112,17 @@ def names_beside(
     return names_in_use([picked, *uses])
 
 
-def _picked_before(store: Store, token_name: str, name: str, but: frozenset[str]) -> Iterator[Choice]:
+def _picked_before(
+    store: Store, token_name: str, name: str, but: frozenset[str]
+) -> Iterator[ProfileSelection]:
     """Yield the profiles of that name that are picked for other devices, of which one is looked for."""
     defined = store.profiles(token_name)
     if sum(one.individual and one.profile.name.casefold() == name.casefold() for one in defined) < 2:
         return
-    chooser = Chooser(Definitions(defined), AssignmentPolicy(), None)
-    found: dict[str, tuple[Choice, list[DeviceGroup]]] = {}
+    selector = ProfileSelector(DefinedProfiles(defined), AssignmentPolicy(), None)
+    found: dict[str, tuple[ProfileSelection, list[DeviceGroup]]] = {}
     for group in store.device_groups(token_name):
-        choice = chooser.picked(group) if group.is_listed else None
+        choice = selector.picked(group) if group.is_listed else None
         if choice and choice.profile and choice.profile.name.casefold() == name.casefold():
             found.setdefault(choice.profile_uuid, (choice, []))[1].append(group)
     for choice, groups in found.values():
@@ -166,5 +172,5 @@ def _content(profile: EnrollmentProfile) -> tuple[object, ...]:
     )
 
 
-def _use(profile: EnrollmentProfile, chosen_by: str) -> Choice:
-    return Choice(profile_uuid="", profile=profile, chosen_by=chosen_by)
+def _use(profile: EnrollmentProfile, chosen_by: str) -> ProfileSelection:
+    return ProfileSelection(profile_uuid="", profile=profile, chosen_by=chosen_by)

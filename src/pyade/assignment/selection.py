@@ -27,7 +27,7 @@ BY_HAND, BY_DEFAULT = "picked by hand", "the token's default"
 
 
 @attrs.frozen(kw_only=True)
-class Choice:
+class ProfileSelection:
     """What a device should have.
 
     Attributes:
@@ -47,11 +47,11 @@ class Choice:
         return not self.profile_uuid.startswith(UNDEFINED)
 
 
-REMOVAL = Choice(profile_uuid=NO_PROFILE, profile=None, chosen_by=BY_HAND)
+REMOVAL = ProfileSelection(profile_uuid=NO_PROFILE, profile=None, chosen_by=BY_HAND)
 """No profile, because somebody took it away."""
 
 
-class Definitions:
+class DefinedProfiles:
     """The profiles that were defined at Apple through one token."""
 
     def __init__(self, defined: Iterable[DefinedProfile]) -> None:
@@ -88,7 +88,7 @@ class Definitions:
         return self._by_uuid.get((profile_uuid or "").casefold())
 
 
-class Chooser:
+class ProfileSelector:
     """Says which profile a device should have.
 
     Args:
@@ -98,7 +98,7 @@ class Chooser:
     """
 
     def __init__(
-        self, definitions: Definitions, policy: AssignmentPolicy, default: EnrollmentProfile | None
+        self, definitions: DefinedProfiles, policy: AssignmentPolicy, default: EnrollmentProfile | None
     ) -> None:
         self.definitions = definitions
         self._policy = policy
@@ -106,13 +106,13 @@ class Chooser:
             id(rule): self._shared(rule.profile, f"rule {rule.label!r}") for rule in policy.rules
         }
         self._default = None if default is None else self._shared(default, BY_DEFAULT)
-        self._picked: dict[str, Choice] = {}
+        self._picked: dict[str, ProfileSelection] = {}
 
-    def standing(self) -> tuple[Choice, ...]:
+    def standing(self) -> tuple[ProfileSelection, ...]:
         """Return what the rules and the default give, whether or not a device follows them now."""
         return (*self._by_rule.values(), *(() if self._default is None else (self._default,)))
 
-    def choose(self, record: DeviceRecord) -> Choice | None:
+    def choose(self, record: DeviceRecord) -> ProfileSelection | None:
         """Return what *record* should have; None if nobody wants anything for it.
 
         The newest word counts: our last attempt, else what Apple shows, also for a profile that was removed
@@ -125,7 +125,7 @@ class Chooser:
         attempted = None if attempt is None else attempt.profile_uuid
         return self._picked_by(attempted, record.device.profile_uuid) or self._follow(record)
 
-    def candidates(self, group: DeviceGroup) -> Sequence[Choice | None]:
+    def candidates(self, group: DeviceGroup) -> Sequence[ProfileSelection | None]:
         """Return what ``choose`` may return for the devices of *group*: one where it is the same for all.
 
         Args:
@@ -136,33 +136,33 @@ class Chooser:
             return (picked,)
         return tuple(map(self._of_rule, self._policy.candidates(group)))
 
-    def picked(self, group: DeviceGroup) -> Choice | None:
+    def picked(self, group: DeviceGroup) -> ProfileSelection | None:
         """Return what was picked by hand for the devices of *group*; None if nothing was."""
         return None if group.attempted == NO_PROFILE else self._picked_by(group.attempted, group.profile_uuid)
 
-    def _picked_by(self, attempted: str | None, shown: str | None) -> Choice | None:
+    def _picked_by(self, attempted: str | None, shown: str | None) -> ProfileSelection | None:
         chosen = self.definitions.by_uuid(attempted) or self.definitions.by_uuid(shown)
         return self._newest(chosen) if chosen is not None and chosen.individual else None
 
-    def _follow(self, record: DeviceRecord) -> Choice | None:
+    def _follow(self, record: DeviceRecord) -> ProfileSelection | None:
         return self._of_rule(self._policy.choose(record.device))
 
-    def _of_rule(self, rule: Rule | None) -> Choice | None:
+    def _of_rule(self, rule: Rule | None) -> ProfileSelection | None:
         return self._default if rule is None else self._by_rule[id(rule)]
 
-    def _newest(self, chosen: DefinedProfile) -> Choice:
+    def _newest(self, chosen: DefinedProfile) -> ProfileSelection:
         """Return the newest definition with the content of *chosen*, looked up once for each id."""
         uuid = chosen.profile_uuid
         if uuid not in self._picked:
             self._picked[uuid] = by_hand(self.definitions.individual(chosen.profile) or chosen)
         return self._picked[uuid]
 
-    def _shared(self, profile: EnrollmentProfile, chosen_by: str) -> Choice:
+    def _shared(self, profile: EnrollmentProfile, chosen_by: str) -> ProfileSelection:
         defined = self.definitions.shared(profile)
         uuid = f"{UNDEFINED} {digest(profile)}" if defined is None else defined.profile_uuid
-        return Choice(profile_uuid=uuid, profile=profile, chosen_by=chosen_by)
+        return ProfileSelection(profile_uuid=uuid, profile=profile, chosen_by=chosen_by)
 
 
-def by_hand(defined: DefinedProfile) -> Choice:
+def by_hand(defined: DefinedProfile) -> ProfileSelection:
     """Return the choice of somebody who picked *defined*."""
-    return Choice(profile_uuid=defined.profile_uuid, profile=defined.profile, chosen_by=BY_HAND)
+    return ProfileSelection(profile_uuid=defined.profile_uuid, profile=defined.profile, chosen_by=BY_HAND)

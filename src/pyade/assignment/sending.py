@@ -37,7 +37,7 @@ from pyade.assignment.failures import (
     may_pass,
     most_serious_first,
 )
-from pyade.assignment.selection import Choice
+from pyade.assignment.selection import ProfileSelection
 from pyade.core.fleet.assignment import COOLDOWN, NO_PROFILE, RECHECK, confirmed, outcome
 from pyade.core.fleet.device import Device, DeviceDetails, DeviceResult, said_of_profile
 from pyade.core.fleet.lease import Lease
@@ -351,7 +351,7 @@ class Sending:
         return None if error is None else attrs.evolve(piece, profile_uuid=uuid, error=error)
 
     def leave(
-        self, choice: Choice, serials: Sequence[str], new: Iterable[str], error: RequestError
+        self, choice: ProfileSelection, serials: Sequence[str], new: Iterable[str], error: RequestError
     ) -> Flow[None]:
         """Take note that a profile could not be defined: its devices are not sent.
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from pyade.builders.payload_keys import Key, check_texts, error, good_values, known_to, warning
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.macos.models import ChipClass
 from pyade.core.macos.versions import MacOSVersion
 from pyade.core.problems import Problem, Severity
@@ -34,7 +34,7 @@ from pyade.core.secret import masked
 from pyade.errors import ProfileError
 
 
-@checks_kinds
+@check_arguments
 def build_account_configuration(
     profile: EnrollmentProfile,
     *,
@@ -74,7 +74,7 @@ def build_account_configuration(
     return build_local_accounts(profile, accounts, command_uuid=command_uuid, version=release)
 
 
-@checks_kinds
+@check_arguments
 def build_local_accounts(
     profile: EnrollmentProfile,
     accounts: LocalAccounts,
@@ -110,7 +110,7 @@ def build_local_accounts(
     return _document(command, command_uuid, check_account_configuration(command, version=version))
 
 
-@checks_kinds
+@check_arguments
 def build_device_configured(*, command_uuid: str | uuid.UUID) -> bytes:
     """Return the command that releases a Mac from Setup Assistant, as an XML property list.
 
@@ -125,7 +125,7 @@ def build_device_configured(*, command_uuid: str | uuid.UUID) -> bytes:
     return _document({"RequestType": "DeviceConfigured"}, command_uuid, ())
 
 
-@checks_kinds(but=("command",))
+@check_arguments(but=("command",))
 def check_account_configuration(
     command: Mapping[str, Any],
     *,

@@ -15,7 +15,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.certificate_values import check_all_base64, plain_base64
 from pyade.core.problems import Problem
 from pyade.core.profile.affinity import AffinityKind, UserAffinity
@@ -24,7 +24,7 @@ from pyade.core.profile.settings import given, host_of
 from pyade.errors import ProfileError
 
 
-@checks_kinds
+@check_arguments
 def to_apple(profile: EnrollmentProfile) -> dict[str, Any]:
     """Return *profile* as Apple's JSON.
 
@@ -44,7 +44,7 @@ def to_apple(profile: EnrollmentProfile) -> dict[str, Any]:
     return body
 
 
-@checks_kinds
+@check_arguments
 def definition(profile: EnrollmentProfile) -> dict[str, Any]:
     """Return the JSON that defines *profile* at Apple.
 
@@ -61,14 +61,14 @@ def definition(profile: EnrollmentProfile) -> dict[str, Any]:
     }
 
 
-@checks_kinds
+@check_arguments
 def digest(profile: EnrollmentProfile) -> str:
     """Return a SHA-256 in hex over ``definition``: equal for profiles that Macs cannot tell apart."""
     canonical = json.dumps(definition(profile), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-@checks_kinds
+@check_arguments
 def from_apple(
     mapping: Mapping[str, Any], *, remembered: EnrollmentProfile | None = None
 ) -> EnrollmentProfile:

@@ -27,7 +27,7 @@ from typing import Any, TypeVar
 import attrs
 import msgspec
 
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.fleet.device import Device, read_device
 from pyade.core.fleet.enrollment import Enrollment, OneTime, OneTimeKind
 from pyade.core.fleet.events import EventBatch, decode_groups
@@ -50,7 +50,7 @@ VERSION = 1
 """The version of the document that this pyade writes."""
 
 
-@checks_kinds
+@check_arguments
 def profile_to_document(profile: EnrollmentProfile) -> dict[str, Any]:
     """Return everything that *profile* holds as JSON types, in a fixed order."""
     primary, administrator = profile.primary_account, profile.administrator
@@ -70,7 +70,7 @@ def profile_to_document(profile: EnrollmentProfile) -> dict[str, Any]:
     }
 
 
-@checks_kinds
+@check_arguments
 def profile_from_document(document: Mapping[str, Any]) -> EnrollmentProfile:
     """Return the profile of a document that ``profile_to_document`` wrote.
 

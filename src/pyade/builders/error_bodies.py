@@ -18,7 +18,7 @@ import attrs
 from cryptography import x509
 
 from pyade.builders.payload_keys import Key, check_url, error, good_values
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.macos.updates import UpdateDecision
 from pyade.core.macos.versions import MacOSVersion
 from pyade.core.problems import Problem, Severity
@@ -46,12 +46,12 @@ class ErrorBody:
     status: int = 403
 
 
-@checks_kinds
+@check_arguments
 def build_update_required(decision: UpdateDecision, *, description: str = "", message: str = "") -> ErrorBody:
     """Return the body that makes a Mac update first.
 
     Args:
-        decision: From ``decide_update``, with the verdict to update.
+        decision: From ``decide_update``, with the outcome to update.
         description: For the Mac's log; "" for the reason of the decision.
         message: For the user, if the Mac can show it; "" for none.
 
@@ -62,7 +62,7 @@ def build_update_required(decision: UpdateDecision, *, description: str = "", me
     """
     if decision.version is None:
         problem = Problem(
-            "decision", str(decision.verdict), "a decision to update", "answer with the profile instead"
+            "decision", str(decision.outcome), "a decision to update", "answer with the profile instead"
         )
         raise ProfileError((problem,))
     details: dict[str, Any] = {"OSVersion": str(decision.version)}

@@ -97,7 +97,7 @@ from pyade.builders.payload_keys import (
     warning,
 )
 from pyade.builders.payloads import PER_USER_CONNECTIONS, TargetMac
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.certificate_values import check_der, pem_problem
 from pyade.core.macos.identity import ACME_FROM, HARDWARE_KEYS_FROM, KeyType
 from pyade.core.macos.models import ChipClass
@@ -309,7 +309,7 @@ _SAFE_SIZE = "2048 bits or more: macOS takes 1024, its default for SCEP, but the
 _EXTRACTABLE_FROM = MacOSVersion.of("10.13.4")
 
 
-@checks_kinds(but=("plist",))
+@check_arguments(but=("plist",))
 def check_enrollment_profile(plist: Payload, *, mac: TargetMac | None = None) -> tuple[Problem, ...]:
     """Return everything that is wrong with an enrollment profile for Automated Device Enrollment.
 

@@ -23,7 +23,7 @@ from pyade.builders.payloads import (
     scep_payload,
     top_level,
 )
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.macos.identity import (
     IdentityChoice,
     IdentityKind,
@@ -39,7 +39,7 @@ from pyade.text import logger
 _log = logger("pyade.builders")
 
 
-@checks_kinds
+@check_arguments
 def build_enrollment_profile(
     profile: EnrollmentProfile,
     service: MdmService,
@@ -138,9 +138,9 @@ def _decided(
         accepts_unattested=accepts_unattested,
     )
     best = choose_identity(mac.version, mac.chip, accepts_unattested=accepts_unattested)
-    if isinstance(decided, IdentityChoice) and (decided.kind is not best.kind or decided.findings):
+    if isinstance(decided, IdentityChoice) and (decided.kind is not best.kind or decided.problems):
         # An organization with one issuer has the same to say of every Mac.
-        _log.log(WARNING if decided.findings else INFO, "%s: %s", mac.serial_number, decided)
+        _log.log(WARNING if decided.problems else INFO, "%s: %s", mac.serial_number, decided)
     return decided
 
 

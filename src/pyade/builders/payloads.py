@@ -17,7 +17,7 @@ import attrs
 from cryptography import x509
 
 from pyade.builders.payload_keys import known_to
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.macos.identity import IdentityChoice, KeyType
 from pyade.core.macos.models import ChipClass, classify_product
 from pyade.core.macos.versions import MacOSVersion
@@ -56,7 +56,7 @@ def _pairs(values: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     return tuple(values)
 
 
-@checks_kinds
+@check_arguments
 @attrs.frozen(kw_only=True)
 class TargetMac:
     """The Mac that a profile is made for, as its MachineInfo describes it.
@@ -77,7 +77,7 @@ class TargetMac:
         return classify_product(self.product)
 
 
-@checks_kinds(but=("certificates", "pinned_certificates"))
+@check_arguments(but=("certificates", "pinned_certificates"))
 @attrs.frozen(kw_only=True)
 class MdmService:
     """The device management service that Macs enroll with: the same for every Mac.
@@ -120,7 +120,7 @@ class MdmService:
     description: str = ""
 
 
-@checks_kinds
+@check_arguments
 @attrs.frozen(kw_only=True)
 class AcmeIssuer:
     """An ACME server that issues device certificates.
@@ -140,7 +140,7 @@ class AcmeIssuer:
     accepts_unattested: bool = False
 
 
-@checks_kinds
+@check_arguments
 @attrs.frozen(kw_only=True)
 class ScepIssuer:
     """A SCEP server that issues device certificates.

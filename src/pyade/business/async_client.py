@@ -25,13 +25,13 @@ from pyade.business.resources import (
     OrgDevice,
     Resource,
 )
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.fleet.outcomes import ActivityOutcome, ActivityRequest, ActivityType, DeviceOutcome
 
 T = TypeVar("T")
 
 
-@checks_kinds(but=("serials", "confirm", "mdm_migration_deadline"))
+@check_arguments(but=("serials", "confirm", "mdm_migration_deadline"))
 class AsyncBusinessClient(BusinessConnection[httpx.AsyncBaseTransport, Awaitable[object]], AsyncConnection):
     """Apple School Manager or Apple Business: which devices there are, and which service manages them.
 

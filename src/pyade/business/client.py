@@ -39,7 +39,7 @@ from pyade.business.resources import (
     Resource,
 )
 from pyade.business.service import AccessTokens, AuthorizationServer, BusinessApi
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.fleet.outcomes import ActivityOutcome, ActivityRequest, ActivityType, DeviceOutcome
 from pyade.flow import Flow, Step
 
@@ -47,7 +47,7 @@ TransportT = TypeVar("TransportT")
 WaitT = TypeVar("WaitT")
 
 
-@checks_kinds(but=("retries", "deadline_s", "proxy", "verify", "limits", "timeout"))
+@check_arguments(but=("retries", "deadline_s", "proxy", "verify", "limits", "timeout"))
 class BusinessConnection(Connection[TransportT, WaitT]):
     """What both clients are made from."""
 
@@ -130,7 +130,7 @@ class BusinessConnection(Connection[TransportT, WaitT]):
 T = TypeVar("T")
 
 
-@checks_kinds(but=("serials", "confirm", "mdm_migration_deadline"))
+@check_arguments(but=("serials", "confirm", "mdm_migration_deadline"))
 class BusinessClient(BusinessConnection[httpx.BaseTransport, object], SyncConnection):
     """Apple School Manager or Apple Business: which devices there are, and which service manages them.
 

@@ -24,7 +24,7 @@ from pyade.apple.http.error_codes import (
     LATER,
     MAX_CODE,
     MAX_DETAIL,
-    Refusal,
+    ErrorCode,
     by_status,
     http_date,
     read_body,
@@ -43,42 +43,42 @@ CLOCK_TOLERANCE = timedelta(minutes=2)
 MAX_ERRORS = 20
 
 _NEW_KEY = "look at the API account in the portal, and make a new key there if this one was revoked"
-_STATUS: Mapping[int, Refusal] = {
-    400: Refusal(errors.InvalidRequestError, "", "check the values of the request"),
-    401: Refusal(errors.SessionError, "a new access token was refused, too", _NEW_KEY),
-    403: Refusal(
+_STATUS: Mapping[int, ErrorCode] = {
+    400: ErrorCode(errors.InvalidRequestError, "", "check the values of the request"),
+    401: ErrorCode(errors.SessionError, "a new access token was refused, too", _NEW_KEY),
+    403: ErrorCode(
         errors.AccessDeniedError,
         "the role of the API account does not allow it, or this kind of organization has no such operation",
         "check the permissions of the API account in the portal",
     ),
-    404: Refusal(errors.NotFoundError, "Apple has no such record in this organization", "check the id"),
-    406: Refusal(errors.InvalidRequestError, "", "check what stands between pyade and Apple"),
-    409: Refusal(
+    404: ErrorCode(errors.NotFoundError, "Apple has no such record in this organization", "check the id"),
+    406: ErrorCode(errors.InvalidRequestError, "", "check what stands between pyade and Apple"),
+    409: ErrorCode(
         errors.ConflictError,
         "",
         "check ids, serial numbers and times of the request, and what the portal shows",
     ),
-    422: Refusal(errors.InvalidRequestError, "", "check the values of the request"),
-    429: Refusal(errors.RateLimitError, "too many requests", LATER),
+    422: ErrorCode(errors.InvalidRequestError, "", "check the values of the request"),
+    429: ErrorCode(errors.RateLimitError, "too many requests", LATER),
 }
-_OAUTH: Mapping[str, Refusal] = {
-    "invalid_client": Refusal(
+_OAUTH: Mapping[str, ErrorCode] = {
+    "invalid_client": ErrorCode(
         errors.CredentialError,
         "Apple does not accept the API account: the key was revoked or belongs to another key id, or the"
         " account is gone; asking too often ends so, too",
         _NEW_KEY,
     ),
-    "invalid_grant": Refusal(errors.CredentialError, "", _NEW_KEY),
-    "unauthorized_client": Refusal(errors.CredentialError, "", _NEW_KEY),
-    "invalid_scope": Refusal(
+    "invalid_grant": ErrorCode(errors.CredentialError, "", _NEW_KEY),
+    "unauthorized_client": ErrorCode(errors.CredentialError, "", _NEW_KEY),
+    "invalid_scope": ErrorCode(
         errors.CredentialError,
         "the API account is of the other kind of organization",
         "check the client id and scope=",
     ),
 }
-_OAUTH_OTHER = Refusal(errors.OAuthRequestError, "", "check token_url; a retry does not help")
-_REDIRECT = Refusal(AppleError, "a redirect, which is never followed", "check base_url and token_url")
-_OTHER = Refusal(AppleError, "", "check base_url")
+_OAUTH_OTHER = ErrorCode(errors.OAuthRequestError, "", "check token_url; a retry does not help")
+_REDIRECT = ErrorCode(AppleError, "a redirect, which is never followed", "check base_url and token_url")
+_OTHER = ErrorCode(AppleError, "", "check base_url")
 
 
 def api_refusal(
@@ -145,7 +145,7 @@ def token_refusal(
     if meant.error is errors.SessionError:
         meant = _OAUTH["invalid_client"]
     if meant.error is errors.CredentialError and (off := _clock_error(headers, now)):
-        meant = Refusal(errors.ClockError, off, "set the clock of this machine")
+        meant = ErrorCode(errors.ClockError, off, "set the clock of this machine")
     told = shown(read_value(wire.error_description, str) or "", secrets) if wire else ""
     told = (repr(told) if told else "") if wire else _page(content, secrets)
     parts = [told, f"({meant.meaning})" if meant.meaning else ""]

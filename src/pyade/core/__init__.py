@@ -46,7 +46,7 @@ if TYPE_CHECKING:
         Update,
         UpdateCatalogue,
         UpdateDecision,
-        UpdateVerdict,
+        UpdateOutcome,
         decide_update,
     )
     from pyade.core.macos.versions import MacOSVersion
@@ -84,7 +84,7 @@ else:
             "pyade.core.macos.setup_screens": "SkipKeys",
             "pyade.core.macos.updates": (
                 "BetaProgram Latest SoftwareUpdatePolicy Update UpdateCatalogue UpdateDecision "
-                "UpdateVerdict decide_update"
+                "UpdateOutcome decide_update"
             ),
             "pyade.core.macos.versions": "MacOSVersion",
             "pyade.core.problems": "ErrorObject Problem Severity",
@@ -168,7 +168,7 @@ __all__ = [
     "Update",
     "UpdateCatalogue",
     "UpdateDecision",
-    "UpdateVerdict",
+    "UpdateOutcome",
     "User",
     "UserAffinity",
     "Work",

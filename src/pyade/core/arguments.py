@@ -6,8 +6,8 @@ checked, once for all doors.
 
 The rules of this file:
 
-1. A door is a class or function marked with ``checks_kinds``: of a class its constructor and public methods.
-   What is wrong is found with the call, or with the first step of what is awaited or iterated.
+1. ``check_arguments`` marks a function, or a class with its constructor and public methods. What is wrong is
+   found with the call, or with the first step of what is awaited or iterated.
 2. What an annotation cannot say in general, such as a length, is checked inside. Where
    strangers send the value, such as a Mac its MachineInfo, it is not checked here either.
 3. What a function of the caller's returns is looked at with each call of it: a clock, or what makes clients.
@@ -66,7 +66,7 @@ class Kind:
     members: tuple[str, ...] = ()
 
 
-def kinds_of(function: Callable[..., Any], owner: type | None) -> dict[str, Kind | None]:
+def argument_types(function: Callable[..., Any], owner: type | None) -> dict[str, Kind | None]:
     """Return the kind of each argument, by name and in order; None where everything is allowed."""
     annotations = {name: it for name, it in function.__annotations__.items() if name != "return"}
     hints = hints_of(
@@ -336,10 +336,10 @@ DoorT = TypeVar("DoorT", bound=Callable[..., Any])
 
 
 @typing.overload
-def checks_kinds(door: DoorT) -> DoorT: ...
+def check_arguments(door: DoorT) -> DoorT: ...
 @typing.overload
-def checks_kinds(*, but: tuple[str, ...]) -> Callable[[DoorT], DoorT]: ...
-def checks_kinds(door: Any = None, *, but: tuple[str, ...] = ()) -> Any:
+def check_arguments(*, but: tuple[str, ...]) -> Callable[[DoorT], DoorT]: ...
+def check_arguments(door: Any = None, *, but: tuple[str, ...] = ()) -> Any:
     """Return the function, or class, which from now on refuses arguments that its annotations do not allow.
 
     Args:
@@ -348,7 +348,7 @@ def checks_kinds(door: Any = None, *, but: tuple[str, ...] = ()) -> Any:
         but: Arguments that are checked inside, which can say more about them.
     """
     if door is None:
-        return functools.partial(checks_kinds, but=but)
+        return functools.partial(check_arguments, but=but)
     if not isinstance(door, type):
         return _checked(door, ArgumentCheck(door, but=but))
     for name, member in list(vars(door).items()):
@@ -486,7 +486,7 @@ class ArgumentCheck:
 
     def _of(self, owner: type | None) -> _Kinds:
         if owner not in self._known:
-            by_name = kinds_of(self._function, owner)
+            by_name = argument_types(self._function, owner)
             by_name |= {name: None for name in self._but if name in by_name}
             parameters = inspect.signature(self._function).parameters.values()
             by_position = tuple(

@@ -19,7 +19,7 @@ class Severity(enum.StrEnum):
 
 @attrs.frozen
 class Problem(Printed):
-    """One broken rule or finding.
+    """One broken rule or problem.
 
     Attributes:
         setting: The name of the setting as the caller wrote it, such as ``support_phone_number``.

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import attrs
 
 from pyade.core import token_fields as fields
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.secret import Secret, as_secret, masked
 from pyade.errors import TokenError
 from pyade.loading import modules_when_asked
@@ -208,7 +208,7 @@ class Token(Printed):
         return _PORTALS.get((self.org_type or "").lower(), self.portal)
 
     @property
-    def findings(self) -> tuple[Problem, ...]:
+    def problems(self) -> tuple[Problem, ...]:
         """What is worth a look although the token works.
 
         A personal Apple ID, one that Apple does not name, and a portal that the organization is not in.
@@ -266,7 +266,7 @@ class Token(Printed):
         next_step = "" if status is TokenStatus.VALID else download
         return TokenHealth(status=status, expires_at=expires_at, remaining=remaining, next_step=next_step)
 
-    @checks_kinds
+    @check_arguments
     def renewal_problems(self, new_token: Token) -> tuple[Problem, ...]:
         """Return what speaks against renewing this token with *new_token*.
 
@@ -278,7 +278,7 @@ class Token(Printed):
         """
         return tuple(renewal_problems(self, new_token))
 
-    @checks_kinds(but=("scope_tags",))
+    @check_arguments(but=("scope_tags",))
     def renew(
         self, new_token: Token, scope_tags: Iterable[str] | None = None, *, force: bool = False
     ) -> Token:

@@ -33,7 +33,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.secret import Secret, masked
 from pyade.crypto.keypair import TokenKeypair
 from pyade.errors import SigningError, TokenError
@@ -63,7 +63,7 @@ MANAGED_APPLE_ACCOUNT: Final = "com.apple.maid"
 """The ``TokenServiceType`` that is answered; Apple wants HTTP 400 for any that the server does not know."""
 
 
-@checks_kinds
+@check_arguments
 def managed_apple_account_jwt(
     keypair: TokenKeypair, server_uuid: str | None, *, now: datetime | None = None, jti: str | None = None
 ) -> Secret:
@@ -166,7 +166,7 @@ def require_p256(key: object) -> ec.EllipticCurvePrivateKey:
     raise SigningError(f"{kind} cannot sign for an API account: an EC key on the curve P-256 is needed")
 
 
-@checks_kinds
+@check_arguments
 def client_assertion(
     key: ec.EllipticCurvePrivateKey,
     *,

@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.secret import masked
 from pyade.crypto.certificates import (
     Passphrase,
@@ -45,7 +45,7 @@ def _check_pair(instance: TokenKeypair, _attribute: attrs.Attribute[Any], value:
         raise SigningError("the private key does not belong to the certificate")
 
 
-@checks_kinds(but=("data", "common_name"))
+@check_arguments(but=("data", "common_name"))
 @attrs.frozen
 class TokenKeypair(Printed):
     """An RSA key and the certificate to upload in Apple Business Manager or Apple School Manager.

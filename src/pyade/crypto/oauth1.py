@@ -11,7 +11,7 @@ import hmac
 from collections.abc import Mapping
 from urllib.parse import parse_qsl, quote, urlsplit
 
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.secret import Secret, masked
 from pyade.core.token import Token
 
@@ -80,7 +80,7 @@ def _key(consumer_secret: Secret, token_secret: Secret) -> bytes:
     return masked("&".join(percent_encode(one.reveal()) for one in (consumer_secret, token_secret)).encode())
 
 
-@checks_kinds
+@check_arguments
 def authorization_header(
     token: Token, method: str, url: str, *, timestamp: int, nonce: str, realm: str | None = "ADM"
 ) -> Secret:

@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.problems import Problem, Severity
 from pyade.core.secret import masked
 from pyade.crypto.certificates import Passphrase, is_pair, read_certificate_pem, split_chain
@@ -47,7 +47,7 @@ def _check_topic(
         )
 
 
-@checks_kinds(but=("certificate", "private_key", "data", "now"))
+@check_arguments(but=("certificate", "private_key", "data", "now"))
 @attrs.frozen(kw_only=True)
 class PushCertificate:
     """An Apple MDM push certificate, with its private key where the caller sends pushes himself.

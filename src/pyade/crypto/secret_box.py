@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.secret import Secret, masked
 from pyade.errors import StoreError
 from pyade.loading import modules_when_asked
@@ -28,7 +28,7 @@ _MARK = "fernet:"
 T = TypeVar("T")
 
 
-@checks_kinds(but=("keys",))
+@check_arguments(but=("keys",))
 class SecretBox:
     """Encrypts and decrypts short texts (AES-128-CBC and HMAC-SHA256, the Fernet format).
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs12
 from cryptography.hazmat.primitives.serialization.pkcs7 import PKCS7Options, PKCS7SignatureBuilder
 
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.secret import masked
 from pyade.crypto.certificates import (
     Passphrase,
@@ -46,7 +46,7 @@ def _check_pair(instance: Signer, _attribute: attrs.Attribute[Any], value: x509.
         raise SigningError("the private key does not belong to the certificate")
 
 
-@checks_kinds(but=("common_name",))
+@check_arguments(but=("common_name",))
 @attrs.frozen(kw_only=True)
 class Signer:
     """A certificate that signs documents, with its private key.

@@ -38,7 +38,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC
 from cryptography.hazmat.primitives.padding import PKCS7
 
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.secret import Secret, masked
 from pyade.crypto import ber
 from pyade.crypto.keypair import TokenKeypair
@@ -325,7 +325,7 @@ class TokenSecrets:
     access_token_expiry: str | None = None
 
 
-@checks_kinds(but=("data",))
+@check_arguments(but=("data",))
 def read_token_file(data: bytes, keypair: TokenKeypair) -> TokenSecrets:
     """Return the secrets of a token file.
 

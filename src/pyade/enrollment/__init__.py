@@ -11,7 +11,7 @@ from pyade.loading import when_asked
 if TYPE_CHECKING:
     from pyade.enrollment.asgi import EnrollmentApp, SignInReturn
     from pyade.enrollment.credentials import Credential, CredentialRequest
-    from pyade.enrollment.decision import EnrollmentDecision, EnrollmentResponse, Verdict
+    from pyade.enrollment.decision import EnrollmentDecision, EnrollmentOutcome, EnrollmentResponse
     from pyade.enrollment.device_trust import DeviceSignature, DeviceTrust, SignedContent
     from pyade.enrollment.final_configuration import (
         AsyncFinalConfiguration,
@@ -37,7 +37,7 @@ else:
         {
             "pyade.enrollment.asgi": "EnrollmentApp SignInReturn",
             "pyade.enrollment.credentials": "Credential CredentialRequest",
-            "pyade.enrollment.decision": "EnrollmentDecision EnrollmentResponse Verdict",
+            "pyade.enrollment.decision": "EnrollmentDecision EnrollmentResponse EnrollmentOutcome",
             "pyade.enrollment.device_trust": "DeviceSignature DeviceTrust SignedContent",
             "pyade.enrollment.final_configuration": (
                 "AsyncFinalConfiguration DeviceMessage FinalConfiguration read_message"
@@ -66,6 +66,7 @@ __all__ = [
     "EnrollmentApp",
     "EnrollmentDecision",
     "EnrollmentLimits",
+    "EnrollmentOutcome",
     "EnrollmentRequest",
     "EnrollmentResponse",
     "EnrollmentService",
@@ -78,7 +79,6 @@ __all__ = [
     "SignInReturn",
     "SignedContent",
     "StepCaWebhook",
-    "Verdict",
     "WaitingMac",
     "check_model_claim",
     "may_issue",

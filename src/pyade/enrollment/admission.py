@@ -24,7 +24,7 @@ from pyade.storage.protocol import EnrollmentStore
 
 
 @attrs.frozen(kw_only=True)
-class Place:
+class DeviceContext:
     """Where a serial number stands with the organization.
 
     Attributes:
@@ -47,7 +47,7 @@ class Place:
         return "" if self.record is None else self.record.token_name
 
 
-def find_place(store: EnrollmentStore, serial_number: str) -> Place:
+def load_context(store: EnrollmentStore, serial_number: str) -> DeviceContext:
     """Return where the Mac of that serial number stands.
 
     A Mac enrolls if Apple lists it for a token of ours, nobody deleted it here, and a profile is assigned to
@@ -55,26 +55,26 @@ def find_place(store: EnrollmentStore, serial_number: str) -> Place:
     """
     records = _records_of(store, serial_number)
     if not records:
-        return Place(refusal="no token of ours knows this serial number")
+        return DeviceContext(refusal="no token of ours knows this serial number")
     record = owner_of(records)
     if record is None:
-        return Place(refusal="the device was released: Apple lists it for no server of ours")
+        return DeviceContext(refusal="the device was released: Apple lists it for no server of ours")
     enrollment = _enrollment_of(store, record)
-    place = Place(record=record, enrollment=enrollment)
+    context = DeviceContext(record=record, enrollment=enrollment)
     if record.is_hidden:
-        return attrs.evolve(place, refusal="the device was deleted here: restore it to let it enroll")
+        return attrs.evolve(context, refusal="the device was deleted here: restore it to let it enroll")
     uuid = _assigned_to(record)
     # Apple may write the same id in another case.
     spellings = dict.fromkeys((uuid, uuid.upper(), uuid.lower())) if uuid else {}
     lookups = (store.defined_profile(record.token_name, spelling) for spelling in spellings)
     found = next((one for one in lookups if one is not None), None)
     if found is not None:
-        return attrs.evolve(place, profile=found.profile, profile_uuid=found.profile_uuid)
+        return attrs.evolve(context, profile=found.profile, profile_uuid=found.profile_uuid)
     default = store.default_profile(record.token_name)
     if default is None:
         why = "the device has a profile that was not defined here" if uuid else "the device has no profile"
-        return attrs.evolve(place, refusal=f"{why}, and its token has no default: assign one")
-    return attrs.evolve(place, profile=default)
+        return attrs.evolve(context, refusal=f"{why}, and its token has no default: assign one")
+    return attrs.evolve(context, profile=default)
 
 
 def _records_of(store: EnrollmentStore, serial_number: str) -> Sequence[DeviceRecord]:

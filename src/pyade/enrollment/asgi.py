@@ -35,7 +35,7 @@ from urllib.parse import parse_qsl
 import anyio
 import attrs
 
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.input_limits import MAX_BYTES
 from pyade.core.problems import Problem
 from pyade.core.profile.accounts import User
@@ -164,7 +164,7 @@ Routes: TypeAlias = Mapping[str, Mapping[str, Callable[[Scope, bytes], Awaitable
 """By path and method, what answers a request: called with the scope and as much of the body as is kept."""
 
 
-@checks_kinds
+@check_arguments
 class AsgiApp:
     """What the ASGI applications of this room have in common: their paths, and bodies that come to an end.
 
@@ -243,7 +243,7 @@ class AsgiApp:
         return await _send(scope, receive, send, answer, is_read=is_read)
 
 
-@checks_kinds
+@check_arguments
 class EnrollmentApp(AsgiApp):
     """An ASGI application: the addresses that Macs come to.
 
@@ -299,7 +299,7 @@ class EnrollmentApp(AsgiApp):
         )
 
     def _problems(self) -> Iterable[Problem]:
-        return self._service.findings()
+        return self._service.problems()
 
     async def _enroll(self, scope: Scope, body: bytes) -> Answer:
         authorization = header_of(scope, b"authorization")

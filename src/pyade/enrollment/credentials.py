@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 
 import attrs
 
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.durations import check_span
 from pyade.core.macos.identity import IdentityKind
 from pyade.core.profile.accounts import User
@@ -48,7 +48,7 @@ class CredentialRequest:
     is_renewal: bool = False
 
 
-@checks_kinds
+@check_arguments
 @attrs.frozen(kw_only=True)
 class Credential:
     """A secret for one profile.
@@ -75,7 +75,7 @@ CredentialSource: TypeAlias = Hook[Credential]
 """Called with a ``CredentialRequest`` for each profile; a coroutine function for the asynchronous service."""
 
 
-@checks_kinds
+@check_arguments
 def one_time(
     lifetime: timedelta = LIFETIME, *, renewal_lifetime: timedelta = RENEWAL_LIFETIME
 ) -> Callable[[CredentialRequest], Credential]:
@@ -100,7 +100,7 @@ def one_time(
     return source
 
 
-@checks_kinds
+@check_arguments
 def static(secret: str | Secret) -> Callable[[CredentialRequest], Credential]:
     """Return a source of always the same secret, which the authority checks itself.
 

@@ -17,7 +17,7 @@ PROFILE_TYPE: Final = "application/x-apple-aspen-config"
 """The type of an enrollment profile; a web view that gets it closes."""
 
 
-class Verdict(enum.StrEnum):
+class EnrollmentOutcome(enum.StrEnum):
     """What a Mac is told.
 
     Attributes:
@@ -47,7 +47,7 @@ class EnrollmentDecision(Printed):
 
     Attributes:
         at: When, UTC.
-        verdict: What the Mac was told.
+        outcome: What the Mac was told.
         reason: Why, for the organization. The Mac does not learn it.
         serial_number: Of the Mac; "" if nothing that was sent could be trusted.
         token_name: The token that it belongs to; "" if it belongs to none.
@@ -58,13 +58,13 @@ class EnrollmentDecision(Printed):
         user: Who signed in; "" if nobody did.
         identity: The identity in the profile, with its reason; "" if it came to none.
         registration: Whether the user has still to register the Mac; "" if it did not enroll.
-        findings: What somebody should look at.
+        problems: What somebody should look at.
 
     Source: specification, "Distribute devices".
     """
 
     at: datetime
-    verdict: Verdict
+    outcome: EnrollmentOutcome
     reason: str
     serial_number: str = ""
     token_name: str = ""
@@ -75,20 +75,20 @@ class EnrollmentDecision(Printed):
     user: str = ""
     identity: str = ""
     registration: str = ""
-    findings: tuple[Problem, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
     def _words(self) -> str:
         # Each in quotes, so that what a Mac said shows where it ends.
         who = f"{self.serial_number[:40]!r} {self.product[:40]!r} {self.build[:40]!r}"
         who = who if self.serial_number else "somebody"
-        return f"{who}: {self.verdict}: {self.reason}"
+        return f"{who}: {self.outcome}: {self.reason}"
 
     def events(self) -> EventBatch:
         """Return the record as an event of the store."""
         names = (name for name in attrs.fields_dict(type(self)) if name not in _NOT_DETAILS)
         details: dict[str, Any] = {name: str(value) for name in names if (value := getattr(self, name))}
-        if self.findings:
-            details["findings"] = [str(finding) for finding in self.findings]
+        if self.problems:
+            details["problems"] = [str(problem) for problem in self.problems]
         group = EventGroup(EventKind.ENROLLMENT_DECIDED, (self.serial_number or None,), details)
         return EventBatch(self.token_name, self.at, (group,))
 
@@ -110,4 +110,4 @@ class EnrollmentResponse:
     decision: EnrollmentDecision
 
 
-_NOT_DETAILS: Final = frozenset({"at", "serial_number", "token_name", "findings"})
+_NOT_DETAILS: Final = frozenset({"at", "serial_number", "token_name", "problems"})

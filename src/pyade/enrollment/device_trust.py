@@ -42,7 +42,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.input_limits import check_size, malformed, reading
 from pyade.core.problems import Problem, Severity
 from pyade.crypto.signatures import SHA1, check_sha1, is_signed, needing
@@ -174,7 +174,7 @@ class _Authorities:
         )
 
 
-@checks_kinds(but=("anchors", "message"))
+@check_arguments(but=("anchors", "message"))
 @attrs.frozen
 class DeviceTrust:
     """Whose devices are believed.

@@ -31,7 +31,7 @@ import anyio.to_thread
 import attrs
 
 from pyade.apple.http.connection import utc_now
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.fleet.enrollment import Enrollment
 from pyade.core.fleet.events import EventBatch, EventGroup, EventKind
 from pyade.core.input_limits import malformed
@@ -92,7 +92,7 @@ class DeviceMessage:
         return is_result and self.status != "NotNow" and not self.is_user_channel
 
 
-@checks_kinds
+@check_arguments
 def read_message(body: bytes) -> DeviceMessage:
     """Return what a Mac sent to the check-in or the server URL of its profile.
 
@@ -140,7 +140,7 @@ _PAGE: Final = 500
 _log = logger("pyade.enrollment")
 
 
-@checks_kinds
+@check_arguments
 class _FinalConfiguration:
     _asynchronous: ClassVar[str] = "AsyncFinalConfiguration"
 
@@ -181,7 +181,7 @@ class _FinalConfiguration:
             check_hook(name, hook, "enrollment", asynchronous=self._asynchronous)
 
 
-@checks_kinds(but=("names",))
+@check_arguments(but=("names",))
 class FinalConfiguration(_FinalConfiguration):
     """Leads Macs through the end of Setup Assistant; safe for several threads, and for workers on one store.
 
@@ -255,7 +255,7 @@ class FinalConfiguration(_FinalConfiguration):
         return self._run(next_command_flow(serial_number, self._hooks))
 
     def progress(self, serial_number: str) -> AwaitProgress:
-        """Return what a Mac waits for, with findings where it takes too long or went wrong."""
+        """Return what a Mac waits for, with problems where it takes too long or went wrong."""
         return self._run(progress_flow(serial_number))
 
     def waiting(self, *, due: bool = False) -> Iterator[WaitingMac]:
@@ -280,7 +280,7 @@ class FinalConfiguration(_FinalConfiguration):
         return Runner(store=self._store, clock=self._clock, asynchronous=self._asynchronous)
 
 
-@checks_kinds(but=("names",))
+@check_arguments(but=("names",))
 class AsyncFinalConfiguration(_FinalConfiguration):
     """Does what ``FinalConfiguration`` does; the hook may be a coroutine function, the store uses threads."""
 

@@ -283,7 +283,7 @@ class WaitingMac:
 
     Attributes:
         enrollment: What is known of it.
-        progress: What it waits for, with findings.
+        progress: What it waits for, with problems.
         action: What can be sent now; where there is something, a push makes the Mac ask for it.
     """
 
@@ -421,7 +421,7 @@ def progress_flow(serial_number: str) -> Flow[AwaitProgress]:
     state = _state_of(require_enrolled(stored, serial_number))
     if state is not None:
         return state.progress(now)
-    return AwaitProgress(phase=AwaitPhase.NOT_AWAITING, awaiting_since=None, outstanding=(), findings=())
+    return AwaitProgress(phase=AwaitPhase.NOT_AWAITING, awaiting_since=None, outstanding=(), problems=())
 
 
 def waiting_mac(enrollment: Enrollment, now: datetime, *, due: bool) -> WaitingMac | None:

@@ -140,13 +140,13 @@ class AwaitProgress:
         phase: Where it stands.
         awaiting_since: Since when it waits or waited, UTC.
         outstanding: Names of what is still to come, in order.
-        findings: What is worth a look, each with the next step.
+        problems: What is worth a look, each with the next step.
     """
 
     phase: AwaitPhase
     awaiting_since: datetime | None
     outstanding: tuple[str, ...]
-    findings: tuple[Problem, ...]
+    problems: tuple[Problem, ...]
 
 
 __all__ = [
@@ -161,7 +161,7 @@ __all__ = [
 ]
 
 USUAL_WAIT: Final = timedelta(minutes=15)
-"""Within which most Macs are released; a finding says what the others wait for."""
+"""Within which most Macs are released; a problem says what the others wait for."""
 
 
 @attrs.frozen(kw_only=True)
@@ -248,7 +248,7 @@ class AwaitConfigurationFlow:
         """Return the state when the caller found that it cannot make ``AccountConfiguration``.
 
         Args:
-            reason: Why, for the finding; without secrets.
+            reason: Why, for the problem; without secrets.
         """
         status = f"{_NOT_MADE}: {reason}"[:_KEPT_REASON] if reason else _NOT_MADE
         return attrs.evolve(self, accounts=attrs.evolve(self.accounts, status=status))
@@ -356,7 +356,7 @@ class AwaitConfigurationFlow:
         return self._release_action(now, is_due=is_due)
 
     def progress(self, now: datetime) -> AwaitProgress:
-        """Return what the Mac waits for, with findings where it is too long or went wrong.
+        """Return what the Mac waits for, with problems where it is too long or went wrong.
 
         Args:
             now: The time, UTC.
@@ -373,7 +373,7 @@ class AwaitConfigurationFlow:
             phase=self.phase,
             awaiting_since=self.awaiting_since,
             outstanding=tuple(outstanding),
-            findings=tuple(self._findings(now, outstanding)),
+            problems=tuple(self._problems(now, outstanding)),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -484,7 +484,7 @@ class AwaitConfigurationFlow:
                 SetupCommand.ACCOUNT_CONFIGURATION, self.accounts.status or "no answer", allowed, fix
             )
 
-    def _findings(self, now: datetime, outstanding: list[str]) -> Iterator[Problem]:
+    def _problems(self, now: datetime, outstanding: list[str]) -> Iterator[Problem]:
         yield from self.account_problems()
         if self.phase is not AwaitPhase.AWAITING or self.awaiting_since is None:
             return
@@ -557,7 +557,7 @@ def problems_of(enrollment: Enrollment, now: datetime) -> tuple[Problem, ...]:
 
 def _of_wait(enrollment: Enrollment, now: datetime) -> tuple[Problem, ...]:
     state = None if enrollment.awaiting is None else AwaitConfigurationFlow.from_json(enrollment.awaiting)
-    problems = () if state is None else state.progress(now).findings
+    problems = () if state is None else state.progress(now).problems
     if not problems or state is None or state.phase is AwaitPhase.AWAITING:
         return problems
     times = (

@@ -21,9 +21,9 @@ from pyade.core.macos.versions import MacOSVersion
 from pyade.core.problems import Problem
 from pyade.core.profile.accounts import User
 from pyade.core.secret import masked
-from pyade.enrollment.admission import Place, find_place, require_enrolled, with_issue
+from pyade.enrollment.admission import DeviceContext, load_context, require_enrolled, with_issue
 from pyade.enrollment.credentials import Credential, CredentialRequest
-from pyade.enrollment.decision import PROFILE_TYPE, EnrollmentDecision, EnrollmentResponse, Verdict
+from pyade.enrollment.decision import PROFILE_TYPE, EnrollmentDecision, EnrollmentOutcome, EnrollmentResponse
 from pyade.enrollment.final_configuration_flow import waiting_state
 from pyade.enrollment.hook_checks import check_answer, keepable_user
 from pyade.enrollment.machine_info import MachineInfo, check_model_claim
@@ -54,7 +54,7 @@ class Issue:
     def __init__(
         self,
         settings: Settings,
-        place: Place,
+        context: DeviceContext,
         machine: MachineInfo,
         user: User | None,
         *,
@@ -63,7 +63,7 @@ class Issue:
     ) -> None:
         """Decide the identity; *keep* is the kind with which a Mac enrolled that renews its certificate."""
         self._settings = settings
-        self._place = place
+        self._context = context
         self._machine = machine
         self._user = user
         of_user: tuple[Problem, ...] = ()
@@ -84,18 +84,18 @@ class Issue:
         self.refusal: str = decided.reason if isinstance(decided, IdentityRefusal) else ""
         said = {"product": machine.product, "version": machine.build}
         self.problems: tuple[Problem, ...] = tuple(
-            attrs.evolve(one, value=one.value or said.get(one.setting, "")[:80]) for one in decided.findings
+            attrs.evolve(one, value=one.value or said.get(one.setting, "")[:80]) for one in decided.problems
         )
         if machine.signature is not None:
             self.problems += machine.signature.check(now=now)
-        if place.record is not None:
-            self.problems += check_model_claim(machine.product, place.record.device)
+        if context.record is not None:
+            self.problems += check_model_claim(machine.product, context.record.device)
         self.problems += of_user
 
     def steps(self) -> Flow[EnrollmentResponse]:
         """Return the answer that holds the profile, after everything was stored."""
-        choice, place = self.choice, self._place
-        if choice is None or place.record is None or place.profile is None:
+        choice, context = self.choice, self._context
+        if choice is None or context.record is None or context.profile is None:
             raise AssertionError  # pragma: no cover - whoever calls this has asked for refusal
         credential = yield from self._credential(choice)
         body = yield from ask(Compute(lambda: self._build(choice, credential)))
@@ -126,7 +126,7 @@ class Issue:
         return check_answer(answer, Credential, name)
 
     def _build(self, choice: IdentityChoice, credential: Credential) -> bytes:
-        settings, profile = self._settings, self._place.profile
+        settings, profile = self._settings, self._context.profile
         if profile is None:
             raise AssertionError  # pragma: no cover - see steps
         acme, scep = settings.acme, settings.scep
@@ -162,8 +162,8 @@ class Issue:
         )
 
     def _enrollment(self, choice: IdentityChoice) -> Enrollment:
-        place, machine = self._place, self._machine
-        before, profile, record = place.enrollment, place.profile, place.record
+        context, machine = self._context, self._machine
+        before, profile, record = context.enrollment, context.profile, context.record
         if profile is None or record is None:
             raise AssertionError  # pragma: no cover - see steps
         version = "" if machine.version is None else str(machine.version)
@@ -180,7 +180,7 @@ class Issue:
             build=machine.build,
             version=version,
             profile_name=profile.name,
-            profile_uuid=place.profile_uuid,
+            profile_uuid=context.profile_uuid,
             identity=choice.kind,
             user=self._user,
             registration=registration_of(self._user),
@@ -202,7 +202,7 @@ class Issue:
     def _decision(self, choice: IdentityChoice, enrollment: Enrollment) -> EnrollmentDecision:
         return EnrollmentDecision(
             at=self._now,
-            verdict=Verdict.ENROLL if self._keep is None else Verdict.RENEW,
+            outcome=EnrollmentOutcome.ENROLL if self._keep is None else EnrollmentOutcome.RENEW,
             reason=choice.reason,
             serial_number=enrollment.serial_number,
             token_name=enrollment.token_name,
@@ -213,7 +213,7 @@ class Issue:
             user="" if self._user is None else self._user.upn,
             identity=str(choice),
             registration=(enrollment.registration if self._keep else registration_of(self._user)).value,
-            findings=self.problems,
+            problems=self.problems,
         )
 
     @property
@@ -228,10 +228,10 @@ def renewal_flow(settings: Settings, serial_number: str, version: str | None) ->
     """Return a new copy of an enrolled Mac's profile; see ``EnrollmentService.renew``."""
     newer = None if version is None else str(MacOSVersion.of(version))
     now = yield from ask(Now())
-    place = yield from in_store(lambda store: find_place(store, serial_number))
-    if place.refusal:
-        raise PolicyError(f"{serial_number[:80]!r} cannot renew its profile: {place.refusal}")
-    enrollment = require_enrolled(place.enrollment, serial_number)
+    context = yield from in_store(lambda store: load_context(store, serial_number))
+    if context.refusal:
+        raise PolicyError(f"{serial_number[:80]!r} cannot renew its profile: {context.refusal}")
+    enrollment = require_enrolled(context.enrollment, serial_number)
     installed = enrollment.installed or enrollment.newest
     machine = MachineInfo(
         udid=installed.udid,
@@ -241,7 +241,7 @@ def renewal_flow(settings: Settings, serial_number: str, version: str | None) ->
         os_version=newer or installed.version or None,
     )
     kind = installed.identity
-    issue = Issue(settings, place, machine, installed.user, now=now, keep=kind)
+    issue = Issue(settings, context, machine, installed.user, now=now, keep=kind)
     if issue.choice is None:
         raise PolicyError(f"{serial_number[:80]!r} enrolled with {kind} and keeps it: {issue.refusal}")
     return (yield from issue.steps())

@@ -24,7 +24,7 @@ from typing import Any, Final, Self
 
 import attrs
 
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.fleet.device import Device
 from pyade.core.input_limits import MAX_BYTES, malformed, reading
 from pyade.core.macos.models import ChipClass, classify_product, name_in_text, name_of_product
@@ -208,7 +208,7 @@ _KINDS: Final[dict[str, type]] = {
 }
 
 
-@checks_kinds
+@check_arguments
 def check_model_claim(product: str, device: Device) -> tuple[Problem, ...]:
     """Return where the claimed model contradicts Apple's record of the same serial number.
 

@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import AttributeOID, NameOID
 
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.fleet.enrollment import OneTime, OneTimeKind, can_redeem, digest_of, redeemed_one_time
 from pyade.core.fleet.events import EventBatch, EventGroup, EventKind
 from pyade.core.input_limits import check_size, malformed, reading
@@ -44,7 +44,7 @@ from pyade.text import logger
 _log = logger("pyade.enrollment")
 
 
-@checks_kinds
+@check_arguments
 def redeem_scep_request(store: EnrollmentStore, request: bytes, *, now: datetime) -> str:
     """Check a certificate request of SCEP against the profile that it came from, and use its challenge up.
 
@@ -72,7 +72,7 @@ def redeem_scep_request(store: EnrollmentStore, request: bytes, *, now: datetime
     return _redeem(store, OneTimeKind.SCEP_CHALLENGE, wanted.challenge, wanted, now).serial_number
 
 
-@checks_kinds(but=("identifier",))
+@check_arguments(but=("identifier",))
 def redeem_client_identifier(
     store: EnrollmentStore, identifier: str | Secret, *, now: datetime, request: bytes | None = None
 ) -> OneTime:
@@ -103,7 +103,7 @@ def redeem_client_identifier(
     return _redeem(store, OneTimeKind.ACME_CLIENT_IDENTIFIER, identifier, wanted, now)
 
 
-@checks_kinds
+@check_arguments
 def may_issue(
     store: EnrollmentStore,
     serial_number: str,
@@ -221,11 +221,11 @@ def _redeem(
 
 def _note(store: EnrollmentStore, issued: OneTime, now: datetime, refusal: str) -> None:
     """Write the record of a credential that was used up; a guess at one is not worth a row."""
-    verdict = "refuse" if refusal else "issue"
+    outcome = "refuse" if refusal else "issue"
     _log.info(
-        "%s: %s: %s: %s", issued.serial_number[:40], issued.kind, verdict, refusal or "as the profile asked"
+        "%s: %s: %s: %s", issued.serial_number[:40], issued.kind, outcome, refusal or "as the profile asked"
     )
-    details = {"verdict": verdict, "kind": issued.kind.value, **({"reason": refusal} if refusal else {})}
+    details = {"outcome": outcome, "kind": issued.kind.value, **({"reason": refusal} if refusal else {})}
     group = EventGroup(EventKind.CREDENTIAL_REDEEMED, (issued.serial_number,), details)
     enrollment = store.enrollment(issued.serial_number)
     write_audit(store, EventBatch(enrollment.token_name if enrollment else "", now, (group,)))

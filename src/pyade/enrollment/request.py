@@ -47,13 +47,13 @@ import msgspec
 
 from pyade.builders.error_bodies import ErrorBody, build_update_required
 from pyade.core.fleet.enrollment import OneTime, OneTimeKind, digest_of
-from pyade.core.macos.updates import UpdateCatalogue, UpdateVerdict, decide_update
+from pyade.core.macos.updates import UpdateCatalogue, UpdateOutcome, decide_update
 from pyade.core.profile.accounts import User
 from pyade.core.profile.affinity import AffinityKind
 from pyade.core.profile.settings import host_of
 from pyade.core.secret import Secret, secret_or_none
-from pyade.enrollment.admission import Place, affinity_of, find_place, wait_of
-from pyade.enrollment.decision import EnrollmentDecision, EnrollmentResponse, Verdict
+from pyade.enrollment.admission import DeviceContext, affinity_of, load_context, wait_of
+from pyade.enrollment.decision import EnrollmentDecision, EnrollmentOutcome, EnrollmentResponse
 from pyade.enrollment.hook_checks import check_address, check_answer, check_user
 from pyade.enrollment.issue import Issue
 from pyade.enrollment.machine_info import MachineInfo
@@ -91,13 +91,13 @@ _LONGEST: Final = 500  # of what a hook says, in the record and in the log
 _log = logger("pyade.enrollment")
 
 
-class Reception:
+class RequestHandler:
     """One request: call one of its public methods, once."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._machine: MachineInfo | None = None
-        self._place = Place()
+        self._context = DeviceContext()
         self._user: User | None = None
 
     def plain(self, body: bytes, authorization: str | Secret | None) -> Flow[EnrollmentResponse]:
@@ -153,8 +153,8 @@ class Reception:
         try:
             self._machine = yield from ask(Compute(verify))
         except TrustError as error:
-            verdict = Verdict.MALFORMED if error.is_malformed else Verdict.REFUSE
-            return (yield from self._answer(verdict, error.reason, now))
+            outcome = EnrollmentOutcome.MALFORMED if error.is_malformed else EnrollmentOutcome.REFUSE
+            return (yield from self._answer(outcome, error.reason, now))
         if not self._machine.is_mac:
             return (yield from self._refuse("the product is no Mac", now))
         return (yield from self._with_place(lambda: go_on(now), now))
@@ -166,10 +166,10 @@ class Reception:
         serial = self._known.serial_number
 
         def attempt() -> Flow[EnrollmentResponse]:
-            self._place = yield from in_store(lambda store: find_place(store, serial))
-            if self._place.refusal:
-                return (yield from self._refuse(self._place.refusal, now))
-            wait = wait_of(self._place.enrollment, self._settings.limits, now)
+            self._context = yield from in_store(lambda store: load_context(store, serial))
+            if self._context.refusal:
+                return (yield from self._refuse(self._context.refusal, now))
+            wait = wait_of(self._context.enrollment, self._settings.limits, now)
             if wait is not None:
                 return (yield from self._limited(wait.total_seconds(), now))
             return (yield from go_on())
@@ -189,7 +189,7 @@ class Reception:
             if answer is None:
                 return (yield from self._refuse("the token of Platform SSO is not good", now))
             self._user = check_user(answer, "platform_sso.verify")
-        profile = self._place.profile
+        profile = self._context.profile
         affinity = affinity_of(profile, self._known.version) if profile else AffinityKind.NONE
         if affinity is AffinityKind.MODERN and self._user is None:
             return (yield from self._refuse("the user must sign in on the web page first", now))
@@ -199,7 +199,11 @@ class Reception:
             self._user = yield from self._authenticated(kind, value)
             if self._user is None:
                 why = _WRONG_PAIR if kind == BASIC else "name and password are needed"
-                return (yield from self._answer(Verdict.SIGN_IN, why, now, headers=_CHALLENGE, status=401))
+                return (
+                    yield from self._answer(
+                        EnrollmentOutcome.SIGN_IN, why, now, headers=_CHALLENGE, status=401
+                    )
+                )
         if affinity is AffinityKind.NONE:
             self._user = None
         return (yield from self._issue(now))
@@ -208,7 +212,7 @@ class Reception:
         early = yield from self._before_the_user(now)
         if early is not None:
             return early
-        machine, profile, sign_in = self._known, self._place.profile, self._settings.sign_in
+        machine, profile, sign_in = self._known, self._context.profile, self._settings.sign_in
         if profile is None or affinity_of(profile, machine.version) is AffinityKind.NONE:
             # The profile was changed after Apple told the Mac its address: nobody has to sign in any more.
             return (yield from self._issue(now))
@@ -230,15 +234,15 @@ class Reception:
         address = Secret(check_address((yield from ask(begin)), "sign_in.begin"))
         yield from in_store(lambda store: store.save_one_time(kept, now=now, keep=limits.sign_ins))
         reason = "the user signs in with the identity provider"
-        answer = yield from self._answer(Verdict.SIGN_IN, reason, now, status=302)
+        answer = yield from self._answer(EnrollmentOutcome.SIGN_IN, reason, now, status=302)
         return attrs.evolve(answer, headers={**answer.headers, "Location": address.reveal()})
 
     def _signed_in(self, host: str, now: datetime) -> Flow[EnrollmentResponse]:
         wrong = self._wrong_host(host)
         if wrong:
             return (yield from self._refuse(wrong, now))
-        if self._place.profile is not None:
-            affinity = affinity_of(self._place.profile, self._known.version)
+        if self._context.profile is not None:
+            affinity = affinity_of(self._context.profile, self._known.version)
             self._user = None if affinity is AffinityKind.NONE else self._user
         return (yield from self._issue(now))
 
@@ -250,7 +254,7 @@ class Reception:
         if sso is not None and machine.can_request_psso_config and not has_token:
             body = sso.error_body()
             reason = "Platform SSO comes first"
-            return (yield from self._answer(Verdict.PLATFORM_SSO, reason, now, document=body))
+            return (yield from self._answer(EnrollmentOutcome.PLATFORM_SSO, reason, now, document=body))
         catalogue = None
         if settings.catalogue is not None and settings.updates is not None:
             catalogue = yield from ask(CallHook(settings.catalogue, (), "catalogue"))
@@ -265,10 +269,10 @@ class Reception:
             is_mandatory=machine.mandatory_software_update_required,
             catalogue=catalogue,
         )
-        if decision.verdict is UpdateVerdict.UPDATE:
+        if decision.outcome is UpdateOutcome.UPDATE:
             update = build_update_required(decision)
-            return (yield from self._answer(Verdict.UPDATE, decision.reason, now, document=update))
-        if decision.verdict is UpdateVerdict.REFUSE:
+            return (yield from self._answer(EnrollmentOutcome.UPDATE, decision.reason, now, document=update))
+        if decision.outcome is UpdateOutcome.REFUSE:
             return (yield from self._refuse(decision.reason, now))
         return None
 
@@ -282,9 +286,9 @@ class Reception:
 
     def _issue(self, now: datetime) -> Flow[EnrollmentResponse]:
         """Make the profile, if license, the caller and the Mac's hardware allow it."""
-        settings, record, profile = self._settings, self._place.record, self._place.profile
+        settings, record, profile = self._settings, self._context.record, self._context.profile
         if record is None or profile is None:
-            raise AssertionError  # pragma: no cover - find_place refused
+            raise AssertionError  # pragma: no cover - load_context refused
         if self._user is not None and self._user.is_enrollment_manager:
             return (yield from self._refuse("device enrollment managers enroll no Macs this way", now))
         request = EnrollmentRequest(machine=self._known, record=record, profile=profile, user=self._user)
@@ -297,26 +301,26 @@ class Reception:
             objection = yield from ask(CallHook(settings.check, (request,), "check"))
             if objection is not None and check_answer(objection, str, "check"):  # type: ignore[redundant-expr]
                 return (yield from self._refuse(f"refused by the organization: {_said(objection)}", now))
-        issue = Issue(settings, self._place, self._known, self._user, now=now)
+        issue = Issue(settings, self._context, self._known, self._user, now=now)
         if issue.refusal:
-            facts = {"identity": issue.refusal, "findings": issue.problems}
+            facts = {"identity": issue.refusal, "problems": issue.problems}
             return (yield from self._refuse(issue.refusal, now, **facts))
         return (yield from issue.steps())
 
     # Answers
 
     def _refuse(self, reason: str, now: datetime, **facts: Any) -> Flow[EnrollmentResponse]:
-        return (yield from self._answer(Verdict.REFUSE, reason, now, facts=facts))
+        return (yield from self._answer(EnrollmentOutcome.REFUSE, reason, now, facts=facts))
 
     def _limited(self, seconds: float, now: datetime) -> Flow[EnrollmentResponse]:
         limits = self._settings.limits
         reason = f"more than {limits.profiles} profiles in {limits.window}"
         headers = {"Retry-After": str(max(1, math.ceil(seconds)))}
-        return (yield from self._answer(Verdict.LIMITED, reason, now, headers=headers, status=429))
+        return (yield from self._answer(EnrollmentOutcome.LIMITED, reason, now, headers=headers, status=429))
 
     def _answer(
         self,
-        verdict: Verdict,
+        outcome: EnrollmentOutcome,
         reason: str,
         now: datetime,
         *,
@@ -326,11 +330,17 @@ class Reception:
         facts: dict[str, Any] | None = None,
     ) -> Flow[EnrollmentResponse]:
         decision = decision_of(
-            verdict, reason, now, machine=self._machine, place=self._place, user=self._user, **(facts or {})
+            outcome,
+            reason,
+            now,
+            machine=self._machine,
+            context=self._context,
+            user=self._user,
+            **(facts or {}),
         )
         yield from self._record(decision)
         if status is None:
-            status = 400 if verdict is Verdict.MALFORMED else 403
+            status = 400 if outcome is EnrollmentOutcome.MALFORMED else 403
         if document is not None:
             return EnrollmentResponse(
                 status=status,
@@ -341,14 +351,14 @@ class Reception:
         return EnrollmentResponse(
             status=status,
             headers={"Content-Type": "text/plain; charset=utf-8", **_NO_STORE, **(headers or {})},
-            body=_WORDS[verdict],
+            body=_WORDS[outcome],
             decision=decision,
         )
 
     def _record(self, decision: EnrollmentDecision) -> Flow[None]:
         """Write down an answer without a profile, unless too many came: then it is counted."""
-        if self._settings.tally.is_recorded(decision, is_ours=self._place.record is not None):
-            is_refusal = decision.verdict in _REFUSALS or decision.reason == _WRONG_PAIR
+        if self._settings.tally.is_recorded(decision, is_ours=self._context.record is not None):
+            is_refusal = decision.outcome in _REFUSALS or decision.reason == _WRONG_PAIR
             _log.log(logging.WARNING if is_refusal else logging.INFO, "%s", decision)
             yield from audit(decision.events())
 
@@ -359,7 +369,7 @@ class Reception:
         return self._machine
 
     def _wrong_host(self, host: str) -> str:
-        profile = self._place.profile
+        profile = self._context.profile
         expected = host_of(profile.user_affinity.web_url) if profile else ""
         if not expected or expected == host_of(f"https://{host}"):
             return ""
@@ -380,12 +390,12 @@ def _said(words: str) -> str:
 
 
 def decision_of(
-    verdict: Verdict,
+    outcome: EnrollmentOutcome,
     reason: str,
     now: datetime,
     *,
     machine: MachineInfo | None,
-    place: Place,
+    context: DeviceContext,
     user: User | None,
     **facts: Any,
 ) -> EnrollmentDecision:
@@ -400,10 +410,10 @@ def decision_of(
         }
     return EnrollmentDecision(
         at=now,
-        verdict=verdict,
+        outcome=outcome,
         reason=reason,
-        token_name=place.token_name,
-        profile_name="" if place.profile is None else place.profile.name,
+        token_name=context.token_name,
+        profile_name="" if context.profile is None else context.profile.name,
         user="" if user is None else user.upn,
         **facts,
     )
@@ -420,12 +430,12 @@ def _plain_machine(machine: MachineInfo) -> Any:
 
 _WRONG_PAIR: Final = "name or password are wrong"
 _NOT_SIGNED_IN: Final = b"You are not signed in. Start again, or contact your organization.\n"
-_REFUSALS: Final = (Verdict.REFUSE, Verdict.LIMITED, Verdict.MALFORMED)
+_REFUSALS: Final = (EnrollmentOutcome.REFUSE, EnrollmentOutcome.LIMITED, EnrollmentOutcome.MALFORMED)
 _NO_STORE: Final = {"Cache-Control": "no-store"}
 _CHALLENGE: Final = {"WWW-Authenticate": 'Basic realm="Device enrollment", charset="UTF-8"'}
 _WORDS: Final = {
-    Verdict.SIGN_IN: b"Sign in to enroll this Mac.\n",
-    Verdict.REFUSE: b"This Mac cannot be enrolled. Contact your organization.\n",
-    Verdict.LIMITED: b"Try again later.\n",
-    Verdict.MALFORMED: b"This page is for Macs in Setup Assistant.\n",
+    EnrollmentOutcome.SIGN_IN: b"Sign in to enroll this Mac.\n",
+    EnrollmentOutcome.REFUSE: b"This Mac cannot be enrolled. Contact your organization.\n",
+    EnrollmentOutcome.LIMITED: b"Try again later.\n",
+    EnrollmentOutcome.MALFORMED: b"This page is for Macs in Setup Assistant.\n",
 }

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from pyade.apple.http.connection import utc_now
 from pyade.builders.payloads import AcmeIssuer, MdmService, ScepIssuer
-from pyade.core.arguments import TIME, checks_kinds, returned
+from pyade.core.arguments import TIME, check_arguments, returned
 from pyade.core.fleet.enrollment import Enrollment
 from pyade.core.macos.identity import IdentityPolicy
 from pyade.core.macos.updates import SoftwareUpdatePolicy, UpdateCatalogue
@@ -22,7 +22,7 @@ from pyade.enrollment.decision import EnrollmentResponse
 from pyade.enrollment.device_trust import DeviceTrust
 from pyade.enrollment.hook_checks import check_wiring
 from pyade.enrollment.issue import registered_flow, renewal_flow
-from pyade.enrollment.request import Reception, counted_flow
+from pyade.enrollment.request import RequestHandler, counted_flow
 from pyade.enrollment.settings import EnrollmentLimits, PlatformSso, Settings, SignIn
 from pyade.enrollment.steps import in_store
 from pyade.errors import ProfileError
@@ -31,7 +31,7 @@ from pyade.hooks import check_hook
 from pyade.storage.protocol import EnrollmentStore
 
 
-@checks_kinds
+@check_arguments
 class _Service:
     _asynchronous: ClassVar[str] = "AsyncEnrollmentService"
 
@@ -118,7 +118,7 @@ class _Service:
             limits=limits,
         )
         check_wiring(self._settings, asynchronous=self._asynchronous)
-        wrong = [problem for problem in self.findings() if problem.setting in ("topic", "development_push")]
+        wrong = [problem for problem in self.problems() if problem.setting in ("topic", "development_push")]
         if wrong:
             raise ProfileError(tuple(wrong))
 
@@ -127,7 +127,7 @@ class _Service:
         """True if users sign in on a web page, so that the web view comes back."""
         return self._settings.sign_in is not None
 
-    def findings(self) -> tuple[Problem, ...]:
+    def problems(self) -> tuple[Problem, ...]:
         """Return what should be looked at soon, such as a push certificate that ends within 30 days."""
         if self._push is None:
             return ()
@@ -135,7 +135,7 @@ class _Service:
         return self._push.check(now=self._clock(), topic=mdm.topic, development_push=mdm.development_push)
 
 
-@checks_kinds(but=("user",))
+@check_arguments(but=("user",))
 class EnrollmentService(_Service):
     """Answers Macs in Setup Assistant; safe for several threads, and for workers that share the store."""
 
@@ -157,7 +157,7 @@ class EnrollmentService(_Service):
         Source: Apple, "Authenticating through web views"; specification, "Distribute devices".
         """
         authorization = secret_or_none(authorization)
-        return self._runner.run(Reception(self._settings).plain(body, authorization))
+        return self._runner.run(RequestHandler(self._settings).plain(body, authorization))
 
     def open_web_view(self, header: str | None, *, host: str) -> EnrollmentResponse:
         """Answer the first ``GET`` of a web view, at the ``configuration_web_url`` of a profile.
@@ -173,7 +173,7 @@ class EnrollmentService(_Service):
             PolicyError: ``SignIn.begin`` gave no https address, and as for ``enroll``.
             StoreError: As for ``enroll``, as ``ProfileError``.
         """
-        return self._runner.run(Reception(self._settings).web_view(header, host))
+        return self._runner.run(RequestHandler(self._settings).web_view(header, host))
 
     def close_web_view(self, state: str | Secret, user: User, *, host: str) -> EnrollmentResponse:
         """Answer the web view with the profile, once the user has signed in.
@@ -189,7 +189,7 @@ class EnrollmentService(_Service):
             StoreError: As for ``enroll``, as ``ProfileError``.
         """
         state = Secret(state)
-        return self._runner.run(Reception(self._settings).signed_in(state, user, host))
+        return self._runner.run(RequestHandler(self._settings).signed_in(state, user, host))
 
     def sign_in_failed(self, reason: str) -> EnrollmentResponse:
         """Answer a web view that comes back from the identity provider without a user: 403, and a record.
@@ -200,7 +200,7 @@ class EnrollmentService(_Service):
         Raises:
             StoreError: The store failed.
         """
-        return self._runner.run(Reception(self._settings).not_signed_in(reason))
+        return self._runner.run(RequestHandler(self._settings).not_signed_in(reason))
 
     def renew(self, serial_number: str, *, version: str | None = None) -> EnrollmentResponse:
         """Return a new copy of an enrolled Mac's profile, for ``InstallProfile``, with a new certificate.
@@ -253,7 +253,7 @@ class EnrollmentService(_Service):
         return Runner(store=self._store, clock=self._clock, asynchronous=self._asynchronous)
 
 
-@checks_kinds(but=("user",))
+@check_arguments(but=("user",))
 class AsyncEnrollmentService(_Service):
     """Does what ``EnrollmentService`` does; hooks may be coroutine functions, store and keys use threads."""
 
@@ -262,20 +262,20 @@ class AsyncEnrollmentService(_Service):
     async def enroll(self, body: bytes, *, authorization: str | Secret | None = None) -> EnrollmentResponse:
         """Answer a ``POST`` to the ``url`` of a profile; see ``EnrollmentService.enroll``."""
         authorization = secret_or_none(authorization)
-        return await self._runner.run(Reception(self._settings).plain(body, authorization))
+        return await self._runner.run(RequestHandler(self._settings).plain(body, authorization))
 
     async def open_web_view(self, header: str | None, *, host: str) -> EnrollmentResponse:
         """Answer the first ``GET`` of a web view; see ``EnrollmentService.open_web_view``."""
-        return await self._runner.run(Reception(self._settings).web_view(header, host))
+        return await self._runner.run(RequestHandler(self._settings).web_view(header, host))
 
     async def close_web_view(self, state: str | Secret, user: User, *, host: str) -> EnrollmentResponse:
         """Answer the web view with the profile; see ``EnrollmentService.close_web_view``."""
         state = Secret(state)
-        return await self._runner.run(Reception(self._settings).signed_in(state, user, host))
+        return await self._runner.run(RequestHandler(self._settings).signed_in(state, user, host))
 
     async def sign_in_failed(self, reason: str) -> EnrollmentResponse:
         """Answer a web view that comes back without a user; see ``EnrollmentService.sign_in_failed``."""
-        return await self._runner.run(Reception(self._settings).not_signed_in(reason))
+        return await self._runner.run(RequestHandler(self._settings).not_signed_in(reason))
 
     async def renew(self, serial_number: str, *, version: str | None = None) -> EnrollmentResponse:
         """Return a new copy of the profile of an enrolled Mac; see ``EnrollmentService.renew``."""

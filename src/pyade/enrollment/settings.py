@@ -9,7 +9,7 @@ import attrs
 
 from pyade.builders.error_bodies import ErrorBody, build_platform_sso_required
 from pyade.builders.payloads import AcmeIssuer, MdmService, ScepIssuer
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.durations import check_span
 from pyade.core.fleet.records import DeviceRecord
 from pyade.core.macos.identity import IdentityPolicy
@@ -42,7 +42,7 @@ class EnrollmentRequest:
     user: User | None
 
 
-@checks_kinds
+@check_arguments
 @attrs.frozen(kw_only=True)
 class PlatformSso:
     """Platform SSO during enrollment, macOS 26 and later.
@@ -93,7 +93,7 @@ class SignIn(Protocol):
         ...
 
 
-@checks_kinds
+@check_arguments
 @attrs.frozen(kw_only=True)
 class EnrollmentLimits:
     """Bounds on what one Mac can ask for.

@@ -24,7 +24,7 @@ from typing import Final
 import msgspec
 
 from pyade.apple.http.connection import utc_now
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.input_limits import MAX_BYTES
 from pyade.core.secret import Secret, masked
 from pyade.enrollment.asgi import BODY_TIME, Answer, AsgiApp, Scope, header_of
@@ -40,7 +40,7 @@ _log = logger("pyade.enrollment")
 _HEADER: Final = b"x-smallstep-signature"
 
 
-@checks_kinds
+@check_arguments
 class StepCaWebhook(AsgiApp):
     """An ASGI application: the address that step-ca asks whether it may issue a certificate.
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from pyade.loading import when_asked
 
 if TYPE_CHECKING:
-    from pyade.operations.due_queue import Stage, TokenStanding
-    from pyade.operations.health import Diagnosis, async_doctor, doctor
+    from pyade.operations.due_queue import Stage, TokenState
+    from pyade.operations.health import HealthReport, doctor, doctor_async
     from pyade.operations.scheduler import AsyncScheduler, Scheduler
     from pyade.operations.token_overview import TokenOverview, migration_deadlines, overview, overview_html
     from pyade.operations.token_service import AsyncTokenService, TokenService
@@ -16,8 +16,8 @@ else:
     __getattr__, __dir__ = when_asked(
         __name__,
         {
-            "pyade.operations.due_queue": "Stage TokenStanding",
-            "pyade.operations.health": "Diagnosis async_doctor doctor",
+            "pyade.operations.due_queue": "Stage TokenState",
+            "pyade.operations.health": "HealthReport doctor_async doctor",
             "pyade.operations.scheduler": "AsyncScheduler Scheduler",
             "pyade.operations.token_overview": "TokenOverview migration_deadlines overview overview_html",
             "pyade.operations.token_service": "AsyncTokenService TokenService",
@@ -30,17 +30,17 @@ __all__ = [
     "AcceptedToken",
     "AsyncScheduler",
     "AsyncTokenService",
-    "Diagnosis",
+    "HealthReport",
     "Scheduler",
     "Stage",
     "StagedToken",
     "TokenOverview",
     "TokenRemoval",
     "TokenService",
-    "TokenStanding",
+    "TokenState",
     "assign_token",
-    "async_doctor",
     "doctor",
+    "doctor_async",
     "due_tokens",
     "migration_deadlines",
     "overview",

@@ -14,8 +14,8 @@ from pyade.assignment.failures import assignment_errors
 from pyade.assignment.report import AssignReport
 from pyade.core.arguments import TIME, returned
 from pyade.core.fleet.records import SyncState
-from pyade.core.fleet.schedule import Due, Pace, Standing, Work, next_due
-from pyade.core.fleet.suspension import parked_reason
+from pyade.core.fleet.schedule import Due, Pace, RetryState, Work, next_due
+from pyade.core.fleet.suspension import suspended_reason
 from pyade.core.fleet.sync_policy import SyncPolicy
 from pyade.core.token import Token
 from pyade.errors import DamagedRecordError, PyadeError, StoreError, UnknownTokenError
@@ -36,11 +36,11 @@ class Stage(enum.StrEnum):
 
     WAITING = "waiting"
     RUNNING = "running"
-    PARKED = "parked"
+    SUSPENDED = "suspended"
 
 
 @attrs.frozen(kw_only=True)
-class TokenStanding(Printed):
+class TokenState(Printed):
     """One token of a scheduler; ``print`` shows it in a line.
 
     Attributes:
@@ -48,7 +48,7 @@ class TokenStanding(Printed):
         stage: Where it stands.
         work: What comes next, or is under way.
         next_at: From when, UTC; the past while it waits for a free place.
-        reason: Why it is parked; else the error that ended the last sync, and the newest error of each
+        reason: Why it is suspended; else the error that ended the last sync, and the newest error of each
             profile that could not be given; "" if all is well.
     """
 
@@ -72,7 +72,7 @@ class Job:
 
 
 @attrs.frozen(kw_only=True)
-class Outcome:
+class JobOutcome:
     """What became of a job.
 
     Attributes:
@@ -89,7 +89,7 @@ class Outcome:
 @attrs.define
 class _Entry:
     token: Token
-    standing: Standing
+    retry_state: RetryState
     running: Due | None = None
     damage: str = ""
     damaged_at: datetime | None = None
@@ -101,7 +101,7 @@ class _Entry:
         return "" if is_over else self.damage
 
 
-class Board:
+class DueQueue:
     """Reads what is due from the store, and remembers what came of it. Safe for several threads."""
 
     def __init__(
@@ -151,7 +151,7 @@ class Board:
             pause = min((*waiting, self._pace.look_every))
         return [Job(token=entry.token, due=work) for work, entry in due], pause.total_seconds()
 
-    def finish(self, job: Job, outcome: Outcome) -> None:
+    def finish(self, job: Job, outcome: JobOutcome) -> None:
         """Take note of what became of *job*."""
         now = self._now()
         name, error = job.token.name, outcome.error
@@ -169,35 +169,35 @@ class Board:
             is_outdated = job.token.fingerprint != entry.token.fingerprint
             if outcome.stopped or is_outdated:
                 return
-            before = entry.standing
+            before = entry.retry_state
             entry.damage = ""
             if outcome.reports or error is None:
-                entry.standing = self._after(before, outcome.reports, now)
+                entry.retry_state = self._after(before, outcome.reports, now)
             # What failed in part is tried again at the ordinary pace: the rest of the token is well.
             if error is not None and partial_report(error) is None:
-                entry.standing = entry.standing.failed(error, work, now, self._pace)
+                entry.retry_state = entry.retry_state.failed(error, work, now, self._pace)
             if isinstance(error, DamagedRecordError):
-                # The store may be unable to hold that the token is parked.
+                # The store may be unable to hold that the token is suspended.
                 entry.damage, entry.damaged_at = f"{type(error).__name__}: {error}", now
                 again_at = now + self._policy.automatic_interval
-                entry.standing = attrs.evolve(entry.standing, not_before=again_at)
+                entry.retry_state = attrs.evolve(entry.retry_state, not_before=again_at)
             if not self._assigns:
-                entry.standing = attrs.evolve(entry.standing, assign_at=None)
+                entry.retry_state = attrs.evolve(entry.retry_state, assign_at=None)
 
-    def status(self) -> tuple[TokenStanding, ...]:
+    def status(self) -> tuple[TokenState, ...]:
         """Return where each token of the store stands, by name."""
         now = self._now()
         fleet = self._read(now)
         with self._lock:
-            return tuple(self._standings(fleet, now))
+            return tuple(self._states(fleet, now))
 
-    def _standings(self, fleet: Fleet, now: datetime) -> Iterator[TokenStanding]:
+    def _states(self, fleet: Fleet, now: datetime) -> Iterator[TokenState]:
         for name in sorted({*fleet.states, *fleet.damaged}):
             error = fleet.damaged.get(name)
             if error is not None:
-                yield TokenStanding(
+                yield TokenState(
                     token_name=name,
-                    stage=Stage.PARKED,
+                    stage=Stage.SUSPENDED,
                     work=Work.SYNC,
                     next_at=now + self._pace.look_every,
                     reason=f"{type(error).__name__}: {error}",
@@ -205,21 +205,21 @@ class Board:
             elif name in self._entries:
                 yield self._standing(name, fleet.states[name], now)
 
-    def _standing(self, name: str, state: SyncState, now: datetime) -> TokenStanding:
+    def _standing(self, name: str, state: SyncState, now: datetime) -> TokenState:
         entry = self._entries[name]
         due = entry.running or self._next(name, state, now)
-        parked = parked_reason(entry.token, state) or entry.damage_in(state)
-        stage = Stage.RUNNING if entry.running else Stage.PARKED if parked else Stage.WAITING
+        suspended = suspended_reason(entry.token, state) or entry.damage_in(state)
+        stage = Stage.RUNNING if entry.running else Stage.SUSPENDED if suspended else Stage.WAITING
         errors = filter(None, (state.last_error, *assignment_errors(state)))
-        reason = parked or "; ".join(errors)
-        return TokenStanding(token_name=name, stage=stage, work=due.work, next_at=due.at, reason=reason)
+        reason = suspended or "; ".join(errors)
+        return TokenState(token_name=name, stage=stage, work=due.work, next_at=due.at, reason=reason)
 
     def _next(self, name: str, state: SyncState, now: datetime) -> Due:
         entry = self._entries[name]
-        return next_due(entry.token, state, entry.standing, policy=self._policy, pace=self._pace, now=now)
+        return next_due(entry.token, state, entry.retry_state, policy=self._policy, pace=self._pace, now=now)
 
-    def _after(self, before: Standing, reports: tuple[Report, ...], now: datetime) -> Standing:
-        """Return the standing after work without an error, which may be that another worker has the token."""
+    def _after(self, before: RetryState, reports: tuple[Report, ...], now: datetime) -> RetryState:
+        """Return the state after work without an error, which may be that another worker has the token."""
         assign_at = before.assign_at
         synced = False
         for report in reports:
@@ -247,11 +247,11 @@ class Board:
             for token in fleet.tokens.values():
                 entry = self._entries.get(token.name)
                 if entry is None:
-                    standing = Standing(jitter=self._random(), assign_at=now if self._assigns else None)
-                    self._entries[token.name] = _Entry(token, standing)
+                    retry_state = RetryState(jitter=self._random(), assign_at=now if self._assigns else None)
+                    self._entries[token.name] = _Entry(token, retry_state)
                 elif entry.token != token:
                     if entry.token.fingerprint != token.fingerprint:
-                        entry.standing = entry.standing.replaced(assigns=self._assigns, now=now)
+                        entry.retry_state = entry.retry_state.replaced(assigns=self._assigns, now=now)
                         entry.damage = ""
                     entry.token = token
         return fleet

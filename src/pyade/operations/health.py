@@ -1,4 +1,4 @@
-"""Is everything there that Macs need to enroll? One list of findings, each with the next step.
+"""Is everything there that Macs need to enroll? One list of problems, each with the next step.
 
 Source: specification, "Prerequisites", "Renew enrollment program token", "Create an Apple enrollment
 profile" and "Distribute devices".
@@ -29,11 +29,11 @@ from pyade.apple.http.connection import utc_now
 from pyade.assignment.failures import problem_of, risk_problem
 from pyade.assignment.risk import MacsAtRisk, RiskRule
 from pyade.assignment.same_names import kept_names
-from pyade.core.arguments import TEXT, TEXTS, checks_kinds, returned
+from pyade.core.arguments import TEXT, TEXTS, check_arguments, returned
 from pyade.core.fleet.enrollment import Enrollment
 from pyade.core.fleet.groups import DeviceGroup
 from pyade.core.fleet.records import SyncState, owner_of
-from pyade.core.fleet.suspension import parked_reason
+from pyade.core.fleet.suspension import suspended_reason
 from pyade.core.problems import Problem, Severity, warning
 from pyade.core.profile.accounts import names_device, written
 from pyade.core.profile.affinity import AffinityKind
@@ -129,25 +129,25 @@ ANCHOR_WITHIN: Final = timedelta(days=30)
 
 
 @attrs.frozen(kw_only=True)
-class Diagnosis(Printed):
+class HealthReport(Printed):
     """What was found; ``print`` shows it.
 
     Attributes:
-        findings: The worst first.
+        problems: The worst first.
         checked_at: When, UTC.
     """
 
-    findings: tuple[Problem, ...]
+    problems: tuple[Problem, ...]
     checked_at: datetime
 
     @property
     def is_healthy(self) -> bool:
         """True if nothing is wrong; what is only worth a look does not count."""
-        return all(finding.severity is not Severity.ERROR for finding in self.findings)
+        return all(problem.severity is not Severity.ERROR for problem in self.problems)
 
     def _words(self) -> list[str]:
-        lines = [f"{finding.severity.value:<8} {finding}" for finding in self.findings]
-        head = f"Checked at {shown(self.checked_at)}: {counted(len(lines), 'finding')}"
+        lines = [f"{problem.severity.value:<8} {problem}" for problem in self.problems]
+        head = f"Checked at {shown(self.checked_at)}: {counted(len(lines), 'problem')}"
         return [head, *lines]
 
 
@@ -156,7 +156,7 @@ def _distinct_serials(serials: Iterable[str]) -> tuple[str, ...]:
 
 
 @attrs.frozen(kw_only=True)
-class Questions:
+class HealthCheck:
     """What is to be checked; see ``doctor``."""
 
     asks_apple: bool
@@ -167,46 +167,46 @@ class Questions:
     check_ws_trust: Hook[str] | None
 
 
-def diagnosis_flow(questions: Questions) -> Flow[Diagnosis]:
+def diagnosis_flow(questions: HealthCheck) -> Flow[HealthReport]:
     """Return what was found."""
     now = yield from ask(Now())
-    findings: list[Problem] = []
-    findings += _of_push(questions, now)
+    problems: list[Problem] = []
+    problems += _of_push(questions, now)
     fleet = yield from in_store(read_fleet)
     if not fleet.tokens and not fleet.damaged:
-        findings.append(
+        problems.append(
             _error("tokens", "", "a server token is needed", "make one, as TokenService.create begins to")
         )
-    findings += _of_damage(fleet)
-    findings += _of_secrets((yield from in_store(unreadable_secrets)))
+    problems += _of_damage(fleet)
+    problems += _of_secrets((yield from in_store(unreadable_secrets)))
     profiles: list[EnrollmentProfile] = []
     for token in fleet.tokens.values():
         state, known = fleet.states.get(token.name, SyncState()), token
         if questions.asks_apple:
             asked, known = yield from _of_account(token, is_told=bool(state.account_problem))
-            findings += asked
+            problems += asked
         if token.name not in fleet.damaged:
-            findings += _of_token(known, state, now)
-            findings += _of_sync(token, state)
+            problems += _of_token(known, state, now)
+            problems += _of_sync(token, state)
         try:
             groups = yield from in_store(partial(_groups, token_name=token.name))
             profiles += yield from in_store(partial(_profiles, token_name=token.name, groups=groups))
-            findings += yield from in_store(partial(_of_devices, token=token, groups=groups))
+            problems += yield from in_store(partial(_of_devices, token=token, groups=groups))
         except DamagedRecordError as error:
-            findings.append(_error(f"token {token.name}", "", damage_of(error), _RESTORE))
-    findings += (problem for profile in _distinct(profiles) for problem in _of_accounts(profile))
-    findings += (problem for profile in _distinct(profiles) for problem in _of_anchors(profile, now))
-    findings += device_name_problems(_distinct(profiles))
-    findings += yield from in_store(partial(enrollment_problems, now=now))
+            problems.append(_error(f"token {token.name}", "", damage_of(error), _RESTORE))
+    problems += (problem for profile in _distinct(profiles) for problem in _of_accounts(profile))
+    problems += (problem for profile in _distinct(profiles) for problem in _of_anchors(profile, now))
+    problems += device_name_problems(_distinct(profiles))
+    problems += yield from in_store(partial(enrollment_problems, now=now))
     if any(profile.user_affinity.kind is AffinityKind.LEGACY for profile in profiles):
-        findings += yield from _of_legacy(questions.check_ws_trust)
+        problems += yield from _of_legacy(questions.check_ws_trust)
     if questions.expected_serials:
-        findings += yield from _of_purchase(questions)
-    findings.sort(key=lambda finding: _ORDER[finding.severity])
-    return Diagnosis(findings=tuple(findings), checked_at=now)
+        problems += yield from _of_purchase(questions)
+    problems.sort(key=lambda problem: _ORDER[problem.severity])
+    return HealthReport(problems=tuple(problems), checked_at=now)
 
 
-def _of_push(questions: Questions, now: datetime) -> Sequence[Problem]:
+def _of_push(questions: HealthCheck, now: datetime) -> Sequence[Problem]:
     if questions.push is not None:
         return questions.push.check(now=now, topic=questions.topic)
     text = "the MDM push certificate is a prerequisite, and was not looked at"
@@ -228,16 +228,16 @@ def _of_secrets(names: Sequence[str]) -> Iterator[Problem]:
 
 def _of_token(token: Token, state: SyncState, now: datetime) -> Iterator[Problem]:
     where = f"token {token.name}"
-    yield from (attrs.evolve(finding, setting=f"{where}.{finding.setting}") for finding in token.findings)
+    yield from (attrs.evolve(problem, setting=f"{where}.{problem.setting}") for problem in token.problems)
     health = token.health(now)
     if health.next_step:
         is_over = health.remaining is not None and health.remaining <= timedelta(0)
         severity = Severity.ERROR if is_over else Severity.WARNING
         text = str(health).removesuffix(f": {health.next_step}")
         yield Problem(where, "", text, health.next_step, severity)
-    parked = parked_reason(token, state)
-    if parked:
-        yield _error(where, "", parked, "it is tried again once a day, and at once when it was renewed")
+    suspended = suspended_reason(token, state)
+    if suspended:
+        yield _error(where, "", suspended, "it is tried again once a day, and at once when it was renewed")
     elif state.last_error and not state.held_back:
         fix = "the next sync may put it right; the documentation has a table of errors"
         yield warning(where, "", f"the last sync ended with: {state.last_error}", fix)
@@ -295,10 +295,10 @@ def _groups(store: Store, token_name: str) -> Mapping[DeviceGroup, int]:
 
 def _of_devices(store: Store, token: Token, groups: Mapping[DeviceGroup, int]) -> list[Problem]:
     where = f"token {token.name}"
-    findings: list[Problem] = []
+    problems: list[Problem] = []
     if store.default_profile(token.name) is None:
         fix = "set one with Assigner.run(default=) as soon as possible"
-        findings.append(warning(where, "", "it has no default profile, so that new Macs fail to enroll", fix))
+        problems.append(warning(where, "", "it has no default profile, so that new Macs fail to enroll", fix))
     wild_groups = [group for group in groups if group.has_wild_date]
     wild = {
         record.serial_number: record.op_date_sent
@@ -306,13 +306,13 @@ def _of_devices(store: Store, token: Token, groups: Mapping[DeviceGroup, int]) -
         if record.op_date_sent is not None
     }
     if wild:
-        findings.append(attrs.evolve(wild_date_problem(wild), setting=f"{where}.op_date"))
-    findings += (attrs.evolve(one, setting=f"{where}.{one.setting}") for one in kept_names(store, token.name))
+        problems.append(attrs.evolve(wild_date_problem(wild), setting=f"{where}.op_date"))
+    problems += (attrs.evolve(one, setting=f"{where}.{one.setting}") for one in kept_names(store, token.name))
     at_risk = MacsAtRisk.of(store, token.name, groups)
     for risk, count in at_risk.count().items():
         first = islice(at_risk.records(risk), SHOWN + 1)
-        findings.append(risk_problem(where, risk, count, [record.serial_number for record, _ in first]))
-    return findings
+        problems.append(risk_problem(where, risk, count, [record.serial_number for record, _ in first]))
+    return problems
 
 
 def _of_accounts(profile: EnrollmentProfile) -> Iterator[Problem]:
@@ -346,12 +346,12 @@ def _of_legacy(check: Hook[str] | None) -> Flow[list[Problem]]:
     return [_error(where, "", f"the WS-Trust 1.3 endpoint: {wrong}", "enable it")] if wrong else []
 
 
-def _of_purchase(questions: Questions) -> Flow[list[Problem]]:
+def _of_purchase(questions: HealthCheck) -> Flow[list[Problem]]:
     expected = questions.expected_serials
     damaged: list[DamagedRecordError] = []
     ours, at_risk = yield from in_store(lambda store: _ours(store, expected, damaged.append))
     missing = [serial for serial in expected if serial not in ours]
-    findings = [_error("expected_serials", "", damage_of(error), _RESTORE) for error in damaged]
+    problems = [_error("expected_serials", "", damage_of(error), _RESTORE) for error in damaged]
     if questions.find_in_program is not None and missing:
         answer = yield from ask(CallHook(questions.find_in_program, (tuple(missing),), "find_in_program"))
         found = set(returned("find_in_program", answer, TEXTS))
@@ -360,17 +360,17 @@ def _of_purchase(questions: Questions) -> Flow[list[Problem]]:
         if outside:
             text = f"{counted(len(outside), 'device')} of the purchase not yet in Apple's program"
             fix = "ask the reseller to add the order, with the organization's number"
-            findings.append(_error("expected_serials", some(outside), text, fix))
+            problems.append(_error("expected_serials", some(outside), text, fix))
     if missing:
         text = f"{counted(len(missing), 'device')} of the purchase in no MDM server of ours"
         fix = "assign them to the MDM server in the portal, then sync"
         if questions.find_in_program is None:
             fix += "; they may not be in the program yet"
-        findings.append(_error("expected_serials", some(missing), text, fix))
+        problems.append(_error("expected_serials", some(missing), text, fix))
     if at_risk:
         text = f"{counted(len(at_risk), 'device')} of the purchase without a profile"
-        findings.append(_error("expected_serials", some(at_risk), text, _ASSIGN))
-    return findings
+        problems.append(_error("expected_serials", some(at_risk), text, _ASSIGN))
+    return problems
 
 
 def _ours(
@@ -421,7 +421,7 @@ _ASSIGN: Final = "assign a profile, or set a default"
 _ORDER: Final = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
 
 
-@checks_kinds
+@check_arguments
 def doctor(
     store: Store,
     client_for: Callable[[Token], Client] | None = None,
@@ -432,7 +432,7 @@ def doctor(
     find_in_program: Callable[[Sequence[str]], Collection[str]] | None = None,
     check_ws_trust: Callable[[], str] | None = None,
     clock: Callable[[], datetime] = utc_now,
-) -> Diagnosis:
+) -> HealthReport:
     """Check everything that Macs need to enroll, and return what was found; nothing is changed.
 
     Args:
@@ -452,7 +452,7 @@ def doctor(
         ArgumentError: A hook answered with another kind than it should.
         StoreError: The store failed.
     """
-    questions = Questions(
+    questions = HealthCheck(
         asks_apple=client_for is not None,
         push=push,
         topic=topic,
@@ -462,12 +462,12 @@ def doctor(
     )
 
     handlers = {} if client_for is None else account_handlers(client_for)
-    runner = Runner(handlers, store=store, clock=clock, asynchronous="async_doctor")
+    runner = Runner(handlers, store=store, clock=clock, asynchronous="doctor_async")
     return runner.run(diagnosis_flow(questions))
 
 
-@checks_kinds
-async def async_doctor(
+@check_arguments
+async def doctor_async(
     store: Store,
     client_for: Callable[[Token], AsyncClient] | None = None,
     *,
@@ -477,9 +477,9 @@ async def async_doctor(
     find_in_program: Hook[Collection[str]] | None = None,
     check_ws_trust: Hook[str] | None = None,
     clock: Callable[[], datetime] = utc_now,
-) -> Diagnosis:
+) -> HealthReport:
     """Do what ``doctor`` does with ``AsyncClient``; the hooks may be coroutine functions."""
-    questions = Questions(
+    questions = HealthCheck(
         asks_apple=client_for is not None,
         push=push,
         topic=topic,

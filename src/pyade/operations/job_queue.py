@@ -3,7 +3,7 @@
 The rules of this file:
 
 1. A job has the lock of its task and token while it runs, and the queueing lock while it waits. The lease in
-   the store would keep two apart as well; the locks save a worker from being busy with finding that out.
+   the store would keep two apart as well; the locks save a worker from asking for that in vain.
 2. Of two times for the same job the earlier one counts: what is due now does not wait for a job of tomorrow.
 3. A worker that is killed leaves its jobs in "doing", and with them their locks. Such a job is replaced by a
    new one. It is not retried: that fails where another one waits under the same queueing lock. The new one

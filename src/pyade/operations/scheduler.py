@@ -32,12 +32,12 @@ from pyade.apple.http.network import Network
 from pyade.assignment.assigner import Assigner, AsyncAssigner
 from pyade.assignment.report import AssignReport
 from pyade.assignment.rules import AssignmentPolicy
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.fleet.schedule import Pace, Work
 from pyade.core.fleet.sync_policy import SyncPolicy
 from pyade.core.token import Token
 from pyade.errors import PolicyError, PyadeError
-from pyade.operations.due_queue import Board, Job, Outcome, Report, TokenStanding, goes_on, note_part
+from pyade.operations.due_queue import DueQueue, Job, JobOutcome, Report, TokenState, goes_on, note_part
 from pyade.storage.protocol import Store
 from pyade.sync.runners import Progress, async_client_of, client_of, through
 from pyade.sync.syncer import AsyncSyncer, Syncer
@@ -73,7 +73,7 @@ FactoryT = TypeVar("FactoryT", bound=AssignerFactory | AsyncAssignerFactory)
 WaitT = TypeVar("WaitT")
 
 
-@checks_kinds
+@check_arguments
 class _Scheduling(Generic[ClientT, FactoryT, WaitT]):
     def __init__(
         self,
@@ -125,17 +125,17 @@ class _Scheduling(Generic[ClientT, FactoryT, WaitT]):
         self._wait: Callable[[float], WaitT] | None = wait
         self._progress = progress
         self._on_report = on_report
-        self._board = Board(
+        self._queue = DueQueue(
             store, policy=policy, pace=pace, clock=clock, random=random, assigns=assign is not False
         )
 
 
-@checks_kinds
+@check_arguments
 class Scheduler(_Scheduling[Client, AssignerFactory, object]):
     """Syncs every token of a store when it is due, and gives its Macs their profiles, until it is stopped.
 
     Each token is synced every 24 hours and a jitter, within the limits of the policy, which are read from the
-    store: after a restart it goes on where it was. A token that needs a person is parked with its reason,
+    store: after a restart it goes on where it was. A token that needs a person is suspended with its reason,
     tried again at the same interval, and sooner when it was renewed in the store.
     """
 
@@ -146,33 +146,33 @@ class Scheduler(_Scheduling[Client, AssignerFactory, object]):
         the caller's, at its timeout.
         """
         wait = self._wait or stop.wait
-        running: dict[Future[Outcome], Job] = {}
+        running: dict[Future[JobOutcome], Job] = {}
         with ThreadPoolExecutor(self._places, thread_name_prefix="pyade-scheduler") as pool:
             try:
                 while not stop.is_set():
-                    jobs, pause = self._board.take(self._places - len(running))
+                    jobs, pause = self._queue.take(self._places - len(running))
                     running |= {pool.submit(self._work, job, stop): job for job in jobs}
                     if running:
                         done, _ = wait_for(running, timeout=pause, return_when=FIRST_COMPLETED)
                         for future in done:
-                            self._board.finish(running.pop(future), future.result())
+                            self._queue.finish(running.pop(future), future.result())
                     else:
                         wait(pause)
             finally:
                 # Also after Ctrl-C in this thread: the pool waits for its jobs, which end at their next page.
                 stop.set()
                 for future, job in running.items():
-                    self._board.finish(job, future.result())
+                    self._queue.finish(job, future.result())
 
-    def status(self) -> tuple[TokenStanding, ...]:
+    def status(self) -> tuple[TokenState, ...]:
         """Return where each token stands, by name; from any thread, also while nothing runs.
 
         Raises:
             StoreError: The store cannot be read.
         """
-        return self._board.status()
+        return self._queue.status()
 
-    def _work(self, job: Job, stop: threading.Event) -> Outcome:
+    def _work(self, job: Job, stop: threading.Event) -> JobOutcome:
         def tell(progress: Progress) -> None:
             if self._progress is not None:
                 self._progress(progress)
@@ -196,10 +196,10 @@ class Scheduler(_Scheduling[Client, AssignerFactory, object]):
                 if goes_on(reports) and not stop.is_set() and self._assign is not False:
                     self._run_assigner(self._assigner(client, tell), note)
         except StopWorkError:
-            return Outcome(reports=tuple(reports), stopped=True)
+            return JobOutcome(reports=tuple(reports), stopped=True)
         except Exception as error:  # noqa: BLE001 - one token's trouble must not end the others' work
-            return Outcome(reports=tuple(reports), error=error)
-        return Outcome(reports=tuple(reports))
+            return JobOutcome(reports=tuple(reports), error=error)
+        return JobOutcome(reports=tuple(reports))
 
     def _run_assigner(self, assigner: RunsAssignments, note: Callable[[Report], None]) -> None:
         try:
@@ -215,7 +215,7 @@ class Scheduler(_Scheduling[Client, AssignerFactory, object]):
         return Assigner(client, self._store, policy=rules, clock=self._clock, progress=tell)
 
 
-@checks_kinds
+@check_arguments
 class AsyncScheduler(_Scheduling[AsyncClient, AsyncAssignerFactory, Awaitable[object]]):
     """Does what ``Scheduler`` does with ``AsyncClient``, on asyncio and trio; the store works in threads."""
 
@@ -230,7 +230,7 @@ class AsyncScheduler(_Scheduling[AsyncClient, AsyncAssignerFactory, Awaitable[ob
             group.start_soon(self._wake_at, stop)
             while not stop.is_set():
                 self._ended = anyio.Event()
-                jobs, pause = await anyio.to_thread.run_sync(self._board.take, self._places - self._running)
+                jobs, pause = await anyio.to_thread.run_sync(self._queue.take, self._places - self._running)
                 for job in jobs:
                     self._running += 1
                     group.start_soon(self._run_job, job, stop)
@@ -249,16 +249,16 @@ class AsyncScheduler(_Scheduling[AsyncClient, AsyncAssignerFactory, Awaitable[ob
             for scope in self._scopes:
                 scope.cancel()
 
-    async def status(self) -> tuple[TokenStanding, ...]:
+    async def status(self) -> tuple[TokenState, ...]:
         """Return where each token stands, by name; see ``Scheduler.status``."""
-        return await anyio.to_thread.run_sync(self._board.status)
+        return await anyio.to_thread.run_sync(self._queue.status)
 
     async def _wake_at(self, stop: anyio.Event) -> None:
         await stop.wait()
         self._ended.set()
 
     async def _run_job(self, job: Job, stop: anyio.Event) -> None:
-        outcome, scope = Outcome(stopped=True), anyio.CancelScope()
+        outcome, scope = JobOutcome(stopped=True), anyio.CancelScope()
         self._scopes.add(scope)
         try:
             with scope:
@@ -266,11 +266,11 @@ class AsyncScheduler(_Scheduling[AsyncClient, AsyncAssignerFactory, Awaitable[ob
         finally:
             self._scopes.discard(scope)
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(self._board.finish, job, outcome)
+                await anyio.to_thread.run_sync(self._queue.finish, job, outcome)
             self._running -= 1
             self._ended.set()
 
-    async def _work(self, job: Job, stop: anyio.Event) -> Outcome:
+    async def _work(self, job: Job, stop: anyio.Event) -> JobOutcome:
         def tell(progress: Progress) -> None:
             if self._progress is not None:
                 self._progress(progress)
@@ -294,10 +294,10 @@ class AsyncScheduler(_Scheduling[AsyncClient, AsyncAssignerFactory, Awaitable[ob
                 if goes_on(reports) and not stop.is_set() and self._assign is not False:
                     await self._run_assigner(self._assigner(client, tell), note)
         except StopWorkError:
-            return Outcome(reports=tuple(reports), stopped=True)
+            return JobOutcome(reports=tuple(reports), stopped=True)
         except Exception as error:  # noqa: BLE001 - one token's trouble must not end the others' work
-            return Outcome(reports=tuple(reports), error=error)
-        return Outcome(reports=tuple(reports))
+            return JobOutcome(reports=tuple(reports), error=error)
+        return JobOutcome(reports=tuple(reports))
 
     async def _run_assigner(self, assigner: AsyncRunsAssignments, note: Callable[[Report], None]) -> None:
         try:

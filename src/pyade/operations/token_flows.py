@@ -30,7 +30,7 @@ import attrs
 import msgspec
 
 from pyade.core.fleet.records import SyncState
-from pyade.core.fleet.suspension import error_kind, parked_reason
+from pyade.core.fleet.suspension import error_kind, suspended_reason
 from pyade.core.problems import Problem, Severity
 from pyade.core.secret import Secret
 from pyade.core.token import Portal, Token, TokenStatus
@@ -59,7 +59,7 @@ from pyade.storage.protocol import Damaged, Store
 from pyade.sync.damage import belonging_to
 from pyade.sync.report import counted
 from pyade.sync.runners import in_store
-from pyade.sync.suspension import park_refused
+from pyade.sync.suspension import suspend_refused
 
 _ENDED: Final = frozenset(
     kind.__name__ for kind in (TokenExpiredError, TokenOwnerError, TokenRejectedError, TokenSupersededError)
@@ -109,13 +109,13 @@ def find_setup(store: Store, name: str, now: datetime) -> TokenSetup | None:
         has_keypair=kept is not None,
         has_new_keypair=waiting is not None and waiting != kept,
         is_new=state.succeeded_at is None and not _needs_another_file(token, state, now),
-        last_error=parked_reason(token, state) or state.last_error,
+        last_error=suspended_reason(token, state) or state.last_error,
     )
 
 
 def _needs_another_file(token: Token, state: SyncState, now: datetime) -> bool:
     """Return True if only another file of the portal makes *token* work."""
-    kind = error_kind(parked_reason(token, state))
+    kind = error_kind(suspended_reason(token, state))
     return kind in _ENDED or token.health(now).status is TokenStatus.EXPIRED
 
 
@@ -248,7 +248,7 @@ def _staged(token: Token, keypair: TokenKeypair) -> Flow[StagedToken]:
     before = yield from _stored(token.name)
     account = yield from ask(ReadAccount(token))
     token = account.identify(token)
-    problems = list(token.findings)
+    problems = list(token.problems)
     if before is not None:
         problems += before.renewal_problems(token)
     damaged: list[DamagedRecordError] = []
@@ -286,7 +286,7 @@ def add_flow(token: Token, keypair: TokenKeypair, *, force: bool) -> Flow[Accept
         # It is stored already, and may have expired: its key pair reads the file that renews it.
         yield from _keep(KEYPAIR, token.name, pem)
         now, said, refusal = (yield from ask(Now())), f"{type(error).__name__}: {error}", error
-        yield from in_store(lambda store: park_refused(store, before.name, refusal, now=now))
+        yield from in_store(lambda store: suspend_refused(store, before.name, refusal, now=now))
         return AcceptedToken(token=before, sync=None, error=said)
     return (yield from accept_flow(staged, token.scope_tags or None, force=force))
 

@@ -19,11 +19,11 @@ import attrs
 from pyade.apple.http.connection import utc_now
 from pyade.assignment.failures import assignment_errors
 from pyade.assignment.risk import MacsAtRisk
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.fleet.assignment import Risk
 from pyade.core.fleet.groups import DeviceGroup, status_counts
 from pyade.core.fleet.records import DeviceRecord, SyncState
-from pyade.core.fleet.suspension import parked_reason
+from pyade.core.fleet.suspension import suspended_reason
 from pyade.core.fleet.sync_policy import SyncPolicy
 from pyade.core.token import Portal, Token, TokenHealth, TokenStatus
 from pyade.errors import DamagedRecordError
@@ -33,7 +33,7 @@ from pyade.sync.report import counted, shown
 from pyade.text import Printed, printable
 
 
-@checks_kinds
+@check_arguments
 def migration_deadlines(
     store: Store, token_name: str, *, until: datetime | None = None
 ) -> tuple[DeviceRecord, ...]:
@@ -84,7 +84,7 @@ class TokenOverview(Printed):
         account_problem: How Apple's account differs from the token's server and organization; "" if it does
             not.
         last_error: What ended the last run, in words; "" if nothing did.
-        parked: Why the token needs a person; "" if it does not.
+        suspended: Why the token needs a person; "" if it does not.
         damaged: What is stored of the token and cannot be read, and what to do; "" if all can be read. What
             else is not known then has its default, such as None and 0.
         default_profile: Name of the default profile; "" if there is none.
@@ -107,7 +107,7 @@ class TokenOverview(Printed):
     next_request_at: datetime
     next_automatic_at: datetime
     last_error: str
-    parked: str
+    suspended: str
     default_profile: str
     devices: Mapping[str, int] = attrs.field(hash=False)
     released: int
@@ -162,8 +162,8 @@ class TokenOverview(Printed):
             rows.append(("Not released", held))
         if self.account_problem:
             rows.append(("Account", self.account_problem))
-        if self.parked:
-            rows.append(("Needs a person", self.parked))
+        if self.suspended:
+            rows.append(("Needs a person", self.suspended))
         elif self.last_error:
             rows.append(("Last error", self.last_error))
         return tuple((label, printable(text)) for label, text in rows)
@@ -178,7 +178,7 @@ class TokenOverview(Printed):
         return [self.name, *(f"  {label:<{width}}  {text}" for label, text in self.rows())]
 
 
-@checks_kinds
+@check_arguments
 def overview(
     store: Store,
     *,
@@ -233,7 +233,7 @@ def _of_token(
         next_request_at=requested,
         next_automatic_at=automatic,
         last_error=state.last_error,
-        parked=parked_reason(token, state),
+        suspended=suspended_reason(token, state),
         running_since=None if held is None else state.running_since,
         holder="" if held is None else held.owner,
         held_back=state.held_back,
@@ -262,7 +262,7 @@ def _damaged(name: str, damaged: str, now: datetime) -> TokenOverview:
         next_request_at=now,
         next_automatic_at=now,
         last_error="",
-        parked="",
+        suspended="",
         default_profile="",
         devices={},
         released=0,
@@ -272,7 +272,7 @@ def _damaged(name: str, damaged: str, now: datetime) -> TokenOverview:
     )
 
 
-@checks_kinds
+@check_arguments
 def overview_html(overviews: Iterable[TokenOverview]) -> str:
     """Return one HTML page with a table for each of *overviews*; it loads nothing from elsewhere."""
     shown_ones = tuple(overviews)

@@ -12,7 +12,7 @@ from typing import Final, Generic, TypeVar, Unpack
 from pyade.apple.client import AsyncClient, Client
 from pyade.apple.http.connection import utc_now
 from pyade.apple.http.network import Network
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.fleet.sync_policy import SyncPolicy
 from pyade.core.token import Portal, Token
 from pyade.crypto.keypair import TokenKeypair
@@ -51,7 +51,7 @@ _SAYS_MORE: Final = ("name", "consent", "portal", "scope_tags", "number")
 """The arguments that are checked inside, with what to do."""
 
 
-@checks_kinds
+@check_arguments
 class _Tokens(Generic[ClientT]):
     def __init__(
         self,
@@ -79,7 +79,7 @@ class _Tokens(Generic[ClientT]):
         self._clock = clock
 
 
-@checks_kinds(but=_SAYS_MORE)
+@check_arguments(but=_SAYS_MORE)
 class TokenService(_Tokens[Client]):
     """Makes, renews and deletes server tokens.
 
@@ -287,7 +287,7 @@ class TokenService(_Tokens[Client]):
             return Syncer(client, self._store, policy=self._policy, clock=self._clock).sync()
 
 
-@checks_kinds(but=_SAYS_MORE)
+@check_arguments(but=_SAYS_MORE)
 class AsyncTokenService(_Tokens[AsyncClient]):
     """Does what ``TokenService`` does with ``AsyncClient``; the store works in worker threads."""
 

@@ -25,9 +25,9 @@ from pyade.apple.http.network import Network
 from pyade.assignment.assigner import Assigner
 from pyade.assignment.report import AssignReport
 from pyade.assignment.rules import AssignmentPolicy
-from pyade.core.arguments import checks_kinds
-from pyade.core.fleet.schedule import Pace, Standing, Work, next_due
-from pyade.core.fleet.suspension import PARKING_ERRORS, parked_reason, was_renewed
+from pyade.core.arguments import check_arguments
+from pyade.core.fleet.schedule import Pace, RetryState, Work, next_due
+from pyade.core.fleet.suspension import SUSPENDING_ERRORS, suspended_reason, was_renewed
 from pyade.core.fleet.sync_policy import SyncPolicy
 from pyade.core.token import Token
 from pyade.errors import DamagedRecordError, LeaseHeldError, PyadeError, UnknownTokenError
@@ -36,7 +36,7 @@ from pyade.operations.scheduler import AssignerFactory, rules_of
 from pyade.storage.protocol import Store
 from pyade.sync.damage import DamageLog, read_fleet
 from pyade.sync.runners import Progress, client_of, through
-from pyade.sync.suspension import park_damaged, remind_of
+from pyade.sync.suspension import remind_of, suspend_damaged
 from pyade.sync.syncer import Syncer
 from pyade.text import logger
 
@@ -49,7 +49,7 @@ log: logging.Logger = logger(__name__)
 _PACE = Pace()
 
 
-@checks_kinds
+@check_arguments
 def due_tokens(
     store: Store,
     *,
@@ -74,11 +74,11 @@ def due_tokens(
     return tuple(
         token.name
         for token, state in fleet.readable()
-        if next_due(token, state, Standing(), policy=policy, pace=_PACE, now=now, early=early).at <= now
+        if next_due(token, state, RetryState(), policy=policy, pace=_PACE, now=now, early=early).at <= now
     )
 
 
-@checks_kinds
+@check_arguments
 def sync_token(
     store: Store,
     client_for: Callable[[Token], Client],
@@ -101,7 +101,7 @@ def sync_token(
     Raises:
         StoreError: The store cannot be read.
     """
-    standing = Standing()
+    retry_state = RetryState()
     try:
         token = store.token(token_name)
         is_renewed = was_renewed(token, store.sync_state(token_name))
@@ -111,12 +111,12 @@ def sync_token(
         return None
     except DamagedRecordError as error:
         _log(token_name, Work.SYNC, error)
-        park_damaged(store, token_name, now=clock())
+        suspend_damaged(store, token_name, now=clock())
         return clock() + policy.automatic_interval
     except Exception as error:  # noqa: BLE001 - whatever it was, a later call may put it right
         _log(token_name, Work.SYNC, error)
-        standing = Standing().failed(error, Work.SYNC, clock(), _PACE)
-        standing = attrs.evolve(standing, assign_at=None)
+        retry_state = RetryState().failed(error, Work.SYNC, clock(), _PACE)
+        retry_state = attrs.evolve(retry_state, assign_at=None)
     else:
         log.info("%s", report)
         if not report.action.sends_requests:
@@ -125,10 +125,10 @@ def sync_token(
         token, state = store.token(token_name), store.sync_state(token_name)
     except UnknownTokenError:
         return None
-    return next_due(token, state, standing, policy=policy, pace=_PACE, now=clock()).at
+    return next_due(token, state, retry_state, policy=policy, pace=_PACE, now=clock()).at
 
 
-@checks_kinds
+@check_arguments
 def assign_token(
     store: Store,
     client_for: Callable[[Token], Client],
@@ -153,7 +153,7 @@ def assign_token(
     """
     try:
         token = store.token(token_name)
-        if parked_reason(token, store.sync_state(token_name)):
+        if suspended_reason(token, store.sync_state(token_name)):
             return None
         with client_of(through(client_for, network), token) as client:
             if callable(assigner):
@@ -173,18 +173,18 @@ def assign_token(
 
 def _after_failure(error: Exception, now: datetime) -> datetime | None:
     """Return when an assignment is to be called again after *error*."""
-    if isinstance(error, PARKING_ERRORS):
+    if isinstance(error, SUSPENDING_ERRORS):
         return None
     if (partial := partial_report(error)) is not None:
         return _after(partial, now)
-    return Standing().failed(error, Work.ASSIGN, now, _PACE).assign_at
+    return RetryState().failed(error, Work.ASSIGN, now, _PACE).assign_at
 
 
 def _after(report: AssignReport, now: datetime) -> datetime | None:
     return None if report.next_due_at is None else max(report.next_due_at, now + _PACE.first_backoff)
 
 
-@checks_kinds
+@check_arguments
 def register(
     app: App,
     store: Store,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pyade.core.fleet.records import ChangeCounts, DeviceRecord, Source, SyncState
     from pyade.core.profile.profile import DefinedProfile
     from pyade.crypto.secret_box import SecretBox
-    from pyade.storage.database import Database, Session, Table, Value, Words, check_texts, translated
+    from pyade.storage.database import Database, Dialect, Session, Table, Value, check_texts, translated
     from pyade.storage.postgres import PostgresStore
     from pyade.storage.protocol import EnrollmentStore, Store
     from pyade.storage.sql import SQLStore
@@ -35,7 +35,7 @@ else:
             "pyade.core.fleet.records": "ChangeCounts DeviceRecord Source SyncState",
             "pyade.core.profile.profile": "DefinedProfile",
             "pyade.crypto.secret_box": "SecretBox",
-            "pyade.storage.database": "Database Session Table Value Words check_texts translated",
+            "pyade.storage.database": "Database Session Table Value Dialect check_texts translated",
             "pyade.storage.postgres": "PostgresStore",
             "pyade.storage.protocol": "EnrollmentStore Store",
             "pyade.storage.sql": "SQLStore",
@@ -50,6 +50,7 @@ __all__ = [
     "DefinedProfile",
     "DeviceGroup",
     "DeviceRecord",
+    "Dialect",
     "EnrollmentStore",
     "Event",
     "EventBatch",
@@ -70,7 +71,6 @@ __all__ = [
     "SyncState",
     "Table",
     "Value",
-    "Words",
     "check_texts",
     "translated",
 ]

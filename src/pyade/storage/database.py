@@ -1,7 +1,7 @@
 """What a backend is: a few calls on a database that speaks SQL.
 
 ``SQLStore`` writes every statement once, in what SQLite and PostgreSQL have in common (``ON CONFLICT``,
-``RETURNING``, row values). Values stand as ``?``. Words in braces are the backend's own, and ``Words`` lists
+``RETURNING``, row values). Values stand as ``?``. Words in braces are the backend's own: ``Dialect`` lists
 them; ``{}`` stands before each name of a table.
 
 Rules that every backend keeps:
@@ -38,7 +38,7 @@ Clock: TypeAlias = Callable[[], datetime]
 
 
 @attrs.frozen(kw_only=True)
-class Words:
+class Dialect:
     """What stands for each word in braces.
 
     Attributes:
@@ -75,7 +75,7 @@ class Words:
 
 
 @cache
-def _translated(words: Words, statement: str, placeholder: str) -> str:
+def _translated(words: Dialect, statement: str, placeholder: str) -> str:
     names = attrs.asdict(words)
     prefix = names.pop("prefix")
     for name, text in names.items():
@@ -90,7 +90,7 @@ class Table:
 
     Attributes:
         name: Its name, which needs ``{}`` before it.
-        columns: The columns that are written, each with its type: the name of a field of ``Words``. The last
+        columns: The columns that are written, each with its type, a field of ``Dialect``. The last
             one is the primary key.
     """
 

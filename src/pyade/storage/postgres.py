@@ -27,11 +27,11 @@ from typing import Any
 
 import attrs
 
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.secret import Secret, masked
 from pyade.crypto.secret_box import SecretBox, masked_keys
 from pyade.errors import StoreClosedError, StoreError
-from pyade.storage.database import Clock, Session, Table, Value, Words, check_rows, check_texts, translated
+from pyade.storage.database import Clock, Dialect, Session, Table, Value, check_rows, check_texts, translated
 from pyade.storage.sql import SQLStore
 
 try:
@@ -44,7 +44,7 @@ except ImportError as _missing:
         "PostgresStore needs the extra 'postgres': install 'pyade-apple[postgres]'", name="psycopg"
     ) from _missing
 
-WORDS = Words(
+WORDS = Dialect(
     prefix="",  # the schema, see PostgresDatabase
     id="bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY",
     integer="bigint",
@@ -72,7 +72,7 @@ _SAFE_CLASSES = ("08", "25", "28", "3D", "40", "42", "53", "54", "55", "57", "58
 @attrs.frozen
 class _Session:
     connection: psycopg.Connection[Any]
-    words: Words
+    words: Dialect
     schema: str
     clock: Clock | None
 
@@ -279,7 +279,7 @@ def _parts(dsn: str) -> dict[str, Any]:
     )
 
 
-@checks_kinds(but=("keys",))
+@check_arguments(but=("keys",))
 class PostgresStore(SQLStore):
     """A ``Store`` in one schema of a PostgreSQL database; safe for threads, processes and nodes.
 

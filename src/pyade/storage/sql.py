@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.fleet.lease import LEASE_SECONDS, Held, Lease, check_free, check_held, expiry, held
 from pyade.core.secret import Secret, secret_or_none
 from pyade.crypto.secret_box import SecretBox, masked_keys
@@ -62,7 +62,7 @@ else:
     )
 
 
-@checks_kinds(but=("keys",))
+@check_arguments(but=("keys",))
 class SQLStore(EnrollmentStore):
     """An ``EnrollmentStore`` over a database; the protocols document its methods."""
 

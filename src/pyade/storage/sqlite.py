@@ -23,13 +23,13 @@ from uuid import uuid4
 
 import attrs
 
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.secret import Secret
 from pyade.crypto.secret_box import SecretBox, masked_keys
 from pyade.errors import StoreClosedError, StoreError
 from pyade.loading import modules_when_asked
 from pyade.storage import sqlite_file
-from pyade.storage.database import Clock, Session, Table, Value, Words, check_rows, check_texts, translated
+from pyade.storage.database import Clock, Dialect, Session, Table, Value, check_rows, check_texts, translated
 from pyade.storage.sql import SQLStore
 from pyade.storage.sqlite_file import Forkable, Turn, UnexplainedError, Watch
 
@@ -45,7 +45,7 @@ IN_MEMORY = ":memory:"
 _PATIENCE_S = 1.0
 """How long another worker may take to note its checkpoint; it takes less than a thousandth of that."""
 
-WORDS = Words(
+WORDS = Dialect(
     prefix="",
     id="INTEGER PRIMARY KEY AUTOINCREMENT",
     integer="INTEGER",
@@ -288,7 +288,7 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-@checks_kinds(but=("keys",))
+@check_arguments(but=("keys",))
 class SQLiteStore(SQLStore):
     """A ``Store`` in one SQLite file; safe for several threads, several processes and forks.
 
@@ -337,7 +337,7 @@ class SQLiteStore(SQLStore):
         self._database.backup(os.fspath(path))
 
 
-@checks_kinds(but=("keys",))
+@check_arguments(but=("keys",))
 class MemoryStore(SQLStore):
     """A ``Store`` that forgets everything when it is closed; safe for several threads, not for processes."""
 

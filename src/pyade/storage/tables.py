@@ -109,6 +109,22 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX one_time_serial_number ON {}one_time (serial_number)",
         "CREATE INDEX one_time_expires_at ON {}one_time (expires_at)",
     ),
+    (
+        # A suspended token was called a parked one.
+        """
+        UPDATE {}token SET state = CAST(
+            REPLACE(
+                REPLACE(CAST(state AS text), '"parked":', '"suspended":'),
+                '"parked_with":', '"suspended_with":'
+            ) AS {json}
+        ) WHERE state IS NOT NULL
+        """,
+        """
+        UPDATE {}event SET document = CAST(
+            REPLACE(CAST(document AS text), '"token_parked"', '"token_suspended"') AS {json}
+        )
+        """,
+    ),
 )
 
 _ID = {"id": "integer"}

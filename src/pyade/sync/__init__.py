@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         forget_bypass_code,
     )
     from pyade.sync.details import RefreshReport
-    from pyade.sync.report import Ending, SyncReport
+    from pyade.sync.report import SyncOutcome, SyncReport
     from pyade.sync.runners import Progress, ProgressPhase
     from pyade.sync.subscription import Subscription
     from pyade.sync.suspension import send_reminders
@@ -29,7 +29,7 @@ else:
                 "forget_bypass_code"
             ),
             "pyade.sync.details": "RefreshReport",
-            "pyade.sync.report": "Ending SyncReport",
+            "pyade.sync.report": "SyncOutcome SyncReport",
             "pyade.sync.runners": "Progress ProgressPhase",
             "pyade.sync.subscription": "Subscription",
             "pyade.sync.suspension": "send_reminders",
@@ -43,11 +43,11 @@ __all__ = [
     "Deletion",
     "DeletionReport",
     "DeviceActions",
-    "Ending",
     "Progress",
     "ProgressPhase",
     "RefreshReport",
     "Subscription",
+    "SyncOutcome",
     "SyncReport",
     "Syncer",
     "bypass_code",

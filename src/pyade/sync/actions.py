@@ -31,8 +31,8 @@ from pyade.apple import calls
 from pyade.apple.batches import distinct
 from pyade.apple.http.calls import SendCall
 from pyade.apple.http.connection import utc_now
-from pyade.apple.responses import ActivationLockAnswer, ReplacementDetails
-from pyade.core.arguments import checks_kinds
+from pyade.apple.responses import ActivationLockResponse, ReplacementDetails
+from pyade.core.arguments import check_arguments
 from pyade.core.secret import Secret
 from pyade.crypto.bypass_code import RAW_BYTES, BypassCode
 from pyade.errors import DamagedRecordError, NotFoundError
@@ -46,13 +46,13 @@ from pyade.sync.runners import AsyncCaller, Caller, async_runner_of, in_store, r
 from pyade.text import Printed
 
 
-@checks_kinds
+@check_arguments
 def bypass_code_name(serial_number: str) -> str:
     """Return the name of the secret under which the code of a device is kept."""
     return f"bypass code of {serial_number}"
 
 
-@checks_kinds
+@check_arguments
 def bypass_code(store: Store, serial_number: str) -> BypassCode | None:
     """Return the code that unlocks a device; None if this store never asked to lock it.
 
@@ -70,7 +70,7 @@ def bypass_code(store: Store, serial_number: str) -> BypassCode | None:
     return None if text is None else BypassCode.parse(text)
 
 
-@checks_kinds
+@check_arguments
 def forget_bypass_code(store: Store, serial_number: str) -> None:
     """Remove the code of a device that is unlocked, so that the next lock makes a new one.
 
@@ -80,7 +80,7 @@ def forget_bypass_code(store: Store, serial_number: str) -> None:
     store.save_secret(bypass_code_name(serial_number), None)
 
 
-def lock_flow(token_name: str, serial_number: str, lost_message: str | None) -> Flow[ActivationLockAnswer]:
+def lock_flow(token_name: str, serial_number: str, lost_message: str | None) -> Flow[ActivationLockResponse]:
     """Keep a code, a new one if there is none yet, then ask Apple for the lock."""
     new_code = BypassCode((yield from ask(RandomBytes(RAW_BYTES))))
     owner = yield from worker_name()
@@ -198,7 +198,7 @@ def _fate(store: Store, token_name: str, serial: str) -> Deletion:
 CallerT = TypeVar("CallerT", bound=Caller | AsyncCaller)
 
 
-@checks_kinds
+@check_arguments
 class _Acting(Generic[CallerT]):
     def __init__(self, apple: CallerT, store: Store, *, clock: Callable[[], datetime] = utc_now) -> None:
         """Take what the synchronous and the asynchronous class have in common.
@@ -215,7 +215,7 @@ class _Acting(Generic[CallerT]):
         self._clock = clock
 
 
-@checks_kinds(but=("serials",))
+@check_arguments(but=("serials",))
 class DeviceActions(_Acting[Caller]):
     """Refreshes, locks, deletes and explains single devices of a token."""
 
@@ -242,7 +242,7 @@ class DeviceActions(_Acting[Caller]):
         with holding(self._runner, self._store, self._token_name) as lease:
             return self._runner.run(refresh_flow(self._token_name, serials, lease))
 
-    def lock(self, serial_number: str, *, lost_message: str | None = None) -> ActivationLockAnswer:
+    def lock(self, serial_number: str, *, lost_message: str | None = None) -> ActivationLockResponse:
         """Lock one device with a bypass code that is kept first; look at the answer's ``result``.
 
         ``bypass_code(store, serial_number)`` returns the code. After a lost answer ask again: the same code
@@ -304,7 +304,7 @@ class DeviceActions(_Acting[Caller]):
         return runner_of(self._apple, self._store, self._clock)
 
 
-@checks_kinds(but=("serials",))
+@check_arguments(but=("serials",))
 class AsyncDeviceActions(_Acting[AsyncCaller]):
     """Does what ``DeviceActions`` does with an ``AsyncClient``; the store works in worker threads."""
 
@@ -313,7 +313,7 @@ class AsyncDeviceActions(_Acting[AsyncCaller]):
         async with holding_async(self._runner, self._store, self._token_name) as lease:
             return await self._runner.run(refresh_flow(self._token_name, serials, lease))
 
-    async def lock(self, serial_number: str, *, lost_message: str | None = None) -> ActivationLockAnswer:
+    async def lock(self, serial_number: str, *, lost_message: str | None = None) -> ActivationLockResponse:
         """Lock one device with a bypass code that is kept first; see ``DeviceActions.lock``."""
         flow = lock_flow(self._token_name, serial_number, lost_message)
         return await self._runner.run(flow)

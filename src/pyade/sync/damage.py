@@ -94,8 +94,8 @@ class DamageLog:
             self._logged = found
             self._parked &= found.keys() - changed.keys()
 
-    def is_to_park(self, name: str, state: SyncState) -> bool:
-        """Return True until a token that cannot be read was parked, by any process.
+    def is_to_suspend(self, name: str, state: SyncState) -> bool:
+        """Return True until a token that cannot be read was suspended, by any process.
 
         Once is enough: where it works again although this process cannot read it, another one has the key.
         """

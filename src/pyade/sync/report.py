@@ -17,7 +17,7 @@ from pyade.text import Printed
 SHOWN: Final = 10
 
 
-class Ending(enum.StrEnum):
+class SyncOutcome(enum.StrEnum):
     """Why a run ended.
 
     Attributes:
@@ -51,7 +51,7 @@ class SyncReport(Printed):
         action: What the run did; ``WAIT`` and ``RUNNING`` mean that nothing was sent to Apple. A run that
             lost its cursor and fetched the full list for that is ``RECOVERY``, or ``FULL`` if one was due.
         reason: Why that action.
-        ending: Why the run ended.
+        outcome: Why the run ended.
         pages: Pages of Apple that were stored.
         devices: Device records in them; one device may come several times.
         changes: What they changed in the store.
@@ -74,7 +74,7 @@ class SyncReport(Printed):
     token_name: str
     action: SyncAction
     reason: str
-    ending: Ending
+    outcome: SyncOutcome
     pages: int = 0
     devices: int = 0
     changes: ChangeCounts = attrs.field(factory=ChangeCounts)
@@ -94,12 +94,12 @@ class SyncReport(Printed):
     @property
     def continues(self) -> bool:
         """True if the run ended at its time limit, so that the next may start at once."""
-        return self.ending is Ending.TIME_LIMIT
+        return self.outcome is SyncOutcome.TIME_LIMIT
 
     @property
     def is_complete(self) -> bool:
         """True if the store holds all that Apple had to say, but for what ``unreadable`` counts."""
-        return self.ending is Ending.CAUGHT_UP
+        return self.outcome is SyncOutcome.CAUGHT_UP
 
     def _words(self) -> list[str]:
         lines = [f"{self.token_name}: {self.action.label} ({self.reason})"]
@@ -114,7 +114,7 @@ class SyncReport(Printed):
                 lines.append(f"  allowed from {shown(self.allowed_at)}")
         if self.purged:
             lines.append(f"  {counted(self.purged, 'device')} released 30 days ago or earlier: forgotten")
-        lines.append(f"  {self.ending}")
+        lines.append(f"  {self.outcome}")
         lines.extend(f"  problem: {problem}" for problem in self.problems)
         lines.extend(f"  note: {note}" for note in self.notes)
         allowed, automatic = shown(self.next_allowed_at), shown(self.next_automatic_at)

@@ -8,8 +8,8 @@ The rules of this file:
    did not show released. If the process dies in between, the next run does that first. A release that cannot
    be believed is held back, and nothing else: the changes are followed, and at the end of each run it is
    looked at again, as it may have become smaller meanwhile.
-3. Every way out of the loop is an ``Ending``. Nothing repeats without bound: a cursor that comes back ends
-   the run, a lost cursor leads to one full list per run, and pages and time are limited.
+3. Every way out of the loop is a ``SyncOutcome``. Nothing repeats without bound: a cursor that comes back
+   ends the run, a lost cursor leads to one full list per run, and pages and time are limited.
 4. An error ends the run and comes back to the caller, after it was stored and the run was marked as over.
 5. A conflict in the store, or a lost lease, means that another worker is at it: this run stops and touches
    nothing more.
@@ -54,7 +54,7 @@ from pyade.core.fleet.events import EventBatch, EventGroup
 from pyade.core.fleet.lease import Lease
 from pyade.core.fleet.order import wild_dates
 from pyade.core.fleet.records import ChangeCounts, Source, SyncPhase, SyncState
-from pyade.core.fleet.suspension import is_damaged, park, resume
+from pyade.core.fleet.suspension import is_damaged, resume, suspend
 from pyade.core.fleet.sync_policy import Decision, SyncAction, SyncPolicy, Trigger, corrected, left_alone
 from pyade.core.problems import Problem
 from pyade.core.token import Token
@@ -74,7 +74,7 @@ from pyade.storage.protocol import Store
 from pyade.sync.damage import check_readable
 from pyade.sync.details import settle_flow
 from pyade.sync.leases import StoreTime
-from pyade.sync.report import Ending, SyncReport, counted, wild_date_problem
+from pyade.sync.report import SyncOutcome, SyncReport, counted, wild_date_problem
 from pyade.sync.runners import Progress, ProgressPhase, in_store
 from pyade.sync.token_account import account_flow
 from pyade.text import logger, printable
@@ -162,14 +162,14 @@ class SyncRun:
             if is_damaged(self._state):
                 yield from in_store(partial(check_readable, token_name=self._token_name))
             self._purged = yield from in_store(lambda store: store.purge_released(self._token_name, now=now))
-            ending = yield from self._pages_to_the_end(since, now)
-            if ending is not Ending.TIME_LIMIT:
+            outcome = yield from self._pages_to_the_end(since, now)
+            if outcome is not SyncOutcome.TIME_LIMIT:
                 if self._state.ties:
                     yield from self._settle_ties()
-                if ending is Ending.CAUGHT_UP and self._state.held_back:
-                    ending = yield from self._release_what_was_held()
+                if outcome is SyncOutcome.CAUGHT_UP and self._state.held_back:
+                    outcome = yield from self._release_what_was_held()
                 yield from self._ask_for_account(token)
-            return (yield from self._finish(ending))
+            return (yield from self._finish(outcome))
         except (StoreConflictError, LeaseLostError) as lost:
             return (yield from self._overtaken(lost))
         except Exception as error:
@@ -237,21 +237,21 @@ class SyncRun:
 
     # Pages
 
-    def _pages_to_the_end(self, since: datetime, now: datetime) -> Flow[Ending]:
+    def _pages_to_the_end(self, since: datetime, now: datetime) -> Flow[SyncOutcome]:
         if self._state.phase is SyncPhase.SYNC and self._state.listing_since is not None:
             yield from self._release_the_rest(now)
         while True:
-            ending = yield from self._one_page()
-            if ending is not None:
-                return ending
+            outcome = yield from self._one_page()
+            if outcome is not None:
+                return outcome
             if self._pages >= self._policy.max_pages_per_run:
-                return Ending.PAGE_LIMIT
+                return SyncOutcome.PAGE_LIMIT
             now = yield from self._time.now()
             if now - since >= self._policy.time_limit:
-                return Ending.TIME_LIMIT
+                return SyncOutcome.TIME_LIMIT
 
-    def _one_page(self) -> Flow[Ending | None]:
-        """Ask for a page and commit it; an ending if the run is over."""
+    def _one_page(self) -> Flow[SyncOutcome | None]:
+        """Ask for a page and commit it; an outcome if the run is over."""
         cursor = self._state.cursor
         try:
             if self._state.phase is SyncPhase.FETCH or cursor is None:
@@ -268,7 +268,7 @@ class SyncRun:
             return (yield from self._cursor_lost(error))
         return (yield from self._commit(page))
 
-    def _commit(self, page: DevicePage) -> Flow[Ending | None]:
+    def _commit(self, page: DevicePage) -> Flow[SyncOutcome | None]:
         before = self._state
         if before.cursor is not None:
             self._sent.add(before.cursor)
@@ -308,8 +308,8 @@ class SyncRun:
             yield from self._release_the_rest(now)
             return None
         if is_repeated:
-            return Ending.REPEATED_CURSOR
-        return None if page.more_to_follow else Ending.CAUGHT_UP
+            return SyncOutcome.REPEATED_CURSOR
+        return None if page.more_to_follow else SyncOutcome.CAUGHT_UP
 
     def _release_the_rest(self, now: datetime) -> Flow[None]:
         """Release what the complete list did not show, unless that cannot be believed."""
@@ -332,18 +332,18 @@ class SyncRun:
         else:
             yield from self._save(attrs.evolve(state, listing_since=None, held_back=unlisted))
 
-    def _release_what_was_held(self) -> Flow[Ending]:
+    def _release_what_was_held(self) -> Flow[SyncOutcome]:
         """Release what the newest list did not show, if it is forced, or few enough are left by now."""
         now = yield from self._time.now()
         state = attrs.evolve(self._state, listing_since=self._state.listed_at)
         unlisted, fleet = yield from in_store(lambda store: _count_unlisted(store, self._token_name, state))
         if self._force or self._policy.may_release(unlisted, fleet):
             yield from self._release(state, now)
-            return Ending.CAUGHT_UP
+            return SyncOutcome.CAUGHT_UP
         self._held_back = unlisted
         self._notes.append(f"{unlisted:,} of {fleet:,} devices are not in Apple's list: none was released")
         self._state = attrs.evolve(self._state, held_back=unlisted)
-        return Ending.RELEASE_HELD
+        return SyncOutcome.RELEASE_HELD
 
     def _release(self, state: SyncState, now: datetime) -> Flow[None]:
         released = attrs.evolve(state, held_back=0)
@@ -371,17 +371,17 @@ class SyncRun:
 
     # Cursors that Apple refuses
 
-    def _exhausted(self) -> Flow[Ending | None]:
+    def _exhausted(self) -> Flow[SyncOutcome | None]:
         """Go on to the changes with the same cursor; for them it means that there is nothing new."""
         if self._state.phase is SyncPhase.SYNC:
-            return Ending.CAUGHT_UP
+            return SyncOutcome.CAUGHT_UP
         self._notes.append("Apple ended the full list without a last page: nothing was released")
         yield from self._save(
             attrs.evolve(self._state, phase=SyncPhase.SYNC, listing_since=None, unreadable=0)
         )
         return None
 
-    def _cursor_lost(self, error: CursorError) -> Flow[Ending | None]:
+    def _cursor_lost(self, error: CursorError) -> Flow[SyncOutcome | None]:
         """Forget the cursor and begin a full list, if the policy allows one now."""
         self._has_lost_cursor = True
         # A list that begins anew may well go through the same cursors.
@@ -393,35 +393,35 @@ class SyncRun:
         if not decision.action.sends_requests:
             self._notes.append(f"cursor {word}")
             yield from self._save(lost)
-            return Ending.NO_CURSOR
+            return SyncOutcome.NO_CURSOR
         self._notes.append(f"cursor {word}: full list fetched")
         yield from self._save(self._with_action(lost, decision, now))
         return None
 
     # End
 
-    def _finish(self, ending: Ending) -> Flow[SyncReport]:
+    def _finish(self, outcome: SyncOutcome) -> Flow[SyncReport]:
         now = yield from self._time.now()
-        is_caught_up = ending is Ending.CAUGHT_UP
-        is_in_step = is_caught_up or ending is Ending.RELEASE_HELD
-        is_continued = ending is Ending.TIME_LIMIT
+        is_caught_up = outcome is SyncOutcome.CAUGHT_UP
+        is_in_step = is_caught_up or outcome is SyncOutcome.RELEASE_HELD
+        is_continued = outcome is SyncOutcome.TIME_LIMIT
         state = attrs.evolve(
             self._state,
             running_since=None,
             continues=is_continued,
             succeeded_at=now if is_in_step else self._state.succeeded_at,
-            repeats=self._state.repeats if ending is Ending.REPEATED_CURSOR else 0,
-            last_error="" if is_caught_up or is_continued else ending.value,
+            repeats=self._state.repeats if outcome is SyncOutcome.REPEATED_CURSOR else 0,
+            last_error="" if is_caught_up or is_continued else outcome.value,
             failures=0,
         )
         state, groups = resume(state)
         yield from self._save(state, (*self._groups, *groups))
         if groups:
-            _log.info("%s: no longer parked", self._token_name)
-        level = logging.WARNING if ending is Ending.RELEASE_HELD else logging.INFO
+            _log.info("%s: no longer suspended", self._token_name)
+        level = logging.WARNING if outcome is SyncOutcome.RELEASE_HELD else logging.INFO
         pages, devices = counted(self._pages, "page"), counted(self._devices, "record")
-        _log.log(level, "%s: %s with %s: %s", self._token_name, pages, devices, ending)
-        return self._report(ending, now)
+        _log.log(level, "%s: %s with %s: %s", self._token_name, pages, devices, outcome)
+        return self._report(outcome, now)
 
     def _fail(self, error: Exception, token: Token | None) -> Flow[None]:
         """Store that the run is over and why; the error itself matters more than whether that works."""
@@ -436,9 +436,9 @@ class SyncRun:
             failures=self._state.failures + 1,
         )
         now = yield from self._time.now()
-        state, groups = park(left_alone(state, error, now), token, error)
+        state, groups = suspend(left_alone(state, error, now), token, error)
         if groups:
-            _log.warning("%s: parked, a person must act: %s", self._token_name, state.parked)
+            _log.warning("%s: suspended, a person must act: %s", self._token_name, state.suspended)
         try:
             yield from self._save(state, groups)
         except StoreError as another:
@@ -447,13 +447,13 @@ class SyncRun:
     def _idle(self, decision: Decision, now: datetime) -> SyncReport:
         self._action, self._reason = decision.action, decision.reason
         _log.debug("%s: not synced: %s", self._token_name, self._reason)
-        report = self._report(Ending.NOT_STARTED, now)
+        report = self._report(SyncOutcome.NOT_STARTED, now)
         return attrs.evolve(report, allowed_at=decision.allowed_at, running_since=decision.running_since)
 
     def _overtaken_at_start(self, now: datetime) -> Flow[SyncReport]:
         self._state = yield from in_store(lambda store: store.sync_state(self._token_name))
         self._action, self._reason = SyncAction.RUNNING, "another worker started at the same time"
-        report = self._report(Ending.NOT_STARTED, now)
+        report = self._report(SyncOutcome.NOT_STARTED, now)
         return attrs.evolve(report, running_since=self._state.running_since)
 
     def _overtaken(self, lost: StoreError) -> Flow[SyncReport]:
@@ -461,9 +461,9 @@ class SyncRun:
         _log.info("%s: overtaken after %s", self._token_name, counted(self._pages, "page"))
         self._state = yield from in_store(lambda store: store.sync_state(self._token_name))
         now = yield from self._time.now()
-        return self._report(Ending.OVERTAKEN, now)
+        return self._report(SyncOutcome.OVERTAKEN, now)
 
-    def _report(self, ending: Ending, now: datetime) -> SyncReport:
+    def _report(self, outcome: SyncOutcome, now: datetime) -> SyncReport:
         next_allowed_at, next_automatic_at = self._policy.next_times(self._state, now)
         notes = list(self._notes)
         if self._only_listed:
@@ -479,7 +479,7 @@ class SyncRun:
             token_name=self._token_name,
             action=self._action,
             reason=self._reason,
-            ending=ending,
+            outcome=outcome,
             pages=self._pages,
             devices=self._devices,
             changes=self._changes,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.fleet.events import Event
 from pyade.errors import DamagedRecordError
 from pyade.text import logger
@@ -38,7 +38,7 @@ class EventSource(Protocol):
         ...
 
 
-@checks_kinds
+@check_arguments
 class Subscription:
     """One reader of the events, known to the store by its name.
 

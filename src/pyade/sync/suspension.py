@@ -8,10 +8,10 @@ from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.fleet.events import EventBatch
 from pyade.core.fleet.lease import Lease
-from pyade.core.fleet.suspension import PARKING_ERRORS, park, remind
+from pyade.core.fleet.suspension import SUSPENDING_ERRORS, remind, suspend
 from pyade.core.token import Token
 from pyade.errors import (
     DamagedRecordError,
@@ -35,29 +35,29 @@ _log = logger("pyade.sync")
 
 
 def parking(flow: Flow[R], lease: Lease) -> Flow[R]:
-    """Run *flow*, and park the token of *lease* where it ends with an error that needs a person.
+    """Run *flow*, and suspend the token of *lease* where it ends with an error that needs a person.
 
     For work that keeps no sync state of its own.
     """
     try:
         return (yield from flow)
-    except PARKING_ERRORS as error:
+    except SUSPENDING_ERRORS as error:
         now = yield from ask(Now())
         failure = error  # the name of the clause ends with it
         try:
-            parked = yield from in_store(lambda store: _park(store, failure, now, lease))
-            _log.warning("%s: parked, a person must act: %s", lease.token_name, parked)
+            suspended = yield from in_store(lambda store: _suspend(store, failure, now, lease))
+            _log.warning("%s: suspended, a person must act: %s", lease.token_name, suspended)
         except StoreError as another:
             error.add_note(printable(f"that the token needs a person could not be stored: {another}"))
         raise
 
 
-@checks_kinds
+@check_arguments
 def send_reminders(store: Store, *, now: datetime) -> None:
     """Write an event for each token that must be renewed soon, once per day of ``REMINDER_DAYS``.
 
-    A token that cannot be read is parked, with its event, if its sync state can be read. A scheduler and the
-    tick of the workers do both by themselves. A token that somebody works on is left for the next call.
+    A token that cannot be read is suspended, with its event, if its sync state can be read. A scheduler and
+    the tick of the workers do both by themselves. A token that somebody works on is left for the next call.
 
     Args:
         store: Where the tokens are.
@@ -77,18 +77,18 @@ def remind_of(store: Store, fleet: Fleet, now: datetime, damage: DamageLog) -> N
         if remind(state, token, now)[1]:
             _leased(store, token.name, partial(_remind, store, token, now))
     for name in fleet.damaged:
-        if name in fleet.states and damage.is_to_park(name, fleet.states[name]):
-            park_damaged(store, name, now=now)
+        if name in fleet.states and damage.is_to_suspend(name, fleet.states[name]):
+            suspend_damaged(store, name, now=now)
 
 
-def park_damaged(store: Store, token_name: str, *, now: datetime) -> None:
-    """Park a token that cannot be read, unless it can be read by now or another worker has its lease."""
-    _leased(store, token_name, partial(_park_damaged, store, now))
+def suspend_damaged(store: Store, token_name: str, *, now: datetime) -> None:
+    """Suspend a token that cannot be read, unless it can be read by now or another worker has its lease."""
+    _leased(store, token_name, partial(_suspend_damaged, store, now))
 
 
-def park_refused(store: Store, token_name: str, error: Exception, *, now: datetime) -> None:
-    """Park a token if *error* needs a person, unless another worker has its lease, and finds out itself."""
-    _leased(store, token_name, lambda lease: _park(store, error, now, lease))
+def suspend_refused(store: Store, token_name: str, error: Exception, *, now: datetime) -> None:
+    """Suspend a token if *error* needs a person, unless another worker has its lease and finds out itself."""
+    _leased(store, token_name, lambda lease: _suspend(store, error, now, lease))
 
 
 def _leased(store: Store, token_name: str, work: Callable[[Lease], object]) -> None:
@@ -103,21 +103,21 @@ def _leased(store: Store, token_name: str, work: Callable[[Lease], object]) -> N
             store.release_lease(lease)
 
 
-def _park_damaged(store: Store, now: datetime, lease: Lease) -> None:
+def _suspend_damaged(store: Store, now: datetime, lease: Lease) -> None:
     try:
         store.token(lease.token_name)
     except DamagedRecordError as error:
-        _park(store, error, now, lease)
+        _suspend(store, error, now, lease)
 
 
-def _park(store: Store, error: Exception, now: datetime, lease: Lease) -> str:
-    """Park a token and return the reason."""
+def _suspend(store: Store, error: Exception, now: datetime, lease: Lease) -> str:
+    """Suspend a token and return the reason."""
     name = lease.token_name
     before = store.sync_state(name)
-    state, groups = park(before, _token(store, name), error)
+    state, groups = suspend(before, _token(store, name), error)
     if state != before:
         store.save_sync_state(name, state, events=EventBatch(name, now, groups), lease=lease)
-    return state.parked
+    return state.suspended
 
 
 def _token(store: Store, name: str) -> Token | None:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pyade.apple.http.connection import utc_now
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.fleet.sync_policy import SyncPolicy, Trigger
 from pyade.errors import LeaseHeldError
 from pyade.flow import AsyncRunner, Runner
@@ -35,7 +35,7 @@ else:
 CallerT = TypeVar("CallerT", bound=Caller | AsyncCaller)
 
 
-@checks_kinds
+@check_arguments
 class _Syncing(Generic[CallerT]):
     def __init__(
         self,
@@ -66,7 +66,7 @@ class _Syncing(Generic[CallerT]):
         self._progress = progress
 
 
-@checks_kinds
+@check_arguments
 class Syncer(_Syncing[Caller]):
     """Brings what Apple knows about a token's devices into a store.
 
@@ -143,7 +143,7 @@ class Syncer(_Syncing[Caller]):
         return runner_of(self._apple, self._store, self._clock, self._progress)
 
 
-@checks_kinds
+@check_arguments
 class AsyncSyncer(_Syncing[AsyncCaller]):
     """Does what ``Syncer`` does with an ``AsyncClient``; the store works in worker threads."""
 

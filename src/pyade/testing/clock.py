@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 from datetime import UTC, datetime, timedelta
 
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.errors import ArgumentError
 
 
-@checks_kinds(but=("start",))
+@check_arguments(but=("start",))
 class FrozenClock:
     """A clock for tests: call it for the time, advance it, or hand its ``sleep`` to what wants to wait.
 

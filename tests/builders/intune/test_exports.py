@@ -50,7 +50,7 @@ def parts(tenant: IntuneTenant) -> list[Writable]:
 
 
 def settings(tenant: IntuneTenant, severity: Severity = Severity.WARNING) -> set[str]:
-    return {problem.setting for problem in tenant.findings if problem.severity is severity}
+    return {problem.setting for problem in tenant.problems if problem.severity is severity}
 
 
 @each("name", ["old_profile.json", "new_profile.json", "tenant.json"])
@@ -82,7 +82,7 @@ def test_a_profile_of_an_old_portal_is_read() -> None:
         *(SkipKeys.ICLOUD_STORAGE, SkipKeys.APPEARANCE),
     }
     assert imported.extra == {"createdDateTime": "2019-10-16T15:43:07.193000Z"}
-    assert {problem.setting for problem in imported.findings} == {
+    assert {problem.setting for problem in imported.problems} == {
         "$.configurationEndpointUrl",
         "$.createdDateTime",
     }
@@ -99,7 +99,7 @@ def test_a_profile_of_the_newest_portal_is_read() -> None:
     assert imported.password_rotation == PasswordRotation(period_days=90, hours_after_viewing=8)
     assert len(profile.skip) == 21
     assert SkipKeys.OS_SHOWCASE in profile.skip
-    assert {problem.setting for problem in imported.findings} == {
+    assert {problem.setting for problem in imported.problems} == {
         "$.configurationEndpointUrl",
         "$.deviceNameTemplate",
         "$.requireCompanyPortalOnSetupAssistantEnrolledDevices",
@@ -204,7 +204,7 @@ def test_an_object_may_come_bare_in_a_list_or_in_pages(wrap: Callable[[Any], Any
     for source in (document, json.dumps(document), json.dumps(document).encode()):
         tenant = read_intune(source, OWN)
         assert [one.profile.name for one in tenant.profiles] == ["Mac"]
-        assert tenant.findings == ()
+        assert tenant.problems == ()
 
 
 @each("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le"])
@@ -354,7 +354,7 @@ def test_profiles_that_pyade_made_are_written_beside_imported_objects() -> None:
     """What has no place is reported with its place in the page."""
     own = EnrollmentProfile(name="x", url=OWN.url, support_email_address="a@b.ch")
     export = write_intune([{"x": 1}, own])
-    assert [problem.setting for problem in export.findings] == ["$.value[1].support_email_address"]
+    assert [problem.setting for problem in export.problems] == ["$.value[1].support_email_address"]
     assert export.body["value"][0] == {"x": 1}
 
 
@@ -370,12 +370,12 @@ def test_more_than_intune_allows_is_found() -> None:
     profiles = [{**PROFILE, "id": f"t_{number}"} for number in range(limits.MAX_PROFILES_PER_TOKEN + 1)]
     token = {"tokenName": "hq", "id": "t", "syncedDeviceCount": limits.MAX_DEVICES_PER_TOKEN + 1}
     tenant = read_intune([*profiles, token], OWN)
-    beyond = [problem for problem in tenant.findings if "for Intune" in problem.allowed]
+    beyond = [problem for problem in tenant.problems if "for Intune" in problem.allowed]
     assert [(problem.setting, problem.value) for problem in beyond] == [
         ("token t", "200001"),
         ("token t", "1001"),
     ]
-    assert not [one for one in read_intune(profiles[1:], OWN).findings if "for Intune" in one.allowed]
+    assert not [one for one in read_intune(profiles[1:], OWN).problems if "for Intune" in one.allowed]
 
 
 def test_pyade_keeps_the_limits_of_intune() -> None:
@@ -396,7 +396,7 @@ def token(id_: str = "t", **members: Any) -> dict[str, Any]:
 
 
 def about_defaults(tenant: IntuneTenant) -> list[tuple[str, str]]:
-    return [(one.setting, one.value) for one in tenant.findings if ".default" in one.setting]
+    return [(one.setting, one.value) for one in tenant.problems if ".default" in one.setting]
 
 
 def test_without_a_navigation_property_the_profile_that_says_so_is_the_default() -> None:
@@ -406,7 +406,7 @@ def test_without_a_navigation_property_the_profile_that_says_so_is_the_default()
     tenant = read_intune(json.dumps(pages), OWN)
     found = [tenant.default_profile(one) for one in tenant.tokens]
     assert [one and one.profile.name for one in found] == ["b", "c"]
-    assert tenant.findings == ()
+    assert tenant.problems == ()
     again = read_intune(write_intune(parts(tenant)).to_json(), OWN)
     assert [again.default_profile(one) for one in again.tokens] == found
     alone = read_intune([token("t"), {**PROFILE, "isDefault": True}], OWN)
@@ -441,7 +441,7 @@ def test_a_navigation_property_that_says_nothing_is_none(odd: Any) -> None:
     """The profile's own word counts then."""
     tenant = read_intune([token(defaultMacOsEnrollmentProfile=odd), marked("a", is_default=True)], OWN)
     assert tenant.default_profile(tenant.tokens[0]) == tenant.profiles[0]
-    assert tenant.findings == ()
+    assert tenant.problems == ()
 
 
 @each("wrap", [lambda one: [one], lambda one: [[one]], lambda one: {"value": [one], "Count": 1}])
@@ -457,12 +457,12 @@ def test_a_navigation_property_may_come_as_a_list(wrap: Callable[[Any], Any]) ->
 
 
 def test_a_navigation_property_that_powershell_cut_off_is_passed_over() -> None:
-    """With a finding; the token is read all the same, and the profile's own word counts."""
+    """With a problem; the token is read all the same, and the profile's own word counts."""
     cut = token(defaultMacOsEnrollmentProfile="@{id=t_a; displayName=a}")
     tenant = read_intune([cut, marked("a", is_default=True)], OWN)
     assert tenant.default_profile(tenant.tokens[0]) == tenant.profiles[0]
     assert settings(tenant) == {"$[0].defaultMacOsEnrollmentProfile"}
-    assert "-Depth" in tenant.findings[0].fix
+    assert "-Depth" in tenant.problems[0].fix
 
 
 @each(
@@ -504,7 +504,7 @@ def test_expanded_lists_of_one_object_are_read(wrap: Callable[[Any], Any]) -> No
     tenant = read_intune(token(**inside), OWN)
     assert [one.id for one in tenant.profiles] == ["t_a"]
     assert [one.serial_number for one in tenant.devices] == ["C02"]
-    assert tenant.findings == ()
+    assert tenant.problems == ()
 
 
 @each("empty", [None, "", [], [None], {"value": []}, {"value": None, "Count": 0}])
@@ -512,7 +512,7 @@ def test_expanded_lists_and_pages_may_be_empty(empty: Any) -> None:
     """In each form that PowerShell gives nothing."""
     tenant = read_intune([token(enrollmentProfiles=empty), {"@odata.context": "x", "value": empty}], OWN)
     assert len(parts(tenant)) == len(tenant.tokens) == 1
-    assert tenant.findings == ()
+    assert tenant.problems == ()
 
 
 def test_an_expanded_list_of_which_only_the_first_page_is_there_is_found() -> None:

@@ -28,7 +28,7 @@ from pyade.builders.intune.json_reader import parse_time
 from pyade.core.fleet.device import Device, DeviceFamily, ProfileStatus
 from pyade.core.fleet.enrollment import Enrollment
 from pyade.core.fleet.records import DeviceRecord, SyncState
-from pyade.core.fleet.suspension import park
+from pyade.core.fleet.suspension import suspend
 from pyade.core.macos.identity import IdentityKind
 from pyade.core.profile.profile import EnrollmentProfile
 from pyade.core.token import Portal, Token, TokenStatus
@@ -121,7 +121,7 @@ def test_an_error_code_is_put_into_words_where_it_is_known(
     token = token_from_intune(body)
     assert token.sync_result == words
     expected = ["$.lastSyncErrorCode"] if code else []
-    assert [problem.setting for problem in token.findings] == expected
+    assert [problem.setting for problem in token.problems] == expected
 
 
 def test_the_expiry_decides_whether_a_token_is_good_and_not_a_code() -> None:
@@ -154,9 +154,9 @@ def test_a_token_of_the_store_is_written_without_its_secrets(portal: Portal) -> 
         "roleScopeTagIds": ["Bern", "Zürich"],
         "defaultMacOsEnrollmentProfile": {"id": "t_1"},
     }
-    assert [one.setting for one in export.findings] == ["consented_at", "server_uuid", "org_name"]
+    assert [one.setting for one in export.problems] == ["consented_at", "server_uuid", "org_name"]
     for secret in ("CK_1", "CS_1", "AT_1", "AS_1"):
-        assert secret not in export.to_json().decode() + str(export.findings)
+        assert secret not in export.to_json().decode() + str(export.problems)
     again = token_from_intune(json.loads(export.to_json()))
     assert again == token
     assert again.portal is portal
@@ -167,9 +167,9 @@ def test_a_sync_that_failed_has_a_code() -> None:
     """Intune's own only for terms; other failures have none, and are never written as a success."""
     done = SyncState(succeeded_at=NOW)
     failed = attrs.evolve(done, last_error="ServerError: sync: 500")
-    terms, _ = park(failed, TOKEN, TermsError("sync", 403, "T_C_NOT_SIGNED"))
-    expired, _ = park(failed, TOKEN, TokenExpiredError("sync", 0))
-    renewed = attrs.evolve(terms, parked_with="other", last_error="")
+    terms, _ = suspend(failed, TOKEN, TermsError("sync", 403, "T_C_NOT_SIGNED"))
+    expired, _ = suspend(failed, TOKEN, TokenExpiredError("sync", 0))
+    renewed = attrs.evolve(terms, suspended_with="other", last_error="")
     codes = {
         name: IntuneToken.of(TOKEN, state, device_count=0).sync_error_code
         for name, state in {
@@ -182,7 +182,7 @@ def test_a_sync_that_failed_has_a_code() -> None:
         }.items()
     }
     assert codes == {"never": None, "done": 0, "failed": -1, "terms": 3, "expired": -1, "renewed": 0}
-    (*_, found) = IntuneToken.of(TOKEN, failed, device_count=0).findings
+    (*_, found) = IntuneToken.of(TOKEN, failed, device_count=0).problems
     assert (found.setting, found.value) == ("last_error", "ServerError: sync: 500")
 
 
@@ -190,7 +190,7 @@ def test_unknown_kinds_of_token_and_members_survive() -> None:
     body = {"tokenName": "hq", "tokenType": "unknownFutureValue", "new": [1], "newNull": None}
     token = token_from_intune(body)
     assert (token.token_type, token.portal) == ("unknownFutureValue", None)
-    assert {one.setting for one in token.findings} == {"$.new", "$.dataSharingConsentGranted"}
+    assert {one.setting for one in token.problems} == {"$.new", "$.dataSharingConsentGranted"}
     export = token_to_intune(token).body
     assert {name: export[name] for name in body} == body
     assert token_from_intune({"tokenName": "hq"}).token_type is TokenType.NONE
@@ -207,7 +207,7 @@ def test_lists_inside_a_token_are_not_lost_unseen() -> None:
     token = token_from_intune(
         {"tokenName": "hq", "dataSharingConsentGranted": True, "enrollmentProfiles": [{}]}
     )
-    assert [one.setting for one in token.findings] == ["$.enrollmentProfiles"]
+    assert [one.setting for one in token.problems] == ["$.enrollmentProfiles"]
 
 
 @each(
@@ -262,7 +262,7 @@ def test_a_device_of_the_store_is_written_and_the_rest_is_named() -> None:
         "enrollmentState": "enrolled",
         "platform": "macOS",
     }
-    assert [(one.setting, one.value) for one in export.findings] == [
+    assert [(one.setting, one.value) for one in export.problems] == [
         ("C02", "model, profile_status, profile_uuid, extra")
     ]
     again = device_from_intune(json.loads(export.to_json()))

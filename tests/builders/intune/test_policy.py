@@ -163,7 +163,7 @@ def test_a_policy_is_read_as_a_profile() -> None:
     assert found.policy is not None
     assert found.policy.scope_tags == {"0"}
     assert [kept.definition for kept in found.policy.unknown] == ["ade_setupassistant_liquidglass"]
-    assert settings_of(found.findings) == {
+    assert settings_of(found.problems) == {
         "$.settings.ade_setupassistant_liquidglass",
         f"$.settings.{ACCOUNTS}adminaccountpasswordrotation",
     }
@@ -196,7 +196,7 @@ def test_a_policy_is_preferred_to_its_mirror() -> None:
     assert tenant.others == ()
     assert tenant.default_profile(tenant.tokens[0]) is found
     assert [one.serial_number for one in tenant.devices_of(found)] == ["C02POLICY001", "C02POLICY002"]
-    assert settings_of(tenant.findings) == {
+    assert settings_of(tenant.problems) == {
         "$[2].settings.ade_setupassistant_liquidglass",
         f"$[2].settings.{ACCOUNTS}adminaccountpasswordrotation",
     }
@@ -223,7 +223,7 @@ def test_a_policy_that_differs_from_its_mirror_is_found() -> None:
     tenant = read_intune([policy(), other], OWN)
     (found,) = tenant.profiles
     assert found.profile.department == "Service Desk"
-    (problem,) = [one for one in tenant.findings if one.setting == f"profile {ID}"]
+    (problem,) = [one for one in tenant.problems if one.setting == f"profile {ID}"]
     assert problem.value == "primary_account, standard_user, skip_primary_account, department"
 
 
@@ -232,7 +232,7 @@ def test_a_policy_that_names_no_token_learns_it_from_its_mirror() -> None:
     nameless = policy(creationSource=None)
     alone = read_intune(nameless, OWN)
     assert (alone.profiles[0].id, alone.profiles[0].token_id) == (f"ECV2__{POLICY}", "")
-    assert "$.creationSource" in settings_of(alone.findings)
+    assert "$.creationSource" in settings_of(alone.problems)
     (found,) = read_intune([nameless, mirror()], OWN).profiles
     assert found.token_id == TOKEN
     assert (found.id, found.profile) == (ID, read().profile)
@@ -254,11 +254,11 @@ def test_a_policy_that_names_no_token_learns_it_from_its_mirror() -> None:
     ],
 )
 def test_a_policy_that_is_no_enrollment_profile_for_macs_is_kept(given: dict[str, Any], reason: str) -> None:
-    """As it came, with a finding that says why; the mirror stands for one that is only named."""
+    """As it came, with a problem that says why; the mirror stands for one that is only named."""
     tenant = read_intune([given, mirror()], OWN)
     assert [one.policy for one in tenant.profiles] == [None]
     assert tenant.others == (given,)
-    (problem,) = [one for one in tenant.findings if one.setting == "$[0]"]
+    (problem,) = [one for one in tenant.problems if one.setting == "$[0]"]
     assert problem.severity is Severity.WARNING
     assert reason in problem.allowed
     with pytest.raises(IntuneError, match="\\$: "):
@@ -286,7 +286,7 @@ def test_a_policy_that_cannot_be_read_leaves_its_mirror() -> None:
     assert [one.id for one in tenant.profiles] == [ID]
     assert tenant.profiles[0].policy is None
     assert tenant.others == (body,)
-    (problem,) = [one for one in tenant.findings if one.severity is Severity.ERROR]
+    (problem,) = [one for one in tenant.problems if one.severity is Severity.ERROR]
     assert problem.setting == "$[0].settings.ade_macos_useraffinity"
     assert problem.value == "ade_macos_useraffinity_7"
     assert "ade_macos_useraffinity_0, ade_macos_useraffinity_1" in problem.allowed
@@ -379,12 +379,12 @@ def test_a_value_that_powershell_cut_off_is_to_be_exported_again(definition: str
 
 @each("option", [0, 1])
 def test_a_sign_in_that_is_only_guessed_is_read_as_legacy(option: int) -> None:
-    """With a finding; it cannot be written."""
+    """With a problem; it cannot be written."""
     found = read(
         choose("ade_macos_authenticationmethod", option),
     )
     assert found.profile.user_affinity.kind is AffinityKind.LEGACY
-    assert "$.settings.ade_macos_authenticationmethod" in settings_of(found.findings)
+    assert "$.settings.ade_macos_authenticationmethod" in settings_of(found.problems)
     with pytest.raises(IntuneError, match=r"Setup Assistant \(legacy\) has no form"):
         policy_to_intune(found, force=True)
 
@@ -393,7 +393,7 @@ def test_a_sign_in_that_is_not_there_is_modern() -> None:
     """The only kind that Graph takes."""
     found = read(drop("ade_macos_authenticationmethod"))
     assert found.profile.user_affinity.kind is AffinityKind.MODERN
-    assert "$.settings.ade_macos_useraffinity" in settings_of(found.findings)
+    assert "$.settings.ade_macos_useraffinity" in settings_of(found.problems)
 
 
 def without_accounts(body: dict[str, Any]) -> None:
@@ -425,7 +425,7 @@ def test_a_child_below_another_option_says_nothing() -> None:
     """The names of an administrator that is not made, and names that are not prefilled."""
     found = read(choose(f"{ACCOUNTS}createlocaladmin", 0), choose(f"{ACCOUNTS}prefillaccountinfo", 0))
     assert found.profile.administrator is None
-    assert settings_of(found.findings) >= {
+    assert settings_of(found.problems) >= {
         f"$.settings.{ACCOUNTS}adminaccountname",
         f"$.settings.{ACCOUNTS}adminaccountpasswordrotation",
         f"$.settings.{ACCOUNTS}primaryaccountname",
@@ -438,19 +438,19 @@ def test_accounts_switch_waiting_on() -> None:
     found = read(choose("ade_macos_awaitconfiguration", 0))
     assert found.profile.await_final_configuration
     assert not found.profile.await_final_configuration_given
-    assert "await_final_configuration" in settings_of(policy_to_intune(found).findings)
-    assert "$.settings.ade_macos_awaitconfiguration" in settings_of(found.findings)
+    assert "await_final_configuration" in settings_of(policy_to_intune(found).problems)
+    assert "$.settings.ade_macos_awaitconfiguration" in settings_of(found.problems)
     without = read(without_accounts, choose("ade_macos_awaitconfiguration", 0))
     assert not without.profile.await_final_configuration
     moved = read(lambda body: body["settings"].append(instances(body)[f"{ACCOUNTS}hideusersgroups"]))
-    assert f"$.settings.{ACCOUNTS}hideusersgroups" in settings_of(moved.findings)
+    assert f"$.settings.{ACCOUNTS}hideusersgroups" in settings_of(moved.problems)
 
 
 def test_settings_that_are_missing_are_found_and_written_all_the_same() -> None:
     """An older policy has fewer screens."""
     found = read(drop("ade_setupassistant_appstore"), drop("ade_lockedenrollment"))
     assert not found.profile.locked
-    (problem,) = [one for one in found.findings if one.setting == "$.settings"]
+    (problem,) = [one for one in found.problems if one.setting == "$.settings"]
     assert problem.value == "ade_lockedenrollment, ade_setupassistant_appstore"
     written = instances(policy_to_intune(found).body)
     assert written["ade_setupassistant_appstore"]["choiceSettingValue"]["value"].endswith("_1")
@@ -484,7 +484,7 @@ def test_a_setting_that_is_not_known_survives(parent: str, instance: dict[str, A
     (kept,) = [one for one in found.policy.unknown if not one.screen]
     assert (kept.parent, kept.body) == (parent, instance)
     definition = instance["settingDefinitionId"]
-    assert f"$.settings.{definition}" in settings_of(found.findings)
+    assert f"$.settings.{definition}" in settings_of(found.problems)
     body = policy_to_intune(found).body
     assert instances(body)[definition] == instance
     if parent:
@@ -505,8 +505,8 @@ def test_a_setting_that_has_lost_its_place_is_named_before_anything_is_written()
     assert (problem.setting, problem.value) == ("policy.unknown", "ade_macos_mfa")
     forced = policy_to_intune(changed, force=True)
     assert "ade_macos_mfa" not in instances(forced.body)
-    assert "policy.unknown" in settings_of(forced.findings)
-    assert "policy.unknown" in settings_of(profile_to_intune(found, force=True).findings)
+    assert "policy.unknown" in settings_of(forced.problems)
+    assert "policy.unknown" in settings_of(profile_to_intune(found, force=True).problems)
 
 
 @each("key", [SkipKeys.LIQUID_GLASS, SkipKeys.WALLPAPER, SkipKeys.WELCOME, SkipKeys.REGISTRATION])
@@ -574,7 +574,7 @@ def test_a_profile_of_pyade_becomes_a_policy() -> None:
     classic = IntuneProfile(profile=profile, id="t_1", is_default=True)
     export_ = write_intune([profile, classic, {"x": 1}], as_policies=True, token_id="t")
     assert [one.get("creationSource") for one in export_.body["value"]] == ["DepTokenId_t"] * 2 + [None]
-    assert settings_of(export_.findings) == {"$.value[1].is_default"}
+    assert settings_of(export_.problems) == {"$.value[1].is_default"}
     assert write_intune([classic], as_policies=True).body["value"][0]["creationSource"] == "DepTokenId_t"
     own = IntuneProfile(profile=profile, policy=IntunePolicy(token_id="u", scope_tags=frozenset({"7", "0"})))
     (made,) = write_intune([own]).body["value"]
@@ -595,18 +595,18 @@ def test_a_mirror_becomes_the_policy_that_it_is_of() -> None:
 
 
 def test_a_policy_without_a_token_is_no_body_for_graph() -> None:
-    """It is written to a file, with a finding."""
+    """It is written to a file, with a problem."""
     profile = EnrollmentProfile(name="New", url=URL, locked=True)
     for given in (profile, IntuneProfile(profile=profile)):
         with pytest.raises(IntuneError) as caught:
             policy_to_intune(given)
         assert [problem.setting for problem in caught.value.problems] == ["token_id"]
     nameless = policy_from_intune(policy(creationSource="elsewhere"), OWN)
-    assert "$.creationSource" in settings_of(nameless.findings)
-    assert "creationSource" in settings_of(policy_to_intune(nameless).findings)
+    assert "$.creationSource" in settings_of(nameless.problems)
+    assert "creationSource" in settings_of(policy_to_intune(nameless).problems)
     with pytest.raises(IntuneError, match="token_id"):
         policy_to_intune(nameless, writable_only=True)
-    assert policy_to_intune(nameless, token_id="t", writable_only=True).findings == ()
+    assert policy_to_intune(nameless, token_id="t", writable_only=True).problems == ()
 
 
 LOST: list[tuple[dict[str, Any], dict[str, Any], str]] = [
@@ -656,7 +656,7 @@ def test_what_a_policy_cannot_hold_is_named_before_anything_is_written(
     assert [problem.setting for problem in caught.value.problems] == [lost]
     assert all(problem.fix for problem in caught.value.problems)
     forced = policy_to_intune(given, force=True)
-    assert [one.setting for one in forced.findings if one.setting == lost]
+    assert [one.setting for one in forced.problems if one.setting == lost]
     again = policy_from_intune(forced.body, OWN).profile
     assert again.locked == again.mandatory == profile.locked
     assert policy_to_intune(given, force=True).to_json() == forced.to_json()
@@ -677,7 +677,7 @@ def test_every_problem_of_every_profile_is_named_at_once() -> None:
 def test_a_profile_with_defaults_is_written_as_a_policy() -> None:
     """A policy has one lock: that an enrollment without it is mandatory is lost, which is reported."""
     exported = policy_to_intune(EnrollmentProfile(name="x", url=URL), token_id="t")
-    assert settings_of(exported.findings) == {"mandatory"}
+    assert settings_of(exported.problems) == {"mandatory"}
     again = policy_from_intune(exported.body, OWN).profile
     assert (again.locked, again.mandatory) == (False, False)
 
@@ -693,7 +693,7 @@ def test_company_portal_comes_with_modern_authentication() -> None:
         "createdDateTime": "2026-01-01T00:00:00Z",
     }
     written = policy_to_intune(IntuneProfile(profile=profile, id="t_1", extra=app))
-    assert settings_of(written.findings) == {"support_email_address"}
+    assert settings_of(written.problems) == {"support_email_address"}
 
 
 def test_what_is_written_in_another_way_is_said() -> None:
@@ -707,7 +707,7 @@ def test_what_is_written_in_another_way_is_said() -> None:
         administrator=AdministratorAccount("admin"),
     )
     written = policy_to_intune(profile, token_id="t")
-    assert settings_of(written.findings) == {
+    assert settings_of(written.problems) == {
         "primary_account.restrict_editing",
         "depProfileAdminAccountPasswordRotationSetting",
     }
@@ -733,12 +733,12 @@ def test_what_a_policy_holds_beside_the_profile_must_go_together() -> None:
 
 
 def test_members_of_a_policy_that_are_not_known_are_kept() -> None:
-    """In a file, not in the body of a POST; what Graph says of every policy is no finding."""
+    """In a file, not in the body of a POST; what Graph says of every policy is no problem."""
     found = read(newMember=["x"], templateReference={"templateId": "2e29557d-70fc-405a-8082-d1e5b6be2b8c_2"})
     assert found.policy is not None
     assert found.policy.extra["newMember"] == ["x"]
-    assert settings_of(found.findings) >= {"$.newMember", "$.templateReference.templateId"}
-    assert "$.settingCount" not in settings_of(found.findings)
+    assert settings_of(found.problems) >= {"$.newMember", "$.templateReference.templateId"}
+    assert "$.settingCount" not in settings_of(found.problems)
     assert policy_to_intune(found).body["newMember"] == ["x"]
     assert "newMember" not in policy_to_intune(found, writable_only=True).body
 

@@ -119,13 +119,13 @@ def test_any_profile_is_written_whole_or_what_is_lost_is_named(profile: Enrollme
         if "user_affinity" in lost:
             return
         written = policy_to_intune(profile, token_id="t", force=True)
-        assert [one.setting for one in written.findings][: len(lost)] == lost
+        assert [one.setting for one in written.problems][: len(lost)] == lost
     else:
         event("written")
         lost = []
     again = policy_from_intune(json.loads(written.to_json()), own_of(profile)).profile
     expected = as_a_policy_holds_it(profile)
-    named = {problem.setting.split(".")[0] for problem in written.findings}
+    named = {problem.setting.split(".")[0] for problem in written.problems}
     assert differing(again, expected) - {"skip"} <= {*lost, *named}
     assert differing(again, profile) - {"skip", "primary_account"} <= {*lost, *named}
     assert {str(key) for key in again.skip} == {str(key) for key in profile.skip} & set(SCREENS.values()) | (
@@ -211,7 +211,7 @@ def test_any_classic_profile_becomes_a_policy_that_says_the_same(
         return
     event("written")
     again = policy_from_intune(json.loads(written.to_json()), OWN)
-    lost = {problem.setting.split(".")[0] for problem in written.findings}
+    lost = {problem.setting.split(".")[0] for problem in written.problems}
     assert differing(again.profile, as_a_policy_holds_it(classic.profile)) <= lost
     as_policy = attrs.evolve(classic, policy=IntunePolicy(token_id="t"), id="")
     assert policy_to_intune(as_policy, force=True).to_json() == written.to_json()

@@ -92,7 +92,7 @@ def test_the_smallest_profile_of_today_is_read() -> None:
         skipPrimarySetupAccountCreation=True,
         adminAccountUserName="",
     )
-    assert imported.findings == ()
+    assert imported.problems == ()
     assert to_apple(imported.profile) == {
         "profile_name": "Mac default",
         "url": URL,
@@ -133,7 +133,7 @@ def test_every_setting_finds_its_member_and_the_rest_is_reported() -> None:
         extra={"is_multi_user": False},
     )
     export = profile_to_intune(profile)
-    assert settings(export.findings) == [
+    assert settings(export.problems) == [
         *("anchor_certificates", "support_email_address", "language", "region", "org_magic"),
         *("managed_user", "administrator.password_hash", "extra.is_multi_user"),
     ]
@@ -182,7 +182,7 @@ class TestScreens:
     def test_an_old_export_has_only_booleans(self, listed: dict[str, Any]) -> None:
         imported = read(**listed, siriDisabled=True, restoreBlocked=True, locationDisabled=False)
         assert imported.profile.skip == {SkipKeys.SIRI, SkipKeys.RESTORE}
-        assert imported.findings == ()
+        assert imported.problems == ()
 
     def test_each_boolean_stands_for_its_own_key(self) -> None:
         keys = {name: read(**{name: True}).profile.skip for name in BOOLEANS if name != "zoomDisabled"}
@@ -198,11 +198,11 @@ class TestScreens:
     def test_the_union_counts_where_both_disagree(self) -> None:
         imported = read(enabledSkipKeys=["Siri"], siriDisabled=False, restoreBlocked=True)
         assert imported.profile.skip == {SkipKeys.SIRI, SkipKeys.RESTORE}
-        assert settings(imported.findings) == ["$.restoreBlocked", "$.siriDisabled"]
-        assert "Siri" in str(imported.findings[1])
+        assert settings(imported.problems) == ["$.restoreBlocked", "$.siriDisabled"]
+        assert "Siri" in str(imported.problems[1])
 
     def test_a_missing_boolean_is_no_disagreement(self) -> None:
-        assert read(enabledSkipKeys=["Siri", "AppStore"], siriDisabled=None).findings == ()
+        assert read(enabledSkipKeys=["Siri", "AppStore"], siriDisabled=None).problems == ()
 
     def test_choose_your_lock_screen_is_the_appearance(self) -> None:
         assert read(chooseYourLockScreenDisabled=True).profile.skip == {SkipKeys.APPEARANCE}
@@ -210,12 +210,12 @@ class TestScreens:
     def test_letter_case_is_corrected(self) -> None:
         imported = read(enabledSkipKeys=["siri", "icloudstorage"])
         assert imported.profile.skip == {SkipKeys.SIRI, SkipKeys.ICLOUD_STORAGE}
-        assert settings(imported.findings) == ["$.enabledSkipKeys"] * 2
+        assert settings(imported.problems) == ["$.enabledSkipKeys"] * 2
 
     def test_an_unknown_key_passes_through(self) -> None:
         imported = read(enabledSkipKeys=["NewIn28"])
         assert imported.profile.skip == {"NewIn28"}
-        assert settings(imported.profile.findings) == ["skip"]
+        assert settings(imported.profile.problems) == ["skip"]
 
     def test_a_screen_that_no_mac_has_is_kept_for_intune_only(self) -> None:
         imported = read(zoomDisabled=True, enabledSkipKeys=["Zoom", "android"])
@@ -223,7 +223,7 @@ class TestScreens:
         assert imported.other_screens == {"Zoom", "Android"}
         body = profile_to_intune(imported).body
         assert (body["enabledSkipKeys"], body["zoomDisabled"]) == (["Android", "Zoom"], True)
-        assert settings(read(zoomDisabled=False, enabledSkipKeys=["Zoom"]).findings) == [
+        assert settings(read(zoomDisabled=False, enabledSkipKeys=["Zoom"]).problems) == [
             *("$.zoomDisabled", "$.enabledSkipKeys"),
         ]
 
@@ -239,7 +239,7 @@ class TestScreens:
         imported = profile_from_intune(body, OWN)
         assert imported.profile.skip == {SkipKeys.FILE_VAULT, SkipKeys.REGISTRATION}
         assert imported.profile.await_final_configuration
-        assert settings(imported.findings) == ["$.iTunesPairingMode"]
+        assert settings(imported.problems) == ["$.iTunesPairingMode"]
         export = profile_to_intune(imported)
         assert export.body["@odata.type"] == TYPE
         assert "macOSFileVaultDisabled" not in export.body
@@ -253,7 +253,7 @@ class TestAddresses:
         address = "https://appleconfigurator2.manage.microsoft.com/MDMServiceConfig?AADTenantId=1"
         imported = read(configurationEndpointUrl=address)
         assert imported.profile.url == URL
-        assert settings(imported.findings) == ["$.configurationEndpointUrl"]
+        assert settings(imported.problems) == ["$.configurationEndpointUrl"]
         assert "AADTenantId" not in str(imported)
         assert profile_to_intune(imported).body["configurationEndpointUrl"] == ""
 
@@ -289,7 +289,7 @@ class TestAffinity:
     def test_the_kind_follows(self, members: dict[str, Any], kind: AffinityKind) -> None:
         imported = read(**members)
         assert imported.profile.user_affinity.kind is kind
-        assert imported.findings == ()
+        assert imported.problems == ()
 
     @pytest.mark.parametrize(
         "name", ["enableAuthenticationViaCompanyPortal", "usePlatformSSODuringSetupAssistant"]
@@ -297,7 +297,7 @@ class TestAffinity:
     def test_sign_in_elsewhere_has_no_equal(self, name: str) -> None:
         imported = read(**USER, **{name: True})
         assert imported.profile.user_affinity.kind is AffinityKind.LEGACY
-        assert settings(imported.findings) == [f"$.{name}"]
+        assert settings(imported.problems) == [f"$.{name}"]
         assert imported.extra == {name: True}
 
     def test_a_page_without_a_user_is_refused(self) -> None:
@@ -321,7 +321,7 @@ class TestAccounts:
         assert imported.profile.administrator is None
         assert not imported.skip_primary_account
         assert not imported.profile.await_final_configuration
-        assert imported.findings == ()
+        assert imported.problems == ()
         assert build_account_configuration(imported.profile, command_uuid="1") is None
 
     def test_skipping_with_an_administrator_leaves_only_that_one(self) -> None:
@@ -345,7 +345,7 @@ class TestAccounts:
             enableRestrictEditing=True,
         )
         assert imported.profile.primary_account == PrimaryAccount("{{partialupn}}", "{{username}}")
-        assert imported.findings == ()
+        assert imported.problems == ()
 
     def test_no_prefilling_is_said_to_the_mac(self) -> None:
         imported = read(
@@ -372,7 +372,7 @@ class TestAccounts:
         account = imported.profile.primary_account
         assert account is not None
         assert account.account_name == account.full_name == ""
-        assert settings(imported.findings) == [
+        assert settings(imported.problems) == [
             "$.primaryAccountUserName",
             "$.primaryAccountFullName",
             "$.enableRestrictEditing",
@@ -387,10 +387,10 @@ class TestAccounts:
         alone = read(**USER, **members, primaryAccountUserName="ada")
         assert not alone.standard_user
         expected = ["$.setPrimarySetupAccountAsRegularUser"] if regular else []
-        assert settings(alone.findings) == expected
+        assert settings(alone.problems) == expected
         both = read(**USER, **members, primaryAccountUserName="ada", adminAccountUserName="admin")
         assert both.standard_user is both.profile.standard_user is regular
-        assert both.findings == ()
+        assert both.problems == ()
 
     def test_what_has_no_effect_is_named(self) -> None:
         imported = read(
@@ -400,7 +400,7 @@ class TestAccounts:
             adminAccountFullName="Admin",
             hideAdminAccount=True,
         )
-        assert settings(imported.findings) == [
+        assert settings(imported.problems) == [
             "$.primaryAccountUserName",
             "$.setPrimarySetupAccountAsRegularUser",
             "$.adminAccountFullName",
@@ -412,34 +412,34 @@ class TestAccounts:
             setPrimarySetupAccountAsRegularUser=True,
             adminAccountUserName="admin",
         )
-        assert settings(skipped.findings) == ["$.setPrimarySetupAccountAsRegularUser"]
+        assert settings(skipped.problems) == ["$.setPrimarySetupAccountAsRegularUser"]
 
     @pytest.mark.parametrize("member", ["primaryAccountUserName", "adminAccountUserName"])
     def test_accounts_make_the_mac_wait_and_false_is_remembered(self, member: str) -> None:
         imported = read(**USER, waitForDeviceConfiguredConfirmation=False, **{member: "ada"})
         assert imported.profile.await_final_configuration
-        assert settings(imported.findings) == ["$.waitForDeviceConfiguredConfirmation"]
+        assert settings(imported.problems) == ["$.waitForDeviceConfiguredConfirmation"]
         without = attrs.evolve(imported.profile, primary_account=None, administrator=None)
         assert not without.await_final_configuration
         export = profile_to_intune(imported)
         assert export.body["waitForDeviceConfiguredConfirmation"] is True
-        assert settings(export.findings) == ["await_final_configuration"]
+        assert settings(export.problems) == ["await_final_configuration"]
 
     @pytest.mark.parametrize("member", ["primaryAccountUserName", "adminAccountUserName"])
     def test_where_nothing_is_said_about_waiting_there_is_nothing_to_remember(self, member: str) -> None:
         imported = read(**USER, **{member: "ada"})
-        assert settings(imported.findings) == ["$.waitForDeviceConfiguredConfirmation"]
-        assert profile_to_intune(imported).findings == ()
+        assert settings(imported.problems) == ["$.waitForDeviceConfiguredConfirmation"]
+        assert profile_to_intune(imported).problems == ()
         assert imported == as_written(imported)
 
     def test_auto_advance_skips_the_account_beside_an_administrator(self) -> None:
         members = {"autoAdvanceSetupEnabled": True, "waitForDeviceConfiguredConfirmation": True}
         imported = read(**members, adminAccountUserName="admin")
         assert imported.skip_primary_account
-        assert settings(imported.findings) == ["$.skipPrimarySetupAccountCreation"]
+        assert settings(imported.problems) == ["$.skipPrimarySetupAccountCreation"]
         export = profile_to_intune(imported)
         assert export.body["skipPrimarySetupAccountCreation"] is True
-        assert settings(export.findings) == ["skip_primary_account"]
+        assert settings(export.problems) == ["skip_primary_account"]
         assert not attrs.evolve(imported.profile, auto_advance=False).skip_primary_account
         both = {"adminAccountUserName": "admin", "primaryAccountUserName": "ada"}
         assert refused(**USER, **members, **both) == ["$.autoAdvanceSetupEnabled"]
@@ -450,7 +450,7 @@ class TestAccounts:
         imported = read(**USER, **members, adminAccountUserName="admin")
         assert imported.profile.primary_account is None
         assert imported.skip_primary_account
-        assert "$.skipPrimarySetupAccountCreation" in settings(imported.findings)
+        assert "$.skipPrimarySetupAccountCreation" in settings(imported.problems)
         body = profile_to_intune(imported).body
         assert profile_to_intune(profile_from_intune(body, OWN)).body == body
 
@@ -464,8 +464,8 @@ class TestAccounts:
         )
         export = profile_to_intune(profile)
         assert export.body["setPrimarySetupAccountAsRegularUser"] is False
-        assert settings(export.findings) == ["standard_user"]
-        assert settings(policy_to_intune(profile, token_id="t").findings)[-1] == "standard_user"
+        assert settings(export.problems) == ["standard_user"]
+        assert settings(policy_to_intune(profile, token_id="t").problems)[-1] == "standard_user"
 
     @pytest.mark.parametrize("member", ["primaryAccountUserName", "adminAccountUserName"])
     def test_a_users_variable_without_a_user_is_refused(self, member: str) -> None:
@@ -481,19 +481,19 @@ class TestAccounts:
             adminAccountUserName="{{managedDeviceName}}",
             adminAccountFullName="{{serialnumber}}",
         )
-        assert imported.findings == ()
+        assert imported.problems == ()
 
     def test_a_password_becomes_a_secret(self) -> None:
         body = {**MINIMAL, "adminAccountUserName": "admin", "adminAccountPassword": "Tr0ub4dor&3"}
         imported = profile_from_intune(body, OWN)
         assert imported.administrator_password == Secret("Tr0ub4dor&3")
-        assert settings(imported.findings) == [
+        assert settings(imported.problems) == [
             "$.adminAccountPassword",
             "$.waitForDeviceConfiguredConfirmation",
         ]
         export = profile_to_intune(imported)
         assert export.body["adminAccountPassword"] is None
-        texts = [repr(imported), str(imported.findings), repr(imported.findings), export.to_json().decode()]
+        texts = [repr(imported), str(imported.problems), repr(imported.problems), export.to_json().decode()]
         assert "Tr0ub4dor" not in "".join(texts)
         assert profile_from_intune(export.body, OWN) == imported
 
@@ -545,7 +545,7 @@ class TestPasswordRotation:
     def test_it_is_read(self, value: Any, expected: PasswordRotation | None) -> None:
         imported = read(**{ROTATION: value})
         assert imported.password_rotation == expected
-        assert settings(imported.findings) == ([] if value is None else [f"$.{ROTATION}"])
+        assert settings(imported.problems) == ([] if value is None else [f"$.{ROTATION}"])
 
     @each(
         ("value", "path"),
@@ -620,7 +620,7 @@ class TestForms:
         new = {"newMember": {"a": [1, None, 1.5]}, "newFlag": False, "newNull": None, "odd name\n": "x"}
         imported = read(**new)
         assert imported.extra == new
-        assert settings(imported.findings) == ["$.newMember", "$['odd name\\n']"]
+        assert settings(imported.problems) == ["$.newMember", "$['odd name\\n']"]
         body = profile_to_intune(imported).body
         assert {name: body[name] for name in new} == new
 
@@ -642,7 +642,7 @@ class TestForms:
             "enrollmentTimeAzureAdGroupIds": [],
             "requireCompanyPortalOnSetupAssistantEnrolledDevices": None,
         }
-        assert read(**silent).findings == ()
+        assert read(**silent).problems == ()
         assert read(**silent).extra == {}
         loud = {
             "deviceNameTemplate": "{{SERIAL}}",
@@ -651,7 +651,7 @@ class TestForms:
         }
         imported = read(**loud)
         assert imported.extra == loud
-        assert set(settings(imported.findings)) == {f"$.{name}" for name in loud}
+        assert set(settings(imported.problems)) == {f"$.{name}" for name in loud}
 
     @pytest.mark.parametrize("value", [True, False, None])
     def test_the_wired_network_is_a_setting(self, value: bool | None) -> None:
@@ -701,7 +701,7 @@ class TestForms:
     def test_a_lock_that_only_one_of_two_members_knows_is_worth_a_look(self) -> None:
         imported = read(isMandatory=True, profileRemovalDisabled=False)
         assert (imported.profile.mandatory, imported.profile.locked) == (True, False)
-        assert settings(imported.findings) == ["$.profileRemovalDisabled"]
+        assert settings(imported.problems) == ["$.profileRemovalDisabled"]
 
     def test_graph_does_not_take_what_is_read_only(self) -> None:
         imported = read(id="tok_pro", isDefault=True)
@@ -716,7 +716,7 @@ class TestForms:
 
     def test_what_was_found_is_not_part_of_a_comparison(self) -> None:
         one = IntuneProfile(profile=EnrollmentProfile(name="x", url=URL))
-        other = attrs.evolve(one, findings=(Problem("x", "", "", ""),), administrator_password="secret")
+        other = attrs.evolve(one, problems=(Problem("x", "", "", ""),), administrator_password="secret")
         assert one == other
         assert hash(one) == hash(other)
 

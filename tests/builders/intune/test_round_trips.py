@@ -130,7 +130,7 @@ def written(value: Any) -> str:
 def test_a_profile_comes_back_and_what_does_not_was_reported(profile: EnrollmentProfile) -> None:
     export = profile_to_intune(profile)
     imported = profile_from_intune(json.loads(export.to_json()), own_of(profile))
-    back, changes = imported.profile, {problem.setting.split(".")[0] for problem in export.findings}
+    back, changes = imported.profile, {problem.setting.split(".")[0] for problem in export.problems}
     spelled = {spelling(str(key)) for key in profile.skip}
     assert {*map(str, back.skip), *imported.other_screens} == spelled
     assert imported.other_screens == spelled & NOT_ON_MACOS
@@ -234,7 +234,7 @@ def _check_stable(whole: dict[str, Any], imported: IntuneProfile) -> None:
     assert profile_to_intune(again).to_json() == export.to_json()
     kept = {name for name, value in whole.items() if written(export.body.get(name)) == written(value)}
     lost = {name for name in whole.keys() - kept if whole[name] not in (None, False, "", [])}
-    reported = {problem.setting.removeprefix("$.").split(".")[0] for problem in imported.findings}
+    reported = {problem.setting.removeprefix("$.").split(".")[0] for problem in imported.problems}
     assert lost <= reported | {"enabledSkipKeys", "displayName"}
 
 

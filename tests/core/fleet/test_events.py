@@ -77,7 +77,7 @@ def test_a_row_that_cannot_be_read_is_an_error_of_the_store(text: str) -> None:
 
 def test_details_without_a_json_form_are_refused() -> None:
     with pytest.raises(StoreError, match="no JSON form"):
-        encode_groups([EventGroup(EventKind.TOKEN_PARKED, details={"reason": object()})])
+        encode_groups([EventGroup(EventKind.TOKEN_SUSPENDED, details={"reason": object()})])
 
 
 @each("text", ["", "7", "7.", ".7", "7.x", "7.-1", "7.²"])

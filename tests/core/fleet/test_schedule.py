@@ -14,8 +14,8 @@ from tests.cases import each
 
 from pyade import errors
 from pyade.core.fleet.records import SyncPhase, SyncState
-from pyade.core.fleet.schedule import Due, Pace, Standing, Work, next_due
-from pyade.core.fleet.suspension import PARKING_ERRORS, park
+from pyade.core.fleet.schedule import Due, Pace, RetryState, Work, next_due
+from pyade.core.fleet.suspension import SUSPENDING_ERRORS, suspend
 from pyade.core.fleet.sync_policy import SyncAction, SyncPolicy, Trigger
 from pyade.core.token import Token
 
@@ -37,134 +37,135 @@ TOKEN = Token(
     consented_at=T0,
 )
 FAILED = attrs.evolve(IDLE, succeeded_at=None, last_error="ServerError: 500", failures=1)
-PARKED, _ = park(FAILED, TOKEN, TERMS)
+SUSPENDED, _ = suspend(FAILED, TOKEN, TERMS)
 RESET = errors.TransportError("sync devices", "connection reset")
 
-CASES: dict[str, tuple[SyncState, Standing, timedelta, Work, timedelta]] = {
+CASES: dict[str, tuple[SyncState, RetryState, timedelta, Work, timedelta]] = {
     "a new token is synced at once, without jitter": (
-        SyncState(), Standing(jitter=1.0), timedelta(0), Work.SYNC, timedelta(0),
+        SyncState(), RetryState(jitter=1.0), timedelta(0), Work.SYNC, timedelta(0),
     ),
     "also before an assignment that is due at the same time": (
-        SyncState(), Standing(assign_at=T0), timedelta(0), Work.SYNC, timedelta(0),
+        SyncState(), RetryState(assign_at=T0), timedelta(0), Work.SYNC, timedelta(0),
     ),
     "the next one is due after a day": (
-        IDLE, Standing(), HOUR, Work.SYNC, DAY,
+        IDLE, RetryState(), HOUR, Work.SYNC, DAY,
     ),
     "and the jitter": (
-        IDLE, Standing(jitter=0.5), HOUR, Work.SYNC, DAY + 7.5 * MINUTE,
+        IDLE, RetryState(jitter=0.5), HOUR, Work.SYNC, DAY + 7.5 * MINUTE,
     ),
     "also when it is asked for within the jitter after the start of the run": (
-        IDLE, Standing(jitter=0.5), MINUTE, Work.SYNC, DAY + 7.5 * MINUTE,
+        IDLE, RetryState(jitter=0.5), MINUTE, Work.SYNC, DAY + 7.5 * MINUTE,
     ),
     "also when it is asked for within the jitter before its time": (
-        IDLE, Standing(jitter=1.0), DAY + MINUTE, Work.SYNC, DAY + 15 * MINUTE,
+        IDLE, RetryState(jitter=1.0), DAY + MINUTE, Work.SYNC, DAY + 15 * MINUTE,
     ),
     "what is overdue is due now": (
-        IDLE, Standing(jitter=1.0), 9 * DAY, Work.SYNC, 9 * DAY,
+        IDLE, RetryState(jitter=1.0), 9 * DAY, Work.SYNC, 9 * DAY,
     ),
     "a run that reached its time limit is continued at once": (
         attrs.evolve(IDLE, succeeded_at=None, continues=True),
-        Standing(jitter=1.0), 15 * MINUTE, Work.SYNC, 15 * MINUTE,
+        RetryState(jitter=1.0), 15 * MINUTE, Work.SYNC, 15 * MINUTE,
     ),
     "a run under way may have died, so that its lease is tried": (
         attrs.evolve(IDLE, succeeded_at=None, running_since=T0),
-        Standing(), MINUTE, Work.SYNC, MINUTE,
+        RetryState(), MINUTE, Work.SYNC, MINUTE,
     ),
     "but not before the lease that was held ends": (
         attrs.evolve(IDLE, succeeded_at=None, running_since=T0),
-        Standing(not_before=T0 + 2 * MINUTE), MINUTE, Work.SYNC, 2 * MINUTE,
+        RetryState(not_before=T0 + 2 * MINUTE), MINUTE, Work.SYNC, 2 * MINUTE,
     ),
     "after a failure the run is repeated after the distance of a request": (
-        FAILED, Standing(), MINUTE, Work.SYNC, 15 * MINUTE,
+        FAILED, RetryState(), MINUTE, Work.SYNC, 15 * MINUTE,
     ),
     "which doubles with each further failure": (
-        attrs.evolve(FAILED, failures=4), Standing(), MINUTE, Work.SYNC, 2 * HOUR,
+        attrs.evolve(FAILED, failures=4), RetryState(), MINUTE, Work.SYNC, 2 * HOUR,
     ),
     "up to the automatic interval": (
-        attrs.evolve(FAILED, failures=400), Standing(), MINUTE, Work.SYNC, DAY,
+        attrs.evolve(FAILED, failures=400), RetryState(), MINUTE, Work.SYNC, DAY,
     ),
     "when Apple asked to be left alone, that holds": (
-        attrs.evolve(FAILED, not_before=T0 + 7 * HOUR), Standing(), MINUTE, Work.SYNC, 7 * HOUR,
+        attrs.evolve(FAILED, not_before=T0 + 7 * HOUR), RetryState(), MINUTE, Work.SYNC, 7 * HOUR,
     ),
     "but not for longer than a day": (
-        attrs.evolve(FAILED, not_before=T0 + 7 * DAY), Standing(), MINUTE, Work.SYNC, DAY,
+        attrs.evolve(FAILED, not_before=T0 + 7 * DAY), RetryState(), MINUTE, Work.SYNC, DAY,
     ),
     "of two back-offs the longer one holds": (
-        FAILED, Standing(failures=2, not_before=T0 + 30 * MINUTE), MINUTE, Work.SYNC, 30 * MINUTE,
+        FAILED, RetryState(failures=2, not_before=T0 + 30 * MINUTE), MINUTE, Work.SYNC, 30 * MINUTE,
     ),
     "a back-off that is longer than the policy's time holds": (
-        SyncState(), Standing(failures=3, not_before=T0 + HOUR), MINUTE, Work.SYNC, HOUR,
+        SyncState(), RetryState(failures=3, not_before=T0 + HOUR), MINUTE, Work.SYNC, HOUR,
     ),
     "a back-off from before a clock was moved back ends after the longest one": (
-        SyncState(), Standing(failures=3, not_before=T0 + 99 * DAY), MINUTE, Work.SYNC, DAY + MINUTE,
+        SyncState(), RetryState(failures=3, not_before=T0 + 99 * DAY), MINUTE, Work.SYNC, DAY + MINUTE,
     ),
     "an assignment has a time of its own": (
-        IDLE, Standing(jitter=1.0, assign_at=T0 + 2 * HOUR), HOUR, Work.ASSIGN, 2 * HOUR,
+        IDLE, RetryState(jitter=1.0, assign_at=T0 + 2 * HOUR), HOUR, Work.ASSIGN, 2 * HOUR,
     ),
     "and waits for the back-off, too": (
-        IDLE, Standing(assign_at=T0, not_before=T0 + 3 * HOUR), HOUR, Work.ASSIGN, 3 * HOUR,
+        IDLE, RetryState(assign_at=T0, not_before=T0 + 3 * HOUR), HOUR, Work.ASSIGN, 3 * HOUR,
     ),
     "an assignment that is due after the next sync comes with it": (
-        IDLE, Standing(assign_at=T0 + 25 * HOUR), HOUR, Work.SYNC, DAY,
+        IDLE, RetryState(assign_at=T0 + 25 * HOUR), HOUR, Work.SYNC, DAY,
     ),
-    "a parked token is tried again after a day": (
-        PARKED, Standing(), HOUR, Work.SYNC, DAY,
+    "a suspended token is tried again after a day": (
+        SUSPENDED, RetryState(), HOUR, Work.SYNC, DAY,
     ),
     "and never with an assignment alone": (
-        PARKED, Standing(assign_at=T0), HOUR, Work.SYNC, DAY,
+        SUSPENDED, RetryState(assign_at=T0), HOUR, Work.SYNC, DAY,
     ),
     "unless it was renewed, whoever found out that it needed a person": (
-        attrs.evolve(PARKED, parked_with="others"), Standing(jitter=1.0), MINUTE, Work.SYNC, 15 * MINUTE,
+        attrs.evolve(SUSPENDED, suspended_with="others"), RetryState(jitter=1.0),
+        MINUTE, Work.SYNC, 15 * MINUTE,
     ),
     "a renewed token keeps the distance of a request only": (
-        PARKED, Standing(renewed=True, jitter=1.0), MINUTE, Work.SYNC, 15 * MINUTE,
+        SUSPENDED, RetryState(renewed=True, jitter=1.0), MINUTE, Work.SYNC, 15 * MINUTE,
     ),
 }  # fmt: skip
 
 
 @each("case", CASES)
 def test_what_is_due_and_when(case: str) -> None:
-    state, standing, asked_after, work, due_after = CASES[case]
-    due = _due(state, standing, T0 + asked_after)
+    state, retry_state, asked_after, work, due_after = CASES[case]
+    due = _due(state, retry_state, T0 + asked_after)
     assert (due.work, due.at - T0) == (work, due_after)
-    assert due.automatic is not (standing.renewed or state.parked_with == "others")
+    assert due.automatic is not (retry_state.renewed or state.suspended_with == "others")
 
 
-def _due(state: SyncState, standing: Standing, now: datetime) -> Due:
-    return next_due(TOKEN, state, standing, policy=POLICY, pace=PACE, now=now)
+def _due(state: SyncState, retry_state: RetryState, now: datetime) -> Due:
+    return next_due(TOKEN, state, retry_state, policy=POLICY, pace=PACE, now=now)
 
 
-@each("error", PARKING_ERRORS)
+@each("error", SUSPENDING_ERRORS)
 def test_a_token_that_needs_a_person_is_tried_at_the_normal_interval(error: type) -> None:
-    state, _ = park(FAILED, TOKEN, error("sync", 403))
-    standing = Standing(renewed=True).failed(error("sync", 403), Work.SYNC, T0, PACE)
-    assert _due(state, standing, T0 + MINUTE) == Due(work=Work.SYNC, at=T0 + DAY)
+    state, _ = suspend(FAILED, TOKEN, error("sync", 403))
+    retry_state = RetryState(renewed=True).failed(error("sync", 403), Work.SYNC, T0, PACE)
+    assert _due(state, retry_state, T0 + MINUTE) == Due(work=Work.SYNC, at=T0 + DAY)
 
 
 def test_a_back_off_doubles_up_to_its_bound() -> None:
-    standing, waits = Standing(), []
+    retry_state, waits = RetryState(), []
     for _ in range(100):
-        standing = standing.failed(RESET, Work.SYNC, T0, PACE)
-        assert standing.not_before is not None
-        waits.append(standing.not_before - T0)
+        retry_state = retry_state.failed(RESET, Work.SYNC, T0, PACE)
+        assert retry_state.not_before is not None
+        waits.append(retry_state.not_before - T0)
     assert waits[:4] == [15 * MINUTE, 30 * MINUTE, HOUR, 2 * HOUR]
     assert set(waits[7:]) == {DAY}
 
 
 def test_a_failed_assignment_does_not_put_off_the_next_sync() -> None:
-    standing = Standing(failures=6).failed(RESET, Work.ASSIGN, T0 + 20 * HOUR, PACE)
-    due = _due(IDLE, standing, T0 + 20 * HOUR)
+    retry_state = RetryState(failures=6).failed(RESET, Work.ASSIGN, T0 + 20 * HOUR, PACE)
+    due = _due(IDLE, retry_state, T0 + 20 * HOUR)
     assert (due.work, due.at) == (Work.SYNC, T0 + DAY)
-    assert standing.assign_at == T0 + 36 * HOUR
+    assert retry_state.assign_at == T0 + 36 * HOUR
 
 
 def test_a_success_ends_the_back_off_and_so_does_a_renewal() -> None:
-    failed = Standing(jitter=0.1, renewed=True).failed(RESET, Work.SYNC, T0, PACE)
+    failed = RetryState(jitter=0.1, renewed=True).failed(RESET, Work.SYNC, T0, PACE)
     assert failed.renewed
     assigned = failed.succeeded(synced=False, jitter=0.9, assign_at=None)
-    assert assigned == Standing(jitter=0.1, renewed=True)
-    assert assigned.succeeded(synced=True, jitter=0.9, assign_at=T0) == Standing(jitter=0.9, assign_at=T0)
-    assert failed.replaced(assigns=False, now=T0) == Standing(jitter=0.1, renewed=True)
+    assert assigned == RetryState(jitter=0.1, renewed=True)
+    assert assigned.succeeded(synced=True, jitter=0.9, assign_at=T0) == RetryState(jitter=0.9, assign_at=T0)
+    assert failed.replaced(assigns=False, now=T0) == RetryState(jitter=0.1, renewed=True)
     assert failed.replaced(assigns=True, now=T0).assign_at == T0
 
 
@@ -175,46 +176,48 @@ def test_a_pace_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
 
 
 class _Days:
-    """Ten days of one token: what is due is done, with any ending, and nothing else happens."""
+    """Ten days of one token: what is due is done, with any outcome, and nothing else happens."""
 
     def __init__(self) -> None:
-        self.now, self.state, self.standing = T0, SyncState(), Standing(jitter=1.0)
+        self.now, self.state, self.retry_state = T0, SyncState(), RetryState(jitter=1.0)
         self.starts: list[datetime] = []
         self.fulls: list[datetime] = []
 
-    def step(self, ending: str, jitter: float) -> None:
-        due = _due(self.state, self.standing, self.now)
+    def step(self, outcome: str, jitter: float) -> None:
+        due = _due(self.state, self.retry_state, self.now)
         assert due.at >= self.now
         self.now = due.at
         if due.work is Work.SYNC:
             trigger = Trigger.AUTOMATIC if due.automatic else Trigger.REQUESTED
             decision = POLICY.decide(self.state, self.now, trigger=trigger)
             assert decision.action.sends_requests, "what is due is allowed"
-            self._run(decision.action, ending)
-        if ending in ("reset", "terms"):
-            error = TERMS if ending == "terms" else RESET
-            self.standing = self.standing.failed(error, due.work, self.now, PACE)
-            self.state, _ = park(self.state, TOKEN, error)
+            self._run(decision.action, outcome)
+        if outcome in ("reset", "terms"):
+            error = TERMS if outcome == "terms" else RESET
+            self.retry_state = self.retry_state.failed(error, due.work, self.now, PACE)
+            self.state, _ = suspend(self.state, TOKEN, error)
         else:
-            at = self.now + HOUR if ending == "assign later" else None
-            self.standing = self.standing.succeeded(synced=due.work is Work.SYNC, jitter=jitter, assign_at=at)
+            at = self.now + HOUR if outcome == "assign later" else None
+            self.retry_state = self.retry_state.succeeded(
+                synced=due.work is Work.SYNC, jitter=jitter, assign_at=at
+            )
 
-    def _run(self, action: SyncAction, ending: str) -> None:
+    def _run(self, action: SyncAction, outcome: str) -> None:
         self.starts.append(self.now)
         began: dict[str, Any] = {"run_at": self.now, "continues": False, "last_error": ""}
         if action is SyncAction.FULL:
             self.fulls.append(self.now)
             began |= {"full_sync_at": self.now, "listing_since": self.now, "cursor": None}
             began["phase"] = SyncPhase.FETCH
-        self.now += MINUTE * (15 if ending == "time limit" else 1)
+        self.now += MINUTE * (15 if outcome == "time limit" else 1)
         ended: dict[str, Any] = {"cursor": "c"}
-        if ending == "time limit":
+        if outcome == "time limit":
             ended["continues"] = True
-        elif ending in ("reset", "terms"):
+        elif outcome in ("reset", "terms"):
             ended |= {"last_error": "failed", "failures": self.state.failures + 1}
-        elif ending != "killed":
+        elif outcome != "killed":
             ended |= {"succeeded_at": self.now, "listing_since": None, "phase": SyncPhase.SYNC}
-            ended |= {"failures": 0, "parked": ""}
+            ended |= {"failures": 0, "suspended": ""}
         self.state = attrs.evolve(self.state, **{**began, **ended})
 
 
@@ -224,10 +227,10 @@ ENDINGS = st.sampled_from(["good", "good", "good", "assign later", "reset", "ter
 @given(st.lists(st.tuples(ENDINGS, st.floats(0, 1)), min_size=40, max_size=40))
 def test_ten_days_of_any_endings_break_no_limit_and_forget_no_token(script: list[tuple[str, float]]) -> None:
     days = _Days()
-    for ending, jitter in script:
+    for outcome, jitter in script:
         if days.now - T0 > 10 * DAY:
             break
-        days.step(ending, jitter)
+        days.step(outcome, jitter)
     assert all(b - a >= POLICY.request_cooldown for a, b in pairwise(days.starts))
     assert all(b - a >= POLICY.full_interval for a, b in pairwise(days.fulls))
     # Also after failures: only a run's own length may come on top.

@@ -13,7 +13,14 @@ from tests.cases import each
 from pyade import errors
 from pyade.core.fleet.events import EventKind
 from pyade.core.fleet.records import SyncState
-from pyade.core.fleet.suspension import PARKING_ERRORS, park, parked_reason, remind, resume, was_renewed
+from pyade.core.fleet.suspension import (
+    SUSPENDING_ERRORS,
+    remind,
+    resume,
+    suspend,
+    suspended_reason,
+    was_renewed,
+)
 from pyade.core.token import REMINDER_DAYS, Token
 
 T0 = datetime(2025, 3, 1, 12, tzinfo=UTC)
@@ -34,20 +41,20 @@ SUPERSEDED = errors.TokenSupersededError("open a session", 401)
 RESET = errors.TransportError("sync devices", "connection reset")
 
 
-@each("error", PARKING_ERRORS)
+@each("error", SUSPENDING_ERRORS)
 def test_an_error_that_needs_a_person_parks_the_token_and_says_why(error: type) -> None:
-    state, (event,) = park(SyncState(), TOKEN, error("sync devices", 403))
-    assert state.parked.startswith(f"{error.__name__}: sync devices")
-    assert parked_reason(TOKEN, state) == state.parked
-    assert (event.kind, event.serials) == (EventKind.TOKEN_PARKED, (None,))
-    assert event.details == {"reason": state.parked}
+    state, (event,) = suspend(SyncState(), TOKEN, error("sync devices", 403))
+    assert state.suspended.startswith(f"{error.__name__}: sync devices")
+    assert suspended_reason(TOKEN, state) == state.suspended
+    assert (event.kind, event.serials) == (EventKind.TOKEN_SUSPENDED, (None,))
+    assert event.details == {"reason": state.suspended}
 
 
 def test_it_is_told_once_until_it_is_another_matter() -> None:
-    state, _ = park(SyncState(), TOKEN, TERMS)
-    assert park(state, TOKEN, TERMS) == (state, ())
-    assert park(state, TOKEN, RESET) == (state, ())
-    state, (event,) = park(state, TOKEN, SUPERSEDED)
+    state, _ = suspend(SyncState(), TOKEN, TERMS)
+    assert suspend(state, TOKEN, TERMS) == (state, ())
+    assert suspend(state, TOKEN, RESET) == (state, ())
+    state, (event,) = suspend(state, TOKEN, SUPERSEDED)
     assert "TokenSupersededError" in event.details["reason"]
     state, (event,) = resume(state)
     assert event.kind is EventKind.TOKEN_RESUMED
@@ -55,16 +62,16 @@ def test_it_is_told_once_until_it_is_another_matter() -> None:
 
 
 def test_other_errors_park_nothing() -> None:
-    assert park(SyncState(), TOKEN, RESET) == (SyncState(), ())
+    assert suspend(SyncState(), TOKEN, RESET) == (SyncState(), ())
 
 
 def test_a_renewed_token_is_told_by_its_secrets_and_needs_nobody() -> None:
-    state, _ = park(SyncState(), TOKEN, SUPERSEDED)
+    state, _ = suspend(SyncState(), TOKEN, SUPERSEDED)
     assert not was_renewed(attrs.evolve(TOKEN, scope_tags={"new"}), state)
     assert was_renewed(RENEWED, state)
-    assert parked_reason(RENEWED, state) == ""
-    again, events = park(state, RENEWED, SUPERSEDED)
-    assert (events, parked_reason(RENEWED, again)) == ((), state.parked)
+    assert suspended_reason(RENEWED, state) == ""
+    again, events = suspend(state, RENEWED, SUPERSEDED)
+    assert (events, suspended_reason(RENEWED, again)) == ((), state.suspended)
     assert not was_renewed(TOKEN, SyncState())
 
 

@@ -291,7 +291,7 @@ class World:
     state: SyncState = attrs.Factory(SyncState)
     starts: list[tuple[datetime, SyncAction, Trigger, bool]] = attrs.Factory(list)
 
-    def ask(self, trigger: Trigger, full: bool, ending: str) -> None:
+    def ask(self, trigger: Trigger, full: bool, outcome: str) -> None:
         decision = POLICY.decide(self.state, self.now, trigger=trigger, full=full)
         if decision.allowed_at is not None:
             later = POLICY.decide(self.state, decision.allowed_at, trigger=trigger, full=full)
@@ -301,9 +301,9 @@ class World:
                 assert later.action is not SyncAction.WAIT
         if decision.action.sends_requests:
             self.starts.append((self.now, decision.action, trigger, self.state.continues))
-            self._run(decision.action, ending)
+            self._run(decision.action, outcome)
 
-    def _run(self, action: SyncAction, ending: str) -> None:
+    def _run(self, action: SyncAction, outcome: str) -> None:
         state = attrs.evolve(self.state, run_at=self.now, continues=False, last_error="")
         if action in (SyncAction.FULL, SyncAction.RECOVERY):
             state = attrs.evolve(state, phase=SyncPhase.FETCH, cursor=None, listing_since=self.now, repeats=0)
@@ -323,7 +323,7 @@ class World:
             "repeated": {**in_list, "last_error": "repeated", "repeats": state.repeats + 1},
             "lost": {**in_list, **gone, "last_error": "lost"},
         }
-        self.state = attrs.evolve(state, **changes[ending])
+        self.state = attrs.evolve(state, **changes[outcome])
 
 
 ENDINGS = ("done", "error", "killed", "interrupted", "time", "repeated", "lost")
@@ -341,9 +341,9 @@ def test_no_sequence_of_runs_breaks_a_limit(
 ) -> None:
     """Whatever is asked for and however runs end, the distances between them hold."""
     world = World()
-    for seconds, trigger, full, ending in steps:
+    for seconds, trigger, full, outcome in steps:
         world.now += timedelta(seconds=seconds)
-        world.ask(trigger, full, ending)
+        world.ask(trigger, full, outcome)
     fulls = [at for at, action, _, _ in world.starts if action is SyncAction.FULL]
     recoveries = [at for at, action, _, _ in world.starts if action is SyncAction.RECOVERY]
     assert all(b - a >= WEEK for a, b in pairwise(fulls))

@@ -54,7 +54,7 @@ def test_a_model_that_is_not_known_never_gets_less_in_silence(
     choice = decided(version, chip)
     assert isinstance(choice, IdentityChoice)
     if chip is ChipClass.UNKNOWN:
-        assert [problem.setting for problem in choice.findings] == ["product"]
+        assert [problem.setting for problem in choice.problems] == ["product"]
     elif chip is not ChipClass.APPLE_SILICON:
         assert generation <= LAST_INTEL[family]
 
@@ -281,7 +281,7 @@ def test_the_documentation_has_the_same_table() -> None:
         assert isinstance(decision, IdentityChoice)
         if decision.kind is IdentityKind.SCEP:
             return (
-                "SCEP, with a problem" if "product" in {one.setting for one in decision.findings} else "SCEP"
+                "SCEP, with a problem" if "product" in {one.setting for one in decision.problems} else "SCEP"
             )
         if decision.attest:
             return f"ACME with an attested P-{decision.key_size} key in the Secure Enclave"
@@ -374,7 +374,7 @@ def test_a_renewal_says_what_is_kept_and_why(
     )
     assert decision.reason.startswith(reason)
     assert decision.reason.endswith("; scep_only is for Macs that enroll") is policy.get("scep_only", False)
-    assert [problem.setting for problem in decision.findings] == (
+    assert [problem.setting for problem in decision.problems] == (
         ["product"] if chip is ChipClass.UNKNOWN else []
     )
 
@@ -395,9 +395,9 @@ def test_what_could_not_be_read_is_reported(
     version: str | None, chip: ChipClass, setting: str | None, policy: IdentityPolicy, scep: bool
 ) -> None:
     """Whatever comes of it, so that a new model does not stay unseen."""
-    findings = decided(version, chip, policy=policy, scep=scep).findings
-    assert [finding.setting for finding in findings] == ([setting] if setting else [])
-    assert all(finding.fix for finding in findings)
+    problems = decided(version, chip, policy=policy, scep=scep).problems
+    assert [problem.setting for problem in problems] == ([setting] if setting else [])
+    assert all(problem.fix for problem in problems)
 
 
 def test_with_acme_alone_an_unknown_model_gets_a_software_key() -> None:

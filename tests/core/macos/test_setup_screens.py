@@ -179,7 +179,7 @@ def test_a_key_without_a_known_effect_is_kept_and_promises_nothing(value: str) -
     key = SkipKeys(value)
     profile = EnrollmentProfile(name="P", url="https://mdm.contoso.com/enroll", skip=[value])
     assert profile.skip == {key}
-    assert (profile.findings, key.seen_on_macs) == ((), False)
+    assert (profile.problems, key.seen_on_macs) == ((), False)
     assert profile.plan("27").row(key).effect is Effect.NOT_THERE
 
 
@@ -212,7 +212,7 @@ def test_a_wrong_name_of_a_screen_suggests_the_nearest(name: str, near: str) -> 
     """In the lookup, and in the profile that hides it."""
     with pytest.raises(ProfileError, match=f"did you mean {near}"):
         SkipKeys.named(name)
-    [problem] = EnrollmentProfile(name="P", url="https://mdm.contoso.com/enroll", skip=[name]).findings
+    [problem] = EnrollmentProfile(name="P", url="https://mdm.contoso.com/enroll", skip=[name]).problems
     assert (problem.setting, problem.value) == ("skip", name)
     assert f"did you mean {near}" in problem.fix
 

@@ -16,7 +16,7 @@ from pyade.core.macos.updates import (
     SoftwareUpdatePolicy,
     UpdateCatalogue,
     UpdateDecision,
-    UpdateVerdict,
+    UpdateOutcome,
     decide_update,
 )
 from pyade.core.macos.versions import MacOSVersion
@@ -70,10 +70,10 @@ def decided(
 
 
 def asked_for(decision: UpdateDecision) -> str:
-    """Return version and build in one text, or the verdict where nothing is asked for."""
-    if decision.verdict is not UpdateVerdict.UPDATE:
+    """Return version and build in one text, or the outcome where nothing is asked for."""
+    if decision.outcome is not UpdateOutcome.UPDATE:
         assert (decision.version, decision.build, decision.beta_program) == (None, "", None)
-        return str(decision.verdict)
+        return str(decision.outcome)
     return f"{decision.version} {decision.build}".strip()
 
 
@@ -149,7 +149,7 @@ def test_releases_that_are_not_public_need_macos_15() -> None:
 def test_only_a_mac_that_can_act_on_it_is_told(policy: SoftwareUpdatePolicy) -> None:
     """All others enroll: macOS 13 would show an error, an enrolled Mac has no such screen."""
     decision = decided(policy, "15.6", "24G84", can_request=False)
-    assert decision.verdict is UpdateVerdict.ENROLL
+    assert decision.outcome is UpdateOutcome.ENROLL
     assert "does not say that it can update" in decision.reason
 
 
@@ -161,9 +161,9 @@ def test_a_policy_may_refuse_what_cannot_update(mac: dict[str, Any]) -> None:
     """Only below its minimum, and with the reason."""
     policy = at_least("26.2", refuse_older=True)
     decision = decided(policy, "15.6", "24G84", **mac)
-    assert decision.verdict is UpdateVerdict.REFUSE
+    assert decision.outcome is UpdateOutcome.REFUSE
     assert decision.reason.startswith("macOS 15.6 is below the required 26.2, and ")
-    assert decided(policy, "26.2", "25C56", **mac).verdict is UpdateVerdict.ENROLL
+    assert decided(policy, "26.2", "25C56", **mac).outcome is UpdateOutcome.ENROLL
 
 
 @pytest.mark.parametrize("mac", [{"catalogue": None}, {"device_id": ""}])
@@ -212,9 +212,9 @@ def test_a_beta_comes_with_its_program_and_needs_14_5() -> None:
     """The public catalogue does not know it, and older Macs cannot join."""
     policy = at_least("26.4", beta_program=BETA)
     decision = decided(policy, "26.2", "25C56")
-    assert (decision.verdict, decision.beta_program) == (UpdateVerdict.UPDATE, BETA)
+    assert (decision.outcome, decision.beta_program) == (UpdateOutcome.UPDATE, BETA)
     assert asked_for(decided(policy, "14.4.1", "23E224")) == "enroll"
-    assert decided(policy, "14.5", "23F79").verdict is UpdateVerdict.UPDATE
+    assert decided(policy, "14.5", "23F79").outcome is UpdateOutcome.UPDATE
 
 
 def test_the_token_of_a_beta_program_is_not_shown() -> None:
@@ -236,7 +236,7 @@ def test_a_mandatory_update_is_said_where_nothing_is_asked_for() -> None:
 
 def test_an_unreadable_version_enrolls() -> None:
     """There is nothing to compare."""
-    assert decided(at_least("26.2"), None).verdict is UpdateVerdict.ENROLL
+    assert decided(at_least("26.2"), None).outcome is UpdateOutcome.ENROLL
 
 
 def test_a_decision_reads_as_a_sentence() -> None:
@@ -299,7 +299,7 @@ def test_the_catalogue_keeps_what_it_can_read() -> None:
     }
     catalogue = UpdateCatalogue.from_pmv(document)
     assert [str(update.version) for update in catalogue.updates] == ["26.2", "26.3"]
-    assert [finding.setting for finding in catalogue.findings] == [
+    assert [problem.setting for problem in catalogue.problems] == [
         f"PublicAssetSets.macOS[{index}]" for index in range(1, 7)
     ]
 
@@ -370,7 +370,7 @@ def test_a_mac_is_only_told_what_is_newer_offered_and_enough(
         now=NOW,
     )
     mine = [offer for offer, device in offers if device == AIR and offer > version]
-    if decision.verdict is UpdateVerdict.UPDATE:
+    if decision.outcome is UpdateOutcome.UPDATE:
         assert can_request
         assert decision.version in mine
         assert latest is None or decision.version == max(
@@ -379,7 +379,7 @@ def test_a_mac_is_only_told_what_is_newer_offered_and_enough(
         if latest is None:
             enough = [offer for offer in mine if offer >= minimum]
             assert decision.version == (min(enough) if enough else MacOSVersion(*minimum_numbers(minimum)))
-    elif decision.verdict is UpdateVerdict.REFUSE:
+    elif decision.outcome is UpdateOutcome.REFUSE:
         assert refuse_older
         assert version < minimum
     else:

@@ -1,4 +1,4 @@
-"""The enrollment profile: defaults, rules, findings and what is derived from it."""
+"""The enrollment profile: defaults, rules, problems and what is derived from it."""
 
 import pickle
 import plistlib
@@ -42,8 +42,8 @@ def errors(**settings: Any) -> list[str]:
     return [problem.setting for problem in problems(**settings)]
 
 
-def findings(**settings: Any) -> list[str]:
-    return [problem.setting for problem in make(**settings).findings]
+def warnings(**settings: Any) -> list[str]:
+    return [problem.setting for problem in make(**settings).problems]
 
 
 # --- defaults
@@ -61,7 +61,7 @@ def test_a_new_profile_has_the_defaults_of_the_specification() -> None:
     assert profile.primary_account is None
     assert profile.administrator is None
     assert profile.apple_keys is None
-    assert profile.findings == ()
+    assert profile.problems == ()
 
 
 def test_account_settings_restrict_editing_and_prefill_nothing_by_default() -> None:
@@ -103,13 +103,13 @@ def test_keys_become_members_where_they_are_known_and_stay_text_where_not() -> N
 def test_a_doubtful_key_is_kept_and_found(key: str) -> None:
     profile = make(skip={key, SkipKeys.SIRI})
     assert key in profile.skip
-    assert [(found.setting, found.value, found.severity) for found in profile.findings] == [
+    assert [(found.setting, found.value, found.severity) for found in profile.problems] == [
         ("skip", key, Severity.WARNING)
     ]
 
 
 def test_a_key_in_the_wrong_case_is_found_with_the_right_one() -> None:
-    (found,) = make(skip={"applepay", "APPLEID"}).findings[:1]
+    (found,) = make(skip={"applepay", "APPLEID"}).problems[:1]
     assert "AppleID" in found.fix
 
 
@@ -149,7 +149,7 @@ ACCOUNT_SETTINGS: dict[str, dict[str, Any]] = {
 def test_the_switch_by_accounts_is_found_and_what_was_given_comes_back(settings: dict[str, Any]) -> None:
     profile = make(**settings, await_final_configuration=False)
     assert profile.await_final_configuration
-    found = {one.setting: one for one in profile.findings}["await_final_configuration"]
+    found = {one.setting: one for one in profile.problems}["await_final_configuration"]
     assert (found.value, found.severity) == ("False", Severity.WARNING)
     assert "switched on" in str(found)
     named = attrs.evolve(profile, name="Other")
@@ -157,14 +157,14 @@ def test_the_switch_by_accounts_is_found_and_what_was_given_comes_back(settings:
     without = attrs.evolve(profile, primary_account=None, administrator=None, managed_user="")
     assert not without.await_final_configuration
     asked = make(**settings)
-    assert "await_final_configuration" not in [one.setting for one in asked.findings]
+    assert "await_final_configuration" not in [one.setting for one in asked.problems]
     assert attrs.evolve(
         asked, primary_account=None, administrator=None, managed_user=""
     ).await_final_configuration
 
 
 def test_an_administrator_needs_no_user() -> None:
-    assert make(administrator=ADMIN).findings == ()
+    assert make(administrator=ADMIN).problems == ()
 
 
 # --- a standard user, no primary account, the managed user
@@ -176,24 +176,24 @@ def test_a_mac_without_an_administrator_is_refused(setting: str, primary: Primar
     settings: dict[str, Any] = {"user_affinity": LEGACY, "primary_account": primary, setting: True}
     assert errors(**settings) == [setting]
     if setting == "standard_user" or primary is None:
-        assert make(**settings, administrator=ADMIN).findings == ()
+        assert make(**settings, administrator=ADMIN).problems == ()
 
 
 def test_an_account_that_nobody_makes_is_neither_set_up_nor_standard() -> None:
     account: dict[str, Any] = {"user_affinity": LEGACY, "primary_account": PrimaryAccount("ada")}
     assert errors(**account, administrator=ADMIN, skip_primary_account=True) == ["skip_primary_account"]
     alone: dict[str, Any] = {"administrator": ADMIN, "skip_primary_account": True}
-    assert findings(**alone, standard_user=True) == ["standard_user"]
+    assert warnings(**alone, standard_user=True) == ["standard_user"]
     hidden = attrs.evolve(ADMIN, hidden=True)
-    assert findings(**{**alone, "administrator": hidden}) == ["administrator.hidden"]
-    assert findings(administrator=hidden) == []
+    assert warnings(**{**alone, "administrator": hidden}) == ["administrator.hidden"]
+    assert warnings(administrator=hidden) == []
 
 
 def test_auto_advance_with_an_administrator_skips_the_account_pane() -> None:
     free: dict[str, Any] = {"auto_advance": True, "language": "en", "region": "US"}
     profile = make(**free, administrator=ADMIN)
     assert profile.skip_primary_account
-    assert profile.findings == ()
+    assert profile.problems == ()
     assert not attrs.evolve(profile, auto_advance=False).skip_primary_account
     assert not attrs.evolve(profile, administrator=None).skip_primary_account
     asked = attrs.evolve(profile, skip_primary_account=True)
@@ -204,8 +204,8 @@ def test_auto_advance_with_both_accounts_is_refused_and_a_sign_in_is_found() -> 
     free: dict[str, Any] = {"auto_advance": True, "language": "en", "region": "US", "user_affinity": MODERN}
     account = PrimaryAccount("{{partialupn}}", "{{username}}")
     assert errors(**free, primary_account=account, administrator=ADMIN) == ["auto_advance"]
-    assert findings(**free, administrator=ADMIN) == ["auto_advance"]
-    (no_administrator,) = make(**free, primary_account=account).findings[1:]
+    assert warnings(**free, administrator=ADMIN) == ["auto_advance"]
+    (no_administrator,) = make(**free, primary_account=account).problems[1:]
     assert "in the place of primary_account" in no_administrator.fix
 
 
@@ -229,12 +229,12 @@ def test_the_managed_user_is_one_of_the_accounts(
     if broken:
         assert errors(managed_user=name, **settings) == broken
     else:
-        assert findings(managed_user=name, **settings) == found
+        assert warnings(managed_user=name, **settings) == found
 
 
 def test_the_wired_network_is_for_accounts() -> None:
-    assert findings(requires_network_tether=True) == ["requires_network_tether"]
-    assert findings(requires_network_tether=True, administrator=ADMIN) == []
+    assert warnings(requires_network_tether=True) == ["requires_network_tether"]
+    assert warnings(requires_network_tether=True, administrator=ADMIN) == []
 
 
 def test_locked_needs_supervised() -> None:
@@ -246,7 +246,7 @@ def test_locked_needs_supervised() -> None:
 def test_modern_keeps_url_and_adds_a_page_on_the_same_host() -> None:
     profile = make(user_affinity=MODERN)
     assert (profile.url, profile.user_affinity.web_url) == (URL, "https://mdm.contoso.com/signin")
-    assert make(user_affinity=UserAffinity.modern("https://MDM.contoso.com:444/signin")).findings == ()
+    assert make(user_affinity=UserAffinity.modern("https://MDM.contoso.com:444/signin")).problems == ()
     other = problems(user_affinity=UserAffinity.modern("https://login.contoso.com/"))
     assert [problem.setting for problem in other] == ["user_affinity.web_url"]
     assert "mdm.contoso.com" in other[0].allowed
@@ -288,7 +288,7 @@ def test_each_account_name_allows_its_own_variables_only(
     if broken:
         assert errors(user_affinity=LEGACY, primary_account=account) == broken
     else:
-        assert make(user_affinity=LEGACY, primary_account=account).findings == ()
+        assert make(user_affinity=LEGACY, primary_account=account).problems == ()
 
 
 @each(
@@ -310,12 +310,12 @@ def test_the_variables_of_an_administrator_need_no_user_that_is_not_there(
     if expected:
         assert errors(administrator=admin) == expected
     else:
-        assert make(administrator=admin).findings == ()
+        assert make(administrator=admin).problems == ()
 
 
 def test_an_administrator_may_be_named_after_a_user_who_is_there() -> None:
     admin = AdministratorAccount("{{partialupn}}-admin", "{{username}}", password_hash=HASH)
-    assert make(user_affinity=LEGACY, administrator=admin).findings == ()
+    assert make(user_affinity=LEGACY, administrator=admin).problems == ()
 
 
 @each("text", ["%partialupn%", "{partialupn}", "{{ partialupn }}", "${partialupn}", "{{partialUPN"])
@@ -349,7 +349,7 @@ def test_an_administrator_needs_a_name_that_macos_takes(name: str) -> None:
 
 
 def test_an_odd_account_name_is_found() -> None:
-    assert findings(administrator=AdministratorAccount("Änne", password_hash=HASH)) == [
+    assert warnings(administrator=AdministratorAccount("Änne", password_hash=HASH)) == [
         "administrator.short_name"
     ]
 
@@ -369,7 +369,7 @@ def test_an_odd_account_name_is_found() -> None:
 )
 def test_a_password_hash_that_no_mac_takes_is_found_and_not_shown(data: bytes) -> None:
     profile = make(administrator=AdministratorAccount("localadmin", password_hash=data))
-    (found,) = profile.findings
+    (found,) = profile.problems
     assert found.setting == "administrator.password_hash"
     assert found.value == ""
 
@@ -382,21 +382,21 @@ def test_the_password_hash_is_in_no_text() -> None:
     good = make(administrator=attrs.evolve(admin, short_name="localadmin"))
     other = make(administrator=AdministratorAccount("localadmin", password_hash=b"other"))
     texts = [repr(admin), str(caught.value), repr(caught.value), repr(good), str(good.plan("14.1"))]
-    texts += [str(good.diff(other)), repr(good.diff(other)), str(good.findings)]
+    texts += [str(good.diff(other)), repr(good.diff(other)), str(good.problems)]
     assert "S3CR3T" not in "".join(texts)
 
 
 def test_restricting_names_that_are_not_prefilled_is_worth_a_note() -> None:
-    (found,) = make(user_affinity=LEGACY, primary_account=PrimaryAccount()).findings
+    (found,) = make(user_affinity=LEGACY, primary_account=PrimaryAccount()).problems
     assert (found.setting, found.severity) == ("primary_account.restrict_editing", Severity.INFO)
-    assert findings(user_affinity=LEGACY, primary_account=PrimaryAccount(restrict_editing=False)) == []
+    assert warnings(user_affinity=LEGACY, primary_account=PrimaryAccount(restrict_editing=False)) == []
 
 
 def test_auto_advance_that_stops_is_found() -> None:
-    assert len(findings(auto_advance=True)) == 2
-    assert len(findings(auto_advance=True, user_affinity=MODERN)) == 3
+    assert len(warnings(auto_advance=True)) == 2
+    assert len(warnings(auto_advance=True, user_affinity=MODERN)) == 3
     admin = AdministratorAccount("localadmin", password_hash=HASH)
-    assert findings(auto_advance=True, language="en", region="US", administrator=admin) == []
+    assert warnings(auto_advance=True, language="en", region="US", administrator=admin) == []
 
 
 # --- Apple's limits
@@ -414,13 +414,13 @@ def test_auto_advance_that_stops_is_found() -> None:
 )
 def test_texts_have_apples_lengths(setting: str, limit: int) -> None:
     filler = "1@" + "5" * (limit - 2)
-    assert make(**{setting: filler}).findings == ()
+    assert make(**{setting: filler}).problems == ()
     (problem,) = problems(**{setting: filler + "5"})
     assert problem.setting == setting
     assert str(limit) in problem.allowed
     assert str(limit + 1) in problem.allowed
     wide = "1@" + "é" * (limit - 2)
-    (found,) = make(**{setting: wide}).findings
+    (found,) = make(**{setting: wide}).problems
     assert (found.setting, found.severity) == (setting, Severity.WARNING)
     assert "bytes" in found.allowed
     assert errors(**{setting: wide + "é"}) == [setting]
@@ -435,12 +435,12 @@ def test_what_apple_requires_cannot_be_empty(setting: str) -> None:
 
 @each("setting", ["department", "support_phone_number", "support_email_address", "language", "region"])
 def test_what_apple_does_not_require_can_be_empty(setting: str) -> None:
-    assert make(**{setting: ""}).findings == ()
+    assert make(**{setting: ""}).problems == ()
 
 
 def test_contacts_that_nobody_can_use_are_found_but_allowed_as_apple_allows_them() -> None:
-    assert findings(support_phone_number="(Optional)") == ["support_phone_number"]
-    assert findings(support_email_address="(Optional) support@example.com") == ["support_email_address"]
+    assert warnings(support_phone_number="(Optional)") == ["support_phone_number"]
+    assert warnings(support_email_address="(Optional) support@example.com") == ["support_email_address"]
 
 
 @each("language", ["en", "fr", "haw"])
@@ -477,12 +477,12 @@ def test_urls_that_no_mac_or_apple_takes_are_refused(url: str) -> None:
 
 def test_a_url_of_2000_characters_is_allowed() -> None:
     url = "https://mdm.contoso.com/"
-    assert make(url=url + "a" * (2000 - len(url))).findings == ()
+    assert make(url=url + "a" * (2000 - len(url))).problems == ()
 
 
 @each("url", ["http://127.0.0.1:8080/enroll", "http://localhost/enroll", "http://[::1]:1/enroll"])
 def test_http_on_this_machine_is_for_tests(url: str) -> None:
-    assert findings(url=url) == ["url"]
+    assert warnings(url=url) == ["url"]
 
 
 def test_a_query_is_not_shown_in_errors() -> None:
@@ -580,7 +580,7 @@ def test_whatever_text_is_given_the_answer_is_a_profile_or_a_profile_error(setti
     except ProfileError as error:
         assert error.problems  # noqa: PT017
     else:
-        assert all(finding.severity is not Severity.ERROR for finding in profile.findings)
+        assert all(problem.severity is not Severity.ERROR for problem in profile.problems)
 
 
 # --- what follows from a profile

@@ -28,7 +28,7 @@ from pyade.apple.http.exchange import Body, HttpCall, HttpReply, unsendable
 from pyade.apple.http.network import CONFIGURE, Network, checked_timeout, open_http
 from pyade.apple.http.service import Service
 from pyade.apple.http.sessions import Exclusive
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.secret import Secret
 from pyade.errors import (
     ClientError,
@@ -241,7 +241,7 @@ class Connection(Generic[TransportT, WaitT]):
         return ClientError(f"{type(self).__name__} is closed", "make a new one")
 
 
-@checks_kinds
+@check_arguments
 class SyncConnection(Connection[httpx.BaseTransport, object]):
     """Performs the steps of a service's flows, in the calling thread."""
 
@@ -320,7 +320,7 @@ class SyncConnection(Connection[httpx.BaseTransport, object]):
             return error
 
 
-@checks_kinds
+@check_arguments
 class AsyncConnection(Connection[httpx.AsyncBaseTransport, Awaitable[object]]):
     """Performs the steps of a service's flows on an event loop, asyncio's or trio's."""
 

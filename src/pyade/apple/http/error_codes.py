@@ -53,7 +53,7 @@ _LAYERS = 4
 
 
 @attrs.frozen
-class Refusal:
+class ErrorCode:
     """One meaning of a refusal.
 
     Attributes:
@@ -67,10 +67,12 @@ class Refusal:
     next_step: str
 
 
-_SERVER = Refusal(errors.ServerError, "", LATER)
+_SERVER = ErrorCode(errors.ServerError, "", LATER)
 
 
-def by_status(status: int, table: Mapping[int, Refusal], redirect: Refusal, otherwise: Refusal) -> Refusal:
+def by_status(
+    status: int, table: Mapping[int, ErrorCode], redirect: ErrorCode, otherwise: ErrorCode
+) -> ErrorCode:
     """Return what *status* means: by *table*, else as one of its hundred."""
     if status in table:
         return table[status]

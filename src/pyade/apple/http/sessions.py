@@ -30,7 +30,7 @@ import attrs
 
 from pyade.apple.http.calls import OPEN_SESSION
 from pyade.apple.http.exchange import HttpCall, HttpReply
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.secret import Secret
 from pyade.errors import AppleError, StoreError, TransportError
 from pyade.flow import Compute, Flow, Now, Step, ask
@@ -144,7 +144,7 @@ class Session:
             _log.warning("a session could not be stored for other nodes: %s", error)
 
 
-@checks_kinds
+@check_arguments
 class SessionCache:
     """The sessions that clients share, synchronous and asynchronous ones, over threads and event loops.
 

@@ -16,7 +16,7 @@ import attrs
 from pyade.builders.intune.json_reader import TYPE, Members, warning, written_time
 from pyade.builders.intune.model import IntuneExport, plain_mapping
 from pyade.builders.intune.object_types import DEVICE, check_kind
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.fleet.device import Device, DeviceFamily, ProfileStatus
 from pyade.core.fleet.enrollment import Enrollment
 from pyade.core.fleet.records import DeviceRecord
@@ -83,7 +83,7 @@ class IntuneDevice:
         created_at: When it was first seen, UTC.
         last_contacted_at: When it last checked in, UTC.
         extra: Members that pyade does not know, as they came.
-        findings: What has no place in Intune's JSON; not compared.
+        problems: What has no place in Intune's JSON; not compared.
     """
 
     serial_number: str
@@ -99,7 +99,7 @@ class IntuneDevice:
     created_at: datetime | None = None
     last_contacted_at: datetime | None = None
     extra: Mapping[str, Any] = attrs.field(factory=dict, converter=plain_mapping, hash=False, repr=False)
-    findings: tuple[Problem, ...] = attrs.field(default=(), eq=False)
+    problems: tuple[Problem, ...] = attrs.field(default=(), eq=False)
 
     @classmethod
     def of(
@@ -112,7 +112,7 @@ class IntuneDevice:
         last_contacted_at: datetime | None = None,
         id: str = "",  # noqa: A002 - as the attribute
     ) -> Self:
-        """Return what Intune would list for a device of the store; ``findings`` says what has no place.
+        """Return what Intune would list for a device of the store; ``problems`` says what has no place.
 
         Args:
             record: The device.
@@ -137,11 +137,11 @@ class IntuneDevice:
             enrollment_state=_state(device, enrollment),
             created_at=record.first_seen_at,
             last_contacted_at=last_contacted_at,
-            findings=_left_out(device),
+            problems=_left_out(device),
         )
 
 
-@checks_kinds(but=("body",))
+@check_arguments(but=("body",))
 def device_from_intune(body: Mapping[str, Any], *, path: str = "$") -> IntuneDevice:
     """Return the device of one object of Intune's.
 
@@ -179,9 +179,9 @@ def device_from_intune(body: Mapping[str, Any], *, path: str = "$") -> IntuneDev
     return device
 
 
-@checks_kinds
+@check_arguments
 def device_to_intune(device: IntuneDevice) -> IntuneExport:
-    """Return *device* as an ``importedAppleDeviceIdentity``; its findings are those of the device.
+    """Return *device* as an ``importedAppleDeviceIdentity``; its problems are those of the device.
 
     Source: Microsoft Graph, ``importedAppleDeviceIdentity``.
     """
@@ -200,7 +200,7 @@ def device_to_intune(device: IntuneDevice) -> IntuneExport:
         "enrollmentState": str(device.enrollment_state),
         "platform": str(device.platform),
     }
-    return IntuneExport(body=dict(sorted(device.extra.items())) | body, findings=device.findings)
+    return IntuneExport(body=dict(sorted(device.extra.items())) | body, problems=device.problems)
 
 
 def _platform(device: Device) -> IntunePlatform:

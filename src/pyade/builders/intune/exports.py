@@ -3,7 +3,7 @@
 The rules of this file:
 
 1. One object that cannot be read does not stop the others: it is kept as it came, and an error among the
-   findings says where it is and why.
+   problems says where it is and why.
 2. So is every object that is not about Macs or not about enrollment.
 3. What stands inside a token (expanded profiles, devices and defaults) is read as if it stood beside it.
 4. An enrollment policy is preferred to its read-only mirror among the profiles: where the export has both,
@@ -19,7 +19,7 @@ What an export of a tenant holds, and what is doubtful about it as a whole.
 The rules of this file:
 
 1. A token's default profile is the one that its navigation property names; where the export has none, it is
-   the only profile of the token that says so itself. A default that is not known is a finding.
+   the only profile of the token that says so itself. A default that is not known is a problem.
 2. Intune names an enrollment policy with ``ECV2_`` and without: both are the same profile.
 
 Source: Microsoft Graph (beta), ``depOnboardingSetting``. That a plain list of tokens has no navigation
@@ -65,7 +65,7 @@ from pyade.builders.intune.token import (
     token_from_intune,
     token_to_intune,
 )
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.problems import Problem
 from pyade.core.profile.profile import EnrollmentProfile
 from pyade.core.secret import masked
@@ -82,15 +82,15 @@ class IntuneTenant:
         devices: The devices of all platforms.
         others: Objects that pyade has no use for, or could not read, as they came but for
             passwords.
-        findings: What concerns the export as a whole, an error for each object that could not be read, and
-            the findings of everything in it.
+        problems: What concerns the export as a whole, an error for each object that could not be read, and
+            the problems of everything in it.
     """
 
     tokens: tuple[IntuneToken, ...] = ()
     profiles: tuple[IntuneProfile, ...] = ()
     devices: tuple[IntuneDevice, ...] = ()
     others: tuple[Mapping[str, Any], ...] = attrs.field(default=(), repr=False)
-    findings: tuple[Problem, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
     def default_profile(self, token: IntuneToken) -> IntuneProfile | None:
         """Return the default profile of *token* for Macs.
@@ -186,7 +186,7 @@ Writable: TypeAlias = IntuneToken | IntuneProfile | EnrollmentProfile | IntuneDe
 """What a file of Intune's JSON is made of; a mapping is written as it is."""
 
 
-@checks_kinds
+@check_arguments
 def read_intune(source: object, own: OwnSettings, *, max_bytes: int = MAX_BYTES) -> IntuneTenant:
     """Return what an export of Intune's holds.
 
@@ -198,7 +198,7 @@ def read_intune(source: object, own: OwnSettings, *, max_bytes: int = MAX_BYTES)
 
     Returns:
         All objects; those that cannot be read and those of other platforms are in ``others``, and each has a
-        finding.
+        problem.
 
     Raises:
         IntuneError: *source* is too large, no JSON, or holds something else than objects.
@@ -210,12 +210,12 @@ def read_intune(source: object, own: OwnSettings, *, max_bytes: int = MAX_BYTES)
     document = decode(source, max_bytes=max_bytes) if isinstance(source, bytes | str) else source
     document = source = masked_passwords(document)
     reader = _Reader(own)
-    for found in objects(document, reader.findings):
+    for found in objects(document, reader.problems):
         reader.read(found)
     return reader.tenant()
 
 
-@checks_kinds
+@check_arguments
 def write_intune(
     items: Iterable[Writable], *, as_policies: bool = False, token_id: str = "", force: bool = False
 ) -> IntuneExport:
@@ -236,7 +236,7 @@ def write_intune(
         IntuneError: Profiles cannot be written; each path says which one, and nothing is written.
     """
     exports: list[IntuneExport] = []
-    problems: list[Problem] = []
+    errors: list[Problem] = []
     for index, item in enumerate(items):
         try:
             if isinstance(item, IntuneProfile | EnrollmentProfile) and (as_policies or _has_policy(item)):
@@ -244,18 +244,18 @@ def write_intune(
             else:
                 exports.append(_written(item, force=force))
         except IntuneError as exc:
-            problems += (_within(problem, index) for problem in exc.problems)
-    if problems:
-        raise IntuneError(tuple(problems))
-    findings = (_within(problem, index) for index, one in enumerate(exports) for problem in one.findings)
-    return IntuneExport(body={"value": [one.body for one in exports]}, findings=tuple(findings))
+            errors += (_within(problem, index) for problem in exc.problems)
+    if errors:
+        raise IntuneError(tuple(errors))
+    problems = (_within(problem, index) for index, one in enumerate(exports) for problem in one.problems)
+    return IntuneExport(body={"value": [one.body for one in exports]}, problems=tuple(problems))
 
 
 class _Reader:
     """Sorts objects by what they are."""
 
     def __init__(self, own: OwnSettings) -> None:
-        self.findings: list[Problem] = []
+        self.problems: list[Problem] = []
         self._own = own
         self._tokens: list[IntuneToken] = []
         self._profiles: list[IntuneProfile] = []
@@ -297,16 +297,16 @@ class _Reader:
         for name, count in sorted(self._unknown.items()):
             if name != "status":
                 allowed, fix = f"not a member that pyade knows, in {count} devices", "kept for the way back"
-                self.findings.append(warning(member("devices", name), allowed, fix))
-        of_parts = [problem for token in self._tokens for problem in token.findings]
-        of_parts += [problem for profile in self._profiles for problem in profile.findings]
+                self.problems.append(warning(member("devices", name), allowed, fix))
+        of_parts = [problem for token in self._tokens for problem in token.problems]
+        of_parts += [problem for profile in self._profiles for problem in profile.problems]
         tenant = IntuneTenant(
             tokens=tuple(self._tokens),
             profiles=tuple(self._profiles),
             devices=tuple(self._devices),
             others=tuple(self._others),
         )
-        return attrs.evolve(tenant, findings=(*self.findings, *doubtful(tenant), *of_parts))
+        return attrs.evolve(tenant, problems=(*self.problems, *doubtful(tenant), *of_parts))
 
     def _read_policy(self, found: Found) -> None:
         if reason := not_for_macs(found.body):
@@ -325,7 +325,7 @@ class _Reader:
                 continue
             policy = attrs.evolve(one.policy, token_id=mirror.token_id)
             kept.append(attrs.evolve(one, id=mirror.id, policy=policy))
-            self.findings += differences(kept[-1], mirror)
+            self.problems += differences(kept[-1], mirror)
         with_policy = {one.id for one in kept if one.policy is not None}
         self._profiles = [one for one in kept if one.policy is not None or one.id not in with_policy]
 
@@ -333,8 +333,8 @@ class _Reader:
         body = dict(found.body)
         inside: list[Found] = []
         for name in EXPANDED_LISTS:
-            more_pages(body, name, self.findings, found.path)
-            for part in objects(body.pop(name, None) or [], self.findings, member(found.path, name)):
+            more_pages(body, name, self.problems, found.path)
+            for part in objects(body.pop(name, None) or [], self.problems, member(found.path, name)):
                 by_place = {TYPE: object_types.DEVICE} if name == object_types.DEVICES else {}
                 inside.append(attrs.evolve(part, body={**by_place, **part.body}))
         for name, value in found.body.items():
@@ -352,13 +352,13 @@ class _Reader:
         for part in inside:
             self.read(part)
 
-    def _keep(self, found: Found, *findings: Problem) -> None:
+    def _keep(self, found: Found, *problems: Problem) -> None:
         body, passwords = _without_passwords(found.body)
         for path in passwords:
             allowed, fix = "no password in a file: it was left out", "find it in the file"
-            findings = (*findings, warning(f"{found.path}{path}", allowed, fix))
+            problems = (*problems, warning(f"{found.path}{path}", allowed, fix))
         self._others.append(body)
-        self.findings += findings
+        self.problems += problems
 
 
 def _is_default(name: object) -> bool:

@@ -72,7 +72,7 @@ _BY_FOLDED: Final = {key.lower(): key for key in (*map(str, SkipKeys), *NOT_ON_M
 
 
 def read_screens(
-    members: Members, findings: list[Problem]
+    members: Members, problems: list[Problem]
 ) -> tuple[frozenset[SkipKeys | str], frozenset[str]]:
     """Return the keys to hide on a Mac, and those of screens that no Mac has."""
     listed = members.texts(KEYS)
@@ -80,7 +80,7 @@ def read_screens(
     for key in listed or ():
         spelled = spelling(key)
         if spelled != key:
-            findings.append(warning(members.at(KEYS), f"Apple's spelling: {spelled}", "it was taken", key))
+            problems.append(warning(members.at(KEYS), f"Apple's spelling: {spelled}", "it was taken", key))
         keys.add(spelled)
     union = set(keys)
     for name, key in {**BOOLEANS, **OLD_BOOLEANS}.items():
@@ -90,9 +90,9 @@ def read_screens(
         if listed is not None and is_hidden is not None and is_hidden is not (key in keys):
             said = "the screen is listed" if key in keys else "the screen is not listed"
             fix = f"{label(key)} is hidden; show it in both if it should not be"
-            findings.append(warning(members.at(name), f"the same as in {KEYS}: {said}", fix, str(is_hidden)))
+            problems.append(warning(members.at(name), f"the same as in {KEYS}: {said}", fix, str(is_hidden)))
     elsewhere = frozenset(union & NOT_ON_MACOS)
-    findings += [
+    problems += [
         warning(members.at(KEYS), "screens of a Mac", "kept for Intune, not sent to Apple", key)
         for key in sorted(elsewhere)
     ]
@@ -154,22 +154,22 @@ class Accounts:
     password: Secret | None = attrs.field(repr=False)
 
 
-def read_accounts(members: Members, findings: list[Problem], *, has_user: bool) -> Accounts:
+def read_accounts(members: Members, problems: list[Problem], *, has_user: bool) -> Accounts:
     """Return the accounts that Intune's members mean.
 
     Args:
         members: Of the profile.
-        findings: What has no effect, or is taken for something else, is added.
+        problems: What has no effect, or is taken for something else, is added.
         has_user: True with user affinity.
     """
     given = _Given(members)
     administrator = None
     if given.admin_name:
         administrator = AdministratorAccount(given.admin_name, given.admin_full_name, given.admin_hidden)
-    findings.extend(_without_effect(members, given))
+    problems.extend(_without_effect(members, given))
     if given.password:
         fix = "keep administrator_password as a secret; the profile needs its hash"
-        findings.append(
+        problems.append(
             Problem(
                 members.at(ADMIN_PASSWORD),
                 "",

@@ -340,7 +340,7 @@ def _parsed(data: bytes | str) -> Any:
     return msgspec.json.decode(text.removeprefix(codecs.BOM_UTF8.decode()))
 
 
-def objects(document: Any, findings: list[Problem], path: str = "$", depth: int = 0) -> Iterator[Found]:
+def objects(document: Any, problems: list[Problem], path: str = "$", depth: int = 0) -> Iterator[Found]:
     """Yield the objects of a bare object, a list, a page or a list of pages.
 
     Raises:
@@ -350,7 +350,7 @@ def objects(document: Any, findings: list[Problem], path: str = "$", depth: int 
         raise IntuneError((Problem(path[:_SHOWN], "", "objects, not lists of lists", "export it again"),))
     if isinstance(document, list):
         for index, item in enumerate(document):
-            yield from objects(item, findings, f"{path}[{index}]", depth + 1)
+            yield from objects(item, problems, f"{path}[{index}]", depth + 1)
     elif document in (None, "") and depth:
         return  # A list of PowerShell's that holds nothing.
     elif not isinstance(document, Mapping):
@@ -358,23 +358,23 @@ def objects(document: Any, findings: list[Problem], path: str = "$", depth: int 
         fix = WHOLE if is_cut(document) else "give what Intune or Graph exported"
         raise IntuneError((Problem(path, "", allowed, fix),))
     elif _is_page(document):
-        more_pages(document, "", findings, path)
-        findings += [
+        more_pages(document, "", problems, path)
+        problems += [
             warning(member(path, str(name)), "nothing else beside value", "it was not read")
             for name in document
             if name not in ("value", "Count") and "@odata." not in str(name)
         ]
-        yield from objects(document["value"], findings, f"{path}.value", depth + 1)
+        yield from objects(document["value"], problems, f"{path}.value", depth + 1)
     else:
         yield Found(path=path, body=document)
 
 
-def more_pages(body: Mapping[str, Any], name: str, findings: list[Problem], path: str) -> None:
+def more_pages(body: Mapping[str, Any], name: str, problems: list[Problem], path: str) -> None:
     """Report if other pages follow: the page *body*, or the expanded list *name* in it."""
     link = f"{name}{_NEXT}"
     if body.get(link):
         fix = f"follow {link} and read the other pages, too"
-        findings.append(warning(f"{path}.{link}", "the last page: more objects follow", fix))
+        problems.append(warning(f"{path}.{link}", "the last page: more objects follow", fix))
 
 
 def _is_page(document: Mapping[str, Any]) -> bool:

@@ -13,14 +13,14 @@ from pyade.builders.intune import fields
 from pyade.builders.intune.json_reader import Members
 from pyade.builders.intune.policy_settings import UnknownSetting
 from pyade.builders.intune.unmapped import read_extra
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.problems import Problem
 from pyade.core.profile.profile import EnrollmentProfile
 from pyade.core.secret import Secret, secret_or_none
 from pyade.errors import IntuneError
 
 
-@checks_kinds
+@check_arguments
 @attrs.frozen(kw_only=True)
 class OwnSettings:
     """What a profile needs and Intune's JSON has no place for, the same for all profiles of an import.
@@ -45,7 +45,7 @@ class OwnSettings:
     region: str = ""
 
 
-@checks_kinds
+@check_arguments
 @attrs.frozen(kw_only=True)
 class PasswordRotation:
     """When Intune changes the password of the local administrator.
@@ -65,11 +65,11 @@ class IntuneExport:
 
     Attributes:
         body: JSON types, in a fixed order.
-        findings: What has no place there.
+        problems: What has no place there.
     """
 
     body: dict[str, Any]
-    findings: tuple[Problem, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
     def to_json(self) -> bytes:
         """Return the body as JSON in UTF-8; equal objects give equal bytes.
@@ -105,7 +105,7 @@ def _tags(value: Iterable[str]) -> frozenset[str]:
     return frozenset(value)
 
 
-@checks_kinds
+@check_arguments
 @attrs.frozen(kw_only=True)
 class IntunePolicy:
     """What an enrollment policy holds beside the profile.
@@ -123,7 +123,7 @@ class IntunePolicy:
     extra: Mapping[str, Any] = attrs.field(factory=dict, converter=plain_mapping, hash=False, repr=False)
 
 
-@checks_kinds
+@check_arguments
 @attrs.frozen(kw_only=True)
 class IntuneProfile:
     """An enrollment profile with what else Intune's JSON says.
@@ -139,7 +139,7 @@ class IntuneProfile:
         policy: What its enrollment policy holds beside it; None for a classic profile and for a mirror whose
             policy is not in the export.
         administrator_password: Secret. What a file held, to be moved to a store of secrets; never written.
-        findings: What has no equal or was taken for something else when it was read; not compared.
+        problems: What has no equal or was taken for something else when it was read; not compared.
 
     Raises:
         IntuneError: ``extra`` holds what has a setting.
@@ -154,7 +154,7 @@ class IntuneProfile:
     administrator_password: Secret | None = attrs.field(
         default=None, repr=False, eq=False, converter=secret_or_none
     )
-    findings: tuple[Problem, ...] = attrs.field(default=(), eq=False)
+    problems: tuple[Problem, ...] = attrs.field(default=(), eq=False)
 
     def __attrs_post_init__(self) -> None:
         problems = tuple(_contradictions(self))

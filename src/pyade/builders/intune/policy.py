@@ -32,21 +32,21 @@ from pyade.builders.intune.model import IntuneExport, IntunePolicy, IntuneProfil
 from pyade.builders.intune.object_types import POLICY, check_kind
 from pyade.builders.intune.policy_settings import SETTINGS, read_tree, values_in, write_tree
 from pyade.builders.intune.profile import classic_members, left_out, read_profile
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.problems import Problem, Severity
 from pyade.core.profile.affinity import AffinityKind
 from pyade.core.profile.profile import EnrollmentProfile
 from pyade.errors import IntuneError
 
 
-@checks_kinds(but=("body",))
+@check_arguments(but=("body",))
 def policy_from_intune(body: Mapping[str, Any], own: OwnSettings, *, path: str = "$") -> IntuneProfile:
     """Return the profile of one enrollment policy for Macs.
 
     Args:
         body: A ``deviceManagementConfigurationPolicy`` with its settings (``$expand=settings``).
         own: What Intune's JSON has no place for.
-        path: Where the object is, for problems and findings.
+        path: Where the object is, for problems and problems.
 
     Returns:
         The profile, with ``policy``; its ``id`` is the one of the policy's mirror.
@@ -64,11 +64,11 @@ def policy_from_intune(body: Mapping[str, Any], own: OwnSettings, *, path: str =
         raise IntuneError(
             (Problem(path, "", reason, "read it as what it is, or export it with its settings"),)
         )
-    findings: list[Problem] = []
-    tree = read_tree(members, findings)
+    problems: list[Problem] = []
+    tree = read_tree(members, problems)
     if body.get(f"{SETTINGS}@odata.nextLink"):
         members.wrong(SETTINGS, "all settings: the last page is missing")
-    policy_id, token_id = members.text("id"), _read_token(members, findings)
+    policy_id, token_id = members.text("id"), _read_token(members, problems)
     classic = {
         "id": f"{fields.POLICY_PREFIX}{token_id}_{policy_id}" if policy_id else "",
         fields.NAME: members.text("name"),
@@ -83,15 +83,15 @@ def policy_from_intune(body: Mapping[str, Any], own: OwnSettings, *, path: str =
     }
     places = {fields.NAME: members.at("name"), KEYS: members.at(SETTINGS), **tree.places}
     scope_tags = members.texts("roleScopeTagIds") or ("0",)
-    _read_template(members, findings)
-    extra = _read_extra(members, findings)
+    _read_template(members, problems)
+    extra = _read_extra(members, problems)
     members.check()
     found = read_profile(Members(classic, path, places), own)
     policy = IntunePolicy(token_id=token_id, scope_tags=scope_tags, unknown=tree.unknown, extra=extra)
-    return attrs.evolve(found, policy=policy, findings=(*findings, *found.findings))
+    return attrs.evolve(found, policy=policy, problems=(*problems, *found.problems))
 
 
-@checks_kinds
+@check_arguments
 def policy_to_intune(
     profile: EnrollmentProfile | IntuneProfile,
     *,
@@ -118,9 +118,9 @@ def policy_to_intune(
     members = _members_to_write(given)
     settings = write_tree(members, policy.unknown)
     lost = list(_lost(given, policy, settings))
-    problems = [*_refusals(given, token, writable_only=writable_only), *(() if force else lost)]
-    if problems:
-        raise IntuneError(tuple(problems))
+    errors = [*_refusals(given, token, writable_only=writable_only), *(() if force else lost)]
+    if errors:
+        raise IntuneError(tuple(errors))
     outside: dict[str, Any] = {}
     if not writable_only:
         # For another token it is another policy.
@@ -138,8 +138,8 @@ def policy_to_intune(
         "templateReference": {"templateId": policy_settings.TEMPLATE},
         SETTINGS: settings,
     }
-    findings = [attrs.evolve(problem, severity=Severity.WARNING) for problem in lost]
-    return IntuneExport(body=body, findings=(*findings, *_doubtful(given, token), *left_out(given.profile)))
+    problems = [attrs.evolve(problem, severity=Severity.WARNING) for problem in lost]
+    return IntuneExport(body=body, problems=(*problems, *_doubtful(given, token), *left_out(given.profile)))
 
 
 def not_for_macs(body: Mapping[str, Any]) -> str:
@@ -159,35 +159,35 @@ def not_for_macs(body: Mapping[str, Any]) -> str:
     return ""
 
 
-def _read_token(members: Members, findings: list[Problem]) -> str:
+def _read_token(members: Members, problems: list[Problem]) -> str:
     source = members.text("creationSource")
     if source.startswith(policy_settings.TOKEN_PREFIX):
         return source.removeprefix(policy_settings.TOKEN_PREFIX)
     allowed = f"{policy_settings.TOKEN_PREFIX} and the id of a token: which token it is for is not known"
     fix = "export the profiles of its token, too, or give token_id when you write it"
-    findings.append(warning(members.at("creationSource"), allowed, fix, source))
+    problems.append(warning(members.at("creationSource"), allowed, fix, source))
     return ""
 
 
-def _read_template(members: Members, findings: list[Problem]) -> None:
+def _read_template(members: Members, problems: list[Problem]) -> None:
     reference = members.take("templateReference")
     template = reference.get("templateId") if isinstance(reference, Mapping) else None
     if template and template != policy_settings.TEMPLATE:
         fix = "check the profile; it is written with the one that is known"
         where = f"{members.at('templateReference')}.templateId"
-        findings.append(
+        problems.append(
             warning(where, f"the template that is known, {policy_settings.TEMPLATE}", fix, str(template))
         )
     for name in ("platforms", "technologies"):  # not_for_macs has looked at them
         members.take(name)
 
 
-def _read_extra(members: Members, findings: list[Problem]) -> dict[str, Any]:
+def _read_extra(members: Members, problems: list[Problem]) -> dict[str, Any]:
     kept = {name: value for name, value in members.rest().items() if value is not None}
     for name, value in kept.items():
         if name not in _INFORMATIVE and value not in (False, "", []):
             fix = "check whether you need it"
-            findings.append(
+            problems.append(
                 warning(members.at(name), "not a member that pyade knows; kept for the way back", fix)
             )
     return kept

@@ -43,7 +43,7 @@ import attrs
 from pyade.builders.intune import fields
 from pyade.builders.intune.fields import spelling
 from pyade.builders.intune.json_reader import TYPE, WHOLE, Members, is_cut, items, warning
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.macos.setup_screens import SkipKeys
 from pyade.core.problems import Problem
 
@@ -320,7 +320,7 @@ _CHILDREN: Final = "children"
 _SHOWN: Final = 80
 
 
-@checks_kinds
+@check_arguments
 @attrs.frozen(kw_only=True)
 class UnknownSetting:
     """A setting of a policy that pyade does not know, as it came.
@@ -376,9 +376,9 @@ class Tree:
     unknown: tuple[UnknownSetting, ...]
 
 
-def read_tree(members: Members, findings: list[Problem]) -> Tree:
+def read_tree(members: Members, problems: list[Problem]) -> Tree:
     """Return what the settings of a policy say; what is wrong with them goes to the problems of *members*."""
-    reader = _Reader(members, findings)
+    reader = _Reader(members, problems)
     value = members.take(SETTINGS)
     for item in items(value) or ():
         instance = item.get(_INSTANCE, item) if isinstance(item, Mapping) else item
@@ -421,13 +421,13 @@ def option_of(setting: Setting, members: Mapping[str, Any]) -> int | None:
 class _Reader:
     """Goes through a tree, and collects what it says."""
 
-    def __init__(self, members: Members, findings: list[Problem]) -> None:
+    def __init__(self, members: Members, problems: list[Problem]) -> None:
         self.members: dict[str, Any] = {}
         self.places: dict[str, str] = {}
         self.unknown: list[UnknownSetting] = []
         self._path = members.at(SETTINGS)
-        self._problems = members.problems
-        self._findings = findings
+        self._errors = members.problems
+        self._problems = problems
         self._seen: dict[str, str] = {}
 
     def read(self, instance: Any, parent: str) -> None:
@@ -443,7 +443,7 @@ class _Reader:
         setting = BY_ID.get(definition)
         if setting is not None and parent not in (setting.parents or ("",)):
             below = parent or "the top"
-            self._findings.append(
+            self._problems.append(
                 warning(where, f"not below {below}: it says nothing there", "it was left out")
             )
         elif definition in self._seen:
@@ -463,15 +463,15 @@ class _Reader:
                 f"all settings of the template; {len(missing)} are not there, and were taken for not set"
             )
             fix = "export the policy with $expand=settings"
-            self._findings.append(warning(self._path, allowed, fix, ", ".join(missing)))
+            self._problems.append(warning(self._path, allowed, fix, ", ".join(missing)))
         sign_in = self._seen.get(SIGN_IN)
         if self.members.get(fields.USER) and sign_in is None:
             self._say({fields.WEB: True}, f"{self._path}.{AFFINITY}")
             allowed = f"{SIGN_IN}; it is not there, and was taken for modern authentication"
-            self._findings.append(warning(self.places[fields.WEB], allowed, "check it in Intune"))
+            self._problems.append(warning(self.places[fields.WEB], allowed, "check it in Intune"))
         elif sign_in is not None and not self.members[fields.WEB]:
             allowed = f"{SIGN_IN}_2: no other is known; it was taken for Setup Assistant (legacy)"
-            self._findings.append(warning(self.places[fields.WEB], allowed, "check it in Intune", sign_in))
+            self._problems.append(warning(self.places[fields.WEB], allowed, "check it in Intune", sign_in))
 
     def _choice(self, setting: Setting, instance: Mapping[str, Any], where: str) -> None:
         holder = instance.get(_CHOICE)
@@ -508,11 +508,11 @@ class _Reader:
             self._seen[kept.definition] = ""
             self._say({screen_member(kept.screen): kept.is_hidden}, where)
         self.unknown.append(kept)
-        self._findings.append(warning(where, allowed, fix))
+        self._problems.append(warning(where, allowed, fix))
 
     def _wrong(self, where: str, allowed: str, value: str = "", fix: str = "") -> None:
         fix = fix or "see what it means in Intune, and correct it"
-        self._problems.append(Problem(where, value, allowed, fix))
+        self._errors.append(Problem(where, value, allowed, fix))
 
 
 def _instance(

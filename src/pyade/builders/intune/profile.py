@@ -5,7 +5,7 @@ The rules of this file:
 1. Intune's address (``configurationEndpointUrl``) is never taken for the profile's ``url``: Macs would enroll
    into the old tenant. What has no place in Intune's JSON comes from ``OwnSettings``.
 2. What pyade has no setting for is kept in ``extra`` and written back; where it would have an effect, a
-   finding names it.
+   problem names it.
 3. A second export says the same as the first, byte for byte.
 4. Reading keeps what was said; writing says what holds. Where account settings, or ``auto_advance``, switch
    another setting on, both ways report it.
@@ -29,7 +29,7 @@ from pyade.builders.intune.json_reader import TYPE, Members, masked_passwords, w
 from pyade.builders.intune.model import IntuneExport, IntuneProfile, OwnSettings
 from pyade.builders.intune.object_types import PROFILE, check_kind
 from pyade.builders.intune.unmapped import read_extra
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.problems import Problem
 from pyade.core.profile.affinity import AffinityKind, UserAffinity
 from pyade.core.profile.profile import EnrollmentProfile
@@ -37,14 +37,14 @@ from pyade.core.profile.settings import host_of, switched_on
 from pyade.errors import IntuneError, ProfileError
 
 
-@checks_kinds(but=("body",))
+@check_arguments(but=("body",))
 def profile_from_intune(body: Mapping[str, Any], own: OwnSettings, *, path: str = "$") -> IntuneProfile:
     """Return the profile of one object of Intune's.
 
     Args:
         body: A ``depMacOSEnrollmentProfile``, with its type or without, of any age.
         own: What Intune's JSON has no place for.
-        path: Where the object is, for problems and findings.
+        path: Where the object is, for problems and problems.
 
     Raises:
         IntuneError: It is of another platform, a member has the wrong kind, or the profile breaks a rule.
@@ -64,30 +64,30 @@ def read_profile(members: Members, own: OwnSettings) -> IntuneProfile:
     Raises:
         IntuneError: A member has the wrong kind, or the profile breaks a rule.
     """
-    findings: list[Problem] = []
+    problems: list[Problem] = []
     values: dict[str, Any] = {setting: members.text(name) for name, setting in fields.TEXTS.items()}
     values |= {setting: bool(members.flag(name)) for name, setting in fields.FLAGS.items()}
     profile_id, is_default = members.text("id"), bool(members.flag("isDefault"))
-    skip, elsewhere = read_screens(members, findings)
+    skip, elsewhere = read_screens(members, problems)
     affinity = _read_affinity(members, own)
     has_user = affinity.kind is not AffinityKind.NONE
-    accounts = read_accounts(members, findings, has_user=has_user)
+    accounts = read_accounts(members, problems, has_user=has_user)
     has_accounts = accounts.primary is not None or accounts.administrator is not None
     awaits = {members.flag(name) for name in (fields.AWAIT, fields.OLD_AWAIT)}
     if members.text(fields.ENDPOINT):
         fix = "the url is the one of your own settings"
-        findings.append(warning(members.at(fields.ENDPOINT), "not used: it leads to the old tenant", fix))
+        problems.append(warning(members.at(fields.ENDPOINT), "not used: it leads to the old tenant", fix))
     if has_accounts and True not in awaits:
         allowed = "true: accounts are only made while the Mac waits"
-        findings.append(warning(members.at(fields.AWAIT), allowed, "it was switched on, as Intune does it"))
+        problems.append(warning(members.at(fields.AWAIT), allowed, "it was switched on, as Intune does it"))
     if values["auto_advance"] and accounts.administrator is not None:
-        accounts = _unattended(members, accounts, findings)
+        accounts = _unattended(members, accounts, problems)
     if values["mandatory"] != values["locked"]:
         allowed = "the same as isMandatory: sources disagree which of them the portal's lock is"
-        findings.append(
+        problems.append(
             warning(members.at("profileRemovalDisabled"), allowed, "check that it is as you want")
         )
-    extra = read_extra(members, findings)
+    extra = read_extra(members, problems)
     members.check()
     try:
         profile = EnrollmentProfile(
@@ -116,33 +116,33 @@ def read_profile(members: Members, own: OwnSettings) -> IntuneProfile:
         other_screens=elsewhere,
         extra=extra,
         administrator_password=accounts.password,
-        findings=tuple(findings),
+        problems=tuple(problems),
     )
 
 
-def _unattended(members: Members, accounts: fields.Accounts, findings: list[Problem]) -> fields.Accounts:
+def _unattended(members: Members, accounts: fields.Accounts, problems: list[Problem]) -> fields.Accounts:
     """Return the accounts of a set-up that nobody attends and that has an administrator."""
     if accounts.skip_primary:
         return accounts
     allowed = "true with autoAdvanceSetupEnabled and an administrator: nobody is there to make an account"
-    findings.append(warning(members.at(SKIP), allowed, "it was switched on"))
+    problems.append(warning(members.at(SKIP), allowed, "it was switched on"))
     if accounts.standard_user:
         allowed = "false with autoAdvanceSetupEnabled and an administrator: it has no effect"
-        findings.append(warning(members.at(fields.REGULAR), allowed, "set it to false", "True"))
+        problems.append(warning(members.at(fields.REGULAR), allowed, "set it to false", "True"))
     primary = accounts.primary
     if primary is not None and not (primary.account_name or primary.full_name):
         return attrs.evolve(accounts, primary=None)  # it only says that nothing is prefilled
     return accounts
 
 
-@checks_kinds
+@check_arguments
 def profile_to_intune(
     profile: EnrollmentProfile | IntuneProfile, *, writable_only: bool = False, force: bool = False
 ) -> IntuneExport:
     """Return *profile* as a ``depMacOSEnrollmentProfile``.
 
     The administrator's password is null, Intune's own address is empty, and what has no place in it is in
-    ``findings``: Apple's ``url`` and sign-in page, which Intune has its own of, are not counted.
+    ``problems``: Apple's ``url`` and sign-in page, which Intune has its own of, are not counted.
 
     Args:
         profile: The profile; what was imported keeps its id and what pyade has no setting for.
@@ -161,7 +161,7 @@ def profile_to_intune(
     body = classic_members(given)
     if writable_only:
         body = {name: value for name, value in body.items() if name not in fields.READ_ONLY}
-    return IntuneExport(body=body, findings=(*left_out(given.profile), *_policy_left_out(given)))
+    return IntuneExport(body=body, problems=(*left_out(given.profile), *_policy_left_out(given)))
 
 
 def classic_members(given: IntuneProfile) -> dict[str, Any]:

@@ -17,9 +17,9 @@ import attrs
 from pyade.builders.intune.json_reader import TYPE, WHOLE, Members, items, warning, written_time
 from pyade.builders.intune.model import IntuneExport, plain_mapping
 from pyade.builders.intune.object_types import DEVICES, TOKEN, check_kind
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.fleet.records import SyncState
-from pyade.core.fleet.suspension import parked_reason
+from pyade.core.fleet.suspension import suspended_reason
 from pyade.core.problems import Problem
 from pyade.core.token import Portal, Token, TokenStatus, status_at
 from pyade.core.values import OpenStrEnum
@@ -67,7 +67,7 @@ class IntuneToken:
         default_profile_id: Intune's id of the default profile for Macs; "" if there is none, or the export
             does not say: see ``IntuneTenant.default_profile``.
         extra: Members that pyade has no use for or does not know, as they came.
-        findings: What is worth a look, or has no place; not compared.
+        problems: What is worth a look, or has no place; not compared.
     """
 
     name: str
@@ -84,7 +84,7 @@ class IntuneToken:
     scope_tags: frozenset[str] = attrs.field(default=frozenset(), converter=_tags)
     default_profile_id: str = ""
     extra: Mapping[str, Any] = attrs.field(factory=dict, converter=plain_mapping, hash=False, repr=False)
-    findings: tuple[Problem, ...] = attrs.field(default=(), eq=False)
+    problems: tuple[Problem, ...] = attrs.field(default=(), eq=False)
 
     @classmethod
     def of(
@@ -97,7 +97,7 @@ class IntuneToken:
         uploaded_at: datetime | None = None,
         default_profile_id: str = "",
     ) -> Self:
-        """Return how *token* fares by its sync *state*; ``findings`` says what has no place.
+        """Return how *token* fares by its sync *state*; ``problems`` says what has no place.
 
         Args:
             token: Its secrets stay where they are.
@@ -108,7 +108,7 @@ class IntuneToken:
             default_profile_id: Intune's id of the default profile for Macs.
         """
         is_school = token.portal is Portal.SCHOOL
-        reason = parked_reason(token, state)
+        reason = suspended_reason(token, state)
         failure = reason or state.last_error
         succeeded = None if state.succeeded_at is None else 0
         code = SYNC_FAILED if failure else succeeded
@@ -128,7 +128,7 @@ class IntuneToken:
             shares_data=True,
             scope_tags=token.scope_tags,
             default_profile_id=default_profile_id,
-            findings=tuple(_left_out(token, failure, code)),
+            problems=tuple(_left_out(token, failure, code)),
         )
 
     @property
@@ -151,14 +151,14 @@ class IntuneToken:
         return status_at(self.expires_at, now)
 
 
-@checks_kinds(but=("body",))
+@check_arguments(but=("body",))
 def token_from_intune(body: Mapping[str, Any], *, path: str = "$") -> IntuneToken:
     """Return the state of a token from one object of Intune's.
 
     Args:
         body: A ``depOnboardingSetting``. Of an expanded default profile only the id is taken, and expanded
             lists are left out: ``read_intune`` reads them.
-        path: Where the object is, for problems and findings.
+        path: Where the object is, for problems and problems.
 
     Raises:
         IntuneError: It is something else, or a member has the wrong kind.
@@ -187,20 +187,20 @@ def token_from_intune(body: Mapping[str, Any], *, path: str = "$") -> IntuneToke
         default_profile_id=default_id.text("id"),
     )
     members.problems += default_id.problems
-    findings = [
+    problems = [
         warning(members.at(name), "not part of a token", "read them with read_intune")
         for name in EXPANDED_LISTS
         if members.take(name)
     ]
     if is_cut:
-        findings.append(warning(members.at(MAC_DEFAULT), "an object; it was passed over", WHOLE))
-    findings += _doubtful(members, token)
+        problems.append(warning(members.at(MAC_DEFAULT), "an object; it was passed over", WHOLE))
+    problems += _doubtful(members, token)
     for name, value in members.rest().items():
         if value not in (None, False, "", []):
             allowed, fix = "no equal; kept for the way back", "check whether you need it"
-            findings.append(warning(members.at(name), allowed, fix))
+            problems.append(warning(members.at(name), allowed, fix))
     members.check()
-    return attrs.evolve(token, extra=members.rest(), findings=tuple(findings))
+    return attrs.evolve(token, extra=members.rest(), problems=tuple(problems))
 
 
 def the_only(value: Any) -> Any:
@@ -211,9 +211,9 @@ def the_only(value: Any) -> Any:
     return found[0] if len(found) == 1 else value
 
 
-@checks_kinds
+@check_arguments
 def token_to_intune(token: IntuneToken) -> IntuneExport:
-    """Return *token* as a ``depOnboardingSetting``; its findings are those of the token.
+    """Return *token* as a ``depOnboardingSetting``; its problems are those of the token.
 
     Source: Microsoft Graph, ``depOnboardingSetting``.
     """
@@ -234,7 +234,7 @@ def token_to_intune(token: IntuneToken) -> IntuneExport:
         "roleScopeTagIds": sorted(token.scope_tags),
         MAC_DEFAULT: default,
     }
-    return IntuneExport(body=dict(sorted(token.extra.items())) | body, findings=token.findings)
+    return IntuneExport(body=dict(sorted(token.extra.items())) | body, problems=token.problems)
 
 
 def _doubtful(members: Members, token: IntuneToken) -> Iterable[Problem]:

@@ -10,7 +10,7 @@ from pyade.builders.intune.limits import PASSWORD_ROTATION_DAYS, PASSWORD_ROTATI
 from pyade.core.problems import Problem
 
 
-def read_extra(members: Members, findings: list[Problem]) -> dict[str, Any]:
+def read_extra(members: Members, problems: list[Problem]) -> dict[str, Any]:
     """Return what has no setting, without members that say nothing; report what would have an effect."""
     kept: dict[str, Any] = {}
     for name, (default, fix) in fields.NO_EQUAL.items():
@@ -18,12 +18,12 @@ def read_extra(members: Members, findings: list[Problem]) -> dict[str, Any]:
         if value in (None, default):
             continue
         kept[name] = value
-        findings.append(warning(members.at(name), "no equal; kept for the way back", fix))
+        problems.append(warning(members.at(name), "no equal; kept for the way back", fix))
     for name, value in members.rest().items():
         kept[name] = value
         if value not in (None, False, "", []):
             fix = "check whether your server needs it"
-            findings.append(
+            problems.append(
                 warning(members.at(name), "not a member that pyade knows; kept for the way back", fix)
             )
     return kept

@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 
 import attrs
 
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.macos.identity import IdentityKind
 from pyade.core.problems import Problem
 from pyade.core.profile.accounts import User
@@ -39,7 +39,7 @@ REPEAT_WINDOW: Final = timedelta(minutes=2)
 """How long the same request gets the same answer: authorities and clients repeat it if an answer is lost."""
 
 
-@checks_kinds
+@check_arguments
 @attrs.frozen(kw_only=True)
 class OneTime:
     """A secret that may be used once, as a store keeps it: without the secret itself.

@@ -46,16 +46,16 @@ class EventKind(OpenStrEnum):
         THROTTLED: Apple wants no change of this device before ``not_before``.
         ASSIGNMENT_ERROR: A profile could not be given to devices; ``profile`` and ``error`` say more.
         TOKEN_EXPIRING: A server token is about to expire.
-        TOKEN_PARKED: A token needs a person; ``reason`` says what for.
-        TOKEN_RESUMED: A parked token works again.
+        TOKEN_SUSPENDED: A token needs a person; ``reason`` says what for.
+        TOKEN_RESUMED: A suspended token works again.
         TOKEN_ACCOUNT_CHANGED: Apple names another MDM server or organization for a token than before;
             ``reason`` says which.
         TOKEN_REMOVED: A token was removed from the store, and its devices with it.
-        ENROLLMENT_DECIDED: A Mac asked for its enrollment profile; ``verdict`` and ``reason`` say what it
+        ENROLLMENT_DECIDED: A Mac asked for its enrollment profile; ``outcome`` and ``reason`` say what it
             got.
         REQUESTS_REFUSED: Requests for enrollment profiles were refused that are not written down one by one;
             ``refused`` says how many for each reason, ``since`` from when on.
-        CREDENTIAL_REDEEMED: Somebody used up the credential of a profile to order a certificate; ``verdict``
+        CREDENTIAL_REDEEMED: Somebody used up the credential of a profile to order a certificate; ``outcome``
             and ``reason`` say whether the order was what the profile asked for.
         REGISTRATION_COMPLETED: The user of a Mac finished its registration.
         SETUP_PROBLEM: The accounts of a Mac that awaits its final configuration are not, or not all, as its
@@ -78,7 +78,7 @@ class EventKind(OpenStrEnum):
     THROTTLED = "throttled"
     ASSIGNMENT_ERROR = "assignment_error"
     TOKEN_EXPIRING = "token_expiring"
-    TOKEN_PARKED = "token_parked"
+    TOKEN_SUSPENDED = "token_suspended"
     TOKEN_RESUMED = "token_resumed"
     TOKEN_ACCOUNT_CHANGED = "token_account_changed"
     TOKEN_REMOVED = "token_removed"

@@ -17,7 +17,7 @@ from typing import Final
 
 import attrs
 
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.fleet.assignment import NO_PROFILE, profile_of
 from pyade.core.fleet.device import DeviceResult, ProfileStatus
 from pyade.core.fleet.records import DeviceRecord
@@ -48,7 +48,7 @@ class ExistingMac:
         return not self.problems
 
 
-@checks_kinds
+@check_arguments
 def check_existing_mac(
     record: DeviceRecord | None, *, version: MacOSVersion | str | None = None
 ) -> ExistingMac:
@@ -72,7 +72,7 @@ def check_existing_mac(
     )
 
 
-@checks_kinds
+@check_arguments
 def renew_instructions(
     version: MacOSVersion | str, affinity: UserAffinity, *, is_enrolled: bool = False
 ) -> str:

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 
 import attrs
 
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.errors import LeaseHeldError, LeaseLostError, StoreError
 
 LEASE_SECONDS = 60.0
@@ -26,7 +26,7 @@ MAXIMUM_SECONDS = 600.0
 """The longest a lease may last; one that ends later was written before the store's clock was moved back."""
 
 
-@checks_kinds
+@check_arguments
 @attrs.frozen(kw_only=True)
 class Lease:
     """The right to write for a token.
@@ -48,7 +48,7 @@ class Lease:
         return now < self.expires_at <= now + timedelta(seconds=MAXIMUM_SECONDS)
 
 
-@checks_kinds
+@check_arguments
 @attrs.frozen(kw_only=True)
 class Held:
     """That a worker holds the lease of a token.

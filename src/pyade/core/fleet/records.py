@@ -166,8 +166,8 @@ class SyncState:
         last_error: Text of the error that ended the last run; "" if none did.
         failures: Runs in a row that an error ended.
         not_before: Until when Apple asked to be left alone, UTC; None if it did not.
-        parked: Why the token needs a person; "" if it does not.
-        parked_with: ``Token.fingerprint`` of the token that needed one, which tells a renewed token.
+        suspended: Why the token needs a person; "" if it does not.
+        suspended_with: ``Token.fingerprint`` of the token that needed one, which tells a renewed token.
         reminded_of: The expiry of which a person was last reminded, UTC.
         reminded_days: How many days before it that was due.
         same_names: Names that different profiles have which are in use at once, and by what, in words.
@@ -199,8 +199,8 @@ class SyncState:
     last_error: str = ""
     failures: int = 0
     not_before: datetime | None = None
-    parked: str = ""
-    parked_with: str = ""
+    suspended: str = ""
+    suspended_with: str = ""
     reminded_of: datetime | None = None
     reminded_days: int = 0
     same_names: Mapping[str, str] = attrs.field(factory=dict, hash=False)

@@ -6,7 +6,7 @@ The rules of this file:
    scheduler only ever comes later than that, by its jitter or by a back-off of its own. It makes no use of
    the minutes by which a call may be early: what looks every minute would be early every day.
 2. What was never synced, and what a run left unfinished at its time limit, is due at once, without jitter.
-3. A token that needs a person is parked, in the store: it is tried again at the normal interval, with a
+3. A token that needs a person is suspended, in the store: it is tried again at the normal interval, with a
    sync, and not sooner until it is another one there. Then a person has acted, and the distance of a request
    counts.
 4. After a failure that the store does not know of, the token is left alone for a back-off that doubles up to
@@ -23,9 +23,9 @@ from datetime import datetime, timedelta
 
 import attrs
 
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.fleet.records import SyncState
-from pyade.core.fleet.suspension import PARKING_ERRORS, parked_reason, was_renewed
+from pyade.core.fleet.suspension import SUSPENDING_ERRORS, suspended_reason, was_renewed
 from pyade.core.fleet.sync_policy import LONGEST_ANSWER, SyncPolicy, Trigger
 from pyade.core.token import Token
 from pyade.errors import AppleError, PolicyError
@@ -48,7 +48,7 @@ def _positive(_instance: object, attribute: attrs.Attribute[timedelta], value: t
         raise PolicyError(f"{attribute.name} is {value}: it must be longer than zero")
 
 
-@checks_kinds
+@check_arguments
 @attrs.frozen(kw_only=True)
 class Pace:
     """How a scheduler spreads and repeats its work.
@@ -73,7 +73,7 @@ class Pace:
 
 
 @attrs.frozen(kw_only=True)
-class Standing:
+class RetryState:
     """What a scheduler remembers of a token; lost with the process, which breaks no limit.
 
     Attributes:
@@ -90,14 +90,14 @@ class Standing:
     renewed: bool = False
     assign_at: datetime | None = None
 
-    def succeeded(self, *, synced: bool, jitter: float, assign_at: datetime | None) -> Standing:
-        """Return the standing after work that ended without an error; an assignment leaves the rest due."""
+    def succeeded(self, *, synced: bool, jitter: float, assign_at: datetime | None) -> RetryState:
+        """Return the state after work that ended without an error; an assignment leaves the rest due."""
         if not synced:
-            return Standing(jitter=self.jitter, renewed=self.renewed, assign_at=assign_at)
-        return Standing(jitter=jitter, assign_at=assign_at)
+            return RetryState(jitter=self.jitter, renewed=self.renewed, assign_at=assign_at)
+        return RetryState(jitter=jitter, assign_at=assign_at)
 
-    def failed(self, error: Exception, work: Work, now: datetime, pace: Pace) -> Standing:
-        """Return the standing after *error* in *work*, with a back-off.
+    def failed(self, error: Exception, work: Work, now: datetime, pace: Pace) -> RetryState:
+        """Return the retry_state after *error* in *work*, with a back-off.
 
         A failed assignment does not put off the next sync, and an assignment that was due, or was to follow
         the sync, is due when the wait is over.
@@ -108,13 +108,13 @@ class Standing:
             self,
             failures=failures,
             not_before=again_at if work is Work.SYNC else self.not_before,
-            renewed=self.renewed and not isinstance(error, PARKING_ERRORS),
+            renewed=self.renewed and not isinstance(error, SUSPENDING_ERRORS),
             assign_at=again_at,
         )
 
-    def replaced(self, *, assigns: bool, now: datetime) -> Standing:
-        """Return the standing of a token that was renewed in the store: as of a new one, for a request."""
-        return Standing(jitter=self.jitter, renewed=True, assign_at=now if assigns else None)
+    def replaced(self, *, assigns: bool, now: datetime) -> RetryState:
+        """Return the retry_state of a token that was renewed in the store: as of a new one, for a request."""
+        return RetryState(jitter=self.jitter, renewed=True, assign_at=now if assigns else None)
 
 
 @attrs.frozen(kw_only=True)
@@ -135,7 +135,7 @@ class Due:
 def next_due(
     token: Token,
     state: SyncState,
-    standing: Standing,
+    retry_state: RetryState,
     *,
     policy: SyncPolicy,
     pace: Pace,
@@ -147,15 +147,15 @@ def next_due(
     Args:
         token: As it is in the store now.
         state: Where the token's sync stands, from the store.
-        standing: What the scheduler remembers.
+        retry_state: What the scheduler remembers.
         policy: The limits.
         pace: How the scheduler spreads its work.
         now: UTC.
         early: For a call that comes once a day: what it may do a little before its time is due now.
     """
-    is_renewed = standing.renewed or was_renewed(token, state)
+    is_renewed = retry_state.renewed or was_renewed(token, state)
     trigger = Trigger.REQUESTED if is_renewed else Trigger.AUTOMATIC
-    delay = timedelta(0) if is_renewed else pace.jitter * standing.jitter
+    delay = timedelta(0) if is_renewed else pace.jitter * retry_state.jitter
     # Asking the policy about an earlier time makes every interval longer by the delay. What the state says
     # must not lie ahead of that time, or it would count as written by a clock that was moved back.
     moment = now - delay
@@ -164,9 +164,9 @@ def next_due(
     # A run that is marked as under way may have died: whether its lease is free only trying can tell.
     allowed_at = policy.decide(state, moment, trigger=trigger, has_lease=True, early=early).allowed_at
     sync_at = now if allowed_at is None else max(allowed_at + delay, now)
-    blocked_until = _blocked_until(standing, policy, pace, now)
-    if standing.assign_at is not None and not parked_reason(token, state):
-        assign_at = max(standing.assign_at, blocked_until)
+    blocked_until = _blocked_until(retry_state, policy, pace, now)
+    if retry_state.assign_at is not None and not suspended_reason(token, state):
+        assign_at = max(retry_state.assign_at, blocked_until)
         if assign_at < sync_at:
             return Due(work=Work.ASSIGN, at=assign_at, automatic=not is_renewed)
     return Due(work=Work.SYNC, at=max(sync_at, blocked_until), automatic=not is_renewed)
@@ -178,8 +178,8 @@ def _asked_for(error: Exception) -> timedelta:
     return timedelta(0) if seconds is None else min(timedelta(seconds=seconds), LONGEST_ANSWER)
 
 
-def _blocked_until(standing: Standing, policy: SyncPolicy, pace: Pace, now: datetime) -> datetime:
-    if standing.not_before is None:
+def _blocked_until(retry_state: RetryState, policy: SyncPolicy, pace: Pace, now: datetime) -> datetime:
+    if retry_state.not_before is None:
         return now
     longest = max(policy.automatic_interval, pace.longest_backoff)
-    return max(now, min(standing.not_before, now + longest))
+    return max(now, min(retry_state.not_before, now + longest))

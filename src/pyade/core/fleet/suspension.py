@@ -2,8 +2,8 @@
 
 The rules of this file:
 
-1. An error after which only a person can help parks a token. Other errors that follow neither end nor repeat
-   that; another error of this kind is told anew. A sync that Apple answered ends it.
+1. An error after which only a person can help suspends a token. Other errors that follow neither end nor
+   repeat that; another error of this kind is told anew. A sync that Apple answered ends it.
 2. Which secrets the token had then is noted, too: other secrets in the store mean that a person has acted.
    Where they could not be read nothing is noted: that they can be read again means the same.
 3. A person is reminded to renew a token at each of ``REMINDER_DAYS`` once per expiry, and only at the nearest
@@ -33,7 +33,7 @@ from pyade.errors import (
     TokenSupersededError,
 )
 
-PARKING_ERRORS = (
+SUSPENDING_ERRORS = (
     TermsError,
     TokenExpiredError,
     TokenSupersededError,
@@ -49,22 +49,24 @@ Noted: TypeAlias = tuple[SyncState, tuple[EventGroup, ...]]
 _LONGEST_REASON = 1_000
 
 
-def park(state: SyncState, token: Token | None, error: Exception) -> Noted:
+def suspend(state: SyncState, token: Token | None, error: Exception) -> Noted:
     """Return what *error*, which ended work for *token*, makes of *state*; None if it cannot be read."""
-    if not isinstance(error, PARKING_ERRORS):
+    if not isinstance(error, SUSPENDING_ERRORS):
         return state, ()
     reason = f"{type(error).__name__}: {error}"[:_LONGEST_REASON]
-    parked = attrs.evolve(state, parked=reason, parked_with="" if token is None else token.fingerprint)
-    if error_kind(state.parked) == error_kind(reason):
-        return parked, ()
-    return parked, (EventGroup(EventKind.TOKEN_PARKED, details={"reason": reason}),)
+    suspended = attrs.evolve(
+        state, suspended=reason, suspended_with="" if token is None else token.fingerprint
+    )
+    if error_kind(state.suspended) == error_kind(reason):
+        return suspended, ()
+    return suspended, (EventGroup(EventKind.TOKEN_SUSPENDED, details={"reason": reason}),)
 
 
 def resume(state: SyncState) -> Noted:
     """Return what a sync that Apple answered makes of *state*."""
-    if not state.parked:
+    if not state.suspended:
         return state, ()
-    return attrs.evolve(state, parked="", parked_with=""), (EventGroup(EventKind.TOKEN_RESUMED),)
+    return attrs.evolve(state, suspended="", suspended_with=""), (EventGroup(EventKind.TOKEN_RESUMED),)
 
 
 def remind(state: SyncState, token: Token, now: datetime) -> Noted:
@@ -84,21 +86,21 @@ def remind(state: SyncState, token: Token, now: datetime) -> Noted:
     return told, (EventGroup(EventKind.TOKEN_EXPIRING, details=details),)
 
 
-def parked_reason(token: Token, state: SyncState) -> str:
+def suspended_reason(token: Token, state: SyncState) -> str:
     """Return why a token needs a person; "" if it does not, or was renewed since."""
-    return "" if was_renewed(token, state) else state.parked
+    return "" if was_renewed(token, state) else state.suspended
 
 
 def is_damaged(state: SyncState) -> bool:
-    """Return True if a token is parked because something of it could not be read."""
-    return error_kind(state.parked) == DamagedRecordError.__name__
+    """Return True if a token is suspended because something of it could not be read."""
+    return error_kind(state.suspended) == DamagedRecordError.__name__
 
 
 def was_renewed(token: Token, state: SyncState) -> bool:
     """Return True if a token needed a person, and is another one in the store by now."""
-    return bool(state.parked) and state.parked_with != token.fingerprint
+    return bool(state.suspended) and state.suspended_with != token.fingerprint
 
 
 def error_kind(reason: str) -> str:
-    """Return the name of the error that *reason*, why a token is parked, begins with."""
+    """Return the name of the error that *reason*, why a token is suspended, begins with."""
     return reason.partition(":")[0]

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.durations import CLOCK_TOLERANCE
 from pyade.errors import AppleError, PolicyError
 from pyade.loading import modules_when_asked
@@ -126,7 +126,7 @@ def _at_least_one(_instance: object, attribute: attrs.Attribute[int], value: int
         raise PolicyError(f"{attribute.name} is {value}: it must be 1 or more")
 
 
-@checks_kinds
+@check_arguments
 @attrs.frozen(kw_only=True)
 class SyncPolicy:
     """The limits of a sync; the defaults are the ones that Intune keeps to.
@@ -310,7 +310,7 @@ class SyncPolicy:
         came_to_an_end = state.last_error or (state.succeeded_at is not None and state.succeeded_at >= run_at)
         if trigger is Trigger.AUTOMATIC and came_to_an_end:
             interval = max(self.automatic_interval, self.request_cooldown)
-            if state.failures and not state.parked:
+            if state.failures and not state.suspended:
                 # More than 20 doublings of a second are more than a day, and many more would overflow.
                 doubled: timedelta = self.request_cooldown * (1 << min(state.failures - 1, 20))
                 wait = min(doubled, interval)

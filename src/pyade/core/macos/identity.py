@@ -8,7 +8,7 @@ The rules of this file:
 
 1. The versions from which a Mac can do something with its identity stand here alone: plan, linter, builder,
    service and the simulated Mac read them.
-2. A model that pyade does not know never gets less than a known one could without a finding that says so.
+2. A model that pyade does not know never gets less than a known one could without a problem that says so.
 3. What is chosen is chosen before the profile is made: a profile holds one identity, never a second one to
    fall back on.
 
@@ -23,7 +23,7 @@ from typing import Final
 
 import attrs
 
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.macos.models import ChipClass
 from pyade.core.macos.versions import MacOSVersion
 from pyade.core.problems import Problem, Severity
@@ -62,7 +62,7 @@ class IdentityChoice(Printed):
         hardware_bound: True if the Secure Enclave makes the key and keeps it.
         attest: True if Apple attests key and device to the ACME server.
         reason: Why, in words.
-        findings: What somebody should look at: a model that pyade does not know, an unreadable version.
+        problems: What somebody should look at: a model that pyade does not know, an unreadable version.
     """
 
     kind: IdentityKind
@@ -71,7 +71,7 @@ class IdentityChoice(Printed):
     hardware_bound: bool = False
     attest: bool = False
     reason: str
-    findings: tuple[Problem, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
     def _words(self) -> str:
         if self.kind is IdentityKind.SCEP:
@@ -88,17 +88,17 @@ class IdentityRefusal(Printed):
 
     Attributes:
         reason: Why, in words.
-        findings: As for ``IdentityChoice``.
+        problems: As for ``IdentityChoice``.
     """
 
     reason: str
-    findings: tuple[Problem, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
     def _words(self) -> str:
         return f"no identity: {self.reason}"
 
 
-@checks_kinds(but=("rsa_key_size",))
+@check_arguments(but=("rsa_key_size",))
 @attrs.frozen(kw_only=True)
 class IdentityPolicy:
     """What an organization wants of device certificates, within what each Mac can hold.
@@ -144,7 +144,7 @@ class IdentityPolicy:
             )
 
 
-@checks_kinds
+@check_arguments
 def choose_identity(
     version: MacOSVersion | str | None, chip: ChipClass, *, accepts_unattested: bool = False
 ) -> IdentityChoice:
@@ -160,26 +160,26 @@ def choose_identity(
     """
     release = _read(version)
     if release is None:
-        finding = _finding(
+        problem = _finding(
             "version", version, "a version or build of macOS that pyade can read", "check what the Mac sent"
         )
         reason = "the macOS version could not be read"
-        return IdentityChoice(kind=IdentityKind.SCEP, reason=reason, findings=(finding,))
+        return IdentityChoice(kind=IdentityKind.SCEP, reason=reason, problems=(problem,))
     if release < ACME_FROM:
         return IdentityChoice(
             kind=IdentityKind.SCEP, reason=f"macOS {release} has no ACME, which came with {ACME_FROM}"
         )
     if chip is ChipClass.UNKNOWN:
-        finding = _finding("product", None, "a model of a Mac that pyade knows", "look at it; update pyade")
+        problem = _finding("product", None, "a model of a Mac that pyade knows", "look at it; update pyade")
         reason = "the model is unknown, and so are its keys"
-        return IdentityChoice(kind=IdentityKind.SCEP, reason=reason, findings=(finding,))
+        return IdentityChoice(kind=IdentityKind.SCEP, reason=reason, problems=(problem,))
     if release < HARDWARE_KEYS_FROM:
         reason = f"macOS {release} knows ACME, but hardware-bound keys only from {HARDWARE_KEYS_FROM.major}"
         return IdentityChoice(kind=IdentityKind.ACME, reason=reason)
     return _acme_from_14(chip, accepts_unattested=accepts_unattested)
 
 
-@checks_kinds
+@check_arguments
 def decide_identity(
     version: MacOSVersion | str | None,
     chip: ChipClass,
@@ -300,16 +300,16 @@ def _why_not_kept(
 
 
 def _refused(reason: str, best: IdentityChoice) -> IdentityRefusal:
-    return IdentityRefusal(reason=reason, findings=best.findings)
+    return IdentityRefusal(reason=reason, problems=best.problems)
 
 
 def _scep(reason: str, best: IdentityChoice) -> IdentityChoice:
-    return IdentityChoice(kind=IdentityKind.SCEP, reason=reason, findings=best.findings)
+    return IdentityChoice(kind=IdentityKind.SCEP, reason=reason, problems=best.problems)
 
 
 def _software(reason: str, best: IdentityChoice, policy: IdentityPolicy) -> IdentityChoice:
     return IdentityChoice(
-        kind=IdentityKind.ACME, key_size=policy.rsa_key_size, reason=reason, findings=best.findings
+        kind=IdentityKind.ACME, key_size=policy.rsa_key_size, reason=reason, problems=best.problems
     )
 
 

@@ -12,7 +12,7 @@ import enum
 import re
 from typing import Final
 
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 
 
 class ChipClass(enum.StrEnum):
@@ -26,7 +26,7 @@ class ChipClass(enum.StrEnum):
     UNKNOWN = "unknown model"
 
 
-@checks_kinds
+@check_arguments
 def classify_product(product: str) -> ChipClass:
     """Return the chip class of a model identifier such as ``Mac14,2``.
 
@@ -53,7 +53,7 @@ def classify_product(product: str) -> ChipClass:
     return ChipClass.INTEL if generation <= last_intel else ChipClass.UNKNOWN
 
 
-@checks_kinds
+@check_arguments
 def name_of_product(product: str) -> str:
     """Return the name under which Apple sells a model identifier, such as "MacBook Air" for ``Mac14,2``.
 
@@ -67,7 +67,7 @@ def name_of_product(product: str) -> str:
     return "" if model is None else _NAMES.get(product, _FAMILIES[model["family"]][0])
 
 
-@checks_kinds
+@check_arguments
 def name_in_text(text: str) -> str:
     """Return the name of a Mac that *text* begins with: "iMac Pro" for "iMac Pro (2017)"; "" for none.
 

@@ -21,7 +21,7 @@ from typing import Final
 
 import attrs
 
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.macos.versions import MacOSVersion
 from pyade.core.problems import Problem
 from pyade.errors import ProfileError
@@ -450,7 +450,7 @@ class SkipKeys(enum.StrEnum):
         return (listed and (self.apple_removed is None or at < self.apple_removed)) == self.exists_on(at)
 
     @classmethod
-    @checks_kinds
+    @check_arguments
     def named(cls, name: str) -> SkipKeys:
         """Return the key of a screen by its name, such as "Touch ID and Face ID".
 

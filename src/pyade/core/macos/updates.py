@@ -31,7 +31,7 @@ from typing import Any, Final, Self
 import attrs
 import msgspec
 
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.macos.versions import MacOSVersion
 from pyade.core.problems import Problem, Severity
 from pyade.core.secret import Secret
@@ -67,17 +67,17 @@ class UpdateCatalogue:
 
     Attributes:
         updates: Every release that could be read.
-        findings: The entries that could not be read, and were left out.
+        problems: The entries that could not be read, and were left out.
     """
 
     updates: tuple[Update, ...]
-    findings: tuple[Problem, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
     @classmethod
     def from_pmv(cls, document: Mapping[str, Any]) -> Self:
         """Return the catalogue of the JSON object at ``https://gdmf.apple.com/v2/pmv``.
 
-        Keys that are not known, and other platforms, are ignored. An entry that cannot be read is a finding,
+        Keys that are not known, and other platforms, are ignored. An entry that cannot be read is a problem,
         not an error: the others still hold.
 
         Args:
@@ -91,7 +91,7 @@ class UpdateCatalogue:
         if not _is_pmv(document):
             raise PolicyError("the update catalogue: the JSON object of gdmf.apple.com/v2/pmv is allowed")
         updates: list[Update] = []
-        findings: list[Problem] = []
+        problems: list[Problem] = []
         for name, is_public in _LISTS.items():
             for index, entry in enumerate(_macos(document.get(name))):
                 try:
@@ -99,8 +99,8 @@ class UpdateCatalogue:
                 except (AttributeError, KeyError, TypeError, ValueError, VersionError):
                     allowed = "ProductVersion, Build and SupportedDevices"
                     fix = "nothing; the other releases are used"
-                    findings.append(Problem(f"{name}.macOS[{index}]", "", allowed, fix, Severity.WARNING))
-        return cls(updates=tuple(updates), findings=tuple(findings))
+                    problems.append(Problem(f"{name}.macOS[{index}]", "", allowed, fix, Severity.WARNING))
+        return cls(updates=tuple(updates), problems=tuple(problems))
 
     def offered(self, device_id: str, *, version: MacOSVersion, build: str, now: datetime) -> list[Update]:
         """Return what a Mac can be told to install, newer than what it has, the lowest version first.
@@ -157,7 +157,7 @@ _LISTS: Final = {
 _NON_PUBLIC_FROM: Final = MacOSVersion(15)
 
 
-@checks_kinds
+@check_arguments
 @attrs.frozen(kw_only=True)
 class BetaProgram:
     """A beta program that the Mac joins, and stays in, to get the required version.
@@ -189,7 +189,7 @@ def _version(value: MacOSVersion | str | None) -> MacOSVersion | None:
     return None if value is None else MacOSVersion.of(value)
 
 
-@checks_kinds
+@check_arguments
 @attrs.frozen(kw_only=True)
 class SoftwareUpdatePolicy:
     """Which macOS a Mac must have to enroll: a fixed minimum, or the newest that it is offered.
@@ -226,7 +226,7 @@ class SoftwareUpdatePolicy:
             raise PolicyError("beta_program: description and token are both needed")
 
 
-class UpdateVerdict(enum.StrEnum):
+class UpdateOutcome(enum.StrEnum):
     """What becomes of a Mac at this gate.
 
     Attributes:
@@ -245,14 +245,14 @@ class UpdateDecision(Printed):
     """Whether a Mac must update, and why.
 
     Attributes:
-        verdict: What to do.
+        outcome: What to do.
         reason: Why, in words.
         version: The version to ask for; None unless it must update.
         build: The build to ask for; "" for any.
         beta_program: The program to join for it; None for none.
     """
 
-    verdict: UpdateVerdict
+    outcome: UpdateOutcome
     reason: str
     version: MacOSVersion | None = None
     build: str = ""
@@ -260,10 +260,10 @@ class UpdateDecision(Printed):
 
     def _words(self) -> str:
         target = f" to {self.version}" if self.version else ""
-        return f"{self.verdict}{target}: {self.reason}"
+        return f"{self.outcome}{target}: {self.reason}"
 
 
-@checks_kinds(but=("now",))
+@check_arguments(but=("now",))
 def decide_update(
     policy: SoftwareUpdatePolicy | None,
     *,
@@ -326,7 +326,7 @@ _CANNOT: Final = "the Mac does not say that it can update in Setup Assistant"
 
 def _enroll(reason: str, *, is_mandatory: bool) -> UpdateDecision:
     note = "; it will take a mandatory update by itself" if is_mandatory else ""
-    return UpdateDecision(verdict=UpdateVerdict.ENROLL, reason=f"{reason}{note}")
+    return UpdateDecision(outcome=UpdateOutcome.ENROLL, reason=f"{reason}{note}")
 
 
 def _latest(policy: SoftwareUpdatePolicy, mac: _Mac) -> UpdateDecision:
@@ -361,7 +361,7 @@ def _at_least(minimum: MacOSVersion, policy: SoftwareUpdatePolicy, mac: _Mac) ->
         reason = f"no macOS from {minimum} on is offered for {mac.device_id!r}"
     if policy.refuse_older:
         reason = f"macOS {mac.version} is below the required {minimum}, and {reason}"
-        return UpdateDecision(verdict=UpdateVerdict.REFUSE, reason=reason)
+        return UpdateDecision(outcome=UpdateOutcome.REFUSE, reason=reason)
     return _enroll(reason, is_mandatory=mac.is_mandatory)
 
 
@@ -376,7 +376,7 @@ def _step_to(minimum: MacOSVersion, policy: SoftwareUpdatePolicy, mac: _Mac) -> 
     if policy.beta_program is not None or mac.offered is None:
         two_steps = needs_base and mac.version < _COMBINED_FROM
         return UpdateDecision(
-            verdict=UpdateVerdict.UPDATE,
+            outcome=UpdateOutcome.UPDATE,
             reason=reason,
             version=base if two_steps else minimum,
             build="" if two_steps else policy.build,
@@ -395,7 +395,7 @@ def _step_to(minimum: MacOSVersion, policy: SoftwareUpdatePolicy, mac: _Mac) -> 
 def _ask_for(update: Update, reason: str) -> UpdateDecision:
     # Without a build the Mac chooses among the supplemental updates of a version itself.
     build = update.build if update.version.supplement else ""
-    return UpdateDecision(verdict=UpdateVerdict.UPDATE, reason=reason, version=update.version, build=build)
+    return UpdateDecision(outcome=UpdateOutcome.UPDATE, reason=reason, version=update.version, build=build)
 
 
 def _is_below(version: MacOSVersion, build: str, minimum: MacOSVersion, required_build: str) -> bool:

@@ -40,7 +40,7 @@ from xml.parsers.expat import ExpatError
 
 import attrs
 
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.macos.versions import MacOSVersion
 from pyade.core.problems import Problem, Severity
 from pyade.errors import PolicyError, ProfileError
@@ -285,7 +285,7 @@ _MARKED: Final = re.compile(
 )
 
 
-@checks_kinds
+@check_arguments
 @attrs.frozen(kw_only=True)
 class User:
     """The person a Mac enrolls for, as the identity provider knows them.
@@ -304,7 +304,7 @@ class User:
     is_enrollment_manager: bool = False
 
 
-@checks_kinds
+@check_arguments
 @attrs.frozen(kw_only=True)
 class NameVariables:
     """What the variables in account names stand for on one Mac.

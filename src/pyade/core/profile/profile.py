@@ -6,7 +6,7 @@ from datetime import datetime
 
 import attrs
 
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.macos.versions import MacOSVersion
 from pyade.core.problems import Problem, Severity
 from pyade.core.profile.diff import ProfileDiff, compare
@@ -74,11 +74,11 @@ class EnrollmentProfile(ProfileSettings):
             raise ProfileError(errors)
 
     @property
-    def findings(self) -> tuple[Problem, ...]:
+    def problems(self) -> tuple[Problem, ...]:
         """What is allowed but doubtful, each with what to do about it; never an error."""
         return tuple(check(self))
 
-    @checks_kinds
+    @check_arguments
     def diff(self, other: EnrollmentProfile | None) -> ProfileDiff:
         """Return what changes if *other* takes the place of this profile, and which Macs it reaches.
 
@@ -107,7 +107,7 @@ class EnrollmentProfile(ProfileSettings):
         return make_plan(self, MacOSVersion.of(version))
 
 
-@checks_kinds
+@check_arguments
 @attrs.frozen(kw_only=True)
 class DefinedProfile:
     """A profile that was defined at Apple.

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.macos.versions import MacOSVersion
 from pyade.core.problems import Problem, Severity
 from pyade.core.profile.accounts import (
@@ -71,7 +71,7 @@ class LocalAccounts:
     problems: tuple[Problem, ...] = ()
 
 
-@checks_kinds
+@check_arguments
 def local_accounts(
     profile: EnrollmentProfile,
     names: NameVariables,

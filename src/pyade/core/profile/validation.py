@@ -190,7 +190,7 @@ _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 
 def check(profile: ProfileSettings) -> Iterator[Problem]:
-    """Yield every broken rule and every finding of *profile*; only wrong types if there are any."""
+    """Yield every broken rule and every problem of *profile*; only wrong types if there are any."""
     wrong_types = list(_types(profile))
     yield from wrong_types
     if wrong_types:

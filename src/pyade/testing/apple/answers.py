@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pyade.testing.http.wire import TEXT_TYPE, Answer
+from pyade.testing.http.wire import TEXT_TYPE, WireResponse
 
 
 class RefusedError(Exception):
@@ -22,7 +22,7 @@ class RefusedError(Exception):
         self.text = text
         self.headers: Mapping[str, str] = headers or {}
 
-    def answer(self) -> Answer:
+    def answer(self) -> WireResponse:
         """Return the answer that says so."""
         headers = {"Content-Type": TEXT_TYPE, **self.headers}
-        return Answer(status=self.status, body=self.text.encode(), headers=headers)
+        return WireResponse(status=self.status, body=self.text.encode(), headers=headers)

@@ -9,7 +9,7 @@ from typing import Unpack
 
 import attrs
 
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.token import Token
 from pyade.testing.apple.actions import DeviceActions, verify_jwt
 from pyade.testing.apple.answers import RefusedError
@@ -24,10 +24,10 @@ from pyade.testing.apple.token_file import TokenFileForm, accept_certificate, bu
 from pyade.testing.errors import PortalError
 from pyade.testing.http.faults import DeviceFaults
 from pyade.testing.http.service import Exchange, FakeService, RequestRecord
-from pyade.testing.http.wire import JSON_TYPE, Answer, json_answer, reason
+from pyade.testing.http.wire import JSON_TYPE, WireResponse, json_answer, reason
 
 
-@checks_kinds
+@check_arguments
 class FakeApple(FakeService, DeviceLife):
     """Apple's device assignment service with its portal, in memory, for tests and demonstrations.
 
@@ -152,13 +152,13 @@ class FakeApple(FakeService, DeviceLife):
 
     # The web service
 
-    def _perform(self, exchange: Exchange) -> Answer:
+    def _perform(self, exchange: Exchange) -> WireResponse:
         try:
             return self._route(exchange)
         except RefusedError as refused:
             return refused.answer()
 
-    def _route(self, exchange: Exchange) -> Answer:
+    def _route(self, exchange: Exchange) -> WireResponse:
         request, now = exchange.request, exchange.now
         methods = self._endpoints.methods(request.path)
         if not methods:
@@ -173,9 +173,11 @@ class FakeApple(FakeService, DeviceLife):
             raise RefusedError(403, "T_C_NOT_SIGNED")
         self._endpoints.check_agent(request)
         result = self._endpoints.perform(request, server, now, repeat_cursor=exchange.repeat_cursor)
-        return json_answer(result) if result is not None else Answer(headers={"Content-Type": JSON_TYPE})
+        return (
+            json_answer(result) if result is not None else WireResponse(headers={"Content-Type": JSON_TYPE})
+        )
 
-    def _refusal(self, answer: Answer, code: str) -> Answer:
+    def _refusal(self, answer: WireResponse, code: str) -> WireResponse:
         return RefusedError(answer.status, code, answer.headers).answer()
 
     def _headers(self, exchange: Exchange) -> Mapping[str, str]:
@@ -187,7 +189,7 @@ class FakeApple(FakeService, DeviceLife):
             headers["X-ADM-Auth-Session"] = self._sessions.rotate(exchange.session, exchange.now, grace)
         return headers
 
-    def _record(self, exchange: Exchange, answer: Answer | None, number: int) -> RequestRecord:
+    def _record(self, exchange: Exchange, answer: WireResponse | None, number: int) -> RequestRecord:
         return attrs.evolve(
             super()._record(exchange, answer, number),
             session=self._sessions.number(exchange.request),

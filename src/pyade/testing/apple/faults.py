@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable
 from datetime import datetime
 
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.testing.apple.model import Organization, Server
 from pyade.testing.apple.paging import Pager
 from pyade.testing.apple.portal import FakePortal
@@ -15,7 +15,7 @@ from pyade.testing.errors import PortalError
 from pyade.testing.http.faults import DeviceFaults
 
 
-@checks_kinds
+@check_arguments
 class Faults:
     """The switches of a ``FakeApple``: states that go wrong and stay so until they are put right.
 

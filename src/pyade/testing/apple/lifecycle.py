@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.testing.apple.model import AppleSettings, Identifiers, timestamp
 from pyade.testing.apple.portal import FakePortal
 from pyade.testing.errors import PortalError
@@ -32,7 +32,7 @@ class Replacement:
     day: str
 
 
-@checks_kinds
+@check_arguments
 class DeviceLife(FakePortal):
     """A portal whose devices live: people set them up and unlock them, Apple replaces them."""
 

@@ -21,11 +21,11 @@ from uuid import UUID
 import attrs
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.testing.errors import PortalError
 
 
-@checks_kinds
+@check_arguments
 @attrs.define(kw_only=True)
 class AppleSettings:
     """Standing behaviour of a ``FakeApple``; change an attribute at any time, it holds from the next request.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Literal
 
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.testing.apple.model import (
     CATALOGUE,
     AppleSettings,
@@ -27,7 +27,7 @@ _PROFILE_KEYS = ("profile_status", "profile_uuid", "profile_assign_time", "profi
 _SERVER_KEYS = ("device_assigned_date", "device_assigned_by")
 
 
-@checks_kinds
+@check_arguments
 class FakePortal:
     """What an administrator can do in the portal; ``FakeApple`` adds the web service.
 

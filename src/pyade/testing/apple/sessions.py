@@ -21,7 +21,7 @@ import attrs
 
 from pyade.testing.apple.answers import RefusedError
 from pyade.testing.apple.model import AppleSettings, Credentials, Identifiers, Server
-from pyade.testing.http.wire import Answer, WireRequest, json_answer
+from pyade.testing.http.wire import WireRequest, WireResponse, json_answer
 
 SESSION_HEADER = "x-adm-auth-session"
 # Neither figure is published.
@@ -100,8 +100,8 @@ class Sessions:
         for value in self._of(server):
             self._sessions[value].ends_at = self._sessions[value].issued_at
 
-    def open(self, request: WireRequest, now: datetime) -> Answer:
-        """Answer ``GET /session``.
+    def open(self, request: WireRequest, now: datetime) -> WireResponse:
+        """WireResponse ``GET /session``.
 
         Raises:
             RefusedError: The OAuth request, the token or the organization's terms do not allow it.

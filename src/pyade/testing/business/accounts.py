@@ -18,7 +18,7 @@ from pyade.business import ApiAccount
 from pyade.testing.apple.model import Identifiers
 from pyade.testing.business.settings import BusinessSettings
 from pyade.testing.business.views import ApiRefusedError, decode, document
-from pyade.testing.http.wire import Answer, WireRequest
+from pyade.testing.http.wire import WireRequest, WireResponse
 
 TOKEN_PATHS = ("/auth/oauth2/token", "/auth/oauth2/v2/token")
 
@@ -73,8 +73,8 @@ class Accounts:
         owner, until = self._access.get(access, (None, now))
         return owner if kind.lower() == "bearer" and now < until else None
 
-    def give_access(self, request: WireRequest, now: datetime) -> Answer:
-        """Answer a request for an access token."""
+    def give_access(self, request: WireRequest, now: datetime) -> WireResponse:
+        """WireResponse a request for an access token."""
         fields = form(request)
         error = self._error(request, fields, now)
         if error is not None:

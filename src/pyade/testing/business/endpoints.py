@@ -17,7 +17,7 @@ from pyade.testing.business import activities, views
 from pyade.testing.business.services import Services
 from pyade.testing.business.settings import BusinessSettings
 from pyade.testing.business.views import ApiRefusedError, moment, not_found
-from pyade.testing.http.wire import Answer, WireRequest
+from pyade.testing.http.wire import WireRequest, WireResponse
 
 
 @attrs.frozen
@@ -35,7 +35,7 @@ class Ask:
     identity: str
 
 
-Handler: TypeAlias = Callable[[Ask], Answer]
+Handler: TypeAlias = Callable[[Ask], WireResponse]
 Shown: TypeAlias = dict[str, Any]
 
 CONFIGURATOR_ID = "00000000000000000000000000000001"
@@ -90,7 +90,7 @@ class Endpoints:
             )
         ]
 
-    def perform(self, request: WireRequest, now: datetime) -> Answer:
+    def perform(self, request: WireRequest, now: datetime) -> WireResponse:
         """Carry out *request* and return its answer.
 
         Raises:
@@ -108,17 +108,17 @@ class Endpoints:
             raise _not_offered(request.method, ", ".join(offered))
         raise not_found("path", request.path)
 
-    def log(self, request: WireRequest, now: datetime) -> Answer:
-        """Answer a request for a log: whoever brings an access token is refused, as by a blob store."""
+    def log(self, request: WireRequest, now: datetime) -> WireResponse:
+        """WireResponse a request for a log: whoever brings an access token is refused, as by a blob store."""
         found = re.fullmatch(r"/logs/([0-9a-f-]+)\.csv", request.path)
         activity = self.activities.get(found[1]) if found else None
         until = dict(request.query).get("expires", "0")
         if "authorization" in request.headers or request.method != "GET":
-            return Answer(status=400, body=b"<Error><Code>InvalidArgument</Code></Error>")
+            return WireResponse(status=400, body=b"<Error><Code>InvalidArgument</Code></Error>")
         if activity is None or not until.isdecimal() or now.timestamp() > int(until):
-            return Answer(status=403, body=b"<Error><Code>AccessDenied</Code></Error>")
+            return WireResponse(status=403, body=b"<Error><Code>AccessDenied</Code></Error>")
         headers = {"Content-Type": "text/csv", "Content-Disposition": _disposition(activity)}
-        return Answer(body=activities.write_log(activity, self._settings), headers=headers)
+        return WireResponse(body=activities.write_log(activity, self._settings), headers=headers)
 
     @property
     def _is_school(self) -> bool:
@@ -140,14 +140,14 @@ class Endpoints:
         )
         return views.resource(request, "orgDevices", serial, shown)
 
-    def _devices(self, ask: Ask) -> Answer:
+    def _devices(self, ask: Ask) -> WireResponse:
         owned = [
             device for device in self._apple.devices.values() if device.organization is self._organization
         ]
         show = partial(self._show_device, ask.request)
         return views.page(ask.request, owned, self._settings, show)
 
-    def _device(self, ask: Ask) -> Answer:
+    def _device(self, ask: Ask) -> WireResponse:
         released = self.fleet.released.get(ask.identity)
         device = (
             released[0] if released and ask.identity not in self._apple.devices else self._owned(ask.identity)
@@ -169,19 +169,19 @@ class Endpoints:
             raise not_found("mdmServers", "null")
         return server
 
-    def _linkage(self, ask: Ask) -> Answer:
+    def _linkage(self, ask: Ask) -> WireResponse:
         server = self._server_of(ask.identity, ask.now)
         empty = {"type": "mdmServers", "id": ""} if self._settings.unassigned_answer == "empty" else None
         data = {"type": "mdmServers", "id": server.server_uuid} if server else empty
         related = f"{views.origin(ask.request)}/v1/orgDevices/{ask.identity}/assignedServer"
         return views.single(ask.request, data, links={"related": related})
 
-    def _assigned(self, ask: Ask) -> Answer:
+    def _assigned(self, ask: Ask) -> WireResponse:
         server = self._server_of(ask.identity, ask.now)
         shown = self._show_service(ask.request, server, is_single=False) if server else None
         return views.single(ask.request, shown)
 
-    def _coverage(self, ask: Ask) -> Answer:
+    def _coverage(self, ask: Ask) -> WireResponse:
         bought_at = self._owned(ask.identity).bought_at
         warranty = {
             "status": "ACTIVE",
@@ -203,7 +203,7 @@ class Endpoints:
 
         return views.page(ask.request, plans, self._settings, show)
 
-    def _lock(self, ask: Ask) -> Answer:
+    def _lock(self, ask: Ask) -> WireResponse:
         self._owned(ask.identity)
         lock = self.locks.get(ask.identity, {"isLocked": False})
         kind, path = "activationLockStatus", ask.request.path
@@ -227,7 +227,7 @@ class Endpoints:
         }
         return views.resource(request, "mdmServers", CONFIGURATOR_ID, shown)
 
-    def _list_services(self, ask: Ask) -> Answer:
+    def _list_services(self, ask: Ask) -> WireResponse:
         shown = [self._show_service(ask.request, server, is_single=False) for server in self._services.all]
         shown.append(self._show_configurator(ask.request))
         return views.page(ask.request, shown, self._settings, dict)
@@ -238,26 +238,26 @@ class Endpoints:
             raise not_found("mdmServers", service_id)
         return server
 
-    def _service(self, ask: Ask) -> Answer:
+    def _service(self, ask: Ask) -> WireResponse:
         if ask.identity == CONFIGURATOR_ID:
             return views.single(ask.request, self._show_configurator(ask.request))
         return self._single_service(ask, self._known(ask.identity))
 
-    def _single_service(self, ask: Ask, server: Server, *, status: int = 200) -> Answer:
+    def _single_service(self, ask: Ask, server: Server, *, status: int = 200) -> WireResponse:
         shown = self._show_service(ask.request, server, is_single=True)
         return views.single(ask.request, shown, status=status)
 
-    def _create_service(self, ask: Ask) -> Answer:
+    def _create_service(self, ask: Ask) -> WireResponse:
         return self._single_service(ask, self._services.create(ask.request.body), status=201)
 
-    def _update_service(self, ask: Ask) -> Answer:
+    def _update_service(self, ask: Ask) -> WireResponse:
         return self._single_service(ask, self._services.update(self._known(ask.identity), ask.request.body))
 
-    def _delete_service(self, ask: Ask) -> Answer:
+    def _delete_service(self, ask: Ask) -> WireResponse:
         self._services.delete(self._known(ask.identity))
-        return Answer(status=204)
+        return WireResponse(status=204)
 
-    def _serials(self, ask: Ask) -> Answer:
+    def _serials(self, ask: Ask) -> WireResponse:
         devices = [] if ask.identity == CONFIGURATOR_ID else list(self._known(ask.identity).devices)
 
         def show(serial: str) -> Shown:
@@ -267,7 +267,7 @@ class Endpoints:
 
     # Activities
 
-    def _start(self, ask: Ask) -> Answer:
+    def _start(self, ask: Ask) -> WireResponse:
         order = activities.read_order(
             ask.request.body, self._services.find, ask.now, is_school=self._is_school
         )
@@ -289,7 +289,7 @@ class Endpoints:
         )
         return views.single(ask.request, self._show_activity(ask, self.activities[identity]), status=201)
 
-    def _activity(self, ask: Ask) -> Answer:
+    def _activity(self, ask: Ask) -> WireResponse:
         activity = self.activities.get(ask.identity)
         if activity is None or ask.now > activity.started_at + timedelta(days=30):
             raise not_found("orgDeviceActivities", ask.identity)
@@ -312,14 +312,14 @@ class Endpoints:
 
     # Apple's built-in management
 
-    def _list_builtin(self, ask: Ask) -> Answer:
+    def _list_builtin(self, ask: Ask) -> WireResponse:
 
         def show(identity: str) -> Shown:
             return views.resource(ask.request, "mdmDevices", identity, self.builtin[identity])
 
         return views.page(ask.request, self.builtin, self._settings, show)
 
-    def _builtin(self, ask: Ask) -> Answer:
+    def _builtin(self, ask: Ask) -> WireResponse:
         if ask.identity not in self.builtin:
             raise not_found("mdmDevices", ask.identity)
         kind, path = "mdmDeviceDetails", ask.request.path
@@ -327,7 +327,7 @@ class Endpoints:
         return views.single(ask.request, views.resource(ask.request, kind, ask.identity, shown, path=path))
 
 
-def _refuse_related(ask: Ask) -> Answer:
+def _refuse_related(ask: Ask) -> WireResponse:
     raise _not_offered("GET_RELATED", f"GET /v1/mdmServers/{ask.identity}/relationships/devices")
 
 

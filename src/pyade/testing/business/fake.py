@@ -13,7 +13,7 @@ from uuid import UUID
 import attrs
 
 from pyade.business import ApiAccount
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.testing.apple.fake import FakeApple
 from pyade.testing.apple.model import Organization
 from pyade.testing.business.accounts import TOKEN_PATHS, Accounts, form, key_file
@@ -22,13 +22,13 @@ from pyade.testing.business.endpoints import LOG_HOST, Endpoints
 from pyade.testing.business.settings import BusinessSettings
 from pyade.testing.business.views import ApiRefusedError
 from pyade.testing.http.service import Exchange, FakeService, RequestRecord
-from pyade.testing.http.wire import Answer, WireRequest
+from pyade.testing.http.wire import WireRequest, WireResponse
 
 _TOKEN_HOST = "account.apple.com"  # noqa: S105 - a host
 _ACCEPTED = frozenset({"application/json", "application/*", "*/*"})
 
 
-@checks_kinds
+@check_arguments
 class FakeBusiness(FakeService):
     """The Apple School Manager and Apple Business API of one organization, for tests and demonstrations.
 
@@ -136,7 +136,7 @@ class FakeBusiness(FakeService):
 
     # The web service
 
-    def _perform(self, exchange: Exchange) -> Answer:
+    def _perform(self, exchange: Exchange) -> WireResponse:
         request, now = exchange.request, exchange.now
         host = request.host.partition(":")[0]
         if request.path in TOKEN_PATHS and host not in (LOG_HOST, self._api_host):
@@ -163,7 +163,7 @@ class FakeBusiness(FakeService):
         kind = "school" if self.organization.org_type == "edu" else "business"
         return f"api-{kind}.apple.com"
 
-    def _refusal(self, answer: Answer, code: str) -> Answer:
+    def _refusal(self, answer: WireResponse, code: str) -> WireResponse:
         refused = ApiRefusedError(answer.status, code, "as scripted").answer("scripted")
         return attrs.evolve(refused, headers={**refused.headers, **answer.headers})
 
@@ -177,7 +177,7 @@ class FakeBusiness(FakeService):
     def _new_id(self) -> str:
         return self._identifiers.uuid("request")
 
-    def _record(self, exchange: Exchange, answer: Answer | None, number: int) -> RequestRecord:
+    def _record(self, exchange: Exchange, answer: WireResponse | None, number: int) -> RequestRecord:
         record = super()._record(exchange, answer, number)
         if exchange.request.path in TOKEN_PATHS:
             body = {**form(exchange.request), "client_assertion": "(redacted)"}

@@ -6,10 +6,10 @@ from typing import Literal
 
 import attrs
 
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 
 
-@checks_kinds
+@check_arguments
 @attrs.define(kw_only=True)
 class BusinessSettings:
     """Standing behaviour of a ``FakeBusiness``; a changed attribute holds from the next request.

@@ -17,7 +17,7 @@ import msgspec
 
 from pyade.testing.apple.model import PRODUCT_TYPES, OwnedDevice, Server
 from pyade.testing.business.settings import BusinessSettings
-from pyade.testing.http.wire import UNREADABLE, Answer, WireRequest, json_answer
+from pyade.testing.http.wire import UNREADABLE, WireRequest, WireResponse, json_answer
 
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ class ApiRefusedError(Exception):
         self.pointer = pointer
         self.parameter = parameter
 
-    def answer(self, request_id: str) -> Answer:
+    def answer(self, request_id: str) -> WireResponse:
         """Return the answer that says so."""
         error: dict[str, Any] = {
             "id": request_id,
@@ -59,7 +59,7 @@ class ApiRefusedError(Exception):
         return document({"errors": [error]}, status=self.status)
 
 
-def document(value: Any, *, status: int = 200) -> Answer:
+def document(value: Any, *, status: int = 200) -> WireResponse:
     """Return an answer with *value* as JSON."""
     return json_answer(value, status=status, content_type="application/json")
 
@@ -227,7 +227,7 @@ def check_fields(request: WireRequest) -> None:
 
 def single(
     request: WireRequest, data: Any, *, status: int = 200, links: Mapping[str, str] | None = None
-) -> Answer:
+) -> WireResponse:
     """Return the document for one resource or linkage, at the address of *request*."""
     shown = {"self": origin(request) + request.target, **(links or {})}
     return document({"data": data, "links": shown}, status=status)
@@ -238,7 +238,7 @@ def page(
     records: Iterable[Any],
     settings: BusinessSettings,
     show: Callable[[Any], dict[str, Any]],
-) -> Answer:
+) -> WireResponse:
     """Return the collection document for one page of *records*.
 
     Raises:

@@ -82,7 +82,7 @@ def one_time(
 
 def decided(token_name: str = "hq", serial_number: str = SERIAL) -> EventBatch:
     """Return the event of a decision."""
-    group = EventGroup(EventKind.ENROLLMENT_DECIDED, (serial_number,), {"verdict": "enroll"})
+    group = EventGroup(EventKind.ENROLLMENT_DECIDED, (serial_number,), {"outcome": "enroll"})
     return EventBatch(token_name, NOW, (group,))
 
 

@@ -212,31 +212,37 @@ class EventPromises:
 
     def test_event_of_a_sync_state(self, store: Store) -> None:
         """What a state changes is told in its commit: with a state that is refused nothing is."""
-        parked = EventBatch("hq", NOW, (EventGroup(EventKind.TOKEN_PARKED, details={"reason": "terms"}),))
-        state = store.save_sync_state("hq", SyncState(parked="terms"), events=parked)
-        assert state.parked == "terms"
+        suspended = EventBatch(
+            "hq", NOW, (EventGroup(EventKind.TOKEN_SUSPENDED, details={"reason": "terms"}),)
+        )
+        state = store.save_sync_state("hq", SyncState(suspended="terms"), events=suspended)
+        assert state.suspended == "terms"
         with pytest.raises(StoreConflictError):
-            store.save_sync_state("hq", SyncState(), events=parked)
+            store.save_sync_state("hq", SyncState(), events=suspended)
         lease = store.acquire_lease("hq", "worker")
         store.release_lease(lease)
         with pytest.raises(LeaseLostError):
-            store.save_sync_state("hq", state, events=parked, lease=lease)
+            store.save_sync_state("hq", state, events=suspended, lease=lease)
         (happened,) = store.events()
-        assert (happened.kind, happened.serial_number, happened.at) == (EventKind.TOKEN_PARKED, None, NOW)
+        assert (happened.kind, happened.serial_number, happened.at) == (EventKind.TOKEN_SUSPENDED, None, NOW)
         assert happened.details == {"reason": "terms"}
 
     def test_event_about_a_token(self, store: Store) -> None:
         """A caller's own event comes back with its details and without a device."""
         details = {"reason": "Bedingungen", "days": 3, "nested": [None, 1.5]}
-        store.add_event("hq", EventKind.TOKEN_PARKED, now=NOW, details=details)
+        store.add_event("hq", EventKind.TOKEN_SUSPENDED, now=NOW, details=details)
         store.add_event("hq", EventKind.TOKEN_RESUMED, now=NOW)
-        parked, resumed = store.events()
-        assert (parked.kind, parked.serial_number, parked.details) == ("token_parked", None, details)
+        suspended, resumed = store.events()
+        assert (suspended.kind, suspended.serial_number, suspended.details) == (
+            "token_suspended",
+            None,
+            details,
+        )
         assert (resumed.kind, resumed.token_name, resumed.details) == ("token_resumed", "hq", {})
         with pytest.raises(UnknownTokenError, match="nobody"):
-            store.add_event("nobody", EventKind.TOKEN_PARKED, now=NOW)
+            store.add_event("nobody", EventKind.TOKEN_SUSPENDED, now=NOW)
         with pytest.raises(StoreError, match="JSON"):
-            store.add_event("hq", EventKind.TOKEN_PARKED, now=NOW, details={"at": object()})
+            store.add_event("hq", EventKind.TOKEN_SUSPENDED, now=NOW, details={"at": object()})
         assert len(store.events()) == 2
 
     @pytest.mark.parametrize("after", ["x", "1", "x.1.y", "1.x", ".1", "٣.1", f"{'9' * 40}.1x"])

@@ -11,9 +11,9 @@ from typing import Any
 
 import attrs
 
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.testing.errors import PortalError
-from pyade.testing.http.wire import TEXT_TYPE, Answer, json_answer, reason
+from pyade.testing.http.wire import TEXT_TYPE, WireResponse, json_answer, reason
 
 _STATUS_OF_CODE = {
     "UNAUTHORIZED": 401,
@@ -28,7 +28,7 @@ _STATUS_OF_CODE = {
 _HTML = b"<html><head><title>%d</title></head><body><h1>%d</h1><p>FORBIDDEN gateway</p></body></html>"
 
 
-@checks_kinds
+@check_arguments
 @attrs.frozen(kw_only=True)
 class Fault:
     """What happens to one request instead of, or besides, its ordinary answer. Made with the class methods.
@@ -43,7 +43,7 @@ class Fault:
         repeat_cursor: True if a page carries the cursor of its own request and promises more.
     """
 
-    answer: Answer | None = None
+    answer: WireResponse | None = None
     code: str = ""
     drop: bool = False
     reach: bool = True
@@ -60,13 +60,15 @@ class Fault:
             status: Left out, the status that Apple sends with that code; 400 for unknown ones.
             effect: True if the request is carried out all the same.
         """
-        return cls(answer=Answer(status=status or _STATUS_OF_CODE.get(code, 400)), code=code, effect=effect)
+        return cls(
+            answer=WireResponse(status=status or _STATUS_OF_CODE.get(code, 400)), code=code, effect=effect
+        )
 
     @classmethod
     def rate_limited(cls, retry_after: float | datetime | None = None) -> Fault:
         """Return a 429; *retry_after* is sent as seconds, as an HTTP date, or not at all."""
         headers = {} if retry_after is None else {"Retry-After": _retry_after(retry_after)}
-        return cls(answer=Answer(status=429, headers=headers), code="TOO_MANY_REQUESTS")
+        return cls(answer=WireResponse(status=429, headers=headers), code="TOO_MANY_REQUESTS")
 
     @classmethod
     def server_error(
@@ -76,13 +78,15 @@ class Fault:
         headers = {"Content-Type": TEXT_TYPE}
         if retry_after is not None:
             headers["Retry-After"] = _retry_after(retry_after)
-        return cls(answer=Answer(status=status, body=reason(status).encode(), headers=headers), effect=effect)
+        return cls(
+            answer=WireResponse(status=status, body=reason(status).encode(), headers=headers), effect=effect
+        )
 
     @classmethod
     def html(cls, status: int = 502, *, effect: bool = False) -> Fault:
         """Return the page of a gateway, which holds one of Apple's words to tempt substring tests."""
         return cls(
-            answer=Answer(
+            answer=WireResponse(
                 status=status, body=_HTML % (status, status), headers={"Content-Type": "text/html"}
             ),
             effect=effect,
@@ -91,7 +95,7 @@ class Fault:
     @classmethod
     def empty(cls, status: int = 200, *, effect: bool = False) -> Fault:
         """Return an answer without a body."""
-        return cls(answer=Answer(status=status), effect=effect)
+        return cls(answer=WireResponse(status=status), effect=effect)
 
     @classmethod
     def answered(
@@ -104,7 +108,7 @@ class Fault:
     ) -> Fault:
         """Return any answer: *json*, or a raw *body* if that is None."""
         if json is None:
-            return cls(answer=Answer(status=status, body=body, headers=headers or {}))
+            return cls(answer=WireResponse(status=status, body=body, headers=headers or {}))
         return cls(answer=json_answer(json, status=status, headers=headers))
 
     @classmethod
@@ -183,7 +187,7 @@ class DeviceFaults:
         self._results: dict[str, tuple[ScriptedResult, int | None]] = {}
 
     def set(self, serials: Iterable[str], result: str | None, times: int | None) -> None:
-        """Answer *result* for each of *serials*, *times* times or, with None, always; 0 stops that."""
+        """WireResponse *result* for each of *serials*, *times* times or, with None, always; 0 stops that."""
         for serial in serials:
             self._results[serial] = (ScriptedResult(result), times)
 

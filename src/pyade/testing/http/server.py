@@ -18,12 +18,12 @@ from typing import Any, Self
 
 import httpx
 
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.testing.clock import FrozenClock
-from pyade.testing.http.wire import Answer, Outcome, WireRequest, join_headers, reason
+from pyade.testing.http.wire import Served, WireRequest, WireResponse, join_headers, reason
 
 
-@checks_kinds
+@check_arguments
 class FakeTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
     """An httpx transport, for ``Client`` and ``AsyncClient`` alike, whose other end is a fake.
 
@@ -35,16 +35,16 @@ class FakeTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         clock: The clock of the fake.
     """
 
-    def __init__(self, handle: Callable[[WireRequest], Outcome], clock: Callable[[], object]) -> None:
+    def __init__(self, handle: Callable[[WireRequest], Served], clock: Callable[[], object]) -> None:
         self._handle = handle
         self._clock = clock
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Answer a request of ``httpx.Client``."""
+        """WireResponse a request of ``httpx.Client``."""
         return self._answer(request, request.read())
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Answer a request of ``httpx.AsyncClient``."""
+        """WireResponse a request of ``httpx.AsyncClient``."""
         return self._answer(request, await request.aread())
 
     def _answer(self, request: httpx.Request, body: bytes) -> httpx.Response:
@@ -86,7 +86,7 @@ class FakeTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
 _LARGEST_BODY = 16 * 1024 * 1024
 
 
-@checks_kinds
+@check_arguments
 class LoopbackServer:
     """An HTTP/1.1 server on 127.0.0.1 and a free port, with keep-alive and a thread per connection.
 
@@ -97,7 +97,7 @@ class LoopbackServer:
     """
 
     def __init__(
-        self, handle: Callable[[WireRequest], Outcome], clock: Callable[[], object], *, real_delays: bool
+        self, handle: Callable[[WireRequest], Served], clock: Callable[[], object], *, real_delays: bool
     ) -> None:
         self._handle = handle
         self._clock = clock
@@ -143,7 +143,7 @@ class LoopbackServer:
             raise RuntimeError(msg)
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
-    def _outcome(self, request: WireRequest) -> Answer | None:
+    def _outcome(self, request: WireRequest) -> WireResponse | None:
         outcome = self._handle(request)
         if outcome.delay_seconds:
             if self._real_delays:
@@ -158,7 +158,9 @@ class _Server(http.server.ThreadingHTTPServer):
     daemon_threads = False
     request_queue_size = 128
 
-    def __init__(self, address: tuple[str, int], answer: Callable[[WireRequest], Answer | None]) -> None:
+    def __init__(
+        self, address: tuple[str, int], answer: Callable[[WireRequest], WireResponse | None]
+    ) -> None:
         self._connections: set[socket.socket] = set()
         self._connections_lock = threading.Lock()
         super().__init__(address, functools.partial(_Handler, answer))
@@ -193,7 +195,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
-    def __init__(self, answer: Callable[[WireRequest], Answer | None], *connection: Any) -> None:
+    def __init__(self, answer: Callable[[WireRequest], WireResponse | None], *connection: Any) -> None:
         self._answer = answer
         super().__init__(*connection)
 
@@ -210,7 +212,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         try:
             body = self._body()
         except ValueError:
-            self._send(Answer(status=400, body=b"Bad Request"), keep=False)
+            self._send(WireResponse(status=400, body=b"Bad Request"), keep=False)
             return
         answer = self._answer(
             WireRequest(
@@ -256,7 +258,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             raise ValueError(size)
         return data
 
-    def _send(self, answer: Answer, *, keep: bool) -> None:
+    def _send(self, answer: WireResponse, *, keep: bool) -> None:
         """Send *answer* in one write: head and body in two would wait for each other's acknowledgement."""
         headers = dict(answer.headers)
         if answer.status != HTTPStatus.NO_CONTENT:

@@ -12,10 +12,10 @@ from typing import Any
 import attrs
 import msgspec
 
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.testing.http.faults import Fault, Script
 from pyade.testing.http.server import FakeTransport, LoopbackServer
-from pyade.testing.http.wire import UNREADABLE, Answer, Outcome, WireRequest
+from pyade.testing.http.wire import UNREADABLE, Served, WireRequest, WireResponse
 
 _SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "x-adm-auth-session"})
 _SECRET_WORDS = ("secret", "token", "escrow", "password")
@@ -79,7 +79,7 @@ class Exchange:
     session: Any = None
 
 
-@checks_kinds
+@check_arguments
 class FakeService(ABC):
     """A web service in memory: through ``transport()`` in the same process, through ``serve()`` over HTTP.
 
@@ -120,7 +120,7 @@ class FakeService(ABC):
         with self._lock:
             self._script.add(endpoint, faults, forever=forever)
 
-    def handle(self, request: WireRequest) -> Outcome:
+    def handle(self, request: WireRequest) -> Served:
         """Return what becomes of *request*, and log it."""
         with self._lock:
             fault = self._script.take(request.endpoint) or Fault()
@@ -137,7 +137,7 @@ class FakeService(ABC):
             if fault.reach:
                 self._arrived += 1
                 self._records.append(self._record(exchange, answer, self._arrived))
-            return Outcome(answer=answer, delay_seconds=fault.delay_seconds, reached=fault.reach)
+            return Served(answer=answer, delay_seconds=fault.delay_seconds, reached=fault.reach)
 
     @property
     def requests(self) -> tuple[RequestRecord, ...]:
@@ -156,11 +156,11 @@ class FakeService(ABC):
             self._records.clear()
 
     @abstractmethod
-    def _perform(self, exchange: Exchange) -> Answer:
+    def _perform(self, exchange: Exchange) -> WireResponse:
         """Carry out a request and return its ordinary answer."""
 
     @abstractmethod
-    def _refusal(self, answer: Answer, code: str) -> Answer:
+    def _refusal(self, answer: WireResponse, code: str) -> WireResponse:
         """Return *answer* with a code of Apple's, in the form of this service."""
 
     @abstractmethod
@@ -170,7 +170,7 @@ class FakeService(ABC):
     def _new_id(self) -> str:
         return ""
 
-    def _record(self, exchange: Exchange, answer: Answer | None, number: int) -> RequestRecord:
+    def _record(self, exchange: Exchange, answer: WireResponse | None, number: int) -> RequestRecord:
         """Return what the log says about a request, without its secrets."""
         request = exchange.request
         return RequestRecord(

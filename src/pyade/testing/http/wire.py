@@ -73,7 +73,7 @@ def join_headers(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 @attrs.frozen(kw_only=True)
-class Answer:
+class WireResponse:
     """One HTTP answer.
 
     Attributes:
@@ -86,13 +86,13 @@ class Answer:
     body: bytes = attrs.field(default=b"", repr=False)
     headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
 
-    def with_headers(self, headers: Mapping[str, str]) -> Answer:
+    def with_headers(self, headers: Mapping[str, str]) -> WireResponse:
         """Return the same answer with more headers; its own win."""
         return attrs.evolve(self, headers={**headers, **self.headers})
 
 
 @attrs.frozen(kw_only=True)
-class Outcome:
+class Served:
     """What becomes of a request.
 
     Attributes:
@@ -101,17 +101,17 @@ class Outcome:
         reached: False if no connection is made at all.
     """
 
-    answer: Answer | None
+    answer: WireResponse | None
     delay_seconds: float = 0
     reached: bool = True
 
 
 def json_answer(
     value: Any, *, status: int = 200, content_type: str = JSON_TYPE, headers: Mapping[str, str] | None = None
-) -> Answer:
+) -> WireResponse:
     """Return an answer with *value* as JSON."""
     fields = {"Content-Type": content_type, **(headers or {})}
-    return Answer(status=status, body=msgspec.json.encode(value), headers=fields)
+    return WireResponse(status=status, body=msgspec.json.encode(value), headers=fields)
 
 
 def reason(status: int) -> str:

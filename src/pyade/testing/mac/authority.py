@@ -18,7 +18,7 @@ from asn1crypto import x509 as asn1
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.enrollment.device_trust import DeviceTrust
 from pyade.testing.mac.cms import (
     CmsForm,
@@ -36,7 +36,7 @@ _AUTHORITY_ENDS: Final = datetime(2014, 4, 16, 22, 54, 46, tzinfo=UTC)
 _APPLE_DEVICE: Final = "1.2.840.113635.100.6.10.4"
 
 
-@checks_kinds
+@check_arguments
 @attrs.frozen(kw_only=True)
 class DeviceIdentity:
     """A device's key with the certificate that its authority gave it.
@@ -61,7 +61,7 @@ class DeviceIdentity:
         return sign_message(content, self.private_key, self.certificate, self.chain, form)
 
 
-@checks_kinds
+@check_arguments
 @attrs.frozen(kw_only=True)
 class DeviceAuthority:
     """A certificate authority that stands in for "Apple iPhone Device CA".

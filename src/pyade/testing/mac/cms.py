@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.crypto.signatures import needing
 from pyade.testing.der import definite, indefinite
 
@@ -70,7 +70,7 @@ _SEQUENCE, _SET, _OCTETS, _CONTEXT_0 = 0x30, 0x31, 0x04, 0xA0
 _CONSTRUCTED_OCTETS: Final = 0x24
 
 
-@checks_kinds
+@check_arguments
 @attrs.frozen(kw_only=True)
 class CmsForm:
     """How a message is written; what is left out is as a Mac does it.

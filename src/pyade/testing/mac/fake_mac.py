@@ -20,7 +20,7 @@ import httpx
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.flow import AsyncRunner, Hook, Runner
 from pyade.testing.apple.fake import FakeApple
 from pyade.testing.apple.model import PRODUCT_TYPES
@@ -28,7 +28,7 @@ from pyade.testing.errors import MacError
 from pyade.testing.mac.authority import DeviceAuthority
 from pyade.testing.mac.enrollment import FakeEnrollment
 from pyade.testing.mac.final_configuration import FakeSetup, setup_flow
-from pyade.testing.mac.setup_assistant import SendRequest, Walk
+from pyade.testing.mac.setup_assistant import EnrollmentAttempt, SendRequest
 from pyade.testing.mac.state import MacState
 from pyade.text import logger
 
@@ -68,7 +68,7 @@ def overheard(serial_number: str) -> Iterator[list[str]]:
         _log.removeHandler(listener)
 
 
-@checks_kinds
+@check_arguments
 @attrs.define(kw_only=True, eq=False)
 class FakeMac(MacState):
     """A Mac in Setup Assistant.
@@ -156,14 +156,14 @@ class FakeMac(MacState):
         if http is None:
             with httpx.Client(**self._straight()) as own:
                 return self.enroll(own)
-        return self._runner(http).run(Walk(self).steps())
+        return self._runner(http).run(EnrollmentAttempt(self).steps())
 
     async def enroll_async(self, http: httpx.AsyncClient | None = None) -> FakeEnrollment:
         """Do what ``enroll`` does with an asynchronous client."""
         if http is None:
             async with httpx.AsyncClient(**self._straight()) as own:
                 return await self.enroll_async(own)
-        return await self._async_runner(http).run(Walk(self).steps())
+        return await self._async_runner(http).run(EnrollmentAttempt(self).steps())
 
     def finish_setup(self, send: Callable[[bytes], bytes], *, checks_in: bool = True) -> FakeSetup:
         """Check in, await the configuration, do what the server commands, and return what came of it.

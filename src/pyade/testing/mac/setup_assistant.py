@@ -50,7 +50,7 @@ class SendRequest(Step[httpx.Response]):
     request: httpx.Request
 
 
-class Walk:
+class EnrollmentAttempt:
     """One way; make a new one for each."""
 
     def __init__(self, mac: MacState) -> None:

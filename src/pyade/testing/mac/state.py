@@ -14,7 +14,7 @@ from typing import Any, Final
 import attrs
 import httpx
 
-from pyade.core.arguments import checks_kinds
+from pyade.core.arguments import check_arguments
 from pyade.core.macos.models import ChipClass, classify_product
 from pyade.core.macos.versions import MacOSVersion
 from pyade.errors import VersionError
@@ -49,7 +49,7 @@ def _version(value: MacOSVersion | str) -> MacOSVersion:
     return MacOSVersion.of(value)
 
 
-@checks_kinds
+@check_arguments
 @attrs.define(kw_only=True, eq=False)
 class MacState:
     """What a Mac is; ``FakeMac`` documents the attributes."""
