@@ -124,7 +124,7 @@ MADE_HERE = re.compile(
     "DeletionReport|Device(Group|Message|Record)|HealthReport|Enrollment(Decision|Response|Request)|ErrorBody|Event.*|Fake(Enrollment|Setup|Transport)|"
     "Intune.*|LocalAccounts|ManagementService|OrgDevice|Organization|Page|Planned.*|Problem|Progress|RefreshReport|ReplacementDetails|"
     "RequestRecord|Resource|ProfileReview|ReviewRow|SendCall|Server|ServiceUrl|SignedContent|StagedToken|SyncReport|SyncState|Token(Health|Overview|"
-    "Removal|Secrets|RetryState)|WaitingMac"
+    "Removal|Secrets|State)|WaitingMac"
 )
 """What pyade makes and hands out: nobody else needs to make one, and some are made for each device."""
 
