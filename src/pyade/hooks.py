@@ -39,7 +39,7 @@ THREADS: Final = 40
 _LONGEST: Final = 200
 _PLACES: Final = 4
 
-_log = logger("pyade.hooks")
+_log = logger(__name__)
 
 
 def check_hook(name: str, hook: object, arguments: str, *, asynchronous: str = "") -> None:

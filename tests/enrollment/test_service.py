@@ -244,7 +244,7 @@ def test_nothing_that_a_stranger_sent_breaks_out_of_its_line_of_the_log(
     forged = "X\n2026-01-01 root: all is well\u2028\u202e"
     with caplog.at_level(logging.DEBUG, logger="pyade.enrollment"):
         desk.enroll(desk.signed(SERIAL=forged, PRODUCT=forged, VERSION=forged))
-    told = [record.getMessage() for record in caplog.records if record.name == "pyade.enrollment"]
+    told = [record.getMessage() for record in caplog.records if record.name.startswith("pyade.enrollment.")]
     assert told
     assert all(line.isprintable() for line in told)
 

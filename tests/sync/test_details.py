@@ -142,7 +142,7 @@ def test_the_log_names_the_token_and_counts_but_no_device(
         world.apple.script("POST /devices/sync", Fault.refused("T_C_NOT_SIGNED"))
         with pytest.raises(TermsError):
             world.sync()
-    told = [entry for entry in caplog.records if entry.name == "pyade.sync"]
+    told = [entry for entry in caplog.records if entry.name.startswith("pyade.sync.")]
     info = [entry.getMessage() for entry in told if entry.levelno >= logging.INFO]
     debug = [entry.getMessage() for entry in told if entry.levelno == logging.DEBUG]
     assert info == [

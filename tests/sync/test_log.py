@@ -87,4 +87,4 @@ def test_the_log_of_a_whole_life_shows_neither_serial_numbers_nor_secrets(
 
 
 def of(caplog: pytest.LogCaptureFixture, name: str) -> list[logging.LogRecord]:
-    return [entry for entry in caplog.records if entry.name == name]
+    return [entry for entry in caplog.records if entry.name.startswith(f"{name}.")]

@@ -7,7 +7,6 @@ answer lacks what nobody can do without.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Self
@@ -34,7 +33,7 @@ from pyade.core.token import Token
 from pyade.core.values import MAX_RECORD, OpenStrEnum, check_keepable, parse_date, parse_time
 from pyade.text import logger
 
-log: logging.Logger = logger(__name__)
+_log = logger(__name__)
 
 
 class OrganizationType(OpenStrEnum):
@@ -260,7 +259,7 @@ class ReplacementDetails:
             try:
                 day = parse_date(text)
             except msgspec.ValidationError:
-                log.warning("the replacement date of %r cannot be read", serial_number)
+                _log.warning("the replacement date of %r cannot be read", serial_number)
         return cls(
             serial_number=read_value(wire.serial_number, str) or serial_number,
             original_device_serial_number=wire.original_device_serial_number,

@@ -36,7 +36,7 @@ from pyade.core.profile.profile import EnrollmentProfile
 from pyade.errors import ProfileError
 from pyade.text import logger
 
-_log = logger("pyade.builders")
+_log = logger(__name__)
 
 
 @check_arguments

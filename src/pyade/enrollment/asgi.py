@@ -107,7 +107,7 @@ async def cut_off(receive: Receive) -> None:
 Scope: TypeAlias = MutableMapping[str, Any]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
-_log = logger("pyade.enrollment")
+_log = logger(__name__)
 
 
 @attrs.frozen(kw_only=True)

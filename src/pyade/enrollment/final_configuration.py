@@ -137,7 +137,7 @@ T = TypeVar("T")
 
 _PAGE: Final = 500
 
-_log = logger("pyade.enrollment")
+_log = logger(__name__)
 
 
 @check_arguments

@@ -259,7 +259,7 @@ _ACCOUNT: Final = Kind(_is_account, "an AdministratorAccount, or None", "Adminis
 
 State: TypeAlias = AwaitConfigurationFlow | None
 
-_log = logger("pyade.enrollment")
+_log = logger(__name__)
 
 
 @attrs.frozen(kw_only=True)

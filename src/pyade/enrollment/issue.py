@@ -34,7 +34,7 @@ from pyade.errors import PolicyError
 from pyade.flow import CallHook, Compute, Flow, Now, ask
 from pyade.text import logger
 
-_log = logger("pyade.enrollment")
+_log = logger(__name__)
 
 _KINDS: Final = {
     IdentityKind.SCEP: OneTimeKind.SCEP_CHALLENGE,

@@ -41,7 +41,7 @@ from pyade.errors import TrustError
 from pyade.storage.protocol import EnrollmentStore
 from pyade.text import logger
 
-_log = logger("pyade.enrollment")
+_log = logger(__name__)
 
 
 @check_arguments

@@ -88,7 +88,7 @@ def name_and_password(value: Secret) -> tuple[str, Secret]:
 _STATE_BYTES: Final = 32
 _LONGEST: Final = 500  # of what a hook says, in the record and in the log
 
-_log = logger("pyade.enrollment")
+_log = logger(__name__)
 
 
 class RequestHandler:

@@ -35,7 +35,7 @@ from pyade.flow import AsyncRunner, Flow, Now, ask
 from pyade.storage.protocol import EnrollmentStore
 from pyade.text import logger
 
-_log = logger("pyade.enrollment")
+_log = logger(__name__)
 
 _HEADER: Final = b"x-smallstep-signature"
 

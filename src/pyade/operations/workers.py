@@ -12,7 +12,6 @@ Source: specification, "Sync restrictions".
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Unpack
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
     from procrastinate import App
     from procrastinate.tasks import Task
 
-log: logging.Logger = logger(__name__)
+_log = logger(__name__)
 
 _PACE = Pace()
 
@@ -110,15 +109,15 @@ def sync_token(
     except UnknownTokenError:
         return None
     except DamagedRecordError as error:
-        _log(token_name, Work.SYNC, error)
+        _log_failure(token_name, Work.SYNC, error)
         suspend_damaged(store, token_name, now=clock())
         return clock() + policy.automatic_interval
     except Exception as error:  # noqa: BLE001 - whatever it was, a later call may put it right
-        _log(token_name, Work.SYNC, error)
+        _log_failure(token_name, Work.SYNC, error)
         retry_state = RetryState().failed(error, Work.SYNC, clock(), _PACE)
         retry_state = attrs.evolve(retry_state, assign_at=None)
     else:
-        log.info("%s", report)
+        _log.info("%s", report)
         if not report.action.sends_requests:
             return max(report.allowed_at or report.next_automatic_at, clock() + _PACE.look_every)
     try:
@@ -165,9 +164,9 @@ def assign_token(
     except LeaseHeldError as held:
         return clock() + max(timedelta(seconds=held.remaining_s or 0), _PACE.look_every)
     except Exception as error:  # noqa: BLE001 - as above
-        _log(token_name, Work.ASSIGN, error)
+        _log_failure(token_name, Work.ASSIGN, error)
         return _after_failure(error, clock())
-    log.info("%s", report)
+    _log.info("%s", report)
     return _after(report, clock())
 
 
@@ -241,7 +240,7 @@ def register(
     @app.periodic(cron=cron)
     @app.task(name="pyade.tick", queueing_lock="pyade.tick")
     def tick_task(timestamp: int) -> None:
-        log.debug("tick of %s", timestamp)
+        _log.debug("tick of %s", timestamp)
         for token_name in due_tokens(store, policy=policy, now=clock(), early=False, damaged=damage.update):
             queue.defer(sync_task, token_name)
         remind_of(store, read_fleet(store), clock(), damage)
@@ -254,7 +253,7 @@ def _ignore(progress: Progress) -> None:
     """Do nothing with *progress*."""
 
 
-def _log(token_name: str, work: Work, error: Exception) -> None:
+def _log_failure(token_name: str, work: Work, error: Exception) -> None:
     # The text of an error that is not ours may hold anything.
     text = str(error) if isinstance(error, PyadeError) else ""
-    log.warning("%s: %s failed: %s %s", token_name, work, type(error).__name__, text)
+    _log.warning("%s: %s failed: %s %s", token_name, work, type(error).__name__, text)

@@ -25,7 +25,7 @@ _ADD_AGAIN: Final = "restore a backup, or remove the token from the store and ad
 
 _ADVICE: Final = ": restore a backup, or store it anew"
 
-_log = logger("pyade.sync")
+_log = logger(__name__)
 
 
 @attrs.frozen(kw_only=True)

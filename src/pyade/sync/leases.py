@@ -34,7 +34,7 @@ LONGEST = timedelta(hours=6)
 Work that hangs must not keep the others from its token for ever.
 """
 
-_log = logger("pyade.sync")
+_log = logger(__name__)
 
 
 class StoreTime:

@@ -81,7 +81,7 @@ from pyade.text import logger, printable
 
 _LONGEST_ERROR = 1_000
 
-_log = logger("pyade.sync")
+_log = logger(__name__)
 
 
 class SyncRun:

@@ -10,7 +10,7 @@ from pyade.core.fleet.events import Event
 from pyade.errors import DamagedRecordError
 from pyade.text import logger
 
-_log = logger("pyade.sync")
+_log = logger(__name__)
 
 _BATCH = 100
 """Events between two saved positions: how many may come again after a crash."""

@@ -31,7 +31,7 @@ from pyade.text import logger, printable
 
 R = TypeVar("R")
 
-_log = logger("pyade.sync")
+_log = logger(__name__)
 
 
 def parking(flow: Flow[R], lease: Lease) -> Flow[R]:

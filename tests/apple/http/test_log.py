@@ -23,7 +23,7 @@ def test_a_line_says_what_was_asked_and_what_came(
     caplog.set_level(logging.INFO, "pyade")
     apple.script = [httpx.Response(200, json={"profile_uuid": "P"})]
     client.profile("P")
-    lines = [record.getMessage() for record in caplog.records if record.name == "pyade.http"]
+    lines = [record.getMessage() for record in caplog.records if record.name == "pyade.apple.http.connection"]
     assert lines == [
         "open a session: GET https://mdmenrollment.apple.com/session: 200, 45 bytes",
         "read a profile: GET https://mdmenrollment.apple.com/profile: 200, 20 bytes",
@@ -56,7 +56,7 @@ def test_an_address_that_was_signed_beforehand_is_not_told(caplog: pytest.LogCap
 def test_a_refusal_has_its_line_and_a_loss_is_told_by_its_error(
     make_client: Callable[..., Driver], apple: ScriptedApple, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "pyade.http")
+    caplog.set_level(logging.INFO, "pyade.apple.http")
     apple.script = [httpx.Response(503), httpx.ReadError("reset"), httpx.Response(200, json={})]
     make_client().account()
     told = [line.rpartition("/account")[2] for line in caplog.messages if "/account" in line]

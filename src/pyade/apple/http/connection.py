@@ -79,7 +79,7 @@ _NEVER_SENT = (
     httpx.UnsupportedProtocol,
 )
 
-_log = logger("pyade.http")
+_log = logger(__name__)
 
 
 def utc_now() -> datetime:
