@@ -47,7 +47,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--scale", type=float, default=1.0, help="share of the devices to take, such as 0.01")
-    parser.add_argument("--only", action="append", selections=_GROUPS, help="measure this group alone")
+    parser.add_argument("--only", action="append", choices=_GROUPS, help="measure this group alone")
     arguments = parser.parse_args()
     logging.getLogger("pyade").setLevel(logging.ERROR)
     start, over = time.monotonic(), 0

@@ -122,15 +122,20 @@ MADE_HERE = re.compile(
     "Account|AccountDrivenEnrollmentProfile|AwaitProgress|ActivationLock.*|Activity|AppleCareCoverage|Assign(Report|mentPlan)|Attempt|"
     "BetaEnrollmentTokens?|Call|ChangeCounts|ProfileSelection|Command|Credential(s|Request)|Def.*Response|Device|DevicePage|DeviceSignature|MachineInfo|SetupAction|"
     "DeletionReport|Device(Group|Message|Record)|HealthReport|Enrollment(Decision|Response|Request)|ErrorBody|Event.*|Fake(Enrollment|Setup|Transport)|"
-    "Intune.*|LocalAccounts|ManagementService|OrgDevice|Organization|Page|Planned.*|Problem|Progress|RefreshReport|ReplacementDetails|"
+    "Intune.*|LocalAccounts|ManagementService|OrgDevice|Organization|Page|Planned.*|PortalStep|Problem|Progress|RefreshReport|ReplacementDetails|"
     "RequestRecord|Resource|ProfileReview|ReviewRow|SendCall|Server|ServiceUrl|SignedContent|StagedToken|SyncReport|SyncState|Token(Health|Overview|"
-    "Removal|Secrets|State)|WaitingMac"
+    "Removal|Secrets|Setup|State)|WaitingMac"
 )
 """What pyade makes and hands out: nobody else needs to make one, and some are made for each device."""
 
 SEAMS = {
+    "AsyncCaller",
+    "AsyncRunsAssignments",
+    "Caller",
     "Database",
     "EnrollmentStore",
+    "EventSource",
+    "RunsAssignments",
     "Session",
     "SessionStorage",
     "SignIn",
@@ -179,7 +184,7 @@ def doors_of(room: ModuleType) -> Iterator[Door]:
             if not inspect.isfunction(function) or (method.startswith("_") and method != "__init__"):
                 continue
             module = function.__module__ if method != "__init__" else found.__module__
-            if module.startswith("pyade.") and function.__annotations__.keys() - {"return"}:
+            if f"{module}.".startswith("pyade.") and function.__annotations__.keys() - {"return"}:
                 yield Door(f"{room.__name__}.{name}.{method}", function, owner)
 
 

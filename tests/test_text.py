@@ -8,7 +8,6 @@ import importlib
 import logging
 import pickle
 import pkgutil
-import sys
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -65,14 +64,14 @@ def test_names_of_all_languages_stay_as_they_are() -> None:
 
 
 def every() -> Iterator[type]:
-    """Yield every class of the package."""
+    """Yield every class of the package; some name the front door as their module."""
     for module in pkgutil.walk_packages(pyade.__path__, "pyade."):
         for value in vars(importlib.import_module(module.name)).values():
-            if isinstance(value, type) and value.__module__ == module.name:
+            if isinstance(value, type) and value.__module__ in (module.name, "pyade"):
                 yield value
 
 
-CLASSES = list(every())
+CLASSES = list(dict.fromkeys(every()))
 TYPES = {kind.__name__: kind for kind in CLASSES if attrs.has(kind) or issubclass(kind, enum.Enum)}
 NAMES = {
     **TYPES,
@@ -102,13 +101,17 @@ def filled(kind: type, text: str) -> Any:
     """Return an object of *kind* with *text* wherever a text is taken."""
     if not attrs.has(kind):
         return kind(text)
+    try:
+        known = typing.get_type_hints(kind)
+    except NameError:
+        known = {}  # imported for type checkers alone
     values = {}
     for field in attrs.fields(kind):
         if not field.init:
             continue
         annotation = field.type
         if isinstance(annotation, str):
-            annotation = eval(annotation, {**vars(sys.modules[kind.__module__]), **NAMES})
+            annotation = known[field.name] if field.name in known else eval(annotation, NAMES)
         values[field.alias] = value_of(annotation, text)
     return kind(**values)
 

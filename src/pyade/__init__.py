@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pyade.apple.http.sessions import SessionCache
     from pyade.assignment.assigner import Assigner, AsyncAssigner
     from pyade.assignment.report import AssignReport
+    from pyade.assignment.rules import AssignmentPolicy, Rule
     from pyade.builders.mobileconfig import build_enrollment_profile
     from pyade.builders.payloads import AcmeIssuer, MdmService, ScepIssuer, TargetMac
     from pyade.core.fleet.device import Device
@@ -40,12 +41,13 @@ if TYPE_CHECKING:
     from pyade.core.macos.setup_screens import SkipKeys
     from pyade.core.macos.versions import MacOSVersion
     from pyade.core.problems import Problem
-    from pyade.core.profile.accounts import AdministratorAccount, PrimaryAccount
+    from pyade.core.profile.accounts import AdministratorAccount, PrimaryAccount, User
     from pyade.core.profile.affinity import UserAffinity
     from pyade.core.profile.profile import EnrollmentProfile
     from pyade.core.token import Portal, Token, TokenHealth
     from pyade.crypto.keypair import TokenKeypair
     from pyade.crypto.signing import Signer
+    from pyade.enrollment.final_configuration import AsyncFinalConfiguration, FinalConfiguration
     from pyade.enrollment.service import AsyncEnrollmentService, EnrollmentService
     from pyade.errors import (
         AppleError,
@@ -59,9 +61,9 @@ if TYPE_CHECKING:
         TransportError,
         VersionError,
     )
-    from pyade.operations.health import doctor
+    from pyade.operations.health import doctor, doctor_async
     from pyade.operations.scheduler import AsyncScheduler, Scheduler
-    from pyade.operations.token_service import TokenService
+    from pyade.operations.token_service import AsyncTokenService, TokenService
     from pyade.sync.report import SyncReport
     from pyade.sync.syncer import AsyncSyncer, Syncer
 
@@ -74,6 +76,7 @@ else:
             "pyade.apple.http.sessions": "SessionCache",
             "pyade.assignment.assigner": "Assigner AsyncAssigner",
             "pyade.assignment.report": "AssignReport",
+            "pyade.assignment.rules": "AssignmentPolicy Rule",
             "pyade.builders.mobileconfig": "build_enrollment_profile",
             "pyade.builders.payloads": "AcmeIssuer MdmService ScepIssuer TargetMac",
             "pyade.core.fleet.device": "Device",
@@ -82,20 +85,21 @@ else:
             "pyade.core.macos.setup_screens": "SkipKeys",
             "pyade.core.macos.versions": "MacOSVersion",
             "pyade.core.problems": "Problem",
-            "pyade.core.profile.accounts": "AdministratorAccount PrimaryAccount",
+            "pyade.core.profile.accounts": "AdministratorAccount PrimaryAccount User",
             "pyade.core.profile.affinity": "UserAffinity",
             "pyade.core.profile.profile": "EnrollmentProfile",
             "pyade.core.token": "Portal Token TokenHealth",
             "pyade.crypto.keypair": "TokenKeypair",
             "pyade.crypto.signing": "Signer",
+            "pyade.enrollment.final_configuration": "AsyncFinalConfiguration FinalConfiguration",
             "pyade.enrollment.service": "AsyncEnrollmentService EnrollmentService",
             "pyade.errors": (
                 "AppleError PolicyError ProfileError PyadeError SigningError StoreError TermsError "
                 "TokenError TransportError VersionError"
             ),
-            "pyade.operations.health": "doctor",
+            "pyade.operations.health": "doctor doctor_async",
             "pyade.operations.scheduler": "AsyncScheduler Scheduler",
-            "pyade.operations.token_service": "TokenService",
+            "pyade.operations.token_service": "AsyncTokenService TokenService",
             "pyade.sync.report": "SyncReport",
             "pyade.sync.syncer": "AsyncSyncer Syncer",
         },
@@ -116,15 +120,19 @@ __all__ = [
     "AppleError",
     "AssignReport",
     "Assigner",
+    "AssignmentPolicy",
     "AsyncAssigner",
     "AsyncClient",
     "AsyncEnrollmentService",
+    "AsyncFinalConfiguration",
     "AsyncScheduler",
     "AsyncSyncer",
+    "AsyncTokenService",
     "Client",
     "Device",
     "EnrollmentProfile",
     "EnrollmentService",
+    "FinalConfiguration",
     "IdentityPolicy",
     "MacOSVersion",
     "MdmService",
@@ -134,6 +142,7 @@ __all__ = [
     "Problem",
     "ProfileError",
     "PyadeError",
+    "Rule",
     "ScepIssuer",
     "Scheduler",
     "SessionCache",
@@ -152,8 +161,10 @@ __all__ = [
     "TokenKeypair",
     "TokenService",
     "TransportError",
+    "User",
     "UserAffinity",
     "VersionError",
     "build_enrollment_profile",
     "doctor",
+    "doctor_async",
 ]

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import typing
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ _ROOMS: Final = (
     *("core", "builders", "crypto", "apple", "storage"),
     *("business", "sync", "assignment", "enrollment", "operations", "testing"),
 )
+_FRONT: Final = "pyade"
 _homes: Final[dict[str, Mapping[str, str]]] = {}
 """For each package that was loaded the modules of its names."""
 
@@ -41,6 +43,8 @@ def when_asked(
         """Load what is asked for the first time: a name, or a module of the package."""
         if name in home_of:
             found = getattr(importlib.import_module(home_of[name]), name)
+            if package == _FRONT:
+                _show_at_front(found)
             setattr(sys.modules[package], name, found)
             return found
         if name.isidentifier() and not name.startswith("_"):
@@ -57,6 +61,18 @@ def when_asked(
         return sorted({*loaded, *home_of, *loaded.get("__all__", ())})
 
     return load, names
+
+
+def _show_at_front(found: Any) -> None:
+    """Let ``help``, tracebacks and pickles name the front door as the place of a class or function.
+
+    The annotations of a class are evaluated before: ``typing.get_type_hints`` looks into that module.
+    """
+    if isinstance(found, type):
+        own = vars(found).get("__annotations__", {})
+        hints = typing.get_type_hints(found, include_extras=True) if own else {}
+        found.__annotations__ = {name: hints[name] for name in own}
+    found.__module__ = _FRONT
 
 
 def offered(name: str, default: Any) -> Any:

@@ -11,7 +11,8 @@ from pyade.loading import when_asked
 if TYPE_CHECKING:
     from pyade.apple import calls as calls
     from pyade.apple.client import BASE_URL, PROTOCOL_VERSION, AsyncClient, Client
-    from pyade.apple.http.calls import Call, SendCall
+    from pyade.apple.http.calls import Call
+    from pyade.apple.http.network import Network
     from pyade.apple.http.sessions import SessionCache, SessionStorage
     from pyade.apple.responses import (
         Account,
@@ -32,7 +33,8 @@ else:
         __name__,
         {
             "pyade.apple.client": "BASE_URL PROTOCOL_VERSION AsyncClient Client",
-            "pyade.apple.http.calls": "Call SendCall",
+            "pyade.apple.http.calls": "Call",
+            "pyade.apple.http.network": "Network",
             "pyade.apple.http.sessions": "SessionCache SessionStorage",
             "pyade.apple.responses": (
                 "Account AccountDrivenEnrollmentProfile ActivationLockResponse ActivationLockResult "
@@ -57,9 +59,9 @@ __all__ = [
     "Client",
     "DefineProfileResponse",
     "DevicePage",
+    "Network",
     "OrganizationType",
     "ReplacementDetails",
-    "SendCall",
     "ServiceUrl",
     "SessionCache",
     "SessionStorage",

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from pyade.loading import when_asked
 
 if TYPE_CHECKING:
-    from pyade.core.fleet.assignment import NO_PROFILE, Reason
+    from pyade.core.fleet.assignment import NO_PROFILE, Reason, Risk
     from pyade.core.fleet.device import Device, DeviceFamily, DeviceResult, OpType, ProfileStatus
-    from pyade.core.fleet.enrollment import Enrollment, Registration
+    from pyade.core.fleet.enrollment import Enrollment, Installed, Registration
     from pyade.core.fleet.events import Event, EventKind
     from pyade.core.fleet.existing_macs import ExistingMac, check_existing_mac, renew_instructions
     from pyade.core.fleet.outcomes import (
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         ActivityStatus,
         ActivitySubStatus,
         ActivityType,
+        AssignmentFailure,
         Attempt,
         DeviceOutcome,
         DeviceResults,
@@ -64,14 +65,14 @@ else:
     __getattr__, __dir__ = when_asked(
         __name__,
         {
-            "pyade.core.fleet.assignment": "NO_PROFILE Reason",
+            "pyade.core.fleet.assignment": "NO_PROFILE Reason Risk",
             "pyade.core.fleet.device": "Device DeviceFamily DeviceResult OpType ProfileStatus",
-            "pyade.core.fleet.enrollment": "Enrollment Registration",
+            "pyade.core.fleet.enrollment": "Enrollment Installed Registration",
             "pyade.core.fleet.events": "Event EventKind",
             "pyade.core.fleet.existing_macs": "ExistingMac check_existing_mac renew_instructions",
             "pyade.core.fleet.outcomes": (
-                "ActivityOutcome ActivityRequest ActivityStatus ActivitySubStatus ActivityType Attempt "
-                "DeviceOutcome DeviceResults OperationStatus"
+                "ActivityOutcome ActivityRequest ActivityStatus ActivitySubStatus ActivityType "
+                "AssignmentFailure Attempt DeviceOutcome DeviceResults OperationStatus"
             ),
             "pyade.core.fleet.records": "ChangeCounts DeviceRecord SyncPhase SyncState",
             "pyade.core.fleet.schedule": "Pace Work",
@@ -110,6 +111,7 @@ __all__ = [
     "AdministratorAccount",
     "AffinityConsequences",
     "AffinityKind",
+    "AssignmentFailure",
     "Attempt",
     "BetaProgram",
     "ChangeCounts",
@@ -132,6 +134,7 @@ __all__ = [
     "IdentityKind",
     "IdentityPolicy",
     "IdentityRefusal",
+    "Installed",
     "KeyType",
     "Latest",
     "LocalAccounts",
@@ -152,6 +155,7 @@ __all__ = [
     "Reason",
     "Registration",
     "ReviewRow",
+    "Risk",
     "Secret",
     "SettingChange",
     "Severity",

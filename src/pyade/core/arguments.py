@@ -103,6 +103,8 @@ def _known_to_bases(owner: type | None, name: str) -> Any:
     for base in (owner or object).__mro__:
         if name in (known := vars(sys.modules[base.__module__])):
             return known[name]
+    if hasattr(collections.abc, name):  # attrs takes the annotation from a converter, which is elsewhere
+        return getattr(collections.abc, name)
     return offered(name, Any)
 
 

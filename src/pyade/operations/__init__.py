@@ -7,7 +7,8 @@ from pyade.loading import when_asked
 if TYPE_CHECKING:
     from pyade.operations.due_queue import Stage, TokenState
     from pyade.operations.health import HealthReport, doctor, doctor_async
-    from pyade.operations.scheduler import AsyncScheduler, Scheduler
+    from pyade.operations.portal_steps import PortalStep, TokenSetup
+    from pyade.operations.scheduler import AsyncRunsAssignments, AsyncScheduler, RunsAssignments, Scheduler
     from pyade.operations.token_overview import TokenOverview, migration_deadlines, overview, overview_html
     from pyade.operations.token_service import AsyncTokenService, TokenService
     from pyade.operations.token_steps import AcceptedToken, StagedToken, TokenRemoval
@@ -17,8 +18,9 @@ else:
         __name__,
         {
             "pyade.operations.due_queue": "Stage TokenState",
-            "pyade.operations.health": "HealthReport doctor_async doctor",
-            "pyade.operations.scheduler": "AsyncScheduler Scheduler",
+            "pyade.operations.health": "HealthReport doctor doctor_async",
+            "pyade.operations.portal_steps": "PortalStep TokenSetup",
+            "pyade.operations.scheduler": "AsyncRunsAssignments AsyncScheduler RunsAssignments Scheduler",
             "pyade.operations.token_overview": "TokenOverview migration_deadlines overview overview_html",
             "pyade.operations.token_service": "AsyncTokenService TokenService",
             "pyade.operations.token_steps": "AcceptedToken StagedToken TokenRemoval",
@@ -28,15 +30,19 @@ else:
 
 __all__ = [
     "AcceptedToken",
+    "AsyncRunsAssignments",
     "AsyncScheduler",
     "AsyncTokenService",
     "HealthReport",
+    "PortalStep",
+    "RunsAssignments",
     "Scheduler",
     "Stage",
     "StagedToken",
     "TokenOverview",
     "TokenRemoval",
     "TokenService",
+    "TokenSetup",
     "TokenState",
     "assign_token",
     "doctor",

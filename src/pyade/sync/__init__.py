@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     )
     from pyade.sync.details import RefreshReport
     from pyade.sync.report import SyncOutcome, SyncReport
-    from pyade.sync.runners import Progress, ProgressPhase
-    from pyade.sync.subscription import Subscription
+    from pyade.sync.runners import AsyncCaller, Caller, Progress, ProgressPhase
+    from pyade.sync.subscription import EventSource, Subscription
     from pyade.sync.suspension import send_reminders
     from pyade.sync.syncer import AsyncSyncer, Syncer
 else:
@@ -30,19 +30,22 @@ else:
             ),
             "pyade.sync.details": "RefreshReport",
             "pyade.sync.report": "SyncOutcome SyncReport",
-            "pyade.sync.runners": "Progress ProgressPhase",
-            "pyade.sync.subscription": "Subscription",
+            "pyade.sync.runners": "AsyncCaller Caller Progress ProgressPhase",
+            "pyade.sync.subscription": "EventSource Subscription",
             "pyade.sync.suspension": "send_reminders",
             "pyade.sync.syncer": "AsyncSyncer Syncer",
         },
     )
 
 __all__ = [
+    "AsyncCaller",
     "AsyncDeviceActions",
     "AsyncSyncer",
+    "Caller",
     "Deletion",
     "DeletionReport",
     "DeviceActions",
+    "EventSource",
     "Progress",
     "ProgressPhase",
     "RefreshReport",

@@ -1,0 +1,116 @@
+"""The names that users import: where they are, what their signatures mention, and what ``help`` shows."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pickle
+import pydoc
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.cases import each
+
+import pyade
+from pyade import errors
+from pyade.core.arguments import hints_of
+
+FRONT = "pyade"
+ROOMS = (
+    *("core", "builders", "builders.intune", "crypto", "apple", "storage", "business", "sync", "assignment"),
+    *("enrollment", "operations", "testing", "testing.apple", "testing.business", "testing.mac"),
+)
+PACKAGES = (FRONT, *(f"{FRONT}.{room}" for room in ROOMS))
+
+
+def offered(package: str) -> dict[str, Any]:
+    module = importlib.import_module(package)
+    return {name: getattr(module, name) for name in module.__all__}
+
+
+OFFERED = {package: offered(package) for package in PACKAGES}
+OFFERED["pyade.errors"] = {
+    name: it
+    for name, it in vars(errors).items()
+    if isinstance(it, type) and issubclass(it, errors.PyadeError)
+}
+PUBLIC = {f"{package}.{name}": it for package, names in OFFERED.items() for name, it in names.items()}
+CLASSES = sorted(name for name, it in PUBLIC.items() if inspect.isclass(it))
+
+
+def test_each_name_of_the_front_door_is_offered_by_a_room_too() -> None:
+    """Errors are in ``pyade.errors``."""
+    inside = {id(it) for package, names in OFFERED.items() if package != FRONT for it in names.values()}
+    assert [name for name, it in OFFERED[FRONT].items() if id(it) not in inside] == []
+
+
+@each("name", sorted(pyade.__all__))
+def test_help_tracebacks_and_pickles_name_the_front_door(name: str) -> None:
+    found = getattr(pyade, name)
+    assert found.__module__ == FRONT
+    assert f" {name} in module pyade\n" in pydoc.plain(pydoc.render_doc(found))
+    assert pickle.loads(pickle.dumps(found)) is found
+
+
+@each("name", CLASSES)
+def test_the_type_hints_of_every_public_class_resolve(name: str) -> None:
+    assert isinstance(typing.get_type_hints(PUBLIC[name]), dict)
+
+
+CALLED_BY_PYADE = {"Faults.__init__", "SessionCache.session"}
+OF_OTHERS = {"register"}
+"""It mentions classes of Procrastinate, which is optional."""
+
+
+def _signatures() -> Iterator[tuple[str, Any, type | None]]:
+    for label, it in PUBLIC.items():
+        name = label.rpartition(".")[2]
+        if inspect.isfunction(it):
+            yield name, it, None
+        if not inspect.isclass(it):
+            continue
+        for member in dir(it):
+            found = inspect.getattr_static(it, member)
+            if isinstance(found, classmethod | staticmethod):
+                found = found.__func__
+            found = found.fget if isinstance(found, property) else found
+            is_public = not member.startswith("_") or member == "__init__"
+            if is_public and inspect.isfunction(found) and found.__module__.startswith("pyade."):
+                yield f"{name}.{member}", found, it
+
+
+def _types_in(hint: Any) -> Iterator[type]:
+    if isinstance(hint, typing.TypeVar):
+        yield from _types_in(hint.__bound__)
+    for inner in typing.get_args(hint):
+        for one in inner if isinstance(inner, list | tuple) else (inner,):
+            yield from _types_in(one)
+    plain = typing.get_origin(hint) or hint
+    if isinstance(plain, type) and f"{plain.__module__}.".startswith("pyade."):
+        yield plain
+
+
+def test_what_public_signatures_mention_is_offered_by_a_room() -> None:
+    known = {id(it) for it in PUBLIC.values()} | {id(it) for it in vars(pyade.flow).values()}
+    missing: dict[str, set[str]] = {}
+    for label, function, owner in _signatures():
+        if label in CALLED_BY_PYADE | OF_OTHERS:
+            continue
+        for hint in hints_of(inspect.unwrap(function), owner).values():
+            for found in _types_in(hint):
+                if id(found) not in known and not found.__name__.startswith("_"):
+                    missing.setdefault(f"{found.__module__}.{found.__qualname__}", set()).add(label)
+    assert missing == {}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_package_binds_something_over_a_module_of_the_same_name(package: str) -> None:
+    folder = Path(str(importlib.import_module(package).__file__)).parent
+    modules = {path.stem for path in folder.glob("*.py")} | {
+        path.name for path in folder.iterdir() if path.is_dir()
+    }
+    bound = {name for name in OFFERED[package] if not inspect.ismodule(OFFERED[package][name])}
+    assert bound & modules == set()
