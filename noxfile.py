@@ -43,8 +43,8 @@ def slow(session: nox.Session) -> None:
     session.install("-e", ".[test]")
     session.run("pytest", "-m", "slow", "-n", "auto", *session.posargs)
     much = {"PYADE_NODES_TOKENS": "20", "PYADE_TEST_KILLS": "50", "PYADE_FAULT_SCRIPTS": "1000"}
-    files = [f"tests/sync/test_{name}.py" for name in ("two_nodes", "kills", "fault_scripts")]
-    session.run("pytest", "-q", "-m", "", *files, *session.posargs, env=much)
+    files = ["operations/test_two_nodes", "sync/test_kills", "sync/test_fault_scripts"]
+    session.run("pytest", "-q", "-m", "", *(f"tests/{name}.py" for name in files), *session.posargs, env=much)
 
 
 @nox.session(python="3.11")

@@ -10,21 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
+from docs.house import FLOORS
 from tests.cases import each
 
 import pyade
 
 PACKAGE = Path(pyade.__file__).parent
-FLOORS = [
-    ("loading", "text", "errors"),
-    ("core", "core.macos", "core.profile", "core.fleet"),
-    ("hooks", "flow"),
-    ("builders", "builders.intune", "crypto", "apple.http", "apple", "business", "storage"),
-    ("sync", "assignment", "enrollment", "operations"),
-    ("testing",),
-]
-"""The rooms from the ground up; a room imports only those before it, on its own floor too."""
-
 RANK = {room: rank for rank, room in enumerate(room for floor in FLOORS for room in floor)}
 DOORS = {
     # An error carries what is known of each device; the type is loaded when it is asked for.
