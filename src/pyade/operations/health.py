@@ -26,7 +26,7 @@ from cryptography import x509
 
 from pyade.apple.client import AsyncClient, Client
 from pyade.apple.http.connection import utc_now
-from pyade.assignment.failures import problem_of, risk_problem
+from pyade.assignment.failures import failure_problem, risk_problem
 from pyade.assignment.risk import MacsAtRisk, RiskRule
 from pyade.assignment.same_names import kept_names
 from pyade.core.arguments import TEXT, TEXTS, check_arguments, returned
@@ -242,7 +242,7 @@ def _of_token(token: Token, state: SyncState, now: datetime) -> Iterator[Problem
         fix = "the next sync may put it right; the documentation has a table of errors"
         yield warning(where, "", f"the last sync ended with: {state.last_error}", fix)
     for failure in state.assignment_errors.values():
-        problem = problem_of(failure.profile, failure.devices, failure.error)
+        problem = failure_problem(failure.profile, failure.devices, failure.error)
         yield attrs.evolve(problem, setting=f"{where}.{problem.setting}")
     last = state.succeeded_at
     if last is None:
