@@ -268,7 +268,7 @@ def check_overview(store: Store) -> None:
         serial for serial, owner in owners.items() if owner and serial in at_risk[owner.token_name]
     )
     told_of = {one.allowed.partition("the purchase ")[2]: one.value for one in problems}
-    assert told_of.get("in no MDM server of ours", "") == ", ".join(missing)
+    assert told_of.get("on no MDM server in this store", "") == ", ".join(missing)
     assert told_of.get("without a profile", "") == ", ".join(expected)
 
 

@@ -141,7 +141,7 @@ def keep_names(lease: Lease, warnings: Iterable[Problem], *, is_whole: bool) -> 
     yield from in_store(partial(_keep, lease=lease, found=found, is_whole=is_whole))
 
 
-def kept_names(store: Store, token_name: str) -> Iterator[Problem]:
+def stored_name_problems(store: Store, token_name: str) -> Iterator[Problem]:
     """Yield the stored warnings, except those that the stored default disproves."""
     default = store.default_profile(token_name)
     for name, text in store.sync_state(token_name).same_names.items():
