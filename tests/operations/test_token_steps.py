@@ -409,7 +409,7 @@ def test_a_new_token_whose_key_pair_is_lost_begins_again(office: Office) -> None
     ask(office, "step_done", "hq", 4, apple_id=APPLE_ID)
     office.store.save_secret("key pair of hq", None)
     for method, given in (("certificate", ()), ("upload", (p7m,))):
-        with pytest.raises(UnknownTokenError, match="create\\(\\) makes another one"):
+        with pytest.raises(UnknownTokenError, match="create\\(\\) to make another one"):
             ask(office, method, "hq", *given)
     setup = ask(office, "create", "hq", consent=True)
     assert (setup.steps_done, setup.apple_id) == (0, APPLE_ID)

@@ -56,7 +56,7 @@ class TokenState(Printed):
         token_name: The token.
         stage: Waiting, running or suspended.
         work: The next work, or the work that is running.
-        next_at: When it is due, or has been since, UTC; in the past while all places are taken.
+        next_at: When it becomes or became due, UTC; in the past while all places are taken.
         reason: Why it is suspended; else the error that ended the last sync, and the newest error of each
             profile that could not be assigned; "" if there is none.
     """

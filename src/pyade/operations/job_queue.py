@@ -8,8 +8,7 @@ The rules of this file:
    later job.
 3. A killed worker leaves its jobs in "doing", with their locks. Such a job is replaced by a new one, not
    retried: a retry fails if another job waits under the same queueing lock. The new job is deferred before
-       the
-   old one is finished, so a crash in between leaves an extra job rather than none.
+   the old one is finished, so a crash in between leaves an extra job rather than none.
 4. A worker without a heartbeat may be alive: a worker that is stopping sends none while its jobs finish. A
    working job holds the lease of the token, so a job is only replaced if the lease is free. If the worker is
    alive nevertheless, the limits in the store apply to both.

@@ -317,7 +317,7 @@ _HIGHLIGHTED_LABELS: Final = frozenset(
 _HIGHLIGHT: Final = ' class="look"'
 _STYLE: Final = """
 :root { color-scheme: light dark; --back: #f5f5f7; --card: #fff; --text: #1d1d1f; --line: #e3e3e6;
-  --dim: #63636a; --attributes: #fdf0d5; }
+  --dim: #63636a; --look: #fdf0d5; }
 body { background: var(--back); color: var(--text); font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto;
   max-width: 60rem; padding: 0 1rem; }
 h1 { font-size: 1.7rem; margin: 0; }
@@ -329,11 +329,11 @@ table { border-collapse: collapse; width: 100%; }
 th, td { border-top: 1px solid var(--line); padding: 0.35rem 1rem; text-align: left; vertical-align: top; }
 td { overflow-wrap: anywhere; }
 th { color: var(--dim); font-weight: 500; width: 11rem; }
-.attributes td, .attributes th { background: var(--attributes); color: inherit; }
-.attributes th { font-weight: 600; }
+.look td, .look th { background: var(--look); color: inherit; }
+.look th { font-weight: 600; }
 @media (prefers-color-scheme: dark) {
   :root { --back: #1b1b1d; --card: #252528; --text: #e6e6e6; --line: #3a3a3e;
-    --dim: #a0a0a8; --attributes: #4a3a12; }
+    --dim: #a0a0a8; --look: #4a3a12; }
 }
 @media (max-width: 40rem) {
   th, td { display: block; width: auto; }
