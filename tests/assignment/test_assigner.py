@@ -360,7 +360,7 @@ def test_a_profile_that_apple_lost_is_defined_once_more(world: World, profile: E
     second, *_ = world.fleet(1)
     report = world.run()
     (again,) = report.defined
-    assert report.notes == (f"Apple did not know profile {lost}: defined again",)
+    assert report.notes == (f"Apple does not have profile {lost}: defined again",)
     assert world.listed()[second] == ("assigned", again)
     world.later(minutes=1).run()
     assert world.listed()[first] == ("assigned", again)
@@ -505,7 +505,7 @@ def test_a_report_reads_like_one(world: World, profile: EnrollmentProfile) -> No
     assert str(report).splitlines() == [
         "hq: 3 devices, 2 sent: 1 SUCCESS, 1 FAILED",
         "  because 2 had no profile",
-        "  1 are no Macs",
+        "  1 are not Macs",
         f"  defined at Apple: {report.defined[0]}",
         f"  next: from {due:%Y-%m-%d %H:%M:%S} UTC",
     ]

@@ -320,8 +320,8 @@ def test_a_removal_goes_on_past_a_bad_serial(world: World) -> None:
     world.assign(KIOSK, serials)
     front = Front(world, spoiled_by([serials[1]], server_error))
     error = failing(lambda: front.do("unassign", (serials,), {}, None))
-    assert "removal of profiles: 1 device did not lose theirs" in str(error.report.problems[0])
-    assert any("hq.removal of profiles: 1 device" in text for text in healthy(world))
+    assert "removal of profiles: not removed from 1 device" in str(error.report.problems[0])
+    assert any("hq.removal of profiles: not removed from 1 device" in text for text in healthy(world))
     statuses = [world.listed()[serial][0] for serial in serials]
     assert statuses == ["removed", "assigned", "removed", "removed", "removed"]
 
@@ -332,7 +332,7 @@ def test_a_picked_profile_that_cannot_be_defined_is_reported(world: World) -> No
     front = Front(world, refusing("Bad", lambda: httpx.Response(400, text="LOCALE_INVALID")))
     report = failing(lambda: front.assign(BAD, serials)).report
     assert report.results == dict.fromkeys(serials, DeviceResult.NOT_SENT)
-    assert "profile Bad: 2 devices did not get it" in str(report)
+    assert "profile Bad: not assigned to 2 devices" in str(report)
     assert not report.is_complete
     assert world.state.assigning_since is None
 

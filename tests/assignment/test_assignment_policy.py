@@ -149,7 +149,7 @@ def test_a_preview_says_what_would_be_sent_and_why(world: World, profile: Enroll
     world.later(minutes=15).sync()
     world.apple.clear_requests()
     plan = preview(world, profile)
-    assert {one.serial_number: (one.choice.chosen_by, one.reason) for one in plan.devices()} == {
+    assert {one.serial_number: (one.selection.chosen_by, one.reason) for one in plan.devices()} == {
         tagged: ("rule 'asset tag LAB-*'", Reason.NO_PROFILE),
         minis[0]: ("rule 'minis'", Reason.NO_PROFILE),
         minis[1]: ("rule 'minis'", Reason.NO_PROFILE),
@@ -175,7 +175,7 @@ def test_a_preview_changes_nothing_and_the_run_does_what_it_said(
     plan = preview(world, profile)
     assert list(world.store.devices("hq")) == before
     assert (world.store.default_profile("hq"), world.store.profiles("hq")) == (None, ())
-    assert all(not group.choice.is_defined for group in plan.groups)
+    assert all(not group.selection.is_defined for group in plan.groups)
     report = run(world, profile)
     assert set(report.results) == {one.serial_number for one in plan.devices()}
     assert report.plan == plan
@@ -199,7 +199,7 @@ def test_a_preview_shows_what_is_taken_away_and_what_waits(world: World) -> None
         "3 devices, 1 to send",
         "  1 lose their profile (picked by hand): they should have none",
         "  1 wait",
-        "  1 have no profile to get",
+        "  1 have no profile, and none is selected for them",
         f"  next: from {due_at:%Y-%m-%d %H:%M:%S} UTC",
     ]
 

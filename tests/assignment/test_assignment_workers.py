@@ -92,7 +92,7 @@ def test_a_moved_device_belongs_to_the_newest_assignment_whichever_syncs_first(
     assert reports["branch"].results == {moved: DeviceResult.SUCCESS}
     assert reports["hq"].plan.owned_elsewhere == (0 if announce else 1)
     assert reports["hq"].total == (1 if announce else 2)
-    assert ("assigned to the server of another token" in str(reports["hq"])) is not announce
+    assert ("moved to the server of another token" in str(reports["hq"])) is not announce
 
 
 @pytest.mark.lesson(12)

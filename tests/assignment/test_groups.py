@@ -17,7 +17,13 @@ from pyade.assignment.plan import AssignmentPlan, Planner, picked_for, plan_all
 from pyade.assignment.risk import NO_RULES, count_at_risk
 from pyade.assignment.rules import AssignmentPolicy, Rule
 from pyade.assignment.same_names import names_beside, names_in_use
-from pyade.assignment.selection import BY_HAND, DefinedProfiles, ProfileSelection, ProfileSelector, by_hand
+from pyade.assignment.selection import (
+    BY_HAND,
+    DefinedProfiles,
+    ProfileSelection,
+    ProfileSelector,
+    select_by_hand,
+)
 from pyade.builders.dep_profile import digest
 from pyade.core.fleet.assignment import Risk, is_without_profile, risk_of
 from pyade.core.fleet.device import Device, DeviceFamily, DeviceResult, ProfileStatus
@@ -153,14 +159,14 @@ def owned(store: Store, token_name: str) -> Iterator[tuple[DeviceRecord, bool]]:
 
 
 def plan_by_records(store: Store, token_name: str, selector: ProfileSelector) -> AssignmentPlan:
-    planner = Planner(selector.definitions, NOW)
+    planner = Planner(selector.defined, NOW)
     picked: dict[str, ProfileSelection] = {}
     for record, is_ours in owned(store, token_name):
-        choice = selector.choose(record) if is_ours and record.device.is_mac else None
-        planner.sort(record, choice, is_ours=is_ours)
-        if choice is not None and choice.chosen_by == BY_HAND:
-            picked[choice.profile_uuid] = choice
-    names = names_in_use([*selector.standing(), *(picked[uuid] for uuid in sorted(picked))])
+        selection = selector.select(record) if is_ours and record.device.is_mac else None
+        planner.sort(record, selection, is_ours=is_ours)
+        if selection is not None and selection.chosen_by == BY_HAND:
+            picked[selection.profile_uuid] = selection
+    names = names_in_use([*selector.configured_selections(), *(picked[uuid] for uuid in sorted(picked))])
     return attrs.evolve(plan := planner.plan(), warnings=(*plan.warnings, *names))
 
 
@@ -180,7 +186,7 @@ def shape(plan: AssignmentPlan) -> Mapping[str, Any]:
     """Return all of a plan, without the order of what has none."""
     found = attrs.asdict(plan, recurse=False)
     found["groups"] = {
-        (group.choice.profile_uuid, group.choice.chosen_by, group.reason): sorted(group.serials)
+        (group.selection.profile_uuid, group.selection.chosen_by, group.reason): sorted(group.serials)
         for group in plan.groups
     }
     assert len(found["groups"]) == len(plan.groups)
@@ -202,24 +208,29 @@ def check_lists(store: Store, name: str) -> None:
             for record in moving
             if until is None or (record.device.mdm_migration_deadline or NOW) <= until
         }
-    definitions = DefinedProfiles(store.profiles(name))
-    selector = ProfileSelector(definitions, NO_RULES, None)
-    selections = {record.serial_number: selector.choose(record) for record in listed}
+    defined = DefinedProfiles(store.profiles(name))
+    selector = ProfileSelector(defined, NO_RULES, None)
+    selections = {record.serial_number: selector.select(record) for record in listed}
     for profile in (SPECIAL, NAMESAKE):
-        wanted = definitions.individual(profile)
+        wanted = defined.find_individual(profile)
         assert wanted is not None
         assert sorted(picked_for(store, name, profile)) == sorted(
             serial
-            for serial, choice in selections.items()
-            if choice is not None and choice.profile_uuid == wanted.profile_uuid
+            for serial, selection in selections.items()
+            if selection is not None and selection.profile_uuid == wanted.profile_uuid
         )
         others = [
-            choice for serial, choice in selections.items() if choice is not None and serial not in "AB"
+            selection
+            for serial, selection in selections.items()
+            if selection is not None and serial not in "AB"
         ]
-        beside = [by_hand(wanted), *(choice for choice in others if choice.profile is not None)]
+        beside = [
+            select_by_hand(wanted),
+            *(selection for selection in others if selection.profile is not None),
+        ]
         default = store.default_profile(name)
         assert default is None or default.name != profile.name
-        assert names_beside(store, name, NO_RULES, by_hand(wanted), ["A", "B"]) == names_in_use(beside)
+        assert names_beside(store, name, NO_RULES, select_by_hand(wanted), ["A", "B"]) == names_in_use(beside)
 
 
 def check_overview(store: Store) -> None:
@@ -257,7 +268,7 @@ def check_overview(store: Store) -> None:
         serial for serial, owner in owners.items() if owner and serial in at_risk[owner.token_name]
     )
     told_of = {one.allowed.partition("the purchase ")[2]: one.value for one in problems}
-    assert told_of.get("in no MDM server of ours", "") == ", ".join(missing)
+    assert told_of.get("on no MDM server in this store", "") == ", ".join(missing)
     assert told_of.get("without a profile", "") == ", ".join(expected)
 
 
@@ -275,9 +286,9 @@ def test_groups_say_what_the_records_say(
 ) -> None:
     with store_of(fleet, default=default, is_stopped=is_stopped) as store:
         for name in TOKENS:
-            definitions = DefinedProfiles(store.profiles(name))
-            by_groups = plan_all(store, name, ProfileSelector(definitions, policy, default), NOW)
-            by_records = plan_by_records(store, name, ProfileSelector(definitions, policy, default))
+            defined = DefinedProfiles(store.profiles(name))
+            by_groups = plan_all(store, name, ProfileSelector(defined, policy, default), NOW)
+            by_records = plan_by_records(store, name, ProfileSelector(defined, policy, default))
             assert shape(by_groups) == shape(by_records)
             for rules in (policy, NO_RULES):
                 expected = risks_by_records(store, name, rules)

@@ -29,6 +29,6 @@ def test_the_problem_says_what_uses_the_profiles() -> None:
     )
     assert str(problem) == (
         "name 'Std': different profiles have this name (the token's default and rule 'Lobby'): group rules "
-        "cannot tell their Macs apart, and Apple neither where only sign-in or account settings differ "
+        "cannot tell their Macs apart, and neither can Apple if only sign-in or account settings differ "
         "(give one of them another name)"
     )

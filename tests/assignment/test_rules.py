@@ -107,7 +107,7 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "one name twice": (
         lambda: AssignmentPolicy([Rule(profile=LAB, model=tag, name="Lab Macs") for tag in "AB"]),
-        "'Lab Macs' is there twice",
+        "two rules have the name 'Lab Macs'",
     ),
     "orders of nobody": (lambda: AssignmentPolicy([Rule(profile=LAB, order="1")]), "give order_numbers"),
 }
@@ -175,7 +175,7 @@ def test_the_rules_that_leave_nothing_are_named() -> None:
         AssignmentPolicy(rules)
     assert str(refused.value) == (
         "rule 'model MacBook Air or Mac mini: Kiosk' is never reached: 'model MacBook*: Lab' and "
-        "'Lobby: Kiosk' before it take every Mac that it describes"
+        "'Lobby: Kiosk' before it match every Mac that it describes"
     )
 
 

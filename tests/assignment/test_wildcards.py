@@ -8,7 +8,7 @@ from collections import defaultdict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyade.assignment.rules import Wildcard, _without_case
+from pyade.assignment.rules import Wildcard, _fold_letter
 
 LETTERS = "aAbB*?\n.[\\\u0130\u0131i\u00df\u1e9e\u017fs\u212ak\ufb05\ufb06\ud800"
 """Among them the letters whose case is odd: a dotless i, a long s, a Kelvin sign, a sharp s."""
@@ -65,7 +65,7 @@ def test_case_is_that_of_regular_expressions_for_every_letter() -> None:
     same = defaultdict(set)
     letters = [chr(number) for number in range(0x110000)]
     for letter in letters:
-        same[_without_case(letter)].add(letter)
+        same[_fold_letter(letter)].add(letter)
     groups = [group for group in same.values() if len(group) > 1]
     assert len(groups) > 1_000
     for group in groups:
@@ -74,4 +74,4 @@ def test_case_is_that_of_regular_expressions_for_every_letter() -> None:
     cased = "".join(letter for letter in letters if letter.lower() != letter or letter.upper() != letter)
     for letter in cased[::7]:
         found = re.findall(re.escape(letter), cased, re.IGNORECASE)
-        assert set(found) == same[_without_case(letter)] & set(cased)
+        assert set(found) == same[_fold_letter(letter)] & set(cased)

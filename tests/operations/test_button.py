@@ -34,7 +34,7 @@ def test_a_run_under_way_is_shown_with_its_start(world: World) -> None:
     world.sync()
     assert [one.running_since for one in seen] == [started, started]
     assert all(one.holder and one.next_request_at == started + timedelta(seconds=60) for one in seen)
-    assert ("Sync under way", f"since 2025-01-01 00:00:00 UTC, by {seen[0].holder}") in seen[0].rows()
+    assert ("Sync running", f"since 2025-01-01 00:00:00 UTC, by {seen[0].holder}") in seen[0].rows()
     assert (look(world).running_since, look(world).holder) == (None, "")
     assert look(world).next_request_at == started + MINUTES_15
 
@@ -70,7 +70,7 @@ def test_other_work_on_a_token_is_shown_too(world: World) -> None:
     world.store.acquire_lease("hq", "an assigner", seconds=60)
     one, report = look(world), world.sync()
     assert (one.running_since, one.holder, one.next_request_at) == (None, "an assigner", report.allowed_at)
-    assert "Other work under way" in str(one)
+    assert "Other work running" in str(one)
 
 
 def test_the_time_of_a_running_report_is_of_the_clock_that_was_given(world: World) -> None:

@@ -129,7 +129,7 @@ def test_states_that_cannot_be_read_are_named_and_hide_no_others(ward: Ward) -> 
     broken = give_profile(ward.store, ACCOUNTS, serial=first, profile_uuid=None)
     ward.store.save_enrollment(attrs.evolve(broken, awaiting={"phase": "awaiting"}))
     diagnosis = ward.look()
-    assert the(diagnosis, "the state of 1 Mac that may wait cannot be read").value == first
+    assert the(diagnosis, "the final configuration of 1 Mac cannot be read").value == first
     assert the(diagnosis, "enrollments.primary_account.account_name").value == second
     assert not diagnosis.is_healthy
 

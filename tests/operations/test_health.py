@@ -175,7 +175,7 @@ def test_a_token_of_another_server_than_the_one_that_is_known(ward: Ward) -> Non
 
 def test_a_token_that_is_parked_or_out_of_step(ward: Ward) -> None:
     ward.clock.advance(days=3)
-    assert "Scheduler" in the(ward.look(), "not in step").fix
+    assert "Scheduler" in the(ward.look(), "last synced with Apple at").fix
     state = ward.store.sync_state("hq")
     token = ward.store.token("hq")
     suspended = attrs.evolve(state, suspended="TermsError: sign them", suspended_with=token.fingerprint)
@@ -259,7 +259,7 @@ def test_legacy_authentication_needs_an_endpoint(ward: Ward) -> None:
 def test_the_devices_of_a_purchase(ward: Ward) -> None:
     (elsewhere,) = ward.apple.add_devices(1)
     expected = [*ward.serials, elsewhere, "NOTBOUGHT", "NOTBOUGHT"]
-    problem = the(ward.look(expected_serials=expected), "2 devices of the purchase in no MDM server")
+    problem = the(ward.look(expected_serials=expected), "2 devices of the purchase on no MDM server")
     assert "may not be in the program" in problem.fix
     asked: list[Sequence[str]] = []
 
@@ -270,7 +270,7 @@ def test_the_devices_of_a_purchase(ward: Ward) -> None:
     diagnosis = ward.look(expected_serials=expected, find_in_program=find)
     assert asked == [(elsewhere, "NOTBOUGHT")]
     assert "NOTBOUGHT" in the(diagnosis, "1 device of the purchase not yet in Apple's program").value
-    assert elsewhere in the(diagnosis, "1 device of the purchase in no MDM server").value
+    assert elsewhere in the(diagnosis, "1 device of the purchase on no MDM server").value
 
 
 @pytest.mark.parametrize("answer", [True, False, None, 404, b"closed"])

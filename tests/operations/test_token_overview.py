@@ -58,7 +58,7 @@ def test_what_is_wrong_is_shown(world: World) -> None:
     assert "5 days left" in str(one)
     suspended = attrs.evolve(world.state, suspended="TermsError: sign", suspended_with=token.fingerprint)
     world.store.save_sync_state("hq", suspended)
-    assert "Needs a person" in str(look(world))
+    assert "Suspended" in str(look(world))
 
 
 def test_migrations_are_counted_and_the_next_deadline_is_named(world: World) -> None:

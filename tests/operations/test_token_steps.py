@@ -132,7 +132,7 @@ def test_what_speaks_against_a_token_speaks_against_adopting_it(office: Office) 
     token, keypair = came_in(office)
     ask(office, "add", token, keypair)
     other = TokenKeypair.generate("Other")
-    with pytest.raises(TokenError, match="another one is kept for this same token"):
+    with pytest.raises(TokenError, match="another one is stored for this same token"):
         ask(office, "add", token, other)
     second = attrs.evolve(token, name="second")
     with pytest.raises(TokenError, match="renew 'hq'"):
@@ -271,7 +271,7 @@ def test_a_damaged_setup_is_named_and_begun_again(office: Office) -> None:
         office.store.save_secret("setup of hq", text)
         for call in ("next_step", "certificate"):
             with pytest.raises(
-                DamagedRecordError, match="token 'hq' is stored, but cannot be read"
+                DamagedRecordError, match="the stored setup of token 'hq' cannot be read"
             ) as caught:
                 ask(office, call, "hq")
             assert caught.value.token_name == "hq"
@@ -289,9 +289,7 @@ def test_a_damaged_setup_is_named_and_begun_again(office: Office) -> None:
 def test_a_damaged_key_pair_is_named_and_replaced(office: Office) -> None:
     token, keypair = came_in(office)
     office.store.save_secret("key pair of hq", "-----BEGIN PRIVATE KEY-----")
-    with pytest.raises(
-        SigningError, match=r"key pair of token 'hq' is kept, and cannot be used: .* cut short"
-    ):
+    with pytest.raises(SigningError, match=r"the stored key pair of token 'hq' cannot be used: .* cut short"):
         ask(office, "keypair", "hq")
     with pytest.raises(TokenError, match="force=True"):
         ask(office, "add", token, keypair)
@@ -411,7 +409,7 @@ def test_a_new_token_whose_key_pair_is_lost_begins_again(office: Office) -> None
     ask(office, "step_done", "hq", 4, apple_id=APPLE_ID)
     office.store.save_secret("key pair of hq", None)
     for method, given in (("certificate", ()), ("upload", (p7m,))):
-        with pytest.raises(UnknownTokenError, match="create\\(\\) makes another one"):
+        with pytest.raises(UnknownTokenError, match="create\\(\\) to make another one"):
             ask(office, method, "hq", *given)
     setup = ask(office, "create", "hq", consent=True)
     assert (setup.steps_done, setup.apple_id) == (0, APPLE_ID)
@@ -435,7 +433,7 @@ def test_a_setup_that_is_none_of_a_new_token_is_damaged(changes: dict[str, Any])
     kept = json.loads((office.store.secret("setup of hq") or Secret("")).reveal())
     office.store.save_secret("setup of hq", json.dumps({**kept, **changes}))
     for method in ("next_step", "certificate"):
-        with pytest.raises(DamagedRecordError, match="what was begun of token 'hq'"):
+        with pytest.raises(DamagedRecordError, match="the stored setup of token 'hq'"):
             ask(office, method, "hq")
     errors: list[Exception] = []
     assert ask(office, "under_way", damaged=errors.append) == ()

@@ -324,7 +324,7 @@ def test_the_tick_leaves_a_job_alone_whose_lease_cannot_be_read(
 
     with LeaseDamaged(mill.path, keys=[KEY], clock=mill.clock) as store:
         queue = Queue(App(connector=InMemoryConnector()), store, mill.clock)
-        assert [queue._is_free(name) for name in NAMES] == [True, False, True]
+        assert [queue._is_lease_free(name) for name in NAMES] == [True, False, True]
 
 
 def test_a_default_that_cannot_be_read_is_replaced_by_a_new_one(mill: Mill) -> None:

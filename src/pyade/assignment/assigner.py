@@ -1,4 +1,4 @@
-"""Give Macs their enrollment profiles: what differs is sent, nothing that is wanted is forgotten."""
+"""Assign enrollment profiles to the Macs of a token; only differences are sent."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ else:
         to_thread="anyio.to_thread",
     )
 
-_SLICE = 500
+_BATCH_SIZE = 500
 
 
 CallerT = TypeVar("CallerT", bound=Caller | AsyncCaller)
 
 
 @check_arguments
-class _Assigning(Generic[CallerT]):
+class _BaseAssigner(Generic[CallerT]):
     def __init__(
         self,
         apple: CallerT,
@@ -52,13 +52,13 @@ class _Assigning(Generic[CallerT]):
         clock: Callable[[], datetime] = utc_now,
         progress: Callable[[Progress], None] | None = None,
     ) -> None:
-        """Take what the synchronous and the asynchronous class have in common.
+        """Store the arguments of both classes.
 
         Args:
             apple: A ``Client``, or for the asynchronous class an ``AsyncClient``; its ``token_name`` is the
                 token.
-            store: Where the token was added and its devices are.
-            policy: The rules; None where every Mac follows the default.
+            store: The store with the token and its devices.
+            policy: The rules; None to give every Mac the default.
             clock: Returns the time, UTC.
             progress: Called after each stored chunk; by the asynchronous class in the event loop.
         """
@@ -71,39 +71,39 @@ class _Assigning(Generic[CallerT]):
 
 
 @check_arguments(but=("serials",))
-class Assigner(_Assigning[Caller]):
-    """Gives the Macs of a token their profiles, decided from stored state: safe to repeat at any time.
+class Assigner(_BaseAssigner[Caller]):
+    """Assigns profiles to the Macs of a token, decided from stored state: safe to repeat at any time.
 
     Several assigners, on one machine or many, may share a store: a lease in it lets one work on a token at a
-    time. A device that moved to the server of another stored token is left to that one.
+    time. A device that moved to the server of another stored token is left to that token.
 
     Sync first: the store must know the devices. A profile that was given with ``assign`` stays with its
-    devices, whatever the rules and the default say, also when it was removed in the portal and is given
-    again. All other Macs get the profile of the first rule that matches, else the token's default.
+    devices, whatever the rules and the default say; if it was removed in the portal, it is assigned again.
+    All other Macs get the profile of the first rule that matches, else the token's default.
     """
 
     def run(self, default: EnrollmentProfile | None = None) -> AssignReport:
-        """Send what differs: every Mac gets what was picked for it, else what a rule says, else the default.
+        """Send what differs: every Mac gets the profile picked for it, else that of a rule, else the default.
 
-        A device that failed or was throttled waits for its time, at least 24 hours unless Apple said when. A
-        profile whose content changed is defined anew, and the devices that follow it move; the report warns
-        where a locked profile changed, since Macs that enrolled with it keep it until they are wiped. Where
-        another worker holds the token nothing is done, and the report says who.
+        A device that failed or was throttled waits, for at least 24 hours unless Apple named a time. A
+        profile whose content changed is defined again, and its devices get the new definition; the report
+        warns if a locked profile changed, since Macs that enrolled with it keep it until they are wiped. If
+        another worker holds the token, nothing is done, and the report names that worker.
 
-        A profile that Apple refuses, or a request that fails, does not hold up the rest: a failed request is
-        halved until the device that spoils it is alone. At the end the most serious error is raised.
+        A profile that Apple refuses, or a request that fails, does not stop the rest: a failed request is
+        halved until the device that makes it fail is alone. At the end the most serious error is raised.
 
         Args:
             default: Becomes the token's default profile; None for the one that is stored.
 
         Returns:
-            What became of every device that Apple lists.
+            The outcome for every device that Apple lists.
 
         Raises:
             AppleError: Apple refused something. ``report`` of the error says what was done, ``report.errors``
-                holds the other errors; what is left is due again.
-            TransportError: No answer came; likewise.
-            LeaseLostError: Another worker took over; of the request that was sent last nothing was stored.
+                holds the other errors; the rest is due again.
+            TransportError: There was no response; ``report`` is set likewise.
+            LeaseLostError: Another worker took over; the outcome of the last request was not stored.
             StoreError: The store failed.
 
         Source: specification, "Assign an enrollment profile to devices".
@@ -118,7 +118,7 @@ class Assigner(_Assigning[Caller]):
     def preview(self, default: EnrollmentProfile | None = None) -> AssignmentPlan:
         """Return what ``run`` would send now, and why, per device and in counts.
 
-        Nothing is sent and nothing is stored, also not *default*.
+        Sends nothing and stores nothing, not even *default*.
 
         Args:
             default: As for ``run``.
@@ -129,36 +129,36 @@ class Assigner(_Assigning[Caller]):
         return self._runner.run(run.preview_flow(self._token_name, self._policy, default))
 
     def assign(self, profile: EnrollmentProfile, serials: Iterable[str]) -> AssignReport:
-        """Give *profile* to these devices, and keep it for them when the default is handed out.
+        """Give *profile* to these devices; later runs do not replace it by a rule's profile or the default.
 
         Args:
             profile: Defined at Apple if it is not yet.
-            serials: Serial numbers. One that was not accessible is tried, too; one that the store does not
-                know is sent, and only remembered by Apple's next answer about it.
+            serials: Serial numbers. Devices that were not accessible are tried, too. A device that the store
+                does not know is sent; the store knows it after Apple lists it.
 
         Returns:
-            What became of every device that was named.
+            The outcome for every named device.
 
         Raises:
-            AppleError: As for ``run``, like the others; the next ``run`` goes on with what is left. Where the
-                profile could not be defined nothing was stored: call again.
+            AppleError: As for ``run``, like the other errors there; the next ``run`` continues with the rest.
+                If the profile could not be defined, nothing was stored: call again.
             InvalidRequestError: *serials* is one text and not a list.
-            LeaseHeldError: Another worker holds the token; nothing was stored, ask again.
+            LeaseHeldError: Another worker holds the token; nothing was stored, call again later.
         """
         with holding(self._runner, self._store, self._token_name) as lease:
             return self._runner.run(run.Assignment(self._policy, lease).assign(profile, serials))
 
     def replace(self, before: EnrollmentProfile, after: EnrollmentProfile) -> AssignReport:
-        """Give *after* to all devices for which *before* was picked by hand, as when its content changed.
+        """Give *after* to all devices for which *before* was picked by hand, for example after an edit.
 
-        A profile that rules or the default hand out needs no such call: the next ``run`` sees its change.
+        Profiles of rules and the default need no such call: the next ``run`` detects their changes.
 
         Args:
             before: Exactly the profile that was given to ``assign``.
-            after: What takes its place.
+            after: The profile that replaces it.
 
         Returns:
-            What became of every device for which *before* was picked; none if nobody picked it.
+            The outcome for every device for which *before* was picked; empty if it was picked for none.
 
         Raises:
             AppleError: As for ``assign``, like the others.
@@ -167,7 +167,7 @@ class Assigner(_Assigning[Caller]):
             return self._runner.run(run.Assignment(self._policy, lease).replace(before, after))
 
     def unassign(self, serials: Iterable[str]) -> AssignReport:
-        """Take the profile from these devices; the next ``run`` gives them the default, if there is one.
+        """Remove the profile from these devices; the next ``run`` gives them that of a rule, or the default.
 
         A Mac that has fetched its profile keeps it until it is erased.
 
@@ -175,7 +175,7 @@ class Assigner(_Assigning[Caller]):
             serials: Serial numbers.
 
         Returns:
-            What became of every device that was named.
+            The outcome for every named device.
 
         Raises:
             AppleError: As for ``assign``, like the others.
@@ -188,7 +188,7 @@ class Assigner(_Assigning[Caller]):
         return risk.devices_at_risk(self._store, self._token_name, self._policy)
 
     def count_devices_at_risk(self) -> int:
-        """Return how many Macs have no profile, and would fail to enroll."""
+        """Return the number of Macs that have no profile and would fail to enroll."""
         return risk.count_at_risk(self._store, self._token_name, self._policy)
 
     @property
@@ -197,7 +197,7 @@ class Assigner(_Assigning[Caller]):
 
 
 @check_arguments(but=("serials",))
-class AsyncAssigner(_Assigning[AsyncCaller]):
+class AsyncAssigner(_BaseAssigner[AsyncCaller]):
     """Does what ``Assigner`` does with an ``AsyncClient``; the store works in worker threads."""
 
     async def run(self, default: EnrollmentProfile | None = None) -> AssignReport:
@@ -233,12 +233,12 @@ class AsyncAssigner(_Assigning[AsyncCaller]):
     async def devices_at_risk(self) -> AsyncIterator[DeviceRecord]:
         """Iterate lazily over the Macs whose enrollment will fail; see ``devices_at_risk``."""
         records = risk.devices_at_risk(self._store, self._token_name, self._policy)
-        while batch := await to_thread.run_sync(lambda: list(islice(records, _SLICE))):
+        while batch := await to_thread.run_sync(lambda: list(islice(records, _BATCH_SIZE))):
             for record in batch:
                 yield record
 
     async def count_devices_at_risk(self) -> int:
-        """Return how many Macs have no profile, and would fail to enroll."""
+        """Return the number of Macs that have no profile and would fail to enroll."""
         return await to_thread.run_sync(risk.count_at_risk, self._store, self._token_name, self._policy)
 
     @property

@@ -1,4 +1,4 @@
-"""What an assigner returns."""
+"""The report of an assigner."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from pyade.text import Printed
 
 @attrs.frozen(kw_only=True)
 class AssignReport(Printed):
-    """What became of every device; the parts always add up to ``total``. ``print`` shows it in a few lines.
+    """The outcome for every device; the counts always add up to ``total``. ``print`` shows it in a few lines.
 
     Attributes:
         token_name: The token that was used.
-        plan: What was to be sent and why, and how many devices went where instead.
-        results: What Apple did for each device that was sent.
-        defined: Ids of the profiles that were defined at Apple for this.
+        plan: What was to be sent and why, and how many other devices were left as they are.
+        results: Apple's result for each device that was sent.
+        defined: Ids of the profiles that were defined at Apple in this run.
         started_at: UTC.
         finished_at: UTC.
         next_due_at: When the first device that waits, or whose outcome is unknown, may be tried again, UTC;
-            None if there is none. Where another worker holds the token, when its lease ends unless renewed.
-        holder: Which other worker holds the token, so that nothing was done; "" if none does.
-        problems: What went wrong, or contradicts itself.
-        errors: The errors beside the one that is raised, the most serious first.
-        is_partial: True if something failed and everything else went on.
-        notes: What else happened, in words.
+            None if there is none. If another worker holds the token: when its lease ends unless renewed.
+        holder: The other worker that holds the token, so that nothing was done; "" if there is none.
+        problems: What failed, or where Apple's responses contradict each other.
+        errors: The errors besides the one that is raised, the most serious first.
+        is_partial: True if something failed and everything else was done.
+        notes: What else happened, as text.
     """
 
     token_name: str
@@ -51,12 +51,12 @@ class AssignReport(Printed):
 
     @property
     def total(self) -> int:
-        """How many devices were looked at: all that Apple lists, or the distinct ones that were named."""
+        """The number of devices that were examined: all that Apple lists, or the distinct named ones."""
         return len(self.results) + self.plan.kept
 
     @property
     def counts(self) -> Mapping[DeviceResult, int]:
-        """How often Apple gave which result."""
+        """The number of devices by Apple's result."""
         return Counter(self.results.values())
 
     @property
@@ -66,7 +66,7 @@ class AssignReport(Printed):
 
     @property
     def is_complete(self) -> bool:
-        """True if every device that was looked at, and for which a profile is wanted, has it."""
+        """True if every examined device for which a profile is selected has that profile."""
         return (
             not self.holder
             and not self.plan.waiting
@@ -83,9 +83,9 @@ class AssignReport(Printed):
         unsent = counts.pop(DeviceResult.NOT_SENT, 0)
         sent = [f"{count:,} {result}" for result, count in counts.most_common()]
         reasons = [f"{count:,} {reason}" for reason, count in plan.reasons.items()]
-        head = f"{self.token_name}: {self.total:,} devices, {counts.total():,} sent"
-        head = f"{head}: {', '.join(sent)}" if sent else head
-        lines = [f"{head}; {unsent:,} not sent" if unsent else head]
+        summary = f"{self.token_name}: {self.total:,} devices, {counts.total():,} sent"
+        summary = f"{summary}: {', '.join(sent)}" if sent else summary
+        lines = [f"{summary}; {unsent:,} not sent" if unsent else summary]
         if reasons:
             lines.append(f"  because {', '.join(reasons)}")
         lines.extend(f"  {line}" for line in plan.lines())

@@ -1,15 +1,17 @@
-"""Assigning profiles as flows of steps.
+"""Assign profiles to the devices of a token, as flows of steps.
 
 The rules of this file:
 
-1. What is sent is decided from the stored state, and only what differs is sent.
-2. What a person asks for by hand is stored before the first request, so that nothing gets lost on the way.
+1. The stored state decides what to send, and only differences are sent.
+2. What the caller asks for by hand is stored before the first request, so that nothing is lost if the run is
+   interrupted.
 3. Every write carries the lease of the token: a worker that lost it stops at the next request.
-4. What concerns one profile, or one request, does not hold up the others. At the end the most serious error
-   comes back to the caller, with the report. What concerns the whole token ends the work at once.
-5. The sync state says that an assignment is under way. Where that is found at the start its worker died, and
-   the details of the devices are read before anything is sent.
-6. An error that needs a person suspends the token.
+4. An error that concerns one profile or one request does not stop the others. At the end the most serious
+   error is raised to the caller, with the report. An error that concerns the whole token ends the run
+   immediately.
+5. The sync state says that an assignment is running. If that is set at the start, the earlier worker died,
+   and the details of the devices are read before anything is sent.
+6. An error that an administrator must fix suspends the token.
 
 Source: specification, "Assign an enrollment profile to devices"; Apple, device assignment, "Assign a
 profile".
@@ -23,23 +25,36 @@ from datetime import datetime, timedelta
 import attrs
 
 from pyade.apple.batches import distinct
-from pyade.assignment.defined_profiles import Profiles
+from pyade.assignment.defined_profiles import ProfileDefiner
 from pyade.assignment.failures import (
     ANY,
     ANY_NAME,
     Failure,
     RequestError,
     concerns_token,
-    news,
-    problem_of,
-    remembered,
+    failure_problem,
+    merge_failures,
+    new_error_events,
     risk_problem,
 )
-from pyade.assignment.plan import AssignmentPlan, believed, earliest, picked_for, plan_all, plan_by_hand
+from pyade.assignment.plan import (
+    AssignmentPlan,
+    already_assigned,
+    earlier_of,
+    picked_for,
+    plan_all,
+    plan_by_hand,
+)
 from pyade.assignment.report import AssignReport
 from pyade.assignment.rules import AssignmentPolicy
 from pyade.assignment.same_names import keep_names, names_beside
-from pyade.assignment.selection import REMOVAL, DefinedProfiles, ProfileSelection, ProfileSelector, by_hand
+from pyade.assignment.selection import (
+    REMOVAL,
+    DefinedProfiles,
+    ProfileSelection,
+    ProfileSelector,
+    select_by_hand,
+)
 from pyade.assignment.sending import Sending
 from pyade.core.fleet.assignment import Reason, Risk
 from pyade.core.fleet.device import DeviceResult
@@ -65,30 +80,28 @@ from pyade.text import printable
 
 
 class Assignment:
-    """One piece of work of an assigner: call one of its public methods, once."""
+    """One run of an assigner: call one of its public methods, once."""
 
     def __init__(self, policy: AssignmentPolicy, lease: Lease) -> None:
         self._token_name = lease.token_name
         self._policy = policy
         self._lease = lease
         self._time = StoreTime(lease)
-        self._profiles = Profiles(lease, self._time)
-        self._sending = Sending(lease, self._time, self._profiles)
+        self._definer = ProfileDefiner(lease, self._time)
+        self._sending = Sending(lease, self._time, self._definer)
 
     def run(self, default: EnrollmentProfile | None) -> Flow[AssignReport]:
-        """Give every Mac what was picked for it, else what the rules say, else the default."""
-        return parking(self._run(default), self._lease)
+        """Give every Mac the profile that was picked for it, else that of a rule, else the default."""
+        return parking(self._run(default), self._lease)  # rule 6
 
     def _run(self, default: EnrollmentProfile | None) -> Flow[AssignReport]:
         started_at = yield from self._time.now()
-        default = yield from in_store(lambda store: _default(store, self._token_name, default))
+        default = yield from in_store(lambda store: _store_default(store, self._token_name, default))
         profiles = [rule.profile for rule in self._policy.rules]
-        yield from self._profiles.keep_what_apple_does_not_see(
-            profiles if default is None else [*profiles, default]
-        )
+        yield from self._definer.store_local_settings(profiles if default is None else [*profiles, default])
         plan = yield from plan_flow(self._token_name, self._policy, default, started_at)
         if plan.unread:
-            yield from self._sending.outcomes.read(plan.unread)
+            yield from self._sending.outcomes.confirm_earlier(plan.unread)
             plan = yield from plan_flow(self._token_name, self._policy, default, started_at)
         yield from keep_names(self._lease, plan.warnings, is_whole=True)
         return (yield from self._carry_out(plan, started_at, is_whole=True))
@@ -100,21 +113,21 @@ class Assignment:
     def _assign(self, profile: EnrollmentProfile, serials: Iterable[str]) -> Flow[AssignReport]:
         started_at = yield from self._time.now()
         distinct = _distinct(serials)
-        defined = (yield from self._profiles.definitions()).individual(profile)
+        defined = (yield from self._definer.read_defined()).find_individual(profile)
         if defined is None and distinct:
             try:
-                defined = yield from self._profiles.define(profile, individual=True)
+                defined = yield from self._definer.define(profile, individual=True)
             except (AppleError, TransportError) as error:
                 report = yield from self._report(AssignmentPlan(), started_at)
                 error.report = attrs.evolve(
                     report,
                     results=dict.fromkeys(distinct, DeviceResult.NOT_SENT),
-                    problems=(problem_of(profile.name, len(distinct), error),),
+                    problems=(failure_problem(profile.name, len(distinct), error),),
                 )
                 raise
         if defined is None:
             return (yield from self._carry_out(AssignmentPlan(), started_at))
-        return (yield from self._by_hand(by_hand(defined), distinct, started_at))
+        return (yield from self._by_hand(select_by_hand(defined), distinct, started_at))
 
     def replace(self, before: EnrollmentProfile, after: EnrollmentProfile) -> Flow[AssignReport]:
         """Give *after* to the devices for which *before* was picked by hand."""
@@ -123,7 +136,7 @@ class Assignment:
         return (yield from self.assign(after, serials))
 
     def unassign(self, serials: Iterable[str]) -> Flow[AssignReport]:
-        """Take the profile from devices, which follow the default again from then on."""
+        """Remove the profile from devices, which follow the rules and the default from then on."""
         return parking(self._unassign(serials), self._lease)
 
     def _unassign(self, serials: Iterable[str]) -> Flow[AssignReport]:
@@ -131,32 +144,34 @@ class Assignment:
         return (yield from self._by_hand(REMOVAL, _distinct(serials), started_at))
 
     def _by_hand(
-        self, choice: ProfileSelection, serials: Sequence[str], started_at: datetime
+        self, selection: ProfileSelection, serials: Sequence[str], started_at: datetime
     ) -> Flow[AssignReport]:
-        # A person who asks may know of a change in the portal that no sync has brought yet.
-        done = yield from in_store(lambda store: believed(store, self._token_name, choice, serials))
-        yield from self._sending.outcomes.refresh(done)
+        # The caller may know of a change in the portal that was not synced yet.
+        done = yield from in_store(
+            lambda store: already_assigned(store, self._token_name, selection, serials)
+        )
+        yield from self._sending.outcomes.refresh_details(done)
         plan = yield from in_store(
-            lambda store: plan_by_hand(store, choice, serials, started_at, self._lease)
+            lambda store: plan_by_hand(store, selection, serials, started_at, self._lease)  # rule 2
         )
         names = yield from in_store(
-            lambda store: names_beside(store, self._token_name, self._policy, choice, serials)
+            lambda store: names_beside(store, self._token_name, self._policy, selection, serials)
         )
         plan = attrs.evolve(plan, warnings=(*plan.warnings, *names))
         yield from keep_names(self._lease, names, is_whole=False)
         return (yield from self._carry_out(plan, started_at))
 
-    # What every piece of work has in common
+    # Shared by all public methods
 
     def _carry_out(
         self, plan: AssignmentPlan, started_at: datetime, *, is_whole: bool = False
     ) -> Flow[AssignReport]:
-        """Send what is due, remember what failed, and return the report or raise the most serious error.
+        """Send what is due, store what failed, and return the report or raise the most serious error.
 
         Args:
             plan: What is due.
             started_at: UTC.
-            is_whole: True if the plan knows of every device of the token.
+            is_whole: True if the plan covers every device of the token.
         """
         sending = self._sending
         sending.outcomes.total = plan.due
@@ -182,30 +197,30 @@ class Assignment:
         first.report = attrs.evolve(report, errors=tuple(others), is_partial=partial)
         settled = f"{sending.outcomes.settled} of {plan.due} devices were settled"
         first.add_note(printable(f"{self._token_name}: {settled}"))
-        raise first
+        raise first  # rule 4
 
     def _begin(self, plan: AssignmentPlan, now: datetime) -> Flow[Collection[str]]:
-        """Store that an assignment is under way; return which devices may have what they should have."""
+        """Store that an assignment is running; return the devices that may have their profile already."""
         before = yield from self._change(lambda state: (attrs.evolve(state, assigning_since=now), ()))
         if before.assigning_since is None:
             return plan.uncertain
-        return frozenset(serial for group in plan.groups for serial in group.serials)
+        return frozenset(serial for group in plan.groups for serial in group.serials)  # rule 5
 
     def _send_all(self, plan: AssignmentPlan, uncertain: Collection[str]) -> Flow[None]:
         sending = self._sending
         tried = {serial for group in plan.groups if group.reason is Reason.RETRY for serial in group.serials}
-        for choice, serials in plan.batches():
-            uuid = choice.profile_uuid
-            if choice.profile is not None and not choice.is_defined:
+        for selection, serials in plan.batches():
+            uuid = selection.profile_uuid
+            if selection.profile is not None and not selection.is_defined:
                 try:
-                    uuid = (yield from self._profiles.define(choice.profile, individual=False)).profile_uuid
+                    uuid = (yield from self._definer.define(selection.profile, individual=False)).profile_uuid
                 except (AppleError, TransportError) as error:
                     if concerns_token(error):
-                        raise
+                        raise  # rule 4
                     new = [serial for serial in serials if serial not in tried]
-                    yield from sending.leave(choice, serials, new, error)
+                    yield from sending.skip_undefined(selection, serials, new, error)
                     continue
-            yield from sending.send(uuid, choice.profile, serials, uncertain)
+            yield from sending.send(uuid, selection.profile, serials, uncertain)
         yield from sending.isolate(plan.spoiling)
 
     def _end(
@@ -215,27 +230,29 @@ class Assignment:
         wanted: Collection[str] | None,
         stopped: RequestError | None,
     ) -> Flow[None]:
-        """Store that no assignment is under way, which errors there were, and whether Apple wants a rest."""
+        """Store that no assignment is running, its errors, and until when Apple must not be asked again."""
         now = yield from self._time.now()
 
-        def ended(state: SyncState) -> Noted:
+        def end(state: SyncState) -> Noted:
             known = state.assignment_errors
-            errors = remembered(known, failures, still_wanted=wanted, succeeded=succeeded, now=now)
+            errors = merge_failures(known, failures, still_wanted=wanted, succeeded=succeeded, now=now)
             after = attrs.evolve(state, assigning_since=None, assignment_errors=errors)
             rested = after if stopped is None else left_alone(after, stopped, now)
-            return rested, tuple(news(known, errors))
+            return rested, tuple(new_error_events(known, errors))
 
-        yield from self._change(ended)
+        yield from self._change(end)
 
     def _change(self, change: Callable[[SyncState], Noted]) -> Flow[SyncState]:
-        """Change the sync state, and return it as it was."""
+        """Change the sync state, and return the state before the change."""
         now = yield from self._time.now()
         before = yield from in_store(lambda store: store.sync_state(self._token_name))
         after, groups = change(before)
         if after != before:
             batch = EventBatch(self._token_name, now, groups) if groups else None
             yield from in_store(
-                lambda store: store.save_sync_state(self._token_name, after, events=batch, lease=self._lease)
+                lambda store: store.save_sync_state(  # rule 3
+                    self._token_name, after, events=batch, lease=self._lease
+                )
             )
         return before
 
@@ -247,18 +264,18 @@ class Assignment:
             token_name=self._token_name,
             plan=plan,
             results={serial: sending.outcomes.results.get(serial, DeviceResult.NOT_SENT) for serial in due},
-            defined=tuple(self._profiles.defined),
+            defined=tuple(self._definer.defined),
             started_at=started_at,
             finished_at=finished_at,
-            next_due_at=earliest(plan.next_due_at, sending.outcomes.next_due_at),
-            problems=tuple(_problems(sending)),
-            notes=(*self._profiles.notes, *sending.outcomes.notes),
+            next_due_at=earlier_of(plan.next_due_at, sending.outcomes.next_due_at),
+            problems=tuple(_problems_of(sending)),
+            notes=(*self._definer.notes, *sending.outcomes.notes),
         )
 
 
-def _problems(sending: Sending) -> Iterator[Problem]:
+def _problems_of(sending: Sending) -> Iterator[Problem]:
     for failure in sending.failures:
-        yield problem_of(failure.profile, failure.devices, failure.error)
+        yield failure_problem(failure.profile, failure.devices, failure.error)
     if sending.outcomes.contradicted:
         yield risk_problem("devices", Risk.NOT_CONFIRMED, len(sending.outcomes.contradicted))
 
@@ -266,7 +283,7 @@ def _problems(sending: Sending) -> Iterator[Problem]:
 def preview_flow(
     token_name: str, policy: AssignmentPolicy, default: EnrollmentProfile | None
 ) -> Flow[AssignmentPlan]:
-    """Return what ``Assignment.run`` would send now; nothing is sent and nothing is stored."""
+    """Return what ``Assignment.run`` would send now; sends and stores nothing."""
     now = yield from ask(Now())
     if default is None:
         default = yield from in_store(lambda store: store.default_profile(token_name))
@@ -276,17 +293,17 @@ def preview_flow(
 def plan_flow(
     token_name: str, policy: AssignmentPolicy, default: EnrollmentProfile | None, now: datetime
 ) -> Flow[AssignmentPlan]:
-    """Return what to send if *default* is the token's default profile; nothing is stored."""
+    """Return what to send if *default* is the token's default profile; stores nothing."""
 
     def plan(store: Store) -> AssignmentPlan:
         selector = ProfileSelector(DefinedProfiles(store.profiles(token_name)), policy, default)
-        return plan_all(store, token_name, selector, now)
+        return plan_all(store, token_name, selector, now)  # rule 1
 
     return (yield from in_store(plan))
 
 
 def refused_flow(token_name: str, held: LeaseHeldError) -> Flow[AssignReport]:
-    """Return the report of a run that did nothing, because another worker holds the token."""
+    """Return the report of a run that did nothing because another worker holds the lease of the token."""
     now = yield from ask(Now())
     return AssignReport(
         token_name=token_name,
@@ -299,14 +316,16 @@ def refused_flow(token_name: str, held: LeaseHeldError) -> Flow[AssignReport]:
     )
 
 
-def _default(store: Store, token_name: str, default: EnrollmentProfile | None) -> EnrollmentProfile | None:
-    """Return the token's default, after *default* was made it."""
+def _store_default(
+    store: Store, token_name: str, default: EnrollmentProfile | None
+) -> EnrollmentProfile | None:
+    """Store *default* as the token's default profile, if it is given; return the default."""
     try:
         stored = store.default_profile(token_name)
     except DamagedRecordError:
         if default is None:
             raise
-        stored = None  # the new one takes its place
+        stored = None  # it is overwritten
     if default is None or default == stored:
         return stored
     store.set_default_profile(token_name, default)

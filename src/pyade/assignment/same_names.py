@@ -1,19 +1,18 @@
-"""Whether different profiles of a token have one name: told by the assignment, and kept for ``doctor``.
+"""Warn about different profiles of one token with the same name, and store the warnings for ``doctor``.
 
-The rules that an assigner was given are nowhere else, so what it found is kept in the sync state until a run
-over all devices finds otherwise.
-
-One name for two different profiles: group rules and people cannot tell the Macs apart.
+Group rules and users cannot tell the Macs of such profiles apart.
 
 The rules of this file:
 
-1. What counts is what is in use at once on one token: the default, the profile of each rule, and each profile
-   that was picked for a device. The predecessor of the default, or of a picked profile, is not: the devices
-   that still have it are given its successor.
-2. Names are the same if they differ in letter case alone, as in group rules of Microsoft Entra.
-3. Equal content is one profile, however often it was defined at Apple. What Apple does not see, such as
-   account settings, is content, too: where only that differs, Apple has one profile for both, and all their
-   Macs get the settings of one.
+1. Only profiles that are in use at the same time on one token count: the default, the profile of each rule,
+   and each profile that was picked for a device. The predecessor of the default, or of a picked profile, does
+   not: the devices that still have it get its successor.
+2. Names are equal if they differ in letter case only, as in group rules of Microsoft Entra.
+3. Equal content is one profile, however often it was defined at Apple. Settings that Apple does not get, such
+   as account settings, are content, too: if only they differ, Apple has one profile for both, and all Macs
+   get the settings of one.
+4. The rules of an assigner are not stored, so its warnings are kept in the sync state until a run over all
+   devices finds otherwise.
 
 Source: specification, "Create an Apple enrollment profile", Basics: dynamic groups compare the name.
 """
@@ -37,7 +36,7 @@ from pyade.flow import Flow
 from pyade.storage.protocol import Store
 from pyade.sync.runners import in_store
 
-FIX = "give one of them another name"
+_FIX = "give one of them another name"
 
 
 @attrs.frozen
@@ -46,8 +45,8 @@ class NamedUse:
 
     Attributes:
         name: Its name.
-        content: What tells its content from another's; hashable.
-        chosen_by: What uses it, in words.
+        content: Hashable; equal for equal content.
+        chosen_by: What uses it, as text.
     """
 
     name: str
@@ -56,16 +55,16 @@ class NamedUse:
 
 
 def same_names(uses: Iterable[NamedUse]) -> tuple[Problem, ...]:
-    """Return a warning for each name that different profiles have, by name; its ``value`` is the name.
+    """Return a warning for each name that different profiles have, sorted; its ``value`` is the name.
 
     Args:
-        uses: All profiles that are in use at once on one token.
+        uses: All profiles that are in use at the same time on one token.
     """
     found: dict[str, dict[Hashable, NamedUse]] = {}
     for use in uses:
-        found.setdefault(use.name.casefold(), {}).setdefault(use.content, use)
+        found.setdefault(use.name.casefold(), {}).setdefault(use.content, use)  # rules 2 and 3
     return tuple(
-        problem_of(
+        name_problem(
             next(iter(named.values())).name,
             " and ".join(dict.fromkeys(use.chosen_by for use in named.values())),
         )
@@ -74,21 +73,21 @@ def same_names(uses: Iterable[NamedUse]) -> tuple[Problem, ...]:
     )
 
 
-def problem_of(name: str, chosen_by: str) -> Problem:
-    """Return the warning about one name, with what uses its profiles in words."""
+def name_problem(name: str, chosen_by: str) -> Problem:
+    """Return the warning about one name; *chosen_by* is the text of what uses the profiles."""
     text = (
         f"different profiles have this name ({chosen_by}): group rules cannot tell their Macs apart, and"
-        " Apple neither where only sign-in or account settings differ"
+        " neither can Apple if only sign-in or account settings differ"
     )
-    return Problem("name", name, text, FIX, Severity.WARNING)
+    return Problem("name", name, text, _FIX, Severity.WARNING)
 
 
 def names_in_use(selections: Iterable[ProfileSelection]) -> tuple[Problem, ...]:
     """Return a warning for each name that different profiles among *selections* have."""
     return same_names(
-        NamedUse(choice.profile.name, _content(choice.profile), choice.chosen_by)
-        for choice in selections
-        if choice.profile is not None
+        NamedUse(selection.profile.name, _content(selection.profile), selection.chosen_by)
+        for selection in selections
+        if selection.profile is not None
     )
 
 
@@ -99,67 +98,67 @@ def names_beside(
     picked: ProfileSelection,
     serials: Collection[str],
 ) -> tuple[Problem, ...]:
-    """Return the same for a profile that is picked by hand for *serials*, beside all that is in use."""
+    """Return the warnings for a profile picked by hand for *serials*, beside all profiles in use."""
     try:
         default = store.default_profile(token_name)
     except DamagedRecordError:
-        default = None  # who reads it says so
-    uses = [_use(rule.profile, f"rule {rule.label!r}") for rule in policy.rules]
+        default = None  # whatever reads it reports the damage
+    in_use = [_selection_of(rule.profile, f"rule {rule.label!r}") for rule in policy.rules]
     if default is not None:
-        uses.append(_use(default, BY_DEFAULT))
+        in_use.append(_selection_of(default, BY_DEFAULT))
     if picked.profile is not None:
-        uses += _picked_before(store, token_name, picked.profile.name, frozenset(serials))
-    return names_in_use([picked, *uses])
+        in_use += _other_picked(store, token_name, picked.profile.name, frozenset(serials))
+    return names_in_use([picked, *in_use])  # rule 1
 
 
-def _picked_before(
-    store: Store, token_name: str, name: str, but: frozenset[str]
+def _other_picked(
+    store: Store, token_name: str, name: str, exclude: frozenset[str]
 ) -> Iterator[ProfileSelection]:
-    """Yield the profiles of that name that are picked for other devices, of which one is looked for."""
+    """Yield the profiles named *name* that are picked for a device outside *exclude*."""
     defined = store.profiles(token_name)
     if sum(one.individual and one.profile.name.casefold() == name.casefold() for one in defined) < 2:
         return
     selector = ProfileSelector(DefinedProfiles(defined), AssignmentPolicy(), None)
     found: dict[str, tuple[ProfileSelection, list[DeviceGroup]]] = {}
     for group in store.device_groups(token_name):
-        choice = selector.picked(group) if group.is_listed else None
-        if choice and choice.profile and choice.profile.name.casefold() == name.casefold():
-            found.setdefault(choice.profile_uuid, (choice, []))[1].append(group)
-    for choice, groups in found.values():
-        if any(serial not in but for serial in store.serials_in(token_name, groups)):
-            yield choice
+        selection = selector.picked_selection(group) if group.is_listed else None
+        if selection and selection.profile and selection.profile.name.casefold() == name.casefold():
+            found.setdefault(selection.profile_uuid, (selection, []))[1].append(group)
+    for selection, groups in found.values():
+        if any(serial not in exclude for serial in store.serials_in(token_name, groups)):
+            yield selection
 
 
 def keep_names(lease: Lease, warnings: Iterable[Problem], *, is_whole: bool) -> Flow[None]:
-    """Keep what a plan found for ``doctor``, if it is news.
+    """Store the warnings of a plan about names for ``doctor``, if they changed.
 
     Args:
-        lease: Of the token.
-        warnings: Those of the plan.
-        is_whole: True if the plan knows of every device, so that what it does not find has ended.
+        lease: The lease of the token.
+        warnings: The warnings of the plan.
+        is_whole: True if the plan covers every device, so that stored warnings that it lacks are removed.
     """
     found = {one.value: one.allowed for one in warnings if one.setting == "name"}
     yield from in_store(partial(_keep, lease=lease, found=found, is_whole=is_whole))
 
 
-def kept_names(store: Store, token_name: str) -> Iterator[Problem]:
-    """Yield the warnings that were kept and still hold, as far as the store can tell."""
+def stored_name_problems(store: Store, token_name: str) -> Iterator[Problem]:
+    """Yield the stored warnings, except those that the stored default disproves."""
     default = store.default_profile(token_name)
     for name, text in store.sync_state(token_name).same_names.items():
         if BY_DEFAULT in text and (default is None or default.name.casefold() != name.casefold()):
             continue
-        yield attrs.evolve(problem_of(name, ""), allowed=text)
+        yield attrs.evolve(name_problem(name, ""), allowed=text)
 
 
 def _keep(store: Store, lease: Lease, found: dict[str, str], *, is_whole: bool) -> None:
     state = store.sync_state(lease.token_name)
-    kept = found if is_whole else {**state.same_names, **found}
+    kept = found if is_whole else {**state.same_names, **found}  # rule 4
     if kept != state.same_names:
         store.save_sync_state(lease.token_name, attrs.evolve(state, same_names=kept), lease=lease)
 
 
 def _content(profile: EnrollmentProfile) -> tuple[object, ...]:
-    """Return what Apple sees of a profile, and what it does not see and a Mac is told all the same."""
+    """Return the settings of a profile that Apple gets, and those that only the Mac gets."""
     return (
         digest(profile),
         profile.user_affinity,
@@ -172,5 +171,5 @@ def _content(profile: EnrollmentProfile) -> tuple[object, ...]:
     )
 
 
-def _use(profile: EnrollmentProfile, chosen_by: str) -> ProfileSelection:
+def _selection_of(profile: EnrollmentProfile, chosen_by: str) -> ProfileSelection:
     return ProfileSelection(profile_uuid="", profile=profile, chosen_by=chosen_by)

@@ -1,13 +1,14 @@
-"""Keep every token of a store in step with Apple, for as long as the process lives.
+"""Sync every token of a store and assign its profiles, until the scheduler is stopped.
 
 The rules of this file:
 
-1. What is due is read from the store again and again (``core.schedule``), so that tokens may come, go and be
-   renewed, and other processes may work on the same store.
-2. One job per token at a time and ``max_concurrent`` in all. What one token meets concerns no other token.
-3. A stop ends each job after the page or chunk that it is busy with, and one that hears nothing from Apple
-   within five seconds; the next start goes on there.
-4. While jobs run, their end is waited for; ``wait`` is used only when there is nothing to do.
+1. The due tokens are read from the store repeatedly, so tokens may be added, removed and renewed, and other
+   processes may work on the same store.
+2. At most one job per token and ``max_concurrent`` jobs in all run at a time. An error of one token does not
+   affect other tokens.
+3. A stop ends each job after its current page or chunk, and within five seconds if Apple does not respond;
+   the next start continues there.
+4. While jobs run, the scheduler waits for one of them to end; ``wait`` is only called when none runs.
 
 Source: specification, "Sync restrictions": "A sync is run automatically every 24 hours."
 """
@@ -37,7 +38,15 @@ from pyade.core.fleet.schedule import Pace, Work
 from pyade.core.fleet.sync_policy import SyncPolicy
 from pyade.core.token import Token
 from pyade.errors import PolicyError, PyadeError
-from pyade.operations.due_queue import DueQueue, Job, JobOutcome, Report, TokenState, goes_on, note_part
+from pyade.operations.due_queue import (
+    DueQueue,
+    Job,
+    JobOutcome,
+    Report,
+    TokenState,
+    add_partial_report,
+    may_assign,
+)
 from pyade.storage.protocol import Store
 from pyade.sync.runners import Progress, async_client_of, client_of, through
 from pyade.sync.syncer import AsyncSyncer, Syncer
@@ -62,7 +71,7 @@ class AsyncRunsAssignments(Protocol):
 
 
 AssignerFactory: TypeAlias = Callable[[Client, ProgressHook], RunsAssignments]
-"""Returns the assigner for a client; it reports its progress to the callback, so that it can be stopped."""
+"""Returns the assigner for a client; it must call the progress callback, which raises to stop it."""
 
 AsyncAssignerFactory: TypeAlias = Callable[[AsyncClient, ProgressHook], AsyncRunsAssignments]
 """The same for ``AsyncScheduler``."""
@@ -74,7 +83,7 @@ WaitT = TypeVar("WaitT")
 
 
 @check_arguments
-class _Scheduling(Generic[ClientT, FactoryT, WaitT]):
+class _BaseScheduler(Generic[ClientT, FactoryT, WaitT]):
     def __init__(
         self,
         store: Store,
@@ -91,32 +100,32 @@ class _Scheduling(Generic[ClientT, FactoryT, WaitT]):
         on_report: Callable[[Report], object] | None = None,
         **network: Unpack[Network],
     ) -> None:
-        """Take what the synchronous and the asynchronous class have in common.
+        """Store the arguments of both classes.
 
         Args:
-            store: Where the tokens are; read again every minute.
+            store: The store with the tokens; read again every minute.
             client_for: Returns a new client for a token, for the asynchronous class an ``AsyncClient``; it is
                 closed when the job is over. Pass ``sessions=`` to the clients to keep sessions between jobs.
             policy: The limits.
-            pace: Jitter, back-off, and how often the store is looked at.
-            assign: True to hand out profiles after each sync and when a waiting device's time has come; the
-                rules to hand them out by, or a factory for an assigner of your own; False to leave that to
-                others.
+            pace: Jitter, back-off, and how often the store is read.
+            assign: True to assign profiles after each sync and when a waiting device is due; a policy to do
+                so by its rules; a factory for an assigner of your own; False to assign none.
             clock: Returns the time, UTC.
-            wait: Waits a number of seconds while nothing is due, awaited by the asynchronous class; left out,
-                until then or the stop.
+            wait: Waits a number of seconds while nothing is due; awaited by the asynchronous class. None
+                waits until then or the stop.
             random: Returns a number from 0 to below 1, for the jitter.
-            max_concurrent: How many tokens are worked on at a time, 1 or more.
+            max_concurrent: How many jobs may run at a time, 1 or more.
             progress: Called after each committed page or chunk, in a worker thread; by the asynchronous class
                 in the event loop.
-            on_report: Called with each ``SyncReport`` and ``AssignReport``, likewise.
+            on_report: Called with each ``SyncReport`` and ``AssignReport``, in the same thread as
+                ``progress``.
             network: ``proxy``, ``verify``, ``limits`` and ``http2`` as for ``Client``, handed to
                 ``client_for``.
 
         Raises:
             PolicyError: ``max_concurrent`` is less than 1.
         """
-        self._places = _checked(max_concurrent)
+        self._places = _validate_max_concurrent(max_concurrent)
         self._store = store
         self._client_for: Callable[[Token], ClientT] = through(client_for, network)
         self._policy = policy
@@ -131,41 +140,41 @@ class _Scheduling(Generic[ClientT, FactoryT, WaitT]):
 
 
 @check_arguments
-class Scheduler(_Scheduling[Client, AssignerFactory, object]):
+class Scheduler(_BaseScheduler[Client, AssignerFactory, object]):
     """Syncs every token of a store when it is due, and gives its Macs their profiles, until it is stopped.
 
-    Each token is synced every 24 hours and a jitter, within the limits of the policy, which are read from the
-    store: after a restart it goes on where it was. A token that needs a person is suspended with its reason,
-    tried again at the same interval, and sooner when it was renewed in the store.
+    Each token is synced every 24 hours plus a jitter, within the limits of the policy. The times are read
+    from the store, so a restarted scheduler continues where it was. A token that needs an administrator is
+    suspended with its reason, tried again at the same interval, and sooner after it was renewed in the store.
     """
 
     def run(self, stop: threading.Event) -> None:
-        """Work until *stop* is set; returns when the jobs under way have ended.
+        """Work until *stop* is set; returns when all running jobs have ended.
 
-        Each ends within one page, and within five seconds where Apple does not answer; with a transport of
-        the caller's, at its timeout.
+        Each ends within one page, and within five seconds if Apple does not respond; with a custom transport,
+        at its timeout.
         """
         wait = self._wait or stop.wait
         running: dict[Future[JobOutcome], Job] = {}
         with ThreadPoolExecutor(self._places, thread_name_prefix="pyade-scheduler") as pool:
             try:
                 while not stop.is_set():
-                    jobs, pause = self._queue.take(self._places - len(running))
+                    jobs, pause = self._queue.take(self._places - len(running))  # rules 1 and 2
                     running |= {pool.submit(self._work, job, stop): job for job in jobs}
                     if running:
                         done, _ = wait_for(running, timeout=pause, return_when=FIRST_COMPLETED)
                         for future in done:
                             self._queue.finish(running.pop(future), future.result())
                     else:
-                        wait(pause)
+                        wait(pause)  # rule 4
             finally:
                 # Also after Ctrl-C in this thread: the pool waits for its jobs, which end at their next page.
-                stop.set()
+                stop.set()  # rule 3
                 for future, job in running.items():
                     self._queue.finish(job, future.result())
 
     def status(self) -> tuple[TokenState, ...]:
-        """Return where each token stands, by name; from any thread, also while nothing runs.
+        """Return the state of each token, sorted by name; may be called from any thread, at any time.
 
         Raises:
             StoreError: The store cannot be read.
@@ -173,7 +182,7 @@ class Scheduler(_Scheduling[Client, AssignerFactory, object]):
         return self._queue.status()
 
     def _work(self, job: Job, stop: threading.Event) -> JobOutcome:
-        def tell(progress: Progress) -> None:
+        def report_progress(progress: Progress) -> None:
             if self._progress is not None:
                 self._progress(progress)
             if stop.is_set():
@@ -181,7 +190,7 @@ class Scheduler(_Scheduling[Client, AssignerFactory, object]):
 
         reports: list[Report] = []
 
-        def note(report: Report) -> None:
+        def add_report(report: Report) -> None:
             reports.append(report)
             if self._on_report is not None:
                 self._on_report(report)
@@ -190,53 +199,53 @@ class Scheduler(_Scheduling[Client, AssignerFactory, object]):
             with heeding(stop), client_of(self._client_for, job.token) as client:
                 if job.due.work is Work.SYNC:
                     syncer = Syncer(
-                        client, self._store, policy=self._policy, clock=self._clock, progress=tell
+                        client, self._store, policy=self._policy, clock=self._clock, progress=report_progress
                     )
-                    note(syncer.sync(automatic=job.due.automatic))
-                if goes_on(reports) and not stop.is_set() and self._assign is not False:
-                    self._run_assigner(self._assigner(client, tell), note)
+                    add_report(syncer.sync(automatic=job.due.automatic))
+                if may_assign(reports) and not stop.is_set() and self._assign is not False:
+                    self._run_assigner(self._assigner(client, report_progress), add_report)
         except StopWorkError:
             return JobOutcome(reports=tuple(reports), stopped=True)
-        except Exception as error:  # noqa: BLE001 - one token's trouble must not end the others' work
+        except Exception as error:  # noqa: BLE001 - rule 2: other jobs must go on
             return JobOutcome(reports=tuple(reports), error=error)
         return JobOutcome(reports=tuple(reports))
 
-    def _run_assigner(self, assigner: RunsAssignments, note: Callable[[Report], None]) -> None:
+    def _run_assigner(self, assigner: RunsAssignments, add_report: Callable[[Report], None]) -> None:
         try:
-            note(assigner.run())
+            add_report(assigner.run())
         except PyadeError as error:
-            note_part(error, note)
+            add_partial_report(error, add_report)
             raise
 
-    def _assigner(self, client: Client, tell: ProgressHook) -> RunsAssignments:
+    def _assigner(self, client: Client, report_progress: ProgressHook) -> RunsAssignments:
         if callable(self._assign):
-            return self._assign(client, tell)
+            return self._assign(client, report_progress)
         rules = rules_of(self._assign)
-        return Assigner(client, self._store, policy=rules, clock=self._clock, progress=tell)
+        return Assigner(client, self._store, policy=rules, clock=self._clock, progress=report_progress)
 
 
 @check_arguments
-class AsyncScheduler(_Scheduling[AsyncClient, AsyncAssignerFactory, Awaitable[object]]):
+class AsyncScheduler(_BaseScheduler[AsyncClient, AsyncAssignerFactory, Awaitable[object]]):
     """Does what ``Scheduler`` does with ``AsyncClient``, on asyncio and trio; the store works in threads."""
 
     _running: int = 0
-    _ended: anyio.Event
+    _job_ended: anyio.Event
 
     async def run(self, stop: anyio.Event) -> None:
-        """Work until *stop* is set; see ``Scheduler.run``. Cancelling ends the jobs where they are."""
+        """Work until *stop* is set; see ``Scheduler.run``. Cancellation ends the jobs immediately."""
         self._scopes: set[anyio.CancelScope] = set()
-        self._ended = anyio.Event()
+        self._job_ended = anyio.Event()
         async with anyio.create_task_group() as group:
-            group.start_soon(self._wake_at, stop)
+            group.start_soon(self._wake_on_stop, stop)
             while not stop.is_set():
-                self._ended = anyio.Event()
+                self._job_ended = anyio.Event()
                 jobs, pause = await anyio.to_thread.run_sync(self._queue.take, self._places - self._running)
                 for job in jobs:
                     self._running += 1
                     group.start_soon(self._run_job, job, stop)
-                if self._running or self._ended.is_set():
+                if self._running or self._job_ended.is_set():
                     with anyio.move_on_after(pause):
-                        await self._ended.wait()
+                        await self._job_ended.wait()
                 elif self._wait is not None:
                     await self._wait(pause)
                 else:
@@ -244,18 +253,18 @@ class AsyncScheduler(_Scheduling[AsyncClient, AsyncAssignerFactory, Awaitable[ob
                         await stop.wait()
             with anyio.move_on_after(STOP_SECONDS):
                 while self._running:
-                    self._ended = anyio.Event()
-                    await self._ended.wait()
+                    self._job_ended = anyio.Event()
+                    await self._job_ended.wait()
             for scope in self._scopes:
                 scope.cancel()
 
     async def status(self) -> tuple[TokenState, ...]:
-        """Return where each token stands, by name; see ``Scheduler.status``."""
+        """Return the state of each token, sorted by name; see ``Scheduler.status``."""
         return await anyio.to_thread.run_sync(self._queue.status)
 
-    async def _wake_at(self, stop: anyio.Event) -> None:
+    async def _wake_on_stop(self, stop: anyio.Event) -> None:
         await stop.wait()
-        self._ended.set()
+        self._job_ended.set()
 
     async def _run_job(self, job: Job, stop: anyio.Event) -> None:
         outcome, scope = JobOutcome(stopped=True), anyio.CancelScope()
@@ -268,10 +277,10 @@ class AsyncScheduler(_Scheduling[AsyncClient, AsyncAssignerFactory, Awaitable[ob
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(self._queue.finish, job, outcome)
             self._running -= 1
-            self._ended.set()
+            self._job_ended.set()
 
     async def _work(self, job: Job, stop: anyio.Event) -> JobOutcome:
-        def tell(progress: Progress) -> None:
+        def report_progress(progress: Progress) -> None:
             if self._progress is not None:
                 self._progress(progress)
             if stop.is_set():
@@ -279,7 +288,7 @@ class AsyncScheduler(_Scheduling[AsyncClient, AsyncAssignerFactory, Awaitable[ob
 
         reports: list[Report] = []
 
-        def note(report: Report) -> None:
+        def add_report(report: Report) -> None:
             reports.append(report)
             if self._on_report is not None:
                 self._on_report(report)
@@ -288,38 +297,40 @@ class AsyncScheduler(_Scheduling[AsyncClient, AsyncAssignerFactory, Awaitable[ob
             async with async_client_of(self._client_for, job.token) as client:
                 if job.due.work is Work.SYNC:
                     syncer = AsyncSyncer(
-                        client, self._store, policy=self._policy, clock=self._clock, progress=tell
+                        client, self._store, policy=self._policy, clock=self._clock, progress=report_progress
                     )
-                    note(await syncer.sync(automatic=job.due.automatic))
-                if goes_on(reports) and not stop.is_set() and self._assign is not False:
-                    await self._run_assigner(self._assigner(client, tell), note)
+                    add_report(await syncer.sync(automatic=job.due.automatic))
+                if may_assign(reports) and not stop.is_set() and self._assign is not False:
+                    await self._run_assigner(self._assigner(client, report_progress), add_report)
         except StopWorkError:
             return JobOutcome(reports=tuple(reports), stopped=True)
-        except Exception as error:  # noqa: BLE001 - one token's trouble must not end the others' work
+        except Exception as error:  # noqa: BLE001 - rule 2: other jobs must go on
             return JobOutcome(reports=tuple(reports), error=error)
         return JobOutcome(reports=tuple(reports))
 
-    async def _run_assigner(self, assigner: AsyncRunsAssignments, note: Callable[[Report], None]) -> None:
+    async def _run_assigner(
+        self, assigner: AsyncRunsAssignments, add_report: Callable[[Report], None]
+    ) -> None:
         try:
-            note(await assigner.run())
+            add_report(await assigner.run())
         except PyadeError as error:
-            note_part(error, note)
+            add_partial_report(error, add_report)
             raise
 
-    def _assigner(self, client: AsyncClient, tell: ProgressHook) -> AsyncRunsAssignments:
+    def _assigner(self, client: AsyncClient, report_progress: ProgressHook) -> AsyncRunsAssignments:
         if callable(self._assign):
-            return self._assign(client, tell)
+            return self._assign(client, report_progress)
         return AsyncAssigner(
-            client, self._store, policy=rules_of(self._assign), clock=self._clock, progress=tell
+            client, self._store, policy=rules_of(self._assign), clock=self._clock, progress=report_progress
         )
 
 
 def rules_of(assign: object) -> AssignmentPolicy:
-    """Return the rules that were given as ``assign``, none if it is something else."""
+    """Return the policy that was passed as ``assign``; one without rules for anything else."""
     return assign if isinstance(assign, AssignmentPolicy) else AssignmentPolicy()
 
 
-def _checked(max_concurrent: int) -> int:
+def _validate_max_concurrent(max_concurrent: int) -> int:
     if max_concurrent < 1:
         raise PolicyError(f"max_concurrent is {max_concurrent}: it must be 1 or more")
     return max_concurrent

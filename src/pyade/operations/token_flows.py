@@ -1,22 +1,19 @@
-"""The life of a server token as flows of steps: made, adopted, verified, renewed and deleted.
+"""Create, adopt, verify, renew and delete server tokens and their key pairs, as flows of steps.
 
 The rules of this file:
 
-1. Nothing is stored of a token that Apple was not asked about: its server and its organization come from
-   ``/account``, and a renewal for another one is refused.
-2. A private key is stored before its certificate leaves, and an older one is kept until a token came that was
-   encrypted for the newer one.
-3. What belongs to a token survives its renewal, and is deleted only on request.
-4. Work may end between any two calls of the store, and another process may work at the same time: what
-   is stored decides, not what was read before, and doing it again puts right what was left.
-5. What is under way is found by what is stored, so that any process can list it and go on.
-6. Everything that was given is checked before anything is made or stored.
+1. A token is only stored after Apple was asked about it: its server and its organization come from
+   ``/account``, and a renewal for another server or organization is refused.
+2. A private key is stored before its certificate is returned, and the older key is kept until a token is
+   accepted that was encrypted for the newer one.
+3. The data of a token survives its renewal, and is only deleted on request.
+4. A flow may be interrupted between any two calls of the store, and another process may work at the same
+   time: stored values decide, not values read earlier, and repeating the flow completes what is missing.
+5. Unfinished tokens are found by their stored secrets (key pair, next key pair, setup; encrypted if the store
+   has keys), so any process can list and continue them.
+6. All arguments are checked before anything is generated or stored.
 
 Source: specification, "Create enrollment program token" and "Renew enrollment program token".
-
-What a store keeps of tokens beside them: their key pairs, and new ones that are not stored yet.
-
-All of it are secrets of the store, encrypted if it has keys, so that any process can list it and go on.
 """
 
 from __future__ import annotations
@@ -61,24 +58,24 @@ from pyade.sync.report import counted
 from pyade.sync.runners import in_store
 from pyade.sync.suspension import suspend_refused
 
-_ENDED: Final = frozenset(
+_NEW_FILE_ERRORS: Final = frozenset(
     kind.__name__ for kind in (TokenExpiredError, TokenOwnerError, TokenRejectedError, TokenSupersededError)
 )
-"""The errors after which only another file of the portal helps."""
+"""Errors that only a new file from the portal resolves."""
 
 KEYPAIR: Final = "key pair of {}"
 NEXT_KEYPAIR: Final = "next key pair of {}"
 SETUP: Final = "setup of {}"
-KINDS: Final = (KEYPAIR, NEXT_KEYPAIR, SETUP)
-"""The names of the secrets, each with the name of a token in it."""
+SECRET_KINDS: Final = (KEYPAIR, NEXT_KEYPAIR, SETUP)
+"""Templates of the names of the secrets; the field is the name of a token."""
 
 
 def under_way(store: Store, now: datetime, damaged: Damaged | None) -> Iterator[TokenSetup]:
-    """Yield what was begun and is not finished, by name; *damaged* as in ``Store.tokens``."""
+    """Yield the unfinished tokens, sorted by name; *damaged* as in ``Store.tokens``."""
     begun = {
         name.removeprefix(start)
         for start in (SETUP.format(""), NEXT_KEYPAIR.format(""))
-        for name in store.secret_names(start)
+        for name in store.secret_names(start)  # rule 5
     }
     states = store.sync_states(damaged=damaged)
     for name in sorted(begun | {name for name, state in states.items() if state.succeeded_at is None}):
@@ -94,66 +91,66 @@ def under_way(store: Store, now: datetime, damaged: Damaged | None) -> Iterator[
 
 
 def find_setup(store: Store, name: str, now: datetime) -> TokenSetup | None:
-    """Return what a person does next about a token; None if it is neither stored nor under way."""
+    """Return the steps of a token; None if it is neither stored nor unfinished."""
     token: Token | None = None
     with suppress(UnknownTokenError):
         token = store.token(name)
     if token is None:
-        return kept_setup(store, name)
-    kept, waiting = secret_in(store, KEYPAIR, name), secret_in(store, NEXT_KEYPAIR, name)
+        return read_setup(store, name)
+    pem, next_pem = read_secret(store, KEYPAIR, name), read_secret(store, NEXT_KEYPAIR, name)
     state = SyncState(succeeded_at=now)
-    with suppress(DamagedRecordError, UnknownTokenError):  # such a token is renewed like any other
+    with suppress(DamagedRecordError, UnknownTokenError):  # such a token can be renewed, too
         state = store.sync_state(name)
     return setup_of(
         token,
-        has_keypair=kept is not None,
-        has_new_keypair=waiting is not None and waiting != kept,
-        is_new=state.succeeded_at is None and not _needs_another_file(token, state, now),
+        has_keypair=pem is not None,
+        has_new_keypair=next_pem is not None and next_pem != pem,
+        is_new=state.succeeded_at is None and not _needs_new_file(token, state, now),
         last_error=suspended_reason(token, state) or state.last_error,
     )
 
 
-def _needs_another_file(token: Token, state: SyncState, now: datetime) -> bool:
-    """Return True if only another file of the portal makes *token* work."""
+def _needs_new_file(token: Token, state: SyncState, now: datetime) -> bool:
+    """Return True if *token* needs a new file from the portal."""
     kind = error_kind(suspended_reason(token, state))
-    return kind in _ENDED or token.health(now).status is TokenStatus.EXPIRED
+    return kind in _NEW_FILE_ERRORS or token.health(now).status is TokenStatus.EXPIRED
 
 
-def kept_setup(store: Store, name: str) -> TokenSetup | None:
-    """Return what is kept of a new token that is not stored yet; None if nothing is.
+def read_setup(store: Store, name: str) -> TokenSetup | None:
+    """Return the stored setup of a new token that is not stored yet; None if there is none.
 
     Raises:
         DamagedRecordError: It cannot be read.
     """
-    text = secret_in(store, SETUP, name)
+    text = read_secret(store, SETUP, name)
     if text is None:
         return None
     with suppress(msgspec.MsgspecError, TokenError):
         setup = msgspec.json.decode(text.reveal(), type=TokenSetup)
-        # The decoder runs no converters, and what is kept is about a token that is not stored.
+        # ``evolve`` runs the converters and validators, which the decoder does not.
         if setup.name == name and not setup.is_renewal and not setup.is_stored:
             return attrs.evolve(setup)
-    # Outside the block above: what the decoder says may quote what is stored.
+    # Outside the block above: the message of the decoder may contain stored values.
     raise DamagedRecordError(
-        f"what was begun of token {name!r} is stored, but cannot be read: restore a backup, or begin again"
-        " with delete() and create()",
+        f"the stored setup of token {name!r} cannot be read: restore a backup, or begin again with delete()"
+        " and create()",
         token_name=name,
     )
 
 
-def is_kept(store: Store, kind: str, name: str) -> bool:
-    """Return True if something is kept, also if it cannot be read."""
+def has_secret(store: Store, kind: str, name: str) -> bool:
+    """Return True if the secret exists, even if it cannot be read."""
     return kind.format(name) in store.secret_names(kind.format(name))
 
 
-def secret_in(store: Store, kind: str, name: str) -> Secret | None:
-    """Return what is kept; an error names the token."""
+def read_secret(store: Store, kind: str, name: str) -> Secret | None:
+    """Return the secret, or None; an error names the token."""
     with belonging_to(name):
         return store.secret(kind.format(name))
 
 
 def read_keypair(name: str, pem: Secret) -> TokenKeypair:
-    """Return the key pair of a PEM that ``written`` made.
+    """Return the key pair of a PEM that ``keypair_to_pem`` returned.
 
     Raises:
         SigningError: It cannot be read.
@@ -161,25 +158,25 @@ def read_keypair(name: str, pem: Secret) -> TokenKeypair:
     try:
         return TokenKeypair.from_pem(pem.reveal().encode())
     except SigningError as error:
-        reason = f"a key pair of token {name!r} is kept, and cannot be used: {error}"
-    raise SigningError(f"{reason}; restore a backup, or hand it in with TokenService.add()")
+        reason = f"the stored key pair of token {name!r} cannot be used: {error}"
+    raise SigningError(f"{reason}; restore a backup, or pass it to TokenService.add()")
 
 
-def written(keypair: TokenKeypair) -> Secret:
-    """Return *keypair* as it is kept."""
+def keypair_to_pem(keypair: TokenKeypair) -> Secret:
+    """Return *keypair* as the secret to store."""
     return Secret(keypair.to_pem().decode())
 
 
 def create_flow(
     name: str, *, consent: bool, portal: Portal | None, scope_tags: Iterable[str] | None
 ) -> Flow[TokenSetup]:
-    """Begin a new token, or go on with it; see ``TokenService.create``."""
+    """Begin or continue a new token; see ``TokenService.create``."""
     now = yield from ask(Now())
-    check_common_name(name)
+    check_common_name(name)  # rule 6
     if consent is not True:
         raise TokenError(
             "a token cannot be made without consent to send user and device information to Apple",
-            "ask for it, and pass consent=True",
+            "ask an administrator for it, and pass consent=True",
         )
     given: dict[str, Any] = {"portal": portal, "scope_tags": tags_or_none(scope_tags)}
     given = {field: value for field, value in given.items() if value is not None}
@@ -190,63 +187,63 @@ def create_flow(
             raise DuplicateTokenError(f"a token {name!r} is stored already: renew it or choose another name")
         return found
     setup = fresh if found is None else attrs.evolve(found, **given)
-    if (yield from _secret(KEYPAIR, name)) is None:
-        # The portal has no certificate of a key pair that is made now.
+    if (yield from _read_secret(KEYPAIR, name)) is None:
+        # The portal cannot have the certificate of a key pair that is made now.
         setup = attrs.evolve(setup, steps_done=0)
-    yield from _keypair(KEYPAIR, name, name)
+    yield from _get_or_make_keypair(KEYPAIR, name, name)  # rule 2
     if setup != found:
-        yield from _keep_setup(setup)
+        yield from _save_setup(setup)
     return setup
 
 
 def certificate_flow(name: str) -> Flow[bytes]:
     """Return the certificate to upload; see ``TokenService.certificate``."""
     setup = yield from setup_flow(name)
-    waiting = yield from _secret(NEXT_KEYPAIR, name)
-    if waiting is None and not setup.is_stored and (yield from _secret(KEYPAIR, name)) is None:
-        raise _lost_keypair(name)
-    keypair = (yield from keypair_flow(name)) if waiting is None else read_keypair(name, waiting)
+    next_pem = yield from _read_secret(NEXT_KEYPAIR, name)
+    if next_pem is None and not setup.is_stored and (yield from _read_secret(KEYPAIR, name)) is None:
+        raise _lost_keypair_error(name)
+    keypair = (yield from keypair_flow(name)) if next_pem is None else read_keypair(name, next_pem)
     if not setup.is_stored and not setup.steps_done:
-        yield from _keep_setup(attrs.evolve(setup, steps_done=1))
+        yield from _save_setup(attrs.evolve(setup, steps_done=1))
     return keypair.certificate_pem
 
 
 def step_done_flow(name: str, number: int, apple_id: str | None) -> Flow[PortalStep]:
-    """Note that a step in the portal is done; see ``TokenService.step_done``."""
+    """Store that a step in the portal is done; see ``TokenService.step_done``."""
     setup = yield from setup_flow(name)
     if setup.is_stored:
-        raise PolicyError(f"the token {name!r} is stored already: next_step() says what is left")
+        raise PolicyError(f"the token {name!r} is stored already: next_step() returns the remaining step")
     following = setup.after(number, apple_id)
     if following != setup:
-        yield from _keep_setup(following)
+        yield from _save_setup(following)
     return following.next_step
 
 
 def keypair_flow(name: str) -> Flow[TokenKeypair]:
     """Return the key pair in use; see ``TokenService.keypair``."""
-    pem = yield from _secret(KEYPAIR, name)
+    pem = yield from _read_secret(KEYPAIR, name)
     if pem is None:
         raise UnknownTokenError(
-            f"the key pair of {name!r} is not kept here: hand it in with add(), or make one with"
+            f"the key pair of {name!r} is not stored here: pass it to add(), or make a new one with"
             " replace_keypair()"
         )
     return read_keypair(name, pem)
 
 
 def stage_flow(name: str, p7m: bytes, apple_id: str | None) -> Flow[StagedToken]:
-    """Read the file of a token and ask Apple about it; see ``TokenService.stage``."""
+    """Decrypt the file of a token and ask Apple about it; see ``TokenService.stage``."""
     setup = yield from setup_flow(name)
-    saved = "" if setup.is_stored else setup.apple_id
-    if apple_id is None and not saved:
-        raise TokenError("apple_id is missing", "give the Apple ID with which the file was downloaded")
-    keypair, token = yield from _read(setup, p7m, saved if apple_id is None else apple_id)
-    return (yield from _staged(token, keypair))
+    saved_id = "" if setup.is_stored else setup.apple_id
+    if apple_id is None and not saved_id:
+        raise TokenError("apple_id is missing", "pass the Apple ID with which the file was downloaded")
+    keypair, token = yield from _decrypt_file(setup, p7m, saved_id if apple_id is None else apple_id)
+    return (yield from _verify(token, keypair))
 
 
-def _staged(token: Token, keypair: TokenKeypair) -> Flow[StagedToken]:
-    """Ask Apple about *token*, and look for what speaks against it."""
-    before = yield from _stored(token.name)
-    account = yield from ask(ReadAccount(token))
+def _verify(token: Token, keypair: TokenKeypair) -> Flow[StagedToken]:
+    """Ask Apple about *token*, and return it with its problems."""
+    before = yield from _find_token(token.name)
+    account = yield from ask(ReadAccount(token))  # rule 1
     token = account.identify(token)
     problems = list(token.problems)
     if before is not None:
@@ -254,13 +251,13 @@ def _staged(token: Token, keypair: TokenKeypair) -> Flow[StagedToken]:
     damaged: list[DamagedRecordError] = []
     others = yield from in_store(lambda store: store.tokens(damaged=damaged.append))
     for error in damaged:
-        allowed = f"whether it is the server of {error.token_name!r} is not known, which cannot be read"
-        fix = f"see what doctor() says about {error.token_name!r}"
+        allowed = f"it may be the server of {error.token_name!r}, a token that cannot be read"
+        fix = f"see the problems of {error.token_name!r} in doctor()"
         problems.append(Problem("server_uuid", token.server_uuid or "", allowed, fix, Severity.WARNING))
     for other in others:
         if other.name != token.name and other.server_uuid and other.server_uuid == token.server_uuid:
             allowed = (
-                f"an MDM server of its own; this one is the server of {other.name!r}, which it would end"
+                f"an MDM server of its own; this one has the token {other.name!r}, which would stop working"
             )
             problems.append(Problem("server_uuid", token.server_uuid or "", allowed, f"renew {other.name!r}"))
     return StagedToken(token=token, account=account, renews=before, problems=tuple(problems), keypair=keypair)
@@ -268,34 +265,34 @@ def _staged(token: Token, keypair: TokenKeypair) -> Flow[StagedToken]:
 
 def add_flow(token: Token, keypair: TokenKeypair, *, force: bool) -> Flow[AcceptedToken]:
     """Adopt a token with its key pair; see ``TokenService.add``."""
-    before = yield from _stored(token.name)
-    pem, kept = written(keypair), None
-    with suppress(DamagedRecordError):  # another one takes its place
-        kept = yield from _secret(KEYPAIR, token.name)
+    before = yield from _find_token(token.name)
+    pem, stored_pem = keypair_to_pem(keypair), None
+    with suppress(DamagedRecordError):  # it is overwritten
+        stored_pem = yield from _read_secret(KEYPAIR, token.name)
     is_same = before is not None and before.fingerprint == token.fingerprint
-    if is_same and kept not in (None, pem) and not force:
+    if is_same and stored_pem not in (None, pem) and not force:
         raise TokenError(
-            f"keypair: another one is kept for this same token {token.name!r}",
-            "leave it, or add the token with force=True if this is intended",
+            f"keypair: another one is stored for this same token {token.name!r}",
+            "keep that one, or call add() with force=True to replace it",
         )
     try:
-        staged = yield from _staged(token, keypair)
+        staged = yield from _verify(token, keypair)
     except (AppleError, TransportError) as error:
         if before is None or not is_same:
             raise
-        # It is stored already, and may have expired: its key pair reads the file that renews it.
-        yield from _keep(KEYPAIR, token.name, pem)
-        now, said, refusal = (yield from ask(Now())), f"{type(error).__name__}: {error}", error
+        # The stored token may have expired: its key pair decrypts the file that renews it.
+        yield from _save_secret(KEYPAIR, token.name, pem)
+        now, error_text, refusal = (yield from ask(Now())), f"{type(error).__name__}: {error}", error
         yield from in_store(lambda store: suspend_refused(store, before.name, refusal, now=now))
-        return AcceptedToken(token=before, sync=None, error=said)
+        return AcceptedToken(token=before, sync=None, error=error_text)
     return (yield from accept_flow(staged, token.scope_tags or None, force=force))
 
 
-def _read(setup: TokenSetup, p7m: bytes, apple_id: str) -> Flow[tuple[TokenKeypair, Token]]:
-    """Return the token of a file, and the key pair that it was encrypted for: the newer one, or the older."""
+def _decrypt_file(setup: TokenSetup, p7m: bytes, apple_id: str) -> Flow[tuple[TokenKeypair, Token]]:
+    """Return the key pair that decrypts a file, the newer one or the older, and the token in it."""
     failure: TokenError | None = None
     for secret in (NEXT_KEYPAIR, KEYPAIR):
-        pem = yield from _secret(secret, setup.name)
+        pem = yield from _read_secret(secret, setup.name)
         if pem is None:
             continue
         keypair = read_keypair(setup.name, pem)
@@ -316,66 +313,67 @@ def _read(setup: TokenSetup, p7m: bytes, apple_id: str) -> Flow[tuple[TokenKeypa
     if failure is not None:
         raise failure
     if not setup.is_stored:
-        raise _lost_keypair(setup.name)
+        raise _lost_keypair_error(setup.name)
     raise TokenError(
-        f"the key pair of {setup.name!r} is not kept here, so that its file cannot be read",
-        "hand it in with add(), or make a new one with replace_keypair() and upload its certificate in the"
-        " portal",
+        f"the key pair of {setup.name!r} is not stored here, so its file cannot be decrypted",
+        "pass it to add(), or make a new one with replace_keypair() and upload its certificate in the portal",
     )
 
 
-def _lost_keypair(name: str) -> UnknownTokenError:
+def _lost_keypair_error(name: str) -> UnknownTokenError:
     return UnknownTokenError(
-        f"the key pair of the new token {name!r} is not kept any more: create() makes another one, and the"
-        " steps begin again"
+        f"the key pair of the new token {name!r} is no longer stored: call create() to make another one, and"
+        " repeat the steps"
     )
 
 
 def accept_flow(staged: StagedToken, scope_tags: Iterable[str] | None, *, force: bool) -> Flow[AcceptedToken]:
-    """Store a staged token and sync at once; see ``TokenService.accept``."""
+    """Store a staged token and sync immediately; see ``TokenService.accept``."""
     scope_tags = tags_or_none(scope_tags)
     token, problems = staged.token, staged.problems
     errors = [problem for problem in problems if problem.severity is Severity.ERROR]
     if errors and not force:
-        raise TokenError("; ".join(map(str, errors)), "or accept it with force=True if this is intended")
-    before = yield from _stored(token.name)
+        raise TokenError(
+            "; ".join(map(str, errors)), "fix it, or call accept() with force=True if this is intended"
+        )
+    before = yield from _find_token(token.name)
     is_again = before is not None and before.fingerprint == token.fingerprint
     if before is not None and (staged.renews is not None or is_again):
-        # Not ``staged.renews``: it may have been renewed meanwhile, with a newer file.
+        # Not ``staged.renews``: another process may have renewed it meanwhile; rule 4
         stored = before.renew(token, scope_tags, force=force)
-        yield from in_store(lambda store: store.replace_token(stored))
+        yield from in_store(lambda store: store.replace_token(stored))  # rule 3
     elif staged.renews is not None:
         raise UnknownTokenError(f"the token {token.name!r} was deleted meanwhile: begin again with create()")
     else:
         stored = token if scope_tags is None else attrs.evolve(token, scope_tags=scope_tags)
         yield from in_store(lambda store: store.add_token(stored))
-    pem = written(staged.keypair)
-    yield from _keep(KEYPAIR, token.name, pem)
-    # A file for the older key pair leaves the newer one waiting.
-    if (yield from _secret(NEXT_KEYPAIR, token.name)) == pem:
-        yield from _keep(NEXT_KEYPAIR, token.name, None)
-    yield from _keep(SETUP, token.name, None)
+    pem = keypair_to_pem(staged.keypair)
+    yield from _save_secret(KEYPAIR, token.name, pem)
+    # A file for the older key pair does not remove the newer one.
+    if (yield from _read_secret(NEXT_KEYPAIR, token.name)) == pem:
+        yield from _save_secret(NEXT_KEYPAIR, token.name, None)
+    yield from _save_secret(SETUP, token.name, None)
     try:
         report = yield from ask(RunSync(stored))
     except PyadeError as error:
-        said = f"{type(error).__name__}: {error}"
-        return AcceptedToken(token=stored, sync=None, error=said, problems=problems)
+        error_text = f"{type(error).__name__}: {error}"
+        return AcceptedToken(token=stored, sync=None, error=error_text, problems=problems)
     return AcceptedToken(token=stored, sync=report, problems=problems)
 
 
 def replace_keypair_flow(name: str) -> Flow[bytes]:
     """Make a new key pair for a stored token; see ``TokenService.replace_keypair``."""
     yield from in_store(lambda store: store.token(name))
-    # Any name may be that of a token that came from elsewhere.
-    return (yield from _keypair(NEXT_KEYPAIR, name, common_name_of(name))).certificate_pem
+    # The name of a token that was made elsewhere need not be a valid common name.
+    return (yield from _get_or_make_keypair(NEXT_KEYPAIR, name, common_name_of(name))).certificate_pem
 
 
 def delete_flow(name: str, *, cascade: bool) -> Flow[TokenRemoval]:
     """Delete a token here; see ``TokenService.delete``."""
     now = yield from ask(Now())
-    token = yield from _stored(name)
+    token = yield from _find_token(name)
     if token is None:
-        return (yield from _take_back(name))
+        return (yield from _discard_unfinished(name))
     counts = yield from in_store(lambda store: store.count_devices(name))
     profiles = yield from in_store(lambda store: len(store.profiles(name)))
     default = yield from in_store(lambda store: store.default_profile(name))
@@ -392,71 +390,73 @@ def delete_flow(name: str, *, cascade: bool) -> Flow[TokenRemoval]:
             "pass cascade=True to delete them with it"
         )
     yield from in_store(lambda store: store.remove_token(name, now=now))
-    yield from _forget(name)
+    yield from _remove_secrets(name)
     return removal
 
 
-def _take_back(name: str) -> Flow[TokenRemoval]:
-    """Forget a token that was begun and never stored, or what an interrupted deletion left."""
-    kept = yield from in_store(lambda store: [kind for kind in KINDS if is_kept(store, kind, name)])
-    if not kept:
-        raise UnknownTokenError(f"no token {name!r} is stored or under way")
+def _discard_unfinished(name: str) -> Flow[TokenRemoval]:
+    """Remove the secrets of an unfinished token, or those that an interrupted deletion left."""
+    secrets = yield from in_store(
+        lambda store: [kind for kind in SECRET_KINDS if has_secret(store, kind, name)]
+    )
+    if not secrets:
+        raise UnknownTokenError(f"no token {name!r} is stored or unfinished")
     portal = None
-    with suppress(DamagedRecordError):  # to delete it is the way to begin again
-        setup = yield from in_store(lambda store: kept_setup(store, name))
+    with suppress(DamagedRecordError):  # deleting it allows to begin again
+        setup = yield from in_store(lambda store: read_setup(store, name))
         portal = None if setup is None else setup.portal
-    yield from _forget(name)
+    yield from _remove_secrets(name)
     return TokenRemoval(name=name, apple_id="", devices=0, profiles=0, portal=portal)
 
 
-def _forget(name: str) -> Flow[None]:
-    for kind in KINDS:
-        yield from _keep(kind, name, None)
+def _remove_secrets(name: str) -> Flow[None]:
+    for kind in SECRET_KINDS:
+        yield from _save_secret(kind, name, None)
 
 
 def setup_flow(name: str) -> Flow[TokenSetup]:
-    """Return what a person does next about a token that is stored or under way."""
+    """Return the steps of a token that is stored or unfinished."""
     now = yield from ask(Now())
     found = yield from in_store(lambda store: find_setup(store, name, now))
     if found is None:
-        raise UnknownTokenError(f"no token {name!r} is stored or under way: begin with create()")
+        raise UnknownTokenError(f"no token {name!r} is stored or unfinished: begin with create()")
     return found
 
 
 def under_way_flow(damaged: Damaged | None) -> Flow[tuple[TokenSetup, ...]]:
-    """Return what was begun and is not finished; see ``TokenService.under_way``."""
+    """Return the unfinished tokens; see ``TokenService.under_way``."""
     now = yield from ask(Now())
     return (yield from in_store(lambda store: tuple(under_way(store, now, damaged))))
 
 
-def _keypair(kind: str, name: str, common_name: str) -> Flow[TokenKeypair]:
-    """Return the key pair that is kept, else a new one: its certificate may be in the portal already."""
+def _get_or_make_keypair(kind: str, name: str, common_name: str) -> Flow[TokenKeypair]:
+    """Return the stored key pair, whose certificate may be in the portal; make one if there is none."""
     now = yield from ask(Now())
-    pem = yield from _secret(kind, name)
+    pem = yield from _read_secret(kind, name)
     if pem is None:
         made = yield from ask(Compute(lambda: TokenKeypair.generate(common_name, now=now)))
-        # That took its time: another process may have been faster.
-        pem = yield from _secret(kind, name)
+        # Generation takes time: another process may have stored one; rule 4
+        pem = yield from _read_secret(kind, name)
         if pem is None:
-            yield from _keep(kind, name, written(made))
+            yield from _save_secret(kind, name, keypair_to_pem(made))
             return made
     return read_keypair(name, pem)
 
 
-def _stored(name: str) -> Flow[Token | None]:
+def _find_token(name: str) -> Flow[Token | None]:
     try:
         return (yield from in_store(lambda store: store.token(name)))
     except UnknownTokenError:
         return None
 
 
-def _secret(kind: str, name: str) -> Flow[Secret | None]:
-    return (yield from in_store(lambda store: secret_in(store, kind, name)))
+def _read_secret(kind: str, name: str) -> Flow[Secret | None]:
+    return (yield from in_store(lambda store: read_secret(store, kind, name)))
 
 
-def _keep(kind: str, name: str, secret: Secret | None) -> Flow[None]:
+def _save_secret(kind: str, name: str, secret: Secret | None) -> Flow[None]:
     yield from in_store(lambda store: store.save_secret(kind.format(name), secret))
 
 
-def _keep_setup(setup: TokenSetup) -> Flow[None]:
-    yield from _keep(SETUP, setup.name, Secret(msgspec.json.encode(setup).decode()))
+def _save_setup(setup: TokenSetup) -> Flow[None]:
+    yield from _save_secret(SETUP, setup.name, Secret(msgspec.json.encode(setup).decode()))

@@ -1,10 +1,14 @@
-"""Where every token stands, for people: as objects, as text and as HTML.
+"""Report the state of every token, as objects, text and HTML, and the migration deadlines of its devices.
 
-Source: specification, "Sync managed devices" and "Renew enrollment program token".
+The rules of this file:
 
-Which Macs must have moved to this server by when.
+1. Devices are counted by their groups; device records are only read for ``migration_deadlines`` and where the
+   devices of a group differ in their risk.
+2. Values from outside are escaped in text and HTML.
+3. A token that cannot be read is listed with its damage and does not hide the others.
 
-Source: Apple, device assignment, ``Device`` (``mdm_migration_deadline``, protocol version 8).
+Source: specification, "Sync managed devices" and "Renew enrollment program token"; Apple, device assignment,
+``Device`` (``mdm_migration_deadline``, protocol version 8).
 """
 
 from __future__ import annotations
@@ -39,11 +43,11 @@ def migration_deadlines(
 ) -> tuple[DeviceRecord, ...]:
     """Return the devices that have a migration deadline, the most urgent first.
 
-    A deadline that has passed is among them and proves nothing: only an enrollment here shows that the device
-    moved. ``check_existing_mac`` says what a Mac still needs.
+    Passed deadlines are included and prove nothing: only an enrollment here shows that the device moved.
+    ``check_existing_mac`` returns what a Mac still needs.
 
     Args:
-        store: Where the devices are.
+        store: The store with the devices.
         token_name: The token.
         until: Only deadlines up to this time, UTC; None for all.
     """
@@ -51,12 +55,12 @@ def migration_deadlines(
     def deadline(record: DeviceRecord) -> datetime:
         return record.device.mdm_migration_deadline or datetime.max.replace(tzinfo=UTC)
 
-    deadlines = deadlines_of(store.device_groups(token_name))
+    deadlines = _deadlines_by_group(store.device_groups(token_name))
     groups = [group for group, ends in deadlines.items() if until is None or ends <= until]
     return tuple(sorted(store.devices(token_name, groups=groups), key=deadline))
 
 
-def deadlines_of(groups: Iterable[DeviceGroup]) -> Mapping[DeviceGroup, datetime]:
+def _deadlines_by_group(groups: Iterable[DeviceGroup]) -> Mapping[DeviceGroup, datetime]:
     """Return the deadline, UTC, of each of *groups* that Apple lists and that has one."""
     return {
         group: group.migration_deadline
@@ -70,32 +74,33 @@ class TokenOverview(Printed):
     """One token of a store; ``print`` shows it.
 
     Attributes:
-        name: The token.
-        organization: Name of the organization; "" if Apple has not named it yet.
+        name: The name of the token.
+        organization: Name of the organization; "" if Apple has not returned it yet.
         portal: Business or School; None if the token cannot be read.
-        apple_id: Who must renew it; "" likewise.
-        health: Until when it is good.
-        last_sync_at: When the store last had everything that Apple had to say, UTC; None before that.
-        running_since: Since when a sync is under way, UTC; None if none is.
-        holder: Which worker holds the token, for a sync or for other work; "" if none does.
-        next_request_at: From when a sync may be asked for, UTC, as ``Syncer.sync`` would answer now.
-        next_automatic_at: From when an automatic one is due, UTC; likewise.
-        held_back: How many devices are not in Apple's newest list, and were not released for their number.
+        apple_id: The Apple ID that must renew it; "" if the token cannot be read.
+        health: Whether it is valid, and until when.
+        last_sync_at: When the last complete sync ended, UTC; None before the first.
+        running_since: When the running sync began, UTC; None if none runs.
+        holder: The worker that holds the token, for a sync or for other work; "" if there is none.
+        next_request_at: When ``Syncer.sync`` may next send requests, UTC.
+        next_automatic_at: When the next automatic sync is due, UTC.
+        held_back: The number of devices that are not in Apple's newest list and were not released, because
+            they are too many.
         account_problem: How Apple's account differs from the token's server and organization; "" if it does
             not.
-        last_error: What ended the last run, in words; "" if nothing did.
-        suspended: Why the token needs a person; "" if it does not.
-        damaged: What is stored of the token and cannot be read, and what to do; "" if all can be read. What
-            else is not known then has its default, such as None and 0.
+        last_error: The error that ended the last run, as text; "" if there was none.
+        suspended: Why an administrator must act before the token works again; "" if it works.
+        damaged: Which records of the token cannot be read, and what to do; "" if all can be read. Other
+            unknown values then have a default, such as None or 0.
         default_profile: Name of the default profile; "" if there is none.
-        devices: How many devices Apple lists, by profile status; "" where that is unknown.
-        released: How many were released, and not forgotten yet.
-        at_risk: How many would fail to enroll.
-        risks: How many of them for which reason.
-        assignment_errors: The newest error of each profile that could not be given to devices, in words.
-        migrations: How many have a migration deadline, also one that has passed.
-        next_deadline: The next of them that has not passed, UTC; None if there is none.
-        seen_at: When all this was so, UTC.
+        devices: The number of devices that Apple lists, by profile status; the key "" for an unknown status.
+        released: The number of released devices that were not purged yet.
+        at_risk: The number of devices that would fail to enroll.
+        risks: The number of these devices by reason.
+        assignment_errors: The newest error of each profile that could not be assigned to devices, as text.
+        migrations: The number of devices with a migration deadline, including passed ones.
+        next_deadline: The first deadline that has not passed, UTC; None if there is none.
+        seen_at: When the overview was made, UTC.
     """
 
     name: str
@@ -125,15 +130,15 @@ class TokenOverview(Printed):
 
     @property
     def total(self) -> int:
-        """How many devices Apple lists."""
+        """The number of devices that Apple lists."""
         return sum(self.devices.values())
 
     def rows(self) -> tuple[tuple[str, str], ...]:
-        """Return label and text of everything, for a table; what came from outside is escaped in it."""
+        """Return the rows of a table, each with label and text; values from outside are escaped."""
         if self.damaged:
             return (("Cannot be read", printable(self.damaged)),)
         statuses = ", ".join(
-            f"{count:,} {_IN_WORDS.get(status, status)}" for status, count in sorted(self.devices.items())
+            f"{count:,} {_STATUS_TEXTS.get(status, status)}" for status, count in sorted(self.devices.items())
         )
         devices = f"{counted(self.total, 'device')}{f' ({statuses})' if statuses else ''}"
         released = f", {self.released:,} released" if self.released else ""
@@ -143,7 +148,7 @@ class TokenOverview(Printed):
             ("Portal", f"{self.portal}, as {self.apple_id}"),
             ("Token", str(self.health)),
             ("Last sync", last),
-            *self._work_under_way(),
+            *self._running_rows(),
             ("Next sync on request", f"from {shown(self.next_request_at)}"),
             ("Next automatic sync", f"from {shown(self.next_automatic_at)}"),
             ("Default profile", self.default_profile or "none"),
@@ -163,15 +168,15 @@ class TokenOverview(Printed):
         if self.account_problem:
             rows.append(("Account", self.account_problem))
         if self.suspended:
-            rows.append(("Needs a person", self.suspended))
+            rows.append(("Suspended", self.suspended))
         elif self.last_error:
             rows.append(("Last error", self.last_error))
-        return tuple((label, printable(text)) for label, text in rows)
+        return tuple((label, printable(text)) for label, text in rows)  # rule 2
 
-    def _work_under_way(self) -> list[tuple[str, str]]:
+    def _running_rows(self) -> list[tuple[str, str]]:
         if self.running_since is not None:
-            return [("Sync under way", f"since {shown(self.running_since)}, by {self.holder}")]
-        return [("Other work under way", f"by {self.holder}")] if self.holder else []
+            return [("Sync running", f"since {shown(self.running_since)}, by {self.holder}")]
+        return [("Other work running", f"by {self.holder}")] if self.holder else []
 
     def _words(self) -> list[str]:
         width = max(len(label) for label, _ in self.rows())
@@ -185,13 +190,14 @@ def overview(
     now: datetime | None = None,
     policy: SyncPolicy = SyncPolicy(),  # noqa: B008 - frozen
 ) -> tuple[TokenOverview, ...]:
-    """Return where every token of *store* stands, by name; counts devices by their groups.
+    """Return the state of every token of *store*, sorted by name.
 
-    Devices that rules of the caller's would give a profile count as at risk here: only the default is known.
+    Devices that only a rule of an ``AssignmentPolicy`` would give a profile count as at risk: rules are not
+    stored, only the default is.
 
     Args:
-        store: Where the tokens are.
-        now: UTC; None reads the clock.
+        store: The store with the tokens.
+        now: The time, UTC; None reads the clock.
         policy: The limits.
 
     Raises:
@@ -200,29 +206,29 @@ def overview(
     now = now or utc_now()
     fleet = read_fleet(store)
     found = {
-        name: _damaged(name, f"{damage_of(error)}: {fleet.remedy(name)}", now)
+        name: _damaged_overview(name, f"{damage_of(error)}: {fleet.remedy(name)}", now)
         for name, error in fleet.damaged.items()
     }
     for token, state in fleet.readable():
         try:
-            found.setdefault(token.name, _of_token(store, token, state, now, policy))
+            found.setdefault(token.name, _overview_of(store, token, state, now, policy))
         except DamagedRecordError as error:
-            found[token.name] = _damaged(token.name, str(error), now)
+            found[token.name] = _damaged_overview(token.name, str(error), now)  # rule 3
     return tuple(found[name] for name in sorted(found))
 
 
-def _of_token(
+def _overview_of(
     store: Store, token: Token, state: SyncState, now: datetime, policy: SyncPolicy
 ) -> TokenOverview:
-    groups = store.device_groups(token.name)
+    groups = store.device_groups(token.name)  # rule 1
     counts = dict(status_counts(groups))
     default = store.default_profile(token.name)
     held = store.held_lease(token.name)
-    # Without a lease a run that is marked as under way has died, and the next one takes over at once.
+    # Without a lease, a run that is marked as running has died, and the next one takes over immediately.
     held_until = None if held is None else now + held.remaining
     requested, automatic = policy.next_times(state, now, held_until=held_until, has_lease=True)
     at_risk = MacsAtRisk.of(store, token.name, groups).count()
-    deadlines = deadlines_of(groups)
+    deadlines = _deadlines_by_group(groups)
     return TokenOverview(
         name=token.name,
         organization=token.org_name or "",
@@ -250,7 +256,7 @@ def _of_token(
     )
 
 
-def _damaged(name: str, damaged: str, now: datetime) -> TokenOverview:
+def _damaged_overview(name: str, damaged: str, now: datetime) -> TokenOverview:
     health = TokenHealth(status=TokenStatus.UNKNOWN, expires_at=None, remaining=None, next_step="")
     return TokenOverview(
         name=name,
@@ -274,41 +280,41 @@ def _damaged(name: str, damaged: str, now: datetime) -> TokenOverview:
 
 @check_arguments
 def overview_html(overviews: Iterable[TokenOverview]) -> str:
-    """Return one HTML page with a table for each of *overviews*; it loads nothing from elsewhere."""
-    shown_ones = tuple(overviews)
-    if not shown_ones:
+    """Return one HTML page with a table for each of *overviews*; it loads no external resources."""
+    listed = tuple(overviews)
+    if not listed:
         return _PAGE.format(style=_STYLE, body="<p>No token is stored.</p>")
-    seen = f"<p>Seen at {shown(max(one.seen_at for one in shown_ones))}</p>"
-    return _PAGE.format(style=_STYLE, body="\n".join([seen, *map(_section, shown_ones)]))
+    seen = f"<p>Seen at {shown(max(one.seen_at for one in listed))}</p>"
+    return _PAGE.format(style=_STYLE, body="\n".join([seen, *map(_section, listed)]))
 
 
 def _section(one: TokenOverview) -> str:
-    marked = {*_WORTH_A_LOOK, "Token"} if one.health.next_step else _WORTH_A_LOOK
-    rows = "\n".join(_row(label, text, _LOOK if label in marked else "") for label, text in one.rows())
+    marked = {*_HIGHLIGHTED_LABELS, "Token"} if one.health.next_step else _HIGHLIGHTED_LABELS
+    rows = "\n".join(_row(label, text, _HIGHLIGHT if label in marked else "") for label, text in one.rows())
     return f"<section>\n<h2>{escape(printable(one.name))}</h2>\n<table>\n{rows}\n</table>\n</section>"
 
 
-def _row(label: str, text: str, look: str) -> str:
-    return f'<tr{look}><th scope="row">{escape(label)}</th><td>{escape(text)}</td></tr>'
+def _row(label: str, text: str, attributes: str) -> str:
+    return f'<tr{attributes}><th scope="row">{escape(label)}</th><td>{escape(text)}</td></tr>'
 
 
-_IN_WORDS: Final = {
+_STATUS_TEXTS: Final = {
     "": "of an unknown status",
     "empty": "without a profile",
     "removed": "with a removed profile",
 }
-_WORTH_A_LOOK: Final = frozenset(
+_HIGHLIGHTED_LABELS: Final = frozenset(
     {
         "Account",
         "Assignment error",
         "At risk",
         "Cannot be read",
         "Last error",
-        "Needs a person",
         "Not released",
+        "Suspended",
     }
 )
-_LOOK: Final = ' class="look"'
+_HIGHLIGHT: Final = ' class="look"'
 _STYLE: Final = """
 :root { color-scheme: light dark; --back: #f5f5f7; --card: #fff; --text: #1d1d1f; --line: #e3e3e6;
   --dim: #63636a; --look: #fdf0d5; }

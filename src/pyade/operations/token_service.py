@@ -1,4 +1,4 @@
-"""The life of a server token: create or adopt it, renew it, delete it, and know what a person does next.
+"""Create, adopt, renew and delete server tokens, with the steps that an administrator takes in the portal.
 
 Source: specification, "Create enrollment program token" and "Renew enrollment program token".
 """
@@ -47,12 +47,12 @@ from pyade.sync.syncer import AsyncSyncer, Syncer
 ClientT = TypeVar("ClientT", bound=Client | AsyncClient)
 
 
-_SAYS_MORE: Final = ("name", "consent", "portal", "scope_tags", "number")
-"""The arguments that are checked inside, with what to do."""
+_CHECKED_LATER: Final = ("name", "consent", "portal", "scope_tags", "number")
+"""Arguments that are checked in the flows, with errors that say what is allowed."""
 
 
 @check_arguments
-class _Tokens(Generic[ClientT]):
+class _BaseTokenService(Generic[ClientT]):
     def __init__(
         self,
         store: Store,
@@ -62,12 +62,12 @@ class _Tokens(Generic[ClientT]):
         clock: Callable[[], datetime] = utc_now,
         **network: Unpack[Network],
     ) -> None:
-        """Take what the synchronous and the asynchronous class have in common.
+        """Store the arguments of both classes.
 
         Args:
-            store: Where the tokens are.
-            client_for: Returns a client for the token that it is given, which may not be stored yet; for the
-                asynchronous class an ``AsyncClient``.
+            store: The store with the tokens.
+            client_for: Returns a client for a token, which may not be stored yet; for the asynchronous class
+                an ``AsyncClient``.
             policy: The limits of the first sync.
             clock: Returns the time, UTC.
             network: ``proxy``, ``verify``, ``limits`` and ``http2`` as for ``Client``, handed to
@@ -79,12 +79,12 @@ class _Tokens(Generic[ClientT]):
         self._clock = clock
 
 
-@check_arguments(but=_SAYS_MORE)
-class TokenService(_Tokens[Client]):
+@check_arguments(but=_CHECKED_LATER)
+class TokenService(_BaseTokenService[Client]):
     """Makes, renews and deletes server tokens.
 
-    Key pairs and what is under way are kept in the store, encrypted if it has keys, so that another process
-    can go on.
+    Key pairs and unfinished tokens are kept in the store, encrypted if it has keys, so another process can
+    continue.
     """
 
     def create(
@@ -95,20 +95,21 @@ class TokenService(_Tokens[Client]):
         portal: Portal | None = None,
         scope_tags: Iterable[str] | None = None,
     ) -> TokenSetup:
-        """Begin a new token, or go on with one that is under way, whose steps and key pair stay.
+        """Begin a new token, or continue an unfinished one, which keeps its steps and its key pair.
 
-        ``next_step`` says what the person does then.
+        ``next_step`` returns the next step of the administrator.
 
         Args:
-            name: The caller's own name for it, 1 to 64 characters that are at most 64 bytes in UTF-8: its
-                certificate has it.
-            consent: Only ``True`` says that a person agreed to send user and device information to Apple.
-            portal: Business or School; None keeps what was said before, at first Business.
-            scope_tags: Who may see and manage it; None keeps those that were given, at first none.
+            name: The caller's own name for it, 1 to 64 characters that are at most 64 bytes in UTF-8; it
+                becomes the common name of the certificate.
+            consent: Must be ``True``: an administrator agreed to send user and device information to Apple.
+            portal: Business or School; None keeps the earlier value, at first Business.
+            scope_tags: The tags that decide who may see and manage it; None keeps the earlier ones, at first
+                none.
 
         Raises:
-            TokenError: Nobody agreed, or a value is of another kind.
-            SigningError: *name* cannot be that of a certificate.
+            TokenError: There is no consent, or a value has the wrong type.
+            SigningError: *name* cannot be the common name of a certificate.
             DuplicateTokenError: A token of that name is in use.
             StoreError: The store failed.
 
@@ -117,52 +118,53 @@ class TokenService(_Tokens[Client]):
         return self._runner.run(create_flow(name, consent=consent, portal=portal, scope_tags=scope_tags))
 
     def add(self, token: Token, keypair: TokenKeypair, *, force: bool = False) -> AcceptedToken:
-        """Adopt a token that was made elsewhere, with its key pair: verify it, store both, and sync at once.
+        """Adopt a token that was made elsewhere, with its key pair: verify it, store both, and sync.
 
-        For a token of ``Token.from_p7m``, whether it is stored already or not; a stored one of its name is
-        renewed with it. A stored token that Apple does not accept any more gets its key pair all the same, so
-        that it can be renewed.
+        For a token of ``Token.from_p7m``, stored or not; it renews a stored token of the same name. If Apple
+        no longer accepts a stored token, its key pair is stored nevertheless, so that the token can be
+        renewed.
 
         Args:
             token: Its scope tags, if it has any, replace those of the stored one.
-            keypair: The one that read the file: nobody can check that, and the next file is read with it.
-            force: Store it although something speaks against it, as in ``accept``, or although another key
-                pair is kept for this very token.
+            keypair: The one that decrypted the file. pyade cannot verify that, and uses it for the next file.
+            force: Store it although a problem is an error, as in ``accept``, or although another key pair is
+                stored for the same token.
 
         Raises:
-            TokenError: Something speaks against it; nothing was stored.
-            AppleError: Apple refused the token, or wants its new terms signed first.
+            TokenError: A problem is an error; nothing was stored.
+            AppleError: Apple refused the token, or requires that new terms are signed first.
             TransportError: Apple was not reached.
             StoreError: The store failed; add it again.
         """
         return self._runner.run(add_flow(token, keypair, force=force))
 
     def under_way(self, *, damaged: Damaged | None = None) -> tuple[TokenSetup, ...]:
-        """Return the tokens that were begun and are not finished, by name, whichever process began them.
+        """Return the unfinished tokens, sorted by name, whichever process began them.
 
-        New ones until their first sync is done, and stored ones whose new key pair waits for its first file.
+        These are new ones until their first sync is done, and stored ones whose new key pair has not
+        decrypted a file yet.
 
         Args:
-            damaged: Called for each that cannot be read, which is then left out.
+            damaged: Called for each token that cannot be read, which is then left out.
 
         Raises:
-            DamagedRecordError: One cannot be read, and *damaged* is None.
+            DamagedRecordError: A token cannot be read, and *damaged* is None.
             StoreError: The store failed.
         """
         return self._runner.run(under_way_flow(damaged))
 
     def step_done(self, name: str, number: int, *, apple_id: str | None = None) -> PortalStep:
-        """Note that the person has done step *number* of a new token, and those before; return the next one.
+        """Store that step *number* of a new token and those before are done; return the next step.
 
         Args:
             name: The token.
             number: 2, 3 or 4; ``certificate`` and ``upload`` do the first and the last.
-            apple_id: For step 4: the Apple ID that downloaded the token; ``upload`` then needs none.
+            apple_id: For step 4: the Apple ID that downloaded the token; ``upload`` then uses it.
 
         Raises:
             TokenError: There is no such step, or the Apple ID is missing.
-            PolicyError: The certificate was not handed out yet, or the token is stored already.
-            UnknownTokenError: Nothing of that name was begun.
+            PolicyError: ``certificate`` was not called yet, or the token is stored already.
+            UnknownTokenError: There is no unfinished token of that name.
             StoreError: The store failed.
 
         Source: specification, "Create enrollment program token", steps 2, 3 and 4.
@@ -173,45 +175,45 @@ class TokenService(_Tokens[Client]):
         """Return the certificate to upload in the portal, as PEM; the same one each time.
 
         Raises:
-            UnknownTokenError: Nothing of that name was begun.
+            UnknownTokenError: There is no unfinished token of that name.
             StoreError: The store failed.
         """
         return self._runner.run(certificate_flow(name))
 
     def keypair(self, name: str) -> TokenKeypair:
-        """Return the key pair with which the stored token was read; ``managed_apple_account_jwt`` wants it.
+        """Return the key pair that decrypts the files of a token; ``managed_apple_account_jwt`` needs it.
 
         Raises:
-            UnknownTokenError: It is not kept here.
+            UnknownTokenError: It is not stored here.
             StoreError: The store failed.
         """
         return self._runner.run(keypair_flow(name))
 
     def next_step(self, name: str) -> PortalStep:
-        """Return what the person does next, for a token that is being made or for a stored one's renewal.
+        """Return the next step of the administrator, for a new token or for the renewal of a stored one.
 
-        A new token has its last step until the first sync is done.
+        The last step of a new token remains until its first sync is done.
 
         Raises:
-            UnknownTokenError: No token of that name is stored, and none was begun.
+            UnknownTokenError: No token of that name is stored, and there is no unfinished one.
             StoreError: The store failed.
         """
         return self._runner.run(setup_flow(name)).next_step
 
     def stage(self, name: str, p7m: bytes, *, apple_id: str | None = None) -> StagedToken:
-        """Read the file of a new or renewed token and ask Apple about it; nothing is stored.
+        """Decrypt the file of a new or renewed token and ask Apple about it; stores nothing.
 
         Args:
             name: The token.
             p7m: The file that was downloaded in the portal.
-            apple_id: The Apple ID with which it was downloaded; None takes the one that step 4 of a new token
+            apple_id: The Apple ID with which it was downloaded; None for the one that step 4 of a new token
                 saved.
 
         Raises:
-            TokenError: The file cannot be read with the key pair of this token, or the Apple ID is missing.
-            AppleError: Apple refused the token, or wants its new terms signed first.
+            TokenError: The key pair of this token cannot decrypt the file, or the Apple ID is missing.
+            AppleError: Apple refused the token, or requires that new terms are signed first.
             TransportError: Apple was not reached.
-            UnknownTokenError: No token of that name is stored, and none was begun.
+            UnknownTokenError: No token of that name is stored, and there is no unfinished one.
 
         Source: specification, "Create enrollment program token", steps 4 and 5; "Renew enrollment program
         token".
@@ -221,17 +223,17 @@ class TokenService(_Tokens[Client]):
     def accept(
         self, staged: StagedToken, *, scope_tags: Iterable[str] | None = None, force: bool = False
     ) -> AcceptedToken:
-        """Store a staged token and sync at once; cursor, devices and profiles of the one before stay.
+        """Store a staged token and sync; a renewed token keeps its cursor, devices and profiles.
 
         Args:
             staged: From ``stage``.
-            scope_tags: None keeps those that there are.
+            scope_tags: The new tags; None keeps the existing ones.
             force: Store it although one of its problems is an error.
 
         Raises:
             TokenError: One of its problems is an error; nothing was stored.
-            DuplicateTokenError: Somebody stored another token of that name meanwhile.
-            UnknownTokenError: Somebody deleted the token that it renews meanwhile.
+            DuplicateTokenError: Another token of that name was stored meanwhile.
+            UnknownTokenError: The token that it renews was deleted meanwhile.
             StoreError: The store failed; accept it again.
         """
         return self._runner.run(accept_flow(staged, scope_tags, force=force))
@@ -245,15 +247,15 @@ class TokenService(_Tokens[Client]):
         scope_tags: Iterable[str] | None = None,
         force: bool = False,
     ) -> AcceptedToken:
-        """Do ``stage`` and ``accept`` in one; see there."""
+        """Call ``stage`` and then ``accept``; see there."""
         staged = self.stage(name, p7m, apple_id=apple_id)
         return self.accept(staged, scope_tags=scope_tags, force=force)
 
     def replace_keypair(self, name: str) -> bytes:
         """Make a new key pair for a stored token, and return the certificate to upload in the portal.
 
-        The old one is kept, and still reads files, until a token came that was encrypted for the new one.
-        Until then the same certificate is returned again.
+        The old one is kept, and still decrypts files, until a token is accepted that was encrypted for the
+        new one. Until then, repeated calls return the same certificate.
 
         Raises:
             UnknownTokenError: No token of that name is stored.
@@ -264,7 +266,7 @@ class TokenService(_Tokens[Client]):
     def delete(self, name: str, *, cascade: bool = False) -> TokenRemoval:
         """Delete a token here; its MDM server and the assignments stay in the portal.
 
-        Also takes back a token that was begun and never uploaded.
+        Also deletes a token that was begun and never uploaded.
 
         Args:
             name: The token.
@@ -272,7 +274,7 @@ class TokenService(_Tokens[Client]):
 
         Raises:
             PolicyError: It has devices or profiles, and *cascade* is False; nothing was deleted.
-            UnknownTokenError: No token of that name is stored, and none was begun.
+            UnknownTokenError: No token of that name is stored, and there is no unfinished one.
             StoreError: The store failed.
         """
         return self._runner.run(delete_flow(name, cascade=cascade))
@@ -287,8 +289,8 @@ class TokenService(_Tokens[Client]):
             return Syncer(client, self._store, policy=self._policy, clock=self._clock).sync()
 
 
-@check_arguments(but=_SAYS_MORE)
-class AsyncTokenService(_Tokens[AsyncClient]):
+@check_arguments(but=_CHECKED_LATER)
+class AsyncTokenService(_BaseTokenService[AsyncClient]):
     """Does what ``TokenService`` does with ``AsyncClient``; the store works in worker threads."""
 
     async def create(
@@ -299,7 +301,7 @@ class AsyncTokenService(_Tokens[AsyncClient]):
         portal: Portal | None = None,
         scope_tags: Iterable[str] | None = None,
     ) -> TokenSetup:
-        """Begin a new token, or go on with it; see ``TokenService.create``."""
+        """Begin or continue a new token; see ``TokenService.create``."""
         flow = create_flow(name, consent=consent, portal=portal, scope_tags=scope_tags)
         return await self._runner.run(flow)
 
@@ -308,11 +310,11 @@ class AsyncTokenService(_Tokens[AsyncClient]):
         return await self._runner.run(add_flow(token, keypair, force=force))
 
     async def under_way(self, *, damaged: Damaged | None = None) -> tuple[TokenSetup, ...]:
-        """Return the tokens that were begun and are not finished; see ``TokenService.under_way``."""
+        """Return the unfinished tokens; see ``TokenService.under_way``."""
         return await self._runner.run(under_way_flow(damaged))
 
     async def step_done(self, name: str, number: int, *, apple_id: str | None = None) -> PortalStep:
-        """Note that the person has done a step; see ``TokenService.step_done``."""
+        """Store that a step is done; see ``TokenService.step_done``."""
         return await self._runner.run(step_done_flow(name, number, apple_id))
 
     async def certificate(self, name: str) -> bytes:
@@ -320,21 +322,21 @@ class AsyncTokenService(_Tokens[AsyncClient]):
         return await self._runner.run(certificate_flow(name))
 
     async def keypair(self, name: str) -> TokenKeypair:
-        """Return the key pair with which the stored token was read; see ``TokenService.keypair``."""
+        """Return the key pair that decrypts the files of a token; see ``TokenService.keypair``."""
         return await self._runner.run(keypair_flow(name))
 
     async def next_step(self, name: str) -> PortalStep:
-        """Return what the person does next; see ``TokenService.next_step``."""
+        """Return the next step of the administrator; see ``TokenService.next_step``."""
         return (await self._runner.run(setup_flow(name))).next_step
 
     async def stage(self, name: str, p7m: bytes, *, apple_id: str | None = None) -> StagedToken:
-        """Read the file of a token and ask Apple about it; see ``TokenService.stage``."""
+        """Decrypt the file of a token and ask Apple about it; see ``TokenService.stage``."""
         return await self._runner.run(stage_flow(name, p7m, apple_id))
 
     async def accept(
         self, staged: StagedToken, *, scope_tags: Iterable[str] | None = None, force: bool = False
     ) -> AcceptedToken:
-        """Store a staged token and sync at once; see ``TokenService.accept``."""
+        """Store a staged token and sync; see ``TokenService.accept``."""
         return await self._runner.run(accept_flow(staged, scope_tags, force=force))
 
     async def upload(
@@ -346,7 +348,7 @@ class AsyncTokenService(_Tokens[AsyncClient]):
         scope_tags: Iterable[str] | None = None,
         force: bool = False,
     ) -> AcceptedToken:
-        """Do ``stage`` and ``accept`` in one; see there."""
+        """Call ``stage`` and then ``accept``; see there."""
         staged = await self.stage(name, p7m, apple_id=apple_id)
         return await self.accept(staged, scope_tags=scope_tags, force=force)
 

@@ -1,4 +1,4 @@
-"""What the flows of a token's life ask for and what they return, beside the store."""
+"""The steps and results of the flows in ``token_flows``."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from pyade.text import Printed
 
 @attrs.frozen(kw_only=True)
 class StagedToken(Printed):
-    """A token that Apple accepts and that was not stored yet; ``print`` shows it.
+    """A token that Apple accepts and that is not stored yet; ``print`` shows it.
 
     Attributes:
-        token: With the server and the organization that Apple named.
-        account: What Apple said about them.
-        renews: The token whose place it takes; None for a new one.
-        problems: What speaks against it; an error stops ``accept`` unless it is forced.
-        keypair: Secret. For which its file was encrypted.
+        token: The token, with the server and the organization that Apple returned.
+        account: Apple's account response.
+        renews: The token that it renews; None for a new one.
+        problems: What is wrong or doubtful; an error stops ``accept`` unless it is forced.
+        keypair: Secret. The key pair for which its file was encrypted.
     """
 
     token: Token
@@ -47,13 +47,13 @@ class StagedToken(Printed):
 
 @attrs.frozen(kw_only=True)
 class AcceptedToken(Printed):
-    """A token that was stored, and the sync that followed at once; ``print`` shows it.
+    """A token that was stored, and the sync that followed; ``print`` shows it.
 
     Attributes:
         token: As it is stored.
         sync: The report; None if the sync failed.
-        error: Why it failed, in words; "" if it did not. The token is stored all the same.
-        problems: What spoke against the token, as ``stage`` found it.
+        error: Why the sync failed, as text; "" if it did not. The token is stored in both cases.
+        problems: Those that ``stage`` found.
     """
 
     token: Token
@@ -73,14 +73,14 @@ class AcceptedToken(Printed):
 
 @attrs.frozen(kw_only=True)
 class TokenRemoval(Printed):
-    """What went with a token; ``print`` shows it.
+    """The data that was deleted with a token; ``print`` shows it.
 
     Attributes:
         name: The token.
-        apple_id: Whose it was: who can delete the server in the portal; "" if no token was stored.
-        devices: How many devices the store forgot.
-        profiles: How many profiles.
-        portal: Where the MDM server still is; None if that is not known any more.
+        apple_id: The Apple ID that can delete the server in the portal; "" if no token was stored.
+        devices: The number of deleted devices.
+        profiles: The number of deleted profiles.
+        portal: The portal that still has the MDM server; None if that is unknown.
     """
 
     name: str
@@ -93,9 +93,9 @@ class TokenRemoval(Printed):
         if not self.apple_id:
             where = self.portal or "Apple's portal"
             return f"{self.name}: its key pair is deleted. An MDM server made for it stays in {where}"
-        went = f"{counted(self.devices, 'device')} and {counted(self.profiles, 'profile')}"
+        data = f"{counted(self.devices, 'device')} and {counted(self.profiles, 'profile')}"
         return (
-            f"{self.name}: deleted, with {went}. Its MDM server and its assignments stay in {self.portal}: "
+            f"{self.name}: deleted, with {data}. Its MDM server and its assignments stay in {self.portal}: "
             f"sign in as {self.apple_id} to delete them"
         )
 
@@ -106,20 +106,20 @@ def _problem_lines(problems: tuple[Problem, ...]) -> list[str]:
 
 @attrs.frozen
 class ReadAccount(Step[Account]):
-    """Answer with what Apple says about the server of *token*, asked with this token itself."""
+    """Return Apple's account response for *token*, requested with this token."""
 
     token: Token
 
 
 @attrs.frozen
 class RunSync(Step[SyncReport]):
-    """Answer with the report of a sync of *token*, which is stored."""
+    """Sync the stored *token* and return the report."""
 
     token: Token
 
 
 def account_handlers(client_for: Callable[[Token], Client]) -> Handlers:
-    """Return what performs ``ReadAccount``, with a client for each token."""
+    """Return the handler of ``ReadAccount``, with a client for each token."""
 
     def read(step: ReadAccount) -> Account:
         with client_of(client_for, step.token) as client:
@@ -129,7 +129,7 @@ def account_handlers(client_for: Callable[[Token], Client]) -> Handlers:
 
 
 def async_account_handlers(client_for: Callable[[Token], AsyncClient]) -> Handlers:
-    """Return what performs ``ReadAccount``, with an asynchronous client for each token."""
+    """Return the handler of ``ReadAccount``, with an asynchronous client for each token."""
 
     async def read(step: ReadAccount) -> Account:
         async with async_client_of(client_for, step.token) as client:

@@ -1,11 +1,14 @@
-"""Many nodes on an existing engine: what a task queue needs to keep tokens in step.
+"""Sync and assign tokens from the tasks of a job queue, on one node or many.
 
-``sync_token`` and ``assign_token`` are all that any engine calls, Celery or cron included: each does its work
-if it is due, never raises for what a later call can put right, and returns when to call it again.
-``register`` puts them on the caller's Procrastinate app (the extra ``workers``).
+``sync_token`` and ``assign_token`` can be called by any queue, by Celery or cron, too. ``register`` adds them
+to the caller's Procrastinate app (the extra ``workers``).
 
-Nothing rests on the engine being right. Tasks may run twice, late, on several nodes, or beside a
-``Scheduler``: the lease and the limits are in the store.
+The rules of this file:
+
+1. ``sync_token`` and ``assign_token`` do their work if it is due, and return when to call them again.
+2. They raise no error that a later call may resolve; they log it.
+3. Correctness does not depend on the queue: tasks may run twice, late, on several nodes, or beside a
+   ``Scheduler``, as the lease and the limits are in the store.
 
 Source: specification, "Sync restrictions".
 """
@@ -60,13 +63,13 @@ def due_tokens(
     """Return the names of the tokens that are due for a sync, for a periodic job.
 
     Args:
-        store: Where the tokens are.
+        store: The store with the tokens.
         policy: The limits.
         now: UTC.
-        early: Name also a token that is due within five minutes, or 5 % of the interval if that is less: for
-            a job of every night, which never comes to the second. False for a tick of every minute.
-        damaged: Called with what cannot be read, by the names of the tokens, which are left out; None logs
-            a warning for each.
+        early: True includes tokens that are due within five minutes, or 5 % of the interval if that is less:
+            for a nightly job, which never runs at the exact second. False for a job that runs every minute.
+        damaged: Called with the errors of the tokens that cannot be read, by name; they are left out. None
+            logs a warning for each.
     """
     fleet = read_fleet(store)
     (DamageLog().update if damaged is None else damaged)(fleet.damaged)
@@ -90,9 +93,9 @@ def sync_token(
     """Sync a token if an automatic run is due, and return when to call again, UTC; None if it is gone.
 
     Args:
-        store: Where the token is.
+        store: The store with the token.
         client_for: Returns a new client for a token; it is closed at the end.
-        token_name: Which token.
+        token_name: The token.
         policy: The limits.
         clock: Returns the time, UTC.
         network: ``proxy``, ``verify``, ``limits`` and ``http2`` as for ``Client``, handed to ``client_for``.
@@ -105,14 +108,16 @@ def sync_token(
         token = store.token(token_name)
         is_renewed = was_renewed(token, store.sync_state(token_name))
         with client_of(through(client_for, network), token) as client:
-            report = Syncer(client, store, policy=policy, clock=clock).sync(automatic=not is_renewed)
+            report = Syncer(client, store, policy=policy, clock=clock).sync(  # rule 3
+                automatic=not is_renewed
+            )
     except UnknownTokenError:
         return None
     except DamagedRecordError as error:
         _log_failure(token_name, Work.SYNC, error)
         suspend_damaged(store, token_name, now=clock())
         return clock() + policy.automatic_interval
-    except Exception as error:  # noqa: BLE001 - whatever it was, a later call may put it right
+    except Exception as error:  # noqa: BLE001 - rule 2
         _log_failure(token_name, Work.SYNC, error)
         retry_state = RetryState().failed(error, Work.SYNC, clock(), _PACE)
         retry_state = attrs.evolve(retry_state, assign_at=None)
@@ -124,7 +129,7 @@ def sync_token(
         token, state = store.token(token_name), store.sync_state(token_name)
     except UnknownTokenError:
         return None
-    return next_due(token, state, retry_state, policy=policy, pace=_PACE, now=clock()).at
+    return next_due(token, state, retry_state, policy=policy, pace=_PACE, now=clock()).at  # rule 1
 
 
 @check_arguments
@@ -137,13 +142,13 @@ def assign_token(
     clock: Callable[[], datetime] = utc_now,
     **network: Unpack[Network],
 ) -> datetime | None:
-    """Hand out profiles, and return when to call again, UTC; None if the next sync brings more work.
+    """Assign profiles, and return when to call again, UTC; None if nothing is due before the next sync.
 
     Args:
-        store: Where the token and its devices are.
+        store: The store with the token and its devices.
         client_for: As for ``sync_token``.
-        token_name: Which token.
-        assigner: The rules, or what returns an assigner of your own; None for one without rules.
+        token_name: The token.
+        assigner: The rules, or a factory for an assigner of your own; None for no rules.
         clock: Returns the time, UTC.
         network: ``proxy``, ``verify``, ``limits`` and ``http2`` as for ``Client``, handed to ``client_for``.
 
@@ -156,30 +161,30 @@ def assign_token(
             return None
         with client_of(through(client_for, network), token) as client:
             if callable(assigner):
-                report = assigner(client, _ignore).run()
+                report = assigner(client, _ignore_progress).run()
             else:
                 report = Assigner(client, store, policy=rules_of(assigner), clock=clock).run()
     except UnknownTokenError:
         return None
     except LeaseHeldError as held:
         return clock() + max(timedelta(seconds=held.remaining_s or 0), _PACE.look_every)
-    except Exception as error:  # noqa: BLE001 - as above
+    except Exception as error:  # noqa: BLE001 - rule 2
         _log_failure(token_name, Work.ASSIGN, error)
-        return _after_failure(error, clock())
+        return _retry_at_after_error(error, clock())
     _log.info("%s", report)
-    return _after(report, clock())
+    return _retry_at(report, clock())
 
 
-def _after_failure(error: Exception, now: datetime) -> datetime | None:
-    """Return when an assignment is to be called again after *error*."""
+def _retry_at_after_error(error: Exception, now: datetime) -> datetime | None:
+    """Return when to call ``assign_token`` again after *error*; None for not before the next sync."""
     if isinstance(error, SUSPENDING_ERRORS):
         return None
     if (partial := partial_report(error)) is not None:
-        return _after(partial, now)
+        return _retry_at(partial, now)
     return RetryState().failed(error, Work.ASSIGN, now, _PACE).assign_at
 
 
-def _after(report: AssignReport, now: datetime) -> datetime | None:
+def _retry_at(report: AssignReport, now: datetime) -> datetime | None:
     return None if report.next_due_at is None else max(report.next_due_at, now + _PACE.first_backoff)
 
 
@@ -197,12 +202,12 @@ def register(
 ) -> tuple[Task[Any, Any, Any], ...]:
     """Register a periodic tick, a sync task and an assignment task on a Procrastinate app; return them.
 
-    The tick defers a sync for each token that is due, reminds of tokens that expire soon, and replaces the
-    jobs of workers that died. Sync and assignment defer themselves to the time at which they are to be called
-    again; the locks per token keep one of each waiting and one at work.
+    The tick defers a sync for each token that is due, stores the reminders of tokens that expire soon, and
+    replaces the jobs of dead workers. The sync and assignment tasks defer themselves to the time of their
+    next call; locks allow one waiting and one running job per task and token.
 
-    A worker counts as dead after the ``stalled_worker_timeout`` of the app's ``worker_defaults``, 30 seconds
-    if they name none, and a job of it is replaced once the token's lease is free.
+    A worker is considered dead after the ``stalled_worker_timeout`` of the app's ``worker_defaults``, by
+    default 30 seconds; its job is replaced when the token's lease is free.
 
     Args:
         app: The caller's app; tasks are called ``pyade.tick``, ``pyade.sync`` and ``pyade.assign``.
@@ -211,7 +216,7 @@ def register(
         policy: The limits.
         assign: As for ``Scheduler``.
         clock: Returns the time, UTC.
-        cron: When the tick comes.
+        cron: When the tick runs, in cron syntax.
         network: ``proxy``, ``verify``, ``limits`` and ``http2`` as for ``Client``, handed to ``client_for``.
     """
     from pyade.operations.job_queue import Queue  # noqa: PLC0415 - an extra
@@ -223,19 +228,19 @@ def register(
     @app.task(name="pyade.assign")
     def assign_task(token_name: str) -> None:
         assigner = None if isinstance(assign, bool) else assign
-        again_at = assign_token(store, client_for, token_name, assigner=assigner, clock=clock)
-        if again_at is not None:
-            queue.defer(assign_task, token_name, again_at)
+        retry_at = assign_token(store, client_for, token_name, assigner=assigner, clock=clock)
+        if retry_at is not None:
+            queue.defer(assign_task, token_name, retry_at)
 
     @app.task(name="pyade.sync")
     def sync_task(token_name: str) -> None:
-        again_at = sync_token(store, client_for, token_name, policy=policy, clock=clock)
-        if again_at is None:
+        retry_at = sync_token(store, client_for, token_name, policy=policy, clock=clock)
+        if retry_at is None:
             return
-        # First, since a tick would make up for a sync, and nothing for an assignment.
+        # The assignment first: if this fails, a tick defers a missing sync, but nothing defers an assignment.
         if assign is not False:
             queue.defer(assign_task, token_name)
-        queue.defer(sync_task, token_name, again_at)
+        queue.defer(sync_task, token_name, retry_at)
 
     @app.periodic(cron=cron)
     @app.task(name="pyade.tick", queueing_lock="pyade.tick")
@@ -249,11 +254,11 @@ def register(
     return tick_task, sync_task, assign_task
 
 
-def _ignore(progress: Progress) -> None:
+def _ignore_progress(progress: Progress) -> None:
     """Do nothing with *progress*."""
 
 
 def _log_failure(token_name: str, work: Work, error: Exception) -> None:
-    # The text of an error that is not ours may hold anything.
+    # The text of a foreign error may contain anything.
     text = str(error) if isinstance(error, PyadeError) else ""
     _log.warning("%s: %s failed: %s %s", token_name, work, type(error).__name__, text)
