@@ -1,9 +1,12 @@
 """Fakes to test with, shipped and supported; none of them needs pytest.
 
-``FakeApple`` is Apple's side of device assignment, ``FakeBusiness`` the Apple School Manager and Apple
-Business API over the same fleet, ``FrozenClock`` a clock that moves only when told to, ``FakeMac`` a Mac that
-enrolls, ``DeviceAuthority`` a stand-in for the authority under which devices sign.
-The contract that every store passes is in ``pyade.testing.contract``, which imports pytest and is not
+- ``FakeApple``: Apple's portal and device assignment service.
+- ``FakeBusiness``: the Apple School Manager and Apple Business API over the same fleet.
+- ``FakeMac``: a Mac that enrolls.
+- ``DeviceAuthority``: a stand-in for the certificate authority of Apple's devices.
+- ``FrozenClock``: a clock that moves only when a test moves it.
+
+The test suite that every store must pass is in ``pyade.testing.contract``, which imports pytest and is not
 imported here.
 """
 

@@ -23,10 +23,10 @@ from pyade.testing.http.wire import WireRequest, WireResponse
 TOKEN_PATHS = ("/auth/oauth2/token", "/auth/oauth2/v2/token")
 
 _AUDIENCE = "https://account.apple.com/auth/oauth2/v2/token"
-_LONGEST = timedelta(days=180)
+_LONGEST_LIFETIME = timedelta(days=180)
 _ACCESS_SECONDS = 3600
 _CLOCK_SKEW_SECONDS = 60  # not published
-_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+_ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
@@ -94,7 +94,7 @@ class Accounts:
             return "invalid_request"
         if fields.get("grant_type") != "client_credentials":
             return "unsupported_grant_type"
-        if fields.get("client_assertion_type") != _TYPE:
+        if fields.get("client_assertion_type") != _ASSERTION_TYPE:
             return "invalid_request"
         if fields.get("scope") != self._scope:
             return "invalid_scope"
@@ -106,8 +106,8 @@ class Accounts:
     def _accepts(self, client_id: str, assertion: str, audiences: tuple[str, ...], now: datetime) -> bool:
         try:
             header, claims, signature = assertion.split(".")
-            head, said = decode(_bytes(header), _Header), decode(_bytes(claims), _Claims)
-            raw = _bytes(signature)
+            head, payload = decode(_decode_part(header), _Header), decode(_decode_part(claims), _Claims)
+            raw = _decode_part(signature)
         except (ValueError, ApiRefusedError):
             return False
         key = self._keys.get(client_id, {}).get(head.kid)
@@ -120,14 +120,14 @@ class Accounts:
             return False
         at = now.timestamp()
         is_good = (
-            said.aud in (*audiences, *([audience] for audience in audiences))
-            and said.sub == client_id
-            and said.iss in (None, client_id)
-            and said.iat <= at + _CLOCK_SKEW_SECONDS
-            and at < said.exp <= said.iat + _LONGEST.total_seconds()
-            and not (self._settings.single_use_assertions and said.jti in self._used)
+            payload.aud in (*audiences, *([audience] for audience in audiences))
+            and payload.sub == client_id
+            and payload.iss in (None, client_id)
+            and payload.iat <= at + _CLOCK_SKEW_SECONDS
+            and at < payload.exp <= payload.iat + _LONGEST_LIFETIME.total_seconds()
+            and not (self._settings.single_use_assertions and payload.jti in self._used)
         )
-        self._used.add(said.jti)
+        self._used.add(payload.jti)
         return is_good
 
 
@@ -143,7 +143,7 @@ def form(request: WireRequest) -> dict[str, str]:
     return dict([*request.query, *parse_qsl(text, keep_blank_values=True)])
 
 
-def _bytes(part: str) -> bytes:
+def _decode_part(part: str) -> bytes:
     return base64.b64decode(part + "=" * (-len(part) % 4), altchars=b"-_", validate=True)
 
 

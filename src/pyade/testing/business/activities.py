@@ -106,7 +106,7 @@ def read_order(body: bytes, find: Callable[[str], Server | None], now: datetime,
     Raises:
         ApiRefusedError: It is not acceptable.
     """
-    data = decode(body, _WireRequest).data
+    data = decode(body, _RequestDocument).data
     kind = data.attributes.activityType
     if kind not in _TYPES:
         raise _invalid(f"'{kind}' is not a type", "/data/attributes/activityType")
@@ -279,5 +279,5 @@ class _WireData(msgspec.Struct, forbid_unknown_fields=True):
     relationships: _WireRelationships
 
 
-class _WireRequest(msgspec.Struct):
+class _RequestDocument(msgspec.Struct):
     data: _WireData

@@ -147,7 +147,7 @@ class FakeBusiness(FakeService):
             self._check(request, host, now)
             return self._endpoints.perform(request, now)
         except ApiRefusedError as refused:
-            return refused.answer(exchange.id)
+            return refused.response(exchange.id)
 
     def _check(self, request: WireRequest, host: str, now: datetime) -> None:
         if host in (_TOKEN_HOST, LOG_HOST):
@@ -163,9 +163,9 @@ class FakeBusiness(FakeService):
         kind = "school" if self.organization.org_type == "edu" else "business"
         return f"api-{kind}.apple.com"
 
-    def _refusal(self, answer: WireResponse, code: str) -> WireResponse:
-        refused = ApiRefusedError(answer.status, code, "as scripted").answer("scripted")
-        return attrs.evolve(refused, headers={**refused.headers, **answer.headers})
+    def _refusal(self, response: WireResponse, code: str) -> WireResponse:
+        refused = ApiRefusedError(response.status, code, "as scripted").response("scripted")
+        return attrs.evolve(refused, headers={**refused.headers, **response.headers})
 
     def _headers(self, exchange: Exchange) -> Mapping[str, str]:
         return {
@@ -177,8 +177,8 @@ class FakeBusiness(FakeService):
     def _new_id(self) -> str:
         return self._identifiers.uuid("request")
 
-    def _record(self, exchange: Exchange, answer: WireResponse | None, number: int) -> RequestRecord:
-        record = super()._record(exchange, answer, number)
+    def _record(self, exchange: Exchange, response: WireResponse | None, number: int) -> RequestRecord:
+        record = super()._record(exchange, response, number)
         if exchange.request.path in TOKEN_PATHS:
             body = {**form(exchange.request), "client_assertion": "(redacted)"}
             record = attrs.evolve(record, body=body, query={})

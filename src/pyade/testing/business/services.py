@@ -111,7 +111,7 @@ class Services:
 
 
 def _attributes(body: bytes) -> _WireAttributes:
-    return decode(body, _WireRequest).data.attributes
+    return decode(body, _RequestDocument).data.attributes
 
 
 class _WireCertificate(msgspec.Struct):
@@ -132,5 +132,5 @@ class _WireData(msgspec.Struct):
     id: str | None = None
 
 
-class _WireRequest(msgspec.Struct):
+class _RequestDocument(msgspec.Struct):
     data: _WireData

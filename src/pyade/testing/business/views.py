@@ -17,7 +17,7 @@ import msgspec
 
 from pyade.testing.apple.model import PRODUCT_TYPES, OwnedDevice, Server
 from pyade.testing.business.settings import BusinessSettings
-from pyade.testing.http.wire import UNREADABLE, WireRequest, WireResponse, json_answer
+from pyade.testing.http.wire import UNREADABLE, WireRequest, WireResponse, json_response
 
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ class ApiRefusedError(Exception):
         self.pointer = pointer
         self.parameter = parameter
 
-    def answer(self, request_id: str) -> WireResponse:
+    def response(self, request_id: str) -> WireResponse:
         """Return the answer that says so."""
         error: dict[str, Any] = {
             "id": request_id,
@@ -61,7 +61,7 @@ class ApiRefusedError(Exception):
 
 def document(value: Any, *, status: int = 200) -> WireResponse:
     """Return an answer with *value* as JSON."""
-    return json_answer(value, status=status, content_type="application/json")
+    return json_response(value, status=status, content_type="application/json")
 
 
 def decode(body: bytes | str, kind: type[T]) -> T:

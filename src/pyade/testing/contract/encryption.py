@@ -63,7 +63,7 @@ PROFILE = attrs.evolve(
     administrator=AdministratorAccount("localadmin", password_hash=HASH),
 )
 DEFINED = attrs.evolve(defined_profile("A"), profile=PROFILE)
-WORDS = (
+SECRETS = (
     *(one.reveal() for one in (TOKEN.consumer_secret, TOKEN.access_token, TOKEN.access_secret)),
     *("plain-session", "plain-private-key", "plain-challenge"),
     HASH.decode(),
@@ -71,7 +71,7 @@ WORDS = (
 """Every secret that ``fill`` stores."""
 
 
-def fill(store: EnrollmentStore) -> None:
+def store_secrets(store: EnrollmentStore) -> None:
     """Store a secret of each sort."""
     store.add_token(TOKEN)
     store.save_session("key", "plain-session")
@@ -81,7 +81,7 @@ def fill(store: EnrollmentStore) -> None:
     store.save_enrollment(example_enrollment(), credential=one_time("plain-challenge"), is_new=True)
 
 
-def check(store: EnrollmentStore) -> None:
+def check_secrets(store: EnrollmentStore) -> None:
     """Check that every secret comes back."""
     assert store.tokens() == (store.token("hq"),) == (TOKEN,)
     assert store.load_session("key") == Secret("plain-session")
@@ -90,9 +90,9 @@ def check(store: EnrollmentStore) -> None:
     assert store.default_profile("hq") == PROFILE
 
 
-def found(raw: bytes) -> list[str]:
+def find_secrets(raw: bytes) -> list[str]:
     """Return the secrets that *raw* shows: as they are, in Base64 at any offset, or in Base64 of Base64."""
-    return [word for word in WORDS if any(form in raw for form in _forms(word.encode()))]
+    return [word for word in SECRETS if any(form in raw for form in _forms(word.encode()))]
 
 
 def _forms(word: bytes, depth: int = 2) -> list[bytes]:
@@ -120,21 +120,21 @@ class EncryptionContract:
     ) -> None:
         """The file or the tables alone show no secret."""
         with open_store([OLD]) as store:
-            fill(store)
-            check(store)
+            store_secrets(store)
+            check_secrets(store)
             assert b"it@contoso.com" in raw()
-            assert found(raw()) == []
-        assert found(raw()) == []
+            assert find_secrets(raw()) == []
+        assert find_secrets(raw()) == []
         with open_store([OLD]) as store:
-            check(store)
+            check_secrets(store)
 
     def test_what_is_searched_for_would_be_found(
         self, open_store: OpenStore, raw: Callable[[], bytes]
     ) -> None:
         """Without keys each secret shows, but for what is kept as a hash alone."""
         with open_store(None) as store:
-            fill(store)
-            assert found(raw()) == [word for word in WORDS if word != "plain-challenge"]
+            store_secrets(store)
+            assert find_secrets(raw()) == [word for word in SECRETS if word != "plain-challenge"]
 
     def test_replaced_token_is_encrypted(self, open_store: OpenStore, raw: Callable[[], bytes]) -> None:
         """A renewal is no way round."""
@@ -143,7 +143,7 @@ class EncryptionContract:
             renewed = attrs.evolve(TOKEN, scope_tags=())
             store.replace_token(renewed)
             assert store.token("hq") == renewed
-            assert found(raw()) == []
+            assert find_secrets(raw()) == []
 
     @pytest.mark.parametrize("store_secret", [0, 1, 2], ids=["token", "session", "secret"])
     @pytest.mark.parametrize("keys", [None, (), (NEW,)], ids=["none", "empty", "wrong"])
@@ -166,13 +166,13 @@ class EncryptionContract:
     def test_rotation_replaces_the_key(self, open_store: OpenStore) -> None:
         """After it the old key is not needed, and no longer enough."""
         with open_store([OLD]) as store:
-            fill(store)
+            store_secrets(store)
         with open_store([NEW, OLD]) as store:
-            check(store)
+            check_secrets(store)
             store.rotate_keys()
-            check(store)
+            check_secrets(store)
         with open_store([NEW]) as store:
-            check(store)
+            check_secrets(store)
         with pytest.raises(StoreError, match="keys="):
             open_store([OLD])
 
@@ -181,19 +181,19 @@ class EncryptionContract:
     ) -> None:
         """A plain store is read with keys, and its secrets are gone from the raw data after rotation."""
         with open_store(None) as store:
-            fill(store)
-            assert found(raw())
+            store_secrets(store)
+            assert find_secrets(raw())
         with open_store([NEW]) as store:
-            check(store)
+            check_secrets(store)
             store.rotate_keys()
-            check(store)
-            assert found(raw()) == []
-        assert found(raw()) == []
+            check_secrets(store)
+            assert find_secrets(raw()) == []
+        assert find_secrets(raw()) == []
 
     def test_secret_that_a_late_process_wrote_with_the_old_key_is_named(self, open_store: OpenStore) -> None:
         """It does not lock the store for the new key: all others go on, and it can be set anew."""
         with open_store([OLD]) as late:
-            fill(late)
+            store_secrets(late)
             late.add_token(attrs.evolve(TOKEN, name="other"))
             with open_store([NEW, OLD]) as store:
                 store.rotate_keys()
@@ -217,12 +217,12 @@ class EncryptionContract:
             assert store.unreadable_secrets() == ()
             store.save_session("key", "plain-session")
             store.remove_token("other", now=NOW)
-            check(store)
+            check_secrets(store)
 
     def test_inventory_outlives_a_lost_key(self, open_store: OpenStore) -> None:
         """Without the key the store opens on demand; tokens are set anew, and nothing else was lost."""
         with open_store([OLD]) as store:
-            fill(store)
+            store_secrets(store)
             commit(store, *fleet_of(3), cursor="kept")
         with pytest.raises(StoreError, match="keys="):
             open_store([NEW])
@@ -240,13 +240,13 @@ class EncryptionContract:
             store.save_profile("hq", DEFINED)
             store.set_default_profile("hq", PROFILE)
         with open_store([NEW]) as store:
-            check(store)
+            check_secrets(store)
             assert serials_of(store) == [device.serial_number for device in fleet_of(3)]
 
     def test_rotation_without_keys_is_refused(self, open_store: OpenStore) -> None:
         """Nothing would be encrypted."""
         with open_store(None) as store:
-            fill(store)
+            store_secrets(store)
             with pytest.raises(StoreError, match="keys="):
                 store.rotate_keys()
-            check(store)
+            check_secrets(store)

@@ -45,7 +45,7 @@ CLOSED_CALLS: dict[str, Callable[[Store], object]] = {
 }
 
 
-def told(store: Store, after: str | None = None) -> list[tuple[str, str | None]]:
+def kinds_and_serials(store: Store, after: str | None = None) -> list[tuple[str, str | None]]:
     """Return kind and serial number of the events after *after*."""
     return [(happened.kind.value, happened.serial_number) for happened in store.events(after)]
 
@@ -53,12 +53,12 @@ def told(store: Store, after: str | None = None) -> list[tuple[str, str | None]]
 def last_id(store: Store) -> str | None:
     """Return the id of the newest event; None if there is none."""
     newest: str | None = None
-    for happened in portions(store, 500):
+    for happened in read_in_batches(store, 500):
         newest = happened.id
     return newest
 
 
-def portions(store: Store, limit: int) -> Iterator[Event]:
+def read_in_batches(store: Store, limit: int) -> Iterator[Event]:
     """Yield all events, read *limit* at a time."""
     after = None
     while found := store.events(after, limit=limit):
@@ -100,7 +100,7 @@ class EventPromises:
             event("A", OpType.ADDED, 11),
             event("E", OpType.ADDED, 11),
         )
-        assert told(store, start) == [
+        assert kinds_and_serials(store, start) == [
             ("modified", "B"),
             ("released", "A"),
             ("returned", "A"),
@@ -113,7 +113,7 @@ class EventPromises:
         start = last_id(store)
         changed = (device.changed(model="Mac mini") for device in fleet_of(40)[20:])
         counts = commit(store, *changed, source=Source.FETCH)
-        kinds = [kind for kind, _ in told(store, start)]
+        kinds = [kind for kind, _ in kinds_and_serials(store, start)]
         assert (kinds.count("added"), kinds.count("modified")) == (counts.added, counts.modified) == (10, 10)
 
     def test_finished_full_sync_tells_what_it_released(self, store: Store) -> None:
@@ -123,7 +123,10 @@ class EventPromises:
         start = last_id(store)
         state = attrs.evolve(store.sync_state("hq"), full_sync=2, listing_since=NOW)
         store.finish_full_sync("hq", state=state, now=NOW)
-        assert sorted(told(store, start), key=str) == [("released", "C02000000"), ("released", "C02000002")]
+        assert sorted(kinds_and_serials(store, start), key=str) == [
+            ("released", "C02000000"),
+            ("released", "C02000002"),
+        ]
 
     def test_deleting_restoring_and_purging_are_told_once(self, store: Store) -> None:
         """What a person changes here is told; doing it again is not."""
@@ -137,7 +140,12 @@ class EventPromises:
         commit(store, event("B", OpType.DELETED, 10))
         store.purge_released("hq", now=NOW + timedelta(days=40))
         store.purge_released("hq", now=NOW + timedelta(days=40))
-        assert told(store, start) == [("deleted", "A"), ("restored", "A"), ("released", "B"), ("purged", "B")]
+        assert kinds_and_serials(store, start) == [
+            ("deleted", "A"),
+            ("restored", "A"),
+            ("released", "B"),
+            ("purged", "B"),
+        ]
 
     def test_attempts_are_told_with_their_outcome(self, store: Store) -> None:
         """What came of an assignment is in the details; attempts that were not stored are not told."""
@@ -191,7 +199,7 @@ class EventPromises:
         """Every id is a position, whether or not it ends a page, and ids stay what they are."""
         for number in range(3):
             commit(store, *(Device(serial_number=f"{number}-{device:02}") for device in range(25)))
-        read = list(portions(store, limit))
+        read = list(read_in_batches(store, limit))
         assert [found.serial_number for found in read] == [
             f"{number}-{device:02}" for number in range(3) for device in range(25)
         ]
@@ -343,15 +351,19 @@ class SubscriberPromises:
         store.save_position("fast", ids[3])
         soon = NOW + timedelta(hours=1)
         store.prune_events(soon)
-        assert told(store, ids[0]) == [("added", "S1"), ("added", "S2"), ("added", "S3")]
+        assert kinds_and_serials(store, ids[0]) == [("added", "S1"), ("added", "S2"), ("added", "S3")]
         store.save_position("slow", ids[2])
         store.prune_events(NOW + timedelta(seconds=1))
-        assert told(store) == told(store, ids[0]) == [("added", "S1"), ("added", "S2"), ("added", "S3")]
+        assert (
+            kinds_and_serials(store)
+            == kinds_and_serials(store, ids[0])
+            == [("added", "S1"), ("added", "S2"), ("added", "S3")]
+        )
         store.prune_events(soon)
-        assert told(store) == [("added", "S2"), ("added", "S3")]
+        assert kinds_and_serials(store) == [("added", "S2"), ("added", "S3")]
         store.save_position("slow", "")
         store.prune_events(soon)
-        assert told(store, ids[2]) == [("added", "S3")]
+        assert kinds_and_serials(store, ids[2]) == [("added", "S3")]
         store.save_position("slow", None)
         store.save_position("fast", None)
         store.prune_events(soon)
@@ -364,7 +376,7 @@ class SubscriberPromises:
         store.prune_events(NOW + timedelta(days=1))
         assert list(store.events(old)) == []
         commit(store, Device(serial_number="NEXT"))
-        assert told(store, old) == told(store) == [("added", "NEXT")]
+        assert kinds_and_serials(store, old) == kinds_and_serials(store) == [("added", "NEXT")]
         assert last_id(store) != old
 
     def test_reopened_store_holds_events_and_positions(self, make_store: Callable[[], Store]) -> None:

@@ -130,10 +130,10 @@ class LeasePromises:
         lost = store.acquire_lease("hq", "worker-1", seconds=60)
         clock.advance(60)
         store.acquire_lease("hq", "worker-2", seconds=60)
-        before = _everything(store)
+        before = _stored_data(store)
         with pytest.raises(LeaseLostError):
             write(store, lost)
-        assert _everything(store) == before
+        assert _stored_data(store) == before
 
     @pytest.mark.parametrize("write", LEASED_WRITES.values(), ids=LEASED_WRITES.keys())
     def test_write_with_a_good_lease_is_made(
@@ -142,9 +142,9 @@ class LeasePromises:
         """The holder writes as if there were no leases."""
         commit(store, *fleet_of(2), source=Source.FETCH, full_sync=1, listing_since=NOW)
         lease = store.acquire_lease("hq", "worker-1")
-        before = _everything(store)
+        before = _stored_data(store)
         write(store, lease)
-        assert _everything(store) != before
+        assert _stored_data(store) != before
 
     def test_lost_lease_is_told_before_a_conflict(self, store: Store) -> None:
         """Who lost the lease must stop, not read again and go on."""
@@ -289,5 +289,5 @@ def acquire_until_it_succeeds(store: Store, owner: str) -> Lease:
             continue
 
 
-def _everything(store: Store) -> tuple[object, ...]:
+def _stored_data(store: Store) -> tuple[object, ...]:
     return store.sync_state("hq"), list(store.devices("hq", released=None)), store.profiles("hq")

@@ -115,7 +115,9 @@ def sign_message(
     bag = [certificate, *(chain if form.has_chain else ())]
     signed = _signer_info(content, key, certificate, form)
     by_issuer = form.signer == "issuer"
-    outer, octets = (indefinite, _in_parts) if form.encoding == "ber" else (definite, _in_one)
+    outer, octets = (
+        (indefinite, _constructed_octets) if form.encoding == "ber" else (definite, _primitive_octets)
+    )
     data = outer(
         _SEQUENCE,
         b"\x02\x01\x01" if by_issuer else b"\x02\x01\x03",
@@ -127,11 +129,11 @@ def sign_message(
     return outer(_SEQUENCE, cms.ContentType("signed_data").dump(), outer(_CONTEXT_0, data))
 
 
-def _in_parts(content: bytes) -> bytes:
+def _constructed_octets(content: bytes) -> bytes:
     return indefinite(_CONSTRUCTED_OCTETS, definite(_OCTETS, content))
 
 
-def _in_one(content: bytes) -> bytes:
+def _primitive_octets(content: bytes) -> bytes:
     return definite(_OCTETS, content)
 
 

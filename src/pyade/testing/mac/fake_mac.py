@@ -32,12 +32,12 @@ from pyade.testing.mac.setup_assistant import EnrollmentAttempt, SendRequest
 from pyade.testing.mac.state import MacState
 from pyade.text import logger
 
-_STRANGER: Final = "somebody: "
+_UNKNOWN_SENDER: Final = "somebody: "
 
 _log = logger("pyade.enrollment")
 
 
-class _Listener(logging.Handler):
+class _RefusalCollector(logging.Handler):
     """Keeps the lines about one Mac, and those about nobody in particular."""
 
     def __init__(self, serial_number: str) -> None:
@@ -47,12 +47,12 @@ class _Listener(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         line = record.getMessage()
-        if line.startswith((self._start, _STRANGER)):
+        if line.startswith((self._start, _UNKNOWN_SENDER)):
             self.reasons.append(line.partition(": ")[2])
 
 
 @contextmanager
-def overheard(serial_number: str) -> Iterator[list[str]]:
+def collect_refusals(serial_number: str) -> Iterator[list[str]]:
     """Give a list that fills with the reasons for which a Mac is refused meanwhile.
 
     It stays empty where the service runs in another process, or logs nothing at ``WARNING``.
@@ -60,7 +60,7 @@ def overheard(serial_number: str) -> Iterator[list[str]]:
     Args:
         serial_number: The Mac; of those that nothing is known of the reasons are taken as well.
     """
-    listener = _Listener(serial_number)
+    listener = _RefusalCollector(serial_number)
     _log.addHandler(listener)
     try:
         yield listener.reasons
@@ -154,14 +154,14 @@ class FakeMac(MacState):
             httpx.TransportError: The server cannot be reached.
         """
         if http is None:
-            with httpx.Client(**self._straight()) as own:
+            with httpx.Client(**self._client_options()) as own:
                 return self.enroll(own)
         return self._runner(http).run(EnrollmentAttempt(self).steps())
 
     async def enroll_async(self, http: httpx.AsyncClient | None = None) -> FakeEnrollment:
         """Do what ``enroll`` does with an asynchronous client."""
         if http is None:
-            async with httpx.AsyncClient(**self._straight()) as own:
+            async with httpx.AsyncClient(**self._client_options()) as own:
                 return await self.enroll_async(own)
         return await self._async_runner(http).run(EnrollmentAttempt(self).steps())
 
@@ -196,24 +196,24 @@ class FakeMac(MacState):
         )
         return context
 
-    def _straight(self) -> dict[str, Any]:
+    def _client_options(self) -> dict[str, Any]:
         return {"verify": self.tls_context(), "trust_env": False, "timeout": 30}
 
     def _runner(self, http: httpx.Client) -> Runner:
         def send(step: SendRequest) -> httpx.Response:
-            with overheard(self.serial_number) as reasons:
-                return self._note(http.send(step.request), reasons)
+            with collect_refusals(self.serial_number) as reasons:
+                return self._record_response(http.send(step.request), reasons)
 
         return Runner({SendRequest: send})
 
     def _async_runner(self, http: httpx.AsyncClient) -> AsyncRunner:
         async def send(step: SendRequest) -> httpx.Response:
-            with overheard(self.serial_number) as reasons:
-                return self._note(await http.send(step.request), reasons)
+            with collect_refusals(self.serial_number) as reasons:
+                return self._record_response(await http.send(step.request), reasons)
 
         return AsyncRunner({SendRequest: send})
 
-    def _note(self, response: httpx.Response, reasons: list[str]) -> httpx.Response:
+    def _record_response(self, response: httpx.Response, reasons: list[str]) -> httpx.Response:
         # The query may hold a secret.
         address = str(response.request.url.copy_with(query=None))
         why = f" ({reasons[-1]})" if response.is_error and reasons else ""

@@ -76,32 +76,32 @@ def setup_flow(mac: MacState, send: Hook[bytes], *, checks_in: bool) -> Flow[Fak
     """
     about = {"UDID": mac.udid, "Topic": _TOPIC}
     if checks_in:
-        yield from _sent(send, {**about, "MessageType": "Authenticate", "SerialNumber": mac.serial_number})
-        yield from _sent(send, {**about, "MessageType": "TokenUpdate", "AwaitingConfiguration": True})
+        yield from _send(send, {**about, "MessageType": "Authenticate", "SerialNumber": mac.serial_number})
+        yield from _send(send, {**about, "MessageType": "TokenUpdate", "AwaitingConfiguration": True})
     setup = FakeSetup()
-    body = yield from _sent(send, {"UDID": mac.udid, "Status": "Idle"})
+    body = yield from _send(send, {"UDID": mac.udid, "Status": "Idle"})
     for _ in range(_COMMANDS):
         if not body:
             return setup
-        command, command_uuid = _read(body)
+        command, command_uuid = _read_command(body)
         before = setup
-        setup = _obey(setup, command, mac.version)
+        setup = _execute(setup, command, mac.version)
         result: dict[str, Any] = {"UDID": mac.udid, "CommandUUID": command_uuid, "Status": "Acknowledged"}
         if setup.errors != before.errors:
             chain = {"ErrorDomain": _DOMAIN, "ErrorCode": 101, "USEnglishDescription": setup.errors[-1]}
             result |= {"Status": "Error", "ErrorChain": [chain]}
-        body = yield from _sent(send, result)
+        body = yield from _send(send, result)
         if setup.is_released:
-            yield from _sent(send, {**about, "MessageType": "TokenUpdate"})
+            yield from _send(send, {**about, "MessageType": "TokenUpdate"})
             return setup
     raise MacError(f"the Mac got {_COMMANDS} commands and was not let go")
 
 
-def _sent(send: Hook[bytes], message: Mapping[str, Any]) -> Flow[bytes]:
+def _send(send: Hook[bytes], message: Mapping[str, Any]) -> Flow[bytes]:
     return ask(CallHook(send, (plistlib.dumps(dict(message)),)))
 
 
-def _read(body: bytes) -> tuple[dict[str, Any], str]:
+def _read_command(body: bytes) -> tuple[dict[str, Any], str]:
     try:
         document = plistlib.loads(body)
         command, command_uuid = document["Command"], document["CommandUUID"]
@@ -111,7 +111,7 @@ def _read(body: bytes) -> tuple[dict[str, Any], str]:
     return command, command_uuid
 
 
-def _obey(setup: FakeSetup, command: Mapping[str, Any], version: MacOSVersion) -> FakeSetup:
+def _execute(setup: FakeSetup, command: Mapping[str, Any], version: MacOSVersion) -> FakeSetup:
     had_accounts = setup.account_configuration is not None
     setup = attrs.evolve(setup, commands=(*setup.commands, command))
     if command["RequestType"] == "DeviceConfigured":
@@ -119,12 +119,12 @@ def _obey(setup: FakeSetup, command: Mapping[str, Any], version: MacOSVersion) -
     if command["RequestType"] != _ACCOUNTS:
         return setup
     known = {key: value for key, value in command.items() if version >= _SINCE.get(key, version)}
-    wrong = ["accounts were set up before"] if had_accounts else list(_objections(known, version))
+    wrong = ["accounts were set up before"] if had_accounts else list(_find_errors(known, version))
     if wrong:
         return attrs.evolve(setup, errors=(*setup.errors, *wrong[:1]))
     [admin] = known.get("AutoSetupAdminAccounts", [])[:1] or [{}]
     fills = not known.get("DontAutoPopulatePrimaryAccountInfo", False)
-    name, full_name = (known.get(key, "") if fills else "" for key in _FILLED)
+    name, full_name = (known.get(key, "") if fills else "" for key in _PREFILLED)
     return attrs.evolve(
         setup,
         administrator=admin.get("shortName", ""),
@@ -138,7 +138,7 @@ def _obey(setup: FakeSetup, command: Mapping[str, Any], version: MacOSVersion) -
     )
 
 
-def _objections(keys: Mapping[str, Any], version: MacOSVersion) -> Iterator[str]:
+def _find_errors(keys: Mapping[str, Any], version: MacOSVersion) -> Iterator[str]:
     """Yield why macOS would not make these accounts, or the person at the Mac could not go on with them."""
     if version < MacOSVersion(10, 11):
         yield f"macOS {version} has no AccountConfiguration"
@@ -149,17 +149,17 @@ def _objections(keys: Mapping[str, Any], version: MacOSVersion) -> Iterator[str]
     if keys.get("LockPrimaryAccountInfo") and keys.get("DontAutoPopulatePrimaryAccountInfo"):
         yield "LockPrimaryAccountInfo with DontAutoPopulatePrimaryAccountInfo"
     for admin in admins[:1]:
-        if not _NAME.fullmatch(admin.get("shortName", "")) or admin["shortName"].lower() in _OWN:
+        if not _NAME.fullmatch(admin.get("shortName", "")) or admin["shortName"].lower() in _SYSTEM_ACCOUNTS:
             yield f"shortName {admin.get('shortName')!r} is no account name"
         if "passwordHash" in admin and not _is_hash(admin["passwordHash"]):
             yield "passwordHash is none"
     taken = [admin.get("shortName", "").lower() for admin in admins[:1]]
-    yield from _objections_to_names(keys, taken)
+    yield from _find_name_errors(keys, taken)
 
 
-def _objections_to_names(keys: Mapping[str, Any], taken: list[str]) -> Iterator[str]:
-    name, full_name = (keys.get(key, "") for key in _FILLED)
-    if name and (name.lower() in (*taken, *_OWN) or re.search(r"[\s:/\\]", name)):
+def _find_name_errors(keys: Mapping[str, Any], taken: list[str]) -> Iterator[str]:
+    name, full_name = (keys.get(key, "") for key in _PREFILLED)
+    if name and (name.lower() in (*taken, *_SYSTEM_ACCOUNTS) or re.search(r"[\s:/\\]", name)):
         yield f"PrimaryAccountUserName {name!r} cannot be made"
     if name and keys.get("LockPrimaryAccountInfo") and not _NAME.fullmatch(name):
         yield f"PrimaryAccountUserName {name!r} is locked, and Setup Assistant does not take it"
@@ -177,15 +177,15 @@ def _is_hash(data: Any) -> bool:
 _ACCOUNTS: Final = "AccountConfiguration"
 _SKIP: Final = "SkipPrimarySetupAccountCreation"
 _REGULAR: Final = "SetPrimarySetupAccountAsRegularUser"
-_FILLED: Final = ("PrimaryAccountUserName", "PrimaryAccountFullName")
+_PREFILLED: Final = ("PrimaryAccountUserName", "PrimaryAccountFullName")
 _SINCE: Final = {
     **dict.fromkeys(
-        (*_FILLED, "DontAutoPopulatePrimaryAccountInfo", "LockPrimaryAccountInfo"), MacOSVersion(10, 15)
+        (*_PREFILLED, "DontAutoPopulatePrimaryAccountInfo", "LockPrimaryAccountInfo"), MacOSVersion(10, 15)
     ),
     "ManagedLocalUserShortName": MacOSVersion(11),
 }
 _NAME: Final = re.compile(r"(?=[^A-Za-z]{0,243}[A-Za-z])[A-Za-z0-9_][A-Za-z0-9_.-]{0,243}")
-_OWN: Final = ("root", "daemon", "nobody", "guest", "shared")
+_SYSTEM_ACCOUNTS: Final = ("root", "daemon", "nobody", "guest", "shared")
 _DOMAIN: Final = "MDMDeviceEnrollment"
 _TOPIC: Final = "com.apple.mgmt.External.00000000-0000-4000-8000-000000000001"
 _COMMANDS: Final = 100

@@ -37,8 +37,8 @@ HEADER: Final = "x-apple-aspen-deviceinfo"
 _UPDATE: Final = "com.apple.softwareupdate.required"
 _SSO: Final = "com.apple.psso.required"
 _SSO_SCHEME: Final = "apple-remotemanagement-user-login"
-_REDIRECTS: Final = 20
-_ORDERS: Final = 8
+_MOST_REDIRECTS: Final = 20
+_MOST_ORDERS: Final = 8
 _AGENT: Final = "CloudConfiguration/1.0"
 _BROWSER: Final = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko)"
 
@@ -63,19 +63,19 @@ class EnrollmentAttempt:
         mac = self._mac
         if not mac.url.startswith("https://") and not mac.url.startswith("http://"):
             raise MacError("Apple told this Mac no address: activate() it, or give url=")
-        for _ in range(_ORDERS):
+        for _ in range(_MOST_ORDERS):
             if mac.web_url and not self._token and mac.version >= _WEB_VIEW_FROM:
                 response = yield from self._web_view()
             else:
-                response = yield from self._plain()
+                response = yield from self._post()
             if response.status_code == 200:
-                return self._read(response)
-            yield from self._obey(response)
-        raise MacError(f"the server sent the Mac away {_ORDERS} times")
+                return self._read_profile(response)
+            yield from self._execute(response)
+        raise MacError(f"the server sent the Mac away {_MOST_ORDERS} times")
 
     # Ways in
 
-    def _plain(self) -> Flow[httpx.Response]:
+    def _post(self) -> Flow[httpx.Response]:
         mac = self._mac
         headers = {
             "Accept": "*/*",
@@ -108,18 +108,18 @@ class EnrollmentAttempt:
 
     def _browse(self, request: httpx.Request) -> Flow[httpx.Response]:
         """Follow redirects and the user, until a profile or something else than a page comes."""
-        for _ in range(_REDIRECTS):
+        for _ in range(_MOST_REDIRECTS):
             if self._mac.keeps_cookies:
                 self._cookies.set_cookie_header(request)
             response = yield from ask(SendRequest(request))
             self._cookies.extract_cookies(response)
-            following = self._following(response)
+            following = self._next_request(response)
             if following is None:
                 return response
             request = following
-        raise MacError(f"the web view was redirected more than {_REDIRECTS} times")
+        raise MacError(f"the web view was redirected more than {_MOST_REDIRECTS} times")
 
-    def _following(self, response: httpx.Response) -> httpx.Request | None:
+    def _next_request(self, response: httpx.Response) -> httpx.Request | None:
         if response.has_redirect_location:
             target = response.request.url.join(response.headers["Location"])
             if target.scheme == _SSO_SCHEME:
@@ -148,17 +148,17 @@ class EnrollmentAttempt:
 
     # Orders
 
-    def _obey(self, response: httpx.Response) -> Flow[None]:
+    def _execute(self, response: httpx.Response) -> Flow[None]:
         """Do what a 403 orders; anything else ends the way."""
-        body = _order(response)
+        body = _read_order(response)
         code = str(body.get("code", ""))
         details = body.get("details")
         status = response.status_code
-        noted = self._mac.history[-1]
+        entry = self._mac.history[-1]
         if code:
             self._mac.history[-1] += f" {code}"
         if status != 403 or code not in (_UPDATE, _SSO):
-            why = noted.partition(" (")[2].removesuffix(")")
+            why = entry.partition(" (")[2].removesuffix(")")
             raise MacError(f"the server refuses with status {status}" + (f": {why}" if why else ""), status)
         if not isinstance(details, dict):
             raise MacError(f"{code} comes without details", status)
@@ -204,7 +204,7 @@ class EnrollmentAttempt:
         if response.status_code != 308 or not self._token:
             raise MacError("the sign-in of Platform SSO does not end with a 308 and a token")
 
-    def _read(self, response: httpx.Response) -> FakeEnrollment:
+    def _read_profile(self, response: httpx.Response) -> FakeEnrollment:
         if _type_of(response) != PROFILE_TYPE:
             raise MacError(f"the answer is {_type_of(response) or 'of no type'}, and no {PROFILE_TYPE}", 200)
         return read_enrollment(response.content, version=self._mac.version, chip=self._mac.chip)
@@ -214,7 +214,7 @@ def _type_of(response: httpx.Response) -> str:
     return str(response.headers.get("Content-Type", "")).partition(";")[0].strip().lower()
 
 
-def _order(response: httpx.Response) -> Mapping[str, Any]:
+def _read_order(response: httpx.Response) -> Mapping[str, Any]:
     """Return the body of a 403 that orders something; a Mac reads none without the right type."""
     kind = _type_of(response)
     try:
