@@ -1,4 +1,4 @@
-"""API accounts of the fake, and the authorization server that gives out access tokens."""
+"""The API accounts of the fake, and its authorization server, which issues access tokens."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
 class Accounts:
-    """Who may ask, with which keys, and the access tokens that they got."""
+    """The API accounts with their keys and access tokens."""
 
     def __init__(self, settings: BusinessSettings, identifiers: Identifiers, *, is_school: bool) -> None:
         self._settings = settings
@@ -47,7 +47,7 @@ class Accounts:
         return self.add_key(self._prefix + self._identifiers.uuid("client"))
 
     def add_key(self, client_id: str) -> ApiAccount:
-        """Return the account with one more key."""
+        """Return the account with an additional key."""
         secret = int.from_bytes(self._identifiers.octets("api key", 32), "big") % (_P256_ORDER - 1) + 1
         private_key = ec.derive_private_key(secret, ec.SECP256R1())
         account = ApiAccount(client_id, self._identifiers.uuid("key"), private_key)
@@ -55,12 +55,12 @@ class Accounts:
         return account
 
     def revoke(self, account: ApiAccount) -> None:
-        """Do not accept the key of *account* any more, nor access tokens of the account."""
+        """Reject the key of *account* and all access tokens of the account from now on."""
         self._keys.get(account.client_id, {}).pop(account.key_id, None)
         self.end_access(account.client_id)
 
     def end_access(self, client_id: str | None = None) -> None:
-        """Refuse the access tokens that were given out, of one account or of all."""
+        """Revoke the issued access tokens of one account, or of all."""
         self._access = {
             access: (owner, until)
             for access, (owner, until) in self._access.items()
@@ -68,13 +68,13 @@ class Accounts:
         }
 
     def owner(self, request: WireRequest, now: datetime) -> str | None:
-        """Return the client id whose access token *request* carries; None if it is not good."""
+        """Return the client id of the access token of *request*; None if it is invalid or expired."""
         kind, _, access = request.headers.get("authorization", "").partition(" ")
         owner, until = self._access.get(access, (None, now))
         return owner if kind.lower() == "bearer" and now < until else None
 
     def give_access(self, request: WireRequest, now: datetime) -> WireResponse:
-        """WireResponse a request for an access token."""
+        """Answer a request for an access token."""
         fields = form(request)
         error = self._error(request, fields, now)
         if error is not None:
@@ -99,7 +99,7 @@ class Accounts:
         if fields.get("scope") != self._scope:
             return "invalid_scope"
         client_id, assertion = fields.get("client_id", ""), fields.get("client_assertion", "")
-        # Apple's own host, and a stand-in for it under another address.
+        # Apple's host, and the address of the fake.
         audiences = (_AUDIENCE, f"{request.scheme}://{request.host}{TOKEN_PATHS[1]}")
         return None if self._accepts(client_id, assertion, audiences, now) else "invalid_client"
 
@@ -132,7 +132,7 @@ class Accounts:
 
 
 def key_file(account: ApiAccount) -> bytes:
-    """Return the key as Apple's portal offers it: PKCS #8 under a label that says something else."""
+    """Return the key file of Apple's portal: PKCS #8, mislabelled ``EC PRIVATE KEY``."""
     body = account.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return body.replace(b" PRIVATE KEY-----", b" EC PRIVATE KEY-----")
 

@@ -1,4 +1,4 @@
-"""The endpoints of the fake: which exist, and what each does with a request."""
+"""Route requests of the API to their handlers, and answer them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pyade.testing.http.wire import WireRequest, WireResponse
 
 @attrs.frozen
 class ApiCall:
-    """A request with a good access token.
+    """A request with a valid access token.
 
     Attributes:
         request: As it arrived.
@@ -40,15 +40,23 @@ JsonObject: TypeAlias = dict[str, Any]
 
 CONFIGURATOR_ID = "00000000000000000000000000000001"
 LOG_HOST = "activity-logs.example"
-"""Where logs are, unless the fake is asked over loopback: not the host of the API."""
+"""The host of activity logs, unless the request came over loopback; not the host of the API."""
 
-_LOG_SECONDS = 300  # how long the address of a log is good is not published
+_LOG_SECONDS = 300  # not published: how long the URL of a log is valid
 _LOCAL = ("127.0.0.1", "localhost")
 _BUSINESS_ONLY = ("service", "create_service", "update_service", "delete_service", "builtin")
 
 
 class Endpoints:
-    """Routes requests that carry a good access token to what answers them."""
+    """Routes requests with a valid access token to their handlers.
+
+    Attributes:
+        fleet: What the API stores about devices in addition to the ``FakeApple``.
+        activities: The activities by id, oldest first.
+        coverage: AppleCare plans by serial number, by Apple's keys.
+        locks: Activation lock states by serial number, by Apple's keys.
+        builtin: Devices of Apple's built-in management by id, by Apple's keys.
+    """
 
     def __init__(
         self,
@@ -91,10 +99,10 @@ class Endpoints:
         ]
 
     def perform(self, request: WireRequest, now: datetime) -> WireResponse:
-        """Carry out *request* and return its answer.
+        """Carry out *request* and return its response.
 
         Raises:
-            ApiRefusedError: Something in it is not acceptable.
+            ApiRefusedError: It is not valid.
         """
         views.check_fields(request)
         for method, path, name, handler in self._routes:
@@ -109,7 +117,7 @@ class Endpoints:
         raise not_found("path", request.path)
 
     def log(self, request: WireRequest, now: datetime) -> WireResponse:
-        """WireResponse a request for a log: whoever brings an access token is refused, as by a blob store."""
+        """Answer a request for a log; refuse one with an access token, as a blob store does."""
         found = re.fullmatch(r"/logs/([0-9a-f-]+)\.csv", request.path)
         activity = self.activities.get(found[1]) if found else None
         until = dict(request.query).get("expires", "0")
@@ -157,10 +165,10 @@ class Endpoints:
         return views.single(call.request, self._show_device(call.request, device))
 
     def _server_of(self, serial: str, now: datetime) -> Server | None:
-        """Return the service that ``assignedServer`` shows, which may lag behind.
+        """Return the service of a device for ``assignedServer``, which may lag behind.
 
         Raises:
-            ApiRefusedError: 404 for a device without one, if that is how the fake is set.
+            ApiRefusedError: 404 for a device without a service, if the settings say so.
         """
         server = self._owned(serial).server
         before, changed_at = self.fleet.moved.get(serial, (None, None))
@@ -218,7 +226,7 @@ class Endpoints:
         return views.resource(request, "mdmServers", server.server_uuid, shown)
 
     def _show_configurator(self, request: WireRequest) -> JsonObject:
-        """Return the service that every organization has beside its own."""
+        """Return the service of Apple Configurator, which every organization has."""
         opened_at = moment(self._opened_at)
         shown = {
             "serverName": "Apple Configurator",

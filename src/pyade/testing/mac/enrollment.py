@@ -1,15 +1,9 @@
-"""What a Mac makes of the profile that it got: it checks it as macOS does, and says how it would enroll.
+"""Read an enrollment profile as macOS does: verify its signature, check it, and say how a Mac enrolls.
 
-Written with no code of ``pyade.builders``, so that what it makes has a second reader.
+Written without ``pyade.crypto`` and ``pyade.builders``, as an independent check of what they write.
 
 Source: Apple, profile payloads ``TopLevel``, ``com.apple.mdm``, ``com.apple.security.acme`` and
-``com.apple.security.scep``.
-
-How a Mac reads a signed profile: CMS with the content in it.
-
-Written with no code of ``pyade.crypto`` and ``pyade.builders``, so that what they make has a second reader.
-
-Source: RFC 5652, 5; that Macs take profiles in this form is observed.
+``com.apple.security.scep``; RFC 5652, 5; that Macs accept CMS with the profile in it was observed.
 """
 
 from __future__ import annotations
@@ -35,15 +29,15 @@ from pyade.testing.mac.cms import DIGESTS
 
 
 def read_signed(message: bytes) -> tuple[bytes, x509.Certificate]:
-    """Return what is signed, and the certificate of the signer, which nobody vouches for.
+    """Return the signed content, and the certificate of the signer, whose chain is not verified.
 
     Raises:
-        MacError: The message cannot be read, or the signature is not over its content.
+        MacError: The message cannot be read, or its signature does not match its content.
     """
     try:
         return _read(message)
     except InvalidSignature:
-        raise MacError("the signature of the profile is not over its content") from None
+        raise MacError("the signature of the profile does not match its content") from None
     except (KeyError, LookupError, TypeError, ValueError) as error:
         raise MacError(f"the signed profile cannot be read: {error}") from error
 
@@ -51,11 +45,11 @@ def read_signed(message: bytes) -> tuple[bytes, x509.Certificate]:
 def _read(message: bytes) -> tuple[bytes, x509.Certificate]:
     info = cms.ContentInfo.load(message, strict=True)
     if info["content_type"].native != "signed_data":
-        raise MacError(f"the profile is {info['content_type'].native}, and not signed data")
+        raise MacError(f"the profile is {info['content_type'].native} instead of signed data")
     signed = info["content"]
     content = signed["encap_content_info"]["content"].native
     if content is None:
-        raise MacError("the signature comes without the profile in it")
+        raise MacError("the signed message does not contain the profile")
     (signer,) = signed["signer_infos"]
     certificate = _signer_certificate(signed["certificates"], signer["sid"])
     digest = signer["digest_algorithm"]["algorithm"].native
@@ -73,46 +67,46 @@ def _signer_certificate(bag: Any, identifier: Any) -> x509.Certificate:
 
 
 def _signed_bytes(signer: Any, content: bytes) -> bytes:
-    """Return what the signature is over, once the attributes are found to be about *content*."""
+    """Return the bytes that the signature covers; check that signed attributes match *content*."""
     attributes = {entry["type"].native: entry["values"] for entry in signer["signed_attrs"]}
     if not attributes:
         return content
     digest = hashlib.new(signer["digest_algorithm"]["algorithm"].native, content).digest()
     if [value.native for value in attributes["message_digest"]] != [digest]:
-        raise MacError("the signature of the profile is over another content")
+        raise MacError("the signed digest of the profile does not match its content")
     encoded: bytes = signer["signed_attrs"].untag().dump()
     return encoded
 
 
 def _verify(key: object, signature: bytes, data: bytes, digest: str) -> None:
     if digest not in DIGESTS:
-        raise MacError(f"the digest {digest} is none that a Mac knows")
+        raise MacError(f"a Mac does not know the digest {digest}")
     if isinstance(key, rsa.RSAPublicKey):
         key.verify(signature, data, padding.PKCS1v15(), DIGESTS[digest])
     elif isinstance(key, ec.EllipticCurvePublicKey):
         key.verify(signature, data, ec.ECDSA(DIGESTS[digest]))
     else:
-        raise MacError("the profile is signed with a key that is neither RSA nor on a curve")
+        raise MacError("the profile is signed with a key that is neither RSA nor elliptic-curve")
 
 
 @attrs.frozen(kw_only=True)
 class FakeEnrollment:
-    """How a Mac would enroll: what stands in the profile that it got.
+    """How a Mac would enroll with a profile.
 
     Attributes:
         profile: The whole profile; holds secrets.
-        signer: Certificate that signed it, which nobody vouches for; None if the profile came unsigned.
-        topic: Of the push certificate.
-        server_url: Where the Mac would ask for commands.
+        signer: Certificate that signed it, whose chain is not verified; None for an unsigned profile.
+        topic: The topic of the push certificate.
+        server_url: Where the Mac would poll for commands.
         check_in_url: Where it would check in.
         identity: How it would get its certificate: ``acme``, ``scep`` or ``pkcs12``.
         issuer_url: The directory of the ACME server, or the address of the SCEP server; "" for PKCS #12.
-        subject: Of the certificate that it would ask for, as pairs such as ``("CN", "C02...")``.
+        subject: The subject of the certificate that it would request, as pairs such as ``("CN", "C02...")``.
         key_type: ``RSA`` or ``ECSECPrimeRandom``; "" for PKCS #12.
         key_size: Bits, or the size of the curve; 0 for PKCS #12.
-        hardware_bound: True if the key would be made in the Secure Enclave.
+        hardware_bound: True if the key would be generated in the Secure Enclave.
         attest: True if Apple would attest it.
-        credential: Secret. The client identifier of ACME, the challenge of SCEP; "" if there is none.
+        credential: Secret. The client identifier of ACME or the challenge of SCEP; "" if there is none.
     """
 
     profile: Mapping[str, Any] = attrs.field(repr=False, hash=False)
@@ -131,12 +125,12 @@ class FakeEnrollment:
 
 
 def read_enrollment(data: bytes, *, version: MacOSVersion, chip: ChipClass) -> FakeEnrollment:
-    """Return what a Mac of that version and chip would enroll with.
+    """Return how a Mac of that version and chip would enroll.
 
     Args:
         data: The profile, signed or not.
         version: Version of macOS.
-        chip: What decides which keys the Mac can hold.
+        chip: Determines which keys the Mac can hold.
 
     Raises:
         MacError: The signature is wrong, or macOS would not install the profile.
@@ -170,14 +164,14 @@ def _read_fields(profile: Any, version: MacOSVersion, chip: ChipClass) -> dict[s
 
 
 def _payloads(profile: Any) -> list[dict[str, Any]]:
-    _require(isinstance(profile, dict), "the profile is no dictionary")
+    _require(isinstance(profile, dict), "the profile is not a dictionary")
     _require_keys("the profile", profile, _COMMON)
     _require(profile["PayloadType"] == "Configuration", "PayloadType is not Configuration")
     _require(profile.get("TargetDeviceType", 0) in (0, 5), "TargetDeviceType is not for Macs")
     payloads = profile.get("PayloadContent")
     _require(
         isinstance(payloads, list) and all(isinstance(payload, dict) for payload in payloads),
-        "PayloadContent is no array of dictionaries",
+        "PayloadContent is not an array of dictionaries",
     )
     for payload in payloads:
         _require_keys("a payload", payload, _COMMON)
@@ -192,7 +186,7 @@ def _payloads(profile: Any) -> list[dict[str, Any]]:
 
 def _check_mdm(mdm: dict[str, Any], trusted: list[str]) -> None:
     _require_keys("com.apple.mdm", mdm, {"IdentityCertificateUUID": str, "Topic": str, "ServerURL": str})
-    _require(_UUID.fullmatch(mdm["IdentityCertificateUUID"]), "IdentityCertificateUUID is no UUID")
+    _require(_UUID.fullmatch(mdm["IdentityCertificateUUID"]), "IdentityCertificateUUID is not a UUID")
     _require(mdm["Topic"].startswith("com.apple.mgmt."), "Topic does not begin with com.apple.mgmt.")
     for key in ("ServerURL", "CheckInURL"):
         _require(mdm.get(key, "https://").startswith("https://"), f"{key} is not https")
@@ -218,12 +212,17 @@ def _acme(payload: dict[str, Any], version: MacOSVersion, chip: ChipClass) -> di
         or (kind == "ECSECPrimeRandom" and size in (192, 256, 384, 521)),
         f"{kind} has no keys of size {size}",
     )
-    _require(not is_bound or (kind != "RSA" and size in (256, 384)), "the Secure Enclave has no such key")
+    _require(
+        not is_bound or (kind != "RSA" and size in (256, 384)), "the Secure Enclave cannot hold this key"
+    )
     has_enclave = chip in (ChipClass.APPLE_SILICON, ChipClass.T2) and version >= HARDWARE_KEYS_FROM
     _require(has_enclave or not is_bound, f"{chip} with macOS {version} binds no key to its hardware")
     _require(has_enclave or not attest, f"{chip} with macOS {version} attests no key")
     _require(is_bound or not attest, "Attest is true without HardwareBound")
-    _require(version >= HARDWARE_KEYS_FROM or "Attest" in payload, "macOS before 14 needs Attest, and false")
+    _require(
+        version >= HARDWARE_KEYS_FROM or "Attest" in payload,
+        "macOS before 14 needs Attest: false",
+    )
     return {
         "identity": "acme",
         "issuer_url": payload["DirectoryURL"],
@@ -244,7 +243,7 @@ def _scep(payload: dict[str, Any], _version: MacOSVersion, _chip: ChipClass) -> 
     _require(re.match("https?://", content["URL"]), "URL is neither http nor https")
     _require(size in (1024, 2048, 4096), f"Keysize {size} is none of 1024, 2048 and 4096")
     _require(content.get("Key Type", "RSA") == "RSA", "Key Type is not RSA")
-    _require(isinstance(content.get("Challenge", ""), str), "Challenge is no text")
+    _require(isinstance(content.get("Challenge", ""), str), "Challenge is not a text")
     return {
         "identity": "scep",
         "issuer_url": content["URL"],
@@ -265,13 +264,13 @@ def _subject(names: Any) -> tuple[tuple[str, str], ...]:
 
 
 def _subject_pairs(names: Any) -> Iterator[tuple[str, str]]:
-    _require(isinstance(names, list), "Subject is no array")
+    _require(isinstance(names, list), "Subject is not an array")
     for name in names:
-        _require(isinstance(name, list), "Subject is no array of arrays")
+        _require(isinstance(name, list), "Subject is not an array of arrays")
         for pair in name:
             _require(
                 isinstance(pair, list) and len(pair) == 2 and all(isinstance(text, str) for text in pair),
-                "Subject holds something else than pairs",
+                "Subject holds something other than pairs of texts",
             )
             _require(
                 pair[0] in ("C", "L", "ST", "O", "OU", "CN") or re.fullmatch(r"\d+(\.\d+)+", pair[0]),
@@ -282,7 +281,7 @@ def _subject_pairs(names: Any) -> Iterator[tuple[str, str]]:
 
 def _require_keys(where: str, values: Mapping[str, Any], kinds: Mapping[str, type]) -> None:
     for key, kind in kinds.items():
-        _require(type(values.get(key)) is kind, f"{key} of {where} is missing, or no {kind.__name__}")
+        _require(type(values.get(key)) is kind, f"{key} of {where} is missing or not of type {kind.__name__}")
         _require(kind is not str or values[key].strip(), f"{key} of {where} is empty")
 
 
