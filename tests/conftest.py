@@ -237,9 +237,8 @@ def _exclusive_connection(dsn: str) -> Iterator[psycopg.Connection]:
 
 def _empty(connection: psycopg.Connection, schema: str) -> None:
     with connection.transaction():
-        connection.execute(
-            "SET LOCAL session_replication_role = replica"
-        )  # so that the order of the tables does not matter
+        # Without foreign key triggers the order of the tables does not matter.
+        connection.execute("SET LOCAL session_replication_role = replica")
         for table in _tables(connection, schema):
             _execute(connection, "DELETE FROM {}.{}", schema, table)
             _execute(

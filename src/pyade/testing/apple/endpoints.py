@@ -39,7 +39,7 @@ class Call:
     repeat_cursor: bool = False
 
     @property
-    def facts(self) -> tuple[Server, dict[str, Any], int, datetime]:
+    def arguments(self) -> tuple[Server, dict[str, Any], int, datetime]:
         """The arguments of most handlers: server, body, version, time."""
         return self.server, self.body, self.version, self.now
 
@@ -69,20 +69,22 @@ class Endpoints:
         self._handlers: dict[str, dict[str, Handler]] = {
             "/account": {"GET": self._account},
             "/server/devices": {
-                "POST": lambda call: pager.fetch(*call.facts, repeat_cursor=call.repeat_cursor)
+                "POST": lambda call: pager.fetch(*call.arguments, repeat_cursor=call.repeat_cursor)
             },
-            "/devices/sync": {"POST": lambda call: pager.sync(*call.facts, repeat_cursor=call.repeat_cursor)},
+            "/devices/sync": {
+                "POST": lambda call: pager.sync(*call.arguments, repeat_cursor=call.repeat_cursor)
+            },
             "/devices": {"POST": self._details},
             "/profile": {
                 "GET": lambda call: profiles.read(
                     call.server, call.query.get("profile_uuid", ""), call.version
                 ),
-                "POST": lambda call: profiles.define(*call.facts),
+                "POST": lambda call: profiles.define(*call.arguments),
             },
             "/profile/devices": {
                 "DELETE": lambda call: profiles.remove(call.server, call.body, call.now),
-                "POST": lambda call: profiles.assign(*call.facts),
-                "PUT": lambda call: profiles.assign(*call.facts),
+                "POST": lambda call: profiles.assign(*call.arguments),
+                "PUT": lambda call: profiles.assign(*call.arguments),
             },
             "/devices/disown": {"POST": lambda call: actions.disown(call.server, call.body)},
             "/device/activationlock": {"POST": lambda call: actions.lock(call.server, call.body)},

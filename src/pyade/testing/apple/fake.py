@@ -181,7 +181,7 @@ class FakeApple(FakeService, DeviceLifecycle):
             json_response(result) if result is not None else WireResponse(headers={"Content-Type": JSON_TYPE})
         )
 
-    def _refusal(self, response: WireResponse, code: str) -> WireResponse:
+    def _error_response(self, response: WireResponse, code: str) -> WireResponse:
         return RefusedError(response.status, code, response.headers).response()
 
     def _headers(self, exchange: Exchange) -> Mapping[str, str]:

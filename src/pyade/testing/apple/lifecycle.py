@@ -56,7 +56,7 @@ class DeviceLifecycle(FakePortal):
             PortalError: There is no such device.
         """
         with self._lock:
-            (device,) = self._devices([serial_number])
+            (device,) = self._find_devices([serial_number])
             server, record = device.server, device.record
             if server is None or record.get("profile_status") not in ("assigned", "pushed"):
                 return None
@@ -78,9 +78,9 @@ class DeviceLifecycle(FakePortal):
             PortalError: There is no such device.
         """
         with self._lock:
-            (device,) = self._devices([serial_number])
+            (device,) = self._find_devices([serial_number])
             if device.server is not None:
-                self._leave(device, announce=True)
+                self._remove_from_server(device, announce=True)
             del self.devices[serial_number]
             self._disowned.add(serial_number)
 
@@ -95,7 +95,7 @@ class DeviceLifecycle(FakePortal):
             PortalError: There is no such device, or it is not locked.
         """
         with self._lock:
-            (device,) = self._devices([serial_number])
+            (device,) = self._find_devices([serial_number])
             if device.activation_lock is None:
                 raise PortalError(f"{serial_number!r} is not locked")
             is_right = escrow_key_of(bypass_code) == (device.activation_lock.escrow_key or "")
@@ -121,12 +121,12 @@ class DeviceLifecycle(FakePortal):
             PortalError: There is no such device, or the new serial number exists already.
         """
         with self._lock:
-            (old,) = self._devices([serial_number])
+            (old,) = self._find_devices([serial_number])
             server, record, organization = old.server, old.record, old.organization
             if replacement in self.devices:
                 raise PortalError(f"there is a device {replacement!r} already")
             if server is not None:
-                self._leave(old, announce=announce, released_by_replacement=True)
+                self._remove_from_server(old, announce=announce, released_by_replacement=True)
             del self.devices[serial_number]
             hardware = {key: record[key] for key in _HARDWARE_KEYS if key in record}
             (new,) = self.add_devices(

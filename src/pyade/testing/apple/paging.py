@@ -50,7 +50,7 @@ def visible_device(record: Record, version: int) -> Record:
     """Return the keys of a device *record* that protocol *version* returns."""
     if version >= _HIGHEST:
         return record
-    shown = _visible(record, _DEVICE_KEYS_SINCE, version)
+    shown = _keys_of_version(record, _DEVICE_KEYS_SINCE, version)
     if version < 7 and shown.get("os") == "iPadOS":
         shown["os"] = "iOS"
     return shown
@@ -58,15 +58,15 @@ def visible_device(record: Record, version: int) -> Record:
 
 def visible_profile(profile: Mapping[str, Any], version: int) -> dict[str, Any]:
     """Return the keys of a profile that protocol *version* returns."""
-    return _visible(profile, _PROFILE_KEYS_SINCE, version)
+    return _keys_of_version(profile, _PROFILE_KEYS_SINCE, version)
 
 
 def visible_account(account: Mapping[str, Any], version: int) -> dict[str, Any]:
     """Return the keys of the account detail that protocol *version* returns."""
-    return _visible(account, _ACCOUNT_KEYS_SINCE, version)
+    return _keys_of_version(account, _ACCOUNT_KEYS_SINCE, version)
 
 
-def _visible(source: Mapping[str, Any], since: Mapping[str, int], version: int) -> dict[str, Any]:
+def _keys_of_version(source: Mapping[str, Any], since: Mapping[str, int], version: int) -> dict[str, Any]:
     return {key: value for key, value in source.items() if since.get(key, 0) <= version}
 
 
@@ -147,7 +147,7 @@ class Pager:
         )
         return self._page(
             [visible_device(operation.record, version) for operation in page],
-            cursor=value if value and repeat_cursor else self._remember(following, end),
+            cursor=value if value and repeat_cursor else self._store_cursor(following, end),
             more=more or bool(value and repeat_cursor),
             fetched_until=snapshot[end - 1].op_date if more else timestamp(now),
         )
@@ -176,7 +176,7 @@ class Pager:
         following = Cursor(server=server, issued_at=now, log_position=end)
         return self._page(
             [_with_operation(operation, version) for operation in page],
-            cursor=value if repeat_cursor else self._remember(following, end),
+            cursor=value if repeat_cursor else self._store_cursor(following, end),
             more=more or repeat_cursor,
             fetched_until=page[-1].op_date if page else timestamp(now),
         )
@@ -197,7 +197,7 @@ class Pager:
             raise RefusedError(400, "EXPIRED_CURSOR")
         return cursor
 
-    def _remember(self, cursor: Cursor, position: int) -> str:
+    def _store_cursor(self, cursor: Cursor, position: int) -> str:
         value = self._identifiers.cursor(cursor.issued_at, position, length=self._settings.cursor_length)
         self._cursors[value] = cursor
         return value

@@ -127,7 +127,7 @@ class FakePortal:
                 return next(iter(self.organizations.values()), None) or self.add_organization()
             name = organization if isinstance(organization, str) else organization.name
             if name not in self.organizations:
-                raise PortalError(f"no organization {name!r}; there are {_names(self.organizations)}")
+                raise PortalError(f"no organization {name!r}; there are {_abbreviate(self.organizations)}")
             return self.organizations[name]
 
     def server(self, server: Server | str | None = None) -> Server:
@@ -140,12 +140,12 @@ class FakePortal:
             if server is None and len(self.servers) == 1:
                 return next(iter(self.servers.values()))
             if server is None:
-                raise PortalError(f"name the server; there are {_names(self.servers)}")
+                raise PortalError(f"name the server; there are {_abbreviate(self.servers)}")
             wanted = server if isinstance(server, str) else server.name
             for candidate in self.servers.values():
                 if wanted in (candidate.name, candidate.server_uuid):
                     return candidate
-            raise PortalError(f"no server {wanted!r}; there are {_names(self.servers)}")
+            raise PortalError(f"no server {wanted!r}; there are {_abbreviate(self.servers)}")
 
     # Tokens
 
@@ -248,20 +248,22 @@ class FakePortal:
         with self._lock:
             target = self.server(server)
             if isinstance(devices, int):
-                waiting = self._waiting(target.organization)
-                if len(waiting) < devices:
+                unassigned = self._unassigned(target.organization)
+                if len(unassigned) < devices:
                     owner = target.organization.name
-                    raise PortalError(f"{owner!r} has {len(waiting)} devices without a server, not {devices}")
-                serials = waiting[:devices]
+                    raise PortalError(
+                        f"{owner!r} has {len(unassigned)} devices without a server, not {devices}"
+                    )
+                serials = unassigned[:devices]
             else:
                 serials = tuple(devices)
-            for device in self._devices(serials):
+            for device in self._find_devices(serials):
                 if device.server is target:
-                    self._lose_profile(device)
+                    self._remove_profile(device)
                 elif device.server is not None:
                     self.move([device.record["serial_number"]], target)
                 else:
-                    self._arrive(device, target)
+                    self._add_to_server(device, target)
             return serials
 
     def unassign(self, devices: Iterable[str], *, announce: bool = True) -> None:
@@ -275,8 +277,8 @@ class FakePortal:
             PortalError: There is no such device, or it has no server.
         """
         with self._lock:
-            for device in self._devices(devices):
-                self._leave(device, announce=announce)
+            for device in self._find_devices(devices):
+                self._remove_from_server(device, announce=announce)
 
     def move(
         self,
@@ -300,13 +302,13 @@ class FakePortal:
         """
         with self._lock:
             target = self.server(server)
-            for device in self._devices(devices):
+            for device in self._find_devices(devices):
                 before = device.record
                 if device.server is not None:
-                    self._leave(device, announce=announce)
+                    self._remove_from_server(device, announce=announce)
                 device.organization = target.organization
                 if arrive_as == "added":
-                    self._arrive(device, target)
+                    self._add_to_server(device, target)
                     continue
                 device.record = {**before, **self._assignment(self.clock())}
                 if "profile_uuid" in before:
@@ -325,9 +327,9 @@ class FakePortal:
             PortalError: There is no such device.
         """
         with self._lock:
-            for device in self._devices(devices):
+            for device in self._find_devices(devices):
                 if device.server is not None:
-                    self._leave(device, announce=announce)
+                    self._remove_from_server(device, announce=announce)
                 del self.devices[device.record["serial_number"]]
 
     def edit_device(self, serial_number: str, *, announce: bool = True, **keys: Any) -> None:
@@ -342,7 +344,7 @@ class FakePortal:
             PortalError: There is no such device.
         """
         with self._lock:
-            (device,) = self._devices([serial_number])
+            (device,) = self._find_devices([serial_number])
             record = {key: value for key, value in {**device.record, **keys}.items() if value is not None}
             device.changed_at = self.clock()
             if device.server is None:
@@ -386,7 +388,7 @@ class FakePortal:
             PortalError: There is no such device.
         """
         with self._lock:
-            (device,) = self._devices([serial_number])
+            (device,) = self._find_devices([serial_number])
             return dict(device.record)
 
     def operate(self, device: OwnedDevice, op_type: str, record: Record) -> None:
@@ -404,14 +406,14 @@ class FakePortal:
         server.operations.append(device.last_operation)
         server.changed()
 
-    def _devices(self, serials: Iterable[str]) -> list[OwnedDevice]:
+    def _find_devices(self, serials: Iterable[str]) -> list[OwnedDevice]:
         numbers = [serials] if isinstance(serials, str) else list(serials)
         unknown = [number for number in numbers if number not in self.devices]
         if unknown:
-            raise PortalError(f"no device {_names(unknown)}; there are {_names(self.devices)}")
+            raise PortalError(f"no device {_abbreviate(unknown)}; there are {_abbreviate(self.devices)}")
         return [self.devices[number] for number in numbers]
 
-    def _waiting(self, organization: Organization) -> tuple[str, ...]:
+    def _unassigned(self, organization: Organization) -> tuple[str, ...]:
         return tuple(
             serial
             for serial, device in self.devices.items()
@@ -424,13 +426,13 @@ class FakePortal:
             "device_assigned_by": self.settings.device_assigned_by,
         }
 
-    def _arrive(self, device: OwnedDevice, server: Server) -> None:
+    def _add_to_server(self, device: OwnedDevice, server: Server) -> None:
         device.server = server
         record = {key: value for key, value in device.record.items() if key not in _PROFILE_KEYS}
         record |= {"profile_status": "empty", **self._assignment(self.clock())}
         self.operate(device, "added", record)
 
-    def _leave(self, device: OwnedDevice, *, announce: bool, **keys: Any) -> None:
+    def _remove_from_server(self, device: OwnedDevice, *, announce: bool, **keys: Any) -> None:
         server, serial = device.server, device.record["serial_number"]
         if server is None:
             raise PortalError(f"{serial} has no server")
@@ -444,7 +446,7 @@ class FakePortal:
         del server.devices[serial]
         server.changed()
 
-    def _lose_profile(self, device: OwnedDevice) -> None:
+    def _remove_profile(self, device: OwnedDevice) -> None:
         record = {**device.record, **self._assignment(self.clock())}
         if "profile_uuid" in record:
             record["profile_status"] = "removed"
@@ -458,7 +460,7 @@ def _one_year_after(when: datetime) -> datetime:
         return when.replace(year=when.year + 1, month=3, day=1)
 
 
-def _names(names: Iterable[str]) -> str:
+def _abbreviate(names: Iterable[str]) -> str:
     """Return up to ten of *names* for an error message."""
     listed = list(names)
     shown = ", ".join(repr(name) for name in listed[:10])

@@ -92,12 +92,12 @@ class Sessions:
 
     def forget(self, server: Server | None = None) -> None:
         """Drop the sessions of *server*, or all sessions, as if they were never issued."""
-        for value in self._of(server):
+        for value in self._values_of(server):
             del self._sessions[value]
 
     def expire(self, server: Server | None = None) -> None:
         """Expire the sessions of *server*, or all sessions."""
-        for value in self._of(server):
+        for value in self._values_of(server):
             self._sessions[value].ends_at = self._sessions[value].issued_at
 
     def open(self, request: WireRequest, now: datetime) -> WireResponse:
@@ -153,7 +153,7 @@ class Sessions:
             session.ends_at = min(session.ends_at, now + timedelta(seconds=grace_seconds))
         return self._issue(session.credentials, now)
 
-    def _of(self, server: Server | None) -> list[str]:
+    def _values_of(self, server: Server | None) -> list[str]:
         return [
             value for value, session in self._sessions.items() if server in (None, session.credentials.server)
         ]

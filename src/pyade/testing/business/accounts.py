@@ -76,7 +76,7 @@ class Accounts:
     def give_access(self, request: WireRequest, now: datetime) -> WireResponse:
         """Answer a request for an access token."""
         fields = form(request)
-        error = self._error(request, fields, now)
+        error = self._error_code(request, fields, now)
         if error is not None:
             return document({"error": error}, status=400)
         access = self._identifiers.hexadecimal("access", 64)
@@ -89,7 +89,7 @@ class Accounts:
         }
         return document(answer)
 
-    def _error(self, request: WireRequest, fields: Mapping[str, str], now: datetime) -> str | None:
+    def _error_code(self, request: WireRequest, fields: Mapping[str, str], now: datetime) -> str | None:
         if request.method != "POST" or request.media_type != "application/x-www-form-urlencoded":
             return "invalid_request"
         if fields.get("grant_type") != "client_credentials":
@@ -101,9 +101,11 @@ class Accounts:
         client_id, assertion = fields.get("client_id", ""), fields.get("client_assertion", "")
         # Apple's host, and the address of the fake.
         audiences = (_AUDIENCE, f"{request.scheme}://{request.host}{TOKEN_PATHS[1]}")
-        return None if self._accepts(client_id, assertion, audiences, now) else "invalid_client"
+        return None if self._is_valid_assertion(client_id, assertion, audiences, now) else "invalid_client"
 
-    def _accepts(self, client_id: str, assertion: str, audiences: tuple[str, ...], now: datetime) -> bool:
+    def _is_valid_assertion(
+        self, client_id: str, assertion: str, audiences: tuple[str, ...], now: datetime
+    ) -> bool:
         try:
             header, claims, signature = assertion.split(".")
             head, payload = decode(_decode_part(header), _Header), decode(_decode_part(claims), _Claims)
@@ -119,7 +121,7 @@ class Accounts:
         except InvalidSignature:
             return False
         at = now.timestamp()
-        is_good = (
+        is_valid = (
             payload.aud in (*audiences, *([audience] for audience in audiences))
             and payload.sub == client_id
             and payload.iss in (None, client_id)
@@ -128,7 +130,7 @@ class Accounts:
             and not (self._settings.single_use_assertions and payload.jti in self._used)
         )
         self._used.add(payload.jti)
-        return is_good
+        return is_valid
 
 
 def key_file(account: ApiAccount) -> bytes:

@@ -158,7 +158,7 @@ def carry_out(
             continue
         source = device.server
         issue = fleet.issues.take(serial)
-        sub_status = (issue and issue.result) or _change(order, apple, device, fleet, now)
+        sub_status = (issue and issue.result) or _change_device(order, apple, device, fleet, now)
         if not sub_status and device.server is not source:
             fleet.moved[serial] = (source.server_uuid if source else None, now)
         rows.append(
@@ -172,7 +172,7 @@ def carry_out(
     return tuple(rows)
 
 
-def _change(order: Order, apple: FakeApple, device: OwnedDevice, fleet: Fleet, now: datetime) -> str:
+def _change_device(order: Order, apple: FakeApple, device: OwnedDevice, fleet: Fleet, now: datetime) -> str:
     """Change one device, and return the sub-status of a failure, "" for none."""
     serial = device.record["serial_number"]
     if order.kind in _WITH_SERVICE:

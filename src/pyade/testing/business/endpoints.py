@@ -91,9 +91,9 @@ class Endpoints:
                 ("DELETE", "/mdmServers/{}", "delete_service", self._delete_service),
                 ("GET", "/mdmServers/{}/relationships/devices", "", self._serials),
                 ("GET", "/mdmServers/{}/devices", "", _refuse_related),
-                ("POST", "/orgDeviceActivities", "", self._start),
+                ("POST", "/orgDeviceActivities", "", self._create_activity),
                 ("GET", "/orgDeviceActivities/{}", "", self._activity),
-                ("GET", "/mdmDevices", "builtin", self._list_builtin),
+                ("GET", "/mdmDevices", "builtin", self._builtin_devices),
                 ("GET", "/mdmDevices/{}/details", "builtin", self._builtin),
             )
         ]
@@ -134,7 +134,7 @@ class Endpoints:
 
     # Devices
 
-    def _owned(self, serial: str) -> OwnedDevice:
+    def _find_device(self, serial: str) -> OwnedDevice:
         device = self._apple.devices.get(serial)
         if device is None or device.organization is not self._organization:
             raise not_found("orgDevices", serial)
@@ -160,7 +160,7 @@ class Endpoints:
         device = (
             released[0]
             if released and call.identity not in self._apple.devices
-            else self._owned(call.identity)
+            else self._find_device(call.identity)
         )
         return views.single(call.request, self._show_device(call.request, device))
 
@@ -170,7 +170,7 @@ class Endpoints:
         Raises:
             ApiRefusedError: 404 for a device without a service, if the settings say so.
         """
-        server = self._owned(serial).server
+        server = self._find_device(serial).server
         before, changed_at = self.fleet.moved.get(serial, (None, None))
         lag = timedelta(seconds=self._settings.assigned_server_lag_seconds)
         if changed_at is not None and now < changed_at + lag:
@@ -192,7 +192,7 @@ class Endpoints:
         return views.single(call.request, shown)
 
     def _coverage(self, call: ApiCall) -> WireResponse:
-        bought_at = self._owned(call.identity).bought_at
+        bought_at = self._find_device(call.identity).bought_at
         warranty = {
             "status": "ACTIVE",
             "paymentType": "NONE",
@@ -214,7 +214,7 @@ class Endpoints:
         return views.page(call.request, plans, self._settings, show)
 
     def _lock(self, call: ApiCall) -> WireResponse:
-        self._owned(call.identity)
+        self._find_device(call.identity)
         lock = self.locks.get(call.identity, {"isLocked": False})
         kind, path = "activationLockStatus", call.request.path
         return views.single(call.request, views.resource(call.request, kind, call.identity, lock, path=path))
@@ -242,7 +242,7 @@ class Endpoints:
         shown.append(self._show_configurator(call.request))
         return views.page(call.request, shown, self._settings, dict)
 
-    def _known(self, service_id: str) -> Server:
+    def _find_service(self, service_id: str) -> Server:
         server = self._services.find(service_id)
         if server is None:
             raise not_found("mdmServers", service_id)
@@ -251,7 +251,7 @@ class Endpoints:
     def _service(self, call: ApiCall) -> WireResponse:
         if call.identity == CONFIGURATOR_ID:
             return views.single(call.request, self._show_configurator(call.request))
-        return self._single_service(call, self._known(call.identity))
+        return self._single_service(call, self._find_service(call.identity))
 
     def _single_service(self, call: ApiCall, server: Server, *, status: int = 200) -> WireResponse:
         shown = self._show_service(call.request, server, is_single=True)
@@ -262,15 +262,15 @@ class Endpoints:
 
     def _update_service(self, call: ApiCall) -> WireResponse:
         return self._single_service(
-            call, self._services.update(self._known(call.identity), call.request.body)
+            call, self._services.update(self._find_service(call.identity), call.request.body)
         )
 
     def _delete_service(self, call: ApiCall) -> WireResponse:
-        self._services.delete(self._known(call.identity))
+        self._services.delete(self._find_service(call.identity))
         return WireResponse(status=204)
 
     def _serials(self, call: ApiCall) -> WireResponse:
-        devices = [] if call.identity == CONFIGURATOR_ID else list(self._known(call.identity).devices)
+        devices = [] if call.identity == CONFIGURATOR_ID else list(self._find_service(call.identity).devices)
 
         def show(serial: str) -> JsonObject:
             return {"type": "orgDevices", "id": serial}
@@ -279,7 +279,7 @@ class Endpoints:
 
     # Activities
 
-    def _start(self, call: ApiCall) -> WireResponse:
+    def _create_activity(self, call: ApiCall) -> WireResponse:
         order = activities.read_order(
             call.request.body, self._services.find, call.now, is_school=self._is_school
         )
@@ -324,7 +324,7 @@ class Endpoints:
 
     # Apple's built-in management
 
-    def _list_builtin(self, call: ApiCall) -> WireResponse:
+    def _builtin_devices(self, call: ApiCall) -> WireResponse:
 
         def show(identity: str) -> JsonObject:
             return views.resource(call.request, "mdmDevices", identity, self.builtin[identity])

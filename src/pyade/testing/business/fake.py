@@ -165,7 +165,7 @@ class FakeBusiness(FakeService):
         kind = "school" if self.organization.org_type == "edu" else "business"
         return f"api-{kind}.apple.com"
 
-    def _refusal(self, response: WireResponse, code: str) -> WireResponse:
+    def _error_response(self, response: WireResponse, code: str) -> WireResponse:
         refused = ApiRefusedError(response.status, code, "as scripted").response("scripted")
         return attrs.evolve(refused, headers={**refused.headers, **response.headers})
 

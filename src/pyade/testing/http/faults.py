@@ -57,7 +57,7 @@ class Fault:
 
         Args:
             code: Such as ``T_C_NOT_SIGNED``.
-            status: Left out, the status that Apple sends with that code; 400 for unknown ones.
+            status: Omitted, the status that Apple sends with that code; 400 for unknown ones.
             effect: True carries the request out nevertheless.
         """
         return cls(

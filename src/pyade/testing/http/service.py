@@ -130,7 +130,9 @@ class FakeService(ABC):
             fault = self._script.take(request.endpoint) or Fault()
             exchange = Exchange(request, self.clock(), self._new_id(), fault.repeat_cursor)
             scripted = (
-                self._refusal(fault.response, fault.code) if fault.response and fault.code else fault.response
+                self._error_response(fault.response, fault.code)
+                if fault.response and fault.code
+                else fault.response
             )
             response = None
             if fault.effect or not (fault.drop or scripted):
@@ -164,7 +166,7 @@ class FakeService(ABC):
         """Carry out a request and return its ordinary response."""
 
     @abstractmethod
-    def _refusal(self, response: WireResponse, code: str) -> WireResponse:
+    def _error_response(self, response: WireResponse, code: str) -> WireResponse:
         """Return *response* with one of Apple's codes, in the error format of this service."""
 
     @abstractmethod
@@ -187,7 +189,7 @@ class FakeService(ABC):
                 name: _REDACTED if name in _SECRET_HEADERS else value
                 for name, value in request.headers.items()
             },
-            body=_parsed(request.body),
+            body=_parse_body(request.body),
             status=None if response is None else response.status,
             code=""
             if response is None or response.status < 400
@@ -195,7 +197,7 @@ class FakeService(ABC):
         )
 
 
-def _parsed(body: bytes) -> Any:
+def _parse_body(body: bytes) -> Any:
     if not body:
         return None
     try:

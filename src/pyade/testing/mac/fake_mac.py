@@ -122,10 +122,10 @@ class FakeMac(MacState):
             PortalError: There is no such device.
         """
         model = str(apple.device(serial_number).get("model", ""))
-        facts: dict[str, Any] = {"product": PRODUCT_TYPES.get(model, "Mac16,1"), **changes}
-        if "identity" not in facts:
-            facts["identity"] = authority.issue()
-        mac = cls(serial_number=serial_number, **facts)
+        values: dict[str, Any] = {"product": PRODUCT_TYPES.get(model, "Mac16,1"), **changes}
+        if "identity" not in values:
+            values["identity"] = authority.issue()
+        mac = cls(serial_number=serial_number, **values)
         mac.activate(apple)
         return mac
 

@@ -28,7 +28,7 @@ NULL: Final = b"\x05\x00"
 COMMON_NAME: Final = bytes.fromhex("0603550403")
 NAME_PART: Final = definite(SET, definite(SEQUENCE, COMMON_NAME, b"\x0c\x01a"))
 ATTRIBUTE: Final = definite(SEQUENCE, b"\x06\x01*", b"\x31\x00")
-ROOM: Final = MAX_BYTES - 3_000
+SPACE: Final = MAX_BYTES - 3_000
 """Bytes for the expensive part of a message; the rest of the message and lengths need the others."""
 
 
@@ -40,16 +40,16 @@ class Writer:
 
     def fill(self, piece: bytes) -> bytes:
         """Return *piece* repeated up to the limits."""
-        return piece * min(ROOM // len(piece), self._elements // count_elements(piece))
+        return piece * min(SPACE // len(piece), self._elements // count_elements(piece))
 
-    def numbered(self, make: Callable[[int], bytes], count: int = ROOM) -> bytes:
+    def numbered(self, make: Callable[[int], bytes], count: int = SPACE) -> bytes:
         """Return different pieces, at most *count* and up to the limits."""
         pieces: list[bytes] = []
-        room, elements = ROOM, self._elements
+        space, elements = SPACE, self._elements
         while len(pieces) < count:
             piece = make(len(pieces) + 1)
-            room, elements = room - len(piece), elements - count_elements(piece)
-            if room < 0 or elements < 0:
+            space, elements = space - len(piece), elements - count_elements(piece)
+            if space < 0 or elements < 0:
                 break
             pieces.append(piece)
         return b"".join(pieces)
@@ -78,7 +78,7 @@ def nested(tag: int, form: Callable[..., bytes] = definite) -> bytes:
     return element
 
 
-def long_element(tag: int, size: int = ROOM - 1_000) -> bytes:
+def long_element(tag: int, size: int = SPACE - 1_000) -> bytes:
     """Return one element of *size* bytes."""
     return definite(tag, b"\x01" + b"\x7f" * size)
 
@@ -156,7 +156,7 @@ def by_owners(identity: DeviceIdentity, *, marks: int = MAX_BYTES) -> Mapping[st
     text = partial(_inside, "string")
 
     def many(piece: bytes) -> bytes:
-        return piece * min(ROOM // len(piece), marks // max(1, _count_marks(piece)))
+        return piece * min(SPACE // len(piece), marks // max(1, _count_marks(piece)))
 
     keys = (b"<key>%x</key><true/>" % number for number in range(min(2_700, marks // 3)))
     attributes = (b' a%x=""' % number for number in range(min(7_000, marks // 2)))
@@ -264,7 +264,7 @@ class _UnsignedMessages(Writer):
             ),
             "a long RSA modulus": self._certified(key=rsa_key(long_element(INTEGER), integer(65_537))),
             "a large RSA key": self._certified(key=rsa_key(largest_integer(16_384), largest_integer(16_000))),
-            "a long signature of the certificate": self._certified(signature=b"\x01" * ROOM),
+            "a long signature of the certificate": self._certified(signature=b"\x01" * SPACE),
         }
 
     def _of_signers(self) -> dict[str, bytes]:

@@ -45,7 +45,7 @@ def build_of(version: MacOSVersion) -> str:
     raise VersionError(str(version), "a version whose builds are known; otherwise give the build")
 
 
-def _version(value: MacOSVersion | str) -> MacOSVersion:
+def _parse_version(value: MacOSVersion | str) -> MacOSVersion:
     return MacOSVersion.of(value)
 
 
@@ -57,7 +57,7 @@ class MacState:
     serial_number: str
     identity: DeviceIdentity = attrs.field(repr=False)
     product: str = "Mac16,1"
-    version: MacOSVersion = attrs.field(default=MacOSVersion(15, 4), converter=_version)
+    version: MacOSVersion = attrs.field(default=MacOSVersion(15, 4), converter=_parse_version)
     build: str = attrs.field(default=attrs.Factory(lambda mac: build_of(mac.version), takes_self=True))
     udid: str = attrs.field(
         default=attrs.Factory(
