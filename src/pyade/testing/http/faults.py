@@ -170,7 +170,11 @@ class Script:
 
 @attrs.frozen
 class ScriptedResult:
-    """A scripted result of one device; None leaves the device out of the response."""
+    """A scripted result of one device.
+
+    Attributes:
+        result: Apple's result; None leaves the device out of the response.
+    """
 
     result: str | None
 
