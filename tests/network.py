@@ -1,4 +1,4 @@
-"""Pieces of a corporate network on loopback: a private authority, a TLS front, a proxy, a slow server."""
+"""Parts of a corporate network on loopback: a private authority, a TLS front, a proxy, slow servers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NOT_AFTER = datetime(2120, 1, 1, tzinfo=UTC)
 
 
 class Listener:
-    """Accepts connections on loopback, and lets *serve* have each in a thread of its own."""
+    """Accepts connections on loopback, and calls *serve* with each in its own thread."""
 
     def __init__(self, serve: Callable[[socket.socket], None]) -> None:
         self._serve = serve
@@ -60,7 +60,7 @@ class Listener:
 
 
 def relay(one: socket.socket, other: socket.socket) -> None:
-    """Hand on what each sends to the other, until one of them ends."""
+    """Copy data in both directions until one connection ends."""
 
     def copy(source: socket.socket, target: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -76,7 +76,7 @@ def relay(one: socket.socket, other: socket.socket) -> None:
 
 
 def read_head(connection: socket.socket) -> bytes:
-    """Return the bytes that a client sends, up to the end of its headers and what came with them."""
+    """Return the received bytes up to the end of the headers, and what arrived with them."""
     head = b""
     while b"\r\n\r\n" not in head:
         data = connection.recv(65536)
@@ -87,7 +87,7 @@ def read_head(connection: socket.socket) -> bytes:
 
 
 class Proxy(Listener):
-    """An HTTP proxy that leads to one port of this machine, whatever host is asked for; it keeps count."""
+    """An HTTP proxy that connects every host to one port of this machine, and records the requests."""
 
     def __init__(self, port: int) -> None:
         self._target = port
@@ -110,13 +110,13 @@ class Proxy(Listener):
                 connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
             else:
                 path = b"/" + target.split(b"/", 3)[3]
-                # One request for each connection is enough here, and each of them is counted.
+                # One request for each connection is enough here, and each is recorded.
                 upstream.sendall(b" ".join((method, path, version)) + b"\r\nConnection: close\r\n" + rest)
             relay(connection, upstream)
 
 
 class TlsFront(Listener):
-    """Ends TLS in front of a server on loopback that speaks plain HTTP."""
+    """Terminates TLS in front of a plain HTTP server on loopback."""
 
     def __init__(self, port: int, context: ssl.SSLContext) -> None:
         self._target = port
@@ -137,7 +137,7 @@ class TlsFront(Listener):
 
 @attrs.frozen
 class Authority:
-    """A private certificate authority, whose files are in *folder*."""
+    """A private certificate authority with its files in *folder*."""
 
     folder: Path
     key: ec.EllipticCurvePrivateKey = attrs.field(factory=lambda: ec.generate_private_key(ec.SECP256R1()))
@@ -150,7 +150,7 @@ class Authority:
         return path
 
     def issue(self, name: str) -> Path:
-        """Return a file with a key and a certificate for *name*, which is good on loopback, too."""
+        """Return a file with a key and a certificate for *name* and 127.0.0.1."""
         key = ec.generate_private_key(ec.SECP256R1())
         path = self.folder / f"{name}.pem"
         secret = key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
@@ -190,7 +190,7 @@ def _named(name: str) -> x509.Name:
 
 
 class StandIn(Listener):
-    """Answers every request of both services well, and with next to nothing."""
+    """Answers every request of both services with a minimal success."""
 
     def __init__(self) -> None:
         super().__init__(self._answer)
@@ -203,12 +203,12 @@ class StandIn(Listener):
 
 
 class SlowServer(Listener):
-    """Answers like Apple up to some place, and from there sends a byte now and then, for ever.
+    """Answers as Apple does, but ends each response with an endless sequence of single bytes.
 
     Args:
-        before: Bytes that come at once.
-        drip: What comes then, again and again.
-        gap: Seconds between two of them.
+        before: Bytes that are sent immediately.
+        drip: Bytes that are then sent repeatedly.
+        gap: Seconds between two repetitions.
     """
 
     def __init__(self, before: bytes, drip: bytes = b" ", gap: float = 0.02) -> None:

@@ -1,4 +1,4 @@
-"""`each` is as strict as parametrize: every case is tried, and each that failed is named."""
+"""`each` tries every case and names each that failed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_every_case_is_tried_and_each_that_fails_is_named() -> None:
         assert words in str(caught.value)
 
 
-def test_two_of_them_are_every_combination_and_leave_the_fixtures() -> None:
+def test_two_decorators_try_every_combination_and_keep_the_fixtures() -> None:
     tried: list[tuple[str, int, int]] = []
 
     @each("left, unused", [(1, 0), (2, 0)])
@@ -41,7 +41,7 @@ def test_two_of_them_are_every_combination_and_leave_the_fixtures() -> None:
     assert tried == [("x", 1, 3), ("x", 1, 4), ("x", 2, 3), ("x", 2, 4)]
 
 
-def test_no_case_at_all_and_a_name_that_the_test_does_not_take_are_mistakes() -> None:
+def test_no_cases_and_an_unknown_argument_name_are_errors() -> None:
     with pytest.raises(AssertionError, match="no case"):
         each("number", [])
     with pytest.raises(AssertionError, match="does not take"):

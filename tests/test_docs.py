@@ -1,4 +1,4 @@
-"""The documentation keeps its word: its Python runs, and it names what there is."""
+"""The Python and SQL of the documentation run, and the pages are complete."""
 
 import contextlib
 import functools
@@ -52,7 +52,7 @@ EXAMPLES = [f"examples/{path.name}" for path in sorted((ROOT / "examples").glob(
 
 @attrs.define
 class _Clock:
-    """Moves on by an hour whenever a page starts another client, so that no limit is in the way."""
+    """A clock that the tests move by an hour between blocks, so that no rate limit applies."""
 
     now: datetime = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -82,7 +82,7 @@ def test_every_python_block_runs(
     offline: dict[str, Any] = {} if page == "docs/testing.md" else {"transport": transport, "clock": clock}
     real_client = pyade.Client
     monkeypatch.setattr(pyade, "Client", functools.partial(pyade.Client, **offline))
-    business = _portal_api(fake, clock, offline, tmp_path, monkeypatch)
+    business = _fake_business(fake, clock, offline, tmp_path, monkeypatch)
     token = attrs.evolve(fake.token(name="hq"), apple_id="it@contoso.com")
     store = MemoryStore()
     store.add_token(token)
@@ -97,7 +97,7 @@ def test_every_python_block_runs(
         "token": token,
         "transport": transport,
     }
-    # What a page says about the log must not reach other tests.
+    # The logging configuration of a page must not affect other tests.
     monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
     request.addfinalizer(lambda: logging.getLogger("httpx").setLevel(logging.NOTSET))
     if page == "docs/networks.md":
@@ -105,14 +105,14 @@ def test_every_python_block_runs(
         names["gateway_url"] = request.getfixturevalue("gateway_url")
     blocks = _blocks(page, "python")
     assert blocks
-    for block in blocks * (2 if page == "README.md" else 1):  # a program is started again and again
+    for block in blocks * (2 if page == "README.md" else 1):  # a program must also run a second time
         clock.now += timedelta(hours=1)
         exec(compile(textwrap.dedent(block), page, "exec"), names)
 
 
 @pytest.fixture
 def gateway_url(tmp_path: Path) -> Iterator[str]:
-    """Return the address of a server whose certificate a private authority signed, and which wants one."""
+    """Return the URL of a TLS server with a certificate of a private authority."""
     authority = Authority(tmp_path)
     authority.issue("pyade-client")
     with StandIn() as server, TlsFront(server.port, authority.server_context()) as front:
@@ -128,7 +128,7 @@ def _blocks(page: str, language: str) -> list[str]:
 def test_every_query_of_the_tables_page_runs(
     store_kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    store, ask = _queried(store_kind, tmp_path, request)
+    store, ask = _open_store(store_kind, tmp_path, request)
     with store:
         store.add_token(example_token())
         commit(store, example_device(), *fleet_of(3))
@@ -140,10 +140,10 @@ def test_every_query_of_the_tables_page_runs(
     assert [row[0] for row in rows] == ["C02000000", "C02000001", "C02000002", "C02FULL00001"]
 
 
-def _queried(
+def _open_store(
     store_kind: str, folder: Path, request: pytest.FixtureRequest
 ) -> tuple[SQLStore, Callable[[str], list[tuple[Any, ...]]]]:
-    """Return a store, and what asks its database without pyade."""
+    """Return a store, and a function that queries its database without pyade."""
     if store_kind == "sqlite":
 
         def ask_file(query: str) -> list[tuple[Any, ...]]:
@@ -183,7 +183,7 @@ def test_a_restored_store_finds_the_profiles_that_devices_have() -> None:
     assert fake.device(serial)["profile_uuid"] == response.profile_uuid, "the default leaves it alone"
 
 
-def test_the_page_about_own_stores_lists_every_call_and_every_word() -> None:
+def test_the_page_about_own_stores_lists_every_method_and_placeholder() -> None:
     text = (ROOT / "docs" / "own-store.md").read_text()
     calls = [
         f"`{protocol.__name__}.{name}"
@@ -195,26 +195,26 @@ def test_the_page_about_own_stores_lists_every_call_and_every_word() -> None:
     assert [found for found in (*calls, *words, "(`prefix`)") if found not in text] == []
 
 
-def _portal_api(
+def _fake_business(
     fake: FakeApple, clock: _Clock, offline: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> FakeBusiness:
-    """Return the API over *fake*, with a key file, ids in the environment and clients that lead to it."""
+    """Return the API over *fake*; set its key file and ids, and direct the clients to it."""
     business = FakeBusiness(fake)
     account = business.add_account()
     (tmp_path / "api-key.pem").write_bytes(business.key_file(account))
     monkeypatch.setenv("APPLE_CLIENT_ID", account.client_id)
     monkeypatch.setenv("APPLE_KEY_ID", account.key_id)
-    ways = {"BusinessClient": clock.sleep, "AsyncBusinessClient": clock.sleep_async} if offline else {}
-    for name, sleep in ways.items():
-        made = functools.partial(
+    sleeps = {"BusinessClient": clock.sleep, "AsyncBusinessClient": clock.sleep_async} if offline else {}
+    for name, sleep in sleeps.items():
+        client = functools.partial(
             getattr(pyade.business, name), transport=business.transport(), clock=clock, sleep=sleep
         )
-        monkeypatch.setattr(pyade.business, name, made)
+        monkeypatch.setattr(pyade.business, name, client)
     return business
 
 
 @each("page", [*PAGES, *EXAMPLES])
-def test_nothing_that_a_reader_copies_is_imported_from_behind_a_room_door(page: str) -> None:
+def test_documentation_and_examples_import_only_from_public_packages(page: str) -> None:
     deep = re.findall(r"^ *from pyade\.\w+\.[\w.]+ import .*", (ROOT / page).read_text(), re.MULTILINE)
     assert not [line for line in deep if "pyade.testing.contract" not in line]
 
@@ -230,7 +230,7 @@ def test_the_troubleshooting_page_names_every_error() -> None:
     assert missing <= {"AppleError", "CursorError"}
 
 
-def test_the_tree_in_the_error_module_is_complete_and_true() -> None:
+def test_the_tree_in_the_error_module_is_complete_and_correct() -> None:
     drawn = {}
     stack: list[str] = []
     for line in (errors.__doc__ or "").splitlines():
@@ -254,7 +254,7 @@ def test_the_readme_names_two_lines_that_the_checks_run() -> None:
         assert "\n" not in block[1]
 
 
-def test_the_page_about_security_names_tests_that_are_there() -> None:
+def test_the_page_about_security_names_existing_tests() -> None:
     text = (ROOT / "docs" / "security.md").read_text()
     named = re.findall(r"`([\w/]+\.py)(?:::(\w+))?`", text)
     assert len(named) > 25

@@ -1,4 +1,4 @@
-"""Which drivers a scenario runs on for every change."""
+"""The selection of one driver for each scenario."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DRIVERS = ("sync", "asyncio", "trio")
 
 @attrs.frozen
 class Item:
-    """As much of a test as the choice looks at."""
+    """The parts of a test item that the selection uses."""
 
     scenario: str
     driver: str
@@ -27,32 +27,32 @@ class Item:
         return self if name == "twins" and self.is_twin else None
 
 
-def kept(items: list[Item]) -> set[Item]:
+def selected(items: list[Item]) -> set[Item]:
     given: list[Any] = list(items)
     return set(items) - set(on_other_drivers(given))
 
 
 def test_a_scenario_runs_on_one_driver_and_half_of_them_without_an_event_loop() -> None:
-    chosen = kept([Item(f"{number}", driver) for number in range(400) for driver in DRIVERS])
+    chosen = selected([Item(f"{number}", driver) for number in range(400) for driver in DRIVERS])
     assert Counter(item.scenario for item in chosen) == {f"{number}": 1 for number in range(400)}
     counts = Counter(item.driver for item in chosen)
     assert 170 < counts["sync"] < 230
     assert 70 < counts["trio"] < 130
 
 
-def test_the_choice_depends_on_nothing_but_the_name() -> None:
+def test_the_selection_depends_only_on_the_name() -> None:
     scenarios = [[Item(f"{number}", driver) for driver in DRIVERS] for number in range(40)]
-    alone = set().union(*(kept(items) for items in scenarios))
-    assert kept([item for items in reversed(scenarios) for item in reversed(items)]) == alone
+    alone = set().union(*(selected(items) for items in scenarios))
+    assert selected([item for items in reversed(scenarios) for item in reversed(items)]) == alone
 
 
 def test_twins_run_with_and_without_an_event_loop() -> None:
-    chosen = kept([Item(f"{number}", driver, is_twin=True) for number in range(40) for driver in DRIVERS])
+    chosen = selected([Item(f"{number}", driver, is_twin=True) for number in range(40) for driver in DRIVERS])
     loops = Counter(item.scenario for item in chosen if item.driver != "sync")
     assert loops == {f"{number}": 1 for number in range(40)}
     assert Counter(item.driver for item in chosen)["sync"] == 40
 
 
-def test_what_was_picked_by_its_id_runs() -> None:
+def test_a_test_that_is_selected_by_its_id_runs() -> None:
     for driver in DRIVERS:
-        assert kept([Item("picked", driver)]) == {Item("picked", driver)}
+        assert selected([Item("picked", driver)]) == {Item("picked", driver)}

@@ -1,4 +1,4 @@
-"""What a person reads when pyade raises, and what another process gets of it."""
+"""The texts of errors, and their copies in other processes."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ CLASSES = [
 
 
 def example_of(kind: type[PyadeError]) -> PyadeError:
-    """Return an error with a value of its own in each field."""
+    """Return an error with a distinct value in each field."""
     fields = attrs.fields_dict(kind) if attrs.has(kind) else {}
     return kind(*(EXAMPLES[str(field.type)] for field in fields.values()))
 
 
 @pytest.mark.parametrize("kind", CLASSES)
 def test_an_error_is_equal_to_itself_alone(kind: type[PyadeError]) -> None:
-    """Two refusals in the same words are two: a set, or a group of exceptions, keeps both."""
+    """Two errors with the same text are different: a set, or a group of exceptions, keeps both."""
     one, other = example_of(kind), example_of(kind)
     assert str(one) == str(other)
     assert one == one
@@ -82,7 +82,7 @@ def test_an_error_is_equal_to_itself_alone(kind: type[PyadeError]) -> None:
 def test_another_process_gets_the_error_whole(
     kind: type[PyadeError], again: Callable[[PyadeError], PyadeError]
 ) -> None:
-    """With its fields and the notes that say how far the work had come."""
+    """With its fields and its notes."""
     error = example_of(kind)
     error.add_note("hq: 2 pages were committed before")
     twin = again(error)
@@ -94,7 +94,7 @@ def test_another_process_gets_the_error_whole(
 
 
 def test_an_error_says_no_more_than_is_known() -> None:
-    """What is left out adds no words, and promises nothing."""
+    """An omitted field adds no text."""
     refused = AppleError("read a profile", 404)
     assert str(refused) == "read a profile: 404"
     assert (refused.code, refused.next_step, refused.retry_after_s, refused.errors) == ("", "", None, ())

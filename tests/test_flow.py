@@ -1,4 +1,4 @@
-"""A flow runs the same way synchronously and asynchronously, and decides about errors itself."""
+"""Flows run the same way synchronously and asynchronously, and handle the errors of their steps."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class OddError(Exception):
 
 
 class InterruptError(BaseException):
-    """Stands for KeyboardInterrupt and cancellation."""
+    """Represents KeyboardInterrupt and cancellation."""
 
 
 Run = Callable[[Flow[Any]], Awaitable[Any]]

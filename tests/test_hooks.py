@@ -1,4 +1,4 @@
-"""The callers' functions: checked where they are given, in threads of their own, named where they fail."""
+"""Hooks: checked when they are passed, called in their own threads, and named when they raise."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ GOOD: list[tuple[Any, str]] = [
 
 
 @each("hook, arguments", GOOD)
-def test_what_can_be_called_is_accepted(hook: Any, arguments: str) -> None:
+def test_a_hook_with_a_matching_signature_is_accepted(hook: Any, arguments: str) -> None:
     check_hook("authenticate", hook, arguments)
 
 
@@ -60,7 +60,7 @@ def test_what_can_be_called_is_accepted(hook: Any, arguments: str) -> None:
         (Service().one, "a, b", "Service.one takes (name)"),
     ],
 )
-def test_what_cannot_is_refused(hook: Any, arguments: str, words: str) -> None:
+def test_a_hook_with_another_signature_is_refused(hook: Any, arguments: str, words: str) -> None:
     with pytest.raises(PolicyError) as refused:
         check_hook("authenticate", hook, arguments)
     assert words in str(refused.value)
@@ -68,7 +68,7 @@ def test_what_cannot_is_refused(hook: Any, arguments: str, words: str) -> None:
 
 
 @each("hook", [Service().later, Service(), functools.partial(Service().later, "ada")])
-def test_what_nobody_would_await_is_refused(hook: Any) -> None:
+def test_an_asynchronous_hook_is_refused_by_a_synchronous_class(hook: Any) -> None:
     wanted = "" if isinstance(hook, functools.partial) else "name"
     check_hook("check", hook, wanted)
     with pytest.raises(PolicyError, match="check is asynchronous: use AsyncThing, or give a function"):
@@ -110,14 +110,14 @@ def test_a_hook_that_raises_is_named(
     caplog.clear()
     with caplog.at_level(logging.DEBUG, logger="pyade.hooks"), pytest.raises(ValueError, match="ada"):
         run(kind, CallHook(hook, ("ada",), "authenticate"))
-    said = caplog.records[1].getMessage()
-    assert r"the password of ada\n is x x" in said
-    assert len(said) < 300
+    message = caplog.records[1].getMessage()
+    assert r"the password of ada\n is x x" in message
+    assert len(message) < 300
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_slow_hooks_hold_up_no_store(backend: str) -> None:
-    """More of them than there are threads for hooks, and more than there are threads of other kinds."""
+    """There are more slow hooks than threads for hooks, and more than threads for other work."""
     count, go = THREADS + 5, threading.Event()
     arrived = threading.Semaphore(0)
 

@@ -1,4 +1,4 @@
-"""Nothing stays behind of a test run that was killed."""
+"""A test run that was killed leaves no files and no server."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if sys.argv[3:] == ["end"]:
 
 
 def run(what: str, folder: Path, *end: str) -> tuple[subprocess.Popen[str], int, str]:
-    """Return a run with a keeper, the keeper's process as a file, and what it answered."""
+    """Return a run with a keeper, a pidfd of the keeper, and the line that the keeper printed."""
     process = subprocess.Popen(
         [sys.executable, "-c", RUN, what, folder, *end],
         stdin=subprocess.PIPE,
@@ -62,7 +62,7 @@ def test_the_folder_of_a_run_that_was_killed_is_removed(tmp_path: Path) -> None:
 
 
 def test_the_folder_of_a_run_that_ended_by_itself_stays(tmp_path: Path) -> None:
-    """Of a test that failed a developer wants to see the files."""
+    """A developer needs the files of a failed test."""
     process, keeper, _ = run("folder", tmp_path, "end")
     process.communicate("")
     assert has_ended(keeper)

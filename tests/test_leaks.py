@@ -1,4 +1,4 @@
-"""The frames of runners hold no secret, and what looks for leaks finds them."""
+"""The frames of runners hold no secret, and ``leaks`` finds secrets."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_hook_gets_a_secret_as_text_and_a_runner_shows_stars() -> None:
     assert not leaks(caught.value, "hunter2")
 
 
-def test_what_is_searched_for_would_be_found() -> None:
+def test_leaks_finds_secrets_in_contexts_and_frames() -> None:
     def hook(password: str) -> None:
         try:
             int(password)

@@ -1,4 +1,4 @@
-"""Memory does not grow with the fleet, measured in a process of its own."""
+"""Memory does not grow with the fleet, measured in a separate process."""
 
 import subprocess
 import sys
@@ -10,8 +10,8 @@ from pyade.testing import FakeApple
 
 STATUS = Path("/proc/self/status")
 
-# VmHWM, since getrusage in a child also counts what its parent had when it forked.
-# The child knows the address and nothing else of the fake: what it holds is what a service would hold.
+# VmHWM, since getrusage in a child also counts the memory of its parent at the fork.
+# The child knows only the URL of the fake, so its memory is that of a real service.
 CHILD = """
 import sys
 from datetime import UTC, datetime
@@ -33,7 +33,7 @@ with SQLiteStore(path) as store, Client(token, base_url=base_url) as client:
 
 
 def peak_of_a_first_sync(devices: int, folder: Path) -> float:
-    """Return the peak memory of a process that syncs so many devices, in MiB."""
+    """Return the peak memory in MiB of a process that syncs *devices* devices."""
     fake = FakeApple()
     fake.add_devices(devices, server=fake.add_server("hq"))
     token = fake.token()

@@ -1,4 +1,4 @@
-"""What the distribution promises."""
+"""Imports and metadata of the distribution."""
 
 import ast
 import inspect
@@ -35,7 +35,7 @@ SUBMODULES = {
 }
 
 
-DOORS = sorted(
+LAZY_PACKAGES = sorted(
     ".".join(path.parent.relative_to(ROOT / "src").parts)
     for path in (ROOT / "src").rglob("__init__.py")
     if "when_asked(" in path.read_text()
@@ -43,54 +43,54 @@ DOORS = sorted(
 
 
 def _homes(module: ModuleType) -> dict[str, str]:
-    """Return the module that each name comes from, as the table in the source of a package says."""
+    """Return the module of each name according to the table in the source of a package."""
     called = [node for node in ast.walk(ast.parse(inspect.getsource(module))) if isinstance(node, ast.Call)]
     table = next(node.args[1] for node in called if ast.unparse(node.func) == "when_asked")
     names = ast.literal_eval(table)
     return {name: home for home in names for name in names[home].split()}
 
 
-@each("package", DOORS)
-def test_a_package_offers_what_it_tells_type_checkers(package: str) -> None:
+@each("package", LAZY_PACKAGES)
+def test_a_package_exports_the_same_names_at_run_time_and_to_type_checkers(package: str) -> None:
     module = import_module(package)
     homes = _homes(module)
     stub = next(node for node in ast.parse(inspect.getsource(module)).body if isinstance(node, ast.If))
-    told = {
+    typed = {
         name.name: node.module
         for node in stub.body
-        if isinstance(node, ast.ImportFrom) and node.module != package  # a module of its own needs no entry
+        if isinstance(node, ast.ImportFrom) and node.module != package  # its own modules need no entry
         for name in node.names
     }
-    assert told == homes
+    assert typed == homes
     assert set(module.__all__) <= set(dir(module))
     for name, home in homes.items():
         assert getattr(module, name) is getattr(import_module(home), name)
 
 
-@each("package", DOORS)
-def test_no_module_has_the_name_of_something_else_that_its_package_offers(package: str) -> None:
-    """Python binds a module that is imported to its name in the package, over what was there."""
+@each("package", LAZY_PACKAGES)
+def test_no_module_has_the_name_of_another_export_of_its_package(package: str) -> None:
+    """On import Python binds a module to its name in the package, and replaces an export of that name."""
     folder = Path(str(import_module(package).__file__)).parent
     modules = {path.stem for path in folder.iterdir() if path.suffix == ".py" or path.is_dir()}
     assert not modules & set(_homes(import_module(package)))
 
 
-def test_two_rooms_mean_the_same_by_the_same_name() -> None:
+def test_a_name_is_the_same_object_in_every_package() -> None:
     offered: dict[str, object] = {}
-    for package in DOORS:
+    for package in LAZY_PACKAGES:
         module = import_module(package)
         for name in _homes(module):
             assert offered.setdefault(name, getattr(module, name)) is getattr(module, name), name
 
 
-def test_the_front_door_is_one_screen_of_names() -> None:
+def test_the_top_level_package_is_one_screen_of_names() -> None:
     assert set(pyade.__all__) == set(_homes(pyade))
     assert pyade.__all__ == sorted(pyade.__all__)
     assert len(pyade.__all__) <= 55
 
 
-@each("package", DOORS)
-def test_a_star_takes_all_that_a_package_offers(package: str) -> None:
+@each("package", LAZY_PACKAGES)
+def test_a_star_import_binds_all_exports(package: str) -> None:
     program = f"from {package} import *\nimport {package}\nprint(set({package}.__all__) - set(dir()))"
     assert (
         subprocess.run([sys.executable, "-c", program], check=True, capture_output=True).stdout == b"set()\n"
@@ -116,21 +116,21 @@ def test_a_star_takes_all_that_a_package_offers(package: str) -> None:
         ("from pyade import SyncPolicy, MacOSVersion, Problem, PyadeError", "httpx asn1crypto sqlite3 anyio"),
     ],
 )
-def test_what_is_not_asked_for_is_not_loaded(program: str, absent: str) -> None:
-    """Who reads a profile waits for no HTTP client and no database."""
+def test_modules_are_loaded_only_when_they_are_used(program: str, absent: str) -> None:
+    """A program that only reads a profile loads no HTTP client and no database."""
     check = f"import sys; {program}; print([one for one in '{absent}'.split() if one in sys.modules])"
     assert subprocess.run([sys.executable, "-c", check], check=True, capture_output=True).stdout == b"[]\n"
 
 
-def test_a_room_needs_no_import_of_its_own() -> None:
+def test_a_subpackage_needs_no_import() -> None:
     program = "import pyade; print(pyade.errors.TokenError is pyade.TokenError, pyade.testing.FakeApple)"
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
     assert done.stdout.startswith(b"True <class")
 
 
-@each("room", sorted(SUBMODULES - {"errors", "flow", "hooks", "loading", "text"}))
-def test_every_room_has_a_door(room: str) -> None:
-    module = import_module(f"pyade.{room}")
+@each("package", sorted(SUBMODULES - {"errors", "flow", "hooks", "loading", "text"}))
+def test_every_subpackage_has_public_names(package: str) -> None:
+    module = import_module(f"pyade.{package}")
     assert all(hasattr(module, name) for name in module.__all__)
     assert len(module.__all__) == len(set(module.__all__)) > 0
 
@@ -147,12 +147,12 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 
 @each("name", ["no_such.name", "core.device", "core\0", ""])
-def test_what_cannot_be_a_name_is_an_attribute_error_as_well(name: str) -> None:
+def test_an_impossible_name_is_an_attribute_error(name: str) -> None:
     assert not hasattr(pyade, name)
 
 
-def test_nothing_is_set_in_what_stands_for_a_module() -> None:
-    """It would be lost as soon as the module is there."""
+def test_the_placeholder_of_a_module_is_read_only() -> None:
+    """A set attribute would be lost when the module is loaded."""
     importer: dict[str, Any] = {}
     modules_when_asked(importer, plan="pyade.core.profile.plan")
     absent = importer["plan"]
@@ -161,7 +161,7 @@ def test_nothing_is_set_in_what_stands_for_a_module() -> None:
         absent.Effect = None
 
 
-def test_a_module_takes_its_place_when_something_of_it_is_asked_for() -> None:
+def test_a_module_replaces_its_placeholder_when_an_attribute_is_read() -> None:
     importer: dict[str, Any] = {}
     modules_when_asked(importer, plan="pyade.core.profile.plan")
     assert importer["plan"] is not import_module("pyade.core.profile.plan")
@@ -169,7 +169,7 @@ def test_a_module_takes_its_place_when_something_of_it_is_asked_for() -> None:
     assert importer["plan"] is import_module("pyade.core.profile.plan")
 
 
-def test_a_module_that_misses_another_says_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_dependency_of_a_module_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "torn").mkdir()
     (tmp_path / "torn" / "__init__.py").write_text("")
     (tmp_path / "torn" / "half.py").write_text("import no_such_package")

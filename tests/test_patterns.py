@@ -1,7 +1,7 @@
-"""Every regular expression of the package is given hostile text, and takes a time that grows with its length.
+"""Every regular expression of the package takes linear time on hostile text.
 
-The patterns are found, not listed: those that a module keeps, and those that stand where they are used. A
-pattern that is put together while the program runs must be named in ``BUILT``, or a test fails.
+The patterns are collected from the source: compiled patterns of modules, and literals at their use. A pattern
+that is built at run time must be listed in ``BUILT``, or a test fails.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ Compiled: TypeAlias = re.Pattern[str] | re.Pattern[bytes]
 PACKAGE = Path(pyade.__file__).parent
 SIZE: Final = 64 * 1024
 ALLOWED_S: Final = 0.5
-"""CPU time for one text. A pattern without fault needs a few milliseconds, one that tries every place again
-and again two seconds or more, one that tries every way to share the text longer than anybody waits."""
+"""CPU time for one text. A linear pattern needs a few milliseconds, a quadratic one two seconds or more, an
+exponential one never ends."""
 ENDED_AFTER_S: Final = 1.0
 METHODS: Final = {"finditer", "findall", "fullmatch", "match", "search", "split", "sub", "subn"}
 
 
-def _keys() -> list[str]:
-    """Return the patterns of what documents hold."""
+def _document_key_patterns() -> list[str]:
+    """Return the patterns of the keys of documents."""
     found: list[str] = []
     for module in (commands, error_bodies, payload_keys):
         values = list(vars(module).values())
@@ -65,7 +65,7 @@ def _keys() -> list[str]:
 BUILT: dict[str, Callable[[], list[str]]] = {
     "apple/http/json_bodies.py: _GOOD_TEXT _GOOD_WORD": list,
     "apple/error_codes.py: MAX_CODE": list,
-    "builders/payload_keys.py: key": _keys,
+    "builders/payload_keys.py: key": _document_key_patterns,
     "core/macos/models.py: _FAMILIES": list,
     "core/macos/models.py: name": lambda: [
         rf"{name.casefold()}(?![a-z0-9])" for name in models._NAMES.values()
@@ -74,13 +74,13 @@ BUILT: dict[str, Callable[[], list[str]]] = {
     "testing/apple/sessions.py: _PARAMETER": list,
     "testing/business/endpoints.py: path": lambda: ["/v1/orgDevices/([^/]+)/relationships/assignedServer"],
 }
-"""The patterns of each place that puts some together from what it names; none where a module keeps them."""
+"""The patterns of each place that builds some from names; none if a module keeps the compiled pattern."""
 
 GUARDED: Final = {
-    r'\s*([A-Za-z_]+)\s*=\s*"([^"]*)"\s*': "the fake reads with it what has the right form as a whole",
-    r":? *(?:bytearray\()?b['\"].*": "it sees 500 characters at most",
+    r'\s*([A-Za-z_]+)\s*=\s*"([^"]*)"\s*': "the fake uses it only after the text matched another pattern",
+    r":? *(?:bytearray\()?b['\"].*": "its input has 500 characters at most",
 }
-"""Patterns that meet no hostile text as they are, each with the reason."""
+"""Patterns that never get hostile text, each with the reason."""
 
 
 @functools.cache
@@ -94,14 +94,14 @@ def _module(path: Path) -> ModuleType:
 
 
 def _calls(path: Path) -> Iterator[tuple[str, str, ast.Call]]:
-    """Yield what is called in *path*, as ``re`` and ``search``."""
+    """Yield owner, method and node of each method call in *path*, such as ``re`` and ``search``."""
     for node in ast.walk(_tree(path)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             yield ast.unparse(node.func.value), node.func.attr, node
 
 
-def _found() -> dict[Compiled, set[str]]:
-    """Return every pattern of the package, with what it is used for."""
+def _collect_patterns() -> dict[Compiled, set[str]]:
+    """Return every pattern of the package with the methods that are used."""
     found: dict[Compiled, set[str]] = defaultdict(set)
     for path in sorted(PACKAGE.rglob("*.py")):
         if "import re\n" not in path.read_text():
@@ -111,16 +111,16 @@ def _found() -> dict[Compiled, set[str]]:
             found[value] |= {method for owner, method, _ in _calls(path) if owner == name} & METHODS
         for owner, method, node in _calls(path):
             if owner == "re" and method in METHODS:
-                for pattern in _given(path, node):
+                for pattern in _patterns_of(path, node):
                     found[pattern].add(method)
             elif owner == "re" and method == "compile":
-                for pattern in _given(path, node):
+                for pattern in _patterns_of(path, node):
                     found.setdefault(pattern, set())
     return found
 
 
-def _given(path: Path, node: ast.Call) -> list[Compiled]:
-    """Return what the first argument of a function of ``re`` can be."""
+def _patterns_of(path: Path, node: ast.Call) -> list[Compiled]:
+    """Return the possible patterns of the first argument of a function of ``re``."""
     argument = node.args[0]
     if isinstance(argument, ast.Constant):
         flags = re.NOFLAG
@@ -136,29 +136,29 @@ def _given(path: Path, node: ast.Call) -> list[Compiled]:
 
 
 SEEN: set[str] = set()
-"""The places that put a pattern together."""
-FOUND = _found()
+"""The places that build a pattern."""
+FOUND = _collect_patterns()
 
 
 def test_the_patterns_of_the_package_are_found() -> None:
-    """So that the tests below cannot pass because they look at nothing."""
+    """So that the tests below cannot pass without patterns."""
     assert len(FOUND) > 50
     assert {"search", "fullmatch", "sub", "findall", "finditer", "split"} <= set().union(*FOUND.values())
-    assert set(BUILT) == SEEN, "name in BUILT what each place gives that puts a pattern together"
+    assert set(BUILT) == SEEN, "list in BUILT the patterns of each place that builds some"
     odd = re.compile(r"^\s*(from re import|import re as)", re.MULTILINE)
     assert not [path for path in PACKAGE.rglob("*.py") if odd.search(path.read_text())]
 
 
 def _samples(pattern: Compiled) -> list[str]:
-    """Return words and letters that *pattern* knows, so that texts made of them nearly match."""
+    """Return words and letters of *pattern*, so that texts of them almost match."""
     parser: Any = importlib.import_module("re._parser")
-    found = dict.fromkeys(_known(parser.parse(pattern.pattern, pattern.flags & ~re.UNICODE)))
+    found = dict.fromkeys(_literals(parser.parse(pattern.pattern, pattern.flags & ~re.UNICODE)))
     words = sorted(filter(None, found), key=lambda word: (len(word) == 1, not word.isprintable()))
     return [*words[:7], "~"]
 
 
-def _known(items: Any) -> Iterator[str]:
-    """Yield the literals, one of each range and of each category, and what stands side by side."""
+def _literals(items: Any) -> Iterator[str]:
+    """Yield the literals, one character of each range and category, and sequences of literals."""
     word = ""
     for item in items:
         match item:
@@ -173,9 +173,9 @@ def _known(items: Any) -> Iterator[str]:
             case (code, None) if str(code) == "ANY":
                 yield "x"
             case tuple() | list():
-                yield from _known(item)
+                yield from _literals(item)
             case _ if hasattr(item, "data"):
-                yield from _known(item)
+                yield from _literals(item)
             case _:
                 pass
         yield word
@@ -183,8 +183,8 @@ def _known(items: Any) -> Iterator[str]:
     yield word
 
 
-def _hostile(pattern: Compiled) -> Iterator[str | bytes]:
-    """Yield texts of 64 KiB: repeats of what *pattern* knows, with an end that fits nothing, and without."""
+def _hostile_texts(pattern: Compiled) -> Iterator[str | bytes]:
+    """Yield texts of 64 KiB: repeated samples of *pattern*, with and without an end that never matches."""
     samples = _samples(pattern)
     texts = [sample * (SIZE // len(sample)) for sample in samples]
     for one, other in permutations(samples, 2):
@@ -211,7 +211,7 @@ def _ended(_number: int, _frame: FrameType | None) -> None:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Return the CPU time that *work* takes, as far as it is waited for; other programs do not count."""
+    """Return the CPU seconds of *work*, at most ``ENDED_AFTER_S``; other processes do not count."""
     before = signal.signal(signal.SIGVTALRM, _ended)
     signal.setitimer(signal.ITIMER_VIRTUAL, ENDED_AFTER_S)
     start = time.process_time()
@@ -226,13 +226,13 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def _is_slow(work: Callable[[], object]) -> bool:
-    # Twice, since something else of this process may have taken its share of the first.
+    # Twice, since other threads of this process may have used CPU time during the first run.
     return seconds(work) > ALLOWED_S and seconds(work) > ALLOWED_S
 
 
-def _harm(pattern: Compiled, methods: set[str]) -> str:
-    """Return the first use of *pattern* that hostile text makes slow; "" if there is none."""
-    for text in _hostile(pattern):
+def _slow_use(pattern: Compiled, methods: set[str]) -> str:
+    """Return the first slow use of *pattern* on hostile text; "" if there is none."""
+    for text in _hostile_texts(pattern):
         for method in sorted(methods):
             if _is_slow(functools.partial(_use, pattern, method, text)):
                 return f"{pattern.pattern!r}.{method} takes too long with {text[:24]!r}..."
@@ -241,11 +241,11 @@ def _harm(pattern: Compiled, methods: set[str]) -> str:
 
 @pytest.mark.slow
 @each("pattern", [pattern for pattern in FOUND if pattern.pattern not in GUARDED])
-def test_no_pattern_is_stopped_by_hostile_text(pattern: Compiled) -> None:
-    assert not _harm(pattern, FOUND[pattern] or METHODS - {"subn"})
+def test_no_pattern_is_slow_on_hostile_text(pattern: Compiled) -> None:
+    assert not _slow_use(pattern, FOUND[pattern] or METHODS - {"subn"})
 
 
-def test_what_meets_no_hostile_text_is_still_there() -> None:
+def test_guarded_patterns_still_exist() -> None:
     assert set(GUARDED) <= {pattern.pattern for pattern in FOUND}
 
 
@@ -259,15 +259,15 @@ def test_what_meets_no_hostile_text_is_still_there() -> None:
         (r"(\w+\s?)+!", "match"),
     ],
 )
-def test_a_pattern_that_hostile_text_stops_is_noticed(pattern: str, method: str) -> None:
-    assert _harm(re.compile(pattern), {method})
+def test_a_slow_pattern_is_detected(pattern: str, method: str) -> None:
+    assert _slow_use(re.compile(pattern), {method})
 
 
 URL: Final = "https://mdm.contoso.example/enroll"
 
 
 def _profile(name: str) -> object:
-    """Refuse *name* as the name of an account, in both places that take one."""
+    """Check that a profile refuses *name* as the name of both accounts."""
     with pytest.raises(ProfileError):
         EnrollmentProfile(
             name="Standard",
@@ -281,7 +281,7 @@ def _profile(name: str) -> object:
 
 
 @pytest.mark.parametrize("unit", ["{{", "}}", "{{a", "{{a}}", "{{ }} ", "{", "a{{\n", " ", "\0"])
-def test_no_account_name_stops_the_check_of_a_profile(unit: str) -> None:
+def test_no_account_name_slows_the_check_of_a_profile(unit: str) -> None:
     name = unit * (SIZE // len(unit))
     assert not _is_slow(lambda: _profile(name))
 
@@ -290,7 +290,7 @@ def test_no_account_name_stops_the_check_of_a_profile(unit: str) -> None:
     "pattern", ["*a*a*a*a*a*b", f"{'*a' * 2_000}b", f"{'*?' * 2_000}b", f"*{'?a' * 2_000}"]
 )
 @pytest.mark.parametrize("condition", ["description", "asset_tag", "model"])
-def test_no_text_of_apples_stops_a_rule(pattern: str, condition: str) -> None:
+def test_no_text_from_apple_slows_a_rule(pattern: str, condition: str) -> None:
     rule = Rule(profile=EnrollmentProfile(name="Lab", url=URL), **{condition: pattern})  # type: ignore[arg-type]
     fields: dict[str, Any] = {condition: "a" * SIZE}
     hostile = Device(serial_number="C02A", **fields)
@@ -298,5 +298,5 @@ def test_no_text_of_apples_stops_a_rule(pattern: str, condition: str) -> None:
 
 
 @given(st.text("{}a ", max_size=12))
-def test_what_stands_in_braces_is_what_an_expression_would_find(text: str) -> None:
+def test_variables_are_removed_as_a_regular_expression_would(text: str) -> None:
     assert without_variables(text) == re.sub(r"\{\{.*?\}\}", "a", text)

@@ -60,7 +60,9 @@ def test_the_type_hints_of_every_public_class_resolve(name: str) -> None:
     assert isinstance(typing.get_type_hints(PUBLIC[name]), dict)
 
 
-CALLED_BY_PYADE = {"Faults.__init__", "SessionCache.session"}
+CALLED_BY_PYADE = {
+    *("FakeActivity.__init__", "Faults.__init__", "OwnedDevice.__init__", "SessionCache.session"),
+}
 OF_OTHERS = {"register"}
 """It mentions classes of Procrastinate, which is optional."""
 

@@ -1,4 +1,4 @@
-"""One ``Runner`` and one ``AsyncRunner`` know every step that exists, and there is no third interpreter."""
+"""``Runner`` and ``AsyncRunner`` handle every step of the package, and there is no third interpreter."""
 
 from __future__ import annotations
 
@@ -72,10 +72,10 @@ def every_step() -> list[type[Step[Any]]]:
 
 @attrs.frozen
 class Odd(Step[None]):
-    """A step that no room has."""
+    """A step that no runner handles."""
 
 
-def rooms() -> dict[str, tuple[Runner, AsyncRunner]]:
+def all_runners() -> dict[str, tuple[Runner, AsyncRunner]]:
     """Return the runners of every class of the package that runs flows."""
     fake, store = FakeApple(), MemoryStore()
     server = fake.add_server("hq")
@@ -116,7 +116,7 @@ def test_no_two_steps_have_one_name() -> None:
 
 def test_both_runners_know_every_step_that_exists() -> None:
     known: set[type[Step[Any]]] = set()
-    for name, (one, other) in rooms().items():
+    for name, (one, other) in all_runners().items():
         assert isinstance(one, Runner), name
         assert isinstance(other, AsyncRunner), name
         assert one.steps == other.steps, name
@@ -124,8 +124,8 @@ def test_both_runners_know_every_step_that_exists() -> None:
     assert known == set(every_step())
 
 
-def test_a_step_that_a_room_does_not_know_is_an_error_and_never_an_answer() -> None:
-    for name, (one, other) in rooms().items():
+def test_an_unknown_step_is_an_error() -> None:
+    for name, (one, other) in all_runners().items():
         unknown: list[type[Step[Any]]] = [Odd, *(kind for kind in every_step() if kind not in one.steps)]
         assert len(unknown) > 1, name
         for kind in unknown:
@@ -177,7 +177,7 @@ def _names(node: ast.AST) -> set[str]:
 
 @pytest.fixture(params=["sync", "asyncio", "trio"])
 def run(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """Return a function that runs a flow on a runner with the options it is given."""
+    """Return a function that runs a flow on a runner with given options."""
 
     def run_flow(flow: Flow[Any], **options: Any) -> Any:
         if request.param == "sync":
@@ -198,34 +198,32 @@ def answers(*steps: Step[Any]) -> Flow[list[Any]]:
     return found
 
 
-def thread(_: object = None) -> bool:
-    """Return True in the thread of the test."""
+def on_main(_: object = None) -> bool:
+    """Return True in the main thread."""
     return threading.current_thread() is threading.main_thread()
 
 
 def test_the_common_steps_have_one_answer_on_both(run: Callable[..., Any]) -> None:
-    told: list[object] = []
+    reported: list[object] = []
     steps = (Now(), StoreCall(len), Compute(lambda: 3), CallHook(max, (1, 2)), ReportProgress("half"))
-    found = run(answers(*steps), store="abc", clock=lambda: NOW, progress=told.append)
+    found = run(answers(*steps), store="abc", clock=lambda: NOW, progress=reported.append)
     assert found == [NOW, 3, 3, 2, None]
-    assert told == ["half"]
+    assert reported == ["half"]
     assert run(answers(ReportProgress("half"))) == [None]
 
 
-def test_a_room_extends_and_replaces_what_is_built_in(run: Callable[..., Any]) -> None:
+def test_handlers_and_options_extend_the_built_in_steps(run: Callable[..., Any]) -> None:
     handlers = {Odd: lambda _: "odd", Now: lambda _: "never"}
     assert run(answers(Odd(), Now()), handlers=handlers, clock=lambda: NOW) == ["odd", "never"]
 
 
 @pytest.mark.parametrize("step", [StoreCall(len), Now(), Wait(1.0)])
-def test_a_common_step_is_unknown_where_its_means_were_not_given(
-    run: Callable[..., Any], step: Step[Any]
-) -> None:
+def test_a_common_step_is_unknown_without_its_option(run: Callable[..., Any], step: Step[Any]) -> None:
     with pytest.raises(TypeError, match=f"not {type(step).__name__}"):
         run(answers(step))
 
 
-def test_chance_is_one_source_that_a_test_can_fix(run: Callable[..., Any]) -> None:
+def test_a_test_can_fix_the_source_of_randomness(run: Callable[..., Any]) -> None:
     steps = (NewId(), RandomBytes(2), RandomText(3), RandomNumber())
     fixed = run(answers(*steps), chance=lambda size: b"\xff" * size)
     assert fixed[:3] == ["ffffffff-ffff-4fff-bfff-ffffffffffff", b"\xff\xff", Secret("____")]
@@ -236,18 +234,24 @@ def test_chance_is_one_source_that_a_test_can_fix(run: Callable[..., Any]) -> No
     assert (len(one[1]), len(one[2].reveal())) == (2, 4)
 
 
-def test_what_may_block_leaves_the_event_loop_alone() -> None:
+def test_blocking_steps_run_outside_the_event_loop() -> None:
     async def main() -> list[Any]:
-        steps = (StoreCall(thread), Compute(thread), CallHook(thread), CallHook[bool](hook))
+        steps = (
+            StoreCall(on_main),
+            Compute(on_main),
+            CallHook(on_main),
+            CallHook[bool](hook),
+        )
         return await AsyncRunner(store="store").run(answers(*steps))
 
     async def hook() -> bool:
         await anyio.lowlevel.checkpoint()
-        return thread()
+        return on_main()
 
     assert anyio.run(main) == [False, False, False, True]
     assert (
-        Runner(store="store").run(answers(StoreCall(thread), Compute(thread), CallHook(thread))) == [True] * 3
+        Runner(store="store").run(answers(StoreCall(on_main), Compute(on_main), CallHook(on_main)))
+        == [True] * 3
     )
 
 

@@ -1,4 +1,4 @@
-"""Whatever stands in a name, it stays in its line wherever people read it."""
+"""Untrusted text is escaped wherever users read it, so it cannot add lines or control characters."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ from pyade.text import Printed, logger, printable
 FORGED = "2026-03-01 INFO all is well"
 HOSTILE = f"Zoë 株式会社\x1b[2J\x9b\r\n{FORGED}\u2028\u2029\x85\u202egnp.exe\u2066\u200f\ud800\0\x7f"
 WRITABLE = HOSTILE.replace("\ud800", "")
-"""What a token takes, which is stored."""
+"""The same text as a token accepts it: without the surrogate."""
 TAME = "Contoso"
 
 
 def check(text: str) -> None:
-    """Accept *text* if it holds no line, no control and no mark that came from outside."""
+    """Check that *text* has no line and no control character of the hostile text."""
     for line in text.split("\n"):
         assert line.isprintable()
         assert not line.strip().startswith(FORGED)
 
 
 @given(st.text() | st.text(alphabet=[*HOSTILE, "'", '"', "\\"]))
-def test_what_cannot_be_printed_is_escaped_as_repr_does_and_all_else_stays(text: str) -> None:
+def test_unprintable_characters_are_escaped_as_by_repr(text: str) -> None:
     shown = printable(text)
     assert shown.isprintable()
     assert printable(shown) == shown
@@ -63,15 +63,15 @@ def test_names_of_all_languages_stay_as_they_are() -> None:
     assert printable("a\x1b[2J\n\u202eb\ud800") == r"a\x1b[2J\n\u202eb\ud800"
 
 
-def every() -> Iterator[type]:
-    """Yield every class of the package; some name the front door as their module."""
+def all_classes() -> Iterator[type]:
+    """Yield every class of the package; some name ``pyade`` as their module."""
     for module in pkgutil.walk_packages(pyade.__path__, "pyade."):
         for value in vars(importlib.import_module(module.name)).values():
             if isinstance(value, type) and value.__module__ in (module.name, "pyade"):
                 yield value
 
 
-CLASSES = list(dict.fromkeys(every()))
+CLASSES = list(dict.fromkeys(all_classes()))
 TYPES = {kind.__name__: kind for kind in CLASSES if attrs.has(kind) or issubclass(kind, enum.Enum)}
 NAMES = {
     **TYPES,
@@ -98,7 +98,7 @@ KEYPAIR = keypair_of(RSA_KEYS[0])
 
 
 def filled(kind: type, text: str) -> Any:
-    """Return an object of *kind* with *text* wherever a text is taken."""
+    """Return an object of *kind* with *text* in each text field."""
     if not attrs.has(kind):
         return kind(text)
     try:
@@ -143,7 +143,7 @@ def value_of(kind: Any, text: str) -> Any:
     if issubclass(kind, enum.Enum):
         members = list(kind)
         try:
-            return kind(text)  # Apple adds values
+            return kind(text)  # an open enumeration accepts any value
         except ValueError:
             return members[0]
     return filled(kind, text)
@@ -165,8 +165,8 @@ ERRORS = [kind for kind in PRINTED if issubclass(kind, PyadeError)]
 
 
 @pytest.mark.parametrize("kind", PRINTED, ids=lambda kind: kind.__name__)
-def test_nothing_that_prints_shows_what_came_from_outside_as_it_came(kind: type[Printed]) -> None:
-    """Every error, report, plan and decision, with a hostile text in each field and in those below it."""
+def test_every_printed_object_escapes_untrusted_text(kind: type[Printed]) -> None:
+    """Every error, report, plan and decision, with hostile text in each field, nested ones included."""
     if not attrs.has(kind):
         shown = [kind(HOSTILE), kind(HOSTILE, HOSTILE)] if issubclass(kind, PyadeError) else []
     else:
@@ -193,7 +193,7 @@ def _is_possible(kind: type, change: Mapping[str, Any]) -> bool:
     return value == "" or "None" in str(attrs.fields_dict(kind)[name].type)
 
 
-def test_a_rule_shows_its_patterns_in_their_line() -> None:
+def test_a_rule_escapes_its_patterns() -> None:
     for condition in ("model", "asset_tag", "description"):
         patterns: dict[str, Any] = {condition: HOSTILE}
         rule = Rule(profile=PROFILE, **patterns)
@@ -206,8 +206,8 @@ def test_a_rule_shows_its_patterns_in_their_line() -> None:
 @pytest.mark.parametrize(
     "kind", [kind for kind in CLASSES if issubclass(kind, PyadeError) and attrs.has(kind)]
 )
-def test_an_error_keeps_what_came_in_its_attributes(kind: type[PyadeError]) -> None:
-    """Also in another process."""
+def test_an_error_keeps_the_original_text_in_its_attributes(kind: type[PyadeError]) -> None:
+    """Also after pickling and copying."""
     error = filled(kind, HOSTILE)
     for twin in (error, pickle.loads(pickle.dumps(error)), copy.copy(error)):
         texts = [value for value in attrs.asdict(twin, recurse=False).values() if isinstance(value, str)]
@@ -215,14 +215,14 @@ def test_an_error_keeps_what_came_in_its_attributes(kind: type[PyadeError]) -> N
         assert str(twin) == str(error)
 
 
-def test_an_error_of_several_rules_keeps_the_lines_that_pyade_gave_it() -> None:
+def test_an_error_of_several_rules_keeps_the_lines_of_pyade() -> None:
     problem = Problem(HOSTILE, HOSTILE, HOSTILE, HOSTILE)
     text = str(ProfileError((problem, problem)))
     check(text)
     assert len(text.split("\n")) == 3
 
 
-def test_a_token_and_its_key_pair_stay_in_their_line() -> None:
+def test_a_token_and_its_key_pair_print_as_one_line() -> None:
     setup = TokenSetup(name=WRITABLE, consented_at=datetime(2026, 3, 1, tzinfo=UTC), apple_id=TOKEN.apple_id)
     stored = attrs.evolve(setup, is_stored=True, steps_done=4, last_error=HOSTILE)
     renewal = attrs.evolve(setup, is_renewal=True)
@@ -240,14 +240,14 @@ def test_a_token_and_its_key_pair_stay_in_their_line() -> None:
     assert "\n" not in str(TOKEN) + str(KEYPAIR)
 
 
-def test_counts_in_words_hold_no_word_of_apples_as_it_came() -> None:
+def test_summaries_escape_values_of_apple() -> None:
     results = DeviceResults(results={"C02A": DeviceResult(HOSTILE)})
     check(results.summary())
     assert "\n" not in results.summary()
 
 
 class Collected(logging.Handler):
-    """What a handler of the caller's sees."""
+    """A logging handler of the caller."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -268,7 +268,7 @@ def collected() -> Iterator[Collected]:
     log.setLevel(logging.NOTSET)
 
 
-def test_every_handler_sees_texts_that_stay_in_their_line(collected: Collected) -> None:
+def test_every_handler_gets_escaped_messages(collected: Collected) -> None:
     log = logger("pyade.tests")
     assert logger("pyade.tests") is log
     assert len(log.filters) == 1
@@ -289,7 +289,7 @@ def test_every_handler_sees_texts_that_stay_in_their_line(collected: Collected) 
     assert messages[4:] == ["no arguments", "None"]
 
 
-def test_a_record_keeps_the_lines_that_pyade_gave_a_report(collected: Collected) -> None:
+def test_a_log_record_keeps_the_lines_of_a_report(collected: Collected) -> None:
     problem = Problem("name", HOSTILE, "a name", "")
     logger("pyade.tests").info("%s", ProfileError((problem, problem)))
     (record,) = collected.records
@@ -297,8 +297,8 @@ def test_a_record_keeps_the_lines_that_pyade_gave_a_report(collected: Collected)
     assert len(record.getMessage().split("\n")) == 3
 
 
-def test_the_text_of_a_foreign_error_is_asked_for_by_whoever_writes_the_record() -> None:
-    """As without pyade: a text that cannot be made is the trouble of the handler, not of a sync."""
+def test_the_text_of_a_foreign_error_is_made_by_the_handler() -> None:
+    """As without pyade: an error in ``__str__`` is raised in the handler, not in a sync."""
 
     class BrokenError(Exception):
         def __str__(self) -> str:
@@ -310,7 +310,7 @@ def test_the_text_of_a_foreign_error_is_asked_for_by_whoever_writes_the_record()
         record.getMessage()
 
 
-def test_an_error_without_fields_has_its_words_in_one_line() -> None:
+def test_an_error_without_fields_prints_as_one_line() -> None:
     assert str(PyadeError("a\nb")) == r"a\nb"
     assert str(StoreError(HOSTILE)) == printable(HOSTILE)
     assert str(TermsError("read", 403, next_step=HOSTILE)) == f"read: 403; {printable(HOSTILE)}"

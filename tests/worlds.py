@@ -1,4 +1,4 @@
-"""A fake Apple, a store and both drivers: every scenario runs synchronously, on asyncio and on trio."""
+"""A fake Apple, a store and every driver: scenarios run synchronously, on asyncio and on trio."""
 
 from __future__ import annotations
 
@@ -27,10 +27,9 @@ T = TypeVar("T")
 
 @attrs.define(kw_only=True)
 class World:
-    """Apple, a store and a clock; ``kind`` says which driver does the work.
+    """A fake Apple, a store and a clock; ``kind`` is the driver that runs the calls.
 
-    The store has a clock of its own, which moves only between calls: while a run lasts its lease holds, as if
-    it were renewed.
+    The store has its own clock, which moves only between calls, so the lease of a run does not expire.
     """
 
     kind: str
@@ -75,7 +74,7 @@ class World:
         return self._assigner("unassign", serials)
 
     def at_risk(self) -> tuple[list[str], int]:
-        """Return the serial numbers at risk by iteration, and their number by counting."""
+        """Return the serial numbers of the devices at risk, and their count."""
 
         def work(client: Client) -> tuple[list[str], int]:
             assigner = Assigner(client, self.store, clock=self.clock)
@@ -89,7 +88,7 @@ class World:
         return self.do(work, async_work)
 
     def fleet(self, count: int, **keys: Any) -> tuple[str, ...]:
-        """Add devices at Apple and bring them into the store."""
+        """Add devices at Apple and sync them into the store."""
         serials = self.apple.add_devices(count, server="hq", **keys)
         assert self.later(minutes=15).sync().is_complete
         return serials
@@ -100,7 +99,7 @@ class World:
         return self
 
     def page_size(self, devices: int) -> None:
-        """Let Apple give so many devices per page at most."""
+        """Set the maximum number of devices per page at Apple."""
         self.apple.settings.page_maximum = self.apple.settings.page_default = devices
 
     @property
@@ -113,11 +112,11 @@ class World:
         return found
 
     def listed(self) -> dict[str, tuple[str | None, str | None]]:
-        """What the store holds of the devices that are not released: status and profile by serial number."""
+        """Return profile status and id of the listed devices in the store, by serial number."""
         return {r.serial_number: _profile(r.device) for r in self.store.devices("hq")}
 
     def at_apple(self) -> dict[str, tuple[str | None, str | None]]:
-        """The same, as Apple has it."""
+        """Return profile status and id of the devices at Apple, by serial number."""
         devices = self.apple.server("hq").devices
         return {serial: _profile(Device.from_apple(dict(found.record))) for serial, found in devices.items()}
 
@@ -188,7 +187,7 @@ def make_world(kind: str, open_store: Callable[[FrozenClock], Store]) -> World:
 
 @pytest.fixture(params=["sync", "asyncio", "trio"])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    """A world with an empty server ``hq``: on trio with a store in memory, else with SQLite."""
+    """Return a world with an empty server ``hq``: on trio with a store in memory, otherwise with SQLite."""
 
     def open_store(clock: FrozenClock) -> Store:
         if request.param == "trio":
@@ -202,7 +201,7 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
 
 @pytest.fixture
 def new_world() -> Callable[[], World]:
-    """Make another synchronous world, in memory."""
+    """Return a function that creates another synchronous world, in memory."""
     return lambda: make_world("sync", lambda clock: MemoryStore(clock=clock))
 
 

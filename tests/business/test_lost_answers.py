@@ -19,7 +19,7 @@ LOST = [
     pytest.param(lambda effect: Fault.server_error(503, retry_after=1, effect=effect), id="503"),
     pytest.param(lambda effect: Fault.html(502, effect=effect), id="502"),
     pytest.param(lambda effect: Fault.dropped(effect=effect), id="dropped"),
-    pytest.param(lambda effect: Fault(answer=Fault.empty(201).answer, effect=effect), id="empty 201"),
+    pytest.param(lambda effect: Fault(response=Fault.empty(201).response, effect=effect), id="empty 201"),
 ]
 MakeFault = Callable[[bool], Fault]
 

@@ -29,7 +29,7 @@ from pyade.core.profile.profile import EnrollmentProfile
 from pyade.storage import PostgresStore
 from pyade.testing import FakeApple, Fault, RequestRecord
 from pyade.testing.apple.sessions import SESSION_LIFETIME
-from pyade.testing.http.wire import Served, WireRequest
+from pyade.testing.http.wire import ServedResponse, WireRequest
 
 if TYPE_CHECKING:
     from tests.conftest import PostgresPlace
@@ -224,7 +224,7 @@ class WatchedApple(FakeApple):
 
     on_request: Callable[[WireRequest], object] = staticmethod(lambda request: None)
 
-    def handle(self, request: WireRequest) -> Served:
+    def handle(self, request: WireRequest) -> ServedResponse:
         outcome = super().handle(request)
         self.on_request(request)
         return outcome

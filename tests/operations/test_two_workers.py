@@ -24,7 +24,7 @@ from pyade.core.fleet.device import Device
 from pyade.core.profile.profile import EnrollmentProfile
 from pyade.storage import PostgresStore
 from pyade.testing import FakeApple, FrozenClock
-from pyade.testing.http.wire import Served, WireRequest
+from pyade.testing.http.wire import ServedResponse, WireRequest
 
 if TYPE_CHECKING:
     from tests.conftest import PostgresPlace
@@ -100,7 +100,7 @@ class WatchedApple(FakeApple):
         super().__init__(clock=clock)
         self.gate = threading.Event()
 
-    def handle(self, request: WireRequest) -> Served:
+    def handle(self, request: WireRequest) -> ServedResponse:
         self.gate.wait(60)
         outcome = super().handle(request)
         self.on_request(request)

@@ -41,7 +41,7 @@ class TestDisown:
         assert again == {gone: "NOT_ACCESSIBLE"}
         with pytest.raises(PortalError, match="no device"):
             apple.assign(server, [gone])
-        with pytest.raises(PortalError, match="for ever"):
+        with pytest.raises(PortalError, match="cannot be undone"):
             apple.add_devices(serials=[gone], server=server)
 
     def test_a_device_of_another_server_is_not_touched(

@@ -178,7 +178,7 @@ def test_devices_of_your_own_and_of_every_family(apple: FakeApple, server: Serve
     [
         (lambda apple: apple.device("NOPE"), "no device 'NOPE'; there are 'ONE', 'TWO'"),
         (lambda apple: apple.server("nope"), "no server 'nope'; there are 'branch', 'hq'"),
-        (lambda apple: apple.token(), "say which server is meant; there are 'branch', 'hq'"),
+        (lambda apple: apple.token(), "name the server; there are 'branch', 'hq'"),
         (
             lambda apple: apple.add_server("x", organization="Nope"),
             "no organization 'Nope'; there are 'Contoso'",
@@ -193,7 +193,7 @@ def test_devices_of_your_own_and_of_every_family(apple: FakeApple, server: Serve
             "TWO has no server",
         ),
         (lambda apple: apple.devices["TWO"].operation, "TWO was never assigned to a server"),
-        (lambda apple: apple.faults.repeat_records(["TWO"]), "nothing ever happened to TWO on these servers"),
+        (lambda apple: apple.faults.repeat_records(["TWO"]), "TWO has no operation on these servers"),
         (
             lambda apple: apple.faults.throttle(["NOPE"], apple.clock()),
             "no device 'NOPE'; there are 'ONE', 'TWO'",

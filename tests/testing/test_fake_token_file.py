@@ -196,7 +196,7 @@ def test_issuing_supersedes_and_is_reproducible(
     ("pem", "said"),
     [
         (b"not a certificate", "PEM form"),
-        (certificate(ec.generate_private_key(ec.SECP256R1())), "RSA key only"),
+        (certificate(ec.generate_private_key(ec.SECP256R1())), "only certificates with an RSA key"),
     ],
 )
 def test_the_portal_refuses_other_certificates(

@@ -16,7 +16,7 @@ from pyade.business import BusinessClient
 from pyade.enrollment import EnrollmentService
 from pyade.storage import MemoryStore
 from pyade.testing import DeviceAuthority, FakeApple, FakeBusiness, FakeMac, FrozenClock, LoopbackServer
-from pyade.testing.http.wire import Served, WireRequest, WireResponse
+from pyade.testing.http.wire import ServedResponse, WireRequest, WireResponse
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NOBODY = "http://127.0.0.1:1"
@@ -63,10 +63,10 @@ def mdm(apple: FakeApple, authority: DeviceAuthority) -> Iterator[LoopbackServer
         trust=authority.trust,
     )
 
-    def answer(request: WireRequest) -> Served:
+    def answer(request: WireRequest) -> ServedResponse:
         response = service.enroll(request.body)
-        return Served(
-            answer=WireResponse(status=response.status, body=response.body, headers=response.headers)
+        return ServedResponse(
+            response=WireResponse(status=response.status, body=response.body, headers=response.headers)
         )
 
     with LoopbackServer(answer, FrozenClock(), real_delays=False) as running:

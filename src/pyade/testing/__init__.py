@@ -1,9 +1,12 @@
 """Fakes to test with, shipped and supported; none of them needs pytest.
 
-``FakeApple`` is Apple's side of device assignment, ``FakeBusiness`` the Apple School Manager and Apple
-Business API over the same fleet, ``FrozenClock`` a clock that moves only when told to, ``FakeMac`` a Mac that
-enrolls, ``DeviceAuthority`` a stand-in for the authority under which devices sign.
-The contract that every store passes is in ``pyade.testing.contract``, which imports pytest and is not
+- ``FakeApple``: Apple's portal and device assignment service.
+- ``FakeBusiness``: the Apple School Manager and Apple Business API over the same fleet.
+- ``FakeMac``: a Mac that enrolls.
+- ``DeviceAuthority``: a stand-in for the certificate authority of Apple's devices.
+- ``FrozenClock``: a clock that moves only when a test moves it.
+
+The test suite that every store must pass is in ``pyade.testing.contract``, which imports pytest and is not
 imported here.
 """
 
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from pyade.testing.http.faults import Fault
     from pyade.testing.http.server import FakeTransport, LoopbackServer
     from pyade.testing.http.service import RequestRecord
+    from pyade.testing.http.wire import ServedResponse, WireRequest, WireResponse
     from pyade.testing.mac import CmsForm, DeviceAuthority, DeviceIdentity, FakeEnrollment, FakeMac, FakeSetup
 else:
     __getattr__, __dir__ = when_asked(
@@ -41,6 +45,7 @@ else:
             "pyade.testing.http.faults": "Fault",
             "pyade.testing.http.server": "FakeTransport LoopbackServer",
             "pyade.testing.http.service": "RequestRecord",
+            "pyade.testing.http.wire": "ServedResponse WireRequest WireResponse",
             "pyade.testing.mac": "CmsForm DeviceAuthority DeviceIdentity FakeEnrollment FakeMac FakeSetup",
         },
     )
@@ -66,6 +71,9 @@ __all__ = [
     "Organization",
     "PortalError",
     "RequestRecord",
+    "ServedResponse",
     "Server",
     "TokenFileForm",
+    "WireRequest",
+    "WireResponse",
 ]

@@ -1,4 +1,4 @@
-"""A clock that moves only when it is told to."""
+"""A clock for tests, which moves only when a test moves it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pyade.errors import ArgumentError
 
 @check_arguments(but=("start",))
 class FrozenClock:
-    """A clock for tests: call it for the time, advance it, or hand its ``sleep`` to what wants to wait.
+    """A clock for tests: call it to read the time, advance it, or pass its ``sleep`` to code that waits.
 
-    Safe for several threads.
+    Thread-safe.
 
     Args:
-        start: The first time it shows, timezone-aware; converted to UTC.
+        start: The initial time, timezone-aware; converted to UTC.
 
     Attributes:
         sleeps: The seconds of every ``sleep`` and ``sleep_async`` so far, in order.
@@ -26,7 +26,7 @@ class FrozenClock:
         if not isinstance(start, datetime):
             raise ArgumentError("FrozenClock", "start", type(start).__name__, "a datetime")
         if start.tzinfo is None:
-            msg = f"start {start.isoformat()}: a time with a time zone is needed, such as tzinfo=UTC"
+            msg = f"start {start.isoformat()} has no time zone: give one, such as tzinfo=UTC"
             raise ValueError(msg)
         self._lock = threading.Lock()
         self._now = start.astimezone(UTC)
@@ -46,7 +46,7 @@ class FrozenClock:
             return self._now
 
     def sleep(self, seconds: float) -> None:
-        """Advance by *seconds* at once instead of waiting, and note it in ``sleeps``."""
+        """Advance by *seconds* instead of waiting, and append it to ``sleeps``."""
         self.advance(seconds)
         self.sleeps.append(seconds)
 

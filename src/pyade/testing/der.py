@@ -1,11 +1,11 @@
-"""Elements of DER and BER, written by hand and with no code of ``pyade.crypto``.
+"""Build DER and BER elements without using ``pyade.crypto``, as an independent check of it.
 
 Source: ITU-T X.690, clause 8.1.
 """
 
 
 def definite(tag: int, *parts: bytes) -> bytes:
-    """Return an element with its length in front, as DER has it."""
+    """Return an element of definite length, as DER requires."""
     content = b"".join(parts)
     if len(content) < 0x80:
         return bytes((tag, len(content))) + content
@@ -14,5 +14,5 @@ def definite(tag: int, *parts: bytes) -> bytes:
 
 
 def indefinite(tag: int, *parts: bytes) -> bytes:
-    """Return an element of indefinite length, with its end marked."""
+    """Return an element of indefinite length with its end-of-contents octets."""
     return bytes((tag, 0x80)) + b"".join(parts) + b"\x00\x00"

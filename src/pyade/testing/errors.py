@@ -9,7 +9,7 @@ from pyade.errors import PyadeError
 
 @attrs.define(eq=False, getstate_setstate=False)
 class PortalError(PyadeError):
-    """A request to a fake that makes no sense; the text says what exists.
+    """A test asked a fake for something impossible; the text says what exists.
 
     Attributes:
         reason: What is wrong.
@@ -23,11 +23,11 @@ class PortalError(PyadeError):
 
 @attrs.define(eq=False, getstate_setstate=False)
 class MacError(PyadeError):
-    """A Mac that does not enroll: it was refused, or what it got is nothing that it could use.
+    """A simulated Mac did not enroll: the server refused it, or sent something that a Mac cannot use.
 
     Attributes:
-        reason: Why, in words.
-        status: The HTTP status that was the end; 0 where the answer was a success that the Mac cannot use.
+        reason: Why, as text.
+        status: The HTTP status of the last response; 0 if the Mac could not use a successful response.
     """
 
     reason: str

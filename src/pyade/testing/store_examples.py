@@ -1,4 +1,4 @@
-"""What the store contract stores, and how it makes a write fail."""
+"""Example records for the store contract, and objects that make a write fail."""
 # ruff: noqa: S101, S106 - a test suite; its secrets are made up
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pyade.core.token import Portal, Token
 from pyade.storage.protocol import Store
 
 NOW = datetime(2025, 6, 1, 12, 30, 15, 123456, tzinfo=UTC)
-"""The time at which the suite's story begins."""
+"""The initial time of every test of the suite."""
 
 
 def example_token(name: str = "hq") -> Token:
@@ -68,7 +68,7 @@ def example_device(serial_number: str = "C02FULL00001", **changes: Any) -> Devic
         meid=("A0000000000001",),
         is_replacement_device=True,
         released_by_replacement=False,
-        extra={"new_key": {"nested": [1, 2.5, None, True, "é"]}, "os": 17},  # what cannot be read
+        extra={"new_key": {"nested": [1, 2.5, None, True, "é"]}, "os": 17},  # keys that pyade does not read
     )
     return device.changed(**changes)
 
@@ -87,7 +87,7 @@ def example_profile(name: str = "Standard Mac “Zürich”") -> EnrollmentProfi
 
 
 def event(serial_number: str, op_type: OpType, seconds: float, **values: Any) -> Device:
-    """Return what sync sends for an operation *seconds* after ``NOW``."""
+    """Return a device as sync reports it, for an operation *seconds* after ``NOW``."""
     return Device(
         serial_number=serial_number,
         op_type=op_type,
@@ -97,11 +97,11 @@ def event(serial_number: str, op_type: OpType, seconds: float, **values: Any) ->
 
 
 class InjectedError(Exception):
-    """The failure that the suite injects."""
+    """The failure that the suite raises inside a write."""
 
 
 class BreakingDevices(Sequence[Device]):
-    """Devices that fail to be read after the last one, as a page that breaks half-way."""
+    """A page of devices that raises ``InjectedError`` after the last one."""
 
     def __init__(self, *devices: Device) -> None:
         self._devices = devices
@@ -120,7 +120,7 @@ class BreakingDevices(Sequence[Device]):
 
 
 class BreakingState(SyncState):
-    """A sync state that fails when its cursor is read, which is when it is written."""
+    """A sync state that raises ``InjectedError`` when the store reads its cursor to write it."""
 
     def __getattribute__(self, name: str) -> Any:
         if name == "cursor":
@@ -206,7 +206,7 @@ def commit(
     name: str = "hq",
     **changes: Any,
 ) -> ChangeCounts:
-    """Commit a page on top of whatever state is stored, *seconds* after ``NOW``."""
+    """Commit a page on top of the stored state, *seconds* after ``NOW``."""
     state = attrs.evolve(store.sync_state(name), **changes)
     _, counts = store.commit_page(
         name, devices, source=source, state=state, now=NOW + timedelta(seconds=seconds)
@@ -215,7 +215,7 @@ def commit(
 
 
 def record_of(store: Store, serial_number: str, name: str = "hq") -> DeviceRecord:
-    """Return the record of a device that must be there."""
+    """Return the record of a device; fail if there is none."""
     record = store.device(name, serial_number)
     assert record is not None, f"{serial_number} is lost"
     return record

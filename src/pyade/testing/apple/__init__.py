@@ -7,7 +7,14 @@ from pyade.loading import when_asked
 if TYPE_CHECKING:
     from pyade.testing.apple.fake import FakeApple
     from pyade.testing.apple.faults import Faults
-    from pyade.testing.apple.model import AppleSettings, Credentials, Organization, Server
+    from pyade.testing.apple.model import (
+        AppleSettings,
+        Credentials,
+        Operation,
+        Organization,
+        OwnedDevice,
+        Server,
+    )
     from pyade.testing.apple.token_file import TokenFileForm
 else:
     __getattr__, __dir__ = when_asked(
@@ -15,7 +22,9 @@ else:
         {
             "pyade.testing.apple.fake": "FakeApple",
             "pyade.testing.apple.faults": "Faults",
-            "pyade.testing.apple.model": "AppleSettings Credentials Organization Server",
+            "pyade.testing.apple.model": (
+                "AppleSettings Credentials Operation Organization OwnedDevice Server"
+            ),
             "pyade.testing.apple.token_file": "TokenFileForm",
         },
     )
@@ -25,7 +34,9 @@ __all__ = [
     "Credentials",
     "FakeApple",
     "Faults",
+    "Operation",
     "Organization",
+    "OwnedDevice",
     "Server",
     "TokenFileForm",
 ]

@@ -1,4 +1,4 @@
-"""Errors of device assignment: one code of Apple's as plain text."""
+"""Error responses of device assignment: one of Apple's codes as plain text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pyade.testing.http.wire import TEXT_TYPE, WireResponse
 
 
 class RefusedError(Exception):
-    """Raised by the fake's own parts to answer with an error status.
+    """Raised inside the fake to answer with an error status.
 
     Args:
         status: Status code.
@@ -22,7 +22,7 @@ class RefusedError(Exception):
         self.text = text
         self.headers: Mapping[str, str] = headers or {}
 
-    def answer(self) -> WireResponse:
-        """Return the answer that says so."""
+    def response(self) -> WireResponse:
+        """Return the error response."""
         headers = {"Content-Type": TEXT_TYPE, **self.headers}
         return WireResponse(status=self.status, body=self.text.encode(), headers=headers)

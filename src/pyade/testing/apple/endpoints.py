@@ -1,4 +1,4 @@
-"""The endpoints of the fake: which exist, and what each does with a request."""
+"""Route requests of device assignment to their handlers, and answer the account and detail endpoints."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class Call:
     repeat_cursor: bool = False
 
     @property
-    def facts(self) -> tuple[Server, dict[str, Any], int, datetime]:
-        """What most handlers want to know."""
+    def arguments(self) -> tuple[Server, dict[str, Any], int, datetime]:
+        """The arguments of most handlers: server, body, version, time."""
         return self.server, self.body, self.version, self.now
 
 
@@ -48,13 +48,13 @@ Handler: TypeAlias = Callable[[Call], dict[str, Any] | None]
 
 _WITH_BODY = ("POST", "PUT")
 _ANY_AGENT = ("/session", "/account")
-# Start of the name, and the lowest protocol version that refuses it: not published; agents of HTTP libraries
-# were refused after the version was raised.
+# Start of the User-Agent, and the lowest protocol version that refuses it. Not published; user agents of HTTP
+# libraries were refused after the version was raised.
 _DENIED_AGENTS = {"python-httpx": 9, "python-requests": 9, "Go-http-client": 9}
 
 
 class Endpoints:
-    """Routes calls to what answers them."""
+    """Routes requests to their handlers."""
 
     def __init__(
         self,
@@ -69,20 +69,22 @@ class Endpoints:
         self._handlers: dict[str, dict[str, Handler]] = {
             "/account": {"GET": self._account},
             "/server/devices": {
-                "POST": lambda call: pager.fetch(*call.facts, repeat_cursor=call.repeat_cursor)
+                "POST": lambda call: pager.fetch(*call.arguments, repeat_cursor=call.repeat_cursor)
             },
-            "/devices/sync": {"POST": lambda call: pager.sync(*call.facts, repeat_cursor=call.repeat_cursor)},
+            "/devices/sync": {
+                "POST": lambda call: pager.sync(*call.arguments, repeat_cursor=call.repeat_cursor)
+            },
             "/devices": {"POST": self._details},
             "/profile": {
                 "GET": lambda call: profiles.read(
                     call.server, call.query.get("profile_uuid", ""), call.version
                 ),
-                "POST": lambda call: profiles.define(*call.facts),
+                "POST": lambda call: profiles.define(*call.arguments),
             },
             "/profile/devices": {
                 "DELETE": lambda call: profiles.remove(call.server, call.body, call.now),
-                "POST": lambda call: profiles.assign(*call.facts),
-                "PUT": lambda call: profiles.assign(*call.facts),
+                "POST": lambda call: profiles.assign(*call.arguments),
+                "PUT": lambda call: profiles.assign(*call.arguments),
             },
             "/devices/disown": {"POST": lambda call: actions.disown(call.server, call.body)},
             "/device/activationlock": {"POST": lambda call: actions.lock(call.server, call.body)},
@@ -96,13 +98,13 @@ class Endpoints:
         }
 
     def methods(self, path: str) -> tuple[str, ...]:
-        """Return the methods of *path*, none if the fake does not have it."""
+        """Return the allowed methods of *path*; an empty tuple for an unknown path."""
         if path == "/session":
             return ("GET",)
         return tuple(self._handlers.get(path, {}))
 
     def check_agent(self, request: WireRequest) -> None:
-        """Look at the ``User-Agent`` where Apple does.
+        """Check the ``User-Agent`` on the endpoints where Apple does.
 
         Raises:
             RefusedError: It is missing or on the deny list.
@@ -122,7 +124,7 @@ class Endpoints:
         """Carry out *request* for *server* and return the JSON of its success; None for an empty body.
 
         Raises:
-            RefusedError: Something in the request is not acceptable.
+            RefusedError: The request is not valid.
         """
         body: dict[str, Any] = {}
         if _has_body(request):
@@ -184,7 +186,7 @@ class Endpoints:
         return {"devices": details}
 
     def _replacement(self, call: Call) -> dict[str, Any]:
-        """Tell which device another one replaces; refuse below version 10."""
+        """Return which device another one replaced; refuse below protocol version 10."""
         if call.version < 10:
             raise RefusedError(404, "NOT_FOUND")
         serial = call.query.get("device")

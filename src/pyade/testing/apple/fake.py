@@ -15,7 +15,7 @@ from pyade.testing.apple.actions import DeviceActions, verify_jwt
 from pyade.testing.apple.answers import RefusedError
 from pyade.testing.apple.endpoints import Endpoints
 from pyade.testing.apple.faults import Faults
-from pyade.testing.apple.lifecycle import DeviceLife
+from pyade.testing.apple.lifecycle import DeviceLifecycle
 from pyade.testing.apple.model import AppleSettings, Credentials, Identifiers, Server
 from pyade.testing.apple.paging import Pager
 from pyade.testing.apple.profiles import Profiles
@@ -24,16 +24,16 @@ from pyade.testing.apple.token_file import TokenFileForm, accept_certificate, bu
 from pyade.testing.errors import PortalError
 from pyade.testing.http.faults import DeviceFaults
 from pyade.testing.http.service import Exchange, FakeService, RequestRecord
-from pyade.testing.http.wire import JSON_TYPE, WireResponse, json_answer, reason
+from pyade.testing.http.wire import JSON_TYPE, WireResponse, json_response, reason
 
 
 @check_arguments
-class FakeApple(FakeService, DeviceLife):
+class FakeApple(FakeService, DeviceLifecycle):
     """Apple's device assignment service with its portal, in memory, for tests and demonstrations.
 
     It keeps organizations, servers, devices, profiles, sessions and cursors, enforces Apple's limits and
     answers as Apple does, through ``transport()`` in the same process or through ``serve()`` over real HTTP.
-    A path that it does not have is answered with 404 and shows in ``requests``.
+    An unknown path is answered with 404 and logged in ``requests``.
 
     Example::
 
@@ -44,18 +44,22 @@ class FakeApple(FakeService, DeviceLife):
             client.fetch_devices()
 
     Args:
-        clock: Returns the time, UTC; a ``FrozenClock`` makes every value reproducible. Left out, real time.
-        seed: Other ids, secrets and cursors for each seed, the same ones for the same seed and clock.
+        clock: Returns the time, UTC; a ``FrozenClock`` makes every value reproducible. Omitted, real time.
+        seed: Determines ids, secrets and cursors; the same seed and clock give the same values.
 
     Attributes:
-        settings: Standing behaviour.
-        faults: Switches for states that go wrong; ``script`` is for single requests.
+        clock: Returns the time, UTC.
+        settings: Behaviour that lasts, such as page sizes.
+        faults: Switches for failing states; use ``script`` for single requests.
+        organizations: The organizations by name.
+        servers: The MDM servers by name.
+        devices: The devices by serial number, assigned to a server or not.
     """
 
     def __init__(self, *, clock: Callable[[], datetime] | None = None, seed: int = 0) -> None:
         settings = AppleSettings()
         FakeService.__init__(self)
-        DeviceLife.__init__(self, clock or _real_time, Identifiers(seed), settings)
+        DeviceLifecycle.__init__(self, clock or _real_time, Identifiers(seed), settings)
         self._sessions: Sessions = Sessions(settings, self._identifiers)
         self._pager: Pager = Pager(settings, self._identifiers)
         self._device_faults: DeviceFaults = DeviceFaults()
@@ -70,7 +74,7 @@ class FakeApple(FakeService, DeviceLife):
         )
         profiles = Profiles(self, self._identifiers, self._device_faults)
         actions = DeviceActions(self, self._device_faults)
-        self._endpoints = Endpoints(settings, self._pager, profiles, actions, self.replacements)
+        self._endpoints = Endpoints(settings, self._pager, profiles, actions, self._replacements)
         self._used_jwts: set[str] = set()
 
     # Tokens
@@ -78,11 +82,11 @@ class FakeApple(FakeService, DeviceLife):
     def token(
         self, server: Server | str | None = None, *, name: str = "hq", apple_id: str = "admin@contoso.example"
     ) -> Token:
-        """Return the secrets that are valid for *server* now as a ready token; nothing is superseded.
+        """Return a token with the current secrets of *server*; no older token is superseded.
 
         Args:
-            server: Which server; left out, the only one.
-            name: The token's own name.
+            server: Which server; omitted, the only one.
+            name: The name of the token.
             apple_id: The Apple ID used in the portal.
         """
         with self._lock:
@@ -109,13 +113,13 @@ class FakeApple(FakeService, DeviceLife):
     ) -> bytes:
         """Return a new server token as the ``.p7m`` file that the portal offers for download.
 
-        Generating it supersedes the token before, imported or not, as in the portal.
+        Generating it supersedes the previous token, imported or not, as in the portal.
 
         Args:
             server: Which server; None for the only one.
             certificate_pem: The certificate that was uploaded, PEM, with an RSA key.
-            change_consumer_key: True as if another portal user generated it.
-            form: How the file is written, see ``TokenFileForm``; left out, as Apple does.
+            change_consumer_key: True if another portal user generates it.
+            form: The format of the file, see ``TokenFileForm``; omitted, Apple's format.
 
         Raises:
             PortalError: The portal does not accept the certificate.
@@ -126,22 +130,22 @@ class FakeApple(FakeService, DeviceLife):
             credentials = self.generate_token(server, change_consumer_key=change_consumer_key)
             return build_token_file(credentials, upload, self._identifiers, **form)
 
-    def credentials_issued(self, credentials: Credentials) -> None:
+    def _accept_credentials(self, credentials: Credentials) -> None:
         """Accept *credentials* in ``/session`` from now on."""
-        self._sessions.know(credentials)
+        self._sessions.accept(credentials)
 
     def redeem_jwt(self, jwt: str) -> Server:
-        """Use up a JWT for ``com.apple.maid``, as a device does that signs in to a Managed Apple Account.
+        """Redeem a JWT for ``com.apple.maid``, as a device does when it signs in to a Managed Apple Account.
 
         Args:
-            jwt: What the MDM server answered ``GetToken`` with.
+            jwt: The MDM server's response to ``GetToken``.
 
         Returns:
             The server that made it.
 
         Raises:
-            PortalError: Apple would not accept it: not RS256 with the key of the certificate that was
-                uploaded last, another issuer, too old, or used before. The JWT is not shown.
+            PortalError: Apple would refuse it: not signed with RS256 and the key of the newest uploaded
+                certificate, of another issuer, too old, or used before. The message never holds the JWT.
         """
         with self._lock:
             found, jti = verify_jwt(jwt, self.servers.values(), now=self.clock())
@@ -156,7 +160,7 @@ class FakeApple(FakeService, DeviceLife):
         try:
             return self._route(exchange)
         except RefusedError as refused:
-            return refused.answer()
+            return refused.response()
 
     def _route(self, exchange: Exchange) -> WireResponse:
         request, now = exchange.request, exchange.now
@@ -174,11 +178,11 @@ class FakeApple(FakeService, DeviceLife):
         self._endpoints.check_agent(request)
         result = self._endpoints.perform(request, server, now, repeat_cursor=exchange.repeat_cursor)
         return (
-            json_answer(result) if result is not None else WireResponse(headers={"Content-Type": JSON_TYPE})
+            json_response(result) if result is not None else WireResponse(headers={"Content-Type": JSON_TYPE})
         )
 
-    def _refusal(self, answer: WireResponse, code: str) -> WireResponse:
-        return RefusedError(answer.status, code, answer.headers).answer()
+    def _error_response(self, response: WireResponse, code: str) -> WireResponse:
+        return RefusedError(response.status, code, response.headers).response()
 
     def _headers(self, exchange: Exchange) -> Mapping[str, str]:
         headers = {"Date": format_datetime(exchange.now, usegmt=True)}
@@ -189,9 +193,9 @@ class FakeApple(FakeService, DeviceLife):
             headers["X-ADM-Auth-Session"] = self._sessions.rotate(exchange.session, exchange.now, grace)
         return headers
 
-    def _record(self, exchange: Exchange, answer: WireResponse | None, number: int) -> RequestRecord:
+    def _record(self, exchange: Exchange, response: WireResponse | None, number: int) -> RequestRecord:
         return attrs.evolve(
-            super()._record(exchange, answer, number),
+            super()._record(exchange, response, number),
             session=self._sessions.number(exchange.request),
             server=exchange.session.credentials.server.name if exchange.session else "",
         )

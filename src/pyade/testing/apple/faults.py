@@ -1,4 +1,4 @@
-"""Switches of a ``FakeApple`` for states that go wrong; faults of single requests are in ``http.faults``."""
+"""Switches of a ``FakeApple`` for failing states; faults of single requests are in ``http.faults``."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from pyade.testing.http.faults import DeviceFaults
 
 @check_arguments
 class Faults:
-    """The switches of a ``FakeApple``: states that go wrong and stay so until they are put right.
+    """Switches of a ``FakeApple`` for failing states, which last until they are switched off.
 
-    Servers and organizations are given as objects or by name; left out, all of them are meant.
+    Servers and organizations are given as objects or by name; omitted, the switch applies to all of them.
     """
 
     def __init__(
@@ -39,15 +39,16 @@ class Faults:
     # Sessions
 
     def rotate_session(self, times: int | None = 1, *, grace_seconds: float | None = None) -> None:
-        """Let the next *times* answers of ordinary calls carry a new session, None for every answer.
+        """Send a new session with the next *times* responses to ordinary requests; None for every response.
 
-        The old value is good for one more request or, with *grace_seconds*, for that long. 0 *times* stops.
+        The old session stays valid for one more request or, with *grace_seconds*, for that long. 0 *times*
+        stops the rotation.
         """
         with self._lock:
             self._rotation.left, self._rotation.grace_seconds = times, grace_seconds
 
     def forget_sessions(self, server: Server | str | None = None) -> None:
-        """Drop all sessions as if they had never been issued: 403 ``FORBIDDEN``."""
+        """Drop all sessions as if they were never issued: 403 ``FORBIDDEN``."""
         with self._lock:
             self._sessions.forget(self._server(server))
 
@@ -59,13 +60,13 @@ class Faults:
     # Tokens and terms
 
     def revoke_token(self, server: Server | str | None = None) -> None:
-        """Reject the server's tokens: ``token_rejected``, until a new one is generated."""
+        """Reject the server's tokens with ``token_rejected`` until a new one is generated."""
         with self._lock:
             for found in self._servers(server):
                 self._sessions.revoke(found)
 
     def remove_token_owner(self, server: Server | str | None = None) -> None:
-        """Let ``/session`` answer 403 ``FORBIDDEN``: the portal user who made the token is gone."""
+        """Let ``/session`` answer 403 ``FORBIDDEN``, as if the user who made the token was removed."""
         self._refuse_session(server, "FORBIDDEN")
 
     def deny_access(self, server: Server | str | None = None) -> None:
@@ -79,12 +80,12 @@ class Faults:
     def change_terms(
         self, organization: Organization | str | None = None, *, session: bool = True, calls: bool = True
     ) -> None:
-        """Let Apple ask for new terms: 403 ``T_C_NOT_SIGNED``, until ``accept_terms``.
+        """Publish new terms: 403 ``T_C_NOT_SIGNED`` until ``accept_terms``.
 
         Args:
-            organization: Which organization; left out, all.
+            organization: Which organization; omitted, all.
             session: True if ``/session`` refuses.
-            calls: True if the other calls refuse, also those with a live session.
+            calls: True if the other endpoints refuse, also with a live session.
         """
         with self._lock:
             names = list(self._portal.organizations) if organization is None else [organization]
@@ -93,7 +94,7 @@ class Faults:
                 found.terms_block_session, found.terms_block_calls = session, calls
 
     def accept_terms(self, organization: Organization | str | None = None) -> None:
-        """Let an administrator accept the terms."""
+        """Accept the terms, as an administrator does in the portal."""
         self.change_terms(organization, session=False, calls=False)
 
     # Cursors and pages
@@ -109,10 +110,10 @@ class Faults:
             self._pager.expire(self._server(server))
 
     def repeat_records(self, serials: Iterable[str], server: Server | str | None = None) -> None:
-        """Let the next sync deliver the last operation of each of *serials* once more, with its old date.
+        """Let the next sync report the last operation of each of *serials* again, with its old date.
 
         Raises:
-            PortalError: Nothing ever happened to one of them.
+            PortalError: One of them has no operation.
         """
         with self._lock:
             missing = set(wanted := list(serials))
@@ -121,10 +122,10 @@ class Faults:
                 found.operations.extend(last[serial] for serial in wanted if serial in last)
                 missing -= last.keys()
             if missing:
-                raise PortalError(f"nothing ever happened to {', '.join(sorted(missing))} on these servers")
+                raise PortalError(f"{', '.join(sorted(missing))} has no operation on these servers")
 
     def hide_from_sync(self, serials: Iterable[str], server: Server | str | None = None) -> None:
-        """Leave *serials* out of sync, while fetch and details show them; replaces an earlier choice."""
+        """Leave *serials* out of sync but not out of fetch and details; replaces the previous list."""
         with self._lock:
             hidden = set(serials)
             for found in self._servers(server):
@@ -133,20 +134,20 @@ class Faults:
     # Device results
 
     def device_result(self, serials: Iterable[str], result: str | None, *, times: int | None = 1) -> None:
-        """Decide the results of *serials* wherever there is one per device; nothing happens to them.
+        """Script the results of *serials* without changing the devices.
 
-        That is in requests that define, assign or remove a profile, disown or lock.
+        It applies to requests that define, assign or remove a profile, disown or lock.
 
         Args:
             serials: Which devices.
-            result: Such as ``FAILED`` or a word that does not exist yet; None leaves the device out.
-            times: In how many requests each; None for always, 0 stops it.
+            result: Such as ``FAILED``, or a value that Apple does not use yet; None leaves the device out.
+            times: For how many requests of each device; None for all, 0 stops it.
         """
         with self._lock:
             self._device_faults.set(serials, result, times)
 
     def throttle(self, serials: Iterable[str], until: datetime) -> None:
-        """Throttle *serials* until a time; a time that has passed ends it."""
+        """Throttle *serials* until a time; a time in the past ends the throttling."""
         with self._lock:
             for serial in serials:
                 self._portal.device(serial)

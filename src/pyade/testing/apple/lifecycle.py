@@ -1,7 +1,7 @@
-"""What happens to a device outside the portal: it is set up, unlocked or disowned, or Apple replaces it.
+"""What happens to a device outside the portal: setup, unlock, disown, replacement by Apple.
 
 Source: Apple, device assignment, "Sync the list of devices", the page Device and "Get replacement details".
-What Apple does when a device is set up whose profile it does not have is chosen: the device gets none.
+Not published, chosen here: a device whose server lacks the assigned profile gets no profile.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from pyade.testing.errors import PortalError
 
 @attrs.frozen(kw_only=True)
 class Replacement:
-    """That one device took the place of another.
+    """The replacement of one device by another.
 
     Attributes:
-        original_serial_number: The device that is gone.
-        day: When, the UTC day as ``YYYY-MM-DD``.
+        original_serial_number: The device that was replaced.
+        day: The UTC day of the replacement as ``YYYY-MM-DD``.
     """
 
     original_serial_number: str
@@ -33,21 +33,21 @@ class Replacement:
 
 
 @check_arguments
-class DeviceLife(FakePortal):
-    """A portal whose devices live: people set them up and unlock them, Apple replaces them."""
+class DeviceLifecycle(FakePortal):
+    """A portal whose devices can be set up, unlocked, disowned and replaced."""
 
     def __init__(
         self, clock: Callable[[], datetime], identifiers: Identifiers, settings: AppleSettings
     ) -> None:
         super().__init__(clock, identifiers, settings)
-        self.replacements: dict[str, Replacement] = {}
+        self._replacements: dict[str, Replacement] = {}
 
     def activate(self, serial_number: str) -> dict[str, Any] | None:
-        """Set a device up, and return the profile that it gets: Apple's JSON with ``profile_uuid``.
+        """Set a device up and return its profile: Apple's JSON with ``profile_uuid``; None if it gets none.
 
-        A device that gets one becomes ``pushed``, which its server's sync shows as ``modified``; it may be
-        erased and set up again. One that gets none leaves no trace: it has no server, its status is ``empty``
-        or ``removed``, or its server does not have the profile.
+        A device that gets a profile becomes ``pushed``, which its server's sync reports as ``modified``; call
+        it again for a device that was erased. A device gets none, and does not change, if it has no server,
+        if its status is ``empty`` or ``removed``, or if its server lacks the profile.
 
         Args:
             serial_number: Which device.
@@ -56,7 +56,7 @@ class DeviceLife(FakePortal):
             PortalError: There is no such device.
         """
         with self._lock:
-            (device,) = self._devices([serial_number])
+            (device,) = self._find_devices([serial_number])
             server, record = device.server, device.record
             if server is None or record.get("profile_status") not in ("assigned", "pushed"):
                 return None
@@ -69,7 +69,7 @@ class DeviceLife(FakePortal):
             return {**server.profiles[profile_uuid], "profile_uuid": profile_uuid}
 
     def disown(self, serial_number: str) -> None:
-        """Let a device leave its organization for ever, which its server's sync shows as ``deleted``.
+        """Disown a device for ever, which its server's sync reports as ``deleted``.
 
         Args:
             serial_number: Which device.
@@ -78,24 +78,24 @@ class DeviceLife(FakePortal):
             PortalError: There is no such device.
         """
         with self._lock:
-            (device,) = self._devices([serial_number])
+            (device,) = self._find_devices([serial_number])
             if device.server is not None:
-                self._leave(device, announce=True)
+                self._remove_from_server(device, announce=True)
             del self.devices[serial_number]
-            self.disowned.add(serial_number)
+            self._disowned.add(serial_number)
 
     def unlock(self, serial_number: str, bypass_code: str) -> bool:
-        """Type a bypass code at a locked device, and return True if that unlocks it.
+        """Enter a bypass code on a locked device, and return True if that unlocks it.
 
         Args:
             serial_number: Which device.
-            bypass_code: The text of the code, with or without dashes, as a person types it.
+            bypass_code: The code as a user types it, with or without dashes.
 
         Raises:
             PortalError: There is no such device, or it is not locked.
         """
         with self._lock:
-            (device,) = self._devices([serial_number])
+            (device,) = self._find_devices([serial_number])
             if device.activation_lock is None:
                 raise PortalError(f"{serial_number!r} is not locked")
             is_right = escrow_key_of(bypass_code) == (device.activation_lock.escrow_key or "")
@@ -106,29 +106,29 @@ class DeviceLife(FakePortal):
     def replace_device(
         self, serial_number: str, replacement: str | None = None, *, announce: bool = True
     ) -> str:
-        """Let Apple replace a device by another of the same model, and return the new serial number.
+        """Replace a device with another of the same model, as Apple does, and return the new serial number.
 
-        The old device is gone for good, which its server's sync shows as ``deleted`` with
-        ``released_by_replacement``. The new one is the organization's, and comes to the same server without a
-        profile and with ``is_replacement_device``.
+        The old device is removed for good, which its server's sync reports as ``deleted`` with
+        ``released_by_replacement``. The new one belongs to the organization and is assigned to the same
+        server, without a profile and with ``is_replacement_device``.
 
         Args:
             serial_number: Which device.
-            replacement: The new serial number; left out, a random one.
-            announce: False if the sync keeps silent about the old device.
+            replacement: The new serial number; omitted, a generated one.
+            announce: False if sync does not report the old device.
 
         Raises:
-            PortalError: There is no such device, or there is one of the new serial number already.
+            PortalError: There is no such device, or the new serial number exists already.
         """
         with self._lock:
-            (old,) = self._devices([serial_number])
+            (old,) = self._find_devices([serial_number])
             server, record, organization = old.server, old.record, old.organization
             if replacement in self.devices:
                 raise PortalError(f"there is a device {replacement!r} already")
             if server is not None:
-                self._leave(old, announce=announce, released_by_replacement=True)
+                self._remove_from_server(old, announce=announce, released_by_replacement=True)
             del self.devices[serial_number]
-            hardware = {key: record[key] for key in _SAME if key in record}
+            hardware = {key: record[key] for key in _HARDWARE_KEYS if key in record}
             (new,) = self.add_devices(
                 serials=[replacement or self._identifiers.serial_number()],
                 server=server,
@@ -136,16 +136,16 @@ class DeviceLife(FakePortal):
                 **hardware,
                 is_replacement_device=True,
             )
-            self.replacements[new] = Replacement(
+            self._replacements[new] = Replacement(
                 original_serial_number=serial_number, day=timestamp(self.clock())[:10]
             )
             return new
 
 
 def escrow_key_of(bypass_code: str) -> str | None:
-    """Return the hash of a bypass code as it is typed; None if it is none."""
+    """Return the hash of a bypass code as typed; None if the text is not a bypass code."""
     bits = "".join(f"{_SYMBOLS.index(symbol):05b}" for symbol in bypass_code if symbol in _SYMBOLS)
-    # The last symbol stands for three bits only.
+    # The last symbol encodes only three bits.
     if len(bits) != 26 * 5 or bits[125:127] != "00":
         return None
     raw = int(bits[:125] + bits[127:], 2).to_bytes(16, "big")
@@ -153,4 +153,4 @@ def escrow_key_of(bypass_code: str) -> str | None:
 
 
 _SYMBOLS = "0123456789ACDEFGHJKLMNPQRTUVWXYZ"
-_SAME = ("model", "description", "color", "device_family", "os")
+_HARDWARE_KEYS = ("model", "description", "color", "device_family", "os")

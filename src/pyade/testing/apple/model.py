@@ -1,10 +1,7 @@
-"""What the fake portal consists of: organizations, servers, devices, and what happened to them.
+"""The data of the fake portal: settings, organizations, servers, devices, their operations, and identifiers.
 
-How the fake behaves all the time; what happens once is in ``faults``.
-
-Every identifier and secret of the fake, derived from its seed.
-
-What new devices of the fake look like.
+Every identifier and secret is derived from the seed of the fake. Behaviour that lasts is set in
+``AppleSettings``; failures are switched on in ``faults``.
 """
 
 from __future__ import annotations
@@ -28,24 +25,24 @@ from pyade.testing.errors import PortalError
 @check_arguments
 @attrs.define(kw_only=True)
 class AppleSettings:
-    """Standing behaviour of a ``FakeApple``; change an attribute at any time, it holds from the next request.
+    """Lasting behaviour of a ``FakeApple``; a changed attribute takes effect with the next request.
 
-    Where Apple publishes no figure, the default is this project's choice and the attribute says so.
+    Where Apple publishes no figure, the default is this project's choice and marked "not published".
 
     Attributes:
         requires_json_type: True refuses a body without ``Content-Type: application/json`` with 415, as a
-            gateway may; with or without a charset (not published; Apple's pages name the type).
-        single_session: True if a new session ends the older ones of the same server token.
+            gateway may; a charset is allowed (not published; Apple's pages name the type).
+        single_session: True ends the older sessions of a server token when a new one is opened.
         page_default: Devices per page without ``limit``, advertised by ``/account``.
         page_maximum: Highest ``limit``, advertised by ``/account``; a higher one is reduced to it.
-        cursor_length: Exact number of characters of a cursor; None for the usual short form.
-        device_assigned_by: What new assignments carry; ``-1`` occurs at Apple.
+        cursor_length: Exact number of characters of a cursor; None for the usual length.
+        device_assigned_by: The value of this key in new assignments; ``-1`` was observed.
         throttle_changes: Assignment changes of one device per hour before it is throttled for a day; None
             never throttles (not published).
-        throttle_extends: True if an attempt during that day starts it again.
-        disown_refusal: What a server gets that may not disown: a result per device, or a refusal (not
-            published).
-        beta_tokens_key: Under which key the beta enrollment tokens are sent; both were seen.
+        throttle_extends: True restarts that day with every further attempt.
+        disown_refusal: The response to a server that may not disown: ``FAILED`` for each device, or 403
+            ``ACCESS_DENIED`` for the request (not published).
+        beta_tokens_key: The key that holds the beta enrollment tokens; both were observed.
     """
 
     requires_json_type: bool = False
@@ -64,10 +61,10 @@ _SERIAL_DIGITS = "0123456789CDFGHJKLMNPQRTVWXY"
 
 
 class Identifiers:
-    """A source of values that look random and are the same for the same seed and order of requests.
+    """Generates values that look random and depend only on the seed and the order of requests.
 
     Args:
-        seed: Two fakes with the same seed hand out the same values.
+        seed: Two fakes with the same seed generate the same values.
     """
 
     def __init__(self, seed: int) -> None:
@@ -78,7 +75,7 @@ class Identifiers:
         )
 
     def octets(self, purpose: str, length: int) -> bytes:
-        """Return the next *length* bytes for *purpose*; each purpose has a sequence of its own."""
+        """Return the next *length* bytes for *purpose*; each purpose has its own sequence."""
         self._counts[purpose] += 1
         start = f"{self._seed}:{purpose}:{self._counts[purpose]}".encode()
         return hashlib.shake_256(start).digest(length)
@@ -118,7 +115,7 @@ class Identifiers:
 
         Args:
             now: Time of the request, UTC.
-            position: What the cursor stands for; part of the value only to help a person who decodes it.
+            position: The position that the cursor stands for; part of the value only to help debugging.
             length: The exact number of characters; None for a length of the usual size.
         """
         milliseconds = int(now.timestamp() * 1000)
@@ -129,11 +126,11 @@ class Identifiers:
 
 
 Record: TypeAlias = dict[str, Any]
-"""A device as Apple's newest protocol version shows it; never changed, only replaced."""
+"""A device as Apple's newest protocol version returns it; replaced when it changes, never modified."""
 
 
 class Operation(NamedTuple):
-    """Something that happened to a device, with the device as it was right after."""
+    """One operation on a device, with the record of the device right after it."""
 
     serial_number: str
     op_type: str
@@ -154,9 +151,11 @@ class Organization:
         email: Contact of the organization.
         phone: Contact of the organization.
         address: Contact of the organization.
-        allows_activation_lock: False if Apple says ``ORG_NOT_SUPPORTED`` to a lock.
-        allows_account_driven_enrollment: False if Apple says ``ORG_NOT_SUPPORTED`` there.
-        allows_beta_access: False if somebody turned beta access off in the portal.
+        allows_activation_lock: False answers a lock with ``ORG_NOT_SUPPORTED``.
+        allows_account_driven_enrollment: False answers its endpoints with ``ORG_NOT_SUPPORTED``.
+        allows_beta_access: False if an administrator turned beta access off in the portal.
+        terms_block_session: True if ``/session`` answers ``T_C_NOT_SIGNED``; see ``Faults.change_terms``.
+        terms_block_calls: True if the other endpoints do.
     """
 
     name: str
@@ -202,11 +201,18 @@ class Server:
     Attributes:
         name: Unique in the fake.
         server_uuid: Its identity, stable over token renewals.
-        organization: Where it belongs.
-        admin_id: Who generated the token in use.
+        organization: The organization that it belongs to.
+        admin_id: The portal user who generated the current token.
         created_at: UTC.
         may_disown: False if the portal does not let this server release devices.
         discovery: The account-driven enrollment profile, by Apple's keys; empty if none is set.
+        token_key: The public key of the newest uploaded certificate; None before the first upload.
+        devices: The assigned devices by serial number, in the order of their last operations.
+        operations: Every operation that sync reports, oldest first.
+        profiles: The defined profiles by ``profile_uuid``, by Apple's keys.
+        credentials: The current token; None before the first one.
+        session_refusal: The 403 code of ``/session``, see ``Faults.deny_access``; None for none.
+        hidden_from_sync: Serial numbers that sync leaves out, see ``Faults.hide_from_sync``.
     """
 
     name: str
@@ -228,17 +234,17 @@ class Server:
     _snapshot: tuple[int, tuple[Operation, ...]] | None = attrs.field(default=None, repr=False)
 
     def snapshot(self) -> tuple[Operation, ...]:
-        """Return the devices as of now, by the time of their last operation; shared until one changes."""
+        """Return the last operation of each device, oldest first; the same tuple until a device changes."""
         if self._snapshot is None or self._snapshot[0] != self._revision:
             self._snapshot = (self._revision, tuple(device.operation for device in self.devices.values()))
         return self._snapshot[1]
 
     def changed(self) -> None:
-        """Forget the snapshot: a device is not what it was."""
+        """Invalidate the snapshot after a device changed."""
         self._revision += 1
 
     def operation_time(self, wanted: datetime) -> datetime:
-        """Return *wanted*, or the time of the last operation if that is later: operations never go back."""
+        """Return *wanted*, or the time of the last operation if that is later: times never decrease."""
         self._last_operation = max(wanted, self._last_operation)
         return self._last_operation
 
@@ -249,7 +255,7 @@ class ActivationLock:
 
     Attributes:
         escrow_key: Hash of the bypass code, lower case; None if only *person* can unlock the device.
-        person: To whom the lock is bound without a bypass code.
+        person: The portal user who can unlock the device without a bypass code.
         message: Text on the locked screen.
     """
 
@@ -260,7 +266,19 @@ class ActivationLock:
 
 @attrs.define(eq=False)
 class OwnedDevice:
-    """A device that an organization owns, assigned to one of its servers or to none."""
+    """A device that an organization owns.
+
+    Attributes:
+        organization: The owner.
+        record: The device by Apple's keys.
+        bought_at: UTC.
+        changed_at: The time of the last change, UTC.
+        server: The server that it is assigned to; None if unassigned.
+        last_operation: Its last operation at that server; None if unassigned.
+        changes: Times of the recent assignment changes, for throttling.
+        throttled_until: The end of the throttling, UTC; None if it was never throttled.
+        activation_lock: The lock that an MDM server set; None if unlocked.
+    """
 
     organization: Organization
     record: Record
@@ -274,7 +292,7 @@ class OwnedDevice:
 
     @property
     def operation(self) -> Operation:
-        """The last operation of a device that is assigned to a server."""
+        """The last operation; raises ``PortalError`` for a device that is not assigned to a server."""
         if self.last_operation is None:
             raise PortalError(f"{self.record['serial_number']} was never assigned to a server")
         return self.last_operation

@@ -1,11 +1,9 @@
-"""Fetch and sync: pages, cursors and what makes them go stale.
+"""Fetch and sync pages with their cursors, and the keys that each protocol version returns.
 
-Source: Apple, device assignment, "Get a list of devices" and "Sync the list of devices"; what the
-pages do not say was observed or, where nobody observed it, chosen.
+Behaviour that Apple's pages do not describe was observed or, failing that, chosen.
 
-What each protocol version lets a client see.
-
-Source: Apple, device assignment, the pages Device, Profile, AccountDetail and "Assign a profile".
+Source: Apple, device assignment, "Get a list of devices", "Sync the list of devices", "Assign a profile" and
+the pages Device, Profile and AccountDetail.
 """
 
 from __future__ import annotations
@@ -49,26 +47,26 @@ _HIGHEST = 10
 
 
 def visible_device(record: Record, version: int) -> Record:
-    """Return the part of a device *record* that protocol *version* shows."""
+    """Return the keys of a device *record* that protocol *version* returns."""
     if version >= _HIGHEST:
         return record
-    shown = _visible(record, _DEVICE_KEYS_SINCE, version)
+    shown = _keys_of_version(record, _DEVICE_KEYS_SINCE, version)
     if version < 7 and shown.get("os") == "iPadOS":
         shown["os"] = "iOS"
     return shown
 
 
 def visible_profile(profile: Mapping[str, Any], version: int) -> dict[str, Any]:
-    """Return the part of a profile that protocol *version* shows."""
-    return _visible(profile, _PROFILE_KEYS_SINCE, version)
+    """Return the keys of a profile that protocol *version* returns."""
+    return _keys_of_version(profile, _PROFILE_KEYS_SINCE, version)
 
 
 def visible_account(account: Mapping[str, Any], version: int) -> dict[str, Any]:
-    """Return the part of the account detail that protocol *version* shows."""
-    return _visible(account, _ACCOUNT_KEYS_SINCE, version)
+    """Return the keys of the account detail that protocol *version* returns."""
+    return _keys_of_version(account, _ACCOUNT_KEYS_SINCE, version)
 
 
-def _visible(source: Mapping[str, Any], since: Mapping[str, int], version: int) -> dict[str, Any]:
+def _keys_of_version(source: Mapping[str, Any], since: Mapping[str, int], version: int) -> dict[str, Any]:
     return {key: value for key, value in source.items() if since.get(key, 0) <= version}
 
 
@@ -77,14 +75,14 @@ _CURSOR_LIFETIME = timedelta(days=7)
 
 @attrs.frozen(kw_only=True)
 class Cursor:
-    """What a cursor value stands for.
+    """The position that a cursor value stands for.
 
     Attributes:
-        server: Whose devices.
+        server: The server whose devices it lists.
         issued_at: UTC.
-        log_position: Where a sync goes on in the server's operations.
-        snapshot: The devices of the fetch that is under way; None after its last page and for a sync.
-        offset: Where that fetch goes on.
+        log_position: The index in the server's operations where a sync continues.
+        snapshot: The devices of the current fetch; None after its last page and for a sync.
+        offset: The index in the snapshot where the fetch continues.
     """
 
     server: Server
@@ -95,7 +93,7 @@ class Cursor:
 
 
 class Pager:
-    """Answers fetch and sync requests, and remembers every cursor that it gave out."""
+    """Answers fetch and sync requests, and stores every cursor that it issued."""
 
     def __init__(self, settings: AppleSettings, identifiers: Identifiers) -> None:
         self._settings = settings
@@ -103,13 +101,13 @@ class Pager:
         self._cursors: dict[str, Cursor] = {}
 
     def forget(self, server: Server | None = None) -> None:
-        """Make every cursor of *server*, or all, unknown."""
+        """Drop every cursor of *server*, or all cursors."""
         self._cursors = {
             value: cursor for value, cursor in self._cursors.items() if server not in (None, cursor.server)
         }
 
     def expire(self, server: Server | None = None) -> None:
-        """Make every cursor of *server*, or all, older than Apple accepts."""
+        """Make every cursor of *server*, or all cursors, older than Apple accepts."""
         for value, cursor in self._cursors.items():
             if server in (None, cursor.server):
                 self._cursors[value] = attrs.evolve(
@@ -128,7 +126,7 @@ class Pager:
         """Return one page of the devices that were assigned to *server* when the fetch began.
 
         Raises:
-            RefusedError: The cursor or the limit is not acceptable.
+            RefusedError: The cursor or the limit is not valid.
         """
         value = _cursor_value(body)
         limit = self._limit(body)
@@ -149,7 +147,7 @@ class Pager:
         )
         return self._page(
             [visible_device(operation.record, version) for operation in page],
-            cursor=value if value and repeat_cursor else self._remember(following, end),
+            cursor=value if value and repeat_cursor else self._store_cursor(following, end),
             more=more or bool(value and repeat_cursor),
             fetched_until=snapshot[end - 1].op_date if more else timestamp(now),
         )
@@ -163,10 +161,10 @@ class Pager:
         *,
         repeat_cursor: bool = False,
     ) -> dict[str, Any]:
-        """Return one page of what happened to the devices of *server* since the cursor.
+        """Return one page of the operations on devices of *server* since the cursor.
 
         Raises:
-            RefusedError: The cursor or the limit is not acceptable.
+            RefusedError: The cursor or the limit is not valid.
         """
         value = _cursor_value(body)
         if not value:
@@ -178,7 +176,7 @@ class Pager:
         following = Cursor(server=server, issued_at=now, log_position=end)
         return self._page(
             [_with_operation(operation, version) for operation in page],
-            cursor=value if repeat_cursor else self._remember(following, end),
+            cursor=value if repeat_cursor else self._store_cursor(following, end),
             more=more or repeat_cursor,
             fetched_until=page[-1].op_date if page else timestamp(now),
         )
@@ -199,7 +197,7 @@ class Pager:
             raise RefusedError(400, "EXPIRED_CURSOR")
         return cursor
 
-    def _remember(self, cursor: Cursor, position: int) -> str:
+    def _store_cursor(self, cursor: Cursor, position: int) -> str:
         value = self._identifiers.cursor(cursor.issued_at, position, length=self._settings.cursor_length)
         self._cursors[value] = cursor
         return value
@@ -223,7 +221,7 @@ def _cursor_value(body: dict[str, Any]) -> str:
 
 
 def _operations(server: Server, start: int, limit: int) -> tuple[list[Operation], int]:
-    """Return up to *limit* operations from *start* that sync shows, and where the next page begins."""
+    """Return up to *limit* operations from *start* that sync reports, and the start of the next page."""
     if not server.hidden_from_sync:
         page = server.operations[start : start + limit]
         return page, start + len(page)

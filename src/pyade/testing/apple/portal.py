@@ -1,4 +1,4 @@
-"""What an administrator does in the portal."""
+"""The portal: what an administrator does with organizations, servers, tokens and devices."""
 
 from __future__ import annotations
 
@@ -31,8 +31,15 @@ _SERVER_KEYS = ("device_assigned_date", "device_assigned_by")
 class FakePortal:
     """What an administrator can do in the portal; ``FakeApple`` adds the web service.
 
-    Safe for several threads. Wherever a server is taken, its name or ``server_uuid`` is, too; where it may be
-    left out, the only server is meant.
+    Thread-safe. A server can be given as an object, by name or by ``server_uuid``; omitted where that is
+    allowed, it is the only server.
+
+    Attributes:
+        clock: Returns the time, UTC.
+        settings: Behaviour that lasts.
+        organizations: The organizations by name.
+        servers: The MDM servers by name.
+        devices: The devices by serial number, assigned to a server or not.
     """
 
     def __init__(
@@ -45,7 +52,7 @@ class FakePortal:
         self.organizations: dict[str, Organization] = {}
         self.servers: dict[str, Server] = {}
         self.devices: dict[str, OwnedDevice] = {}
-        self.disowned: set[str] = set()
+        self._disowned: set[str] = set()
 
     # Organizations and servers
 
@@ -62,7 +69,7 @@ class FakePortal:
         """Return a new organization.
 
         Raises:
-            PortalError: There is one of that name.
+            PortalError: The name exists already.
         """
         with self._lock:
             if name in self.organizations:
@@ -91,8 +98,8 @@ class FakePortal:
 
         Args:
             name: Unique in the fake.
-            organization: Where it belongs; left out, the first organization, which is made if there is none.
-            admin_id: Who generates its tokens.
+            organization: Its organization; omitted, the first one, which is created if there is none.
+            admin_id: The portal user who generates its tokens.
 
         Raises:
             PortalError: There is a server of that name, or no such organization.
@@ -110,7 +117,7 @@ class FakePortal:
             return self.servers[name]
 
     def organization(self, organization: Organization | str | None = None) -> Organization:
-        """Return the organization that is meant; None is the first one, made if there is none.
+        """Return an organization; None is the first one, which is created if there is none.
 
         Raises:
             PortalError: There is no such organization.
@@ -120,11 +127,11 @@ class FakePortal:
                 return next(iter(self.organizations.values()), None) or self.add_organization()
             name = organization if isinstance(organization, str) else organization.name
             if name not in self.organizations:
-                raise PortalError(f"no organization {name!r}; there are {_names(self.organizations)}")
+                raise PortalError(f"no organization {name!r}; there are {_abbreviate(self.organizations)}")
             return self.organizations[name]
 
     def server(self, server: Server | str | None = None) -> Server:
-        """Return the server that is meant; None is the only one.
+        """Return a server; None is the only one.
 
         Raises:
             PortalError: There is no such server, or None was given and there are several.
@@ -133,23 +140,23 @@ class FakePortal:
             if server is None and len(self.servers) == 1:
                 return next(iter(self.servers.values()))
             if server is None:
-                raise PortalError(f"say which server is meant; there are {_names(self.servers)}")
+                raise PortalError(f"name the server; there are {_abbreviate(self.servers)}")
             wanted = server if isinstance(server, str) else server.name
             for candidate in self.servers.values():
                 if wanted in (candidate.name, candidate.server_uuid):
                     return candidate
-            raise PortalError(f"no server {wanted!r}; there are {_names(self.servers)}")
+            raise PortalError(f"no server {wanted!r}; there are {_abbreviate(self.servers)}")
 
     # Tokens
 
     def generate_token(
         self, server: Server | str | None = None, *, change_consumer_key: bool = False
     ) -> Credentials:
-        """Return new secrets for *server*; the ones before answer ``signature_invalid`` from now on.
+        """Return new secrets for *server*; the previous ones get ``signature_invalid`` from now on.
 
         Args:
             server: Which server.
-            change_consumer_key: True as if another portal user generated it; usually the key stays.
+            change_consumer_key: True if another portal user generates it; otherwise the key stays the same.
         """
         with self._lock:
             found = self.server(server)
@@ -170,11 +177,11 @@ class FakePortal:
                 access_secret="AS_" + self._identifiers.hexadecimal("access secret", 40),
                 expires_at=_one_year_after(now).replace(microsecond=0),
             )
-            self.credentials_issued(found.credentials)
+            self._accept_credentials(found.credentials)
             return found.credentials
 
-    def credentials_issued(self, credentials: Credentials) -> None:
-        """Take note of new *credentials*; overridden by whoever verifies them."""
+    def _accept_credentials(self, credentials: Credentials) -> None:
+        """Accept *credentials* from now on; a subclass that verifies tokens overrides it."""
 
     # Devices
 
@@ -188,15 +195,15 @@ class FakePortal:
         serials: Iterable[str] | None = None,
         **keys: Any,
     ) -> tuple[str, ...]:
-        """Return the serial numbers of new devices, as bought by an organization.
+        """Add devices that an organization bought, and return their serial numbers.
 
         Args:
             count: How many; ignored if *serials* is given.
-            server: Assign them to this server at once; left out, they wait in the organization.
-            organization: Who buys them; left out, the server's organization or the first one.
-            family: Apple's product family; the models of its catalogue take turns.
-            serials: Serial numbers of your own.
-            keys: Apple's keys with the value that every device gets, such as ``asset_tag="A-1"``.
+            server: The server to assign them to; omitted, they stay unassigned.
+            organization: The buyer; omitted, the server's organization or the first one.
+            family: Apple's product family; the models of its catalogue alternate.
+            serials: The serial numbers; omitted, generated ones.
+            keys: Apple's keys and their values for every device, such as ``asset_tag="A-1"``.
 
         Raises:
             PortalError: A serial number exists already or was disowned, or there is no such server or
@@ -215,8 +222,8 @@ class FakePortal:
             for number in numbers:
                 if number in self.devices:
                     raise PortalError(f"there is a device {number!r} already")
-                if number in self.disowned:
-                    raise PortalError(f"{number!r} was disowned, which is for ever")
+                if number in self._disowned:
+                    raise PortalError(f"{number!r} was disowned, which cannot be undone")
             models, now = CATALOGUE[family], self.clock()
             for index, number in enumerate(numbers):
                 record = {"serial_number": number, **models[index % len(models)], **keys}
@@ -228,48 +235,50 @@ class FakePortal:
     def assign(self, server: Server | str | None, devices: Iterable[str] | int) -> tuple[str, ...]:
         """Assign *devices* to *server* and return their serial numbers.
 
-        A device of another server moves, see ``move``. Assigning to the same server again takes the
-        profile away, although ``profile_uuid`` stays: that is what Apple does.
+        A device of another server is moved, see ``move``. Assigning a device to its own server again removes
+        its profile but keeps ``profile_uuid``, as Apple does.
 
         Args:
             server: Which server.
-            devices: Serial numbers, or how many of the organization's devices without a server.
+            devices: Serial numbers, or a number of the organization's unassigned devices.
 
         Raises:
-            PortalError: There is no such device, or there are too few.
+            PortalError: There is no such device, or there are too few unassigned ones.
         """
         with self._lock:
             target = self.server(server)
             if isinstance(devices, int):
-                waiting = self._waiting(target.organization)
-                if len(waiting) < devices:
+                unassigned = self._unassigned(target.organization)
+                if len(unassigned) < devices:
                     owner = target.organization.name
-                    raise PortalError(f"{owner!r} has {len(waiting)} devices without a server, not {devices}")
-                serials = waiting[:devices]
+                    raise PortalError(
+                        f"{owner!r} has {len(unassigned)} devices without a server, not {devices}"
+                    )
+                serials = unassigned[:devices]
             else:
                 serials = tuple(devices)
-            for device in self._devices(serials):
+            for device in self._find_devices(serials):
                 if device.server is target:
-                    self._lose_profile(device)
+                    self._remove_profile(device)
                 elif device.server is not None:
                     self.move([device.record["serial_number"]], target)
                 else:
-                    self._arrive(device, target)
+                    self._add_to_server(device, target)
             return serials
 
     def unassign(self, devices: Iterable[str], *, announce: bool = True) -> None:
-        """Take *devices* from their server; they stay in the organization.
+        """Unassign *devices* from their server; they stay in the organization.
 
         Args:
             devices: Serial numbers.
-            announce: False if the server's sync keeps silent about it, which was observed.
+            announce: False if the server's sync does not report it, which was observed.
 
         Raises:
             PortalError: There is no such device, or it has no server.
         """
         with self._lock:
-            for device in self._devices(devices):
-                self._leave(device, announce=announce)
+            for device in self._find_devices(devices):
+                self._remove_from_server(device, announce=announce)
 
     def move(
         self,
@@ -279,27 +288,27 @@ class FakePortal:
         arrive_as: Literal["added", "modified"] = "added",
         announce: bool = True,
     ) -> None:
-        """Move *devices* to another server, also to one of another organization.
+        """Move *devices* to another server, which may belong to another organization.
 
         Args:
             devices: Serial numbers.
-            server: Where they go.
-            arrive_as: What the gaining server sees: ``added`` without a profile, or only ``modified`` with
-                the status ``removed`` and the profile id of the losing server; Apple does both.
-            announce: False if the losing server's sync keeps silent about it, which was observed.
+            server: The new server.
+            arrive_as: What the new server's sync reports: ``added`` without a profile, or only ``modified``
+                with the status ``removed`` and the profile id of the old server; Apple does both.
+            announce: False if the old server's sync does not report it, which was observed.
 
         Raises:
             PortalError: There is no such device or server.
         """
         with self._lock:
             target = self.server(server)
-            for device in self._devices(devices):
+            for device in self._find_devices(devices):
                 before = device.record
                 if device.server is not None:
-                    self._leave(device, announce=announce)
+                    self._remove_from_server(device, announce=announce)
                 device.organization = target.organization
                 if arrive_as == "added":
-                    self._arrive(device, target)
+                    self._add_to_server(device, target)
                     continue
                 device.record = {**before, **self._assignment(self.clock())}
                 if "profile_uuid" in before:
@@ -308,34 +317,34 @@ class FakePortal:
                 self.operate(device, "modified", device.record)
 
     def release(self, devices: Iterable[str], *, announce: bool = True) -> None:
-        """Release *devices* from their organization for good; the fake forgets them.
+        """Release *devices* from their organization for good; the fake removes them.
 
         Args:
             devices: Serial numbers.
-            announce: False if the server's sync keeps silent about it.
+            announce: False if the server's sync does not report it.
 
         Raises:
             PortalError: There is no such device.
         """
         with self._lock:
-            for device in self._devices(devices):
+            for device in self._find_devices(devices):
                 if device.server is not None:
-                    self._leave(device, announce=announce)
+                    self._remove_from_server(device, announce=announce)
                 del self.devices[device.record["serial_number"]]
 
     def edit_device(self, serial_number: str, *, announce: bool = True, **keys: Any) -> None:
-        """Set Apple's *keys* of a device: new keys, unknown values; None takes a key away.
+        """Set Apple's *keys* of a device, new keys and unknown values included; None removes a key.
 
         Args:
             serial_number: Which device.
-            announce: True if its server's sync shows it as ``modified``.
+            announce: True if its server's sync reports it as ``modified``.
             keys: Key and value, such as ``mdm_migration_deadline="2026-01-01T00:00:00Z"``.
 
         Raises:
             PortalError: There is no such device.
         """
         with self._lock:
-            (device,) = self._devices([serial_number])
+            (device,) = self._find_devices([serial_number])
             record = {key: value for key, value in {**device.record, **keys}.items() if value is not None}
             device.changed_at = self.clock()
             if device.server is None:
@@ -356,14 +365,14 @@ class FakePortal:
         op_date: datetime,
         **keys: Any,
     ) -> None:
-        """Let a server's sync report an operation that changes nothing: duplicates, late news, equal times.
+        """Let a server's sync report an operation that changes no device: duplicates, late and equal times.
 
         Args:
             serial_number: Any serial number, also one that the fake does not know.
-            server: Whose sync reports it; left out, the only server.
-            op_type: Such as ``modified``, or a value that does not exist yet.
-            op_date: When it is said to have happened.
-            keys: Further keys of the record; they win over those of the device.
+            server: The server whose sync reports it; omitted, the only one.
+            op_type: Such as ``modified``, or a value that Apple does not use yet.
+            op_date: The reported time of the operation.
+            keys: Further keys of the record; they override those of the device.
         """
         with self._lock:
             device = self.devices.get(serial_number)
@@ -373,17 +382,17 @@ class FakePortal:
             )
 
     def device(self, serial_number: str) -> Mapping[str, Any]:
-        """Return what Apple knows about a device, by Apple's keys.
+        """Return a device by Apple's keys.
 
         Raises:
             PortalError: There is no such device.
         """
         with self._lock:
-            (device,) = self._devices([serial_number])
+            (device,) = self._find_devices([serial_number])
             return dict(device.record)
 
     def operate(self, device: OwnedDevice, op_type: str, record: Record) -> None:
-        """Give *device* a new *record* and report it in its server's sync."""
+        """Replace the record of *device* and report it in its server's sync."""
         server = device.server
         if server is None:
             raise PortalError(f"{record['serial_number']} has no server")
@@ -391,20 +400,20 @@ class FakePortal:
         serial = record["serial_number"]
         device.record, device.changed_at = record, when
         device.last_operation = Operation(serial, op_type, timestamp(when), record)
-        # The order of the dictionary is the order of the last operations, so a device moves to its end.
+        # The dictionary is ordered by last operation, so the device moves to its end.
         server.devices.pop(serial, None)
         server.devices[serial] = device
         server.operations.append(device.last_operation)
         server.changed()
 
-    def _devices(self, serials: Iterable[str]) -> list[OwnedDevice]:
+    def _find_devices(self, serials: Iterable[str]) -> list[OwnedDevice]:
         numbers = [serials] if isinstance(serials, str) else list(serials)
         unknown = [number for number in numbers if number not in self.devices]
         if unknown:
-            raise PortalError(f"no device {_names(unknown)}; there are {_names(self.devices)}")
+            raise PortalError(f"no device {_abbreviate(unknown)}; there are {_abbreviate(self.devices)}")
         return [self.devices[number] for number in numbers]
 
-    def _waiting(self, organization: Organization) -> tuple[str, ...]:
+    def _unassigned(self, organization: Organization) -> tuple[str, ...]:
         return tuple(
             serial
             for serial, device in self.devices.items()
@@ -417,13 +426,13 @@ class FakePortal:
             "device_assigned_by": self.settings.device_assigned_by,
         }
 
-    def _arrive(self, device: OwnedDevice, server: Server) -> None:
+    def _add_to_server(self, device: OwnedDevice, server: Server) -> None:
         device.server = server
         record = {key: value for key, value in device.record.items() if key not in _PROFILE_KEYS}
         record |= {"profile_status": "empty", **self._assignment(self.clock())}
         self.operate(device, "added", record)
 
-    def _leave(self, device: OwnedDevice, *, announce: bool, **keys: Any) -> None:
+    def _remove_from_server(self, device: OwnedDevice, *, announce: bool, **keys: Any) -> None:
         server, serial = device.server, device.record["serial_number"]
         if server is None:
             raise PortalError(f"{serial} has no server")
@@ -437,7 +446,7 @@ class FakePortal:
         del server.devices[serial]
         server.changed()
 
-    def _lose_profile(self, device: OwnedDevice) -> None:
+    def _remove_profile(self, device: OwnedDevice) -> None:
         record = {**device.record, **self._assignment(self.clock())}
         if "profile_uuid" in record:
             record["profile_status"] = "removed"
@@ -451,7 +460,7 @@ def _one_year_after(when: datetime) -> datetime:
         return when.replace(year=when.year + 1, month=3, day=1)
 
 
-def _names(names: Iterable[str]) -> str:
+def _abbreviate(names: Iterable[str]) -> str:
     """Return up to ten of *names* for an error message."""
     listed = list(names)
     shown = ", ".join(repr(name) for name in listed[:10])

@@ -1,4 +1,4 @@
-"""Profiles: define, read, assign, remove, and Apple's throttling of devices that change too often.
+"""Define, read, assign and remove profiles, with Apple's throttling of devices that change too often.
 
 Source: Apple, device assignment, "Define a profile", "Get a profile", "Assign a profile" and
 "Remove a profile"; the order of the checks and the figures of the throttling are not published.
@@ -37,7 +37,7 @@ _FLAGS = (
     "do_not_use_profile_from_backup",
 )
 _LISTS = ("skip_setup_items", "anchor_certs", "supervising_host_certs")
-# How often a device may change is not published; the time that a throttled one stays so was observed.
+# The allowed number of changes per hour is not published; the length of the throttling was observed.
 _WINDOW, _COOLDOWN = timedelta(hours=1), timedelta(days=1)
 _URI = re.compile(r"(?:[A-Za-z0-9\-_.!~*'();/?:@&=+$,\[\]#]|%[0-9A-Fa-f]{2})+")
 
@@ -53,7 +53,7 @@ class Profiles:
         """Store a new profile and, if the request lists devices, assign it.
 
         Raises:
-            RefusedError: A value breaks Apple's rules; the first one by a fixed order is named.
+            RefusedError: A value breaks Apple's rules; the code names the first one in a fixed order.
         """
         _check_profile(body)
         serials = device_list(body, required=False)
@@ -67,10 +67,10 @@ class Profiles:
         return {"profile_uuid": profile_uuid, "devices": results}
 
     def read(self, server: Server, profile_uuid: str, version: int) -> dict[str, Any]:
-        """Return a stored profile: the keys that were given, and its id.
+        """Return a stored profile: the keys of its definition, and its id.
 
         Raises:
-            RefusedError: No id, or none that this server defined.
+            RefusedError: No id, or not the id of a profile of this server.
         """
         if not profile_uuid:
             raise RefusedError(400, "PROFILE_UUID_REQUIRED")
@@ -80,7 +80,7 @@ class Profiles:
         return {"profile_uuid": found, **visible_profile(server.profiles[found], version)}
 
     def assign(self, server: Server, body: dict[str, Any], version: int, now: datetime) -> dict[str, Any]:
-        """Assign a profile to devices and return what happened to each.
+        """Assign a profile to devices and return the result of each.
 
         Raises:
             RefusedError: No id, an unknown one or no devices.
@@ -101,9 +101,9 @@ class Profiles:
         return answer
 
     def remove(self, server: Server, body: dict[str, Any], now: datetime) -> dict[str, Any]:
-        """Take the assigned profile from devices; its id stays.
+        """Remove the assigned profile from devices; their ``profile_uuid`` stays.
 
-        A ``profile_uuid`` in the request means nothing.
+        A ``profile_uuid`` in the request is ignored.
 
         Raises:
             RefusedError: No devices.
@@ -130,7 +130,7 @@ class Profiles:
     def _assign_all(
         self, server: Server, profile_uuid: str, serials: Iterable[str], version: int, now: datetime
     ) -> tuple[dict[str, str], int]:
-        """Return the result of each device, and the seconds that the throttled ones must wait at least."""
+        """Return the result of each device, and the seconds until the last throttled one can be assigned."""
         results: dict[str, str] = {}
         wait = 0
         assigned = {
@@ -155,7 +155,7 @@ class Profiles:
         return results, wait
 
     def _throttled_until(self, device: OwnedDevice, now: datetime) -> datetime | None:
-        """Count one more change of *device*, and return until when it may not change, None if it may."""
+        """Count one change of *device*; return the end of its throttling, None if the change is allowed."""
         settings = self._portal.settings
         if device.throttled_until is not None and now < device.throttled_until:
             if settings.throttle_extends:
@@ -235,7 +235,7 @@ def _is_text_list(value: Any) -> bool:
 
 
 def _is_uri(text: str) -> bool:
-    """Tell whether *text* is an absolute URI with a host, of at most 2000 characters of RFC 2396 and 2732."""
+    """Return True for an absolute URI with a host, of at most 2000 characters of RFC 2396 and 2732."""
     if not 1 <= len(text) <= 2000 or not _URI.fullmatch(text):
         return False
     try:

@@ -1,10 +1,10 @@
-"""``GET /session`` and the tokens that it hands out.
+"""Answer ``GET /session``: verify the OAuth signature of a server token and issue session values.
 
-The OAuth signature is verified here with a few lines of its own, so that a mistake of a client is not hidden
-by sharing the client's code.
+The signature is verified without the code of the client, so that a mistake there shows.
 
 Source: RFC 5849, sections 3.2 and 3.4; Apple, "Authenticating for Automated Device Enrollment" and
-"Interpreting Automated Device Enrollment error codes". The bodies were observed.
+"Interpreting Automated Device Enrollment error codes". The bodies of the
+responses were observed.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ import attrs
 
 from pyade.testing.apple.answers import RefusedError
 from pyade.testing.apple.model import AppleSettings, Credentials, Identifiers, Server
-from pyade.testing.http.wire import WireRequest, WireResponse, json_answer
+from pyade.testing.http.wire import WireRequest, WireResponse, json_response
 
 SESSION_HEADER = "x-adm-auth-session"
-# Neither figure is published.
+# Neither number is published.
 SESSION_LIFETIME = timedelta(minutes=3)
 _CLOCK_SKEW_SECONDS = 300
 _REQUIRED = {
@@ -49,7 +49,7 @@ class Session:
         credentials: The server token it was opened with.
         issued_at: UTC.
         ends_at: When it expires, UTC.
-        uses_left: How many more requests it is good for; None for no such limit.
+        uses_left: How many more requests may use it; None for no limit.
     """
 
     number: int
@@ -66,7 +66,7 @@ class _Issued:
 
 
 class Sessions:
-    """Verifies server tokens and keeps the sessions opened with them."""
+    """Verifies server tokens and stores the sessions opened with them."""
 
     def __init__(self, settings: AppleSettings, identifiers: Identifiers) -> None:
         self._settings = settings
@@ -76,8 +76,8 @@ class Sessions:
         self._sessions: dict[str, Session] = {}
         self._count = 0
 
-    def know(self, credentials: Credentials) -> None:
-        """Accept *credentials* from now on, and no older ones of the same server."""
+    def accept(self, credentials: Credentials) -> None:
+        """Accept *credentials* from now on, and reject older ones of the same server."""
         for issued in self._issued:
             if issued.credentials.server is credentials.server and issued.state == "current":
                 issued.state = "superseded"
@@ -91,17 +91,17 @@ class Sessions:
         self.forget(server)
 
     def forget(self, server: Server | None = None) -> None:
-        """Drop the sessions of *server*, or all, as if they had never been issued."""
-        for value in self._of(server):
+        """Drop the sessions of *server*, or all sessions, as if they were never issued."""
+        for value in self._values_of(server):
             del self._sessions[value]
 
     def expire(self, server: Server | None = None) -> None:
-        """End the sessions of *server*, or all, as if their time was over."""
-        for value in self._of(server):
+        """Expire the sessions of *server*, or all sessions."""
+        for value in self._values_of(server):
             self._sessions[value].ends_at = self._sessions[value].issued_at
 
     def open(self, request: WireRequest, now: datetime) -> WireResponse:
-        """WireResponse ``GET /session``.
+        """Answer ``GET /session``.
 
         Raises:
             RefusedError: The OAuth request, the token or the organization's terms do not allow it.
@@ -114,13 +114,13 @@ class Sessions:
             raise RefusedError(403, "T_C_NOT_SIGNED")
         if self._settings.single_session:
             self.forget(server)
-        return json_answer({"auth_session_token": self._issue(credentials, now)})
+        return json_response({"auth_session_token": self._issue(credentials, now)})
 
     def check(self, request: WireRequest, now: datetime) -> Session:
-        """Return the session of an ordinary *request*, which uses it once.
+        """Return the session of an ordinary *request*, and count one use of it.
 
         Raises:
-            RefusedError: It has none, or one that is not good (any more).
+            RefusedError: It has no session, or one that is invalid or expired.
         """
         value = request.headers.get(SESSION_HEADER, "")
         if not value:
@@ -135,17 +135,17 @@ class Sessions:
         return session
 
     def number(self, request: WireRequest) -> int | None:
-        """Return the number of the session that *request* carries, good or not; None for an unknown one."""
+        """Return the number of the session of *request*, valid or not; None for an unknown one."""
         session = self._sessions.get(request.headers.get(SESSION_HEADER, ""))
         return session.number if session else None
 
     def rotate(self, session: Session, now: datetime, grace_seconds: float | None) -> str:
-        """Return a new value in place of *session*.
+        """Return a new session value that replaces *session*.
 
         Args:
-            session: The value that the request carried.
+            session: The session of the request.
             now: UTC.
-            grace_seconds: How long the old value stays good; None lets it be used once more.
+            grace_seconds: How long the old value stays valid; None allows one more use.
         """
         if grace_seconds is None:
             session.uses_left = 1
@@ -153,7 +153,7 @@ class Sessions:
             session.ends_at = min(session.ends_at, now + timedelta(seconds=grace_seconds))
         return self._issue(session.credentials, now)
 
-    def _of(self, server: Server | None) -> list[str]:
+    def _values_of(self, server: Server | None) -> list[str]:
         return [
             value for value, session in self._sessions.items() if server in (None, session.credentials.server)
         ]
@@ -246,7 +246,12 @@ def _escape(text: str) -> str:
 
 @attrs.define
 class Rotation:
-    """How many further answers carry a new session, and how long the old one stays good."""
+    """How many further responses carry a new session, and how long the old one stays valid.
+
+    Attributes:
+        left: Number of responses; None for all.
+        grace_seconds: Seconds that the old session stays valid; None allows one more use.
+    """
 
     left: int | None = 0
     grace_seconds: float | None = None

@@ -1,7 +1,7 @@
 """The server token file as the portal offers it for download: S/MIME around CMS EnvelopedData around JSON.
 
-Written by hand, with no code of ``pyade.crypto``, so that the reader there has a second opinion. The values
-are derived from the seed: a file is reproducible, and useless as a secret.
+Written without ``pyade.crypto``, as an independent check of the reader there. The values are derived from the
+seed: a file is reproducible, and useless as a secret.
 
 Source: Apple, "Examining server tokens"; RFC 5652, section 6; RFC 8017, section 7.2; X.690, section 8.1.
 """
@@ -54,17 +54,17 @@ _BROKEN_HEADERS = (
 
 
 class TokenFileForm(TypedDict, total=False):
-    """How a token file is written; what is left out is as Apple does it.
+    """The format of a token file; a key that is left out follows Apple's format.
 
     Attributes:
-        cipher: ``aes128`` (Apple's today), ``aes192``, ``aes256`` or ``3des`` (older files).
+        cipher: ``aes128`` (Apple's current one), ``aes192``, ``aes256`` or ``3des`` (older files).
         key_transport: ``pkcs1v15`` (Apple's) or ``oaep``.
         encoding: ``ber`` with indefinite lengths (Apple's) or ``der``.
         armor: ``smime`` (Apple's), ``broken-smime`` (the header of Apple's page), ``pem`` or ``binary``.
-        line_ending: Of the outer and the inner headers.
+        line_ending: The line ending of the outer and the inner headers.
         inner_headers: False leaves the inner MIME head out.
         markers: False leaves the ``MESSAGE`` marker lines out.
-        wrap_json_at: Break the JSON after so many characters, also inside strings; None for one line.
+        wrap_json_at: Number of characters per line of JSON, also inside strings; None for one line.
     """
 
     cipher: Literal["aes128", "aes192", "aes256", "3des"]
@@ -79,14 +79,14 @@ class TokenFileForm(TypedDict, total=False):
 
 @attrs.frozen
 class Upload:
-    """A certificate that the portal accepted, with its key."""
+    """A certificate that the portal accepted, with its public key."""
 
     certificate: x509.Certificate
     public_key: rsa.RSAPublicKey
 
 
 def accept_certificate(certificate_pem: bytes) -> Upload:
-    """Return the certificate that was uploaded.
+    """Return the uploaded certificate.
 
     Raises:
         PortalError: It is not PEM, or has no RSA key.
@@ -95,11 +95,11 @@ def accept_certificate(certificate_pem: bytes) -> Upload:
         certificate = x509.load_pem_x509_certificate(certificate_pem)
     except ValueError as exc:
         raise PortalError(
-            "the portal takes one certificate in PEM form (-----BEGIN CERTIFICATE-----)"
+            "the portal accepts one certificate in PEM format (-----BEGIN CERTIFICATE-----)"
         ) from exc
     public_key = certificate.public_key()
     if not isinstance(public_key, rsa.RSAPublicKey):
-        raise PortalError("the portal takes certificates with an RSA key only")
+        raise PortalError("the portal accepts only certificates with an RSA key")
     return Upload(certificate, public_key)
 
 
@@ -117,7 +117,7 @@ def build_token_file(
     markers: bool = True,
     wrap_json_at: int | None = None,
 ) -> bytes:
-    """Return the file for *credentials*, encrypted for *upload*; ``TokenFileForm`` explains the rest."""
+    """Return the file for *credentials*, encrypted for *upload*; ``TokenFileForm`` documents the rest."""
     lines = (
         ["Content-Type: text/plain;charset=UTF-8", "Content-Transfer-Encoding: 7bit", ""]
         if inner_headers
@@ -134,7 +134,7 @@ def build_token_file(
     cms = _enveloped_data(
         plain, upload, identifiers, cipher=cipher, key_transport=key_transport, is_ber=encoding == "ber"
     )
-    return _armored(cms, armor, line_ending)
+    return _add_armor(cms, armor, line_ending)
 
 
 def token_json(credentials: Credentials) -> str:
@@ -150,7 +150,7 @@ def token_json(credentials: Credentials) -> str:
     ).decode()
 
 
-def _armored(cms: bytes, armor: str, line_ending: str) -> bytes:
+def _add_armor(cms: bytes, armor: str, line_ending: str) -> bytes:
     if armor == "binary":
         return cms
     body = textwrap.wrap(encodebytes(cms).decode().replace("\n", ""), 64 if armor == "pem" else 76)
@@ -178,7 +178,7 @@ def _enveloped_data(
     encryptor = Cipher(algorithm(key), CBC(vector)).encryptor()
     ciphertext = encryptor.update(padder.update(plain) + padder.finalize()) + encryptor.finalize()
 
-    transport_oid, encrypted_key = _transported(key, upload.public_key, identifiers, key_transport)
+    transport_oid, encrypted_key = _encrypt_key(key, upload.public_key, identifiers, key_transport)
     transport_algorithm = definite(
         _SEQUENCE, definite(_OID, transport_oid), b"\x30\x00" if key_transport == "oaep" else _NULL
     )
@@ -191,14 +191,14 @@ def _enveloped_data(
     cipher_algorithm = definite(_SEQUENCE, definite(_OID, cipher_oid), definite(_OCTETS, vector))
 
     outer = indefinite if is_ber else definite
-    # In BER the ciphertext is a constructed string with one part; in DER it is a primitive one.
+    # In BER the ciphertext is a constructed string of one part; in DER it is primitive.
     content = indefinite(_CONTEXT_0, definite(_OCTETS, ciphertext)) if is_ber else definite(0x80, ciphertext)
     encrypted = outer(_SEQUENCE, definite(_OID, _DATA), cipher_algorithm, content)
     enveloped = outer(_SEQUENCE, _VERSION_0, definite(_SET, recipient), encrypted)
     return outer(_SEQUENCE, definite(_OID, _ENVELOPED_DATA), outer(_CONTEXT_0, enveloped))
 
 
-def _transported(
+def _encrypt_key(
     key: bytes, public_key: rsa.RSAPublicKey, identifiers: Identifiers, key_transport: str
 ) -> tuple[bytes, bytes]:
     """Return the object identifier of the key transport, and *key* encrypted with it."""
@@ -206,7 +206,7 @@ def _transported(
         sha1 = hashes.SHA1()  # noqa: S303 - the default of RFC 8017
         oaep = padding.OAEP(mgf=padding.MGF1(sha1), algorithm=sha1, label=None)
         return _RSAES_OAEP, public_key.encrypt(key, oaep)
-    # By hand, because a library takes the padding from the system's randomness.
+    # Padded by hand: a library would use random padding, and the file must be reproducible.
     length = public_key.key_size // 8
     filling = identifiers.octets("padding", length - 3 - len(key)).replace(b"\x00", b"\x01")
     numbers = public_key.public_numbers()

@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING
 from pyade.loading import when_asked
 
 if TYPE_CHECKING:
+    from pyade.testing.business.activities import FakeActivity
     from pyade.testing.business.fake import FakeBusiness
     from pyade.testing.business.settings import BusinessSettings
 else:
     __getattr__, __dir__ = when_asked(
         __name__,
         {
+            "pyade.testing.business.activities": "FakeActivity",
             "pyade.testing.business.fake": "FakeBusiness",
             "pyade.testing.business.settings": "BusinessSettings",
         },
@@ -18,5 +20,6 @@ else:
 
 __all__ = [
     "BusinessSettings",
+    "FakeActivity",
     "FakeBusiness",
 ]

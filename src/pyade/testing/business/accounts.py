@@ -1,4 +1,4 @@
-"""API accounts of the fake, and the authorization server that gives out access tokens."""
+"""The API accounts of the fake, and its authorization server, which issues access tokens."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from pyade.testing.http.wire import WireRequest, WireResponse
 TOKEN_PATHS = ("/auth/oauth2/token", "/auth/oauth2/v2/token")
 
 _AUDIENCE = "https://account.apple.com/auth/oauth2/v2/token"
-_LONGEST = timedelta(days=180)
+_LONGEST_LIFETIME = timedelta(days=180)
 _ACCESS_SECONDS = 3600
 _CLOCK_SKEW_SECONDS = 60  # not published
-_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+_ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
 class Accounts:
-    """Who may ask, with which keys, and the access tokens that they got."""
+    """The API accounts with their keys and access tokens."""
 
     def __init__(self, settings: BusinessSettings, identifiers: Identifiers, *, is_school: bool) -> None:
         self._settings = settings
@@ -47,7 +47,7 @@ class Accounts:
         return self.add_key(self._prefix + self._identifiers.uuid("client"))
 
     def add_key(self, client_id: str) -> ApiAccount:
-        """Return the account with one more key."""
+        """Return the account with an additional key."""
         secret = int.from_bytes(self._identifiers.octets("api key", 32), "big") % (_P256_ORDER - 1) + 1
         private_key = ec.derive_private_key(secret, ec.SECP256R1())
         account = ApiAccount(client_id, self._identifiers.uuid("key"), private_key)
@@ -55,12 +55,12 @@ class Accounts:
         return account
 
     def revoke(self, account: ApiAccount) -> None:
-        """Do not accept the key of *account* any more, nor access tokens of the account."""
+        """Reject the key of *account* and all access tokens of the account from now on."""
         self._keys.get(account.client_id, {}).pop(account.key_id, None)
         self.end_access(account.client_id)
 
     def end_access(self, client_id: str | None = None) -> None:
-        """Refuse the access tokens that were given out, of one account or of all."""
+        """Revoke the issued access tokens of one account, or of all."""
         self._access = {
             access: (owner, until)
             for access, (owner, until) in self._access.items()
@@ -68,15 +68,15 @@ class Accounts:
         }
 
     def owner(self, request: WireRequest, now: datetime) -> str | None:
-        """Return the client id whose access token *request* carries; None if it is not good."""
+        """Return the client id of the access token of *request*; None if it is invalid or expired."""
         kind, _, access = request.headers.get("authorization", "").partition(" ")
         owner, until = self._access.get(access, (None, now))
         return owner if kind.lower() == "bearer" and now < until else None
 
     def give_access(self, request: WireRequest, now: datetime) -> WireResponse:
-        """WireResponse a request for an access token."""
+        """Answer a request for an access token."""
         fields = form(request)
-        error = self._error(request, fields, now)
+        error = self._error_code(request, fields, now)
         if error is not None:
             return document({"error": error}, status=400)
         access = self._identifiers.hexadecimal("access", 64)
@@ -89,25 +89,27 @@ class Accounts:
         }
         return document(answer)
 
-    def _error(self, request: WireRequest, fields: Mapping[str, str], now: datetime) -> str | None:
+    def _error_code(self, request: WireRequest, fields: Mapping[str, str], now: datetime) -> str | None:
         if request.method != "POST" or request.media_type != "application/x-www-form-urlencoded":
             return "invalid_request"
         if fields.get("grant_type") != "client_credentials":
             return "unsupported_grant_type"
-        if fields.get("client_assertion_type") != _TYPE:
+        if fields.get("client_assertion_type") != _ASSERTION_TYPE:
             return "invalid_request"
         if fields.get("scope") != self._scope:
             return "invalid_scope"
         client_id, assertion = fields.get("client_id", ""), fields.get("client_assertion", "")
-        # Apple's own host, and a stand-in for it under another address.
+        # Apple's host, and the address of the fake.
         audiences = (_AUDIENCE, f"{request.scheme}://{request.host}{TOKEN_PATHS[1]}")
-        return None if self._accepts(client_id, assertion, audiences, now) else "invalid_client"
+        return None if self._is_valid_assertion(client_id, assertion, audiences, now) else "invalid_client"
 
-    def _accepts(self, client_id: str, assertion: str, audiences: tuple[str, ...], now: datetime) -> bool:
+    def _is_valid_assertion(
+        self, client_id: str, assertion: str, audiences: tuple[str, ...], now: datetime
+    ) -> bool:
         try:
             header, claims, signature = assertion.split(".")
-            head, said = decode(_bytes(header), _Header), decode(_bytes(claims), _Claims)
-            raw = _bytes(signature)
+            head, payload = decode(_decode_part(header), _Header), decode(_decode_part(claims), _Claims)
+            raw = _decode_part(signature)
         except (ValueError, ApiRefusedError):
             return False
         key = self._keys.get(client_id, {}).get(head.kid)
@@ -119,20 +121,20 @@ class Accounts:
         except InvalidSignature:
             return False
         at = now.timestamp()
-        is_good = (
-            said.aud in (*audiences, *([audience] for audience in audiences))
-            and said.sub == client_id
-            and said.iss in (None, client_id)
-            and said.iat <= at + _CLOCK_SKEW_SECONDS
-            and at < said.exp <= said.iat + _LONGEST.total_seconds()
-            and not (self._settings.single_use_assertions and said.jti in self._used)
+        is_valid = (
+            payload.aud in (*audiences, *([audience] for audience in audiences))
+            and payload.sub == client_id
+            and payload.iss in (None, client_id)
+            and payload.iat <= at + _CLOCK_SKEW_SECONDS
+            and at < payload.exp <= payload.iat + _LONGEST_LIFETIME.total_seconds()
+            and not (self._settings.single_use_assertions and payload.jti in self._used)
         )
-        self._used.add(said.jti)
-        return is_good
+        self._used.add(payload.jti)
+        return is_valid
 
 
 def key_file(account: ApiAccount) -> bytes:
-    """Return the key as Apple's portal offers it: PKCS #8 under a label that says something else."""
+    """Return the key file of Apple's portal: PKCS #8, mislabelled ``EC PRIVATE KEY``."""
     body = account.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return body.replace(b" PRIVATE KEY-----", b" EC PRIVATE KEY-----")
 
@@ -143,7 +145,7 @@ def form(request: WireRequest) -> dict[str, str]:
     return dict([*request.query, *parse_qsl(text, keep_blank_values=True)])
 
 
-def _bytes(part: str) -> bytes:
+def _decode_part(part: str) -> bytes:
     return base64.b64decode(part + "=" * (-len(part) % 4), altchars=b"-_", validate=True)
 
 

@@ -1,7 +1,7 @@
-"""The activities of the fake: what they do to the fleet, how they go on, and their logs.
+"""The activities of the fake: their effect on the fleet, their progress and their logs.
 
-Source: Apple, Apple Business API, "Create an OrgDeviceActivity"; the form of the log is observed. What the
-log says about each case is chosen, since only ``INVALID_INPUT`` was seen.
+Source: Apple, Apple Business API, "Create an OrgDeviceActivity"; the format of the log was observed. The
+sub-status of each case is chosen, since only ``INVALID_INPUT`` was observed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,14 @@ _MAX_AHEAD = timedelta(days=90)
 
 @attrs.frozen(kw_only=True)
 class Row:
-    """What the log says about one device."""
+    """The row of one device in the log.
+
+    Attributes:
+        serial: Its serial number.
+        source: Name of the service before; "" for none.
+        target: Name of the service after; "" for none.
+        sub_status: What failed; "" for a success.
+    """
 
     serial: str
     source: str = ""
@@ -48,7 +55,14 @@ class Row:
 
 @attrs.frozen(kw_only=True)
 class Order:
-    """A request for an activity that was found acceptable."""
+    """A valid request for an activity.
+
+    Attributes:
+        kind: Apple's type of the activity.
+        serials: The requested devices.
+        server: The target service; None without one.
+        deadline: Of the migration, UTC; None without one.
+    """
 
     kind: str
     serials: tuple[str, ...]
@@ -58,15 +72,15 @@ class Order:
 
 @attrs.define(eq=False, kw_only=True)
 class FakeActivity:
-    """An activity.
+    """An activity of a ``FakeBusiness``.
 
     Attributes:
         id: A UUID in lower case.
-        kind: Its type, which Apple does not tell again.
+        kind: Its type, which Apple never returns.
         started_at: UTC.
         rows: One for each device in the log.
-        status: Set to let it end in another way; None for the ordinary course.
-        sub_status: Set to let it end in another way.
+        status: Set it to override the final status; None for the ordinary one.
+        sub_status: Set it to override the final sub-status; None for the ordinary one.
     """
 
     id: str
@@ -79,13 +93,13 @@ class FakeActivity:
 
 @attrs.define(eq=False)
 class Fleet:
-    """What the API knows about devices beside the ``FakeApple``.
+    """What the API stores about devices in addition to the ``FakeApple``.
 
     Attributes:
-        released: Devices that left, and when.
+        released: Released devices and the time of the release, by serial number.
         migrations: Status of migrations, by serial number.
-        moved: The service that a device had before, None for none, and when it changed.
-        issues: What activities fail for, with the sub-status.
+        moved: The previous service (None for none) and the time of the change, by serial number.
+        issues: Scripted failures of activities, with their sub-status.
     """
 
     released: dict[str, tuple[OwnedDevice, datetime]] = attrs.field(factory=dict)
@@ -95,7 +109,7 @@ class Fleet:
 
 
 def read_order(body: bytes, find: Callable[[str], Server | None], now: datetime, *, is_school: bool) -> Order:
-    """Return what a request body asks for.
+    """Return the activity that a request body asks for.
 
     Args:
         body: JSON.
@@ -104,9 +118,9 @@ def read_order(body: bytes, find: Callable[[str], Server | None], now: datetime,
         is_school: True if devices cannot be released.
 
     Raises:
-        ApiRefusedError: It is not acceptable.
+        ApiRefusedError: It is not valid.
     """
-    data = decode(body, _WireRequest).data
+    data = decode(body, _RequestDocument).data
     kind = data.attributes.activityType
     if kind not in _TYPES:
         raise _invalid(f"'{kind}' is not a type", "/data/attributes/activityType")
@@ -135,7 +149,7 @@ def read_order(body: bytes, find: Callable[[str], Server | None], now: datetime,
 def carry_out(
     order: Order, apple: FakeApple, organization: Organization, fleet: Fleet, now: datetime
 ) -> tuple[Row, ...]:
-    """Do what *order* asks for, and return a row for each device that the organization has."""
+    """Carry out *order*, and return the log row of each device."""
     rows = []
     for serial in order.serials:
         device = apple.devices.get(serial)
@@ -144,7 +158,7 @@ def carry_out(
             continue
         source = device.server
         issue = fleet.issues.take(serial)
-        sub_status = (issue and issue.result) or _change(order, apple, device, fleet, now)
+        sub_status = (issue and issue.result) or _change_device(order, apple, device, fleet, now)
         if not sub_status and device.server is not source:
             fleet.moved[serial] = (source.server_uuid if source else None, now)
         rows.append(
@@ -158,8 +172,8 @@ def carry_out(
     return tuple(rows)
 
 
-def _change(order: Order, apple: FakeApple, device: OwnedDevice, fleet: Fleet, now: datetime) -> str:
-    """Change one device, and return the sub-status of the issue, "" for none."""
+def _change_device(order: Order, apple: FakeApple, device: OwnedDevice, fleet: Fleet, now: datetime) -> str:
+    """Change one device, and return the sub-status of a failure, "" for none."""
     serial = device.record["serial_number"]
     if order.kind in _WITH_SERVICE:
         if device.server is order.server:
@@ -187,7 +201,7 @@ def _change(order: Order, apple: FakeApple, device: OwnedDevice, fleet: Fleet, n
 def attributes(
     activity: FakeActivity, now: datetime, settings: BusinessSettings, address: str
 ) -> dict[str, Any]:
-    """Return the attributes of *activity* at *now*; *address* is where its log can be had."""
+    """Return the attributes of *activity* at *now*; *address* is the URL of its log."""
     shown: dict[str, Any] = {"createdDateTime": moment(activity.started_at)}
     passed = (now - activity.started_at).total_seconds()
     share = passed / settings.activity_seconds if settings.activity_seconds else 1.0
@@ -205,7 +219,7 @@ def attributes(
 
 
 def write_log(activity: FakeActivity, settings: BusinessSettings) -> bytes:
-    """Return the log: a preamble, a blank line, a table whose header has blanks around its cells."""
+    """Return the log: a preamble, an empty line, and a table whose header cells begin with a space."""
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(["OPERATION", activity.kind])
@@ -279,5 +293,5 @@ class _WireData(msgspec.Struct, forbid_unknown_fields=True):
     relationships: _WireRelationships
 
 
-class _WireRequest(msgspec.Struct):
+class _RequestDocument(msgspec.Struct):
     data: _WireData

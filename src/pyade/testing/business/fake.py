@@ -32,8 +32,8 @@ _ACCEPTED = frozenset({"application/json", "application/*", "*/*"})
 class FakeBusiness(FakeService):
     """The Apple School Manager and Apple Business API of one organization, for tests and demonstrations.
 
-    It has no fleet of its own: what is assigned here is assigned in the ``FakeApple``, and shows in the next
-    sync of its servers. It answers for the API, the authorization server and the host of the logs, through
+    It changes the fleet of the ``FakeApple``: a device that is assigned here shows in the next sync of its
+    server. It answers for the API, the authorization server and the host of the logs, through
     ``transport()`` in the same process or through ``serve()`` over real HTTP.
 
     Example::
@@ -48,12 +48,14 @@ class FakeBusiness(FakeService):
             client.assign_devices(server.server_uuid, [serial])
 
     Args:
-        apple: Whose fleet it is; None for a new one.
-        organization: Which organization; None for the first one, which is made if there is none.
+        apple: The fake that holds the fleet; None for a new one.
+        organization: Which organization; None for the first one, which is created if there is none.
 
     Attributes:
         apple: The portal and the device assignment service.
-        settings: Standing behaviour.
+        clock: The clock of *apple*.
+        organization: The organization that the API acts for.
+        settings: Behaviour that lasts.
     """
 
     def __init__(
@@ -62,7 +64,7 @@ class FakeBusiness(FakeService):
         super().__init__()
         self.apple: FakeApple = FakeApple() if apple is None else apple
         self.clock: Callable[[], datetime] = self.apple.clock
-        # One lock and one source of ids for the fleet, whichever service is asked.
+        # Both services share one lock and one source of ids.
         self._lock: threading.RLock = self.apple._lock  # noqa: SLF001
         self._identifiers = self.apple._identifiers  # noqa: SLF001
         self.organization: Organization = self.apple.organization(organization)
@@ -80,21 +82,21 @@ class FakeBusiness(FakeService):
             return self._accounts.add()
 
     def new_key(self, account: ApiAccount) -> ApiAccount:
-        """Return *account* with a new key; the key before is good until ``revoke_key``."""
+        """Return *account* with a new key; the previous key stays valid until ``revoke_key``."""
         with self._lock:
             return self._accounts.add_key(account.client_id)
 
     def revoke_key(self, account: ApiAccount) -> None:
-        """Revoke the key of *account*, and what was given out for it."""
+        """Revoke the key of *account*, and the access tokens of the account."""
         with self._lock:
             self._accounts.revoke(account)
 
     def key_file(self, account: ApiAccount) -> bytes:
-        """Return the file that the portal offers: labelled ``EC PRIVATE KEY``, with another body."""
+        """Return the key file of the portal: PKCS #8, mislabelled ``EC PRIVATE KEY``."""
         return key_file(account)
 
     def end_access(self) -> None:
-        """Refuse every access token that was given out."""
+        """Revoke every issued access token."""
         with self._lock:
             self._accounts.end_access()
 
@@ -103,28 +105,28 @@ class FakeBusiness(FakeService):
     def device_issue(
         self, serials: Iterable[str], sub_status: str = "INVALID_INPUT", *, times: int | None = 1
     ) -> None:
-        """Let activities fail for *serials*; nothing happens to them.
+        """Let activities fail for *serials* without changing the devices.
 
         Args:
             serials: Which devices.
-            sub_status: What the log says.
-            times: In how many activities each; None for always, 0 stops it.
+            sub_status: The sub-status in the log.
+            times: For how many activities of each device; None for all, 0 stops it.
         """
         with self._lock:
             self._endpoints.fleet.issues.set(serials, sub_status, times)
 
     def add_coverage(self, serial_number: str, **attributes: Any) -> None:
-        """Give a device an AppleCare plan, with Apple's *attributes*; each has a warranty anyhow."""
+        """Add an AppleCare plan to a device, with Apple's *attributes*, beside its warranty."""
         with self._lock:
             self._endpoints.coverage.setdefault(serial_number, []).append(attributes)
 
     def lock_device(self, serial_number: str, lock_type: str = "MDM") -> None:
-        """Let a device be locked."""
+        """Set the activation lock of a device."""
         with self._lock:
             self._endpoints.locks[serial_number] = {"isLocked": True, "lockType": lock_type}
 
     def add_builtin_device(self, device_id: str, **attributes: Any) -> None:
-        """Put a device into Apple's built-in management, with Apple's *attributes*."""
+        """Add a device to Apple's built-in management, with Apple's *attributes*."""
         with self._lock:
             self._endpoints.builtin[device_id] = attributes
 
@@ -147,13 +149,13 @@ class FakeBusiness(FakeService):
             self._check(request, host, now)
             return self._endpoints.perform(request, now)
         except ApiRefusedError as refused:
-            return refused.answer(exchange.id)
+            return refused.response(exchange.id)
 
     def _check(self, request: WireRequest, host: str, now: datetime) -> None:
         if host in (_TOKEN_HOST, LOG_HOST):
             raise ApiRefusedError(404, "NOT_FOUND", "nothing is here")
         if self._accounts.owner(request, now) is None:
-            raise ApiRefusedError(401, "NOT_AUTHORIZED", "no good access token")
+            raise ApiRefusedError(401, "NOT_AUTHORIZED", "the access token is missing or invalid")
         accepted = request.headers.get("accept", "*/*").split(",")
         if _ACCEPTED.isdisjoint(media.partition(";")[0].strip().lower() for media in accepted):
             raise ApiRefusedError(406, "NOT_ACCEPTABLE", "the media type is not offered")
@@ -163,9 +165,9 @@ class FakeBusiness(FakeService):
         kind = "school" if self.organization.org_type == "edu" else "business"
         return f"api-{kind}.apple.com"
 
-    def _refusal(self, answer: WireResponse, code: str) -> WireResponse:
-        refused = ApiRefusedError(answer.status, code, "as scripted").answer("scripted")
-        return attrs.evolve(refused, headers={**refused.headers, **answer.headers})
+    def _error_response(self, response: WireResponse, code: str) -> WireResponse:
+        refused = ApiRefusedError(response.status, code, "as scripted").response("scripted")
+        return attrs.evolve(refused, headers={**refused.headers, **response.headers})
 
     def _headers(self, exchange: Exchange) -> Mapping[str, str]:
         return {
@@ -177,8 +179,8 @@ class FakeBusiness(FakeService):
     def _new_id(self) -> str:
         return self._identifiers.uuid("request")
 
-    def _record(self, exchange: Exchange, answer: WireResponse | None, number: int) -> RequestRecord:
-        record = super()._record(exchange, answer, number)
+    def _record(self, exchange: Exchange, response: WireResponse | None, number: int) -> RequestRecord:
+        record = super()._record(exchange, response, number)
         if exchange.request.path in TOKEN_PATHS:
             body = {**form(exchange.request), "client_assertion": "(redacted)"}
             record = attrs.evolve(record, body=body, query={})

@@ -1,7 +1,7 @@
-"""Device management services of the fake: made, changed and deleted through the API.
+"""Create, update and delete the device management services of the fake.
 
-Source: Apple, Apple Business API, "Create", "Modify" and "Delete an MDM Server"; that a family must be taken
-from its old service first is observed.
+Source: Apple, Apple Business API, "Create", "Modify" and "Delete an MDM Server"; observed: a product
+family must be removed from its old service before another service can have it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _FAMILIES = ("APPLE_TV", "IPAD", "IPHONE", "IPOD", "MAC", "VISION", "WATCH")
 
 
 class Services:
-    """The services of one organization, which are the servers of the ``FakeApple``."""
+    """The services of one organization: the servers of the ``FakeApple``."""
 
     def __init__(self, apple: FakeApple, organization: Organization) -> None:
         self._apple = apple
@@ -37,14 +37,14 @@ class Services:
         return next((server for server in self.all if server.server_uuid == service_id), None)
 
     def more(self, server: Server) -> dict[str, Any]:
-        """Return the attributes that only the API knows."""
+        """Return the attributes that only the API stores."""
         return self._more.setdefault(server.server_uuid, {"defaultProductFamilies": []})
 
     def create(self, body: bytes) -> Server:
-        """Make a service.
+        """Create a service.
 
         Raises:
-            ApiRefusedError: The body is not acceptable, or the name is taken.
+            ApiRefusedError: The body is not valid, or the name is taken.
         """
         attributes = _attributes(body)
         if not attributes.serverName or attributes.serverCertificate is None:
@@ -63,10 +63,10 @@ class Services:
         return server
 
     def update(self, server: Server, body: bytes) -> Server:
-        """Change a service.
+        """Update a service.
 
         Raises:
-            ApiRefusedError: The body is not acceptable.
+            ApiRefusedError: The body is not valid, or the new name is taken.
         """
         attributes = _attributes(body)
         if attributes.serverName and attributes.serverName != server.name:
@@ -111,7 +111,7 @@ class Services:
 
 
 def _attributes(body: bytes) -> _WireAttributes:
-    return decode(body, _WireRequest).data.attributes
+    return decode(body, _RequestDocument).data.attributes
 
 
 class _WireCertificate(msgspec.Struct):
@@ -132,5 +132,5 @@ class _WireData(msgspec.Struct):
     id: str | None = None
 
 
-class _WireRequest(msgspec.Struct):
+class _RequestDocument(msgspec.Struct):
     data: _WireData

@@ -1,4 +1,4 @@
-"""How the fake of the Apple School Manager and Apple Business API behaves all the time."""
+"""The settings of a ``FakeBusiness``."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from pyade.core.arguments import check_arguments
 @check_arguments
 @attrs.define(kw_only=True)
 class BusinessSettings:
-    """Standing behaviour of a ``FakeBusiness``; a changed attribute holds from the next request.
+    """Lasting behaviour of a ``FakeBusiness``; a changed attribute takes effect with the next request.
 
-    Where Apple publishes no figure, the default is this project's choice or what was observed.
+    Where Apple publishes no figure, the default was observed or is this project's choice.
 
     Attributes:
-        single_use_assertions: True refuses a client assertion that was used before; Apple takes one again as
-            long as it lasts.
-        page_default: Records per page without ``limit``, which the addresses of next pages lack.
-        activity_seconds: How long an activity takes; its effects are there at once.
+        single_use_assertions: True refuses a client assertion that was used before; Apple accepts one again
+            until it expires.
+        page_default: Records per page without ``limit``; the links to next pages have none.
+        activity_seconds: How long an activity takes; its effects are immediate.
         writes_log: False ends activities as ``COMPLETED_POST_PROCESSING_FAILED``.
-        log_lag_seconds: How long the address of the log is missing after the end.
-        assigned_server_lag_seconds: How long ``assignedServer`` shows the service before.
-        unassigned_answer: What ``assignedServer`` says of a device without a service: an empty id, nothing,
-            or 404; all three were observed.
-        unknown_serials: What an activity does about serial numbers that the organization lacks: 409, nothing
-            at all, or an issue in the log; the first is documented, the second was observed.
-        next_link_origin: Scheme and host of the addresses of next pages; None for those of the request.
+        log_lag_seconds: How long the URL of the log is missing after the end.
+        assigned_server_lag_seconds: How long ``assignedServer`` returns the previous service after a change.
+        unassigned_answer: The ``assignedServer`` of a device without a service: an empty id, null, or 404;
+            all three were observed.
+        unknown_serials: How an activity treats serial numbers that the organization lacks: ``refused`` with
+            409 (documented), ``silent`` (observed), or ``logged`` as an issue in the log.
+        next_link_origin: Scheme and host of the links to next pages; None for those of the request.
     """
 
     single_use_assertions: bool = False

@@ -1,8 +1,6 @@
-"""The fleet of a ``FakeApple`` as the API shows it.
+"""JSON:API documents of the fake: resources, pages and errors.
 
-Source: Apple, Apple Business API, ``OrgDevice``, ``MdmServer``; which fields may be asked for.
-
-JSON:API documents and errors of the fake.
+Source: Apple, Apple Business API, ``OrgDevice``, ``MdmServer`` and the allowed values of ``fields``.
 """
 
 from __future__ import annotations
@@ -17,20 +15,20 @@ import msgspec
 
 from pyade.testing.apple.model import PRODUCT_TYPES, OwnedDevice, Server
 from pyade.testing.business.settings import BusinessSettings
-from pyade.testing.http.wire import UNREADABLE, WireRequest, WireResponse, json_answer
+from pyade.testing.http.wire import UNREADABLE, WireRequest, WireResponse, json_response
 
 T = TypeVar("T")
 
 
 class ApiRefusedError(Exception):
-    """Raised by the fake's own parts to answer with JSON:API errors.
+    """Raised inside the fake to answer with a JSON:API error.
 
     Args:
         status: Status code.
         code: Apple's, such as ``NOT_FOUND``.
-        detail: For people.
-        pointer: Place in the body.
-        parameter: Name of a query parameter.
+        detail: Human-readable text.
+        pointer: JSON pointer to the wrong value in the body.
+        parameter: Name of the wrong query parameter.
     """
 
     def __init__(
@@ -43,8 +41,8 @@ class ApiRefusedError(Exception):
         self.pointer = pointer
         self.parameter = parameter
 
-    def answer(self, request_id: str) -> WireResponse:
-        """Return the answer that says so."""
+    def response(self, request_id: str) -> WireResponse:
+        """Return the error response."""
         error: dict[str, Any] = {
             "id": request_id,
             "status": str(self.status),
@@ -60,15 +58,15 @@ class ApiRefusedError(Exception):
 
 
 def document(value: Any, *, status: int = 200) -> WireResponse:
-    """Return an answer with *value* as JSON."""
-    return json_answer(value, status=status, content_type="application/json")
+    """Return a response with *value* as JSON."""
+    return json_response(value, status=status, content_type="application/json")
 
 
 def decode(body: bytes | str, kind: type[T]) -> T:
-    """Return what JSON holds.
+    """Decode JSON as *kind*.
 
     Raises:
-        ApiRefusedError: It is not that.
+        ApiRefusedError: It is not JSON, or not of that type.
     """
     try:
         return msgspec.json.decode(body, type=kind)
@@ -82,7 +80,7 @@ def moment(when: datetime) -> str:
 
 
 def not_found(kind: str, value: str) -> ApiRefusedError:
-    """Return the refusal for a record that is not there."""
+    """Return the error for a record that does not exist."""
     return ApiRefusedError(404, "NOT_FOUND", f"There is no resource of type '{kind}' with id '{value}'")
 
 
@@ -116,7 +114,7 @@ _LINKS = {
 
 
 def origin(request: WireRequest) -> str:
-    """Return scheme and host of *request*, with which every link begins."""
+    """Return the scheme and host of *request*, the start of every link."""
     return f"{request.scheme}://{request.host}"
 
 
@@ -126,9 +124,9 @@ def device_attributes(
     """Return the attributes of a device.
 
     Args:
-        device: Of the fleet.
-        released_at: When it left, UTC.
-        migration: Status of its migration, if one was asked for.
+        device: A device of the fleet.
+        released_at: When it was released, UTC; None if it was not.
+        migration: Status of its migration; None without one.
     """
     record = device.record
     capacity = re.findall(r"\b[0-9]{1,9}[GT]B", record.get("description", ""))
@@ -155,7 +153,7 @@ def device_attributes(
         attributes["eid"] = record["eid"]
     for ours, theirs in (("imei", "imei"), ("meid", "meid"), ("ethernet_mac_address", "ethernetMacAddress")):
         if ours in record:
-            # Device assignment shows one Ethernet address as a text.
+            # Device assignment returns a single Ethernet address as a string.
             attributes[theirs] = [record[ours]] if isinstance(record[ours], str) else list(record[ours])
     if migration is not None:
         attributes["mdmMigrationStatus"] = migration
@@ -165,7 +163,7 @@ def device_attributes(
 
 
 def service_attributes(server: Server, extra: Mapping[str, Any], *, is_single: bool) -> dict[str, Any]:
-    """Return the attributes of a service; only a single one shows its families (observed)."""
+    """Return the attributes of a service; lists leave out its families (observed)."""
     attributes = {
         "serverName": server.name,
         "serverType": "MDM",
@@ -191,7 +189,7 @@ def resource(
     *,
     path: str = "",
 ) -> dict[str, Any]:
-    """Return a resource object with the fields that *request* wants, at *path* or where its type is."""
+    """Return a resource object with the requested fields; *path* overrides the path of its type."""
     text = dict(request.query).get(f"fields[{kind}]", "")
     fields = frozenset(filter(None, text.split(",")))
     address = origin(request) + (path or f"/v1/{kind}/{identity}")
@@ -212,7 +210,7 @@ def resource(
 
 
 def check_fields(request: WireRequest) -> None:
-    """Look at the names of the fields that *request* wants.
+    """Check the field names in the query of *request*.
 
     Raises:
         ApiRefusedError: One of them does not exist.
@@ -228,7 +226,7 @@ def check_fields(request: WireRequest) -> None:
 def single(
     request: WireRequest, data: Any, *, status: int = 200, links: Mapping[str, str] | None = None
 ) -> WireResponse:
-    """Return the document for one resource or linkage, at the address of *request*."""
+    """Return the document of one resource or linkage, with the URL of *request*."""
     shown = {"self": origin(request) + request.target, **(links or {})}
     return document({"data": data, "links": shown}, status=status)
 
@@ -239,10 +237,10 @@ def page(
     settings: BusinessSettings,
     show: Callable[[Any], dict[str, Any]],
 ) -> WireResponse:
-    """Return the collection document for one page of *records*.
+    """Return the collection document of one page of *records*.
 
     Raises:
-        ApiRefusedError: ``limit`` or ``cursor`` is not acceptable.
+        ApiRefusedError: ``limit`` or ``cursor`` is not valid.
     """
     query = dict(request.query)
     limit_text, cursor = query.get("limit", str(settings.page_default)), query.get("cursor", "c0")

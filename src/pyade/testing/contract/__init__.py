@@ -1,4 +1,4 @@
-"""The promises of a ``Store`` as a pytest suite that every backend passes.
+"""The pytest suite that every ``Store`` must pass.
 
 ::
 
@@ -7,12 +7,12 @@
         def make_store(self, tmp_path, clock):
             return lambda: RedisStore(..., clock=clock)
 
-``clock`` is a ``FrozenClock`` that the suite moves; a store times its leases by it.
+``clock`` is a ``FrozenClock`` that the suite moves; the store must use it for its leases.
 
-A store that encrypts secrets has a second suite, ``pyade.testing.contract.encryption.EncryptionContract``.
+A store that encrypts secrets must also pass ``pyade.testing.contract.encryption.EncryptionContract``.
 
 Put ``pytest.register_assert_rewrite("pyade.testing.contract")`` into your ``conftest.py``, so that a failed
-``assert`` shows its values. Nothing here sleeps, reads a real clock or uses a network.
+``assert`` shows its values. The suite never sleeps, reads a real clock or uses a network.
 """
 # ruff: noqa: S101, S106 - a test suite; its secrets are made up
 
@@ -76,8 +76,8 @@ class StoreContract(
     """Subclass it, override the fixture ``make_store``, and name the subclass ``Test...``.
 
     Attributes:
-        durable: A store that is closed and made again still holds everything.
-        shared: Two stores that are open at the same time see each other's writes.
+        durable: False if a store loses its data when it is closed.
+        shared: False if two open stores do not see each other's writes.
     """
 
     durable: bool = True
@@ -85,14 +85,14 @@ class StoreContract(
 
     @pytest.fixture
     def clock(self) -> FrozenClock:
-        """Return the clock for the leases of every store of the test; it shows ``NOW`` at first."""
+        """Return the clock for the leases of every store of the test; it starts at ``NOW``."""
         return FrozenClock(NOW)
 
     @pytest.fixture
     def make_store(self) -> Callable[[], Store]:
-        """Return a function that opens a store: an empty one at first, then the same data again.
+        """Return a function that opens a store: empty the first time, then with the same data.
 
-        Request ``clock`` as well, and hand it to the store.
+        Request the fixture ``clock`` as well, and pass it to the store.
         """
         raise NotImplementedError("override the fixture make_store")
 
@@ -111,7 +111,7 @@ class StoreContract(
             assert store.tokens() == ()
 
     def test_token_round_trip(self, store: Store) -> None:
-        """A token comes back with every field."""
+        """A stored token is read back with every field."""
         assert store.token("hq") == example_token()
 
     def test_token_round_trip_without_optional_values(self, store: Store) -> None:
@@ -134,7 +134,7 @@ class StoreContract(
         assert [token.name for token in store.tokens()] == ["Zoo", "aachen", "hq", "zürich"]
 
     def test_token_name_is_taken_once(self, store: Store) -> None:
-        """A second token of the same name is refused and changes nothing, and the error holds no secret."""
+        """A second token of the same name is refused without a change, and the error contains no secret."""
         other = attrs.evolve(example_token(), access_secret="other-secret")
         with pytest.raises(DuplicateTokenError) as caught:
             store.add_token(other)
@@ -142,7 +142,7 @@ class StoreContract(
         assert store.token("hq") == example_token()
 
     def test_replaced_token_keeps_what_belongs_to_it(self, store: Store) -> None:
-        """Cursor, devices and profiles survive a renewal."""
+        """A renewal keeps cursor, devices and profiles."""
         commit(store, example_device(), cursor="kept")
         store.save_profile("hq", defined_profile("A"))
         store.set_default_profile("hq", example_profile())
@@ -155,9 +155,9 @@ class StoreContract(
         assert store.default_profile("hq") == example_profile()
 
     def test_token_is_added_or_renewed(self, store: Store) -> None:
-        """A new name is added; a token of that name is renewed, keeps what belongs to it, and may come again.
+        """A new name is added; a token of an existing name is renewed and keeps its data, repeatedly.
 
-        Scope tags are changed by those of the new token, if it has any.
+        The scope tags of the new token replace the old ones, if it has any.
         """
         commit(store, example_device(), cursor="kept")
         fresh = attrs.evolve(example_token("new"), scope_tags=())
@@ -189,7 +189,7 @@ class StoreContract(
         ids=["consumer_key", "server_uuid", "org_id", "apple_id", "access_token_expiry"],
     )
     def test_token_of_another_server_takes_no_place(self, store: Store, changes: dict[str, Any]) -> None:
-        """A token that seems to be for another server is refused by the field, and stored where forced."""
+        """A token of another server is refused with the name of the field, and stored with ``force``."""
         other = attrs.evolve(example_token(), access_token="other-token", **changes)
         with pytest.raises(TokenError, match=next(iter(changes))) as caught:
             store.add_or_renew_token(other)
@@ -199,7 +199,7 @@ class StoreContract(
         assert store.token("hq").access_token == other.access_token
 
     def test_threads_add_or_renew_one_token(self, store: Store) -> None:
-        """Of several at once one adds and the others renew: the last that expires stays."""
+        """Of several threads one adds and the others renew: the token that expires last stays."""
         start = threading.Barrier(THREADS)
 
         def work(number: int) -> None:
@@ -209,7 +209,7 @@ class StoreContract(
                 access_token=f"{number}",
             )
             start.wait()
-            with suppress(TokenError):  # an older file than what is there by now
+            with suppress(TokenError):  # older than the token that another thread stored
                 store.add_or_renew_token(token)
 
         with ThreadPoolExecutor(THREADS) as pool:
@@ -217,7 +217,7 @@ class StoreContract(
         assert store.token("new").access_token == Secret(f"{THREADS - 1}")
 
     def test_token_is_replaced_only_in_place_of_the_one_that_was_read(self, store: Store) -> None:
-        """Who changes a token that another one renewed meanwhile is refused, so that the renewal stays."""
+        """A change of a token that was renewed since it was read is refused, so the renewal stays."""
         read = store.token("hq")
         store.replace_token(attrs.evolve(read, access_token="renewed"), instead_of=read)
         with pytest.raises(StoreConflictError, match="'hq'"):
@@ -227,8 +227,8 @@ class StoreContract(
             read.org_name,
         )
 
-    def test_removed_token_takes_everything_along(self, store: Store) -> None:
-        """A token of the same name starts anew, and other tokens keep what is theirs."""
+    def test_removing_a_token_removes_all_its_data(self, store: Store) -> None:
+        """A new token of the same name starts empty, and other tokens keep their data."""
         store.add_token(example_token("other"))
         for name in ("hq", "other"):
             commit(store, example_device(), name=name, cursor=f"cursor of {name}")
@@ -247,32 +247,32 @@ class StoreContract(
         assert store.default_profile("other") == example_profile()
 
     def test_secrets_are_not_shown(self, store: Store) -> None:
-        """A store does not show secrets."""
+        """The ``repr`` of a store contains no secret."""
         assert "access-secret" not in repr(store)
 
     @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
     def test_unknown_token_is_an_error(self, store: Store, call: Callable[[Store, str], object]) -> None:
-        """Each call that names a token which is not stored raises ``UnknownTokenError``."""
+        """Each call with the name of an unknown token raises ``UnknownTokenError``."""
         with pytest.raises(UnknownTokenError, match="nobody"):
             call(store, "nobody")
 
     # Sync state
 
     def test_sync_states_of_all_tokens(self, store: Store) -> None:
-        """One read has the state of every token, also of one that was never synced."""
+        """One read returns the state of every token, also of one that was never synced."""
         store.add_token(example_token("another"))
         saved = store.save_sync_state("hq", SyncState(cursor="c"))
         assert list(store.sync_states().items()) == [("another", SyncState()), ("hq", saved)]
 
     def test_sync_state_before_the_first_run(self, store: Store) -> None:
-        """Without a run there is ``SyncState()``."""
+        """Before the first run the state is ``SyncState()``."""
         assert store.sync_state("hq") == SyncState()
 
     @pytest.mark.parametrize(
         "cursor", ["x" * 1000, "ö" * 5000, "", "quote'\"\\\n"], ids=["1000", "5000", "empty", "odd"]
     )
     def test_sync_state_round_trip(self, store: Store, cursor: str) -> None:
-        """A state comes back with every field and the next revision, however long the cursor is."""
+        """A state is read back with every field and the next revision, whatever the length of the cursor."""
         times = iter(NOW + timedelta(hours=hours) for hours in range(10))
         state = SyncState(
             phase=SyncPhase.SYNC,
@@ -294,7 +294,7 @@ class StoreContract(
         assert store.sync_state("hq") == stored
 
     def test_older_revision_is_refused(self, store: Store) -> None:
-        """A writer who read before another one wrote gets ``StoreConflictError``, whatever it writes."""
+        """A writer whose state another one replaced gets ``StoreConflictError`` from every write."""
         commit(store, *fleet_of(1), cursor="first", full_sync=1, listing_since=NOW)
         old = SyncState(cursor="late", full_sync=2, listing_since=NOW)
         late = event("LATE", OpType.ADDED, 0)
@@ -310,7 +310,7 @@ class StoreContract(
     # Profiles
 
     def test_profiles_round_trip_oldest_first(self, store: Store) -> None:
-        """Profiles come back with every field, by the time at which they were defined."""
+        """Profiles are read back with every field, ordered by the time of their definition."""
         profiles = (
             defined_profile("B", days=-1, individual=True),
             defined_profile("C"),
@@ -323,13 +323,13 @@ class StoreContract(
         assert store.defined_profile("hq", profiles[0].profile_uuid.lower()) is None
 
     def test_same_profile_uuid_replaces(self, store: Store) -> None:
-        """A profile that is saved again is not there twice."""
+        """Saving a profile again replaces it."""
         store.save_profile("hq", defined_profile("A"))
         store.save_profile("hq", defined_profile("A", days=1, individual=True))
         assert store.profiles("hq") == (defined_profile("A", days=1, individual=True),)
 
     def test_default_profile(self, store: Store) -> None:
-        """There is no default profile until one is set, and none after it was removed."""
+        """There is no default profile before one is set and after it is removed."""
         assert store.default_profile("hq") is None
         store.set_default_profile("hq", example_profile())
         assert store.default_profile("hq") == example_profile()
@@ -337,7 +337,7 @@ class StoreContract(
         assert store.default_profile("hq") is None
 
     def test_profiles_belong_to_their_token(self, store: Store) -> None:
-        """Another token has profiles of its own."""
+        """Each token has its own profiles."""
         store.add_token(example_token("other"))
         store.save_profile("hq", defined_profile("A"))
         store.set_default_profile("hq", example_profile())
@@ -346,8 +346,8 @@ class StoreContract(
 
     # Lifetime
 
-    def test_closed_store_says_so(self, store: Store) -> None:
-        """Every call after ``close`` raises ``StoreClosedError``; closing again does no harm."""
+    def test_closed_store_raises_an_error(self, store: Store) -> None:
+        """Every call after ``close`` raises ``StoreClosedError``; closing again does nothing."""
         commit(store, *fleet_of(1))
         iteration = store.devices("hq")
         store.close()
@@ -365,7 +365,7 @@ class StoreContract(
             next(iteration)
 
     def test_reopened_store_holds_everything(self, make_store: Callable[[], Store]) -> None:
-        """What was stored is there when the store is opened again."""
+        """All data is there when the store is opened again."""
         if not self.durable:
             pytest.skip("this store is not durable")
         with make_store() as store:
@@ -383,7 +383,7 @@ class StoreContract(
             assert store.default_profile("hq") == example_profile()
 
     def test_two_stores_share_their_data(self, make_store: Callable[[], Store]) -> None:
-        """Each sees what the other wrote, and the one that is late is refused."""
+        """Each store sees the writes of the other, and the later writer gets a conflict."""
         if not self.shared:
             pytest.skip("this store is not shared")
         with make_store() as one, make_store() as other:
@@ -398,13 +398,13 @@ class StoreContract(
             assert len(serials_of(one)) == 3
 
     def test_other_threads_may_use_the_store(self, store: Store) -> None:
-        """A store that was made in one thread works in another."""
+        """A store that was opened in one thread works in another."""
         with ThreadPoolExecutor(1) as pool:
             pool.submit(commit, store, *fleet_of(600)).result()
             assert pool.submit(serials_of, store).result() == serials_of(store)
 
     def test_threads_do_not_lose_pages(self, store: Store) -> None:
-        """Writers who read again after a conflict lose nothing, and readers see whole pages."""
+        """Writers that retry after a conflict lose no page, and readers see only complete pages."""
         writers, pages, size = THREADS, 4, 20
         start = threading.Barrier(writers + 1)
 

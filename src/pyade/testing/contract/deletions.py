@@ -1,4 +1,4 @@
-"""The promises of a store about devices that are deleted here, purged, or known to two tokens."""
+"""Tests of devices that are hidden, purged, or known to two tokens."""
 # ruff: noqa: S101, S105 - a test suite; it has no secrets
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ DAY = 86_400.0
 
 
 class DeletionPromises:
-    """What was deleted here stays away until Apple adds it anew or lists it, or a person restores it."""
+    """A hidden device stays hidden until Apple adds it again or lists it, or the caller restores it."""
 
     def test_deleted_device_is_hidden_while_apple_lists_it(self, store: Store) -> None:
-        """It is neither iterated nor counted, whatever is asked for, and its record says when it went."""
+        """It is neither iterated nor counted, whatever the filter; its record has the time of deletion."""
         commit(store, *fleet_of(3))
         before = record_of(store, "C02000001")
         _delete(store, "C02000001", seconds=5)
@@ -46,15 +46,15 @@ class DeletionPromises:
         deleted_at = NOW + timedelta(seconds=5)
         assert record_of(store, "C02000001") == attrs.evolve(before, deleted_at=deleted_at)
 
-    def test_released_device_is_removed_at_once(self, store: Store) -> None:
-        """Nothing of it stays."""
+    def test_deleting_a_released_device_removes_it(self, store: Store) -> None:
+        """Deleting a device that Apple released removes its record."""
         commit(store, *fleet_of(2), event("C02000000", OpType.DELETED, 1))
         _delete(store, "C02000000")
         assert store.device("hq", "C02000000") is None
         assert store.count_devices("hq") == {"": 1, "released": 0}
 
     def test_deleting_again_changes_nothing(self, store: Store) -> None:
-        """The first deletion counts, and a device that the store does not know may be deleted."""
+        """The first deletion time stays, and deleting an unknown device does nothing."""
         commit(store, *fleet_of(1))
         for seconds in (1, 2):
             _delete(store, "C02000000", seconds=seconds)
@@ -63,7 +63,7 @@ class DeletionPromises:
         assert store.device("hq", "UNKNOWN") is None
 
     def test_modified_does_not_bring_it_back_but_added_does(self, store: Store) -> None:
-        """A change is remembered behind the scenes; a new assignment to the server shows the device again."""
+        """A change is stored while the device stays hidden; a new assignment to the server shows it again."""
         commit(store, event("A", OpType.ADDED, 0))
         _delete(store, "A", seconds=10)
         modified = event("A", OpType.MODIFIED, 20, asset_tag="new")
@@ -75,8 +75,8 @@ class DeletionPromises:
         record = record_of(store, "A")
         assert (record.deleted_at, record.first_seen_at) == (None, NOW)
 
-    def test_event_from_before_the_deletion_does_not_bring_it_back(self, store: Store) -> None:
-        """The ``added`` that the store knew already may arrive again, and an older one late."""
+    def test_event_from_before_the_deletion_does_not_restore_the_device(self, store: Store) -> None:
+        """Neither a repeated ``added`` nor an older one that arrives late restores it."""
         page = [event("A", OpType.ADDED, 5)]
         commit(store, *page)
         _delete(store, "A", seconds=10)
@@ -85,7 +85,7 @@ class DeletionPromises:
         assert serials_of(store) == []
 
     def test_deleted_here_and_released_by_apple_comes_back_when_added(self, store: Store) -> None:
-        """A device that left and was assigned again is a new assignment, within one second too."""
+        """A device that left and was assigned again is a new assignment, even within one second."""
         commit(store, event("A", OpType.ADDED, 0))
         _delete(store, "A", seconds=1)
         assert commit(store, event("A", OpType.DELETED, 2)) == ChangeCounts(unchanged=1)
@@ -98,7 +98,7 @@ class DeletionPromises:
     def test_full_list_brings_it_back_if_it_began_later(
         self, store: Store, began: float, returns: bool
     ) -> None:
-        """A list that was under way at the deletion shows what was so before it."""
+        """A list that began before the deletion does not restore the device."""
         commit(store, *fleet_of(1))
         _delete(store, "C02000000")
         since = NOW + timedelta(seconds=began)
@@ -109,8 +109,8 @@ class DeletionPromises:
         assert counts == ChangeCounts()
         assert not record_of(store, "C02000000").is_released
 
-    def test_full_list_brings_it_back_although_an_event_is_newer(self, store: Store) -> None:
-        """The list shows that the device is there, and the event, which came first, knows it better."""
+    def test_full_list_restores_the_device_although_an_event_is_newer(self, store: Store) -> None:
+        """The list restores the device, and the newer event keeps its values."""
         commit(store, *fleet_of(1))
         _delete(store, "C02000000")
         commit(store, event("C02000000", OpType.MODIFIED, 60, asset_tag="newer"))
@@ -123,8 +123,8 @@ class DeletionPromises:
         assert record_of(store, "C02000000").device.asset_tag == "newer"
         assert serials_of(store) == ["C02000000"]
 
-    def test_full_list_does_not_bring_back_what_was_released_since(self, store: Store) -> None:
-        """A list that began before Apple released the device shows what was so before that."""
+    def test_full_list_does_not_restore_a_device_released_since(self, store: Store) -> None:
+        """A list that began before Apple released the device does not restore it."""
         commit(store, *fleet_of(1))
         _delete(store, "C02000000")
         commit(store, event("C02000000", OpType.DELETED, 60))
@@ -133,8 +133,8 @@ class DeletionPromises:
         assert serials_of(store, released=None) == []
         assert record_of(store, "C02000000").is_released
 
-    def test_details_restore_it(self, store: Store) -> None:
-        """Its details show it again, unless Apple gave none."""
+    def test_details_restore_a_hidden_device(self, store: Store) -> None:
+        """Apple's details restore the device; a response without details does not."""
         commit(store, event("A", OpType.ADDED, 0))
         _delete(store, "A", seconds=1)
         gone = Device(serial_number="A", response_status=DeviceResult.NOT_ACCESSIBLE)
@@ -145,8 +145,8 @@ class DeletionPromises:
         assert serials_of(store) == ["A"]
         assert record_of(store, "A").device.model == "Mac"
 
-    def test_outcome_of_an_assignment_does_not_restore_it(self, store: Store) -> None:
-        """An assignment that was under way at the deletion leaves its outcome, and the device hidden."""
+    def test_outcome_of_an_assignment_does_not_restore_a_hidden_device(self, store: Store) -> None:
+        """The outcome of an assignment that began before the deletion is stored; the device stays hidden."""
         commit(store, *fleet_of(1))
         _delete(store, "C02000000")
         attempt = attempt_with(DeviceResult.SUCCESS, seconds=1)
@@ -156,7 +156,7 @@ class DeletionPromises:
         assert record_of(store, "C02000000").attempt == attempt
 
     def test_hidden_devices_do_not_count_as_released(self, store: Store) -> None:
-        """A full list without them releases them silently: nobody misses what was deleted here."""
+        """A full list without them releases hidden devices but does not count them."""
         commit(store, *fleet_of(3), source=Source.FETCH, full_sync=1, listing_since=NOW)
         _delete(store, "C02000000")
         later = NOW + timedelta(hours=1)
@@ -168,7 +168,7 @@ class DeletionPromises:
         assert serials_of(store, released=None) == ["C02000001", "C02000002"]
 
     def test_unlisted_devices_are_counted_before_they_are_released(self, store: Store) -> None:
-        """The number is what finishing the full list would release, and counting changes nothing."""
+        """The number is what finishing the full list would release; counting changes nothing."""
         commit(store, *fleet_of(1201), source=Source.FETCH, full_sync=1, listing_since=NOW)
         commit(store, event("C02000007", OpType.MODIFIED, 60), event("C02000008", OpType.DELETED, 60))
         state = attrs.evolve(
@@ -185,7 +185,7 @@ class DeletionPromises:
     def test_released_devices_are_purged_after_30_days(
         self, store: Store, seconds: float, purged: int
     ) -> None:
-        """What was released 30 days ago or earlier is removed, of this token only."""
+        """Devices that were released 30 days ago or earlier are removed, of this token only."""
         store.add_token(example_token("other"))
         for name in ("hq", "other"):
             commit(store, event("OLD", OpType.DELETED, 0), event("HERE", OpType.ADDED, 0), name=name)
@@ -196,7 +196,7 @@ class DeletionPromises:
         assert store.purge_released("hq", now=NOW + timedelta(seconds=seconds)) == 0
 
     def test_returned_devices_are_not_purged(self, store: Store) -> None:
-        """The days count from the last release, and not for a device that came back."""
+        """The days count from the last release; a device that returned is not purged."""
         commit(store, event("A", OpType.DELETED, 0), event("B", OpType.DELETED, 0))
         commit(store, event("A", OpType.ADDED, 1), event("B", OpType.ADDED, 1))
         commit(store, event("B", OpType.DELETED, 2), seconds=20 * DAY)
@@ -205,7 +205,7 @@ class DeletionPromises:
         assert serials_of(store, released=None) == ["A"]
 
     def test_purge_removes_what_was_deleted_here_and_then_released(self, store: Store) -> None:
-        """A hidden device goes too once Apple no longer lists it; one that Apple lists stays hidden."""
+        """A hidden device is purged after Apple released it; one that Apple lists stays hidden."""
         commit(store, *fleet_of(2))
         for serial in ("C02000000", "C02000001"):
             _delete(store, serial)
@@ -214,8 +214,8 @@ class DeletionPromises:
         assert store.device("hq", "C02000000") is None
         assert record_of(store, "C02000001").is_hidden
 
-    def test_threads_that_delete_and_sync_lose_nothing(self, store: Store) -> None:
-        """Four threads delete while four sync changes of the same devices: all are hidden and up to date."""
+    def test_threads_that_delete_and_sync_lose_no_change(self, store: Store) -> None:
+        """Four threads delete and four sync changes of the same devices: all end hidden and up to date."""
         fleet = fleet_of(40)
         commit(store, *fleet)
         start = threading.Barrier(8)
@@ -243,10 +243,10 @@ class DeletionPromises:
 
 
 class OwnershipPromises:
-    """What all tokens know about a device can be read at once, and says to whom it belongs."""
+    """The records of a device of all tokens can be read together, and determine its owner."""
 
     def test_records_of_all_tokens(self, store: Store) -> None:
-        """Records come by serial number and token name, released and hidden ones too, each once."""
+        """Records are sorted by serial number and token name, each once, released and hidden ones too."""
         for name in ("zoo", "Axe"):
             store.add_token(example_token(name))
             commit(store, event("B", OpType.DELETED, 1), event("A", OpType.ADDED, 1), name=name)
@@ -259,13 +259,13 @@ class OwnershipPromises:
         assert list(store.records_of([])) == []
 
     def test_records_of_many_serials(self, store: Store) -> None:
-        """There may be more serial numbers than a batch holds."""
+        """The call accepts more serial numbers than one batch holds."""
         commit(store, *fleet_of(1500))
         wanted = [device.serial_number for device in fleet_of(1400)]
         assert [record.serial_number for record in store.records_of(wanted[::-1])] == wanted
 
     def test_shared_serials(self, store: Store) -> None:
-        """Devices that the token lists, and that another one claims, too, come sorted; no others."""
+        """The serial numbers that this and another token list, sorted."""
         commit(store, *(event(serial, OpType.ADDED, 1) for serial in "GFEDCBA"))
         assert store.shared_serials("hq") == ()
         for name in ("zoo", "Axe"):
@@ -282,7 +282,7 @@ class OwnershipPromises:
         assert store.shared_serials("hq", serials=[]) == ()
 
     def test_many_shared_serials(self, store: Store) -> None:
-        """There may be more of them than a batch holds."""
+        """The result may be larger than one batch."""
         store.add_token(example_token("zoo"))
         wanted = tuple(device.serial_number for device in fleet_of(1400))
         for name in ("hq", "zoo"):
@@ -294,7 +294,7 @@ class OwnershipPromises:
     def test_moved_device_belongs_to_the_newest_assignment(
         self, store: Store, order: tuple[str, str]
     ) -> None:
-        """Whichever server is synced first, the one to which the device was assigned last owns it."""
+        """The server of the latest assignment owns the device, whichever server is synced first."""
         store.add_token(example_token("other"))
         assigned: dict[str, dict[str, Any]] = {
             "hq": {"seconds": 900, "device_assigned_date": NOW - timedelta(days=9)},

@@ -1,4 +1,4 @@
-"""The promises of a store about devices: pages, full syncs, reading and attempts."""
+"""Tests of devices: pages, full syncs, reading and attempts."""
 # ruff: noqa: S101, S105, S106 - a test suite; it has no secrets
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ from pyade.testing.store_examples import (
 
 
 class PagePromises:
-    """A page and the state that follows it are one write, and the newest word wins."""
+    """A page and the state after it are one transaction, and the newest record wins."""
 
     def test_device_round_trip(self, store: Store) -> None:
-        """A device comes back with every field, unknown values, extra keys and microseconds."""
+        """A device is read back with every field, unknown values, extra keys and microseconds."""
         commit(store, example_device(), source=Source.FETCH, full_sync=3, listing_since=NOW)
         assert store.device("hq", "C02FULL00001") == DeviceRecord(
             token_name="hq", device=example_device(), first_seen_at=NOW, updated_at=NOW, full_sync=3
         )
 
     def test_device_round_trip_of_a_bare_serial(self, store: Store) -> None:
-        """A device of which Apple says nothing but the serial number stays bare."""
+        """A device of which Apple sent only the serial number has no other values."""
         commit(store, Device(serial_number="c02 é"))
         assert record_of(store, "c02 é").device == Device(serial_number="c02 é")
         assert store.device("hq", "C02 É") is None
 
     def test_page_and_state_are_committed_together(self, store: Store) -> None:
-        """One call stores the devices and the cursor that follows them."""
+        """One call stores the devices and the cursor after them."""
         state, counts = store.commit_page(
             "hq", fleet_of(3), source=Source.FETCH, state=SyncState(cursor="next"), now=NOW
         )
@@ -84,7 +84,7 @@ class PagePromises:
         assert serials_of(store) == ["C02000000"]
 
     def test_text_that_breaks_leaves_no_page(self, store: Store) -> None:
-        """If the last thing of a write cannot be stored, nothing that came before it in the write is."""
+        """If the last value of a write cannot be stored, none of the write is."""
         commit(store, *fleet_of(1), cursor="before")
         state = SyncState(cursor="after", last_error="\ud800", revision=1)
         with pytest.raises(StoreError, match="Unicode"):
@@ -98,7 +98,7 @@ class PagePromises:
         assert serials_of(store) == ["C02000000"]
 
     def test_text_with_a_nul_character_is_refused(self, store: Store) -> None:
-        """Not every database keeps one, so that none does: also not as what is looked for."""
+        """Not every database can store NUL, so every store refuses it, in searches too."""
         device = Device(serial_number="C\0")
         with pytest.raises(StoreError, match="NUL"):
             store.commit_page("hq", [device], source=Source.FETCH, state=SyncState(), now=NOW)
@@ -112,18 +112,18 @@ class PagePromises:
         assert record_of(store, "C").device == inside
 
     def test_store_works_after_a_failure(self, store: Store) -> None:
-        """A failed write leaves nothing behind that stands in the way of the next."""
+        """A failed write does not block the next one."""
         with pytest.raises((InjectedError, StoreError)):
             store.commit_page("hq", BreakingDevices(), source=Source.FETCH, state=SyncState(), now=NOW)
         assert commit(store, *fleet_of(2)) == ChangeCounts(added=2)
 
     def test_empty_page_stores_the_state(self, store: Store) -> None:
-        """A page without devices moves the cursor on."""
+        """A page without devices stores its cursor."""
         assert commit(store, cursor="moved") == ChangeCounts()
         assert store.sync_state("hq").cursor == "moved"
 
     def test_replay_changes_nothing(self, store: Store) -> None:
-        """A page that arrives twice leaves what it left the first time."""
+        """A page that arrives twice changes nothing the second time."""
         page = [
             event("A", OpType.ADDED, 1, asset_tag="one"),
             event("B", OpType.DELETED, 2),
@@ -135,7 +135,7 @@ class PagePromises:
         assert list(store.devices("hq", released=None)) == before
 
     def test_page_of_the_first_list_may_bring_what_is_known(self, store: Store) -> None:
-        """Where the first list shows devices again among new ones, only the new ones are added, each once."""
+        """If a page of the first list mixes known and new devices, only the new ones are added, each once."""
         first = SyncState(full_sync=1, listing_since=NOW)
         store.add_token(example_token("other"))
         for name, page in (("other", _listed(B="Mac", X="Mac")), ("hq", _listed(A="Mac", B="Mac"))):
@@ -160,7 +160,7 @@ class PagePromises:
         assert serials_of(store, name="other") == ["B", "X"]
 
     def test_newest_operation_wins_across_pages(self, store: Store) -> None:
-        """An older event that arrives later is dropped; of one second, the later in arrival order wins."""
+        """An older event that arrives later is dropped; of two in one second, the later arrival wins."""
         commit(store, event("A", OpType.MODIFIED, 10, asset_tag="new"))
         assert commit(store, event("A", OpType.DELETED, 9)) == ChangeCounts(stale=1)
         assert record_of(store, "A").device.asset_tag == "new"
@@ -168,13 +168,13 @@ class PagePromises:
         assert record_of(store, "A").device.asset_tag == "tie"
 
     def test_one_serial_may_come_several_times_in_a_page(self, store: Store) -> None:
-        """Records of one page count in their order."""
+        """Records of one page are applied in their order."""
         page = [event("A", OpType.DELETED, 1), event("A", OpType.ADDED, 2), event("A", OpType.MODIFIED, 0)]
         assert commit(store, *page) == ChangeCounts(released=1, returned=1, stale=1)
         assert not record_of(store, "A").is_released
 
     def test_list_does_not_overwrite_newer_events(self, store: Store) -> None:
-        """An event after the start of a full list knows better than the list."""
+        """An event after the start of a full list overrides the list."""
         commit(store, event("A", OpType.DELETED, 10), event("B", OpType.MODIFIED, -10, asset_tag="old"))
         listed = [Device(serial_number="A"), Device(serial_number="B", asset_tag="listed")]
         commit(store, *listed, source=Source.FETCH, full_sync=1, listing_since=NOW)
@@ -183,7 +183,7 @@ class PagePromises:
         assert record_of(store, "B").op_date == event("B", OpType.MODIFIED, -10).op_date
 
     def test_what_is_in_doubt_is_stored_with_its_page(self, store: Store) -> None:
-        """Two operations of one second are a tie, across pages too; the state that comes back has it."""
+        """Two operations of one second are a tie, across pages too; the returned state contains it."""
         page = [event("A", OpType.ADDED, 1), event("A", OpType.DELETED, 1), event("B", OpType.ADDED, 1)]
         state, _ = store.commit_page("hq", page, source=Source.SYNC, state=SyncState(), now=NOW)
         assert dict(state.ties) == {"A": True}
@@ -199,7 +199,7 @@ class PagePromises:
         assert not record_of(store, "A").is_released
 
     def test_list_is_newer_than_events_from_before_it(self, store: Store) -> None:
-        """An event that comes again after the list changes nothing, in a later page and a later state."""
+        """An event that arrives again after the list changes nothing, in a later page and a later state."""
         start = NOW - timedelta(hours=1)
         listed = [Device(serial_number="A", asset_tag="listed")]
         commit(store, *listed, source=Source.FETCH, full_sync=1, listing_since=start)
@@ -213,8 +213,8 @@ class PagePromises:
         )
         assert commit(store, event("A", OpType.DELETED, -60)) == ChangeCounts(released=1)
 
-    def test_date_that_cannot_be_right_counts_as_the_arrival(self, store: Store) -> None:
-        """It is kept beside, and makes no later operation stale."""
+    def test_impossible_operation_date_is_replaced_by_the_arrival_time(self, store: Store) -> None:
+        """The sent date is stored separately, and makes no later operation stale."""
         wild = NOW + timedelta(days=2000)
         device = event("A", OpType.ADDED, 0).changed(op_date=wild)
         commit(store, device)
@@ -225,7 +225,7 @@ class PagePromises:
         assert record_of(store, "A").op_date_sent is None
 
     def test_serial_numbers_belong_to_their_token(self, store: Store) -> None:
-        """Two tokens may know the same serial number, each in its own way."""
+        """Two tokens have separate records of the same serial number."""
         store.add_token(example_token("other"))
         commit(store, event("A", OpType.ADDED, 1))
         commit(store, event("A", OpType.DELETED, 1), name="other")
@@ -234,16 +234,16 @@ class PagePromises:
         assert record_of(store, "A", "other").token_name == "other"
 
     def test_page_may_be_large(self, store: Store) -> None:
-        """Nothing limits the size of a page to Apple's 1000."""
+        """A page may be larger than Apple's 1000 devices."""
         assert commit(store, *fleet_of(2500)) == ChangeCounts(added=2500)
         assert commit(store, *fleet_of(2500)) == ChangeCounts(unchanged=2500)
 
 
 class FullSyncPromises:
-    """A complete full list releases what it did not show."""
+    """A complete full list releases the devices that it did not contain."""
 
     def test_finished_list_releases_what_it_did_not_show(self, store: Store) -> None:
-        """Unlisted devices are released and kept, except those that a newer event brought."""
+        """Unlisted devices are released but kept; those with a newer event are not released."""
         commit(store, *fleet_of(3), source=Source.FETCH, full_sync=1, listing_since=NOW - timedelta(days=7))
         commit(store, event("NEW", OpType.ADDED, 10))
         commit(store, *fleet_of(1), source=Source.FETCH, full_sync=2, listing_since=NOW, cursor="end")
@@ -256,8 +256,8 @@ class FullSyncPromises:
         assert serials_of(store, released=True) == ["C02000001", "C02000002"]
         assert record_of(store, "C02000001").released_at == NOW
 
-    def test_many_devices_are_released_at_once(self, store: Store) -> None:
-        """A list that shows nothing releases everything."""
+    def test_many_devices_are_released_in_one_call(self, store: Store) -> None:
+        """An empty list releases every device."""
         commit(store, *fleet_of(1200), source=Source.FETCH, full_sync=1, listing_since=NOW)
         _, counts = store.finish_full_sync("hq", state=_next_list(store), now=NOW)
         assert counts == ChangeCounts(released=1200)
@@ -273,14 +273,14 @@ class FullSyncPromises:
         assert store.sync_state("hq").full_sync == 1
 
     def test_list_that_was_not_begun_cannot_finish(self, store: Store) -> None:
-        """Without a list under way nothing is known to be missing, so nothing is released."""
+        """Without a current list no device is known to be missing, so none is released."""
         commit(store, *fleet_of(2), source=Source.FETCH, full_sync=1)
         with pytest.raises(StoreError, match="full list"):
             store.finish_full_sync("hq", state=attrs.evolve(store.sync_state("hq"), full_sync=2), now=NOW)
         assert len(serials_of(store)) == 2
 
     def test_released_device_returns(self, store: Store) -> None:
-        """A released device that Apple lists again is the same record."""
+        """A released device that Apple lists again keeps its record."""
         commit(store, example_device(), source=Source.FETCH, full_sync=1, listing_since=NOW)
         store.finish_full_sync("hq", state=_next_list(store), now=NOW)
         assert commit(store, event("C02FULL00001", OpType.ADDED, 5), seconds=9) == ChangeCounts(returned=1)
@@ -290,21 +290,21 @@ class FullSyncPromises:
 
 
 class ReadingPromises:
-    """Devices are read lazily, in order, while others write."""
+    """Devices are read lazily and in order while other writers commit."""
 
     def test_unknown_device_is_none(self, store: Store) -> None:
-        """``device`` returns None for a serial that the store never heard of."""
+        """``device`` returns None for an unknown serial number."""
         assert store.device("hq", "C02") is None
 
     def test_devices_come_each_once(self, store: Store) -> None:
-        """Iteration goes over more devices than a batch holds."""
+        """An iteration returns more devices than one batch holds."""
         fleet = [*fleet_of(2001), Device(serial_number="c02"), Device(serial_number="é")]
         commit(store, *reversed(fleet))
         assert sorted(serials_of(store)) == sorted(device.serial_number for device in fleet)
 
     @pytest.mark.parametrize("serial", ["", "  ", "C" * 201])
     def test_device_without_a_usable_serial_number_is_refused(self, store: Store, serial: str) -> None:
-        """What could not be read back is not stored."""
+        """A device that could not be read back is not stored."""
         with pytest.raises(StoreError, match="serial_number"):
             commit(store, Device(serial_number="A"), Device(serial_number=serial))
         assert serials_of(store) == []
@@ -316,14 +316,14 @@ class ReadingPromises:
     def test_device_that_would_be_read_as_another_is_refused(
         self, store: Store, values: dict[str, Any]
     ) -> None:
-        """What a program made by hand must not count in another group than what is read of it."""
+        """A device built by a program must not be in another group than after reading it back."""
         with pytest.raises(StoreError, match="extra"):
             commit(store, Device(serial_number="C", **values))
         commit(store, Device(serial_number="A", extra={"model": 5}))
         assert store.device_groups("hq") == Counter([group_of(record_of(store, "A"))])
 
     def test_groups_are_those_of_the_records(self, store: Store) -> None:
-        """``device_groups`` counts what ``group_of`` says of each record, released and hidden ones too."""
+        """``device_groups`` counts ``group_of`` of each record, released and hidden ones included."""
         commit(store, example_device(), *fleet_of(3), source=Source.FETCH, full_sync=1, listing_since=NOW)
         commit(store, event("C02000001", OpType.DELETED, 5), event("NEW", OpType.ADDED, 5))
         store.delete_device("hq", "C02000002", now=NOW)
@@ -336,7 +336,7 @@ class ReadingPromises:
         assert sum(store.device_groups("hq").values()) == 5
 
     def test_devices_of_groups(self, store: Store) -> None:
-        """``groups`` chooses devices by what they have in common; released and hidden ones as without."""
+        """``groups`` filters by group; released and hidden devices are treated as without it."""
         for serial, model in zip("ABCDEF", itertools.cycle(("Mac mini", "iMac", "Mac Pro"))):
             commit(store, event(serial, OpType.ADDED, 1, model=model))
         commit(store, event("B", OpType.DELETED, 2))
@@ -352,7 +352,7 @@ class ReadingPromises:
         assert serials_of(store, groups=[]) == []
 
     def test_devices_of_groups_are_those_of_their_token(self, store: Store) -> None:
-        """Groups of one token have no devices of another's, also where they are alike."""
+        """A group returns no device of another token, even if the groups are equal."""
         store.add_token(example_token("other"))
         commit(store, *fleet_of(2))
         commit(store, Device(serial_number="X", model="Mac"), name="other")
@@ -361,7 +361,7 @@ class ReadingPromises:
         assert serials_of(store, name="other", groups=tuple(groups)) == ["X"]
 
     def test_devices_of_many_groups_come_each_once(self, store: Store) -> None:
-        """There may be more groups, and more devices in one, than a batch holds."""
+        """There may be more groups, and more devices in a group, than one batch holds."""
         fleet = [device.changed(model=f"Mac {n % 3}") for n, device in enumerate(fleet_of(2500))]
         commit(store, *fleet)
         found = serials_of(store, groups=tuple(store.device_groups("hq")))
@@ -371,7 +371,7 @@ class ReadingPromises:
         assert sorted(found) == [device.serial_number for device in fleet]
 
     def test_serials_in_groups(self, store: Store) -> None:
-        """``serials_in`` names all devices of groups, in the order of ``devices``."""
+        """``serials_in`` returns the serial numbers of groups in the order of ``devices``."""
         commit(store, *(device.changed(model=f"Mac {n % 3}") for n, device in enumerate(fleet_of(9))))
         groups = sorted(store.device_groups("hq"), key=lambda group: group.model or "")
         assert list(store.serials_in("hq", groups[:2])) == serials_of(store, groups=groups[:2])
@@ -379,7 +379,7 @@ class ReadingPromises:
         assert list(store.serials_in("hq", ())) == []
 
     def test_device_that_changes_its_group_comes_once(self, store: Store) -> None:
-        """A device that goes from one group that is asked for to another meanwhile is met once."""
+        """A device that moves between requested groups during an iteration is returned once."""
         fleet = fleet_of(2200)
         commit(store, *(device.changed(model=f"Mac {n % 2}") for n, device in enumerate(fleet)))
         seen = []
@@ -395,21 +395,21 @@ class ReadingPromises:
         ("released", "expected"), [(False, ["A", "C"]), (True, ["B", "D"]), (None, ["A", "B", "C", "D"])]
     )
     def test_devices_by_release(self, store: Store, released: bool | None, expected: list[str]) -> None:
-        """``released`` chooses listed or released devices or both, with ``serials`` as without."""
+        """``released`` selects listed devices, released ones or both, with and without ``serials``."""
         for serial, kind in zip("ABCD", itertools.cycle((OpType.ADDED, OpType.DELETED))):
             commit(store, event(serial, kind, 1))
         assert serials_of(store, released=released) == expected
         assert serials_of(store, released=released, serials=list("DCBAX")) == expected
 
     def test_devices_of_serials(self, store: Store) -> None:
-        """``serials`` chooses devices, sorted and each once; unknown ones are left out."""
+        """``serials`` selects devices, sorted and each once; unknown ones are left out."""
         commit(store, *fleet_of(1500))
         wanted = [device.serial_number for device in fleet_of(1400)]
         assert serials_of(store, serials=[*reversed(wanted), *wanted, "unknown"]) == wanted
         assert serials_of(store, serials=[]) == []
 
     def test_store_may_be_written_during_an_iteration(self, store: Store) -> None:
-        """An iteration sees each device that was there at its start once, before or after the change."""
+        """An iteration returns each device of its start once, as before or after a concurrent change."""
         commit(store, *fleet_of(1200))
         seen = []
         for number, record in enumerate(store.devices("hq", released=None)):
@@ -423,7 +423,7 @@ class ReadingPromises:
         assert set(seen) >= {device.serial_number for device in fleet_of(1200)}
 
     def test_iteration_ends_with_its_token(self, store: Store) -> None:
-        """When the token is removed meanwhile, the rest of its devices is gone."""
+        """If the token is removed during an iteration, the iteration ends early."""
         commit(store, *fleet_of(3000))
         iteration = store.devices("hq")
         assert next(iteration).serial_number == "C02000000"
@@ -431,7 +431,7 @@ class ReadingPromises:
         assert len(list(iteration)) < 2999
 
     def test_counts(self, store: Store) -> None:
-        """Listed devices are counted by profile status, "" where unknown, and released ones apart."""
+        """Listed devices are counted by profile status ("" if unknown), released ones separately."""
         assert store.count_devices("hq") == {"released": 0}
         for serial, status in zip("ABC", ("empty", "empty", "levitating"), strict=True):
             commit(store, Device(serial_number=serial, profile_status=ProfileStatus(status)))
@@ -441,10 +441,10 @@ class ReadingPromises:
 
 
 class AttemptPromises:
-    """The outcome of each attempt to assign is kept until Apple's word supersedes it."""
+    """The outcome of each attempt to assign is kept until a newer record of Apple supersedes it."""
 
     def test_attempts_round_trip(self, store: Store) -> None:
-        """The outcome of each attempt is stored, and that of an unknown serial number ignored."""
+        """The outcome of each attempt is stored; that of an unknown serial number is ignored."""
         commit(store, *fleet_of(3))
         known = {
             "C02000000": attempt_with(DeviceResult.THROTTLED, hours_to_wait=24),
@@ -463,7 +463,7 @@ class AttemptPromises:
         assert not record_of(store, "C02000000").is_released
 
     def test_details_are_merged_before_the_attempt(self, store: Store) -> None:
-        """What the details endpoint said after an assignment is stored with the outcome."""
+        """The details that were read after an assignment are stored with the outcome."""
         commit(store, *fleet_of(1))
         read = Device(
             serial_number="C02000000",
@@ -491,7 +491,7 @@ class AttemptPromises:
         assert record_of(store, "C02000000") == before
 
     def test_newer_event_supersedes_an_attempt_but_not_a_cooldown(self, store: Store) -> None:
-        """After Apple's newer word the device is judged afresh, yet not tried before its time."""
+        """A newer event supersedes the outcome, but the time of the next attempt stays."""
         commit(store, *fleet_of(2))
         store.record_attempts(
             "hq",
@@ -509,12 +509,12 @@ class AttemptPromises:
 
 
 def _listed(**models: str) -> DeviceList:
-    """Return a page of a full list as it comes from Apple: devices with their own bytes, by serial number."""
+    """Return a page of a full list as decoded from Apple: devices with their JSON, by serial number."""
     texts = [f'{{"serial_number": "{serial}", "model": "{model}"}}' for serial, model in models.items()]
     return DeviceList(map(read_device, texts), [msgspec.Raw(text.encode()) for text in texts])
 
 
 def _next_list(store: Store) -> SyncState:
-    """Return the state of a full list that began an hour later and showed nothing."""
+    """Return the state of a full list that began an hour later and was empty."""
     state = store.sync_state("hq")
     return attrs.evolve(state, full_sync=state.full_sync + 1, listing_since=NOW + timedelta(hours=1))

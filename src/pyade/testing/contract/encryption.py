@@ -1,4 +1,4 @@
-"""The promises of a store that encrypts secrets, as a pytest suite beside ``StoreContract``."""
+"""The pytest suite that a store with encryption must pass in addition to ``StoreContract``."""
 # ruff: noqa: S101, S105, S106 - a test suite; its secrets are made up
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ from pyade.testing.store_examples import (
 
 
 class EncryptedStore(EnrollmentStore, Protocol):
-    """A store with ``rotate_keys``."""
+    """A store that encrypts secrets."""
 
     def rotate_keys(self) -> None:
         """Encrypt every secret with the first key, plain ones too."""
         ...
 
     def unreadable_secrets(self) -> tuple[str, ...]:
-        """Return the names of the secrets that none of the keys opens."""
+        """Return the names of the secrets that none of the keys decrypts."""
         ...
 
 
 class OpenStore(Protocol):
-    """A function that opens the same store with the keys it is given."""
+    """A function that opens the same store with given keys."""
 
     def __call__(
         self, keys: Sequence[str | bytes] | None, *, allow_unreadable_secrets: bool = False
     ) -> EncryptedStore:
-        """Open it."""
+        """Open the store with *keys*."""
         ...
 
 
@@ -63,16 +63,16 @@ PROFILE = attrs.evolve(
     administrator=AdministratorAccount("localadmin", password_hash=HASH),
 )
 DEFINED = attrs.evolve(defined_profile("A"), profile=PROFILE)
-WORDS = (
+SECRETS = (
     *(one.reveal() for one in (TOKEN.consumer_secret, TOKEN.access_token, TOKEN.access_secret)),
     *("plain-session", "plain-private-key", "plain-challenge"),
     HASH.decode(),
 )
-"""Every secret that ``fill`` stores."""
+"""Every secret that ``store_secrets`` stores."""
 
 
-def fill(store: EnrollmentStore) -> None:
-    """Store a secret of each sort."""
+def store_secrets(store: EnrollmentStore) -> None:
+    """Store a secret of each kind."""
     store.add_token(TOKEN)
     store.save_session("key", "plain-session")
     store.save_secret("key pair", "plain-private-key")
@@ -81,8 +81,8 @@ def fill(store: EnrollmentStore) -> None:
     store.save_enrollment(example_enrollment(), credential=one_time("plain-challenge"), is_new=True)
 
 
-def check(store: EnrollmentStore) -> None:
-    """Check that every secret comes back."""
+def check_secrets(store: EnrollmentStore) -> None:
+    """Check that every secret is read back."""
     assert store.tokens() == (store.token("hq"),) == (TOKEN,)
     assert store.load_session("key") == Secret("plain-session")
     assert store.secret("key pair") == Secret("plain-private-key")
@@ -90,13 +90,13 @@ def check(store: EnrollmentStore) -> None:
     assert store.default_profile("hq") == PROFILE
 
 
-def found(raw: bytes) -> list[str]:
-    """Return the secrets that *raw* shows: as they are, in Base64 at any offset, or in Base64 of Base64."""
-    return [word for word in WORDS if any(form in raw for form in _forms(word.encode()))]
+def find_secrets(raw: bytes) -> list[str]:
+    """Return the secrets in *raw*: plain, in Base64 at any offset, or in Base64 of Base64."""
+    return [word for word in SECRETS if any(form in raw for form in _forms(word.encode()))]
 
 
 def _forms(word: bytes, depth: int = 2) -> list[bytes]:
-    # The first and last characters depend on the neighbours.
+    # The first and last characters depend on the bytes around the secret.
     encoded = [base64.b64encode(b"\0" * offset + word)[4:-4] for offset in range(3)]
     deeper = [form for one in encoded for form in _forms(one, depth - 1)] if depth else []
     return [word, *deeper]
@@ -107,50 +107,50 @@ class EncryptionContract:
 
     @pytest.fixture
     def open_store(self) -> OpenStore:
-        """Return a function that opens the same store with the keys it is given."""
+        """Return a function that opens the same store with given keys."""
         raise NotImplementedError("override the fixture open_store")
 
     @pytest.fixture
     def raw(self) -> Callable[[], bytes]:
-        """Return a function that returns all that lies on the disk, or all rows."""
+        """Return a function that returns all stored bytes: the files or the rows."""
         raise NotImplementedError("override the fixture raw")
 
     def test_secrets_come_back_and_cannot_be_read_in_the_raw_data(
         self, open_store: OpenStore, raw: Callable[[], bytes]
     ) -> None:
-        """The file or the tables alone show no secret."""
+        """The stored bytes contain no secret."""
         with open_store([OLD]) as store:
-            fill(store)
-            check(store)
+            store_secrets(store)
+            check_secrets(store)
             assert b"it@contoso.com" in raw()
-            assert found(raw()) == []
-        assert found(raw()) == []
+            assert find_secrets(raw()) == []
+        assert find_secrets(raw()) == []
         with open_store([OLD]) as store:
-            check(store)
+            check_secrets(store)
 
     def test_what_is_searched_for_would_be_found(
         self, open_store: OpenStore, raw: Callable[[], bytes]
     ) -> None:
-        """Without keys each secret shows, but for what is kept as a hash alone."""
+        """Without keys the stored bytes contain each secret except those stored only as a hash."""
         with open_store(None) as store:
-            fill(store)
-            assert found(raw()) == [word for word in WORDS if word != "plain-challenge"]
+            store_secrets(store)
+            assert find_secrets(raw()) == [word for word in SECRETS if word != "plain-challenge"]
 
     def test_replaced_token_is_encrypted(self, open_store: OpenStore, raw: Callable[[], bytes]) -> None:
-        """A renewal is no way round."""
+        """Replacing a token encrypts its secrets too."""
         with open_store([OLD]) as store:
             store.add_token(TOKEN)
             renewed = attrs.evolve(TOKEN, scope_tags=())
             store.replace_token(renewed)
             assert store.token("hq") == renewed
-            assert found(raw()) == []
+            assert find_secrets(raw()) == []
 
     @pytest.mark.parametrize("store_secret", [0, 1, 2], ids=["token", "session", "secret"])
     @pytest.mark.parametrize("keys", [None, (), (NEW,)], ids=["none", "empty", "wrong"])
     def test_without_the_right_key_the_store_does_not_open(
         self, open_store: OpenStore, keys: Sequence[str] | None, store_secret: int
     ) -> None:
-        """The error says what to do, and shows no key."""
+        """The error says what to do, and contains no key."""
         with open_store([OLD]) as store:
             (
                 lambda: store.add_token(TOKEN),
@@ -164,36 +164,36 @@ class EncryptionContract:
             pass
 
     def test_rotation_replaces_the_key(self, open_store: OpenStore) -> None:
-        """After it the old key is not needed, and no longer enough."""
+        """After a rotation the old key is neither needed nor sufficient."""
         with open_store([OLD]) as store:
-            fill(store)
+            store_secrets(store)
         with open_store([NEW, OLD]) as store:
-            check(store)
+            check_secrets(store)
             store.rotate_keys()
-            check(store)
+            check_secrets(store)
         with open_store([NEW]) as store:
-            check(store)
+            check_secrets(store)
         with pytest.raises(StoreError, match="keys="):
             open_store([OLD])
 
     def test_rotation_encrypts_an_older_plain_store(
         self, open_store: OpenStore, raw: Callable[[], bytes]
     ) -> None:
-        """A plain store is read with keys, and its secrets are gone from the raw data after rotation."""
+        """A plain store can be read with keys, and the raw data contains no secret after a rotation."""
         with open_store(None) as store:
-            fill(store)
-            assert found(raw())
+            store_secrets(store)
+            assert find_secrets(raw())
         with open_store([NEW]) as store:
-            check(store)
+            check_secrets(store)
             store.rotate_keys()
-            check(store)
-            assert found(raw()) == []
-        assert found(raw()) == []
+            check_secrets(store)
+            assert find_secrets(raw()) == []
+        assert find_secrets(raw()) == []
 
     def test_secret_that_a_late_process_wrote_with_the_old_key_is_named(self, open_store: OpenStore) -> None:
-        """It does not lock the store for the new key: all others go on, and it can be set anew."""
+        """The store still opens with the new key: other secrets work, and this one can be replaced."""
         with open_store([OLD]) as late:
-            fill(late)
+            store_secrets(late)
             late.add_token(attrs.evolve(TOKEN, name="other"))
             with open_store([NEW, OLD]) as store:
                 store.rotate_keys()
@@ -202,7 +202,7 @@ class EncryptionContract:
             late.save_secret("key pair", "plain-late")
         with open_store([NEW]) as store:
             assert store.unreadable_secrets() == ("the secrets of token 'hq'", "secret 'key pair'")
-            assert store.load_session("key") is None, "another one is asked for"
+            assert store.load_session("key") is None, "a new session is requested"
             assert store.token("other").access_secret == TOKEN.access_secret
             with pytest.raises(DamagedRecordError, match="'hq'") as caught:
                 store.token("hq")
@@ -217,12 +217,12 @@ class EncryptionContract:
             assert store.unreadable_secrets() == ()
             store.save_session("key", "plain-session")
             store.remove_token("other", now=NOW)
-            check(store)
+            check_secrets(store)
 
     def test_inventory_outlives_a_lost_key(self, open_store: OpenStore) -> None:
-        """Without the key the store opens on demand; tokens are set anew, and nothing else was lost."""
+        """Without the key the store opens on request; tokens can be replaced, and no other data is lost."""
         with open_store([OLD]) as store:
-            fill(store)
+            store_secrets(store)
             commit(store, *fleet_of(3), cursor="kept")
         with pytest.raises(StoreError, match="keys="):
             open_store([NEW])
@@ -240,13 +240,13 @@ class EncryptionContract:
             store.save_profile("hq", DEFINED)
             store.set_default_profile("hq", PROFILE)
         with open_store([NEW]) as store:
-            check(store)
+            check_secrets(store)
             assert serials_of(store) == [device.serial_number for device in fleet_of(3)]
 
     def test_rotation_without_keys_is_refused(self, open_store: OpenStore) -> None:
-        """Nothing would be encrypted."""
+        """Without keys a rotation would encrypt nothing, so it is refused."""
         with open_store(None) as store:
-            fill(store)
+            store_secrets(store)
             with pytest.raises(StoreError, match="keys="):
                 store.rotate_keys()
-            check(store)
+            check_secrets(store)

@@ -1,4 +1,4 @@
-"""The promises of a store that the device-facing side uses, as a suite of its own.
+"""The pytest suite that every ``EnrollmentStore`` must pass.
 
 ::
 
@@ -7,7 +7,7 @@
         def make_store(self, tmp_path):
             return lambda: RedisStore(...)
 """
-# ruff: noqa: S101, S107 - a test suite; a name of a token is no password
+# ruff: noqa: S101, S107 - a test suite; the name of a token is not a password
 
 from __future__ import annotations
 
@@ -74,14 +74,14 @@ def one_time(
     serial_number: str = SERIAL,
     expires_at: datetime = NOW + HOUR,
 ) -> OneTime:
-    """Return what is kept of *secret*."""
+    """Return the stored record of *secret*."""
     return OneTime.of(
         kind, secret, serial_number=serial_number, expires_at=expires_at, value={"subject": ["O", "Contoso"]}
     )
 
 
 def decided(token_name: str = "hq", serial_number: str = SERIAL) -> EventBatch:
-    """Return the event of a decision."""
+    """Return an event batch with one enrollment decision."""
     group = EventGroup(EventKind.ENROLLMENT_DECIDED, (serial_number,), {"outcome": "enroll"})
     return EventBatch(token_name, NOW, (group,))
 
@@ -90,14 +90,14 @@ class EnrollmentContract:
     """Subclass it, override the fixture ``make_store``, and name the subclass ``Test...``.
 
     Attributes:
-        durable: A store that is closed and made again still holds everything.
+        durable: False if a store loses its data when it is closed.
     """
 
     durable: bool = True
 
     @pytest.fixture
     def make_store(self) -> Callable[[], EnrollmentStore]:
-        """Return a function that opens a store: an empty one at first, then the same data again."""
+        """Return a function that opens a store: empty the first time, then with the same data."""
         raise NotImplementedError("override the fixture make_store")
 
     @pytest.fixture
@@ -110,7 +110,7 @@ class EnrollmentContract:
     # Enrollments
 
     def test_enrollment_round_trip(self, store: EnrollmentStore) -> None:
-        """An enrollment comes back with every value, and with its revision."""
+        """An enrollment is read back with every value and its revision."""
         assert store.enrollment(SERIAL) is None
         saved = store.save_enrollment(example_enrollment())
         assert saved == attrs.evolve(example_enrollment(), revision=1)
@@ -131,8 +131,8 @@ class EnrollmentContract:
         assert store.save_enrollment(bare) == attrs.evolve(bare, revision=1)
         assert store.enrollment(SERIAL) == attrs.evolve(bare, revision=1)
 
-    def test_a_secret_is_given_once(self, store: EnrollmentStore) -> None:
-        """A source that gives two Macs the same one is told, and the first keeps what it has."""
+    def test_secret_of_another_mac_is_refused(self, store: EnrollmentStore) -> None:
+        """The same secret for two Macs is an error, and the first Mac keeps it."""
         store.save_enrollment(example_enrollment(), credential=one_time("same"), is_new=True)
         other = example_enrollment("C02ENROLL002")
         twin = one_time("same", serial_number="C02ENROLL002")
@@ -142,8 +142,8 @@ class EnrollmentContract:
         assert store.events() == ()
         assert len(store.one_times(SERIAL)) == 1
 
-    def test_of_two_writers_the_second_is_told(self, store: EnrollmentStore) -> None:
-        """What was read before another writer wrote changes nothing, nor does what came with it."""
+    def test_second_of_two_writers_gets_a_conflict(self, store: EnrollmentStore) -> None:
+        """A write based on an older revision stores nothing, also no credential and no event."""
         first = store.save_enrollment(example_enrollment(), credential=one_time("kept"), is_new=True)
         second = store.save_enrollment(attrs.evolve(first, profile_name="Second"))
         for old in (first, example_enrollment()):
@@ -153,8 +153,8 @@ class EnrollmentContract:
         assert [one.digest for one in store.one_times(SERIAL)] == [digest_of("kept")]
         assert not store.events()
 
-    def test_what_was_read_before_a_deletion_is_not_stored(self, store: EnrollmentStore) -> None:
-        """It has a revision, and the store has none."""
+    def test_enrollment_read_before_its_deletion_is_not_stored(self, store: EnrollmentStore) -> None:
+        """The enrollment has a revision, and the store has none."""
         saved = store.save_enrollment(example_enrollment())
         store.delete_enrollment(SERIAL)
         with pytest.raises(StoreConflictError, match="revision 0, not 1"):
@@ -163,10 +163,10 @@ class EnrollmentContract:
         assert not store.events()
         assert not store.one_times(SERIAL)
 
-    def test_a_new_profile_revokes_credentials_of_both_kinds_and_no_sign_in(
+    def test_new_profile_revokes_credentials_of_both_kinds_but_no_sign_in(
         self, store: EnrollmentStore
     ) -> None:
-        """Of this Mac alone; a change that is no new profile revokes nothing."""
+        """Only of this Mac; a change without a new profile revokes nothing."""
         for kind in OneTimeKind:
             store.save_one_time(one_time(f"of {kind}", kind=kind), now=NOW, keep=3)
         other = one_time("of another", serial_number="C02ENROLL002")
@@ -178,7 +178,7 @@ class EnrollmentContract:
         assert store.one_times("C02ENROLL002") == (other,)
 
     def test_enrollments_come_by_serial_number_and_registration(self, store: EnrollmentStore) -> None:
-        """All, or those whose registration is pending; deleted ones no more."""
+        """All enrollments, or those with a pending registration; deleted ones are gone."""
         for number in range(1_200):
             pending = Registration.PENDING if number % 3 == 0 else Registration.COMPLETE
             store.save_enrollment(example_enrollment(f"S{number:04}", registration=pending))
@@ -194,7 +194,7 @@ class EnrollmentContract:
         store.delete_enrollment("nobody")
 
     def test_an_event_commits_with_its_enrollment(self, store: EnrollmentStore) -> None:
-        """It is there with the change, and neither is without the token."""
+        """Event and enrollment are stored together; without the token neither is."""
         store.save_enrollment(example_enrollment(), events=decided())
         (happened,) = store.events()
         assert (happened.kind, happened.serial_number, happened.token_name) == (
@@ -205,8 +205,8 @@ class EnrollmentContract:
         assert store.enrollment("S2") is None
         assert not store.one_times(SERIAL)
 
-    def test_audit_of_a_stranger(self, store: EnrollmentStore) -> None:
-        """Who belongs to no token is written down all the same; a token must be one of ours."""
+    def test_audit_of_an_unknown_mac(self, store: EnrollmentStore) -> None:
+        """A Mac without a token is audited too; a named token must exist."""
         store.add_audit(decided("", "STRANGER"))
         store.add_audit(decided())
         with pytest.raises(UnknownTokenError):
@@ -219,10 +219,10 @@ class EnrollmentContract:
             ("", "STRANGER"), ("hq", SERIAL),
         ]  # fmt: skip
 
-    # Used once
+    # One-time secrets
 
-    def test_what_is_taken_is_gone(self, store: EnrollmentStore) -> None:
-        """It comes back whole, once, under its kind and digest only."""
+    def test_secret_can_be_taken_once(self, store: EnrollmentStore) -> None:
+        """The record is returned whole and once, only by its kind and digest."""
         kept = one_time("secret")
         store.save_one_time(kept, now=NOW, keep=3)
         assert store.take_one_time(OneTimeKind.WEB_VIEW, kept.digest, now=NOW) is None
@@ -230,15 +230,15 @@ class EnrollmentContract:
         assert store.take_one_time(kept.kind, kept.digest, now=NOW) == kept
         assert store.take_one_time(kept.kind, kept.digest, now=NOW) is None
 
-    def test_what_has_expired_cannot_be_taken(self, store: EnrollmentStore) -> None:
-        """At its expiry it counts no longer, also where a clock is moved back afterwards."""
+    def test_expired_secret_cannot_be_taken(self, store: EnrollmentStore) -> None:
+        """An expired secret is invalid, even if the clock is set back afterwards."""
         kept = one_time("secret")
         store.save_one_time(kept, now=NOW, keep=3)
         assert store.take_one_time(kept.kind, kept.digest, now=NOW + HOUR) is None
         assert store.take_one_time(kept.kind, kept.digest, now=NOW) is None
 
-    def test_what_is_redeemed_answers_the_same_request_alone(self, store: EnrollmentStore) -> None:
-        """For two minutes, whatever was left of its life; another request finds nothing, nor does a taker."""
+    def test_redeemed_secret_is_returned_only_to_the_same_request(self, store: EnrollmentStore) -> None:
+        """For two minutes, whatever its own expiry; other requests and ``one_times`` do not get it."""
         kept = one_time("secret", expires_at=NOW + timedelta(seconds=1))
         store.save_one_time(kept, now=NOW, keep=3)
         assert store.redeem_one_time(OneTimeKind.WEB_VIEW, kept.digest, by="one", now=NOW) is None
@@ -255,8 +255,8 @@ class EnrollmentContract:
         assert store.redeem_one_time(kept.kind, kept.digest, by="one", now=NOW) is None
         assert store.one_times(SERIAL, redeemed=True) == ()
 
-    def test_what_is_redeemed_is_taken_by_nobody_and_revoked(self, store: EnrollmentStore) -> None:
-        """By the next profile, and with the enrollment; a new one may have the same secret."""
+    def test_redeemed_secret_cannot_be_taken_and_is_revoked(self, store: EnrollmentStore) -> None:
+        """The next profile and the deletion revoke it; a new credential may have the same secret."""
         kept = one_time("serial", kind=OneTimeKind.ACME_CLIENT_IDENTIFIER)
         saved = store.save_enrollment(example_enrollment(), credential=kept, is_new=True)
         assert store.redeem_one_time(kept.kind, kept.digest, by="one", now=NOW) == kept
@@ -269,8 +269,8 @@ class EnrollmentContract:
         store.delete_enrollment(SERIAL)
         assert store.redeem_one_time(kept.kind, kept.digest, by="three", now=NOW) is None
 
-    def test_of_many_requests_one_redeems_it(self, store: EnrollmentStore) -> None:
-        """Threads with two requests each for the same secret: one request gets it, each time it asks."""
+    def test_one_of_many_requests_redeems_a_secret(self, store: EnrollmentStore) -> None:
+        """Threads of two requests for the same secret: one request gets it, each time it asks."""
         for number in range(10):
             kept = one_time(f"secret {number}")
             store.save_one_time(kept, now=NOW, keep=20)
@@ -287,8 +287,8 @@ class EnrollmentContract:
             assert all(found[winner])
             assert sum(one is not None and not one.redeemed_by for one in found[winner]) == 1
 
-    def test_a_mac_keeps_only_its_newest(self, store: EnrollmentStore) -> None:
-        """Of each kind; other Macs' are left alone, and what has expired is removed with them."""
+    def test_only_the_newest_secrets_of_a_mac_are_kept(self, store: EnrollmentStore) -> None:
+        """For each kind; those of other Macs stay, and expired ones are removed."""
         store.save_one_time(one_time("old", serial_number="OTHER", expires_at=NOW + HOUR), now=NOW, keep=1)
         store.save_one_time(one_time("web", kind=OneTimeKind.WEB_VIEW), now=NOW, keep=1)
         for number in range(5):
@@ -301,8 +301,8 @@ class EnrollmentContract:
         assert [one.digest for one in store.one_times(SERIAL)] == [digest_of("new")]
         assert not store.one_times("OTHER")
 
-    def test_a_new_profile_revokes_the_credentials_of_the_one_before(self, store: EnrollmentStore) -> None:
-        """Of both kinds and of this Mac only; a sign-in that is under way goes on."""
+    def test_new_profile_revokes_the_credentials_of_the_previous_one(self, store: EnrollmentStore) -> None:
+        """Of both kinds and only of this Mac; a current sign-in continues."""
         other = store.save_enrollment(example_enrollment("OTHER"), is_new=True)
         assert other.revision == 1
         theirs = one_time("theirs", serial_number="OTHER")
@@ -320,8 +320,8 @@ class EnrollmentContract:
         store.delete_enrollment(SERIAL)
         assert not store.one_times(SERIAL)
 
-    def test_of_many_takers_one_gets_it(self, store: EnrollmentStore) -> None:
-        """Threads that take the same secret at the same time."""
+    def test_one_of_many_threads_takes_a_secret(self, store: EnrollmentStore) -> None:
+        """Of threads that take the same secret concurrently one gets it."""
         for number in range(10):
             kept = one_time(f"secret {number}")
             store.save_one_time(kept, now=NOW, keep=20)
@@ -331,8 +331,8 @@ class EnrollmentContract:
                 ]
                 assert sum(job.result() is not None for job in jobs) == 1
 
-    def test_of_many_first_writers_one_wins(self, store: EnrollmentStore) -> None:
-        """Threads that store the first profile of one Mac: one is stored, with its credential alone."""
+    def test_one_of_many_threads_stores_the_first_profile(self, store: EnrollmentStore) -> None:
+        """Of threads that store the first profile of a Mac one succeeds, with only its own credential."""
 
         def save(number: int) -> bool:
             try:
@@ -356,7 +356,7 @@ class EnrollmentContract:
         assert len(store.events()) == 1
 
     def test_enrollments_outlive_the_store(self, make_store: Callable[[], EnrollmentStore]) -> None:
-        """What was stored is there after the store was closed and opened again; a closed one says so."""
+        """All data is there after reopening; a closed store raises ``StoreClosedError``."""
         if not self.durable:
             pytest.skip("this store is not durable")
         with make_store() as store:

@@ -1,4 +1,4 @@
-"""The promises of a store about events, positions of subscribers, sessions and secrets."""
+"""Tests of events, positions of subscribers, sessions and secrets."""
 # ruff: noqa: S101, S106 - a test suite; it has no secrets
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ CLOSED_CALLS: dict[str, Callable[[Store], object]] = {
 }
 
 
-def told(store: Store, after: str | None = None) -> list[tuple[str, str | None]]:
+def kinds_and_serials(store: Store, after: str | None = None) -> list[tuple[str, str | None]]:
     """Return kind and serial number of the events after *after*."""
     return [(happened.kind.value, happened.serial_number) for happened in store.events(after)]
 
@@ -53,12 +53,12 @@ def told(store: Store, after: str | None = None) -> list[tuple[str, str | None]]
 def last_id(store: Store) -> str | None:
     """Return the id of the newest event; None if there is none."""
     newest: str | None = None
-    for happened in portions(store, 500):
+    for happened in read_in_batches(store, 500):
         newest = happened.id
     return newest
 
 
-def portions(store: Store, limit: int) -> Iterator[Event]:
+def read_in_batches(store: Store, limit: int) -> Iterator[Event]:
     """Yield all events, read *limit* at a time."""
     after = None
     while found := store.events(after, limit=limit):
@@ -68,14 +68,14 @@ def portions(store: Store, limit: int) -> Iterator[Event]:
 
 
 class EventPromises:
-    """Exactly what was committed becomes an event, in the order of the commits."""
+    """Every committed change makes an event, in the order of the commits, and nothing else does."""
 
     def test_new_store_has_no_events(self, store: Store) -> None:
-        """A token alone makes no event."""
+        """Adding a token makes no event."""
         assert list(store.events()) == []
 
     def test_event_says_what_happened_to_which_device(self, store: Store) -> None:
-        """An event names kind, token, device and time."""
+        """An event has kind, token, device and time."""
         commit(store, *fleet_of(1), seconds=7)
         (only,) = store.events()
         expected = Event(
@@ -88,7 +88,7 @@ class EventPromises:
         assert only == expected
 
     def test_page_makes_an_event_per_change_in_its_order(self, store: Store) -> None:
-        """New, changed, released and returned devices are told apart; what changed nothing is not told."""
+        """New, changed, released and returned devices make different events, unchanged ones make none."""
         commit(store, *(event(serial, OpType.ADDED, 0) for serial in "ABCD"))
         start = last_id(store)
         commit(
@@ -100,7 +100,7 @@ class EventPromises:
             event("A", OpType.ADDED, 11),
             event("E", OpType.ADDED, 11),
         )
-        assert told(store, start) == [
+        assert kinds_and_serials(store, start) == [
             ("modified", "B"),
             ("released", "A"),
             ("returned", "A"),
@@ -108,25 +108,28 @@ class EventPromises:
         ]
 
     def test_events_of_a_page_agree_with_its_counts(self, store: Store) -> None:
-        """As many events of each kind as the counts say."""
+        """The number of events of each kind equals the counts."""
         commit(store, *fleet_of(30))
         start = last_id(store)
         changed = (device.changed(model="Mac mini") for device in fleet_of(40)[20:])
         counts = commit(store, *changed, source=Source.FETCH)
-        kinds = [kind for kind, _ in told(store, start)]
+        kinds = [kind for kind, _ in kinds_and_serials(store, start)]
         assert (kinds.count("added"), kinds.count("modified")) == (counts.added, counts.modified) == (10, 10)
 
-    def test_finished_full_sync_tells_what_it_released(self, store: Store) -> None:
-        """Devices that the list did not show are told as released, hidden ones are not."""
+    def test_finished_full_sync_makes_an_event_per_released_device(self, store: Store) -> None:
+        """Devices that the list did not contain make the event ``released``; hidden ones make none."""
         commit(store, *fleet_of(3), source=Source.FETCH, full_sync=1, listing_since=NOW)
         store.delete_device("hq", "C02000001", now=NOW)
         start = last_id(store)
         state = attrs.evolve(store.sync_state("hq"), full_sync=2, listing_since=NOW)
         store.finish_full_sync("hq", state=state, now=NOW)
-        assert sorted(told(store, start), key=str) == [("released", "C02000000"), ("released", "C02000002")]
+        assert sorted(kinds_and_serials(store, start), key=str) == [
+            ("released", "C02000000"),
+            ("released", "C02000002"),
+        ]
 
-    def test_deleting_restoring_and_purging_are_told_once(self, store: Store) -> None:
-        """What a person changes here is told; doing it again is not."""
+    def test_deleting_restoring_and_purging_make_one_event_each(self, store: Store) -> None:
+        """A change of the caller makes an event; repeating it does not."""
         commit(store, *(event(serial, OpType.ADDED, 0) for serial in "AB"))
         start = last_id(store)
         store.delete_device("hq", "A", now=NOW)
@@ -137,10 +140,15 @@ class EventPromises:
         commit(store, event("B", OpType.DELETED, 10))
         store.purge_released("hq", now=NOW + timedelta(days=40))
         store.purge_released("hq", now=NOW + timedelta(days=40))
-        assert told(store, start) == [("deleted", "A"), ("restored", "A"), ("released", "B"), ("purged", "B")]
+        assert kinds_and_serials(store, start) == [
+            ("deleted", "A"),
+            ("restored", "A"),
+            ("released", "B"),
+            ("purged", "B"),
+        ]
 
-    def test_attempts_are_told_with_their_outcome(self, store: Store) -> None:
-        """What came of an assignment is in the details; attempts that were not stored are not told."""
+    def test_attempts_make_events_with_their_outcome(self, store: Store) -> None:
+        """The outcome is in the details; attempts that were not stored make no event."""
         commit(store, *fleet_of(3))
         start = last_id(store)
         attempts = {
@@ -162,7 +170,7 @@ class EventPromises:
         assert outcome["C02000002"].details["not_before"] == wait
 
     def test_refused_write_makes_no_event(self, store: Store) -> None:
-        """A write that breaks, is too late, or lost its lease is not told."""
+        """A write that fails, conflicts or lost its lease makes no event."""
         lease = store.acquire_lease("hq", "me")
         store.release_lease(lease)
         old = store.sync_state("hq")
@@ -188,10 +196,10 @@ class EventPromises:
 
     @pytest.mark.parametrize("limit", [1, 7, 25, 1000])
     def test_reading_in_portions_misses_and_repeats_nothing(self, store: Store, limit: int) -> None:
-        """Every id is a position, whether or not it ends a page, and ids stay what they are."""
+        """Every id is a valid position, not only the last one of a batch, and ids never change."""
         for number in range(3):
             commit(store, *(Device(serial_number=f"{number}-{device:02}") for device in range(25)))
-        read = list(portions(store, limit))
+        read = list(read_in_batches(store, limit))
         assert [found.serial_number for found in read] == [
             f"{number}-{device:02}" for number in range(3) for device in range(25)
         ]
@@ -200,7 +208,7 @@ class EventPromises:
         assert list(store.events(read[-1].id)) == []
 
     def test_events_of_all_tokens_come_in_the_order_of_the_commits(self, store: Store) -> None:
-        """Tokens share one order, and events outlive their token."""
+        """All tokens share one order, and events stay after their token was removed."""
         store.add_token(example_token("other"))
         for number in range(4):
             name = "hq" if number % 2 else "other"
@@ -211,7 +219,7 @@ class EventPromises:
         assert store.events()[-1].kind is EventKind.TOKEN_REMOVED
 
     def test_event_of_a_sync_state(self, store: Store) -> None:
-        """What a state changes is told in its commit: with a state that is refused nothing is."""
+        """Events of a state are stored in its transaction; a refused state stores none."""
         suspended = EventBatch(
             "hq", NOW, (EventGroup(EventKind.TOKEN_SUSPENDED, details={"reason": "terms"}),)
         )
@@ -228,7 +236,7 @@ class EventPromises:
         assert happened.details == {"reason": "terms"}
 
     def test_event_about_a_token(self, store: Store) -> None:
-        """A caller's own event comes back with its details and without a device."""
+        """An event of the caller is read back with its details and without a device."""
         details = {"reason": "Bedingungen", "days": 3, "nested": [None, 1.5]}
         store.add_event("hq", EventKind.TOKEN_SUSPENDED, now=NOW, details=details)
         store.add_event("hq", EventKind.TOKEN_RESUMED, now=NOW)
@@ -246,20 +254,20 @@ class EventPromises:
         assert len(store.events()) == 2
 
     @pytest.mark.parametrize("after", ["x", "1", "x.1.y", "1.x", ".1", "٣.1", f"{'9' * 40}.1x"])
-    def test_what_is_no_id_is_refused(self, store: Store, after: str) -> None:
-        """Neither reading nor remembering takes a text that is no id of an event."""
+    def test_malformed_event_id_is_refused(self, store: Store, after: str) -> None:
+        """``events`` and ``save_position`` refuse a text that is not an event id."""
         with pytest.raises(StoreError):
             store.events(after)
         with pytest.raises(StoreError):
             store.save_position("audit", after)
 
     def test_limit_below_one_is_refused(self, store: Store) -> None:
-        """Nothing at all would look like the end."""
+        """An empty result would look like the end of the events."""
         with pytest.raises(StoreError, match="limit"):
             store.events(limit=0)
 
     def test_readers_beside_writers_miss_nothing(self, store: Store) -> None:
-        """Who reads on from the last event it saw sees every commit once, however writers interleave."""
+        """A reader that continues after its last event sees every commit once, however writers interleave."""
         writers, pages, size = 4, 5, 7
         for writer in range(writers):
             store.add_token(example_token(f"token-{writer}"))
@@ -292,10 +300,10 @@ class EventPromises:
 
 
 class SubscriberPromises:
-    """A subscriber loses nothing, whatever happens between commit and delivery."""
+    """A subscriber loses no event, whatever happens between commit and delivery."""
 
     def test_position_of_a_subscriber(self, store: Store) -> None:
-        """Each subscriber has its own; None forgets it."""
+        """Each subscriber has its own position; None removes it."""
         commit(store, *fleet_of(2))
         first, second = store.events()
         assert store.position("audit") is None
@@ -313,7 +321,7 @@ class SubscriberPromises:
 
         def handle(happened: Event) -> None:
             if len(seen) == 3 and happened.serial_number == "C02000003":
-                seen.append(happened)  # it got this far and did not finish
+                seen.append(happened)  # the handler fails after it received the event
                 raise InjectedError
             seen.append(happened)
 
@@ -334,8 +342,8 @@ class SubscriberPromises:
         assert seen.pop(3) == expected[3]
         assert seen == expected
 
-    def test_pruned_are_old_events_that_every_subscriber_has_seen(self, store: Store) -> None:
-        """Young events stay, and so do those that a known subscriber has not read."""
+    def test_prune_removes_old_events_that_every_subscriber_has_read(self, store: Store) -> None:
+        """Recent events stay, and so do those that a subscriber has not read."""
         for number in range(4):
             commit(store, Device(serial_number=f"S{number}"), seconds=number)
         ids = [happened.id for happened in store.events()]
@@ -343,28 +351,32 @@ class SubscriberPromises:
         store.save_position("fast", ids[3])
         soon = NOW + timedelta(hours=1)
         store.prune_events(soon)
-        assert told(store, ids[0]) == [("added", "S1"), ("added", "S2"), ("added", "S3")]
+        assert kinds_and_serials(store, ids[0]) == [("added", "S1"), ("added", "S2"), ("added", "S3")]
         store.save_position("slow", ids[2])
         store.prune_events(NOW + timedelta(seconds=1))
-        assert told(store) == told(store, ids[0]) == [("added", "S1"), ("added", "S2"), ("added", "S3")]
+        assert (
+            kinds_and_serials(store)
+            == kinds_and_serials(store, ids[0])
+            == [("added", "S1"), ("added", "S2"), ("added", "S3")]
+        )
         store.prune_events(soon)
-        assert told(store) == [("added", "S2"), ("added", "S3")]
+        assert kinds_and_serials(store) == [("added", "S2"), ("added", "S3")]
         store.save_position("slow", "")
         store.prune_events(soon)
-        assert told(store, ids[2]) == [("added", "S3")]
+        assert kinds_and_serials(store, ids[2]) == [("added", "S3")]
         store.save_position("slow", None)
         store.save_position("fast", None)
         store.prune_events(soon)
         assert list(store.events()) == []
 
     def test_ids_are_not_given_twice(self, store: Store) -> None:
-        """A position stays good although everything before it, and it itself, was pruned."""
+        """A position stays valid after its event and all earlier ones were pruned."""
         commit(store, *fleet_of(3))
         old = last_id(store)
         store.prune_events(NOW + timedelta(days=1))
         assert list(store.events(old)) == []
         commit(store, Device(serial_number="NEXT"))
-        assert told(store, old) == told(store) == [("added", "NEXT")]
+        assert kinds_and_serials(store, old) == kinds_and_serials(store) == [("added", "NEXT")]
         assert last_id(store) != old
 
     def test_reopened_store_holds_events_and_positions(self, make_store: Callable[[], Store]) -> None:
@@ -385,8 +397,8 @@ class SubscriberPromises:
             assert store.secret("key pair") == Secret("PEM")
 
     @pytest.mark.parametrize("call", CLOSED_CALLS.values(), ids=CLOSED_CALLS.keys())
-    def test_closed_store_has_no_events(self, store: Store, call: Callable[[Store], object]) -> None:
-        """Every call after ``close`` says that the store was closed."""
+    def test_closed_store_reads_no_events(self, store: Store, call: Callable[[Store], object]) -> None:
+        """Every call after ``close`` raises ``StoreClosedError``."""
         store.close()
         with pytest.raises(StoreClosedError):
             call(store)
@@ -394,7 +406,7 @@ class SubscriberPromises:
     # Sessions and secrets
 
     def test_session_round_trip(self, store: Store) -> None:
-        """The newest session of a key comes back."""
+        """The newest session of a key is read back."""
         assert store.load_session("a") is None
         store.save_session("a", "one")
         store.save_session("b", "other")
@@ -402,7 +414,7 @@ class SubscriberPromises:
         assert (store.load_session("a"), store.load_session("b")) == (Secret("two"), Secret("other"))
 
     def test_secret_round_trip(self, store: Store) -> None:
-        """A secret comes back until it is removed; sessions are kept apart."""
+        """A secret is read back until it is removed; sessions are separate."""
         pem = "-----BEGIN PRIVATE KEY-----\nÜ\n"
         store.save_session("key", "session")
         assert store.secret("key") is None
@@ -413,7 +425,7 @@ class SubscriberPromises:
         assert (store.secret("key"), store.load_session("key")) == (None, Secret("session"))
 
     def test_names_of_secrets(self, store: Store) -> None:
-        """Those that begin with a text, sorted; sessions are none, and a name is no pattern."""
+        """Names with a prefix are sorted; sessions are excluded, and the prefix is not a pattern."""
         store.save_session("key of a session", "session")
         for name in ("key of ß", "key of b", "a key", "key%of", "Key of c"):
             store.save_secret(name, "secret")

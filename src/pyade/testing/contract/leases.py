@@ -1,4 +1,4 @@
-"""The promises of a store about leases: one worker at a time writes for a token."""
+"""Tests of leases: one worker at a time writes for a token."""
 # ruff: noqa: S101, S106 - a test suite; it has no secrets
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ THREADS = 8
 
 
 class LeasePromises:
-    """A lease keeps other workers out while it lasts, ends by itself, and never counts again."""
+    """A lease excludes other workers until it expires or is released, and is never valid again."""
 
     shared: bool
     durable: bool
 
     def test_one_worker_at_a_time(self, store: Store) -> None:
-        """A second worker is told who holds the lease and until when, and gets it after the release."""
+        """The error names the holder and the expiry; a second worker gets the lease after the release."""
         first = store.acquire_lease("hq", "worker-1", seconds=60)
         assert first == Lease(
             token_name="hq", owner="worker-1", fence=first.fence, expires_at=NOW + timedelta(seconds=60)
@@ -49,8 +49,8 @@ class LeasePromises:
         store.release_lease(first)
         assert store.acquire_lease("hq", "worker-2").fence > first.fence
 
-    def test_who_holds_a_lease_can_be_read(self, store: Store, clock: FrozenClock) -> None:
-        """Reading takes nothing, and tells for how long, which is the same by every clock."""
+    def test_lease_holder_can_be_read(self, store: Store, clock: FrozenClock) -> None:
+        """Reading acquires no lease, and returns the remaining time, which no clock difference affects."""
         assert store.held_lease("hq") is None
         lease = store.acquire_lease("hq", "worker-1", seconds=60)
         clock.advance(20)
@@ -65,7 +65,7 @@ class LeasePromises:
         assert store.held_lease("hq") is None
 
     def test_tokens_have_leases_of_their_own(self, store: Store) -> None:
-        """A lease on one token keeps nobody away from another, and is no right to write for it."""
+        """A lease on one token neither blocks another token nor allows to write for it."""
         store.add_token(example_token("other"))
         mine = store.acquire_lease("hq", "worker-1")
         theirs = store.acquire_lease("other", "worker-2")
@@ -75,7 +75,7 @@ class LeasePromises:
         store.save_sync_state("other", SyncState(), lease=theirs)
 
     def test_lease_ends_by_itself(self, store: Store, clock: FrozenClock) -> None:
-        """When the time is over the next worker gets in, and the former cannot harm it."""
+        """After the expiry the next worker gets the lease, and the former holder cannot write."""
         lost = store.acquire_lease("hq", "worker-1", seconds=60)
         clock.advance(59.999)
         with pytest.raises(LeaseHeldError):
@@ -90,8 +90,10 @@ class LeasePromises:
             store.acquire_lease("hq", "worker-1")
         store.save_sync_state("hq", SyncState(), lease=current)
 
-    def test_lease_that_ended_is_lost_even_if_nobody_took_it(self, store: Store, clock: FrozenClock) -> None:
-        """Time alone decides: a lease that ended can neither be renewed nor used."""
+    def test_expired_lease_is_lost_even_if_no_other_worker_acquired_it(
+        self, store: Store, clock: FrozenClock
+    ) -> None:
+        """An expired lease can neither be renewed nor used."""
         lease = store.acquire_lease("hq", "worker-1", seconds=60)
         clock.advance(60)
         with pytest.raises(LeaseLostError):
@@ -101,7 +103,7 @@ class LeasePromises:
         assert store.acquire_lease("hq", "worker-1").fence > lease.fence
 
     def test_renewal_prolongs_the_lease(self, store: Store, clock: FrozenClock) -> None:
-        """A renewal counts from now, keeps the fence, and the older object goes on counting."""
+        """A renewal counts from now and keeps the fence; the older lease object stays valid too."""
         lease = store.acquire_lease("hq", "worker-1", seconds=60)
         clock.advance(40)
         renewed = store.renew_lease(lease, seconds=30)
@@ -113,7 +115,7 @@ class LeasePromises:
             store.renew_lease(renewed)
 
     def test_same_owner_replaces_its_lease(self, store: Store) -> None:
-        """A worker that was started again need not wait for itself, and its former self is out."""
+        """A restarted worker gets its lease without waiting, and its former lease is lost."""
         former = store.acquire_lease("hq", "worker-1")
         current = store.acquire_lease("hq", "worker-1")
         assert current.fence > former.fence
@@ -125,29 +127,29 @@ class LeasePromises:
     def test_write_with_a_lost_lease_writes_nothing(
         self, store: Store, clock: FrozenClock, write: Callable[[Store, Lease], object]
     ) -> None:
-        """Each write of a run checks its lease, before anything else, in its own transaction."""
+        """Each write of a run first checks its lease, in the transaction of the write."""
         commit(store, *fleet_of(2), source=Source.FETCH, full_sync=1, listing_since=NOW)
         lost = store.acquire_lease("hq", "worker-1", seconds=60)
         clock.advance(60)
         store.acquire_lease("hq", "worker-2", seconds=60)
-        before = _everything(store)
+        before = _stored_data(store)
         with pytest.raises(LeaseLostError):
             write(store, lost)
-        assert _everything(store) == before
+        assert _stored_data(store) == before
 
     @pytest.mark.parametrize("write", LEASED_WRITES.values(), ids=LEASED_WRITES.keys())
     def test_write_with_a_good_lease_is_made(
         self, store: Store, write: Callable[[Store, Lease], object]
     ) -> None:
-        """The holder writes as if there were no leases."""
+        """The holder of the lease can write."""
         commit(store, *fleet_of(2), source=Source.FETCH, full_sync=1, listing_since=NOW)
         lease = store.acquire_lease("hq", "worker-1")
-        before = _everything(store)
+        before = _stored_data(store)
         write(store, lease)
-        assert _everything(store) != before
+        assert _stored_data(store) != before
 
-    def test_lost_lease_is_told_before_a_conflict(self, store: Store) -> None:
-        """Who lost the lease must stop, not read again and go on."""
+    def test_lost_lease_is_reported_before_a_conflict(self, store: Store) -> None:
+        """A worker that lost the lease must stop instead of retrying after a conflict."""
         lease = store.acquire_lease("hq", "worker-1")
         store.release_lease(lease)
         commit(store, *fleet_of(1))
@@ -163,8 +165,8 @@ class LeasePromises:
         with pytest.raises(StoreError, match="600"):
             store.renew_lease(lease, seconds=seconds)
 
-    def test_clock_that_was_moved_back_blocks_nobody(self, store: Store, clock: FrozenClock) -> None:
-        """A lease that ends later than any could was made before the clock was moved back."""
+    def test_clock_that_was_set_back_blocks_no_worker(self, store: Store, clock: FrozenClock) -> None:
+        """A lease with an impossibly late expiry was acquired before the clock was set back, and is void."""
         lost = store.acquire_lease("hq", "worker-1", seconds=60)
         clock.advance(days=-1)
         current = store.acquire_lease("hq", "worker-2")
@@ -173,7 +175,7 @@ class LeasePromises:
         store.save_sync_state("hq", SyncState(), lease=current)
 
     def test_lease_ends_with_its_token(self, store: Store) -> None:
-        """A token of the same name that is added later has nothing to do with it, and fences go on."""
+        """A later token of the same name does not inherit the lease, and fences keep increasing."""
         lost = store.acquire_lease("hq", "worker-1")
         store.remove_token("hq", now=NOW)
         store.release_lease(lost)
@@ -185,13 +187,13 @@ class LeasePromises:
         assert store.acquire_lease("hq", "worker-2").fence > lost.fence
 
     def test_replaced_token_keeps_its_lease(self, store: Store) -> None:
-        """Renewing a token does not let a second worker in."""
+        """Renewing a token does not release its lease."""
         lease = store.acquire_lease("hq", "worker-1")
         store.replace_token(example_token())
         store.save_sync_state("hq", SyncState(), lease=lease)
 
     def test_lease_counts_in_every_store_of_the_same_data(self, make_store: Callable[[], Store]) -> None:
-        """Two stores that share data have one lease per token, also after one was closed."""
+        """Stores that share data share one lease per token, also after one of them was closed."""
         if not self.shared:
             pytest.skip("this store is not shared")
         with make_store() as one:
@@ -205,7 +207,7 @@ class LeasePromises:
             one.save_sync_state("hq", SyncState(), lease=lease)
 
     def test_fences_go_on_after_a_restart(self, make_store: Callable[[], Store]) -> None:
-        """A store that was closed never gives a fence again, also when the lease was released."""
+        """A reopened store never issues a fence again, even if the lease was released."""
         if not self.durable:
             pytest.skip("this store is not durable")
         with make_store() as store:
@@ -218,7 +220,7 @@ class LeasePromises:
                 store.save_sync_state("hq", SyncState(), lease=lost)
 
     def test_threads_share_a_lease_one_after_the_other(self, store: Store) -> None:
-        """Of eight threads that want the same token one works at a time, and all get their turn."""
+        """Of eight threads with the same token one works at a time, and each gets its turn."""
         start, working, rounds = threading.Barrier(THREADS), threading.Lock(), 3
         fences: list[int] = []
 
@@ -233,7 +235,7 @@ class LeasePromises:
                     page = [Device(serial_number=f"{number}-{turn}")]
                     store.commit_page("hq", page, source=Source.SYNC, state=state, now=NOW, lease=lease)
                     working.release()
-                finally:  # else the others would wait for ever, as the clock stands still
+                finally:  # else the others would wait for ever: the clock does not move
                     store.release_lease(lease)
 
         with ThreadPoolExecutor(THREADS) as pool:
@@ -243,7 +245,7 @@ class LeasePromises:
         assert len(serials_of(store)) == store.sync_state("hq").revision == THREADS * rounds
 
     def test_threads_that_lost_their_lease_write_nothing(self, store: Store, clock: FrozenClock) -> None:
-        """Seven threads with leases from earlier write nothing while the holder of the last one does."""
+        """Seven threads with expired leases write nothing while the current holder writes."""
         lost = []
         for number in range(THREADS - 1):
             lost.append(store.acquire_lease("hq", f"worker-{number}", seconds=1))
@@ -269,7 +271,7 @@ class LeasePromises:
         assert serials_of(store) == [f"holder-{number}" for number in range(5)]
 
     def test_attempts_and_profiles_of_the_holder_are_kept(self, store: Store) -> None:
-        """What the holder writes under its lease stays when the lease ends."""
+        """Writes under a lease stay after the lease ends."""
         commit(store, *fleet_of(1))
         lease = store.acquire_lease("hq", "worker-1")
         attempt = attempt_with(DeviceResult.SUCCESS)
@@ -289,5 +291,5 @@ def acquire_until_it_succeeds(store: Store, owner: str) -> Lease:
             continue
 
 
-def _everything(store: Store) -> tuple[object, ...]:
+def _stored_data(store: Store) -> tuple[object, ...]:
     return store.sync_state("hq"), list(store.devices("hq", released=None)), store.profiles("hq")

@@ -1,1 +1,1 @@
-"""What the fakes of Apple's services share: requests and answers, scripts, the log, a server, a transport."""
+"""Shared by the fake web services: requests, responses, scripted faults, request log, transport, server."""

@@ -1,4 +1,4 @@
-"""What happens to single requests of a fake instead of, or besides, their ordinary answers."""
+"""Faults of single requests of a fake: what replaces, delays or drops the ordinary response."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import attrs
 
 from pyade.core.arguments import check_arguments
 from pyade.testing.errors import PortalError
-from pyade.testing.http.wire import TEXT_TYPE, WireResponse, json_answer, reason
+from pyade.testing.http.wire import TEXT_TYPE, WireResponse, json_response, reason
 
 _STATUS_OF_CODE = {
     "UNAUTHORIZED": 401,
@@ -31,19 +31,19 @@ _HTML = b"<html><head><title>%d</title></head><body><h1>%d</h1><p>FORBIDDEN gate
 @check_arguments
 @attrs.frozen(kw_only=True)
 class Fault:
-    """What happens to one request instead of, or besides, its ordinary answer. Made with the class methods.
+    """What replaces, delays or drops the ordinary response to one request. Made with the class methods.
 
     Attributes:
-        answer: Sent in place of the ordinary answer; None leaves the ordinary one.
-        code: Apple's code to send with ``answer``'s status, in the form that the service gives it.
-        drop: True if the connection closes without an answer.
-        reach: False if no connection is made.
-        effect: True if the request is carried out although its answer is replaced or lost.
-        delay_seconds: How late the answer comes.
-        repeat_cursor: True if a page carries the cursor of its own request and promises more.
+        response: Sent in place of the ordinary response; None leaves the ordinary one.
+        code: Apple's code to send with ``response``'s status, in the form that the service gives it.
+        drop: True closes the connection without a response.
+        reach: False refuses the connection.
+        effect: True carries the request out although its response is replaced or lost.
+        delay_seconds: Seconds before the response is sent.
+        repeat_cursor: True returns a page with the cursor of its own request and ``more_to_follow`` true.
     """
 
-    answer: WireResponse | None = None
+    response: WireResponse | None = None
     code: str = ""
     drop: bool = False
     reach: bool = True
@@ -53,22 +53,22 @@ class Fault:
 
     @classmethod
     def refused(cls, code: str, status: int | None = None, *, effect: bool = False) -> Fault:
-        """Return an answer with one of Apple's codes.
+        """Return a response with one of Apple's codes.
 
         Args:
             code: Such as ``T_C_NOT_SIGNED``.
-            status: Left out, the status that Apple sends with that code; 400 for unknown ones.
-            effect: True if the request is carried out all the same.
+            status: Omitted, the status that Apple sends with that code; 400 for unknown ones.
+            effect: True carries the request out nevertheless.
         """
         return cls(
-            answer=WireResponse(status=status or _STATUS_OF_CODE.get(code, 400)), code=code, effect=effect
+            response=WireResponse(status=status or _STATUS_OF_CODE.get(code, 400)), code=code, effect=effect
         )
 
     @classmethod
     def rate_limited(cls, retry_after: float | datetime | None = None) -> Fault:
         """Return a 429; *retry_after* is sent as seconds, as an HTTP date, or not at all."""
         headers = {} if retry_after is None else {"Retry-After": _retry_after(retry_after)}
-        return cls(answer=WireResponse(status=429, headers=headers), code="TOO_MANY_REQUESTS")
+        return cls(response=WireResponse(status=429, headers=headers), code="TOO_MANY_REQUESTS")
 
     @classmethod
     def server_error(
@@ -79,14 +79,14 @@ class Fault:
         if retry_after is not None:
             headers["Retry-After"] = _retry_after(retry_after)
         return cls(
-            answer=WireResponse(status=status, body=reason(status).encode(), headers=headers), effect=effect
+            response=WireResponse(status=status, body=reason(status).encode(), headers=headers), effect=effect
         )
 
     @classmethod
     def html(cls, status: int = 502, *, effect: bool = False) -> Fault:
-        """Return the page of a gateway, which holds one of Apple's words to tempt substring tests."""
+        """Return the HTML page of a gateway; it contains one of Apple's codes, to catch substring tests."""
         return cls(
-            answer=WireResponse(
+            response=WireResponse(
                 status=status, body=_HTML % (status, status), headers={"Content-Type": "text/html"}
             ),
             effect=effect,
@@ -94,8 +94,8 @@ class Fault:
 
     @classmethod
     def empty(cls, status: int = 200, *, effect: bool = False) -> Fault:
-        """Return an answer without a body."""
-        return cls(answer=WireResponse(status=status), effect=effect)
+        """Return a response without a body."""
+        return cls(response=WireResponse(status=status), effect=effect)
 
     @classmethod
     def answered(
@@ -106,24 +106,24 @@ class Fault:
         body: bytes = b"",
         headers: Mapping[str, str] | None = None,
     ) -> Fault:
-        """Return any answer: *json*, or a raw *body* if that is None."""
+        """Return any response: *json*, or a raw *body* if that is None."""
         if json is None:
-            return cls(answer=WireResponse(status=status, body=body, headers=headers or {}))
-        return cls(answer=json_answer(json, status=status, headers=headers))
+            return cls(response=WireResponse(status=status, body=body, headers=headers or {}))
+        return cls(response=json_response(json, status=status, headers=headers))
 
     @classmethod
     def dropped(cls, *, effect: bool) -> Fault:
-        """Return a lost connection, before the request is carried out or, with *effect*, right after."""
+        """Return a connection that drops before the request is carried out or, with *effect*, after it."""
         return cls(drop=True, effect=effect)
 
     @classmethod
     def unreachable(cls) -> Fault:
-        """Return a connection that cannot be made; the HTTP server, which can only close it, does that."""
+        """Return a connection that cannot be made; the HTTP server can only close it instead."""
         return cls(drop=True, reach=False)
 
     @classmethod
     def slow(cls, seconds: float) -> Fault:
-        """Return a delay: the request is carried out, its ordinary answer comes *seconds* later."""
+        """Return a delay: the request is carried out, and its ordinary response is sent *seconds* later."""
         return cls(delay_seconds=seconds)
 
     @classmethod
@@ -133,21 +133,21 @@ class Fault:
 
 
 class Script:
-    """The faults that wait for requests, by endpoint."""
+    """The queue of scripted faults of each endpoint."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, deque[Fault | None]] = defaultdict(deque)
         self._standing: dict[str, Fault | None] = {}
 
     def add(self, endpoint: str, faults: Iterable[Fault | None], *, forever: bool) -> None:
-        """Queue *faults* for *endpoint*; without any, forget what waits for it.
+        """Queue *faults* for *endpoint*; without any, clear its queue.
 
         Raises:
             PortalError: *endpoint* is not a method and a path.
         """
         if endpoint != "*" and not re.fullmatch(r"[A-Z]+ /[^?\s]*", endpoint):
             raise PortalError(
-                f"endpoint {endpoint!r}: a method and a path are needed, such as 'POST /devices/sync', or '*'"
+                f"endpoint {endpoint!r}: give a method and a path, such as 'POST /devices/sync', or '*'"
             )
         queued = list(faults)
         self._standing.pop(endpoint, None)
@@ -159,7 +159,7 @@ class Script:
         self._waiting[endpoint].extend(queued)
 
     def take(self, endpoint: str) -> Fault | None:
-        """Return the fault for this request, which uses it up; None for an ordinary request."""
+        """Remove and return the next fault for *endpoint*; None for an ordinary request."""
         for name in (endpoint, "*"):
             if self._waiting.get(name):
                 return self._waiting[name].popleft()
@@ -170,29 +170,33 @@ class Script:
 
 @attrs.frozen
 class ScriptedResult:
-    """A scripted result of one device; None leaves the device out of the answer."""
+    """A scripted result of one device.
+
+    Attributes:
+        result: Apple's result; None leaves the device out of the response.
+    """
 
     result: str | None
 
     def put(self, results: dict[str, str], serial: str) -> None:
-        """Write the result into an answer."""
+        """Write the result into a response."""
         if self.result is not None:
             results[serial] = self.result
 
 
 class DeviceFaults:
-    """Results of single devices that are decided before anything happens to them."""
+    """Scripted results of single devices; the fake returns them without changing the device."""
 
     def __init__(self) -> None:
         self._results: dict[str, tuple[ScriptedResult, int | None]] = {}
 
     def set(self, serials: Iterable[str], result: str | None, times: int | None) -> None:
-        """WireResponse *result* for each of *serials*, *times* times or, with None, always; 0 stops that."""
+        """Return *result* for each of *serials*, *times* times or, with None, always; 0 stops that."""
         for serial in serials:
             self._results[serial] = (ScriptedResult(result), times)
 
     def take(self, serial: str) -> ScriptedResult | None:
-        """Return the result for this request, None if none was decided."""
+        """Return the scripted result of a device for this request; None if there is none."""
         result, left = self._results.get(serial, (None, 0))
         if left is not None:
             if left <= 1:

@@ -1,7 +1,4 @@
-"""A fake over real HTTP on loopback, for clients in any language.
-
-A fake as an httpx transport, so that a client talks to it without a network.
-"""
+"""Connect clients to a fake: an httpx transport in the same process, and an HTTP server on loopback."""
 
 from __future__ import annotations
 
@@ -20,35 +17,35 @@ import httpx
 
 from pyade.core.arguments import check_arguments
 from pyade.testing.clock import FrozenClock
-from pyade.testing.http.wire import Served, WireRequest, WireResponse, join_headers, reason
+from pyade.testing.http.wire import ServedResponse, WireRequest, WireResponse, join_headers, reason
 
 
 @check_arguments
 class FakeTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
-    """An httpx transport, for ``Client`` and ``AsyncClient`` alike, whose other end is a fake.
+    """An httpx transport that passes requests to a fake, for ``Client`` and ``AsyncClient``.
 
-    A slow answer moves a ``FrozenClock`` and, if it is slower than the read timeout of the request, ends in
-    ``httpx.ReadTimeout`` after the request was carried out. Nothing ever really waits.
+    A slow response moves a ``FrozenClock`` and, if it is slower than the read timeout of the request, raises
+    ``httpx.ReadTimeout`` after the request was carried out. It never waits for real time.
 
     Args:
-        handle: What answers requests.
+        handle: The function that answers requests, such as ``FakeApple.handle``.
         clock: The clock of the fake.
     """
 
-    def __init__(self, handle: Callable[[WireRequest], Served], clock: Callable[[], object]) -> None:
+    def __init__(self, handle: Callable[[WireRequest], ServedResponse], clock: Callable[[], object]) -> None:
         self._handle = handle
         self._clock = clock
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """WireResponse a request of ``httpx.Client``."""
+        """Answer a request of ``httpx.Client``."""
         return self._answer(request, request.read())
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """WireResponse a request of ``httpx.AsyncClient``."""
+        """Answer a request of ``httpx.AsyncClient``."""
         return self._answer(request, await request.aread())
 
     def _answer(self, request: httpx.Request, body: bytes) -> httpx.Response:
-        outcome = self._handle(
+        served = self._handle(
             WireRequest(
                 method=request.method,
                 scheme=request.url.scheme,
@@ -58,17 +55,17 @@ class FakeTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
                 body=body,
             )
         )
-        if not outcome.reached:
+        if not served.reached:
             raise httpx.ConnectError("connection refused", request=request)
-        self._wait(request, outcome.delay_seconds)
-        if outcome.answer is None:
+        self._wait(request, served.delay_seconds)
+        if served.response is None:
             raise httpx.RemoteProtocolError(
                 "Server disconnected without sending a response.", request=request
             )
         return httpx.Response(
-            outcome.answer.status,
-            headers=dict(outcome.answer.headers),
-            content=outcome.answer.body,
+            served.response.status,
+            headers=dict(served.response.headers),
+            content=served.response.body,
             request=request,
         )
 
@@ -80,7 +77,7 @@ class FakeTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         if isinstance(self._clock, FrozenClock):
             self._clock.advance(timeout if timeout is not None and too_slow else seconds)
         if too_slow:
-            raise httpx.ReadTimeout("the answer did not come in time", request=request)
+            raise httpx.ReadTimeout("the response did not come in time", request=request)
 
 
 _LARGEST_BODY = 16 * 1024 * 1024
@@ -91,13 +88,17 @@ class LoopbackServer:
     """An HTTP/1.1 server on 127.0.0.1 and a free port, with keep-alive and a thread per connection.
 
     Args:
-        handle: What answers requests.
+        handle: The function that answers requests, such as ``FakeApple.handle``.
         clock: The clock of the fake.
-        real_delays: True if a slow answer really comes late.
+        real_delays: True waits for real before a slow response is sent.
     """
 
     def __init__(
-        self, handle: Callable[[WireRequest], Served], clock: Callable[[], object], *, real_delays: bool
+        self,
+        handle: Callable[[WireRequest], ServedResponse],
+        clock: Callable[[], object],
+        *,
+        real_delays: bool,
     ) -> None:
         self._handle = handle
         self._clock = clock
@@ -108,7 +109,7 @@ class LoopbackServer:
 
     def __enter__(self) -> Self:
         self._stopping.clear()
-        self._server = _Server(("127.0.0.1", 0), self._outcome)
+        self._server = _Server(("127.0.0.1", 0), self._serve)
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.01,), name="pyade fake", daemon=True
         )
@@ -121,7 +122,7 @@ class LoopbackServer:
         self.close()
 
     def close(self) -> None:
-        """Stop, and close every connection."""
+        """Stop the server and close every connection."""
         server, thread = self._server, self._thread
         self._server = self._thread = None
         self._stopping.set()
@@ -143,15 +144,15 @@ class LoopbackServer:
             raise RuntimeError(msg)
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
-    def _outcome(self, request: WireRequest) -> WireResponse | None:
-        outcome = self._handle(request)
-        if outcome.delay_seconds:
+    def _serve(self, request: WireRequest) -> WireResponse | None:
+        served = self._handle(request)
+        if served.delay_seconds:
             if self._real_delays:
-                if self._stopping.wait(outcome.delay_seconds):
+                if self._stopping.wait(served.delay_seconds):
                     return None
             elif isinstance(self._clock, FrozenClock):
-                self._clock.advance(outcome.delay_seconds)
-        return outcome.answer
+                self._clock.advance(served.delay_seconds)
+        return served.response
 
 
 class _Server(http.server.ThreadingHTTPServer):
@@ -166,7 +167,7 @@ class _Server(http.server.ThreadingHTTPServer):
         super().__init__(address, functools.partial(_Handler, answer))
 
     def server_bind(self) -> None:
-        # The base class looks its own name up in DNS, which may take seconds.
+        # The base class looks its own name up in DNS, which can take seconds.
         super(http.server.HTTPServer, self).server_bind()
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -180,7 +181,7 @@ class _Server(http.server.ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing about a client that hangs up, which is ordinary here; show any other error."""
+        """Ignore a client that disconnects, which is normal in tests; print any other error."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
@@ -200,13 +201,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         super().__init__(*connection)
 
     def __getattr__(self, name: str) -> Callable[[], None]:
-        # The base class looks for a method do_GET and so on; the fake itself decides about methods.
+        # The base class looks for do_GET and so on; the fake itself refuses unknown methods.
         if name.startswith("do_"):
             return self._serve
         raise AttributeError(name)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the base class
-        """Say nothing: the fake has its own log."""
+        """Print nothing: the fake has its own request log."""
 
     def _serve(self) -> None:
         try:
@@ -214,7 +215,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         except ValueError:
             self._send(WireResponse(status=400, body=b"Bad Request"), keep=False)
             return
-        answer = self._answer(
+        response = self._answer(
             WireRequest(
                 method=self.command,
                 scheme="http",
@@ -224,16 +225,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 body=body,
             )
         )
-        if answer is None:
+        if response is None:
             self.close_connection = True
             return
-        self._send(answer, keep=not self.close_connection)
+        self._send(response, keep=not self.close_connection)
 
     def _body(self) -> bytes:
         """Return the body of the request.
 
         Raises:
-            ValueError: Its length is not given properly, or too large.
+            ValueError: Its length is malformed, wrong or too large.
         """
         if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
             return self._chunks()
@@ -258,19 +259,19 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             raise ValueError(size)
         return data
 
-    def _send(self, answer: WireResponse, *, keep: bool) -> None:
-        """Send *answer* in one write: head and body in two would wait for each other's acknowledgement."""
-        headers = dict(answer.headers)
-        if answer.status != HTTPStatus.NO_CONTENT:
-            headers["Content-Length"] = str(len(answer.body))
+    def _send(self, response: WireResponse, *, keep: bool) -> None:
+        """Send *response* in one write: a second one would wait for the acknowledgement of the first."""
+        headers = dict(response.headers)
+        if response.status != HTTPStatus.NO_CONTENT:
+            headers["Content-Length"] = str(len(response.body))
         if not keep:
             self.close_connection = True
             headers["Connection"] = "close"
         elif self.request_version == "HTTP/1.0":
-            # Without this, a client of that version waits for the end of the connection.
+            # Without this header an HTTP/1.0 client waits until the connection closes.
             headers["Connection"] = "keep-alive"
-        head = f"HTTP/1.1 {answer.status} {reason(answer.status)}\r\n" + "".join(
+        head = f"HTTP/1.1 {response.status} {reason(response.status)}\r\n" + "".join(
             f"{name}: {value}\r\n" for name, value in headers.items()
         )
-        body = b"" if self.command == "HEAD" else answer.body
+        body = b"" if self.command == "HEAD" else response.body
         self.wfile.write(head.encode("latin-1") + b"\r\n" + body)

@@ -1,4 +1,4 @@
-"""What every fake of a web service does: it answers requests, as scripted or by itself, and logs them."""
+"""The base class of fake web services: it answers requests, as scripted or by default, and logs them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import msgspec
 from pyade.core.arguments import check_arguments
 from pyade.testing.http.faults import Fault, Script
 from pyade.testing.http.server import FakeTransport, LoopbackServer
-from pyade.testing.http.wire import UNREADABLE, Served, WireRequest, WireResponse
+from pyade.testing.http.wire import UNREADABLE, ServedResponse, WireRequest, WireResponse
 
 _SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "x-adm-auth-session"})
 _SECRET_WORDS = ("secret", "token", "escrow", "password")
@@ -33,13 +33,13 @@ class RequestRecord:
         method: Such as ``POST``.
         path: Without the query.
         query: The decoded query, by name.
-        headers: Names in lower case, secrets redacted.
+        headers: Names in lower case, with secrets redacted.
         body: The parsed JSON, else the text (at most 1 KiB of it), None without a body.
-        session: Number of the session it carried (1 for the first that was issued); None if it carried none
-            that the fake knows.
+        session: Number of the session it carried (1 for the first that was issued); None if it carried no
+            session that the fake knows.
         server: Name of the server it acted for, "" if the session was not accepted.
-        status: Status of the answer; None if the connection was dropped.
-        code: Text of an answer that is not a success, at most 1 KiB; "" for a success.
+        status: Status of the response; None if the connection was dropped.
+        code: Text of a response that is not a success, at most 1 KiB; "" for a success.
     """
 
     number: int
@@ -62,14 +62,14 @@ class RequestRecord:
 
 @attrs.define(eq=False)
 class Exchange:
-    """A request that is being answered, and what becomes known about it meanwhile.
+    """The state of one request while the fake answers it.
 
     Attributes:
         request: As it arrived.
         now: When, UTC.
-        id: Tells it from others; the service may put it into the answer.
+        id: Unique id of the request; the service may put it into the response.
         repeat_cursor: True if a page must carry the cursor of the request.
-        session: The session that the service accepted, if it has sessions.
+        session: The session that the service accepted; None without one.
     """
 
     request: WireRequest
@@ -84,6 +84,9 @@ class FakeService(ABC):
     """A web service in memory: through ``transport()`` in the same process, through ``serve()`` over HTTP.
 
     A subclass sets ``clock`` and ``_lock``.
+
+    Attributes:
+        clock: Returns the time, UTC.
     """
 
     clock: Callable[[], datetime]
@@ -95,24 +98,25 @@ class FakeService(ABC):
         self._arrived = 0
 
     def transport(self) -> FakeTransport:
-        """Return an httpx transport that leads to this fake, for synchronous and asynchronous clients."""
+        """Return an httpx transport to this fake, for synchronous and asynchronous clients."""
         return FakeTransport(self.handle, self.clock)
 
     def serve(self, *, real_delays: bool = False) -> LoopbackServer:
         """Return a real HTTP server on a free port of 127.0.0.1; use it with ``with``, then ``base_url``.
 
         Args:
-            real_delays: True if slow answers really come late; otherwise they only move a ``FrozenClock``.
+            real_delays: True waits for real before slow responses; False only moves a ``FrozenClock``.
         """
         return LoopbackServer(self.handle, self.clock, real_delays=real_delays)
 
     def script(self, endpoint: str, *faults: Fault | None, forever: bool = False) -> None:
-        """Decide what happens to the next requests of an endpoint, also of one that the fake does not have.
+        """Script the next requests of an endpoint, which need not exist in the fake.
 
         Args:
             endpoint: Method and path, such as ``POST /devices/sync``, or ``*`` for any request.
-            faults: One per request, in order; None lets a request through. Without any, none wait any more.
-            forever: True if the last one holds for all requests after it.
+            faults: One per request, in order; None lets a request through. Without any, the script of the
+                endpoint is cleared.
+            forever: True applies the last one to all later requests too.
 
         Raises:
             PortalError: *endpoint* is not a method and a path.
@@ -120,58 +124,60 @@ class FakeService(ABC):
         with self._lock:
             self._script.add(endpoint, faults, forever=forever)
 
-    def handle(self, request: WireRequest) -> Served:
-        """Return what becomes of *request*, and log it."""
+    def handle(self, request: WireRequest) -> ServedResponse:
+        """Handle *request* and log it."""
         with self._lock:
             fault = self._script.take(request.endpoint) or Fault()
             exchange = Exchange(request, self.clock(), self._new_id(), fault.repeat_cursor)
             scripted = (
-                self._refusal(fault.answer, fault.code) if fault.answer and fault.code else fault.answer
+                self._error_response(fault.response, fault.code)
+                if fault.response and fault.code
+                else fault.response
             )
-            answer = None
+            response = None
             if fault.effect or not (fault.drop or scripted):
-                answer = self._perform(exchange)
-            answer = None if fault.drop else scripted or answer
-            if answer is not None:
-                answer = answer.with_headers(self._headers(exchange))
+                response = self._perform(exchange)
+            response = None if fault.drop else scripted or response
+            if response is not None:
+                response = response.with_headers(self._headers(exchange))
             if fault.reach:
                 self._arrived += 1
-                self._records.append(self._record(exchange, answer, self._arrived))
-            return Served(answer=answer, delay_seconds=fault.delay_seconds, reached=fault.reach)
+                self._records.append(self._record(exchange, response, self._arrived))
+            return ServedResponse(response=response, delay_seconds=fault.delay_seconds, reached=fault.reach)
 
     @property
     def requests(self) -> tuple[RequestRecord, ...]:
-        """Every request so far, in order of arrival."""
+        """All logged requests, in order of arrival."""
         with self._lock:
             return tuple(self._records)
 
     @property
     def counts(self) -> Counter[str]:
-        """How many requests each endpoint got, by method and path: ``apple.counts["GET /session"]``."""
+        """Number of logged requests by method and path, such as ``apple.counts["GET /session"]``."""
         return Counter(record.endpoint for record in self.requests)
 
     def clear_requests(self) -> None:
-        """Forget the requests so far; numbering goes on."""
+        """Clear the request log; the numbering continues."""
         with self._lock:
             self._records.clear()
 
     @abstractmethod
     def _perform(self, exchange: Exchange) -> WireResponse:
-        """Carry out a request and return its ordinary answer."""
+        """Carry out a request and return its ordinary response."""
 
     @abstractmethod
-    def _refusal(self, answer: WireResponse, code: str) -> WireResponse:
-        """Return *answer* with a code of Apple's, in the form of this service."""
+    def _error_response(self, response: WireResponse, code: str) -> WireResponse:
+        """Return *response* with one of Apple's codes, in the error format of this service."""
 
     @abstractmethod
     def _headers(self, exchange: Exchange) -> Mapping[str, str]:
-        """Return what every answer carries."""
+        """Return the headers of every response."""
 
     def _new_id(self) -> str:
         return ""
 
-    def _record(self, exchange: Exchange, answer: WireResponse | None, number: int) -> RequestRecord:
-        """Return what the log says about a request, without its secrets."""
+    def _record(self, exchange: Exchange, response: WireResponse | None, number: int) -> RequestRecord:
+        """Return the log entry of a request, with its secrets redacted."""
         request = exchange.request
         return RequestRecord(
             number=number,
@@ -183,15 +189,15 @@ class FakeService(ABC):
                 name: _REDACTED if name in _SECRET_HEADERS else value
                 for name, value in request.headers.items()
             },
-            body=_parsed(request.body),
-            status=None if answer is None else answer.status,
+            body=_parse_body(request.body),
+            status=None if response is None else response.status,
             code=""
-            if answer is None or answer.status < 400
-            else answer.body.decode(errors="replace").strip()[:_LONGEST_TEXT],
+            if response is None or response.status < 400
+            else response.body.decode(errors="replace").strip()[:_LONGEST_TEXT],
         )
 
 
-def _parsed(body: bytes) -> Any:
+def _parse_body(body: bytes) -> Any:
     if not body:
         return None
     try:

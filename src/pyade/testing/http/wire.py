@@ -1,4 +1,4 @@
-"""Requests and answers of a fake, independent of how they travel."""
+"""Requests and responses of a fake, independent of the transport."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import msgspec
 JSON_TYPE = "application/json;charset=UTF8"
 TEXT_TYPE = "text/plain;charset=UTF8"
 UNREADABLE = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
-"""What msgspec raises for a body that is no JSON, or not of the type that was wanted."""
+"""What msgspec raises for a body that is not JSON, or not of the expected type."""
 
 
 @attrs.frozen(kw_only=True)
@@ -48,7 +48,7 @@ class WireRequest:
 
     @property
     def endpoint(self) -> str:
-        """Method and path, such as ``POST /devices/sync``: the name used by scripts and counters."""
+        """Method and path, such as ``POST /devices/sync``: the key of scripts and counters."""
         return f"{self.method} {self.path}"
 
     @property
@@ -58,7 +58,7 @@ class WireRequest:
 
     @property
     def protocol_version(self) -> int:
-        """The value of ``X-Server-Protocol-Version``; 1, the oldest behaviour, if absent or not a number."""
+        """The value of ``X-Server-Protocol-Version``; 1, the oldest version, if absent or not a number."""
         text = self.headers.get("x-server-protocol-version", "").strip()
         return int(text) if text.isdecimal() else 1
 
@@ -74,12 +74,12 @@ def join_headers(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 @attrs.frozen(kw_only=True)
 class WireResponse:
-    """One HTTP answer.
+    """One HTTP response.
 
     Attributes:
         status: Status code.
         body: The raw body.
-        headers: Without ``Content-Length``, which whoever sends it adds.
+        headers: Without ``Content-Length``, which the server or transport adds.
     """
 
     status: int = 200
@@ -87,29 +87,29 @@ class WireResponse:
     headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
 
     def with_headers(self, headers: Mapping[str, str]) -> WireResponse:
-        """Return the same answer with more headers; its own win."""
+        """Return the same response with more headers; its own headers take precedence."""
         return attrs.evolve(self, headers={**headers, **self.headers})
 
 
 @attrs.frozen(kw_only=True)
-class Served:
-    """What becomes of a request.
+class ServedResponse:
+    """How a fake handled one request.
 
     Attributes:
-        answer: None if the connection drops.
-        delay_seconds: How late the answer comes.
-        reached: False if no connection is made at all.
+        response: What is sent back; None if the connection drops.
+        delay_seconds: Seconds before the response is sent.
+        reached: False if the connection could not be made.
     """
 
-    answer: WireResponse | None
+    response: WireResponse | None
     delay_seconds: float = 0
     reached: bool = True
 
 
-def json_answer(
+def json_response(
     value: Any, *, status: int = 200, content_type: str = JSON_TYPE, headers: Mapping[str, str] | None = None
 ) -> WireResponse:
-    """Return an answer with *value* as JSON."""
+    """Return a response with *value* as JSON."""
     fields = {"Content-Type": content_type, **(headers or {})}
     return WireResponse(status=status, body=msgspec.json.encode(value), headers=fields)
 

@@ -1,7 +1,4 @@
-"""What a Mac brings along: a device identity under a stand-in for Apple's authority, and how it signs.
-
-``FakeMac`` puts it together: a Mac that walks the way to its enrollment profile over HTTP.
-"""
+"""Simulated Macs: ``FakeMac`` enrolls over HTTP with a device identity of a ``DeviceAuthority``."""
 
 from typing import TYPE_CHECKING
 

@@ -1,7 +1,7 @@
-"""A stand-in for Apple's device authority, and the identities that devices get from it.
+"""A stand-in for Apple's device certificate authority, and the device identities that it issues.
 
-Its certificates look like the genuine ones: the authority ended in 2014, devices have RSA keys of 1024 bits
-and certificates under SHA-1. They are built with asn1crypto, since cryptography signs none with SHA-1.
+The certificates resemble genuine ones: the authority expired in 2014, devices have RSA keys of 1024 bits and
+certificates signed with SHA-1. They are built with asn1crypto, since cryptography does not sign with SHA-1.
 
 Source: certificates of genuine devices (observed).
 """
@@ -39,11 +39,11 @@ _APPLE_DEVICE: Final = "1.2.840.113635.100.6.10.4"
 @check_arguments
 @attrs.frozen(kw_only=True)
 class DeviceIdentity:
-    """A device's key with the certificate that its authority gave it.
+    """The private key and certificate of a device.
 
     Attributes:
         private_key: Secret.
-        certificate: Holds no serial number of the device, like the genuine ones.
+        certificate: Does not contain the serial number of the device, like genuine ones.
         chain: The certificate of the authority.
     """
 
@@ -55,8 +55,8 @@ class DeviceIdentity:
         """Return *content*, such as a MachineInfo property list, in a signed CMS message.
 
         Args:
-            content: Goes into the message byte for byte.
-            form: How the message is written; as a Mac does it by default.
+            content: Included in the message unchanged.
+            form: The format of the message; by default that of a Mac.
         """
         return sign_message(content, self.private_key, self.certificate, self.chain, form)
 
@@ -68,7 +68,7 @@ class DeviceAuthority:
 
     Attributes:
         private_key: Secret.
-        certificate: Self-signed, and ended in 2014 as Apple's did.
+        certificate: Self-signed; it expired in 2014, as Apple's did.
     """
 
     private_key: PrivateKey = attrs.field(repr=False, eq=False)
@@ -79,7 +79,7 @@ class DeviceAuthority:
         """Return a new authority.
 
         Args:
-            common_name: Of its certificate.
+            common_name: The common name of its certificate.
             key: ``rsa1024`` as Apple's, ``rsa2048``, ``p256`` or ``p384``.
         """
         private_key = new_key(key)
@@ -106,7 +106,7 @@ class DeviceAuthority:
 
     @property
     def trust(self) -> DeviceTrust:
-        """The trust in devices of this authority, and in no others."""
+        """A ``DeviceTrust`` that accepts only devices of this authority."""
         return DeviceTrust((self.certificate,))
 
     def issue(
@@ -120,8 +120,8 @@ class DeviceAuthority:
         """Return the identity of a new device.
 
         Args:
-            key: Of the device: ``rsa1024`` as Macs have, ``rsa2048``, ``p256`` or ``p384``.
-            digest: Under which the authority signs the certificate.
+            key: The key of the device: ``rsa1024`` as Macs have, ``rsa2048``, ``p256`` or ``p384``.
+            digest: The digest with which the authority signs the certificate.
             days: Validity in days.
             now: Start of the validity, UTC; None reads the clock.
         """

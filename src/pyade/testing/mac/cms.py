@@ -1,10 +1,9 @@
-"""How devices sign: CMS SignedData in the forms that were observed, and in the others that are allowed.
+"""Sign messages as devices do: CMS SignedData in the observed formats and in others that the RFC allows.
 
-Written with no code of ``pyade.crypto``, so that the reader there has a second opinion.
+Also the keys of devices and of their authority. Written without the CMS code of ``pyade.crypto``, as an
+independent check of the reader there.
 
 Source: RFC 5652, 5 and 11; how Macs and iPads sign: observed.
-
-Keys of devices and of their authority, and signatures with them.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ def sign(key: PrivateKey, data: bytes, digest: Digest) -> bytes:
     """Return a signature over *data*: RSA PKCS #1 v1.5, or ECDSA.
 
     Raises:
-        CryptoPolicyError: This machine refuses *digest*.
+        CryptoPolicyError: The crypto policy of this machine forbids *digest*.
     """
     with needing(f"a signature with {digest.upper()}"):
         if isinstance(key, rsa.RSAPrivateKey):
@@ -62,7 +61,7 @@ def sign(key: PrivateKey, data: bytes, digest: Digest) -> bytes:
 
 
 def signature_algorithm(key: PrivateKey, digest: Digest) -> str:
-    """Return the name that asn1crypto has for the algorithm of such a signature."""
+    """Return asn1crypto's name of the signature algorithm of *key* with *digest*."""
     return f"{digest}_{'rsa' if isinstance(key, rsa.RSAPrivateKey) else 'ecdsa'}"
 
 
@@ -73,19 +72,19 @@ _CONSTRUCTED_OCTETS: Final = 0x24
 @check_arguments
 @attrs.frozen(kw_only=True)
 class CmsForm:
-    """How a message is written; what is left out is as a Mac does it.
+    """The format of a signed message; the defaults are those of a Mac.
 
     Attributes:
         encoding: ``ber`` with indefinite lengths and the content in parts, or ``der``.
-        digest: Of the content and of the signature.
+        digest: The digest of the content and of the signature.
         has_attributes: True signs attributes that hold the digest of the content, as iPads do; False signs
             the content.
-        has_chain: False puts the device's certificate alone into the message.
-        signer: How the signer is named: by ``issuer`` and serial number, or by the subject
+        has_chain: False includes only the device's certificate.
+        signer: How the signer is identified: by ``issuer`` and serial number, or by the subject
             ``key-identifier``.
-        APPLE: What a Mac sends.
-        IPAD: What an iPad sends: as a Mac, with signed attributes.
-        MODERN: DER, SHA-256, signed attributes: what most other programs write.
+        APPLE: The format of a Mac.
+        IPAD: The format of an iPad: that of a Mac with signed attributes.
+        MODERN: DER, SHA-256, signed attributes: the format of most other programs.
     """
 
     APPLE: ClassVar[CmsForm]
@@ -115,7 +114,9 @@ def sign_message(
     bag = [certificate, *(chain if form.has_chain else ())]
     signed = _signer_info(content, key, certificate, form)
     by_issuer = form.signer == "issuer"
-    outer, octets = (indefinite, _in_parts) if form.encoding == "ber" else (definite, _in_one)
+    outer, octets = (
+        (indefinite, _constructed_octets) if form.encoding == "ber" else (definite, _primitive_octets)
+    )
     data = outer(
         _SEQUENCE,
         b"\x02\x01\x01" if by_issuer else b"\x02\x01\x03",
@@ -127,11 +128,11 @@ def sign_message(
     return outer(_SEQUENCE, cms.ContentType("signed_data").dump(), outer(_CONTEXT_0, data))
 
 
-def _in_parts(content: bytes) -> bytes:
+def _constructed_octets(content: bytes) -> bytes:
     return indefinite(_CONSTRUCTED_OCTETS, definite(_OCTETS, content))
 
 
-def _in_one(content: bytes) -> bytes:
+def _primitive_octets(content: bytes) -> bytes:
     return definite(_OCTETS, content)
 
 

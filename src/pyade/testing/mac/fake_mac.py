@@ -1,9 +1,10 @@
-"""``FakeMac``: a Mac in Setup Assistant that walks the way to its enrollment profile over HTTP.
+"""``FakeMac``: a Mac in Setup Assistant that enrolls over HTTP.
+
+It also records why a service in the same process refused a request: the service logs the reason, and no
+response contains it.
 
 Source: Apple, "Authenticating through web views", ``MachineInfo``, ``com.apple.softwareupdate.required``,
 "Implementing Platform SSO during device enrollment"; header fields as observed.
-
-What a service in the same process logs while it answers: why it refuses, which it tells no Mac.
 """
 
 from __future__ import annotations
@@ -32,13 +33,13 @@ from pyade.testing.mac.setup_assistant import EnrollmentAttempt, SendRequest
 from pyade.testing.mac.state import MacState
 from pyade.text import logger
 
-_STRANGER: Final = "somebody: "
+_UNKNOWN_SENDER: Final = "somebody: "
 
 _log = logger("pyade.enrollment")
 
 
-class _Listener(logging.Handler):
-    """Keeps the lines about one Mac, and those about nobody in particular."""
+class _RefusalCollector(logging.Handler):
+    """Collects the log lines about one Mac, and those about unidentified senders."""
 
     def __init__(self, serial_number: str) -> None:
         super().__init__(logging.WARNING)
@@ -47,20 +48,20 @@ class _Listener(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         line = record.getMessage()
-        if line.startswith((self._start, _STRANGER)):
+        if line.startswith((self._start, _UNKNOWN_SENDER)):
             self.reasons.append(line.partition(": ")[2])
 
 
 @contextmanager
-def overheard(serial_number: str) -> Iterator[list[str]]:
-    """Give a list that fills with the reasons for which a Mac is refused meanwhile.
+def collect_refusals(serial_number: str) -> Iterator[list[str]]:
+    """Yield a list that collects the logged reasons of refusals while the context is active.
 
-    It stays empty where the service runs in another process, or logs nothing at ``WARNING``.
+    It stays empty if the service runs in another process, or does not log at ``WARNING``.
 
     Args:
-        serial_number: The Mac; of those that nothing is known of the reasons are taken as well.
+        serial_number: The Mac; reasons about unidentified senders are collected as well.
     """
-    listener = _Listener(serial_number)
+    listener = _RefusalCollector(serial_number)
     _log.addHandler(listener)
     try:
         yield listener.reasons
@@ -79,101 +80,102 @@ class FakeMac(MacState):
         print(mac.enroll())
 
     Attributes:
-        serial_number: What it says of itself, like all that follow up to *language*.
-        identity: The key that it signs with; several Macs may share one, which holds no serial number.
-        product: Model identifier; decides the chip.
-        version: Version of macOS; an order to update changes it.
-        build: Build of macOS; made up from *version* if not given.
-        udid: Hardware UUID; made from the serial number if not given.
+        serial_number: Sent in its MachineInfo, like all attributes up to *language* except *identity*.
+        identity: The key that signs its MachineInfo; it holds no serial number, so Macs may share
+            one.
+        product: Model identifier; determines the chip.
+        version: Version of macOS; a required update changes it.
+        build: Build of macOS; omitted, derived from *version*.
+        udid: Hardware UUID; omitted, derived from the serial number.
         software_update_device_id: Its name in Apple's catalogue of updates, sent from macOS 14.4 on.
         language: Selected language.
-        can_update: Whether it can be told to update; by default from macOS 14 on.
-        can_use_platform_sso: Whether it can be told to set up Platform SSO; by default from macOS 26 on.
-        url: Where Apple sends it for its profile.
-        web_url: Where Apple sends it to sign in first; "" for nowhere.
-        anchors: Certificates (DER) that Apple tells it to trust.
-        form: How it signs.
-        name: What the user types if asked for name and password.
-        password: Likewise; secret.
-        browse: Called with a page that the web view shows; returns what the user sends from it, None to give
-            up.
+        can_update: Whether the server can require an update; by default from macOS 14 on.
+        can_use_platform_sso: Whether the server can require Platform SSO; by default from macOS 26 on.
+        url: The ``url`` of its Automated Device Enrollment profile.
+        web_url: The ``configuration_web_url`` of that profile; "" for none.
+        anchors: The certificates (DER) of its ``anchor_certs``.
+        form: The format of its signed messages.
+        name: The user name that the user enters if asked.
+        password: The password that the user enters if asked; secret.
+        browse: Called with each page of the web view; returns the next request of the user, None to give up.
         keeps_cookies: False for a web view that loses its cookies between requests.
-        extra: Further keys of its MachineInfo; they win over those above, and None takes a key away.
-        history: What became of each request: method, address without its query, status, Apple's code. Where
-            the service runs in this process and logs at ``WARNING``, also why a request was refused, which no
-            answer says.
+        extra: Further keys of its MachineInfo; they override those above, and None removes a key.
+        history: One entry for each request: method, URL without its query, status, Apple's code. If the
+            service runs in this process and logs at ``WARNING``, also the reason of a refusal, which no
+            response contains.
     """
 
     @classmethod
     def from_apple(
         cls, apple: FakeApple, serial_number: str, authority: DeviceAuthority, **changes: Any
     ) -> Self:
-        """Return the Mac of that serial number, as Apple knows it, with the profile that it gets.
+        """Return the Mac of a device of *apple*, after it fetched its assigned profile.
 
         Args:
-            apple: Where it was bought.
+            apple: The fake that holds the device.
             serial_number: Which device.
-            authority: Issues its identity, unless *changes* holds one.
+            authority: Issues its identity, unless *changes* contains one.
             changes: Attributes of the Mac.
 
         Raises:
-            MacError: It gets no profile.
+            MacError: No profile is assigned.
             PortalError: There is no such device.
         """
         model = str(apple.device(serial_number).get("model", ""))
-        facts: dict[str, Any] = {"product": PRODUCT_TYPES.get(model, "Mac16,1"), **changes}
-        if "identity" not in facts:
-            facts["identity"] = authority.issue()
-        mac = cls(serial_number=serial_number, **facts)
+        values: dict[str, Any] = {"product": PRODUCT_TYPES.get(model, "Mac16,1"), **changes}
+        if "identity" not in values:
+            values["identity"] = authority.issue()
+        mac = cls(serial_number=serial_number, **values)
         mac.activate(apple)
         return mac
 
     def activate(self, apple: FakeApple) -> None:
-        """Ask Apple for the profile that is assigned, as a Mac does that was erased.
+        """Fetch the assigned profile from Apple, as an erased Mac does.
 
         Raises:
-            MacError: It gets none.
+            MacError: No profile is assigned.
         """
         profile = apple.activate(self.serial_number)
         if profile is None:
-            raise MacError("Apple has no profile for this Mac: it sets itself up without management")
+            raise MacError("Apple has no profile for this Mac, which stays unmanaged: assign one")
         self.url = profile["url"]
         self.web_url = profile.get("configuration_web_url", "")
         self.anchors = tuple(base64.b64decode(anchor) for anchor in profile.get("anchor_certs", ()))
 
     def enroll(self, http: httpx.Client | None = None) -> FakeEnrollment:
-        """Get the profile, doing on the way what the server orders, and return what it would enroll with.
+        """Fetch the enrollment profile, obeying the server on the way, and return how the Mac would enroll.
 
         Args:
-            http: Sends the requests; each Mac keeps its cookies to itself. None for a client that trusts
-                ``tls_context()`` and goes straight to the server: the proxies that environment variables
-                name cannot reach a server on loopback.
+            http: Sends the requests; each Mac has its own cookies. None for a client that trusts
+                ``tls_context()`` and ignores the proxies of environment variables, which could not reach a
+                server on loopback.
 
         Raises:
-            MacError: The server refuses the Mac, or the Mac refuses what it gets.
+            MacError: The server refuses the Mac, or the Mac refuses a response.
             httpx.TransportError: The server cannot be reached.
         """
         if http is None:
-            with httpx.Client(**self._straight()) as own:
+            with httpx.Client(**self._client_options()) as own:
                 return self.enroll(own)
         return self._runner(http).run(EnrollmentAttempt(self).steps())
 
     async def enroll_async(self, http: httpx.AsyncClient | None = None) -> FakeEnrollment:
         """Do what ``enroll`` does with an asynchronous client."""
         if http is None:
-            async with httpx.AsyncClient(**self._straight()) as own:
+            async with httpx.AsyncClient(**self._client_options()) as own:
                 return await self.enroll_async(own)
         return await self._async_runner(http).run(EnrollmentAttempt(self).steps())
 
     def finish_setup(self, send: Callable[[bytes], bytes], *, checks_in: bool = True) -> FakeSetup:
-        """Check in, await the configuration, do what the server commands, and return what came of it.
+        """Check in, carry out the commands of the server while awaiting configuration, and return the result.
 
         Args:
-            send: Takes the body of each message to the server, and returns that of its answer, b"" for none.
-            checks_in: False for a Mac that has checked in already, and asks once more.
+            send: Takes the body of each message to the server, and returns the body of the response, b"" for
+                none.
+            checks_in: False for a Mac that has checked in already and only polls again.
 
         Raises:
-            MacError: An answer is no command, or they do not end.
+            MacError: A response is not a command, or the commands do not end.
         """
         return Runner(asynchronous="finish_setup_async").run(setup_flow(self, send, checks_in=checks_in))
 
@@ -182,9 +184,9 @@ class FakeMac(MacState):
         return await AsyncRunner().run(setup_flow(self, send, checks_in=checks_in))
 
     def tls_context(self) -> ssl.SSLContext:
-        """Return what its connections trust: the anchors, and without any the roots of this machine.
+        """Return the TLS context of its connections: it trusts the anchors or, without any, the system roots.
 
-        A real Mac trusts its own roots beside the anchors.
+        A real Mac trusts its own roots in addition to the anchors.
         """
         if not self.anchors:
             return ssl.create_default_context()
@@ -196,25 +198,25 @@ class FakeMac(MacState):
         )
         return context
 
-    def _straight(self) -> dict[str, Any]:
+    def _client_options(self) -> dict[str, Any]:
         return {"verify": self.tls_context(), "trust_env": False, "timeout": 30}
 
     def _runner(self, http: httpx.Client) -> Runner:
         def send(step: SendRequest) -> httpx.Response:
-            with overheard(self.serial_number) as reasons:
-                return self._note(http.send(step.request), reasons)
+            with collect_refusals(self.serial_number) as reasons:
+                return self._record_response(http.send(step.request), reasons)
 
         return Runner({SendRequest: send})
 
     def _async_runner(self, http: httpx.AsyncClient) -> AsyncRunner:
         async def send(step: SendRequest) -> httpx.Response:
-            with overheard(self.serial_number) as reasons:
-                return self._note(await http.send(step.request), reasons)
+            with collect_refusals(self.serial_number) as reasons:
+                return self._record_response(await http.send(step.request), reasons)
 
         return AsyncRunner({SendRequest: send})
 
-    def _note(self, response: httpx.Response, reasons: list[str]) -> httpx.Response:
-        # The query may hold a secret.
+    def _record_response(self, response: httpx.Response, reasons: list[str]) -> httpx.Response:
+        # The query may contain a secret.
         address = str(response.request.url.copy_with(query=None))
         why = f" ({reasons[-1]})" if response.is_error and reasons else ""
         self.history.append(f"{response.request.method} {address}: {response.status_code}{why}")

@@ -1,12 +1,10 @@
-"""The most expensive messages that can be sent in 64 KiB, one for each shape.
+"""The most expensive messages to parse that fit into 64 KiB, one for each shape.
 
-For measuring: none of them may cost much more than the refusal of a usual message. ``by_strangers`` and
-``requests`` need no key: one message of a Mac, seen once, is enough to make them. ``by_owners`` needs a
-device's key.
+For measuring: none may cost much more than the refusal of an ordinary message. An attacker needs no key for
+those of ``by_strangers`` and ``requests``: one captured message of a Mac is enough. Those of ``by_owners``
+need the key of a device. Written without ``pyade.crypto``.
 
 Source: RFC 5652, 5; RFC 5280, 4.1; RFC 2986, 4; ITU-T X.690, 8.
-
-Pieces of hostile messages, written by hand and with no code of ``pyade.crypto``.
 """
 
 from __future__ import annotations
@@ -30,35 +28,35 @@ NULL: Final = b"\x05\x00"
 COMMON_NAME: Final = bytes.fromhex("0603550403")
 NAME_PART: Final = definite(SET, definite(SEQUENCE, COMMON_NAME, b"\x0c\x01a"))
 ATTRIBUTE: Final = definite(SEQUENCE, b"\x06\x01*", b"\x31\x00")
-ROOM: Final = MAX_BYTES - 3_000
-"""What is left beside the rest of a message, and with a margin for lengths."""
+SPACE: Final = MAX_BYTES - 3_000
+"""Bytes for the expensive part of a message; the rest of the message and lengths need the others."""
 
 
 class Writer:
-    """Repeats what is expensive, as often as there is room for."""
+    """Repeats expensive elements as often as the limits allow."""
 
     def __init__(self, elements: int) -> None:
         self._elements = elements
 
     def fill(self, piece: bytes) -> bytes:
-        """Return *piece* again and again."""
-        return piece * min(ROOM // len(piece), self._elements // count_elements(piece))
+        """Return *piece* repeated up to the limits."""
+        return piece * min(SPACE // len(piece), self._elements // count_elements(piece))
 
-    def numbered(self, make: Callable[[int], bytes], count: int = ROOM) -> bytes:
-        """Return different pieces, at most *count*."""
+    def numbered(self, make: Callable[[int], bytes], count: int = SPACE) -> bytes:
+        """Return different pieces, at most *count* and up to the limits."""
         pieces: list[bytes] = []
-        room, elements = ROOM, self._elements
+        space, elements = SPACE, self._elements
         while len(pieces) < count:
             piece = make(len(pieces) + 1)
-            room, elements = room - len(piece), elements - count_elements(piece)
-            if room < 0 or elements < 0:
+            space, elements = space - len(piece), elements - count_elements(piece)
+            if space < 0 or elements < 0:
                 break
             pieces.append(piece)
         return b"".join(pieces)
 
 
 def count_elements(data: bytes) -> int:
-    """Return how many elements *data* has, ends included."""
+    """Return the number of BER elements in *data*, end-of-contents octets included."""
     count = at = 0
     while at < len(data):
         length, start = data[at + 1], at + 2
@@ -73,14 +71,14 @@ def count_elements(data: bytes) -> int:
 
 
 def nested(tag: int, form: Callable[..., bytes] = definite) -> bytes:
-    """Return an empty element in 15 others."""
+    """Return an empty element nested in 15 others."""
     element = b""
     for _ in range(16):
         element = form(tag, element)
     return element
 
 
-def long(tag: int, size: int = ROOM - 1_000) -> bytes:
+def long_element(tag: int, size: int = SPACE - 1_000) -> bytes:
     """Return one element of *size* bytes."""
     return definite(tag, b"\x01" + b"\x7f" * size)
 
@@ -90,7 +88,7 @@ def integer(value: int) -> bytes:
     return definite(INTEGER, value.to_bytes(value.bit_length() // 8 + 1, "big"))
 
 
-def largest(bits: int) -> bytes:
+def largest_integer(bits: int) -> bytes:
     """Return the largest INTEGER of so many bits."""
     return integer((1 << bits) - 1)
 
@@ -102,19 +100,19 @@ def rsa_key(modulus: bytes, exponent: bytes) -> bytes:
 
 
 def extension(number: int) -> bytes:
-    """Return an extension that nobody knows."""
+    """Return an extension of an unknown type."""
     name = bytes((0x2A, 0x81 | number >> 14 & 0x7F, 0x80 | number >> 7 & 0x7F, number & 0x7F))
     return definite(SEQUENCE, definite(OID, name), b"\x04\x00")
 
 
 def long_extension(number: int) -> bytes:
-    """Return the same with a long name."""
+    """Return an extension of an unknown type with a long object identifier."""
     name = b"\x2a" + b"\x81" * 60 + bytes((0x80 | number >> 7 & 0x7F, number & 0x7F))
     return definite(SEQUENCE, definite(OID, name), b"\x04\x00")
 
 
-def known(identifier: str, value: bytes) -> bytes:
-    """Return an extension that parsers look into."""
+def known_extension(identifier: str, value: bytes) -> bytes:
+    """Return an extension of a type that parsers decode."""
     return definite(SEQUENCE, definite(OID, bytes.fromhex(identifier)), definite(OCTETS, value))
 
 
@@ -129,36 +127,36 @@ _TAIL: Final = b"</dict></plist>"
 
 
 def by_strangers(identity: DeviceIdentity, *, elements: int = MAX_BYTES) -> Mapping[str, bytes]:
-    """Return messages without a good signature, by what they are full of.
+    """Return messages without a valid signature, by the element that they repeat.
 
     Args:
-        identity: Of a device; only its certificate is used, which every message of it holds.
+        identity: The identity of a device; only its certificate is used, which all of its messages contain.
         elements: How many elements of BER the expensive part may have.
     """
-    return _Stranger(identity, elements).messages()
+    return _UnsignedMessages(identity, elements).messages()
 
 
 def requests(*, elements: int = MAX_BYTES) -> Mapping[str, bytes]:
-    """Return certificate requests of SCEP with a challenge that nobody issued, by what they are full of.
+    """Return certificate requests of SCEP with an unknown challenge, by the element that they repeat.
 
     Args:
         elements: How many elements of BER the expensive part may have.
     """
-    return _Request(elements).messages()
+    return _CertificateRequests(elements).messages()
 
 
 def by_owners(identity: DeviceIdentity, *, marks: int = MAX_BYTES) -> Mapping[str, bytes]:
-    """Return well signed messages whose property list is the expensive part, by what it is full of.
+    """Return validly signed messages with an expensive property list, by the element that it repeats.
 
     Args:
-        identity: Of a device, with its key.
+        identity: The identity of a device, with its key.
         marks: How many tags, line ends, references and quotes the expensive part may have.
     """
     key = b"<key>a</key>"
     text = partial(_inside, "string")
 
     def many(piece: bytes) -> bytes:
-        return piece * min(ROOM // len(piece), marks // max(1, _marks(piece)))
+        return piece * min(SPACE // len(piece), marks // max(1, _count_marks(piece)))
 
     keys = (b"<key>%x</key><true/>" % number for number in range(min(2_700, marks // 3)))
     attributes = (b' a%x=""' % number for number in range(min(7_000, marks // 2)))
@@ -181,7 +179,7 @@ def by_owners(identity: DeviceIdentity, *, marks: int = MAX_BYTES) -> Mapping[st
         "a date": _inside("date", many(b"9")),
     }
     form = CmsForm(has_chain=False)
-    return {name: identity.sign(_HEAD + words + _TAIL, form=form) for name, words in lists.items()}
+    return {name: identity.sign(_HEAD + content + _TAIL, form=form) for name, content in lists.items()}
 
 
 def _inside(element: str, text: bytes) -> bytes:
@@ -189,12 +187,12 @@ def _inside(element: str, text: bytes) -> bytes:
     return b"<key>a</key><%b>%b</%b>" % (tag, text, tag)
 
 
-def _marks(piece: bytes) -> int:
+def _count_marks(piece: bytes) -> int:
     return sum(map(piece.count, (b"<", b"\n", b"\r", b"&", b'"', b"'")))
 
 
-class _Stranger(Writer):
-    """Writes what needs no key."""
+class _UnsignedMessages(Writer):
+    """Writes messages that need no key."""
 
     def __init__(self, identity: DeviceIdentity, elements: int) -> None:
         super().__init__(elements)
@@ -226,8 +224,8 @@ class _Stranger(Writer):
             "parts of the content": self._message(content=definite(0x24, parts)),
             "parts of the signature": self._message(signature=definite(0x24, parts)),
             "digests": self._message(digests=self.fill(_SHA1)),
-            "a long object identifier": self._message(kind=long(OID)),
-            "content": self._message(content=long(OCTETS)),
+            "a long object identifier": self._message(kind=long_element(OID)),
+            "content": self._message(content=long_element(OCTETS)),
         }
 
     def _of_certificates(self) -> dict[str, bytes]:
@@ -244,23 +242,29 @@ class _Stranger(Writer):
         names, points = self.fill(b"\x82\x01a"), self.fill(b"\x30\x00")
         policies, usages = self.fill(b"\x30\x03\x06\x01*"), self.fill(b"\x06\x01*")
         values = definite(SET, self.fill(NAME_PART[2:]))
-        name = definite(SET, definite(SEQUENCE, COMMON_NAME, long(0x0C)))
-        serial = long(INTEGER, 30_000)
+        name = definite(SET, definite(SEQUENCE, COMMON_NAME, long_element(0x0C)))
+        serial = long_element(INTEGER, 30_000)
         return {
             "extensions": self._certified(extensions=self.numbered(extension)),
             "extensions with long names": self._certified(extensions=self.numbered(long_extension)),
-            "alternative names": self._certified(extensions=known("551d11", definite(SEQUENCE, names))),
-            "policies": self._certified(extensions=known("551d20", definite(SEQUENCE, policies))),
-            "distribution points": self._certified(extensions=known("551d1f", definite(SEQUENCE, points))),
-            "usages": self._certified(extensions=known("551d25", definite(SEQUENCE, usages))),
+            "alternative names": self._certified(
+                extensions=known_extension("551d11", definite(SEQUENCE, names))
+            ),
+            "policies": self._certified(extensions=known_extension("551d20", definite(SEQUENCE, policies))),
+            "distribution points": self._certified(
+                extensions=known_extension("551d1f", definite(SEQUENCE, points))
+            ),
+            "usages": self._certified(extensions=known_extension("551d25", definite(SEQUENCE, usages))),
             "parts of a name": self._certified(subject=definite(SEQUENCE, self.fill(NAME_PART))),
             "a part of a name with many values": self._certified(subject=definite(SEQUENCE, values)),
             "a long name": self._certified(subject=definite(SEQUENCE, name)),
             "a long serial number": self._message(bag=self._certificate(number=serial), number=serial),
-            "a long RSA exponent": self._certified(key=rsa_key(largest(1_024), long(INTEGER))),
-            "a long RSA modulus": self._certified(key=rsa_key(long(INTEGER), integer(65_537))),
-            "a large RSA key": self._certified(key=rsa_key(largest(16_384), largest(16_000))),
-            "a long signature of the certificate": self._certified(signature=b"\x01" * ROOM),
+            "a long RSA exponent": self._certified(
+                key=rsa_key(largest_integer(1_024), long_element(INTEGER))
+            ),
+            "a long RSA modulus": self._certified(key=rsa_key(long_element(INTEGER), integer(65_537))),
+            "a large RSA key": self._certified(key=rsa_key(largest_integer(16_384), largest_integer(16_000))),
+            "a long signature of the certificate": self._certified(signature=b"\x01" * SPACE),
         }
 
     def _of_signers(self) -> dict[str, bytes]:
@@ -273,7 +277,7 @@ class _Stranger(Writer):
             "signed attributes": self._message(attributes=self.fill(ATTRIBUTE)),
             "signed attributes with long names": self._message(attributes=self.fill(long_name)),
             "values of a signed attribute": self._message(attributes=digests),
-            "a long signature": self._message(signature=long(OCTETS)),
+            "a long signature": self._message(signature=long_element(OCTETS)),
         }
 
     def _message(
@@ -314,7 +318,7 @@ class _Stranger(Writer):
         )
 
     def _certified(self, **parts: bytes) -> bytes:
-        """Return a message whose signer has a certificate with something expensive in it."""
+        """Return a message whose signer has a certificate with an expensive element."""
         return self._message(bag=self._certificate(**parts))
 
     def _certificate(
@@ -340,7 +344,7 @@ class _Stranger(Writer):
         return definite(SEQUENCE, tbs, _SHA1_RSA, definite(BITS, b"\x00", signature))
 
     def _smallest(self, number: int) -> bytes:
-        """Return what has the outline of a certificate, and hardly anything in it."""
+        """Return a minimal certificate with almost empty fields."""
         empty, algorithm, nothing = b"\x30\x00", b"\x30\x03\x06\x01*", b"\x03\x01\x00"
         key = definite(SEQUENCE, empty, nothing)
         tbs = definite(SEQUENCE, integer(number), algorithm, empty, empty, empty, key)
@@ -350,11 +354,11 @@ class _Stranger(Writer):
         return self._certificate(number=integer(number), signature=b"\x01")
 
     def _identified(self, number: int) -> bytes:
-        identifier = known("551d0e", definite(0x24, NULL * 2_000))
+        identifier = known_extension("551d0e", definite(0x24, NULL * 2_000))
         return self._certificate(number=integer(number), signature=b"\x01", extensions=identifier)
 
 
-class _Request(Writer):
+class _CertificateRequests(Writer):
     """Writes certificate requests."""
 
     def messages(self) -> dict[str, bytes]:
@@ -368,13 +372,13 @@ class _Request(Writer):
             "attributes": self._request(attributes=self.fill(ATTRIBUTE)),
             "values of an attribute": self._request(attributes=definite(SEQUENCE, b"\x06\x01*", nulls)),
             "extensions": self._request(attributes=definite(SEQUENCE, kind, extensions)),
-            "a large RSA key": self._signed(16_384, largest(64)),
-            "a long RSA exponent": self._signed(3_072, largest(3_071)),
+            "a large RSA key": self._signed(16_384, largest_integer(64)),
+            "a long RSA exponent": self._signed(3_072, largest_integer(3_071)),
             "a long RSA modulus": self._signed(400_000, integer(65_537)),
         }
 
     def _signed(self, bits: int, exponent: bytes) -> bytes:
-        return self._request(key=rsa_key(largest(bits), exponent), signature=min(bits // 8, 2_048))
+        return self._request(key=rsa_key(largest_integer(bits), exponent), signature=min(bits // 8, 2_048))
 
     def _request(
         self,
@@ -390,7 +394,7 @@ class _Request(Writer):
             SEQUENCE,
             b"\x02\x01\x00",
             definite(SEQUENCE, subject),
-            key or rsa_key(largest(2_048), integer(65_537)),
+            key or rsa_key(largest_integer(2_048), integer(65_537)),
             definite(0xA0, guess, attributes),
         )
         return definite(SEQUENCE, info, _SHA256_RSA, definite(BITS, b"\x00", b"\x01" * signature))

@@ -1,4 +1,4 @@
-"""What a Mac in Setup Assistant is, and what it says about itself; ``FakeMac`` documents the attributes."""
+"""The state of a simulated Mac, and the MachineInfo that it sends; ``FakeMac`` documents the attributes."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _DEVICE_ID_FROM: Final = MacOSVersion(14, 4)
 
 @functools.cache
 def build_of(version: MacOSVersion) -> str:
-    """Return a build that belongs to *version*; its last number is made up.
+    """Return a build of *version*; its last number is invented.
 
     Raises:
         VersionError: No build of that version is known.
     """
-    # The minor version is in the letter, of the last ones of a train also in the number.
+    # The letter encodes the minor version; for the last ones of a build train, the number does too.
     for train, letter, number in product(range(13, 27), string.ascii_uppercase, (101, 300, 900)):
         build = f"{train}{letter}{number}"
         try:
@@ -42,22 +42,22 @@ def build_of(version: MacOSVersion) -> str:
         parts = 3 if version.major == 10 else 2
         if attrs.astuple(found)[:parts] == attrs.astuple(version)[:parts]:
             return build
-    raise VersionError(str(version), "a version whose builds are known, or give the build")
+    raise VersionError(str(version), "a version whose builds are known; otherwise give the build")
 
 
-def _version(value: MacOSVersion | str) -> MacOSVersion:
+def _parse_version(value: MacOSVersion | str) -> MacOSVersion:
     return MacOSVersion.of(value)
 
 
 @check_arguments
 @attrs.define(kw_only=True, eq=False)
 class MacState:
-    """What a Mac is; ``FakeMac`` documents the attributes."""
+    """The state of a Mac; ``FakeMac`` documents the attributes."""
 
     serial_number: str
     identity: DeviceIdentity = attrs.field(repr=False)
     product: str = "Mac16,1"
-    version: MacOSVersion = attrs.field(default=MacOSVersion(15, 4), converter=_version)
+    version: MacOSVersion = attrs.field(default=MacOSVersion(15, 4), converter=_parse_version)
     build: str = attrs.field(default=attrs.Factory(lambda mac: build_of(mac.version), takes_self=True))
     udid: str = attrs.field(
         default=attrs.Factory(
@@ -81,11 +81,11 @@ class MacState:
 
     @property
     def chip(self) -> ChipClass:
-        """What decides which keys it can hold."""
+        """The chip, which determines the keys that the Mac can hold."""
         return classify_product(self.product)
 
     def machine_info(self, **changes: Any) -> dict[str, Any]:
-        """Return what it says about itself; None takes a key away.
+        """Return the MachineInfo of the Mac; None in *changes* removes a key.
 
         Source: Apple, ``MachineInfo``.
         """
@@ -112,11 +112,11 @@ class MacState:
         return {key: value for key, value in keys.items() if value is not None}
 
     def signed(self, **changes: Any) -> bytes:
-        """Return its signed MachineInfo: the body of its ``POST``."""
+        """Return the signed MachineInfo: the body of its ``POST``."""
         return self.identity.sign(plistlib.dumps(self.machine_info(**changes)), form=self.form)
 
     def header(self, **changes: Any) -> str:
-        """Return the same in base64: the header ``x-apple-aspen-deviceinfo`` of its first ``GET``."""
+        """Return ``signed()`` in Base64: the header ``x-apple-aspen-deviceinfo`` of its first ``GET``."""
         return base64.b64encode(self.signed(**changes)).decode()
 
     def update(self, version: MacOSVersion | str, build: str = "") -> None:
@@ -124,7 +124,7 @@ class MacState:
 
         Args:
             version: Which version.
-            build: Which build; "" for one that is made up.
+            build: Which build; "" for an invented one of that version.
         """
         self.version = MacOSVersion.of(version)
         self.build = build or build_of(self.version)

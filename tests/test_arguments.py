@@ -1,4 +1,4 @@
-"""A wrong kind of argument is refused where it is given, named, with what is allowed; nothing is stored."""
+"""Arguments of a wrong type are refused with their name and the allowed types, and nothing is stored."""
 
 # mypy: disable-error-code="arg-type,has-type,list-item,call-overload"
 
@@ -79,9 +79,9 @@ from pyade.storage import MemoryStore, SQLiteStore
 from pyade.sync import DeviceActions, Subscription, send_reminders
 from pyade.testing import FakeApple, FrozenClock
 
-NAIVE = datetime(2026, 3, 1)  # noqa: DTZ001 - what is refused
+NAIVE = datetime(2026, 3, 1)  # noqa: DTZ001 - a naive time is refused
 PROFILE = EnrollmentProfile(name="Std", url="https://mdm.contoso.com/enroll")
-ROOMS = (
+PACKAGES = (
     pyade,
     pyade.storage,
     pyade.enrollment,
@@ -97,9 +97,9 @@ ROOMS = (
     pyade.apple,
 )
 
-CHECKED_INSIDE = {
+CHECKS_ITSELF = {
     "AcceptedToken",
-    "AdministratorAccount",  # with the profile that holds it, which reports everything at once
+    "AdministratorAccount",  # checked by the profile that contains it, which reports all problems together
     "ApiAccount",
     "AssignmentPolicy",
     "BypassCode",
@@ -116,19 +116,19 @@ CHECKED_INSIDE = {
     "hash_password",
     "read_assertion_key",
 }
-"""They refuse wrong kinds with errors that say more than a kind, see the tests of their rooms."""
+"""They check arguments themselves, with more detailed errors; the tests of their packages cover them."""
 
-MADE_HERE = re.compile(
+CREATED_BY_PYADE = re.compile(
     "Account|AccountDrivenEnrollmentProfile|AwaitProgress|ActivationLock.*|Activity|AppleCareCoverage|Assign(Report|mentPlan)|Attempt|"
     "BetaEnrollmentTokens?|Call|ChangeCounts|ProfileSelection|Command|Credential(s|Request)|Def.*Response|Device|DevicePage|DeviceSignature|MachineInfo|SetupAction|"
     "DeletionReport|Device(Group|Message|Record)|HealthReport|Enrollment(Decision|Response|Request)|ErrorBody|Event.*|Fake(Enrollment|Setup|Transport)|"
     "Intune.*|LocalAccounts|ManagementService|OrgDevice|Organization|Page|Planned.*|PortalStep|Problem|Progress|RefreshReport|ReplacementDetails|"
-    "RequestRecord|Resource|ProfileReview|ReviewRow|SendCall|Server|ServiceUrl|SignedContent|StagedToken|SyncReport|SyncState|Token(Health|Overview|"
-    "Removal|Secrets|Setup|State)|WaitingMac"
+    "RequestRecord|Resource|ProfileReview|ReviewRow|SendCall|ServedResponse|Server|ServiceUrl|SignedContent|StagedToken|SyncReport|SyncState|Token(Health|Overview|"
+    "Removal|Secrets|Setup|State)|WaitingMac|Wire(Request|Response)"
 )
-"""What pyade makes and hands out: nobody else needs to make one, and some are made for each device."""
+"""Classes that only pyade creates, some of them for each device: their constructors are not checked."""
 
-SEAMS = {
+PROTOCOLS = {
     "AsyncCaller",
     "AsyncRunsAssignments",
     "Caller",
@@ -145,19 +145,19 @@ SEAMS = {
     "check_texts",
     "translated",
 }
-"""What a caller implements, or a backend uses: pyade is the one who gives the arguments."""
+"""Protocols that callers implement, and helpers of backends: pyade passes the arguments."""
 
 
 @attrs.frozen
-class Door:
+class PublicCallable:
     """A public function, or a constructor or method of a public class."""
 
     label: str
     function: Any
     owner: type | None
 
-    def enter(self, **arguments: Any) -> object:
-        """Call it, as far as the first step of what is awaited or iterated."""
+    def call(self, **arguments: Any) -> object:
+        """Call it; run a coroutine or an asynchronous generator up to its first suspension."""
         first: list[object] = [] if self.owner is None else [object.__new__(self.owner)]
         answer = self.function(*first, **arguments)
         if inspect.iscoroutine(answer):
@@ -165,13 +165,13 @@ class Door:
         return answer.__anext__().send(None) if inspect.isasyncgen(answer) else answer
 
 
-def doors_of(room: ModuleType) -> Iterator[Door]:
-    own = [name for name, it in vars(room).items() if getattr(it, "__module__", "") == room.__name__]
-    names = getattr(room, "__all__", [name for name in own if not name.startswith("_")])
+def callables_of(package: ModuleType) -> Iterator[PublicCallable]:
+    own = [name for name, it in vars(package).items() if getattr(it, "__module__", "") == package.__name__]
+    names = getattr(package, "__all__", [name for name in own if not name.startswith("_")])
     for name in names:
-        found = getattr(room, name)
+        found = getattr(package, name)
         if inspect.isfunction(found) and found.__annotations__.keys() - {"return"}:
-            yield Door(f"{room.__name__}.{name}", found, None)
+            yield PublicCallable(f"{package.__name__}.{name}", found, None)
         if not inspect.isclass(found) or issubclass(found, BaseException | str):
             continue
         for method in dir(found):
@@ -185,28 +185,28 @@ def doors_of(room: ModuleType) -> Iterator[Door]:
                 continue
             module = function.__module__ if method != "__init__" else found.__module__
             if f"{module}.".startswith("pyade.") and function.__annotations__.keys() - {"return"}:
-                yield Door(f"{room.__name__}.{name}.{method}", function, owner)
+                yield PublicCallable(f"{package.__name__}.{name}.{method}", function, owner)
 
 
-DOORS = {door.label: door for room in ROOMS for door in doors_of(room)}
+CALLABLES = {found.label: found for package in PACKAGES for found in callables_of(package)}
 
 
-def test_every_public_door_is_kept() -> None:
-    """A new class or function is marked, or it is in one of the lists above with its reason."""
+def test_every_public_callable_checks_its_arguments() -> None:
+    """Each is decorated with ``check_arguments``, or in one of the lists above."""
     unknown = {
         label
-        for label, door in DOORS.items()
-        if not hasattr(door.function, "argument_check")
-        and not {*label.split(".")} & (CHECKED_INSIDE | SEAMS)
-        and not any(map(MADE_HERE.fullmatch, label.split(".")))
+        for label, found in CALLABLES.items()
+        if not hasattr(found.function, "argument_check")
+        and not {*label.split(".")} & (CHECKS_ITSELF | PROTOCOLS)
+        and not any(map(CREATED_BY_PYADE.fullmatch, label.split(".")))
     }
     assert sorted(unknown) == []
 
 
-def test_each_type_that_is_imported_for_type_checkers_is_known_at_the_doors(
+def test_type_hints_of_public_callables_can_be_resolved(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Else everything would be allowed there."""
+    """An unresolved type would allow every value."""
     unknown: set[str] = set()
 
     def offered(name: str, default: Any) -> Any:
@@ -215,8 +215,8 @@ def test_each_type_that_is_imported_for_type_checkers_is_known_at_the_doors(
         return found
 
     monkeypatch.setattr("pyade.core.arguments.offered", offered)
-    for door in DOORS.values():
-        argument_types(inspect.unwrap(door.function), door.owner)
+    for found in CALLABLES.values():
+        argument_types(inspect.unwrap(found.function), found.owner)
     assert unknown == {"App"}, "of procrastinate, which is optional"
     assert loading.offered("NoSuchName", None) is None
 
@@ -239,23 +239,23 @@ VALUES: tuple[object, ...] = (
 
 
 @pytest.mark.parametrize(
-    "label", [label for label, door in DOORS.items() if hasattr(door.function, "argument_check")]
+    "label", [label for label, found in CALLABLES.items() if hasattr(found.function, "argument_check")]
 )
-def test_a_wrong_kind_is_refused_at_each_door(label: str) -> None:
-    door = DOORS[label]
-    for name, kind in door.function.argument_check.kinds(door.owner).items():
+def test_arguments_of_a_wrong_type_are_refused(label: str) -> None:
+    found = CALLABLES[label]
+    for name, kind in found.function.argument_check.kinds(found.owner).items():
         wrong = [] if kind is None else [value for value in VALUES if not kind.accepts(value)]
         assert kind is None or wrong, name
         for value in wrong:
             with pytest.raises(ArgumentError) as caught:
-                door.enter(**{name: value})
+                found.call(**{name: value})
             assert f"{name} is " in str(caught.value)
             assert str(caught.value).endswith(f"{kind.words} is allowed")
 
 
 @attrs.frozen
 class World:
-    """A store that knows a token, and clients of it."""
+    """A store with a token, and clients for it."""
 
     store: Any
     client: Client
@@ -263,7 +263,7 @@ class World:
     clock: FrozenClock
 
     def state(self) -> object:
-        """Return all that a wrong call must leave as it is."""
+        """Return the stored data, which a refused call must not change."""
         store = self.store
         return (
             store.tokens(),
@@ -304,7 +304,7 @@ def adopted(service: Any, world: World) -> Any:
 
 
 KEYPAIR = TokenKeypair.generate("hq")
-# What is called, the argument that the error must name, and what it must say is allowed.
+# The call, the argument that the error must name, and the allowed type that it must name.
 CASES: tuple[tuple[Callable[[World], object], str, str], ...] = (
     (lambda w: Assigner(w.client, w.store).run(default="Std"), "default", "EnrollmentProfile"),
     (lambda w: awaited(AsyncAssigner(w.waiting, w.store).run, default="Std"), "default", "EnrollmentProfile"),
@@ -461,7 +461,7 @@ SCEP = ScepIssuer(url="https://ca.example/scep", challenge="x")
 
 
 @pytest.mark.parametrize("case", range(len(CASES)))
-def test_what_people_mix_up_is_named_and_nothing_is_stored(case: int, world: World) -> None:
+def test_typical_mistakes_are_named_and_nothing_is_stored(case: int, world: World) -> None:
     call, names, allowed = CASES[case]
     before = world.state()
     with pytest.raises(PyadeError) as caught:
@@ -495,17 +495,17 @@ VERSIONS: dict[str, Callable[[str], object]] = {
 
 
 @pytest.mark.parametrize("text", ["garbage", "", "14.x", "macOS 14", "9.0"])
-@pytest.mark.parametrize("door", VERSIONS)
-def test_a_text_that_is_no_version_is_told_wherever_one_is_taken(door: str, text: str) -> None:
-    """Also where this affinity, profile or policy would not have looked at it."""
+@pytest.mark.parametrize("label", VERSIONS)
+def test_a_malformed_version_is_refused_wherever_a_version_is_accepted(label: str, text: str) -> None:
+    """Also if this affinity, profile or policy would not use the version."""
     with pytest.raises(VersionError):
-        VERSIONS[door](text)
+        VERSIONS[label](text)
 
 
-class TestKinds:
-    """The helper itself."""
+class TestCheckArguments:
+    """``check_arguments`` itself."""
 
-    def test_a_text_or_bytes_in_a_wrong_place_is_not_shown(self) -> None:
+    def test_the_error_does_not_contain_texts_or_bytes(self) -> None:
         for secret in ("hunter2", b"hunter2", ["hunter2", 5], {"hunter2": 1}):
             with pytest.raises(ArgumentError) as caught:
                 managed_apple_account_jwt(secret, "uuid")
@@ -513,13 +513,13 @@ class TestKinds:
         with pytest.raises(ArgumentError, match="is a whole number"):
             pyade.crypto.TokenKeypair.from_pem(b"", 1234)
 
-    def test_it_is_a_type_error_too(self) -> None:
+    def test_the_error_is_a_type_error(self) -> None:
         with pytest.raises(TypeError, match="SyncPolicy: request_cooldown is 15: a timedelta"):
             SyncPolicy(request_cooldown=15)
 
-    def test_what_has_the_methods_is_a_store_or_a_client(self, world: World) -> None:
+    def test_an_object_with_the_methods_is_accepted_as_store_or_client(self, world: World) -> None:
         class Wrapped:
-            """Hands everything on, as a caller's own class may."""
+            """Delegates everything, as a caller's own class may."""
 
             def __init__(self, inner: Any) -> None:
                 self._inner = inner
@@ -533,7 +533,7 @@ class TestKinds:
         assert service.enroll(b"x").status == 400
 
         class Older:
-            """A store of the caller's own that lacks what was added since."""
+            """A caller's store that lacks methods that were added later."""
 
             def __getattr__(self, name: str) -> Any:
                 if name in ("records_of", "add_or_renew_token"):
@@ -553,7 +553,7 @@ class TestKinds:
 
         assert awaited(AsyncSyncer(Awaits(), world.store, clock=world.clock).sync).action.value == "wait"
 
-    def test_functions_stay_of_their_kind(self) -> None:
+    def test_decorated_functions_stay_coroutine_and_generator_functions(self) -> None:
         @check_arguments
         async def waits(seconds: float) -> float:
             return seconds
@@ -571,7 +571,7 @@ class TestKinds:
         assert awaited(waits, 1) == 1
         assert anyio.run(work) == [0, 1, 2]
 
-    def test_several_arguments_at_once_are_not_mistaken_for_others(self) -> None:
+    def test_variadic_arguments_are_not_confused_with_others(self) -> None:
         @check_arguments
         def script(name: str, *faults: Any, forever: bool = False) -> int:
             return len(faults)
@@ -580,7 +580,7 @@ class TestKinds:
         with pytest.raises(ArgumentError, match="forever is 2: True or False is allowed"):
             script("x", 1, forever=2)
 
-    def test_an_iterator_is_not_used_up(self) -> None:
+    def test_an_iterator_is_not_consumed(self) -> None:
         @check_arguments
         def names(values: tuple[str, ...] | Iterator[str]) -> int:
             return len(list(values))
