@@ -300,7 +300,7 @@ def test_a_sign_in_that_ends_in_something_else_is_an_error_of_the_caller(
     found: Any, place: Desk, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert call(place, "GET", "/signed-in", end_sign_in=lambda returned: found).status == 500
-    assert "end_sign_in gave neither" in caplog.text
+    assert "end_sign_in returned neither" in caplog.text
 
 
 @pytest.mark.parametrize("query", [b"state=a&state=b", b"&".join(b"x%d=1" % n for n in range(101))])

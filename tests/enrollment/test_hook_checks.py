@@ -177,7 +177,7 @@ def test_a_fake_mac_shows_why_it_was_refused(
     if has_logs:
         assert words == [
             "the server refuses with status 403: refuse: refused by the organization: lost (reported)",
-            "the server refuses with status 403: refuse: no token of ours knows this serial number",
+            "the server refuses with status 403: refuse: no stored token has this serial number",
         ]
     else:
         assert words == ["the server refuses with status 403"] * 2

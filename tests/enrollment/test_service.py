@@ -146,9 +146,9 @@ def _without_profile(desk: Desk) -> None:
 
 
 REFUSED: dict[str, tuple[Callable[[Desk], object], dict[str, Any], dict[str, Any], str]] = {
-    "a stranger": (lambda _: None, {"SERIAL": "STRANGER"}, {}, "no token of ours"),
+    "an unknown serial number": (lambda _: None, {"SERIAL": "UNKNOWN"}, {}, "no stored token has"),
     "a released device": (_released, {}, {}, "released"),
-    "a device that was deleted here": (_deleted_here, {}, {}, "deleted here"),
+    "a hidden device": (_deleted_here, {}, {}, "hidden here"),
     "a device without a profile": (_without_profile, {}, {}, "no profile"),
     "an iPad": (lambda _: None, {"PRODUCT": "iPad13,18"}, {}, "no Mac"),
     "one that must be attested and cannot": (
@@ -556,7 +556,7 @@ def test_a_renewal_keeps_the_kind_of_identity(desk: Desk) -> None:
     desk.add(Device(serial_number="NEW"))
     with pytest.raises(PolicyError, match="not enrolled"):
         desk.run(lambda service: service.renew("NEW"))
-    with pytest.raises(PolicyError, match="no token of ours"):
+    with pytest.raises(PolicyError, match="no stored token"):
         desk.run(lambda service: service.renew("STRANGER"))
 
 

@@ -78,7 +78,7 @@ def test_what_strangers_put_into_reasons_is_left_out(desk: Desk) -> None:
     assert sum(counts(event).values()) == 180
     assert len(counts(event)) == 2
     [named] = [one for one in event.details["refused"] if "serial" in one["reason"]]
-    assert named["reason"] == "no token of ours knows this serial number"
+    assert named["reason"] == "no stored token has this serial number"
     assert named["serials"] == [f"C02STRANGE{number:03}" for number in range(19, 29)]
 
 
@@ -229,4 +229,4 @@ def test_a_server_that_ends_writes_what_was_counted(
     anyio.run(main, backend=backend)
     assert [sum(counts(event).values()) for event in events] == [3]
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"] * 2
-    assert "refusals cannot be written down" in caplog.text
+    assert "counted refusals cannot be stored" in caplog.text
