@@ -278,8 +278,8 @@ def test_why_the_organization_refuses_is_kept_in_bounds(
     decision = service.enroll(mac.sign(words())).decision
     assert decision.reason == f"refused by the organization: {reason}" or reason is None
     assert (decision.outcome is EnrollmentOutcome.ENROLL) is (reason is None)
-    if objection:  # as why nobody signed in is
-        assert service.sign_in_failed(objection).decision.reason == f"nobody signed in: {reason}"
+    if objection:  # as why no user signed in is
+        assert service.sign_in_failed(objection).decision.reason == f"no user signed in: {reason}"
 
 
 @pytest.mark.parametrize("credential", [None, "secret"])

@@ -90,7 +90,7 @@ def refusal(reason: str = "x", serial_number: str = "") -> EnrollmentDecision:
 
 def test_a_minute_is_taken_once_and_not_before_it_is_over() -> None:
     tally = RefusalTally()
-    assert [tally.is_recorded(refusal(), is_ours=False) for _ in range(3)] == [True, False, False]
+    assert [tally.is_recorded(refusal(), is_known=False) for _ in range(3)] == [True, False, False]
     assert tally.take(NOW + WINDOW - timedelta(seconds=1)) is None
     taken = tally.take(NOW + WINDOW)
     assert taken is not None
@@ -132,7 +132,7 @@ def test_a_mac_of_ours_gets_its_record_each_time_up_to_a_bound(desk: Desk) -> No
     assert [event.serial_number for event in desk.events()] == ["C02TEST00001"] * RECORDS
     [event] = counted(desk)
     assert event.details["refused"] == [
-        {"reason": "name or password are wrong", "count": 10, "serials": ["C02TEST00001"]}
+        {"reason": "name or password is wrong", "count": 10, "serials": ["C02TEST00001"]}
     ]
 
 
@@ -152,7 +152,7 @@ def test_each_worker_counts_for_itself(desk: Desk) -> None:
 
 def test_a_clock_that_goes_back_begins_a_new_minute() -> None:
     tally = RefusalTally()
-    assert [tally.is_recorded(refusal(), is_ours=False) for _ in range(2)] == [True, False]
+    assert [tally.is_recorded(refusal(), is_known=False) for _ in range(2)] == [True, False]
     assert tally.take(NOW - timedelta(seconds=1)) is not None
 
 
@@ -164,8 +164,8 @@ def test_what_is_kept_is_bounded() -> None:
         decision = EnrollmentDecision(
             at=NOW, outcome=EnrollmentOutcome.REFUSE, reason=reason, serial_number=f"S{number}"
         )
-        tally.is_recorded(decision, is_ours=False)
-    taken = tally.take(NOW, at_once=True)
+        tally.is_recorded(decision, is_known=False)
+    taken = tally.take(NOW, force=True)
     assert taken is not None
     assert len(taken.counts) == 101
     assert taken.counts["other reasons"] == 1_000 - RECORDS - 100
@@ -215,7 +215,7 @@ def test_a_server_that_ends_writes_what_was_counted(
         with pytest.raises(StoreError):
             await service.record_refusals()
         for _ in range(2):
-            service._settings.tally.is_recorded(refusal(), is_ours=False)
+            service._settings.tally.is_recorded(refusal(), is_known=False)
         await app({"type": "lifespan"}, receive, send)
 
     events: list[Event] = []
