@@ -204,7 +204,7 @@ def test_a_sign_in_that_names_nobody_enrolls_nothing_and_may_be_ended_again(
     service, store = serve(MODERN, sign_in=provider)
     header = base64.b64encode(mac.sign(words()))
     assert service.open_web_view(header.decode(), host="mdm.example.com").status == 302
-    with pytest.raises(PolicyError, match="close_web_view gave"):
+    with pytest.raises(PolicyError, match="close_web_view: got"):
         service.close_web_view(provider.state, nobody, host="mdm.example.com")
     assert store.enrollment(SERIAL) is None
     assert service.close_web_view(provider.state, ADA, host="mdm.example.com").status == 200
@@ -214,10 +214,10 @@ def test_a_sign_in_that_names_nobody_enrolls_nothing_and_may_be_ended_again(
 def test_a_hook_that_names_nobody_enrolls_nothing(nobody: Any, serve: Serve, mac: DeviceIdentity) -> None:
     basic = "Basic " + base64.b64encode(b"ada:secret").decode()
     service, store = serve(LEGACY, authenticate=lambda name, password: nobody)
-    with pytest.raises(PolicyError, match="authenticate gave"):
+    with pytest.raises(PolicyError, match="authenticate: got"):
         service.enroll(mac.sign(words()), authorization=basic)
     service, store = serve(MODERN, platform_sso=attrs.evolve(SSO, verify=lambda token: nobody))
-    with pytest.raises(PolicyError, match="verify gave"):
+    with pytest.raises(PolicyError, match="verify: got"):
         service.enroll(mac.sign(words()), authorization="Bearer token")
     assert store.enrollment(SERIAL) is None
 
@@ -234,7 +234,7 @@ def test_a_web_view_is_sent_to_https_addresses_only(address: Any, serve: Serve, 
     service, store = serve(MODERN, sign_in=Provider(address))
     header = base64.b64encode(mac.sign(words()))
     with pytest.raises(
-        PolicyError, match=r"begin gave no https address: one in ASCII with a host is needed$"
+        PolicyError, match=r"begin returned no https address: one in ASCII with a host is needed$"
     ):
         service.open_web_view(header.decode(), host="mdm.example.com")
     assert not store.one_times(SERIAL)
@@ -254,7 +254,7 @@ def test_a_hook_that_answers_another_kind_enrolls_and_refuses_nothing(
     """True is no reason to refuse a Mac, and "no" is no license."""
     hook = (lambda: answer) if name == "catalogue" else (lambda request: answer)
     service, store = serve(updates=SoftwareUpdatePolicy(minimum="15.4"), **{name: hook})
-    with pytest.raises(PolicyError, match=f"{name} gave {type(answer).__name__}: {needed} is needed"):
+    with pytest.raises(PolicyError, match=f"{name} returned {type(answer).__name__}: {needed} is needed"):
         service.enroll(mac.sign(words()))
     assert store.enrollment(SERIAL) is None
 
@@ -285,7 +285,7 @@ def test_why_the_organization_refuses_is_kept_in_bounds(
 @pytest.mark.parametrize("credential", [None, "secret"])
 def test_what_is_no_credential_is_said_to_be_none(credential: Any, serve: Serve, mac: DeviceIdentity) -> None:
     service, store = serve(acme_credential=lambda request: credential)
-    with pytest.raises(PolicyError, match="acme_credential gave"):
+    with pytest.raises(PolicyError, match="acme_credential returned"):
         service.enroll(mac.sign(words()))
     assert store.enrollment(SERIAL) is None
 

@@ -551,7 +551,7 @@ def test_a_renewal_keeps_the_kind_of_identity(desk: Desk) -> None:
     assert [one.digest for one in desk.store.one_times(SERIAL)] == [digest_of(challenge)]
     assert identity_of(desk.enroll(desk.signed(OS_VERSION="15.1", VERSION="24B83")))[0] == "acme"
     assert identity_of(desk.run(lambda service: service.renew(SERIAL)))[0] == "acme"
-    with pytest.raises(PolicyError, match="enrolled with ACME and keeps it"):
+    with pytest.raises(PolicyError, match="enrolled with ACME and must keep it"):
         desk.run(lambda service: service.renew(SERIAL), acme=None)
     desk.add(Device(serial_number="NEW"))
     with pytest.raises(PolicyError, match="not enrolled"):
@@ -575,7 +575,7 @@ def test_a_renewal_says_what_was_kept_and_why(desk: Desk) -> None:
     for policy in (IdentityPolicy(require_attestation=True), IdentityPolicy(acme_only_attested=True)):
         desk.enroll(desk.signed(PRODUCT="iMac19,1"))
         with pytest.raises(
-            PolicyError, match=r"enrolled with ACME and keeps it: the policy .* no Secure Enclave"
+            PolicyError, match=r"enrolled with ACME and must keep it: the policy .* no Secure Enclave"
         ):
             desk.run(lambda service: service.renew(SERIAL), identity=policy)
 

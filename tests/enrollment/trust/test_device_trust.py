@@ -405,7 +405,7 @@ UNREADABLE: dict[str, tuple[Callable[[World], bytes], str]] = {
 }
 
 UNTRUSTED: dict[str, tuple[Callable[[World], bytes], str]] = {
-    "signed attributes with wrong digest (content swapped)": (swapped, "about another content"),
+    "signed attributes with wrong digest (content swapped)": (swapped, "is not that of the content"),
     "contentType attribute is not id-data": (
         lambda w: tampered_attributes(
             w, *w.attributes(without=CONTENT_TYPE), attribute(CONTENT_TYPE, SIGNED_DATA)
@@ -644,13 +644,13 @@ class TestAnchors:
             DeviceTrust([])
 
     def test_a_device_is_no_anchor(self, mac: Issued) -> None:
-        with pytest.raises(SigningError, match="not of an authority"):
+        with pytest.raises(SigningError, match="does not belong to an authority"):
             DeviceTrust([mac.certificate])
 
     def test_something_else_than_a_certificate(self, device_ca: Issued) -> None:
-        with pytest.raises(SigningError, match="holds bytes, certificates are needed"):
+        with pytest.raises(SigningError, match="holds bytes: certificates are needed"):
             DeviceTrust([device_ca.pem.read_bytes()])  # type: ignore[list-item]
-        with pytest.raises(SigningError, match="put a single one into a list"):
+        with pytest.raises(SigningError, match="put a single certificate into a list"):
             DeviceTrust(device_ca.certificate)  # type: ignore[arg-type]
 
     def test_an_extension_that_cannot_be_read(self, pki: DevicePki) -> None:
