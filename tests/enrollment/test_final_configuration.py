@@ -505,7 +505,7 @@ def test_a_mac_that_awaits_without_being_held_is_let_go(
     assert final.progress(SERIAL).phase is AwaitPhase.NOT_AWAITING
     assert caplog.text == ""
     final.token_updated(SERIAL, awaiting=True)
-    assert "let go" in caplog.text
+    assert "released" in caplog.text
     assert command_in(final.next_command(SERIAL)) == {"RequestType": RELEASE}
 
 

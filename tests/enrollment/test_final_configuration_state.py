@@ -280,11 +280,13 @@ def test_release_after_cuts_the_wait_for_an_answer_short() -> None:
     flow = send(awaiting(release_after=2 * MINUTE).work_left(()), ACCOUNTS)
     flow = send(flow, ACCOUNTS, NOW + MINUTE)
     assert idle_until(flow, NOW + MINUTE) == NOW + 2 * MINUTE
-    assert flow.next_action(NOW + 2 * MINUTE).reason == "all is there"
+    assert flow.next_action(NOW + 2 * MINUTE).reason == "no work is outstanding"
 
 
-@pytest.mark.parametrize(("work", "reason"), [(None, "somebody released it"), ((), "all is there")])
-def test_somebody_can_release_a_mac_at_once(work: tuple[str, ...] | None, reason: str) -> None:
+@pytest.mark.parametrize(
+    ("work", "reason"), [(None, "the caller released the Mac"), ((), "no work is outstanding")]
+)
+def test_the_caller_can_release_a_mac_immediately(work: tuple[str, ...] | None, reason: str) -> None:
     """What the problem offers."""
     flow = attrs.evolve(awaiting(has_accounts=False), outstanding=work).released_now()
     assert flow.next_action(NOW).reason == reason
@@ -301,7 +303,7 @@ def test_after_15_minutes_a_finding_says_what_is_outstanding() -> None:
 
 
 @each("progress", [None, ["Wi-Fi"], [], "forced", "limited"])
-def test_the_finding_names_methods_that_exist(progress: list[str] | str | None) -> None:
+def test_the_problem_names_methods_that_exist(progress: list[str] | str | None) -> None:
     """And what to do depends on whose turn it is: the caller's, or the Mac's."""
     flow = awaiting()
     if progress == "forced":
