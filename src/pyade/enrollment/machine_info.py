@@ -53,9 +53,9 @@ class MachineInfo:
         supplemental_build: Build of an installed rapid security response.
         supplemental_version_extra: Letter of that response with parentheses, such as ``(a)``.
         language: Selected language, such as ``en``.
-        can_request_software_update: True if the Mac can be told to update first.
+        can_request_software_update: True if the server may ask the Mac to update first.
         software_update_device_id: Names the Mac in Apple's catalogue of updates, such as ``J413AP``.
-        can_request_psso_config: True if the Mac can be told to set up Platform SSO first.
+        can_request_psso_config: True if the server may ask the Mac to set up Platform SSO first.
         mandatory_software_update_required: True if the Mac will update in any case.
         extra: Keys that pyade does not know or use, with their unchanged values.
         signature: What the verified signature showed; None after ``from_plist``, which verifies none.
