@@ -1,4 +1,4 @@
-"""What strangers and careless callers do, with the service itself."""
+"""Untrusted input and careless callers, against the service itself."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def words(serial: str = SERIAL) -> bytes:
 
 
 def test_words_sent_once_more_do_not_keep_a_mac_waiting(serve: Serve, mac: DeviceIdentity) -> None:
-    """They have no nonce: whoever saw them gets a profile, but the Mac that waits is not forgotten."""
+    """They have no nonce: a client that saw them gets a profile, but the Mac still counts as waiting."""
     service, store = serve()
     assert service.enroll(mac.sign(words())).status == 200
     final = FinalConfiguration(store, clock=FrozenClock(NOW))
@@ -196,7 +196,7 @@ NO_CATALOGUES: list[object] = [True, {}, "26.1"]
 
 
 @pytest.mark.parametrize("nobody", NOBODIES)
-def test_a_sign_in_that_names_nobody_enrolls_nothing_and_may_be_ended_again(
+def test_a_sign_in_without_a_user_enrolls_nothing_and_may_be_ended_again(
     nobody: Any, serve: Serve, mac: DeviceIdentity
 ) -> None:
     """Such as one in which a claim of the identity provider is missing."""
@@ -211,7 +211,7 @@ def test_a_sign_in_that_names_nobody_enrolls_nothing_and_may_be_ended_again(
 
 
 @pytest.mark.parametrize("nobody", NOBODIES[1:])
-def test_a_hook_that_names_nobody_enrolls_nothing(nobody: Any, serve: Serve, mac: DeviceIdentity) -> None:
+def test_a_hook_that_returns_no_user_enrolls_nothing(nobody: Any, serve: Serve, mac: DeviceIdentity) -> None:
     basic = "Basic " + base64.b64encode(b"ada:secret").decode()
     service, store = serve(LEGACY, authenticate=lambda name, password: nobody)
     with pytest.raises(PolicyError, match="authenticate: got"):
@@ -324,7 +324,7 @@ def test_a_check_that_objects_to_nothing_may_return_nothing(serve: Serve, mac: D
         {"secret": "a", "lifetime": timedelta.max},
     ],
 )
-def test_a_credential_that_nobody_could_use_is_refused(wrong: dict[str, Any]) -> None:
+def test_an_unusable_credential_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(PolicyError):
         Credential(**wrong)
 
@@ -460,7 +460,7 @@ def test_an_order_to_update_does_not_use_a_token_of_platform_sso_up(
 def test_no_mac_enrolls_where_it_could_not_be_pushed_to(
     desk: Desk, push: PushCertificate, changes: dict[str, Any], settings: list[str] | None
 ) -> None:
-    """The service is refused before it answers anybody; that the certificate ends soon is only a problem."""
+    """The service is refused before it answers a Mac; that the certificate ends soon is only a problem."""
     with pytest.raises(ProfileError) as caught:
         desk.service(push=push, mdm=attrs.evolve(CONTOSO, **changes))
     expected = settings or ["topic", "development_push"]

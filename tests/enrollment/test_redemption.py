@@ -130,7 +130,7 @@ def test_a_mac_that_was_answered_with_acme_may_have_a_certificate(desk: Desk, so
     assert not may_issue(desk.store, SERIAL, desk.clock(), within=timedelta(days=1))
 
 
-def test_a_mac_with_scep_or_with_a_secret_of_somebody_else_may_not(desk: Desk) -> None:
+def test_a_mac_with_scep_or_with_a_secret_checked_elsewhere_may_not(desk: Desk) -> None:
     desk.enroll(desk.signed(**OLD))
     assert not may_issue(desk.store, SERIAL, desk.clock())
     desk.enroll(acme_credential=static("shared"))

@@ -1,4 +1,4 @@
-"""A Mac asks for its profile and gets it, an order, or a refusal that tells a stranger nothing."""
+"""A Mac asks for its profile and gets it, an order, or a refusal that shows no reason."""
 
 from __future__ import annotations
 
@@ -201,11 +201,11 @@ def test_a_refusal_says_nothing_and_changes_nothing_but_the_record(desk: Desk, c
 
 MALFORMED: dict[str, Callable[[Desk], bytes]] = {
     "nothing": lambda _: b"",
-    "words that nobody signed": lambda desk: desk.machine(),
+    "an unsigned message": lambda desk: desk.machine(),
     "half of a message": lambda desk: desk.signed()[:-100],
     "a message and more": lambda desk: desk.signed() + b"\0",
     "too much": lambda desk: desk.signed() + bytes(100_000),
-    "signed words without a serial number": lambda desk: desk.signed(SERIAL=None),
+    "a signed message without a serial number": lambda desk: desk.signed(SERIAL=None),
 }
 
 
@@ -215,14 +215,15 @@ def test_what_cannot_be_read_is_answered_so(desk: Desk, case: str) -> None:
     answer = desk.enroll(MALFORMED[case](desk))
     assert (answer.status, answer.decision.outcome) == (400, EnrollmentOutcome.MALFORMED)
     assert answer.decision.serial_number == ""
+    assert str(answer.decision) == f"unknown Mac: malformed: {answer.decision.reason}"
     assert dump(desk) == before
     (event,) = desk.events()
     assert (event.token_name, event.serial_number) == ("", None)
 
 
-def test_a_device_of_another_authority_is_not_believed(desk: Desk) -> None:
-    stranger = DeviceAuthority.generate().issue()
-    answer = desk.enroll(stranger.sign(desk.machine()))
+def test_a_device_of_another_authority_is_not_trusted(desk: Desk) -> None:
+    untrusted = DeviceAuthority.generate().issue()
+    answer = desk.enroll(untrusted.sign(desk.machine()))
     assert (answer.status, answer.decision.outcome) == (403, EnrollmentOutcome.REFUSE)
     assert answer.decision.serial_number == "", "nothing that it said can be trusted"
 
@@ -238,9 +239,7 @@ def test_a_mac_of_two_tokens_belongs_to_the_newest(desk: Desk) -> None:
     assert desk.enroll().decision.token_name == "other"
 
 
-def test_nothing_that_a_stranger_sent_breaks_out_of_its_line_of_the_log(
-    desk: Desk, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_untrusted_input_stays_in_its_line_of_the_log(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     forged = "X\n2026-01-01 root: all is well\u2028\u202e"
     with caplog.at_level(logging.DEBUG, logger="pyade.enrollment"):
         desk.enroll(desk.signed(SERIAL=forged, PRODUCT=forged, VERSION=forged))
@@ -295,7 +294,7 @@ def test_a_serial_number_gets_so_many_profiles_and_no_more(desk: Desk) -> None:
     assert desk.enroll(limits=limits).status == 429
 
 
-def test_a_clock_that_was_moved_back_blocks_nobody(desk: Desk) -> None:
+def test_a_clock_that_was_set_back_blocks_no_mac(desk: Desk) -> None:
     limits = EnrollmentLimits(profiles=1)
     desk.enroll(limits=limits)
     desk.clock = FrozenClock(NOW - timedelta(days=30))
@@ -429,7 +428,7 @@ def test_a_sign_in_ends_where_it_began(desk: Desk) -> None:
 
 
 def test_a_sign_in_of_one_mac_is_for_that_mac(desk: Desk) -> None:
-    """Whoever holds the state gets the profile of the Mac that began, whatever they claim."""
+    """The sender of the state gets the profile of the Mac that began, whatever it claims."""
     desk.store.set_default_profile("hq", MODERN)
     desk.add(Device(serial_number="C02TEST00002", device_family=DeviceFamily.MAC))
     desk.open(desk.header(SERIAL="C02TEST00002"))
@@ -470,7 +469,7 @@ def test_a_profile_that_needs_no_user_any_more_is_given_at_once(desk: Desk) -> N
     assert not desk.identity.states
 
 
-def test_without_an_identity_provider_nobody_signs_in(desk: Desk) -> None:
+def test_without_an_identity_provider_no_user_signs_in(desk: Desk) -> None:
     desk.store.set_default_profile("hq", MODERN)
     assert "sign_in=" in desk.open(sign_in=None).decision.reason
 
@@ -557,7 +556,7 @@ def test_a_renewal_keeps_the_kind_of_identity(desk: Desk) -> None:
     with pytest.raises(PolicyError, match="not enrolled"):
         desk.run(lambda service: service.renew("NEW"))
     with pytest.raises(PolicyError, match="no stored token"):
-        desk.run(lambda service: service.renew("STRANGER"))
+        desk.run(lambda service: service.renew("UNKNOWN"))
 
 
 @pytest.mark.twins
@@ -677,7 +676,7 @@ def test_registration_is_pending_until_it_is_reported(desk: Desk) -> None:
     done = [event for event in desk.store.events() if event.kind == "registration_completed"]
     assert [(event.serial_number, event.details) for event in done] == [(SERIAL, {"user": ADA.upn})]
     with pytest.raises(PolicyError, match="not enrolled"):
-        desk.run(lambda service: service.registration_completed("STRANGER"))
+        desk.run(lambda service: service.registration_completed("UNKNOWN"))
 
 
 @pytest.mark.twins

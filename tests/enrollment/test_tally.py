@@ -64,14 +64,14 @@ def test_garbage_costs_a_few_rows_a_minute(desk: Desk, caplog: pytest.LogCapture
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
 
 
-def test_what_strangers_put_into_reasons_is_left_out(desk: Desk) -> None:
+def test_what_unknown_senders_put_into_reasons_is_replaced(desk: Desk) -> None:
     """Each has another object identifier, each serial number is another one: few reasons all the same."""
     identity = DeviceAuthority.generate().issue()
     message = identity.sign(desk.machine())
     kind = bytes.fromhex("2a864886f70d010702")
     others = [message.replace(kind, kind[:-1] + bytes([number])) for number in range(3, 103)]
-    strangers = [desk.signed(SERIAL=f"C02STRANGE{number:03}") for number in range(100)]
-    asked = [("enroll", {"body": body}) for body in [*others, *strangers]]
+    unknown = [desk.signed(SERIAL=f"C02STRANGE{number:03}") for number in range(100)]
+    asked = [("enroll", {"body": body}) for body in [*others, *unknown]]
     calls(desk, *asked, ("record_refusals", {}))
     assert len(desk.events()) == RECORDS
     [event] = counted(desk)
