@@ -59,7 +59,7 @@ _PROVIDER_KEY = b"of the identity provider"
 
 
 class Provider:
-    """An identity provider at which everybody is signed in already, and whose answers nobody can forge."""
+    """An identity provider where every user is already signed in, and whose responses cannot be forged."""
 
     def begin(self, state: str, machine: MachineInfo) -> str:
         return f"https://{LOGIN}/authorize?{urlencode({'state': state})}"

@@ -240,7 +240,7 @@ def test_the_usable_name_is_sent_and_the_other_left_to_the_person(
     assert all("restrict_editing is off there" in one.fix for one in found)
     told = [one.details["problems"] for one in desk.store.events() if one.kind is EventKind.SETUP_PROBLEM]
     assert told == ([[str(one) for one in found]] if wrong else [])
-    desk.mac.finish_setup(lambda _: b"")  # which nobody noted
+    desk.mac.finish_setup(lambda _: b"")  # which was not recorded
     FinalConfiguration(desk.store, clock=desk.clock).authenticated(SERIAL)
     assert FinalConfiguration(desk.store, clock=desk.clock).progress(SERIAL).problems == ()
 
@@ -268,7 +268,7 @@ def test_the_usable_name_is_sent_and_the_other_left_to_the_person(
 def test_the_serial_number_stands_for_what_an_administrator_cannot_be_called(
     authority: DeviceAuthority, admin: str, user: str, options: dict[str, Any], short_name: str
 ) -> None:
-    """Nobody has to guess: it is known, and the problem says the name."""
+    """It is known, and the problem says the name."""
     desk = Desk.open(authority, "15.4", USERS[user])
     profile = attrs.evolve(BARE, user_affinity=AFFINITIES["legacy"], administrator=ADMINS[admin])
     desk.store.set_default_profile("hq", profile)
@@ -335,9 +335,7 @@ def test_the_caller_may_fill_in_a_full_name(authority: DeviceAuthority) -> None:
         ({"device_name": "{{mail}}"}, "use one of these"),
     ],
 )
-def test_a_device_name_with_a_variable_that_nobody_can_fill_is_refused(
-    options: dict[str, Any], what: str
-) -> None:
+def test_a_device_name_with_an_unknown_variable_is_refused(options: dict[str, Any], what: str) -> None:
     """Where the object is made, by both classes."""
     with MemoryStore() as store:
         for made in (FinalConfiguration, AsyncFinalConfiguration):

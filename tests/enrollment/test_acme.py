@@ -97,7 +97,7 @@ def objections(payload: Mapping[str, Any], version: MacOSVersion, chip: ChipClas
         "HardwareBound is for Apple silicon and T2": not is_bound or chip in _WITH_ENCLAVE,
         "Attest needs HardwareBound": is_bound or not attest,
         "Attest must be there and false before 14": from_14 or payload.get("Attest") is False,
-        "Attest must be false on T1 and earlier, and nobody promises it for virtual machines": not attest
+        "Attest must be false on T1 and earlier, and it is not documented for virtual machines": not attest
         or chip in _WITH_ENCLAVE,
         "pairs of Subject": all(
             len(name) == 1

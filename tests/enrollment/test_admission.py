@@ -48,7 +48,7 @@ def add(store: MemoryStore, device: Device) -> None:
 def test_a_mac_comes_with_the_profile_that_apple_shows(
     store: MemoryStore, status: ProfileStatus | None, uuid: str
 ) -> None:
-    """Also where nobody said in which state it is."""
+    """Also where its state is not known."""
     add(store, Device(serial_number=SERIAL, profile_uuid=uuid, profile_status=status))
     assert load_context(store, SERIAL).profile_uuid == "P1"
 
@@ -120,7 +120,7 @@ def test_the_limit_holds_for_nodes_whose_clocks_differ(limit: int, seconds: list
     assert given_profiles == limit
 
 
-def test_a_clock_that_was_moved_back_locks_nobody_out() -> None:
+def test_a_clock_that_was_set_back_blocks_no_mac() -> None:
     """What lies further ahead than the window does not count."""
     limits = EnrollmentLimits(profiles=1)
     assert wait_of(enrollment(NOW + HOUR), limits, NOW) is None

@@ -1,4 +1,4 @@
-"""The ASGI application: paths, methods, bounds, and what it tells nobody."""
+"""The ASGI application: paths, methods, limits, and errors whose text no client sees."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_other_paths_and_methods_are_turned_away_without_the_service(
     assert not place.events()
 
 
-def test_without_modern_authentication_nobody_can_return(place: Desk) -> None:
+def test_without_modern_authentication_no_web_view_can_return(place: Desk) -> None:
     answer = call(place, "GET", "/signed-in", end_sign_in=None, options={"sign_in": None})
     assert answer.status == 404
 
@@ -300,7 +300,7 @@ def test_a_sign_in_that_ends_in_something_else_is_an_error_of_the_caller(
     found: Any, place: Desk, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert call(place, "GET", "/signed-in", end_sign_in=lambda returned: found).status == 500
-    assert "end_sign_in gave neither" in caplog.text
+    assert "end_sign_in returned neither" in caplog.text
 
 
 @pytest.mark.parametrize("query", [b"state=a&state=b", b"&".join(b"x%d=1" % n for n in range(101))])
@@ -342,7 +342,7 @@ def broken(error: Exception) -> Callable[..., Any]:
     return hook
 
 
-def test_an_error_of_a_hook_tells_nobody_what_it_quotes(
+def test_an_error_of_a_hook_shows_no_client_what_it_quotes(
     place: Desk, caplog: pytest.LogCaptureFixture
 ) -> None:
     options = {"check": broken(RuntimeError(f"GET https://idp/?code={SECRET}"))}

@@ -136,8 +136,8 @@ def test_the_order_of_the_names_does_not_matter(desk: Desk, challenge: str, tmp_
     [
         ({"subject": "/O=Contoso/CN=C02OTHER0001"}, "the subject is"),
         ({"subject": f"{SUBJECT}/OU=Admins"}, "the subject is"),
-        ({"key": "rsa:3072"}, "no RSA key of 2048 bits"),
-        ({"key": "prime256v1"}, "no RSA key of 2048 bits"),
+        ({"key": "rsa:3072"}, "not an RSA key of 2048 bits"),
+        ({"key": "prime256v1"}, "not an RSA key of 2048 bits"),
     ],
 )
 def test_a_request_for_something_else_is_refused_and_uses_the_challenge_up(
@@ -221,7 +221,7 @@ def test_a_client_identifier_is_redeemed_once_by_many(desk: Desk) -> None:
 
 @pytest.mark.parametrize("identifier", [None, 5, b"bytes"])
 def test_a_client_identifier_is_a_text(desk: Desk, identifier: Any) -> None:
-    with pytest.raises(TrustError, match="no text"):
+    with pytest.raises(TrustError, match="not a text"):
         redeem_client_identifier(desk.store, identifier, now=desk.clock())
 
 

@@ -289,7 +289,7 @@ def test_a_store_that_refuses_for_ever_is_an_error(clock: FrozenClock) -> None:
         def save_enrollment(self, enrollment: Enrollment, **facts: Any) -> Enrollment:
             if enrollment.revision:
                 attempts.append(enrollment.revision)
-                raise StoreConflictError("somebody else was faster")
+                raise StoreConflictError("another worker was faster")
             return super().save_enrollment(enrollment, **facts)
 
     with Busy() as store:
@@ -318,10 +318,10 @@ def test_a_scheduler_finds_the_macs_whose_time_has_come(store: EnrollmentStore, 
     assert command_in(final.next_command(SERIAL)) == {"RequestType": RELEASE}
 
 
-def test_accounts_of_a_profile_that_is_gone_hold_nobody(
+def test_accounts_of_a_profile_that_is_gone_block_no_mac(
     store: EnrollmentStore, clock: FrozenClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The release comes at once; the reason is in the log, in an event, and stays with the problems."""
+    """The Mac is released immediately; the reason is in the log, in an event, and stays with the problems."""
     enrollment = give_profile(store, WITH_ACCOUNTS)
     store.save_enrollment(attrs.evolve(enrollment, profile_uuid="gone"))
     final = FinalConfiguration(store, clock=clock)
@@ -393,7 +393,7 @@ def test_a_hook_that_fails_is_asked_again_and_not_for_ever(
 def test_a_mac_that_is_let_go_gets_what_can_be_made_although_a_hook_fails(
     store: EnrollmentStore, clock: FrozenClock, limit: str
 ) -> None:
-    """At once: nobody waits for the hook any longer, and the accounts cannot be made later."""
+    """Immediately, without waiting for the hook, since the accounts cannot be made later."""
     give_profile(store, WITH_ACCOUNTS, release_after=timedelta(minutes=2))
 
     def administrator(_: Enrollment) -> AdministratorAccount:
@@ -458,7 +458,7 @@ def test_a_hook_that_works_again_makes_the_accounts(store: EnrollmentStore, cloc
     assert account["hidden"]
 
 
-def test_without_an_administrator_in_the_profile_nobody_is_asked_for_one(
+def test_without_an_administrator_in_the_profile_the_hook_is_not_called(
     store: EnrollmentStore, clock: FrozenClock
 ) -> None:
     """The hook gives an account its password; whether there is one is the profile's."""
@@ -493,7 +493,7 @@ def test_the_profile_of_a_mac_without_one_of_its_own_is_the_default(
 def test_a_mac_that_awaits_without_being_held_is_let_go(
     store: EnrollmentStore, clock: FrozenClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Such as where Apple still had an older profile for it: nobody else would ever release it."""
+    """Such as where Apple still had an older profile for it: nothing else would ever release it."""
     give_profile(store, FREE)
     final = FinalConfiguration(store, clock=clock)
     final.authenticated(SERIAL)
@@ -505,7 +505,7 @@ def test_a_mac_that_awaits_without_being_held_is_let_go(
     assert final.progress(SERIAL).phase is AwaitPhase.NOT_AWAITING
     assert caplog.text == ""
     final.token_updated(SERIAL, awaiting=True)
-    assert "let go" in caplog.text
+    assert "released" in caplog.text
     assert command_in(final.next_command(SERIAL)) == {"RequestType": RELEASE}
 
 
@@ -585,7 +585,7 @@ def test_a_new_enrollment_has_the_settings_of_the_newest_profile(
 def test_a_profile_given_again_does_not_forget_a_mac_that_waits(
     store: EnrollmentStore, clock: FrozenClock
 ) -> None:
-    """Whoever has a Mac's words can send them again; the Mac must be released all the same."""
+    """A client can replay a Mac's message; the Mac must be released nevertheless."""
     give_profile(store, BARE)
     final = FinalConfiguration(store, clock=clock)
     begin(final, work=("Wi-Fi",))
@@ -655,21 +655,21 @@ def test_a_state_that_cannot_be_read_does_not_hide_the_others(
 
 
 CALLS: dict[str, Callable[[FinalConfiguration], object]] = {
-    "authenticated": lambda final: final.authenticated("C02STRANGER"),
-    "token_updated": lambda final: final.token_updated("C02STRANGER", awaiting=True),
-    "answered": lambda final: final.answered("C02STRANGER", "1", "Acknowledged"),
-    "work_left": lambda final: final.work_left("C02STRANGER", ()),
-    "release": lambda final: final.release("C02STRANGER"),
-    "next_command": lambda final: final.next_command("C02STRANGER"),
-    "progress": lambda final: final.progress("C02STRANGER"),
-    "received": lambda final: final.received("C02STRANGER", check_in("Authenticate")),
+    "authenticated": lambda final: final.authenticated("C02UNKNOWN1"),
+    "token_updated": lambda final: final.token_updated("C02UNKNOWN1", awaiting=True),
+    "answered": lambda final: final.answered("C02UNKNOWN1", "1", "Acknowledged"),
+    "work_left": lambda final: final.work_left("C02UNKNOWN1", ()),
+    "release": lambda final: final.release("C02UNKNOWN1"),
+    "next_command": lambda final: final.next_command("C02UNKNOWN1"),
+    "progress": lambda final: final.progress("C02UNKNOWN1"),
+    "received": lambda final: final.received("C02UNKNOWN1", check_in("Authenticate")),
 }
 
 
 @pytest.mark.parametrize("call", CALLS)
 def test_an_unknown_mac_is_a_typed_error(store: EnrollmentStore, call: str) -> None:
     """It never got a profile here."""
-    with pytest.raises(PolicyError, match="'C02STRANGER' is not enrolled"):
+    with pytest.raises(PolicyError, match="'C02UNKNOWN1' is not enrolled"):
         CALLS[call](FinalConfiguration(store))
 
 

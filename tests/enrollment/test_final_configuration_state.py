@@ -91,7 +91,7 @@ def test_a_mac_that_does_not_await_is_sent_nothing() -> None:
 
 @each("status", ["Error", "CommandFormatError", "Unheard"])
 def test_an_account_error_does_not_hold_the_release(status: str) -> None:
-    """Somebody hears of it, and the Mac goes on."""
+    """It is a problem, and the Mac continues."""
     flow = send(awaiting().work_left(()), ACCOUNTS).answered("AccountConfiguration-1", status, now=NOW)
     [problem] = flow.progress(NOW).problems
     assert (problem.setting, problem.value, problem.severity) == (
@@ -117,7 +117,7 @@ def test_a_mac_that_never_answers_about_accounts_is_released() -> None:
 
 
 def test_a_command_without_an_answer_is_repeated_under_its_uuid() -> None:
-    """It may have been lost before it left; whoever queued it twice still has one command."""
+    """It may have been lost before it was sent; a queue that got it twice still has one command."""
     flow = awaiting().work_left(())
     assert flow.uuid_to_repeat(ACCOUNTS) is None
     for now in (NOW, NOW + MINUTE):
@@ -191,7 +191,7 @@ def test_accounts_that_were_sent_once_are_sent_again_however_late_the_mac_asks(a
 
 
 def test_a_mac_that_is_to_be_let_go_gets_them_once() -> None:
-    """By hand, or as the time limit has come: nobody waits for another answer."""
+    """By hand, or at the time limit: the Mac waits for no other result."""
     flow = send(awaiting(release_after=10 * MINUTE).work_left(()), ACCOUNTS)
     send(flow.released_now(), RELEASE, NOW + MINUTE)
     send(flow, RELEASE, NOW + 10 * MINUTE)
@@ -242,7 +242,7 @@ def test_the_release_is_repeated_until_the_mac_is_gone() -> None:
     assert idle_until(gone, now + timedelta(days=1)) is None
 
 
-def test_an_error_of_the_release_is_a_finding_while_the_mac_waits() -> None:
+def test_an_error_of_the_release_is_a_problem_while_the_mac_waits() -> None:
     """With what to do."""
     flow = send(awaiting(has_accounts=False).work_left(()), RELEASE)
     flow = flow.answered("DeviceConfigured-1", "Error", now=NOW)
@@ -268,7 +268,7 @@ def test_release_after_releases_with_work_outstanding() -> None:
 
 
 def test_accounts_never_follow_the_release() -> None:
-    """Not even where the Mac refused them for the moment, and was then released at once."""
+    """Not even where the Mac refused them for the moment, and was then released immediately."""
     flow = send(awaiting().work_left(()), ACCOUNTS).answered("AccountConfiguration-1", "NotNow", now=NOW)
     flow = send(flow.released_now(), RELEASE)
     flow = attrs.evolve(flow, is_forced=False)
@@ -280,18 +280,20 @@ def test_release_after_cuts_the_wait_for_an_answer_short() -> None:
     flow = send(awaiting(release_after=2 * MINUTE).work_left(()), ACCOUNTS)
     flow = send(flow, ACCOUNTS, NOW + MINUTE)
     assert idle_until(flow, NOW + MINUTE) == NOW + 2 * MINUTE
-    assert flow.next_action(NOW + 2 * MINUTE).reason == "all is there"
+    assert flow.next_action(NOW + 2 * MINUTE).reason == "no work is outstanding"
 
 
-@pytest.mark.parametrize(("work", "reason"), [(None, "somebody released it"), ((), "all is there")])
-def test_somebody_can_release_a_mac_at_once(work: tuple[str, ...] | None, reason: str) -> None:
+@pytest.mark.parametrize(
+    ("work", "reason"), [(None, "the caller released the Mac"), ((), "no work is outstanding")]
+)
+def test_the_caller_can_release_a_mac_immediately(work: tuple[str, ...] | None, reason: str) -> None:
     """What the problem offers."""
     flow = attrs.evolve(awaiting(has_accounts=False), outstanding=work).released_now()
     assert flow.next_action(NOW).reason == reason
     send(flow, RELEASE)
 
 
-def test_after_15_minutes_a_finding_says_what_is_outstanding() -> None:
+def test_after_15_minutes_a_problem_says_what_is_outstanding() -> None:
     """Most Macs are released by then."""
     flow = awaiting().work_left(["Wi-Fi", "Company Portal"])
     assert flow.progress(NOW + timedelta(minutes=14, seconds=59)).problems == ()
@@ -301,7 +303,7 @@ def test_after_15_minutes_a_finding_says_what_is_outstanding() -> None:
 
 
 @each("progress", [None, ["Wi-Fi"], [], "forced", "limited"])
-def test_the_finding_names_methods_that_exist(progress: list[str] | str | None) -> None:
+def test_the_problem_names_methods_that_exist(progress: list[str] | str | None) -> None:
     """And what to do depends on whose turn it is: the caller's, or the Mac's."""
     flow = awaiting()
     if progress == "forced":
@@ -430,7 +432,7 @@ def test_a_damaged_state_is_a_typed_error(change: dict[str, Any]) -> None:
 
 
 def test_a_newer_state_is_said_to_be_one() -> None:
-    """So that nobody restores a backup for nothing."""
+    """So that no administrator restores a backup for nothing."""
     with pytest.raises(StoreVersionError, match="version 2"):
         AwaitConfigurationFlow.from_json({**awaiting().to_json(), "version": 2})
 

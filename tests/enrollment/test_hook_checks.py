@@ -25,6 +25,7 @@ from pyade.enrollment import (
 from pyade.errors import ArgumentError, PolicyError, ProfileError
 from pyade.storage import MemoryStore
 from pyade.testing import FakeMac, MacError
+from pyade.testing.mac import DeviceAuthority
 
 
 def sso(verify: Any) -> PlatformSso:
@@ -148,6 +149,7 @@ def test_a_hook_that_raises_is_named_by_its_argument(desk: Desk, caplog: pytest.
     assert "s3cret" not in caplog.text
 
 
+UNTRUSTED = "the signer's certificate was not issued by a trusted authority"
 REFUSED = b"This Mac cannot be enrolled. Contact your organization.\n"
 
 
@@ -164,8 +166,13 @@ def test_a_fake_mac_shows_why_it_was_refused(
         app = EnrollmentApp(desk.service(check=lambda request: "lost (reported)"), end_sign_in=end)
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url=f"https://{HOST}") as http:
-            for serial in ("C02TEST00001", "C02NOBODYS01"):
-                fake = FakeMac(serial_number=serial, identity=desk.mac, url=f"https://{HOST}/enroll")
+            untrusted = DeviceAuthority.generate().issue()
+            for serial, identity in (
+                ("C02TEST00001", desk.mac),
+                ("C02NOBODYS01", desk.mac),
+                ("C02TEST00001", untrusted),  # logged as an unknown Mac
+            ):
+                fake = FakeMac(serial_number=serial, identity=identity, url=f"https://{HOST}/enroll")
                 with pytest.raises(MacError) as refused:
                     await fake.enroll_async(http)
                 errors.append(refused.value)
@@ -177,11 +184,12 @@ def test_a_fake_mac_shows_why_it_was_refused(
     if has_logs:
         assert words == [
             "the server refuses with status 403: refuse: refused by the organization: lost (reported)",
-            "the server refuses with status 403: refuse: no token of ours knows this serial number",
+            "the server refuses with status 403: refuse: no stored token has this serial number",
+            f"the server refuses with status 403: refuse: {UNTRUSTED}",
         ]
     else:
-        assert words == ["the server refuses with status 403"] * 2
-    assert [error.status for error in errors] == [403, 403]
+        assert words == ["the server refuses with status 403"] * 3
+    assert [error.status for error in errors] == [403] * 3
 
 
 def test_a_refusal_is_a_warning_and_an_order_is_none(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,4 +1,4 @@
-"""What strangers and careless callers do, with the service itself."""
+"""Untrusted input and careless callers, against the service itself."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def words(serial: str = SERIAL) -> bytes:
 
 
 def test_words_sent_once_more_do_not_keep_a_mac_waiting(serve: Serve, mac: DeviceIdentity) -> None:
-    """They have no nonce: whoever saw them gets a profile, but the Mac that waits is not forgotten."""
+    """They have no nonce: a client that saw them gets a profile, but the Mac still counts as waiting."""
     service, store = serve()
     assert service.enroll(mac.sign(words())).status == 200
     final = FinalConfiguration(store, clock=FrozenClock(NOW))
@@ -196,7 +196,7 @@ NO_CATALOGUES: list[object] = [True, {}, "26.1"]
 
 
 @pytest.mark.parametrize("nobody", NOBODIES)
-def test_a_sign_in_that_names_nobody_enrolls_nothing_and_may_be_ended_again(
+def test_a_sign_in_without_a_user_enrolls_nothing_and_may_be_ended_again(
     nobody: Any, serve: Serve, mac: DeviceIdentity
 ) -> None:
     """Such as one in which a claim of the identity provider is missing."""
@@ -204,20 +204,20 @@ def test_a_sign_in_that_names_nobody_enrolls_nothing_and_may_be_ended_again(
     service, store = serve(MODERN, sign_in=provider)
     header = base64.b64encode(mac.sign(words()))
     assert service.open_web_view(header.decode(), host="mdm.example.com").status == 302
-    with pytest.raises(PolicyError, match="close_web_view gave"):
+    with pytest.raises(PolicyError, match="close_web_view: got"):
         service.close_web_view(provider.state, nobody, host="mdm.example.com")
     assert store.enrollment(SERIAL) is None
     assert service.close_web_view(provider.state, ADA, host="mdm.example.com").status == 200
 
 
 @pytest.mark.parametrize("nobody", NOBODIES[1:])
-def test_a_hook_that_names_nobody_enrolls_nothing(nobody: Any, serve: Serve, mac: DeviceIdentity) -> None:
+def test_a_hook_that_returns_no_user_enrolls_nothing(nobody: Any, serve: Serve, mac: DeviceIdentity) -> None:
     basic = "Basic " + base64.b64encode(b"ada:secret").decode()
     service, store = serve(LEGACY, authenticate=lambda name, password: nobody)
-    with pytest.raises(PolicyError, match="authenticate gave"):
+    with pytest.raises(PolicyError, match="authenticate: got"):
         service.enroll(mac.sign(words()), authorization=basic)
     service, store = serve(MODERN, platform_sso=attrs.evolve(SSO, verify=lambda token: nobody))
-    with pytest.raises(PolicyError, match="verify gave"):
+    with pytest.raises(PolicyError, match="verify: got"):
         service.enroll(mac.sign(words()), authorization="Bearer token")
     assert store.enrollment(SERIAL) is None
 
@@ -234,7 +234,7 @@ def test_a_web_view_is_sent_to_https_addresses_only(address: Any, serve: Serve, 
     service, store = serve(MODERN, sign_in=Provider(address))
     header = base64.b64encode(mac.sign(words()))
     with pytest.raises(
-        PolicyError, match=r"begin gave no https address: one in ASCII with a host is needed$"
+        PolicyError, match=r"begin returned no https address: one in ASCII with a host is needed$"
     ):
         service.open_web_view(header.decode(), host="mdm.example.com")
     assert not store.one_times(SERIAL)
@@ -254,7 +254,7 @@ def test_a_hook_that_answers_another_kind_enrolls_and_refuses_nothing(
     """True is no reason to refuse a Mac, and "no" is no license."""
     hook = (lambda: answer) if name == "catalogue" else (lambda request: answer)
     service, store = serve(updates=SoftwareUpdatePolicy(minimum="15.4"), **{name: hook})
-    with pytest.raises(PolicyError, match=f"{name} gave {type(answer).__name__}: {needed} is needed"):
+    with pytest.raises(PolicyError, match=f"{name} returned {type(answer).__name__}: {needed} is needed"):
         service.enroll(mac.sign(words()))
     assert store.enrollment(SERIAL) is None
 
@@ -278,14 +278,14 @@ def test_why_the_organization_refuses_is_kept_in_bounds(
     decision = service.enroll(mac.sign(words())).decision
     assert decision.reason == f"refused by the organization: {reason}" or reason is None
     assert (decision.outcome is EnrollmentOutcome.ENROLL) is (reason is None)
-    if objection:  # as why nobody signed in is
-        assert service.sign_in_failed(objection).decision.reason == f"nobody signed in: {reason}"
+    if objection:  # as why no user signed in is
+        assert service.sign_in_failed(objection).decision.reason == f"no user signed in: {reason}"
 
 
 @pytest.mark.parametrize("credential", [None, "secret"])
 def test_what_is_no_credential_is_said_to_be_none(credential: Any, serve: Serve, mac: DeviceIdentity) -> None:
     service, store = serve(acme_credential=lambda request: credential)
-    with pytest.raises(PolicyError, match="acme_credential gave"):
+    with pytest.raises(PolicyError, match="acme_credential returned"):
         service.enroll(mac.sign(words()))
     assert store.enrollment(SERIAL) is None
 
@@ -324,7 +324,7 @@ def test_a_check_that_objects_to_nothing_may_return_nothing(serve: Serve, mac: D
         {"secret": "a", "lifetime": timedelta.max},
     ],
 )
-def test_a_credential_that_nobody_could_use_is_refused(wrong: dict[str, Any]) -> None:
+def test_an_unusable_credential_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(PolicyError):
         Credential(**wrong)
 
@@ -460,7 +460,7 @@ def test_an_order_to_update_does_not_use_a_token_of_platform_sso_up(
 def test_no_mac_enrolls_where_it_could_not_be_pushed_to(
     desk: Desk, push: PushCertificate, changes: dict[str, Any], settings: list[str] | None
 ) -> None:
-    """The service is refused before it answers anybody; that the certificate ends soon is only a problem."""
+    """The service is refused before it answers a Mac; that the certificate ends soon is only a problem."""
     with pytest.raises(ProfileError) as caught:
         desk.service(push=push, mdm=attrs.evolve(CONTOSO, **changes))
     expected = settings or ["topic", "development_push"]

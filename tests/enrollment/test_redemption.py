@@ -63,9 +63,9 @@ def test_an_identifier_that_was_redeemed_without_a_request_is_gone_for_all(
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"key": "prime256v1"}, "none on the curve P-384"),
-        ({"key": "brainpoolP384r1"}, "none on the curve P-384"),
-        ({"key": "rsa:2048"}, "none on the curve P-384"),
+        ({"key": "prime256v1"}, "not on the curve P-384"),
+        ({"key": "brainpoolP384r1"}, "not on the curve P-384"),
+        ({"key": "rsa:2048"}, "not on the curve P-384"),
         ({"subject": "/O=Contoso/CN=C02OTHER0001"}, "the subject is"),
     ],
 )
@@ -88,7 +88,7 @@ def test_a_request_for_something_else_uses_the_identifier_up(
 
 def test_a_software_key_is_compared_as_rsa(desk: Desk, tmp_path: Path) -> None:
     _, identifier = identity_of(desk.enroll(desk.signed(PRODUCT="iMac19,1")))
-    with pytest.raises(TrustError, match="no RSA key of 2048 bits"):
+    with pytest.raises(TrustError, match="not an RSA key of 2048 bits"):
         redeem_client_identifier(desk.store, identifier, now=desk.clock(), request=attested(tmp_path))
     _, identifier = identity_of(desk.enroll(desk.signed(PRODUCT="iMac19,1")))
     request = attested(tmp_path, key="rsa:2048")
@@ -130,7 +130,7 @@ def test_a_mac_that_was_answered_with_acme_may_have_a_certificate(desk: Desk, so
     assert not may_issue(desk.store, SERIAL, desk.clock(), within=timedelta(days=1))
 
 
-def test_a_mac_with_scep_or_with_a_secret_of_somebody_else_may_not(desk: Desk) -> None:
+def test_a_mac_with_scep_or_with_a_secret_checked_elsewhere_may_not(desk: Desk) -> None:
     desk.enroll(desk.signed(**OLD))
     assert not may_issue(desk.store, SERIAL, desk.clock())
     desk.enroll(acme_credential=static("shared"))

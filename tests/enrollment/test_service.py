@@ -1,4 +1,4 @@
-"""A Mac asks for its profile and gets it, an order, or a refusal that tells a stranger nothing."""
+"""A Mac asks for its profile and gets it, an order, or a refusal that shows no reason."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def _released(desk: Desk) -> None:
     desk.add(Device(serial_number=SERIAL, op_type=OpType.DELETED, op_date=NOW))
 
 
-def _deleted_here(desk: Desk) -> None:
+def _hidden_here(desk: Desk) -> None:
     desk.store.delete_device("hq", SERIAL, now=desk.clock())
 
 
@@ -146,11 +146,11 @@ def _without_profile(desk: Desk) -> None:
 
 
 REFUSED: dict[str, tuple[Callable[[Desk], object], dict[str, Any], dict[str, Any], str]] = {
-    "a stranger": (lambda _: None, {"SERIAL": "STRANGER"}, {}, "no token of ours"),
+    "an unknown serial number": (lambda _: None, {"SERIAL": "UNKNOWN"}, {}, "no stored token has"),
     "a released device": (_released, {}, {}, "released"),
-    "a device that was deleted here": (_deleted_here, {}, {}, "deleted here"),
+    "a hidden device": (_hidden_here, {}, {}, "hidden here"),
     "a device without a profile": (_without_profile, {}, {}, "no profile"),
-    "an iPad": (lambda _: None, {"PRODUCT": "iPad13,18"}, {}, "no Mac"),
+    "an iPad": (lambda _: None, {"PRODUCT": "iPad13,18"}, {}, "not a Mac"),
     "one that must be attested and cannot": (
         lambda _: None,
         {"PRODUCT": "MacBookPro16,1"},
@@ -201,11 +201,11 @@ def test_a_refusal_says_nothing_and_changes_nothing_but_the_record(desk: Desk, c
 
 MALFORMED: dict[str, Callable[[Desk], bytes]] = {
     "nothing": lambda _: b"",
-    "words that nobody signed": lambda desk: desk.machine(),
+    "an unsigned message": lambda desk: desk.machine(),
     "half of a message": lambda desk: desk.signed()[:-100],
     "a message and more": lambda desk: desk.signed() + b"\0",
     "too much": lambda desk: desk.signed() + bytes(100_000),
-    "signed words without a serial number": lambda desk: desk.signed(SERIAL=None),
+    "a signed message without a serial number": lambda desk: desk.signed(SERIAL=None),
 }
 
 
@@ -215,14 +215,15 @@ def test_what_cannot_be_read_is_answered_so(desk: Desk, case: str) -> None:
     answer = desk.enroll(MALFORMED[case](desk))
     assert (answer.status, answer.decision.outcome) == (400, EnrollmentOutcome.MALFORMED)
     assert answer.decision.serial_number == ""
+    assert str(answer.decision) == f"unknown Mac: malformed: {answer.decision.reason}"
     assert dump(desk) == before
     (event,) = desk.events()
     assert (event.token_name, event.serial_number) == ("", None)
 
 
-def test_a_device_of_another_authority_is_not_believed(desk: Desk) -> None:
-    stranger = DeviceAuthority.generate().issue()
-    answer = desk.enroll(stranger.sign(desk.machine()))
+def test_a_device_of_another_authority_is_not_trusted(desk: Desk) -> None:
+    untrusted = DeviceAuthority.generate().issue()
+    answer = desk.enroll(untrusted.sign(desk.machine()))
     assert (answer.status, answer.decision.outcome) == (403, EnrollmentOutcome.REFUSE)
     assert answer.decision.serial_number == "", "nothing that it said can be trusted"
 
@@ -238,9 +239,7 @@ def test_a_mac_of_two_tokens_belongs_to_the_newest(desk: Desk) -> None:
     assert desk.enroll().decision.token_name == "other"
 
 
-def test_nothing_that_a_stranger_sent_breaks_out_of_its_line_of_the_log(
-    desk: Desk, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_untrusted_input_stays_in_its_line_of_the_log(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     forged = "X\n2026-01-01 root: all is well\u2028\u202e"
     with caplog.at_level(logging.DEBUG, logger="pyade.enrollment"):
         desk.enroll(desk.signed(SERIAL=forged, PRODUCT=forged, VERSION=forged))
@@ -295,7 +294,7 @@ def test_a_serial_number_gets_so_many_profiles_and_no_more(desk: Desk) -> None:
     assert desk.enroll(limits=limits).status == 429
 
 
-def test_a_clock_that_was_moved_back_blocks_nobody(desk: Desk) -> None:
+def test_a_clock_that_was_set_back_blocks_no_mac(desk: Desk) -> None:
     limits = EnrollmentLimits(profiles=1)
     desk.enroll(limits=limits)
     desk.clock = FrozenClock(NOW - timedelta(days=30))
@@ -370,7 +369,7 @@ def test_a_device_enrollment_manager_enrolls_nothing(desk: Desk) -> None:
     manager = attrs.evolve(ADA, is_enrollment_manager=True)
     answer = desk.enroll(authorization=basic("ada", "x"), authenticate=lambda *_: manager)
     assert answer.status == 403
-    assert "managers" in answer.decision.reason
+    assert "enrollment manager" in answer.decision.reason
 
 
 @pytest.mark.parametrize("profile", [PROFILE, LEGACY])
@@ -422,14 +421,14 @@ def test_a_sign_in_ends_where_it_began(desk: Desk) -> None:
     desk.store.set_default_profile("hq", MODERN)
     desk.open(host=HOST.upper())
     answer = desk.close(desk.identity.states[0], host=f"evil.{HOST}")
-    assert (answer.status, "began at" in answer.decision.reason) == (403, True)
+    assert (answer.status, "started on" in answer.decision.reason) == (403, True)
     assert desk.open(host=f"other.{HOST}").status == 403
     assert desk.close("never given").status == 403
     assert not list(desk.store.enrollments())
 
 
 def test_a_sign_in_of_one_mac_is_for_that_mac(desk: Desk) -> None:
-    """Whoever holds the state gets the profile of the Mac that began, whatever they claim."""
+    """The sender of the state gets the profile of the Mac that began, whatever it claims."""
     desk.store.set_default_profile("hq", MODERN)
     desk.add(Device(serial_number="C02TEST00002", device_family=DeviceFamily.MAC))
     desk.open(desk.header(SERIAL="C02TEST00002"))
@@ -470,7 +469,7 @@ def test_a_profile_that_needs_no_user_any_more_is_given_at_once(desk: Desk) -> N
     assert not desk.identity.states
 
 
-def test_without_an_identity_provider_nobody_signs_in(desk: Desk) -> None:
+def test_without_an_identity_provider_no_user_signs_in(desk: Desk) -> None:
     desk.store.set_default_profile("hq", MODERN)
     assert "sign_in=" in desk.open(sign_in=None).decision.reason
 
@@ -551,13 +550,13 @@ def test_a_renewal_keeps_the_kind_of_identity(desk: Desk) -> None:
     assert [one.digest for one in desk.store.one_times(SERIAL)] == [digest_of(challenge)]
     assert identity_of(desk.enroll(desk.signed(OS_VERSION="15.1", VERSION="24B83")))[0] == "acme"
     assert identity_of(desk.run(lambda service: service.renew(SERIAL)))[0] == "acme"
-    with pytest.raises(PolicyError, match="enrolled with ACME and keeps it"):
+    with pytest.raises(PolicyError, match="enrolled with ACME and must keep it"):
         desk.run(lambda service: service.renew(SERIAL), acme=None)
     desk.add(Device(serial_number="NEW"))
     with pytest.raises(PolicyError, match="not enrolled"):
         desk.run(lambda service: service.renew("NEW"))
-    with pytest.raises(PolicyError, match="no token of ours"):
-        desk.run(lambda service: service.renew("STRANGER"))
+    with pytest.raises(PolicyError, match="no stored token"):
+        desk.run(lambda service: service.renew("UNKNOWN"))
 
 
 @pytest.mark.twins
@@ -575,7 +574,7 @@ def test_a_renewal_says_what_was_kept_and_why(desk: Desk) -> None:
     for policy in (IdentityPolicy(require_attestation=True), IdentityPolicy(acme_only_attested=True)):
         desk.enroll(desk.signed(PRODUCT="iMac19,1"))
         with pytest.raises(
-            PolicyError, match=r"enrolled with ACME and keeps it: the policy .* no Secure Enclave"
+            PolicyError, match=r"enrolled with ACME and must keep it: the policy .* no Secure Enclave"
         ):
             desk.run(lambda service: service.renew(SERIAL), identity=policy)
 
@@ -677,7 +676,7 @@ def test_registration_is_pending_until_it_is_reported(desk: Desk) -> None:
     done = [event for event in desk.store.events() if event.kind == "registration_completed"]
     assert [(event.serial_number, event.details) for event in done] == [(SERIAL, {"user": ADA.upn})]
     with pytest.raises(PolicyError, match="not enrolled"):
-        desk.run(lambda service: service.registration_completed("STRANGER"))
+        desk.run(lambda service: service.registration_completed("UNKNOWN"))
 
 
 @pytest.mark.twins

@@ -64,21 +64,21 @@ def test_garbage_costs_a_few_rows_a_minute(desk: Desk, caplog: pytest.LogCapture
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
 
 
-def test_what_strangers_put_into_reasons_is_left_out(desk: Desk) -> None:
+def test_what_unknown_senders_put_into_reasons_is_replaced(desk: Desk) -> None:
     """Each has another object identifier, each serial number is another one: few reasons all the same."""
     identity = DeviceAuthority.generate().issue()
     message = identity.sign(desk.machine())
     kind = bytes.fromhex("2a864886f70d010702")
     others = [message.replace(kind, kind[:-1] + bytes([number])) for number in range(3, 103)]
-    strangers = [desk.signed(SERIAL=f"C02STRANGE{number:03}") for number in range(100)]
-    asked = [("enroll", {"body": body}) for body in [*others, *strangers]]
+    unknown = [desk.signed(SERIAL=f"C02STRANGE{number:03}") for number in range(100)]
+    asked = [("enroll", {"body": body}) for body in [*others, *unknown]]
     calls(desk, *asked, ("record_refusals", {}))
     assert len(desk.events()) == RECORDS
     [event] = counted(desk)
     assert sum(counts(event).values()) == 180
     assert len(counts(event)) == 2
     [named] = [one for one in event.details["refused"] if "serial" in one["reason"]]
-    assert named["reason"] == "no token of ours knows this serial number"
+    assert named["reason"] == "no stored token has this serial number"
     assert named["serials"] == [f"C02STRANGE{number:03}" for number in range(19, 29)]
 
 
@@ -90,7 +90,7 @@ def refusal(reason: str = "x", serial_number: str = "") -> EnrollmentDecision:
 
 def test_a_minute_is_taken_once_and_not_before_it_is_over() -> None:
     tally = RefusalTally()
-    assert [tally.is_recorded(refusal(), is_ours=False) for _ in range(3)] == [True, False, False]
+    assert [tally.is_recorded(refusal(), is_known=False) for _ in range(3)] == [True, False, False]
     assert tally.take(NOW + WINDOW - timedelta(seconds=1)) is None
     taken = tally.take(NOW + WINDOW)
     assert taken is not None
@@ -132,7 +132,7 @@ def test_a_mac_of_ours_gets_its_record_each_time_up_to_a_bound(desk: Desk) -> No
     assert [event.serial_number for event in desk.events()] == ["C02TEST00001"] * RECORDS
     [event] = counted(desk)
     assert event.details["refused"] == [
-        {"reason": "name or password are wrong", "count": 10, "serials": ["C02TEST00001"]}
+        {"reason": "name or password is wrong", "count": 10, "serials": ["C02TEST00001"]}
     ]
 
 
@@ -152,7 +152,7 @@ def test_each_worker_counts_for_itself(desk: Desk) -> None:
 
 def test_a_clock_that_goes_back_begins_a_new_minute() -> None:
     tally = RefusalTally()
-    assert [tally.is_recorded(refusal(), is_ours=False) for _ in range(2)] == [True, False]
+    assert [tally.is_recorded(refusal(), is_known=False) for _ in range(2)] == [True, False]
     assert tally.take(NOW - timedelta(seconds=1)) is not None
 
 
@@ -164,8 +164,8 @@ def test_what_is_kept_is_bounded() -> None:
         decision = EnrollmentDecision(
             at=NOW, outcome=EnrollmentOutcome.REFUSE, reason=reason, serial_number=f"S{number}"
         )
-        tally.is_recorded(decision, is_ours=False)
-    taken = tally.take(NOW, at_once=True)
+        tally.is_recorded(decision, is_known=False)
+    taken = tally.take(NOW, force=True)
     assert taken is not None
     assert len(taken.counts) == 101
     assert taken.counts["other reasons"] == 1_000 - RECORDS - 100
@@ -215,7 +215,7 @@ def test_a_server_that_ends_writes_what_was_counted(
         with pytest.raises(StoreError):
             await service.record_refusals()
         for _ in range(2):
-            service._settings.tally.is_recorded(refusal(), is_ours=False)
+            service._settings.tally.is_recorded(refusal(), is_known=False)
         await app({"type": "lifespan"}, receive, send)
 
     events: list[Event] = []
@@ -229,4 +229,4 @@ def test_a_server_that_ends_writes_what_was_counted(
     anyio.run(main, backend=backend)
     assert [sum(counts(event).values()) for event in events] == [3]
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"] * 2
-    assert "refusals cannot be written down" in caplog.text
+    assert "counted refusals cannot be stored" in caplog.text

@@ -1,4 +1,4 @@
-"""Many Macs at once at real servers, over TLS, on one SQLite file."""
+"""Many concurrent Macs at real servers, over TLS, on one SQLite file."""
 
 from __future__ import annotations
 
@@ -242,14 +242,14 @@ def test_in_threads_a_state_and_a_challenge_work_once(fleet: Fleet) -> None:
     assert counted == {"this scep challenge is unknown, has expired, or was used before": 9}
 
 
-def test_nobody_swaps_the_serial_number(fleet: Fleet) -> None:
+def test_no_client_can_swap_the_serial_number(fleet: Fleet) -> None:
     mine, other = fleet.serials[9], fleet.serials[10]
     with server.thread(fleet.organization, fleet.store) as port, fleet.client(port) as http:
         mac = fleet.mac(9, version="13.0")
         # In the signed words: the signature is over others.
         forged = mac.signed().replace(mine.encode(), other.encode())
         assert http.post(mac.url, content=forged).status_code == 403
-        # In the sign-in: it belongs to the Mac that began it, whoever ends it.
+        # In the sign-in: it belongs to the Mac that began it, not to the client that ends it.
         kept = fleet.store.one_times(other)
         state = state_of(fleet, 9, http)
         stranger = {"x-apple-aspen-deviceinfo": fleet.mac(10).header()}
@@ -310,7 +310,7 @@ def test_a_body_without_end_is_cut_off(fleet: Fleet, monkeypatch: pytest.MonkeyP
 
 
 def test_a_body_that_stops_is_answered_and_cut_off(fleet: Fleet, loop: str) -> None:
-    """Its time is one that is over at once: nobody waits here."""
+    """Its time limit ends immediately, so that the test does not wait."""
     time = timedelta(microseconds=1)
     with server.thread(fleet.organization, fleet.store, loop=loop, body_time=time) as port:
         context = fleet.mac(0).tls_context()

@@ -1,7 +1,7 @@
-"""The device-facing side: verify a Mac in Setup Assistant, decide, answer.
+"""Enroll Macs: verify a Mac in Setup Assistant, decide, and respond.
 
-``EnrollmentService`` knows no web framework; ``EnrollmentApp`` is a small ASGI application around it, and
-``StepCaWebhook`` one that a certificate authority asks.
+``EnrollmentService`` is independent of web frameworks. ``EnrollmentApp`` is a small ASGI application around
+it, ``StepCaWebhook`` one for the webhook of a certificate authority.
 """
 
 from typing import TYPE_CHECKING

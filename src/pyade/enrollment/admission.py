@@ -1,4 +1,4 @@
-"""Who may enroll, with which profile: the decisions that need nothing but what is stored.
+"""Decide from the store alone whether a Mac may enroll, with which profile, and how often.
 
 Source: specification, "Limitations", "Create an Apple enrollment profile" and "Distribute devices".
 """
@@ -25,14 +25,14 @@ from pyade.storage.protocol import EnrollmentStore
 
 @attrs.frozen(kw_only=True)
 class DeviceContext:
-    """Where a serial number stands with the organization.
+    """What the store knows about a serial number before the decision.
 
     Attributes:
-        record: What Apple said of it, as its owner's token knows it; None if it is none of ours.
+        record: Its device record, from the token that owns it; None if no stored token owns it.
         profile: The profile that it gets; None if there is none.
-        profile_uuid: Apple's id of it; None for a default that was not sent to Apple yet.
-        refusal: Why it may not enroll, in words; "" if it may.
-        enrollment: Its enrollment so far.
+        profile_uuid: Apple's id of that profile; None for a default that was not sent to Apple yet.
+        refusal: Why it may not enroll, as text; "" if it may.
+        enrollment: Its enrollment so far; None if it has none.
     """
 
     record: DeviceRecord | None = None
@@ -43,27 +43,27 @@ class DeviceContext:
 
     @property
     def token_name(self) -> str:
-        """The token that it belongs to; "" if it belongs to none."""
+        """The token that owns the serial number; "" if none does."""
         return "" if self.record is None else self.record.token_name
 
 
 def load_context(store: EnrollmentStore, serial_number: str) -> DeviceContext:
-    """Return where the Mac of that serial number stands.
+    """Return the device context of a serial number.
 
-    A Mac enrolls if Apple lists it for a token of ours, nobody deleted it here, and a profile is assigned to
-    it or a default is set.
+    A Mac may enroll if Apple lists it for a stored token, it is not hidden here, and a profile is assigned to
+    it or its token has a default.
     """
     records = _records_of(store, serial_number)
     if not records:
-        return DeviceContext(refusal="no token of ours knows this serial number")
+        return DeviceContext(refusal="no stored token has this serial number")
     record = owner_of(records)
     if record is None:
-        return DeviceContext(refusal="the device was released: Apple lists it for no server of ours")
+        return DeviceContext(refusal="the device was released: Apple lists it for no stored token")
     enrollment = _enrollment_of(store, record)
     context = DeviceContext(record=record, enrollment=enrollment)
     if record.is_hidden:
-        return attrs.evolve(context, refusal="the device was deleted here: restore it to let it enroll")
-    uuid = _assigned_to(record)
+        return attrs.evolve(context, refusal="the device is hidden here: restore it to let it enroll")
+    uuid = _usable_profile_uuid(record)
     # Apple may write the same id in another case.
     spellings = dict.fromkeys((uuid, uuid.upper(), uuid.lower())) if uuid else {}
     lookups = (store.defined_profile(record.token_name, spelling) for spelling in spellings)
@@ -78,10 +78,10 @@ def load_context(store: EnrollmentStore, serial_number: str) -> DeviceContext:
 
 
 def _records_of(store: EnrollmentStore, serial_number: str) -> Sequence[DeviceRecord]:
-    """Return what all tokens know about a Mac; what cannot be read counts only where nothing else is there.
+    """Return the records of all tokens for a Mac, without unreadable ones.
 
     Raises:
-        DamagedRecordError: No record of the Mac can be read.
+        DamagedRecordError: The Mac has records, and none of them can be read.
     """
     try:
         return tuple(store.records_of([serial_number]))
@@ -107,10 +107,10 @@ def _enrollment_of(store: EnrollmentStore, record: DeviceRecord) -> Enrollment |
     raise DamagedRecordError(reason, token_name=record.token_name)
 
 
-def _assigned_to(record: DeviceRecord) -> str:
-    """Return the ``profile_uuid`` that a Mac may come with; "" if it has none, or has lost it.
+def _usable_profile_uuid(record: DeviceRecord) -> str:
+    """Return the ``profile_uuid`` with which a Mac may enroll; "" if it has none, or it was taken away.
 
-    A profile that was assigned before the Mac came to this server counts: here it is, so it could fetch it.
+    A profile that was assigned before the Mac moved to this server counts: the Mac could fetch it.
     """
     device, attempt = record.device, record.attempt
     is_taken_away = device.shown_profile == NO_PROFILE or (
@@ -120,14 +120,14 @@ def _assigned_to(record: DeviceRecord) -> str:
 
 
 def require_enrolled(enrollment: Enrollment | None, serial_number: str) -> Enrollment:
-    """Return *enrollment*, or raise a ``PolicyError`` where there is none."""
+    """Return *enrollment*; raise a ``PolicyError`` if it is None."""
     if enrollment is None:
-        raise PolicyError(f"{serial_number[:80]!r} is not enrolled: it was never given a profile")
+        raise PolicyError(f"{serial_number[:80]!r} is not enrolled: no profile was ever issued to it")
     return enrollment
 
 
 def affinity_of(profile: EnrollmentProfile, version: MacOSVersion | None) -> AffinityKind:
-    """Return how the user signs in on that version; one that cannot be read is taken for a current one."""
+    """Return how the user signs in on *version*; None (unreadable) counts as a current version."""
     return profile.user_affinity.kind if version is None else profile.user_affinity.on(version)
 
 
@@ -135,7 +135,7 @@ def wait_of(enrollment: Enrollment | None, limits: EnrollmentLimits, now: dateti
     """Return how long a Mac must wait for its next profile; None if it may have one now."""
     if enrollment is None:
         return None
-    recent = sorted(_counted(enrollment, limits, now))
+    recent = sorted(_issues_in_window(enrollment, limits, now))
     if len(recent) < limits.profiles:
         return None
     return recent[-limits.profiles] + limits.window - now
@@ -144,14 +144,17 @@ def wait_of(enrollment: Enrollment | None, limits: EnrollmentLimits, now: dateti
 def with_issue(
     enrollment: Enrollment | None, limits: EnrollmentLimits, now: datetime
 ) -> tuple[datetime, ...]:
-    """Return when the Mac was given profiles lately, with this one."""
-    known = _counted(enrollment, limits, now) if enrollment else ()
+    """Return the times of the Mac's recent profiles, with *now* added."""
+    known = _issues_in_window(enrollment, limits, now) if enrollment else ()
     return tuple(sorted((*known, now)))[-limits.profiles :]
 
 
-def _counted(enrollment: Enrollment, limits: EnrollmentLimits, now: datetime) -> tuple[datetime, ...]:
-    """Return the issues that count: also those ahead, as clocks of nodes differ and requests overlap.
+def _issues_in_window(
+    enrollment: Enrollment, limits: EnrollmentLimits, now: datetime
+) -> tuple[datetime, ...]:
+    """Return the issues within one window before or after *now*.
 
-    What lies further ahead than the window was stored before a clock was moved back.
+    Times in the future count because clocks of nodes differ and requests overlap. A time further ahead than
+    the window was stored before a clock was set back, and is ignored.
     """
     return tuple(at for at in enrollment.recent_issues if abs(at - now) < limits.window)

@@ -1,28 +1,23 @@
 """A small ASGI application around ``AsyncEnrollmentService``, for any ASGI server, alone or mounted.
 
-``AsgiApp`` is what it has in common with the webhook for certificate authorities (``enrollment.webhook``).
+``AsgiApp`` is the base class that it shares with the webhook for certificate authorities
+(``enrollment.webhook``).
 
 The rules of this file:
 
-1. Of a body at most 64 KiB and a byte are kept, for a limited time; the service refuses what is longer. A
-   connection on which more may follow is closed: some servers read it to its end.
-2. What goes wrong inside is an answer without detail, and a line in the log that holds no text of a foreign
-   exception: nobody knows what it quotes.
-3. ``Host`` is taken as the server gives it. Behind a proxy, let the proxy or the server set it right.
+1. Keep at most one byte more of a body than is allowed (64 KiB by default), whatever ``Content-Length`` says.
+   That byte shows that the body is too long; the service then refuses it.
+2. The time limit covers the whole body: single bytes now and then do not extend it.
+3. Close a connection on which more of the body may follow, since some servers would read it to its end. ASGI
+   has no message for that, and a regular TLS shutdown still reads what the client sends: uvloop does so for
+   half a minute, at any speed. So the transport of uvicorn, which owns its ``receive``, is aborted after the
+   response; other servers only get ``Connection: close``.
+4. An internal error gives a response without detail, and a log line without the text of a foreign exception,
+   which may quote a secret.
+5. ``Host`` is used as the server passes it. Behind a proxy, the proxy or the server must set it correctly.
 
-Source: ASGI specification, HTTP and Lifespan; Apple, "Authenticating through web views".
-
-Bodies of requests to an ASGI application: read in bounded size and time, from whatever server.
-
-The rules of this file:
-
-1. Of a body a byte more than is allowed is kept, whatever ``Content-Length`` says, so that it shows.
-2. The time is for the whole body: a byte now and then does not prolong it.
-3. A connection on which more may follow is cut off after the answer. ASGI has no word for that, and a polite
-   end of TLS takes in what the client still sends: uvloop does so for half a minute, at any speed. So the
-   transport of uvicorn, which its ``receive`` belongs to, is aborted; other servers are left alone.
-
-Source: ASGI specification, HTTP; RFC 9110, 15.5.9 (408).
+Source: ASGI specification, HTTP and Lifespan; RFC 9110, 15.5.9 (408); Apple, "Authenticating through web
+views".
 """
 
 from __future__ import annotations
@@ -51,13 +46,13 @@ Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 
 BODY_TIME: Final = timedelta(seconds=30)
-"""How long a body may take by default; a Mac's is one packet or a few."""
+"""How long a body may take by default; a Mac's fits into a few packets."""
 
-_GRACE_S: Final = 0.1  # for the answer on its way out
+_GRACE_S: Final = 0.1  # lets the response leave before the connection is aborted
 
 
 def check_body_time(value: timedelta) -> None:
-    """Accept a time limit that a body can keep.
+    """Check a time limit for bodies.
 
     Raises:
         PolicyError: It is not longer than zero.
@@ -67,37 +62,34 @@ def check_body_time(value: timedelta) -> None:
 
 
 async def read_body(receive: Receive, *, most: int = MAX_BYTES, time: timedelta = BODY_TIME) -> bytes | None:
-    """Return the body of a request.
+    """Return at most *most* + 1 bytes of the body of a request, or None if the client disconnected.
 
     Args:
-        receive: As the server gave it.
+        receive: The ASGI ``receive`` of the request.
         most: How many bytes are allowed; of a longer body *most* + 1 are returned, and the rest is not read.
-        time: For all of it.
-
-    Returns:
-        None if the client went away.
+        time: Limit for the whole body.
 
     Raises:
-        TimeoutError: It did not end in *time*: answer 408, and ``cut_off``.
+        TimeoutError: The body did not end within *time*: answer 408, then call ``cut_off``.
     """
     body = bytearray()
-    with anyio.fail_after(time.total_seconds()):
+    with anyio.fail_after(time.total_seconds()):  # rule 2
         while True:
             message = await receive()
             if message["type"] != "http.request":
                 return None
-            body += message.get("body", b"")[: most + 1 - len(body)]
+            body += message.get("body", b"")[: most + 1 - len(body)]  # rule 1
             if len(body) > most or not message.get("more_body", False):
                 return bytes(body)
 
 
 async def cut_off(receive: Receive) -> None:
-    """End the connection after the answer was sent, whatever the client still sends.
+    """Abort the connection after the response was sent, whatever the client still sends.
 
     Args:
-        receive: As the server gave it.
+        receive: The ASGI ``receive`` of the request.
     """
-    transport = getattr(getattr(receive, "__self__", None), "transport", None)
+    transport = getattr(getattr(receive, "__self__", None), "transport", None)  # rule 3
     abort = getattr(transport, "abort", None)
     if callable(abort):
         await anyio.sleep(_GRACE_S)
@@ -112,11 +104,11 @@ _log = logger(__name__)
 
 @attrs.frozen(kw_only=True)
 class SignInReturn:
-    """What comes back from the identity provider with the web view.
+    """The request with which the identity provider sends the web view back.
 
     Attributes:
         method: ``GET`` or ``POST``.
-        query: Of the address, without the question mark; secret.
+        query: Query of the address, without the question mark; secret.
         body: At most 64 KiB; secret.
         headers: Names in lower case, the last value of each; secret.
     """
@@ -128,9 +120,9 @@ class SignInReturn:
 
     @property
     def fields(self) -> Mapping[str, str]:
-        """The fields of the form, from the body of a ``POST``, else from the query.
+        """The form fields, from the body of a ``POST``, else from the query.
 
-        Empty if there are more than 100 or one comes twice: nobody can say which of them counts.
+        Empty if there are more than 100 fields, or if a field occurs twice, which is ambiguous.
         """
         text = self.body.decode("latin-1") if self.method == "POST" else self.query
         try:
@@ -142,35 +134,35 @@ class SignInReturn:
 
 
 SignInEnd: TypeAlias = Hook[tuple[str, User] | str]
-"""Called with a ``SignInReturn``, which it verifies with the identity provider: returns the state that
-``SignIn.begin`` was given with the user who signed in, or in words why nobody did."""
+"""A hook that is called with a ``SignInReturn`` and verifies it with the identity provider. It returns the
+state that ``SignIn.begin`` got and the user who signed in, or a text that says why no user did."""
 
 
 @attrs.frozen(kw_only=True)
-class Answer:
-    """What is sent back."""
+class HttpResponse:
+    """Status, header fields and body of one response."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
 
     @classmethod
-    def of(cls, response: EnrollmentResponse) -> Answer:
-        """Return the answer that a service gave."""
+    def of(cls, response: EnrollmentResponse) -> HttpResponse:
+        """Return the HTTP part of a service's response."""
         return cls(status=response.status, headers=response.headers, body=response.body)
 
 
-Routes: TypeAlias = Mapping[str, Mapping[str, Callable[[Scope, bytes], Awaitable[Answer]]]]
-"""By path and method, what answers a request: called with the scope and as much of the body as is kept."""
+Routes: TypeAlias = Mapping[str, Mapping[str, Callable[[Scope, bytes], Awaitable[HttpResponse]]]]
+"""Request handlers by path and method, each called with the scope and the kept part of the body (rule 1)."""
 
 
 @check_arguments
 class AsgiApp:
-    """What the ASGI applications of this room have in common: their paths, and bodies that come to an end.
+    """Base of the ASGI applications of this package: routes requests and limits their bodies.
 
     Args:
-        routes: For each path, below where the application is mounted, and method what answers.
-        body_time: How long the body of a request may take, to its last byte; then the answer is 408.
+        routes: A handler for each path, relative to where the application is mounted, and method.
+        body_time: How long the body of a request may take, to its last byte; then the response is 408.
 
     Raises:
         PolicyError: A path does not begin with a slash, or *body_time* is not longer than zero.
@@ -184,81 +176,84 @@ class AsgiApp:
         self._routes: Routes = routes
         self._body_time: timedelta = body_time
 
-    def _problems(self) -> Iterable[Problem]:
-        """Return what is logged when the server starts."""
+    def _startup_problems(self) -> Iterable[Problem]:
+        """Return the problems that are logged when the server starts."""
         return ()
 
-    async def _work(self) -> None:
-        """Work beside the requests until the server ends."""
+    async def _run_background(self) -> None:
+        """Do periodic work; the server cancels it when it shuts down."""
 
-    async def _end(self) -> None:
-        """Do what is left when the server ends."""
+    async def _on_shutdown(self) -> None:
+        """Finish the work when the server shuts down."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or follow the life of the server."""
+        """Answer one request, or handle the startup and shutdown of the server."""
         if scope["type"] == "lifespan":
-            await self._live(receive, send)
+            await self._handle_lifespan(receive, send)
         elif scope["type"] == "http":
-            await self._answer(scope, receive, send)
+            await self._handle_request(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1000})
         else:
-            raise PolicyError(f"the server speaks {str(scope['type'])[:40]!r}: http and lifespan are known")
+            raise PolicyError(
+                f"the ASGI scope has the type {str(scope['type'])[:40]!r}: http and lifespan are supported"
+            )
 
-    async def _live(self, receive: Receive, send: Send) -> None:
+    async def _handle_lifespan(self, receive: Receive, send: Send) -> None:
         async with anyio.create_task_group() as group:
             while True:
                 message = await receive()
                 if message["type"] == "lifespan.startup":
-                    for problem in self._problems():
+                    for problem in self._startup_problems():
                         _log.warning("%s", problem)
-                    group.start_soon(self._work)
+                    group.start_soon(self._run_background)
                 if message["type"] == "lifespan.shutdown":
-                    await self._end()
+                    await self._on_shutdown()
                 await send({"type": f"{message['type']}.complete"})
                 if message["type"] == "lifespan.shutdown":
                     return group.cancel_scope.cancel()
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _handle_request(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = _path_of(scope)
         methods = self._routes.get(path, {})
-        action = methods.get(scope["method"])
-        if action is None:
-            found = _words(405, b"Not allowed.\n", Allow=", ".join(sorted(methods)))
-            found = found if methods else _words(404, b"Not found.\n")
-            return await _send(scope, receive, send, found, is_read=False)
+        handler = methods.get(scope["method"])
+        if handler is None:
+            response = _text_response(405, b"Not allowed.\n", Allow=", ".join(sorted(methods)))
+            response = response if methods else _text_response(404, b"Not found.\n")
+            return await _send_response(scope, receive, send, response, is_read=False)
         try:
             body = await read_body(receive, time=self._body_time)
         except TimeoutError:
-            return await _send(scope, receive, send, _words(408, b"Too slow.\n"), is_read=False)
+            response = _text_response(408, b"Too slow.\n")
+            return await _send_response(scope, receive, send, response, is_read=False)
         if body is None:
             return None
         is_read = len(body) <= MAX_BYTES
         try:
-            answer = await action(scope, body)
-            _check_headers(answer)
-        except Exception as error:  # noqa: BLE001 - whatever it is, nobody outside may learn of it
-            _log.error("%s %s failed: %s", scope["method"], path, _describe(error))
-            answer = _words(500, b"Something went wrong. Try again later.\n")
-        return await _send(scope, receive, send, answer, is_read=is_read)
+            response = await handler(scope, body)
+            _check_headers(response)
+        except Exception as error:  # noqa: BLE001 - no client may see an internal error (rule 4)
+            _log.error("%s %s failed: %s", scope["method"], path, _describe_error(error))  # rule 4
+            response = _text_response(500, b"Something went wrong. Try again later.\n")
+        return await _send_response(scope, receive, send, response, is_read=is_read)
 
 
 @check_arguments
 class EnrollmentApp(AsgiApp):
-    """An ASGI application: the addresses that Macs come to.
+    """An ASGI application that serves the addresses to which Macs send requests.
 
     It runs under any ASGI server, such as ``uvicorn module:app``, and can be mounted under a path of another
-    application. Opening and closing the store stays with the caller.
+    application. The caller opens and closes the store.
 
     Args:
         service: Answers the Macs.
-        end_sign_in: Turns what the identity provider sends back into a user; None without modern
+        end_sign_in: Verifies what the identity provider sends back and returns the user; None without modern
             authentication, where the service has no ``sign_in``.
         enroll_path: Path of the profile's ``url``.
         web_view_path: Path of its ``configuration_web_url``.
         return_path: Path to which the identity provider sends the web view back.
-        health_path: Path that says whether the store answers: 200 or 503.
-        body_time: How long the body of a request may take, to its last byte; then the answer is 408.
+        health_path: Path that reports whether the store answers: 200 or 503.
+        body_time: How long the body of a request may take, to its last byte; then the response is 408.
 
     Raises:
         PolicyError: A path does not begin with a slash, two are the same, *body_time* is not longer than
@@ -279,12 +274,12 @@ class EnrollmentApp(AsgiApp):
         check_hook("end_sign_in", end_sign_in, "returned")
         if end_sign_in is None and service.has_sign_in:
             raise PolicyError(
-                "the service has a sign_in, and no end_sign_in is given: nobody could come back from the"
+                "the service has a sign_in, and no end_sign_in is given: no user could return from the"
                 " identity provider, give end_sign_in="
             )
         paths = (enroll_path, web_view_path, return_path, health_path)
         if len(set(paths)) != len(paths):
-            raise PolicyError(f"paths {', '.join(paths)}: each must be another one")
+            raise PolicyError(f"paths {', '.join(paths)}: two are the same, give four different paths")
         self._service = service
         self._end_sign_in = end_sign_in
         returns = {"GET": self._close_web_view, "POST": self._close_web_view}
@@ -298,106 +293,108 @@ class EnrollmentApp(AsgiApp):
             body_time=body_time,
         )
 
-    def _problems(self) -> Iterable[Problem]:
+    def _startup_problems(self) -> Iterable[Problem]:
         return self._service.problems()
 
-    async def _enroll(self, scope: Scope, body: bytes) -> Answer:
+    async def _enroll(self, scope: Scope, body: bytes) -> HttpResponse:
         authorization = header_of(scope, b"authorization")
-        return Answer.of(await self._service.enroll(body, authorization=authorization))
+        return HttpResponse.of(await self._service.enroll(body, authorization=authorization))
 
-    async def _open_web_view(self, scope: Scope, _body: bytes) -> Answer:
+    async def _open_web_view(self, scope: Scope, _body: bytes) -> HttpResponse:
         header = header_of(scope, HEADER.encode())
-        return Answer.of(await self._service.open_web_view(header, host=_host_of(scope)))
+        return HttpResponse.of(await self._service.open_web_view(header, host=_host_of(scope)))
 
-    async def _work(self) -> None:
+    async def _run_background(self) -> None:
         while True:
             await anyio.sleep(WINDOW.total_seconds())
-            await self._end()
+            await self._on_shutdown()
 
-    async def _end(self) -> None:
+    async def _on_shutdown(self) -> None:
         try:
             await self._service.record_refusals()
         except PyadeError as error:
-            _log.error("refusals cannot be written down: %s", _describe(error))
+            _log.error("counted refusals cannot be stored: %s", _describe_error(error))
 
-    async def _close_web_view(self, scope: Scope, body: bytes) -> Answer:
+    async def _close_web_view(self, scope: Scope, body: bytes) -> HttpResponse:
         if self._end_sign_in is None:
-            raise AssertionError  # pragma: no cover - there is no such route then
+            raise AssertionError  # pragma: no cover - the route does not exist then
         if len(body) > MAX_BYTES:
-            return _words(413, b"Too large.\n")
+            return _text_response(413, b"Too large.\n")
         returned = SignInReturn(
             method=scope["method"],
             query=scope.get("query_string", b"").decode("latin-1"),
             body=body,
             headers={name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
         )
-        found: object = await call_async(self._end_sign_in, returned, name="end_sign_in")
-        if isinstance(found, str):
-            return Answer.of(await self._service.sign_in_failed(found))
-        if not isinstance(found, tuple) or [isinstance(part, str) for part in found] != [True, False]:
+        result: object = await call_async(self._end_sign_in, returned, name="end_sign_in")
+        if isinstance(result, str):
+            return HttpResponse.of(await self._service.sign_in_failed(result))
+        if not isinstance(result, tuple) or [isinstance(part, str) for part in result] != [True, False]:
             raise PolicyError(
-                "end_sign_in gave neither the state with a user, nor in words why nobody signed in"
+                "end_sign_in returned neither the state with a user nor a text why no user signed in"
             )
-        state, user = found
-        return Answer.of(await self._service.close_web_view(state, user, host=_host_of(scope)))
+        state, user = result
+        return HttpResponse.of(await self._service.close_web_view(state, user, host=_host_of(scope)))
 
-    async def _health(self, _scope: Scope, _body: bytes) -> Answer:
+    async def _health(self, _scope: Scope, _body: bytes) -> HttpResponse:
         try:
             await self._service.check_store()
         except PyadeError as error:
-            _log.error("the store does not answer: %s", _describe(error))
-            return _words(503, b"The store does not answer.\n")
-        return _words(200, b"ok\n")
+            _log.error("the store does not answer: %s", _describe_error(error))
+            return _text_response(503, b"The store does not answer.\n")
+        return _text_response(200, b"ok\n")
 
 
 def _path_of(scope: Scope) -> str:
-    """Return the path below where this application is mounted."""
+    """Return the path relative to where this application is mounted."""
     path, root = str(scope["path"]), str(scope.get("root_path", "")).rstrip("/")
     return path[len(root) :] if root and path.startswith(f"{root}/") else path
 
 
-def _values(scope: Scope, name: bytes) -> list[str]:
+def _header_values(scope: Scope, name: bytes) -> list[str]:
     headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
     return [value.decode("latin-1") for key, value in headers if key.lower() == name]
 
 
 def header_of(scope: Scope, name: bytes) -> str | None:
-    """Return a header field; one that comes several times cannot be read, as "" cannot."""
-    values = _values(scope, name)
+    """Return a header field; None if it is missing, "" if it occurs more than once."""
+    values = _header_values(scope, name)
     return None if not values else values[0] if len(values) == 1 else ""
 
 
 def _host_of(scope: Scope) -> str:
-    return header_of(scope, b"host") or ""
+    return header_of(scope, b"host") or ""  # rule 5
 
 
-def _words(status: int, body: bytes, **headers: str) -> Answer:
+def _text_response(status: int, body: bytes, **headers: str) -> HttpResponse:
     fields = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store", **headers}
-    return Answer(status=status, headers=fields, body=body)
+    return HttpResponse(status=status, headers=fields, body=body)
 
 
-def _check_headers(answer: Answer) -> None:
-    for name, value in answer.headers.items():
+def _check_headers(response: HttpResponse) -> None:
+    for name, value in response.headers.items():
         if not value.isascii() or not value.isprintable():
-            raise PolicyError(f"the header {name} of the answer holds what no header can")
+            raise PolicyError(f"the response header {name} holds characters other than printable ASCII")
 
 
-async def _send(scope: Scope, receive: Receive, send: Send, answer: Answer, *, is_read: bool) -> None:
-    fields = {**answer.headers, "Content-Length": str(len(answer.body))}
+async def _send_response(
+    scope: Scope, receive: Receive, send: Send, response: HttpResponse, *, is_read: bool
+) -> None:
+    fields = {**response.headers, "Content-Length": str(len(response.body))}
     is_closed = not is_read and str(scope.get("http_version", "1.1")).startswith("1")
     if is_closed:
         fields["Connection"] = "close"
     headers = [(name.lower().encode(), value.encode()) for name, value in fields.items()]
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    body = b"" if scope["method"] == "HEAD" else answer.body
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    body = b"" if scope["method"] == "HEAD" else response.body
     await send({"type": "http.response.body", "body": body})
     if is_closed:
-        await cut_off(receive)
+        await cut_off(receive)  # rule 3
 
 
-def _describe(error: BaseException) -> str:
-    """Return what kind of error it is and where it came from, with its text if it is one of pyade's own."""
-    words = f": {error}" if isinstance(error, PyadeError) else ""
+def _describe_error(error: BaseException) -> str:
+    """Return the type and place of *error*; its text only if it is pyade's own (rule 4)."""
+    text = f": {error}" if isinstance(error, PyadeError) else ""
     cause = error.__cause__
     after = "" if cause is None else f" after {type(cause).__name__}"
-    return f"{type(error).__name__}{words}{after} at {places_of(error)}"
+    return f"{type(error).__name__}{text}{after} at {places_of(error)}"

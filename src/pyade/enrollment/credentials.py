@@ -1,7 +1,8 @@
-"""What lets one Mac order one certificate: the challenge of SCEP, the client identifier of ACME.
+"""The credentials with which a Mac orders its certificate: SCEP challenges and ACME client identifiers.
 
-A *source* is asked for each profile. ``one_time`` is the default: a random secret that the store knows by its
-digest, that expires, and that a newer profile of the same Mac revokes. ``enrollment.redemption`` uses it up.
+A *source* is called for each profile. ``one_time`` is the default: a random secret of which the store keeps
+only the digest, which expires, and which a newer profile of the same Mac revokes. ``enrollment.redemption``
+redeems it.
 
 Source: Apple, ``com.apple.security.scep`` and ``com.apple.security.acme``.
 """
@@ -28,17 +29,17 @@ LIFETIME: Final = timedelta(hours=1)
 """How long the credential of a Mac that enrolls can be redeemed, by default."""
 
 RENEWAL_LIFETIME: Final = timedelta(days=30)
-"""The same for a renewal: Macs sleep, and it is good for one Mac and one certificate only."""
+"""The same for a renewal: long because Macs sleep; it is valid for one Mac and one certificate only."""
 
 
 @attrs.frozen(kw_only=True)
 class CredentialRequest:
-    """For what a credential is asked.
+    """The argument of a credential source.
 
     Attributes:
         kind: The protocol.
         machine: The Mac.
-        user: Who signed in; None without user affinity.
+        user: The user who signed in; None without user affinity.
         is_renewal: True if an enrolled Mac gets a new copy of its profile, False if a Mac enrolls.
     """
 
@@ -54,11 +55,11 @@ class Credential:
     """A secret for one profile.
 
     Attributes:
-        secret: What the profile holds; a text that is given is made a ``Secret``.
-        lifetime: How long it can be redeemed here; None if somebody else checks it, such as the authority.
+        secret: The value in the profile; a ``str`` is converted to a ``Secret``.
+        lifetime: How long it can be redeemed here; None if it is checked elsewhere, such as by the authority.
 
     Raises:
-        PolicyError: *secret* is empty, or *lifetime* not longer than zero, or longer than ten years.
+        PolicyError: *secret* is empty, or *lifetime* is not longer than zero, or longer than ten years.
     """
 
     secret: Secret = attrs.field(repr=False, converter=Secret)
@@ -66,13 +67,14 @@ class Credential:
 
     def __attrs_post_init__(self) -> None:
         if not self.secret:
-            raise PolicyError("the secret of the credential is empty: give one that nobody can guess")
+            raise PolicyError("the secret of the credential is empty: give one that cannot be guessed")
         if self.lifetime is not None:
             check_span("lifetime", self.lifetime)
 
 
 CredentialSource: TypeAlias = Hook[Credential]
-"""Called with a ``CredentialRequest`` for each profile; a coroutine function for the asynchronous service."""
+"""A hook that is called with a ``CredentialRequest`` for each profile; it may be a coroutine function for the
+asynchronous service."""
 
 
 @check_arguments
@@ -82,9 +84,9 @@ def one_time(
     """Return a source of random secrets, each to be redeemed here once.
 
     Args:
-        lifetime: From the profile of a Mac that enrolls to the order of its certificate, which are seconds to
-            minutes apart.
-        renewal_lifetime: The same for a renewal: a Mac that sleeps installs its profile when it wakes up.
+        lifetime: Maximum time from the profile of a Mac that enrolls to the order of its certificate, usually
+            seconds to minutes.
+        renewal_lifetime: The same for a renewal: a sleeping Mac installs its profile when it wakes up.
 
     Raises:
         PolicyError: A time is not longer than zero, or longer than ten years.
@@ -102,12 +104,13 @@ def one_time(
 
 @check_arguments
 def static(secret: str | Secret) -> Callable[[CredentialRequest], Credential]:
-    """Return a source of always the same secret, which the authority checks itself.
+    """Return a source that always gives the same secret, which the authority checks itself.
 
-    Whoever reads one profile can then order any certificate: prefer ``one_time`` where the authority can ask.
+    A reader of one profile can then order any certificate: prefer ``one_time`` if the authority can call
+    pyade.
 
     Args:
-        secret: Secret.
+        secret: The value for every profile. It is secret.
 
     Raises:
         PolicyError: *secret* is empty.
@@ -118,11 +121,11 @@ def static(secret: str | Secret) -> Callable[[CredentialRequest], Credential]:
 
 
 def serial_number(request: CredentialRequest) -> Credential:
-    """Return the Mac's serial number, as ACME servers want it that compare it with the attestation.
+    """Return the Mac's serial number, for ACME servers that compare it with the attestation.
 
-    It is no secret: all protection comes from the attestation. It can be redeemed here for one key, for as
-    long as the secrets of ``one_time``: ``may_issue`` and the webhook allow nothing else. The UDID, which
-    such servers take as well, is of no use: a Mac attests another one than it tells when it enrolls.
+    It is not secret: only the attestation protects it. It can be redeemed here for one key, for as long as
+    the secrets of ``one_time``: ``may_issue`` and the webhook allow nothing else. Such servers also accept
+    the UDID, which does not work: the UDID that a Mac attests differs from the one it sends when it enrolls.
     """
     lifetime = RENEWAL_LIFETIME if request.is_renewal else LIFETIME
     return Credential(secret=request.machine.serial_number, lifetime=lifetime)

@@ -1,4 +1,4 @@
-"""What an enrollment request comes to: the answer for the Mac, and the record for the organization."""
+"""The result of one enrollment request: the response for the Mac, the audit record for the organization."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from pyade.core.problems import Problem
 from pyade.text import Printed
 
 PROFILE_TYPE: Final = "application/x-apple-aspen-config"
-"""The type of an enrollment profile; a web view that gets it closes."""
+"""The media type of an enrollment profile; the Mac closes a web view that receives it."""
 
 
 class EnrollmentOutcome(enum.StrEnum):
-    """What a Mac is told.
+    """What a request resulted in.
 
     Attributes:
-        ENROLL: Here is its profile.
-        UPDATE: It must update macOS first.
-        PLATFORM_SSO: It must set up Platform SSO first.
+        ENROLL: The Mac got its profile.
+        UPDATE: The Mac must update macOS first.
+        PLATFORM_SSO: The Mac must set up Platform SSO first.
         SIGN_IN: The user must sign in first.
-        REFUSE: It may not enroll.
-        LIMITED: It asked too often.
-        MALFORMED: Nobody can read what it sent.
-        RENEW: Here is a new copy of its profile, for a new certificate.
+        REFUSE: The Mac may not enroll.
+        LIMITED: The Mac asked too often.
+        MALFORMED: The request could not be read.
+        RENEW: The Mac got a new copy of its profile, for a new certificate.
     """
 
     ENROLL = "enroll"
@@ -43,22 +43,22 @@ class EnrollmentOutcome(enum.StrEnum):
 
 @attrs.frozen(kw_only=True)
 class EnrollmentDecision(Printed):
-    """The audit record of one request; ``print`` shows it in a line that no stranger can forge.
+    """The audit record of one request; ``print`` shows it as one line, with untrusted input escaped.
 
     Attributes:
         at: When, UTC.
-        outcome: What the Mac was told.
-        reason: Why, for the organization. The Mac does not learn it.
-        serial_number: Of the Mac; "" if nothing that was sent could be trusted.
-        token_name: The token that it belongs to; "" if it belongs to none.
+        outcome: What the request resulted in.
+        reason: Why, for the organization. The Mac does not see it.
+        serial_number: Of the Mac; "" if nothing in the request could be trusted.
+        token_name: The token that owns the Mac; "" if none does.
         product: Model identifier, as the Mac says.
         build: Build of macOS, as the Mac says.
         version: Version of macOS, as text; "" if it is not known.
-        profile_name: Name of the profile; "" if it came to none.
-        user: Who signed in; "" if nobody did.
-        identity: The identity in the profile, with its reason; "" if it came to none.
+        profile_name: Name of the profile; "" if none was selected.
+        user: User principal name of the user who signed in; "" if no user did.
+        identity: The identity in the profile, with its reason; "" if none was issued.
         registration: Whether the user has still to register the Mac; "" if it did not enroll.
-        problems: What somebody should look at.
+        problems: What an administrator should check.
 
     Source: specification, "Distribute devices".
     """
@@ -78,10 +78,10 @@ class EnrollmentDecision(Printed):
     problems: tuple[Problem, ...] = ()
 
     def _words(self) -> str:
-        # Each in quotes, so that what a Mac said shows where it ends.
-        who = f"{self.serial_number[:40]!r} {self.product[:40]!r} {self.build[:40]!r}"
-        who = who if self.serial_number else "somebody"
-        return f"{who}: {self.outcome}: {self.reason}"
+        # Each value in quotes, so that the end of untrusted input is visible.
+        mac = f"{self.serial_number[:40]!r} {self.product[:40]!r} {self.build[:40]!r}"
+        mac = mac if self.serial_number else "unknown Mac"
+        return f"{mac}: {self.outcome}: {self.reason}"
 
     def events(self) -> EventBatch:
         """Return the record as an event of the store."""
@@ -95,13 +95,13 @@ class EnrollmentDecision(Printed):
 
 @attrs.frozen(kw_only=True)
 class EnrollmentResponse:
-    """The answer to a request, for any web framework.
+    """The HTTP response to a request, for any web framework.
 
     Attributes:
         status: HTTP status.
-        headers: Header fields, each once; the address of a sign-in holds its secret state.
-        body: Content; holds secrets where it is a profile.
-        decision: The record.
+        headers: Header fields, each once; the ``Location`` of a sign-in holds its secret state.
+        body: Content; a profile holds secrets.
+        decision: The audit record.
     """
 
     status: int

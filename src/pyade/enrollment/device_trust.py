@@ -1,28 +1,27 @@
-"""Who signed a message: a device of Apple's, or anybody else.
+"""Verify that a trusted device, by default one that Apple made, signed a message.
 
-The rules, in their order: the signer's certificate is in the message, in DER; a pinned authority issued it,
-by key and name; it is no authority itself; its dates are reported, and refused only where a clock is given;
-digest and signature fit together; the signature is over the content, or over attributes that hold the digest
-of the content. Certificates of the message but the signer's are never used: the sender chose them.
+The rules of this file; 1 to 6 are checked in this order:
 
-No parser but pyade's own, which is bounded, sees the signer's certificate before its issuer's signature is
-verified: others take milliseconds for the extensions and names that 64 KiB can hold.
+1. The signer's certificate is in the message, in DER. No other certificate of the message is used: the sender
+   chose them.
+2. A pinned authority issued it: both key and name match. Until that signature is verified, only pyade's own
+   bounded parser reads the certificate: others need milliseconds for the extensions and names that fit into
+   64 KiB.
+3. It is not the certificate of an authority.
+4. Its dates are reported; it is refused outside them only if a clock is given.
+5. Digest and signature algorithm fit together.
+6. The signature is over the content, or over attributes that hold the digest of the content.
+7. A certificate has a fingerprint only if it has a single encoding: DER, with a signature that cannot be
+   rewritten. Any client can rewrite the signature of an EC authority, (r, s) as (r, -s), so it has none.
+8. Apple's authority for device identities is pinned, not Apple's root, which also signs for every developer.
+   The authority expired in 2014, but Apple still issues under its key, so its dates are ignored.
 
-A certificate has one fingerprint, as it can be written in one way only: DER, and a signature that nobody can
-rewrite. That of an EC authority can be rewritten by anybody, (r, s) as (r, -s), so it has none.
-
-``x509.verification`` is not used: Apple's authority has ended, and devices have RSA keys of 1024 bits under
+``x509.verification`` is not used: Apple's authority has expired, and devices have RSA keys of 1024 bits under
 SHA-1.
 
-Source: RFC 5652, 5.4 and 5.6; Apple, "Authenticating through web views"; how Macs sign: observed.
-
-The certificate authority under which Apple issues the identities of devices.
-
-It ended in 2014 and Apple issues under its key to this day, so its dates mean nothing. Pinned is this one
-authority and not Apple's root: the root also stands above every developer.
-
-Source: Apple, certificate "Apple iPhone Device CA", as Macs send it along; signed by "Apple iPhone
-Certification Authority" under "Apple Root CA". SHA-256 of the certificate:
+Source: RFC 5652, 5.4 and 5.6; Apple, "Authenticating through web views"; how Macs sign: observed. Apple,
+certificate "Apple iPhone Device CA", as Macs send it along; signed by "Apple iPhone Certification Authority"
+under "Apple Root CA". SHA-256 of the certificate:
 76f27d00e1333bc88de0e2916c38c9a7f2b75774c25a794c092a80e3c4c66cce; of its public key (SubjectPublicKeyInfo):
 13686ec675f9fd26a123adb17b5533f593cf451edd6105ae39b748277a3922e5.
 """
@@ -82,12 +81,12 @@ pyQPbp8orlXe+tA8JA==
 
 @functools.cache
 def apple_device_ca() -> x509.Certificate:
-    """Return the certificate."""
-    return x509.load_pem_x509_certificate(APPLE_IPHONE_DEVICE_CA)
+    """Return the certificate of Apple's authority for device identities."""
+    return x509.load_pem_x509_certificate(APPLE_IPHONE_DEVICE_CA)  # rule 8
 
 
 CLOCK_TOLERANCE: Final = timedelta(hours=1)
-"""How far the clocks of a server and of Apple may be apart."""
+"""Allowed difference between the clocks of a server and of Apple."""
 
 _YEARS: Final = range(1970, 9999)
 
@@ -100,7 +99,7 @@ _DIGESTS: Final[dict[str, hashes.HashAlgorithm]] = {
     "2.16.840.1.101.3.4.2.2": _SHA384,
     "2.16.840.1.101.3.4.2.3": _SHA512,
 }
-# The first one leaves the digest to another field, and is no algorithm for certificates.
+# The first one names its digest in another field, and is not used in certificates.
 _SIGNATURES: Final[dict[str, tuple[type[object], hashes.HashAlgorithm | None]]] = {
     "1.2.840.113549.1.1.1": (rsa.RSAPublicKey, None),
     "1.2.840.113549.1.1.5": (rsa.RSAPublicKey, SHA1),
@@ -116,11 +115,11 @@ _SIGNATURES: Final[dict[str, tuple[type[object], hashes.HashAlgorithm | None]]] 
 
 @attrs.frozen(kw_only=True)
 class SignedContent:
-    """What a trusted device signed.
+    """The content that a trusted device signed.
 
     Attributes:
-        content: Byte for byte.
-        signature: What was learned from the signature.
+        content: The unchanged bytes.
+        signature: What the verified signature showed.
     """
 
     content: bytes = attrs.field(repr=False)
@@ -131,12 +130,12 @@ def _anchors(value: Iterable[x509.Certificate]) -> tuple[x509.Certificate, ...]:
     try:
         anchors = tuple(value)
     except TypeError:
-        raise SigningError("anchors is no collection of certificates: put a single one into a list") from None
+        raise SigningError("anchors is not a collection: put a single certificate into a list") from None
     if not anchors:
         raise SigningError("anchors is empty: give certificates of authorities, or use DeviceTrust.apple()")
     for anchor in anchors:
         if not isinstance(anchor, x509.Certificate):
-            raise SigningError(f"anchors holds {type(anchor).__name__}, certificates are needed")
+            raise SigningError(f"anchors holds {type(anchor).__name__}: certificates are needed")
         try:
             is_usable = _is_authority(anchor) and isinstance(
                 anchor.public_key(), rsa.RSAPublicKey | ec.EllipticCurvePublicKey
@@ -145,7 +144,7 @@ def _anchors(value: Iterable[x509.Certificate]) -> tuple[x509.Certificate, ...]:
             raise SigningError("anchors holds a certificate that cannot be read") from exc
         if not is_usable:
             raise SigningError(
-                "anchors holds a certificate that is not of an authority with an RSA or EC key"
+                "anchors holds a certificate that does not belong to an authority with an RSA or EC key"
             )
     return anchors
 
@@ -158,7 +157,7 @@ class _Authority:
 
 @attrs.frozen
 class _Authorities:
-    """What is learned of the anchors once, and needed for each message."""
+    """The parsed anchors, prepared once for all messages."""
 
     known: KnownCertificates
     keys: tuple[_Authority, ...]
@@ -177,18 +176,19 @@ class _Authorities:
 @check_arguments(but=("anchors", "message"))
 @attrs.frozen
 class DeviceTrust:
-    """Whose devices are believed.
+    """Verifies messages against the authorities whose devices are trusted.
 
     Attributes:
         anchors: Certificates of the authorities that issue identities to devices, for tests and simulators;
-            ``apple()`` has Apple's. Their own dates and issuers do not matter.
-        leaf_clock: Returns the time, UTC; a device certificate outside its dates is then refused. None
-            reports the dates only, since Apple does not say that devices renew in time.
+            use ``apple()`` for Apple's. Their own dates and issuers are ignored.
+        leaf_clock: Returns the time, UTC; a device certificate outside its dates is then refused. None only
+            reports the dates, since Apple does not say that devices renew in time.
 
     Raises:
-        SigningError: An anchor is no certificate of an authority with an RSA or EC key.
+        SigningError: An anchor is not the certificate of an authority with an RSA or EC key.
         CryptoPolicyError: This machine refuses SHA-1, with which Macs sign.
-        PolicyError: *leaf_clock* returns no time with a time zone, or one at the end of the calendar.
+        PolicyError: *leaf_clock* does not return a time with a time zone, or one outside the years 1970 to
+            9998.
     """
 
     anchors: tuple[x509.Certificate, ...] = attrs.field(converter=_anchors)
@@ -203,30 +203,30 @@ class DeviceTrust:
 
     @classmethod
     def apple(cls, *, leaf_clock: Callable[[], datetime] | None = None) -> Self:
-        """Return the trust in devices that Apple made, virtual Macs on Apple's hardware included.
+        """Return a ``DeviceTrust`` for devices that Apple made, including virtual Macs on Apple's hardware.
 
         Args:
-            leaf_clock: Returns the time, UTC, and refuses device certificates outside their dates; None only
-                reports the dates.
+            leaf_clock: Returns the time, UTC; a device certificate outside its dates is then refused. None
+                only reports the dates.
         """
         return cls((apple_device_ca(),), leaf_clock=leaf_clock)
 
     @staticmethod
     def of_apple() -> DeviceTrust:
-        """Return what ``apple`` returns without a clock, made once."""
+        """Return ``apple()`` without a clock, from a cache."""
         check_sha1()
         return _apple_trust()
 
     def verify(self, message: bytes) -> SignedContent:
-        """Return what is signed in a CMS message.
+        """Verify a CMS message and return its content.
 
         Args:
             message: DER or BER, at most 64 KiB and 2,000 elements.
 
         Raises:
-            TrustError: It cannot be read, or no trusted device signed it.
-            CryptoPolicyError: This machine refuses an algorithm that it is signed with.
-            PolicyError: *leaf_clock* returned no time with a time zone.
+            TrustError: The message cannot be read, or no trusted device signed it.
+            CryptoPolicyError: This machine refuses an algorithm of its signature.
+            PolicyError: *leaf_clock* did not return a time with a time zone.
         """
         check_size(message, "the signed message")
         with reading("the signed message"):
@@ -236,11 +236,11 @@ class DeviceTrust:
             raise TrustError(
                 "the signer's certificate is not in the message, or is not the only one of its name"
             )
-        if not parts.is_der:
+        if not parts.is_der:  # rule 1
             raise malformed("the signer's certificate is not in DER")
         if parts.serial_number <= 0:  # RFC 5280, 4.1.2.2; cryptography warns and is going to refuse it
             raise malformed("the serial number of the signer's certificate is not positive")
-        authority = self._issuer_of(parts)
+        authority = self._issuer_of(parts)  # rule 2
         with reading("the signer's certificate"):
             leaf = x509.load_der_x509_certificate(parts.encoded)
             key = leaf.public_key()
@@ -248,11 +248,11 @@ class DeviceTrust:
             starts, ends = leaf.not_valid_before_utc, leaf.not_valid_after_utc
         if any(key == one.key for one in self._authorities.keys):
             raise TrustError("the signer's certificate has the key of the authority itself")
-        if is_authority or parts.issuer == parts.subject:
+        if is_authority or parts.issuer == parts.subject:  # rule 3
             raise TrustError("the signer's certificate is that of an authority, not of a device")
-        self._check_dates(starts, ends)
+        self._check_dates(starts, ends)  # rule 4
         digest = _check_signature(signed, key)
-        has_fingerprint = isinstance(authority.key, rsa.RSAPublicKey)
+        has_fingerprint = isinstance(authority.key, rsa.RSAPublicKey)  # rule 7
         return SignedContent(
             content=signed.content,
             signature=DeviceSignature(
@@ -281,7 +281,7 @@ class DeviceTrust:
     def _check_dates(self, starts: datetime, ends: datetime) -> None:
         if (now := self._time()) is None:
             return
-        # The tolerance is added to now, for a certificate may end with the calendar.
+        # The tolerance is applied to now: added to the end of a certificate it might exceed datetime.max.
         if now + CLOCK_TOLERANCE < starts or now - CLOCK_TOLERANCE > ends:
             raise TrustError(
                 f"the signer's certificate is valid from {starts:%Y-%m-%d} to {ends:%Y-%m-%d},"
@@ -289,7 +289,7 @@ class DeviceTrust:
             )
 
     def _time(self) -> datetime | None:
-        """Return the time by which certificates are judged; None if they are not."""
+        """Return the checked time of *leaf_clock*; None if there is no clock."""
         if self.leaf_clock is None:
             return None
         now: object = self.leaf_clock()
@@ -307,24 +307,24 @@ def _apple_trust() -> DeviceTrust:
 
 
 def _check_signature(signed: SignedData, key: object) -> hashes.HashAlgorithm:
-    """Return the digest of a signature that is good."""
+    """Check the signature of the message and return its digest algorithm."""
     digest = _DIGESTS.get(signed.digest_algorithm)
     if digest is None:
         raise TrustError(f"the digest algorithm {signed.digest_algorithm} is not accepted")
     if signed.signature_algorithm not in _SIGNATURES:
         raise TrustError(f"the signature algorithm {signed.signature_algorithm} is not accepted")
     kind, named = _SIGNATURES[signed.signature_algorithm]
-    if named not in (None, digest):
+    if named not in (None, digest):  # rule 5
         raise TrustError("digest and signature algorithm do not fit together")
     attributes = signed.attributes
-    if attributes is not None:
+    if attributes is not None:  # rule 6
         if attributes.content_type != ID_DATA:
             raise TrustError("the signed attributes name another type of content")
         with needing(digest.name.upper()):
             hasher = hashes.Hash(digest)
         hasher.update(signed.content)
         if hasher.finalize() != attributes.message_digest:
-            raise TrustError("the signed attributes are about another content")
+            raise TrustError("the digest in the signed attributes is not that of the content")
     data = signed.content if attributes is None else attributes.signed
     if not isinstance(key, kind) or not is_signed(key, digest, signed.signature, data):
         raise TrustError("the signature is not by the key of the signer's certificate")
@@ -332,7 +332,7 @@ def _check_signature(signed: SignedData, key: object) -> hashes.HashAlgorithm:
 
 
 def _is_authority(certificate: x509.Certificate) -> bool:
-    """Return True if *certificate* is of an authority; all of its extensions must be good."""
+    """Return True if *certificate* is of an authority; raise an error if an extension cannot be read."""
     try:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except x509.ExtensionNotFound:
@@ -341,14 +341,14 @@ def _is_authority(certificate: x509.Certificate) -> bool:
 
 @attrs.frozen(kw_only=True)
 class DeviceSignature:
-    """What was learned from a signature that was verified.
+    """Facts about a verified signature and the certificate of the signer.
 
     Attributes:
         leaf_sha256: SHA-256 of the device's certificate, 64 lower-case hexadecimal digits; "" under an
-            authority with an EC key, whose signatures anybody can write in a second way. Apple's is RSA.
+            authority with an EC key, since any client can rewrite its signatures. Apple's key is RSA.
         leaf_not_before: When the certificate became valid, UTC.
-        leaf_expires_at: When it ends, UTC. Devices go on with an expired one (observed).
-        digest: Of the signature: ``sha1``, ``sha256``, ``sha384`` or ``sha512``.
+        leaf_expires_at: When the certificate expires, UTC. Devices keep using an expired one (observed).
+        digest: Digest algorithm of the signature: ``sha1``, ``sha256``, ``sha384`` or ``sha512``.
     """
 
     leaf_sha256: str
@@ -357,7 +357,7 @@ class DeviceSignature:
     digest: str
 
     def check(self, *, now: datetime) -> tuple[Problem, ...]:
-        """Return a warning if the device's certificate has ended.
+        """Return a problem if the device's certificate has expired.
 
         Args:
             now: The time, UTC.

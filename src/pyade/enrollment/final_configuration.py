@@ -1,4 +1,4 @@
-"""Macs that await their final configuration: what to send to each, and when to let it go.
+"""Read the messages of Macs that await their final configuration, send their commands, and release them.
 
 ::
 
@@ -8,15 +8,16 @@
                                           |
                     AccountConfiguration, then DeviceConfigured
 
-Source: specification, "Create an Apple enrollment profile", Await final configuration.
+The rules of this file:
 
-What a managed Mac sends that matters while it waits: check-in messages and results of commands.
+1. The Mac's certificate identifies the sender of a message, the message does not: the caller verifies the
+   certificate first.
+2. Messages of up to 16 MiB are read: a list of 120 applications has 64 KiB. Only the few keys that are used
+   here are read, which takes a second for 16 MiB.
 
-Who sent a message is told by the Mac's certificate, not by the message: verify that before. Results are
-large: 120 applications have 64 KiB. Of 16 MiB the few keys are read that matter here, in a second.
-
-Source: Apple, check-in messages ``Authenticate``, ``TokenUpdate`` and ``CheckOut``; "Sending MDM commands".
-That servers take up to 16 MiB is observed.
+Source: specification, "Create an Apple enrollment profile", Await final configuration; Apple, check-in
+messages ``Authenticate``, ``TokenUpdate`` and ``CheckOut``; "Sending MDM commands". That servers take up to
+16 MiB is observed.
 """
 
 from __future__ import annotations
@@ -68,12 +69,12 @@ class DeviceMessage:
     Attributes:
         message_type: ``Authenticate``, ``TokenUpdate`` and others; "" for the result of a command.
         status: ``Acknowledged``, ``Error``, ``NotNow``, ``Idle`` and others; "" for a check-in message.
-        command_uuid: Of the command that this is the result of; "" if it is of none.
+        command_uuid: UUID of the command whose result this is; "" if it is not the result of a command.
         udid: Hardware UUID, as the Mac says.
-        serial_number: As the Mac says; only ``Authenticate`` has one, else "".
+        serial_number: Serial number, as the Mac says; only ``Authenticate`` has one, else "".
         awaiting: True if the Mac awaits its configuration, as ``TokenUpdate`` says.
-        is_user_channel: True if a user of the Mac is concerned, not the Mac.
-        is_too_large: True if it has more than 16 MiB: nothing of it was read, and nothing else is said here.
+        is_user_channel: True if the message comes from the channel of a user, not of the device.
+        is_too_large: True if it has more than 16 MiB: it was not read, and all other attributes are empty.
     """
 
     message_type: str = ""
@@ -87,29 +88,29 @@ class DeviceMessage:
 
     @property
     def asks_for_command(self) -> bool:
-        """True if the Mac, not one of its users, wants a command in the answer to this message."""
+        """True if the device channel asks for a command in the response to this message."""
         is_result = bool(self.status) and not self.message_type
         return is_result and self.status != "NotNow" and not self.is_user_channel
 
 
 @check_arguments
 def read_message(body: bytes) -> DeviceMessage:
-    """Return what a Mac sent to the check-in or the server URL of its profile.
+    """Read what a Mac sent to the check-in URL or the server URL of its profile.
 
     Args:
-        body: The property list in XML. Of one with more than 16 MiB only that is said.
+        body: The property list in XML. One with more than 16 MiB is not read; see ``is_too_large``.
 
     Raises:
-        TrustError: It is something else, or a key has the wrong type.
+        TrustError: It is not such a message, or a key has the wrong type.
 
     Source: Apple, check-in; "Sending MDM commands".
     """
-    if len(body) > MAX_MESSAGE_BYTES:
+    if len(body) > MAX_MESSAGE_BYTES:  # rule 2
         return DeviceMessage(is_too_large=True)
-    top = read_top(body, _KINDS)
+    top = read_top(body, _TYPES)
     for key, value in top.items():
-        if value.kind not in _KINDS[key]:
-            raise malformed(f"{key} has the type {value.kind}, {_KINDS[key][0]} is needed")
+        if value.kind not in _TYPES[key]:
+            raise malformed(f"{key} has the type {value.kind}, {_TYPES[key][0]} is needed")
     facts: dict[str, Any] = {name: top[key].text for key, name in _NAMES.items() if key in top}
     if not facts.get("message_type") and not facts.get("status"):
         raise malformed("the property list is neither a check-in message nor the result of a command")
@@ -126,7 +127,7 @@ _NAMES: Final = {
     "UDID": "udid",
     "SerialNumber": "serial_number",
 }
-_KINDS: Final[dict[str, tuple[str, ...]]] = {
+_TYPES: Final[dict[str, tuple[str, ...]]] = {
     **dict.fromkeys(_NAMES, ("string",)),
     "AwaitingConfiguration": ("true", "false"),
     "UserID": ("string",),
@@ -153,26 +154,26 @@ class _FinalConfiguration:
         device_name: DeviceName = "",
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        """Take what the synchronous and the asynchronous class have in common.
+        """Validate the settings, the same for the synchronous and the asynchronous class.
 
         Args:
-            store: Where the enrollment service keeps what it issued.
+            store: The store of the enrollment service.
             administrator: Called with the ``Enrollment`` of a Mac whose profile has an administrator; returns
-                that account with a password of this Mac's own, None for the one of the profile. It may be
-                called again for the same Mac, also by two workers at once: return what was escrowed for it
-                first. If it fails until the patience of five minutes ends, the Mac gets the one of the
-                profile.
+                that account with a password for this Mac only, or None for the account of the profile. It may
+                be called again for the same Mac, also by two workers at the same time: always return the
+                first escrowed password of the Mac. If it keeps failing for five minutes, the Mac gets the
+                account of the profile.
             variables: Called with the ``Enrollment`` of a Mac that gets accounts; returns other values for
-                the variables in their names, such as ``{"username": enrollment.user.full_name}``, None for
-                the usual ones; see ``NameVariables``.
-            device_name: What ``{{managedDeviceName}}`` stands for: a text, in which ``{{serialNumber}}`` and
-                the variables of the user may be, or a function that is called with the ``Enrollment``; ""
-                leaves it without a value, so that the person at the Mac types such a name.
+                the variables in their names, such as ``{"username": enrollment.user.full_name}``, or None for
+                the default values; see ``NameVariables``.
+            device_name: The value of ``{{managedDeviceName}}``: a text, which may contain
+                ``{{serialNumber}}`` and the variables of the user, or a function that is called with the
+                ``Enrollment``. "" gives it no value, so that the user at the Mac types such a name.
             clock: Returns the time, UTC.
 
         Raises:
-            PolicyError: *device_name* holds another variable; or a hook takes other arguments than an
-                enrollment, or is a coroutine function and the class is not the asynchronous one.
+            PolicyError: *device_name* holds another variable; or a hook does not take one enrollment, or is a
+                coroutine function in the synchronous class.
         """
         self._store = store
         self._clock = clock
@@ -185,29 +186,29 @@ class _FinalConfiguration:
 class FinalConfiguration(_FinalConfiguration):
     """Leads Macs through the end of Setup Assistant; safe for several threads, and for workers on one store.
 
-    Each method raises ``PolicyError`` for a Mac that was never given a profile, and ``StoreError`` if the
-    store failed: the Mac asks again.
+    Each method raises ``PolicyError`` for a Mac to which no profile was ever issued, and ``StoreError`` if
+    the store failed: the Mac asks again.
     """
 
     def received(self, serial_number: str, body: bytes) -> DeviceMessage:
-        """Read a check-in message or the result of a command, and note what it says about the wait.
+        """Read a check-in message or the result of a command, and record what it says about the wait.
 
         Args:
-            serial_number: The Mac, as its verified certificate tells.
-            body: As it came; up to 16 MiB are read. A larger one is noted as such: answer it with nothing,
-                as one that does not ask for a command.
+            serial_number: The Mac, from its verified certificate.
+            body: The unchanged body; up to 16 MiB are read. A larger one is recorded as an event: send an
+                empty response, as for a message that does not ask for a command.
 
         Raises:
-            TrustError: It cannot be read; nothing was noted.
+            TrustError: It cannot be read; nothing was recorded.
         """
         return self._run(_received_flow(serial_number, body))
 
     def authenticated(self, serial_number: str) -> None:
-        """Note ``Authenticate``, with which each enrollment begins."""
+        """Record ``Authenticate``, the first message of each enrollment."""
         self._run(authenticated_flow(serial_number))
 
     def token_updated(self, serial_number: str, *, awaiting: bool) -> None:
-        """Note a ``TokenUpdate`` of the device channel; those of users say nothing here.
+        """Record a ``TokenUpdate`` of the device channel; do not report those of user channels.
 
         Args:
             serial_number: The Mac.
@@ -216,7 +217,7 @@ class FinalConfiguration(_FinalConfiguration):
         self._run(token_updated_flow(serial_number, awaiting=awaiting))
 
     def answered(self, serial_number: str, command_uuid: str, status: str) -> None:
-        """Note the result of a command; those of others change nothing.
+        """Record the result of a command; results of commands that pyade did not send change nothing.
 
         Args:
             serial_number: The Mac.
@@ -226,28 +227,28 @@ class FinalConfiguration(_FinalConfiguration):
         self._run(answered_flow(serial_number, command_uuid, status))
 
     def work_left(self, serial_number: str, names: Iterable[str]) -> None:
-        """Note what is still to be installed; the Mac waits until that was said to be nothing.
+        """Record what is still to be installed; the Mac waits until *names* is empty.
 
-        ``Authenticate`` forgets it: say it after the first ``TokenUpdate``.
+        ``Authenticate`` clears it: report it after the first ``TokenUpdate``.
 
         Args:
             serial_number: The Mac.
-            names: As shown to people; none if all of it is there.
+            names: Display names of what is missing; empty if everything is installed.
 
         Raises:
-            PolicyError: A name is no text, or an empty one.
+            PolicyError: A name is empty or not a text.
         """
         self._run(work_left_flow(serial_number, names))
 
     def release(self, serial_number: str) -> None:
-        """Let a Mac go without waiting for the work any longer; accounts are still made."""
+        """Release a Mac without waiting for the work any longer; accounts are still made."""
         self._run(release_flow(serial_number))
 
     def next_command(self, serial_number: str) -> Command | None:
-        """Return what to send to a Mac that asks for its next command, after everything else.
+        """Return the command for a Mac that asks for its next one, after all other commands of the caller.
 
-        That it is sent is stored before it is returned. Call this only when the Mac itself asks, on its
-        device channel: a command without an answer is repeated, after a minute and later.
+        The command is stored as sent before it is returned. Call this only when the Mac itself asks, on its
+        device channel: a command without a result is repeated, after a minute at the earliest.
 
         Returns:
             None if there is nothing to send now.
@@ -255,19 +256,19 @@ class FinalConfiguration(_FinalConfiguration):
         return self._run(next_command_flow(serial_number, self._hooks))
 
     def progress(self, serial_number: str) -> AwaitProgress:
-        """Return what a Mac waits for, with problems where it takes too long or went wrong."""
+        """Return what a Mac waits for, with a problem for each error and for a wait that takes too long."""
         return self._run(progress_flow(serial_number))
 
     def waiting(self, *, due: bool = False) -> Iterator[WaitingMac]:
         """Iterate lazily over the Macs that wait, by serial number.
 
-        An enrollment that is stored and cannot be read is left out, with a warning in the log.
+        A stored enrollment that cannot be read is skipped and logged as a warning.
 
         Args:
-            due: True for those only to which something can be sent now, such as a release whose time has
-                come: a push makes the Mac ask for it.
+            due: True for only the Macs to which a command can be sent now, such as a release at its time
+                limit: a push makes the Mac ask for it.
         """
-        for enrollment in self._store.enrollments(damaged=_left_out):
+        for enrollment in self._store.enrollments(damaged=_log_damaged):
             mac = waiting_mac(enrollment, self._clock(), due=due)
             if mac is not None:
                 yield mac
@@ -282,36 +283,36 @@ class FinalConfiguration(_FinalConfiguration):
 
 @check_arguments(but=("names",))
 class AsyncFinalConfiguration(_FinalConfiguration):
-    """Does what ``FinalConfiguration`` does; the hook may be a coroutine function, the store uses threads."""
+    """``FinalConfiguration`` for asyncio: hooks may be coroutine functions, the store runs in threads."""
 
     _asynchronous: ClassVar[str] = ""
 
     async def received(self, serial_number: str, body: bytes) -> DeviceMessage:
-        """Read a message of a Mac and note what it says; see ``FinalConfiguration.received``."""
+        """Read a message of a Mac and record what it says; see ``FinalConfiguration.received``."""
         return await self._run(_received_flow(serial_number, body))
 
     async def authenticated(self, serial_number: str) -> None:
-        """Note ``Authenticate``; see ``FinalConfiguration.authenticated``."""
+        """Record ``Authenticate``; see ``FinalConfiguration.authenticated``."""
         await self._run(authenticated_flow(serial_number))
 
     async def token_updated(self, serial_number: str, *, awaiting: bool) -> None:
-        """Note a ``TokenUpdate`` of the device channel; see ``FinalConfiguration.token_updated``."""
+        """Record a ``TokenUpdate`` of the device channel; see ``FinalConfiguration.token_updated``."""
         await self._run(token_updated_flow(serial_number, awaiting=awaiting))
 
     async def answered(self, serial_number: str, command_uuid: str, status: str) -> None:
-        """Note the result of a command; see ``FinalConfiguration.answered``."""
+        """Record the result of a command; see ``FinalConfiguration.answered``."""
         await self._run(answered_flow(serial_number, command_uuid, status))
 
     async def work_left(self, serial_number: str, names: Iterable[str]) -> None:
-        """Note what is still to be installed; see ``FinalConfiguration.work_left``."""
+        """Record what is still to be installed; see ``FinalConfiguration.work_left``."""
         await self._run(work_left_flow(serial_number, names))
 
     async def release(self, serial_number: str) -> None:
-        """Let a Mac go without waiting for the work; see ``FinalConfiguration.release``."""
+        """Release a Mac without waiting for the work; see ``FinalConfiguration.release``."""
         await self._run(release_flow(serial_number))
 
     async def next_command(self, serial_number: str) -> Command | None:
-        """Return what to send to a Mac that asks; see ``FinalConfiguration.next_command``."""
+        """Return the next command for a Mac that asks; see ``FinalConfiguration.next_command``."""
         return await self._run(next_command_flow(serial_number, self._hooks))
 
     async def progress(self, serial_number: str) -> AwaitProgress:
@@ -320,8 +321,8 @@ class AsyncFinalConfiguration(_FinalConfiguration):
 
     async def waiting(self, *, due: bool = False) -> AsyncIterator[WaitingMac]:
         """Iterate lazily over the Macs that wait; see ``FinalConfiguration.waiting``."""
-        enrollments = self._store.enrollments(damaged=_left_out)
-        while page := await anyio.to_thread.run_sync(partial(_page, enrollments)):
+        enrollments = self._store.enrollments(damaged=_log_damaged)
+        while page := await anyio.to_thread.run_sync(partial(_next_page, enrollments)):
             for enrollment in page:
                 mac = waiting_mac(enrollment, self._clock(), due=due)
                 if mac is not None:
@@ -335,35 +336,35 @@ class AsyncFinalConfiguration(_FinalConfiguration):
         return AsyncRunner(store=self._store, clock=self._clock)
 
 
-def _left_out(error: DamagedRecordError) -> None:
-    _log.warning("left out of the Macs that wait: %s", error)
+def _log_damaged(error: DamagedRecordError) -> None:
+    _log.warning("skipped an enrollment that cannot be read: %s", error)
 
 
-def _page(enrollments: Iterator[Enrollment]) -> list[Enrollment]:
+def _next_page(enrollments: Iterator[Enrollment]) -> list[Enrollment]:
     return list(islice(enrollments, _PAGE))
 
 
 def _received_flow(serial_number: str, body: bytes) -> Flow[DeviceMessage]:
-    """Read a message, in a worker thread where there is an event loop: a large one takes a moment."""
+    """Read a message and record what it says; asyncio reads it in a thread, as 16 MiB take a second."""
     message = yield from ask(Compute(lambda: read_message(body)))
     if message.is_too_large:
         yield from _too_large_flow(serial_number, len(body))
-    elif (flow := _noting(serial_number, message)) is not None:
+    elif (flow := _message_flow(serial_number, message)) is not None:  # rule 1: not message.serial_number
         yield from flow
     return message
 
 
 def _too_large_flow(serial_number: str, size: int) -> Flow[None]:
-    """Note that a message was left out, where a person looks: in the log and among the events."""
+    """Log that a message was ignored, and store an event about it."""
     now = yield from ask(Now())
-    _log.warning("a message of %d bytes from %s was left out: more than 16 MiB", size, serial_number[:40])
+    _log.warning("a message of %d bytes from %s was ignored: more than 16 MiB", size, serial_number[:40])
     enrollment = yield from in_store(lambda store: store.enrollment(serial_number))
     group = EventGroup(EventKind.MESSAGE_TOO_LARGE, (serial_number,), {"bytes": size})
     yield from audit(EventBatch(enrollment.token_name if enrollment else "", now, (group,)))
 
 
-def _noting(serial_number: str, message: DeviceMessage) -> Flow[None] | None:
-    """Return what notes *message*; None if it says nothing about the wait."""
+def _message_flow(serial_number: str, message: DeviceMessage) -> Flow[None] | None:
+    """Return the flow that records *message*; None if it says nothing about the wait."""
     if message.is_user_channel:
         return None
     if message.message_type in ("Authenticate", "CheckOut"):

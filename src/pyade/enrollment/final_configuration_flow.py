@@ -1,33 +1,25 @@
-"""Macs that await their final configuration: how what happens to one of them changes what is stored.
+"""Apply the events of a Mac that awaits its final configuration to its stored state, and build its commands.
 
 The rules of this file:
 
-1. What is sent is stored before it is handed out, in one commit. If the program dies in between, the Mac gets
-   the command again, under the same UUID, when it asks later.
-2. Of workers that ask at the same time, one gets the command, the others nothing.
-3. Accounts that cannot be made hold nobody up. Where a name is the reason, the Mac gets all the rest at once;
-   where a hook of the caller's failed, it is asked again until the patience of the state ends, and then the
-   Mac gets what can be made without it.
-4. A Mac that says that it awaits is let go, whatever its profile says: without account settings, and at once,
-   if the profile would not have held it.
-5. ``Authenticate`` begins anew, with the settings of the profile that the Mac was given last, and so does its
-   registration. Who signs in for a profile that is given later changes nothing of the Mac's accounts. After
-   ``CheckOut`` nothing is installed any more.
-6. What is wrong with the accounts of a Mac is kept with its state, and is an event in the same commit.
+1. A command is stored as sent, in one transaction, before it is returned. If the program dies in between, the
+   Mac gets the command again with the same UUID when it asks later.
+2. Of workers that ask at the same time, one gets the command and the others get None.
+3. Accounts that cannot be made never block the release. If a name is unusable, the Mac immediately gets
+   everything else. If a hook of the caller fails or returns a wrong type, it is called again later until the
+   patience of the state ends; then the command is built without that hook, which is a problem of the Mac.
+4. A Mac that reports that it awaits is released even if its profile does not ask it to wait: immediately, and
+   without account settings.
+5. ``Authenticate`` starts the state and the registration anew, with the settings of the newest profile issued
+   to the Mac. The user of a profile that is issued later changes nothing in the Mac's accounts. After
+   ``CheckOut`` no profile counts as installed.
+6. The problems of a Mac's accounts are stored with its state, and as an event in the same transaction.
+7. Of an exception of a hook only the type is kept: its text may be secret. If a hook returns a wrong type,
+   the problem says what is allowed.
+8. The user and the version are those with which the Mac authenticated: a request for another profile in the
+   name of a waiting Mac must not name its account.
 
 Source: specification, "Create an Apple enrollment profile", Await final configuration.
-
-The ``AccountConfiguration`` of one Mac: the hooks of the caller are asked, and the command is built.
-
-The rules of this file:
-
-1. A hook that fails, or answers with another kind of thing, is no reason to go without the accounts: the flow
-   comes again later. When the patience of the state has ended, the command is made without what that hook
-   gives, and this is a problem of the Mac.
-2. Of what a hook raised only the type is kept: its text may be secret. Of an answer of another kind it is
-   told what is allowed.
-3. The user and the version are those with which the Mac authenticated: a request for one more profile in the
-   name of a Mac that waits must not name its account.
 """
 
 from __future__ import annotations
@@ -77,11 +69,11 @@ DeviceName: TypeAlias = Hook[str] | str
 
 @attrs.frozen(kw_only=True)
 class AccountHooks:
-    """What the caller of ``FinalConfiguration`` gave for the accounts.
+    """The arguments of ``FinalConfiguration`` for the accounts; see there for each.
 
     Attributes:
-        administrator: See there, as the others.
-        variables: Values of variables.
+        administrator: Hook for the administrator account.
+        variables: Hook for the values of variables.
         device_name: Text with variables, or a hook.
 
     Raises:
@@ -105,12 +97,12 @@ class AccountHooks:
 
 @attrs.frozen(kw_only=True)
 class MadeAccounts:
-    """What became of the command.
+    """The outcome of building ``AccountConfiguration``.
 
     Attributes:
         body: Secret. The command; None if there is nothing to send.
         problems: What is wrong with the accounts of this Mac.
-        failure: Why it could not be made at all; "" if it could.
+        failure: Why the command could not be built at all; "" if it could.
     """
 
     body: bytes | None = attrs.field(repr=False)
@@ -120,7 +112,7 @@ class MadeAccounts:
 
 @attrs.frozen
 class Delay:
-    """It cannot be made yet.
+    """The command cannot be built yet.
 
     Attributes:
         reason: Which hook failed, and how.
@@ -138,30 +130,30 @@ def accounts_flow(
     state: AwaitConfigurationFlow,
     now: datetime,
 ) -> Flow[MadeAccounts | Delay]:
-    """Return the command for the Mac of *enrollment*; ``Delay`` if a hook failed and may be asked again.
+    """Return the command for the Mac of *enrollment*; ``Delay`` if a hook failed and is to be called again.
 
     Args:
         enrollment: The Mac.
-        profile: The profile that it was given last; None if that is not stored any more.
-        hooks: What the caller gave.
-        command_uuid: Of the command.
-        state: Of the Mac, which says how long a hook is waited for.
+        profile: The newest profile issued to it; None if that is not stored any more.
+        hooks: The caller's hooks.
+        command_uuid: UUID of the command.
+        state: State of the Mac, which limits how long a hook may fail.
         now: The time, UTC.
     """
     if profile is None:
         named = repr(enrollment.profile_uuid or "the default")
         return MadeAccounts(body=None, failure=f"the profile {named} is not stored any more")
-    if enrollment.installed is not None:
+    if enrollment.installed is not None:  # rule 8
         mac = enrollment.installed
         enrollment = attrs.evolve(enrollment, user=mac.user, version=mac.version)
     is_last = state.accounts_delayed(now=now).is_delay_over(now)
     try:
-        return (yield from _made(enrollment, profile, hooks, command_uuid, is_last=is_last))
+        return (yield from _make_accounts(enrollment, profile, hooks, command_uuid, is_last=is_last))
     except _HookError as error:
         return Delay(str(error))
 
 
-def _made(
+def _make_accounts(
     enrollment: Enrollment,
     profile: EnrollmentProfile,
     hooks: AccountHooks,
@@ -169,89 +161,93 @@ def _made(
     *,
     is_last: bool,
 ) -> Flow[MadeAccounts]:
-    asking = _Asking(enrollment, is_last=is_last)
+    caller = _HookCaller(enrollment, is_last=is_last)
     own: AdministratorAccount | None = None
     if hooks.administrator is not None and profile.administrator is not None:
-        fallback = "the administrator of the profile is made, with the password that is set there"
-        own = yield from asking.ask("administrator", hooks.administrator, _account, fallback)
-    names = yield from _names(profile, hooks, asking)
+        fallback = "the Mac got the administrator of the profile, with the password that is set there"
+        own = yield from caller.call("administrator", hooks.administrator, _check_account, fallback)
+    names = yield from _resolve_names(profile, hooks, caller)
     version = MacOSVersion.of(enrollment.version) if enrollment.version else None
     accounts = local_accounts(profile, names, version=version, administrator=own)
     try:
         body = build_local_accounts(profile, accounts, command_uuid=command_uuid, version=version)
     except ProfileError as error:
         return MadeAccounts(body=None, failure="; ".join(map(str, error.problems)))
-    return MadeAccounts(body=body, problems=(*asking.problems, *accounts.problems))
+    return MadeAccounts(body=body, problems=(*caller.problems, *accounts.problems))
 
 
-def _names(profile: EnrollmentProfile, hooks: AccountHooks, asking: _Asking) -> Flow[NameVariables]:
-    """Return what the variables stand for; the name of the device is only asked for if a name needs it."""
-    mac = asking.enrollment
+def _resolve_names(
+    profile: EnrollmentProfile, hooks: AccountHooks, caller: _HookCaller
+) -> Flow[NameVariables]:
+    """Return the values of the variables; the hook for the device name is only called if a name needs it."""
+    mac = caller.enrollment
     names = NameVariables(user=mac.user, serial_number=mac.serial_number)
     if hooks.variables is not None:
-        fallback = "the variables have their usual values"
-        usual = names
-        read = partial(_with_values, usual)
-        names = (yield from asking.ask("variables", hooks.variables, read, fallback)) or usual
+        fallback = "the variables got their default values"
+        default = names
+        convert = partial(_apply_values, default)
+        names = (yield from caller.call("variables", hooks.variables, convert, fallback)) or default
     if not names_device(*names_of(profile)):
         return names
     device_name: str | None = ""
     if not isinstance(hooks.device_name, str):
-        device_name = yield from asking.ask("device_name", hooks.device_name, _text, "it has no value")
+        device_name = yield from caller.call(
+            "device_name", hooks.device_name, _check_text, "the variable got no value"
+        )
     elif hooks.device_name:
         device_name, problems = names.replaced(hooks.device_name, "device_name", DEVICE_NAME_VARIABLES)
-        asking.problems += (attrs.evolve(problem, severity=Severity.WARNING) for problem in problems)
+        caller.problems += (attrs.evolve(problem, severity=Severity.WARNING) for problem in problems)
     return attrs.evolve(names, device_name=device_name or "")
 
 
 class _HookError(Exception):
-    """A hook failed; its text says which, and nothing of what it said."""
+    """A hook failed; the message has its name and the kind of failure only (rule 7)."""
 
 
-class _Asking:
-    """Asks hooks about one Mac, and collects the problems of those that fail the last time."""
+class _HookCaller:
+    """Calls hooks for one Mac, and collects the problems of those that fail the last time."""
 
     def __init__(self, enrollment: Enrollment, *, is_last: bool) -> None:
         self.enrollment = enrollment
         self.problems: list[Problem] = []
         self._is_last = is_last
 
-    def ask(self, name: str, hook: Hook[Any], read: Callable[[Any], T], fallback: str) -> Flow[T | None]:
-        """Return what *read* makes of the answer of *hook*; None if that failed the last time."""
+    def call(self, name: str, hook: Hook[Any], convert: Callable[[Any], T], fallback: str) -> Flow[T | None]:
+        """Return the converted result of *hook*; None if it failed the last time."""
         try:
-            answer = yield from ask(CallHook(hook, (self.enrollment,), name))
-        except Exception as error:  # noqa: BLE001 - a hook of the caller's must not hold a Mac for ever
-            what = f"the hook failed with {type(error).__name__}"
+            value = yield from ask(CallHook(hook, (self.enrollment,), name))
+        except Exception as error:  # noqa: BLE001 - a failing hook must not block a Mac for ever
+            what = f"the hook failed with {type(error).__name__}"  # rule 7
         else:
             try:
-                return read(answer)
+                return convert(value)
             except (ArgumentError, PolicyError) as error:
-                what = str(error)  # in words of pyade's, which show nothing of a text
-        if not self._is_last:
+                what = str(error)  # a message of pyade, which does not quote the value
+        if not self._is_last:  # rule 3
             raise _HookError(f"{name}: {what}")
         self.problems.append(Problem(name, "", what, f"correct the hook; {fallback}", Severity.WARNING))
         return None
 
 
-def _account(answer: Any) -> AdministratorAccount | None:
-    account: AdministratorAccount | None = returned("administrator", answer, _ACCOUNT)
+def _check_account(value: Any) -> AdministratorAccount | None:
+    account: AdministratorAccount | None = returned("administrator", value, _ACCOUNT)
     return account
 
 
-def _text(answer: Any) -> str:
-    text: str = returned("device_name", answer, TEXT)
+def _check_text(value: Any) -> str:
+    text: str = returned("device_name", value, TEXT)
     return text
 
 
-def _with_values(usual: NameVariables, answer: Any) -> NameVariables:
-    return usual if answer is None else attrs.evolve(usual, values=answer)
+def _apply_values(default: NameVariables, values: Any) -> NameVariables:
+    return default if values is None else attrs.evolve(default, values=values)
 
 
-def _is_account(answer: object) -> bool:
-    if not isinstance(answer, AdministratorAccount):
-        return answer is None
+def _is_account(value: object) -> bool:
+    if not isinstance(value, AdministratorAccount):
+        return value is None
     kinds = {"short_name": str, "full_name": str, "hidden": bool, "password_hash": bytes}
-    return all(isinstance(getattr(answer, name), kind) for name, kind in kinds.items())
+    return all(isinstance(getattr(value, name), kind) for name, kind in kinds.items())
 
 
 _ACCOUNT: Final = Kind(_is_account, "an AdministratorAccount, or None", "AdministratorAccount objects")
@@ -264,12 +260,13 @@ _log = logger(__name__)
 
 @attrs.frozen(kw_only=True)
 class Command:
-    """What to send to a Mac that asks for its next command.
+    """The command for a Mac that asks for its next one.
 
     Attributes:
-        command_uuid: Comes back in the Mac's answer; the same again if the Mac did not answer the last one.
-        name: Which it is.
-        body: Secret. The XML property list, for the body of the answer.
+        command_uuid: The Mac sends it back with the result; it is the same again if the last attempt has no
+            result.
+        name: Which command it is.
+        body: Secret. The XML property list, for the body of the response.
     """
 
     command_uuid: str
@@ -282,9 +279,9 @@ class WaitingMac:
     """A Mac that awaits its final configuration.
 
     Attributes:
-        enrollment: What is known of it.
+        enrollment: Its enrollment.
         progress: What it waits for, with problems.
-        action: What can be sent now; where there is something, a push makes the Mac ask for it.
+        action: What can be sent now. If there is a command, a push makes the Mac ask for it.
     """
 
     enrollment: Enrollment
@@ -294,17 +291,17 @@ class WaitingMac:
 
 @attrs.frozen(kw_only=True)
 class _Outcome(Generic[T]):
-    """What an event comes to.
+    """The outcome of an event.
 
     Attributes:
         state: The next state.
-        answer: For the caller.
+        result: What the caller gets.
         warning: What to log; "" for nothing.
-        enrollment: The Mac, where more than its state changes.
+        enrollment: The changed enrollment, where more than the state changes.
     """
 
     state: State
-    answer: T
+    result: T
     warning: str = ""
     enrollment: Enrollment | None = None
 
@@ -315,103 +312,103 @@ _Change: TypeAlias = Callable[[Enrollment, State, datetime], Flow[_Outcome[T]]]
 def waiting_state(
     profile: EnrollmentProfile, *, release_after: timedelta | None, before: Enrollment | None = None
 ) -> Mapping[str, Any] | None:
-    """Return what is kept in ``Enrollment.awaiting`` when a profile is given to a Mac.
+    """Return what is stored in ``Enrollment.awaiting`` when a profile is issued to a Mac.
 
-    A Mac that waits at the moment keeps its state until its next ``Authenticate``: whoever sends its words
-    once more, which anybody can who saw them, must not make anybody forget that it waits.
+    A Mac that waits keeps its state until its next ``Authenticate``: a client that replays the Mac's signed
+    message must not clear the fact that it waits.
     """
-    kept = None if before is None else before.awaiting
-    if kept is not None and kept.get("phase") == AwaitPhase.AWAITING:
-        return kept
-    state = _fresh(profile, release_after)
+    previous = None if before is None else before.awaiting
+    if previous is not None and previous.get("phase") == AwaitPhase.AWAITING:
+        return previous
+    state = _new_state(profile, release_after)
     return None if state is None else state.to_json()
 
 
 def authenticated_flow(serial_number: str, *, checks_out: bool = False) -> Flow[None]:
-    """Note ``Authenticate``, or ``CheckOut``: the Mac begins anew, with the newest profile it was given."""
+    """Record ``Authenticate`` or ``CheckOut``: restart with the newest profile issued to the Mac."""
 
     def change(enrollment: Enrollment, state: State, _: datetime) -> Flow[_Outcome[None]]:
         changed = attrs.evolve(enrollment, installed=None) if checks_out else enrollment.authenticated()
-        profile = yield from in_store(lambda store: _profile_of(store, enrollment))
+        profile = yield from in_store(lambda store: _profile_of(store, enrollment))  # rule 5
         if profile is not None:
-            state = _fresh(profile, None if state is None else state.release_after)
+            state = _new_state(profile, None if state is None else state.release_after)
         elif state is not None:
             state = state.authenticated()
-        return _Outcome(state=state, answer=None, enrollment=changed)
+        return _Outcome(state=state, result=None, enrollment=changed)
 
-    return _changing(serial_number, change)
+    return _change_with_retry(serial_number, change)
 
 
 def token_updated_flow(serial_number: str, *, awaiting: bool) -> Flow[None]:
-    """Note a ``TokenUpdate`` of the device channel."""
+    """Record a ``TokenUpdate`` of the device channel."""
 
     def change(_: Enrollment, state: State, now: datetime) -> Flow[_Outcome[None]]:
         yield from ()
         if state is not None:
-            return _Outcome(state=state.token_updated(awaiting=awaiting, now=now), answer=None)
+            return _Outcome(state=state.token_updated(awaiting=awaiting, now=now), result=None)
         if not awaiting:
-            return _Outcome(state=None, answer=None)
-        state = AwaitConfigurationFlow(has_accounts=False).token_updated(awaiting=True, now=now)
-        warning = "it awaits its configuration although its profile does not ask for that: it is let go"
-        return _Outcome(state=state.work_left(()), answer=None, warning=warning)
+            return _Outcome(state=None, result=None)
+        state = AwaitConfigurationFlow(has_accounts=False).token_updated(awaiting=True, now=now)  # rule 4
+        warning = "it awaits its configuration although its profile does not ask for that: it is released"
+        return _Outcome(state=state.work_left(()), result=None, warning=warning)
 
-    return _changing(serial_number, change)
+    return _change_with_retry(serial_number, change)
 
 
 def answered_flow(serial_number: str, command_uuid: str, status: str) -> Flow[None]:
-    """Note the result of a command."""
-    return _evolving(
+    """Record the result of a command."""
+    return _evolve_state(
         serial_number, lambda state, now: state.answered(command_uuid, CommandStatus(status), now=now)
     )
 
 
 def work_left_flow(serial_number: str, names: Iterable[str]) -> Flow[None]:
-    """Note what the caller has still to install."""
+    """Record what the caller still has to install."""
     given = (names,) if isinstance(names, str) else tuple(names)
-    return _evolving(serial_number, lambda state, _: state.work_left(given))
+    return _evolve_state(serial_number, lambda state, _: state.work_left(given))
 
 
 def release_flow(serial_number: str) -> Flow[None]:
-    """Note that somebody decided not to wait for the work any longer."""
-    return _evolving(serial_number, lambda state, _: state.released_now())
+    """Record that the caller released the Mac without waiting for the work."""
+    return _evolve_state(serial_number, lambda state, _: state.released_now())
 
 
 def next_command_flow(serial_number: str, hooks: AccountHooks) -> Flow[Command | None]:
-    """Return what to send now, once it is stored."""
+    """Return the command to send now, after storing it as sent."""
 
     def change(enrollment: Enrollment, state: State, now: datetime) -> Flow[_Outcome[Command | None]]:
         if state is None:
-            return _Outcome(state=None, answer=None)
+            return _Outcome(state=None, result=None)
         warning = ""
         action = state.next_action(now)
         if action.send is SetupCommand.ACCOUNT_CONFIGURATION:
-            command_uuid = yield from _uuid(state, action.send)
+            command_uuid = yield from _choose_uuid(state, action.send)
             profile = yield from in_store(lambda store: _profile_of(store, enrollment))
             made = yield from accounts_flow(enrollment, profile, hooks, command_uuid, state=state, now=now)
             if isinstance(made, Delay):
-                warning = f"AccountConfiguration cannot be made now: {made.reason}"
-                return _Outcome(state=state.accounts_delayed(now=now), answer=None, warning=warning)
+                warning = f"AccountConfiguration cannot be built now: {made.reason}"
+                return _Outcome(state=state.accounts_delayed(now=now), result=None, warning=warning)
             state = state.with_problems(made.problems)
             if made.problems:
                 warning = f"AccountConfiguration: {'; '.join(map(str, made.problems))}"
             if made.body is not None:
                 return attrs.evolve(
-                    _sending(state, action.send, command_uuid, made.body, now), warning=warning
+                    _send_command(state, action.send, command_uuid, made.body, now), warning=warning
                 )
             if made.failure:
                 state = state.without_accounts(made.failure)
-                warning = f"AccountConfiguration cannot be made, and is left out: {made.failure}"
+                warning = f"AccountConfiguration cannot be built and is not sent: {made.failure}"
             else:
-                # Nothing in the settings that its version of macOS knows.
+                # Its version of macOS supports none of the settings.
                 state = attrs.evolve(state, has_accounts=False)
             action = state.next_action(now)
         if action.send is SetupCommand.DEVICE_CONFIGURED:
-            command_uuid = yield from _uuid(state, action.send)
+            command_uuid = yield from _choose_uuid(state, action.send)
             body = build_device_configured(command_uuid=command_uuid)
-            return attrs.evolve(_sending(state, action.send, command_uuid, body, now), warning=warning)
-        return _Outcome(state=state, answer=None, warning=warning)
+            return attrs.evolve(_send_command(state, action.send, command_uuid, body, now), warning=warning)
+        return _Outcome(state=state, result=None, warning=warning)
 
-    return _changing(serial_number, change)
+    return _change_with_retry(serial_number, change)
 
 
 def progress_flow(serial_number: str) -> Flow[AwaitProgress]:
@@ -425,11 +422,11 @@ def progress_flow(serial_number: str) -> Flow[AwaitProgress]:
 
 
 def waiting_mac(enrollment: Enrollment, now: datetime, *, due: bool) -> WaitingMac | None:
-    """Return how a Mac stands that awaits, and with *due* has something to be sent; None for all others."""
+    """Return the Mac if it waits, and with *due* if a command can be sent to it now; otherwise None."""
     try:
         state = _state_of(enrollment)
     except StoreError as error:
-        # One that cannot be read must not hide the others that wait.
+        # A state that cannot be read must not hide the other Macs that wait.
         _log.warning("%s: %s", enrollment.serial_number[:40], error)
         return None
     if state is None or state.phase is not AwaitPhase.AWAITING:
@@ -440,22 +437,22 @@ def waiting_mac(enrollment: Enrollment, now: datetime, *, due: bool) -> WaitingM
     return WaitingMac(enrollment=enrollment, progress=state.progress(now), action=action)
 
 
-def _evolving(
+def _evolve_state(
     serial_number: str, event: Callable[[AwaitConfigurationFlow, datetime], AwaitConfigurationFlow]
 ) -> Flow[None]:
     def change(_: Enrollment, state: State, now: datetime) -> Flow[_Outcome[None]]:
         yield from ()
-        return _Outcome(state=None if state is None else event(state, now), answer=None)
+        return _Outcome(state=None if state is None else event(state, now), result=None)
 
-    return _changing(serial_number, change)
-
-
-def _changing(serial_number: str, change: _Change[T]) -> Flow[T]:
-    """Store what *change* makes of a Mac's state; again if somebody else changed it before the commit."""
-    return retried(lambda: _changed(serial_number, change))
+    return _change_with_retry(serial_number, change)
 
 
-def _changed(serial_number: str, change: _Change[T]) -> Flow[T]:
+def _change_with_retry(serial_number: str, change: _Change[T]) -> Flow[T]:
+    """Apply *change* to a Mac's state and store it; repeat this if another worker changed it meanwhile."""
+    return retried(lambda: _change_once(serial_number, change))  # rule 2
+
+
+def _change_once(serial_number: str, change: _Change[T]) -> Flow[T]:
     now = yield from ask(Now())
     stored = yield from in_store(lambda store: store.enrollment(serial_number))
     enrollment = require_enrolled(stored, serial_number)
@@ -466,23 +463,23 @@ def _changed(serial_number: str, change: _Change[T]) -> Flow[T]:
         document = None if outcome.state is None else outcome.state.to_json()
         changed = attrs.evolve(changed, awaiting=document)
         events = _events(changed, before, outcome.state, now)
-        yield from in_store(partial(_save, enrollment=changed, events=events))
+        yield from in_store(partial(_save, enrollment=changed, events=events))  # rules 1 and 6
     if outcome.warning:
         _log.warning("%s: %s", serial_number[:40], outcome.warning)
-    return outcome.answer
+    return outcome.result
 
 
-def _sending(
+def _send_command(
     state: AwaitConfigurationFlow, name: SetupCommand, command_uuid: str, body: bytes, now: datetime
 ) -> _Outcome[Command | None]:
     return _Outcome(
         state=state.sent(name, command_uuid=command_uuid, now=now),
-        answer=Command(command_uuid=command_uuid, name=name, body=body),
+        result=Command(command_uuid=command_uuid, name=name, body=body),
     )
 
 
 def _profile_of(store: EnrollmentStore, enrollment: Enrollment) -> EnrollmentProfile | None:
-    """Return the profile that a Mac was given last; None if it is not stored any more."""
+    """Return the newest profile issued to a Mac; None if it is not stored any more."""
     try:
         if enrollment.profile_uuid is None:
             return store.default_profile(enrollment.token_name)
@@ -492,7 +489,7 @@ def _profile_of(store: EnrollmentStore, enrollment: Enrollment) -> EnrollmentPro
     return None if defined is None else defined.profile
 
 
-def _fresh(profile: EnrollmentProfile, release_after: timedelta | None) -> State:
+def _new_state(profile: EnrollmentProfile, release_after: timedelta | None) -> State:
     if not profile.await_final_configuration:
         return None
     return AwaitConfigurationFlow(has_accounts=profile.has_account_settings, release_after=release_after)
@@ -502,13 +499,13 @@ def _state_of(enrollment: Enrollment) -> State:
     return None if enrollment.awaiting is None else AwaitConfigurationFlow.from_json(enrollment.awaiting)
 
 
-def _uuid(state: AwaitConfigurationFlow, name: SetupCommand) -> Flow[str]:
+def _choose_uuid(state: AwaitConfigurationFlow, name: SetupCommand) -> Flow[str]:
     repeated = state.uuid_to_repeat(name)
     return repeated or (yield from ask(NewId())).upper()
 
 
 def _events(enrollment: Enrollment, before: State, state: State, now: datetime) -> EventBatch | None:
-    """Return the events of what that change found, and of the release; None if there are none."""
+    """Return the events of new account problems and of the release; None if there are none."""
     if state is None:
         return None
     groups = (*_problem_groups(enrollment, before, state), *_release_groups(enrollment, before, state))
@@ -546,5 +543,5 @@ def _save(store: EnrollmentStore, enrollment: Enrollment, events: EventBatch | N
     except UnknownTokenError:
         if events is None:
             raise
-        # The token was removed meanwhile: the Mac is let go all the same.
+        # The token was removed meanwhile: the Mac is released nevertheless.
         store.save_enrollment(enrollment, events=attrs.evolve(events, token_name=""))

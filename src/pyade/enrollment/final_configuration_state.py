@@ -1,38 +1,28 @@
-"""What is wrong with the enrollment of one Mac, for as long as it is worth a look.
+"""The state of one Mac that awaits its final configuration, what to send next, and when to release it.
 
-The rules of this file:
+The rules of this file; all of it is pure:
 
-1. What a Mac waits for too long, or what is wrong with its accounts, counts as long as it waits.
-2. After that it counts for 30 days from the last word about it, so that the list stays one to act on; so does
-   what was doubtful when its newest profile was given.
-
-What to send to a Mac that waits at the end of Setup Assistant, and when to let it go.
-
-The rules of this file, all pure:
-
-1. Nothing is sent unless the Mac itself said, in a ``TokenUpdate`` of its device channel, that it awaits its
-   configuration.
-2. ``AccountConfiguration`` comes after the caller's work and once per enrollment; again only if the Mac
-   answered ``NotNow``, or asks once more without an answer, as if the command was lost on its way.
-3. ``DeviceConfigured`` is the last command. It waits for the work, and for an answer about the accounts, but
-   for that not longer than ``patience``: an error there, or a Mac that never answers, holds nobody up. A Mac
-   that asks after that time gets ``AccountConfiguration`` a second time first, as the first may be lost.
+1. Nothing is sent unless the Mac itself reported, in a ``TokenUpdate`` of its device channel, that it awaits
+   its configuration.
+2. ``AccountConfiguration`` is sent after the caller's work and once per enrollment. It is repeated only if
+   the Mac answered ``NotNow``, or asks again without an answer, which means that the command may be lost.
+3. ``DeviceConfigured`` is the last command. It waits for the work, and at most ``patience`` for the result
+   of the accounts: an error there, or a Mac that never answers, does not block the release. A Mac that asks
+   after that time first gets ``AccountConfiguration`` a second time, as the first may be lost.
 4. ``DeviceConfigured`` is repeated until the Mac acknowledges it or no longer awaits.
-5. There is no time limit unless ``release_after`` is given; at that time the work is waited for no longer.
-6. Where the caller cannot make ``AccountConfiguration`` yet, it is asked for again until ``patience`` ends,
-   or the Mac is to be let go; then it is sent as far as it can be made, as it cannot be made later.
-7. An answer or a ``TokenUpdate`` that comes twice changes nothing. ``Authenticate``, or a ``TokenUpdate``
-   that awaits after the release, begins a new enrollment.
+5. There is no time limit unless ``release_after`` is given; after that time the Mac no longer waits for the
+   work.
+6. If the caller cannot build ``AccountConfiguration`` yet, it is retried until ``patience`` ends or the Mac
+   is to be released. Then it is sent as far as it can be built, since accounts cannot be made later.
+7. A repeated result or ``TokenUpdate`` changes nothing. ``Authenticate``, or a ``TokenUpdate`` that awaits
+   after the release, starts a new enrollment.
+8. A problem of the wait or of the accounts counts as long as the Mac waits.
+9. After that it counts for 30 days from the last command or result, so that an administrator can act on every
+   problem in the list. A problem from issuing the newest profile counts for 30 days, too.
 
 Source: specification, "Create an Apple enrollment profile", Await final configuration; Apple,
 ``TokenUpdate``, ``AccountConfiguration`` and ``DeviceConfigured``. That ``AccountConfiguration`` fails in
 migrations, and that a Mac without ``DeviceConfigured`` waits for ever, is observed.
-
-What is known of the wait of one Mac: its phase, what became of each command, and what is to be done now.
-
-``core.await_configuration`` decides with these.
-
-Source: Apple, ``TokenUpdate``, ``AccountConfiguration`` and ``DeviceConfigured``.
 """
 
 from __future__ import annotations
@@ -53,11 +43,11 @@ from pyade.errors import PolicyError, StoreError, StoreVersionError
 from pyade.text import is_unicode
 
 Time = Annotated[datetime, msgspec.Meta(tz=True)]
-"""A time with its zone, when it is read back from JSON, too."""
+"""A time with a time zone, which is also required when it is read from JSON."""
 
 
 class SetupCommand(enum.StrEnum):
-    """The commands of this flow, by Apple's names."""
+    """The commands that are sent to a waiting Mac, by Apple's names."""
 
     ACCOUNT_CONFIGURATION = "AccountConfiguration"
     DEVICE_CONFIGURED = "DeviceConfigured"
@@ -73,12 +63,12 @@ class CommandStatus(OpenStrEnum):
 
 
 class AwaitPhase(enum.StrEnum):
-    """Where a Mac stands.
+    """The phase of a Mac's wait.
 
     Attributes:
-        NOT_AWAITING: It has not said that it awaits, or it went on without us.
+        NOT_AWAITING: It has not reported that it awaits, or it continued without ``DeviceConfigured``.
         AWAITING: It waits at the end of Setup Assistant.
-        RELEASED: It was told to go on, and did.
+        RELEASED: It continued after ``DeviceConfigured``.
     """
 
     NOT_AWAITING = "not awaiting"
@@ -88,17 +78,17 @@ class AwaitPhase(enum.StrEnum):
 
 @attrs.frozen(kw_only=True)
 class CommandRecord:
-    """What became of one command in this enrollment.
+    """The attempts and the result of one command in this enrollment.
 
     Attributes:
-        first_sent_at: When it was first sent, UTC; None if it was not.
+        first_sent_at: When it was first sent, UTC; None if it was not sent.
         sent_at: When it was last sent, UTC.
         attempts: How often it was sent.
-        command_uuids: Under which UUIDs, the newest last; the oldest of very many are dropped.
-        status: The Mac's last answer; "" if there is none to the last attempt.
-        answered_at: When that came, UTC.
-        delayed_since: Since when it could not be made, although it was its turn, UTC; None if it could.
-        delayed_at: When that was found last, UTC.
+        command_uuids: Its UUIDs, the newest last; of more than 20 the oldest are dropped.
+        status: The Mac's last result; "" if it sent none for the last attempt.
+        answered_at: When that result was received, UTC.
+        delayed_since: Since when the command was due but could not be built, UTC; None if it could be built.
+        delayed_at: When building it last failed, UTC.
     """
 
     first_sent_at: Time | None = None
@@ -112,19 +102,18 @@ class CommandRecord:
 
     @property
     def has_failed(self) -> bool:
-        """True if the Mac refused it; an answer that Apple does not document counts as a refusal."""
+        """True if the Mac refused it; a status that Apple does not document counts as a refusal."""
         return self.status not in ("", CommandStatus.ACKNOWLEDGED, CommandStatus.NOT_NOW)
 
 
 @attrs.frozen(kw_only=True)
 class SetupAction:
-    """What to do now.
+    """The next step for a Mac.
 
     Attributes:
-        send: The command to send; None if there is none. Report it with ``sent``.
-        reason: Why, in words.
-        ask_again_at: When to ask again at the latest if nothing happens before, UTC; None if only an event
-            changes anything.
+        send: The command to send; None to send nothing. Report it with ``sent``.
+        reason: Why, as text.
+        ask_again_at: When to ask again at the latest, UTC; None if only an event can change the action.
     """
 
     send: SetupCommand | None
@@ -137,10 +126,10 @@ class AwaitProgress:
     """What a Mac waits for.
 
     Attributes:
-        phase: Where it stands.
+        phase: The phase of its wait.
         awaiting_since: Since when it waits or waited, UTC.
-        outstanding: Names of what is still to come, in order.
-        problems: What is worth a look, each with the next step.
+        outstanding: Names of the remaining work and commands, in order.
+        problems: What an administrator should check, each with the next step.
     """
 
     phase: AwaitPhase
@@ -161,28 +150,28 @@ __all__ = [
 ]
 
 USUAL_WAIT: Final = timedelta(minutes=15)
-"""Within which most Macs are released; a problem says what the others wait for."""
+"""Time within which most Macs are released; a Mac that waits longer gets a problem that says what for."""
 
 
 @attrs.frozen(kw_only=True)
 class AwaitConfigurationFlow:
-    """The state of one Mac; each event returns the next state, which the caller keeps.
+    """The immutable state of one Mac; each event returns the next state, which the caller stores.
 
-    Ask ``next_action`` whenever the Mac asks for commands or something happened; when it says to send
-    something, store what ``sent`` returns before the command leaves.
+    Call ``next_action`` whenever the Mac asks for a command or an event occurred. When it says to send a
+    command, store what ``sent`` returns before the command is sent.
 
     Attributes:
         has_accounts: True if the profile has account settings for this Mac.
-        release_after: After which wait ``DeviceConfigured`` is sent whatever is outstanding; None for no
+        release_after: Time after which ``DeviceConfigured`` is sent whatever is outstanding; None for no
             limit, as Apple and Intune have none.
-        patience: How long an answer of the Mac is waited for before the flow goes on without it.
-        phase: Where the Mac stands.
-        awaiting_since: Since when it waits, UTC.
-        outstanding: What the caller still has to install; None before the caller said so.
-        is_forced: True if somebody chose to release the Mac at once.
-        accounts: What became of ``AccountConfiguration``.
-        release: What became of ``DeviceConfigured``.
-        problems: What is wrong with the accounts of this Mac, each with what it gets instead.
+        patience: How long to wait for a result of the Mac before continuing without it.
+        phase: The phase of the wait.
+        awaiting_since: Since when the Mac waits, UTC.
+        outstanding: What the caller still has to install; None until the caller reports it.
+        is_forced: True if the caller released the Mac without waiting for the work.
+        accounts: The record of ``AccountConfiguration``.
+        release: The record of ``DeviceConfigured``.
+        problems: What is wrong with the accounts of this Mac, each with what the Mac gets instead.
 
     Raises:
         PolicyError: A duration is not positive.
@@ -206,16 +195,16 @@ class AwaitConfigurationFlow:
                 raise PolicyError(f"{name} {value}: more than zero is allowed")
 
     def authenticated(self) -> Self:
-        """Return the state after ``Authenticate``: a new enrollment, of which nothing is known yet.
+        """Return the state after ``Authenticate``: a new enrollment without any history.
 
-        The settings stay; make a new flow where the profile is another one.
+        The settings are kept; for another profile, create a new ``AwaitConfigurationFlow``.
         """
-        return type(self)(
+        return type(self)(  # rule 7
             has_accounts=self.has_accounts, release_after=self.release_after, patience=self.patience
         )
 
     def token_updated(self, *, awaiting: bool, now: datetime) -> Self:
-        """Return the state after a ``TokenUpdate`` of the device channel; that of a user says nothing here.
+        """Return the state after a ``TokenUpdate`` of the device channel; ignore those of a user channel.
 
         Args:
             awaiting: ``AwaitingConfiguration``; False where the key is absent.
@@ -223,38 +212,40 @@ class AwaitConfigurationFlow:
         """
         _require_zone(now)
         if not awaiting:
-            left = AwaitPhase.RELEASED if self.release.attempts else AwaitPhase.NOT_AWAITING
-            return attrs.evolve(self, phase=left if self.phase is AwaitPhase.AWAITING else self.phase)
+            ended = AwaitPhase.RELEASED if self.release.attempts else AwaitPhase.NOT_AWAITING
+            return attrs.evolve(self, phase=ended if self.phase is AwaitPhase.AWAITING else self.phase)
         state = self.authenticated() if self.phase is AwaitPhase.RELEASED else self
         return attrs.evolve(state, phase=AwaitPhase.AWAITING, awaiting_since=state.awaiting_since or now)
 
     def work_left(self, names: Iterable[str]) -> Self:
-        """Return the state when the caller knows what it still has to install.
+        """Return the state after the caller reported what it still has to install.
 
         Args:
-            names: Profiles, apps and whatever else the Mac should have first, as shown to people; none if
-                all of it is there.
+            names: Display names of profiles, apps and other things that the Mac must have first; empty if all
+                are installed.
 
         Raises:
-            PolicyError: A name is no text that a store can keep, or an empty one.
+            PolicyError: A name is empty, or not a text that a store can keep.
         """
         given = (names,) if isinstance(names, str) else tuple(names)
         wrong = [name for name in given if not _is_name(name)]
         if wrong:
-            raise PolicyError(f"work that is left: {repr(wrong[0])[:80]} is no name: give texts, or none")
+            raise PolicyError(
+                f"work that is left: {repr(wrong[0])[:80]} is not a name: give non-empty texts, or none"
+            )
         return attrs.evolve(self, outstanding=given)
 
     def without_accounts(self, reason: str = "") -> Self:
-        """Return the state when the caller found that it cannot make ``AccountConfiguration``.
+        """Return the state after the caller found that it cannot build ``AccountConfiguration`` at all.
 
         Args:
             reason: Why, for the problem; without secrets.
         """
-        status = f"{_NOT_MADE}: {reason}"[:_KEPT_REASON] if reason else _NOT_MADE
+        status = f"{_NOT_MADE}: {reason}"[:_MAX_REASON] if reason else _NOT_MADE
         return attrs.evolve(self, accounts=attrs.evolve(self.accounts, status=status))
 
     def accounts_delayed(self, *, now: datetime) -> Self:
-        """Return the state when the caller cannot make ``AccountConfiguration`` yet.
+        """Return the state after the caller could not build ``AccountConfiguration`` yet (rule 6).
 
         Args:
             now: The time, UTC.
@@ -264,7 +255,7 @@ class AwaitConfigurationFlow:
         return attrs.evolve(self, accounts=attrs.evolve(self.accounts, delayed_since=since, delayed_at=now))
 
     def is_delay_over(self, now: datetime) -> bool:
-        """Return True if ``AccountConfiguration`` is now to be made as far as it can be made.
+        """Return True if ``AccountConfiguration`` must now be built as far as possible (rule 6).
 
         Args:
             now: The time, UTC.
@@ -273,24 +264,24 @@ class AwaitConfigurationFlow:
         return since is not None and (self._is_due(now) or now >= since + self.patience)
 
     def with_problems(self, problems: Iterable[Problem]) -> Self:
-        """Return the state when it is known what is wrong with the accounts of this Mac.
+        """Return the state with the problems of this Mac's accounts.
 
         Args:
-            problems: Each with what the Mac gets instead; without secrets.
+            problems: Each says what the Mac gets instead; without secrets.
         """
         return attrs.evolve(self, problems=tuple(problems))
 
     def released_now(self) -> Self:
-        """Return the state when somebody decided not to wait for the work any longer."""
+        """Return the state after the caller released the Mac without waiting for the work."""
         return attrs.evolve(self, is_forced=True)
 
     def sent(self, command: SetupCommand, *, command_uuid: str, now: datetime) -> Self:
-        """Return the state with *command* on its way.
+        """Return the state after *command* was sent.
 
         Args:
-            command: What ``next_action`` said to send.
-            command_uuid: Its ``CommandUUID``, by which the answer is known: ``uuid_to_repeat``, else a new
-                one.
+            command: The command of ``next_action``.
+            command_uuid: Its ``CommandUUID``, which identifies its result: ``uuid_to_repeat``, or a new one
+                if that is None.
             now: The time, UTC.
         """
         _require_zone(now)
@@ -300,12 +291,12 @@ class AwaitConfigurationFlow:
             sent_at=now,
             attempts=record.attempts + 1,
             command_uuids=(*(one for one in record.command_uuids if one != command_uuid), command_uuid)[
-                -_KEPT_UUIDS:
+                -_MAX_UUIDS:
             ],
             delayed_since=record.delayed_since,
             delayed_at=record.delayed_at,
         )
-        return self._with(command, record)
+        return self._with_record(command, record)
 
     def answered(self, command_uuid: str, status: CommandStatus | str, *, now: datetime) -> Self:
         """Return the state after the result of a command; results of other commands change nothing.
@@ -321,42 +312,42 @@ class AwaitConfigurationFlow:
             record = self._record(command)
             if command_uuid not in record.command_uuids:
                 continue
-            is_news = record.status == "" and command_uuid == record.command_uuids[-1]
-            # A success counts whenever it comes, anything else only as the first word about the last attempt.
-            if given != CommandStatus.ACKNOWLEDGED and not is_news:
+            is_first_result = record.status == "" and command_uuid == record.command_uuids[-1]
+            # A success always counts; any other status only as the first result of the last attempt.
+            if given != CommandStatus.ACKNOWLEDGED and not is_first_result:  # rule 7
                 return self
-            state = self._with(command, attrs.evolve(record, status=str(given)[:80], answered_at=now))
+            state = self._with_record(command, attrs.evolve(record, status=str(given)[:80], answered_at=now))
             if command is SetupCommand.DEVICE_CONFIGURED and given == CommandStatus.ACKNOWLEDGED:
                 return attrs.evolve(state, phase=AwaitPhase.RELEASED)
             return state
         return self
 
     def uuid_to_repeat(self, command: SetupCommand) -> str | None:
-        """Return the ``CommandUUID`` of the last attempt if it has no answer, for the next one; else None."""
+        """Return the ``CommandUUID`` of the last attempt if it has no result, to use it again; else None."""
         record = self._record(command)
         return record.command_uuids[-1] if record.attempts and record.status == "" else None
 
     def next_action(self, now: datetime) -> SetupAction:
-        """Return what to send to the Mac now, or what is waited for; asking changes nothing.
+        """Return what to send to the Mac now, or what it waits for; the state does not change.
 
         Args:
             now: The time, UTC.
         """
         _require_zone(now)
-        if self.phase is not AwaitPhase.AWAITING:
+        if self.phase is not AwaitPhase.AWAITING:  # rule 1
             return SetupAction(send=None, reason=f"the Mac is {self.phase}: nothing may be sent")
         deadline, is_due = self._deadline(), self._is_due(now)
         if self.outstanding != () and not is_due and not self.release.attempts:
-            reason = "waits for " + (", ".join(self.outstanding or ()) or "word about profiles and apps")
+            reason = "waits for " + (", ".join(self.outstanding or ()) or _NO_REPORT)
             return SetupAction(send=None, reason=reason, ask_again_at=deadline)
-        if not self.release.attempts:
+        if not self.release.attempts:  # rule 3
             action = self._accounts_action(now, deadline, is_due=is_due)
             if action is not None:
                 return action
         return self._release_action(now, is_due=is_due)
 
     def progress(self, now: datetime) -> AwaitProgress:
-        """Return what the Mac waits for, with problems where it is too long or went wrong.
+        """Return what the Mac waits for, with a problem for each error and for a wait that takes too long.
 
         Args:
             now: The time, UTC.
@@ -364,8 +355,7 @@ class AwaitConfigurationFlow:
         _require_zone(now)
         outstanding: list[str] = []
         if self.phase is AwaitPhase.AWAITING:
-            said = self.outstanding is not None
-            outstanding += self.outstanding or (() if said else ("word about profiles and apps",))
+            outstanding += (_NO_REPORT,) if self.outstanding is None else self.outstanding
             if self._waits_for_accounts():
                 outstanding.append(str(SetupCommand.ACCOUNT_CONFIGURATION))
             outstanding.append(str(SetupCommand.DEVICE_CONFIGURED))
@@ -387,7 +377,7 @@ class AwaitConfigurationFlow:
 
         Raises:
             StoreVersionError: A newer pyade wrote it.
-            StoreError: It is nothing that ``to_json`` wrote.
+            StoreError: *value* does not come from ``to_json``.
         """
         try:
             version = msgspec.convert(value["version"], int)
@@ -402,7 +392,7 @@ class AwaitConfigurationFlow:
     def _record(self, command: SetupCommand) -> CommandRecord:
         return self.accounts if command is SetupCommand.ACCOUNT_CONFIGURATION else self.release
 
-    def _with(self, command: SetupCommand, record: CommandRecord) -> Self:
+    def _with_record(self, command: SetupCommand, record: CommandRecord) -> Self:
         if command is SetupCommand.ACCOUNT_CONFIGURATION:
             return attrs.evolve(self, accounts=record)
         return attrs.evolve(self, release=record)
@@ -411,7 +401,7 @@ class AwaitConfigurationFlow:
         return self.has_accounts and self.accounts.status in ("", CommandStatus.NOT_NOW)
 
     def _deadline(self) -> datetime | None:
-        if self.release_after is None or self.awaiting_since is None:
+        if self.release_after is None or self.awaiting_since is None:  # rule 5
             return None
         return self.awaiting_since + self.release_after
 
@@ -422,21 +412,21 @@ class AwaitConfigurationFlow:
     def _accounts_action(
         self, now: datetime, deadline: datetime | None, *, is_due: bool
     ) -> SetupAction | None:
-        """Return what the accounts ask for before the release; None if they are settled."""
+        """Return what to do about the accounts before the release; None if nothing is left to do."""
         record = self.accounts
-        if not self._waits_for_accounts():
+        if not self._waits_for_accounts():  # rule 2
             return None
         if record.first_sent_at is None:
             reason = "the accounts come before the release"
-            if record.delayed_since is not None and record.delayed_at is not None:
+            if record.delayed_since is not None and record.delayed_at is not None:  # rule 6
                 retry_at = record.delayed_at + _retry_delay(1)
                 limits = [record.delayed_since + self.patience, *([deadline] if deadline else [])]
                 if now < retry_at and not self.is_delay_over(now):
-                    reason = "AccountConfiguration could not be made"
+                    reason = "AccountConfiguration could not be built"
                     return SetupAction(send=None, reason=reason, ask_again_at=min([retry_at, *limits]))
             return SetupAction(send=SetupCommand.ACCOUNT_CONFIGURATION, reason=reason)
         give_up_at = record.first_sent_at + self.patience
-        # Once may have been lost on its way, with the program that sent it, and cannot be made up for later.
+        # A single attempt may be lost with the program that sent it; accounts cannot be made later (rule 3).
         was_repeated = record.attempts > 1
         if is_due or (was_repeated and now >= give_up_at):
             return None
@@ -450,15 +440,15 @@ class AwaitConfigurationFlow:
         if record.delayed_at is not None:
             retry_at = max(retry_at, record.delayed_at + _retry_delay(1))
         if now >= retry_at:
-            return SetupAction(send=SetupCommand.ACCOUNT_CONFIGURATION, reason=f"{reason}: once more")
+            return SetupAction(send=SetupCommand.ACCOUNT_CONFIGURATION, reason=f"{reason}: sent again")
         return SetupAction(send=None, reason=reason, ask_again_at=min([retry_at, *limits]))
 
     def _release_action(self, now: datetime, *, is_due: bool) -> SetupAction:
         record = self.release
         if record.sent_at is None:
-            reason = "all is there" if self.outstanding == () else "somebody released it"
+            reason = "no work is outstanding" if self.outstanding == () else "the caller released the Mac"
             if is_due and not self.is_forced and self.outstanding != ():
-                reason = "the time limit has come"
+                reason = "the time limit was reached"
             return SetupAction(send=SetupCommand.DEVICE_CONFIGURED, reason=reason)
         if record.status:
             retry_at = (record.answered_at or record.sent_at) + _retry_delay(record.attempts)
@@ -466,21 +456,21 @@ class AwaitConfigurationFlow:
         else:
             retry_at = record.sent_at + self.patience
             reason = "waits for the answer to DeviceConfigured"
-        if now >= retry_at:
-            return SetupAction(send=SetupCommand.DEVICE_CONFIGURED, reason=f"{reason}: once more")
+        if now >= retry_at:  # rule 4
+            return SetupAction(send=SetupCommand.DEVICE_CONFIGURED, reason=f"{reason}: sent again")
         return SetupAction(send=None, reason=reason, ask_again_at=retry_at)
 
     def account_problems(self) -> Iterator[Problem]:
-        """Yield what is wrong with the accounts of this Mac, and what became of them."""
+        """Yield the problems of this Mac's accounts, including those of the command."""
         yield from self.problems
         if self.has_accounts and self.accounts.has_failed:
             allowed = "acknowledged by the Mac, or its user must make the account"
-            fix = "look at the Mac's error; the release does not wait for it"
-            yield _finding(SetupCommand.ACCOUNT_CONFIGURATION, self.accounts.status, allowed, fix)
+            fix = "check the Mac's error; the release does not wait for it"
+            yield _warning(SetupCommand.ACCOUNT_CONFIGURATION, self.accounts.status, allowed, fix)
         elif self._waits_for_accounts() and self.release.attempts:
             allowed = "an answer before the release, or its user must make the account"
-            fix = "see whether the account is there; the release does not wait for it"
-            yield _finding(
+            fix = "check whether the account exists; the release does not wait for it"
+            yield _warning(
                 SetupCommand.ACCOUNT_CONFIGURATION, self.accounts.status or "no answer", allowed, fix
             )
 
@@ -490,30 +480,28 @@ class AwaitConfigurationFlow:
             return
         if self.release.has_failed:
             allowed = "acknowledged by the Mac"
-            fix = "see whether the Mac still waits; the command is repeated"
-            yield _finding(SetupCommand.DEVICE_CONFIGURED, self.release.status, allowed, fix)
+            fix = "check whether the Mac still waits; the command is repeated"
+            yield _warning(SetupCommand.DEVICE_CONFIGURED, self.release.status, allowed, fix)
         if now - self.awaiting_since >= USUAL_WAIT:
-            allowed, fix = self._still_to_come(now, outstanding)
+            allowed, fix = self._describe_missing(now, outstanding)
             waited = in_words(now - self.awaiting_since)
-            yield _finding("await_final_configuration", waited, f"about 15 minutes; {allowed}", fix)
+            yield _warning("await_final_configuration", waited, f"about 15 minutes; {allowed}", fix)
 
-    def _still_to_come(self, now: datetime, outstanding: list[str]) -> tuple[str, str]:
-        """Return what a Mac that waits too long still misses, and what to do; it may be the Mac's turn."""
+    def _describe_missing(self, now: datetime, outstanding: list[str]) -> tuple[str, str]:
+        """Return what a Mac that waits too long still lacks, and the next step of the administrator."""
         if self.outstanding == () or self.release.attempts or self.next_action(now).send is not None:
             commands = ", ".join(name for name in outstanding if name in set(SetupCommand))
-            return f"it has still to take {commands}", "push the Mac, so that it asks for its next command"
-        release = "let the Mac go with FinalConfiguration.release"
+            return f"the Mac must still take {commands}", "push the Mac, so that it asks for its next command"
+        release = "release the Mac with FinalConfiguration.release"
         if self.outstanding is None:
             fix = f"report what is left, or that nothing is, with FinalConfiguration.work_left; or {release}"
             return "nothing was reported with work_left yet", fix
-        fix = (
-            f"see why it takes long, and report what is left with FinalConfiguration.work_left; or {release}"
-        )
+        fix = f"find out why, and report what is left with FinalConfiguration.work_left; or {release}"
         return f"still to be installed, as work_left reported: {', '.join(self.outstanding)}", fix
 
 
 def _is_name(value: object) -> bool:
-    # Half of a surrogate pair has no bytes, so that no store could keep it.
+    # Half of a surrogate pair cannot be encoded, so no store can keep it.
     return isinstance(value, str) and bool(value.strip()) and is_unicode(value)
 
 
@@ -523,26 +511,27 @@ def _require_zone(now: datetime) -> None:
 
 
 def _retry_delay(attempts: int) -> timedelta:
-    """Return 1, 2, 4, … minutes, at most an hour."""
+    """Return a delay of 1, 2, 4, … minutes after so many *attempts*, at most an hour."""
     return timedelta(minutes=min(2 ** min(attempts - 1, 6), 60))
 
 
-def _finding(setting: str, value: str, allowed: str, fix: str) -> Problem:
+def _warning(setting: str, value: str, allowed: str, fix: str) -> Problem:
     return Problem(str(setting), value, allowed, fix, Severity.WARNING)
 
 
 _VERSION: Final = 1
-_KEPT_UUIDS: Final = 20
-_KEPT_REASON: Final = 200
+_MAX_UUIDS: Final = 20
+_MAX_REASON: Final = 200
 _NOT_MADE: Final = "not made"
+_NO_REPORT: Final = "a report with work_left"
 
 
 COUNTS_FOR: Final = timedelta(days=30)
-"""How long problems of a Mac that waits no longer count."""
+"""How long the problems of a Mac count after its wait ended."""
 
 
 def problems_of(enrollment: Enrollment, now: datetime) -> tuple[Problem, ...]:
-    """Return what is wrong with a Mac's enrollment, and worth a look now.
+    """Return the problems of a Mac's enrollment that count now.
 
     Args:
         enrollment: The Mac.
@@ -551,14 +540,14 @@ def problems_of(enrollment: Enrollment, now: datetime) -> tuple[Problem, ...]:
     Raises:
         StoreError: The state of its wait cannot be read.
     """
-    issued = enrollment.problems if now - enrollment.issued_at < COUNTS_FOR else ()
-    return (*issued, *_of_wait(enrollment, now))
+    issued = enrollment.problems if now - enrollment.issued_at < COUNTS_FOR else ()  # rule 9
+    return (*issued, *_wait_problems(enrollment, now))
 
 
-def _of_wait(enrollment: Enrollment, now: datetime) -> tuple[Problem, ...]:
+def _wait_problems(enrollment: Enrollment, now: datetime) -> tuple[Problem, ...]:
     state = None if enrollment.awaiting is None else AwaitConfigurationFlow.from_json(enrollment.awaiting)
     problems = () if state is None else state.progress(now).problems
-    if not problems or state is None or state.phase is AwaitPhase.AWAITING:
+    if not problems or state is None or state.phase is AwaitPhase.AWAITING:  # rule 8
         return problems
     times = (
         state.accounts.sent_at,

@@ -1,8 +1,6 @@
-"""Make the profile of one Mac, and store what belongs to it.
+"""Issue the profile of one Mac and store its records; later renew its certificate, record its registration.
 
 Source: specification, "Certificates"; Apple, "Authenticating through web views".
-
-What follows an enrollment: a new certificate, and the registration of the user's Mac.
 """
 
 from __future__ import annotations
@@ -36,19 +34,19 @@ from pyade.text import logger
 
 _log = logger(__name__)
 
-_KINDS: Final = {
+_ONE_TIME_KINDS: Final = {
     IdentityKind.SCEP: OneTimeKind.SCEP_CHALLENGE,
     IdentityKind.ACME: OneTimeKind.ACME_CLIENT_IDENTIFIER,
 }
 
 
 class Issue:
-    """One profile for one Mac.
+    """Issues one profile to one Mac.
 
     Attributes:
-        choice: The identity in it; None if there is none that the policy allows.
-        refusal: Why there is none, in words; "" if there is one.
-        problems: What is doubtful about the Mac, its user and its identity, whether there is one or not.
+        choice: The identity of the profile; None if the policy allows none.
+        refusal: Why there is no identity, as text; "" if there is one.
+        problems: The problems of the Mac, its user and its identity, also if there is no identity.
     """
 
     def __init__(
@@ -61,14 +59,14 @@ class Issue:
         now: datetime,
         keep: IdentityKind | None = None,
     ) -> None:
-        """Decide the identity; *keep* is the kind with which a Mac enrolled that renews its certificate."""
+        """Decide the identity; for a renewal, *keep* is the kind with which the Mac enrolled."""
         self._settings = settings
         self._context = context
         self._machine = machine
         self._user = user
-        of_user: tuple[Problem, ...] = ()
+        user_problems: tuple[Problem, ...] = ()
         if user is not None:
-            self._user, of_user = keepable_user(user)
+            self._user, user_problems = keepable_user(user)
         decided = decide_identity(
             machine.version,
             machine.chip,
@@ -82,29 +80,29 @@ class Issue:
         self._keep = keep
         self.choice: IdentityChoice | None = decided if isinstance(decided, IdentityChoice) else None
         self.refusal: str = decided.reason if isinstance(decided, IdentityRefusal) else ""
-        said = {"product": machine.product, "version": machine.build}
+        claims = {"product": machine.product, "version": machine.build}
         self.problems: tuple[Problem, ...] = tuple(
-            attrs.evolve(one, value=one.value or said.get(one.setting, "")[:80]) for one in decided.problems
+            attrs.evolve(one, value=one.value or claims.get(one.setting, "")[:80]) for one in decided.problems
         )
         if machine.signature is not None:
             self.problems += machine.signature.check(now=now)
         if context.record is not None:
             self.problems += check_model_claim(machine.product, context.record.device)
-        self.problems += of_user
+        self.problems += user_problems
 
     def steps(self) -> Flow[EnrollmentResponse]:
-        """Return the answer that holds the profile, after everything was stored."""
+        """Build the profile, store its records in one transaction, and return the response."""
         choice, context = self.choice, self._context
         if choice is None or context.record is None or context.profile is None:
-            raise AssertionError  # pragma: no cover - whoever calls this has asked for refusal
-        credential = yield from self._credential(choice)
-        body = yield from ask(Compute(lambda: self._build(choice, credential)))
-        enrollment = self._enrollment(choice)
-        decision = self._decision(choice, enrollment)
-        kept = self._kept(choice, credential)
+            raise AssertionError  # pragma: no cover - callers check refusal first
+        credential = yield from self._request_credential(choice)
+        body = yield from ask(Compute(lambda: self._build_profile(choice, credential)))
+        enrollment = self._build_enrollment(choice)
+        decision = self._build_decision(choice, enrollment)
+        one_time = self._build_one_time(choice, credential)
         yield from in_store(
             lambda store: store.save_enrollment(
-                enrollment, credential=kept, is_new=True, events=decision.events()
+                enrollment, credential=one_time, is_new=True, events=decision.events()
             )
         )
         _log.info("%s", decision)
@@ -115,17 +113,17 @@ class Issue:
         }
         return EnrollmentResponse(status=200, headers=headers, body=bytes(body), decision=decision)
 
-    def _credential(self, choice: IdentityChoice) -> Flow[Credential]:
+    def _request_credential(self, choice: IdentityChoice) -> Flow[Credential]:
         is_acme = choice.kind is IdentityKind.ACME
         source = self._settings.acme_credential if is_acme else self._settings.scep_credential
         request = CredentialRequest(
             kind=choice.kind, machine=self._machine, user=self._user, is_renewal=self._keep is not None
         )
         name = "acme_credential" if is_acme else "scep_credential"
-        answer = yield from ask(CallHook(source, (request,), name))
-        return check_answer(answer, Credential, name)
+        credential = yield from ask(CallHook(source, (request,), name))
+        return check_answer(credential, Credential, name)
 
-    def _build(self, choice: IdentityChoice, credential: Credential) -> bytes:
+    def _build_profile(self, choice: IdentityChoice, credential: Credential) -> bytes:
         settings, profile = self._settings, self._context.profile
         if profile is None:
             raise AssertionError  # pragma: no cover - see steps
@@ -140,7 +138,8 @@ class Issue:
         )
         return masked(document if settings.signer is None else settings.signer.sign(document))
 
-    def _kept(self, choice: IdentityChoice, credential: Credential) -> OneTime | None:
+    def _build_one_time(self, choice: IdentityChoice, credential: Credential) -> OneTime | None:
+        """Return what is stored about *credential*; None if the authority checks it itself."""
         if credential.lifetime is None:
             return None
         scep, acme = self._settings.scep, self._settings.acme
@@ -149,7 +148,7 @@ class Issue:
         is_scep = choice.kind is IdentityKind.SCEP
         size = scep.key_size if scep and is_scep else choice.key_size
         return OneTime.of(
-            _KINDS[choice.kind],
+            _ONE_TIME_KINDS[choice.kind],
             credential.secret,
             serial_number=self._machine.serial_number,
             expires_at=self._now + credential.lifetime,
@@ -161,7 +160,7 @@ class Issue:
             },
         )
 
-    def _enrollment(self, choice: IdentityChoice) -> Enrollment:
+    def _build_enrollment(self, choice: IdentityChoice) -> Enrollment:
         context, machine = self._context, self._machine
         before, profile, record = context.enrollment, context.profile, context.record
         if profile is None or record is None:
@@ -172,7 +171,7 @@ class Issue:
             if before.installed is None:
                 return attrs.evolve(before, version=version)
             return attrs.evolve(before, installed=attrs.evolve(before.installed, version=version))
-        given = Enrollment(
+        issued = Enrollment(
             serial_number=machine.serial_number,
             token_name=record.token_name,
             udid=machine.udid,
@@ -191,15 +190,15 @@ class Issue:
             revision=before.revision if before else 0,
         )
         if before is None or before.installed is None:
-            return given
+            return issued
         return attrs.evolve(
-            given,
+            issued,
             installed=before.installed,
             registration=before.registration,
             registered_at=before.registered_at,
         )
 
-    def _decision(self, choice: IdentityChoice, enrollment: Enrollment) -> EnrollmentDecision:
+    def _build_decision(self, choice: IdentityChoice, enrollment: Enrollment) -> EnrollmentDecision:
         return EnrollmentDecision(
             at=self._now,
             outcome=EnrollmentOutcome.ENROLL if self._keep is None else EnrollmentOutcome.RENEW,
@@ -243,23 +242,23 @@ def renewal_flow(settings: Settings, serial_number: str, version: str | None) ->
     kind = installed.identity
     issue = Issue(settings, context, machine, installed.user, now=now, keep=kind)
     if issue.choice is None:
-        raise PolicyError(f"{serial_number[:80]!r} enrolled with {kind} and keeps it: {issue.refusal}")
+        raise PolicyError(f"{serial_number[:80]!r} enrolled with {kind} and must keep it: {issue.refusal}")
     return (yield from issue.steps())
 
 
 def registered_flow(serial_number: str) -> Flow[None]:
-    """Note that a Mac is registered; see ``EnrollmentService.registration_completed``."""
-    return retried(lambda: _registered(serial_number))
+    """Record that a Mac is registered; see ``EnrollmentService.registration_completed``."""
+    return retried(lambda: _record_registration(serial_number))
 
 
-def _registered(serial_number: str) -> Flow[None]:
+def _record_registration(serial_number: str) -> Flow[None]:
     now = yield from ask(Now())
     stored = yield from in_store(lambda store: store.enrollment(serial_number))
     enrollment = require_enrolled(stored, serial_number)
     if enrollment.registration is not Registration.PENDING:
         return
     done = attrs.evolve(enrollment, registration=Registration.COMPLETE, registered_at=now)
-    # Anybody can ask for another profile in the name of this Mac: who signed in for it registered nothing.
+    # Any client can request another profile in the name of this Mac: its user registered nothing.
     user = (enrollment.installed or enrollment.newest).user
     details = {"user": user.upn} if user else {}
     group = EventGroup(EventKind.REGISTRATION_COMPLETED, (serial_number,), details)

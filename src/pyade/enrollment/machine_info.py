@@ -1,17 +1,14 @@
-"""What a Mac says about itself when it asks for its enrollment profile.
+"""Read and verify a Mac's description of itself, and compare its model with Apple's device record.
 
-A good signature proves that some Apple device signed these words at some time. It does not prove the serial
+A valid signature proves that some Apple device signed the message at some time. It does not prove the serial
 number: no device certificate holds one, and the message has neither a recipient nor a nonce.
 
-Source: Apple, ``MachineInfo``; "Authenticating through web views".
+The model is a claim, too: a sender can sign any model, and with an old one get an identity that is not bound
+to hardware. Apple's device record has only a product name. That is enough to tell an iMac from a MacBook Air,
+but not an old MacBook Air from a new one.
 
-What a Mac says about its model, held against what Apple says about its serial number.
-
-The model in a MachineInfo is a claim: whoever signs one can write any model into it, and with an old one
-get an identity that is not bound to hardware. Apple's device record names the product in words, which is
-enough to see that an iMac is no MacBook Air. It cannot tell an old MacBook Air from a new one.
-
-Source: Apple, ``MachineInfo``, ``PRODUCT``; device assignment, ``Device``, ``model`` and ``device_family``.
+Source: Apple, ``MachineInfo`` and its ``PRODUCT``; "Authenticating through web views"; device assignment,
+``Device``, ``model`` and ``device_family``.
 """
 
 from __future__ import annotations
@@ -38,7 +35,7 @@ HEADER: Final = "x-apple-aspen-deviceinfo"
 """The header of the first request of a web view."""
 
 _MAX_HEADER: Final = 2 * MAX_BYTES
-_MAX_TEXT: Final = 255  # a Mac sends 36 at most, and all of it is kept in the record
+_MAX_TEXT: Final = 255  # a Mac sends 36 at most, and the record keeps the whole text
 _URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
 _WHITE_SPACE: Final = b" \t\n\r\f\v"
 
@@ -48,20 +45,20 @@ class MachineInfo:
     """A Mac's description of itself.
 
     Attributes:
-        udid: Hardware UUID. Not the one in attestation certificates.
-        serial_number: Compared exactly as given.
+        udid: Hardware UUID. Attestation certificates hold a different one.
+        serial_number: Compared exactly, without changing case or spaces.
         product: Model identifier, such as ``Mac14,2``.
         build: Build of macOS, such as ``22A380``; Apple calls it ``VERSION``.
         os_version: Such as ``14.1``; None before macOS 14.
-        supplemental_build: Of an installed rapid security response.
-        supplemental_version_extra: Its letter with parentheses, such as ``(a)``.
+        supplemental_build: Build of an installed rapid security response.
+        supplemental_version_extra: Letter of that response with parentheses, such as ``(a)``.
         language: Selected language, such as ``en``.
-        can_request_software_update: True if the Mac can be told to update first.
+        can_request_software_update: True if the server may ask the Mac to update first.
         software_update_device_id: Names the Mac in Apple's catalogue of updates, such as ``J413AP``.
-        can_request_psso_config: True if the Mac can be told to set up Platform SSO first.
+        can_request_psso_config: True if the server may ask the Mac to set up Platform SSO first.
         mandatory_software_update_required: True if the Mac will update in any case.
-        extra: Keys that pyade does not know or use, as they came.
-        signature: What was learned from the signature; None if ``from_plist`` read the words alone.
+        extra: Keys that pyade does not know or use, with their unchanged values.
+        signature: What the verified signature showed; None after ``from_plist``, which verifies none.
     """
 
     udid: str
@@ -81,14 +78,14 @@ class MachineInfo:
 
     @classmethod
     def from_cms(cls, data: bytes, *, trust: DeviceTrust | None = None) -> Self:
-        """Return what a Mac posted, once its signature is verified.
+        """Verify and read the body of a Mac's ``POST``.
 
         Args:
             data: The body of the request: CMS in DER or BER, at most 64 KiB.
             trust: Whose devices are trusted; None for Apple's.
 
         Raises:
-            TrustError: It cannot be read, or no trusted device signed it.
+            TrustError: The body cannot be read, or no trusted device signed it.
 
         Source: Apple, "Authenticating through web views"; RFC 5652, 5.
         """
@@ -99,15 +96,15 @@ class MachineInfo:
 
     @classmethod
     def from_header(cls, value: str | bytes | None, *, trust: DeviceTrust | None = None) -> Self:
-        """Return what the first request of a Mac's web view holds, once its signature is verified.
+        """Verify and read the header of the first request of a Mac's web view.
 
         Args:
             value: The header ``x-apple-aspen-deviceinfo``: base64 in the standard or the URL-safe alphabet,
-                padded, white space in it is ignored. None, where there is no such header, is refused.
+                with padding; white space is ignored. None, if the header is missing, is refused.
             trust: Whose devices are trusted; None for Apple's.
 
         Raises:
-            TrustError: It is missing, cannot be read, or no trusted device signed it.
+            TrustError: The header is missing or cannot be read, or no trusted device signed it.
 
         Source: Apple, "Authenticating through web views".
         """
@@ -124,13 +121,13 @@ class MachineInfo:
 
     @classmethod
     def from_plist(cls, data: bytes) -> Self:
-        """Return what a property list says; its signature must have been verified before.
+        """Read a property list without a signature; the caller must have verified it before.
 
         Args:
             data: XML, at most 64 KiB.
 
         Raises:
-            TrustError: It is no such property list, a key is missing, or a value has the wrong type.
+            TrustError: It is not a property list of a Mac, a key is missing, or a value has the wrong type.
 
         Source: Apple, ``MachineInfo``.
         """
@@ -157,21 +154,21 @@ class MachineInfo:
 
     @property
     def version(self) -> MacOSVersion | None:
-        """The version of macOS as the Mac names it, else as far as its build tells; None if neither does."""
+        """The version of macOS that the Mac sent, else the one of its build; None if neither can be read."""
         return _version_of(self.os_version, self.supplemental_version_extra or "", self.build)
 
     @property
     def chip(self) -> ChipClass:
-        """What decides which keys the Mac can hold, by its model."""
+        """The chip class of its model, which decides which keys the Mac can hold."""
         return classify_product(self.product)
 
     @property
     def is_mac(self) -> bool:
-        """False for the families of Apple's other devices; a model that nobody knows yet may be a Mac."""
+        """False for the families of Apple's other devices; an unknown model counts as a Mac."""
         return not self.product.startswith(_OTHER_FAMILIES)
 
 
-@functools.lru_cache(maxsize=64)  # asked for seven times for each enrollment, and the same of most Macs
+@functools.lru_cache(maxsize=64)  # called seven times for each enrollment; most Macs have the same version
 def _version_of(os_version: str | None, extra: str, build: str) -> MacOSVersion | None:
     texts = () if os_version is None else (os_version + extra, os_version)
     for read, text in (*((MacOSVersion.parse, text) for text in texts), (MacOSVersion.from_build, build)):
@@ -199,7 +196,7 @@ _NAMES: Final = {
 _BOOLEANS: Final = frozenset(
     {"MDM_CAN_REQUEST_SOFTWARE_UPDATE", "MDM_CAN_REQUEST_PSSO_CONFIG", "MANDATORY_SOFTWARE_UPDATE_REQUIRED"}
 )
-# Macs do not use the last three, but Apple gives them a type.
+# Macs do not send the last three, but Apple documents their types.
 _KINDS: Final[dict[str, type]] = {
     **{key: bool if key in _BOOLEANS else str for key in _NAMES},
     "IMEI": str,
@@ -210,20 +207,20 @@ _KINDS: Final[dict[str, type]] = {
 
 @check_arguments
 def check_model_claim(product: str, device: Device) -> tuple[Problem, ...]:
-    """Return where the claimed model contradicts Apple's record of the same serial number.
+    """Return a problem for each contradiction between the claimed model and Apple's device record.
 
-    No contradiction is no proof: a model that pyade does not know, or a record without a model, passes.
+    An empty result proves nothing: an unknown model, or a record without a model, causes no problem.
 
     Args:
         product: Model identifier that the Mac sent, such as ``Mac14,2``.
         device: Apple's record of the serial number that the Mac sent.
 
     Returns:
-        Warnings, as Apple may sell a model under a name that pyade does not know; a caller who wants no
-        downgrades refuses the Mac.
+        Problems of severity warning, since Apple may sell a model under a name that pyade does not know. To
+        prevent downgrades, refuse a Mac with such a problem.
     """
     problems: list[Problem] = []
-    fix = "ask who has this Mac before anything secret is released to it"
+    fix = "find out who has this Mac before you send it anything secret"
     if not device.is_mac:
         family = device.device_family or device.os
         problems.append(_warning(product, f"a device whose family is {family} in Apple's record", fix))

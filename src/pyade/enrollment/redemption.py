@@ -1,14 +1,14 @@
-"""What a certificate authority asks before it signs: may this Mac have a certificate for this key?
+"""Decide for a certificate authority whether a Mac may have a certificate for a key; redeem its credential.
 
 The rules of this file:
 
-1. A credential is used up by the first request that comes with it, whatever the rest of that request says. Of
-   all callers, on all nodes, one gets it.
-2. The same request again, within ``REPEAT_WINDOW``, gets the same answer and writes no second record:
-   authorities and clients repeat a request whose answer they lost. Requests are the same if all of them but
-   the signature is: a key on a curve signs differently each time.
-3. A request is compared with what the profile asked for: subject, kind and size of the key; and it is signed
-   with its own key.
+1. The first request with a credential uses it up, even if the rest of the request is wrong. Of all callers on
+   all nodes, only one gets it.
+2. The same request again within ``REPEAT_WINDOW`` gets the same outcome and writes no second record:
+   authorities and clients repeat a request whose response they lost. Two requests are the same if everything
+   but the signature is: an EC key signs differently each time.
+3. A request must match what the profile asked for: subject, kind and size of the key. It must be signed with
+   its own key.
 
 Source: RFC 8894, 2.3; RFC 2985, 5.4.1; Apple, ``com.apple.security.scep`` and ``com.apple.security.acme``.
 """
@@ -46,22 +46,22 @@ _log = logger(__name__)
 
 @check_arguments
 def redeem_scep_request(store: EnrollmentStore, request: bytes, *, now: datetime) -> str:
-    """Check a certificate request of SCEP against the profile that it came from, and use its challenge up.
+    """Check a SCEP certificate request against the profile of its challenge, and redeem the challenge.
 
-    The challenge is used up whatever the rest of the request says: of two requests with the same one, the
-    second is refused. The very same request gets the same answer for two minutes.
+    The challenge is used up even if the rest of the request is wrong: another request with the same challenge
+    is refused. An identical request gets the same outcome for two minutes.
 
     Args:
-        store: Where the enrollment service keeps what it issued.
+        store: The store of the enrollment service.
         request: PKCS #10 in DER, as the authority decrypted it; at most 64 KiB and 300 elements.
-        now: UTC.
+        now: The time, UTC.
 
     Returns:
         The serial number of the Mac that the certificate is for.
 
     Raises:
-        TrustError: It cannot be read; or its challenge is unknown, expired or used, or subject, key or
-            signature are not what the profile asked for.
+        TrustError: The request cannot be read; or its challenge is unknown, expired or used, or its subject,
+            key or signature is not what the profile asked for.
 
     Source: RFC 8894, 2.3; RFC 2985, 5.4.1.
     """
@@ -76,28 +76,28 @@ def redeem_scep_request(store: EnrollmentStore, request: bytes, *, now: datetime
 def redeem_client_identifier(
     store: EnrollmentStore, identifier: str | Secret, *, now: datetime, request: bytes | None = None
 ) -> OneTime:
-    """Use up the client identifier that a Mac named in an ACME order.
+    """Redeem the client identifier that a Mac sent in an ACME order.
 
     Args:
-        store: Where the enrollment service keeps what it issued.
+        store: The store of the enrollment service.
         identifier: The ``permanent-identifier`` of the order.
-        now: UTC.
-        request: The certificate request with which the order ends: PKCS #10 in DER, at most 64 KiB. It is
-            compared with what the profile asked for, and gets the same answer for two minutes, if it comes
-            again. None where only the identifier is known: then each call uses it up.
+        now: The time, UTC.
+        request: The certificate request that finalizes the order: PKCS #10 in DER, at most 64 KiB. It is
+            compared with what the profile asked for; the same request gets the same outcome for two minutes.
+            None where only the identifier is known: then each call uses it up.
 
     Returns:
         What it was issued for: ``serial_number``, with which the authority compares the attestation, and in
-        ``value`` whether one was asked for (``attest``).
+        ``value`` whether the profile asked for an attestation (``attest``).
 
     Raises:
-        TrustError: It is unknown, expired, or was used; or *request* cannot be read, or its subject, key or
-            signature are not what the profile asked for.
+        TrustError: The identifier is unknown, expired or used; or *request* cannot be read, or its subject,
+            key or signature is not what the profile asked for.
 
     Source: Apple, ``com.apple.security.acme``, ``ClientIdentifier``.
     """
     if not isinstance(identifier, str | Secret):
-        raise malformed("the client identifier is no text")
+        raise malformed("the client identifier is not a text")
     identifier, request = Secret(identifier), masked(request)
     wanted = None if request is None else _CertificateRequest.read(request)
     return _redeem(store, OneTimeKind.ACME_CLIENT_IDENTIFIER, identifier, wanted, now)
@@ -112,21 +112,21 @@ def may_issue(
     within: timedelta | None = None,
     request: bytes | None = None,
 ) -> bool:
-    """Return True if a Mac may have a certificate of the ACME server: a question, which uses nothing up.
+    """Return True if a Mac may have a certificate from the ACME server; this redeems nothing.
 
-    It may if the newest profile that pyade gave to it has an ACME identity whose client identifier can still
-    be redeemed, and no other key redeemed it. The source of the identifiers must give them a lifetime, as
+    It may if the newest profile issued to it has an ACME identity whose client identifier can still be
+    redeemed, and no other key redeemed it. The source of the identifiers must give them a lifetime, as
     ``one_time`` and ``serial_number`` do.
 
     Args:
-        store: Where the enrollment service keeps what it issued.
-        serial_number: The Mac, as its attestation tells.
-        now: UTC.
-        within: How old that profile may be at most; None for as long as its client identifier lives, which is
-            an hour for a Mac that enrolls and 30 days for a renewal by default.
-        request: The certificate request, PKCS #10 in DER: compared with what the profile asked for, and the
-            same again is allowed for two minutes. None where it is not known yet: then nothing may have been
-            redeemed.
+        store: The store of the enrollment service.
+        serial_number: The Mac's serial number from its attestation.
+        now: The time, UTC.
+        within: Maximum age of that profile; None for the lifetime of its client identifier, by default an
+            hour for a Mac that enrolls and 30 days for a renewal.
+        request: The certificate request, PKCS #10 in DER: it is compared with what the profile asked for, and
+            the same request is allowed again for two minutes. None where it is not known yet: then the
+            identifier must not have been redeemed.
 
     Raises:
         TrustError: *request* cannot be read.
@@ -146,13 +146,13 @@ def may_issue(
 
 
 def subject_of(pairs: tuple[tuple[str, str], ...]) -> list[list[str]]:
-    """Return *pairs* of a profile's ``Subject`` as they are kept: dotted object identifier and value."""
+    """Return *pairs* of a profile's ``Subject`` as they are stored: dotted object identifier and value."""
     return [[_OIDS.get(name, name), value] for name, value in pairs]
 
 
 @attrs.frozen(kw_only=True)
 class _CertificateRequest:
-    """What counts of a certificate request."""
+    """The parts of a certificate request that are checked."""
 
     names: tuple[tuple[str, str], ...]
     public_key: object
@@ -162,7 +162,7 @@ class _CertificateRequest:
 
     @classmethod
     def read(cls, request: bytes) -> _CertificateRequest:
-        """Return what counts of PKCS #10 in DER, or raise a ``TrustError`` for what is none."""
+        """Read PKCS #10 in DER; raise a ``TrustError`` if it is malformed."""
         check_size(request, "the certificate request")
         with reading("the certificate request"):
             ber.parse(request, max_elements=_MAX_ELEMENTS)
@@ -176,15 +176,15 @@ class _CertificateRequest:
             )
 
     def objection(self, issued: OneTime) -> str:
-        """Return in what it differs from what the profile asked for; "" for nothing.
+        """Return how it differs from what the profile asked for; "" if it does not.
 
-        Its signature is checked here, and so after a credential was found: with a key of their own making,
-        strangers choose how long that takes.
+        The signature is checked here, only after a credential was found: a sender chooses the key, and with
+        it how long that check takes.
         """
-        if not _is_signed(self.csr):
+        if not _is_signed(self.csr):  # rule 3
             return "the certificate request is not signed with its own key"
         wanted = [(str(name), str(value)) for name, value in issued.value.get("subject", ())]
-        # In any order: some clients sort the attributes.
+        # The order does not matter: some clients sort the attributes.
         if sorted(self.names) != sorted(wanted):
             return f"the subject is {str(list(self.names))[:80]!a}, the profile asked for {wanted}"
         bits = issued.value.get("key_size")
@@ -192,9 +192,9 @@ class _CertificateRequest:
             if not isinstance(self.public_key, ec.EllipticCurvePublicKey) or (
                 self.public_key.curve.name != _CURVES.get(str(bits))
             ):
-                return f"the key is none on the curve P-{bits}, as the profile asked for"
+                return f"the key is not on the curve P-{bits}, as the profile asked for"
         elif not isinstance(self.public_key, rsa.RSAPublicKey) or self.public_key.key_size != bits:
-            return f"the key is no RSA key of {bits} bits, as the profile asked for"
+            return f"the key is not an RSA key of {bits} bits, as the profile asked for"
         return ""
 
 
@@ -205,22 +205,22 @@ def _redeem(
     wanted: _CertificateRequest | None,
     now: datetime,
 ) -> OneTime:
-    # Of what nothing is known, nothing is the same.
+    # Without a request, a random value makes every call a different one.
     by = secrets.token_hex(32) if wanted is None else wanted.digest
-    found = store.redeem_one_time(kind, digest_of(secret), by=by, now=now)
+    found = store.redeem_one_time(kind, digest_of(secret), by=by, now=now)  # rule 1
     if found is None:
         raise TrustError(f"this {kind.value.replace('_', ' ')} is unknown, has expired, or was used before")
     objection = "" if wanted is None else wanted.objection(found)
-    if not found.redeemed_by:
-        _note(store, found, now, objection)
+    if not found.redeemed_by:  # rule 2
+        _record_redemption(store, found, now, objection)
         found = redeemed_one_time(found, by=by, now=now)
     if objection:
         raise TrustError(objection)
     return found
 
 
-def _note(store: EnrollmentStore, issued: OneTime, now: datetime, refusal: str) -> None:
-    """Write the record of a credential that was used up; a guess at one is not worth a row."""
+def _record_redemption(store: EnrollmentStore, issued: OneTime, now: datetime, refusal: str) -> None:
+    """Log and store that a credential was redeemed; unknown credentials are not recorded."""
     outcome = "refuse" if refusal else "issue"
     _log.info(
         "%s: %s: %s: %s", issued.serial_number[:40], issued.kind, outcome, refusal or "as the profile asked"
@@ -232,7 +232,7 @@ def _note(store: EnrollmentStore, issued: OneTime, now: datetime, refusal: str) 
 
 
 def _challenge_of(csr: x509.CertificateSigningRequest) -> Secret | None:
-    # What is raised here may quote it, and must not hang on another error.
+    # These errors may quote the challenge: the caller's error must not be chained to them.
     try:
         return Secret(csr.attributes.get_attribute_for_oid(AttributeOID.CHALLENGE_PASSWORD).value.decode())
     except (x509.AttributeNotFound, ValueError):
@@ -246,7 +246,7 @@ def _is_signed(csr: x509.CertificateSigningRequest) -> bool:
         digest = csr.signature_hash_algorithm
     except (InvalidSignature, UnsupportedAlgorithm):
         return False
-    # cryptography calls every request under SHA-1 invalid. It only shows that the sender has the key.
+    # cryptography refuses every request under SHA-1. Here the signature only proves possession of the key.
     is_sha1 = isinstance(digest, hashes.SHA1)
     return is_sha1 and is_signed(csr.public_key(), SHA1, csr.signature, csr.tbs_certrequest_bytes)
 

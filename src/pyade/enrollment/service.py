@@ -1,4 +1,4 @@
-"""The device-facing side: verify a Mac, decide, answer."""
+"""The services that answer Macs in Setup Assistant, independent of any web framework."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pyade.enrollment.decision import EnrollmentResponse
 from pyade.enrollment.device_trust import DeviceTrust
 from pyade.enrollment.hook_checks import check_wiring
 from pyade.enrollment.issue import registered_flow, renewal_flow
-from pyade.enrollment.request import RequestHandler, counted_flow
+from pyade.enrollment.request import RequestHandler, write_counts_flow
 from pyade.enrollment.settings import EnrollmentLimits, PlatformSso, Settings, SignIn
 from pyade.enrollment.steps import in_store
 from pyade.errors import ProfileError
@@ -43,8 +43,8 @@ class _Service:
         identity: IdentityPolicy = IdentityPolicy(),  # noqa: B008 - frozen
         acme: AcmeIssuer | None = None,
         scep: ScepIssuer | None = None,
-        acme_credential: CredentialSource = one_time(),  # noqa: B008 - keeps nothing
-        scep_credential: CredentialSource = one_time(),  # noqa: B008 - keeps nothing
+        acme_credential: CredentialSource = one_time(),  # noqa: B008 - has no state
+        scep_credential: CredentialSource = one_time(),  # noqa: B008 - has no state
         push: PushCertificate | None = None,
         signer: Signer | None = None,
         trust: DeviceTrust | None = None,
@@ -59,36 +59,37 @@ class _Service:
         limits: EnrollmentLimits = EnrollmentLimits(),  # noqa: B008 - frozen
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        """Take what the synchronous and the asynchronous class have in common.
+        """Validate the settings, the same for the synchronous and the asynchronous class.
 
         Args:
-            store: Where tokens and devices are; it also keeps what is issued. All workers share one.
+            store: The store with tokens and devices; issued profiles and credentials are recorded there. All
+                workers share one.
             mdm: The device management service that Macs enroll with.
-            identity: Which identity a Mac gets.
+            identity: Decides which identity a Mac gets.
             acme: The ACME server; its ``client_identifier`` is replaced for each profile.
             scep: The SCEP server; its ``challenge`` is replaced for each profile.
             acme_credential: Makes the client identifiers; see ``enrollment.credentials``.
-            scep_credential: Makes the challenges; likewise.
-            push: The push certificate, whose topic must be that of *mdm*; None leaves that unchecked.
+            scep_credential: Makes the challenges; see there as well.
+            push: The push certificate, whose topic must be that of *mdm*; None skips this check.
             signer: Signs the profiles; None leaves them unsigned, which a Mac accepts over TLS.
-            trust: Whose devices are believed; None for Apple's.
+            trust: Whose devices are trusted; None for Apple's.
             updates: Which macOS a Mac must have; None for any.
-            catalogue: Returns what Apple offers now, for *updates*.
+            catalogue: Returns Apple's current catalogue of updates, for *updates*.
             platform_sso: Platform SSO before the enrollment; None for none.
             sign_in: The identity provider, for modern authentication.
             authenticate: Called with name and password, for legacy authentication; returns the user, or None
                 if they are wrong.
-            is_licensed: Called with an ``EnrollmentRequest``: whether the user has a license, or without a
-                user the device. None takes it for granted.
+            is_licensed: Called with an ``EnrollmentRequest``; returns True if the user, or the device of an
+                enrollment without a user, has a license. None skips this check.
             check: Called with an ``EnrollmentRequest``; returns why the Mac may not enroll, "" if it may.
-            release_after: When a Mac that awaits its final configuration is let go whatever is outstanding;
-                None for never.
-            limits: Bounds on what one Mac can ask for.
+            release_after: How long a Mac awaits its final configuration at most, then it is released whatever
+                is outstanding; None for no limit.
+            limits: Limits for each Mac.
             clock: Returns the time, UTC.
 
         Raises:
             PolicyError: Neither *acme* nor *scep* is given, *release_after* is not longer than zero, or a
-                hook takes other arguments than it will get, or is asynchronous in the synchronous class.
+                hook does not take its arguments, or is asynchronous in the synchronous class.
             ProfileError: The topic of *mdm* is not that of *push*, or macOS would refuse every profile, as
                 for an address that is not https.
             CryptoPolicyError: This machine refuses SHA-1, with which Macs sign.
@@ -124,11 +125,11 @@ class _Service:
 
     @property
     def has_sign_in(self) -> bool:
-        """True if users sign in on a web page, so that the web view comes back."""
+        """True if users sign in on a web page, after which the web view returns."""
         return self._settings.sign_in is not None
 
     def problems(self) -> tuple[Problem, ...]:
-        """Return what should be looked at soon, such as a push certificate that ends within 30 days."""
+        """Return what an administrator should check soon, such as a push certificate that ends in 30 days."""
         if self._push is None:
             return ()
         mdm = self._settings.mdm
@@ -143,16 +144,16 @@ class EnrollmentService(_Service):
         """Answer a ``POST`` to the ``url`` of a profile.
 
         Args:
-            body: As it came; at most 64 KiB are read.
+            body: The unchanged body of the request; more than 64 KiB is refused.
             authorization: The header of that name, for legacy authentication and Platform SSO.
 
         Returns:
-            The profile, an order to update or to sign in first, or a refusal that says nothing about why.
+            The profile, an order to update or to sign in first, or a refusal without a reason.
 
         Raises:
-            PolicyError: A hook answered with something else than it should; the Mac may try again.
-            ProfileError: The profile cannot be made from what the service was told; likewise.
-            StoreError: The store failed; likewise.
+            PolicyError: A hook returned a wrong value; the Mac may try again.
+            ProfileError: The profile cannot be built from the settings; the Mac may try again.
+            StoreError: The store failed; the Mac may try again.
 
         Source: Apple, "Authenticating through web views"; specification, "Distribute devices".
         """
@@ -167,11 +168,12 @@ class EnrollmentService(_Service):
             host: The ``Host`` header.
 
         Returns:
-            A redirection to the identity provider, and everything that ``enroll`` may answer.
+            A redirection to the identity provider, or a response like those of ``enroll``.
 
         Raises:
-            PolicyError: ``SignIn.begin`` gave no https address, and as for ``enroll``.
-            StoreError: As for ``enroll``, as ``ProfileError``.
+            PolicyError: ``SignIn.begin`` returned no https address, and as for ``enroll``.
+            ProfileError: As for ``enroll``.
+            StoreError: As for ``enroll``.
         """
         return self._runner.run(RequestHandler(self._settings).web_view(header, host))
 
@@ -179,23 +181,24 @@ class EnrollmentService(_Service):
         """Answer the web view with the profile, once the user has signed in.
 
         Args:
-            state: As ``SignIn.begin`` was given it; it works once.
-            user: Who signed in. Verify that with the identity provider before.
-            host: The ``Host`` header: the same as at the beginning.
+            state: The state that was passed to ``SignIn.begin``; it works once.
+            user: The user who signed in. Verify that with the identity provider first.
+            host: The ``Host`` header; it must be the same as in ``open_web_view``.
 
         Raises:
-            PolicyError: *user* is none, or has no user principal name; *state* can still be used. And as for
-                ``enroll``.
-            StoreError: As for ``enroll``, as ``ProfileError``.
+            PolicyError: *user* is not a ``User``, or has no user principal name: *state* can still be used.
+                And as for ``enroll``.
+            ProfileError: As for ``enroll``.
+            StoreError: As for ``enroll``.
         """
         state = Secret(state)
         return self._runner.run(RequestHandler(self._settings).signed_in(state, user, host))
 
     def sign_in_failed(self, reason: str) -> EnrollmentResponse:
-        """Answer a web view that comes back from the identity provider without a user: 403, and a record.
+        """Record a failed sign-in and answer the returning web view with 403.
 
         Args:
-            reason: Why nobody signed in, in words, for the organization.
+            reason: Why no user signed in, as text for the organization.
 
         Raises:
             StoreError: The store failed.
@@ -205,25 +208,26 @@ class EnrollmentService(_Service):
     def renew(self, serial_number: str, *, version: str | None = None) -> EnrollmentResponse:
         """Return a new copy of an enrolled Mac's profile, for ``InstallProfile``, with a new certificate.
 
-        The Mac keeps the identity that it enrolled with: as of its last ``Authenticate``, if
-        ``FinalConfiguration.authenticated`` was told of it, else that of the newest profile it was given.
+        The Mac keeps the kind of identity that it enrolled with: that of its last ``Authenticate``, if it was
+        reported with ``FinalConfiguration.authenticated``, else that of the newest profile issued to it.
 
         Args:
             serial_number: The Mac.
-            version: Its version of macOS by now; None for the one at its enrollment.
+            version: Its current version of macOS; None for the one at its enrollment.
 
         Raises:
             PolicyError: The Mac is not enrolled, or its issuer is no longer configured.
-            VersionError: *version* is not one.
-            ProfileError: As for ``enroll``, as ``StoreError``.
+            VersionError: *version* is not a version of macOS.
+            ProfileError: As for ``enroll``.
+            StoreError: As for ``enroll``.
 
-        Source: specification, "Certificates": what is enrolled changes its certificate only by enrolling
+        Source: specification, "Certificates": an enrolled Mac changes its certificate only by enrolling
         again.
         """
         return self._runner.run(renewal_flow(self._settings, serial_number, version))
 
     def registration_completed(self, serial_number: str) -> None:
-        """Note that the user of a Mac has registered it, as in Company Portal; harmless if that is known.
+        """Record that the user of a Mac registered it, as in Company Portal; does nothing if it is recorded.
 
         Raises:
             PolicyError: The Mac is not enrolled.
@@ -231,22 +235,22 @@ class EnrollmentService(_Service):
         self._runner.run(registered_flow(serial_number))
 
     def record_refusals(self) -> None:
-        """Write down now how many requests were refused and only counted, as at the end of a worker.
+        """Store the counts of refused requests now; call it when a worker ends.
 
-        Else that is done with the first request after a minute.
+        Otherwise they are stored with the first request after a minute.
 
         Raises:
             StoreError: The store failed.
         """
-        self._runner.run(_record_flow(self._settings))
+        self._runner.run(_write_counts_now_flow(self._settings))
 
     def check_store(self) -> None:
-        """Return if the store answers, for a health check; nothing is written.
+        """Check that the store answers, for a health check; nothing is written.
 
         Raises:
-            StoreError: It does not.
+            StoreError: The store does not answer.
         """
-        self._runner.run(_look())
+        self._runner.run(_check_store_flow())
 
     @property
     def _runner(self) -> Runner:
@@ -255,7 +259,7 @@ class EnrollmentService(_Service):
 
 @check_arguments(but=("user",))
 class AsyncEnrollmentService(_Service):
-    """Does what ``EnrollmentService`` does; hooks may be coroutine functions, store and keys use threads."""
+    """``EnrollmentService`` for asyncio: hooks may be coroutine functions, store and keys run in threads."""
 
     _asynchronous: ClassVar[str] = ""
 
@@ -274,7 +278,7 @@ class AsyncEnrollmentService(_Service):
         return await self._runner.run(RequestHandler(self._settings).signed_in(state, user, host))
 
     async def sign_in_failed(self, reason: str) -> EnrollmentResponse:
-        """Answer a web view that comes back without a user; see ``EnrollmentService.sign_in_failed``."""
+        """Answer a web view that returns without a user; see ``EnrollmentService.sign_in_failed``."""
         return await self._runner.run(RequestHandler(self._settings).not_signed_in(reason))
 
     async def renew(self, serial_number: str, *, version: str | None = None) -> EnrollmentResponse:
@@ -282,27 +286,27 @@ class AsyncEnrollmentService(_Service):
         return await self._runner.run(renewal_flow(self._settings, serial_number, version))
 
     async def registration_completed(self, serial_number: str) -> None:
-        """Note that the user of a Mac has registered it; see ``EnrollmentService.registration_completed``."""
+        """Record that a Mac was registered; see ``EnrollmentService.registration_completed``."""
         await self._runner.run(registered_flow(serial_number))
 
     async def record_refusals(self) -> None:
-        """Write down now how many requests were refused; see ``EnrollmentService.record_refusals``."""
-        await self._runner.run(_record_flow(self._settings))
+        """Store the counts of refused requests now; see ``EnrollmentService.record_refusals``."""
+        await self._runner.run(_write_counts_now_flow(self._settings))
 
     async def check_store(self) -> None:
-        """Return if the store answers; see ``EnrollmentService.check_store``."""
-        await self._runner.run(_look())
+        """Check that the store answers; see ``EnrollmentService.check_store``."""
+        await self._runner.run(_check_store_flow())
 
     @property
     def _runner(self) -> AsyncRunner:
         return AsyncRunner(store=self._store, clock=self._clock)
 
 
-def _record_flow(settings: Settings) -> Flow[None]:
+def _write_counts_now_flow(settings: Settings) -> Flow[None]:
     now = yield from ask(Now())
-    yield from counted_flow(settings, now, at_once=True)
+    yield from write_counts_flow(settings, now, force=True)
 
 
-def _look() -> Flow[Enrollment | None]:
-    """Ask the store for a Mac that there cannot be: what counts is that it answers."""
+def _check_store_flow() -> Flow[Enrollment | None]:
+    """Read a Mac that cannot exist: the call fails if the store does not answer."""
     return in_store(lambda store: store.enrollment(""))

@@ -1,4 +1,4 @@
-"""How an organization enrolls its Macs: what both kinds of service are told once."""
+"""The settings of an enrollment service, shared by its synchronous and asynchronous class."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from pyade.hooks import Hook, check_hook
 
 @attrs.frozen(kw_only=True)
 class EnrollmentRequest:
-    """What the caller's hooks are told about a Mac that wants to enroll.
+    """The argument of the hooks that decide whether a Mac may enroll.
 
     Attributes:
-        machine: What the Mac says about itself, signed by a device of Apple's.
-        record: What Apple says about its serial number.
+        machine: What the Mac says about itself, signed by a trusted device.
+        record: Apple's record of its serial number.
         profile: The profile that it would get.
-        user: Who signed in; None without user affinity.
+        user: The user who signed in; None without user affinity.
     """
 
     machine: MachineInfo
@@ -50,13 +50,14 @@ class PlatformSso:
     Attributes:
         profile_url: https; a profile with Platform SSO.
         manifest_url: https; the manifest of the app that holds the SSO extension.
-        auth_url: https; the page where the user signs in, which ends with the Mac's access token.
-        verify: Called with that token when the Mac comes back; returns the user, None if it is not good.
+        auth_url: https; the page where the user signs in, which gives the Mac an access token.
+        verify: Called with that token when the Mac asks again; returns the user, or None if the token is not
+            valid.
         pinned_certificates: Certificates (DER) that the manifest and the app are pinned to.
 
     Raises:
-        ProfileError: An address is not https, or a certificate is none.
-        PolicyError: *verify* takes other arguments than a token.
+        ProfileError: An address is not https, or a certificate cannot be read.
+        PolicyError: *verify* does not take a token as its only argument.
 
     Source: Apple, "Implementing Platform SSO during device enrollment".
     """
@@ -72,7 +73,7 @@ class PlatformSso:
         check_hook("platform_sso.verify", self.verify, "token")
 
     def error_body(self) -> ErrorBody:
-        """Return what sends a Mac to set it up."""
+        """Return the response body that makes a Mac set up Platform SSO."""
         return build_platform_sso_required(
             profile_url=self.profile_url,
             manifest_url=self.manifest_url,
@@ -82,13 +83,14 @@ class PlatformSso:
 
 
 class SignIn(Protocol):
-    """The caller's identity provider, as the web view needs it."""
+    """The interface to the caller's identity provider."""
 
     def begin(self, state: str, machine: MachineInfo) -> str:
-        """Return the https address to which the web view goes to sign in.
+        """Return the https address to which the web view is sent to sign in.
 
-        *state* must come back unchanged, such as in the ``state`` of OpenID Connect or the ``RelayState`` of
-        SAML. It is a secret of this Mac, and works once. Cookies may get lost on the way.
+        The identity provider must send *state* back unchanged, such as in the ``state`` of OpenID Connect or
+        the ``RelayState`` of SAML. It is a secret of this Mac, and works once. Do not rely on cookies: the
+        web view may lose them.
         """
         ...
 
@@ -96,16 +98,16 @@ class SignIn(Protocol):
 @check_arguments
 @attrs.frozen(kw_only=True)
 class EnrollmentLimits:
-    """Bounds on what one Mac can ask for.
+    """Limits for each Mac.
 
     Attributes:
-        profiles: How many profiles a serial number gets in the *window*.
-        window: The time in question.
-        sign_ins: How many sign-ins a serial number may have under way; the oldest is ended for a new one.
+        profiles: How many profiles a serial number gets within *window*.
+        window: The time over which *profiles* are counted.
+        sign_ins: How many open sign-ins a serial number may have; a new one ends the oldest.
         sign_in_lifetime: How long a user may take to sign in.
 
     Raises:
-        PolicyError: A number is less than 1, or a time not longer than zero, or longer than ten years.
+        PolicyError: A number is less than 1, or a time is not longer than zero, or longer than ten years.
     """
 
     profiles: int = 10
@@ -123,7 +125,7 @@ class EnrollmentLimits:
 
 @attrs.frozen(kw_only=True)
 class Settings:
-    """What the services were told; see ``EnrollmentService`` for each."""
+    """The validated settings of a service; see ``EnrollmentService`` for each."""
 
     mdm: MdmService
     identity: IdentityPolicy
@@ -146,13 +148,13 @@ class Settings:
 
     def __attrs_post_init__(self) -> None:
         if self.acme is None and self.scep is None:
-            raise PolicyError("no issuer of certificates is given: give acme=, scep=, or both")
+            raise PolicyError("no certificate issuer is given: give acme=, scep=, or both")
         self._check_policy()
         if self.release_after is not None:
             check_span("release_after", self.release_after)
 
     def _check_policy(self) -> None:
-        """Refuse a policy that wants an issuer which nobody gave."""
+        """Raise a ``PolicyError`` if the identity policy needs an issuer that is not given."""
         policy = self.identity
         if self.scep is None and (policy.scep_only or policy.acme_only_attested):
             setting = "scep_only" if policy.scep_only else "acme_only_attested"

@@ -1,4 +1,4 @@
-"""What the flows of this room share: their access to the store, and another try after a conflict."""
+"""Steps that the flows of this package share: calls of the store, and the retry after a conflict."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from pyade.storage.protocol import EnrollmentStore
 T = TypeVar("T")
 
 ATTEMPTS = 8
-"""How often a change of what is stored of a Mac is made before a conflict comes back to the caller."""
+"""How often a change to a Mac's stored state is tried before the caller gets the ``StoreConflictError``."""
 
 
 def in_store(work: Callable[[EnrollmentStore], T]) -> Flow[T]:
-    """Return what *work* returns for the store: one transaction of its own per call of the store."""
+    """Run *work* with the store and return its result; each call of the store is its own transaction."""
     return ask(StoreCall(work))
 
 
 def audit(events: EventBatch) -> Flow[None]:
-    """Write *events*, as ``write_audit`` does."""
+    """Write *events* as ``write_audit`` does, as a flow."""
     return in_store(lambda store: write_audit(store, events))
 
 
 def write_audit(store: EnrollmentStore, events: EventBatch) -> None:
-    """Write *events*, also if their token was removed meanwhile."""
+    """Write *events*, without their token if it was removed meanwhile."""
     try:
         store.add_audit(events)
     except UnknownTokenError:
@@ -37,10 +37,10 @@ def write_audit(store: EnrollmentStore, events: EventBatch) -> None:
 
 
 def retried(attempt: Callable[[], Flow[T]], attempts: int = ATTEMPTS) -> Flow[T]:
-    """Run *attempt*; again, from its first step, if somebody else changed what it read before its commit.
+    """Run *attempt*; repeat it from its first step if another worker changed what it read before its commit.
 
     Raises:
-        StoreConflictError: That happened to all of the *attempts*.
+        StoreConflictError: Each of the *attempts* had a conflict.
     """
     for _ in range(attempts - 1):
         try:

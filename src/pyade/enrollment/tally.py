@@ -1,18 +1,19 @@
-"""Answers without a profile, counted: whatever comes, a minute costs a few rows and a few lines of the log.
+"""Limit the records of responses without a profile: a few rows and log lines a minute, the rest is counted.
 
-Anybody can send garbage, thousands of times a second. A row for each fills a disk, and hides what matters.
+Any client can send thousands of bad requests a second. A row for each would fill the disk and hide what
+matters.
 
 The rules of this file:
 
-1. Of strangers, 20 different records a minute are written as they are: reason and serial number. A stranger
-   is who is not known to the store: no good signature, or a serial number that is none of ours.
-2. Of a Mac of ours, 20 records a minute are: its serial number and the key of any Mac are enough to ask in
-   its name as often.
-3. All others are counted by reason, and written as one event with the first request after that minute, or at
-   the end of the worker.
-4. Reasons are counted without what senders put into them: numbers, and texts in quotes. So there are few, and
-   what is kept in memory is bounded.
-5. Each worker counts for itself. What is lost when it dies is what it counted in a minute.
+1. Unknown senders: write the first 20 different records a minute; two are the same if reason and serial
+   number are. A sender is unknown if its signature is not valid or no stored token has its serial number.
+2. A known Mac: write its first 20 records a minute. They are limited too, since its serial number and the key
+   of any Mac are enough to send requests in its name.
+3. Count all others by reason. Their counts are written as one event with the first request after that minute,
+   or when the worker ends.
+4. Before counting, strip what a sender can choose from a reason: numbers and quoted texts. So the number of
+   reasons, and the memory for them, is bounded.
+5. Each worker counts separately. A worker that crashes loses the counts of up to a minute.
 """
 
 from __future__ import annotations
@@ -31,21 +32,21 @@ from pyade.text import Printed
 
 WINDOW: Final = timedelta(minutes=1)
 RECORDS: Final = 20
-_REASONS: Final = 100
-_EXAMPLES: Final = 10
-_LONGEST: Final = 200
-_FOREIGN: Final = re.compile(r"""[0-9][0-9.]*|'.*'|".*["]""")
-_OTHERS: Final = "other reasons"
+_MAX_REASONS: Final = 100
+_MAX_SERIALS: Final = 10
+_MAX_REASON: Final = 200
+_SENDER_TEXT: Final = re.compile(r"""[0-9][0-9.]*|'.*'|".*["]""")
+_OTHER_REASONS: Final = "other reasons"
 
 
 @attrs.frozen
 class Refusals(Printed):
-    """What was counted in one minute.
+    """The responses that were counted in one minute.
 
     Attributes:
-        since: When the first one came, UTC.
-        counts: How many there were, by reason; numbers and quoted texts in it are left out.
-        serials: Serial numbers that were named with a reason, up to 10; nothing vouches for them.
+        since: Time of the first one, UTC.
+        counts: Number of responses by reason; numbers and quoted texts in a reason are replaced.
+        serials: Up to 10 serial numbers for each reason, as clients sent them: they are not verified.
     """
 
     since: datetime
@@ -59,7 +60,7 @@ class Refusals(Printed):
         )
 
     def events(self, now: datetime) -> EventBatch:
-        """Return the record as an event of the store."""
+        """Return the counts as an event of the store."""
         refused = [
             {"reason": reason, "count": count, "serials": self.serials.get(reason, [])}
             for reason, count in self.counts.items()
@@ -69,55 +70,55 @@ class Refusals(Printed):
 
 
 class RefusalTally:
-    """Decides of which answers a record is written; safe for several threads."""
+    """Decides whether a response without a profile is recorded or only counted; safe for several threads."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # rule 5: in memory only
         self._since: datetime | None = None
         self._seen: Counter[tuple[str, str]] = Counter()
-        self._strangers = 0
+        self._unknown_records = 0
         self._counts: dict[str, int] = {}
         self._serials: dict[str, list[str]] = {}
 
-    def is_recorded(self, decision: EnrollmentDecision, *, is_ours: bool) -> bool:
-        """Return True if the record of an answer without a profile is to be written, else count it.
+    def is_recorded(self, decision: EnrollmentDecision, *, is_known: bool) -> bool:
+        """Return True if *decision* is to be written; otherwise count it and return False.
 
         Args:
-            decision: The answer.
-            is_ours: True if the store knows its serial number.
+            decision: The record of a response without a profile.
+            is_known: True if a stored token has its serial number.
         """
-        reason = _FOREIGN.sub("…", decision.reason[:_LONGEST])
+        reason = _SENDER_TEXT.sub("…", decision.reason[:_MAX_REASON])  # rule 4
         serial = decision.serial_number[:40]
         with self._lock:
             self._since = self._since or decision.at
-            if is_ours:
+            if is_known:
                 self._seen["", serial] += 1
-                if self._seen["", serial] <= RECORDS:
+                if self._seen["", serial] <= RECORDS:  # rule 2
                     return True
-            elif self._strangers < RECORDS and (reason, serial) not in self._seen:
-                self._strangers += 1
+            elif self._unknown_records < RECORDS and (reason, serial) not in self._seen:  # rule 1
+                self._unknown_records += 1
                 self._seen[reason, serial] = 1
                 return True
-            if reason not in self._counts and len(self._counts) >= _REASONS:
-                reason = _OTHERS
-            self._counts[reason] = self._counts.get(reason, 0) + 1
-            named = self._serials.setdefault(reason, [])
-            if serial and serial not in named and len(named) < _EXAMPLES:
-                named.append(serial)
+            if reason not in self._counts and len(self._counts) >= _MAX_REASONS:
+                reason = _OTHER_REASONS
+            self._counts[reason] = self._counts.get(reason, 0) + 1  # rule 3
+            serials = self._serials.setdefault(reason, [])
+            if serial and serial not in serials and len(serials) < _MAX_SERIALS:
+                serials.append(serial)
             return False
 
-    def take(self, now: datetime, *, at_once: bool = False) -> Refusals | None:
-        """Return what was counted in a minute that is over, and begin a new one; None if there is nothing.
+    def take(self, now: datetime, *, force: bool = False) -> Refusals | None:
+        """Return the counts of a minute that is over and start a new one; None if nothing was counted.
 
         Args:
             now: UTC.
-            at_once: True takes what was counted until now, as at the end of a worker.
+            force: True ends the minute now, as when a worker ends.
         """
         with self._lock:
             since = self._since
-            if since is None or not (at_once or now - since >= WINDOW or now < since):
+            if since is None or not (force or now - since >= WINDOW or now < since):
                 return None
             counted = Refusals(since, self._counts, self._serials) if self._counts else None
-            self._since, self._strangers = None, 0
+            self._since, self._unknown_records = None, 0
             self._seen, self._counts, self._serials = Counter(), {}, {}
             return counted

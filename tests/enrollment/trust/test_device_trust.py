@@ -39,7 +39,7 @@ from pyade.enrollment import DeviceTrust
 from pyade.enrollment.device_trust import apple_device_ca
 from pyade.errors import SigningError, TrustError
 
-# Beside the code on purpose: whoever changes the certificate must change it here, too.
+# A copy on purpose: a change of the certificate must be made here, too.
 APPLE_CERTIFICATE_SHA256 = "76f27d00e1333bc88de0e2916c38c9a7f2b75774c25a794c092a80e3c4c66cce"
 APPLE_PUBLIC_KEY_SHA256 = "13686ec675f9fd26a123adb17b5533f593cf451edd6105ae39b748277a3922e5"
 
@@ -405,7 +405,7 @@ UNREADABLE: dict[str, tuple[Callable[[World], bytes], str]] = {
 }
 
 UNTRUSTED: dict[str, tuple[Callable[[World], bytes], str]] = {
-    "signed attributes with wrong digest (content swapped)": (swapped, "about another content"),
+    "signed attributes with wrong digest (content swapped)": (swapped, "is not that of the content"),
     "contentType attribute is not id-data": (
         lambda w: tampered_attributes(
             w, *w.attributes(without=CONTENT_TYPE), attribute(CONTENT_TYPE, SIGNED_DATA)
@@ -537,7 +537,7 @@ def test_something_else_than_bytes(trust: DeviceTrust) -> None:
 
 
 def test_signed_attributes_are_never_taken_for_the_content(world: World, trust: DeviceTrust) -> None:
-    # Such a message verifies, whoever does it: the reader of the content must refuse a SET of attributes.
+    # Every verifier accepts such a message: the reader of the content must refuse a SET of attributes.
     assert trust.verify(attributes_as_content(world)).content == tlv(0x31, *world.attributes())
 
 
@@ -559,7 +559,7 @@ def test_a_flipped_bit_is_refused_or_without_effect(
         verified = trust.verify(bytes(message))
     except TrustError:
         return
-    # Nobody signs the version, the list of digests or the algorithm's parameters.
+    # The signature does not cover the version, the list of digests or the algorithm's parameters.
     assert verified.content == CONTENT
 
 
@@ -644,13 +644,13 @@ class TestAnchors:
             DeviceTrust([])
 
     def test_a_device_is_no_anchor(self, mac: Issued) -> None:
-        with pytest.raises(SigningError, match="not of an authority"):
+        with pytest.raises(SigningError, match="does not belong to an authority"):
             DeviceTrust([mac.certificate])
 
     def test_something_else_than_a_certificate(self, device_ca: Issued) -> None:
-        with pytest.raises(SigningError, match="holds bytes, certificates are needed"):
+        with pytest.raises(SigningError, match="holds bytes: certificates are needed"):
             DeviceTrust([device_ca.pem.read_bytes()])  # type: ignore[list-item]
-        with pytest.raises(SigningError, match="put a single one into a list"):
+        with pytest.raises(SigningError, match="put a single certificate into a list"):
             DeviceTrust(device_ca.certificate)  # type: ignore[arg-type]
 
     def test_an_extension_that_cannot_be_read(self, pki: DevicePki) -> None:

@@ -126,7 +126,7 @@ def test_what_an_authority_signed_in_another_form_than_der_is_refused(
 
 
 def test_under_an_authority_with_an_ec_key_there_is_no_fingerprint(pki: DevicePki) -> None:
-    """Anybody can write (r, s) as (r, -s), and both are good."""
+    """Any client can rewrite (r, s) as (r, -s), and both are valid."""
     authority = pki.issue(subject=DEVICE_CA, extensions=CA, key="ec:P-256")
     trust = DeviceTrust([authority.certificate])
     mac = pki.issue(authority, digest="sha256")

@@ -1,4 +1,4 @@
-"""What 64 KiB from a stranger may cost: counted here, the same everywhere; benchmarks measure it."""
+"""What 64 KiB of untrusted input may cost: counted here, the same everywhere; benchmarks measure it."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ from pyade.testing.mac.setup_assistant import EnrollmentAttempt, SendRequest
 from pyade.testing.mac.state import MacState
 from pyade.text import logger
 
-_UNKNOWN_SENDER: Final = "somebody: "
+_UNKNOWN_MAC: Final = "unknown Mac: "
 
 _log = logger("pyade.enrollment")
 
@@ -48,7 +48,7 @@ class _RefusalCollector(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         line = record.getMessage()
-        if line.startswith((self._start, _UNKNOWN_SENDER)):
+        if line.startswith((self._start, _UNKNOWN_MAC)):
             self.reasons.append(line.partition(": ")[2])
 
 
