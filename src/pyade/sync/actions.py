@@ -41,7 +41,7 @@ from pyade.storage.protocol import Store
 from pyade.sync.damage import belonging_to
 from pyade.sync.details import RefreshReport, refresh_flow
 from pyade.sync.leases import holding, holding_async, worker_name
-from pyade.sync.report import counted, some
+from pyade.sync.report import abbreviate, pluralize
 from pyade.sync.runners import AsyncCaller, Caller, async_runner_of, in_store, runner_of
 from pyade.text import Printed
 
@@ -152,14 +152,14 @@ class DeletionReport(Printed):
 
     def _words(self) -> list[str]:
         hidden, purged = len(self.serials(Deletion.HIDDEN)), len(self.serials(Deletion.PURGED))
-        lines = [f"{self.token_name}: {counted(hidden + purged, 'device')} deleted here"]
+        lines = [f"{self.token_name}: {pluralize(hidden + purged, 'device')} deleted here"]
         if hidden:
             lines.append(f"  {hidden:,} hidden until the next full sync, as Apple still lists them")
         if purged:
             lines.append(f"  {purged:,} purged")
         if self.unknown:
             lines.append(
-                f"  {len(self.unknown):,} unknown: {some([repr(serial) for serial in self.unknown])}"
+                f"  {len(self.unknown):,} unknown: {abbreviate([repr(serial) for serial in self.unknown])}"
             )
         return lines
 

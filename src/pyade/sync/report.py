@@ -106,18 +106,20 @@ class SyncReport(Printed):
         if self.action.sends_requests:
             seconds = (self.finished_at - self.started_at).total_seconds()
             changed = [f"{count:,} {name}" for name, count in attrs.asdict(self.changes).items() if count]
-            done = f"{counted(self.pages, 'page')} with {counted(self.devices, 'record')} in {seconds:.1f} s"
+            done = (
+                f"{pluralize(self.pages, 'page')} with {pluralize(self.devices, 'record')} in {seconds:.1f} s"
+            )
             lines.append(f"  {done}: {', '.join(changed) or 'nothing new'}")
         else:
             lines = [f"{self.token_name}: not synced ({self.reason})"]
             if self.allowed_at is not None and self.allowed_at != self.next_allowed_at:
-                lines.append(f"  allowed from {shown(self.allowed_at)}")
+                lines.append(f"  allowed from {format_utc(self.allowed_at)}")
         if self.purged:
-            lines.append(f"  {counted(self.purged, 'device')} released 30 days ago or earlier: forgotten")
+            lines.append(f"  {pluralize(self.purged, 'device')} released 30 days ago or earlier: forgotten")
         lines.append(f"  {self.outcome}")
         lines.extend(f"  problem: {problem}" for problem in self.problems)
         lines.extend(f"  note: {note}" for note in self.notes)
-        allowed, automatic = shown(self.next_allowed_at), shown(self.next_automatic_at)
+        allowed, automatic = format_utc(self.next_allowed_at), format_utc(self.next_automatic_at)
         lines.append(f"  next: on request from {allowed}, automatically from {automatic}")
         return lines
 
@@ -128,23 +130,23 @@ def wild_date_problem(dates: Mapping[str, datetime]) -> Problem:
     Args:
         dates: What Apple sent, UTC, by serial number; at least one.
     """
-    wild = ", ".join(sorted({shown(date) for date in dates.values()})[:SHOWN])
-    text = f"the change of {counted(len(dates), 'device')} is dated {wild}, which cannot be right"
+    wild = ", ".join(sorted({format_utc(date) for date in dates.values()})[:SHOWN])
+    text = f"the change of {pluralize(len(dates), 'device')} is dated {wild}, which cannot be right"
     fix = "nothing to do: the time of arrival counts, and the details were read; tell Apple if it comes again"
-    return Problem("op_date", some(sorted(dates)), text, fix, Severity.WARNING)
+    return Problem("op_date", abbreviate(sorted(dates)), text, fix, Severity.WARNING)
 
 
-def some(serials: Sequence[str]) -> str:
-    """Return the first of *serials*, as text; it tells whether there are more than ``SHOWN``."""
+def abbreviate(serials: Sequence[str]) -> str:
+    """Return the first ``SHOWN`` of *serials*, joined by commas; a final ellipsis stands for the rest."""
     first = ", ".join(serials[:SHOWN])
     return f"{first}, …" if len(serials) > SHOWN else first
 
 
-def shown(value: datetime) -> str:
-    """Return *value*, which is UTC, as people read it."""
+def format_utc(value: datetime) -> str:
+    """Return *value*, which is UTC, as text: ``2026-01-31 08:15:00 UTC``."""
     return value.isoformat(sep=" ", timespec="seconds").replace("+00:00", " UTC")
 
 
-def counted(number: int, noun: str) -> str:
+def pluralize(number: int, noun: str) -> str:
     """Return *number* with its noun: ``1 page``, ``2,500 pages``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -74,7 +74,7 @@ from pyade.storage.protocol import Store
 from pyade.sync.damage import check_readable
 from pyade.sync.details import settle_flow
 from pyade.sync.leases import StoreTime
-from pyade.sync.report import SyncOutcome, SyncReport, counted, wild_date_problem
+from pyade.sync.report import SyncOutcome, SyncReport, pluralize, wild_date_problem
 from pyade.sync.runners import Progress, ProgressPhase, in_store
 from pyade.sync.token_account import account_flow
 from pyade.text import logger, printable
@@ -323,7 +323,7 @@ class SyncRun:
             self._held_back = unlisted
             if unlisted:
                 self._notes.append(
-                    f"{counted(unlisted, 'device')} may be among the records of Apple's list that could"
+                    f"{pluralize(unlisted, 'device')} may be among the records of Apple's list that could"
                     " not be read: none was released"
                 )
             yield from self._save(attrs.evolve(state, listing_since=None, unreadable=0))
@@ -364,7 +364,7 @@ class SyncRun:
             self._notes.append(news.note)
 
     def _settle_ties(self) -> Flow[None]:
-        number = counted(len(self._state.ties), "device")
+        number = pluralize(len(self._state.ties), "device")
         self._notes.append(f"{number} with changes in doubt: details were read")
         self._state, changes = yield from settle_flow(self._token_name, self._state, self._lease, self._time)
         self._changes += changes
@@ -419,14 +419,14 @@ class SyncRun:
         if groups:
             _log.info("%s: no longer suspended", self._token_name)
         level = logging.WARNING if outcome is SyncOutcome.RELEASE_HELD else logging.INFO
-        pages, devices = counted(self._pages, "page"), counted(self._devices, "record")
+        pages, devices = pluralize(self._pages, "page"), pluralize(self._devices, "record")
         _log.log(level, "%s: %s with %s: %s", self._token_name, pages, devices, outcome)
         return self._report(outcome, now)
 
     def _fail(self, error: Exception, token: Token | None) -> Flow[None]:
         """Store that the run is over and why; the error itself matters more than whether that works."""
         error.add_note(printable(f"{self._token_name}: {self._pages} pages were committed before"))
-        _log.info("%s: %s after %s", self._token_name, type(error).__name__, counted(self._pages, "page"))
+        _log.info("%s: %s after %s", self._token_name, type(error).__name__, pluralize(self._pages, "page"))
         # The text of an error that is not ours may hold anything.
         text = f"{type(error).__name__}: {error}" if isinstance(error, PyadeError) else type(error).__name__
         state = attrs.evolve(
@@ -458,7 +458,7 @@ class SyncRun:
 
     def _overtaken(self, lost: StoreError) -> Flow[SyncReport]:
         self._notes.append(lost.reason)
-        _log.info("%s: overtaken after %s", self._token_name, counted(self._pages, "page"))
+        _log.info("%s: overtaken after %s", self._token_name, pluralize(self._pages, "page"))
         self._state = yield from in_store(lambda store: store.sync_state(self._token_name))
         now = yield from self._time.now()
         return self._report(SyncOutcome.OVERTAKEN, now)
@@ -469,7 +469,7 @@ class SyncRun:
         if self._only_listed:
             notes.append(f"{self._only_listed:,} devices came only with the full list")
         if self._unreadable:
-            notes.append(f"{counted(self._unreadable, 'record')} could not be read: left out")
+            notes.append(f"{pluralize(self._unreadable, 'record')} could not be read: left out")
         problems = list(self._problems)
         if self._wild:
             problems.append(wild_date_problem(self._wild))

@@ -25,7 +25,7 @@ from pyade.flow import Flow, Now, Runner, ask
 from pyade.storage.protocol import Store
 from pyade.sync.damage import DamageLog, Fleet, read_fleet
 from pyade.sync.leases import worker_name
-from pyade.sync.report import counted
+from pyade.sync.report import pluralize
 from pyade.sync.runners import in_store
 from pyade.text import logger, printable
 
@@ -132,5 +132,5 @@ def _remind(store: Store, token: Token, now: datetime, lease: Lease) -> None:
     state, groups = remind(store.sync_state(token.name), token, now)
     if groups:
         store.save_sync_state(token.name, state, events=EventBatch(token.name, now, groups), lease=lease)
-        days = counted(state.reminded_days, "day")
+        days = pluralize(state.reminded_days, "day")
         _log.warning("%s: the server token expires in %s or less", token.name, days)
