@@ -217,7 +217,7 @@ class Connection(Generic[TransportT, WaitT]):
             return unsendable(step.operation, error)
 
     def _lost(self, step: HttpCall, error: Exception) -> TransportError:
-        """Return the error for a request without a complete response, from httpx or asyncio's TLS (rule 1)."""
+        """Return the error for a request without a complete response, from httpx or asyncio TLS (rule 1)."""
         message = _QUOTED_BYTES.sub("", str(error)[:_MAX_MESSAGE])
         text = f"{self._host(step)}: {type(error).__name__}" + (f": {message}" if message else "")
         return TransportError(step.operation, text, step.may_act and not isinstance(error, _NEVER_SENT))
