@@ -394,7 +394,7 @@ def test_the_tick_of_an_app_defers_the_others_and_warns_once(
             tick(timestamp=timestamp)
     waiting = [job["args"].get("token_name") for job in connector.jobs.values()]
     assert sorted(waiting) == ["a", "c"]
-    assert [r.getMessage()[:3] for r in caplog.records if "a person" in r.getMessage()] == ["b: "]
+    assert [r.getMessage()[:3] for r in caplog.records if "an administrator" in r.getMessage()] == ["b: "]
 
 
 FINDINGS = {
