@@ -21,7 +21,7 @@ from pyade.errors import StoreClosedError, StoreError
 from pyade.storage import Dialect, Session, SQLStore, Table, Value, check_texts, translated
 from pyade.testing import FakeApple
 
-WORDS = Dialect(
+DIALECT = Dialect(
     prefix="",
     id="INTEGER PRIMARY KEY AUTOINCREMENT",
     integer="INTEGER",
@@ -46,20 +46,20 @@ class ApswSession:
 
     def rows(self, statement: str, values: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
         """Run a statement and return its rows."""
-        return self.connection.execute(WORDS.translate(statement), _plain(values)).fetchall()
+        return self.connection.execute(DIALECT.translate(statement), _plain(values)).fetchall()
 
     def insert(self, table: Table, rows: Sequence[Sequence[Value]]) -> bool:
         """Insert rows, or none; a database over a network sends them together instead."""
         try:
             with self.connection:  # a savepoint
-                self.connection.executemany(WORDS.translate(table.insert_one()), map(_plain, rows))
+                self.connection.executemany(DIALECT.translate(table.insert_one()), map(_plain, rows))
         except apsw.ConstraintError:
             return False
         return True
 
     def update(self, table: Table, rows: Sequence[Sequence[Value]]) -> None:
         """Write over rows by their primary keys."""
-        self.connection.executemany(WORDS.translate(table.update_one()), map(_plain, rows))
+        self.connection.executemany(DIALECT.translate(table.update_one()), map(_plain, rows))
 
     def has_table(self, name: str) -> bool:
         """Return True if there is such a table."""

@@ -187,7 +187,7 @@ class TestDisowning:
     ) -> None:
         apple.script = [lost, details(A=GONE, B={"profile_status": "assigned"})]
         with pytest.raises(
-            errors.BatchError, match=f"knows about B, {MANY[0]}.*: read device_details"
+            errors.BatchError, match=f"unknown for B, {MANY[0]}.*: read device_details"
         ) as caught:
             client.disown_devices(["A", "B", *MANY], confirm=True)
         assert apple.sent == ["POST /devices/disown", "POST /devices"]
@@ -222,7 +222,7 @@ class TestDisowning:
         apple.script = [all_done, httpx.Response(403, text="ACCESS_DENIED")]
         with pytest.raises(errors.BatchError) as caught:
             client.disown_devices(MANY, confirm=True)
-        assert "nobody knows" not in str(caught.value)
+        assert "the result is unknown" not in str(caught.value)
 
 
 class TestReadingBack:

@@ -234,12 +234,12 @@ class TestPages:
         apple.script = [page("A", cursor="same", more=True), page("B", cursor="same", more=True)]
         seen: list[str] = []
         with Client(token, transport=apple.transport(), clock=clock) as client:
-            with pytest.raises(errors.ResponseError, match="keep what came"):
+            with pytest.raises(errors.ResponseError, match="keep the pages so far"):
                 seen.extend(device.serial_number for device in client.iter_devices())
             apple.script = [page("C", cursor="c", more=True)]
             pages = client.iter_changes("c")
             assert next(pages).devices[0].serial_number == "C"
-            with pytest.raises(errors.ResponseError, match="keep what came"):
+            with pytest.raises(errors.ResponseError, match="keep the pages so far"):
                 next(pages)
         assert len(apple.calls) == 3
 
@@ -248,7 +248,7 @@ class TestPages:
     ) -> None:
         for method, args in (("iter_devices", ()), ("iter_changes", ("same",))):
             apple.script = [page("A", cursor="same", more=True), page("B", cursor="same", more=True)]
-            with pytest.raises(errors.ResponseError, match="keep what came"):
+            with pytest.raises(errors.ResponseError, match="keep the pages so far"):
                 getattr(make_client(), method)(*args)
 
 

@@ -229,7 +229,7 @@ def test_an_answer_is_read_up_to_a_bound(name: str, low_bound: None, fetch: Call
     error = failure(fetch, ENDLESS[name])
     assert isinstance(error, errors.ResponseError)
     assert (error.status, error.operation) == (200, "fetch devices")
-    assert "the answer is longer than 1,024 KiB" in str(error)
+    assert "the response is longer than 1,024 KiB" in str(error)
 
 
 @pytest.mark.parametrize("name", LONG)

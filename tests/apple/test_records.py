@@ -89,7 +89,7 @@ def test_a_device_that_cannot_be_read_costs_no_other(name: str, caplog: pytest.L
     assert (page.cursor, page.more_to_follow, page.unreadable) == ("c", True, 2)
     assert page.devices[0].model == "\N{GRINNING FACE}"
     left_out = [record.getMessage() for record in caplog.records if "left out" in record.getMessage()]
-    assert left_out == ["2 device records that cannot be read were left out of an answer"]
+    assert left_out == ["2 device records that cannot be read were left out of a response"]
 
 
 @each("name", BROKEN)
@@ -184,9 +184,9 @@ class TestLimit:
         def never(_: object) -> str:
             raise AssertionError
 
-        with pytest.raises(msgspec.ValidationError, match="2 records came, at most 1 were asked for"):
+        with pytest.raises(msgspec.ValidationError, match="2 records, at most 1 were requested"):
             DevicePage.decode(page_of(b"{}", b"{}"), 1)
-        with pytest.raises(msgspec.ValidationError, match="2 records came, at most 1 were asked for"):
+        with pytest.raises(msgspec.ValidationError, match="2 records, at most 1 were requested"):
             read_page(b'{"data": [{}, {}]}', never, 1)
 
     @each("devices", [b'{"%s": "SUCCESS"}', b'[{"%s": "SUCCESS"}]'])
@@ -195,7 +195,7 @@ class TestLimit:
         content = b'{"devices": %s}' % devices.replace(b'"%s": "SUCCESS"', many)
         assert len(decode_results(content, ["0", "1"]).results) == 1_002
         for decode in (decode_results, decode_details):
-            with pytest.raises(msgspec.ValidationError, match="1002 records came"):
+            with pytest.raises(msgspec.ValidationError, match="1002 records, at most"):
                 decode(content, ["A"])
 
 
@@ -223,7 +223,7 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
     frames[sys.argv[1]]()
 except msgspec.ValidationError as error:
-    assert "asked for" in str(error)
+    assert "requested" in str(error)
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
 

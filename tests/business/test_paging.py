@@ -134,7 +134,7 @@ def test_the_cursor_is_taken_from_the_address_where_the_paging_lacks_it(
 def test_a_repeated_cursor_ends_the_walk_with_an_error(make_client: Callable[..., Driver]) -> None:
     pages = [collection(f"C{n}", meta={"paging": {"limit": 1, "nextCursor": "same"}}) for n in range(3)]
     client = make_client(transport=answering(*pages))
-    with pytest.raises(errors.ResponseError, match="a cursor that was there before"):
+    with pytest.raises(errors.ResponseError, match="a cursor that was used before"):
         client.iter_devices()
 
 
@@ -146,7 +146,7 @@ def test_cursors_in_a_circle_end_the_walk_with_an_error(make_client: Callable[..
 
     for method, *args in (["iter_devices"], ["iter_services"], ["iter_service_serials", "1"]):
         client = make_client(transport=answering(*circle()))
-        with pytest.raises(errors.ResponseError, match="a cursor that was there before"):
+        with pytest.raises(errors.ResponseError, match="a cursor that was used before"):
             getattr(client, method)(*args)
 
 

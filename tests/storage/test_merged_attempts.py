@@ -167,7 +167,7 @@ def compare(steps: Iterable[Any]) -> None:
     together, one_by_one = Told(), Told()
     for number, step in enumerate(steps, start=1):
         together.tell(step, number)
-        with mock.patch.object(merges._Work, "_alike", return_value=()):
+        with mock.patch.object(merges._AttemptMerge, "_alike", return_value=()):
             one_by_one.tell(step, number)
     assert together.shown() == one_by_one.shown()
 

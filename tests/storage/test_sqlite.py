@@ -22,7 +22,7 @@ from pyade.core.profile.profile import EnrollmentProfile
 from pyade.errors import StoreError
 from pyade.storage import SQLiteStore
 from pyade.storage.sqlite import SQLiteDatabase
-from pyade.storage.sqlite_file import APPLICATION_ID, Turn
+from pyade.storage.sqlite_file import APPLICATION_ID, FairLock
 from pyade.testing.store_examples import (
     NOW,
     commit,
@@ -303,15 +303,15 @@ def test_page_that_changes_nothing_writes_no_event(path: Path) -> None:
 def test_a_turn_is_yielded_only_where_another_thread_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
     monkeypatch.setattr("pyade.storage.sqlite_file.time", SimpleNamespace(sleep=slept.append))
-    turn = Turn()
+    turn = FairLock()
 
     def take() -> None:
-        with turn.taken(), turn.taken():
+        with turn.held(), turn.held():
             pass
 
     take()
     assert slept == []
-    with turn.taken():
+    with turn.held():
         other = Thread(target=take)
         other.start()
         while not turn._waiting:

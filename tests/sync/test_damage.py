@@ -231,7 +231,7 @@ def test_a_scheduler_parks_a_damaged_token_and_goes_on_with_the_others(
     is_stored = column != "token.state"
     assert mill.token_events_of("b") == [EventKind.TOKEN_SUSPENDED] * is_stored
     warnings = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
-    told = [text for text in warnings if "until a person acts" in text or "suspended" in text]
+    told = [text for text in warnings if "until an administrator acts" in text or "suspended" in text]
     assert len(told) == 1
     assert told[0].startswith("b: ")
     assert all(text.startswith("b: ") for text in warnings)
@@ -394,7 +394,7 @@ def test_the_tick_of_an_app_defers_the_others_and_warns_once(
             tick(timestamp=timestamp)
     waiting = [job["args"].get("token_name") for job in connector.jobs.values()]
     assert sorted(waiting) == ["a", "c"]
-    assert [r.getMessage()[:3] for r in caplog.records if "a person" in r.getMessage()] == ["b: "]
+    assert [r.getMessage()[:3] for r in caplog.records if "an administrator" in r.getMessage()] == ["b: "]
 
 
 FINDINGS = {

@@ -152,7 +152,7 @@ def test_the_log_names_the_token_and_counts_but_no_device(
         "hq: 2 pages with 1 record: caught up with Apple",
         "hq: delta sync begins: changes since the cursor",
         "hq: TermsError after 0 pages",
-        f"hq: suspended, a person must act: {world.store.sync_state('hq').suspended}",
+        f"hq: suspended, an administrator must act: {world.store.sync_state('hq').suspended}",
     ]
     assert f"hq: {serial}" in debug
     secrets = (world.token.consumer_secret, world.token.access_token, world.token.access_secret)

@@ -282,7 +282,7 @@ def test_the_largest_page_is_stored_whole_and_a_larger_one_is_refused(
     world = new_world()
     for count in (1_001, 1_000):
         world.apple.script("POST /server/devices", _page([_device(n) for n in range(count)], "a" * 100))
-    with pytest.raises(ResponseError, match="a list of 1001 records came, at most 1000 were asked for"):
+    with pytest.raises(ResponseError, match="a list has 1001 records, at most 1000 were requested"):
         world.sync()
     world.clock.advance(hours=1)
     world.apple.script("POST /devices/sync", Fault.refused("EXHAUSTED_CURSOR"))

@@ -165,6 +165,6 @@ def test_released_devices_are_forgotten_after_thirty_days(world: World) -> None:
     assert world.record(gone).is_released
     report = world.later(days=1).sync()
     assert (world.clock() - released_at, report.purged) == (timedelta(days=30), 1)
-    assert "1 device released 30 days ago or earlier: forgotten" in str(report)
+    assert "1 device released 30 days ago or earlier: purged" in str(report)
     assert world.store.device("hq", gone) is None
     assert world.listed().keys() == {kept}

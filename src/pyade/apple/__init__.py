@@ -1,7 +1,7 @@
-"""Apple's device assignment service: the clients, the endpoints as data, and what they answer.
+"""Clients for Apple's device assignment service, its endpoints as data, and their responses.
 
 ``calls`` has a function for every endpoint; ``Client`` and ``AsyncClient`` have a method for each.
-``pyade.business`` is the same for the Apple School Manager and Apple Business API.
+``pyade.business`` does the same for the Apple School Manager and Apple Business API.
 """
 
 from typing import TYPE_CHECKING

@@ -1,6 +1,6 @@
-"""Batches of devices as flows: chunks, read back after a lost answer, an outcome for every serial.
+"""Batches of devices as flows: split into chunks, read back after a lost response, one outcome per serial.
 
-The flows yield only ``SendCall``; ``Client.drive`` and ``AsyncClient.drive`` perform them.
+The flows yield only ``SendCall``; ``Client.drive`` and ``AsyncClient.drive`` run them.
 
 Source: Apple, device assignment, "Assign a profile" (1000 devices per request).
 """
@@ -29,13 +29,13 @@ from pyade.flow import Flow, ask
 
 T = TypeVar("T")
 
-NOT_CONFIRMED = ("disown devices", 0, "", "confirm is not True", "disowning is for ever: pass confirm=True")
-"""What ``InvalidRequestError`` says where nobody confirmed."""
+NOT_CONFIRMED = ("disown devices", 0, "", "confirm is not True", "disowning is permanent: pass confirm=True")
+"""Arguments of the ``InvalidRequestError`` for a call without confirmation."""
 
 _SHOWN = 10
 
 Sent: TypeAlias = tuple[DeviceResults, AppleError | TransportError | None]
-"""What is known about each device of a chunk, and the error that left some of them unknown."""
+"""The known results of a chunk, and the error that left some devices unknown; None if there was none."""
 
 
 def details_flow(serials: Iterable[str]) -> Flow[dict[str, Device]]:
@@ -52,42 +52,41 @@ def assign_flow(profile_uuid: str, serials: Iterable[str]) -> Flow[DeviceResults
     Raises:
         BatchError: A later chunk failed; its outcome holds what is known about every serial.
         AppleError: The first chunk was refused; nothing was assigned.
-        TransportError: The first chunk got no answer, and reading back failed, too.
+        TransportError: The first chunk got no response, and reading back failed, too.
     """
 
-    def settled(device: Device) -> DeviceResult | None:
+    def proven(device: Device) -> DeviceResult | None:
         return DeviceResult.SUCCESS if device.shows(profile_uuid) else None
 
     def make(chunk: tuple[str, ...]) -> Call[DeviceResults]:
         return calls.assign_profile(profile_uuid, chunk)
 
-    results = yield from _batch(make, serials, lambda chunk: _send_chunk(make, chunk, settled))
+    results = yield from _batch(make, serials, lambda chunk: _send_chunk(make, chunk, proven))
     return attrs.evolve(results, profile_uuid=results.profile_uuid or profile_uuid)
 
 
 def remove_flow(serials: Iterable[str]) -> Flow[DeviceResults]:
-    """Take the assigned profile from any number of devices and return what Apple did for each.
+    """Remove the assigned profile from any number of devices and return what Apple did for each.
 
-    Raises:
-        BatchError: As for ``assign_flow``; so are the others.
+    Raises as ``assign_flow``.
     """
 
-    def settled(device: Device) -> DeviceResult | None:
+    def proven(device: Device) -> DeviceResult | None:
         return DeviceResult.SUCCESS if device.shows(NO_PROFILE) else None
 
     make = calls.remove_profile
-    return (yield from _batch(make, serials, lambda chunk: _send_chunk(make, chunk, settled)))
+    return (yield from _batch(make, serials, lambda chunk: _send_chunk(make, chunk, proven)))
 
 
 def disown_flow(serials: Iterable[str]) -> Flow[DeviceResults]:
-    """Give any number of devices up for ever and return what Apple did for each.
+    """Disown any number of devices permanently and return what Apple did for each.
 
-    No device is sent twice. After a lost answer the details are read: a device that Apple no longer shows is
-    ``NOT_ACCESSIBLE``, as it is gone or never was this server's; one that it still shows is
-    ``REQUEST_FAILED``, and a person decides.
+    No device is sent twice. After a lost response the details are read: a device that Apple no longer shows
+    is ``NOT_ACCESSIBLE``, since it is gone or never belonged to this server; one that it still shows is
+    ``REQUEST_FAILED``, and the caller decides.
 
     Raises:
-        BatchError: An answer was lost and left devices unknown, or a later chunk failed; its outcome holds
+        BatchError: A response was lost and left devices unknown, or a later chunk failed; its outcome holds
             what is known about every serial.
         AppleError: The first chunk was refused; nothing was disowned.
         TransportError: The first chunk did not reach Apple; nothing was disowned.
@@ -99,7 +98,7 @@ def disown_flow(serials: Iterable[str]) -> Flow[DeviceResults]:
         if not isinstance(cause, AppleError | TransportError) or not may_have_acted(cause):
             raise
         unknown = error.outcome.serials(DeviceResult.REQUEST_FAILED)
-        raise BatchError(error.operation, error.reason + _how_to_look(unknown), error.outcome) from cause
+        raise BatchError(error.operation, error.reason + _next_step(unknown), error.outcome) from cause
 
 
 def _batch(
@@ -129,14 +128,14 @@ def _batch(
 def _send_chunk(
     make: Callable[[tuple[str, ...]], Call[DeviceResults]],
     chunk: tuple[str, ...],
-    settled: Callable[[Device], DeviceResult | None],
+    proven: Callable[[Device], DeviceResult | None],
 ) -> Flow[Sent]:
-    """Send one chunk; after a lost answer read back and send the difference, once.
+    """Send one chunk; after a lost response read the devices and send the difference, once.
 
     Args:
         make: Returns the call for a chunk.
         chunk: The devices.
-        settled: Returns the result that a device's details prove, None if they prove none.
+        proven: Returns the result that a device's details prove; None if they prove none.
     """
     try:
         return (yield from ask(SendCall(make(chunk)))), None
@@ -147,13 +146,13 @@ def _send_chunk(
     try:
         details = yield from ask(SendCall(calls.device_details(chunk)))
     except (AppleError, TransportError) as error:
-        # What matters to the caller is that the write may have happened, not that the read failed.
+        # The caller must learn that the write may have happened, not that the read failed.
         raise lost from error
     results: dict[str, DeviceResult] = {}
     for serial in chunk:
         if details[serial].response_status == DeviceResult.NOT_ACCESSIBLE:
             results[serial] = DeviceResult.NOT_ACCESSIBLE
-        elif (result := settled(details[serial])) is not None:
+        elif (result := proven(details[serial])) is not None:
             results[serial] = result
     rest = tuple(serial for serial in chunk if serial not in results)
     if not rest:
@@ -169,7 +168,7 @@ def _send_chunk(
 
 
 def _disown_chunk(chunk: tuple[str, ...]) -> Flow[Sent]:
-    """Send one chunk, once; after a lost answer read back which devices are gone."""
+    """Send one chunk, once; after a lost response read which devices are gone."""
     try:
         return (yield from ask(SendCall(calls.disown_devices(chunk)))), None
     except (AppleError, TransportError) as error:
@@ -188,11 +187,11 @@ def _disown_chunk(chunk: tuple[str, ...]) -> Flow[Sent]:
     return DeviceResults(results=results), None if all(is_gone.values()) else lost
 
 
-def _how_to_look(serials: tuple[str, ...]) -> str:
+def _next_step(serials: tuple[str, ...]) -> str:
     shown = ", ".join(serials[:_SHOWN]) + (f" and {len(serials) - _SHOWN} more" if serials[_SHOWN:] else "")
     return (
-        f"; nobody knows about {shown}: read device_details of outcome.serials(DeviceResult.REQUEST_FAILED),"
-        " NOT_ACCESSIBLE there means gone"
+        f"; the result is unknown for {shown}: read device_details of "
+        "outcome.serials(DeviceResult.REQUEST_FAILED), NOT_ACCESSIBLE there means gone"
     )
 
 
@@ -209,7 +208,7 @@ def distinct(operation: str, serials: Iterable[str]) -> tuple[str, ...]:
     """Return each of *serials* once, in their order.
 
     Raises:
-        InvalidRequestError: It is one text and no list, or something in it is no text.
+        InvalidRequestError: *serials* is a single string or no iterable, or an item is no string.
     """
     expected = "a list of serial numbers is allowed"
     if isinstance(serials, str):
@@ -228,7 +227,7 @@ def distinct(operation: str, serials: Iterable[str]) -> tuple[str, ...]:
 
 
 def chunks(serials: Iterable[str]) -> Iterator[tuple[str, ...]]:
-    """Yield *serials* in parts that fit into one request."""
+    """Yield *serials* in chunks of at most ``CHUNK``, which fit into one request."""
     remaining = iter(serials)
     while chunk := tuple(islice(remaining, CHUNK)):
         yield chunk

@@ -1,6 +1,6 @@
-"""Every endpoint of Apple's device assignment service, each once, as data.
+"""Every endpoint of Apple's device assignment service as data.
 
-A function here only describes a request and how its answer is read; ``Client.call`` and
+A function here only describes a request and how to decode its response; ``Client.call`` and
 ``AsyncClient.call`` send it.
 
 Source: Apple, device assignment, the endpoint pages; paths are absolute from the base URL.
@@ -23,7 +23,7 @@ from pyade.errors import InvalidRequestError
 T = TypeVar("T")
 
 CHUNK = 1000
-"""Serial numbers in one request at most; Apple's recommendation for assign, a sane number for the rest."""
+"""Most serial numbers in one request: Apple's recommendation for assign, used for all."""
 
 
 def account() -> Call[responses.Account]:
@@ -60,7 +60,7 @@ def sync_devices(cursor: str, limit: int | None = None) -> Call[responses.Device
 def _page(operation: str, path: str, cursor: str | None, limit: int | None) -> Call[responses.DevicePage]:
     if limit is not None and limit < 1:
         raise InvalidRequestError(operation, 0, "", f"limit {limit}: 1 or more is allowed", "leave limit out")
-    # Left out and not null: no peer of Apple's sends null, so nobody knows what it does.
+    # Left out instead of null: no known client sends null, so its effect at Apple is unknown.
     body = {key: value for key, value in (("cursor", cursor), ("limit", limit)) if value is not None}
     return Call(
         operation=operation,
@@ -76,7 +76,7 @@ def _page(operation: str, path: str, cursor: str | None, limit: int | None) -> C
 def device_details(serials: Sequence[str]) -> Call[DeviceDetails]:
     """Return the call that reads what Apple knows about *serials* now.
 
-    The answer has an entry for each of them; ``response_status`` says whether it carries data.
+    The response has an entry for each of them; ``response_status`` says whether it carries data.
     """
     return Call(
         operation="read device details",
@@ -90,7 +90,7 @@ def device_details(serials: Sequence[str]) -> Call[DeviceDetails]:
 
 
 def disown_devices(serials: Sequence[str]) -> Call[DeviceResults]:
-    """Return the call that gives the devices up for ever: they leave the whole organization."""
+    """Return the call that disowns devices permanently: they leave the whole organization."""
     return Call(
         operation="disown devices",
         method="POST",
@@ -103,11 +103,11 @@ def disown_devices(serials: Sequence[str]) -> Call[DeviceResults]:
 
 
 def define_profile(body: Mapping[str, Any]) -> Call[responses.DefineProfileResponse]:
-    """Return the call that stores a new profile at Apple; nothing changes one that exists.
+    """Return the call that stores a new profile at Apple; existing profiles never change.
 
     Args:
-        body: Apple's profile JSON, as ``builders.dep_profile.definition`` makes it. Name no ``devices`` in it
-            for a large fleet: assign them afterwards in chunks.
+        body: Apple's profile JSON, as ``builders.dep_profile.definition`` returns it. For a large fleet leave
+            ``devices`` out and assign them afterwards in chunks.
     """
     return Call(
         operation="define a profile",
@@ -120,7 +120,7 @@ def define_profile(body: Mapping[str, Any]) -> Call[responses.DefineProfileRespo
 
 
 def profile(profile_uuid: str) -> Call[dict[str, Any]]:
-    """Return the call that reads a profile's JSON as Apple keeps it."""
+    """Return the call that reads a profile's JSON as Apple stores it."""
     return Call(
         operation="read a profile",
         method="GET",
@@ -146,7 +146,7 @@ def assign_profile(profile_uuid: str, serials: Sequence[str]) -> Call[DeviceResu
 
 
 def remove_profile(serials: Sequence[str]) -> Call[DeviceResults]:
-    """Return the call that takes the assigned profile from at most ``CHUNK`` devices."""
+    """Return the call that removes the assigned profile from at most ``CHUNK`` devices."""
     return Call(
         operation="remove a profile",
         method="DELETE",
@@ -165,15 +165,15 @@ def activation_lock(
 
     Args:
         serial_number: The device.
-        escrow_key: ``BypassCode.escrow_key``, 64 hex digits; without it the lock is bound to the person who
-            made the MDM server in the portal.
+        escrow_key: ``BypassCode.escrow_key``, 64 hex digits; without it the lock is bound to the portal user
+            who created the MDM server.
         lost_message: Text on the locked screen.
 
     Raises:
-        InvalidRequestError: ``escrow_key`` is no such hash; it is not shown.
+        InvalidRequestError: ``escrow_key`` is not 64 hex digits; the error does not show it.
     """
     operation = "lock a device"
-    # The code itself in its place would lock the device with a hash that nobody has the code of.
+    # Passing the code itself would lock the device with a hash whose code is unknown.
     if escrow_key and not re.fullmatch(r"[0-9A-Fa-f]{64}", escrow_key):
         detail = "escrow_key: the hash of a bypass code is allowed, 64 hex digits"
         raise InvalidRequestError(operation, 0, "", detail, "pass BypassCode.escrow_key, not its text")
@@ -189,7 +189,7 @@ def activation_lock(
 
 
 def replacement_details(serial_number: str) -> Call[responses.ReplacementDetails]:
-    """Return the call that tells which device *serial_number* replaces; protocol version 10."""
+    """Return the call that reads which device *serial_number* replaces; protocol version 10."""
     return Call(
         operation="read replacement details",
         method="GET",

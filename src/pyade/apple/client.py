@@ -1,7 +1,7 @@
 """The two clients of Apple's device assignment service.
 
-A method here says what is sent and nothing else: ``calls`` describes the endpoints, ``sessions`` opens
-sessions, ``http`` sends and repeats, ``flows`` splits batches.
+A method here only names the call to send: ``calls`` describes the endpoints, ``service`` opens sessions,
+``http`` sends and retries, ``batches`` splits long lists of devices.
 """
 
 from __future__ import annotations
@@ -86,32 +86,32 @@ class _Connecting(Connection[TransportT, WaitT]):
         sleep: Callable[[float], WaitT] | None = None,
         random: Callable[[], float] = jitter,
     ) -> None:
-        """Take what the synchronous and the asynchronous class have in common.
+        """Configure the client.
 
         Args:
-            token: The token, or a callable that returns it; asked at each new session, so that a renewed
-                token reaches a running client. The asynchronous class asks it in a thread, or awaits it.
-            base_url: Of the service, of a proxy for it (with its path prefix), or of a fake.
-            transport: Any httpx transport; None for the network, with the following four.
-            proxy: Address of a proxy; None for what ``HTTPS_PROXY`` and its like say. An address of this
-                machine is asked without those.
-            verify: The certificates to trust, a file or folder, or an ``ssl.SSLContext``, which may hold a
-                client certificate, too; True for those of httpx, or of ``SSL_CERT_FILE``.
-            limits: How many connections are open and kept; None for those of httpx.
+            token: The token, or a callable that returns it. The callable is called for each new session, so
+                that a running client uses a renewed token; ``AsyncClient`` awaits it or calls it in a thread.
+            base_url: Address of the service, of a proxy for it (with its path prefix), or of a fake.
+            transport: Any httpx transport; None for the network, configured by the following four.
+            proxy: Address of a proxy; None for the proxies of the environment, such as ``HTTPS_PROXY``, which
+                are not used for an address of this machine.
+            verify: The certificates to trust: a file or folder, or an ``ssl.SSLContext``, which may also hold
+                a client certificate; True for those of httpx, or of ``SSL_CERT_FILE``.
+            limits: How many connections are open and kept; None for the limits of httpx.
             http2: True to offer HTTP/2, which needs ``httpx[http2]``.
-            sessions: Shared between clients; None for a cache of its own.
-            protocol_version: ``X-Server-Protocol-Version``, 1 to 10; lower ones hide what Apple added later.
+            sessions: A cache shared between clients; None for a cache of this client alone.
+            protocol_version: ``X-Server-Protocol-Version``, 1 to 10; lower versions hide what Apple added
+                later.
             user_agent: Product and version; None for ``pyade/<version>``. Apple refuses names of HTTP
                 libraries.
-            timeout: Seconds without a connection or a byte of the answer, or httpx's own object; None for
-                what is left of ``deadline_s``.
+            timeout: Seconds without a connection or without a byte of the response, or an ``httpx.Timeout``;
+                None for the rest of ``deadline_s``.
             retries: Tries after the first one, for calls that are safe to repeat.
-            deadline_s: Seconds within which a call must end, with its session, its tries and the last byte of
-                its answer. A longer wait that Apple asks for ends it with ``RateLimitError`` or
-                ``ServerError``.
+            deadline_s: Seconds within which a call must end, including its session, all tries and the last
+                byte of the response. If Apple asks for a longer wait, the call ends with ``RateLimitError``
+                or ``ServerError``.
             clock: Returns the time, UTC.
-            sleep: Waits a number of seconds, awaited by the asynchronous class; None waits on this
-                machine's clock.
+            sleep: Waits a number of seconds, awaited by ``AsyncClient``; None for a real wait.
             random: Returns a number from 0 to below 1, for the jitter between tries.
 
         Raises:
@@ -148,12 +148,12 @@ class _Connecting(Connection[TransportT, WaitT]):
 
 @check_arguments(but=("serials", "confirm"))
 class Client(_Connecting[httpx.BaseTransport, object], SyncConnection):
-    """Apple's device assignment service, for one server token.
+    """Client of Apple's device assignment service, for one server token.
 
     Safe for several threads. Use it as a context manager, or call ``close``.
 
-    Every method raises ``AppleError`` where Apple refuses and ``TransportError`` where no whole answer comes
-    in time; an answer that is longer than it can be is a ``ResponseError``. No secret is in any of them.
+    Every method raises ``AppleError`` if Apple refuses, ``TransportError`` if no complete response arrives in
+    time, and ``ResponseError`` if the response exceeds its size limit. No error contains a secret.
     """
 
     def account(self) -> Account:
@@ -185,10 +185,10 @@ class Client(_Connecting[httpx.BaseTransport, object], SyncConnection):
         return self.call(calls.sync_devices(cursor, limit))
 
     def iter_devices(self, limit: int | None = None) -> Iterator[Device]:
-        """Iterate over the full list, a page in memory at a time.
+        """Iterate over the full list, holding one page in memory.
 
         Raises:
-            ResponseError: Apple's cursors lead nowhere: the list is incomplete.
+            ResponseError: Apple repeats a cursor or sends only empty pages: the list is incomplete.
         """
         cursors, cursor = Cursors("fetch devices"), None
         while True:
@@ -205,8 +205,9 @@ class Client(_Connecting[httpx.BaseTransport, object], SyncConnection):
         """Iterate over the pages of changes since *cursor*; store each page with its own cursor.
 
         Raises:
-            CursorError: Expired or invalid: a full fetch is needed.
-            ResponseError: Apple's cursors lead nowhere: every page that it sent was handed out before.
+            CursorError: The cursor is expired or invalid: a full fetch is needed.
+            ResponseError: Apple repeats a cursor or sends only empty pages; every page that arrived was
+                yielded before.
         """
         cursors = Cursors("sync devices", cursor)
         while True:
@@ -222,25 +223,26 @@ class Client(_Connecting[httpx.BaseTransport, object], SyncConnection):
     def device_details(self, serials: Iterable[str]) -> dict[str, Device]:
         """Return what Apple knows now about each of *serials*, in their order.
 
-        A device whose ``response_status`` is not ``SUCCESS`` carries no other data that counts.
+        If the ``response_status`` of a device is not ``SUCCESS``, ignore its other attributes.
         """
         return self.drive(batches.details_flow(serials))
 
     def define_profile(self, profile: EnrollmentProfile | Mapping[str, Any]) -> DefineProfileResponse:
-        """Store a new profile at Apple, which never changes; give it to devices with ``assign_profile``.
+        """Store a new, immutable profile at Apple; give it to devices with ``assign_profile``.
 
         Args:
             profile: A profile, or Apple's JSON for one.
 
         Raises:
             InvalidRequestError: Apple does not accept a setting; ``code`` says which.
-            TransportError: No answer came: perhaps a profile exists now that nothing uses, which is harmless.
+            TransportError: No response arrived. Apple may have stored a profile that nothing uses, which is
+                harmless.
         """
         body = profile if isinstance(profile, Mapping) else dep_profile.definition(profile)
         return self.call(calls.define_profile(body))
 
     def profile(self, profile_uuid: str) -> dict[str, Any]:
-        """Return a profile's JSON as Apple keeps it; ``builders.dep_profile.from_apple`` reads it.
+        """Return a profile's JSON as Apple stores it; ``builders.dep_profile.from_apple`` parses it.
 
         Raises:
             NotFoundError: Apple has no such profile for this token.
@@ -250,8 +252,8 @@ class Client(_Connecting[httpx.BaseTransport, object], SyncConnection):
     def assign_profile(self, profile_uuid: str, serials: Iterable[str]) -> DeviceResults:
         """Assign a profile to any number of devices and return what Apple did for each.
 
-        Assigning what a device has already counts toward Apple's throttling: compare first. A lost answer is
-        read back, and only the difference is sent again.
+        Assigning the profile that a device already has counts toward Apple's throttling: compare first. After
+        a lost response the client reads the devices and sends only the difference again.
 
         Raises:
             NotFoundError: Apple has no such profile for this token.
@@ -260,7 +262,7 @@ class Client(_Connecting[httpx.BaseTransport, object], SyncConnection):
         return self.drive(batches.assign_flow(profile_uuid, serials))
 
     def remove_profile(self, serials: Iterable[str]) -> DeviceResults:
-        """Take the assigned profile from any number of devices and return what Apple did for each.
+        """Remove the assigned profile from any number of devices and return what Apple did for each.
 
         A device that has fetched its profile keeps it until it is erased.
 
@@ -270,10 +272,11 @@ class Client(_Connecting[httpx.BaseTransport, object], SyncConnection):
         return self.drive(batches.remove_flow(serials))
 
     def disown_devices(self, serials: Iterable[str], *, confirm: bool) -> DeviceResults:
-        """Give devices up for ever: they leave the organization, not only this server.
+        """Disown devices permanently: they leave the organization, not only this server.
 
         Only devices that were added with Apple Configurator can come back. No device is sent twice: after a
-        lost answer the details are read, and those that Apple shows no longer are ``NOT_ACCESSIBLE``.
+        lost response the client reads the details, and a device that Apple no longer shows is
+        ``NOT_ACCESSIBLE``.
 
         Args:
             serials: The devices.
@@ -281,8 +284,8 @@ class Client(_Connecting[httpx.BaseTransport, object], SyncConnection):
 
         Raises:
             InvalidRequestError: ``confirm`` is not True; nothing was sent.
-            BatchError: An answer was lost, or a later chunk of 1000 failed; ``outcome`` holds what is known
-                about every device, and ``REQUEST_FAILED`` in it means that nothing is.
+            BatchError: A response was lost, or a later chunk of 1000 failed; ``outcome`` holds what is known
+                about every device, and ``REQUEST_FAILED`` in it means that nothing is known.
         """
         if confirm is not True:
             raise InvalidRequestError(*batches.NOT_CONFIRMED)
@@ -291,24 +294,24 @@ class Client(_Connecting[httpx.BaseTransport, object], SyncConnection):
     def activation_lock(
         self, serial_number: str, *, escrow_key: str | None = None, lost_message: str | None = None
     ) -> ActivationLockResponse:
-        """Lock one device; look at the answer's ``result``.
+        """Lock one device; check ``result`` of the response.
 
         Args:
             serial_number: The device.
-            escrow_key: ``BypassCode.escrow_key``, 64 hex digits; without it the lock is bound to the person
-                who made the MDM server in the portal.
+            escrow_key: ``BypassCode.escrow_key``, 64 hex digits; without it the lock is bound to the portal
+                user who created the MDM server.
             lost_message: Text on the locked screen.
 
-        Store the bypass code first, as ``DeviceActions.lock`` does: after a lost answer it is the only way to
-        unlock the device.
+        Store the bypass code first, as ``DeviceActions.lock`` does: after a lost response it is the only way
+        to unlock the device.
 
         Raises:
-            InvalidRequestError: ``escrow_key`` is no such hash; nothing was sent.
+            InvalidRequestError: ``escrow_key`` is not 64 hex digits; nothing was sent.
         """
         return self.call(calls.activation_lock(serial_number, escrow_key, lost_message))
 
     def replacement_details(self, serial_number: str) -> ReplacementDetails:
-        """Return which device *serial_number* replaces; ask only where ``is_replacement_device`` is true.
+        """Return which device *serial_number* replaces; call only if ``is_replacement_device`` is true.
 
         Raises:
             NotFoundError: No replacement is on record, or the protocol version is below 10.
@@ -316,7 +319,7 @@ class Client(_Connecting[httpx.BaseTransport, object], SyncConnection):
         return self.call(calls.replacement_details(serial_number))
 
     def beta_enrollment_tokens(self) -> BetaEnrollmentTokens:
-        """Return the tokens of Apple's beta programmes; ``is_allowed`` is False where they are turned off."""
+        """Return the tokens of Apple's beta programmes; ``is_allowed`` is False if they are turned off."""
         return self.call(calls.beta_enrollment_tokens())
 
     def set_account_driven_enrollment_profile(self, mdm_service_discovery_url: str) -> None:
@@ -338,9 +341,9 @@ class Client(_Connecting[httpx.BaseTransport, object], SyncConnection):
 
 @check_arguments(but=("serials", "confirm"))
 class AsyncClient(_Connecting[httpx.AsyncBaseTransport, Awaitable[object]], AsyncConnection):
-    """Apple's device assignment service, for one server token; see ``Client``.
+    """Asynchronous client of Apple's device assignment service, for one server token; see ``Client``.
 
-    A client is for one event loop, asyncio's or trio's.
+    A client belongs to one event loop, of asyncio or trio.
     """
 
     async def account(self) -> Account:
@@ -356,7 +359,7 @@ class AsyncClient(_Connecting[httpx.AsyncBaseTransport, Awaitable[object]], Asyn
         return await self.call(calls.sync_devices(cursor, limit))
 
     async def iter_devices(self, limit: int | None = None) -> AsyncIterator[Device]:
-        """Iterate over the full list, a page in memory at a time."""
+        """Iterate over the full list, holding one page in memory."""
         cursors, cursor = Cursors("fetch devices"), None
         while True:
             try:
@@ -387,12 +390,12 @@ class AsyncClient(_Connecting[httpx.AsyncBaseTransport, Awaitable[object]], Asyn
         return await self.drive(batches.details_flow(serials))
 
     async def define_profile(self, profile: EnrollmentProfile | Mapping[str, Any]) -> DefineProfileResponse:
-        """Store a new profile at Apple, which never changes; give it to devices with ``assign_profile``."""
+        """Store a new, immutable profile at Apple; give it to devices with ``assign_profile``."""
         body = profile if isinstance(profile, Mapping) else dep_profile.definition(profile)
         return await self.call(calls.define_profile(body))
 
     async def profile(self, profile_uuid: str) -> dict[str, Any]:
-        """Return a profile's JSON as Apple keeps it; ``builders.dep_profile.from_apple`` reads it."""
+        """Return a profile's JSON as Apple stores it; ``builders.dep_profile.from_apple`` parses it."""
         return await self.call(calls.profile(profile_uuid))
 
     async def assign_profile(self, profile_uuid: str, serials: Iterable[str]) -> DeviceResults:
@@ -400,11 +403,11 @@ class AsyncClient(_Connecting[httpx.AsyncBaseTransport, Awaitable[object]], Asyn
         return await self.drive(batches.assign_flow(profile_uuid, serials))
 
     async def remove_profile(self, serials: Iterable[str]) -> DeviceResults:
-        """Take the assigned profile from any number of devices and return what Apple did for each."""
+        """Remove the assigned profile from any number of devices and return what Apple did for each."""
         return await self.drive(batches.remove_flow(serials))
 
     async def disown_devices(self, serials: Iterable[str], *, confirm: bool) -> DeviceResults:
-        """Give devices up for ever: they leave the organization, not only this server."""
+        """Disown devices permanently: they leave the organization, not only this server."""
         if confirm is not True:
             raise InvalidRequestError(*batches.NOT_CONFIRMED)
         return await self.drive(batches.disown_flow(serials))
@@ -412,15 +415,15 @@ class AsyncClient(_Connecting[httpx.AsyncBaseTransport, Awaitable[object]], Asyn
     async def activation_lock(
         self, serial_number: str, *, escrow_key: str | None = None, lost_message: str | None = None
     ) -> ActivationLockResponse:
-        """Lock one device; look at the answer's ``result``."""
+        """Lock one device; check ``result`` of the response."""
         return await self.call(calls.activation_lock(serial_number, escrow_key, lost_message))
 
     async def replacement_details(self, serial_number: str) -> ReplacementDetails:
-        """Return which device *serial_number* replaces; ask only where ``is_replacement_device`` is true."""
+        """Return which device *serial_number* replaces; call only if ``is_replacement_device`` is true."""
         return await self.call(calls.replacement_details(serial_number))
 
     async def beta_enrollment_tokens(self) -> BetaEnrollmentTokens:
-        """Return the tokens of Apple's beta programmes; ``is_allowed`` is False where they are turned off."""
+        """Return the tokens of Apple's beta programmes; ``is_allowed`` is False if they are turned off."""
         return await self.call(calls.beta_enrollment_tokens())
 
     async def set_account_driven_enrollment_profile(self, mdm_service_discovery_url: str) -> None:

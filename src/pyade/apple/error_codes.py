@@ -1,15 +1,15 @@
-"""What Apple's refusals mean and who must act: one table by code, one by status.
+"""The error codes of the device assignment service: what each means and who must act.
 
-Rules of this file:
+The rules of this file:
 
-1. The code decides, the status only where there is no code that pyade knows: the same condition comes with
-   different statuses (not found: 200, 400, 404), and 403 alone has five meanings.
-2. A code is the whole body, never a part of it: ``FORBIDDEN`` inside a page of some gateway is no code.
-3. ``/session`` has words of its own and gives ``FORBIDDEN`` and 401 another meaning.
-4. What Apple sent is shown only as far as it is printable, short and free of the secrets of the request.
+1. The code decides; the status decides only if the response has no code that pyade knows. The same condition
+   comes with different statuses (not found: 200, 400, 404), and 403 alone has five meanings.
+2. A code is the whole body, never a part of it: ``FORBIDDEN`` in the HTML page of a gateway is no code.
+3. ``/session`` has codes of its own and gives ``FORBIDDEN`` and 401 another meaning.
+4. Text from Apple is shown only after it was made printable, cut, and stripped of the request's secrets.
 
 Source: Apple, device assignment, "Interpreting Automated Device Enrollment error codes" and the error tables
-of the endpoint pages; body forms and ``/session`` words as seen in the field.
+of the endpoint pages; body forms and ``/session`` codes as seen in the field.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ CODES: Mapping[str, ErrorCode] = {
         "an administrator of that organization accepts them in the portal; calls work up to an hour later",
     ),
 }
-"""Every code of Apple that is known, wherever it comes from except ``/session``."""
+"""Every known error code of Apple's, from all endpoints except ``/session``."""
 
 _CLOCK = ErrorCode(
     errors.ClockError,
@@ -191,7 +191,7 @@ SESSION_CODES: Mapping[str, ErrorCode] = {
     ),
     "UNAUTHORIZED": _CLOCK,
 }
-"""What ``/session`` says in its own way; the other codes mean there what they mean everywhere."""
+"""The codes with a meaning of their own at ``/session`` (rule 3); all others mean the same everywhere."""
 
 _SESSION_STATUS: Mapping[int, ErrorCode] = {
     400: ErrorCode(errors.OAuthRequestError, "", "check the token file and base_url; a retry does not help"),
@@ -202,7 +202,7 @@ _STATUS: Mapping[int, ErrorCode] = {
     400: ErrorCode(errors.InvalidRequestError, "", "check the values of the request"),
     401: ErrorCode(errors.SessionError, "a new session was refused, too", LATER),
     403: ErrorCode(
-        errors.AccessDeniedError, "", "check the server in the portal and what stands between it and Apple"
+        errors.AccessDeniedError, "", "check the server in the portal, and any proxy in front of Apple"
     ),
     404: ErrorCode(errors.NotFoundError, "", "check the id, which token made it, and base_url"),
     429: ErrorCode(errors.RateLimitError, "too many requests", LATER),
@@ -215,24 +215,24 @@ _KEEP_SESSION = frozenset({"T_C_NOT_SIGNED", "ACCESS_DENIED"})
 
 
 def read_code(content: bytes, *, session: bool = False) -> tuple[str, str]:
-    """Return the code in the body of an answer, and the rest that is not a code.
+    """Return the code in the body of a response, and the text of a body without one.
 
     Args:
-        content: Bare, quoted, a JSON object with ``code``, a word of ``/session`` glued to the reason phrase,
-            a page, or empty.
-        session: True for an answer of ``/session``.
+        content: A bare or quoted code, a JSON object with ``code``, a code of ``/session`` followed by the
+            reason phrase without a space, an HTML page, or nothing.
+        session: True for a response of ``/session``.
 
     Returns:
-        The code or "", and the text in which there was none, at most 64 KiB.
+        The code or "", and the text of a body without a code, at most 64 KiB.
     """
     text = text_of(content)
     bare = _unquoted(text)
-    if _CODE.fullmatch(bare):
+    if _CODE.fullmatch(bare):  # rule 2
         return bare, ""
     if session:
-        for word in SESSION_CODES:
-            if word.islower() and bare.startswith(word):
-                return word, ""
+        for code in SESSION_CODES:
+            if code.islower() and bare.startswith(code):
+                return code, ""
     if text.startswith("{"):
         wire = read_body(content, _WireCode)
         if wire is not None and _CODE.fullmatch(wire.code):
@@ -241,7 +241,7 @@ def read_code(content: bytes, *, session: bool = False) -> tuple[str, str]:
 
 
 def bare_code(content: bytes) -> str:
-    """Return the code that is the whole of *content*, bare or quoted; "" if it is anything else."""
+    """Return *content* if it is exactly one code, bare or quoted; "" for anything else."""
     bare = _unquoted(text_of(content))
     return bare if _CODE.fullmatch(bare) else ""
 
@@ -251,9 +251,10 @@ def _unquoted(text: str) -> str:
 
 
 def is_session_lost(status: int, content: bytes) -> bool:
-    """Return True if an answer of any endpoint but ``/session`` says that the session is not valid any more.
+    """Return True if a response of any endpoint but ``/session`` means that the session is no longer valid.
 
-    So does every 401, and a 403 that is ``FORBIDDEN`` or of no known code; never one where a person must act.
+    This is every 401, and a 403 with ``FORBIDDEN`` or without a known code; never a response with a code that
+    an administrator must resolve.
     """
     if status not in (401, 403):
         return False
@@ -274,29 +275,29 @@ def refusal(
     account: Account | None = None,
     secrets: Iterable[str | Secret] = (),
 ) -> AppleError:
-    """Return the error for an answer that is a refusal.
+    """Return the error for a response that is a refusal.
 
     Args:
-        operation: What was asked.
+        operation: Name of the call.
         status: HTTP status.
         content: The body.
-        session: True for an answer of ``/session``.
+        session: True for a response of ``/session``.
         retry_after_s: Seconds that Apple asked to wait.
-        token: Names organization and person where one of them must act.
+        token: Names the organization and the portal user in errors that one of them must resolve.
         account: Names them more exactly, if it was read.
-        secrets: What must not show, even if the answer echoes it.
+        secrets: Removed from the error, even if the response echoes them.
     """
     secrets = tuple(secrets)
     code, text = read_code(content, session=session)
-    meant = (SESSION_CODES.get(code) if session else None) or CODES.get(code)
-    if meant is None:
+    meant = (SESSION_CODES.get(code) if session else None) or CODES.get(code)  # rule 3
+    if meant is None:  # rule 1
         meant = _by_status(status, session)
-        # What has the form of a code may be a key of the token that was echoed.
+        # What looks like a code may be an echoed key of the token.
         if (removed := without(code, secrets)) != code:
             code, text = "", removed
-    text = shown(text, secrets)
+    text = shown(text, secrets)  # rule 4
     parts = [f"({meant.meaning})"] if meant.meaning else []
-    if issubclass(meant.error, _NEEDS_PERSON) and token is not None:
+    if issubclass(meant.error, _NEEDS_ADMINISTRATOR) and token is not None:
         parts.append(f"for {whose(token, account)}")
     if text:
         parts.insert(0, repr(text))
@@ -304,7 +305,7 @@ def refusal(
 
 
 def whose(token: Token, account: Account | None = None) -> str:
-    """Return in words which organization and which people *token* belongs to."""
+    """Return a text that names the organization and the portal users of *token*."""
     organization = (account and account.org_name) or token.org_name
     organization = organization or (f"organization {token.org_id}" if token.org_id else "")
     about = f"server token {token.name!r}, portal user {token.apple_id}"
@@ -314,7 +315,7 @@ def whose(token: Token, account: Account | None = None) -> str:
 
 
 def _by_status(status: int, session: bool) -> ErrorCode:
-    table = {**_STATUS, **_SESSION_STATUS} if session else _STATUS
+    table = {**_STATUS, **_SESSION_STATUS} if session else _STATUS  # rule 3
     return by_status(status, table, _REDIRECT, _OTHER)
 
 
@@ -322,7 +323,7 @@ class _WireCode(msgspec.Struct):
     code: str
 
 
-_NEEDS_PERSON = (
+_NEEDS_ADMINISTRATOR = (
     errors.TermsError,
     errors.TokenOwnerError,
     errors.TokenRejectedError,

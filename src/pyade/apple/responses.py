@@ -1,8 +1,8 @@
-"""What Apple's device assignment service answers, read with tolerance.
+"""The responses of Apple's device assignment service, decoded tolerantly.
 
-Each class has a ``decode`` that takes the body of a success. It keeps what it does not know, accepts every
-form that was seen in the field, and raises ``msgspec.ValidationError`` or ``msgspec.DecodeError`` where the
-answer lacks what nobody can do without.
+Each class has a ``decode`` that takes the body of a success. It accepts every form that was seen in the
+field, and raises ``msgspec.ValidationError`` or ``msgspec.DecodeError`` if the response lacks a required
+member. ``Account`` keeps unknown members in ``extra``, a device in its own ``extra``.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class OrganizationType(OpenStrEnum):
 
 
 class ActivationLockResult(OpenStrEnum):
-    """What came of a request to lock one device."""
+    """Outcome of a request to lock one device."""
 
     SUCCESS = "SUCCESS"
     NOT_ACCESSIBLE = "NOT_ACCESSIBLE"
@@ -61,9 +61,9 @@ class ServiceUrl:
 
     Attributes:
         uri: The path, such as ``/server/devices``.
-        http_methods: The methods that it takes.
-        default_limit: Records per page where the request names no limit.
-        maximum_limit: Records per page at most.
+        http_methods: The methods that it accepts.
+        default_limit: Records per page if the request names no limit.
+        maximum_limit: Most records per page.
     """
 
     uri: str
@@ -79,18 +79,18 @@ class Account:
     Attributes:
         server_name: The name of this server in the portal.
         server_uuid: Identity of the MDM server.
-        admin_id: The person who generated the tokens that are now in use.
+        admin_id: The portal user who generated the tokens that are now in use.
         facilitator_id: Deprecated by Apple in favour of ``admin_id``.
         org_name: Name of the organization.
         org_email: Its e-mail address.
         org_phone: Its telephone number.
         org_address: Its address; may hold line breaks.
         org_id: Its identity; protocol version 3 and later.
-        org_id_hash: The same, as other services of Apple show it; protocol version 3 and later.
+        org_id_hash: Hash of ``org_id``, as other services of Apple show it; protocol version 3 and later.
         org_type: School or business; protocol version 3 and later.
         org_version: ``v1`` or ``v2``; protocol version 3 and later.
         urls: The endpoints with their page limits; protocol version 3 and later.
-        extra: Keys that pyade does not know, or whose value it could not read, as they came.
+        extra: Keys that pyade does not know, or whose value it could not read, as Apple sent them.
 
     Source: Apple, device assignment, ``AccountDetail``.
     """
@@ -111,35 +111,35 @@ class Account:
     extra: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
 
     def url(self, path: str) -> ServiceUrl | None:
-        """Return what the account says about the endpoint *path*; None if it does not mention it."""
+        """Return the entry of the endpoint *path*; None if there is none."""
         return next((url for url in self.urls if url.uri == path), None)
 
     def identify(self, token: Token) -> Token:
-        """Return *token* with the server, the organization and the administrator that this account names.
+        """Return *token* with the server, the organization and the administrator of this account.
 
-        Store it: errors then say whose terms must be signed, a renewal with a token of another server is
-        refused, and ``problems`` says where Apple ID or portal are not those that Apple names.
+        Store it: errors then name the organization whose terms must be signed, a renewal with a token of
+        another server is refused, and ``problems`` reports an Apple ID or a portal that differs from Apple's.
         """
-        said: dict[str, Any] = {
+        facts: dict[str, Any] = {
             "server_uuid": self.server_uuid,
             "org_id": self.org_id,
             "org_name": self.org_name,
             "org_type": self.org_type,
             "admin_id": self.admin_id or self.facilitator_id,
         }
-        named: dict[str, Any] = {name: str(value) for name, value in said.items() if (value or "").strip()}
+        named: dict[str, Any] = {name: str(value) for name, value in facts.items() if (value or "").strip()}
         return attrs.evolve(token, **named)
 
     @classmethod
     def decode(cls, content: bytes) -> Self:
-        """Return the account of a body."""
+        """Return the account from the body of a response."""
         values: dict[str, Any] = {}
         extra: dict[str, Any] = {}
         members = read_map(decode_json(content, msgspec.Raw))
         for key, value in _readable(members):
             if key == "urls" and isinstance(value, list):
                 values["urls"] = tuple(_service_urls(value))
-            elif key in _ACCOUNT_TEXTS and (text := _text(value)) is not None:
+            elif key in _ACCOUNT_TEXTS and (text := _string_or_none(value)) is not None:
                 values[key] = OrganizationType(text) if key == "org_type" else text
             elif value is not None:
                 extra[key] = value
@@ -151,12 +151,12 @@ class DevicePage:
     """One page of a fetch or of a sync.
 
     Attributes:
-        devices: In the order of Apple's answer, which is chronological; a serial number may occur twice.
+        devices: In the order of Apple's response, which is chronological; a serial number may occur twice.
         cursor: Opaque position for the next call; store it together with the devices, never before them.
-        more_to_follow: True if the next call is due at once.
-        fetched_until: How far the page goes, UTC; for information only.
+        more_to_follow: True if there are more pages now.
+        fetched_until: Time up to which the page reports changes, UTC; for information only.
         unreadable: Number of records that could not be read, or have no serial number, and were left out.
-        replaced: Number of NUL characters, each of which became U+FFFD.
+        replaced: Number of NUL characters that were replaced by U+FFFD.
 
     Source: Apple, device assignment, ``FetchDeviceResponse``.
     """
@@ -170,11 +170,12 @@ class DevicePage:
 
     @classmethod
     def decode(cls, content: bytes, limit: int | None = None) -> Self:
-        """Return the page of a body; without a cursor or ``more_to_follow`` it cannot be read.
+        """Return the page from the body of a response, which needs a cursor and ``more_to_follow``.
 
         Args:
             content: The body.
-            limit: Records that were asked for; a longer list is refused before any of it is read.
+            limit: Number of records that were requested; a longer list is refused before any record is read.
+                None for no limit.
         """
         content, replaced = replace_nul(content)
         wire = decode_clean(content, _WirePage)
@@ -197,11 +198,11 @@ class DevicePage:
 
 @attrs.frozen(kw_only=True)
 class DefineProfileResponse:
-    """The answer to defining a profile.
+    """The response to defining a profile.
 
     Attributes:
-        profile_uuid: Apple's id of the new profile; send it back exactly like this.
-        results: What became of the devices that were named with it.
+        profile_uuid: Apple's id of the new profile; send it back unchanged.
+        results: Outcome for each device that was named in the profile.
     """
 
     profile_uuid: str
@@ -209,14 +210,14 @@ class DefineProfileResponse:
 
     @classmethod
     def decode(cls, content: bytes, serials: Sequence[str] = ()) -> Self:
-        """Return the answer of a body to a request that named *serials*."""
+        """Return the response from the body for a request that named *serials*."""
         uuid = _profile_uuid(_object(content))
         return cls(profile_uuid=uuid, results=decode_results(content, serials))
 
 
 @attrs.frozen(kw_only=True)
 class ActivationLockResponse:
-    """The answer to a request to lock one device.
+    """The response to a request to lock one device.
 
     Attributes:
         serial_number: The device.
@@ -228,7 +229,7 @@ class ActivationLockResponse:
 
     @classmethod
     def decode(cls, content: bytes, serial_number: str) -> Self:
-        """Return the answer of a body to a request about *serial_number*."""
+        """Return the response from the body for a request about *serial_number*."""
         wire = decode_json(content, _WireLock)
         return cls(
             serial_number=read_value(wire.serial_number, str) or serial_number,
@@ -238,7 +239,7 @@ class ActivationLockResponse:
 
 @attrs.frozen(kw_only=True)
 class ReplacementDetails:
-    """Which device another one replaces.
+    """The device that a replacement device replaces.
 
     Attributes:
         serial_number: The new device.
@@ -252,7 +253,7 @@ class ReplacementDetails:
 
     @classmethod
     def decode(cls, content: bytes, serial_number: str) -> Self:
-        """Return the details of a body to a request about *serial_number*."""
+        """Return the details from the body for a request about *serial_number*."""
         wire = decode_json(content, _WireReplacement)
         day, text = None, read_value(wire.replacement_date, str)
         if text is not None:
@@ -269,12 +270,12 @@ class ReplacementDetails:
 
 @attrs.frozen(kw_only=True)
 class BetaEnrollmentToken:
-    """A token with which devices enroll in a beta programme.
+    """A token that enrolls devices in a beta programme.
 
     Attributes:
         os: Such as ``OSX`` or ``iOS``.
         title: Name of the programme.
-        token: Secret; what a device needs.
+        token: The token itself, a secret.
     """
 
     os: str
@@ -298,7 +299,7 @@ class BetaEnrollmentTokens:
 
     @classmethod
     def decode(cls, content: bytes) -> Self:
-        """Return the tokens of a body: of the documented key, else of the one that was also seen."""
+        """Return the tokens from the body: of the documented key, else of one that was seen in the field."""
         wire = decode_json(content, _WireSeeds, needs=("betaEnrollmentTokens", "seedBuildTokens"))
         entries = wire.betaEnrollmentTokens or wire.seedBuildTokens or []
         found = read_records(entries, _beta_token, "beta token")
@@ -307,7 +308,7 @@ class BetaEnrollmentTokens:
 
 @attrs.frozen(kw_only=True)
 class AccountDrivenEnrollmentProfile:
-    """The service discovery address that Apple hands to account-driven enrollment.
+    """The service discovery address that Apple returns to devices in account-driven enrollment.
 
     Attributes:
         mdm_service_discovery_url: An ``https`` address.
@@ -319,7 +320,7 @@ class AccountDrivenEnrollmentProfile:
 
     @classmethod
     def decode(cls, content: bytes) -> Self:
-        """Return the address of a body."""
+        """Return the address from the body of a response."""
         wire = decode_json(content, _WireDiscovery)
         return cls(
             mdm_service_discovery_url=wire.mdm_service_discovery_url,
@@ -328,17 +329,17 @@ class AccountDrivenEnrollmentProfile:
 
 
 def decode_profile(content: bytes) -> dict[str, Any]:
-    """Return the profile of a body exactly as Apple keeps it, ``profile_uuid`` included."""
+    """Return the profile from the body exactly as Apple stores it, with ``profile_uuid``."""
     record = _object(content)
     _profile_uuid(record)
     return record
 
 
 def decode_details(content: bytes, serials: Sequence[str]) -> DeviceDetails:
-    """Return the devices of a body, one for each of *serials*.
+    """Return the devices from the body, one for each of *serials*.
 
-    ``response_status`` of a device that the answer left out, or whose record cannot be read, is
-    ``DeviceResult.MISSING``; one that is not ``SUCCESS`` carries no other data that counts.
+    A device that the response left out, or whose record cannot be read, has the ``response_status``
+    ``DeviceResult.MISSING``. Unless it is ``SUCCESS``, ignore the other attributes.
     """
     wire = decode_json(content, _WireDetails, needs=("devices",))
     members = _members(wire.devices, len(serials))
@@ -368,10 +369,10 @@ def decode_results(content: bytes, serials: Sequence[str], profile_uuid: str | N
     """Return what Apple did for each of *serials*, in their order.
 
     Args:
-        content: A body whose ``devices`` is a map, or a list of maps with one key each.
-        serials: The devices that were named; one that is not mentioned, or whose result cannot be read, is
-            ``DeviceResult.MISSING``.
-        profile_uuid: The profile that was sent, if the answer does not repeat it.
+        content: A body whose ``devices`` is an object, or a list of objects with one key each.
+        serials: The devices that were named in the request; one that the response leaves out, or whose result
+            cannot be read, is ``DeviceResult.MISSING``.
+        profile_uuid: The profile that was sent; used if the response does not repeat it.
     """
     wire = decode_json(content, _WireResults, needs=("devices",))
     found = _strict_results(wire.devices, len(serials))
@@ -382,7 +383,7 @@ def decode_results(content: bytes, serials: Sequence[str], profile_uuid: str | N
     return DeviceResults(
         results=results | found,
         profile_uuid=read_value(wire.profile_uuid, str) or profile_uuid,
-        retry_after_s=_seconds(_any(wire.retry_after_seconds)),
+        retry_after_s=_seconds(_decode_or_none(wire.retry_after_seconds)),
     )
 
 
@@ -443,10 +444,10 @@ class _WireResults(msgspec.Struct):
 
 _results = msgspec.json.Decoder(dict[str, DeviceResult]).decode
 
-# A year: what is meant to be added to a time must not overflow it.
+# A year: adding the seconds to a time must not overflow it.
 _MAX_SECONDS = 365 * 86_400.0
-# Answers that mention devices which nobody named were seen; a flood of them was not asked for.
-_MOST_STRANGERS = 1000
+# Responses with devices that were not requested were seen; a flood of them is refused.
+_MAX_UNREQUESTED = 1000
 _ACCOUNT_TEXTS = frozenset(field.name for field in attrs.fields(Account)) - {"urls", "extra"}
 
 
@@ -455,7 +456,7 @@ def _object(content: bytes) -> dict[str, Any]:
 
 
 def _devices(records: Sequence[msgspec.Raw]) -> DeviceList:
-    """Return the devices of *records*, each of which is read with as much tolerance as it takes."""
+    """Return the devices of *records*: read strictly if possible, else tolerantly."""
 
     def read(raw: msgspec.Raw) -> tuple[Device, msgspec.Raw | None]:
         if memoryview(raw).nbytes <= MAX_RECORD and (device := read_strictly(raw)) is not None:
@@ -474,15 +475,15 @@ def _beta_token(raw: msgspec.Raw) -> BetaEnrollmentToken:
     return BetaEnrollmentToken(os=entry.os, title=entry.title, token=entry.token)
 
 
-def _any(raw: msgspec.Raw) -> Any:
+def _decode_or_none(raw: msgspec.Raw) -> Any:
     return read_value(raw, object)
 
 
 def _readable(members: Mapping[str, msgspec.Raw]) -> Iterator[tuple[str, Any]]:
-    """Yield the members that can be read; how many cannot is logged."""
+    """Yield the members that can be read; log the number of the others."""
     unreadable = 0
     for key, raw in members.items():
-        value = _any(raw)
+        value = _decode_or_none(raw)
         try:
             check_keepable(value)
         except msgspec.ValidationError:
@@ -495,10 +496,10 @@ def _readable(members: Mapping[str, msgspec.Raw]) -> Iterator[tuple[str, Any]]:
 
 
 def _members(devices: msgspec.Raw, asked: int) -> dict[str, msgspec.Raw]:
-    """Return what the answer says about each serial number, as it came.
+    """Return the undecoded entry of each serial number.
 
     Args:
-        devices: A map, or a list of maps with one key each; anything else cannot be read.
+        devices: An object, or a list of objects with one key each; anything else cannot be read.
         asked: How many serial numbers were named; far more are refused.
     """
     kind = bytes(memoryview(devices)[:1])
@@ -509,17 +510,17 @@ def _members(devices: msgspec.Raw, asked: int) -> dict[str, msgspec.Raw]:
     maps = [devices]
     if kind == b"[":
         maps = msgspec.json.decode(devices, type=list[msgspec.Raw])
-        check_length(maps, asked + _MOST_STRANGERS)
+        check_length(maps, asked + _MAX_UNREQUESTED)
     members: dict[str, msgspec.Raw] = {}
     for one in maps:
         if bytes(memoryview(one)[:1]) == b"{":
             members.update(read_map(one))
-            check_length(members, asked + _MOST_STRANGERS)
+            check_length(members, asked + _MAX_UNREQUESTED)
     return members
 
 
 def _with_serial(raw: msgspec.Raw, serial: str) -> msgspec.Raw:
-    """Return a record whose serial number is only its key in the map with that in front."""
+    """Return *raw*, which lacks its serial number, with the member ``serial_number`` in front."""
     record = bytes(raw)
     if record[:1] != b"{" or record[1:].lstrip()[:1] == b"}":
         return raw
@@ -528,12 +529,12 @@ def _with_serial(raw: msgspec.Raw, serial: str) -> msgspec.Raw:
 
 
 def _strict_results(devices: msgspec.Raw, asked: int) -> dict[str, DeviceResult] | None:
-    """Return what a map says about each serial number; None where it takes tolerance to read it."""
+    """Return the result of each serial number; None if *devices* must be read tolerantly."""
     try:
         found = _results(devices)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    check_length(found, asked + _MOST_STRANGERS)
+    check_length(found, asked + _MAX_UNREQUESTED)
     return found if all(result.is_known for result in set(found.values())) else None
 
 
@@ -569,7 +570,7 @@ def _seconds(value: Any) -> float | None:
     return None
 
 
-def _text(value: Any) -> str | None:
+def _string_or_none(value: Any) -> str | None:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return value if isinstance(value, str) else None

@@ -1,6 +1,6 @@
-"""Device assignment as a service: its headers, its page limits, and what its refusals mean.
+"""The device assignment service: its headers, page limits, sessions and error codes.
 
-Sessions of device assignment: ``/session``, asked with the OAuth 1.0a secrets of a server token.
+A session is requested from ``/session`` with the OAuth 1.0a secrets of a server token.
 
 Source: Apple, "Authenticating for Automated Device Enrollment".
 """
@@ -30,21 +30,21 @@ from pyade.errors import AppleError, ClockError, ResponseError, TokenExpiredErro
 from pyade.flow import CallHook, Flow, Now, RandomBytes, ask
 
 TokenProvider: TypeAlias = Callable[[], Token]
-"""Returns the token to use now; asked at each new session, so that a renewed one reaches a running client."""
+"""Returns the token to use now; called for each new session, so that a renewed token reaches a client."""
 
 SESSION_HEADER = "X-ADM-Auth-Session"
 
 
 class TokenSessions:
-    """Where the sessions of a server token come from.
+    """The ``SessionSource`` of a server token.
 
     Args:
-        token: The token, or what returns it.
-        base_url: Of the service, with a trailing slash.
+        token: The token, or a callable that returns it.
+        base_url: Address of the service, with a trailing slash.
         cache: Where sessions are shared.
 
     Attributes:
-        account: The last one that was read; names the organization in errors.
+        account: The last account that was read; names the organization in errors. None before.
     """
 
     def __init__(self, token: Token | TokenProvider, base_url: httpx.URL, cache: SessionCache) -> None:
@@ -60,31 +60,31 @@ class TokenSessions:
 
     @property
     def token(self) -> Token:
-        """The token in use; the provider is asked if it never was."""
+        """The token in use; calls the provider if there is none yet."""
         if self._token is None and self._provider is not None:
             self._token = self._provider()
         assert self._token is not None  # noqa: S101 - one of the two is given
         return self._token
 
     def secrets(self) -> tuple[Secret, ...]:
-        """Return every text that must never show."""
+        """Return every secret that must not appear in an error."""
         token, session = self._token, self._session
         own = (token.consumer_secret, token.access_token, token.access_secret) if token else ()
         return (*own, session.secret) if session and session.secret else own
 
     def current(self, now: datetime) -> Session | None:
-        """Return the session in use; None if the token must be asked for, or is past its expiry."""
+        """Return the session in use; None if there is no token yet, or it is expired."""
         return self._session if self._token and not _is_expired(self._token, now) else None
 
     def choose(self) -> Flow[tuple[Session, Opening]]:
-        """Ask for the token; return where its session is kept, and what asks ``/session`` with it.
+        """Get the token; return its session slot, and the flow that requests a session with it.
 
         Raises:
-            TokenExpiredError: It is past its expiry.
+            TokenExpiredError: The token is expired.
         """
         token = self._token
         if self._provider is not None:
-            token = yield from _provided(self._provider)
+            token = yield from _call_provider(self._provider)
         assert token is not None  # noqa: S101 - there is a provider, or there was a token
         expiry = token.access_token_expiry
         if expiry is not None and expiry <= (yield from ask(Now())):
@@ -100,23 +100,23 @@ class TokenSessions:
         return {SESSION_HEADER: secret}
 
     def rotated(self, reply: HttpReply) -> Secret | None:
-        """Return the newest session of an answer, if one came."""
+        """Return the newest session in the headers of *reply*; None if it has none."""
         return usable(Secret((reply.headers.get_list(SESSION_HEADER) or [""])[-1]))
 
     def is_refused(self, reply: HttpReply) -> bool:
-        """Return True if an answer says that its session is not valid any more."""
+        """Return True if *reply* means that its session is no longer valid."""
         return is_session_lost(reply.status, reply.content)
 
     def _open(self, token: Token, now: datetime) -> Flow[Opened]:
-        """Ask ``/session``, and once more if Apple blames the nonce or the time."""
+        """Request a session, and once more if Apple refuses the nonce or the timestamp."""
         try:
-            return (yield from self._ask(token, now)), None
+            return (yield from self._request_session(token, now)), None
         except ClockError:
-            # Perhaps the nonce was used by chance, or the clock was set meanwhile.
+            # The nonce may have been used by chance, or the clock was set meanwhile.
             now = yield from ask(Now())
-        return (yield from self._ask(token, now)), None
+        return (yield from self._request_session(token, now)), None
 
-    def _ask(self, token: Token, now: datetime) -> Flow[Secret]:
+    def _request_session(self, token: Token, now: datetime) -> Flow[Secret]:
         url = str(self._base_url.join("session"))
         nonce = (yield from ask(RandomBytes(16))).hex()
         signed = authorization_header(token, "GET", url, timestamp=int(now.timestamp()), nonce=nonce)
@@ -142,11 +142,12 @@ class TokenSessions:
             )
         secret = _read_session(reply.content)
         if secret is None:
-            raise ResponseError(OPEN_SESSION, 200, "", "the answer holds no usable session", "check base_url")
+            detail = "the response holds no usable session"
+            raise ResponseError(OPEN_SESSION, 200, "", detail, "check base_url")
         return secret
 
 
-def _provided(provider: TokenProvider) -> Flow[Token]:
+def _call_provider(provider: TokenProvider) -> Flow[Token]:
     try:
         return (yield from ask(CallHook(provider, (), "token")))
     except httpx.RequestError as error:
@@ -172,22 +173,22 @@ class _WireSession(msgspec.Struct):
 T = TypeVar("T")
 
 MEDIA_TYPE = "application/json;charset=UTF8"
-"""Written exactly like this: Apple takes it, and a simulator takes nothing else."""
+"""In this exact spelling: Apple accepts it, and Apple's simulator accepts nothing else."""
 
 DEFAULT_LIMIT = 1000
 MAX_LIMIT = 5000
-"""Devices per page at most, whatever the account says; more was never advertised."""
+"""Most devices per page, even if the account advertises more; it never did."""
 
 
 class DeviceAssignment(Service):
     """Apple's device assignment service.
 
     Args:
-        source: Of its sessions.
-        base_url: With a trailing slash.
+        source: Where its sessions come from.
+        base_url: Address, with a trailing slash.
         user_agent: Product and version.
         protocol_version: 1 to 10.
-        policy: Retries.
+        policy: Retries and deadline.
     """
 
     def __init__(
@@ -212,7 +213,7 @@ class DeviceAssignment(Service):
 
     @property
     def base_url(self) -> str:
-        """Where it is, with a trailing slash."""
+        """The address of the service, with a trailing slash."""
         return self._base_url
 
     def prepared(self, call: Call[T]) -> Call[T]:
@@ -233,20 +234,20 @@ class DeviceAssignment(Service):
         )
 
     def read(self, call: Call[T], reply: HttpReply) -> T:
-        """Return what a success says; a bare code in it is a refusal or a result."""
+        """Return the decoded body of a success; a body that is a bare code is a refusal or a result."""
         code = bare_code(reply.content)
         if code in call.by_code:
             return call.by_code[code]
         if code:
-            # Seen with status 200: a code where the answer should be.
+            # Seen with status 200: a code instead of the response.
             raise refusal(call.operation, reply.status, reply.content)
-        answer = super().read(call, reply)
-        if isinstance(answer, Account):
-            self.sessions.account = answer
-        return answer
+        response = super().read(call, reply)
+        if isinstance(response, Account):
+            self.sessions.account = response
+        return response
 
     def refusal(self, operation: str, reply: HttpReply, now: datetime, used: Secret) -> AppleError:
-        """Return what a refusal means."""
+        """Return the error for a refusal."""
         return refusal(
             operation,
             reply.status,
@@ -254,6 +255,6 @@ class DeviceAssignment(Service):
             retry_after_s=retry_after(reply.headers.get("Retry-After"), now),
             token=self.sessions.token,
             account=self.sessions.account,
-            # The session of the request may be another one than the newest: it was refused, or replaced.
+            # The request may have used an older session than the newest, which was refused or replaced.
             secrets=(*self.sessions.secrets(), used),
         )

@@ -36,7 +36,7 @@ from pyade.errors import (
     TransportError,
     UserAgentError,
 )
-from pyade.sync.report import counted, some
+from pyade.sync.report import abbreviate, pluralize
 
 RequestError: TypeAlias = AppleError | TransportError
 
@@ -110,7 +110,7 @@ def most_serious_first(failures: Iterable[Failure]) -> list[Failure]:
 
 def failure_problem(profile: str, devices: int, error: object) -> Problem:
     """Return the problem that a profile was not assigned to, or not removed from, some devices."""
-    many = counted(devices, "device")
+    many = pluralize(devices, "device")
     if profile == REMOVAL_NAME:
         fix = "pyade tries again, unless they get a default profile meanwhile"
         return Problem("removal of profiles", "", f"not removed from {many}: {error}", fix)
@@ -121,13 +121,13 @@ def failure_problem(profile: str, devices: int, error: object) -> Problem:
 def assignment_errors(state: SyncState) -> Iterator[str]:
     """Yield the errors of assignments that *state* keeps, as text."""
     for failure in state.assignment_errors.values():
-        yield f"{failure.profile}, {counted(failure.devices, 'device')}: {failure.error}"
+        yield f"{failure.profile}, {pluralize(failure.devices, 'device')}: {failure.error}"
 
 
 def risk_problem(setting: str, risk: Risk, count: int, serials: Sequence[str] = ()) -> Problem:
     """Return the problem that devices would fail to enroll; its value shows *serials*, if given."""
-    text = f"{counted(count, 'device')} without a profile would fail to enroll: {risk}"
-    return Problem(setting, some(serials), text, _NEXT_STEP[risk])
+    text = f"{pluralize(count, 'device')} without a profile would fail to enroll: {risk}"
+    return Problem(setting, abbreviate(serials), text, _NEXT_STEP[risk])
 
 
 def merge_failures(

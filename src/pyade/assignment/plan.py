@@ -31,7 +31,7 @@ from pyade.core.fleet.records import DeviceRecord
 from pyade.core.problems import Problem, Severity
 from pyade.core.profile.profile import EnrollmentProfile
 from pyade.storage.protocol import Store
-from pyade.sync.report import shown
+from pyade.sync.report import format_utc
 from pyade.text import Printed
 
 _BATCH_SIZE = 1_000
@@ -174,7 +174,7 @@ class AssignmentPlan(Printed):
         lines = [f"{self.total:,} devices, {self.due:,} to send"]
         lines.extend(f"  {line}" for line in (*map(str, self.groups), *self.lines()))
         if self.next_due_at is not None:
-            lines.append(f"  next: from {shown(self.next_due_at)}")
+            lines.append(f"  next: from {format_utc(self.next_due_at)}")
         return lines
 
 

@@ -12,7 +12,7 @@ from pyade.assignment.plan import AssignmentPlan
 from pyade.core.fleet.device import DeviceResult
 from pyade.core.problems import Problem
 from pyade.errors import PyadeError
-from pyade.sync.report import shown
+from pyade.sync.report import format_utc
 from pyade.text import Printed
 
 
@@ -76,7 +76,7 @@ class AssignReport(Printed):
 
     def _words(self) -> list[str]:
         if self.holder and self.next_due_at is not None:
-            until = shown(self.next_due_at)
+            until = format_utc(self.next_due_at)
             return [f"{self.token_name}: nothing was done, {self.holder} works on it, at least until {until}"]
         plan = self.plan
         counts = Counter(self.results.values())
@@ -93,5 +93,5 @@ class AssignReport(Printed):
         lines.extend(f"  {problem.severity}: {problem}" for problem in self.problems)
         lines.extend(f"  note: {note}" for note in self.notes)
         if self.next_due_at is not None:
-            lines.append(f"  next: from {shown(self.next_due_at)}")
+            lines.append(f"  next: from {format_utc(self.next_due_at)}")
         return lines

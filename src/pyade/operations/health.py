@@ -48,7 +48,7 @@ from pyade.flow import AsyncRunner, CallHook, Flow, Hook, Now, Runner, ask
 from pyade.operations.token_steps import ReadAccount, account_handlers, async_account_handlers
 from pyade.storage.protocol import Store
 from pyade.sync.damage import Fleet, damage_of, read_fleet, readable_records, unreadable_secrets
-from pyade.sync.report import SHOWN, counted, shown, some, wild_date_problem
+from pyade.sync.report import SHOWN, abbreviate, format_utc, pluralize, wild_date_problem
 from pyade.sync.runners import in_store
 from pyade.sync.token_account import account_problem, changed_account
 from pyade.text import Printed
@@ -86,7 +86,7 @@ class HealthReport(Printed):
 
     def _words(self) -> list[str]:
         lines = [f"{problem.severity.value:<8} {problem}" for problem in self.problems]
-        summary = f"Checked at {shown(self.checked_at)}: {counted(len(lines), 'problem')}"
+        summary = f"Checked at {format_utc(self.checked_at)}: {pluralize(len(lines), 'problem')}"
         return [summary, *lines]
 
 
@@ -196,20 +196,24 @@ def _token_problems(token: Token, state: SyncState, now: datetime) -> Iterator[P
     if last is None:
         yield warning(where, "", "it was never synced completely", "run a Scheduler, or Syncer.sync()")
     elif now - last > OUT_OF_DATE_AFTER:
-        yield warning(where, "", f"last synced with Apple at {shown(last)}", "check that a Scheduler runs")
+        yield warning(
+            where, "", f"last synced with Apple at {format_utc(last)}", "check that a Scheduler runs"
+        )
 
 
 def _sync_problems(token: Token, state: SyncState) -> Iterator[Problem]:
     """Yield the lasting problems that a sync stored."""
     where = f"token {token.name}"
     if state.held_back:
-        listed = "" if state.listed_at is None else f" of {shown(state.listed_at)}"
-        text = f"{counted(state.held_back, 'device')} not in Apple's list{listed}, and not released: too many"
+        listed = "" if state.listed_at is None else f" of {format_utc(state.listed_at)}"
+        text = (
+            f"{pluralize(state.held_back, 'device')} not in Apple's list{listed}, and not released: too many"
+        )
         fix = "check the MDM server in the portal, and sync with force=True if Apple's list is right"
         yield _error(where, "", text, fix)
     if state.ties:
-        text = f"the order of changes of {counted(len(state.ties), 'device')} is in doubt"
-        yield warning(where, some(sorted(state.ties)), text, "the next sync reads their details")
+        text = f"the order of changes of {pluralize(len(state.ties), 'device')} is in doubt"
+        yield warning(where, abbreviate(sorted(state.ties)), text, "the next sync reads their details")
     if state.account_problem:
         yield attrs.evolve(changed_account(state.account_problem), setting=where)
 
@@ -286,9 +290,9 @@ def _anchor_problems(profile: EnrollmentProfile, now: datetime) -> Iterator[Prob
             continue
         if now >= ends:
             fix = "replace it: Macs do not connect to the server with an expired anchor"
-            yield _error(where, shown(ends), "an anchor that is still valid", fix)
+            yield _error(where, format_utc(ends), "an anchor that is still valid", fix)
         elif now >= ends - ANCHOR_WARNING:
-            yield warning(where, shown(ends), "it expires within 30 days", "add its successor")
+            yield warning(where, format_utc(ends), "it expires within 30 days", "add its successor")
 
 
 def _check_legacy(hook: Hook[str] | None) -> Flow[list[Problem]]:
@@ -313,18 +317,18 @@ def _check_purchase(check: HealthCheck) -> Flow[list[Problem]]:
         outside = [serial for serial in missing if serial not in found]
         missing = [serial for serial in missing if serial in found]
         if outside:
-            text = f"{counted(len(outside), 'device')} of the purchase not yet in Apple's program"
+            text = f"{pluralize(len(outside), 'device')} of the purchase not yet in Apple's program"
             fix = "ask the reseller to add the order, with the organization's number"
-            problems.append(_error("expected_serials", some(outside), text, fix))
+            problems.append(_error("expected_serials", abbreviate(outside), text, fix))
     if missing:
-        text = f"{counted(len(missing), 'device')} of the purchase on no MDM server in this store"
+        text = f"{pluralize(len(missing), 'device')} of the purchase on no MDM server in this store"
         fix = "assign them to the MDM server in the portal, then sync"
         if check.find_in_program is None:
             fix += "; they may not be in the program yet"
-        problems.append(_error("expected_serials", some(missing), text, fix))
+        problems.append(_error("expected_serials", abbreviate(missing), text, fix))
     if at_risk:
-        text = f"{counted(len(at_risk), 'device')} of the purchase without a profile"
-        problems.append(_error("expected_serials", some(at_risk), text, _ASSIGN))
+        text = f"{pluralize(len(at_risk), 'device')} of the purchase without a profile"
+        problems.append(_error("expected_serials", abbreviate(at_risk), text, _ASSIGN))
     return problems
 
 
@@ -409,8 +413,8 @@ def enrollment_problems(store: Store, now: datetime) -> list[Problem]:
             found.setdefault(kind, []).append((serial, problem))
     problems = [Problem("enrollments", "", damage_of(error), _RESTORE_ENROLLMENTS) for error in damaged]
     if unreadable:
-        text = f"the final configuration of {counted(len(unreadable), 'Mac')} cannot be read"
-        problems.append(Problem("enrollments", some(unreadable), text, _RESTORE_ENROLLMENTS))
+        text = f"the final configuration of {pluralize(len(unreadable), 'Mac')} cannot be read"
+        problems.append(Problem("enrollments", abbreviate(unreadable), text, _RESTORE_ENROLLMENTS))
     return [*problems, *map(_merge_same_kind, found.values())]  # rule 5
 
 
@@ -432,9 +436,12 @@ def _merge_same_kind(found: list[tuple[str, Problem]]) -> Problem:
     """Return one problem for all Macs with a problem of the same kind."""
     serials, (first, *_) = [serial for serial, _ in found], [problem for _, problem in found]
     example = f", such as {first.value!r}" if first.value else ""
-    text = f"{counted(len(set(serials)), 'Mac')}{example}: {first.allowed}"
+    text = f"{pluralize(len(set(serials)), 'Mac')}{example}: {first.allowed}"
     return attrs.evolve(
-        first, setting=f"enrollments.{first.setting}", value=some(list(dict.fromkeys(serials))), allowed=text
+        first,
+        setting=f"enrollments.{first.setting}",
+        value=abbreviate(list(dict.fromkeys(serials))),
+        allowed=text,
     )
 
 

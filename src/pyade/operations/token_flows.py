@@ -54,7 +54,7 @@ from pyade.operations.portal_steps import PortalStep, TokenSetup, setup_of
 from pyade.operations.token_steps import AcceptedToken, ReadAccount, RunSync, StagedToken, TokenRemoval
 from pyade.storage.protocol import Damaged, Store
 from pyade.sync.damage import belonging_to
-from pyade.sync.report import counted
+from pyade.sync.report import pluralize
 from pyade.sync.runners import in_store
 from pyade.sync.suspension import suspend_refused
 
@@ -386,7 +386,8 @@ def delete_flow(name: str, *, cascade: bool) -> Flow[TokenRemoval]:
     )
     if not cascade and (removal.devices or removal.profiles):
         raise PolicyError(
-            f"{name!r} has {counted(removal.devices, 'device')} and {counted(removal.profiles, 'profile')}: "
+            f"{name!r} has {pluralize(removal.devices, 'device')} and "
+            f"{pluralize(removal.profiles, 'profile')}: "
             "pass cascade=True to delete them with it"
         )
     yield from in_store(lambda store: store.remove_token(name, now=now))

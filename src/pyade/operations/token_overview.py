@@ -33,7 +33,7 @@ from pyade.core.token import Portal, Token, TokenHealth, TokenStatus
 from pyade.errors import DamagedRecordError
 from pyade.storage.protocol import Store
 from pyade.sync.damage import damage_of, read_fleet
-from pyade.sync.report import counted, shown
+from pyade.sync.report import format_utc, pluralize
 from pyade.text import Printed, printable
 
 
@@ -140,30 +140,34 @@ class TokenOverview(Printed):
         statuses = ", ".join(
             f"{count:,} {_STATUS_TEXTS.get(status, status)}" for status, count in sorted(self.devices.items())
         )
-        devices = f"{counted(self.total, 'device')}{f' ({statuses})' if statuses else ''}"
+        devices = f"{pluralize(self.total, 'device')}{f' ({statuses})' if statuses else ''}"
         released = f", {self.released:,} released" if self.released else ""
-        last = "never" if self.last_sync_at is None else shown(self.last_sync_at)
+        last = "never" if self.last_sync_at is None else format_utc(self.last_sync_at)
         rows = [
             ("Organization", self.organization or "not known yet"),
             ("Portal", f"{self.portal}, as {self.apple_id}"),
             ("Token", str(self.health)),
             ("Last sync", last),
             *self._running_rows(),
-            ("Next sync on request", f"from {shown(self.next_request_at)}"),
-            ("Next automatic sync", f"from {shown(self.next_automatic_at)}"),
+            ("Next sync on request", f"from {format_utc(self.next_request_at)}"),
+            ("Next automatic sync", f"from {format_utc(self.next_automatic_at)}"),
             ("Default profile", self.default_profile or "none"),
             ("Devices", f"{devices}{released}"),
         ]
         if self.migrations:
-            ends = "all have passed" if self.next_deadline is None else f"next {shown(self.next_deadline)}"
-            rows.append(("Migrations", f"{counted(self.migrations, 'device')} with a deadline, {ends}"))
+            ends = (
+                "all have passed" if self.next_deadline is None else f"next {format_utc(self.next_deadline)}"
+            )
+            rows.append(("Migrations", f"{pluralize(self.migrations, 'device')} with a deadline, {ends}"))
         if self.at_risk:
             reasons = "; ".join(f"{count:,}: {risk}" for risk, count in self.risks.items())
-            text = f"{counted(self.at_risk, 'device')} without a profile would fail to enroll"
+            text = f"{pluralize(self.at_risk, 'device')} without a profile would fail to enroll"
             rows.append(("At risk", f"{text} ({reasons})" if reasons else text))
         rows += (("Assignment error", error) for error in self.assignment_errors)
         if self.held_back:
-            held = f"{counted(self.held_back, 'device')} not in Apple's list: sync(force=True) if it is right"
+            held = (
+                f"{pluralize(self.held_back, 'device')} not in Apple's list: sync(force=True) if it is right"
+            )
             rows.append(("Not released", held))
         if self.account_problem:
             rows.append(("Account", self.account_problem))
@@ -175,7 +179,7 @@ class TokenOverview(Printed):
 
     def _running_rows(self) -> list[tuple[str, str]]:
         if self.running_since is not None:
-            return [("Sync running", f"since {shown(self.running_since)}, by {self.holder}")]
+            return [("Sync running", f"since {format_utc(self.running_since)}, by {self.holder}")]
         return [("Other work running", f"by {self.holder}")] if self.holder else []
 
     def _words(self) -> list[str]:
@@ -284,7 +288,7 @@ def overview_html(overviews: Iterable[TokenOverview]) -> str:
     listed = tuple(overviews)
     if not listed:
         return _PAGE.format(style=_STYLE, body="<p>No token is stored.</p>")
-    seen = f"<p>Seen at {shown(max(one.seen_at for one in listed))}</p>"
+    seen = f"<p>Seen at {format_utc(max(one.seen_at for one in listed))}</p>"
     return _PAGE.format(style=_STYLE, body="\n".join([seen, *map(_section, listed)]))
 
 

@@ -12,7 +12,7 @@ from pyade.core.problems import Problem
 from pyade.core.token import Portal, Token
 from pyade.crypto.keypair import TokenKeypair
 from pyade.flow import Handlers, Step
-from pyade.sync.report import SyncReport, counted
+from pyade.sync.report import SyncReport, pluralize
 from pyade.sync.runners import async_client_of, client_of
 from pyade.text import Printed
 
@@ -93,7 +93,7 @@ class TokenRemoval(Printed):
         if not self.apple_id:
             where = self.portal or "Apple's portal"
             return f"{self.name}: its key pair is deleted. An MDM server made for it stays in {where}"
-        data = f"{counted(self.devices, 'device')} and {counted(self.profiles, 'profile')}"
+        data = f"{pluralize(self.devices, 'device')} and {pluralize(self.profiles, 'profile')}"
         return (
             f"{self.name}: deleted, with {data}. Its MDM server and its assignments stay in {self.portal}: "
             f"sign in as {self.apple_id} to delete them"

@@ -1,8 +1,8 @@
-"""Where pyade keeps tokens, devices, sync state and profiles.
+"""Stores for tokens, devices, sync state and profiles.
 
-``MemoryStore`` forgets, ``SQLiteStore`` keeps everything in one file, ``PostgresStore`` (extra ``postgres``)
-in a database that many nodes share. All three are ``SQLStore``, which holds the rules, over a ``Database``;
-another backend is another ``Database``, and passes ``pyade.testing.contract.StoreContract``.
+``MemoryStore`` keeps everything until it is closed, ``SQLiteStore`` in one file, ``PostgresStore`` (extra
+``postgres``) in a database that many nodes share. All three are ``SQLStore``, which has the logic, over a
+``Database``. Another backend implements ``Database`` and passes ``pyade.testing.contract.StoreContract``.
 """
 
 from typing import TYPE_CHECKING

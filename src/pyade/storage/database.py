@@ -1,17 +1,18 @@
-"""What a backend is: a few calls on a database that speaks SQL.
+"""The protocol of a store backend: a few calls on an SQL database, and its dialect.
 
-``SQLStore`` writes every statement once, in what SQLite and PostgreSQL have in common (``ON CONFLICT``,
-``RETURNING``, row values). Values stand as ``?``. Words in braces are the backend's own: ``Dialect`` lists
-them; ``{}`` stands before each name of a table.
+``SQLStore`` has each statement once, in the SQL that SQLite and PostgreSQL share (``ON CONFLICT``,
+``RETURNING``, row values). ``?`` is the placeholder of a value. A name in braces is replaced by the
+``Dialect`` of the backend; ``{}`` precedes each table name and is replaced by its prefix.
 
-Rules that every backend keeps:
+The rules that every backend keeps:
 
-1. ``writing`` is one transaction that takes its turn before it reads: what a block reads stays true until its
-   commit, at least for the row that a statement with ``{for_update}`` selected. An error rolls back.
+1. ``writing`` is one transaction that locks before it reads: what the block reads does not change until its
+   commit, at least in the row that a statement with ``{for_update}`` selected. An error rolls back.
 2. A commit survives a crash, and all later readers see it.
-3. Errors of the driver become ``StoreError`` without any text of the driver's about values (``translated``).
-4. A text with a NUL character, or with one that is no Unicode, is refused with ``StoreError``: not every
-   database can keep it.
+3. Errors of the driver become ``StoreError``, without text of the driver that may quote values
+   (``translated``).
+4. A text with a NUL character, or with an unpaired surrogate, is refused with ``StoreError``: not every
+   database can store it.
 """
 
 # pyright: reportReturnType=false
@@ -30,8 +31,8 @@ import attrs
 from pyade.errors import StoreError
 
 Value: TypeAlias = str | int | bool | datetime | list[str] | list[int] | None
-"""What a statement takes. Times are aware and UTC; a backend may return them as ISO 8601 texts, and a bool as
-an int. A list stands where ``{one_of}`` is."""
+"""Value of a placeholder. Times are aware and UTC; a backend may return them as ISO 8601 texts, and a bool as
+an int. A list is the value for ``{one_of}``."""
 
 Clock: TypeAlias = Callable[[], datetime]
 """Returns the time, UTC."""
@@ -39,22 +40,22 @@ Clock: TypeAlias = Callable[[], datetime]
 
 @attrs.frozen(kw_only=True)
 class Dialect:
-    """What stands for each word in braces.
+    """The SQL of a backend for each name in braces.
 
     Attributes:
-        prefix: For ``{}``: what stands before the name of a table, such as a schema and a dot.
-        id: A whole number that the database gives to each row, never twice; the primary key.
-        integer: Type of whole numbers of 64 bits.
+        prefix: For ``{}``: prefix of a table name, such as a schema and a dot.
+        id: Type and constraint of a primary key: an integer that the database assigns, never twice.
+        integer: Type of 64-bit integers.
         text: Type of texts that compare and sort by code point.
-        json: Type of JSON documents that come back byte for byte.
-        time: Type of times with microseconds that compare and sort as they should.
-        flag: Type of true and false.
-        one_of: What comes after a column that has one of the values of a list, which is one value.
-        for_update: What a SELECT ends with to keep a row from other writers until the commit; "" where
-            ``writing`` keeps out all of them.
-        transaction: A number of the transaction in whose order its events are read: what an event has
-            committed before it, no later reader finds after it. ``0`` where writers take turns.
-        settled: A condition that is true for an event before which none can turn up any more.
+        json: Type of JSON documents that are returned byte for byte.
+        time: Type of times with microseconds that compare and sort in time order.
+        flag: Type of booleans.
+        one_of: Condition after a column: it has one of the values of a list, which is a single placeholder.
+        for_update: End of a SELECT that locks its row against other writers until the commit; "" if
+            ``writing`` locks out all other writers.
+        transaction: Expression for a number of the current transaction. Events are read in the order of these
+            numbers. ``0`` if only one write transaction runs at a time.
+        settled: Condition that is true for an event before which no other event can appear any more.
     """
 
     prefix: str
@@ -70,18 +71,18 @@ class Dialect:
     settled: str
 
     def translate(self, statement: str, placeholder: str = "?") -> str:
-        """Return *statement* in the words of the backend, with *placeholder* for each value."""
+        """Return *statement* in the SQL of the backend, with *placeholder* for each value."""
         return _translated(self, statement, placeholder)
 
 
 @cache
-def _translated(words: Dialect, statement: str, placeholder: str) -> str:
-    names = attrs.asdict(words)
+def _translated(dialect: Dialect, statement: str, placeholder: str) -> str:
+    names = attrs.asdict(dialect)
     prefix = names.pop("prefix")
     for name, text in names.items():
         statement = statement.replace(f"{{{name}}}", text)
     statement = statement.replace("?", placeholder)
-    return statement.replace("{}", prefix)  # last: the name of a schema may hold anything
+    return statement.replace("{}", prefix)  # last: the name of a schema may contain braces
 
 
 @attrs.frozen(kw_only=True)
@@ -89,7 +90,7 @@ class Table:
     """A table into which many rows are written at a time.
 
     Attributes:
-        name: Its name, which needs ``{}`` before it.
+        name: Its name without prefix; statements put ``{}`` before it.
         columns: The columns that are written, each with its type, a field of ``Dialect``. The last
             one is the primary key.
     """
@@ -103,7 +104,7 @@ class Table:
         return f"INSERT INTO {{}}{self.name} ({', '.join(self.columns)}) VALUES ({marks})"  # noqa: S608 - ours
 
     def update_one(self) -> str:
-        """Return a statement that writes one row over the one with its primary key."""
+        """Return a statement that overwrites the row with the same primary key."""
         *others, key = self.columns
         return f"UPDATE {{}}{self.name} SET {' = ?, '.join(others)} = ? WHERE {key} = ?"  # noqa: S608 - ours
 
@@ -114,22 +115,22 @@ class Table:
 
 
 class Session(Protocol):
-    """A connection on loan: inside a transaction in ``Database.writing``, else each statement for itself."""
+    """A borrowed connection: in a transaction within ``Database.writing``, else in autocommit mode."""
 
     def rows(self, statement: str, values: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
-        """Run *statement* and return its rows, none where it has no result."""
+        """Run *statement* and return its rows; an empty list if it has no result."""
 
     def insert(self, table: Table, rows: Sequence[Sequence[Value]]) -> bool:
-        """Insert *rows*, in the order of ``table.columns``; False, and none is inserted, if one is there."""
+        """Insert *rows*, in the order of ``table.columns``; if one exists, insert none and return False."""
 
     def update(self, table: Table, rows: Sequence[Sequence[Value]]) -> None:
-        """Write *rows* over those that have their primary keys, in the same order."""
+        """Overwrite the rows with the primary keys of *rows*; columns in the order of ``table.columns``."""
 
     def has_table(self, name: str) -> bool:
         """Return True if the store has a table of that name."""
 
     def now(self) -> datetime:
-        """Return the time for leases, UTC, which all who share the database see."""
+        """Return the time for leases, UTC, from the clock that all users of the database share."""
 
 
 class Database(Protocol):
@@ -137,7 +138,7 @@ class Database(Protocol):
 
     @property
     def where(self) -> str:
-        """What errors call it, such as the path of a file; holds no secret."""
+        """The name of the database in errors, such as the path of a file; holds no secret."""
 
     def reading(self) -> AbstractContextManager[Session]:
         """Lend a connection for reading.
@@ -151,21 +152,21 @@ class Database(Protocol):
         """Lend a connection inside a transaction, which an error rolls back; raises as ``reading`` does."""
 
     def take_turns(self, session: Session) -> None:
-        """Let nobody else create or migrate tables until the transaction of *session* ends."""
+        """Lock out other processes that create or migrate tables, until the transaction of *session* ends."""
 
     def compact(self, tables: Sequence[str]) -> None:
-        """Leave nothing of what was overwritten or deleted in *tables* where it can be read."""
+        """Erase overwritten and deleted content of *tables*, so that it cannot be read from disk."""
 
     def close(self) -> None:
-        """Close all connections; does nothing when they are closed."""
+        """Close all connections; does nothing if they are closed."""
 
 
 @contextmanager
 def translated(explain: Callable[[Exception], StoreError | None]) -> Iterator[None]:
-    """Turn errors of a driver into ``StoreError``, and keep nothing of them: they may quote stored values.
+    """Turn errors of a driver into ``StoreError`` without a reference to them: they may quote stored values.
 
     Args:
-        explain: Returns what to raise in place of an error; None to leave it as it is.
+        explain: Returns the error to raise instead; None to raise the original one.
     """
     try:
         yield
@@ -177,27 +178,27 @@ def translated(explain: Callable[[Exception], StoreError | None]) -> Iterator[No
         if error is None:
             raise
         try:
-            raise error from None
+            raise error from None  # rule 3
         finally:
             error.__context__ = None  # "from None" only hides it: loggers and debuggers find it
 
 
 def check_rows(table: Table, rows: Sequence[Sequence[Value]]) -> None:
-    """Check the texts of *rows*, in the order of the columns of *table*, as ``check_texts`` does."""
+    """Check the texts of *rows*, in the order of the columns of *table*, with ``check_texts``."""
     for index, kind in enumerate(table.columns.values()):
         if kind == "text":
             check_texts(["".join(str(row[index]) for row in rows)])
 
 
 def check_texts(values: Sequence[Value]) -> None:
-    """Check that none of *values* is a text with a NUL character (rule 4).
+    """Check that no text in *values* has a NUL character (rule 4).
 
     Raises:
-        StoreError: One is.
+        StoreError: A text has one.
     """
     for value in values:
         text = "".join(map(str, value)) if isinstance(value, list) else value
-        if isinstance(text, str) and "\0" in text:
+        if isinstance(text, str) and "\0" in text:  # rule 4
             raise StoreError(
                 "a text to store or to look up has a NUL character, which no store keeps: remove it"
             )

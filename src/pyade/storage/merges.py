@@ -1,22 +1,17 @@
-"""Outcomes of requests for devices, merged into the rows of a token.
+"""Merge a page of Apple's records, or the outcomes of an assignment, into the rows of a token.
 
 The rules of this file:
 
-1. What attempts and details do is what ``core.inventory.merge_attempts`` says. Devices that are alike in all
-   that it looks at, and of which the details say something new, are merged once for all of them: one request
-   changes a thousand devices in the same way.
-2. The store keeps Apple's own bytes of the details where they have no word on the request. Where the details
-   change nothing it keeps those that it has.
-
-A page of Apple's records, merged into the rows of a token.
-
-The rules of this file:
-
-1. What a page does is what ``core.inventory.merge_page`` says. Two kinds of records of a full list, which are
-   nearly all of them, are told without making objects: a device that the store has never heard of, and one of
-   which Apple sends the very bytes that are stored, where nothing else can have changed.
-2. Where a record says exactly what is stored of the device, the store keeps its own bytes. Where only the
-   bytes differ the newer ones are stored, so that the next list finds them.
+1. The result of a page is that of ``core.fleet.merging.merge_page``. Two kinds of records of a full list,
+   which are nearly all of them, are recognized without creating objects: a device that is not stored, and one
+   for which Apple sends exactly the stored bytes, if nothing else can have changed.
+2. Apple's own bytes of a record are stored, if they decode to exactly the stored device. If only the bytes
+   differ, the newer ones are stored, so that the next list recognizes them.
+3. The result of attempts and details is that of ``core.fleet.merging.merge_attempts``. Devices that are equal
+   in everything it reads, and for which the details contain something new, are merged once for all of them:
+   one request changes a thousand devices in the same way.
+4. Apple's own bytes of the details are stored, if they do not mention the request. If the details change
+   nothing, the stored bytes stay.
 """
 
 from __future__ import annotations
@@ -53,22 +48,22 @@ def save_page(
     is_plain = source is Source.FETCH and len(set(serials)) == len(serials)
     known: Rows = {}
     if is_plain and state.full_sync == 1 and _is_stored_as_new(locked, page, state, now):
-        sorts = _Sorts(new=range(len(serials)))
+        found = _SortedPage(new=range(len(serials)))
     else:
         known = {row[1]: row for row in locked.rows_of(dict.fromkeys(serials))}
-        sorts = _sort(locked, page, known, state) if is_plain else _Sorts(rest=range(len(serials)))
-        locked.mark_listed([known[serials[index]][0] for index in sorts.listed], state.full_sync)
-        locked.add_rows(_new_rows(locked, page, sorts.new, state, now), NEW_DEVICES)
+        found = _sort_page(locked, page, known, state) if is_plain else _SortedPage(rest=range(len(serials)))
+        locked.mark_listed([known[serials[index]][0] for index in found.listed], state.full_sync)
+        locked.add_rows(_new_rows(locked, page, found.new, state, now), NEW_DEVICES)
     merged: list[tuple[str, str]] = []
     ties: dict[str, bool] = {}
     records = {
         serial: documents.decode_record(locked.name, known[serial][1:])
-        for serial in dict.fromkeys(serials[index] for index in sorts.rest)
+        for serial in dict.fromkeys(serials[index] for index in found.rest)
         if serial in known
     }
     changed, counts = merge_page(
         records,
-        [devices[index] for index in sorts.rest],
+        [devices[index] for index in found.rest],
         token_name=locked.name,
         source=source,
         state=state,
@@ -76,18 +71,18 @@ def save_page(
         changes=merged,
         ties=ties,
     )
-    texts = _own_texts(page, sorts.rest, known, records, changed) if source is Source.FETCH else {}
+    texts = _original_texts(page, found.rest, known, records, changed) if source is Source.FETCH else {}
     locked.save_devices(changed.values(), known, texts)
     following = state_after_page(state, ties, is_list=source is Source.FETCH)
     locked.save_state(following)
-    added = [serials[index] for index in sorts.new]
-    if sorts.rest:
-        pairs = zip(sorts.new, zip(repeat(Change.ADDED), added), strict=True)
-        in_order = sorted([*pairs, *zip(sorts.rest, merged, strict=True)])
+    added = [serials[index] for index in found.new]
+    if found.rest:
+        pairs = zip(found.new, zip(repeat(Change.ADDED), added), strict=True)
+        in_order = sorted([*pairs, *zip(found.rest, merged, strict=True)])
         locked.emit_changes(now, [change for _, change in in_order])
     elif added:
         locked.emit(now, (EventGroup(EventKind.ADDED, tuple(added)),))
-    return following, counts + ChangeCounts(added=len(sorts.new), unchanged=sorts.unchanged)
+    return following, counts + ChangeCounts(added=len(found.new), unchanged=found.unchanged)
 
 
 @attrs.frozen
@@ -97,13 +92,13 @@ class _Page:
 
 
 @attrs.frozen(kw_only=True)
-class _Sorts:
-    """The records of a page by their index: what each of them takes.
+class _SortedPage:
+    """The records of a page, by index, sorted by how they are stored.
 
     Attributes:
-        new: Devices that the store has never heard of.
-        listed: Devices of which nothing is new but that this list shows them.
-        rest: What is merged.
+        new: Devices that are not stored yet.
+        listed: Devices without a change, except that this list shows them.
+        rest: Records to merge.
         unchanged: How many are neither new nor merged.
     """
 
@@ -114,22 +109,22 @@ class _Sorts:
 
 
 def _may_be_new(page: _Page) -> bool:
-    """Return True if each record of a page is told by its bytes where the store does not know the device."""
+    """Return True if each record of a page can be stored by its bytes, if the device is not stored."""
     return None not in page.texts and not any(map(_has_operation, page.devices))
 
 
 def _is_stored_as_new(locked: LockedToken, page: _Page, state: SyncState, now: datetime) -> bool:
-    """Store a page as new devices if all of them are, as in a first list, without asking what is stored."""
+    """Store a page as new devices if all are new, as in a first list, without reading the table first."""
     if not page.devices or not _may_be_new(page):
         return False
     rows = _new_rows(locked, page, range(len(page.devices)), state, now)
     return locked.session.insert(NEW_DEVICES, rows)
 
 
-def _sort(locked: LockedToken, page: _Page, known: Rows, state: SyncState) -> _Sorts:
-    """Sort the records of a full list, each of another device (rule 1)."""
+def _sort_page(locked: LockedToken, page: _Page, known: Rows, state: SyncState) -> _SortedPage:
+    """Sort the records of a full list, in which each device occurs once (rule 1)."""
     if not known and _may_be_new(page):
-        return _Sorts(new=range(len(page.devices)))
+        return _SortedPage(new=range(len(page.devices)))
     new: list[int] = []
     listed: list[int] = []
     rest: list[int] = []
@@ -150,7 +145,7 @@ def _sort(locked: LockedToken, page: _Page, known: Rows, state: SyncState) -> _S
         else:
             rest.append(index)
     unchanged = len(page.devices) - len(new) - len(rest)
-    return _Sorts(new=new, listed=listed, rest=rest, unchanged=unchanged)
+    return _SortedPage(new=new, listed=listed, rest=rest, unchanged=unchanged)
 
 
 def _has_operation(device: Device) -> bool:
@@ -160,7 +155,7 @@ def _has_operation(device: Device) -> bool:
 def _new_rows(
     locked: LockedToken, page: _Page, new: Sequence[int], state: SyncState, now: datetime
 ) -> list[tuple[Any, ...]]:
-    """Return the rows of devices that a full list shows for the first time, as ``merge`` makes them."""
+    """Return the rows of devices that a full list shows for the first time, equal to those of ``merge``."""
     devices = [page.devices[index] for index in new]
     kinds = list(map(GROUPED_BY, devices))
     groups = {
@@ -183,14 +178,14 @@ def _new_rows(
     )
 
 
-def _own_texts(
+def _original_texts(
     page: _Page,
     rest: Sequence[int],
     known: Rows,
     records: Mapping[str, DeviceRecord],
     changed: dict[str, DeviceRecord],
 ) -> dict[str, str]:
-    """Return the own bytes of what was merged; add to *changed* where only they differ (rule 2)."""
+    """Return Apple's bytes of merged records; add records to *changed* of which only they differ (rule 2)."""
     texts: dict[str, str] = {}
     for index in rest:
         device, text = page.devices[index], page.texts[index]
@@ -204,8 +199,8 @@ def _own_texts(
     return texts
 
 
-_UNTOUCHED = ("full_sync", "op_date_sent", "released_at", "deleted_at")
-"""What ``ASSIGNED_DEVICES`` leaves out."""
+_UNCHANGED_FIELDS = ("full_sync", "op_date_sent", "released_at", "deleted_at")
+"""The columns that ``ASSIGNED_DEVICES`` leaves out."""
 
 
 def save_attempts(
@@ -214,27 +209,27 @@ def save_attempts(
     """Store *attempts*, and *details* read after them, in the transaction of *locked*, with their events."""
     texts = details.texts() if isinstance(details, DeviceList) else [None] * len(details)
     own = [
-        text if device is found or text is None else documents.encode_read(found)
+        text if device is found or text is None else documents.encode_read(found)  # rule 4
         for device, found, text in zip(details, map(without_operation, details), texts, strict=True)
     ]
-    work = _Work(locked, attempts, details, own, locked.state(), now)
-    work.merge_each(work.merge_alike())
-    locked.emit(now, attempt_groups(work.before, work.after, attempts))
+    merging = _AttemptMerge(locked, attempts, details, own, locked.state(), now)
+    merging.merge_each(merging.merge_alike())  # rule 3
+    locked.emit(now, attempt_groups(merging.before, merging.after, attempts))
 
 
 @attrs.define
-class _Work:
+class _AttemptMerge:
     """One call of ``save_attempts``.
 
     Attributes:
-        locked: Of the token.
+        locked: Row of the token.
         attempts: By serial number.
-        details: Read after them.
-        texts: What to keep of each of the details; None where one was not read strictly.
+        details: Devices read after the attempts.
+        texts: JSON to store for each of the details; None for one that was not read strictly.
         state: The stored sync state.
         now: UTC.
-        before: The records as they were, by serial number; devices that were merged together share one.
-        after: The records that were written, likewise.
+        before: The records before, by serial number; devices that were merged together share one.
+        after: The records that were written, by serial number; shared in the same way.
     """
 
     locked: LockedToken
@@ -247,7 +242,7 @@ class _Work:
     after: dict[str, DeviceRecord] = attrs.field(factory=dict)
 
     def merge_alike(self) -> dict[str, list[int]]:
-        """Store what can be merged together; return the other serials with the places of their details."""
+        """Store what can be merged together; return the other serials with the indexes of their details."""
         rest: dict[str, list[int]] = {serial: [] for serial in self.attempts}
         for index, device in enumerate(self.details):
             rest.setdefault(device.serial_number, []).append(index)
@@ -273,7 +268,7 @@ class _Work:
         return {serial: places for serial, places in rest.items() if serial not in self.after}
 
     def _alike(self, places: Mapping[str, Sequence[int]]) -> Iterable[list[tuple[str, int, int]]]:
-        """Return the devices that may be merged together: serial number, id, and place of the details."""
+        """Return lists of devices that may be merged together: serial number, id, index of the details."""
         kinds: dict[Any, list[tuple[str, int, int]]] = {}
         for batch in batches([serial for serial, indexes in places.items() if len(indexes) == 1]):
             for row in self.locked.run(sql.SELECT_WITHOUT_DOCUMENT, (self.locked.id, list(batch))):
@@ -287,9 +282,9 @@ class _Work:
         return kinds.values()
 
     def _merged(self, row: tuple[Any, ...], index: int) -> DeviceRecord | None:
-        """Return what becomes of one of several devices that are alike; None if it may not of the others.
+        """Return the merged record of one of several equal devices; None if it does not apply to the others.
 
-        That the details say something new is certain of all of them where their common group says otherwise.
+        The details are new for all of them only if they differ from the group that the devices share.
         """
         before, device = documents.decode_record(self.locked.name, row[1:]), self.details[index]
         serial = before.serial_number
@@ -299,14 +294,14 @@ class _Work:
             after is None
             or (stored.profile_status, stored.profile_uuid) == (device.profile_status, device.profile_uuid)
             or after.device != without_operation(device)
-            or any(getattr(after, name) != getattr(before, name) for name in _UNTOUCHED)
+            or any(getattr(after, name) != getattr(before, name) for name in _UNCHANGED_FIELDS)
         ):
             return None
         self.before[serial] = before
         return after
 
     def merge_each(self, places: Mapping[str, Sequence[int]]) -> None:
-        """Store what is merged device by device."""
+        """Merge and store each device on its own."""
         if not places:
             return
         known = {row[1]: row for row in self.locked.rows_of(places)}

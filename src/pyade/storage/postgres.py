@@ -1,16 +1,14 @@
-"""The store in PostgreSQL, for many workers on many nodes.
+"""The store in PostgreSQL, for many workers on many nodes, and its database.
 
-The database of the PostgreSQL store.
+The rules of this file:
 
-Rules of this file:
-
-1. A write begins with the lock of its token's row (``FOR UPDATE``): workers of one token take turns, workers
-   of different tokens do not wait for each other, readers never wait.
-2. Many rows go in one statement: new ones by COPY, others as arrays.
-3. Transactions get their numbers in one order and commit in another. So an event is read only once every
-   transaction with a smaller number has ended, and events are read in the order of those numbers: nothing can
-   turn up later before what was read.
-4. Of what the server says, errors repeat only what cannot hold a stored value.
+1. A write starts by locking its token's row (``FOR UPDATE``): workers of one token write one after the other,
+   workers of different tokens do not wait for each other, readers never wait.
+2. Many rows are written in one statement: new ones by COPY, others as arrays.
+3. Transactions commit in another order than that of their numbers. So an event is read only after every
+   transaction with a smaller number has ended, and events are read in the order of these numbers: no event
+   can appear later before one that was read.
+4. Errors repeat messages of the server only if they cannot contain a stored value.
 """
 
 # pyright: reportMissingImports=false
@@ -44,7 +42,7 @@ except ImportError as _missing:
         "PostgresStore needs the extra 'postgres': install 'pyade-apple[postgres]'", name="psycopg"
     ) from _missing
 
-WORDS = Dialect(
+DIALECT = Dialect(
     prefix="",  # the schema, see PostgresDatabase
     id="bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY",
     integer="bigint",
@@ -53,17 +51,18 @@ WORDS = Dialect(
     time="timestamptz",
     flag="boolean",
     one_of="= ANY(?)",
-    for_update="FOR UPDATE",
+    for_update="FOR UPDATE",  # rule 1
     transaction="(pg_current_xact_id()::text::bigint)",
+    # rule 3
     settled="transaction_number < pg_snapshot_xmin(pg_current_snapshot())::text::bigint",
 )
-_TYPES = attrs.asdict(attrs.evolve(WORDS, text="text"))  # the type of an array has no collation
+_TYPES = attrs.asdict(attrs.evolve(DIALECT, text="text"))  # the type of an array has no collation
 
 _LOCK = 0x50414445
-"""``PADE``: the advisory lock of a node that migrates."""
+"""``PADE``: number of the advisory lock for migrations."""
 
 _MAX_IDENTIFIER = 63
-"""Bytes that PostgreSQL keeps of a name; it would cut off the rest."""
+"""Most bytes of a name in PostgreSQL, which truncates longer names."""
 
 _SAFE_CLASSES = ("08", "25", "28", "3D", "40", "42", "53", "54", "55", "57", "58")
 """Classes of SQLSTATE whose message names objects, roles and limits, never a value (rule 4)."""
@@ -72,19 +71,19 @@ _SAFE_CLASSES = ("08", "25", "28", "3D", "40", "42", "53", "54", "55", "57", "58
 @attrs.frozen
 class _Session:
     connection: psycopg.Connection[Any]
-    words: Dialect
+    dialect: Dialect
     schema: str
     clock: Clock | None
 
     def rows(self, statement: str, values: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
         check_texts(values)
-        cursor = self._execute(self.words.translate(statement, "%s"), values)
+        cursor = self._execute(self.dialect.translate(statement, "%s"), values)
         return cursor.fetchall() if cursor.description is not None else []
 
     def insert(self, table: Table, rows: Sequence[Sequence[Value]]) -> bool:
         try:
             with self.connection.transaction():  # a savepoint
-                self._copy(table, rows)
+                self._copy(table, rows)  # rule 2
         except errors.UniqueViolation:
             return False
         return True
@@ -92,9 +91,9 @@ class _Session:
     def _copy(self, table: Table, rows: Sequence[Sequence[Value]]) -> None:
         check_rows(table, rows)
         statement: Any = f"COPY {{}}{table.name} ({', '.join(table.columns)}) FROM STDIN (FORMAT BINARY)"
-        statement = self.words.translate(statement).replace("%%", "%")  # it takes no values
+        statement = self.dialect.translate(statement).replace("%%", "%")  # it takes no values
         with self.connection.cursor() as cursor, cursor.copy(statement) as copy:
-            # A document is sent as the text that it is; psycopg would write an object as JSON.
+            # A document is sent as text; for the type json psycopg would encode the text again.
             copy.set_types(["text" if kind == "json" else _TYPES[kind] for kind in table.columns.values()])
             for row in rows:
                 copy.write_row(row)
@@ -107,7 +106,7 @@ class _Session:
             f"UPDATE {{}}{table.name} AS old SET {', '.join(f'{name} = new.{name}' for name in others)} "  # noqa: S608 - rule 2; all of it is ours
             f"FROM unnest({arrays}) AS new ({', '.join(table.columns)}) WHERE old.{key} = new.{key}"
         )
-        self._execute(self.words.translate(statement), [list(column) for column in zip(*rows, strict=True)])
+        self._execute(self.dialect.translate(statement), [list(column) for column in zip(*rows, strict=True)])
 
     def has_table(self, name: str) -> bool:
         query = "SELECT 1 FROM pg_catalog.pg_tables WHERE schemaname = ? AND tablename = ?"
@@ -120,22 +119,22 @@ class _Session:
         return found.astimezone(UTC)
 
     def _execute(self, statement: str, values: Sequence[Any] = ()) -> psycopg.Cursor[tuple[Any, ...]]:
-        # psycopg wants literals, so that nobody puts values into statements; these are all made here.
+        # psycopg's types ask for literal strings, to prevent values in statements; all of these are ours.
         query: Any = statement
         cursor: psycopg.Cursor[tuple[Any, ...]] = self.connection.execute(query, values, binary=True)
         return cursor
 
 
 class PostgresDatabase:
-    """A few connections to one schema, opened when needed and replaced when the server dropped them."""
+    """A small pool of connections to one schema, opened when needed and replaced if the server drops them."""
 
     def __init__(
         self, dsn: str, *, schema: str, max_connections: int, timeout_s: float, clock: Clock | None
     ) -> None:
-        """Connect once, so that a wrong DSN is told here and now.
+        """Connect once, so that a wrong DSN raises here.
 
         Raises:
-            StoreError: *dsn* or *schema* cannot be one, or the server cannot be reached or refuses.
+            StoreError: *dsn* or *schema* is invalid, or the server cannot be reached or refuses.
         """
         dsn = masked(dsn)
         if not schema or "\0" in schema or len(schema.encode(errors="replace")) > _MAX_IDENTIFIER:
@@ -147,8 +146,8 @@ class PostgresDatabase:
         parts = _parts(dsn)
         host, name = parts.get("host", "the default host"), parts.get("dbname", "the default database")
         self.where: str = f"{host}/{name}"
-        # Not by search_path: behind a pooler such as PgBouncer a setting of the session would be lost.
-        self._words = attrs.evolve(WORDS, prefix=f"{self._quoted}.")
+        # Not search_path: behind a pooler such as PgBouncer a setting of the session would be lost.
+        self._dialect = attrs.evolve(DIALECT, prefix=f"{self._quoted}.")
         self._password = Secret(str(parts.pop("password", None) or ""))
         self._timeout_s = timeout_s
         self._clock = clock
@@ -179,19 +178,19 @@ class PostgresDatabase:
 
     @contextmanager
     def reading(self) -> Iterator[_Session]:
-        """Lend a connection for reading, each statement on its own."""
+        """Lend a connection for reading, in autocommit mode."""
         if self._process != os.getpid():
             raise StoreError(
                 "the store was opened before this process was forked: open one store in each process"
             )
         with translated(self._explained), self._pool.connection() as connection:
-            yield _Session(connection, self._words, self.schema, self._clock)
+            yield _Session(connection, self._dialect, self.schema, self._clock)
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """Lend a connection inside a transaction, which an error rolls back."""
         with self.reading() as session, session.connection.transaction():
-            # A worker that stands still half-way loses its transaction before those who wait for it give up.
+            # A stalled worker loses its transaction before the workers that wait for it time out.
             session.connection.execute(
                 "SELECT set_config('lock_timeout', %s, true),"
                 " set_config('idle_in_transaction_session_timeout', %s, true)",
@@ -207,13 +206,13 @@ class PostgresDatabase:
             session.rows(f"CREATE SCHEMA {self._quoted}")
 
     def compact(self, tables: Sequence[str]) -> None:
-        """Write *tables* anew; the server's write-ahead log and its backups keep what was in them."""
+        """Rewrite *tables*; the server's write-ahead log and its backups keep the old content."""
         with self.reading() as session:
             for table in tables:
                 session.rows(f"VACUUM FULL {{}}{table}")
 
     def close(self) -> None:
-        """Close all connections; does nothing where they are closed, or belong to the parent process."""
+        """Close all connections; does nothing if they are closed, or belong to the parent process."""
         if self._process == os.getpid():
             self._pool.close()
 
@@ -221,7 +220,7 @@ class PostgresDatabase:
         try:
             psycopg_pool.ConnectionPool.check_connection(connection)
         except psycopg.Error:
-            # After a restart of the server all of them are dead: waiting for one after the other takes long.
+            # After a restart of the server all connections are dead: checking one after the other takes long.
             self._pool.drain()
             raise
 
@@ -244,8 +243,8 @@ class PostgresDatabase:
         if isinstance(exc, errors.InsufficientPrivilege):
             return f"{message}: grant it, or choose a schema of this user's own"
         if exc.sqlstate is None and isinstance(exc, psycopg.OperationalError):
-            message = str(exc).strip().partition("\n")[0]  # libpq's own words about a connection
-        elif (exc.sqlstate or "")[:2] not in _SAFE_CLASSES:
+            message = str(exc).strip().partition("\n")[0]  # libpq's own message about a connection
+        elif (exc.sqlstate or "")[:2] not in _SAFE_CLASSES:  # rule 4
             names = (exc.diag.table_name, exc.diag.column_name, exc.diag.constraint_name)
             message = f"PostgreSQL refused the write ({', '.join(filter(None, names)) or 'no details'})"
         if self._password:
@@ -254,13 +253,13 @@ class PostgresDatabase:
 
 
 def _configure(connection: psycopg.Connection[Any]) -> None:
-    # What the row lock waited for must be seen afterwards, whatever the database's default says.
+    # After waiting for the row lock, the commit of its holder must be visible, whatever the default level is.
     connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
     connection.adapters.register_loader("json", TextBinaryLoader)  # documents are decoded elsewhere
 
 
 def _parts(dsn: str) -> dict[str, Any]:
-    # Neither what was given nor what libpq says about it is repeated: a password may be part of both.
+    # Neither the DSN nor libpq's message about it is repeated: both may contain a password.
     dsn, problem = masked(dsn), "cannot be read"
     with suppress(psycopg.Error, UnicodeEncodeError):
         parts: dict[str, Any] = {
@@ -304,14 +303,15 @@ class PostgresStore(SQLStore):
 
         Args:
             dsn: A connection string or URL of PostgreSQL, such as ``postgresql://user:password@host/database``.
-            keys: Encrypt secrets with the first of them, and decrypt with any; see ``crypto.secret_box``.
-            clock: Times the leases; None for the server's own, which is the same for all nodes.
-            schema: Where the tables are; stores with different schemas share nothing.
-            max_connections: Connections of this store at most; threads beyond wait for one.
-            timeout_s: Seconds to wait for the server to answer, for a connection, or while another worker
-                writes the same token. A worker that stands still for half of it inside a transaction loses
+            keys: Encrypt secrets with the first key, and decrypt with any; see ``crypto.secret_box``. None
+                stores secrets as plain text.
+            clock: Clock of the leases; None for the server's, which is the same for all nodes.
+            schema: Schema of the tables; stores with different schemas share nothing.
+            max_connections: Most connections of this store; further threads wait for one.
+            timeout_s: Seconds to wait for a connection to the server, for a free connection, or while another
+                worker writes the same token. A worker that is idle for half of it inside a transaction loses
                 the transaction.
-            allow_unreadable_secrets: Open the store although none of the keys opens its secrets.
+            allow_unreadable_secrets: Open the store even if no key decrypts its secrets.
 
         Raises:
             StoreVersionError: The schema was written by a newer pyade.

@@ -1,17 +1,17 @@
-"""What pyade needs from a store.
+"""The protocols that every store implements.
 
-A store is synchronous and transactional: each call that writes does all of it or nothing, and nothing where
-it raises, for threads, processes and nodes. Times come in as arguments, UTC. Everything that belongs to a
-token is keyed by the token's name, and a call that names a token which is not stored raises
+A store is synchronous and transactional: each writing call is one transaction, which is rolled back if the
+call raises, and is safe for threads, processes and nodes. Times are passed as arguments, UTC. Everything that
+belongs to a token is keyed by the token's name, and a call that names a token which is not stored raises
 ``UnknownTokenError``, unless its docstring says otherwise.
 
-A store has one clock, for leases only: that of its server, or of its machine where it has none. Where a
-write is given a ``lease``, its transaction first checks that the lease still counts
-(``core.lease.check_held``), and keeps others from taking it until the commit; else it raises
-``LeaseLostError`` and writes nothing.
+A store has one clock, for leases only: that of its server, or else that of its machine. If a write is given a
+``lease``, its transaction first checks that the lease is still held (``core.fleet.lease.check_held``), and
+prevents other workers from acquiring it until the commit; otherwise it raises ``LeaseLostError`` and writes
+nothing.
 
-What is stored and cannot be read raises ``DamagedRecordError``, which names the token; other tokens go on.
-Texts with a NUL character, or that are no Unicode, are refused with ``StoreError``.
+A stored record that cannot be read raises ``DamagedRecordError``, which names the token; other tokens are not
+affected. Texts with a NUL character, or with an unpaired surrogate, are refused with ``StoreError``.
 """
 
 # pyright: reportReturnType=false
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from pyade.core.token import Token
 
 Damaged: TypeAlias = Callable[[DamagedRecordError], None]
-"""Is told of what cannot be read and is left out."""
+"""Called with the error of each record that cannot be read and is left out."""
 
 
 class Store(Protocol):
@@ -53,15 +53,15 @@ class Store(Protocol):
         """
 
     def add_or_renew_token(self, token: Token, *, force: bool = False) -> Token:
-        """Store *token*: a new one, or in the place of the one of its name, as ``Token.renew`` has it.
+        """Store *token*: add it, or renew the stored one of its name as ``Token.renew`` does.
 
-        Of a renewal cursor, devices and profiles stay, and the scope tags where *token* has none. The same
-        token may come again.
+        A renewal keeps cursor, devices and profiles, and the scope tags if *token* has none. Storing the same
+        token again is allowed.
 
         Args:
             token: Made from the file that was downloaded in the portal.
-            force: Renew although the new token seems to be for another server, organization or Apple ID, or
-                to be an older file.
+            force: Renew even if *token* seems to be for another server, organization or Apple ID, or to be
+                an older file.
 
         Returns:
             The token as it is stored.
@@ -85,26 +85,26 @@ class Store(Protocol):
         """
 
     def replace_token(self, token: Token, *, instead_of: Token | None = None) -> None:
-        """Replace the token of the same name, whatever it is; its cursor, devices and profiles stay.
+        """Replace the token of the same name without checks; its cursor, devices and profiles stay.
 
-        ``add_or_renew_token`` looks whether the new one is for the same server.
+        ``add_or_renew_token`` checks that the new token is for the same server.
 
         Args:
-            token: The new one.
-            instead_of: Only if this one is stored; None for whatever is stored.
+            token: The new token.
+            instead_of: Replace only if this token is stored; None for any.
 
         Raises:
-            StoreConflictError: Another one than *instead_of* is stored by now.
+            StoreConflictError: Another token than *instead_of* is stored now.
         """
 
     def remove_token(self, name: str, *, now: datetime) -> None:
-        """Remove a token and everything that belongs to it; its events stay, and one says that it is gone."""
+        """Remove a token and everything that belongs to it; its events stay, and one reports the removal."""
 
     def sync_state(self, token_name: str) -> SyncState:
-        """Return where the token's sync stands: ``SyncState()`` before the first run."""
+        """Return the sync state of the token; ``SyncState()`` before the first run."""
 
     def sync_states(self, *, damaged: Damaged | None = None) -> Mapping[str, SyncState]:
-        """Return where the sync of all tokens stands, by name, in one read; *damaged* as in ``tokens``."""
+        """Return the sync states of all tokens, by name, in one read; *damaged* as in ``tokens``."""
 
     def save_sync_state(
         self,
@@ -114,30 +114,30 @@ class Store(Protocol):
         events: EventBatch | None = None,
         lease: Lease | None = None,
     ) -> SyncState:
-        """Store *state*, and *events* that say what it changes, and return it with the next revision.
+        """Store *state* and the *events* of its changes, and return it with the next revision.
 
         Raises:
             StoreConflictError: The stored revision is not the one of *state*.
         """
 
     def acquire_lease(self, token_name: str, owner: str, *, seconds: float = LEASE_SECONDS) -> Lease:
-        """Take the lease of a token, for one worker at a time and up to 600 *seconds* unless it is renewed.
+        """Acquire the lease of a token: for one worker at a time, for *seconds*, at most 600.
 
-        *owner* names this worker and no other; its own older lease is replaced.
+        *owner* is a unique name of this worker; its own older lease is replaced.
 
         Raises:
-            LeaseHeldError: Another owner's is current.
+            LeaseHeldError: Another owner holds the lease.
         """
 
     def renew_lease(self, lease: Lease, *, seconds: float = LEASE_SECONDS) -> Lease:
-        """Let *lease* last *seconds* from now, and return it so.
+        """Extend *lease* to *seconds* from now, and return it with the new expiry.
 
         Raises:
-            LeaseLostError: It ended, or another worker took the lease since.
+            LeaseLostError: It ended, or another worker acquired the lease since.
         """
 
     def held_lease(self, token_name: str) -> Held | None:
-        """Return who holds the lease of a token now, and for how long; None if nobody does."""
+        """Return which worker holds the lease of a token now, and for how long; None if no worker does."""
 
     def release_lease(self, lease: Lease) -> None:
         """Release *lease* now; does nothing if it was lost or its token was removed."""
@@ -152,11 +152,11 @@ class Store(Protocol):
         now: datetime,
         lease: Lease | None = None,
     ) -> tuple[SyncState, ChangeCounts]:
-        """Merge *devices* in their order (``core.inventory.merge_page``) and store *state*.
+        """Merge *devices* in their order (``core.fleet.merging.merge_page``) and store *state*.
 
         Returns:
-            The state with its next revision and with what the page adds to it
-            (``core.order.state_after_page``), and what the devices changed.
+            The state with its next revision and the effects of the page
+            (``core.fleet.order.state_after_page``), and the counts of changes.
 
         Raises:
             StoreConflictError: The stored revision is not the one of *state*.
@@ -167,51 +167,51 @@ class Store(Protocol):
     ) -> tuple[SyncState, ChangeCounts]:
         """Release every device that the full list did not show and store *state*; returns as ``commit_page``.
 
-        ``core.inventory.is_unlisted`` decides; hidden devices are released too, but not counted. *state*
-        still has ``listing_since``; what is stored has not.
+        ``core.fleet.records.is_unlisted`` defines which devices; hidden ones are released too, but not
+        counted. *state* must have ``listing_since``; the stored state has it removed.
 
         Raises:
             StoreConflictError: As for ``commit_page``.
-            StoreError: *state* has no list under way.
+            StoreError: *state* has no full list under way.
         """
 
     def device(self, token_name: str, serial_number: str) -> DeviceRecord | None:
-        """Return the record of a device, released or hidden ones too; None if the store does not know it."""
+        """Return the record of a device, also a released or hidden one; None if there is none."""
 
     def records_of(self, serials: Sequence[str]) -> Iterator[DeviceRecord]:
-        """Iterate lazily over what all tokens know about *serials*: released and hidden records too.
+        """Iterate lazily over the records of *serials* of all tokens, also released and hidden ones.
 
-        Sorted by serial number, then by the token's name. ``core.inventory.owner_of`` says to which token
-        each device belongs.
+        Sorted by serial number, then by the token's name. ``core.fleet.records.owner_of`` returns the record
+        of the token to which a device belongs.
         """
 
     def serials_in(self, token_name: str, groups: Collection[DeviceGroup]) -> Iterator[str]:
-        """Iterate lazily over the serial numbers of all devices of *groups*, which are not read for it.
+        """Iterate lazily over the serial numbers of all devices of *groups*, without reading the records.
 
         In the order of ``devices``, each at most once.
         """
 
     def shared_serials(self, token_name: str, *, serials: Sequence[str] | None = None) -> Sequence[str]:
-        """Return, sorted, which devices of the token another token of the store claims, too.
+        """Return, sorted, the serial numbers of the token's devices that another token also claims.
 
-        Those are devices that the token has neither released nor hidden, and that another one has not
-        released. Only of these is it in doubt to which token they belong (``core.inventory.owner_of``).
+        These are devices that are neither released nor hidden for the token, and not released for another
+        one. Only for these the owner is in doubt (``core.fleet.records.owner_of``).
 
         Args:
             token_name: The token.
-            serials: Of these serial numbers only; None for all.
+            serials: Only these serial numbers; None for all.
         """
 
     def delete_device(self, token_name: str, serial_number: str, *, now: datetime) -> None:
         """Delete a device here; nothing changes at Apple.
 
-        A released one is removed at once. One that Apple still lists is hidden (``core.inventory``, rule 7):
-        a page with ``Source.DETAILS`` restores it. One whose record cannot be read is removed, until Apple
-        lists it again. Does nothing if the store does not know it.
+        A released device is purged immediately. One that Apple still lists is hidden (``core.fleet.records``,
+        rule 7): a page with ``Source.DETAILS`` restores it. One whose record cannot be read is removed, until
+        Apple lists it again. Does nothing if there is no such device.
         """
 
     def purge_released(self, token_name: str, *, now: datetime) -> int:
-        """Remove what was released 30 days before *now* or earlier, and return how many records that were."""
+        """Remove the devices released 30 days before *now* or earlier, and return their number."""
 
     def devices(
         self,
@@ -221,10 +221,10 @@ class Store(Protocol):
         groups: Collection[DeviceGroup] | None = None,
         released: bool | None = False,
     ) -> Iterator[DeviceRecord]:
-        """Iterate lazily over the token's devices, without hidden ones, in an order of the store's own.
+        """Iterate lazily over the token's devices, without hidden ones, in an unspecified order.
 
-        Each comes at most once, and those of *serials* by serial number. The store may be written while an
-        iteration is under way; a device that changes meanwhile is seen either before or after the change.
+        Each device occurs at most once; with *serials* they are sorted by serial number. The store may be
+        written during the iteration; a device that changes meanwhile is returned as before or as after it.
 
         Args:
             token_name: The token.
@@ -234,19 +234,19 @@ class Store(Protocol):
         """
 
     def device_groups(self, token_name: str) -> Mapping[DeviceGroup, int]:
-        """Return how many devices each group of the token has (``core.device_groups.group_of``).
+        """Return how many devices each group of the token has (``core.fleet.groups.group_of``).
 
         Released and hidden devices are counted too, in groups of their own.
         """
 
     def count_devices(self, token_name: str) -> Mapping[str, int]:
-        """Return what ``core.device_groups.status_counts`` makes of ``device_groups``."""
+        """Return how many devices have each status: ``core.fleet.groups.status_counts``."""
 
     def count_unlisted(self, token_name: str, state: SyncState) -> int:
         """Return how many devices ``finish_full_sync`` with *state* would release, without hidden ones."""
 
     def save_profile(self, token_name: str, profile: DefinedProfile, *, lease: Lease | None = None) -> None:
-        """Remember a profile that was defined at Apple; the same ``profile_uuid`` replaces."""
+        """Store a profile that was defined at Apple; one with the same ``profile_uuid`` is replaced."""
 
     def profiles(self, token_name: str) -> tuple[DefinedProfile, ...]:
         """Return the profiles that were defined through this token, oldest first."""
@@ -271,8 +271,8 @@ class Store(Protocol):
     ) -> None:
         """Store the outcome of an assignment per serial, and the details read after it.
 
-        ``core.inventory.merge_attempts`` has the rules. Serial numbers that neither the store nor the
-        details know are ignored. ``NOT_ACCESSIBLE`` does not release a device: only Apple's lists do.
+        ``core.fleet.merging.merge_attempts`` defines the result. Serial numbers that are neither stored nor
+        in the details are ignored. ``NOT_ACCESSIBLE`` does not release a device: only Apple's lists do.
         """
 
     def events(
@@ -281,13 +281,13 @@ class Store(Protocol):
         """Return committed events of all tokens in the order of the commits.
 
         Each call above that changes devices, and the removal of a token, writes its events in the same
-        transaction, as one compact row (``core.events``). A change whose order is not settled yet, because an
-        older transaction is still open, is held back until it is.
+        transaction, as one compact row (``core.fleet.events``). An event is not returned while an older
+        transaction is still open, since its position in the order is not final yet.
 
         Args:
-            after: The id of the last event that was read; None or "" for the oldest one kept.
-            limit: How many at most; at least 1.
-            damaged: As for ``tokens``; a row of events is left out whole.
+            after: The id of the last event that was read; None or "" for the oldest stored one.
+            limit: Most events to return; at least 1.
+            damaged: As for ``tokens``; a row that cannot be read is left out with all its events.
 
         Raises:
             StoreError: *after* is no id of an event, or *limit* is less than 1.
@@ -300,10 +300,10 @@ class Store(Protocol):
         """Add an event that concerns a token as a whole; *details* are plain JSON values without secrets."""
 
     def position(self, subscriber: str) -> str | None:
-        """Return how far *subscriber* has come; None if the store does not know it."""
+        """Return the position that *subscriber* saved; None if there is none."""
 
     def save_position(self, subscriber: str, after: str | None) -> None:
-        """Remember the id of the last event that *subscriber* has seen, "" for none; None forgets it.
+        """Save the id of the last event that *subscriber* has seen, "" for none; None removes the subscriber.
 
         Raises:
             StoreError: *after* is no id of an event.
@@ -313,19 +313,19 @@ class Store(Protocol):
         """Remove events from before that time, except those that a known subscriber has not seen."""
 
     def load_session(self, key: str) -> Secret | None:
-        """Return the session with Apple kept under *key*; None if there is none."""
+        """Return the session with Apple stored under *key*; None if there is none."""
 
     def save_session(self, key: str, session: str | Secret) -> None:
-        """Keep *session* under *key*, so that other nodes use it too."""
+        """Store *session* under *key*, so that other nodes use it too."""
 
     def secret(self, name: str) -> Secret | None:
-        """Return the secret kept under *name*; None if there is none."""
+        """Return the secret stored under *name*; None if there is none."""
 
     def save_secret(self, name: str, secret: str | Secret | None) -> None:
-        """Keep *secret* under *name*, such as the PEM of a key pair; None removes it."""
+        """Store *secret* under *name*, such as the PEM of a key pair; None removes it."""
 
     def secret_names(self, prefix: str = "") -> Sequence[str]:
-        """Return the names, sorted, under which secrets are kept, of those that begin with *prefix*."""
+        """Return the names of the stored secrets that start with *prefix*, sorted."""
 
     def close(self) -> None:
         """Release files and connections; every later call raises ``StoreClosedError``."""
@@ -342,10 +342,10 @@ class Store(Protocol):
 
 
 class EnrollmentStore(Store, Protocol):
-    """A ``Store`` that also keeps enrollments, and what may be used once, for the device-facing side."""
+    """A ``Store`` that also stores enrollments and one-time secrets, for the device-facing services."""
 
     def enrollment(self, serial_number: str) -> Enrollment | None:
-        """Return what is kept of a Mac's enrollment; None if it was never given a profile."""
+        """Return the stored enrollment of a Mac; None if it was never given a profile."""
 
     def enrollments(
         self, *, registration: Registration | None = None, damaged: Damaged | None = None
@@ -353,7 +353,7 @@ class EnrollmentStore(Store, Protocol):
         """Iterate lazily over the enrollments by serial number.
 
         Args:
-            registration: Only those with this one; None for all.
+            registration: Only those with this registration; None for all.
             damaged: As for ``tokens``, with its errors.
         """
 
@@ -365,14 +365,14 @@ class EnrollmentStore(Store, Protocol):
         is_new: bool = False,
         events: EventBatch | None = None,
     ) -> Enrollment:
-        """Store *enrollment* with what belongs to it, and return it with the next revision.
+        """Store *enrollment* with its credential and events, and return it with the next revision.
 
         Args:
-            enrollment: As it was read, changed; with revision 0 if nothing was stored.
-            credential: What was put into the Mac's new profile.
-            is_new: True if a new profile was made: credentials of the Mac that were not used are revoked,
-                also where the new one has no credential of this kind.
-            events: What happened.
+            enrollment: The changed enrollment, with the revision that was read; 0 if none was stored.
+            credential: The credential in the Mac's new profile.
+            is_new: True if a new profile was issued: unused credentials of the Mac are revoked, also if the
+                new profile has no credential of this kind.
+            events: Events to write in the same transaction.
 
         Raises:
             StoreConflictError: Another writer changed the enrollment.
@@ -380,33 +380,33 @@ class EnrollmentStore(Store, Protocol):
         """
 
     def delete_enrollment(self, serial_number: str) -> None:
-        """Remove a Mac's enrollment, if there is one, and revoke what it may still use."""
+        """Remove a Mac's enrollment, if there is one, and revoke its one-time secrets."""
 
     def save_one_time(self, one_time: OneTime, *, now: datetime, keep: int) -> None:
-        """Keep *one_time*, remove what has expired, and of this Mac and kind all but *keep* (1 or more)."""
+        """Store *one_time*; remove expired ones, and all but *keep* (1 or more) of this Mac and kind."""
 
     def take_one_time(self, kind: OneTimeKind, digest: str, *, now: datetime) -> OneTime | None:
-        """Return and remove what is kept under *digest*, to one caller alone; None if gone or expired."""
+        """Remove and return the entry of *digest*, for one caller only; None if it is gone or expired."""
 
     def redeem_one_time(self, kind: OneTimeKind, digest: str, *, by: str, now: datetime) -> OneTime | None:
-        """Use up what is kept under *digest* for one request alone; the same request may come again.
+        """Redeem the entry of *digest* for one request only; the same request may redeem it again.
 
         Args:
-            kind: What it is for.
-            digest: Of the secret.
-            by: Digest of the request that uses it, not empty.
+            kind: Kind of the entry.
+            digest: Digest of the secret.
+            by: Digest of the request that redeems it, not empty.
             now: UTC.
 
         Returns:
-            What was kept, as it was before: with ``redeemed_by`` if this request used it up already, within
-            ``REPEAT_WINDOW``. None if it is gone, has expired, or another request used it up.
+            The entry before this call: with ``redeemed_by`` if the same request redeemed it already, within
+            ``REPEAT_WINDOW``. None if it is gone or expired, or another request redeemed it.
         """
 
     def one_times(self, serial_number: str, *, redeemed: bool = False) -> Sequence[OneTime]:
-        """Return what a Mac may still use, expired or not, by expiry; *redeemed* adds what was used up."""
+        """Return a Mac's unused one-time secrets by expiry, also expired ones; *redeemed* adds used ones."""
 
     def add_audit(self, events: EventBatch) -> None:
-        """Write *events*; ``token_name`` may be "" for what concerns no token of ours.
+        """Write *events*; ``token_name`` may be "" for events that concern no stored token.
 
         Raises:
             UnknownTokenError: They belong to a token that is not stored.

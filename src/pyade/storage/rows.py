@@ -1,4 +1,4 @@
-"""Rows as the transactions of ``SQLStore`` read and write them."""
+"""Reading and writing of rows in the transactions of ``SQLStore``."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ BATCH = 1000
 """Rows of devices per statement: enough to be fast, few enough to keep memory flat."""
 
 ID_BATCH = 20 * BATCH
-"""Ids of devices per SELECT: they are small, and where several groups are read each SELECT sorts the rest."""
+"""Ids of devices per SELECT: ids are small, and with several groups each SELECT sorts all that are left."""
 
 DEVICES_OF_TOKEN = 2**40
-"""How many ids the devices of a token have for themselves."""
+"""Size of the range of ids that is reserved for the devices of one token."""
 
 EVENT_BATCH = 50
 """Rows of events per SELECT; each holds up to a page of devices."""
@@ -46,10 +46,10 @@ class TokenRow:
 
     Attributes:
         run: Runs a statement, as ``Session.rows`` does.
-        name: Of the token.
-        id: Its primary key.
-        revision: Of its sync state.
-        document: Of its sync state; None before the first run.
+        name: Name of the token.
+        id: Primary key of the token.
+        revision: Revision of its sync state.
+        document: Document of its sync state; None before the first run.
     """
 
     run: Run
@@ -68,7 +68,7 @@ class TokenRow:
         return documents.decode_state(self.document, self.name)
 
     def rows_of(self, serials: Iterable[str]) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows of those *serials* that are stored: the id, then what ``decode_record`` takes."""
+        """Yield the stored rows of *serials*: the id, then the values for ``decode_record``."""
         for batch in batches(tuple(serials)):
             yield from self.run(sql.SELECT_SOME, (self.id, list(batch)))
 
@@ -98,7 +98,7 @@ class TokenRow:
             for page in pages_of(self.run, sql.SELECT_IDS_IN, (list(ids),), by="id", size=ID_BATCH):
                 for batch in batches([device_id for (device_id,) in page]):
                     for group_id, *row in self.run(sql.SELECT_BY_ID, (list(batch),)):
-                        if group_id in ids:  # it may have changed meanwhile
+                        if group_id in ids:  # the group may have changed meanwhile
                             yield documents.decode_record(self.name, row)
 
     def serials_in(self, groups: Iterable[DeviceGroup]) -> Iterator[str]:
@@ -123,7 +123,7 @@ class TokenRow:
         return {digest: group_id for digest, group_id, *_ in self._group_rows(digests)}
 
     def _group_rows(self, digests: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows of groups: digest, id, then the rest of what ``group_row`` makes."""
+        """Yield the rows of groups: digest, id, then the other values of ``group_row``."""
         for batch in batches(digests):
             yield from self.run(sql.SELECT_GROUPS, (self.id, list(batch)))
 
@@ -139,7 +139,7 @@ class LockedToken(TokenRow):
         self.run(sql.SAVE_STATE, (state.revision, documents.encode_state(state), self.id))
 
     def lease(self) -> Lease | None:
-        """Return the lease, whether it still counts or not; None if nobody took one."""
+        """Return the stored lease, also an expired one; None if there is none."""
         rows = self.run(sql.SELECT_LEASE, (self.id,))
         return documents.decode_lease(self.name, rows[0]) if rows else None
 
@@ -152,9 +152,9 @@ class LockedToken(TokenRow):
         """Store *records*.
 
         Args:
-            records: What the store knows from now on.
-            known: The rows of those that are stored, as ``rows_of`` yields them, by serial number.
-            texts: Apple's own JSON objects of exactly their devices, where there is one.
+            records: The records to store.
+            known: Rows of those that are stored already, as ``rows_of`` yields them, by serial number.
+            texts: Apple's own JSON that decodes to exactly the device, by serial number, if known.
         """
         rows = [
             (
@@ -175,16 +175,16 @@ class LockedToken(TokenRow):
     def add_rows(self, rows: Sequence[tuple[Any, ...]], table: Table) -> None:
         """Store the rows of devices that are not stored, in the order of *table*."""
         if rows and not self.session.insert(table, rows):
-            raise StoreError(f"a device of {self.name!r} was stored meanwhile by a writer without its turn")
+            raise StoreError(f"a device of {self.name!r} was stored meanwhile by a writer without the lock")
 
     def new_ids(self) -> Iterator[int]:
-        """Return the ids of devices that are stored next."""
+        """Return the ids for the next new devices."""
         first, last = self.ids
         ((highest,),) = self.run(sql.LAST_ID, (first, last))
         return count(first if highest is None else highest + 1)
 
     def group_ids(self, groups: Iterable[DeviceGroup]) -> dict[DeviceGroup, int]:
-        """Return the ids of *groups*, each of which is stored if it was not, or if its row was damaged."""
+        """Return the ids of *groups*; a group that is not stored, or whose row is damaged, is written."""
         rows = {group: documents.group_row(group) for group in groups}
         found: dict[str, int] = {}
         stored: set[tuple[Any, ...]] = set()
@@ -223,12 +223,12 @@ def only_row(rows: Sequence[tuple[Any, ...]], token_name: str) -> tuple[Any, ...
 
 
 def masked_last(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """Return *rows* with stars for their last column, which holds a secret."""
+    """Return *rows* with the last column, which holds a secret, masked in its ``repr``."""
     return [(*row, masked(secret)) for *row, secret in rows]
 
 
 def lock(session: Session, token_name: str) -> LockedToken:
-    """Wait until nobody else writes for the token, and return its row; raises as ``only_row``."""
+    """Wait until no other transaction writes for the token, and return its row; raises as ``only_row``."""
     token_id, stored, document = only_row(session.rows(sql.LOCK_TOKEN, (token_name,)), token_name)
     revision = documents.decode_revision(token_name, stored)
     return LockedToken(session.rows, token_name, token_id, revision, document, session)
@@ -250,7 +250,7 @@ def audit(session: Session, events: EventBatch) -> None:
 def pages_of(
     run: Run, select: str, values: Sequence[Value], *, by: str, size: int = BATCH
 ) -> Iterator[list[tuple[Any, ...]]]:
-    """Yield the rows that *select* finds, *size* at a time, by their first column, which is called *by*."""
+    """Yield the rows of *select* in pages of *size*, sorted by the first column, whose name is *by*."""
     after: tuple[Value, ...] = ()
     while True:
         rows = run(sql.following(select, by, is_first=not after), (*values, *after, size))
@@ -261,14 +261,14 @@ def pages_of(
 
 
 def records_of(run: Run, serials: Sequence[str]) -> Iterator[DeviceRecord]:
-    """Yield what all tokens know about *serials*."""
+    """Yield the records of *serials* of all tokens."""
     for batch in batches(serials):
         for token_name, *row in run(sql.SELECT_RECORDS, (list(batch),)):
             yield documents.decode_record(token_name, row)
 
 
 def event_rows(run: Run, number: int, row: int, damaged: Damaged | None) -> Iterator[tuple[str, EventBatch]]:
-    """Yield the rows of the outbox from a position on, each with what the store calls it."""
+    """Yield the rows of the outbox from a position on, each with its id."""
     while True:
         rows = run(sql.SELECT_EVENTS, (number, row, EVENT_BATCH))
         yield from readable(rows, _event_row, damaged)
@@ -283,7 +283,7 @@ def _event_row(transaction: int, row: int, *values: Any) -> tuple[str, EventBatc
 
 
 def batches(values: Sequence[T]) -> Iterator[Sequence[T]]:
-    """Yield *values* in parts that a statement takes."""
+    """Yield *values* in batches that fit into one statement."""
     for start in range(0, len(values), BATCH):
         yield values[start : start + BATCH]
 
@@ -291,7 +291,7 @@ def batches(values: Sequence[T]) -> Iterator[Sequence[T]]:
 def readable(
     rows: Iterable[tuple[Any, ...]], decode: Callable[..., T], damaged: Damaged | None
 ) -> Iterator[T]:
-    """Yield what each row decodes to; hand errors to *damaged*, if it is given."""
+    """Yield the decoded rows; pass errors to *damaged*, or raise them if it is None."""
     for row in rows:
         try:
             found = decode(*row)

@@ -1,4 +1,4 @@
-"""Every place where a store keeps a secret: what cannot be opened there, and how all get a new key."""
+"""All columns with encrypted secrets: find those that cannot be decrypted, and rotate the key."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pyade.storage.database import Session
 from pyade.storage.rows import masked_last
 
 SESSION, SECRET = "session", "secret"
-"""Kinds of rows of the table ``secret``; a session that cannot be opened goes: there is always another."""
+"""Kinds of rows of the table ``secret``; a session that cannot be decrypted is removed, it is replaceable."""
 
 
 PLACES = (
@@ -38,24 +38,24 @@ PLACES = (
         "{0} {1!r}",
     ),
 )
-"""For each column with secrets: what selects the key of each row and the secret, what takes a secret and a
-key, and what a secret is called, made of its key."""
+"""For each column with secrets: the SELECT of row key and secret, the UPDATE with secret and row key, and a
+template for the name of a secret, made from the row key."""
 TABLES = ("token", "profile", "secret")
 
 
 def unreadable(session: Session, box: SecretBox) -> tuple[str, ...]:
-    """Return the names of the secrets that *box* cannot open, without sessions."""
+    """Return the names of the secrets that *box* cannot decrypt, without sessions."""
     return tuple(name for name, key, _, error in _opened(session, box) if error and key[0] != SESSION)
 
 
 def check_keys(session: Session, box: SecretBox, where: str) -> None:
-    """Check that the keys of *box* belong to the store: that they open one of the encrypted secrets, if any.
+    """Check that *box* can decrypt at least one of the encrypted secrets, if there are any.
 
-    That some cannot be opened, such as one that a process with an older key wrote late, stops nobody: reading
-    it says so.
+    Single secrets that cannot be decrypted, such as one that a process with an older key wrote late, are
+    allowed: reading them raises an error.
 
     Raises:
-        StoreError: None can be opened.
+        StoreError: None can be decrypted.
     """
     error: StoreError | None = None
     for _, _, stored, found in _opened(session, box):
@@ -68,15 +68,15 @@ def check_keys(session: Session, box: SecretBox, where: str) -> None:
 
 
 def rotate(session: Session, box: SecretBox) -> None:
-    """Encrypt every secret with the first key of *box*, and remove sessions that it cannot open.
+    """Encrypt every secret with the first key of *box*, and remove sessions that it cannot decrypt.
 
     Raises:
-        StoreError: Some cannot be opened; it names them, and nothing was changed.
+        StoreError: Some secrets cannot be decrypted; it names them, and nothing was changed.
     """
     if names := unreadable(session, box):
         raise StoreError(
             f"none of the keys decrypts {', '.join(names)}: "
-            "open the store with the key each was written with, among the others in keys=, or store them anew"
+            "add the key each was written with to keys=, or store them again"
         )
     for select, update, _ in PLACES:
         for *key, stored in masked_last(session.rows(select)):

@@ -1,14 +1,15 @@
-"""The rules of a store, written once over any database that ``storage.database`` describes.
+"""The store logic, once for every ``storage.database.Database``.
 
-How it stays safe:
+The rules of this file:
 
-1. Every write is one transaction that first locks the row of its token, so that two workers of one token take
-   turns; the sync state stands in that row.
-2. A write that carries a lease checks it inside that transaction, so that nobody takes the lease between the
-   check and the commit.
+1. Every write is one transaction that first locks the row of its token, which holds the sync state, so that
+   two workers of one token write one after the other.
+2. A write with a lease checks it inside that transaction, so that no other worker can acquire the lease
+   between the check and the commit.
 3. A change of a device and its event are written in one transaction.
-4. Nothing stays open between two pages of an iteration, so that it holds up neither writers nor clean-ups.
-5. What cannot be read is named, and stops nothing else.
+4. No transaction stays open between two pages of an iteration, so that it blocks neither writers nor
+   clean-ups.
+5. An error about a damaged record names the record or its token, and stops nothing else.
 """
 
 from __future__ import annotations
@@ -76,15 +77,15 @@ class SQLStore(EnrollmentStore):
         """Create the tables if there are none, migrate older ones, and check the keys.
 
         Args:
-            database: Open; the store closes it, also if this fails.
-            keys: Encrypt secrets with the first of them, and decrypt with any; see
-                ``crypto.secret_box``. None stores them as plain text.
-            allow_unreadable_secrets: Open the store although none of the keys opens its secrets: to read the
-                inventory and to set tokens anew where a key is lost.
+            database: Open; the store closes it, also if this call fails.
+            keys: Encrypt secrets with the first key, and decrypt with any; see ``crypto.secret_box``. None
+                stores secrets as plain text.
+            allow_unreadable_secrets: Open the store even if no key decrypts its secrets: to read the
+                inventory and to store tokens again after a key was lost.
 
         Raises:
             StoreVersionError: A newer pyade wrote the tables.
-            StoreError: The database failed, or *keys* are not those of this store.
+            StoreError: The database failed, or no key decrypts the secrets of this store.
         """
         keys = masked_keys(keys)
         self._database = database
@@ -233,7 +234,7 @@ class SQLStore(EnrollmentStore):
                     for record in gone
                     if not record.is_hidden
                 ]
-                locked.emit_changes(now, shown)
+                locked.emit_changes(now, shown)  # rule 3
                 released += len(shown)
             locked.save_state(following)
         return following, records.ChangeCounts(released=released)
@@ -254,7 +255,7 @@ class SQLStore(EnrollmentStore):
         with self._writing(token_name) as locked:
             left, is_shown = None, True
             known = {row[1]: row for row in locked.rows_of((serial_number,))}
-            with suppress(DamagedRecordError):  # to delete it is the way to get it anew from Apple
+            with suppress(DamagedRecordError):  # deleting it is how to fetch it again from Apple
                 found = [documents.decode_record(token_name, row[1:]) for row in known.values()]
                 left = merging.delete(found[0], now) if found else None
                 is_shown = bool(found) and not found[0].is_hidden
@@ -262,7 +263,7 @@ class SQLStore(EnrollmentStore):
                 locked.save_devices((left,), known)
             else:
                 locked.run(sql.DELETE_DEVICE, (locked.id, serial_number))
-            if is_shown:
+            if is_shown:  # rule 3
                 locked.emit_changes(now, [(event_log.EventKind.DELETED, serial_number)])
 
     def purge_released(self, token_name: str, *, now: datetime) -> int:
@@ -276,7 +277,7 @@ class SQLStore(EnrollmentStore):
         return self._token_row(token_name).devices((serial_number,)).get(serial_number)
 
     def records_of(self, serials: Sequence[str]) -> Iterator[DeviceRecord]:
-        with self._database.reading():  # a closed store says so here
+        with self._database.reading():  # raises here if the store is closed
             return rows.records_of(self._read, sorted(set(serials)))
 
     def devices(
@@ -403,7 +404,7 @@ class SQLStore(EnrollmentStore):
         try:
             return self._box.open(found[0][0]) if found else None
         except StoreError:
-            return None  # the client asks for another one
+            return None  # the client requests a new session
 
     def save_session(self, key: str, session: str | Secret) -> None:
         session = Secret(session)
@@ -426,15 +427,15 @@ class SQLStore(EnrollmentStore):
         return tuple(name for (name,) in found)
 
     def unreadable_secrets(self) -> tuple[str, ...]:
-        """Return names for what none of the keys opens, such as what a process with an old key wrote."""
+        """Return the names of secrets that no key decrypts, such as those written with an old key."""
         with self._database.reading() as session:
             return sealing.unreadable(session, self._box)
 
     def rotate_keys(self) -> None:
-        """Encrypt every secret with the first key, plain ones too, and leave no older form in the tables.
+        """Encrypt every secret with the first key, also plain text, and leave no older form in the tables.
 
-        The tables with secrets are written anew, which takes as much free space as they are large, and during
-        which writers wait. Copies of the database, such as a log of the server, keep what was in them.
+        The tables with secrets are rewritten, which needs as much free space as their size, and blocks
+        writers meanwhile. Copies of the database, such as a log of the server, keep the old content.
 
         Raises:
             StoreError: The store has no keys, or secrets cannot be decrypted; nothing was changed.
@@ -467,7 +468,7 @@ class SQLStore(EnrollmentStore):
     def enrollments(
         self, *, registration: Registration | None = None, damaged: Damaged | None = None
     ) -> Iterator[Enrollment]:
-        with self._database.reading():  # a closed store says so here
+        with self._database.reading():  # raises here if the store is closed
             if registration is None:
                 pages = rows.pages_of(self._read, sql.SELECT_ENROLLMENTS, (), by="serial_number")
             else:
@@ -497,7 +498,7 @@ class SQLStore(EnrollmentStore):
             if not written:
                 found = session.rows(sql.SELECT_ENROLLMENT_REVISION, (serial,))
                 raise enrollments.conflict(enrollment, found[0][0] if found else 0)
-            if is_new:  # all but a sign-in that goes on
+            if is_new:  # all except a sign-in under way
                 session.rows(sql.REVOKE_CREDENTIALS, (serial, enrollments.OneTimeKind.WEB_VIEW.value))
             if credential is not None:
                 session.rows(sql.KEEP_ONE_TIME, documents.one_time_row(credential))
@@ -527,7 +528,7 @@ class SQLStore(EnrollmentStore):
             found = documents.decode_one_time(kept[0]) if kept else None
             if found is None or not enrollments.can_redeem(found, by=by, now=now):
                 if found is not None and found.expires_at <= now:
-                    session.rows(sql.TAKE_ONE_TIME, place)  # also where a clock is moved back afterwards
+                    session.rows(sql.TAKE_ONE_TIME, place)  # stays expired if the clock is set back later
                 return None
             if not found.redeemed_by:
                 *_, expires_at, value = documents.one_time_row(
@@ -545,7 +546,7 @@ class SQLStore(EnrollmentStore):
         self._database.close()
 
     def __repr__(self) -> str:
-        # A traceback with locals shows also a store that could not be opened.
+        # Called for a store whose __init__ failed, too, by tracebacks that show local variables.
         database: Database | None = vars(self).get("_database")
         return f"{type(self).__name__}({'' if database is None else repr(database.where)})"
 
@@ -555,7 +556,7 @@ class SQLStore(EnrollmentStore):
 
     def _token_row(self, token_name: str) -> TokenRow:
         row = rows.only_row(self._read(sql.SELECT_TOKEN, (token_name,)), token_name)
-        return rows.TokenRow(self._read, token_name, *row)
+        return rows.TokenRow(self._read, token_name, *row)  # rule 4: each page is a read of its own
 
     @contextmanager
     def _writing(self, token_name: str, lease: Lease | None = None) -> Iterator[LockedToken]:

@@ -1,13 +1,12 @@
-"""The default store, in one SQLite file, and the store in memory.
+"""The stores in one SQLite file and in memory, and their database.
 
-The database of the SQLite stores.
+The rules of this file:
 
-Rules of this file:
-
-1. Every write takes the write lock of the file at its start, so that two processes never interleave; readers
-   go on meanwhile (WAL).
-2. Threads take turns, for milliseconds: one connection writes and one reads, each behind a lock.
-3. The process is looked at before a lock: after a fork a lock may be held by a thread that is not there.
+1. Every write takes the write lock of the file at its start, so that writes of two processes never
+   interleave; readers continue meanwhile (WAL).
+2. One connection writes and one reads, each behind a lock that threads hold for milliseconds.
+3. The process id is checked before a lock is taken: after a fork a lock may be held by a thread that does not
+   exist in the child.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from pyade.loading import modules_when_asked
 from pyade.storage import sqlite_file
 from pyade.storage.database import Clock, Dialect, Session, Table, Value, check_rows, check_texts, translated
 from pyade.storage.sql import SQLStore
-from pyade.storage.sqlite_file import Forkable, Turn, UnexplainedError, Watch
+from pyade.storage.sqlite_file import FairLock, Forkable, UnexplainedError, Watch
 
 if TYPE_CHECKING:
     import sqlite3
@@ -42,10 +41,10 @@ else:
 
 IN_MEMORY = ":memory:"
 
-_PATIENCE_S = 1.0
-"""How long another worker may take to note its checkpoint; it takes less than a thousandth of that."""
+_CHECKPOINT_WAIT_S = 1.0
+"""How long another worker may take to record its checkpoint; it takes less than a thousandth of that."""
 
-WORDS = Dialect(
+DIALECT = Dialect(
     prefix="",
     id="INTEGER PRIMARY KEY AUTOINCREMENT",
     integer="INTEGER",
@@ -66,14 +65,14 @@ class _Session:
     clock: Clock
 
     def rows(self, statement: str, values: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
-        query, plain = WORDS.translate(statement), _plain(values)
-        if "RETURNING" not in query:  # what changes something runs once
+        query, plain = DIALECT.translate(statement), _encode_values(values)
+        if "RETURNING" not in query:  # a statement that writes runs only once
             try:
                 return self.connection.execute(query, plain).fetchall()
             except sqlite3.OperationalError as exc:
                 if hasattr(exc, "sqlite_errorcode"):
                     raise
-            # Python, not SQLite, failed: a text is no UTF-8, so that its own row alone cannot be decoded.
+            # Python, not SQLite, failed: a text is no UTF-8. Read it so that only its own row is damaged.
         self.connection.text_factory = lambda data: data.decode(errors="surrogateescape")
         try:
             return self.connection.execute(query, plain).fetchall()
@@ -85,9 +84,9 @@ class _Session:
         try:
             self._write(table, rows, table.insert_one())
         except sqlite3.IntegrityError:
-            # Not by a savepoint, for which SQLite would copy each page that is written.
+            # Undone by hand: for a savepoint SQLite would copy each page that is written.
             inserted = rows[: self.connection.total_changes - before]
-            self.connection.executemany(WORDS.translate(table.delete_one()), [row[-1:] for row in inserted])
+            self.connection.executemany(DIALECT.translate(table.delete_one()), [row[-1:] for row in inserted])
             return False
         return True
 
@@ -99,8 +98,8 @@ class _Session:
         columns = list(map(list, zip(*rows, strict=True)))
         for column, kind in zip(columns, table.columns.values(), strict=True):
             if kind == "time":
-                column[:] = map(_Texts().__getitem__, column)
-        self.connection.executemany(WORDS.translate(statement), zip(*columns, strict=True))
+                column[:] = map(_TimeTexts().__getitem__, column)
+        self.connection.executemany(DIALECT.translate(statement), zip(*columns, strict=True))
 
     def has_table(self, name: str) -> bool:
         query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
@@ -135,18 +134,18 @@ class SQLiteDatabase(Forkable):
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """Lend the connection for reading, outside a transaction."""
-        with self._taken(self._reads):
+        with self._locked(self._reads):  # rule 2
             try:
                 yield _Session(self._open_reader(), self._clock)
             except sqlite3.DatabaseError as exc:
-                # It may have been overwritten: then closing must not write into it.
+                # The file may have been overwritten: then closing must not write into it.
                 self._is_damaged |= sqlite_file.is_damage(exc)
                 raise
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """Lend the connection for writing inside a transaction, which an error rolls back."""
-        with self._taken(self._writes):
+        with self._locked(self._writes):
             writer = self._open_writer()
             try:
                 changes = self._begin(writer)
@@ -164,8 +163,8 @@ class SQLiteDatabase(Forkable):
         """Do nothing: a write transaction has the file for itself."""
 
     def compact(self, tables: Sequence[str]) -> None:  # noqa: ARG002 - VACUUM takes all of them
-        """Write the file anew; while another process reads, its share of the WAL stays until later."""
-        with self._taken(self._writes):
+        """Rewrite the file; while another process reads, the WAL is truncated later."""
+        with self._locked(self._writes):
             writer = self._open_writer()
             writer.execute("VACUUM")
             writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -177,10 +176,10 @@ class SQLiteDatabase(Forkable):
         self._check_process()
         if os.path.lexists(path):
             raise StoreError(f"{path}: there is a file already: choose another path for the backup")
-        # A name of its own: two backups to one path would write into one file.
+        # A unique name: two backups to one path would otherwise write into one file.
         partial = sqlite_file.create_private(f"{path}.{uuid4().hex}.partial")
         try:
-            with self._taken(self._reads), closing(sqlite3.connect(partial)) as target:
+            with self._locked(self._reads), closing(sqlite3.connect(partial)) as target:
                 self._open_reader().backup(target)
             Path(partial).replace(path)
         finally:
@@ -191,14 +190,14 @@ class SQLiteDatabase(Forkable):
         if self._refusal is None:
             self._refusal = StoreClosedError("the store was closed")
         if self._process != os.getpid():
-            return  # not ours to close: the parent uses the file
-        with self._writes.taken(), self._reads.taken():
+            return  # inherited by a fork: the parent uses the file
+        with self._writes.held(), self._reads.held():
             self._close_safely()
 
     @contextmanager
-    def _taken(self, turn: Turn) -> Iterator[None]:
+    def _locked(self, lock: FairLock) -> Iterator[None]:
         self._check_process()  # rule 3
-        with translated(self._explained), turn.taken(self._check_usable):
+        with translated(self._explained), lock.held(self._check_usable):
             yield
 
     def _check_usable(self) -> None:
@@ -206,11 +205,11 @@ class SQLiteDatabase(Forkable):
             raise type(self._refusal)(self._refusal.reason)
 
     def _begin(self, writer: sqlite3.Connection) -> int | None:
-        """Begin a write (rule 1); a file that is not ours any more is closed without a checkpoint."""
-        deadline = time.monotonic() + _PATIENCE_S
+        """Begin a write; a file that was replaced or overwritten is closed without a checkpoint."""
+        deadline = time.monotonic() + _CHECKPOINT_WAIT_S
         while True:
             try:
-                writer.execute("BEGIN IMMEDIATE")
+                writer.execute("BEGIN IMMEDIATE")  # rule 1
                 return self._watch.count(writer) if self._is_file else None
             except sqlite3.DatabaseError as exc:
                 if not self._is_file or not sqlite_file.is_damage(exc):
@@ -222,7 +221,7 @@ class SQLiteDatabase(Forkable):
                     time.sleep(0.005)
                     continue
                 self._refusal = error
-            with self._reads.taken():
+            with self._reads.held():
                 self._close_connections(sqlite_file.close_unwritten)
             raise type(self._refusal)(self._refusal.reason)
 
@@ -246,7 +245,7 @@ class SQLiteDatabase(Forkable):
     def _open_reader(self) -> sqlite3.Connection:
         if not self._is_file:
             return self._open_writer()
-        self._watch.check_place()
+        self._watch.check_path()
         if self._reader is None:
             self._reader = self._connect()
         return self._reader
@@ -260,31 +259,31 @@ class SQLiteDatabase(Forkable):
         return StoreError(f"{self.where}: {sqlite_file.explanation(exc, timeout_s=self._busy_timeout_s)}")
 
 
-def _plain(values: Sequence[Value]) -> Sequence[Value]:
+def _encode_values(values: Sequence[Value]) -> Sequence[Value]:
     check_texts(values)
-    return [_plain_one(value) for value in values]
+    return [_encode_value(value) for value in values]
 
 
-def _plain_one(value: Value) -> Value:
+def _encode_value(value: Value) -> Value:
     if isinstance(value, datetime):
-        return _text(value)
+        return _time_text(value)
     return msgspec.json.encode(value).decode() if isinstance(value, list) else value
 
 
-class _Texts(dict[Any, Any]):
-    """Texts of times, most of which are one and the same in a page."""
+class _TimeTexts(dict[Any, Any]):
+    """Cache of texts of times, most of which are equal within a page."""
 
     def __missing__(self, time: datetime | None) -> str | None:
-        text = self[time] = None if time is None else _text(time)
+        text = self[time] = None if time is None else _time_text(time)
         return text
 
 
-def _text(time: datetime) -> str:
+def _time_text(time: datetime) -> str:
     return time.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def utc_now() -> datetime:
-    """Return the time of this machine, UTC."""
+    """Return the current time of this machine, UTC."""
     return datetime.now(UTC)
 
 
@@ -292,7 +291,7 @@ def utc_now() -> datetime:
 class SQLiteStore(SQLStore):
     """A ``Store`` in one SQLite file; safe for several threads, several processes and forks.
 
-    A new file can be read by its owner only (mode 0600), since it holds secrets.
+    A new file is readable by its owner only (mode 0600), since it holds secrets.
     """
 
     _database: SQLiteDatabase
@@ -310,10 +309,11 @@ class SQLiteStore(SQLStore):
 
         Args:
             path: The file, or ``":memory:"`` for a store that ends with this object.
-            keys: Encrypt secrets with the first of them, and decrypt with any; see ``crypto.secret_box``.
+            keys: Encrypt secrets with the first key, and decrypt with any; see ``crypto.secret_box``. None
+                stores secrets as plain text.
             busy_timeout_s: Seconds to wait while another process writes.
-            clock: Times the leases; all processes that share the file have the same.
-            allow_unreadable_secrets: Open the store although none of the keys opens its secrets.
+            clock: Clock of the leases; must be the same for all processes that share the file.
+            allow_unreadable_secrets: Open the store even if no key decrypts its secrets.
 
         Raises:
             StoreVersionError: The file was written by a newer pyade.
@@ -326,10 +326,10 @@ class SQLiteStore(SQLStore):
         super().__init__(database, keys=box, allow_unreadable_secrets=allow_unreadable_secrets)
 
     def backup(self, path: str | os.PathLike[str]) -> None:
-        """Copy the store to a new file, as it is at one moment, while others go on reading and writing.
+        """Copy a snapshot of the store to a new file, while others continue to read and write.
 
         Args:
-            path: Where nothing is yet; the file gets mode 0600, and appears there once it is complete.
+            path: A path without a file; the backup gets mode 0600, and appears there when it is complete.
 
         Raises:
             StoreError: There is a file already, or it cannot be written.
@@ -339,10 +339,10 @@ class SQLiteStore(SQLStore):
 
 @check_arguments(but=("keys",))
 class MemoryStore(SQLStore):
-    """A ``Store`` that forgets everything when it is closed; safe for several threads, not for processes."""
+    """A ``Store`` that loses everything when it is closed; safe for several threads, not for processes."""
 
     def __init__(self, *, clock: Callable[[], datetime] = utc_now) -> None:
-        """Make an empty store whose leases *clock* times."""
+        """Create an empty store; *clock* is the clock of its leases."""
         super().__init__(SQLiteDatabase(IN_MEMORY, busy_timeout_s=0.0, clock=clock))
 
     def __repr__(self) -> str:

@@ -1,24 +1,26 @@
-"""The file of a SQLite store: made for its owner alone, and watched, since SQLite trusts what lies there.
+"""The file of a SQLite store: creation for its owner only, detection of a replaced file, and forks.
 
-SQLite takes a file that was replaced, or overwritten by a backup, for the one that it opened, and a ``-wal``
-file for a part of whatever lies beside it; both end in lost or mixed pages. So the table ``pyade_store``
-counts the changes of a store (``changes``), and each change notes how many of them the file itself held by
-then (``checkpointed``); the rest stands in the WAL. From that follows:
+SQLite does not notice that a file was replaced, or overwritten by a backup, and applies any ``-wal`` file
+beside it; both end in lost or mixed pages. So the table ``pyade_store`` counts the changes of a store
+(``changes``), and each change records how many of them the file itself contained at that time
+(``checkpointed``); the others are in the WAL.
 
-1. Each write looks whether the path still names the file that was opened.
-2. If the file changed since the last look, a checkpoint must have done it: the file holds this store, with as
-   many changes as were noted, or with all that were committed. A worker notes its checkpoint right after it.
-3. A WAL that is found at the start belongs to the file only if the file holds at least the changes that the
-   WAL builds on.
-4. After a mismatch nothing is written, also not by SQLite's checkpoint when it closes.
+SQLite keeps the locks of a file in a table of the process. A forked child inherits this table without the
+locks, assumes that it holds them, and loses what it commits.
 
-Open SQLite databases and ``fork``.
+The rules of this file:
 
-SQLite keeps the locks of a file in a table of the process. A forked child inherits that table without the
-locks, believes that it has them, and loses what it commits. So before each fork all files are closed under
-their locks, which also waits for writes that are under way; parent and child open them again at their next
-call. What cannot be closed, since the thread that forks is inside one of its blocks, is refused in the child;
-so is what is in memory.
+1. Each write checks that the path still names the file that was opened.
+2. If the file changed since the last check, a checkpoint must be the reason: the file contains this store,
+   with as many changes as were recorded, or with all that were committed. A worker records its checkpoint
+   right after it.
+3. A WAL that exists at the start belongs to the file only if the file contains at least the changes on which
+   the WAL builds.
+4. After a mismatch nothing is written, not even by SQLite's checkpoint when it closes.
+5. Before each fork all files are closed under their locks, which also waits for writes under way; parent and
+   child open them again at their next call.
+6. A store that cannot be closed, since the forking thread is inside one of its blocks, is refused in the
+   child; so is a store in memory.
 """
 
 from __future__ import annotations
@@ -45,8 +47,8 @@ else:
     modules_when_asked(globals(), sqlite3="sqlite3")
 
 
-class Turn:
-    """A lock that its owner may take again, and that a busy thread does not keep from the others."""
+class FairLock:
+    """A reentrant lock that a busy thread cannot keep from waiting threads."""
 
     def __init__(self) -> None:
         self.lock: threading.RLock = threading.RLock()
@@ -54,7 +56,7 @@ class Turn:
         self._waiting: set[int] = set()
 
     @contextmanager
-    def taken(self, check: Callable[[], None] = lambda: None) -> Iterator[None]:
+    def held(self, check: Callable[[], None] = lambda: None) -> Iterator[None]:
         """Hold the lock during a block, if *check* raises nothing."""
         thread = threading.get_ident()
         self._waiting.add(thread)
@@ -68,16 +70,18 @@ class Turn:
                 finally:
                     self.depth -= 1
         finally:
-            self._waiting.discard(thread)  # also where Ctrl-C ended the waiting
+            self._waiting.discard(thread)  # also if Ctrl-C ended the wait
             if self._waiting:
-                time.sleep(0)  # a thread that asks again at once would get it before those who wait wake up
+                time.sleep(
+                    0
+                )  # without it, a thread that locks again would win before waiting threads wake up
 
 
 class Forkable:
-    """Two connections to what errors call *where*, each behind a lock, which take part in forks."""
+    """A writing and a reading connection, each behind a lock, which are closed and reopened at forks."""
 
     def __init__(self, where: str, *, is_file: bool) -> None:
-        """Nothing is open yet; in memory one connection does both."""
+        """Open nothing yet; *where* names the database in errors; in memory one connection does both."""
         self.where: str = where
         self._is_file = is_file
         self._identity: tuple[int, int] | None = None  # device and inode; None until they are known
@@ -87,14 +91,14 @@ class Forkable:
         self._make_locks()
 
     def before_fork(self) -> None:
-        """Take the locks, and close the file unless the thread that forks is inside a block."""
+        """Take the locks, and close the file unless the forking thread is inside a block (rules 5 and 6)."""
         self._writes.lock.acquire()
         self._reads.lock.acquire()
         if self._is_file and not self._writes.depth and not self._reads.depth:
             self._close_safely()
 
     def after_fork(self, *, is_child: bool) -> None:
-        """Give the locks back, or make new ones; a child goes on only if the file was closed."""
+        """Release the locks, or create new ones in a child, which continues only if the file was closed."""
         if not is_child:
             self._reads.lock.release()
             self._writes.lock.release()
@@ -104,18 +108,18 @@ class Forkable:
             self._process = os.getpid()
 
     def holds_open(self, identity: tuple[int, int]) -> bool:
-        """Return True if this process inherited that file open."""
+        """Return True if this process inherited the file with this device and inode open."""
         return self._process != os.getpid() and self._identity == identity
 
     def _make_locks(self) -> None:
-        self._writes = Turn()
-        self._reads = Turn() if self._is_file else self._writes
+        self._writes = FairLock()
+        self._reads = FairLock() if self._is_file else self._writes
 
     def _check_process(self) -> None:
         if self._process == os.getpid():
             return
         if self._is_file:
-            raise _inherited(self.where)
+            raise _inherited(self.where)  # rule 6
         raise StoreError(
             "the store in memory was made before this process was forked, and cannot be shared: "
             "use a SQLiteStore in a file"
@@ -131,22 +135,22 @@ class Forkable:
         self._writer = self._reader = None
 
 
-_known: weakref.WeakSet[Forkable] = weakref.WeakSet()
-_locked: list[Forkable] = []
+_databases: weakref.WeakSet[Forkable] = weakref.WeakSet()
+_locked_for_fork: list[Forkable] = []
 
 
 def register(database: Forkable) -> None:
-    """Let *database* take part in every fork from now on."""
-    _known.add(database)
+    """Prepare *database* for every fork from now on."""
+    _databases.add(database)
 
 
 def check_not_inherited(path: str, identity: tuple[int, int]) -> None:
     """Check that this process did not inherit the file open.
 
     Raises:
-        StoreError: It did, so that SQLite would lose what is committed here.
+        StoreError: It did, and SQLite would lose what is committed here.
     """
-    if any(database.holds_open(identity) for database in list(_known)):
+    if any(database.holds_open(identity) for database in list(_databases)):
         raise _inherited(path)
 
 
@@ -157,43 +161,43 @@ def _inherited(path: str) -> StoreError:
     )
 
 
-def _before() -> None:
-    # In one order, so that two threads which fork do not wait for each other.
-    for database in sorted(_known, key=id):
-        database.before_fork()
-        _locked.append(database)
+def _before_fork() -> None:
+    # In one order, so that two forking threads do not deadlock.
+    for database in sorted(_databases, key=id):
+        database.before_fork()  # rule 5
+        _locked_for_fork.append(database)
 
 
-def _after(*, is_child: bool) -> None:
-    while _locked:
-        _locked.pop().after_fork(is_child=is_child)
+def _after_fork(*, is_child: bool) -> None:
+    while _locked_for_fork:
+        _locked_for_fork.pop().after_fork(is_child=is_child)
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
-        before=_before,
-        after_in_parent=lambda: _after(is_child=False),
-        after_in_child=lambda: _after(is_child=True),
+        before=_before_fork,
+        after_in_parent=lambda: _after_fork(is_child=False),
+        after_in_child=lambda: _after_fork(is_child=True),
     )
 
 
 APPLICATION_ID = 0x50414445
-"""``PADE``: tells a store of pyade from any other SQLite file."""
+"""``PADE``: distinguishes a store of pyade from other SQLite files."""
 
 _creation = Lock()
 
 _READ = "SELECT store_id, changes, checkpointed FROM pyade_store"
 _COUNT = "UPDATE pyade_store SET changes = changes + 1 RETURNING store_id, changes, checkpointed"
-_NOTE = "UPDATE pyade_store SET checkpointed = ?"
+_RECORD_CHECKPOINT = "UPDATE pyade_store SET checkpointed = ?"
 
 
 class UnexplainedError(StoreError):
-    """The file holds a number of changes that nobody noted yet: ask again."""
+    """The file contains a number of changes that no worker has recorded yet: try again."""
 
 
 @attrs.frozen
 class _Contents:
-    """What a file or a connection says about its store."""
+    """The row of ``pyade_store`` in a file or connection."""
 
     store_id: str
     changes: int
@@ -201,7 +205,7 @@ class _Contents:
 
 
 class Watch:
-    """Notices that the file of a store was removed, replaced or overwritten.
+    """Detects that the file of a store was removed, replaced or overwritten.
 
     Attributes:
         identity: Device and inode of the file.
@@ -211,23 +215,26 @@ class Watch:
         """Watch the file at *path*, which exists and is about to be opened.
 
         Raises:
-            StoreError: A ``-wal`` file beside it belongs to other contents (rule 3), or this process
-                inherited the file open.
+            StoreError: A ``-wal`` file beside it belongs to another state (rule 3), or this process inherited
+                the file open.
         """
         self._path = path
         self.identity: tuple[int, int] = _identity(Path(path).stat())
         check_not_inherited(path, self.identity)
-        self._looked: tuple[int, int] | None = None
+        self._last_stamp: tuple[int, int] | None = None
         self._store_id: str | None = None
-        self._held = 0  # changes that the file held at the last look
+        self._in_file = 0  # changes in the file at the last check
         self._changes = 0
         self._check_wal()
 
-    def check_place(self) -> tuple[int, int]:
-        """Check that the path still names the file that was opened (rule 1), and return when it changed.
+    def check_path(self) -> tuple[int, int]:
+        """Check that the path still names the file that was opened (rule 1).
+
+        Returns:
+            Modification time in nanoseconds and size, which change with each checkpoint.
 
         Raises:
-            StoreError: It does not.
+            StoreError: It names no file, or another one.
         """
         try:
             found = os.stat(self._path)  # noqa: PTH116 - before each read and write: a Path takes twice as long
@@ -248,60 +255,62 @@ class Watch:
             The number of changes, for ``committed``.
 
         Raises:
-            StoreError: The file is not what it was at the last change (rules 1 and 2).
-            UnexplainedError: Perhaps.
+            StoreError: The file was replaced or overwritten since the last change (rules 1 and 2).
+            UnexplainedError: The same, unless another worker is about to record its checkpoint.
         """
-        looked = self.check_place()
+        stamp = self.check_path()
         try:
             ((store_id, changes, noted),) = connection.execute(_COUNT).fetchall()
         except sqlite3.OperationalError:
             if self._store_id is None:
                 return None
             raise self.overwritten() from None
-        self._held = max(self._held, noted)
-        if looked != self._looked and (contents := _contents(self._path)) is not None:
-            if contents.store_id != store_id or contents.changes < self._held:
+        self._in_file = max(self._in_file, noted)
+        if stamp != self._last_stamp and (contents := _contents(self._path)) is not None:
+            if contents.store_id != store_id or contents.changes < self._in_file:
                 raise self.overwritten()
-            if self._looked is not None and contents.changes not in (self._held, changes - 1):
+            if self._last_stamp is not None and contents.changes not in (self._in_file, changes - 1):
                 raise UnexplainedError(self.overwritten().reason)
-            connection.execute(_NOTE, (contents.changes,))
-            self._held, self._looked = contents.changes, looked
+            connection.execute(_RECORD_CHECKPOINT, (contents.changes,))
+            self._in_file, self._last_stamp = contents.changes, stamp
         if self._store_id not in (None, store_id) or changes <= self._changes:
             raise self.overwritten()
         self._store_id = store_id
         return int(changes)
 
     def committed(self, connection: sqlite3.Connection, changes: int) -> None:
-        """Remember what ``count`` returned, now that it is committed, and note a checkpoint that followed."""
+        """Remember the committed number of *changes*, and record a checkpoint that followed."""
         self._changes = changes
-        looked = self.check_place()
-        if looked == self._looked:
+        stamp = self.check_path()
+        if stamp == self._last_stamp:
             return
-        if self._looked is None:  # a new file: let it hold the tables, so that rule 2 has what to compare
+        if self._last_stamp is None:  # a new file: write the tables into it, for the comparison of rule 2
             connection.execute("PRAGMA wal_checkpoint").fetchall()
         contents = _contents(self._path)
-        if contents is not None and contents.store_id == self._store_id and contents.changes > self._held:
-            connection.execute(_NOTE, (contents.changes,))  # in the WAL at once, for rules 2 and 3
-            self._held, self._looked = contents.changes, self.check_place()
+        if contents is not None and contents.store_id == self._store_id and contents.changes > self._in_file:
+            connection.execute(_RECORD_CHECKPOINT, (contents.changes,))  # rules 2 and 3
+            self._in_file, self._last_stamp = contents.changes, self.check_path()
 
     def knows(self, connection: sqlite3.Connection) -> bool:
         """Return True if a checkpoint explains the file, so that SQLite may write another one (rule 4)."""
         try:
-            if self.check_place() == self._looked:
+            if self.check_path() == self._last_stamp:
                 return True
             ((store_id, changes, noted),) = connection.execute(_READ).fetchall()
         except (StoreError, ValueError, sqlite3.Error):
             return False
         file = _contents(self._path)
-        return file is not None and file.store_id == store_id and file.changes in (self._held, noted, changes)
+        return (
+            file is not None and file.store_id == store_id and file.changes in (self._in_file, noted, changes)
+        )
 
     def reopened(self) -> None:
-        """Look anew: SQLite wrote a checkpoint when the last connection was closed."""
-        self._looked = None
+        """Check again from scratch: SQLite wrote a checkpoint when the last connection was closed."""
+        self._last_stamp = None
         self._check_wal()
 
     def overwritten(self) -> StoreError:
-        """Return the error for a file that is not what it was."""
+        """Return the error for a file that was overwritten."""
         return StoreError(
             f"{self._path}: the file was overwritten while the store was open, as by a backup: nothing more "
             f"is written; close all stores, remove {self._path}-wal and {self._path}-shm, restore it again"
@@ -316,10 +325,11 @@ class Watch:
             return
         except OSError as exc:
             raise StoreError(f"{wal}: {exc.strerror}: choose another path") from None
-        both = _contents(self._path, "mode=ro")  # cannot write a checkpoint when it closes (rule 4)
+        both = _contents(self._path, "mode=ro")  # read-only: closing writes no checkpoint (rule 4)
         file = _contents(self._path)
         if file is None:
             return  # a new store, whose tables are in the WAL alone
+        # rule 3
         if both is None or both.store_id != file.store_id or file.changes < both.checkpointed:
             raise StoreError(
                 f"{self._path}: {wal.name} belongs to a newer state of this store, or to another one, as "
@@ -333,7 +343,7 @@ def create_private(path: str) -> str:
     Raises:
         StoreError: The file cannot be created.
     """
-    # A link to nowhere would let SQLite create the file with the mode of any other.
+    # Through a dangling link SQLite would create the file with the default mode.
     if "\0" in path:
         raise StoreError(f"{path!r}: a path has no NUL character: choose another one")
     real = os.path.realpath(path)
@@ -361,8 +371,8 @@ def connect(path: str, where: str, *, timeout_s: float) -> sqlite3.Connection:
         _claim(connection, where)
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = FULL")
-        # Serial numbers are random: a page of devices touches a page of their index each, and a checkpoint
-        # after each commit would write the whole index again and again. 32 MiB of WAL collect a dozen.
+        # Serial numbers are random: each device of a commit changes another page of their index, and frequent
+        # checkpoints would write the whole index again and again. 32 MiB of WAL collect a dozen commits.
         connection.execute("PRAGMA wal_autocheckpoint = 8000")
         _use_wal(connection, timeout_s)
     except BaseException:
@@ -380,12 +390,12 @@ def close_unwritten(connection: sqlite3.Connection) -> None:
 
 
 def is_damage(exc: sqlite3.Error) -> bool:
-    """Return True if SQLite does not find its own file."""
+    """Return True if SQLite reports a damaged file, or one that is no SQLite file."""
     return _code(exc) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def explanation(exc: sqlite3.Error, *, timeout_s: float) -> str:
-    """Return what is wrong and what to do, without what SQLite says: it may quote a value."""
+    """Return what is wrong and what to do, without SQLite's own message, which may quote a value."""
     if _is_busy(exc):
         return f"another process was writing for more than {timeout_s:g} seconds: try again"
     known = {
@@ -415,7 +425,7 @@ def _use_wal(connection: sqlite3.Connection, timeout_s: float) -> None:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
         except sqlite3.OperationalError as exc:
-            # Here alone SQLite does not wait by itself while another process opens the same new file.
+            # SQLite's busy timeout does not apply here, while another process opens the same new file.
             if not _is_busy(exc) or time.monotonic() > deadline:
                 raise
             time.sleep(0.005)
@@ -428,7 +438,7 @@ def _is_busy(exc: sqlite3.Error) -> bool:
 
 
 def _code(exc: sqlite3.Error) -> int:
-    code: int = getattr(exc, "sqlite_errorcode", 0)  # absent where Python, not SQLite, found the fault
+    code: int = getattr(exc, "sqlite_errorcode", 0)  # absent if Python, not SQLite, raised it
     return code & 0xFF
 
 
@@ -437,7 +447,7 @@ def _identity(found: os.stat_result) -> tuple[int, int]:
 
 
 def _contents(path: str, mode: str = "immutable=1") -> _Contents | None:
-    """Return what the file alone says, or with ``mode=ro`` file and WAL; None if it cannot tell."""
+    """Return the row in the file alone, or with ``mode=ro`` in file and WAL; None if it cannot be read."""
     uri = f"{Path(path).as_uri()}?{mode}"
     with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
         rows = connection.execute(_READ).fetchall()

@@ -1,18 +1,17 @@
-"""The statements of ``SQLStore``, in what SQLite and PostgreSQL have in common.
+"""The tables of ``SQLStore``, their migrations, and the statements in the SQL of SQLite and PostgreSQL.
 
-``storage.database`` says what stands in braces. A truth value of a column is computed in Python, never in a
-RETURNING clause: SQLite 3.40 returns true for ``NULL IS NOT NULL`` there. ``{after}`` is where ``following``
-puts the condition of every page but the first.
+``storage.database`` explains the names in braces. ``{after}`` is replaced by ``following`` with the condition
+of every page but the first. A device is stored as Apple's own JSON object, with columns for what pyade knows
+about it (``builders.documents``). The view ``pyade_devices`` is for queries of users.
 
-Tables of every store, and how older ones become newer ones.
+The rules of this file:
 
-``MIGRATIONS[n]`` makes version ``n + 1`` of version ``n``; the number of the last one applied stands in the
-table ``pyade_store``. A published migration is never changed: a new one is added. All that are missing run in
-one transaction together with the new number, and one process at a time runs them, so that a crash leaves the
-old version or the new one.
-
-What is kept of a device is Apple's own JSON object, and what pyade knows of it in columns beside that
-(``builders.stored``). People query the view ``pyade_devices``.
+1. ``MIGRATIONS[n]`` upgrades version ``n`` to ``n + 1``; the table ``pyade_store`` holds the current version.
+   A published migration is never changed: a new one is added.
+2. All missing migrations run in one transaction together with the new version, and one process at a time
+   runs them, so that a crash leaves the old version or the new one.
+3. Boolean expressions on columns are computed in Python, never in a RETURNING clause: SQLite 3.40 returns
+   true for ``NULL IS NOT NULL`` there.
 """
 
 # ruff: noqa: S105, S608 - statements about secrets are no passwords, and all that is put together is ours
@@ -27,7 +26,7 @@ from pyade.storage.database import Database, Session, Table
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
-        # The state stands in the row that every writer of the token locks first.
+        # The sync state is in the row that every writer of the token locks first.
         """
         CREATE TABLE {}token (
             id {id}, name {text} NOT NULL UNIQUE, document {json} NOT NULL, secrets {text} NOT NULL,
@@ -35,7 +34,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             revision {integer} NOT NULL DEFAULT 0, state {json}
         )
         """,
-        # What many devices have in common; rows stay, since there are few.
+        # Values that many devices share; rows are never removed, since there are few.
         """
         CREATE TABLE {}device_group (
             id {id}, token_id {integer} NOT NULL REFERENCES {}token (id) ON DELETE CASCADE,
@@ -43,8 +42,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             is_released {flag} NOT NULL, document {json} NOT NULL, UNIQUE (token_id, digest)
         )
         """,
-        # Each index, and each check of a foreign key, is paid for a million times. The ids lie one token
-        # after the other, in the order of Apple's list. A device that never changed has no updated_at.
+        # Few indexes and no foreign keys: each costs time for a million rows. Each token has its own range of
+        # ids, in the order of Apple's list. A device that never changed has no updated_at.
         """
         CREATE TABLE {}device (
             id {integer} PRIMARY KEY, token_id {integer} NOT NULL, group_id {integer} NOT NULL,
@@ -79,7 +78,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             owner {text} NOT NULL, expires_at {time} NOT NULL
         )
         """,
-        # The name of the token stands here itself: events outlive their token.
+        # The token is stored by name, without a foreign key: events outlive their token.
         """
         CREATE TABLE {}event (
             id {id}, transaction_number {integer} NOT NULL DEFAULT {transaction},
@@ -93,7 +92,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             kind {text} NOT NULL, name {text} NOT NULL, value {text} NOT NULL, PRIMARY KEY (kind, name)
         )
         """,
-        # Both outlive the token and the device: they say what a Mac was given.
+        # Both outlive the token and the device: they record what a Mac was given.
         """
         CREATE TABLE {}enrollment (
             serial_number {text} PRIMARY KEY, revision {integer} NOT NULL, registration {text} NOT NULL,
@@ -128,7 +127,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 )
 
 _ID = {"id": "integer"}
-_KNOWN_AT_FIRST = {
+_INITIAL_COLUMNS = {
     "token_id": "integer",
     "group_id": "integer",
     "serial_number": "text",
@@ -136,16 +135,16 @@ _KNOWN_AT_FIRST = {
     "full_sync": "integer",
     "document": "json",
 }
-_KNOWN_LATER = {
+_LATER_COLUMNS = {
     **dict.fromkeys(("updated_at", "op_date", "op_date_sent", "released_at", "deleted_at"), "time"),
     "attempt": "json",
 }
-DEVICES = Table(name="device", columns=_KNOWN_AT_FIRST | _KNOWN_LATER | _ID)
-NEW_DEVICES = Table(name="device", columns=_KNOWN_AT_FIRST | _ID)
-"""The columns of a device of which nothing else is known."""
+DEVICES = Table(name="device", columns=_INITIAL_COLUMNS | _LATER_COLUMNS | _ID)
+NEW_DEVICES = Table(name="device", columns=_INITIAL_COLUMNS | _ID)
+"""The columns that are set for a new device."""
 CHANGED_DEVICES = Table(
     name="device",
-    columns={"group_id": "integer", "full_sync": "integer", "document": "json"} | _KNOWN_LATER | _ID,
+    columns={"group_id": "integer", "full_sync": "integer", "document": "json"} | _LATER_COLUMNS | _ID,
 )
 """The columns of a device that may change."""
 ASSIGNED_DEVICES = Table(
@@ -158,11 +157,11 @@ ASSIGNED_DEVICES = Table(
         **_ID,
     },
 )
-"""The columns that an assignment changes: an index that has none of them is left alone."""
+"""The columns that an assignment changes; indexes without these columns are not updated."""
 
 
 def migrate(database: Database, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> None:
-    """Bring the tables of *database* to the newest version, and create them if there are none.
+    """Upgrade the tables of *database* to the newest version, and create them if there are none (rule 2).
 
     Args:
         database: Open.
@@ -170,14 +169,14 @@ def migrate(database: Database, migrations: Sequence[Sequence[str]] = MIGRATIONS
 
     Raises:
         StoreVersionError: A newer pyade wrote the tables.
-        StoreError: The database failed, or holds tables of others.
+        StoreError: The database failed, or holds tables of another program.
     """
     with database.reading() as session:
         if _version(session) == len(migrations):
             return
     with database.writing() as session:
-        database.take_turns(session)
-        found = _version(session)  # again: another process may have been faster
+        database.take_turns(session)  # rule 2
+        found = _version(session)  # again: another process may have migrated meanwhile
         if found > len(migrations):
             raise StoreVersionError(
                 f"{database.where}: the store has version {found}, "
@@ -191,7 +190,7 @@ def migrate(database: Database, migrations: Sequence[Sequence[str]] = MIGRATIONS
                 )
             session.rows(_CREATE_VERSION_TABLE)
             session.rows("INSERT INTO {}pyade_store (version, store_id) VALUES (0, ?)", (uuid4().hex,))
-        for statements in migrations[found:]:
+        for statements in migrations[found:]:  # rule 1
             for statement in statements:
                 session.rows(statement)
         session.rows("UPDATE {}pyade_store SET version = ?", (len(migrations),))
@@ -204,7 +203,7 @@ def _version(session: Session) -> int:
     return int(rows[0][0]) if rows else 0
 
 
-# One row: the version of the tables, and an id that tells this store from every other.
+# One row: the version of the tables, and a unique id of this store.
 _CREATE_VERSION_TABLE = """
     CREATE TABLE {}pyade_store (
         version {integer} NOT NULL, store_id {text} NOT NULL,
@@ -268,7 +267,7 @@ PAGES: dict[bool | None, str] = {
 """By whether released devices are wanted; None for both."""
 MARK_LISTED = "UPDATE {}device SET full_sync = ? WHERE id {one_of}"
 _IN_GROUPS = "group_id IN (SELECT id FROM {}device_group WHERE token_id = ? AND is_released = ?)"
-# An event that is newer than the start of the list knows better than the list.
+# A change after the start of the list is newer than the list.
 _UNLISTED = f"""
     FROM {{}}device AS device WHERE {_IN_GROUPS}
     AND device.full_sync < ? AND (device.op_date IS NULL OR device.op_date <= ?)
@@ -278,6 +277,7 @@ SELECT_UNLISTED = f"SELECT device.id, {_RECORD} {_UNLISTED} {{after}} ORDER BY d
 LAST_ID = "SELECT max(id) FROM {}device WHERE id BETWEEN ? AND ?"
 DELETE_DEVICES = "DELETE FROM {}device WHERE id BETWEEN ? AND ?"
 DELETE_DEVICE = "DELETE FROM {}device WHERE token_id = ? AND serial_number = ?"
+# deleted_at is returned, not "deleted_at IS NULL": rule 3
 PURGE = f"DELETE FROM {{}}device WHERE {_IN_GROUPS} AND released_at <= ? RETURNING serial_number, deleted_at"
 SAVE_GROUP = """
     INSERT INTO {}device_group (token_id, digest, model, profile_status, profile_uuid, is_released, document)
@@ -375,7 +375,7 @@ UPDATE_ENROLLMENT = """
 """
 DELETE_ENROLLMENT = "DELETE FROM {}enrollment WHERE serial_number = ?"
 
-# What may be used once
+# One-time secrets
 _ONE_TIME = "kind, digest, serial_number, expires_at, value"
 KEEP_ONE_TIME = f"INSERT INTO {{}}one_time ({_ONE_TIME}) VALUES (?, ?, ?, ?, ?)"
 DELETE_EXPIRED = "DELETE FROM {}one_time WHERE expires_at <= ?"

@@ -1,4 +1,4 @@
-"""Keep a store in step with Apple, and act on single devices: flows with two runners."""
+"""Keep a store in step with Apple, and act on single devices; synchronous and asynchronous."""
 
 from typing import TYPE_CHECKING
 

@@ -1,20 +1,19 @@
-"""What an administrator does with single devices, where a store has a part in it.
+"""Actions of an administrator on single devices that use the store: refresh, lock, delete, list replacements.
 
-What needs no store is one call of ``Client``: disown, beta enrollment tokens, the account-driven enrollment
-profile.
+Actions without the store are calls of ``Client``: disown, beta enrollment tokens, the account-driven
+enrollment profile.
 
-Lock devices, and keep the codes that unlock them.
+The rules of this file:
 
-A device has one code, kept as the store's secret ``bypass code of <serial number>`` before Apple is asked for
-the first lock. Every later lock uses the same one until it is forgotten: so whichever of two answers was
-lost, the code that is kept unlocks the device.
+1. A device has one bypass code, stored as the secret ``bypass code of <serial number>`` before Apple is asked
+   for the first lock.
+2. Every later lock uses the same code until it is removed. So the stored code unlocks the device, even if the
+   response to any of the requests was lost.
+3. Deleting a device changes the store alone, nothing at Apple.
 
-Source: Apple, device assignment, "Activation lock devices"; Apple, "Creating and using bypass codes".
-
-Delete single devices here; nothing changes at Apple.
-
-Source: specification, "Sync restrictions": a device that is deleted without being unassigned comes back with
-the next full sync, and released devices may be deleted one by one.
+Source: Apple, device assignment, "Activation lock devices"; Apple, "Creating and using bypass codes";
+specification, "Sync restrictions": a device that is deleted without being unassigned comes back with the next
+full sync, and released devices may be deleted one by one.
 """
 
 from __future__ import annotations
@@ -41,29 +40,29 @@ from pyade.storage.protocol import Store
 from pyade.sync.damage import belonging_to
 from pyade.sync.details import RefreshReport, refresh_flow
 from pyade.sync.leases import holding, holding_async, worker_name
-from pyade.sync.report import counted, some
+from pyade.sync.report import abbreviate, pluralize
 from pyade.sync.runners import AsyncCaller, Caller, async_runner_of, in_store, runner_of
 from pyade.text import Printed
 
 
 @check_arguments
 def bypass_code_name(serial_number: str) -> str:
-    """Return the name of the secret under which the code of a device is kept."""
+    """Return the name of the secret that stores the code of a device."""
     return f"bypass code of {serial_number}"
 
 
 @check_arguments
 def bypass_code(store: Store, serial_number: str) -> BypassCode | None:
-    """Return the code that unlocks a device; None if this store never asked to lock it.
+    """Return the code that unlocks a device; None if the store has none.
 
-    That there is a code does not prove that the device is locked.
+    A stored code does not prove that the device is locked.
 
     Args:
-        store: Where ``DeviceActions.lock`` kept it.
+        store: Where ``DeviceActions.lock`` stored it.
         serial_number: Apple's serial number.
 
     Raises:
-        BypassCodeError: What is kept is no code: somebody else wrote it.
+        BypassCodeError: The stored secret is no code: another program wrote it.
         StoreError: The store failed, or cannot decrypt it.
     """
     text = store.secret(bypass_code_name(serial_number))
@@ -74,48 +73,52 @@ def bypass_code(store: Store, serial_number: str) -> BypassCode | None:
 def forget_bypass_code(store: Store, serial_number: str) -> None:
     """Remove the code of a device that is unlocked, so that the next lock makes a new one.
 
-    A code that somebody was told is no secret any more. Never forget the code of a locked device: nothing
-    else of ours unlocks it.
+    Remove a code after telling it to a user, since it is no longer secret. Never remove the code of a locked
+    device: nothing else in pyade unlocks it.
     """
     store.save_secret(bypass_code_name(serial_number), None)
 
 
 def lock_flow(token_name: str, serial_number: str, lost_message: str | None) -> Flow[ActivationLockResponse]:
-    """Keep a code, a new one if there is none yet, then ask Apple for the lock."""
+    """Store a new code if there is none yet, then ask Apple for the lock (rule 1)."""
     new_code = BypassCode((yield from ask(RandomBytes(RAW_BYTES))))
     owner = yield from worker_name()
-    code = yield from in_store(lambda store: _kept(store, token_name, serial_number, new_code, owner))
+    code = yield from in_store(
+        lambda store: _read_or_store_code(store, token_name, serial_number, new_code, owner)
+    )
     call = calls.activation_lock(serial_number, code.escrow_key, lost_message)
     return (yield from ask(SendCall(call)))
 
 
-def _kept(store: Store, token_name: str, serial_number: str, new_code: BypassCode, owner: str) -> BypassCode:
+def _read_or_store_code(
+    store: Store, token_name: str, serial_number: str, new_code: BypassCode, owner: str
+) -> BypassCode:
     with belonging_to(token_name):
         code = bypass_code(store, serial_number)
     if code is not None:
-        return code
+        return code  # rule 2
     # Two workers that lock one device must not overwrite each other's code.
     lease = store.acquire_lease(token_name, owner)
     try:
         code = bypass_code(store, serial_number)
         if code is None:
             code = new_code
-            store.save_secret(bypass_code_name(serial_number), Secret(code.text))
+            store.save_secret(bypass_code_name(serial_number), Secret(code.text))  # rule 1
     finally:
         store.release_lease(lease)
     return code
 
 
-_SLICE: Final = 100
+_BATCH: Final = 100
 
 
 class Deletion(enum.StrEnum):
-    """What became of a device that was to be deleted.
+    """Outcome of the deletion of one device.
 
     Attributes:
-        HIDDEN: Apple still lists it, so it is kept out of sight here until the next full sync, or until its
-            details are asked for.
-        PURGED: It was released, or its record could not be read: it is removed.
+        HIDDEN: Apple still lists the device, so it is hidden here until the next full sync, or until its
+            details are read.
+        PURGED: The device was released, or its record could not be read: the record was removed.
         UNKNOWN: The token has no such device; nothing was done.
     """
 
@@ -126,11 +129,11 @@ class Deletion(enum.StrEnum):
 
 @attrs.frozen(kw_only=True)
 class DeletionReport(Printed):
-    """What a deletion did; ``print`` shows it.
+    """Outcome of a deletion; ``print`` shows it.
 
     Attributes:
         token_name: The token.
-        results: What became of each device, in the order in which they were named.
+        results: Outcome for each device, in the order of the call.
     """
 
     token_name: str
@@ -138,12 +141,12 @@ class DeletionReport(Printed):
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """The serial numbers that the token has no device of."""
+        """The serial numbers for which the token has no device."""
         return self.serials(Deletion.UNKNOWN)
 
     @property
     def is_complete(self) -> bool:
-        """True if every device that was named is deleted."""
+        """True if every device of the call is deleted."""
         return not self.unknown
 
     def serials(self, *wanted: Deletion) -> tuple[str, ...]:
@@ -152,44 +155,44 @@ class DeletionReport(Printed):
 
     def _words(self) -> list[str]:
         hidden, purged = len(self.serials(Deletion.HIDDEN)), len(self.serials(Deletion.PURGED))
-        lines = [f"{self.token_name}: {counted(hidden + purged, 'device')} deleted here"]
+        lines = [f"{self.token_name}: {pluralize(hidden + purged, 'device')} deleted here"]
         if hidden:
             lines.append(f"  {hidden:,} hidden until the next full sync, as Apple still lists them")
         if purged:
             lines.append(f"  {purged:,} purged")
         if self.unknown:
             lines.append(
-                f"  {len(self.unknown):,} unknown: {some([repr(serial) for serial in self.unknown])}"
+                f"  {len(self.unknown):,} unknown: {abbreviate([repr(serial) for serial in self.unknown])}"
             )
         return lines
 
 
 def delete_flow(token_name: str, serials: Iterable[str]) -> Flow[DeletionReport]:
-    """Delete each of *serials*, and say what became of it."""
+    """Delete each of *serials*, and return the outcome for each."""
     wanted = distinct("delete devices", serials)
     results: dict[str, Deletion] = {}
     now = yield from ask(Now())
-    for start in range(0, max(len(wanted), 1), _SLICE):
-        some = wanted[start : start + _SLICE]
-        results |= yield from in_store(partial(_delete, token_name=token_name, serials=some, now=now))
+    for start in range(0, max(len(wanted), 1), _BATCH):
+        batch = wanted[start : start + _BATCH]
+        results |= yield from in_store(partial(_delete, token_name=token_name, serials=batch, now=now))
     return DeletionReport(token_name=token_name, results=results)
 
 
 def _delete(store: Store, token_name: str, serials: Sequence[str], now: datetime) -> dict[str, Deletion]:
-    store.sync_state(token_name)  # also without devices a token that is not stored is told
+    store.sync_state(token_name)  # raises for an unknown token, also without serial numbers
     found: dict[str, Deletion] = {}
     for serial in serials:
-        found[serial] = _fate(store, token_name, serial)
+        found[serial] = _deletion_of(store, token_name, serial)
         if found[serial] is not Deletion.UNKNOWN:
-            store.delete_device(token_name, serial, now=now)
+            store.delete_device(token_name, serial, now=now)  # rule 3
     return found
 
 
-def _fate(store: Store, token_name: str, serial: str) -> Deletion:
+def _deletion_of(store: Store, token_name: str, serial: str) -> Deletion:
     try:
         record = store.device(token_name, serial)
     except DamagedRecordError:
-        return Deletion.PURGED  # to delete it is the way to get it anew from Apple
+        return Deletion.PURGED  # deleting a damaged record is how to fetch it again from Apple
     if record is None:
         return Deletion.UNKNOWN
     return Deletion.PURGED if record.is_released else Deletion.HIDDEN
@@ -201,10 +204,10 @@ CallerT = TypeVar("CallerT", bound=Caller | AsyncCaller)
 @check_arguments
 class _Acting(Generic[CallerT]):
     def __init__(self, apple: CallerT, store: Store, *, clock: Callable[[], datetime] = utc_now) -> None:
-        """Take what the synchronous and the asynchronous class have in common.
+        """Configure the actions.
 
         Args:
-            apple: A ``Client``, or for the asynchronous class an ``AsyncClient``; its ``token_name`` is the
+            apple: A ``Client``, or for ``AsyncDeviceActions`` an ``AsyncClient``; its ``token_name`` is the
                 token.
             store: Where the token was added.
             clock: Returns the time, UTC.
@@ -217,7 +220,7 @@ class _Acting(Generic[CallerT]):
 
 @check_arguments(but=("serials",))
 class DeviceActions(_Acting[Caller]):
-    """Refreshes, locks, deletes and explains single devices of a token."""
+    """Refreshes, locks and deletes single devices of a token, and lists replacements."""
 
     def refresh(self, serials: Iterable[str]) -> RefreshReport:
         """Read what Apple knows about these devices now, and store it; needs no sync.
@@ -228,13 +231,13 @@ class DeviceActions(_Acting[Caller]):
             serials: Serial numbers; also ones that the store does not know.
 
         Returns:
-            What became of each device.
+            The outcome for each device.
 
         Raises:
             AppleError: Apple refused.
-            TransportError: No answer came.
-            InvalidRequestError: *serials* is one text and not a list.
-            LeaseHeldError: Another worker is busy with the token.
+            TransportError: No complete response arrived.
+            InvalidRequestError: *serials* is a single string.
+            LeaseHeldError: Another worker holds the token's lease.
             StoreError: The store failed.
 
         Source: Apple, device assignment, "Get device details".
@@ -243,20 +246,21 @@ class DeviceActions(_Acting[Caller]):
             return self._runner.run(refresh_flow(self._token_name, serials, lease))
 
     def lock(self, serial_number: str, *, lost_message: str | None = None) -> ActivationLockResponse:
-        """Lock one device with a bypass code that is kept first; look at the answer's ``result``.
+        """Lock one device with a bypass code that is stored first; check ``result`` of the response.
 
-        ``bypass_code(store, serial_number)`` returns the code. After a lost answer ask again: the same code
-        is used, and ``DEVICE_ALREADY_LOCKED`` may then mean that the first request worked.
+        ``bypass_code(store, serial_number)`` returns the code. After a lost response call again: the same
+        code is used, and ``DEVICE_ALREADY_LOCKED`` may then mean that the first request worked.
 
         Args:
             serial_number: The device.
             lost_message: Text on the locked screen.
 
         Raises:
-            AppleError: Apple refused; a code is kept all the same.
-            TransportError: No answer came; Apple may have locked the device with the code that is kept.
-            LeaseHeldError: There is no code yet, and another worker is busy with the token: ask again.
-            BypassCodeError: What is kept as the code is none.
+            AppleError: Apple refused; the code stays stored.
+            TransportError: No complete response arrived; Apple may have locked the device with the stored
+                code.
+            LeaseHeldError: There is no code yet, and another worker holds the token's lease: call again.
+            BypassCodeError: The stored secret is no code.
             StoreError: The store failed; nothing was sent.
 
         Source: Apple, device assignment, "Activation lock devices".
@@ -265,19 +269,20 @@ class DeviceActions(_Acting[Caller]):
         return self._runner.run(flow)
 
     def delete(self, serials: Iterable[str]) -> DeletionReport:
-        """Delete these devices here, one by one, and return what became of each; nothing changes at Apple.
+        """Delete these devices here, and return the outcome for each; nothing changes at Apple.
 
         A device that Apple still lists is hidden until the next full sync, ``refresh`` or ``restore``; a
-        released one is removed at once. It needs no request, and asks Apple nothing.
+        released one is purged immediately. No request is sent to Apple. Each device is a transaction of its
+        own.
 
         Args:
             serials: Serial numbers.
 
         Returns:
-            The result for each device; a serial number that the token has no device of is ``UNKNOWN``.
+            The outcome for each device; ``UNKNOWN`` if the token has no such device.
 
         Raises:
-            InvalidRequestError: *serials* is one text and not a list.
+            InvalidRequestError: *serials* is a single string.
             UnknownTokenError: The token is not in the store.
             StoreError: The store failed; what was deleted before stays deleted.
 
@@ -286,13 +291,13 @@ class DeviceActions(_Acting[Caller]):
         return self._runner.run(delete_flow(self._token_name, serials))
 
     def replacements(self) -> tuple[ReplacementDetails, ...]:
-        """Return which device each replacement among the token's devices took the place of.
+        """Return which device each replacement among the token's devices replaces.
 
-        One request per replacement that the store lists; those without a record at Apple are left out.
+        Sends one request per replacement that the store lists; those without a record at Apple are left out.
 
         Raises:
             AppleError: Apple refused.
-            TransportError: No answer came.
+            TransportError: No complete response arrived.
             StoreError: The store failed.
 
         Source: Apple, device assignment, "Get replacement details"; protocol version 10.
@@ -306,7 +311,7 @@ class DeviceActions(_Acting[Caller]):
 
 @check_arguments(but=("serials",))
 class AsyncDeviceActions(_Acting[AsyncCaller]):
-    """Does what ``DeviceActions`` does with an ``AsyncClient``; the store works in worker threads."""
+    """``DeviceActions`` for an ``AsyncClient``; the store is called in worker threads."""
 
     async def refresh(self, serials: Iterable[str]) -> RefreshReport:
         """Read what Apple knows about these devices now, and store it; see ``DeviceActions.refresh``."""
@@ -314,16 +319,16 @@ class AsyncDeviceActions(_Acting[AsyncCaller]):
             return await self._runner.run(refresh_flow(self._token_name, serials, lease))
 
     async def lock(self, serial_number: str, *, lost_message: str | None = None) -> ActivationLockResponse:
-        """Lock one device with a bypass code that is kept first; see ``DeviceActions.lock``."""
+        """Lock one device with a bypass code that is stored first; see ``DeviceActions.lock``."""
         flow = lock_flow(self._token_name, serial_number, lost_message)
         return await self._runner.run(flow)
 
     async def delete(self, serials: Iterable[str]) -> DeletionReport:
-        """Delete these devices here, and return what became of each; see ``DeviceActions.delete``."""
+        """Delete these devices here, and return the outcome for each; see ``DeviceActions.delete``."""
         return await self._runner.run(delete_flow(self._token_name, serials))
 
     async def replacements(self) -> tuple[ReplacementDetails, ...]:
-        """Return which device each replacement took the place of; see ``DeviceActions.replacements``."""
+        """Return which device each replacement replaces; see ``DeviceActions.replacements``."""
         return await self._runner.run(replacements_flow(self._token_name))
 
     @property

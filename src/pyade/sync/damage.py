@@ -1,7 +1,7 @@
-"""What is stored and cannot be read: whose it is, and how the work for all other tokens goes on.
+"""Damaged records: find their token, and continue the work for all other tokens.
 
-A damaged record stops the token that it belongs to, and no other: whatever reads the records of several
-tokens leaves out what cannot be read, and says so.
+A damaged record stops the token that it belongs to, and no other: functions that read the records of several
+tokens leave out what cannot be read, and report it.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Fleet:
     """All tokens of a store at one time, by name.
 
     Attributes:
-        tokens: Those that can be read.
-        states: Where their syncs stand, likewise.
-        damaged: For each other token what cannot be read: itself, its sync state, or both.
+        tokens: The tokens that can be read.
+        states: The sync states that can be read.
+        damaged: For each other token the error: the token, its sync state, or both cannot be read.
     """
 
     tokens: Mapping[str, Token] = attrs.field(hash=False)
@@ -43,7 +43,7 @@ class Fleet:
     damaged: Mapping[str, DamagedRecordError] = attrs.field(hash=False)
 
     def readable(self) -> Iterator[tuple[Token, SyncState]]:
-        """Yield each token that can be read with its state, by name; one added a moment ago has none yet."""
+        """Yield each readable token that has a readable state, with it, by name; a new token has none yet."""
         for name, token in self.tokens.items():
             if name in self.states:
                 yield token, self.states[name]
@@ -54,7 +54,7 @@ class Fleet:
 
 
 def damage_of(error: DamagedRecordError) -> str:
-    """Return what cannot be read, without the general advice, for where a better one follows."""
+    """Return what cannot be read, without the general advice, for texts with better advice."""
     return error.reason.removesuffix(_ADVICE)
 
 
@@ -75,34 +75,35 @@ def read_fleet(store: Store) -> Fleet:
 
 
 class DamageLog:
-    """What was said already of the tokens that cannot be read; safe for several threads."""
+    """Remembers what was logged about damaged tokens, to log it once; safe for several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._logged: dict[str, str] = {}
-        self._parked: set[str] = set()
+        self._suspended: set[str] = set()
 
     def update(self, damaged: Mapping[str, DamagedRecordError]) -> None:
-        """Log what is new in *damaged*, once per change, and which token can be read again."""
+        """Log what is new in *damaged*, once per change, and the tokens that can be read again."""
         with self._lock:
             for name in self._logged.keys() - damaged.keys():
                 _log.info("%s: can be read again", name)
             found = {name: str(error) for name, error in damaged.items()}
             changed = {name: text for name, text in found.items() if self._logged.get(name) != text}
             for name, text in changed.items():
-                _log.warning("%s: left alone until a person acts: %s", name, text)
+                _log.warning("%s: no work is done until an administrator acts: %s", name, text)
             self._logged = found
-            self._parked &= found.keys() - changed.keys()
+            self._suspended &= found.keys() - changed.keys()
 
     def is_to_suspend(self, name: str, state: SyncState) -> bool:
         """Return True until a token that cannot be read was suspended, by any process.
 
-        Once is enough: where it works again although this process cannot read it, another one has the key.
+        It is suspended only once: if it works again although this process cannot read it, another process has
+        the key.
         """
         with self._lock:
             if is_damaged(state):
-                self._parked.add(name)
-            return name not in self._parked
+                self._suspended.add(name)
+            return name not in self._suspended
 
 
 def check_readable(store: Store, token_name: str) -> None:
@@ -131,7 +132,7 @@ def readable_records(
     try:
         return list(store.records_of(serials))
     except DamagedRecordError:
-        if len(serials) > 1:  # only where it cannot be read each token is asked for it
+        if len(serials) > 1:  # find the damaged ones: only for these each token is read
             single = sorted(set(serials))
             return [record for serial in single for record in readable_records(store, [serial], damaged)]
         fleet = read_fleet(store)
@@ -150,7 +151,7 @@ def readable_records(
 
 @contextmanager
 def belonging_to(token_name: str) -> Iterator[None]:
-    """Name the token in errors of the block about records of which the store does not know whose they are."""
+    """Name the token in errors of the block about damaged records for which the store names none."""
     try:
         yield
     except DamagedRecordError as error:
@@ -163,12 +164,12 @@ def belonging_to(token_name: str) -> Iterator[None]:
 
 
 @runtime_checkable
-class _NamesUnreadableSecrets(Protocol):
+class _ListsUnreadableSecrets(Protocol):
     def unreadable_secrets(self) -> tuple[str, ...]:
-        """Return names for what none of the keys opens."""
+        """Return the names of the secrets that none of the keys decrypts."""
         ...
 
 
 def unreadable_secrets(store: Store) -> tuple[str, ...]:
-    """Return names for the secrets that none of the keys of *store* opens; none where it cannot tell."""
-    return store.unreadable_secrets() if isinstance(store, _NamesUnreadableSecrets) else ()
+    """Return the names of the secrets that no key of *store* decrypts; none if the store cannot list them."""
+    return store.unreadable_secrets() if isinstance(store, _ListsUnreadableSecrets) else ()

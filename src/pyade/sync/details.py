@@ -1,8 +1,7 @@
-"""What a device's details settle: words of Apple's whose order is in doubt, and a device to bring back.
+"""Read what Apple knows about named devices now, and store it: refresh, restore, and resolve ties.
 
-``core.order`` says which these are. The details endpoint, read after both words, says what holds.
-
-Read what Apple knows about named devices now, and store it.
+A tie is a device with two records whose order is in doubt (``core.fleet.order``). The details, read after
+both, say which one is true.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ from pyade.text import Printed
 
 @attrs.frozen(kw_only=True)
 class RefreshReport(Printed):
-    """What came of refreshing devices.
+    """Outcome of refreshing devices.
 
     Attributes:
         token_name: The token.
-        results: Per device. ``SUCCESS`` is stored as Apple shows it now. ``NOT_ACCESSIBLE`` is not, or no
-            longer, of this server; its record stays as it was, since only Apple's lists release a device.
-        changes: What that changed in the store.
+        results: Per device. ``SUCCESS``: stored as Apple shows it now. ``NOT_ACCESSIBLE``: not, or no longer,
+            assigned to this server; the record stays as it was, since only Apple's lists release a device.
+        changes: Changes of the store.
     """
 
     token_name: str
@@ -55,9 +54,9 @@ class RefreshReport(Printed):
 
 
 def refresh_flow(token_name: str, serials: Iterable[str], lease: Lease) -> Flow[RefreshReport]:
-    """Store the details of each of *serials*, a request and a commit at a time.
+    """Store the details of each of *serials*, one request and one commit per chunk.
 
-    A device that was deleted here comes back, and one that the store never knew becomes known.
+    A device that was deleted here comes back, and an unknown one is added.
     """
     results: dict[str, DeviceResult] = {}
     changes = ChangeCounts()
@@ -83,10 +82,10 @@ def _commit_shown(token_name: str, devices: list[Device], lease: Lease) -> Flow[
 
 
 def settled(details: Mapping[str, Device], ties: Mapping[str, bool], known: Collection[str]) -> list[Device]:
-    """Return the details to store, those of a device that is gone as a deletion that they confirm.
+    """Return the records to store for *ties*: the details, or a deletion that the details confirm.
 
-    A device that the details do not show is believed to be gone only where one of the two words says so. What
-    is not *known* was deleted here, and stays so.
+    A device that the details do not show counts as deleted only if one of its two records says so. A device
+    that is not *known* was deleted here, and stays deleted.
     """
     found = []
     for serial, has_deletion in ties.items():
@@ -105,10 +104,10 @@ def settled(details: Mapping[str, Device], ties: Mapping[str, bool], known: Coll
 def settle_flow(
     token_name: str, state: SyncState, lease: Lease | None, time: StoreTime
 ) -> Flow[tuple[SyncState, ChangeCounts]]:
-    """Ask for the details of the ties of *state*, and store what they say: a request and a commit at a time.
+    """Read and store the details of the ties of *state*, one request and one commit per chunk.
 
     Returns:
-        The stored state, without ties, and what the details changed.
+        The stored state, without ties, and the changes of the store.
     """
     changes = ChangeCounts()
     while state.ties:
@@ -140,7 +139,7 @@ def _commit(
 
 
 def restore_flow(token_name: str, serial_number: str, lease: Lease) -> Flow[DeviceRecord | None]:
-    """Return the device as Apple's details show it, stored; None if Apple does not show it to this token."""
+    """Store a device as Apple's details show it, and return it; None if Apple does not show it."""
     report = yield from refresh_flow(token_name, [serial_number], lease)
     if not report.is_complete:
         return None

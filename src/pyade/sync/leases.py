@@ -1,4 +1,4 @@
-"""Hold the lease of a token while work goes on."""
+"""Hold the lease of a token during a block: acquire it, renew it in a thread, release it."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ else:
     modules_when_asked(globals(), anyio="anyio", to_thread="anyio.to_thread")
 
 INTERVAL_SECONDS = LEASE_SECONDS / 3
-"""A lease is renewed so often that it outlives two renewals that fail."""
+"""Seconds between renewals: a lease survives two renewals that fail."""
 
 LONGEST = timedelta(hours=6)
-"""How long a lease is renewed at most, where the work has no limit of its own.
+"""How long a lease is renewed at most, if the work has no limit of its own.
 
-Work that hangs must not keep the others from its token for ever.
+Work that hangs must not block other workers of its token forever.
 """
 
 _log = logger(__name__)
 
 
 class StoreTime:
-    """The time of a piece of work: the store's, which all workers share, if the caller's is close to it.
+    """Uses the store's clock, unless the caller's differs by more than five minutes (``CLOCK_TOLERANCE``).
 
-    Workers whose clocks are a little apart keep the limits together so. What is further apart is a simulated
-    clock, or one that is wrong, and is left alone.
+    Workers whose clocks differ slightly thus apply the limits at the same time. A larger difference means a
+    simulated or a wrong clock, which is used as it is.
     """
 
     def __init__(self, lease: Lease | None = None) -> None:
-        """Go by the clock that timed *lease*, which was taken a moment ago; None for the caller's."""
+        """Use the clock that set the expiry of *lease*, acquired just now; None for the caller's clock."""
         self._lease = lease
         self._offset: timedelta | None = None
 
@@ -53,10 +53,10 @@ class StoreTime:
         """Return the time, UTC."""
         asked_at = yield from ask(Now())
         if self._offset is None:
-            self._offset = self._ahead_of(asked_at)
+            self._offset = self._store_offset(asked_at)
         return asked_at + self._offset
 
-    def _ahead_of(self, asked_at: datetime) -> timedelta:
+    def _store_offset(self, asked_at: datetime) -> timedelta:
         if self._lease is None:
             return timedelta(0)
         offset = self._lease.expires_at - timedelta(seconds=LEASE_SECONDS) - asked_at
@@ -64,7 +64,7 @@ class StoreTime:
 
 
 def worker_name() -> Flow[str]:
-    """Return a name for one piece of work: host and process for people, and what makes it unique."""
+    """Return a unique name for one piece of work: host, process and a random suffix."""
     unique = yield from ask(RandomBytes(4))
     return f"{socket.gethostname()} process {os.getpid()} {unique.hex()}"
 
@@ -73,10 +73,10 @@ def worker_name() -> Flow[str]:
 def holding(
     runner: Runner, store: Store, token_name: str, *, longest: timedelta = LONGEST
 ) -> Iterator[Lease]:
-    """Acquire the lease of a token, and keep it while the block runs; see ``keeping``.
+    """Acquire the lease of a token, and hold it while the block runs; see ``keeping``.
 
     Raises:
-        LeaseHeldError: Another worker is busy with the token.
+        LeaseHeldError: Another worker holds the token's lease.
         StoreError: The store failed.
     """
     owner = runner.run(worker_name())
@@ -88,7 +88,7 @@ def holding(
 async def holding_async(
     runner: AsyncRunner, store: Store, token_name: str, *, longest: timedelta = LONGEST
 ) -> AsyncIterator[Lease]:
-    """Do what ``holding`` does, without holding up the event loop."""
+    """Do the same as ``holding`` without blocking the event loop."""
     owner = await runner.run(worker_name())
     acquired = await _Acquisition(store, token_name, owner).result()
     async with keeping_async(store, acquired, longest=longest) as lease:
@@ -99,16 +99,16 @@ async def holding_async(
 def keeping(
     store: Store, lease: Lease, *, interval: float = INTERVAL_SECONDS, longest: timedelta = LONGEST
 ) -> Iterator[Lease]:
-    """Renew *lease* while the block runs, and give it back at the end.
+    """Renew *lease* while the block runs, and release it at the end.
 
-    Nothing is raised where it is lost: the next write that carries it is refused. A process that is killed
-    gives nothing back, the lease ends by itself.
+    If the lease is lost, nothing is raised here: the next write with it is refused. If the process is killed,
+    the lease expires.
 
     Args:
         store: Where it was acquired.
         lease: What ``acquire_lease`` returned.
         interval: Seconds between renewals.
-        longest: After which it is not renewed any more, although the block still runs.
+        longest: Time after which the lease is no longer renewed, even if the block still runs.
     """
     keeper = _Keeper(store, lease, interval, longest)
     try:
@@ -118,7 +118,7 @@ def keeping(
         finally:
             keeper.end()
     finally:
-        # Once more: Ctrl-C may have come before the line above had its effect.
+        # Again: Ctrl-C may have interrupted the call above.
         keeper.end()
         keeper.join()
 
@@ -127,7 +127,7 @@ def keeping(
 async def keeping_async(
     store: Store, lease: Lease, *, interval: float = INTERVAL_SECONDS, longest: timedelta = LONGEST
 ) -> AsyncIterator[Lease]:
-    """Do what ``keeping`` does, without holding up the event loop at the end."""
+    """Do the same as ``keeping`` without blocking the event loop at the end."""
     keeper = _Keeper(store, lease, interval, longest)
     try:
         try:
@@ -137,16 +137,16 @@ async def keeping_async(
             keeper.end()
     finally:
         keeper.end()
-        # Cancelled once more it waits no longer; the thread goes on and gives the lease back all the same.
+        # Shielded from cancellation; if it is cancelled all the same, the thread still releases the lease.
         with anyio.CancelScope(shield=True):
             await to_thread.run_sync(keeper.join)
 
 
 class _Keeper:
-    """The thread that renews a lease and, once it was told to end, gives it back.
+    """The thread that renews a lease until ``end()``, and then releases it.
 
-    A thread in both kinds: neither a slow callback nor a blocked event loop keeps it from renewing. The
-    thread itself gives the lease back, also where what started it was interrupted or cancelled meanwhile.
+    A thread also for asynchronous work, so that a slow callback or a blocked event loop does not delay
+    renewals. The thread itself releases the lease, even if the caller was interrupted or cancelled.
     """
 
     def __init__(self, store: Store, lease: Lease, interval: float, longest: timedelta) -> None:
@@ -164,18 +164,18 @@ class _Keeper:
         self._ended.set()
 
     def join(self) -> None:
-        """Wait until the lease was given back."""
+        """Wait until the lease was released."""
         try:
             self._thread.join()
         except RuntimeError:
-            # It did not start, or Ctrl-C came while it did: giving back twice does no harm.
-            _give_back(self._store, self._lease)
+            # The thread did not start, or Ctrl-C interrupted its start: releasing twice is harmless.
+            _release(self._store, self._lease)
 
     def _work(self) -> None:
         try:
             self._renew()
         finally:
-            _give_back(self._store, self._lease)
+            _release(self._store, self._lease)
 
     def _renew(self) -> None:
         name = self._lease.token_name
@@ -190,14 +190,14 @@ class _Keeper:
             except StoreError as error:
                 _log.warning("%s: the lease was not renewed: %s", name, type(error).__name__)
         if not self._ended.wait(self._interval):
-            _log.warning("%s: the work takes too long, its lease is not renewed any more", name)
+            _log.warning("%s: the work takes too long, its lease is no longer renewed", name)
             self._ended.wait()
 
 
 class _Acquisition:
-    """Acquires a lease in a worker thread, and gives back what comes after nobody waits for it any more.
+    """Acquires a lease in a worker thread, and releases it if the waiting task was cancelled before.
 
-    ``task.cancel`` of asyncio, on which ``timeout`` and ``wait_for`` are built, ends the waiting and not the
+    ``task.cancel`` of asyncio, on which ``timeout`` and ``wait_for`` are built, ends the wait but not the
     thread.
     """
 
@@ -218,7 +218,7 @@ class _Acquisition:
                 lease = self._lease
             if lease is not None:
                 with anyio.CancelScope(shield=True):
-                    await to_thread.run_sync(_give_back, self._store, lease)
+                    await to_thread.run_sync(_release, self._store, lease)
             raise
 
     def _acquire(self) -> Lease:
@@ -227,11 +227,11 @@ class _Acquisition:
             self._lease = lease
             is_wanted = self._is_wanted
         if not is_wanted:
-            _give_back(self._store, lease)
+            _release(self._store, lease)
         return lease
 
 
-def _give_back(store: Store, lease: Lease) -> None:
-    # Whatever fails here, the lease ends by itself; the outcome of the work matters more.
+def _release(store: Store, lease: Lease) -> None:
+    # A failure is ignored: the lease expires by itself, and the outcome of the work matters more.
     with contextlib.suppress(StoreError):
         store.release_lease(lease)

@@ -1,4 +1,4 @@
-"""What a sync returns."""
+"""The report of a sync run, and helpers that format values in reports."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class SyncOutcome(enum.StrEnum):
     """Why a run ended.
 
     Attributes:
-        CAUGHT_UP: Apple has nothing more.
-        TIME_LIMIT: The time was up; the next run may continue at once.
-        PAGE_LIMIT: The bound on pages was reached; the next run goes on.
-        REPEATED_CURSOR: Apple returned a cursor that it had been sent, with more to follow.
+        CAUGHT_UP: Apple has no more changes.
+        TIME_LIMIT: The time limit was reached; the next run may continue immediately.
+        PAGE_LIMIT: The limit of pages was reached; the next run continues.
+        REPEATED_CURSOR: Apple announced another page with a cursor that was already used.
         NO_CURSOR: The cursor is lost, and a full list is not allowed yet.
-        RELEASE_HELD: Apple has nothing more, but its complete list would release more devices than the policy
-            allows: nothing was released, and ``sync(force=True)`` does it.
-        OVERTAKEN: Another worker moved the state on, or holds the token by now.
-        NOT_STARTED: The policy, or another worker, said no.
+        RELEASE_HELD: Apple has no more changes, but its complete list would release more devices than the
+            policy allows: none was released; ``sync(force=True)`` releases them.
+        OVERTAKEN: Another worker changed the sync state, or holds the lease now.
+        NOT_STARTED: The policy forbids a run now, or another worker holds the lease.
     """
 
     CAUGHT_UP = "caught up with Apple"
@@ -49,26 +49,28 @@ class SyncReport(Printed):
     Attributes:
         token_name: The token that was synced.
         action: What the run did; ``WAIT`` and ``RUNNING`` mean that nothing was sent to Apple. A run that
-            lost its cursor and fetched the full list for that is ``RECOVERY``, or ``FULL`` if one was due.
-        reason: Why that action.
+            lost its cursor and therefore fetched the full list is ``RECOVERY``, or ``FULL`` if one was due.
+        reason: Why the run took that action.
         outcome: Why the run ended.
-        pages: Pages of Apple that were stored.
-        devices: Device records in them; one device may come several times.
-        changes: What they changed in the store.
+        pages: Number of Apple's pages that were stored.
+        devices: Number of device records in these pages; a device may occur several times.
+        changes: Changes of the store.
         started_at: UTC.
         finished_at: UTC.
-        allowed_at: For ``WAIT`` from when the same call is allowed, for ``RUNNING`` when the other worker's
-            lease ends unless it is renewed, UTC; None where something was sent.
-        next_allowed_at: From when a request is allowed, UTC.
-        next_automatic_at: From when an automatic run is due, UTC.
+        allowed_at: For ``WAIT`` the time from which the same call is allowed, for ``RUNNING`` the time at
+            which the other worker's lease ends unless it is renewed, UTC; None if something was sent.
+        next_allowed_at: Time from which a requested run is allowed, UTC.
+        next_automatic_at: Time from which an automatic run is due, UTC.
         running_since: For ``RUNNING`` the start of the run under way, UTC.
-        holder: For ``RUNNING`` which worker holds the token; "" if the store does not say.
-        held_back: How many devices the newest list did not show and would have released: as long as their
-            release is held back, and where records of the list could not be read.
-        unreadable: Records of Apple's that could not be read, or have no serial number, and were left out.
-        purged: Records of devices that Apple released 30 days ago or earlier, removed from the store.
-        problems: What is wrong with what Apple sent, or with the token; ``doctor`` shows what lasts.
-        notes: What else happened, in words.
+        holder: For ``RUNNING`` the worker that holds the lease; "" if unknown.
+        held_back: Number of devices that the newest list did not show and that were not released: too many
+            for the policy, or the list had records that could not be read.
+        unreadable: Number of Apple's records that could not be read, or have no serial number, and were left
+            out.
+        purged: Number of records that were removed from the store, since Apple released the device 30 days
+            ago or earlier.
+        problems: Problems of Apple's data or of the token; ``doctor`` shows those that last.
+        notes: Other events of the run, as text.
     """
 
     token_name: str
@@ -93,12 +95,12 @@ class SyncReport(Printed):
 
     @property
     def continues(self) -> bool:
-        """True if the run ended at its time limit, so that the next may start at once."""
+        """True if the run ended at its time limit, so that the next may start immediately."""
         return self.outcome is SyncOutcome.TIME_LIMIT
 
     @property
     def is_complete(self) -> bool:
-        """True if the store holds all that Apple had to say, but for what ``unreadable`` counts."""
+        """True if the store holds everything that Apple reported, except ``unreadable`` records."""
         return self.outcome is SyncOutcome.CAUGHT_UP
 
     def _words(self) -> list[str]:
@@ -106,45 +108,47 @@ class SyncReport(Printed):
         if self.action.sends_requests:
             seconds = (self.finished_at - self.started_at).total_seconds()
             changed = [f"{count:,} {name}" for name, count in attrs.asdict(self.changes).items() if count]
-            done = f"{counted(self.pages, 'page')} with {counted(self.devices, 'record')} in {seconds:.1f} s"
+            done = (
+                f"{pluralize(self.pages, 'page')} with {pluralize(self.devices, 'record')} in {seconds:.1f} s"
+            )
             lines.append(f"  {done}: {', '.join(changed) or 'nothing new'}")
         else:
             lines = [f"{self.token_name}: not synced ({self.reason})"]
             if self.allowed_at is not None and self.allowed_at != self.next_allowed_at:
-                lines.append(f"  allowed from {shown(self.allowed_at)}")
+                lines.append(f"  allowed from {format_utc(self.allowed_at)}")
         if self.purged:
-            lines.append(f"  {counted(self.purged, 'device')} released 30 days ago or earlier: forgotten")
+            lines.append(f"  {pluralize(self.purged, 'device')} released 30 days ago or earlier: purged")
         lines.append(f"  {self.outcome}")
         lines.extend(f"  problem: {problem}" for problem in self.problems)
         lines.extend(f"  note: {note}" for note in self.notes)
-        allowed, automatic = shown(self.next_allowed_at), shown(self.next_automatic_at)
+        allowed, automatic = format_utc(self.next_allowed_at), format_utc(self.next_automatic_at)
         lines.append(f"  next: on request from {allowed}, automatically from {automatic}")
         return lines
 
 
 def wild_date_problem(dates: Mapping[str, datetime]) -> Problem:
-    """Return the problem that Apple dated changes of devices so that it cannot be right.
+    """Return the problem of changes that Apple dated implausibly.
 
     Args:
-        dates: What Apple sent, UTC, by serial number; at least one.
+        dates: The dates from Apple, UTC, by serial number; at least one.
     """
-    wild = ", ".join(sorted({shown(date) for date in dates.values()})[:SHOWN])
-    text = f"the change of {counted(len(dates), 'device')} is dated {wild}, which cannot be right"
+    wild = ", ".join(sorted({format_utc(date) for date in dates.values()})[:SHOWN])
+    text = f"the change of {pluralize(len(dates), 'device')} is dated {wild}, which cannot be right"
     fix = "nothing to do: the time of arrival counts, and the details were read; tell Apple if it comes again"
-    return Problem("op_date", some(sorted(dates)), text, fix, Severity.WARNING)
+    return Problem("op_date", abbreviate(sorted(dates)), text, fix, Severity.WARNING)
 
 
-def some(serials: Sequence[str]) -> str:
-    """Return the first of *serials*, as text; it tells whether there are more than ``SHOWN``."""
+def abbreviate(serials: Sequence[str]) -> str:
+    """Return the first ``SHOWN`` of *serials*, joined by commas; a final ellipsis stands for the rest."""
     first = ", ".join(serials[:SHOWN])
     return f"{first}, …" if len(serials) > SHOWN else first
 
 
-def shown(value: datetime) -> str:
-    """Return *value*, which is UTC, as people read it."""
+def format_utc(value: datetime) -> str:
+    """Return *value*, which is UTC, as text: ``2026-01-31 08:15:00 UTC``."""
     return value.isoformat(sep=" ", timespec="seconds").replace("+00:00", " UTC")
 
 
-def counted(number: int, noun: str) -> str:
+def pluralize(number: int, noun: str) -> str:
     """Return *number* with its noun: ``1 page``, ``2,500 pages``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -2,35 +2,36 @@
 
 The rules of this file:
 
-1. A page and the cursor that follows it are one commit. The cursor that was sent and the one that came back
-   are two things: they are compared before anything is stored.
-2. The last page of a full list is committed as such. Only then, and in a commit of its own, is what the list
-   did not show released. If the process dies in between, the next run does that first. A release that cannot
-   be believed is held back, and nothing else: the changes are followed, and at the end of each run it is
-   looked at again, as it may have become smaller meanwhile.
-3. Every way out of the loop is a ``SyncOutcome``. Nothing repeats without bound: a cursor that comes back
-   ends the run, a lost cursor leads to one full list per run, and pages and time are limited.
-4. An error ends the run and comes back to the caller, after it was stored and the run was marked as over.
-5. A conflict in the store, or a lost lease, means that another worker is at it: this run stops and touches
-   nothing more.
-6. Words of Apple's whose order is in doubt (``core.order``) are noted in the commit of their page, and
-   settled at the end by the details.
-7. That a token needs a person, or works again, is part of the state that ends a run, with its event. Where
-   something stored could not be read, all that is stored of the token must be readable before it goes on.
-8. A list with records that could not be read releases nothing, since what it seems to lack may be one of
-   them: the changes are followed all the same, and the next full list releases.
-9. A run goes by the store's clock, which all workers share, as long as their own is close to it.
-10. What Apple says of the server and the organization is asked for after a full list, and stored. That it
-    could not be asked ends no run.
+1. A page and its next cursor are stored in one commit. The cursor that was sent and the one that came back
+   are compared before anything is stored.
+2. The last page of a full list is committed first. Then devices that the list did not show are released in a
+   commit of its own; if the process dies in between, the next run does that first. A release that is too
+   large to be plausible is held back, while changes are still followed; the end of each run checks it again,
+   since it may have become smaller.
+3. Every way out of the loop is a ``SyncOutcome``. Nothing repeats without limit: a repeated cursor ends the
+   run, a lost cursor leads to at most one full list per run, and pages and time are limited.
+4. An error ends the run and is raised to the caller, after it was stored and the run was marked as over.
+5. A conflict in the store, or a lost lease, means that another worker took over; the run stops without
+   writing again.
+6. Records whose order is in doubt (``core.fleet.order``) are stored as ties in the commit of their page, and
+   resolved at the end of the run by the device details.
+7. The state that ends a run says whether the token needs an administrator or works again, with its event. If
+   something stored could not be read, everything stored for the token must be readable before the run
+   continues.
+8. A list with unreadable records releases nothing, since a device that seems to be missing may be one of
+   them: the changes are still followed, and the next full list releases.
+9. Use the store's clock, which all workers share, unless the local one differs by more than five minutes.
+10. After a full list, the account (server and organization) is read from Apple and stored. A failure to read
+    it does not end the run.
 
 ::
 
               cursor lost (once per run, if the policy allows)
             +--------------------------------------------------+
             v                                                  |
-          FETCH --last page--> release the rest --> SYNC --no more--> settle ties --> caught up
+          FETCH --last page--> release unlisted --> SYNC --no more--> resolve ties --> caught up
            | ^ |               (too many: not yet)  ^ | ^             release what was held back,
-           +-+ |                                    | +-+             if it can be believed by now
+           +-+ |                                    | +-+             if few enough are left
           more |                                    | more
                +------------- exhausted ------------+
                               (releases nothing)
@@ -74,18 +75,18 @@ from pyade.storage.protocol import Store
 from pyade.sync.damage import check_readable
 from pyade.sync.details import settle_flow
 from pyade.sync.leases import StoreTime
-from pyade.sync.report import SyncOutcome, SyncReport, counted, wild_date_problem
+from pyade.sync.report import SyncOutcome, SyncReport, pluralize, wild_date_problem
 from pyade.sync.runners import Progress, ProgressPhase, in_store
 from pyade.sync.token_account import account_flow
 from pyade.text import logger, printable
 
-_LONGEST_ERROR = 1_000
+_MAX_ERROR = 1_000
 
 _log = logger(__name__)
 
 
 class SyncRun:
-    """One run of one token: ``steps()`` once, and ``abandon()`` if the runner was interrupted meanwhile."""
+    """One run of one token: run ``steps()`` once, and ``abandon()`` if the runner was interrupted."""
 
     def __init__(
         self,
@@ -124,19 +125,19 @@ class SyncRun:
         self._time = StoreTime()
 
     def steps(self, lease: Lease | None = None) -> Flow[SyncReport]:
-        """Return the report of a run from the decision to the end.
+        """Run from the decision to the end, and return the report.
 
         Args:
-            lease: The right to write, carried by every write of the run; None if the caller sees to it
-                otherwise that no other run is under way.
+            lease: Checked by every write of the run; None if the caller ensures otherwise that no other run
+                is under way.
 
         Raises:
-            AppleError: Apple refused; what was committed before stays.
-            TransportError: No answer came; likewise.
+            AppleError: Apple refused; earlier commits stay.
+            TransportError: No complete response arrived; earlier commits stay.
             StoreError: The store failed.
         """
         self._lease = lease
-        self._time = StoreTime(lease)
+        self._time = StoreTime(lease)  # rule 9
         now = yield from self._time.now()
         stored = yield from in_store(lambda store: store.sync_state(self._token_name))
         self._state = stored
@@ -148,39 +149,39 @@ class SyncRun:
             )
             if not decision.action.sends_requests:
                 return self._idle(decision, now)
-            # Set before the commit: whoever is interrupted in the middle of it must recognise the run as his.
+            # Set before the commit: abandon() must recognise this run if the commit is interrupted.
             self._started_at = now
             self._running_since = since = decision.running_since or now
-            yield from self._save(self._begun(decision, now, since))
+            yield from self._save(self._started(decision, now, since))
             _log.info("%s: %s begins: %s", self._token_name, self._action.label, self._reason)
         except (StoreConflictError, LeaseLostError):
             return (yield from self._overtaken_at_start(now))
         token = None
         try:
-            # As it is now: if somebody renews it meanwhile, that counts as done after what this run meets.
+            # Read at the start: a renewal during the run is newer than any error that the run meets.
             token = yield from in_store(lambda store: store.token(self._token_name))
-            if is_damaged(self._state):
+            if is_damaged(self._state):  # rule 7
                 yield from in_store(partial(check_readable, token_name=self._token_name))
             self._purged = yield from in_store(lambda store: store.purge_released(self._token_name, now=now))
-            outcome = yield from self._pages_to_the_end(since, now)
+            outcome = yield from self._all_pages(since, now)
             if outcome is not SyncOutcome.TIME_LIMIT:
                 if self._state.ties:
-                    yield from self._settle_ties()
+                    yield from self._resolve_ties()  # rule 6
                 if outcome is SyncOutcome.CAUGHT_UP and self._state.held_back:
-                    outcome = yield from self._release_what_was_held()
-                yield from self._ask_for_account(token)
+                    outcome = yield from self._release_held_back()  # rule 2
+                yield from self._read_account(token)
             return (yield from self._finish(outcome))
-        except (StoreConflictError, LeaseLostError) as lost:
+        except (StoreConflictError, LeaseLostError) as lost:  # rule 5
             return (yield from self._overtaken(lost))
-        except Exception as error:
+        except Exception as error:  # rule 4
             yield from self._fail(error, token)
             raise
 
     def abandon(self) -> Flow[None]:
-        """Mark the run as over, if it is still the one under way, so that the next need not wait for it.
+        """Mark the run as over, if it is still the one under way, so that the next does not wait for it.
 
-        For a runner that was interrupted in the middle of a step: the state is read again, since the step may
-        have been committed.
+        For a runner that was interrupted within a step: the state is read again, since the step may have been
+        committed.
         """
         if self._running_since is not None:
             state = yield from in_store(lambda store: store.sync_state(self._token_name))
@@ -188,7 +189,7 @@ class SyncRun:
                 yield from self._save(attrs.evolve(state, running_since=None))
 
     def refused(self, held: LeaseHeldError) -> Flow[SyncReport]:
-        """Return the report of a run that did not begin, since another worker holds the token."""
+        """Return the report of a run that did not start, since another worker holds the lease."""
         now = yield from self._time.now()
         self._state = yield from in_store(lambda store: store.sync_state(self._token_name))
         reason = "another worker holds the token"
@@ -206,15 +207,15 @@ class SyncRun:
 
     # Start
 
-    def _begun(self, decision: Decision, now: datetime, since: datetime) -> SyncState:
-        """Return the state of a run under way; one that takes over began when the one that died did."""
+    def _started(self, decision: Decision, now: datetime, since: datetime) -> SyncState:
+        """Return the state of a run under way; *since* is its start, or that of the dead run it continues."""
         state = attrs.evolve(
             self._state, run_at=since, running_since=since, continues=False, last_error="", not_before=None
         )
         return self._with_action(state, decision, now)
 
     def _with_action(self, state: SyncState, decision: Decision, now: datetime) -> SyncState:
-        """Return *state* with what *decision* starts, and remember the action for the report."""
+        """Return *state* for the action of *decision*, and remember the action for the report."""
         self._action, self._reason = decision.action, decision.reason
         if decision.action in (SyncAction.FULL, SyncAction.RECOVERY):
             is_full = decision.action is SyncAction.FULL
@@ -231,27 +232,27 @@ class SyncRun:
                 repeats=0,
             )
         if state.phase is SyncPhase.FETCH and state.cursor is None:
-            # No page of the list ever came: Apple lists what is assigned when it is asked.
+            # No page of the list arrived yet: Apple lists what is assigned at the time of the request.
             return attrs.evolve(state, listing_since=now)
         return state
 
     # Pages
 
-    def _pages_to_the_end(self, since: datetime, now: datetime) -> Flow[SyncOutcome]:
+    def _all_pages(self, since: datetime, now: datetime) -> Flow[SyncOutcome]:
         if self._state.phase is SyncPhase.SYNC and self._state.listing_since is not None:
-            yield from self._release_the_rest(now)
+            yield from self._release_unlisted(now)  # rule 2
         while True:
             outcome = yield from self._one_page()
             if outcome is not None:
                 return outcome
-            if self._pages >= self._policy.max_pages_per_run:
+            if self._pages >= self._policy.max_pages_per_run:  # rule 3
                 return SyncOutcome.PAGE_LIMIT
             now = yield from self._time.now()
             if now - since >= self._policy.time_limit:
                 return SyncOutcome.TIME_LIMIT
 
     def _one_page(self) -> Flow[SyncOutcome | None]:
-        """Ask for a page and commit it; an outcome if the run is over."""
+        """Request a page and commit it; return the outcome if the run is over, else None."""
         cursor = self._state.cursor
         try:
             if self._state.phase is SyncPhase.FETCH or cursor is None:
@@ -272,7 +273,7 @@ class SyncRun:
         before = self._state
         if before.cursor is not None:
             self._sent.add(before.cursor)
-        is_repeated = page.more_to_follow and page.cursor in self._sent
+        is_repeated = page.more_to_follow and page.cursor in self._sent  # rule 1
         is_last_of_list = before.phase is SyncPhase.FETCH and not page.more_to_follow
         after = attrs.evolve(
             before,
@@ -286,7 +287,7 @@ class SyncRun:
         now = yield from self._time.now()
         if source is Source.SYNC:
             self._wild.update(wild_dates(page.devices, now))
-        self._state, changes = yield from in_store(
+        self._state, changes = yield from in_store(  # rule 1
             lambda store: store.commit_page(
                 self._token_name, page.devices, source=source, state=after, now=now, lease=self._lease
             )
@@ -299,31 +300,33 @@ class SyncRun:
         if source is Source.FETCH and before.full_sync > 1:
             self._only_listed += changes.added + changes.returned
         phase = ProgressPhase.FETCH if source is Source.FETCH else ProgressPhase.SYNC
-        told = Progress(token_name=self._token_name, phase=phase, pages=self._pages, devices=self._devices)
-        yield from ask(ReportProgress(told))
-        _log.info("%s", told)
+        progress = Progress(
+            token_name=self._token_name, phase=phase, pages=self._pages, devices=self._devices
+        )
+        yield from ask(ReportProgress(progress))
+        _log.info("%s", progress)
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("%s: %s", self._token_name, " ".join(device.serial_number for device in page.devices))
         if is_last_of_list:
-            yield from self._release_the_rest(now)
+            yield from self._release_unlisted(now)
             return None
         if is_repeated:
             return SyncOutcome.REPEATED_CURSOR
         return None if page.more_to_follow else SyncOutcome.CAUGHT_UP
 
-    def _release_the_rest(self, now: datetime) -> Flow[None]:
-        """Release what the complete list did not show, unless that cannot be believed."""
+    def _release_unlisted(self, now: datetime) -> Flow[None]:
+        """Release the devices that the complete list did not show, unless they are too many."""
         state = self._state
         if self._force:
             yield from self._release(state, now)
             return
         unlisted, fleet = yield from in_store(lambda store: _count_unlisted(store, self._token_name, state))
-        if state.unreadable:
-            # The place is not kept: what is not in this list may be one of the broken records for good.
+        if state.unreadable:  # rule 8
+            # Nothing is checked again later: a missing device may be one of the broken records.
             self._held_back = unlisted
             if unlisted:
                 self._notes.append(
-                    f"{counted(unlisted, 'device')} may be among the records of Apple's list that could"
+                    f"{pluralize(unlisted, 'device')} may be among the records of Apple's list that could"
                     " not be read: none was released"
                 )
             yield from self._save(attrs.evolve(state, listing_since=None, unreadable=0))
@@ -332,8 +335,8 @@ class SyncRun:
         else:
             yield from self._save(attrs.evolve(state, listing_since=None, held_back=unlisted))
 
-    def _release_what_was_held(self) -> Flow[SyncOutcome]:
-        """Release what the newest list did not show, if it is forced, or few enough are left by now."""
+    def _release_held_back(self) -> Flow[SyncOutcome]:
+        """Release the devices that the newest list did not show, if forced, or if few enough are left."""
         now = yield from self._time.now()
         state = attrs.evolve(self._state, listing_since=self._state.listed_at)
         unlisted, fleet = yield from in_store(lambda store: _count_unlisted(store, self._token_name, state))
@@ -352,8 +355,8 @@ class SyncRun:
         )
         self._changes += changes
 
-    def _ask_for_account(self, token: Token | None) -> Flow[None]:
-        """Ask Apple for the server and the organization after a full list, or where they are not known."""
+    def _read_account(self, token: Token | None) -> Flow[None]:
+        """Read server and organization from Apple after a full list, or if they are unknown (rule 10)."""
         is_known = token is not None and token.server_uuid and not self._state.account_problem
         if token is None or (is_known and self._action is SyncAction.DELTA):
             return
@@ -363,16 +366,16 @@ class SyncRun:
         if news.note:
             self._notes.append(news.note)
 
-    def _settle_ties(self) -> Flow[None]:
-        number = counted(len(self._state.ties), "device")
+    def _resolve_ties(self) -> Flow[None]:
+        number = pluralize(len(self._state.ties), "device")
         self._notes.append(f"{number} with changes in doubt: details were read")
         self._state, changes = yield from settle_flow(self._token_name, self._state, self._lease, self._time)
         self._changes += changes
 
-    # Cursors that Apple refuses
+    # Refused cursors
 
     def _exhausted(self) -> Flow[SyncOutcome | None]:
-        """Go on to the changes with the same cursor; for them it means that there is nothing new."""
+        """Continue with the changes from the same cursor; end the run if it was following changes already."""
         if self._state.phase is SyncPhase.SYNC:
             return SyncOutcome.CAUGHT_UP
         self._notes.append("Apple ended the full list without a last page: nothing was released")
@@ -382,9 +385,9 @@ class SyncRun:
         return None
 
     def _cursor_lost(self, error: CursorError) -> Flow[SyncOutcome | None]:
-        """Forget the cursor and begin a full list, if the policy allows one now."""
+        """Discard the cursor and start a full list, if the policy allows one now (rule 3)."""
         self._has_lost_cursor = True
-        # A list that begins anew may well go through the same cursors.
+        # A new list may use the same cursors again.
         self._sent.clear()
         word = "expired" if isinstance(error, ExpiredCursorError) else "not recognised"
         now = yield from self._time.now()
@@ -414,31 +417,31 @@ class SyncRun:
             last_error="" if is_caught_up or is_continued else outcome.value,
             failures=0,
         )
-        state, groups = resume(state)
+        state, groups = resume(state)  # rule 7
         yield from self._save(state, (*self._groups, *groups))
         if groups:
             _log.info("%s: no longer suspended", self._token_name)
         level = logging.WARNING if outcome is SyncOutcome.RELEASE_HELD else logging.INFO
-        pages, devices = counted(self._pages, "page"), counted(self._devices, "record")
+        pages, devices = pluralize(self._pages, "page"), pluralize(self._devices, "record")
         _log.log(level, "%s: %s with %s: %s", self._token_name, pages, devices, outcome)
         return self._report(outcome, now)
 
     def _fail(self, error: Exception, token: Token | None) -> Flow[None]:
-        """Store that the run is over and why; the error itself matters more than whether that works."""
+        """Store that the run is over and why; a failure to store it is only noted on *error*."""
         error.add_note(printable(f"{self._token_name}: {self._pages} pages were committed before"))
-        _log.info("%s: %s after %s", self._token_name, type(error).__name__, counted(self._pages, "page"))
-        # The text of an error that is not ours may hold anything.
+        _log.info("%s: %s after %s", self._token_name, type(error).__name__, pluralize(self._pages, "page"))
+        # The text of a foreign error may hold anything, also secrets.
         text = f"{type(error).__name__}: {error}" if isinstance(error, PyadeError) else type(error).__name__
         state = attrs.evolve(
             self._state,
             running_since=None,
-            last_error=text[:_LONGEST_ERROR],
+            last_error=text[:_MAX_ERROR],
             failures=self._state.failures + 1,
         )
         now = yield from self._time.now()
-        state, groups = suspend(left_alone(state, error, now), token, error)
+        state, groups = suspend(left_alone(state, error, now), token, error)  # rule 7
         if groups:
-            _log.warning("%s: suspended, a person must act: %s", self._token_name, state.suspended)
+            _log.warning("%s: suspended, an administrator must act: %s", self._token_name, state.suspended)
         try:
             yield from self._save(state, groups)
         except StoreError as another:
@@ -458,7 +461,7 @@ class SyncRun:
 
     def _overtaken(self, lost: StoreError) -> Flow[SyncReport]:
         self._notes.append(lost.reason)
-        _log.info("%s: overtaken after %s", self._token_name, counted(self._pages, "page"))
+        _log.info("%s: overtaken after %s", self._token_name, pluralize(self._pages, "page"))
         self._state = yield from in_store(lambda store: store.sync_state(self._token_name))
         now = yield from self._time.now()
         return self._report(SyncOutcome.OVERTAKEN, now)
@@ -469,7 +472,7 @@ class SyncRun:
         if self._only_listed:
             notes.append(f"{self._only_listed:,} devices came only with the full list")
         if self._unreadable:
-            notes.append(f"{counted(self._unreadable, 'record')} could not be read: left out")
+            notes.append(f"{pluralize(self._unreadable, 'record')} could not be read: left out")
         problems = list(self._problems)
         if self._wild:
             problems.append(wild_date_problem(self._wild))

@@ -1,7 +1,4 @@
-"""What performs the steps of this room: the common runners, with a client of Apple's service.
-
-What the flows of this room share: their access to the store, and how progress is told.
-"""
+"""Runners for the flows of this package: the common ones with a client of Apple; store access, progress."""
 
 from __future__ import annotations
 
@@ -31,7 +28,7 @@ T = TypeVar("T")
 
 
 class ProgressPhase(enum.StrEnum):
-    """What a long piece of work is busy with."""
+    """The kind of work under way."""
 
     FETCH = "fetch"
     SYNC = "sync"
@@ -41,14 +38,14 @@ class ProgressPhase(enum.StrEnum):
 
 @attrs.frozen(kw_only=True)
 class Progress(Printed):
-    """How far a sync or an assignment has come; handed to the ``progress`` callback after each commit.
+    """Progress of a sync or an assignment; passed to the ``progress`` callback after each commit.
 
     Attributes:
-        token_name: The token in question.
+        token_name: The token.
         phase: Fetching the full list, following changes, assigning or removing a profile.
-        pages: Pages, or chunks of an assignment, that are stored so far.
-        devices: Device records, or assigned serial numbers, that are stored so far.
-        total: How many there will be; None where only Apple knows.
+        pages: Pages, or chunks of an assignment, stored so far.
+        devices: Device records, or assigned serial numbers, stored so far.
+        total: Final number of *devices*; None if only Apple knows it.
     """
 
     token_name: str
@@ -64,7 +61,7 @@ class Progress(Printed):
 
 
 def in_store(work: Callable[[Store], T]) -> Flow[T]:
-    """Return what *work* returns for the store: one transaction of its own per call of the store."""
+    """Run *work* with the store and return its result; each call of the store is its own transaction."""
     return ask(StoreCall(work))
 
 
@@ -80,7 +77,7 @@ class Caller(Protocol):
         ...
 
     def call(self, call: Call[T]) -> T:
-        """Send *call* and return what it decodes to."""
+        """Send *call* and return its decoded response."""
         ...
 
 
@@ -93,15 +90,15 @@ class AsyncCaller(Protocol):
         ...
 
     async def call(self, call: Call[T]) -> T:
-        """Send *call* and return what it decodes to."""
+        """Send *call* and return its decoded response."""
         ...
 
 
 def through(client_for: Callable[[Token], ClientT], network: Network) -> Callable[[Token], ClientT]:
-    """Return *client_for* with the connections of *network*, if there are any wishes about them.
+    """Return *client_for* with the settings of *network* bound to it; unchanged if *network* is empty.
 
     Raises:
-        PolicyError: It takes none.
+        PolicyError: *client_for* does not accept these arguments.
     """
     if not network:
         return client_for
@@ -119,7 +116,7 @@ def client_of(client_for: Callable[[Token], Client], token: Token) -> Client:
     """Return the client that *client_for* makes for *token*.
 
     Raises:
-        ArgumentError: What it returned is none; an ``AsyncClient`` is none here.
+        ArgumentError: It did not return a client; an ``AsyncClient`` is refused here.
     """
     return returned("client_for", client_for(token), _CLIENT)
 
@@ -135,7 +132,7 @@ def runner_of(
     clock: Callable[[], datetime],
     progress: Callable[[Progress], None] | None = None,
 ) -> Runner:
-    """Return the runner of one token's work."""
+    """Return the runner for the work of one token."""
     handlers: Handlers = {SendCall: lambda step: apple.call(step.call)}
     return Runner(handlers, store=store, clock=clock, progress=progress)
 
@@ -146,11 +143,11 @@ def async_runner_of(
     clock: Callable[[], datetime],
     progress: Callable[[Progress], None] | None = None,
 ) -> AsyncRunner:
-    """Return the runner of one token's work, with the store in worker threads."""
+    """Return the asynchronous runner for the work of one token, with the store in worker threads."""
     handlers: Handlers = {SendCall: lambda step: apple.call(step.call)}
     return AsyncRunner(handlers, store=store, clock=clock, progress=progress)
 
 
-# A client of the caller's own is what can be entered and left.
+# The caller's own class of clients is accepted if it is a context manager.
 _CLIENT: Final = Kind(lambda value: hasattr(type(value), "__enter__"), "a Client", "clients")
 _ASYNC_CLIENT: Final = Kind(lambda value: hasattr(type(value), "__aenter__"), "an AsyncClient", "clients")

@@ -1,4 +1,4 @@
-"""Hand a store's committed events to whoever wants them, at least once each."""
+"""Deliver a store's committed events to a handler, each at least once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pyade.text import logger
 _log = logger(__name__)
 
 _BATCH = 100
-"""Events between two saved positions: how many may come again after a crash."""
+"""Events between two saved positions: at most so many are delivered again after a crash."""
 
 
 class EventSource(Protocol):
@@ -26,30 +26,30 @@ class EventSource(Protocol):
         limit: int = 1000,
         damaged: Callable[[DamagedRecordError], None] | None = None,
     ) -> Sequence[Event]:
-        """Return committed events in the order of the commits; *damaged* hears of those left out."""
+        """Return committed events in the order of the commits; call *damaged* for each left out."""
         ...
 
     def position(self, subscriber: str) -> str | None:
-        """Return how far *subscriber* has come."""
+        """Return the saved position of *subscriber*; None if there is none."""
         ...
 
     def save_position(self, subscriber: str, after: str) -> None:
-        """Remember how far *subscriber* has come."""
+        """Save *after* as the position of *subscriber*."""
         ...
 
 
 @check_arguments
 class Subscription:
-    """One reader of the events, known to the store by its name.
+    """A named reader of the events, whose position the store saves.
 
-    Every committed event reaches the handler, in the order of the commits. A handler that raises gets the
-    same event first the next time. After a crash up to 100 events come again, with the same ids. Two
-    processes that deliver under one name at the same time both get the events. Events that are stored and
-    cannot be read are left out, with a warning in the log.
+    Every committed event is passed to the handler, in the order of the commits. If the handler raises, the
+    next delivery starts with the same event. After a crash up to 100 events are delivered again, with the
+    same ids. Two processes that deliver under one name at the same time both get the events. Stored events
+    that cannot be read are left out, with a warning in the log.
 
     Args:
         store: Where the events are.
-        name: Under this name the store remembers the position; a new name begins with the oldest event kept.
+        name: Name under which the store saves the position; a new name starts with the oldest stored event.
         handler: Called with each event.
     """
 
@@ -60,18 +60,18 @@ class Subscription:
         self._damage: set[str] = set()
 
     def deliver(self) -> int:
-        """Hand over what was committed since the last time and return how many events that was.
+        """Deliver the events committed since the last delivery, and return their number.
 
         Raises:
             StoreError: The store failed.
-            Exception: Whatever the handler raised; events before it count as delivered.
+            Exception: Any error of the handler; events before it count as delivered.
         """
         delivered = 0
         position = self._store.position(self._name)
         if position is None:
-            # From now on the store keeps for this subscriber what it has not seen.
+            # From now on the store does not prune events that this subscriber has not seen.
             self._store.save_position(self._name, "")
-        while events := self._store.events(position or None, limit=_BATCH, damaged=self._note):
+        while events := self._store.events(position or None, limit=_BATCH, damaged=self._log_once):
             handled = position
             try:
                 for event in events:
@@ -84,8 +84,8 @@ class Subscription:
             position = handled
         return delivered
 
-    def _note(self, error: DamagedRecordError) -> None:
-        """Log that events are left out, once."""
+    def _log_once(self, error: DamagedRecordError) -> None:
+        """Log that events are left out, once per reason."""
         if error.reason not in self._damage:
             self._damage.add(error.reason)
             _log.warning("%s: left out: %s", self._name, error)

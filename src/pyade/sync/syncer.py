@@ -1,4 +1,4 @@
-"""Keep a store in step with Apple: one call is one run within the limits."""
+"""The public classes that sync a store with Apple: one call is one run within the policy's limits."""
 
 from __future__ import annotations
 
@@ -46,21 +46,21 @@ class _Syncing(Generic[CallerT]):
         clock: Callable[[], datetime] = utc_now,
         progress: Callable[[Progress], None] | None = None,
     ) -> None:
-        """Take what the synchronous and the asynchronous class have in common.
+        """Configure the syncer.
 
         Args:
-            apple: A ``Client``, or for the asynchronous class an ``AsyncClient``; its ``token_name`` is the
-                token to sync.
+            apple: A ``Client``, or for ``AsyncSyncer`` an ``AsyncClient``; its ``token_name`` is the token to
+                sync.
             store: Where the token was added.
             policy: The limits.
             clock: Returns the time, UTC.
-            progress: Called after each committed page; by the asynchronous class in the event loop.
+            progress: Called after each committed page; ``AsyncSyncer`` calls it in the event loop.
         """
         self._apple: CallerT = apple
         self._token_name = apple.token_name
         self._store = store
         self._policy = policy
-        # The page at the time limit has its deadline and its commit still to go.
+        # At the time limit a last page may still be requested and committed.
         self._longest = policy.time_limit + timedelta(minutes=5)
         self._clock = clock
         self._progress = progress
@@ -68,32 +68,33 @@ class _Syncing(Generic[CallerT]):
 
 @check_arguments
 class Syncer(_Syncing[Caller]):
-    """Brings what Apple knows about a token's devices into a store.
+    """Copies what Apple knows about a token's devices into a store.
 
-    Several syncers, threads, processes and machines may share a store: a lease in it lets one run per token
-    go on at a time, and the limits are read from the store. A run that died is continued by the next one as
-    soon as its lease ended.
+    Several syncers, threads, processes and machines may share a store: a lease in it allows one run per token
+    at a time, and the limits are read from the store. The next run continues one that died, as soon as its
+    lease ended.
     """
 
     def sync(self, *, full: bool | None = None, automatic: bool = False, force: bool = False) -> SyncReport:
-        """Run once, as far as the policy allows, and return what happened.
+        """Run once, within the policy, and return the report.
 
-        Where the policy says that it is too early, or that a run is under way, nothing is sent and nothing is
-        raised: the report's ``action`` is ``WAIT`` or ``RUNNING``, with the reason and ``allowed_at``, and
-        for ``RUNNING`` with the worker who holds the token.
+        If it is too early for a run, or one is under way, nothing is sent and nothing is raised: the report's
+        ``action`` is ``WAIT`` or ``RUNNING``, with the reason and ``allowed_at``, and for ``RUNNING`` with
+        the worker that holds the lease.
 
         Args:
-            full: True asks for Apple's full list, which finds what the changes did not mention; None does so
-                when the last one is seven days old. False follows the changes as long as Apple accepts the
-                cursor.
-            automatic: The run was not asked for by a person: it keeps the longer interval, up to five minutes
-                less for a nightly job that is not exact.
-            force: Release what the full list does not show, however many devices that are, also where that
-                was held back in an earlier run; every other limit holds.
+            full: True fetches Apple's full list, which finds devices that the changes did not mention; None
+                does so if the last one is seven days old. False follows the changes as long as Apple accepts
+                the cursor.
+            automatic: True if no user requested the run: the longer interval applies, with a tolerance of
+                five minutes for an inexact nightly job.
+            force: Release all devices that the full list does not show, no matter how many, also those held
+                back in an earlier run; all other limits apply.
 
         Raises:
-            AppleError: Apple refused. Pages that were committed before stay, the next run goes on after them.
-            TransportError: No answer came; likewise.
+            AppleError: Apple refused. Committed pages stay, and the next run continues after them.
+            TransportError: No complete response arrived. Committed pages stay, and the next run continues
+                after them.
             UnknownTokenError: The token is not in the store.
             StoreError: The store failed.
 
@@ -113,26 +114,26 @@ class Syncer(_Syncing[Caller]):
             except Exception:
                 raise
             except BaseException:
-                # Ctrl-C. If this fails, too, the next run takes this one for one that died.
+                # Ctrl-C. If this fails, too, the next run treats this one as dead.
                 with contextlib.suppress(Exception):
                     self._runner.run(work.abandon())
                 raise
 
     def restore(self, serial_number: str) -> DeviceRecord | None:
-        """Bring back one device, as Apple's details show it now, and return its record.
+        """Store one device as Apple's details show it now, and return its record.
 
-        For a device that was deleted here, or that a sync has not mentioned. It needs no sync.
+        For a device that was deleted here, or that no sync has reported. It needs no sync.
 
         Args:
             serial_number: Apple's serial number.
 
         Returns:
-            The stored record; None if Apple does not show the device to this token: nothing is stored then.
+            The stored record; None if Apple does not show the device to this token, then nothing is stored.
 
         Raises:
             AppleError: Apple refused.
-            TransportError: No answer came.
-            LeaseHeldError: Another worker is busy with the token.
+            TransportError: No complete response arrived.
+            LeaseHeldError: Another worker holds the token's lease.
             StoreError: The store failed.
         """
         with holding(self._runner, self._store, self._token_name) as lease:
@@ -145,12 +146,12 @@ class Syncer(_Syncing[Caller]):
 
 @check_arguments
 class AsyncSyncer(_Syncing[AsyncCaller]):
-    """Does what ``Syncer`` does with an ``AsyncClient``; the store works in worker threads."""
+    """``Syncer`` for an ``AsyncClient``; the store is called in worker threads."""
 
     async def sync(
         self, *, full: bool | None = None, automatic: bool = False, force: bool = False
     ) -> SyncReport:
-        """Run once, as far as the policy allows, and return what happened; see ``Syncer.sync``."""
+        """Run once, within the policy, and return the report; see ``Syncer.sync``."""
         work = run.SyncRun(
             self._token_name, self._policy, trigger=_trigger(automatic), full=full, force=force
         )
@@ -165,13 +166,13 @@ class AsyncSyncer(_Syncing[AsyncCaller]):
             except Exception:
                 raise
             except BaseException:
-                # Cancelled. If this fails, too, the next run takes this one for one that died.
+                # Cancelled. If this fails, too, the next run treats this one as dead.
                 with anyio.CancelScope(shield=True), contextlib.suppress(Exception):
                     await self._runner.run(work.abandon())
                 raise
 
     async def restore(self, serial_number: str) -> DeviceRecord | None:
-        """Bring back one device, as Apple's details show it now; see ``Syncer.restore``."""
+        """Store one device as Apple's details show it now; see ``Syncer.restore``."""
         async with holding_async(self._runner, self._store, self._token_name) as lease:
             return await self._runner.run(details.restore_flow(self._token_name, serial_number, lease))
 

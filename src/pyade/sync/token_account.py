@@ -1,13 +1,11 @@
-"""Ask Apple which server and organization a token belongs to, in the course of a sync.
-
-What it means that Apple names a server and an organization for a token.
+"""Read from Apple, during a sync, which server and organization a token belongs to, and store it.
 
 The rules of this file:
 
-1. What the token does not know yet, and a new name of its organization, is taken over.
-2. Another MDM server or organization is not: the token keeps what it had, so that a renewal is still compared
-   with it, and the difference is a problem until Apple and the token agree again.
-3. A change is told once, with the state that notes it.
+1. Facts that the token lacks, and a new name of its organization, are copied from Apple's account.
+2. Another MDM server or organization is not copied: the token keeps the known one, so that a renewal is still
+   compared with it, and the difference is a problem until Apple and the token agree again.
+3. A change causes one event, in the commit of the state that records it.
 
 Source: Apple, device assignment, "Get account details": the identities of the server and the organization.
 """
@@ -28,14 +26,18 @@ from pyade.flow import Flow, ask
 from pyade.sync.leases import StoreTime
 from pyade.sync.runners import in_store
 
-_LONGEST = 1_000
+_MAX_TEXT = 1_000
 
 
 def account_problem(token: Token, named: Token) -> str:
-    """Return how *named*, the token as Apple's account names it, is for another server or organization.
+    """Return, as text, how the server or organization in Apple's account differs from the token's.
+
+    Args:
+        token: As it is stored.
+        named: The same token with the server and the organization of the account.
 
     Returns:
-        In words; "" if it is not.
+        The differences; "" if there are none.
     """
     differences = []
     if token.server_uuid and named.server_uuid != token.server_uuid:
@@ -43,43 +45,43 @@ def account_problem(token: Token, named: Token) -> str:
     if token.org_id and named.org_id != token.org_id:
         was, is_now = (_organization(one) for one in (token, named))
         differences.append(f"the organization {is_now}, not {was}")
-    return f"Apple names {' and '.join(differences)}"[:_LONGEST] if differences else ""
+    return f"Apple names {' and '.join(differences)}"[:_MAX_TEXT] if differences else ""
 
 
 def note_account(
     state: SyncState, token: Token, named: Token
 ) -> tuple[SyncState, Token, tuple[EventGroup, ...], tuple[Problem, ...]]:
-    """Return what Apple's account makes of the state and the token, with the events and the problems.
+    """Apply Apple's account to the state and the token, and return both with events and problems.
 
     Args:
         state: The stored sync state.
         token: As it is stored.
-        named: The same token with the server and the organization that the account names.
+        named: The same token with the server and the organization of the account.
 
     Returns:
-        The state and the token to store: the same ones where nothing changed.
+        The state and the token to store, each the same object if nothing changed; the events; the problems.
     """
     problem = account_problem(token, named)
     noted = state if problem == state.account_problem else attrs.evolve(state, account_problem=problem)
-    if problem:
-        groups = (_event(problem, named),) if noted is not state else ()
+    if problem:  # rule 2
+        groups = (_event(problem, named),) if noted is not state else ()  # rule 3
         return noted, token, groups, (changed_account(problem),)
     if token.org_name and named.org_name != token.org_name:
         reason = f"the organization {_organization(token)} is called {named.org_name} now"
-        told = Problem("org_name", named.org_name or "", reason, "nothing to do", Severity.WARNING)
-        return noted, named, (_event(reason, named),), (told,)
-    return noted, named, (), ()
+        renamed = Problem("org_name", named.org_name or "", reason, "nothing to do", Severity.WARNING)
+        return noted, named, (_event(reason, named),), (renamed,)  # rule 1
+    return noted, named, (), ()  # rule 1
 
 
 def changed_account(problem: str) -> Problem:
-    """Return the problem for people that *problem*, from ``SyncState.account_problem``, is."""
+    """Return the ``Problem`` for *problem*, the text of ``SyncState.account_problem``."""
     fix = "check the MDM server in the portal; renew with the file of the right one, or with force=True"
     return Problem("account", "", problem, fix)
 
 
 def _event(reason: str, named: Token) -> EventGroup:
     details = {
-        "reason": reason[:_LONGEST],
+        "reason": reason[:_MAX_TEXT],
         "server_uuid": named.server_uuid,
         "org_id": named.org_id,
         "org_name": named.org_name,
@@ -93,13 +95,13 @@ def _organization(token: Token) -> str:
 
 @attrs.frozen(kw_only=True)
 class AccountNews:
-    """What came of asking.
+    """Outcome of reading the account.
 
     Attributes:
         state: The state to store.
         groups: The events to store with it.
-        problems: What is wrong.
-        note: Why it could not be asked; "" if it could.
+        problems: Problems found.
+        note: Why the account could not be read; "" if it was read.
     """
 
     state: SyncState
@@ -109,9 +111,9 @@ class AccountNews:
 
 
 def account_flow(state: SyncState, token: Token, time: StoreTime) -> Flow[AccountNews]:
-    """Return what Apple says of the server and the organization of *token*; the token is stored with it.
+    """Read server and organization of *token* from Apple, and store the token with them.
 
-    Whatever Apple answers, and whether it does, the sync goes on: it does not need this.
+    No error of Apple ends the sync, which does not depend on the account.
 
     Args:
         state: The stored sync state.
@@ -124,10 +126,10 @@ def account_flow(state: SyncState, token: Token, time: StoreTime) -> Flow[Accoun
         if named != token:
             yield from in_store(lambda store: store.replace_token(named, instead_of=token))
     except StoreConflictError:
-        # It was renewed meanwhile: the next full list asks with the new one.
+        # The token was renewed meanwhile: the next full list reads the account with the new one.
         return AccountNews(state=state)
     except PyadeError as error:
-        reason = f"server and organization could not be asked for: {type(error).__name__}"
+        reason = f"server and organization could not be read from Apple: {type(error).__name__}"
         state = left_alone(state, error, (yield from time.now()))
         return AccountNews(state=state, note=reason)
     return AccountNews(state=state, groups=groups, problems=problems)

@@ -29,7 +29,7 @@ def test_cursors_in_a_circle_end_a_walk_with_an_error(
     length: int,
 ) -> None:
     apple.script = [page(f"A{n}", cursor=f"c{n % length}", more=True) for n in range(9)]
-    with pytest.raises(errors.ResponseError, match="a cursor that was there before"):
+    with pytest.raises(errors.ResponseError, match="a cursor that was used before"):
         getattr(client, walk[0])(*walk[1:])
     assert len(apple.calls) <= length + 1
 

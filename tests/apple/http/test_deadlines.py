@@ -73,7 +73,7 @@ def test_the_deadline_is_for_the_whole_call_with_its_body(
 ) -> None:
     with SlowServer(*SLOW[name]) as server:
         began = time.monotonic()
-        with pytest.raises(errors.DeadlineError, match=r"no whole answer within 0\.3 seconds") as caught:
+        with pytest.raises(errors.DeadlineError, match=r"no complete response within 0\.3 seconds") as caught:
             devices(kind, server.url, token, account)
         assert DEADLINE <= time.monotonic() - began < DEADLINE + SLACK
         assert caught.value.effect_unknown

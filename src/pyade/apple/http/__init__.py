@@ -1,5 +1,5 @@
-"""How pyade talks to Apple's services: sessions, retries, bounds and deadlines, once for all of them.
+"""The HTTP core that all of Apple's services share: sessions, retries, size limits and deadlines.
 
-A service (``apple.service``, ``business.service``) says what is its own: how a session is opened and carried,
-what a refusal means. Everything else is here, as flows; two connections perform their steps.
+A service (``apple.service``, ``business.service``) defines how a session is opened and sent, and what an
+error response means. Everything else is here, as flows; ``SyncConnection`` and ``AsyncConnection`` run them.
 """

@@ -1,7 +1,4 @@
-"""One call of one of Apple's services, as data.
-
-A walk through a list of Apple's that ends, whatever cursors come.
-"""
+"""One call of one of Apple's services as data, and the cursors of a paged list, which always ends."""
 
 from __future__ import annotations
 
@@ -22,32 +19,31 @@ else:
 T = TypeVar("T")
 
 OPEN_SESSION = "open a session"
-"""The operation of errors that came before the call itself was sent."""
+"""The ``operation`` of errors that happened before the call itself was sent."""
 
 ENVELOPE_BYTES = 1024**2
-"""How long an answer may be, besides its records."""
+"""Most bytes of a response without its records."""
 
 RECORD_BYTES = 2048
-"""How long a record of a list may be on average, besides; a page of 1,000 real devices has under 2 MiB."""
+"""Most bytes of a record of a list, on average; a page of 1,000 real devices has under 2 MiB."""
 
 
 @attrs.frozen(kw_only=True)
 class Call(Generic[T]):
-    """A request to Apple and how its answer is read.
+    """A request to Apple and how its response is decoded.
 
     Attributes:
-        operation: What is asked, for errors and logs.
+        operation: Name of the call, for errors and logs.
         method: HTTP method.
         path: From the base URL, with a leading slash.
-        decode: Reads the body of a success.
+        decode: Decodes the body of a success.
         json: The body; not part of ``repr``, since it may hold an escrow key.
         params: The query; never holds a secret.
-        repeatable: True if sending it twice does no more than sending it once, so that a lost answer may be
-            followed by another try.
-        fallback_method: The method to use where Apple refuses ``method`` with 405.
+        repeatable: True if the call is idempotent, so that it may be tried again after a lost response.
+        fallback_method: The method to use if Apple refuses ``method`` with 405.
         paged: True if the client fills in ``limit`` and keeps it within Apple's maximum.
-        max_records: How many records its answer may hold; decides how long the answer may be.
-        by_code: Answers for codes of Apple that are a result here and not an error.
+        max_records: How many records the response may hold; sets ``max_bytes``.
+        by_code: Results for error codes of Apple that are no error for this call.
     """
 
     operation: str
@@ -64,18 +60,18 @@ class Call(Generic[T]):
 
     @property
     def content(self) -> bytes | None:
-        """The body as it is sent; None for a request without one."""
+        """The encoded body; None for a request without one."""
         return None if self.json is None else msgspec.json.encode(self.json)
 
     @property
     def max_bytes(self) -> int:
-        """How long its answer may be, on the wire and unpacked."""
+        """Most bytes of the response, both on the wire and decompressed."""
         return ENVELOPE_BYTES + self.max_records * RECORD_BYTES
 
 
 @attrs.frozen
 class SendCall(Step[T], Generic[T]):
-    """Send *call* to Apple with authentication and retries, and answer with what it decodes to."""
+    """Send *call* to Apple with authentication and retries; the answer is the decoded response."""
 
     call: Call[T]
 
@@ -88,41 +84,42 @@ def may_have_acted(error: AppleError | TransportError) -> bool:
 
 
 MAX_EMPTY_PAGES = 1000
-"""How many pages in a row may bring nothing new."""
+"""How many pages in a row may be empty."""
 
 
 class Cursors:
-    """The cursors of one walk through a list.
+    """Checks the cursors of one iteration over a list, so that it ends.
 
     Args:
-        operation: What is asked, for errors.
-        cursor: The one that the walk begins with; None at the beginning of the list.
+        operation: Name of the call, for errors.
+        cursor: The cursor to start from; None for the beginning of the list.
     """
 
     def __init__(self, operation: str, cursor: str | None = None) -> None:
         self._operation = operation
-        # A hash each, since a hostile cursor may be as long as a page.
+        # Hashes only, since a hostile cursor may be as long as a page.
         self._seen = set() if cursor is None else {hash(cursor)}
         self._empty = 0
 
     def follow(self, cursor: str, *, brought_something: bool) -> str:
-        """Return *cursor*, which the page that was just read promises more with.
+        """Return *cursor*, with which the page just read announced another page.
 
         Args:
             cursor: Of the next page.
-            brought_something: True if the page held anything new.
+            brought_something: True if the page just read was not empty.
 
         Raises:
-            ResponseError: The cursor was there before, or page after page is empty: the walk would not end.
+            ResponseError: The cursor was used before, or too many pages in a row were empty: the iteration
+                would not end.
         """
         self._empty = 0 if brought_something else self._empty + 1
         detail = ""
         if hash(cursor) in self._seen:
-            detail = "Apple promised more with a cursor that was there before"
+            detail = "Apple announced another page with a cursor that was used before"
         elif self._empty >= MAX_EMPTY_PAGES:
-            detail = f"Apple promised more on {self._empty} empty pages in a row"
+            detail = f"Apple announced another page on each of {self._empty} empty pages in a row"
         if detail:
-            step = "keep what came and go on later; if it stays so, fetch the full list"
+            step = "keep the pages so far and continue later; if it happens again, fetch the full list"
             raise ResponseError(self._operation, 200, "", detail, step)
         self._seen.add(hash(cursor))
         return cursor

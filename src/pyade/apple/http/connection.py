@@ -1,11 +1,11 @@
-"""What performs the steps of a service's flows: the two kinds of connection.
+"""The synchronous and the asynchronous connection, which run the flows of a service over httpx.
 
-Rules of this file:
+The rules of this file:
 
-1. Nothing of httpx is raised or chained: its errors hold the request, and the request holds secrets.
-2. Secrets are opened where the request is built, in a function that has returned when anything is raised.
-3. One line of the log tells each exchange, without the query and, of an address that is itself a secret,
-   without its path.
+1. No error of httpx is raised or chained: it holds the request, and the request holds secrets.
+2. Secrets are revealed only in the function that builds the request, which has returned before anything is
+   raised.
+3. Each exchange is logged in one line, without the query; of a secret URL only the host is logged.
 """
 
 from __future__ import annotations
@@ -63,13 +63,13 @@ T = TypeVar("T")
 TransportT = TypeVar("TransportT")
 WaitT = TypeVar("WaitT")
 
-# Another thread or loop holds the lock of a session for one exchange with Apple; trying 50 times a second
-# meanwhile needs no thread of its own, and a cancelled task leaves nothing behind.
+# Another thread or loop holds the lock of a session for one exchange with Apple. Polling it 50 times a second
+# needs no extra thread, and a cancelled task leaves nothing behind.
 _POLL_SECONDS = 0.02
-# The words of a protocol error quote the line that broke it, which may be the header with the session.
+# The message of a protocol error quotes the invalid line, which may be the header with the session.
 _QUOTED_BYTES = re.compile(r":? *(?:bytearray\()?b['\"].*", re.DOTALL)
-_MAX_WORDS = 500
-# A redirect to what is no address is found by httpx, although nobody follows it.
+_MAX_MESSAGE = 500
+# httpx raises InvalidURL for a redirect to an invalid address, even if redirects are not followed.
 _LOST = (httpx.RequestError, httpx.InvalidURL, OSError)
 _NEVER_SENT = (
     httpx.ConnectError,
@@ -83,7 +83,7 @@ _log = logger(__name__)
 
 
 def utc_now() -> datetime:
-    """Return the time, UTC."""
+    """Return the current time, UTC."""
     return datetime.now(UTC)
 
 
@@ -118,16 +118,16 @@ def checked_url(address: str, name: str, default: str) -> httpx.URL:
 
     Args:
         address: Such as ``https://mdmenrollment.apple.com``.
-        name: Of the argument, for the error.
-        default: What is used where the caller names none, for the error.
+        name: Name of the argument, for the error.
+        default: Default of the argument, for the error.
 
     Raises:
-        InvalidRequestError: It is no address of a service.
+        InvalidRequestError: *address* is not an ``http`` or ``https`` URL of host, optional port and path.
     """
     url = httpx.URL("")
     with contextlib.suppress(httpx.InvalidURL, UnicodeError, TypeError):
         read = httpx.URL(address)
-        # Labels that are empty, too long or no IDNA are found here and not when it is resolved.
+        # Finds labels that are empty, too long or no IDNA before the name is resolved.
         read.raw_host.decode("ascii").encode("idna")
         _ = read.host
         url = read
@@ -135,14 +135,14 @@ def checked_url(address: str, name: str, default: str) -> httpx.URL:
     is_service = url.scheme in ("http", "https") and url.host and (url.port or 0) < 65536
     if not is_service or url.userinfo or url.query or url.fragment:
         shown = repr(address) if "@" not in str(address) else "(not shown)"
-        detail = f"{name} {shown}: http or https, a host and perhaps a path is allowed"
+        detail = f"{name} {shown}: http or https with a host and an optional path is allowed"
         raise InvalidRequestError(CONFIGURE, 0, "", detail, f"leave it out for {default}")
-    # Built anew in each case: "https://host" and "https://host/" must be the same key of a session cache.
+    # Always rebuilt: "https://host" and "https://host/" must be the same key of a session cache.
     return url.copy_with(raw_path=url.raw_path.rstrip(b"/") + b"/")
 
 
 class Connection(Generic[TransportT, WaitT]):
-    """What both kinds have in common; the arguments are those of the clients."""
+    """Base of both connections; the arguments are those of the clients."""
 
     _service: Service
 
@@ -181,7 +181,7 @@ class Connection(Generic[TransportT, WaitT]):
 
     @property
     def _flows(self) -> dict[type[Step[Any]], Callable[[Any], Flow[Any]]]:
-        """For each step that stands for a flow with a limit of its own, what returns that flow."""
+        """The types of steps that run as a flow with its own time limit, each with what returns the flow."""
         return {SendCall: lambda step: self._service.call_flow(step.call)}
 
     def _handlers(self, transmit: Any, exclusive: Any, run: Any) -> dict[type[Step[Any]], Any]:
@@ -192,7 +192,9 @@ class Connection(Generic[TransportT, WaitT]):
             **{kind: partial(run, flow_of) for kind, flow_of in self._flows.items()},
         }
 
-    def _request(self, step: HttpCall, limit: Limit, build: Callable[..., httpx.Request]) -> httpx.Request:
+    def _build_request(
+        self, step: HttpCall, limit: Limit, build: Callable[..., httpx.Request]
+    ) -> httpx.Request:
         address = step.url.reveal() if isinstance(step.url, Secret) else step.url
         url = httpx.URL(self._service.base_url.rstrip("/") + address if address.startswith("/") else address)
         headers = {
@@ -205,33 +207,33 @@ class Connection(Generic[TransportT, WaitT]):
         )
         return build(step.method, url, headers=headers, content=content, timeout=timeout)
 
-    def _built(
+    def _try_build(
         self, step: HttpCall, limit: Limit, build: Callable[..., httpx.Request]
     ) -> httpx.Request | InvalidRequestError:
-        """Return the request of *step*, or the error if a value cannot be sent at all."""
+        """Return the request of *step*, or the error if a value cannot be sent."""
         try:
-            return self._request(step, limit, build)
+            return self._build_request(step, limit, build)  # rule 2
         except (httpx.InvalidURL, TypeError, ValueError) as error:
             return unsendable(step.operation, error)
 
     def _lost(self, step: HttpCall, error: Exception) -> TransportError:
-        """Return the error for a request that got no whole answer; asyncio's TLS raises its own."""
-        told = _QUOTED_BYTES.sub("", str(error)[:_MAX_WORDS])
-        words = f"{self._host(step)}: {type(error).__name__}" + (f": {told}" if told else "")
-        return TransportError(step.operation, words, step.may_act and not isinstance(error, _NEVER_SENT))
+        """Return the error for a request without a complete response, from httpx or asyncio TLS (rule 1)."""
+        message = _QUOTED_BYTES.sub("", str(error)[:_MAX_MESSAGE])
+        text = f"{self._host(step)}: {type(error).__name__}" + (f": {message}" if message else "")
+        return TransportError(step.operation, text, step.may_act and not isinstance(error, _NEVER_SENT))
 
     def _late(self, step: HttpCall, limit: Limit, *, was_sent: bool = True) -> DeadlineError:
         """Return the error for a call whose time is over."""
-        words = f"{self._host(step)}: no whole answer within {limit.seconds:g} seconds"
-        return DeadlineError(step.operation, words, step.may_act and was_sent)
+        text = f"{self._host(step)}: no complete response within {limit.seconds:g} seconds"
+        return DeadlineError(step.operation, text, step.may_act and was_sent)
 
     def _host(self, step: HttpCall) -> str:
         return _host_of(step.url, self._service.base_url).host
 
-    def _tell(self, step: HttpCall, reply: HttpReply) -> HttpReply:
+    def _log_exchange(self, step: HttpCall, reply: HttpReply) -> HttpReply:
         is_path = isinstance(step.url, str) and step.url.startswith("/")
         base = _host_of(step.url, self._service.base_url)
-        place = str(base).rstrip("/") + (str(step.url).partition("?")[0] if is_path else "")
+        place = str(base).rstrip("/") + (str(step.url).partition("?")[0] if is_path else "")  # rule 3
         _log.info(
             "%s: %s %s: %d, %d bytes", step.operation, step.method, place, reply.status, len(reply.content)
         )
@@ -243,7 +245,7 @@ class Connection(Generic[TransportT, WaitT]):
 
 @check_arguments
 class SyncConnection(Connection[httpx.BaseTransport, object]):
-    """Performs the steps of a service's flows, in the calling thread."""
+    """Runs the flows of a service in the calling thread."""
 
     def _open(self, **options: Any) -> None:
         self._http = open_http(httpx.Client, **options)
@@ -263,7 +265,7 @@ class SyncConnection(Connection[httpx.BaseTransport, object]):
         self._http.close()
 
     def call(self, call: Call[T]) -> T:
-        """Send *call*, with a session and with retries, and return its answer."""
+        """Send *call* with a session and retries, and return its decoded response."""
         return self.drive(self._service.call_flow(call))
 
     def drive(self, flow: Flow[T]) -> T:
@@ -287,21 +289,21 @@ class SyncConnection(Connection[httpx.BaseTransport, object]):
             if limit.remaining <= 0:
                 raise _no_session(limit)
             pause(_POLL_SECONDS)
-        # A with statement, since Ctrl-C between acquire() and try would leave the lock held.
+        # A with statement, since Ctrl-C between acquire() and try would leave the lock locked.
         with step.session.lock:
             return self._within(limit).run(step.flow)
 
     def _transmit(self, limit: Limit, step: HttpCall) -> HttpReply:
         hear_stop()
-        answer = self._sent(step, limit) if limit.remaining > 0 else self._late(step, limit, was_sent=False)
-        if isinstance(answer, HttpReply):
-            return self._tell(step, answer)
+        reply = self._send(step, limit) if limit.remaining > 0 else self._late(step, limit, was_sent=False)
+        if isinstance(reply, HttpReply):
+            return self._log_exchange(step, reply)
         if limit.is_stopped:
             raise StopWorkError
-        raise answer
+        raise reply
 
-    def _sent(self, step: HttpCall, limit: Limit) -> HttpReply | PyadeError:
-        request = self._built(step, limit, self._http.build_request)
+    def _send(self, step: HttpCall, limit: Limit) -> HttpReply | PyadeError:
+        request = self._try_build(step, limit, self._http.build_request)
         if isinstance(request, PyadeError) or self._http.is_closed:
             return request if isinstance(request, PyadeError) else self._closed()
         try:
@@ -322,7 +324,7 @@ class SyncConnection(Connection[httpx.BaseTransport, object]):
 
 @check_arguments
 class AsyncConnection(Connection[httpx.AsyncBaseTransport, Awaitable[object]]):
-    """Performs the steps of a service's flows on an event loop, asyncio's or trio's."""
+    """Runs the flows of a service on an event loop, of asyncio or trio."""
 
     def _open(self, **options: Any) -> None:
         self._http = open_http(httpx.AsyncClient, **options)
@@ -342,7 +344,7 @@ class AsyncConnection(Connection[httpx.AsyncBaseTransport, Awaitable[object]]):
         await self._http.aclose()
 
     async def call(self, call: Call[T]) -> T:
-        """Send *call*, with a session and with retries, and return its answer."""
+        """Send *call* with a session and retries, and return its decoded response."""
         return await self.drive(self._service.call_flow(call))
 
     async def drive(self, flow: Flow[T]) -> T:
@@ -362,7 +364,7 @@ class AsyncConnection(Connection[httpx.AsyncBaseTransport, Awaitable[object]]):
         return AsyncRunner(handlers, clock=self._clock, sleep=self._sleep or anyio.sleep)
 
     async def _exclusive(self, limit: Limit, step: Exclusive) -> Secret:
-        # One task of this client tries for the lock, the others wait for that task.
+        # One task of this client polls the lock, the others wait for that task.
         turn = self._turn = self._turn or anyio.Lock()
         with anyio.move_on_after(limit.within(None)) as scope:
             await turn.acquire()
@@ -382,17 +384,17 @@ class AsyncConnection(Connection[httpx.AsyncBaseTransport, Awaitable[object]]):
 
     async def _transmit(self, limit: Limit, step: HttpCall) -> HttpReply:
         is_late = limit.remaining <= 0
-        answer = self._late(step, limit, was_sent=False) if is_late else await self._sent(step, limit)
-        if isinstance(answer, HttpReply):
-            return self._tell(step, answer)
-        raise answer
+        reply = self._late(step, limit, was_sent=False) if is_late else await self._send(step, limit)
+        if isinstance(reply, HttpReply):
+            return self._log_exchange(step, reply)
+        raise reply
 
-    async def _sent(self, step: HttpCall, limit: Limit) -> HttpReply | PyadeError:
-        request = self._built(step, limit, self._http.build_request)
+    async def _send(self, step: HttpCall, limit: Limit) -> HttpReply | PyadeError:
+        request = self._try_build(step, limit, self._http.build_request)
         if isinstance(request, PyadeError) or self._http.is_closed:
             return request if isinstance(request, PyadeError) else self._closed()
-        if (stranger := self._other_loop()) is not None:
-            return stranger
+        if (wrong_loop := self._check_loop()) is not None:
+            return wrong_loop
         try:
             with anyio.move_on_after(limit.within(None)):
                 async with (
@@ -411,8 +413,8 @@ class AsyncConnection(Connection[httpx.AsyncBaseTransport, Awaitable[object]]):
             return error
         return self._late(step, limit)
 
-    def _other_loop(self) -> ClientError | None:
-        """Return the error if another event loop made the connections that are kept here."""
+    def _check_loop(self) -> ClientError | None:
+        """Return the error if the open connections belong to another event loop; else None."""
         loop = lowlevel.current_token()
         if self._is_own and self._loop not in (None, loop):
             name = type(self).__name__
@@ -422,7 +424,7 @@ class AsyncConnection(Connection[httpx.AsyncBaseTransport, Awaitable[object]]):
 
 
 def _parts(response: httpx.Response) -> Generator[bytes, None, None]:
-    """Yield the bytes of an answer as they come; all at once where httpx has read them."""
+    """Yield the raw bytes of a response as they arrive; the decoded body if httpx has read it."""
     if response.is_stream_consumed:
         yield response.content
     else:
@@ -441,12 +443,12 @@ async def _parts_async(response: httpx.Response) -> AsyncGenerator[bytes, None]:
 
 
 def _no_session(limit: Limit) -> DeadlineError:
-    words = f"no session within {limit.seconds:g} seconds, for which another call asks"
-    return DeadlineError(OPEN_SESSION, words, False)
+    text = f"no session within {limit.seconds:g} seconds, another call is requesting it"
+    return DeadlineError(OPEN_SESSION, text, False)
 
 
 def _host_of(address: str | Secret, base_url: str) -> httpx.URL:
-    """Return the address of the host that is asked, without path and query."""
+    """Return the URL of the host of *address*, without path and query."""
     text = address.reveal() if isinstance(address, Secret) else address
     with contextlib.suppress(httpx.InvalidURL):
         return httpx.URL(base_url if text.startswith("/") else text).copy_with(raw_path=b"/", fragment=None)

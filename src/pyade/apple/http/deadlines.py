@@ -1,12 +1,12 @@
-"""When a call must be over: at its deadline, and soon after the program was asked to stop.
+"""The time limit of a call: its deadline, and a requested stop of the program.
 
-Rules of this file:
+The rules of this file:
 
-1. The deadline is for the whole call: waiting for a session, every try, and the last byte of its answer.
-2. A stop is heard before a request is sent and while something is waited for. An answer that is under way has
-   some seconds to come, so that what Apple did becomes known.
-3. Blocking reads end at both, however slowly bytes come, where pyade made the connection. With a transport of
-   the caller's they end at its own timeout.
+1. The deadline covers the whole call: waiting for a session, every try, and the last byte of its response.
+2. A requested stop takes effect before a request is sent and during waits. A response that is under way has
+   ``STOP_SECONDS`` left, so that the outcome at Apple becomes known.
+3. Both end blocking reads, however slowly bytes arrive, on connections that pyade made. With a transport of
+   the caller's, reads end at that transport's own timeout.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from contextvars import ContextVar
 import attrs
 
 STOP_SECONDS = 4.0
-"""How long an answer that is under way may still take once a stop was asked for."""
+"""Seconds that a response under way may still take after a stop was requested."""
 
 _stop: ContextVar[threading.Event | None] = ContextVar("pyade_stop", default=None)
 current_limit: ContextVar[Limit | None] = ContextVar("pyade_limit", default=None)
-"""The limit of the call that is under way in this thread, for the connections that keep it."""
+"""The limit of the call under way in this thread; ``watched`` connections enforce it."""
 
 
 class StopWorkError(BaseException):
-    """Ends a piece of work that was asked to stop, between two steps."""
+    """Ends work that was asked to stop, between two steps."""
 
 
 @contextlib.contextmanager
 def heeding(stop: threading.Event) -> Iterator[None]:
-    """End the calls of this thread in ``StopWorkError`` once *stop* is set, while the block runs."""
+    """Make the calls of this thread raise ``StopWorkError`` once *stop* is set, while the block runs."""
     before = _stop.set(stop)
     try:
         yield
@@ -42,20 +42,20 @@ def heeding(stop: threading.Event) -> Iterator[None]:
 
 
 def pause(seconds: float) -> None:
-    """Wait, and no longer than until a stop is asked for.
+    """Wait for *seconds*, or until a stop is requested.
 
     Raises:
-        StopWorkError: A stop was asked for.
+        StopWorkError: A stop was requested.
     """
     stop = _stop.get()
     if stop is None:
         time.sleep(seconds)
-    elif stop.wait(seconds):
+    elif stop.wait(seconds):  # rule 2
         raise StopWorkError
 
 
 def hear_stop() -> None:
-    """Raise ``StopWorkError`` if a stop was asked for."""
+    """Raise ``StopWorkError`` if a stop was requested."""
     stop = _stop.get()
     if stop is not None and stop.is_set():
         raise StopWorkError
@@ -63,11 +63,11 @@ def hear_stop() -> None:
 
 @attrs.define
 class Limit:
-    """Until when a call may take.
+    """The time limit of one call (rule 1).
 
     Attributes:
-        seconds: From its start.
-        clock: Returns seconds that only grow.
+        seconds: Time for the call, from the creation of this object.
+        clock: A monotonic clock, in seconds.
     """
 
     seconds: float
@@ -80,26 +80,26 @@ class Limit:
 
     @property
     def remaining(self) -> float:
-        """Seconds that are left; 0 or less if there are none."""
+        """Seconds that are left; 0 or less if the time is over."""
         now, stop = self.clock(), _stop.get()
         if stop is not None and stop.is_set() and self._stops_at is None:
-            self._stops_at = now + STOP_SECONDS
+            self._stops_at = now + STOP_SECONDS  # rule 2
         return (self._ends_at if self._stops_at is None else min(self._ends_at, self._stops_at)) - now
 
     @property
     def is_stopped(self) -> bool:
-        """True once a stop was asked for and there is no time left."""
+        """True if a stop was requested and no time is left."""
         return self.remaining <= 0 and self._stops_at is not None
 
     def within(self, timeout: float | None) -> float:
-        """Return *timeout*, or what is left if that is less; never less than a moment."""
-        left = max(self.remaining, 0.001)
+        """Return *timeout*, or the seconds that are left if these are fewer; never less than 0.001."""
+        left = max(self.remaining, 0.001)  # rule 1
         return left if timeout is None else min(timeout, left)
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """Let the connections of ``watch`` keep this limit while the block runs in this thread."""
-        before = current_limit.set(self)
+        """Make ``watched`` connections enforce this limit while the block runs in this thread."""
+        before = current_limit.set(self)  # rule 3
         try:
             yield
         finally:

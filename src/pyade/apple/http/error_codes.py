@@ -1,10 +1,10 @@
-"""What the refusals of both services have in common: the form of a meaning, times, and what may be shown.
+"""What the error responses of both services share: ``ErrorCode``, wait times, and removal of secrets.
 
-Rules of this file:
+The rules of this file:
 
-1. Nothing here raises, whatever bytes and headers came.
-2. What Apple sent is shown printable, cut, and free of the secrets of the request: as they are, in any escape
-   of JSON, percent signs or HTML, and also where the end of the text cuts them.
+1. Nothing here raises, whatever bytes and headers arrive.
+2. Text from Apple is shown printable, cut, and without the secrets of the request: plain, in any escapes of
+   JSON, percent-encoding or HTML, and also where the end of the text cuts a secret.
 """
 
 from __future__ import annotations
@@ -28,37 +28,37 @@ from pyade.errors import AppleError
 T = TypeVar("T")
 
 MAX_DETAIL: Final = 1024
-"""Characters of Apple's words in an error."""
+"""Most characters of Apple's text in an error."""
 
 MAX_CODE: Final = 100
-"""Characters of a code or an id."""
+"""Most characters of a code or an id."""
 
 MAX_TEXT: Final = 64 * 1024
-"""Bytes of a body that is no JSON which are looked at."""
+"""Bytes that are examined of a body that is not JSON."""
 
 MAX_WAIT: Final = 365 * 86_400.0
-"""Seconds; a year. What is meant to be added to a time must not overflow it."""
+"""Seconds; a year: adding a wait to a time must not overflow it."""
 
-A_PAGE: Final = "a page instead of an answer, as gateways send it"
+A_PAGE: Final = "an HTML page instead of Apple's response, probably from a gateway"
 REMOVED: Final = "[removed]"
 LATER: Final = "try again later"
 
-# Shorter beginnings of a secret tell nothing, and are parts of ordinary words.
+# Shorter beginnings of a secret reveal nothing, and are parts of ordinary words.
 _SHORTEST_PART = 4
 _LONGEST_HEADER = 200
 _ESCAPED = re.compile(r"\\(?:u([0-9a-fA-F]{4})|([^u]))")
 _HALF_ESCAPE = re.compile(r"(?:%[0-9a-fA-F]?|\\(?:u[0-9a-fA-F]{0,3})?|&[#\w]{0,8})\Z")
-# A text may have been escaped on each of several ways.
+# A text may have been escaped several times.
 _LAYERS = 4
 
 
 @attrs.frozen
 class ErrorCode:
-    """One meaning of a refusal.
+    """The meaning of an error code or status.
 
     Attributes:
         error: The class that is raised.
-        meaning: One sentence, put after the code; "" where the code says enough.
+        meaning: One sentence, put after the code; "" if the code says enough.
         next_step: Who must do what.
     """
 
@@ -73,7 +73,7 @@ _SERVER = ErrorCode(errors.ServerError, "", LATER)
 def by_status(
     status: int, table: Mapping[int, ErrorCode], redirect: ErrorCode, otherwise: ErrorCode
 ) -> ErrorCode:
-    """Return what *status* means: by *table*, else as one of its hundred."""
+    """Return what *status* means: by *table*, else by its class (3xx, 5xx, other)."""
     if status in table:
         return table[status]
     if status >= 500:
@@ -86,7 +86,7 @@ def retry_after(value: str | None, now: datetime) -> float | None:
 
     Args:
         value: Whole seconds or an HTTP date.
-        now: What an HTTP date is compared with, UTC.
+        now: The time, UTC; an HTTP date is counted from it.
 
     Source: RFC 9110, 10.2.3.
     """
@@ -102,12 +102,12 @@ def http_date(value: str | None) -> datetime | None:
     try:
         when = parsedate_to_datetime((value or "")[:_LONGEST_HEADER])
         return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
-    except (ValueError, OverflowError, TypeError, IndexError):
+    except (ValueError, OverflowError, TypeError, IndexError):  # rule 1
         return None
 
 
 def read_body(content: bytes, kind: type[T]) -> T | None:
-    """Return the JSON *content* as *kind*; None if it is nothing of that kind."""
+    """Return the JSON *content* as *kind*; None if it cannot be decoded as that."""
     try:
         return decode_json(content, kind)
     except msgspec.DecodeError:
@@ -120,22 +120,22 @@ def text_of(content: bytes) -> str:
 
 
 def printable(value: str | int) -> str:
-    """Return *value* on one line, with a blank for what moves the cursor or turns the text around."""
+    """Return *value* on one line, with a blank for each character that is not printable."""
     return "".join(character if character.isprintable() else " " for character in str(value))
 
 
 def shown(value: str | int, secrets: Iterable[str | Secret] = (), most: int = MAX_DETAIL) -> str:
-    """Return *value* as it may be shown: without *secrets*, printable, at most *most* characters long."""
+    """Return *value* without *secrets*, printable, at most *most* characters long (rule 2)."""
     return printable(without(str(value)[:MAX_TEXT], secrets))[:most]
 
 
 def without(text: str, secrets: Iterable[str | Secret]) -> str:
-    """Return *text* with ``[removed]`` for each of *secrets*.
+    """Return *text* with ``[removed]`` for each of *secrets* (rule 2).
 
-    Where one stands there in escapes, the text comes back without any.
+    If a secret was found in escaped form, all of the text is returned unescaped.
     """
-    # Escapes are taken from the texts, and so from a secret that looks as if it held some. The longest
-    # first: one may be the beginning of another.
+    # The text is unescaped, so a secret that looks escaped is searched for in unescaped form, too. Longest
+    # first: one secret may be the beginning of another.
     forms = {form for secret in secrets for form in _layers(_revealed(secret))}
     hidden = sorted(forms - {""}, key=len, reverse=True)
     if not hidden:
@@ -165,7 +165,7 @@ def _revealed(secret: str | Secret) -> str:
 def _removed(text: str, hidden: Iterable[str]) -> str:
     for secret in hidden:
         text = text.replace(secret, REMOVED)
-        # The end of a text that was cut may be the beginning of a secret, and end inside of an escape.
+        # The end of a cut text may be the beginning of a secret, or end inside an escape.
         end = _HALF_ESCAPE.sub("", text)
         for length in range(min(len(secret) - 1, len(end)), _SHORTEST_PART - 1, -1):
             if end.endswith(secret[:length]):

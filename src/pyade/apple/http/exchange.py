@@ -1,11 +1,11 @@
-"""One request and its answer, whose body is bounded while it is read.
+"""One HTTP request and its response, whose body is limited while it is read.
 
-Rules of this file:
+The rules of this file:
 
-1. What counts is every byte on the wire and every byte after unpacking, since a few kilobytes can unpack to
-   gigabytes. Reading ends at the bound, not after it.
-2. One coding is asked for and unpacked here, gzip. An answer in any other one, or in several, is refused.
-3. Of a refusal only the beginning is read: its status says what happened.
+1. The limit applies to the bytes on the wire and to the bytes after decompression, since a few kilobytes can
+   expand to gigabytes. Reading stops at the limit, not after it.
+2. Only gzip is requested and decompressed here. A response in any other encoding, or in several, is refused.
+3. Of an error response only the first ``MAX_REFUSAL_BYTES`` are read: its status says what happened.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from pyade.flow import Step
 
 ACCEPT_ENCODING = "gzip"
 MAX_REFUSAL_BYTES = 64 * 1024
-"""How much of a refusal is read."""
+"""Bytes that are read of an error response."""
 
 SESSION_BYTES = 64 * 1024
-"""How long an answer may be that brings a session."""
+"""Most bytes of a response that opens a session."""
 
 _GZIP = ("gzip", "x-gzip")
 _GZIP_STREAM = zlib.MAX_WBITS | 16
-# A stream of many members has few bytes in each, and costs more than it brings.
+# A gzip stream of many small members costs far more time than its size suggests.
 _MAX_MEMBERS = 1000
 
 
 @attrs.frozen(kw_only=True)
 class HttpReply:
-    """What came back over HTTP.
+    """A response over HTTP.
 
     Attributes:
         status: HTTP status.
-        headers: Found in any letter case.
-        content: The body, unpacked; of a refusal perhaps only its beginning.
+        headers: Keys in any letter case.
+        content: The body, decompressed; of an error response perhaps only the beginning.
     """
 
     status: int
@@ -57,17 +57,17 @@ class HttpReply:
 
 @attrs.frozen(kw_only=True)
 class HttpCall(Step[HttpReply]):
-    """Send a request once, and answer with what came back or raise ``TransportError``.
+    """Send a request once; the answer is its response, or ``TransportError`` is raised.
 
     Attributes:
-        operation: What is asked, for errors.
+        operation: Name of the call, for errors.
         method: HTTP method.
-        url: Absolute, or a path with a leading slash below the base URL of the client; secret where it
-            needs no session to be read.
-        headers: Besides those of the client.
+        url: Absolute, or a path with a leading slash below the base URL of the client; a ``Secret`` if the
+            URL alone gives access.
+        headers: Added to those of the client.
         content: The body; None for none.
-        may_act: True if a lost answer leaves it open whether the server acted.
-        max_bytes: How long the answer may be.
+        may_act: True if it is unknown after a lost response whether the server acted.
+        max_bytes: Most bytes of the response.
     """
 
     operation: str
@@ -80,51 +80,51 @@ class HttpCall(Step[HttpReply]):
 
 
 def unsendable(operation: str, error: Exception) -> InvalidRequestError:
-    """Return the error for a value that cannot be sent; the words of *error* may quote it."""
-    step = "check for values that are no text, are too long, or hold half a character"
+    """Return the error for a value that cannot be sent, without the text of *error*, which may quote it."""
+    step = "check for values that are no strings, are too long, or hold an unpaired surrogate"
     return InvalidRequestError(operation, 0, "", f"a value cannot be sent: {type(error).__name__}", step)
 
 
 class Body:
-    """Takes the bytes of an answer as they come, and bounds and unpacks them.
+    """Collects the bytes of a response, limits and decompresses them.
 
     Args:
-        step: What was sent.
-        response: Its answer, not read yet.
+        step: The request that was sent.
+        response: Its response, not read yet.
 
     Raises:
-        ResponseError: A success in a coding that was not asked for.
+        ResponseError: A success has an encoding that was not requested.
     """
 
     def __init__(self, step: HttpCall, response: httpx.Response) -> None:
         self._step = step
         self._status = response.status_code
         self._is_success = response.is_success
-        self._left = step.max_bytes if self._is_success else MAX_REFUSAL_BYTES
+        self._left = step.max_bytes if self._is_success else MAX_REFUSAL_BYTES  # rule 3
         self._wire_left = self._left
         self._parts: list[bytes] = []
         self._is_packed = False
         self._members_left = _MAX_MEMBERS
         self._member: zlib._Decompress | None = None
         coding = response.headers.get("Content-Encoding", "").strip().lower()
-        # What was read before it came here was unpacked as well.
+        # httpx has decompressed a response that was read before.
         if coding in ("", "identity") or response.is_stream_consumed:
             return
-        self._is_packed = coding in _GZIP
+        self._is_packed = coding in _GZIP  # rule 2
         if self._is_packed:
             return
         if self._is_success:
-            raise self._refused(f"the answer is in the coding {coding[:40]!r}, and gzip was asked for")
+            raise self._refused(f"the response has the encoding {coding[:40]!r}, only gzip is allowed")
         self._wire_left = 0
 
     def take(self, chunk: bytes) -> bool:
-        """Take the next part of the body, and return False if no more is wanted.
+        """Add the next part of the body, and return False if no more should be read.
 
         Raises:
-            ResponseError: A success is longer than its answer can be.
-            httpx.DecodingError: It cannot be unpacked.
+            ResponseError: A success exceeds the size limit.
+            httpx.DecodingError: It cannot be decompressed.
         """
-        is_too_long = len(chunk) > self._wire_left
+        is_too_long = len(chunk) > self._wire_left  # rule 1
         chunk = chunk[: self._wire_left]
         self._wire_left -= len(chunk)
         if self._is_packed:
@@ -132,32 +132,32 @@ class Body:
         else:
             self._keep(chunk)
         if is_too_long and self._is_success:
-            raise self._refused(f"the answer is longer than {self._step.max_bytes / 1024:,.0f} KiB")
+            raise self._refused(f"the response is longer than {self._step.max_bytes / 1024:,.0f} KiB")
         return not is_too_long
 
     def end(self) -> bytes:
-        """Return the body, now that all of it came.
+        """Return the body after its last part was taken.
 
         Raises:
-            httpx.DecodingError: It breaks off.
+            httpx.DecodingError: The compressed data is incomplete.
         """
         if self._member is not None and self._is_success:
-            raise httpx.DecodingError("the packed answer breaks off")
+            raise httpx.DecodingError("the compressed response is incomplete")
         return b"".join(self._parts)
 
     def _unpack(self, data: bytes) -> bool:
-        """Unpack *data*, and return True if there is more than may be."""
+        """Decompress *data*, and return True if the result exceeds the limit."""
         while data:
             if self._member is None:
                 if self._members_left < _MAX_MEMBERS and not (data := data.lstrip(b"\0")):
-                    break  # some servers fill their last block up
+                    break  # some servers pad the last block with zeros
                 self._members_left -= 1
                 self._member = zlib.decompressobj(_GZIP_STREAM)
             unpacked = None
             with contextlib.suppress(zlib.error):
-                unpacked = self._member.decompress(data, self._left + 1)
+                unpacked = self._member.decompress(data, self._left + 1)  # rule 1
             if unpacked is None and self._is_success:
-                raise httpx.DecodingError("the answer says that it is packed with gzip, and is not")
+                raise httpx.DecodingError("the response is declared as gzip, and is not")
             if unpacked is None or len(unpacked) > self._left or self._members_left < 0:
                 self._keep((unpacked or b"")[: self._left])
                 return True

@@ -1,13 +1,13 @@
-"""JSON that Apple answers with: read as a whole where it is one thing, record by record where it is a list.
+"""Decoding of Apple's JSON responses: objects as a whole, lists record by record.
 
-Rules of this file:
+The rules of this file:
 
-1. A NUL character does not survive as it came: PostgreSQL keeps none in its texts.
-2. What holds a list is read first, and each record of it afterwards on its own. A record that cannot be read
-   is left out and counted; the rest goes on.
-3. Half a character, or a word that is no JSON, costs the record that it is in and nothing more. So does
-   nesting that is too deep. Where the brackets themselves are wrong, the whole answer cannot be read.
-4. Whatever is wrong with an answer, what is raised is ``msgspec.DecodeError``, and quotes nothing of it.
+1. NUL characters are replaced: PostgreSQL cannot store them in texts.
+2. A list is split first, then each record is decoded on its own. A record that cannot be read is left out and
+   counted; the others are kept.
+3. An unpaired surrogate, a bare word that is no JSON, or nesting that is too deep makes only its own record
+   unreadable. If the brackets do not match, the whole response cannot be read.
+4. Every failure raises ``msgspec.DecodeError``, whose text quotes nothing of the response.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from pyade.text import logger
 T = TypeVar("T")
 
 REPLACEMENT = "\ufffd"
-"""What stands where a NUL character came."""
+"""The character that replaces a NUL character."""
 
 _log = logger(__name__)
 _decode_record = msgspec.json.Decoder(dict[str, Any]).decode
 
-# Takes every escape as a whole, so that a backslash which is itself escaped begins none.
+# Matches every escape as a whole, so that an escaped backslash does not begin another one.
 _ESCAPE = re.compile(rb"\\(?:u0000|(.))", re.DOTALL)
 
 _MAX_DEPTH = 64
-_MOST_SPOILED = 10_000
-# No decoder of texts takes this byte, and what only looks for the end of a text passes it by.
-_SPOILED = b'"\xff"'
-# A key must be readable for the others of its map to be read: this is no character, and Apple sends none.
-_SPOILED_KEY = "\ufdd0"
+_MAX_INVALID = 10_000
+# A string that decoding refuses, but that a scan for the end of the string accepts.
+_INVALID = b'"\xff"'
+# The keys of an object must be readable to read the others: this is a noncharacter, which Apple never sends.
+_INVALID_KEY = "\ufdd0"
 _HEX = rb"[0-9a-fA-F]"
 _GOOD_TEXT = (
     rb'"(?:[^"\\\x00-\x1f]++|\\["\\/bfnrt]|\\u(?:[0-9a-ce-fA-CE-F]'
@@ -51,8 +51,7 @@ _GOOD_WORD = (
     rb"(?:true|false|null|-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+)"
     rb'(?![^\s,:\[\]{}"])'
 )
-# All that is good in one match, or one text or word that is not. Nothing is given back once it was taken, so
-# that the time grows with the length alone.
+# Matches a run of valid JSON, or one string or word that is invalid. Possessive, so that the time is linear.
 _LEXEMES = re.compile(
     rb"(?:[\s,:\[\]{}]++|" + _GOOD_TEXT + rb"|" + _GOOD_WORD + rb")++"
     rb'|(?P<text>"(?:[^"\\]++|\\.)*+")(?P<colon>\s*+:)?+|(?P<endless>"(?:[^"\\]++|\\.)*+\\?\Z)'
@@ -66,12 +65,12 @@ def decode_json(content: bytes, kind: type[T], *, needs: tuple[str, ...] = ()) -
     """Return the JSON *content* as *kind*, with NUL characters replaced.
 
     Args:
-        content: What came.
-        kind: What it must be.
-        needs: One of these members must be there, or nothing bad is passed by; empty if none must.
+        content: The body.
+        kind: The type to decode.
+        needs: Invalid parts are tolerated only if one of these members is present; empty for no condition.
 
     Raises:
-        msgspec.DecodeError: It is no JSON, or nothing of that kind.
+        msgspec.DecodeError: It is no JSON, or does not have that type.
     """
     return decode_clean(replace_nul(content)[0], kind, needs=needs)
 
@@ -83,10 +82,10 @@ def decode_clean(content: bytes, kind: type[T], *, needs: tuple[str, ...] = ()) 
     except msgspec.ValidationError:
         raise
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        problem = _said(error)
+        problem = _without_content(error)  # rule 4
     if content.lstrip()[:1] in (b"{", b"["):
         try:
-            found = msgspec.json.decode(_spoil(content), type=kind)
+            found = msgspec.json.decode(_replace_invalid(content), type=kind)  # rule 3
         except msgspec.ValidationError as error:
             problem = error
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -98,13 +97,13 @@ def decode_clean(content: bytes, kind: type[T], *, needs: tuple[str, ...] = ()) 
 
 
 def read_nothing(content: bytes) -> None:
-    """Accept the body of an answer that has none by Apple's documents, so that nothing is parsed.
+    """Accept any body of a response that has none by Apple's documents; nothing is parsed.
 
     Raises:
-        msgspec.DecodeError: It is a page, such as the sign-in page of a gateway.
+        msgspec.DecodeError: It is an HTML page, such as the sign-in page of a gateway.
     """
     if content.lstrip().startswith(b"<"):
-        raise msgspec.DecodeError("a page instead of an empty answer")
+        raise msgspec.DecodeError("an HTML page instead of an empty response")
 
 
 def read_record(raw: msgspec.Raw) -> dict[str, Any]:
@@ -118,48 +117,48 @@ def read_record(raw: msgspec.Raw) -> dict[str, Any]:
     try:
         return _decode_record(raw)
     except (UnicodeDecodeError, RecursionError) as error:
-        raise _said(error) from None
+        raise _without_content(error) from None  # rule 4
 
 
 def check_size(raw: msgspec.Raw) -> None:
     """Raise ``msgspec.ValidationError`` if *raw* is too long for a record."""
     size = memoryview(raw).nbytes
     if size > MAX_RECORD:
-        raise msgspec.ValidationError(f"a record of {size} bytes, at most {MAX_RECORD} are read")
+        raise msgspec.ValidationError(f"a record has {size} bytes, at most {MAX_RECORD} are allowed")
 
 
 def read_records(raws: Sequence[msgspec.Raw], read: Callable[[msgspec.Raw], T], what: str) -> list[T]:
-    """Return what *read* makes of each of *raws*, without those that cannot be read.
+    """Return the result of *read* for each of *raws*, without those that cannot be read (rule 2).
 
-    How many were left out is logged in one line.
+    One line of the log says how many were left out.
 
     Args:
-        raws: The records, each as it came.
-        read: Raises what msgspec raises where it cannot read a record.
-        what: What they are, in the singular, for the log.
+        raws: The undecoded records.
+        read: Decodes one record; raises as msgspec does if it cannot.
+        what: What a record is, in the singular, for the log.
     """
     found: list[T] = []
     add = found.append
     for raw in raws:
         try:
             add(read(raw))
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError):  # rule 2
             continue
     log_left_out(len(raws) - len(found), what)
     return found
 
 
 def log_left_out(count: int, what: str) -> None:
-    """Say in the log that *count* records, each a *what*, were left out, if there are any."""
+    """Log that *count* records, each a *what*, were left out; nothing if *count* is 0."""
     if count:
         words = (
             f"1 {what} that cannot be read was" if count == 1 else f"{count} {what}s that cannot be read were"
         )
-        _log.warning("%s left out of an answer", words)
+        _log.warning("%s left out of a response", words)
 
 
 def read_value(raw: msgspec.Raw, kind: type[T]) -> T | None:
-    """Return the value of one member, or None where it is absent, too long, or of another kind."""
+    """Return the value of one member; None if it is absent, too long, or of another type."""
     if not (size := memoryview(raw).nbytes) or size > MAX_RECORD:
         return None
     try:
@@ -169,7 +168,7 @@ def read_value(raw: msgspec.Raw, kind: type[T]) -> T | None:
 
 
 def read_map(raw: msgspec.Raw) -> dict[str, msgspec.Raw]:
-    """Return the members of an object whose keys are data, each as it came, without keys that are no text.
+    """Return the undecoded members of an object whose keys are data, without keys that cannot be read.
 
     Raises:
         msgspec.DecodeError: It is no object.
@@ -179,28 +178,22 @@ def read_map(raw: msgspec.Raw) -> dict[str, msgspec.Raw]:
     except msgspec.ValidationError:
         raise
     except (msgspec.DecodeError, UnicodeDecodeError):  # which of the two depends on the version of msgspec
-        marked = _spoil(bytes(raw)).replace(_SPOILED + b":", f'"{_SPOILED_KEY}":'.encode())
+        marked = _replace_invalid(bytes(raw)).replace(_INVALID + b":", f'"{_INVALID_KEY}":'.encode())
     members = msgspec.json.decode(marked, type=dict[str, msgspec.Raw])
-    members.pop(_SPOILED_KEY, None)
-    # A key inside of a value is not to be mended, but to cost that value.
-    mark = _SPOILED_KEY.encode()
-    return {key: msgspec.Raw(_SPOILED) if mark in bytes(one) else one for key, one in members.items()}
+    members.pop(_INVALID_KEY, None)
+    # An invalid key inside a value makes that value unreadable.
+    mark = _INVALID_KEY.encode()
+    return {key: msgspec.Raw(_INVALID) if mark in bytes(one) else one for key, one in members.items()}
 
 
 def check_length(records: Sized, limit: int | None) -> None:
-    """Accept a list that is not longer than what was asked for.
-
-    Raises:
-        msgspec.ValidationError: It is longer.
-    """
+    """Raise ``msgspec.ValidationError`` if *records* is longer than *limit*; None for no limit."""
     if limit is not None and len(records) > limit:
-        raise msgspec.ValidationError(
-            f"a list of {len(records)} records came, at most {limit} were asked for"
-        )
+        raise msgspec.ValidationError(f"a list has {len(records)} records, at most {limit} were requested")
 
 
 def replace_nul(content: bytes) -> tuple[bytes, int]:
-    """Return *content* with U+FFFD for each NUL character in its texts, and how many there were."""
+    """Return *content* with U+FFFD for each NUL character in its strings, and their number (rule 1)."""
     if b"\\u0000" not in content:
         return content, 0
     count = 0
@@ -214,12 +207,12 @@ def replace_nul(content: bytes) -> tuple[bytes, int]:
 
     cleaned = _ESCAPE.sub(replaced, content)
     if count:
-        _log.warning("%d NUL characters in an answer of Apple's were replaced by U+FFFD", count)
+        _log.warning("%d NUL characters in a response from Apple were replaced by U+FFFD", count)
     return cleaned, count
 
 
-def _said(error: Exception) -> msgspec.DecodeError:
-    """Return *error* as one that holds nothing of what was decoded."""
+def _without_content(error: Exception) -> msgspec.DecodeError:
+    """Return *error* as a ``msgspec.DecodeError`` without a reference to the decoded content."""
     if isinstance(error, RecursionError):
         return msgspec.DecodeError("the JSON is nested too deep")
     if isinstance(error, UnicodeDecodeError):
@@ -227,23 +220,23 @@ def _said(error: Exception) -> msgspec.DecodeError:
     return msgspec.DecodeError(str(error))
 
 
-def _spoil(content: bytes) -> bytes:
-    """Return *content* with everything that no decoder passes by made something that it does.
+def _replace_invalid(content: bytes) -> bytes:
+    """Return *content* so that it can be split into records, with an unreadable string for each invalid part.
 
-    Texts and words that are no JSON, and what is nested deeper than 64, become one text that cannot be read.
+    Invalid are strings and words that are no JSON, and what is nested deeper than 64 levels.
     """
     # A byte that is no UTF-8 becomes an escape that JSON does not have.
     valid = content.decode("utf-8", "backslashreplace").encode()
     parts: list[bytes] = []
     kept = 0
     for match in _LEXEMES.finditer(valid):
-        # A text without an end stays: what was cut short must not look complete.
+        # An unterminated string stays: a truncated body must not look complete.
         if match.lastgroup is None or match.lastgroup == "endless":
             continue
-        # A key without quotes is not JSON at all: its value might be taken for absent.
-        if match.lastgroup == "key" or len(parts) >= _MOST_SPOILED:
+        # An unquoted key is no JSON at all: skipping it would make its value look absent.
+        if match.lastgroup == "key" or len(parts) >= _MAX_INVALID:
             return content
-        parts += (valid[kept : match.start()], _SPOILED if match["colon"] is None else _SPOILED + b":")
+        parts += (valid[kept : match.start()], _INVALID if match["colon"] is None else _INVALID + b":")
         kept = match.end()
     return _cut_depth(b"".join((*parts, valid[kept:])))
 
@@ -255,7 +248,7 @@ def _cut_depth(content: bytes) -> bytes:
         if match[1]:
             depth += 1
             if depth == _MAX_DEPTH + 1:
-                parts += (content[kept : match.start()], _SPOILED)
+                parts += (content[kept : match.start()], _INVALID)
         elif match[2]:
             depth -= 1
             if depth == _MAX_DEPTH:

@@ -1,7 +1,7 @@
-"""The way through a corporate network: proxies, certificates, connections.
+"""Network settings for corporate networks: proxies, certificates, connections.
 
-Everything is named as in httpx and does what it does there, environment variables included. What httpx would
-answer with an error of its own, from deep inside or with the first request, is found here and named.
+All settings have the names and the meaning of httpx, including its environment variables. Values that httpx
+would refuse late or with an unclear error are checked here, and the error names the argument or variable.
 
 Source: httpx, "Environment Variables", "SSL" and "Proxies"; curl for ``NO_PROXY``.
 """
@@ -24,7 +24,7 @@ from pyade.errors import InvalidRequestError
 
 TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 CONFIGURE = "configure the client"
-"""The operation of errors about the arguments of a constructor."""
+"""The ``operation`` of errors about the arguments of a constructor."""
 
 _PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
 
@@ -32,10 +32,10 @@ HttpT = TypeVar("HttpT", httpx.Client, httpx.AsyncClient)
 
 
 class Network(TypedDict, total=False):
-    """How connections are made, as httpx names it.
+    """How connections are made; names as in httpx.
 
     Attributes:
-        proxy: Address of a proxy, or ``httpx.Proxy``; left out, what the environment says.
+        proxy: Address of a proxy, or ``httpx.Proxy``; left out, the proxies of the environment.
         verify: The certificates to trust: a file or folder, or an ``ssl.SSLContext``, which may also hold a
             client certificate; True for those of httpx, or of ``SSL_CERT_FILE`` and ``SSL_CERT_DIR``.
         limits: How many connections are open and kept.
@@ -59,16 +59,16 @@ def open_http(
     """Return an HTTP client of httpx.
 
     Args:
-        kind: Which of the two.
-        addresses: What it asks; an address of this machine is asked without the proxies of the environment.
+        kind: ``httpx.Client`` or ``httpx.AsyncClient``.
+        addresses: Base URLs of the service; an address of this machine is used without a proxy.
         headers: Sent with every request.
-        transport: Of the caller; None for the network.
+        transport: The caller's own; None for the network.
         network: How connections are made.
 
     Raises:
-        InvalidRequestError: Something of that cannot be used; it names the argument or the variable.
+        InvalidRequestError: A setting cannot be used; the error names the argument or the variable.
     """
-    # Nothing that a server wants to be sent back is.
+    # No cookie of a server is ever sent back.
     cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
     common: dict[str, Any] = {
         "headers": headers,
@@ -86,7 +86,7 @@ def open_http(
         return kind(**options, **common)
     except (httpx.InvalidURL, ValueError) as error:
         reason = str(error)
-    # All else was tried before.
+    # All other settings were checked before.
     variable = "NO_PROXY" if os.environ.get("NO_PROXY") else "no_proxy"
     what = f"{variable} {os.environ.get(variable, '')!r} cannot be read ({reason})"
     raise _refused(what, "hosts and addresses, without ranges of IPv6, are allowed, separated by commas")
@@ -96,7 +96,7 @@ def checked_timeout(timeout: object) -> httpx.Timeout:
     """Return *timeout* as httpx's own object.
 
     Raises:
-        InvalidRequestError: It is none, and no number of seconds.
+        InvalidRequestError: It is no ``httpx.Timeout``, no number above 0 and not None.
     """
     if isinstance(timeout, httpx.Timeout):
         return timeout
@@ -108,7 +108,7 @@ def checked_timeout(timeout: object) -> httpx.Timeout:
 
 
 def is_local(url: str) -> bool:
-    """Return True if *url* is an address of this machine, where no proxy can stand between."""
+    """Return True if *url* is a loopback address, which needs no proxy."""
     host = httpx.URL(url).host
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
@@ -137,21 +137,21 @@ def _options(network: Network, addresses: Iterable[str]) -> dict[str, Any]:
 
 
 def _context(verify: object) -> ssl.SSLContext:
-    """Return the TLS context of *verify*, or of the environment."""
+    """Return the TLS context for *verify*, or for the variables of the environment."""
     if isinstance(verify, ssl.SSLContext):
         return verify
     if verify is None or verify is True:
         for variable in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
             if path := os.environ.get(variable):
-                return _trusting(path, variable)
+                return _context_for(path, variable)
         return httpx.create_ssl_context()
     if isinstance(verify, str | Path):
-        return _trusting(str(verify), "verify=")
+        return _context_for(str(verify), "verify=")
     what = f"verify={verify!r}: a file, a folder or an ssl.SSLContext is allowed"
     raise _refused(what, "name the certificate of the authority that your network uses")
 
 
-def _trusting(path: str, name: str) -> ssl.SSLContext:
+def _context_for(path: str, name: str) -> ssl.SSLContext:
     try:
         if Path(path).is_dir():
             return ssl.create_default_context(capath=path)
@@ -169,7 +169,7 @@ def _checked_proxy(proxy: str | httpx.URL | httpx.Proxy, name: str) -> httpx.Pro
     if made is None or not made.url.host:
         # Not shown if it may hold a password.
         shown = repr(str(proxy)) if "@" not in str(proxy) else "(not shown)"
-        what = f"{name} {shown} is no address of a proxy"
+        what = f"{name} {shown} is not the address of a proxy"
         raise _refused(what, "such as http://proxy.example:3128, https:// or socks5://")
     if made.url.scheme.startswith("socks"):
         _require("socksio", f"{name} names a SOCKS proxy", "pip install 'httpx[socks]'")

@@ -1,13 +1,14 @@
 """One call with its retries, as a flow, for any of Apple's services.
 
-Rules of this file:
+The rules of this file:
 
-1. A call is repeated where that cannot do more than sending it once: it only reads, or it never was carried
-   out (no connection, no session, or 429, which Apple answers instead of acting). After a lost answer or 5xx
-   a write is not repeated here; ``flows`` reads back first. 503 is no exception, ``Retry-After`` or not: a
-   gateway may answer it for a server that has acted.
-2. Apple's ``Retry-After`` wins over the back-off. A wait that would end after the deadline is not begun.
-3. The back-off is exponential with full jitter, so that many clients do not come back together.
+1. A call is repeated only if that has no further effect: it only reads, or it was never carried out (no
+   connection, no session, or 429, with which Apple refuses to act). After a lost response or 5xx a write is
+   not repeated here; ``batches`` reads back first. 503 is no exception, with or without ``Retry-After``: a
+   gateway may send it for a server that has acted.
+2. Apple's ``Retry-After`` takes precedence over the back-off. A wait that would end after the deadline is not
+   started.
+3. The back-off is exponential with full jitter, so that many clients do not retry at the same time.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ class RetryPolicy:
         """Return the policy of a client's arguments.
 
         Raises:
-            InvalidRequestError: One of them is no number that can be used.
+            InvalidRequestError: *retries* is no int of 0 or more, or *deadline_s* no number above 0 and
+                below 1e9.
         """
         if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
             detail = f"retries={retries!r}: 0 or more is allowed"
@@ -81,14 +83,14 @@ class RetryPolicy:
 class Service:
     """One of Apple's services: a client without its network.
 
-    A subclass says what is a service's own: what to do with a call before and after, and what a refusal
-    means.
+    A subclass defines what differs between services: how a call is prepared, how its response is read, and
+    what an error response means.
 
     Args:
-        source: Of its sessions.
+        source: Where its sessions come from.
         headers: Sent with every request.
-        media_type: Of the bodies that are sent.
-        policy: Retries.
+        media_type: ``Content-Type`` of the bodies that are sent.
+        policy: Retries and deadline.
     """
 
     def __init__(
@@ -102,32 +104,32 @@ class Service:
 
     @property
     def base_url(self) -> str:
-        """Where it is, with a slash at the end, so that a path prefix survives."""
+        """The address of the service, with a trailing slash, so that a path prefix is kept."""
         raise NotImplementedError
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """What is asked, as far as it is known beforehand."""
+        """The addresses that the service uses, as far as they are known in advance."""
         return (self.base_url,)
 
     def prepared(self, call: Call[T]) -> Call[T]:
-        """Return *call* with what was learned about the service."""
+        """Return *call* with what is known about the service, such as its page limit."""
         return call
 
     def refusal(self, operation: str, reply: HttpReply, now: datetime, used: Secret) -> AppleError:
-        """Return what a refusal means, without the session that was *used* for it."""
+        """Return the error for a refusal, without the session that was *used* for the request."""
         raise NotImplementedError
 
     def read(self, call: Call[T], reply: HttpReply) -> T:
-        """Return what a success says."""
+        """Return the decoded response of a success."""
         return call.decode(reply.content)
 
     def call_flow(self, call: Call[T]) -> Flow[T]:
-        """Send *call* until it succeeds or must not be repeated, and return what its answer decodes to.
+        """Send *call* until it succeeds or must not be repeated, and return its decoded response.
 
         Raises:
             AppleError: Apple refused.
-            TransportError: No answer came.
+            TransportError: No complete response arrived.
         """
         started = yield from ask(Now())
         call = self.prepared(call)
@@ -160,11 +162,11 @@ class Service:
     def _request(self, call: Call[Any]) -> HttpCall:
         if not call.path.startswith("/"):
             detail = f"path {call.path!r}: a path with a leading slash is allowed"
-            step = "name no host: it would get the session"
+            step = "leave the host out: it would receive the session"
             raise InvalidRequestError(call.operation, 0, "", detail, step)
         content, url, refused = None, "", None
         try:
-            # Only with params: without any, httpx would drop the query that the path has.
+            # Without params, httpx would drop the query that the path has.
             url = str(httpx.URL(call.path, params=call.params) if call.params else httpx.URL(call.path))
             content = call.content
         except (httpx.InvalidURL, TypeError, ValueError) as error:
@@ -183,29 +185,29 @@ class Service:
     def _pause(
         self, failure: AppleError | TransportError, call: Call[Any], tries: int, started: datetime
     ) -> Flow[None]:
-        """Wait before the next try, or raise *failure* if there must be none."""
-        if tries >= self.policy.retries or not _is_repeatable(failure, call):
+        """Wait before the next try, or raise *failure* if no further try is allowed."""
+        if tries >= self.policy.retries or not _is_repeatable(failure, call):  # rule 1
             raise failure
-        if isinstance(failure, AppleError) and failure.retry_after_s is not None:
+        if isinstance(failure, AppleError) and failure.retry_after_s is not None:  # rule 2
             seconds = failure.retry_after_s
         else:
-            # 2.0 to a power that no float has would be an error with 2,000 retries.
+            # The exponent is limited: 2.0 to a power above 1023 raises OverflowError.
             longest = min(_MAX_BACKOFF_S, _FIRST_BACKOFF_S * 2.0 ** min(tries, 10))
-            seconds = (yield from ask(RandomNumber())) * longest
+            seconds = (yield from ask(RandomNumber())) * longest  # rule 3
         now = yield from ask(Now())
-        if (now - started).total_seconds() + seconds > self.policy.deadline_s:
+        if (now - started).total_seconds() + seconds > self.policy.deadline_s:  # rule 2
             raise failure
         _log.info("%s: %s, trying again in %.1f s", call.operation, type(failure).__name__, seconds)
         yield from ask(Wait(seconds))
 
     def _decoded(self, call: Call[T], reply: HttpReply) -> T:
-        # No frame that an error drags along holds the body itself, which may bring or quote secrets.
+        # Raised outside the except block: no frame of its traceback holds the body, which may hold secrets.
         try:
             return self.read(call, reply)
         except (ValueError, RecursionError) as error:
-            # The words of msgspec name a place; those of others may quote the body.
+            # Messages of msgspec name a position; those of other errors may quote the body.
             reason = str(error) if isinstance(error, msgspec.MsgspecError) else type(error).__name__
-        detail = f"the answer cannot be read: {reason}"
+        detail = f"the response cannot be read: {reason}"
         raise ResponseError(call.operation, 200, "", detail, "check base_url")
 
 

@@ -1,17 +1,18 @@
-"""Sessions with Apple: made once, shared, renewed once.
+"""Sessions with Apple: opened once, shared between calls and nodes, renewed once per call.
 
-Rules of this file:
+The rules of this file:
 
-1. A session is made under a lock: a call that waited for the lock uses what the holder made, and shares the
-   holder's failure, since asking too often is refused, too.
-2. The newest session that Apple sent, on any response, is used from then on.
-3. A refused session is renewed once and the call replayed once; then it is an error. Nothing loops.
-4. The lock is held only while a session is asked for, and is released however that ends.
-5. With a ``SessionStorage`` nodes share a session: each takes what another one stored before it asks for a
-   new one, since a new one may end the older ones at Apple. Two nodes that ask at the same time can cross
-   each other, so a call may then be replayed a few times more, still bounded.
-6. A storage that fails costs a session, never an answer of Apple's.
-7. The token or account is asked for at each new session, so that a renewed one reaches a running client.
+1. A session is opened under a lock: a call that waited for the lock uses the holder's session or raises the
+   holder's error, since Apple also refuses frequent requests.
+2. The newest session that Apple sent, with any response, is used from then on.
+3. A refused session is renewed once and the call replayed once; then the refusal is raised as an error.
+4. The lock is held only while a session is requested, and is always released.
+5. With a ``SessionStorage`` nodes share a session: each loads the stored session before it requests a new
+   one, since a new one may end the older ones at Apple. Two nodes that request one at the same time can end
+   each other's session, so a call may then be replayed up to ``_SHARED_REPLAYS`` times.
+6. A failing storage may cost a session, never a response from Apple.
+7. The token or account provider is called for each new session, so that a renewed token reaches a running
+   client.
 
 Source: Apple, "Authenticating for Automated Device Enrollment"; "Implementing OAuth for the Apple School
 Manager and Apple Business API".
@@ -36,8 +37,8 @@ from pyade.errors import AppleError, StoreError, TransportError
 from pyade.flow import Compute, Flow, Now, Step, ask
 from pyade.text import logger
 
-# How often a call is sent again where other nodes may have ended its session: enough for a stale one from the
-# storage and nodes that cross each other, few enough to end soon.
+# How often a call is sent again if other nodes may have ended its session: enough for a stale session from
+# the storage and for nodes that end each other's, few enough to end soon.
 _SHARED_REPLAYS = 6
 _USABLE = re.compile(r"[\x21-\x7e]{1,8192}")
 
@@ -48,16 +49,16 @@ class SessionStorage(Protocol):
     """Where nodes share sessions; every ``pyade.storage.Store`` is one."""
 
     def load_session(self, key: str) -> Secret | None:
-        """Return the session kept under *key*; None if there is none."""
+        """Return the session stored under *key*; None if there is none."""
         ...
 
     def save_session(self, key: str, session: Secret) -> None:
-        """Keep *session* under *key*."""
+        """Store *session* under *key*."""
         ...
 
 
 def usable(session: Secret | None) -> Secret | None:
-    """Return *session*; None if it cannot be sent as one."""
+    """Return *session*; None if it cannot be sent in a header."""
     return session if session is not None and _USABLE.fullmatch(session.reveal()) else None
 
 
@@ -65,12 +66,12 @@ class Session:
     """The session of one token or account at one service.
 
     Attributes:
-        lock: Held by the call that asks for a new one.
-        secret: The newest one; None if there is none.
-        epoch: Counts the new ones, so that a late answer does not bring an older one back.
-        failures: Counts how often there was none.
-        failure: Why, the last time.
-        is_shared: True if other nodes use the same one.
+        lock: Held by the call that requests a new session.
+        secret: The newest session; None if there is none.
+        epoch: Number of new sessions so far, so that a late response does not restore an older one.
+        failures: Number of failed requests for a session.
+        failure: The error of the last failed request; None if none failed.
+        is_shared: True if other nodes use the same session.
     """
 
     def __init__(self, storage: SessionStorage | None = None, key: str = "") -> None:
@@ -87,25 +88,25 @@ class Session:
         self.failure: AppleError | TransportError | None = None
 
     def at(self, now: datetime, refused: Secret | None = None) -> Secret | None:
-        """Return the newest one if it is still good and not the *refused* one."""
+        """Return the newest session if it is still valid at *now* and not the *refused* one; else None."""
         with self._state:
             is_old = self._renew_at is not None and now >= self._renew_at
             return None if is_old or self.secret == refused else self.secret
 
     def fail(self, failure: AppleError | TransportError) -> None:
-        """Let those who wait for the lock share *failure*, so that each need not find out for itself."""
-        # A copy, since the error itself drags its frames along.
+        """Share *failure* with the calls that wait for the lock (rule 1)."""
+        # A copy, since the error itself keeps its frames alive.
         self.failure = attrs.evolve(failure)
         self.failures += 1
 
     def replace(self, secret: Secret, renew_at: datetime | None = None) -> None:
-        """Use what the service gave out; None for *renew_at* if only the service knows its end."""
+        """Use the new session *secret*; *renew_at* is None if only the service knows when it ends."""
         with self._state:
             self.secret, self._renew_at = secret, renew_at
             self.epoch += 1
 
     def adopt(self, secret: Secret, epoch: int) -> None:
-        """Use the session of a response, unless a new one was made since its request was sent."""
+        """Use the session of a response, unless a new one was opened since the request was sent (rule 2)."""
         with self._state:
             if self.epoch == epoch:
                 self.secret = secret
@@ -117,27 +118,27 @@ class Session:
                 self.secret = None
 
     def load(self) -> Secret | None:
-        """Return the session that some node stored last; None if there is none. May block."""
+        """Return the session that any node stored last; None if there is none. May block."""
         if self._storage is None:
             return None
         try:
             self._stored = usable(self._storage.load_session(self._key))
-        except StoreError as error:
+        except StoreError as error:  # rule 6
             _log.warning("no session could be read from the storage: %s", error)
             return None
         return self._stored
 
     @property
     def is_unsaved(self) -> bool:
-        """True if other nodes do not know the newest session."""
+        """True if the newest session is not yet stored for other nodes."""
         return self.is_shared and self.secret is not None and self.secret != self._stored
 
     def save(self) -> None:
-        """Let other nodes know the newest session. May block."""
+        """Store the newest session for other nodes. May block."""
         secret = self.secret
         if self._storage is None or secret is None:
             return
-        self._stored = secret  # also if it fails: the next new one is the next attempt
+        self._stored = secret  # also if saving fails: only the next new session is tried again
         try:
             self._storage.save_session(self._key, secret)
         except StoreError as error:
@@ -146,15 +147,14 @@ class Session:
 
 @check_arguments
 class SessionCache:
-    """The sessions that clients share, synchronous and asynchronous ones, over threads and event loops.
+    """Sessions shared by synchronous and asynchronous clients, across threads and event loops.
 
     Two clients of the same token that share a cache use one session with Apple. Do not use a synchronous
-    client on the thread of an event loop whose asynchronous client shares the cache: each would wait for the
-    other.
+    client on the thread of an event loop whose asynchronous client shares the cache: they would deadlock.
 
     Args:
-        storage: Shares the sessions with other nodes, too, such as a store with ``keys``. Its calls run in
-            worker threads where the client is asynchronous.
+        storage: Shares the sessions with other nodes, such as a store with ``keys``; None for this process
+            alone. An asynchronous client calls it in worker threads.
     """
 
     def __init__(self, storage: SessionStorage | None = None) -> None:
@@ -166,8 +166,8 @@ class SessionCache:
         return f"{type(self).__name__}({len(self._sessions)} tokens)"
 
     def session(self, base_url: str, consumer_key: str, access_token: Secret) -> Session:
-        """Return where the session of a token at *base_url* is kept."""
-        # The access token is secret, and the key is not: it may stand in a table as it is.
+        """Return the session slot of a token at *base_url*."""
+        # A hash, since the access token is secret and the key is stored in plain text.
         parts = f"{base_url}\0{consumer_key}\0{access_token.reveal()}"
         key = hashlib.sha256(parts.encode()).hexdigest()
         with self._lock:
@@ -175,62 +175,62 @@ class SessionCache:
 
 
 Opened: TypeAlias = tuple[Secret, datetime | None]
-"""A new session, and from when a newer one is needed; None if only the service knows."""
+"""A new session, and the time at which to renew it; None if only the service knows."""
 
 Opening: TypeAlias = Callable[[datetime], Flow[Opened]]
-"""Asks the service for a new session, given the time."""
+"""Requests a new session from the service, given the time."""
 
 
 class SessionSource(Protocol):
-    """What is a service's own about its sessions."""
+    """What differs between services in opening and sending sessions."""
 
     def current(self, now: datetime) -> Session | None:
-        """Return the session in use; None if the token or account must be asked for first."""
+        """Return the session slot in use; None if the token or account must be fetched first."""
         ...
 
     def choose(self) -> Flow[tuple[Session, Opening]]:
-        """Ask for the token or account to use; return where its session is kept, and what opens one."""
+        """Get the token or account to use; return its session slot, and the flow that opens a session."""
         ...
 
     def headers(self, secret: Secret) -> Mapping[str, Secret]:
-        """Return the headers that carry a session."""
+        """Return the headers that send a session."""
         ...
 
     def rotated(self, reply: HttpReply) -> Secret | None:
-        """Return the newer session that came with an answer, if one did."""
+        """Return the newer session of a response; None if it has none."""
         ...
 
     def is_refused(self, reply: HttpReply) -> bool:
-        """Return True if an answer says that its session is not valid any more."""
+        """Return True if a response means that its session is no longer valid."""
         ...
 
 
 @attrs.frozen
 class Exclusive(Step[Secret]):
-    """Run *flow* while nobody else holds the lock of *session*, and answer with its result."""
+    """Run *flow* while holding the lock of *session*; the answer is its result."""
 
     session: Session
     flow: Flow[Secret] = attrs.field(repr=False)
 
 
 def exchange_flow(source: SessionSource, call: HttpCall) -> Flow[tuple[HttpReply, Secret]]:
-    """Send *call* with a session and, if that was refused, once more with another one.
+    """Send *call* with a session and, if that is refused, once more with another one.
 
     Returns:
-        The answer, and the session that it was sent with, which the answer may quote.
+        The response, and the session of the request, which the response may quote.
     """
     now = yield from ask(Now())
     session = source.current(now)
     secret = session.at(now) if session else None
     if session is None or secret is None:
-        session, secret = yield from _another(source)
-    replays_left = _SHARED_REPLAYS if session.is_shared else 1
+        session, secret = yield from _another_session(source)
+    replays_left = _SHARED_REPLAYS if session.is_shared else 1  # rules 3 and 5
     while True:
         epoch = session.epoch
         headers = {**call.headers, **source.headers(secret)}
         reply = yield from ask(attrs.evolve(call, headers=headers))
         if (newer := source.rotated(reply)) is not None:
-            session.adopt(newer, epoch)
+            session.adopt(newer, epoch)  # rule 2
         if session.is_unsaved:
             yield from ask(Compute(session.save))
         if not source.is_refused(reply):
@@ -239,30 +239,30 @@ def exchange_flow(source: SessionSource, call: HttpCall) -> Flow[tuple[HttpReply
             session.forget(secret)
             return reply, secret
         replays_left -= 1
-        session, secret = yield from _another(source, secret)
+        session, secret = yield from _another_session(source, secret)
 
 
-def _another(source: SessionSource, refused: Secret | None = None) -> Flow[tuple[Session, Secret]]:
-    session, opening = yield from source.choose()
+def _another_session(source: SessionSource, refused: Secret | None = None) -> Flow[tuple[Session, Secret]]:
+    session, opening = yield from source.choose()  # rule 7
     renewing = _renew(session, opening, refused, session.failures)
-    return session, (yield from ask(Exclusive(session, renewing)))
+    return session, (yield from ask(Exclusive(session, renewing)))  # rule 4
 
 
 def _renew(session: Session, opening: Opening, refused: Secret | None, seen: int) -> Flow[Secret]:
     """Return a session that is not the *refused* one; the caller holds its lock.
 
     Args:
-        session: Where it is kept.
-        opening: Asks for a new one.
-        refused: What Apple refused; None if there was none.
+        session: Its slot.
+        opening: Requests a new session.
+        refused: The session that Apple refused; None if there was none.
         seen: The number of failures before the caller waited for the lock.
     """
     now = yield from ask(Now())
-    if (made := session.at(now, refused)) is not None:
+    if (made := session.at(now, refused)) is not None:  # rule 1
         return made
     if session.failure is not None and session.failures != seen:
         raise attrs.evolve(session.failure)
-    if session.is_shared:
+    if session.is_shared:  # rule 5
         stored = yield from ask(Compute(session.load))
         if stored is not None and stored != refused:
             session.replace(stored)
@@ -273,8 +273,8 @@ def _renew(session: Session, opening: Opening, refused: Secret | None, seen: int
         session.fail(error)
         raise
     except GeneratorExit:
-        # The call was cancelled: nobody knows what came of it.
-        session.fail(TransportError(OPEN_SESSION, "another call asked for it and got no answer", False))
+        # The call was cancelled before its response: the calls that wait get an error.
+        session.fail(TransportError(OPEN_SESSION, "another call requested it and got no response", False))
         raise
     session.replace(secret, renew_at)
     if session.is_shared:

@@ -1,6 +1,6 @@
-"""Connections that keep the limit of the call that uses them, down to a single read.
+"""Connections that enforce the time limit of the call that uses them, on every read.
 
-Apart from ``limit``, since httpx loads what makes connections no earlier than a client is made.
+Not part of ``deadlines``, so that importing it does not load httpcore before a client is made.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _SLICE_SECONDS = 0.5
 
 
 def watch(http: httpx.Client) -> None:
-    """Let every connection that *http* makes keep the limit of the call that uses it.
+    """Make every connection of *http* enforce the limit of the call that uses it.
 
-    httpx hands a timeout to each single read, so that a byte now and then outlives any of them, and offers no
-    place for this: its pools are asked by their private name.
+    httpx applies a timeout to each single read, so a slow trickle of bytes never times out. It has no public
+    hook for this, so its connection pools are reached through private attributes.
     """
     for transport in (http._transport, *http._mounts.values()):  # noqa: SLF001
         pool = getattr(transport, "_pool", None)
