@@ -411,7 +411,7 @@ def test_what_is_not_the_best_is_said_and_a_wrong_choice_is_refused(
     with pytest.raises(ProfileError, match=r"scep: .*no SCEP issuer .* macOS 13\.0 has no ACME.*pass scep="):
         build_enrollment_profile(profile, service, mac(version="13.0"), acme=acme)
     choice = choose_identity("15.4", ChipClass.APPLE_SILICON)
-    with pytest.raises(ProfileError, match=r"acme: an issuer for ACME with attested .*give acme="):
+    with pytest.raises(ProfileError, match=r"acme: an issuer for ACME with attested .*pass acme="):
         build_enrollment_profile(profile, service, mac(), scep=scep, choice=choice)
 
 
