@@ -86,6 +86,7 @@ def policy_from_intune(body: Mapping[str, Any], own: OwnSettings, *, path: str =
     extra = _read_extra(reader, problems)
     reader.check()
     profile = read_profile(JsonReader(classic, path, places), own)  # rule 1
+    # Rule 4
     policy = IntunePolicy(token_id=token_id, scope_tags=scope_tags, unknown=tree.unknown, extra=extra)
     return attrs.evolve(profile, policy=policy, problems=(*problems, *profile.problems))
 
