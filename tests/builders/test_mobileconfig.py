@@ -408,10 +408,10 @@ def test_what_is_not_the_best_is_said_and_a_wrong_choice_is_refused(
     assert second.startswith("C02ABC123: ACME with software key RSA-2048: no SCEP issuer is configured")
     assert third.startswith("C02ABC123: SCEP: the model is unknown")
     assert [record.levelname for record in caplog.records] == ["INFO", "WARNING", "WARNING"]
-    with pytest.raises(ProfileError, match=r"scep: .*no SCEP issuer .* macOS 13\.0 has no ACME.*give scep="):
+    with pytest.raises(ProfileError, match=r"scep: .*no SCEP issuer .* macOS 13\.0 has no ACME.*pass scep="):
         build_enrollment_profile(profile, service, mac(version="13.0"), acme=acme)
     choice = choose_identity("15.4", ChipClass.APPLE_SILICON)
-    with pytest.raises(ProfileError, match=r"acme: an issuer for ACME with attested .*give acme="):
+    with pytest.raises(ProfileError, match=r"acme: an issuer for ACME with attested .*pass acme="):
         build_enrollment_profile(profile, service, mac(), scep=scep, choice=choice)
 
 

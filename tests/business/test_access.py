@@ -87,7 +87,7 @@ class TestReuse:
         self, client: Driver, business: FakeBusiness
     ) -> None:
         business.script(DEVICES, Fault.refused("UNAUTHORIZED"), Fault.refused("UNAUTHORIZED"))
-        with pytest.raises(errors.SessionError, match="a new access token was refused, too"):
+        with pytest.raises(errors.SessionError, match="a new access token was refused as well"):
             client.iter_devices()
         assert business.counts[TOKEN] == 2
         client.iter_devices()
@@ -234,7 +234,7 @@ class TestRefusals:
         assert (error.status, error.code) == (400, "invalid_client")
         assert account.key_id in str(error)
         assert account.client_id in str(error)
-        assert "make a new key" in error.next_step
+        assert "create a new key" in error.next_step
         assert business.counts[TOKEN] == 1
 
     def test_another_private_key_is_refused_too(

@@ -342,7 +342,7 @@ class TestDeadline:
     ) -> None:
         serials = apple.add_devices(2)
         business.settings.activity_seconds = 300
-        with pytest.raises(errors.ActivityError, match="the deadline was reached") as caught:
+        with pytest.raises(errors.ActivityError, match="the deadline passed") as caught:
             client.assign_devices(server.server_uuid, serials, deadline_s=60)
         error = pickle.loads(pickle.dumps(caught.value))
         assert statuses(error.outcome) == ["pending"] * 2

@@ -80,7 +80,7 @@ class TestDevices:
     def test_an_id_that_would_lead_elsewhere_is_not_sent(
         self, client: Driver, business: FakeBusiness, serial: str
     ) -> None:
-        with pytest.raises(errors.InvalidRequestError, match="a text is needed"):
+        with pytest.raises(errors.InvalidRequestError, match="is not usable"):
             client.device(serial)
         assert not business.requests
 
@@ -148,7 +148,9 @@ class TestServices:
         assert client.service(server.server_uuid).default_product_families == ()
         assert services[0].default_product_families is None
         assert client.find_service("HQ").id == server.server_uuid
-        with pytest.raises(errors.NotFoundError, match="there are 'hq', 'lab', 'Apple Configurator'"):
+        with pytest.raises(
+            errors.NotFoundError, match="existing services: 'hq', 'lab', 'Apple Configurator'"
+        ):
             client.find_service("depot")
         apple.add_server("HQ")
         with pytest.raises(errors.ConflictError, match="2 services"):

@@ -113,7 +113,7 @@ def test_a_second_loss_is_an_error_that_can_be_resumed(
         client.assign_devices(server.server_uuid, [serial])
     assert isinstance(caught.value.__cause__, errors.ServerError)
     assert caught.value.outcome.serials(OperationStatus.LOST) == (serial,)
-    with pytest.raises(errors.ActivityError, match="does not show"):
+    with pytest.raises(errors.ActivityError, match="do not show the change"):
         client.resume_activity(caught.value.outcome, deadline_s=10)
     assert client.resume_activity(caught.value.outcome, deadline_s=200).is_complete
     assert business.counts[START] == 2

@@ -15,7 +15,7 @@ from tests.business.conftest import answering
 from pyade import errors
 from pyade.apple.http.calls import Call
 from pyade.business import ApiAccount, BusinessClient
-from pyade.business.paging import Page, Walk, read_page
+from pyade.business.paging import Page, PageReader, read_page
 from pyade.business.resources import read_identifier
 from pyade.testing import FakeApple, FakeBusiness, Fault, FrozenClock
 
@@ -79,7 +79,7 @@ def test_a_next_page_at_a_foreign_host_is_asked_for_at_our_own_with_a_warning(
     serials = apple.add_devices(3)
     business.settings.next_link_origin = origin
     assert [device.id for device in client.iter_devices(limit=2)] == list(serials)
-    assert f"the next page is said to be at '{origin}" in caplog.text
+    assert f"the response names '{origin}" in caplog.text
     assert {record.headers["host"] for record in business.requests} == {
         "account.apple.com",
         "api-business.apple.com",
@@ -191,7 +191,7 @@ def test_any_walk_yields_each_id_once_in_order(pages: list[list[str]]) -> None:
     def decode(content: bytes) -> Page[str]:
         return read_page(content, read_identifier)
 
-    walk = Walk(Call(operation="list", method="GET", path="/", decode=decode, repeatable=True))
+    walk = PageReader(Call(operation="list", method="GET", path="/", decode=decode, repeatable=True))
     got: list[str] = []
     for number, ids in enumerate(pages):
         assert walk.call is not None

@@ -55,8 +55,8 @@ def test_a_prefix_is_truncated(tree: object, indefinite: bool, data: st.DataObje
     [
         ("1f8100", "tag number above 30"),
         ("0480", "indefinite length"),
-        ("0000", "an end"),
-        ("30020000", "an end"),
+        ("0000", "end-of-contents"),
+        ("30020000", "end-of-contents"),
         ("048900", "more than 8 bytes"),
         ("04ff", "more than 8 bytes"),
         ("30020402" + "00" * 9, "exceeds its parent"),
@@ -88,7 +88,7 @@ def test_octets_of_one_part_and_of_nested_parts() -> None:
     assert ber.parse(bytes.fromhex("8002abcd")).octets() == b"\xab\xcd"
     assert ber.parse(bytes.fromhex("a0800401ab24030401cd0000")).octets() == b"\xab\xcd"
     assert ber.parse(bytes.fromhex("a000")).octets() == b""
-    with pytest.raises(ber.MalformedError, match="no OCTET STRING"):
+    with pytest.raises(ber.MalformedError, match="not an OCTET STRING"):
         ber.parse(bytes.fromhex("a0030201ab")).octets()
 
 
@@ -111,7 +111,7 @@ def test_identifiers_are_read_as_asn1crypto_writes_them(first: tuple[int, int], 
 
 @each("data", ["0600", "060181", "06032a8680", "04012a", "30030601" + "2a"])
 def test_what_is_no_identifier(data: str) -> None:
-    with pytest.raises(ber.MalformedError, match="no object identifier"):
+    with pytest.raises(ber.MalformedError, match="an object identifier"):
         ber.parse(bytes.fromhex(data)).identifier()
 
 
@@ -178,5 +178,5 @@ def test_known_elements_count_and_are_as_deep_as_they_are() -> None:
     ber.parse(deep, known=known)
     with pytest.raises(ber.MalformedError, match="deeper"):
         ber.parse(b"0\x80" + deep + b"\0\0", known=known)
-    with pytest.raises(ber.MalformedError, match="no constructed element"):
+    with pytest.raises(ber.MalformedError, match="not a constructed element"):
         ber.Known.read(b"\x04\x01a")

@@ -37,7 +37,7 @@ def test_authenticated_encryption_is_named(openssl: OpenSSL, tmp_path: Path, key
     certificate = tmp_path / "certificate.pem"
     certificate.write_bytes(keypair.certificate_pem)
     message = openssl("cms", "-encrypt", "-aes-128-gcm", "-outform", "DER", certificate, given=b"{}")
-    assert "of type 'authenticated_enveloped_data', a server token is 'enveloped_data'" in reason(message)
+    assert "of type 'authenticated_enveloped_data'; a server token is 'enveloped_data'" in reason(message)
 
 
 def test_a_signed_message_is_no_token(seal: Seal) -> None:
@@ -88,7 +88,7 @@ def test_the_number_of_recipients_is_limited(seal: Seal, keypair: TokenKeypair) 
 
 
 def test_content_that_is_not_whole_blocks(seal: Seal) -> None:
-    assert "whole blocks" in reason(attrs.evolve(seal, cut=1).write(b"{}"))
+    assert "multiple of the block size" in reason(attrs.evolve(seal, cut=1).write(b"{}"))
 
 
 @pytest.mark.parametrize("size", [0, 8, 15, 17])
@@ -97,7 +97,7 @@ def test_an_initialization_vector_of_another_size(seal: Seal, size: int) -> None
 
 
 def test_content_that_is_missing(seal: Seal) -> None:
-    assert "whole blocks" in reason(attrs.evolve(seal, padded=False).write(b""))
+    assert "multiple of the block size" in reason(attrs.evolve(seal, padded=False).write(b""))
     assert "has no content" in reason(attrs.evolve(seal, has_content=False).write(b"{}"))
 
 

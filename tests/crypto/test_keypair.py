@@ -150,10 +150,10 @@ def test_passphrases_that_cannot_be_used(keypair: TokenKeypair, passphrase: str 
 def test_missing_and_damaged_parts(keypair: TokenKeypair) -> None:
     pem = keypair.to_pem()
     key = pem.removesuffix(keypair.certificate_pem)
-    assert "holds no certificate" in refusal(key)
-    assert "holds 0 private keys" in refusal(keypair.certificate_pem)
-    assert "holds 2 private keys" in refusal(key + pem)
-    assert "holds 0 private keys" in refusal(b"")
+    assert "has no certificate" in refusal(key)
+    assert "has 0 private keys" in refusal(keypair.certificate_pem)
+    assert "has 2 private keys" in refusal(key + pem)
+    assert "has 0 private keys" in refusal(b"")
     assert "cut short" in refusal(pem[:-30])
     damaged_certificate = keypair.certificate_pem[:200] + b"AAAA" + keypair.certificate_pem[204:]
     assert refusal(key + damaged_certificate)

@@ -162,7 +162,7 @@ def test_the_key_is_not_shown(certificate: x509.Certificate, key: rsa.RSAPrivate
         (END - timedelta(hours=1), Severity.WARNING, "0 are left"),
         (END, Severity.ERROR, "still valid"),
         (END + timedelta(days=400), Severity.ERROR, "still valid"),
-        (START - timedelta(seconds=1), Severity.ERROR, "valid already"),
+        (START - timedelta(seconds=1), Severity.ERROR, "already valid"),
         (START, None, ""),
     ],
 )
@@ -174,7 +174,7 @@ def test_its_end_is_said_30_days_before(
     assert [problem.severity for problem in found] == ([severity] if severity else [])
     for problem in found:
         assert words in problem.allowed
-        assert "clock" in problem.fix or "do not make a new one" in problem.fix
+        assert "clock" in problem.fix or "do not create a new one" in problem.fix
 
 
 def test_it_is_held_against_the_profile(certificate: x509.Certificate) -> None:

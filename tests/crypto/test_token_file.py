@@ -260,9 +260,9 @@ def test_secrets_do_not_show(seal: Seal, keypair: TokenKeypair, plaintext: bytes
         (b"\x89PNG\r\n", "it is a picture"),
         (b"bplist00", "it is a property list"),
         (b"Dear colleague,\n\nthe token follows", "no encrypted message was found in it"),
-        (b"Content-Type: application/pkcs7-mime\n", "headers and no content"),
-        (b"MIME-Version: 1.0\nContent-Type: application/pkcs7-mime\n", "headers and no content"),
-        (b"-----BEGIN CMS-----\n", "headers and no content"),
+        (b"Content-Type: application/pkcs7-mime\n", "headers but no content"),
+        (b"MIME-Version: 1.0\nContent-Type: application/pkcs7-mime\n", "headers but no content"),
+        (b"-----BEGIN CMS-----\n", "headers but no content"),
         (b"0", "cut short"),
         (b"0\x80", "cut short"),
         (b"0\x03\x02\x01", "cut short"),
@@ -325,8 +325,8 @@ def test_another_certificate_with_the_same_serial_number(
     """Some tools number every certificate 1 under one name."""
     same = attrs.evolve(seal, serial_number=other_keypair.certificate.serial_number)
     reason = failure(same.write(plaintext), other_keypair)
-    assert (
-        reason == "the token file was encrypted for another certificate of the same number, or it is damaged"
+    assert reason == (
+        "the token file was encrypted for another certificate with the same serial number, or it is damaged"
     )
 
 
@@ -356,7 +356,7 @@ def test_missing_fields_are_named(
     if empty == "left out":
         del document[missing]
     reason = failure(seal.write(json.dumps(document).encode()), keypair)
-    assert reason == f"the token file was decrypted and lacks {missing}"
+    assert reason == f"the token file was decrypted, but lacks {missing}"
 
 
 def test_all_missing_fields_are_named_at_once(seal: Seal, keypair: TokenKeypair) -> None:
@@ -367,7 +367,7 @@ def test_all_missing_fields_are_named_at_once(seal: Seal, keypair: TokenKeypair)
 def test_fields_that_are_no_text(seal: Seal, keypair: TokenKeypair, fields: dict[str, str]) -> None:
     document = {**fields, "access_secret": ["AS_secret"], "access_token_expiry": 1389734861}
     reason = failure(seal.write(json.dumps(document).encode()), keypair)
-    assert reason.endswith("something else than text in access_secret, access_token_expiry")
+    assert reason.endswith("values other than text in access_secret, access_token_expiry")
 
 
 # Token.from_p7m

@@ -142,9 +142,9 @@ def test_value_without_json_form_is_explained_and_nothing_is_written(path: Path)
     with SQLiteStore(path) as store:
         store.add_token(example_token())
         devices = [Device(serial_number="A"), Device(serial_number="B", extra={"x": object()})]
-        with pytest.raises(StoreError, match=r"no JSON form|not valid Unicode"):
+        with pytest.raises(StoreError, match=r"cannot be written as JSON|not valid Unicode"):
             store.commit_page("hq", devices, source=Source.FETCH, state=SyncState(), now=NOW)
-        with pytest.raises(StoreError, match=r"no JSON form|not valid Unicode"):
+        with pytest.raises(StoreError, match=r"cannot be written as JSON|not valid Unicode"):
             store.commit_page(
                 "hq", [Device(serial_number="\ud800")], source=Source.FETCH, state=SyncState(), now=NOW
             )

@@ -1,10 +1,10 @@
-"""From the domain to documents, and back.
+"""Convert domain objects to documents, and back.
 
-``dep_profile`` is the JSON of Apple's service: ``definition``, ``to_apple`` and ``from_apple``.
-``mobileconfig`` is the enrollment profile that a Mac installs, made of ``payloads`` and held to ``checks``.
-``commands`` ends Setup Assistant: local accounts, and the release of a Mac that waits.
-``error_bodies`` sends a Mac away to update or to set up Platform SSO first.
-``document`` is the form that stores keep.
+``dep_profile`` converts to and from Apple's JSON: ``definition``, ``to_apple``, ``from_apple``.
+``mobileconfig`` builds the enrollment profile that a Mac installs, from ``payloads``; ``linter`` checks it.
+``commands`` builds the commands that end Setup Assistant: local accounts, and the release of a waiting Mac.
+``error_bodies`` builds responses that make a Mac update or set up Platform SSO first.
+``documents`` converts to and from the documents and rows in a store.
 ``intune`` reads and writes Intune's own JSON: ``read_intune``, ``write_intune`` and one function per object.
 """
 

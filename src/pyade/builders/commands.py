@@ -1,7 +1,8 @@
-"""The two commands that end Setup Assistant: local accounts, and the release of a Mac that waits.
+"""Build and check the commands that end Setup Assistant: local accounts, and the release of a waiting Mac.
 
 ``AccountConfiguration`` only works while the Mac awaits its configuration, and once per enrollment;
-``DeviceConfigured`` is the last of all commands there. ``core.await_configuration`` decides when.
+``DeviceConfigured`` is the last command of that phase. ``enrollment.final_configuration`` decides when to
+send them.
 
 Source: Apple, commands ``AccountConfiguration`` and ``DeviceConfigured``.
 """
@@ -13,7 +14,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from pyade.builders.payload_keys import Key, check_texts, error, good_values, known_to, warning
+from pyade.builders.payload_keys import Key, check_texts, error, valid_values, warning, without_newer_keys
 from pyade.core.arguments import check_arguments
 from pyade.core.macos.models import ChipClass
 from pyade.core.macos.versions import MacOSVersion
@@ -43,26 +44,26 @@ def build_account_configuration(
     names: NameVariables | None = None,
     administrator: AdministratorAccount | None = None,
 ) -> bytes | None:
-    """Return the command that makes the accounts of *profile*, as an XML property list.
+    """Return the command that creates the accounts of *profile*, as an XML property list.
 
-    What the Mac's version does not know is left out. A name that this Mac cannot have holds up nothing else:
-    ``core.setup_accounts`` says what the Mac gets instead, and what is wrong.
+    Settings that the Mac's version does not know are omitted. A name that is invalid for this Mac does not
+    block the rest: ``core.profile.setup_accounts`` defines the replacement and reports the problem.
 
     Args:
-        profile: Its account settings.
-        command_uuid: Comes back in the Mac's answer; a new one for each command.
-        version: Version of macOS; None leaves nothing out.
-        names: What variables in the names stand for; None if there are none.
-        administrator: The profile's administrator with a password of this Mac's own; None for that of the
-            profile.
+        profile: The profile with the account settings.
+        command_uuid: The Mac returns it in its response; use a new one for each command.
+        version: Version of macOS; None omits nothing.
+        names: Values of the variables in the names; None if there are none.
+        administrator: The profile's administrator with a password for this Mac; None for the administrator
+            of the profile.
 
     Returns:
-        None where there is nothing to send: no account settings, or none that this version knows.
+        The command; None if there is nothing to send: no account settings, or none that this version knows.
 
     Raises:
-        ProfileError: The names have variables and *names* is None, or the settings break a rule of Apple's;
+        ProfileError: The names have variables and *names* is None, or the settings break a rule of Apple;
             ``problems`` lists all of them.
-        VersionError: The text is not a version.
+        VersionError: *version* is not a version.
 
     Source: Apple, ``AccountConfiguration``; specification, "Create an Apple enrollment profile", Account
     Settings.
@@ -70,7 +71,7 @@ def build_account_configuration(
     release = None if version is None else MacOSVersion.of(version)
     accounts = local_accounts(profile, names or NameVariables(), version=release, administrator=administrator)
     if names is None and accounts.problems and any(map(has_variables, names_of(profile))):
-        raise ProfileError(accounts.problems)  # the caller forgot them: that is no matter of one Mac
+        raise ProfileError(accounts.problems)  # the caller forgot them; a single Mac is not the cause
     return build_local_accounts(profile, accounts, command_uuid=command_uuid, version=release)
 
 
@@ -82,32 +83,32 @@ def build_local_accounts(
     command_uuid: str | uuid.UUID,
     version: MacOSVersion | None = None,
 ) -> bytes | None:
-    """Return what ``build_account_configuration`` does, from *accounts* that are found already.
+    """Return the same as ``build_account_configuration``, from *accounts* that are already determined.
 
     Args:
-        profile: Its account settings.
-        accounts: What ``local_accounts`` returned for it and the Mac.
-        command_uuid: Comes back in the Mac's answer; a new one for each command.
-        version: Version of macOS; None leaves nothing out.
+        profile: The profile with the account settings.
+        accounts: The result of ``local_accounts`` for the profile and the Mac.
+        command_uuid: The Mac returns it in its response; use a new one for each command.
+        version: Version of macOS; None omits nothing.
 
     Raises:
-        ProfileError: The settings break a rule of Apple's; ``problems`` lists all of them.
+        ProfileError: The settings break a rule of Apple; ``problems`` lists all of them.
     """
     settings: dict[str, Any] = {}
     if accounts.primary is not None:
         settings.update(_primary(accounts.primary))
     if accounts.administrator is not None:
         settings["AutoSetupAdminAccounts"] = [_administrator(accounts.administrator)]
-        settings |= _beside_administrator(profile)
+        settings |= _user_account_kind(profile)
     if accounts.managed_user:
         settings[_MANAGED] = accounts.managed_user
-    settings = known_to(version, settings, _SINCE)
+    settings = without_newer_keys(version, settings, _SINCE)
     if not settings:
         return None
     if profile.requires_network_tether:
         settings[_TETHER] = True
     command = {"RequestType": _ACCOUNTS, **settings}
-    return _document(command, command_uuid, check_account_configuration(command, version=version))
+    return _encode_command(command, command_uuid, check_account_configuration(command, version=version))
 
 
 @check_arguments
@@ -115,14 +116,14 @@ def build_device_configured(*, command_uuid: str | uuid.UUID) -> bytes:
     """Return the command that releases a Mac from Setup Assistant, as an XML property list.
 
     Args:
-        command_uuid: Comes back in the Mac's answer; a new one for each command.
+        command_uuid: The Mac returns it in its response; use a new one for each command.
 
     Raises:
-        ProfileError: *command_uuid* is empty, or no text that XML can hold.
+        ProfileError: *command_uuid* is blank, or a text that XML cannot contain.
 
     Source: Apple, ``DeviceConfigured``.
     """
-    return _document({"RequestType": "DeviceConfigured"}, command_uuid, ())
+    return _encode_command({"RequestType": "DeviceConfigured"}, command_uuid, ())
 
 
 @check_arguments(but=("command",))
@@ -132,42 +133,42 @@ def check_account_configuration(
     version: MacOSVersion | None = None,
     chip: ChipClass = ChipClass.UNKNOWN,
 ) -> tuple[Problem, ...]:
-    """Return everything that is wrong with an ``AccountConfiguration`` command, errors and warnings.
+    """Return all problems of an ``AccountConfiguration`` command, errors and warnings.
 
     Args:
-        command: The dictionary ``Command`` as ``plistlib`` reads it.
-        version: Version of macOS, for what it does not know; None for any.
-        chip: For what only concerns Apple silicon.
+        command: The dictionary ``Command``, parsed by ``plistlib``.
+        version: Version of macOS, to report what it does not support; None for any.
+        chip: Chip of the Mac, for checks that only concern Apple silicon.
 
     Source: Apple, ``AccountConfiguration``.
     """
     if not isinstance(command, Mapping):
-        fix = "give what plistlib reads under Command"
+        fix = "pass the value of Command, parsed by plistlib"
         return (error(_ACCOUNTS, type(command).__name__, "a dictionary", fix),)
     problems: list[Problem] = []
     if version is not None and version < ACCOUNTS_FROM:
         problems.append(error(_ACCOUNTS, version, "macOS 10.11 and later", "do not send it"))
-    good = good_values(_ACCOUNTS, command, _KEYS, problems)
-    admins = good.get("AutoSetupAdminAccounts", [])
+    valid = valid_values(_ACCOUNTS, command, _KEYS, problems)
+    admins = valid.get("AutoSetupAdminAccounts", [])
     if len(admins) > 1:
         fix = "keep the first: macOS ignores the others"
         problems.append(error(f"{_ACCOUNTS}.AutoSetupAdminAccounts", len(admins), "one account", fix))
     admin: dict[str, Any] = {}
     where = f"{_ACCOUNTS}.AutoSetupAdminAccounts"
     if admins and not isinstance(admins[0], Mapping):
-        problems.append(error(where, admins[0], "an array of dictionaries", "correct it"))
+        problems.append(error(where, admins[0], "an array of dictionaries", "correct the array"))
     elif admins:
-        admin = good_values(where, admins[0], _ADMIN_KEYS, problems)
+        admin = valid_values(where, admins[0], _ADMIN_KEYS, problems)
         problems += _password(admin)
-    problems += _names(good, admin)
-    problems += _skipping(good, admin, chip)
-    problems += _prefilling(good)
-    problems += _managed_user(good, admin)
-    problems += _tether(good)
+    problems += _names(valid, admin)
+    problems += _skipping(valid, admin, chip)
+    problems += _prefilling(valid)
+    problems += _managed_user(valid, admin)
+    problems += _tether(valid)
     for key, since in _SINCE.items():
-        if key in good and version is not None and version < since:
+        if key in valid and version is not None and version < since:
             allowed = f"macOS {since}; {version} ignores it"
-            problems.append(warning(f"{_ACCOUNTS}.{key}", "", allowed, "leave it out"))
+            problems.append(warning(f"{_ACCOUNTS}.{key}", "", allowed, "remove it"))
     return tuple(problems)
 
 
@@ -189,18 +190,20 @@ def _administrator(account: AdministratorAccount) -> dict[str, Any]:
     return settings
 
 
-def _beside_administrator(profile: EnrollmentProfile) -> dict[str, Any]:
-    """Return what becomes of the user's account: an administrator if nothing is said."""
+def _user_account_kind(profile: EnrollmentProfile) -> dict[str, Any]:
+    """Return the keys for the kind of the user's account; without keys it is an administrator."""
     if profile.skip_primary_account:
         return {_SKIP: True}
     return {_REGULAR: True} if profile.standard_user else {}
 
 
-def _document(command: dict[str, Any], command_uuid: str | uuid.UUID, found: tuple[Problem, ...]) -> bytes:
+def _encode_command(
+    command: dict[str, Any], command_uuid: str | uuid.UUID, found: tuple[Problem, ...]
+) -> bytes:
     name = str(command_uuid).upper() if isinstance(command_uuid, uuid.UUID) else command_uuid
     problems = list(check_texts("command_uuid", [name]))
     if not problems and not name.strip():
-        allowed = "a text that no other command of this Mac has"
+        allowed = "a text that is unique among the commands of this Mac"
         problems.append(error("command_uuid", "", allowed, "use a UUID"))
     problems += (problem for problem in found if problem.severity is Severity.ERROR)
     if problems:
@@ -209,7 +212,7 @@ def _document(command: dict[str, Any], command_uuid: str | uuid.UUID, found: tup
 
 
 def _names(command: Mapping[str, Any], admin: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield what is wrong with each name, and with both accounts having the same one."""
+    """Yield the problems of each name, and an error if both accounts have the same name."""
     user_name, short_name = command.get("PrimaryAccountUserName", ""), admin.get("shortName", "")
     account_names = {
         "PrimaryAccountUserName": user_name,
@@ -225,12 +228,12 @@ def _names(command: Mapping[str, Any], admin: Mapping[str, Any]) -> Iterator[Pro
     if user_name and user_name.lower() == short_name.lower():
         fix = "rename one of them"
         yield error(
-            f"{_ACCOUNTS}.PrimaryAccountUserName", user_name, "another name than the administrator's", fix
+            f"{_ACCOUNTS}.PrimaryAccountUserName", user_name, "a name other than the administrator's", fix
         )
 
 
 def _skipping(command: Mapping[str, Any], admin: Mapping[str, Any], chip: ChipClass) -> Iterator[Problem]:
-    """Yield what is wrong where nobody makes an account, or where that account is no administrator."""
+    """Yield the problems of settings for no user's account, or for one that is not an administrator."""
     skip, regular = (f"{_ACCOUNTS}.{key}" for key in (_SKIP, _REGULAR))
     for key in (_SKIP, _REGULAR):
         if command.get(key) and not command.get("AutoSetupAdminAccounts"):
@@ -240,15 +243,15 @@ def _skipping(command: Mapping[str, Any], admin: Mapping[str, Any], chip: ChipCl
         return
     for key in ("PrimaryAccountFullName", "PrimaryAccountUserName", "LockPrimaryAccountInfo"):
         if command.get(key):
-            allowed = "absent where nobody makes an account in Setup Assistant"
-            yield error(f"{_ACCOUNTS}.{key}", "", allowed, f"leave it out, or {_SKIP}")
+            allowed = "absent if Setup Assistant creates no account"
+            yield error(f"{_ACCOUNTS}.{key}", "", allowed, f"remove it, or {_SKIP}")
     if command.get(_REGULAR):
-        yield warning(regular, True, "no effect where nobody makes an account", "leave it out")
+        yield warning(regular, True, "no effect if Setup Assistant creates no account", "remove it")
     if admin.get("hidden"):
-        allowed = "an administrator who is shown: nobody else can log in, unless a directory lets them"
+        allowed = "a visible administrator: no other account can log in, except those of a directory"
         yield warning(f"{_ACCOUNTS}.AutoSetupAdminAccounts.hidden", True, allowed, "use false")
     if chip is ChipClass.APPLE_SILICON:
-        allowed = "known limits: FileVault and updates of macOS need the bootstrap token for lack of an owner"
+        allowed = "known limits: without an owner, FileVault and macOS updates need the bootstrap token"
         yield warning(skip, True, allowed, "escrow the bootstrap token")
 
 
@@ -256,12 +259,12 @@ def _prefilling(command: Mapping[str, Any]) -> Iterator[Problem]:
     given = [key for key in ("PrimaryAccountFullName", "PrimaryAccountUserName") if command.get(key)]
     lock, manual = command.get(_LOCK), command.get(_MANUAL)
     if lock and manual:
-        yield error(f"{_ACCOUNTS}.{_LOCK}", True, f"true only without {_MANUAL}", "choose one of them")
+        yield error(f"{_ACCOUNTS}.{_LOCK}", True, f"true only without {_MANUAL}", "remove one of them")
     elif lock and not given:
-        yield warning(f"{_ACCOUNTS}.{_LOCK}", True, "no effect without a name to lock", "leave it out")
+        yield warning(f"{_ACCOUNTS}.{_LOCK}", True, "no effect without a name to lock", "remove it")
     if manual:
         for key in given:
-            yield warning(f"{_ACCOUNTS}.{key}", "", f"ignored with {_MANUAL}", "leave one of them out")
+            yield warning(f"{_ACCOUNTS}.{key}", "", f"ignored with {_MANUAL}", "remove one of them")
 
 
 def _managed_user(command: Mapping[str, Any], admin: Mapping[str, Any]) -> Iterator[Problem]:
@@ -269,23 +272,25 @@ def _managed_user(command: Mapping[str, Any], admin: Mapping[str, Any]) -> Itera
     known = [command.get("PrimaryAccountUserName"), admin.get("shortName")]
     if name and any(known) and name not in known:
         allowed = "the name of the administrator or of the user's account"
-        fix = "make sure that this account will exist"
+        fix = "make sure that this account exists later"
         yield warning(f"{_ACCOUNTS}.{_MANAGED}", name, allowed, fix)
 
 
 def _tether(command: Mapping[str, Any]) -> Iterator[Problem]:
     if command.get(_TETHER) and not any(command.get(key) for key in _KEYS if key not in _ABOUT_COMMAND):
-        allowed = "true only with accounts: there is nothing that waits for the wired network"
-        yield warning(f"{_ACCOUNTS}.{_TETHER}", True, allowed, "leave it out")
+        allowed = "true only with accounts: nothing else in the command waits for the wired network"
+        yield warning(f"{_ACCOUNTS}.{_TETHER}", True, allowed, "remove it")
 
 
 def _password(admin: Mapping[str, Any]) -> Iterator[Problem]:
     where = f"{_ACCOUNTS}.AutoSetupAdminAccounts.passwordHash"
     if not admin.get("passwordHash"):
-        yield warning(where, "", "present: without it nobody can log in as administrator", "give one")
+        yield warning(where, "", "present: without it the administrator cannot log in", "add a password hash")
     elif not is_password_hash(admin["passwordHash"]):
         allowed = "a property list with the only key SALTED-SHA512-PBKDF2: entropy, iterations and salt"
-        yield error(where, "", allowed, "make it anew, macOS will not accept the password")
+        yield error(
+            where, "", allowed, "create it again with hash_password: macOS will not accept this password"
+        )
 
 
 _ACCOUNTS: Final = "AccountConfiguration"
@@ -310,7 +315,7 @@ _KEYS: Final[Mapping[str, Key]] = {
 }
 _ABOUT_COMMAND: Final = ("RequestType", _TETHER)
 _ADMIN_KEYS: Final[Mapping[str, Key]] = {
-    "shortName": Key(str, True, pattern=r"(?s).*\S.*", form="a text that is not empty"),
+    "shortName": Key(str, True, pattern=r"(?s).*\S.*", form="a text that is not blank"),
     "fullName": Key(str),
     "passwordHash": Key(bytes, secret=True),
     "hidden": Key(bool),

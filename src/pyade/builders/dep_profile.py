@@ -1,8 +1,8 @@
-"""The JSON that Apple's service takes and gives for an enrollment profile.
+"""Convert an enrollment profile to and from the JSON of Apple's service.
 
-A profile that was read from Apple is written back exactly as it was read, unknown keys, empty texts and the
-order of lists included. ``EnrollmentProfile.extra`` keeps what pyade does not model; ``apple_spelling`` keeps
-what says the same in another way than pyade would, and counts as long as the setting has that value.
+A profile that was read from Apple is written back exactly as it was read, including unknown keys, empty texts
+and the order of lists. ``EnrollmentProfile.extra`` keeps keys that pyade does not model. ``apple_spelling``
+keeps an equivalent value in Apple's form, and is used as long as the setting has that value.
 
 Source: Apple, device assignment, ``Profile``.
 """
@@ -28,18 +28,18 @@ from pyade.errors import ProfileError
 def to_apple(profile: EnrollmentProfile) -> dict[str, Any]:
     """Return *profile* as Apple's JSON.
 
-    Empty texts and lists are left out, since Apple takes them for invalid. ``url`` is always there, and
-    ``configuration_web_url`` beside it for modern authentication: macOS below 10.15 knows only ``url``.
-    Description, kind of sign-in and account settings have no place in it.
+    Empty texts and lists are omitted, because Apple refuses them. ``url`` is always there, with
+    ``configuration_web_url`` for modern authentication: macOS below 10.15 only knows ``url``. The JSON has no
+    keys for the description, the kind of sign-in and account settings.
 
     Source: Apple, device assignment, ``Profile``; specification, "Create an Apple enrollment profile".
     """
     body = dict(profile.extra)
     spelling = profile.apple_spelling
-    for key, value in _values(profile).items():
-        if key in spelling and _meaning(key, spelling[key], profile.url) == value:
+    for key, value in _settings_of(profile).items():
+        if key in spelling and _canonical(key, spelling[key], profile.url) == value:
             body[key] = spelling[key]
-        elif _is_written(profile, key, value):
+        elif _must_write(profile, key, value):
             body[key] = value
     return body
 
@@ -48,12 +48,12 @@ def to_apple(profile: EnrollmentProfile) -> dict[str, Any]:
 def definition(profile: EnrollmentProfile) -> dict[str, Any]:
     """Return the JSON that defines *profile* at Apple.
 
-    Unlike ``to_apple`` it is the same for equal settings, however they were spelled when they were read: all
-    that Apple requires is there, and ``profile_uuid``, ``devices`` and whatever is empty is not.
+    Unlike ``to_apple`` it is the same for equal settings, independent of the spelling that was read: it has
+    all keys that Apple requires, and omits ``profile_uuid``, ``devices`` and empty values.
 
     Source: Apple, device assignment, "Define a Profile".
     """
-    body = {**profile.extra, **_values(profile)}
+    body = {**profile.extra, **_settings_of(profile)}
     return {
         key: value
         for key, value in body.items()
@@ -63,7 +63,7 @@ def definition(profile: EnrollmentProfile) -> dict[str, Any]:
 
 @check_arguments
 def digest(profile: EnrollmentProfile) -> str:
-    """Return a SHA-256 in hex over ``definition``: equal for profiles that Macs cannot tell apart."""
+    """Return the SHA-256 of ``definition`` in hex: equal for profiles that are the same to Macs."""
     canonical = json.dumps(definition(profile), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -72,27 +72,30 @@ def digest(profile: EnrollmentProfile) -> str:
 def from_apple(
     mapping: Mapping[str, Any], *, remembered: EnrollmentProfile | None = None
 ) -> EnrollmentProfile:
-    """Return the profile that Apple's JSON holds.
+    """Return the profile from Apple's JSON.
 
-    Keys that are absent have Apple's default, which for ``await_device_configured``, ``is_supervised`` and
-    ``is_mandatory`` is false. Without *remembered*, a ``configuration_web_url`` means modern authentication
-    and none means no user affinity.
+    Absent keys have Apple's default, which is false for ``await_device_configured``, ``is_supervised`` and
+    ``is_mandatory``. Without *remembered*, a ``configuration_web_url`` means modern authentication; without
+    that key the profile has no user affinity.
 
     Args:
-        mapping: Apple's answer, or the JSON of another program.
-        remembered: The profile as it was when it was defined: description, kind of sign-in and account
-            settings are taken from it, since Apple's JSON has no place for them.
+        mapping: Apple's response, or the JSON of another program.
+        remembered: The profile as it was defined. The result has its description, kind of sign-in and
+            account settings, because Apple's JSON has no keys for them.
 
     Raises:
-        ProfileError: A value has the wrong type, or the profile, made by another product, breaks a rule
-            of the specification; what Apple sent is unchanged in *mapping*.
+        ProfileError: A value has the wrong type, or the profile, defined by another product, breaks a rule
+            of the specification; *mapping* still has what Apple sent.
 
     Source: Apple, device assignment, ``Profile``.
     """
     url = mapping.get("url")
-    meanings = {key: _meaning(key, mapping.get(key), url) for key in _ABSENT}
+    meanings = {key: _canonical(key, mapping.get(key), url) for key in _ABSENT}
     problems = tuple(
-        problem for key, value in meanings.items() if value is None for problem in _wrong(key, mapping[key])
+        problem
+        for key, value in meanings.items()
+        if value is None
+        for problem in _type_problems(key, mapping[key])
     )
     if problems:
         raise ProfileError(problems)
@@ -100,11 +103,11 @@ def from_apple(
     if remembered is not None:
         settings |= {name: given(remembered, name) for name in _REMEMBERED}
         if remembered.await_final_configuration is settings["await_final_configuration"]:
-            # Apple was told what holds, which others may have switched on.
+            # Apple has the effective value, which other settings may have switched on.
             settings["await_final_configuration"] = remembered.await_final_configuration_given
     return EnrollmentProfile(
         **settings,
-        user_affinity=_affinity(meanings["configuration_web_url"], remembered),
+        user_affinity=_read_affinity(meanings["configuration_web_url"], remembered),
         locked=not meanings["is_mdm_removable"],
         skip=meanings["skip_setup_items"],
         anchor_certificates=tuple(map(base64.b64decode, meanings["anchor_certs"])),
@@ -118,7 +121,7 @@ def from_apple(
     )
 
 
-def _affinity(web_url: str, remembered: EnrollmentProfile | None) -> UserAffinity:
+def _read_affinity(web_url: str, remembered: EnrollmentProfile | None) -> UserAffinity:
     if web_url:
         return UserAffinity.modern(web_url)
     if remembered is not None and remembered.user_affinity.kind is AffinityKind.LEGACY:
@@ -126,8 +129,8 @@ def _affinity(web_url: str, remembered: EnrollmentProfile | None) -> UserAffinit
     return UserAffinity.none()
 
 
-def _values(profile: EnrollmentProfile) -> dict[str, Any]:
-    """Return every setting that Apple's JSON has a key for, in pyade's spelling."""
+def _settings_of(profile: EnrollmentProfile) -> dict[str, Any]:
+    """Return every setting that Apple's JSON has a key for, in canonical form."""
     return {
         **{key: getattr(profile, name) for key, name in (*_TEXTS.items(), *_FLAGS.items())},
         "configuration_web_url": profile.user_affinity.web_url,
@@ -137,7 +140,7 @@ def _values(profile: EnrollmentProfile) -> dict[str, Any]:
     }
 
 
-def _is_written(profile: EnrollmentProfile, key: str, value: Any) -> bool:
+def _must_write(profile: EnrollmentProfile, key: str, value: Any) -> bool:
     if value in ("", []):
         return False
     if profile.apple_keys is None:
@@ -146,8 +149,8 @@ def _is_written(profile: EnrollmentProfile, key: str, value: Any) -> bool:
     return key in profile.apple_keys or value != absent
 
 
-def _meaning(key: str, raw: Any, url: Any) -> Any:
-    """Return what *raw* means, in pyade's spelling; None if it has the wrong type."""
+def _canonical(key: str, raw: Any, url: Any) -> Any:
+    """Return *raw* in canonical form; None if it has the wrong type."""
     absent = _ABSENT[key]
     if key == "org_magic" and raw in ("", None):
         return host_of(url) if isinstance(url, str) else ""
@@ -162,7 +165,7 @@ def _meaning(key: str, raw: Any, url: Any) -> Any:
     return sorted(set(raw)) if key == "skip_setup_items" else _read_certificates(raw)
 
 
-def _wrong(key: str, raw: Any) -> Iterator[Problem]:
+def _type_problems(key: str, raw: Any) -> Iterator[Problem]:
     if key == "anchor_certs":
         yield from check_all_base64(key, raw)
     else:
@@ -191,7 +194,7 @@ _FLAGS = {
     "await_device_configured": "await_final_configuration",
     "auto_advance_setup": "auto_advance",
 }
-# What it means to Apple that a key is not there.
+# Apple's default for an absent key.
 _ABSENT: Mapping[str, Any] = {
     **dict.fromkeys(_TEXTS, ""),
     **dict.fromkeys(_FLAGS, False),

@@ -1,16 +1,15 @@
-"""What stores keep, as plain JSON documents and the rows around them.
+"""Convert records, tokens and profiles to the JSON documents and rows of a store, and back.
 
-A document leaves out what has no value, so that a store written by an older pyade reads as if the newer
-fields had their defaults. Secrets stand apart from their document, so that they alone need encryption.
+The rules of this file:
 
-Whatever is wrong with a row becomes ``DamagedRecordError``, which names the token and the place and quotes
-nothing: the row may hold a secret.
-
-An enrollment profile as plain JSON without loss, for stores.
-
-Unlike Apple's JSON it holds everything: description, kind of sign-in, account settings, what was given where
-other settings switch one on, and what Apple's own JSON looked like. Times and secrets are not part of a
-profile; a password is there only as its hash.
+1. A document omits fields without a value, so a store that an older pyade wrote reads with the defaults of
+   newer fields.
+2. Secrets are separate from their document, so that only they need encryption.
+3. Any problem of a row raises ``DamagedRecordError``, which names the token and the place but quotes nothing,
+   because the row may contain a secret.
+4. The document of an enrollment profile is lossless, unlike Apple's JSON: it has the description, kind of
+   sign-in, account settings, the given value of a setting that other settings switch on, and the spelling of
+   Apple's own JSON. Times and secrets are not part of a profile; a password is there only as its hash.
 """
 
 from __future__ import annotations
@@ -52,18 +51,18 @@ VERSION = 1
 
 @check_arguments
 def profile_to_document(profile: EnrollmentProfile) -> dict[str, Any]:
-    """Return everything that *profile* holds as JSON types, in a fixed order."""
+    """Return all of *profile* as JSON types, in a fixed order."""
     primary, administrator = profile.primary_account, profile.administrator
     return {
         "version": VERSION,
-        **{name: given(profile, name) for name in _PLAIN},
+        **{name: given(profile, name) for name in _PLAIN},  # rule 4
         "user_affinity": {"kind": str(profile.user_affinity.kind), "web_url": profile.user_affinity.web_url},
         "primary_account": None if primary is None else attrs.asdict(primary),
         "administrator": None
         if administrator is None
-        else {**attrs.asdict(administrator), "password_hash": _text(administrator.password_hash)},
+        else {**attrs.asdict(administrator), "password_hash": _to_base64(administrator.password_hash)},
         "skip": sorted(map(str, profile.skip)),
-        "anchor_certificates": [_text(der) for der in profile.anchor_certificates],
+        "anchor_certificates": [_to_base64(der) for der in profile.anchor_certificates],
         "extra": dict(profile.extra),
         "apple_spelling": dict(profile.apple_spelling),
         "apple_keys": None if profile.apple_keys is None else sorted(profile.apple_keys),
@@ -75,27 +74,27 @@ def profile_from_document(document: Mapping[str, Any]) -> EnrollmentProfile:
     """Return the profile of a document that ``profile_to_document`` wrote.
 
     Args:
-        document: The document, after a way through JSON or not. Settings that it lacks have the defaults of
-            a new profile, but for ``await_final_configuration``, which is then off as for any existing
-            profile; keys that this version does not know are ignored.
+        document: The document, with or without a round trip through JSON. Missing settings have the defaults
+            of a new profile, except ``await_final_configuration``, which is off as for any existing profile;
+            unknown keys are ignored.
 
     Raises:
         StoreVersionError: A newer pyade wrote it.
-        ProfileError: It is no such document, or its profile breaks a rule.
+        ProfileError: It is not such a document, or its profile breaks a rule.
     """
     version = document.get("version")
     if type(version) is not int or version < 1:
         problem = Problem(
-            "version", str(version), f"a document of version 1 to {VERSION}", "give a stored profile"
+            "version", str(version), f"a document of version 1 to {VERSION}", "pass a stored profile"
         )
         raise ProfileError((problem,))
     if version > VERSION:
         raise StoreVersionError(
-            f"the profile was written as version {version}, this pyade reads {VERSION}: update it"
+            f"the profile was written as version {version}, this pyade reads {VERSION}: update pyade"
         )
     settings: dict[str, Any] = {
         "await_final_configuration": False,
-        **{name: document[name] for name in _PLAIN if name in document},
+        **{name: document[name] for name in _PLAIN if name in document},  # rule 1
     }
     for name, read in _READERS.items():
         if name not in document:
@@ -110,7 +109,7 @@ def profile_from_document(document: Mapping[str, Any]) -> EnrollmentProfile:
             return EnrollmentProfile(**settings)
         except TypeError:
             problem = Problem("document", "", "at least a name and a url", "restore the document")
-    # Outside the blocks above: the errors there hold parts of the document, which may have a password hash.
+    # The errors above may quote the document, which may have a password hash, so they are never chained.
     raise ProfileError((problem,))
 
 
@@ -119,18 +118,18 @@ def _read_affinity(value: Mapping[str, Any]) -> UserAffinity:
 
 
 def _read_administrator(value: Mapping[str, Any]) -> AdministratorAccount:
-    return AdministratorAccount(**{**value, "password_hash": _bytes(value["password_hash"])})
+    return AdministratorAccount(**{**value, "password_hash": _from_base64(value["password_hash"])})
 
 
 def _optional(read: Callable[[Any], T]) -> Callable[[Any], T | None]:
     return lambda value: None if value is None else read(value)
 
 
-def _text(data: bytes) -> str:
+def _to_base64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
-def _bytes(text: str) -> bytes:
+def _from_base64(text: str) -> bytes:
     return base64.b64decode(text, validate=True)
 
 
@@ -159,7 +158,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "primary_account": _optional(lambda value: PrimaryAccount(**value)),
     "administrator": _optional(_read_administrator),
     "skip": frozenset,
-    "anchor_certificates": lambda value: tuple(map(_bytes, value)),
+    "anchor_certificates": lambda value: tuple(map(_from_base64, value)),
     "extra": dict,
     "apple_spelling": dict,
     "apple_keys": _optional(frozenset),
@@ -170,11 +169,11 @@ TOKEN_SECRETS = ("consumer_secret", "access_token", "access_secret")
 
 _encode = msgspec.json.Encoder().encode
 _encode_secrets = msgspec.json.Encoder(enc_hook=Secret.reveal).encode
-_attempt = msgspec.json.Decoder(Attempt).decode
-_group = msgspec.json.Decoder(DeviceGroup).decode
-_state = msgspec.json.Decoder(SyncState).decode
-_enrollment = msgspec.json.Decoder(Enrollment).decode
-_object = msgspec.json.Decoder(dict[str, Any]).decode
+_load_attempt = msgspec.json.Decoder(Attempt).decode
+_load_group = msgspec.json.Decoder(DeviceGroup).decode
+_load_state = msgspec.json.Decoder(SyncState).decode
+_load_enrollment = msgspec.json.Decoder(Enrollment).decode
+_load_object = msgspec.json.Decoder(dict[str, Any]).decode
 _PLACE = re.compile(r" - at `([^`]*)`$")
 
 
@@ -182,8 +181,8 @@ def record_row(record: DeviceRecord, document: str | None = None) -> tuple[Any, 
     """Return the row of *record* without its ids, in the order of ``schema.DEVICES``.
 
     Args:
-        record: What the store knows.
-        document: Apple's own JSON object of exactly its device, if there is one.
+        record: The record.
+        document: Apple's own JSON object of exactly this device, if available.
     """
     return (
         record.serial_number,
@@ -200,10 +199,10 @@ def record_row(record: DeviceRecord, document: str | None = None) -> tuple[Any, 
 
 
 def encode_device(device: Device) -> str:
-    """Return Apple's JSON object of *device*, with unknown values and extra keys.
+    """Return Apple's JSON object of *device*, including unknown values and extra keys.
 
     Raises:
-        StoreError: It has none, or none that would be read again as a device of its group.
+        StoreError: The device has no JSON form, or would not be read back as a device of its group.
     """
     text = _to_text(device.to_apple() if device.extra else device)
     try:
@@ -213,26 +212,26 @@ def encode_device(device: Device) -> str:
     else:
         if found == device or _identity(found) == _identity(device):
             return text
-        problem = "a value of a wrong kind, or one in extra under the name of an attribute"
+        problem = "a value has the wrong type, or extra has the name of an attribute"
     raise StoreError(f"a device that cannot be stored: {problem}")
 
 
 def encode_read(device: Device) -> str:
-    """Return what ``encode_device`` does, of a device that was read strictly: it can be read again."""
+    """Do the same as ``encode_device`` for a device that was read strictly, without checking it again."""
     return _to_text(device)
 
 
 def decode_record(token_name: str, row: Sequence[Any]) -> DeviceRecord:
-    """Return the record of a row that ``record_row`` made."""
-    return _read("the record of a device", token_name, lambda: _record(token_name, row))
+    """Return the record from a row of ``record_row``."""
+    return _decode("the record of a device", token_name, lambda: _load_record(token_name, row))
 
 
-def _record(token_name: str, row: Sequence[Any]) -> DeviceRecord:
+def _load_record(token_name: str, row: Sequence[Any]) -> DeviceRecord:
     serial, first_seen_at, full_sync, device, updated_at, *times, attempt = row
     op_date, sent, released_at, deleted_at = (None if time is None else as_time(time) for time in times)
     found = read_device(device)
     if found.serial_number != serial:
-        raise ValueError("the document is that of another device")
+        raise ValueError("the document belongs to another device")
     return DeviceRecord(
         token_name=token_name,
         device=found,
@@ -241,7 +240,7 @@ def _record(token_name: str, row: Sequence[Any]) -> DeviceRecord:
         op_date=op_date,
         released_at=released_at,
         full_sync=full_sync,
-        attempt=None if attempt is None else _attempt(attempt),
+        attempt=None if attempt is None else _load_attempt(attempt),
         deleted_at=deleted_at,
         op_date_sent=sent,
     )
@@ -255,8 +254,8 @@ def group_row(group: DeviceGroup) -> tuple[Any, ...]:
 
 
 def decode_group(token_name: str, text: str) -> DeviceGroup:
-    """Return the group of a document in a row that ``group_row`` made."""
-    return _read("a group of devices", token_name, lambda: _group(text))
+    """Return the group from the document in a row of ``group_row``."""
+    return _decode("a group of devices", token_name, lambda: _load_group(text))
 
 
 def encode_state(state: SyncState) -> str:
@@ -265,43 +264,43 @@ def encode_state(state: SyncState) -> str:
 
 
 def decode_state(text: str | None, token_name: str) -> SyncState:
-    """Return the state of a document made by ``encode_state``; ``SyncState()`` where there is none."""
+    """Return the state from a document of ``encode_state``; ``SyncState()`` for None."""
     if text is None:
         return SyncState()
-    return _read("the sync state", token_name, lambda: _state(text))
+    return _decode("the sync state", token_name, lambda: _load_state(text))
 
 
 def encode_token(token: Token) -> tuple[str, Secret]:
-    """Return two documents: what anybody may see of *token*, and its secrets."""
+    """Return two documents: *token* without its secrets, and the secrets."""
     document: dict[str, Any] = {field.name: getattr(token, field.name) for field in attrs.fields(Token)}
-    secrets = {name: document.pop(name) for name in TOKEN_SECRETS}
+    secrets = {name: document.pop(name) for name in TOKEN_SECRETS}  # rule 2
     return _to_text(document), Secret(_to_text(secrets, _encode_secrets))
 
 
 def decode_token(name: str, text: str, secrets: Secret) -> Token:
-    """Return the token of two documents made by ``encode_token``."""
-    return _read("the token", name, lambda: _token(text, secrets))
+    """Return the token from two documents of ``encode_token``."""
+    return _decode("the token", name, lambda: _load_token(text, secrets))
 
 
 def encode_profile(profile: EnrollmentProfile) -> tuple[str, Secret | None]:
-    """Return two texts: the document of *profile*, and its secret, the hash of a password, if it has one."""
-    document, secret = _split(profile)
+    """Return two texts: the document of *profile*, and the hash of its password, None if it has none."""
+    document, secret = _split_secret(profile)
     return _to_text(document), secret
 
 
 def decode_profile(token_name: str, text: str, secret: Secret | None) -> EnrollmentProfile:
-    """Return the profile of two texts made by ``encode_profile``."""
-    return _read("a profile", token_name, lambda: _profile(text, secret))
+    """Return the profile from two texts of ``encode_profile``."""
+    return _decode("a profile", token_name, lambda: _load_profile(text, secret))
 
 
 def defined_profile(token_name: str, profile: EnrollmentProfile, *columns: Any) -> DefinedProfile:
-    """Return *profile* with its columns profile_uuid, digest, defined_at and individual."""
+    """Return *profile* with its columns profile_uuid, digest, defined_at and individual as an object."""
     profile_uuid, digest, defined_at, individual = columns
     return DefinedProfile(
         profile_uuid=profile_uuid,
         profile=profile,
         digest=digest,
-        defined_at=_read("a profile", token_name, lambda: as_time(defined_at)),
+        defined_at=_decode("a profile", token_name, lambda: as_time(defined_at)),
         individual=bool(individual),
     )
 
@@ -312,8 +311,8 @@ def encode_enrollment(enrollment: Enrollment) -> str:
 
 
 def decode_enrollment(serial_number: str, text: str) -> Enrollment:
-    """Return the enrollment of a document made by ``encode_enrollment``."""
-    return _read(f"the enrollment of {serial_number!r}", "", lambda: _enrollment(text))
+    """Return the enrollment from a document of ``encode_enrollment``."""
+    return _decode(f"the enrollment of {serial_number!r}", "", lambda: _load_enrollment(text))
 
 
 def one_time_row(one_time: OneTime) -> tuple[Any, ...]:
@@ -324,11 +323,11 @@ def one_time_row(one_time: OneTime) -> tuple[Any, ...]:
 
 
 def decode_one_time(row: Sequence[Any]) -> OneTime:
-    """Return what a row that ``one_time_row`` made says."""
+    """Return the one-time value from a row of ``one_time_row``."""
     kind, digest, serial_number, expires_at, document = row
 
     def decode() -> OneTime:
-        value = _object(document)
+        value = _load_object(document)
         return OneTime(
             kind=OneTimeKind(kind),
             digest=digest,
@@ -338,50 +337,50 @@ def decode_one_time(row: Sequence[Any]) -> OneTime:
             value=value,
         )
 
-    return _read(f"what {serial_number!r} may use once", "", decode)
+    return _decode(f"a one-time value of {serial_number!r}", "", decode)
 
 
 def decode_batch(row_id: str, token_name: str, at: datetime | str, document: str) -> EventBatch:
-    """Return the events of a row, which the store calls *row_id*."""
-    return _read(
+    """Return the events from a row; *row_id* names it in errors."""
+    return _decode(
         f"event {row_id}", token_name, lambda: EventBatch(token_name, as_time(at), decode_groups(document))
     )
 
 
 def decode_revision(token_name: str, value: object) -> int:
-    """Return the revision of a sync state."""
-    return _read("the sync state", token_name, lambda: msgspec.convert(value, int))
+    """Return the revision of a sync state from its column."""
+    return _decode("the sync state", token_name, lambda: msgspec.convert(value, int))
 
 
 def decode_lease(token_name: str, row: Sequence[Any]) -> Lease:
-    """Return the lease of a row of fence, owner and expires_at."""
+    """Return the lease from a row of fence, owner and expires_at."""
     fence, owner, ends = row
-    expires_at = _read("the lease", token_name, lambda: as_time(ends))
+    expires_at = _decode("the lease", token_name, lambda: as_time(ends))
     return Lease(token_name=token_name, owner=owner, fence=fence, expires_at=expires_at)
 
 
 def as_time(value: datetime | str) -> datetime:
-    """Return a time as a database gives it back, UTC."""
+    """Return the value of a time column in UTC."""
     found = value if isinstance(value, datetime) else datetime.fromisoformat(value)
     return found.astimezone(UTC)
 
 
 def operation_date(token_name: str, value: datetime | str) -> datetime:
-    """Return the ``op_date`` of a row that ``record_row`` made."""
-    return _read("the record of a device", token_name, lambda: as_time(value))
+    """Return the ``op_date`` from a row of ``record_row``."""
+    return _decode("the record of a device", token_name, lambda: as_time(value))
 
 
 def _identity(device: Device) -> tuple[Any, ...]:
     return device.serial_number, GROUPED_BY(device)
 
 
-def _token(text: str, secrets: Secret) -> Token:
-    document = _object(text) | _object(secrets.reveal())
+def _load_token(text: str, secrets: Secret) -> Token:
+    document = _load_object(text) | _load_object(secrets.reveal())
     return msgspec.convert(document, Token, dec_hook=lambda kind, value: kind(value))
 
 
-def _split(profile: EnrollmentProfile) -> tuple[dict[str, Any], Secret | None]:
-    """Return the document of *profile* without the hash of a password, and the hash, if it has one."""
+def _split_secret(profile: EnrollmentProfile) -> tuple[dict[str, Any], Secret | None]:
+    """Return the document of *profile* without its password hash, and the hash, None if it has none."""
     document = profile_to_document(profile)
     administrator = document["administrator"]
     if administrator is None or not administrator["password_hash"]:
@@ -391,12 +390,12 @@ def _split(profile: EnrollmentProfile) -> tuple[dict[str, Any], Secret | None]:
     return document, secret
 
 
-def _profile(text: str, secret: Secret | None) -> EnrollmentProfile:
+def _load_profile(text: str, secret: Secret | None) -> EnrollmentProfile:
     if secret is None:
-        profile, *free = _usual_profile(text)
-        if [profile.extra, profile.apple_spelling] == free:  # else a caller changed what all callers get
+        profile, *free = _cached_profile(text)
+        if [profile.extra, profile.apple_spelling] == free:  # else a caller changed the cached object
             return profile
-    document = _object(text)
+    document = _load_object(text)
     if secret is not None:
         base64.b64decode(secret.reveal(), validate=True)
         document["administrator"]["password_hash"] = masked(secret.reveal())
@@ -404,9 +403,12 @@ def _profile(text: str, secret: Secret | None) -> EnrollmentProfile:
 
 
 @functools.lru_cache(maxsize=16)
-def _usual_profile(text: str) -> tuple[EnrollmentProfile, dict[str, Any], dict[str, Any]]:
-    """Return the profile of a document without a secret, which many Macs get, and what of it can change."""
-    profile = profile_from_document(_object(text))
+def _cached_profile(text: str) -> tuple[EnrollmentProfile, dict[str, Any], dict[str, Any]]:
+    """Return the profile of a document without a secret, and copies of its mutable fields.
+
+    Cached, because many Macs get the same profile.
+    """
+    profile = profile_from_document(_load_object(text))
     return profile, copy.deepcopy(dict(profile.extra)), copy.deepcopy(dict(profile.apple_spelling))
 
 
@@ -415,20 +417,20 @@ def _to_text(value: Any, encode: Callable[[Any], bytes] = _encode) -> str:
         return encode(value).decode()
     except (TypeError, ValueError, OverflowError, RecursionError) as exc:
         kind = type(exc).__name__
-    raise StoreError(f"a value has no JSON form: {kind}")
+    raise StoreError(f"a value cannot be written as JSON: {kind}")
 
 
-def _read(what: str, token_name: str, decode: Callable[[], T]) -> T:
+def _decode(what: str, token_name: str, decode: Callable[[], T]) -> T:
     try:
         return decode()
     except StoreVersionError:
         raise
     except (msgspec.MsgspecError, PyadeError, ValueError, TypeError, LookupError) as exc:
         place = _PLACE.search(str(exc))
-    # Outside the block above: what the decoder says may quote the row, and would hang on this error.
-    whose = f" of token {token_name!r}" if token_name else ""
+    # Rule 3: the decoder's error may quote the row, so it is never chained to this one.
+    of_token = f" of token {token_name!r}" if token_name else ""
     where = f" at {place[1]}" if place else ""
     raise DamagedRecordError(
-        f"{what}{whose} is stored, but cannot be read{where}: restore a backup, or store it anew",
+        f"{what}{of_token} is stored, but cannot be read{where}: restore a backup, or store it again",
         token_name=token_name,
     )

@@ -1,7 +1,7 @@
-"""What stands in a 403 that sends a Mac away to do something first, and come back.
+"""Build the body of a 403 that makes a Mac do something before it enrolls.
 
-Keys are in lower case at the top and as Apple spells them in ``details``. ``description`` is for the Mac's
-log, ``message`` may be shown to the user.
+Keys are in lower case at the top level and in Apple's spelling in ``details``. ``description`` is for the
+Mac's log; the Mac may show ``message`` to the user.
 
 Source: Apple, ``com.apple.softwareupdate.required``; "Implementing Platform SSO during device enrollment" for
 ``com.apple.psso.required``.
@@ -17,7 +17,7 @@ from typing import Any, Final
 import attrs
 from cryptography import x509
 
-from pyade.builders.payload_keys import Key, check_url, error, good_values
+from pyade.builders.payload_keys import Key, check_url, error, valid_values
 from pyade.core.arguments import check_arguments
 from pyade.core.macos.updates import UpdateDecision
 from pyade.core.macos.versions import MacOSVersion
@@ -31,12 +31,12 @@ PLIST_TYPE: Final = "application/xml"
 
 @attrs.frozen(kw_only=True)
 class ErrorBody:
-    """The answer to a Mac that must do something before it enrolls.
+    """The response to a Mac that must do something before it enrolls.
 
     Attributes:
         code: Apple's code.
-        content_type: For the header ``Content-Type``, without which the Mac does not read the body.
-        body: Secret where it holds the token of a beta program.
+        content_type: Header ``Content-Type``; without it the Mac does not read the body.
+        body: Secret if it has the token of a beta program.
         status: The HTTP status.
     """
 
@@ -48,15 +48,15 @@ class ErrorBody:
 
 @check_arguments
 def build_update_required(decision: UpdateDecision, *, description: str = "", message: str = "") -> ErrorBody:
-    """Return the body that makes a Mac update first.
+    """Return the body that makes a Mac update before it enrolls.
 
     Args:
-        decision: From ``decide_update``, with the outcome to update.
+        decision: A decision of ``decide_update`` that requires an update.
         description: For the Mac's log; "" for the reason of the decision.
         message: For the user, if the Mac can show it; "" for none.
 
     Raises:
-        ProfileError: The decision asks for no version, or a text cannot be sent.
+        ProfileError: The decision requires no update, or a text cannot be sent.
 
     Source: Apple, ``com.apple.softwareupdate.required``.
     """
@@ -72,7 +72,7 @@ def build_update_required(decision: UpdateDecision, *, description: str = "", me
         program = decision.beta_program
         token = masked(program.token.reveal())
         details["RequireBetaProgram"] = {"Description": program.description, "Token": token}
-    return _body(_UPDATE, details, description=description or decision.reason, message=message)
+    return _build_body(_UPDATE, details, description=description or decision.reason, message=message)
 
 
 def build_platform_sso_required(
@@ -85,25 +85,25 @@ def build_platform_sso_required(
     description: str = "",
     message: str = "",
 ) -> ErrorBody:
-    """Return the body that makes a Mac set up Platform SSO first; macOS 26 and later.
+    """Return the body that makes a Mac set up Platform SSO before it enrolls; macOS 26 and later.
 
     Args:
         profile_url: https; a profile with Platform SSO whose ``EnableRegistrationDuringSetup`` is true.
         manifest_url: https; the manifest of the app that holds the SSO extension.
         auth_url: https; the page where the user signs in, which ends with the Mac's access token.
-        pinned_certificates: Certificates (DER) that the manifest and the app are pinned to. JSON cannot hold
-            them, so that the body is then a property list.
-        pinning_needs_revocation_check: True if a pinned connection fails without a positive revocation check.
+        pinned_certificates: Certificates (DER) that the manifest and the app are pinned to. JSON cannot
+            contain them, so the body is then a property list.
+        pinning_needs_revocation_check: True if a pinned connection requires a positive revocation check.
         description: For the Mac's log; "" for none.
         message: For the user, if the Mac can show it; "" for none.
 
     Raises:
-        ProfileError: An address is not https, a certificate is none, or a text cannot be sent.
+        ProfileError: An address is not https, a certificate cannot be read, or a text cannot be sent.
 
     Source: Apple, "Implementing Platform SSO during device enrollment".
     """
     package: dict[str, Any] = {"ManifestURL": manifest_url}
-    # A single certificate is taken as such: its bytes are never what was meant.
+    # Without this check a single certificate would be read as an iterable of numbers.
     certificates = (
         [pinned_certificates] if isinstance(pinned_certificates, bytes) else list(pinned_certificates)
     )
@@ -111,35 +111,35 @@ def build_platform_sso_required(
         package["PinningCerts"] = certificates
         package["PinningRevocationCheckRequired"] = pinning_needs_revocation_check
     details = {"ProfileURL": profile_url, "Package": package, "AuthURL": auth_url}
-    return _body(_SSO, details, description=description, message=message)
+    return _build_body(_SSO, details, description=description, message=message)
 
 
 def check_error_body(document: Mapping[str, Any]) -> tuple[Problem, ...]:
-    """Return everything that is wrong with the body of a 403, errors and warnings.
+    """Return all problems of the body of a 403, errors and warnings.
 
     Args:
-        document: The body as ``json`` or ``plistlib`` reads it.
+        document: The body, parsed by ``json`` or ``plistlib``.
 
     Source: Apple, ``com.apple.softwareupdate.required``, ``com.apple.psso.required``.
     """
     if not isinstance(document, Mapping):
-        return (error("body", type(document).__name__, "a dictionary", "give what was read from the body"),)
+        return (error("body", type(document).__name__, "a dictionary", "pass the parsed body"),)
     problems: list[Problem] = []
-    good = good_values("", document, _TOP, problems)
-    code, details = good.get("code"), good.get("details")
+    valid = valid_values("", document, _TOP, problems)
+    code, details = valid.get("code"), valid.get("details")
     problems += (
-        error(key, "", f"{key.lower()}: a Mac only reads lower case", "rename it")
+        error(key, "", f"{key.lower()}: a Mac only reads lower case keys", "rename it")
         for key in document
         if str(key).lower() in _TOP and key not in _TOP
     )
     if code not in _CHECKS or details is None:
         return tuple(problems)
-    good = good_values("details", details, _DETAILS[code], problems)
-    problems += _CHECKS[code](good)
+    valid = valid_values("details", details, _DETAILS[code], problems)
+    problems += _CHECKS[code](valid)
     return tuple(problems)
 
 
-def _body(code: str, details: dict[str, Any], *, description: str, message: str) -> ErrorBody:
+def _build_body(code: str, details: dict[str, Any], *, description: str, message: str) -> ErrorBody:
     document: dict[str, Any] = {"code": code, "details": details}
     if description:
         document["description"] = description
@@ -155,22 +155,22 @@ def _body(code: str, details: dict[str, Any], *, description: str, message: str)
     return ErrorBody(code=code, content_type=JSON_TYPE, body=data)
 
 
-def _update_details(details: Mapping[str, Any]) -> Iterator[Problem]:
+def _check_update_details(details: Mapping[str, Any]) -> Iterator[Problem]:
     if "OSVersion" in details:
         try:
             MacOSVersion.parse(details["OSVersion"])
         except VersionError as exc:
-            yield error("details.OSVersion", details["OSVersion"], exc.allowed, "correct it")
+            yield error("details.OSVersion", details["OSVersion"], exc.allowed, "correct the version")
     if "RequireBetaProgram" in details:
         problems: list[Problem] = []
-        good_values("details.RequireBetaProgram", details["RequireBetaProgram"], _BETA, problems)
+        valid_values("details.RequireBetaProgram", details["RequireBetaProgram"], _BETA, problems)
         yield from problems
 
 
-def _sso_details(details: Mapping[str, Any]) -> Iterator[Problem]:
+def _check_sso_details(details: Mapping[str, Any]) -> Iterator[Problem]:
     problems: list[Problem] = []
-    package = good_values("details.Package", details.get("Package", {}), _PACKAGE, problems)
-    # A missing package is reported as such, and not again for its keys.
+    package = valid_values("details.Package", details.get("Package", {}), _PACKAGE, problems)
+    # A missing package is reported once, not again for each of its keys.
     yield from problems if "Package" in details else ()
     for key in ("ProfileURL", "AuthURL"):
         if key in details:
@@ -186,7 +186,7 @@ def _sso_details(details: Mapping[str, Any]) -> Iterator[Problem]:
 
 _UPDATE: Final = "com.apple.softwareupdate.required"
 _SSO: Final = "com.apple.psso.required"
-_FILLED: Final = Key(str, True, pattern=r"(?s).*\S.*", form="a text that is not empty")
+_FILLED: Final = Key(str, True, pattern=r"(?s).*\S.*", form="a text that is not blank")
 _TOP: Final[Mapping[str, Key]] = {
     "code": Key(str, True, allowed=(_UPDATE, _SSO)),
     "description": Key(str),
@@ -210,4 +210,4 @@ _PACKAGE: Final[Mapping[str, Key]] = {
     "PinningCerts": Key(list),
     "PinningRevocationCheckRequired": Key(bool),
 }
-_CHECKS: Final = {_UPDATE: _update_details, _SSO: _sso_details}
+_CHECKS: Final = {_UPDATE: _check_update_details, _SSO: _check_sso_details}

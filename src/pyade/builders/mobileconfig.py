@@ -1,4 +1,4 @@
-"""The enrollment profile that a Mac installs: ``com.apple.mdm`` with its identity and its trust.
+"""Build the enrollment profile that a Mac installs: ``com.apple.mdm`` with its identity and certificates.
 
 Source: Apple, profile payloads ``TopLevel`` and ``com.apple.mdm``; specification, "Certificates".
 """
@@ -51,25 +51,27 @@ def build_enrollment_profile(
 ) -> bytes:
     """Return the enrollment profile for one Mac as an XML property list, not yet signed.
 
-    Equal arguments give equal bytes. A profile made again for the same Mac, with another challenge or on
-    another macOS version, replaces the first one: identifiers and UUIDs come from the identifier of
-    *service* and the serial number only.
+    Equal arguments result in equal bytes. Another profile for the same Mac, with another challenge or for
+    another macOS version, replaces the first one: identifiers and UUIDs depend only on the identifier of
+    *service* and the serial number.
 
     Args:
         profile: Decides whether the profile can be removed, and which anchors the Mac must trust.
         service: The device management service.
-        mac: The Mac in question.
+        mac: The Mac that the profile is for.
         acme: The ACME server, used if the choice is ACME.
         scep: The SCEP server, used if the choice is SCEP.
-        choice: The identity; None for what ``EnrollmentService`` would give this Mac with these issuers and
-            the default policy, see ``decide_identity``; a warning in the log says where that is not the best.
+        choice: The identity; None for the one that ``EnrollmentService`` would choose for this Mac with these
+            issuers and the default policy, see ``decide_identity``; if it is not the best one, the log says
+            so.
 
     Returns:
-        The content for ``Signer.sign``, or for the answer itself: over TLS a signature is not needed.
+        The content for ``Signer.sign``, or for the response: a signature is not required over TLS.
 
     Raises:
-        ProfileError: A value breaks a rule of Apple's, named as Apple names it, or is not safe, such as an
-            RSA key of 1024 bits; or the issuer for the choice was not given. ``problems`` lists all of them.
+        ProfileError: A value breaks a rule of Apple, under Apple's name of the setting, or is not safe, such
+            as an RSA key of 1024 bits; or the issuer for the choice is missing. ``problems`` lists all of
+            them.
 
     Source: Apple, profile payload ``TopLevel``; specification, "Certificates".
     """
@@ -81,7 +83,7 @@ def build_enrollment_profile(
     identity = _identity(service, mac, acme, scep, choice)
     if isinstance(identity, Problem):
         raise ProfileError((*problems, identity))
-    # dict.fromkeys: a certificate that is an anchor and pinned is still one payload.
+    # dict.fromkeys: a certificate that is both an anchor and pinned is one payload.
     trusted = dict.fromkeys(
         (*profile.anchor_certificates, *service.certificates, *service.pinned_certificates)
     )
@@ -113,20 +115,20 @@ def _identity(
     scep: ScepIssuer | None,
     choice: IdentityChoice | None,
 ) -> dict[str, Any] | Problem:
-    """Return the payload of the identity, or why there can be none with these issuers."""
-    decided = choice or _decided(mac, acme, scep)
+    """Return the payload of the identity, or the problem if these issuers allow none."""
+    decided = choice or _choose_default(mac, acme, scep)
     if isinstance(decided, IdentityRefusal):
-        # SCEP is the one that works on every Mac.
-        return Problem("scep", "", f"an issuer for this Mac: {decided.reason}", "give scep=")
+        # SCEP works on every Mac.
+        return Problem("scep", "", f"an issuer for this Mac: {decided.reason}", "pass scep=")
     if decided.kind is IdentityKind.ACME and acme is not None:
         return acme_payload(service, mac, acme, decided)
     if decided.kind is IdentityKind.SCEP and scep is not None:
         return scep_payload(service, mac, scep)
     name = decided.kind.lower()
-    return Problem(name, "", f"an issuer for {decided}", f"give {name}=, or another choice=")
+    return Problem(name, "", f"an issuer for {decided}", f"pass {name}=, or another choice=")
 
 
-def _decided(
+def _choose_default(
     mac: TargetMac, acme: AcmeIssuer | None, scep: ScepIssuer | None
 ) -> IdentityChoice | IdentityRefusal:
     accepts_unattested = acme is not None and acme.accepts_unattested
@@ -139,7 +141,7 @@ def _decided(
     )
     best = choose_identity(mac.version, mac.chip, accepts_unattested=accepts_unattested)
     if isinstance(decided, IdentityChoice) and (decided.kind is not best.kind or decided.problems):
-        # An organization with one issuer has the same to say of every Mac.
+        # With only one issuer this applies to every Mac, so it is not a warning.
         _log.log(WARNING if decided.problems else INFO, "%s: %s", mac.serial_number, decided)
     return decided
 
@@ -154,4 +156,4 @@ _STRICT: Final = frozenset(
         ),
     }
 )
-"""What macOS works with, but is not safe or not documented: a profile of pyade's own never has it."""
+"""Settings with warnings that are errors here: macOS accepts them, but they are unsafe or undocumented."""

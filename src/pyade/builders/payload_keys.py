@@ -1,10 +1,9 @@
-"""The keys of the payloads in an enrollment profile: their types, and the values that Apple allows.
+"""The keys of the payloads in an enrollment profile: their types and allowed values, and how to check them.
 
-Source: Apple, profile payloads of the same names. Rules that tie keys together are in ``builders.checks``.
+``builders.linter`` has the rules for combinations of keys. A problem never contains the value of a secret
+key; of an address it only contains scheme and host.
 
-How dictionaries of Apple's documents are held to their keys: what all checks of this room share.
-
-The value of a secret key is never part of a problem; of an address only scheme and host are.
+Source: Apple, profile payloads of the same names.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ class Key:
     """One key of a payload.
 
     Attributes:
-        type: What ``plistlib`` reads for it.
-        required: True if it must be there.
-        allowed: The values that it may have; none for any.
+        type: Its type, as ``plistlib`` reads it.
+        required: True if it must be present.
+        allowed: The allowed values; empty for any.
         pattern: Regular expression for the whole text; "" for any.
-        form: *pattern* in words.
+        form: Description of *pattern* for users.
         secret: True if the value must not be shown.
-        wanted: Why it should be there although it is not required; "" if it need not.
+        wanted: Why it should be present although it is not required; "" if it is optional.
     """
 
     type: type
@@ -46,7 +45,7 @@ class Key:
 
 _TEXT = Key(str)
 _FLAG = Key(bool)
-_FILLED = Key(str, True, pattern=r"(?s).*\S.*", form="a text that is not empty")
+_FILLED = Key(str, True, pattern=r"(?s).*\S.*", form="a text that is not blank")
 UUID = re.compile(r"[0-9A-Za-z]{8}(-[0-9A-Za-z]{4}){3}-[0-9A-Za-z]{12}")
 """Apple's form of a UUID."""
 
@@ -54,7 +53,7 @@ UUID = re.compile(r"[0-9A-Za-z]{8}(-[0-9A-Za-z]{4}){3}-[0-9A-Za-z]{12}")
 CAPABILITIES = frozenset(
     {"com.apple.mdm.per-user-connections", "com.apple.mdm.bootstraptoken", "com.apple.mdm.token"}
 )
-"""What Apple documents for ``ServerCapabilities``."""
+"""The values that Apple documents for ``ServerCapabilities``."""
 
 COMMON: Mapping[str, Key] = {
     "PayloadType": _FILLED,
@@ -87,7 +86,7 @@ SCEP: Mapping[str, Key] = {
     "URL": Key(str, True),
     "Name": _TEXT,
     "Subject": Key(list),
-    "Challenge": Key(str, secret=True, wanted="present, unless the server recognises Macs in another way"),
+    "Challenge": Key(str, secret=True, wanted="present, unless the server authenticates Macs in another way"),
     "Keysize": Key(int, allowed=(1024, 2048, 4096)),
     "Key Type": Key(str, allowed=("RSA",)),
     "Key Usage": Key(int),
@@ -153,13 +152,13 @@ BY_TYPE: Mapping[str, Mapping[str, Key]] = {
 
 
 UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
-"""What no XML property list can hold."""
+"""Characters that an XML property list cannot contain."""
 
-WRITABLE = ("text that XML can hold, without control characters", "remove them")
-"""What is allowed instead, and what to do."""
+WRITABLE = ("text that XML can contain, without control characters", "remove them")
+"""``allowed`` and ``fix`` of a problem with such characters."""
 
 
-def good_values(
+def valid_values(
     where: str,
     values: Mapping[str, Any],
     keys: Mapping[str, Key],
@@ -167,40 +166,40 @@ def good_values(
     *,
     known: bool = True,
 ) -> dict[str, Any]:
-    """Return the *values* whose form is right, so that later rules can rely on it; report the others.
+    """Return the *values* with a valid type and form, for rules that rely on them; report the others.
 
     Args:
-        where: What comes before the names of the keys in problems; "" for nothing.
-        values: The dictionary in question.
+        where: Prefix of the key names in problems; "" for none.
+        values: The dictionary to check.
         keys: Apple's keys for it.
-        problems: Where problems are added.
-        known: False if other keys than *keys* are nothing to report.
+        problems: The list to which problems are added.
+        known: False if keys other than *keys* are not reported.
     """
-    good: dict[str, Any] = {}
+    valid: dict[str, Any] = {}
     prefix = f"{where}." if where else ""
     for name, value in values.items():
         key = keys.get(name)
         if key is None:
-            good[name] = value
+            valid[name] = value
             if known:
                 problems.append(warning(f"{prefix}{name}", "", "only keys that Apple documents", "remove it"))
             continue
-        if (objection := _objection(key, value)) is None:
-            good[name] = value
+        if (mismatch := _mismatch(key, value)) is None:
+            valid[name] = value
         else:
-            problems.append(error(f"{prefix}{name}", "" if key.secret else value, *objection))
+            problems.append(error(f"{prefix}{name}", "" if key.secret else value, *mismatch))
     for name, key in keys.items():
         if name not in values and key.required:
             problems.append(error(f"{prefix}{name}", "", "required", "add it"))
         elif name not in values and key.wanted:
             problems.append(warning(f"{prefix}{name}", "", key.wanted, "add it"))
-    return good
+    return valid
 
 
-def known_to(
+def without_newer_keys(
     version: MacOSVersion | None, values: Mapping[str, Any], since: Mapping[str, MacOSVersion]
 ) -> dict[str, Any]:
-    """Return *values* without the keys that came after *version*; all of them where that is not known."""
+    """Return *values* without the keys that are newer than *version*; all of them if it is None."""
     return {
         key: value
         for key, value in values.items()
@@ -209,50 +208,52 @@ def known_to(
 
 
 def check_texts(setting: str, values: Iterable[Any]) -> Iterator[Problem]:
-    """Yield an error for each of *values* that is no text, or none that XML can hold."""
+    """Yield an error for each of *values* that is not a text, or a text that XML cannot contain."""
     for value in values:
         if not isinstance(value, str):
-            yield error(setting, value, "texts only", "correct it")
+            yield error(setting, value, "texts only", "use a text")
         elif UNWRITABLE.search(value):
             yield error(setting, value, *WRITABLE)
 
 
 def check_url(setting: str, url: str, schemes: tuple[str, ...] = ("https",)) -> Iterator[Problem]:
-    """Yield an error if *url* is not an absolute address of one of the *schemes* without secrets in it.
+    """Yield an error if *url* is not an absolute URL of one of the *schemes* without user name and password.
 
-    A fragment, which never leaves the Mac, is a warning.
+    Yield a warning for a fragment, which a Mac never sends.
     """
     allowed = f"an absolute {' or '.join(schemes)} URL without user name and password"
     try:
         parts = urlsplit(url)
-        good = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+        is_valid = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
         secret, has_fragment = "@" in parts.netloc, bool(parts.fragment)
     except ValueError:
-        good, secret, has_fragment = False, "@" in url, False
-    if not good or secret or re.search(r"[\s\x00-\x1f]", url):
-        yield error(setting, _origin(url), allowed, "correct it")
+        is_valid, secret, has_fragment = False, "@" in url, False
+    if not is_valid or secret or re.search(r"[\s\x00-\x1f]", url):
+        yield error(setting, _origin(url), allowed, "correct the URL")
     elif has_fragment:
-        yield warning(setting, _origin(url), "an address without fragment, which no Mac sends", "remove it")
+        yield warning(
+            setting, _origin(url), "a URL without a fragment, because a Mac never sends it", "remove it"
+        )
 
 
 def error(setting: str, value: object, allowed: str, fix: str) -> Problem:
-    """Return what prevents the use of a document."""
-    return Problem(setting, _shown(value), allowed, fix)
+    """Return a problem that prevents the use of a document."""
+    return Problem(setting, _abbreviate(value), allowed, fix)
 
 
 def warning(setting: str, value: object, allowed: str, fix: str) -> Problem:
-    """Return what is worth a look."""
-    return Problem(setting, _shown(value), allowed, fix, Severity.WARNING)
+    """Return a problem that does not prevent the use of a document."""
+    return Problem(setting, _abbreviate(value), allowed, fix, Severity.WARNING)
 
 
-def _objection(key: Key, value: Any) -> tuple[str, str] | None:
-    """Return what is allowed instead of *value* and what to do; None if it has the right form."""
+def _mismatch(key: Key, value: Any) -> tuple[str, str] | None:
+    """Return ``allowed`` and ``fix`` if *value* is not valid for *key*; None if it is."""
     if not _has_type(value, key.type):
-        return f"type {key.type.__name__}", "correct it"
+        return f"type {key.type.__name__}", "correct the value"
     if key.allowed and value not in key.allowed:
-        return f"one of {', '.join(map(str, key.allowed))}", "correct it"
+        return f"one of {', '.join(map(str, key.allowed))}", "use one of these"
     if key.pattern and re.fullmatch(key.pattern, value) is None:
-        return key.form, "correct it"
+        return key.form, "correct the value"
     if isinstance(value, str) and UNWRITABLE.search(value):
         return WRITABLE
     return None
@@ -267,13 +268,13 @@ def _has_type(value: Any, wanted: type) -> bool:
 
 
 def _origin(url: str) -> str:
-    """Return scheme and host; user, path and query may hold secrets."""
+    """Return scheme and host; user, path and query may contain secrets."""
     scheme, mark, rest = url.rpartition("://")
     host = re.split(r"[/?#\s]", rest, maxsplit=1)[0]
     return "" if "@" in host else f"{scheme}{mark}{host}"
 
 
-def _shown(value: object) -> str:
+def _abbreviate(value: object) -> str:
     if value is None or isinstance(value, bytes):
         return ""
     text = str(value)

@@ -1,6 +1,6 @@
-"""What goes into an enrollment profile: the caller's facts, and one function per payload.
+"""The settings of an enrollment profile, and one function per payload.
 
-Nothing is checked here; ``builders.checks`` checks the finished document, so that each rule is written once.
+Nothing is checked here; ``builders.linter`` checks the finished document, so each rule is written once.
 
 Source: Apple, profile payloads ``TopLevel``, ``com.apple.mdm``, ``com.apple.security.acme``,
 ``com.apple.security.scep``, ``com.apple.security.root`` and ``com.apple.security.pkcs1``.
@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 from cryptography import x509
 
-from pyade.builders.payload_keys import known_to
+from pyade.builders.payload_keys import without_newer_keys
 from pyade.core.arguments import check_arguments
 from pyade.core.macos.identity import IdentityChoice, KeyType
 from pyade.core.macos.models import ChipClass, classify_product
@@ -26,7 +26,7 @@ from pyade.core.secret import Secret, masked
 from pyade.errors import ProfileError
 
 PER_USER_CONNECTIONS = "com.apple.mdm.per-user-connections"
-"""The server speaks with each user of a Mac, too; Macs need it."""
+"""The server also answers for each user of a Mac; Macs require it."""
 
 
 def _version(value: MacOSVersion | str | None) -> MacOSVersion | None:
@@ -34,7 +34,7 @@ def _version(value: MacOSVersion | str | None) -> MacOSVersion | None:
 
 
 def _texts(values: str | Iterable[str]) -> tuple[str, ...]:
-    # A single text is taken as such: its letters are never what was meant.
+    # Without this check a single text would be read as an iterable of letters.
     return (values,) if isinstance(values, str) else tuple(values)
 
 
@@ -59,12 +59,12 @@ def _pairs(values: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
 @check_arguments
 @attrs.frozen(kw_only=True)
 class TargetMac:
-    """The Mac that a profile is made for, as its MachineInfo describes it.
+    """The Mac that a profile is built for, as its MachineInfo describes it.
 
     Attributes:
         serial_number: Serial number.
         product: Model identifier, such as ``Mac14,2``.
-        version: Version of macOS; None where it could not be read.
+        version: Version of macOS; None if it could not be read.
     """
 
     serial_number: str
@@ -73,33 +73,33 @@ class TargetMac:
 
     @property
     def chip(self) -> ChipClass:
-        """What the model says about the keys that this Mac can hold."""
+        """The kind of chip, from the model; it decides which keys this Mac can store."""
         return classify_product(self.product)
 
 
 @check_arguments(but=("certificates", "pinned_certificates"))
 @attrs.frozen(kw_only=True)
 class MdmService:
-    """The device management service that Macs enroll with: the same for every Mac.
+    """The device management service that Macs enroll with; the same for every Mac.
 
     Attributes:
-        identifier: Reverse DNS name of the profile. It must stay the same for the life of an enrollment:
-            macOS replaces a profile of the same identifier and adds one of another.
+        identifier: Reverse DNS name of the profile. It must stay the same during an enrollment: macOS
+            replaces a profile with the same identifier and adds one with another.
         organization: Name that the user sees.
-        server_url: Where Macs ask for commands, https. It can never change for an enrolled Mac.
-        check_in_url: Where Macs check in, https; "" for *server_url*. It can never change, either.
-        topic: Topic of the push certificate, ``com.apple.mgmt.…``. It can never change, either.
-        access_rights: Sum of Apple's rights, 1 to 8191 (all); an update can only take rights away.
-        sign_message: True if Macs sign each request with ``Mdm-Signature``. False needs a server that sees
+        server_url: https URL for MDM commands. It can never change for an enrolled Mac.
+        check_in_url: https URL for check-ins; "" for *server_url*. It can never change for an enrolled Mac.
+        topic: Topic of the push certificate, ``com.apple.mgmt.…``. It can never change for an enrolled Mac.
+        access_rights: Sum of Apple's rights, 1 to 8191 (all); an update can only remove rights.
+        sign_message: True if Macs sign each request with ``Mdm-Signature``. False requires a server that sees
             the TLS client certificate.
-        capabilities: ``ServerCapabilities``; name only what the server really answers.
-        check_out_when_removed: True if Macs should try to tell the server that they were unenrolled.
-        development_push: True for the development push service; false with certificates of Apple's portal.
+        capabilities: ``ServerCapabilities``; name only those that the server supports.
+        check_out_when_removed: True if Macs should try to notify the server when they are unenrolled.
+        development_push: True for the development push service; False with certificates of Apple's portal.
         certificates: Certificates (DER) that Macs must trust for this service, roots and intermediates. The
-            anchors of the enrollment profile are added to them.
-        pinned_certificates: Certificates (DER) that the two URLs are pinned to; none for no pinning.
-        pinning_needs_revocation_check: True if a pinned connection fails without a positive revocation check.
-        display_name: Name of the profile; "" for one made from *organization*.
+            anchors of the enrollment profile are added.
+        pinned_certificates: Certificates (DER) that the two URLs are pinned to; empty for no pinning.
+        pinning_needs_revocation_check: True if a pinned connection requires a positive revocation check.
+        display_name: Name of the profile; "" for one with *organization* in it.
         description: What the profile does, for the user.
     """
 
@@ -126,10 +126,10 @@ class AcmeIssuer:
     """An ACME server that issues device certificates.
 
     Attributes:
-        directory_url: Its directory, https.
-        client_identifier: Secret that lets one Mac order one certificate; best made anew for each profile, as
+        directory_url: https URL of its directory.
+        client_identifier: Secret. Lets one Mac order one certificate; create a new one for each profile, as
             ``EnrollmentService`` does.
-        subject: Attribute and value pairs, such as ``("CN", "…")``, outermost first; none for the
+        subject: Attribute and value pairs, such as ``("CN", "…")``, outermost first; empty for the
             organization and the serial number.
         accepts_unattested: True if it issues certificates for hardware-bound keys without an attestation.
     """
@@ -146,16 +146,16 @@ class ScepIssuer:
     """A SCEP server that issues device certificates.
 
     Attributes:
-        url: Its address; http is possible, https is better.
-        challenge: Secret that lets one Mac ask for one certificate; best made anew for each profile, as
-            ``EnrollmentService`` does. "" for a server that recognises Macs in another way.
-        name: Which of its authorities, if it has several.
+        url: Its address; http is allowed, https is recommended.
+        challenge: Secret. Lets one Mac request one certificate; create a new one for each profile, as
+            ``EnrollmentService`` does. "" for a server that authenticates Macs in another way.
+        name: Name of the certificate authority, if the server has several.
         ca_fingerprint: SHA-1 or SHA-256 fingerprint of the authority's certificate; b"" for none.
         key_size: Bits of the RSA key, 2048 or 4096.
-        key_usage: 1 for signing, 4 for encryption, 5 for both; some authorities refuse both at once.
+        key_usage: 1 for signing, 4 for encryption, 5 for both; some authorities refuse both together.
         subject: As for ``AcmeIssuer``.
-        retries: How often a Mac asks again after PENDING; None for Apple's 3.
-        retry_delay_s: Seconds between these; None for Apple's 10.
+        retries: Number of retries of a Mac after PENDING; None for Apple's 3.
+        retry_delay_s: Seconds between retries; None for Apple's 10.
     """
 
     url: str
@@ -170,15 +170,15 @@ class ScepIssuer:
 
 
 def payload_uuid(identifier: str, serial_number: str, slot: str) -> str:
-    """Return the UUID of a payload: always the same for the same organization, Mac and slot.
+    """Return the UUID of a payload, which is always the same for an identifier, Mac and slot.
 
-    macOS replaces a payload of the same identifier and UUID and adds one of another, so nothing that
-    changes from one copy of a profile to the next, a challenge least of all, has a part in it.
+    macOS replaces a payload with the same identifier and UUID and adds one with another, so the UUID depends
+    on nothing that changes between copies of a profile, such as a challenge.
 
     Args:
         identifier: Identifier of the profile.
         serial_number: Serial number of the Mac.
-        slot: Place in the profile, such as "mdm".
+        slot: Position in the profile, such as "mdm".
     """
     return str(uuid.uuid5(_NAMESPACE, f"{identifier}\0{serial_number}\0{slot}")).upper()
 
@@ -186,7 +186,7 @@ def payload_uuid(identifier: str, serial_number: str, slot: str) -> str:
 def top_level(
     service: MdmService, mac: TargetMac, *, locked: bool, payloads: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Return the profile around *payloads*; *locked* forbids its removal.
+    """Return the profile that contains *payloads*; *locked* forbids its removal.
 
     Source: Apple, profile payload ``TopLevel``.
     """
@@ -204,7 +204,7 @@ def top_level(
     }
     if service.description:
         profile["PayloadDescription"] = service.description
-    return known_to(mac.version, profile, _SINCE)
+    return without_newer_keys(mac.version, profile, _SINCE)
 
 
 def mdm_payload(service: MdmService, mac: TargetMac, *, identity_uuid: str) -> dict[str, Any]:
@@ -233,7 +233,7 @@ def mdm_payload(service: MdmService, mac: TargetMac, *, identity_uuid: str) -> d
         payload["ServerURLPinningCertificateUUIDs"] = pins
         payload["CheckInURLPinningCertificateUUIDs"] = list(pins)
         payload["PinningRevocationCheckRequired"] = service.pinning_needs_revocation_check
-    return known_to(mac.version, payload, _SINCE)
+    return without_newer_keys(mac.version, payload, _SINCE)
 
 
 def acme_payload(
@@ -241,7 +241,7 @@ def acme_payload(
 ) -> dict[str, Any]:
     """Return the ``com.apple.security.acme`` payload.
 
-    ``Attest`` and ``HardwareBound`` are always there: macOS below 14 wants both, with the value false.
+    ``Attest`` and ``HardwareBound`` are always there: macOS below 14 requires both, with the value false.
 
     Source: Apple, profile payload ``com.apple.security.acme``.
     """
@@ -254,7 +254,7 @@ def acme_payload(
         "HardwareBound": choice.hardware_bound,
         "Attest": choice.attest,
         "Subject": _subject(service, mac, issuer.subject),
-        # A key on a curve only signs.
+        # An EC key can only sign.
         "UsageFlags": 1 if choice.key_type is KeyType.EC else 5,
         "ExtendedKeyUsage": [_CLIENT_AUTHENTICATION],
         "KeyIsExtractable": False,
@@ -286,12 +286,12 @@ def scep_payload(service: MdmService, mac: TargetMac, issuer: ScepIssuer) -> dic
     content.update({key: value for key, value in optional.items() if value is not None})
     return {
         **_common(service, mac, "com.apple.security.scep", slot="scep", name="Device identity"),
-        "PayloadContent": known_to(mac.version, content, _SINCE),
+        "PayloadContent": without_newer_keys(mac.version, content, _SINCE),
     }
 
 
 def certificate_payload(service: MdmService, mac: TargetMac, der: bytes) -> dict[str, Any]:
-    """Return the payload that makes a Mac know the certificate *der*, as a root if it signed itself.
+    """Return the payload that installs the certificate *der* on a Mac, as a root if it is self-signed.
 
     Source: Apple, profile payloads ``com.apple.security.root`` and ``com.apple.security.pkcs1``.
     """
@@ -314,7 +314,7 @@ def certificate_payload(service: MdmService, mac: TargetMac, der: bytes) -> dict
 
 
 def certificate_slot(der: bytes) -> str:
-    """Return the slot of a certificate: the same wherever it stands in the list."""
+    """Return the slot of a certificate, independent of its position in the list."""
     return f"certificate.{hashlib.sha256(der).hexdigest()[:32]}"
 
 
@@ -334,7 +334,7 @@ def _common(
 def subject_pairs(
     service: MdmService, mac: TargetMac, subject: tuple[tuple[str, str], ...]
 ) -> tuple[tuple[str, str], ...]:
-    """Return the subject of a Mac's certificate: the issuer's, else organization and serial number."""
+    """Return the subject of a Mac's certificate: that of the issuer, else organization and serial number."""
     return subject or (("O", service.organization), ("CN", mac.serial_number))
 
 

@@ -1,4 +1,4 @@
-"""The Apple School Manager and Apple Business API: devices, services, and which device goes to which.
+"""The Apple School Manager and Apple Business API: devices, services, and the assignment of devices to them.
 
 ``calls`` has a function for every endpoint; ``BusinessClient`` and ``AsyncBusinessClient`` have a method for
 each.

@@ -1,7 +1,7 @@
-"""The API account: who asks the Apple School Manager and Apple Business API, and where.
+"""The API account: the credentials for the Apple School Manager and Apple Business API, and its addresses.
 
 Source: Apple, "Implementing OAuth for the Apple School Manager and Apple Business API"; that the client id
-tells the two apart is observed.
+distinguishes the two is observed.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from pyade.errors import SigningError
 BUSINESS_URL = "https://api-business.apple.com"
 SCHOOL_URL = "https://api-school.apple.com"
 TOKEN_URL = "https://account.apple.com/auth/oauth2/token"  # noqa: S105 - an address
-"""What is asked for access tokens."""
+"""Address of the authorization server, which issues access tokens."""
 
 AUDIENCE = "https://account.apple.com/auth/oauth2/v2/token"
-"""What a client assertion names as its reader, with ``v2``, whatever address it is sent to."""
+"""The ``aud`` claim of a client assertion, with ``v2``, whatever address the assertion is sent to."""
 
 _BUSINESS_PREFIX = "BUSINESSAPI."
 
 
 def _check_text(_instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
     if not isinstance(value, str) or not value or not value.isprintable() or value != value.strip():
-        where = "copy it from the API section of the portal's settings"
-        raise SigningError(f"{attribute.name} {value!r}: a text without blanks around it is needed: {where}")
+        fix = "copy it from the API section of the portal's settings"
+        raise SigningError(f"{attribute.name} {value!r}: a text without blanks around it is needed: {fix}")
 
 
 def _check_key(_instance: object, _attribute: attrs.Attribute[Any], value: object) -> None:
@@ -41,9 +41,9 @@ class ApiAccount:
     """An API account of Apple School Manager or Apple Business.
 
     Attributes:
-        client_id: Such as ``BUSINESSAPI.`` and a UUID.
+        client_id: Such as ``BUSINESSAPI.`` followed by a UUID.
         key_id: The id of the key, a UUID.
-        private_key: Secret; on the curve P-256.
+        private_key: Secret. An EC key on the curve P-256.
     """
 
     client_id: str = attrs.field(validator=_check_text)
@@ -52,7 +52,7 @@ class ApiAccount:
 
     @classmethod
     def from_pem(cls, data: bytes, *, client_id: str, key_id: str) -> Self:
-        """Return the account of the key file that the portal offers once.
+        """Return the account of a key file, which the portal offers for download only once.
 
         Args:
             data: PEM, at most 64 KiB.
@@ -71,14 +71,14 @@ class ApiAccount:
 
     @property
     def scope(self) -> str:
-        """What the access token is asked for."""
+        """The OAuth scope to request: ``school.api`` or ``business.api``."""
         return "school.api" if self.is_school else "business.api"
 
     @property
     def base_url(self) -> str:
-        """The service of this kind of organization."""
+        """Address of the API for this kind of organization, without a trailing slash."""
         return SCHOOL_URL if self.is_school else BUSINESS_URL
 
 
 AccountProvider: TypeAlias = Callable[[], ApiAccount]
-"""Returns the account to use now; asked for each access token, so that a new key reaches a running client."""
+"""Returns the account to use now; called before each access token, so a new key reaches a running client."""

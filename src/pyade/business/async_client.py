@@ -1,6 +1,7 @@
 """The asynchronous client of the Apple School Manager and Apple Business API.
 
-A method here says what is sent and nothing else: ``calls`` describes the endpoints, the flows think.
+A method only names the call or the flow to run: ``calls`` describes the endpoints, ``activities`` holds the
+logic.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pyade.apple.http.connection import AsyncConnection
 from pyade.business import activities, calls
 from pyade.business.activities import DEADLINE_S
 from pyade.business.client import BusinessConnection
-from pyade.business.paging import Page, Walk
+from pyade.business.paging import Page, PageReader
 from pyade.business.resources import (
     ActivationLockStatus,
     Activity,
@@ -33,16 +34,16 @@ T = TypeVar("T")
 
 @check_arguments(but=("serials", "confirm", "mdm_migration_deadline"))
 class AsyncBusinessClient(BusinessConnection[httpx.AsyncBaseTransport, Awaitable[object]], AsyncConnection):
-    """Apple School Manager or Apple Business: which devices there are, and which service manages them.
+    """Lists the devices of Apple School Manager or Apple Business, and assigns them to services.
 
-    Arguments and methods are those of ``BusinessClient``. A client is for one event loop,
-    asyncio's or trio's.
+    Arguments and methods are those of ``BusinessClient``. A client works in one event loop, of asyncio or
+    trio.
     """
 
-    async def _walk(self, call: Call[Page[T]]) -> AsyncIterator[T]:
-        walk = Walk(call)
-        while walk.call is not None:
-            for item in walk.take(await self.call(walk.call)):
+    async def _iter_pages(self, call: Call[Page[T]]) -> AsyncIterator[T]:
+        pages = PageReader(call)
+        while pages.call is not None:
+            for item in pages.take(await self.call(pages.call)):
                 yield item
 
     # Devices
@@ -54,8 +55,8 @@ class AsyncBusinessClient(BusinessConnection[httpx.AsyncBaseTransport, Awaitable
         return await self.call(calls.list_devices(cursor, limit, fields))
 
     def iter_devices(self, limit: int | None = None, fields: Iterable[str] = ()) -> AsyncIterator[OrgDevice]:
-        """Iterate over the organization's devices, a page in memory at a time."""
-        return self._walk(calls.list_devices(None, limit, fields))
+        """Iterate over the organization's devices; only one page is in memory at a time."""
+        return self._iter_pages(calls.list_devices(None, limit, fields))
 
     async def device(self, serial_number: str) -> OrgDevice:
         """Return one device."""
@@ -72,7 +73,7 @@ class AsyncBusinessClient(BusinessConnection[httpx.AsyncBaseTransport, Awaitable
         return await self.drive(activities.service_flow(calls.assigned_service(serial_number), serial_number))
 
     async def apple_care(self, serial_number: str) -> tuple[AppleCareCoverage, ...]:
-        """Return warranty and plans of one device; Apple offers no call for several."""
+        """Return the warranty and plans of one device; Apple offers no call for several devices."""
         return (await self.call(calls.apple_care(serial_number))).items
 
     async def activation_lock_status(self, serial_number: str) -> ActivationLockStatus:
@@ -91,7 +92,7 @@ class AsyncBusinessClient(BusinessConnection[httpx.AsyncBaseTransport, Awaitable
         self, limit: int | None = None, fields: Iterable[str] = ()
     ) -> AsyncIterator[ManagementService]:
         """Iterate over the device management services."""
-        return self._walk(calls.list_services(None, limit, fields))
+        return self._iter_pages(calls.list_services(None, limit, fields))
 
     async def find_service(self, name: str) -> ManagementService:
         """Return the service with that name, in any letter case."""
@@ -109,7 +110,7 @@ class AsyncBusinessClient(BusinessConnection[httpx.AsyncBaseTransport, Awaitable
         certificate_name: str = "certificate.pem",
         enable_mdm_disown_flag: bool | None = None,
     ) -> ManagementService:
-        """Make a service, and return it; Business only."""
+        """Create a service, and return it; Business only."""
         return await self.call(
             calls.create_service(
                 server_name,
@@ -129,7 +130,7 @@ class AsyncBusinessClient(BusinessConnection[httpx.AsyncBaseTransport, Awaitable
         enable_mdm_disown_flag: bool | None = None,
         default_product_families: Iterable[str] | None = None,
     ) -> ManagementService:
-        """Change a service, and return it; Business only. None leaves a value as it is."""
+        """Change a service, and return it; Business only. None leaves a value unchanged."""
         return await self.call(
             calls.update_service(
                 service_id,
@@ -142,7 +143,7 @@ class AsyncBusinessClient(BusinessConnection[httpx.AsyncBaseTransport, Awaitable
         )
 
     async def delete_service(self, service_id: str, *, confirm: bool) -> None:
-        """Delete a service, and its server token with it; Business only."""
+        """Delete a service together with its server token; Business only."""
         await self.call(calls.delete_service(service_id, confirm=confirm))
 
     async def list_service_serials(
@@ -153,11 +154,11 @@ class AsyncBusinessClient(BusinessConnection[httpx.AsyncBaseTransport, Awaitable
 
     def iter_service_serials(self, service_id: str, limit: int | None = None) -> AsyncIterator[str]:
         """Iterate over the serial numbers that are assigned to a service."""
-        return self._walk(calls.list_service_serials(service_id, None, limit))
+        return self._iter_pages(calls.list_service_serials(service_id, None, limit))
 
     def iter_builtin_devices(self, limit: int | None = None) -> AsyncIterator[Resource]:
         """Iterate over the devices in Apple's built-in management; Business only."""
-        return self._walk(calls.list_builtin_devices(None, limit))
+        return self._iter_pages(calls.list_builtin_devices(None, limit))
 
     async def builtin_device_details(self, device_id: str) -> Resource:
         """Return details of a device in Apple's built-in management; Business only."""
@@ -168,13 +169,13 @@ class AsyncBusinessClient(BusinessConnection[httpx.AsyncBaseTransport, Awaitable
     async def assign_devices(
         self, service_id: str, serials: Iterable[str], *, deadline_s: float = DEADLINE_S
     ) -> ActivityOutcome:
-        """Assign any number of devices to a service and return what became of each."""
+        """Assign any number of devices to a service and return the outcome of each."""
         return await self._start(ActivityType.ASSIGN_DEVICES, serials, deadline_s, service_id=service_id)
 
     async def unassign_devices(
         self, service_id: str, serials: Iterable[str], *, deadline_s: float = DEADLINE_S
     ) -> ActivityOutcome:
-        """Take any number of devices from the service that they are on, and return what became of each."""
+        """Unassign any number of devices from their service, and return the outcome of each."""
         return await self._start(ActivityType.UNASSIGN_DEVICES, serials, deadline_s, service_id=service_id)
 
     async def migrate_devices(
@@ -185,7 +186,7 @@ class AsyncBusinessClient(BusinessConnection[httpx.AsyncBaseTransport, Awaitable
         *,
         deadline_s: float = DEADLINE_S,
     ) -> ActivityOutcome:
-        """Assign devices to another service, to which they move without being erased; return the outcome."""
+        """Migrate devices to another service without erasing them, and return the outcome of each."""
         kind = ActivityType.ASSIGN_DEVICES_WITH_MDM_MIGRATION_DEADLINE
         return await self._start(
             kind,
@@ -198,34 +199,34 @@ class AsyncBusinessClient(BusinessConnection[httpx.AsyncBaseTransport, Awaitable
     async def update_migration_deadline(
         self, serials: Iterable[str], mdm_migration_deadline: datetime, *, deadline_s: float = DEADLINE_S
     ) -> ActivityOutcome:
-        """Change until when the migration of devices may be postponed, and return what became of each."""
+        """Change until when users may postpone the migration of devices, and return the outcome of each."""
         kind = ActivityType.UPDATE_MDM_MIGRATION_DEADLINE
         return await self._start(kind, serials, deadline_s, mdm_migration_deadline=mdm_migration_deadline)
 
     async def cancel_migration(
         self, serials: Iterable[str], *, deadline_s: float = DEADLINE_S
     ) -> ActivityOutcome:
-        """Cancel the migration of devices, and return what became of each."""
+        """Cancel the migration of devices, and return the outcome of each."""
         return await self._start(ActivityType.CANCEL_MDM_MIGRATION, serials, deadline_s)
 
     async def release_devices(
         self, serials: Iterable[str], *, confirm: bool, deadline_s: float = DEADLINE_S
     ) -> ActivityOutcome:
-        """Release devices from the organization for ever, and return what became of each; Business only."""
+        """Release devices from the organization permanently; return the outcome of each; Business only."""
         return await self._start(ActivityType.RELEASE_DEVICES, serials, deadline_s, confirm=confirm)
 
     async def resume_activity(
         self, outcome: ActivityOutcome, *, deadline_s: float = DEADLINE_S
     ) -> ActivityOutcome:
-        """Go on with what had not ended, and return what became of each device; nothing is sent again."""
+        """Continue to wait for unfinished activities, and return the outcome of each device."""
         return await self.drive(activities.resume_flow(outcome, deadline_s=deadline_s))
 
     async def activity(self, activity_id: str) -> Activity:
-        """Return how far an activity is; Apple keeps it for 30 days."""
+        """Return the status of an activity; Apple keeps it for 30 days."""
         return await self.call(calls.activity(activity_id))
 
     async def activity_log(self, activity: Activity) -> Mapping[str, DeviceOutcome]:
-        """Return what the log of an ended activity says about each device; empty if it has none."""
+        """Return the outcome of each device from the log of an ended activity; empty if it has no log."""
         return await self.drive(activities.log_flow(activity))
 
     async def _start(

@@ -1,4 +1,4 @@
-"""Every endpoint of the Apple School Manager and Apple Business API, each once, as data.
+"""One function per endpoint of the Apple School Manager and Apple Business API; each returns a ``Call``.
 
 Source: Apple, Apple Business API, the endpoint pages; "Business only" where Apple announced an endpoint for
 Apple Business and not for Apple School Manager.
@@ -36,7 +36,7 @@ R = TypeVar("R", bound=Resource)
 T = TypeVar("T")
 
 MAX_LIMIT = 1000
-"""Records per page at most, and what is asked for. Source: Apple, "Get Org Devices"."""
+"""Maximum number of records per page, and the default. Source: Apple, "Get Org Devices"."""
 
 
 def list_devices(
@@ -45,9 +45,9 @@ def list_devices(
     """Return the call for one page of the organization's devices.
 
     Args:
-        cursor: Of the page before; None for the first one.
+        cursor: ``next_cursor`` of the previous page; None for the first one.
         limit: Devices per page, 1 to 1000; None for 1000.
-        fields: Apple's names of the attributes wanted; empty for all, which alone shows migrations.
+        fields: Apple's names of the attributes to return; empty for all. Only all of them include migrations.
     """
     params = _params("list devices", cursor, limit, "orgDevices", fields)
     return _list("list devices", "/v1/orgDevices", params, partial(read_resource, cls=OrgDevice))
@@ -71,7 +71,7 @@ def assigned_service(serial_number: str) -> Call[ManagementService | None]:
 
 
 def apple_care(serial_number: str) -> Call[Page[AppleCareCoverage]]:
-    """Return the call that reads warranty and plans of one device."""
+    """Return the call that reads the warranty and plans of one device."""
     path = f"/v1/orgDevices/{_id(serial_number)}/appleCareCoverage"
     read = partial(read_resource, cls=AppleCareCoverage)
     return _list("read AppleCare coverage", path, {"limit": str(MAX_LIMIT)}, read)
@@ -103,13 +103,13 @@ def create_service(
     certificate_name: str = "certificate.pem",
     enable_mdm_disown_flag: bool | None = None,
 ) -> Call[ManagementService]:
-    """Return the call that makes a service; Business only.
+    """Return the call that creates a service; Business only.
 
     Args:
-        server_name: For the portal.
-        certificate_pem: Of the key pair that will decrypt the server token.
-        certificate_name: A file name for the portal.
-        enable_mdm_disown_flag: True if the service may release devices for ever; None for Apple's default.
+        server_name: The name that the portal shows.
+        certificate_pem: Certificate of the key pair that will decrypt the server token.
+        certificate_name: The file name that the portal shows.
+        enable_mdm_disown_flag: True if the service may release devices permanently; None for Apple's default.
     """
     operation = "create a service"
     attributes = {
@@ -130,16 +130,16 @@ def update_service(
     enable_mdm_disown_flag: bool | None = None,
     default_product_families: Iterable[str] | None = None,
 ) -> Call[ManagementService]:
-    """Return the call that changes a service; Business only. None leaves a value as it is.
+    """Return the call that changes a service; Business only. None leaves a value unchanged.
 
     Args:
-        service_id: Which one.
-        server_name: For the portal.
+        service_id: The id of the service.
+        server_name: The name that the portal shows.
         certificate_pem: A new certificate; the next server token is encrypted for it.
-        certificate_name: A file name for the portal.
-        enable_mdm_disown_flag: True if the service may release devices for ever.
-        default_product_families: Families whose new devices go here, such as ``MAC``; empty for none. A
-            family must be taken from its old service first, or Apple answers 409 (observed).
+        certificate_name: The file name that the portal shows.
+        enable_mdm_disown_flag: True if the service may release devices permanently.
+        default_product_families: Families whose new devices are assigned to this service, such as ``MAC``;
+            empty for none. Remove a family from its old service first, or Apple answers 409 (observed).
     """
     operation = "change a service"
     families = None if default_product_families is None else list(default_product_families)
@@ -156,13 +156,13 @@ def update_service(
 
 
 def delete_service(service_id: str, *, confirm: bool) -> Call[None]:
-    """Return the call that deletes a service without devices, and its server token with it; Business only.
+    """Return the call that deletes a service without devices, together with its server token; Business only.
 
     Raises:
         InvalidRequestError: *confirm* is not True.
     """
     if confirm is not True:
-        step = "the server token of the service dies with it: pass confirm=True"
+        step = "this also deletes the server token of the service: pass confirm=True"
         raise InvalidRequestError("delete a service", 0, "", "confirm is not True", step)
     return _call("delete a service", "DELETE", f"/v1/mdmServers/{_id(service_id)}", read_nothing)
 
@@ -177,7 +177,10 @@ def list_service_serials(
 
 
 def create_activity(request: ActivityRequest, serials: Iterable[str]) -> Call[Activity]:
-    """Return the call that starts an activity; it must not be sent twice without looking."""
+    """Return the call that starts an activity.
+
+    Check whether it took effect before sending it again.
+    """
     return _call(
         f"start {request.activity_type}",
         "POST",
@@ -189,7 +192,7 @@ def create_activity(request: ActivityRequest, serials: Iterable[str]) -> Call[Ac
 
 
 def activity(activity_id: str) -> Call[Activity]:
-    """Return the call that reads how far an activity is; Apple keeps it for 30 days."""
+    """Return the call that reads the status of an activity; Apple keeps it for 30 days."""
     return _get("read an activity", f"/v1/orgDeviceActivities/{_id(activity_id)}", Activity)
 
 
@@ -225,7 +228,7 @@ def _reader(cls: type[R]) -> Any:
 
 
 def _read_linkage(content: bytes) -> str | None:
-    # Seen for a device without a service: null, and an identifier whose id is empty or null.
+    # Observed for a device without a service: null, or an identifier whose id is empty or null.
     data = decode_json(content, _WireDocument).data
     return read_identifier(data) if data and data.get("id") else None
 
@@ -244,7 +247,7 @@ def _params(
 ) -> dict[str, str]:
     if limit is not None and not 1 <= limit <= MAX_LIMIT:
         detail = f"limit {limit}: 1 to {MAX_LIMIT} is allowed"
-        raise InvalidRequestError(operation, 0, "", detail, "leave limit out")
+        raise InvalidRequestError(operation, 0, "", detail, f"omit limit for {MAX_LIMIT}")
     params = {"limit": str(limit or MAX_LIMIT)}
     if names := ",".join([fields] if isinstance(fields, str) else fields):
         params[f"fields[{kind}]"] = names
@@ -254,10 +257,12 @@ def _params(
 
 
 def _id(value: str) -> str:
-    # An id with a slash or dots would reach another path, an empty one the list.
+    # An id with a slash or dots would address another path, an empty one the list.
     if value.isprintable() and value.strip(" ."):
         return quote(value, safe="")
-    raise InvalidRequestError("name a record", 0, "", f"id {value!r}: a text is needed", "check the id")
+    raise InvalidRequestError(
+        "name a record", 0, "", f"id {value!r} is not usable", "pass the id that Apple gave"
+    )
 
 
 def _certificate(operation: str, pem: bytes, name: str) -> dict[str, str]:
@@ -271,8 +276,8 @@ def _certificate(operation: str, pem: bytes, name: str) -> dict[str, str]:
 
 
 def _service_body(attributes: Mapping[str, Any], service_id: str | None = None) -> dict[str, Any]:
-    kept = {key: value for key, value in attributes.items() if value is not None}
-    data: dict[str, Any] = {"type": "mdmServers", "attributes": kept}
+    given = {key: value for key, value in attributes.items() if value is not None}
+    data: dict[str, Any] = {"type": "mdmServers", "attributes": given}
     return {"data": {**data, "id": service_id} if service_id else data}
 
 

@@ -1,8 +1,7 @@
-"""The synchronous client of the Apple School Manager and Apple Business API.
+"""The synchronous client of the Apple School Manager and Apple Business API, and what both clients share.
 
-A method here says what is sent and nothing else: ``calls`` describes the endpoints, the flows think.
-
-How both clients of the Apple School Manager and Apple Business API are made.
+A method only names the call or the flow to run: ``calls`` describes the endpoints, ``activities`` holds the
+logic.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from pyade.apple.http.service import RetryPolicy
 from pyade.business import activities, calls
 from pyade.business.account import AUDIENCE, BUSINESS_URL, TOKEN_URL, AccountProvider, ApiAccount
 from pyade.business.activities import DEADLINE_S, Download
-from pyade.business.paging import Page, Walk
+from pyade.business.paging import Page, PageReader
 from pyade.business.resources import (
     ActivationLockStatus,
     Activity,
@@ -49,7 +48,7 @@ WaitT = TypeVar("WaitT")
 
 @check_arguments(but=("retries", "deadline_s", "proxy", "verify", "limits", "timeout"))
 class BusinessConnection(Connection[TransportT, WaitT]):
-    """What both clients are made from."""
+    """Validated settings shared by ``BusinessClient`` and ``AsyncBusinessClient``."""
 
     def __init__(
         self,
@@ -72,31 +71,31 @@ class BusinessConnection(Connection[TransportT, WaitT]):
         sleep: Callable[[float], WaitT] | None = None,
         random: Callable[[], float] = jitter,
     ) -> None:
-        """Take what the synchronous and the asynchronous class have in common.
+        """Validate the settings.
 
         Args:
-            account: The API account, or a callable that returns it; asked for each access token, so that a
-                new key reaches a running client. The asynchronous class asks it in a thread, or awaits it.
-            base_url: Of the service, of a proxy for it, or of a fake; None for that of the account.
-            token_url: What is asked for access tokens.
-            audience: What client assertions name as their reader, whatever ``token_url`` is.
+            account: The API account, or a callable that returns it. It is called before each access token,
+                so a new key reaches a running client. The asynchronous class calls it in a thread, or awaits
+                it.
+            base_url: Address of the service, of a proxy for it, or of a fake; None for that of the account.
+            token_url: Address of the authorization server.
+            audience: The ``aud`` claim of client assertions, independent of ``token_url``.
             scope: ``business.api`` or ``school.api``; None for that of the account.
-            transport: Any httpx transport; None for the network, with the following four.
-            proxy: Address of a proxy; None for what ``HTTPS_PROXY`` and its like say. An address of this
-                machine is asked without those.
-            verify: The certificates to trust, a file or folder, or an ``ssl.SSLContext``, which may hold a
-                client certificate, too; True for those of httpx, or of ``SSL_CERT_FILE``.
-            limits: How many connections are open and kept; None for those of httpx.
+            transport: Any httpx transport; None for the network, with the following four settings.
+            proxy: Address of a proxy; None reads ``HTTPS_PROXY`` and the related variables, which are
+                ignored for an address of this machine.
+            verify: The certificates to trust: a file or folder, or an ``ssl.SSLContext``, which may also
+                hold a client certificate; True for those of httpx, or of ``SSL_CERT_FILE``.
+            limits: How many connections may be open and kept alive; None for the defaults of httpx.
             http2: True to offer HTTP/2, which needs ``httpx[http2]``.
             user_agent: Product and version; None for ``pyade/<version>``.
-            timeout: Seconds without a connection or a byte of the answer, or httpx's own object; None for
-                what is left of ``deadline_s``.
+            timeout: Seconds to wait for a connection or for the next byte of the response, or an
+                ``httpx.Timeout``; None for what is left of ``deadline_s``.
             retries: Tries after the first one, for calls that are safe to repeat.
-            deadline_s: Seconds within which a call must end, with its access token, its tries and the last
-                byte of its answer.
-            clock: Returns the time, UTC.
-            sleep: Waits a number of seconds, awaited by the asynchronous class; None waits on this
-                machine's clock.
+            deadline_s: Seconds within which a call must end, including its access token, its tries and the
+                last byte of its response.
+            clock: Returns the current time, UTC.
+            sleep: Waits a number of seconds; the asynchronous class awaits it. None waits in real time.
             random: Returns a number from 0 to below 1, for the jitter between tries.
 
         Raises:
@@ -132,17 +131,18 @@ T = TypeVar("T")
 
 @check_arguments(but=("serials", "confirm", "mdm_migration_deadline"))
 class BusinessClient(BusinessConnection[httpx.BaseTransport, object], SyncConnection):
-    """Apple School Manager or Apple Business: which devices there are, and which service manages them.
+    """Lists the devices of Apple School Manager or Apple Business, and assigns them to services.
 
     Safe for several threads, which share one access token. Use it as a context manager, or call ``close``.
 
-    Every method raises ``AppleError`` where Apple refuses and ``TransportError`` where no answer comes.
+    Every method raises ``AppleError`` if Apple refuses the request and ``TransportError`` if no response
+    arrives.
     """
 
-    def _walk(self, call: Call[Page[T]]) -> Iterator[T]:
-        walk = Walk(call)
-        while walk.call is not None:
-            yield from walk.take(self.call(walk.call))
+    def _iter_pages(self, call: Call[Page[T]]) -> Iterator[T]:
+        pages = PageReader(call)
+        while pages.call is not None:
+            yield from pages.take(self.call(pages.call))
 
     # Devices
 
@@ -152,32 +152,33 @@ class BusinessClient(BusinessConnection[httpx.BaseTransport, object], SyncConnec
         """Return one page of the organization's devices.
 
         Args:
-            cursor: Of the page before; None for the first one.
+            cursor: ``next_cursor`` of the previous page; None for the first one.
             limit: Devices per page, 1 to 1000; None for 1000.
-            fields: Apple's names of the attributes wanted; empty for all, which alone shows migrations.
+            fields: Apple's names of the attributes to return; empty for all. Only all of them include
+                migrations.
         """
         return self.call(calls.list_devices(cursor, limit, fields))
 
     def iter_devices(self, limit: int | None = None, fields: Iterable[str] = ()) -> Iterator[OrgDevice]:
-        """Iterate over the organization's devices, a page in memory at a time.
+        """Iterate over the organization's devices; only one page is in memory at a time.
 
         Raises:
-            ResponseError: Apple's cursors lead nowhere: the list is incomplete.
+            ResponseError: Apple's cursors repeat or make no progress: the list is incomplete.
         """
-        return self._walk(calls.list_devices(None, limit, fields))
+        return self._iter_pages(calls.list_devices(None, limit, fields))
 
     def device(self, serial_number: str) -> OrgDevice:
         """Return one device.
 
         Raises:
-            NotFoundError: It is not in the organization (yet).
+            NotFoundError: The device is not in the organization (yet).
         """
         return self.call(calls.device(serial_number))
 
     def assigned_service_id(self, serial_number: str) -> str | None:
         """Return the id of the service that a device is assigned to; None if to none.
 
-        Late by some seconds after an activity (observed).
+        After an activity the result is some seconds late (observed).
 
         Raises:
             NotFoundError: The device is not in the organization.
@@ -193,7 +194,7 @@ class BusinessClient(BusinessConnection[httpx.BaseTransport, object], SyncConnec
         return self.drive(activities.service_flow(calls.assigned_service(serial_number), serial_number))
 
     def apple_care(self, serial_number: str) -> tuple[AppleCareCoverage, ...]:
-        """Return warranty and plans of one device; Apple offers no call for several."""
+        """Return the warranty and plans of one device; Apple offers no call for several devices."""
         return self.call(calls.apple_care(serial_number)).items
 
     def activation_lock_status(self, serial_number: str) -> ActivationLockStatus:
@@ -212,14 +213,14 @@ class BusinessClient(BusinessConnection[httpx.BaseTransport, object], SyncConnec
         self, limit: int | None = None, fields: Iterable[str] = ()
     ) -> Iterator[ManagementService]:
         """Iterate over the device management services."""
-        return self._walk(calls.list_services(None, limit, fields))
+        return self._iter_pages(calls.list_services(None, limit, fields))
 
     def find_service(self, name: str) -> ManagementService:
         """Return the service with that name, in any letter case.
 
         Raises:
-            NotFoundError: There is none; the error lists those that are there.
-            ConflictError: There are several.
+            NotFoundError: There is no such service; the error lists the existing ones.
+            ConflictError: There are several services with that name.
         """
         return self.drive(activities.find_service_flow(name))
 
@@ -227,7 +228,7 @@ class BusinessClient(BusinessConnection[httpx.BaseTransport, object], SyncConnec
         """Return one service; Business only.
 
         Raises:
-            NotFoundError: There is none of that id.
+            NotFoundError: There is no service with that id.
             AccessDeniedError: Apple School Manager does not offer it.
         """
         return self.call(calls.service(service_id))
@@ -240,18 +241,20 @@ class BusinessClient(BusinessConnection[httpx.BaseTransport, object], SyncConnec
         certificate_name: str = "certificate.pem",
         enable_mdm_disown_flag: bool | None = None,
     ) -> ManagementService:
-        """Make a service, and return it; Business only.
+        """Create a service, and return it; Business only.
 
-        Its server token still has to be downloaded in the portal, for there is no call for it.
+        Its server token still has to be downloaded in the portal, because there is no call for it.
 
         Args:
-            server_name: For the portal.
-            certificate_pem: Of the key pair that will decrypt the server token.
-            certificate_name: A file name for the portal.
-            enable_mdm_disown_flag: True if it may release devices for ever; None for Apple's default.
+            server_name: The name that the portal shows.
+            certificate_pem: Certificate of the key pair that will decrypt the server token.
+            certificate_name: The file name that the portal shows.
+            enable_mdm_disown_flag: True if the service may release devices permanently; None for Apple's
+                default.
 
         Raises:
-            TransportError: No answer came: look for it with ``find_service`` before trying again.
+            TransportError: No response arrived: look for the service with ``find_service`` before trying
+                again.
         """
         return self.call(
             calls.create_service(
@@ -272,18 +275,19 @@ class BusinessClient(BusinessConnection[httpx.BaseTransport, object], SyncConnec
         enable_mdm_disown_flag: bool | None = None,
         default_product_families: Iterable[str] | None = None,
     ) -> ManagementService:
-        """Change a service, and return it; Business only. None leaves a value as it is.
+        """Change a service, and return it; Business only. None leaves a value unchanged.
 
         Args:
-            service_id: Which one.
-            server_name: For the portal.
+            service_id: The id of the service.
+            server_name: The name that the portal shows.
             certificate_pem: A new certificate; the next server token is encrypted for it.
-            certificate_name: A file name for the portal.
-            enable_mdm_disown_flag: True if it may release devices for ever.
-            default_product_families: Families whose new devices go here, such as ``MAC``; empty for none.
+            certificate_name: The file name that the portal shows.
+            enable_mdm_disown_flag: True if the service may release devices permanently.
+            default_product_families: Families whose new devices are assigned to this service, such as
+                ``MAC``; empty for none.
 
         Raises:
-            ConflictError: Another service is the default of a product family: take it from there first.
+            ConflictError: Another service is the default of a product family: remove it there first.
         """
         return self.call(
             calls.update_service(
@@ -297,15 +301,15 @@ class BusinessClient(BusinessConnection[httpx.BaseTransport, object], SyncConnec
         )
 
     def delete_service(self, service_id: str, *, confirm: bool) -> None:
-        """Delete a service, and its server token with it; Business only.
+        """Delete a service together with its server token; Business only.
 
         Args:
-            service_id: Which one.
+            service_id: The id of the service.
             confirm: Must be True.
 
         Raises:
             InvalidRequestError: ``confirm`` is not True; nothing was sent.
-            ConflictError: It has devices.
+            ConflictError: The service has devices.
         """
         self.call(calls.delete_service(service_id, confirm=confirm))
 
@@ -317,11 +321,11 @@ class BusinessClient(BusinessConnection[httpx.BaseTransport, object], SyncConnec
 
     def iter_service_serials(self, service_id: str, limit: int | None = None) -> Iterator[str]:
         """Iterate over the serial numbers that are assigned to a service."""
-        return self._walk(calls.list_service_serials(service_id, None, limit))
+        return self._iter_pages(calls.list_service_serials(service_id, None, limit))
 
     def iter_builtin_devices(self, limit: int | None = None) -> Iterator[Resource]:
         """Iterate over the devices in Apple's built-in management; Business only."""
-        return self._walk(calls.list_builtin_devices(None, limit))
+        return self._iter_pages(calls.list_builtin_devices(None, limit))
 
     def builtin_device_details(self, device_id: str) -> Resource:
         """Return details of a device in Apple's built-in management; Business only."""
@@ -332,33 +336,34 @@ class BusinessClient(BusinessConnection[httpx.BaseTransport, object], SyncConnec
     def assign_devices(
         self, service_id: str, serials: Iterable[str], *, deadline_s: float = DEADLINE_S
     ) -> ActivityOutcome:
-        """Assign any number of devices to a service and return what became of each.
+        """Assign any number of devices to a service and return the outcome of each.
 
-        Look at ``failed``: an activity that ended may have done nothing.
+        Check ``failed``: a completed activity may have changed nothing.
 
         Args:
-            service_id: Where they go.
-            serials: The devices.
-            deadline_s: Seconds within which it must end.
+            service_id: The service to assign them to.
+            serials: Serial numbers of the devices.
+            deadline_s: Seconds within which the activity must end.
 
         Raises:
-            ConflictError: Apple lacks the service or a serial number; nothing was done.
-            ActivityError: It did not end in time, or was lost; ``resume_activity`` goes on.
+            ConflictError: Apple does not know the service or a serial number; nothing was changed.
+            ActivityError: The activity did not end in time, or its response was lost; ``resume_activity``
+                continues it.
         """
         return self._start(ActivityType.ASSIGN_DEVICES, serials, deadline_s, service_id=service_id)
 
     def unassign_devices(
         self, service_id: str, serials: Iterable[str], *, deadline_s: float = DEADLINE_S
     ) -> ActivityOutcome:
-        """Take any number of devices from the service that they are on, and return what became of each.
+        """Unassign any number of devices from their service, and return the outcome of each.
 
         Args:
-            service_id: Where they are.
-            serials: The devices; they stay in the organization.
-            deadline_s: Seconds within which it must end.
+            service_id: The service that they are assigned to.
+            serials: Serial numbers of the devices; they stay in the organization.
+            deadline_s: Seconds within which the activity must end.
 
         Raises:
-            ConflictError: As for ``assign_devices``; so are the others.
+            ConflictError: This and the other errors are as for ``assign_devices``.
         """
         return self._start(ActivityType.UNASSIGN_DEVICES, serials, deadline_s, service_id=service_id)
 
@@ -370,17 +375,17 @@ class BusinessClient(BusinessConnection[httpx.BaseTransport, object], SyncConnec
         *,
         deadline_s: float = DEADLINE_S,
     ) -> ActivityOutcome:
-        """Assign devices to another service, to which they move without being erased; return the outcome.
+        """Migrate devices to another service without erasing them, and return the outcome of each.
 
         Args:
-            service_id: Where they go.
-            serials: The devices.
-            mdm_migration_deadline: Until when people may postpone it, at most 90 days ahead, UTC.
+            service_id: The service to migrate to.
+            serials: Serial numbers of the devices.
+            mdm_migration_deadline: Until when users may postpone it, at most 90 days ahead, UTC.
             deadline_s: Seconds within which the assignment must end.
 
         Raises:
             InvalidRequestError: The deadline has no time zone or is too far ahead; nothing was sent.
-            ConflictError: As for ``assign_devices``; so are the others.
+            ConflictError: This and the other errors are as for ``assign_devices``.
         """
         kind = ActivityType.ASSIGN_DEVICES_WITH_MDM_MIGRATION_DEADLINE
         return self._start(
@@ -394,39 +399,39 @@ class BusinessClient(BusinessConnection[httpx.BaseTransport, object], SyncConnec
     def update_migration_deadline(
         self, serials: Iterable[str], mdm_migration_deadline: datetime, *, deadline_s: float = DEADLINE_S
     ) -> ActivityOutcome:
-        """Change until when the migration of devices may be postponed, and return what became of each.
+        """Change until when users may postpone the migration of devices, and return the outcome of each.
 
         Args:
-            serials: The devices.
-            mdm_migration_deadline: At most 90 days ahead, UTC. A time that has passed starts the migration at
-                once, and takes the right to postpone it away.
-            deadline_s: Seconds within which it must end.
+            serials: Serial numbers of the devices.
+            mdm_migration_deadline: At most 90 days ahead, UTC. A time in the past starts the migration
+                immediately, and users can no longer postpone it.
+            deadline_s: Seconds within which the activity must end.
 
         Raises:
-            InvalidRequestError: As for ``migrate_devices``; so are the others.
+            InvalidRequestError: This and the other errors are as for ``migrate_devices``.
         """
         kind = ActivityType.UPDATE_MDM_MIGRATION_DEADLINE
         return self._start(kind, serials, deadline_s, mdm_migration_deadline=mdm_migration_deadline)
 
     def cancel_migration(self, serials: Iterable[str], *, deadline_s: float = DEADLINE_S) -> ActivityOutcome:
-        """Cancel the migration of devices, and return what became of each.
+        """Cancel the migration of devices, and return the outcome of each.
 
         Raises:
-            ConflictError: As for ``assign_devices``; so are the others.
+            ConflictError: This and the other errors are as for ``assign_devices``.
         """
         return self._start(ActivityType.CANCEL_MDM_MIGRATION, serials, deadline_s)
 
     def release_devices(
         self, serials: Iterable[str], *, confirm: bool, deadline_s: float = DEADLINE_S
     ) -> ActivityOutcome:
-        """Release devices from the organization for ever, and return what became of each; Business only.
+        """Release devices from the organization permanently; return the outcome of each; Business only.
 
-        Never sent twice, whatever happens.
+        The request is never sent twice, whatever happens.
 
         Args:
-            serials: The devices.
+            serials: Serial numbers of the devices.
             confirm: Must be True.
-            deadline_s: Seconds within which it must end.
+            deadline_s: Seconds within which the activity must end.
 
         Raises:
             InvalidRequestError: ``confirm`` is not True; nothing was sent.
@@ -436,27 +441,29 @@ class BusinessClient(BusinessConnection[httpx.BaseTransport, object], SyncConnec
         return self._start(ActivityType.RELEASE_DEVICES, serials, deadline_s, confirm=confirm)
 
     def resume_activity(self, outcome: ActivityOutcome, *, deadline_s: float = DEADLINE_S) -> ActivityOutcome:
-        """Go on with what had not ended, and return what became of each device; nothing is sent again.
+        """Continue to wait for unfinished activities, and return the outcome of each device.
+
+        No change is sent again.
 
         Args:
-            outcome: Of an ``ActivityError``.
-            deadline_s: Seconds within which it must end.
+            outcome: ``outcome`` of an ``ActivityError``.
+            deadline_s: Seconds within which the activities must end.
 
         Raises:
-            ActivityError: It has still not ended.
+            ActivityError: They have still not ended.
         """
         return self.drive(activities.resume_flow(outcome, deadline_s=deadline_s))
 
     def activity(self, activity_id: str) -> Activity:
-        """Return how far an activity is; Apple keeps it for 30 days.
+        """Return the status of an activity; Apple keeps it for 30 days.
 
         Raises:
-            NotFoundError: Apple does not know it (any more).
+            NotFoundError: Apple does not know the activity (any more).
         """
         return self.call(calls.activity(activity_id))
 
     def activity_log(self, activity: Activity) -> Mapping[str, DeviceOutcome]:
-        """Return what the log of an ended activity says about each device; empty if it has none."""
+        """Return the outcome of each device from the log of an ended activity; empty if it has no log."""
         return self.drive(activities.log_flow(activity))
 
     def _start(

@@ -1,13 +1,14 @@
-"""Lists of the API, a page at a time.
+"""Read the lists of the API page by page.
 
-Rules of this file:
+The rules of this file:
 
-1. The address of the next page is not followed: only its cursor is taken, and sent with the same limit and
-   fields, which Apple leaves out of it. So no address of an answer is ever asked with an access token.
-2. An address at a foreign host is worth a warning: it was written by a proxy, or with a typing error.
-3. A walk ends: ``apple.http.paging`` knows when its cursors lead nowhere.
-4. A list is no snapshot: what moved to a later page meanwhile is handed out once.
-5. A record that cannot be read is left out and counted. So a list that lacks a record proves nothing.
+1. Never follow the address of the next page. Take only its cursor, and send that with the same limit and
+   fields, which Apple leaves out of the address. So an access token is never sent to an address from a
+   response.
+2. Log a warning if the next page is at another host: a proxy wrote the address, or there is a typing error.
+3. Reading ends: ``Cursors`` of ``apple.http.calls`` raises if cursors repeat or bring nothing new.
+4. A list is not a snapshot: a record that moved to a later page meanwhile is yielded once.
+5. A record that cannot be read is left out and counted. So a record that is missing in a list proves nothing.
 
 Source: Apple, Apple Business API, ``PagedDocumentLinks`` and ``PagingInformation``.
 """
@@ -33,12 +34,12 @@ _log = logger(__name__)
 
 @attrs.frozen(kw_only=True)
 class Page(Generic[T]):
-    """A part of a list.
+    """One page of a list.
 
     Attributes:
-        items: In Apple's order.
-        next_cursor: Asks for the next page, also later; None on the last one.
-        total: How many there are in all, if Apple said so.
+        items: The records, in Apple's order.
+        next_cursor: The ``cursor`` of the next page, also usable later; None on the last page.
+        total: Number of records in the whole list, if Apple reported it.
         next_origin: Scheme and host of the address that Apple gave for the next page, "" if it gave none.
         unreadable: Number of records that could not be read, or have no id, and were left out.
     """
@@ -51,16 +52,17 @@ class Page(Generic[T]):
 
 
 def read_page(content: bytes, read: Callable[[Any], T], limit: int | None = None) -> Page[T]:
-    """Return the page of a body, with each of its resources read by *read*.
+    """Return the page in a response body, with each of its resources read by *read*.
 
     Args:
         content: The body.
-        read: Returns what a resource object says; raises ``msgspec.ValidationError`` if it cannot be read.
-        limit: Records that were asked for; a longer list is refused before any of it is read.
+        read: Returns the record of a resource object; raises ``msgspec.ValidationError`` if it cannot be
+            read.
+        limit: Requested number of records; a longer list is refused before any record is read.
 
     Raises:
-        msgspec.ValidationError: It is no collection, or longer than *limit*.
-        msgspec.DecodeError: It is no JSON.
+        msgspec.ValidationError: The body is not a collection, or has more records than *limit*.
+        msgspec.DecodeError: The body is not JSON.
     """
     wire = decode_json(content, _WireCollection)
     check_length(wire.data, limit)
@@ -71,7 +73,7 @@ def read_page(content: bytes, read: Callable[[Any], T], limit: int | None = None
         try:
             url = httpx.URL(address)
         except httpx.InvalidURL as error:
-            raise msgspec.ValidationError("the address of the next page is none") from error
+            raise msgspec.ValidationError("the address of the next page is not a URL") from error
         origin = origin_of(url)
         cursor = url.params.get("cursor")
         if cursor is None:
@@ -82,20 +84,20 @@ def read_page(content: bytes, read: Callable[[Any], T], limit: int | None = None
         next_cursor=(paging.nextCursor if paging else None) or cursor,
         total=read_value(paging.total, int) if paging else None,
         next_origin=origin,
-        unreadable=len(wire.data) - len(items),
+        unreadable=len(wire.data) - len(items),  # rule 5
     )
 
 
 def origin_of(url: httpx.URL) -> str:
-    """Return scheme and host of *url*, without a port that is the usual one; "" if it names no host."""
+    """Return scheme and host of *url*, without the default port; "" if it names no host."""
     return f"{url.scheme}://{url.netloc.decode()}" if url.host else ""
 
 
-class Walk(Generic[T]):
-    """The way through all pages of a list; whoever walks sends ``call`` until it is None.
+class PageReader(Generic[T]):
+    """Reads all pages of a list: the caller sends ``call`` and passes the page to ``take`` until it is None.
 
     Args:
-        call: For the first page.
+        call: The call for the first page.
     """
 
     def __init__(self, call: Call[Page[T]]) -> None:
@@ -104,36 +106,36 @@ class Walk(Generic[T]):
         self._seen: set[str] = set()
 
     def take(self, page: Page[T]) -> Iterator[T]:
-        """Yield what is new on *page*, then be ready for the next one.
+        """Yield the new records of *page*, then set ``call`` for the next page.
 
         Raises:
-            ResponseError: The cursors lead nowhere.
+            ResponseError: The cursors repeat or make no progress.
         """
         call, self.call = self.call, None
         known = len(self._seen)
         for item in page.items:
             key = item if isinstance(item, str) else getattr(item, "id", "")
-            if key not in self._seen:
+            if key not in self._seen:  # rule 4
                 self._seen.add(key)
                 yield item
         if call is None or page.next_cursor is None:
             return
-        cursor = self._cursors.follow(page.next_cursor, brought_something=len(self._seen) > known)
-        self.call = attrs.evolve(call, params={**call.params, "cursor": cursor})
+        cursor = self._cursors.follow(page.next_cursor, brought_something=len(self._seen) > known)  # rule 3
+        self.call = attrs.evolve(call, params={**call.params, "cursor": cursor})  # rule 1
 
 
 def warn_of_next_page(operation: str, page: Page[Any], origin: str) -> None:
-    """Warn of a page whose next one is said to be at a host that was not asked.
+    """Log a warning if the address of the next page is at a host other than the one that answered.
 
     Args:
-        operation: What was asked.
-        page: The answer.
-        origin: Scheme and host that were asked, and will be asked for the next page.
+        operation: Name of the call.
+        page: The page that was read.
+        origin: Scheme and host that answered, and that will be asked for the next page.
     """
-    # A proxy may pass Apple's own address on.
+    # Rule 2; a proxy may pass Apple's own address on.
     if page.next_origin and page.next_origin not in (origin, BUSINESS_URL, SCHOOL_URL):
         _log.warning(
-            "%s: the next page is said to be at %r; it is asked for at %s, which answered",
+            "%s: the response names %r for the next page; pyade asks %s instead, which answered",
             operation,
             page.next_origin[:200],
             origin,

@@ -1,8 +1,8 @@
-"""What the Apple School Manager and Apple Business API answers, read with tolerance.
+"""The records of the Apple School Manager and Apple Business API, and a tolerant reader for them.
 
-Fields have Apple's names in Python's letter case: ``addedToOrgDateTime`` is ``added_to_org_date_time``. A
-value that cannot be read does not stop a listing: it is kept in ``extra`` under Apple's name, as are
-attributes that pyade does not know.
+Fields have Apple's names in snake case: ``addedToOrgDateTime`` is ``added_to_org_date_time``. A value that
+cannot be read does not fail the whole list: it is kept in ``extra`` under Apple's name, as are attributes
+that pyade does not know.
 
 Source: Apple, Apple Business API, ``OrgDevice``, ``MdmServer``, ``OrgDeviceActivity``, ``AppleCareCoverage``.
 """
@@ -25,7 +25,7 @@ R = TypeVar("R", bound="Resource")
 
 
 class AssignmentStatus(OpenStrEnum):
-    """Whether a device belongs to a device management service."""
+    """Whether a device is assigned to a device management service."""
 
     ASSIGNED = "ASSIGNED"
     UNASSIGNED = "UNASSIGNED"
@@ -43,7 +43,7 @@ class ProductFamily(OpenStrEnum):
 
 
 class MigrationStatus(OpenStrEnum):
-    """Where the move of a device to another service stands."""
+    """State of the migration of a device to another service."""
 
     REQUESTED = "REQUESTED"
     STARTED = "STARTED"
@@ -52,7 +52,7 @@ class MigrationStatus(OpenStrEnum):
 
 
 class ServiceType(OpenStrEnum):
-    """What kind of device management service it is."""
+    """Kind of a device management service."""
 
     MDM = "MDM"
     APPLE_CONFIGURATOR = "APPLE_CONFIGURATOR"
@@ -69,11 +69,11 @@ class ServiceStatus(OpenStrEnum):
 
 @attrs.frozen(kw_only=True)
 class Resource:
-    """Anything that the API has an id for.
+    """Any record of the API that has an id.
 
     Attributes:
-        id: Opaque; compared exactly. That of a device is its serial number.
-        extra: Attributes that pyade does not know, or whose value it could not read, as they came.
+        id: Opaque; compared exactly. The id of a device is its serial number.
+        extra: Attributes that pyade does not know, or whose value it could not read, as Apple sent them.
     """
 
     id: str
@@ -82,35 +82,35 @@ class Resource:
 
 @attrs.frozen(kw_only=True)
 class OrgDevice(Resource):
-    """A device of the organization, whichever service it is assigned to.
+    """A device of the organization, whether it is assigned to a service or not.
 
     Attributes:
         serial_number: The same as the id.
-        added_to_org_date_time: When the organization got it, UTC.
-        released_from_org_date_time: When it left, UTC; only in the answer for a single device.
+        added_to_org_date_time: When it was added to the organization, UTC.
+        released_from_org_date_time: When it was released, UTC; only in the response for a single device.
         updated_date_time: When the record changed last, UTC.
         device_model: Marketing name.
         product_family: Such as ``Mac``.
         product_type: Such as ``MacBookPro14,2``.
         device_capacity: With its unit.
         color: May be empty.
-        part_number: Apple's.
+        part_number: Apple's part number.
         order_number: Of the purchase.
         order_date_time: Of the purchase, UTC.
         purchase_source_type: ``APPLE``, ``RESELLER`` or ``MANUALLY_ADDED``.
         purchase_source_id: Customer number or reseller number.
-        status: Whether it belongs to a service.
-        imei: All of them.
-        meid: All of them.
+        status: Whether it is assigned to a service.
+        imei: All IMEIs.
+        meid: All MEIDs.
         eid: Of the eSIM.
         wifi_mac_address: As Apple writes it.
         bluetooth_mac_address: As Apple writes it.
         ethernet_mac_address: Built-in Ethernet only.
-        is_mdm_migration_capable: True if it can move to another service without being erased.
-        mdm_migration_status: None if no migration was asked for.
+        is_mdm_migration_capable: True if it can migrate to another service without being erased.
+        mdm_migration_status: None if no migration was requested.
         mdm_migration_deadline_date_time: When a migration is forced, UTC.
-        releaser_entity_type: Who released it, such as ``API`` (observed).
-        releaser_id: Who released it (observed).
+        releaser_entity_type: Kind of the account that released it, such as ``API`` (observed).
+        releaser_id: Id of the account that released it (observed).
     """
 
     serial_number: str = ""
@@ -143,17 +143,18 @@ class OrgDevice(Resource):
 
 @attrs.frozen(kw_only=True)
 class ManagementService(Resource):
-    """A device management service: what the portal and its older documents call an MDM server.
+    """A device management service; the portal and older documents call it an MDM server.
 
     Attributes:
-        server_name: As in the portal.
-        server_type: Every organization also has one of type ``APPLE_CONFIGURATOR``.
-        status: None where Apple says nothing.
+        server_name: The name that the portal shows.
+        server_type: Every organization also has a service of type ``APPLE_CONFIGURATOR``.
+        status: None if Apple did not send it.
         device_count: Often None although there are devices (observed); count ``iter_service_serials``.
-        enable_mdm_disown_flag: True if the service itself may release devices for ever.
-        default_product_families: New devices of these families go here; only for a single service.
-        last_connected_date_time: When the service asked Apple last, UTC.
-        last_connected_ip: From where.
+        enable_mdm_disown_flag: True if the service itself may release devices permanently.
+        default_product_families: New devices of these families are assigned to this service; only in the
+            response for a single service.
+        last_connected_date_time: When the service last sent a request to Apple, UTC.
+        last_connected_ip: The IP address of that request.
         created_date_time: UTC.
         updated_date_time: UTC.
     """
@@ -172,14 +173,14 @@ class ManagementService(Resource):
 
 @attrs.frozen(kw_only=True)
 class Activity(Resource):
-    """A change of many devices that Apple carries out; Apple forgets it after 30 days.
+    """A change of many devices that Apple carries out; Apple keeps its record for 30 days.
 
     Attributes:
-        status: ``COMPLETED`` is not success.
-        sub_status: Says whether all devices were done.
+        status: ``COMPLETED`` does not mean success.
+        sub_status: Whether all devices were processed.
         created_date_time: UTC.
         completed_date_time: UTC; None while it is in progress.
-        download_url: Address of the log, good for a short time and for anybody who has it.
+        download_url: Secret. Address of the log: valid for a short time, without other credentials.
     """
 
     status: ActivityStatus | None = None
@@ -190,21 +191,21 @@ class Activity(Resource):
 
     @property
     def is_in_progress(self) -> bool:
-        """True while Apple works on it; an unknown status is an end, so that nothing loops."""
+        """True while Apple processes it; an unknown status counts as ended, to avoid endless polling."""
         return self.status == ActivityStatus.IN_PROGRESS
 
 
 @attrs.frozen(kw_only=True)
 class AppleCareCoverage(Resource):
-    """A warranty or a plan of one device; a device has several, and the id is not unique per device.
+    """A warranty or a plan of one device; a device may have several, and the id is not unique per device.
 
     Attributes:
         status: ``ACTIVE`` or ``INACTIVE``.
         payment_type: Such as ``PAID_UP_FRONT`` or ``NONE``.
         description: Such as "Limited Warranty".
         start_date_time: UTC.
-        end_date_time: UTC; None for a subscription that goes on.
-        is_renewable: True for a plan that can go on.
+        end_date_time: UTC; None for a subscription without an end.
+        is_renewable: True for a plan that can be renewed.
         is_canceled: True for a plan that was canceled.
         contract_cancel_date_time: UTC.
         agreement_number: Of the plan.
@@ -226,7 +227,7 @@ class ActivationLockStatus(Resource):
     """Whether one device is locked to an account or an organization.
 
     Attributes:
-        is_locked: None where Apple does not say.
+        is_locked: None if Apple did not send it.
         lock_type: Such as ``MDM``; other values are not documented.
     """
 
@@ -238,8 +239,8 @@ def read_resource(record: Any, cls: type[R]) -> R:
     """Return the resource of a JSON:API resource object.
 
     Raises:
-        msgspec.ValidationError: It is no object, has no id, one that is empty or longer than 200 characters,
-            or is nested deeper than 32.
+        msgspec.ValidationError: *record* is not an object, has no id, an empty id or one of more than 200
+            characters, or is nested deeper than 32 levels.
     """
     wire = _wire(record)
     check_keepable(wire.attributes)
@@ -264,7 +265,7 @@ def read_identifier(record: Any) -> str:
     """Return the id of a JSON:API resource identifier.
 
     Raises:
-        msgspec.ValidationError: It is no object, has no id, or one that is empty or has more than 200
+        msgspec.ValidationError: *record* is not an object, or has no id, an empty id or one of more than 200
             characters.
     """
     return _wire(record).id
@@ -283,7 +284,7 @@ class _WireResource(msgspec.Struct):
 
 @attrs.frozen
 class _Reader:
-    """How the value of one attribute is read."""
+    """Converts the value of one attribute."""
 
     field: str
     hint: Any
@@ -292,16 +293,16 @@ class _Reader:
     is_secret: bool
 
     def read(self, value: Any) -> Any:
-        """Return *value* as the field holds it.
+        """Return *value* converted to the type of the field.
 
         Raises:
-            msgspec.ValidationError: It is of another kind.
-            OverflowError: A time before the year 1 in UTC.
+            msgspec.ValidationError: *value* has another type.
+            OverflowError: The time is before the year 1 in UTC.
         """
         if self.is_time:
             return parse_time(msgspec.convert(value, str))
         if self.is_list and isinstance(value, str):
-            # Up to version 1.1 of the API one text stood where a list stands now.
+            # Up to version 1.1 of the API this was one text, now it is a list.
             return (value,) if value else ()
         if self.is_secret:
             return Secret(msgspec.convert(value, str))
@@ -309,7 +310,7 @@ class _Reader:
 
 
 def _readers_of(cls: type[Resource]) -> Mapping[str, _Reader]:
-    """Return a reader for each attribute, by Apple's name."""
+    """Return a reader for each attribute, keyed by Apple's name."""
     attrs.resolve_types(cls)
     return {
         re.sub("_(.)", lambda found: found[1].upper(), field.name): _Reader(

@@ -1,11 +1,9 @@
-"""The Apple School Manager and Apple Business API as a service: its headers, its lists and its logs.
+"""Requests of the Apple School Manager and Apple Business API: access tokens, headers, lists and logs.
 
-Access tokens of the API: asked for with a client assertion, and renewed before their end.
+The rules of this file:
 
-Rules of this file:
-
-1. A client assertion is made for each access token and lives for minutes: nothing that is signed is kept.
-2. It is in the body and not in the query, which access logs keep.
+1. Make a new client assertion for each access token, valid for minutes; never store a signed value.
+2. Send it in the body, not in the query, because access logs contain queries.
 
 Source: Apple, "Implementing OAuth for the Apple School Manager and Apple Business API"; RFC 6749, 4.4.
 """
@@ -37,7 +35,7 @@ from pyade.errors import AppleError, ResponseError, TransportError
 from pyade.flow import CallHook, Flow, NewId, Now, ask
 
 ASSERTION_S = 300
-"""Seconds for which a client assertion is good."""
+"""Seconds for which a client assertion is valid."""
 
 _RENEW_AFTER = 0.8
 _LONGEST_S = 86_400.0
@@ -46,11 +44,11 @@ _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 @attrs.frozen(kw_only=True)
 class AuthorizationServer:
-    """Where access tokens come from.
+    """The server that issues access tokens.
 
     Attributes:
-        url: What is asked.
-        audience: What client assertions name as their reader.
+        url: Its address.
+        audience: The ``aud`` claim of client assertions.
         scope: None for that of the account.
     """
 
@@ -60,15 +58,15 @@ class AuthorizationServer:
 
 
 class AccessTokens:
-    """Where the access tokens of an API account come from.
+    """Requests access tokens for an API account, and renews them before they expire.
 
     Args:
-        account: The account, or what returns it.
-        server: What is asked for them.
+        account: The account, or a callable that returns it.
+        server: The server that issues the tokens.
 
     Attributes:
-        account: What the newest one was made with; None before the first.
-        server: What is asked.
+        account: The account of the newest token; None before the first.
+        server: The server that issues the tokens.
     """
 
     def __init__(self, account: ApiAccount | AccountProvider, server: AuthorizationServer) -> None:
@@ -77,12 +75,12 @@ class AccessTokens:
         self.server: AuthorizationServer = server
         self._session = Session()
 
-    def current(self, now: datetime) -> Session | None:  # noqa: ARG002 - others look at it
-        """Return where the access token is kept, which knows its own end."""
+    def current(self, now: datetime) -> Session | None:  # noqa: ARG002 - part of the interface
+        """Return the session that holds the access token and its expiry."""
         return self._session
 
     def choose(self) -> Flow[tuple[Session, Opening]]:
-        """Ask for the account; return where its access token is kept, and what asks for one."""
+        """Get the account; return the session that holds its access token, and the flow that requests one."""
         if self._provider is not None:
             self.account = yield from _provided(self._provider)
         assert self.account is not None  # noqa: S101 - one of the two was given
@@ -92,24 +90,24 @@ class AccessTokens:
         """Return the header that carries an access token."""
         return {"Authorization": Secret(f"Bearer {secret.reveal()}")}
 
-    def rotated(self, reply: HttpReply) -> Secret | None:  # noqa: ARG002 - others look at it
-        """Return None: no answer brings a newer one."""
+    def rotated(self, reply: HttpReply) -> Secret | None:  # noqa: ARG002 - part of the interface
+        """Return None: no response contains a newer token."""
         return None
 
     def is_refused(self, reply: HttpReply) -> bool:
-        """Return True if an answer says that its access token is not valid any more."""
+        """Return True if a response means that its access token is no longer valid."""
         return reply.status == 401
 
     def _ask(self, account: ApiAccount, now: datetime) -> Flow[Opened]:
-        """Ask the authorization server.
+        """Request an access token from the authorization server.
 
         Raises:
             CredentialError: Apple does not accept the account.
-            ClockError: It does not, and this clock is wrong.
-            AppleError: Anything else that the authorization server says.
-            TransportError: It says nothing.
+            ClockError: Apple does not accept the account, and the clock of this machine is wrong.
+            AppleError: The authorization server answered with another error.
+            TransportError: The authorization server did not answer.
         """
-        assertion = client_assertion(
+        assertion = client_assertion(  # rule 1
             account.private_key,
             client_id=account.client_id,
             key_id=account.key_id,
@@ -123,7 +121,7 @@ class AccessTokens:
             method="POST",
             url=self.server.url,
             headers={"Content-Type": "application/x-www-form-urlencoded"},
-            content=_form(account, assertion, self.server.scope or account.scope),
+            content=_form(account, assertion, self.server.scope or account.scope),  # rule 2
             may_act=False,
             max_bytes=SESSION_BYTES,
         )
@@ -135,7 +133,7 @@ class AccessTokens:
             )
         secret, expires_in = _read_access(reply.content)
         if secret is None:
-            detail = "the answer holds no usable access token"
+            detail = "the response has no usable access token"
             raise ResponseError(OPEN_SESSION, 200, "", detail, "check token_url")
         lifetime = min(max(expires_in, 1.0), _LONGEST_S)
         return secret, now + timedelta(seconds=_RENEW_AFTER * lifetime)
@@ -145,7 +143,7 @@ def _provided(provider: AccountProvider) -> Flow[ApiAccount]:
     try:
         return (yield from ask(CallHook(provider, (), "account")))
     except httpx.RequestError as error:
-        failure = TransportError(OPEN_SESSION, f"the account provider: {type(error).__name__}", False)
+        failure = TransportError(OPEN_SESSION, f"the account provider raised {type(error).__name__}", False)
     raise failure
 
 
@@ -180,17 +178,17 @@ class _WireAccess(msgspec.Struct):
 T = TypeVar("T")
 
 MEDIA_TYPE = "application/json"
-"""Exactly this: another ``Accept`` was answered with 406 (observed)."""
+"""Exactly this: Apple answers another ``Accept`` with 406 (observed)."""
 
 
 class BusinessApi(Service):
     """The Apple School Manager and Apple Business API.
 
     Args:
-        source: Of its access tokens.
+        source: Supplies access tokens.
         base_url: With a trailing slash; None for that of the account.
         user_agent: Product and version.
-        policy: Retries.
+        policy: When to retry.
     """
 
     def __init__(
@@ -203,32 +201,32 @@ class BusinessApi(Service):
 
     @property
     def base_url(self) -> str:
-        """Where it is: what the caller chose, else that of the account; with a slash at the end."""
+        """Address of the API, with a trailing slash: the one from the caller, else that of the account."""
         account = self._tokens.account
         return str(self._base_url or f"{account.base_url if account else BUSINESS_URL}/")
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """The API and its authorization server."""
+        """Addresses of the API and of its authorization server."""
         return self.base_url, self._tokens.server.url
 
     def read(self, call: Call[T], reply: HttpReply) -> T:
-        """Return what a success says."""
-        answer = super().read(call, reply)
-        if isinstance(answer, Page):
-            warn_of_next_page(call.operation, answer, origin_of(httpx.URL(self.base_url)))
-        return answer
+        """Return the decoded body of a successful response."""
+        decoded = super().read(call, reply)
+        if isinstance(decoded, Page):
+            warn_of_next_page(call.operation, decoded, origin_of(httpx.URL(self.base_url)))
+        return decoded
 
     def refusal(self, operation: str, reply: HttpReply, now: datetime, used: Secret) -> AppleError:
-        """Return what a refusal means."""
+        """Return the exception for an error response."""
         return api_refusal(operation, reply.status, reply.content, reply.headers, now=now, secrets=(used,))
 
     def download_flow(self, address: Secret) -> Flow[bytes]:
-        """Fetch the log at *address*, which Apple signed beforehand: without an access token."""
+        """Fetch the log at *address*, a presigned URL that needs no access token."""
         operation = "download the log of an activity"
         if not _is_safe(address, self.base_url):
-            detail = "the address of the log is not one of https"
-            raise ResponseError(operation, 200, "", detail, "look again")
+            detail = "the address of the log is not an https URL"
+            raise ResponseError(operation, 200, "", detail, "read the activity again, and check base_url")
         call = HttpCall(operation=operation, method="GET", url=address, max_bytes=MAX_LOG_BYTES)
         reply = yield from ask(call)
         if reply.is_success:
@@ -237,13 +235,13 @@ class BusinessApi(Service):
 
 
 def _is_safe(address: Secret, base_url: str) -> bool:
-    """Return True for https; plain HTTP is for a fake or a proxy on this machine."""
+    """Return True for https; plain HTTP is only allowed for a fake or a proxy on this machine."""
     try:
         url = httpx.URL(address.reveal())
     except httpx.InvalidURL:
         return False
-    return bool(url.host) and (url.scheme == "https" or (url.scheme == "http" and _is_plain(base_url)))
+    return bool(url.host) and (url.scheme == "https" or (url.scheme == "http" and _is_plain_http(base_url)))
 
 
-def _is_plain(base_url: str) -> bool:
+def _is_plain_http(base_url: str) -> bool:
     return base_url.startswith("http:")

@@ -1,6 +1,7 @@
-"""Keys, certificates and signatures, of tokens and of devices; password hashes and bypass codes.
+"""Keys, certificates and signatures of tokens and devices; password hashes and bypass codes.
 
-``Token.from_p7m`` is the usual door to ``read_token_file``, ``MachineInfo.from_cms`` to ``DeviceTrust``.
+Most callers use ``Token.from_p7m`` instead of ``read_token_file``, and ``MachineInfo.from_cms`` with a
+``DeviceTrust``.
 """
 
 from typing import TYPE_CHECKING

@@ -1,11 +1,14 @@
-"""Bounds for BER before a parser sees it.
+"""Parse BER from untrusted input within fixed limits, without recursion.
 
-A parser of nested data recurses; what comes from outside is walked here first, without recursion: the end of
-every element is inside its parent, the nesting is shallow, the number of elements is limited (one of two
-bytes costs as much as a long one, and 64 KiB of them far more than a signature), and object identifiers are
-short (a parser needs quadratic time for them: minutes for one of 1 MiB).
+The rules of this file:
 
-What is in every message, such as the certificate of an authority, is walked once: see ``Known``.
+1. The end of every element is inside its parent.
+2. Elements are nested at most 24 levels deep, because other parsers of nested data recurse.
+3. The number of elements is limited: an element of two bytes costs as much time as a long one, and 64 KiB of
+   them far more than a signature.
+4. Object identifiers have at most 64 bytes: other parsers need quadratic time, minutes for one of 1 MiB.
+5. An element that is in every message, such as the certificate of an authority, is parsed once: see
+   ``Known``.
 
 Source: ITU-T X.690, clause 8.1.
 """
@@ -21,7 +24,7 @@ import msgspec
 
 MAX_DEPTH: Final = 24
 MAX_ELEMENTS: Final = 2_000
-"""What a Mac sends has about 330: four certificates, and the content in parts."""
+"""A message of a Mac has about 330: four certificates, and the content in parts."""
 MAX_IDENTIFIER_BYTES: Final = 64
 _END_OF_CONTENTS: Final = 0x00
 _CONSTRUCTED: Final = 0x20
@@ -31,27 +34,27 @@ _NOTHING: Final[Mapping[int, Sequence[Known]]] = {}
 
 
 class MalformedError(ValueError):
-    """The bytes are no BER, or exceed the bounds."""
+    """The bytes are not BER, or exceed a limit."""
 
 
 class TruncatedError(MalformedError):
-    """The bytes end before the element does."""
+    """The bytes end before the element ends."""
 
 
 class Element(msgspec.Struct, eq=False, gc=False):
-    """An element, as it stands in the bytes that were parsed.
+    """An element, as offsets into the parsed bytes.
 
     Attributes:
-        data: All of those bytes.
+        data: All parsed bytes.
         tag: The identifier octet.
-        first: Where the element begins.
-        start: Where its contents begin.
-        end: Where they end.
-        last: Where the element ends, the mark of its end included.
-        children: The elements in a constructed one.
+        first: Offset of the element.
+        start: Offset of its contents.
+        end: Offset after the contents.
+        last: Offset after the element, including its end-of-contents octets.
+        children: The elements in a constructed element.
     """
 
-    # 170 of them are made for each Mac: of msgspec's classes that takes a fifth of the time.
+    # Each Mac needs 170 of them: a msgspec class takes a fifth of the time.
     data: bytes
     tag: int
     first: int
@@ -62,7 +65,7 @@ class Element(msgspec.Struct, eq=False, gc=False):
 
     @property
     def is_indefinite(self) -> bool:
-        """True if its end is marked, False if its length is given."""
+        """True if it ends with end-of-contents octets, False if its length is given."""
         return self.last != self.end
 
     def __repr__(self) -> str:
@@ -70,16 +73,16 @@ class Element(msgspec.Struct, eq=False, gc=False):
 
     @property
     def encoded(self) -> bytes:
-        """All of the element."""
+        """The bytes of the whole element."""
         return self.data[self.first : self.last]
 
     @property
     def contents(self) -> bytes:
-        """The element without tag, length and mark."""
+        """The contents, without tag, length and end-of-contents octets."""
         return self.data[self.start : self.end]
 
     def leaves(self) -> Iterator[Element]:
-        """Yield the primitive elements, in their order."""
+        """Yield the primitive elements, in order."""
         waiting: list[Element] = [self]
         while waiting:
             element = waiting.pop()
@@ -89,10 +92,10 @@ class Element(msgspec.Struct, eq=False, gc=False):
                 yield element
 
     def octets(self) -> bytes:
-        """Return the value of an OCTET STRING, in one piece or in several, also with a tag of its own.
+        """Return the value of an OCTET STRING, in one or several parts, also with an implicit tag.
 
         Raises:
-            MalformedError: It is no such string.
+            MalformedError: The element is not an OCTET STRING.
 
         Source: ITU-T X.690, clause 8.7.
         """
@@ -100,26 +103,26 @@ class Element(msgspec.Struct, eq=False, gc=False):
             return self.contents
         leaves = list(self.leaves())
         if {leaf.tag for leaf in leaves} - {_OCTET_STRING}:
-            raise MalformedError("a string with a part that is no OCTET STRING")
+            raise MalformedError("a string with a part that is not an OCTET STRING")
         return b"".join([self.data[leaf.start : leaf.end] for leaf in leaves])
 
     def identifier(self) -> str:
-        """Return an OBJECT IDENTIFIER with dots, such as ``1.2.840.113549``.
+        """Return an OBJECT IDENTIFIER in dotted form, such as ``1.2.840.113549``.
 
         Raises:
-            MalformedError: It is none.
+            MalformedError: The element is not an OBJECT IDENTIFIER.
 
         Source: ITU-T X.690, clause 8.19.
         """
         if self.tag != _OBJECT_IDENTIFIER:
-            raise MalformedError("no object identifier")
+            raise MalformedError("not an object identifier")
         return _dotted(self.contents)
 
 
 @functools.lru_cache(maxsize=64)
 def _dotted(contents: bytes) -> str:
     if not contents or contents[-1] & 0x80:
-        raise MalformedError("no object identifier, or one that is cut short")
+        raise MalformedError("an object identifier that is empty or cut short")
     numbers = [0]
     for byte in contents:
         numbers[-1] = numbers[-1] << 7 | byte & 0x7F
@@ -131,13 +134,13 @@ def _dotted(contents: bytes) -> str:
 
 @attrs.frozen
 class Known:
-    """An element that was walked before, and is in many messages.
+    """An element that is in many messages and was parsed before.
 
     Attributes:
-        encoded: All of it.
+        encoded: The bytes of the whole element.
         children: The elements in it.
-        elements: How many it has, itself and marks of an end included.
-        depth: How many levels of constructed ones it has, itself included.
+        elements: Number of elements, including itself and end-of-contents octets.
+        depth: Number of levels of constructed elements, including itself.
     """
 
     encoded: bytes
@@ -147,14 +150,14 @@ class Known:
 
     @classmethod
     def read(cls, encoded: bytes) -> Self:
-        """Return the first element of *encoded*, a constructed one with a definite length.
+        """Return the first element of *encoded*, which must be constructed with a definite length.
 
         Raises:
-            MalformedError: There is none.
+            MalformedError: There is no such element.
         """
         element = parse(encoded)
         if not element.tag & _CONSTRUCTED or element.is_indefinite:
-            raise MalformedError("no constructed element with a length")
+            raise MalformedError("not a constructed element with a definite length")
         level, elements, depth = [element], 0, 0
         while level:
             elements += sum(1 + one.is_indefinite for one in level)
@@ -164,7 +167,7 @@ class Known:
 
 
 def by_size(known: Iterable[Known]) -> Mapping[int, Sequence[Known]]:
-    """Return *known* as ``parse`` takes it: by the number of their bytes."""
+    """Return *known* grouped by length in bytes, as ``parse`` expects it."""
     found: dict[int, list[Known]] = {}
     for one in known:
         found.setdefault(len(one.encoded), []).append(one)
@@ -174,24 +177,23 @@ def by_size(known: Iterable[Known]) -> Mapping[int, Sequence[Known]]:
 def parse(  # noqa: C901, PLR0912, PLR0915 - written out for speed
     data: bytes, *, max_elements: int = MAX_ELEMENTS, known: Mapping[int, Sequence[Known]] = _NOTHING
 ) -> Element:
-    """Return the first BER element of *data*; what follows it is not looked at.
+    """Return the first BER element of *data*; bytes that follow it are ignored.
 
     Args:
         data: The bytes.
-        max_elements: How many elements it may have, itself included. The end of one of indefinite length
-            counts as well.
-        known: Those that need not be walked, of ``by_size``; the result is the same without.
+        max_elements: Maximum number of elements, including the first one and end-of-contents octets.
+        known: Elements that need not be parsed, from ``by_size``; the result is the same without them.
 
     Raises:
         TruncatedError: *data* ends too early.
-        MalformedError: *data* is no BER, or exceeds the bounds.
+        MalformedError: *data* is not BER, or exceeds a limit.
     """
-    # A Mac's message has 170 elements or more: calls for each of them cost more than all else that is done.
+    # A Mac's message has 170 elements or more: a function call for each would take most of the time.
     left, depth, position, limit, is_marked = max_elements, 0, 0, len(data), False
     children: list[Element] = []
     around: list[tuple[Element, int, bool, list[Element]]] = []
     try:
-        while left > 0:
+        while left > 0:  # rule 3
             left -= 1
             tag, length, start = data[position], data[position + 1], position + 2
             if length < 0x80:
@@ -200,13 +202,14 @@ def parse(  # noqa: C901, PLR0912, PLR0915 - written out for speed
                 start, end = _long_length(data, start, limit, tag)
             else:
                 end = _UNKNOWN if start <= limit else start
-            if end > limit:
-                raise _misfit(data, start, limit, tag)
+            if end > limit:  # rule 1
+                raise _limit_error(data, start, limit, tag)
             kind = _KINDS[tag]
             if kind == _PLAIN and end != _UNKNOWN:
                 children.append(Element(data, tag, position, start, end, end, ()))
                 position = end
             elif kind == _NESTED:
+                # Rule 5
                 if end - position in known and (found := _known_at(data, position, end, known)) is not None:
                     left -= found.elements - 1
                     if left < 0:
@@ -220,7 +223,7 @@ def parse(  # noqa: C901, PLR0912, PLR0915 - written out for speed
                     children.append(element)
                     around.append((element, limit, is_marked, children))
                     depth += 1
-                    if depth > MAX_DEPTH:
+                    if depth > MAX_DEPTH:  # rule 2
                         _check_depth(depth)
                     children, position, is_marked = inner, start, end == _UNKNOWN
                     if not is_marked:
@@ -239,7 +242,7 @@ def parse(  # noqa: C901, PLR0912, PLR0915 - written out for speed
             if not depth:
                 return children[0]
     except IndexError:
-        raise _too_short(data, limit) from None
+        raise _cut_error(data, limit) from None
     raise MalformedError(f"more than {max_elements} elements")
 
 
@@ -278,32 +281,32 @@ def _check_number(tag: int) -> None:
 def _check_primitive(tag: int, start: int, end: int) -> None:
     _check_number(tag)
     if end == _UNKNOWN or tag == _END_OF_CONTENTS:
-        raise MalformedError("an end or an indefinite length where none is allowed")
-    if tag == _OBJECT_IDENTIFIER and end - start > MAX_IDENTIFIER_BYTES:
+        raise MalformedError("end-of-contents octets or an indefinite length where it is not allowed")
+    if tag == _OBJECT_IDENTIFIER and end - start > MAX_IDENTIFIER_BYTES:  # rule 4
         raise MalformedError(f"an object identifier of more than {MAX_IDENTIFIER_BYTES} bytes")
 
 
 def _long_length(data: bytes, start: int, limit: int, tag: int) -> tuple[int, int]:
-    """Return where the contents begin and end, of an element whose length is in bytes of its own."""
+    """Return where the contents begin and end, for an element with a length in the long form."""
     size = data[start - 1] & 0x7F
     if start > limit:
-        raise _too_short(data, limit)
+        raise _cut_error(data, limit)
     _check_number(tag)
     if size > 8:
         raise MalformedError("a length of more than 8 bytes")
     if start + size > limit:
-        raise _too_short(data, limit)
+        raise _cut_error(data, limit)
     return start + size, start + size + int.from_bytes(data[start : start + size], "big")
 
 
-def _misfit(data: bytes, start: int, limit: int, tag: int) -> MalformedError:
-    """Return the error for an element that goes beyond *limit*; what its tag says comes first."""
+def _limit_error(data: bytes, start: int, limit: int, tag: int) -> MalformedError:
+    """Return the error for an element that exceeds *limit*; a problem with its tag has priority."""
     if start <= limit:
         _check_number(tag)
-    return _too_short(data, limit)
+    return _cut_error(data, limit)
 
 
-def _too_short(data: bytes, limit: int) -> MalformedError:
+def _cut_error(data: bytes, limit: int) -> MalformedError:
     return (
         TruncatedError("cut short") if limit == len(data) else MalformedError("an element exceeds its parent")
     )

@@ -1,9 +1,9 @@
-"""Bypass codes: what unlocks a device whose activation lock was set by the MDM server.
+"""Bypass codes, which unlock a device whose activation lock was set by the MDM server.
 
-Apple gets the hash when the device is locked, and a person types the code to unlock it. Whoever loses the
-code of a locked device has nothing else to unlock it with, so keep it before the lock is asked for.
+Apple receives the hash when the device is locked; the user types the code to unlock it. Without its code such
+a device cannot be unlocked, so store the code before requesting the lock.
 
-Source: Apple, "Creating and using bypass codes"; the form of the text is observed.
+Source: Apple, "Creating and using bypass codes"; the format of the text is observed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pyade.errors import BypassCodeError
 
 RAW_BYTES: Final = 16
 SYMBOLS: Final = "0123456789ACDEFGHJKLMNPQRTUVWXYZ"
-"""Five bits each; B, I, O and S are left out, as they read like digits."""
+"""Five bits each; without B, I, O and S, which look like digits."""
 
 _LENGTH: Final = 26
 _GROUPS: Final = (5, 5, 4, 4, 4, 4)
@@ -28,7 +28,7 @@ _SALT: Final = bytes(4)
 _ITERATIONS: Final = 50_000
 
 
-def _masked(raw: bytes) -> bytes:
+def _mask_raw(raw: bytes) -> bytes:
     return masked(raw)
 
 
@@ -41,13 +41,13 @@ def _check_raw(_instance: object, _attribute: attrs.Attribute[Any], value: objec
 
 @attrs.frozen
 class BypassCode:
-    """One bypass code. It never shows by itself: ask for ``text`` where a person needs it.
+    """One bypass code. ``repr`` hides it; ``text`` returns it for the user.
 
     Attributes:
         raw: Secret. 16 random bytes.
     """
 
-    raw: bytes = attrs.field(repr=False, converter=_masked, validator=_check_raw)
+    raw: bytes = attrs.field(repr=False, converter=_mask_raw, validator=_check_raw)
 
     @classmethod
     def generate(cls) -> Self:
@@ -56,13 +56,13 @@ class BypassCode:
 
     @classmethod
     def parse(cls, text: str | Secret) -> Self:
-        """Return the code that a person typed or a device reported.
+        """Return the code from a text that a user typed or a device reported.
 
         Args:
             text: 26 symbols; letter case, dashes and blanks do not matter.
 
         Raises:
-            BypassCodeError: It is no bypass code; nothing of it is in the error.
+            BypassCodeError: It is not a bypass code; the error never contains any of it.
         """
         if not isinstance(text, str | Secret):
             raise BypassCodeError(f"a bypass code is a text, not {type(text).__name__}")
@@ -83,14 +83,14 @@ class BypassCode:
 
     @property
     def text(self) -> str:
-        """Secret. The code as a person types it, such as ``00000-00000-0000-0000-0000-0000``."""
+        """Secret. The code as users type it, such as ``00000-00000-0000-0000-0000-0000``."""
         number = int.from_bytes(self.raw, "big")
-        # The last symbol holds the three bits that are left over, and is not filled up as in Base32.
+        # The last symbol has the three remaining bits, without padding as in Base32.
         values = [number >> shift & 31 for shift in range(123, 2, -5)] + [number & 7]
         symbols = iter("".join(SYMBOLS[value] for value in values))
         return "-".join("".join(next(symbols) for _ in range(size)) for size in _GROUPS)
 
     @property
     def escrow_key(self) -> str:
-        """The hash that Apple gets: 64 hex digits, PBKDF2 of the raw bytes; takes some milliseconds."""
+        """The hash for Apple: 64 hex digits, PBKDF2 of the raw bytes; takes some milliseconds."""
         return hashlib.pbkdf2_hmac("sha256", self.raw, _SALT, _ITERATIONS, 32).hex()

@@ -1,4 +1,4 @@
-"""Private keys and certificates: read together from PEM, compared, and made self-signed."""
+"""Read private keys and certificates from PEM, match them, and create self-signed certificates."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Passphrase: TypeAlias = str | bytes | Secret | None
 MAX_PEM_BYTES: Final = 256 * 1024
 MAX_DAYS: Final = 36_500
 MAX_COMMON_NAME_BYTES: Final = 64
-"""The upper bound of RFC 5280, Appendix A.1, in characters; libraries count the bytes of UTF-8."""
+"""RFC 5280, Appendix A.1, limits the characters; libraries count the bytes of UTF-8."""
 
 _CLOCK_TOLERANCE: Final = timedelta(hours=1)
 _UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
@@ -34,7 +34,7 @@ _FIRST_YEAR, _LAST_YEAR = 1950, 9999 - MAX_DAYS // 365  # RFC 5280, 4.1.2.5
 def read_pem(
     data: bytes, passphrase: Passphrase = None
 ) -> tuple[PrivateKeyTypes, tuple[x509.Certificate, ...]]:
-    """Return the one private key and the certificates of *data*, in their order.
+    """Return the private key and the certificates of *data*, in order.
 
     Args:
         data: PEM blocks in any order, at most 256 KiB; text between them is ignored.
@@ -48,29 +48,31 @@ def read_pem(
     data, passphrase = masked(data), masked(passphrase)
     keys, certificates = _read_blocks(data)
     if len(keys) != 1:
-        raise SigningError(f"the PEM file holds {len(keys)} private keys, exactly one is needed")
+        raise SigningError(f"the PEM file has {len(keys)} private keys, exactly one is needed")
     if not certificates:
-        raise SigningError("the PEM file holds no certificate: put it into one file with its private key")
+        raise SigningError(
+            "the PEM file has no certificate: put the certificate and its private key into one file"
+        )
     return _read_key(keys[0], passphrase), certificates
 
 
 def read_certificate_pem(
     data: bytes, passphrase: Passphrase = None
 ) -> tuple[PrivateKeyTypes | None, tuple[x509.Certificate, ...]]:
-    """Return the certificates of *data* and their private key, None without one; else as ``read_pem``."""
+    """Return the private key, if there is one, and the certificates of *data*; else as ``read_pem``."""
     data, passphrase = masked(data), masked(passphrase)
     keys, certificates = _read_blocks(data)
     if len(keys) > 1:
-        raise SigningError(f"the PEM file holds {len(keys)} private keys, at most one is needed")
+        raise SigningError(f"the PEM file has {len(keys)} private keys, at most one is allowed")
     if not certificates:
-        raise SigningError("the PEM file holds no certificate")
+        raise SigningError("the PEM file has no certificate")
     if passphrase is not None and not keys:
-        raise SigningError("a passphrase was given, but the PEM file holds no private key")
+        raise SigningError("a passphrase was given, but the PEM file has no private key")
     return _read_key(keys[0], passphrase) if keys else None, certificates
 
 
 def _read_blocks(data: bytes) -> tuple[list[bytes], tuple[x509.Certificate, ...]]:
-    """Return the private keys, unread, and the certificates."""
+    """Return the PEM blocks of the private keys, and the certificates."""
     if not isinstance(data, bytes):
         raise SigningError(f"the PEM file is {type(data).__name__}, bytes are needed: read it in binary mode")
     if len(data) > MAX_PEM_BYTES:
@@ -78,7 +80,7 @@ def _read_blocks(data: bytes) -> tuple[list[bytes], tuple[x509.Certificate, ...]
     keys: list[bytes] = []
     certificates: list[x509.Certificate] = []
     others: list[bytes] = []
-    for label, pem in map(_block, data.split(b"-----BEGIN ")[1:]):
+    for label, pem in map(_split_block, data.split(b"-----BEGIN ")[1:]):
         if not pem:
             raise SigningError("the PEM file is cut short: a block has no END line")
         if label.endswith(b"PRIVATE KEY"):
@@ -86,29 +88,29 @@ def _read_blocks(data: bytes) -> tuple[list[bytes], tuple[x509.Certificate, ...]
         elif label.decode("ascii", "replace") in CERTIFICATE_LABELS:
             certificates.append(_read_certificate(pem))
         elif label == b"TRUSTED CERTIFICATE":
-            # Passing it over would leave a gap in a chain without a word.
-            raise SigningError(_mistaken(label))
+            # To ignore it would silently leave a gap in a chain.
+            raise SigningError(_describe_mistake(label))
         else:
             others.append(label)
-    if not certificates and (known := [text for text in map(_mistaken, others) if text]):
+    if not certificates and (known := [text for text in map(_describe_mistake, others) if text]):
         raise SigningError(known[0])
     return keys, tuple(certificates)
 
 
-def _mistaken(label: bytes) -> str:
-    """Return what a block holds instead of a certificate, and what to do; "" if it is only passed over."""
+def _describe_mistake(label: bytes) -> str:
+    """Return the message for a block that is not a certificate; "" if it can be ignored."""
     name = label.decode("ascii", "replace")
     found = mistaken_label(name)
-    return f"the PEM file holds {found[0]} (BEGIN {name}): {found[1]}" if found else ""
+    return f"the PEM file has {found[0]} (BEGIN {name}): {found[1]}" if found else ""
 
 
-def _block(rest: bytes) -> tuple[bytes, bytes]:
-    """Return label and PEM of the block of which *rest* follows on its first word; b"" if it has no end."""
+def _split_block(rest: bytes) -> tuple[bytes, bytes]:
+    """Return label and PEM of the block whose text after ``BEGIN`` is *rest*; the PEM is b"" without END."""
     label, _, rest = rest.partition(b"-----")
     end = b"-----END " + label + b"-----"
     body, found, _ = rest.partition(end)
     pem = b"-----BEGIN " + label + b"-----" + body + end + b"\n"
-    # A label that never ends is the rest of the file.
+    # A label without an end includes the rest of the file, so mask it too.
     return masked(label), masked(pem if found else b"")
 
 
@@ -124,12 +126,12 @@ def split_chain(
         if is_pair(certificate, key):
             return certificate, tuple(other for other in certificates if other != certificate)
     raise SigningError(
-        "the private key does not belong to the certificate: use the key with which the certificate was made"
+        "the private key does not belong to the certificate: use the key that created the certificate"
     )
 
 
 def is_pair(certificate: x509.Certificate, key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> bool:
-    """Return True if *certificate* was made for *key*."""
+    """Return True if *certificate* has the public key of *key*."""
     try:
         return certificate.public_key() == key.public_key()
     except (ValueError, UnsupportedAlgorithm):
@@ -148,11 +150,11 @@ def self_signed(
 
     Args:
         common_name: The whole subject, 1 to 64 characters that are at most 64 bytes in UTF-8.
-        key: The key pair it is for.
+        key: The private key of the certificate.
         days: Validity in days, 1 to 36500.
-        now: Start of the validity, UTC (one hour earlier is written, for clocks that are behind); None
-            reads the clock.
-        key_encipherment: True if others will encrypt keys for it.
+        now: Start of the validity, UTC; None reads the clock. The certificate starts one hour earlier, for
+            clocks that are slow.
+        key_encipherment: True if the key will decrypt other keys.
 
     Raises:
         SigningError: A value is out of range.
@@ -184,7 +186,7 @@ def self_signed(
 
 
 def check_certificate(common_name: str, *, days: int, now: datetime | None) -> datetime:
-    """Check what ``self_signed`` takes, before a key is made for it, and return the start of the validity.
+    """Check the arguments of ``self_signed``, and return the start of the validity.
 
     Raises:
         SigningError: A value is out of range.
@@ -196,7 +198,7 @@ def check_certificate(common_name: str, *, days: int, now: datetime | None) -> d
     if start.utcoffset() is None:
         raise SigningError(f"now {start.isoformat()} has no time zone: use UTC")
     if not _FIRST_YEAR < start.year < _LAST_YEAR:
-        raise SigningError(f"now {start.isoformat()} is no time for a certificate: check the clock")
+        raise SigningError(f"now {start.isoformat()} is out of range for a certificate: check the clock")
     return start
 
 
@@ -204,7 +206,7 @@ def check_common_name(name: str) -> None:
     """Check the whole subject of a certificate.
 
     Raises:
-        SigningError: It is no text, is blank or too long, or holds control characters.
+        SigningError: It is not a text, is blank or too long, or contains control characters.
     """
     if not isinstance(name, str):
         raise SigningError(f"common_name is {type(name).__name__}: a text of 1 to 64 characters is allowed")
@@ -218,13 +220,13 @@ def check_common_name(name: str) -> None:
 
 
 def common_name_of(text: str) -> str:
-    """Return *text* as a common name that ``check_common_name`` accepts: cut, and escaped, if need be."""
+    """Return *text* as a common name that ``check_common_name`` accepts, shortened and escaped if needed."""
     start = printable(text).encode()[:MAX_COMMON_NAME_BYTES]
-    return start.decode(errors="ignore")  # half of a character may be at the end
+    return start.decode(errors="ignore")  # the end may be half of a character
 
 
 def as_bytes(passphrase: Passphrase) -> bytes | None:
-    """Return *passphrase* as the bytes that encrypt a key; they show stars.
+    """Return *passphrase* as bytes whose ``repr`` shows stars.
 
     Raises:
         SigningError: It is empty, or not valid Unicode.
@@ -245,7 +247,7 @@ def _read_certificate(pem: bytes) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificate(pem)
     except ValueError as exc:
-        raise SigningError("the PEM file holds a certificate that cannot be read") from exc
+        raise SigningError("the PEM file has a certificate that cannot be read") from exc
 
 
 def _read_key(pem: bytes, passphrase: Passphrase) -> PrivateKeyTypes:
@@ -263,5 +265,5 @@ def _read_key(pem: bytes, passphrase: Passphrase) -> PrivateKeyTypes:
             if secret
             else "the private key cannot be read"
         )
-    # Outside the block above: what a parser says about a private key must not hang on this error.
+    # A parser's error may quote the private key, so it is never chained to this one.
     raise SigningError(problem)

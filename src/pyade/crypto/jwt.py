@@ -1,19 +1,15 @@
-"""The signed statement with which a device signs in to a Managed Apple Account: a JWS with RS256.
+"""Create the two kinds of JWT that Apple requires, in compact form.
 
-A device asks its MDM server for one with the check-in ``GetToken`` and the service type ``com.apple.maid``;
-``TokenData`` of the answer holds its bytes. The enrollment profile must list ``com.apple.mdm.token`` among
-the server's capabilities.
+``managed_apple_account_jwt`` (RS256) lets a device sign in to a Managed Apple Account. The device requests it
+from its MDM server with the check-in ``GetToken`` and the service type ``com.apple.maid``; the response has
+its bytes in ``TokenData``. The enrollment profile must list ``com.apple.mdm.token`` in the server's
+capabilities.
 
-Source: Apple, "Get Token"; RFC 7515 and 7518, 3.3; ``typ`` is observed.
+``client_assertion`` (ES256) authenticates an API account that requests an access token.
 
-The compact form of a signed statement.
-
-Source: RFC 7515, 3.1 and 7.1.
-
-The signed statement with which an API account asks for an access token: a JWS with ES256.
-
-Source: RFC 7515, 7518 (3.4) and 7523; Apple, "Implementing OAuth for the Apple School Manager and Apple
-Business API". The labels of Apple's key files are observed.
+Source: Apple, "Get Token"; Apple, "Implementing OAuth for the Apple School Manager and Apple Business API";
+RFC 7515, 3.1 and 7.1; RFC 7518, 3.3 and 3.4; RFC 7523. ``typ``, and the labels of Apple's key files, are
+observed.
 """
 
 from __future__ import annotations
@@ -40,18 +36,18 @@ from pyade.errors import SigningError, TokenError
 
 
 def compact(header: Mapping[str, Any], claims: Mapping[str, Any], sign: Callable[[bytes], bytes]) -> Secret:
-    """Return header, claims and signature as one text, which is a credential.
+    """Return header, claims and signature as a JWS in compact form, which is a credential.
 
     Args:
-        header: Names the algorithm.
-        claims: Plain JSON values.
-        sign: Returns the signature of the bytes that it is given.
+        header: The JOSE header, which names the algorithm.
+        claims: JSON values.
+        sign: Returns the signature of its argument.
     """
-    signed = f"{_part(header)}.{_part(claims)}"
+    signed = f"{_encode_part(header)}.{_encode_part(claims)}"
     return Secret(f"{signed}.{_base64url(sign(signed.encode()))}")
 
 
-def _part(value: Mapping[str, Any]) -> str:
+def _encode_part(value: Mapping[str, Any]) -> str:
     return _base64url(msgspec.json.encode(value))
 
 
@@ -60,22 +56,22 @@ def _base64url(data: bytes) -> str:
 
 
 MANAGED_APPLE_ACCOUNT: Final = "com.apple.maid"
-"""The ``TokenServiceType`` that is answered; Apple wants HTTP 400 for any that the server does not know."""
+"""The supported ``TokenServiceType``; Apple requires HTTP 400 for one that the server does not know."""
 
 
 @check_arguments
 def managed_apple_account_jwt(
     keypair: TokenKeypair, server_uuid: str | None, *, now: datetime | None = None, jti: str | None = None
 ) -> Secret:
-    """Return a new JWT for ``com.apple.maid``, in compact form. Make one per request, it is used once.
+    """Return a new JWT for ``com.apple.maid``, in compact form. Create one per request; it is valid once.
 
-    ``reveal()`` is what goes into ``TokenData``.
+    Put the text that ``reveal()`` returns into ``TokenData``.
 
     Args:
-        keypair: The one whose certificate the portal has now, for which the server token is encrypted.
-        server_uuid: ``Token.server_uuid``, as ``/account`` names it.
-        now: Time with a zone, from which Apple limits the validity; None reads the clock.
-        jti: Used once; None for a random UUID, as it should be outside of tests.
+        keypair: The key pair whose certificate is now in the portal, for which the server token is encrypted.
+        server_uuid: ``Token.server_uuid``, as ``/account`` reports it.
+        now: Issue time, with a time zone; Apple limits the validity from it. None reads the clock.
+        jti: Unique id of the JWT; None for a random UUID. Pass it only in tests.
 
     Raises:
         TokenError: ``server_uuid`` is None or empty.
@@ -84,7 +80,7 @@ def managed_apple_account_jwt(
     """
     if not server_uuid:
         raise TokenError(
-            "the server_uuid of the token is not known",
+            "the server_uuid of the token is unknown",
             "read it with client.account() and store account.identify(token)",
         )
     claims = {
@@ -109,12 +105,12 @@ _HALF: Final = 32
 
 
 def read_assertion_key(data: bytes) -> ec.EllipticCurvePrivateKey:
-    """Return the private key of the file that Apple's portal offers when an API account is made.
+    """Return the private key of the file that Apple's portal offers when an API account is created.
 
-    The label of the block is not believed: Apple's files say ``EC PRIVATE KEY`` over a PKCS #8 body.
+    The label of the PEM block is ignored: Apple's files have ``EC PRIVATE KEY`` with a PKCS #8 body.
 
     Args:
-        data: PEM, not encrypted, at most 64 KiB; the first private key in it counts.
+        data: PEM, not encrypted, at most 64 KiB; the first private key in it is used.
 
     Raises:
         SigningError: There is no key, it cannot be read, or it is not an EC key on the curve P-256.
@@ -124,27 +120,27 @@ def read_assertion_key(data: bytes) -> ec.EllipticCurvePrivateKey:
         raise SigningError(f"the key file is {type(data).__name__}, bytes are needed: read it in binary mode")
     if len(data) > MAX_KEY_BYTES:
         raise SigningError(f"the key file has {len(data)} bytes, at most {MAX_KEY_BYTES} are allowed")
-    label, body, end = (masked(part) for part in _block_of(data))
+    label, body, end = (masked(part) for part in _first_key_block(data))
     if label is None or body is None:
         raise SigningError("the file holds no private key: choose the .pem file that Apple's portal offered")
     if end is None:
         raise SigningError("the key file is cut short or damaged: the private key has no END line")
     if b"ENCRYPTED" in label or b"ENCRYPTED" in body:
         raise SigningError("the private key is encrypted: decrypt it first, as Apple's portal offers it")
-    key = _key_of(body)
+    key = _load_key(body)
     if key is None:
         raise SigningError("the private key cannot be read: the file is damaged")
     return require_p256(key)
 
 
-def _block_of(data: bytes) -> tuple[bytes | None, ...]:
-    """Return label, body and END line of the first private key in *data*; None for what is not there."""
+def _first_key_block(data: bytes) -> tuple[bytes | None, ...]:
+    """Return label, body and END line of the first private key in *data*; None for a missing part."""
     block = _KEY_BLOCK.search(data)
     return (None, None, None) if block is None else block.groups()
 
 
-def _key_of(body: bytes) -> object:
-    # What the parsers say may quote the key: their errors end here, and hang on no other.
+def _load_key(body: bytes) -> object:
+    # A parser's error may quote the key, so it is never chained to ours.
     try:
         return load_der_private_key(base64.b64decode(b"".join(body.split()), validate=True), None)
     except (ValueError, TypeError, binascii.Error, UnsupportedAlgorithm):
@@ -155,7 +151,7 @@ def require_p256(key: object) -> ec.EllipticCurvePrivateKey:
     """Return *key* if it can sign with ES256.
 
     Raises:
-        SigningError: It is no EC key, or on another curve than P-256.
+        SigningError: *key* is not an EC key, or its curve is not P-256.
     """
     if isinstance(key, ec.EllipticCurvePrivateKey):
         if isinstance(key.curve, ec.SECP256R1):
@@ -177,16 +173,16 @@ def client_assertion(
     lifetime_s: int,
     jti: str,
 ) -> Secret:
-    """Return the client assertion, a JWS in compact form: a secret, whose ``reveal()`` is what is sent.
+    """Return a client assertion, a JWS in compact form; send the text that ``reveal()`` returns.
 
     Args:
-        key: On the curve P-256.
-        client_id: Of the API account; both issuer and subject.
-        key_id: Of *key*, from the portal.
-        audience: The address that Apple prints for the authorization server, not the one that is asked.
+        key: EC key on the curve P-256.
+        client_id: Client id of the API account; both issuer and subject.
+        key_id: Id of *key*, from the portal.
+        audience: The address that Apple documents as the audience, not the one that the request is sent to.
         issued_at: Whole seconds since 1970-01-01 UTC.
         lifetime_s: Seconds until it expires; Apple allows less than 180 days.
-        jti: Used once.
+        jti: Unique id of the assertion.
 
     Source: Apple, "Implementing OAuth ...", "Create a client assertion".
     """
@@ -203,7 +199,7 @@ def client_assertion(
 
 
 def es256(key: ec.EllipticCurvePrivateKey, message: bytes) -> bytes:
-    """Return the ES256 signature of *message*: r and s, 32 bytes each, and not the DER that X.509 uses.
+    """Return the ES256 signature of *message*: r and s, 32 bytes each, not the DER form that X.509 uses.
 
     Source: RFC 7518, 3.4.
     """

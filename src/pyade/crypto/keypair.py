@@ -50,14 +50,14 @@ def _check_pair(instance: TokenKeypair, _attribute: attrs.Attribute[Any], value:
 class TokenKeypair(Printed):
     """An RSA key and the certificate to upload in Apple Business Manager or Apple School Manager.
 
-    ``print`` shows the certificate.
+    ``print`` shows the certificate. Two key pairs are equal if their certificates are.
 
-    Keep it as long as the token: the next token is encrypted for the same certificate unless another one is
-    uploaded, and Managed Apple Account tokens are signed with it. Two are equal if their certificates are.
+    Keep the key pair as long as the token: the next token is encrypted for the same certificate unless an
+    administrator uploads another one, and Managed Apple Account tokens are signed with the key.
 
     Attributes:
         private_key: Secret.
-        certificate: Self-signed, or issued by a certificate authority; Apple takes both (observed).
+        certificate: Self-signed, or issued by a certificate authority; Apple accepts both (observed).
     """
 
     private_key: rsa.RSAPrivateKey = attrs.field(repr=False, eq=False, validator=_check_key)
@@ -74,9 +74,9 @@ class TokenKeypair(Printed):
     def generate(cls, common_name: str, *, days: int = 3650, now: datetime | None = None) -> Self:
         """Return a new key pair: RSA 2048, self-signed, with a random serial number.
 
-        Ten years by default, because renewing a token downloads it for the certificate that the portal
-        already has: a certificate that expires sooner would have to be replaced there first. It opens
-        no door by itself; Apple does not tie the life of the token to it (observed).
+        The default validity is ten years, because a renewed token is encrypted for the certificate that the
+        portal already has; an expired certificate would have to be replaced there first. The certificate
+        grants no access, and Apple does not limit the token to its validity (observed).
 
         Args:
             common_name: The whole subject, such as ``Contoso MDM``: 1 to 64 characters that are at most 64
@@ -85,7 +85,7 @@ class TokenKeypair(Printed):
             now: Start of the validity, UTC; None reads the clock.
 
         Raises:
-            SigningError: A value is out of range, or of another kind; no key was made.
+            SigningError: A value is out of range, or of another type; no key was generated.
         """
         check_certificate(common_name, days=days, now=now)
         key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -93,7 +93,7 @@ class TokenKeypair(Printed):
 
     @classmethod
     def from_pem(cls, data: bytes, passphrase: Passphrase = None) -> Self:
-        """Return the key pair of one PEM file that holds the key and its certificate, in any order.
+        """Return the key pair from a PEM file with the key and its certificate, in any order.
 
         Args:
             data: At most 256 KiB; certificates that belong to other keys, such as a chain, are ignored.
@@ -110,14 +110,14 @@ class TokenKeypair(Printed):
 
     @property
     def certificate_pem(self) -> bytes:
-        """The certificate alone, as PEM: the file to upload in the portal."""
+        """The certificate without the key, as PEM: the file to upload in the portal."""
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
     def to_pem(self, passphrase: Passphrase = None) -> bytes:
-        """Return private key (PKCS #8) and certificate as one PEM file.
+        """Return the private key (PKCS #8) and the certificate as one PEM file.
 
         Args:
-            passphrase: Encrypts the private key; None writes it in clear.
+            passphrase: Encrypts the private key; None writes it unencrypted.
 
         Raises:
             SigningError: The passphrase is empty or longer than 1023 bytes.

@@ -1,4 +1,4 @@
-"""OAuth 1.0a as Apple's ``/session`` wants it: HMAC-SHA1, two secrets, parameters in the header.
+"""OAuth 1.0a as Apple's ``/session`` requires it: HMAC-SHA1, two secrets, parameters in the header.
 
 Source: RFC 5849, 3.4 to 3.6; Apple, "Authenticating for Automated Device Enrollment".
 """
@@ -19,7 +19,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def percent_encode(text: str) -> str:
-    """Return *text* with everything but ``A-Z a-z 0-9 - . _ ~`` percent-encoded as UTF-8.
+    """Return *text* with all characters except ``A-Z a-z 0-9 - . _ ~`` percent-encoded as UTF-8.
 
     Source: RFC 5849, 3.6.
     """
@@ -27,13 +27,12 @@ def percent_encode(text: str) -> str:
 
 
 def base_string(method: str, url: str, parameters: Mapping[str, str]) -> str:
-    """Return the text that is signed.
+    """Return the text to sign.
 
     Args:
         method: HTTP method, in any letter case.
-        url: Absolute; its query is signed too, its fragment is not.
-        parameters: The ``oauth_*`` parameters, decoded and without ``realm``; ``oauth_signature`` may be
-            in it and is left out of what is signed.
+        url: Absolute; the query is signed too, the fragment is not.
+        parameters: The ``oauth_*`` parameters, decoded and without ``realm``; ``oauth_signature`` is ignored.
 
     Source: RFC 5849, 3.4.1.
     """
@@ -63,7 +62,7 @@ def signature(
 
     Args:
         method: HTTP method, in any letter case.
-        url: Absolute, as the client used it.
+        url: The absolute URL of the request.
         parameters: As for ``base_string``.
         consumer_secret: Secret.
         token_secret: Secret; Apple calls it ``access_secret``.
@@ -72,11 +71,11 @@ def signature(
     """
     consumer_secret, token_secret = Secret(consumer_secret), Secret(token_secret)
     text = base_string(method, url, parameters).encode()
-    digest = hmac.new(_key(consumer_secret, token_secret), text, hashlib.sha1).digest()
+    digest = hmac.new(_signing_key(consumer_secret, token_secret), text, hashlib.sha1).digest()
     return base64.b64encode(digest).decode()
 
 
-def _key(consumer_secret: Secret, token_secret: Secret) -> bytes:
+def _signing_key(consumer_secret: Secret, token_secret: Secret) -> bytes:
     return masked("&".join(percent_encode(one.reveal()) for one in (consumer_secret, token_secret)).encode())
 
 
@@ -84,16 +83,16 @@ def _key(consumer_secret: Secret, token_secret: Secret) -> bytes:
 def authorization_header(
     token: Token, method: str, url: str, *, timestamp: int, nonce: str, realm: str | None = "ADM"
 ) -> Secret:
-    """Return the value of the ``Authorization`` header, a secret: its ``reveal()`` is what is sent.
+    """Return the value of the ``Authorization`` header; send the text that ``reveal()`` returns.
 
     Args:
         token: The server token.
         method: HTTP method.
         url: Absolute.
         timestamp: Whole seconds since 1970-01-01 UTC.
-        nonce: Used once; Apple refuses a nonce that it has seen.
-        realm: Apple's example has ``ADM``; it is not signed and Apple does not insist on it (observed). None
-            leaves it out.
+        nonce: A unique text; Apple refuses a nonce that was used before.
+        realm: Apple's example has ``ADM``; it is not signed, and Apple does not require it (observed). None
+            omits it.
 
     Source: RFC 5849, 3.5.1.
     """

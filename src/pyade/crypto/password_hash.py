@@ -1,7 +1,7 @@
-"""The password of an account that macOS makes: only its hash travels.
+"""Hash the password of an account that macOS creates, so that only the hash is sent.
 
-The hash can be attacked offline by whoever reads the command, so each Mac should get a random password of
-its own, which is kept encrypted and changed after its first use.
+Anyone who reads the command can attack the hash offline. So give each Mac its own random password, store it
+encrypted, and change it after its first use.
 
 Source: Apple, ``passwordHash``; that the derived key has 128 bytes is observed.
 """
@@ -32,12 +32,12 @@ def hash_password(password: str | Secret, *, salt: bytes | None = None, iteratio
 
     Args:
         password: Secret. 8 to 255 characters that can be typed at a login window.
-        salt: 32 bytes; None makes random ones, as it should be outside of tests.
-        iterations: Rounds of PBKDF2, 20000 to 1000000. Apple names 20000 to 40000 where nobody measured how
-            long a Mac takes; each login takes that long.
+        salt: 32 bytes; None for random ones. Pass it only in tests.
+        iterations: Rounds of PBKDF2, 20000 to 1000000. Each login takes as long as this hash; without a
+            measurement on a Mac, Apple recommends 20000 to 40000.
 
     Raises:
-        ProfileError: A value is out of range; the password is never part of it.
+        ProfileError: A value is out of range; the error never contains the password.
 
     Source: Apple, ``passwordHash``; RFC 8018, 5.2.
     """
@@ -52,20 +52,20 @@ def hash_password(password: str | Secret, *, salt: bytes | None = None, iteratio
 
 
 def _problems(password: object, salt: object, iterations: object) -> Iterator[Problem]:
-    """Callers without a type checker may pass anything; bytes for a password would be another hash."""
+    """Check types as well: bytes as a password would result in another hash."""
     allowed = f"{MIN_PASSWORD} to {MAX_PASSWORD} characters"
     if not isinstance(password, str) or not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
-        yield Problem("password", "", allowed, "use a random one, different for each Mac")
+        yield Problem("password", "", allowed, "use a random password, a different one for each Mac")
     elif re.search("[\x00-\x1f\x7f\ud800-\udfff]", password):
         yield Problem(
-            "password", "", "characters that can be typed", "leave out control characters and surrogates"
+            "password", "", "characters that can be typed", "remove control characters and surrogates"
         )
     if not isinstance(salt, bytes) or len(salt) != SALT_BYTES:
-        yield Problem("salt", "", f"{SALT_BYTES} bytes", "leave it out for random ones")
+        yield Problem("salt", "", f"{SALT_BYTES} bytes", "omit it for random ones")
     if type(iterations) is not int or not MIN_ITERATIONS <= iterations <= MAX_ITERATIONS:
         yield Problem(
             "iterations",
             str(iterations)[:20],
             f"{MIN_ITERATIONS} to {MAX_ITERATIONS}",
-            "leave it out for 40000",
+            "omit it for 40000",
         )

@@ -1,7 +1,7 @@
-"""The Apple MDM push certificate: whose topic Macs listen to, and for how long.
+"""The Apple MDM push certificate: its topic, and its validity.
 
-The topic is fixed when a Mac enrolls. A renewed certificate keeps it, a new one has another: every Mac would
-have to enroll again.
+A Mac stores the topic when it enrolls. A renewed certificate keeps the topic; a new certificate has another
+one, and every Mac would have to enroll again.
 
 Source: Apple, ``com.apple.mdm``, ``Topic``; specification, "Prerequisites".
 """
@@ -32,7 +32,9 @@ def _check_pair(instance: PushCertificate, _attribute: attrs.Attribute[Any], val
     if value is None:
         return
     if not isinstance(value, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
-        raise SigningError("a key of this kind belongs to no push certificate: an RSA or EC key is needed")
+        raise SigningError(
+            "a key of this kind cannot belong to a push certificate: an RSA or EC key is needed"
+        )
     if not is_pair(instance.certificate, value):
         raise SigningError("the private key does not belong to the certificate")
 
@@ -50,14 +52,14 @@ def _check_topic(
 @check_arguments(but=("certificate", "private_key", "data", "now"))
 @attrs.frozen(kw_only=True)
 class PushCertificate:
-    """An Apple MDM push certificate, with its private key where the caller sends pushes himself.
+    """An Apple MDM push certificate, with its private key if the caller sends push notifications.
 
     Attributes:
         certificate: From Apple's push certificates portal.
-        private_key: Secret; None if it is kept elsewhere.
+        private_key: Secret; None if it is stored elsewhere.
 
     Raises:
-        SigningError: It is no MDM push certificate, or the key belongs to another one.
+        SigningError: It is not an MDM push certificate, or the key belongs to another certificate.
     """
 
     certificate: x509.Certificate = attrs.field(validator=_check_topic)
@@ -67,15 +69,15 @@ class PushCertificate:
 
     @classmethod
     def load(cls, data: bytes, passphrase: Passphrase = None) -> Self:
-        """Return the push certificate of a file.
+        """Return the push certificate from a file.
 
         Args:
-            data: PEM with the certificate and perhaps its key, in any order, at most 256 KiB; or the
-                certificate alone as DER.
+            data: PEM with the certificate and optionally its key, in any order, at most 256 KiB; or only the
+                certificate, as DER.
             passphrase: For an encrypted key; None for one that is not.
 
         Raises:
-            SigningError: The file cannot be read, the passphrase is wrong, or it holds no MDM push
+            SigningError: The file cannot be read, the passphrase is wrong, or the file has no MDM push
                 certificate, or none that belongs to its key.
         """
         data, passphrase = masked(data), masked(passphrase)
@@ -87,28 +89,28 @@ class PushCertificate:
             return cls(certificate=next(fitting, certificates[0]))
         if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
             raise SigningError(
-                "a key of this kind belongs to no push certificate: an RSA or EC key is needed"
+                "a key of this kind cannot belong to a push certificate: an RSA or EC key is needed"
             )
         return cls(certificate=split_chain(key, certificates)[0], private_key=key)
 
     @property
     def topic(self) -> str:
-        """What ``MdmService.topic`` must be, ``com.apple.mgmt.…``."""
+        """The required ``MdmService.topic``, ``com.apple.mgmt.…``."""
         return _topic_of(self.certificate)
 
     @property
     def expires_at(self) -> datetime:
-        """When Apple stops taking it, UTC."""
+        """When it expires, UTC."""
         return self.certificate.not_valid_after_utc
 
     def check(
         self, *, now: datetime, topic: str | None = None, development_push: bool = False
     ) -> tuple[Problem, ...]:
-        """Return what is wrong with it, or will be within 30 days, each with the next step.
+        """Return the problems of the certificate now and within 30 days, each with its fix.
 
         Args:
-            now: The time, UTC.
-            topic: ``MdmService.topic``, which Macs enroll with; None to leave that out.
+            now: The current time, UTC.
+            topic: ``MdmService.topic``, with which Macs enroll; None to skip that check.
             development_push: ``MdmService.development_push``.
 
         Raises:
@@ -120,7 +122,7 @@ class PushCertificate:
             raise SigningError(f"now {now.isoformat()} has no time zone: use UTC")
         problems = list(self._validity(now))
         if topic is not None and topic != self.topic:
-            fix = "use the certificate that was renewed, not a new one: enrolled Macs never change the topic"
+            fix = "use the renewed certificate, not a new one: enrolled Macs never change the topic"
             problems.append(Problem("topic", topic[:80], f"{self.topic}, as in the push certificate", fix))
         if development_push:
             allowed = "false with certificates of identity.apple.com/pushcert"
@@ -128,23 +130,23 @@ class PushCertificate:
         return tuple(problems)
 
     def _validity(self, now: datetime) -> Iterator[Problem]:
-        shown = f"{self.expires_at:%Y-%m-%d %H:%M} UTC"
+        given = f"{self.expires_at:%Y-%m-%d %H:%M} UTC"
         if now >= self.expires_at:
-            allowed = "a push certificate that is still valid: no Mac hears from this server any more"
-            yield Problem("push_certificate", shown, allowed, _RENEW)
+            allowed = "a push certificate that is still valid: Macs no longer receive pushes from this server"
+            yield Problem("push_certificate", given, allowed, _RENEW)
         elif now >= self.expires_at - WARN_WITHIN:
             days = (self.expires_at - now) // timedelta(days=1)
             allowed = f"more than 30 days of validity; {days} are left"
-            yield Problem("push_certificate", shown, allowed, _RENEW, Severity.WARNING)
+            yield Problem("push_certificate", given, allowed, _RENEW, Severity.WARNING)
         start = self.certificate.not_valid_before_utc
         if now < start:
-            shown = f"{start:%Y-%m-%d %H:%M} UTC"
-            allowed = "a push certificate that is valid already"
-            yield Problem("push_certificate", shown, allowed, "check the clock of this machine")
+            given = f"{start:%Y-%m-%d %H:%M} UTC"
+            allowed = "a push certificate that is already valid"
+            yield Problem("push_certificate", given, allowed, "check the clock of this machine")
 
 
 def _is_der(data: object) -> bool:
-    """Return True if *data* begins with the tag of a SEQUENCE; what is no bytes is left to ``read_pem``."""
+    """Return True if *data* begins with a SEQUENCE; ``read_pem`` refuses other types than bytes."""
     return isinstance(data, bytes) and data[:1] == b"\x30"
 
 
@@ -155,12 +157,12 @@ def _read_der(data: bytes) -> x509.Certificate:
         return x509.load_der_x509_certificate(data)
     except ValueError as exc:
         raise SigningError(
-            "the file is no certificate in DER: convert a PKCS #12 file (.p12) to PEM"
+            "the file is not a DER certificate: convert a PKCS #12 file (.p12) to PEM"
         ) from exc
 
 
 def _topic_of(certificate: x509.Certificate) -> str:
-    """Return the only topic in the subject; "" if there is none, or several."""
+    """Return the topic in the subject; "" if there is none, or several."""
     try:
         found = certificate.subject.get_attributes_for_oid(NameOID.USER_ID)
     except ValueError:
@@ -171,6 +173,6 @@ def _topic_of(certificate: x509.Certificate) -> str:
 
 
 _RENEW: Final = (
-    "renew this certificate (do not make a new one, whose topic would differ) at identity.apple.com/pushcert"
-    " with the Apple ID that made it"
+    "renew this certificate (do not create a new one, whose topic would differ) at"
+    " identity.apple.com/pushcert with the Apple ID that created it"
 )

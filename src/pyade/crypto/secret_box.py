@@ -1,10 +1,10 @@
-"""Secrets at rest: encrypted with keys that the caller keeps elsewhere.
+"""Encrypt secrets at rest, with keys that the caller stores elsewhere.
 
-``SecretBox(keys)`` writes with the first key and reads with any of them, which is what makes rotation
-possible: put the new key first, call the store's ``rotate_keys()``, then drop the old one.
+``SecretBox(keys)`` encrypts with the first key and decrypts with any of them. To rotate keys, put the new key
+first, call the store's ``rotate_keys()``, then remove the old key.
 
-Encrypted texts begin with a mark, so that a store of plain texts goes on being read when keys are given.
-Without keys nothing is encrypted, and what is encrypted cannot be read.
+Encrypted texts begin with a prefix, so plain texts in a store stay readable after keys are given. Without
+keys nothing is encrypted, and encrypted texts cannot be read.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 else:
     modules_when_asked(globals(), fernet="cryptography.fernet")
 
-_MARK = "fernet:"
+_PREFIX = "fernet:"
 
 T = TypeVar("T")
 
@@ -32,18 +32,18 @@ T = TypeVar("T")
 class SecretBox:
     """Encrypts and decrypts short texts (AES-128-CBC and HMAC-SHA256, the Fernet format).
 
-    No error of it holds or refers to a key or to a text.
+    Its errors never contain or reference a key or a text.
     """
 
     def __init__(self, keys: Iterable[str | bytes | Secret] | None = None) -> None:
-        """Take *keys*.
+        """Validate *keys*.
 
         Args:
             keys: Each 32 bytes in URL-safe base64, as ``generate_key`` returns them; the first one encrypts,
-                all decrypt. None, and only None: texts are stored as they are.
+                all decrypt. Only None turns encryption off.
 
         Raises:
-            StoreError: One of them is no such key, or there are none, as where a setting is empty.
+            StoreError: A key is not valid, or the list is empty, for example because a setting is empty.
         """
         self._count = 0
         self._box: fernet.MultiFernet | None = None
@@ -51,15 +51,15 @@ class SecretBox:
         given: Any = keys
         is_text = isinstance(given, str | bytes | Secret)
         if is_text or not isinstance(given, Iterable | None):
-            what = "one text" if is_text else type(given).__name__
-            raise StoreError(f"keys= is {what}: give a list of keys, the one that encrypts first")
-        fernets = [] if keys is None else [_fernet(key) for key in keys]
+            kind = "one text" if is_text else type(given).__name__
+            raise StoreError(f"keys= is {kind}: give a list of keys, the one that encrypts first")
+        fernets = [] if keys is None else [_load_fernet(key) for key in keys]
         if keys is not None and not fernets:
             raise StoreError("keys= is empty: give at least one key, or None to store secrets as plain text")
         if None in fernets:
             raise StoreError(
                 f"key {fernets.index(None) + 1} of {len(fernets)} is not 32 bytes in URL-safe base64: "
-                "make one with SecretBox.generate_key()"
+                "create one with SecretBox.generate_key()"
             )
         self._count = len(fernets)
         if fernets:
@@ -67,13 +67,13 @@ class SecretBox:
 
     @staticmethod
     def generate_key() -> Secret:
-        """Return a new key; keep what its ``reveal()`` says apart from the store."""
+        """Return a new key; store the text that ``reveal()`` returns outside of the store."""
         return Secret(fernet.Fernet.generate_key().decode())
 
     @staticmethod
     def is_sealed(stored: str | Secret) -> bool:
         """Return True if *stored* is encrypted."""
-        return Secret(stored).reveal().startswith(_MARK)
+        return Secret(stored).reveal().startswith(_PREFIX)
 
     @property
     def has_keys(self) -> bool:
@@ -81,7 +81,7 @@ class SecretBox:
         return self._box is not None
 
     def seal(self, text: str | Secret) -> str:
-        """Return what to store for *text*: without keys the text itself.
+        """Return the text to store: *text* encrypted, or unchanged without keys.
 
         Raises:
             StoreError: *text* is not valid Unicode.
@@ -91,32 +91,30 @@ class SecretBox:
             return masked(text.reveal())
         if not is_unicode(text.reveal()):
             raise StoreError("a secret to store is not valid Unicode")
-        return _MARK + self._box.encrypt(text.reveal().encode()).decode()
+        return _PREFIX + self._box.encrypt(text.reveal().encode()).decode()
 
     def open(self, stored: str | Secret) -> Secret:
-        """Return the text that ``seal`` was given.
+        """Return the text that was given to ``seal``.
 
         Raises:
-            StoreError: It is encrypted, and there is no key, or none of the keys is the right one, or it is
-                damaged.
+            StoreError: *stored* is damaged, or encrypted with none of the keys.
         """
         stored = Secret(stored)
         if not self.is_sealed(stored):
             if not is_unicode(stored.reveal()):
-                raise StoreError("a secret in this store is damaged: it is no Unicode, store it anew")
+                raise StoreError("a secret in this store is damaged: it is not valid Unicode; store it again")
             return stored
         if self._box is None:
             raise StoreError("the secrets in this store are encrypted: open it with keys=")
-        text = _decrypted(self._box, stored)
+        text = _decrypt(self._box, stored)
         if text is None:
             raise StoreError(
-                "none of the keys decrypts a secret in this store: "
-                "open it with the key it was written with, among the others in keys="
+                "none of the keys decrypts a secret in this store: add the key that encrypted it to keys="
             )
         return text
 
     def rotate(self, stored: str | Secret) -> str:
-        """Return what to store instead of *stored*: the same text, encrypted with the first key.
+        """Return *stored* encrypted again, with the first key.
 
         Raises:
             StoreError: As for ``open``, and if there are no keys.
@@ -131,21 +129,21 @@ class SecretBox:
 
 
 def masked_keys(keys: T) -> T | list[Any]:
-    """Return *keys*, which open everything, with stars for their ``repr``, whatever was given for them."""
+    """Return *keys*, of any type, wrapped so that their ``repr`` shows stars."""
     if isinstance(keys, Iterable) and not isinstance(keys, str | bytes):
         return [masked(key) for key in keys]
     return masked(keys)
 
 
-def _fernet(key: str | bytes | Secret) -> fernet.Fernet | None:
+def _load_fernet(key: str | bytes | Secret) -> fernet.Fernet | None:
     try:
         return fernet.Fernet(key.reveal() if isinstance(key, Secret) else key)
     except (ValueError, TypeError, AttributeError):
         return None
 
 
-def _decrypted(box: fernet.MultiFernet, sealed: Secret) -> Secret | None:
-    token = sealed.reveal().removeprefix(_MARK).encode("ascii", errors="replace")
+def _decrypt(box: fernet.MultiFernet, sealed: Secret) -> Secret | None:
+    token = sealed.reveal().removeprefix(_PREFIX).encode("ascii", errors="replace")
     try:
         return Secret(box.decrypt(token).decode())
     except (fernet.InvalidToken, ValueError):

@@ -1,8 +1,8 @@
-"""Signatures of Macs, and SHA-1: they sign with it, and so do their authorities, in every macOS to this day.
+"""Verify RSA and EC signatures, including SHA-1, which Macs and their certificate authorities still use.
 
-The policy of a machine may forbid it: RHEL 9 and its relatives do, and FIPS modes, wherever ``cryptography``
-uses the OpenSSL of the distribution. Then no Mac can enroll, and that is said where the trust is made, before
-the first Mac comes.
+The policy of a machine may forbid SHA-1: RHEL 9 and its derivatives and FIPS modes do, if ``cryptography``
+uses the OpenSSL of the distribution. Then no Mac can enroll; creating the trust raises an error before the
+first Mac connects.
 
 Source: Red Hat, "Security hardening", RHEL 9, system-wide cryptographic policies; how Macs sign: observed.
 """
@@ -20,11 +20,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from pyade.errors import CryptoPolicyError
 
-SHA1: hashes.HashAlgorithm = hashes.SHA1()  # noqa: S303 - what Macs sign with
+SHA1: hashes.HashAlgorithm = hashes.SHA1()  # noqa: S303 - Macs sign with it
 
-_WAY_OUT: Final = (
-    "use the cryptography package of PyPI, which brings an OpenSSL of its own, or let the system's policy"
-    " allow it, as update-crypto-policies --set DEFAULT:SHA1 does on RHEL 9"
+_NEXT_STEP: Final = (
+    "install the cryptography package of PyPI, which includes its own OpenSSL, or allow the algorithm in the"
+    " policy of the system, on RHEL 9 with update-crypto-policies --set DEFAULT:SHA1"
 )
 _PADDING: Final = padding.PKCS1v15()
 _PROBE: Final = b"SHA-1"
@@ -41,46 +41,46 @@ _SIGNATURE: Final = bytes.fromhex(
 )
 
 
-@functools.cache  # what it raises is not kept: the policy may be changed
+@functools.cache  # does not cache exceptions: the policy may be changed
 def check_sha1() -> None:
-    """Return if this machine verifies what Macs sign: RSA keys of 1024 bits under SHA-1.
+    """Check that this machine verifies signatures as Macs make them: RSA keys of 1024 bits with SHA-1.
 
     Raises:
         CryptoPolicyError: It does not.
     """
-    with needing("RSA with 1024 bits under SHA-1"):
+    with needing("RSA with 1024 bits and SHA-1"):
         hashes.Hash(SHA1)
         key = rsa.RSAPublicNumbers(65537, _MODULUS).public_key()
         try:
             key.verify(_SIGNATURE, _PROBE, padding.PKCS1v15(), SHA1)
         except InvalidSignature:
-            raise UnsupportedAlgorithm("a good signature is refused") from None
+            raise UnsupportedAlgorithm("a valid signature is refused") from None
 
 
 @contextmanager
 def needing(algorithm: str) -> Iterator[None]:
-    """Turn the refusal of an algorithm by this machine's policy into an error that says what to do.
+    """Raise ``CryptoPolicyError`` if the policy of this machine refuses an algorithm in the block.
 
     Args:
-        algorithm: What is needed, in words.
+        algorithm: Name of the algorithm, for the error.
 
     Raises:
-        CryptoPolicyError: It is refused.
+        CryptoPolicyError: The algorithm is refused.
     """
     try:
         yield
     except UnsupportedAlgorithm as error:
-        raise _refused(algorithm) from error
+        raise _policy_error(algorithm) from error
 
 
 def is_signed(key: object, digest: hashes.HashAlgorithm, signature: bytes, data: bytes) -> bool:
-    """Return True if *signature* over *data* was made with the other half of *key*.
+    """Return True if *signature* over *data* was made with the private key of *key*.
 
     Args:
-        key: RSA or EC; of any other it is False.
-        digest: Of the signature; of RSA by PKCS #1 v1.5.
+        key: RSA or EC; the result is False for any other key.
+        digest: Hash of the signature; RSA uses PKCS #1 v1.5.
         signature: Its bytes.
-        data: What was signed.
+        data: The signed bytes.
 
     Raises:
         CryptoPolicyError: This machine refuses *digest*.
@@ -95,9 +95,9 @@ def is_signed(key: object, digest: hashes.HashAlgorithm, signature: bytes, data:
     except InvalidSignature:
         return False
     except UnsupportedAlgorithm as error:
-        raise _refused(f"a signature with {digest.name.upper()}") from error
+        raise _policy_error(f"a signature with {digest.name.upper()}") from error
     return True
 
 
-def _refused(algorithm: str) -> CryptoPolicyError:
-    return CryptoPolicyError(algorithm, _WAY_OUT)
+def _policy_error(algorithm: str) -> CryptoPolicyError:
+    return CryptoPolicyError(algorithm, _NEXT_STEP)

@@ -1,11 +1,12 @@
-"""CMS SignedData: its parts as the bytes that they are.
+"""Read the parts of a CMS SignedData message as its original bytes; verifies nothing.
 
-Read by hand, because a signature is over bytes: what a parser takes apart and puts together again may be
-others. Every form that OpenSSL and Apple write: DER and BER with indefinite lengths, strings in one or
-several parts, with and without signed attributes. Nothing is verified here.
+The rules of this file:
 
-The sender of a message chose all of it. So the work is bounded by the number of its elements: nothing in it
-is parsed a second time, and names of algorithms, attributes and extensions are compared as bytes.
+1. Return signed parts as the bytes that were received: a parser that encodes them again may change them.
+2. Accept every form that OpenSSL and Apple write: DER and BER with indefinite lengths, strings in one or
+   several parts, with and without signed attributes.
+3. The message is untrusted input, so its number of elements bounds the work: parse no element twice, and
+   compare names of algorithms, attributes and extensions as bytes.
 
 Source: RFC 5652, 5, 10.2 and 11; RFC 5280, 4.1.
 """
@@ -22,7 +23,7 @@ from pyade.core.input_limits import malformed
 from pyade.crypto import ber
 
 MAX_CERTIFICATES: Final = 32
-"""Macs send up to four."""
+"""Maximum number of certificates in a message; Macs send up to four."""
 
 ID_DATA: Final = "1.2.840.113549.1.7.1"
 _SIGNED_DATA: Final = "1.2.840.113549.1.7.2"
@@ -30,7 +31,7 @@ _CONTENT_TYPE: Final = bytes.fromhex("2a864886f70d010903")  # 1.2.840.113549.1.9
 _MESSAGE_DIGEST: Final = bytes.fromhex("2a864886f70d010904")  # 1.2.840.113549.1.9.4
 _KEY_IDENTIFIER: Final = bytes.fromhex("551d0e")  # 2.5.29.14
 _LONG: Final = 64
-"""Names of algorithms have up to 15 bytes; longer ones are not kept in memory."""
+"""Size in bytes from which an AlgorithmIdentifier is not cached; usual ones have up to 15."""
 _OCTETS: Final = "04/24"
 _OCTET_STRING: Final = 0x04
 _SEQUENCE: Final = 0x30
@@ -40,12 +41,12 @@ _ABSENT: Final = ber.Element(b"", 0, 0, 0, 0, 0, ())
 
 @attrs.frozen(kw_only=True)
 class SignedAttributes:
-    """What was signed instead of the content.
+    """The attributes that were signed instead of the content.
 
     Attributes:
-        signed: The bytes under the signature.
-        content_type: Of the content, with dots.
-        message_digest: Of the content.
+        signed: The signed bytes.
+        content_type: Type of the content, a dotted object identifier.
+        message_digest: Digest of the content.
     """
 
     signed: bytes
@@ -58,17 +59,17 @@ class CertificateParts:
     """An X.509 certificate, not verified.
 
     Attributes:
-        encoded: All of it.
-        is_der: False if it is written in another way than the one of DER as far as its issuer's signature
-            leaves a choice: lengths, and the bits that a signature or a public key does not use.
-        signed: The part that its issuer signed, byte for byte.
-        signature: Of the issuer.
-        issuer: DER of the name.
-        subject: DER of the name.
-        serial_number: As its issuer gave it.
+        encoded: The bytes of the whole certificate.
+        is_der: False if a part that the issuer's signature does not protect is not in DER form: lengths, or
+            the unused bits of the signature or the public key.
+        signed: The part that the issuer signed, as its original bytes.
+        signature: The signature of the issuer.
+        issuer: DER of the issuer's name.
+        subject: DER of the subject's name.
+        serial_number: The serial number from the issuer.
         public_key: DER of the SubjectPublicKeyInfo.
-        algorithm: Of the issuer's signature, with dots.
-        is_consistent: False if the part that is signed names another algorithm.
+        algorithm: Algorithm of the issuer's signature, a dotted object identifier.
+        is_consistent: False if the signed part names another algorithm.
         key_identifier: Subject key identifier; None if it has none.
     """
 
@@ -90,16 +91,17 @@ class SignedData:
     """A signed message with exactly one signer.
 
     Attributes:
-        content: What it is about.
-        certificates: Those of the message that could be read, each once; nothing vouches for them.
-        signer_issuer: DER of the name of whoever issued the signer's certificate; None if it is named by
-            ``signer_key_identifier``.
-        signer_serial_number: Of that certificate.
-        signer_key_identifier: Of that certificate.
-        digest_algorithm: With dots.
-        signature_algorithm: With dots.
-        signature: Of the signer.
-        attributes: None if the signature is over the content itself.
+        content: The signed content.
+        certificates: The readable certificates of the message, each once; not verified.
+        signer_issuer: DER of the issuer's name of the signer's certificate; None if
+            ``signer_key_identifier`` identifies that certificate.
+        signer_serial_number: Serial number of that certificate; None like ``signer_issuer``.
+        signer_key_identifier: Subject key identifier of that certificate; None if its issuer and serial
+            number identify it.
+        digest_algorithm: A dotted object identifier.
+        signature_algorithm: A dotted object identifier.
+        signature: The signature of the signer.
+        attributes: None if the content itself was signed.
     """
 
     content: bytes = attrs.field(repr=False)
@@ -113,7 +115,7 @@ class SignedData:
     attributes: SignedAttributes | None
 
     def signer_certificate(self) -> CertificateParts | None:
-        """Return the certificate that the signer names; None if there is none, or if there are several."""
+        """Return the certificate of the signer; None if there is none, or if several match."""
         found = [
             one
             for one in self.certificates
@@ -128,11 +130,11 @@ class SignedData:
 
 @attrs.frozen
 class KnownCertificates:
-    """Certificates that are in many messages, such as those of authorities: each is read once.
+    """Certificates that are in many messages, such as those of authorities, and are parsed only once.
 
     Attributes:
-        parts: Of each certificate, by all of it.
-        elements: The certificates, and the names of those they are about, which issue others.
+        parts: The parsed certificates, by their bytes.
+        elements: The certificates and their subject names, which are the issuer names of others.
     """
 
     parts: Mapping[bytes, CertificateParts] = attrs.field(factory=dict)
@@ -140,10 +142,10 @@ class KnownCertificates:
 
     @classmethod
     def read(cls, certificates: Iterable[bytes]) -> Self:
-        """Return what is known of *certificates*, each in DER.
+        """Return the parsed *certificates*, each in DER.
 
         Raises:
-            MalformedError: One is no certificate.
+            MalformedError: One is not a certificate.
         """
         parts = {encoded: read_certificate(encoded) for encoded in certificates}
         names = {one.subject for one in parts.values()}
@@ -155,25 +157,27 @@ def read_signed_data(message: bytes, known: KnownCertificates = KnownCertificate
 
     Args:
         message: DER or BER.
-        known: Certificates that need not be read again; the result is the same without.
+        known: Certificates that need not be parsed again; the result is the same without them.
 
     Raises:
-        TrustError: It is a CMS message of another kind, or one with no content, with no signer or several.
-        MalformedError: It is no CMS message.
+        TrustError: It is a CMS message of another type, or has no content, or not exactly one signer.
+        MalformedError: It is not a CMS message.
     """
-    whole = ber.parse(message, known=known.elements)
+    whole = ber.parse(message, known=known.elements)  # rule 3
     if whole.last != len(message):
-        raise malformed("something follows the signed message")
+        raise malformed("bytes follow the signed message")
     kind, wrapped = _parts(whole, 0x30, "06 a0?")
     if kind.identifier() != _SIGNED_DATA:
-        raise malformed(f"a CMS message of type {kind.identifier()}, signed data is {_SIGNED_DATA}")
+        raise malformed(f"a CMS message of type {kind.identifier()}; signed data has the type {_SIGNED_DATA}")
     (data,) = _parts(wrapped, 0xA0, "30")
     _, _, encapsulated, bag, _, signers = _parts(data, 0x30, "02 31 30 a0? a1? 31")
     kind, wrapped = _parts(encapsulated, 0x30, "06 a0?")
     if kind.identifier() != ID_DATA:
-        raise malformed(f"a signed message with content of type {kind.identifier()}, data is {ID_DATA}")
+        raise malformed(
+            f"a signed message with content of type {kind.identifier()}; allowed is data, {ID_DATA}"
+        )
     if wrapped is _ABSENT:
-        raise malformed("the signed message has no content in it")
+        raise malformed("the signed message has no content")
     (content,) = _parts(wrapped, 0xA0, _OCTETS)
     if len(signers.children) != 1:
         raise malformed(f"the message has {len(signers.children)} signers, exactly one is needed")
@@ -182,7 +186,7 @@ def read_signed_data(message: bytes, known: KnownCertificates = KnownCertificate
     )
     issuer, number = _parts(signer, 0x30, "30 02") if signer.tag == _SEQUENCE else (None, None)
     return SignedData(
-        content=content.octets(),
+        content=content.octets(),  # rule 2
         certificates=_certificates(bag, known.parts),
         signer_issuer=None if issuer is None else issuer.encoded,
         signer_serial_number=None if number is None else _integer(number),
@@ -198,7 +202,7 @@ def read_certificate(der: bytes) -> CertificateParts:
     """Return the parts of a certificate.
 
     Raises:
-        MalformedError: It is none.
+        MalformedError: *der* is not a certificate.
     """
     return _certificate(ber.parse(der))
 
@@ -213,7 +217,7 @@ def _certificate(element: ber.Element) -> CertificateParts:
     return CertificateParts(
         encoded=element.encoded,
         is_der=_is_shortest(element) and _is_shortest(signature) and unused_bits == b"\x00\x00",
-        signed=tbs.encoded,
+        signed=tbs.encoded,  # rule 1
         signature=signature.contents[1:],
         issuer=issuer.encoded,
         subject=subject.encoded,
@@ -226,7 +230,7 @@ def _certificate(element: ber.Element) -> CertificateParts:
 
 
 def _is_shortest(element: ber.Element) -> bool:
-    """Return True if the length of *element* is written as in DER."""
+    """Return True if the length of *element* has its DER form, which is the shortest."""
     size = element.end - element.start
     in_bytes = 0 if size < 0x80 else (size.bit_length() + 7) // 8
     return not element.is_indefinite and element.start - element.first == 2 + in_bytes
@@ -242,7 +246,7 @@ def _certificates(bag: ber.Element, known: Mapping[bytes, CertificateParts]) -> 
         try:
             if (encoded := element.encoded) not in found:
                 found[encoded] = known.get(encoded) or _certificate(element)
-        except ber.MalformedError:  # attribute certificates, other formats, and what is none at all
+        except ber.MalformedError:  # attribute certificates, other formats, garbage
             continue
     return tuple(found.values())
 
@@ -254,10 +258,10 @@ def _key_identifier(extensions: ber.Element) -> bytes | None:
     for extension in listed.children:
         if extension.children and extension.children[0].contents == _KEY_IDENTIFIER:
             _, _, value = _parts(extension, 0x30, "06 01? 04")
-            # One string in one piece: a certificate is in DER.
+            # One string in one part, because a certificate is in DER.
             identifier = ber.parse(value.contents, max_elements=1)
             if identifier.tag != _OCTET_STRING:
-                raise ber.MalformedError("a key identifier that is no string of octets")
+                raise ber.MalformedError("a key identifier that is not an OCTET STRING")
             return identifier.contents
     return None
 
@@ -269,14 +273,14 @@ def _attributes(element: ber.Element) -> SignedAttributes:
     for attribute in element.children:
         if attribute.children and attribute.children[0].contents in values:
             name, value = _parts(attribute, 0x30, "06 31")
-            # One without a value counts as well.
+            # An attribute without a value makes the number wrong as well.
             values[name.contents] += value.children or [_ABSENT, _ABSENT]
     if any(len(found) != 1 for found in values.values()):
         raise malformed("the signed attributes need contentType and messageDigest, each exactly once")
     (content_type,), (digest,) = values[_CONTENT_TYPE], values[_MESSAGE_DIGEST]
     if digest.tag != _OCTET_STRING:
-        raise malformed("messageDigest is no string of octets")
-    # The tag of a SET in the place of [0]; the bytes stay, for a new encoding might sort them.
+        raise malformed("messageDigest is not an OCTET STRING")
+    # Replace the tag [0] by that of a SET, and keep the other bytes: a new encoding might sort them.
     return SignedAttributes(
         signed=_SET + element.encoded[1:],
         content_type=content_type.identifier(),
@@ -285,16 +289,16 @@ def _attributes(element: ber.Element) -> SignedAttributes:
 
 
 def _parts(element: ber.Element, tag: int, form: str) -> list[ber.Element]:
-    """Return the elements in *element*.
+    """Return the children of *element*.
 
     Args:
         element: Must have the *tag*.
         tag: The identifier octet.
-        form: The tags of the elements in it, in order: ``04/24`` is one or the other, ``a0?`` may be missing
-            and is then ``_ABSENT`` in the result.
+        form: Tags of the children, in order: ``04/24`` is one or the other, ``a0?`` is optional, and
+            ``_ABSENT`` in the result if it is missing.
 
     Raises:
-        MalformedError: It is made in another way.
+        MalformedError: *element* has another form.
     """
     if element.tag != tag:
         raise ber.MalformedError(f"no element {tag:02x}")
@@ -307,7 +311,7 @@ def _parts(element: ber.Element, tag: int, form: str) -> list[ber.Element]:
         elif may_be_missing:
             found.append(_ABSENT)
         else:
-            raise ber.MalformedError(f"no element {tags.hex()} in one that is made of {form}")
+            raise ber.MalformedError(f"no element {tags.hex()} in one of the form {form}")
     if position < len(children):
         raise ber.MalformedError(f"more elements than {form}")
     return found

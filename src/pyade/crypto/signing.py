@@ -1,6 +1,6 @@
-"""CMS signing: a document inside the signed message, with the certificates needed to check it.
+"""Sign documents as CMS messages that include the content and the certificates needed to verify it.
 
-Source: RFC 5652, 5. That Macs take a profile signed as DER with the content in it is observed.
+Source: RFC 5652, 5. That Macs accept a profile signed as DER with embedded content is observed.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class Signer:
 
     Attributes:
         private_key: Secret; RSA or EC.
-        certificate: Belongs to the key.
-        intermediates: Certificates between it and a root that Macs trust; they are put into each message.
+        certificate: The certificate of the key.
+        intermediates: Certificates between it and a root that Macs trust; each message includes them.
     """
 
     private_key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey = attrs.field(
@@ -65,11 +65,11 @@ class Signer:
 
     @classmethod
     def from_pem(cls, data: bytes, passphrase: Passphrase = None) -> Self:
-        """Return the signer of PEM text that holds key, certificate and intermediates, in any order.
+        """Return the signer from PEM text with key, certificate and intermediates, in any order.
 
         Args:
-            data: Several files may be joined; at most 256 KiB. Certificates that do not belong to the key
-                are intermediates.
+            data: One or several concatenated files, at most 256 KiB. Certificates that do not belong to the
+                key are intermediates.
             passphrase: For an encrypted key; None for one that is not.
 
         Raises:
@@ -82,7 +82,7 @@ class Signer:
 
     @classmethod
     def from_pkcs12(cls, data: bytes, passphrase: Passphrase = None) -> Self:
-        """Return the signer of a PKCS #12 file (``.p12``, ``.pfx``).
+        """Return the signer from a PKCS #12 file (``.p12``, ``.pfx``).
 
         Raises:
             SigningError: The passphrase is wrong, or key or certificate are missing or unreadable.
@@ -90,7 +90,7 @@ class Signer:
         data, passphrase = masked(data), masked(passphrase)
         secret = as_bytes(passphrase)
         found = None
-        # Its end is awaited: what a parser says about a private key must not hang on the error.
+        # A parser's error may quote the private key, so it is never chained to ours.
         with suppress(ValueError, TypeError, UnsupportedAlgorithm):
             found = pkcs12.load_key_and_certificates(data, secret)
         if found is None:
@@ -109,13 +109,13 @@ class Signer:
         now: datetime | None = None,
         private_key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | None = None,
     ) -> Self:
-        """Return a signer with a certificate of its own, for tests and first steps; no Mac trusts it.
+        """Return a signer with a self-signed certificate, for tests and first steps; no Mac trusts it.
 
         Args:
             common_name: The whole subject, 1 to 64 characters that are at most 64 bytes in UTF-8.
             days: Validity in days, 1 to 36500.
             now: Start of the validity, UTC; None reads the clock.
-            private_key: None makes a new RSA key of 2048 bits.
+            private_key: None generates an RSA key of 2048 bits.
 
         Raises:
             SigningError: A value is out of range.
@@ -132,13 +132,13 @@ class Signer:
         return cls(private_key=signing_key, certificate=certificate, intermediates=others)
 
     def sign(self, data: bytes) -> bytes:
-        """Return *data* as a signed CMS message: DER, the content in it byte for byte, SHA-256.
+        """Return *data* as a signed CMS message: DER, with the unchanged content embedded, SHA-256.
 
-        The signing time in it is read from the clock of the machine.
+        Its signing time is that of the local clock.
         """
         builder = PKCS7SignatureBuilder().set_data(data)
         builder = builder.add_signer(self.certificate, self.private_key, hashes.SHA256())
         for certificate in self.intermediates:
             builder = builder.add_certificate(certificate)
-        # Without Binary, line feeds in the content become CR LF.
+        # Without Binary, line feeds in the content would become CR LF.
         return builder.sign(Encoding.DER, [PKCS7Options.Binary])

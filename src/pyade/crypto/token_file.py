@@ -1,21 +1,15 @@
-"""The server token file (``.p7m``): from its bytes to the secrets in it.
+"""Read and decrypt the server token file (``.p7m``), a CMS EnvelopedData message.
 
-Source: Apple, "Examining server tokens".
+The rules of this file:
 
-From a token file in any outer shape to the CMS message in it.
+1. Never parse the file as mail: search for a CMS message in base64, which begins with ``MI``. Apple folds one
+   S/MIME header without the required white space, so a strict mail parser takes the remaining headers for the
+   body; and files also pass through editors, mail and web forms.
+2. Accept every form that OpenSSL and Apple write: DER and BER with indefinite lengths, strings in one or
+   several parts, AES-CBC and DES-EDE3-CBC, RSA PKCS #1 v1.5 and OAEP, up to 100 recipients.
 
-Apple's file has S/MIME headers, one of them folded without the white space that makes a folded line, so
-that a strict mail parser takes the rest of them for the body. Files also pass through editors, mail and web
-forms. So nothing is parsed as mail: a CMS message in base64 begins with ``MI`` and is found by that.
-
-Source: Apple, "Examining server tokens"; RFC 8551, 3.2; RFC 7468, 9.
-
-CMS EnvelopedData: read it, and open it with an RSA key.
-
-Every form that OpenSSL and Apple write: DER and BER with indefinite lengths, strings in one or several
-parts, AES-CBC and DES-EDE3-CBC, RSA PKCS #1 v1.5 and OAEP, any number of recipients up to 100.
-
-Source: RFC 5652, 6; RFC 3370, 4.2.1 and 5.1; RFC 3560; RFC 3565.
+Source: Apple, "Examining server tokens"; RFC 8551, 3.2; RFC 7468, 9; RFC 5652, 6; RFC 3370, 4.2.1 and 5.1;
+RFC 3560; RFC 3565.
 """
 
 from __future__ import annotations
@@ -64,14 +58,14 @@ _WRONG_FILES: Final = (
 
 
 def cms_message(data: bytes) -> bytes:
-    """Return the CMS message (DER or BER) of a token file, not yet checked.
+    """Return the CMS message (DER or BER) of a token file, not yet validated.
 
     Args:
         data: S/MIME with headers in any shape and any line ends, PEM, base64, or the bare message; at most
             1 MiB.
 
     Raises:
-        TokenError: The file is empty, too large, of another kind, or has no message in it.
+        TokenError: The file is empty, too large, of another kind, or contains no message.
     """
     data = masked(data)
     if not isinstance(data, bytes | bytearray):
@@ -91,15 +85,15 @@ def cms_message(data: bytes) -> bytes:
     blank = _BLANK_LINE.search(text)
     if blank and text[blank.end() : blank.end() + 1] == bytes([_SEQUENCE]):
         return text[blank.end() :]  # Content-Transfer-Encoding: binary
-    found = max(_BASE64.findall(text), key=len, default=b"")
+    found = max(_BASE64.findall(text), key=len, default=b"")  # rule 1
     encoded = b"".join(found.split())
-    if len(encoded) < 8:  # "MIME" of a header is no message
+    if len(encoded) < 8:  # the "MIME" of a header is not a message
         if b"pkcs7" in text.lower() or b"-----BEGIN CMS" in text:
-            raise TokenError("the token file is cut short: it has headers and no content", _DOWNLOAD)
+            raise TokenError("the token file is cut short: it has headers but no content", _DOWNLOAD)
         raise TokenError("the file is not a server token: no encrypted message was found in it", _DOWNLOAD)
-    # A cut file ends anywhere: what is left is decoded, and its length fields tell that the rest is missing.
-    whole = encoded[: len(encoded) - 1] if len(encoded) % 4 == 1 else encoded
-    return base64.b64decode(whole + b"=" * (-len(whole) % 4))
+    # A cut file may end anywhere: decode what is left; its length fields show that the rest is missing.
+    padded = encoded[: len(encoded) - 1] if len(encoded) % 4 == 1 else encoded
+    return base64.b64decode(padded + b"=" * (-len(padded) % 4))
 
 
 def _refuse_other_files(text: bytes) -> None:
@@ -117,15 +111,15 @@ def _refuse_other_files(text: bytes) -> None:
 
 
 MAX_RECIPIENTS: Final = 100
-_MAX_ELEMENTS: Final = 20_000  # an administrator uploads it: up to 1 MiB, in parts of any size
+_MAX_ELEMENTS: Final = 20_000  # for 1 MiB in parts of any size; only an administrator uploads the file
 
-_CIPHERS: Final[dict[str, tuple[type[AES | TripleDES], int, int]]] = {  # class, bytes of a key, of a block
+_CIPHERS: Final[dict[str, tuple[type[AES | TripleDES], int, int]]] = {  # class, key size, block size (bytes)
     "aes128_cbc": (AES, 16, 16),
     "aes192_cbc": (AES, 24, 16),
     "aes256_cbc": (AES, 32, 16),
     "tripledes_3key": (TripleDES, 24, 8),
 }
-_CIPHERS_IN_WORDS: Final = "AES-128, AES-192 and AES-256 in CBC mode and DES-EDE3-CBC are supported"
+_SUPPORTED_CIPHERS: Final = "AES-128, AES-192 and AES-256 in CBC mode and DES-EDE3-CBC are supported"
 _HASHES: Final[dict[str, type[hashes.HashAlgorithm]]] = {
     "sha1": hashes.SHA1,
     "sha224": hashes.SHA224,
@@ -133,7 +127,7 @@ _HASHES: Final[dict[str, type[hashes.HashAlgorithm]]] = {
     "sha384": hashes.SHA384,
     "sha512": hashes.SHA512,
 }
-# What asn1crypto raises for bytes that are BER and not the structure it expects.
+# Exceptions of asn1crypto for valid BER that is not the expected structure.
 _PARSE_ERRORS: Final = (
     ValueError,
     TypeError,
@@ -147,12 +141,12 @@ _PARSE_ERRORS: Final = (
 
 @attrs.frozen(kw_only=True)
 class Recipient:
-    """Somebody who can open the envelope with an RSA key.
+    """A recipient of the envelope with an RSA key.
 
     Attributes:
-        serial_number: Serial number of the certificate; None if it is named by ``key_identifier``.
-        key_identifier: Subject key identifier of the certificate; None if it is named by its number.
-        padding: How the content key was encrypted; None where it is not supported.
+        serial_number: Serial number of the certificate; None if ``key_identifier`` identifies it.
+        key_identifier: Subject key identifier of the certificate; None if ``serial_number`` identifies it.
+        padding: Padding with which the content key was encrypted; None if it is not supported.
         encrypted_key: The content key, encrypted for the recipient.
     """
 
@@ -162,9 +156,9 @@ class Recipient:
     encrypted_key: bytes
 
     def is_named(self, certificate: x509.Certificate) -> bool:
-        """Return True if the envelope names *certificate*; its key may still be another one."""
+        """Return True if the recipient names *certificate*; the key may still be a different one."""
         if self.key_identifier is not None:
-            # RFC 5280, 4.2.1.2 (1), the usual way to make one. Another way only costs the order of the tries.
+            # RFC 5280, 4.2.1.2 (1), the usual method. Another method only changes the order of the tries.
             return (
                 self.key_identifier
                 == x509.SubjectKeyIdentifier.from_public_key(certificate.public_key()).digest
@@ -189,25 +183,25 @@ class Envelope:
     ciphertext: bytes
 
     def plaintexts(self, keypair: TokenKeypair) -> Iterator[bytes]:
-        """Yield what *keypair* makes of the content, once per recipient whose key it may be.
+        """Yield the content decrypted with *keypair*, once per recipient whose key it may be.
 
-        Hazard: a wrong key is not always noticed. Decryption with PKCS #1 v1.5 answers a wrong key with
-        random bytes, and CBC has no check of its own. Only what is in the content proves that it was opened.
+        Hazard: a wrong key is not always detected. PKCS #1 v1.5 decryption with a wrong key returns random
+        bytes, and CBC does not authenticate. Only the content itself proves that decryption succeeded.
         """
         for recipient in sorted(self.recipients, key=lambda one: not one.is_named(keypair.certificate)):
             if recipient.padding is None:
                 continue
             try:
                 key = keypair.private_key.decrypt(recipient.encrypted_key, recipient.padding)
-                plaintext = self._decrypted(key)
+                plaintext = self._decrypt_content(key)
             except (ValueError, UnsupportedAlgorithm):
                 continue
             yield plaintext
 
-    def _decrypted(self, key: bytes) -> bytes:
+    def _decrypt_content(self, key: bytes) -> bytes:
         algorithm, size, block = _CIPHERS[self.cipher]
         if len(key) != size:
-            raise ValueError("a key of another length")
+            raise ValueError("a key of the wrong length")
         decryptor = Cipher(algorithm(key), CBC(self.initialization_vector)).decryptor()
         padded = decryptor.update(self.ciphertext) + decryptor.finalize()
         unpadder = PKCS7(block * 8).unpadder()
@@ -229,27 +223,28 @@ def read_envelope(message: bytes) -> Envelope:
     try:
         return _read_enveloped(cms.ContentInfo.load(message))
     except _PARSE_ERRORS as exc:
-        raise TokenError(
-            "the token file is damaged: it holds no CMS message that can be read", _DOWNLOAD
-        ) from exc
+        raise TokenError("the token file is damaged: its CMS message cannot be read", _DOWNLOAD) from exc
 
 
 def _read_enveloped(info: Any) -> Envelope:
     kind = info["content_type"].native
     if kind != "enveloped_data":
         raise TokenError(
-            f"the file holds a CMS message of type {kind[:64]!r}, a server token is 'enveloped_data'",
+            f"the file holds a CMS message of type {kind[:64]!r}; a server token is 'enveloped_data'",
             _DOWNLOAD,
         )
     data = info["content"]
-    # asn1crypto joins a string in several parts only where its length is indefinite, so it is joined here.
+    # Rule 2: asn1crypto joins the parts of a string only if its length is indefinite, so join them here.
     content = ber.parse(data["encrypted_content_info"].dump(), max_elements=_MAX_ELEMENTS).children
     cipher, vector = _cipher(algos.EncryptionAlgorithm.load(content[1].encoded))
     if len(content) < 3:
         raise TokenError("the token file is damaged: it has no content", _DOWNLOAD)
     ciphertext = content[2].octets()
     if not ciphertext or len(ciphertext) % len(vector):
-        raise TokenError("the token file is damaged: its content is not made of whole blocks", _DOWNLOAD)
+        raise TokenError(
+            "the token file is damaged: the size of its content is not a multiple of the block size",
+            _DOWNLOAD,
+        )
     infos = data["recipient_infos"]
     if len(infos) > MAX_RECIPIENTS:
         raise TokenError(
@@ -268,7 +263,7 @@ def _read_enveloped(info: Any) -> Envelope:
 def _cipher(algorithm: Any) -> tuple[str, bytes]:
     name = algorithm["algorithm"].native
     if name not in _CIPHERS:
-        raise TokenError(f"the token file is encrypted with {name[:64]!r}: {_CIPHERS_IN_WORDS}", _DOWNLOAD)
+        raise TokenError(f"the token file is encrypted with {name[:64]!r}: {_SUPPORTED_CIPHERS}", _DOWNLOAD)
     vector = ber.parse(algorithm["parameters"].dump()).octets()
     if len(vector) != _CIPHERS[name][2]:
         raise TokenError("the token file is damaged: its initialization vector is not one block", _DOWNLOAD)
@@ -308,14 +303,14 @@ _MAX_SERIAL_BITS: Final = 160  # RFC 5280, 4.1.2.2
 
 @attrs.frozen(kw_only=True)
 class TokenSecrets:
-    """What a token file holds. Secrets are not part of ``repr``.
+    """The contents of a token file; ``repr`` omits the secrets.
 
     Attributes:
         consumer_key: Identifies the MDM server to Apple.
         consumer_secret: Secret.
         access_token: Secret.
         access_secret: Secret.
-        access_token_expiry: As Apple wrote it, such as ``2027-01-14T21:27:41Z``; None if it is not there.
+        access_token_expiry: As Apple wrote it, such as ``2027-01-14T21:27:41Z``; None if it is missing.
     """
 
     consumer_key: str
@@ -334,31 +329,31 @@ def read_token_file(data: bytes, keypair: TokenKeypair) -> TokenSecrets:
         keypair: The key pair whose certificate was uploaded in the portal.
 
     Raises:
-        TokenError: The file is no server token, is damaged or cut short, was encrypted for another
-            certificate, or lacks a field. Nothing of the decrypted content is in the error.
+        TokenError: The file is not a server token, is damaged or cut short, was encrypted for another
+            certificate, or lacks a field. The error never contains decrypted content.
     """
-    data = masked(data)  # a file of another kind may be in clear
+    data = masked(data)  # a file of another kind may hold secrets in plain text
     envelope = read_envelope(cms_message(data))
-    # In no local of a frame that raises: neither what was decrypted nor what was read from it.
+    # Tracebacks show locals, so a frame that raises must hold neither plaintext nor secrets.
     for found in map(_secrets_in, envelope.plaintexts(keypair)):
         if isinstance(found, TokenSecrets):
             return found
         if found is not None:
             raise found
-    raise _not_opened(envelope, keypair)
+    raise _decryption_error(envelope, keypair)
 
 
 def _secrets_in(plaintext: bytes) -> TokenSecrets | TokenError | None:
-    """Return what is in *plaintext*, or why it is no use; None for what a wrong key leaves."""
-    document = _document(plaintext)
-    return None if document is None else _secrets(document)
+    """Return the secrets in *plaintext*, or the error of its contents; None if the key was wrong."""
+    document = _find_document(plaintext)
+    return None if document is None else _read_secrets(document)
 
 
-def _document(plaintext: bytes) -> dict[str, Any] | None:
+def _find_document(plaintext: bytes) -> dict[str, Any] | None:
     """Return the JSON object in *plaintext*; None if there is none.
 
-    Around it may be a MIME head and the lines BEGIN MESSAGE and END MESSAGE; lines are wrapped anywhere,
-    also inside strings (both observed).
+    It may be surrounded by MIME headers and the lines BEGIN MESSAGE and END MESSAGE; lines are wrapped
+    anywhere, also inside strings (both observed).
     """
     joined = plaintext.replace(b"\r", b"").replace(b"\n", b"")
     start, end = joined.find(b"{"), joined.rfind(b"}")
@@ -371,11 +366,11 @@ def _document(plaintext: bytes) -> dict[str, Any] | None:
     return document if isinstance(document, dict) else None
 
 
-def _secrets(document: dict[str, Any]) -> TokenSecrets | TokenError:
+def _read_secrets(document: dict[str, Any]) -> TokenSecrets | TokenError:
     missing = [name for name in _SECRETS if document.get(name) in (None, "")]
     if missing:
         return TokenError(
-            f"the token file was decrypted and lacks {', '.join(missing)}",
+            f"the token file was decrypted, but lacks {', '.join(missing)}",
             "download the server token (.p7m) from Apple's portal again",
         )
     expiry = document.get("access_token_expiry")
@@ -384,21 +379,21 @@ def _secrets(document: dict[str, Any]) -> TokenSecrets | TokenError:
         wrong.append("access_token_expiry")
     if wrong:
         return TokenError(
-            f"the token file was decrypted and holds something else than text in {', '.join(wrong)}",
+            f"the token file was decrypted, but has values other than text in {', '.join(wrong)}",
             "download the server token (.p7m) from Apple's portal again",
         )
     return TokenSecrets(**{name: document[name] for name in _SECRETS}, access_token_expiry=expiry)
 
 
-def _not_opened(envelope: Envelope, keypair: TokenKeypair) -> TokenError:
-    """Return one error for a wrong key, a wrong padding and unreadable content: they cannot be told apart."""
+def _decryption_error(envelope: Envelope, keypair: TokenKeypair) -> TokenError:
+    """Return the same error for a wrong key, wrong padding and unreadable content: they look the same."""
     own = keypair.certificate.serial_number
     named = next((one.serial_number for one in envelope.recipients if one.serial_number is not None), None)
     reason = "the token file was encrypted for another certificate"
     if any(recipient.is_named(keypair.certificate) for recipient in envelope.recipients):
-        reason += " of the same number, or it is damaged"
+        reason += " with the same serial number, or it is damaged"
     elif named is not None and named.bit_length() <= _MAX_SERIAL_BITS:
-        reason += f": serial number {named:X}, that of this key pair is {own:X}"
+        reason += f": serial number {named:X}; this key pair has {own:X}"
     return TokenError(
         reason,
         "use the key pair whose certificate is in the portal, or upload this key pair's certificate"

@@ -249,8 +249,8 @@ def test_a_policy_that_names_no_token_learns_it_from_its_mirror() -> None:
         (policy(templateReference={"templateId": "27d20e9c-50c1-48f8-a44c-f37de4510051_1"}), "not for iOS"),
         (policy(templateReference=None, platforms="tvOS"), "not for tvOS"),
         (policy(templateReference=None, platforms=None), "not for no platform"),
-        (policy(templateReference=None, technologies="mdm,appleRemoteManagement"), "not for something else"),
-        (policy(templateReference={"templateId": "x_1"}, technologies=None), "not for something else"),
+        (policy(templateReference=None, technologies="mdm,appleRemoteManagement"), "not for another purpose"),
+        (policy(templateReference={"templateId": "x_1"}, technologies=None), "not for another purpose"),
     ],
 )
 def test_a_policy_that_is_no_enrollment_profile_for_macs_is_kept(given: dict[str, Any], reason: str) -> None:
@@ -373,7 +373,7 @@ def test_a_value_that_powershell_cut_off_is_to_be_exported_again(definition: str
     instance = instances(body)[definition]
     (holder,) = {"choiceSettingValue", "simpleSettingValue"} & instance.keys()
     instance[holder] = "@{value=14; children=System.Object[]}"
-    with pytest.raises(IntuneError, match="PowerShell cut it off"):
+    with pytest.raises(IntuneError, match="PowerShell truncated it"):
         policy_from_intune(body, OWN)
 
 
@@ -385,7 +385,7 @@ def test_a_sign_in_that_is_only_guessed_is_read_as_legacy(option: int) -> None:
     )
     assert found.profile.user_affinity.kind is AffinityKind.LEGACY
     assert "$.settings.ade_macos_authenticationmethod" in settings_of(found.problems)
-    with pytest.raises(IntuneError, match=r"Setup Assistant \(legacy\) has no form"):
+    with pytest.raises(IntuneError, match=r"has no Setup Assistant \(legacy\)"):
         policy_to_intune(found, force=True)
 
 
@@ -588,9 +588,9 @@ def test_a_mirror_becomes_the_policy_that_it_is_of() -> None:
     of_mirror = profile_from_intune(mirror(enabledSkipKeys=keys), OWN)
     assert policy_to_intune(of_mirror).body["id"] == POLICY
     assert "id" not in policy_to_intune(of_mirror, token_id="other").body
-    with pytest.raises(IntuneError, match="no enrollment policy"):
+    with pytest.raises(IntuneError, match="not an enrollment policy"):
         write_intune([of_mirror])
-    with pytest.raises(IntuneError, match="no enrollment policy"):
+    with pytest.raises(IntuneError, match="not an enrollment policy"):
         profile_to_intune(read())
 
 

@@ -32,14 +32,14 @@ from pyade.builders.intune import (
     write_intune,
 )
 from pyade.builders.intune.fields import POLICY_MEMBERS
-from pyade.builders.intune.policy_settings import CATALOG, SCREENS, Kind
+from pyade.builders.intune.policy_settings import CATALOG, SCREENS, ValueType
 from pyade.core.profile.accounts import PrimaryAccount
 from pyade.core.profile.affinity import AffinityKind
 from pyade.core.profile.profile import EnrollmentProfile
 from pyade.errors import IntuneError
 
 DEFINITIONS = [setting.id for setting in CATALOG]
-VALUES = {setting.id: len(setting.options) for setting in CATALOG if setting.kind is Kind.CHOICE}
+VALUES = {setting.id: len(setting.options) for setting in CATALOG if setting.value_type is ValueType.CHOICE}
 screens_of_policies = st.frozensets(st.sampled_from(sorted(SCREENS.values())), max_size=8)
 new_settings = st.dictionaries(
     st.sampled_from(

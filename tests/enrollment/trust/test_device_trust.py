@@ -295,8 +295,8 @@ UNREADABLE: dict[str, tuple[Callable[[World], bytes], str]] = {
     "nothing": (lambda w: b"", "is empty"),
     "unsigned XML": (lambda w: CONTENT, "cannot be read"),
     "oversized input": (lambda w: bytes(MAX_BYTES + 1), "65537 bytes, at most 65536 are allowed"),
-    "trailing bytes": (lambda w: w.plain.write() + b"\0", "something follows"),
-    "trailing end-of-contents": (lambda w: w.sign(w.mac, "-stream") + b"\0\0", "something follows"),
+    "trailing bytes": (lambda w: w.plain.write() + b"\0", "bytes follow"),
+    "trailing end-of-contents": (lambda w: w.sign(w.mac, "-stream") + b"\0\0", "bytes follow"),
     "truncated BER": (lambda w: w.sign(w.mac, "-stream")[:-100], "cannot be read"),
     "missing end-of-contents": (lambda w: w.sign(w.mac, "-stream")[:-2], "cannot be read"),
     "deeply nested indefinite encodings": (lambda w: b"\x30\x80" * 30_000, "cannot be read"),
@@ -342,7 +342,7 @@ UNREADABLE: dict[str, tuple[Callable[[World], bytes], str]] = {
         lambda w: tampered_attributes(
             w, *w.attributes(without=MESSAGE_DIGEST), attribute(MESSAGE_DIGEST, tlv(0x0C, bytes(20)))
         ),
-        "messageDigest is no string",
+        "messageDigest is not an OCTET STRING",
     ),
     "signed attributes that are not in DER": (
         lambda w: w.attributed.with_signer(in_ber=True).write(),

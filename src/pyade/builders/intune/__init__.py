@@ -1,9 +1,9 @@
-"""Intune's own JSON, as Microsoft Graph (beta) and the tools around it export it.
+"""Read and write the JSON of Intune, as Microsoft Graph (beta) and related tools export it.
 
 ``read_intune`` reads whole exports and ``write_intune`` writes them; the other functions are for single
 objects: ``depMacOSEnrollmentProfile`` or, since 2026, ``deviceManagementConfigurationPolicy``,
-``depOnboardingSetting`` and ``importedAppleDeviceIdentity``. What has no equal is kept and reported;
-``limits`` holds what Intune allows.
+``depOnboardingSetting`` and ``importedAppleDeviceIdentity``. Members without an equivalent in pyade are kept
+and reported; ``limits`` has the limits of Intune.
 """
 
 from typing import TYPE_CHECKING

@@ -1,6 +1,6 @@
-"""A device as Intune's ``importedAppleDeviceIdentity``.
+"""Convert Intune's ``importedAppleDeviceIdentity`` to a device, and back.
 
-Which profile a device is to have, and which one Apple has for it, are two facts: Intune keeps the first here.
+The object has the profile that Intune wants for a device, which may differ from the profile at Apple.
 
 Source: Microsoft Graph (beta), ``importedAppleDeviceIdentity``; the relation to Apple's keys is inferred.
 """
@@ -13,8 +13,8 @@ from typing import Any, Final, Self
 
 import attrs
 
-from pyade.builders.intune.json_reader import TYPE, Members, warning, written_time
-from pyade.builders.intune.model import IntuneExport, plain_mapping
+from pyade.builders.intune.json_reader import TYPE, JsonReader, format_optional_time, warning
+from pyade.builders.intune.model import IntuneExport, clean_mapping
 from pyade.builders.intune.object_types import DEVICE, check_kind
 from pyade.core.arguments import check_arguments
 from pyade.core.fleet.device import Device, DeviceFamily, ProfileStatus
@@ -25,7 +25,7 @@ from pyade.core.values import OpenStrEnum
 
 
 class IntunePlatform(OpenStrEnum):
-    """Intune's word for the operating system."""
+    """Intune's name of the operating system."""
 
     UNKNOWN = "unknown"
     IOS = "ios"
@@ -46,15 +46,15 @@ class DiscoverySource(OpenStrEnum):
 
 
 class EnrollmentState(OpenStrEnum):
-    """Where a device stands.
+    """Enrollment state of a device.
 
     Attributes:
-        UNKNOWN: Not known.
-        ENROLLED: Enrolled with the profile that it was assigned.
-        PENDING_RESET: Enrolled with another profile: the assigned one takes effect when the Mac is erased.
+        UNKNOWN: Unknown.
+        ENROLLED: Enrolled with the assigned profile.
+        PENDING_RESET: Enrolled with another profile; the assigned one takes effect when the Mac is erased.
         FAILED: Not enrolled, and an attempt failed.
         NOT_CONTACTED: Known from Apple, not enrolled.
-        BLOCKED: Enrolled without a user, and the way to a user's enrollment is blocked.
+        BLOCKED: Enrolled without a user, and enrollment with a user is blocked.
     """
 
     UNKNOWN = "unknown"
@@ -70,20 +70,20 @@ class IntuneDevice:
     """A device as Intune lists it.
 
     Attributes:
-        serial_number: Apple's.
-        id: Intune's; "" if it has none.
-        description: Apple's.
+        serial_number: Apple's serial number.
+        id: Intune's id; "" if it has none.
+        description: Apple's description.
         platform: The operating system.
-        discovery_source: How it became known.
+        discovery_source: How Intune learned of it.
         supervised: True if it is supervised.
         is_deleted: True if Apple no longer lists it.
-        requested_profile_id: Intune's id of the profile to use next; "" for none.
-        requested_at: When that was assigned, UTC.
-        enrollment_state: Where it stands.
+        requested_profile_id: Intune's id of the profile for the next enrollment; "" for none.
+        requested_at: When that profile was assigned, UTC.
+        enrollment_state: Its enrollment state.
         created_at: When it was first seen, UTC.
         last_contacted_at: When it last checked in, UTC.
-        extra: Members that pyade does not know, as they came.
-        problems: What has no place in Intune's JSON; not compared.
+        extra: Members that pyade does not know, as they were read.
+        problems: Values that Intune's JSON cannot contain; not compared.
     """
 
     serial_number: str
@@ -98,7 +98,7 @@ class IntuneDevice:
     enrollment_state: EnrollmentState = EnrollmentState.UNKNOWN
     created_at: datetime | None = None
     last_contacted_at: datetime | None = None
-    extra: Mapping[str, Any] = attrs.field(factory=dict, converter=plain_mapping, hash=False, repr=False)
+    extra: Mapping[str, Any] = attrs.field(factory=dict, converter=clean_mapping, hash=False, repr=False)
     problems: tuple[Problem, ...] = attrs.field(default=(), eq=False)
 
     @classmethod
@@ -112,16 +112,16 @@ class IntuneDevice:
         last_contacted_at: datetime | None = None,
         id: str = "",  # noqa: A002 - as the attribute
     ) -> Self:
-        """Return what Intune would list for a device of the store; ``problems`` says what has no place.
+        """Return the device of a store record; ``problems`` has the values that Intune's JSON cannot contain.
 
         Args:
-            record: The device.
-            enrollment: What is kept of its enrollment; a Mac that was given its enrollment profile counts as
-                enrolled. None if it never asked for one.
-            requested_profile_id: Intune's id of the profile that it is to have.
-            supervised: Whether that profile supervises it.
+            record: The record.
+            enrollment: Its enrollment; a Mac that received its enrollment profile counts as enrolled. None if
+                it never requested one.
+            requested_profile_id: Intune's id of the profile for the next enrollment.
+            supervised: True if that profile supervises it.
             last_contacted_at: When it last checked in, UTC.
-            id: Intune's, or one of your own.
+            id: Intune's id, or your own.
         """
         device = record.device
         return cls(
@@ -134,48 +134,48 @@ class IntuneDevice:
             is_deleted=record.is_released,
             requested_profile_id=requested_profile_id,
             requested_at=device.profile_assign_time,
-            enrollment_state=_state(device, enrollment),
+            enrollment_state=_enrollment_state(device, enrollment),
             created_at=record.first_seen_at,
             last_contacted_at=last_contacted_at,
-            problems=_left_out(device),
+            problems=_unmapped(device),
         )
 
 
 @check_arguments(but=("body",))
 def device_from_intune(body: Mapping[str, Any], *, path: str = "$") -> IntuneDevice:
-    """Return the device of one object of Intune's.
+    """Return the device of one object from Intune.
 
     Args:
         body: An ``importedAppleDeviceIdentity``, of any platform.
-        path: Where the object is, for problems.
+        path: Path of the object, for problems.
 
     Raises:
-        IntuneError: It is something else, has no serial number, or a member has the wrong kind.
+        IntuneError: The object has another type, has no serial number, or a member has the wrong type.
 
     Source: Microsoft Graph, ``importedAppleDeviceIdentity``.
     """
-    members = Members(body, path)
-    members.check()
+    reader = JsonReader(body, path)
+    reader.check()
     check_kind(body, DEVICE, path)
-    serial_number = members.text("serialNumber")
+    serial_number = reader.text("serialNumber")
     if not serial_number.strip():
-        members.wrong("serialNumber", "a serial number")
+        reader.add_error("serialNumber", "a serial number")
     device = IntuneDevice(
         serial_number=serial_number,
-        id=members.text("id"),
-        description=members.text("description"),
-        platform=IntunePlatform(members.text("platform") or IntunePlatform.UNKNOWN),
-        discovery_source=DiscoverySource(members.text("discoverySource") or DiscoverySource.UNKNOWN),
-        supervised=bool(members.flag("isSupervised")),
-        is_deleted=bool(members.flag("isDeleted")),
-        requested_profile_id=members.text("requestedEnrollmentProfileId"),
-        requested_at=members.time("requestedEnrollmentProfileAssignmentDateTime"),
-        enrollment_state=EnrollmentState(members.text("enrollmentState") or EnrollmentState.UNKNOWN),
-        created_at=members.time("createdDateTime"),
-        last_contacted_at=members.time("lastContactedDateTime"),
-        extra=members.rest(),
+        id=reader.text("id"),
+        description=reader.text("description"),
+        platform=IntunePlatform(reader.text("platform") or IntunePlatform.UNKNOWN),
+        discovery_source=DiscoverySource(reader.text("discoverySource") or DiscoverySource.UNKNOWN),
+        supervised=bool(reader.flag("isSupervised")),
+        is_deleted=bool(reader.flag("isDeleted")),
+        requested_profile_id=reader.text("requestedEnrollmentProfileId"),
+        requested_at=reader.time("requestedEnrollmentProfileAssignmentDateTime"),
+        enrollment_state=EnrollmentState(reader.text("enrollmentState") or EnrollmentState.UNKNOWN),
+        created_at=reader.time("createdDateTime"),
+        last_contacted_at=reader.time("lastContactedDateTime"),
+        extra=reader.rest(),
     )
-    members.check()
+    reader.check()
     return device
 
 
@@ -190,12 +190,12 @@ def device_to_intune(device: IntuneDevice) -> IntuneExport:
         "id": device.id,
         "serialNumber": device.serial_number,
         "requestedEnrollmentProfileId": device.requested_profile_id or None,
-        "requestedEnrollmentProfileAssignmentDateTime": written_time(device.requested_at),
+        "requestedEnrollmentProfileAssignmentDateTime": format_optional_time(device.requested_at),
         "isSupervised": device.supervised,
         "discoverySource": str(device.discovery_source),
         "isDeleted": device.is_deleted,
-        "createdDateTime": written_time(device.created_at),
-        "lastContactedDateTime": written_time(device.last_contacted_at),
+        "createdDateTime": format_optional_time(device.created_at),
+        "lastContactedDateTime": format_optional_time(device.last_contacted_at),
         "description": device.description,
         "enrollmentState": str(device.enrollment_state),
         "platform": str(device.platform),
@@ -209,7 +209,7 @@ def _platform(device: Device) -> IntunePlatform:
     return IntunePlatform.MACOS if device.os == "OSX" else IntunePlatform.UNKNOWN
 
 
-def _state(device: Device, enrollment: Enrollment | None) -> EnrollmentState:
+def _enrollment_state(device: Device, enrollment: Enrollment | None) -> EnrollmentState:
     if enrollment is None:
         return EnrollmentState.NOT_CONTACTED
     has_profile = device.profile_status in (ProfileStatus.ASSIGNED, ProfileStatus.PUSHED)
@@ -218,7 +218,7 @@ def _state(device: Device, enrollment: Enrollment | None) -> EnrollmentState:
     return EnrollmentState.ENROLLED
 
 
-def _left_out(device: Device) -> tuple[Problem, ...]:
+def _unmapped(device: Device) -> tuple[Problem, ...]:
     names = [
         name
         for name in Device.__struct_fields__
@@ -226,7 +226,7 @@ def _left_out(device: Device) -> tuple[Problem, ...]:
     ]
     if not names:
         return ()
-    allowed, fix = "no place in Intune's JSON", "it stays in the store"
+    allowed, fix = "not part of Intune's JSON", "it stays in the store"
     return (warning(device.serial_number, allowed, fix, ", ".join(names)),)
 
 

@@ -1,29 +1,21 @@
-"""Whole exports of a tenant: tokens, profiles and devices in whatever order and form they come, and back.
+"""Read and write whole exports of a tenant: tokens, profiles and devices, in any order and form.
 
 The rules of this file:
 
-1. One object that cannot be read does not stop the others: it is kept as it came, and an error among the
-   problems says where it is and why.
-2. So is every object that is not about Macs or not about enrollment.
-3. What stands inside a token (expanded profiles, devices and defaults) is read as if it stood beside it.
-4. An enrollment policy is preferred to its read-only mirror among the profiles: where the export has both,
-   only the policy is a profile of the tenant. Where the policy is only named or cannot be read, it is the
-   mirror.
-5. Nothing is written if one profile cannot be.
+1. An object that cannot be read does not stop the others: keep it as it was read, and add an error with its
+   path and the reason.
+2. Also keep objects that do not concern Macs or enrollment, with a warning.
+3. Read objects inside a token (expanded profiles, devices and defaults) like objects next to it.
+4. Prefer an enrollment policy to its read-only mirror among the profiles: if the export has both, only the
+   policy is a profile of the tenant. If the policy is only named or cannot be read, use the mirror.
+5. Write nothing if one profile cannot be written.
+6. A token's default profile is the one that its navigation property names; without that property, the only
+   profile of the token with ``isDefault``. An unknown default is a problem.
+7. Intune names an enrollment policy with and without ``ECV2_``: both are the same profile.
 
-Source: Microsoft Graph (beta), ``depOnboardingSetting`` and its navigation properties. That an expanded
-default profile comes without its type is observed.
-
-What an export of a tenant holds, and what is doubtful about it as a whole.
-
-The rules of this file:
-
-1. A token's default profile is the one that its navigation property names; where the export has none, it is
-   the only profile of the token that says so itself. A default that is not known is a problem.
-2. Intune names an enrollment policy with ``ECV2_`` and without: both are the same profile.
-
-Source: Microsoft Graph (beta), ``depOnboardingSetting``. That a plain list of tokens has no navigation
-property, and that ``isDefault`` of a classic profile can be relied on, is observed.
+Source: Microsoft Graph (beta), ``depOnboardingSetting`` and its navigation properties. Observed: an expanded
+default profile has no type; a plain list of tokens has no navigation property; ``isDefault`` of a classic
+profile is reliable.
 """
 
 from __future__ import annotations
@@ -40,12 +32,12 @@ from pyade.builders.intune.json_reader import (
     ADMIN_PASSWORD,
     MAX_BYTES,
     TYPE,
-    Found,
+    FoundObject,
     decode,
-    masked_passwords,
+    iter_objects,
+    mask_passwords,
     member,
-    more_pages,
-    objects,
+    report_next_page,
     warning,
 )
 from pyade.builders.intune.limits import (
@@ -61,7 +53,7 @@ from pyade.builders.intune.token import (
     EXPANDED_LISTS,
     MAC_DEFAULT,
     IntuneToken,
-    the_only,
+    single_object,
     token_from_intune,
     token_to_intune,
 )
@@ -74,16 +66,15 @@ from pyade.errors import IntuneError
 
 @attrs.frozen(kw_only=True)
 class IntuneTenant:
-    """What an export holds.
+    """The contents of an export.
 
     Attributes:
         tokens: The server tokens, without their secrets.
         profiles: The profiles for Macs, classic ones and enrollment policies.
         devices: The devices of all platforms.
-        others: Objects that pyade has no use for, or could not read, as they came but for
-            passwords.
-        problems: What concerns the export as a whole, an error for each object that could not be read, and
-            the problems of everything in it.
+        others: Objects that pyade does not use, or could not read, as they were read but without passwords.
+        problems: The problems of the export as a whole, an error for each object that could not be read, and
+            the problems of its tokens and profiles.
     """
 
     tokens: tuple[IntuneToken, ...] = ()
@@ -95,59 +86,58 @@ class IntuneTenant:
     def default_profile(self, token: IntuneToken) -> IntuneProfile | None:
         """Return the default profile of *token* for Macs.
 
-        Where the export does not say which one it is, that is the only profile of the token with
-        ``is_default``.
+        If the export does not name it, that is the only profile of the token with ``is_default``.
 
         Returns:
-            The profile; None if the token has none, several say so, or it is not in the export.
+            The profile; None if the token has none, several have ``is_default``, or it is not in the export.
         """
         wanted = plain_id(token.default_profile_id)
-        if wanted:
+        if wanted:  # rule 6
             return next((one for one in self.profiles if plain_id(one.id) == wanted), None)
         marked = [one for one in _profiles_of(self, token) if one.is_default]
         return marked[0] if len(marked) == 1 else None
 
     def devices_of(self, profile: IntuneProfile) -> tuple[IntuneDevice, ...]:
-        """Return the devices that are to have *profile*, which Intune names with and without ``ECV2_``."""
+        """Return the devices that *profile* is assigned to in Intune, named with or without ``ECV2_``."""
         wanted = plain_id(profile.id)
         return tuple(one for one in self.devices if wanted and plain_id(one.requested_profile_id) == wanted)
 
 
 def plain_id(id_: str) -> str:
-    """Return the id of a profile without the mark of a policy."""
-    return id_.removeprefix(fields.POLICY_PREFIX)
+    """Return the id of a profile without the prefix of a policy."""
+    return id_.removeprefix(fields.POLICY_PREFIX)  # rule 7
 
 
-def doubtful(tenant: IntuneTenant) -> Iterator[Problem]:
-    """Yield what concerns the export as a whole: more than Intune allows, and defaults that are not known."""
-    yield from _beyond_limits(tenant)
+def tenant_problems(tenant: IntuneTenant) -> Iterator[Problem]:
+    """Yield the problems of the export as a whole: exceeded limits of Intune, and unknown defaults."""
+    yield from _exceeded_limits(tenant)
     yield from _unknown_defaults(tenant)
 
 
-def differences(policy: IntuneProfile, mirror: IntuneProfile) -> Iterator[Problem]:
-    """Yield what a policy says in another way than its mirror; Intune makes the one of the other."""
-    # Under the name by which a setting is given stands what holds.
+def mirror_differences(policy: IntuneProfile, mirror: IntuneProfile) -> Iterator[Problem]:
+    """Yield a warning if a policy differs from its mirror, which Intune derives from it."""
+    # The attribute with the name of the alias has the effective value.
     found = [
         field.alias
         for field in attrs.fields(EnrollmentProfile)
         if field.alias and getattr(policy.profile, field.alias) != getattr(mirror.profile, field.alias)
     ]
     if found:
-        fix = "compare both in Intune; the policy was taken"
+        fix = "compare both in Intune; pyade used the policy"
         yield warning(
             f"profile {policy.id}", "the same in the policy and in its mirror", fix, ", ".join(found)
         )
 
 
 def _profiles_of(tenant: IntuneTenant, token: IntuneToken) -> Iterator[IntuneProfile]:
-    """Yield the profiles of *token*; one without an id belongs to the only token that there is."""
+    """Yield the profiles of *token*; without an id it belongs to a single token."""
     for one in tenant.profiles:
         if one.token_id == token.id if one.token_id else len(tenant.tokens) == 1:
             yield one
 
 
 def _unknown_defaults(tenant: IntuneTenant) -> Iterator[Problem]:
-    """Yield each token of which the export has profiles, but does not tell which one is the default."""
+    """Yield a warning for each token with profiles whose default is unknown."""
     for token in tenant.tokens:
         profiles = list(_profiles_of(tenant, token))
         if tenant.default_profile(token) is not None:
@@ -155,20 +145,18 @@ def _unknown_defaults(tenant: IntuneTenant) -> Iterator[Problem]:
         where = f"token {token.id or token.name}.{MAC_DEFAULT}"
         marked = [one.profile.name for one in profiles if one.is_default]
         if token.default_profile_id:
-            fix = "export the profiles with it, or see why it could not be read"
+            fix = "export the profiles as well, or find out why this one could not be read"
             yield warning(where, "a profile of this export", fix, token.default_profile_id)
         elif marked:
             fix = f"export the token with $expand={MAC_DEFAULT}"
             yield warning(where, "one profile with isDefault, not several", fix, ", ".join(marked))
         elif profiles:
-            fix = (
-                f"choose a default: new Macs get no profile without one; or export with $expand={MAC_DEFAULT}"
-            )
-            yield warning(where, "a default profile, and no profile has isDefault", fix)
+            fix = f"choose a default, or new Macs get no profile; or export with $expand={MAC_DEFAULT}"
+            yield warning(where, "a default profile; no profile has isDefault", fix)
 
 
-def _beyond_limits(tenant: IntuneTenant) -> Iterator[Problem]:
-    """Yield what is more than Intune allows; devices are counted where their profile tells the token."""
+def _exceeded_limits(tenant: IntuneTenant) -> Iterator[Problem]:
+    """Yield a warning for each exceeded limit of Intune."""
     per_token = Counter(profile.token_id for profile in tenant.profiles if profile.token_id)
     wanted = Counter(one.requested_profile_id for one in tenant.devices if one.requested_profile_id)
     counts = [
@@ -177,40 +165,45 @@ def _beyond_limits(tenant: IntuneTenant) -> Iterator[Problem]:
         *((f"profile {key}", count, MAX_DEVICES_PER_PROFILE) for key, count in wanted.items()),
         ("tenant", len(tenant.tokens), MAX_TOKENS_PER_TENANT),
     ]
-    for what, count, limit in counts:
+    for name, count, limit in counts:
         if count > limit:
-            yield warning(what, f"at most {limit} for Intune", "split it before you go back", str(count))
+            yield warning(
+                name,
+                f"at most {limit} for Intune",
+                "split it before you import it into Intune again",
+                str(count),
+            )
 
 
 Writable: TypeAlias = IntuneToken | IntuneProfile | EnrollmentProfile | IntuneDevice | Mapping[str, Any]
-"""What a file of Intune's JSON is made of; a mapping is written as it is."""
+"""The objects in a file of Intune's JSON; a mapping is written unchanged."""
 
 
 @check_arguments
 def read_intune(source: object, own: OwnSettings, *, max_bytes: int = MAX_BYTES) -> IntuneTenant:
-    """Return what an export of Intune's holds.
+    """Return the contents of an Intune export.
 
     Args:
         source: The content of a file, or its JSON: an object, a list, a page with ``value``, or a list of
-            pages. UTF-8 and UTF-16, with a byte order mark or without.
-        own: What profiles need and Intune's JSON has no place for.
-        max_bytes: Largest file that is read.
+            pages. UTF-8 and UTF-16, with or without a byte order mark.
+        own: The settings that profiles need and Intune's JSON lacks.
+        max_bytes: Maximum size of the file.
 
     Returns:
-        All objects; those that cannot be read and those of other platforms are in ``others``, and each has a
+        All objects; those that cannot be read and those of other platforms are in ``others``, each with a
         problem.
 
     Raises:
-        IntuneError: *source* is too large, no JSON, or holds something else than objects.
+        IntuneError: *source* is too large, is not JSON, or has other values than objects.
 
     Source: Microsoft Graph, ``depOnboardingSetting``, ``depMacOSEnrollmentProfile``,
     ``deviceManagementConfigurationPolicy`` and ``importedAppleDeviceIdentity``.
     """
-    source = masked(source)  # passwords may be in it
+    source = masked(source)  # it may contain passwords
     document = decode(source, max_bytes=max_bytes) if isinstance(source, bytes | str) else source
-    document = source = masked_passwords(document)
-    reader = _Reader(own)
-    for found in objects(document, reader.problems):
+    document = source = mask_passwords(document)
+    reader = _TenantReader(own)
+    for found in iter_objects(document, reader.problems):
         reader.read(found)
     return reader.tenant()
 
@@ -219,21 +212,20 @@ def read_intune(source: object, own: OwnSettings, *, max_bytes: int = MAX_BYTES)
 def write_intune(
     items: Iterable[Writable], *, as_policies: bool = False, token_id: str = "", force: bool = False
 ) -> IntuneExport:
-    """Return a page of objects, as Graph and the tools for Intune write it.
+    """Return a page of objects, as Graph and Intune tools write it.
 
     A profile is written in the form in which it was read: as an enrollment policy if it has ``policy``, else
     as a classic profile.
 
     Args:
-        items: Tokens, profiles and devices, and other objects as they came.
-        as_policies: Write each profile as an enrollment policy, complete as Graph wants it for a new one.
-        token_id: Intune's id of the token that all enrollment policies are for; "" for the one that each
-            profile belongs to.
-        force: Write the mirrors of enrollment policies as classic profiles, and policies without what they
-            cannot hold, which is reported.
+        items: Tokens, profiles and devices, and other objects as they were read.
+        as_policies: Write each profile as an enrollment policy, complete as Graph requires for a new one.
+        token_id: Intune's id of the token for all enrollment policies; "" for the token of each profile.
+        force: Write the mirrors of enrollment policies as classic profiles, and policies without settings
+            that they cannot contain, which are reported.
 
     Raises:
-        IntuneError: Profiles cannot be written; each path says which one, and nothing is written.
+        IntuneError: A profile cannot be written; the path of each problem names it, and nothing is written.
     """
     exports: list[IntuneExport] = []
     errors: list[Problem] = []
@@ -242,17 +234,17 @@ def write_intune(
             if isinstance(item, IntuneProfile | EnrollmentProfile) and (as_policies or _has_policy(item)):
                 exports.append(policy_to_intune(item, token_id=token_id, force=force))
             else:
-                exports.append(_written(item, force=force))
+                exports.append(_write_object(item, force=force))
         except IntuneError as exc:
-            errors += (_within(problem, index) for problem in exc.problems)
-    if errors:
+            errors += (_at_index(problem, index) for problem in exc.problems)
+    if errors:  # rule 5
         raise IntuneError(tuple(errors))
-    problems = (_within(problem, index) for index, one in enumerate(exports) for problem in one.problems)
+    problems = (_at_index(problem, index) for index, one in enumerate(exports) for problem in one.problems)
     return IntuneExport(body={"value": [one.body for one in exports]}, problems=tuple(problems))
 
 
-class _Reader:
-    """Sorts objects by what they are."""
+class _TenantReader:
+    """Reads objects by their type, and collects them for ``IntuneTenant``."""
 
     def __init__(self, own: OwnSettings) -> None:
         self.problems: list[Problem] = []
@@ -261,11 +253,11 @@ class _Reader:
         self._profiles: list[IntuneProfile] = []
         self._devices: list[IntuneDevice] = []
         self._others: list[Mapping[str, Any]] = []
-        self._defaults: list[Found] = []
+        self._defaults: list[FoundObject] = []
         self._unknown: Counter[str] = Counter()
 
-    def read(self, found: Found) -> None:
-        """Read one object, and whatever is expanded inside it."""
+    def read(self, found: FoundObject) -> None:
+        """Read one object, and the objects that are expanded in it."""
         try:
             kind = object_types.kind_of(found.body)
             if kind == object_types.TOKEN:
@@ -279,14 +271,14 @@ class _Reader:
                 self._unknown.update(device.extra.keys())
                 self._devices.append(device)
             else:
-                what = kind[:80] or "an unknown object"
-                allowed = f"a profile or policy for Macs, a token or a device, not {what}"
-                self._keep(found, warning(found.path, allowed, "kept as it came"))
-        except IntuneError as exc:
+                name = kind[:80] or "an unknown object"
+                allowed = f"a profile or policy for Macs, a token or a device, not {name}"
+                self._keep(found, warning(found.path, allowed, "kept unchanged"))  # rule 2
+        except IntuneError as exc:  # rule 1
             self._keep(found, *exc.problems)
 
     def tenant(self) -> IntuneTenant:
-        """Return everything that was read."""
+        """Return the contents of the export."""
         for found in self._defaults:
             known = {plain_id(one.id) for one in self._profiles} | {
                 str(one.get("id")) for one in self._others
@@ -296,26 +288,26 @@ class _Reader:
         self._prefer_policies()
         for name, count in sorted(self._unknown.items()):
             if name != "status":
-                allowed, fix = f"not a member that pyade knows, in {count} devices", "kept for the way back"
+                allowed, fix = f"not a member that pyade knows, in {count} devices", "kept for writing"
                 self.problems.append(warning(member("devices", name), allowed, fix))
-        of_parts = [problem for token in self._tokens for problem in token.problems]
-        of_parts += [problem for profile in self._profiles for problem in profile.problems]
+        part_problems = [problem for token in self._tokens for problem in token.problems]
+        part_problems += [problem for profile in self._profiles for problem in profile.problems]
         tenant = IntuneTenant(
             tokens=tuple(self._tokens),
             profiles=tuple(self._profiles),
             devices=tuple(self._devices),
             others=tuple(self._others),
         )
-        return attrs.evolve(tenant, problems=(*self.problems, *doubtful(tenant), *of_parts))
+        return attrs.evolve(tenant, problems=(*self.problems, *tenant_problems(tenant), *part_problems))
 
-    def _read_policy(self, found: Found) -> None:
+    def _read_policy(self, found: FoundObject) -> None:
         if reason := not_for_macs(found.body):
-            self._keep(found, warning(found.path, reason, "kept as it came"))
+            self._keep(found, warning(found.path, reason, "kept unchanged"))
         else:
             self._profiles.append(policy_from_intune(found.body, self._own, path=found.path))
 
     def _prefer_policies(self) -> None:
-        """Leave out each mirror of which the policy is there; it tells the token if the policy does not."""
+        """Remove mirrors of policies in the export; a mirror supplies the token id if its policy has none."""
         mirrors = {one.policy_id: one for one in self._profiles if one.policy is None and one.policy_id}
         kept: list[IntuneProfile] = []
         for one in self._profiles:
@@ -325,37 +317,38 @@ class _Reader:
                 continue
             policy = attrs.evolve(one.policy, token_id=mirror.token_id)
             kept.append(attrs.evolve(one, id=mirror.id, policy=policy))
-            self.problems += differences(kept[-1], mirror)
+            self.problems += mirror_differences(kept[-1], mirror)
         with_policy = {one.id for one in kept if one.policy is not None}
+        # Rule 4
         self._profiles = [one for one in kept if one.policy is not None or one.id not in with_policy]
 
-    def _read_token(self, found: Found) -> None:
+    def _read_token(self, found: FoundObject) -> None:
         body = dict(found.body)
-        inside: list[Found] = []
+        inside: list[FoundObject] = []
         for name in EXPANDED_LISTS:
-            more_pages(body, name, self.problems, found.path)
-            for part in objects(body.pop(name, None) or [], self.problems, member(found.path, name)):
+            report_next_page(body, name, self.problems, found.path)
+            for part in iter_objects(body.pop(name, None) or [], self.problems, member(found.path, name)):
                 by_place = {TYPE: object_types.DEVICE} if name == object_types.DEVICES else {}
                 inside.append(attrs.evolve(part, body={**by_place, **part.body}))
         for name, value in found.body.items():
-            one = the_only(value) if value and _is_default(name) else None
+            one = single_object(value) if value and _is_default(name) else None
             if isinstance(one, dict):
                 body[name] = {"id": one["id"]} if one.get("id") else {}
                 if one.keys() - {"id"}:
                     typed = {TYPE: _DEFAULTS.get(name, ""), **one}
-                    self._defaults.append(Found(path=member(found.path, name), body=typed))
+                    self._defaults.append(FoundObject(path=member(found.path, name), body=typed))
         try:
             self._tokens.append(token_from_intune(body, path=found.path))
         except IntuneError as exc:
-            # Without what is inside it, which is read all the same.
+            # Without the objects inside it, which are read anyway.
             self._keep(attrs.evolve(found, body=body), *exc.problems)
         for part in inside:
-            self.read(part)
+            self.read(part)  # rule 3
 
-    def _keep(self, found: Found, *problems: Problem) -> None:
+    def _keep(self, found: FoundObject, *problems: Problem) -> None:
         body, passwords = _without_passwords(found.body)
         for path in passwords:
-            allowed, fix = "no password in a file: it was left out", "find it in the file"
+            allowed, fix = "no password in a file: it was removed", "find it in the file"
             problems = (*problems, warning(f"{found.path}{path}", allowed, fix))
         self._others.append(body)
         self.problems += problems
@@ -366,7 +359,7 @@ def _is_default(name: object) -> bool:
 
 
 def _without_passwords(body: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return a copy without passwords, however deep they are, and the paths where there were any."""
+    """Return a copy without passwords at any depth, and the paths where there were any."""
     copy, passwords = dict(body), []
     parts: list[tuple[str, Any]] = [("", copy)]
     while parts:
@@ -386,7 +379,7 @@ def _has_policy(item: IntuneProfile | EnrollmentProfile) -> bool:
     return isinstance(item, IntuneProfile) and item.policy is not None
 
 
-def _written(item: Writable, *, force: bool) -> IntuneExport:
+def _write_object(item: Writable, *, force: bool) -> IntuneExport:
     if isinstance(item, IntuneToken):
         return token_to_intune(item)
     if isinstance(item, IntuneDevice):
@@ -396,7 +389,7 @@ def _written(item: Writable, *, force: bool) -> IntuneExport:
     return IntuneExport(body=dict(item))
 
 
-def _within(problem: Problem, index: int) -> Problem:
+def _at_index(problem: Problem, index: int) -> Problem:
     return attrs.evolve(problem, setting=f"$.value[{index}].{problem.setting.removeprefix('$.')}")
 
 

@@ -1,23 +1,16 @@
-"""The names of members in Intune's JSON for a profile, and which setting of pyade each one is.
+"""The members of a profile in Intune's JSON: their settings in pyade, local accounts and screens.
+
+The rules of this file:
+
+1. A profile without account settings has ``skipPrimarySetupAccountCreation`` true and no administrator. Taken
+   literally it would leave a Mac without an account, so it means that no account settings are sent.
+2. ``enabledSkipKeys`` is the complete list of hidden screens. The Booleans are an older, partial form, newer
+   screens have none, and older exports have only Booleans. Read the union; write both from one set.
 
 Source: Microsoft Graph (beta), ``enrollmentProfile``, ``depEnrollmentBaseProfile`` and
-``depMacOSEnrollmentProfile``.
-
-The local accounts in Intune's JSON.
-
-A profile without any account settings has ``skipPrimarySetupAccountCreation`` true and no administrator:
-taken literally it would leave a Mac without an account, so it means that nothing is to be sent.
-
-Source: Microsoft Graph, ``depMacOSEnrollmentProfile``; Microsoft Intune, account settings; specification,
-"Create an Apple enrollment profile". What true without an administrator means is observed.
-
-The Setup Assistant screens in Intune's JSON.
-
-``enabledSkipKeys`` is the complete list; the Booleans are an older and partial view of it, and newer screens
-have none. Older exports have only Booleans. Importing takes the union, exporting writes both from one set.
-
-Source: Microsoft Graph, ``depEnrollmentBaseProfile`` and ``depMacOSEnrollmentProfile``. Which Boolean belongs
-to which key is observed, and inferred from the name for ``passCodeDisabled`` and ``zoomDisabled``.
+``depMacOSEnrollmentProfile``; Microsoft Intune, account settings; specification, "Create an Apple enrollment
+profile". The meaning of true without an administrator is observed. The key of each Boolean is observed, and
+inferred from the name for ``passCodeDisabled`` and ``zoomDisabled``.
 """
 
 from __future__ import annotations
@@ -27,7 +20,7 @@ from typing import Any, Final
 
 import attrs
 
-from pyade.builders.intune.json_reader import ADMIN_PASSWORD, TYPE, Members, warning
+from pyade.builders.intune.json_reader import ADMIN_PASSWORD, TYPE, JsonReader, warning
 from pyade.core.macos.setup_screens import NOT_ON_MACOS, SkipKeys
 from pyade.core.problems import Problem, Severity
 from pyade.core.profile.accounts import AdministratorAccount, PrimaryAccount
@@ -60,40 +53,44 @@ BOOLEANS: Final[dict[str, str]] = {
     "passCodeDisabled": SkipKeys.PASSCODE.value,
     "zoomDisabled": "Zoom",
 }
-"""The Booleans of a profile for Macs, in the order in which they are written."""
+"""The Booleans of a profile for Macs, in the order of writing."""
 
 OLD_BOOLEANS: Final[dict[str, str]] = {
     "macOSFileVaultDisabled": SkipKeys.FILE_VAULT.value,
     "macOSRegistrationDisabled": SkipKeys.REGISTRATION.value,
 }
-"""Those of the older type ``depEnrollmentProfile``: read, never written."""
+"""The Booleans of the older type ``depEnrollmentProfile``: read, never written."""
 
 _BY_FOLDED: Final = {key.lower(): key for key in (*map(str, SkipKeys), *NOT_ON_MACOS)}
 
 
 def read_screens(
-    members: Members, problems: list[Problem]
+    reader: JsonReader, problems: list[Problem]
 ) -> tuple[frozenset[SkipKeys | str], frozenset[str]]:
-    """Return the keys to hide on a Mac, and those of screens that no Mac has."""
-    listed = members.texts(KEYS)
+    """Return the keys of screens to hide on a Mac, and those of screens that no Mac has."""
+    listed = reader.texts(KEYS)
     keys: set[str] = set()
     for key in listed or ():
         spelled = spelling(key)
         if spelled != key:
-            problems.append(warning(members.at(KEYS), f"Apple's spelling: {spelled}", "it was taken", key))
+            problems.append(
+                warning(reader.path_of(KEYS), f"Apple's spelling: {spelled}", "pyade used that spelling", key)
+            )
         keys.add(spelled)
     union = set(keys)
     for name, key in {**BOOLEANS, **OLD_BOOLEANS}.items():
-        is_hidden = members.flag(name)
+        is_hidden = reader.flag(name)
         if is_hidden:
-            union.add(key)
+            union.add(key)  # rule 2
         if listed is not None and is_hidden is not None and is_hidden is not (key in keys):
-            said = "the screen is listed" if key in keys else "the screen is not listed"
-            fix = f"{label(key)} is hidden; show it in both if it should not be"
-            problems.append(warning(members.at(name), f"the same as in {KEYS}: {said}", fix, str(is_hidden)))
+            state = "the screen is listed" if key in keys else "the screen is not listed"
+            fix = f"pyade hides {label(key)}; correct both if the screen should be shown"
+            problems.append(
+                warning(reader.path_of(name), f"the same as in {KEYS}: {state}", fix, str(is_hidden))
+            )
     elsewhere = frozenset(union & NOT_ON_MACOS)
     problems += [
-        warning(members.at(KEYS), "screens of a Mac", "kept for Intune, not sent to Apple", key)
+        warning(reader.path_of(KEYS), "only screens of a Mac", "kept for Intune, not sent to Apple", key)
         for key in sorted(elsewhere)
     ]
     return frozenset(union - elsewhere), elsewhere
@@ -106,12 +103,12 @@ def write_screens(keys: Iterable[SkipKeys | str]) -> dict[str, Any]:
 
 
 def spelling(key: str) -> str:
-    """Return Apple's spelling of a known key, in whatever letter case it was given."""
+    """Return Apple's spelling of a known key in any letter case."""
     return _BY_FOLDED.get(key.lower(), key)
 
 
 def label(key: str) -> str:
-    """Return the name of a screen as people know it."""
+    """Return the display name of a screen."""
     try:
         return SkipKeys(key).label
     except ValueError:
@@ -132,18 +129,18 @@ MEMBERS: Final = frozenset({
     SKIP, REGULAR, MANUAL, FULL_NAME, ACCOUNT_NAME, LOCK,
     ADMIN_NAME, ADMIN_FULL_NAME, ADMIN_PASSWORD, ADMIN_HIDDEN,
 })  # fmt: skip
-"""What is read and written here."""
+"""The members for local accounts."""
 
 
 @attrs.frozen(kw_only=True)
 class Accounts:
-    """What the account settings of Intune come to.
+    """The account settings that were read from Intune's JSON.
 
     Attributes:
         primary: The user's account; None leaves it to the user.
-        administrator: One more administrator.
-        skip_primary: True if it is said that nobody makes an account in Setup Assistant.
-        standard_user: True if the user's account is no administrator.
+        administrator: An additional administrator.
+        skip_primary: True if Setup Assistant creates no account.
+        standard_user: True if the user's account is not an administrator.
         password: Secret. The administrator's password, if it was in the file.
     """
 
@@ -154,41 +151,41 @@ class Accounts:
     password: Secret | None = attrs.field(repr=False)
 
 
-def read_accounts(members: Members, problems: list[Problem], *, has_user: bool) -> Accounts:
-    """Return the accounts that Intune's members mean.
+def read_accounts(reader: JsonReader, problems: list[Problem], *, has_user: bool) -> Accounts:
+    """Return the account settings of a profile.
 
     Args:
-        members: Of the profile.
-        problems: What has no effect, or is taken for something else, is added.
+        reader: The members of the profile.
+        problems: The list to which warnings are added, for members that have no effect or another meaning.
         has_user: True with user affinity.
     """
-    given = _Given(members)
+    given = _AccountMembers(reader)
     administrator = None
     if given.admin_name:
         administrator = AdministratorAccount(given.admin_name, given.admin_full_name, given.admin_hidden)
-    problems.extend(_without_effect(members, given))
+    problems.extend(_ineffective(reader, given))
     if given.password:
-        fix = "keep administrator_password as a secret; the profile needs its hash"
+        fix = "store administrator_password as a secret; the profile needs its hash"
         problems.append(
             Problem(
-                members.at(ADMIN_PASSWORD),
+                reader.path_of(ADMIN_PASSWORD),
                 "",
-                "no password in a file: it is a secret",
+                "no password in a file, because it is a secret",
                 fix,
                 Severity.WARNING,
             )
         )
     return Accounts(
-        primary=_primary(given, has_user=has_user),
+        primary=_primary_account(given, has_user=has_user),
         administrator=administrator,
-        skip_primary=given.skip and administrator is not None,
+        skip_primary=given.skip and administrator is not None,  # rule 1
         standard_user=given.regular and not given.skip and administrator is not None,
         password=given.password or None,
     )
 
 
 def write_accounts(profile: EnrollmentProfile) -> dict[str, Any]:
-    """Return the account members, which say what holds; a password is never among them."""
+    """Return the account members with the effective values; never with a password."""
     primary, administrator = profile.primary_account, profile.administrator
     has_user = profile.user_affinity.kind is not AffinityKind.NONE
     is_untouched = primary is None and administrator is None
@@ -197,7 +194,7 @@ def write_accounts(profile: EnrollmentProfile) -> dict[str, Any]:
     return {
         SKIP: skip,
         REGULAR: profile.standard_user and not skip,
-        # A user's account without settings of its own is neither prefilled nor said not to be.
+        # False with user affinity and without account settings, although nothing is prefilled.
         MANUAL: skip or not (name or full_name or (has_user and primary is None)),
         FULL_NAME: full_name,
         ACCOUNT_NAME: name,
@@ -209,26 +206,26 @@ def write_accounts(profile: EnrollmentProfile) -> dict[str, Any]:
     }
 
 
-class _Given:
-    """The account members as they came."""
+class _AccountMembers:
+    """The account members as they were read."""
 
-    def __init__(self, members: Members) -> None:
-        self.skip = bool(members.flag(SKIP))
-        self.regular = bool(members.flag(REGULAR))
-        self.manual = bool(members.flag(MANUAL))
-        self.name, self.full_name = members.text(ACCOUNT_NAME), members.text(FULL_NAME)
-        self.lock = bool(members.flag(LOCK))
-        self.admin_name, self.admin_full_name = members.text(ADMIN_NAME), members.text(ADMIN_FULL_NAME)
-        self.admin_hidden = bool(members.flag(ADMIN_HIDDEN))
-        self.password = Secret(members.text(ADMIN_PASSWORD))
+    def __init__(self, reader: JsonReader) -> None:
+        self.skip = bool(reader.flag(SKIP))
+        self.regular = bool(reader.flag(REGULAR))
+        self.manual = bool(reader.flag(MANUAL))
+        self.name, self.full_name = reader.text(ACCOUNT_NAME), reader.text(FULL_NAME)
+        self.lock = bool(reader.flag(LOCK))
+        self.admin_name, self.admin_full_name = reader.text(ADMIN_NAME), reader.text(ADMIN_FULL_NAME)
+        self.admin_hidden = bool(reader.flag(ADMIN_HIDDEN))
+        self.password = Secret(reader.text(ADMIN_PASSWORD))
 
     @property
     def is_prefilled(self) -> bool:
-        """True if Setup Assistant is to show a name that it did not ask for."""
+        """True if Setup Assistant prefills a name."""
         return not self.skip and not self.manual and bool(self.name or self.full_name)
 
 
-def _primary(given: _Given, *, has_user: bool) -> PrimaryAccount | None:
+def _primary_account(given: _AccountMembers, *, has_user: bool) -> PrimaryAccount | None:
     if given.is_prefilled:
         return PrimaryAccount(given.name, given.full_name, given.lock)
     if given.manual and not given.skip and has_user:
@@ -236,31 +233,33 @@ def _primary(given: _Given, *, has_user: bool) -> PrimaryAccount | None:
     return None
 
 
-def _without_effect(members: Members, given: _Given) -> Iterator[Problem]:
-    """Yield what is set and means nothing, or something else than it says."""
+def _ineffective(reader: JsonReader, given: _AccountMembers) -> Iterator[Problem]:
+    """Yield warnings for members that have no effect, or another effect than their name."""
     if not given.is_prefilled:
         why = f"no name with {SKIP}" if given.skip else f"no name with {MANUAL}"
         for member, name in ((ACCOUNT_NAME, given.name), (FULL_NAME, given.full_name)):
             if name:
-                yield warning(members.at(member), f"{why}: it has no effect", "it was left out", name)
+                yield warning(reader.path_of(member), f"{why}: it has no effect", "it was ignored", name)
         if given.lock:
-            allowed = "true only with names that are prefilled: it has no effect"
-            yield warning(members.at(LOCK), allowed, "prefill the names, or set it to false", "True")
+            allowed = "true only with prefilled names: it has no effect"
+            yield warning(reader.path_of(LOCK), allowed, "prefill the names, or set it to false", "True")
     if given.regular and not given.admin_name:
         allowed = f"true only with {ADMIN_NAME}: a Mac needs an administrator"
         yield warning(
-            members.at(REGULAR), allowed, "the account is an administrator, as Intune makes it", "True"
+            reader.path_of(REGULAR), allowed, "the account is an administrator, as Intune makes it", "True"
         )
     elif given.regular and given.skip:
-        yield warning(members.at(REGULAR), f"false with {SKIP}: it has no effect", "set it to false", "True")
+        yield warning(
+            reader.path_of(REGULAR), f"false with {SKIP}: it has no effect", "set it to false", "True"
+        )
     if not given.admin_name:
         for member, is_set in (
             (ADMIN_FULL_NAME, given.admin_full_name),
             (ADMIN_HIDDEN, given.admin_hidden),
         ):
             if is_set:
-                fix = "name the administrator, or leave it out"
-                yield warning(members.at(member), f"only with {ADMIN_NAME}: it has no effect", fix)
+                fix = "name the administrator, or remove it"
+                yield warning(reader.path_of(member), f"only with {ADMIN_NAME}: it has no effect", fix)
 
 
 POLICY_PREFIX: Final = "ECV2_"
@@ -303,20 +302,20 @@ POLICY_MEMBERS: Final = frozenset({
     "id", "name", "description", "platforms", "technologies", "roleScopeTagIds", "creationSource",
     "templateReference", "settings", TYPE,
 })  # fmt: skip
-"""The members of an enrollment policy that are read and written."""
+"""The members of an enrollment policy that have a setting."""
 
 READ_ONLY: Final = ("id", "isDefault", ENDPOINT)
-"""Members that Graph does not take."""
+"""Members that Graph does not accept."""
 
 NO_EQUAL: Final[Mapping[str, tuple[Any, str]]] = {
     PORTAL: (False, "users sign in in Company Portal after the enrollment: choose user_affinity yourself"),
     APP: (False, "have your server install Company Portal"),
     "deviceNameTemplate": ("", "have your server name the Mac after the enrollment"),
-    GROUPS: ([], "put the Mac into these groups yourself"),
+    GROUPS: ([], "add the Mac to these groups yourself"),
     SSO: (False, "read as Setup Assistant (legacy): see build_platform_sso_required"),
     ROTATION: (None, "have your server change the password: see password_rotation"),
 }
-"""Members that pyade has no setting for: what they hold when they say nothing, and what to do instead."""
+"""Members without a setting in pyade: their neutral value, and what to do instead."""
 
 MEMBER_OF: Final = {
     **{setting: member for member, setting in (*TEXTS.items(), *FLAGS.items())},

@@ -1,6 +1,6 @@
-"""What an object of Intune's JSON is: by the type it names or, where it names none, by its members.
+"""Determine the type of an object in Intune's JSON from its ``@odata.type``, else from its members.
 
-Source: Microsoft Graph (beta). That expanded objects and old exports name no type is observed.
+Source: Microsoft Graph (beta). That expanded objects and old exports have no type is observed.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ DEVICE: Final = "importedAppleDeviceIdentity"
 DEVICES: Final = "importedAppleDeviceIdentities"
 """The member of a token that lists its devices."""
 
-_SAME: Final = {
-    "depEnrollmentProfile": PROFILE,  # Its predecessor, for Macs and iPhones.
+_ALIASES: Final = {
+    "depEnrollmentProfile": PROFILE,  # its predecessor, for Macs and iPhones
     "importedAppleDeviceIdentityResult": DEVICE,
 }
-# The order counts: the predecessor has members of both platforms.
-_MARKS: Final[Mapping[str, frozenset[str]]] = {
+# The order matters: the predecessor has members of both platforms.
+_TYPICAL_MEMBERS: Final[Mapping[str, frozenset[str]]] = {
     PROFILE: frozenset({
         "fileVaultDisabled", "iCloudStorageDisabled", "registrationDisabled",
         "skipPrimarySetupAccountCreation", "chooseYourLockScreenDisabled", "iCloudDiagnosticsDisabled",
@@ -38,19 +38,28 @@ _MARKS: Final[Mapping[str, frozenset[str]]] = {
 
 
 def kind_of(body: Mapping[str, Any]) -> str:
-    """Return the type of an object; "" if neither its name nor its members tell."""
+    """Return the type of an object; "" if it is unknown."""
     name = type_of(body)
     if name:
-        return _SAME.get(name, name)
-    return next((kind for kind, marks in _MARKS.items() if not marks.isdisjoint(body)), "")
+        return _ALIASES.get(name, name)
+    return next((kind for kind, marks in _TYPICAL_MEMBERS.items() if not marks.isdisjoint(body)), "")
 
 
 def check_kind(body: Mapping[str, Any], kind: str, path: str) -> None:
-    """Raise if *body* is known to be something else than *kind*.
+    """Check that *body* is not known to have another type than *kind*.
 
     Raises:
-        IntuneError: It is.
+        IntuneError: It has another type.
     """
     found = kind_of(body)
     if found not in ("", kind):
-        raise IntuneError((Problem(path, "", f"a {kind}, not {found[:80]!r}", "read it as what it is"),))
+        raise IntuneError(
+            (
+                Problem(
+                    path,
+                    "",
+                    f"a {kind}, not {found[:80]!r}",
+                    "use the function for that type, or read_intune",
+                ),
+            )
+        )

@@ -1,35 +1,25 @@
-"""The tree of settings in an enrollment policy: to the members of a classic profile, and back.
+"""Convert the settings of an enrollment policy for Macs to the members of a classic profile, and back.
+
+An enrollment policy is an object of Intune's settings catalog: a tree of definitions, each with a value.
+``CATALOG`` has one row per definition, which maps each value to members of a classic profile. Reading and
+writing use the same table, and the meaning of the members is defined once, in the modules for classic
+profiles. So a profile, its policy and the mirror of the policy cannot be read differently.
 
 The rules of this file:
 
-1. What the catalog does not know is kept as it came, with the value of the choice below which it stands, and
-   put back there. A screen whose definition is newer than the catalog is told by its name, and follows the
-   profile from then on.
-2. A known definition with a value that is not known cannot be read: what it means would be lost.
-3. A child below an option that it does not belong to says nothing.
-4. Writing makes every definition at the top, as Graph refuses a policy that lacks one.
+1. A choice has a value ``{definition}_0``, ``{definition}_1``... for each of its options, in order. Write the
+   first option that matches.
+2. A child belongs to an option of its parent, and is only written there. Children have no instance template.
+3. ``_0`` hides a screen and ``_1`` shows it.
+4. Keep unknown settings unchanged, with the value of the parent choice, and restore them there. A screen
+   whose definition is newer than the catalog is recognised by its name, and follows the profile from then on.
+5. A known definition with an unknown value is an error: its meaning would be lost.
+6. Ignore a child under an option that it does not belong to.
+7. Write every definition of the top level, because Graph refuses a policy without one of them.
 
-Source: Microsoft Graph (beta), ``deviceManagementConfigurationSetting`` and its kinds of instances; the
-shapes are observed.
-
-The settings of an enrollment policy for Macs, as data: one table, read in both directions.
-
-An enrollment policy is an object of Intune's settings catalog: a tree of definitions, each with a value.
-Every definition has one row here, which says what it means in the members of a classic profile. Reading a
-policy goes from the value to the members, writing one from the members to the value; what the members of a
-classic profile mean to pyade is said once, in the modules for these. So a profile, its policy and the mirror
-of the policy cannot be read differently.
-
-The rules of this table:
-
-1. A choice has a value ``{definition}_0``, ``{definition}_1``... for each of its options, in their order. The
-   first option that fits is written.
-2. A child stands below an option of its parent, and is only written there. Children carry no instance
-   template.
-3. A screen is hidden by ``_0`` and shown by ``_1``.
-
-Source: Microsoft Graph (beta), ``deviceManagementConfigurationPolicy``; definitions, templates and values are
-observed in live tenants by two independent public projects, which agree on each of them.
+Source: Microsoft Graph (beta), ``deviceManagementConfigurationPolicy``,
+``deviceManagementConfigurationSetting`` and its types of instances. Shapes, definitions, templates and values
+are observed in live tenants by two independent public projects, which agree on each of them.
 """
 
 from __future__ import annotations
@@ -42,7 +32,14 @@ import attrs
 
 from pyade.builders.intune import fields
 from pyade.builders.intune.fields import spelling
-from pyade.builders.intune.json_reader import TYPE, WHOLE, Members, is_cut, items, warning
+from pyade.builders.intune.json_reader import (
+    EXPORT_DEEPER,
+    TYPE,
+    JsonReader,
+    is_truncated,
+    list_items,
+    warning,
+)
 from pyade.core.arguments import check_arguments
 from pyade.core.macos.setup_screens import SkipKeys
 from pyade.core.problems import Problem
@@ -59,8 +56,8 @@ OTHER_TEMPLATES: Final[Mapping[str, str]] = {
 
 PLATFORM: Final = "macOS"
 TECHNOLOGY: Final = "enrollment"
-TOKEN_PREFIX: Final = "DepTokenId_"  # noqa: S105 - it stands before the id of a token
-"""What stands before the token's id in ``creationSource``."""
+TOKEN_PREFIX: Final = "DepTokenId_"  # noqa: S105 - a prefix
+"""The prefix of the token's id in ``creationSource``."""
 
 SCREEN_PREFIX: Final = "ade_setupassistant_"
 AFFINITY: Final = "ade_macos_useraffinity"
@@ -68,7 +65,7 @@ SIGN_IN: Final = "ade_macos_authenticationmethod"
 _ACCOUNTS: Final = "ade_accountsettings_"
 _ACCOUNT_TEMPLATE: Final = "3a7c9d2e-8f4b-4e1a-9c5d-6b8a3f7e2d4c"
 _SCREEN: Final = "screen:"
-# Name behind the prefix, Apple's key, template of the instance, template of the value.
+# Name after the prefix, Apple's key, template of the instance, template of the value.
 _SCREEN_TABLE: Final = """\
 locationservices Location
     5dca1893-31cd-49b7-aadf-c26990ea0639 6f73700e-a14b-4784-9923-512a97297c41
@@ -118,8 +115,8 @@ appstore AppStore
     4c8e7d9a-3f2b-4d1a-9c8e-5b7a6d3f2e1c 7e8d9c4a-2f5b-4e3c-8d9a-6b7c3e5f2a1d"""
 
 
-class Kind(enum.Enum):
-    """What a definition has for a value."""
+class ValueType(enum.Enum):
+    """The type of a definition's value."""
 
     CHOICE = "choice"
     TEXT = "text"
@@ -132,16 +129,16 @@ class Setting:
 
     Attributes:
         id: ``settingDefinitionId``.
-        kind: What its value is.
-        options: For a choice, what each option means in members of a classic profile.
-        member: For a text or a number, the member of a classic profile that holds it.
-        parents: The values of choices below which it stands; empty at the top.
+        value_type: Type of its value.
+        options: For a choice, the members of a classic profile that each option stands for.
+        member: For a text or a number, the member of a classic profile with the same value.
+        parents: The values of parent choices to which it belongs; empty at the top level.
         instance_template: ``settingInstanceTemplateId``; "" for a child.
         value_template: ``settingValueTemplateId``; "" for none.
     """
 
     id: str
-    kind: Kind = Kind.CHOICE
+    value_type: ValueType = ValueType.CHOICE
     options: tuple[Mapping[str, Any], ...] = ()
     member: str = ""
     parents: tuple[str, ...] = ()
@@ -150,29 +147,29 @@ class Setting:
 
     @property
     def members(self) -> frozenset[str]:
-        """The members of a classic profile that it says something about."""
+        """The members of a classic profile that it maps to."""
         return frozenset({name for option in self.options for name in option} | {self.member} - {""})
 
 
 def screen_member(key: str) -> str:
-    """Return the name under which the table knows whether a screen is hidden."""
+    """Return the pseudo member of the table that is true if the screen *key* is hidden."""
     return f"{_SCREEN}{key}"
 
 
 def is_screen(member: str) -> bool:
-    """Return True if *member* says whether a screen is hidden."""
+    """Return True if *member* is a result of ``screen_member``."""
     return member.startswith(_SCREEN)
 
 
 def key_of(member: str) -> str:
-    """Return the skip key of the screen that *member* says is hidden or not."""
+    """Return the skip key of a result of ``screen_member``."""
     return member.removeprefix(_SCREEN)
 
 
 def screen_of(definition: str) -> str:
-    """Return the skip key of the screen that a definition shows or hides; "" if it is of none.
+    """Return the skip key of the screen that a definition shows or hides; "" if there is none.
 
-    A definition that is newer than this table is told by its name, which is the key in lower case.
+    A definition that is newer than this table is recognised by its name, which is the key in lower case.
     """
     if not definition.startswith(SCREEN_PREFIX):
         return ""
@@ -187,7 +184,7 @@ def _screens() -> Iterator[Setting]:
     for name, key, instance_template, value_template in zip(words, words, words, words, strict=True):
         yield Setting(
             id=f"{SCREEN_PREFIX}{name}",
-            options=({screen_member(key): True}, {screen_member(key): False}),
+            options=({screen_member(key): True}, {screen_member(key): False}),  # rule 3
             instance_template=instance_template,
             value_template=value_template,
         )
@@ -195,7 +192,7 @@ def _screens() -> Iterator[Setting]:
 
 def _account(
     name: str,
-    kind: Kind = Kind.CHOICE,
+    value_type: ValueType = ValueType.CHOICE,
     options: tuple[Mapping[str, Any], ...] = (),
     *,
     below: tuple[str, ...],
@@ -204,7 +201,7 @@ def _account(
 ) -> Setting:
     return Setting(
         id=f"{_ACCOUNTS}{name}",
-        kind=kind,
+        value_type=value_type,
         options=options,
         member=member,
         parents=tuple(value if value.startswith("ade_") else f"{_ACCOUNTS}{value}" for value in below),
@@ -225,7 +222,7 @@ CATALOG: Final = (
     ),
     Setting(
         id=SIGN_IN,
-        # Only _2 has been seen; what the others are is a guess, and they are never written.
+        # Only _2 was observed; the others are a guess, and are never written.
         options=({fields.WEB: False}, {fields.WEB: False}, {fields.WEB: True}),
         parents=(f"{AFFINITY}_1",),
     ),
@@ -235,20 +232,25 @@ CATALOG: Final = (
         instance_template="7e4d9c8a-2f5b-4a3c-8d9e-1b6a4f7c2e5d",
         value_template="3a7c9d2e-8f4b-4e1a-9c5d-6b8a3f7e2d4c",
     ),
-    # An administrator is there if it has a name, which is a child. It is always present.
+    # An administrator exists if it has a name, which is a child. This definition is always present.
     _account(
         "createlocaladmin",
         options=({fields.ADMIN_NAME: ""}, {}),
         below=("ade_macos_awaitconfiguration_0", "ade_macos_awaitconfiguration_1"),
     ),
-    _account("adminaccountname", Kind.TEXT, member=fields.ADMIN_NAME, below=("createlocaladmin_1",)),
-    _account("adminaccountfullname", Kind.TEXT, member=fields.ADMIN_FULL_NAME, below=("createlocaladmin_1",)),
-    _account("hideusersgroups", options=_switch(fields.ADMIN_HIDDEN), below=("createlocaladmin_1",)),
-    # Graph refuses an administrator without it; 0 is for never.
+    _account("adminaccountname", ValueType.TEXT, member=fields.ADMIN_NAME, below=("createlocaladmin_1",)),
     _account(
-        "adminaccountpasswordrotation", Kind.NUMBER, member=fields.ROTATION, below=("createlocaladmin_1",)
+        "adminaccountfullname", ValueType.TEXT, member=fields.ADMIN_FULL_NAME, below=("createlocaladmin_1",)
     ),
-    # No template for its value: live policies come without one.
+    _account("hideusersgroups", options=_switch(fields.ADMIN_HIDDEN), below=("createlocaladmin_1",)),
+    # Graph refuses an administrator without it; 0 means never.
+    _account(
+        "adminaccountpasswordrotation",
+        ValueType.NUMBER,
+        member=fields.ROTATION,
+        below=("createlocaladmin_1",),
+    ),
+    # No value template: live policies have none.
     _account(
         "createlocalprimary",
         options=(
@@ -270,9 +272,13 @@ CATALOG: Final = (
         below=("prefillaccountinfo_1",),
         value_template="",
     ),
-    _account("primaryaccountfullname", Kind.TEXT, member=fields.FULL_NAME, below=("prefillaccountinfo_1",)),
-    _account("primaryaccountname", Kind.TEXT, member=fields.ACCOUNT_NAME, below=("prefillaccountinfo_1",)),
-    # Sources disagree which member the lock is; live mirrors have both alike.
+    _account(
+        "primaryaccountfullname", ValueType.TEXT, member=fields.FULL_NAME, below=("prefillaccountinfo_1",)
+    ),
+    _account(
+        "primaryaccountname", ValueType.TEXT, member=fields.ACCOUNT_NAME, below=("prefillaccountinfo_1",)
+    ),
+    # Sources disagree which member the lock is; in live mirrors both are equal.
     Setting(
         id="ade_lockedenrollment",
         options=(
@@ -284,25 +290,25 @@ CATALOG: Final = (
     ),
     Setting(
         id="ade_setupassistant_department",
-        kind=Kind.TEXT,
+        value_type=ValueType.TEXT,
         member=fields.DEPARTMENT,
         instance_template="1fd43c7c-0c7a-4dcc-8392-7b1776f86d14",
         value_template="180721e2-b467-40a3-b631-b2f28c5d9297",
     ),
     Setting(
         id="ade_setupassistant_departmentphone",
-        kind=Kind.TEXT,
+        value_type=ValueType.TEXT,
         member=fields.PHONE,
         instance_template="383a4d4b-0bbc-4791-bc48-6def8716ec96",
         value_template="f7322d5b-07aa-4b5c-9846-bc3e547e7c0b",
     ),
     *_screens(),
 )
-"""Every definition that is known, parents before their children."""
+"""All known definitions, parents before their children."""
 
 BY_ID: Final = {setting.id: setting for setting in CATALOG}
 TOP: Final = tuple(setting for setting in CATALOG if not setting.parents)
-"""What stands at the top: Graph refuses a policy that lacks one of them."""
+"""The definitions of the top level: Graph refuses a policy without one of them."""
 
 SCREENS: Final = {setting.id: key_of(name) for setting in TOP for name in setting.members if is_screen(name)}
 """The skip key of each definition of a screen."""
@@ -317,17 +323,16 @@ _INSTANCE: Final = "settingInstance"
 _CHOICE: Final = "choiceSettingValue"
 _SIMPLE: Final = "simpleSettingValue"
 _CHILDREN: Final = "children"
-_SHOWN: Final = 80
+_MAX_SHOWN: Final = 80
 
 
 @check_arguments
 @attrs.frozen(kw_only=True)
 class UnknownSetting:
-    """A setting of a policy that pyade does not know, as it came.
+    """A setting of a policy that pyade does not know, as it was read.
 
     Attributes:
-        parent: The value of the choice below which it stands, such as ``ade_macos_useraffinity_1``; "" at the
-            top.
+        parent: The value of its parent choice, such as ``ade_macos_useraffinity_1``; "" at the top level.
         body: The instance, with its ``settingDefinitionId``.
     """
 
@@ -341,7 +346,7 @@ class UnknownSetting:
 
     @property
     def screen(self) -> str:
-        """The skip key of the screen that it shows or hides, told by its name; "" if it is of none."""
+        """The skip key of the screen that it shows or hides, from its name; "" if there is none."""
         return screen_of(self.definition) if not self.parent and self._is_hidden is not None else ""
 
     @property
@@ -356,19 +361,19 @@ class UnknownSetting:
         return {f"{self.definition}_0": True, f"{self.definition}_1": False}.get(str(value))
 
     def showing(self, *, is_hidden: bool) -> dict[str, Any]:
-        """Return the instance with that value for its screen."""
+        """Return the instance with the value that hides or shows its screen."""
         value = f"{self.definition}_{0 if is_hidden else 1}"
         return {**self.body, _CHOICE: {**self.body[_CHOICE], "value": value}}
 
 
 @attrs.frozen
 class Tree:
-    """What a tree of settings comes to.
+    """The settings that were read from a policy.
 
     Attributes:
-        members: The members of a classic profile that say the same.
-        places: Where each of them was said.
-        unknown: What pyade does not know.
+        members: The equivalent members of a classic profile.
+        places: The path of the setting that each member was read from.
+        unknown: The settings that pyade does not know.
     """
 
     members: dict[str, Any]
@@ -376,169 +381,180 @@ class Tree:
     unknown: tuple[UnknownSetting, ...]
 
 
-def read_tree(members: Members, problems: list[Problem]) -> Tree:
-    """Return what the settings of a policy say; what is wrong with them goes to the problems of *members*."""
-    reader = _Reader(members, problems)
-    value = members.take(SETTINGS)
-    for item in items(value) or ():
+def read_tree(reader: JsonReader, problems: list[Problem]) -> Tree:
+    """Return the settings of a policy.
+
+    Args:
+        reader: The reader of the policy, which collects errors.
+        problems: The list to which warnings are added.
+    """
+    tree = _TreeReader(reader, problems)
+    value = reader.take(SETTINGS)
+    for item in list_items(value) or ():
         instance = item.get(_INSTANCE, item) if isinstance(item, Mapping) else item
-        reader.read(instance, "")
-    reader.finish()
-    return Tree(reader.members, reader.places, tuple(reader.unknown))
+        tree.read(instance, "")
+    tree.finish()
+    return Tree(tree.members, tree.places, tuple(tree.unknown))
 
 
 def write_tree(members: Mapping[str, Any], unknown: Iterable[UnknownSetting]) -> list[dict[str, Any]]:
-    """Return the complete settings of a policy that say the same as *members* of a classic profile.
+    """Return the complete settings of a policy that are equivalent to *members* of a classic profile.
 
     Args:
-        members: Of the profile, with ``screen_member`` of each screen that is hidden.
-        unknown: What is put back where it was; nothing, where the choice above it has another value now.
+        members: Members of the profile, with ``screen_member`` of each hidden screen.
+        unknown: Unknown settings to restore under their parent choice; omitted if that has another value now.
     """
     kept = tuple(unknown)
-    instances = [_instance(setting, members, kept) for setting in TOP]
-    instances += _put_back("", members, kept)
+    instances = [_build_instance(setting, members, kept) for setting in TOP]  # rule 7
+    instances += _restore_unknown("", members, kept)
     return [{TYPE: f"{_GRAPH}Setting", _INSTANCE: instance} for instance in instances]
 
 
 def values_in(settings: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield the value of every choice in written settings: what a child can stand below."""
+    """Yield the value of every choice in written settings, which are the possible parents of a child."""
     parts = [setting[_INSTANCE] for setting in settings]
     while parts:
         holder = parts.pop().get(_CHOICE)
         if isinstance(holder, Mapping):
             yield str(holder.get("value"))
-            parts += (part for part in items(holder.get(_CHILDREN)) or () if isinstance(part, Mapping))
+            parts += (part for part in list_items(holder.get(_CHILDREN)) or () if isinstance(part, Mapping))
 
 
 def option_of(setting: Setting, members: Mapping[str, Any]) -> int | None:
-    """Return which option of a choice says the same as *members*; None if there is none."""
-    for index, option in enumerate(setting.options):
-        if all(members.get(name, False) == meant for name, meant in option.items()):
+    """Return the index of the first option of a choice that matches *members*; None if none does."""
+    for index, option in enumerate(setting.options):  # rule 1
+        if all(members.get(name, False) == value for name, value in option.items()):
             return index
     return None
 
 
-class _Reader:
-    """Goes through a tree, and collects what it says."""
+class _TreeReader:
+    """Reads a tree of settings, and collects members and problems."""
 
-    def __init__(self, members: Members, problems: list[Problem]) -> None:
+    def __init__(self, reader: JsonReader, problems: list[Problem]) -> None:
         self.members: dict[str, Any] = {}
         self.places: dict[str, str] = {}
         self.unknown: list[UnknownSetting] = []
-        self._path = members.at(SETTINGS)
-        self._errors = members.problems
+        self._path = reader.path_of(SETTINGS)
+        self._errors = reader.problems
         self._problems = problems
         self._seen: dict[str, str] = {}
 
     def read(self, instance: Any, parent: str) -> None:
-        """Read one instance, and what stands below it."""
+        """Read one instance and its children."""
         if not isinstance(instance, Mapping):
-            self._wrong(self._path, f"objects, not {type(instance).__name__}", fix=WHOLE)
+            self._add_error(self._path, f"objects, not {type(instance).__name__}", fix=EXPORT_DEEPER)
             return
         definition = instance.get(_ID)
         if not isinstance(definition, str) or not definition:
-            self._wrong(self._path, f"settings with {_ID}")
+            self._add_error(self._path, f"settings with {_ID}")
             return
-        where = f"{self._path}.{definition[:_SHOWN]}"
+        where = f"{self._path}.{definition[:_MAX_SHOWN]}"
         setting = BY_ID.get(definition)
-        if setting is not None and parent not in (setting.parents or ("",)):
-            below = parent or "the top"
+        if setting is not None and parent not in (setting.parents or ("",)):  # rule 6
+            below = parent or "the top level"
             self._problems.append(
-                warning(where, f"not below {below}: it says nothing there", "it was left out")
+                warning(where, f"not below {below}: it has no effect there", "it was ignored")
             )
         elif definition in self._seen:
-            self._wrong(where, "there once")
+            self._add_error(where, "only one instance")
         elif setting is None:
-            self._keep(instance, parent, where)
-        elif setting.kind is Kind.CHOICE:
-            self._choice(setting, instance, where)
+            self._keep_unknown(instance, parent, where)
+        elif setting.value_type is ValueType.CHOICE:
+            self._read_choice(setting, instance, where)
         else:
-            self._simple(setting, instance, where)
+            self._read_simple(setting, instance, where)
 
     def finish(self) -> None:
-        """Say what follows from what is not there."""
+        """Add what follows from missing settings."""
         missing = [setting.id for setting in TOP if setting.id not in self._seen]
         if missing:
-            allowed = (
-                f"all settings of the template; {len(missing)} are not there, and were taken for not set"
-            )
+            allowed = f"all settings of the template; {len(missing)} are missing, and were read as not set"
             fix = "export the policy with $expand=settings"
             self._problems.append(warning(self._path, allowed, fix, ", ".join(missing)))
         sign_in = self._seen.get(SIGN_IN)
         if self.members.get(fields.USER) and sign_in is None:
-            self._say({fields.WEB: True}, f"{self._path}.{AFFINITY}")
-            allowed = f"{SIGN_IN}; it is not there, and was taken for modern authentication"
+            self._record({fields.WEB: True}, f"{self._path}.{AFFINITY}")
+            allowed = f"{SIGN_IN}; it is missing, and was read as modern authentication"
             self._problems.append(warning(self.places[fields.WEB], allowed, "check it in Intune"))
         elif sign_in is not None and not self.members[fields.WEB]:
-            allowed = f"{SIGN_IN}_2: no other is known; it was taken for Setup Assistant (legacy)"
+            allowed = f"{SIGN_IN}_2: no other value is known; it was read as Setup Assistant (legacy)"
             self._problems.append(warning(self.places[fields.WEB], allowed, "check it in Intune", sign_in))
 
-    def _choice(self, setting: Setting, instance: Mapping[str, Any], where: str) -> None:
+    def _read_choice(self, setting: Setting, instance: Mapping[str, Any], where: str) -> None:
         holder = instance.get(_CHOICE)
         value = holder.get("value") if isinstance(holder, Mapping) else None
         values = [f"{setting.id}_{number}" for number in range(len(setting.options))]
-        if value not in values:
-            shown = value[:_SHOWN] if isinstance(value, str) else ""
-            self._wrong(where, f"one of {', '.join(values)}", shown, WHOLE if is_cut(holder) else "")
+        if value not in values:  # rule 5
+            text = value[:_MAX_SHOWN] if isinstance(value, str) else ""
+            self._add_error(
+                where, f"one of {', '.join(values)}", text, EXPORT_DEEPER if is_truncated(holder) else ""
+            )
             return
         self._seen[setting.id] = str(value)
-        self._say(setting.options[values.index(str(value))], where)
-        for child in items(instance[_CHOICE].get(_CHILDREN)) or ():
+        self._record(setting.options[values.index(str(value))], where)
+        for child in list_items(instance[_CHOICE].get(_CHILDREN)) or ():
             self.read(child, str(value))
 
-    def _simple(self, setting: Setting, instance: Mapping[str, Any], where: str) -> None:
+    def _read_simple(self, setting: Setting, instance: Mapping[str, Any], where: str) -> None:
         holder = instance.get(_SIMPLE)
         value = holder.get("value") if isinstance(holder, Mapping) else None
-        kind, words = (str, "a text") if setting.kind is Kind.TEXT else (int, "a whole number")
-        if not isinstance(holder, Mapping) or not (value is None or type(value) is kind):
-            self._wrong(where, f"{_SIMPLE} with {words}", fix=WHOLE if is_cut(holder) else "")
+        value_type, words = (
+            (str, "a text") if setting.value_type is ValueType.TEXT else (int, "a whole number")
+        )
+        if not isinstance(holder, Mapping) or not (value is None or type(value) is value_type):
+            self._add_error(
+                where, f"{_SIMPLE} with {words}", fix=EXPORT_DEEPER if is_truncated(holder) else ""
+            )
             return
         self._seen[setting.id] = ""
-        self._say({setting.member: value}, where)
+        self._record({setting.member: value}, where)
 
-    def _say(self, said: Mapping[str, Any], where: str) -> None:
-        self.members |= said
-        self.places |= dict.fromkeys(said, where)
+    def _record(self, values: Mapping[str, Any], where: str) -> None:
+        self.members |= values
+        self.places |= dict.fromkeys(values, where)
 
-    def _keep(self, instance: Mapping[str, Any], parent: str, where: str) -> None:
+    def _keep_unknown(self, instance: Mapping[str, Any], parent: str, where: str) -> None:
         kept = UnknownSetting(parent=parent, body=instance)
-        allowed, fix = "not a setting that pyade knows; kept for the way back", "check whether you need it"
+        allowed, fix = "not a setting that pyade knows; kept for writing", "check whether you need it"
         if kept.screen:
-            allowed, fix = f"not in the catalog; taken for the screen {kept.screen} by its name", "check it"
+            allowed = f"not in the catalog; read as the screen {kept.screen} because of its name"
+            fix = "check in Intune that it is this screen"
             self._seen[kept.definition] = ""
-            self._say({screen_member(kept.screen): kept.is_hidden}, where)
-        self.unknown.append(kept)
+            self._record({screen_member(kept.screen): kept.is_hidden}, where)
+        self.unknown.append(kept)  # rule 4
         self._problems.append(warning(where, allowed, fix))
 
-    def _wrong(self, where: str, allowed: str, value: str = "", fix: str = "") -> None:
-        fix = fix or "see what it means in Intune, and correct it"
+    def _add_error(self, where: str, allowed: str, value: str = "", fix: str = "") -> None:
+        fix = fix or "check its meaning in Intune, and correct it"
         self._errors.append(Problem(where, value, allowed, fix))
 
 
-def _instance(
+def _build_instance(
     setting: Setting, members: Mapping[str, Any], unknown: tuple[UnknownSetting, ...]
 ) -> dict[str, Any]:
-    kind = "Choice" if setting.kind is Kind.CHOICE else "Simple"
+    kind = "Choice" if setting.value_type is ValueType.CHOICE else "Simple"
     body: dict[str, Any] = {TYPE: f"{_GRAPH}{kind}SettingInstance", _ID: setting.id}
     if setting.instance_template:
         template = {"settingInstanceTemplateId": setting.instance_template}
         body["settingInstanceTemplateReference"] = template
     value: dict[str, Any]
-    if setting.kind is Kind.CHOICE:
+    if setting.value_type is ValueType.CHOICE:
         chosen = f"{setting.id}_{option_of(setting, members) or 0}"
-        children = [_instance(child, members, unknown) for child in CATALOG if chosen in child.parents]
-        children += _put_back(chosen, members, unknown)
+        # Rule 2
+        children = [_build_instance(child, members, unknown) for child in CATALOG if chosen in child.parents]
+        children += _restore_unknown(chosen, members, unknown)
         value = {TYPE: f"{_GRAPH}ChoiceSettingValue", "value": chosen, _CHILDREN: children}
     else:
-        form = "String" if setting.kind is Kind.TEXT else "Integer"
+        form = "String" if setting.value_type is ValueType.TEXT else "Integer"
         value = {TYPE: f"{_GRAPH}{form}SettingValue", "value": members[setting.member]}
     if setting.value_template:
         value["settingValueTemplateReference"] = {"settingValueTemplateId": setting.value_template}
-    body[_CHOICE if setting.kind is Kind.CHOICE else _SIMPLE] = value
+    body[_CHOICE if setting.value_type is ValueType.CHOICE else _SIMPLE] = value
     return body
 
 
-def _put_back(
+def _restore_unknown(
     parent: str, members: Mapping[str, Any], unknown: tuple[UnknownSetting, ...]
 ) -> Iterator[dict[str, Any]]:
     for kept in unknown:

@@ -1,19 +1,19 @@
-"""An enrollment profile as Intune's ``depMacOSEnrollmentProfile``, and back.
+"""Convert Intune's ``depMacOSEnrollmentProfile`` to an enrollment profile, and back.
 
 The rules of this file:
 
-1. Intune's address (``configurationEndpointUrl``) is never taken for the profile's ``url``: Macs would enroll
-   into the old tenant. What has no place in Intune's JSON comes from ``OwnSettings``.
-2. What pyade has no setting for is kept in ``extra`` and written back; where it would have an effect, a
-   problem names it.
-3. A second export says the same as the first, byte for byte.
-4. Reading keeps what was said; writing says what holds. Where account settings, or ``auto_advance``, switch
-   another setting on, both ways report it.
-5. An enrollment policy and its mirror (the id begins with ``ECV2_``) are written as a classic profile only by
-   force: a copy that Intune does not take back.
+1. Never use Intune's address (``configurationEndpointUrl``) as the profile's ``url``, because Macs would
+   enroll in the old tenant. ``OwnSettings`` supplies the settings that Intune's JSON lacks.
+2. Keep members without a setting in ``extra`` and write them back; add a problem for each that would have an
+   effect.
+3. A second export is equal to the first, byte for byte.
+4. Reading keeps the given values; writing uses the effective values. If account settings, or
+   ``auto_advance``, switch another setting on, both report it.
+5. Write an enrollment policy or its mirror (the id begins with ``ECV2_``) as a classic profile only with
+   *force*: Intune does not accept that copy as the policy.
 
-Source: Microsoft Graph (beta), ``depMacOSEnrollmentProfile`` and its bases; how they relate to Apple's keys
-is observed, or inferred from the names.
+Source: Microsoft Graph (beta), ``depMacOSEnrollmentProfile`` and its bases; the relation to Apple's keys is
+observed, or inferred from the names.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import attrs
 
 from pyade.builders.intune import fields
 from pyade.builders.intune.fields import SKIP, read_accounts, read_screens, write_accounts, write_screens
-from pyade.builders.intune.json_reader import TYPE, Members, masked_passwords, warning
+from pyade.builders.intune.json_reader import TYPE, JsonReader, mask_passwords, warning
 from pyade.builders.intune.model import IntuneExport, IntuneProfile, OwnSettings
 from pyade.builders.intune.object_types import PROFILE, check_kind
 from pyade.builders.intune.unmapped import read_extra
@@ -39,62 +39,63 @@ from pyade.errors import IntuneError, ProfileError
 
 @check_arguments(but=("body",))
 def profile_from_intune(body: Mapping[str, Any], own: OwnSettings, *, path: str = "$") -> IntuneProfile:
-    """Return the profile of one object of Intune's.
+    """Return the profile of one object from Intune.
 
     Args:
-        body: A ``depMacOSEnrollmentProfile``, with its type or without, of any age.
-        own: What Intune's JSON has no place for.
-        path: Where the object is, for problems and problems.
+        body: A ``depMacOSEnrollmentProfile`` of any version, with or without its type.
+        own: The settings that Intune's JSON lacks.
+        path: Path of the object, for problems.
 
     Raises:
-        IntuneError: It is of another platform, a member has the wrong kind, or the profile breaks a rule.
+        IntuneError: The object is for another platform, a member has the wrong type, or the profile breaks a
+            rule.
 
     Source: Microsoft Graph, ``depMacOSEnrollmentProfile``.
     """
-    body = masked_passwords(body)
-    members = Members(body, path)
-    members.check()
+    body = mask_passwords(body)
+    reader = JsonReader(body, path)
+    reader.check()
     check_kind(body, PROFILE, path)
-    return read_profile(members, own)
+    return read_profile(reader, own)
 
 
-def read_profile(members: Members, own: OwnSettings) -> IntuneProfile:
-    """Return the profile that members of a classic profile say, wherever they came from.
+def read_profile(reader: JsonReader, own: OwnSettings) -> IntuneProfile:
+    """Return the profile from the members of a classic profile or of a converted policy.
 
     Raises:
-        IntuneError: A member has the wrong kind, or the profile breaks a rule.
+        IntuneError: A member has the wrong type, or the profile breaks a rule.
     """
     problems: list[Problem] = []
-    values: dict[str, Any] = {setting: members.text(name) for name, setting in fields.TEXTS.items()}
-    values |= {setting: bool(members.flag(name)) for name, setting in fields.FLAGS.items()}
-    profile_id, is_default = members.text("id"), bool(members.flag("isDefault"))
-    skip, elsewhere = read_screens(members, problems)
-    affinity = _read_affinity(members, own)
+    values: dict[str, Any] = {setting: reader.text(name) for name, setting in fields.TEXTS.items()}
+    values |= {setting: bool(reader.flag(name)) for name, setting in fields.FLAGS.items()}
+    profile_id, is_default = reader.text("id"), bool(reader.flag("isDefault"))
+    skip, elsewhere = read_screens(reader, problems)
+    affinity = _read_affinity(reader, own)
     has_user = affinity.kind is not AffinityKind.NONE
-    accounts = read_accounts(members, problems, has_user=has_user)
+    accounts = read_accounts(reader, problems, has_user=has_user)
     has_accounts = accounts.primary is not None or accounts.administrator is not None
-    awaits = {members.flag(name) for name in (fields.AWAIT, fields.OLD_AWAIT)}
-    if members.text(fields.ENDPOINT):
-        fix = "the url is the one of your own settings"
-        problems.append(warning(members.at(fields.ENDPOINT), "not used: it leads to the old tenant", fix))
-    if has_accounts and True not in awaits:
-        allowed = "true: accounts are only made while the Mac waits"
-        problems.append(warning(members.at(fields.AWAIT), allowed, "it was switched on, as Intune does it"))
-    if values["auto_advance"] and accounts.administrator is not None:
-        accounts = _unattended(members, accounts, problems)
-    if values["mandatory"] != values["locked"]:
-        allowed = "the same as isMandatory: sources disagree which of them the portal's lock is"
+    awaits = {reader.flag(name) for name in (fields.AWAIT, fields.OLD_AWAIT)}
+    if reader.text(fields.ENDPOINT):  # rule 1
+        fix = "the url comes from OwnSettings"
         problems.append(
-            warning(members.at("profileRemovalDisabled"), allowed, "check that it is as you want")
+            warning(reader.path_of(fields.ENDPOINT), "not used: it belongs to the old tenant", fix)
         )
-    extra = read_extra(members, problems)
-    members.check()
+    if has_accounts and True not in awaits:
+        allowed = "true: accounts are only created while the Mac waits"
+        problems.append(warning(reader.path_of(fields.AWAIT), allowed, "it was switched on, as Intune does"))
+    if values["auto_advance"] and accounts.administrator is not None:
+        accounts = _adapt_to_auto_advance(reader, accounts, problems)
+    if values["mandatory"] != values["locked"]:
+        allowed = "the same as isMandatory: it is unclear which of them the portal's lock sets"
+        problems.append(warning(reader.path_of("profileRemovalDisabled"), allowed, "check both values"))
+    extra = read_extra(reader, problems)  # rule 2
+    reader.check()
     try:
         profile = EnrollmentProfile(
             **values,
             url=own.url,
             user_affinity=affinity,
-            # Nothing said is what the accounts say; false is remembered.
+            # Rule 4: without a value the accounts decide; false is remembered.
             await_final_configuration=True in awaits or (has_accounts and False not in awaits),
             primary_account=accounts.primary,
             administrator=accounts.administrator,
@@ -108,7 +109,7 @@ def read_profile(members: Members, own: OwnSettings) -> IntuneProfile:
             org_magic=own.org_magic or host_of(own.url),
         )
     except ProfileError as exc:
-        raise IntuneError(tuple(_at_path(problem, members) for problem in exc.problems)) from None
+        raise IntuneError(tuple(_at_path(problem, reader) for problem in exc.problems)) from None
     return IntuneProfile(
         profile=profile,
         id=profile_id,
@@ -120,18 +121,20 @@ def read_profile(members: Members, own: OwnSettings) -> IntuneProfile:
     )
 
 
-def _unattended(members: Members, accounts: fields.Accounts, problems: list[Problem]) -> fields.Accounts:
-    """Return the accounts of a set-up that nobody attends and that has an administrator."""
+def _adapt_to_auto_advance(
+    reader: JsonReader, accounts: fields.Accounts, problems: list[Problem]
+) -> fields.Accounts:
+    """Return the accounts for auto advance with an administrator, where no user creates an account."""
     if accounts.skip_primary:
         return accounts
-    allowed = "true with autoAdvanceSetupEnabled and an administrator: nobody is there to make an account"
-    problems.append(warning(members.at(SKIP), allowed, "it was switched on"))
+    allowed = "true with autoAdvanceSetupEnabled and an administrator: no user creates an account"
+    problems.append(warning(reader.path_of(SKIP), allowed, "it was switched on"))
     if accounts.standard_user:
         allowed = "false with autoAdvanceSetupEnabled and an administrator: it has no effect"
-        problems.append(warning(members.at(fields.REGULAR), allowed, "set it to false", "True"))
+        problems.append(warning(reader.path_of(fields.REGULAR), allowed, "set it to false", "True"))
     primary = accounts.primary
     if primary is not None and not (primary.account_name or primary.full_name):
-        return attrs.evolve(accounts, primary=None)  # it only says that nothing is prefilled
+        return attrs.evolve(accounts, primary=None)  # it only means that nothing is prefilled
     return accounts
 
 
@@ -141,31 +144,33 @@ def profile_to_intune(
 ) -> IntuneExport:
     """Return *profile* as a ``depMacOSEnrollmentProfile``.
 
-    The administrator's password is null, Intune's own address is empty, and what has no place in it is in
-    ``problems``: Apple's ``url`` and sign-in page, which Intune has its own of, are not counted.
+    The administrator's password is null and Intune's own address is empty. ``problems`` has the settings that
+    Intune's JSON lacks, except Apple's ``url`` and sign-in page, for which Intune has its own.
 
     Args:
-        profile: The profile; what was imported keeps its id and what pyade has no setting for.
-        writable_only: True leaves out what Graph does not take: the body of a POST or PATCH.
-        force: Write a classic copy of an enrollment policy or of its mirror, too.
+        profile: The profile; an imported profile keeps its id and members without a setting.
+        writable_only: True omits members that Graph does not accept, for the body of a POST or PATCH.
+        force: Also write a classic copy of an enrollment policy or of its mirror.
 
     Raises:
-        IntuneError: It is such a policy or mirror, or says what Intune refuses.
+        IntuneError: It is such a policy or mirror, or has a combination that Intune refuses.
 
     Source: Microsoft Graph, ``depMacOSEnrollmentProfile``.
     """
     given = profile if isinstance(profile, IntuneProfile) else IntuneProfile(profile=profile)
-    problems = tuple(_refusals(given, force=force))
+    problems = tuple(_write_errors(given, force=force))
     if problems:
         raise IntuneError(problems)
     body = classic_members(given)
     if writable_only:
         body = {name: value for name, value in body.items() if name not in fields.READ_ONLY}
-    return IntuneExport(body=body, problems=(*left_out(given.profile), *_policy_left_out(given)))
+    return IntuneExport(
+        body=body, problems=(*unmapped_settings(given.profile), *_unmapped_policy_settings(given))
+    )
 
 
 def classic_members(given: IntuneProfile) -> dict[str, Any]:
-    """Return *given* in the members of a classic profile."""
+    """Return *given* as the members of a classic profile."""
     settings, kind = given.profile, given.profile.user_affinity.kind
     return {
         TYPE: f"#microsoft.graph.{PROFILE}",
@@ -182,69 +187,71 @@ def classic_members(given: IntuneProfile) -> dict[str, Any]:
         **write_screens((*settings.skip, *given.other_screens)),
         **write_accounts(settings),
         **{name: default for name, (default, _) in fields.NO_EQUAL.items()},
-        **dict(sorted(given.extra.items())),
+        **dict(sorted(given.extra.items())),  # rules 2, 3
     }
 
 
-def _read_affinity(members: Members, own: OwnSettings) -> UserAffinity:
-    has_user, has_page = bool(members.flag(fields.USER)), bool(members.flag(fields.WEB))
+def _read_affinity(reader: JsonReader, own: OwnSettings) -> UserAffinity:
+    has_user, has_page = bool(reader.flag(fields.USER)), bool(reader.flag(fields.WEB))
     if has_page and not has_user:
-        members.wrong(fields.WEB, f"false without {fields.USER}: there is nobody to sign in")
-    if has_page and members.peek(fields.SSO) is True:
-        members.wrong(fields.SSO, f"false with {fields.WEB}: Intune refuses both together")
+        reader.add_error(fields.WEB, f"false without {fields.USER}: no user signs in")
+    if has_page and reader.peek(fields.SSO) is True:
+        reader.add_error(fields.SSO, f"false with {fields.WEB}: Intune refuses both together")
     if has_page and not own.web_url:
-        members.wrong(fields.WEB, "true only where own.web_url names the page on which users sign in")
+        reader.add_error(fields.WEB, "true only if own.web_url is the page where users sign in")
     if not has_user:
         return UserAffinity.none()
     return UserAffinity.modern(own.web_url) if has_page else UserAffinity.legacy()
 
 
-def _at_path(problem: Problem, members: Members) -> Problem:
-    """Return a broken rule with the member that breaks it, or the own setting."""
+def _at_path(problem: Problem, reader: JsonReader) -> Problem:
+    """Return a problem with the path of its member in Intune's JSON, or the name of its own setting."""
     name = fields.MEMBER_OF.get(problem.setting)
     own = problem.setting.removeprefix("user_affinity.")
-    return attrs.evolve(problem, setting=members.at(name) if name else f"own.{own}")
+    return attrs.evolve(problem, setting=reader.path_of(name) if name else f"own.{own}")
 
 
-def _refusals(given: IntuneProfile, *, force: bool) -> Iterator[Problem]:
-    if given.is_policy_backed and not force:
+def _write_errors(given: IntuneProfile, *, force: bool) -> Iterator[Problem]:
+    if given.is_policy_backed and not force:  # rule 5
         fix = "write it as a policy (policy_to_intune), or use force=True for a classic copy"
-        yield Problem("id", given.id, "no enrollment policy: its classic form is read-only", fix)
+        yield Problem("id", given.id, "not an enrollment policy: its classic form is read-only", fix)
     if given.extra.get(fields.SSO) and given.profile.user_affinity.kind is AffinityKind.MODERN:
         fix = f"remove {fields.SSO} from extra, or use another user affinity"
         yield Problem(fields.SSO, "True", f"false with {fields.WEB}: Intune refuses both together", fix)
 
 
-def _policy_left_out(given: IntuneProfile) -> Iterator[Problem]:
+def _unmapped_policy_settings(given: IntuneProfile) -> Iterator[Problem]:
     for kept in given.policy.unknown if given.policy else ():
         yield warning(
-            "policy.unknown", "no place in a classic profile", "write it as a policy", kept.definition
+            "policy.unknown", "not part of a classic profile", "write it as a policy", kept.definition
         )
 
 
-def left_out(profile: EnrollmentProfile) -> Iterator[Problem]:
-    """Yield what a profile says and neither form of Intune's has a place for."""
+def unmapped_settings(profile: EnrollmentProfile) -> Iterator[Problem]:
+    """Yield a warning for each setting that neither of Intune's forms can contain."""
     for setting in ("anchor_certificates", "support_email_address", "language", "region"):
         if getattr(profile, setting):
-            yield warning(setting, "no place in Intune's JSON", "give it again when you import")
+            yield warning(setting, "not part of Intune's JSON", "set it again when you import")
     if profile.org_magic != host_of(profile.url):
-        yield warning("org_magic", "no place in Intune's JSON", "give it again when you import")
+        yield warning("org_magic", "not part of Intune's JSON", "set it again when you import")
     if profile.managed_user:
-        fix = "give it to the profile again when you import"
-        yield warning("managed_user", "no place in Intune's JSON", fix, profile.managed_user)
+        fix = "set it in the profile again when you import"
+        yield warning("managed_user", "not part of Intune's JSON", fix, profile.managed_user)
     if profile.administrator is not None and profile.administrator.password_hash:
-        fix = "Intune makes a password of its own"
-        yield warning("administrator.password_hash", "no place in Intune's JSON", fix)
-    yield from _written_as_it_holds(profile)
+        fix = "Intune creates its own password"
+        yield warning("administrator.password_hash", "not part of Intune's JSON", fix)
+    yield from _effective_values(profile)
     for key in sorted(profile.extra):
-        yield warning(f"extra.{key[:80]}", "no place in Intune's JSON", "it is only known to Apple")
+        yield warning(f"extra.{key[:80]}", "not part of Intune's JSON", "it only exists at Apple")
 
 
-def _written_as_it_holds(profile: EnrollmentProfile) -> Iterator[Problem]:
-    """Yield what was given in another way than it is written."""
-    for setting in switched_on(profile):
-        allowed = "true was written, as it holds: other settings switch it on"
-        yield warning(setting, allowed, "set it to True, so that the way back gives the same", "False")
+def _effective_values(profile: EnrollmentProfile) -> Iterator[Problem]:
+    """Yield a warning for each setting whose effective value differs from the given one."""
+    for setting in switched_on(profile):  # rule 4
+        allowed = "true was written, because other settings switch it on"
+        yield warning(
+            setting, allowed, "set it to True, so that an import results in the same value", "False"
+        )
     if profile.standard_user and profile.skip_primary_account:
-        allowed = "false was written: it has no effect where nobody makes an account"
+        allowed = "false was written: it has no effect if Setup Assistant creates no account"
         yield warning("standard_user", allowed, "set it to False", "True")

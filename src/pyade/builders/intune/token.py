@@ -1,9 +1,9 @@
-"""The state of a server token as Intune's ``depOnboardingSetting``.
+"""Convert Intune's ``depOnboardingSetting`` to the state of a server token, and back.
 
-The secrets of a token are in no such object: it says how a token fares, and cannot bring one over.
+The object has no secrets: it reports the state of a token, but cannot transfer the token.
 
-Source: Microsoft Graph (beta), ``depOnboardingSetting``. That code 3 means terms that wait for acceptance,
-and that 0 and null mean success, is observed; other codes are known to nobody outside.
+Source: Microsoft Graph (beta), ``depOnboardingSetting``. That code 3 means that Apple's terms are not
+accepted, and that 0 and null mean success, is observed; other codes are not documented.
 """
 
 from __future__ import annotations
@@ -14,8 +14,15 @@ from typing import Any, Final, Self
 
 import attrs
 
-from pyade.builders.intune.json_reader import TYPE, WHOLE, Members, items, warning, written_time
-from pyade.builders.intune.model import IntuneExport, plain_mapping
+from pyade.builders.intune.json_reader import (
+    EXPORT_DEEPER,
+    TYPE,
+    JsonReader,
+    format_optional_time,
+    list_items,
+    warning,
+)
+from pyade.builders.intune.model import IntuneExport, clean_mapping
 from pyade.builders.intune.object_types import DEVICES, TOKEN, check_kind
 from pyade.core.arguments import check_arguments
 from pyade.core.fleet.records import SyncState
@@ -28,14 +35,14 @@ from pyade.errors import TermsError
 MAC_DEFAULT: Final = "defaultMacOsEnrollmentProfile"
 
 TERMS_NOT_ACCEPTED: Final = 3
-"""The ``lastSyncErrorCode`` for terms of Apple's that wait for acceptance."""
+"""The ``lastSyncErrorCode`` for terms of Apple that an administrator must accept."""
 
 SYNC_FAILED: Final = -1
-"""Written for any other failure: not Intune's, but reports take everything except 0 and null for one."""
+"""Written for any other failure. Not a code of Intune, but reports treat all except 0 and null as failure."""
 
 
 class TokenType(OpenStrEnum):
-    """Which portal of Apple's a token is from, in Intune's words."""
+    """The Apple portal of a token, in Intune's terms."""
 
     NONE = "none"
     DEP = "dep"
@@ -48,26 +55,26 @@ def _tags(value: Iterable[str]) -> frozenset[str]:
 
 @attrs.frozen(kw_only=True)
 class IntuneToken:
-    """How a server token fares, without its secrets.
+    """The state of a server token, without its secrets.
 
     Attributes:
         name: Its name.
-        id: Intune's; "" if it has none.
-        apple_id: The Apple ID with which it was downloaded, and must be renewed.
+        id: Intune's id; "" if it has none.
+        apple_id: The Apple ID that downloaded it and must renew it.
         token_type: The portal.
         expires_at: When Apple stops accepting it, UTC.
-        uploaded_at: When it was uploaded last, UTC.
-        sync_requested_at: When a sync was asked for last, UTC; may be before ``synced_at``, as automatic
-            syncs do not count for Intune.
+        uploaded_at: When it was last uploaded, UTC.
+        sync_requested_at: When a sync was last requested, UTC; may be before ``synced_at``, because Intune
+            does not count automatic syncs.
         synced_at: When a sync last succeeded, UTC.
-        sync_error_code: Of the last sync; 0 or None if it succeeded.
-        device_count: How many devices are known.
-        shares_data: True if somebody agreed to share data with Apple.
-        scope_tags: Who may see and manage it.
+        sync_error_code: Error code of the last sync; 0 or None if it succeeded.
+        device_count: Number of known devices.
+        shares_data: True if an administrator agreed to share data with Apple.
+        scope_tags: Intune's scope tags, which limit who can see and manage it.
         default_profile_id: Intune's id of the default profile for Macs; "" if there is none, or the export
-            does not say: see ``IntuneTenant.default_profile``.
-        extra: Members that pyade has no use for or does not know, as they came.
-        problems: What is worth a look, or has no place; not compared.
+            does not have it: see ``IntuneTenant.default_profile``.
+        extra: Members that pyade does not use or does not know, as they were read.
+        problems: Warnings, and values that Intune's JSON cannot contain; not compared.
     """
 
     name: str
@@ -83,7 +90,7 @@ class IntuneToken:
     shares_data: bool = False
     scope_tags: frozenset[str] = attrs.field(default=frozenset(), converter=_tags)
     default_profile_id: str = ""
-    extra: Mapping[str, Any] = attrs.field(factory=dict, converter=plain_mapping, hash=False, repr=False)
+    extra: Mapping[str, Any] = attrs.field(factory=dict, converter=clean_mapping, hash=False, repr=False)
     problems: tuple[Problem, ...] = attrs.field(default=(), eq=False)
 
     @classmethod
@@ -97,13 +104,13 @@ class IntuneToken:
         uploaded_at: datetime | None = None,
         default_profile_id: str = "",
     ) -> Self:
-        """Return how *token* fares by its sync *state*; ``problems`` says what has no place.
+        """Return the state of *token*; ``problems`` has the values that Intune's JSON cannot contain.
 
         Args:
-            token: Its secrets stay where they are.
-            state: The last run counts as the last request, whoever asked for it.
-            device_count: How many devices are known.
-            id: Intune's, or one of your own.
+            token: The token; its secrets are not used.
+            state: The sync state; its last run counts as the last request, even if it was automatic.
+            device_count: Number of known devices.
+            id: Intune's id, or your own.
             uploaded_at: When it was uploaded or renewed, UTC.
             default_profile_id: Intune's id of the default profile for Macs.
         """
@@ -128,18 +135,18 @@ class IntuneToken:
             shares_data=True,
             scope_tags=token.scope_tags,
             default_profile_id=default_profile_id,
-            problems=tuple(_left_out(token, failure, code)),
+            problems=tuple(_unmapped(token, failure, code)),
         )
 
     @property
     def portal(self) -> Portal | None:
-        """Apple's portal; None if Intune's word for it is not known."""
+        """Apple's portal; None if Intune's value is unknown."""
         portals = {TokenType.DEP: Portal.BUSINESS, TokenType.APPLE_SCHOOL_MANAGER: Portal.SCHOOL}
         return portals.get(self.token_type)
 
     @property
     def sync_result(self) -> str:
-        """How the last sync ended, in words; codes whose meaning is not known stay numbers."""
+        """The result of the last sync as text; unknown codes stay numbers."""
         if self.sync_error_code == TERMS_NOT_ACCEPTED:
             return "terms not accepted"
         if self.sync_error_code:
@@ -147,65 +154,65 @@ class IntuneToken:
         return "never synced" if self.synced_at is None else "succeeded"
 
     def status(self, now: datetime) -> TokenStatus:
-        """Return whether the token is still good at *now*, UTC, by its expiry and not by an error code."""
+        """Return the status of the token at *now*, UTC, from its expiry only, not from an error code."""
         return status_at(self.expires_at, now)
 
 
 @check_arguments(but=("body",))
 def token_from_intune(body: Mapping[str, Any], *, path: str = "$") -> IntuneToken:
-    """Return the state of a token from one object of Intune's.
+    """Return the state of a token from one object of Intune.
 
     Args:
-        body: A ``depOnboardingSetting``. Of an expanded default profile only the id is taken, and expanded
-            lists are left out: ``read_intune`` reads them.
-        path: Where the object is, for problems and problems.
+        body: A ``depOnboardingSetting``. Only the id of an expanded default profile is read, and expanded
+            lists are ignored: ``read_intune`` reads them.
+        path: Path of the object, for problems.
 
     Raises:
-        IntuneError: It is something else, or a member has the wrong kind.
+        IntuneError: The object has another type, or a member has the wrong type.
 
     Source: Microsoft Graph, ``depOnboardingSetting``.
     """
-    members = Members(body, path)
-    members.check()
+    reader = JsonReader(body, path)
+    reader.check()
     check_kind(body, TOKEN, path)
-    default = the_only(members.take(MAC_DEFAULT))
+    default = single_object(reader.take(MAC_DEFAULT))
     is_cut = isinstance(default, str)
-    default_id = Members({} if is_cut else default, members.at(MAC_DEFAULT))
+    default_id = JsonReader({} if is_cut else default, reader.path_of(MAC_DEFAULT))
     token = IntuneToken(
-        name=members.text("tokenName"),
-        id=members.text("id"),
-        apple_id=members.text("appleIdentifier"),
-        token_type=TokenType(members.text("tokenType") or TokenType.NONE),
-        expires_at=members.time("tokenExpirationDateTime"),
-        uploaded_at=members.time("lastModifiedDateTime"),
-        sync_requested_at=members.time("lastSyncTriggeredDateTime"),
-        synced_at=members.time("lastSuccessfulSyncDateTime"),
-        sync_error_code=members.number("lastSyncErrorCode"),
-        device_count=members.number("syncedDeviceCount") or 0,
-        shares_data=bool(members.flag("dataSharingConsentGranted")),
-        scope_tags=members.texts("roleScopeTagIds") or (),
+        name=reader.text("tokenName"),
+        id=reader.text("id"),
+        apple_id=reader.text("appleIdentifier"),
+        token_type=TokenType(reader.text("tokenType") or TokenType.NONE),
+        expires_at=reader.time("tokenExpirationDateTime"),
+        uploaded_at=reader.time("lastModifiedDateTime"),
+        sync_requested_at=reader.time("lastSyncTriggeredDateTime"),
+        synced_at=reader.time("lastSuccessfulSyncDateTime"),
+        sync_error_code=reader.number("lastSyncErrorCode"),
+        device_count=reader.number("syncedDeviceCount") or 0,
+        shares_data=bool(reader.flag("dataSharingConsentGranted")),
+        scope_tags=reader.texts("roleScopeTagIds") or (),
         default_profile_id=default_id.text("id"),
     )
-    members.problems += default_id.problems
+    reader.problems += default_id.problems
     problems = [
-        warning(members.at(name), "not part of a token", "read them with read_intune")
+        warning(reader.path_of(name), "not part of a token", "read them with read_intune")
         for name in EXPANDED_LISTS
-        if members.take(name)
+        if reader.take(name)
     ]
     if is_cut:
-        problems.append(warning(members.at(MAC_DEFAULT), "an object; it was passed over", WHOLE))
-    problems += _doubtful(members, token)
-    for name, value in members.rest().items():
+        problems.append(warning(reader.path_of(MAC_DEFAULT), "an object; it was ignored", EXPORT_DEEPER))
+    problems += _state_problems(reader, token)
+    for name, value in reader.rest().items():
         if value not in (None, False, "", []):
-            allowed, fix = "no equal; kept for the way back", "check whether you need it"
-            problems.append(warning(members.at(name), allowed, fix))
-    members.check()
-    return attrs.evolve(token, extra=members.rest(), problems=tuple(problems))
+            allowed, fix = "no equivalent in pyade; kept for writing", "check whether you need it"
+            problems.append(warning(reader.path_of(name), allowed, fix))
+    reader.check()
+    return attrs.evolve(token, extra=reader.rest(), problems=tuple(problems))
 
 
-def the_only(value: Any) -> Any:
-    """Return the object that a navigation property holds, also where it came as a list; {} for none."""
-    found = items(value)
+def single_object(value: Any) -> Any:
+    """Return the object of a navigation property, even if it is a list with one object; {} for none."""
+    found = list_items(value)
     if not found:
         return {}
     return found[0] if len(found) == 1 else value
@@ -224,10 +231,10 @@ def token_to_intune(token: IntuneToken) -> IntuneExport:
         "appleIdentifier": token.apple_id,
         "tokenName": token.name,
         "tokenType": str(token.token_type),
-        "tokenExpirationDateTime": written_time(token.expires_at),
-        "lastModifiedDateTime": written_time(token.uploaded_at),
-        "lastSyncTriggeredDateTime": written_time(token.sync_requested_at),
-        "lastSuccessfulSyncDateTime": written_time(token.synced_at),
+        "tokenExpirationDateTime": format_optional_time(token.expires_at),
+        "lastModifiedDateTime": format_optional_time(token.uploaded_at),
+        "lastSyncTriggeredDateTime": format_optional_time(token.sync_requested_at),
+        "lastSuccessfulSyncDateTime": format_optional_time(token.synced_at),
         "lastSyncErrorCode": token.sync_error_code,
         "syncedDeviceCount": token.device_count,
         "dataSharingConsentGranted": token.shares_data,
@@ -237,29 +244,33 @@ def token_to_intune(token: IntuneToken) -> IntuneExport:
     return IntuneExport(body=dict(sorted(token.extra.items())) | body, problems=token.problems)
 
 
-def _doubtful(members: Members, token: IntuneToken) -> Iterable[Problem]:
+def _state_problems(reader: JsonReader, token: IntuneToken) -> Iterable[Problem]:
     if token.sync_error_code == TERMS_NOT_ACCEPTED:
-        fix = "an administrator of the organization accepts them in Apple's portal"
-        yield warning(members.at("lastSyncErrorCode"), "Apple's new terms wait for acceptance", fix, "3")
+        fix = "an administrator of the organization must accept them in Apple's portal"
+        yield warning(reader.path_of("lastSyncErrorCode"), "Apple's new terms are not accepted", fix, "3")
     elif token.sync_error_code:
-        fix = "sync the token with pyade, which says why it fails"
+        fix = "sync the token with pyade, which reports why it fails"
         yield warning(
-            members.at("lastSyncErrorCode"),
-            "the last sync failed, and nobody outside knows the code",
+            reader.path_of("lastSyncErrorCode"),
+            "the last sync failed with a code that is not documented",
             fix,
             str(token.sync_error_code),
         )
     if not token.shares_data:
-        fix = "ask for it: a Token needs the time of the consent"
-        yield warning(members.at("dataSharingConsentGranted"), "nobody agreed to share data with Apple", fix)
+        fix = "get the consent: a Token needs its time"
+        yield warning(
+            reader.path_of("dataSharingConsentGranted"),
+            "no administrator agreed to share data with Apple",
+            fix,
+        )
 
 
-def _left_out(token: Token, failure: str, code: int | None) -> Iterable[Problem]:
+def _unmapped(token: Token, failure: str, code: int | None) -> Iterable[Problem]:
     for name in ("consented_at", "server_uuid", "org_id", "org_name"):
         if getattr(token, name):
-            yield warning(name, "no place in Intune's JSON", "it stays in the token")
+            yield warning(name, "not part of Intune's JSON", "it stays in the token")
     if code == SYNC_FAILED:
-        allowed = f"no code of Intune's is known for it: {SYNC_FAILED} is written"
+        allowed = f"no known code of Intune: {SYNC_FAILED} was written"
         yield warning("last_error", allowed, "see the sync state", failure)
 
 
