@@ -204,16 +204,16 @@ def test_each_type_that_is_imported_for_type_checkers_is_known_at_the_doors(
     """Else everything would be allowed there."""
     unknown: set[str] = set()
 
-    def offered(name: str, default: Any) -> Any:
-        found = loading.offered(name, default)
+    def find_public_name(name: str, default: Any) -> Any:
+        found = loading.find_public_name(name, default)
         unknown.update({name} if found is default else ())
         return found
 
-    monkeypatch.setattr("pyade.core.arguments.offered", offered)
+    monkeypatch.setattr("pyade.core.arguments.find_public_name", find_public_name)
     for door in DOORS.values():
         argument_types(inspect.unwrap(door.function), door.owner)
     assert unknown == {"App"}, "of procrastinate, which is optional"
-    assert loading.offered("NoSuchName", None) is None
+    assert loading.find_public_name("NoSuchName", None) is None
 
 
 VALUES: tuple[object, ...] = (
@@ -238,14 +238,14 @@ VALUES: tuple[object, ...] = (
 )
 def test_a_wrong_kind_is_refused_at_each_door(label: str) -> None:
     door = DOORS[label]
-    for name, kind in door.function.argument_check.kinds(door.owner).items():
-        wrong = [] if kind is None else [value for value in VALUES if not kind.accepts(value)]
-        assert kind is None or wrong, name
+    for name, expected in door.function.argument_check.types(door.owner).items():
+        wrong = [] if expected is None else [value for value in VALUES if not expected.accepts(value)]
+        assert expected is None or wrong, name
         for value in wrong:
             with pytest.raises(ArgumentError) as caught:
                 door.enter(**{name: value})
             assert f"{name} is " in str(caught.value)
-            assert str(caught.value).endswith(f"{kind.words} is allowed")
+            assert str(caught.value).endswith(f"{expected.description} is allowed")
 
 
 @attrs.frozen

@@ -3,7 +3,7 @@
 ::
 
     PyadeError
-    ├── ArgumentError             an argument of a wrong kind; also a ``TypeError``   (the caller acts)
+    ├── ArgumentError             an argument of a wrong type; also a ``TypeError``   (the caller acts)
     ├── VersionError              a macOS version or build that cannot be read        (the caller acts)
     ├── TokenError                a server token that cannot be used                  (the caller acts)
     ├── ProfileError              an enrollment profile that breaks rules; ``problems`` lists all of them
@@ -105,23 +105,23 @@ class PyadeError(Printed, Exception):
 
 @attrs.define(eq=False, getstate_setstate=False, repr=False)
 class ArgumentError(PyadeError, TypeError):
-    """An argument of a wrong kind, such as a text where a profile is meant; nothing was done or stored.
+    """An argument of a wrong type, such as a text where a profile is meant; nothing was done or stored.
 
     Attributes:
-        door: The class or function that was called, such as "Assigner.run"; "" if it is not known.
+        function: The class or function that was called, such as "Assigner.run"; "" if it is not known.
         argument: The name of the argument.
-        given: What came, in words; nothing of a text or of bytes is shown.
+        given: What was given, in words; nothing of a text or of bytes is shown.
         allowed: What is allowed, in words.
     """
 
-    door: str
+    function: str
     argument: str
     given: str
     allowed: str
 
     def _words(self) -> str:
         words = f"{self.argument} is {self.given}: {self.allowed} is allowed"
-        return f"{self.door}: {words}" if self.door else words
+        return f"{self.function}: {words}" if self.function else words
 
 
 @attrs.define(eq=False, getstate_setstate=False, repr=False)

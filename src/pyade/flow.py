@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 import attrs
 
-from pyade.core.arguments import TIME, returned
+from pyade.core.arguments import TIME, check_returned
 from pyade.core.secret import Secret, masked
 from pyade.hooks import Hook as Hook  # noqa: PLC0414 - others have it from here
 from pyade.hooks import call, call_async
@@ -218,7 +218,7 @@ class _Table:
         if store is not None:
             table[StoreCall] = lambda step: self._block(step.work, store)
         if clock is not None:
-            table[Now] = lambda _: returned("clock", clock(), TIME)
+            table[Now] = lambda _: check_returned("clock", clock(), TIME)
         if sleep is not None:
             table[Wait] = lambda step: sleep(step.seconds)
         self._handlers: Handlers = {**table, **(handlers or {})}

@@ -40,7 +40,7 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 import attrs
 
 from pyade.builders.commands import build_device_configured, build_local_accounts
-from pyade.core.arguments import TEXT, Kind, returned
+from pyade.core.arguments import TEXT, ArgumentType, check_returned
 from pyade.core.fleet.enrollment import Enrollment
 from pyade.core.fleet.events import EventBatch, EventGroup, EventKind
 from pyade.core.macos.versions import MacOSVersion
@@ -234,12 +234,12 @@ class _Asking:
 
 
 def _account(answer: Any) -> AdministratorAccount | None:
-    account: AdministratorAccount | None = returned("administrator", answer, _ACCOUNT)
+    account: AdministratorAccount | None = check_returned("administrator", answer, _ACCOUNT)
     return account
 
 
 def _text(answer: Any) -> str:
-    text: str = returned("device_name", answer, TEXT)
+    text: str = check_returned("device_name", answer, TEXT)
     return text
 
 
@@ -254,7 +254,9 @@ def _is_account(answer: object) -> bool:
     return all(isinstance(getattr(answer, name), kind) for name, kind in kinds.items())
 
 
-_ACCOUNT: Final = Kind(_is_account, "an AdministratorAccount, or None", "AdministratorAccount objects")
+_ACCOUNT: Final = ArgumentType(
+    _is_account, "an AdministratorAccount, or None", "AdministratorAccount objects"
+)
 
 
 State: TypeAlias = AwaitConfigurationFlow | None
