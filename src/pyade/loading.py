@@ -44,7 +44,7 @@ def when_asked(
             return found
         if name.isidentifier() and not name.startswith("_"):
             try:
-                return importlib.import_module(f"{package}.{name}")
+                return importlib.import_module(f"{package}.{name}")  # rule 2
             except ModuleNotFoundError as error:
                 if error.name != f"{package}.{name}":
                     raise  # the module exists, and another one that it imports does not

@@ -205,11 +205,9 @@ def _structural(meant: type, members: tuple[str, ...]) -> ArgumentType:
         if isinstance(value, type):
             return False
         own = type(value)
-        if not all(_has_member(value, one) for one in members):
+        if not all(_has_member(value, one) for one in members):  # rule 6
             return False
-        return not any(
-            _is_counterpart(getattr(own, one, None), wait) for one, wait in waits.items()
-        )  # rule 6
+        return not any(_is_counterpart(getattr(own, one, None), wait) for one, wait in waits.items())
 
     return ArgumentType(accepts, _with_article(name), f"{name} objects", members=members)
 
