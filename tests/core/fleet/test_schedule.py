@@ -83,7 +83,7 @@ CASES: dict[str, tuple[SyncState, RetryState, timedelta, Work, timedelta]] = {
     "up to the automatic interval": (
         attrs.evolve(FAILED, failures=400), RetryState(), MINUTE, Work.SYNC, DAY,
     ),
-    "when Apple asked to be left alone, that holds": (
+    "when Apple asked for a pause, that holds": (
         attrs.evolve(FAILED, not_before=T0 + 7 * HOUR), RetryState(), MINUTE, Work.SYNC, 7 * HOUR,
     ),
     "but not for longer than a day": (
