@@ -152,7 +152,7 @@ def _primary(
         if name and name.lower() == other.lower():
             wrong, name = (Problem(setting, name, _NOT_TAKEN, ""),), ""  # rule 2
         fields[field] = name
-        outcome = "is only proposed" if name else "is left to the person at the Mac"  # rule 3
+        outcome = "is only proposed" if name else "is left to the user at the Mac"  # rule 3
         found += (_on_this_mac(one, f"{_source(text, names)}; the name {outcome}{edits}") for one in wrong)
     problems += found
     return PrimaryAccount(**fields, restrict_editing=account.restrict_editing and not found)  # rule 4
@@ -182,7 +182,7 @@ def _administrator(
     if password and not is_password_hash(password):
         password = b""
         allowed = "a property list with the only key SALTED-SHA512-PBKDF2: entropy, iterations and salt"
-        fix = "make it anew, and send SetAutoAdminPassword; the administrator is made without a password"
+        fix = "create it again, and send SetAutoAdminPassword; the administrator is made without a password"
         problems.append(Problem("administrator.password_hash", "", allowed, fix))
     return attrs.evolve(account, short_name=name, full_name=full_name, password_hash=password)
 
