@@ -1,4 +1,4 @@
-"""What a person reads when pyade raises, and what another process gets of it."""
+"""The texts of errors, and what another process gets of a pickled one."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def example_of(kind: type[PyadeError]) -> PyadeError:
 
 @pytest.mark.parametrize("kind", CLASSES)
 def test_an_error_is_equal_to_itself_alone(kind: type[PyadeError]) -> None:
-    """Two refusals in the same words are two: a set, or a group of exceptions, keeps both."""
+    """Two errors with the same text are two: a set, or a group of exceptions, keeps both."""
     one, other = example_of(kind), example_of(kind)
     assert str(one) == str(other)
     assert one == one
@@ -94,7 +94,7 @@ def test_another_process_gets_the_error_whole(
 
 
 def test_an_error_says_no_more_than_is_known() -> None:
-    """What is left out adds no words, and promises nothing."""
+    """An omitted attribute adds nothing to the text."""
     refused = AppleError("read a profile", 404)
     assert str(refused) == "read a profile: 404"
     assert (refused.code, refused.next_step, refused.retry_after_s, refused.errors) == ("", "", None, ())

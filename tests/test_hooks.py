@@ -60,7 +60,7 @@ def test_what_can_be_called_is_accepted(hook: Any, arguments: str) -> None:
         (Service().one, "a, b", "Service.one takes (name)"),
     ],
 )
-def test_what_cannot_is_refused(hook: Any, arguments: str, words: str) -> None:
+def test_a_hook_that_cannot_be_called_is_refused(hook: Any, arguments: str, words: str) -> None:
     with pytest.raises(PolicyError) as refused:
         check_hook("authenticate", hook, arguments)
     assert words in str(refused.value)
@@ -68,7 +68,7 @@ def test_what_cannot_is_refused(hook: Any, arguments: str, words: str) -> None:
 
 
 @each("hook", [Service().later, Service(), functools.partial(Service().later, "ada")])
-def test_what_nobody_would_await_is_refused(hook: Any) -> None:
+def test_a_hook_that_would_not_be_awaited_is_refused(hook: Any) -> None:
     wanted = "" if isinstance(hook, functools.partial) else "name"
     check_hook("check", hook, wanted)
     with pytest.raises(PolicyError, match="check is asynchronous: use AsyncThing, or give a function"):

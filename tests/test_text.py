@@ -162,7 +162,7 @@ ERRORS = [kind for kind in PRINTED if issubclass(kind, PyadeError)]
 
 
 @pytest.mark.parametrize("kind", PRINTED, ids=lambda kind: kind.__name__)
-def test_nothing_that_prints_shows_what_came_from_outside_as_it_came(kind: type[Printed]) -> None:
+def test_nothing_that_prints_shows_text_from_outside_unescaped(kind: type[Printed]) -> None:
     """Every error, report, plan and decision, with a hostile text in each field and in those below it."""
     if not attrs.has(kind):
         shown = [kind(HOSTILE), kind(HOSTILE, HOSTILE)] if issubclass(kind, PyadeError) else []
@@ -203,7 +203,7 @@ def test_a_rule_shows_its_patterns_in_their_line() -> None:
 @pytest.mark.parametrize(
     "kind", [kind for kind in CLASSES if issubclass(kind, PyadeError) and attrs.has(kind)]
 )
-def test_an_error_keeps_what_came_in_its_attributes(kind: type[PyadeError]) -> None:
+def test_the_attributes_of_an_error_are_unescaped(kind: type[PyadeError]) -> None:
     """Also in another process."""
     error = filled(kind, HOSTILE)
     for twin in (error, pickle.loads(pickle.dumps(error)), copy.copy(error)):
@@ -237,7 +237,7 @@ def test_a_token_and_its_key_pair_stay_in_their_line() -> None:
     assert "\n" not in str(TOKEN) + str(KEYPAIR)
 
 
-def test_counts_in_words_hold_no_word_of_apples_as_it_came() -> None:
+def test_counts_in_words_escape_what_apple_sent() -> None:
     results = DeviceResults(results={"C02A": DeviceResult(HOSTILE)})
     check(results.summary())
     assert "\n" not in results.summary()
@@ -294,7 +294,7 @@ def test_a_record_keeps_the_lines_that_pyade_gave_a_report(collected: Collected)
     assert len(record.getMessage().split("\n")) == 3
 
 
-def test_the_text_of_a_foreign_error_is_asked_for_by_whoever_writes_the_record() -> None:
+def test_the_text_of_a_foreign_error_is_read_when_the_record_is_written() -> None:
     """As without pyade: a text that cannot be made is the trouble of the handler, not of a sync."""
 
     class BrokenError(Exception):

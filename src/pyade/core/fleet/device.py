@@ -117,7 +117,7 @@ class Device(
         meid: Protocol version 10 and later.
         is_replacement_device: Protocol version 10 and later.
         released_by_replacement: Protocol version 10 and later, only with ``deleted``.
-        extra: Keys that pyade does not know, or whose value it could not read, as they came.
+        extra: Keys that pyade does not know, or whose value it could not read, unchanged.
     """
 
     serial_number: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_SERIAL)]
@@ -244,7 +244,7 @@ class Device(
 
 
 def without_operation(device: Device) -> Device:
-    """Return *device* without the fields that concern only the response in which it came."""
+    """Return *device* without the fields that concern only the response that contained it."""
     if device.op_type is None and device.op_date is None and device.response_status is None:
         return device
     return device.changed(op_type=None, op_date=None, response_status=None)

@@ -148,7 +148,7 @@ def _notes(version: MacOSVersion | None, deadline: datetime | None) -> Iterator[
         yield (
             f"Apple has a migration deadline of {deadline:%Y-%m-%d %H:%M} UTC for it. A deadline that has"
             " passed proves nothing: neither that the Mac moved, nor that an enrollment is a migration, as"
-            " new Macs may have one, too. Only an enrollment here shows that it came."
+            " new Macs may have one, too. Only an enrollment here shows that it moved."
         )
         yield "In a migration AccountConfiguration fails; the release of the Mac must not wait for it."
 

@@ -49,7 +49,7 @@ def wild_dates(devices: Iterable[Device], now: datetime) -> dict[str, datetime]:
 def event_time(record: DeviceRecord | None, device: Device, now: datetime) -> datetime | None:
     """Return the time by which an event is compared; None if Apple gave it none.
 
-    The same wrong date means the same event, whenever it comes again.
+    The same wrong date means the same event, whenever it arrives again.
     """
     if device.op_date is None:
         return None

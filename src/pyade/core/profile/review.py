@@ -1,4 +1,4 @@
-"""Every setting of a profile in words, as on the last page before a profile is created, "Review + create".
+"""The review of a profile: every setting in words, as on the page "Review + create" before it is created.
 
 The order and the labels are those of the specification's pages; settings that it lacks are last. Nothing
 depends on a version of macOS: ``EnrollmentProfile.plan`` has the effect of a setting on one.

@@ -86,7 +86,7 @@ def check_auto_advance(profile: ProfileSettings) -> Iterator[Problem]:
         yield Problem(
             "auto_advance",
             "True",
-            "with an administrator, only without a primary_account: nobody is there to make one",
+            "with an administrator, only without a primary_account: no user is there to create one",
             "leave primary_account out, or set auto_advance=False",
         )
 
@@ -101,13 +101,13 @@ def _without_administrator(profile: ProfileSettings) -> Iterator[Problem]:  # ru
 def _only_administrator(profile: ProfileSettings) -> Iterator[Problem]:
     """Yield the settings that contradict an administrator as the only account."""
     if profile.skip_primary_account_given and profile.primary_account is not None:
-        allowed = "True only without a primary_account: nobody makes an account in Setup Assistant"
+        allowed = "True only without a primary_account: no account is created in Setup Assistant"
         yield Problem("skip_primary_account", "True", allowed, "choose one of them")
     if profile.standard_user:
-        allowed = "no effect where nobody makes an account in Setup Assistant"
+        allowed = "no effect if no account is created in Setup Assistant"
         yield warning("standard_user", "True", allowed, "leave it out")
     if profile.administrator is not None and profile.administrator.hidden:
-        allowed = "False where nobody else has an account: only users of a directory could log in"
+        allowed = "False if no other account exists: only users of a directory could log in"
         yield warning("administrator.hidden", "True", allowed, "set it to False")
 
 
@@ -395,7 +395,7 @@ def _administrator(profile: ProfileSettings) -> Iterator[Problem]:
         )
     if not admin.password_hash:
         yield warning(
-            "administrator.password_hash", "", "without it nobody can log in as administrator", "give one"
+            "administrator.password_hash", "", "without it no user can log in as administrator", "give one"
         )
     elif not is_password_hash(admin.password_hash):
         yield warning(
