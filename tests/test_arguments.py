@@ -209,16 +209,16 @@ def test_type_hints_of_public_callables_can_be_resolved(
     """An unresolved type would allow every value."""
     unknown: set[str] = set()
 
-    def offered(name: str, default: Any) -> Any:
-        found = loading.offered(name, default)
+    def find_public_name(name: str, default: Any) -> Any:
+        found = loading.find_public_name(name, default)
         unknown.update({name} if found is default else ())
         return found
 
-    monkeypatch.setattr("pyade.core.arguments.offered", offered)
+    monkeypatch.setattr("pyade.core.arguments.find_public_name", find_public_name)
     for found in CALLABLES.values():
         argument_types(inspect.unwrap(found.function), found.owner)
     assert unknown == {"App"}, "of procrastinate, which is optional"
-    assert loading.offered("NoSuchName", None) is None
+    assert loading.find_public_name("NoSuchName", None) is None
 
 
 VALUES: tuple[object, ...] = (
@@ -243,14 +243,14 @@ VALUES: tuple[object, ...] = (
 )
 def test_arguments_of_a_wrong_type_are_refused(label: str) -> None:
     found = CALLABLES[label]
-    for name, kind in found.function.argument_check.kinds(found.owner).items():
-        wrong = [] if kind is None else [value for value in VALUES if not kind.accepts(value)]
-        assert kind is None or wrong, name
+    for name, expected in found.function.argument_check.types(found.owner).items():
+        wrong = [] if expected is None else [value for value in VALUES if not expected.accepts(value)]
+        assert expected is None or wrong, name
         for value in wrong:
             with pytest.raises(ArgumentError) as caught:
                 found.call(**{name: value})
             assert f"{name} is " in str(caught.value)
-            assert str(caught.value).endswith(f"{kind.words} is allowed")
+            assert str(caught.value).endswith(f"{expected.description} is allowed")
 
 
 @attrs.frozen

@@ -102,7 +102,7 @@ async def test_flow_may_end_with_a_result_after_an_error(run: Run) -> None:
     assert await run(flow()) == "gave up on -1"
 
 
-async def test_error_that_the_flow_does_not_catch_comes_out(run: Run) -> None:
+async def test_error_that_the_flow_does_not_catch_is_raised(run: Run) -> None:
     ended = []
 
     def flow() -> Flow[int]:
@@ -116,7 +116,7 @@ async def test_error_that_the_flow_does_not_catch_comes_out(run: Run) -> None:
     assert ended == [True]
 
 
-async def test_error_of_the_flow_itself_comes_out(run: Run) -> None:
+async def test_error_of_the_flow_itself_is_raised(run: Run) -> None:
     def flow() -> Flow[int]:
         yield from ask(Double(1))
         raise OddError("own")

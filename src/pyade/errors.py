@@ -3,7 +3,7 @@
 ::
 
     PyadeError
-    ├── ArgumentError             an argument of a wrong kind; also a ``TypeError``   (the caller acts)
+    ├── ArgumentError             an argument of a wrong type; also a ``TypeError``   (the caller acts)
     ├── VersionError              a macOS version or build that cannot be read        (the caller acts)
     ├── TokenError                a server token that cannot be used                  (the caller acts)
     ├── ProfileError              an enrollment profile that breaks rules; ``problems`` lists all of them
@@ -15,7 +15,7 @@
     ├── TrustError                what a device sent cannot be read or trusted; ``is_malformed`` tells which
     ├── AppleError                Apple refused; ``code``, ``status`` and ``next_step`` say who must act
     │   ├── OAuthRequestError     /session: the OAuth request was malformed
-    │   ├── TokenSupersededError  /session: somebody generated a newer token in the portal
+    │   ├── TokenSupersededError  /session: a newer token was generated in the portal
     │   ├── TokenRejectedError    /session: the token is unknown or was revoked
     │   ├── TokenExpiredError     the token is past its expiry
     │   ├── TokenOwnerError       /session: the portal user who downloaded the token lost the role
@@ -35,7 +35,7 @@
     │   ├── RateLimitError        429; ``retry_after_s`` if Apple said so
     │   ├── ServerError           5xx, also after the retries
     │   └── ResponseError         a success whose body cannot be read
-    ├── TransportError            no answer came; ``effect_unknown`` says whether Apple may have acted
+    ├── TransportError            no response arrived; ``effect_unknown`` says whether Apple may have acted
     │   └── DeadlineError         not within ``deadline_s``
     ├── ClientError               a client that was closed, or is used in a second event loop
     ├── ActivityError             an activity did not end in time or was lost; ``outcome`` can be resumed
@@ -46,11 +46,11 @@
         ├── StoreConflictError    another worker changed the same sync state meanwhile
         ├── LeaseHeldError        another worker works on the token until ``expires_at``; ``owner`` says who
         ├── LeaseLostError        this worker's lease ended, so that it may not write any more
-        ├── DamagedRecordError    something stored cannot be read; ``token_name`` says whose it is
+        ├── DamagedRecordError    a stored record cannot be read; ``token_name`` names its token
         ├── StoreVersionError     the file was written by a newer pyade
         └── StoreClosedError      the store was closed
 
-Every error can be pickled with its notes, so that workers can hand it on, and none holds a secret.
+Every error can be pickled with its notes, so that workers can send it on, and none contains a secret.
 """
 
 from __future__ import annotations
@@ -69,20 +69,19 @@ if TYPE_CHECKING:
 else:
     modules_when_asked(globals(), outcomes="pyade.core.fleet.outcomes", problem_types="pyade.core.problems")
 
-# attrs gives a class with slots a __setstate__ of its own, which drops the notes of a pickled error: every
-# error class leaves that to Exception, and so must a new one. One repr for all is made
-# faster than one for each.
+# attrs gives a class with slots its own __setstate__, which drops the notes of a pickled error: every error
+# class leaves that to Exception, and so must a new one. One common repr makes the import faster.
 
 
 class PyadeError(Printed, Exception):
     """Base of everything that pyade raises on purpose.
 
-    Its text holds nothing that breaks its line or turns it round, whatever Apple or a Mac sent; its
-    attributes keep what came.
+    Its text contains no line breaks and no direction marks of what Apple or a Mac sent; its attributes are
+    unescaped.
 
     Attributes:
-        report: What the work had done by then, where it makes a report (``AssignReport``); else None. It is
-            not pickled with the error.
+        report: The report of the work until then, if it makes one (``AssignReport``); else None. It is not
+            pickled with the error.
     """
 
     report: Any = None
@@ -105,23 +104,23 @@ class PyadeError(Printed, Exception):
 
 @attrs.define(eq=False, getstate_setstate=False, repr=False)
 class ArgumentError(PyadeError, TypeError):
-    """An argument of a wrong kind, such as a text where a profile is meant; nothing was done or stored.
+    """An argument of a wrong type, such as a text where a profile is meant; nothing was done or stored.
 
     Attributes:
-        door: The class or function that was called, such as "Assigner.run"; "" if it is not known.
+        function: The class or function that was called, such as "Assigner.run"; "" if it is not known.
         argument: The name of the argument.
-        given: What came, in words; nothing of a text or of bytes is shown.
+        given: What was given, in words; nothing of a text or of bytes is shown.
         allowed: What is allowed, in words.
     """
 
-    door: str
+    function: str
     argument: str
     given: str
     allowed: str
 
     def _words(self) -> str:
         words = f"{self.argument} is {self.given}: {self.allowed} is allowed"
-        return f"{self.door}: {words}" if self.door else words
+        return f"{self.function}: {words}" if self.function else words
 
 
 @attrs.define(eq=False, getstate_setstate=False, repr=False)
@@ -181,7 +180,7 @@ class IntuneError(ProfileError):
 
 @attrs.define(eq=False, getstate_setstate=False, repr=False)
 class PolicyError(PyadeError):
-    """A request that a rule of Apple or Intune forbids now, or for ever.
+    """A request that a rule of Apple or Intune forbids now, or always.
 
     Attributes:
         reason: The rule, in words.
@@ -199,7 +198,7 @@ class PolicyError(PyadeError):
 
 @attrs.define(eq=False, getstate_setstate=False, repr=False)
 class SigningError(PyadeError):
-    """A certificate or private key that cannot do what was asked of it.
+    """A certificate or private key that cannot be used for the requested operation.
 
     Attributes:
         reason: What is wrong, in words.
@@ -213,7 +212,7 @@ class SigningError(PyadeError):
 
 @attrs.define(eq=False, getstate_setstate=False, repr=False)
 class BypassCodeError(PyadeError):
-    """A text or value that is no bypass code; nothing of it is in the error.
+    """A text or value that is no bypass code; the error shows nothing of it.
 
     Attributes:
         reason: What is wrong, in words.
@@ -227,10 +226,10 @@ class BypassCodeError(PyadeError):
 
 @attrs.define(eq=False, getstate_setstate=False, repr=False)
 class CryptoPolicyError(PyadeError):
-    """The cryptography of this machine refuses an algorithm that Macs use; until that changes, none enrolls.
+    """The cryptography of this machine refuses an algorithm that Macs use; no Mac enrolls until that changes.
 
     Attributes:
-        algorithm: What is refused, such as "SHA-1".
+        algorithm: The refused algorithm, such as "SHA-1".
         next_step: What to do about it.
     """
 
@@ -243,14 +242,14 @@ class CryptoPolicyError(PyadeError):
 
 @attrs.define(eq=False, getstate_setstate=False, repr=False)
 class TrustError(PyadeError):
-    """What somebody sent as a device cannot be read, or was not signed by a device.
+    """Untrusted input that should come from a device cannot be read, or was not signed by a device.
 
-    The text is for the operator's log, not for the sender. It holds nothing of what was sent but numbers of
-    algorithms and types.
+    The text is for the operator's log, not for the sender. Of the input it shows only numbers of algorithms
+    and types.
 
     Attributes:
         reason: What is wrong, in words.
-        is_malformed: True if it cannot be read (HTTP 400); False if it can be read and is not to be trusted
+        is_malformed: True if it cannot be read (HTTP 400); False if it can be read and must not be trusted
             (HTTP 403).
     """
 
@@ -266,15 +265,15 @@ class AppleError(PyadeError):
     """Apple's service refused a call.
 
     Attributes:
-        operation: What was asked, such as "fetch devices".
-        status: HTTP status of the answer; 0 where no request was sent.
-        code: Apple's code (``T_C_NOT_SIGNED``), a known problem word of ``/session``
-            (``token_rejected``), or "" where the answer held none.
-        detail: What Apple sent instead of a known code, at most 1 KiB, or more about the refusal.
+        operation: The operation, such as "fetch devices".
+        status: HTTP status of the response; 0 if no request was sent.
+        code: Apple's code (``T_C_NOT_SIGNED``), a known problem of ``/session`` (``token_rejected``), or ""
+            if the response had none.
+        detail: What Apple sent instead of a known code, at most 1 KiB, or more about the error.
         next_step: Who must do what.
         retry_after_s: Seconds that Apple asked to wait, if it did.
         errors: Every error that the Apple School Manager and Apple Business API listed.
-        request_id: What to quote to Apple's support, if Apple sent it.
+        request_id: The id to quote to Apple's support, if Apple sent one.
     """
 
     operation: str
@@ -287,8 +286,8 @@ class AppleError(PyadeError):
     request_id: str = ""
 
     def _words(self) -> str:
-        came = str(self.status) if self.status else "not sent:"
-        text = f"{self.operation}: {' '.join(filter(None, (came, self.code, self.detail)))}"
+        status = str(self.status) if self.status else "not sent:"
+        text = f"{self.operation}: {' '.join(filter(None, (status, self.code, self.detail)))}"
         return f"{text}; {self.next_step}" if self.next_step else text
 
 
@@ -317,7 +316,7 @@ class ClockError(AppleError):
 
 
 class SessionError(AppleError):
-    """A session or an access token that was made a moment ago was refused again."""
+    """A new session or access token was refused, too."""
 
 
 class TermsError(AppleError):
@@ -333,7 +332,7 @@ class CursorError(AppleError):
 
 
 class ExhaustedCursorError(CursorError):
-    """Everything for this cursor was delivered already: go on with sync."""
+    """Everything for this cursor was delivered already: continue with a sync."""
 
 
 class ExpiredCursorError(CursorError):
@@ -378,10 +377,10 @@ class ResponseError(AppleError):
 
 @attrs.define(eq=False, getstate_setstate=False, repr=False)
 class TransportError(PyadeError):
-    """No answer came: connection refused, reset, timed out or cut short.
+    """No response arrived: the connection was refused, reset, timed out or cut short.
 
     Attributes:
-        operation: What was asked.
+        operation: The operation.
         reason: What the transport reported, without headers or bodies.
         effect_unknown: True if the request may have reached Apple, so that its effect must be read back.
     """
@@ -396,12 +395,12 @@ class TransportError(PyadeError):
 
 
 class DeadlineError(TransportError):
-    """No whole answer came within ``deadline_s`` of the client."""
+    """No complete response arrived within ``deadline_s`` of the client."""
 
 
 @attrs.define(eq=False, getstate_setstate=False, repr=False)
 class ClientError(PyadeError):
-    """A client that cannot be used any more, or not here; nothing was sent.
+    """A client that is closed, or cannot be used in this event loop; nothing was sent.
 
     Attributes:
         reason: Why.
@@ -417,12 +416,12 @@ class ClientError(PyadeError):
 
 @attrs.define(eq=False, getstate_setstate=False, repr=False)
 class ActivityError(PyadeError):
-    """A change of many devices did not come to its end; ``__cause__`` says why, unless time ran out.
+    """A change of many devices did not finish; ``__cause__`` says why, unless the time ran out.
 
     Attributes:
-        operation: What was asked.
-        reason: What ended it, in words.
-        outcome: What is known about every serial number; ``resume_activity`` goes on with it.
+        operation: The operation.
+        reason: Why it ended, in words.
+        outcome: What is known about every serial number; ``resume_activity`` continues from it.
     """
 
     operation: str
@@ -438,9 +437,9 @@ class BatchError(PyadeError):
     """A later chunk of a batch failed; ``__cause__`` says why.
 
     Attributes:
-        operation: What was asked.
+        operation: The operation.
         reason: The text of the error that ended the batch.
-        outcome: What is known about every serial of the batch, the ones that were not sent included.
+        outcome: What is known about every serial number of the batch, including those that were not sent.
     """
 
     operation: str
@@ -453,7 +452,7 @@ class BatchError(PyadeError):
 
 @attrs.define(eq=False, getstate_setstate=False, repr=False)
 class StoreError(PyadeError):
-    """The store cannot do what was asked of it; nothing was half-written.
+    """The store refused or failed; no transaction was written in part.
 
     Attributes:
         reason: What is wrong and what to do, in words.
@@ -474,7 +473,7 @@ class DuplicateTokenError(StoreError):
 
 
 class StoreConflictError(StoreError):
-    """Another worker moved this token's sync state on: read it again."""
+    """Another worker changed this token's sync state: read it again."""
 
 
 @attrs.define(eq=False, getstate_setstate=False, repr=False)
@@ -482,9 +481,9 @@ class LeaseHeldError(StoreError):
     """Another worker works on this token: try again when it is done, at the latest after ``expires_at``.
 
     Attributes:
-        owner: Who.
-        expires_at: When its lease ends unless it renews it, by the store's clock, UTC.
-        remaining_s: How many seconds that was still, which is the same by every clock; None if not known.
+        owner: The other worker.
+        expires_at: When its lease expires unless it renews it, by the store's clock, UTC.
+        remaining_s: Seconds until then, independent of the clock; None if not known.
     """
 
     owner: str
@@ -496,15 +495,15 @@ class LeaseHeldError(StoreError):
 
 
 class LeaseLostError(StoreError):
-    """The lease of this worker ended or was taken over: nothing was written, stop working on the token."""
+    """The lease of this worker expired or was taken over: nothing was written, stop working on the token."""
 
 
 @attrs.define(eq=False, getstate_setstate=False, repr=False)
 class DamagedRecordError(StoreError):
-    """Something that is stored cannot be read: restore a backup, or store it anew.
+    """A stored record cannot be read: restore a backup, or store it again.
 
     Attributes:
-        token_name: Whose it is; "" if it belongs to no token, or to a store that does not know which.
+        token_name: The token that it belongs to; "" if it belongs to none, or if that is unknown.
     """
 
     token_name: str = ""

@@ -1,18 +1,18 @@
-"""One brain for sync and async: flows yield steps, runners perform them.
+"""Flows, which hold the logic of sync and async once: they yield steps, and runners perform them.
 
-A *flow* is a generator of *steps*. A step is a frozen object that names its answer:
-``class FetchPage(Step[Page])`` is answered with a ``Page``. The flow never sends, waits, stores, reads a
-clock or draws a random number. ``drive`` and ``drive_async`` run it; an error of a step is thrown into the
-flow, which alone decides whether to go on.
+A *flow* is a generator of *steps*. A step is a frozen object that states the type of its result:
+``class FetchPage(Step[Page])`` returns a ``Page``. The flow never sends, waits, stores, reads a clock or
+draws a random number. ``drive`` and ``drive_async`` run it; an error of a step is raised in the flow, which
+decides whether to continue.
 
 The rules of this file:
 
-1. A runner is a table: for each type of step, the function that performs it. The common steps are built in as
-   far as the runner was given what they need (a store, a clock, a way to wait); a room adds those of its own.
-2. A step that is not in the table is a ``TypeError``, never an answer.
-3. In ``AsyncRunner`` the store, computing and plain hooks work in worker threads.
-4. An answer may be a secret: no frame of a runner holds it while the flow goes on. The callers' hooks have a
-   file of their own, ``hooks``.
+1. A runner is a table: for each type of step, the function that performs it. The common steps are built in if
+   the runner was given what they need (a store, a clock, a way to wait); packages add their own.
+2. A step that is not in the table raises ``TypeError``.
+3. In ``AsyncRunner`` store calls, computations and plain hooks run in worker threads.
+4. A result may be a secret: no frame of a runner holds it while the flow continues. The callers' hooks are
+   called in their own module, ``hooks``.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 import attrs
 
-from pyade.core.arguments import TIME, returned
+from pyade.core.arguments import TIME, check_returned
 from pyade.core.secret import Secret, masked
-from pyade.hooks import Hook as Hook  # noqa: PLC0414 - others have it from here
+from pyade.hooks import Hook as Hook  # noqa: PLC0414 - other modules import it from here
 from pyade.hooks import call, call_async
 from pyade.loading import modules_when_asked
 
@@ -44,25 +44,25 @@ R = TypeVar("R")
 
 
 class Step(Generic[T]):
-    """Something that a flow wants done; ``T`` is what it gets back."""
+    """A request of a flow to its runner; ``T`` is the type of the result."""
 
     __slots__ = ()
 
 
 Flow: TypeAlias = Generator[Step[Any], Any, R]
-"""A generator that yields steps, receives their answers and returns ``R``."""
+"""A generator that yields steps, receives their results and returns ``R``."""
 
 Handlers: TypeAlias = Mapping[type[Step[Any]], Callable[[Any], Any]]
-"""For each type of step, the function that takes the step and returns its answer."""
+"""For each type of step, the function that takes the step and returns its result."""
 
 
 def ask(step: Step[T]) -> Flow[T]:
-    """Yield *step* and return its answer with its type.
+    """Yield *step* and return its result with its type.
 
     ``page = yield from ask(FetchPage(cursor))`` makes ``page`` a ``Page``.
     """
-    answer: T = yield step
-    return answer
+    result: T = yield step
+    return result
 
 
 # The common steps
@@ -70,7 +70,7 @@ def ask(step: Step[T]) -> Flow[T]:
 
 @attrs.frozen
 class Now(Step[datetime]):
-    """Answer with the time, UTC."""
+    """Return the time, UTC."""
 
 
 @attrs.frozen
@@ -82,9 +82,9 @@ class Wait(Step[None]):
 
 @attrs.frozen
 class StoreCall(Step[T], Generic[T]):
-    """Answer with what *work* returns for the store: one transaction of its own per call of the store.
+    """Call *work* with the store and return its result; each store method is one transaction.
 
-    Each room that has a store has a function ``in_store``, which knows the type of its store.
+    Each package that has a store has a function ``in_store``, which knows the type of its store.
     """
 
     work: Callable[[Any], T]
@@ -92,16 +92,16 @@ class StoreCall(Step[T], Generic[T]):
 
 @attrs.frozen
 class Compute(Step[T], Generic[T]):
-    """Answer with what *work* returns, which keeps a processor busy for a moment."""
+    """Call *work*, which is CPU-bound, and return its result."""
 
     work: Callable[[], T]
 
 
 @attrs.frozen
 class CallHook(Step[T], Generic[T]):
-    """Answer with what the caller's *hook* returns for *arguments*; a ``Secret`` is opened for it.
+    """Call the caller's *hook* with *arguments* and return its result; a ``Secret`` is passed as text.
 
-    *name* is the argument that it was given as, for the log.
+    *name* is the argument as which the hook was passed, for the log.
     """
 
     hook: Hook[T]
@@ -111,36 +111,36 @@ class CallHook(Step[T], Generic[T]):
 
 @attrs.frozen
 class ReportProgress(Step[None]):
-    """Hand *progress* to the callback of the caller, if there is one."""
+    """Call the progress callback of the caller with *progress*, if there is one."""
 
     progress: object
 
 
 @attrs.frozen
 class NewId(Step[str]):
-    """Answer with a new random UUID (version 4) as text in lower case."""
+    """Return a new random UUID (version 4) as text in lower case."""
 
 
 @attrs.frozen
 class RandomBytes(Step[bytes]):
-    """Answer with *size* random bytes, good enough for secrets."""
+    """Return *size* random bytes that are suitable for secrets."""
 
     size: int
 
 
 @attrs.frozen
 class RandomText(Step[Secret]):
-    """Answer with *size* random bytes as text for an address, good enough for secrets."""
+    """Return *size* random bytes as URL-safe text that is suitable for secrets."""
 
     size: int
 
 
 @attrs.frozen
 class RandomNumber(Step[float]):
-    """Answer with a random number from 0 to below 1."""
+    """Return a random number from 0 to below 1."""
 
 
-# What performs them
+# The runners
 
 
 def drive(flow: Flow[R], perform: Callable[[Step[Any]], Any]) -> R:
@@ -149,11 +149,11 @@ def drive(flow: Flow[R], perform: Callable[[Step[Any]], Any]) -> R:
         step = next(flow)
         while True:
             try:
-                answers = [perform(step)]
-            except Exception as exc:  # noqa: BLE001 - the flow decides, and what it does not catch comes back
+                results = [perform(step)]
+            except Exception as exc:  # noqa: BLE001 - the flow decides, and raises what it does not catch
                 step = flow.throw(exc)
             else:
-                step = flow.send(answers.pop())  # rule 4
+                step = flow.send(results.pop())  # rule 4
     except StopIteration as stop:
         result: R = stop.value
         return result
@@ -167,11 +167,11 @@ async def drive_async(flow: Flow[R], perform: Callable[[Step[Any]], Awaitable[An
         step = next(flow)
         while True:
             try:
-                answers = [await perform(step)]
-            except Exception as exc:  # noqa: BLE001 - the flow decides, and what it does not catch comes back
+                results = [await perform(step)]
+            except Exception as exc:  # noqa: BLE001 - the flow decides, and raises what it does not catch
                 step = flow.throw(exc)
             else:
-                step = flow.send(answers.pop())  # rule 4
+                step = flow.send(results.pop())  # rule 4
     except StopIteration as stop:
         result: R = stop.value
         return result
@@ -179,8 +179,8 @@ async def drive_async(flow: Flow[R], perform: Callable[[Step[Any]], Awaitable[An
         flow.close()
 
 
-class _Table:
-    """What both runners are: a table, with the common steps built in."""
+class _HandlerTable:
+    """Base of both runners: the table of handlers, with the common steps built in."""
 
     def __init__(
         self,
@@ -196,14 +196,14 @@ class _Table:
         """Make a runner.
 
         Args:
-            handlers: Performs the steps of a room, or a common step in another way.
-            store: What ``StoreCall`` works on; None where no flow has a store.
-            clock: Answers ``Now``; None where no flow asks for the time. ``ArgumentError`` if what it returns
-                is no time with a time zone.
-            sleep: Performs ``Wait``, awaited by ``AsyncRunner``; None where no flow waits.
-            progress: Called for ``ReportProgress``; None tells nobody.
-            chance: Returns so many random bytes, for ``NewId`` and the steps with random answers.
-            asynchronous: What takes coroutine functions, for the error of ``Runner`` about one.
+            handlers: Functions for the steps of a package, or in place of those of common steps.
+            store: The argument of ``StoreCall.work``; None if no flow has a store.
+            clock: Performs ``Now``; None if no flow needs the time. ``ArgumentError`` if it does not return a
+                time with a time zone.
+            sleep: Performs ``Wait``, awaited by ``AsyncRunner``; None if no flow waits.
+            progress: Called for ``ReportProgress``; None ignores it.
+            chance: Returns so many random bytes, for ``NewId`` and the steps with random results.
+            asynchronous: The class that takes coroutine functions, for the error of ``Runner`` about one.
         """
         self._asynchronous = asynchronous
         table: dict[type[Step[Any]], Callable[[Any], Any]] = {
@@ -213,15 +213,15 @@ class _Table:
             NewId: lambda _: str(uuid.UUID(bytes=chance(16), version=4)),
             RandomBytes: lambda step: masked(chance(step.size)),
             RandomNumber: lambda _: int.from_bytes(chance(6), "big") / 2**48,
-            RandomText: lambda step: _text(chance(step.size)),
+            RandomText: lambda step: _url_safe(chance(step.size)),
         }
         if store is not None:
             table[StoreCall] = lambda step: self._block(step.work, store)
         if clock is not None:
-            table[Now] = lambda _: returned("clock", clock(), TIME)
+            table[Now] = lambda _: check_returned("clock", clock(), TIME)
         if sleep is not None:
             table[Wait] = lambda step: sleep(step.seconds)
-        self._handlers: Handlers = {**table, **(handlers or {})}
+        self._handlers: Handlers = {**table, **(handlers or {})}  # rule 1
 
     @property
     def steps(self) -> frozenset[type[Step[Any]]]:
@@ -230,7 +230,7 @@ class _Table:
 
     def _handler_of(self, step: Step[Any]) -> Callable[[Any], Any]:
         handler = self._handlers.get(type(step))
-        if handler is None:
+        if handler is None:  # rule 2
             known = ", ".join(sorted(kind.__name__ for kind in self._handlers))
             raise TypeError(f"this {type(self).__name__} performs {known}, not {type(step).__name__}")
         return handler
@@ -239,21 +239,21 @@ class _Table:
         raise NotImplementedError
 
     def _hook(self, name: str) -> Callable[..., Any]:
-        """Return what calls a hook of that name."""
+        """Return the function that calls a hook passed as the argument *name*."""
         raise NotImplementedError
 
 
-class Runner(_Table):
-    """Performs steps one after the other; call it with one step, or ``run`` a flow."""
+class Runner(_HandlerTable):
+    """Performs steps in the calling thread; call it with one step, or ``run`` a flow."""
 
     def __call__(self, step: Step[T]) -> T:
-        """Return the answer to *step*.
+        """Perform *step* and return its result.
 
         Raises:
             TypeError: This runner does not know such a step.
         """
-        answer: T = self._handler_of(step)(step)
-        return answer
+        result: T = self._handler_of(step)(step)
+        return result
 
     def run(self, flow: Flow[R]) -> R:
         """Run *flow* to its end and return what it returns."""
@@ -266,29 +266,29 @@ class Runner(_Table):
         return partial(call, name=name, asynchronous=self._asynchronous)
 
 
-class AsyncRunner(_Table):
-    """Performs steps as ``Runner`` does, on an event loop; an answer that can be awaited is awaited."""
+class AsyncRunner(_HandlerTable):
+    """Performs steps as ``Runner`` does, on an event loop; an awaitable result is awaited."""
 
     async def __call__(self, step: Step[T]) -> T:
-        """Return the answer to *step*.
+        """Perform *step* and return its result.
 
         Raises:
             TypeError: This runner does not know such a step.
         """
         returned: Any = self._handler_of(step)(step)
-        answer: T = await returned if inspect.isawaitable(returned) else returned
-        return answer
+        result: T = await returned if inspect.isawaitable(returned) else returned
+        return result
 
     async def run(self, flow: Flow[R]) -> R:
         """Run *flow* to its end and return what it returns."""
         return await drive_async(flow, self)
 
     def _block(self, work: Callable[..., Any], *arguments: Any) -> Any:
-        return to_thread.run_sync(work, *arguments)
+        return to_thread.run_sync(work, *arguments)  # rule 3
 
     def _hook(self, name: str) -> Callable[..., Any]:
         return partial(call_async, name=name)
 
 
-def _text(chance: bytes) -> Secret:
+def _url_safe(chance: bytes) -> Secret:
     return Secret(base64.urlsafe_b64encode(chance).rstrip(b"=").decode())

@@ -1,13 +1,14 @@
-"""The functions that a caller hands in: checked where they are given, called, and named where they fail.
+"""Check and call the caller's hooks, and log the ones that fail.
 
 The rules of this file:
 
-1. A hook that cannot be called as it will be is refused where it is given: by its signature, and one that is
-   asynchronous where nothing awaits it.
-2. Plain hooks work in worker threads of their own: 40 slow ones hold up no store and no health check.
-3. Of a hook that raises the log names the argument, the type of the error and the lines that it came through.
-   Its text may quote a password: it is in the log at ``DEBUG`` only, escaped and cut. The error goes on.
-4. A ``Secret`` among the arguments is opened in the call itself, so that no frame here holds it.
+1. A hook with another signature is refused when it is passed, and so is an asynchronous one if nothing awaits
+   it.
+2. Plain hooks run in their own worker threads: 40 slow ones delay no store call and no health check.
+3. If a hook raises, the log names the argument, the type of the error and the lines of its traceback. The
+   text of the error may quote a password: it is logged at ``DEBUG`` only, escaped and cut. The error
+   propagates.
+4. A ``Secret`` among the arguments is revealed in the call itself, so that no frame here holds its text.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ else:
 T = TypeVar("T")
 
 Hook: TypeAlias = Callable[..., T | Awaitable[T]]
-"""A function that a caller hands in; for the asynchronous classes also a coroutine function."""
+"""A function that a caller passes; for the asynchronous classes also a coroutine function."""
 
 THREADS: Final = 40
 _LONGEST: Final = 200
@@ -43,25 +44,25 @@ _log = logger(__name__)
 
 
 def check_hook(name: str, hook: object, arguments: str, *, asynchronous: str = "") -> None:
-    """Accept a hook that can be called.
+    """Accept a hook that can be called with *arguments*.
 
     Args:
-        name: The argument that it was given as, such as ``authenticate``.
-        hook: None where none was given.
-        arguments: The names of what it will be called with, with commas between.
-        asynchronous: The class that takes coroutine functions; "" where they are taken.
+        name: The argument as which it was passed, such as ``authenticate``.
+        hook: The hook; None if none was passed.
+        arguments: The names of the arguments with which it will be called, separated by ", ".
+        asynchronous: The class that takes coroutine functions; "" if they are accepted.
 
     Raises:
-        PolicyError: It takes other arguments, or is a coroutine function where none is taken.
+        PolicyError: It takes other arguments, or is a coroutine function and those are not accepted.
     """
     if hook is None or not callable(hook):
         return
     wanted = [one for one in arguments.split(", ") if one]
     try:
         signature = inspect.signature(hook)
-    except (ValueError, TypeError):  # of some functions in C nothing is known
+    except (ValueError, TypeError):  # some functions in C have no signature
         return
-    try:
+    try:  # rule 1
         signature.bind(*wanted)
     except TypeError:
         raise PolicyError(
@@ -76,69 +77,69 @@ def check_hook(name: str, hook: object, arguments: str, *, asynchronous: str = "
 def is_asynchronous(hook: object) -> bool:
     """Return True for a coroutine function, and for an object that is called as one."""
     return inspect.iscoroutinefunction(hook) or inspect.iscoroutinefunction(
-        getattr(hook, "__call__", None)  # noqa: B004 - its kind is asked for, not whether it is there
+        getattr(hook, "__call__", None)  # noqa: B004 - its type matters, not whether it exists
     )
 
 
 def title(hook: object) -> str:
-    """Return what a hook is called."""
+    """Return the name of a hook."""
     return str(getattr(hook, "__qualname__", "") or type(hook).__qualname__)
 
 
 def call(hook: Hook[T], *arguments: Any, name: str = "", asynchronous: str = "") -> T:
-    """Return what *hook* returns.
+    """Call *hook* and return its result.
 
     Args:
         hook: A plain function.
-        arguments: What it is called with; a ``Secret`` is opened.
-        name: The argument that it was given as, for the log.
+        arguments: The arguments of the call; a ``Secret`` is passed as text.
+        name: The argument as which the hook was passed, for the log.
         asynchronous: The class that takes coroutine functions, for the error about one.
 
     Raises:
         PolicyError: It is a coroutine function.
     """
     try:
-        answer: Any = hook(*map(_opened, arguments))
+        result: Any = hook(*map(_revealed, arguments))  # rule 4
     except Exception as error:
-        _note(name, hook, error)
+        _log_failure(name, hook, error)
         raise
-    if inspect.isawaitable(answer):
-        if inspect.iscoroutine(answer):
-            answer.close()
+    if inspect.isawaitable(result):
+        if inspect.iscoroutine(result):
+            result.close()
         called = name or getattr(hook, "__name__", type(hook).__name__)
         raise PolicyError(f"{called} is asynchronous: use {asynchronous}, or give a function")
-    plain: T = answer
+    plain: T = result
     return plain
 
 
 async def call_async(hook: Hook[T], *arguments: Any, name: str = "") -> T:
-    """Return what *hook* returns: awaited if it is a coroutine function, else called in a worker thread.
+    """Call *hook* and return its result: awaited if it is a coroutine function, else in a worker thread.
 
     Args:
         hook: A function, or a coroutine function.
-        arguments: What it is called with; a ``Secret`` is opened.
-        name: The argument that it was given as, for the log.
+        arguments: The arguments of the call; a ``Secret`` is passed as text.
+        name: The argument as which the hook was passed, for the log.
     """
     try:
         if is_asynchronous(hook):
-            returned: Any = hook(*map(_opened, arguments))
-        else:
-            returned = await to_thread.run_sync(hook, *map(_opened, arguments), limiter=_hook_threads())
-        answer: T = await returned if inspect.isawaitable(returned) else returned
+            returned: Any = hook(*map(_revealed, arguments))
+        else:  # rule 2
+            returned = await to_thread.run_sync(hook, *map(_revealed, arguments), limiter=_hook_threads())
+        result: T = await returned if inspect.isawaitable(returned) else returned
     except Exception as error:
-        _note(name, hook, error)
+        _log_failure(name, hook, error)
         raise
-    return answer
+    return result
 
 
 def places_of(error: BaseException) -> str:
-    """Return the last lines that an error came through, the newest first, as ``file:line``."""
+    """Return the last lines of an error's traceback, the newest first, as ``file:line``."""
     frames = traceback.extract_tb(error.__traceback__)[-_PLACES:]
     return ", ".join(f"{PurePath(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
 
 
 def _hook_threads() -> anyio.CapacityLimiter:
-    """Return the limit of this event loop."""
+    """Return the limiter of hook threads in this event loop."""
     try:
         return _threads().get()
     except LookupError:
@@ -152,11 +153,11 @@ def _threads() -> lowlevel.RunVar[anyio.CapacityLimiter]:
     return lowlevel.RunVar("pyade hooks")
 
 
-def _note(name: str, hook: object, error: Exception) -> None:
+def _log_failure(name: str, hook: object, error: Exception) -> None:  # rule 3
     called = f"{name} ({title(hook)})" if name else title(hook)
     _log.error("the hook %s raised %s at %s", called, type(error).__name__, places_of(error))
     _log.debug("the hook %s said: %s", called, str(error)[:_LONGEST])
 
 
-def _opened(argument: Any) -> Any:
+def _revealed(argument: Any) -> Any:
     return argument.reveal() if isinstance(argument, Secret) else argument

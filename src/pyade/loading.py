@@ -1,13 +1,12 @@
-"""Load what a package offers when it is asked for, so that a program waits for nothing that it does not use.
+"""Load the names of a package when they are first used, so that a program loads nothing that it does not use.
 
 The rules of this file:
 
 1. A package says which module each of its names comes from: to type checkers under ``if TYPE_CHECKING``, here
    in a table. A test compares the two. The package's own modules need no entry.
-2. No module has the name of something else that its package offers: Python would put the module in its
-   place.
+2. No module has the name of something else that its package offers: Python would replace that by the module.
 3. The modules of the clients, of the stores and of what works with both load the rest with the first call.
-   What they need for annotations alone is offered by a room, where ``offered`` finds it.
+   What they need for annotations alone is a public name of a package, where ``find_public_name`` finds it.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-_ROOMS: Final = (
+_PACKAGES: Final = (
     *("core", "builders", "crypto", "apple", "storage"),
     *("business", "sync", "assignment", "enrollment", "operations", "testing"),
 )
 _FRONT: Final = "pyade"
 _homes: Final[dict[str, Mapping[str, str]]] = {}
-"""For each package that was loaded the modules of its names."""
+"""For each package that was loaded: its names, and the module of each."""
 
 
 def when_asked(
@@ -40,8 +39,8 @@ def when_asked(
     _homes[package] = home_of
 
     def load(name: str) -> Any:
-        """Load what is asked for the first time: a name, or a module of the package."""
-        if name in home_of:
+        """Load a name, or a module of the package, when it is first used."""
+        if name in home_of:  # rule 1
             found = getattr(importlib.import_module(home_of[name]), name)
             if package == _FRONT:
                 _show_at_front(found)
@@ -49,10 +48,10 @@ def when_asked(
             return found
         if name.isidentifier() and not name.startswith("_"):
             try:
-                return importlib.import_module(f"{package}.{name}")
+                return importlib.import_module(f"{package}.{name}")  # rule 2
             except ModuleNotFoundError as error:
                 if error.name != f"{package}.{name}":
-                    raise  # the module is there, and misses another
+                    raise  # the module exists, and another one that it imports does not
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
     def names() -> list[str]:
@@ -75,30 +74,30 @@ def _show_at_front(found: Any) -> None:
     found.__module__ = _FRONT
 
 
-def offered(name: str, default: Any) -> Any:
-    """Return what a room offers by that name; *default* if none does."""
-    for room in _ROOMS:
-        door = importlib.import_module(f"pyade.{room}")
-        if name in _homes[door.__name__]:
-            return getattr(door, name)
+def find_public_name(name: str, default: Any) -> Any:
+    """Return the object of that name that a package of pyade offers; *default* if none does."""
+    for part in _PACKAGES:  # rule 3
+        package = importlib.import_module(f"pyade.{part}")
+        if name in _homes[package.__name__]:
+            return getattr(package, name)
     return default
 
 
 def modules_when_asked(importer: dict[str, Any], **modules: str) -> None:
-    """Let a module name other modules that are imported when something of them is asked for.
+    """Let a module name other modules that are imported when an attribute of them is first used.
 
     Args:
-        importer: Its ``globals()``.
-        modules: By the names that they have there.
+        importer: The ``globals()`` of the module that names them.
+        modules: The full names of the modules, by the names that they have there.
     """
     for name, module in modules.items():
         importer[name] = _Absent(importer, name, module)
 
 
 class _Absent:
-    """Stands for a module until something of it is asked for, then puts the module in its own place."""
+    """Stands for a module until an attribute of it is used, then replaces itself by the module."""
 
-    __slots__ = ("_importer", "_module", "_name")  # what is set is meant for the module, and refused here
+    __slots__ = ("_importer", "_module", "_name")  # setting an attribute is meant for the module: refused
 
     def __init__(self, importer: dict[str, Any], name: str, module: str) -> None:
         self._importer, self._name, self._module = importer, name, module

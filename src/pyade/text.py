@@ -1,15 +1,15 @@
-"""Text from outside, as people read it: it stays in its line and shows all that is in it.
+"""Escape text from outside before it is printed or logged.
 
-Apple, a Mac, a portal and a file may send any characters. Printed as they come, a line break forges a line
-of a log, ESC moves the cursor of a terminal, and a right-to-left mark turns the rest of the line round.
+Apple, a Mac, a portal and a file may send any characters. Unescaped, a line break forges a line of a log, ESC
+moves the cursor of a terminal, and a right-to-left mark reverses the rest of the line.
 
 The rules of this file:
 
 1. What ``repr`` would escape is escaped as ``repr`` does it: control characters, line breaks, direction
    marks, lone surrogates. Quotes, backslashes and all else stay, so escaping twice changes nothing.
-2. Whatever has a text for people is ``Printed``: it gives its words, and they are escaped here.
-3. Whatever logs gets its logger here. The arguments of a record are escaped before a handler sees them.
-4. Attributes keep what came. Only what is printed is escaped.
+2. Every class with a text for readers is ``Printed``: it returns its text, which is escaped here.
+3. Every module gets its logger here. The arguments of a record are escaped before a handler sees them.
+4. Attributes are unescaped. Only printed text is escaped.
 """
 
 from __future__ import annotations
@@ -20,33 +20,34 @@ from collections.abc import Mapping
 
 
 def is_unicode(text: str) -> bool:
-    """Return True if *text* can be written: without half of a pair of surrogates."""
+    """Return True if *text* can be encoded: it has no lone surrogates."""
     return text.isascii() or not _SURROGATE.search(text)
 
 
 def printable(text: str) -> str:
-    r"""Return *text* with what cannot be printed in the escapes of ``repr``: ``\x1b``, ``\n``, ``\u202e``."""
+    r"""Return *text* with unprintable characters escaped as in ``repr``: ``\x1b``, ``\n``, ``\u202e``."""
     if text.isprintable():
         return text
+    # Rule 1
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
 class Printed:
-    """Base of everything that ``print`` shows to people: each line is escaped, in this one place."""
+    """Base of every class that ``print`` shows to readers: each line is escaped, in this one place."""
 
     __slots__ = ()
 
     def _words(self) -> str | list[str]:
-        """Return the text, or its lines; a line break inside of one came from outside."""
+        """Return the text, or its lines; a line break inside of a line is from outside, and escaped."""
         raise NotImplementedError
 
-    def __str__(self) -> str:
+    def __str__(self) -> str:  # rules 2 and 4
         words = self._words()
         return printable(words) if isinstance(words, str) else "\n".join(map(printable, words))
 
 
 class _Argument(Printed):
-    """An argument of a log record; ``str`` is asked for no earlier than the record is written."""
+    """An argument of a log record; ``str`` is called only when the record is written."""
 
     __slots__ = ("_value",)
 
@@ -61,13 +62,13 @@ class _Argument(Printed):
 
 
 def logger(name: str) -> logging.Logger:
-    """Return the logger *name*, whose records hold nothing that forges a line.
+    """Return the logger *name*, whose records cannot forge a line.
 
-    Every logger of pyade comes from here. The texts that are passed as arguments are escaped for every
-    handler; what is ``Printed`` keeps the line breaks that pyade put into it.
+    Every logger of pyade is made here. The texts that are passed as arguments are escaped for every handler;
+    ``Printed`` objects keep the line breaks of pyade.
     """
     found = logging.getLogger(name)
-    found.addFilter(_escape)  # once: a filter that is there already is not added
+    found.addFilter(_escape)  # rule 3; a filter is added only once
     return found
 
 

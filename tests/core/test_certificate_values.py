@@ -100,7 +100,7 @@ def test_what_is_no_base64_of_der_is_refused(text: str) -> None:
 
 
 @each("value", [None, [], [BODY], (BODY,), [f"{BODY[:4]}\n{BODY[4:]}"], ["MAD_"], [BODY, BODY]])
-def test_certificates_of_hosts_are_kept_as_they_came(value: Any) -> None:
+def test_certificates_of_hosts_are_kept_unchanged(value: Any) -> None:
     """Lines and the alphabet for URLs are as good at Apple."""
     profile = EnrollmentProfile(
         name="Mac", url="https://mdm.contoso.com/enroll", extra={"supervising_host_certs": value}

@@ -111,7 +111,7 @@ def test_scope_tags_are_a_set() -> None:
     assert "() for none" in refusal(scope_tags=None)
     assert "is one text" in refusal(scope_tags=b"emea")
     for tags in ([5], [""], [" "], ["a\ud800"]):
-        assert "something else than texts" in refusal(scope_tags=tags)
+        assert "an empty text or another value" in refusal(scope_tags=tags)
 
 
 def test_secrets_do_not_show() -> None:
@@ -121,7 +121,7 @@ def test_secrets_do_not_show() -> None:
 
 
 @pytest.mark.parametrize("name", ["consumer_secret", "access_token", "access_secret"])
-def test_a_secret_of_the_wrong_kind_is_refused_and_not_told(name: str) -> None:
+def test_a_secret_of_the_wrong_type_is_refused_and_not_shown(name: str) -> None:
     for value, said in (("hunter2 \ud800", "is not valid Unicode"), (" ", "is empty"), (5, "is not text")):
         with pytest.raises(TokenError, match=f"{name} {said}") as caught:
             make(**{name: Secret(value) if isinstance(value, str) else value})
@@ -346,7 +346,7 @@ def test_a_token_reads_as_text() -> None:
     )
 
 
-def test_all_problems_are_said_at_once() -> None:
+def test_all_problems_are_reported_together() -> None:
     new = make(apple_id="jo@contoso.com", consumer_key="CK_2", server_uuid="S2")
     with pytest.raises(TokenError, match=r"server_uuid 'S2': .*apple_id .*consumer_key: "):
         OLD.renew(new)
@@ -364,6 +364,6 @@ def test_an_unknown_expiry_is_not_compared() -> None:
     assert kinds(make(), make(access_token_expiry=None)) == {}
 
 
-def test_what_account_told_about_the_new_token_is_kept() -> None:
+def test_the_account_data_of_the_new_token_is_kept() -> None:
     renewed = make().renew(make(**RENEWED, server_uuid="S1", org_id="O1", org_name="Contoso"))
     assert (renewed.server_uuid, renewed.org_id, renewed.org_name) == ("S1", "O1", "Contoso")

@@ -28,7 +28,7 @@ def test_known_values_are_found_in_any_letter_case(text: str) -> None:
     assert Kind(text).is_known
 
 
-def test_unknown_value_is_kept_as_it_came() -> None:
+def test_unknown_value_is_kept_unchanged() -> None:
     kind = Kind("Medium")
     assert isinstance(kind, Kind)
     assert (kind.value, kind.name, str(kind), kind.is_known) == ("Medium", "Medium", "Medium", False)

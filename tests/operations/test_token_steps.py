@@ -312,9 +312,9 @@ def test_only_true_is_consent(consent: Any) -> None:
     ("options", "said"),
     [
         ({"scope_tags": "emea"}, "scope_tags 'emea' is one text"),
-        ({"scope_tags": [1]}, "something else than texts"),
-        ({"scope_tags": [""]}, "something else than texts"),
-        ({"scope_tags": ["\ud800"]}, "something else than texts"),
+        ({"scope_tags": [1]}, "an empty text or another value"),
+        ({"scope_tags": [""]}, "an empty text or another value"),
+        ({"scope_tags": ["\ud800"]}, "an empty text or another value"),
         ({"scope_tags": 5}, "no set of texts"),
         ({"portal": "school"}, "portal 'school' is none of Apple's"),
         ({"portal": "Apple School Manager"}, "use Portal.BUSINESS or Portal.SCHOOL"),

@@ -1,7 +1,7 @@
-"""The pure domain: frozen classes, enums and decisions, without I/O, clock, HTTP or cryptography.
+"""The domain: frozen classes, enums and pure decisions, without I/O, clock, HTTP or cryptography.
 
-What a program holds in its hands is here: token, profile and its plan, devices and what the store knows of
-them, the limits of a sync. The rules behind them are in the modules of the same names.
+The public classes are the token, the profile and its plan, devices and their stored records, and the limits
+of a sync. Their rules are in the modules that define them.
 """
 
 from typing import TYPE_CHECKING

@@ -1,30 +1,25 @@
-"""The kinds of arguments: a wrong one is refused at the door where it is given, and named.
+"""Check the types of arguments against their annotations, and name the one that is wrong.
 
 Python takes any object for any argument. A text where a profile is meant then fails deep inside, or is stored
 and breaks what reads it. The annotations of the public classes and functions say what is meant: here they are
-checked, once for all doors.
+checked, for all public functions in one place.
 
 The rules of this file:
 
 1. ``check_arguments`` marks a function, or a class with its constructor and public methods. What is wrong is
    found with the call, or with the first step of what is awaited or iterated.
-2. What an annotation cannot say in general, such as a length, is checked inside. Where
-   strangers send the value, such as a Mac its MachineInfo, it is not checked here either.
-3. What a function of the caller's returns is looked at with each call of it: a clock, or what makes clients.
-
-What an annotation allows as an argument, as a test of a value and in words; ``kinds`` asks.
-
-The rules of this file:
-
-1. A text, or bytes, is never a list of them. Every element of a list is looked at, and nothing is used up: of
-   an iterator only that it is one.
-2. True and False are no numbers, and only they are switches. A time has a time zone.
-3. A protocol is met by whatever has its methods: a store, client or fake of the caller's own. What is
+2. What an annotation cannot say in general, such as a length, is checked inside. So is untrusted input, such
+   as the MachineInfo of a Mac.
+3. What a function of the caller returns is checked with each call of it: a clock, or what makes clients.
+4. A text, or bytes, is never a list of them. Every element of a list is checked, and no iterator is used up:
+   of an iterator it is only checked that it is one.
+5. True and False are no numbers, and only they are switches. A time has a time zone.
+6. A protocol is met by any object with its methods: a store, client or fake of the caller's own. What is
    asynchronous where it should not be, such as ``AsyncClient`` for ``Client``, or the reverse, does not meet
    it. A transport needs one method.
-4. Nothing of a text or of bytes is in the words: it may be a secret in the wrong place.
-5. A type that is imported for type checkers alone is one that a room offers. One that no room offers, and one
-   that stands for any, allows everything.
+7. No error shows anything of a text or of bytes: it may be a secret in the wrong place.
+8. A type that is imported for type checkers alone is found by its name in the packages of pyade. One that no
+   package offers, and one that stands for any, allows everything.
 """
 
 from __future__ import annotations
@@ -44,35 +39,35 @@ import attrs
 
 from pyade.core.secret import Secret
 from pyade.errors import ArgumentError
-from pyade.loading import offered
+from pyade.loading import find_public_name
 
 
 @attrs.frozen
-class Kind:
+class ArgumentType:
     """What is allowed for an argument.
 
     Attributes:
-        accepts: True for a value of this kind.
-        words: What is allowed, in words.
+        accepts: Returns True for a value that is allowed.
+        description: What is allowed, in words.
         plural: The same for the elements of a list.
-        may_be_secret: True if a text or bytes are meant, so that nothing of what came instead is shown.
-        members: The names of the methods and attributes that are asked for; () where something else counts.
+        may_be_secret: True if a text or bytes are meant, so that nothing of another value is shown.
+        members: The names of the methods and attributes that are required; () where something else counts.
     """
 
     accepts: Callable[[Any], bool]
-    words: str
+    description: str
     plural: str
     may_be_secret: bool = False
     members: tuple[str, ...] = ()
 
 
-def argument_types(function: Callable[..., Any], owner: type | None) -> dict[str, Kind | None]:
-    """Return the kind of each argument, by name and in order; None where everything is allowed."""
+def argument_types(function: Callable[..., Any], owner: type | None) -> dict[str, ArgumentType | None]:
+    """Return the type of each argument, by name and in order; None where everything is allowed."""
     annotations = {name: it for name, it in function.__annotations__.items() if name != "return"}
     hints = hints_of(
         types.SimpleNamespace(__annotations__=annotations, __module__=function.__module__), owner
     )
-    variables = _variables(owner) if owner else {}
+    variables = _type_variables(owner) if owner else {}
     found: dict[str, Any] = {}
     for name, parameter in inspect.signature(function).parameters.items():
         hint = hints.get(name, Any)
@@ -80,11 +75,11 @@ def argument_types(function: Callable[..., Any], owner: type | None) -> dict[str
             found |= typing.get_type_hints(typing.get_args(hint)[0])
         elif parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             found[name] = hint
-    return {name: _kind(hint, variables) for name, hint in found.items()}
+    return {name: _type_of(hint, variables) for name, hint in found.items()}
 
 
 def hints_of(function: Any, owner: type | None = None) -> dict[str, Any]:
-    """Return what ``typing.get_type_hints`` returns, also where a type is imported for type checkers alone.
+    """Return the hints of ``typing.get_type_hints``, also where a type is imported for type checkers alone.
 
     Args:
         function: Or a method.
@@ -95,20 +90,20 @@ def hints_of(function: Any, owner: type | None = None) -> dict[str, Any]:
         try:
             return typing.get_type_hints(function, vars(sys.modules[function.__module__]), names)
         except NameError as error:
-            names[str(error.name)] = _known_to_bases(owner, str(error.name))
+            names[str(error.name)] = _find_name(owner, str(error.name))
 
 
-def _known_to_bases(owner: type | None, name: str) -> Any:
-    """Return what *name* is where a base of *owner* was written, or what a room offers by that name."""
+def _find_name(owner: type | None, name: str) -> Any:
+    """Return *name* from the module of a base of *owner*, or from a package of pyade; else ``Any``."""
     for base in (owner or object).__mro__:
         if name in (known := vars(sys.modules[base.__module__])):
             return known[name]
     if hasattr(collections.abc, name):  # attrs takes the annotation from a converter, which is elsewhere
         return getattr(collections.abc, name)
-    return offered(name, Any)
+    return find_public_name(name, Any)
 
 
-def _variables(owner: type) -> dict[Any, Any]:
+def _type_variables(owner: type) -> dict[Any, Any]:
     """Return what the type variables of the bases of *owner* stand for."""
     found: dict[Any, Any] = {}
     for one in owner.__mro__:
@@ -120,67 +115,69 @@ def _variables(owner: type) -> dict[Any, Any]:
     return found
 
 
-def _kind(hint: Any, variables: Mapping[Any, Any]) -> Kind | None:
+def _type_of(hint: Any, variables: Mapping[Any, Any]) -> ArgumentType | None:
     if isinstance(hint, TypeVar):
         hint = variables.get(hint, hint.__bound__ or Any)
-    if isinstance(hint, TypeVar) or hint in _SIMPLE:
+    if isinstance(hint, TypeVar) or hint in _SIMPLE:  # rule 8
         return _SIMPLE.get(hint)
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Literal:
-        words = " or ".join(map(repr, args))
-        return Kind(lambda value: value in args, words, words)
+        allowed = " or ".join(map(repr, args))
+        return ArgumentType(lambda value: value in args, allowed, allowed)
     if collections.abc.Callable in (origin, hint):
-        return Kind(callable, "a function", "functions")
-    inner = [_kind(one, variables) for one in args if one is not ...]
+        return ArgumentType(callable, "a function", "functions")
+    inner = [_type_of(one, variables) for one in args if one is not ...]
     if origin in (typing.Union, types.UnionType):
-        return _any_of(inner)
+        return _union(inner)
     meant = origin or hint
-    if meant in _LISTS:
-        return _list(_LISTS[meant], inner, meant is tuple and ... not in args)
-    return _object(meant, inner) if isinstance(meant, type) else None
+    if meant in _SEQUENCES:
+        return _sequence(_SEQUENCES[meant], inner, meant is tuple and ... not in args)
+    return _class(meant, inner) if isinstance(meant, type) else None
 
 
-def _object(meant: type, inner: list[Kind | None]) -> Kind | None:
+def _class(meant: type, inner: list[ArgumentType | None]) -> ArgumentType | None:
     if issubclass(meant, collections.abc.Mapping):
         return _mapping(inner)
-    if (title := f"{meant.__module__}.{meant.__name__}") in _BY_METHODS:
-        return _having(meant, _BY_METHODS[title])
+    if (title := f"{meant.__module__}.{meant.__name__}") in _METHODS_OF:
+        return _structural(meant, _METHODS_OF[title])
     if getattr(meant, "_is_protocol", False) and meant.__module__.startswith("pyade."):
-        return _having(meant, _members_of(meant))
-    return Kind(lambda value: isinstance(value, meant), _one(meant), f"{meant.__name__} objects")
-
-
-def _any_of(kinds: list[Kind | None]) -> Kind | None:
-    known = [kind for kind in kinds if kind is not None]
-    if len(known) < len(kinds):
-        return None
-    return Kind(
-        lambda value: any(kind.accepts(value) for kind in known),
-        " or ".join(dict.fromkeys(kind.words for kind in known)),
-        " or ".join(dict.fromkeys(kind.plural for kind in known)),
-        any(kind.may_be_secret for kind in known),
-        tuple(name for kind in known for name in kind.members),
+        return _structural(meant, _members_of(meant))
+    return ArgumentType(
+        lambda value: isinstance(value, meant), _type_name(meant), f"{meant.__name__} objects"
     )
 
 
-def _list(outer: Any, kinds: list[Kind | None], is_fixed: bool) -> Kind:
-    inner = kinds[0] if kinds else None
-    words = f"a list of {inner.plural}" if inner else "a list"
+def _union(types: list[ArgumentType | None]) -> ArgumentType | None:
+    known = [one for one in types if one is not None]
+    if len(known) < len(types):
+        return None
+    return ArgumentType(
+        lambda value: any(one.accepts(value) for one in known),
+        " or ".join(dict.fromkeys(one.description for one in known)),
+        " or ".join(dict.fromkeys(one.plural for one in known)),
+        any(one.may_be_secret for one in known),
+        tuple(name for one in known for name in one.members),
+    )
+
+
+def _sequence(outer: Any, types: list[ArgumentType | None], is_fixed: bool) -> ArgumentType:
+    inner = types[0] if types else None
+    allowed = f"a list of {inner.plural}" if inner else "a list"
     if is_fixed:
-        words = f"{len(kinds)} values"
+        allowed = f"{len(types)} values"
 
     def accepts(value: Any) -> bool:
-        if isinstance(value, str | bytes | bytearray) or not isinstance(value, outer):
+        if isinstance(value, str | bytes | bytearray) or not isinstance(value, outer):  # rule 4
             return False
         if is_fixed:
-            return len(value) == len(kinds) and all(map(_fits, kinds, value))
-        return inner is None or not isinstance(value, _LOOKED_INTO) or all(map(inner.accepts, value))
+            return len(value) == len(types) and all(map(_accepts, types, value))
+        return inner is None or not isinstance(value, _REITERABLE) or all(map(inner.accepts, value))
 
-    return Kind(accepts, words, f"{words[2:]}s" if words.startswith("a ") else words)
+    return ArgumentType(accepts, allowed, f"{allowed[2:]}s" if allowed.startswith("a ") else allowed)
 
 
-def _mapping(kinds: list[Kind | None]) -> Kind:
-    key, inner = kinds if len(kinds) == 2 else (None, None)
+def _mapping(types: list[ArgumentType | None]) -> ArgumentType:
+    key, inner = types if len(types) == 2 else (None, None)
 
     def accepts(value: Any) -> bool:
         if not isinstance(value, collections.abc.Mapping):
@@ -190,7 +187,7 @@ def _mapping(kinds: list[Kind | None]) -> Kind:
         )
 
     of = f" of {key.plural} to {inner.plural}" if key and inner else ""
-    return Kind(accepts, f"a mapping{of}", f"mappings{of}")
+    return ArgumentType(accepts, f"a mapping{of}", f"mappings{of}")
 
 
 def _members_of(protocol: type) -> tuple[str, ...]:
@@ -200,8 +197,8 @@ def _members_of(protocol: type) -> tuple[str, ...]:
     return tuple(name for name in names if not name.startswith("_") or name == "__call__")
 
 
-def _having(meant: type, members: tuple[str, ...]) -> Kind:
-    """Return the kind of what has the members of *meant*, and whose methods are awaited if its are."""
+def _structural(meant: type, members: tuple[str, ...]) -> ArgumentType:
+    """Return the type of objects that have the members of *meant*, asynchronous where those are."""
     methods = {name: getattr(meant, name) for name in members if callable(getattr(meant, name, None))}
     waits = {name: inspect.iscoroutinefunction(method) for name, method in methods.items()}
     name = _PUBLIC_NAMES.get(meant.__name__, meant.__name__)
@@ -209,21 +206,21 @@ def _having(meant: type, members: tuple[str, ...]) -> Kind:
     def accepts(value: Any) -> bool:
         if isinstance(value, type):
             return False
-        kind = type(value)
-        if not all(_has(value, one) for one in members):
+        own = type(value)
+        if not all(_has_member(value, one) for one in members):  # rule 6
             return False
-        return not any(_is_counterpart(getattr(kind, one, None), wait) for one, wait in waits.items())
+        return not any(_is_counterpart(getattr(own, one, None), wait) for one, wait in waits.items())
 
-    return Kind(accepts, _article(name), f"{name} objects", members=members)
+    return ArgumentType(accepts, _with_article(name), f"{name} objects", members=members)
 
 
-def _has(value: Any, name: str) -> bool:
-    # On the class first, so that no property is asked for.
+def _has_member(value: Any, name: str) -> bool:
+    # On the class first, so that no property is computed.
     return hasattr(type(value), name) or hasattr(value, name)
 
 
 def _is_counterpart(member: Any, waits: bool) -> bool:
-    """Return True if a method is awaited where it is not to be, or the reverse, as far as it says so."""
+    """Return True if a method is asynchronous where it must not be, or the reverse, as far as it says so."""
     if inspect.iscoroutinefunction(member):
         return not waits
     if not waits or not inspect.isfunction(member):
@@ -232,49 +229,49 @@ def _is_counterpart(member: Any, waits: bool) -> bool:
     return not any(word in answer for word in ("Any", "Awaitable", "Coroutine", "Future", "Task"))
 
 
-def _fits(kind: Kind | None, value: Any) -> bool:
-    return kind is None or kind.accepts(value)
+def _accepts(argument_type: ArgumentType | None, value: Any) -> bool:
+    return argument_type is None or argument_type.accepts(value)
 
 
-def given(value: Any, kind: Kind) -> str:
-    """Return in words what came: a value if it cannot be secret, else only what it is."""
+def describe(value: Any, expected: ArgumentType) -> str:
+    """Return in words what was given: a value if it cannot be secret, else only its type."""
     if value is None or isinstance(value, bool):
         return str(value)
-    if isinstance(value, int | float) and not kind.may_be_secret:
+    if isinstance(value, int | float) and not expected.may_be_secret:  # rule 7
         return f"{value!r:.40}"
     if isinstance(value, datetime) and value.tzinfo is None:
         return "a time without a time zone"
     if isinstance(value, type):
         return f"the class {value.__name__}"
-    words = _one(type(value))
-    if isinstance(value, _LOOKED_INTO) and "list of" in kind.words:
-        words += f" with {', '.join(dict.fromkeys(_one(type(one)) for one in value))}"
-    missing = [name for name in kind.members if not _has(value, name)]
-    if 0 < len(missing) <= len(kind.members) / 2:  # else it was never meant to be one
-        words += f" without {', '.join(missing)}"
-    return words[:200]
+    description = _type_name(type(value))
+    if isinstance(value, _REITERABLE) and "list of" in expected.description:
+        description += f" with {', '.join(dict.fromkeys(_type_name(type(one)) for one in value))}"
+    missing = [name for name in expected.members if not _has_member(value, name)]
+    if 0 < len(missing) <= len(expected.members) / 2:  # else it was never meant to be one
+        description += f" without {', '.join(missing)}"
+    return description[:200]
 
 
-def _one(kind: type) -> str:
-    return _NAMES.get(kind, _article(kind.__name__))
+def _type_name(own: type) -> str:
+    return _NAMES.get(own, _with_article(own.__name__))
 
 
-def _article(name: str) -> str:
+def _with_article(name: str) -> str:
     return f"an {name}" if name[:1] in "AEIOaeio" else f"a {name}"
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool)  # rule 5
 
 
 def _is_time(value: object) -> bool:
     return isinstance(value, datetime) and value.utcoffset() is not None
 
 
-_LOOKED_INTO: Final = (list, tuple, set, frozenset, dict)
-"""Lists that can be looked at again and again."""
+_REITERABLE: Final = (list, tuple, set, frozenset, dict)
+"""Collections that can be iterated again and again."""
 
-_LISTS: Final[Mapping[type, Any]] = {
+_SEQUENCES: Final[Mapping[type, Any]] = {
     list: (list, tuple),
     tuple: (list, tuple),
     set: collections.abc.Set,
@@ -298,34 +295,38 @@ _PUBLIC_NAMES: Final = {
     "EventSource": "Store",
     "SessionStorage": "Store",
 }
-_BY_METHODS: Final = {
+_METHODS_OF: Final = {
     "httpx.BaseTransport": ("handle_request",),
     "httpx.AsyncBaseTransport": ("handle_async_request",),
     "threading.Event": ("is_set", "wait"),
 }
-"""Classes of others of which only these methods are used."""
+"""Classes of other packages of which only these methods are used."""
 
-TIME: Final = Kind(_is_time, "a time with a time zone, such as datetime.now(UTC)", "times with a time zone")
-TEXT: Final = Kind(lambda value: isinstance(value, str), "a text", "texts", True)
-TEXTS: Final = _list(collections.abc.Collection, [TEXT], is_fixed=False)
-_SIMPLE: Final[Mapping[Any, Kind | None]] = {
+TIME: Final = ArgumentType(
+    _is_time, "a time with a time zone, such as datetime.now(UTC)", "times with a time zone"
+)
+TEXT: Final = ArgumentType(lambda value: isinstance(value, str), "a text", "texts", True)
+TEXTS: Final = _sequence(collections.abc.Collection, [TEXT], is_fixed=False)
+_SIMPLE: Final[Mapping[Any, ArgumentType | None]] = {
     Any: None,
     object: None,
-    None: Kind(lambda value: value is None, "None", "None"),
-    types.NoneType: Kind(lambda value: value is None, "None", "None"),
+    None: ArgumentType(lambda value: value is None, "None", "None"),
+    types.NoneType: ArgumentType(lambda value: value is None, "None", "None"),
     str: TEXT,
-    bytes: Kind(lambda value: isinstance(value, bytes), "bytes", "bytes", True),
-    Secret: Kind(lambda value: isinstance(value, Secret), "a Secret", "Secret objects", True),
-    bool: Kind(lambda value: isinstance(value, bool), "True or False", "True or False"),
-    int: Kind(
+    bytes: ArgumentType(lambda value: isinstance(value, bytes), "bytes", "bytes", True),
+    Secret: ArgumentType(lambda value: isinstance(value, Secret), "a Secret", "Secret objects", True),
+    bool: ArgumentType(lambda value: isinstance(value, bool), "True or False", "True or False"),
+    int: ArgumentType(
         lambda value: isinstance(value, int) and not isinstance(value, bool),
         "a whole number",
         "whole numbers",
     ),
-    float: Kind(_is_number, "a number", "numbers"),
+    float: ArgumentType(_is_number, "a number", "numbers"),
     datetime: TIME,
-    date: Kind(lambda value: isinstance(value, date) and not isinstance(value, datetime), "a date", "dates"),
-    timedelta: Kind(
+    date: ArgumentType(
+        lambda value: isinstance(value, date) and not isinstance(value, datetime), "a date", "dates"
+    ),
+    timedelta: ArgumentType(
         lambda value: isinstance(value, timedelta),
         "a timedelta, such as timedelta(minutes=15)",
         "timedelta objects",
@@ -334,53 +335,53 @@ _SIMPLE: Final[Mapping[Any, Kind | None]] = {
 
 
 T = TypeVar("T")
-DoorT = TypeVar("DoorT", bound=Callable[..., Any])
+CallableT = TypeVar("CallableT", bound=Callable[..., Any])
 
 
 @typing.overload
-def check_arguments(door: DoorT) -> DoorT: ...
+def check_arguments(target: CallableT) -> CallableT: ...
 @typing.overload
-def check_arguments(*, but: tuple[str, ...]) -> Callable[[DoorT], DoorT]: ...
-def check_arguments(door: Any = None, *, but: tuple[str, ...] = ()) -> Any:
+def check_arguments(*, but: tuple[str, ...]) -> Callable[[CallableT], CallableT]: ...
+def check_arguments(target: Any = None, *, but: tuple[str, ...] = ()) -> Any:
     """Return the function, or class, which from now on refuses arguments that its annotations do not allow.
 
     Args:
-        door: A function; or a class, of which the constructor and the public methods that it defines itself
+        target: A function; or a class, of which the constructor and the public methods that it defines itself
             are marked. What it inherits is marked where it is defined.
         but: Arguments that are checked inside, which can say more about them.
     """
-    if door is None:
+    if target is None:
         return functools.partial(check_arguments, but=but)
-    if not isinstance(door, type):
-        return _checked(door, ArgumentCheck(door, but=but))
-    for name, member in list(vars(door).items()):
-        kind = type(member)
-        function = member.__func__ if kind in (classmethod, staticmethod) else member
+    if not isinstance(target, type):
+        return _with_check(target, ArgumentCheck(target, but=but))  # rule 1
+    for name, member in list(vars(target).items()):
+        wrapper = type(member)
+        function = member.__func__ if wrapper in (classmethod, staticmethod) else member
         if inspect.isfunction(function) and (name == "__init__" or not name.startswith("_")):
-            check = ArgumentCheck(function, but=but, owner=door, is_bound=kind is not staticmethod)
-            checked = _checked(function, check)
-            setattr(door, name, checked if function is member else kind(checked))
-    return door
+            check = ArgumentCheck(function, but=but, owner=target, is_bound=wrapper is not staticmethod)
+            checked = _with_check(function, check)
+            setattr(target, name, checked if function is member else wrapper(checked))
+    return target
 
 
-def _checked(function: Callable[..., Any], check: ArgumentCheck) -> Callable[..., Any]:
+def _with_check(function: Callable[..., Any], check: ArgumentCheck) -> Callable[..., Any]:
     """Return *function* with *check* before it; a coroutine function or generator stays one."""
-    wrap = _call
+    wrap = _wrap_function
     if inspect.isasyncgenfunction(function):
-        wrap = _iterate
+        wrap = _wrap_generator
     elif inspect.iscoroutinefunction(function):
-        wrap = _await
+        wrap = _wrap_coroutine
     checked: Any = functools.wraps(function)(wrap(function, check))
     checked.argument_check = check
     return typing.cast("Callable[..., Any]", checked)
 
 
-# Arguments may be secret: the frames here let go of them before an error shows what a frame holds.
+# Rule 7: the frames here delete the arguments before an error shows what a frame holds.
 
 
-def _call(function: Callable[..., Any], check: ArgumentCheck) -> Callable[..., Any]:
+def _wrap_function(function: Callable[..., Any], check: ArgumentCheck) -> Callable[..., Any]:
     def checked(*args: Any, **named: Any) -> Any:
-        error = check.refusal(args, named)
+        error = check.error_for(args, named)
         try:
             if error is None:
                 return function(*args, **named)
@@ -391,9 +392,9 @@ def _call(function: Callable[..., Any], check: ArgumentCheck) -> Callable[..., A
     return checked
 
 
-def _await(function: Callable[..., Any], check: ArgumentCheck) -> Callable[..., Any]:
+def _wrap_coroutine(function: Callable[..., Any], check: ArgumentCheck) -> Callable[..., Any]:
     async def checked(*args: Any, **named: Any) -> Any:
-        error = check.refusal(args, named)
+        error = check.error_for(args, named)
         try:
             if error is None:
                 return await function(*args, **named)
@@ -404,9 +405,9 @@ def _await(function: Callable[..., Any], check: ArgumentCheck) -> Callable[..., 
     return checked
 
 
-def _iterate(function: Callable[..., Any], check: ArgumentCheck) -> Callable[..., Any]:
+def _wrap_generator(function: Callable[..., Any], check: ArgumentCheck) -> Callable[..., Any]:
     async def checked(*args: Any, **named: Any) -> AsyncIterator[Any]:
-        if (error := check.refusal(args, named)) is not None:
+        if (error := check.error_for(args, named)) is not None:
             del args, named
             raise error
         items = function(*args, **named)
@@ -418,29 +419,29 @@ def _iterate(function: Callable[..., Any], check: ArgumentCheck) -> Callable[...
     return checked
 
 
-def returned(function: str, value: T, kind: Kind) -> T:
-    """Return *value*, which came from a function that the caller gave, such as a clock.
+def check_returned(function: str, value: T, expected: ArgumentType) -> T:
+    """Return *value*, which a function of the caller returned, such as a clock.
 
     Args:
         function: The argument that it was given as.
-        value: What it returned.
-        kind: What is allowed.
+        value: What it check_returned.
+        expected: What is allowed.
 
     Raises:
-        ArgumentError: It is of another kind. A coroutine is closed.
+        ArgumentError: It is of another type. A coroutine is closed.
     """
-    if kind.accepts(value):
+    if expected.accepts(value):  # rule 3
         return value
     if inspect.iscoroutine(value):
         value.close()
-    raise ArgumentError("", f"what {function} returned", given(value, kind), kind.words)
+    raise ArgumentError("", f"what {function} returned", describe(value, expected), expected.description)
 
 
 class ArgumentCheck:
-    """Checks the kinds of one function's arguments; they are worked out with its first call.
+    """Checks the types of one function's arguments; they are read from its annotations with the first call.
 
     Args:
-        function: Behind the door.
+        function: The function without its check.
         but: Names of arguments that it checks itself.
         owner: The class that defines it; None for a function.
         is_bound: True if its first argument is the object or the class whose method it is.
@@ -455,50 +456,50 @@ class ArgumentCheck:
         is_bound: bool = False,
     ) -> None:
         self._function, self._but, self._owner, self._is_bound = function, but, owner, is_bound
-        self._known: dict[type | None, _Kinds] = {}
+        self._known: dict[type | None, _Types] = {}
 
-    def kinds(self, owner: type | None = None) -> Mapping[str, Kind | None]:
-        """Return the kind of each argument by name; None for one that may be anything, or is checked inside.
+    def types(self, owner: type | None = None) -> Mapping[str, ArgumentType | None]:
+        """Return the type of each argument by name; None for one that may be anything, or is checked inside.
 
         Args:
             owner: The class of the object, which says what type variables stand for.
         """
         return self._of(owner or self._owner).by_name
 
-    def refusal(self, args: tuple[Any, ...], named: dict[str, Any]) -> ArgumentError | None:
-        """Return the error for the first argument of a wrong kind; None if there is none."""
+    def error_for(self, args: tuple[Any, ...], named: dict[str, Any]) -> ArgumentError | None:
+        """Return the error for the first argument of a wrong type; None if there is none."""
         owner = self._owner
         if self._is_bound and args:
             owner = args[0] if isinstance(args[0], type) else type(args[0])
-        kinds = self._known.get(owner) or self._of(owner)
-        for (name, kind), value in zip(kinds.by_position, args, strict=False):
-            if kind is not None and not kind.accepts(value):
-                return self._error(owner, name, kind, value)
+        known = self._known.get(owner) or self._of(owner)
+        for (name, expected), value in zip(known.by_position, args, strict=False):
+            if expected is not None and not expected.accepts(value):
+                return self._error(owner, name, expected, value)
         for name, value in named.items():
-            kind = kinds.by_name.get(name)
-            if kind is not None and not kind.accepts(value):
-                return self._error(owner, name, kind, value)
+            expected = known.by_name.get(name)
+            if expected is not None and not expected.accepts(value):
+                return self._error(owner, name, expected, value)
         return None
 
-    def _error(self, owner: type | None, name: str, kind: Kind, value: Any) -> ArgumentError:
-        door = self._function.__qualname__
+    def _error(self, owner: type | None, name: str, expected: ArgumentType, value: Any) -> ArgumentError:
+        function = self._function.__qualname__
         if owner is not None:
-            door = f"{owner.__name__}.{self._function.__name__}".removesuffix(".__init__")
-        return ArgumentError(door, name, given(value, kind), kind.words)
+            function = f"{owner.__name__}.{self._function.__name__}".removesuffix(".__init__")
+        return ArgumentError(function, name, describe(value, expected), expected.description)
 
-    def _of(self, owner: type | None) -> _Kinds:
+    def _of(self, owner: type | None) -> _Types:
         if owner not in self._known:
             by_name = argument_types(self._function, owner)
-            by_name |= {name: None for name in self._but if name in by_name}
+            by_name |= {name: None for name in self._but if name in by_name}  # rule 2
             parameters = inspect.signature(self._function).parameters.values()
             by_position = tuple(
                 (one.name, by_name[one.name]) for one in parameters if one.kind <= one.POSITIONAL_OR_KEYWORD
             )
-            self._known[owner] = _Kinds(by_position, by_name)
+            self._known[owner] = _Types(by_position, by_name)
         return self._known[owner]
 
 
 @attrs.frozen
-class _Kinds:
-    by_position: tuple[tuple[str, Kind | None], ...]
-    by_name: Mapping[str, Kind | None]
+class _Types:
+    by_position: tuple[tuple[str, ArgumentType | None], ...]
+    by_name: Mapping[str, ArgumentType | None]

@@ -1,4 +1,4 @@
-"""Spans of time: those that are allowed, how far clocks are apart, and how a person reads them."""
+"""Durations: their limits, the tolerance between two clocks, and their text for readers."""
 
 from __future__ import annotations
 
@@ -8,22 +8,21 @@ from typing import Final
 from pyade.errors import PolicyError
 
 LONGEST: Final = timedelta(days=3650)
-"""Ten years: the end of a longer one is not in every calendar, such as that of ``timedelta.max``."""
-
+"""Ten years: a time that is later by much more, such as by ``timedelta.max``, cannot be represented."""
 
 CLOCK_TOLERANCE: Final = timedelta(minutes=5)
-"""How far two clocks may be apart: of two machines that share a store, or ours and Apple's.
+"""The allowed difference of two clocks: of two machines that share a store, or ours and Apple's.
 
-A stored time that lies further ahead comes from before a clock was moved back. Apple refuses sessions of who
-is further away.
+A stored time further in the future was written before a clock was set back. Apple refuses sessions if the
+difference is larger.
 """
 
 
 def check_span(name: str, span: timedelta) -> None:
-    """Accept a span that is longer than zero and at most ten years.
+    """Accept a duration that is longer than zero and at most ten years.
 
     Raises:
-        PolicyError: *span*, which the caller gave as *name*, is another one.
+        PolicyError: *span*, which the caller passed as *name*, is outside of that.
     """
     if not timedelta(0) < span <= LONGEST:
         raise PolicyError(f"{name} is {span}: it must be longer than zero, and at most {LONGEST.days:,} days")

@@ -1,4 +1,4 @@
-"""What strangers send: how much of it is read, and what becomes of what cannot be read."""
+"""Limit the size of untrusted input, and turn everything that its parsers raise into one error."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ MAX_BYTES: Final = 64 * 1024
 
 
 def malformed(reason: str) -> TrustError:
-    """Return the error for what cannot be read."""
+    """Return the error for input that cannot be read."""
     return TrustError(reason, is_malformed=True)
 
 
 def check_size(data: object, what: str, most: int = MAX_BYTES) -> None:
-    """Accept bytes, neither none nor more than *most*.
+    """Accept bytes, at least one and at most *most*.
 
     Raises:
-        TrustError: *data* is something else.
+        TrustError: *data* is something else; *what* names it.
     """
     if not isinstance(data, bytes):
         raise malformed(f"{what}: {type(data).__name__} was given, bytes are needed")
@@ -31,7 +31,7 @@ def check_size(data: object, what: str, most: int = MAX_BYTES) -> None:
 
 
 class reading:  # noqa: N801 - a block that is read with it, faster than by contextlib
-    """Turn everything that a parser raises into one error: more than parsers of foreign bytes document.
+    """Turn everything that a parser raises into one error: parsers raise more than they document.
 
     Raises:
         TrustError: *what* cannot be read.
@@ -54,4 +54,4 @@ class reading:  # noqa: N801 - a block that is read with it, faster than by cont
         try:
             raise error from None
         finally:
-            error.__context__ = None  # what the parser says quotes what was sent, at any length
+            error.__context__ = None  # the parser's message quotes the input, at any length

@@ -1,13 +1,13 @@
-"""XML property lists from strangers.
+"""Read XML property lists from untrusted input.
 
-The standard library's reader takes more than Apple writes. What goes beyond is refused before it reads: other
-encodings than UTF-8, unknown elements, entity declarations, deep nesting, and more marks than a Mac's words
-have: a reader works on tags, line ends, references and attributes, and text costs next to nothing.
+The rules of this file:
 
-What a Mac says of itself has one form only, texts and switches in ASCII under one dictionary: that is read by
-a regular expression, in a seventh of the time, and gives what the reader would give.
-
-Of a large list, such as the result of a command, only what stands at its top under some keys is kept.
+1. The standard library's parser accepts more than Apple writes. The rest is refused before it parses: other
+   encodings than UTF-8, unknown elements, entity declarations, deep nesting, and more marks than a Mac sends.
+   Marks are tags, line ends, references and quotes: they cost time to parse, and text nearly none.
+2. A MachineInfo has one format only, texts and switches in ASCII in one dictionary: that is read by a regular
+   expression, in a seventh of the time, with the same result.
+3. Of a large list, such as the result of a command, only the values of some keys at its top are kept.
 
 Source: Apple, ``PropertyList-1.0.dtd``.
 """
@@ -26,14 +26,14 @@ from pyade.core.input_limits import check_size, malformed, reading
 
 MAX_DEPTH: Final = 16
 MAX_MARKS: Final = 800
-"""Four marks each for a key and its value; a Mac's words have about 30 keys."""
+"""Four marks each for a key and its value; a MachineInfo has about 30 keys."""
 
 MAX_LARGE_BYTES: Final = 16 * 1024 * 1024
 MAX_TAGS: Final = 2_000_000
 """16 MiB of installed applications have half of it."""
 
 _MAX_ATTRIBUTES: Final = 10_000  # Apple writes one, and embedded lists have more as data
-_LONGEST: Final = 1_024  # of what is kept of a large list: identifiers and words
+_LONGEST: Final = 1_024  # of a text that is kept of a large list: identifiers and names
 _MARKS: Final = (b"<", b"\n", b"\r", b"&", b'"', b"'")
 _TOP: Final = 3  # the depth of keys and values: plist, dict, key
 _ELEMENTS: Final = frozenset(
@@ -53,15 +53,15 @@ def read_plist(data: bytes) -> dict[str, Any]:
     """
     check_size(data, "the property list")
     with reading("the property list"):
-        if (marks := sum(map(data.count, _MARKS))) > MAX_MARKS:
+        if (marks := sum(map(data.count, _MARKS))) > MAX_MARKS:  # rule 1
             raise malformed(f"the property list has {marks} tags, line ends and quotes, at most {MAX_MARKS}")
-        if (found := _read_flat(data)) is not None:
+        if (found := _read_flat(data)) is not None:  # rule 2
             return found
         _parse(data, _Outline())
         root = plistlib.loads(data, fmt=plistlib.FMT_XML)
     if not isinstance(root, dict):
         raise malformed("the property list is no dictionary")
-    if b"<integer" in data:  # to look at each value takes a tenth of the time
+    if b"<integer" in data:  # checking each value takes a tenth of the time
         _check_integers(root)
     return root
 
@@ -80,7 +80,7 @@ _PAIR: Final = re.compile(r"<key>([^<]*)</key>\s*<(?:string>([^<]*)|(true|false)
 
 
 def _read_flat(data: bytes) -> dict[str, Any] | None:
-    """Return what is in a property list of the form that Macs send; None for one of another form."""
+    """Return the content of a property list in the format that Macs send; None for another format."""
     flat = _FLAT.fullmatch(data)
     if flat is None:
         return None
@@ -102,11 +102,11 @@ class PlistValue:
 
 
 def read_top(data: bytes, keys: Collection[str]) -> dict[str, PlistValue]:
-    """Return what the dictionary of a property list has under *keys*; nothing else of it is kept.
+    """Return the values of *keys* at the top of a property list; nothing else of it is kept.
 
     Args:
         data: At most 16 MiB of UTF-8, nested at most 16 deep, with at most 2,000,000 tags.
-        keys: Those that are wanted.
+        keys: The wanted keys.
 
     Raises:
         TrustError: It is something else, or a wanted text has more than 1,024 characters.
@@ -156,12 +156,12 @@ class _Top(_Outline):
         self._key: str | None = None
         self._text: list[str] = []
         self._size = 0
-        self._listen: Callable[[Callable[[str], None] | None], None] = lambda _: None
+        self._set_text_handler: Callable[[Callable[[str], None] | None], None] = lambda _: None
 
     def use(self, parser: expat.XMLParserType) -> None:
         super().use(parser)
         parser.buffer_text = True
-        self._listen = lambda handler: setattr(parser, "CharacterDataHandler", handler)
+        self._set_text_handler = lambda handler: setattr(parser, "CharacterDataHandler", handler)
 
     def start(self, name: str, attributes: object) -> None:
         super().start(name, attributes)
@@ -174,12 +174,12 @@ class _Top(_Outline):
                 raise malformed("the property list has a key without a value, or a value without a key")
             self._text, self._size = [], 0
             if name == "key" or self._key in self._keys:
-                self._listen(self._hear)
+                self._set_text_handler(self._collect)  # rule 3
 
     def end(self, name: str) -> None:
         self.depth -= 1
         if self.depth == _TOP - 1:
-            self._listen(None)
+            self._set_text_handler(None)
             if name == "key":
                 self._key = "".join(self._text)
                 return
@@ -189,12 +189,12 @@ class _Top(_Outline):
         elif self.depth == _TOP - 2 and self._key is not None:
             raise malformed("the property list has a key without a value")
 
-    def _hear(self, text: str) -> None:
+    def _collect(self, text: str) -> None:
         self._size += len(text)
         if self._size <= _LONGEST:
             self._text.append(text)
         elif self._key is None:
-            self._text = []  # a key that nobody wants
+            self._text = []  # a key that long is never wanted
         else:
             raise malformed(f"{self._key} has more than {_LONGEST} characters")
 

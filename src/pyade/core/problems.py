@@ -1,4 +1,4 @@
-"""What is wrong, or worth a look, in words that a person can act on."""
+"""Problems: what is wrong or doubtful, with the fix, in words for the caller."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Severity(enum.StrEnum):
 
 @attrs.frozen
 class Problem(Printed):
-    """One broken rule or problem.
+    """One broken rule, or one doubtful value.
 
     Attributes:
         setting: The name of the setting as the caller wrote it, such as ``support_phone_number``.
-        value: The value in question as text, shortened; "" where it is secret or absent.
+        value: The value as text, shortened; "" if it is secret or absent.
         allowed: What is allowed or expected.
         fix: What to do.
         severity: An error prevents use, a warning does not.
@@ -42,22 +42,22 @@ class Problem(Printed):
 
 
 def warning(setting: str, value: str, allowed: str, fix: str) -> Problem:
-    """Return what is worth a look, and prevents nothing; see the attributes of ``Problem``."""
+    """Return a problem that prevents nothing; see the attributes of ``Problem``."""
     return Problem(setting, value, allowed, fix, Severity.WARNING)
 
 
 @attrs.frozen(kw_only=True)
 class ErrorObject:
-    """One of the errors that Apple School Manager or Apple Business lists in a refusal.
+    """One of the errors that Apple School Manager or Apple Business lists in an error response.
 
     Attributes:
-        status: HTTP status of this error, as text; may differ from the status of the answer.
+        status: HTTP status of this error, as text; may differ from the status of the response.
         code: Words separated by periods, from general to special, such as ``ENTITY_ERROR.ATTRIBUTE.INVALID``.
-        title: For people.
-        detail: For people.
+        title: A summary for readers.
+        detail: An explanation for readers.
         pointer: Place in the request body, RFC 6901; "" if Apple named none.
         parameter: Name of a query parameter; "" if Apple named none.
-        id: What to quote to Apple's support.
+        id: The id to quote to Apple's support.
     """
 
     status: str = ""

@@ -1,4 +1,4 @@
-"""A text that shows itself only to code that asks for it."""
+"""Secret texts: hidden in ``repr``, logs and errors, readable only with ``reveal``."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ T = TypeVar("T")
 class Secret:
     """A secret text: a key, a password, a session.
 
-    It shows stars wherever a value is shown: in ``repr``, ``str``, f-strings, logs and tracebacks with local
-    variables. Two of the same text are equal. JSON and joining texts refuse it.
+    It is shown as stars in ``repr``, ``str``, f-strings, logs and tracebacks with local variables. Two of the
+    same text are equal. JSON encoders and ``str.join`` refuse it.
 
     Args:
         text: The secret; a ``Secret`` is taken as it is.
@@ -27,10 +27,10 @@ class Secret:
             text = text.reveal()
         if not isinstance(text, str):
             raise TypeError(f"a secret is a text, not {type(text).__name__}")
-        self._text = str(text)  # and none of its subclasses
+        self._text = str(text)  # never a subclass of str
 
     def reveal(self) -> str:
-        """Return the text itself: for the one place that sends, signs or stores it."""
+        """Return the text itself, for the code that sends, signs or stores it."""
         return self._text
 
     def __repr__(self) -> str:
@@ -52,7 +52,7 @@ class Secret:
 
 
 def as_secret(value: str | Secret) -> Secret:
-    """Return *value* as a secret, for fields that validators check: what is no text stays as it is."""
+    """Return a text as a secret, and any other value unchanged, for validators to refuse."""
     return Secret(value) if isinstance(value, str) else value
 
 
@@ -64,9 +64,9 @@ def secret_or_none(value: str | Secret | None) -> Secret | None:
 def masked(value: T) -> T:
     """Return *value* with stars for its ``repr``, if it is text or bytes.
 
-    Texts and bytes that hold secrets travel so through the frames of pyade, where a ``Secret`` would not do:
-    files of callers, parts of documents, values of SQL. Unlike a ``Secret``, it is what it was in every other
-    way: ``str``, slices and whatever is made of it show it.
+    For texts and bytes with secrets that cannot be a ``Secret``, so that no traceback with local variables
+    shows them: files of callers, parts of documents, values of SQL. Unlike a ``Secret`` it is otherwise
+    unchanged: ``str``, slices and all values made from it show it.
     """
     kind = _MASKS.get(type(value))
     return value if kind is None else kind(value)
@@ -86,7 +86,7 @@ class _MaskedBytes(bytes):
         return "b'***'"
 
 
-_MaskedText.__name__, _MaskedBytes.__name__ = "str", "bytes"  # errors name what the caller gave
+_MaskedText.__name__, _MaskedBytes.__name__ = "str", "bytes"  # errors name the type that the caller passed
 _MASKS: Final[Mapping[type, Any]] = {str: _MaskedText, bytes: _MaskedBytes}
 
 

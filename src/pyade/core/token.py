@@ -1,11 +1,7 @@
-"""The server token: what connects pyade to one MDM server of Apple Business or School Manager.
+"""The server token, which connects pyade to one MDM server of Apple Business or School Manager.
 
-Source: specification, "Create enrollment program token" and "Renew enrollment program token".
-
-What is doubtful about a token, and what speaks against renewing one token with another.
-
-Source: specification, "Create enrollment program token", steps 2 and 4, and "Renew enrollment program
-token"; Apple, device assignment, ``AccountDetail``.
+Source: specification, "Create enrollment program token" and "Renew enrollment program token"; Apple, device
+assignment, ``AccountDetail``.
 """
 
 from __future__ import annotations
@@ -34,10 +30,10 @@ else:
     modules_when_asked(globals(), problems="pyade.core.problems", values="pyade.core.values")
 
 EXPIRING_WITHIN: Final = timedelta(days=30)
-"""How long before its end a token counts as expiring."""
+"""How long before its expiry a token counts as expiring."""
 
 REMINDER_DAYS: Final = (1, 7, 14, 30)
-"""How many days before its end a person is reminded to renew a token."""
+"""How many days before its expiry an administrator is reminded to renew a token."""
 
 
 class Portal(enum.StrEnum):
@@ -57,7 +53,7 @@ class TokenStatus(enum.StrEnum):
 
 
 def status_at(expires_at: datetime | None, now: datetime) -> TokenStatus:
-    """Return whether a token with that expiry is still good at *now*, both with their time zone."""
+    """Return whether a token with that expiry is still valid at *now*, both with their time zone."""
     if expires_at is None:
         return TokenStatus.UNKNOWN
     remaining = expires_at - now
@@ -68,13 +64,13 @@ def status_at(expires_at: datetime | None, now: datetime) -> TokenStatus:
 
 @attrs.frozen(kw_only=True)
 class TokenHealth(Printed):
-    """How long a token is still good, and what to do about it.
+    """How long a token is still valid, and what to do about it.
 
     Attributes:
         status: Expiring means: within 30 days.
         expires_at: When Apple stops accepting it, UTC; None if the token file did not say.
         remaining: Time left, negative once it is expired; None if unknown.
-        next_step: Who must do what; "" while nothing needs doing.
+        next_step: Who must do what; "" while nothing is to be done.
     """
 
     status: TokenStatus
@@ -104,27 +100,27 @@ def check_portal(_instance: object, _attribute: attrs.Attribute[Any], value: obj
 
 @attrs.frozen(kw_only=True)
 class Token(Printed):
-    """One server token with what the person who made it agreed to; ``print`` shows it.
+    """One server token with the consent of the administrator who created it; ``print`` shows it.
 
-    Secrets are not part of ``print``, of ``repr`` or of errors. Several tokens live side by side, told apart
-    by ``name``.
+    Secrets are not part of ``print``, of ``repr`` or of errors. A store keeps several tokens, identified by
+    ``name``.
 
     Attributes:
         name: The caller's own name for it, unique in a store.
         consumer_key: Stable over renewals by the same portal user.
-        consumer_secret: Secret; a text that is given is made one, as with the next two.
+        consumer_secret: Secret; a text is converted to one, as with the next two.
         access_token: Secret.
         access_secret: Secret.
         access_token_expiry: When Apple stops accepting it, UTC; None if the file did not say.
         apple_id: The Apple ID that was used in the portal and must be used to renew.
-        consented_at: When a person agreed to share user and device data with Apple, UTC.
+        consented_at: When an administrator agreed to share user and device data with Apple, UTC.
         portal: Business or School.
         scope_tags: Who may see and manage it, in the caller's own terms.
-        server_uuid: Identity of the MDM server, once ``/account`` told it.
-        org_id: Identity of the organization, once ``/account`` told it.
-        org_name: Name of the organization, once ``/account`` told it.
-        org_type: Its kind in Apple's word, such as ``edu``, once ``/account`` told it.
-        admin_id: The Apple ID that downloaded the token, once ``/account`` told it.
+        server_uuid: Identity of the MDM server; None until ``/account`` was read.
+        org_id: Identity of the organization; None until ``/account`` was read.
+        org_name: Name of the organization; None until ``/account`` was read.
+        org_type: Apple's type of the organization, such as ``edu``; None until ``/account`` was read.
+        admin_id: The Apple ID that downloaded the token; None until ``/account`` was read.
     """
 
     name: str = attrs.field(validator=fields.text)
@@ -164,13 +160,13 @@ class Token(Printed):
             keypair: The key pair whose certificate was uploaded in the portal.
             name: The caller's own name for the token.
             apple_id: The Apple ID that was used in the portal; the same one must be used to renew.
-            consented_at: When a person agreed to send user and device data to Apple.
+            consented_at: When an administrator agreed to send user and device data to Apple.
             portal: Business or School.
             scope_tags: Who may see and manage it.
 
         Returns:
-            The token. Its expiry is None where the file says none that can be read; everything else about
-            the token still works, and ``health`` says so.
+            The token. Its expiry is None if the file has none that can be read; everything else about the
+            token still works, and ``health`` says so.
 
         Raises:
             TokenError: The file cannot be read with this key pair (the reason says why), or a value is
@@ -178,10 +174,10 @@ class Token(Printed):
 
         Source: specification, "Create enrollment program token", steps 1, 2, 4 and 5.
         """
-        # An import against the direction of the house, for an API that reads as a sentence.
+        # The only import against the direction of the packages: it makes ``Token.from_p7m`` possible.
         from pyade.crypto.token_file import read_token_file  # noqa: PLC0415
 
-        data = masked(data)  # a file of another kind may be in clear
+        data = masked(data)  # another file may not be encrypted
         secrets = read_token_file(data, keypair)
         return cls(
             name=name,
@@ -204,14 +200,14 @@ class Token(Printed):
 
     @property
     def portal_to_use(self) -> Portal:
-        """The portal in which the organization is, by Apple's word of it; ``portal`` without one."""
+        """The portal of the organization, as Apple reported it; else ``portal``."""
         return _PORTALS.get((self.org_type or "").lower(), self.portal)
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """What is worth a look although the token works.
+        """Warnings about a token that works.
 
-        A personal Apple ID, one that Apple does not name, and a portal that the organization is not in.
+        A personal Apple ID, one that Apple does not name, and a portal that is not the organization's.
 
         Source: specification, "Create enrollment program token", steps 2 and 4.
         """
@@ -219,13 +215,13 @@ class Token(Printed):
 
     @property
     def fingerprint(self) -> str:
-        """What tells these secrets from those of a renewed token, and reveals nothing about them."""
+        """A digest of the secrets, which differs from that of a renewed token and reveals nothing."""
         secrets = (self.consumer_secret, self.access_token, self.access_secret)
         texts = (self.consumer_key, *(secret.reveal() for secret in secrets))
         return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:32]
 
     def reminder(self, now: datetime) -> int | None:
-        """Return which of ``REMINDER_DAYS`` has come; None before the first, or after the end.
+        """Return the newest of ``REMINDER_DAYS`` that is due; None before the first, or after the expiry.
 
         Args:
             now: UTC.
@@ -268,13 +264,13 @@ class Token(Printed):
 
     @check_arguments
     def renewal_problems(self, new_token: Token) -> tuple[Problem, ...]:
-        """Return what speaks against renewing this token with *new_token*.
+        """Return the problems of renewing this token with *new_token*.
 
-        Errors stop ``renew`` unless it is forced; warnings do not. ``server_uuid`` and ``org_id`` decide
-        where both tokens have them, because they name the server itself; ``consumer_key`` only stands in for
-        them, and a renewal by another portal user may change it. A new token that expires earlier is the
-        older file: Apple ended it when the newer one was made. Another Apple ID is a warning where Apple
-        named it already with this token.
+        Errors stop ``renew`` unless it is forced; warnings do not. ``server_uuid`` and ``org_id`` decide if
+        both tokens have them, because they name the server itself; else ``consumer_key`` decides, which a
+        renewal by another portal user may change. A new token that expires earlier is the older file: Apple
+        invalidated it when the newer one was generated. Another Apple ID is a warning if Apple named it
+        already with this token.
         """
         return tuple(renewal_problems(self, new_token))
 
@@ -284,17 +280,17 @@ class Token(Printed):
     ) -> Token:
         """Return the renewed token, for ``store.replace_token``: cursor, devices and profiles survive.
 
-        ``store.add_or_renew_token`` does both in one step. It has the secrets, expiry, Apple ID and consent
-        of *new_token*, and name, server and organization of this one; the portal, too, unless Apple says that
-        the organization is in that of *new_token*. Read ``renewal_problems`` for warnings that do not stop a
-        renewal.
+        ``store.add_or_renew_token`` does both in one step. The result has the secrets, expiry, Apple ID and
+        consent of *new_token*, and name, server and organization of this one; the portal, too, unless Apple
+        says that the organization is in that of *new_token*. ``renewal_problems`` has the warnings that do
+        not stop a renewal.
 
         Args:
             new_token: Made by ``Token.from_p7m`` from the file that was downloaded to renew; its name does
                 not matter.
             scope_tags: None keeps those of this token.
             force: Renew although the new token seems to be for another server, organization or Apple ID, or
-                to be an older file; server and organization are then those of *new_token*, where it has them.
+                to be an older file; server and organization are then those of *new_token*, if it has them.
 
         Raises:
             TokenError: One of the problems of ``renewal_problems`` is an error, and *force* is false.
@@ -345,10 +341,10 @@ _CONSUMER_BRANDS: Final = re.compile(r"(?:gmx|hotmail|live|outlook|yahoo|yandex)
 
 
 def token_problems(token: Token) -> Iterator[Problem]:
-    """Yield what is worth a look although *token* works; all of it warnings.
+    """Yield the warnings about *token*.
 
-    The Apple ID belongs to the organization, not to a person, and is the one that downloaded the token; the
-    portal is the one in which the organization is.
+    The Apple ID should belong to the organization, not to an individual, and should be the one that
+    downloaded the token; the portal should be that of the organization.
     """
     holder = token.admin_id or token.apple_id
     domain = holder.rpartition("@")[2].strip().lower()
@@ -380,7 +376,7 @@ def token_problems(token: Token) -> Iterator[Problem]:
 
 
 def renewal_problems(old: Token, new: Token) -> Iterator[Problem]:
-    """Yield what speaks against renewing *old* with *new*; see ``Token.renewal_problems``."""
+    """Yield the problems of renewing *old* with *new*; see ``Token.renewal_problems``."""
     for field, thing in (("server_uuid", "MDM server"), ("org_id", "organization")):
         before, after = getattr(old, field), getattr(new, field)
         if before and after and before != after:
@@ -415,13 +411,13 @@ def is_same_person(one: str, other: str) -> bool:
 
 
 def _other_apple_id(old: Token, new: Token) -> Problem:
-    # Whom Apple named all along was entered wrongly at first.
-    is_put_right = all(one.admin_id and is_same_person(one.admin_id, new.apple_id) for one in (old, new))
+    # If Apple named the new Apple ID already, the old one was entered wrongly.
+    is_corrected = all(one.admin_id and is_same_person(one.admin_id, new.apple_id) for one in (old, new))
     return problems.Problem(
         "apple_id",
         new.apple_id,
         f"is {old.apple_id} so far, "
-        + ("though Apple named the new one" if is_put_right else "the same one must renew"),
-        "" if is_put_right else f"download the token in {old.portal_to_use} as {old.apple_id}",
-        problems.Severity.WARNING if is_put_right else problems.Severity.ERROR,
+        + ("though Apple named the new one" if is_corrected else "the same one must renew"),
+        "" if is_corrected else f"download the token in {old.portal_to_use} as {old.apple_id}",
+        problems.Severity.WARNING if is_corrected else problems.Severity.ERROR,
     )

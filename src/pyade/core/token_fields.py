@@ -1,10 +1,10 @@
-"""What the fields of a token and of a token under way take: anything else is refused, and named.
+"""Validators and converters of the fields of a token and of a staged token; errors name the field.
 
 The rules of this file:
 
-1. What passes here can be stored, and read back: texts are Unicode, times are UTC.
-2. One text is never taken for a list of texts, and only ``True`` and ``False`` are switches.
-3. A value may be a secret in the wrong place: only what cannot be one is in an error.
+1. A value that is accepted can be stored and read back: texts are Unicode, times are UTC.
+2. One text is never taken as a list of texts, and only ``True`` and ``False`` are switches.
+3. A value may be a secret in the wrong field: an error only shows values that cannot be one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def text(_instance: object, attribute: Field, value: object) -> None:
         raise TokenError(f"{attribute.name} is not text")
     if not value.strip():
         raise TokenError(f"{attribute.name} is empty")
-    if not is_unicode(value):
+    if not is_unicode(value):  # rule 1
         raise TokenError(f"{attribute.name} is not valid Unicode", "give it without unpaired surrogates")
 
 
@@ -45,7 +45,7 @@ def optional_text(instance: object, attribute: Field, value: object) -> None:
 def secret_text(instance: object, attribute: Field, value: object) -> None:
     """Accept a ``Secret`` that is not blank."""
     revealed = masked(value.reveal()) if isinstance(value, Secret) else value
-    # Else an encoder would fail later, with an error that holds the text.
+    # Rule 3: otherwise an encoder would fail later, with an error that contains the text.
     if isinstance(revealed, str) and not is_unicode(revealed):
         raise TokenError(f"{attribute.name} is not valid Unicode: read it from the token file again")
     text(instance, attribute, revealed)
@@ -85,7 +85,7 @@ def optional_time(_instance: object, attribute: Field, value: object) -> None:
 
 def flag(_instance: object, attribute: Field, value: object) -> None:
     """Accept True or False: a text such as "no" counts as true in Python."""
-    if not isinstance(value, bool):
+    if not isinstance(value, bool):  # rule 2
         raise TokenError(f"{attribute.name} is {type(value).__name__}", "give True or False")
 
 
@@ -102,7 +102,7 @@ def check_time(value: object, name: str) -> None:
 
 
 def utc(value: datetime) -> datetime:
-    """Return a time as UTC; a converter runs before the validators, so that all else passes on to them.
+    """Return a time as UTC, and any other value unchanged, for the validators, which run after converters.
 
     Raises:
         TokenError: It is so early, or so late, that UTC has no such time.
@@ -126,7 +126,7 @@ def tags(value: Iterable[str]) -> frozenset[str]:
     """Return scope tags as a set.
 
     Raises:
-        TokenError: It is one text, or holds something else than texts, or an empty one.
+        TokenError: It is one text, or contains an empty text or another value.
     """
     given: Any = value
     if isinstance(given, str | bytes):
@@ -137,7 +137,7 @@ def tags(value: Iterable[str]) -> frozenset[str]:
     except TypeError:
         raise TokenError("scope_tags is no set of texts", "give a set of texts, () for none") from None
     if not all(isinstance(tag, str) and tag.strip() and is_unicode(tag) for tag in found):
-        raise TokenError("scope_tags holds something else than texts, or an empty one", "give a set of texts")
+        raise TokenError("scope_tags contains an empty text or another value", "give a set of texts")
     return found
 
 

@@ -1,7 +1,4 @@
-"""What is kept of a JSON value that pyade does not know: as it came, if a store can keep it.
-
-Enums whose values come from Apple, who adds new ones without notice.
-"""
+"""Values from Apple's JSON: enums that keep unknown values, times, and limits of what a store can keep."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ import msgspec
 
 
 class OpenStrEnum(enum.StrEnum):
-    """A string enum that keeps values it does not know.
+    """A string enum that keeps unknown values, as Apple adds new ones without notice.
 
     ``Kind("new")`` gives a member-like object with that value, which compares, hashes, pickles and
     encodes by value, is not added to the enum and has ``is_known`` False. Known values are found in
@@ -29,7 +26,7 @@ class OpenStrEnum(enum.StrEnum):
         for member in cls:
             if member.value.lower() == value.lower():
                 return member
-        # Not cached: the values come from outside, and a cache would grow with them.
+        # Not cached: the values are untrusted input, and a cache would grow with them.
         unknown = str.__new__(cls, value)
         unknown._name_ = value
         unknown._value_ = value
@@ -42,7 +39,7 @@ class OpenStrEnum(enum.StrEnum):
 
 
 def format_time(value: datetime) -> str:
-    """Return *value* in Apple's form: UTC, ``Z``, a fraction only if there is one."""
+    """Return *value* in Apple's format: UTC, ``Z``, a fraction only if there is one."""
     text = value.astimezone(UTC).isoformat()
     return text.removesuffix("+00:00") + "Z"
 
@@ -73,7 +70,7 @@ def in_utc(value: datetime) -> datetime:
 
 
 MAX_DEPTH: Final = 32
-"""How deep arrays and objects may be nested; deeper ones break what writes JSON."""
+"""How deep arrays and objects may be nested; JSON encoders fail with deeper ones."""
 
 MAX_RECORD: Final = 64 * 1024
 """Bytes of one record of a list; a device has less than 2 KiB."""
@@ -86,7 +83,7 @@ def check_keepable(value: Any) -> None:
     """Accept a value that can be written as JSON and read back as it is.
 
     Raises:
-        msgspec.ValidationError: It is nested deeper than 32, or holds a number that is none.
+        msgspec.ValidationError: It is nested deeper than 32, or holds NaN or an infinite number.
     """
     level = [value]
     for _ in range(MAX_DEPTH + 1):
@@ -97,7 +94,7 @@ def check_keepable(value: Any) -> None:
             elif isinstance(one, (list, tuple)):
                 below.extend(one)
             elif isinstance(one, float) and not math.isfinite(one):
-                raise msgspec.ValidationError(f"{one} is no number of JSON")
+                raise msgspec.ValidationError(f"JSON has no number {one}")
         if not below:
             return
         level = below
@@ -105,10 +102,10 @@ def check_keepable(value: Any) -> None:
 
 
 def check_id(value: str, name: str) -> None:
-    """Accept a text that names something: neither blank nor longer than 200 characters.
+    """Accept an id: a text that is neither blank nor longer than 200 characters.
 
     Raises:
-        msgspec.ValidationError: It is.
+        msgspec.ValidationError: It is blank or longer; *name* names it.
     """
     if value.strip() and len(value) <= MAX_SERIAL:
         return

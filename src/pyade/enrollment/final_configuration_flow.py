@@ -32,7 +32,7 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 import attrs
 
 from pyade.builders.commands import build_device_configured, build_local_accounts
-from pyade.core.arguments import TEXT, Kind, returned
+from pyade.core.arguments import TEXT, ArgumentType, check_returned
 from pyade.core.fleet.enrollment import Enrollment
 from pyade.core.fleet.events import EventBatch, EventGroup, EventKind
 from pyade.core.macos.versions import MacOSVersion
@@ -230,12 +230,12 @@ class _HookCaller:
 
 
 def _check_account(value: Any) -> AdministratorAccount | None:
-    account: AdministratorAccount | None = returned("administrator", value, _ACCOUNT)
+    account: AdministratorAccount | None = check_returned("administrator", value, _ACCOUNT)
     return account
 
 
 def _check_text(value: Any) -> str:
-    text: str = returned("device_name", value, TEXT)
+    text: str = check_returned("device_name", value, TEXT)
     return text
 
 
@@ -250,7 +250,9 @@ def _is_account(value: object) -> bool:
     return all(isinstance(getattr(value, name), kind) for name, kind in kinds.items())
 
 
-_ACCOUNT: Final = Kind(_is_account, "an AdministratorAccount, or None", "AdministratorAccount objects")
+_ACCOUNT: Final = ArgumentType(
+    _is_account, "an AdministratorAccount, or None", "AdministratorAccount objects"
+)
 
 
 State: TypeAlias = AwaitConfigurationFlow | None

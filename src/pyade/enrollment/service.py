@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from pyade.apple.http.connection import utc_now
 from pyade.builders.payloads import AcmeIssuer, MdmService, ScepIssuer
-from pyade.core.arguments import TIME, check_arguments, returned
+from pyade.core.arguments import TIME, check_arguments, check_returned
 from pyade.core.fleet.enrollment import Enrollment
 from pyade.core.macos.identity import IdentityPolicy
 from pyade.core.macos.updates import SoftwareUpdatePolicy, UpdateCatalogue
@@ -95,7 +95,7 @@ class _Service:
             CryptoPolicyError: This machine refuses SHA-1, with which Macs sign.
         """
         check_hook("clock", clock, "")
-        returned("clock", clock(), TIME)
+        check_returned("clock", clock(), TIME)
         self._store = store
         self._clock = clock
         self._push = push

@@ -21,7 +21,7 @@ import attrs
 
 from pyade.assignment.failures import assignment_errors
 from pyade.assignment.report import AssignReport
-from pyade.core.arguments import TIME, returned
+from pyade.core.arguments import TIME, check_returned
 from pyade.core.fleet.records import SyncState
 from pyade.core.fleet.schedule import Due, Pace, RetryState, Work, next_due
 from pyade.core.fleet.suspension import suspended_reason
@@ -244,7 +244,7 @@ class DueQueue:
         return before.succeeded(synced=synced, jitter=self._random(), assign_at=assign_at)
 
     def _now(self) -> datetime:
-        return returned("clock", self._clock(), TIME)
+        return check_returned("clock", self._clock(), TIME)
 
     def _read_fleet(self, now: datetime) -> Fleet:
         """Read the tokens from the store, and update the entries: new, renewed, damaged and removed."""

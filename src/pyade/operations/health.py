@@ -29,7 +29,7 @@ from pyade.apple.http.connection import utc_now
 from pyade.assignment.failures import failure_problem, risk_problem
 from pyade.assignment.risk import MacsAtRisk, RiskRule
 from pyade.assignment.same_names import stored_name_problems
-from pyade.core.arguments import TEXT, TEXTS, check_arguments, returned
+from pyade.core.arguments import TEXT, TEXTS, check_arguments, check_returned
 from pyade.core.fleet.enrollment import Enrollment
 from pyade.core.fleet.groups import DeviceGroup
 from pyade.core.fleet.records import SyncState, owner_of
@@ -301,7 +301,7 @@ def _check_legacy(hook: Hook[str] | None) -> Flow[list[Problem]]:
         text = "Active Directory Federation Services need a WS-Trust 1.3 Username/Mixed endpoint"
         fix = "check that it is enabled (Get-ADfsEndpoint), or pass check_ws_trust="
         return [Problem(where, "", text, fix, Severity.INFO)]  # rule 3
-    wrong = returned("check_ws_trust", (yield from ask(CallHook(hook, (), "check_ws_trust"))), TEXT)
+    wrong = check_returned("check_ws_trust", (yield from ask(CallHook(hook, (), "check_ws_trust"))), TEXT)
     return [_error(where, "", f"the WS-Trust 1.3 endpoint: {wrong}", "enable it")] if wrong else []
 
 
@@ -313,7 +313,7 @@ def _check_purchase(check: HealthCheck) -> Flow[list[Problem]]:
     problems = [_error("expected_serials", "", damage_of(error), _RESTORE) for error in damaged]
     if check.find_in_program is not None and missing:
         answer = yield from ask(CallHook(check.find_in_program, (tuple(missing),), "find_in_program"))
-        found = set(returned("find_in_program", answer, TEXTS))
+        found = set(check_returned("find_in_program", answer, TEXTS))
         outside = [serial for serial in missing if serial not in found]
         missing = [serial for serial in missing if serial in found]
         if outside:

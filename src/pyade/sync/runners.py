@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 import attrs
 
 from pyade.apple.http.calls import Call, SendCall
-from pyade.core.arguments import Kind, returned
+from pyade.core.arguments import ArgumentType, check_returned
 from pyade.errors import PolicyError
 from pyade.flow import AsyncRunner, Flow, Handlers, Runner, StoreCall, ask
 from pyade.storage.protocol import Store
@@ -118,12 +118,12 @@ def client_of(client_for: Callable[[Token], Client], token: Token) -> Client:
     Raises:
         ArgumentError: It did not return a client; an ``AsyncClient`` is refused here.
     """
-    return returned("client_for", client_for(token), _CLIENT)
+    return check_returned("client_for", client_for(token), _CLIENT)
 
 
 def async_client_of(client_for: Callable[[Token], AsyncClient], token: Token) -> AsyncClient:
     """Return the asynchronous client that *client_for* makes for *token*; see ``client_of``."""
-    return returned("client_for", client_for(token), _ASYNC_CLIENT)
+    return check_returned("client_for", client_for(token), _ASYNC_CLIENT)
 
 
 def runner_of(
@@ -149,5 +149,7 @@ def async_runner_of(
 
 
 # The caller's own class of clients is accepted if it is a context manager.
-_CLIENT: Final = Kind(lambda value: hasattr(type(value), "__enter__"), "a Client", "clients")
-_ASYNC_CLIENT: Final = Kind(lambda value: hasattr(type(value), "__aenter__"), "an AsyncClient", "clients")
+_CLIENT: Final = ArgumentType(lambda value: hasattr(type(value), "__enter__"), "a Client", "clients")
+_ASYNC_CLIENT: Final = ArgumentType(
+    lambda value: hasattr(type(value), "__aenter__"), "an AsyncClient", "clients"
+)

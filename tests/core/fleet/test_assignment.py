@@ -132,7 +132,7 @@ RESULTS = {
 
 @each("word", RESULTS)
 def test_every_result_has_its_time(word: str) -> None:
-    """Failed and throttled devices wait a day; what is unknown is due again at once, and is kept."""
+    """Failed and throttled devices wait a day; an unknown outcome is due again immediately, and is kept."""
     attempt = outcome(DeviceResult(word), profile_uuid=OURS, attempted_at=T0, answered_at=T0 + HOUR)
     wait = RESULTS[word]
     assert attempt.not_before == (None if wait is None else T0 + wait)

@@ -52,7 +52,7 @@ SERIALS = st.one_of(st.sampled_from(["C02A", " ", "", "C" * 200, "C" * 201, "\0"
 
 
 def read(content: bytes) -> tuple[Any, str]:
-    """Return a page and all that is told of it; None and the error where it cannot be read."""
+    """Return a page and its texts; None and the error if it cannot be read."""
     try:
         page = DevicePage.decode(content)
     except msgspec.DecodeError as error:

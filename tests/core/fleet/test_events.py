@@ -124,7 +124,7 @@ def test_neighbours_of_one_kind_share_a_group_and_the_order_stays() -> None:
         (attempt("missing"), EventKind.ASSIGNMENT_FAILED, {"profile_uuid": "P1", "result": "missing"}),
     ],
 )
-def test_an_attempt_says_what_came_of_it(made: Attempt, kind: EventKind, details: dict[str, str]) -> None:
+def test_an_attempt_makes_an_event(made: Attempt, kind: EventKind, details: dict[str, str]) -> None:
     after = {"S1": record(attempt=made)}
     assert attempt_groups({"S1": record()}, after, {"S1": made}) == (EventGroup(kind, ("S1",), details),)
 

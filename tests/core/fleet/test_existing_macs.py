@@ -1,4 +1,4 @@
-"""Macs in use: whether they can enroll without a wipe, and what a person does for it."""
+"""Macs in use: whether they can enroll without a wipe, and the steps for it."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_mac_that_meets_every_condition_can_enroll(version: str | None, status
 def test_each_condition_that_is_not_met_has_its_reason(
     record: DeviceRecord | None, version: str, settings: set[str]
 ) -> None:
-    """All at once, each with what to do."""
+    """All together, each with its fix."""
     check = check_existing_mac(record, version=version)
     assert not check.is_eligible
     assert {problem.setting for problem in check.problems} == settings
@@ -97,7 +97,7 @@ def attempted(result: DeviceResult, uuid: str = "AB" * 16, **device: Any) -> Dev
 def test_our_newest_attempt_counts_where_apple_has_said_nothing_newer(
     record: DeviceRecord, is_eligible: bool
 ) -> None:
-    """Until the next sync the store knows Apple's older word only."""
+    """Until the next sync the store has Apple's older record only."""
     check = check_existing_mac(record, version="14.0")
     assert check.is_eligible is is_eligible
     assert {problem.setting for problem in check.problems} == (set() if is_eligible else {"profile_status"})

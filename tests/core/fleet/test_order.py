@@ -1,4 +1,4 @@
-"""Which of two words of Apple's is newer, and which are a tie that only the details settle."""
+"""Which of two records from Apple is newer, and which are a tie that only the details settle."""
 
 from __future__ import annotations
 

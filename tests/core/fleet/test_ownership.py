@@ -62,7 +62,7 @@ def test_newest_assignment_owns(owner: DeviceRecord, other: DeviceRecord) -> Non
     assert owner_of([other, owner]) == owner
 
 
-def test_nobody_owns_what_all_have_released() -> None:
+def test_a_device_that_all_tokens_released_has_no_owner() -> None:
     assert owner_of([]) is None
     assert owner_of(iter([record("a", released=True)])) is None
 

@@ -271,7 +271,7 @@ def test_list_supersedes_attempts_from_before_its_start(minutes: float, kept: bo
 
 
 @pytest.mark.parametrize(("minutes", "kept"), [(LATER_MINUTES + 5, True), (LATER_MINUTES + 6, False)])
-def test_list_supersedes_an_attempt_from_before_a_clock_was_moved_back(minutes: float, kept: bool) -> None:
+def test_list_supersedes_an_attempt_from_before_the_clock_was_set_back(minutes: float, kept: bool) -> None:
     """Else a profile that Apple took away would count as assigned until the wrong time is reached."""
     known = record(attempt=attempt(minutes=minutes))
     new, _ = told(known, known.device.changed(profile_status=ProfileStatus.REMOVED), Source.FETCH)
@@ -327,7 +327,7 @@ def test_attempt_is_set_after_the_details() -> None:
     assert changed["A"].updated_at == LATER
 
 
-def test_attempt_alone_does_not_change_apples_word() -> None:
+def test_attempt_alone_does_not_change_apples_record() -> None:
     known = record()
     assert attempted([known], {"A": attempt()}) == {"A": attrs.evolve(known, attempt=attempt())}
 
@@ -351,7 +351,7 @@ def test_nothing_is_written_where_nothing_changed() -> None:
     assert attempted([known], {"A": attempt()}, known.device) == {}
 
 
-def test_word_that_was_stored_after_the_attempt_is_newer_than_its_details() -> None:
+def test_record_that_was_stored_after_the_attempt_is_newer_than_its_details() -> None:
     """While an assignment was on its way, a sync stored that the device is gone: it stays gone."""
     gone = record(released_at=at(5), updated_at=at(5), op_date=at(4))
     read = Device(serial_number="A", profile_status=ProfileStatus.ASSIGNED)
@@ -361,7 +361,7 @@ def test_word_that_was_stored_after_the_attempt_is_newer_than_its_details() -> N
 
 
 @pytest.mark.parametrize(("minutes", "is_newer"), [(LATER_MINUTES + 5, True), (LATER_MINUTES + 6, False)])
-def test_word_from_before_a_clock_was_moved_back_is_not_newer(minutes: float, is_newer: bool) -> None:
+def test_record_from_before_the_clock_was_set_back_is_not_newer(minutes: float, is_newer: bool) -> None:
     """Else no outcome would be remembered until the wrong time is reached, and each run sent all again."""
     known = record(updated_at=at(minutes))
     read = Device(serial_number="A", asset_tag="new")

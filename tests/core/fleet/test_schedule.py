@@ -83,7 +83,7 @@ CASES: dict[str, tuple[SyncState, RetryState, timedelta, Work, timedelta]] = {
     "up to the automatic interval": (
         attrs.evolve(FAILED, failures=400), RetryState(), MINUTE, Work.SYNC, DAY,
     ),
-    "when Apple asked to be left alone, that holds": (
+    "when Apple asked for a pause, that holds": (
         attrs.evolve(FAILED, not_before=T0 + 7 * HOUR), RetryState(), MINUTE, Work.SYNC, 7 * HOUR,
     ),
     "but not for longer than a day": (
@@ -136,7 +136,7 @@ def _due(state: SyncState, retry_state: RetryState, now: datetime) -> Due:
 
 
 @each("error", SUSPENDING_ERRORS)
-def test_a_token_that_needs_a_person_is_tried_at_the_normal_interval(error: type) -> None:
+def test_a_suspended_token_is_tried_at_the_normal_interval(error: type) -> None:
     state, _ = suspend(FAILED, TOKEN, error("sync", 403))
     retry_state = RetryState(renewed=True).failed(error("sync", 403), Work.SYNC, T0, PACE)
     assert _due(state, retry_state, T0 + MINUTE) == Due(work=Work.SYNC, at=T0 + DAY)

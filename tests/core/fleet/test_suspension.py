@@ -1,4 +1,4 @@
-"""When a token needs a person, and that it is told once."""
+"""When a token waits for an administrator, and that one event says so."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ RESET = errors.TransportError("sync devices", "connection reset")
 
 
 @each("error", SUSPENDING_ERRORS)
-def test_an_error_that_needs_a_person_parks_the_token_and_says_why(error: type) -> None:
+def test_an_error_for_an_administrator_suspends_the_token_and_says_why(error: type) -> None:
     state, (event,) = suspend(SyncState(), TOKEN, error("sync devices", 403))
     assert state.suspended.startswith(f"{error.__name__}: sync devices")
     assert suspended_reason(TOKEN, state) == state.suspended
@@ -50,7 +50,7 @@ def test_an_error_that_needs_a_person_parks_the_token_and_says_why(error: type) 
     assert event.details == {"reason": state.suspended}
 
 
-def test_it_is_told_once_until_it_is_another_matter() -> None:
+def test_it_makes_one_event_until_the_error_is_another_one() -> None:
     state, _ = suspend(SyncState(), TOKEN, TERMS)
     assert suspend(state, TOKEN, TERMS) == (state, ())
     assert suspend(state, TOKEN, RESET) == (state, ())
@@ -65,7 +65,7 @@ def test_other_errors_park_nothing() -> None:
     assert suspend(SyncState(), TOKEN, RESET) == (SyncState(), ())
 
 
-def test_a_renewed_token_is_told_by_its_secrets_and_needs_nobody() -> None:
+def test_a_renewed_token_has_other_secrets_and_is_not_suspended() -> None:
     state, _ = suspend(SyncState(), TOKEN, SUPERSEDED)
     assert not was_renewed(attrs.evolve(TOKEN, scope_tags={"new"}), state)
     assert was_renewed(RENEWED, state)
@@ -105,13 +105,13 @@ def _reminders(looks: list[timedelta]) -> list[tuple[timedelta, int]]:
     return told
 
 
-def test_whoever_looks_often_is_reminded_at_each_of_the_days() -> None:
+def test_frequent_checks_remind_at_each_of_the_days() -> None:
     looks = [timedelta(hours=hour) for hour in range(60 * 24)]
     assert _reminders(looks) == [(30 * DAY, 30), (46 * DAY, 14), (53 * DAY, 7), (59 * DAY, 1)]
 
 
 @given(st.lists(st.timedeltas(timedelta(0), 61 * DAY), max_size=30).map(sorted))
-def test_each_reminder_comes_once_and_none_that_is_past(looks: list[timedelta]) -> None:
+def test_each_reminder_is_sent_once_and_none_that_is_past(looks: list[timedelta]) -> None:
     told = _reminders(looks)
     assert all(a > b for (_, a), (_, b) in pairwise(told))
     for look, days in told:

@@ -107,7 +107,7 @@ def test_boundaries_hold_to_the_second(
 
 
 @pytest.mark.parametrize("trigger", Trigger)
-def test_the_first_sync_is_a_full_one_at_once(trigger: Trigger) -> None:
+def test_the_first_sync_is_a_full_one_immediately(trigger: Trigger) -> None:
     assert POLICY.decide(SyncState(), T0, trigger=trigger).action is SyncAction.FULL
 
 
@@ -120,14 +120,14 @@ def test_the_first_sync_is_a_full_one_at_once(trigger: Trigger) -> None:
         (WEEK, Trigger.REQUESTED, SyncAction.FULL),
     ],
 )
-def test_a_run_becomes_a_full_one_after_7_days_unless_it_is_told_not_to(
+def test_a_run_becomes_a_full_one_after_7_days_unless_only_changes_are_wanted(
     age: timedelta, trigger: Trigger, action: SyncAction
 ) -> None:
     assert POLICY.decide(IDLE, T0 + age, trigger=trigger).action is action
     assert POLICY.decide(IDLE, T0 + age, trigger=trigger, full=False).action is SyncAction.DELTA
 
 
-def test_without_a_cursor_the_full_list_comes_whatever_is_asked_for() -> None:
+def test_without_a_cursor_the_full_list_is_fetched_whatever_is_wanted() -> None:
     assert POLICY.decide(LOST, T0 + WEEK, full=False).action is SyncAction.FULL
     assert POLICY.decide(LOST, T0 + DAY, full=False).action is SyncAction.RECOVERY
     assert POLICY.decide(SyncState(), T0, full=False).action is SyncAction.FULL
@@ -217,7 +217,7 @@ def test_a_list_within_a_run_needs_no_cooldown(
     assert (decision.action, decision.allowed_at) == (action, allowed_at)
 
 
-def test_a_clock_that_was_moved_back_blocks_for_the_interval_only() -> None:
+def test_a_clock_that_was_set_back_blocks_for_the_interval_only() -> None:
     """Times from the future count as now, and are stored so once they are too far off to be a skew."""
     future = T0 + timedelta(days=400)
     state = attrs.evolve(
@@ -368,8 +368,8 @@ DIED = attrs.evolve(IDLE, running_since=T0 + WEEK, run_at=T0 + WEEK, succeeded_a
 
 
 @pytest.mark.parametrize("trigger", list(Trigger))
-def test_whoever_holds_the_lease_continues_a_run_that_died(trigger: Trigger) -> None:
-    """At once, as the same run, and not as the full sync that is due meanwhile."""
+def test_the_holder_of_the_lease_continues_a_run_that_died(trigger: Trigger) -> None:
+    """Immediately, as the same run, and not as the full sync that is due meanwhile."""
     now = T0 + WEEK + SECOND
     without = POLICY.decide(DIED, now, trigger=trigger)
     assert (without.action, without.allowed_at) == (SyncAction.RUNNING, T0 + WEEK + MINUTES_15)

@@ -129,7 +129,7 @@ def test_an_unreadable_version_gets_scep_and_a_reason(version: str | None) -> No
 
 
 def test_a_choice_reads_as_a_sentence() -> None:
-    """For logs and for the person who asks why."""
+    """For logs and for administrators."""
     attested = str(choose_identity(MacOSVersion.parse("14.1"), ChipClass.APPLE_SILICON))
     assert attested == (
         "ACME with attested hardware-bound key P-384: "
@@ -394,7 +394,7 @@ def test_a_renewal_says_what_is_kept_and_why(
 def test_what_could_not_be_read_is_reported(
     version: str | None, chip: ChipClass, setting: str | None, policy: IdentityPolicy, scep: bool
 ) -> None:
-    """Whatever comes of it, so that a new model does not stay unseen."""
+    """Whatever the outcome, so that a new model is noticed."""
     problems = decided(version, chip, policy=policy, scep=scep).problems
     assert [problem.setting for problem in problems] == ([setting] if setting else [])
     assert all(problem.fix for problem in problems)
@@ -409,7 +409,7 @@ def test_with_acme_alone_an_unknown_model_gets_a_software_key() -> None:
 
 
 def test_a_missing_acme_issuer_is_said_in_the_reason() -> None:
-    """SCEP is valid on this Mac, but nobody should think that it was the best."""
+    """SCEP is valid on this Mac, but not the best choice."""
     decision = decided("15.4", ChipClass.APPLE_SILICON, acme=False)
     assert isinstance(decision, IdentityChoice)
     assert decision.kind is IdentityKind.SCEP
@@ -448,6 +448,6 @@ def test_the_sizes_of_the_policy_go_to_the_keys_that_they_are_for() -> None:
     ],
 )
 def test_a_policy_that_cannot_work_is_refused(settings: dict[str, int], reason: str) -> None:
-    """When it is made, not when the first Mac comes."""
+    """When it is made, not with the request of the first Mac."""
     with pytest.raises(PolicyError, match=re.escape(reason)):
         IdentityPolicy(**settings)  # type: ignore[arg-type]

@@ -61,7 +61,7 @@ def test_an_empty_or_padded_product_is_unknown(product: str) -> None:
 def test_any_claim_against_any_record_only_warns(
     product: str, model: str | None, family: DeviceFamily | None
 ) -> None:
-    """The product is a stranger's text."""
+    """The product is untrusted input."""
     record = Device(serial_number="C02ABC123", model=model, device_family=family)
     assert all(problem.setting == "product" for problem in check_model_claim(product, record))
 
@@ -84,7 +84,7 @@ def test_any_claim_against_any_record_only_warns(
         ("Mac14,2", "Macintosh"),
     ],
 )
-def test_a_claim_that_fits_or_that_nobody_can_judge_passes(product: str, model: str | None) -> None:
+def test_a_claim_that_fits_or_cannot_be_judged_passes(product: str, model: str | None) -> None:
     """New models must enroll before pyade knows them."""
     record = Device(serial_number="C02ABC123", model=model, device_family=DeviceFamily.MAC)
     assert check_model_claim(product, record) == ()
@@ -104,7 +104,7 @@ def test_a_claim_that_fits_or_that_nobody_can_judge_passes(product: str, model: 
     ],
 )
 def test_a_claim_that_contradicts_apple_is_reported(product: str, model: str, allowed: str) -> None:
-    """An old model in the claim is how a stranger would ask for an identity without hardware."""
+    """With an old model in the claim an unknown sender would ask for an identity without hardware."""
     record = Device(serial_number="C02ABC123", model=model, device_family=DeviceFamily.MAC)
     [problem] = check_model_claim(product, record)
     assert (problem.value, problem.allowed) == (product, allowed)

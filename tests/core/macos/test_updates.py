@@ -1,4 +1,4 @@
-"""Which macOS a Mac is told to take before it enrolls, and when it is left alone."""
+"""Which macOS a Mac must install before it enrolls, and when it may enroll as it is."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_a_fixed_minimum(minimum: str, version: str, build: str, wanted: str) ->
     ],
 )
 def test_the_latest(latest: Latest, version: str, build: str, device_id: str, wanted: str) -> None:
-    """Of all, or of the major version that the Mac has; without an id nobody knows."""
+    """Of all, or of the major version that the Mac has; without an id it is unknown."""
     policy = SoftwareUpdatePolicy(latest=latest)
     assert asked_for(decided(policy, version, build, device_id=device_id)) == wanted
 
@@ -146,7 +146,7 @@ def test_releases_that_are_not_public_need_macos_15() -> None:
 
 
 @pytest.mark.parametrize("policy", [at_least("26.2"), SoftwareUpdatePolicy(latest=Latest.ANY)])
-def test_only_a_mac_that_can_act_on_it_is_told(policy: SoftwareUpdatePolicy) -> None:
+def test_only_a_mac_that_can_update_must_update(policy: SoftwareUpdatePolicy) -> None:
     """All others enroll: macOS 13 would show an error, an enrolled Mac has no such screen."""
     decision = decided(policy, "15.6", "24G84", can_request=False)
     assert decision.outcome is UpdateOutcome.ENROLL
@@ -174,7 +174,7 @@ def test_without_a_catalogue_or_an_id_a_fixed_version_is_asked_for(mac: dict[str
 
 
 def test_before_15_an_improvement_takes_two_steps() -> None:
-    """First the version that it improves; from 15 on macOS takes both at once."""
+    """First the version that it improves; from 15 on macOS installs both together."""
     policy = at_least("14.2 (a)", build="23C771")
     assert asked_for(decided(policy, "14.1", "23B74", catalogue=None)) == "14.2"
     assert asked_for(decided(policy, "14.2", "23C64", catalogue=None)) == "14.2 (a) 23C771"
@@ -182,7 +182,7 @@ def test_before_15_an_improvement_takes_two_steps() -> None:
 
 
 def test_a_required_build_is_asked_for_where_it_is_offered() -> None:
-    """One improvement among several; a build that nobody offers would leave the Mac stuck."""
+    """One improvement among several; a build that is not offered would leave the Mac stuck."""
     policy = at_least("26.2 (a)", build="25C771240b")
     assert asked_for(decided(policy, "26.2", "25C56")) == "26.2 (b) 25C771240b"
     assert asked_for(decided(at_least("15.7.3", build="24G419"), "15.6", "24G84")) == "15.7.3 24G419"
@@ -208,7 +208,7 @@ def test_between_builds_of_one_version_the_older_must_update(build: str, require
     assert asked_for(decision) == (f"26.2 {required}" if wanted else "enroll")
 
 
-def test_a_beta_comes_with_its_program_and_needs_14_5() -> None:
+def test_a_beta_names_its_program_and_needs_14_5() -> None:
     """The public catalogue does not know it, and older Macs cannot join."""
     policy = at_least("26.4", beta_program=BETA)
     decision = decided(policy, "26.2", "25C56")
@@ -240,7 +240,7 @@ def test_an_unreadable_version_enrolls() -> None:
 
 
 def test_a_decision_reads_as_a_sentence() -> None:
-    """For the log and the person who asks why."""
+    """For logs and for administrators."""
     assert str(decided(at_least("15.7"), "15.6", "24G84")) == (
         "update to 15.7.2: macOS 15.6 is below the required 15.7"
     )
@@ -327,7 +327,7 @@ JSON = st.recursive(
 
 @given(document=st.dictionaries(st.sampled_from(list(PMV)), st.dictionaries(st.just("macOS"), JSON) | JSON))
 def test_any_json_is_a_catalogue_or_a_typed_error(document: dict[str, Any]) -> None:
-    """It comes from outside."""
+    """It is untrusted input."""
     if document.keys() - {"SomethingNew"}:
         assert isinstance(UpdateCatalogue.from_pmv(document), UpdateCatalogue)
 
@@ -340,7 +340,7 @@ def test_any_json_is_a_catalogue_or_a_typed_error(document: dict[str, Any]) -> N
     can_request=st.booleans(),
     refuse_older=st.booleans(),
 )
-def test_a_mac_is_only_told_what_is_newer_offered_and_enough(
+def test_a_required_update_is_newer_offered_and_sufficient(
     version: MacOSVersion,
     minimum: MacOSVersion,
     offers: list[tuple[MacOSVersion, str]],
@@ -348,7 +348,7 @@ def test_a_mac_is_only_told_what_is_newer_offered_and_enough(
     can_request: bool,
     refuse_older: bool,
 ) -> None:
-    """Whatever the policy; and after it did what it was told, the gate is nearer or open."""
+    """Whatever the policy; and after the update the Mac is closer to the required version, or has it."""
     entries = [
         entry(str(offer).split(" ")[0], "25C56", device)
         | ({"ProductVersionExtra": f"({offer.supplement})"} if offer.supplement else {})

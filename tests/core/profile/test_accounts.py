@@ -81,7 +81,7 @@ def test_a_full_name_has_variables_of_its_own(text: str) -> None:
 def test_a_variable_without_a_value_says_where_it_would_come_from(
     names: NameVariables, text: str, source: str
 ) -> None:
-    """So that somebody can fill it in."""
+    """So that an administrator can fill it in."""
     with pytest.raises(ProfileError, match=source):
         names.account_name(text)
 
@@ -125,7 +125,7 @@ def test_the_variables_of_full_names_are_looked_for_in_full_names(text: str) -> 
 
 @each("text", ["Ada {IT}", "50% off", "Ada <ada>", "[Lab] Mac", "$100", "Ada #1"])
 def test_signs_are_part_of_a_full_name_where_no_variable_is_meant(text: str) -> None:
-    """A person may be called so."""
+    """A user may have such a name."""
     assert NAMES.full_name(text) == text
 
 
@@ -147,8 +147,8 @@ def test_any_variable_may_have_another_value() -> None:
         NameVariables(values={"mail": "ada"})
 
 
-def test_all_missing_values_are_named_at_once() -> None:
-    """One round for whoever fixes it."""
+def test_all_missing_values_are_named_together() -> None:
+    """The administrator can fix all in one go."""
     with pytest.raises(ProfileError) as caught:
         NameVariables().full_name("{{username}} {{serialNumber}}")
     assert len(caught.value.problems) == 2

@@ -179,7 +179,7 @@ def test_the_primary_account_is_an_administrator(version: str, account: PrimaryA
         ("legacy", "26", PrimaryAccount("a"), "the user types the other"),
     ],
 )  # fmt: skip
-def test_what_restricting_the_editing_comes_to(
+def test_the_effect_of_restricting_the_editing(
     affinity: str, version: str, account: PrimaryAccount, outcome: str
 ) -> None:
     assert outcome in why("primary_account.restrict_editing", version, affinity, primary_account=account)
@@ -256,7 +256,7 @@ ADVANCING: list[tuple[str, dict[str, Any]]] = [
 
 @each(("affinity", "settings"), ADVANCING)
 @each("version", ["11.0", "14.1", "15.4", "26.1", "27.0"])
-def test_no_row_of_a_setup_without_people_says_that_a_person_must_act(
+def test_no_row_of_an_unattended_setup_says_that_a_user_must_act(
     affinity: str, settings: dict[str, Any], version: str
 ) -> None:
     """Where it stops a row says so; what a user does after the setup is another matter."""
@@ -284,7 +284,7 @@ def test_a_setup_without_people_says_where_it_stops() -> None:
 # --- settings of accounts
 
 
-def test_the_switch_by_accounts_is_told() -> None:
+def test_the_switch_by_accounts_is_in_the_plan() -> None:
     settings: dict[str, Any] = {"administrator": ADMIN, "await_final_configuration": False}
     assert effect("await_final_configuration", "14.1", **settings) is Effect.APPLIES
     assert "although False was given" in why("await_final_configuration", "14.1", **settings)

@@ -146,7 +146,7 @@ ACCOUNT_SETTINGS: dict[str, dict[str, Any]] = {
 
 
 @each("settings", ACCOUNT_SETTINGS.values())
-def test_the_switch_by_accounts_is_found_and_what_was_given_comes_back(settings: dict[str, Any]) -> None:
+def test_the_switch_by_accounts_is_found_and_the_given_value_is_restored(settings: dict[str, Any]) -> None:
     profile = make(**settings, await_final_configuration=False)
     assert profile.await_final_configuration
     found = {one.setting: one for one in profile.problems}["await_final_configuration"]
@@ -179,7 +179,7 @@ def test_a_mac_without_an_administrator_is_refused(setting: str, primary: Primar
         assert make(**settings, administrator=ADMIN).problems == ()
 
 
-def test_an_account_that_nobody_makes_is_neither_set_up_nor_standard() -> None:
+def test_an_account_that_is_not_created_is_neither_set_up_nor_standard() -> None:
     account: dict[str, Any] = {"user_affinity": LEGACY, "primary_account": PrimaryAccount("ada")}
     assert errors(**account, administrator=ADMIN, skip_primary_account=True) == ["skip_primary_account"]
     alone: dict[str, Any] = {"administrator": ADMIN, "skip_primary_account": True}
@@ -438,7 +438,7 @@ def test_what_apple_does_not_require_can_be_empty(setting: str) -> None:
     assert make(**{setting: ""}).problems == ()
 
 
-def test_contacts_that_nobody_can_use_are_found_but_allowed_as_apple_allows_them() -> None:
+def test_unusable_contacts_are_found_but_allowed_as_apple_allows_them() -> None:
     assert warnings(support_phone_number="(Optional)") == ["support_phone_number"]
     assert warnings(support_email_address="(Optional) support@example.com") == ["support_email_address"]
 
@@ -504,7 +504,7 @@ def test_extra_cannot_bypass_a_setting() -> None:
 # --- all at once, and typed
 
 
-def test_all_broken_rules_are_reported_at_once() -> None:
+def test_all_broken_rules_are_reported_together() -> None:
     found = problems(
         name="", url="http://x/", locked=True, supervised=False, language="EN", region="us",
         support_phone_number="5" * 51, primary_account=PrimaryAccount("{{username}}"), skip={" "},
@@ -528,7 +528,7 @@ def test_long_values_are_shortened_in_errors() -> None:
     assert len(problem.value) == 80
 
 
-def test_wrong_types_are_reported_all_at_once() -> None:
+def test_wrong_types_are_reported_all_together() -> None:
     found = errors(
         name=None, locked="yes", await_final_configuration=None, skip_primary_account=0, managed_user=5,
         user_affinity=None, primary_account="ada", skip={5},
@@ -543,7 +543,7 @@ def test_wrong_types_are_reported_all_at_once() -> None:
     ]  # fmt: skip
 
 
-def test_collections_of_the_wrong_kind_are_reported_like_everything_else() -> None:
+def test_collections_of_the_wrong_type_are_reported_like_everything_else() -> None:
     found = problems(name="", skip=None, anchor_certificates=5, extra="x")
     assert [problem.setting for problem in found] == ["skip", "anchor_certificates", "extra"]
     assert [problem.allowed for problem in found] == [

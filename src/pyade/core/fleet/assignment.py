@@ -1,16 +1,16 @@
-"""Which device needs which profile, decided from state, and what came of asking for it.
+"""Decide from state which device needs which profile, and what the outcome of a request means.
 
 The rules of this file, all pure:
 
-1. A successful attempt of ours is the newest word on a device until Apple says something newer, which
+1. A successful attempt of pyade is the newest record of a device until Apple reports something newer, which
    removes the attempt from the record, or contradicts it. Before that the device is not sent again.
 2. ``removed`` and ``empty`` mean that there is no profile, whatever ``profile_uuid`` says. So does an
    assignment to this server that is newer than the assignment of the profile.
-3. A device that is throttled, or that failed, is left alone until its time has come: trying earlier would
-   make it longer. One that this server cannot reach is left alone until Apple shows it again, or a person
-   asks.
-4. What is not known to have happened is due again at once, and its details are read before it is sent.
-5. Where the details that are read after Apple's answer contradict it, the details are believed: the device is
+3. A device that was throttled, or that failed, is not sent before its ``not_before``: an earlier attempt
+   would extend the wait. One that this server cannot access is not sent until Apple shows it again, or an
+   administrator asks for it.
+4. An attempt whose effect is unknown is due again immediately, and the details are read before it is sent.
+5. If the details that are read after Apple's response contradict it, the details are believed: the device is
    due again after ``RECHECK``, ``MOST_CONTRADICTIONS`` times a day.
 
 Source: Apple, device assignment, "Assign a profile". Rules 2, 3 and 5 are observed: other MDM servers lost
@@ -30,20 +30,20 @@ from pyade.core.fleet.outcomes import Attempt
 from pyade.core.fleet.records import DeviceRecord
 
 NO_PROFILE = ""
-"""In the place of a ``profile_uuid``: no profile at all, as after removing it on purpose."""
+"""Instead of a ``profile_uuid``: no profile, as after removing it on purpose."""
 
 COOLDOWN = timedelta(hours=24)
-"""How long a device is left alone that failed, or that was throttled without a time.
+"""The wait after ``FAILED``, and after ``THROTTLED`` without a time.
 
-Apple's advice to a product that retried every hour, and so kept two thousand Macs throttled, was a day
-without any attempt. Below protocol version 9 a throttled device reads ``FAILED``.
+Apple advised a product that retried every hour, and so kept two thousand Macs throttled, to wait a day
+without any attempt. Below protocol version 9 a throttled device has the result ``FAILED``.
 """
 
 RECHECK = timedelta(minutes=10)
-"""How long a device is left alone whose details contradict Apple's answer: the details may be late."""
+"""The wait after details that contradict Apple's response: the details may be late."""
 
 MOST_CONTRADICTIONS = 3
-"""After so many contradictions within 24 hours a device is left alone until the first is a day old."""
+"""After so many contradictions within 24 hours a device waits until the first is a day old."""
 
 
 class Reason(enum.StrEnum):
@@ -51,13 +51,13 @@ class Reason(enum.StrEnum):
 
     Attributes:
         NO_PROFILE: Apple shows none for it.
-        REMOVED: Its profile was removed: in the portal, by moving it, or by us.
+        REMOVED: Its profile was removed: in the portal, by moving it, or by pyade.
         OTHER_PROFILE: It has another profile.
         REASSIGNED: It was assigned to this server after its profile was, and may be unable to fetch it.
-        RETRY: The last attempt did not succeed, and its time has come.
-        UNCERTAIN: Nobody knows what became of the last attempt: the details are read first.
+        RETRY: The last attempt did not succeed, and its wait is over.
+        UNCERTAIN: The effect of the last attempt is unknown: the details are read first.
         UNWANTED: It has a profile and should have none.
-        UNKNOWN: It was named, and the store does not know it.
+        UNKNOWN: An administrator named it, and the store does not know it.
     """
 
     NO_PROFILE = "had no profile"
@@ -76,10 +76,10 @@ class Risk(enum.StrEnum):
     Attributes:
         NOTHING_CHOSEN: No rule and no default gives it a profile.
         NOT_ACCESSIBLE: Apple lists it, and says that this server has no access to it.
-        NOT_CONFIRMED: Apple's answer said that it has the profile, its details say that it has not.
-        NOT_DONE: Apple did not give it the profile, as when it is throttled.
-        REQUEST_FAILED: The request that was to give it the profile failed, or its profile was refused.
-        NOT_REACHED: The newest assignment ended, or was cut short, before its turn.
+        NOT_CONFIRMED: Apple's response said that it has the profile, its details say that it has not.
+        NOT_DONE: Apple did not assign the profile, for example because the device is throttled.
+        REQUEST_FAILED: The request that was to assign the profile failed, or its profile was refused.
+        NOT_REACHED: The newest assignment ended, or was cut short, before it was sent.
     """
 
     NOTHING_CHOSEN = "no rule and no default gives them a profile"
@@ -93,12 +93,12 @@ class Risk(enum.StrEnum):
 def profile_of(record: DeviceRecord) -> str:
     """Return the ``profile_uuid`` that the device would get now, as far as is known; "" for none."""
     device, attempt = record.device, record.attempt
-    if attempt is not None and attempt.result == DeviceResult.SUCCESS:
+    if attempt is not None and attempt.result == DeviceResult.SUCCESS:  # rule 1
         assigned_at = device.profile_assign_time
         is_superseded = assigned_at is not None and assigned_at > attempt.attempted_at
         if attempt.profile_uuid != NO_PROFILE or not is_superseded:
             return attempt.profile_uuid
-    return NO_PROFILE if device.is_reassigned else device.shown_profile or NO_PROFILE
+    return NO_PROFILE if device.is_reassigned else device.shown_profile or NO_PROFILE  # rule 2
 
 
 def needs_profile(
@@ -107,17 +107,17 @@ def needs_profile(
     """Return why *record* needs a request so that it has the wanted profile; None if it needs none now.
 
     Args:
-        record: What the store knows.
+        record: The stored record.
         wanted_uuid: The profile that it should have; ``NO_PROFILE`` for none.
         now: UTC.
-        asked: True if a person named the device: it is then tried although it was not accessible.
+        asked: True if an administrator named the device: it is then tried although it was not accessible.
 
     ``op_type`` does not count: a Mac that was assigned to the same server again arrives as ``modified``
     (observed).
     """
     if record.is_released or has_profile(record, wanted_uuid) or not (asked or is_reachable(record)):
         return None
-    if waits_until(record, now) is not None:
+    if waits_until(record, now) is not None:  # rule 3
         return None
     return _why(record, wanted_uuid)
 
@@ -126,7 +126,7 @@ def _why(record: DeviceRecord, wanted_uuid: str) -> Reason:
     attempt, status = record.attempt, record.device.profile_status
     if attempt is not None and _is_same(attempt.profile_uuid, wanted_uuid):
         if attempt.result == DeviceResult.REQUEST_FAILED:
-            return Reason.UNCERTAIN
+            return Reason.UNCERTAIN  # rule 4
         if wanted_uuid != NO_PROFILE and (
             attempt.result != DeviceResult.NOT_CONFIRMED or attempt.contradicted
         ):
@@ -151,17 +151,17 @@ def is_reachable(record: DeviceRecord) -> bool:
 
 
 def waits_until(record: DeviceRecord, now: datetime) -> datetime | None:
-    """Return the time before which the device must be left alone; None if it may be tried now."""
+    """Return the time before which the device must not be sent; None if it may be sent now."""
     attempt = record.attempt
     if attempt is None or attempt.not_before is None or attempt.not_before <= now:
         return None
-    # After a clock was moved back a wait may end in years; it is believed for twice its length.
+    # After a clock was set back a wait may end in years; it counts for twice its length at most.
     wait = attempt.not_before - attempt.attempted_at
     return attempt.not_before if attempt.not_before - now <= 2 * wait else None
 
 
 def spoiled_its_request(attempt: Attempt) -> bool:
-    """Return True if the request failed when the device was alone in it, so that it had to wait."""
+    """Return True if the request failed with the device alone in it, so that the device had to wait."""
     had_to_wait = attempt.not_before is not None and attempt.not_before > attempt.attempted_at
     return had_to_wait and attempt.result == DeviceResult.REQUEST_FAILED
 
@@ -170,9 +170,9 @@ def risk_of(record: DeviceRecord, *, is_chosen: bool, is_stopped: bool = False) 
     """Return why the enrollment of a Mac would fail; None if it has a profile, or gets one in the next run.
 
     Args:
-        record: What the store knows.
+        record: The stored record.
         is_chosen: True if a rule or a default gives it a profile.
-        is_stopped: True if the newest assignment of the token did not come to its end.
+        is_stopped: True if the newest assignment of the token ended early.
 
     Source: specification, "Create an Apple enrollment profile".
     """
@@ -201,19 +201,19 @@ def outcome(
     answered_at: datetime,
     retry_after_s: float | None = None,
 ) -> Attempt:
-    """Return what to remember of one device's result, with the time before which it is left alone.
+    """Return the attempt to store for one device's result, with the time before which it is not sent again.
 
     Args:
-        result: What Apple did; an unknown word counts as ``FAILED``.
+        result: What Apple did; an unknown value counts as ``FAILED``.
         profile_uuid: What was sent; ``NO_PROFILE`` for a removal.
         attempted_at: When the request was about to be sent, UTC.
-        answered_at: When the answer had come, UTC; waits count from here.
-        retry_after_s: The least time that Apple asked to wait for throttled devices, seconds.
+        answered_at: When the response had arrived, UTC; waits count from here.
+        retry_after_s: The shortest wait that Apple asked for with throttled devices, seconds.
 
     Source: Apple, device assignment, "Assign a profile"; the wait after ``FAILED`` is observed.
     """
-    # A time that has passed already means "due at once", and keeps the attempt when newer events come in:
-    # nobody else knows what was wanted for the device.
+    # Rule 4: a time in the past means "due immediately", and keeps the attempt when newer events arrive: only
+    # the attempt holds what was wanted for the device.
     not_before: datetime | None = attempted_at
     if result == DeviceResult.NOT_ACCESSIBLE or (
         result == DeviceResult.SUCCESS and profile_uuid != NO_PROFILE
@@ -227,13 +227,13 @@ def outcome(
 
 
 def confirmed(attempt: Attempt, device: Device | None, before: Attempt | None, now: datetime) -> Attempt:
-    """Return *attempt* as the details that were read after it leave it.
+    """Return *attempt* as the details that were read after it confirm or contradict it.
 
     Args:
-        attempt: What Apple answered.
-        device: The details; None if they could not be read. Where they say nothing about a profile they are
-            asked for once more, then what Apple answered is believed.
-        before: The attempt before it, which may have been contradicted, too.
+        attempt: The attempt with Apple's response.
+        device: The details; None if they could not be read. If they say nothing about a profile they are
+            read once more, then Apple's response is believed.
+        before: The previous attempt, which may have been contradicted, too.
         now: UTC.
     """
     if device is None or (not attempt.is_unread and _says_nothing(device, attempt)):
@@ -255,6 +255,7 @@ def confirmed(attempt: Attempt, device: Device | None, before: Attempt | None, n
     times = (*(one for one in earlier if now - COOLDOWN < one <= now), now)[-MOST_CONTRADICTIONS:]
     is_last = len(times) == MOST_CONTRADICTIONS
     not_before = times[0] + COOLDOWN if is_last else now + RECHECK
+    # Rule 5
     return attrs.evolve(attempt, result=DeviceResult.NOT_CONFIRMED, not_before=not_before, contradicted=times)
 
 
@@ -266,7 +267,7 @@ def _says_nothing(device: Device, attempt: Attempt) -> bool:
 
 
 def _is_overtaken(attempt: Attempt) -> bool:
-    """Return True if something newer happened to the device, as when the portal removed its profile."""
+    """Return True if something newer happened to the device, such as a removal of its profile."""
     return attempt.result == DeviceResult.NOT_CONFIRMED and not attempt.contradicted
 
 

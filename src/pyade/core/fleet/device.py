@@ -1,13 +1,13 @@
-"""A device as Apple's device assignment service describes it.
+"""A device as Apple's device assignment service describes it, and lists of devices with Apple's bytes.
+
+The rules of this file:
+
+1. A record is read strictly if every key is known, every value has its type and times are in UTC. The result
+   is the same as that of ``Device.from_apple``, which reads every other record with tolerance.
+2. A record that was read strictly is kept with its own bytes, which a store compares and writes.
+3. No value from Apple is lost: what pyade does not know, or could not read, is kept in ``extra``.
 
 Source: Apple, device assignment, ``Device``, protocol versions 2 to 10.
-
-Devices as Apple sent them: each is kept with its own bytes, so that a store compares and keeps those.
-
-What is read strictly here (every key known, every value of its kind, times in UTC) means the same as what
-``Device.from_apple`` reads with tolerance; every other record is read by that.
-
-What the details endpoint said of devices, by serial number, with the bytes of each.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pyade.core.values import (
 
 
 class ProfileStatus(OpenStrEnum):
-    """Where a device stands with its enrollment profile, as Apple sees it."""
+    """Whether a device has an enrollment profile, as Apple reports it."""
 
     EMPTY = "empty"
     ASSIGNED = "assigned"
@@ -39,7 +39,7 @@ class ProfileStatus(OpenStrEnum):
 
 
 class OpType(OpenStrEnum):
-    """What happened to a device since the cursor. A hint: assignments are decided from state."""
+    """What happened to a device since the cursor. Only a hint: assignments are decided from state."""
 
     ADDED = "added"
     MODIFIED = "modified"
@@ -58,15 +58,15 @@ class DeviceFamily(OpenStrEnum):
 
 
 class DeviceResult(OpenStrEnum):
-    """What Apple did for one device of a request; the lower-case ones are pyade's own words.
+    """What Apple did for one device of a request; the lower-case values are pyade's own.
 
     Attributes:
         SUCCESS: Done.
         NOT_ACCESSIBLE: Not (any more) assigned to this MDM server.
         FAILED: Not done; below protocol version 9 also "throttled".
         THROTTLED: Too many changes to this device; wait before the next attempt.
-        MISSING: The answer did not mention the device.
-        REQUEST_FAILED: The request failed, so nothing is known; read it back.
+        MISSING: The response did not mention the device.
+        REQUEST_FAILED: The request failed, so its effect is unknown; read the device's details.
         NOT_SENT: An earlier request failed and this one was not sent.
         NOT_CONFIRMED: Apple answered one thing, and its details, read afterwards, show another.
     """
@@ -86,10 +86,10 @@ class Device(
 ):
     """One device record of Apple's service.
 
-    Only the serial number is certain, and not empty: Apple leaves keys without a value out. What pyade does
-    not know, or could not read, is kept in ``extra`` and survives a round trip. Unlike other classes of pyade
-    this is one of msgspec, which reads a million of them in a second: ``changed`` does what ``attrs.evolve``
-    does.
+    Only the serial number is always there, and not empty: Apple leaves keys without a value out. What pyade
+    does not know, or could not read, is kept in ``extra`` and survives a round trip. Unlike other classes of
+    pyade this is a msgspec struct, of which a million are read in a second: ``changed`` does what
+    ``attrs.evolve`` does.
 
     Attributes:
         serial_number: The key for everything; kept and compared exactly as given.
@@ -117,7 +117,7 @@ class Device(
         meid: Protocol version 10 and later.
         is_replacement_device: Protocol version 10 and later.
         released_by_replacement: Protocol version 10 and later, only with ``deleted``.
-        extra: Keys that pyade does not know, or whose value it could not read, as they came.
+        extra: Keys that pyade does not know, or whose value it could not read, unchanged.
     """
 
     serial_number: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_SERIAL)]
@@ -145,7 +145,7 @@ class Device(
     meid: tuple[str, ...] | None = None
     is_replacement_device: bool | None = None
     released_by_replacement: bool | None = None
-    # Never read from a key of that name: what is empty is refused, what is not ``device_list`` refuses.
+    # Never read from a key "extra": an empty value is refused here, and any other one by ``_is_strict``.
     extra: Annotated[Mapping[str, Any], msgspec.Meta(min_length=1)] = msgspec.field(default_factory=dict)
 
     def __hash__(self) -> int:
@@ -157,16 +157,16 @@ class Device(
 
     @property
     def is_mac(self) -> bool:
-        """True if Apple says so by family or operating system; True too where Apple says neither."""
+        """True if family or operating system say so; True also if Apple sent neither."""
         if self.device_family is not None:
             return self.device_family == DeviceFamily.MAC
         return self.os in (None, "OSX")
 
     @property
     def shown_profile(self) -> str | None:
-        """The ``profile_uuid`` that Apple shows as given; "" for none, None if Apple does not say.
+        """The ``profile_uuid`` that Apple shows as assigned; "" for none, None if Apple does not say.
 
-        The id stays in a record whose profile was removed, where it means nothing.
+        The id stays in a record whose profile was removed, and is meaningless there.
         """
         if self.profile_status in (ProfileStatus.ASSIGNED, ProfileStatus.PUSHED):
             return self.profile_uuid or None
@@ -179,26 +179,26 @@ class Device(
         return assigned is not None and given is not None and assigned > given
 
     def shows(self, profile_uuid: str) -> bool:
-        """Return True if Apple shows that profile as given, or none for ""."""
+        """Return True if Apple shows that profile as assigned, or none for ""."""
         shown = self.shown_profile
         return shown is not None and shown.casefold() == profile_uuid.casefold()
 
     @property
     def details_result(self) -> DeviceResult:
-        """What Apple said to the request for the details: no word means success."""
+        """Apple's status of the request for the details; no status means success."""
         return DeviceResult.SUCCESS if self.response_status is None else self.response_status
 
     @classmethod
     def from_apple(cls, record: Mapping[str, Any]) -> Device:
         """Return the device of Apple's JSON object *record*.
 
-        A value that cannot be read (a date that is none, a number for a name) does not stop a sync: it is
+        A value that cannot be read (a text that is no date, a number for a name) does not stop a sync: it is
         kept in ``extra`` under its key.
 
         Raises:
             msgspec.ValidationError: It is no object, or has no serial number, one that is not a string, is
                 empty or has more than 200 characters; or a store could not keep it, since it is nested deeper
-                than 32 or holds a number that is none.
+                than 32 levels or holds NaN or an infinite number.
         """
         if not isinstance(record, (dict, Mapping)):
             raise msgspec.ValidationError(f"Expected `object`, got `{type(record).__name__}`")
@@ -213,7 +213,7 @@ class Device(
         try:
             device = msgspec.convert(known, cls)
         except msgspec.ValidationError:
-            device = _without_odd_values(known, extra)
+            device = _without_unreadable_values(known, extra)  # rule 3
         changes: dict[str, Any] = {}
         for name in _TIMES:
             value = getattr(device, name)
@@ -244,26 +244,26 @@ class Device(
 
 
 def without_operation(device: Device) -> Device:
-    """Return *device* without what concerns only the request that brought it."""
+    """Return *device* without the fields that concern only the response that contained it."""
     if device.op_type is None and device.op_date is None and device.response_status is None:
         return device
     return device.changed(op_type=None, op_date=None, response_status=None)
 
 
 def after_deletion(known: Device, deleted: Device) -> Device:
-    """Return what is left of *known*: a deletion ends what concerned the profile, the hardware stays."""
+    """Return *known* after a deletion, which ends all about the profile; all about the hardware stays."""
     news: dict[str, Any] = dict.fromkeys(_ENDED_BY_DELETION)
     news.update((name, value) for name in _DESCRIPTIVE if (value := getattr(deleted, name)) is not None)
     extra = {**known.extra, **deleted.extra}
     after = known.changed(**news)
-    # A value that cannot be read does not stand beside one that can.
+    # An unreadable value is dropped if the field has a readable one.
     return after.changed(
         extra={name: value for name, value in extra.items() if getattr(after, name, None) is None}
     )
 
 
-def _without_odd_values(known: Mapping[str, Any], extra: dict[str, Any]) -> Device:
-    """Return the device of values that have a field, and move to *extra* what cannot be read."""
+def _without_unreadable_values(known: Mapping[str, Any], extra: dict[str, Any]) -> Device:
+    """Return the device of *known*, all of whose keys are fields; move to *extra* what cannot be read."""
     good: dict[str, Any] = {}
     for key, value in known.items():
         if key == "serial_number" or _readable(key, value):
@@ -298,10 +298,10 @@ _DESCRIPTIVE = tuple(name for name in _FIELDS if name not in {*_ENDED_BY_DELETIO
 
 
 class DeviceList(tuple[Device, ...]):
-    """The devices of an answer, in its order: a tuple that knows the bytes of its records.
+    """The devices of a response, in its order: a tuple that keeps the bytes of its records.
 
     Attributes:
-        raws: Each record as it came; None where it was not read strictly.
+        raws: Each record as Apple sent it; None if it was not read strictly.
     """
 
     raws: Sequence[msgspec.Raw | None]
@@ -313,8 +313,8 @@ class DeviceList(tuple[Device, ...]):
         return made
 
     def texts(self) -> list[str | None]:
-        """Return the JSON object of each record as it came; None where it was not read strictly."""
-        return [None if raw is None else bytes(raw).decode() for raw in self.raws]
+        """Return the JSON object of each record as Apple sent it; None if it was not read strictly."""
+        return [None if raw is None else bytes(raw).decode() for raw in self.raws]  # rule 2
 
 
 def read_page(content: bytes, raws: Sequence[msgspec.Raw]) -> DeviceList | None:
@@ -322,7 +322,7 @@ def read_page(content: bytes, raws: Sequence[msgspec.Raw]) -> DeviceList | None:
 
     Args:
         content: The page, as JSON.
-        raws: The records in it, each as it came.
+        raws: The records in it, each as Apple sent it.
     """
     try:
         devices = _read_page(content).devices or ()
@@ -334,7 +334,7 @@ def read_page(content: bytes, raws: Sequence[msgspec.Raw]) -> DeviceList | None:
 
 
 def read_strictly(record: msgspec.Raw | str) -> Device | None:
-    """Return the device of one record; None where it takes tolerance to read it."""
+    """Return the device of one record; None if it cannot be read strictly."""
     try:
         device = _read_device(record)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -346,13 +346,13 @@ def read_device(text: str) -> Device:
     """Return the device of Apple's JSON object *text*.
 
     Raises:
-        msgspec.MsgspecError: It is none; see ``Device.from_apple``.
+        msgspec.MsgspecError: It is no such object; see ``Device.from_apple``.
     """
-    return read_strictly(text) or Device.from_apple(msgspec.json.decode(text))
+    return read_strictly(text) or Device.from_apple(msgspec.json.decode(text))  # rule 1
 
 
 def _is_strict(device: Device) -> bool:
-    """Return True if a record of which all keys are known, with values of their kind, needs no tolerance."""
+    """Return True if a record whose keys are known, with values of the right type, needs no tolerance."""
     return not (device.serial_number.isspace() or device.extra) and (
         ((one := device.device_assigned_date) is None or one.tzinfo is UTC)
         and ((one := device.profile_assign_time) is None or one.tzinfo is UTC)
@@ -371,10 +371,10 @@ _read_device: Final[Callable[[Any], Device]] = msgspec.json.Decoder(Device).deco
 
 
 class DeviceDetails(dict[str, Device]):
-    """Devices by serial number: a dictionary that knows the bytes of its records.
+    """Devices of the details endpoint by serial number: a dictionary that keeps the bytes of its records.
 
     Attributes:
-        raws: Each record as it came, by serial number, without those that were not read strictly.
+        raws: Each record as Apple sent it, by serial number, without those that were not read strictly.
     """
 
     def __init__(self, devices: Mapping[str, Device], raws: Mapping[str, msgspec.Raw]) -> None:
@@ -389,5 +389,5 @@ class DeviceDetails(dict[str, Device]):
 
 
 def said_of_profile(device: Device) -> tuple[Any, ...]:
-    """Return all of *device* that shows whether it was given a profile, and which."""
+    """Return the fields of *device* that show whether a profile is assigned to it, and which."""
     return device.response_status, device.profile_status, device.profile_uuid, device.profile_assign_time

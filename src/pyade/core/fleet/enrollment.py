@@ -1,4 +1,4 @@
-"""What is kept of a Mac that was given an enrollment profile, and of what may be used once.
+"""Records of Macs that were given an enrollment profile, and of secrets that may be used once.
 
 Source: specification, "Certificates" and "Distribute devices".
 """
@@ -22,10 +22,10 @@ from pyade.errors import StoreConflictError
 
 
 class OneTimeKind(enum.StrEnum):
-    """What may be used once.
+    """What a one-time secret is for.
 
     Attributes:
-        WEB_VIEW: The state of a sign-in on a web page, until the profile is released.
+        WEB_VIEW: The state of a sign-in on a web page, until the profile is sent.
         SCEP_CHALLENGE: The challenge in a profile, for one certificate.
         ACME_CLIENT_IDENTIFIER: The client identifier in a profile, for one certificate.
     """
@@ -36,7 +36,7 @@ class OneTimeKind(enum.StrEnum):
 
 
 REPEAT_WINDOW: Final = timedelta(minutes=2)
-"""How long the same request gets the same answer: authorities and clients repeat it if an answer is lost."""
+"""How long the same request gets the same response: authorities and clients repeat it if one is lost."""
 
 
 @check_arguments
@@ -46,11 +46,11 @@ class OneTime:
 
     Attributes:
         kind: What it is for.
-        digest: Of the secret, by which it is found.
+        digest: Digest of the secret, by which it is found.
         serial_number: The Mac that it was made for.
-        expires_at: From when it counts no longer, UTC.
-        value: What comes with it, plain JSON values.
-        redeemed_by: Digest of the request that used it up; "" if none did.
+        expires_at: When it expires, UTC.
+        value: Data that belongs to it, plain JSON values.
+        redeemed_by: Digest of the request that used it; "" if none did.
     """
 
     kind: OneTimeKind
@@ -70,7 +70,7 @@ class OneTime:
         expires_at: datetime,
         value: Mapping[str, Any] | None = None,
     ) -> Self:
-        """Return what is kept of *secret*; see the attributes."""
+        """Return the record of *secret*; see the attributes."""
         secret = Secret(secret)
         return cls(
             kind=kind,
@@ -82,24 +82,24 @@ class OneTime:
 
 
 def can_redeem(one_time: OneTime, *, by: str, now: datetime) -> bool:
-    """Return True if a request may use *one_time*: nobody did, or the same request just did.
+    """Return True if a request may use *one_time*: it is unused, or the same request used it just now.
 
     Args:
-        one_time: As it is stored.
-        by: Digest of the request; "" for one of which nothing is known, which is never the same.
+        one_time: The stored record.
+        by: Digest of the request; "" if it is not known, which never counts as the same request.
         now: UTC.
     """
     return one_time.expires_at > now and one_time.redeemed_by in ("", by or None)
 
 
 def redeemed_one_time(one_time: OneTime, *, by: str, now: datetime) -> OneTime:
-    """Return what is kept of *one_time* after its first use by the request *by*."""
+    """Return the record *one_time* after its first use by the request *by*."""
     return attrs.evolve(one_time, redeemed_by=by, expires_at=now + REPEAT_WINDOW)
 
 
 def digest_of(secret: str | Secret) -> str:
-    """Return by what a one-time secret is found; whoever reads the store learns no secret from it."""
-    # What a stranger sends may hold anything that a text can hold.
+    """Return the digest by which a one-time secret is found; it reveals nothing of the secret."""
+    # Untrusted input may contain any character, also lone surrogates.
     return hashlib.sha256(Secret(secret).reveal().encode(errors="surrogatepass")).hexdigest()
 
 
@@ -107,8 +107,8 @@ class Registration(enum.StrEnum):
     """Whether a Mac with a user is registered with the identity provider.
 
     Attributes:
-        NOT_NEEDED: Without user affinity there is nobody to register it for.
-        PENDING: The user has still to sign in to Company Portal.
+        NOT_NEEDED: Without user affinity there is no user to register it for.
+        PENDING: The user has not signed in to Company Portal yet.
         COMPLETE: The caller reported that it is done.
 
     Source: specification, "Distribute devices".
@@ -121,12 +121,12 @@ class Registration(enum.StrEnum):
 
 @attrs.frozen(kw_only=True)
 class Installed:
-    """With what a Mac enrolled, as it was when it authenticated with it.
+    """What a Mac reported about itself when it authenticated with the profile that it installed.
 
     Attributes:
         identity: The kind of its certificate, which it keeps until it enrolls again.
         product: Model identifier.
-        udid: What the Mac said of itself, as the rest.
+        udid: Unique device identifier, as the Mac reported it.
         build: Build of macOS.
         version: Version of macOS, as text; of the newest renewal. "" if it could not be read.
         user: Who signed in; None without user affinity.
@@ -147,7 +147,7 @@ class Enrollment:
     Attributes:
         serial_number: Apple's serial number, by which it is kept.
         token_name: The token to which the Mac belonged.
-        udid: What the Mac said of itself, like all that follow.
+        udid: Unique device identifier, as the Mac reported it, like the next three.
         product: Model identifier.
         build: Build of macOS.
         version: Version of macOS, as text; "" if it could not be read.
@@ -155,18 +155,18 @@ class Enrollment:
         profile_uuid: Apple's id of it; None if the Mac follows the default that Apple does not know yet.
         identity: How the Mac gets its certificate with that profile.
         user: Who signed in; None without user affinity.
-        registration: Whether registration is still to come: of the Mac as it is installed; of the newest
-            profile as long as nobody reported an ``Authenticate``.
+        registration: Whether registration is pending: of the Mac with its installed profile; of the newest
+            profile until its ``Authenticate`` is reported.
         registered_at: When its completion was reported, UTC.
-        issued_at: When the newest profile was given, UTC.
-        recent_issues: When profiles were given lately, UTC, for the limit per Mac.
+        issued_at: When the newest profile was sent, UTC.
+        recent_issues: When profiles were sent recently, UTC, for the limit per Mac.
         awaiting: ``AwaitConfigurationFlow.to_json()``; None if the profile does not hold the Mac back.
-        installed: With what it enrolled; None before its ``Authenticate`` was reported, and after its
-            ``CheckOut``. A profile that was only given, which anybody can ask for in the name of this Mac,
-            changes nothing of it, nor of the registration.
-        problems: What was doubtful when the newest profile was given, such as a model that pyade does not
-            know; gone with the next one, also with a renewal, if it was good.
-        revision: Counts the writes; a write of an older revision is refused.
+        installed: The profile that it installed; None before its ``Authenticate`` was reported, and after its
+            ``CheckOut``. A profile that was only sent, which any client can request in the name of this Mac,
+            changes neither this nor the registration.
+        problems: What was doubtful when the newest profile was sent, such as a model that pyade does not
+            know; replaced with the next profile, also by a renewal.
+        revision: Counts the writes; a write with an older revision is refused.
     """
 
     serial_number: str
@@ -190,7 +190,7 @@ class Enrollment:
 
     @property
     def newest(self) -> Installed:
-        """With what the Mac enrolls if it installs the newest profile."""
+        """The data of ``installed`` if the Mac installs the newest profile."""
         return Installed(
             identity=self.identity,
             product=self.product,
@@ -201,10 +201,10 @@ class Enrollment:
         )
 
     def authenticated(self) -> Self:
-        """Return what is known once the Mac authenticated with the newest profile.
+        """Return the record after the Mac authenticated with the newest profile.
 
-        A registration that was completed since that profile was given is of this enrollment: messages may
-        come late, and twice.
+        A registration that was completed since that profile was sent belongs to this enrollment: messages
+        may arrive late, and twice.
         """
         if self.registered_at is not None and self.registered_at >= self.issued_at:
             return attrs.evolve(self, installed=self.newest)
@@ -213,16 +213,16 @@ class Enrollment:
 
 
 def registration_of(user: User | None) -> Registration:
-    """Return how the registration of a Mac begins that enrolls for *user*."""
+    """Return the registration with which the enrollment of a Mac for *user* starts."""
     return Registration.NOT_NEEDED if user is None else Registration.PENDING
 
 
 def conflict(enrollment: Enrollment, stored_revision: int) -> StoreConflictError:
-    """Return the error for *enrollment*, which was read before another writer changed it.
+    """Return the error for *enrollment*, which another writer changed since it was read.
 
     Args:
-        enrollment: What was to be stored.
-        stored_revision: What the store has meanwhile; 0 if nothing is stored.
+        enrollment: The record that was to be stored.
+        stored_revision: The revision that the store has now; 0 if nothing is stored.
     """
     return StoreConflictError(
         f"the enrollment of {enrollment.serial_number[:80]!r} has revision {stored_revision}, "

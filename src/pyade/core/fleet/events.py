@@ -1,10 +1,10 @@
-"""What happened, as events that commit together with the change itself.
+"""Events of changes, which are committed in the transaction of the change itself.
 
 A store keeps an *outbox*: one compact row per transaction, an ``EventBatch``, which names each kind once and
 the serial numbers under it. Readers see one ``Event`` per device.
 
-Subscribers get every committed event at least once and in the order of the commits; ``Event.id`` tells a
-second delivery from a second event.
+Subscribers get every committed event at least once and in the order of the commits; ``Event.id`` is the same
+with each delivery of an event.
 """
 
 # ruff: noqa: S105 - kinds of events about tokens are no passwords
@@ -33,34 +33,34 @@ class EventKind(OpenStrEnum):
     """What happened; a kind that a newer pyade wrote is kept as it is.
 
     Attributes:
-        ADDED: The store heard of a device for the first time.
+        ADDED: A device was reported for the first time.
         MODIFIED: Something about a device differs.
         RELEASED: Apple no longer lists a device for this server.
         RETURNED: A released device is listed again.
-        DELETED: Somebody deleted a device here.
-        RESTORED: A device that was deleted here is back.
+        DELETED: A device was deleted here.
+        RESTORED: A device that was deleted here is visible again.
         PURGED: A device that was released long ago was removed from the store.
-        ASSIGNED: Apple took a profile for a device; ``profile_uuid`` says which.
-        UNASSIGNED: Apple took the profile away from a device, as we asked.
+        ASSIGNED: Apple assigned a profile to a device; ``profile_uuid`` says which.
+        UNASSIGNED: Apple removed the profile from a device, as requested.
         ASSIGNMENT_FAILED: Apple did not do it; ``result`` says why.
-        THROTTLED: Apple wants no change of this device before ``not_before``.
-        ASSIGNMENT_ERROR: A profile could not be given to devices; ``profile`` and ``error`` say more.
+        THROTTLED: Apple accepts no change of this device before ``not_before``.
+        ASSIGNMENT_ERROR: A profile could not be assigned to devices; ``profile`` and ``error`` say more.
         TOKEN_EXPIRING: A server token is about to expire.
-        TOKEN_SUSPENDED: A token needs a person; ``reason`` says what for.
+        TOKEN_SUSPENDED: An administrator must act before the token works again; ``reason`` says why.
         TOKEN_RESUMED: A suspended token works again.
         TOKEN_ACCOUNT_CHANGED: Apple names another MDM server or organization for a token than before;
             ``reason`` says which.
         TOKEN_REMOVED: A token was removed from the store, and its devices with it.
-        ENROLLMENT_DECIDED: A Mac asked for its enrollment profile; ``outcome`` and ``reason`` say what it
+        ENROLLMENT_DECIDED: A Mac requested its enrollment profile; ``outcome`` and ``reason`` say what it
             got.
-        REQUESTS_REFUSED: Requests for enrollment profiles were refused that are not written down one by one;
-            ``refused`` says how many for each reason, ``since`` from when on.
-        CREDENTIAL_REDEEMED: Somebody used up the credential of a profile to order a certificate; ``outcome``
-            and ``reason`` say whether the order was what the profile asked for.
+        REQUESTS_REFUSED: Requests for enrollment profiles were refused that have no event each; ``refused``
+            says how many for each reason, ``since`` the start of the count.
+        CREDENTIAL_REDEEMED: A client used the one-time credential of a profile to order a certificate;
+            ``outcome`` and ``reason`` say whether the order was what the profile asked for.
         REGISTRATION_COMPLETED: The user of a Mac finished its registration.
-        SETUP_PROBLEM: The accounts of a Mac that awaits its final configuration are not, or not all, as its
-            profile has them; ``problems`` says what it gets instead.
-        SETUP_RELEASED: A Mac that awaited its final configuration was let go.
+        SETUP_PROBLEM: The accounts of a Mac that awaits its final configuration differ from those of its
+            profile; ``problems`` says what it gets instead.
+        SETUP_RELEASED: A Mac that awaited its final configuration was released from Setup Assistant.
         MESSAGE_TOO_LARGE: A Mac sent a message of more than 16 MiB, which was not read; ``bytes`` says how
             many.
     """
@@ -96,8 +96,8 @@ class Event:
     """One thing that happened and was committed.
 
     Attributes:
-        id: Unique in the store, the same at each delivery, and the position after which reading goes on.
-            Its form is the store's own.
+        id: Unique in the store, the same with each delivery, and the position after which reading goes on.
+            Its format depends on the store.
         kind: What happened.
         token_name: The token it belongs to.
         serial_number: The device; None if it concerns the token as a whole.
@@ -146,7 +146,7 @@ class EventBatch:
         """Yield the events.
 
         Args:
-            row_id: What the store calls the row; it becomes the first part of every id.
+            row_id: The store's id of the row; it becomes the first part of every id.
             after: Leave out the events up to this index.
         """
         index = 0
@@ -168,7 +168,7 @@ def split_id(event_id: str) -> tuple[str, int]:
     """Return the row and the index of an event's id.
 
     Raises:
-        StoreError: This is no id of an event.
+        StoreError: *event_id* is no id of an event.
     """
     row_id, dot, index = event_id.rpartition(".")
     if not (row_id and dot and index.isascii() and index.isdigit()):
@@ -234,11 +234,11 @@ def attempt_groups(
 
     Args:
         before: The records as they were, by serial number. Devices that are alike may share one.
-        after: The records that are written (``core.inventory.merge_attempts``).
+        after: The records that are written (``fleet.merging.merge_attempts``).
         attempts: The attempts by serial number; those that were not stored make no event.
     """
     outcomes: dict[tuple[EventKind, str, str, str | None], list[str]] = {}
-    places: dict[Any, list[str] | None] = {}  # of what is told of one device is told of all that share it
+    places: dict[Any, list[str] | None] = {}  # devices that share record and attempt have the same event
     for serial, attempt in attempts.items():
         known, record = before.get(serial), after.get(serial)
         shared = (id(known), id(record), id(attempt))
@@ -268,11 +268,11 @@ def _details_changes(
         if known is None:
             yield Change.ADDED, serial
         elif record.is_hidden:
-            continue  # deleted here: no news until it is restored
+            continue  # hidden devices make no events until they are restored
         elif known.is_released and not record.is_released:
             yield Change.RETURNED, serial
         elif serial not in attempts and known.device != record.device:
-            # That an assignment shows in the details is no news beside the assignment itself.
+            # The event of the assignment itself already says what the details show.
             yield Change.MODIFIED, serial
 
 

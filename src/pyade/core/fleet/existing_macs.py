@@ -1,9 +1,9 @@
-"""Macs that went through Setup Assistant already: whether they can enroll without a wipe, and how.
+"""Decide whether Macs that completed Setup Assistant can enroll without a wipe, and say how.
 
-``profiles renew -type enrollment`` makes such a Mac ask Apple for its profile again. Screens and accounts of
-the profile do not apply to it, as it has users already. Who may run it is said once, in ``renewal``: the
-specification wants a local administrator and sudo, which works on every version; from macOS 15 a Mac that no
-server manages needs neither.
+``profiles renew -type enrollment`` makes such a Mac request its profile from Apple again. Screens and
+accounts of the profile do not apply to it, as it has users already. Who may run it is stated in one place,
+``renewal``: the specification requires a local administrator and sudo, which works on every version; from
+macOS 15 a Mac that no server manages needs neither.
 
 Source: specification, "Distribute devices", Existing Macs; Apple, "Migrating managed devices" and the manual
 page of ``profiles``. What each macOS shows is observed.
@@ -34,8 +34,8 @@ class ExistingMac:
 
     Attributes:
         problems: Each condition that is not met, with what to do; empty if the Mac can enroll.
-        migration_deadline: Until when Apple wants it moved to this server, UTC; None if nobody set one.
-        notes: What to know, in sentences.
+        migration_deadline: The deadline to move it to this server, UTC; None if none was set.
+        notes: What else to know, in sentences.
     """
 
     problems: tuple[Problem, ...]
@@ -55,8 +55,8 @@ def check_existing_mac(
     """Return whether a Mac can enroll with ``profiles renew``, and each reason why not.
 
     Args:
-        record: What the store knows of it; None if it knows nothing.
-        version: Version of macOS; None if nobody knows it, and then it is not checked.
+        record: The stored record; None if the store has none.
+        version: Version of macOS; None if it is unknown, and then it is not checked.
 
     Raises:
         VersionError: The text is not a version.
@@ -76,7 +76,7 @@ def check_existing_mac(
 def renew_instructions(
     version: MacOSVersion | str, affinity: UserAffinity, *, is_enrolled: bool = False
 ) -> str:
-    """Return what a person does at a Mac that is set up already to enroll it, as numbered lines.
+    """Return the steps to enroll a Mac that is set up already, as numbered lines for its user.
 
     Args:
         version: Version of macOS, 10.13 or later.
@@ -125,10 +125,10 @@ def _unmet(record: DeviceRecord | None, version: MacOSVersion | None) -> Iterato
 
 
 def _has_none(record: DeviceRecord) -> bool:
-    """Return True if a Mac has no profile to get: by the newest word, which may be our attempt's."""
+    """Return True if no profile is assigned to a Mac, by Apple's newest record or by pyade's attempt."""
     attempt, device = record.attempt, record.device
     is_ours = attempt is not None and attempt.result == DeviceResult.SUCCESS
-    # Apple may show that there is one without saying which.
+    # Apple may show that a profile is assigned without saying which.
     is_shown = device.profile_status in (ProfileStatus.ASSIGNED, ProfileStatus.PUSHED)
     if is_shown and not device.profile_uuid and not is_ours:
         return False
@@ -148,7 +148,7 @@ def _notes(version: MacOSVersion | None, deadline: datetime | None) -> Iterator[
         yield (
             f"Apple has a migration deadline of {deadline:%Y-%m-%d %H:%M} UTC for it. A deadline that has"
             " passed proves nothing: neither that the Mac moved, nor that an enrollment is a migration, as"
-            " new Macs may have one, too. Only an enrollment here shows that it came."
+            " new Macs may have one, too. Only an enrollment here shows that it moved."
         )
         yield "In a migration AccountConfiguration fails; the release of the Mac must not wait for it."
 

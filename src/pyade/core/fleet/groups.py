@@ -1,7 +1,7 @@
-"""Devices that are alike in all that decides about them: counted and found without reading each of them.
+"""Groups of devices that are equal in all that decides about them, so that a store can count them.
 
-A fleet of any size has few groups: what Macs of one model, with the same profile, wait for or lack is the
-same. A store counts them, and reads the devices of those groups that a question is about.
+A fleet of any size has few groups: Macs of one model with the same profile wait for, or lack, the same. A
+store counts the groups, and reads only the devices of those groups that a question is about.
 """
 
 from __future__ import annotations
@@ -27,15 +27,14 @@ class DeviceGroup:
         model: Apple's marketing name.
         device_family: Apple's product family.
         is_mac: As ``Device.is_mac``.
-        profile_status: Where they stand with their profile, as Apple sees it.
+        profile_status: Whether they have a profile, as Apple reports it.
         profile_uuid: As Apple shows it.
         attempted: The profile of the newest attempt to assign one; None if there is none.
-        given: The profile that they would get now, as ``profile_of`` says; "" for none.
-        is_open: True where the newest attempt is not known to have succeeded, so that the next run looks at
-            each device.
+        given: The profile that they would get now, as ``profile_of`` returns it; "" for none.
+        is_open: True if the newest attempt is not known to have succeeded, so that the next run checks each
+            device.
         is_reassigned: They were assigned to this server after their profile was assigned.
-        risk: Why they would fail to enroll whatever profile is chosen for them; None if nothing keeps them
-            from it.
+        risk: Why they would fail to enroll whatever profile is chosen for them; None if they would not.
         is_released: Apple no longer lists them.
         is_hidden: They were deleted here.
         is_replacement: They replace other devices.
@@ -61,7 +60,7 @@ class DeviceGroup:
 
     @property
     def is_listed(self) -> bool:
-        """True if Apple lists them and nobody deleted them here."""
+        """True if Apple lists them and they were not deleted here."""
         return not (self.is_released or self.is_hidden)
 
     @property
@@ -76,7 +75,7 @@ class DeviceGroup:
     def why_not(self, wanted_uuid: str) -> Reason:
         """Return why they need a request so that they have the wanted profile, as ``needs_profile`` does.
 
-        No attempt of theirs is open, and they do not have the profile.
+        Only for groups that are not open and do not have the profile.
         """
         if wanted_uuid == NO_PROFILE:
             return Reason.UNWANTED
@@ -87,11 +86,11 @@ class DeviceGroup:
         return Reason.REASSIGNED if self.is_reassigned else Reason.NO_PROFILE
 
     def risk_if(self, *, is_chosen: bool, is_stopped: bool) -> Risk | None:
-        """Return why their enrollment would fail, as ``risk_of`` says of each of them.
+        """Return why their enrollment would fail, as ``risk_of`` does for each of them.
 
         Args:
             is_chosen: True if a rule or a default gives them a profile.
-            is_stopped: True if the newest assignment of the token did not come to its end.
+            is_stopped: True if the newest assignment of the token ended early.
         """
         if not self.is_without_profile:
             return None
@@ -104,7 +103,7 @@ GROUPED_BY: Final[Callable[[Device], tuple[Any, ...]]] = attrgetter(
     *("model", "device_family", "os", "profile_status", "profile_uuid", "is_reassigned"),
     *("is_replacement_device", "mdm_migration_deadline"),
 )
-"""Returns all that ``group_of`` looks at in a device; the rest is what pyade knows of it."""
+"""Returns all fields of a device that ``group_of`` uses; its other input is pyade's own record."""
 
 
 def group_of(record: DeviceRecord) -> DeviceGroup:
@@ -137,8 +136,8 @@ def _is_settled(attempt: Attempt) -> bool:
 def status_counts(groups: Mapping[DeviceGroup, int]) -> Mapping[str, int]:
     """Return how many devices Apple lists by profile status, and how many are released.
 
-    The key is "" where the status is unknown, and ``"released"`` for the released ones, which is always
-    there; statuses without a device are not. Hidden devices count nowhere.
+    The key is "" if the status is unknown, and ``"released"`` for the released ones, which is always there;
+    statuses without a device are not. Hidden devices are not counted.
     """
     counts = {"released": 0}
     for group, count in groups.items():

@@ -1,11 +1,11 @@
-"""Which worker may write for a token, and until when: one at a time, whatever happens to it.
+"""Leases: one worker at a time may write for a token, also if workers die or sleep.
 
-A worker takes the lease of a token, renews it while it works, and hands it to every write. A lease ends by
-itself, so that a worker which died blocks nobody for long; its number, the fence, is never given twice, so
-that a worker which only slept cannot write any more once its lease ended.
+A worker takes the lease of a token, renews it while it works, and passes it to every write. A lease expires
+by itself, so that a worker that died blocks the others only briefly; its number, the fence, is never used
+twice, so that a worker that only slept cannot write any more after its lease ended.
 
-Stores load what they have, call one of these functions inside the transaction of the write, and store what
-comes back. All times are the store's, never a worker's.
+Stores load the stored lease, call one of these functions inside the transaction of the write, and store the
+result. All times are by the store's clock, never by a worker's.
 
 Source: M. Kleppmann, "How to do distributed locking": a lock that expires needs a fencing token.
 """
@@ -23,7 +23,7 @@ LEASE_SECONDS = 60.0
 """How long a lease lasts unless it is renewed."""
 
 MAXIMUM_SECONDS = 600.0
-"""The longest a lease may last; one that ends later was written before the store's clock was moved back."""
+"""The longest a lease may last; one that ends later was written before the store's clock was set back."""
 
 
 @check_arguments
@@ -33,9 +33,9 @@ class Lease:
 
     Attributes:
         token_name: The token.
-        owner: Who holds it, such as host and process id, for people to read.
-        fence: Grows with every lease that the store gives out; no two leases have the same.
-        expires_at: From when it no longer counts unless it is renewed, by the store's clock, UTC.
+        owner: The worker that holds it, such as host and process id, for administrators to read.
+        fence: Grows with every lease that the store issues; no two leases have the same.
+        expires_at: When it expires unless it is renewed, by the store's clock, UTC.
     """
 
     token_name: str
@@ -44,18 +44,19 @@ class Lease:
     expires_at: datetime
 
     def is_current(self, now: datetime) -> bool:
-        """Return True if it counts at *now*, the time of the store."""
+        """Return True if it is valid at *now*, the time of the store."""
         return now < self.expires_at <= now + timedelta(seconds=MAXIMUM_SECONDS)
 
 
 @check_arguments
 @attrs.frozen(kw_only=True)
 class Held:
-    """That a worker holds the lease of a token.
+    """The holder of a token's lease.
 
     Attributes:
-        owner: Who.
-        remaining: For how long, unless it renews the lease or gives it back; the same by every clock.
+        owner: The worker, as in ``Lease``.
+        remaining: Time until the lease expires, unless the worker renews or releases it; independent of the
+            clock.
     """
 
     owner: str
@@ -63,7 +64,7 @@ class Held:
 
 
 def held(stored: Lease | None, *, now: datetime) -> Held | None:
-    """Return who holds the lease that is *stored*, at *now*, the time of the store; None if nobody does."""
+    """Return the holder of the *stored* lease at *now*, the time of the store; None if it is free."""
     if stored is None or not stored.is_current(now):
         return None
     return Held(owner=stored.owner, remaining=stored.expires_at - now)
@@ -72,10 +73,10 @@ def held(stored: Lease | None, *, now: datetime) -> Held | None:
 def check_free(stored: Lease | None, owner: str, *, now: datetime) -> None:
     """Check that *owner* may take the lease of a token.
 
-    The same owner may always: it lost its own lease in a restart.
+    The same owner always may: it lost its lease in a restart.
 
     Raises:
-        LeaseHeldError: Another owner's is current.
+        LeaseHeldError: Another owner has a valid lease.
     """
     if stored is not None and stored.owner != owner and stored.is_current(now):
         raise LeaseHeldError(
@@ -87,10 +88,10 @@ def check_free(stored: Lease | None, owner: str, *, now: datetime) -> None:
 
 
 def check_held(stored: Lease | None, lease: Lease, *, now: datetime) -> None:
-    """Check that *lease*, or a renewal of it, is what the store holds for the token, and still counts.
+    """Check that *lease*, or a renewal of it, is the stored lease of the token, and still valid.
 
     Raises:
-        LeaseLostError: It ended, or somebody took another one since.
+        LeaseLostError: It expired, or another worker took the lease since.
     """
     if stored is None or stored.fence != lease.fence:
         raise LeaseLostError(

@@ -1,4 +1,30 @@
-"""How Apple's records change what the store remembers of a device; see the rules in ``fleet.records``."""
+"""How Apple's records change what the store remembers of a device.
+
+The rules of this file, all pure:
+
+1. Per serial the newest record wins, across pages and runs (``fleet.order``). On a tie the record that
+   arrives later wins, and the device's details decide later: ties are part of the state that is stored with
+   their page.
+2. A fetch lists what is assigned at the start of the fetch and carries no operation: it never overwrites a
+   newer event and never changes the stored operation date. An event from before it changes nothing any more.
+3. A device that Apple no longer lists is released, not deleted, and only after the last page of a full sync
+   of which every record could be read.
+4. A newer event from Apple supersedes what pyade stored about its own assignment, but not a cooldown.
+5. A device's details are its state at the time of reading, if Apple gave any: they win over what was stored
+   before the reading, pyade's own attempts included, never over what was stored after it. An attempt that
+   Apple's newer record contradicts is kept as not confirmed and due: only it holds what was wanted.
+6. A stored local timestamp in the future (the clock was set back) is never treated as newer.
+7. A device that was deleted here while Apple lists it is hidden, not removed, so that the next ``modified``
+   does not bring it back. A new ``added`` does, and so does a full list that began after the deletion.
+8. Two tokens may know one device: it belongs to the one with the newest assignment, in whatever order they
+   were synced (``records.owner_of``).
+
+Stores load the stored records, call ``merge_page``, ``release`` or ``merge_attempts``, and write the result.
+
+Source: Apple, device assignment, "Sync the list of devices" and "Get a list of devices"; that duplicates and
+late events cross pages and runs, and that a tie within a second happens, is observed. Microsoft Intune, "Sync
+managed devices", for deletion.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +51,10 @@ def merge(
     state: SyncState,
     now: datetime,
 ) -> tuple[DeviceRecord | None, Change]:
-    """Return what *device* makes of *record*, and which change that is.
+    """Return *record* as *device* changes it, and which change that is.
 
     Args:
-        record: What the store holds; None if it has never heard of the serial.
+        record: What the store holds; None if the serial is new to it.
         device: What Apple sent.
         token_name: The token whose server listed it.
         source: A page of a full list, a page of changes, or the details endpoint.
@@ -36,13 +62,13 @@ def merge(
         now: UTC.
 
     Returns:
-        The record to store and the change; the same record (or None) where nothing is to be stored.
+        The record to store and the change; the same record (or None) if nothing is to be stored.
     """
     is_refused = source is Source.DETAILS and device.details_result != DeviceResult.SUCCESS
     if is_refused and not _is_deletion(device, source):
         return record, Change.UNCHANGED
     merged, change = _merge(record, device, token_name=token_name, source=source, state=state, now=now)
-    if record is None or not record.is_hidden:
+    if record is None or not record.is_hidden:  # rule 7
         return merged, change
     is_late = change is Change.STALE and source is Source.SYNC
     brings_back = not is_late and _brings_back(record, device, source=source, state=state, now=now)
@@ -60,10 +86,10 @@ def _merge(
     state: SyncState,
     now: datetime,
 ) -> tuple[DeviceRecord, Change]:
-    """Merge as if deletions here did not exist."""
+    """Return what ``merge`` does for a device that was not deleted here."""
     deleted = _is_deletion(device, source)
     event_at = _event_time(record, device, source, now)
-    # What the details show has not to be in the newest list, if that was complete before.
+    # A device that its details show need not be in the newest list, if that was complete before.
     is_listed = source is Source.FETCH or (
         source is Source.DETAILS and not deleted and state.listing_since is None
     )
@@ -81,15 +107,15 @@ def _merge(
         )
         return first, Change.RELEASED if deleted else Change.ADDED
     listed = state.full_sync if is_listed else record.full_sync
-    if _is_older(record, device, source=source, state=state, now=now):
+    if _is_older(record, device, source=source, state=state, now=now):  # rules 1 and 2
         return _with(record, full_sync=listed), Change.STALE
     news = after_deletion(record.device, device) if deleted else without_operation(device)
     op_date = _latest(record.op_date, event_at)
     sent = _date_sent(record, device, source, now)
     attempt = _attempt_after(record.attempt, device, deleted=deleted, source=source, state=state, now=now)
     if op_date == record.op_date and deleted == record.is_released and news == record.device:
-        # The same event again says nothing new; a list that began after an attempt, or details, do, even in
-        # equal words.
+        # The same event again contains nothing new. A list that began after an attempt, or details, do, even
+        # if they are equal.
         kept = record.attempt if source is Source.SYNC else attempt
         return _with(record, full_sync=listed, attempt=kept, op_date_sent=sent), Change.UNCHANGED
     merged = DeviceRecord(
@@ -120,17 +146,17 @@ def merge_page(
     changes: list[tuple[str, str]] | None = None,
     ties: dict[str, bool] | None = None,
 ) -> tuple[dict[str, DeviceRecord], ChangeCounts]:
-    """Return what *devices*, in their order, make of *records*.
+    """Return *records* as *devices* change them, in their order.
 
     Args:
-        records: What the store holds, by serial number; serials that it has never heard of are left out.
-        devices: What Apple sent; one serial may come several times.
-        token_name: As for ``merge``, like all that follow.
-        source: As above.
-        state: As above.
+        records: What the store holds, by serial number, without serials that are new to it.
+        devices: What Apple sent; one serial may occur several times.
+        token_name: As for ``merge``.
+        source: As for ``merge``.
+        state: As for ``merge``.
         now: UTC.
-        changes: Takes each change and its serial number, for ``core.events.change_groups``.
-        ties: Takes the serial numbers whose order is in doubt, for ``core.order.state_after_page``.
+        changes: Takes each change and its serial number, for ``fleet.events.change_groups``.
+        ties: Takes the serial numbers whose order is in doubt, for ``fleet.order.state_after_page``.
 
     Returns:
         The records to write, by serial number, and the number of each change.
@@ -145,7 +171,7 @@ def merge_page(
         if changes is not None:
             restored = change is Change.RETURNED and known is not None and known.is_hidden
             changes.append(("restored" if restored else change, serial))
-        if ties is not None and (found := _tie(known, device, source, state, now)) is not None:
+        if ties is not None and (found := _tie(known, device, source, state, now)) is not None:  # rule 1
             ties[serial] = ties.get(serial, False) or found
         if record is not None and record is not known:
             changed[serial] = record
@@ -153,16 +179,16 @@ def merge_page(
 
 
 def release(record: DeviceRecord, now: datetime) -> DeviceRecord:
-    """Return *record* as a complete full list without the device leaves it: as after a ``deleted`` event."""
+    """Return *record* after a complete full list without the device: as after a ``deleted`` event."""
     gone = after_deletion(record.device, Device(serial_number=record.serial_number))
-    return attrs.evolve(record, device=gone, released_at=now, updated_at=now, attempt=None)
+    return attrs.evolve(record, device=gone, released_at=now, updated_at=now, attempt=None)  # rule 3
 
 
 def delete(record: DeviceRecord, now: datetime) -> DeviceRecord | None:
-    """Return what is left of *record* when somebody deletes it here: None if it is to be removed at once."""
+    """Return *record* after it was deleted here: None if it is to be removed immediately."""
     if record.is_released:
         return None
-    return record if record.is_hidden else attrs.evolve(record, deleted_at=now)
+    return record if record.is_hidden else attrs.evolve(record, deleted_at=now)  # rule 7
 
 
 def merge_attempts(
@@ -174,15 +200,15 @@ def merge_attempts(
     state: SyncState,
     now: datetime,
 ) -> dict[str, DeviceRecord]:
-    """Return what attempts to assign, and the details that were read after them, make of *records*.
+    """Return *records* as attempts to assign, and the details that were read after them, change them.
 
-    Where Apple's word on a device was stored after the attempt was made, it is newer than both: the details
-    are dropped, and of the attempt only a cooldown stays.
+    If a record from Apple was stored after the attempt was made, it is newer than both: the details are
+    dropped, and of the attempt only a cooldown stays.
 
     Args:
-        records: What the store holds, by serial number; serials that it has never heard of are left out.
+        records: What the store holds, by serial number, without serials that are new to it.
         attempts: The attempts by serial number; those of unknown serials are ignored.
-        details: What the details endpoint said after them; a serial that only it knows becomes known.
+        details: What the details endpoint returned after them; a serial that only it knows becomes known.
         token_name: The token that was used.
         state: The stored sync state.
         now: UTC.
@@ -194,7 +220,7 @@ def merge_attempts(
     superseded = set()
     for serial, attempt in attempts.items():
         record = records.get(serial)
-        # What was stored before a clock was moved back lies ahead, and yet is not newer.
+        # Rules 5 and 6: a time in the future was stored before the clock was set back, and is not newer.
         if record is not None and attempt.attempted_at < record.updated_at <= now + CLOCK_TOLERANCE:
             superseded.add(serial)
     for device in details:
@@ -205,7 +231,7 @@ def merge_attempts(
                 known, device, token_name=token_name, source=Source.DETAILS, state=state, now=now
             )
             if record is not None:
-                # Only somebody who asks for it restores what was deleted meanwhile.
+                # Only a request to restore it does so with a device that was deleted meanwhile.
                 changed[serial] = _with(record, deleted_at=known.deleted_at if known else None)
     for serial, attempt in attempts.items():
         if serial in changed and (serial not in superseded or attempt.not_before is not None):
@@ -215,7 +241,7 @@ def merge_attempts(
 
 
 def _is_deletion(device: Device, source: Source) -> bool:
-    """Return True if Apple says that the device is gone; details say so where a deletion was announced."""
+    """Return True if Apple reports that the device is gone; details do so after a deletion was announced."""
     is_confirmed = source is not Source.DETAILS or device.response_status == DeviceResult.NOT_ACCESSIBLE
     return device.op_type == OpType.DELETED and is_confirmed
 
@@ -232,7 +258,7 @@ def _event_time(
 def _date_sent(record: DeviceRecord | None, device: Device, source: Source, now: datetime) -> datetime | None:
     if source is Source.SYNC:
         return sent_date(record, device, now)
-    # A list that is newer than the operation takes its place.
+    # A list that is newer than the operation replaces it.
     return None if record is None or source is Source.FETCH else record.op_date_sent
 
 
@@ -241,9 +267,9 @@ def _is_older(
 ) -> bool:
     if source is Source.SYNC:
         return is_older_event(record, device, state, now)
-    if record.op_date is None or source is Source.DETAILS:
+    if record.op_date is None or source is Source.DETAILS:  # rule 5
         return False
-    return state.listing_since is not None and record.op_date > state.listing_since
+    return state.listing_since is not None and record.op_date > state.listing_since  # rule 2
 
 
 def _tie(
@@ -264,11 +290,11 @@ def _brings_back(
         return (
             deleted_at is not None
             and state.listing_since is not None
-            and (state.listing_since > deleted_at or deleted_at > now + CLOCK_TOLERANCE)
+            and (state.listing_since > deleted_at or deleted_at > now + CLOCK_TOLERANCE)  # rule 6
         )
     if device.op_type != OpType.ADDED:
         return False
-    # The event that the store knew before the deletion may come again: it says nothing new.
+    # The event that the store knew before the deletion may come again: it contains nothing new.
     known_at, event_at = record.op_date, event_time(record, device, now)
     return record.is_released or known_at is None or event_at is None or event_at > known_at
 
@@ -280,7 +306,7 @@ def _latest(one: datetime | None, other: datetime | None) -> datetime | None:
 
 
 def _with(record: DeviceRecord, **changes: Any) -> DeviceRecord:
-    """Return the same object where nothing differs, so that nothing is written."""
+    """Return *record* with *changes*; the same object if nothing differs, so that nothing is written."""
     if all(getattr(record, name) == value for name, value in changes.items()):
         return record
     return attrs.evolve(record, **changes)
@@ -298,13 +324,13 @@ def _attempt_after(
     if attempt is None or deleted:
         return None
     if source is Source.DETAILS:
-        return attempt.not_confirmed() if attempt.is_contradicted_by(device) else attempt
-    # An attempt from before a clock was moved back lies ahead, and yet is older than the list.
+        return attempt.not_confirmed() if attempt.is_contradicted_by(device) else attempt  # rule 5
+    # Rule 6: an attempt in the future was made before the clock was set back, and is older than the list.
     if source is Source.FETCH and (
         state.listing_since is None or state.listing_since <= attempt.attempted_at <= now + CLOCK_TOLERANCE
     ):
         return attempt
-    # Apple's newer word decides, but a cooldown outlives it: trying earlier would extend it.
+    # Rule 4: Apple's newer record decides, but a cooldown stays: trying earlier would extend it.
     if attempt.not_before is not None:
         return attempt
     return None if attempt.agrees_with(device) else attempt.not_confirmed()

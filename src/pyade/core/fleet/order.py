@@ -1,15 +1,16 @@
-"""Which of two words of Apple's about a device is newer, and where that is in doubt.
+"""Decide which of two records of a device from Apple is newer, and when that is in doubt.
 
 The rules of this file:
 
-1. An event has Apple's own date. A full list is as old as its start, by our clock: what it shows, and that it
-   does not show a device, is newer than an event from before.
+1. An event has Apple's own date. A full list is as old as its start, by our clock: what it shows, and that a
+   device is missing from it, is newer than an event from before.
 2. A device was assigned to this server at its ``device_assigned_date``: an event from before is older.
-3. A date more than five minutes ahead, or older than any change that a cursor can bring, cannot be right.
-   Compared is then the time of arrival at most; Apple's own date is kept beside it.
-4. What differs from what is stored and whose order is in doubt is a *tie*, which only the device's details
-   settle: an equal second, a list that is as old but for the distance of two clocks, a date that cannot be
-   right, or none.
+3. A date more than five minutes in the future, or older than any change that a cursor can return, cannot be
+   right. The date is then compared as the time of arrival plus five minutes at most; Apple's own date is kept
+   beside it.
+4. A record that differs from the stored one, and whose order is in doubt, is a *tie*: the device's details
+   must be read. The order is in doubt with dates of the same second, with a list that started within the
+   tolerance of two clocks, with a date that cannot be right, and without a date.
 
 Source: Apple, device assignment, "Sync the list of devices", for the date that decides, and for cursors that
 are valid for 7 days; that records come again in later syncs, that seconds are equal, and that wrong dates
@@ -28,7 +29,7 @@ from pyade.core.fleet.device import Device, OpType, without_operation
 from pyade.core.fleet.records import OLDEST_CHANGE, DeviceRecord, SyncState
 
 MOST_TIES = 10_000
-"""So many ties are kept at most; the rest is left to the next full list."""
+"""The most ties that are kept; the next full list settles the rest."""
 
 
 def is_wild(at: datetime, now: datetime) -> bool:
@@ -37,7 +38,7 @@ def is_wild(at: datetime, now: datetime) -> bool:
 
 
 def wild_dates(devices: Iterable[Device], now: datetime) -> dict[str, datetime]:
-    """Return the dates in a page of changes that cannot be right, by serial number; *now* it arrived."""
+    """Return the dates in a page of changes that cannot be right, by serial number; it arrived at *now*."""
     return {
         device.serial_number: device.op_date
         for device in devices
@@ -46,35 +47,35 @@ def wild_dates(devices: Iterable[Device], now: datetime) -> dict[str, datetime]:
 
 
 def event_time(record: DeviceRecord | None, device: Device, now: datetime) -> datetime | None:
-    """Return the time of an event to compare by; None if Apple gave it none.
+    """Return the time by which an event is compared; None if Apple gave it none.
 
-    The same wrong date means the same event, whenever it comes again.
+    The same wrong date means the same event, whenever it arrives again.
     """
     if device.op_date is None:
         return None
     if record is not None and record.op_date_sent == device.op_date:
         return record.op_date
-    return min(device.op_date, now + CLOCK_TOLERANCE)
+    return min(device.op_date, now + CLOCK_TOLERANCE)  # rule 3
 
 
 def sent_date(record: DeviceRecord | None, device: Device, now: datetime) -> datetime | None:
-    """Return what ``op_date_sent`` of *record* is after an event that was applied."""
+    """Return ``op_date_sent`` of *record* after an event that was applied."""
     if device.op_date is None:
         return None if record is None else record.op_date_sent
-    return device.op_date if is_wild(device.op_date, now) else None
+    return device.op_date if is_wild(device.op_date, now) else None  # rule 3
 
 
 def is_older_event(record: DeviceRecord, device: Device, state: SyncState, now: datetime) -> bool:
-    """Return True if an event of *device* is older than what *record* says."""
+    """Return True if an event of *device* is older than *record*."""
     at = event_time(record, device, now)
     if at is None:
         return False
-    known = (record.op_date, _list_start(record, state), _assigned(record, now))
+    known = (record.op_date, _list_start(record, state), _assigned(record, now))  # rules 1 and 2
     return any(one is not None and at < one for one in known)
 
 
 def tie(record: DeviceRecord | None, device: Device, state: SyncState, now: datetime) -> bool | None:
-    """Return whether only details tell which of *record* and *device* is newer; None if that is sure.
+    """Return whether *record* and *device* are a tie (rule 4); None if it is sure which one is newer.
 
     Args:
         record: As it was before the event; None if the serial was unknown.
@@ -83,12 +84,12 @@ def tie(record: DeviceRecord | None, device: Device, state: SyncState, now: date
         now: When it arrived, UTC.
 
     Returns:
-        True if one of the two says that the device is gone, False if neither does.
+        For a tie, True if one of the two says that the device is gone, False if neither does.
     """
     at = event_time(record, device, now)
     is_wild_date = device.op_date is not None and is_wild(device.op_date, now)
     if record is None:
-        # A list that is newer than the event, and does not show the device, says that it is gone.
+        # Rule 1: a device that is missing from a list newer than the event is gone.
         start = _newest_list(state)
         is_before_list = at is not None and start is not None and at <= start + CLOCK_TOLERANCE
         return True if not _is_deletion(device) and (is_wild_date or is_before_list) else None
@@ -116,9 +117,9 @@ def state_after_page(state: SyncState, ties: Mapping[str, bool], *, is_list: boo
     """Return *state* as it is stored with a page.
 
     Args:
-        state: The state that follows the page.
-        ties: Serial numbers of the page whose order is in doubt, as ``core.inventory.merge_page`` found them.
-        is_list: The page is one of a full list, whose start is remembered.
+        state: The state after the page.
+        ties: Serial numbers of the page whose order is in doubt, as ``fleet.merging.merge_page`` found them.
+        is_list: True for a page of a full list, whose start is remembered.
     """
     if is_list and state.listing_since not in (None, state.listed_at):
         state = attrs.evolve(state, listed_at=state.listing_since)
@@ -147,7 +148,7 @@ def _newest_list(state: SyncState) -> datetime | None:
 
 
 def _list_start(record: DeviceRecord, state: SyncState) -> datetime | None:
-    """Return from when the newest list speaks of *record*, in whole seconds like a date of Apple's."""
+    """Return the start of the newest list if that decides on *record*, in whole seconds as Apple's dates."""
     start = _newest_list(state)
     if start is None or not (_is_listed(record, state) or record.is_released):
         return None
@@ -159,7 +160,7 @@ def _is_listed(record: DeviceRecord, state: SyncState) -> bool:
 
 
 def _is_near(record: DeviceRecord, at: datetime, state: SyncState, now: datetime) -> bool:
-    """Return True if *at* does not tell whether the event is newer than what *record* says."""
+    """Return True if an event at that time may be older or newer than *record*: rule 4."""
     if at in (record.op_date, _assigned(record, now)):
         return True
     if record.op_date_sent is not None and record.op_date is not None and at < record.op_date:
@@ -167,11 +168,11 @@ def _is_near(record: DeviceRecord, at: datetime, state: SyncState, now: datetime
     start = _newest_list(state)
     if start is None:
         return False
-    # A list that does not show the device, and may not have been complete, leaves all from before in doubt.
+    # The device is missing from a list that may not have been complete: every earlier event is in doubt.
     oldest = start - CLOCK_TOLERANCE if _is_listed(record, state) else at
     return oldest <= at <= start + CLOCK_TOLERANCE
 
 
 def _assigned(record: DeviceRecord, now: datetime) -> datetime | None:
     at = record.device.device_assigned_date
-    return None if at is None or at > now + CLOCK_TOLERANCE else at
+    return None if at is None or at > now + CLOCK_TOLERANCE else at  # rule 3

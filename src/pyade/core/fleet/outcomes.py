@@ -1,11 +1,11 @@
-"""Activities: changes of many devices that Apple School Manager or Apple Business carries out by and by.
+"""Outcomes of requests for many devices: assignments of profiles, and activities of the Apple Business API.
+
+Apple's response to an assignment may be wrong; the details of a device that are read afterwards are
+authoritative. An activity is a change that Apple School Manager or Apple Business carries out in the
+background.
 
 Source: Apple, Apple Business API, ``OrgDeviceActivity`` and "Create an OrgDeviceActivity"; the columns of the
-log and its words are observed.
-
-What came of giving a profile: to one device, and as a whole.
-
-Apple's answer to an attempt is a belief; what its details show afterwards is a fact.
+log and its values are observed.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ class Attempt:
         result: What Apple did.
         attempted_at: When the request was about to be sent, UTC.
         not_before: No further attempt before this time, UTC; None if the next run may try.
-        contradicted: When Apple's details contradicted its answer to an attempt, within a day, UTC.
-        is_unread: True if Apple said that it is done, or that the device is not accessible, and its details
-            could not be read afterwards, or said nothing about a profile.
+        contradicted: When the device's details contradicted Apple's response to an attempt, within a day,
+            UTC.
+        is_unread: True if Apple reported success, or that the device is not accessible, and its details could
+            not be read afterwards, or said nothing about a profile.
     """
 
     profile_uuid: str
@@ -44,13 +45,13 @@ class Attempt:
     is_unread: bool = False
 
     def agrees_with(self, device: Device) -> bool:
-        """Return True if Apple shows of *device* what this attempt wanted."""
+        """Return True if Apple shows *device* with the profile of this attempt."""
         return device.shows(self.profile_uuid)
 
     def is_contradicted_by(self, device: Device) -> bool:
-        """Return True if the details of *device*, read after the attempt, say that Apple's answer is not so.
+        """Return True if the details of *device*, read after the attempt, contradict Apple's response.
 
-        To be shown at all is to be accessible. What another program assigned after our removal is no
+        A device with details is accessible. A profile that another program assigned after a removal is no
         contradiction.
         """
         if self.result == DeviceResult.NOT_ACCESSIBLE:
@@ -63,7 +64,7 @@ class Attempt:
     def after(self, before: Attempt | None) -> Attempt:
         """Return this attempt as the one that follows *before*.
 
-        What was contradicted is forgotten only with a success that the details confirm.
+        The contradictions of *before* are kept until the details confirm a success.
         """
         is_confirmed = self.result == DeviceResult.SUCCESS and not self.is_unread
         if before is None or self.contradicted or is_confirmed:
@@ -71,12 +72,12 @@ class Attempt:
         return attrs.evolve(self, contradicted=before.contradicted) if before.contradicted else self
 
     def not_confirmed(self) -> Attempt:
-        """Return this attempt as one that is due: a time that has passed keeps it until it is settled."""
+        """Return this attempt as one that is due: a time in the past keeps it until it is settled."""
         return attrs.evolve(self, result=DeviceResult.NOT_CONFIRMED, not_before=self.attempted_at)
 
 
 def together(attempts: Mapping[str, Attempt]) -> list[tuple[Attempt, list[str]]]:
-    """Return each attempt of *attempts* with its serial numbers: devices of one request mostly share one."""
+    """Return each attempt with its serial numbers: devices of one request mostly share one attempt."""
     found: dict[int, tuple[Attempt, list[str]]] = {}
     for serial, attempt in attempts.items():
         known = found.get(id(attempt))
@@ -88,11 +89,11 @@ def together(attempts: Mapping[str, Attempt]) -> list[tuple[Attempt, list[str]]]
 
 @attrs.frozen(kw_only=True)
 class AssignmentFailure:
-    """The newest error that kept a profile from devices which should have it.
+    """The newest error that prevented the assignment of a profile to devices that should have it.
 
     Attributes:
-        profile: Name of the profile, or in parentheses what takes its place.
-        error: What Apple or the network answered, in words.
+        profile: Name of the profile, or a text in parentheses if it has none.
+        error: What Apple or the network reported, in words.
         at: When, UTC.
         devices: How many devices did not get it then.
     """
@@ -105,7 +106,7 @@ class AssignmentFailure:
 
 @attrs.frozen(kw_only=True)
 class DeviceResults:
-    """What Apple did for each device of a request; every serial that was asked for is in it.
+    """What Apple did for each device of a request; it contains every requested serial number.
 
     Attributes:
         results: Serial number to result, in the order of the request.
@@ -123,12 +124,12 @@ class DeviceResults:
 
     @property
     def succeeded(self) -> tuple[str, ...]:
-        """The serial numbers for which Apple did what was asked."""
+        """The serial numbers for which Apple did what was requested."""
         return self.serials(DeviceResult.SUCCESS)
 
     @property
     def is_complete(self) -> bool:
-        """True if Apple did what was asked for every device."""
+        """True if Apple did what was requested for every device."""
         return all(result == DeviceResult.SUCCESS for result in self.results.values())
 
     def summary(self) -> str:
@@ -167,7 +168,7 @@ class ActivityType(OpenStrEnum):
 
 
 class ActivityStatus(OpenStrEnum):
-    """The upper status of an activity; ``COMPLETED`` is not success."""
+    """The status of an activity; ``COMPLETED`` does not mean success."""
 
     IN_PROGRESS = "IN_PROGRESS"
     COMPLETED = "COMPLETED"
@@ -176,7 +177,7 @@ class ActivityStatus(OpenStrEnum):
 
 
 class ActivitySubStatus(OpenStrEnum):
-    """The lower status of an activity.
+    """The sub-status of an activity.
 
     Attributes:
         SUBMITTED: Accepted.
@@ -204,16 +205,16 @@ class ActivitySubStatus(OpenStrEnum):
 
 
 class OperationStatus(OpenStrEnum):
-    """What became of one device; the upper-case words are the log's, the lower-case ones pyade's own.
+    """The outcome for one device; upper-case values are those of Apple's log, lower-case ones pyade's own.
 
     Attributes:
-        SUCCESS: Done: the log says so or, where there is none, the device.
+        SUCCESS: Done: the log says so or, without a log, the device shows it.
         ISSUE: Not done; the sub-status says why.
         UNCHANGED: Apple reports an issue, and the device was as wanted already.
         MISSING: The log does not mention the device: it is not in the organization.
         UNKNOWN: There is no log, and the device does not show the change.
         PENDING: The activity had not ended; ``resume_activity`` asks again.
-        LOST: The answer to the request was lost, and the device does not show the change; look again.
+        LOST: The response to the request was lost, and the device does not show the change; check it again.
         NOT_SENT: An earlier part failed, and this one was not sent.
     """
 
@@ -229,12 +230,12 @@ class OperationStatus(OpenStrEnum):
 
 @attrs.frozen(kw_only=True)
 class ActivityRequest:
-    """What an activity is asked to do, without the devices.
+    """What an activity is to do, without the devices.
 
     Attributes:
         activity_type: What to do.
         service_id: The device management service: where devices go or, to unassign, where they are.
-        mdm_migration_deadline: When Apple ends a migration that the user postponed, UTC.
+        mdm_migration_deadline: When Apple enforces a migration that the user postponed, UTC.
     """
 
     activity_type: ActivityType
@@ -242,7 +243,7 @@ class ActivityRequest:
     mdm_migration_deadline: datetime | None = None
 
     def body(self, serials: Iterable[str]) -> dict[str, Any]:
-        """Return the JSON that asks for it.
+        """Return the JSON of the request.
 
         Source: Apple, "Create an OrgDeviceActivity".
         """
@@ -259,7 +260,7 @@ class ActivityRequest:
         return {"data": data}
 
     def problem(self, now: datetime) -> str:
-        """Return in words what Apple would not accept; "" if nothing is wrong."""
+        """Return in words what Apple would refuse; "" if nothing is wrong."""
         if self.service_id is not None and not self.service_id:
             return "service_id '': the id of a device management service is needed"
         deadline = self.mdm_migration_deadline
@@ -277,11 +278,11 @@ class ActivityRequest:
 
 @attrs.frozen
 class DeviceOutcome:
-    """What became of one device.
+    """The outcome for one device.
 
     Attributes:
         status: What happened.
-        sub_status: Apple's word for why, such as ``INVALID_INPUT``; "" where there is none.
+        sub_status: Apple's reason, such as ``INVALID_INPUT``; "" if there is none.
         activity_id: The activity that it was part of; None if none is known.
     """
 
@@ -297,10 +298,10 @@ class DeviceOutcome:
 
 @attrs.frozen(kw_only=True)
 class ActivityOutcome:
-    """What became of every device of a request.
+    """The outcome for every device of a request.
 
     Attributes:
-        request: What was asked.
+        request: What was requested.
         devices: Serial number to outcome, in the order of the request.
     """
 
@@ -318,7 +319,7 @@ class ActivityOutcome:
 
     @property
     def failed(self) -> Mapping[str, DeviceOutcome]:
-        """The devices that are not as wanted, or of which that is not known."""
+        """The devices that are not as wanted, or whose state is unknown."""
         return {serial: device for serial, device in self.devices.items() if not device.is_done}
 
     @property
@@ -342,5 +343,5 @@ class ActivityOutcome:
         return printable(", ".join(f"{count} {word}" for word, count in counts.most_common()) or "no devices")
 
     def with_devices(self, devices: Mapping[str, DeviceOutcome]) -> ActivityOutcome:
-        """Return the same outcome with what is known about *devices* now."""
+        """Return this outcome with the newer outcomes of *devices*."""
         return attrs.evolve(self, devices={**self.devices, **devices})

@@ -1,29 +1,10 @@
-"""What the store remembers about a device and about a token's sync, and how Apple's records change it.
+"""What the store remembers about a device and about a token's sync.
 
-The rules of this file, all pure:
+``merging`` has the rules by which Apple's records change it.
 
-1. Per serial the newest word wins, across pages and runs (``core.order``); on a tie the record that arrives
-   later wins, and the details settle it: ties are part of the state that is stored with their page.
-2. A fetch lists what is assigned at the start of the fetch and carries no operation: it never overwrites a
-   newer event and never changes the stored operation date. An event from before it changes nothing any more.
-3. What Apple no longer lists is released, not deleted, and only after the last page of a full sync of which
-   every record could be read.
-4. A newer event from Apple supersedes what pyade believes about its own assignment, but not a cooldown.
-5. A device's details are Apple's word at the time of reading, if Apple gave any: they win over what was
-   stored before the reading, our own attempts included, never over what was stored after it. An attempt
-   that Apple's newer word contradicts is kept as not confirmed and due: only it knows what was wanted.
-6. Clocks are moved back: a stored time of ours that lies ahead makes nothing newer.
-7. What was deleted here while Apple lists it is hidden, not forgotten, so that the next ``modified`` does not
-   bring it back. A new ``added`` does, and so does a full list that began after the deletion.
-8. Two tokens may know one device: it belongs to the one with the newest assignment, in whatever order they
-   were synced.
-
-Stores load what they have, call ``merge_page``, ``release`` or ``merge_attempts``, and write what comes back.
-
-Source: Apple, device assignment, "Sync the list of devices" and "Get a list of devices"; that duplicates and
-late events cross pages and runs, and that a tie within a second happens, is observed. Microsoft Intune, "Sync
-managed devices", for deletion: a deleted device comes back with the full sync, a released one is removed
-after 30 days.
+Source: Apple, device assignment, "Sync the list of devices" and "Get a list of devices". Microsoft Intune,
+"Sync managed devices", for deletion: a deleted device comes back with the full sync, a released one is
+removed after 30 days.
 """
 
 from __future__ import annotations
@@ -48,7 +29,7 @@ OLDEST_CHANGE = timedelta(days=30)
 class Source(enum.StrEnum):
     """Where a device record came from; it decides what the record may change.
 
-    ``DETAILS`` brings back a device that was deleted here: this is how one is restored.
+    ``DETAILS`` also restores a device that was deleted here.
     """
 
     FETCH = "fetch"
@@ -62,16 +43,16 @@ class DeviceRecord:
 
     Attributes:
         token_name: The token through which the device is known.
-        device: Apple's newest word.
-        first_seen_at: When the store first heard of it, UTC.
-        updated_at: When Apple's word last changed it, UTC; an attempt does not.
-        op_date: Time of the newest operation that was applied, Apple's clock, at most five minutes after it
-            arrived; None before the first one.
+        device: What Apple last reported.
+        first_seen_at: When the store first received a record of it, UTC.
+        updated_at: When a record from Apple last changed it, UTC; an attempt does not.
+        op_date: Time of the newest operation that was applied, by Apple's clock, at most five minutes after
+            it arrived; None before the first one.
         released_at: Since when Apple no longer lists it, UTC; None while it is assigned to this server.
         full_sync: Number of the newest full sync that listed it; 0 if only events did.
         attempt: The newest attempt to assign a profile, until a newer event supersedes it.
         deleted_at: When it was deleted here although Apple still listed it, UTC; hidden since then.
-        op_date_sent: The date of that operation as Apple sent it, where it cannot be right; else None.
+        op_date_sent: The date of that operation as Apple sent it, if it cannot be right; else None.
     """
 
     token_name: str
@@ -97,7 +78,7 @@ class DeviceRecord:
 
     @property
     def is_hidden(self) -> bool:
-        """True if the device was deleted here and nothing has brought it back."""
+        """True if the device was deleted here and not restored since."""
         return self.deleted_at is not None
 
 
@@ -117,12 +98,12 @@ class ChangeCounts:
     """How many records from Apple did what to the store; a device that changed twice counts twice.
 
     Attributes:
-        added: The store had never heard of the device.
+        added: The device was new to the store.
         modified: Something about it differs.
         released: Apple no longer lists it for this server.
-        returned: It had been released, or deleted here, and is listed again.
-        unchanged: The record said nothing new, or concerned a device that stays deleted here.
-        stale: The record was older than what the store knew, and was left out.
+        returned: It had been released, or hidden here, and is listed again.
+        unchanged: The record contained nothing new, or concerned a device that stays hidden here.
+        stale: The record was older than what the store knew, and was ignored.
     """
 
     added: int = 0
@@ -147,41 +128,42 @@ class SyncPhase(enum.StrEnum):
 
 @attrs.frozen(kw_only=True)
 class SyncState:
-    """Where a token's sync stands; committed together with each page.
+    """The progress of a token's sync; committed together with each page.
 
     Attributes:
-        revision: Counts the writes; a write of an older revision is refused.
+        revision: Counts the writes; a write with an older revision is refused.
         phase: What ``cursor`` is for.
         cursor: Apple's opaque position; None before the first page of a full list.
         full_sync: Number of the newest full sync or recovery fetch, finished or not.
         full_sync_at: Start of the newest full sync that counts toward the 7 days, UTC.
         recovery_at: Start of the newest recovery fetch (a full list because the cursor was lost), UTC.
         listing_since: Start of the full list under way, UTC; None when none is.
-        unreadable: Records of the full list under way that could not be read: what it does not show may be
-            one of them.
+        unreadable: Number of records of the full list under way that could not be read: a device that is
+            missing from it may be one of them.
         run_at: Start of the last run that sent Apple a request, UTC.
         running_since: Start of the run under way, UTC; None between runs.
-        continues: The last run ended at its time limit: the next may start at once.
+        continues: True if the last run ended at its time limit: the next may start immediately.
         succeeded_at: End of the last run that reached the end of Apple's list, UTC.
         last_error: Text of the error that ended the last run; "" if none did.
-        failures: Runs in a row that an error ended.
-        not_before: Until when Apple asked to be left alone, UTC; None if it did not.
-        suspended: Why the token needs a person; "" if it does not.
-        suspended_with: ``Token.fingerprint`` of the token that needed one, which tells a renewed token.
-        reminded_of: The expiry of which a person was last reminded, UTC.
-        reminded_days: How many days before it that was due.
-        same_names: Names that different profiles have which are in use at once, and by what, in words.
-        repeats: Runs in a row that Apple stopped by returning a cursor that was sent, with more to follow.
-        ties: Serial numbers of which only the device's details tell what is newer (``core.order``); True
-            where one of the two says that the device is gone.
-        listed_at: Start of the newest full list of which a page came, UTC.
-        held_back: How many devices the newest list did not show when their release was held back; 0 if none
-            is. The changes are followed meanwhile.
+        failures: Consecutive runs that ended with an error.
+        not_before: Time before which Apple asked for no request, UTC; None if it did not.
+        suspended: Why the token waits for an administrator; "" if it does not.
+        suspended_with: ``Token.fingerprint`` of the suspended token; a renewed one has another.
+        reminded_of: The expiry of which an administrator was last reminded, UTC.
+        reminded_days: The reminder that was sent last, in days before that expiry.
+        same_names: Names that several profiles in use share, and what uses them, in words.
+        repeats: Consecutive runs that ended because Apple returned a cursor that was sent, with more to
+            follow.
+        ties: Serial numbers of devices whose details must be read to decide which record is newer
+            (``fleet.order``); True if one of the two records says that the device is gone.
+        listed_at: Start of the newest full list of which a page arrived, UTC.
+        held_back: Number of devices that were missing from the newest list and whose release was held back; 0
+            if none is. The changes are followed meanwhile.
         account_problem: How Apple's account differs from the server and the organization of the token; "" if
             it does not.
-        assigning_since: Start of the assignment under way, UTC; where its worker died, Apple may have done
-            what no record tells.
-        assignment_errors: The newest error by ``profile_uuid``, until the profile is given or not wanted.
+        assigning_since: Start of the assignment under way, UTC; if its worker died, Apple may have assigned
+            profiles that no record shows.
+        assignment_errors: The newest error by ``profile_uuid``, until the profile is assigned or not wanted.
     """
 
     revision: int = 0
@@ -214,11 +196,11 @@ class SyncState:
 
 
 def is_unlisted(record: DeviceRecord, state: SyncState) -> bool:
-    """Return True if a full list that is complete now has shown that *record* is no longer assigned.
+    """Return True if the full list that is complete now shows that *record* is no longer assigned.
 
-    An event that is newer than the start of the list knows better than the list.
+    An event that is newer than the start of the list takes precedence over the list.
     """
-    newer = (
+    newer = (  # rule 2 of merging
         record.op_date is not None
         and state.listing_since is not None
         and record.op_date > state.listing_since
@@ -227,31 +209,32 @@ def is_unlisted(record: DeviceRecord, state: SyncState) -> bool:
 
 
 def is_shown(record: DeviceRecord, released: bool | None) -> bool:
-    """Return True if *record* is not hidden, and released or not as asked; None asks for both."""
+    """Return True if *record* is not hidden, and released as *released* says; None accepts both."""
     return not record.is_hidden and (released is None or record.is_released == released)
 
 
 def owner_of(records: Iterable[DeviceRecord]) -> DeviceRecord | None:
-    """Return the record of the token to which a device belongs now, whichever was synced first.
+    """Return the record of the token to which a device belongs now, in whatever order they were synced.
 
     The newest assignment to a server decides, then the newest operation. A device that was moved is listed by
-    its new server at once, and stays in the old server's inventory until that one is synced. Deleting a
+    its new server immediately, and stays in the old server's inventory until that one is synced. Deleting a
     device here does not move it.
 
     Args:
-        records: What the tokens know about one serial number.
+        records: The records of one serial number, of all tokens.
 
     Returns:
         None if all have released it, or there are none.
     """
-    return max((record for record in records if not record.is_released), key=_newest_claim, default=None)
+    listed = (record for record in records if not record.is_released)
+    return max(listed, key=_newest_assignment, default=None)  # rule 8 of merging
 
 
-def _newest_claim(record: DeviceRecord) -> tuple[datetime, datetime, datetime, str]:
+def _newest_assignment(record: DeviceRecord) -> tuple[datetime, datetime, datetime, str]:
     never = datetime.min.replace(tzinfo=UTC)
     assigned = record.device.device_assigned_date or never
     return (
-        # A date that cannot be right must not decide for years.
+        # A wrong date in the future must not decide for years.
         record.updated_at if assigned > record.updated_at + OLDEST_CHANGE else assigned,
         record.op_date or never,
         record.first_seen_at,
@@ -263,22 +246,22 @@ def next_state(token_name: str, stored_revision: int, state: SyncState) -> SyncS
     """Return *state* with the revision that follows the stored one.
 
     Raises:
-        StoreConflictError: *state* was read before somebody else wrote.
+        StoreConflictError: Another worker wrote since *state* was read.
     """
     if state.revision != stored_revision:
         raise StoreConflictError(
             f"the sync state of {token_name!r} has revision {stored_revision}, not {state.revision}: "
-            "another worker moved it on, read it again"
+            "another worker changed it, read it again"
         )
     return attrs.evolve(state, revision=stored_revision + 1)
 
 
 def finished_state(token_name: str, stored_revision: int, state: SyncState) -> SyncState:
-    """Return the state that follows *state* when its full list is complete.
+    """Return the state after *state* when its full list is complete.
 
     Raises:
         StoreConflictError: As for ``next_state``.
-        StoreError: *state* has no list under way, so that nothing is known to be missing from it.
+        StoreError: *state* has no list under way, so that no device is known to be missing from it.
     """
     if state.listing_since is None:
         raise StoreError(f"no full list of {token_name!r} is under way: listing_since is None")

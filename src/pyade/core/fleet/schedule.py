@@ -1,19 +1,20 @@
-"""What is due for a token, and when: pure, from the stored sync state and what a scheduler remembers.
+"""Decide what is due next for a token, and when, from the stored sync state and a scheduler's retry state.
 
-The rules of this file:
+The rules of this file, all pure:
 
 1. The store decides. ``SyncPolicy`` says from when an automatic run is allowed, also after failures; a
-   scheduler only ever comes later than that, by its jitter or by a back-off of its own. It makes no use of
-   the minutes by which a call may be early: what looks every minute would be early every day.
-2. What was never synced, and what a run left unfinished at its time limit, is due at once, without jitter.
-3. A token that needs a person is suspended, in the store: it is tried again at the normal interval, with a
-   sync, and not sooner until it is another one there. Then a person has acted, and the distance of a request
-   counts.
-4. After a failure that the store does not know of, the token is left alone for a back-off that doubles up to
-   a bound, and at least for as long as Apple asked for.
-5. Clocks are moved back: nothing that is remembered keeps a token waiting for longer than the longest wait.
+   scheduler only ever runs later than that, by its jitter or by a back-off of its own. It does not use the
+   minutes by which a call may be early: a scheduler that checks every minute would be early every day.
+2. A token that was never synced, or whose run was left unfinished at its time limit, is due immediately,
+   without jitter.
+3. A token that waits for an administrator is suspended, in the store: it is tried again at the normal
+   interval, with a sync, and not sooner until the store has another token. Then an administrator has acted,
+   and the interval of a request counts.
+4. After a failure that is not in the store the token waits for a back-off that doubles up to a bound, and at
+   least as long as Apple asked for.
+5. If the clock was set back, no remembered time makes a token wait for longer than the longest wait.
 
-Source: specification, "Sync restrictions"; the limits themselves are in ``core.policy``.
+Source: specification, "Sync restrictions"; the limits themselves are in ``fleet.sync_policy``.
 """
 
 from __future__ import annotations
@@ -55,9 +56,9 @@ class Pace:
 
     Attributes:
         jitter: Each interval is longer by a random part of this, so that tokens do not run together.
-        first_backoff: How long a token is left alone after a failure; doubled with each further one.
-        longest_backoff: The bound of that.
-        look_every: How often the store is looked at for tokens that are new, renewed or gone.
+        first_backoff: How long a token waits after a failure; doubled with each further one.
+        longest_backoff: The longest such wait.
+        look_every: How often the store is checked for tokens that are new, renewed or removed.
     """
 
     jitter: timedelta = attrs.field(default=timedelta(minutes=15), validator=_not_negative)
@@ -66,20 +67,20 @@ class Pace:
     look_every: timedelta = attrs.field(default=timedelta(minutes=1), validator=_positive)
 
     def backoff(self, failures: int) -> timedelta:
-        """Return how long to wait after so many failures in a row, 1 or more."""
+        """Return how long to wait after so many consecutive failures, 1 or more."""
         # More than 20 doublings of a second are more than a day, and many more would overflow.
         doubled: timedelta = self.first_backoff * (1 << min(failures - 1, 20))
-        return min(doubled, self.longest_backoff)
+        return min(doubled, self.longest_backoff)  # rule 4
 
 
 @attrs.frozen(kw_only=True)
 class RetryState:
-    """What a scheduler remembers of a token; lost with the process, which breaks no limit.
+    """What a scheduler remembers about a token; lost with the process, which breaks no limit.
 
     Attributes:
         jitter: The part of ``Pace.jitter`` that is added this time, 0 to 1.
-        failures: Failures in a row.
-        not_before: Nothing for this token before then, UTC.
+        failures: Consecutive failures.
+        not_before: No work for this token before then, UTC.
         renewed: The token was changed in the store, and no run has used it yet.
         assign_at: When an assignment is due, UTC; None if the next sync brings one.
     """
@@ -91,16 +92,16 @@ class RetryState:
     assign_at: datetime | None = None
 
     def succeeded(self, *, synced: bool, jitter: float, assign_at: datetime | None) -> RetryState:
-        """Return the state after work that ended without an error; an assignment leaves the rest due."""
+        """Return the state after work without an error; an assignment leaves the next sync as it was."""
         if not synced:
             return RetryState(jitter=self.jitter, renewed=self.renewed, assign_at=assign_at)
         return RetryState(jitter=jitter, assign_at=assign_at)
 
     def failed(self, error: Exception, work: Work, now: datetime, pace: Pace) -> RetryState:
-        """Return the retry_state after *error* in *work*, with a back-off.
+        """Return the state after *error* in *work*, with a back-off.
 
-        A failed assignment does not put off the next sync, and an assignment that was due, or was to follow
-        the sync, is due when the wait is over.
+        A failed assignment does not delay the next sync. An assignment that was due, or was to follow the
+        sync, is due after the wait.
         """
         failures = self.failures + 1
         again_at = now + max(pace.backoff(failures), _asked_for(error))
@@ -113,18 +114,18 @@ class RetryState:
         )
 
     def replaced(self, *, assigns: bool, now: datetime) -> RetryState:
-        """Return the retry_state of a token that was renewed in the store: as of a new one, for a request."""
+        """Return the state of a token that was renewed in the store: as that of a new one, for a request."""
         return RetryState(jitter=self.jitter, renewed=True, assign_at=now if assigns else None)
 
 
 @attrs.frozen(kw_only=True)
 class Due:
-    """What comes next for a token.
+    """The next work for a token.
 
     Attributes:
-        work: What.
-        at: From when, UTC; not before now.
-        automatic: False where a person's act is behind it, so that the distance of a request counts.
+        work: A sync or an assignment.
+        at: When it may start, UTC; not before now.
+        automatic: False if an administrator acted, so that the interval of a request counts.
     """
 
     work: Work
@@ -145,25 +146,26 @@ def next_due(
     """Return what is due next for a token, and when.
 
     Args:
-        token: As it is in the store now.
-        state: Where the token's sync stands, from the store.
+        token: The token as it is in the store now.
+        state: The stored sync state of the token.
         retry_state: What the scheduler remembers.
         policy: The limits.
         pace: How the scheduler spreads its work.
         now: UTC.
-        early: For a call that comes once a day: what it may do a little before its time is due now.
+        early: True for a caller that runs once a day: work that ``SyncPolicy`` allows a little early is due
+            now.
     """
     is_renewed = retry_state.renewed or was_renewed(token, state)
-    trigger = Trigger.REQUESTED if is_renewed else Trigger.AUTOMATIC
+    trigger = Trigger.REQUESTED if is_renewed else Trigger.AUTOMATIC  # rule 3
     delay = timedelta(0) if is_renewed else pace.jitter * retry_state.jitter
-    # Asking the policy about an earlier time makes every interval longer by the delay. What the state says
-    # must not lie ahead of that time, or it would count as written by a clock that was moved back.
+    # Asking the policy about an earlier time makes every interval longer by the delay. No time of the state
+    # may be after that time, or it would count as written before the clock was set back.
     moment = now - delay
     if state.run_at is not None and moment < state.run_at <= now:
         moment = state.run_at
-    # A run that is marked as under way may have died: whether its lease is free only trying can tell.
+    # A run that is marked as under way may have died: only an attempt shows whether its lease is free.
     allowed_at = policy.decide(state, moment, trigger=trigger, has_lease=True, early=early).allowed_at
-    sync_at = now if allowed_at is None else max(allowed_at + delay, now)
+    sync_at = now if allowed_at is None else max(allowed_at + delay, now)  # rules 1 and 2
     blocked_until = _blocked_until(retry_state, policy, pace, now)
     if retry_state.assign_at is not None and not suspended_reason(token, state):
         assign_at = max(retry_state.assign_at, blocked_until)
@@ -173,7 +175,7 @@ def next_due(
 
 
 def _asked_for(error: Exception) -> timedelta:
-    """Return how long Apple asked to be left alone."""
+    """Return how long Apple asked to wait."""
     seconds = error.retry_after_s if isinstance(error, AppleError) else None
     return timedelta(0) if seconds is None else min(timedelta(seconds=seconds), LONGEST_ANSWER)
 
@@ -182,4 +184,4 @@ def _blocked_until(retry_state: RetryState, policy: SyncPolicy, pace: Pace, now:
     if retry_state.not_before is None:
         return now
     longest = max(policy.automatic_interval, pace.longest_backoff)
-    return max(now, min(retry_state.not_before, now + longest))
+    return max(now, min(retry_state.not_before, now + longest))  # rule 5

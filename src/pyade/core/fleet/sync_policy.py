@@ -1,26 +1,27 @@
-"""When a token may be synced, and how: the limits of Apple and Intune as one pure decision.
+"""Decide when a token may be synced, and how: the limits of Apple and Intune as one pure function.
 
 The rules of this file:
 
-1. The cooldown counts from the start of the last run that sent Apple a request, whoever asked for it and
-   however it ended. Automatic runs keep the longer automatic interval from that same start; a call that comes
-   a little early, as a nightly job does, is let through (``EARLY``).
+1. The cooldown counts from the start of the last run that sent Apple a request, whatever triggered it and
+   however it ended. Automatic runs keep the longer automatic interval from that same start; a call that is a
+   little early, as that of a nightly job, is allowed (``EARLY``).
 2. A run that reached its time limit is continued: its continuation waits for neither. After a run that never
-   came to an end (the process died or was interrupted) only the cooldown counts, also automatically. After
-   one that an error ended the cooldown doubles with each further error, up to the automatic interval; if only
-   a person can help, it is the whole interval at once.
-3. The first run is a full one. After that a full list is a *full sync* once in the full interval: when a run
-   finds it due that was not told to follow only the changes, or is asked for it. Going on with one that was
-   cut short is the same.
+   ended (the process died or was interrupted) only the cooldown counts, also for automatic runs. After a run
+   that ended with an error the cooldown doubles with each further error, up to the automatic interval; if
+   only an administrator can resolve the error, it is the whole interval immediately.
+3. The first run is a full one. After that a full list is a *full sync* once in the full interval: in a run
+   that finds it due and is not limited to the changes, or in one that asks for it. Continuing a list that was
+   cut short is part of the same full sync.
 4. Without a usable cursor changes cannot be followed. Then a *recovery* fetch is allowed before the full
    interval has passed, once in the recovery interval, counted apart from the full syncs.
-5. One run at a time. Whoever holds the lease of the token knows that a run which is marked as under way has
-   died, and continues it as the same run: with its start and its time limit, without a cooldown. Without a
-   lease a run is presumed dead when it is older than the time limit: a live one ends at its next page.
-6. Clocks are moved back: a stored time that lies ahead counts as now, so that it blocks no longer.
-7. A complete list that would release a large part of the fleet is not believed without a person: its release
-   waits until it is forced or a new full list was fetched. The changes are followed meanwhile.
-8. When Apple asked to be left alone, nobody asks it before, whoever wants to.
+5. One run at a time. The worker that holds the lease of the token knows that a run that is marked as under
+   way has died, and continues it as the same run: with its start and its time limit, without a cooldown.
+   Without a lease a run is presumed dead when it is older than the time limit: a live one ends at its next
+   page.
+6. A stored time in the future (the clock was set back) counts as now, so that it does not block.
+7. A complete list that would release a large part of the fleet is not believed without an administrator: its
+   release waits until it is forced or a new full list was fetched. The changes are followed meanwhile.
+8. If Apple asked for no request before a time, no trigger sends one before it.
 
 Source: specification, "Sync restrictions".
 """
@@ -45,17 +46,17 @@ else:
     modules_when_asked(globals(), records="pyade.core.fleet.records")
 
 LONGEST_ANSWER = timedelta(hours=24)
-"""Apple is not left alone for longer than this, whatever it asked for."""
+"""The longest wait, whatever Apple asked for."""
 
 EARLY = timedelta(minutes=5)
-"""So much may an automatic call come before its time, or ``EARLY_SHARE`` of the interval if that is less."""
+"""How early an automatic call may be; ``EARLY_SHARE`` of the interval if that is less."""
 
 EARLY_SHARE = 0.05
-"""The share of the automatic interval by which a call may come early."""
+"""The share of the automatic interval by which a call may be early."""
 
 
 class Trigger(enum.StrEnum):
-    """Why a sync is considered: somebody asked for it, or its time has come."""
+    """Why a sync is considered: a caller requested it, or its interval is over."""
 
     REQUESTED = "requested"
     AUTOMATIC = "automatic"
@@ -66,7 +67,7 @@ class SyncAction(enum.StrEnum):
 
     Attributes:
         FULL: Fetch Apple's full list, which counts toward the full interval.
-        RESUME_FULL: Go on with a full list that was cut short.
+        RESUME_FULL: Continue a full list that was cut short.
         DELTA: Ask for the changes since the cursor.
         RECOVERY: Fetch the full list because the cursor was lost; counted apart.
         WAIT: Nothing yet.
@@ -88,7 +89,7 @@ class SyncAction(enum.StrEnum):
 
     @property
     def sends_requests(self) -> bool:
-        """True if a run with this action asks Apple for something."""
+        """True if a run with this action sends Apple requests."""
         return self not in (SyncAction.WAIT, SyncAction.RUNNING)
 
 
@@ -100,7 +101,7 @@ class Decision:
         action: What to do.
         reason: Why, in words.
         allowed_at: For ``WAIT`` when it will be allowed, for ``RUNNING`` when the other run is presumed dead
-            at the latest, UTC; None where it is allowed now.
+            at the latest, UTC; None if it is allowed now.
         running_since: For ``RUNNING`` when the run under way began, UTC; for a run that continues one that
             died when that one began.
     """
@@ -129,7 +130,7 @@ def _at_least_one(_instance: object, attribute: attrs.Attribute[int], value: int
 @check_arguments
 @attrs.frozen(kw_only=True)
 class SyncPolicy:
-    """The limits of a sync; the defaults are the ones that Intune keeps to.
+    """The limits of a sync; the defaults are those of Intune.
 
     Attributes:
         full_interval: A full sync at most once in this time.
@@ -137,14 +138,15 @@ class SyncPolicy:
         request_cooldown: Any run at most once in this time.
         time_limit: A run ends at the first page boundary after this time, and the next one continues.
         recovery_interval: A full list because the cursor was lost, at most once in this time.
-        max_pages_per_run: Pages after which a run ends, whatever Apple promises to follow.
-        max_repeats: After so many runs in a row that Apple ended by repeating a cursor, it counts as lost.
+        max_pages_per_run: Pages after which a run ends, also if Apple has more.
+        max_repeats: After so many consecutive runs in which Apple repeated a cursor, the cursor counts as
+            lost.
         max_release_share: A full list may release this share of the devices, 0 to 1, without being forced.
         min_release_count: A release of fewer devices is never held back, whatever their share.
 
     Source: specification, "Sync restrictions": 7 days, 24 hours, 15 minutes, 15 minutes. The others are
-    pyade's own bounds; the lessons behind them are a server that repeats its cursor, one that forgets it, and
-    one whose list was short.
+    pyade's own bounds, for a server that repeats its cursor, one that forgets it, and one whose list was
+    short.
     """
 
     full_interval: timedelta = attrs.field(default=timedelta(days=7), validator=_positive)
@@ -170,24 +172,24 @@ class SyncPolicy:
         """Return what a run may do at *now*.
 
         Args:
-            state: Where the token's sync stands.
+            state: The stored sync state of the token.
             now: UTC.
-            trigger: Whether somebody asked for it or its time has come.
+            trigger: Whether a caller requested it or its interval is over.
             full: True wants Apple's full list, False only the changes as long as a cursor is usable; None
                 wants the full list when the full interval is over.
-            has_lease: The caller holds the lease of the token, so that no other run is alive.
-            early: Let an automatic call through that comes a little before its time. False for who asks when
-                that time is.
+            has_lease: True if the caller holds the lease of the token, so that no other run is alive.
+            early: True allows an automatic call that is a little early. False for a caller that asks for the
+                time itself.
 
         Returns:
-            The action; for ``WAIT`` with the time at which the same question gets another answer at the
-            latest.
+            The action; for ``WAIT`` with the time at which the decision will be another one at the latest.
         """
+        # Rule 6
         state = corrected(state, now, tolerance=timedelta(0))
         since = state.running_since
         if since is not None and now >= since + self.time_limit:
             since = None
-        if since is not None and not has_lease:
+        if since is not None and not has_lease:  # rule 5
             text = f"a run is under way since {since.isoformat(timespec='seconds')}"
             return Decision(
                 action=SyncAction.RUNNING,
@@ -198,7 +200,7 @@ class SyncPolicy:
         if since is not None:
             state = attrs.evolve(state, continues=True)
         action, reason, due_at = self._wanted(state, now, full=full)
-        if state.continues and action in (SyncAction.RESUME_FULL, SyncAction.DELTA):
+        if state.continues and action in (SyncAction.RESUME_FULL, SyncAction.DELTA):  # rule 2
             text = (
                 "continues the run that reached its time limit"
                 if since is None
@@ -206,9 +208,9 @@ class SyncPolicy:
             )
             return Decision(action=action, reason=text, running_since=since)
         pace_at, pace = self._pace(state, trigger)
-        earliest = self._earliest(state, pace_at, trigger) if early else pace_at
+        earliest = self._earliest(state, pace_at, trigger) if early else pace_at  # rule 1
         if now < max(earliest, due_at):
-            # Of two limits the one that holds longer is the reason: it explains the time.
+            # Of two limits the one that lasts longer is the reason: it explains the time.
             return Decision(
                 action=SyncAction.WAIT,
                 reason=reason if due_at > pace_at else pace,
@@ -217,10 +219,10 @@ class SyncPolicy:
         return Decision(action=action, reason=reason)
 
     def decide_list(self, state: SyncState, now: datetime) -> Decision:
-        """Return whether Apple's full list may be fetched within a run whose cursor turned out to be lost.
+        """Return whether Apple's full list may be fetched within a run that found its cursor lost.
 
         Args:
-            state: Where the token's sync stands.
+            state: The stored sync state of the token.
             now: UTC.
 
         Returns:
@@ -233,19 +235,19 @@ class SyncPolicy:
 
     def may_release(self, unlisted: int, fleet: int) -> bool:
         """Return whether a complete list may release *unlisted* of *fleet* devices without being forced."""
-        return unlisted < self.min_release_count or unlisted <= fleet * self.max_release_share
+        return unlisted < self.min_release_count or unlisted <= fleet * self.max_release_share  # rule 7
 
     def next_times(
         self, state: SyncState, now: datetime, *, held_until: datetime | None = None, has_lease: bool = False
     ) -> tuple[datetime, datetime]:
-        """Return when a request and an automatic run will be allowed; *now* where it is allowed already.
+        """Return when a request and an automatic run will be allowed; *now* if it is allowed already.
 
         Args:
-            state: Where the token's sync stands.
+            state: The stored sync state of the token.
             now: UTC.
             held_until: Until when another worker holds the lease of the token, UTC; None if none does.
-            has_lease: Who holds the lease is known, so that a run which is marked as under way either has it
-                or has died.
+            has_lease: True if the holder of the lease is known, so that a run that is marked as under way
+                either has it or has died.
         """
         requested, automatic = (
             self.decide(state, now, trigger=trigger, has_lease=has_lease, early=False).allowed_at or now
@@ -266,15 +268,17 @@ class SyncPolicy:
                 return action, f"Apple repeated its cursor in {state.repeats} runs; {reason}", due_at
         due_at = state.full_sync_at + self.full_interval if state.full_sync_at is not None else now
         if is_listing:
-            # A complete list that could not be believed for so long is asked for again.
+            # A complete list whose release was held back for so long is fetched again: rule 7.
             action = SyncAction.FULL if has_cursor and due_at <= now else SyncAction.RESUME_FULL
             return action, "a full list was cut short", now
         if not has_cursor:
             return self._list_without_cursor(state, now)
         if full:
-            return SyncAction.FULL, f"a full sync is allowed once in {_text(self.full_interval)}", due_at
+            reason = f"a full sync is allowed once in {_in_one_unit(self.full_interval)}"
+            return SyncAction.FULL, reason, due_at  # rule 3
         if full is None and due_at <= now and not state.continues:
-            return SyncAction.FULL, f"the last full sync is {_text(self.full_interval)} old or older", due_at
+            reason = f"the last full sync is {_in_one_unit(self.full_interval)} old or older"
+            return SyncAction.FULL, reason, due_at
         return SyncAction.DELTA, "changes since the cursor", now
 
     def _list_without_cursor(self, state: SyncState, now: datetime) -> tuple[SyncAction, str, datetime]:
@@ -284,22 +288,22 @@ class SyncPolicy:
         if full_at <= now:
             return SyncAction.FULL, "there is no usable cursor, and a full sync is due", full_at
         recovery_at = now if state.recovery_at is None else state.recovery_at + self.recovery_interval
-        interval = _text(self.recovery_interval)
+        interval = _in_one_unit(self.recovery_interval)
         reason = f"there is no usable cursor, and a full list for that is allowed once in {interval}"
-        return SyncAction.RECOVERY, reason, min(full_at, recovery_at)
+        return SyncAction.RECOVERY, reason, min(full_at, recovery_at)  # rule 4
 
     def _pace(self, state: SyncState, trigger: Trigger) -> tuple[datetime, str]:
-        """Return from when the distance to the last run is enough, and the rule."""
+        """Return when the interval since the last run is over, and the rule in words."""
         if state.run_at is None:
             return datetime.min.replace(tzinfo=UTC), ""
         pace_at, reason = self._pace_of_runs(state, state.run_at, trigger)
         if state.not_before is not None and state.not_before > pace_at:
-            # A clock that was moved back must not make this longer than it can have been.
-            return min(state.not_before, state.run_at + LONGEST_ANSWER), "Apple asked to be left alone"
+            # Rules 6 and 8: after the clock was set back this must not be longer than it can have been.
+            return min(state.not_before, state.run_at + LONGEST_ANSWER), "Apple asked for a pause"
         return pace_at, reason
 
     def _earliest(self, state: SyncState, pace_at: datetime, trigger: Trigger) -> datetime:
-        """Return from when a call is let through that is due at *pace_at*."""
+        """Return the earliest time of a call that is due at *pace_at*."""
         interval = max(self.automatic_interval, self.request_cooldown)
         if trigger is Trigger.REQUESTED or state.run_at is None or pace_at != state.run_at + interval:
             return pace_at
@@ -307,20 +311,20 @@ class SyncPolicy:
         return min(max(earliest, state.run_at + self.request_cooldown, state.not_before or earliest), pace_at)
 
     def _pace_of_runs(self, state: SyncState, run_at: datetime, trigger: Trigger) -> tuple[datetime, str]:
-        came_to_an_end = state.last_error or (state.succeeded_at is not None and state.succeeded_at >= run_at)
-        if trigger is Trigger.AUTOMATIC and came_to_an_end:
+        has_ended = state.last_error or (state.succeeded_at is not None and state.succeeded_at >= run_at)
+        if trigger is Trigger.AUTOMATIC and has_ended:
             interval = max(self.automatic_interval, self.request_cooldown)
             if state.failures and not state.suspended:
                 # More than 20 doublings of a second are more than a day, and many more would overflow.
                 doubled: timedelta = self.request_cooldown * (1 << min(state.failures - 1, 20))
                 wait = min(doubled, interval)
-                return run_at + wait, f"a sync that failed is repeated after {_text(wait)}"
-            return run_at + interval, f"an automatic sync runs once in {_text(interval)}"
-        return run_at + self.request_cooldown, f"a sync runs once in {_text(self.request_cooldown)}"
+                return run_at + wait, f"a sync that failed is repeated after {_in_one_unit(wait)}"
+            return run_at + interval, f"an automatic sync runs once in {_in_one_unit(interval)}"
+        return run_at + self.request_cooldown, f"a sync runs once in {_in_one_unit(self.request_cooldown)}"
 
 
 def left_alone(state: SyncState, error: Exception, now: datetime) -> SyncState:
-    """Return *state* with the time until which Apple asked with *error* to be left alone, if it did."""
+    """Return *state* with the time before which Apple, with *error*, asked for no request, if it did."""
     if not isinstance(error, AppleError) or error.retry_after_s is None:
         return state
     wait = min(timedelta(seconds=error.retry_after_s), LONGEST_ANSWER)
@@ -328,10 +332,10 @@ def left_alone(state: SyncState, error: Exception, now: datetime) -> SyncState:
 
 
 def corrected(state: SyncState, now: datetime, *, tolerance: timedelta = CLOCK_TOLERANCE) -> SyncState:
-    """Return *state* with every time that lies more than *tolerance* ahead set to *now*.
+    """Return *state* with every time that is more than *tolerance* in the future set to *now*.
 
-    A clock was moved back, or ran ahead on another machine. Left alone, such a time would block for as long
-    as it lies ahead; stored as corrected it blocks for its own interval.
+    The clock was set back, or was fast on another machine. Uncorrected, such a time would block until it is
+    reached; stored as corrected it blocks for its own interval.
     """
     ahead: dict[str, Any] = {
         name: now
@@ -341,7 +345,7 @@ def corrected(state: SyncState, now: datetime, *, tolerance: timedelta = CLOCK_T
     return attrs.evolve(state, **ahead) if ahead else state
 
 
-def _text(value: timedelta) -> str:
+def _in_one_unit(value: timedelta) -> str:
     for unit, name in (
         (timedelta(days=1), "day"),
         (timedelta(hours=1), "hour"),

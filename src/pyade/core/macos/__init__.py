@@ -1,1 +1,1 @@
-"""What is known of macOS and of Macs: versions, Setup Assistant screens, models, identities, updates."""
+"""Facts and decisions about macOS and Macs: versions, Setup Assistant screens, models, identity, updates."""

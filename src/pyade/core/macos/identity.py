@@ -1,16 +1,16 @@
-"""Which identity a Mac gets: ACME or SCEP, which key, and why.
+"""Choose the identity of a Mac: ACME or SCEP, which key, and why.
 
-Two sources meet here. The specification says that ACME is for macOS 13.1 and later. Apple's schema adds that
-keys bound to hardware and attestation need macOS 14 and the right chip. Both hold: ACME from 13.1, with a
-software key wherever the schema forbids more.
+Two sources are combined here. The specification says that ACME is for macOS 13.1 and later. Apple's schema
+adds that hardware-bound keys and attestation need macOS 14 and the right chip. Both are followed: ACME from
+13.1, with a software key if the schema allows no other.
 
 The rules of this file:
 
-1. The versions from which a Mac can do something with its identity stand here alone: plan, linter, builder,
-   service and the simulated Mac read them.
-2. A model that pyade does not know never gets less than a known one could without a problem that says so.
-3. What is chosen is chosen before the profile is made: a profile holds one identity, never a second one to
-   fall back on.
+1. The versions from which a Mac supports ACME and hardware-bound keys are defined only here: plan, linter,
+   builder, service and the simulated Mac read them.
+2. If an unknown model or version gets less than a known one could, a problem says so.
+3. The choice is made before the profile is built: a profile contains one identity, never a second one as a
+   fallback.
 
 Source: specification, "Certificates"; Apple, ``com.apple.security.acme``, keys ``HardwareBound`` and
 ``Attest`` and the note "ACME attestation hardware support".
@@ -30,6 +30,7 @@ from pyade.core.problems import Problem, Severity
 from pyade.errors import PolicyError, VersionError
 from pyade.text import Printed
 
+# Rule 1
 ACME_FROM: Final = MacOSVersion.of("13.1")
 """The first macOS with ACME (specification, "Certificates")."""
 
@@ -62,7 +63,7 @@ class IdentityChoice(Printed):
         hardware_bound: True if the Secure Enclave makes the key and keeps it.
         attest: True if Apple attests key and device to the ACME server.
         reason: Why, in words.
-        problems: What somebody should look at: a model that pyade does not know, an unreadable version.
+        problems: What an administrator should check: a model that pyade does not know, an unreadable version.
     """
 
     kind: IdentityKind
@@ -84,7 +85,7 @@ class IdentityChoice(Printed):
 
 @attrs.frozen(kw_only=True)
 class IdentityRefusal(Printed):
-    """No identity: the policy and the issuers leave none that this Mac could use.
+    """No identity: the policy and the issuers allow none that this Mac could use.
 
     Attributes:
         reason: Why, in words.
@@ -101,14 +102,14 @@ class IdentityRefusal(Printed):
 @check_arguments(but=("rsa_key_size",))
 @attrs.frozen(kw_only=True)
 class IdentityPolicy:
-    """What an organization wants of device certificates, within what each Mac can hold.
+    """The organization's requirements for device certificates, within what each Mac supports.
 
     Attributes:
-        scep_only: True if every Mac gets its certificate with SCEP, whatever it could do.
+        scep_only: True if every Mac gets its certificate with SCEP, also if it supports ACME.
         require_attestation: True if only Macs may enroll whose key Apple attests: Apple silicon with macOS 14
             or later. All others are refused; none is downgraded.
         acme_only_attested: True if ACME is only for keys that Apple attests, and every other Mac gets SCEP:
-            for ACME servers that take nothing unattested, such as step-ca.
+            for ACME servers that refuse unattested keys, such as step-ca.
         curve_size: Size of the curve of hardware-bound ACME keys, 256 or 384.
         rsa_key_size: Bits of ACME software keys: a multiple of 8 from 2048 to 4096. A SCEP issuer has a size
             of its own.
@@ -151,7 +152,7 @@ def choose_identity(
     """Return the best identity that this macOS version and chip can have.
 
     Args:
-        version: Version of macOS; None where it could not be read from what the Mac sent.
+        version: Version of macOS; None if it could not be read from what the Mac sent.
         chip: From ``classify_product``.
         accepts_unattested: True if the ACME server issues certificates for hardware-bound keys without an
             attestation. A Mac with a T2 never sends one.
@@ -160,7 +161,7 @@ def choose_identity(
     """
     release = _read(version)
     if release is None:
-        problem = _finding(
+        problem = _warning(
             "version", version, "a version or build of macOS that pyade can read", "check what the Mac sent"
         )
         reason = "the macOS version could not be read"
@@ -170,7 +171,8 @@ def choose_identity(
             kind=IdentityKind.SCEP, reason=f"macOS {release} has no ACME, which came with {ACME_FROM}"
         )
     if chip is ChipClass.UNKNOWN:
-        problem = _finding("product", None, "a model of a Mac that pyade knows", "look at it; update pyade")
+        # Rule 2
+        problem = _warning("product", None, "a model of a Mac that pyade knows", "check it; update pyade")
         reason = "the model is unknown, and so are its keys"
         return IdentityChoice(kind=IdentityKind.SCEP, reason=reason, problems=(problem,))
     if release < HARDWARE_KEYS_FROM:
@@ -190,19 +192,19 @@ def decide_identity(
     policy: IdentityPolicy | None = None,
     keep: IdentityKind | None = None,
 ) -> IdentityChoice | IdentityRefusal:
-    """Return the identity for a Mac from the issuers that there are, or why there is none.
+    """Return the identity for a Mac from the configured issuers, or why there is none.
 
-    Without a policy in the way it is what ``choose_identity`` says. Where its issuer is not configured the
-    other one is used if its identity is valid on the Mac; the reason says so.
+    Unless the policy forbids it, it is the choice of ``choose_identity``. If the issuer of that is not
+    configured, the other one is used if its identity is valid on the Mac; the reason says so.
 
     Args:
-        version: Version of macOS; None where it could not be read from what the Mac sent.
+        version: Version of macOS; None if it could not be read from what the Mac sent.
         chip: From ``classify_product``.
         acme: True if an ACME issuer is configured.
         scep: True if a SCEP issuer is configured.
         accepts_unattested: As for ``choose_identity``.
         policy: None for the default one.
-        keep: For a renewal, the kind of identity with which the Mac enrolled: what is enrolled changes it
+        keep: For a renewal, the kind of identity with which the Mac enrolled: an enrolled Mac changes it
             only by enrolling again. None for an enrollment.
 
     Source: specification, "Certificates"; Apple, ``com.apple.security.acme``.
@@ -211,31 +213,31 @@ def decide_identity(
     best = choose_identity(version, chip, accepts_unattested=accepts_unattested)
     size = policy.curve_size if best.hardware_bound else policy.rsa_key_size
     best = attrs.evolve(best, key_size=size if best.kind is IdentityKind.ACME else best.key_size)
-    there = frozenset(kind for kind in IdentityKind if (acme if kind is IdentityKind.ACME else scep))
-    return (
-        _decided(best, _read(version), there, policy)
+    issuers = frozenset(kind for kind in IdentityKind if (acme if kind is IdentityKind.ACME else scep))
+    return (  # rule 3
+        _for_enrollment(best, _read(version), issuers, policy)
         if keep is None
-        else _kept(keep, best, _read(version), there, policy)
+        else _for_renewal(keep, best, _read(version), issuers, policy)
     )
 
 
-def _decided(
+def _for_enrollment(
     best: IdentityChoice,
     release: MacOSVersion | None,
-    there: frozenset[IdentityKind],
+    issuers: frozenset[IdentityKind],
     policy: IdentityPolicy,
 ) -> IdentityChoice | IdentityRefusal:
-    """Return the identity with which a Mac enrolls, by the issuers that are *there*."""
-    if policy.require_attestation and not (best.attest and IdentityKind.ACME in there):
+    """Return the identity with which a Mac enrolls, from the configured *issuers*."""
+    if policy.require_attestation and not (best.attest and IdentityKind.ACME in issuers):
         why = "no ACME issuer is configured" if best.attest else f"this Mac cannot have one: {best.reason}"
         return _refused(f"the policy requires an attested key, and {why}", best)
     if policy.scep_only:
         best = _scep("the policy wants SCEP for every Mac", best)
     elif policy.acme_only_attested and not best.attest:
         best = _scep(f"the policy wants ACME for attested keys alone ({best.reason})", best)
-    if best.kind in there:
+    if best.kind in issuers:
         return best
-    if not there:
+    if not issuers:
         return _refused("neither an ACME nor a SCEP issuer is configured", best)
     if best.kind is IdentityKind.ACME:
         return _scep(
@@ -251,25 +253,25 @@ def _instead_of_scep(
         return _refused(f"no SCEP issuer is configured, and {best.reason}", best)
     if release is None or release < ACME_FROM:
         return _refused(f"no SCEP issuer is configured, and ACME cannot be used: {best.reason}", best)
-    # Only an unknown model comes here, and a software key is allowed on every chip.
+    # Only an unknown model gets here, and a software key is allowed on every chip.
     reason = f"no SCEP issuer is configured, and a software key works on every model ({best.reason})"
     return _software(reason, best, policy)
 
 
-def _kept(
+def _for_renewal(
     kind: IdentityKind,
     best: IdentityChoice,
     release: MacOSVersion | None,
-    there: frozenset[IdentityKind],
+    issuers: frozenset[IdentityKind],
     policy: IdentityPolicy,
 ) -> IdentityChoice | IdentityRefusal:
     """Return the identity with which a Mac that enrolled with *kind* renews its certificate."""
-    refusal = _why_not_kept(kind, best, release, there, policy)
+    refusal = _why_not_renewed(kind, best, release, issuers, policy)
     if refusal:
         return _refused(refusal, best)
     why = f"the Mac keeps {kind}, with which it enrolled"
     if kind is IdentityKind.SCEP:
-        wanted = _decided(best, release, there, policy)
+        wanted = _for_enrollment(best, release, issuers, policy)
         is_other = isinstance(wanted, IdentityChoice) and wanted.kind is not kind
         return _scep(f"{why}; if it enrolled again it would get {wanted}" if is_other else why, best)
     after = "; scep_only is for Macs that enroll" if policy.scep_only else ""
@@ -279,15 +281,15 @@ def _kept(
     return attrs.evolve(best, reason=f"{why}: {best.reason}{after}")
 
 
-def _why_not_kept(
+def _why_not_renewed(
     kind: IdentityKind,
     best: IdentityChoice,
     release: MacOSVersion | None,
-    there: frozenset[IdentityKind],
+    issuers: frozenset[IdentityKind],
     policy: IdentityPolicy,
 ) -> str:
-    """Return why a Mac cannot renew what it enrolled with; "" if it can."""
-    if kind not in there:
+    """Return why a Mac cannot renew the certificate of its enrollment; "" if it can."""
+    if kind not in issuers:
         return f"no {kind} issuer is configured"
     if policy.require_attestation and (kind is IdentityKind.SCEP or not best.attest):
         why = "SCEP attests none" if kind is IdentityKind.SCEP else f"this Mac cannot have one: {best.reason}"
@@ -320,7 +322,7 @@ def _read(version: MacOSVersion | str | None) -> MacOSVersion | None:
         return None
 
 
-def _finding(setting: str, value: object, allowed: str, fix: str) -> Problem:
+def _warning(setting: str, value: object, allowed: str, fix: str) -> Problem:
     return Problem(setting, "" if value is None else str(value)[:80], allowed, fix, Severity.WARNING)
 
 

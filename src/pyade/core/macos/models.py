@@ -1,6 +1,6 @@
-"""The models of Macs: what a model identifier tells of the chip, and of the product that it belongs to.
+"""Chip class and product name of a Mac, from its model identifier.
 
-A model is what a Mac says about itself. An Intel virtual machine may pass for a real model.
+The Mac itself reports the identifier, and an Intel virtual machine may report that of a real model.
 
 Source: Apple, "Mac computers that have the Apple T2 Security Chip"; the model identifiers of Apple's
 "Identify your Mac" pages.
@@ -16,7 +16,7 @@ from pyade.core.arguments import check_arguments
 
 
 class ChipClass(enum.StrEnum):
-    """What decides which keys a Mac can hold."""
+    """The security hardware of a Mac, which decides which keys it can hold."""
 
     APPLE_SILICON = "Apple silicon"
     T2 = "Intel with T2"
@@ -34,8 +34,8 @@ def classify_product(product: str) -> ChipClass:
         product: ``PRODUCT`` of a MachineInfo, in Apple's spelling.
 
     Returns:
-        ``UNKNOWN`` for everything that is no known family of Macs, and for what would be a new model in a
-        family of Intel that has ended: nobody knows its keys.
+        ``UNKNOWN`` for everything that is no known family of Macs, and for a new model in an Intel family
+        that has ended: which keys it can hold is unknown.
     """
     if product in _T1_MODELS:
         return ChipClass.T1
@@ -61,7 +61,7 @@ def name_of_product(product: str) -> str:
         product: As for ``classify_product``.
 
     Returns:
-        "" where the identifier does not tell, or belongs to no known Mac.
+        "" if the identifier does not name the product, or belongs to no known Mac.
     """
     model = _MODEL.fullmatch(product)
     return "" if model is None else _NAMES.get(product, _FAMILIES[model["family"]][0])
@@ -69,13 +69,13 @@ def name_of_product(product: str) -> str:
 
 @check_arguments
 def name_in_text(text: str) -> str:
-    """Return the name of a Mac that *text* begins with: "iMac Pro" for "iMac Pro (2017)"; "" for none.
+    """Return the name of a Mac with which *text* begins: "iMac Pro" for "iMac Pro (2017)"; "" for none.
 
     Args:
         text: ``model`` of Apple's device record.
     """
     words = " ".join(text.split()).casefold()
-    # The longest first: an "iMac Pro" is no "iMac".
+    # The longest first: "iMac Pro" also begins with "iMac".
     for name in sorted(
         {*_NAMES.values(), *(name for name, _, _ in _FAMILIES.values())}, key=len, reverse=True
     ):
@@ -92,9 +92,9 @@ _T2_MODELS: Final = frozenset(
         *(f"MacBookPro{generation},{model}" for generation in (15, 16) for model in (1, 2, 3, 4)),
     }
 )
-# The name; the last generation on Intel without a T2, and the first on Apple silicon, None where a family
-# ended before it. The numbers of the old families are closed: every newer Mac is called Mac<n>,<m>. ADP is
-# the developer transition kit.
+# The name; the last generation on Intel without a T2, and the first on Apple silicon, None if the family
+# ended before it. The old families get no new numbers: every newer Mac is called Mac<n>,<m>. ADP is the
+# developer transition kit.
 _FAMILIES: Final[dict[str, tuple[str, int, int | None]]] = {
     "ADP": ("", 0, 0),
     "Mac": ("", 0, 0),
@@ -108,7 +108,7 @@ _FAMILIES: Final[dict[str, tuple[str, int, int | None]]] = {
     "iMacPro": ("iMac Pro", 0, None),
 }
 _MODEL: Final = re.compile(rf"(?P<family>{'|'.join(_FAMILIES)})(?P<generation>[0-9]{{1,4}}),[0-9]{{1,4}}")
-# From 2022 on an identifier no longer names the product; those that are not listed may be any.
+# From 2022 on an identifier no longer names the product; one that is not listed may be any product.
 _NAMES: Final = {
     f"Mac{number}": name
     for name, numbers in {

@@ -1,14 +1,8 @@
-"""Apple's keys for the Setup Assistant screens of a Mac.
+"""Apple's keys for the Setup Assistant screens of a Mac, each with what is known about its pane.
 
 Where sources disagree, the specification's gate is the one in force and Apple's own is recorded beside it
 (``apple_introduced``, ``apple_removed``). A gate never forbids anything: a Mac ignores a key that it does
 not know.
-
-Source: specification, "Setup Assistant screen reference"; Apple, ``SkipKeys`` (other/skipkeys.yaml).
-
-What is known of each Setup Assistant pane of a Mac, by Apple's key; ``SkipKeys`` is the door to it.
-
-Where sources disagree, the specification's gate is the one in force and Apple's own is recorded beside it.
 
 Source: specification, "Setup Assistant screen reference"; Apple, ``SkipKeys`` (other/skipkeys.yaml).
 """
@@ -17,7 +11,7 @@ from __future__ import annotations
 
 import difflib
 import enum
-from typing import Final
+from typing import Any, Final, Self
 
 import attrs
 
@@ -26,22 +20,56 @@ from pyade.core.macos.versions import MacOSVersion
 from pyade.core.problems import Problem
 from pyade.errors import ProfileError
 
+SET_UP_LATER: Final = "it can be set up later, in the settings"
+"""What holds for every hidden screen. Source: specification, "Create an Apple enrollment profile", Hide."""
 
-def _gate(value: str) -> MacOSVersion:
-    return MacOSVersion.parse(value)
-
-
-def _version(value: str | None) -> MacOSVersion | None:
-    return None if value is None else _gate(value)
+SKIPPED: Final = "it can be skipped and set up later, in the settings"
+"""What holds for every shown screen that requires no immediate action. Source: the same place, Show."""
 
 
-def _same(pane: Pane) -> MacOSVersion:
+def _version(value: MacOSVersion | str) -> MacOSVersion:
+    return MacOSVersion.of(value)
+
+
+def _version_or_none(value: MacOSVersion | str | None) -> MacOSVersion | None:
+    return None if value is None else MacOSVersion.of(value)
+
+
+def _same(pane: _Pane) -> MacOSVersion:
     return pane.introduced
 
 
 @attrs.frozen(kw_only=True)
-class Pane:
-    """The facts of one pane.
+class _Pane:
+    """One entry of ``SkipKeys``, which documents the attributes.
+
+    ``apple_introduced`` is ``introduced`` unless it is given; the two texts are without the sentence that
+    says whether, or that, the pane can be set up later.
+    """
+
+    key: str = attrs.field(kw_only=False)
+    label: str
+    introduced: MacOSVersion = attrs.field(converter=_version)
+    deprecated: MacOSVersion | None = attrs.field(default=None, converter=_version_or_none)
+    removed: MacOSVersion | None = attrs.field(default=None, converter=_version_or_none)
+    apple_introduced: MacOSVersion | None = attrs.field(
+        default=attrs.Factory(_same, takes_self=True), converter=_version_or_none
+    )
+    apple_removed: MacOSVersion | None = attrs.field(default=None, converter=_version_or_none)
+    always_skippable: bool = True
+    seen_on_macs: bool = True
+    when_visible: str
+    when_hidden: str
+    needs_action: bool = False
+    conditions: str = ""
+    note: str = ""
+    note_from: MacOSVersion | None = attrs.field(default=None, converter=_version_or_none)
+
+
+class SkipKeys(enum.StrEnum):
+    """The key of each Setup Assistant screen of a Mac; the value is the string that Apple expects.
+
+    Keys that Apple adds later are plain strings wherever a SkipKeys is taken.
 
     Attributes:
         label: The name of the screen, the specification's where it has one.
@@ -52,44 +80,41 @@ class Pane:
         apple_removed: Apple's own first version without the pane.
         always_skippable: False if the pane may appear although it is hidden.
         seen_on_macs: False if a source has the key for Macs but no Mac is known to show the pane.
-        when_visible: What the user meets if the screen is shown.
-        when_hidden: What it means if the screen is hidden, before the user sets it up in the settings.
+        when_visible: What the user meets if the screen is shown, and whether it can be skipped.
+        when_hidden: What it means if the screen is hidden, and that it can be set up later.
         needs_action: True if the user cannot go on without it; all other screens can be skipped.
         conditions: On which devices, languages or occasions that holds; "" if on all.
         note: Where sources disagree, or what else to know; "" if nothing.
         note_from: The first macOS that the note matters for; None if it holds for all.
+
+    Source: specification, "Setup Assistant screen reference"; Apple, ``SkipKeys``.
     """
 
+    _value_: str
     label: str
-    introduced: MacOSVersion = attrs.field(converter=_gate)
-    deprecated: MacOSVersion | None = attrs.field(default=None, converter=_version)
-    removed: MacOSVersion | None = attrs.field(default=None, converter=_version)
-    apple_introduced: MacOSVersion | None = attrs.Factory(_same, takes_self=True)
-    apple_removed: MacOSVersion | None = attrs.field(default=None, converter=_version)
-    always_skippable: bool = True
-    seen_on_macs: bool = True
+    introduced: MacOSVersion
+    deprecated: MacOSVersion | None
+    removed: MacOSVersion | None
+    apple_introduced: MacOSVersion | None
+    apple_removed: MacOSVersion | None
+    always_skippable: bool
+    seen_on_macs: bool
     when_visible: str
     when_hidden: str
-    conditions: str = ""
-    note: str = ""
-    note_from: MacOSVersion | None = attrs.field(default=None, converter=_version)
-    needs_action: bool = False
+    needs_action: bool
+    conditions: str
+    note: str
+    note_from: MacOSVersion | None
 
-
-SET_UP_LATER: Final = "it can be set up later, in the settings"
-"""What holds for every hidden screen. Source: specification, "Create an Apple enrollment profile", Hide."""
-
-SKIPPED: Final = "it can be skipped and set up later, in the settings"
-"""What holds for every shown screen that requires no immediate action. Source: the same place, Show."""
-
-PANES: Final[dict[str, Pane]] = {
-    "Location": Pane(
+    LOCATION = _Pane(
+        "Location",
         label="Location Services",
         introduced="10.11",
         when_visible="the user is asked whether apps may use the location of the Mac",
         when_hidden="location services stay off until the user turns them on",
-    ),
-    "Restore": Pane(
+    )
+    RESTORE = _Pane(
+        "Restore",
         label="Restore",
         introduced="10.9",
         when_visible="the user can bring apps and data over from iCloud Backup or another computer",
@@ -97,46 +122,53 @@ PANES: Final[dict[str, Pane]] = {
         note="later sources say that it always shows from 15.4, and that macOS 15 can offer a data "
         "transfer before enrollment",
         note_from="15.0",
-    ),
-    "AppleID": Pane(
+    )
+    APPLE_ID = _Pane(
+        "AppleID",
         label="Apple ID",
         introduced="10.9",
         when_visible="the user can sign in with an Apple Account and use iCloud",
         when_hidden="no Apple Account is asked for",
-    ),
-    "TOS": Pane(
+    )
+    TOS = _Pane(
+        "TOS",
         label="Terms and conditions",
         introduced="10.9",
         when_visible="the user must accept Apple's terms to go on",
         when_hidden="the user is not asked to accept Apple's terms",
         needs_action=True,
-    ),
-    "Biometric": Pane(
+    )
+    BIOMETRIC = _Pane(
+        "Biometric",
         label="Touch ID and Face ID",
         introduced="10.12.4",
         when_visible="the user can enroll a fingerprint",
         when_hidden="no fingerprint is enrolled",
         conditions="only on a Mac or keyboard with Touch ID",
-    ),
-    "Payment": Pane(
+    )
+    PAYMENT = _Pane(
+        "Payment",
         label="Apple Pay",
         introduced="10.12.4",
         when_visible="the user can add cards to Apple Pay",
         when_hidden="no card is added",
-    ),
-    "Siri": Pane(
+    )
+    SIRI = _Pane(
+        "Siri",
         label="Siri",
         introduced="10.12",
         when_visible="the user can turn Siri on",
         when_hidden="Siri stays off until the user turns it on",
-    ),
-    "Diagnostics": Pane(
+    )
+    DIAGNOSTICS = _Pane(
+        "Diagnostics",
         label="Diagnostics Data",
         introduced="10.9",
         when_visible="the user can agree to send diagnostic data to Apple",
         when_hidden="the user is not asked for diagnostic data",
-    ),
-    "DisplayTone": Pane(
+    )
+    DISPLAY_TONE = _Pane(
+        "DisplayTone",
         label="Display Tone",
         introduced="10.13.6",
         deprecated="12.0",
@@ -145,52 +177,60 @@ PANES: Final[dict[str, Pane]] = {
         conditions="only on displays with True Tone",
         note="Apple deprecates the key from 12.0; Intune names no end",
         note_from="12.0",
-    ),
-    "FileVault": Pane(
+    )
+    FILE_VAULT = _Pane(
+        "FileVault",
         label="FileVault",
         introduced="10.10",
         when_visible="the user can encrypt the disk",
         when_hidden="the user is not offered encryption; a policy can turn it on",
-    ),
-    "iCloudDiagnostics": Pane(
+    )
+    ICLOUD_DIAGNOSTICS = _Pane(
+        "iCloudDiagnostics",
         label="iCloud Diagnostics",
         introduced="10.12.4",
         when_visible="the user can agree to the analysis of iCloud data",
         when_hidden="the user is not asked for iCloud data",
-    ),
-    "Registration": Pane(
+    )
+    REGISTRATION = _Pane(
+        "Registration",
         label="Registration",
         introduced="10.9",
         apple_introduced=None,
         when_visible="the user can register the Mac with Apple",
         when_hidden="the Mac is not registered with Apple",
         note="a pane of old macOS: Apple's current list of keys lacks it, Intune offers it",
-    ),
-    "iCloudStorage": Pane(
+    )
+    ICLOUD_STORAGE = _Pane(
+        "iCloudStorage",
         label="iCloud Storage",
         introduced="10.13.4",
         when_visible="the user can keep the Desktop and Documents folders in iCloud",
         when_hidden="both folders stay on the Mac",
-    ),
-    "Appearance": Pane(
+    )
+    APPEARANCE = _Pane(
+        "Appearance",
         label="Appearance",
         introduced="10.14",
         when_visible="the user chooses a light, dark or automatic look",
         when_hidden="the Mac keeps its default look",
-    ),
-    "ScreenTime": Pane(
+    )
+    SCREEN_TIME = _Pane(
+        "ScreenTime",
         label="Screen Time",
         introduced="10.15",
         when_visible="the user can turn on reports about the use of the screen, apps and websites",
         when_hidden="Screen Time stays off until the user turns it on",
-    ),
-    "Privacy": Pane(
+    )
+    PRIVACY = _Pane(
+        "Privacy",
         label="Privacy",
         introduced="10.13.4",
         when_visible="the user reads how Apple handles data",
         when_hidden="the user does not see the information",
-    ),
-    "Accessibility": Pane(
+    )
+    ACCESSIBILITY = _Pane(
+        "Accessibility",
         label="Accessibility",
         introduced="11.0",
         always_skippable=False,
@@ -199,16 +239,18 @@ PANES: Final[dict[str, Pane]] = {
         conditions="Voice Over needs macOS 11, a wired network and a serial number in Apple "
         "Business Manager or Apple School Manager",
         note="Apple: the key hides the pane only for users added later, not in the first setup",
-    ),
-    "UnlockWithWatch": Pane(
+    )
+    UNLOCK_WITH_WATCH = _Pane(
+        "UnlockWithWatch",
         label="Auto unlock with Apple Watch",
         introduced="12.0",
-        apple_introduced=MacOSVersion(15),
+        apple_introduced="15.0",
         when_visible="the user can let an Apple Watch unlock the Mac",
         when_hidden="the watch does not unlock the Mac until the user turns it on",
         note="the pane exists from 12.0; Apple lists this key from 15.0 only",
-    ),
-    "TermsOfAddress": Pane(
+    )
+    TERMS_OF_ADDRESS = _Pane(
+        "TermsOfAddress",
         label="Terms of Address",
         introduced="13.0",
         always_skippable=False,
@@ -216,8 +258,9 @@ PANES: Final[dict[str, Pane]] = {
         when_hidden="the Mac keeps its form of address",
         conditions="only in languages that tell the forms apart",
         note="it can show before the Mac has fetched the profile",
-    ),
-    "Wallpaper": Pane(
+    )
+    WALLPAPER = _Pane(
+        "Wallpaper",
         label="Wallpaper",
         introduced="14.1",
         apple_removed="26.0",
@@ -226,39 +269,45 @@ PANES: Final[dict[str, Pane]] = {
         conditions="only after a software upgrade",
         note="Apple removes the key in 26.0; Intune names no end",
         note_from="26.0",
-    ),
-    "EnableLockdownMode": Pane(
+    )
+    ENABLE_LOCKDOWN_MODE = _Pane(
+        "EnableLockdownMode",
         label="Lockdown mode",
         introduced="14.0",
         when_visible="the user can turn on Lockdown Mode",
         when_hidden="Lockdown Mode stays off until the user turns it on",
         conditions="only for users who set up an Apple Account",
-    ),
-    "Intelligence": Pane(
+    )
+    INTELLIGENCE = _Pane(
+        "Intelligence",
         label="Intelligence",
         introduced="15.0",
         when_visible="the user can set up Apple Intelligence",
         when_hidden="Apple Intelligence is not set up",
-    ),
-    "AppStore": Pane(
+    )
+    APP_STORE = _Pane(
+        "AppStore",
         label="App Store",
         introduced="11.1",
         when_visible="the user reads about the App Store",
         when_hidden="the user does not see the information",
-    ),
-    "SoftwareUpdate": Pane(
+    )
+    SOFTWARE_UPDATE = _Pane(
+        "SoftwareUpdate",
         label="Software Update",
         introduced="15.4",
         when_visible="the user chooses whether updates install by themselves",
         when_hidden="automatic updates keep their default or follow a policy",
-    ),
-    "Welcome": Pane(
+    )
+    WELCOME = _Pane(
+        "Welcome",
         label="Get Started",
         introduced="15.0",
         when_visible="the user is greeted at the start of the setup",
         when_hidden="the setup starts without a greeting",
-    ),
-    "OSShowcase": Pane(
+    )
+    OS_SHOWCASE = _Pane(
+        "OSShowcase",
         label="OS Showcase",
         introduced="26.1",
         removed="27.0",
@@ -266,22 +315,25 @@ PANES: Final[dict[str, Pane]] = {
         when_visible="the user is shown what is new",
         when_hidden="the user is not shown what is new",
         note="other sources name 26.0",
-    ),
-    "UpdateCompleted": Pane(
+    )
+    UPDATE_COMPLETED = _Pane(
+        "UpdateCompleted",
         label="Update Completed",
         introduced="26.1",
         when_visible="the user is told that a software update is complete",
         when_hidden="the user is not told",
         conditions="only after a software update",
         note="other sources name 26.0",
-    ),
-    "LiquidGlass": Pane(
+    )
+    LIQUID_GLASS = _Pane(
+        "LiquidGlass",
         label="Liquid Glass",
         introduced="27.0",
         when_visible="the user chooses the look of Liquid Glass",
         when_hidden="Liquid Glass keeps its default",
-    ),
-    "Passcode": Pane(
+    )
+    PASSCODE = _Pane(
+        "Passcode",
         label="Passcode",
         introduced="10.9",
         seen_on_macs=False,
@@ -289,8 +341,9 @@ PANES: Final[dict[str, Pane]] = {
         when_hidden="the user is not asked for a passcode",
         conditions="no Mac is known to show it",
         note="Apple's list does not exclude macOS; the key does no harm",
-    ),
-    "DeviceFeaturesTour": Pane(
+    )
+    DEVICE_FEATURES_TOUR = _Pane(
+        "DeviceFeaturesTour",
         label="Device Features Tour",
         introduced="27.0",
         apple_introduced=None,
@@ -299,8 +352,9 @@ PANES: Final[dict[str, Pane]] = {
         when_hidden="the user is not shown what the device can do",
         conditions="no Mac is known to show it",
         note="Apple's page has the key for iOS only, other sources also for macOS 27; it does no harm",
-    ),
-    "AgeAssurance": Pane(
+    )
+    AGE_ASSURANCE = _Pane(
+        "AgeAssurance",
         label="Age Assurance",
         introduced="26.0",
         apple_introduced=None,
@@ -309,8 +363,9 @@ PANES: Final[dict[str, Pane]] = {
         when_hidden="the user is not asked for an age range",
         conditions="no Mac is known to show it",
         note="it was in Apple's schemas of 26 and is gone from them since; the key does no harm",
-    ),
-    "AgeBasedSafetySettings": Pane(
+    )
+    AGE_BASED_SAFETY_SETTINGS = _Pane(
+        "AgeBasedSafetySettings",
         label="Age-based Safety Settings",
         introduced="26.0",
         apple_introduced=None,
@@ -319,116 +374,18 @@ PANES: Final[dict[str, Pane]] = {
         when_hidden="the user is not asked for such limits",
         conditions="no Mac is known to show it",
         note="it was in Apple's schemas of 26 and is gone from them since; the key does no harm",
-    ),
-}
+    )
 
-
-class SkipKeys(enum.StrEnum):
-    """The key of each Setup Assistant screen of a Mac; the value is the string that Apple expects.
-
-    Keys that Apple adds later are plain strings wherever a SkipKeys is taken.
-
-    Source: specification, "Setup Assistant screen reference"; Apple, ``SkipKeys``.
-    """
-
-    LOCATION = "Location"
-    RESTORE = "Restore"
-    APPLE_ID = "AppleID"
-    TOS = "TOS"
-    BIOMETRIC = "Biometric"
-    PAYMENT = "Payment"
-    SIRI = "Siri"
-    DIAGNOSTICS = "Diagnostics"
-    DISPLAY_TONE = "DisplayTone"
-    FILE_VAULT = "FileVault"
-    ICLOUD_DIAGNOSTICS = "iCloudDiagnostics"
-    REGISTRATION = "Registration"
-    ICLOUD_STORAGE = "iCloudStorage"
-    APPEARANCE = "Appearance"
-    SCREEN_TIME = "ScreenTime"
-    PRIVACY = "Privacy"
-    ACCESSIBILITY = "Accessibility"
-    UNLOCK_WITH_WATCH = "UnlockWithWatch"
-    TERMS_OF_ADDRESS = "TermsOfAddress"
-    WALLPAPER = "Wallpaper"
-    ENABLE_LOCKDOWN_MODE = "EnableLockdownMode"
-    INTELLIGENCE = "Intelligence"
-    APP_STORE = "AppStore"
-    SOFTWARE_UPDATE = "SoftwareUpdate"
-    WELCOME = "Welcome"
-    OS_SHOWCASE = "OSShowcase"
-    UPDATE_COMPLETED = "UpdateCompleted"
-    LIQUID_GLASS = "LiquidGlass"
-    PASSCODE = "Passcode"
-    DEVICE_FEATURES_TOUR = "DeviceFeaturesTour"
-    AGE_ASSURANCE = "AgeAssurance"
-    AGE_BASED_SAFETY_SETTINGS = "AgeBasedSafetySettings"
-
-    @property
-    def label(self) -> str:
-        """The name of the screen, the specification's where it has one."""
-        return PANES[self.value].label
-
-    @property
-    def introduced(self) -> MacOSVersion:
-        """The first macOS with the pane."""
-        return PANES[self.value].introduced
-
-    @property
-    def deprecated(self) -> MacOSVersion | None:
-        """The macOS from which Apple discourages the key; the pane is still taken as there."""
-        return PANES[self.value].deprecated
-
-    @property
-    def removed(self) -> MacOSVersion | None:
-        """The first macOS without the pane."""
-        return PANES[self.value].removed
-
-    @property
-    def apple_introduced(self) -> MacOSVersion | None:
-        """Apple's own first version; None if Apple's list does not have the key."""
-        return PANES[self.value].apple_introduced
-
-    @property
-    def apple_removed(self) -> MacOSVersion | None:
-        """Apple's own first version without the pane."""
-        return PANES[self.value].apple_removed
-
-    @property
-    def always_skippable(self) -> bool:
-        """False if the pane may appear although it is hidden."""
-        return PANES[self.value].always_skippable
-
-    @property
-    def seen_on_macs(self) -> bool:
-        """False if a source has the key for Macs but no Mac is known to show the pane."""
-        return PANES[self.value].seen_on_macs
-
-    @property
-    def when_visible(self) -> str:
-        """What the user meets if the screen is shown, and whether it can be skipped."""
-        pane = PANES[self.value]
-        return f"{pane.when_visible}; {'it cannot be skipped' if pane.needs_action else SKIPPED}"
-
-    @property
-    def when_hidden(self) -> str:
-        """What it means if the screen is hidden, and that it can be made up for."""
-        return f"{PANES[self.value].when_hidden}; {SET_UP_LATER}"
-
-    @property
-    def conditions(self) -> str:
-        """On which devices, languages or occasions that holds; "" if on all."""
-        return PANES[self.value].conditions
-
-    @property
-    def note(self) -> str:
-        """Where sources disagree, or what else to know; "" if nothing."""
-        return PANES[self.value].note
-
-    @property
-    def note_from(self) -> MacOSVersion | None:
-        """The first macOS that the note matters for; None if it holds for all."""
-        return PANES[self.value].note_from
+    def __new__(cls, entry: Any) -> Self:
+        """Make the member of an entry, which is a ``_Pane``; ``SkipKeys("Siri")`` only looks one up."""
+        pane: _Pane = entry
+        key = str.__new__(cls, pane.key)
+        key._value_ = pane.key
+        for field in attrs.fields(_Pane)[1:]:
+            setattr(key, field.name, getattr(pane, field.name))
+        key.when_visible += f"; {'it cannot be skipped' if pane.needs_action else SKIPPED}"
+        key.when_hidden += f"; {SET_UP_LATER}"
+        return key
 
     def exists_on(self, version: MacOSVersion | str) -> bool:
         """Return True if a Mac of that version has the pane.
@@ -482,7 +439,7 @@ class SkipKeys(enum.StrEnum):
 
 
 def nearest_screens(name: str) -> str:
-    """Return the keys whose key or name is most like *name*, as text; "" if none is."""
+    """Return the keys of the screens whose key or name is most like *name*, as text; "" if none is."""
     folded = _folded(name[:80])
     near = difflib.get_close_matches(folded, _BY_NAME, n=3, cutoff=0.7)
     near += (one for one in _BY_NAME if len(folded) > 3 and folded in one)

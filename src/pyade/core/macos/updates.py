@@ -1,23 +1,19 @@
-"""Whether a Mac must update macOS before it enrolls, and to which version.
+"""Decide whether a Mac must update macOS before it enrolls, and to which version of Apple's catalogue.
 
-The rules of this file, all pure and without memory, as the Mac asks again after each update:
+The rules of this file, all pure and stateless, as the Mac asks again after each update:
 
-1. Only a Mac that says that it can act on it is told to update. Others enroll, or are refused if the policy
-   says so.
-2. A Mac that has the required version enrolls. No letter of a supplemental update sorts below any.
-3. What is asked for is offered to that Mac: in the catalogue, for its device id, not expired. Where nothing
-   is offered, nothing is asked for: the Mac would be stuck.
-4. Without a catalogue or a device id, a fixed version is asked for as it is, and "latest" means enroll.
+1. Only a Mac that reports that it can update in Setup Assistant must update. Others enroll, or are refused if
+   the policy says so.
+2. A Mac that has the required version enrolls. A version without supplemental letter sorts first.
+3. A required update is offered to that Mac: in the catalogue, for its device id, not expired. If none is
+   offered, none is required: the Mac would be stuck.
+4. Without a catalogue or a device id, a fixed version is required unchecked, and "latest" means enroll.
 5. A Background Security Improvement is only offered to the build that it improves. Before macOS 15 a Mac
-   takes it in two steps, first the version that it improves.
+   needs two steps, first the version that it improves.
 
 Source: Apple, ``com.apple.softwareupdate.required``, ``MachineInfo``, and "Deploying software updates using
-declarative management" (lookup service, request during enrollment).
-
-What Apple offers to which Mac: the answer of its software lookup service.
-
-Source: Apple, "Deploying software updates using declarative management", lookup service; the keys as observed
-in its answers.
+declarative management" (lookup service, request during enrollment); the keys of the lookup service as
+observed in its responses.
 """
 
 from __future__ import annotations
@@ -48,8 +44,8 @@ class Update:
         version: The version, with the letter of a supplemental update.
         build: Its build.
         devices: Ids of the devices that it is for.
-        expires_on: The last day on which it can be installed, UTC; None if no end is known.
-        is_public: False if only device management may ask for it, from macOS 15 on.
+        expires_on: The last day on which it can be installed, UTC; None if none is known.
+        is_public: False if only device management may install it, from macOS 15 on.
         prerequisite_build: The build that it improves; "" for a whole release.
     """
 
@@ -63,11 +59,11 @@ class Update:
 
 @attrs.frozen(kw_only=True)
 class UpdateCatalogue:
-    """The releases of macOS that Apple offers, as of when the caller fetched them.
+    """The releases of macOS that Apple offered when the caller fetched them.
 
     Attributes:
         updates: Every release that could be read.
-        problems: The entries that could not be read, and were left out.
+        problems: One for each entry that could not be read, and was ignored.
     """
 
     updates: tuple[Update, ...]
@@ -77,16 +73,16 @@ class UpdateCatalogue:
     def from_pmv(cls, document: Mapping[str, Any]) -> Self:
         """Return the catalogue of the JSON object at ``https://gdmf.apple.com/v2/pmv``.
 
-        Keys that are not known, and other platforms, are ignored. An entry that cannot be read is a problem,
-        not an error: the others still hold.
+        Unknown keys, and other platforms, are ignored. An entry that cannot be read is a problem, not an
+        error: the others are used.
 
         Args:
             document: The object as ``json`` reads it.
 
         Raises:
-            PolicyError: It is no JSON object, or holds none of Apple's lists.
+            PolicyError: It is no JSON object, or contains none of Apple's lists.
 
-        Source: Apple, "Use the Apple Software Lookup Service"; keys as observed in its answers.
+        Source: Apple, "Use the Apple Software Lookup Service"; keys as observed in its responses.
         """
         if not _is_pmv(document):
             raise PolicyError("the update catalogue: the JSON object of gdmf.apple.com/v2/pmv is allowed")
@@ -103,23 +99,23 @@ class UpdateCatalogue:
         return cls(updates=tuple(updates), problems=tuple(problems))
 
     def offered(self, device_id: str, *, version: MacOSVersion, build: str, now: datetime) -> list[Update]:
-        """Return what a Mac can be told to install, newer than what it has, the lowest version first.
+        """Return the updates that a Mac can be required to install, newer than its own, the lowest first.
 
         Args:
             device_id: ``SOFTWARE_UPDATE_DEVICE_ID``.
-            version: The version that it has.
-            build: The build that it has.
+            version: Its version.
+            build: Its build.
             now: The time, UTC.
         """
         today = now.astimezone(UTC).date()
         fitting = (
             update
             for update in self.updates
-            if device_id in update.devices
+            if device_id in update.devices  # rule 3
             and update.version > version
             and (update.is_public or version >= _NON_PUBLIC_FROM)
             and (update.expires_on is None or update.expires_on >= today)
-            and update.prerequisite_build in ("", build)
+            and update.prerequisite_build in ("", build)  # rule 5
         )
         return sorted(fitting, key=lambda update: update.version)
 
@@ -148,7 +144,7 @@ def _read_update(entry: Mapping[str, Any], *, is_public: bool) -> Update:
     )
 
 
-# Which lists Apple has, and whether any Mac may be told to install what they hold.
+# Apple's lists, and whether every Mac may be required to install their updates.
 _LISTS: Final = {
     "PublicAssetSets": True,
     "AssetSets": False,
@@ -163,7 +159,7 @@ class BetaProgram:
     """A beta program that the Mac joins, and stays in, to get the required version.
 
     Attributes:
-        description: Its name, for people.
+        description: Its name, for readers.
         token: Secret. The organization's token of Apple's seeding service.
 
     Source: Apple, ``com.apple.softwareupdate.required``, ``RequireBetaProgram``.
@@ -192,18 +188,19 @@ def _version(value: MacOSVersion | str | None) -> MacOSVersion | None:
 @check_arguments
 @attrs.frozen(kw_only=True)
 class SoftwareUpdatePolicy:
-    """Which macOS a Mac must have to enroll: a fixed minimum, or the newest that it is offered.
+    """The macOS that a Mac must have to enroll: a fixed minimum, or the newest that it is offered.
 
     Attributes:
         minimum: The lowest version; None with *latest*. A supplemental letter is part of it.
         latest: The newest version; None with *minimum*.
-        build: Asked for with *minimum*, for seeds and for one supplemental update among several; "" for any.
+        build: Required with *minimum*, for seeds and for one supplemental update among several; "" for any.
         beta_program: With *minimum*, if that version is a beta; needs macOS 14.5 on the Mac.
-        refuse_older: True refuses a Mac below *minimum* that cannot be told to update; False enrolls it.
+        refuse_older: True refuses a Mac below *minimum* that cannot update in Setup Assistant; False enrolls
+            it.
 
     Raises:
-        PolicyError: Neither or both of *minimum* and *latest* are given, or a setting lacks the *minimum*
-            that it belongs to, or *build* or *beta_program* cannot be used.
+        PolicyError: Neither or both of *minimum* and *latest* are given, or another setting is given without
+            *minimum*, or *build* or *beta_program* cannot be used.
         VersionError: *minimum* is no version.
     """
 
@@ -227,12 +224,12 @@ class SoftwareUpdatePolicy:
 
 
 class UpdateOutcome(enum.StrEnum):
-    """What becomes of a Mac at this gate.
+    """The outcome of this check for a Mac.
 
     Attributes:
-        ENROLL: It goes on.
+        ENROLL: It may enroll.
         UPDATE: It must update first.
-        REFUSE: It is too old and cannot be told to update.
+        REFUSE: It is too old and cannot update in Setup Assistant.
     """
 
     ENROLL = "enroll"
@@ -247,8 +244,8 @@ class UpdateDecision(Printed):
     Attributes:
         outcome: What to do.
         reason: Why, in words.
-        version: The version to ask for; None unless it must update.
-        build: The build to ask for; "" for any.
+        version: The required version; None unless it must update.
+        build: The required build; "" for any.
         beta_program: The program to join for it; None for none.
     """
 
@@ -278,15 +275,15 @@ def decide_update(
     """Return whether a Mac must update before it enrolls.
 
     Args:
-        policy: What the organization wants; None for nothing.
-        version: Version of macOS, with the letter of a supplemental update; None where it cannot be read.
+        policy: The requirement of the organization; None for none.
+        version: Version of macOS, with the letter of a supplemental update; None if it cannot be read.
         build: Build, ``VERSION`` of its MachineInfo.
         can_request: ``MDM_CAN_REQUEST_SOFTWARE_UPDATE``.
         now: The time, UTC, for releases that expire.
-        device_id: ``SOFTWARE_UPDATE_DEVICE_ID``; "" where the Mac sends none, as before 14.4.
-        is_mandatory: ``MANDATORY_SOFTWARE_UPDATE_REQUIRED``: the Mac will update anyway; being told to, it
-            takes the version that it is told.
-        catalogue: What Apple offers; None where nobody could fetch it.
+        device_id: ``SOFTWARE_UPDATE_DEVICE_ID``; "" if the Mac sends none, as before 14.4.
+        is_mandatory: ``MANDATORY_SOFTWARE_UPDATE_REQUIRED``: the Mac will update anyway; if an update is
+            required here, it installs that version.
+        catalogue: What Apple offers; None if it could not be fetched.
 
     Raises:
         PolicyError: *now* has no time zone.
@@ -311,7 +308,7 @@ def decide_update(
 
 @attrs.frozen
 class _Mac:
-    """What the rules ask about a Mac; *offered* is None where nobody knows."""
+    """The facts about a Mac that the rules use; *offered* is None if it is unknown."""
 
     version: MacOSVersion
     build: str
@@ -335,20 +332,20 @@ def _latest(policy: SoftwareUpdatePolicy, mac: _Mac) -> UpdateDecision:
         offered = [update for update in offered if update.version.major == mac.version.major]
     if not mac.can_request:
         reason = _CANNOT
-    elif mac.offered is None:
+    elif mac.offered is None:  # rule 4
         reason = "which macOS is the latest for this Mac is not known"
     elif not offered:
         reason = f"nothing newer than macOS {mac.version} is offered for {mac.device_id!r}"
     else:
         newest = offered[-1]
-        return _ask_for(
+        return _require(
             newest, f"macOS {mac.version} is older than {newest.version}, the latest for this Mac"
         )
     return _enroll(reason, is_mandatory=mac.is_mandatory)
 
 
 def _at_least(minimum: MacOSVersion, policy: SoftwareUpdatePolicy, mac: _Mac) -> UpdateDecision:
-    if not _is_below(mac.version, mac.build, minimum, policy.build):
+    if not _is_below(mac.version, mac.build, minimum, policy.build):  # rule 2
         reason = f"macOS {mac.version} is {minimum} or later"
         return _enroll(reason, is_mandatory=mac.is_mandatory)
     if not mac.can_request:
@@ -359,22 +356,22 @@ def _at_least(minimum: MacOSVersion, policy: SoftwareUpdatePolicy, mac: _Mac) ->
         return decision
     else:
         reason = f"no macOS from {minimum} on is offered for {mac.device_id!r}"
-    if policy.refuse_older:
+    if policy.refuse_older:  # rule 1
         reason = f"macOS {mac.version} is below the required {minimum}, and {reason}"
         return UpdateDecision(outcome=UpdateOutcome.REFUSE, reason=reason)
     return _enroll(reason, is_mandatory=mac.is_mandatory)
 
 
 def _step_to(minimum: MacOSVersion, policy: SoftwareUpdatePolicy, mac: _Mac) -> UpdateDecision | None:
-    """Return what to ask for to reach *minimum*; None if it is not offered."""
+    """Return the update that is required to reach *minimum*; None if it is not offered."""
     reason = f"macOS {mac.version} is below the required {minimum}"
     if minimum == mac.version:
         reason = f"the build of macOS {mac.version} is older than the required {policy.build}"
     base = attrs.evolve(minimum, supplement="")
     needs_base = mac.version < base < minimum
-    # The catalogue lists no betas, and without one nobody knows better than the policy.
+    # Rule 4: the catalogue lists no betas, and without a catalogue only the policy names a version.
     if policy.beta_program is not None or mac.offered is None:
-        two_steps = needs_base and mac.version < _COMBINED_FROM
+        two_steps = needs_base and mac.version < _COMBINED_FROM  # rule 5
         return UpdateDecision(
             outcome=UpdateOutcome.UPDATE,
             reason=reason,
@@ -384,16 +381,16 @@ def _step_to(minimum: MacOSVersion, policy: SoftwareUpdatePolicy, mac: _Mac) -> 
         )
     for update in mac.offered:
         if update.version >= minimum and policy.build in ("", update.build):
-            decision = _ask_for(update, reason)
+            decision = _require(update, reason)
             return attrs.evolve(decision, build=policy.build or decision.build)
     for update in mac.offered:
         if needs_base and update.version == base:
-            return _ask_for(update, reason)
+            return _require(update, reason)
     return None
 
 
-def _ask_for(update: Update, reason: str) -> UpdateDecision:
-    # Without a build the Mac chooses among the supplemental updates of a version itself.
+def _require(update: Update, reason: str) -> UpdateDecision:
+    # Without a build the Mac itself chooses among the supplemental updates of a version.
     build = update.build if update.version.supplement else ""
     return UpdateDecision(outcome=UpdateOutcome.UPDATE, reason=reason, version=update.version, build=build)
 
@@ -406,7 +403,7 @@ def _is_below(version: MacOSVersion, build: str, minimum: MacOSVersion, required
 
 
 def _build_key(build: re.Match[str]) -> tuple[int, str, bool, int, str]:
-    """Return what orders builds: a beta, of whose numbers the first is 5000, comes before its release."""
+    """Return the sort key of a build: a beta, whose number starts at 5000, sorts before its release."""
     number = int(build[3])
     is_beta = bool(build[4]) and 5_000 <= number < 100_000
     return int(build[1]), build[2], not is_beta, number, build[4]

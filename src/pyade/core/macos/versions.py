@@ -21,7 +21,7 @@ _BUILD = r"([0-9]{2})([A-Z])([0-9]{1,6})([a-z]?)"
 
 @attrs.frozen(order=True)
 class MacOSVersion(Printed):
-    """A macOS version; missing parts are 0, and no supplemental letter sorts below any.
+    """A macOS version; missing parts are 0, and a version without supplemental letter sorts first.
 
     Attributes:
         major: 10, or 11 and later.
@@ -47,7 +47,9 @@ class MacOSVersion(Printed):
         if min(numbers) < 0 or numbers < (10, 9):
             raise VersionError(".".join(map(str, numbers)), ALLOWED)
         if _match("[a-z]?", self.supplement) is None:
-            raise VersionError(_shown(self.supplement), "a supplemental letter, a to z without parentheses")
+            raise VersionError(
+                _describe(self.supplement), "a supplemental letter, a to z without parentheses"
+            )
 
     @classmethod
     def parse(cls, text: str) -> MacOSVersion:
@@ -62,7 +64,7 @@ class MacOSVersion(Printed):
         """
         match = _match(_VERSION, text)
         if match is None:
-            raise VersionError(_shown(text), ALLOWED)
+            raise VersionError(_describe(text), ALLOWED)
         major, minor, patch = (int(part or 0) for part in match.group(1, 2, 3))
         return cls(major, minor, patch, match[4] or "")
 
@@ -77,14 +79,14 @@ class MacOSVersion(Printed):
 
     @classmethod
     def from_build(cls, build: str) -> MacOSVersion:
-        """Return the version that a build belongs to, as far as the build tells.
+        """Return the version of a build, as far as the build determines it.
 
-        The train gives the major version, the letter the minor one (the third number up to 10.15). A third
-        number of macOS 11 and later cannot be computed and is 0, the few builds below excepted: read the
-        result as "at least this version, below the next minor one".
+        The train determines the major version, the letter the minor one (the third number up to 10.15). A
+        third number of macOS 11 and later cannot be computed and is 0, except for a few known builds: read
+        the result as "at least this version, below the next minor one".
 
         Args:
-            build: Such as ``22C65``; a beta (``22E5219e``) counts as the version it leads to.
+            build: Such as ``22C65``; a beta (``22E5219e``) counts as the version that it precedes.
 
         Raises:
             VersionError: The build cannot be read, or its train or letter is unknown.
@@ -93,7 +95,7 @@ class MacOSVersion(Printed):
         """
         match = _match(_BUILD, build)
         if match is None:
-            raise VersionError(_shown(build), ALLOWED_BUILD)
+            raise VersionError(_describe(build), ALLOWED_BUILD)
         train, letter = int(match[1]), match[2]
         # A beta and a rapid security response have numbers above every release of their letter.
         number = 0 if match[4] else int(match[3])
@@ -125,11 +127,11 @@ class MacOSVersion(Printed):
 
 
 def _match(pattern: str, value: object) -> re.Match[str] | None:
-    # Versions come from devices and callers without a type checker, so anything may arrive.
+    # Versions come from devices, and from callers without a type checker: any type is possible.
     return re.fullmatch(pattern, value.strip()) if isinstance(value, str) else None
 
 
-def _shown(value: object) -> str:
+def _describe(value: object) -> str:
     return value[:80] if isinstance(value, str) else f"{type(value).__name__}, not text"
 
 
@@ -146,7 +148,7 @@ _LETTERS_OF_10 = {
     19: "ABCDEFGH",
 }
 
-# The place in the text is the minor version: 11 to 13 had no release of the letter B, and I is never used.
+# The index of a letter is the minor version: 11 to 13 had no release of the letter B, and I is never used.
 _LETTERS_OF_11_TO_13 = "ACDEFG"
 _LETTERS_FROM_14 = "ABCDEFGHJKLMNOPQRSTUVWXYZ"
 _MINOR_OF_LETTER = {(21, "H"): 7, (22, "H"): 7}

@@ -1,1 +1,1 @@
-"""The enrollment profile: its settings, their rules, and what they do on one version of macOS."""
+"""The enrollment profile: its settings, their rules, and their effect on one version of macOS."""

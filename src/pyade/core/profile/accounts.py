@@ -1,28 +1,17 @@
-"""Local accounts that a profile sets up on a Mac, and the rules of their names.
+"""Local accounts that a profile sets up on a Mac, the rules of their names, and the variables in them.
 
 The rules are checked with the profile, and again when the variables in a name have their values.
-
-The variables in account names: how they are written, where each may stand, and what was meant otherwise.
 
 The rules of this file:
 
 1. A variable is written ``{{name}}``; letter case does not count. No other text is replaced.
-2. A variable that is unknown, or not meant for that field, is an error: its text must never become a name.
+2. A variable that is unknown, not allowed in that field or without a value is an error: its text must never
+   become an account.
 3. So is one that is written in another way, such as ``%partialupn%`` or ``{{ partialupn }}``; the error says
    how it is written.
-
-Source: specification, "Create an Apple enrollment profile", Account Settings; Microsoft Intune, variables
-for local accounts of macOS.
-
-Who a Mac is set up for, and what the variables in account names stand for.
-
-The rules of this file:
-
-1. A value is never searched for variables; how they are written is in ``core.variables``.
-2. A variable that is unknown, not meant for that field or without a value is an error: its text must never
-   become an account.
-3. What comes out is held to the rules of account names and full names.
-4. The caller may give any variable another value than its usual one, by one way for all.
+4. The value of a variable is never searched for variables.
+5. A name with its values follows the rules of account names and full names.
+6. The caller may give every variable another value than its usual one, in one place, ``values``.
 
 Source: specification, "Create an Apple enrollment profile", Account Settings; Microsoft Intune, variables
 for local accounts of macOS.
@@ -72,7 +61,7 @@ class PrimaryAccount:
 
 @attrs.frozen
 class AdministratorAccount:
-    """An administrator that the Mac gets beside the user's account.
+    """An administrator account that the Mac gets in addition to the user's account.
 
     Attributes:
         short_name: The account name; variables as in a primary account, those of a user only with user
@@ -91,14 +80,15 @@ class AdministratorAccount:
 
 
 def check_account_name(setting: str, value: str, rest: str) -> Iterator[Problem]:
-    """Yield what is wrong with an account name, which is a Unix one.
+    """Yield the problems of an account name, which is a Unix one.
 
     Args:
-        setting: Where it is set.
+        setting: The setting with the name.
         value: The name as it was given.
         rest: The name without its variables.
 
-    Source: the signs are those of Apple's "User Management" for Mac OS X Server. Observed: reserved names,
+    Source: the characters are those of Apple's "User Management" for Mac OS X Server. Observed: reserved
+        names,
     244 bytes as the limit of a record, at least one letter, and no period or hyphen at the beginning.
     """
     size = len(rest.encode(errors="surrogatepass"))
@@ -120,14 +110,14 @@ def check_account_name(setting: str, value: str, rest: str) -> Iterator[Problem]
 
 
 def check_full_name(setting: str, value: str) -> Iterator[Problem]:
-    """Yield what is wrong with a full name; an empty one is none."""
+    """Yield the problems of a full name; "" means none and has no problem."""
     if _NOT_IN_FULL_NAMES.search(value) or (value and not value.strip()):
         allowed = "a name without colon and control characters"
         yield Problem(setting, value[:_SHOWN], allowed, 'or "" for none')
 
 
 def is_password_hash(data: bytes) -> bool:
-    """Return True if *data* has the form that macOS reads; never say what is in it.
+    """Return True if *data* has the format that macOS reads; nothing of it is shown.
 
     Source: Apple, ``passwordHash``.
     """
@@ -143,14 +133,14 @@ def is_password_hash(data: bytes) -> bool:
     )
 
 
-# Accounts of macOS itself without "_" before their names, and a folder in /Users; in any letter case.
+# Accounts of macOS itself without a leading "_", and a folder in /Users; in any letter case.
 _RESERVED: Final = ("root", "daemon", "nobody", "guest", "shared")
 _LONGEST: Final = 244
-# Among them control characters, and what no property list can hold.
+# Includes control characters, and characters that no property list can contain.
 _NOT_IN_ACCOUNT_NAMES: Final = re.compile(r"[\s:/\\\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 _NOT_IN_FULL_NAMES: Final = re.compile(r"[:\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 _SHOWN: Final = 80
-# What plistlib lets through of the errors of the parsers and of its own on content that is no property list.
+# The errors that plistlib and its parsers raise on content that is no property list.
 _UNREADABLE: Final = (
     ValueError,
     ExpatError,
@@ -180,7 +170,7 @@ ALL_VARIABLES: Final = tuple(dict.fromkeys(ACCOUNT_NAME_VARIABLES + FULL_NAME_VA
 """Every variable, as it is written."""
 
 USER_VARIABLES: Final = frozenset({"partialupn", "username", "onpremisessamaccountname"})
-"""Those that only a Mac with a user has a value for, in lower case."""
+"""The variables that only have a value on a Mac with a user, in lower case."""
 
 VARIABLE: Final = re.compile(r"\{\{([A-Za-z]+)\}\}")
 """How a variable is written; letter case does not count."""
@@ -189,50 +179,50 @@ VARIABLE: Final = re.compile(r"\{\{([A-Za-z]+)\}\}")
 def check_variables(
     setting: str, text: str, allowed: tuple[str, ...], *, has_user: bool = True
 ) -> Iterator[Problem]:
-    """Yield what is wrong with the variables in a name: their text must never become an account.
+    """Yield the problems of the variables in a name: their text must never become an account.
 
     Args:
-        setting: Where the name is set.
+        setting: The setting with the name.
         text: The name.
-        allowed: The variables that it may hold.
+        allowed: The variables that it may contain.
         has_user: False if there is no user affinity, so that a user's variables have no value.
     """
     spellings = {name.lower() for name in allowed}
     names = ", ".join(map(written, allowed))
     for match in VARIABLE.finditer(text):
         name = match[1].lower()
-        if name not in spellings:
+        if name not in spellings:  # rule 2
             fix = _advice(_meant(name), spellings)
             yield Problem(setting, match[0][:_SHOWN], f"one of {names}", fix)
         elif name in USER_VARIABLES and not has_user:
             fix = "set user_affinity, or use {{serialNumber}} or a fixed name"
             yield Problem(setting, match[0], "no variable of a user where there is none", fix)
-    if (marked := _mistyped(text)) is not None:
+    if (marked := _mistyped(text)) is not None:  # rule 3
         shown, name = marked
         allowed_text = f"variables, which are {names}"
         yield Problem(setting, shown[:_SHOWN], allowed_text, _advice(name, spellings))
 
 
 def has_variables(text: str) -> bool:
-    """Return True if something in *text* is a variable, or was meant to be one."""
+    """Return True if *text* contains a variable, or a misspelt one."""
     return VARIABLE.search(text) is not None or _mistyped(text) is not None
 
 
 def names_device(*texts: str) -> bool:
-    """Return True if one of *texts* asks for the name of the device, which the caller has to give."""
+    """Return True if one of *texts* contains ``{{managedDeviceName}}``, whose value the caller must give."""
     return any(match[1].lower() == "manageddevicename" for one in texts for match in VARIABLE.finditer(one))
 
 
 def written(name: str) -> str:
-    """Return how the variable *name* is written."""
+    """Return the spelling of the variable *name*."""
     return f"{{{{{name}}}}}"
 
 
 def without_variables(text: str) -> str:
-    """Return *text* with an ``a`` in the place of whatever stands in double braces.
+    """Return *text* with an ``a`` instead of each text in double braces.
 
-    Each part up to a closing pair is looked at once: an expression would look for the end of ``{{{{{{{{``
-    anew from every brace.
+    Each part up to a closing pair is read once: a regular expression would search for the end of
+    ``{{{{{{{{`` again from every brace.
     """
     *closed, rest = text.split("}}")
     parts = (part.partition("{{") for part in closed)
@@ -240,12 +230,12 @@ def without_variables(text: str) -> str:
 
 
 def _mistyped(text: str) -> tuple[str, str] | None:
-    """Return the first variable that is written in another way, and which one was meant, "" if none is near.
+    """Return the first misspelt variable, and the one that was meant, "" if none is similar.
 
-    Double braces are never part of a name; other signs are, unless what stands in them is a variable.
+    Double braces are never part of a name; other brackets are, unless they enclose a variable.
     """
     rest = VARIABLE.sub("", text)
-    for match in _MARKED.finditer(rest[:_LOOKED_AT]):
+    for match in _MARKED.finditer(rest[:_SEARCHED]):
         name = _meant(match[1] or match[2])
         if name or "{{" in match[0] or "}}" in match[0]:
             return match[0], name
@@ -254,7 +244,7 @@ def _mistyped(text: str) -> tuple[str, str] | None:
 
 @functools.lru_cache(maxsize=256)
 def _meant(text: str) -> str:
-    """Return the variable that *text* names or comes near to, as it is written; "" if there is none."""
+    """Return the spelling of the variable that *text* names or is similar to; "" if there is none."""
     letters = "".join(filter(str.isalpha, text.lower()))
     name = _OTHER_NAMES.get(letters, letters)
     near = difflib.get_close_matches(name, _SPELLINGS, n=1, cutoff=0.8)
@@ -270,7 +260,7 @@ def _advice(name: str, allowed: set[str]) -> str:
 
 
 _SPELLINGS: Final = {name.lower(): name for name in ALL_VARIABLES}
-# What other servers, and Intune's names of devices, call them.
+# Names of the variables in other servers, and in Intune's device names.
 _OTHER_NAMES: Final = {
     "devicename": "manageddevicename",
     "samaccountname": "onpremisessamaccountname",
@@ -278,8 +268,8 @@ _OTHER_NAMES: Final = {
     "upn": "partialupn",
     "userprincipalname": "username",
 }
-# Everything is bounded, so that no text costs more than its length.
-_LOOKED_AT: Final = 1000
+# All repetitions are bounded, so that the time is linear in the length of a text.
+_SEARCHED: Final = 1000
 _MARKED: Final = re.compile(
     r"[%${<\[#]{1,4} {0,2}([A-Za-z][A-Za-z _.-]{1,39})[%}>\]]{1,4}|[${]{1,2} ?([A-Za-z]{3,40})"
 )
@@ -288,7 +278,7 @@ _MARKED: Final = re.compile(
 @check_arguments
 @attrs.frozen(kw_only=True)
 class User:
-    """The person a Mac enrolls for, as the identity provider knows them.
+    """The user for whom a Mac enrolls, as known to the identity provider.
 
     Attributes:
         upn: User principal name, such as ``ada@contoso.com``.
@@ -307,15 +297,15 @@ class User:
 @check_arguments
 @attrs.frozen(kw_only=True)
 class NameVariables:
-    """What the variables in account names stand for on one Mac.
+    """The values of the variables in account names on one Mac.
 
     Attributes:
-        user: Who signed in; None without user affinity. ``{{username}}`` is the user principal name,
-            ``{{partialupn}}`` what is before its @, as in Intune.
+        user: The user who signed in; None without user affinity. ``{{username}}`` is the user principal name,
+            ``{{partialupn}}`` the part before its @, as in Intune.
         serial_number: Serial number of the Mac; "" if no name uses it.
         device_name: The name that the Mac has in management; "" if no name uses it.
-        values: Other values by the names of variables, such as ``{"username": "Ada Lovelace"}``; they win.
-            Letter case does not count.
+        values: Other values by the names of variables, such as ``{"username": "Ada Lovelace"}``; they take
+            precedence. Letter case does not count.
 
     Raises:
         PolicyError: *values* names no variable.
@@ -333,42 +323,42 @@ class NameVariables:
                 raise PolicyError(f"values: {name[:40]!r} is no variable: use {', '.join(ALL_VARIABLES)}")
 
     def account_name(self, text: str, *, setting: str = "account_name") -> str:
-        """Return the account name that *text* stands for.
+        """Return *text* as an account name, with the values of its variables.
 
         Args:
             text: With the variables ``{{partialupn}}``, ``{{serialNumber}}``, ``{{managedDeviceName}}`` and
                 ``{{onPremisesSamAccountName}}``.
-            setting: How an error names it.
+            setting: The setting that an error names.
 
         Raises:
             ProfileError: A variable cannot be replaced, or macOS could not use the result.
         """
         name, problems = self.replaced(text, setting, ACCOUNT_NAME_VARIABLES)
         if name and not problems:
-            problems = tuple(check_account_name(setting, name, name))
-        return _if_good(name, problems)
+            problems = tuple(check_account_name(setting, name, name))  # rule 5
+        return _checked_name(name, problems)
 
     def full_name(self, text: str, *, setting: str = "full_name") -> str:
-        """Return the full name that *text* stands for.
+        """Return *text* as a full name, with the values of its variables.
 
         Args:
             text: With the variables ``{{username}}``, ``{{serialNumber}}`` and
                 ``{{onPremisesSamAccountName}}``.
-            setting: How an error names it.
+            setting: The setting that an error names.
 
         Raises:
             ProfileError: A variable cannot be replaced, or macOS could not use the result.
         """
         name, problems = self.replaced(text, setting, FULL_NAME_VARIABLES)
-        return _if_good(name, problems or tuple(check_full_name(setting, name)))
+        return _checked_name(name, problems or tuple(check_full_name(setting, name)))
 
     def replaced(self, text: str, setting: str, allowed: tuple[str, ...]) -> tuple[str, tuple[Problem, ...]]:
-        """Return *text* with each variable replaced, and an error for each that cannot be; then it is "".
+        """Return *text* with the values of its variables, and the problems of those; "" if there are any.
 
         Args:
             text: The name.
-            setting: Where it is set.
-            allowed: The variables that it may hold.
+            setting: The setting with the name.
+            allowed: The variables that it may contain.
         """
         values = self._values()
         problems = list(check_variables(setting, text, allowed))
@@ -381,7 +371,7 @@ class NameVariables:
                 problems.append(Problem(setting, match[0], f"a variable whose value is known: {source}", fix))
         if problems:
             return "", tuple(problems)
-        return VARIABLE.sub(lambda match: values[match[1].lower()], text), ()
+        return VARIABLE.sub(lambda match: values[match[1].lower()], text), ()  # rules 1 and 4
 
     def _values(self) -> dict[str, str]:
         user = self.user or User(upn="")
@@ -391,11 +381,11 @@ class NameVariables:
             "onpremisessamaccountname": user.on_premises_account_name,
             "serialnumber": self.serial_number,
             "manageddevicename": self.device_name,
-            **{name.lower(): value for name, value in self.values.items()},
+            **{name.lower(): value for name, value in self.values.items()},  # rule 6
         }
 
 
-def _if_good(name: str, problems: tuple[Problem, ...]) -> str:
+def _checked_name(name: str, problems: tuple[Problem, ...]) -> str:
     errors = tuple(problem for problem in problems if problem.severity is Severity.ERROR)
     if errors:
         raise ProfileError(errors)
@@ -409,4 +399,4 @@ SOURCES: Final = {
     "serialnumber": "serial_number",
     "manageddevicename": "device_name, as of FinalConfiguration",
 }
-"""Where the value of each variable comes from, by its name in lower case."""
+"""The source of each variable's value, by its name in lower case."""

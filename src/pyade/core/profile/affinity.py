@@ -13,12 +13,12 @@ MODERN_FROM: Final = MacOSVersion(10, 15)
 
 
 class AffinityKind(enum.StrEnum):
-    """How a Mac enrolls with regard to its user.
+    """Whether a Mac enrolls with a user, and how the user signs in.
 
     Attributes:
         NONE: Without a user; for shared Macs.
         MODERN: With a user, who signs in on a web page (Setup Assistant with modern authentication).
-        LEGACY: With a user, who types name and password into Setup Assistant (legacy).
+        LEGACY: With a user, who enters name and password in Setup Assistant (legacy).
     """
 
     NONE = "none"
@@ -67,7 +67,7 @@ class UserAffinity:
 
     @classmethod
     def none(cls) -> UserAffinity:
-        """Return no user affinity: for shared Macs and those that need no user's data."""
+        """Return no user affinity: for shared Macs and Macs that need no user data."""
         return cls(kind=AffinityKind.NONE)
 
     @classmethod
@@ -82,7 +82,7 @@ class UserAffinity:
 
     @classmethod
     def legacy(cls) -> UserAffinity:
-        """Return Setup Assistant (legacy): the user types name and password into a pane of Apple's."""
+        """Return Setup Assistant (legacy): the user enters name and password in a pane of Apple."""
         return cls(kind=AffinityKind.LEGACY)
 
     @property

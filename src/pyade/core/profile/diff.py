@@ -19,7 +19,7 @@ class Reach(enum.StrEnum):
     """Which Macs a change reaches.
 
     Attributes:
-        SERVER: It takes effect on the server at once; no Mac sees it.
+        SERVER: It takes effect on the server immediately; no Mac receives it.
         REENROLLMENT: Enrolled Macs receive it only if they enroll again; a wipe is not needed.
         WIPE: Enrolled Macs receive it only in a new Setup Assistant, after they were wiped.
     """
@@ -65,7 +65,7 @@ class ProfileDiff(Printed):
 
     @property
     def never_received(self) -> tuple[SettingChange, ...]:
-        """The changes that Macs enrolled already do not receive while they stay enrolled."""
+        """The changes that enrolled Macs do not receive while they stay enrolled."""
         return tuple(change for change in self.changes if change.reach is not Reach.SERVER)
 
     def _words(self) -> list[str]:
@@ -117,7 +117,7 @@ _SETTINGS: Final = (
 
 
 def compare(before: ProfileSettings | None, after: ProfileSettings) -> ProfileDiff:
-    """Return what changes if *after* takes the place of *before*; None for nothing, as *after* is new."""
+    """Return what changes if *after* replaces *before*; *before* is None if *after* is new."""
     changes = tuple(_changes(before, after))
     warnings: tuple[Problem, ...] = ()
     if before is not None and before.name != after.name:
@@ -156,7 +156,7 @@ def _compare(setting: str, old: Any, new: Any) -> Iterator[SettingChange]:
     if old == new:
         return
     if not attrs.has(type(old)) and not attrs.has(type(new)):
-        # What is empty in a new profile was not there before it either.
+        # A setting that is empty in a new profile is no change.
         if old is not None or _text(new) != _UNSET:
             yield _change(setting, _text(old), _text(new))
         return
@@ -173,7 +173,7 @@ def _compare(setting: str, old: Any, new: Any) -> Iterator[SettingChange]:
 def _compare_given(
     setting: str, before: ProfileSettings | None, after: ProfileSettings
 ) -> Iterator[SettingChange]:
-    """Yield that something else was given for a setting which others switch on, before and after."""
+    """Yield a change of the given value of a setting that others switch on, both before and after."""
     if before is None or getattr(before, setting) != getattr(after, setting):
         return
     texts = [_text(given(profile, setting)) for profile in (before, after)]

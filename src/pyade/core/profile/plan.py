@@ -1,4 +1,4 @@
-"""What a profile does on one version of macOS, as rows that print as a table."""
+"""The plan of a profile: its effect on one version of macOS, as rows that print as a table."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ class Effect(enum.StrEnum):
     """What a setting does on a Mac.
 
     Attributes:
-        APPLIES: It does what it says.
-        SERVER_ONLY: It is kept by the server; no Mac sees it.
+        APPLIES: It takes effect.
+        SERVER_ONLY: It is kept by the server; no Mac receives it.
         NOT_SET: The profile leaves it to macOS or to the user.
-        NOT_USED: It is sent for other versions; this one uses something else.
-        NO_EFFECT: This version, or another setting, makes it void.
+        NOT_USED: It is sent for other versions; this one uses another setting.
+        NO_EFFECT: It has no effect on this version, or because of another setting.
         FALLS_BACK: This version does something else instead.
-        FOLLOWS: It is no setting but follows from one.
-        SENT_AS_IS: It is sent; pyade does not know what it does.
-        SHOWN: The screen shows.
-        PASSED: Setup Assistant goes past the screen by itself.
-        HIDDEN: The screen does not show.
-        MAY_SHOW: The screen is to be hidden, but Apple does not promise it.
+        FOLLOWS: It is no setting but a consequence of one.
+        SENT_AS_IS: It is sent; pyade does not know its effect.
+        SHOWN: The screen is shown.
+        PASSED: Setup Assistant skips the screen by itself.
+        HIDDEN: The screen is not shown.
+        MAY_SHOW: The screen should be hidden, but Apple does not guarantee it.
         NOT_THERE: This version does not have the screen.
     """
 
@@ -59,9 +59,9 @@ class PlanRow:
         setting: The setting as it is written (``primary_account.account_name``); for a screen, ``skip.``
             and its key (``skip.Siri``).
         value: Its value as text; never a secret.
-        effect: What it does on this version.
-        why: The reason, or what it means for the user.
-        label: How the table names it; "" names it by ``setting``, a part under the setting it belongs to.
+        effect: Its effect on this version.
+        why: The reason, or the consequence for the user.
+        label: Its name in the table; "" means ``setting``, a part indented under its setting.
     """
 
     setting: str
@@ -73,12 +73,12 @@ class PlanRow:
 
 @attrs.frozen(kw_only=True)
 class ProfilePlan(Printed):
-    """What each setting and each screen of a profile does on one version of macOS; it prints as a table.
+    """The effect of each setting and each screen of a profile on one version of macOS; prints as a table.
 
     Attributes:
         profile_name: The profile.
         version: The version.
-        settings: One row for each setting, and for what follows from some.
+        settings: One row for each setting, and for the consequences of some.
         screens: One row for each Setup Assistant screen.
     """
 
@@ -114,12 +114,12 @@ class ProfilePlan(Printed):
 
 
 def yes(value: bool) -> str:
-    """Return how a plan writes a switch."""
+    """Return a switch as text for a plan."""
     return "yes" if value else "no"
 
 
 def counted_certificates(certificates: Sized) -> str:
-    """Return how many there are, in words; "" for none."""
+    """Return the number of certificates in words; "" for none."""
     count = len(certificates)
     return f"{count} certificate{'' if count == 1 else 's'}" if count else ""
 

@@ -1,23 +1,11 @@
-"""The rows of a plan: what each setting does on one version of macOS, and why.
+"""Make the rows of a plan: the effect of each setting and screen on one version of macOS, and why.
 
-Source: specification, "Create an Apple enrollment profile"; Apple, ``Profile``, ``AccountConfiguration`` and
-``SkipKeys`` for what the specification does not say.
-
-The rows of a plan about a set-up without people, and whether there is one.
-
-Where Setup Assistant goes on by itself, no row tells what a person does there. A row says instead where the
+If Setup Assistant continues by itself, no row describes what a user does there. A row says instead where the
 set-up stops.
 
-Source: Apple, ``Profile``, ``auto_advance_setup``, ``language`` and ``region``.
-
-The rows of a plan about Setup Assistant screens.
-
-Source: specification, "Setup Assistant screen reference"; Apple, ``SkipKeys``.
-
-The rows of a plan about local accounts.
-
-Source: specification, "Create an Apple enrollment profile", Account Settings; Apple,
-``AccountConfiguration``.
+Source: specification, "Create an Apple enrollment profile", also Account Settings, and "Setup Assistant
+screen reference"; Apple, ``Profile`` (``auto_advance_setup``, ``language`` and ``region``),
+``AccountConfiguration`` and ``SkipKeys`` for what the specification does not say.
 """
 
 from __future__ import annotations
@@ -45,12 +33,12 @@ ADVANCE_FROM: Final = MacOSVersion(11)
 
 
 def advances(profile: ProfileSettings, version: MacOSVersion) -> bool:
-    """Return True if Setup Assistant goes on by itself."""
+    """Return True if Setup Assistant continues by itself."""
     return profile.auto_advance and version >= ADVANCE_FROM
 
 
 def auto_advance(profile: ProfileSettings, version: MacOSVersion) -> Iterator[PlanRow]:
-    """Yield the rows of language and region, and of the advance itself."""
+    """Yield the rows of language, region and ``auto_advance``."""
     old = version < ADVANCE_FROM
     for setting in ("language", "region"):
         value: str = getattr(profile, setting)
@@ -85,7 +73,7 @@ def _stops(profile: ProfileSettings) -> Iterator[str]:
 
 
 def screens(profile: ProfileSettings, version: MacOSVersion) -> Iterator[PlanRow]:
-    """Yield one row for each screen, for each hidden key that is none, and for what no key hides."""
+    """Yield one row for each screen, for each other key in ``skip``, and for the screens without a key."""
     passes = advances(profile, version)
     for key in SkipKeys:
         row = _screen(key, hide=key in profile.skip, version=version)
@@ -171,7 +159,7 @@ def primary_account(profile: ProfileSettings, version: MacOSVersion) -> Iterator
 
 
 def _left_open(profile: ProfileSettings, version: MacOSVersion) -> str:
-    """Return who makes the user's account where the profile says nothing about it."""
+    """Return who creates the user's account if the profile has no settings for it."""
     if profile.skip_primary_account and version >= ACCOUNTS_FROM:
         return "no account is made in Setup Assistant: the administrator is the only one"
     if advances(profile, version):
@@ -183,7 +171,7 @@ def _left_open(profile: ProfileSettings, version: MacOSVersion) -> str:
 def _restrict_editing(
     account: PrimaryAccount, kind: AffinityKind, version: MacOSVersion
 ) -> tuple[Effect, str]:
-    """Return what the user meets on the account screen; below 10.15 everybody signs in the legacy way."""
+    """Return the effect on the account screen; below 10.15 every user signs in with legacy authentication."""
     prefilled = sum(map(bool, (account.account_name, account.full_name)))
     if version < PREFILL_FROM:
         return (
@@ -241,7 +229,7 @@ def administrator(profile: ProfileSettings, version: MacOSVersion) -> Iterator[P
 
 
 def account_settings(profile: ProfileSettings, version: MacOSVersion) -> Iterator[PlanRow]:
-    """Yield the rows of what concerns all accounts."""
+    """Yield the rows of the settings that concern all accounts."""
     yield _row("standard_user", profile.standard_user, version, _standard(profile))
     yield _row("skip_primary_account", profile.skip_primary_account, version, _skipped(profile, version))
     yield _managed(profile, version)
@@ -315,7 +303,7 @@ _KIND_NAMES: Final = {
 
 
 def make_plan(profile: ProfileSettings, version: MacOSVersion) -> ProfilePlan:
-    """Return what *profile* does on *version*."""
+    """Return the plan of *profile* on *version*."""
     settings = (
         *_basics(profile),
         *_sign_in(profile, version),
@@ -336,7 +324,7 @@ def make_plan(profile: ProfileSettings, version: MacOSVersion) -> ProfilePlan:
     )
 
 
-def _text(setting: str, value: str, why: str, unset: str, effect: Effect = Effect.APPLIES) -> PlanRow:
+def _row_of_text(setting: str, value: str, why: str, unset: str, effect: Effect = Effect.APPLIES) -> PlanRow:
     return PlanRow(setting, value, effect, why) if value else PlanRow(setting, "", Effect.NOT_SET, unset)
 
 
@@ -347,7 +335,7 @@ def _basics(profile: ProfileSettings) -> Iterator[PlanRow]:
         Effect.SERVER_ONLY,
         "users do not see it; group rules on enrollmentProfileName use it",
     )
-    yield _text(
+    yield _row_of_text(
         "description",
         profile.description,
         "users do not see it",
@@ -374,7 +362,7 @@ def _sign_in(profile: ProfileSettings, version: MacOSVersion) -> Iterator[PlanRo
     yield url
     rows = _affinity(affinity, kind)
     if kind is not AffinityKind.NONE and advances(profile, version):
-        rows = (_stopping(row) for row in rows)
+        rows = (_unattended(row) for row in rows)
     yield from rows
 
 
@@ -397,13 +385,13 @@ def _affinity(affinity: UserAffinity, kind: AffinityKind) -> Iterator[PlanRow]:
         yield PlanRow(f"user_affinity.{field.name}", "", Effect.FOLLOWS, why)
 
 
-def _stopping(row: PlanRow) -> PlanRow:
-    """Return *row* for a set-up that goes on by itself, but for the sign-in."""
-    why = _WITHOUT_PEOPLE.get(row.setting)
+def _unattended(row: PlanRow) -> PlanRow:
+    """Return *row* for a set-up that continues by itself, except for the sign-in."""
+    why = _UNATTENDED.get(row.setting)
     return row if why is None else attrs.evolve(row, why=why)
 
 
-_WITHOUT_PEOPLE: Final = {
+_UNATTENDED: Final = {
     "user_affinity": "Setup Assistant stops at the sign-in; without user affinity it goes on by itself",
     "user_affinity.web_url": "Setup Assistant opens this page, and stops there",
     "user_affinity.sign_in": "Setup Assistant stops there before the Mac enrolls",
@@ -468,15 +456,19 @@ def _locked(profile: ProfileSettings, version: MacOSVersion) -> PlanRow:
 
 def _support(profile: ProfileSettings) -> Iterator[PlanRow]:
     why = "shown when the user selects About Configuration during activation"
-    yield _text("department", profile.department, why, "About Configuration names no department")
+    yield _row_of_text("department", profile.department, why, "About Configuration names no department")
     why = "shown when the user selects Need Help during activation"
-    yield _text("support_phone_number", profile.support_phone_number, why, "Need Help names no phone number")
+    yield _row_of_text(
+        "support_phone_number", profile.support_phone_number, why, "Need Help names no phone number"
+    )
     why = "sent to the Mac; no source says where it shows"
-    yield _text("support_email_address", profile.support_email_address, why, "no e-mail address is sent")
+    yield _row_of_text(
+        "support_email_address", profile.support_email_address, why, "no e-mail address is sent"
+    )
 
 
 def _transport(profile: ProfileSettings) -> Iterator[PlanRow]:
-    yield _text(
+    yield _row_of_text(
         "anchor_certificates",
         counted_certificates(profile.anchor_certificates),
         "the Mac trusts only these when it connects to the server",
@@ -519,7 +511,7 @@ RENEW_FROM: Final = MacOSVersion(10, 13)
 
 
 def renewal(version: MacOSVersion | None) -> str:
-    """Return what makes a Mac that is set up already enroll, and who may run it, as a part of a sentence.
+    """Return how a Mac that is set up already enrolls, and who may run the command, as part of a sentence.
 
     Source: specification, "Distribute devices", Existing Macs; Apple, "What's new for enterprise in macOS
     Sequoia".

@@ -1,7 +1,7 @@
-"""Every setting of a profile in words, as on the last page before a profile is created, "Review + create".
+"""The review of a profile: every setting in words, as on the page "Review + create" before it is created.
 
-The order and the words are those of the specification's pages; what it does not have comes last. Nothing
-depends on a version of macOS: what a setting does on one is told by ``ProfileSettings.plan``.
+The order and the labels are those of the specification's pages; settings that it lacks are last. Nothing
+depends on a version of macOS: ``EnrollmentProfile.plan`` has the effect of a setting on one.
 
 Source: specification, "Create an Apple enrollment profile" and "Setup Assistant screen reference".
 """
@@ -29,8 +29,8 @@ class ReviewRow:
     """One setting.
 
     Attributes:
-        page: The page of the specification that it is on; "Other settings" for what the specification lacks.
-        label: The setting, in the words of that page.
+        page: The page of the specification with the setting; "Other settings" if the specification lacks it.
+        label: The name of the setting on that page.
         value: Its value in words; never a secret.
         setting: The setting as it is written, such as ``locked``; for a screen, ``skip.`` and its key.
     """
@@ -117,7 +117,7 @@ def _management(profile: ProfileSettings) -> _Rows:
 
 def _accounts(profile: ProfileSettings) -> _Rows:
     primary, administrator = profile.primary_account, profile.administrator
-    # Without an account nothing of it is configured, whatever its defaults are.
+    # Without an account none of its settings is configured, whatever their defaults are.
     account = primary or PrimaryAccount(restrict_editing=False)
     is_prefilled = bool(account.account_name or account.full_name)
     yield "Create a local primary account", _set(primary is not None), "primary_account"

@@ -1,4 +1,4 @@
-"""The settings of an enrollment profile, and what follows from them.
+"""The settings of an enrollment profile, and the ones that others switch on.
 
 ``EnrollmentProfile`` documents each setting and checks them all; plan, review and diff read them here.
 """
@@ -18,11 +18,11 @@ from pyade.core.profile.affinity import UserAffinity
 _KEY_OF_VALUE = {key.value: key for key in SkipKeys}
 
 
-# What a converter cannot convert passes on to the rules, which report it together with everything else.
+# A converter returns a value of a wrong type unchanged: the rules report it with all other problems.
 
 
 def _skip_keys(values: Iterable[SkipKeys | str]) -> frozenset[SkipKeys | str]:
-    # A single key is taken as such: its letters are never what was meant.
+    # A single key is taken as one key, never as its letters.
     keys: Iterable[SkipKeys | str] = [values] if isinstance(values, str) else values
     try:
         return frozenset(_KEY_OF_VALUE.get(key, key) for key in keys)
@@ -31,7 +31,7 @@ def _skip_keys(values: Iterable[SkipKeys | str]) -> frozenset[SkipKeys | str]:
 
 
 def _certificates(values: Iterable[bytes] | bytes) -> tuple[bytes, ...]:
-    # So is a single certificate.
+    # A single certificate is taken as one certificate.
     try:
         return (values,) if isinstance(values, bytes) else tuple(values)
     except TypeError:
@@ -51,7 +51,7 @@ def _organization(settings: ProfileSettings) -> str:
 
 @attrs.frozen(kw_only=True)
 class ProfileSettings:
-    """What a profile holds; ``EnrollmentProfile`` documents the attributes."""
+    """The settings of a profile; ``EnrollmentProfile`` documents the attributes."""
 
     name: str
     url: str
@@ -82,29 +82,29 @@ class ProfileSettings:
 
     @property
     def has_account_settings(self) -> bool:
-        """True if there is something to tell a Mac about accounts: one, two, or the managed user."""
+        """True if the profile has settings of accounts: one, two, or the managed user."""
         return self.primary_account is not None or self.administrator is not None or self.managed_user != ""
 
     @property
     def await_final_configuration(self) -> bool:
         """True if the Mac is held in Setup Assistant until the server releases it.
 
-        Account settings switch it on, whatever was given: accounts are only made while the Mac waits.
+        Account settings switch it on, whatever was given: accounts are only created while the Mac waits.
 
-        Source: specification, "Create an Apple enrollment profile", Account Settings: a setting that nobody
-        touched is enabled in the background.
+        Source: specification, "Create an Apple enrollment profile", Account Settings: the setting is enabled
+        in the background if it was not configured.
         """
         return self.await_final_configuration_given or self.has_account_settings
 
     @property
     def skip_primary_account(self) -> bool:
-        """True if nobody makes an account in Setup Assistant: the administrator is the only one.
+        """True if no account is created in Setup Assistant: the administrator is the only one.
 
-        ``auto_advance`` with an administrator switches it on, whatever was given: nobody is there to make an
-        account.
+        ``auto_advance`` with an administrator switches it on, whatever was given: no user is there to create
+        an account.
 
-        Source: Apple, ``AccountConfiguration``, ``SkipPrimarySetupAccountCreation``. That a set-up without
-        people needs it is observed.
+        Source: Apple, ``AccountConfiguration``, ``SkipPrimarySetupAccountCreation``. That an unattended
+        set-up needs it is observed.
         """
         return self.skip_primary_account_given or (self.auto_advance and self.administrator is not None)
 
@@ -124,7 +124,7 @@ GIVEN: Final = {
     "await_final_configuration": "await_final_configuration_given",
     "skip_primary_account": "skip_primary_account_given",
 }
-"""The settings that others switch on, and where a profile keeps what was given for them."""
+"""The settings that others switch on, and the attributes with the values that were given for them."""
 
 
 def given(profile: ProfileSettings, setting: str) -> object:
@@ -133,7 +133,7 @@ def given(profile: ProfileSettings, setting: str) -> object:
 
 
 def switched_on(profile: ProfileSettings) -> tuple[str, ...]:
-    """Return the settings of *profile* that were given as False and hold all the same."""
+    """Return the settings of *profile* that were given as False and are True because of others."""
     return tuple(name for name in GIVEN if getattr(profile, name) and not given(profile, name))
 
 

@@ -1,19 +1,19 @@
-"""The accounts of a profile as one Mac gets them: a wrong name keeps nothing else from being sent.
+"""Determine the accounts that one Mac gets from a profile: a wrong name does not prevent the others.
 
-``AccountConfiguration`` works only while the Mac awaits, and once: what it lacks cannot be made later.
+``AccountConfiguration`` works only while the Mac awaits, and once: a missing account cannot be added later.
 
 The rules of this file:
 
-1. The administrator is always sent. Where its name has a variable without a usable value, the serial number
-   stands for its variables, which nobody has to look up.
-2. A name for the user's account that macOS could not use, that has no value, or that the administrator has
-   already, is left to the person at the Mac; the other one is sent all the same.
-3. A name that macOS may change or refuse is only a proposal.
-4. With a problem of either name the person at the Mac may edit both: a wrong name that is locked would stop
+1. The administrator is always sent. If its name has a variable without a usable value, its variables are
+   replaced by the serial number, which is always known.
+2. A name for the user's account that macOS could not use, that has no value, or that is the administrator's,
+   is left to the user at the Mac; the other name is sent all the same.
+3. A name that macOS may change or refuse is sent as a proposal.
+4. With a problem of either name the user at the Mac may edit both: a wrong name that is locked would stop
    Setup Assistant.
-5. Where the managed user is the administrator, it is the administrator under the name that the Mac gets. A
-   managed user without a usable name is left out: the account that Setup Assistant makes is managed then. So
-   is a user whose name the administrator has, who must not be managed in the user's place.
+5. If the managed user is the administrator, it gets the name that the administrator gets on this Mac. A
+   managed user without a usable name is left out: the account that Setup Assistant creates is managed then.
+   So is one with the name of an administrator that the profile does not name as managed user.
 
 Source: Apple, ``AccountConfiguration``; specification, "Create an Apple enrollment profile", Account
 Settings. That a second ``AccountConfiguration`` fails is observed.
@@ -58,11 +58,11 @@ class LocalAccounts:
     """The accounts that one Mac gets, without variables.
 
     Attributes:
-        primary: What is filled in for the user's account, "" where the person at the Mac types it; None if
-            nothing is said about that account.
+        primary: The prefilled names of the user's account, "" if the user at the Mac types one; None if
+            nothing is sent about that account.
         administrator: The administrator; None for none.
-        managed_user: Account name of the managed user; "" for the account that Setup Assistant makes.
-        problems: What could not be sent as the profile has it, each with what the Mac gets instead.
+        managed_user: Account name of the managed user; "" for the account that Setup Assistant creates.
+        problems: One for each setting that could not be sent as it is, with what the Mac gets instead.
     """
 
     primary: PrimaryAccount | None = None
@@ -79,15 +79,15 @@ def local_accounts(
     version: MacOSVersion | str | None = None,
     administrator: AdministratorAccount | None = None,
 ) -> LocalAccounts:
-    """Return the accounts that a Mac gets with *profile*, and what is wrong with their names.
+    """Return the accounts that a Mac gets with *profile*, and the problems of their names.
 
     Args:
-        profile: Its account settings.
-        names: What the variables stand for on this Mac.
-        version: Version of macOS, which knows no accounts before 10.11, and fills in no names before 10.15;
-            None for any.
-        administrator: The administrator with a password of this Mac's own; None for that of the profile. One
-            is made only if the profile has one.
+        profile: The profile with the account settings.
+        names: The values of the variables on this Mac.
+        version: Version of macOS, which has no account settings before 10.11, and prefills no names before
+            10.15; None for any.
+        administrator: The administrator with a password for this Mac; None for that of the profile. It is
+            only used if the profile has an administrator.
 
     Raises:
         VersionError: The text is not a version.
@@ -120,10 +120,10 @@ def names_of(profile: EnrollmentProfile) -> tuple[str, ...]:
 
 
 def check_name(setting: str, name: str, *, is_account_name: bool) -> Iterator[Problem]:
-    """Yield what is wrong with a name that a Mac would get; "" is none.
+    """Yield the problems of a name that a Mac would get; "" is no name and has none.
 
     Args:
-        setting: Where it stands.
+        setting: The setting with the name.
         name: Without variables.
         is_account_name: False for a full name.
     """
@@ -150,12 +150,12 @@ def _primary(
         text, setting = getattr(account, field), f"primary_account.{field}"
         name, wrong = _name(names, text, setting, is_account_name=field == "account_name")
         if name and name.lower() == other.lower():
-            wrong, name = (Problem(setting, name, _NOT_TAKEN, ""),), ""
+            wrong, name = (Problem(setting, name, _NOT_TAKEN, ""),), ""  # rule 2
         fields[field] = name
-        comes = "is only proposed" if name else "is left to the person at the Mac"
-        found += (_on_this_mac(one, f"{_source(text, names)}; the name {comes}{edits}") for one in wrong)
+        outcome = "is only proposed" if name else "is left to the user at the Mac"  # rule 3
+        found += (_on_this_mac(one, f"{_source(text, names)}; the name {outcome}{edits}") for one in wrong)
     problems += found
-    return PrimaryAccount(**fields, restrict_editing=account.restrict_editing and not found)
+    return PrimaryAccount(**fields, restrict_editing=account.restrict_editing and not found)  # rule 4
 
 
 def _administrator(
@@ -170,7 +170,7 @@ def _administrator(
     )
     found = [_on_this_mac(one, fix) for one in wrong]
     if wrong and (not name or has_variables(account.short_name)):
-        name = next(_other_names((account.short_name, fallback), names))
+        name = next(_other_names((account.short_name, fallback), names))  # rule 1
         # The name that was sent is shown in full: the administrator logs in with it.
         found = [attrs.evolve(found[0], value=f"{found[0].value}, sent as {name}")]
     problems += found
@@ -182,7 +182,7 @@ def _administrator(
     if password and not is_password_hash(password):
         password = b""
         allowed = "a property list with the only key SALTED-SHA512-PBKDF2: entropy, iterations and salt"
-        fix = "make it anew, and send SetAutoAdminPassword; the administrator is made without a password"
+        fix = "create it again, and send SetAutoAdminPassword; the administrator is made without a password"
         problems.append(Problem("administrator.password_hash", "", allowed, fix))
     return attrs.evolve(account, short_name=name, full_name=full_name, password_hash=password)
 
@@ -195,20 +195,20 @@ def _managed_user(
 ) -> str:
     text, setting = profile.managed_user, "managed_user"
     given = "" if profile.administrator is None else profile.administrator.short_name
-    if admin is not None and text.lower() == given.lower():
+    if admin is not None and text.lower() == given.lower():  # rule 5
         return admin.short_name
     name, wrong = _name(names, text, setting, is_account_name=True)
     if name and admin is not None and name.lower() == admin.short_name.lower():
         wrong, name = (Problem(setting, name, _NOT_TAKEN, ""),), ""
-    comes = "" if name else ("no user is managed" if profile.skip_primary_account else _OTHERWISE_MANAGED)
-    problems += (_on_this_mac(one, "; ".join(filter(None, (_source(text, names), comes)))) for one in wrong)
+    instead = "" if name else ("no user is managed" if profile.skip_primary_account else _OTHERWISE_MANAGED)
+    problems += (_on_this_mac(one, "; ".join(filter(None, (_source(text, names), instead)))) for one in wrong)
     return name
 
 
 def _name(
     names: NameVariables, text: str, setting: str, *, is_account_name: bool
 ) -> tuple[str, tuple[Problem, ...]]:
-    """Return the name that *text* stands for, "" if it cannot be used, and what is wrong with it."""
+    """Return *text* with its values, "" if it cannot be used, and its problems."""
     allowed = ACCOUNT_NAME_VARIABLES if is_account_name else FULL_NAME_VARIABLES
     name, problems = names.replaced(text, setting, allowed)
     if not problems:
@@ -217,7 +217,7 @@ def _name(
 
 
 def _other_names(texts: Iterable[str], names: NameVariables) -> Iterator[str]:
-    """Yield the names that an administrator may have in the place of a wrong one, the best first."""
+    """Yield the names that can replace a wrong name of an administrator, the best first."""
     serial = re.sub("[^A-Za-z0-9]", "", names.serial_number)
     for text in texts:
         is_known = not any(check_variables("", text, ACCOUNT_NAME_VARIABLES))
@@ -233,12 +233,12 @@ def _is_usable(problems: Iterable[Problem]) -> bool:
 
 
 def _on_this_mac(problem: Problem, fix: str) -> Problem:
-    """Return *problem* as one that a Mac has: it is set up all the same."""
+    """Return *problem* as a warning about one Mac, which is set up all the same."""
     return attrs.evolve(problem, value=printable(problem.value)[:_SHOWN], fix=fix, severity=Severity.WARNING)
 
 
 def _source(text: str, names: NameVariables) -> str:
-    """Return what to correct, which is where the values of the variables in *text* come from."""
+    """Return what to correct: the sources of the values of the variables in *text*."""
     sources = {**SOURCES, **dict.fromkeys(map(str.lower, names.values), "what variables returns")}
     used = dict.fromkeys(sources.get(match[1].lower(), "the name") for match in VARIABLE.finditer(text))
     return f"correct {', '.join(used) or 'the name'}"

@@ -1,17 +1,17 @@
-"""The rules of an enrollment profile: each function reports what one group of settings breaks.
+"""Check the rules of an enrollment profile; each function yields the problems of one group of settings.
 
-Errors stop the profile from being made. Warnings are for what is only doubtful, so that a profile that
-works at Apple can always be read and written back.
-
-The rules that tie the account settings of a profile to each other, and to a set-up without people.
+Errors prevent the profile from being made. Warnings are for doubtful values, so that a profile that works at
+Apple can always be read and written back.
 
 The rules of this file:
 
-1. Account settings switch ``await_final_configuration`` on, since accounts are only made while the Mac waits;
-   ``auto_advance`` with an administrator switches ``skip_primary_account`` on, since nobody is there to make
-   an account. What was given stays beside what holds, and holds again when the reason is gone.
-2. What would leave a Mac without an administrator is an error, as is an account that nobody could make.
-3. What macOS ignores is a warning.
+1. Account settings switch ``await_final_configuration`` on, since accounts are only created while the Mac
+   waits; ``auto_advance`` with an administrator switches ``skip_primary_account`` on, since no user is there
+   to create an account. The given value is kept beside the effective one, and is effective again when the
+   reason is gone.
+2. Settings that leave a Mac without an administrator are an error, as is an account that no user could
+   create.
+3. A setting that macOS ignores is a warning.
 
 Source: Apple, ``AccountConfiguration`` and ``Profile``; specification, "Create an Apple enrollment profile",
 Account Settings. That an unattended set-up needs an administrator and no account pane is observed.
@@ -46,8 +46,8 @@ _SHOWN: Final = 80
 
 
 def check_account_settings(profile: ProfileSettings) -> Iterator[Problem]:
-    """Yield what is wrong with the account settings of *profile* as a whole."""
-    if "await_final_configuration" in switched_on(profile):
+    """Yield the problems of the account settings of *profile* in combination."""
+    if "await_final_configuration" in switched_on(profile):  # rule 1
         yield warning(
             "await_final_configuration",
             "False",
@@ -59,13 +59,13 @@ def check_account_settings(profile: ProfileSettings) -> Iterator[Problem]:
     elif profile.skip_primary_account:
         yield from _only_administrator(profile)
     yield from _managed_user(profile)
-    if profile.requires_network_tether and not profile.has_account_settings:
+    if profile.requires_network_tether and not profile.has_account_settings:  # rule 3
         allowed = "True only with account settings: it concerns the command that makes accounts"
         yield warning("requires_network_tether", "True", allowed, "leave it out")
 
 
 def check_auto_advance(profile: ProfileSettings) -> Iterator[Problem]:
-    """Yield where a set-up without people would stop."""
+    """Yield the settings at which an unattended set-up would stop."""
     if not profile.auto_advance:
         return
     if profile.user_affinity.kind is not AffinityKind.NONE:
@@ -86,12 +86,12 @@ def check_auto_advance(profile: ProfileSettings) -> Iterator[Problem]:
         yield Problem(
             "auto_advance",
             "True",
-            "with an administrator, only without a primary_account: nobody is there to make one",
+            "with an administrator, only without a primary_account: no user is there to create one",
             "leave primary_account out, or set auto_advance=False",
         )
 
 
-def _without_administrator(profile: ProfileSettings) -> Iterator[Problem]:
+def _without_administrator(profile: ProfileSettings) -> Iterator[Problem]:  # rule 2
     for setting in ("standard_user", "skip_primary_account"):
         if getattr(profile, setting):
             allowed = "True only with an administrator: a Mac needs at least one"
@@ -99,15 +99,15 @@ def _without_administrator(profile: ProfileSettings) -> Iterator[Problem]:
 
 
 def _only_administrator(profile: ProfileSettings) -> Iterator[Problem]:
-    """Yield what does not go together with an administrator whom nobody makes an account beside."""
+    """Yield the settings that contradict an administrator as the only account."""
     if profile.skip_primary_account_given and profile.primary_account is not None:
-        allowed = "True only without a primary_account: nobody makes an account in Setup Assistant"
+        allowed = "True only without a primary_account: no account is created in Setup Assistant"
         yield Problem("skip_primary_account", "True", allowed, "choose one of them")
     if profile.standard_user:
-        allowed = "no effect where nobody makes an account in Setup Assistant"
+        allowed = "no effect if no account is created in Setup Assistant"
         yield warning("standard_user", "True", allowed, "leave it out")
     if profile.administrator is not None and profile.administrator.hidden:
-        allowed = "False where nobody else has an account: only users of a directory could log in"
+        allowed = "False if no other account exists: only users of a directory could log in"
         yield warning("administrator.hidden", "True", allowed, "set it to False")
 
 
@@ -148,7 +148,7 @@ APPLE_KEYS: Final[frozenset[str]] = frozenset(
         "url",
     }
 )
-"""Apple's keys that a profile has settings for, and that ``extra`` therefore may not hold."""
+"""Apple's keys for which a profile has settings, and which ``extra`` therefore must not contain."""
 
 # Apple, define a profile: error codes PROFILE_NAME_INVALID, DEPARTMENT_INVALID, ... name these limits.
 _LENGTHS: Final = {
@@ -190,7 +190,7 @@ _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 
 def check(profile: ProfileSettings) -> Iterator[Problem]:
-    """Yield every broken rule and every problem of *profile*; only wrong types if there are any."""
+    """Yield every problem of *profile*; only those of wrong types if there are any."""
     wrong_types = list(_types(profile))
     yield from wrong_types
     if wrong_types:
@@ -209,13 +209,13 @@ def check(profile: ProfileSettings) -> Iterator[Problem]:
     yield from _extra(profile)
 
 
-def _shown(value: object) -> str:
+def _cut(value: object) -> str:
     text = str(value)
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 
 def _types(profile: ProfileSettings) -> Iterator[Problem]:
-    """Callers without a type checker may pass anything; a converter cannot report all of it at once."""
+    """Yield the values of wrong types, all of them, which a converter could not report together."""
     for setting, value, kind in _typed_values(profile):
         if not isinstance(value, kind):
             allowed = f"{_KIND_NAMES.get(kind, kind.__name__)}, not {type(value).__name__}"
@@ -241,42 +241,36 @@ def _typed_values(profile: ProfileSettings) -> Iterator[tuple[str, object, type]
 
 
 def _texts(profile: ProfileSettings) -> Iterator[Problem]:
-    """Apple counts UTF-8 characters and does not say whether bytes or code points are meant."""
+    """Yield the problems of texts. Apple counts UTF-8 characters; whether bytes or code points is unknown."""
     for setting, limit in _LENGTHS.items():
         value: str = getattr(profile, setting)
         if not value.strip() and (value or setting in _REQUIRED):
             if setting == "org_magic" and not host_of(profile.url):
                 continue  # Derived from a url that is reported itself.
             fix = "give it a text" if setting in _REQUIRED else 'use "" to leave it out'
-            yield Problem(setting, _shown(value), f"1 to {limit} characters, not only space", fix)
+            yield Problem(setting, _cut(value), f"1 to {limit} characters, not only space", fix)
         elif len(value) > limit:
-            yield Problem(
-                setting, _shown(value), f"at most {limit} characters, not {len(value)}", "shorten it"
-            )
+            yield Problem(setting, _cut(value), f"at most {limit} characters, not {len(value)}", "shorten it")
         elif (size := len(value.encode())) > limit:
             yield warning(
                 setting,
-                _shown(value),
+                _cut(value),
                 f"at most {limit} characters; these are {size} bytes of UTF-8, and Apple may count bytes",
                 "shorten it to be safe",
             )
         if re.search(r"[\x00-\x1f\x7f]", value):
-            yield Problem(
-                setting, _shown(value), "text on one line, without control characters", "remove them"
-            )
+            yield Problem(setting, _cut(value), "text on one line, without control characters", "remove them")
     if (phone := profile.support_phone_number.strip()) and not re.search(r"\d", phone):
-        yield warning("support_phone_number", _shown(phone), "a phone number", "users will see it as it is")
+        yield warning("support_phone_number", _cut(phone), "a phone number", "users will see it as it is")
     email = profile.support_email_address.strip()
     if email and not re.fullmatch(r"[^@\s]+@[^@\s]+", email):
-        yield warning(
-            "support_email_address", _shown(email), "an e-mail address", "users will see it as it is"
-        )
+        yield warning("support_email_address", _cut(email), "an e-mail address", "users will see it as it is")
 
 
 def _url(setting: str, url: str) -> Iterator[Problem]:
     parts = split_url(url)
-    # A query or a user may hold a secret, so that only the rest is shown.
-    shown = _shown(f"{parts.scheme}://{host_of(url)}{parts.path}") if parts else ""
+    # Query, user and password may be secret: only the rest is shown.
+    shown = _cut(f"{parts.scheme}://{host_of(url)}{parts.path}") if parts else ""
     if not re.fullmatch(r"[!-~]+", url) or re.search(r'["<>\\^`{|}]|%(?![0-9A-Fa-f]{2})', url):
         yield Problem(
             setting, shown, "a percent-encoded https URL in ASCII", "encode space and other characters"
@@ -305,7 +299,7 @@ def _urls(profile: ProfileSettings) -> Iterator[Problem]:
         if all(hosts) and hosts[0] != hosts[1]:
             yield Problem(
                 "user_affinity.web_url",
-                _shown(hosts[1]),
+                _cut(hosts[1]),
                 f"a page on the host of url, {hosts[0]}: a Mac takes the profile from the same host only",
                 "serve both on one host",
             )
@@ -322,14 +316,12 @@ def _locale(profile: ProfileSettings) -> Iterator[Problem]:
     if profile.language and not re.fullmatch("[a-z]{2,3}", profile.language):
         yield Problem(
             "language",
-            _shown(profile.language),
+            _cut(profile.language),
             'two or three lower-case letters, ISO 639: "en", "haw"',
             "put the country into region",
         )
     if profile.region and not re.fullmatch("[A-Z]{2}", profile.region):
-        yield Problem(
-            "region", _shown(profile.region), 'two capitals, ISO 3166-1: "US", "GB"', "use that code"
-        )
+        yield Problem("region", _cut(profile.region), 'two capitals, ISO 3166-1: "US", "GB"', "use that code")
 
 
 def _affinity(profile: ProfileSettings) -> Iterator[Problem]:
@@ -344,7 +336,7 @@ def _affinity(profile: ProfileSettings) -> Iterator[Problem]:
     if affinity.kind is not AffinityKind.MODERN and affinity.web_url:
         yield Problem(
             "user_affinity.web_url",
-            _shown(host_of(affinity.web_url)),
+            _cut(host_of(affinity.web_url)),
             f"no page with the kind {affinity.kind}: a Mac would open it all the same",
             "use UserAffinity.modern(...) or leave it out",
         )
@@ -397,20 +389,20 @@ def _administrator(profile: ProfileSettings) -> Iterator[Problem]:
     if account and account.account_name and account.account_name.lower() == admin.short_name.lower():
         yield Problem(
             "primary_account.account_name",
-            _shown(account.account_name),
+            _cut(account.account_name),
             "another name than the administrator's short_name",
             "rename one of them",
         )
     if not admin.password_hash:
         yield warning(
-            "administrator.password_hash", "", "without it nobody can log in as administrator", "give one"
+            "administrator.password_hash", "", "without it no user can log in as administrator", "give one"
         )
     elif not is_password_hash(admin.password_hash):
         yield warning(
             "administrator.password_hash",
             "",
             "a property list with the only key SALTED-SHA512-PBKDF2: entropy, iterations and salt",
-            "make it anew, macOS will not accept the password",
+            "create it again, macOS will not accept the password",
         )
 
 
@@ -423,7 +415,7 @@ def _screens(profile: ProfileSettings) -> Iterator[Problem]:
         else:
             near = nearest_screens(key)
             fix = f"did you mean {near}? It is sent as it is" if near else "check it; it is sent as it is"
-            yield warning("skip", _shown(key), "a key that pyade knows, in Apple's spelling", fix)
+            yield warning("skip", _cut(key), "a key that pyade knows, in Apple's spelling", fix)
 
 
 def _certificates(profile: ProfileSettings) -> Iterator[Problem]:
@@ -435,7 +427,7 @@ def _extra(profile: ProfileSettings) -> Iterator[Problem]:
     for key, value in sorted(profile.extra.items()):
         if not _is_json(value):
             yield Problem(
-                f"extra.{_shown(key)}",
+                f"extra.{_cut(key)}",
                 "",
                 "a value that JSON can hold",
                 "use texts, numbers, lists and dictionaries; write certificates as base64 text",
@@ -444,7 +436,10 @@ def _extra(profile: ProfileSettings) -> Iterator[Problem]:
             yield from check_all_base64(f"extra.{key}", value)
         if key in APPLE_KEYS:
             yield Problem(
-                "extra", _shown(key), "keys that the profile has no setting for", "use the setting instead"
+                "extra",
+                _cut(key),
+                "keys that the profile has no setting for",
+                "use the setting instead",
             )
 
 
