@@ -256,7 +256,7 @@ def test_nothing_pure_and_no_flow_asks_for_the_time_or_for_chance() -> None:
 
 BY_POSITION = {
     *("AdministratorAccount", "ApiAccount", "DeviceOutcome", "EventBatch", "EventGroup", "MacOSVersion"),
-    *("PlanRow", "PrimaryAccount", "Problem", "TokenKeypair"),
+    *("OwnedDevice", "PlanRow", "PrimaryAccount", "Problem", "TokenKeypair"),
 }
 
 

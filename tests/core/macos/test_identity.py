@@ -258,7 +258,7 @@ def test_acme_only_attested_is_acme_for_attested_keys_and_scep_for_the_others(
 def test_the_documentation_has_the_same_table() -> None:
     """Row by row: versions, chips, and what each policy makes of them."""
     page = (Path(__file__).parents[3] / "docs" / "enrollment.md").read_text()
-    table = page.partition("### Which identity it gets")[2].partition("A missing issuer")[0]
+    table = page.partition("### Identity selection")[2].partition("If an issuer")[0].partition("\n\n")[2]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.strip().splitlines()[2:]]
     gate, hardware = str(ACME_FROM), str(HARDWARE_KEYS_FROM.major)
     versions: dict[str, list[str | None]] = {
