@@ -13,7 +13,7 @@ from pyade.enrollment import EnrollmentService, redeem_scep_request
 from pyade.errors import TrustError
 from pyade.storage import MemoryStore
 from pyade.testing import DeviceAuthority
-from pyade.testing.mac.hostile import by_owners, by_strangers, requests
+from pyade.testing.mac.hostile import requests, signed_messages, unsigned_messages
 from setting import Setting
 from stores import clock_at
 from table import Row
@@ -42,8 +42,12 @@ def rows(setting: Setting) -> Iterator[Row]:
 
         usual = _best(partial(service.enroll, stranger.sign(machine_info("C02EXAMPLE01"))), 5 * times)
         for title, work, kinds in (
-            ("message", service.enroll, (by_strangers(device), by_strangers(device, elements=1_800))),
-            ("signed message", service.enroll, (by_owners(device), by_owners(device, marks=750))),
+            (
+                "message",
+                service.enroll,
+                (unsigned_messages(device), unsigned_messages(device, elements=1_800)),
+            ),
+            ("signed message", service.enroll, (signed_messages(device), signed_messages(device, marks=750))),
             ("certificate request", redeem, (requests(), requests(elements=250))),
         ):
             shapes = [shape for shapes in kinds for shape in shapes.items()]

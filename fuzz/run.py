@@ -45,7 +45,7 @@ with atheris.instrument_imports(
 from pyade.enrollment.redemption import redeem_scep_request
 from pyade.storage import MemoryStore
 from pyade.testing import CmsForm, DeviceAuthority
-from pyade.testing.mac.hostile import by_strangers, requests
+from pyade.testing.mac.hostile import requests, unsigned_messages
 
 FINDINGS = Path("fuzz-problems")
 LONGEST = {
@@ -110,7 +110,7 @@ def messages(authority: DeviceAuthority) -> Iterator[bytes]:
 def seeds(entry_point: str, authority: DeviceAuthority) -> list[bytes]:
     """Return what the fuzzer starts from."""
     mac = authority.issue()
-    worst = [*by_strangers(mac).values(), *by_strangers(mac, elements=1_800).values()]
+    worst = [*unsigned_messages(mac).values(), *unsigned_messages(mac, elements=1_800).values()]
     if entry_point == "cms":
         return [*messages(authority), *worst]
     if entry_point == "header":

@@ -162,7 +162,7 @@ def _one_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @attrs.frozen
-class PostgresPlace:
+class PostgresSchema:
     """A schema for one test.
 
     Attributes:
@@ -191,22 +191,22 @@ def postgres_dsn() -> Iterator[str]:
 
 
 @pytest.fixture
-def postgres(postgres_dsn: str) -> Iterator[PostgresPlace]:
+def postgres(postgres_dsn: str) -> Iterator[PostgresSchema]:
     """Return the name of a new schema, which is dropped after the test."""
     schema = f"pyade_test_{uuid4().hex}"
     with _exclusive_connection(postgres_dsn) as connection:
-        yield PostgresPlace(postgres_dsn, schema)
+        yield PostgresSchema(postgres_dsn, schema)
         _execute(connection, "DROP SCHEMA IF EXISTS {} CASCADE", schema)
 
 
 @pytest.fixture
-def emptied_postgres(postgres_dsn: str, _store_schema: str) -> Iterator[PostgresPlace]:
+def empty_postgres(postgres_dsn: str, _store_schema: str) -> Iterator[PostgresSchema]:
     """Return a schema with the freshly created tables of a store.
 
     For tests that neither create nor alter tables: emptying them takes a tenth of the time.
     """
     with _exclusive_connection(postgres_dsn) as connection:
-        yield PostgresPlace(postgres_dsn, _store_schema)
+        yield PostgresSchema(postgres_dsn, _store_schema)
         _empty(connection, _store_schema)
 
 

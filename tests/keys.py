@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pyade.crypto.keypair import TokenKeypair
 
 _END = b"-----END PRIVATE KEY-----"
-really_generate, _original_load = rsa.generate_private_key, serialization.load_pem_private_key
+original_generate, _original_load = rsa.generate_private_key, serialization.load_pem_private_key
 
 
 def _read() -> dict[bytes, rsa.RSAPrivateKey]:
@@ -40,7 +40,7 @@ def generate_private_key(public_exponent: int, key_size: int, backend: object = 
     """Replace cryptography's function: return a ready-made key, not one of the last seven."""
     if (public_exponent, key_size) == (65537, 2048):
         return next(_turns)
-    return really_generate(public_exponent, key_size)
+    return original_generate(public_exponent, key_size)
 
 
 def load_pem_private_key(data: bytes, password: bytes | None, *rest: Any, **options: Any) -> PrivateKeyTypes:

@@ -105,7 +105,7 @@ def all_runners() -> dict[str, tuple[Runner, AsyncRunner]]:
         "final": (FinalConfiguration(store), AsyncFinalConfiguration(store)),
     }
     runners = {name: (one._runner, other._runner) for name, (one, other) in made.items()}
-    runners["Mac"] = (mac._runner(httpx.Client()), mac._async_runner(httpx.AsyncClient()))
+    runners["Mac"] = (mac._runner(httpx.Client()), mac._runner_async(httpx.AsyncClient()))
     return runners
 
 

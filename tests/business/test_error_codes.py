@@ -16,7 +16,7 @@ from tests.business.conftest import NOW, answering
 
 from pyade import errors
 from pyade.apple.http.calls import Call
-from pyade.business.error_codes import api_refusal, token_refusal
+from pyade.business.error_codes import api_error, token_error
 from pyade.core.problems import ErrorObject
 from pyade.flow import Step, ask
 from pyade.testing import FakeBusiness, Fault
@@ -140,7 +140,7 @@ class TestSizes:
 
     def test_a_long_list_of_errors_is_cut(self) -> None:
         many = {"errors": [{"code": "A" * 5000, "detail": "d" * 5000}] * 100}
-        error = api_refusal("x", 400, httpx.Response(400, json=many).content, {}, now=NOW)
+        error = api_error("x", 400, httpx.Response(400, json=many).content, {}, now=NOW)
         assert len(error.errors) == 20
         assert len(str(error)) < 2500
 
@@ -178,9 +178,9 @@ class TestTransport:
 @given(st.binary(max_size=300), st.integers(100, 599), st.booleans())
 def test_no_answer_breaks_the_reading_of_a_refusal(content: bytes, status: int, token: bool) -> None:
     if token:
-        error = token_refusal(status, content, {"Date": "never"}, now=NOW, about="x")
+        error = token_error(status, content, {"Date": "never"}, now=NOW, about="x")
     else:
-        error = api_refusal("x", status, content, {}, now=NOW, secrets=("abc",))
+        error = api_error("x", status, content, {}, now=NOW, secrets=("abc",))
     assert isinstance(error, errors.AppleError)
     assert str(error).isprintable()
     assert pickle.loads(pickle.dumps(error)).detail == error.detail
@@ -201,13 +201,13 @@ json = st.recursive(
 @given(st.lists(json, max_size=4))
 def test_no_json_breaks_it_either(entries: list[Any]) -> None:
     content = httpx.Response(400, json={"errors": entries}).content
-    assert len(api_refusal("x", 400, content, {}, now=NOW).errors) <= 4
+    assert len(api_error("x", 400, content, {}, now=NOW).errors) <= 4
 
 
 def test_the_clock_is_blamed_only_where_apples_date_proves_it() -> None:
     body = b'{"error":"invalid_client"}'
     near = {"Date": "Tue, 01 Sep 2026 12:01:30 GMT"}
-    assert type(token_refusal(400, body, near, now=NOW, about="x")) is errors.CredentialError
-    assert type(token_refusal(400, body, {}, now=NOW, about="x")) is errors.CredentialError
+    assert type(token_error(400, body, near, now=NOW, about="x")) is errors.CredentialError
+    assert type(token_error(400, body, {}, now=NOW, about="x")) is errors.CredentialError
     late = NOW + timedelta(minutes=10)
-    assert type(token_refusal(400, body, near, now=late, about="x")) is errors.ClockError
+    assert type(token_error(400, body, near, now=late, about="x")) is errors.ClockError

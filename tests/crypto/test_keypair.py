@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 from tests.cases import each
-from tests.keys import really_generate
+from tests.keys import original_generate
 
 from pyade.crypto.certificates import check_common_name, common_name_of, self_signed
 from pyade.crypto.keypair import TokenKeypair
@@ -54,7 +54,7 @@ def test_what_apple_needs() -> None:
 
 
 def test_each_key_pair_is_a_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rsa, "generate_private_key", really_generate)
+    monkeypatch.setattr(rsa, "generate_private_key", original_generate)
     keys = {TokenKeypair.generate("Contoso MDM").private_key.private_numbers().p for _ in range(2)}
     assert len(keys) == 2
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.cases import each
 
-from pyade.core.durations import in_words
+from pyade.core.durations import format_duration
 from pyade.core.problems import Problem, Severity
 from pyade.enrollment import FinalConfiguration
 from pyade.enrollment.final_configuration_state import (
@@ -339,7 +339,7 @@ def test_the_wait_is_told_as_a_person_reads_it(waited: timedelta, words: str) ->
     """Not as 4320000 minutes."""
     [problem] = awaiting().progress(NOW + waited).problems
     assert problem.value == words
-    assert in_words(waited) == words
+    assert format_duration(waited) == words
 
 
 def test_a_repeated_token_update_changes_nothing() -> None:

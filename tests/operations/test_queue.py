@@ -14,7 +14,7 @@ import pytest
 from pyade.apple.client import Client
 from pyade.core.profile.profile import EnrollmentProfile
 from pyade.core.token import Token
-from pyade.operations import register
+from pyade.operations import register_tasks
 from pyade.storage import MemoryStore
 from pyade.testing import FakeApple, FrozenClock
 
@@ -94,7 +94,7 @@ def shop(request: pytest.FixtureRequest) -> Iterator[Shop]:
     app = procrastinate.App(connector=connector)
     with ExitStack() as stack:
         stack.callback(store.close)
-        yield Shop(app, clock, apple, store, *register(app, store, client_for, clock=clock))
+        yield Shop(app, clock, apple, store, *register_tasks(app, store, client_for, clock=clock))
 
 
 def test_a_sync_whose_worker_died_is_done_by_another(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:

@@ -32,7 +32,7 @@ from pyade.testing.apple.sessions import SESSION_LIFETIME
 from pyade.testing.http.wire import ServedResponse, WireRequest
 
 if TYPE_CHECKING:
-    from tests.conftest import PostgresPlace
+    from tests.conftest import PostgresSchema
 
 DAYS = int(os.environ.get("PYADE_NODES_DAYS", "10"))
 TOKENS = int(os.environ.get("PYADE_NODES_TOKENS", "20"))
@@ -233,7 +233,7 @@ class WatchedApple(FakeApple):
 class Story:
     """Everything of one test: Apple, the store, the nodes, and what happens to them."""
 
-    def __init__(self, place: PostgresPlace, stack: ExitStack) -> None:
+    def __init__(self, place: PostgresSchema, stack: ExitStack) -> None:
         self.chance = Random(SEED)
         self.place, self.stack = place, stack
         self.clock = SimulatedClock(lambda start: start + timedelta(days=DAYS))
@@ -415,7 +415,7 @@ class Story:
 
 
 @pytest.fixture
-def story(postgres: PostgresPlace) -> Iterator[Story]:
+def story(postgres: PostgresSchema) -> Iterator[Story]:
     with ExitStack() as stack:
         yield Story(postgres, stack)
 

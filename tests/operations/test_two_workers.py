@@ -27,7 +27,7 @@ from pyade.testing import FakeApple, FrozenClock
 from pyade.testing.http.wire import ServedResponse, WireRequest
 
 if TYPE_CHECKING:
-    from tests.conftest import PostgresPlace
+    from tests.conftest import PostgresSchema
 
 procrastinate = pytest.importorskip("procrastinate", reason="the extra workers is not installed")
 
@@ -110,7 +110,7 @@ class WatchedApple(FakeApple):
 class Story:
     """Everything of one test: Apple, the store, the queue and the workers."""
 
-    def __init__(self, place: PostgresPlace, folder: Path, stack: ExitStack) -> None:
+    def __init__(self, place: PostgresSchema, folder: Path, stack: ExitStack) -> None:
         import psycopg
 
         self.place, self.folder, self.stack = place, folder, stack
@@ -211,7 +211,7 @@ class Story:
 
 
 @pytest.fixture
-def story(postgres: PostgresPlace, tmp_path: Path) -> Iterator[Story]:
+def story(postgres: PostgresSchema, tmp_path: Path) -> Iterator[Story]:
     with ExitStack() as stack:
         yield Story(postgres, tmp_path, stack)
 

@@ -18,7 +18,7 @@ from pyade.core.fleet.events import EventKind
 from pyade.core.fleet.sync_policy import SyncPolicy
 from pyade.core.profile.profile import EnrollmentProfile
 from pyade.core.token import Token
-from pyade.operations.workers import assign_token, due_tokens, register, sync_token
+from pyade.operations.workers import assign_token, due_tokens, register_tasks, sync_token
 from pyade.storage import MemoryStore
 from pyade.sync.suspension import send_reminders
 from pyade.testing import FakeApple, Fault, FrozenClock
@@ -157,7 +157,7 @@ def test_the_tasks_of_an_app_keep_every_token_in_step(shop: Shop, caplog: pytest
     caplog.set_level(logging.CRITICAL)
     connector = testing.InMemoryConnector()
     app = procrastinate.App(connector=connector)
-    tick, *_ = register(app, shop.store, shop.client_for, clock=shop.clock)
+    tick, *_ = register_tasks(app, shop.store, shop.client_for, clock=shop.clock)
     with app.open():
         tick.defer(timestamp=0)
         _run(app)
@@ -182,7 +182,7 @@ def test_an_app_may_leave_assignments_to_others(shop: Shop) -> None:
     procrastinate = pytest.importorskip("procrastinate", reason="the extra workers is not installed")
     connector = pytest.importorskip("procrastinate.testing").InMemoryConnector()
     app = procrastinate.App(connector=connector)
-    _, sync, _ = register(app, shop.store, shop.client_for, assign=False, clock=shop.clock)
+    _, sync, _ = register_tasks(app, shop.store, shop.client_for, assign=False, clock=shop.clock)
     with app.open():
         for name in ("a", "gone"):
             sync.defer(token_name=name)
@@ -206,7 +206,7 @@ def test_a_real_worker_over_postgresql_keeps_every_token_in_step(
         options = {"options": f"-c search_path={postgres.schema}"}
         connector = procrastinate.PsycopgConnector(conninfo=postgres.dsn, kwargs=options)
         app = procrastinate.App(connector=connector)
-        tick, *_ = register(app, store, shop.client_for, clock=shop.clock)
+        tick, *_ = register_tasks(app, store, shop.client_for, clock=shop.clock)
 
         async def work() -> None:
             async with app.open_async():

@@ -14,7 +14,7 @@ from pyade.testing.contract import StoreContract
 from pyade.testing.contract.enrollments import EnrollmentContract
 
 if TYPE_CHECKING:
-    from tests.conftest import PostgresPlace
+    from tests.conftest import PostgresSchema
 
 
 class TestMemoryStore(StoreContract):
@@ -34,10 +34,10 @@ class TestSQLiteStoreInAFile(StoreContract):
 
 class TestPostgresStore(StoreContract):
     @pytest.fixture
-    def make_store(self, emptied_postgres: PostgresPlace, clock: FrozenClock) -> Callable[[], Store]:
+    def make_store(self, empty_postgres: PostgresSchema, clock: FrozenClock) -> Callable[[], Store]:
         from pyade.storage import PostgresStore
 
-        return lambda: PostgresStore(emptied_postgres.dsn, schema=emptied_postgres.schema, clock=clock)
+        return lambda: PostgresStore(empty_postgres.dsn, schema=empty_postgres.schema, clock=clock)
 
 
 class TestMemoryEnrollments(EnrollmentContract):
@@ -56,7 +56,7 @@ class TestSQLiteEnrollments(EnrollmentContract):
 
 class TestPostgresEnrollments(EnrollmentContract):
     @pytest.fixture
-    def make_store(self, emptied_postgres: PostgresPlace) -> Callable[[], EnrollmentStore]:
+    def make_store(self, empty_postgres: PostgresSchema) -> Callable[[], EnrollmentStore]:
         from pyade.storage import PostgresStore
 
-        return lambda: PostgresStore(emptied_postgres.dsn, schema=emptied_postgres.schema)
+        return lambda: PostgresStore(empty_postgres.dsn, schema=empty_postgres.schema)

@@ -15,7 +15,7 @@ from pyade.testing.contract.encryption import EncryptionContract, OpenStore
 from pyade.testing.store_examples import example_token
 
 if TYPE_CHECKING:
-    from tests.conftest import PostgresPlace
+    from tests.conftest import PostgresSchema
 
 
 class TestSQLiteStore(EncryptionContract):
@@ -65,7 +65,7 @@ def test_a_store_in_memory_rotates_too() -> None:
 
 class TestPostgresStore(EncryptionContract):
     @pytest.fixture
-    def open_store(self, postgres: PostgresPlace) -> OpenStore:
+    def open_store(self, postgres: PostgresSchema) -> OpenStore:
         from pyade.storage import PostgresStore
 
         return lambda keys, **options: PostgresStore(
@@ -73,7 +73,7 @@ class TestPostgresStore(EncryptionContract):
         )
 
     @pytest.fixture
-    def raw(self, postgres: PostgresPlace) -> Callable[[], bytes]:
+    def raw(self, postgres: PostgresSchema) -> Callable[[], bytes]:
         import psycopg
 
         def read() -> bytes:

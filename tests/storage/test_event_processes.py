@@ -16,7 +16,7 @@ from pyade.storage import SQLiteStore, Store
 from pyade.testing.store_examples import commit, example_token, fleet_of
 
 if TYPE_CHECKING:
-    from tests.conftest import PostgresPlace
+    from tests.conftest import PostgresSchema
 
 pytestmark = pytest.mark.slow
 
@@ -85,7 +85,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
         return Place((str(path), ""), lambda: SQLiteStore(path))
     from pyade.storage import PostgresStore
 
-    there: PostgresPlace = request.getfixturevalue("postgres")
+    there: PostgresSchema = request.getfixturevalue("postgres")
     return Place((there.dsn, there.schema), lambda: PostgresStore(there.dsn, schema=there.schema))
 
 

@@ -16,7 +16,7 @@ from pyade.storage import SQLiteStore
 from pyade.testing.store_examples import example_token
 
 if TYPE_CHECKING:
-    from tests.conftest import PostgresPlace
+    from tests.conftest import PostgresSchema
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 
@@ -299,7 +299,7 @@ store.close()
 """
 
 
-def test_store_in_postgresql_wants_a_store_for_each_process(postgres: PostgresPlace) -> None:
+def test_store_in_postgresql_wants_a_store_for_each_process(postgres: PostgresSchema) -> None:
     pytest.importorskip("psycopg")
     refused, closed, own, parent = run(STORE_IN_POSTGRESQL, postgres.dsn, postgres.schema).splitlines()
     assert "open one store in each process" in refused

@@ -24,7 +24,7 @@ from pyade.storage import SQLiteStore, Store
 from pyade.testing.store_examples import NOW, example_token, fleet_of, serials_of
 
 if TYPE_CHECKING:
-    from tests.conftest import PostgresPlace
+    from tests.conftest import PostgresSchema
 
 pytestmark = [
     pytest.mark.slow,
@@ -120,7 +120,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
         path = tmp_path / "ade.db"
         found = Place(tmp_path, str(path), "", lambda clock: SQLiteStore(path, clock=clock))
     else:
-        server: PostgresPlace = request.getfixturevalue("postgres")
+        server: PostgresSchema = request.getfixturevalue("postgres")
         from pyade.storage import PostgresStore
 
         found = Place(

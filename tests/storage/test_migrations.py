@@ -19,7 +19,7 @@ from pyade.storage.tables import MIGRATIONS, migrate
 from pyade.testing.store_examples import NOW, commit, example_device, example_token, serials_of
 
 if TYPE_CHECKING:
-    from tests.conftest import PostgresPlace
+    from tests.conftest import PostgresSchema
 
 ONE_MORE = (*MIGRATIONS, ("CREATE TABLE {}first (id {id})", "CREATE TABLE {}second (id {id})"))
 A_BROKEN_ONE_MORE = (*MIGRATIONS, ("CREATE TABLE {}first (id {id})", "NO SUCH STATEMENT"))
@@ -40,7 +40,7 @@ def open_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ca
             return SQLiteDatabase(str(tmp_path / "ade.db"), busy_timeout_s=30, clock=lambda: NOW)
 
     else:
-        place: PostgresPlace = request.getfixturevalue("postgres")
+        place: PostgresSchema = request.getfixturevalue("postgres")
         from pyade.storage.postgres import PostgresDatabase
 
         def make_database() -> Database:

@@ -35,13 +35,13 @@ from pyade.storage.postgres import (  # noqa: E402
 )
 
 if TYPE_CHECKING:
-    from tests.conftest import PostgresPlace
+    from tests.conftest import PostgresSchema
 
 UNREACHABLE = "host=127.0.0.1 port=1 user=somebody password=pass-word dbname=ade"
 
 
 @pytest.fixture
-def make_store(postgres: PostgresPlace) -> Callable[..., PostgresStore]:
+def make_store(postgres: PostgresSchema) -> Callable[..., PostgresStore]:
     def make(**options: Any) -> PostgresStore:
         return PostgresStore(postgres.dsn, **{"schema": postgres.schema, **options})
 
@@ -69,7 +69,7 @@ class Raw:
 
 
 @contextmanager
-def raw_session(place: PostgresPlace) -> Iterator[Raw]:
+def raw_session(place: PostgresSchema) -> Iterator[Raw]:
     with psycopg.connect(place.dsn) as connection:
         yield Raw(connection, place.schema)
 
@@ -83,7 +83,7 @@ def free_port() -> Callable[[], socket.socket]:
 # Schemas
 
 
-def test_stores_of_two_schemas_share_nothing(postgres: PostgresPlace, store: PostgresStore) -> None:
+def test_stores_of_two_schemas_share_nothing(postgres: PostgresSchema, store: PostgresStore) -> None:
     schema = f"{postgres.schema}_\"2' "
     try:
         with PostgresStore(postgres.dsn, schema=schema) as other:
@@ -110,7 +110,7 @@ def test_nodes_that_start_at_once_migrate_once(make_store: Callable[..., Postgre
 
 
 def test_schema_may_exist_beforehand(
-    postgres: PostgresPlace, make_store: Callable[..., PostgresStore]
+    postgres: PostgresSchema, make_store: Callable[..., PostgresStore]
 ) -> None:
     with raw_session(postgres) as session:
         session.execute("CREATE SCHEMA {schema}")
@@ -119,7 +119,7 @@ def test_schema_may_exist_beforehand(
 
 
 def test_tables_of_another_program_are_not_taken_over(
-    postgres: PostgresPlace, make_store: Callable[..., PostgresStore]
+    postgres: PostgresSchema, make_store: Callable[..., PostgresStore]
 ) -> None:
     with raw_session(postgres) as session:
         session.execute("CREATE SCHEMA {schema}")
@@ -131,7 +131,7 @@ def test_tables_of_another_program_are_not_taken_over(
 
 
 @pytest.mark.parametrize("schema", ["", "nul\0", "x" * 64], ids=["empty", "nul", "long"])
-def test_impossible_schema_is_refused(postgres: PostgresPlace, schema: str) -> None:
+def test_impossible_schema_is_refused(postgres: PostgresSchema, schema: str) -> None:
     with pytest.raises(StoreError, match="schema"):
         PostgresStore(postgres.dsn, schema=schema)
 
@@ -139,7 +139,7 @@ def test_impossible_schema_is_refused(postgres: PostgresPlace, schema: str) -> N
 # Texts
 
 
-def test_a_person_can_read_the_tables(postgres: PostgresPlace, store: PostgresStore) -> None:
+def test_a_person_can_read_the_tables(postgres: PostgresSchema, store: PostgresStore) -> None:
     commit(store, Device(serial_number="Ö1", model="MacBook Air", profile_uuid="ABC"))
     with raw_session(postgres) as session:
         ((serial, model, name, document),) = session.execute(
@@ -150,7 +150,7 @@ def test_a_person_can_read_the_tables(postgres: PostgresPlace, store: PostgresSt
     assert (serial, model, name, document) == ("Ö1", "MacBook Air", "hq", "MacBook Air")
 
 
-def test_database_with_another_encoding_is_refused(postgres: PostgresPlace) -> None:
+def test_database_with_another_encoding_is_refused(postgres: PostgresSchema) -> None:
     name = f"{postgres.schema}_latin1"
     with psycopg.connect(postgres.dsn, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} ENCODING LATIN1 LOCALE 'C' TEMPLATE template0")
@@ -173,7 +173,7 @@ def test_text_that_is_no_unicode_is_refused(store: PostgresStore) -> None:
 
 
 def test_writers_of_one_token_wait_for_each_other_and_not_for_other_tokens(
-    postgres: PostgresPlace, make_store: Callable[..., PostgresStore]
+    postgres: PostgresSchema, make_store: Callable[..., PostgresStore]
 ) -> None:
     with make_store(timeout_s=1) as store, raw_session(postgres) as session:
         store.add_token(example_token())
@@ -187,7 +187,7 @@ def test_writers_of_one_token_wait_for_each_other_and_not_for_other_tokens(
         commit(store, *fleet_of(2))
 
 
-def test_writer_that_waited_sees_what_the_other_wrote(postgres: PostgresPlace, store: PostgresStore) -> None:
+def test_writer_that_waited_sees_what_the_other_wrote(postgres: PostgresSchema, store: PostgresStore) -> None:
     old = store.sync_state("hq")
     with ThreadPoolExecutor(1) as pool, raw_session(postgres) as session:
         session.execute("UPDATE {schema}.token SET revision = revision + 1")
@@ -217,7 +217,7 @@ def test_worker_that_stands_still_loses_its_transaction(
         assert len(serials_of(store)) == 1
 
 
-def test_server_times_the_leases(postgres: PostgresPlace, store: PostgresStore) -> None:
+def test_server_times_the_leases(postgres: PostgresSchema, store: PostgresStore) -> None:
     before = _server_time(postgres)
     lease = store.acquire_lease("hq", "one", seconds=60)
     assert before <= lease.expires_at - timedelta(seconds=60) <= _server_time(postgres)
@@ -248,7 +248,7 @@ def commit_with(store: PostgresStore, lease: Any) -> None:
     store.commit_page("hq", fleet_of(1), source=Source.SYNC, state=state, now=NOW, lease=lease)
 
 
-def _server_time(place: PostgresPlace) -> Any:
+def _server_time(place: PostgresSchema) -> Any:
     with raw_session(place) as session:
         return session.execute("SELECT clock_timestamp()")[0][0]
 
@@ -265,14 +265,14 @@ def _somebody_waits(session: Raw) -> bool:
 
 
 def test_connection_that_the_server_dropped_is_replaced(
-    postgres: PostgresPlace, store: PostgresStore
+    postgres: PostgresSchema, store: PostgresStore
 ) -> None:
     terminate(postgres)
     assert store.token("hq") == example_token()
 
 
 def test_warm_pool_works_at_once_after_a_restart_of_the_server(
-    postgres: PostgresPlace, make_store: Callable[..., PostgresStore]
+    postgres: PostgresSchema, make_store: Callable[..., PostgresStore]
 ) -> None:
     with make_store(max_connections=8, timeout_s=3) as store:
         store.add_token(example_token())
@@ -294,7 +294,7 @@ def test_warm_pool_works_at_once_after_a_restart_of_the_server(
         database.close()
 
 
-def terminate(place: PostgresPlace) -> int:
+def terminate(place: PostgresSchema) -> int:
     """End the connections of all stores, as a restart of the server does, and return how many there were."""
     with psycopg.connect(place.dsn, autocommit=True) as connection:
         ended = connection.execute(
@@ -306,7 +306,7 @@ def terminate(place: PostgresPlace) -> int:
         return int(ended.rowcount)
 
 
-def database_of(place: PostgresPlace, **options: Any) -> PostgresDatabase:
+def database_of(place: PostgresSchema, **options: Any) -> PostgresDatabase:
     options = {"schema": place.schema, "max_connections": 2, "timeout_s": 30, "clock": None, **options}
     return PostgresDatabase(place.dsn, **options)
 
@@ -319,7 +319,7 @@ def test_server_that_does_not_answer_is_given_up_in_time(free_port: Callable[[],
 
 
 def test_connection_that_dies_inside_a_write_leaves_nothing(
-    postgres: PostgresPlace, store: PostgresStore
+    postgres: PostgresSchema, store: PostgresStore
 ) -> None:
     class Killer(SyncState):
         def __getattribute__(self, name: str) -> Any:
@@ -361,14 +361,14 @@ def test_server_that_cannot_be_reached_is_told_without_the_password(dsn: str) ->
     assert "127.0.0.1" in shown or "DSN" in shown
 
 
-def test_caller_that_gets_no_connection_is_told(postgres: PostgresPlace) -> None:
+def test_caller_that_gets_no_connection_is_told(postgres: PostgresSchema) -> None:
     database = database_of(postgres, max_connections=1, timeout_s=1)
     with database.reading(), pytest.raises(StoreError, match="no connection within 1 seconds"):
         database.reading().__enter__()
     database.close()
 
 
-def test_user_without_rights_is_told_what_is_missing(postgres: PostgresPlace) -> None:
+def test_user_without_rights_is_told_what_is_missing(postgres: PostgresSchema) -> None:
     role = f"{postgres.schema}_role"
     with psycopg.connect(postgres.dsn, autocommit=True) as connection:
         try:
@@ -399,7 +399,7 @@ def test_user_without_rights_is_told_what_is_missing(postgres: PostgresPlace) ->
     ],
 )
 def test_no_error_quotes_a_row(
-    postgres: PostgresPlace, make_store: Callable[..., PostgresStore], statement: LiteralString
+    postgres: PostgresSchema, make_store: Callable[..., PostgresStore], statement: LiteralString
 ) -> None:
     with make_store() as store:
         with raw_session(postgres) as session:
@@ -411,7 +411,7 @@ def test_no_error_quotes_a_row(
         assert caught.value.__context__ is None
 
 
-def test_representation_names_database_and_schema(postgres: PostgresPlace, store: PostgresStore) -> None:
+def test_representation_names_database_and_schema(postgres: PostgresSchema, store: PostgresStore) -> None:
     assert postgres.schema in repr(store)
     assert "password" not in repr(store)
 

@@ -23,11 +23,11 @@ from psycopg import sql  # noqa: E402
 from pyade.storage.postgres import PostgresStore  # noqa: E402 - it needs psycopg
 
 if TYPE_CHECKING:
-    from tests.conftest import PostgresPlace
+    from tests.conftest import PostgresSchema
 
 
 @pytest.fixture
-def make_store(postgres: PostgresPlace) -> Callable[[], PostgresStore]:
+def make_store(postgres: PostgresSchema) -> Callable[[], PostgresStore]:
     return lambda: PostgresStore(postgres.dsn, schema=postgres.schema)
 
 
@@ -55,7 +55,7 @@ class Writer:
 
 
 @pytest.fixture
-def slow_writer(postgres: PostgresPlace, store: PostgresStore) -> Iterator[Writer]:
+def slow_writer(postgres: PostgresSchema, store: PostgresStore) -> Iterator[Writer]:
     """Return a transaction that has written an event, so that it has its number, and has not ended."""
     with psycopg.connect(postgres.dsn) as connection:
         writer = Writer(connection, postgres.schema)
@@ -83,7 +83,7 @@ def test_event_that_commits_late_is_not_lost(store: PostgresStore, slow_writer: 
 
 
 def test_reader_that_comes_between_loses_nothing(
-    postgres: PostgresPlace, store: PostgresStore, slow_writer: Writer
+    postgres: PostgresSchema, store: PostgresStore, slow_writer: Writer
 ) -> None:
     slow_writer.connection.commit()
     (first,) = store.events()
@@ -122,7 +122,7 @@ def test_long_outbox_is_read_in_parts(store: PostgresStore, limit: int) -> None:
         assert read_on(store, everything[index].id, limit=limit) == everything[index + 1 :]
 
 
-def test_order_is_that_of_numbers_not_of_digits(postgres: PostgresPlace, store: PostgresStore) -> None:
+def test_order_is_that_of_numbers_not_of_digits(postgres: PostgresSchema, store: PostgresStore) -> None:
     with psycopg.connect(postgres.dsn) as connection:
         writer = Writer(connection, postgres.schema)
         for number in (20, 3, 100):

@@ -16,7 +16,7 @@ from pyade.storage import SQLiteStore, Store
 from pyade.testing.store_examples import commit, example_token, fleet_of, serials_of
 
 if TYPE_CHECKING:
-    from tests.conftest import PostgresPlace
+    from tests.conftest import PostgresSchema
 
 pytestmark = pytest.mark.slow
 
@@ -80,7 +80,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     if request.param == "sqlite":
         path = tmp_path / "ade.db"
         return Place((str(path), ""), lambda: SQLiteStore(path))
-    server: PostgresPlace = request.getfixturevalue("postgres")
+    server: PostgresSchema = request.getfixturevalue("postgres")
     from pyade.storage import PostgresStore
 
     return Place((server.dsn, server.schema), lambda: PostgresStore(server.dsn, schema=server.schema))

@@ -33,7 +33,7 @@ from pyade.operations import (
     due_tokens,
     overview,
     overview_html,
-    register,
+    register_tasks,
     sync_token,
 )
 from pyade.storage import SecretBox, SQLiteStore
@@ -385,7 +385,7 @@ def test_the_tick_of_an_app_defers_the_others_and_warns_once(
     procrastinate = pytest.importorskip("procrastinate", reason="the extra workers is not installed")
     connector = pytest.importorskip("procrastinate.testing").InMemoryConnector()
     app = procrastinate.App(connector=connector)
-    tick, *_ = register(app, mill.store, mill.client, clock=mill.clock)
+    tick, *_ = register_tasks(app, mill.store, mill.client, clock=mill.clock)
     mill.damage("token.secrets", cut)
     mill.damage("token.state", cut)
     mill.clock.advance(days=1)

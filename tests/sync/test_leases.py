@@ -24,7 +24,7 @@ from pyade.errors import LeaseHeldError, StoreClosedError, StoreError
 from pyade.flow import AsyncRunner, Runner
 from pyade.storage import MemoryStore
 from pyade.sync import AsyncDeviceActions, AsyncSyncer, Syncer, SyncOutcome
-from pyade.sync.leases import holding_async, keeping, keeping_async, worker_name
+from pyade.sync.leases import acquire_and_hold_async, hold_lease, hold_lease_async, worker_name
 from pyade.testing import FrozenClock
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def test_a_lease_is_renewed_while_the_work_lasts_and_given_back_after_it(
 ) -> None:
     """A renewal that fails is tried again."""
     store = Watched(clock, new_world().token, failure)
-    with keeping(store, store.acquire_lease("hq", "one"), interval=0.001) as lease:
+    with hold_lease(store, store.acquire_lease("hq", "one"), interval=0.001) as lease:
         clock.advance(seconds=40)
         assert store.renewed.wait(10)
         clock.advance(seconds=40)
@@ -78,7 +78,7 @@ def test_a_lost_lease_ends_the_renewals_and_disturbs_nobody(
     lease = store.acquire_lease("hq", "one")
     clock.advance(seconds=61)
     theirs = store.acquire_lease("hq", "two")
-    with keeping(store, lease, interval=0.001):
+    with hold_lease(store, lease, interval=0.001):
         for thread in threading.enumerate():
             if thread.name == "lease of hq":
                 thread.join(10)
@@ -94,7 +94,7 @@ def test_an_error_in_the_work_outlives_a_store_that_was_closed(
     store = Watched(clock, new_world().token)
 
     def work() -> None:
-        with keeping(store, store.acquire_lease("hq", "one")):
+        with hold_lease(store, store.acquire_lease("hq", "one")):
             store.close()
             raise LookupError
 
@@ -111,7 +111,7 @@ def test_the_asynchronous_kind_does_the_same(
 
     async def main() -> None:
         with anyio.CancelScope() as scope:
-            async with keeping_async(store, store.acquire_lease("hq", "one"), interval=0.001):
+            async with hold_lease_async(store, store.acquire_lease("hq", "one"), interval=0.001):
                 clock.advance(seconds=40)
                 assert await anyio.to_thread.run_sync(store.renewed.wait, 10)
                 scope.cancel()
@@ -157,11 +157,11 @@ def test_ctrl_c_while_the_renewals_start_ends_them(
         raise KeyboardInterrupt
 
     def work() -> None:
-        with keeping(store, lease, interval=0.001):
+        with hold_lease(store, lease, interval=0.001):
             raise AssertionError
 
     async def async_work() -> None:
-        async with keeping_async(store, lease, interval=0.001):
+        async with hold_lease_async(store, lease, interval=0.001):
             raise AssertionError
 
     monkeypatch.setattr(threading.Thread, "start", interrupted)
@@ -180,7 +180,7 @@ def test_a_thread_that_cannot_start_gives_the_lease_back(
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", fail)
-    with pytest.raises(RuntimeError, match="new thread"), keeping(store, store.acquire_lease("hq", "one")):
+    with pytest.raises(RuntimeError, match="new thread"), hold_lease(store, store.acquire_lease("hq", "one")):
         raise AssertionError
     store.acquire_lease("hq", "two")
 
@@ -209,7 +209,7 @@ def test_ctrl_c_between_any_two_lines_leaves_no_renewals_behind(
         before = sys.gettrace()
         sys.settrace(trace)
         try:
-            with keeping(store, lease, interval=0.001):
+            with hold_lease(store, lease, interval=0.001):
                 pass
         except KeyboardInterrupt:
             pass
@@ -280,7 +280,7 @@ def test_what_was_acquired_when_the_cancellation_came_is_given_back(
     store = Slow(clock, new_world().token)
 
     async def work() -> None:
-        async with holding_async(AsyncRunner(), store, "hq"):
+        async with acquire_and_hold_async(AsyncRunner(), store, "hq"):
             raise AssertionError
 
     async def timeout() -> None:
@@ -324,7 +324,7 @@ def test_a_task_that_is_cancelled_twice_ends_its_renewals(
     store = Watched(clock, new_world().token)
 
     async def work(is_held: asyncio.Event) -> None:
-        async with keeping_async(store, store.acquire_lease("hq", "one"), interval=0.001):
+        async with hold_lease_async(store, store.acquire_lease("hq", "one"), interval=0.001):
             is_held.set()
             await asyncio.Event().wait()
 
@@ -480,7 +480,7 @@ def test_work_that_hangs_keeps_its_lease_no_longer_than_its_limit(
 
     caplog.handler.addFilter(watch)
     limit = timedelta(milliseconds=3)
-    with keeping(store, store.acquire_lease("hq", "one"), interval=0.001, longest=limit):
+    with hold_lease(store, store.acquire_lease("hq", "one"), interval=0.001, longest=limit):
         assert told.wait(10)
         assert store.renewals == 3
         clock.advance(seconds=61)

@@ -19,10 +19,10 @@ from pyade.apple.http.connection import (
     AsyncConnection,
     Connection,
     SyncConnection,
-    checked_url,
-    checked_user_agent,
     jitter,
     utc_now,
+    validate_url,
+    validate_user_agent,
 )
 from pyade.apple.http.network import CONFIGURE, TIMEOUT
 from pyade.apple.http.service import RetryPolicy
@@ -118,11 +118,11 @@ class _Connecting(Connection[TransportT, WaitT]):
             UserAgentError: ``user_agent`` is empty or not printable.
             InvalidRequestError: An argument, or a variable of the environment, cannot be used.
         """
-        agent = checked_user_agent(user_agent)
+        agent = validate_user_agent(user_agent)
         if protocol_version < 1:
             detail = f"protocol_version {protocol_version}: 1 to {PROTOCOL_VERSION} is known"
             raise InvalidRequestError(CONFIGURE, 0, "", detail, f"leave it out for {PROTOCOL_VERSION}")
-        url = checked_url(base_url, "base_url", BASE_URL)
+        url = validate_url(base_url, "base_url", BASE_URL)
         self._sessions = service.TokenSessions(token, url, sessions or SessionCache())
         self._connect(
             service.DeviceAssignment(

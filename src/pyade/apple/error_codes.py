@@ -21,17 +21,17 @@ import msgspec
 
 from pyade import errors
 from pyade.apple.http.error_codes import (
-    A_PAGE,
+    HTML_PAGE,
     LATER,
     MAX_CODE,
     ErrorCode,
     by_status,
     printable,
     read_body,
+    remove_secrets,
     retry_after,
-    shown,
+    sanitize,
     text_of,
-    without,
 )
 from pyade.apple.responses import Account
 from pyade.core.secret import Secret
@@ -43,11 +43,11 @@ __all__ = [
     "SESSION_CODES",
     "ErrorCode",
     "bare_code",
+    "describe_owner",
     "is_session_lost",
     "read_code",
     "refusal",
     "retry_after",
-    "whose",
 ]
 
 _NEW_TOKEN = "download a new server token in the portal and import it"  # noqa: S105 - no password
@@ -237,7 +237,7 @@ def read_code(content: bytes, *, session: bool = False) -> tuple[str, str]:
         wire = read_body(content, _WireCode)
         if wire is not None and _CODE.fullmatch(wire.code):
             return wire.code, ""
-    return "", A_PAGE if text.startswith("<") else printable(text)
+    return "", HTML_PAGE if text.startswith("<") else printable(text)
 
 
 def bare_code(content: bytes) -> str:
@@ -293,18 +293,18 @@ def refusal(
     if meant is None:  # rule 1
         meant = _by_status(status, session)
         # What looks like a code may be an echoed key of the token.
-        if (removed := without(code, secrets)) != code:
+        if (removed := remove_secrets(code, secrets)) != code:
             code, text = "", removed
-    text = shown(text, secrets)  # rule 4
+    text = sanitize(text, secrets)  # rule 4
     parts = [f"({meant.meaning})"] if meant.meaning else []
     if issubclass(meant.error, _NEEDS_ADMINISTRATOR) and token is not None:
-        parts.append(f"for {whose(token, account)}")
+        parts.append(f"for {describe_owner(token, account)}")
     if text:
         parts.insert(0, repr(text))
     return meant.error(operation, status, code, " ".join(parts), meant.next_step, retry_after_s)
 
 
-def whose(token: Token, account: Account | None = None) -> str:
+def describe_owner(token: Token, account: Account | None = None) -> str:
     """Return a text that names the organization and the portal users of *token*."""
     organization = (account and account.org_name) or token.org_name
     organization = organization or (f"organization {token.org_id}" if token.org_id else "")

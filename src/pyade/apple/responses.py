@@ -30,7 +30,7 @@ from pyade.core.fleet.device import Device, DeviceDetails, DeviceList, DeviceRes
 from pyade.core.fleet.outcomes import DeviceResults
 from pyade.core.secret import Secret
 from pyade.core.token import Token
-from pyade.core.values import MAX_RECORD, OpenStrEnum, check_keepable, parse_date, parse_time
+from pyade.core.values import MAX_RECORD, OpenStrEnum, check_storable, parse_date, parse_time
 from pyade.text import logger
 
 _log = logger(__name__)
@@ -485,7 +485,7 @@ def _readable(members: Mapping[str, msgspec.Raw]) -> Iterator[tuple[str, Any]]:
     for key, raw in members.items():
         value = _decode_or_none(raw)
         try:
-            check_keepable(value)
+            check_storable(value)
         except msgspec.ValidationError:
             value = None
         if value is not None:

@@ -16,12 +16,12 @@ import attrs
 import httpx
 import msgspec
 
-from pyade.apple.error_codes import bare_code, is_session_lost, refusal, retry_after, whose
+from pyade.apple.error_codes import bare_code, describe_owner, is_session_lost, refusal, retry_after
 from pyade.apple.http.calls import OPEN_SESSION, Call
 from pyade.apple.http.exchange import ACCEPT_ENCODING, SESSION_BYTES, HttpCall, HttpReply
 from pyade.apple.http.json_bodies import decode_json
 from pyade.apple.http.service import RetryPolicy, Service
-from pyade.apple.http.sessions import Opened, Opening, Session, SessionCache, usable
+from pyade.apple.http.sessions import Opened, Opening, Session, SessionCache, sendable_or_none
 from pyade.apple.responses import Account
 from pyade.core.secret import Secret
 from pyade.core.token import Token
@@ -88,7 +88,8 @@ class TokenSessions:
         assert token is not None  # noqa: S101 - there is a provider, or there was a token
         expiry = token.access_token_expiry
         if expiry is not None and expiry <= (yield from ask(Now())):
-            detail = f"the token expired at {expiry.isoformat()}, for {whose(token, self.account)}"
+            owner = describe_owner(token, self.account)
+            detail = f"the token expired at {expiry.isoformat()}, for {owner}"
             next_step = "download a new server token in the portal and import it"
             raise TokenExpiredError(OPEN_SESSION, 0, "", detail, next_step)
         session = self._cache.session(str(self._base_url), token.consumer_key, token.access_token)
@@ -101,7 +102,7 @@ class TokenSessions:
 
     def rotated(self, reply: HttpReply) -> Secret | None:
         """Return the newest session in the headers of *reply*; None if it has none."""
-        return usable(Secret((reply.headers.get_list(SESSION_HEADER) or [""])[-1]))
+        return sendable_or_none(Secret((reply.headers.get_list(SESSION_HEADER) or [""])[-1]))
 
     def is_refused(self, reply: HttpReply) -> bool:
         """Return True if *reply* means that its session is no longer valid."""
@@ -157,7 +158,7 @@ def _call_provider(provider: TokenProvider) -> Flow[Token]:
 
 def _read_session(content: bytes) -> Secret | None:
     try:
-        return usable(Secret(decode_json(content, _WireSession).auth_session_token))
+        return sendable_or_none(Secret(decode_json(content, _WireSession).auth_session_token))
     except msgspec.DecodeError:
         return None
 

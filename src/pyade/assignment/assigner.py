@@ -13,8 +13,8 @@ from pyade.core.arguments import check_arguments
 from pyade.errors import LeaseHeldError
 from pyade.flow import AsyncRunner, Runner
 from pyade.loading import modules_when_asked
-from pyade.sync.leases import holding, holding_async
-from pyade.sync.runners import AsyncCaller, Caller, async_runner_of, runner_of
+from pyade.sync.leases import acquire_and_hold, acquire_and_hold_async
+from pyade.sync.runners import AsyncCaller, Caller, runner_of, runner_of_async
 
 if TYPE_CHECKING:
     from anyio import to_thread
@@ -110,7 +110,7 @@ class Assigner(_BaseAssigner[Caller]):
         """
         with contextlib.ExitStack() as stack:
             try:
-                lease = stack.enter_context(holding(self._runner, self._store, self._token_name))
+                lease = stack.enter_context(acquire_and_hold(self._runner, self._store, self._token_name))
             except LeaseHeldError as held:
                 return self._runner.run(run.refused_flow(self._token_name, held))
             return self._runner.run(run.Assignment(self._policy, lease).run(default))
@@ -145,7 +145,7 @@ class Assigner(_BaseAssigner[Caller]):
             InvalidRequestError: *serials* is one text and not a list.
             LeaseHeldError: Another worker holds the token; nothing was stored, call again later.
         """
-        with holding(self._runner, self._store, self._token_name) as lease:
+        with acquire_and_hold(self._runner, self._store, self._token_name) as lease:
             return self._runner.run(run.Assignment(self._policy, lease).assign(profile, serials))
 
     def replace(self, before: EnrollmentProfile, after: EnrollmentProfile) -> AssignReport:
@@ -163,7 +163,7 @@ class Assigner(_BaseAssigner[Caller]):
         Raises:
             AppleError: As for ``assign``, like the others.
         """
-        with holding(self._runner, self._store, self._token_name) as lease:
+        with acquire_and_hold(self._runner, self._store, self._token_name) as lease:
             return self._runner.run(run.Assignment(self._policy, lease).replace(before, after))
 
     def unassign(self, serials: Iterable[str]) -> AssignReport:
@@ -180,7 +180,7 @@ class Assigner(_BaseAssigner[Caller]):
         Raises:
             AppleError: As for ``assign``, like the others.
         """
-        with holding(self._runner, self._store, self._token_name) as lease:
+        with acquire_and_hold(self._runner, self._store, self._token_name) as lease:
             return self._runner.run(run.Assignment(self._policy, lease).unassign(serials))
 
     def devices_at_risk(self) -> Iterator[DeviceRecord]:
@@ -205,7 +205,7 @@ class AsyncAssigner(_BaseAssigner[AsyncCaller]):
         async with contextlib.AsyncExitStack() as stack:
             try:
                 lease = await stack.enter_async_context(
-                    holding_async(self._runner, self._store, self._token_name)
+                    acquire_and_hold_async(self._runner, self._store, self._token_name)
                 )
             except LeaseHeldError as held:
                 return await self._runner.run(run.refused_flow(self._token_name, held))
@@ -217,17 +217,17 @@ class AsyncAssigner(_BaseAssigner[AsyncCaller]):
 
     async def assign(self, profile: EnrollmentProfile, serials: Iterable[str]) -> AssignReport:
         """Give *profile* to these devices; see ``Assigner.assign``."""
-        async with holding_async(self._runner, self._store, self._token_name) as lease:
+        async with acquire_and_hold_async(self._runner, self._store, self._token_name) as lease:
             return await self._runner.run(run.Assignment(self._policy, lease).assign(profile, serials))
 
     async def replace(self, before: EnrollmentProfile, after: EnrollmentProfile) -> AssignReport:
         """Give *after* to all devices for which *before* was picked; see ``Assigner.replace``."""
-        async with holding_async(self._runner, self._store, self._token_name) as lease:
+        async with acquire_and_hold_async(self._runner, self._store, self._token_name) as lease:
             return await self._runner.run(run.Assignment(self._policy, lease).replace(before, after))
 
     async def unassign(self, serials: Iterable[str]) -> AssignReport:
         """Take the profile from these devices; see ``Assigner.unassign``."""
-        async with holding_async(self._runner, self._store, self._token_name) as lease:
+        async with acquire_and_hold_async(self._runner, self._store, self._token_name) as lease:
             return await self._runner.run(run.Assignment(self._policy, lease).unassign(serials))
 
     async def devices_at_risk(self) -> AsyncIterator[DeviceRecord]:
@@ -243,4 +243,4 @@ class AsyncAssigner(_BaseAssigner[AsyncCaller]):
 
     @property
     def _runner(self) -> AsyncRunner:
-        return async_runner_of(self._apple, self._store, self._clock, self._progress)
+        return runner_of_async(self._apple, self._store, self._clock, self._progress)

@@ -15,12 +15,12 @@ from pyade.assignment.selection import BY_HAND, DefinedProfiles, ProfileSelectio
 from pyade.core.fleet.assignment import (
     NO_PROFILE,
     Reason,
+    failed_alone,
     has_profile,
     is_reachable,
     needs_profile,
     outcome,
     profile_of,
-    spoiled_its_request,
     waits_until,
 )
 from pyade.core.fleet.device import DeviceResult, ProfileStatus
@@ -101,7 +101,7 @@ class AssignmentPlan(Printed):
     unreachable: int = 0
     owned_elsewhere: int = 0
     without_profile: int = 0
-    left_alone: int = 0
+    with_retry_after: int = 0
     not_macs: int = 0
     released: int = 0
     next_due_at: datetime | None = None
@@ -165,7 +165,7 @@ class AssignmentPlan(Printed):
             (self.unreachable, "are not accessible"),
             (self.owned_elsewhere, "have moved to the server of another token"),
             (self.without_profile, "have no profile, and none is selected for them"),
-            (self.left_alone, "keep the profile that they have, although none is selected for them"),
+            (self.with_retry_after, "keep the profile that they have, although none is selected for them"),
             (self.not_macs, "are not Macs"),
             (self.released, "are released"),
         )
@@ -258,7 +258,7 @@ class Planner:
             self._unsettled.add(selection.profile_uuid)
         elif (reason := needs_profile(record, selection.profile_uuid, self._now, asked=asked)) is not None:
             self.send(record.serial_number, selection, reason)
-            if record.attempt is not None and spoiled_its_request(record.attempt):
+            if record.attempt is not None and failed_alone(record.attempt):
                 self._spoiling.add(record.serial_number)
             is_fetched = record.device.profile_status == ProfileStatus.PUSHED
             self._note_replaced(profile_of(record), selection, 1, is_fetched=is_fetched)
@@ -266,7 +266,7 @@ class Planner:
         else:
             self.leave("waiting")
             self._unsettled.add(selection.profile_uuid)
-            if record.attempt is not None and spoiled_its_request(record.attempt):
+            if record.attempt is not None and failed_alone(record.attempt):
                 self._spoiled.add(record.attempt.profile_uuid)
             self._next_due_at = earlier_of(self._next_due_at, waits_until(record, self._now))
             return True

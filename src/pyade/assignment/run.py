@@ -61,8 +61,8 @@ from pyade.core.fleet.device import DeviceResult
 from pyade.core.fleet.events import EventBatch
 from pyade.core.fleet.lease import Lease
 from pyade.core.fleet.records import SyncState
-from pyade.core.fleet.suspension import SUSPENDING_ERRORS, Noted
-from pyade.core.fleet.sync_policy import left_alone
+from pyade.core.fleet.suspension import SUSPENDING_ERRORS, StateAndEvents
+from pyade.core.fleet.sync_policy import with_retry_after
 from pyade.core.problems import Problem
 from pyade.core.profile.profile import EnrollmentProfile
 from pyade.errors import (
@@ -75,7 +75,7 @@ from pyade.flow import Flow, Now, ask
 from pyade.storage.protocol import Store
 from pyade.sync.leases import StoreTime
 from pyade.sync.runners import in_store
-from pyade.sync.suspension import parking
+from pyade.sync.suspension import suspend_on_error
 from pyade.text import printable
 
 
@@ -92,7 +92,7 @@ class Assignment:
 
     def run(self, default: EnrollmentProfile | None) -> Flow[AssignReport]:
         """Give every Mac the profile that was picked for it, else that of a rule, else the default."""
-        return parking(self._run(default), self._lease)  # rule 6
+        return suspend_on_error(self._run(default), self._lease)  # rule 6
 
     def _run(self, default: EnrollmentProfile | None) -> Flow[AssignReport]:
         started_at = yield from self._time.now()
@@ -108,7 +108,7 @@ class Assignment:
 
     def assign(self, profile: EnrollmentProfile, serials: Iterable[str]) -> Flow[AssignReport]:
         """Give *profile* to hand-picked devices."""
-        return parking(self._assign(profile, serials), self._lease)
+        return suspend_on_error(self._assign(profile, serials), self._lease)
 
     def _assign(self, profile: EnrollmentProfile, serials: Iterable[str]) -> Flow[AssignReport]:
         started_at = yield from self._time.now()
@@ -132,12 +132,12 @@ class Assignment:
     def replace(self, before: EnrollmentProfile, after: EnrollmentProfile) -> Flow[AssignReport]:
         """Give *after* to the devices for which *before* was picked by hand."""
         read = in_store(lambda store: picked_for(store, self._token_name, before))
-        serials = yield from parking(read, self._lease)
+        serials = yield from suspend_on_error(read, self._lease)
         return (yield from self.assign(after, serials))
 
     def unassign(self, serials: Iterable[str]) -> Flow[AssignReport]:
         """Remove the profile from devices, which follow the rules and the default from then on."""
-        return parking(self._unassign(serials), self._lease)
+        return suspend_on_error(self._unassign(serials), self._lease)
 
     def _unassign(self, serials: Iterable[str]) -> Flow[AssignReport]:
         started_at = yield from self._time.now()
@@ -233,16 +233,16 @@ class Assignment:
         """Store that no assignment is running, its errors, and until when Apple must not be asked again."""
         now = yield from self._time.now()
 
-        def end(state: SyncState) -> Noted:
+        def end(state: SyncState) -> StateAndEvents:
             known = state.assignment_errors
             errors = merge_failures(known, failures, still_wanted=wanted, succeeded=succeeded, now=now)
             after = attrs.evolve(state, assigning_since=None, assignment_errors=errors)
-            rested = after if stopped is None else left_alone(after, stopped, now)
+            rested = after if stopped is None else with_retry_after(after, stopped, now)
             return rested, tuple(new_error_events(known, errors))
 
         yield from self._change(end)
 
-    def _change(self, change: Callable[[SyncState], Noted]) -> Flow[SyncState]:
+    def _change(self, change: Callable[[SyncState], StateAndEvents]) -> Flow[SyncState]:
         """Change the sync state, and return the state before the change."""
         now = yield from self._time.now()
         before = yield from in_store(lambda store: store.sync_state(self._token_name))

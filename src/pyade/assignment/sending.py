@@ -38,9 +38,9 @@ from pyade.assignment.failures import (
 )
 from pyade.assignment.selection import ProfileSelection
 from pyade.core.fleet.assignment import COOLDOWN, NO_PROFILE, RECHECK, confirmed, outcome
-from pyade.core.fleet.device import Device, DeviceDetails, DeviceResult, said_of_profile
+from pyade.core.fleet.device import Device, DeviceDetails, DeviceResult, profile_fields
 from pyade.core.fleet.lease import Lease
-from pyade.core.fleet.outcomes import Attempt, DeviceResults, together
+from pyade.core.fleet.outcomes import Attempt, DeviceResults, group_by_attempt
 from pyade.core.profile.profile import EnrollmentProfile
 from pyade.errors import AppleError, NotFoundError, TransportError
 from pyade.flow import Flow, ReportProgress, ask
@@ -86,7 +86,7 @@ class Outcomes:
         """Store *attempts* to assign *uuid*, and *details* read after them; report the progress."""
         yield from self.record(attempts, details)
         self._requests += 1
-        for attempt, serials in together(attempts):
+        for attempt, serials in group_by_attempt(attempts):
             self.set_result(serials, attempt.result, _due_at(attempt))
         progress = Progress(
             token_name=self._token_name,
@@ -150,7 +150,7 @@ class Outcomes:
         for serial, attempt in attempts.items():
             device = by_serial.get(serial)
             # The key is everything that ``confirmed`` depends on: it is equal for most devices of a request.
-            key = (id(attempt), None if device is None else said_of_profile(device))
+            key = (id(attempt), None if device is None else profile_fields(device))
             one = made.get(key)
             if one is None:
                 one = made[key] = confirmed(attempt, device, None, now)

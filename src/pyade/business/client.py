@@ -18,10 +18,10 @@ from pyade.apple.http.calls import Call
 from pyade.apple.http.connection import (
     Connection,
     SyncConnection,
-    checked_url,
-    checked_user_agent,
     jitter,
     utc_now,
+    validate_url,
+    validate_user_agent,
 )
 from pyade.apple.http.network import TIMEOUT
 from pyade.apple.http.service import RetryPolicy
@@ -102,13 +102,13 @@ class BusinessConnection(Connection[TransportT, WaitT]):
             UserAgentError: ``user_agent`` is empty or not printable.
             InvalidRequestError: An argument, or a variable of the environment, cannot be used.
         """
-        url = None if base_url is None else checked_url(base_url, "base_url", BUSINESS_URL)
-        checked_url(token_url, "token_url", TOKEN_URL)
+        url = None if base_url is None else validate_url(base_url, "base_url", BUSINESS_URL)
+        validate_url(token_url, "token_url", TOKEN_URL)
         server = AuthorizationServer(url=token_url, audience=audience, scope=scope)
         self._api = BusinessApi(
             AccessTokens(account, server),
             base_url=url,
-            user_agent=checked_user_agent(user_agent),
+            user_agent=validate_user_agent(user_agent),
             policy=RetryPolicy.checked(retries, deadline_s),
         )
         self._connect(

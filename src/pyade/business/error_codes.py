@@ -21,7 +21,7 @@ import msgspec
 from pyade import errors
 from pyade.apple.http.calls import OPEN_SESSION
 from pyade.apple.http.error_codes import (
-    A_PAGE,
+    HTML_PAGE,
     LATER,
     MAX_CODE,
     MAX_DETAIL,
@@ -29,7 +29,7 @@ from pyade.apple.http.error_codes import (
     by_status,
     http_date,
     read_body,
-    shown,
+    sanitize,
     text_of,
 )
 from pyade.apple.http.error_codes import retry_after as read_retry_after
@@ -82,7 +82,7 @@ _REDIRECT = ErrorCode(AppleError, "a redirect, which is never followed", "check 
 _OTHER = ErrorCode(AppleError, "", "check base_url")
 
 
-def api_refusal(
+def api_error(
     operation: str,
     status: int,
     content: bytes,
@@ -114,11 +114,11 @@ def api_refusal(
         code.next_step,
         read_retry_after(headers.get("Retry-After"), now),
         errors=found,
-        request_id=shown(headers.get("X-Apple-Request-Uuid", ""), secrets, MAX_CODE),
+        request_id=sanitize(headers.get("X-Apple-Request-Uuid", ""), secrets, MAX_CODE),
     )
 
 
-def token_refusal(
+def token_error(
     status: int,
     content: bytes,
     headers: Mapping[str, str],
@@ -139,7 +139,7 @@ def token_refusal(
     """
     secrets = tuple(secrets)
     wire = read_body(content, _WireOAuthError)
-    code = shown(wire.error, secrets, MAX_CODE) if wire else ""
+    code = sanitize(wire.error, secrets, MAX_CODE) if wire else ""
     known = _OAUTH.get(code) or by_status(status, _STATUS, _REDIRECT, _OAUTH_OTHER)
     if known.error in (errors.InvalidRequestError, errors.ConflictError, errors.NotFoundError):
         known = _OAUTH_OTHER
@@ -147,7 +147,7 @@ def token_refusal(
         known = _OAUTH["invalid_client"]
     if known.error is errors.CredentialError and (off := _clock_error(headers, now)):  # rule 3
         known = ErrorCode(errors.ClockError, off, "set the clock of this machine")
-    detail = shown(read_value(wire.error_description, str) or "", secrets) if wire else ""
+    detail = sanitize(read_value(wire.error_description, str) or "", secrets) if wire else ""
     detail = (repr(detail) if detail else "") if wire else _describe_page(content, secrets)
     parts = [detail, f"({known.meaning})" if known.meaning else ""]
     return known.error(
@@ -170,7 +170,7 @@ def read_errors(content: bytes, secrets: Iterable[str | Secret] = ()) -> tuple[E
 
 def _error(entry: dict[str, Any], secrets: tuple[str | Secret, ...]) -> ErrorObject:
     def text(value: Any) -> str:
-        return shown(value, secrets) if isinstance(value, (str, int)) else ""  # rule 2
+        return sanitize(value, secrets) if isinstance(value, (str, int)) else ""  # rule 2
 
     return ErrorObject(
         status=text(entry.get("status")),
@@ -211,8 +211,8 @@ def _clock_error(headers: Mapping[str, str], now: datetime) -> str:
 def _describe_page(content: bytes, secrets: Iterable[str | Secret]) -> str:
     text = text_of(content)
     if text.startswith("<"):
-        return A_PAGE
-    return repr(shown(text, secrets)) if text else ""
+        return HTML_PAGE
+    return repr(sanitize(text, secrets)) if text else ""
 
 
 class _WireErrors(msgspec.Struct):

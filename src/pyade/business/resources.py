@@ -19,7 +19,7 @@ import msgspec
 
 from pyade.core.fleet.outcomes import ActivityStatus, ActivitySubStatus
 from pyade.core.secret import Secret, secret_or_none
-from pyade.core.values import OpenStrEnum, check_id, check_keepable, parse_time
+from pyade.core.values import OpenStrEnum, check_id, check_storable, parse_time
 
 R = TypeVar("R", bound="Resource")
 
@@ -243,7 +243,7 @@ def read_resource(record: Any, cls: type[R]) -> R:
             characters, or is nested deeper than 32 levels.
     """
     wire = _wire(record)
-    check_keepable(wire.attributes)
+    check_storable(wire.attributes)
     readers = _READERS[cls]
     fields: dict[str, Any] = {}
     extra: dict[str, Any] = {}

@@ -24,10 +24,10 @@ from pyade.apple.http.calls import OPEN_SESSION, Call
 from pyade.apple.http.exchange import ACCEPT_ENCODING, SESSION_BYTES, HttpCall, HttpReply
 from pyade.apple.http.json_bodies import decode_json
 from pyade.apple.http.service import RetryPolicy, Service
-from pyade.apple.http.sessions import Opened, Opening, Session, usable
+from pyade.apple.http.sessions import Opened, Opening, Session, sendable_or_none
 from pyade.business.account import BUSINESS_URL, AccountProvider, ApiAccount
 from pyade.business.activities import MAX_LOG_BYTES
-from pyade.business.error_codes import api_refusal, token_refusal
+from pyade.business.error_codes import api_error, token_error
 from pyade.business.paging import Page, origin_of, warn_of_next_page
 from pyade.core.secret import Secret
 from pyade.crypto.jwt import client_assertion
@@ -128,7 +128,7 @@ class AccessTokens:
         reply = yield from ask(call)
         if not reply.is_success:
             about = f"client id {account.client_id}, key id {account.key_id}"
-            raise token_refusal(
+            raise token_error(
                 reply.status, reply.content, reply.headers, now=now, about=about, secrets=(assertion,)
             )
         secret, expires_in = _read_access(reply.content)
@@ -166,7 +166,7 @@ def _read_access(content: bytes) -> tuple[Secret | None, float]:
         wire = decode_json(content, _WireAccess)
     except msgspec.DecodeError:
         return None, 0.0
-    return usable(Secret(wire.access_token)), wire.expires_in
+    return sendable_or_none(Secret(wire.access_token)), wire.expires_in
 
 
 class _WireAccess(msgspec.Struct):
@@ -219,7 +219,7 @@ class BusinessApi(Service):
 
     def refusal(self, operation: str, reply: HttpReply, now: datetime, used: Secret) -> AppleError:
         """Return the exception for an error response."""
-        return api_refusal(operation, reply.status, reply.content, reply.headers, now=now, secrets=(used,))
+        return api_error(operation, reply.status, reply.content, reply.headers, now=now, secrets=(used,))
 
     def download_flow(self, address: Secret) -> Flow[bytes]:
         """Fetch the log at *address*, a presigned URL that needs no access token."""

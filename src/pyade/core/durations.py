@@ -28,7 +28,7 @@ def check_span(name: str, span: timedelta) -> None:
         raise PolicyError(f"{name} is {span}: it must be longer than zero, and at most {LONGEST.days:,} days")
 
 
-def in_words(span: timedelta) -> str:
+def format_duration(span: timedelta) -> str:
     """Return *span* in its two largest units: ``45 minutes``, ``1 hour 5 minutes``, ``3 days``.
 
     Seconds are left out; less than a minute is ``0 minutes``.

@@ -79,7 +79,7 @@ MAX_SERIAL: Final = 200
 """Characters of a serial number or id. Apple's have 8 to 40; PostgreSQL's indexes take no 2,000 bytes."""
 
 
-def check_keepable(value: Any) -> None:
+def check_storable(value: Any) -> None:
     """Accept a value that can be written as JSON and read back as it is.
 
     Raises:

@@ -37,7 +37,7 @@ else:
         {
             "pyade.enrollment.asgi": "EnrollmentApp SignInReturn",
             "pyade.enrollment.credentials": "Credential CredentialRequest",
-            "pyade.enrollment.decision": "EnrollmentDecision EnrollmentResponse EnrollmentOutcome",
+            "pyade.enrollment.decision": "EnrollmentDecision EnrollmentOutcome EnrollmentResponse",
             "pyade.enrollment.device_trust": "DeviceSignature DeviceTrust SignedContent",
             "pyade.enrollment.final_configuration": (
                 "AsyncFinalConfiguration DeviceMessage FinalConfiguration read_message"

@@ -35,7 +35,7 @@ from typing import Annotated, Any, Final, Self
 import attrs
 import msgspec
 
-from pyade.core.durations import in_words
+from pyade.core.durations import format_duration
 from pyade.core.fleet.enrollment import Enrollment
 from pyade.core.problems import Problem, Severity
 from pyade.core.values import OpenStrEnum
@@ -484,7 +484,7 @@ class AwaitConfigurationFlow:
             yield _warning(SetupCommand.DEVICE_CONFIGURED, self.release.status, allowed, fix)
         if now - self.awaiting_since >= USUAL_WAIT:
             allowed, fix = self._describe_missing(now, outstanding)
-            waited = in_words(now - self.awaiting_since)
+            waited = format_duration(now - self.awaiting_since)
             yield _warning("await_final_configuration", waited, f"about 15 minutes; {allowed}", fix)
 
     def _describe_missing(self, now: datetime, outstanding: list[str]) -> tuple[str, str]:

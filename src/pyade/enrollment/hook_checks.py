@@ -54,7 +54,7 @@ def check_user(answer: object, hook: str) -> User:
     return answer
 
 
-def keepable_user(user: User) -> tuple[User, tuple[Problem, ...]]:
+def storable_user(user: User) -> tuple[User, tuple[Problem, ...]]:
     """Return *user* without names that a store cannot keep, and a problem for each of them.
 
     Only the user principal name must be valid for the Mac to enroll (``check_user``); the other names only
@@ -106,7 +106,7 @@ _CHECK_REASON: Final = "to check the service"
 _EXAMPLE_CREDENTIAL: Final = Secret("check")
 
 
-def check_wiring(settings: Settings, *, asynchronous: str) -> None:
+def check_settings(settings: Settings, *, asynchronous: str) -> None:
     """Check the settings of a service.
 
     Args:

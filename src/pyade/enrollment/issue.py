@@ -23,7 +23,7 @@ from pyade.enrollment.admission import DeviceContext, load_context, require_enro
 from pyade.enrollment.credentials import Credential, CredentialRequest
 from pyade.enrollment.decision import PROFILE_TYPE, EnrollmentDecision, EnrollmentOutcome, EnrollmentResponse
 from pyade.enrollment.final_configuration_flow import waiting_state
-from pyade.enrollment.hook_checks import check_answer, keepable_user
+from pyade.enrollment.hook_checks import check_answer, storable_user
 from pyade.enrollment.machine_info import MachineInfo, check_model_claim
 from pyade.enrollment.redemption import subject_of
 from pyade.enrollment.settings import Settings
@@ -66,7 +66,7 @@ class Issue:
         self._user = user
         user_problems: tuple[Problem, ...] = ()
         if user is not None:
-            self._user, user_problems = keepable_user(user)
+            self._user, user_problems = storable_user(user)
         decided = decide_identity(
             machine.version,
             machine.chip,

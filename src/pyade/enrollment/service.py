@@ -20,7 +20,7 @@ from pyade.crypto.signing import Signer
 from pyade.enrollment.credentials import CredentialSource, one_time
 from pyade.enrollment.decision import EnrollmentResponse
 from pyade.enrollment.device_trust import DeviceTrust
-from pyade.enrollment.hook_checks import check_wiring
+from pyade.enrollment.hook_checks import check_settings
 from pyade.enrollment.issue import registered_flow, renewal_flow
 from pyade.enrollment.request import RequestHandler, write_counts_flow
 from pyade.enrollment.settings import EnrollmentLimits, PlatformSso, Settings, SignIn
@@ -118,7 +118,7 @@ class _Service:
             release_after=release_after,
             limits=limits,
         )
-        check_wiring(self._settings, asynchronous=self._asynchronous)
+        check_settings(self._settings, asynchronous=self._asynchronous)
         wrong = [problem for problem in self.problems() if problem.setting in ("topic", "development_push")]
         if wrong:
             raise ProfileError(tuple(wrong))

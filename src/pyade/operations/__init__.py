@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pyade.operations.token_overview import TokenOverview, migration_deadlines, overview, overview_html
     from pyade.operations.token_service import AsyncTokenService, TokenService
     from pyade.operations.token_steps import AcceptedToken, StagedToken, TokenRemoval
-    from pyade.operations.workers import assign_token, due_tokens, register, sync_token
+    from pyade.operations.workers import assign_token, due_tokens, register_tasks, sync_token
 else:
     __getattr__, __dir__ = when_asked(
         __name__,
@@ -24,7 +24,7 @@ else:
             "pyade.operations.token_overview": "TokenOverview migration_deadlines overview overview_html",
             "pyade.operations.token_service": "AsyncTokenService TokenService",
             "pyade.operations.token_steps": "AcceptedToken StagedToken TokenRemoval",
-            "pyade.operations.workers": "assign_token due_tokens register sync_token",
+            "pyade.operations.workers": "assign_token due_tokens register_tasks sync_token",
         },
     )
 
@@ -51,6 +51,6 @@ __all__ = [
     "migration_deadlines",
     "overview",
     "overview_html",
-    "register",
+    "register_tasks",
     "sync_token",
 ]

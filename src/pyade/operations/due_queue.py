@@ -31,7 +31,7 @@ from pyade.errors import DamagedRecordError, PyadeError, StoreError, UnknownToke
 from pyade.storage.protocol import Store
 from pyade.sync.damage import DamageLog, Fleet, read_fleet
 from pyade.sync.report import SyncReport
-from pyade.sync.suspension import remind_of
+from pyade.sync.suspension import send_reminders_for
 from pyade.text import Printed, logger
 
 _log = logger(__name__)
@@ -142,7 +142,7 @@ class DueQueue:
         now = self._now()
         try:
             fleet = self._read_fleet(now)
-            remind_of(self._store, fleet, now, self._damage)
+            send_reminders_for(self._store, fleet, now, self._damage)
         except StoreError as error:
             _log.warning("the store cannot be read: %s", error)
             return [], self._pace.look_every.total_seconds()

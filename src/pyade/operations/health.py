@@ -45,10 +45,10 @@ from pyade.crypto.push_certificate import PushCertificate
 from pyade.enrollment.final_configuration_state import problems_of
 from pyade.errors import ClockError, DamagedRecordError, PyadeError, StoreError, TermsError
 from pyade.flow import AsyncRunner, CallHook, Flow, Hook, Now, Runner, ask
-from pyade.operations.token_steps import ReadAccount, account_handlers, async_account_handlers
+from pyade.operations.token_steps import ReadAccount, account_handlers, account_handlers_async
 from pyade.storage.protocol import Store
 from pyade.sync.damage import Fleet, damage_of, read_fleet, readable_records, unreadable_secrets
-from pyade.sync.report import SHOWN, abbreviate, format_utc, pluralize, wild_date_problem
+from pyade.sync.report import MAX_LISTED, abbreviate, format_utc, implausible_date_problem, pluralize
 from pyade.sync.runners import in_store
 from pyade.sync.token_account import account_problem, changed_account
 from pyade.text import Printed
@@ -256,20 +256,20 @@ def _device_problems(store: Store, token: Token, groups: Mapping[DeviceGroup, in
     if store.default_profile(token.name) is None:
         fix = "set one with Assigner.run(default=) as soon as possible"
         problems.append(warning(where, "", "it has no default profile, so new Macs fail to enroll", fix))
-    wild_groups = [group for group in groups if group.has_wild_date]
+    wild_groups = [group for group in groups if group.has_implausible_date]
     wild = {
         record.serial_number: record.op_date_sent
         for record in store.devices(token.name, groups=wild_groups, released=None)
         if record.op_date_sent is not None
     }
     if wild:
-        problems.append(attrs.evolve(wild_date_problem(wild), setting=f"{where}.op_date"))
+        problems.append(attrs.evolve(implausible_date_problem(wild), setting=f"{where}.op_date"))
     problems += (
         attrs.evolve(one, setting=f"{where}.{one.setting}") for one in stored_name_problems(store, token.name)
     )
     at_risk = MacsAtRisk.of(store, token.name, groups)
     for risk, count in at_risk.count().items():
-        first = islice(at_risk.records(risk), SHOWN + 1)
+        first = islice(at_risk.records(risk), MAX_LISTED + 1)
         problems.append(risk_problem(where, risk, count, [record.serial_number for record, _ in first]))
     return problems
 
@@ -515,6 +515,6 @@ async def doctor_async(
         check_ws_trust=check_ws_trust,
     )
 
-    handlers = {} if client_for is None else async_account_handlers(client_for)
+    handlers = {} if client_for is None else account_handlers_async(client_for)
     runner = AsyncRunner(handlers, store=store, clock=clock)
     return await runner.run(health_flow(check))

@@ -28,7 +28,7 @@ import anyio.to_thread
 
 from pyade.apple.client import AsyncClient, Client
 from pyade.apple.http.connection import jitter, utc_now
-from pyade.apple.http.deadlines import STOP_SECONDS, StopWorkError, heeding
+from pyade.apple.http.deadlines import STOP_SECONDS, StopWorkError, stop_when_set
 from pyade.apple.http.network import Network
 from pyade.assignment.assigner import Assigner, AsyncAssigner
 from pyade.assignment.report import AssignReport
@@ -48,7 +48,7 @@ from pyade.operations.due_queue import (
     may_assign,
 )
 from pyade.storage.protocol import Store
-from pyade.sync.runners import Progress, async_client_of, client_of, through
+from pyade.sync.runners import Progress, client_of, client_of_async, with_network
 from pyade.sync.syncer import AsyncSyncer, Syncer
 
 ProgressHook: TypeAlias = Callable[[Progress], None]
@@ -127,7 +127,7 @@ class _BaseScheduler(Generic[ClientT, FactoryT, WaitT]):
         """
         self._places = _validate_max_concurrent(max_concurrent)
         self._store = store
-        self._client_for: Callable[[Token], ClientT] = through(client_for, network)
+        self._client_for: Callable[[Token], ClientT] = with_network(client_for, network)
         self._policy = policy
         self._assign: bool | AssignmentPolicy | FactoryT = assign
         self._clock = clock
@@ -196,7 +196,7 @@ class Scheduler(_BaseScheduler[Client, AssignerFactory, object]):
                 self._on_report(report)
 
         try:
-            with heeding(stop), client_of(self._client_for, job.token) as client:
+            with stop_when_set(stop), client_of(self._client_for, job.token) as client:
                 if job.due.work is Work.SYNC:
                     syncer = Syncer(
                         client, self._store, policy=self._policy, clock=self._clock, progress=report_progress
@@ -294,7 +294,7 @@ class AsyncScheduler(_BaseScheduler[AsyncClient, AsyncAssignerFactory, Awaitable
                 self._on_report(report)
 
         try:
-            async with async_client_of(self._client_for, job.token) as client:
+            async with client_of_async(self._client_for, job.token) as client:
                 if job.due.work is Work.SYNC:
                     syncer = AsyncSyncer(
                         client, self._store, policy=self._policy, clock=self._clock, progress=report_progress

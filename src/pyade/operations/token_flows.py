@@ -52,8 +52,8 @@ from pyade.errors import (
 from pyade.flow import Compute, Flow, Now, ask
 from pyade.operations.portal_steps import PortalStep, TokenSetup, setup_of
 from pyade.operations.token_steps import AcceptedToken, ReadAccount, RunSync, StagedToken, TokenRemoval
-from pyade.storage.protocol import Damaged, Store
-from pyade.sync.damage import belonging_to
+from pyade.storage.protocol import OnDamaged, Store
+from pyade.sync.damage import naming_token
 from pyade.sync.report import pluralize
 from pyade.sync.runners import in_store
 from pyade.sync.suspension import suspend_refused
@@ -70,7 +70,7 @@ SECRET_KINDS: Final = (KEYPAIR, NEXT_KEYPAIR, SETUP)
 """Templates of the names of the secrets; the field is the name of a token."""
 
 
-def under_way(store: Store, now: datetime, damaged: Damaged | None) -> Iterator[TokenSetup]:
+def under_way(store: Store, now: datetime, damaged: OnDamaged | None) -> Iterator[TokenSetup]:
     """Yield the unfinished tokens, sorted by name; *damaged* as in ``Store.tokens``."""
     begun = {
         name.removeprefix(start)
@@ -145,7 +145,7 @@ def has_secret(store: Store, kind: str, name: str) -> bool:
 
 def read_secret(store: Store, kind: str, name: str) -> Secret | None:
     """Return the secret, or None; an error names the token."""
-    with belonging_to(name):
+    with naming_token(name):
         return store.secret(kind.format(name))
 
 
@@ -424,7 +424,7 @@ def setup_flow(name: str) -> Flow[TokenSetup]:
     return found
 
 
-def under_way_flow(damaged: Damaged | None) -> Flow[tuple[TokenSetup, ...]]:
+def under_way_flow(damaged: OnDamaged | None) -> Flow[tuple[TokenSetup, ...]]:
     """Return the unfinished tokens; see ``TokenService.under_way``."""
     now = yield from ask(Now())
     return (yield from in_store(lambda store: tuple(under_way(store, now, damaged))))

@@ -37,11 +37,11 @@ from pyade.operations.token_steps import (
     StagedToken,
     TokenRemoval,
     account_handlers,
-    async_account_handlers,
+    account_handlers_async,
 )
-from pyade.storage.protocol import Damaged, Store
+from pyade.storage.protocol import OnDamaged, Store
 from pyade.sync.report import SyncReport
-from pyade.sync.runners import async_client_of, client_of, through
+from pyade.sync.runners import client_of, client_of_async, with_network
 from pyade.sync.syncer import AsyncSyncer, Syncer
 
 ClientT = TypeVar("ClientT", bound=Client | AsyncClient)
@@ -74,7 +74,7 @@ class _BaseTokenService(Generic[ClientT]):
                 ``client_for``.
         """
         self._store = store
-        self._client_for: Callable[[Token], ClientT] = through(client_for, network)
+        self._client_for: Callable[[Token], ClientT] = with_network(client_for, network)
         self._policy = policy
         self._clock = clock
 
@@ -138,7 +138,7 @@ class TokenService(_BaseTokenService[Client]):
         """
         return self._runner.run(add_flow(token, keypair, force=force))
 
-    def under_way(self, *, damaged: Damaged | None = None) -> tuple[TokenSetup, ...]:
+    def under_way(self, *, damaged: OnDamaged | None = None) -> tuple[TokenSetup, ...]:
         """Return the unfinished tokens, sorted by name, whichever process began them.
 
         These are new ones until their first sync is done, and stored ones whose new key pair has not
@@ -309,7 +309,7 @@ class AsyncTokenService(_BaseTokenService[AsyncClient]):
         """Adopt a token that was made elsewhere, with its key pair; see ``TokenService.add``."""
         return await self._runner.run(add_flow(token, keypair, force=force))
 
-    async def under_way(self, *, damaged: Damaged | None = None) -> tuple[TokenSetup, ...]:
+    async def under_way(self, *, damaged: OnDamaged | None = None) -> tuple[TokenSetup, ...]:
         """Return the unfinished tokens; see ``TokenService.under_way``."""
         return await self._runner.run(under_way_flow(damaged))
 
@@ -362,9 +362,9 @@ class AsyncTokenService(_BaseTokenService[AsyncClient]):
 
     @property
     def _runner(self) -> AsyncRunner:
-        handlers = {**async_account_handlers(self._client_for), RunSync: self._sync}
+        handlers = {**account_handlers_async(self._client_for), RunSync: self._sync}
         return AsyncRunner(handlers, store=self._store, clock=self._clock)
 
     async def _sync(self, step: RunSync) -> SyncReport:
-        async with async_client_of(self._client_for, step.token) as client:
+        async with client_of_async(self._client_for, step.token) as client:
             return await AsyncSyncer(client, self._store, policy=self._policy, clock=self._clock).sync()

@@ -13,7 +13,7 @@ from pyade.core.token import Portal, Token
 from pyade.crypto.keypair import TokenKeypair
 from pyade.flow import Handlers, Step
 from pyade.sync.report import SyncReport, pluralize
-from pyade.sync.runners import async_client_of, client_of
+from pyade.sync.runners import client_of, client_of_async
 from pyade.text import Printed
 
 
@@ -128,11 +128,11 @@ def account_handlers(client_for: Callable[[Token], Client]) -> Handlers:
     return {ReadAccount: read}
 
 
-def async_account_handlers(client_for: Callable[[Token], AsyncClient]) -> Handlers:
+def account_handlers_async(client_for: Callable[[Token], AsyncClient]) -> Handlers:
     """Return the handler of ``ReadAccount``, with an asynchronous client for each token."""
 
     async def read(step: ReadAccount) -> Account:
-        async with async_client_of(client_for, step.token) as client:
+        async with client_of_async(client_for, step.token) as client:
             return await client.account()
 
     return {ReadAccount: read}

@@ -1,7 +1,7 @@
 """Sync and assign tokens from the tasks of a job queue, on one node or many.
 
-``sync_token`` and ``assign_token`` can be called by any queue, by Celery or cron, too. ``register`` adds them
-to the caller's Procrastinate app (the extra ``workers``).
+``sync_token`` and ``assign_token`` can be called by any queue, by Celery or cron, too. ``register_tasks`` adds
+them to the caller's Procrastinate app (the extra ``workers``).
 
 The rules of this file:
 
@@ -37,8 +37,8 @@ from pyade.operations.due_queue import partial_report
 from pyade.operations.scheduler import AssignerFactory, rules_of
 from pyade.storage.protocol import Store
 from pyade.sync.damage import DamageLog, read_fleet
-from pyade.sync.runners import Progress, client_of, through
-from pyade.sync.suspension import remind_of, suspend_damaged
+from pyade.sync.runners import Progress, client_of, with_network
+from pyade.sync.suspension import send_reminders_for, suspend_damaged
 from pyade.sync.syncer import Syncer
 from pyade.text import logger
 
@@ -107,7 +107,7 @@ def sync_token(
     try:
         token = store.token(token_name)
         is_renewed = was_renewed(token, store.sync_state(token_name))
-        with client_of(through(client_for, network), token) as client:
+        with client_of(with_network(client_for, network), token) as client:
             report = Syncer(client, store, policy=policy, clock=clock).sync(  # rule 3
                 automatic=not is_renewed
             )
@@ -159,7 +159,7 @@ def assign_token(
         token = store.token(token_name)
         if suspended_reason(token, store.sync_state(token_name)):
             return None
-        with client_of(through(client_for, network), token) as client:
+        with client_of(with_network(client_for, network), token) as client:
             if callable(assigner):
                 report = assigner(client, _ignore_progress).run()
             else:
@@ -189,7 +189,7 @@ def _retry_at(report: AssignReport, now: datetime) -> datetime | None:
 
 
 @check_arguments
-def register(
+def register_tasks(
     app: App,
     store: Store,
     client_for: Callable[[Token], Client],
@@ -221,7 +221,7 @@ def register(
     """
     from pyade.operations.job_queue import Queue  # noqa: PLC0415 - an extra
 
-    client_for = through(client_for, network)
+    client_for = with_network(client_for, network)
     queue = Queue(app, store, clock)
     damage = DamageLog()
 
@@ -248,7 +248,7 @@ def register(
         _log.debug("tick of %s", timestamp)
         for token_name in due_tokens(store, policy=policy, now=clock(), early=False, damaged=damage.update):
             queue.defer(sync_task, token_name)
-        remind_of(store, read_fleet(store), clock(), damage)
+        send_reminders_for(store, read_fleet(store), clock(), damage)
         queue.rescue((tick_task, sync_task, assign_task))
 
     return tick_task, sync_task, assign_task

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pyade.core.fleet.enrollment import OneTime, OneTimeKind
     from pyade.core.fleet.events import Event, EventBatch, EventGroup, EventKind
     from pyade.core.fleet.groups import DeviceGroup
-    from pyade.core.fleet.lease import Held, Lease
+    from pyade.core.fleet.lease import Lease, LeaseHolder
     from pyade.core.fleet.outcomes import Attempt
     from pyade.core.fleet.records import ChangeCounts, DeviceRecord, Source, SyncState
     from pyade.core.profile.profile import DefinedProfile
@@ -30,12 +30,12 @@ else:
             "pyade.core.fleet.enrollment": "OneTime OneTimeKind",
             "pyade.core.fleet.events": "Event EventBatch EventGroup EventKind",
             "pyade.core.fleet.groups": "DeviceGroup",
-            "pyade.core.fleet.lease": "Held Lease",
+            "pyade.core.fleet.lease": "Lease LeaseHolder",
             "pyade.core.fleet.outcomes": "Attempt",
             "pyade.core.fleet.records": "ChangeCounts DeviceRecord Source SyncState",
             "pyade.core.profile.profile": "DefinedProfile",
             "pyade.crypto.secret_box": "SecretBox",
-            "pyade.storage.database": "Database Session Table Value Dialect check_texts translated",
+            "pyade.storage.database": "Database Dialect Session Table Value check_texts translated",
             "pyade.storage.postgres": "PostgresStore",
             "pyade.storage.protocol": "EnrollmentStore Store",
             "pyade.storage.sql": "SQLStore",
@@ -56,8 +56,8 @@ __all__ = [
     "EventBatch",
     "EventGroup",
     "EventKind",
-    "Held",
     "Lease",
+    "LeaseHolder",
     "MemoryStore",
     "OneTime",
     "OneTimeKind",

@@ -24,7 +24,7 @@ from typing import Any, TypeAlias
 import attrs
 
 from pyade.builders import documents
-from pyade.core.fleet.device import Device, DeviceList, said_of_profile, without_operation
+from pyade.core.fleet.device import Device, DeviceList, profile_fields, without_operation
 from pyade.core.fleet.events import EventGroup, EventKind, attempt_groups
 from pyade.core.fleet.groups import GROUPED_BY, group_of
 from pyade.core.fleet.merging import merge_attempts, merge_page
@@ -277,7 +277,7 @@ class _AttemptMerge:
                 attempt, device = self.attempts.get(serial), self.details[index]
                 if attempt is None or self.texts[index] is None:
                     continue
-                kind = row[2:], id(attempt), said_of_profile(device), GROUPED_BY(device)
+                kind = row[2:], id(attempt), profile_fields(device), GROUPED_BY(device)
                 kinds.setdefault(kind, []).append((serial, id_, index))
         return kinds.values()
 

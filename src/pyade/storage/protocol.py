@@ -24,7 +24,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 
-from pyade.core.fleet.lease import LEASE_SECONDS, Held, Lease
+from pyade.core.fleet.lease import LEASE_SECONDS, Lease, LeaseHolder
 from pyade.core.secret import Secret
 from pyade.errors import DamagedRecordError
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pyade.core.profile.profile import DefinedProfile, EnrollmentProfile
     from pyade.core.token import Token
 
-Damaged: TypeAlias = Callable[[DamagedRecordError], None]
+OnDamaged: TypeAlias = Callable[[DamagedRecordError], None]
 """Called with the error of each record that cannot be read and is left out."""
 
 
@@ -74,7 +74,7 @@ class Store(Protocol):
     def token(self, name: str) -> Token:
         """Return the token called *name*."""
 
-    def tokens(self, *, damaged: Damaged | None = None) -> tuple[Token, ...]:
+    def tokens(self, *, damaged: OnDamaged | None = None) -> tuple[Token, ...]:
         """Return all tokens, by name.
 
         Args:
@@ -103,7 +103,7 @@ class Store(Protocol):
     def sync_state(self, token_name: str) -> SyncState:
         """Return the sync state of the token; ``SyncState()`` before the first run."""
 
-    def sync_states(self, *, damaged: Damaged | None = None) -> Mapping[str, SyncState]:
+    def sync_states(self, *, damaged: OnDamaged | None = None) -> Mapping[str, SyncState]:
         """Return the sync states of all tokens, by name, in one read; *damaged* as in ``tokens``."""
 
     def save_sync_state(
@@ -136,7 +136,7 @@ class Store(Protocol):
             LeaseLostError: It ended, or another worker acquired the lease since.
         """
 
-    def held_lease(self, token_name: str) -> Held | None:
+    def held_lease(self, token_name: str) -> LeaseHolder | None:
         """Return which worker holds the lease of a token now, and for how long; None if no worker does."""
 
     def release_lease(self, lease: Lease) -> None:
@@ -276,7 +276,7 @@ class Store(Protocol):
         """
 
     def events(
-        self, after: str | None = None, *, limit: int = 1000, damaged: Damaged | None = None
+        self, after: str | None = None, *, limit: int = 1000, damaged: OnDamaged | None = None
     ) -> Sequence[Event]:
         """Return committed events of all tokens in the order of the commits.
 
@@ -348,7 +348,7 @@ class EnrollmentStore(Store, Protocol):
         """Return the stored enrollment of a Mac; None if it was never given a profile."""
 
     def enrollments(
-        self, *, registration: Registration | None = None, damaged: Damaged | None = None
+        self, *, registration: Registration | None = None, damaged: OnDamaged | None = None
     ) -> Iterator[Enrollment]:
         """Iterate lazily over the enrollments by serial number.
 

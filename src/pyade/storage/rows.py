@@ -19,7 +19,7 @@ from pyade.core.secret import masked
 from pyade.errors import DamagedRecordError, StoreError, UnknownTokenError
 from pyade.storage import tables as sql
 from pyade.storage.database import Session, Table, Value
-from pyade.storage.protocol import Damaged
+from pyade.storage.protocol import OnDamaged
 from pyade.storage.tables import CHANGED_DEVICES, DEVICES
 
 T = TypeVar("T")
@@ -267,7 +267,9 @@ def records_of(run: Run, serials: Sequence[str]) -> Iterator[DeviceRecord]:
             yield documents.decode_record(token_name, row)
 
 
-def event_rows(run: Run, number: int, row: int, damaged: Damaged | None) -> Iterator[tuple[str, EventBatch]]:
+def event_rows(
+    run: Run, number: int, row: int, damaged: OnDamaged | None
+) -> Iterator[tuple[str, EventBatch]]:
     """Yield the rows of the outbox from a position on, each with its id."""
     while True:
         rows = run(sql.SELECT_EVENTS, (number, row, EVENT_BATCH))
@@ -289,7 +291,7 @@ def batches(values: Sequence[T]) -> Iterator[Sequence[T]]:
 
 
 def readable(
-    rows: Iterable[tuple[Any, ...]], decode: Callable[..., T], damaged: Damaged | None
+    rows: Iterable[tuple[Any, ...]], decode: Callable[..., T], damaged: OnDamaged | None
 ) -> Iterator[T]:
     """Yield the decoded rows; pass errors to *damaged*, or raise them if it is None."""
     for row in rows:

@@ -23,14 +23,14 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pyade.core.arguments import check_arguments
-from pyade.core.fleet.lease import LEASE_SECONDS, Held, Lease, check_free, check_held, expiry, held
+from pyade.core.fleet.lease import LEASE_SECONDS, Lease, LeaseHolder, check_free, check_held, expiry, held
 from pyade.core.secret import Secret, secret_or_none
 from pyade.crypto.secret_box import SecretBox, masked_keys
 from pyade.errors import DamagedRecordError, DuplicateTokenError, StoreConflictError, StoreError
 from pyade.loading import modules_when_asked
 from pyade.storage import tables as sql
 from pyade.storage.database import Database, Value
-from pyade.storage.protocol import Damaged, EnrollmentStore
+from pyade.storage.protocol import EnrollmentStore, OnDamaged
 
 if TYPE_CHECKING:
     from pyade.builders import documents
@@ -123,7 +123,7 @@ class SQLStore(EnrollmentStore):
         found = rows.masked_last(self._read(sql.READ_TOKEN, (name,)))
         return self._token(*rows.only_row(found, name))
 
-    def tokens(self, *, damaged: Damaged | None = None) -> tuple[Token, ...]:
+    def tokens(self, *, damaged: OnDamaged | None = None) -> tuple[Token, ...]:
         found = rows.masked_last(self._read(sql.READ_TOKENS))
         return tuple(rows.readable(found, self._token, damaged))
 
@@ -155,7 +155,7 @@ class SQLStore(EnrollmentStore):
     def sync_state(self, token_name: str) -> SyncState:
         return self._token_row(token_name).state()
 
-    def sync_states(self, *, damaged: Damaged | None = None) -> Mapping[str, SyncState]:
+    def sync_states(self, *, damaged: OnDamaged | None = None) -> Mapping[str, SyncState]:
         def named_state(name: str, document: str | None) -> tuple[str, SyncState]:
             return name, documents.decode_state(document, name)
 
@@ -193,7 +193,7 @@ class SQLStore(EnrollmentStore):
             locked.run(sql.RENEW_LEASE, (ends, lease.fence))
         return attrs.evolve(lease, expires_at=ends)
 
-    def held_lease(self, token_name: str) -> Held | None:
+    def held_lease(self, token_name: str) -> LeaseHolder | None:
         with self._database.reading() as session:
             token_id, *_ = rows.only_row(session.rows(sql.SELECT_TOKEN, (token_name,)), token_name)
             found = session.rows(sql.SELECT_LEASE, (token_id,))
@@ -356,7 +356,7 @@ class SQLStore(EnrollmentStore):
 
     # Events
     def events(
-        self, after: str | None = None, *, limit: int = 1000, damaged: Damaged | None = None
+        self, after: str | None = None, *, limit: int = 1000, damaged: OnDamaged | None = None
     ) -> Sequence[Event]:
         number, row = event_log.position_of(after)
         if limit < 1:
@@ -466,7 +466,7 @@ class SQLStore(EnrollmentStore):
         return documents.decode_enrollment(serial_number, found[0][0]) if found else None
 
     def enrollments(
-        self, *, registration: Registration | None = None, damaged: Damaged | None = None
+        self, *, registration: Registration | None = None, damaged: OnDamaged | None = None
     ) -> Iterator[Enrollment]:
         with self._database.reading():  # raises here if the store is closed
             if registration is None:

@@ -37,11 +37,11 @@ from pyade.crypto.bypass_code import RAW_BYTES, BypassCode
 from pyade.errors import DamagedRecordError, NotFoundError
 from pyade.flow import AsyncRunner, Flow, Now, RandomBytes, Runner, ask
 from pyade.storage.protocol import Store
-from pyade.sync.damage import belonging_to
+from pyade.sync.damage import naming_token
 from pyade.sync.details import RefreshReport, refresh_flow
-from pyade.sync.leases import holding, holding_async, worker_name
+from pyade.sync.leases import acquire_and_hold, acquire_and_hold_async, worker_name
 from pyade.sync.report import abbreviate, pluralize
-from pyade.sync.runners import AsyncCaller, Caller, async_runner_of, in_store, runner_of
+from pyade.sync.runners import AsyncCaller, Caller, in_store, runner_of, runner_of_async
 from pyade.text import Printed
 
 
@@ -93,7 +93,7 @@ def lock_flow(token_name: str, serial_number: str, lost_message: str | None) -> 
 def _read_or_store_code(
     store: Store, token_name: str, serial_number: str, new_code: BypassCode, owner: str
 ) -> BypassCode:
-    with belonging_to(token_name):
+    with naming_token(token_name):
         code = bypass_code(store, serial_number)
     if code is not None:
         return code  # rule 2
@@ -242,7 +242,7 @@ class DeviceActions(_Acting[Caller]):
 
         Source: Apple, device assignment, "Get device details".
         """
-        with holding(self._runner, self._store, self._token_name) as lease:
+        with acquire_and_hold(self._runner, self._store, self._token_name) as lease:
             return self._runner.run(refresh_flow(self._token_name, serials, lease))
 
     def lock(self, serial_number: str, *, lost_message: str | None = None) -> ActivationLockResponse:
@@ -315,7 +315,7 @@ class AsyncDeviceActions(_Acting[AsyncCaller]):
 
     async def refresh(self, serials: Iterable[str]) -> RefreshReport:
         """Read what Apple knows about these devices now, and store it; see ``DeviceActions.refresh``."""
-        async with holding_async(self._runner, self._store, self._token_name) as lease:
+        async with acquire_and_hold_async(self._runner, self._store, self._token_name) as lease:
             return await self._runner.run(refresh_flow(self._token_name, serials, lease))
 
     async def lock(self, serial_number: str, *, lost_message: str | None = None) -> ActivationLockResponse:
@@ -333,7 +333,7 @@ class AsyncDeviceActions(_Acting[AsyncCaller]):
 
     @property
     def _runner(self) -> AsyncRunner:
-        return async_runner_of(self._apple, self._store, self._clock)
+        return runner_of_async(self._apple, self._store, self._clock)
 
 
 def replacements_flow(token_name: str) -> Flow[tuple[ReplacementDetails, ...]]:

@@ -150,7 +150,7 @@ def readable_records(
 
 
 @contextmanager
-def belonging_to(token_name: str) -> Iterator[None]:
+def naming_token(token_name: str) -> Iterator[None]:
     """Name the token in errors of the block about damaged records for which the store names none."""
     try:
         yield

@@ -81,7 +81,9 @@ def _commit_shown(token_name: str, devices: list[Device], lease: Lease) -> Flow[
     return changes
 
 
-def settled(details: Mapping[str, Device], ties: Mapping[str, bool], known: Collection[str]) -> list[Device]:
+def resolved_ties(
+    details: Mapping[str, Device], ties: Mapping[str, bool], known: Collection[str]
+) -> list[Device]:
     """Return the records to store for *ties*: the details, or a deletion that the details confirm.
 
     A device that the details do not show counts as deleted only if one of its two records says so. A device
@@ -101,7 +103,7 @@ def settled(details: Mapping[str, Device], ties: Mapping[str, bool], known: Coll
     return found
 
 
-def settle_flow(
+def resolve_ties_flow(
     token_name: str, state: SyncState, lease: Lease | None, time: StoreTime
 ) -> Flow[tuple[SyncState, ChangeCounts]]:
     """Read and store the details of the ties of *state*, one request and one commit per chunk.
@@ -134,7 +136,7 @@ def _commit(
     lease: Lease | None,
 ) -> tuple[SyncState, ChangeCounts]:
     known = store.devices(token_name, serials=tuple(ties), released=None)
-    found = settled(details, ties, {record.serial_number for record in known})
+    found = resolved_ties(details, ties, {record.serial_number for record in known})
     return store.commit_page(token_name, found, source=Source.DETAILS, state=state, now=now, lease=lease)
 
 

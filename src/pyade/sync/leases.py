@@ -70,33 +70,33 @@ def worker_name() -> Flow[str]:
 
 
 @contextlib.contextmanager
-def holding(
+def acquire_and_hold(
     runner: Runner, store: Store, token_name: str, *, longest: timedelta = LONGEST
 ) -> Iterator[Lease]:
-    """Acquire the lease of a token, and hold it while the block runs; see ``keeping``.
+    """Acquire the lease of a token, and hold it while the block runs; see ``hold_lease``.
 
     Raises:
         LeaseHeldError: Another worker holds the token's lease.
         StoreError: The store failed.
     """
     owner = runner.run(worker_name())
-    with keeping(store, store.acquire_lease(token_name, owner), longest=longest) as lease:
+    with hold_lease(store, store.acquire_lease(token_name, owner), longest=longest) as lease:
         yield lease
 
 
 @contextlib.asynccontextmanager
-async def holding_async(
+async def acquire_and_hold_async(
     runner: AsyncRunner, store: Store, token_name: str, *, longest: timedelta = LONGEST
 ) -> AsyncIterator[Lease]:
-    """Do the same as ``holding`` without blocking the event loop."""
+    """Do the same as ``acquire_and_hold`` without blocking the event loop."""
     owner = await runner.run(worker_name())
     acquired = await _Acquisition(store, token_name, owner).result()
-    async with keeping_async(store, acquired, longest=longest) as lease:
+    async with hold_lease_async(store, acquired, longest=longest) as lease:
         yield lease
 
 
 @contextlib.contextmanager
-def keeping(
+def hold_lease(
     store: Store, lease: Lease, *, interval: float = INTERVAL_SECONDS, longest: timedelta = LONGEST
 ) -> Iterator[Lease]:
     """Renew *lease* while the block runs, and release it at the end.
@@ -124,10 +124,10 @@ def keeping(
 
 
 @contextlib.asynccontextmanager
-async def keeping_async(
+async def hold_lease_async(
     store: Store, lease: Lease, *, interval: float = INTERVAL_SECONDS, longest: timedelta = LONGEST
 ) -> AsyncIterator[Lease]:
-    """Do the same as ``keeping`` without blocking the event loop at the end."""
+    """Do the same as ``hold_lease`` without blocking the event loop at the end."""
     keeper = _Keeper(store, lease, interval, longest)
     try:
         try:

@@ -14,7 +14,7 @@ from pyade.core.fleet.sync_policy import SyncAction
 from pyade.core.problems import Problem, Severity
 from pyade.text import Printed
 
-SHOWN: Final = 10
+MAX_LISTED: Final = 10
 
 
 class SyncOutcome(enum.StrEnum):
@@ -126,22 +126,22 @@ class SyncReport(Printed):
         return lines
 
 
-def wild_date_problem(dates: Mapping[str, datetime]) -> Problem:
+def implausible_date_problem(dates: Mapping[str, datetime]) -> Problem:
     """Return the problem of changes that Apple dated implausibly.
 
     Args:
         dates: The dates from Apple, UTC, by serial number; at least one.
     """
-    wild = ", ".join(sorted({format_utc(date) for date in dates.values()})[:SHOWN])
+    wild = ", ".join(sorted({format_utc(date) for date in dates.values()})[:MAX_LISTED])
     text = f"the change of {pluralize(len(dates), 'device')} is dated {wild}, which cannot be right"
     fix = "nothing to do: the time of arrival counts, and the details were read; tell Apple if it comes again"
     return Problem("op_date", abbreviate(sorted(dates)), text, fix, Severity.WARNING)
 
 
 def abbreviate(serials: Sequence[str]) -> str:
-    """Return the first ``SHOWN`` of *serials*, joined by commas; a final ellipsis stands for the rest."""
-    first = ", ".join(serials[:SHOWN])
-    return f"{first}, …" if len(serials) > SHOWN else first
+    """Return the first ``MAX_LISTED`` of *serials*, joined by commas; an ellipsis stands for the rest."""
+    first = ", ".join(serials[:MAX_LISTED])
+    return f"{first}, …" if len(serials) > MAX_LISTED else first
 
 
 def format_utc(value: datetime) -> str:

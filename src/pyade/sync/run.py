@@ -53,10 +53,17 @@ from pyade.apple.http.calls import SendCall
 from pyade.apple.responses import DevicePage
 from pyade.core.fleet.events import EventBatch, EventGroup
 from pyade.core.fleet.lease import Lease
-from pyade.core.fleet.order import wild_dates
+from pyade.core.fleet.order import implausible_dates
 from pyade.core.fleet.records import ChangeCounts, Source, SyncPhase, SyncState
 from pyade.core.fleet.suspension import is_damaged, resume, suspend
-from pyade.core.fleet.sync_policy import Decision, SyncAction, SyncPolicy, Trigger, corrected, left_alone
+from pyade.core.fleet.sync_policy import (
+    Decision,
+    SyncAction,
+    SyncPolicy,
+    Trigger,
+    with_retry_after,
+    without_future_times,
+)
 from pyade.core.problems import Problem
 from pyade.core.token import Token
 from pyade.errors import (
@@ -73,9 +80,9 @@ from pyade.errors import (
 from pyade.flow import Flow, ReportProgress, ask
 from pyade.storage.protocol import Store
 from pyade.sync.damage import check_readable
-from pyade.sync.details import settle_flow
+from pyade.sync.details import resolve_ties_flow
 from pyade.sync.leases import StoreTime
-from pyade.sync.report import SyncOutcome, SyncReport, pluralize, wild_date_problem
+from pyade.sync.report import SyncOutcome, SyncReport, implausible_date_problem, pluralize
 from pyade.sync.runners import Progress, ProgressPhase, in_store
 from pyade.sync.token_account import account_flow
 from pyade.text import logger, printable
@@ -142,7 +149,7 @@ class SyncRun:
         stored = yield from in_store(lambda store: store.sync_state(self._token_name))
         self._state = stored
         try:
-            if (state := corrected(stored, now)) is not stored:
+            if (state := without_future_times(stored, now)) is not stored:
                 yield from self._save(state)
             decision = self._policy.decide(
                 self._state, now, trigger=self._trigger, full=self._full, has_lease=self._lease is not None
@@ -286,7 +293,7 @@ class SyncRun:
             after = attrs.evolve(after, unreadable=before.unreadable + page.unreadable)
         now = yield from self._time.now()
         if source is Source.SYNC:
-            self._wild.update(wild_dates(page.devices, now))
+            self._wild.update(implausible_dates(page.devices, now))
         self._state, changes = yield from in_store(  # rule 1
             lambda store: store.commit_page(
                 self._token_name, page.devices, source=source, state=after, now=now, lease=self._lease
@@ -369,7 +376,9 @@ class SyncRun:
     def _resolve_ties(self) -> Flow[None]:
         number = pluralize(len(self._state.ties), "device")
         self._notes.append(f"{number} with changes in doubt: details were read")
-        self._state, changes = yield from settle_flow(self._token_name, self._state, self._lease, self._time)
+        self._state, changes = yield from resolve_ties_flow(
+            self._token_name, self._state, self._lease, self._time
+        )
         self._changes += changes
 
     # Refused cursors
@@ -439,7 +448,7 @@ class SyncRun:
             failures=self._state.failures + 1,
         )
         now = yield from self._time.now()
-        state, groups = suspend(left_alone(state, error, now), token, error)  # rule 7
+        state, groups = suspend(with_retry_after(state, error, now), token, error)  # rule 7
         if groups:
             _log.warning("%s: suspended, an administrator must act: %s", self._token_name, state.suspended)
         try:
@@ -475,7 +484,7 @@ class SyncRun:
             notes.append(f"{pluralize(self._unreadable, 'record')} could not be read: left out")
         problems = list(self._problems)
         if self._wild:
-            problems.append(wild_date_problem(self._wild))
+            problems.append(implausible_date_problem(self._wild))
         if self._replaced:
             notes.append(f"{self._replaced:,} NUL characters were replaced by U+FFFD")
         return SyncReport(

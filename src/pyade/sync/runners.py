@@ -94,7 +94,7 @@ class AsyncCaller(Protocol):
         ...
 
 
-def through(client_for: Callable[[Token], ClientT], network: Network) -> Callable[[Token], ClientT]:
+def with_network(client_for: Callable[[Token], ClientT], network: Network) -> Callable[[Token], ClientT]:
     """Return *client_for* with the settings of *network* bound to it; unchanged if *network* is empty.
 
     Raises:
@@ -121,7 +121,7 @@ def client_of(client_for: Callable[[Token], Client], token: Token) -> Client:
     return check_returned("client_for", client_for(token), _CLIENT)
 
 
-def async_client_of(client_for: Callable[[Token], AsyncClient], token: Token) -> AsyncClient:
+def client_of_async(client_for: Callable[[Token], AsyncClient], token: Token) -> AsyncClient:
     """Return the asynchronous client that *client_for* makes for *token*; see ``client_of``."""
     return check_returned("client_for", client_for(token), _ASYNC_CLIENT)
 
@@ -137,7 +137,7 @@ def runner_of(
     return Runner(handlers, store=store, clock=clock, progress=progress)
 
 
-def async_runner_of(
+def runner_of_async(
     apple: AsyncCaller,
     store: Store,
     clock: Callable[[], datetime],

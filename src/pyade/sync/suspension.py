@@ -34,7 +34,7 @@ R = TypeVar("R")
 _log = logger(__name__)
 
 
-def parking(flow: Flow[R], lease: Lease) -> Flow[R]:
+def suspend_on_error(flow: Flow[R], lease: Lease) -> Flow[R]:
     """Run *flow*, and suspend the token of *lease* if it ends with an error that needs an administrator.
 
     For work that stores no sync state of its own.
@@ -68,10 +68,10 @@ def send_reminders(store: Store, *, now: datetime) -> None:
 
     Source: specification, "Renew enrollment program token".
     """
-    remind_of(store, read_fleet(store), now, DamageLog())
+    send_reminders_for(store, read_fleet(store), now, DamageLog())
 
 
-def remind_of(store: Store, fleet: Fleet, now: datetime, damage: DamageLog) -> None:
+def send_reminders_for(store: Store, fleet: Fleet, now: datetime, damage: DamageLog) -> None:
     """Do the work of ``send_reminders`` for *fleet*, which was read before; *damage* avoids repetitions."""
     for token, state in fleet.readable():
         if remind(state, token, now)[1]:

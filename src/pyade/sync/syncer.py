@@ -13,8 +13,8 @@ from pyade.core.fleet.sync_policy import SyncPolicy, Trigger
 from pyade.errors import LeaseHeldError
 from pyade.flow import AsyncRunner, Runner
 from pyade.loading import modules_when_asked
-from pyade.sync.leases import holding, holding_async
-from pyade.sync.runners import AsyncCaller, Caller, async_runner_of, runner_of
+from pyade.sync.leases import acquire_and_hold, acquire_and_hold_async
+from pyade.sync.runners import AsyncCaller, Caller, runner_of, runner_of_async
 
 if TYPE_CHECKING:
     import anyio
@@ -105,7 +105,7 @@ class Syncer(_Syncing[Caller]):
         )
         with contextlib.ExitStack() as stack:
             try:
-                holder = holding(self._runner, self._store, self._token_name, longest=self._longest)
+                holder = acquire_and_hold(self._runner, self._store, self._token_name, longest=self._longest)
                 lease = stack.enter_context(holder)
             except LeaseHeldError as held:
                 return self._runner.run(work.refused(held))
@@ -136,7 +136,7 @@ class Syncer(_Syncing[Caller]):
             LeaseHeldError: Another worker holds the token's lease.
             StoreError: The store failed.
         """
-        with holding(self._runner, self._store, self._token_name) as lease:
+        with acquire_and_hold(self._runner, self._store, self._token_name) as lease:
             return self._runner.run(details.restore_flow(self._token_name, serial_number, lease))
 
     @property
@@ -157,7 +157,9 @@ class AsyncSyncer(_Syncing[AsyncCaller]):
         )
         async with contextlib.AsyncExitStack() as stack:
             try:
-                holder = holding_async(self._runner, self._store, self._token_name, longest=self._longest)
+                holder = acquire_and_hold_async(
+                    self._runner, self._store, self._token_name, longest=self._longest
+                )
                 lease = await stack.enter_async_context(holder)
             except LeaseHeldError as held:
                 return await self._runner.run(work.refused(held))
@@ -173,12 +175,12 @@ class AsyncSyncer(_Syncing[AsyncCaller]):
 
     async def restore(self, serial_number: str) -> DeviceRecord | None:
         """Store one device as Apple's details show it now; see ``Syncer.restore``."""
-        async with holding_async(self._runner, self._store, self._token_name) as lease:
+        async with acquire_and_hold_async(self._runner, self._store, self._token_name) as lease:
             return await self._runner.run(details.restore_flow(self._token_name, serial_number, lease))
 
     @property
     def _runner(self) -> AsyncRunner:
-        return async_runner_of(self._apple, self._store, self._clock, self._progress)
+        return runner_of_async(self._apple, self._store, self._clock, self._progress)
 
 
 def _trigger(automatic: bool) -> Trigger:

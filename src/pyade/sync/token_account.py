@@ -18,7 +18,7 @@ from pyade.apple import calls
 from pyade.apple.http.calls import SendCall
 from pyade.core.fleet.events import EventGroup, EventKind
 from pyade.core.fleet.records import SyncState
-from pyade.core.fleet.sync_policy import left_alone
+from pyade.core.fleet.sync_policy import with_retry_after
 from pyade.core.problems import Problem, Severity
 from pyade.core.token import Token
 from pyade.errors import PyadeError, StoreConflictError
@@ -130,6 +130,6 @@ def account_flow(state: SyncState, token: Token, time: StoreTime) -> Flow[Accoun
         return AccountNews(state=state)
     except PyadeError as error:
         reason = f"server and organization could not be read from Apple: {type(error).__name__}"
-        state = left_alone(state, error, (yield from time.now()))
+        state = with_retry_after(state, error, (yield from time.now()))
         return AccountNews(state=state, note=reason)
     return AccountNews(state=state, groups=groups, problems=problems)

@@ -16,7 +16,7 @@ from tests.network import SlowServer
 from pyade import errors
 from pyade.apple import AsyncClient, Client
 from pyade.apple.http import deadlines as limits
-from pyade.apple.http.deadlines import Limit, StopWorkError, heeding, pause
+from pyade.apple.http.deadlines import Limit, StopWorkError, pause, stop_when_set
 from pyade.business import ApiAccount, AsyncBusinessClient, BusinessClient
 from pyade.core.token import Token
 from pyade.operations import AsyncScheduler, Scheduler
@@ -117,7 +117,7 @@ class Ticks:
 def test_a_limit_counts_down_and_a_stop_leaves_it_four_seconds() -> None:
     ticks, stop = Ticks(), threading.Event()
     limit = Limit(10.0, ticks)
-    with heeding(stop):
+    with stop_when_set(stop):
         assert (limit.remaining, limit.is_stopped) == (10.0, False)
         ticks.now = 2.0
         assert (limit.within(None), limit.within(3.0), limit.within(60.0)) == (8.0, 3.0, 8.0)
@@ -134,7 +134,7 @@ def test_a_limit_counts_down_and_a_stop_leaves_it_four_seconds() -> None:
 def test_waiting_ends_with_a_stop() -> None:
     stop = threading.Event()
     pause(0.0)
-    with heeding(stop):
+    with stop_when_set(stop):
         pause(0.0)
         stop.set()
         with pytest.raises(StopWorkError):
@@ -143,7 +143,7 @@ def test_waiting_ends_with_a_stop() -> None:
 
 def test_nothing_is_sent_after_a_stop(token: Token) -> None:
     stop, apple = threading.Event(), FakeApple()
-    with Client(token, transport=apple.transport()) as client, heeding(stop):
+    with Client(token, transport=apple.transport()) as client, stop_when_set(stop):
         stop.set()
         with pytest.raises(StopWorkError):
             client.account()
@@ -218,7 +218,7 @@ def test_a_retry_that_is_waited_for_ends_with_the_stop(token: Token) -> None:
 
     with (
         Client(real, transport=httpx.MockTransport(answer), deadline_s=9000) as client,
-        heeding(stop),
+        stop_when_set(stop),
         pytest.raises(StopWorkError),
     ):
         client.account()

@@ -17,8 +17,8 @@ from tests.cases import each
 
 from pyade import errors
 from pyade.apple.error_codes import is_session_lost, read_code, refusal
-from pyade.apple.http.error_codes import MAX_CODE, MAX_TEXT, http_date, retry_after, without
-from pyade.business.error_codes import api_refusal, token_refusal
+from pyade.apple.http.error_codes import MAX_CODE, MAX_TEXT, http_date, remove_secrets, retry_after
+from pyade.business.error_codes import api_error, token_error
 from pyade.core.secret import Secret
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -66,8 +66,8 @@ def refusals(content: bytes, headers: Any, status: int = 400) -> list[errors.App
     return [
         refusal("ask", status, content, retry_after_s=wait, secrets=[SECRET]),
         refusal("ask", status, content, session=True, retry_after_s=wait, secrets=[Secret(SECRET)]),
-        api_refusal("ask", status, content, headers, now=NOW, secrets=[SECRET]),
-        token_refusal(status, content, headers, now=NOW, about="x", secrets=[Secret(SECRET)]),
+        api_error("ask", status, content, headers, now=NOW, secrets=[SECRET]),
+        token_error(status, content, headers, now=NOW, about="x", secrets=[Secret(SECRET)]),
     ]
 
 
@@ -151,17 +151,17 @@ def test_a_secret_that_the_end_cuts_is_removed(kept: int) -> None:
     """The bound of the body, or that of what is looked at, may cut in the middle of a secret."""
     for whole in (SECRET, quote(SECRET, safe=""), json.dumps(SECRET)[1:-1]):
         cut = whole[: min(kept, len(whole))]
-        assert without(f"no such session {cut}", [SECRET]).endswith("[removed]") or len(cut) < 12
+        assert remove_secrets(f"no such session {cut}", [SECRET]).endswith("[removed]") or len(cut) < 12
         blank = b" " * (MAX_TEXT - len(cut.encode())) + whole.encode()
         for error in refusals(blank, {}):
             assert "secret" not in str(error)
 
 
 def test_short_words_and_texts_without_a_secret_stay() -> None:
-    assert without("it is at AT%2", ["AT-secret"]) == "it is at AT%2"
-    assert without("100 %25 of & \\n", ["AT-secret"]) == "100 %25 of & \\n"
-    assert without("a b", ["", Secret("")]) == "a b"
-    assert without("xyz and x", ["xyz", "xyzzy"]) == "[removed] and x"
+    assert remove_secrets("it is at AT%2", ["AT-secret"]) == "it is at AT%2"
+    assert remove_secrets("100 %25 of & \\n", ["AT-secret"]) == "100 %25 of & \\n"
+    assert remove_secrets("a b", ["", Secret("")]) == "a b"
+    assert remove_secrets("xyz and x", ["xyz", "xyzzy"]) == "[removed] and x"
 
 
 def test_a_key_of_the_token_that_has_the_form_of_a_code_is_removed() -> None:
@@ -169,17 +169,15 @@ def test_a_key_of_the_token_that_has_the_form_of_a_code_is_removed() -> None:
     for content in (key.encode(), f'{{"code": "{key}"}}'.encode(), f'{{"error": "{key}"}}'.encode()):
         for error in (
             refusal("ask", 400, content, secrets=[Secret(key)]),
-            token_refusal(400, content, {}, now=NOW, about="x", secrets=[key]),
+            token_error(400, content, {}, now=NOW, about="x", secrets=[key]),
         ):
             assert key not in repr(error)
     body = f'{{"errors": [{{"code": "{key}"}}]}}'.encode()
-    assert key not in repr(
-        api_refusal("ask", 400, body, {"X-Apple-Request-Uuid": key}, now=NOW, secrets=[key])
-    )
+    assert key not in repr(api_error("ask", 400, body, {"X-Apple-Request-Uuid": key}, now=NOW, secrets=[key]))
     assert refusal("ask", 400, b"NOT_FOUND", secrets=["NOT_FOUND"]).code == "NOT_FOUND"
 
 
 def test_an_odd_description_hides_no_code() -> None:
     for description in (b"5", b"[" * 100_000 + b"]" * 100_000, rb'"\ud800"'):
         body = b'{"error": "invalid_client", "error_description": %s}' % description
-        assert type(token_refusal(400, body, {}, now=NOW, about="x")) is errors.CredentialError
+        assert type(token_error(400, body, {}, now=NOW, about="x")) is errors.CredentialError

@@ -10,7 +10,7 @@ from tests.cases import each
 
 from pyade.core.fleet.device import Device, OpType
 from pyade.core.fleet.merging import merge, merge_page
-from pyade.core.fleet.order import MOST_TIES, is_wild, state_after_page, wild_dates
+from pyade.core.fleet.order import MAX_TIES, implausible_dates, is_implausible, state_after_page
 from pyade.core.fleet.records import Change, DeviceRecord, Source, SyncState, owner_of
 
 NOW = datetime(2025, 6, 1, 12, tzinfo=UTC)
@@ -135,8 +135,8 @@ def test_an_assignment_that_lies_ahead_makes_nothing_older() -> None:
     ],
 )
 def test_dates_that_cannot_be_right(op_date: datetime, is_wrong: bool) -> None:
-    assert is_wild(op_date, NOW) is is_wrong
-    found = wild_dates([event(OpType.ADDED, op_date), event(OpType.ADDED, None)], NOW)
+    assert is_implausible(op_date, NOW) is is_wrong
+    found = implausible_dates([event(OpType.ADDED, op_date), event(OpType.ADDED, None)], NOW)
     assert found == ({"A": op_date} if is_wrong else {})
 
 
@@ -217,11 +217,11 @@ def test_details_of_a_device_that_the_newest_list_did_not_show_count_as_listed()
 
 
 def test_ties_are_kept_up_to_a_bound_and_a_deletion_is_not_forgotten() -> None:
-    many = {f"{number:05}": False for number in range(MOST_TIES + 5)}
+    many = {f"{number:05}": False for number in range(MAX_TIES + 5)}
     state = state_after_page(SyncState(), many, is_list=False)
-    assert len(state.ties) == MOST_TIES
+    assert len(state.ties) == MAX_TIES
     state = state_after_page(state, {"00000": True, "new": True}, is_list=False)
-    assert (state.ties["00000"], "new" in state.ties, len(state.ties)) == (True, False, MOST_TIES)
+    assert (state.ties["00000"], "new" in state.ties, len(state.ties)) == (True, False, MAX_TIES)
     assert state_after_page(state, {"00000": False}, is_list=False) is state
 
 

@@ -15,7 +15,7 @@ from pyade.core.input_limits import MAX_BYTES
 from pyade.enrollment.machine_info import MachineInfo
 from pyade.errors import TrustError
 from pyade.testing import DeviceAuthority
-from pyade.testing.mac.hostile import by_owners, by_strangers
+from pyade.testing.mac.hostile import signed_messages, unsigned_messages
 
 WORDS = plistlib.dumps(
     {"UDID": "564D6C7A", "SERIAL": "C02EXAMPLE01", "PRODUCT": "Mac14,2", "VERSION": "23B74"}
@@ -49,10 +49,10 @@ def calls(work: Callable[[], object]) -> int:
 
 USUAL = STRANGER.sign(WORDS)
 KINDS = {
-    "too many": by_strangers(MAC),
-    "as many as are read": by_strangers(MAC, elements=1_800),
-    "well signed, too many": by_owners(MAC),
-    "well signed, as many as are read": by_owners(MAC, marks=750),
+    "too many": unsigned_messages(MAC),
+    "as many as are read": unsigned_messages(MAC, elements=1_800),
+    "well signed, too many": signed_messages(MAC),
+    "well signed, as many as are read": signed_messages(MAC, marks=750),
 }
 MESSAGES = {
     f"{name}, {kind}": message for kind, messages in KINDS.items() for name, message in messages.items()

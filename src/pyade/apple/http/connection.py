@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 import httpx
 
 from pyade.apple.http.calls import OPEN_SESSION, Call, SendCall
-from pyade.apple.http.deadlines import Limit, StopWorkError, hear_stop, pause
+from pyade.apple.http.deadlines import Limit, StopWorkError, check_stop, pause
 from pyade.apple.http.exchange import Body, HttpCall, HttpReply, unsendable
-from pyade.apple.http.network import CONFIGURE, Network, checked_timeout, open_http
+from pyade.apple.http.network import CONFIGURE, Network, open_http, validate_timeout
 from pyade.apple.http.service import Service
 from pyade.apple.http.sessions import Exclusive
 from pyade.core.arguments import check_arguments
@@ -100,7 +100,7 @@ def default_user_agent() -> str:
         return "pyade/0"
 
 
-def checked_user_agent(user_agent: str | None) -> str:
+def validate_user_agent(user_agent: str | None) -> str:
     """Return the ``User-Agent`` to send; None is ``pyade/<version>``.
 
     Raises:
@@ -113,7 +113,7 @@ def checked_user_agent(user_agent: str | None) -> str:
     return agent
 
 
-def checked_url(address: str, name: str, default: str) -> httpx.URL:
+def validate_url(address: str, name: str, default: str) -> httpx.URL:
     """Return *address* with a trailing slash, so that a path prefix survives.
 
     Args:
@@ -158,7 +158,7 @@ class Connection(Generic[TransportT, WaitT]):
         random: Callable[[], float],
     ) -> None:
         self._service = service
-        self._timeout = checked_timeout(timeout)
+        self._timeout = validate_timeout(timeout)
         self._clock = clock
         self._sleep: Callable[[float], WaitT] | None = sleep
         self._random = random
@@ -294,7 +294,7 @@ class SyncConnection(Connection[httpx.BaseTransport, object]):
             return self._within(limit).run(step.flow)
 
     def _transmit(self, limit: Limit, step: HttpCall) -> HttpReply:
-        hear_stop()
+        check_stop()
         reply = self._send(step, limit) if limit.remaining > 0 else self._late(step, limit, was_sent=False)
         if isinstance(reply, HttpReply):
             return self._log_exchange(step, reply)

@@ -32,7 +32,7 @@ class StopWorkError(BaseException):
 
 
 @contextlib.contextmanager
-def heeding(stop: threading.Event) -> Iterator[None]:
+def stop_when_set(stop: threading.Event) -> Iterator[None]:
     """Make the calls of this thread raise ``StopWorkError`` once *stop* is set, while the block runs."""
     before = _stop.set(stop)
     try:
@@ -54,7 +54,7 @@ def pause(seconds: float) -> None:
         raise StopWorkError
 
 
-def hear_stop() -> None:
+def check_stop() -> None:
     """Raise ``StopWorkError`` if a stop was requested."""
     stop = _stop.get()
     if stop is not None and stop.is_set():

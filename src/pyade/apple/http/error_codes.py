@@ -39,7 +39,7 @@ MAX_TEXT: Final = 64 * 1024
 MAX_WAIT: Final = 365 * 86_400.0
 """Seconds; a year: adding a wait to a time must not overflow it."""
 
-A_PAGE: Final = "an HTML page instead of Apple's response, probably from a gateway"
+HTML_PAGE: Final = "an HTML page instead of Apple's response, probably from a gateway"
 REMOVED: Final = "[removed]"
 LATER: Final = "try again later"
 
@@ -124,12 +124,12 @@ def printable(value: str | int) -> str:
     return "".join(character if character.isprintable() else " " for character in str(value))
 
 
-def shown(value: str | int, secrets: Iterable[str | Secret] = (), most: int = MAX_DETAIL) -> str:
+def sanitize(value: str | int, secrets: Iterable[str | Secret] = (), most: int = MAX_DETAIL) -> str:
     """Return *value* without *secrets*, printable, at most *most* characters long (rule 2)."""
-    return printable(without(str(value)[:MAX_TEXT], secrets))[:most]
+    return printable(remove_secrets(str(value)[:MAX_TEXT], secrets))[:most]
 
 
-def without(text: str, secrets: Iterable[str | Secret]) -> str:
+def remove_secrets(text: str, secrets: Iterable[str | Secret]) -> str:
     """Return *text* with ``[removed]`` for each of *secrets* (rule 2).
 
     If a secret was found in escaped form, all of the text is returned unescaped.

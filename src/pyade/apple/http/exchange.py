@@ -5,7 +5,7 @@ The rules of this file:
 1. The limit applies to the bytes on the wire and to the bytes after decompression, since a few kilobytes can
    expand to gigabytes. Reading stops at the limit, not after it.
 2. Only gzip is requested and decompressed here. A response in any other encoding, or in several, is refused.
-3. Of an error response only the first ``MAX_REFUSAL_BYTES`` are read: its status says what happened.
+3. Of an error response only the first ``MAX_ERROR_BYTES`` are read: its status says what happened.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pyade.errors import InvalidRequestError, ResponseError
 from pyade.flow import Step
 
 ACCEPT_ENCODING = "gzip"
-MAX_REFUSAL_BYTES = 64 * 1024
+MAX_ERROR_BYTES = 64 * 1024
 """Bytes that are read of an error response."""
 
 SESSION_BYTES = 64 * 1024
@@ -100,7 +100,7 @@ class Body:
         self._step = step
         self._status = response.status_code
         self._is_success = response.is_success
-        self._left = step.max_bytes if self._is_success else MAX_REFUSAL_BYTES  # rule 3
+        self._left = step.max_bytes if self._is_success else MAX_ERROR_BYTES  # rule 3
         self._wire_left = self._left
         self._parts: list[bytes] = []
         self._is_packed = False

@@ -92,7 +92,7 @@ def open_http(
     raise _refused(what, "hosts and addresses, without ranges of IPv6, are allowed, separated by commas")
 
 
-def checked_timeout(timeout: object) -> httpx.Timeout:
+def validate_timeout(timeout: object) -> httpx.Timeout:
     """Return *timeout* as httpx's own object.
 
     Raises:

@@ -57,7 +57,7 @@ class SessionStorage(Protocol):
         ...
 
 
-def usable(session: Secret | None) -> Secret | None:
+def sendable_or_none(session: Secret | None) -> Secret | None:
     """Return *session*; None if it cannot be sent in a header."""
     return session if session is not None and _USABLE.fullmatch(session.reveal()) else None
 
@@ -122,7 +122,7 @@ class Session:
         if self._storage is None:
             return None
         try:
-            self._stored = usable(self._storage.load_session(self._key))
+            self._stored = sendable_or_none(self._storage.load_session(self._key))
         except StoreError as error:  # rule 6
             _log.warning("no session could be read from the storage: %s", error)
             return None

@@ -11,7 +11,7 @@ The rules of this file, all pure:
    administrator asks for it.
 4. An attempt whose effect is unknown is due again immediately, and the details are read before it is sent.
 5. If the details that are read after Apple's response contradict it, the details are believed: the device is
-   due again after ``RECHECK``, ``MOST_CONTRADICTIONS`` times a day.
+   due again after ``RECHECK``, ``MAX_CONTRADICTIONS`` times a day.
 
 Source: Apple, device assignment, "Assign a profile". Rules 2, 3 and 5 are observed: other MDM servers lost
 profiles, kept devices throttled, and believed a success that had no effect. The figures of rule 5 are this
@@ -42,7 +42,7 @@ without any attempt. Below protocol version 9 a throttled device has the result 
 RECHECK = timedelta(minutes=10)
 """The wait after details that contradict Apple's response: the details may be late."""
 
-MOST_CONTRADICTIONS = 3
+MAX_CONTRADICTIONS = 3
 """After so many contradictions within 24 hours a device waits until the first is a day old."""
 
 
@@ -160,7 +160,7 @@ def waits_until(record: DeviceRecord, now: datetime) -> datetime | None:
     return attempt.not_before if attempt.not_before - now <= 2 * wait else None
 
 
-def spoiled_its_request(attempt: Attempt) -> bool:
+def failed_alone(attempt: Attempt) -> bool:
     """Return True if the request failed with the device alone in it, so that the device had to wait."""
     had_to_wait = attempt.not_before is not None and attempt.not_before > attempt.attempted_at
     return had_to_wait and attempt.result == DeviceResult.REQUEST_FAILED
@@ -252,8 +252,8 @@ def confirmed(attempt: Attempt, device: Device | None, before: Attempt | None, n
     if not attempt.is_contradicted_by(device):
         return attempt
     earlier = () if before is None else before.contradicted
-    times = (*(one for one in earlier if now - COOLDOWN < one <= now), now)[-MOST_CONTRADICTIONS:]
-    is_last = len(times) == MOST_CONTRADICTIONS
+    times = (*(one for one in earlier if now - COOLDOWN < one <= now), now)[-MAX_CONTRADICTIONS:]
+    is_last = len(times) == MAX_CONTRADICTIONS
     not_before = times[0] + COOLDOWN if is_last else now + RECHECK
     # Rule 5
     return attrs.evolve(attempt, result=DeviceResult.NOT_CONFIRMED, not_before=not_before, contradicted=times)

@@ -23,7 +23,7 @@ from pyade.core.values import (
     MAX_SERIAL,
     OpenStrEnum,
     check_id,
-    check_keepable,
+    check_storable,
     format_time,
     in_utc,
 )
@@ -208,7 +208,7 @@ class Device(
             raise msgspec.ValidationError(f"Expected `str`, got `{kind}` - at `$.serial_number`")
         check_id(serial, "serial_number")
         extra = {key: value for key, value in record.items() if key not in _NAMES}
-        check_keepable(extra)
+        check_storable(extra)
         known = {key: value for key, value in record.items() if key in _NAMES} if extra else record
         try:
             device = msgspec.convert(known, cls)
@@ -270,7 +270,7 @@ def _without_unreadable_values(known: Mapping[str, Any], extra: dict[str, Any]) 
             good[key] = value
         else:
             extra[key] = value
-    check_keepable(extra)
+    check_storable(extra)
     return msgspec.convert(good, Device)
 
 
@@ -388,6 +388,6 @@ class DeviceDetails(dict[str, Device]):
         return DeviceList(map(self.__getitem__, found), list(map(self.raws.get, found)))
 
 
-def said_of_profile(device: Device) -> tuple[Any, ...]:
+def profile_fields(device: Device) -> tuple[Any, ...]:
     """Return the fields of *device* that show whether a profile is assigned to it, and which."""
     return device.response_status, device.profile_status, device.profile_uuid, device.profile_assign_time

@@ -55,7 +55,7 @@ class DeviceGroup:
     is_released: bool = False
     is_hidden: bool = False
     is_replacement: bool = False
-    has_wild_date: bool = False
+    has_implausible_date: bool = False
     migration_deadline: datetime | None = None
 
     @property
@@ -123,7 +123,7 @@ def group_of(record: DeviceRecord) -> DeviceGroup:
         is_released=record.is_released,
         is_hidden=record.is_hidden,
         is_replacement=bool(device.is_replacement_device),
-        has_wild_date=record.op_date_sent is not None,
+        has_implausible_date=record.op_date_sent is not None,
         migration_deadline=device.mdm_migration_deadline,
     )
 

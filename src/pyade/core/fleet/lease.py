@@ -50,7 +50,7 @@ class Lease:
 
 @check_arguments
 @attrs.frozen(kw_only=True)
-class Held:
+class LeaseHolder:
     """The holder of a token's lease.
 
     Attributes:
@@ -63,11 +63,11 @@ class Held:
     remaining: timedelta
 
 
-def held(stored: Lease | None, *, now: datetime) -> Held | None:
+def held(stored: Lease | None, *, now: datetime) -> LeaseHolder | None:
     """Return the holder of the *stored* lease at *now*, the time of the store; None if it is free."""
     if stored is None or not stored.is_current(now):
         return None
-    return Held(owner=stored.owner, remaining=stored.expires_at - now)
+    return LeaseHolder(owner=stored.owner, remaining=stored.expires_at - now)
 
 
 def check_free(stored: Lease | None, owner: str, *, now: datetime) -> None:

@@ -28,21 +28,21 @@ from pyade.core.durations import CLOCK_TOLERANCE
 from pyade.core.fleet.device import Device, OpType, without_operation
 from pyade.core.fleet.records import OLDEST_CHANGE, DeviceRecord, SyncState
 
-MOST_TIES = 10_000
+MAX_TIES = 10_000
 """The most ties that are kept; the next full list settles the rest."""
 
 
-def is_wild(at: datetime, now: datetime) -> bool:
+def is_implausible(at: datetime, now: datetime) -> bool:
     """Return True if a change that arrives *now* cannot have happened *at* that time."""
     return at > now + CLOCK_TOLERANCE or at < now - OLDEST_CHANGE
 
 
-def wild_dates(devices: Iterable[Device], now: datetime) -> dict[str, datetime]:
+def implausible_dates(devices: Iterable[Device], now: datetime) -> dict[str, datetime]:
     """Return the dates in a page of changes that cannot be right, by serial number; it arrived at *now*."""
     return {
         device.serial_number: device.op_date
         for device in devices
-        if device.op_date is not None and is_wild(device.op_date, now)
+        if device.op_date is not None and is_implausible(device.op_date, now)
     }
 
 
@@ -62,7 +62,7 @@ def sent_date(record: DeviceRecord | None, device: Device, now: datetime) -> dat
     """Return ``op_date_sent`` of *record* after an event that was applied."""
     if device.op_date is None:
         return None if record is None else record.op_date_sent
-    return device.op_date if is_wild(device.op_date, now) else None  # rule 3
+    return device.op_date if is_implausible(device.op_date, now) else None  # rule 3
 
 
 def is_older_event(record: DeviceRecord, device: Device, state: SyncState, now: datetime) -> bool:
@@ -87,7 +87,7 @@ def tie(record: DeviceRecord | None, device: Device, state: SyncState, now: date
         For a tie, True if one of the two says that the device is gone, False if neither does.
     """
     at = event_time(record, device, now)
-    is_wild_date = device.op_date is not None and is_wild(device.op_date, now)
+    is_wild_date = device.op_date is not None and is_implausible(device.op_date, now)
     if record is None:
         # Rule 1: a device that is missing from a list newer than the event is gone.
         start = _newest_list(state)
@@ -125,7 +125,7 @@ def state_after_page(state: SyncState, ties: Mapping[str, bool], *, is_list: boo
         state = attrs.evolve(state, listed_at=state.listing_since)
     both = dict(state.ties)
     for serial, has_deletion in ties.items():
-        if serial in both or len(both) < MOST_TIES:
+        if serial in both or len(both) < MAX_TIES:
             both[serial] = has_deletion or both.get(serial, False)
     return state if both == state.ties else attrs.evolve(state, ties=both)
 

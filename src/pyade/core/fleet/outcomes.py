@@ -76,7 +76,7 @@ class Attempt:
         return attrs.evolve(self, result=DeviceResult.NOT_CONFIRMED, not_before=self.attempted_at)
 
 
-def together(attempts: Mapping[str, Attempt]) -> list[tuple[Attempt, list[str]]]:
+def group_by_attempt(attempts: Mapping[str, Attempt]) -> list[tuple[Attempt, list[str]]]:
     """Return each attempt with its serial numbers: devices of one request mostly share one attempt."""
     found: dict[int, tuple[Attempt, list[str]]] = {}
     for serial, attempt in attempts.items():

@@ -27,7 +27,7 @@ import attrs
 from pyade.core.arguments import check_arguments
 from pyade.core.fleet.records import SyncState
 from pyade.core.fleet.suspension import SUSPENDING_ERRORS, suspended_reason, was_renewed
-from pyade.core.fleet.sync_policy import LONGEST_ANSWER, SyncPolicy, Trigger
+from pyade.core.fleet.sync_policy import LONGEST_RETRY_AFTER, SyncPolicy, Trigger
 from pyade.core.token import Token
 from pyade.errors import AppleError, PolicyError
 
@@ -177,7 +177,7 @@ def next_due(
 def _asked_for(error: Exception) -> timedelta:
     """Return how long Apple asked to wait."""
     seconds = error.retry_after_s if isinstance(error, AppleError) else None
-    return timedelta(0) if seconds is None else min(timedelta(seconds=seconds), LONGEST_ANSWER)
+    return timedelta(0) if seconds is None else min(timedelta(seconds=seconds), LONGEST_RETRY_AFTER)
 
 
 def _blocked_until(retry_state: RetryState, policy: SyncPolicy, pace: Pace, now: datetime) -> datetime:

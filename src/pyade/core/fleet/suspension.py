@@ -44,13 +44,13 @@ SUSPENDING_ERRORS = (
 )
 """Errors that only an administrator can resolve."""
 
-Noted: TypeAlias = tuple[SyncState, tuple[EventGroup, ...]]
+StateAndEvents: TypeAlias = tuple[SyncState, tuple[EventGroup, ...]]
 """The state to store, and the events to commit with it."""
 
 _LONGEST_REASON = 1_000
 
 
-def suspend(state: SyncState, token: Token | None, error: Exception) -> Noted:
+def suspend(state: SyncState, token: Token | None, error: Exception) -> StateAndEvents:
     """Return *state* after *error*, which ended work for *token*; *token* is None if it cannot be read."""
     if not isinstance(error, SUSPENDING_ERRORS):
         return state, ()
@@ -63,14 +63,14 @@ def suspend(state: SyncState, token: Token | None, error: Exception) -> Noted:
     return suspended, (EventGroup(EventKind.TOKEN_SUSPENDED, details={"reason": reason}),)
 
 
-def resume(state: SyncState) -> Noted:
+def resume(state: SyncState) -> StateAndEvents:
     """Return *state* after a sync that Apple answered."""
     if not state.suspended:
         return state, ()
     return attrs.evolve(state, suspended="", suspended_with=""), (EventGroup(EventKind.TOKEN_RESUMED),)
 
 
-def remind(state: SyncState, token: Token, now: datetime) -> Noted:
+def remind(state: SyncState, token: Token, now: datetime) -> StateAndEvents:
     """Return the reminder to renew *token*, if one is due that was not sent yet."""
     days, expires_at = token.reminder(now), token.access_token_expiry
     if days is None or expires_at is None:

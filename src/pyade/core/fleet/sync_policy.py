@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 else:
     modules_when_asked(globals(), records="pyade.core.fleet.records")
 
-LONGEST_ANSWER = timedelta(hours=24)
+LONGEST_RETRY_AFTER = timedelta(hours=24)
 """The longest wait, whatever Apple asked for."""
 
 EARLY = timedelta(minutes=5)
@@ -185,7 +185,7 @@ class SyncPolicy:
             The action; for ``WAIT`` with the time at which the decision will be another one at the latest.
         """
         # Rule 6
-        state = corrected(state, now, tolerance=timedelta(0))
+        state = without_future_times(state, now, tolerance=timedelta(0))
         since = state.running_since
         if since is not None and now >= since + self.time_limit:
             since = None
@@ -228,7 +228,9 @@ class SyncPolicy:
         Returns:
             ``FULL``, ``RECOVERY``, or ``WAIT`` with the time at which one of them will be allowed.
         """
-        action, reason, due_at = self._list_without_cursor(corrected(state, now, tolerance=timedelta(0)), now)
+        action, reason, due_at = self._list_without_cursor(
+            without_future_times(state, now, tolerance=timedelta(0)), now
+        )
         if now < due_at:
             return Decision(action=SyncAction.WAIT, reason=reason, allowed_at=due_at)
         return Decision(action=action, reason=reason)
@@ -299,7 +301,7 @@ class SyncPolicy:
         pace_at, reason = self._pace_of_runs(state, state.run_at, trigger)
         if state.not_before is not None and state.not_before > pace_at:
             # Rules 6 and 8: after the clock was set back this must not be longer than it can have been.
-            return min(state.not_before, state.run_at + LONGEST_ANSWER), "Apple asked for a pause"
+            return min(state.not_before, state.run_at + LONGEST_RETRY_AFTER), "Apple asked for a pause"
         return pace_at, reason
 
     def _earliest(self, state: SyncState, pace_at: datetime, trigger: Trigger) -> datetime:
@@ -323,15 +325,17 @@ class SyncPolicy:
         return run_at + self.request_cooldown, f"a sync runs once in {_in_one_unit(self.request_cooldown)}"
 
 
-def left_alone(state: SyncState, error: Exception, now: datetime) -> SyncState:
+def with_retry_after(state: SyncState, error: Exception, now: datetime) -> SyncState:
     """Return *state* with the time before which Apple, with *error*, asked for no request, if it did."""
     if not isinstance(error, AppleError) or error.retry_after_s is None:
         return state
-    wait = min(timedelta(seconds=error.retry_after_s), LONGEST_ANSWER)
+    wait = min(timedelta(seconds=error.retry_after_s), LONGEST_RETRY_AFTER)
     return attrs.evolve(state, not_before=now + wait)
 
 
-def corrected(state: SyncState, now: datetime, *, tolerance: timedelta = CLOCK_TOLERANCE) -> SyncState:
+def without_future_times(
+    state: SyncState, now: datetime, *, tolerance: timedelta = CLOCK_TOLERANCE
+) -> SyncState:
     """Return *state* with every time that is more than *tolerance* in the future set to *now*.
 
     The clock was set back, or was fast on another machine. Uncorrected, such a time would block until it is

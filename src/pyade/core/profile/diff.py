@@ -10,7 +10,7 @@ import attrs
 
 from pyade.core.macos.setup_screens import SkipKeys
 from pyade.core.problems import Problem, Severity
-from pyade.core.profile.plan import counted_certificates
+from pyade.core.profile.plan import count_certificates
 from pyade.core.profile.settings import GIVEN, ProfileSettings, given
 from pyade.text import Printed
 
@@ -199,7 +199,7 @@ def _text(value: Any) -> str:
     if value is None or value == "":
         return _UNSET
     if isinstance(value, tuple):
-        return counted_certificates(value) or _UNSET
+        return count_certificates(value) or _UNSET
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value)

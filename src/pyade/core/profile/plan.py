@@ -118,7 +118,7 @@ def yes(value: bool) -> str:
     return "yes" if value else "no"
 
 
-def counted_certificates(certificates: Sized) -> str:
+def count_certificates(certificates: Sized) -> str:
     """Return the number of certificates in words; "" for none."""
     count = len(certificates)
     return f"{count} certificate{'' if count == 1 else 's'}" if count else ""

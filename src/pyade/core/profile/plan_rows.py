@@ -26,7 +26,7 @@ from pyade.core.profile.accounts import (
     names_device,
 )
 from pyade.core.profile.affinity import AffinityKind, UserAffinity
-from pyade.core.profile.plan import Effect, PlanRow, ProfilePlan, counted_certificates, yes
+from pyade.core.profile.plan import Effect, PlanRow, ProfilePlan, count_certificates, yes
 from pyade.core.profile.settings import ProfileSettings, switched_on
 
 ADVANCE_FROM: Final = MacOSVersion(11)
@@ -470,7 +470,7 @@ def _support(profile: ProfileSettings) -> Iterator[PlanRow]:
 def _transport(profile: ProfileSettings) -> Iterator[PlanRow]:
     yield _row_of_text(
         "anchor_certificates",
-        counted_certificates(profile.anchor_certificates),
+        count_certificates(profile.anchor_certificates),
         "the Mac trusts only these when it connects to the server",
         "the Mac trusts its own root certificates",
     )

@@ -17,7 +17,7 @@ import attrs
 from pyade.core.macos.setup_screens import SkipKeys
 from pyade.core.profile.accounts import AdministratorAccount, PrimaryAccount
 from pyade.core.profile.affinity import AffinityKind
-from pyade.core.profile.plan import counted_certificates
+from pyade.core.profile.plan import count_certificates
 from pyade.core.profile.settings import ProfileSettings, switched_on
 from pyade.text import Printed
 
@@ -159,7 +159,7 @@ def _others(profile: ProfileSettings) -> _Rows:
     yield "Auto advance", _yes(profile.auto_advance), "auto_advance"
     yield "Supervised", _yes(profile.supervised), "supervised"
     yield "Mandatory enrollment", _yes(profile.mandatory), "mandatory"
-    certificates = counted_certificates(profile.anchor_certificates) or UNSET
+    certificates = count_certificates(profile.anchor_certificates) or UNSET
     yield "Anchor certificates", certificates, "anchor_certificates"
     yield "Organization identifier", profile.org_magic, "org_magic"
     for key in sorted(profile.extra):

@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 from pyade.core.fleet.device import Device, DeviceResult, OpType
-from pyade.core.fleet.lease import Held, Lease
+from pyade.core.fleet.lease import Lease, LeaseHolder
 from pyade.core.fleet.records import Source, SyncState
 from pyade.errors import LeaseHeldError, LeaseLostError, StoreError, UnknownTokenError
 from pyade.storage.protocol import Store
@@ -54,7 +54,7 @@ class LeasePromises:
         assert store.held_lease("hq") is None
         lease = store.acquire_lease("hq", "worker-1", seconds=60)
         clock.advance(20)
-        assert store.held_lease("hq") == Held(owner="worker-1", remaining=timedelta(seconds=40))
+        assert store.held_lease("hq") == LeaseHolder(owner="worker-1", remaining=timedelta(seconds=40))
         with pytest.raises(LeaseHeldError) as caught:
             store.acquire_lease("hq", "worker-2")
         assert caught.value.remaining_s == 40

@@ -164,7 +164,7 @@ class FakeMac(MacState):
         if http is None:
             async with httpx.AsyncClient(**self._client_options()) as own:
                 return await self.enroll_async(own)
-        return await self._async_runner(http).run(EnrollmentAttempt(self).steps())
+        return await self._runner_async(http).run(EnrollmentAttempt(self).steps())
 
     def finish_setup(self, send: Callable[[bytes], bytes], *, checks_in: bool = True) -> FakeSetup:
         """Check in, carry out the commands of the server while awaiting configuration, and return the result.
@@ -208,7 +208,7 @@ class FakeMac(MacState):
 
         return Runner({SendRequest: send})
 
-    def _async_runner(self, http: httpx.AsyncClient) -> AsyncRunner:
+    def _runner_async(self, http: httpx.AsyncClient) -> AsyncRunner:
         async def send(step: SendRequest) -> httpx.Response:
             with collect_refusals(self.serial_number) as reasons:
                 return self._record_response(await http.send(step.request), reasons)

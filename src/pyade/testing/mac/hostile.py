@@ -1,8 +1,8 @@
 """The most expensive messages to parse that fit into 64 KiB, one for each shape.
 
 For measuring: none may cost much more than the refusal of an ordinary message. An attacker needs no key for
-those of ``by_strangers`` and ``requests``: one captured message of a Mac is enough. Those of ``by_owners``
-need the key of a device. Written without ``pyade.crypto``.
+those of ``unsigned_messages`` and ``requests``: one captured message of a Mac is enough. Those of
+``signed_messages`` need the key of a device. Written without ``pyade.crypto``.
 
 Source: RFC 5652, 5; RFC 5280, 4.1; RFC 2986, 4; ITU-T X.690, 8.
 """
@@ -126,7 +126,7 @@ _HEAD: Final = b'<?xml version="1.0" encoding="UTF-8"?><plist version="1.0"><dic
 _TAIL: Final = b"</dict></plist>"
 
 
-def by_strangers(identity: DeviceIdentity, *, elements: int = MAX_BYTES) -> Mapping[str, bytes]:
+def unsigned_messages(identity: DeviceIdentity, *, elements: int = MAX_BYTES) -> Mapping[str, bytes]:
     """Return messages without a valid signature, by the element that they repeat.
 
     Args:
@@ -145,7 +145,7 @@ def requests(*, elements: int = MAX_BYTES) -> Mapping[str, bytes]:
     return _CertificateRequests(elements).messages()
 
 
-def by_owners(identity: DeviceIdentity, *, marks: int = MAX_BYTES) -> Mapping[str, bytes]:
+def signed_messages(identity: DeviceIdentity, *, marks: int = MAX_BYTES) -> Mapping[str, bytes]:
     """Return validly signed messages with an expensive property list, by the element that it repeats.
 
     Args:
