@@ -1,4 +1,4 @@
-"""The house: imports run one way, files stay small, public names are documented."""
+"""The architecture: imports run one way, pure modules stay pure, files and functions stay small."""
 
 import ast
 import functools
@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
-from docs.house import FLOORS
+from docs.packages import FLOORS
 from tests.cases import each
 
 import pyade
 
 PACKAGE = Path(pyade.__file__).parent
-RANK = {room: rank for rank, room in enumerate(room for floor in FLOORS for room in floor)}
-DOORS = {
+RANK = {name: rank for rank, name in enumerate(name for floor in FLOORS for name in floor)}
+EXCEPTIONS = {
     # An error carries what is known of each device; the type is loaded when it is asked for.
     ("pyade.errors", "pyade.core.problems"),
     ("pyade.errors", "pyade.core.fleet.outcomes"),
@@ -63,7 +63,7 @@ def _imported(tree: ast.Module) -> Iterator[str]:
 
 @functools.cache
 def _imports() -> dict[str, set[str]]:
-    """Return what each module imports of the package; the faces of rooms import all of their room."""
+    """Return what each module imports of pyade; each ``__init__.py`` is left out, as it names everything."""
     return {
         module: {one for one in _imported(_tree(path)) if one in MODULES and one != module}
         for module, path in MODULES.items()
@@ -71,26 +71,26 @@ def _imports() -> dict[str, set[str]]:
     }
 
 
-def _room(module: str) -> str:
-    """Return the room that *module* is in: the longest that is drawn in ``FLOORS``."""
+def _package(module: str) -> str:
+    """Return the package of *module*: the longest name that ``FLOORS`` has."""
     inner = module.removeprefix("pyade.")
-    return max((room for room in RANK if f"{inner}.".startswith(f"{room}.")), key=len)
+    return max((name for name in RANK if f"{inner}.".startswith(f"{name}.")), key=len)
 
 
-def test_imports_run_one_way_between_rooms() -> None:
+def test_imports_run_one_way_between_packages() -> None:
     up = {
         (module, target)
         for module, targets in _imports().items()
         for target in targets
-        if RANK[_room(target)] > RANK[_room(module)]
+        if RANK[_package(target)] > RANK[_package(module)]
     }
-    assert up == DOORS
+    assert up == EXCEPTIONS
 
 
-def test_no_module_imports_itself_by_way_of_others_not_even_for_type_checkers() -> None:
+def test_there_is_no_import_cycle_not_even_for_type_checkers() -> None:
     sorter = graphlib.TopologicalSorter(
         {
-            module: {target for target in targets if (module, target) not in DOORS}
+            module: {target for target in targets if (module, target) not in EXCEPTIONS}
             for module, targets in _imports().items()
         }
     )
@@ -172,11 +172,11 @@ def test_no_function_is_too_long_to_read_at_once() -> None:
     assert not long
 
 
-WORLD = {
+OUTSIDE = {
     *("anyio", "asyncio", "httpx", "procrastinate", "psycopg", "psycopg_pool", "random", "secrets", "socket"),
     *("sqlite3", "ssl", "threading", "time", "uuid"),
 }
-"""What reaches out of a pure function: networks, databases, threads, clocks and chance."""
+"""What a pure function does not use: networks, databases, threads, clocks and randomness."""
 
 MAY_IMPORT = {
     # HTTP, and what waits for it
@@ -224,25 +224,25 @@ MAY_IMPORT = {
 }
 
 
-def test_only_these_modules_reach_out_into_the_world() -> None:
-    """The fakes do as they like."""
+def test_only_these_modules_do_io_threads_time_or_randomness() -> None:
+    """``pyade.testing`` is free to."""
     found = {
-        module.removeprefix("pyade."): world
+        module.removeprefix("pyade."): outside
         for module, path in MODULES.items()
-        if (world := {one.split(".")[0] for one in _imported(_tree(path))} & WORLD)
+        if (outside := {one.split(".")[0] for one in _imported(_tree(path))} & OUTSIDE)
         and not module.startswith("pyade.testing.")
     }
     assert found == MAY_IMPORT
 
 
-def test_nothing_pure_and_no_flow_asks_for_the_time_or_for_chance() -> None:
-    """Where a step is asked for there are flows; what they need of this kind is a step, too."""
+def test_no_pure_module_and_no_flow_reads_a_clock_or_randomness() -> None:
+    """A module that asks for steps holds flows; they get time and randomness by steps, too."""
     asks = re.compile(r"^from pyade\.flow import .*\bask\b", re.MULTILINE)
     flows = {path for path in FILES if asks.search(path.read_text())}
     assert len(flows) > 20
-    rooms = ("core", "builders", "sync", "assignment", "operations")
+    pure = ("core", "builders", "sync", "assignment", "operations")
     asking = []
-    for path in flows | {path for room in rooms for path in (PACKAGE / room).rglob("*.py")}:
+    for path in flows | {path for name in pure for path in (PACKAGE / name).rglob("*.py")}:
         calls = {"datetime.now", "datetime.utcnow", "date.today", "os.urandom", "jitter"}
         if path in flows:
             calls |= {"utc_now"}

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from docs.house import FLOORS, files_of, picture
+from docs.packages import FLOORS, files_of, picture
 from tests.cases import each
 from tests.enrollment.conftest import Desk
 from tests.keys import RSA_KEYS

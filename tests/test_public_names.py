@@ -18,12 +18,12 @@ import pyade
 from pyade import errors
 from pyade.core.arguments import hints_of
 
-FRONT = "pyade"
-ROOMS = (
+TOP = "pyade"
+SUBPACKAGES = (
     *("core", "builders", "builders.intune", "crypto", "apple", "storage", "business", "sync", "assignment"),
     *("enrollment", "operations", "testing", "testing.apple", "testing.business", "testing.mac"),
 )
-PACKAGES = (FRONT, *(f"{FRONT}.{room}" for room in ROOMS))
+PACKAGES = (TOP, *(f"{TOP}.{name}" for name in SUBPACKAGES))
 
 
 def offered(package: str) -> dict[str, Any]:
@@ -41,16 +41,16 @@ PUBLIC = {f"{package}.{name}": it for package, names in OFFERED.items() for name
 CLASSES = sorted(name for name, it in PUBLIC.items() if inspect.isclass(it))
 
 
-def test_each_name_of_the_front_door_is_offered_by_a_room_too() -> None:
+def test_a_top_level_name_is_exported_by_its_subpackage_too() -> None:
     """Errors are in ``pyade.errors``."""
-    inside = {id(it) for package, names in OFFERED.items() if package != FRONT for it in names.values()}
-    assert [name for name, it in OFFERED[FRONT].items() if id(it) not in inside] == []
+    inside = {id(it) for package, names in OFFERED.items() if package != TOP for it in names.values()}
+    assert [name for name, it in OFFERED[TOP].items() if id(it) not in inside] == []
 
 
 @each("name", sorted(pyade.__all__))
-def test_help_tracebacks_and_pickles_name_the_front_door(name: str) -> None:
+def test_help_tracebacks_and_pickles_show_the_top_level_path(name: str) -> None:
     found = getattr(pyade, name)
-    assert found.__module__ == FRONT
+    assert found.__module__ == TOP
     assert f" {name} in module pyade\n" in pydoc.plain(pydoc.render_doc(found))
     assert pickle.loads(pickle.dumps(found)) is found
 
@@ -63,7 +63,7 @@ def test_the_type_hints_of_every_public_class_resolve(name: str) -> None:
 CALLED_BY_PYADE = {
     *("FakeActivity.__init__", "Faults.__init__", "OwnedDevice.__init__", "SessionCache.session"),
 }
-OF_OTHERS = {"register"}
+OF_OTHERS = {"register_tasks"}
 """It mentions classes of Procrastinate, which is optional."""
 
 
@@ -95,7 +95,7 @@ def _types_in(hint: Any) -> Iterator[type]:
         yield plain
 
 
-def test_what_public_signatures_mention_is_offered_by_a_room() -> None:
+def test_types_in_public_signatures_are_exported() -> None:
     known = {id(it) for it in PUBLIC.values()} | {id(it) for it in vars(pyade.flow).values()}
     missing: dict[str, set[str]] = {}
     for label, function, owner in _signatures():

@@ -1,12 +1,13 @@
 """pyade: Apple Automated Device Enrollment of Macs, as a library.
 
-The names that most programs need are here. The rest is one room away: ``pyade.errors`` (every error),
-``pyade.core`` (everything that is handed around), ``pyade.storage`` (where tokens and devices are kept),
-``pyade.sync`` (progress and reports), ``pyade.enrollment`` (what a Mac is answered), ``pyade.builders``
-(Apple's documents), ``pyade.crypto`` (keys and signatures), ``pyade.apple`` (each call of device assignment),
-``pyade.business`` (each call of the Apple Business API) and ``pyade.testing`` (fakes).
+The names that most programs need are here. The subpackages have the rest: ``pyade.errors`` (every error),
+``pyade.core`` (tokens, profiles, devices and their rules), ``pyade.storage`` (SQLite, PostgreSQL, your own),
+``pyade.sync`` (runs of one token, device actions), ``pyade.assignment`` (which device gets which profile),
+``pyade.operations`` (token lifecycle, scheduler, workers, health), ``pyade.enrollment`` (responses to Macs),
+``pyade.builders`` (Apple's documents, Intune's JSON), ``pyade.crypto`` (keys and signatures),
+``pyade.apple`` (device assignment), ``pyade.business`` (Apple Business API) and ``pyade.testing`` (fakes).
 
-Each name is loaded when it is asked for: who reads a profile waits for no HTTP client and no database.
+A name is loaded when it is first used: a program that reads a profile loads no HTTP client and no database.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ else:
     )
 
     def __getattr__(name: str) -> Any:
-        """Load what is asked for the first time: a name, a room, or the version."""
+        """Load a name, a subpackage or the version when it is first used."""
         if name == "__version__":
             from importlib.metadata import version  # noqa: PLC0415 - most programs never ask
 

@@ -22,7 +22,7 @@ import inspect
 import os
 import uuid
 from collections.abc import Awaitable, Callable, Generator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
@@ -292,3 +292,8 @@ class AsyncRunner(_HandlerTable):
 
 def _url_safe(chance: bytes) -> Secret:
     return Secret(base64.urlsafe_b64encode(chance).rstrip(b"=").decode())
+
+
+def utc_now() -> datetime:
+    """Return the current time, UTC."""
+    return datetime.now(UTC)

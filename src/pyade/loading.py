@@ -21,7 +21,7 @@ _PACKAGES: Final = (
     *("core", "builders", "crypto", "apple", "storage"),
     *("business", "sync", "assignment", "enrollment", "operations", "testing"),
 )
-_FRONT: Final = "pyade"
+_TOP: Final = "pyade"
 _homes: Final[dict[str, Mapping[str, str]]] = {}
 """For each package that was loaded: its names, and the module of each."""
 
@@ -42,8 +42,8 @@ def when_asked(
         """Load a name, or a module of the package, when it is first used."""
         if name in home_of:  # rule 1
             found = getattr(importlib.import_module(home_of[name]), name)
-            if package == _FRONT:
-                _show_at_front(found)
+            if package == _TOP:
+                _show_at_top(found)
             setattr(sys.modules[package], name, found)
             return found
         if name.isidentifier() and not name.startswith("_"):
@@ -62,16 +62,16 @@ def when_asked(
     return load, names
 
 
-def _show_at_front(found: Any) -> None:
-    """Let ``help``, tracebacks and pickles name the front door as the place of a class or function.
+def _show_at_top(found: Any) -> None:
+    """Let ``help``, tracebacks and pickles show ``pyade`` as the module of *found*, a class or function.
 
-    The annotations of a class are evaluated before: ``typing.get_type_hints`` looks into that module.
+    First evaluates the annotations of a class: ``typing.get_type_hints`` looks names up in that module.
     """
     if isinstance(found, type):
         own = vars(found).get("__annotations__", {})
         hints = typing.get_type_hints(found, include_extras=True) if own else {}
         found.__annotations__ = {name: hints[name] for name in own}
-    found.__module__ = _FRONT
+    found.__module__ = _TOP
 
 
 def find_public_name(name: str, default: Any) -> Any:

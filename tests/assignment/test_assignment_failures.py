@@ -763,7 +763,7 @@ def test_reports_say_what_is_so(world: World, profile: EnrollmentProfile) -> Non
     world.run(profile)
     world.store.set_default_profile("hq", None)
     report = world.run()
-    assert (report.plan.without_profile, report.plan.with_retry_after) == (0, 1)
+    assert (report.plan.without_profile, report.plan.left_alone) == (0, 1)
     assert other in world.listed()
     assert "keep the profile that they have" in str(report)
 

@@ -20,7 +20,6 @@ from pyade.apple.http.connection import (
     Connection,
     SyncConnection,
     jitter,
-    utc_now,
     validate_url,
     validate_user_agent,
 )
@@ -29,6 +28,7 @@ from pyade.apple.http.service import RetryPolicy
 from pyade.apple.http.sessions import SessionCache
 from pyade.core.arguments import check_arguments
 from pyade.errors import ExhaustedCursorError, InvalidRequestError
+from pyade.flow import utc_now
 from pyade.loading import modules_when_asked
 
 if TYPE_CHECKING:

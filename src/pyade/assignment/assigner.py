@@ -8,10 +8,9 @@ from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from pyade.apple.http.connection import utc_now
 from pyade.core.arguments import check_arguments
 from pyade.errors import LeaseHeldError
-from pyade.flow import AsyncRunner, Runner
+from pyade.flow import AsyncRunner, Runner, utc_now
 from pyade.loading import modules_when_asked
 from pyade.sync.leases import acquire_and_hold, acquire_and_hold_async
 from pyade.sync.runners import AsyncCaller, Caller, runner_of, runner_of_async

@@ -101,7 +101,7 @@ class AssignmentPlan(Printed):
     unreachable: int = 0
     owned_elsewhere: int = 0
     without_profile: int = 0
-    with_retry_after: int = 0
+    left_alone: int = 0
     not_macs: int = 0
     released: int = 0
     next_due_at: datetime | None = None
@@ -165,7 +165,7 @@ class AssignmentPlan(Printed):
             (self.unreachable, "are not accessible"),
             (self.owned_elsewhere, "have moved to the server of another token"),
             (self.without_profile, "have no profile, and none is selected for them"),
-            (self.with_retry_after, "keep the profile that they have, although none is selected for them"),
+            (self.left_alone, "keep the profile that they have, although none is selected for them"),
             (self.not_macs, "are not Macs"),
             (self.released, "are released"),
         )

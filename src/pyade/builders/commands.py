@@ -14,11 +14,11 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from pyade.builders.payload_keys import Key, check_texts, error, valid_values, warning, without_newer_keys
+from pyade.builders.payload_keys import Key, check_texts, valid_values, without_newer_keys
 from pyade.core.arguments import check_arguments
 from pyade.core.macos.models import ChipClass
 from pyade.core.macos.versions import MacOSVersion
-from pyade.core.problems import Problem, Severity
+from pyade.core.problems import Problem, Severity, error, warning
 from pyade.core.profile.accounts import (
     ACCOUNTS_FROM,
     MANAGED_USER_FROM,

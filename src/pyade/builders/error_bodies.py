@@ -17,11 +17,11 @@ from typing import Any, Final
 import attrs
 from cryptography import x509
 
-from pyade.builders.payload_keys import Key, check_url, error, valid_values
+from pyade.builders.payload_keys import Key, check_url, valid_values
 from pyade.core.arguments import check_arguments
 from pyade.core.macos.updates import UpdateDecision
 from pyade.core.macos.versions import MacOSVersion
-from pyade.core.problems import Problem, Severity
+from pyade.core.problems import Problem, Severity, error
 from pyade.core.secret import masked
 from pyade.errors import ProfileError, VersionError
 

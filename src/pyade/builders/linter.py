@@ -80,22 +80,14 @@ from asn1crypto import pkcs12
 from cryptography import x509
 
 from pyade.builders import payload_keys
-from pyade.builders.payload_keys import (
-    UNWRITABLE,
-    WRITABLE,
-    check_texts,
-    check_url,
-    error,
-    valid_values,
-    warning,
-)
+from pyade.builders.payload_keys import UNWRITABLE, WRITABLE, check_texts, check_url, valid_values
 from pyade.builders.payloads import PER_USER_CONNECTIONS, TargetMac
 from pyade.core.arguments import check_arguments
 from pyade.core.certificate_values import check_der, pem_problem
 from pyade.core.macos.identity import ACME_FROM, HARDWARE_KEYS_FROM, KeyType
 from pyade.core.macos.models import ChipClass
 from pyade.core.macos.versions import MacOSVersion
-from pyade.core.problems import Problem
+from pyade.core.problems import Problem, error, warning
 
 Payload = Mapping[str, Any]
 

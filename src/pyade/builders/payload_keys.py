@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from pyade.core.macos.versions import MacOSVersion
-from pyade.core.problems import Problem, Severity
+from pyade.core.problems import Problem, error, warning
 
 
 @attrs.frozen
@@ -236,16 +236,6 @@ def check_url(setting: str, url: str, schemes: tuple[str, ...] = ("https",)) -> 
         )
 
 
-def error(setting: str, value: object, allowed: str, fix: str) -> Problem:
-    """Return a problem that prevents the use of a document."""
-    return Problem(setting, _abbreviate(value), allowed, fix)
-
-
-def warning(setting: str, value: object, allowed: str, fix: str) -> Problem:
-    """Return a problem that does not prevent the use of a document."""
-    return Problem(setting, _abbreviate(value), allowed, fix, Severity.WARNING)
-
-
 def _mismatch(key: Key, value: Any) -> tuple[str, str] | None:
     """Return ``allowed`` and ``fix`` if *value* is not valid for *key*; None if it is."""
     if not _has_type(value, key.type):
@@ -272,10 +262,3 @@ def _origin(url: str) -> str:
     scheme, mark, rest = url.rpartition("://")
     host = re.split(r"[/?#\s]", rest, maxsplit=1)[0]
     return "" if "@" in host else f"{scheme}{mark}{host}"
-
-
-def _abbreviate(value: object) -> str:
-    if value is None or isinstance(value, bytes):
-        return ""
-    text = str(value)
-    return text if len(text) <= 100 else f"{text[:99]}…"

@@ -15,14 +15,7 @@ from typing import Any, TypeVar
 import httpx
 
 from pyade.apple.http.calls import Call
-from pyade.apple.http.connection import (
-    Connection,
-    SyncConnection,
-    jitter,
-    utc_now,
-    validate_url,
-    validate_user_agent,
-)
+from pyade.apple.http.connection import Connection, SyncConnection, jitter, validate_url, validate_user_agent
 from pyade.apple.http.network import TIMEOUT
 from pyade.apple.http.service import RetryPolicy
 from pyade.business import activities, calls
@@ -40,7 +33,7 @@ from pyade.business.resources import (
 from pyade.business.service import AccessTokens, AuthorizationServer, BusinessApi
 from pyade.core.arguments import check_arguments
 from pyade.core.fleet.outcomes import ActivityOutcome, ActivityRequest, ActivityType, DeviceOutcome
-from pyade.flow import Flow, Step
+from pyade.flow import Flow, Step, utc_now
 
 TransportT = TypeVar("TransportT")
 WaitT = TypeVar("WaitT")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
+import attrs
+
 from pyade.errors import PolicyError
 
 LONGEST: Final = timedelta(days=3650)
@@ -42,3 +44,23 @@ def format_duration(span: timedelta) -> str:
 
 
 _UNITS: Final = {"day": timedelta(days=1), "hour": timedelta(hours=1), "minute": timedelta(minutes=1)}
+
+
+def check_not_negative(_instance: object, attribute: attrs.Attribute[timedelta], value: timedelta) -> None:
+    """Accept a duration of zero or longer; a validator for attrs.
+
+    Raises:
+        PolicyError: It is negative.
+    """
+    if value < timedelta(0):
+        raise PolicyError(f"{attribute.name} is {value}: zero or longer is allowed")
+
+
+def check_positive(_instance: object, attribute: attrs.Attribute[timedelta], value: timedelta) -> None:
+    """Accept a duration longer than zero; a validator for attrs.
+
+    Raises:
+        PolicyError: It is not.
+    """
+    if value <= timedelta(0):
+        raise PolicyError(f"{attribute.name} is {value}: it must be longer than zero")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from typing import Final
 
 import attrs
 
@@ -41,9 +42,24 @@ class Problem(Printed):
         return f"{self.setting}{shown}: {self.allowed}{fix}"
 
 
-def warning(setting: str, value: str, allowed: str, fix: str) -> Problem:
-    """Return a problem that prevents nothing; see the attributes of ``Problem``."""
-    return Problem(setting, value, allowed, fix, Severity.WARNING)
+def error(setting: str, value: object, allowed: str, fix: str) -> Problem:
+    """Return a problem that prevents use; *value* is shortened, and bytes are not shown."""
+    return Problem(str(setting), _shorten(value), allowed, fix)
+
+
+def warning(setting: str, value: object, allowed: str, fix: str) -> Problem:
+    """Return a problem that does not prevent use; *value* is shortened, and bytes are not shown."""
+    return Problem(str(setting), _shorten(value), allowed, fix, Severity.WARNING)
+
+
+_LONGEST: Final = 200
+
+
+def _shorten(value: object) -> str:
+    if value is None or isinstance(value, bytes):
+        return ""
+    text = str(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
 @attrs.frozen(kw_only=True)

@@ -31,7 +31,6 @@ from typing import Any, ClassVar, Final, TypeVar
 import anyio.to_thread
 import attrs
 
-from pyade.apple.http.connection import utc_now
 from pyade.core.arguments import check_arguments
 from pyade.core.fleet.enrollment import Enrollment
 from pyade.core.fleet.events import EventBatch, EventGroup, EventKind
@@ -56,7 +55,7 @@ from pyade.enrollment.final_configuration_flow import (
 from pyade.enrollment.final_configuration_state import AwaitProgress
 from pyade.enrollment.steps import audit, in_store
 from pyade.errors import DamagedRecordError
-from pyade.flow import AsyncRunner, Compute, Flow, Now, Runner, ask
+from pyade.flow import AsyncRunner, Compute, Flow, Now, Runner, ask, utc_now
 from pyade.hooks import check_hook
 from pyade.storage.protocol import EnrollmentStore
 from pyade.text import logger

@@ -37,7 +37,7 @@ import msgspec
 
 from pyade.core.durations import format_duration
 from pyade.core.fleet.enrollment import Enrollment
-from pyade.core.problems import Problem, Severity
+from pyade.core.problems import Problem, warning
 from pyade.core.values import OpenStrEnum
 from pyade.errors import PolicyError, StoreError, StoreVersionError
 from pyade.text import is_unicode
@@ -466,11 +466,11 @@ class AwaitConfigurationFlow:
         if self.has_accounts and self.accounts.has_failed:
             allowed = "acknowledged by the Mac, or its user must make the account"
             fix = "check the Mac's error; the release does not wait for it"
-            yield _warning(SetupCommand.ACCOUNT_CONFIGURATION, self.accounts.status, allowed, fix)
+            yield warning(SetupCommand.ACCOUNT_CONFIGURATION, self.accounts.status, allowed, fix)
         elif self._waits_for_accounts() and self.release.attempts:
             allowed = "an answer before the release, or its user must make the account"
             fix = "check whether the account exists; the release does not wait for it"
-            yield _warning(
+            yield warning(
                 SetupCommand.ACCOUNT_CONFIGURATION, self.accounts.status or "no answer", allowed, fix
             )
 
@@ -481,11 +481,11 @@ class AwaitConfigurationFlow:
         if self.release.has_failed:
             allowed = "acknowledged by the Mac"
             fix = "check whether the Mac still waits; the command is repeated"
-            yield _warning(SetupCommand.DEVICE_CONFIGURED, self.release.status, allowed, fix)
+            yield warning(SetupCommand.DEVICE_CONFIGURED, self.release.status, allowed, fix)
         if now - self.awaiting_since >= USUAL_WAIT:
             allowed, fix = self._describe_missing(now, outstanding)
             waited = format_duration(now - self.awaiting_since)
-            yield _warning("await_final_configuration", waited, f"about 15 minutes; {allowed}", fix)
+            yield warning("await_final_configuration", waited, f"about 15 minutes; {allowed}", fix)
 
     def _describe_missing(self, now: datetime, outstanding: list[str]) -> tuple[str, str]:
         """Return what a Mac that waits too long still lacks, and the next step of the administrator."""
@@ -513,10 +513,6 @@ def _require_zone(now: datetime) -> None:
 def _retry_delay(attempts: int) -> timedelta:
     """Return a delay of 1, 2, 4, … minutes after so many *attempts*, at most an hour."""
     return timedelta(minutes=min(2 ** min(attempts - 1, 6), 60))
-
-
-def _warning(setting: str, value: str, allowed: str, fix: str) -> Problem:
-    return Problem(str(setting), value, allowed, fix, Severity.WARNING)
 
 
 _VERSION: Final = 1

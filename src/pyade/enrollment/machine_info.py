@@ -27,7 +27,7 @@ from pyade.core.input_limits import MAX_BYTES, malformed, reading
 from pyade.core.macos.models import ChipClass, classify_product, name_in_text, name_of_product
 from pyade.core.macos.versions import MacOSVersion
 from pyade.core.plist import read_plist
-from pyade.core.problems import Problem, Severity
+from pyade.core.problems import Problem, warning
 from pyade.enrollment.device_trust import DeviceSignature, DeviceTrust
 from pyade.errors import VersionError
 
@@ -223,15 +223,15 @@ def check_model_claim(product: str, device: Device) -> tuple[Problem, ...]:
     fix = "find out who has this Mac before you send it anything secret"
     if not device.is_mac:
         family = device.device_family or device.os
-        problems.append(_warning(product, f"a device whose family is {family} in Apple's record", fix))
+        problems.append(
+            warning("product", product, f"a device whose family is {family} in Apple's record", fix)
+        )
     elif classify_product(product) is ChipClass.VIRTUAL:
         named = device.model or "a Mac"
-        problems.append(_warning(product, f"{named}, as in Apple's record, and no virtual machine", fix))
+        problems.append(
+            warning("product", product, f"{named}, as in Apple's record, and no virtual machine", fix)
+        )
     claimed, recorded = name_of_product(product), name_in_text(device.model or "")
     if claimed and recorded and claimed != recorded:
-        problems.append(_warning(product, f"{recorded}, as in Apple's record, not {claimed}", fix))
+        problems.append(warning("product", product, f"{recorded}, as in Apple's record, not {claimed}", fix))
     return tuple(problems)
-
-
-def _warning(product: str, allowed: str, fix: str) -> Problem:
-    return Problem("product", product[:80], allowed, fix, Severity.WARNING)

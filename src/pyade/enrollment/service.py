@@ -6,7 +6,6 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import ClassVar
 
-from pyade.apple.http.connection import utc_now
 from pyade.builders.payloads import AcmeIssuer, MdmService, ScepIssuer
 from pyade.core.arguments import TIME, check_arguments, check_returned
 from pyade.core.fleet.enrollment import Enrollment
@@ -26,7 +25,7 @@ from pyade.enrollment.request import RequestHandler, write_counts_flow
 from pyade.enrollment.settings import EnrollmentLimits, PlatformSso, Settings, SignIn
 from pyade.enrollment.steps import in_store
 from pyade.errors import ProfileError
-from pyade.flow import AsyncRunner, Flow, Hook, Now, Runner, ask
+from pyade.flow import AsyncRunner, Flow, Hook, Now, Runner, ask, utc_now
 from pyade.hooks import check_hook
 from pyade.storage.protocol import EnrollmentStore
 

@@ -23,7 +23,6 @@ from typing import Final
 
 import msgspec
 
-from pyade.apple.http.connection import utc_now
 from pyade.core.arguments import check_arguments
 from pyade.core.input_limits import MAX_BYTES
 from pyade.core.secret import Secret, masked
@@ -31,7 +30,7 @@ from pyade.enrollment.asgi import BODY_TIME, AsgiApp, HttpResponse, Scope, heade
 from pyade.enrollment.redemption import redeem_client_identifier, redeem_scep_request
 from pyade.enrollment.steps import in_store
 from pyade.errors import PolicyError, TrustError
-from pyade.flow import AsyncRunner, Flow, Now, ask
+from pyade.flow import AsyncRunner, Flow, Now, ask, utc_now
 from pyade.storage.protocol import EnrollmentStore
 from pyade.text import logger
 

@@ -25,7 +25,6 @@ import attrs
 from cryptography import x509
 
 from pyade.apple.client import AsyncClient, Client
-from pyade.apple.http.connection import utc_now
 from pyade.assignment.failures import failure_problem, risk_problem
 from pyade.assignment.risk import MacsAtRisk, RiskRule
 from pyade.assignment.same_names import stored_name_problems
@@ -44,7 +43,7 @@ from pyade.core.token import Token
 from pyade.crypto.push_certificate import PushCertificate
 from pyade.enrollment.final_configuration_state import problems_of
 from pyade.errors import ClockError, DamagedRecordError, PyadeError, StoreError, TermsError
-from pyade.flow import AsyncRunner, CallHook, Flow, Hook, Now, Runner, ask
+from pyade.flow import AsyncRunner, CallHook, Flow, Hook, Now, Runner, ask, utc_now
 from pyade.operations.token_steps import ReadAccount, account_handlers, account_handlers_async
 from pyade.storage.protocol import Store
 from pyade.sync.damage import Fleet, damage_of, read_fleet, readable_records, unreadable_secrets
@@ -114,7 +113,7 @@ def health_flow(check: HealthCheck) -> Flow[HealthReport]:
     fleet = yield from in_store(read_fleet)
     if not fleet.tokens and not fleet.damaged:
         problems.append(
-            _error("tokens", "", "a server token is needed", "make one, beginning with TokenService.create")
+            Problem("tokens", "", "a server token is needed", "make one, beginning with TokenService.create")
         )
     problems += _damage_problems(fleet)
     problems += _secret_problems((yield from in_store(unreadable_secrets)))
@@ -132,7 +131,7 @@ def health_flow(check: HealthCheck) -> Flow[HealthReport]:
             profiles += yield from in_store(partial(_profiles_in_use, token_name=token.name, groups=groups))
             problems += yield from in_store(partial(_device_problems, token=token, groups=groups))
         except DamagedRecordError as error:
-            problems.append(_error(f"token {token.name}", "", damage_of(error), _RESTORE))  # rule 2
+            problems.append(Problem(f"token {token.name}", "", damage_of(error), _RESTORE))  # rule 2
     distinct = _without_duplicates(profiles)
     problems += (problem for profile in distinct for problem in _account_setting_problems(profile))
     problems += (problem for profile in distinct for problem in _anchor_problems(profile, now))
@@ -159,14 +158,14 @@ def _check_push(check: HealthCheck, now: datetime) -> Sequence[Problem]:
 
 def _damage_problems(fleet: Fleet) -> Iterator[Problem]:
     for name, error in fleet.damaged.items():
-        yield _error(f"token {name}", "", damage_of(error), fleet.remedy(name))
+        yield Problem(f"token {name}", "", damage_of(error), fleet.remedy(name))
 
 
 def _secret_problems(names: Sequence[str]) -> Iterator[Problem]:
     if names:
         text = f"none of the keys decrypts {', '.join(names)}"
         fix = "open the store with keys= that include the keys they were encrypted with, or store them again"
-        yield _error("secrets", "", text, fix)
+        yield Problem("secrets", "", text, fix)
 
 
 def _token_problems(token: Token, state: SyncState, now: datetime) -> Iterator[Problem]:
@@ -180,7 +179,7 @@ def _token_problems(token: Token, state: SyncState, now: datetime) -> Iterator[P
         yield Problem(where, "", text, health.next_step, severity)
     suspended = suspended_reason(token, state)
     if suspended:
-        yield _error(
+        yield Problem(
             where,
             "",
             suspended,
@@ -210,7 +209,7 @@ def _sync_problems(token: Token, state: SyncState) -> Iterator[Problem]:
             f"{pluralize(state.held_back, 'device')} not in Apple's list{listed}, and not released: too many"
         )
         fix = "check the MDM server in the portal, and sync with force=True if Apple's list is right"
-        yield _error(where, "", text, fix)
+        yield Problem(where, "", text, fix)
     if state.ties:
         text = f"the order of changes of {pluralize(len(state.ties), 'device')} is in doubt"
         yield warning(where, abbreviate(sorted(state.ties)), text, "the next sync reads their details")
@@ -229,18 +228,18 @@ def _check_account(token: Token, *, is_reported: bool) -> Flow[tuple[list[Proble
     try:
         account = yield from ask(ReadAccount(token))  # rule 1
     except ClockError as error:
-        return [_error("clock", "", str(error), "synchronize the clock of this machine with NTP")], token
+        return [Problem("clock", "", str(error), "synchronize the clock of this machine with NTP")], token
     except TermsError as error:
-        return [_error(where, "", str(error), error.next_step)], token
+        return [Problem(where, "", str(error), error.next_step)], token
     except PyadeError as error:
         text = f"Apple could not be asked: {error}"
-        return [_error(where, "", text, getattr(error, "next_step", ""))], token
+        return [Problem(where, "", text, getattr(error, "next_step", ""))], token
     if is_reported:  # rule 4
         return [], token
     if token.server_uuid and account.server_uuid and token.server_uuid != account.server_uuid:
         fix = "upload the token of the right MDM server"
         expected = f"the MDM server {token.server_uuid} is expected"
-        return [_error(where, account.server_uuid, expected, fix)], token
+        return [Problem(where, account.server_uuid, expected, fix)], token
     named = account.identify(token)
     problem = account_problem(token, named)
     return ([attrs.evolve(changed_account(problem), setting=where)], token) if problem else ([], named)
@@ -286,11 +285,11 @@ def _anchor_problems(profile: EnrollmentProfile, now: datetime) -> Iterator[Prob
         try:
             ends = x509.load_der_x509_certificate(der).not_valid_after_utc
         except ValueError:
-            yield _error(where, "", "a certificate in DER", "replace it")
+            yield Problem(where, "", "a certificate in DER", "replace it")
             continue
         if now >= ends:
             fix = "replace it: Macs do not connect to the server with an expired anchor"
-            yield _error(where, format_utc(ends), "an anchor that is still valid", fix)
+            yield Problem(where, format_utc(ends), "an anchor that is still valid", fix)
         elif now >= ends - ANCHOR_WARNING:
             yield warning(where, format_utc(ends), "it expires within 30 days", "add its successor")
 
@@ -302,7 +301,7 @@ def _check_legacy(hook: Hook[str] | None) -> Flow[list[Problem]]:
         fix = "check that it is enabled (Get-ADfsEndpoint), or pass check_ws_trust="
         return [Problem(where, "", text, fix, Severity.INFO)]  # rule 3
     wrong = check_returned("check_ws_trust", (yield from ask(CallHook(hook, (), "check_ws_trust"))), TEXT)
-    return [_error(where, "", f"the WS-Trust 1.3 endpoint: {wrong}", "enable it")] if wrong else []
+    return [Problem(where, "", f"the WS-Trust 1.3 endpoint: {wrong}", "enable it")] if wrong else []
 
 
 def _check_purchase(check: HealthCheck) -> Flow[list[Problem]]:
@@ -310,7 +309,7 @@ def _check_purchase(check: HealthCheck) -> Flow[list[Problem]]:
     damaged: list[DamagedRecordError] = []
     owned, at_risk = yield from in_store(lambda store: _find_owned(store, expected, damaged.append))
     missing = [serial for serial in expected if serial not in owned]
-    problems = [_error("expected_serials", "", damage_of(error), _RESTORE) for error in damaged]
+    problems = [Problem("expected_serials", "", damage_of(error), _RESTORE) for error in damaged]
     if check.find_in_program is not None and missing:
         answer = yield from ask(CallHook(check.find_in_program, (tuple(missing),), "find_in_program"))
         found = set(check_returned("find_in_program", answer, TEXTS))
@@ -319,16 +318,16 @@ def _check_purchase(check: HealthCheck) -> Flow[list[Problem]]:
         if outside:
             text = f"{pluralize(len(outside), 'device')} of the purchase not yet in Apple's program"
             fix = "ask the reseller to add the order, with the organization's number"
-            problems.append(_error("expected_serials", abbreviate(outside), text, fix))
+            problems.append(Problem("expected_serials", abbreviate(outside), text, fix))
     if missing:
         text = f"{pluralize(len(missing), 'device')} of the purchase on no MDM server in this store"
         fix = "assign them to the MDM server in the portal, then sync"
         if check.find_in_program is None:
             fix += "; they may not be in the program yet"
-        problems.append(_error("expected_serials", abbreviate(missing), text, fix))
+        problems.append(Problem("expected_serials", abbreviate(missing), text, fix))
     if at_risk:
         text = f"{pluralize(len(at_risk), 'device')} of the purchase without a profile"
-        problems.append(_error("expected_serials", abbreviate(at_risk), text, _ASSIGN))
+        problems.append(Problem("expected_serials", abbreviate(at_risk), text, _ASSIGN))
     return problems
 
 
@@ -371,10 +370,6 @@ def _without_duplicates(profiles: Iterable[EnrollmentProfile]) -> list[Enrollmen
         if profile not in found:
             found.append(profile)
     return found
-
-
-def _error(setting: str, value: str, allowed: str, fix: str) -> Problem:
-    return Problem(setting, value, allowed, fix)
 
 
 # Macs that were given a profile

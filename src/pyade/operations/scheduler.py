@@ -27,7 +27,7 @@ import anyio.abc
 import anyio.to_thread
 
 from pyade.apple.client import AsyncClient, Client
-from pyade.apple.http.connection import jitter, utc_now
+from pyade.apple.http.connection import jitter
 from pyade.apple.http.deadlines import STOP_SECONDS, StopWorkError, stop_when_set
 from pyade.apple.http.network import Network
 from pyade.assignment.assigner import Assigner, AsyncAssigner
@@ -38,6 +38,7 @@ from pyade.core.fleet.schedule import Pace, Work
 from pyade.core.fleet.sync_policy import SyncPolicy
 from pyade.core.token import Token
 from pyade.errors import PolicyError, PyadeError
+from pyade.flow import utc_now
 from pyade.operations.due_queue import (
     DueQueue,
     Job,

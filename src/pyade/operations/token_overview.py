@@ -20,7 +20,6 @@ from typing import Final
 
 import attrs
 
-from pyade.apple.http.connection import utc_now
 from pyade.assignment.failures import assignment_errors
 from pyade.assignment.risk import MacsAtRisk
 from pyade.core.arguments import check_arguments
@@ -31,6 +30,7 @@ from pyade.core.fleet.suspension import suspended_reason
 from pyade.core.fleet.sync_policy import SyncPolicy
 from pyade.core.token import Portal, Token, TokenHealth, TokenStatus
 from pyade.errors import DamagedRecordError
+from pyade.flow import utc_now
 from pyade.storage.protocol import Store
 from pyade.sync.damage import damage_of, read_fleet
 from pyade.sync.report import format_utc, pluralize

@@ -10,13 +10,12 @@ from datetime import datetime
 from typing import Final, Generic, TypeVar, Unpack
 
 from pyade.apple.client import AsyncClient, Client
-from pyade.apple.http.connection import utc_now
 from pyade.apple.http.network import Network
 from pyade.core.arguments import check_arguments
 from pyade.core.fleet.sync_policy import SyncPolicy
 from pyade.core.token import Portal, Token
 from pyade.crypto.keypair import TokenKeypair
-from pyade.flow import AsyncRunner, Runner
+from pyade.flow import AsyncRunner, Runner, utc_now
 from pyade.operations.portal_steps import PortalStep, TokenSetup
 from pyade.operations.token_flows import (
     accept_flow,

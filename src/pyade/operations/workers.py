@@ -1,7 +1,7 @@
 """Sync and assign tokens from the tasks of a job queue, on one node or many.
 
-``sync_token`` and ``assign_token`` can be called by any queue, by Celery or cron, too. ``register_tasks`` adds
-them to the caller's Procrastinate app (the extra ``workers``).
+Any queue can call ``sync_token`` and ``assign_token``, Celery and cron included. ``register_tasks`` adds them
+to the caller's Procrastinate app (the extra ``workers``).
 
 The rules of this file:
 
@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any, Unpack
 import attrs
 
 from pyade.apple.client import Client
-from pyade.apple.http.connection import utc_now
 from pyade.apple.http.network import Network
 from pyade.assignment.assigner import Assigner
 from pyade.assignment.report import AssignReport
@@ -33,6 +32,7 @@ from pyade.core.fleet.suspension import SUSPENDING_ERRORS, suspended_reason, was
 from pyade.core.fleet.sync_policy import SyncPolicy
 from pyade.core.token import Token
 from pyade.errors import DamagedRecordError, LeaseHeldError, PyadeError, UnknownTokenError
+from pyade.flow import utc_now
 from pyade.operations.due_queue import partial_report
 from pyade.operations.scheduler import AssignerFactory, rules_of
 from pyade.storage.protocol import Store

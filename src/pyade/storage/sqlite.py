@@ -26,6 +26,7 @@ from pyade.core.arguments import check_arguments
 from pyade.core.secret import Secret
 from pyade.crypto.secret_box import SecretBox, masked_keys
 from pyade.errors import StoreClosedError, StoreError
+from pyade.flow import utc_now
 from pyade.loading import modules_when_asked
 from pyade.storage import sqlite_file
 from pyade.storage.database import Clock, Dialect, Session, Table, Value, check_rows, check_texts, translated
@@ -280,11 +281,6 @@ class _TimeTexts(dict[Any, Any]):
 
 def _time_text(time: datetime) -> str:
     return time.astimezone(UTC).isoformat(timespec="microseconds")
-
-
-def utc_now() -> datetime:
-    """Return the current time of this machine, UTC."""
-    return datetime.now(UTC)
 
 
 @check_arguments(but=("keys",))

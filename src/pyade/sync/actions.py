@@ -29,13 +29,12 @@ import attrs
 from pyade.apple import calls
 from pyade.apple.batches import distinct
 from pyade.apple.http.calls import SendCall
-from pyade.apple.http.connection import utc_now
 from pyade.apple.responses import ActivationLockResponse, ReplacementDetails
 from pyade.core.arguments import check_arguments
 from pyade.core.secret import Secret
 from pyade.crypto.bypass_code import RAW_BYTES, BypassCode
 from pyade.errors import DamagedRecordError, NotFoundError
-from pyade.flow import AsyncRunner, Flow, Now, RandomBytes, Runner, ask
+from pyade.flow import AsyncRunner, Flow, Now, RandomBytes, Runner, ask, utc_now
 from pyade.storage.protocol import Store
 from pyade.sync.damage import naming_token
 from pyade.sync.details import RefreshReport, refresh_flow

@@ -15,7 +15,7 @@ import functools
 import random as random_module
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
@@ -80,11 +80,6 @@ _NEVER_SENT = (
 )
 
 _log = logger(__name__)
-
-
-def utc_now() -> datetime:
-    """Return the current time, UTC."""
-    return datetime.now(UTC)
 
 
 jitter: Callable[[], float] = random_module.SystemRandom().random

@@ -13,14 +13,14 @@ from typing import Any, Final, Self
 
 import attrs
 
-from pyade.builders.intune.json_reader import TYPE, JsonReader, format_optional_time, warning
+from pyade.builders.intune.json_reader import TYPE, JsonReader, format_optional_time
 from pyade.builders.intune.model import IntuneExport, clean_mapping
 from pyade.builders.intune.object_types import DEVICE, check_kind
 from pyade.core.arguments import check_arguments
 from pyade.core.fleet.device import Device, DeviceFamily, ProfileStatus
 from pyade.core.fleet.enrollment import Enrollment
 from pyade.core.fleet.records import DeviceRecord
-from pyade.core.problems import Problem
+from pyade.core.problems import Problem, warning
 from pyade.core.values import OpenStrEnum
 
 
@@ -227,7 +227,7 @@ def _unmapped(device: Device) -> tuple[Problem, ...]:
     if not names:
         return ()
     allowed, fix = "not part of Intune's JSON", "it stays in the store"
-    return (warning(device.serial_number, allowed, fix, ", ".join(names)),)
+    return (warning(device.serial_number, ", ".join(names), allowed, fix),)
 
 
 _PLACED: Final = ("serial_number", "description", "device_family", "os", "profile_assign_time")

@@ -38,7 +38,6 @@ from pyade.builders.intune.json_reader import (
     mask_passwords,
     member,
     report_next_page,
-    warning,
 )
 from pyade.builders.intune.limits import (
     MAX_DEVICES_PER_PROFILE,
@@ -58,7 +57,7 @@ from pyade.builders.intune.token import (
     token_to_intune,
 )
 from pyade.core.arguments import check_arguments
-from pyade.core.problems import Problem
+from pyade.core.problems import Problem, warning
 from pyade.core.profile.profile import EnrollmentProfile
 from pyade.core.secret import masked
 from pyade.errors import IntuneError
@@ -125,7 +124,7 @@ def mirror_differences(policy: IntuneProfile, mirror: IntuneProfile) -> Iterator
     if found:
         fix = "compare both in Intune; pyade used the policy"
         yield warning(
-            f"profile {policy.id}", "the same in the policy and in its mirror", fix, ", ".join(found)
+            f"profile {policy.id}", ", ".join(found), "the same in the policy and in its mirror", fix
         )
 
 
@@ -146,13 +145,13 @@ def _unknown_defaults(tenant: IntuneTenant) -> Iterator[Problem]:
         marked = [one.profile.name for one in profiles if one.is_default]
         if token.default_profile_id:
             fix = "export the profiles as well, or find out why this one could not be read"
-            yield warning(where, "a profile of this export", fix, token.default_profile_id)
+            yield warning(where, token.default_profile_id, "a profile of this export", fix)
         elif marked:
             fix = f"export the token with $expand={MAC_DEFAULT}"
-            yield warning(where, "one profile with isDefault, not several", fix, ", ".join(marked))
+            yield warning(where, ", ".join(marked), "one profile with isDefault, not several", fix)
         elif profiles:
             fix = f"choose a default, or new Macs get no profile; or export with $expand={MAC_DEFAULT}"
-            yield warning(where, "a default profile; no profile has isDefault", fix)
+            yield warning(where, "", "a default profile; no profile has isDefault", fix)
 
 
 def _exceeded_limits(tenant: IntuneTenant) -> Iterator[Problem]:
@@ -169,9 +168,9 @@ def _exceeded_limits(tenant: IntuneTenant) -> Iterator[Problem]:
         if count > limit:
             yield warning(
                 name,
+                str(count),
                 f"at most {limit} for Intune",
                 "split it before you import it into Intune again",
-                str(count),
             )
 
 
@@ -273,7 +272,7 @@ class _TenantReader:
             else:
                 name = kind[:80] or "an unknown object"
                 allowed = f"a profile or policy for Macs, a token or a device, not {name}"
-                self._keep(found, warning(found.path, allowed, "kept unchanged"))  # rule 2
+                self._keep(found, warning(found.path, "", allowed, "kept unchanged"))  # rule 2
         except IntuneError as exc:  # rule 1
             self._keep(found, *exc.problems)
 
@@ -289,7 +288,7 @@ class _TenantReader:
         for name, count in sorted(self._unknown.items()):
             if name != "status":
                 allowed, fix = f"not a member that pyade knows, in {count} devices", "kept for writing"
-                self.problems.append(warning(member("devices", name), allowed, fix))
+                self.problems.append(warning(member("devices", name), "", allowed, fix))
         part_problems = [problem for token in self._tokens for problem in token.problems]
         part_problems += [problem for profile in self._profiles for problem in profile.problems]
         tenant = IntuneTenant(
@@ -302,7 +301,7 @@ class _TenantReader:
 
     def _read_policy(self, found: FoundObject) -> None:
         if reason := not_for_macs(found.body):
-            self._keep(found, warning(found.path, reason, "kept unchanged"))
+            self._keep(found, warning(found.path, "", reason, "kept unchanged"))
         else:
             self._profiles.append(policy_from_intune(found.body, self._own, path=found.path))
 
@@ -349,7 +348,7 @@ class _TenantReader:
         body, passwords = _without_passwords(found.body)
         for path in passwords:
             allowed, fix = "no password in a file: it was removed", "find it in the file"
-            problems = (*problems, warning(f"{found.path}{path}", allowed, fix))
+            problems = (*problems, warning(f"{found.path}{path}", "", allowed, fix))
         self._others.append(body)
         self.problems += problems
 

@@ -20,9 +20,9 @@ from typing import Any, Final
 
 import attrs
 
-from pyade.builders.intune.json_reader import ADMIN_PASSWORD, TYPE, JsonReader, warning
+from pyade.builders.intune.json_reader import ADMIN_PASSWORD, TYPE, JsonReader
 from pyade.core.macos.setup_screens import NOT_ON_MACOS, SkipKeys
-from pyade.core.problems import Problem, Severity
+from pyade.core.problems import Problem, Severity, warning
 from pyade.core.profile.accounts import AdministratorAccount, PrimaryAccount
 from pyade.core.profile.affinity import AffinityKind
 from pyade.core.profile.profile import EnrollmentProfile
@@ -74,7 +74,7 @@ def read_screens(
         spelled = spelling(key)
         if spelled != key:
             problems.append(
-                warning(reader.path_of(KEYS), f"Apple's spelling: {spelled}", "pyade used that spelling", key)
+                warning(reader.path_of(KEYS), key, f"Apple's spelling: {spelled}", "pyade used that spelling")
             )
         keys.add(spelled)
     union = set(keys)
@@ -86,11 +86,11 @@ def read_screens(
             state = "the screen is listed" if key in keys else "the screen is not listed"
             fix = f"pyade hides {label(key)}; correct both if the screen should be shown"
             problems.append(
-                warning(reader.path_of(name), f"the same as in {KEYS}: {state}", fix, str(is_hidden))
+                warning(reader.path_of(name), str(is_hidden), f"the same as in {KEYS}: {state}", fix)
             )
     elsewhere = frozenset(union & NOT_ON_MACOS)
     problems += [
-        warning(reader.path_of(KEYS), "only screens of a Mac", "kept for Intune, not sent to Apple", key)
+        warning(reader.path_of(KEYS), key, "only screens of a Mac", "kept for Intune, not sent to Apple")
         for key in sorted(elsewhere)
     ]
     return frozenset(union - elsewhere), elsewhere
@@ -239,18 +239,18 @@ def _ineffective(reader: JsonReader, given: _AccountMembers) -> Iterator[Problem
         why = f"no name with {SKIP}" if given.skip else f"no name with {MANUAL}"
         for member, name in ((ACCOUNT_NAME, given.name), (FULL_NAME, given.full_name)):
             if name:
-                yield warning(reader.path_of(member), f"{why}: it has no effect", "it was ignored", name)
+                yield warning(reader.path_of(member), name, f"{why}: it has no effect", "it was ignored")
         if given.lock:
             allowed = "true only with prefilled names: it has no effect"
-            yield warning(reader.path_of(LOCK), allowed, "prefill the names, or set it to false", "True")
+            yield warning(reader.path_of(LOCK), "True", allowed, "prefill the names, or set it to false")
     if given.regular and not given.admin_name:
         allowed = f"true only with {ADMIN_NAME}: a Mac needs an administrator"
         yield warning(
-            reader.path_of(REGULAR), allowed, "the account is an administrator, as Intune makes it", "True"
+            reader.path_of(REGULAR), "True", allowed, "the account is an administrator, as Intune makes it"
         )
     elif given.regular and given.skip:
         yield warning(
-            reader.path_of(REGULAR), f"false with {SKIP}: it has no effect", "set it to false", "True"
+            reader.path_of(REGULAR), "True", f"false with {SKIP}: it has no effect", "set it to false"
         )
     if not given.admin_name:
         for member, is_set in (
@@ -259,7 +259,7 @@ def _ineffective(reader: JsonReader, given: _AccountMembers) -> Iterator[Problem
         ):
             if is_set:
                 fix = "name the administrator, or remove it"
-                yield warning(reader.path_of(member), f"only with {ADMIN_NAME}: it has no effect", fix)
+                yield warning(reader.path_of(member), "", f"only with {ADMIN_NAME}: it has no effect", fix)
 
 
 POLICY_PREFIX: Final = "ECV2_"

@@ -27,7 +27,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 import attrs
 import msgspec
 
-from pyade.core.problems import Problem, Severity
+from pyade.core.problems import Problem, warning
 from pyade.core.secret import masked
 from pyade.core.values import format_time
 from pyade.errors import IntuneError
@@ -83,11 +83,6 @@ def type_of(body: Mapping[str, Any]) -> str:
 def member(path: str, name: str) -> str:
     """Return the path of a member; its name may be any text."""
     return f"{path}.{name}" if name.isidentifier() else f"{path}[{name[:_SHOWN]!r}]"
-
-
-def warning(setting: str, allowed: str, fix: str, value: str = "") -> Problem:
-    """Return a problem that does not prevent reading or writing."""
-    return Problem(setting, value[:_SHOWN], allowed, fix, Severity.WARNING)
 
 
 class JsonReader:
@@ -363,7 +358,7 @@ def iter_objects(
     elif _is_page(document):
         report_next_page(document, "", problems, path)
         problems += [
-            warning(member(path, str(name)), "no other members next to value", "it was not read")
+            warning(member(path, str(name)), "", "no other members next to value", "it was not read")
             for name in document
             if name not in ("value", "Count") and "@odata." not in str(name)
         ]
@@ -377,7 +372,7 @@ def report_next_page(body: Mapping[str, Any], name: str, problems: list[Problem]
     link = f"{name}{_NEXT}"
     if body.get(link):
         fix = f"follow {link} and read the other pages as well"
-        problems.append(warning(f"{path}.{link}", "the last page: more objects follow", fix))
+        problems.append(warning(f"{path}.{link}", "", "the last page: more objects follow", fix))
 
 
 def _is_page(document: Mapping[str, Any]) -> bool:

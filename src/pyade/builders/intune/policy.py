@@ -25,14 +25,14 @@ import attrs
 
 from pyade.builders.intune import fields, policy_settings
 from pyade.builders.intune.fields import KEYS
-from pyade.builders.intune.json_reader import TYPE, JsonReader, list_items, warning
+from pyade.builders.intune.json_reader import TYPE, JsonReader, list_items
 from pyade.builders.intune.limits import DEFAULT_PASSWORD_ROTATION
 from pyade.builders.intune.model import IntuneExport, IntunePolicy, IntuneProfile, OwnSettings
 from pyade.builders.intune.object_types import POLICY, check_kind
 from pyade.builders.intune.policy_settings import SETTINGS, read_tree, values_in, write_tree
 from pyade.builders.intune.profile import classic_members, read_profile, unmapped_settings
 from pyade.core.arguments import check_arguments
-from pyade.core.problems import Problem, Severity
+from pyade.core.problems import Problem, Severity, warning
 from pyade.core.profile.affinity import AffinityKind
 from pyade.core.profile.profile import EnrollmentProfile
 from pyade.errors import IntuneError
@@ -168,7 +168,7 @@ def _read_token(reader: JsonReader, problems: list[Problem]) -> str:
         return source.removeprefix(policy_settings.TOKEN_PREFIX)
     allowed = f"{policy_settings.TOKEN_PREFIX} and the id of a token: its token is unknown"
     fix = "export the profiles of its token as well, or pass token_id when you write it"
-    problems.append(warning(reader.path_of("creationSource"), allowed, fix, source))
+    problems.append(warning(reader.path_of("creationSource"), source, allowed, fix))
     return ""
 
 
@@ -178,7 +178,7 @@ def _read_template(reader: JsonReader, problems: list[Problem]) -> None:
     if template and template != policy_settings.TEMPLATE:
         fix = "check the profile; it is written with the known template"
         where = f"{reader.path_of('templateReference')}.templateId"
-        problems.append(warning(where, f"the known template, {policy_settings.TEMPLATE}", fix, str(template)))
+        problems.append(warning(where, str(template), f"the known template, {policy_settings.TEMPLATE}", fix))
     for name in ("platforms", "technologies"):  # not_for_macs checked them
         reader.take(name)
 
@@ -189,7 +189,7 @@ def _read_extra(reader: JsonReader, problems: list[Problem]) -> dict[str, Any]:
         if name not in _INFORMATIVE and value not in (False, "", []):
             fix = "check whether you need it"
             problems.append(
-                warning(reader.path_of(name), "not a member that pyade knows; kept for writing", fix)
+                warning(reader.path_of(name), "", "not a member that pyade knows; kept for writing", fix)
             )
     return kept
 
@@ -262,20 +262,20 @@ def _changed_on_write(given: IntuneProfile, token: str) -> Iterator[Problem]:
     profile, account = given.profile, given.profile.primary_account
     if profile.mandatory != profile.locked:
         allowed = f"the same as locked, which is {profile.locked}: a policy has one lock for both"
-        yield warning("mandatory", allowed, "set both to the same value", str(profile.mandatory))
+        yield warning("mandatory", str(profile.mandatory), allowed, "set both to the same value")
     if not token:
         fix = "pass token_id before you send it to Graph"
-        yield warning("creationSource", "the token of the policy, which is unknown", fix)
+        yield warning("creationSource", "", "the token of the policy, which is unknown", fix)
     if given.is_default:
         fix = "make the new policy the default with setDefaultProfile"
-        yield warning("is_default", "not part of an enrollment policy", fix, "True")
+        yield warning("is_default", "True", "not part of an enrollment policy", fix)
     if given.profile.administrator is not None and given.password_rotation is None:
         days = str(DEFAULT_PASSWORD_ROTATION.days)
         fix = f"set {fields.ROTATION} in extra for another period"
-        yield warning(fields.ROTATION, "a period; Intune's default was written", fix, days)
+        yield warning(fields.ROTATION, days, "a period; Intune's default was written", fix)
     if account is not None and account.restrict_editing and not (account.account_name or account.full_name):
         setting = "primary_account.restrict_editing"
-        yield warning(setting, "true only with prefilled names: it was omitted", "prefill the names", "True")
+        yield warning(setting, "True", "true only with prefilled names: it was omitted", "prefill the names")
 
 
 def _no_setting(setting: str, value: str, fix: str) -> Problem:

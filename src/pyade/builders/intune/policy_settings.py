@@ -32,17 +32,10 @@ import attrs
 
 from pyade.builders.intune import fields
 from pyade.builders.intune.fields import spelling
-from pyade.builders.intune.json_reader import (
-    EXPORT_DEEPER,
-    TYPE,
-    JsonReader,
-    is_truncated,
-    list_items,
-    warning,
-)
+from pyade.builders.intune.json_reader import EXPORT_DEEPER, TYPE, JsonReader, is_truncated, list_items
 from pyade.core.arguments import check_arguments
 from pyade.core.macos.setup_screens import SkipKeys
-from pyade.core.problems import Problem
+from pyade.core.problems import Problem, warning
 
 TEMPLATE: Final = "2e29557d-70fc-405a-8082-d1e5b6be2b8c_1"
 """The template of an enrollment policy for Macs, version 1."""
@@ -454,7 +447,7 @@ class _TreeReader:
         if setting is not None and parent not in (setting.parents or ("",)):  # rule 6
             below = parent or "the top level"
             self._problems.append(
-                warning(where, f"not below {below}: it has no effect there", "it was ignored")
+                warning(where, "", f"not below {below}: it has no effect there", "it was ignored")
             )
         elif definition in self._seen:
             self._add_error(where, "only one instance")
@@ -471,15 +464,15 @@ class _TreeReader:
         if missing:
             allowed = f"all settings of the template; {len(missing)} are missing, and were read as not set"
             fix = "export the policy with $expand=settings"
-            self._problems.append(warning(self._path, allowed, fix, ", ".join(missing)))
+            self._problems.append(warning(self._path, ", ".join(missing), allowed, fix))
         sign_in = self._seen.get(SIGN_IN)
         if self.members.get(fields.USER) and sign_in is None:
             self._record({fields.WEB: True}, f"{self._path}.{AFFINITY}")
             allowed = f"{SIGN_IN}; it is missing, and was read as modern authentication"
-            self._problems.append(warning(self.places[fields.WEB], allowed, "check it in Intune"))
+            self._problems.append(warning(self.places[fields.WEB], "", allowed, "check it in Intune"))
         elif sign_in is not None and not self.members[fields.WEB]:
             allowed = f"{SIGN_IN}_2: no other value is known; it was read as Setup Assistant (legacy)"
-            self._problems.append(warning(self.places[fields.WEB], allowed, "check it in Intune", sign_in))
+            self._problems.append(warning(self.places[fields.WEB], sign_in, allowed, "check it in Intune"))
 
     def _read_choice(self, setting: Setting, instance: Mapping[str, Any], where: str) -> None:
         holder = instance.get(_CHOICE)
@@ -523,7 +516,7 @@ class _TreeReader:
             self._seen[kept.definition] = ""
             self._record({screen_member(kept.screen): kept.is_hidden}, where)
         self.unknown.append(kept)  # rule 4
-        self._problems.append(warning(where, allowed, fix))
+        self._problems.append(warning(where, "", allowed, fix))
 
     def _add_error(self, where: str, allowed: str, value: str = "", fix: str = "") -> None:
         fix = fix or "check its meaning in Intune, and correct it"

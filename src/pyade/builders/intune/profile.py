@@ -25,12 +25,12 @@ import attrs
 
 from pyade.builders.intune import fields
 from pyade.builders.intune.fields import SKIP, read_accounts, read_screens, write_accounts, write_screens
-from pyade.builders.intune.json_reader import TYPE, JsonReader, mask_passwords, warning
+from pyade.builders.intune.json_reader import TYPE, JsonReader, mask_passwords
 from pyade.builders.intune.model import IntuneExport, IntuneProfile, OwnSettings
 from pyade.builders.intune.object_types import PROFILE, check_kind
 from pyade.builders.intune.unmapped import read_extra
 from pyade.core.arguments import check_arguments
-from pyade.core.problems import Problem
+from pyade.core.problems import Problem, warning
 from pyade.core.profile.affinity import AffinityKind, UserAffinity
 from pyade.core.profile.profile import EnrollmentProfile
 from pyade.core.profile.settings import host_of, switched_on
@@ -78,16 +78,18 @@ def read_profile(reader: JsonReader, own: OwnSettings) -> IntuneProfile:
     if reader.text(fields.ENDPOINT):  # rule 1
         fix = "the url comes from OwnSettings"
         problems.append(
-            warning(reader.path_of(fields.ENDPOINT), "not used: it belongs to the old tenant", fix)
+            warning(reader.path_of(fields.ENDPOINT), "", "not used: it belongs to the old tenant", fix)
         )
     if has_accounts and True not in awaits:
         allowed = "true: accounts are only created while the Mac waits"
-        problems.append(warning(reader.path_of(fields.AWAIT), allowed, "it was switched on, as Intune does"))
+        problems.append(
+            warning(reader.path_of(fields.AWAIT), "", allowed, "it was switched on, as Intune does")
+        )
     if values["auto_advance"] and accounts.administrator is not None:
         accounts = _adapt_to_auto_advance(reader, accounts, problems)
     if values["mandatory"] != values["locked"]:
         allowed = "the same as isMandatory: it is unclear which of them the portal's lock sets"
-        problems.append(warning(reader.path_of("profileRemovalDisabled"), allowed, "check both values"))
+        problems.append(warning(reader.path_of("profileRemovalDisabled"), "", allowed, "check both values"))
     extra = read_extra(reader, problems)  # rule 2
     reader.check()
     try:
@@ -128,10 +130,10 @@ def _adapt_to_auto_advance(
     if accounts.skip_primary:
         return accounts
     allowed = "true with autoAdvanceSetupEnabled and an administrator: no user creates an account"
-    problems.append(warning(reader.path_of(SKIP), allowed, "it was switched on"))
+    problems.append(warning(reader.path_of(SKIP), "", allowed, "it was switched on"))
     if accounts.standard_user:
         allowed = "false with autoAdvanceSetupEnabled and an administrator: it has no effect"
-        problems.append(warning(reader.path_of(fields.REGULAR), allowed, "set it to false", "True"))
+        problems.append(warning(reader.path_of(fields.REGULAR), "True", allowed, "set it to false"))
     primary = accounts.primary
     if primary is not None and not (primary.account_name or primary.full_name):
         return attrs.evolve(accounts, primary=None)  # it only means that nothing is prefilled
@@ -223,7 +225,7 @@ def _write_errors(given: IntuneProfile, *, force: bool) -> Iterator[Problem]:
 def _unmapped_policy_settings(given: IntuneProfile) -> Iterator[Problem]:
     for kept in given.policy.unknown if given.policy else ():
         yield warning(
-            "policy.unknown", "not part of a classic profile", "write it as a policy", kept.definition
+            "policy.unknown", kept.definition, "not part of a classic profile", "write it as a policy"
         )
 
 
@@ -231,18 +233,18 @@ def unmapped_settings(profile: EnrollmentProfile) -> Iterator[Problem]:
     """Yield a warning for each setting that neither of Intune's forms can contain."""
     for setting in ("anchor_certificates", "support_email_address", "language", "region"):
         if getattr(profile, setting):
-            yield warning(setting, "not part of Intune's JSON", "set it again when you import")
+            yield warning(setting, "", "not part of Intune's JSON", "set it again when you import")
     if profile.org_magic != host_of(profile.url):
-        yield warning("org_magic", "not part of Intune's JSON", "set it again when you import")
+        yield warning("org_magic", "", "not part of Intune's JSON", "set it again when you import")
     if profile.managed_user:
         fix = "set it in the profile again when you import"
-        yield warning("managed_user", "not part of Intune's JSON", fix, profile.managed_user)
+        yield warning("managed_user", profile.managed_user, "not part of Intune's JSON", fix)
     if profile.administrator is not None and profile.administrator.password_hash:
         fix = "Intune creates its own password"
-        yield warning("administrator.password_hash", "not part of Intune's JSON", fix)
+        yield warning("administrator.password_hash", "", "not part of Intune's JSON", fix)
     yield from _effective_values(profile)
     for key in sorted(profile.extra):
-        yield warning(f"extra.{key[:80]}", "not part of Intune's JSON", "it only exists at Apple")
+        yield warning(f"extra.{key[:80]}", "", "not part of Intune's JSON", "it only exists at Apple")
 
 
 def _effective_values(profile: EnrollmentProfile) -> Iterator[Problem]:
@@ -250,8 +252,8 @@ def _effective_values(profile: EnrollmentProfile) -> Iterator[Problem]:
     for setting in switched_on(profile):  # rule 4
         allowed = "true was written, because other settings switch it on"
         yield warning(
-            setting, allowed, "set it to True, so that an import results in the same value", "False"
+            setting, "False", allowed, "set it to True, so that an import results in the same value"
         )
     if profile.standard_user and profile.skip_primary_account:
         allowed = "false was written: it has no effect if Setup Assistant creates no account"
-        yield warning("standard_user", allowed, "set it to False", "True")
+        yield warning("standard_user", "True", allowed, "set it to False")

@@ -20,14 +20,13 @@ from pyade.builders.intune.json_reader import (
     JsonReader,
     format_optional_time,
     list_items,
-    warning,
 )
 from pyade.builders.intune.model import IntuneExport, clean_mapping
 from pyade.builders.intune.object_types import DEVICES, TOKEN, check_kind
 from pyade.core.arguments import check_arguments
 from pyade.core.fleet.records import SyncState
 from pyade.core.fleet.suspension import suspended_reason
-from pyade.core.problems import Problem
+from pyade.core.problems import Problem, warning
 from pyade.core.token import Portal, Token, TokenStatus, status_at
 from pyade.core.values import OpenStrEnum
 from pyade.errors import TermsError
@@ -195,17 +194,17 @@ def token_from_intune(body: Mapping[str, Any], *, path: str = "$") -> IntuneToke
     )
     reader.problems += default_id.problems
     problems = [
-        warning(reader.path_of(name), "not part of a token", "read them with read_intune")
+        warning(reader.path_of(name), "", "not part of a token", "read them with read_intune")
         for name in EXPANDED_LISTS
         if reader.take(name)
     ]
     if is_cut:
-        problems.append(warning(reader.path_of(MAC_DEFAULT), "an object; it was ignored", EXPORT_DEEPER))
+        problems.append(warning(reader.path_of(MAC_DEFAULT), "", "an object; it was ignored", EXPORT_DEEPER))
     problems += _state_problems(reader, token)
     for name, value in reader.rest().items():
         if value not in (None, False, "", []):
             allowed, fix = "no equivalent in pyade; kept for writing", "check whether you need it"
-            problems.append(warning(reader.path_of(name), allowed, fix))
+            problems.append(warning(reader.path_of(name), "", allowed, fix))
     reader.check()
     return attrs.evolve(token, extra=reader.rest(), problems=tuple(problems))
 
@@ -247,19 +246,20 @@ def token_to_intune(token: IntuneToken) -> IntuneExport:
 def _state_problems(reader: JsonReader, token: IntuneToken) -> Iterable[Problem]:
     if token.sync_error_code == TERMS_NOT_ACCEPTED:
         fix = "an administrator of the organization must accept them in Apple's portal"
-        yield warning(reader.path_of("lastSyncErrorCode"), "Apple's new terms are not accepted", fix, "3")
+        yield warning(reader.path_of("lastSyncErrorCode"), "3", "Apple's new terms are not accepted", fix)
     elif token.sync_error_code:
         fix = "sync the token with pyade, which reports why it fails"
         yield warning(
             reader.path_of("lastSyncErrorCode"),
+            str(token.sync_error_code),
             "the last sync failed with a code that is not documented",
             fix,
-            str(token.sync_error_code),
         )
     if not token.shares_data:
         fix = "get the consent: a Token needs its time"
         yield warning(
             reader.path_of("dataSharingConsentGranted"),
+            "",
             "no administrator agreed to share data with Apple",
             fix,
         )
@@ -268,10 +268,10 @@ def _state_problems(reader: JsonReader, token: IntuneToken) -> Iterable[Problem]
 def _unmapped(token: Token, failure: str, code: int | None) -> Iterable[Problem]:
     for name in ("consented_at", "server_uuid", "org_id", "org_name"):
         if getattr(token, name):
-            yield warning(name, "not part of Intune's JSON", "it stays in the token")
+            yield warning(name, "", "not part of Intune's JSON", "it stays in the token")
     if code == SYNC_FAILED:
         allowed = f"no known code of Intune: {SYNC_FAILED} was written"
-        yield warning("last_error", allowed, "see the sync state", failure)
+        yield warning("last_error", failure, allowed, "see the sync state")
 
 
 EXPANDED_LISTS: Final = ("enrollmentProfiles", DEVICES)

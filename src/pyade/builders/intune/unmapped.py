@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from pyade.builders.intune import fields
-from pyade.builders.intune.json_reader import JsonReader, warning
+from pyade.builders.intune.json_reader import JsonReader
 from pyade.builders.intune.limits import PASSWORD_ROTATION_DAYS, PASSWORD_ROTATION_HOURS
-from pyade.core.problems import Problem
+from pyade.core.problems import Problem, warning
 
 
 def read_extra(reader: JsonReader, problems: list[Problem]) -> dict[str, Any]:
@@ -18,13 +18,13 @@ def read_extra(reader: JsonReader, problems: list[Problem]) -> dict[str, Any]:
         if value in (None, default):
             continue
         kept[name] = value
-        problems.append(warning(reader.path_of(name), "no equivalent in pyade; kept for writing", fix))
+        problems.append(warning(reader.path_of(name), "", "no equivalent in pyade; kept for writing", fix))
     for name, value in reader.rest().items():
         kept[name] = value
         if value not in (None, False, "", []):
             fix = "check whether your server needs it"
             problems.append(
-                warning(reader.path_of(name), "not a member that pyade knows; kept for writing", fix)
+                warning(reader.path_of(name), "", "not a member that pyade knows; kept for writing", fix)
             )
     return kept
 

@@ -25,11 +25,12 @@ from datetime import datetime, timedelta
 import attrs
 
 from pyade.core.arguments import check_arguments
+from pyade.core.durations import check_not_negative, check_positive
 from pyade.core.fleet.records import SyncState
 from pyade.core.fleet.suspension import SUSPENDING_ERRORS, suspended_reason, was_renewed
 from pyade.core.fleet.sync_policy import LONGEST_RETRY_AFTER, SyncPolicy, Trigger
 from pyade.core.token import Token
-from pyade.errors import AppleError, PolicyError
+from pyade.errors import AppleError
 
 
 class Work(enum.StrEnum):
@@ -37,16 +38,6 @@ class Work(enum.StrEnum):
 
     SYNC = "sync"
     ASSIGN = "assign"
-
-
-def _not_negative(_instance: object, attribute: attrs.Attribute[timedelta], value: timedelta) -> None:
-    if value < timedelta(0):
-        raise PolicyError(f"{attribute.name} is {value}: zero or longer is allowed")
-
-
-def _positive(_instance: object, attribute: attrs.Attribute[timedelta], value: timedelta) -> None:
-    if value <= timedelta(0):
-        raise PolicyError(f"{attribute.name} is {value}: it must be longer than zero")
 
 
 @check_arguments
@@ -61,10 +52,10 @@ class Pace:
         look_every: How often the store is checked for tokens that are new, renewed or removed.
     """
 
-    jitter: timedelta = attrs.field(default=timedelta(minutes=15), validator=_not_negative)
-    first_backoff: timedelta = attrs.field(default=timedelta(minutes=15), validator=_positive)
-    longest_backoff: timedelta = attrs.field(default=timedelta(hours=24), validator=_positive)
-    look_every: timedelta = attrs.field(default=timedelta(minutes=1), validator=_positive)
+    jitter: timedelta = attrs.field(default=timedelta(minutes=15), validator=check_not_negative)
+    first_backoff: timedelta = attrs.field(default=timedelta(minutes=15), validator=check_positive)
+    longest_backoff: timedelta = attrs.field(default=timedelta(hours=24), validator=check_positive)
+    look_every: timedelta = attrs.field(default=timedelta(minutes=1), validator=check_positive)
 
     def backoff(self, failures: int) -> timedelta:
         """Return how long to wait after so many consecutive failures, 1 or more."""

@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pyade.core.arguments import check_arguments
-from pyade.core.durations import CLOCK_TOLERANCE
+from pyade.core.durations import CLOCK_TOLERANCE, check_positive
 from pyade.errors import AppleError, PolicyError
 from pyade.loading import modules_when_asked
 
@@ -112,11 +112,6 @@ class Decision:
     running_since: datetime | None = None
 
 
-def _positive(_instance: object, attribute: attrs.Attribute[timedelta], value: timedelta) -> None:
-    if value <= timedelta(0):
-        raise PolicyError(f"{attribute.name} is {value}: it must be longer than zero")
-
-
 def _share(_instance: object, attribute: attrs.Attribute[float], value: float) -> None:
     if not 0 <= value <= 1:
         raise PolicyError(f"{attribute.name} is {value}: it must be from 0 to 1, such as 0.1 for 10 %")
@@ -149,11 +144,11 @@ class SyncPolicy:
     short.
     """
 
-    full_interval: timedelta = attrs.field(default=timedelta(days=7), validator=_positive)
-    automatic_interval: timedelta = attrs.field(default=timedelta(hours=24), validator=_positive)
-    request_cooldown: timedelta = attrs.field(default=timedelta(minutes=15), validator=_positive)
-    time_limit: timedelta = attrs.field(default=timedelta(minutes=15), validator=_positive)
-    recovery_interval: timedelta = attrs.field(default=timedelta(hours=24), validator=_positive)
+    full_interval: timedelta = attrs.field(default=timedelta(days=7), validator=check_positive)
+    automatic_interval: timedelta = attrs.field(default=timedelta(hours=24), validator=check_positive)
+    request_cooldown: timedelta = attrs.field(default=timedelta(minutes=15), validator=check_positive)
+    time_limit: timedelta = attrs.field(default=timedelta(minutes=15), validator=check_positive)
+    recovery_interval: timedelta = attrs.field(default=timedelta(hours=24), validator=check_positive)
     max_pages_per_run: int = attrs.field(default=2_000, validator=_at_least_one)
     max_repeats: int = attrs.field(default=3, validator=_at_least_one)
     max_release_share: float = attrs.field(default=0.1, validator=_share)

@@ -26,7 +26,7 @@ import attrs
 from pyade.core.arguments import check_arguments
 from pyade.core.macos.models import ChipClass
 from pyade.core.macos.versions import MacOSVersion
-from pyade.core.problems import Problem, Severity
+from pyade.core.problems import Problem, warning
 from pyade.errors import PolicyError, VersionError
 from pyade.text import Printed
 
@@ -161,7 +161,7 @@ def choose_identity(
     """
     release = _read(version)
     if release is None:
-        problem = _warning(
+        problem = warning(
             "version", version, "a version or build of macOS that pyade can read", "check what the Mac sent"
         )
         reason = "the macOS version could not be read"
@@ -172,7 +172,7 @@ def choose_identity(
         )
     if chip is ChipClass.UNKNOWN:
         # Rule 2
-        problem = _warning("product", None, "a model of a Mac that pyade knows", "check it; update pyade")
+        problem = warning("product", None, "a model of a Mac that pyade knows", "check it; update pyade")
         reason = "the model is unknown, and so are its keys"
         return IdentityChoice(kind=IdentityKind.SCEP, reason=reason, problems=(problem,))
     if release < HARDWARE_KEYS_FROM:
@@ -320,10 +320,6 @@ def _read(version: MacOSVersion | str | None) -> MacOSVersion | None:
         return None if version is None else MacOSVersion.of(version)
     except VersionError:
         return None
-
-
-def _warning(setting: str, value: object, allowed: str, fix: str) -> Problem:
-    return Problem(setting, "" if value is None else str(value)[:80], allowed, fix, Severity.WARNING)
 
 
 def _acme_from_14(chip: ChipClass, *, accepts_unattested: bool) -> IdentityChoice:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from email.utils import format_datetime
 from typing import Unpack
 
@@ -11,6 +11,7 @@ import attrs
 
 from pyade.core.arguments import check_arguments
 from pyade.core.token import Token
+from pyade.flow import utc_now
 from pyade.testing.apple.actions import DeviceActions, verify_jwt
 from pyade.testing.apple.answers import RefusedError
 from pyade.testing.apple.endpoints import Endpoints
@@ -59,7 +60,7 @@ class FakeApple(FakeService, DeviceLifecycle):
     def __init__(self, *, clock: Callable[[], datetime] | None = None, seed: int = 0) -> None:
         settings = AppleSettings()
         FakeService.__init__(self)
-        DeviceLifecycle.__init__(self, clock or _real_time, Identifiers(seed), settings)
+        DeviceLifecycle.__init__(self, clock or utc_now, Identifiers(seed), settings)
         self._sessions: Sessions = Sessions(settings, self._identifiers)
         self._pager: Pager = Pager(settings, self._identifiers)
         self._device_faults: DeviceFaults = DeviceFaults()
@@ -199,7 +200,3 @@ class FakeApple(FakeService, DeviceLifecycle):
             session=self._sessions.number(exchange.request),
             server=exchange.session.credentials.server.name if exchange.session else "",
         )
-
-
-def _real_time() -> datetime:
-    return datetime.now(UTC)

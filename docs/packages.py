@@ -46,12 +46,12 @@ def picture() -> str:
                 f'<text x="{left + _WIDTH / 2}" y="{top + 36}" class="size">{_size(len(files), lines)}</text>'
             )
     style = (
-        ".house rect{fill:none;stroke:currentColor;opacity:.5}"
-        ".house text{fill:currentColor;font:13px sans-serif;text-anchor:middle}"
-        ".house .size{font-size:10px;opacity:.75}"
+        ".packages rect{fill:none;stroke:currentColor;opacity:.5}"
+        ".packages text{fill:currentColor;font:13px sans-serif;text-anchor:middle}"
+        ".packages .size{font-size:10px;opacity:.75}"
     )
     return (
-        f'<svg class="house" role="img" aria-label="The packages of pyade, floor by floor"'
+        f'<svg class="packages" role="img" aria-label="The packages of pyade, floor by floor"'
         f' viewBox="0 0 {wide} {high}" style="max-width:100%;width:{wide}px">'
         f"<style>{style}</style>{''.join(boxes)}</svg>"
     )
