@@ -9,7 +9,6 @@ Source: Apple, "Authenticating through web views", ``MachineInfo``, ``com.apple.
 
 from __future__ import annotations
 
-import base64
 import logging
 import ssl
 from collections.abc import Callable, Iterator
@@ -138,9 +137,7 @@ class FakeMac(MacState):
         profile = apple.activate(self.serial_number)
         if profile is None:
             raise MacError("Apple has no profile for this Mac, which stays unmanaged: assign one")
-        self.url = profile["url"]
-        self.web_url = profile.get("configuration_web_url", "")
-        self.anchors = tuple(base64.b64decode(anchor) for anchor in profile.get("anchor_certs", ()))
+        self._follow(profile)
 
     def enroll(self, http: httpx.Client | None = None) -> FakeEnrollment:
         """Fetch the enrollment profile, obeying the server on the way, and return how the Mac would enroll.

@@ -128,3 +128,9 @@ class MacState:
         """
         self.version = MacOSVersion.of(version)
         self.build = build or build_of(self.version)
+
+    def _follow(self, profile: Mapping[str, Any]) -> None:
+        """Take the addresses and anchors of the JSON profile that Apple gives the Mac."""
+        self.url = profile["url"]
+        self.web_url = profile.get("configuration_web_url", "")
+        self.anchors = tuple(base64.b64decode(anchor) for anchor in profile.get("anchor_certs", ()))
