@@ -1,4 +1,4 @@
-"""Feed what strangers can send with inputs that a fuzzer makes up, guided by coverage and by time.
+"""Feed inputs of a fuzzer, guided by coverage and by time, to each parser of untrusted input.
 
 ::
 
@@ -34,7 +34,10 @@ from typing import Any, Literal
 import atheris
 
 with atheris.instrument_imports(
-    include=["pyade.core", "pyade.crypto", "pyade.enrollment.final_configuration", "plistlib", "base64"]
+    include=[
+        *("pyade.core", "pyade.crypto", "pyade.enrollment.device_trust", "pyade.enrollment.machine_info"),
+        *("pyade.enrollment.final_configuration", "plistlib", "base64"),
+    ]
 ):
     from pyade.core.input_limits import MAX_BYTES
     from pyade.enrollment.device_trust import DeviceTrust
@@ -47,7 +50,7 @@ from pyade.storage import MemoryStore
 from pyade.testing import CmsForm, DeviceAuthority
 from pyade.testing.mac.hostile import requests, unsigned_messages
 
-FINDINGS = Path("fuzz-problems")
+PROBLEMS = Path("fuzz-problems")
 LONGEST = {
     "cms": MAX_BYTES + 1,
     "header": 2 * MAX_BYTES + 1,
@@ -237,7 +240,7 @@ def fuzz(entry_point: str, options: argparse.Namespace, corpus: Path) -> None:
         f"-rss_limit_mb={options.memory_mb}",
         f"-timeout={options.input_seconds}",
         f"-max_len={LONGEST[entry_point]}",
-        f"-artifact_prefix={FINDINGS}/{entry_point}-",
+        f"-artifact_prefix={PROBLEMS}/{entry_point}-",
         "-print_final_stats=1",
         "-verbosity=0",
         *([f"-dict={dictionary}"] if is_xml else []),
@@ -255,7 +258,7 @@ def main() -> int:
     parser.add_argument("--input-seconds", type=int, default=10, help="for one input")
     parser.add_argument("--corpus", type=Path, help=argparse.SUPPRESS)
     options: Any = parser.parse_args()
-    FINDINGS.mkdir(exist_ok=True)
+    PROBLEMS.mkdir(exist_ok=True)
     if options.corpus is not None:
         fuzz(options.entry_points[0], options, options.corpus)
     for entry_point in options.entry_points or LONGEST:
@@ -267,7 +270,7 @@ def main() -> int:
             for name in ("seconds", "memory_mb", "input_seconds"):
                 command += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
             if code := subprocess.run(command, check=False).returncode:
-                print(f"{entry_point}: a problem, see {FINDINGS}")
+                print(f"{entry_point}: a problem, see {PROBLEMS}")
                 return code
     return 0
 
