@@ -105,7 +105,7 @@ class Offered(SphinxDirective):
         lines = []
         if others := sorted(found.keys() - set(own)):
             links = (f":py:obj:`{name} <{_home_of(name, found[name])}.{name}>`" for name in others)
-            lines += [f"Offered here too, and described elsewhere: {', '.join(links)}.", ""]
+            lines += [f"Exported here too, and described elsewhere: {', '.join(links)}.", ""]
         for name in sorted(own, key=lambda name: (not inspect.isclass(found[name]), name)):
             lines += _described(f"{package}.{name}", found[name])
         node = nodes.section(document=self.state.document)
