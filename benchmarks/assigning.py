@@ -1,4 +1,4 @@
-"""Giving a whole fleet its profile over HTTP, with every outcome stored."""
+"""Measure the assignment of a profile to a whole fleet over HTTP, with every outcome stored."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def rows(setting: Setting) -> Iterator[Row]:
             kept.close()
             return seconds
 
-        post()  # the server makes its answers
+        post()  # the server prepares its responses
         one, other = interleaved(post, lambda: _assign(setting, fleet, filled))
     yield Row(
         what=f"assign {fleet.size:,} Macs, outcomes stored",
@@ -58,7 +58,7 @@ def rows(setting: Setting) -> Iterator[Row]:
         pyade=other,
         reach=1.5,
         note="each outcome is merged with what is stored: of 25 ms a request 5 to read, 5 to write, 4 to "
-        "commit, 6 for HTTP and decoding, 3 to keep Apple's words without the one on the request",
+        "commit, 6 for HTTP and decoding, 3 to store Apple's JSON without the result of the request",
     )
 
 
@@ -77,7 +77,7 @@ def _post(bare: BareClient, kept: BareStore, serials: list[str]) -> None:
 
 
 def _copy(setting: Setting, file: Path) -> Path:
-    """Return a copy of a file: where a run wrote, the next one would have less to write."""
+    """Return a copy of *file*: a second run on the same file would have less to write."""
     return Path(shutil.copy(file, setting.new_file()))
 
 

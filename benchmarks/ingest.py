@@ -1,4 +1,4 @@
-"""From Apple's pages to objects and into stores: the first list, and a weekly one that says nothing new."""
+"""Measure full lists: read into objects, stored for the first time, and again without a change."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _INSERT = "the same bare read, one executemany and commit a page"
 
 
 def rows(setting: Setting) -> Iterator[Row]:
-    """Measure a fleet that nobody has synced yet."""
+    """Measure a fleet that was not synced yet."""
     fleet = Fleet(setting.size(_DEVICES))
     url = f"{setting.address}{fleet.name}"
     with BareClient(url) as bare, Client(token(), base_url=url, clock=clock_at()) as client:
         for _ in bare.pages():
-            pass  # the server makes its pages
+            pass  # the server prepares its pages
         yield _fetch(fleet, bare, client)
         yield from _sqlite(setting, fleet, bare, url)
         yield _memory(fleet, bare, url)
@@ -78,7 +78,7 @@ def _memory(fleet: Fleet, bare: BareClient, url: str) -> Row:
 
 
 def _weekly(fleet: Fleet, bare: BareClient, url: str, bare_file: Path, file: Path) -> Row:
-    """Measure a full list that finds what is stored."""
+    """Measure a full list without a change."""
     kept, clock, number = BareStore(bare_file), clock_at(), 1
 
     def look() -> float:
@@ -204,4 +204,4 @@ def _sync(
 
 def _check(fleet: Fleet, found: int) -> None:
     if found != fleet.size:
-        raise SystemExit(f"{found:,} devices came, {fleet.size:,} were expected")
+        raise SystemExit(f"{found:,} devices were read, {fleet.size:,} were expected")
