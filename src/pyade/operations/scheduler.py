@@ -101,23 +101,23 @@ class _BaseScheduler(Generic[ClientT, FactoryT, WaitT]):
         on_report: Callable[[Report], object] | None = None,
         **network: Unpack[Network],
     ) -> None:
-        """Store the arguments of both classes.
+        """Configure the scheduler.
 
         Args:
             store: The store with the tokens; read again every minute.
-            client_for: Returns a new client for a token, for the asynchronous class an ``AsyncClient``; it is
+            client_for: Returns a new client for a token, for ``AsyncScheduler`` an ``AsyncClient``; it is
                 closed when the job is over. Pass ``sessions=`` to the clients to keep sessions between jobs.
             policy: The limits.
             pace: Jitter, back-off, and how often the store is read.
             assign: True to assign profiles after each sync and when a waiting device is due; a policy to do
                 so by its rules; a factory for an assigner of your own; False to assign none.
             clock: Returns the time, UTC.
-            wait: Waits a number of seconds while nothing is due; awaited by the asynchronous class. None
+            wait: Waits a number of seconds while nothing is due; ``AsyncScheduler`` awaits it. None
                 waits until then or the stop.
             random: Returns a number from 0 to below 1, for the jitter.
             max_concurrent: How many jobs may run at a time, 1 or more.
-            progress: Called after each committed page or chunk, in a worker thread; by the asynchronous class
-                in the event loop.
+            progress: Called after each committed page or chunk, in a worker thread; ``AsyncScheduler`` calls
+                it in the event loop.
             on_report: Called with each ``SyncReport`` and ``AssignReport``, in the same thread as
                 ``progress``.
             network: ``proxy``, ``verify``, ``limits`` and ``http2`` as for ``Client``, handed to
