@@ -38,15 +38,15 @@ def rows(setting: Setting) -> Iterator[Row]:
     with SQLiteStore(filled) as store:
         fill(store, fleet)
     bare_filled = setting.new_file()
-    kept = BareStore(bare_filled)
-    kept.add([(one, "empty", record(one, False)) for one in serials])
-    kept.close()
+    bare_store = BareStore(bare_filled)
+    bare_store.add([(one, "empty", record(one, False)) for one in serials])
+    bare_store.close()
     with BareClient(f"{setting.address}{fleet.name}") as bare:
 
         def post() -> float:
-            kept = BareStore(_copy(setting, bare_filled))
-            seconds = timed(lambda: _post(bare, kept, serials))
-            kept.close()
+            bare_store = BareStore(_copy(setting, bare_filled))
+            seconds = timed(lambda: _post(bare, bare_store, serials))
+            bare_store.close()
             return seconds
 
         post()  # the server prepares its responses
@@ -62,17 +62,17 @@ def rows(setting: Setting) -> Iterator[Row]:
     )
 
 
-def _post(bare: BareClient, kept: BareStore, serials: list[str]) -> None:
+def _post(bare: BareClient, bare_store: BareStore, serials: list[str]) -> None:
     update = (
         "UPDATE device SET outcome = ?, profile_status = 'assigned', document = ? WHERE serial_number = ?"
     )
     for first in range(0, len(serials), PAGE):
         chunk = serials[first : first + PAGE]
-        kept.database.execute("UPDATE cursor SET value = ?", (f"about to send {first}",))
+        bare_store.database.execute("UPDATE cursor SET value = ?", (f"about to send {first}",))
         answer = bare.post("profile/devices", {"profile_uuid": PROFILE_UUID, "devices": chunk})
         results = _results(answer).devices
         details = _details(bare.post("devices", {"devices": chunk})).devices
-        with kept.transaction() as database:
+        with bare_store.transaction() as database:
             database.executemany(update, [(results[one], str(details[one], "utf-8"), one) for one in chunk])
 
 

@@ -115,17 +115,17 @@ def _enroll(setting: Setting, authority: DeviceAuthority, times: int) -> Row:
     fleet, signer, device = Fleet(PAGE), Signer.self_signed("Contoso"), authority.issue()
     serials = [serial(number) for number in range(times)]
     bodies = [device.sign(machine_info(one)) for one in serials]
-    kept = BareStore(setting.new_file())
+    bare_store = BareStore(setting.new_file())
 
     def answer_bare() -> float:
-        kept.database.execute("DELETE FROM device")
+        bare_store.database.execute("DELETE FROM device")
         return timed(lambda: _each(answer, bodies)) / times
 
     def answer(body: bytes) -> None:
         machine = MachineInfo.from_cms(body, trust=authority.trust)
         mac = _mac(machine.serial_number)
         signer.sign(build_enrollment_profile(PROFILE, SERVICE, mac, acme=_ACME))
-        kept.add([(mac.serial_number, "enrolled", '{"outcome":"allow","user":null}')])
+        bare_store.add([(mac.serial_number, "enrolled", '{"outcome":"allow","user":null}')])
 
     def enroll_all() -> float:
         with SQLiteStore(setting.new_file()) as store:
@@ -137,7 +137,7 @@ def _enroll(setting: Setting, authority: DeviceAuthority, times: int) -> Row:
             return timed(lambda: _each(partial(_enroll_one, service), bodies)) / times
 
     one, other = interleaved(answer_bare, enroll_all)
-    kept.close()
+    bare_store.close()
     return Row(
         what="enroll a Mac on SQLite, request to response",
         yardstick="pyade's own verify, build and sign, and one durable commit",

@@ -60,7 +60,7 @@ def main() -> None:
             for row in _GROUPS[name](setting):
                 over += row.is_over
                 print(row.line(), flush=True)
-    print(f"\n{over} rows are above their limit; {time.monotonic() - start:.0f} seconds")
+    print(f"\nrows above their limit: {over}; {time.monotonic() - start:.0f} seconds")
 
 
 if __name__ == "__main__":
