@@ -83,9 +83,9 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure what users wait for beside the least that can do it; prints a table, judges nothing.
+    """Compare pyade's operations with minimal implementations of them, and print a table.
 
-    ``nox -s bench -- --scale 0.01 --only ingest`` takes a hundredth of the devices, and one group of rows.
+    ``nox -s bench -- --scale 0.01 --only ingest`` uses a hundredth of the devices, and one group of rows.
     """
     session.install("-e", ".[test]")
     session.run("python", "benchmarks/run.py", *session.posargs)
@@ -93,7 +93,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Feed what strangers can send with inputs that a fuzzer makes up; 20 seconds and 512 MB by default.
+    """Fuzz the readers of untrusted input; by default 20 seconds and 512 MB for each entry point.
 
     ``nox -s fuzz -- --seconds 600 --memory-mb 512 cms`` is a longer run of one entry point.
     """
@@ -103,9 +103,10 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def mutants(session: nox.Session) -> None:
-    """Put 100 faults into a copy of the package, drawn by a seed, and list those that no test notices.
+    """Put 100 faults into a copy of pyade, drawn by a seed, and list those that no test detects.
 
-    ``nox -s mutants -- --seed 10 --count 9 --rooms core`` draws the same again, or fewer, or from one room.
+    ``nox -s mutants -- --seed 10 --count 9 --packages core`` draws the same again, or fewer, or from one
+    package.
     """
     session.install("-e", ".[test]")
     session.run("python", "benchmarks/mutants.py", *session.posargs)

@@ -1,4 +1,4 @@
-"""Giving a whole fleet its profile over HTTP, with every outcome stored."""
+"""Measure the assignment of a profile to a whole fleet over HTTP, with every outcome stored."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ def rows(setting: Setting) -> Iterator[Row]:
     with SQLiteStore(filled) as store:
         fill(store, fleet)
     bare_filled = setting.new_file()
-    kept = BareStore(bare_filled)
-    kept.add([(one, "empty", record(one, False)) for one in serials])
-    kept.close()
+    bare_store = BareStore(bare_filled)
+    bare_store.add([(one, "empty", record(one, False)) for one in serials])
+    bare_store.close()
     with BareClient(f"{setting.address}{fleet.name}") as bare:
 
         def post() -> float:
-            kept = BareStore(_copy(setting, bare_filled))
-            seconds = timed(lambda: _post(bare, kept, serials))
-            kept.close()
+            bare_store = BareStore(_copy(setting, bare_filled))
+            seconds = timed(lambda: _post(bare, bare_store, serials))
+            bare_store.close()
             return seconds
 
-        post()  # the server makes its answers
+        post()  # the server prepares its responses
         one, other = interleaved(post, lambda: _assign(setting, fleet, filled))
     yield Row(
         what=f"assign {fleet.size:,} Macs, outcomes stored",
@@ -58,26 +58,26 @@ def rows(setting: Setting) -> Iterator[Row]:
         pyade=other,
         reach=1.5,
         note="each outcome is merged with what is stored: of 25 ms a request 5 to read, 5 to write, 4 to "
-        "commit, 6 for HTTP and decoding, 3 to keep Apple's words without the one on the request",
+        "commit, 6 for HTTP and decoding, 3 to store Apple's JSON without the result of the request",
     )
 
 
-def _post(bare: BareClient, kept: BareStore, serials: list[str]) -> None:
+def _post(bare: BareClient, bare_store: BareStore, serials: list[str]) -> None:
     update = (
         "UPDATE device SET outcome = ?, profile_status = 'assigned', document = ? WHERE serial_number = ?"
     )
     for first in range(0, len(serials), PAGE):
         chunk = serials[first : first + PAGE]
-        kept.database.execute("UPDATE cursor SET value = ?", (f"about to send {first}",))
+        bare_store.database.execute("UPDATE cursor SET value = ?", (f"about to send {first}",))
         answer = bare.post("profile/devices", {"profile_uuid": PROFILE_UUID, "devices": chunk})
         results = _results(answer).devices
         details = _details(bare.post("devices", {"devices": chunk})).devices
-        with kept.transaction() as database:
+        with bare_store.transaction() as database:
             database.executemany(update, [(results[one], str(details[one], "utf-8"), one) for one in chunk])
 
 
 def _copy(setting: Setting, file: Path) -> Path:
-    """Return a copy of a file: where a run wrote, the next one would have less to write."""
+    """Return a copy of *file*: a second run on the same file would have less to write."""
     return Path(shutil.copy(file, setting.new_file()))
 
 

@@ -1,7 +1,7 @@
-"""What the yardsticks share: the least that reads Apple's pages, and the least that keeps them.
+"""The minimal implementations that pyade is compared with: a client that reads pages, a table to store them.
 
-The same bodies to the same server, answers decoded into a class of 13 fields, and nothing looked at: no
-limits, no errors, no merging.
+They send the same bodies to the same server and decode its responses into a class of 13 fields. They have no
+limits, handle no errors and merge nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _HEADERS = {"X-ADM-Auth-Session": "benchmark-session", "Content-Type": "applicat
 
 @attrs.define
 class BareDevice:
-    """The 13 keys that Apple shows of a Mac with a profile."""
+    """The 13 keys that Apple returns for a Mac with a profile."""
 
     serial_number: str
     model: str | None = None
@@ -42,7 +42,7 @@ class BareDevice:
 
 
 class BarePage(msgspec.Struct):
-    """One page, each of whose records became an object."""
+    """One page, with an object for each record."""
 
     devices: list[BareDevice]
     cursor: str
@@ -58,7 +58,7 @@ _documents = msgspec.json.Decoder(_Documents).decode
 
 
 class BareClient:
-    """An HTTP client that has a session already."""
+    """An HTTP client with a fixed session."""
 
     def __init__(self, url: str) -> None:
         self._http = httpx.Client(base_url=url, headers=_HEADERS)
@@ -72,11 +72,11 @@ class BareClient:
         self._http.close()
 
     def post(self, path: str, body: dict[str, Any]) -> bytes:
-        """Return what is answered."""
+        """Send *body* and return the body of the response."""
         return self._http.post(path, content=msgspec.json.encode(body)).content
 
     def pages(self) -> Iterator[tuple[bytes, BarePage]]:
-        """Iterate over the full list: the bytes of each page, and what is in them."""
+        """Iterate over the full list: the bytes of each page, and the decoded page."""
         body: dict[str, Any] = {"limit": PAGE}
         while True:
             content = self.post("server/devices", body)
@@ -122,7 +122,7 @@ class BareStore:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Commit what the block does."""
+        """Run the block in a transaction, and commit it."""
         self.database.execute("BEGIN IMMEDIATE")
         yield self.database
         self.database.execute("COMMIT")

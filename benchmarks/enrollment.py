@@ -1,4 +1,4 @@
-"""A Mac that turns up: what it says is verified, its profile is built, signed and kept."""
+"""Measure the enrollment of a Mac: verify its message, build, sign and store its profile."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SHA256 = hashes.SHA256()
 
 
 def rows(setting: Setting) -> Iterator[Row]:
-    """Measure one Mac, and the pieces of which its answer is made."""
+    """Measure the enrollment of one Mac, and the parts of it."""
     times = max(20, round(_TIMES * setting.scale))
     authority = DeviceAuthority.generate()
     for kind in ("rsa1024", "rsa2048", "p256"):
@@ -45,7 +45,7 @@ def rows(setting: Setting) -> Iterator[Row]:
 
 
 def machine_info(serial_number: str) -> bytes:
-    """Return what a Mac says of itself."""
+    """Return the MachineInfo of a Mac, unsigned."""
     keys = {
         "UDID": "564D6C7A",
         "SERIAL": serial_number,
@@ -71,7 +71,7 @@ def _verify(authority: DeviceAuthority, kind: str, times: int) -> Row:
 
 
 def _checks(identity: DeviceIdentity) -> Callable[[], None]:
-    """Return what checks a signature of a device, and that of its authority, and nothing else."""
+    """Return a function that checks a signature of a device and that of its authority, and nothing else."""
     certificate = identity.certificate.public_bytes(Encoding.DER)
     issuer, key = identity.chain[0].public_key(), identity.private_key
     assert isinstance(issuer, rsa.RSAPublicKey)
@@ -115,17 +115,17 @@ def _enroll(setting: Setting, authority: DeviceAuthority, times: int) -> Row:
     fleet, signer, device = Fleet(PAGE), Signer.self_signed("Contoso"), authority.issue()
     serials = [serial(number) for number in range(times)]
     bodies = [device.sign(machine_info(one)) for one in serials]
-    kept = BareStore(setting.new_file())
+    bare_store = BareStore(setting.new_file())
 
     def answer_bare() -> float:
-        kept.database.execute("DELETE FROM device")
+        bare_store.database.execute("DELETE FROM device")
         return timed(lambda: _each(answer, bodies)) / times
 
     def answer(body: bytes) -> None:
         machine = MachineInfo.from_cms(body, trust=authority.trust)
         mac = _mac(machine.serial_number)
         signer.sign(build_enrollment_profile(PROFILE, SERVICE, mac, acme=_ACME))
-        kept.add([(mac.serial_number, "enrolled", '{"outcome":"allow","user":null}')])
+        bare_store.add([(mac.serial_number, "enrolled", '{"outcome":"allow","user":null}')])
 
     def enroll_all() -> float:
         with SQLiteStore(setting.new_file()) as store:
@@ -134,17 +134,17 @@ def _enroll(setting: Setting, authority: DeviceAuthority, times: int) -> Row:
             service = EnrollmentService(
                 store, mdm=SERVICE, acme=_ACME, signer=signer, trust=authority.trust, clock=clock_at()
             )
-            return timed(lambda: _each(partial(_answered, service), bodies)) / times
+            return timed(lambda: _each(partial(_enroll_one, service), bodies)) / times
 
     one, other = interleaved(answer_bare, enroll_all)
-    kept.close()
+    bare_store.close()
     return Row(
-        what="enroll a Mac on SQLite, request to answer",
-        yardstick="verify, build and sign as pyade has them, and one durable commit",
+        what="enroll a Mac on SQLite, request to response",
+        yardstick="pyade's own verify, build and sign, and one durable commit",
         bare=one,
         pyade=other,
         reach=1.3,
-        note="what is stored of the Mac is read; its credential and the event are written beside it",
+        note="also reads the stored records of the Mac, and writes its credential and the event",
     )
 
 
@@ -153,10 +153,10 @@ def _each(work: Callable[[bytes], None], bodies: list[bytes]) -> None:
         work(body)
 
 
-def _answered(service: EnrollmentService, body: bytes) -> None:
+def _enroll_one(service: EnrollmentService, body: bytes) -> None:
     status = service.enroll(body).status
     if status != 200:
-        raise SystemExit(f"a Mac was answered {status}")
+        raise SystemExit(f"a Mac got status {status}, not 200")
 
 
 def _mac(serial_number: str) -> TargetMac:

@@ -1,4 +1,4 @@
-"""What a simulated week says of 10,000 tokens and 50 million Macs: arithmetic, printed with its numbers."""
+"""Extrapolate a simulated week to 10,000 tokens and 50 million Macs, and print the arithmetic."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ TOKENS = 10_000
 MACS = 50_000_000
 
 PROCESSES = 8
-"""Worker processes, each with so many tokens at a time as ``CONCURRENCY`` says."""
+"""Number of worker processes, each of which works on ``CONCURRENCY`` tokens at a time."""
 
 CONCURRENCY = 4
 
 HOURS = 4
-"""Where all tokens are synced in one night instead of all day."""
+"""Hours within which all tokens are synced, if they are synced in one night instead of all day."""
 
 DAYS_OF_EVENTS = 30
 """``prune_events`` removes older ones."""
@@ -29,16 +29,16 @@ _KIB, _MIB, _GIB = 2**10, 2**20, 2**30
 
 @attrs.define
 class Counts:
-    """What was counted in one part of the simulation.
+    """The counts of one part of the simulation.
 
     Attributes:
         runs: Syncs by their action.
         requests: By method and path.
-        sent: Bytes of their bodies.
-        received: Bytes of the bodies of the answers.
+        sent: Bytes of the request bodies.
+        received: Bytes of the response bodies.
         busy_s: Seconds that one worker was busy, without those of the fake.
-        cpu_s: How many of them on the processor.
-        transactions: Of PostgreSQL, those that wrote.
+        cpu_s: Processor seconds of these.
+        transactions: Number of write transactions in PostgreSQL.
         log: Bytes of its write-ahead log.
     """
 
@@ -52,29 +52,29 @@ class Counts:
     log: int = 0
 
     def lines(self, title: str) -> Iterator[str]:
-        """Return them as text."""
+        """Yield the counts as lines of text."""
         yield f"{title}: {_listed(self.runs)}"
         requests = f"  requests    {self.requests.total():,}: {_listed(self.requests, _TIED)}"
         lines = textwrap.wrap(requests, 100, subsequent_indent=" " * 14)
         yield from (line.replace(_TIED, " ") for line in lines)
         yield f"  bodies      {self.sent / _MIB:,.1f} MiB sent, {self.received / _MIB:,.1f} MiB received"
         yield f"  PostgreSQL  {self.transactions:,} write transactions, {self.log / _MIB:,.1f} MiB of log"
-        yield f"  one worker  {self.busy_s:,.1f} s busy, of them {self.cpu_s:,.1f} s on the processor"
+        yield f"  one worker  {self.busy_s:,.1f} s busy, including {self.cpu_s:,.1f} s of processor time"
 
 
 @attrs.frozen(kw_only=True)
 class Measured:
-    """All that the simulation found.
+    """The results of the simulation.
 
     Attributes:
-        tokens: How many were simulated.
-        devices: Macs of each.
-        imported: The first sync of all, the assignment that followed, and the first day.
-        week: The seven days after that.
-        before: Bytes of each table of PostgreSQL with its indexes, before the week.
-        after: After it.
-        sqlite: Bytes of a SQLite file for each Mac.
-        look_s: Seconds of a look for what is due, for each token.
+        tokens: Number of simulated tokens.
+        devices: Number of Macs of each token.
+        imported: Counts of the first sync of all tokens, the assignment that followed, and the first day.
+        week: Counts of the seven days after that.
+        before: Bytes of each PostgreSQL table with its indexes, before the week.
+        after: The same after the week.
+        sqlite: Bytes of a SQLite file per Mac.
+        search_s: Seconds per token of one search for due tokens.
     """
 
     tokens: int
@@ -84,25 +84,25 @@ class Measured:
     before: Mapping[str, int]
     after: Mapping[str, int]
     sqlite: float
-    look_s: float
+    search_s: float
 
     @property
     def macs(self) -> int:
-        """How many Macs were simulated."""
+        """The number of simulated Macs."""
         return self.tokens * self.devices
 
     @property
     def events(self) -> float:
-        """Bytes of events a day."""
+        """Bytes of events per day."""
         return (self.after["event"] - self.before["event"]) / 7
 
     @property
     def others(self) -> int:
-        """Bytes of all tables but devices and events."""
+        """Bytes of all tables except devices and events."""
         return sum(size for name, size in self.after.items() if name not in ("device", "event"))
 
     def lines(self) -> Iterator[str]:
-        """Return what was measured as text."""
+        """Yield the results as lines of text."""
         yield f"Measured: {self.tokens:,} tokens with {self.devices:,} Macs each"
         yield from self.imported.lines("the import, and the day after it")
         yield from self.week.lines("seven days")
@@ -112,13 +112,13 @@ class Measured:
         yield f"  PostgreSQL  {self.events / self.tokens / _KIB:,.1f} KiB of events a token and day"
         yield f"  PostgreSQL  {self.others / self.tokens / _KIB:,.1f} KiB a token in all other tables"
         yield f"  SQLite      {self.sqlite:,.0f} bytes a Mac"
-        yield f"a look for what is due: {self.look_s * 1e6:,.0f} us a token"
+        yield f"one search for due tokens: {self.search_s * 1e6:,.0f} us a token"
 
 
 def extrapolated(found: Measured, *, latency_s: float) -> Iterator[str]:
-    """Return what follows from *found*, if Apple takes *latency_s* for an answer.
+    """Yield the extrapolation of *found* as lines of text, if each of Apple's responses takes *latency_s*.
 
-    All tokens are alike, so everything grows with their number.
+    All tokens are alike, so every number grows linearly with the number of tokens.
     """
     times = TOKENS / found.tokens
     yield f"Extrapolated: {TOKENS:,} tokens with {MACS:,} Macs, x {times:,.0f}"
@@ -148,7 +148,7 @@ def _day(week: Counts, times: float) -> Iterator[tuple[str, str, str]]:
     formula = f"{week.requests.total():,} / 7 x {times:,.0f}"
     yield "a day: requests", formula, f"{requests:,.0f}, {requests / _DAY_S:.1f} a second"
     formula = f"{week.received / _MIB:,.1f} MiB / 7 x {times:,.0f}"
-    yield "a day: answers of Apple", formula, f"{received / _GIB:,.1f} GiB"
+    yield "a day: Apple's responses", formula, f"{received / _GIB:,.1f} GiB"
     transactions = week.transactions / 7 * times
     formula = f"{week.transactions:,} / 7 x {times:,.0f}"
     result = f"{transactions:,.0f}, {transactions / _DAY_S:,.1f} a second"
@@ -177,8 +177,8 @@ def _workers(found: Measured, times: float, latency_s: float) -> Iterator[tuple[
     yield "processors of workers, all day", formula, f"{cpu / _DAY_S:,.3f}"
     formula = f"{week.cpu_s:,.1f} s / 7 x {times:,.0f} / {HOURS * 3600:,} s"
     yield f"processors of workers, in {HOURS} hours", formula, f"{cpu / HOURS / 3600:,.3f}"
-    formula = f"{found.look_s * 1e6:,.0f} us x {TOKENS:,}"
-    yield "a look for what is due", formula, f"{found.look_s * TOKENS:,.1f} s"
+    formula = f"{found.search_s * 1e6:,.0f} us x {TOKENS:,}"
+    yield "one search for due tokens", formula, f"{found.search_s * TOKENS:,.1f} s"
     formula = f"{PROCESSES} processes x ({CONCURRENCY} tokens + 2 + 5 for Procrastinate)"
     yield "connections to PostgreSQL", formula, f"{PROCESSES * (CONCURRENCY + 2 + 5)}"
 
@@ -187,7 +187,7 @@ def _import(first: Counts, times: float, latency_s: float) -> Iterator[tuple[str
     requests = first.requests.total() * times
     yield "import: requests", f"{first.requests.total():,} x {times:,.0f}", f"{requests:,.0f}"
     formula = f"{first.received / _MIB:,.1f} MiB x {times:,.0f}"
-    yield "import: answers of Apple", formula, f"{first.received * times / _GIB:,.0f} GiB"
+    yield "import: Apple's responses", formula, f"{first.received * times / _GIB:,.0f} GiB"
     formula = f"{first.log / _MIB:,.1f} MiB x {times:,.0f}"
     yield "import: log of PostgreSQL", formula, f"{first.log * times / _GIB:,.0f} GiB"
     busy, waits = first.busy_s * times, requests * latency_s

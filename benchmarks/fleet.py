@@ -1,4 +1,4 @@
-"""Fleets as Apple lists them: the bytes of each page, the same in every run and in every process."""
+"""Generated fleets in the form of Apple's pages; the bytes are the same in every run and every process."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class Fleet:
     """The Macs of one MDM server.
 
     Attributes:
-        size: How many.
-        assigned: True if Apple shows a profile with each of them.
+        size: Number of Macs.
+        assigned: True if each of them has a profile at Apple.
     """
 
     size: int
@@ -46,7 +46,7 @@ class Fleet:
 
     @property
     def name(self) -> str:
-        """What ``named`` reads, and the first part of the path on the server."""
+        """The name of the fleet, for ``named``; the first part of its path on the server."""
         return f"{'assigned' if self.assigned else 'empty'}-{self.size}"
 
     @classmethod
@@ -57,11 +57,11 @@ class Fleet:
 
     @property
     def pages(self) -> int:
-        """How many pages its list has."""
+        """The number of pages of its full list."""
         return max(1, -(-self.size // PAGE))
 
     def page(self, number: int) -> bytes:
-        """Return one page of the full list; the last one leads to the changes."""
+        """Return one page of the full list; the cursor of the last one is for the changes."""
         first, is_last = number * PAGE, number + 1 == self.pages
         records = (record(serial(one), self.assigned) for one in range(first, min(first + PAGE, self.size)))
         return _page(records, cursor="s0" if is_last else f"f{number + 1}", more=not is_last)
@@ -71,7 +71,7 @@ class Fleet:
         return map(self.page, range(self.pages))
 
     def changes(self, number: int, count: int = PAGE) -> bytes:
-        """Return a page of changes: so many devices from all over the fleet, changed in hour *number*."""
+        """Return a page of *count* changes in hour *number*, spread evenly over the fleet."""
         at = _text(changed_at(number))
         extra = f'"asset_tag":"IT {number}","op_type":"modified","op_date":"{at}"'
         chosen = (serial(one * self.size // count) for one in range(count))
@@ -80,12 +80,12 @@ class Fleet:
 
 
 def changed_at(number: int) -> datetime:
-    """Return when the changes of a number were made; a sync an hour later finds them."""
+    """Return when the changes of hour *number* were made; a sync an hour later finds them."""
     return START + timedelta(hours=number + 1)
 
 
 def serial(number: int) -> str:
-    """Return a serial number: none comes twice, and those of neighbours are far apart as in Apple's lists."""
+    """Return a unique serial number; those of neighbours differ much, as in Apple's lists."""
     return f"C02{number * 0x9E3779B1 % 2**32:08X}W"
 
 
@@ -104,7 +104,7 @@ def record(serial_number: str, assigned: bool, extra: str = "") -> str:
 
 
 def token() -> Token:
-    """Return the token of a server that is known already, as after the first sync."""
+    """Return a token whose server is known, as after its first sync."""
     return Token(
         name="hq",
         consumer_key="CK_benchmark",
@@ -120,7 +120,7 @@ def token() -> Token:
 
 
 def account() -> bytes:
-    """Return what Apple says of the server and the organization."""
+    """Return Apple's account response."""
     return (
         f'{{"server_name":"Contoso MDM","server_uuid":"{SERVER_UUID}","admin_id":"it@contoso.com",'
         f'"facilitator_id":"it@contoso.com","org_name":"{_ORGANIZATION}"}}'

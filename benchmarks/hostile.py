@@ -1,4 +1,4 @@
-"""What the worst 64 KiB from a stranger cost, of every shape, beside a usual refusal."""
+"""Measure the most expensive untrusted messages of 64 KiB, and compare each with an ordinary refusal."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from stores import clock_at
 from table import Row
 
 _REACH = 12
-"""Usual refusals; the fuzzer fails where an input costs more."""
+"""Highest allowed cost, in ordinary refusals; the fuzzer fails if an input costs more."""
 
 
 def rows(setting: Setting) -> Iterator[Row]:
-    """Measure the shape that costs most of messages, signed messages and certificate requests."""
+    """Measure the most expensive message, signed message and certificate request."""
     times = 20 if setting.scale == 1 else 3
     clock, authority = clock_at(), DeviceAuthority.generate()
-    device, stranger = authority.issue(), DeviceAuthority.generate().issue()
+    device, untrusted = authority.issue(), DeviceAuthority.generate().issue()
     with MemoryStore() as store:
         service = EnrollmentService(
             store,
@@ -40,7 +40,7 @@ def rows(setting: Setting) -> Iterator[Row]:
             with contextlib.suppress(TrustError):
                 redeem_scep_request(store, request, now=clock())
 
-        usual = _best(partial(service.enroll, stranger.sign(machine_info("C02EXAMPLE01"))), 5 * times)
+        usual = _best(partial(service.enroll, untrusted.sign(machine_info("C02EXAMPLE01"))), 5 * times)
         for title, work, kinds in (
             (
                 "message",
@@ -55,16 +55,16 @@ def rows(setting: Setting) -> Iterator[Row]:
             worst, name = max(costs)
             yield Row(
                 what=f"refuse the worst {title}: {name}",
-                yardstick="refuse a stranger's usual message",
+                yardstick="refuse an ordinary message of an untrusted device",
                 bare=usual,
                 pyade=worst,
                 reach=_REACH,
-                note=f"of {len(costs)} that were tried",
+                note=f"the worst of {len(costs)}",
             )
 
 
 def _best(work: Callable[[], object], times: int) -> float:
-    # The shortest, as in the fuzzer: an input that is slow once says how busy the machine is.
+    # The shortest time, as in the fuzzer: a single slow run may mean that the machine was busy.
     seconds = []
     for _ in range(times):
         start = time.perf_counter()

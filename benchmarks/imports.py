@@ -1,4 +1,4 @@
-"""How long programs wait for their imports, each in a process of its own."""
+"""Measure how long programs take to import pyade, each in its own process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _REACH = {"import pyade": 0.3, _MAIN_JOB: 1.6, _PROFILE: None}
 
 
 def rows(setting: Setting) -> Iterator[Row]:
-    """Measure what most programs import."""
+    """Measure the imports of typical programs."""
     programs = (_YARDSTICK, *_REACH)
     with tempfile.TemporaryDirectory() as folder:
         for program in programs:
@@ -38,13 +38,13 @@ def rows(setting: Setting) -> Iterator[Row]:
         note = ""
         if program == _PROFILE:
             loaded = _run(_LOADED.format(program, _UNWANTED), None).strip()
-            note = f"loads {loaded}, which it need not" if loaded else f"loads none of {', '.join(_UNWANTED)}"
+            note = f"loads {loaded} unnecessarily" if loaded else f"loads none of {', '.join(_UNWANTED)}"
         what = program.partition(";")[0] + (" and SQLiteStore" if program == _MAIN_JOB else "")
         yield Row(what=what, yardstick=_YARDSTICK, bare=bare, pyade=seconds, reach=reach, note=note)
 
 
 def _run(program: str, bytecode: str | None) -> str:
-    """Return what a program prints; modules are compiled once, into the folder *bytecode*."""
+    """Run *program* and return its output; modules are compiled once, into the folder *bytecode*."""
     environment = {**os.environ, "PYTHONPATH": str(Path(pyade.__file__).parents[1])}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     if bytecode is not None:

@@ -1,4 +1,4 @@
-"""From Apple's pages to objects and into stores: the first list, and a weekly one that says nothing new."""
+"""Measure full lists: read into objects, stored for the first time, and again without a change."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _INSERT = "the same bare read, one executemany and commit a page"
 
 
 def rows(setting: Setting) -> Iterator[Row]:
-    """Measure a fleet that nobody has synced yet."""
+    """Measure a fleet that was not synced yet."""
     fleet = Fleet(setting.size(_DEVICES))
     url = f"{setting.address}{fleet.name}"
     with BareClient(url) as bare, Client(token(), base_url=url, clock=clock_at()) as client:
         for _ in bare.pages():
-            pass  # the server makes its pages
+            pass  # the server prepares its pages
         yield _fetch(fleet, bare, client)
         yield from _sqlite(setting, fleet, bare, url)
         yield _memory(fleet, bare, url)
@@ -78,17 +78,17 @@ def _memory(fleet: Fleet, bare: BareClient, url: str) -> Row:
 
 
 def _weekly(fleet: Fleet, bare: BareClient, url: str, bare_file: Path, file: Path) -> Row:
-    """Measure a full list that finds what is stored."""
-    kept, clock, number = BareStore(bare_file), clock_at(), 1
+    """Measure a full list without a change."""
+    bare_store, clock, number = BareStore(bare_file), clock_at(), 1
 
-    def look() -> float:
+    def mark() -> float:
         nonlocal number
         number += 1
         return timed(read)
 
     def read() -> None:
         for _, page in bare.pages():
-            _look(kept, page, number)
+            _mark_page(bare_store, page, number)
 
     with SQLiteStore(file) as store:
 
@@ -96,8 +96,8 @@ def _weekly(fleet: Fleet, bare: BareClient, url: str, bare_file: Path, file: Pat
             clock.advance(days=8)
             return _sync(url, store, clock, lambda report: report.changes.unchanged == fleet.size, full=True)
 
-        one, other = interleaved(look, sync)
-    kept.close()
+        one, other = interleaved(mark, sync)
+    bare_store.close()
     return Row(
         what=f"weekly full list that finds nothing new, {fleet.size:,}",
         yardstick="the bare read, a SELECT of the page's serials, a durable UPDATE of them",
@@ -107,13 +107,15 @@ def _weekly(fleet: Fleet, bare: BareClient, url: str, bare_file: Path, file: Pat
     )
 
 
-def _look(kept: BareStore, page: BarePage, number: int) -> None:
+def _mark_page(bare_store: BareStore, page: BarePage, number: int) -> None:
     serials = [device.serial_number for device in page.devices]
     marks = ", ".join("?" * len(serials))
     query = f"SELECT serial_number, document FROM device WHERE serial_number IN ({marks})"
-    if len(kept.database.execute(query, serials).fetchall()) != len(serials):
+    if len(bare_store.database.execute(query, serials).fetchall()) != len(serials):
         raise SystemExit("a device is missing")
-    kept.database.execute(f"UPDATE device SET list = ? WHERE serial_number IN ({marks})", (number, *serials))
+    bare_store.database.execute(
+        f"UPDATE device SET list = ? WHERE serial_number IN ({marks})", (number, *serials)
+    )
 
 
 def _postgres(fleet: Fleet, bare: BareClient, url: str) -> Row:
@@ -131,9 +133,9 @@ def _copy(bare: BareClient, dsn: str) -> float:
     import psycopg  # noqa: PLC0415 - an extra
 
     with psycopg.connect(dsn, autocommit=True) as connection:
-        kept = '(serial_number text COLLATE "C" PRIMARY KEY, profile_status text, document json)'
+        columns = '(serial_number text COLLATE "C" PRIMARY KEY, profile_status text, document json)'
         connection.execute("DROP TABLE IF EXISTS bare_device, bare_cursor")
-        connection.execute(f"CREATE TABLE bare_device {kept}")
+        connection.execute(f"CREATE TABLE bare_device {columns}")
         connection.execute("CREATE TABLE bare_cursor AS SELECT ''::text AS value")
         connection.execute("CREATE TEMP TABLE staging (LIKE bare_device) ON COMMIT DELETE ROWS")
 
@@ -169,9 +171,9 @@ def _into_postgres(fleet: Fleet, url: str, dsn: str) -> float:
     return seconds
 
 
-def _insert(bare: BareClient, kept: BareStore) -> float:
-    seconds = timed(lambda: _read_all(bare, kept.add))
-    kept.close()
+def _insert(bare: BareClient, bare_store: BareStore) -> float:
+    seconds = timed(lambda: _read_all(bare, bare_store.add))
+    bare_store.close()
     return seconds
 
 
@@ -204,4 +206,4 @@ def _sync(
 
 def _check(fleet: Fleet, found: int) -> None:
     if found != fleet.size:
-        raise SystemExit(f"{found:,} devices came, {fleet.size:,} were expected")
+        raise SystemExit(f"{found:,} devices were read, {fleet.size:,} were expected")

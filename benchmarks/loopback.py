@@ -1,10 +1,10 @@
-"""Apple's side as a process of its own: HTTP/1.1 over loopback, whose answers are bytes that are ready.
+"""A minimal stand-in for Apple's service in its own process: HTTP/1.1 over loopback with cached responses.
 
-It must be much faster than what is measured with it: each answer is made once and kept, a request is read
-just far enough to find it. ``FakeApple`` keeps Apple's rules and takes its time for that.
+It must be much faster than the measured code, so each response is built once and cached, and requests are
+parsed only as far as needed to select one. ``FakeApple`` checks Apple's rules, which takes longer.
 
 ``http://127.0.0.1:<port>/<name of a fleet>`` is the address of a service with those Macs. The process ends
-when its standard input does.
+when its standard input is closed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _read = msgspec.json.Decoder(_Body).decode
 
 @contextmanager
 def serving() -> Iterator[str]:
-    """Start the process, and yield the address that names of fleets follow."""
+    """Start the process, and yield its address; append the name of a fleet."""
     with subprocess.Popen(
         [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:

@@ -1,6 +1,7 @@
-"""How much memory a full sync takes at most: each in a process of its own.
+"""Measure the peak memory of full syncs, each in its own process.
 
-``python benchmarks/memory.py ADDRESS FILE`` is such a process: it syncs into a new file, and writes its peak.
+``python benchmarks/memory.py ADDRESS FILE`` is one such process: it syncs into a new file, and prints the
+number of devices and the peak in bytes.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _SOURCE = str(Path(pyade.__file__).parents[1])
 
 
 def rows(setting: Setting) -> Iterator[Row]:
-    """Measure a large fleet beside a small one."""
+    """Compare a large fleet with a small one."""
     small, large = Fleet(setting.size(_FEW)), Fleet(setting.size(_DEVICES))
     yield Row(
         what=f"peak memory of a full sync of {large.size:,} into SQLite",
@@ -45,14 +46,14 @@ def _peak(setting: Setting, fleet: Fleet) -> float:
     done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
     devices, peak = map(int, done.stdout.split())
     if devices != fleet.size:
-        raise SystemExit(f"{devices:,} devices came, {fleet.size:,} were expected")
+        raise SystemExit(f"{devices:,} devices were read, {fleet.size:,} were expected")
     return peak / 2**20
 
 
-def _most_in_use() -> int:
-    """Return the most bytes of memory that this process had."""
+def _peak_memory() -> int:
+    """Return the peak memory of this process in bytes."""
     status = Path("/proc/self/status")
-    if status.exists():  # on Linux ru_maxrss counts what the parent had when it started this process
+    if status.exists():  # on Linux ru_maxrss includes the memory of the parent at the start of this process
         found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text())
         assert found is not None
         return int(found[1]) * 1024
@@ -60,13 +61,13 @@ def _most_in_use() -> int:
 
 
 def main() -> None:
-    """Sync, and write how many devices came and the most memory that was in use."""
+    """Sync, and print the number of devices and the peak memory."""
     url, file = sys.argv[1:]
     clock = clock_at()
     with SQLiteStore(file) as store, Client(token(), base_url=url, clock=clock) as client:
         store.add_token(token())
         report = Syncer(client, store, clock=clock).sync()
-    print(report.changes.added, _most_in_use())
+    print(report.changes.added, _peak_memory())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A store of a million devices: changes to some of them, and what a list no longer shows."""
+"""Measure a store of a million devices: changes of a few, and the release of those that a list lacks."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _FEW = 1_000
 
 
 def rows(setting: Setting) -> Iterator[Row]:
-    """Measure what should not depend on how many devices are stored."""
-    # A page that was there before, and one at least that is there still.
+    """Measure work that should not depend on the number of stored devices."""
+    # One page of devices that are gone, and at least one of devices that are still listed.
     large, small = Fleet(max(2 * PAGE, setting.size(_DEVICES)), True), Fleet(_FEW, True)
     with SQLiteStore(setting.new_file()) as store:
         state = fill(store, large, gone=1)
@@ -45,7 +45,7 @@ def _gone(setting: Setting, fleet: Fleet, store: SQLiteStore, state: SyncState) 
 
     def count() -> None:
         if store.count_unlisted(token().name, state) != PAGE:
-            raise SystemExit("not the devices that are gone")
+            raise SystemExit("not the expected number of unlisted devices")
 
     one, other = interleaved(
         lambda: timed(lambda: bare.database.execute(query).fetchall(), times=20),
@@ -57,7 +57,7 @@ def _gone(setting: Setting, fleet: Fleet, store: SQLiteStore, state: SyncState) 
     )
 
     def mark() -> float:
-        # SQLite writes nothing where a row gets the values that it has.
+        # SQLite writes nothing for a row whose values do not change.
         bare.database.execute("UPDATE device SET outcome = NULL WHERE list < 2")
         release = "UPDATE device SET outcome = '2026-01-01T12:00:00.000000+00:00' WHERE list < 2"
         return timed(lambda: bare.database.execute(release))
@@ -72,18 +72,18 @@ def _gone(setting: Setting, fleet: Fleet, store: SQLiteStore, state: SyncState) 
     bare.close()
     _release(store, state)
     yardstick = "one durable UPDATE over an index of the list's number"
-    note = "each is read, told in an event, and written as a deletion leaves it"
+    note = "each record is read, released and written, with an event"
     yield Row(what=f"{what}, and release them", yardstick=yardstick, bare=one, pyade=other, note=note)
 
 
 def _release(store: SQLiteStore, state: SyncState) -> None:
     _, changes = store.finish_full_sync(token().name, state=state, now=START)
     if changes.released != PAGE:
-        raise SystemExit(f"not the devices that are gone: {changes}")
+        raise SystemExit(f"not the expected number of released devices: {changes}")
 
 
 def _list_them_again(store: SQLiteStore, fleet: Fleet) -> SyncState:
-    """Let the store be as before the release, and return the state for it."""
+    """Undo the release, and return the state to release with again."""
     found, page = store.sync_state(token().name), DevicePage.decode(fleet.page(0))
     before = attrs.evolve(found, full_sync=1, listing_since=FIRST_LIST)
     state, _ = store.commit_page(
@@ -115,7 +115,7 @@ class _Changing:
         self._url, self._store, self._hour = f"{setting.address}{fleet.name}", store, 0
 
     def sync(self) -> float:
-        """Return how long the next page of changes takes."""
+        """Sync the next page of changes, and return the seconds that it takes."""
         self._hour += 1
         clock = clock_at(changed_at(self._hour) - START)
         with Client(token(), base_url=self._url, clock=clock) as client:
@@ -125,4 +125,4 @@ class _Changing:
 
     def _check(self, changes: ChangeCounts) -> None:
         if changes.modified + changes.returned != _FEW:
-            raise SystemExit(f"not the devices that changed: {changes}")
+            raise SystemExit(f"not the expected number of changed devices: {changes}")

@@ -1,18 +1,20 @@
-"""Mutants: small faults put into a copy of the package, one at a time, that the fast suite must notice.
+"""Mutation testing: put small faults into a copy of pyade, one at a time; the fast test suite must fail.
 
-``python benchmarks/mutants.py --seed 10 --count 100`` draws them evenly over the rooms of the package, and
-within a room evenly over its lines. It lists those that no test notices, each with its diff: a person judges
-whether the suite has a hole there or whether the change makes no difference.
+``python benchmarks/mutants.py --seed 10 --count 100`` draws them evenly over the packages of pyade, and
+within a package evenly over its lines. It lists the faults that no test detects, each with its diff. Then
+decide by hand whether a test is missing or whether the fault makes no difference.
+
+The rules of this file:
 
 1. The checkout is never changed: each job works in a copy in a temporary folder.
-2. One run of the suite with coverage tells which tests execute which line; ``--coverage-file`` keeps it.
-   A test that fails in that run judges nothing.
-3. The nearest of those tests judge first: the ones in the folder of the room. Then the others do.
-4. Last, the whole folder of the room judges: a test may execute a line out of sight, in another process or
-   before an answer was cached. Where a line runs at import, all tests that execute its file judge as well.
-5. A test that fails or hangs has noticed. It hangs after ten times the time that it took with coverage.
+2. One run of the suite with coverage records which tests execute which line; ``--coverage-file`` keeps the
+   result. A test that fails in that run is left out.
+3. Of these tests, those in the test folder of the package run first, then the others.
+4. Then the whole test folder of the package runs: a test may execute a line in another process, or only the
+   first time before a result is cached. For a line that runs at import, all tests that execute its file run.
+5. A test that fails or hangs detects the fault. It hangs after ten times the time that it took with coverage.
 
-pytest loads this file as a plugin as well, to choose tests by name and to write down how long they take.
+pytest also loads this file as a plugin, to select tests by name and to record how long they take.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).resolve().parents[1]
 PACKAGE = Path("src/pyade")
 TOP = "top-level"
-LEFT_OUT = shutil.ignore_patterns(".git", ".venv*", ".nox", ".*_cache", "__pycache__", "_build")
+IGNORED = shutil.ignore_patterns(".git", ".venv*", ".nox", ".*_cache", "__pycache__", "_build")
 SELECTED, TIMES = "PYADE_MUTANTS_SELECTED", "PYADE_MUTANTS_TIMES"
 FIRST = 400
 PASSED, NO_TESTS = 0, 5
@@ -65,13 +67,13 @@ _failed: set[str] = set()
 
 
 def pytest_configure() -> None:
-    """Let a test that hangs be interrupted, also where a shell started all this in the background."""
+    """Let Ctrl-C interrupt a test that hangs, even if a shell started this program in the background."""
     if SELECTED in os.environ:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave the tests that were asked for; all cases of one whose name differs from run to run."""
+    """Keep only the selected tests; all cases of a test whose case names differ between runs."""
     if SELECTED in os.environ:
         wanted = set(json.loads(Path(os.environ[SELECTED]).read_text()))
         wanted |= {_function(name) for name in wanted - {item.nodeid for item in items}}
@@ -79,14 +81,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Add up how long each test takes."""
+    """Add up the duration of each test."""
     _seconds[report.nodeid] += report.duration
     if report.failed:
         _failed.add(report.nodeid)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write the times in the process that knows those of all others."""
+    """Write the durations, in the main process, which gets those of all workers."""
     if TIMES in os.environ and not hasattr(session.config, "workerinput"):
         Path(os.environ[TIMES]).write_text(json.dumps({"seconds": _seconds, "failed": sorted(_failed)}))
 
@@ -102,12 +104,12 @@ class Mutant:
     Attributes:
         file: Path in the checkout.
         line: Line of the fault.
-        start: First byte that it replaces.
-        end: Byte after the last one.
-        kind: What sort of fault it is.
-        after: What it writes there.
-        lines: Lines of the statement that it is in, without those of the statements below.
-        at_import: Whether that statement runs when the file is imported.
+        start: Offset of the first byte that it replaces.
+        end: Offset after the last one.
+        kind: The kind of fault, such as ``comparison``.
+        after: The replacement.
+        lines: Lines of its statement, without those of nested statements.
+        at_import: True if that statement runs when the file is imported.
     """
 
     file: str
@@ -120,22 +122,22 @@ class Mutant:
     at_import: bool
 
     @property
-    def room(self) -> str:
-        """Folder of the package that the file is in."""
+    def package(self) -> str:
+        """The package of the file, such as ``core``; ``TOP`` for a module outside the packages."""
         parts = Path(self.file).relative_to(PACKAGE).parts
         return parts[0] if len(parts) > 1 else TOP
 
     @property
     def folder(self) -> str:
-        """Where the tests of the room are."""
-        return "tests/test_" if self.room == TOP else f"tests/{self.room}/"
+        """Start of the paths of the package's tests."""
+        return "tests/test_" if self.package == TOP else f"tests/{self.package}/"
 
     def applied(self, source: bytes) -> bytes:
         """Return *source* with the fault."""
         return source[: self.start] + self.after.encode() + source[self.end :]
 
     def described(self, source: bytes) -> str:
-        """Return place, kind and change in one line."""
+        """Return place, kind and change as one line of text."""
         before = " ".join(source[self.start : self.end].decode().split())
         return f"{self.file}:{self.line} {self.kind}: {before} -> {self.after}"
 
@@ -157,7 +159,7 @@ def find_mutants(file: str, source: bytes) -> Iterator[Mutant]:
                 offsets[last - 1] + (node.end_col_offset or 0),
             )
             mutant = Mutant(file, node.lineno, start, end, kind, after, _lines(statement), at_import)
-            # What took several lines may have needed them to be in parentheses.
+            # An expression of several lines may be valid only inside its parentheses.
             if last == node.lineno or _can_be_parsed(mutant.applied(source)):
                 yield mutant
 
@@ -173,10 +175,14 @@ def _can_be_parsed(source: bytes) -> bool:
 def _walk(
     node: ast.AST, statement: ast.AST, text: Sequence[bytes], *, at_import: bool
 ) -> Iterator[tuple[ast.AST, ast.AST, bool]]:
-    """Yield what is below *node*, each with its statement and whether that runs at import."""
+    """Yield the nodes below *node*, each with its statement and True if that runs at import."""
     for name, value in ast.iter_fields(node):
         for child in value if isinstance(value, list) else [value]:
-            if name in {"annotation", "returns"} or not isinstance(child, ast.AST) or _left_out(child, text):
+            if (
+                name in {"annotation", "returns"}
+                or not isinstance(child, ast.AST)
+                or _is_ignored(child, text)
+            ):
                 continue
             own, now = statement, at_import
             if isinstance(child, ast.stmt):
@@ -185,8 +191,8 @@ def _walk(
             yield from _walk(child, own, text, at_import=now)
 
 
-def _left_out(node: ast.AST, text: Sequence[bytes]) -> bool:
-    """Tell whether *node* only documents, logs or types, or cannot be reached."""
+def _is_ignored(node: ast.AST, text: Sequence[bytes]) -> bool:
+    """Return True if *node* only documents, logs or declares types, or cannot be reached."""
     match node:
         case (
             ast.Expr(value=ast.Constant())
@@ -209,7 +215,7 @@ def _left_out(node: ast.AST, text: Sequence[bytes]) -> bool:
 
 
 def _faults(node: ast.AST, statement: ast.AST) -> Iterator[Fault]:
-    """Yield what can be replaced at *node*, the kind of the fault, and what replaces it."""
+    """Yield the faults at *node*: the node to replace, the kind of fault, and the replacement."""
     match node:
         case ast.Constant():
             value = _changed_constant(node.value)
@@ -278,45 +284,45 @@ def _lines(statement: ast.AST) -> tuple[int, ...]:
     return tuple(range(first, max(end, first + 1)))
 
 
-def draw(mutants: Sequence[Mutant], rooms: Collection[str], count: int, seed: int) -> list[Mutant]:
-    """Draw *count* faults, as many from each room: a line, one kind of fault there, one fault of the kind."""
+def draw(mutants: Sequence[Mutant], packages: Collection[str], count: int, seed: int) -> list[Mutant]:
+    """Draw *count* faults evenly over *packages*: a line, a kind of fault there, and one of that kind."""
     chance = random.Random(seed)
-    by_room: dict[str, dict[tuple[str, int], list[Mutant]]] = {
-        room: defaultdict(list) for room in sorted(rooms)
+    by_package: dict[str, dict[tuple[str, int], list[Mutant]]] = {
+        package: defaultdict(list) for package in sorted(packages)
     }
     for mutant in sorted(mutants):
-        if mutant.room in by_room:
-            by_room[mutant.room][mutant.file, mutant.line].append(mutant)
-    shares = [count // len(by_room) + (at < count % len(by_room)) for at in range(len(by_room))]
+        if mutant.package in by_package:
+            by_package[mutant.package][mutant.file, mutant.line].append(mutant)
+    shares = [count // len(by_package) + (at < count % len(by_package)) for at in range(len(by_package))]
     drawn = []
-    for places, share in zip(by_room.values(), shares, strict=True):
+    for places, share in zip(by_package.values(), shares, strict=True):
         for place in chance.sample(sorted(places), min(share, len(places))):
             kind = chance.choice(sorted({mutant.kind for mutant in places[place]}))
             drawn.append(chance.choice([mutant for mutant in places[place] if mutant.kind == kind]))
     return drawn
 
 
-class Judges:
-    """Knows which tests execute which lines, and how long they take."""
+class Suite:
+    """Selects the tests that may detect a fault, from the coverage and the durations of the whole suite."""
 
     def __init__(self, coverage_file: Path, *, seconds: Mapping[str, float], failed: Sequence[str]) -> None:
         self.failed = failed
-        self.seconds = {test: took for test, took in seconds.items() if test not in failed}
+        self.seconds = {test: took for test, took in seconds.items() if test not in failed}  # rule 2
         self._data = CoverageData(basename=str(coverage_file))
         self._data.read()
         self._files = {path.replace("\\", "/"): path for path in self._data.measured_files()}
 
     def of(self, mutant: Mutant) -> list[list[str]]:
-        """Return the tests that judge, in the groups that are run one after the other."""
+        """Return the tests for *mutant*, in groups that run one after the other."""
         path = next((own for path, own in self._files.items() if path.endswith("/" + mutant.file)), None)
         by_line = self._data.contexts_by_lineno(path) if path else {}
         exact = self._tests(by_line, mutant.lines)
         more = {test for test in self.seconds if test.startswith(mutant.folder)}
-        if mutant.at_import or not exact:
+        if mutant.at_import or not exact:  # rule 4
             more |= self._tests(by_line, by_line)
 
         def distance(test: str) -> tuple[bool, bool, float]:
-            far = not test.startswith(mutant.folder)
+            far = not test.startswith(mutant.folder)  # rule 3
             return far, Path(mutant.file).stem not in test.partition("::")[0], self.seconds[test]
 
         first = sorted(exact, key=distance)
@@ -329,18 +335,18 @@ class Judges:
 
 
 class Copy:
-    """A copy of the checkout in which one mutant at a time lives."""
+    """A copy of the checkout, with one fault at a time."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self._stamp = 1_000_000_000
-        shutil.copytree(HERE, root, ignore=LEFT_OUT)
+        shutil.copytree(HERE, root, ignore=IGNORED)  # rule 1
 
     def pytest(
         self, *arguments: str, timeout: float | None = None, variables: Mapping[str, str]
     ) -> tuple[int | None, str]:
-        """Run pytest in the copy; return its exit code, None after *timeout*, and what it printed."""
-        shutil.rmtree(self.root / ".hypothesis", ignore_errors=True)  # what an earlier mutant failed on
+        """Run pytest in the copy; return its exit code (None after *timeout*) and its output."""
+        shutil.rmtree(self.root / ".hypothesis", ignore_errors=True)  # the failing examples of earlier faults
         paths = os.pathsep.join(str(self.root / name) for name in ("src", "benchmarks"))
         command = [sys.executable, *PYTEST, *arguments]
         with tempfile.TemporaryFile() as output:
@@ -359,20 +365,20 @@ class Copy:
             output.seek(0)
             return code, output.read().decode(errors="replace")
 
-    def judge(self, tests: Sequence[str], *, timeout: float, seed: int) -> tuple[bool, str]:
-        """Tell whether one of *tests* fails, and which one."""
+    def detects(self, tests: Sequence[str], *, timeout: float, seed: int) -> tuple[bool, str]:
+        """Return True if one of *tests* fails or hangs, and which one."""
         selected = self.root / "selected.json"
         selected.write_text(json.dumps(tests))
         files = dict.fromkeys(test.partition("::")[0] for test in tests)
         options = ("-x", "--tb=no", f"--hypothesis-seed={seed}", *files)
         code, output = self.pytest(*options, timeout=timeout, variables={SELECTED: str(selected)})
         if code is None:
-            return True, "hangs"
+            return True, "hangs"  # rule 5
         lines = [line for line in output.splitlines() if line.startswith(("FAILED ", "ERROR "))]
         return code not in {PASSED, NO_TESTS}, lines[0] if lines else f"exit code {code}"
 
     def write(self, file: str, content: bytes) -> None:
-        """Write a source file, with a time of its own: compiled code is kept by second and size."""
+        """Write a source file with a new time in seconds: Python caches compiled code by time and size."""
         (self.root / file).write_bytes(content)
         self._stamp += 10
         os.utime(self.root / file, (self._stamp, self._stamp))
@@ -386,7 +392,7 @@ def _wait(process: subprocess.Popen[bytes], timeout: float | None) -> int | None
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End pytest and what it started; first as a user would, so that it can stop its PostgreSQL server."""
+    """End pytest and its child processes; first with SIGINT, so that it can stop its PostgreSQL server."""
     for number in (signal.SIGINT, signal.SIGKILL):
         try:
             os.killpg(process.pid, number)
@@ -395,8 +401,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         _wait(process, 30)
 
 
-def measure(arguments: argparse.Namespace, place: Copy) -> Judges:
-    """Run the suite with coverage, or read what an earlier run has left."""
+def measure(arguments: argparse.Namespace, place: Copy) -> Suite:
+    """Run the suite with coverage, or read the result of an earlier run."""
     coverage_file = Path(arguments.coverage_file or place.root / ".coverage").resolve()
     times = coverage_file.with_name(coverage_file.name + ".json")
     if not (coverage_file.exists() and times.exists()):
@@ -404,34 +410,34 @@ def measure(arguments: argparse.Namespace, place: Copy) -> Judges:
         options = ("-n", "2", "--tb=short", "--cov", "--cov-branch", "--cov-context=test", "--cov-report=")
         variables = {"COVERAGE_FILE": str(coverage_file), TIMES: str(times)}
         print(place.pytest(*options, variables=variables)[1], flush=True)
-    return Judges(coverage_file, **json.loads(times.read_text()))
+    return Suite(coverage_file, **json.loads(times.read_text()))
 
 
-def check(place: Copy, judges: Judges, seed: int) -> None:
-    """Make sure that a copy passes as it is, and that it is the copy that is tested."""
-    test = min((test for test in judges.seconds if "/core/" in test), key=judges.seconds.__getitem__)
+def check(place: Copy, suite: Suite, seed: int) -> None:
+    """Check that the tests pass in an unchanged copy, and that they test the copy."""
+    test = min((test for test in suite.seconds if "/core/" in test), key=suite.seconds.__getitem__)
     file = (PACKAGE / "__init__.py").as_posix()
     source = (place.root / file).read_bytes()
     found = []
     for content in (source + b"\nraise RuntimeError\n", source):
         place.write(file, content)
-        found.append(place.judge([test], timeout=600, seed=seed)[0])
+        found.append(place.detects([test], timeout=600, seed=seed)[0])
     if found != [True, False]:
-        raise SystemExit(f"the copy is not what is tested, or it fails as it is: {test} fails {found}")
+        raise SystemExit(f"the tests do not test the copy, or fail without a fault: {test} fails {found}")
 
 
-def noticed(
-    mutant: Mutant, places: SimpleQueue[Copy], judges: Judges, options: argparse.Namespace
+def detected_by(
+    mutant: Mutant, places: SimpleQueue[Copy], suite: Suite, options: argparse.Namespace
 ) -> str | None:
-    """Return which test notices a mutant, None if none does."""
-    groups = judges.of(mutant)
+    """Return which test detects a fault; None if none does."""
+    groups = suite.of(mutant)
     place = places.get()
     source = (place.root / mutant.file).read_bytes()
     try:
         place.write(mutant.file, mutant.applied(source))
         for tests in groups:
-            timeout = max(options.timeout, 10 * sum(judges.seconds[test] for test in tests))
-            fails, how = place.judge(tests, timeout=timeout, seed=options.seed)
+            timeout = max(options.timeout, 10 * sum(suite.seconds[test] for test in tests))
+            fails, how = place.detects(tests, timeout=timeout, seed=options.seed)
             if fails:
                 return how
         return None
@@ -443,18 +449,18 @@ def noticed(
 def run(
     drawn: Sequence[Mutant], sources: Mapping[str, bytes], options: argparse.Namespace, folder: Path
 ) -> None:
-    """Judge what was drawn, each as soon as a copy is free, and list what survived."""
+    """Test each drawn fault as soon as a copy is free, and list those that no test detects."""
     places: SimpleQueue[Copy] = SimpleQueue()
     first, *others = [Copy(folder / f"copy-{number}") for number in range(options.jobs)]
-    judges = measure(options, first)
-    for test in judges.failed:
-        print(f"fails without a mutant, and judges nothing: {test}")
+    suite = measure(options, first)
+    for test in suite.failed:
+        print(f"fails without a fault, and is left out: {test}")
     for place in (first, *others):
-        check(place, judges, options.seed)
+        check(place, suite, options.seed)
         places.put(place)
     survivors = []
     with ThreadPoolExecutor(options.jobs) as pool:
-        fates = pool.map(lambda mutant: noticed(mutant, places, judges, options), drawn)
+        fates = pool.map(lambda mutant: detected_by(mutant, places, suite, options), drawn)
         for number, (mutant, how) in enumerate(zip(drawn, fates, strict=True), 1):
             text = mutant.described(sources[mutant.file])
             print(f"{number} {'SURVIVED' if how is None else 'killed'} {text}\n    {how or ''}", flush=True)
@@ -467,20 +473,32 @@ def run(
 
 
 def main() -> None:
-    """Draw, judge, list."""
-    parser = argparse.ArgumentParser(description="put faults into a copy of pyade that its tests must notice")
-    parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="what is drawn; printed")
-    parser.add_argument("--count", type=int, default=100, help="how many faults")
+    """Draw faults, test them, and list those that no test detects."""
+    parser = argparse.ArgumentParser(description="put faults into a copy of pyade that its tests must detect")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=random.randrange(10**6),
+        help="decides which faults are drawn; it is printed",
+    )
+    parser.add_argument("--count", type=int, default=100, help="number of faults")
     parser.add_argument("--jobs", type=int, default=1, help="copies that are tested at the same time")
-    parser.add_argument("--rooms", nargs="*", help=f"folders of the package, and {TOP}; all by default")
-    parser.add_argument("--coverage-file", help="where to keep and find which tests execute which line")
-    parser.add_argument("--timeout", type=float, default=300, help="least seconds after which tests hang")
-    parser.add_argument("--list", action="store_true", help="list what is drawn, and judge nothing")
+    parser.add_argument("--packages", nargs="*", help=f"packages of pyade, and {TOP}; all by default")
+    parser.add_argument("--coverage-file", help="file with the coverage; reused if it exists")
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=300,
+        help="lowest limit in seconds after which tests count as hanging",
+    )
+    parser.add_argument("--list", action="store_true", help="list the drawn faults without testing them")
     options = parser.parse_args()
     files = sorted((HERE / PACKAGE).rglob("*.py"))
     sources = {path.relative_to(HERE).as_posix(): path.read_bytes() for path in files}
     mutants = [mutant for file, source in sources.items() for mutant in find_mutants(file, source)]
-    drawn = draw(mutants, options.rooms or {mutant.room for mutant in mutants}, options.count, options.seed)
+    drawn = draw(
+        mutants, options.packages or {mutant.package for mutant in mutants}, options.count, options.seed
+    )
     print(f"seed {options.seed}: {len(drawn)} of {len(mutants)} possible mutants", flush=True)
     if options.list:
         print(*(mutant.described(sources[mutant.file]) for mutant in drawn), sep="\n")

@@ -1,4 +1,4 @@
-"""What is asked of a fleet that is in order: is anything due, how does it stand, is a Mac at risk?"""
+"""Measure reads of a fleet without work to do: is an assignment due, the overview, the Macs at risk."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ _COUNT = """
 
 
 def rows(setting: Setting) -> Iterator[Row]:
-    """Measure a fleet that has its profile, and one of which a few Macs lost it."""
+    """Measure a fleet with its profile, then with a few Macs that lost it."""
     fleet = Fleet(setting.size(_DEVICES), True)
     with SQLiteStore(setting.new_file()) as store, closing(_bare(setting, fleet)) as bare:
         fill(store, fleet)
         assign_all(store)
-        yield _nothing_due(setting, fleet, store, bare, "as Apple shows")
+        yield _nothing_due(setting, fleet, store, bare, "as in Apple's list")
         bare.execute("UPDATE device SET attempt_uuid = profile_uuid, attempt_result = 'SUCCESS'")
         _store_attempts(fleet, store)
         yield _nothing_due(setting, fleet, store, bare, "after attempts")
-        yield from _looks(fleet, store, bare)
+        yield from _reports(fleet, store, bare)
 
 
 def _bare(setting: Setting, fleet: Fleet) -> sqlite3.Connection:
-    """Return a plain table of the fleet: a row for each device, with columns beside Apple's own record."""
+    """Return a plain table of the fleet: a row for each device, with Apple's record and a few columns."""
     connection = sqlite3.connect(setting.new_file(), isolation_level=None)
     connection.execute(_TABLE)
     connection.execute("BEGIN")
@@ -99,15 +99,15 @@ def _nothing_due(
 
 
 def _store_attempts(fleet: Fleet, store: SQLiteStore) -> None:
-    """Let each device have been given its profile by us."""
+    """Store a successful attempt to assign the profile for each device."""
     attempt = Attempt(profile_uuid=PROFILE_UUID, result=DeviceResult.SUCCESS, attempted_at=START)
     for first in range(0, fleet.size, PAGE):
         serials = map(serial, range(first, min(first + PAGE, fleet.size)))
         store.record_attempts(token().name, dict.fromkeys(serials, attempt), now=START)
 
 
-def _looks(fleet: Fleet, store: SQLiteStore, bare: sqlite3.Connection) -> Iterator[Row]:
-    """Measure while a few Macs have no profile, and get none by themselves."""
+def _reports(fleet: Fleet, store: SQLiteStore, bare: sqlite3.Connection) -> Iterator[Row]:
+    """Measure the reports while a few Macs have no profile and no default gives them one."""
     name, clock = token().name, clock_at()
     store.set_default_profile(name, None)
     at_risk = fleet.size // PAGE

@@ -1,4 +1,4 @@
-"""What users wait for, beside the least that can be done for it: a table of both, row by row.
+"""Measure pyade's operations, and compare each with a minimal implementation of it, in a table.
 
 ::
 
@@ -6,8 +6,8 @@
     python benchmarks/run.py --scale 0.01           # with a hundredth of the devices
     python benchmarks/run.py --only ingest --only imports
 
-Figures say how many times its yardstick pyade takes, both measured in this run; see ``table``. Nothing is
-judged, but a row that is over its figure is marked.
+A figure is the time of pyade divided by that of the minimal implementation (the yardstick), both measured in
+this run; see ``table``. A row whose figure is above its limit is marked; nothing fails.
 """
 
 from __future__ import annotations
@@ -46,8 +46,10 @@ _GROUPS: dict[str, Callable[[Setting], Iterator[table.Row]]] = {
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--scale", type=float, default=1.0, help="share of the devices to take, such as 0.01")
-    parser.add_argument("--only", action="append", choices=_GROUPS, help="measure this group alone")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="fraction of the devices to use, such as 0.01"
+    )
+    parser.add_argument("--only", action="append", choices=_GROUPS, help="measure only this group")
     arguments = parser.parse_args()
     logging.getLogger("pyade").setLevel(logging.ERROR)
     start, over = time.monotonic(), 0
@@ -58,7 +60,7 @@ def main() -> None:
             for row in _GROUPS[name](setting):
                 over += row.is_over
                 print(row.line(), flush=True)
-    print(f"\n{over} rows are over their figure; {time.monotonic() - start:.0f} seconds")
+    print(f"\nrows above their limit: {over}; {time.monotonic() - start:.0f} seconds")
 
 
 if __name__ == "__main__":

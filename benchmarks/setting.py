@@ -1,4 +1,4 @@
-"""What every group of rows is given."""
+"""The settings of a run, passed to each group of measurements."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from fleet import PAGE
 
 @attrs.frozen
 class Setting:
-    """Where and how large the groups measure.
+    """The settings of a run.
 
     Attributes:
-        scale: 1 for the sizes of the table, less for a share of them.
-        folder: On a disk, for stores.
-        address: Of the server on loopback; the name of a fleet follows it.
+        scale: 1 for the sizes of the table, less for a fraction of them.
+        folder: Folder on a disk, for stores.
+        address: Address of the server on loopback; append the name of a fleet.
     """
 
     scale: float
@@ -25,9 +25,9 @@ class Setting:
     address: str
 
     def size(self, devices: int) -> int:
-        """Return the number of devices to take for *devices*; one page at least."""
+        """Return *devices* scaled, but at least one page."""
         return max(PAGE, round(devices * self.scale))
 
     def new_file(self) -> Path:
-        """Return a path in the folder that nothing is at."""
+        """Return an unused path in the folder."""
         return self.folder / f"{uuid4().hex}.db"

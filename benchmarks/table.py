@@ -1,8 +1,10 @@
-"""Rows of the table: what was measured beside which yardstick, and how far pyade may be from it.
+"""The rows of the table: the time of pyade, that of a minimal implementation (the yardstick), and a limit.
 
-1. Both sides of a row are measured in one run, in turns, so that a machine that is busy slows down both.
-2. The median counts: of three runs, of more where one takes milliseconds.
-3. Nothing is judged. A row that is over its figure is marked, and its note says what the rest is.
+The rules of this file:
+
+1. Both sides of a row are measured alternately in one run, so that a busy machine slows down both.
+2. The median counts: of three runs, or of more if a run takes milliseconds.
+3. Nothing fails. A row whose figure is above its limit is marked, and its note explains the difference.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import Literal
 import attrs
 
 _WIDTHS = (66, 72, 9, 9, 9, 7)
-_TITLES = ("what", "yardstick", "yardstick", "pyade", "figure", "reach")
+_TITLES = ("what", "yardstick", "yardstick", "pyade", "figure", "limit")
 
 
 @attrs.frozen(kw_only=True)
@@ -26,12 +28,13 @@ class Row:
 
     Attributes:
         what: What pyade did.
-        yardstick: What the least that can do it did.
-        bare: What that took: seconds, or MiB; no number where it was not measured.
-        pyade: What pyade took.
-        reach: How many times the yardstick pyade may take, or how much more; None where nothing was set.
-        unit: Seconds are shown with their quotient, MiB with their difference.
-        note: Why the row is over its figure, or that what is left is the yardstick's own.
+        yardstick: What the minimal implementation did.
+        bare: Its time in seconds, or its memory in MiB; NaN if it was not measured.
+        pyade: The same for pyade.
+        reach: The limit: how many times the time of the yardstick pyade may take, or how many MiB more; None
+            for no limit.
+        unit: The figure of seconds is a quotient, that of MiB a difference.
+        note: Explains the difference, or why nothing was measured.
     """
 
     what: str
@@ -44,13 +47,13 @@ class Row:
 
     @property
     def figure(self) -> float:
-        """How many times the yardstick pyade took, or for memory how much more."""
+        """The time of pyade divided by that of the yardstick; for memory, how many MiB more."""
         return self.pyade / self.bare if self.unit == "s" else self.pyade - self.bare
 
     @property
     def is_over(self) -> bool:
-        """True if pyade took more than it may."""
-        return self.reach is not None and self.figure > self.reach
+        """True if the figure is above the limit."""
+        return self.reach is not None and self.figure > self.reach  # rule 3
 
     def line(self) -> str:
         """Return the row as a line of the table."""
@@ -75,7 +78,7 @@ def head() -> str:
 
 
 def seconds(value: float) -> str:
-    """Return a time in the unit in which it can be read."""
+    """Return a time as text, in seconds, milliseconds or microseconds."""
     for factor, name in ((1, "s"), (1e3, "ms")):
         if value * factor >= 0.995:
             return f"{value * factor:.2f} {name}"
@@ -83,7 +86,7 @@ def seconds(value: float) -> str:
 
 
 def timed(work: Callable[[], object], *, times: int = 1) -> float:
-    """Return the seconds that one of *times* calls of *work* took, without garbage of what came before."""
+    """Return the mean seconds of *times* calls of *work*; earlier garbage is collected first."""
     gc.collect()
     start = time.perf_counter()
     for _ in range(times):
@@ -94,9 +97,9 @@ def timed(work: Callable[[], object], *, times: int = 1) -> float:
 def interleaved(
     bare: Callable[[], float], pyade: Callable[[], float], *, times: int = 3
 ) -> tuple[float, float]:
-    """Return the medians of *bare* and *pyade*, each of which measures itself, called in turns."""
-    both = [(bare(), pyade()) for _ in range(times)]
-    return median(one for one, _ in both), median(one for _, one in both)
+    """Return the medians of *bare* and *pyade*, each of which returns its own time, called alternately."""
+    both = [(bare(), pyade()) for _ in range(times)]  # rule 1
+    return median(one for one, _ in both), median(one for _, one in both)  # rule 2
 
 
 def _line(*cells: str) -> str:

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Tells a SCEP server whether it may issue a certificate: 0 for yes, 1 for no.
+"""Check for a SCEP server whether it may issue a certificate: exits with 0 for yes, 1 for no.
 
-The server hands over the certificate request that it decrypted, DER on the standard input, such as::
+The server passes the certificate request that it decrypted on the standard input, in DER, as with::
 
     export PYADE_STORE=/var/lib/mdm/ade.db
     scepserver -depot depot -allowrenew 0 -csrverifierexec ./check_scep_request.py
 
-The store is the one of the enrollment service, which put the challenge into the profile of one Mac. Whatever
-the answer, that challenge is used up.
+``PYADE_STORE`` is the store of the enrollment service, which put the challenge into the profile of one Mac.
+The challenge is used up in either case; the same request again gets the same result for two minutes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MAX_BYTES = 64 * 1024
 
 def main() -> int:
     """Check the request on the standard input."""
-    # One byte more than is allowed, so that a longer request is seen to be longer.
+    # One byte more than is allowed: it shows that the request is too long.
     request = sys.stdin.buffer.read(MAX_BYTES + 1)
     try:
         with SQLiteStore(os.environ["PYADE_STORE"]) as store:

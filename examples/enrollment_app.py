@@ -1,11 +1,12 @@
-"""The device-facing side inside a Starlette application, and a Mac that enrolls through it.
+"""The enrollment service inside a Starlette application, and a Mac that enrolls with it.
 
-Without arguments it plays the whole way: a stand-in for Apple sells a Mac, its profile is assigned, uvicorn
-serves this application over TLS on loopback, the Mac opens the web view, its user signs in, and it gets its
-signed profile.
+Run it without arguments: a fake of Apple's service has one Mac, whose profile is assigned. uvicorn serves
+the application over TLS on loopback. The Mac opens the web view, its user signs in, and it gets its signed
+profile.
 
-``make_app`` is what you would keep. Replace the identity provider by yours, with the checks of its protocol,
-such as the ``nonce`` and the signature of an OpenID Connect token. Run it with ``uvicorn --factory``.
+Keep ``make_app`` for your service, and run it with ``uvicorn --factory``. Replace ``DemoProvider`` with your
+identity provider and the checks of its protocol, such as the ``nonce`` and the signature of an OpenID Connect
+token.
 """
 
 from __future__ import annotations
@@ -48,22 +49,22 @@ from pyade.testing import DeviceAuthority, FakeApple, FakeMac
 
 
 class DemoProvider:
-    """An identity provider that believes whatever name is typed; yours asks for more."""
+    """An identity provider that accepts any name without a password; only for this example."""
 
     def __init__(self, origin: str) -> None:
         self.origin = origin
         self._codes: dict[str, tuple[str, User]] = {}
 
     def begin(self, state: str, machine: MachineInfo) -> str:
-        """Send the web view here to sign in, in the language of the Mac."""
+        """Return the address of the sign-in page, in the language of the Mac."""
         return f"{self.origin}/idp?{urlencode({'state': state, 'ui_locales': machine.language or 'en'})}"
 
     def end(self, returned: SignInReturn) -> tuple[str, User] | str:
-        """Exchange the code that came back for the state and the user; a code works once."""
-        return self._codes.pop(returned.fields.get("code", ""), None) or "the code is none of ours"
+        """Return the state and the user of the code in the request; a code works once."""
+        return self._codes.pop(returned.fields.get("code", ""), None) or "the code is unknown"
 
     async def page(self, request: Request) -> Response:
-        """Show the page to sign in, and send the web view back."""
+        """Show the sign-in page; after the sign-in, redirect the web view to the application."""
         if request.method == "GET":
             form = "<form method=post><input name=user autofocus><button>Sign in</button></form>"
             return HTMLResponse(f"<!doctype html><title>Contoso</title>{form}")
@@ -74,13 +75,13 @@ class DemoProvider:
 
 
 def make_app(store: EnrollmentStore, *, origin: str, signer: Signer, trust: DeviceTrust | None) -> Starlette:
-    """Return an application with the device-facing side below ``/ade``.
+    """Return an application with the enrollment service below ``/ade``.
 
     Args:
-        store: Where tokens and devices are; all workers share one.
-        origin: Where the application is reached: scheme, host and port.
+        store: The store with tokens and devices; all workers share one.
+        origin: Scheme, host and port of the application.
         signer: Signs the profiles.
-        trust: Whose devices are believed; None for Apple's.
+        trust: Whose devices are trusted; None for Apple's.
     """
     provider = DemoProvider(origin)
     service = AsyncEnrollmentService(
@@ -154,7 +155,7 @@ def main() -> int:
 
 
 def type_a_name(page: httpx.Response) -> httpx.Request:
-    """Do what a user does with the page of the provider."""
+    """Sign in on the page of the provider, as a user does."""
     return httpx.Request("POST", page.request.url, content=urlencode({"user": "ada@contoso.com"}).encode())
 
 

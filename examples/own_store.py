@@ -1,4 +1,4 @@
-"""A store of your own: SQLite by the library apsw, which takes file systems (VFS) and ciphers of your choice.
+"""A custom store: SQLite through the library apsw, which supports custom file systems (VFS) and ciphers.
 
 Run it with ``python examples/own_store.py``; needs ``pip install apsw``. ``docs/own-store.md`` explains it.
 """
@@ -29,8 +29,8 @@ DIALECT = Dialect(
     json="TEXT",
     time="TEXT",
     flag="INTEGER",
-    one_of="IN (SELECT value FROM json_each(?))",  # a list comes as one value
-    for_update="",  # BEGIN IMMEDIATE keeps all other writers out
+    one_of="IN (SELECT value FROM json_each(?))",  # a list is a single value
+    for_update="",  # BEGIN IMMEDIATE locks out all other writers
     transaction="0",
     settled="TRUE",
 )
@@ -39,7 +39,7 @@ SETTINGS = "PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL; PRAGMA journal_
 
 @attrs.frozen
 class ApswSession:
-    """The connection, lent for a block."""
+    """The connection, borrowed for a block."""
 
     connection: apsw.Connection
     clock: Callable[[], datetime]
@@ -49,7 +49,7 @@ class ApswSession:
         return self.connection.execute(DIALECT.translate(statement), _plain(values)).fetchall()
 
     def insert(self, table: Table, rows: Sequence[Sequence[Value]]) -> bool:
-        """Insert rows, or none; a database over a network sends them together instead."""
+        """Insert all rows, or none if one exists; over a network, send them in one statement instead."""
         try:
             with self.connection:  # a savepoint
                 self.connection.executemany(DIALECT.translate(table.insert_one()), map(_plain, rows))
@@ -58,7 +58,7 @@ class ApswSession:
         return True
 
     def update(self, table: Table, rows: Sequence[Sequence[Value]]) -> None:
-        """Write over rows by their primary keys."""
+        """Overwrite the rows with the same primary keys."""
         self.connection.executemany(DIALECT.translate(table.update_one()), map(_plain, rows))
 
     def has_table(self, name: str) -> bool:
@@ -71,7 +71,7 @@ class ApswSession:
 
 
 class ApswDatabase:
-    """One connection, which threads use in turn; every process opens one of its own."""
+    """One connection that all threads share, one at a time; each process opens its own."""
 
     def __init__(
         self,
@@ -87,16 +87,16 @@ class ApswDatabase:
         self._lock = threading.Lock()
         self._closed = False
         with translated(self._explained):
-            Path(path).touch(mode=0o600)  # holds secrets: its owner alone may read it
+            Path(path).touch(mode=0o600)  # holds secrets: only its owner may read it
             self._connection = connect(path)
             self._connection.set_busy_timeout(30_000)
             self._connection.execute(SETTINGS).fetchall()
 
     @contextmanager
     def reading(self) -> Iterator[ApswSession]:
-        """Lend the connection; each statement sees what is committed."""
-        if self._process != os.getpid():  # before the lock: a thread of the parent may have held it
-            raise StoreError(f"{self.where}: the file was open before a fork: start processes by 'spawn'")
+        """Lend the connection in autocommit mode."""
+        if self._process != os.getpid():  # before the lock: a thread of the parent may hold it
+            raise StoreError(f"{self.where}: the file was open before a fork: use the method 'spawn'")
         with translated(self._explained), self._lock:
             if self._closed:
                 raise StoreClosedError("the store was closed")
@@ -104,7 +104,7 @@ class ApswDatabase:
 
     @contextmanager
     def writing(self) -> Iterator[ApswSession]:
-        """Lend the connection inside a transaction, which begins before anything is read."""
+        """Lend the connection inside a transaction, which locks the file before anything is read."""
         with self.reading() as session:
             try:
                 session.rows("BEGIN IMMEDIATE")
@@ -119,7 +119,7 @@ class ApswDatabase:
         """Do nothing: a write transaction has the file for itself."""
 
     def compact(self, tables: Sequence[str]) -> None:  # noqa: ARG002 - VACUUM takes all of them
-        """Write the file anew, without what was overwritten."""
+        """Rewrite the file without overwritten content."""
         with self.reading() as session:
             session.rows("VACUUM")
             session.rows("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -1,8 +1,8 @@
 """The main job, end to end: from the server token to a Mac that enrolls.
 
-Without arguments it plays through everything against a fake of Apple's service, served over real HTTP on
-loopback, with 2,500 Macs. With ``--token`` and ``--key`` it talks to Apple's real service instead, and only
-reads unless ``--assign`` is given.
+Without arguments it uses a fake of Apple's service with 2,500 Macs, over real HTTP on loopback. With
+``--token``, ``--key`` and ``--apple-id`` it uses Apple's real service, where it only reads unless
+``--assign`` is given.
 """
 
 from __future__ import annotations
@@ -67,11 +67,11 @@ ACME = AcmeIssuer(
 SCEP = ScepIssuer(url="https://ca.contoso.com/scep", challenge="one-time-challenge-of-this-enrollment")
 HOST = "mdm.contoso.com"
 SEVERAL_HOURS_LATER = 6
-AUTHORITY = DeviceAuthority.generate()  # plays the authority under which Apple's devices sign
+AUTHORITY = DeviceAuthority.generate()  # stands in for the certificate authority of Apple's devices
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the main job; return 0, 1 after an error that was explained, or 130 after Ctrl-C."""
+    """Run the main job; return 0, 1 after an error, or 130 after Ctrl-C."""
     options = parse(arguments)
     try:
         options.output.mkdir(parents=True, exist_ok=True)
@@ -83,13 +83,13 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"\nquickstart: {type(error).__name__}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nquickstart: interrupted; every page that was stored stays", file=sys.stderr)
+        print("\nquickstart: interrupted; all committed pages stay stored", file=sys.stderr)
         return 130
     return 0
 
 
 def with_fake(options: argparse.Namespace) -> None:
-    """Play both sides: the person in Apple's portal, and the service that uses pyade."""
+    """Do the work of the administrator in Apple's portal, and that of the service that uses pyade."""
     clock = Clock()
     fake = FakeApple(clock=clock)
     server = fake.add_server("Contoso MDM")
@@ -113,7 +113,7 @@ def with_fake(options: argparse.Namespace) -> None:
         path.unlink(missing_ok=True)
     with fake.serve() as apple, SQLiteStore(database) as store:
         store.add_token(token)
-        say(f"Apple's service is played by {apple.base_url}")
+        say(f"fake of Apple's service: {apple.base_url}")
         with Client(token, base_url=apple.base_url, clock=clock) as client:
             identify(client, store, token)
             syncer = Syncer(client, store, clock=clock, progress=show_progress)
@@ -121,7 +121,7 @@ def with_fake(options: argparse.Namespace) -> None:
 
             step("2", "First sync: the whole fleet")
             say(str(syncer.sync()))
-            say(f"devices whose enrollment would fail: {assigner.count_devices_at_risk():,}")
+            say(f"devices that would fail to enroll: {assigner.count_devices_at_risk():,}")
 
             step("3", "Enrollment profile: defined at Apple and assigned to every Mac")
             say(str(assigner.run(default=PROFILE)))
@@ -166,18 +166,18 @@ def enroll(mac: FakeMac, store: SQLiteStore, clock: Clock, folder: Path) -> None
 
 
 class IdentityProvider:
-    """Plays the page on which users sign in."""
+    """Stands in for the page on which users sign in."""
 
     state = ""
 
     def begin(self, state: str, machine: MachineInfo) -> str:
-        """Return where the web view goes; *state* comes back when the user has signed in."""
+        """Return the address of the sign-in page, which returns *state* after the sign-in."""
         self.state = state
         return f"https://login.contoso.com/?state={state}&device={machine.serial_number}"
 
 
 def with_apple(options: argparse.Namespace) -> None:
-    """Do the same with Apple's service; nothing is changed there unless ``--assign`` was given."""
+    """Do the same with Apple's service; change nothing there unless ``--assign`` is given."""
     step("1", "Server token")
     passphrase = os.environ.get("PYADE_KEY_PASSPHRASE")
     keypair = TokenKeypair.from_pem(options.key.read_bytes(), passphrase)
@@ -200,20 +200,20 @@ def with_apple(options: argparse.Namespace) -> None:
             step("2", "Sync")
             say(str(Syncer(client, store, progress=show_progress).sync()))
             say(f"devices by state: {show_counts(store, token.name)}")
-            say(f"devices whose enrollment would fail: {assigner.count_devices_at_risk():,}")
+            say(f"devices that would fail to enroll: {assigner.count_devices_at_risk():,}")
 
             step("3", "Enrollment profile")
             if options.assign:
                 say(str(assigner.run(default=PROFILE)))
             else:
-                say("nothing was defined or assigned: give --assign to change Apple's side")
+                say("nothing was defined or assigned: give --assign to do so")
 
     step("4", "Documents")
     write_documents(options.output)
 
 
 class Clock:
-    """Real time, moved ahead on request: a sync may be asked for only every 15 minutes."""
+    """Real time plus ``ahead``: a sync on request is allowed only once in 15 minutes."""
 
     def __init__(self) -> None:
         self.ahead = timedelta(0)
@@ -224,7 +224,7 @@ class Clock:
 
 
 def write_documents(folder: Path) -> None:
-    """Write what Apple's service and two Macs would get."""
+    """Write the documents that Apple's service and two Macs would get."""
     document = json.dumps(dep_profile.definition(PROFILE), indent=2)
     write(folder / "dep-profile.json", document.encode(), "Apple's profile JSON")
     signer = Signer.self_signed("Contoso MDM profiles")
@@ -237,7 +237,7 @@ def write_documents(folder: Path) -> None:
 
 
 def identify(client: Client, store: SQLiteStore, token: Token) -> None:
-    """Learn from Apple whose token this is, and keep it with the token."""
+    """Read the server and organization of the token from Apple, and store them with it."""
     account = client.account()
     store.replace_token(account.identify(token))
     say(f"organization {account.org_name!r}, MDM server {account.server_name!r} ({account.server_uuid})")
@@ -250,7 +250,7 @@ def show_counts(store: SQLiteStore, token_name: str = "hq") -> str:
 
 
 def show_progress(progress: Progress) -> None:
-    """Keep one line up to date on a terminal; print a line each where there is none."""
+    """Update one line on a terminal; elsewhere print a line for each commit."""
     if sys.stdout.isatty():
         print(f"   … {progress}".ljust(78), end="\r", flush=True)
     else:
@@ -264,13 +264,13 @@ def step(number: str, title: str) -> None:
 
 def say(text: str) -> None:
     """Print *text*, indented."""
-    # Wide enough to cover a line of progress.
+    # Padded, to overwrite a line of progress.
     pad = 78 if sys.stdout.isatty() else 0
     print("\n".join(f"   {line}".ljust(pad) for line in text.splitlines()))
 
 
 def write(path: Path, content: bytes, what: str) -> Path:
-    """Write a file and say so."""
+    """Write a file and print its path."""
     path.write_bytes(content)
     say(f"{path}  ({what})")
     return path

@@ -1,18 +1,19 @@
-"""Feed inputs of a fuzzer, guided by coverage and by time, to each parser of untrusted input.
+"""Fuzz the readers of untrusted input, guided by coverage and by time.
 
 ::
 
     python fuzz/run.py --seconds 20 --memory-mb 512            # each entry point
     python fuzz/run.py --seconds 600 --memory-mb 512 cms       # one: cms, header, plist, message or request
 
-Time is feedback: an input that is slower than all before it, in steps of a quarter, counts as new coverage,
-so the fuzzer goes on from it. It is the time on the processor, measured in usual refusals of the same entry
+An input that is slower than all inputs before it, in steps of a quarter, counts as new coverage, so the
+fuzzer continues with it. The unit of time is the processor time of an ordinary refusal of the same entry
 point, in the same run.
 
-Fails for anything but a typed error, for an input that takes as long as 12 usual refusals (20 here, where
-Python's part is slowed down by the instruments) or ten seconds, for too much memory, and for a message that
-is believed although nobody signed it. The input is then in ``fuzz-problems``. Needs atheris, which the extra
-``fuzz`` installs.
+A run fails if an input causes anything but a typed error, takes as long as 20 ordinary refusals or ten
+seconds, needs too much memory, or is accepted without a valid signature. The input is then in
+``fuzz-problems``.
+(Without the instrumentation, which slows down Python code, 12 ordinary refusals are the limit; see
+``benchmarks/hostile.py``.) Needs atheris, which the extra ``fuzz`` installs.
 """
 
 from __future__ import annotations
@@ -59,9 +60,9 @@ LONGEST = {
     "request": MAX_BYTES + 1,
 }
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
-SLOWEST = 20.0  # usual refusals
+SLOWEST = 20.0  # ordinary refusals
 STEP = 1.25
-WORDS = {
+KEYS = {
     "UDID": "564D0E0B-1A2B-3C4D-5E6F-708192A3B4C5",
     "SERIAL": "C02ABCDEFGHJ",
     "PRODUCT": "Mac14,2",
@@ -75,8 +76,8 @@ FORMS = [
         ENCODINGS, (False, True), (False, True), SIGNERS
     )
 ]
-ALL_WORDS = {
-    **WORDS,
+ALL_KEYS = {
+    **KEYS,
     "OS_VERSION": "14.1",
     "SUPPLEMENTAL_OS_VERSION_EXTRA": "(a)",
     "MDM_CAN_REQUEST_SOFTWARE_UPDATE": True,
@@ -103,7 +104,7 @@ TOKENS = (
 
 def messages(authority: DeviceAuthority) -> Iterator[bytes]:
     """Yield signed messages in every form and with every kind of key."""
-    content = plistlib.dumps(WORDS)
+    content = plistlib.dumps(KEYS)
     for key in ("rsa1024", "p256"):
         identity = authority.issue(key=key)
         for form in FORMS:
@@ -111,7 +112,7 @@ def messages(authority: DeviceAuthority) -> Iterator[bytes]:
 
 
 def seeds(entry_point: str, authority: DeviceAuthority) -> list[bytes]:
-    """Return what the fuzzer starts from."""
+    """Return the initial inputs of the fuzzer."""
     mac = authority.issue()
     worst = [*unsigned_messages(mac).values(), *unsigned_messages(mac, elements=1_800).values()]
     if entry_point == "cms":
@@ -124,28 +125,28 @@ def seeds(entry_point: str, authority: DeviceAuthority) -> list[bytes]:
         ] + [base64.b64encode(message) for message in worst]
     if entry_point == "request":
         return [*requests().values(), *requests(elements=250).values()]
-    words: list[Mapping[str, Any]] = [WORDS, ALL_WORDS]
+    lists: list[Mapping[str, Any]] = [KEYS, ALL_KEYS]
     if entry_point == "message":
-        words = [
+        lists = [
             {"MessageType": "TokenUpdate", "AwaitingConfiguration": True},
-            {"Status": "Idle", "L": [WORDS]},
+            {"Status": "Idle", "L": [KEYS]},
         ]
-    return [plistlib.dumps(one) for one in words]
+    return [plistlib.dumps(one) for one in lists]
 
 
-def usual(entry_point: str, authority: DeviceAuthority) -> bytes:
-    """Return an input that is refused as most are."""
-    message = DeviceAuthority.generate().issue().sign(plistlib.dumps(WORDS))
+def ordinary_input(entry_point: str, authority: DeviceAuthority) -> bytes:
+    """Return the input whose time is the unit: an ordinary refusal; for property lists a verified message."""
+    message = DeviceAuthority.generate().issue().sign(plistlib.dumps(KEYS))
     if entry_point == "header":
         return base64.b64encode(message)
     if entry_point == "request":
         return requests(elements=20)["parts of a name"]
-    # Of lists that were signed, or come from enrolled Macs, the verified message is the measure.
-    return authority.issue().sign(plistlib.dumps(WORDS)) if entry_point != "cms" else message
+    # Property lists are only read after their signature was verified, or from enrolled Macs.
+    return authority.issue().sign(plistlib.dumps(KEYS)) if entry_point != "cms" else message
 
 
 def reader(entry_point: str, trust: DeviceTrust) -> Callable[[bytes], object]:
-    """Return what reads an input."""
+    """Return the function that reads the inputs of an entry point."""
     store = MemoryStore()
     readers: dict[str, Callable[[bytes], object]] = {
         "cms": lambda data: MachineInfo.from_cms(data, trust=trust),
@@ -168,7 +169,7 @@ def _steps() -> Callable[[float], int]:
 
 
 def seconds_of(read: Callable[[bytes], object], data: bytes) -> float:
-    """Return how long it takes to read *data*."""
+    """Return the processor seconds that it takes to read *data*."""
     start = time.thread_time()
     with contextlib.suppress(TrustError):
         read(data)
@@ -176,7 +177,7 @@ def seconds_of(read: Callable[[bytes], object], data: bytes) -> float:
 
 
 class Stopwatch:
-    """Measures inputs in usual refusals."""
+    """Measures inputs in ordinary refusals."""
 
     def __init__(
         self, read: Callable[[bytes], object], measure: Callable[[bytes], object], refusal: bytes
@@ -186,10 +187,10 @@ class Stopwatch:
         self._steps = _steps()
         self._slowest = 0.0
 
-    def note(self, seconds: float, data: bytes) -> None:
-        """Tell the fuzzer of an input that is slow, and fail for one that is too slow."""
+    def record(self, seconds: float, data: bytes) -> None:
+        """Report a slow input to the fuzzer as coverage; fail for one that is too slow."""
         cost = seconds / self._unit
-        if cost > max(STEP, self._slowest):  # something else may have had the processor, or still has
+        if cost > max(STEP, self._slowest):  # measure again: another process may have slowed it down
             tries = [
                 (seconds_of(self._read, data), seconds_of(self._measure, self._refusal)) for _ in range(30)
             ]
@@ -197,8 +198,8 @@ class Stopwatch:
         self._steps(cost)
         if cost > self._slowest:
             self._slowest = cost
-            print(f"slowest so far: {cost:.1f} usual refusals, {len(data)} bytes", flush=True)
-        assert cost < SLOWEST, f"{cost:.1f} usual refusals"
+            print(f"slowest so far: {cost:.1f} ordinary refusals, {len(data)} bytes", flush=True)
+        assert cost < SLOWEST, f"{cost:.1f} ordinary refusals"
 
 
 def fuzz(entry_point: str, options: argparse.Namespace, corpus: Path) -> None:
@@ -209,10 +210,10 @@ def fuzz(entry_point: str, options: argparse.Namespace, corpus: Path) -> None:
     dictionary = corpus.parent / "dictionary"
     dictionary.write_text("".join(f'"{token}"\n' for token in TOKENS))
     read = reader(entry_point, authority.trust)
-    signed = MachineInfo.from_plist(plistlib.dumps(WORDS))
+    signed = MachineInfo.from_plist(plistlib.dumps(KEYS))
     is_xml = entry_point in ("plist", "message")
     measured = reader("cms", authority.trust) if is_xml else read
-    watch = Stopwatch(read, measured, usual(entry_point, authority))
+    watch = Stopwatch(read, measured, ordinary_input(entry_point, authority))
 
     def one(data: bytes) -> None:
         start = time.thread_time()
@@ -223,10 +224,10 @@ def fuzz(entry_point: str, options: argparse.Namespace, corpus: Path) -> None:
             assert text.isprintable()
             assert len(text) < 300
             info = None
-        watch.note(time.thread_time() - start, data)
+        watch.record(time.thread_time() - start, data)
         if not isinstance(info, MachineInfo):
             return
-        # Whoever gets the info prints it, compares it and asks for the version.
+        # The caller prints it, compares it and reads its version.
         assert repr(info)
         assert info.version is None or str(info.version)
         if entry_point != "plist":

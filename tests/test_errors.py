@@ -84,11 +84,11 @@ def test_another_process_gets_the_error_whole(
 ) -> None:
     """With its fields and its notes."""
     error = example_of(kind)
-    error.add_note("hq: 2 pages were committed before")
+    error.add_note("hq: 2 pages committed before the error")
     twin = again(error)
     assert type(twin) is kind
     assert str(twin) == str(error)
-    assert twin.__notes__ == ["hq: 2 pages were committed before"]
+    assert twin.__notes__ == ["hq: 2 pages committed before the error"]
     for name in attrs.fields_dict(kind) if attrs.has(kind) else ():
         assert getattr(twin, name) == getattr(error, name)
 

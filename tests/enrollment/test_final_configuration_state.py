@@ -395,7 +395,7 @@ def test_a_duration_is_more_than_zero(settings: dict[str, Any]) -> None:
 @each("names", ["", [None], ["Wi-Fi", 5], ["Wi-Fi", " "], ["\ud800"]])
 def test_what_is_no_name_of_work_is_refused_before_it_is_kept(names: Any) -> None:
     """A state that cannot be read back would hold the Mac for ever."""
-    with pytest.raises(PolicyError, match="work that is left"):
+    with pytest.raises(PolicyError, match="work_left"):
         awaiting().work_left(names)
 
 

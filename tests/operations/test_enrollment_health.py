@@ -68,7 +68,7 @@ def test_a_name_that_is_unusable_is_told_once_for_all_macs_that_have_it(ward: Wa
     release(set_up(ward, third, on_premises_account_name="john"), third)
     problem = the(ward.look(), "enrollments.primary_account.account_name")
     assert (problem.severity, problem.value) == (Severity.WARNING, ", ".join(sorted((first, second))))
-    assert problem.allowed.startswith("2 Macs, such as 'contoso\\")
+    assert problem.allowed.startswith("2 Macs with values such as 'contoso\\")
     assert "the user's on_premises_account_name" in problem.fix
     assert "restrict_editing is off there" in problem.fix
     assert ward.look().is_healthy
@@ -104,7 +104,7 @@ def test_what_a_mac_answers_against_its_accounts_is_told(ward: Ward) -> None:
     command = final.next_command(serial)
     assert command is not None
     final.answered(serial, command.command_uuid, "Error")
-    assert "1 Mac, such as 'Error'" in the(ward.look(), "enrollments.AccountConfiguration").allowed
+    assert "1 Mac with the value 'Error'" in the(ward.look(), "enrollments.AccountConfiguration").allowed
 
 
 def test_a_variable_that_the_caller_has_to_fill_is_a_reminder(ward: Ward) -> None:
@@ -178,6 +178,6 @@ def test_what_was_doubtful_when_a_profile_was_given_is_told_for_30_days(ward: Wa
         ward.store.save_enrollment(issued)
     problem = the(ward.look(), "enrollments.product")
     assert problem.value == ", ".join(ward.serials[:2])
-    assert problem.allowed.startswith("2 Macs, such as 'Mac99,1'")
+    assert problem.allowed.startswith("2 Macs with values such as 'Mac99,1'")
     ward.clock.advance(30 * 24 * 3600)
     assert not [one for one in ward.look(asks=False).problems if "enrollments" in one.setting]

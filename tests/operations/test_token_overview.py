@@ -121,12 +121,12 @@ def test_the_page_shows_the_same_and_loads_nothing(world: World) -> None:
     assert reader.cells.count("<b>hq</b>") == 2
     assert "R&D <script>" in reader.cells
     assert {text for _, text in one.rows()} <= set(reader.cells)
-    assert f"Seen at {world.clock():%Y-%m-%d %H:%M:%S} UTC" in reader.cells
+    assert f"As of {world.clock():%Y-%m-%d %H:%M:%S} UTC" in reader.cells
     assert "No token" in overview_html([])
 
 
 def test_a_token_that_must_be_renewed_is_marked(world: World) -> None:
-    marked = '<tr class="look"><th scope="row">Token</th>'
+    marked = '<tr class="highlight"><th scope="row">Token</th>'
     assert marked not in overview_html([look(world)])
     world.later(days=350)
     assert marked in overview_html([look(world)])

@@ -325,7 +325,7 @@ class Recorder:
         (
             ForgetsWhatIsInDoubt,
             {
-                "test_what_is_in_doubt_is_stored_with_its_page",
+                "test_ties_are_stored_with_their_page",
                 "test_list_is_newer_than_events_from_before_it",
             },
         ),
@@ -346,7 +346,7 @@ class Recorder:
         (ReadsEveryGroup, {"test_devices_of_groups"}),
         (ReadsGroupAfterGroup, {"test_device_that_changes_its_group_comes_once"}),
         (SharesWhatIsReleased, {"test_shared_serials"}),
-        (RenewsWithWhateverComes, {"test_token_of_another_server_takes_no_place"}),
+        (RenewsWithWhateverComes, {"test_token_of_another_server_is_refused"}),
         (TellsBeforeItWrites, {"test_refused_write_makes_no_event"}),
         (RemembersTooMuch, {"test_subscriber_that_fails_or_crashes_loses_none"}),
         (

@@ -147,8 +147,8 @@ def test_the_log_names_the_token_and_counts_but_no_device(
     debug = [entry.getMessage() for entry in told if entry.levelno == logging.DEBUG]
     assert info == [
         "hq: full sync begins: the first sync is a full one",
-        "hq: fetch, 1 devices in 1 request",
-        "hq: sync, 1 devices in 2 requests",
+        "hq: fetch, 1 device in 1 request",
+        "hq: sync, 1 device in 2 requests",
         "hq: 2 pages with 1 record: caught up with Apple",
         "hq: delta sync begins: changes since the cursor",
         "hq: TermsError after 0 pages",

@@ -216,7 +216,7 @@ def test_a_store_that_fails_is_reported_as_such(new_world: Callable[[], World]) 
     with pytest.raises(StoreClosedError) as failure:
         world.sync()
     assert failure.value.__notes__ == [
-        "hq: 1 pages were committed before",
+        "hq: 1 page committed before the error",
         "the end of the run could not be stored: the store was closed",
     ]
 

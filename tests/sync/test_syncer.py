@@ -123,7 +123,7 @@ def test_a_full_sync_releases_what_apple_no_longer_lists(world: World) -> None:
     report = world.sync(automatic=True)
     assert report.action is SyncAction.FULL
     assert (report.changes.added, report.changes.released) == (1, 1)
-    assert report.notes == ("1 devices came only with the full list",)
+    assert report.notes == ("1 device came only with the full list",)
     assert world.listed().keys() == {kept, "SILENT"}
     assert world.record(gone).is_released
 
@@ -314,7 +314,7 @@ def test_an_error_on_page_three_keeps_two_pages_and_the_next_run_goes_on(world: 
     world.apple.script(FETCH, None, None, *[Fault.server_error()] * 4)
     with pytest.raises(ServerError) as failure:
         world.sync()
-    assert failure.value.__notes__ == ["hq: 2 pages were committed before"]
+    assert failure.value.__notes__ == ["hq: 2 pages committed before the error"]
     state = world.state
     assert len(world.listed()) == 20
     assert (state.running_since, state.phase) == (None, SyncPhase.FETCH)
@@ -481,7 +481,7 @@ def test_nul_characters_are_replaced_and_reported(world: World) -> None:
     page = {"devices": [{"serial_number": "C\0", "asset_tag": "\0"}], "cursor": "x", "more_to_follow": False}
     world.apple.script(FETCH, Fault.answered(json=page))
     world.apple.script(SYNC, Fault.answered(json={**page, "devices": []}))
-    assert world.sync().notes == ("2 NUL characters were replaced by U+FFFD",)
+    assert world.sync().notes == ("2 NUL characters replaced by U+FFFD",)
     assert list(world.listed()) == ["C\ufffd"]
 
 

@@ -36,7 +36,6 @@ else:
 
 _BATCH_SIZE = 500
 
-
 CallerT = TypeVar("CallerT", bound=Caller | AsyncCaller)
 
 
@@ -51,15 +50,14 @@ class _BaseAssigner(Generic[CallerT]):
         clock: Callable[[], datetime] = utc_now,
         progress: Callable[[Progress], None] | None = None,
     ) -> None:
-        """Store the arguments of both classes.
+        """Configure the assigner.
 
         Args:
-            apple: A ``Client``, or for the asynchronous class an ``AsyncClient``; its ``token_name`` is the
-                token.
+            apple: A ``Client``, or for ``AsyncAssigner`` an ``AsyncClient``; its ``token_name`` is the token.
             store: The store with the token and its devices.
             policy: The rules; None to give every Mac the default.
             clock: Returns the time, UTC.
-            progress: Called after each stored chunk; by the asynchronous class in the event loop.
+            progress: Called after each stored chunk; ``AsyncAssigner`` calls it in the event loop.
         """
         self._apple: CallerT = apple
         self._token_name = apple.token_name
@@ -183,7 +181,7 @@ class Assigner(_BaseAssigner[Caller]):
             return self._runner.run(run.Assignment(self._policy, lease).unassign(serials))
 
     def devices_at_risk(self) -> Iterator[DeviceRecord]:
-        """Iterate lazily over the Macs whose enrollment will fail; see ``devices_at_risk``."""
+        """Iterate lazily over the Macs that would fail to enroll; see ``assignment.devices_at_risk``."""
         return risk.devices_at_risk(self._store, self._token_name, self._policy)
 
     def count_devices_at_risk(self) -> int:
@@ -230,7 +228,7 @@ class AsyncAssigner(_BaseAssigner[AsyncCaller]):
             return await self._runner.run(run.Assignment(self._policy, lease).unassign(serials))
 
     async def devices_at_risk(self) -> AsyncIterator[DeviceRecord]:
-        """Iterate lazily over the Macs whose enrollment will fail; see ``devices_at_risk``."""
+        """Iterate lazily over the Macs that would fail to enroll; see ``assignment.devices_at_risk``."""
         records = risk.devices_at_risk(self._store, self._token_name, self._policy)
         while batch := await to_thread.run_sync(lambda: list(islice(records, _BATCH_SIZE))):
             for record in batch:

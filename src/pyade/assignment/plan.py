@@ -31,7 +31,7 @@ from pyade.core.fleet.records import DeviceRecord
 from pyade.core.problems import Problem, Severity
 from pyade.core.profile.profile import EnrollmentProfile
 from pyade.storage.protocol import Store
-from pyade.sync.report import format_utc
+from pyade.sync.report import format_utc, pluralize
 from pyade.text import Printed
 
 _BATCH_SIZE = 1_000
@@ -171,7 +171,7 @@ class AssignmentPlan(Printed):
         )
 
     def _words(self) -> list[str]:
-        lines = [f"{self.total:,} devices, {self.due:,} to send"]
+        lines = [f"{pluralize(self.total, 'device')}, {self.due:,} to send"]
         lines.extend(f"  {line}" for line in (*map(str, self.groups), *self.lines()))
         if self.next_due_at is not None:
             lines.append(f"  next: from {format_utc(self.next_due_at)}")
@@ -200,9 +200,9 @@ class Planner:
         key = (selection.profile_uuid, selection.chosen_by, reason)
         self._groups.setdefault(key, (selection, []))[1].append(serial_number)
 
-    def leave(self, kind: str, count: int = 1) -> None:
-        """Count devices that are left as they are; *kind* is the attribute of the plan."""
-        self._counts[kind] += count
+    def leave(self, attribute: str, count: int = 1) -> None:
+        """Count devices that are left as they are, in that *attribute* of the plan."""
+        self._counts[attribute] += count
 
     def send_group(self, group: DeviceGroup, selection: ProfileSelection, count: int) -> None:
         """Add the *count* Macs of *group*, which have no open attempt, to those to send."""
@@ -225,7 +225,7 @@ class Planner:
             count: Their number, without those that belong to another stored token.
         """
         if selection is None:
-            self.leave(_kind_without_selection(group.given), count)
+            self.leave(_attribute_without_selection(group.given), count)
         elif group.has_profile(selection.profile_uuid):
             self.leave("satisfied", count)
         else:
@@ -250,7 +250,7 @@ class Planner:
         elif not is_ours:
             self.leave("owned_elsewhere")
         elif selection is None:
-            self.leave(_kind_without_selection(profile_of(record)))
+            self.leave(_attribute_without_selection(profile_of(record)))
         elif has_profile(record, selection.profile_uuid):
             self.leave("satisfied")
         elif not (asked or is_reachable(record)):
@@ -302,7 +302,7 @@ class Planner:
                 yield from _locked_change(before.profile, selection.profile, fetched=counts[True])
 
 
-def _kind_without_selection(given: str) -> str:
+def _attribute_without_selection(given: str) -> str:
     """Return the plan's attribute for Macs that have the profile *given* and for which none is selected."""
     return "without_profile" if given == NO_PROFILE else "left_alone"
 

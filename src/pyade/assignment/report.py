@@ -12,7 +12,7 @@ from pyade.assignment.plan import AssignmentPlan
 from pyade.core.fleet.device import DeviceResult
 from pyade.core.problems import Problem
 from pyade.errors import PyadeError
-from pyade.sync.report import format_utc
+from pyade.sync.report import format_utc, pluralize
 from pyade.text import Printed
 
 
@@ -83,7 +83,7 @@ class AssignReport(Printed):
         unsent = counts.pop(DeviceResult.NOT_SENT, 0)
         sent = [f"{count:,} {result}" for result, count in counts.most_common()]
         reasons = [f"{count:,} {reason}" for reason, count in plan.reasons.items()]
-        summary = f"{self.token_name}: {self.total:,} devices, {counts.total():,} sent"
+        summary = f"{self.token_name}: {pluralize(self.total, 'device')}, {counts.total():,} sent"
         summary = f"{summary}: {', '.join(sent)}" if sent else summary
         lines = [f"{summary}; {unsent:,} not sent" if unsent else summary]
         if reasons:

@@ -48,6 +48,12 @@ from pyade.storage.protocol import Store
 from pyade.sync.leases import StoreTime
 from pyade.sync.runners import Progress, ProgressPhase, in_store
 
+MAX_EXTRA_REQUESTS: Final = 40
+"""Requests of one run in addition to the ordinary ones: an assignment and its details for each chunk."""
+
+MAX_PROBES: Final = 6
+"""Parts that are tried while no request has succeeded."""
+
 _NO_OUTCOME: Final = (DeviceResult.REQUEST_FAILED, DeviceResult.NOT_SENT)
 
 
@@ -206,13 +212,6 @@ def _due_at(attempt: Attempt) -> datetime | None:
 def _attempts(store: Store, token_name: str, serials: Sequence[str]) -> dict[str, Attempt]:
     records = store.devices(token_name, serials=serials)
     return {record.serial_number: record.attempt for record in records if record.attempt is not None}
-
-
-MAX_EXTRA_REQUESTS: Final = 40
-"""Requests of one run in addition to the ordinary ones: an assignment and its details for each chunk."""
-
-MAX_PROBES: Final = 6
-"""Parts that are tried while no request has succeeded."""
 
 
 @attrs.frozen

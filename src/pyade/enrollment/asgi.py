@@ -42,13 +42,17 @@ from pyade.errors import PolicyError, PyadeError
 from pyade.hooks import Hook, call_async, check_hook, places_of
 from pyade.text import logger
 
+Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 BODY_TIME: Final = timedelta(seconds=30)
 """How long a body may take by default; a Mac's fits into a few packets."""
 
 _GRACE_S: Final = 0.1  # lets the response leave before the connection is aborted
+
+_log = logger(__name__)
 
 
 def check_body_time(value: timedelta) -> None:
@@ -94,12 +98,6 @@ async def cut_off(receive: Receive) -> None:
     if callable(abort):
         await anyio.sleep(_GRACE_S)
         abort()
-
-
-Scope: TypeAlias = MutableMapping[str, Any]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
-
-_log = logger(__name__)
 
 
 @attrs.frozen(kw_only=True)

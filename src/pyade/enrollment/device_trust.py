@@ -85,8 +85,8 @@ def apple_device_ca() -> x509.Certificate:
     return x509.load_pem_x509_certificate(APPLE_IPHONE_DEVICE_CA)  # rule 8
 
 
-CLOCK_TOLERANCE: Final = timedelta(hours=1)
-"""Allowed difference between the clocks of a server and of Apple."""
+_CLOCK_TOLERANCE: Final = timedelta(hours=1)
+"""Allowed difference between the clock of this server and that of Apple."""
 
 _YEARS: Final = range(1970, 9999)
 
@@ -111,6 +111,36 @@ _SIGNATURES: Final[dict[str, tuple[type[object], hashes.HashAlgorithm | None]]] 
     "1.2.840.10045.4.3.3": (ec.EllipticCurvePublicKey, _SHA384),
     "1.2.840.10045.4.3.4": (ec.EllipticCurvePublicKey, _SHA512),
 }
+
+
+@attrs.frozen(kw_only=True)
+class DeviceSignature:
+    """Facts about a verified signature and the certificate of the signer.
+
+    Attributes:
+        leaf_sha256: SHA-256 of the device's certificate, 64 lower-case hexadecimal digits; "" under an
+            authority with an EC key, since any client can rewrite its signatures. Apple's key is RSA.
+        leaf_not_before: When the certificate became valid, UTC.
+        leaf_expires_at: When the certificate expires, UTC. Devices keep using an expired one (observed).
+        digest: Digest algorithm of the signature: ``sha1``, ``sha256``, ``sha384`` or ``sha512``.
+    """
+
+    leaf_sha256: str
+    leaf_not_before: datetime
+    leaf_expires_at: datetime
+    digest: str
+
+    def check(self, *, now: datetime) -> tuple[Problem, ...]:
+        """Return a problem if the device's certificate has expired.
+
+        Args:
+            now: The time, UTC.
+        """
+        if now <= self.leaf_expires_at:
+            return ()
+        fix = "nothing if the Mac was switched off for long; DeviceTrust.apple(leaf_clock=...) refuses it"
+        ended = f"{self.leaf_expires_at:%Y-%m-%d}"
+        return (Problem("device_certificate", ended, "one that has not ended", fix, Severity.WARNING),)
 
 
 @attrs.frozen(kw_only=True)
@@ -282,7 +312,7 @@ class DeviceTrust:
         if (now := self._time()) is None:
             return
         # The tolerance is applied to now: added to the end of a certificate it might exceed datetime.max.
-        if now + CLOCK_TOLERANCE < starts or now - CLOCK_TOLERANCE > ends:
+        if now + _CLOCK_TOLERANCE < starts or now - _CLOCK_TOLERANCE > ends:
             raise TrustError(
                 f"the signer's certificate is valid from {starts:%Y-%m-%d} to {ends:%Y-%m-%d},"
                 f" today is {now:%Y-%m-%d}"
@@ -337,33 +367,3 @@ def _is_authority(certificate: x509.Certificate) -> bool:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except x509.ExtensionNotFound:
         return False
-
-
-@attrs.frozen(kw_only=True)
-class DeviceSignature:
-    """Facts about a verified signature and the certificate of the signer.
-
-    Attributes:
-        leaf_sha256: SHA-256 of the device's certificate, 64 lower-case hexadecimal digits; "" under an
-            authority with an EC key, since any client can rewrite its signatures. Apple's key is RSA.
-        leaf_not_before: When the certificate became valid, UTC.
-        leaf_expires_at: When the certificate expires, UTC. Devices keep using an expired one (observed).
-        digest: Digest algorithm of the signature: ``sha1``, ``sha256``, ``sha384`` or ``sha512``.
-    """
-
-    leaf_sha256: str
-    leaf_not_before: datetime
-    leaf_expires_at: datetime
-    digest: str
-
-    def check(self, *, now: datetime) -> tuple[Problem, ...]:
-        """Return a problem if the device's certificate has expired.
-
-        Args:
-            now: The time, UTC.
-        """
-        if now <= self.leaf_expires_at:
-            return ()
-        fix = "nothing if the Mac was switched off for long; DeviceTrust.apple(leaf_clock=...) refuses it"
-        ended = f"{self.leaf_expires_at:%Y-%m-%d}"
-        return (Problem("device_certificate", ended, "one that has not ended", fix, Severity.WARNING),)

@@ -60,6 +60,25 @@ from pyade.hooks import check_hook
 from pyade.storage.protocol import EnrollmentStore
 from pyade.text import logger
 
+T = TypeVar("T")
+
+MAX_MESSAGE_BYTES: Final = MAX_LARGE_BYTES
+_PAGE: Final = 500
+_NAMES: Final = {
+    "MessageType": "message_type",
+    "Status": "status",
+    "CommandUUID": "command_uuid",
+    "UDID": "udid",
+    "SerialNumber": "serial_number",
+}
+_TYPES: Final[dict[str, tuple[str, ...]]] = {
+    **dict.fromkeys(_NAMES, ("string",)),
+    "AwaitingConfiguration": ("true", "false"),
+    "UserID": ("string",),
+}
+
+_log = logger(__name__)
+
 
 @attrs.frozen(kw_only=True)
 class DeviceMessage:
@@ -116,28 +135,6 @@ def read_message(body: bytes) -> DeviceMessage:
     awaiting = "AwaitingConfiguration" in top and top["AwaitingConfiguration"].kind == "true"
     is_user_channel = "UserID" in top and bool(top["UserID"].text)
     return DeviceMessage(**facts, awaiting=awaiting, is_user_channel=is_user_channel)
-
-
-MAX_MESSAGE_BYTES: Final = MAX_LARGE_BYTES
-_NAMES: Final = {
-    "MessageType": "message_type",
-    "Status": "status",
-    "CommandUUID": "command_uuid",
-    "UDID": "udid",
-    "SerialNumber": "serial_number",
-}
-_TYPES: Final[dict[str, tuple[str, ...]]] = {
-    **dict.fromkeys(_NAMES, ("string",)),
-    "AwaitingConfiguration": ("true", "false"),
-    "UserID": ("string",),
-}
-
-
-T = TypeVar("T")
-
-_PAGE: Final = 500
-
-_log = logger(__name__)
 
 
 @check_arguments

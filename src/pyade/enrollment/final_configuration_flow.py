@@ -65,6 +65,40 @@ T = TypeVar("T")
 AdministratorHook: TypeAlias = Hook[AdministratorAccount | None] | None
 VariablesHook: TypeAlias = Hook[Mapping[str, str] | None] | None
 DeviceName: TypeAlias = Hook[str] | str
+State: TypeAlias = AwaitConfigurationFlow | None
+
+_log = logger(__name__)
+
+
+@attrs.frozen(kw_only=True)
+class Command:
+    """The command for a Mac that asks for its next one.
+
+    Attributes:
+        command_uuid: The Mac sends it back with the result; it is the same again if the last attempt has no
+            result.
+        name: Which command it is.
+        body: Secret. The XML property list, for the body of the response.
+    """
+
+    command_uuid: str
+    name: SetupCommand
+    body: bytes = attrs.field(repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class WaitingMac:
+    """A Mac that awaits its final configuration.
+
+    Attributes:
+        enrollment: Its enrollment.
+        progress: What it waits for, with problems.
+        action: What can be sent now. If there is a command, a push makes the Mac ask for it.
+    """
+
+    enrollment: Enrollment
+    progress: AwaitProgress
+    action: SetupAction
 
 
 @attrs.frozen(kw_only=True)
@@ -253,42 +287,6 @@ def _is_account(value: object) -> bool:
 _ACCOUNT: Final = ArgumentType(
     _is_account, "an AdministratorAccount, or None", "AdministratorAccount objects"
 )
-
-
-State: TypeAlias = AwaitConfigurationFlow | None
-
-_log = logger(__name__)
-
-
-@attrs.frozen(kw_only=True)
-class Command:
-    """The command for a Mac that asks for its next one.
-
-    Attributes:
-        command_uuid: The Mac sends it back with the result; it is the same again if the last attempt has no
-            result.
-        name: Which command it is.
-        body: Secret. The XML property list, for the body of the response.
-    """
-
-    command_uuid: str
-    name: SetupCommand
-    body: bytes = attrs.field(repr=False)
-
-
-@attrs.frozen(kw_only=True)
-class WaitingMac:
-    """A Mac that awaits its final configuration.
-
-    Attributes:
-        enrollment: Its enrollment.
-        progress: What it waits for, with problems.
-        action: What can be sent now. If there is a command, a push makes the Mac ask for it.
-    """
-
-    enrollment: Enrollment
-    progress: AwaitProgress
-    action: SetupAction
 
 
 @attrs.frozen(kw_only=True)

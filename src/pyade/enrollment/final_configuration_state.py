@@ -138,17 +138,6 @@ class AwaitProgress:
     problems: tuple[Problem, ...]
 
 
-__all__ = [
-    "USUAL_WAIT",
-    "AwaitConfigurationFlow",
-    "AwaitPhase",
-    "AwaitProgress",
-    "CommandRecord",
-    "CommandStatus",
-    "SetupAction",
-    "SetupCommand",
-]
-
 USUAL_WAIT: Final = timedelta(minutes=15)
 """Time within which most Macs are released; a Mac that waits longer gets a problem that says what for."""
 
@@ -231,7 +220,7 @@ class AwaitConfigurationFlow:
         wrong = [name for name in given if not _is_name(name)]
         if wrong:
             raise PolicyError(
-                f"work that is left: {repr(wrong[0])[:80]} is not a name: give non-empty texts, or none"
+                f"work_left: {repr(wrong[0])[:80]} is not a name: give non-empty texts, or no names"
             )
         return attrs.evolve(self, outstanding=given)
 

@@ -1,4 +1,4 @@
-"""Issue the profile of one Mac and store its records; later renew its certificate, record its registration.
+"""Issue the profile of one Mac, renew its certificate, and record its registration.
 
 Source: specification, "Certificates"; Apple, "Authenticating through web views".
 """

@@ -62,6 +62,10 @@ from pyade.text import logger, printable
 
 BEARER: Final = "bearer "
 BASIC: Final = "basic "
+_STATE_BYTES: Final = 32
+_MAX_TEXT: Final = 500  # characters of a hook's text, in the record and in the log
+
+_log = logger(__name__)
 
 
 def scheme_of(authorization: Secret | None) -> tuple[str, Secret]:
@@ -80,12 +84,6 @@ def name_and_password(value: Secret) -> tuple[str, Secret]:
     except (binascii.Error, UnicodeDecodeError, ValueError):
         return "", Secret("")
     return (name, Secret(password)) if colon else ("", Secret(""))
-
-
-_STATE_BYTES: Final = 32
-_MAX_TEXT: Final = 500  # characters of a hook's text, in the record and in the log
-
-_log = logger(__name__)
 
 
 class RequestHandler:
@@ -146,7 +144,7 @@ class RequestHandler:
     # The steps that all requests share
 
     def _verify_and_load(
-        self, verify: Callable[[], MachineInfo], go_on: Callable[[datetime], Flow[EnrollmentResponse]]
+        self, verify: Callable[[], MachineInfo], handle: Callable[[datetime], Flow[EnrollmentResponse]]
     ) -> Flow[EnrollmentResponse]:
         now = yield from ask(Now())
         yield from write_counts_flow(self._settings, now)
@@ -157,12 +155,12 @@ class RequestHandler:
             return (yield from self._respond(outcome, error.reason, now))
         if not self._machine.is_mac:
             return (yield from self._refuse("the product is not a Mac", now))
-        return (yield from self._with_context(lambda: go_on(now), now))
+        return (yield from self._with_context(lambda: handle(now), now))
 
     def _with_context(
-        self, go_on: Callable[[], Flow[EnrollmentResponse]], now: datetime
+        self, handle: Callable[[], Flow[EnrollmentResponse]], now: datetime
     ) -> Flow[EnrollmentResponse]:
-        """Load the device context and call *go_on*; repeat both after a ``StoreConflictError`` (rule 4)."""
+        """Load the device context and call *handle*; repeat both after a ``StoreConflictError`` (rule 4)."""
         serial = self._verified_machine.serial_number
 
         def attempt() -> Flow[EnrollmentResponse]:
@@ -172,7 +170,7 @@ class RequestHandler:
             wait = wait_of(self._context.enrollment, self._settings.limits, now)  # rule 2
             if wait is not None:
                 return (yield from self._respond_limited(wait.total_seconds(), now))
-            return (yield from go_on())
+            return (yield from handle())
 
         # Each conflict means that another request got a profile; after limits.profiles of them, wait_of
         # answers all others.

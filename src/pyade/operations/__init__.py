@@ -1,4 +1,4 @@
-"""What keeps many tokens going: their lifecycle, scheduler, workers, health and overview."""
+"""Manage many tokens: their lifecycle, schedulers, workers, health checks and overview."""
 
 from typing import TYPE_CHECKING
 

@@ -430,12 +430,15 @@ def device_name_problems(profiles: Iterable[EnrollmentProfile]) -> list[Problem]
 def _merge_same_kind(found: list[tuple[str, Problem]]) -> Problem:
     """Return one problem for all Macs with a problem of the same kind."""
     serials, (first, *_) = [serial for serial, _ in found], [problem for _, problem in found]
-    example = f", such as {first.value!r}" if first.value else ""
-    text = f"{pluralize(len(set(serials)), 'Mac')}{example}: {first.allowed}"
+    distinct = list(dict.fromkeys(serials))
+    text = f"{pluralize(len(distinct), 'Mac')}: {first.allowed}"
+    if first.value:
+        example = "with the value" if len(found) == 1 else "with values such as"
+        text = f"{pluralize(len(distinct), 'Mac')} {example} {first.value!r}; expected: {first.allowed}"
     return attrs.evolve(
         first,
         setting=f"enrollments.{first.setting}",
-        value=abbreviate(list(dict.fromkeys(serials))),
+        value=abbreviate(distinct),
         allowed=text,
     )
 
@@ -482,7 +485,6 @@ def doctor(
         find_in_program=find_in_program,
         check_ws_trust=check_ws_trust,
     )
-
     handlers = {} if client_for is None else account_handlers(client_for)
     runner = Runner(handlers, store=store, clock=clock, asynchronous="doctor_async")
     return runner.run(health_flow(check))
@@ -509,7 +511,6 @@ async def doctor_async(
         find_in_program=find_in_program,
         check_ws_trust=check_ws_trust,
     )
-
     handlers = {} if client_for is None else account_handlers_async(client_for)
     runner = AsyncRunner(handlers, store=store, clock=clock)
     return await runner.run(health_flow(check))

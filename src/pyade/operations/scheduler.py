@@ -101,23 +101,23 @@ class _BaseScheduler(Generic[ClientT, FactoryT, WaitT]):
         on_report: Callable[[Report], object] | None = None,
         **network: Unpack[Network],
     ) -> None:
-        """Store the arguments of both classes.
+        """Configure the scheduler.
 
         Args:
             store: The store with the tokens; read again every minute.
-            client_for: Returns a new client for a token, for the asynchronous class an ``AsyncClient``; it is
+            client_for: Returns a new client for a token, for ``AsyncScheduler`` an ``AsyncClient``; it is
                 closed when the job is over. Pass ``sessions=`` to the clients to keep sessions between jobs.
             policy: The limits.
             pace: Jitter, back-off, and how often the store is read.
             assign: True to assign profiles after each sync and when a waiting device is due; a policy to do
                 so by its rules; a factory for an assigner of your own; False to assign none.
             clock: Returns the time, UTC.
-            wait: Waits a number of seconds while nothing is due; awaited by the asynchronous class. None
+            wait: Waits a number of seconds while nothing is due; ``AsyncScheduler`` awaits it. None
                 waits until then or the stop.
             random: Returns a number from 0 to below 1, for the jitter.
             max_concurrent: How many jobs may run at a time, 1 or more.
-            progress: Called after each committed page or chunk, in a worker thread; by the asynchronous class
-                in the event loop.
+            progress: Called after each committed page or chunk, in a worker thread; ``AsyncScheduler`` calls
+                it in the event loop.
             on_report: Called with each ``SyncReport`` and ``AssignReport``, in the same thread as
                 ``progress``.
             network: ``proxy``, ``verify``, ``limits`` and ``http2`` as for ``Client``, handed to
@@ -138,6 +138,36 @@ class _BaseScheduler(Generic[ClientT, FactoryT, WaitT]):
         self._queue = DueQueue(
             store, policy=policy, pace=pace, clock=clock, random=random, assigns=assign is not False
         )
+
+
+class _JobReporter:
+    """Passes the progress and the reports of one job to the hooks, and ends the job once it is to stop.
+
+    Attributes:
+        reports: The reports of the job so far.
+    """
+
+    def __init__(
+        self,
+        progress: ProgressHook | None,
+        on_report: Callable[[Report], object] | None,
+        is_stopped: Callable[[], bool],
+    ) -> None:
+        self.reports: list[Report] = []
+        self._progress = progress
+        self._on_report = on_report
+        self._is_stopped = is_stopped
+
+    def report_progress(self, progress: Progress) -> None:
+        if self._progress is not None:
+            self._progress(progress)
+        if self._is_stopped():
+            raise StopWorkError  # rule 3
+
+    def add_report(self, report: Report) -> None:
+        self.reports.append(report)
+        if self._on_report is not None:
+            self._on_report(report)
 
 
 @check_arguments
@@ -183,33 +213,22 @@ class Scheduler(_BaseScheduler[Client, AssignerFactory, object]):
         return self._queue.status()
 
     def _work(self, job: Job, stop: threading.Event) -> JobOutcome:
-        def report_progress(progress: Progress) -> None:
-            if self._progress is not None:
-                self._progress(progress)
-            if stop.is_set():
-                raise StopWorkError
-
-        reports: list[Report] = []
-
-        def add_report(report: Report) -> None:
-            reports.append(report)
-            if self._on_report is not None:
-                self._on_report(report)
-
+        reporter = _JobReporter(self._progress, self._on_report, stop.is_set)
+        progress = reporter.report_progress
         try:
             with stop_when_set(stop), client_of(self._client_for, job.token) as client:
                 if job.due.work is Work.SYNC:
                     syncer = Syncer(
-                        client, self._store, policy=self._policy, clock=self._clock, progress=report_progress
+                        client, self._store, policy=self._policy, clock=self._clock, progress=progress
                     )
-                    add_report(syncer.sync(automatic=job.due.automatic))
-                if may_assign(reports) and not stop.is_set() and self._assign is not False:
-                    self._run_assigner(self._assigner(client, report_progress), add_report)
+                    reporter.add_report(syncer.sync(automatic=job.due.automatic))
+                if may_assign(reporter.reports) and not stop.is_set() and self._assign is not False:
+                    self._run_assigner(self._assigner(client, progress), reporter.add_report)
         except StopWorkError:
-            return JobOutcome(reports=tuple(reports), stopped=True)
+            return JobOutcome(reports=tuple(reporter.reports), stopped=True)
         except Exception as error:  # noqa: BLE001 - rule 2: other jobs must go on
-            return JobOutcome(reports=tuple(reports), error=error)
-        return JobOutcome(reports=tuple(reports))
+            return JobOutcome(reports=tuple(reporter.reports), error=error)
+        return JobOutcome(reports=tuple(reporter.reports))
 
     def _run_assigner(self, assigner: RunsAssignments, add_report: Callable[[Report], None]) -> None:
         try:
@@ -281,33 +300,22 @@ class AsyncScheduler(_BaseScheduler[AsyncClient, AsyncAssignerFactory, Awaitable
             self._job_ended.set()
 
     async def _work(self, job: Job, stop: anyio.Event) -> JobOutcome:
-        def report_progress(progress: Progress) -> None:
-            if self._progress is not None:
-                self._progress(progress)
-            if stop.is_set():
-                raise StopWorkError
-
-        reports: list[Report] = []
-
-        def add_report(report: Report) -> None:
-            reports.append(report)
-            if self._on_report is not None:
-                self._on_report(report)
-
+        reporter = _JobReporter(self._progress, self._on_report, stop.is_set)
+        progress = reporter.report_progress
         try:
             async with client_of_async(self._client_for, job.token) as client:
                 if job.due.work is Work.SYNC:
                     syncer = AsyncSyncer(
-                        client, self._store, policy=self._policy, clock=self._clock, progress=report_progress
+                        client, self._store, policy=self._policy, clock=self._clock, progress=progress
                     )
-                    add_report(await syncer.sync(automatic=job.due.automatic))
-                if may_assign(reports) and not stop.is_set() and self._assign is not False:
-                    await self._run_assigner(self._assigner(client, report_progress), add_report)
+                    reporter.add_report(await syncer.sync(automatic=job.due.automatic))
+                if may_assign(reporter.reports) and not stop.is_set() and self._assign is not False:
+                    await self._run_assigner(self._assigner(client, progress), reporter.add_report)
         except StopWorkError:
-            return JobOutcome(reports=tuple(reports), stopped=True)
+            return JobOutcome(reports=tuple(reporter.reports), stopped=True)
         except Exception as error:  # noqa: BLE001 - rule 2: other jobs must go on
-            return JobOutcome(reports=tuple(reports), error=error)
-        return JobOutcome(reports=tuple(reports))
+            return JobOutcome(reports=tuple(reporter.reports), error=error)
+        return JobOutcome(reports=tuple(reporter.reports))
 
     async def _run_assigner(
         self, assigner: AsyncRunsAssignments, add_report: Callable[[Report], None]

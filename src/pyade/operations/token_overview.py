@@ -288,7 +288,7 @@ def overview_html(overviews: Iterable[TokenOverview]) -> str:
     listed = tuple(overviews)
     if not listed:
         return _PAGE.format(style=_STYLE, body="<p>No token is stored.</p>")
-    seen = f"<p>Seen at {format_utc(max(one.seen_at for one in listed))}</p>"
+    seen = f"<p>As of {format_utc(max(one.seen_at for one in listed))}</p>"
     return _PAGE.format(style=_STYLE, body="\n".join([seen, *map(_section, listed)]))
 
 
@@ -318,10 +318,10 @@ _HIGHLIGHTED_LABELS: Final = frozenset(
         "Suspended",
     }
 )
-_HIGHLIGHT: Final = ' class="look"'
+_HIGHLIGHT: Final = ' class="highlight"'
 _STYLE: Final = """
 :root { color-scheme: light dark; --back: #f5f5f7; --card: #fff; --text: #1d1d1f; --line: #e3e3e6;
-  --dim: #63636a; --look: #fdf0d5; }
+  --dim: #63636a; --highlight: #fdf0d5; }
 body { background: var(--back); color: var(--text); font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto;
   max-width: 60rem; padding: 0 1rem; }
 h1 { font-size: 1.7rem; margin: 0; }
@@ -333,11 +333,11 @@ table { border-collapse: collapse; width: 100%; }
 th, td { border-top: 1px solid var(--line); padding: 0.35rem 1rem; text-align: left; vertical-align: top; }
 td { overflow-wrap: anywhere; }
 th { color: var(--dim); font-weight: 500; width: 11rem; }
-.look td, .look th { background: var(--look); color: inherit; }
-.look th { font-weight: 600; }
+.highlight td, .highlight th { background: var(--highlight); color: inherit; }
+.highlight th { font-weight: 600; }
 @media (prefers-color-scheme: dark) {
   :root { --back: #1b1b1d; --card: #252528; --text: #e6e6e6; --line: #3a3a3e;
-    --dim: #a0a0a8; --look: #4a3a12; }
+    --dim: #a0a0a8; --highlight: #4a3a12; }
 }
 @media (max-width: 40rem) {
   th, td { display: block; width: auto; }

@@ -45,7 +45,6 @@ from pyade.sync.syncer import AsyncSyncer, Syncer
 
 ClientT = TypeVar("ClientT", bound=Client | AsyncClient)
 
-
 _CHECKED_LATER: Final = ("name", "consent", "portal", "scope_tags", "number")
 """Arguments that are checked in the flows, with errors that say what is allowed."""
 
@@ -61,11 +60,11 @@ class _BaseTokenService(Generic[ClientT]):
         clock: Callable[[], datetime] = utc_now,
         **network: Unpack[Network],
     ) -> None:
-        """Store the arguments of both classes.
+        """Configure the service.
 
         Args:
             store: The store with the tokens.
-            client_for: Returns a client for a token, which may not be stored yet; for the asynchronous class
+            client_for: Returns a client for a token, which may not be stored yet; for ``AsyncTokenService``
                 an ``AsyncClient``.
             policy: The limits of the first sync.
             clock: Returns the time, UTC.

@@ -149,7 +149,10 @@ class Database(Protocol):
         """
 
     def writing(self) -> AbstractContextManager[Session]:
-        """Lend a connection inside a transaction, which an error rolls back; raises as ``reading`` does."""
+        """Lend a connection inside a transaction, which an error rolls back; raises as ``reading`` does.
+
+        The transaction keeps rules 1 and 2.
+        """
 
     def take_turns(self, session: Session) -> None:
         """Lock out other processes that create or migrate tables, until the transaction of *session* ends."""
@@ -184,9 +187,9 @@ def translated(explain: Callable[[Exception], StoreError | None]) -> Iterator[No
 
 
 def check_rows(table: Table, rows: Sequence[Sequence[Value]]) -> None:
-    """Check the texts of *rows*, in the order of the columns of *table*, with ``check_texts``."""
-    for index, kind in enumerate(table.columns.values()):
-        if kind == "text":
+    """Check all texts in *rows*, which are in the order of the columns of *table*, with ``check_texts``."""
+    for index, column_type in enumerate(table.columns.values()):
+        if column_type == "text":
             check_texts(["".join(str(row[index]) for row in rows)])
 
 

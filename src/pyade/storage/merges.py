@@ -31,7 +31,7 @@ from pyade.core.fleet.merging import merge_attempts, merge_page
 from pyade.core.fleet.order import state_after_page
 from pyade.core.fleet.outcomes import Attempt
 from pyade.core.fleet.records import Change, ChangeCounts, DeviceRecord, Source, SyncState
-from pyade.storage import tables as sql
+from pyade.storage import tables
 from pyade.storage.rows import LockedToken, batches
 from pyade.storage.tables import ASSIGNED_DEVICES, NEW_DEVICES
 
@@ -61,7 +61,7 @@ def save_page(
         for serial in dict.fromkeys(serials[index] for index in found.rest)
         if serial in known
     }
-    changed, counts = merge_page(
+    changed, counts = merge_page(  # rule 1
         records,
         [devices[index] for index in found.rest],
         token_name=locked.name,
@@ -137,7 +137,7 @@ def _sort_page(locked: LockedToken, page: _Page, known: Rows, state: SyncState) 
         _, _, _, full_sync, document, _, op_date, sent, released_at, deleted_at, attempt = row
         if (
             released_at is deleted_at is attempt is sent is None
-            and document == text
+            and document == text  # rule 1
             and (op_date is None or since is None or documents.operation_date(locked.name, op_date) <= since)
         ):
             if full_sync != state.full_sync:
@@ -155,19 +155,19 @@ def _has_operation(device: Device) -> bool:
 def _new_rows(
     locked: LockedToken, page: _Page, new: Sequence[int], state: SyncState, now: datetime
 ) -> list[tuple[Any, ...]]:
-    """Return the rows of devices that a full list shows for the first time, equal to those of ``merge``."""
+    """Return the rows of devices that are new in a full list, equal to those that ``merge_page`` makes."""
     devices = [page.devices[index] for index in new]
-    kinds = list(map(GROUPED_BY, devices))
+    keys = list(map(GROUPED_BY, devices))
     groups = {
-        kind: group_of(DeviceRecord(token_name=locked.name, device=device, first_seen_at=now, updated_at=now))
-        for kind, device in dict(zip(kinds, devices, strict=True)).items()
+        key: group_of(DeviceRecord(token_name=locked.name, device=device, first_seen_at=now, updated_at=now))
+        for key, device in dict(zip(keys, devices, strict=True)).items()
     }
     ids = locked.group_ids(groups.values())
-    by_kind = {kind: ids[group] for kind, group in groups.items()}
+    id_of = {key: ids[group] for key, group in groups.items()}
     return list(
         zip(
             repeat(locked.id),
-            map(by_kind.__getitem__, kinds),
+            map(id_of.__getitem__, keys),
             (device.serial_number for device in devices),
             repeat(now),
             repeat(state.full_sync),
@@ -194,7 +194,7 @@ def _original_texts(
         if text is None or record is None or _has_operation(device) or record.device != device:
             continue
         texts[serial] = text
-        if serial not in changed and known[serial][4] != text:
+        if serial not in changed and known[serial][4] != text:  # rule 2
             changed[serial] = record
     return texts
 
@@ -269,17 +269,17 @@ class _AttemptMerge:
 
     def _alike(self, places: Mapping[str, Sequence[int]]) -> Iterable[list[tuple[str, int, int]]]:
         """Return lists of devices that may be merged together: serial number, id, index of the details."""
-        kinds: dict[Any, list[tuple[str, int, int]]] = {}
+        found: dict[Any, list[tuple[str, int, int]]] = {}
         for batch in batches([serial for serial, indexes in places.items() if len(indexes) == 1]):
-            for row in self.locked.run(sql.SELECT_WITHOUT_DOCUMENT, (self.locked.id, list(batch))):
+            for row in self.locked.run(tables.SELECT_WITHOUT_DOCUMENT, (self.locked.id, list(batch))):
                 serial, id_ = row[:2]
                 (index,) = places[serial]
                 attempt, device = self.attempts.get(serial), self.details[index]
                 if attempt is None or self.texts[index] is None:
                     continue
-                kind = row[2:], id(attempt), profile_fields(device), GROUPED_BY(device)
-                kinds.setdefault(kind, []).append((serial, id_, index))
-        return kinds.values()
+                key = row[2:], id(attempt), profile_fields(device), GROUPED_BY(device)
+                found.setdefault(key, []).append((serial, id_, index))
+        return found.values()
 
     def _merged(self, row: tuple[Any, ...], index: int) -> DeviceRecord | None:
         """Return the merged record of one of several equal devices; None if it does not apply to the others.

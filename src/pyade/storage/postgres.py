@@ -94,14 +94,14 @@ class _Session:
         statement = self.dialect.translate(statement).replace("%%", "%")  # it takes no values
         with self.connection.cursor() as cursor, cursor.copy(statement) as copy:
             # A document is sent as text; for the type json psycopg would encode the text again.
-            copy.set_types(["text" if kind == "json" else _TYPES[kind] for kind in table.columns.values()])
+            copy.set_types(["text" if one == "json" else _TYPES[one] for one in table.columns.values()])
             for row in rows:
                 copy.write_row(row)
 
     def update(self, table: Table, rows: Sequence[Sequence[Value]]) -> None:
         check_rows(table, rows)
         *others, key = table.columns
-        arrays = ", ".join(f"%b::{_TYPES[kind]}[]" for kind in table.columns.values())
+        arrays = ", ".join(f"%b::{_TYPES[one]}[]" for one in table.columns.values())
         statement = (
             f"UPDATE {{}}{table.name} AS old SET {', '.join(f'{name} = new.{name}' for name in others)} "  # noqa: S608 - rule 2; all of it is ours
             f"FROM unnest({arrays}) AS new ({', '.join(table.columns)}) WHERE old.{key} = new.{key}"

@@ -17,7 +17,7 @@ from pyade.core.fleet.lease import Lease
 from pyade.core.fleet.records import DeviceRecord, SyncState, is_shown
 from pyade.core.secret import masked
 from pyade.errors import DamagedRecordError, StoreError, UnknownTokenError
-from pyade.storage import tables as sql
+from pyade.storage import tables
 from pyade.storage.database import Session, Table, Value
 from pyade.storage.protocol import OnDamaged
 from pyade.storage.tables import CHANGED_DEVICES, DEVICES
@@ -70,7 +70,7 @@ class TokenRow:
     def rows_of(self, serials: Iterable[str]) -> Iterator[tuple[Any, ...]]:
         """Yield the stored rows of *serials*: the id, then the values for ``decode_record``."""
         for batch in batches(tuple(serials)):
-            yield from self.run(sql.SELECT_SOME, (self.id, list(batch)))
+            yield from self.run(tables.SELECT_SOME, (self.id, list(batch)))
 
     def devices(self, serials: Iterable[str]) -> dict[str, DeviceRecord]:
         """Return the records of those *serials* that are stored."""
@@ -85,7 +85,7 @@ class TokenRow:
 
     def all_devices(self, released: bool | None) -> Iterator[DeviceRecord]:
         """Yield the records of all devices, without hidden ones; *released* as in ``Store.devices``."""
-        for page in pages_of(self.run, sql.PAGES[released], self.ids, by="device.id"):
+        for page in pages_of(self.run, tables.PAGES[released], self.ids, by="device.id"):
             yield from (documents.decode_record(self.name, row[1:]) for row in page)
 
     def devices_in(self, groups: Collection[DeviceGroup], released: bool | None) -> Iterator[DeviceRecord]:
@@ -95,27 +95,27 @@ class TokenRow:
         if len(ids) > BATCH:
             yield from (record for record in self.all_devices(released) if group_of(record) in wanted)
         elif ids:
-            for page in pages_of(self.run, sql.SELECT_IDS_IN, (list(ids),), by="id", size=ID_BATCH):
+            for page in pages_of(self.run, tables.SELECT_IDS_IN, (list(ids),), by="id", size=ID_BATCH):
                 for batch in batches([device_id for (device_id,) in page]):
-                    for group_id, *row in self.run(sql.SELECT_BY_ID, (list(batch),)):
+                    for group_id, *row in self.run(tables.SELECT_BY_ID, (list(batch),)):
                         if group_id in ids:  # the group may have changed meanwhile
                             yield documents.decode_record(self.name, row)
 
     def serials_in(self, groups: Iterable[DeviceGroup]) -> Iterator[str]:
         """Yield the serial numbers of the devices of *groups*."""
         ids = list(self.ids_of([documents.group_row(group)[0] for group in groups]).values())
-        for page in pages_of(self.run, sql.SELECT_SERIALS_IN, (ids,), by="id", size=ID_BATCH):
+        for page in pages_of(self.run, tables.SELECT_SERIALS_IN, (ids,), by="id", size=ID_BATCH):
             yield from (serial for _, serial in page)
 
     def shared_serials(self, serials: Sequence[str] | None) -> Iterator[str]:
         """Yield what ``Store.shared_serials`` returns."""
-        if not self.run(sql.HAS_OTHER_TOKEN, (self.id,)):
+        if not self.run(tables.HAS_OTHER_TOKEN, (self.id,)):
             return
         if serials is None:
-            yield from (serial for (serial,) in self.run(sql.SELECT_SHARED, self.ids))
+            yield from (serial for (serial,) in self.run(tables.SELECT_SHARED, self.ids))
             return
         for batch in batches(serials):
-            found = self.run(sql.SELECT_SHARED_SOME, (self.id, list(batch)))
+            found = self.run(tables.SELECT_SHARED_SOME, (self.id, list(batch)))
             yield from (serial for (serial,) in found)
 
     def ids_of(self, digests: Sequence[str]) -> dict[str, int]:
@@ -125,7 +125,7 @@ class TokenRow:
     def _group_rows(self, digests: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         """Yield the rows of groups: digest, id, then the other values of ``group_row``."""
         for batch in batches(digests):
-            yield from self.run(sql.SELECT_GROUPS, (self.id, list(batch)))
+            yield from self.run(tables.SELECT_GROUPS, (self.id, list(batch)))
 
 
 @attrs.frozen
@@ -136,11 +136,11 @@ class LockedToken(TokenRow):
 
     def save_state(self, state: SyncState) -> None:
         """Store the sync state."""
-        self.run(sql.SAVE_STATE, (state.revision, documents.encode_state(state), self.id))
+        self.run(tables.SAVE_STATE, (state.revision, documents.encode_state(state), self.id))
 
     def lease(self) -> Lease | None:
         """Return the stored lease, also an expired one; None if there is none."""
-        rows = self.run(sql.SELECT_LEASE, (self.id,))
+        rows = self.run(tables.SELECT_LEASE, (self.id,))
         return documents.decode_lease(self.name, rows[0]) if rows else None
 
     def save_devices(
@@ -180,7 +180,7 @@ class LockedToken(TokenRow):
     def new_ids(self) -> Iterator[int]:
         """Return the ids for the next new devices."""
         first, last = self.ids
-        ((highest,),) = self.run(sql.LAST_ID, (first, last))
+        ((highest,),) = self.run(tables.LAST_ID, (first, last))
         return count(first if highest is None else highest + 1)
 
     def group_ids(self, groups: Iterable[DeviceGroup]) -> dict[DeviceGroup, int]:
@@ -193,14 +193,14 @@ class LockedToken(TokenRow):
             stored.add((digest, *rest))
         missing = [row for row in rows.values() if row not in stored]
         for row in missing:
-            self.run(sql.SAVE_GROUP, (self.id, *row))
+            self.run(tables.SAVE_GROUP, (self.id, *row))
         found |= self.ids_of([row[0] for row in missing])
         return {group: found[row[0]] for group, row in rows.items()}
 
     def mark_listed(self, ids: Sequence[int], full_sync: int) -> None:
         """Store that the full list of that number shows the devices of those *ids*."""
         for batch in batches(ids):
-            self.run(sql.MARK_LISTED, (full_sync, list(batch)))
+            self.run(tables.MARK_LISTED, (full_sync, list(batch)))
 
     def emit(self, at: datetime, groups: tuple[EventGroup, ...]) -> None:
         """Write the events of this transaction."""
@@ -229,7 +229,7 @@ def masked_last(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
 
 def lock(session: Session, token_name: str) -> LockedToken:
     """Wait until no other transaction writes for the token, and return its row; raises as ``only_row``."""
-    token_id, stored, document = only_row(session.rows(sql.LOCK_TOKEN, (token_name,)), token_name)
+    token_id, stored, document = only_row(session.rows(tables.LOCK_TOKEN, (token_name,)), token_name)
     revision = documents.decode_revision(token_name, stored)
     return LockedToken(session.rows, token_name, token_id, revision, document, session)
 
@@ -237,7 +237,7 @@ def lock(session: Session, token_name: str) -> LockedToken:
 def emit(session: Session, token_name: str, at: datetime, groups: tuple[EventGroup, ...]) -> None:
     """Write *groups* as one row of the outbox, if there are any."""
     if groups:
-        session.rows(sql.ADD_EVENT, (at, token_name, encode_groups(groups)))
+        session.rows(tables.ADD_EVENT, (at, token_name, encode_groups(groups)))
 
 
 def audit(session: Session, events: EventBatch) -> None:
@@ -253,7 +253,7 @@ def pages_of(
     """Yield the rows of *select* in pages of *size*, sorted by the first column, whose name is *by*."""
     after: tuple[Value, ...] = ()
     while True:
-        rows = run(sql.following(select, by, is_first=not after), (*values, *after, size))
+        rows = run(tables.following(select, by, is_first=not after), (*values, *after, size))
         yield rows
         if len(rows) < size:
             return
@@ -263,7 +263,7 @@ def pages_of(
 def records_of(run: Run, serials: Sequence[str]) -> Iterator[DeviceRecord]:
     """Yield the records of *serials* of all tokens."""
     for batch in batches(serials):
-        for token_name, *row in run(sql.SELECT_RECORDS, (list(batch),)):
+        for token_name, *row in run(tables.SELECT_RECORDS, (list(batch),)):
             yield documents.decode_record(token_name, row)
 
 
@@ -272,7 +272,7 @@ def event_rows(
 ) -> Iterator[tuple[str, EventBatch]]:
     """Yield the rows of the outbox from a position on, each with its id."""
     while True:
-        rows = run(sql.SELECT_EVENTS, (number, row, EVENT_BATCH))
+        rows = run(tables.SELECT_EVENTS, (number, row, EVENT_BATCH))
         yield from readable(rows, _event_row, damaged)
         if len(rows) < EVENT_BATCH:
             return

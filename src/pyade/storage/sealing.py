@@ -12,7 +12,6 @@ from pyade.storage.rows import masked_last
 SESSION, SECRET = "session", "secret"
 """Kinds of rows of the table ``secret``; a session that cannot be decrypted is removed, it is replaceable."""
 
-
 PLACES = (
     (
         "SELECT name, secrets FROM {}token {for_update}",
@@ -40,7 +39,9 @@ PLACES = (
 )
 """For each column with secrets: the SELECT of row key and secret, the UPDATE with secret and row key, and a
 template for the name of a secret, made from the row key."""
+
 TABLES = ("token", "profile", "secret")
+"""The tables with these columns."""
 
 
 def unreadable(session: Session, box: SecretBox) -> tuple[str, ...]:

@@ -2,8 +2,8 @@
 
 The rules of this file:
 
-1. Every write is one transaction that first locks the row of its token, which holds the sync state, so that
-   two workers of one token write one after the other.
+1. Every write is one transaction. If it belongs to a token, it first locks the row of the token, which holds
+   the sync state, so that two workers of one token write one after the other.
 2. A write with a lease checks it inside that transaction, so that no other worker can acquire the lease
    between the check and the commit.
 3. A change of a device and its event are written in one transaction.
@@ -28,7 +28,7 @@ from pyade.core.secret import Secret, secret_or_none
 from pyade.crypto.secret_box import SecretBox, masked_keys
 from pyade.errors import DamagedRecordError, DuplicateTokenError, StoreConflictError, StoreError
 from pyade.loading import modules_when_asked
-from pyade.storage import tables as sql
+from pyade.storage import tables
 from pyade.storage.database import Database, Value
 from pyade.storage.protocol import EnrollmentStore, OnDamaged
 
@@ -81,7 +81,7 @@ class SQLStore(EnrollmentStore):
             keys: Encrypt secrets with the first key, and decrypt with any; see ``crypto.secret_box``. None
                 stores secrets as plain text.
             allow_unreadable_secrets: Open the store even if no key decrypts its secrets: to read the
-                inventory and to store tokens again after a key was lost.
+                devices and to store tokens again after a key was lost.
 
         Raises:
             StoreVersionError: A newer pyade wrote the tables.
@@ -91,7 +91,7 @@ class SQLStore(EnrollmentStore):
         self._database = database
         try:
             self._box = keys if isinstance(keys, SecretBox) else SecretBox(keys)
-            sql.migrate(database)
+            tables.migrate(database)
             if not allow_unreadable_secrets:
                 with database.reading() as session:
                     sealing.check_keys(session, self._box, database.where)
@@ -103,7 +103,7 @@ class SQLStore(EnrollmentStore):
     def add_token(self, token: Token) -> None:
         values = self._sealed_token(token)
         with self._database.writing() as session:
-            if not session.rows(sql.ADD_TOKEN, (token.name, *values)):
+            if not session.rows(tables.ADD_TOKEN, (token.name, *values)):
                 raise DuplicateTokenError(
                     f"a token {token.name!r} is stored already: renew it or choose another name"
                 )
@@ -111,37 +111,37 @@ class SQLStore(EnrollmentStore):
     def add_or_renew_token(self, token: Token, *, force: bool = False) -> Token:
         values = self._sealed_token(token)
         with self._database.writing() as session:
-            if session.rows(sql.ADD_TOKEN, (token.name, *values)):
+            if session.rows(tables.ADD_TOKEN, (token.name, *values)):
                 return token
             locked = rows.lock(session, token.name)
-            (found,) = rows.masked_last(session.rows(sql.READ_TOKEN, (token.name,)))
+            (found,) = rows.masked_last(session.rows(tables.READ_TOKEN, (token.name,)))
             renewed = self._token(*found).renew(token, token.scope_tags or None, force=force)
-            locked.run(sql.REPLACE_TOKEN, (*self._sealed_token(renewed), locked.id))
+            locked.run(tables.REPLACE_TOKEN, (*self._sealed_token(renewed), locked.id))
         return renewed
 
     def token(self, name: str) -> Token:
-        found = rows.masked_last(self._read(sql.READ_TOKEN, (name,)))
+        found = rows.masked_last(self._read(tables.READ_TOKEN, (name,)))
         return self._token(*rows.only_row(found, name))
 
     def tokens(self, *, damaged: OnDamaged | None = None) -> tuple[Token, ...]:
-        found = rows.masked_last(self._read(sql.READ_TOKENS))
+        found = rows.masked_last(self._read(tables.READ_TOKENS))
         return tuple(rows.readable(found, self._token, damaged))
 
     def replace_token(self, token: Token, *, instead_of: Token | None = None) -> None:
         values = self._sealed_token(token)
         with self._writing(token.name) as locked:
             if instead_of is not None:
-                (row,) = rows.masked_last(locked.run(sql.READ_TOKEN, (token.name,)))
+                (row,) = rows.masked_last(locked.run(tables.READ_TOKEN, (token.name,)))
                 if self._token(*row) != instead_of:
                     raise StoreConflictError(
                         f"the token {token.name!r} was replaced meanwhile: read it again"
                     )
-            locked.run(sql.REPLACE_TOKEN, (*values, locked.id))
+            locked.run(tables.REPLACE_TOKEN, (*values, locked.id))
 
     def remove_token(self, name: str, *, now: datetime) -> None:
         with self._writing(name) as locked:
-            locked.run(sql.DELETE_DEVICES, locked.ids)
-            locked.run(sql.DELETE_TOKEN, (locked.id,))
+            locked.run(tables.DELETE_DEVICES, locked.ids)
+            locked.run(tables.DELETE_TOKEN, (locked.id,))
             locked.emit(now, (event_log.EventGroup(event_log.EventKind.TOKEN_REMOVED),))
 
     def _sealed_token(self, token: Token) -> tuple[str, str]:
@@ -159,7 +159,7 @@ class SQLStore(EnrollmentStore):
         def named_state(name: str, document: str | None) -> tuple[str, SyncState]:
             return name, documents.decode_state(document, name)
 
-        return dict(rows.readable(self._read(sql.SELECT_STATES), named_state, damaged))
+        return dict(rows.readable(self._read(tables.SELECT_STATES), named_state, damaged))
 
     def save_sync_state(
         self,
@@ -181,8 +181,8 @@ class SQLStore(EnrollmentStore):
             now = locked.session.now()
             ends = expiry(seconds, now=now)
             check_free(locked.lease(), owner, now=now)
-            locked.run(sql.DELETE_LEASE, (locked.id,))
-            ((fence,),) = locked.run(sql.INSERT_LEASE, (locked.id, owner, ends))
+            locked.run(tables.DELETE_LEASE, (locked.id,))
+            ((fence,),) = locked.run(tables.INSERT_LEASE, (locked.id, owner, ends))
         return Lease(token_name=token_name, owner=owner, fence=fence, expires_at=ends)
 
     def renew_lease(self, lease: Lease, *, seconds: float = LEASE_SECONDS) -> Lease:
@@ -190,19 +190,19 @@ class SQLStore(EnrollmentStore):
             now = locked.session.now()
             ends = expiry(seconds, now=now)
             check_held(locked.lease(), lease, now=now)
-            locked.run(sql.RENEW_LEASE, (ends, lease.fence))
+            locked.run(tables.RENEW_LEASE, (ends, lease.fence))
         return attrs.evolve(lease, expires_at=ends)
 
     def held_lease(self, token_name: str) -> LeaseHolder | None:
         with self._database.reading() as session:
-            token_id, *_ = rows.only_row(session.rows(sql.SELECT_TOKEN, (token_name,)), token_name)
-            found = session.rows(sql.SELECT_LEASE, (token_id,))
+            token_id, *_ = rows.only_row(session.rows(tables.SELECT_TOKEN, (token_name,)), token_name)
+            found = session.rows(tables.SELECT_LEASE, (token_id,))
             now = session.now()
         return held(documents.decode_lease(token_name, found[0]) if found else None, now=now)
 
     def release_lease(self, lease: Lease) -> None:
         with self._database.writing() as session:
-            session.rows(sql.RELEASE_LEASE, (lease.fence,))
+            session.rows(tables.RELEASE_LEASE, (lease.fence,))
 
     # Devices
     def commit_page(
@@ -226,7 +226,7 @@ class SQLStore(EnrollmentStore):
         with self._writing(token_name, lease) as locked:
             following = records.finished_state(token_name, locked.revision, state)
             values = (locked.id, False, state.full_sync, state.listing_since)
-            for page in rows.pages_of(locked.run, sql.SELECT_UNLISTED, values, by="device.id"):
+            for page in rows.pages_of(locked.run, tables.SELECT_UNLISTED, values, by="device.id"):
                 gone = [merging.release(documents.decode_record(token_name, row[1:]), now) for row in page]
                 locked.save_devices(gone, {row[1]: row for row in page})
                 shown = [
@@ -262,13 +262,13 @@ class SQLStore(EnrollmentStore):
             if left is not None:
                 locked.save_devices((left,), known)
             else:
-                locked.run(sql.DELETE_DEVICE, (locked.id, serial_number))
+                locked.run(tables.DELETE_DEVICE, (locked.id, serial_number))
             if is_shown:  # rule 3
                 locked.emit_changes(now, [(event_log.EventKind.DELETED, serial_number)])
 
     def purge_released(self, token_name: str, *, now: datetime) -> int:
         with self._writing(token_name) as locked:
-            gone = locked.run(sql.PURGE, (locked.id, True, now - records.PURGE_AFTER))
+            gone = locked.run(tables.PURGE, (locked.id, True, now - records.PURGE_AFTER))
             shown = sorted(serial for serial, deleted_at in gone if deleted_at is None)
             locked.emit_changes(now, ((event_log.EventKind.PURGED, serial) for serial in shown))
         return len(gone)
@@ -306,13 +306,13 @@ class SQLStore(EnrollmentStore):
         return device_groups.status_counts(self.device_groups(token_name))
 
     def device_groups(self, token_name: str) -> Mapping[DeviceGroup, int]:
-        found = self._read(sql.COUNT_GROUPS, (self._token_row(token_name).id,))
+        found = self._read(tables.COUNT_GROUPS, (self._token_row(token_name).id,))
         return {documents.decode_group(token_name, text): count for text, count in found if count}
 
     def count_unlisted(self, token_name: str, state: SyncState) -> int:
         since = state.listing_since or datetime.max.replace(tzinfo=UTC)
         values = (self._token_row(token_name).id, False, state.full_sync, since)
-        ((count,),) = self._read(sql.COUNT_UNLISTED, values)
+        ((count,),) = self._read(tables.COUNT_UNLISTED, values)
         return int(count)
 
     # Profiles
@@ -321,24 +321,24 @@ class SQLStore(EnrollmentStore):
         values = (profile.profile_uuid, content.name, profile.digest, profile.defined_at, profile.individual)
         texts = self._sealed_profile(content)
         with self._writing(token_name, lease) as locked:
-            locked.run(sql.SAVE_PROFILE, (locked.id, *values, *texts))
+            locked.run(tables.SAVE_PROFILE, (locked.id, *values, *texts))
 
     def profiles(self, token_name: str) -> tuple[DefinedProfile, ...]:
-        found = rows.masked_last(self._read(sql.SELECT_PROFILES, (self._token_row(token_name).id,)))
+        found = rows.masked_last(self._read(tables.SELECT_PROFILES, (self._token_row(token_name).id,)))
         return tuple(self._defined_profile(token_name, row) for row in found)
 
     def defined_profile(self, token_name: str, profile_uuid: str) -> DefinedProfile | None:
-        found = rows.masked_last(self._read(sql.SELECT_PROFILE, (profile_uuid, token_name)))
+        found = rows.masked_last(self._read(tables.SELECT_PROFILE, (profile_uuid, token_name)))
         row = rows.only_row(found, token_name)
         return None if row[0] is None else self._defined_profile(token_name, row)
 
     def set_default_profile(self, token_name: str, profile: EnrollmentProfile | None) -> None:
         document, secret = (None, None) if profile is None else self._sealed_profile(profile)
         with self._writing(token_name) as locked:
-            locked.run(sql.SET_DEFAULT, (document, secret, locked.id))
+            locked.run(tables.SET_DEFAULT, (document, secret, locked.id))
 
     def default_profile(self, token_name: str) -> EnrollmentProfile | None:
-        found = rows.masked_last(self._read(sql.SELECT_DEFAULT, (token_name,)))
+        found = rows.masked_last(self._read(tables.SELECT_DEFAULT, (token_name,)))
         row = rows.only_row(found, token_name)
         return None if row[0] is None else self._profile(token_name, *row)
 
@@ -379,28 +379,28 @@ class SQLStore(EnrollmentStore):
             rows.audit(session, events)
 
     def position(self, subscriber: str) -> str | None:
-        found = self._read(sql.SELECT_POSITION, (subscriber,))
+        found = self._read(tables.SELECT_POSITION, (subscriber,))
         return str(found[0][0]) if found else None
 
     def save_position(self, subscriber: str, after: str | None) -> None:
         event_log.position_of(after)
         with self._database.writing() as session:
             if after is None:
-                session.rows(sql.DELETE_POSITION, (subscriber,))
+                session.rows(tables.DELETE_POSITION, (subscriber,))
             else:
-                session.rows(sql.SAVE_POSITION, (subscriber, after))
+                session.rows(tables.SAVE_POSITION, (subscriber, after))
 
     def prune_events(self, before: datetime) -> None:
         with self._database.writing() as session:
-            positions = [event_log.position_of(after) for (after,) in session.rows(sql.SELECT_POSITIONS)]
+            positions = [event_log.position_of(after) for (after,) in session.rows(tables.SELECT_POSITIONS)]
             if positions:
-                session.rows(sql.PRUNE_SEEN_EVENTS, (before, *min(positions)))
+                session.rows(tables.PRUNE_SEEN_EVENTS, (before, *min(positions)))
             else:
-                session.rows(sql.PRUNE_EVENTS, (before,))
+                session.rows(tables.PRUNE_EVENTS, (before,))
 
     # Secrets
     def load_session(self, key: str) -> Secret | None:
-        found = rows.masked_last(self._read(sql.SELECT_SECRET, (sealing.SESSION, key)))
+        found = rows.masked_last(self._read(tables.SELECT_SECRET, (sealing.SESSION, key)))
         try:
             return self._box.open(found[0][0]) if found else None
         except StoreError:
@@ -411,7 +411,7 @@ class SQLStore(EnrollmentStore):
         self._save_secret(sealing.SESSION, key, session)
 
     def secret(self, name: str) -> Secret | None:
-        found = rows.masked_last(self._read(sql.SELECT_SECRET, (sealing.SECRET, name)))
+        found = rows.masked_last(self._read(tables.SELECT_SECRET, (sealing.SECRET, name)))
         try:
             return self._box.open(found[0][0]) if found else None
         except StoreError as error:
@@ -423,7 +423,7 @@ class SQLStore(EnrollmentStore):
         self._save_secret(sealing.SECRET, name, secret)
 
     def secret_names(self, prefix: str = "") -> tuple[str, ...]:
-        found = self._read(sql.SELECT_SECRET_NAMES, (sealing.SECRET, len(prefix), prefix))
+        found = self._read(tables.SELECT_SECRET_NAMES, (sealing.SECRET, len(prefix), prefix))
         return tuple(name for (name,) in found)
 
     def unreadable_secrets(self) -> tuple[str, ...]:
@@ -449,9 +449,9 @@ class SQLStore(EnrollmentStore):
     def _save_secret(self, kind: str, name: str, value: Secret | None) -> None:
         with self._database.writing() as session:
             if value is None:
-                session.rows(sql.DELETE_SECRET, (kind, name))
+                session.rows(tables.DELETE_SECRET, (kind, name))
             else:
-                session.rows(sql.SAVE_SECRET, (kind, name, self._box.seal(value)))
+                session.rows(tables.SAVE_SECRET, (kind, name, self._box.seal(value)))
 
     def _open(self, sealed: str, token_name: str) -> Secret:
         try:
@@ -462,7 +462,7 @@ class SQLStore(EnrollmentStore):
 
     # Enrollments
     def enrollment(self, serial_number: str) -> Enrollment | None:
-        found = self._read(sql.SELECT_ENROLLMENT, (serial_number,))
+        found = self._read(tables.SELECT_ENROLLMENT, (serial_number,))
         return documents.decode_enrollment(serial_number, found[0][0]) if found else None
 
     def enrollments(
@@ -470,10 +470,10 @@ class SQLStore(EnrollmentStore):
     ) -> Iterator[Enrollment]:
         with self._database.reading():  # raises here if the store is closed
             if registration is None:
-                pages = rows.pages_of(self._read, sql.SELECT_ENROLLMENTS, (), by="serial_number")
+                pages = rows.pages_of(self._read, tables.SELECT_ENROLLMENTS, (), by="serial_number")
             else:
                 values = (registration.value,)
-                pages = rows.pages_of(self._read, sql.SELECT_REGISTERED, values, by="serial_number")
+                pages = rows.pages_of(self._read, tables.SELECT_REGISTERED, values, by="serial_number")
             found = (rows.readable(page, documents.decode_enrollment, damaged) for page in pages)
             return chain.from_iterable(found)
 
@@ -492,53 +492,53 @@ class SQLStore(EnrollmentStore):
             if events is not None:
                 rows.audit(session, events)
             if enrollment.revision:
-                written = session.rows(sql.UPDATE_ENROLLMENT, (*values, serial, enrollment.revision))
+                written = session.rows(tables.UPDATE_ENROLLMENT, (*values, serial, enrollment.revision))
             else:
-                written = session.rows(sql.ADD_ENROLLMENT, (*values, serial))
+                written = session.rows(tables.ADD_ENROLLMENT, (*values, serial))
             if not written:
-                found = session.rows(sql.SELECT_ENROLLMENT_REVISION, (serial,))
+                found = session.rows(tables.SELECT_ENROLLMENT_REVISION, (serial,))
                 raise enrollments.conflict(enrollment, found[0][0] if found else 0)
             if is_new:  # all except a sign-in under way
-                session.rows(sql.REVOKE_CREDENTIALS, (serial, enrollments.OneTimeKind.WEB_VIEW.value))
+                session.rows(tables.REVOKE_CREDENTIALS, (serial, enrollments.OneTimeKind.WEB_VIEW.value))
             if credential is not None:
-                session.rows(sql.KEEP_ONE_TIME, documents.one_time_row(credential))
+                session.rows(tables.KEEP_ONE_TIME, documents.one_time_row(credential))
         return following
 
     def delete_enrollment(self, serial_number: str) -> None:
         with self._database.writing() as session:
-            session.rows(sql.DELETE_ENROLLMENT, (serial_number,))
-            session.rows(sql.REVOKE_ALL, (serial_number,))
+            session.rows(tables.DELETE_ENROLLMENT, (serial_number,))
+            session.rows(tables.REVOKE_ALL, (serial_number,))
 
     def save_one_time(self, one_time: OneTime, *, now: datetime, keep: int) -> None:
         with self._database.writing() as session:
-            session.rows(sql.DELETE_EXPIRED, (now,))
-            session.rows(sql.MAKE_ROOM, (one_time.serial_number, one_time.kind.value, keep - 1))
-            session.rows(sql.KEEP_ONE_TIME, documents.one_time_row(one_time))
+            session.rows(tables.DELETE_EXPIRED, (now,))
+            session.rows(tables.MAKE_ROOM, (one_time.serial_number, one_time.kind.value, keep - 1))
+            session.rows(tables.KEEP_ONE_TIME, documents.one_time_row(one_time))
 
     def take_one_time(self, kind: OneTimeKind, digest: str, *, now: datetime) -> OneTime | None:
         with self._database.writing() as session:
-            taken = session.rows(sql.TAKE_ONE_TIME, (kind.value, digest))
+            taken = session.rows(tables.TAKE_ONE_TIME, (kind.value, digest))
         found = documents.decode_one_time(taken[0]) if taken else None
         return found if found is not None and enrollments.can_redeem(found, by="", now=now) else None
 
     def redeem_one_time(self, kind: OneTimeKind, digest: str, *, by: str, now: datetime) -> OneTime | None:
         place = (kind.value, digest)
         with self._database.writing() as session:
-            kept = session.rows(sql.SELECT_ONE_TIME, place)
+            kept = session.rows(tables.SELECT_ONE_TIME, place)
             found = documents.decode_one_time(kept[0]) if kept else None
             if found is None or not enrollments.can_redeem(found, by=by, now=now):
                 if found is not None and found.expires_at <= now:
-                    session.rows(sql.TAKE_ONE_TIME, place)  # stays expired if the clock is set back later
+                    session.rows(tables.TAKE_ONE_TIME, place)  # stays expired if the clock is set back later
                 return None
             if not found.redeemed_by:
                 *_, expires_at, value = documents.one_time_row(
                     enrollments.redeemed_one_time(found, by=by, now=now)
                 )
-                session.rows(sql.SAVE_ONE_TIME, (expires_at, value, *place))
+                session.rows(tables.SAVE_ONE_TIME, (expires_at, value, *place))
         return found
 
     def one_times(self, serial_number: str, *, redeemed: bool = False) -> Sequence[OneTime]:
-        found = map(documents.decode_one_time, self._read(sql.SELECT_ONE_TIMES, (serial_number,)))
+        found = map(documents.decode_one_time, self._read(tables.SELECT_ONE_TIMES, (serial_number,)))
         return tuple(one for one in found if redeemed or not one.redeemed_by)
 
     # Lifetime
@@ -546,7 +546,7 @@ class SQLStore(EnrollmentStore):
         self._database.close()
 
     def __repr__(self) -> str:
-        # Called for a store whose __init__ failed, too, by tracebacks that show local variables.
+        # Tracebacks that show local variables call it also for a store whose __init__ failed.
         database: Database | None = vars(self).get("_database")
         return f"{type(self).__name__}({'' if database is None else repr(database.where)})"
 
@@ -555,7 +555,7 @@ class SQLStore(EnrollmentStore):
             return session.rows(statement, values)
 
     def _token_row(self, token_name: str) -> TokenRow:
-        row = rows.only_row(self._read(sql.SELECT_TOKEN, (token_name,)), token_name)
+        row = rows.only_row(self._read(tables.SELECT_TOKEN, (token_name,)), token_name)
         return rows.TokenRow(self._read, token_name, *row)  # rule 4: each page is a read of its own
 
     @contextmanager

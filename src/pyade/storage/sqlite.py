@@ -97,8 +97,8 @@ class _Session:
     def _write(self, table: Table, rows: Sequence[Sequence[Value]], statement: str) -> None:
         check_rows(table, rows)
         columns = list(map(list, zip(*rows, strict=True)))
-        for column, kind in zip(columns, table.columns.values(), strict=True):
-            if kind == "time":
+        for column, column_type in zip(columns, table.columns.values(), strict=True):
+            if column_type == "time":
                 column[:] = map(_TimeTexts().__getitem__, column)
         self.connection.executemany(DIALECT.translate(statement), zip(*columns, strict=True))
 

@@ -72,9 +72,8 @@ class FairLock:
         finally:
             self._waiting.discard(thread)  # also if Ctrl-C ended the wait
             if self._waiting:
-                time.sleep(
-                    0
-                )  # without it, a thread that locks again would win before waiting threads wake up
+                # Without it, a thread that locks again would win before waiting threads wake up.
+                time.sleep(0)
 
 
 class Forkable:
@@ -240,7 +239,7 @@ class Watch:
             found = os.stat(self._path)  # noqa: PTH116 - before each read and write: a Path takes twice as long
         except OSError:
             found = None
-        if found is None or _identity(found) != self.identity:
+        if found is None or _identity(found) != self.identity:  # rule 1
             what = "is gone" if found is None else "was replaced by another file"
             raise StoreError(
                 f"{self._path}: the file {what} while the store was open: nothing more is written, "
@@ -403,7 +402,7 @@ def explanation(exc: sqlite3.Error, *, timeout_s: float) -> str:
         sqlite3.SQLITE_CANTOPEN: "unable to open it: choose a file and folder that this process may write",
         sqlite3.SQLITE_READONLY: "it is read-only: choose a file and folder that this process may write",
         sqlite3.SQLITE_CORRUPT: "it is damaged, or was overwritten while it was open: restore a backup",
-        sqlite3.SQLITE_FULL: "the disk is full: make room and try again",
+        sqlite3.SQLITE_FULL: "the disk is full: free some space and try again",
     }
     name = getattr(exc, "sqlite_errorname", type(exc).__name__)
     return known.get(_code(exc), f"SQLite failed with {name}")

@@ -43,6 +43,9 @@ from pyade.sync.report import abbreviate, pluralize
 from pyade.sync.runners import AsyncCaller, Caller, in_store, runner_of, runner_of_async
 from pyade.text import Printed
 
+_BATCH: Final = 100
+"""Devices per call of the store in a deletion."""
+
 
 @check_arguments
 def bypass_code_name(serial_number: str) -> str:
@@ -106,9 +109,6 @@ def _read_or_store_code(
     finally:
         store.release_lease(lease)
     return code
-
-
-_BATCH: Final = 100
 
 
 class Deletion(enum.StrEnum):

@@ -43,7 +43,7 @@ class Fleet:
     damaged: Mapping[str, DamagedRecordError] = attrs.field(hash=False)
 
     def readable(self) -> Iterator[tuple[Token, SyncState]]:
-        """Yield each readable token that has a readable state, with it, by name; a new token has none yet."""
+        """Yield the tokens of which token and sync state can be read, with the state, by name."""
         for name, token in self.tokens.items():
             if name in self.states:
                 yield token, self.states[name]

@@ -33,9 +33,9 @@ class SyncOutcome(enum.StrEnum):
     """
 
     CAUGHT_UP = "caught up with Apple"
-    TIME_LIMIT = "the time was up: run again at once to continue"
-    PAGE_LIMIT = "the bound on pages was reached"
-    REPEATED_CURSOR = "Apple returned a cursor that it had been sent, with more to follow"
+    TIME_LIMIT = "the time limit was reached: run again to continue"
+    PAGE_LIMIT = "the limit of pages was reached: the next run continues"
+    REPEATED_CURSOR = "Apple announced another page with a cursor that was already used"
     NO_CURSOR = "Apple does not accept the cursor any more, and a full list is not allowed yet"
     RELEASE_HELD = "Apple's list would release too many devices: run with force=True if it is right"
     OVERTAKEN = "another worker took over"

@@ -176,7 +176,7 @@ class SyncRun:
                     yield from self._resolve_ties()  # rule 6
                 if outcome is SyncOutcome.CAUGHT_UP and self._state.held_back:
                     outcome = yield from self._release_held_back()  # rule 2
-                yield from self._read_account(token)
+                yield from self._read_account(token)  # rule 10
             return (yield from self._finish(outcome))
         except (StoreConflictError, LeaseLostError) as lost:  # rule 5
             return (yield from self._overtaken(lost))
@@ -437,8 +437,9 @@ class SyncRun:
 
     def _fail(self, error: Exception, token: Token | None) -> Flow[None]:
         """Store that the run is over and why; a failure to store it is only noted on *error*."""
-        error.add_note(printable(f"{self._token_name}: {self._pages} pages were committed before"))
-        _log.info("%s: %s after %s", self._token_name, type(error).__name__, pluralize(self._pages, "page"))
+        pages = pluralize(self._pages, "page")
+        error.add_note(printable(f"{self._token_name}: {pages} committed before the error"))
+        _log.info("%s: %s after %s", self._token_name, type(error).__name__, pages)
         # The text of a foreign error may hold anything, also secrets.
         text = f"{type(error).__name__}: {error}" if isinstance(error, PyadeError) else type(error).__name__
         state = attrs.evolve(
@@ -479,14 +480,14 @@ class SyncRun:
         next_allowed_at, next_automatic_at = self._policy.next_times(self._state, now)
         notes = list(self._notes)
         if self._only_listed:
-            notes.append(f"{self._only_listed:,} devices came only with the full list")
+            notes.append(f"{pluralize(self._only_listed, 'device')} came only with the full list")
         if self._unreadable:
             notes.append(f"{pluralize(self._unreadable, 'record')} could not be read: left out")
         problems = list(self._problems)
         if self._wild:
             problems.append(implausible_date_problem(self._wild))
         if self._replaced:
-            notes.append(f"{self._replaced:,} NUL characters were replaced by U+FFFD")
+            notes.append(f"{pluralize(self._replaced, 'NUL character')} replaced by U+FFFD")
         return SyncReport(
             token_name=self._token_name,
             action=self._action,

@@ -1,4 +1,4 @@
-"""Runners for the flows of this package: the common ones with a client of Apple; store access, progress."""
+"""What the flows of ``sync`` and ``assignment`` share: runners with a client, store access, progress."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pyade.apple.http.calls import Call, SendCall
 from pyade.core.arguments import ArgumentType, check_returned
 from pyade.errors import PolicyError
 from pyade.flow import AsyncRunner, Flow, Handlers, Runner, StoreCall, ask
+from pyade.loading import modules_when_asked
 from pyade.storage.protocol import Store
 from pyade.text import Printed
 
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from pyade.apple.client import AsyncClient, Client
     from pyade.apple.http.network import Network
     from pyade.core.token import Token
-    from pyade.storage.protocol import Store
+    from pyade.sync import report
+else:
+    modules_when_asked(globals(), report="pyade.sync.report")
 
 T = TypeVar("T")
 
@@ -55,9 +58,10 @@ class Progress(Printed):
     total: int | None = None
 
     def _words(self) -> str:
-        total = "" if self.total is None else f" of {self.total:,}"
-        requests = "1 request" if self.pages == 1 else f"{self.pages:,} requests"
-        return f"{self.token_name}: {self.phase}, {self.devices:,}{total} devices in {requests}"
+        devices = report.pluralize(self.devices, "device")
+        if self.total is not None:
+            devices = f"{self.devices:,} of {report.pluralize(self.total, 'device')}"
+        return f"{self.token_name}: {self.phase}, {devices} in {report.pluralize(self.pages, 'request')}"
 
 
 def in_store(work: Callable[[Store], T]) -> Flow[T]:

@@ -17,6 +17,7 @@ from pyade.core.profile.accounts import PrimaryAccount
 from pyade.core.profile.affinity import UserAffinity
 from pyade.core.profile.profile import DefinedProfile, EnrollmentProfile
 from pyade.core.token import Portal, Token
+from pyade.errors import StoreConflictError
 from pyade.storage.protocol import Store
 
 NOW = datetime(2025, 6, 1, 12, 30, 15, 123456, tzinfo=UTC)
@@ -212,6 +213,17 @@ def commit(
         name, devices, source=source, state=state, now=NOW + timedelta(seconds=seconds)
     )
     return counts
+
+
+def commit_until_it_succeeds(store: Store, devices: Sequence[Device]) -> None:
+    """Commit a page on top of the stored state; repeat this after a conflict with another writer."""
+    while True:
+        state = store.sync_state("hq")
+        try:
+            store.commit_page("hq", devices, source=Source.SYNC, state=state, now=NOW)
+        except StoreConflictError:
+            continue
+        return
 
 
 def record_of(store: Store, serial_number: str, name: str = "hq") -> DeviceRecord:

@@ -3,8 +3,7 @@
 The signature is verified without the code of the client, so that a mistake there shows.
 
 Source: RFC 5849, sections 3.2 and 3.4; Apple, "Authenticating for Automated Device Enrollment" and
-"Interpreting Automated Device Enrollment error codes". The bodies of the
-responses were observed.
+"Interpreting Automated Device Enrollment error codes". The bodies of the responses were observed.
 """
 
 from __future__ import annotations

@@ -12,13 +12,13 @@ import attrs
 import pytest
 
 from pyade.core.fleet.device import Device, DeviceResult, OpType, ProfileStatus
-from pyade.core.fleet.records import ChangeCounts, Source, SyncState, owner_of
-from pyade.errors import StoreConflictError
+from pyade.core.fleet.records import ChangeCounts, Source, owner_of
 from pyade.storage.protocol import Store
 from pyade.testing.store_examples import (
     NOW,
     attempt_with,
     commit,
+    commit_until_it_succeeds,
     event,
     example_token,
     fleet_of,
@@ -231,7 +231,7 @@ class DeletionPromises:
                 event(device.serial_number, OpType.MODIFIED, 1, asset_tag="new") for device in fleet[share::4]
             ]
             for half in (page[:5], page[5:]):
-                _commit_until_it_succeeds(store, half)
+                commit_until_it_succeeds(store, half)
 
         with ThreadPoolExecutor(8) as pool:
             jobs = [pool.submit(job, share) for share in range(4) for job in (remove, change)]
@@ -313,13 +313,3 @@ class OwnershipPromises:
 
 def _delete(store: Store, serial_number: str, *, seconds: float = 0) -> None:
     store.delete_device("hq", serial_number, now=NOW + timedelta(seconds=seconds))
-
-
-def _commit_until_it_succeeds(store: Store, devices: list[Device]) -> None:
-    while True:
-        state: SyncState = store.sync_state("hq")
-        try:
-            store.commit_page("hq", devices, source=Source.SYNC, state=state, now=NOW)
-        except StoreConflictError:
-            continue
-        return

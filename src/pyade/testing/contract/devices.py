@@ -16,9 +16,7 @@ from pyade.core.fleet.device import Device, DeviceList, DeviceResult, OpType, Pr
 from pyade.core.fleet.events import EventBatch, EventGroup, EventKind
 from pyade.core.fleet.groups import DeviceGroup, group_of
 from pyade.core.fleet.records import ChangeCounts, DeviceRecord, Source, SyncState
-from pyade.errors import (
-    StoreError,
-)
+from pyade.errors import StoreError
 from pyade.storage.protocol import Store
 from pyade.testing.store_examples import (
     NOW,
@@ -182,8 +180,8 @@ class PagePromises:
         assert record_of(store, "B").device.asset_tag == "listed"
         assert record_of(store, "B").op_date == event("B", OpType.MODIFIED, -10).op_date
 
-    def test_what_is_in_doubt_is_stored_with_its_page(self, store: Store) -> None:
-        """Two operations of one second are a tie, across pages too; the returned state contains it."""
+    def test_ties_are_stored_with_their_page(self, store: Store) -> None:
+        """Two operations of one second are a tie, across pages too; the returned state contains the tie."""
         page = [event("A", OpType.ADDED, 1), event("A", OpType.DELETED, 1), event("B", OpType.ADDED, 1)]
         state, _ = store.commit_page("hq", page, source=Source.SYNC, state=SyncState(), now=NOW)
         assert dict(state.ties) == {"A": True}

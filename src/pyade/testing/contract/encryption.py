@@ -92,14 +92,14 @@ def check_secrets(store: EnrollmentStore) -> None:
 
 def find_secrets(raw: bytes) -> list[str]:
     """Return the secrets in *raw*: plain, in Base64 at any offset, or in Base64 of Base64."""
-    return [word for word in SECRETS if any(form in raw for form in _forms(word.encode()))]
+    return [secret for secret in SECRETS if any(form in raw for form in _forms(secret.encode()))]
 
 
-def _forms(word: bytes, depth: int = 2) -> list[bytes]:
+def _forms(secret: bytes, depth: int = 2) -> list[bytes]:
     # The first and last characters depend on the bytes around the secret.
-    encoded = [base64.b64encode(b"\0" * offset + word)[4:-4] for offset in range(3)]
+    encoded = [base64.b64encode(b"\0" * offset + secret)[4:-4] for offset in range(3)]
     deeper = [form for one in encoded for form in _forms(one, depth - 1)] if depth else []
-    return [word, *deeper]
+    return [secret, *deeper]
 
 
 class EncryptionContract:
@@ -115,9 +115,7 @@ class EncryptionContract:
         """Return a function that returns all stored bytes: the files or the rows."""
         raise NotImplementedError("override the fixture raw")
 
-    def test_secrets_come_back_and_cannot_be_read_in_the_raw_data(
-        self, open_store: OpenStore, raw: Callable[[], bytes]
-    ) -> None:
+    def test_raw_data_contains_no_secret(self, open_store: OpenStore, raw: Callable[[], bytes]) -> None:
         """The stored bytes contain no secret."""
         with open_store([OLD]) as store:
             store_secrets(store)
@@ -128,13 +126,11 @@ class EncryptionContract:
         with open_store([OLD]) as store:
             check_secrets(store)
 
-    def test_what_is_searched_for_would_be_found(
-        self, open_store: OpenStore, raw: Callable[[], bytes]
-    ) -> None:
+    def test_plain_store_contains_the_secrets(self, open_store: OpenStore, raw: Callable[[], bytes]) -> None:
         """Without keys the stored bytes contain each secret except those stored only as a hash."""
         with open_store(None) as store:
             store_secrets(store)
-            assert find_secrets(raw()) == [word for word in SECRETS if word != "plain-challenge"]
+            assert find_secrets(raw()) == [secret for secret in SECRETS if secret != "plain-challenge"]
 
     def test_replaced_token_is_encrypted(self, open_store: OpenStore, raw: Callable[[], bytes]) -> None:
         """Replacing a token encrypts its secrets too."""
@@ -219,7 +215,7 @@ class EncryptionContract:
             store.remove_token("other", now=NOW)
             check_secrets(store)
 
-    def test_inventory_outlives_a_lost_key(self, open_store: OpenStore) -> None:
+    def test_store_without_its_key_keeps_all_other_data(self, open_store: OpenStore) -> None:
         """Without the key the store opens on request; tokens can be replaced, and no other data is lost."""
         with open_store([OLD]) as store:
             store_secrets(store)

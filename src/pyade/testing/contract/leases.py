@@ -206,7 +206,7 @@ class LeasePromises:
                 one.acquire_lease("hq", "worker-2")
             one.save_sync_state("hq", SyncState(), lease=lease)
 
-    def test_fences_go_on_after_a_restart(self, make_store: Callable[[], Store]) -> None:
+    def test_fences_keep_increasing_after_a_restart(self, make_store: Callable[[], Store]) -> None:
         """A reopened store never issues a fence again, even if the lease was released."""
         if not self.durable:
             pytest.skip("this store is not durable")

@@ -84,7 +84,7 @@ class Fault:
 
     @classmethod
     def html(cls, status: int = 502, *, effect: bool = False) -> Fault:
-        """Return the HTML page of a gateway; it contains one of Apple's codes, to catch substring tests."""
+        """Return the HTML page of a gateway; one of Apple's codes is in its text, not as its code."""
         return cls(
             response=WireResponse(
                 status=status, body=_HTML % (status, status), headers={"Content-Type": "text/html"}

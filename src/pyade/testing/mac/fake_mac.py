@@ -80,8 +80,7 @@ class FakeMac(MacState):
 
     Attributes:
         serial_number: Sent in its MachineInfo, like all attributes up to *language* except *identity*.
-        identity: The key that signs its MachineInfo; it holds no serial number, so Macs may share
-            one.
+        identity: The key that signs its MachineInfo; it holds no serial number, so Macs may share one.
         product: Model identifier; determines the chip.
         version: Version of macOS; a required update changes it.
         build: Build of macOS; omitted, derived from *version*.
