@@ -178,7 +178,7 @@ _PLACE = re.compile(r" - at `([^`]*)`$")
 
 
 def record_row(record: DeviceRecord, document: str | None = None) -> tuple[Any, ...]:
-    """Return the row of *record* without its ids, in the order of ``schema.DEVICES``.
+    """Return the row of *record* without its ids, in the order of ``storage.tables.DEVICES``.
 
     Args:
         record: The record.
