@@ -22,6 +22,8 @@ from pyade.builders.intune import (
     token_to_intune,
 )
 from pyade.builders.intune.fields import BOOLEANS, NO_EQUAL, SETTING_MEMBERS, spelling
+from pyade.builders.intune.json_reader import TYPE
+from pyade.builders.intune.object_types import DEVICE, TOKEN
 from pyade.core.macos.setup_screens import NOT_ON_MACOS, SkipKeys
 from pyade.core.profile.accounts import AdministratorAccount, PrimaryAccount
 from pyade.core.profile.affinity import AffinityKind, UserAffinity
@@ -254,7 +256,7 @@ def _check_stable(whole: dict[str, Any], imported: IntuneProfile) -> None:
     unknown_members,
 )
 def test_any_token_is_stable_after_the_first_way(body: dict[str, Any], extra: dict[str, Any]) -> None:
-    token = token_from_intune({**extra, **body})
+    token = token_from_intune({**extra, **body, TYPE: TOKEN})  # an unknown member may look like a profile's
     export = token_to_intune(token)
     again = token_from_intune(json.loads(export.to_json()))
     assert again == token
@@ -279,7 +281,7 @@ def test_any_token_is_stable_after_the_first_way(body: dict[str, Any], extra: di
     unknown_members,
 )
 def test_any_device_is_stable_after_the_first_way(body: dict[str, Any], extra: dict[str, Any]) -> None:
-    device = device_from_intune({**extra, **body})
+    device = device_from_intune({**extra, **body, TYPE: DEVICE})  # an unknown member may look like a token's
     export = device_to_intune(device)
     again = device_from_intune(json.loads(export.to_json()))
     assert again == device
