@@ -16,8 +16,9 @@ import attrs
 import httpx
 import msgspec
 
-from pyade.apple.error_codes import bare_code, describe_owner, is_session_lost, refusal, retry_after
+from pyade.apple.error_codes import bare_code, describe_owner, is_session_lost, refusal
 from pyade.apple.http.calls import OPEN_SESSION, Call
+from pyade.apple.http.error_codes import retry_after
 from pyade.apple.http.exchange import ACCEPT_ENCODING, SESSION_BYTES, HttpCall, HttpReply
 from pyade.apple.http.json_bodies import decode_json
 from pyade.apple.http.service import RetryPolicy, Service

@@ -82,7 +82,7 @@ class AccessTokens:
     def choose(self) -> Flow[tuple[Session, Opening]]:
         """Get the account; return the session that holds its access token, and the flow that requests one."""
         if self._provider is not None:
-            self.account = yield from _provided(self._provider)
+            self.account = yield from _call_provider(self._provider)
         assert self.account is not None  # noqa: S101 - one of the two was given
         return self._session, partial(self._ask, self.account)
 
@@ -139,7 +139,7 @@ class AccessTokens:
         return secret, now + timedelta(seconds=_RENEW_AFTER * lifetime)
 
 
-def _provided(provider: AccountProvider) -> Flow[ApiAccount]:
+def _call_provider(provider: AccountProvider) -> Flow[ApiAccount]:
     try:
         return (yield from ask(CallHook(provider, (), "account")))
     except httpx.RequestError as error:
