@@ -116,16 +116,16 @@ def _unmet(record: DeviceRecord | None, version: MacOSVersion | None) -> Iterato
         yield Problem("serial_number", serial, allowed, "run a full sync, which brings it back")
     if not device.is_mac:
         family = str(device.device_family or device.os)
-        yield Problem("device_family", family, "a Mac", "use the way of that device")
-    if _has_none(record):
+        yield Problem("device_family", family, "a Mac", "profiles renew is for Macs only")
+    if _has_no_profile(record):
         allowed = "a Mac to which an enrollment profile is assigned"
         status, attempt = device.profile_status, record.attempt
-        shown = f"{status or ''}; our last attempt: {attempt.result}" if attempt else str(status or "")
+        shown = f"{status or ''}; last attempt of pyade: {attempt.result}" if attempt else str(status or "")
         yield Problem("profile_status", shown, allowed, "assign a profile, or set a default")
 
 
-def _has_none(record: DeviceRecord) -> bool:
-    """Return True if no profile is assigned to a Mac, by Apple's newest record or by pyade's attempt."""
+def _has_no_profile(record: DeviceRecord) -> bool:
+    """Return True if no profile is assigned to a Mac, by Apple's newest record or pyade's newest attempt."""
     attempt, device = record.attempt, record.device
     is_ours = attempt is not None and attempt.result == DeviceResult.SUCCESS
     # Apple may show that a profile is assigned without saying which.

@@ -217,7 +217,7 @@ def administrator(profile: ProfileSettings, version: MacOSVersion) -> Iterator[P
         (".hidden", yes(admin.hidden), _HIDDEN if admin.hidden else "shown at login and in the settings"),
         (".password_hash", "a secret" if admin.password_hash else "", "the password to log in with"),
     )
-    unset = {".full_name": "the short name is used", ".password_hash": "nobody can log in as administrator"}
+    unset = {".full_name": "the short name is used", ".password_hash": "the administrator cannot log in"}
     for part, value, why in rows:
         if not value:
             row = PlanRow(f"administrator{part}", "", Effect.NOT_SET, unset[part])
@@ -357,7 +357,7 @@ def _sign_in(profile: ProfileSettings, version: MacOSVersion) -> Iterator[PlanRo
         why = "the Mac asks here for its enrollment profile, with the name and password of the user"
         url = PlanRow("url", profile.url, Effect.APPLIES, why)
     else:
-        why = "the Mac asks here for its enrollment profile; nobody signs in"
+        why = "the Mac asks here for its enrollment profile, without a sign-in"
         url = PlanRow("url", profile.url, Effect.APPLIES, why)
     yield url
     rows = _affinity(affinity, kind)
@@ -446,9 +446,9 @@ def _locked(profile: ProfileSettings, version: MacOSVersion) -> PlanRow:
     if not profile.locked:
         why = "an administrator of the Mac can remove the management profile"
     elif version < MacOSVersion(10, 15):
-        why = "nobody can remove the management profile, administrators included; only a wipe changes that"
+        why = "no user can remove the management profile, not even an administrator; only a wipe changes that"
     else:
-        why = "nobody can remove the management profile; only a wipe changes that"
+        why = "no user can remove the management profile; only a wipe changes that"
     if version >= MacOSVersion(10, 15):
         why += "; the other profiles that the server installs can never be removed by users"
     return PlanRow("locked", yes(profile.locked), Effect.APPLIES, why)
