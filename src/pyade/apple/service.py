@@ -30,6 +30,15 @@ from pyade.crypto.oauth1 import authorization_header
 from pyade.errors import AppleError, ClockError, ResponseError, TokenExpiredError, TransportError
 from pyade.flow import CallHook, Flow, Now, RandomBytes, ask
 
+T = TypeVar("T")
+
+MEDIA_TYPE = "application/json;charset=UTF8"
+"""In this exact spelling: Apple accepts it, and Apple's simulator accepts nothing else."""
+
+DEFAULT_LIMIT = 1000
+MAX_LIMIT = 5000
+"""Most devices per page, even if the account advertises more; it never did."""
+
 TokenProvider: TypeAlias = Callable[[], Token]
 """Returns the token to use now; called for each new session, so that a renewed token reaches a client."""
 
@@ -170,16 +179,6 @@ def _is_expired(token: Token, now: datetime) -> bool:
 
 class _WireSession(msgspec.Struct):
     auth_session_token: str
-
-
-T = TypeVar("T")
-
-MEDIA_TYPE = "application/json;charset=UTF8"
-"""In this exact spelling: Apple accepts it, and Apple's simulator accepts nothing else."""
-
-DEFAULT_LIMIT = 1000
-MAX_LIMIT = 5000
-"""Most devices per page, even if the account advertises more; it never did."""
 
 
 class DeviceAssignment(Service):

@@ -46,7 +46,7 @@ from pyade.errors import DamagedRecordError, ProfileError, PyadeError, StoreErro
 T = TypeVar("T")
 
 VERSION = 1
-"""The version of the document that this pyade writes."""
+"""The version of the documents of profiles that this pyade writes."""
 
 
 @check_arguments

@@ -34,6 +34,11 @@ from pyade.crypto.jwt import client_assertion
 from pyade.errors import AppleError, ResponseError, TransportError
 from pyade.flow import CallHook, Flow, NewId, Now, ask
 
+T = TypeVar("T")
+
+MEDIA_TYPE = "application/json"
+"""Exactly this: Apple answers another ``Accept`` with 406 (observed)."""
+
 ASSERTION_S = 300
 """Seconds for which a client assertion is valid."""
 
@@ -173,12 +178,6 @@ class _WireAccess(msgspec.Struct):
     access_token: str
     expires_in: float = 300.0
     token_type: Any = None
-
-
-T = TypeVar("T")
-
-MEDIA_TYPE = "application/json"
-"""Exactly this: Apple answers another ``Accept`` with 406 (observed)."""
 
 
 class BusinessApi(Service):

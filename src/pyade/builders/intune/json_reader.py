@@ -33,6 +33,9 @@ from pyade.core.values import format_time
 from pyade.errors import IntuneError
 from pyade.text import is_unicode
 
+MAX_BYTES: Final = 256 * 1024 * 1024
+"""Default limit for the size of a file in bytes; 200,000 devices have about 140 MB."""
+
 MAX_DEPTH: Final = 32
 """Maximum nesting depth of values in an object; Intune's own have 3 levels."""
 
@@ -269,10 +272,6 @@ def _normalize_time(text: str, path: str, add_error: AddError) -> str | None:
     except (ValueError, OverflowError):
         add_error(path, "a time between the years 1 and 9999")
         return None
-
-
-MAX_BYTES: Final = 256 * 1024 * 1024
-"""Default limit for the size of a file in bytes; 200,000 devices have about 140 MB."""
 
 
 _NEXT: Final = "@odata.nextLink"

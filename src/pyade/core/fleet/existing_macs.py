@@ -24,7 +24,13 @@ from pyade.core.fleet.records import DeviceRecord
 from pyade.core.macos.versions import MacOSVersion
 from pyade.core.problems import Problem
 from pyade.core.profile.affinity import AffinityKind, UserAffinity
-from pyade.core.profile.plan_rows import RENEW_BY_ANYONE_FROM, RENEW_COMMAND, RENEW_FROM, renewal
+from pyade.core.profile.plan_rows import (
+    ENFORCED_FROM,
+    RENEW_BY_ANYONE_FROM,
+    RENEW_COMMAND,
+    RENEW_FROM,
+    renewal,
+)
 from pyade.errors import PolicyError
 
 
@@ -139,7 +145,7 @@ def _notes(version: MacOSVersion | None, deadline: datetime | None) -> Iterator[
     if version is None or version >= RENEW_FROM:
         yield f"It enrolls {renewal(version)}."
     yield "The profile's screens and accounts do not apply: the Mac has users already."
-    if version is not None and version >= _ENFORCED_FROM:
+    if version is not None and version >= ENFORCED_FROM:
         yield (
             "Once online, macOS asks for the enrollment by itself if it was skipped in Setup Assistant;"
             " Not Now puts it off for 8 hours."
@@ -164,7 +170,7 @@ def _start(version: MacOSVersion, *, is_enrolled: bool) -> Iterator[str]:
 
 
 def _consent(version: MacOSVersion) -> Iterator[str]:
-    if version >= _ENFORCED_FROM:
+    if version >= ENFORCED_FROM:
         yield (
             "Follow Remote Management, which fills the screen; it is also in System Settings as Enroll in"
             " Remote Management."
@@ -193,4 +199,3 @@ def _settings(version: MacOSVersion) -> str:
 
 _STATUS: Final = "profiles status -type enrollment"
 _SETTINGS_FROM: Final = MacOSVersion(13)
-_ENFORCED_FROM: Final = MacOSVersion(14)

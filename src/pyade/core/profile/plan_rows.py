@@ -32,6 +32,18 @@ from pyade.core.profile.settings import ProfileSettings, switched_on
 ADVANCE_FROM: Final = MacOSVersion(11)
 
 
+RENEW_FROM: Final = MacOSVersion(10, 13)
+
+RENEW_COMMAND: Final = "profiles renew -type enrollment"
+
+RENEW_BY_ANYONE_FROM: Final = MacOSVersion(15)
+
+_ALWAYS_SUPERVISED_FROM: Final = MacOSVersion(11)
+
+ENFORCED_FROM: Final = MacOSVersion(14)
+"""The first macOS that requires an enrollment that the user skipped."""
+
+
 def advances(profile: ProfileSettings, version: MacOSVersion) -> bool:
     """Return True if Setup Assistant continues by itself."""
     return profile.auto_advance and version >= ADVANCE_FROM
@@ -292,9 +304,6 @@ _DEVICE_NAME: Final = (
 _HIDDEN: Final = "the login window and the settings do not show it"
 
 
-_ALWAYS_SUPERVISED_FROM: Final = MacOSVersion(11)
-_ENFORCED_FROM: Final = MacOSVersion(14)
-
 _KIND_NAMES: Final = {
     AffinityKind.NONE: "none",
     AffinityKind.MODERN: "modern",
@@ -419,7 +428,7 @@ def _management(profile: ProfileSettings, version: MacOSVersion) -> Iterator[Pla
         why = "Setup Assistant enrolls the Mac by itself"
     elif profile.mandatory:
         why = "the user cannot skip the enrollment"
-    elif version >= _ENFORCED_FROM:
+    elif version >= ENFORCED_FROM:
         why = "the user can skip the enrollment in Setup Assistant; macOS asks again and then requires it"
     else:
         why = "the user can skip the enrollment"
@@ -507,9 +516,6 @@ def _afterwards(version: MacOSVersion) -> Iterator[PlanRow]:
     yield PlanRow("(Macs in use)", value, Effect.FOLLOWS, why)
 
 
-RENEW_FROM: Final = MacOSVersion(10, 13)
-
-
 def renewal(version: MacOSVersion | None) -> str:
     """Return how a Mac that is set up already enrolls, and who may run the command, as part of a sentence.
 
@@ -521,9 +527,3 @@ def renewal(version: MacOSVersion | None) -> str:
         return usual
     since = "" if version is not None else f" from macOS {RENEW_BY_ANYONE_FROM}"
     return f"{usual};{since} any user may run it without sudo where no server manages the Mac"
-
-
-RENEW_COMMAND: Final = "profiles renew -type enrollment"
-
-
-RENEW_BY_ANYONE_FROM: Final = MacOSVersion(15)
