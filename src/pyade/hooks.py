@@ -156,7 +156,7 @@ def _threads() -> lowlevel.RunVar[anyio.CapacityLimiter]:
 def _log_failure(name: str, hook: object, error: Exception) -> None:  # rule 3
     called = f"{name} ({title(hook)})" if name else title(hook)
     _log.error("the hook %s raised %s at %s", called, type(error).__name__, places_of(error))
-    _log.debug("the hook %s said: %s", called, str(error)[:_LONGEST])
+    _log.debug("the error of the hook %s: %s", called, str(error)[:_LONGEST])
 
 
 def _revealed(argument: Any) -> Any:

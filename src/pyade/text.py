@@ -18,6 +18,8 @@ import logging
 import re
 from collections.abc import Mapping
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
 
 def is_unicode(text: str) -> bool:
     """Return True if *text* can be encoded: it has no lone surrogates."""
@@ -84,6 +86,3 @@ def _escaped(value: object) -> object:
     if isinstance(value, str):
         return printable(value)
     return value if value is None or isinstance(value, int | float | Printed) else _Argument(value)
-
-
-_SURROGATE = re.compile("[\ud800-\udfff]")

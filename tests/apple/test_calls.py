@@ -326,7 +326,7 @@ class TestResults:
         assert results.profile_uuid == "P"
         assert not results.is_complete
 
-    def test_order_is_that_of_the_request_and_strangers_come_last(self) -> None:
+    def test_results_are_in_the_order_of_the_request_and_others_come_last(self) -> None:
         body = {"devices": {"X": "SUCCESS", "B": "SUCCESS", "A": "SUCCESS"}, "profile_uuid": "P2"}
         results = decode_results(msgspec.json.encode(body), ["A", "B"], "P")
         assert list(results.results) == ["A", "B", "X"]

@@ -1,4 +1,4 @@
-"""The two clients as such: alike, careful with what they are given, and at work over real HTTP."""
+"""The two clients as such: equal methods, checked arguments, and real HTTP."""
 
 from __future__ import annotations
 

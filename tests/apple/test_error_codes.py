@@ -22,8 +22,8 @@ from pyade.apple.error_codes import (
     is_session_lost,
     read_code,
     refusal,
-    retry_after,
 )
+from pyade.apple.http.error_codes import retry_after
 from pyade.apple.responses import Account
 from pyade.core.token import Token
 from pyade.errors import AppleError

@@ -1,4 +1,4 @@
-"""A server by hand that answers what no server should: only typed errors come out, and no secret."""
+"""A server that sends responses no server should send: the result is a typed error, without a secret."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ READABLE = {
     ),
     "no encoding, by its name": answer(PAGE, b"Content-Encoding: identity"),
     "a wrong media type": answer(PAGE, b"Content-Type: image/png"),
-    "a charset that nobody knows": answer(PAGE, b"Content-Type: application/json; charset=nonsense"),
+    "a charset that does not exist": answer(PAGE, b"Content-Type: application/json; charset=nonsense"),
     "interim answers": b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\n" + answer(PAGE),
     "until the end of the connection": b"HTTP/1.0 200 OK\r\n\r\n" + PAGE,
     "a session that cannot be used": answer(PAGE, b"X-ADM-Auth-Session: a b", b"X-ADM-Auth-Session: \xff"),
@@ -75,7 +75,7 @@ LOST = {
 }
 UNREADABLE = {
     "a page": answer(b"<html>sign in</html>", b"Content-Type: text/html"),
-    "an encoding that nobody knows": answer(PAGE, b"Content-Encoding: snappy"),
+    "an encoding that does not exist": answer(PAGE, b"Content-Encoding: snappy"),
     "gzip inside gzip": answer(gzip.compress(gzip.compress(PAGE)), b"Content-Encoding: gzip, gzip"),
     "another charset": answer(PAGE.decode().encode("utf-16")),
     "an empty body": answer(),
@@ -95,7 +95,7 @@ LONG = {
 }
 REFUSED = {
     "a redirect": answer(b"", b"Location: http://elsewhere.example/", status=302),
-    "a status that nobody knows": answer(status=999),
+    "a status that does not exist": answer(status=999),
     "a refusal that quotes the session": answer(b"unknown session " + SESSION, status=401),
     "one that replaces what it quotes": answer(b"bad " + SESSION, b"X-ADM-Auth-Session: NEW", status=400),
     "one that quotes the token": answer(b"for AT-top-secret", status=400),
@@ -104,7 +104,7 @@ REFUSED = {
         gzip.compress(BLANKS * 99), b"Content-Encoding: gzip", status=503
     ),
     "one that says it is packed and is not": answer(PAGE, b"Content-Encoding: gzip", status=403),
-    "one in an encoding that nobody knows": answer(PAGE, b"Content-Encoding: br", status=403),
+    "one in an encoding that does not exist": answer(PAGE, b"Content-Encoding: br", status=403),
     "one of a gateway": answer(b"<html>" + SESSION + b"</html>", status=403),
 }
 

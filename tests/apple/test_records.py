@@ -1,4 +1,4 @@
-"""Records of a list are read one by one: one that cannot be read is left out, and costs no other."""
+"""Records of a list are read one by one: one that cannot be read is left out, and the others are kept."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def device(serial: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_device_that_cannot_be_read_costs_no_other(name: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unreadable_device_does_not_lose_the_others(name: str, caplog: pytest.LogCaptureFixture) -> None:
     broken = BROKEN[name]
     caplog.set_level(logging.WARNING, "pyade")
     page = DevicePage.decode(page_of(device(b"A"), broken, device(b"C"), broken))
@@ -93,7 +93,7 @@ def test_a_device_that_cannot_be_read_costs_no_other(name: str, caplog: pytest.L
 
 
 @each("name", BROKEN)
-def test_a_resource_that_cannot_be_read_costs_no_other(name: str) -> None:
+def test_an_unreadable_resource_does_not_lose_the_others(name: str) -> None:
     content = b'{"data": [%s, %s, %s]}' % (device(b"A"), BROKEN[name], device(b"C"))
     readers: tuple[Callable[[Any], Any], ...] = (
         lambda one: read_resource(one, OrgDevice).id,
@@ -108,7 +108,7 @@ def test_a_resource_that_cannot_be_read_costs_no_other(name: str) -> None:
 
 @each("name", [name for name in BROKEN if BROKEN[name].startswith(b'{"serial_number": "B"')])
 def test_results_and_details_that_cannot_be_read_are_missing(name: str) -> None:
-    """Neither done nor gone: whoever sends an assignment again, or releases, must not be misled."""
+    """They count neither as done nor as gone, so that a caller neither skips nor releases them by mistake."""
     maps = (
         b'{"devices": {"A": {"response_status": "SUCCESS"}, "B": %s, "\\ud800": "SUCCESS", "C": "SUCCESS"}}'
     )
@@ -123,7 +123,7 @@ def test_results_and_details_that_cannot_be_read_are_missing(name: str) -> None:
 
 
 @each("value", [rb'"\ud800"', b"1e999", b"[" * DEEP + b"]" * DEEP, b"5", b"{}", b"NaN", b'"soon"'])
-def test_a_value_that_nobody_needs_costs_nothing(value: bytes) -> None:
+def test_an_unreadable_value_that_is_not_needed_is_ignored(value: bytes) -> None:
     page = DevicePage.decode(page_of(device(b"A"), more=b', "fetched_until": %s, "x": %s' % (value, value)))
     assert (len(page.devices), page.fetched_until, page.cursor, page.unreadable) == (1, None, "c", 0)
     account = Account.decode(
@@ -151,7 +151,7 @@ def test_a_page_without_a_cursor_that_can_be_read_is_refused(cursor: bytes) -> N
 
 
 @each("name", BROKEN)
-def test_an_answer_that_was_cut_short_is_never_taken_for_a_whole_one(name: str) -> None:
+def test_a_truncated_response_is_never_taken_for_a_complete_one(name: str) -> None:
     whole = page_of(BROKEN[name], device(b"A"))
     ends = (*range(len(whole) - 1, len(whole) - 60, -7), len(whole) // 2, len(whole) // 3)
     for end in ends:
@@ -190,7 +190,7 @@ class TestLimit:
             read_page(b'{"data": [{}, {}]}', never, 1)
 
     @each("devices", [b'{"%s": "SUCCESS"}', b'[{"%s": "SUCCESS"}]'])
-    def test_results_of_a_flood_of_strangers_are_refused(self, devices: bytes) -> None:
+    def test_too_many_results_of_devices_that_were_not_requested_are_refused(self, devices: bytes) -> None:
         many = ", ".join(f'"{number}": "SUCCESS"' for number in range(1_002)).encode()
         content = b'{"devices": %s}' % devices.replace(b'"%s": "SUCCESS"', many)
         assert len(decode_results(content, ["0", "1"]).results) == 1_002

@@ -1,4 +1,4 @@
-"""The transcribed facts against Apple's own files, where somebody has them.
+"""Compare the transcribed facts with Apple's own files, if they are on this machine.
 
 PYADE_SCHEMAS names a folder that is laid out like Apple's repository "device-management":
 mdm/profiles, mdm/commands, mdm/errors and other.

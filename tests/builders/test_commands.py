@@ -170,8 +170,8 @@ def test_the_hash_itself_is_what_the_schema_allows(document_violations: Document
     assert document_violations("other/passwordhash", plistlib.loads(HASH), MacOSVersion(10, 11)) == []
 
 
-def test_a_user_with_the_administrators_name_costs_nobody_the_account() -> None:
-    """Only known once the variable has its value; the person at the Mac types another name."""
+def test_a_user_with_the_administrators_name_gets_an_account_with_another_name() -> None:
+    """Only known once the variable has its value; the user at the Mac types another name."""
     names = NameVariables(user=User(upn="LocalAdmin@contoso.com"), values={"username": "local admin"})
     command = command_for(profile_with(PREFILLED, ADMIN), names=names)
     assert command is not None
@@ -181,8 +181,10 @@ def test_a_user_with_the_administrators_name_costs_nobody_the_account() -> None:
 
 
 @each("settings", [{"skip_primary_account": True}, {"auto_advance": True}])
-def test_where_nobody_makes_an_account_the_administrator_is_the_only_one(settings: dict[str, Any]) -> None:
-    """Asked for, or because the Mac sets itself up; a standard user is then none."""
+def test_the_administrator_is_the_only_account_if_no_other_is_created(
+    settings: dict[str, Any],
+) -> None:
+    """If the profile asks for it, or with auto advance; ``standard_user`` then has no effect."""
     for standard in (False, True):
         command = command_for(profile_with(admin=ADMIN, standard_user=standard, **settings))
         assert command is not None
@@ -209,7 +211,7 @@ def test_the_wired_network_is_asked_for_where_accounts_are_made() -> None:
     assert command_for(profile_with(admin=ADMIN, requires_network_tether=True), version="10.10") is None
 
 
-def test_a_broken_hash_costs_nobody_the_account() -> None:
+def test_accounts_are_created_without_a_broken_hash() -> None:
     """It is not sent; the account's password can be set later, which its making cannot."""
     admin = attrs.evolve(ADMIN, password_hash=b"hunter2")
     command = command_for(profile_with(PREFILLED, admin=admin))
@@ -323,7 +325,7 @@ def test_every_rule_about_combinations(command: dict[str, Any], found: dict[str,
     assert problems(command) == found
 
 
-def test_what_only_some_macs_object_to() -> None:
+def test_problems_that_depend_on_version_and_chip() -> None:
     """Keys that came later, and a Mac with Apple silicon that gets no user."""
     command = {USER: "ada", LOCK: True, "ManagedLocalUserShortName": "ada"}
     old = {USER: WARNING, LOCK: WARNING, "ManagedLocalUserShortName": WARNING}
@@ -343,7 +345,7 @@ def test_what_only_some_macs_object_to() -> None:
 def test_any_user_leaves_the_administrator_and_any_name_reads_back(
     upn: str, full_name: str, hook_name: str
 ) -> None:
-    """No name of a person breaks the command; what is filled in is what the person is called."""
+    """No name of a user breaks the command; the prefilled names are those of the user."""
     names = NameVariables(user=User(upn=upn), serial_number="C02", values={"username": full_name})
     own = AdministratorAccount(hook_name, hook_name, password_hash=HASH)
     command = command_for(profile_with(PREFILLED, ADMIN), names=names, administrator=own)

@@ -139,7 +139,7 @@ def test_what_apple_cannot_hold_comes_from_the_remembered_profile() -> None:
     ],
 )
 def test_account_settings_and_what_was_given_for_them_are_remembered(settings: dict[str, Any]) -> None:
-    """Apple is told that the Mac waits; what was given for that comes from the remembered profile."""
+    """Apple receives the effective value; the given one comes from the remembered profile."""
     remembered = EnrollmentProfile(
         name="Standard Mac", url=URL, administrator=AdministratorAccount("localadmin"), **settings
     )

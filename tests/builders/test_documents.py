@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from tests.cases import each
 
 from pyade.builders.dep_profile import from_apple, to_apple
-from pyade.builders.documents import VERSION, profile_from_document, profile_to_document
+from pyade.builders.documents import (
+    VERSION,
+    decode_group,
+    group_row,
+    profile_from_document,
+    profile_to_document,
+)
+from pyade.core.fleet.groups import DeviceGroup
 from pyade.core.macos.setup_screens import SkipKeys
 from pyade.core.profile.accounts import AdministratorAccount, PrimaryAccount
 from pyade.core.profile.affinity import AffinityKind, UserAffinity
@@ -93,6 +100,31 @@ def test_equal_profiles_give_equal_documents() -> None:
     one = attrs.evolve(FULL, skip=["B", "A", "C"])
     other = attrs.evolve(FULL, skip=["C", "B", "A"])
     assert json.dumps(profile_to_document(one)) == json.dumps(profile_to_document(other))
+
+
+def test_the_document_of_a_group_never_changes() -> None:
+    """A store finds a group by the digest of its document: with another one it would find no device of it."""
+    group = DeviceGroup(model='Mac "has_implausible_date":', has_implausible_date=True)
+    digest, *_, document = group_row(group)
+    assert json.loads(document) == {
+        "model": 'Mac "has_implausible_date":',
+        "device_family": None,
+        "is_mac": True,
+        "profile_status": None,
+        "profile_uuid": None,
+        "attempted": None,
+        "given": "",
+        "is_open": False,
+        "is_reassigned": False,
+        "risk": None,
+        "is_released": False,
+        "is_hidden": False,
+        "is_replacement": False,
+        "has_wild_date": True,
+        "migration_deadline": None,
+    }
+    assert digest == "dd470efb15f0d5c13142facac88583787c0f1524ddffc261d6465a3b2a02a828"
+    assert decode_group("hq", document) == group
 
 
 def test_a_profile_read_from_apple_is_still_written_back_identically() -> None:

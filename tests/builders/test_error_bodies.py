@@ -73,7 +73,7 @@ def document(answer: ErrorBody) -> dict[str, Any]:
 def test_every_decision_to_update_makes_what_the_schema_allows(
     policy: SoftwareUpdatePolicy, version: str, document_violations: DocumentViolations
 ) -> None:
-    """On each macOS that can be told, with and without a catalogue."""
+    """On each macOS that understands the code, with and without a catalogue."""
     release = MacOSVersion.parse(version)
     offers = [
         {"ProductVersion": offer, "Build": build, "SupportedDevices": ["J413AP"]}
@@ -213,13 +213,13 @@ def test_what_a_mac_would_not_take_is_refused(change: dict[str, Any], setting: s
         ),
     ],
 )
-def test_a_foreign_body_is_checked_too(body: dict[str, Any], settings: set[str]) -> None:
+def test_the_body_of_another_program_is_checked_too(body: dict[str, Any], settings: set[str]) -> None:
     """Capitalised keys among it, which an early sample of Apple's had."""
     found = {problem.setting for problem in check_error_body(body) if problem.severity is Severity.ERROR}
     assert found == settings
 
 
-def test_a_key_that_is_no_text_is_no_foreign_error() -> None:
+def test_a_key_that_is_no_text_is_a_problem() -> None:
     assert {problem.setting for problem in check_error_body({1: 2})} == {"1", "code", "details"}  # type: ignore[dict-item]
 
 

@@ -1,4 +1,4 @@
-"""What fails while a document is read or made tells no secret, also where tracebacks show locals."""
+"""Errors while a document is read or made hold no secret, not even in the locals of their frames."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ BODY: dict[str, Any] = {
     ],
     ids=str,
 )
-def test_a_profile_of_intune_that_is_refused_tells_no_password(changes: dict[str, Any]) -> None:
+def test_the_error_for_a_profile_of_intune_holds_no_password(changes: dict[str, Any]) -> None:
     with pytest.raises(IntuneError) as caught:
         profile_from_intune({**BODY, **changes}, OWN)
     assert not leaks(caught.value, SECRET)
 
 
 @pytest.mark.parametrize("name", ["adminAccountPassword"])
-def test_an_export_that_is_refused_tells_no_password(name: str) -> None:
+def test_the_error_for_an_export_holds_no_password(name: str) -> None:
     text = json.dumps({"value": [BODY, [{"value": [{**BODY, "inner": {name: SECRET}}, 5]}]]})
     sources: list[object] = [
         text,
@@ -75,7 +75,7 @@ def test_a_password_of_an_export_is_a_secret_and_the_export_stays_as_it_is() -> 
     assert repr(document["value"][0]["adminAccountPassword"]) == repr(SECRET)
 
 
-def test_a_command_that_is_refused_does_not_tell_the_hash() -> None:
+def test_the_error_for_a_command_does_not_hold_the_hash() -> None:
     profile = EnrollmentProfile(
         name="a",
         url="https://mdm.contoso.example/enroll",
@@ -86,7 +86,7 @@ def test_a_command_that_is_refused_does_not_tell_the_hash() -> None:
     assert not leaks(caught.value, SECRET)
 
 
-def test_an_order_to_update_that_is_refused_does_not_tell_the_token() -> None:
+def test_the_error_for_a_required_update_does_not_hold_the_token() -> None:
     decision = UpdateDecision(
         outcome=UpdateOutcome.UPDATE,
         reason="old",
@@ -99,8 +99,8 @@ def test_an_order_to_update_that_is_refused_does_not_tell_the_token() -> None:
     assert not leaks(caught.value, SECRET)
 
 
-def test_an_export_without_a_json_form_tells_nothing_of_its_body() -> None:
-    for odd in ("\ud800", object(), float("nan")):
+def test_the_error_for_an_export_without_a_json_form_holds_nothing_of_its_body() -> None:
+    for value in ("\ud800", object(), float("nan")):
         with pytest.raises(IntuneError) as caught:
-            IntuneExport(body={"odd": odd}).to_json()
+            IntuneExport(body={"name": value}).to_json()
         assert caught.value.__cause__ is caught.value.__context__ is None

@@ -1,4 +1,4 @@
-"""The linter: one table of what can be wrong with a profile, and what it says about each."""
+"""The linter: one table of the faults of a profile, with the problem for each."""
 
 from __future__ import annotations
 
@@ -307,7 +307,7 @@ def test_what_is_wrong_is_found(change: Change, expected: list[tuple[str, str]],
 def test_what_is_wrong_with_scep_is_found(
     change: Change, expected: list[tuple[str, str]], scep_plist: Plist
 ) -> None:
-    """The nested dictionary with its odd names, rules 9, 13a and 15 to 17; http is possible."""
+    """The nested dictionary, whose key names contain spaces, rules 9, 13a and 15 to 17; http is possible."""
     plist = copy.deepcopy(scep_plist)
     change(plist)
     problems = check_enrollment_profile(plist)

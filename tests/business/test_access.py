@@ -266,7 +266,7 @@ class TestRefusals:
         assert outcome.is_complete
         assert 7.0 in clock.sleeps
         assert len(business.activities) == 1
-        # Nothing was lost: the request itself had not been sent, so nobody looks for its effect.
+        # Nothing was lost: the request itself had not been sent, so its effect is not looked for.
         assert not [record for record in business.requests if "assignedServer" in record.path]
 
     @pytest.mark.parametrize(

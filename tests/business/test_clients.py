@@ -1,4 +1,4 @@
-"""The two clients as such: alike, at work over real HTTP, and together with device assignment."""
+"""The two clients: equal methods, real HTTP, and use together with device assignment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a refusal says: JSON:API errors with all their parts, pages of gateways, anything."""
+"""Error responses: JSON:API errors with all their members, pages of gateways, anything else."""
 
 from __future__ import annotations
 
@@ -105,12 +105,12 @@ def test_a_call_of_ones_own_cannot_name_a_host(client: Driver, business: FakeBus
     assert hosts == {"account.apple.com", "api-business.apple.com"}
 
 
-def test_a_step_that_is_nobodys_is_refused(client: Driver) -> None:
-    class Odd(Step[None]):
+def test_a_step_without_a_handler_is_refused(client: Driver) -> None:
+    class Unknown(Step[None]):
         pass
 
-    with pytest.raises(TypeError, match="not Odd"):
-        client.drive(ask(Odd()))
+    with pytest.raises(TypeError, match="not Unknown"):
+        client.drive(ask(Unknown()))
 
 
 def test_what_cannot_be_sent_at_all_is_not(client: Driver, business: FakeBusiness) -> None:

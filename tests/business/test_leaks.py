@@ -1,4 +1,4 @@
-"""What the API hands out for anybody who has it shows stars."""
+"""Values of the API that alone give access show stars."""
 
 from __future__ import annotations
 

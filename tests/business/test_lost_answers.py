@@ -1,4 +1,4 @@
-"""A POST is never repeated blindly: after 5xx and lost answers the devices are looked at first."""
+"""A POST is never repeated blindly: after 5xx and lost responses the devices are read first."""
 
 from __future__ import annotations
 

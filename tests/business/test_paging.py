@@ -1,4 +1,4 @@
-"""Lists: lazy, with a cursor that is never lost, and never at a foreign host."""
+"""Lists: read lazily, without losing a cursor, and never from another host."""
 
 from __future__ import annotations
 

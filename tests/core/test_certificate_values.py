@@ -1,4 +1,4 @@
-"""What should be a certificate and is something else: named, with what to do, and never shown."""
+"""Values that should be a certificate and are not: each is named, with a fix, and never shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A secret shows stars unless it is asked."""
+"""A secret shows stars unless it is revealed."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def test_a_traceback_with_locals_shows_stars() -> None:
     try:
         {Secret("a"): 1}[secret]
     except KeyError as error:
-        told = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
-    assert "KeyError: Secret('***')" in told
-    assert "secret = Secret('***')" in told
+        shown = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+    assert "KeyError: Secret('***')" in shown
+    assert "secret = Secret('***')" in shown
 
 
 def test_secrets_are_equal_by_their_text_and_to_nothing_else() -> None:
@@ -41,7 +41,7 @@ def test_secrets_are_equal_by_their_text_and_to_nothing_else() -> None:
     assert not Secret("")
 
 
-def test_a_secret_gets_into_no_text_by_accident() -> None:
+def test_a_secret_cannot_be_joined_or_encoded_by_accident() -> None:
     with pytest.raises(TypeError):
         json.dumps({"password": Secret("a")})
     with pytest.raises(TypeError):
@@ -56,7 +56,7 @@ def test_a_secret_is_copied_and_pickled_as_what_it_is() -> None:
     assert pickle.loads(pickle.dumps(secret)) == secret
 
 
-def test_what_is_masked_is_what_it_was_but_for_its_repr() -> None:
+def test_a_masked_value_differs_only_in_its_repr() -> None:
     assert masked("hunter2") == "hunter2"
     assert masked(b"hunter2") == b"hunter2"
     assert repr([masked("hunter2"), masked(b"hunter2")]) == "['***', b'***']"

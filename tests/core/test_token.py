@@ -70,10 +70,10 @@ def test_texts_are_texts_and_not_empty(name: str) -> None:
     ["it", "it@", "@contoso.com", "it@contoso", "a b@contoso.com", "a@b@c.com", "it@.com", "x" * 400],
 )
 def test_an_apple_id_is_an_address(apple_id: str) -> None:
-    said = refusal(apple_id=apple_id)
-    assert repr(apple_id[:80]) in said
-    assert "is not an address" in said
-    assert len(said) < 300
+    text = refusal(apple_id=apple_id)
+    assert repr(apple_id[:80]) in text
+    assert "is not an address" in text
+    assert len(text) < 300
 
 
 def test_an_apple_id_is_needed() -> None:
@@ -122,8 +122,8 @@ def test_secrets_do_not_show() -> None:
 
 @pytest.mark.parametrize("name", ["consumer_secret", "access_token", "access_secret"])
 def test_a_secret_of_the_wrong_type_is_refused_and_not_shown(name: str) -> None:
-    for value, said in (("hunter2 \ud800", "is not valid Unicode"), (" ", "is empty"), (5, "is not text")):
-        with pytest.raises(TokenError, match=f"{name} {said}") as caught:
+    for value, reason in (("hunter2 \ud800", "is not valid Unicode"), (" ", "is empty"), (5, "is not text")):
+        with pytest.raises(TokenError, match=f"{name} {reason}") as caught:
             make(**{name: Secret(value) if isinstance(value, str) else value})
         assert not leaks(caught.value, "hunter2")
         assert caught.value.__context__ is None
@@ -310,9 +310,9 @@ def test_a_likely_mix_up_is_refused_unless_forced(changes: dict[str, Any], setti
     assert getattr(forced, setting) == getattr(new, setting)
 
 
-@each(("value", "said"), [({"new_token": "hq"}, "a Token"), ({"force": "no"}, "True or False")])
-def test_a_renewal_takes_a_token_and_a_switch(value: dict[str, Any], said: str) -> None:
-    with pytest.raises(ArgumentError, match=said):
+@each(("value", "allowed"), [({"new_token": "hq"}, "a Token"), ({"force": "no"}, "True or False")])
+def test_a_renewal_takes_a_token_and_a_switch(value: dict[str, Any], allowed: str) -> None:
+    with pytest.raises(ArgumentError, match=allowed):
         make().renew(**{"new_token": make(), **value})
     with pytest.raises(ArgumentError, match="new_token is a text: a Token"):
         make().renewal_problems("hq")  # type: ignore[arg-type]

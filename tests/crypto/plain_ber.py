@@ -1,4 +1,4 @@
-"""BER read step by step, as X.690 has it: slower than ``pyade.crypto.ber``, which must give the same."""
+"""A BER parser written as X.690 describes it: slower than ``pyade.crypto.ber``, with the same result."""
 
 from __future__ import annotations
 

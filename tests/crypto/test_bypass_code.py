@@ -1,4 +1,4 @@
-"""Bypass codes: known answers, both ways, and what is refused without a word of it."""
+"""Bypass codes: known answers, both ways, and refusals that show nothing of the text."""
 
 from __future__ import annotations
 

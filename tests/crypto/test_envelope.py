@@ -130,12 +130,12 @@ def test_a_damaged_message_is_one_clear_error(
                 del message[position]
             case _:
                 message.insert(position, data.draw(st.integers(0, 255)))
-    said = ""
+    text = ""
     try:
         read_token_file(bytes(message), keypair)
     except TokenError as error:
-        said = str(error)
-    assert not re.search("CS_|AT_|AS_", said)
+        text = str(error)
+    assert not re.search("CS_|AT_|AS_", text)
 
 
 @given(st.binary(max_size=300))

@@ -48,8 +48,8 @@ def test_openssl_verifies_it_with_the_certificate_of_the_portal(
     certificate.write_bytes(keypair.certificate_pem)
     public.write_bytes(openssl("x509", "-in", certificate, "-noout", "-pubkey"))
     file.write_bytes(unpacked(signature))
-    said = openssl("dgst", "-sha256", "-verify", public, "-signature", file, given=signed.encode())
-    assert said == b"Verified OK\n"
+    output = openssl("dgst", "-sha256", "-verify", public, "-signature", file, given=signed.encode())
+    assert output == b"Verified OK\n"
 
 
 def test_it_says_what_apple_asks_for_and_nothing_else(keypair: TokenKeypair) -> None:

@@ -1,4 +1,4 @@
-"""What fails in this room tells nobody a secret, also not one who prints tracebacks with locals."""
+"""Errors of ``crypto`` hold no secret, not even in the locals of their frames."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def imported(data: bytes, keypair: TokenKeypair) -> Token:
     return Token.from_p7m(data, keypair, name="hq", apple_id="it@contoso.com", consented_at=NOW)
 
 
-def test_a_token_file_that_lacks_a_secret_tells_none_of_the_others(
+def test_the_error_for_a_token_file_without_one_secret_holds_none_of_the_others(
     seal: Seal, keypair: TokenKeypair, fields: dict[str, str]
 ) -> None:
     secrets = (fields["consumer_secret"], fields["access_token"])
@@ -54,7 +54,7 @@ def test_a_token_file_that_lacks_a_secret_tells_none_of_the_others(
         assert not leaks(caught.value, *secrets)
 
 
-def test_a_token_file_with_damaged_content_tells_nothing_of_it(
+def test_the_error_for_a_damaged_token_file_holds_none_of_its_content(
     seal: Seal, keypair: TokenKeypair, fields: dict[str, str]
 ) -> None:
     with pytest.raises(TokenError, match="damaged") as caught:
@@ -62,7 +62,7 @@ def test_a_token_file_with_damaged_content_tells_nothing_of_it(
     assert not leaks(caught.value, fields["access_secret"], fields["consumer_secret"])
 
 
-def test_a_token_with_a_wrong_value_tells_none_of_its_secrets(
+def test_the_error_for_a_token_with_a_wrong_value_holds_none_of_its_secrets(
     seal: Seal, keypair: TokenKeypair, fields: dict[str, str]
 ) -> None:
     data = seal.write(json.dumps(fields).encode())
@@ -71,7 +71,7 @@ def test_a_token_with_a_wrong_value_tells_none_of_its_secrets(
     assert not leaks(caught.value, fields["access_secret"], fields["consumer_secret"])
 
 
-def test_a_token_file_for_another_key_tells_nothing(
+def test_the_error_for_a_token_file_of_another_key_holds_none_of_its_content(
     seal: Seal, other_keypair: TokenKeypair, fields: dict[str, str]
 ) -> None:
     with pytest.raises(TokenError, match="another certificate") as caught:
@@ -79,7 +79,7 @@ def test_a_token_file_for_another_key_tells_nothing(
     assert not leaks(caught.value, fields["access_secret"], fields["consumer_secret"])
 
 
-def test_a_file_in_clear_in_place_of_a_token_is_not_told(
+def test_the_error_for_an_unencrypted_file_does_not_hold_it(
     keypair: TokenKeypair, fields: dict[str, str]
 ) -> None:
     for data in (json.dumps(fields).encode(), b"\xef\xbb\xbf" + json.dumps(fields).encode()):
@@ -109,7 +109,7 @@ LOADERS: dict[str, Callable[..., object]] = {
 
 
 @each("loader", list(LOADERS))
-def test_a_pem_file_that_is_refused_is_not_told(keypair: TokenKeypair, loader: str) -> None:
+def test_the_error_for_a_pem_file_does_not_hold_it(keypair: TokenKeypair, loader: str) -> None:
     load, pem = LOADERS[loader], keypair.to_pem()
     key, certificate = pem.split(b"-----BEGIN CERTIFICATE")
     for data, passphrase in (
@@ -129,7 +129,7 @@ def test_a_pem_file_that_is_refused_is_not_told(keypair: TokenKeypair, loader: s
         assert not leaks(caught.value, body_of(data), "hunter2"), (loader, data[:40], passphrase)
 
 
-def test_a_passphrase_is_told_by_nothing(keypair: TokenKeypair) -> None:
+def test_no_error_holds_a_passphrase(keypair: TokenKeypair) -> None:
     for passphrase in ("hunter2" * 200, b"hunter2" * 200, "hunter2\ud800", Secret("hunter2\udc80")):
         with pytest.raises(SigningError) as caught:
             keypair.to_pem(passphrase)
@@ -143,7 +143,7 @@ def test_a_passphrase_is_told_by_nothing(keypair: TokenKeypair) -> None:
     assert caught.value.__context__ is None
 
 
-def test_a_key_of_an_api_account_that_cannot_be_read_is_not_told() -> None:
+def test_the_error_for_a_key_of_an_api_account_does_not_hold_it() -> None:
     pem = ec_pem()
     body = pem.decode().splitlines()[1]
     for data in (
@@ -158,7 +158,7 @@ def test_a_key_of_an_api_account_that_cannot_be_read_is_not_told() -> None:
         assert caught.value.__context__ is None
 
 
-def test_keys_of_a_store_and_what_they_seal_are_not_told() -> None:
+def test_no_error_holds_the_keys_of_a_store_or_what_they_encrypt() -> None:
     key, other = SecretBox.generate_key(), SecretBox.generate_key()
     box = SecretBox([key])
     calls: list[Callable[[], object]] = [
@@ -176,7 +176,7 @@ def test_keys_of_a_store_and_what_they_seal_are_not_told() -> None:
         assert not leaks(caught.value, "hunter2", key.reveal(), other.reveal())
 
 
-def test_a_code_or_a_password_that_is_refused_is_not_told() -> None:
+def test_the_error_for_a_bypass_code_or_a_password_does_not_hold_it() -> None:
     for text in ("HUNTER2-HUNTER2-BIOS", "HNTER2HNTER2"):
         with pytest.raises(BypassCodeError) as caught:
             BypassCode.parse(text)

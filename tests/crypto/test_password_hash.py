@@ -1,4 +1,4 @@
-"""The hash of a password: its form, a known answer, and what is refused without a word of it."""
+"""The hash of a password: its form, a known answer, and refusals that show nothing of the password."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_any_password_agrees_with_another_implementation(password: str, salt: by
     "password", ["", "hunter2", "h" * 256, "hunter2\n!", "hunter2\x00!", "hunter2\ud800!", b"hunter2!", None]
 )
 def test_a_password_that_cannot_be_used_is_refused_without_showing_it(password: Any) -> None:
-    """Too short, too long, or nothing that a person can type."""
+    """Too short, too long, or with characters that cannot be typed."""
     with pytest.raises(ProfileError) as caught:
         hash_password(password)
     assert {problem.setting for problem in caught.value.problems} == {"password"}

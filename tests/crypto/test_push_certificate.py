@@ -1,4 +1,4 @@
-"""The push certificate: read in each form, its topic, and what is said before it ends."""
+"""The push certificate: each form is read; its topic; the warning before it expires."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_a_certificate_without_the_one_topic_is_refused(topics: tuple[str, ...],
 def test_what_does_not_fit_together_is_refused(
     issue: Issue, certificate: x509.Certificate, key: rsa.RSAPrivateKey
 ) -> None:
-    """Another key, a key that nobody can use, a passphrase for nothing."""
+    """The key of another certificate, a key of an unusable type, a passphrase without a key."""
     other = ec.generate_private_key(ec.SECP256R1())
     assert "does not belong" in refusal(pem(certificate, other))
     assert "an RSA or EC key is needed" in refusal(pem(certificate, ed25519.Ed25519PrivateKey.generate()))
@@ -145,7 +145,7 @@ def test_what_is_no_file_of_certificates_is_refused(data: Any) -> None:
 
 @given(data=st.binary(max_size=200) | st.binary(max_size=200).map(lambda tail: b"0" + tail))
 def test_any_bytes_are_a_typed_error(data: bytes) -> None:
-    """Whatever somebody uploads."""
+    """A file may contain anything."""
     assert refusal(data)
 
 
@@ -166,7 +166,7 @@ def test_the_key_is_not_shown(certificate: x509.Certificate, key: rsa.RSAPrivate
         (START, None, ""),
     ],
 )
-def test_its_end_is_said_30_days_before(
+def test_its_expiry_is_reported_30_days_before(
     now: datetime, severity: Severity | None, words: str, certificate: x509.Certificate
 ) -> None:
     """And what to do, which is not to make a new one."""
@@ -177,7 +177,7 @@ def test_its_end_is_said_30_days_before(
         assert "clock" in problem.fix or "do not create a new one" in problem.fix
 
 
-def test_it_is_held_against_the_profile(certificate: x509.Certificate) -> None:
+def test_its_topic_is_compared_with_the_profile(certificate: x509.Certificate) -> None:
     """The topic that Macs enroll with, and the push service of Apple's portal."""
     push = PushCertificate(certificate=certificate)
     assert push.check(now=START, topic=TOPIC) == ()

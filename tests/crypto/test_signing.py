@@ -80,7 +80,7 @@ def chain(request: pytest.FixtureRequest, keypair: TokenKeypair) -> Chain:
     [PLIST, b"a\nb\r\nc\rd", b"", bytes(range(256)) * 500],
     ids=["plist", "line ends", "empty", "binary"],
 )
-def test_openssl_verifies_it_with_the_root_alone(
+def test_openssl_verifies_it_with_only_the_root(
     openssl: OpenSSL, tmp_path: Path, chain: Chain, content: bytes
 ) -> None:
     """The intermediate comes from the message, and the content byte for byte."""

@@ -359,7 +359,7 @@ def test_missing_fields_are_named(
     assert reason == f"the token file was decrypted, but lacks {missing}"
 
 
-def test_all_missing_fields_are_named_at_once(seal: Seal, keypair: TokenKeypair) -> None:
+def test_all_missing_fields_are_named_together(seal: Seal, keypair: TokenKeypair) -> None:
     reason = failure(seal.write(b"{}"), keypair)
     assert reason.endswith("lacks consumer_key, consumer_secret, access_token, access_secret")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import attrs
 
@@ -26,8 +26,6 @@ from pyade.errors import (
     TransportError,
 )
 from pyade.flow import Flow, ask
-
-T = TypeVar("T")
 
 NOT_CONFIRMED = ("disown devices", 0, "", "confirm is not True", "disowning is permanent: pass confirm=True")
 """Arguments of the ``InvalidRequestError`` for a call without confirmation."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from pyade.apple import responses
 from pyade.apple.http.calls import Call
@@ -19,8 +19,6 @@ from pyade.apple.http.json_bodies import read_nothing
 from pyade.core.fleet.device import DeviceDetails
 from pyade.core.fleet.outcomes import DeviceResults
 from pyade.errors import InvalidRequestError
-
-T = TypeVar("T")
 
 CHUNK = 1000
 """Most serial numbers in one request: Apple's recommendation for assign, used for all."""

@@ -25,11 +25,10 @@ from pyade.apple.http.error_codes import (
     LATER,
     MAX_CODE,
     ErrorCode,
+    blank_unprintable,
     by_status,
-    printable,
     read_body,
     remove_secrets,
-    retry_after,
     sanitize,
     text_of,
 )
@@ -37,18 +36,6 @@ from pyade.apple.responses import Account
 from pyade.core.secret import Secret
 from pyade.core.token import Token
 from pyade.errors import AppleError
-
-__all__ = [
-    "CODES",
-    "SESSION_CODES",
-    "ErrorCode",
-    "bare_code",
-    "describe_owner",
-    "is_session_lost",
-    "read_code",
-    "refusal",
-    "retry_after",
-]
 
 _NEW_TOKEN = "download a new server token in the portal and import it"  # noqa: S105 - no password
 _FIX_PROFILE = "correct that setting of the profile and define it again"
@@ -237,7 +224,7 @@ def read_code(content: bytes, *, session: bool = False) -> tuple[str, str]:
         wire = read_body(content, _WireCode)
         if wire is not None and _CODE.fullmatch(wire.code):
             return wire.code, ""
-    return "", HTML_PAGE if text.startswith("<") else printable(text)
+    return "", HTML_PAGE if text.startswith("<") else blank_unprintable(text)
 
 
 def bare_code(content: bytes) -> str:

@@ -16,8 +16,9 @@ import attrs
 import httpx
 import msgspec
 
-from pyade.apple.error_codes import bare_code, describe_owner, is_session_lost, refusal, retry_after
+from pyade.apple.error_codes import bare_code, describe_owner, is_session_lost, refusal
 from pyade.apple.http.calls import OPEN_SESSION, Call
+from pyade.apple.http.error_codes import retry_after
 from pyade.apple.http.exchange import ACCEPT_ENCODING, SESSION_BYTES, HttpCall, HttpReply
 from pyade.apple.http.json_bodies import decode_json
 from pyade.apple.http.service import RetryPolicy, Service
@@ -28,6 +29,15 @@ from pyade.core.token import Token
 from pyade.crypto.oauth1 import authorization_header
 from pyade.errors import AppleError, ClockError, ResponseError, TokenExpiredError, TransportError
 from pyade.flow import CallHook, Flow, Now, RandomBytes, ask
+
+T = TypeVar("T")
+
+MEDIA_TYPE = "application/json;charset=UTF8"
+"""In this exact spelling: Apple accepts it, and Apple's simulator accepts nothing else."""
+
+DEFAULT_LIMIT = 1000
+MAX_LIMIT = 5000
+"""Most devices per page, even if the account advertises more; it never did."""
 
 TokenProvider: TypeAlias = Callable[[], Token]
 """Returns the token to use now; called for each new session, so that a renewed token reaches a client."""
@@ -169,16 +179,6 @@ def _is_expired(token: Token, now: datetime) -> bool:
 
 class _WireSession(msgspec.Struct):
     auth_session_token: str
-
-
-T = TypeVar("T")
-
-MEDIA_TYPE = "application/json;charset=UTF8"
-"""In this exact spelling: Apple accepts it, and Apple's simulator accepts nothing else."""
-
-DEFAULT_LIMIT = 1000
-MAX_LIMIT = 5000
-"""Most devices per page, even if the account advertises more; it never did."""
 
 
 class DeviceAssignment(Service):

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from pyade.builders.payload_keys import Key, check_texts, valid_values, without_newer_keys
+from pyade.builders.payload_keys import FILLED, Key, check_texts, valid_values, without_newer_keys
 from pyade.core.arguments import check_arguments
 from pyade.core.macos.models import ChipClass
 from pyade.core.macos.versions import MacOSVersion
@@ -315,7 +315,7 @@ _KEYS: Final[Mapping[str, Key]] = {
 }
 _ABOUT_COMMAND: Final = ("RequestType", _TETHER)
 _ADMIN_KEYS: Final[Mapping[str, Key]] = {
-    "shortName": Key(str, True, pattern=r"(?s).*\S.*", form="a text that is not blank"),
+    "shortName": FILLED,
     "fullName": Key(str),
     "passwordHash": Key(bytes, secret=True),
     "hidden": Key(bool),

@@ -46,7 +46,7 @@ from pyade.errors import DamagedRecordError, ProfileError, PyadeError, StoreErro
 T = TypeVar("T")
 
 VERSION = 1
-"""The version of the document that this pyade writes."""
+"""The version of the documents of profiles that this pyade writes."""
 
 
 @check_arguments
@@ -175,10 +175,13 @@ _load_state = msgspec.json.Decoder(SyncState).decode
 _load_enrollment = msgspec.json.Decoder(Enrollment).decode
 _load_object = msgspec.json.Decoder(dict[str, Any]).decode
 _PLACE = re.compile(r" - at `([^`]*)`$")
+# A key of ``DeviceGroup`` and its older name in stored documents. A store finds a group by the digest of its
+# document, so the document must not change. No text in it contains this: JSON escapes its quotes.
+_STORED_GROUP_KEY = ('"has_implausible_date":', '"has_wild_date":')
 
 
 def record_row(record: DeviceRecord, document: str | None = None) -> tuple[Any, ...]:
-    """Return the row of *record* without its ids, in the order of ``schema.DEVICES``.
+    """Return the row of *record* without its ids, in the order of ``storage.tables.DEVICES``.
 
     Args:
         record: The record.
@@ -248,14 +251,15 @@ def _load_record(token_name: str, row: Sequence[Any]) -> DeviceRecord:
 
 def group_row(group: DeviceGroup) -> tuple[Any, ...]:
     """Return the row of *group*: digest, model, profile_status, profile_uuid, is_released and document."""
-    document = _to_text(group)
+    document = _to_text(group).replace(*_STORED_GROUP_KEY)
     digest = hashlib.sha256(document.encode()).hexdigest()
     return digest, group.model, group.profile_status, group.profile_uuid, group.is_released, document
 
 
 def decode_group(token_name: str, text: str) -> DeviceGroup:
     """Return the group from the document in a row of ``group_row``."""
-    return _decode("a group of devices", token_name, lambda: _load_group(text))
+    now, stored = _STORED_GROUP_KEY
+    return _decode("a group of devices", token_name, lambda: _load_group(str(text).replace(stored, now)))
 
 
 def encode_state(state: SyncState) -> str:

@@ -17,7 +17,7 @@ from typing import Any, Final
 import attrs
 from cryptography import x509
 
-from pyade.builders.payload_keys import Key, check_url, valid_values
+from pyade.builders.payload_keys import FILLED, Key, check_url, valid_values
 from pyade.core.arguments import check_arguments
 from pyade.core.macos.updates import UpdateDecision
 from pyade.core.macos.versions import MacOSVersion
@@ -186,7 +186,6 @@ def _check_sso_details(details: Mapping[str, Any]) -> Iterator[Problem]:
 
 _UPDATE: Final = "com.apple.softwareupdate.required"
 _SSO: Final = "com.apple.psso.required"
-_FILLED: Final = Key(str, True, pattern=r"(?s).*\S.*", form="a text that is not blank")
 _TOP: Final[Mapping[str, Key]] = {
     "code": Key(str, True, allowed=(_UPDATE, _SSO)),
     "description": Key(str),
@@ -202,8 +201,8 @@ _DETAILS: Final[Mapping[str, Mapping[str, Key]]] = {
     _SSO: {"ProfileURL": Key(str, True), "Package": Key(dict, True), "AuthURL": Key(str, True)},
 }
 _BETA: Final[Mapping[str, Key]] = {
-    "Description": _FILLED,
-    "Token": attrs.evolve(_FILLED, secret=True),
+    "Description": FILLED,
+    "Token": attrs.evolve(FILLED, secret=True),
 }
 _PACKAGE: Final[Mapping[str, Key]] = {
     "ManifestURL": Key(str, True),

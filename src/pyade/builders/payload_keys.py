@@ -45,7 +45,9 @@ class Key:
 
 _TEXT = Key(str)
 _FLAG = Key(bool)
-_FILLED = Key(str, True, pattern=r"(?s).*\S.*", form="a text that is not blank")
+FILLED = Key(str, True, pattern=r"(?s).*\S.*", form="a text that is not blank")
+"""A required text that is not blank."""
+
 UUID = re.compile(r"[0-9A-Za-z]{8}(-[0-9A-Za-z]{4}){3}-[0-9A-Za-z]{12}")
 """Apple's form of a UUID."""
 
@@ -56,10 +58,10 @@ CAPABILITIES = frozenset(
 """The values that Apple documents for ``ServerCapabilities``."""
 
 COMMON: Mapping[str, Key] = {
-    "PayloadType": _FILLED,
+    "PayloadType": FILLED,
     "PayloadVersion": Key(int, True, allowed=(1,)),
-    "PayloadIdentifier": _FILLED,
-    "PayloadUUID": _FILLED,
+    "PayloadIdentifier": FILLED,
+    "PayloadUUID": FILLED,
     "PayloadDisplayName": _TEXT,
     "PayloadDescription": _TEXT,
     "PayloadOrganization": _TEXT,
@@ -125,7 +127,7 @@ BY_TYPE: Mapping[str, Mapping[str, Key]] = {
     },
     "com.apple.security.acme": {
         "DirectoryURL": Key(str, True),
-        "ClientIdentifier": Key(str, True, pattern=_FILLED.pattern, form=_FILLED.form, secret=True),
+        "ClientIdentifier": Key(str, True, pattern=FILLED.pattern, form=FILLED.form, secret=True),
         "KeyType": Key(str, True, allowed=("RSA", "ECSECPrimeRandom")),
         "KeySize": Key(int, True),
         "HardwareBound": Key(bool, True),

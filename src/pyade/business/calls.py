@@ -33,7 +33,6 @@ from pyade.core.fleet.outcomes import ActivityRequest
 from pyade.errors import InvalidRequestError
 
 R = TypeVar("R", bound=Resource)
-T = TypeVar("T")
 
 MAX_LIMIT = 1000
 """Maximum number of records per page, and the default. Source: Apple, "Get Org Devices"."""

@@ -35,6 +35,8 @@ from pyade.core.arguments import check_arguments
 from pyade.core.fleet.outcomes import ActivityOutcome, ActivityRequest, ActivityType, DeviceOutcome
 from pyade.flow import Flow, Step, utc_now
 
+T = TypeVar("T")
+
 TransportT = TypeVar("TransportT")
 WaitT = TypeVar("WaitT")
 
@@ -117,9 +119,6 @@ class BusinessConnection(Connection[TransportT, WaitT]):
     @property
     def _flows(self) -> dict[type[Step[Any]], Callable[[Any], Flow[Any]]]:
         return {**super()._flows, Download: lambda step: self._api.download_flow(step.address)}
-
-
-T = TypeVar("T")
 
 
 @check_arguments(but=("serials", "confirm", "mdm_migration_deadline"))

@@ -29,10 +29,10 @@ from pyade.apple.http.error_codes import (
     by_status,
     http_date,
     read_body,
+    retry_after,
     sanitize,
     text_of,
 )
-from pyade.apple.http.error_codes import retry_after as read_retry_after
 from pyade.apple.http.json_bodies import read_record, read_records, read_value
 from pyade.core.problems import ErrorObject
 from pyade.core.secret import Secret
@@ -112,7 +112,7 @@ def api_error(
         found[0].code if found else "",
         " ".join(filter(None, [detail[:MAX_DETAIL], *meaning])),
         code.next_step,
-        read_retry_after(headers.get("Retry-After"), now),
+        retry_after(headers.get("Retry-After"), now),
         errors=found,
         request_id=sanitize(headers.get("X-Apple-Request-Uuid", ""), secrets, MAX_CODE),
     )
@@ -156,7 +156,7 @@ def token_error(
         code,
         " ".join(filter(None, [*parts, f"for {about}"])),
         known.next_step,
-        read_retry_after(headers.get("Retry-After"), now),
+        retry_after(headers.get("Retry-After"), now),
     )
 
 

@@ -34,6 +34,11 @@ from pyade.crypto.jwt import client_assertion
 from pyade.errors import AppleError, ResponseError, TransportError
 from pyade.flow import CallHook, Flow, NewId, Now, ask
 
+T = TypeVar("T")
+
+MEDIA_TYPE = "application/json"
+"""Exactly this: Apple answers another ``Accept`` with 406 (observed)."""
+
 ASSERTION_S = 300
 """Seconds for which a client assertion is valid."""
 
@@ -82,7 +87,7 @@ class AccessTokens:
     def choose(self) -> Flow[tuple[Session, Opening]]:
         """Get the account; return the session that holds its access token, and the flow that requests one."""
         if self._provider is not None:
-            self.account = yield from _provided(self._provider)
+            self.account = yield from _call_provider(self._provider)
         assert self.account is not None  # noqa: S101 - one of the two was given
         return self._session, partial(self._ask, self.account)
 
@@ -139,7 +144,7 @@ class AccessTokens:
         return secret, now + timedelta(seconds=_RENEW_AFTER * lifetime)
 
 
-def _provided(provider: AccountProvider) -> Flow[ApiAccount]:
+def _call_provider(provider: AccountProvider) -> Flow[ApiAccount]:
     try:
         return (yield from ask(CallHook(provider, (), "account")))
     except httpx.RequestError as error:
@@ -173,12 +178,6 @@ class _WireAccess(msgspec.Struct):
     access_token: str
     expires_in: float = 300.0
     token_type: Any = None
-
-
-T = TypeVar("T")
-
-MEDIA_TYPE = "application/json"
-"""Exactly this: Apple answers another ``Accept`` with 406 (observed)."""
 
 
 class BusinessApi(Service):

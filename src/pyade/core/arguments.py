@@ -6,20 +6,20 @@ checked, for all public functions in one place.
 
 The rules of this file:
 
-1. ``check_arguments`` marks a function, or a class with its constructor and public methods. What is wrong is
-   found with the call, or with the first step of what is awaited or iterated.
+1. ``check_arguments`` marks a function, or a class with its constructor and public methods. A wrong argument
+   raises with the call, or with the first step of what is awaited or iterated.
 2. What an annotation cannot say in general, such as a length, is checked inside. So is untrusted input, such
    as the MachineInfo of a Mac.
-3. What a function of the caller returns is checked with each call of it: a clock, or what makes clients.
-4. A text, or bytes, is never a list of them. Every element of a list is checked, and no iterator is used up:
-   of an iterator it is only checked that it is one.
-5. True and False are no numbers, and only they are switches. A time has a time zone.
+3. What a function of the caller returns, such as a clock or a client factory, is checked with each call.
+4. A text is never taken as a list of texts, nor bytes as a list. Every element of a list is checked. Of an
+   iterator only the type is checked, so that it is not used up.
+5. True and False are not numbers, and only they are allowed for a ``bool``. A time needs a time zone.
 6. A protocol is met by any object with its methods: a store, client or fake of the caller's own. What is
    asynchronous where it should not be, such as ``AsyncClient`` for ``Client``, or the reverse, does not meet
    it. A transport needs one method.
 7. No error shows anything of a text or of bytes: it may be a secret in the wrong place.
-8. A type that is imported for type checkers alone is found by its name in the packages of pyade. One that no
-   package offers, and one that stands for any, allows everything.
+8. A type that is imported for type checkers alone is found by its name in the packages of pyade. A type that
+   no package offers allows everything, as ``Any`` does.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def hints_of(function: Any, owner: type | None = None) -> dict[str, Any]:
     """Return the hints of ``typing.get_type_hints``, also where a type is imported for type checkers alone.
 
     Args:
-        function: Or a method.
+        function: A function or a method.
         owner: The class whose method it is, for ``Self``.
     """
     names: dict[str, Any] = {"Self": owner or object}
@@ -225,8 +225,8 @@ def _is_counterpart(member: Any, waits: bool) -> bool:
         return not waits
     if not waits or not inspect.isfunction(member):
         return False
-    answer = str(member.__annotations__.get("return", "Any"))
-    return not any(word in answer for word in ("Any", "Awaitable", "Coroutine", "Future", "Task"))
+    returned = str(member.__annotations__.get("return", "Any"))
+    return not any(word in returned for word in ("Any", "Awaitable", "Coroutine", "Future", "Task"))
 
 
 def _accepts(argument_type: ArgumentType | None, value: Any) -> bool:
@@ -423,8 +423,8 @@ def check_returned(function: str, value: T, expected: ArgumentType) -> T:
     """Return *value*, which a function of the caller returned, such as a clock.
 
     Args:
-        function: The argument that it was given as.
-        value: What it check_returned.
+        function: The argument as which the function was passed, such as ``clock``.
+        value: What it returned.
         expected: What is allowed.
 
     Raises:

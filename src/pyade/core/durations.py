@@ -20,6 +20,9 @@ difference is larger.
 """
 
 
+_UNITS: Final = {"day": timedelta(days=1), "hour": timedelta(hours=1), "minute": timedelta(minutes=1)}
+
+
 def check_span(name: str, span: timedelta) -> None:
     """Accept a duration that is longer than zero and at most ten years.
 
@@ -41,9 +44,6 @@ def format_duration(span: timedelta) -> str:
         if parts or count:
             parts.append(f"{count:,} {name}{'' if count == 1 else 's'}" if count else "")
     return " ".join(filter(None, parts[:2])) or "0 minutes"
-
-
-_UNITS: Final = {"day": timedelta(days=1), "hour": timedelta(hours=1), "minute": timedelta(minutes=1)}
 
 
 def check_not_negative(_instance: object, attribute: attrs.Attribute[timedelta], value: timedelta) -> None:

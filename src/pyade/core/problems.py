@@ -27,7 +27,7 @@ class Problem(Printed):
         value: The value as text, shortened; "" if it is secret or absent.
         allowed: What is allowed or expected.
         fix: What to do.
-        severity: An error prevents use, a warning does not.
+        severity: An error prevents use; a warning and an info do not.
     """
 
     setting: str

@@ -189,7 +189,7 @@ def parse(  # noqa: C901, PLR0912, PLR0915 - written out for speed
         MalformedError: *data* is not BER, or exceeds a limit.
     """
     # A Mac's message has 170 elements or more: a function call for each would take most of the time.
-    left, depth, position, limit, is_marked = max_elements, 0, 0, len(data), False
+    left, depth, position, limit, is_open = max_elements, 0, 0, len(data), False
     children: list[Element] = []
     around: list[tuple[Element, int, bool, list[Element]]] = []
     try:
@@ -221,23 +221,23 @@ def parse(  # noqa: C901, PLR0912, PLR0915 - written out for speed
                     inner: list[Element] = []
                     element = Element(data, tag, position, start, end, end, inner)
                     children.append(element)
-                    around.append((element, limit, is_marked, children))
+                    around.append((element, limit, is_open, children))
                     depth += 1
                     if depth > MAX_DEPTH:  # rule 2
                         _check_depth(depth)
-                    children, position, is_marked = inner, start, end == _UNKNOWN
-                    if not is_marked:
+                    children, position, is_open = inner, start, end == _UNKNOWN
+                    if not is_open:
                         limit = end
-            elif kind == _END and is_marked and end == start:
-                element, limit, is_marked, children = around.pop()
+            elif kind == _END and is_open and end == start:
+                element, limit, is_open, children = around.pop()
                 element.end, element.last = position, position + 2
                 position, depth = start, depth - 1
             else:
                 _check_primitive(tag, start, end)
                 children.append(Element(data, tag, position, start, end, end, ()))
                 position = end
-            while position == limit and not is_marked and depth:
-                _, limit, is_marked, children = around.pop()
+            while position == limit and not is_open and depth:
+                _, limit, is_open, children = around.pop()
                 depth -= 1
             if not depth:
                 return children[0]

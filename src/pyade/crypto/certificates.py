@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
+import attrs
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
@@ -136,6 +137,16 @@ def is_pair(certificate: x509.Certificate, key: rsa.RSAPrivateKey | ec.EllipticC
         return certificate.public_key() == key.public_key()
     except (ValueError, UnsupportedAlgorithm):
         return False
+
+
+def check_pair(instance: Any, _attribute: attrs.Attribute[Any], value: x509.Certificate) -> None:
+    """Accept the certificate of ``instance.private_key``; a validator for attrs.
+
+    Raises:
+        SigningError: The key belongs to another certificate.
+    """
+    if not is_pair(value, instance.private_key):
+        raise SigningError("the private key does not belong to the certificate")
 
 
 def self_signed(

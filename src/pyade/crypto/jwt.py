@@ -34,6 +34,11 @@ from pyade.core.secret import Secret, masked
 from pyade.crypto.keypair import TokenKeypair
 from pyade.errors import SigningError, TokenError
 
+MANAGED_APPLE_ACCOUNT: Final = "com.apple.maid"
+"""The supported ``TokenServiceType``; Apple requires HTTP 400 for one that the server does not know."""
+
+MAX_KEY_BYTES: Final = 64 * 1024
+
 
 def compact(header: Mapping[str, Any], claims: Mapping[str, Any], sign: Callable[[bytes], bytes]) -> Secret:
     """Return header, claims and signature as a JWS in compact form, which is a credential.
@@ -53,10 +58,6 @@ def _encode_part(value: Mapping[str, Any]) -> str:
 
 def _base64url(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-MANAGED_APPLE_ACCOUNT: Final = "com.apple.maid"
-"""The supported ``TokenServiceType``; Apple requires HTTP 400 for one that the server does not know."""
 
 
 @check_arguments
@@ -95,8 +96,6 @@ def managed_apple_account_jwt(
         lambda signed: keypair.private_key.sign(signed, padding.PKCS1v15(), hashes.SHA256()),
     )
 
-
-MAX_KEY_BYTES: Final = 64 * 1024
 
 _KEY_BLOCK: Final = re.compile(
     rb"-----BEGIN ([A-Z0-9 ]*PRIVATE KEY)-----([^-]*)(-----END \1-----)?", re.DOTALL

@@ -20,7 +20,7 @@ from pyade.crypto.certificates import (
     Passphrase,
     as_bytes,
     check_certificate,
-    is_pair,
+    check_pair,
     read_pem,
     self_signed,
     split_chain,
@@ -40,11 +40,6 @@ def _check_key(_instance: object, _attribute: attrs.Attribute[Any], value: objec
     _require_rsa(value)
 
 
-def _check_pair(instance: TokenKeypair, _attribute: attrs.Attribute[Any], value: x509.Certificate) -> None:
-    if not is_pair(value, instance.private_key):
-        raise SigningError("the private key does not belong to the certificate")
-
-
 @check_arguments(but=("data", "common_name"))
 @attrs.frozen
 class TokenKeypair(Printed):
@@ -61,7 +56,7 @@ class TokenKeypair(Printed):
     """
 
     private_key: rsa.RSAPrivateKey = attrs.field(repr=False, eq=False, validator=_check_key)
-    certificate: x509.Certificate = attrs.field(validator=_check_pair)
+    certificate: x509.Certificate = attrs.field(validator=check_pair)
 
     def _words(self) -> str:
         found = self.certificate

@@ -23,7 +23,7 @@ from pyade.crypto.certificates import (
     Passphrase,
     as_bytes,
     check_certificate,
-    is_pair,
+    check_pair,
     read_pem,
     self_signed,
     split_chain,
@@ -41,11 +41,6 @@ def _check_key(_instance: object, _attribute: attrs.Attribute[Any], value: objec
     _require_signing_key(value)
 
 
-def _check_pair(instance: Signer, _attribute: attrs.Attribute[Any], value: x509.Certificate) -> None:
-    if not is_pair(value, instance.private_key):
-        raise SigningError("the private key does not belong to the certificate")
-
-
 @check_arguments(but=("common_name",))
 @attrs.frozen(kw_only=True)
 class Signer:
@@ -60,7 +55,7 @@ class Signer:
     private_key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey = attrs.field(
         repr=False, eq=False, validator=_check_key
     )
-    certificate: x509.Certificate = attrs.field(validator=_check_pair)
+    certificate: x509.Certificate = attrs.field(validator=check_pair)
     intermediates: tuple[x509.Certificate, ...] = ()
 
     @classmethod

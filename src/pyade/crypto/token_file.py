@@ -369,10 +369,7 @@ def _find_document(plaintext: bytes) -> dict[str, Any] | None:
 def _read_secrets(document: dict[str, Any]) -> TokenSecrets | TokenError:
     missing = [name for name in _SECRETS if document.get(name) in (None, "")]
     if missing:
-        return TokenError(
-            f"the token file was decrypted, but lacks {', '.join(missing)}",
-            "download the server token (.p7m) from Apple's portal again",
-        )
+        return TokenError(f"the token file was decrypted, but lacks {', '.join(missing)}", _DOWNLOAD)
     expiry = document.get("access_token_expiry")
     wrong = [name for name in _SECRETS if not isinstance(document[name], str)]
     if not isinstance(expiry, str | None):
@@ -380,7 +377,7 @@ def _read_secrets(document: dict[str, Any]) -> TokenSecrets | TokenError:
     if wrong:
         return TokenError(
             f"the token file was decrypted, but has values other than text in {', '.join(wrong)}",
-            "download the server token (.p7m) from Apple's portal again",
+            _DOWNLOAD,
         )
     return TokenSecrets(**{name: document[name] for name in _SECRETS}, access_token_expiry=expiry)
 

@@ -152,7 +152,7 @@ def _check_push(check: HealthCheck, now: datetime) -> Sequence[Problem]:
     if check.push is not None:
         return check.push.check(now=now, topic=check.topic)
     text = "the MDM push certificate is a prerequisite, and was not checked"
-    fix = "pass push=PushCertificate.from_pem(...)"
+    fix = "pass push=PushCertificate.load(...)"
     return (Problem("push_certificate", "", text, fix, Severity.INFO),)  # rule 3
 
 

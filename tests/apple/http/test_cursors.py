@@ -1,4 +1,4 @@
-"""A walk through a list ends, whatever cursors come."""
+"""An iteration over a list ends, whatever cursors arrive."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WALKS = pytest.mark.parametrize("walk", [("iter_devices",), ("iter_changes", "c0
 
 @WALKS
 @pytest.mark.parametrize("length", [1, 2, 3])
-def test_cursors_in_a_circle_end_a_walk_with_an_error(
+def test_repeated_cursors_end_an_iteration_with_an_error(
     client: Driver,
     apple: ScriptedApple,
     page: Callable[..., httpx.Response],
@@ -35,7 +35,7 @@ def test_cursors_in_a_circle_end_a_walk_with_an_error(
 
 
 @WALKS
-def test_empty_pages_under_ever_new_cursors_end_a_walk_with_an_error(
+def test_endless_empty_pages_end_an_iteration_with_an_error(
     client: Driver, apple: ScriptedApple, page: Callable[..., httpx.Response], walk: tuple[str, ...]
 ) -> None:
     apple.script = [page(cursor=f"n{n}", more=True) for n in range(MAX_EMPTY_PAGES + 5)]
@@ -58,7 +58,7 @@ def test_an_empty_page_among_others_ends_nothing(
 
 
 @given(st.lists(st.tuples(st.text(max_size=2), st.booleans()), max_size=40))
-def test_a_walk_goes_on_exactly_as_long_as_each_cursor_is_new(pages: list[tuple[str, bool]]) -> None:
+def test_an_iteration_continues_exactly_as_long_as_each_cursor_is_new(pages: list[tuple[str, bool]]) -> None:
     cursors, seen = Cursors("list", "first"), {"first"}
     for cursor, brought_something in pages:
         if cursor in seen:

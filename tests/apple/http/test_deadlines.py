@@ -80,7 +80,7 @@ def test_the_deadline_is_for_the_whole_call_with_its_body(
 
 
 def test_the_time_that_another_call_needs_for_the_session_counts_too(token: Token) -> None:
-    """With a transport of the caller's, which nobody can interrupt."""
+    """With a transport of the caller, which cannot be interrupted."""
     asked, go_on = threading.Event(), threading.Event()
 
     def answer(request: httpx.Request) -> httpx.Response:

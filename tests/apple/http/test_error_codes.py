@@ -1,4 +1,4 @@
-"""Whatever comes as a refusal, of either service: a typed error, short, printable and without a secret."""
+"""Any error response of either service is a typed error: short, printable and without a secret."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def test_a_key_of_the_token_that_has_the_form_of_a_code_is_removed() -> None:
     assert refusal("ask", 400, b"NOT_FOUND", secrets=["NOT_FOUND"]).code == "NOT_FOUND"
 
 
-def test_an_odd_description_hides_no_code() -> None:
+def test_an_unreadable_description_hides_no_code() -> None:
     for description in (b"5", b"[" * 100_000 + b"]" * 100_000, rb'"\ud800"'):
         body = b'{"error": "invalid_client", "error_description": %s}' % description
         assert type(token_error(400, body, {}, now=NOW, about="x")) is errors.CredentialError

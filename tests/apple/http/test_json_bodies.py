@@ -1,4 +1,4 @@
-"""NUL characters in Apple's answers are replaced at the door, and counted."""
+"""NUL characters in Apple's responses are replaced before they are decoded, and counted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each exchange has one line in the log of pyade, which says enough and tells no secret."""
+"""Each exchange has one line in the log of pyade, with request and response and without a secret."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.apple.conftest import Driver, ScriptedApple
 
 
-def test_a_line_says_what_was_asked_and_what_came(
+def test_a_line_of_the_log_names_the_request_and_its_response(
     client: Driver, apple: ScriptedApple, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "pyade")
@@ -31,7 +31,7 @@ def test_a_line_says_what_was_asked_and_what_came(
     assert "top-secret" not in caplog.text
 
 
-def test_an_address_that_was_signed_beforehand_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_presigned_address_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     clock = FrozenClock()
     apple = FakeApple(clock=clock)
     server = apple.add_server("hq")
@@ -53,11 +53,11 @@ def test_an_address_that_was_signed_beforehand_is_not_told(caplog: pytest.LogCap
     assert str(activity) not in "".join(downloads)
 
 
-def test_a_refusal_has_its_line_and_a_loss_is_told_by_its_error(
+def test_an_error_response_is_logged_and_a_lost_response_is_not(
     make_client: Callable[..., Driver], apple: ScriptedApple, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "pyade.apple.http")
     apple.script = [httpx.Response(503), httpx.ReadError("reset"), httpx.Response(200, json={})]
     make_client().account()
-    told = [line.rpartition("/account")[2] for line in caplog.messages if "/account" in line]
-    assert told == [": 503, 0 bytes", ": 200, 2 bytes"]
+    logged = [line.rpartition("/account")[2] for line in caplog.messages if "/account" in line]
+    assert logged == [": 503, 0 bytes", ": 200, 2 bytes"]

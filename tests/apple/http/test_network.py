@@ -99,7 +99,7 @@ def place(fake: FakeApple, api: FakeBusiness, request: pytest.FixtureRequest) ->
 
 
 @KINDS
-def test_a_proxy_is_asked_where_one_is_named(kind: str, place: int, ask: Ask) -> None:
+def test_a_given_proxy_is_used(kind: str, place: int, ask: Ask) -> None:
     with Proxy(place) as proxy:
         ask(kind, "http://mdmenrollment.example", proxy=proxy.url)
         assert len(proxy.asked) == 2, "for the session and for the call"
@@ -107,7 +107,7 @@ def test_a_proxy_is_asked_where_one_is_named(kind: str, place: int, ask: Ask) ->
 
 
 @KINDS
-def test_a_proxy_of_the_environment_is_asked_and_passed_by_for_this_machine(
+def test_a_proxy_of_the_environment_is_used_except_for_this_machine(
     kind: str, place: int, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Proxy(place) as proxy:
@@ -256,7 +256,7 @@ def test_an_argument_that_cannot_be_used_is_named(
     assert "top-secret" not in str(caught.value)
 
 
-def test_a_transport_and_wishes_about_connections_exclude_each_other(make: Callable[..., Any]) -> None:
+def test_a_transport_excludes_settings_of_connections(make: Callable[..., Any]) -> None:
     transport = httpx.MockTransport(lambda request: httpx.Response(200))
     wishes = {"proxy": "http://x", "verify": "ca.pem", "limits": httpx.Limits(), "http2": True}
     for name, value in wishes.items():

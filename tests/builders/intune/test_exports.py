@@ -137,7 +137,7 @@ def test_a_tenant_is_read_whole() -> None:
 
 
 def test_tokens_and_devices_of_a_tenant_are_read() -> None:
-    """Seven digits of a second, never, null, the old form of dates, and values that nobody knows."""
+    """Seven digits of a second, never, null, the old form of dates, and unknown values."""
     tenant = read_intune(load("tenant.json"), OWN)
     school, _ = tenant.tokens[1], tenant.tokens[0]
     assert tenant.tokens[0] == IntuneToken(
@@ -284,7 +284,7 @@ def test_objects_inside_a_token_are_read_once() -> None:
 
 
 def test_a_default_that_names_no_platform_but_by_its_place_is_known() -> None:
-    """It may have no member by which it could be told."""
+    """It may have no member that shows its platform."""
     token = {"tokenName": "hq", "defaultMacOsEnrollmentProfile": {"id": "t_1", "displayName": "Mac"}}
     assert [one.profile.name for one in read_intune(token, OWN).profiles] == ["Mac"]
 
@@ -332,7 +332,7 @@ def test_names_that_are_no_texts_stop_nothing() -> None:
 
 
 def test_the_result_of_an_import_is_read_as_a_device() -> None:
-    """Its status is nothing that nobody knows."""
+    """Its member ``status`` is known, and not reported."""
     result = {
         "@odata.type": "#microsoft.graph.importedAppleDeviceIdentityResult",
         "serialNumber": "C02",
@@ -436,10 +436,10 @@ def test_a_default_that_is_not_in_the_export_is_found() -> None:
     assert about_defaults(read_intune([token("empty")], OWN)) == []
 
 
-@each("odd", [None, "", {}, [], [None], {"value": [], "Count": 0}])
-def test_a_navigation_property_that_says_nothing_is_none(odd: Any) -> None:
+@each("empty", [None, "", {}, [], [None], {"value": [], "Count": 0}])
+def test_a_navigation_property_that_says_nothing_is_none(empty: Any) -> None:
     """The profile's own word counts then."""
-    tenant = read_intune([token(defaultMacOsEnrollmentProfile=odd), marked("a", is_default=True)], OWN)
+    tenant = read_intune([token(defaultMacOsEnrollmentProfile=empty), marked("a", is_default=True)], OWN)
     assert tenant.default_profile(tenant.tokens[0]) == tenant.profiles[0]
     assert tenant.problems == ()
 

@@ -281,7 +281,7 @@ def test_a_device_of_the_store_is_written_and_the_rest_is_named() -> None:
         (attrs.evolve(ENROLLMENT, profile_uuid=None), "assigned", "P", EnrollmentState.ENROLLED),
     ],
 )
-def test_where_a_device_stands_follows_from_both_profiles(
+def test_the_enrollment_state_of_a_device_follows_from_both_profiles(
     enrollment: Enrollment | None, status: str, uuid: str | None, state: EnrollmentState
 ) -> None:
     device = Device(serial_number="C02", profile_status=ProfileStatus(status), profile_uuid=uuid)
@@ -336,7 +336,7 @@ def test_another_object_is_refused(read: Any) -> None:
     ],
     ids=["device", "token", "profile"],
 )
-def test_members_that_are_kept_as_they_came_do_not_show(make: Callable[..., object]) -> None:
+def test_members_that_are_kept_are_not_in_the_repr(make: Callable[..., object]) -> None:
     """Nobody knows what is in them; and what holds them can be an element of a set."""
     kept = make(extra={"contoso": {"note": ["only Intune knows"]}})
     assert "only Intune knows" not in repr(kept)

@@ -217,7 +217,7 @@ def test_the_order_of_an_export_does_not_count(order: tuple[int, ...]) -> None:
 
 
 def test_a_policy_that_differs_from_its_mirror_is_found() -> None:
-    """It counts; Intune makes the one of the other, so that a person should look."""
+    """The policy is used. Intune derives the mirror from it, so an administrator should compare them."""
     accounts = {"skipPrimarySetupAccountCreation": True, "enableRestrictEditing": False}
     other = mirror(supportDepartment="Other", **accounts)
     tenant = read_intune([policy(), other], OWN)
@@ -406,9 +406,9 @@ def without_accounts(body: dict[str, Any]) -> None:
 
 def test_the_tree_of_accounts_says_who_gets_one() -> None:
     """No account at all, an administrator alone, a user that is an administrator."""
-    nobody = read(without_accounts)
-    assert (nobody.profile.primary_account, nobody.profile.administrator) == (None, None)
-    assert nobody.password_rotation is None
+    without_user = read(without_accounts)
+    assert (without_user.profile.primary_account, without_user.profile.administrator) == (None, None)
+    assert without_user.password_rotation is None
     alone = read(choose(f"{ACCOUNTS}createlocalprimary", 0), drop(f"{ACCOUNTS}prefillaccountinfo"))
     assert (alone.skip_primary_account, alone.profile.primary_account) == (True, None)
     assert alone.profile.administrator == AdministratorAccount("localadmin", "Service Desk", hidden=True)
@@ -518,8 +518,8 @@ def test_a_screen_that_is_newer_than_the_catalog_is_told_by_its_name(key: SkipKe
     shown = attrs.evolve(found, profile=attrs.evolve(found.profile, skip=frozenset()))
     written = instances(policy_to_intune(shown).body)[definition]
     assert written["choiceSettingValue"]["value"] == f"{definition}_1"
-    odd = read(add("", choice("ade_setupassistant_siriold", "ade_setupassistant_siriold_0")))
-    assert odd.profile == read().profile
+    renamed = read(add("", choice("ade_setupassistant_siriold", "ade_setupassistant_siriold_0")))
+    assert renamed.profile == read().profile
 
 
 def test_what_is_written_is_complete() -> None:

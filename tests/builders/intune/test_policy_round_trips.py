@@ -1,4 +1,4 @@
-"""Whatever a profile or a policy holds: both forms say the same, and a second way changes nothing."""
+"""Any profile or policy: both forms are equivalent, and a second round trip changes nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import assume, event, given
 from hypothesis import strategies as st
 from tests.builders.intune.test_policy import OWN, choice, instances, policy
 from tests.builders.intune.test_round_trips import (
-    as_it_holds,
+    as_written,
     differing,
     intune_profiles,
     json_values,
@@ -62,7 +62,7 @@ def as_a_policy_holds_it(profile: EnrollmentProfile) -> EnrollmentProfile:
     needs names.
     """
     account, has_user = profile.primary_account, profile.user_affinity.kind is not AffinityKind.NONE
-    profile = attrs.evolve(as_it_holds(profile), auto_advance=False)
+    profile = attrs.evolve(as_written(profile), auto_advance=False)
     if (
         account is None
         and profile.administrator is not None
@@ -108,7 +108,7 @@ def test_a_profile_comes_back_from_both_forms_alike(profile: EnrollmentProfile, 
 
 
 @given(profiles())
-def test_any_profile_is_written_whole_or_what_is_lost_is_named(profile: EnrollmentProfile) -> None:
+def test_any_profile_is_written_completely_or_the_loss_is_reported(profile: EnrollmentProfile) -> None:
     """By refusing it and by force, in the same words."""
     try:
         written = policy_to_intune(profile, token_id="t")
@@ -191,7 +191,7 @@ def check_stable(found: IntuneProfile) -> None:
         event("contradicts itself")
         found = policy_from_intune(json.loads(export.to_json()), OWN)
     again = policy_from_intune(json.loads(export.to_json()), OWN)
-    found = attrs.evolve(found, profile=as_it_holds(found.profile))
+    found = attrs.evolve(found, profile=as_written(found.profile))
     assert again == found
     assert policy_to_intune(again).to_json() == export.to_json()
     tenant = read_intune(write_intune([found]).to_json(), OWN)
@@ -199,7 +199,7 @@ def check_stable(found: IntuneProfile) -> None:
 
 
 @given(intune_profiles, unknown_members)
-def test_any_classic_profile_becomes_a_policy_that_says_the_same(
+def test_any_classic_profile_becomes_an_equivalent_policy(
     body: dict[str, Any], extra: dict[str, Any]
 ) -> None:
     """But for what was named as lost."""

@@ -1,4 +1,4 @@
-"""One profile of Intune's: what it comes to, what is refused, and what is written."""
+"""One profile of Intune: how it is read, what is refused, and how it is written."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ ROTATION = "depProfileAdminAccountPasswordRotationSetting"
 
 
 def as_written(imported: IntuneProfile) -> IntuneProfile:
-    """Return it with what others switch on said, as Intune's JSON has no place for what was given."""
+    """Return it with its effective values as given ones, because Intune's JSON has only effective values."""
     profile = attrs.evolve(
         imported.profile,
         await_final_configuration=imported.profile.await_final_configuration,
@@ -54,7 +54,7 @@ def as_written(imported: IntuneProfile) -> IntuneProfile:
 
 
 def read(**members: Any) -> IntuneProfile:
-    """Return what comes of a small profile, and check that a way there and back changes nothing more."""
+    """Return a small profile as it was read, and check that writing and reading it again changes nothing."""
     imported = profile_from_intune({**MINIMAL, **members}, OWN)
     if not imported.is_policy_backed:
         first = profile_to_intune(imported)
@@ -137,8 +137,8 @@ def test_every_setting_finds_its_member_and_the_rest_is_reported() -> None:
         *("anchor_certificates", "support_email_address", "language", "region", "org_magic"),
         *("managed_user", "administrator.password_hash", "extra.is_multi_user"),
     ]
-    said = {name: value for name, value in export.body.items() if value not in (False, None, "", [])}
-    assert said == {
+    values = {name: value for name, value in export.body.items() if value not in (False, None, "", [])}
+    assert values == {
         "@odata.type": TYPE,
         "displayName": "Standard Mac",
         "description": "For everybody",

@@ -1,4 +1,4 @@
-"""Whatever a profile or an object of Intune's holds: a second way there and back changes nothing."""
+"""Any profile or object of Intune: reading it and writing it a second time changes nothing."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from pyade.builders.intune import (
     token_to_intune,
 )
 from pyade.builders.intune.fields import BOOLEANS, NO_EQUAL, SETTING_MEMBERS, spelling
+from pyade.builders.intune.json_reader import TYPE
+from pyade.builders.intune.object_types import DEVICE, TOKEN
 from pyade.core.macos.setup_screens import NOT_ON_MACOS, SkipKeys
 from pyade.core.profile.accounts import AdministratorAccount, PrimaryAccount
 from pyade.core.profile.affinity import AffinityKind, UserAffinity
@@ -103,8 +105,8 @@ def own_of(profile: EnrollmentProfile) -> OwnSettings:
     return OwnSettings(url=URL, web_url=PAGE, **{name: getattr(profile, name) for name in names})
 
 
-def as_it_holds(profile: EnrollmentProfile) -> EnrollmentProfile:
-    """Return the profile as it is written: what others switch on is said, what has no effect is not."""
+def as_written(profile: EnrollmentProfile) -> EnrollmentProfile:
+    """Return the profile as it is written: effective values, without settings that have no effect."""
     return attrs.evolve(
         profile,
         await_final_configuration=profile.await_final_configuration,
@@ -138,13 +140,18 @@ def test_a_profile_comes_back_and_what_does_not_was_reported(profile: Enrollment
         *("administrator", "extra", "managed_user"),
         *("await_final_configuration", "skip_primary_account", "standard_user"),
     }
-    assert differing(back, as_it_holds(profile)) <= {"skip", "administrator", "extra", "managed_user"}
+    assert differing(back, as_written(profile)) <= {
+        "skip",
+        "administrator",
+        "extra",
+        "managed_user",
+    }
     assert back.administrator == (
         None if profile.administrator is None else attrs.evolve(profile.administrator, password_hash=b"")
     )
     second = profile_to_intune(imported)
     assert second.to_json() == export.to_json()
-    expected = attrs.evolve(imported, profile=as_it_holds(imported.profile))
+    expected = attrs.evolve(imported, profile=as_written(imported.profile))
     assert profile_from_intune(second.body, own_of(profile)) == expected
 
 
@@ -155,7 +162,7 @@ def test_an_imported_profile_comes_back_equal(
     assume(not extra.keys() & (SETTING_MEMBERS | NO_EQUAL.keys()))
     given_ = IntuneProfile(
         profile=attrs.evolve(
-            as_it_holds(attrs.evolve(profile, managed_user="")),
+            as_written(attrs.evolve(profile, managed_user="")),
             administrator=None
             if not profile.administrator
             else attrs.evolve(profile.administrator, password_hash=b""),
@@ -230,7 +237,7 @@ def _check_stable(whole: dict[str, Any], imported: IntuneProfile) -> None:
     """A second way changes nothing, and what is lost on the first one is reported."""
     export = profile_to_intune(imported)
     again = profile_from_intune(json.loads(export.to_json()), OWN)
-    assert again == attrs.evolve(imported, profile=as_it_holds(imported.profile))
+    assert again == attrs.evolve(imported, profile=as_written(imported.profile))
     assert profile_to_intune(again).to_json() == export.to_json()
     kept = {name for name, value in whole.items() if written(export.body.get(name)) == written(value)}
     lost = {name for name in whole.keys() - kept if whole[name] not in (None, False, "", [])}
@@ -254,7 +261,7 @@ def _check_stable(whole: dict[str, Any], imported: IntuneProfile) -> None:
     unknown_members,
 )
 def test_any_token_is_stable_after_the_first_way(body: dict[str, Any], extra: dict[str, Any]) -> None:
-    token = token_from_intune({**extra, **body})
+    token = token_from_intune({**extra, **body, TYPE: TOKEN})  # an unknown member may look like a profile's
     export = token_to_intune(token)
     again = token_from_intune(json.loads(export.to_json()))
     assert again == token
@@ -279,7 +286,7 @@ def test_any_token_is_stable_after_the_first_way(body: dict[str, Any], extra: di
     unknown_members,
 )
 def test_any_device_is_stable_after_the_first_way(body: dict[str, Any], extra: dict[str, Any]) -> None:
-    device = device_from_intune({**extra, **body})
+    device = device_from_intune({**extra, **body, TYPE: DEVICE})  # an unknown member may look like a token's
     export = device_to_intune(device)
     again = device_from_intune(json.loads(export.to_json()))
     assert again == device

@@ -1,4 +1,4 @@
-"""Which device needs which profile: decided from state, never sent twice, never forgotten."""
+"""Which device needs which profile: decided from state, never sent twice, never omitted."""
 
 from __future__ import annotations
 

@@ -173,7 +173,7 @@ def test_days_are_read() -> None:
         ({}, True),
     ],
 )
-def test_macs_are_told_apart(record: dict[str, Any], is_mac: bool) -> None:
+def test_is_mac_follows_family_and_system(record: dict[str, Any], is_mac: bool) -> None:
     assert Device.from_apple({"serial_number": "A", **record}).is_mac is is_mac
 
 

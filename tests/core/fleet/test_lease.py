@@ -1,4 +1,4 @@
-"""When a lease counts, who may take it, and what is said to who may not."""
+"""When a lease is valid, who may take it, and the error for others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which of two records from Apple is newer, and which are a tie that only the details settle."""
+"""Which of two records from Apple is newer, and which are a tie that only the details decide."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def event(op_type: OpType, op_date: datetime | None, tag: str | None = "event") 
     return Device(serial_number="A", op_type=op_type, op_date=op_date, asset_tag=tag)
 
 
-def told(
+def change_and_tie(
     known: DeviceRecord | None, device: Device, state: SyncState = LISTED, source: Source = Source.SYNC
 ) -> tuple[Change, bool | None]:
-    """Return what *device* does, and whether the page notes a tie, and of which kind."""
+    """Return the change that *device* makes, and whether the page notes a tie, and of which kind."""
     _, change = merge(known, device, token_name="hq", source=source, state=state, now=NOW)
     ties: dict[str, bool] = {}
     records = {} if known is None else {"A": known}
@@ -70,18 +70,18 @@ def told(
 def test_an_event_is_compared_with_the_start_of_the_list_that_shows_the_device(
     op_type: OpType, minutes: float, expected: tuple[Change, bool | None]
 ) -> None:
-    """Apple's clock and ours may be five minutes apart: what lies within is settled by the details."""
-    assert told(record(), event(op_type, at(-1, minutes))) == expected
+    """Apple's clock and ours may be five minutes apart: within that the details decide."""
+    assert change_and_tie(record(), event(op_type, at(-1, minutes))) == expected
 
 
 def test_an_event_within_the_second_in_which_the_list_began_is_a_tie() -> None:
     state = SyncState(full_sync=2, listed_at=at(-1) + timedelta(milliseconds=700))
-    assert told(record(), event(OpType.DELETED, at(-1)), state) == (Change.RELEASED, True)
+    assert change_and_tie(record(), event(OpType.DELETED, at(-1)), state) == (Change.RELEASED, True)
 
 
-def test_what_says_nothing_else_is_no_tie() -> None:
-    assert told(record(), event(OpType.MODIFIED, at(-1), tag="list")) == (Change.MODIFIED, None)
-    assert told(record(released=True), event(OpType.DELETED, at(-1))) == (Change.MODIFIED, None)
+def test_an_equal_record_is_no_tie() -> None:
+    assert change_and_tie(record(), event(OpType.MODIFIED, at(-1), tag="list")) == (Change.MODIFIED, None)
+    assert change_and_tie(record(released=True), event(OpType.DELETED, at(-1))) == (Change.MODIFIED, None)
 
 
 @each(
@@ -95,16 +95,16 @@ def test_what_says_nothing_else_is_no_tie() -> None:
         (None, (Change.ADDED, True)),
     ],
 )
-def test_a_list_also_speaks_by_its_silence(
+def test_a_device_missing_from_a_newer_list_makes_an_event_a_tie(
     known: DeviceRecord | None, expected: tuple[Change, bool | None]
 ) -> None:
-    """Whether it was complete is not known, so that what an event from before brings is a tie."""
-    assert told(known, event(OpType.ADDED, at(-3))) == expected
+    """It is unknown whether the list was complete, so that an older event is a tie."""
+    assert change_and_tie(known, event(OpType.ADDED, at(-3))) == expected
 
 
 def test_a_device_that_the_changes_bring_after_a_list_is_new() -> None:
-    assert told(None, event(OpType.ADDED, at(-0.5))) == (Change.ADDED, None)
-    assert told(None, event(OpType.DELETED, at(-3))) == (Change.RELEASED, None)
+    assert change_and_tie(None, event(OpType.ADDED, at(-0.5))) == (Change.ADDED, None)
+    assert change_and_tie(None, event(OpType.DELETED, at(-3))) == (Change.RELEASED, None)
 
 
 @each(
@@ -115,12 +115,12 @@ def test_an_event_is_compared_with_the_assignment_of_the_device(
     op_date: datetime, expected: tuple[Change, bool | None]
 ) -> None:
     known = record(assigned=at(-3))
-    assert told(known, event(OpType.DELETED, op_date), SyncState()) == expected
+    assert change_and_tie(known, event(OpType.DELETED, op_date), SyncState()) == expected
 
 
-def test_an_assignment_that_lies_ahead_makes_nothing_older() -> None:
+def test_an_assignment_in_the_future_makes_no_event_older() -> None:
     known = record(assigned=IN_2031)
-    assert told(known, event(OpType.DELETED, at(-2)), SyncState())[0] is Change.RELEASED
+    assert change_and_tie(known, event(OpType.DELETED, at(-2)), SyncState())[0] is Change.RELEASED
 
 
 @each(
@@ -147,7 +147,7 @@ def after(known: DeviceRecord | None, device: Device, now: datetime = NOW) -> De
 
 
 @pytest.mark.parametrize("known", [None, record()])
-def test_a_date_ahead_counts_as_the_arrival_and_is_kept_beside_it(known: DeviceRecord | None) -> None:
+def test_a_future_date_counts_as_the_arrival_and_is_kept_beside_it(known: DeviceRecord | None) -> None:
     merged = after(known, event(OpType.MODIFIED, IN_2031))
     assert (merged.op_date, merged.op_date_sent) == (at(minutes=5), IN_2031)
     again = after(merged, event(OpType.MODIFIED, IN_2031), now=at(3))
@@ -159,17 +159,17 @@ def test_a_date_ahead_counts_as_the_arrival_and_is_kept_beside_it(known: DeviceR
 def test_what_is_compared_with_a_date_that_cannot_be_right_is_a_tie() -> None:
     """An event of the minutes after its arrival is not lost, and an older one is not believed."""
     merged = after(record(), event(OpType.MODIFIED, IN_2031))
-    assert told(merged, event(OpType.DELETED, at(minutes=4))) == (Change.STALE, True)
-    assert told(merged, event(OpType.DELETED, at(minutes=-30))) == (Change.STALE, True)
-    assert told(merged, event(OpType.DELETED, IN_2031)) == (Change.RELEASED, True)
+    assert change_and_tie(merged, event(OpType.DELETED, at(minutes=4))) == (Change.STALE, True)
+    assert change_and_tie(merged, event(OpType.DELETED, at(minutes=-30))) == (Change.STALE, True)
+    assert change_and_tie(merged, event(OpType.DELETED, IN_2031)) == (Change.RELEASED, True)
 
 
 @each(
     ("op_date", "change"),
     [(IN_2031, Change.RELEASED), (IN_1970, Change.STALE), (None, Change.RELEASED)],
 )
-def test_a_change_whose_date_tells_nothing_is_a_tie(op_date: datetime | None, change: Change) -> None:
-    assert told(record(op_date=at(-0.5)), event(OpType.DELETED, op_date)) == (change, True)
+def test_a_change_without_a_usable_date_is_a_tie(op_date: datetime | None, change: Change) -> None:
+    assert change_and_tie(record(op_date=at(-0.5)), event(OpType.DELETED, op_date)) == (change, True)
 
 
 def test_a_newer_list_takes_the_place_of_a_date_that_cannot_be_right() -> None:
@@ -182,7 +182,7 @@ def test_a_newer_list_takes_the_place_of_a_date_that_cannot_be_right() -> None:
         assert (listed.op_date, listed.op_date_sent) == (at(minutes=5), None)
 
 
-def test_a_profile_time_that_lies_ahead_is_no_date() -> None:
+def test_a_profile_time_in_the_future_is_no_operation_date() -> None:
     read = Device(serial_number="A", profile_assign_time=IN_2031)
     merged, _ = merge(record(), read, token_name="hq", source=Source.DETAILS, state=LISTED, now=NOW)
     assert merged is not None
@@ -193,7 +193,7 @@ def test_a_profile_time_that_lies_ahead_is_no_date() -> None:
 def test_a_list_and_an_event_of_the_same_minutes_are_a_tie(minutes: float, expected: bool | None) -> None:
     state = SyncState(full_sync=2, listing_since=NOW)
     known = record(op_date=at(minutes=minutes), released=True, full_sync=1)
-    assert told(known, Device(serial_number="A"), state, Source.FETCH)[1] is expected
+    assert change_and_tie(known, Device(serial_number="A"), state, Source.FETCH)[1] is expected
 
 
 def test_what_was_deleted_here_is_brought_back_by_news_alone() -> None:
@@ -202,8 +202,8 @@ def test_what_was_deleted_here_is_brought_back_by_news_alone() -> None:
         hidden, event(OpType.ADDED, at(-3)), token_name="hq", source=Source.SYNC, state=LISTED, now=NOW
     )
     assert (late, change) == (hidden, Change.STALE)
-    assert told(hidden, event(OpType.ADDED, at(-3))) == (Change.STALE, None)
-    assert told(hidden, event(OpType.ADDED, at(-0.1)))[0] is Change.RETURNED
+    assert change_and_tie(hidden, event(OpType.ADDED, at(-3))) == (Change.STALE, None)
+    assert change_and_tie(hidden, event(OpType.ADDED, at(-0.1)))[0] is Change.RETURNED
 
 
 def test_details_of_a_device_that_the_newest_list_did_not_show_count_as_listed() -> None:

@@ -65,7 +65,7 @@ def record(**changes: Any) -> DeviceRecord:
     return DeviceRecord(**values)
 
 
-def told(
+def merged(
     known: DeviceRecord | None,
     device: Device,
     source: Source = Source.SYNC,
@@ -75,13 +75,13 @@ def told(
     return merge(known, device, token_name="hq", source=source, state=state, now=now)
 
 
-# First word
+# Unknown serial numbers
 
 
 @each("op_type", [OpType.ADDED, OpType.MODIFIED, OpType("teleported")])
 def test_unknown_serial_is_added_whatever_the_operation(op_type: OpType) -> None:
     """Observed: a device that was moved here arrives as ``modified``."""
-    new, change = told(None, event(op_type, 5, model="Mac"))
+    new, change = merged(None, event(op_type, 5, model="Mac"))
     assert change is Change.ADDED
     assert new == DeviceRecord(
         token_name="hq",
@@ -93,19 +93,19 @@ def test_unknown_serial_is_added_whatever_the_operation(op_type: OpType) -> None
 
 
 def test_fetched_device_has_no_operation_time_and_is_listed() -> None:
-    new, change = told(None, Device(serial_number="A"), Source.FETCH)
+    new, change = merged(None, Device(serial_number="A"), Source.FETCH)
     assert change is Change.ADDED
     assert new is not None
     assert (new.op_date, new.full_sync, new.is_released) == (None, 2, False)
 
 
 def test_deletion_of_an_unknown_serial_is_remembered() -> None:
-    gone, change = told(None, event(OpType.DELETED, 5, profile_status=ProfileStatus.ASSIGNED, color="GRAY"))
+    gone, change = merged(None, event(OpType.DELETED, 5, profile_status=ProfileStatus.ASSIGNED, color="GRAY"))
     assert change is Change.RELEASED
     assert gone is not None
     assert gone.released_at == LATER
     assert gone.device == Device(serial_number="A", color="GRAY")
-    after, change = told(gone, event(OpType.ADDED, 4))
+    after, change = merged(gone, event(OpType.ADDED, 4))
     assert (after, change) == (gone, Change.STALE)
 
 
@@ -124,7 +124,7 @@ def test_newest_operation_wins_and_a_tie_goes_to_the_later_arrival(
     minutes: float | None, expected: Change
 ) -> None:
     known = record(op_date=at(0))
-    new, change = told(known, event(OpType.MODIFIED, minutes, asset_tag="news"))
+    new, change = merged(known, event(OpType.MODIFIED, minutes, asset_tag="news"))
     assert change is expected
     assert new is not None
     assert (new is known) == (expected is Change.STALE)
@@ -146,18 +146,18 @@ def test_deleted_then_added_is_present_and_the_reverse_is_released() -> None:
 
 
 def test_same_event_again_is_no_news() -> None:
-    first, _ = told(record(), event(OpType.MODIFIED, 5, asset_tag="x"))
+    first, _ = merged(record(), event(OpType.MODIFIED, 5, asset_tag="x"))
     assert first is not None
     with_attempt = attrs.evolve(first, attempt=attempt(minutes=10))
-    again, change = told(with_attempt, event(OpType.MODIFIED, 5, asset_tag="x"), now=at(500))
+    again, change = merged(with_attempt, event(OpType.MODIFIED, 5, asset_tag="x"), now=at(500))
     assert change is Change.UNCHANGED
     assert again is with_attempt
 
 
 def test_same_content_at_a_newer_time_is_news() -> None:
     """A re-assignment to the same server looks the same and has lost the profile."""
-    first, _ = told(record(), event(OpType.MODIFIED, 5))
-    again, change = told(first, event(OpType.MODIFIED, 6))
+    first, _ = merged(record(), event(OpType.MODIFIED, 5))
+    again, change = merged(first, event(OpType.MODIFIED, 6))
     assert change is Change.MODIFIED
     assert again is not None
     assert again.op_date == at(6)
@@ -168,14 +168,14 @@ def test_same_content_at_a_newer_time_is_news() -> None:
 
 def test_list_does_not_overwrite_an_event_that_is_newer_than_its_start() -> None:
     known = record(op_date=at(5), device=Device(serial_number="A", asset_tag="event"))
-    new, change = told(known, Device(serial_number="A", asset_tag="list"), Source.FETCH)
+    new, change = merged(known, Device(serial_number="A", asset_tag="list"), Source.FETCH)
     assert change is Change.STALE
     assert new == attrs.evolve(known, full_sync=2)
 
 
 def test_list_overwrites_older_events_and_keeps_their_time() -> None:
     known = record(op_date=at(-5), released_at=at(-4))
-    new, change = told(known, Device(serial_number="A", asset_tag="list"), Source.FETCH)
+    new, change = merged(known, Device(serial_number="A", asset_tag="list"), Source.FETCH)
     assert change is Change.RETURNED
     assert new is not None
     assert (new.op_date, new.device.asset_tag, new.full_sync) == (at(-5), "list", 2)
@@ -183,14 +183,14 @@ def test_list_overwrites_older_events_and_keeps_their_time() -> None:
 
 def test_list_with_known_content_marks_the_device_as_listed() -> None:
     known = record()
-    new, change = told(known, known.device, Source.FETCH)
+    new, change = merged(known, known.device, Source.FETCH)
     assert change is Change.UNCHANGED
     assert new == attrs.evolve(known, full_sync=2)
 
 
 def test_deletion_within_a_list_counts() -> None:
     """Observed: one client tolerates operations in a list, ``deleted`` among them."""
-    new, change = told(record(), event(OpType.DELETED, 5), Source.FETCH)
+    new, change = merged(record(), event(OpType.DELETED, 5), Source.FETCH)
     assert change is Change.RELEASED
     assert new is not None
     assert new.op_date is None
@@ -207,7 +207,7 @@ def test_deletion_within_a_list_counts() -> None:
         ({"full_sync": 0}, True),
     ],
 )
-def test_unlisted_is_what_the_list_did_not_show_and_no_newer_event_brought(
+def test_a_device_is_unlisted_if_neither_the_list_nor_a_newer_event_shows_it(
     changes: dict[str, Any], unlisted: bool
 ) -> None:
     assert is_unlisted(record(**changes), LISTING) is unlisted
@@ -216,7 +216,7 @@ def test_unlisted_is_what_the_list_did_not_show_and_no_newer_event_brought(
 def test_released_device_is_as_after_a_deletion() -> None:
     known = record(op_date=at(-5), attempt=attempt(DeviceResult.THROTTLED, wait=60))
     gone = release(known, LATER)
-    by_event, _ = told(known, event(OpType.DELETED, 1))
+    by_event, _ = merged(known, event(OpType.DELETED, 1))
     assert by_event is not None
     assert gone == attrs.evolve(by_event, op_date=at(-5))
     assert gone.device == Device(serial_number="A", model="Mac")
@@ -226,12 +226,12 @@ def test_released_device_is_as_after_a_deletion() -> None:
 def test_deletion_ends_what_concerned_the_profile_and_keeps_the_hardware() -> None:
     """A later ``added`` must not find an assignment that is gone."""
     known = record(attempt=attempt())
-    gone, change = told(known, event(OpType.DELETED, 1, color="GRAY", extra={"new": 1}))
+    gone, change = merged(known, event(OpType.DELETED, 1, color="GRAY", extra={"new": 1}))
     assert change is Change.RELEASED
     assert gone is not None
     assert gone.device == Device(serial_number="A", model="Mac", color="GRAY", extra={"new": 1})
     assert gone.attempt is None
-    again, change = told(gone, event(OpType.DELETED, 2, color="GRAY", extra={"new": 1}), now=at(500))
+    again, change = merged(gone, event(OpType.DELETED, 2, color="GRAY", extra={"new": 1}), now=at(500))
     assert change is Change.MODIFIED
     assert again is not None
     assert again.released_at == gone.released_at
@@ -242,7 +242,7 @@ def test_deletion_ends_what_concerned_the_profile_and_keeps_the_hardware() -> No
 
 def test_newer_event_supersedes_an_attempt() -> None:
     gone = event(OpType.MODIFIED, 5, profile_status=ProfileStatus.REMOVED)
-    new, _ = told(record(attempt=attempt()), gone)
+    new, _ = merged(record(attempt=attempt()), gone)
     assert new is not None
     assert new.attempt is not None, "only the attempt knows what was wanted"
     assert new.attempt.result == DeviceResult.NOT_CONFIRMED
@@ -250,14 +250,14 @@ def test_newer_event_supersedes_an_attempt() -> None:
 
 def test_cooldown_outlives_newer_events() -> None:
     throttled = attempt(DeviceResult.THROTTLED, wait=60)
-    new, _ = told(record(attempt=throttled), event(OpType.MODIFIED, 5))
+    new, _ = merged(record(attempt=throttled), event(OpType.MODIFIED, 5))
     assert new is not None
     assert new.attempt == throttled
 
 
 def test_stale_event_leaves_the_attempt() -> None:
     known = record(op_date=at(0), attempt=attempt())
-    assert told(known, event(OpType.MODIFIED, -5)) == (known, Change.STALE)
+    assert merged(known, event(OpType.MODIFIED, -5)) == (known, Change.STALE)
 
 
 @each(("minutes", "kept"), [(-5, False), (0, True), (5, True)])
@@ -265,7 +265,7 @@ def test_stale_event_leaves_the_attempt() -> None:
 def test_list_supersedes_attempts_from_before_its_start(minutes: float, kept: bool, tag: str | None) -> None:
     """A device that answered ``NOT_ACCESSIBLE`` is tried again once a list shows it, changed or not."""
     known = record(attempt=attempt(DeviceResult.NOT_ACCESSIBLE, minutes))
-    new, _ = told(known, known.device.changed(asset_tag=tag), Source.FETCH)
+    new, _ = merged(known, known.device.changed(asset_tag=tag), Source.FETCH)
     assert new is not None
     assert (new.attempt == known.attempt) is kept
 
@@ -274,7 +274,7 @@ def test_list_supersedes_attempts_from_before_its_start(minutes: float, kept: bo
 def test_list_supersedes_an_attempt_from_before_the_clock_was_set_back(minutes: float, kept: bool) -> None:
     """Else a profile that Apple took away would count as assigned until the wrong time is reached."""
     known = record(attempt=attempt(minutes=minutes))
-    new, _ = told(known, known.device.changed(profile_status=ProfileStatus.REMOVED), Source.FETCH)
+    new, _ = merged(known, known.device.changed(profile_status=ProfileStatus.REMOVED), Source.FETCH)
     assert new is not None
     assert new.attempt is not None
     assert (new.attempt.result == DeviceResult.SUCCESS) is kept
@@ -291,25 +291,25 @@ def test_details_win_over_what_was_stored_before() -> None:
         profile_assign_time=at(1),
         response_status=DeviceResult.SUCCESS,
     )
-    new, change = told(known, read, Source.DETAILS)
+    new, change = merged(known, read, Source.DETAILS)
     assert change is Change.MODIFIED
     assert new is not None
     assert new.device == read.changed(response_status=None)
     assert new.op_date == at(5)
-    assert told(new, read, Source.DETAILS) == (new, Change.UNCHANGED)
+    assert merged(new, read, Source.DETAILS) == (new, Change.UNCHANGED)
 
 
 def test_assignment_time_of_details_makes_older_events_stale() -> None:
-    known, _ = told(record(), Device(serial_number="A", profile_assign_time=at(10)), Source.DETAILS)
+    known, _ = merged(record(), Device(serial_number="A", profile_assign_time=at(10)), Source.DETAILS)
     assert known is not None
     assert known.op_date == at(10)
-    assert told(known, event(OpType.MODIFIED, 9)) == (known, Change.STALE)
+    assert merged(known, event(OpType.MODIFIED, 9)) == (known, Change.STALE)
 
 
 @pytest.mark.parametrize("known", [None, record()])
 def test_details_that_apple_refused_say_nothing(known: DeviceRecord | None) -> None:
     read = Device(serial_number="A", response_status=DeviceResult.NOT_ACCESSIBLE)
-    assert told(known, read, Source.DETAILS) == (known, Change.UNCHANGED)
+    assert merged(known, read, Source.DETAILS) == (known, Change.UNCHANGED)
 
 
 def attempted(

@@ -41,7 +41,7 @@ SUSPENDED, _ = suspend(FAILED, TOKEN, TERMS)
 RESET = errors.TransportError("sync devices", "connection reset")
 
 CASES: dict[str, tuple[SyncState, RetryState, timedelta, Work, timedelta]] = {
-    "a new token is synced at once, without jitter": (
+    "a new token is synced immediately, without jitter": (
         SyncState(), RetryState(jitter=1.0), timedelta(0), Work.SYNC, timedelta(0),
     ),
     "also before an assignment that is due at the same time": (
@@ -62,7 +62,7 @@ CASES: dict[str, tuple[SyncState, RetryState, timedelta, Work, timedelta]] = {
     "what is overdue is due now": (
         IDLE, RetryState(jitter=1.0), 9 * DAY, Work.SYNC, 9 * DAY,
     ),
-    "a run that reached its time limit is continued at once": (
+    "a run that reached its time limit is continued immediately": (
         attrs.evolve(IDLE, succeeded_at=None, continues=True),
         RetryState(jitter=1.0), 15 * MINUTE, Work.SYNC, 15 * MINUTE,
     ),
@@ -113,7 +113,7 @@ CASES: dict[str, tuple[SyncState, RetryState, timedelta, Work, timedelta]] = {
     "and never with an assignment alone": (
         SUSPENDED, RetryState(assign_at=T0), HOUR, Work.SYNC, DAY,
     ),
-    "unless it was renewed, whoever found out that it needed a person": (
+    "unless it was renewed, whichever worker suspended it": (
         attrs.evolve(SUSPENDED, suspended_with="others"), RetryState(jitter=1.0),
         MINUTE, Work.SYNC, 15 * MINUTE,
     ),
@@ -225,7 +225,7 @@ ENDINGS = st.sampled_from(["good", "good", "good", "assign later", "reset", "ter
 
 
 @given(st.lists(st.tuples(ENDINGS, st.floats(0, 1)), min_size=40, max_size=40))
-def test_ten_days_of_any_endings_break_no_limit_and_forget_no_token(script: list[tuple[str, float]]) -> None:
+def test_ten_days_of_any_outcomes_break_no_limit_and_skip_no_token(script: list[tuple[str, float]]) -> None:
     days = _Days()
     for outcome, jitter in script:
         if days.now - T0 > 10 * DAY:

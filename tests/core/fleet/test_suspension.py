@@ -61,7 +61,7 @@ def test_it_makes_one_event_until_the_error_is_another_one() -> None:
     assert (state, resume(state)) == (SyncState(), (state, ()))
 
 
-def test_other_errors_park_nothing() -> None:
+def test_other_errors_suspend_no_token() -> None:
     assert suspend(SyncState(), TOKEN, RESET) == (SyncState(), ())
 
 
@@ -97,30 +97,30 @@ def test_a_token_without_an_expiry_and_an_expired_one_make_no_reminder() -> None
     assert remind(SyncState(), TOKEN, T0 + 29 * DAY) == (SyncState(), ())
 
 
-def _reminders(looks: list[timedelta]) -> list[tuple[timedelta, int]]:
-    state, told = SyncState(), []
-    for look in looks:
-        state, groups = remind(state, TOKEN, T0 + look)
-        told += [(look, group.details["days"]) for group in groups]
-    return told
+def _reminders(checks: list[timedelta]) -> list[tuple[timedelta, int]]:
+    state, sent = SyncState(), []
+    for check in checks:
+        state, groups = remind(state, TOKEN, T0 + check)
+        sent += [(check, group.details["days"]) for group in groups]
+    return sent
 
 
 def test_frequent_checks_remind_at_each_of_the_days() -> None:
-    looks = [timedelta(hours=hour) for hour in range(60 * 24)]
-    assert _reminders(looks) == [(30 * DAY, 30), (46 * DAY, 14), (53 * DAY, 7), (59 * DAY, 1)]
+    checks = [timedelta(hours=hour) for hour in range(60 * 24)]
+    assert _reminders(checks) == [(30 * DAY, 30), (46 * DAY, 14), (53 * DAY, 7), (59 * DAY, 1)]
 
 
 @given(st.lists(st.timedeltas(timedelta(0), 61 * DAY), max_size=30).map(sorted))
-def test_each_reminder_is_sent_once_and_none_that_is_past(looks: list[timedelta]) -> None:
-    told = _reminders(looks)
-    assert all(a > b for (_, a), (_, b) in pairwise(told))
-    for look, days in told:
-        left = 60 * DAY - look
+def test_each_reminder_is_sent_once_and_none_that_is_past(checks: list[timedelta]) -> None:
+    sent = _reminders(checks)
+    assert all(a > b for (_, a), (_, b) in pairwise(sent))
+    for check, days in sent:
+        left = 60 * DAY - check
         assert timedelta(0) < left <= days * DAY
         assert not [nearer for nearer in REMINDER_DAYS if nearer < days and left <= nearer * DAY]
 
 
-def test_a_renewed_token_is_reminded_of_anew() -> None:
+def test_a_renewed_token_gets_reminders_again() -> None:
     state, _ = remind(SyncState(), TOKEN, T0 + 59.5 * DAY)
     renewed = attrs.evolve(RENEWED, access_token_expiry=T0 + 400 * DAY)
     assert remind(state, renewed, T0 + 59.6 * DAY) == (state, ())

@@ -408,7 +408,7 @@ def test_with_acme_alone_an_unknown_model_gets_a_software_key() -> None:
     assert "no SCEP issuer" in decision.reason
 
 
-def test_a_missing_acme_issuer_is_said_in_the_reason() -> None:
+def test_a_missing_acme_issuer_is_in_the_reason() -> None:
     """SCEP is valid on this Mac, but not the best choice."""
     decision = decided("15.4", ChipClass.APPLE_SILICON, acme=False)
     assert isinstance(decision, IdentityChoice)

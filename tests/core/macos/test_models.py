@@ -1,4 +1,4 @@
-"""What a model identifier tells, and where it contradicts Apple's record."""
+"""What follows from a model identifier, and where it contradicts Apple's record."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_an_empty_or_padded_product_is_unknown(product: str) -> None:
     model=st.none() | st.text(max_size=30),
     family=st.none() | st.sampled_from(DeviceFamily) | st.text(max_size=9).map(DeviceFamily),
 )
-def test_any_claim_against_any_record_only_warns(
+def test_any_model_claim_yields_only_problems_of_the_product(
     product: str, model: str | None, family: DeviceFamily | None
 ) -> None:
     """The product is untrusted input."""

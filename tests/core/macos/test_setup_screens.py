@@ -1,4 +1,4 @@
-"""The Setup Assistant panes: every one there, with the gates of both sources."""
+"""The Setup Assistant panes: every one is there, with the versions of both sources."""
 
 import pickle
 
@@ -79,14 +79,14 @@ def _text(version: MacOSVersion | None) -> str | None:
 
 
 @each(("label", "value", "introduced"), SPECIFICATION)
-def test_every_screen_of_the_specification_is_there_with_its_gate_in_force(
+def test_every_screen_of_the_specification_has_the_versions_of_the_specification(
     label: str, value: str, introduced: str
 ) -> None:
     key = SkipKeys(value)
     assert (key.label, str(key.introduced), key.removed) == (label, introduced, None)
 
 
-def test_every_mac_pane_of_apple_is_there_with_apples_own_gate() -> None:
+def test_every_mac_pane_of_apple_has_apples_own_versions() -> None:
     found = {
         str(key): (
             _text(key.apple_introduced),
@@ -100,12 +100,12 @@ def test_every_mac_pane_of_apple_is_there_with_apples_own_gate() -> None:
     assert found == APPLE
 
 
-def test_no_pane_is_there_that_no_source_names() -> None:
+def test_every_pane_has_a_source() -> None:
     assert {str(key) for key in SkipKeys} == APPLE.keys() | {value for _, value, _ in SPECIFICATION} | OTHERS
     assert not NOT_ON_MACOS & {str(key) for key in SkipKeys}
 
 
-def test_panes_that_only_apple_names_have_apples_gate() -> None:
+def test_panes_that_only_apple_names_have_apples_versions() -> None:
     for value in APPLE.keys() - {value for _, value, _ in SPECIFICATION}:
         assert SkipKeys(value).introduced == SkipKeys(value).apple_introduced
 

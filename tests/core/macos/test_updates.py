@@ -224,7 +224,7 @@ def test_the_token_of_a_beta_program_is_not_shown() -> None:
     assert "s3cret" not in f"{policy!r} {decision!r} {decision} {BETA}"
 
 
-def test_a_mandatory_update_is_said_where_nothing_is_asked_for() -> None:
+def test_a_mandatory_update_is_in_the_reason_if_no_update_is_required() -> None:
     """Where something is, the Mac takes that version."""
     policy = at_least("26.2")
     assert "mandatory" in decided(policy, "26.2", "25C56", is_mandatory=True).reason
@@ -280,7 +280,7 @@ def test_a_time_has_a_zone() -> None:
 
 
 def test_the_catalogue_keeps_what_it_can_read() -> None:
-    """One odd entry does not hide the others, and is reported."""
+    """One unreadable entry does not hide the others, and is reported."""
     document = {
         "PublicAssetSets": {
             "macOS": [

@@ -181,6 +181,6 @@ def test_a_build_of_no_known_train_or_letter_is_refused(build: str) -> None:
         MacOSVersion.from_build(build)
 
 
-def test_the_gate_of_acme_needs_no_table_of_builds() -> None:
+def test_the_first_version_with_acme_needs_no_table_of_builds() -> None:
     gate = MacOSVersion.parse("13.1")
     assert MacOSVersion.from_build("22A400") < gate <= MacOSVersion.from_build("22C65")

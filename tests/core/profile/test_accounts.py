@@ -177,7 +177,7 @@ def test_a_value_that_is_no_account_name_is_refused(value: str) -> None:
         NameVariables(device_name=value).account_name("{{managedDeviceName}}")
 
 
-def test_a_value_with_a_variable_in_it_is_not_looked_at_again() -> None:
+def test_variables_in_a_value_are_not_replaced() -> None:
     """What a user is called is no template."""
     names = NameVariables(user=User(upn="{{serialNumber}}"), serial_number="SECRET")
     assert names.full_name("{{username}}") == "{{serialNumber}}"

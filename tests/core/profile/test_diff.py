@@ -161,7 +161,7 @@ def test_other_certificates_and_other_values_of_extra_keys_are_changes() -> None
     ]
 
 
-def test_it_prints_the_changes_and_whom_they_do_not_reach() -> None:
+def test_it_prints_the_changes_and_which_macs_they_do_not_reach() -> None:
     after = attrs.evolve(BEFORE, name="New Mac", url="https://mdm.contoso.com/new", locked=True)
     *lines, warning = str(BEFORE.diff(after)).splitlines()
     assert lines == [

@@ -218,7 +218,7 @@ def test_it_says_where_department_and_phone_appear() -> None:
 
 
 def test_locked_says_who_cannot_remove_what() -> None:
-    assert "administrators included" in why("locked", "10.14", locked=True)
+    assert "not even an administrator" in why("locked", "10.14", locked=True)
     assert "wipe" in why("locked", "14.1", locked=True)
     assert "can remove the management profile" in why("locked", "14.1", locked=False)
     assert "never be removed by users" in why("locked", "10.15", locked=False)

@@ -501,7 +501,7 @@ def test_extra_cannot_bypass_a_setting() -> None:
     assert errors(extra={"is_mdm_removable": True, "allow_pairing": False}) == ["extra"]
 
 
-# --- all at once, and typed
+# --- all problems together, with typed errors
 
 
 def test_all_broken_rules_are_reported_together() -> None:
@@ -569,7 +569,7 @@ def test_extra_holds_only_what_json_can_hold(value: Any) -> None:
         st.sampled_from([field.alias for field in attrs.fields(EnrollmentProfile)]), st.text(max_size=5)
     )
 )
-def test_whatever_text_is_given_the_answer_is_a_profile_or_a_profile_error(settings: dict[str, str]) -> None:
+def test_any_text_gives_a_profile_or_a_profile_error(settings: dict[str, str]) -> None:
     settings = {
         name: value
         for name, value in settings.items()

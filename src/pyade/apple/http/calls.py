@@ -71,7 +71,7 @@ class Call(Generic[T]):
 
 @attrs.frozen
 class SendCall(Step[T], Generic[T]):
-    """Send *call* to Apple with authentication and retries; the answer is the decoded response."""
+    """Send *call* to Apple with authentication and retries; the result is the decoded response."""
 
     call: Call[T]
 

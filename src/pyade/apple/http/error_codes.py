@@ -119,14 +119,14 @@ def text_of(content: bytes) -> str:
     return content[:MAX_TEXT].decode("utf-8", "replace").lstrip("\ufeff").strip()
 
 
-def printable(value: str | int) -> str:
+def blank_unprintable(value: str | int) -> str:
     """Return *value* on one line, with a blank for each character that is not printable."""
     return "".join(character if character.isprintable() else " " for character in str(value))
 
 
 def sanitize(value: str | int, secrets: Iterable[str | Secret] = (), most: int = MAX_DETAIL) -> str:
     """Return *value* without *secrets*, printable, at most *most* characters long (rule 2)."""
-    return printable(remove_secrets(str(value)[:MAX_TEXT], secrets))[:most]
+    return blank_unprintable(remove_secrets(str(value)[:MAX_TEXT], secrets))[:most]
 
 
 def remove_secrets(text: str, secrets: Iterable[str | Secret]) -> str:

@@ -57,7 +57,7 @@ class HttpReply:
 
 @attrs.frozen(kw_only=True)
 class HttpCall(Step[HttpReply]):
-    """Send a request once; the answer is its response, or ``TransportError`` is raised.
+    """Send a request once; the result is its response, or ``TransportError`` is raised.
 
     Attributes:
         operation: Name of the call, for errors.

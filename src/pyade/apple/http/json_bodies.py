@@ -23,8 +23,6 @@ from pyade.text import logger
 
 T = TypeVar("T")
 
-REPLACEMENT = "\ufffd"
-"""The character that replaces a NUL character."""
 
 _log = logger(__name__)
 _decode_record = msgspec.json.Decoder(dict[str, Any]).decode

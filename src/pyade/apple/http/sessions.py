@@ -207,7 +207,7 @@ class SessionSource(Protocol):
 
 @attrs.frozen
 class Exclusive(Step[Secret]):
-    """Run *flow* while holding the lock of *session*; the answer is its result."""
+    """Run *flow* while holding the lock of *session*; the result is that of the flow."""
 
     session: Session
     flow: Flow[Secret] = attrs.field(repr=False)

@@ -31,6 +31,10 @@ from pyade.core.problems import Problem, warning
 from pyade.core.secret import masked
 from pyade.core.values import format_time
 from pyade.errors import IntuneError
+from pyade.text import is_unicode
+
+MAX_BYTES: Final = 256 * 1024 * 1024
+"""Default limit for the size of a file in bytes; 200,000 devices have about 140 MB."""
 
 MAX_DEPTH: Final = 32
 """Maximum nesting depth of values in an object; Intune's own have 3 levels."""
@@ -45,7 +49,6 @@ TYPE: Final = "@odata.type"
 ADMIN_PASSWORD: Final = "adminAccountPassword"  # noqa: S105 - the name of a member
 _PREFIX: Final = "microsoft.graph."
 _DATE: Final = re.compile(r"/Date\((-?\d{1,17})(?:[+-]\d{4})?\)/")
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SHOWN: Final = 80
 
@@ -221,7 +224,7 @@ def _clean_members(body: Mapping[Any, Any], path: str, add_error: AddError, dept
     """Return a copy without annotations, with only JSON values and readable times."""
     cleaned: dict[str, Any] = {}
     for name, value in body.items():
-        if not isinstance(name, str) or not (name.isascii() or not _SURROGATE.search(name)):
+        if not isinstance(name, str) or not is_unicode(name):
             add_error(path, "names that are texts in Unicode")
         elif "@odata." in name and name != TYPE:
             continue
@@ -247,7 +250,7 @@ def _clean_value(value: Any, path: str, add_error: AddError, depth: int) -> Any:
     if depth > MAX_DEPTH:
         add_error(path, f"at most {MAX_DEPTH} levels")
     elif isinstance(value, str):
-        if value.isascii() or not _SURROGATE.search(value):
+        if is_unicode(value):
             return value
         add_error(path, "text in Unicode, without unpaired surrogates")
     elif value is None or isinstance(value, bool | int) or (isinstance(value, float) and isfinite(value)):
@@ -269,10 +272,6 @@ def _normalize_time(text: str, path: str, add_error: AddError) -> str | None:
     except (ValueError, OverflowError):
         add_error(path, "a time between the years 1 and 9999")
         return None
-
-
-MAX_BYTES: Final = 256 * 1024 * 1024
-"""Default limit for the size of a file in bytes; 200,000 devices have about 140 MB."""
 
 
 _NEXT: Final = "@odata.nextLink"

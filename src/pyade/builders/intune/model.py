@@ -101,7 +101,8 @@ def clean_mapping(value: Mapping[str, Any]) -> dict[str, Any]:
     return reader.rest()
 
 
-def _tags(value: Iterable[str]) -> frozenset[str]:
+def tags(value: Iterable[str]) -> frozenset[str]:
+    """Return scope tags as a set; a converter for attrs."""
     return frozenset(value)
 
 
@@ -118,7 +119,7 @@ class IntunePolicy:
     """
 
     token_id: str = ""
-    scope_tags: frozenset[str] = attrs.field(default=frozenset({"0"}), converter=_tags)
+    scope_tags: frozenset[str] = attrs.field(default=frozenset({"0"}), converter=tags)
     unknown: tuple[UnknownSetting, ...] = ()
     extra: Mapping[str, Any] = attrs.field(factory=dict, converter=clean_mapping, hash=False, repr=False)
 

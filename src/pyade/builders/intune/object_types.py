@@ -58,7 +58,7 @@ def check_kind(body: Mapping[str, Any], kind: str, path: str) -> None:
                 Problem(
                     path,
                     "",
-                    f"a {kind}, not {found[:80]!r}",
+                    f"an object of type {kind}, not {found[:80]!r}",
                     "use the function for that type, or read_intune",
                 ),
             )

@@ -242,8 +242,8 @@ def _unsupported(
 
 def _unsupported_extra(given: IntuneProfile) -> Iterator[Problem]:
     for name, value in sorted(given.extra.items()):
-        is_said = value not in (None, False, "", []) and not name.endswith("DateTime")
-        if is_said and name not in (fields.ROTATION, fields.APP):
+        has_value = value not in (None, False, "", []) and not name.endswith("DateTime")
+        if has_value and name not in (fields.ROTATION, fields.APP):
             fix = (
                 "set the group with setEnrollmentTimeDeviceMembershipTarget" if name == fields.GROUPS else ""
             )

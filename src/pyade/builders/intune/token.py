@@ -21,7 +21,7 @@ from pyade.builders.intune.json_reader import (
     format_optional_time,
     list_items,
 )
-from pyade.builders.intune.model import IntuneExport, clean_mapping
+from pyade.builders.intune.model import IntuneExport, clean_mapping, tags
 from pyade.builders.intune.object_types import DEVICES, TOKEN, check_kind
 from pyade.core.arguments import check_arguments
 from pyade.core.fleet.records import SyncState
@@ -46,10 +46,6 @@ class TokenType(OpenStrEnum):
     NONE = "none"
     DEP = "dep"
     APPLE_SCHOOL_MANAGER = "appleSchoolManager"
-
-
-def _tags(value: Iterable[str]) -> frozenset[str]:
-    return frozenset(value)
 
 
 @attrs.frozen(kw_only=True)
@@ -87,7 +83,7 @@ class IntuneToken:
     sync_error_code: int | None = None
     device_count: int = 0
     shares_data: bool = False
-    scope_tags: frozenset[str] = attrs.field(default=frozenset(), converter=_tags)
+    scope_tags: frozenset[str] = attrs.field(default=frozenset(), converter=tags)
     default_profile_id: str = ""
     extra: Mapping[str, Any] = attrs.field(factory=dict, converter=clean_mapping, hash=False, repr=False)
     problems: tuple[Problem, ...] = attrs.field(default=(), eq=False)

@@ -106,14 +106,14 @@ def needs_profile(
 ) -> Reason | None:
     """Return why *record* needs a request so that it has the wanted profile; None if it needs none now.
 
+    ``op_type`` does not count: a Mac that was assigned to the same server again arrives as ``modified``
+    (observed).
+
     Args:
         record: The stored record.
         wanted_uuid: The profile that it should have; ``NO_PROFILE`` for none.
         now: UTC.
         asked: True if an administrator named the device: it is then tried although it was not accessible.
-
-    ``op_type`` does not count: a Mac that was assigned to the same server again arrives as ``modified``
-    (observed).
     """
     if record.is_released or has_profile(record, wanted_uuid) or not (asked or is_reachable(record)):
         return None

@@ -238,25 +238,25 @@ def attempt_groups(
         attempts: The attempts by serial number; those that were not stored make no event.
     """
     outcomes: dict[tuple[EventKind, str, str, str | None], list[str]] = {}
-    places: dict[Any, list[str] | None] = {}  # devices that share record and attempt have the same event
+    serials_of: dict[Any, list[str] | None] = {}  # devices that share record and attempt share an event
     for serial, attempt in attempts.items():
         known, record = before.get(serial), after.get(serial)
         shared = (id(known), id(record), id(attempt))
-        if shared not in places:
-            places[shared] = None
+        if shared not in serials_of:
+            serials_of[shared] = None
             if record is not None and record.attempt == attempt.after(
                 None if known is None else known.attempt
             ):
                 wait = attempt.not_before.isoformat() if attempt.not_before else None
                 key = (_kind_of(attempt), attempt.profile_uuid, attempt.result.value, wait)
-                places[shared] = outcomes.setdefault(key, [])
-        place = places[shared]
-        if place is not None:
-            place.append(serial)
+                serials_of[shared] = outcomes.setdefault(key, [])
+        serials = serials_of[shared]
+        if serials is not None:
+            serials.append(serial)
     groups = list(change_groups(_details_changes(before, after, attempts)))
-    for (kind, profile_uuid, result, wait), serials in outcomes.items():
+    for (kind, profile_uuid, result, wait), alike in outcomes.items():
         details = {"profile_uuid": profile_uuid, "result": result}
-        groups.append(EventGroup(kind, tuple(serials), details | ({"not_before": wait} if wait else {})))
+        groups.append(EventGroup(kind, tuple(alike), details | ({"not_before": wait} if wait else {})))
     return tuple(groups)
 
 

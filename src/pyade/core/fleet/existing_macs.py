@@ -24,7 +24,13 @@ from pyade.core.fleet.records import DeviceRecord
 from pyade.core.macos.versions import MacOSVersion
 from pyade.core.problems import Problem
 from pyade.core.profile.affinity import AffinityKind, UserAffinity
-from pyade.core.profile.plan_rows import RENEW_BY_ANYONE_FROM, RENEW_COMMAND, RENEW_FROM, renewal
+from pyade.core.profile.plan_rows import (
+    ENFORCED_FROM,
+    RENEW_BY_ANYONE_FROM,
+    RENEW_COMMAND,
+    RENEW_FROM,
+    renewal,
+)
 from pyade.errors import PolicyError
 
 
@@ -116,16 +122,16 @@ def _unmet(record: DeviceRecord | None, version: MacOSVersion | None) -> Iterato
         yield Problem("serial_number", serial, allowed, "run a full sync, which brings it back")
     if not device.is_mac:
         family = str(device.device_family or device.os)
-        yield Problem("device_family", family, "a Mac", "use the way of that device")
-    if _has_none(record):
+        yield Problem("device_family", family, "a Mac", "profiles renew is for Macs only")
+    if _has_no_profile(record):
         allowed = "a Mac to which an enrollment profile is assigned"
         status, attempt = device.profile_status, record.attempt
-        shown = f"{status or ''}; our last attempt: {attempt.result}" if attempt else str(status or "")
+        shown = f"{status or ''}; last attempt of pyade: {attempt.result}" if attempt else str(status or "")
         yield Problem("profile_status", shown, allowed, "assign a profile, or set a default")
 
 
-def _has_none(record: DeviceRecord) -> bool:
-    """Return True if no profile is assigned to a Mac, by Apple's newest record or by pyade's attempt."""
+def _has_no_profile(record: DeviceRecord) -> bool:
+    """Return True if no profile is assigned to a Mac, by Apple's newest record or pyade's newest attempt."""
     attempt, device = record.attempt, record.device
     is_ours = attempt is not None and attempt.result == DeviceResult.SUCCESS
     # Apple may show that a profile is assigned without saying which.
@@ -139,7 +145,7 @@ def _notes(version: MacOSVersion | None, deadline: datetime | None) -> Iterator[
     if version is None or version >= RENEW_FROM:
         yield f"It enrolls {renewal(version)}."
     yield "The profile's screens and accounts do not apply: the Mac has users already."
-    if version is not None and version >= _ENFORCED_FROM:
+    if version is not None and version >= ENFORCED_FROM:
         yield (
             "Once online, macOS asks for the enrollment by itself if it was skipped in Setup Assistant;"
             " Not Now puts it off for 8 hours."
@@ -164,7 +170,7 @@ def _start(version: MacOSVersion, *, is_enrolled: bool) -> Iterator[str]:
 
 
 def _consent(version: MacOSVersion) -> Iterator[str]:
-    if version >= _ENFORCED_FROM:
+    if version >= ENFORCED_FROM:
         yield (
             "Follow Remote Management, which fills the screen; it is also in System Settings as Enroll in"
             " Remote Management."
@@ -193,4 +199,3 @@ def _settings(version: MacOSVersion) -> str:
 
 _STATUS: Final = "profiles status -type enrollment"
 _SETTINGS_FROM: Final = MacOSVersion(13)
-_ENFORCED_FROM: Final = MacOSVersion(14)

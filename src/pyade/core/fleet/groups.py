@@ -38,7 +38,7 @@ class DeviceGroup:
         is_released: Apple no longer lists them.
         is_hidden: They were deleted here.
         is_replacement: They replace other devices.
-        has_wild_date: The date of their newest operation cannot be right.
+        has_implausible_date: The date of their newest operation cannot be right.
         migration_deadline: Until when they must have moved to this server, UTC.
     """
 

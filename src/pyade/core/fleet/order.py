@@ -14,7 +14,7 @@ The rules of this file:
 
 Source: Apple, device assignment, "Sync the list of devices", for the date that decides, and for cursors that
 are valid for 7 days; that records come again in later syncs, that seconds are equal, and that wrong dates
-come, is observed.
+occur, is observed.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def is_older_event(record: DeviceRecord, device: Device, state: SyncState, now: 
 
 
 def tie(record: DeviceRecord | None, device: Device, state: SyncState, now: datetime) -> bool | None:
-    """Return whether *record* and *device* are a tie (rule 4); None if it is sure which one is newer.
+    """Return whether *record* and *device* are a tie (rule 4); None if it is certain which one is newer.
 
     Args:
         record: As it was before the event; None if the serial was unknown.
@@ -87,20 +87,20 @@ def tie(record: DeviceRecord | None, device: Device, state: SyncState, now: date
         For a tie, True if one of the two says that the device is gone, False if neither does.
     """
     at = event_time(record, device, now)
-    is_wild_date = device.op_date is not None and is_implausible(device.op_date, now)
+    has_wrong_date = device.op_date is not None and is_implausible(device.op_date, now)
     if record is None:
         # Rule 1: a device that is missing from a list newer than the event is gone.
         start = _newest_list(state)
         is_before_list = at is not None and start is not None and at <= start + CLOCK_TOLERANCE
-        return True if not _is_deletion(device) and (is_wild_date or is_before_list) else None
+        return True if not _is_deletion(device) and (has_wrong_date or is_before_list) else None
     if record.is_hidden or not _differs(record, device):
         return None
-    is_sure = (
+    is_certain = (  # rule 4
         at is not None
-        and not is_wild_date
+        and not has_wrong_date
         and (_is_older_than_operation(record, at) or not _is_near(record, at, state, now))
     )
-    return None if is_sure else _is_deletion(device) != record.is_released
+    return None if is_certain else _is_deletion(device) != record.is_released
 
 
 def list_tie(record: DeviceRecord | None, device: Device, state: SyncState) -> bool | None:
@@ -123,11 +123,11 @@ def state_after_page(state: SyncState, ties: Mapping[str, bool], *, is_list: boo
     """
     if is_list and state.listing_since not in (None, state.listed_at):
         state = attrs.evolve(state, listed_at=state.listing_since)
-    both = dict(state.ties)
+    known = dict(state.ties)
     for serial, has_deletion in ties.items():
-        if serial in both or len(both) < MAX_TIES:
-            both[serial] = has_deletion or both.get(serial, False)
-    return state if both == state.ties else attrs.evolve(state, ties=both)
+        if serial in known or len(known) < MAX_TIES:
+            known[serial] = has_deletion or known.get(serial, False)
+    return state if known == state.ties else attrs.evolve(state, ties=known)
 
 
 def _is_deletion(device: Device) -> bool:

@@ -1,8 +1,8 @@
 """Apple's keys for the Setup Assistant screens of a Mac, each with what is known about its pane.
 
-Where sources disagree, the specification's gate is the one in force and Apple's own is recorded beside it
-(``apple_introduced``, ``apple_removed``). A gate never forbids anything: a Mac ignores a key that it does
-not know.
+Where sources disagree on the versions that have a pane, those of the specification count; Apple's own are
+recorded beside them (``apple_introduced``, ``apple_removed``). A key is allowed on every version: a Mac
+ignores one that it does not know.
 
 Source: specification, "Setup Assistant screen reference"; Apple, ``SkipKeys`` (other/skipkeys.yaml).
 """
@@ -397,7 +397,7 @@ class SkipKeys(enum.StrEnum):
         return self.introduced <= at and (self.removed is None or at < self.removed)
 
     def apple_agrees_on(self, version: MacOSVersion | str) -> bool:
-        """Return True if Apple's own gate says the same as `exists_on`.
+        """Return True if Apple's own versions say the same as ``exists_on``.
 
         Raises:
             VersionError: The text is not a version.

@@ -87,9 +87,8 @@ def check_account_name(setting: str, value: str, rest: str) -> Iterator[Problem]
         value: The name as it was given.
         rest: The name without its variables.
 
-    Source: the characters are those of Apple's "User Management" for Mac OS X Server. Observed: reserved
-        names,
-    244 bytes as the limit of a record, at least one letter, and no period or hyphen at the beginning.
+    Source: the characters are those of Apple's "User Management" for Mac OS X Server. Observed: the reserved
+    names, 244 bytes as the limit of a record, at least one letter, and no period or hyphen at the beginning.
     """
     size = len(rest.encode(errors="surrogatepass"))
     if _NOT_IN_ACCOUNT_NAMES.search(rest) or rest.lower() in _RESERVED or size > _LONGEST:

@@ -53,7 +53,7 @@ class AffinityConsequences:
 
 @attrs.frozen(kw_only=True)
 class UserAffinity:
-    """Whether a Mac belongs to a user, and how that user signs in: use `none`, `modern` or `legacy`.
+    """Whether a Mac belongs to a user, and how that user signs in: use ``none``, ``modern`` or ``legacy``.
 
     The rules are checked with the profile that holds it.
 
@@ -102,8 +102,8 @@ class UserAffinity:
 
 _CONSEQUENCES: Final = {
     AffinityKind.NONE: AffinityConsequences(
-        sign_in="nobody signs in to enroll",
-        mfa="none, as nobody signs in",
+        sign_in="there is no sign-in",
+        mfa="none, as there is no sign-in",
         company_portal="does not work on a Mac without a user",
         registration="not registered with Microsoft Entra ID for a user",
         compliance="not evaluated for a user",

@@ -145,7 +145,7 @@ def _changes(before: ProfileSettings | None, after: ProfileSettings) -> Iterator
     for name in sorted({*extras[0], *extras[1]}):
         values = [(name in extra, extra.get(name)) for extra in extras]
         if values[0] != values[1]:
-            yield _change(f"extra.{name}", *(_text(value) if there else _UNSET for there, value in values))
+            yield _change(f"extra.{name}", *(_as_text(value) if there else _UNSET for there, value in values))
 
 
 def _order(key: SkipKeys | str) -> tuple[bool, str]:
@@ -157,15 +157,15 @@ def _compare(setting: str, old: Any, new: Any) -> Iterator[SettingChange]:
         return
     if not attrs.has(type(old)) and not attrs.has(type(new)):
         # A setting that is empty in a new profile is no change.
-        if old is not None or _text(new) != _UNSET:
-            yield _change(setting, _text(old), _text(new))
+        if old is not None or _as_text(new) != _UNSET:
+            yield _change(setting, _as_text(old), _as_text(new))
         return
     if old is None or new is None:
         yield _change(setting, *(_UNSET if value is None else "set" for value in (old, new)))
     for field in attrs.fields(type(old if new is None else new)):
         values = [None if value is None else getattr(value, field.name) for value in (old, new)]
         # A field without repr holds a secret.
-        texts = [_text(value) if field.repr else _secret(value) for value in values]
+        texts = [_as_text(value) if field.repr else _hide_secret(value) for value in values]
         if values[0] != values[1] and (None not in values or texts[0] != texts[1]):
             yield _change(f"{setting}.{field.name}", *texts)
 
@@ -176,7 +176,7 @@ def _compare_given(
     """Yield a change of the given value of a setting that others switch on, both before and after."""
     if before is None or getattr(before, setting) != getattr(after, setting):
         return
-    texts = [_text(given(profile, setting)) for profile in (before, after)]
+    texts = [_as_text(given(profile, setting)) for profile in (before, after)]
     if texts[0] != texts[1]:
         why = "other settings switch it on: what is given counts when they are gone"
         yield SettingChange(setting=setting, before=texts[0], after=texts[1], reach=Reach.SERVER, why=why)
@@ -191,11 +191,11 @@ def _change(setting: str, before: str, after: str) -> SettingChange:
     return SettingChange(setting=setting, before=before, after=after, reach=reach, why=why)
 
 
-def _secret(value: Any) -> str:
+def _hide_secret(value: Any) -> str:
     return "a secret" if value else _UNSET
 
 
-def _text(value: Any) -> str:
+def _as_text(value: Any) -> str:
     if value is None or value == "":
         return _UNSET
     if isinstance(value, tuple):

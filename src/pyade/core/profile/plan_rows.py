@@ -32,6 +32,18 @@ from pyade.core.profile.settings import ProfileSettings, switched_on
 ADVANCE_FROM: Final = MacOSVersion(11)
 
 
+RENEW_FROM: Final = MacOSVersion(10, 13)
+
+RENEW_COMMAND: Final = "profiles renew -type enrollment"
+
+RENEW_BY_ANYONE_FROM: Final = MacOSVersion(15)
+
+_ALWAYS_SUPERVISED_FROM: Final = MacOSVersion(11)
+
+ENFORCED_FROM: Final = MacOSVersion(14)
+"""The first macOS that requires an enrollment that the user skipped."""
+
+
 def advances(profile: ProfileSettings, version: MacOSVersion) -> bool:
     """Return True if Setup Assistant continues by itself."""
     return profile.auto_advance and version >= ADVANCE_FROM
@@ -217,7 +229,7 @@ def administrator(profile: ProfileSettings, version: MacOSVersion) -> Iterator[P
         (".hidden", yes(admin.hidden), _HIDDEN if admin.hidden else "shown at login and in the settings"),
         (".password_hash", "a secret" if admin.password_hash else "", "the password to log in with"),
     )
-    unset = {".full_name": "the short name is used", ".password_hash": "nobody can log in as administrator"}
+    unset = {".full_name": "the short name is used", ".password_hash": "the administrator cannot log in"}
     for part, value, why in rows:
         if not value:
             row = PlanRow(f"administrator{part}", "", Effect.NOT_SET, unset[part])
@@ -292,9 +304,6 @@ _DEVICE_NAME: Final = (
 _HIDDEN: Final = "the login window and the settings do not show it"
 
 
-_ALWAYS_SUPERVISED_FROM: Final = MacOSVersion(11)
-_ENFORCED_FROM: Final = MacOSVersion(14)
-
 _KIND_NAMES: Final = {
     AffinityKind.NONE: "none",
     AffinityKind.MODERN: "modern",
@@ -357,7 +366,7 @@ def _sign_in(profile: ProfileSettings, version: MacOSVersion) -> Iterator[PlanRo
         why = "the Mac asks here for its enrollment profile, with the name and password of the user"
         url = PlanRow("url", profile.url, Effect.APPLIES, why)
     else:
-        why = "the Mac asks here for its enrollment profile; nobody signs in"
+        why = "the Mac asks here for its enrollment profile, without a sign-in"
         url = PlanRow("url", profile.url, Effect.APPLIES, why)
     yield url
     rows = _affinity(affinity, kind)
@@ -419,7 +428,7 @@ def _management(profile: ProfileSettings, version: MacOSVersion) -> Iterator[Pla
         why = "Setup Assistant enrolls the Mac by itself"
     elif profile.mandatory:
         why = "the user cannot skip the enrollment"
-    elif version >= _ENFORCED_FROM:
+    elif version >= ENFORCED_FROM:
         why = "the user can skip the enrollment in Setup Assistant; macOS asks again and then requires it"
     else:
         why = "the user can skip the enrollment"
@@ -446,9 +455,9 @@ def _locked(profile: ProfileSettings, version: MacOSVersion) -> PlanRow:
     if not profile.locked:
         why = "an administrator of the Mac can remove the management profile"
     elif version < MacOSVersion(10, 15):
-        why = "nobody can remove the management profile, administrators included; only a wipe changes that"
+        why = "no user can remove the management profile, not even an administrator; only a wipe changes that"
     else:
-        why = "nobody can remove the management profile; only a wipe changes that"
+        why = "no user can remove the management profile; only a wipe changes that"
     if version >= MacOSVersion(10, 15):
         why += "; the other profiles that the server installs can never be removed by users"
     return PlanRow("locked", yes(profile.locked), Effect.APPLIES, why)
@@ -507,9 +516,6 @@ def _afterwards(version: MacOSVersion) -> Iterator[PlanRow]:
     yield PlanRow("(Macs in use)", value, Effect.FOLLOWS, why)
 
 
-RENEW_FROM: Final = MacOSVersion(10, 13)
-
-
 def renewal(version: MacOSVersion | None) -> str:
     """Return how a Mac that is set up already enrolls, and who may run the command, as part of a sentence.
 
@@ -521,9 +527,3 @@ def renewal(version: MacOSVersion | None) -> str:
         return usual
     since = "" if version is not None else f" from macOS {RENEW_BY_ANYONE_FROM}"
     return f"{usual};{since} any user may run it without sudo where no server manages the Mac"
-
-
-RENEW_COMMAND: Final = "profiles renew -type enrollment"
-
-
-RENEW_BY_ANYONE_FROM: Final = MacOSVersion(15)

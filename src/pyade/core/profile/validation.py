@@ -219,7 +219,7 @@ def _types(profile: ProfileSettings) -> Iterator[Problem]:
     for setting, value, kind in _typed_values(profile):
         if not isinstance(value, kind):
             allowed = f"{_KIND_NAMES.get(kind, kind.__name__)}, not {type(value).__name__}"
-            yield Problem(setting, "", allowed, "pass a value of that kind")
+            yield Problem(setting, "", allowed, "pass a value of that type")
         elif isinstance(value, str) and not is_unicode(value):
             yield Problem(setting, "", "text that can be written as UTF-8", "remove the unpaired surrogates")
 
