@@ -1,4 +1,4 @@
-"""Escape text from outside before it is printed or logged.
+"""Text for readers: escape what comes from outside before it is printed or logged, and count in words.
 
 Apple, a Mac, a portal and a file may send any characters. Unescaped, a line break forges a line of a log, ESC
 moves the cursor of a terminal, and a right-to-left mark reverses the rest of the line.
@@ -16,7 +16,12 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+MAX_LISTED: Final = 10
+"""How many serial numbers a text lists."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -86,3 +91,19 @@ def _escaped(value: object) -> object:
     if isinstance(value, str):
         return printable(value)
     return value if value is None or isinstance(value, int | float | Printed) else _Argument(value)
+
+
+def abbreviate(serials: Sequence[str]) -> str:
+    """Return the first ``MAX_LISTED`` of *serials*, joined by commas; an ellipsis stands for the rest."""
+    first = ", ".join(serials[:MAX_LISTED])
+    return f"{first}, …" if len(serials) > MAX_LISTED else first
+
+
+def format_utc(value: datetime) -> str:
+    """Return *value*, which is UTC, as text: ``2026-01-31 08:15:00 UTC``."""
+    return value.isoformat(sep=" ", timespec="seconds").replace("+00:00", " UTC")
+
+
+def pluralize(number: int, noun: str) -> str:
+    """Return *number* with its noun: ``1 page``, ``2,500 pages``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

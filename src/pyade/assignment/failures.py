@@ -36,7 +36,7 @@ from pyade.errors import (
     TransportError,
     UserAgentError,
 )
-from pyade.sync.report import abbreviate, pluralize
+from pyade.text import abbreviate, pluralize
 
 RequestError: TypeAlias = AppleError | TransportError
 

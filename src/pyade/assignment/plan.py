@@ -31,8 +31,7 @@ from pyade.core.fleet.records import DeviceRecord
 from pyade.core.problems import Problem, Severity
 from pyade.core.profile.profile import EnrollmentProfile
 from pyade.storage.protocol import Store
-from pyade.sync.report import format_utc, pluralize
-from pyade.text import Printed
+from pyade.text import Printed, format_utc, pluralize
 
 _BATCH_SIZE = 1_000
 

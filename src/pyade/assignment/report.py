@@ -12,8 +12,7 @@ from pyade.assignment.plan import AssignmentPlan
 from pyade.core.fleet.device import DeviceResult
 from pyade.core.problems import Problem
 from pyade.errors import PyadeError
-from pyade.sync.report import format_utc, pluralize
-from pyade.text import Printed
+from pyade.text import Printed, format_utc, pluralize
 
 
 @attrs.frozen(kw_only=True)

@@ -47,10 +47,10 @@ from pyade.flow import AsyncRunner, CallHook, Flow, Hook, Now, Runner, ask, utc_
 from pyade.operations.token_steps import ReadAccount, account_handlers, account_handlers_async
 from pyade.storage.protocol import Store
 from pyade.sync.damage import Fleet, damage_of, read_fleet, readable_records, unreadable_secrets
-from pyade.sync.report import MAX_LISTED, abbreviate, format_utc, implausible_date_problem, pluralize
+from pyade.sync.report import implausible_date_problem
 from pyade.sync.runners import in_store
 from pyade.sync.token_account import account_problem, changed_account
-from pyade.text import Printed
+from pyade.text import MAX_LISTED, Printed, abbreviate, format_utc, pluralize
 
 _ProblemKind: TypeAlias = tuple[str, str, Severity]
 

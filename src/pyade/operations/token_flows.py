@@ -54,9 +54,9 @@ from pyade.operations.portal_steps import PortalStep, TokenSetup, setup_of
 from pyade.operations.token_steps import AcceptedToken, ReadAccount, RunSync, StagedToken, TokenRemoval
 from pyade.storage.protocol import OnDamaged, Store
 from pyade.sync.damage import naming_token
-from pyade.sync.report import pluralize
 from pyade.sync.runners import in_store
 from pyade.sync.suspension import suspend_refused
+from pyade.text import pluralize
 
 _NEW_FILE_ERRORS: Final = frozenset(
     kind.__name__ for kind in (TokenExpiredError, TokenOwnerError, TokenRejectedError, TokenSupersededError)

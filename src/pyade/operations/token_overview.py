@@ -33,8 +33,7 @@ from pyade.errors import DamagedRecordError
 from pyade.flow import utc_now
 from pyade.storage.protocol import Store
 from pyade.sync.damage import damage_of, read_fleet
-from pyade.sync.report import format_utc, pluralize
-from pyade.text import Printed, printable
+from pyade.text import Printed, format_utc, pluralize, printable
 
 
 @check_arguments

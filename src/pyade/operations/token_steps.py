@@ -12,9 +12,9 @@ from pyade.core.problems import Problem
 from pyade.core.token import Portal, Token
 from pyade.crypto.keypair import TokenKeypair
 from pyade.flow import Handlers, Step
-from pyade.sync.report import SyncReport, pluralize
+from pyade.sync.report import SyncReport
 from pyade.sync.runners import client_of, client_of_async
-from pyade.text import Printed
+from pyade.text import Printed, pluralize
 
 
 @attrs.frozen(kw_only=True)

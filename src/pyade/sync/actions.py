@@ -39,9 +39,8 @@ from pyade.storage.protocol import Store
 from pyade.sync.damage import naming_token
 from pyade.sync.details import RefreshReport, refresh_flow
 from pyade.sync.leases import acquire_and_hold, acquire_and_hold_async, worker_name
-from pyade.sync.report import abbreviate, pluralize
 from pyade.sync.runners import AsyncCaller, Caller, in_store, runner_of, runner_of_async
-from pyade.text import Printed
+from pyade.text import Printed, abbreviate, pluralize
 
 _BATCH: Final = 100
 """Devices per call of the store in a deletion."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Final
 
 import attrs
 
@@ -13,8 +12,6 @@ from pyade.core.fleet.records import ChangeCounts
 from pyade.core.fleet.sync_policy import SyncAction
 from pyade.core.problems import Problem, Severity
 from pyade.text import Printed
-
-MAX_LISTED: Final = 10
 
 
 class SyncOutcome(enum.StrEnum):
@@ -136,19 +133,3 @@ def implausible_date_problem(dates: Mapping[str, datetime]) -> Problem:
     text = f"the change of {pluralize(len(dates), 'device')} is dated {wild}, which cannot be right"
     fix = "nothing to do: the time of arrival counts, and the details were read; tell Apple if it comes again"
     return Problem("op_date", abbreviate(sorted(dates)), text, fix, Severity.WARNING)
-
-
-def abbreviate(serials: Sequence[str]) -> str:
-    """Return the first ``MAX_LISTED`` of *serials*, joined by commas; an ellipsis stands for the rest."""
-    first = ", ".join(serials[:MAX_LISTED])
-    return f"{first}, …" if len(serials) > MAX_LISTED else first
-
-
-def format_utc(value: datetime) -> str:
-    """Return *value*, which is UTC, as text: ``2026-01-31 08:15:00 UTC``."""
-    return value.isoformat(sep=" ", timespec="seconds").replace("+00:00", " UTC")
-
-
-def pluralize(number: int, noun: str) -> str:
-    """Return *number* with its noun: ``1 page``, ``2,500 pages``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

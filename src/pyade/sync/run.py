@@ -82,10 +82,10 @@ from pyade.storage.protocol import Store
 from pyade.sync.damage import check_readable
 from pyade.sync.details import resolve_ties_flow
 from pyade.sync.leases import StoreTime
-from pyade.sync.report import SyncOutcome, SyncReport, implausible_date_problem, pluralize
+from pyade.sync.report import SyncOutcome, SyncReport, implausible_date_problem
 from pyade.sync.runners import Progress, ProgressPhase, in_store
 from pyade.sync.token_account import account_flow
-from pyade.text import logger, printable
+from pyade.text import logger, pluralize, printable
 
 _MAX_ERROR = 1_000
 

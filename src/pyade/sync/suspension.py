@@ -25,9 +25,8 @@ from pyade.flow import Flow, Now, Runner, ask
 from pyade.storage.protocol import Store
 from pyade.sync.damage import DamageLog, Fleet, read_fleet
 from pyade.sync.leases import worker_name
-from pyade.sync.report import pluralize
 from pyade.sync.runners import in_store
-from pyade.text import logger, printable
+from pyade.text import logger, pluralize, printable
 
 R = TypeVar("R")
 
