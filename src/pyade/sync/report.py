@@ -11,7 +11,7 @@ import attrs
 from pyade.core.fleet.records import ChangeCounts
 from pyade.core.fleet.sync_policy import SyncAction
 from pyade.core.problems import Problem, Severity
-from pyade.text import Printed
+from pyade.text import MAX_LISTED, Printed, abbreviate, format_utc, pluralize
 
 
 class SyncOutcome(enum.StrEnum):

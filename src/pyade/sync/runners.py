@@ -15,17 +15,13 @@ from pyade.apple.http.calls import Call, SendCall
 from pyade.core.arguments import ArgumentType, check_returned
 from pyade.errors import PolicyError
 from pyade.flow import AsyncRunner, Flow, Handlers, Runner, StoreCall, ask
-from pyade.loading import modules_when_asked
 from pyade.storage.protocol import Store
-from pyade.text import Printed
+from pyade.text import Printed, pluralize
 
 if TYPE_CHECKING:
     from pyade.apple.client import AsyncClient, Client
     from pyade.apple.http.network import Network
     from pyade.core.token import Token
-    from pyade.sync import report
-else:
-    modules_when_asked(globals(), report="pyade.sync.report")
 
 T = TypeVar("T")
 
@@ -58,10 +54,10 @@ class Progress(Printed):
     total: int | None = None
 
     def _words(self) -> str:
-        devices = report.pluralize(self.devices, "device")
+        devices = pluralize(self.devices, "device")
         if self.total is not None:
-            devices = f"{self.devices:,} of {report.pluralize(self.total, 'device')}"
-        return f"{self.token_name}: {self.phase}, {devices} in {report.pluralize(self.pages, 'request')}"
+            devices = f"{self.devices:,} of {pluralize(self.total, 'device')}"
+        return f"{self.token_name}: {self.phase}, {devices} in {pluralize(self.pages, 'request')}"
 
 
 def in_store(work: Callable[[Store], T]) -> Flow[T]:
