@@ -249,7 +249,7 @@ def check_overview(store: Store) -> None:
         deadlines = [end for end in ends if end is not None]
         assert one.migrations == len(deadlines)
         assert one.next_deadline == min((end for end in deadlines if end > NOW), default=None)
-        expected = {
+        reported = {
             (problem.value, problem.allowed)
             for problem in problems
             if problem.setting == f"token {one.name}" and "would fail to enroll" in problem.allowed
@@ -258,7 +258,7 @@ def check_overview(store: Store) -> None:
         for serial, risk in at_risk[one.name].items():
             named.setdefault(risk, []).append(serial)
         of_risks = [risk_problem("", risk, len(serials), serials) for risk, serials in named.items()]
-        assert expected == {(problem.value, problem.allowed) for problem in of_risks}
+        assert reported == {(problem.value, problem.allowed) for problem in of_risks}
         wild = sorted(record.serial_number for record in known if record.op_date_sent is not None)
         dated = [problem.value for problem in problems if problem.setting == f"token {one.name}.op_date"]
         assert dated == ([", ".join(wild)] if wild else [])

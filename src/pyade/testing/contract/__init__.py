@@ -188,7 +188,7 @@ class StoreContract(
         ],
         ids=["consumer_key", "server_uuid", "org_id", "apple_id", "access_token_expiry"],
     )
-    def test_token_of_another_server_takes_no_place(self, store: Store, changes: dict[str, Any]) -> None:
+    def test_token_of_another_server_is_refused(self, store: Store, changes: dict[str, Any]) -> None:
         """A token of another server is refused with the name of the field, and stored with ``force``."""
         other = attrs.evolve(example_token(), access_token="other-token", **changes)
         with pytest.raises(TokenError, match=next(iter(changes))) as caught:
@@ -253,8 +253,8 @@ class StoreContract(
     @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
     def test_unknown_token_is_an_error(self, store: Store, call: Callable[[Store, str], object]) -> None:
         """Each call with the name of an unknown token raises ``UnknownTokenError``."""
-        with pytest.raises(UnknownTokenError, match="nobody"):
-            call(store, "nobody")
+        with pytest.raises(UnknownTokenError, match="unknown"):
+            call(store, "unknown")
 
     # Sync state
 

@@ -128,7 +128,7 @@ class EncryptionContract:
         with open_store([OLD]) as store:
             check_secrets(store)
 
-    def test_what_is_searched_for_would_be_found(
+    def test_unencrypted_secret_is_found_in_the_raw_data(
         self, open_store: OpenStore, raw: Callable[[], bytes]
     ) -> None:
         """Without keys the stored bytes contain each secret except those stored only as a hash."""

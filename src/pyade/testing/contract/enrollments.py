@@ -191,7 +191,7 @@ class EnrollmentContract:
         assert [one.serial_number for one in store.enrollments(registration=Registration.PENDING)] == [
             "S0000"
         ]
-        store.delete_enrollment("nobody")
+        store.delete_enrollment("unknown")
 
     def test_an_event_commits_with_its_enrollment(self, store: EnrollmentStore) -> None:
         """Event and enrollment are stored together; without the token neither is."""
@@ -207,7 +207,7 @@ class EnrollmentContract:
 
     def test_audit_of_an_unknown_mac(self, store: EnrollmentStore) -> None:
         """A Mac without a token is audited too; a named token must exist."""
-        store.add_audit(decided("", "STRANGER"))
+        store.add_audit(decided("", "UNKNOWN"))
         store.add_audit(decided())
         with pytest.raises(UnknownTokenError):
             store.add_audit(decided("gone"))
@@ -216,7 +216,7 @@ class EnrollmentContract:
                 EventBatch("", NOW, (EventGroup(EventKind.ENROLLMENT_DECIDED, (None,), {"x": object()}),))
             )
         assert [(event.token_name, event.serial_number) for event in store.events()] == [
-            ("", "STRANGER"), ("hq", SERIAL),
+            ("", "UNKNOWN"), ("hq", SERIAL),
         ]  # fmt: skip
 
     # One-time secrets

@@ -247,8 +247,8 @@ class EventPromises:
             details,
         )
         assert (resumed.kind, resumed.token_name, resumed.details) == ("token_resumed", "hq", {})
-        with pytest.raises(UnknownTokenError, match="nobody"):
-            store.add_event("nobody", EventKind.TOKEN_SUSPENDED, now=NOW)
+        with pytest.raises(UnknownTokenError, match="unknown"):
+            store.add_event("unknown", EventKind.TOKEN_SUSPENDED, now=NOW)
         with pytest.raises(StoreError, match="JSON"):
             store.add_event("hq", EventKind.TOKEN_SUSPENDED, now=NOW, details={"at": object()})
         assert len(store.events()) == 2
