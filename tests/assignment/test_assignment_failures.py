@@ -329,7 +329,7 @@ def test_removal_continues_past_a_bad_serial(world: World) -> None:
 
 
 def test_picked_profile_that_cannot_be_defined_is_reported(world: World) -> None:
-    """The error says of each device that it was not sent, and no attempt stays pending."""
+    """The error reports each device as not sent, and no attempt stays pending."""
     serials = world.fleet(2)
     interceptor = Interceptor(
         world, failing_definition_of("Bad", lambda: httpx.Response(400, text="LOCALE_INVALID"))

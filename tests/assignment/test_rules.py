@@ -138,7 +138,7 @@ NEVER = (
     ([{"model": "Mac*", "predicate": is_midnight}], {"model": "Mac mini", "predicate": is_midnight}),
     ([{"predicate": is_midnight}], {"model": "Mac mini", "predicate": is_midnight}),
 )
-"""Earlier rules, and one that they leave nothing to."""
+"""Earlier rules, and one that can never decide after them."""
 
 SOMETIMES = (
     ([{"model": "*"}], {"family": "Mac"}),
@@ -152,7 +152,7 @@ SOMETIMES = (
     ([{"model": "Mac*", "predicate": is_midnight}], {"model": "Mac mini"}),
     ([{"model": "stra\u00dfe"}], {"model": "strasse"}),
 )
-"""Earlier rules, and one that decides for some Mac all the same."""
+"""Earlier rules, and one that still decides for some Mac."""
 
 
 @pytest.mark.parametrize(("before", "after"), NEVER)

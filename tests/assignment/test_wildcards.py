@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pyade.assignment.rules import Wildcard, _fold_letter
 
 LETTERS = "aAbB*?\n.[\\\u0130\u0131i\u00df\u1e9e\u017fs\u212ak\ufb05\ufb06\ud800"
-"""Among them the letters whose case is odd: a dotless i, a long s, a Kelvin sign, a sharp s."""
+"""Includes letters with unusual case mappings: a dotless i, a long s, a Kelvin sign, a sharp s."""
 
 
 def expression(pattern: str) -> re.Pattern[str]:

@@ -124,7 +124,7 @@ def test_a_mac_posts_and_gets_its_profile(place: Organization) -> None:
     assert place.store.one_times("C02TEST00001")
 
 
-def test_a_body_may_come_in_pieces(place: Organization) -> None:
+def test_body_may_arrive_in_chunks(place: Organization) -> None:
     body = place.signed()
     assert call(place, "POST", "/enroll", body[:1000], b"", body[1000:]).status == 200
 

@@ -31,7 +31,7 @@ AWAITING, LEFT = AwaitPhase.AWAITING, AwaitPhase.NOT_AWAITING
 
 @attrs.frozen
 class Worker:
-    """Calls the class of its kind; ``seen`` is what another worker then reads in the store."""
+    """Calls the class of its kind; ``seen`` is the state that another worker reads from the store."""
 
     kind: str
     store: MemoryStore

@@ -293,7 +293,7 @@ def test_caller_can_release_a_mac_immediately(work: tuple[str, ...] | None, reas
     send(flow, RELEASE)
 
 
-def test_after_15_minutes_a_problem_says_what_is_outstanding() -> None:
+def test_problem_names_the_outstanding_work_after_15_minutes() -> None:
     """Most Macs are released by then."""
     flow = awaiting().work_left(["Wi-Fi", "Company Portal"])
     assert flow.progress(NOW + timedelta(minutes=14, seconds=59)).problems == ()

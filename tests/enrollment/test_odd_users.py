@@ -86,7 +86,7 @@ def test_name_that_cannot_be_stored_does_not_stop_the_enrollment_with_a_database
 
 
 def problems_after_time_limit(**hooks: Any) -> tuple[Problem, ...]:
-    """Return the problems of a Mac whose accounts were made with these hooks after they failed to the end."""
+    """Return the problems of a Mac whose accounts were made at the time limit, with failing hooks."""
     with MemoryStore() as store:
         store.add_token(example_token())
         clock = FrozenClock(NOW)

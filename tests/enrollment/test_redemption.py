@@ -39,7 +39,7 @@ def test_an_identifier_with_a_request_is_redeemed_for_that_request(
     first = redeem_client_identifier(
         organization.store, identifier, now=organization.clock(), request=request
     )
-    # A key on a curve signs differently each time: what is signed is the same.
+    # An EC key signs differently each time, although the signed content is the same.
     assert attested(tmp_path) != request
     for again in (request, attested(tmp_path)):
         answer = redeem_client_identifier(

@@ -92,7 +92,7 @@ def test_a_mac_gets_the_profile_of_its_token(organization: Organization) -> None
     assert (stored.registration, stored.user, stored.awaiting) == (Registration.NOT_NEEDED, None, None)
 
 
-def test_the_assigned_profile_comes_before_the_default(organization: Organization) -> None:
+def test_assigned_profile_takes_precedence_over_the_default(organization: Organization) -> None:
     defined = DefinedProfile(profile_uuid="P1", profile=LEGACY, digest="d", defined_at=NOW)
     organization.store.save_profile("hq", defined)
     organization.add(
@@ -334,7 +334,7 @@ def test_serial_number_as_client_identifier_is_stored_like_any_other(organizatio
 # Users
 
 
-def test_legacy_asks_for_name_and_password(organization: Organization) -> None:
+def test_legacy_authentication_requests_name_and_password(organization: Organization) -> None:
     organization.store.set_default_profile("hq", LEGACY)
     for authorization in (None, "Basic", "Basic !!", basic("ada", "wrong"), basic("", "x"), "Bearer good"):
         answer = organization.enroll(authorization=authorization, authenticate=verifier)
@@ -534,7 +534,7 @@ def test_token_of_a_beta_program_is_only_in_the_response(organization: Organizat
     assert "secret-of-the-program" not in repr(answer) + str(organization.events())
 
 
-def test_platform_sso_comes_first_and_its_token_is_the_sign_in(organization: Organization) -> None:
+def test_platform_sso_is_ordered_first_and_its_token_is_the_sign_in(organization: Organization) -> None:
     organization.store.set_default_profile("hq", MODERN)
     first = organization.enroll(
         organization.signed(MDM_CAN_REQUEST_PSSO_CONFIG=True, OS_VERSION="26.0"), platform_sso=SSO
@@ -556,7 +556,7 @@ def test_platform_sso_comes_first_and_its_token_is_the_sign_in(organization: Org
 
 
 @pytest.mark.twins
-def test_a_renewal_keeps_the_kind_of_identity(organization: Organization) -> None:
+def test_renewal_keeps_the_identity_type(organization: Organization) -> None:
     organization.enroll(organization.signed(OS_VERSION="12.6", VERSION="21G115"))
     answer = organization.run(lambda service: service.renew(SERIAL, version="15.1"))
     kind, challenge = identity_of(answer)

@@ -67,7 +67,7 @@ def test_invalid_requests_write_a_few_rows_a_minute(
 
 
 def test_values_of_unknown_senders_are_replaced_in_reasons(organization: Organization) -> None:
-    """Different object identifiers and serial numbers: few reasons all the same."""
+    """Different object identifiers and serial numbers still give few reasons."""
     identity = DeviceAuthority.generate().issue()
     message = identity.sign(organization.machine())
     kind = bytes.fromhex("2a864886f70d010702")

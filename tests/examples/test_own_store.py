@@ -103,7 +103,7 @@ def test_a_path_that_cannot_be_opened_is_explained(tmp_path: Path, path: str) ->
         own_store.ApswDatabase(str(tmp_path / path))
 
 
-def test_an_error_of_the_driver_does_not_quote_what_is_stored(tmp_path: Path) -> None:
+def test_error_of_the_driver_does_not_quote_stored_data(tmp_path: Path) -> None:
     with _open(tmp_path) as store:
         store.add_token(attrs.evolve(example_token(), access_secret="top-secret"))
     damage = apsw.Connection(str(tmp_path / "own.db"))

@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.hostile.driver import KINDS, Case, complaint_about, endpoint_of, reference
 
 _MOST_BYTES = 2 * 1024**3
-"""A client that takes more fails, so that it does not take the machine along."""
+"""A client that needs more memory fails, so that it does not exhaust the machine."""
 
 _STATUS = Path("/proc/self/status")
 

@@ -33,7 +33,7 @@ from pyade.errors import PyadeError, TransportError
 DEADLINE_S = 0.5
 PATIENT_S = 20.0
 SLACK_S = 1.0
-"""How late a call may be: a machine needs a moment to notice the deadline."""
+"""The allowed delay of a call: a machine needs a moment to notice the deadline."""
 
 LONGEST_TEXT = 4000
 MODES = ("sync", "asyncio", "trio")

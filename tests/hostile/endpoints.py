@@ -268,7 +268,7 @@ SAMPLE = frozenset(
         "business.log",
     }
 )
-"""Where one of many like kinds is tried: a read, a write and a session of each service."""
+"""The endpoints for one of many similar kinds: a read, a write and a session of each service."""
 
 SESSIONS = frozenset({"apple.session", "business.session"})
 PAGES = frozenset({"apple.fetch_devices", "apple.sync_devices", LARGE_PAGE})

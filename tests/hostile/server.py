@@ -29,7 +29,7 @@ SESSIONS: Mapping[str, Any] = {
     "/session": {"auth_session_token": SESSION},
     "/token": {"access_token": ACCESS, "token_type": "Bearer", "expires_in": 3600},
 }
-"""What a good answer is to who asks for a session or an access token."""
+"""The valid response to a request for a session or an access token."""
 
 TRAP = "/trap"
 """A path that is requested only if a client followed a response."""
@@ -45,7 +45,7 @@ class End(enum.Enum):
 
 
 Piece: TypeAlias = bytes | float | End
-"""Bytes to send, or seconds to wait, or how it ends."""
+"""Bytes to send, seconds to wait, or the end of the connection."""
 
 
 @attrs.frozen(kw_only=True)

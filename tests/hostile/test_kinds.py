@@ -28,7 +28,7 @@ from pyade.apple import calls as apple_calls
 from pyade.business import calls as business_calls
 
 SHORT_S = 0.2
-"""The deadline of what only the deadline ends."""
+"""The deadline for kinds that only the deadline ends."""
 
 
 def case_of(kind: Kind) -> tuple[Case, str]:

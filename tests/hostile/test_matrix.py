@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 AT_A_TIME = 24
 MOST_DOUBTFUL = 150
-"""So many kinds are tried once more; if more fail it is no chance."""
+"""Up to this number of failed kinds are repeated; if more fail it is no coincidence."""
 
 Asked: TypeAlias = list[tuple[Case, Outcome]]
 

@@ -40,7 +40,7 @@ Page: TypeAlias = tuple[list[str], str | None]
 """The serial numbers or ids on a page, and the cursor of the next one; None on the last."""
 
 PageSource: TypeAlias = Callable[[int], Page]
-"""Returns the page that the request of that number, from 0, is answered with."""
+"""Returns the page for the request with that number, from 0."""
 
 
 @attrs.frozen
@@ -214,7 +214,7 @@ def test_pages_that_repeat_the_same_items_end(name: str) -> None:
 
 
 @cases.each("name", ARGUMENTS)
-def test_more_records_than_asked_for_are_refused(name: str) -> None:
+def test_more_records_than_requested_are_refused(name: str) -> None:
     outcome = collect(name, answering(lambda _: (["C0", "C1", "C2"], None)), limit=2)
     assert isinstance(outcome.error, ResponseError), outcome
     assert outcome.found == []

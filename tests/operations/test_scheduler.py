@@ -69,7 +69,7 @@ class SchedulerWorld:
         self.diary.append((self.clock() + delay, act))
 
     def run(self, *, days: float, **options: Any) -> None:
-        """Let a scheduler work for so many simulated days."""
+        """Let a scheduler run for *days* simulated days."""
         self.until = self.clock() + timedelta(days=days)
         options = {"pace": PACE, "clock": self.clock, "random": self.chance.random, **options}
         options |= {"on_report": self.reports.append, "progress": self._progress}

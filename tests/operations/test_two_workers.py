@@ -193,7 +193,7 @@ class QueueSimulation:
         self.wait_until(lambda: self.ask(TICKS) >= enough and self.ask(IDLE, dead=dead))
 
     def is_done(self, name: str) -> bool:
-        """Return True if the store has what Apple has of a token, and each device its profile."""
+        """Return True if the store equals Apple for a token, and each device has its profile."""
         records = {record.serial_number: record.device for record in self.store.devices(name)}
         listed = self.apple.server(name).devices.items()
         expected = {serial: Device.from_apple(dict(found.record)) for serial, found in listed}
@@ -256,7 +256,7 @@ def test_worker_continues_where_another_was_killed(simulation: QueueSimulation) 
         asked = Counter((request.path, request.body.get("cursor")) for request in pages)
         assert sum(asked.values()) - len(asked) <= (name in left), name
         # All that time belongs to one run: one full list, and no second start within the 15 minutes. Its
-        # first page is asked for again where the kill came before it was stored.
+        # first page is requested again if the kill happened before it was stored.
         assert sum("cursor" not in request.body for request in pages) in (1, 1 + (name in left)), name
         sent = Counter(
             serial

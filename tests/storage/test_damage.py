@@ -39,7 +39,7 @@ BROKEN_RULES = {
     "portal": "hush",
     "consented_at": "2026-01-01T00:00:00",
 }
-"""What a token refuses by its own rules, such as in a row that another program wrote."""
+"""Values that a token refuses, such as in a row that another program wrote."""
 
 
 @pytest.fixture

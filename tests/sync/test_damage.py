@@ -514,7 +514,7 @@ def test_error_of_an_unreadable_bypass_code_names_the_token(world: DamagedStoreW
     assert caught.value.token_name == "b"
 
 
-# PostgreSQL holds neither invalid UTF-8 nor, in a column of documents, what is no JSON.
+# PostgreSQL stores no invalid UTF-8 and, in a column of documents, no invalid JSON.
 
 OTHER_SHAPE = {
     "token.document": '{"hush-hush-hush-hush": 1}',

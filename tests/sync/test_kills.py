@@ -61,7 +61,7 @@ def open_store(place: tuple[str, str], clock: FrozenClock) -> Store:
 @pytest.mark.parametrize(
     ("devices", "kills", "pages"),
     [
-        (6_000, 1, 6),  # of 24 pages, so that the only kill comes before the end
+        (6_000, 1, 6),  # 24 pages, so that the only kill happens before the end
         (20_000, KILLS, 2 * 20_000 // PAGE // (KILLS + 1)),
     ],
 )

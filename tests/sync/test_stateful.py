@@ -58,9 +58,9 @@ LIMITS = {
     "run_at": timedelta(minutes=15),
 }
 NUMBERS = st.sampled_from([0, 0, 0, 1, 1, *range(2, 8)])
-"""Most of the story is about one device, so that what Apple says of it meets."""
+"""Most rules use the same device, so that its records interact."""
 WILD = st.sampled_from(["2031-01-01T00:00:00Z", "1970-01-01T00:00:00Z", ""])
-"""Dates that cannot be right; "" is none."""
+"""Impossible dates; "" means no date."""
 
 
 class _KilledError(BaseException):

@@ -126,7 +126,9 @@ def test_a_slow_answer_does_not_need_a_frozen_clock() -> None:
         assert http.get("https://x.example/session").status_code == 400
 
 
-def test_a_script_goes_in_order_and_its_end_may_stay(apple: FakeApple, server: Server, call: Send) -> None:
+def test_script_runs_in_order_and_its_last_fault_can_repeat(
+    apple: FakeApple, server: Server, call: Send
+) -> None:
     apple.script("GET /account", Fault.server_error(), None, Fault.rate_limited())
     assert [call("GET", "/account").status_code for _ in range(4)] == [500, 200, 429, 200]
     apple.script("GET /account", None, Fault.server_error(503), forever=True)

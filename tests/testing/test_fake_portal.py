@@ -115,7 +115,7 @@ def test_a_new_token_supersedes_the_old_one(
     )
 
 
-def test_credentials_look_like_apples(apple: FakeApple, server: Server) -> None:
+def test_credentials_have_the_form_of_apples(apple: FakeApple, server: Server) -> None:
     credentials = apple.generate_token(server)
     assert credentials.consumer_key.startswith("CK_")
     assert credentials.consumer_secret.startswith("CS_")

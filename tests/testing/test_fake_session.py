@@ -28,7 +28,7 @@ Send = Callable[..., httpx.Response]
         {"oauth_nonce": "odd ~ / + nonce"},
     ],
 )
-def test_a_signature_is_verified_whatever_the_order_and_the_optional_parts(
+def test_signature_is_verified_with_any_order_and_optional_parts(
     apple: FakeApple, server: Server, get_session: Send, habit: dict[str, object]
 ) -> None:
     assert get_session(apple.token(server), **habit).status_code == 200

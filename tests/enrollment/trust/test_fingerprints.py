@@ -78,7 +78,7 @@ SECOND_WAYS: dict[str, Callable[[bytes, bytes, bytes], bytes]] = {
 
 
 @pytest.fixture(scope="module")
-def shortable(pki: DevicePki, world: World) -> tuple[World, Pieces]:
+def zero_ended_device(pki: DevicePki, world: World) -> tuple[World, Pieces]:
     """A device whose certificate's signature ends in seven zero bits, which could be marked unused."""
     builder = world.mac.certificate.tbs_certificate_bytes
     for number in range(5_000):
@@ -92,9 +92,9 @@ def shortable(pki: DevicePki, world: World) -> tuple[World, Pieces]:
 
 @each("way", SECOND_WAYS)
 def test_a_certificate_in_a_second_form_is_refused(
-    way: str, shortable: tuple[World, Pieces], trust: DeviceTrust
+    way: str, zero_ended_device: tuple[World, Pieces], trust: DeviceTrust
 ) -> None:
-    _, plain = shortable
+    _, plain = zero_ended_device
     leaf = plain.certificates[0]
     assert trust.verify(plain.write()).signature.leaf_sha256 == hashlib.sha256(leaf).hexdigest()
     second = SECOND_WAYS[way](*split(x509.load_der_x509_certificate(leaf)))
@@ -113,7 +113,7 @@ def test_a_certificate_in_a_second_form_is_refused(
         ),
     }.items(),
 )
-def test_what_an_authority_signed_in_another_form_than_der_is_refused(
+def test_certificate_that_an_authority_signed_in_another_form_than_der_is_refused(
     change: tuple[str, Callable[[bytes], bytes]], world: World, trust: DeviceTrust
 ) -> None:
     tbs = world.mac.certificate.tbs_certificate_bytes
